@@ -1,0 +1,99 @@
+"""Datasets in a spec: which one and how it is cut, where a registered one comes from, what it holds."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+
+from trainer.spec.part import Count, Fraction, Name, Part, Seed
+
+
+class Shift(Part):
+    """A change of the input distribution: `contrast * (x - 0.5) + 0.5 + brightness + noise`, x in [0, 1]."""
+
+    brightness: Annotated[float, Field(strict=True, ge=-1, le=1)] = 0.0
+    contrast: Annotated[float, Field(strict=True, gt=0, le=10)] = 1.0
+    noise: Annotated[
+        float, Field(strict=True, ge=0, le=1, description="standard deviation of Gaussian noise")
+    ] = 0.0
+
+
+class DatasetSpec(Part):
+    """Which registered dataset, and how it is cut. The split has a seed of its own."""
+
+    name: Name
+    split_seed: Seed = 0
+    val_fraction: Annotated[
+        float, Field(strict=True, gt=0, lt=0.9, description="of the training part, stratified")
+    ] = 0.2
+    train_size: Annotated[
+        Count | None, Field(description="keep only so many training examples, stratified")
+    ] = None
+    label_noise: Annotated[
+        Fraction, Field(description="share of train and validation labels drawn anew")
+    ] = 0.0
+    binarize: Annotated[
+        float | None, Field(strict=True, gt=0, lt=1, description="threshold on [0, 1] pixels")
+    ] = None
+    image_size: Annotated[
+        int | None, Field(strict=True, ge=4, le=1024, description="pixels, height and width")
+    ] = None
+    shift: Annotated[
+        Shift | None, Field(description="applied to the test split only: train and test differ")
+    ] = None
+
+
+class BuiltIn(Part):
+    """Comes with Normlab; needs no registration."""
+
+    kind: Literal["builtin"]
+
+
+Column: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class HuggingFace(Part):
+    """A dataset on the Hugging Face hub, fixed by its commit."""
+
+    kind: Literal["hugging_face"]
+    repository: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?$")]
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="commit, 40 hex digits")]
+    configuration: str | None = None
+    image: Column = "image"
+    label: Column = "label"
+
+
+class Parquet(Part):
+    """A folder of parquet files in the Hugging Face layout, under one of the configured data roots."""
+
+    kind: Literal["parquet"]
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    image: Column = "image"
+    label: Column = "label"
+
+
+class ImageFolder(Part):
+    """`<path>/<class>/*.png`, or with `train` and `test` folders above the classes."""
+
+    kind: Literal["image_folder"]
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    size: Annotated[
+        int | None, Field(strict=True, ge=4, le=1024, description="resize to size × size pixels")
+    ] = None
+
+
+DatasetSource: TypeAlias = Annotated[
+    BuiltIn | HuggingFace | Parquet | ImageFolder, Field(discriminator="kind")
+]
+
+
+class DatasetInfo(Part):
+    """What registration found: enough to check a spec against the data without the data."""
+
+    name: Name
+    digest: str
+    shape: Annotated[tuple[int, int, int], Field(description="channels, height, width")]
+    classes: tuple[str, ...]
+    train_size: Annotated[int, Field(description="examples outside the set's own test split")]
+    test_size: Annotated[int | None, Field(description="None: no own test split; one is cut")]
+    mean: Annotated[tuple[float, ...], Field(description="per channel, of [0, 1] pixels")]
+    std: tuple[float, ...]

@@ -1,0 +1,184 @@
+"""The job spec itself, what follows training, what a job may use, and the content hash."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from trainer.spec.dataset import DatasetSpec, Shift
+from trainer.spec.model import DefaultInit, InitSpec, ModelSpec, NormSpec, PlainWeights, WeightsSpec
+from trainer.spec.optimization import (
+    Constant,
+    EpochTraining,
+    NoStopping,
+    OptimizerSpec,
+    ScheduleSpec,
+    Sgd,
+    StoppingSpec,
+    TrainingSpec,
+)
+from trainer.spec.part import Count, Name, Part, Seed
+from trainer.spec.regularization import AugmentationSpec, RegularizerSpec
+
+VERSION = 1
+
+AnyPart = TypeVar("AnyPart", bound=Part)
+
+
+class Evaluation(Part):
+    """One evaluation after training; its scalars are named `<prefix>_loss` and `<prefix>_accuracy`."""
+
+    name: Annotated[
+        str | None, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$", description="prefix of its metrics")
+    ] = None
+    weights: Literal["best", "last"] = "best"
+    split: Literal["train", "val", "test"] = "test"
+    mode: Annotated[
+        Literal["eval", "mc_dropout"],
+        Field(description="mc_dropout: the mean of 50 passes with dropout on"),
+    ] = "eval"
+    shift: Shift | None = None
+    outputs: Annotated[
+        tuple[Literal["predictions"], ...], Field(description="small arrays kept as files")
+    ] = ()
+
+    @property
+    def prefix(self) -> str:
+        """`test` for the usual evaluation; what differs from it comes before: `last_mc_dropout_test`."""
+        parts = [
+            "last" if self.weights == "last" else "",
+            "mc_dropout" if self.mode == "mc_dropout" else "",
+            "shifted" if self.shift else "",
+            self.split if self.split == "test" else f"final_{self.split}",
+        ]
+        return self.name or "_".join(part for part in parts if part)
+
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip())
+    if match is None:
+        raise ValueError(f"a duration is seconds or like 90s, 30m, 2h, 1d but got {value!r}")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+Duration: TypeAlias = Annotated[
+    float,
+    BeforeValidator(_seconds, json_schema_input_type=float | str),
+    Field(strict=True, gt=0, le=366 * 86400, description="seconds, or like 90s, 30m, 2h, 1d"),
+]
+
+
+class Resources(Part):
+    """What a job may use; none of it changes what is learned."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Annotated[int, Field(strict=True, ge=1, le=1, description="per job")] = 1
+    timeout: Annotated[Duration, Field(description="training time over all attempts")] = 3600.0
+    priority: Literal["low", "normal", "high", "urgent"] = "normal"
+    max_attempts: Annotated[
+        int, Field(strict=True, ge=1, le=10, description="lost, stalled, oom and error count")
+    ] = 3
+
+
+def _no_repeats(kinds: list[str], what: str) -> None:
+    repeated = sorted({kind for kind in kinds if kinds.count(kind) > 1})
+    if repeated:
+        raise ValueError(f"{what} may appear once each but {', '.join(repeated)} is repeated")
+
+
+class JobSpec(Part):
+    """One complete, validated description of one training."""
+
+    version: Literal[1] = VERSION
+    project: Name = "default"
+    dataset: DatasetSpec
+    model: ModelSpec
+    norm: NormSpec
+    weights: WeightsSpec = PlainWeights(kind="plain")
+    init: InitSpec = DefaultInit(kind="default")
+    regularization: Annotated[tuple[RegularizerSpec, ...], Field(max_length=32)] = ()
+    augmentation: Annotated[tuple[AugmentationSpec, ...], Field(max_length=32)] = ()
+    optimizer: OptimizerSpec = Sgd(kind="sgd")
+    schedule: ScheduleSpec = Constant(kind="constant")
+    training: TrainingSpec = EpochTraining()
+    early_stopping: StoppingSpec = NoStopping(kind="none")
+    evaluations: Annotated[tuple[Evaluation, ...], Field(max_length=32)] = (Evaluation(),)
+    seed: Seed = 0
+    resources: Resources = Resources()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, value: Any) -> Any:
+        return upgrade(value) if isinstance(value, dict) else value
+
+    @field_validator("regularization")
+    @classmethod
+    def _regularizers_once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        _no_repeats([item.kind for item in value], "regularizers")
+        return value
+
+    @field_validator("evaluations")
+    @classmethod
+    def _prefixes_once(cls, value: tuple[Evaluation, ...]) -> tuple[Evaluation, ...]:
+        _no_repeats([item.prefix for item in value], "evaluation names")
+        return value
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> Self:
+        if self.schedule.warmup_epochs >= self.periods:
+            raise ValueError(
+                f"schedule.warmup_epochs must be below the {self.periods} evaluation periods "
+                f"but got {self.schedule.warmup_epochs:g}"
+            )
+        return self
+
+    @property
+    def periods(self) -> int:
+        """Evaluation periods at most: epochs, or steps / eval_every rounded up."""
+        training = self.training
+        if isinstance(training, EpochTraining):
+            return training.epochs
+        return -(-training.steps // training.eval_every)
+
+    def regularizer(self, kind: type[AnyPart]) -> AnyPart | None:
+        """The regularizer of this class, or None."""
+        return next((item for item in self.regularization if isinstance(item, kind)), None)
+
+
+#: From version n to n + 1; a row of any age stays readable.
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+def upgrade(document: dict[str, Any]) -> dict[str, Any]:
+    """The same spec in the present version; an unknown version is left for validation to refuse."""
+    version = document.get("version", VERSION)
+    while isinstance(version, int) and version in UPGRADES:
+        document = {**UPGRADES[version](document), "version": version + 1}
+        version += 1
+    return document
+
+
+def content_hash(spec: JobSpec, dataset_digest: str) -> str:
+    """A digest of what determines the job's result: not the project, not the resources."""
+    content = spec.model_dump(mode="json", exclude={"project": True, "resources": True, "training": {"checkpoint_seconds"}})
+    text = json.dumps([content, dataset_digest], sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+class Numerics(Part):
+    """What changes numerics: decided once per study, at its first claim."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: Count = 1
+    precision: Literal["float32"] = "float32"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    compiled: bool = False
+    deterministic: bool = True

@@ -1,0 +1,135 @@
+"""Optimizers, schedules, the length of training and when it stops early."""
+
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from trainer.spec.part import Count, Fraction, Metric, NotNegative, Part, Positive, Whole
+
+
+class Sgd(Part):
+    """Stochastic gradient descent with momentum."""
+
+    kind: Literal["sgd"]
+    lr: Positive = 0.05
+    momentum: Fraction = 0.9
+    nesterov: bool = False
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs momentum above 0")
+        return self
+
+
+class Adam(Part):
+    """Adam (Kingma & Ba 2015)."""
+
+    kind: Literal["adam"]
+    lr: Positive = 1e-3
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: Positive = 1e-8
+
+
+class AdamW(Part):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    kind: Literal["adamw"]
+    lr: Positive = 1e-3
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: Positive = 1e-8
+
+
+OptimizerSpec: TypeAlias = Annotated[Sgd | Adam | AdamW, Field(discriminator="kind")]
+
+
+class Constant(Part):
+    """The learning rate stays, after an optional linear warm-up."""
+
+    kind: Literal["constant"]
+    warmup_epochs: NotNegative = 0.0
+
+
+class Step(Part):
+    """Times `factor` at each milestone, counted in evaluation periods (epochs, or eval_every steps)."""
+
+    kind: Literal["step"]
+    milestones: Annotated[tuple[Count, ...], Field(min_length=1)]
+    factor: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.1
+    warmup_epochs: NotNegative = 0.0
+
+    @field_validator("milestones")
+    @classmethod
+    def _increasing(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError(f"milestones must increase but got {list(value)}")
+        return value
+
+
+class Cosine(Part):
+    """Half a cosine from the peak to `final_fraction` of it (Loshchilov & Hutter 2017)."""
+
+    kind: Literal["cosine"]
+    warmup_epochs: NotNegative = 0.0
+    final_fraction: Fraction = 0.0
+
+
+ScheduleSpec: TypeAlias = Annotated[Constant | Step | Cosine, Field(discriminator="kind")]
+
+
+class _Training(Part):
+    batch_size: Count = 64
+    drop_last: Annotated[bool, Field(description="leave out an incomplete last batch")] = False
+    checkpoint_seconds: Annotated[
+        Positive, Field(description="save at least this often inside a long epoch; seconds")
+    ] = 60.0
+
+
+class EpochTraining(_Training):
+    """So many passes over the training split, evaluated after each."""
+
+    epochs: Annotated[Count, Field(le=100_000)] = 15
+
+
+class StepTraining(_Training):
+    """So many optimizer steps, evaluated every `eval_every` steps."""
+
+    steps: Count
+    eval_every: Count
+
+    @model_validator(mode="after")
+    def _evaluated_at_least_once(self) -> Self:
+        if self.eval_every > self.steps:
+            raise ValueError(f"eval_every cannot exceed steps: {self.eval_every} > {self.steps}")
+        return self
+
+
+def _training_tag(value: Any) -> str:
+    if isinstance(value, dict):
+        return "steps" if "steps" in value or "eval_every" in value else "epochs"
+    return "steps" if isinstance(value, StepTraining) else "epochs"
+
+
+TrainingSpec: TypeAlias = Annotated[
+    Annotated[EpochTraining, Tag("epochs")] | Annotated[StepTraining, Tag("steps")],
+    Discriminator(_training_tag),
+]
+
+
+class NoStopping(Part):
+    """Trains to the end; the best checkpoint is still kept by the monitored metric."""
+
+    kind: Literal["none"]
+    monitor: Metric = "val_loss"
+
+
+class Patience(Part):
+    """Stops after `patience` evaluations without a new best by more than `min_delta`."""
+
+    kind: Literal["patience"]
+    monitor: Metric = "val_loss"
+    patience: Whole = 5
+    min_delta: NotNegative = 0.0
+
+
+StoppingSpec: TypeAlias = Annotated[NoStopping | Patience, Field(discriminator="kind")]

@@ -1,0 +1,25 @@
+"""What every piece of a spec is made of: the frozen base and the number types."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# A letter or digit first, so that a name is never a path, an option or a hidden file.
+Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+=:·-]{0,99}$")]
+Count: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
+Whole: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=2**53)]
+Positive: TypeAlias = Annotated[float, Field(strict=True, gt=0)]
+NotNegative: TypeAlias = Annotated[float, Field(strict=True, ge=0)]
+Fraction: TypeAlias = Annotated[float, Field(strict=True, ge=0, lt=1)]
+Seed: TypeAlias = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
+
+#: What every evaluation period records; the test split is not among them: it stays sealed.
+Metric: TypeAlias = Literal[
+    "train_loss", "train_cost", "train_accuracy", "val_loss", "val_accuracy"
+]
+
+
+class Part(BaseModel):
+    """A frozen piece of a spec: no unknown keys, no NaN, no infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
