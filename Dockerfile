@@ -1,0 +1,22 @@
+# One image for every part of Normlab; docker-compose.yml gives each service its command.
+FROM python:3.11-slim
+
+# Wheels near the build (a folder or a page of links); empty means the registry alone.
+ARG PIP_FIND_LINKS
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+
+RUN useradd --system --uid 10001 --user-group --create-home normlab \
+ && install --directory --owner normlab --group normlab /srv/normlab /srv/normlab/storage /srv/normlab/mlartifacts
+
+# Dependencies change seldom and weigh gigabytes: a layer of their own, made before any source is copied.
+WORKDIR /build
+COPY pyproject.toml constraints.txt ./
+RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
+ && python -m pip install --constraint constraints.txt --requirement requirements.txt
+
+COPY . .
+RUN python -m pip install --no-deps . && python -m pip check
+
+WORKDIR /srv/normlab
+USER normlab
+CMD ["python", "-m", "uvicorn", "api.app:make_app", "--factory", "--host", "0.0.0.0", "--port", "8000"]
