@@ -89,6 +89,10 @@ from trainer.spec.regularization import (
 )
 
 __all__ = [
+    "L1",
+    "L2",
+    "UPGRADES",
+    "VERSION",
     "Activation",
     "Adam",
     "AdamW",
@@ -119,8 +123,6 @@ __all__ = [
     "InitSpec",
     "InstanceNorm",
     "JobSpec",
-    "L1",
-    "L2",
     "LayerNorm",
     "LibraryModel",
     "Metric",
@@ -153,8 +155,6 @@ __all__ = [
     "StoppingSpec",
     "TrainingSpec",
     "Translate",
-    "UPGRADES",
-    "VERSION",
     "WeightDecay",
     "WeightsSpec",
     "Whole",

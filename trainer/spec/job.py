@@ -3,8 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -23,7 +23,7 @@ from trainer.spec.optimization import (
 from trainer.spec.part import Count, Name, Part, Seed
 from trainer.spec.regularization import AugmentationSpec, RegularizerSpec
 
-VERSION = 1
+VERSION: Final = 1
 
 AnyPart = TypeVar("AnyPart", bound=Part)
 
@@ -97,7 +97,7 @@ def _no_repeats(kinds: list[str], what: str) -> None:
 class JobSpec(Part):
     """One complete, validated description of one training."""
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     project: Name = "default"
     dataset: DatasetSpec
     model: ModelSpec
@@ -154,21 +154,27 @@ class JobSpec(Part):
 
 
 #: From version n to n + 1; a row of any age stays readable.
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+Upgrades: TypeAlias = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
+UPGRADES: Upgrades = {}
 
 
-def upgrade(document: dict[str, Any]) -> dict[str, Any]:
+def upgrade(
+    document: dict[str, Any], upgrades: Upgrades = UPGRADES, present: int = VERSION
+) -> dict[str, Any]:
     """The same spec in the present version; an unknown version is left for validation to refuse."""
-    version = document.get("version", VERSION)
-    while isinstance(version, int) and version in UPGRADES:
-        document = {**UPGRADES[version](document), "version": version + 1}
+    version = document.get("version", present)
+    while isinstance(version, int) and version in upgrades:
+        document = {**upgrades[version](document), "version": version + 1}
         version += 1
     return document
 
 
 def content_hash(spec: JobSpec, dataset_digest: str) -> str:
     """A digest of what determines the job's result: not the project, not the resources."""
-    content = spec.model_dump(mode="json", exclude={"project": True, "resources": True, "training": {"checkpoint_seconds"}})
+    content = spec.model_dump(
+        mode="json",
+        exclude={"project": True, "resources": True, "training": {"checkpoint_seconds"}},
+    )
     text = json.dumps([content, dataset_digest], sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

@@ -1,0 +1,190 @@
+"""Reads YAML and JSON documents and names what is wrong in them. Knows no spec and no torch.
+
+YAML is read by its 1.2 core rules: `5e-4` is a number, `no` and `on` are words, dates are text.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from trainer.spec.report import Problem
+
+#: A document that aliases blow up beyond this many values is refused.
+MAX_VALUES = 200_000
+MAX_DEPTH = 50
+
+
+class DocumentError(ValueError):
+    """The text is not a document: broken YAML or JSON, with its place where known."""
+
+
+def read_document(text: str | bytes, *, as_json: bool = False) -> Any:
+    """The value of a YAML or JSON text; raises `DocumentError`."""
+    try:
+        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+        value = _read_json(decoded) if as_json else yaml.load(decoded, _Loader)  # noqa: S506 - a SafeLoader
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"not UTF-8 at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise DocumentError(
+            f"broken JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        raise DocumentError(f"broken YAML{_place(error)}: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise DocumentError(f"broken YAML: {error}") from error
+    except RecursionError as error:
+        raise DocumentError("nested too deeply") from error
+    except DocumentError:
+        raise
+    except ValueError as error:  # a number of thousands of digits
+        raise DocumentError(str(error)) from error
+    _count_values(value, {}, 0)
+    return value
+
+
+def problems(error: ValidationError, document: Any) -> tuple[Problem, ...]:
+    """Pydantic's findings with JSON pointers into the document as it was written."""
+    found = error.errors(include_url=False, include_context=True)
+    return tuple(
+        Problem(pointer=_pointer(_location(one), one["type"], document), detail=_detail(dict(one)))
+        for one in found
+    )
+
+
+def pointer(*segments: str | int) -> str:
+    """A JSON pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in segments)
+
+
+def _read_json(text: str) -> Any:
+    def refuse_constant(name: str) -> Any:
+        raise DocumentError(f"JSON has no {name}")
+
+    return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=_no_repeated_key)
+
+
+def _no_repeated_key(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise DocumentError(f"the key {key!r} appears twice")
+        result[key] = value
+    return result
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader with YAML 1.2's core schema, text keys only, and no key twice."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's way
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = getattr(key_node, "value", None)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(
+                    problem="a key must be text", problem_mark=key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key!r} appears twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        self.flatten_mapping(node)
+        # A key is the text as written: the variants `none` and `1` are names.
+        return {key.value: self.construct_object(value, deep=True) for key, value in node.value}
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
+    ("merge", r"<<", "<"),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}",
+        re.compile(rf"^(?:{_pattern})$"),
+        list(_first.replace("\0", "")),
+    )
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^$"), [""])
+_Loader.add_constructor(
+    "tag:yaml.org,2002:int",
+    lambda loader, node: int(loader.construct_scalar(node)),  # type: ignore[arg-type]
+)
+
+
+def _place(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    return f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+
+
+def _count_values(value: Any, sizes: dict[int, int], depth: int) -> int:
+    """Values in the tree with every alias counted as often as it is used."""
+    if depth > MAX_DEPTH:
+        raise DocumentError(f"nested more than {MAX_DEPTH} deep")
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) in sizes:
+        return sizes[id(value)]
+    parts = value.values() if isinstance(value, dict) else value
+    size = 1 + sum(_count_values(part, sizes, depth + 1) for part in parts)
+    if size > MAX_VALUES:
+        raise DocumentError(f"more than {MAX_VALUES} values")
+    sizes[id(value)] = size
+    return size
+
+
+def _location(found: Any) -> tuple[str | int, ...]:
+    """Where pydantic saw it; a wrong or missing tag is found at the tag, not at its object."""
+    location: tuple[str | int, ...] = found["loc"]
+    if found["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return (*location, _tag_name(found))
+    return (*location, "name") if found["type"] == "unknown_model" else location
+
+
+def _tag_name(found: Any) -> str:
+    return str(found["ctx"]["discriminator"]).strip("'")
+
+
+def _pointer(location: Sequence[str | int], kind: str, document: Any) -> str:
+    """Follows the document; what it doesn't have is a union's tag, unless it is what is missing."""
+    kept: list[str | int] = []
+    for index, segment in enumerate(location):
+        last = index == len(location) - 1
+        if (isinstance(document, Mapping) and segment in document) or (
+            isinstance(document, Sequence) and isinstance(segment, int) and segment < len(document)
+        ):
+            document = document[segment]
+        elif not (last and kind in ("missing", "union_tag_not_found", "unknown_model")):
+            continue
+        kept.append(segment)
+    return pointer(*kept)
+
+
+def _detail(found: dict[str, Any]) -> str:
+    """Pydantic's message in one line, with the offending value where it helps."""
+    message = str(found["msg"]).removeprefix("Value error, ")
+    match found["type"]:
+        case "missing" | "union_tag_not_found":
+            return "required, but missing"
+        case "union_tag_invalid":
+            context = found["ctx"]
+            return f"must be one of {context['expected_tags']}, but got {context['tag']!r}"
+        case "extra_forbidden":
+            return "unknown key"
+        case "value_error" | "unknown_model":
+            return message
+        case _:
+            return f"{message[0].lower()}{message[1:]}, but got {_shown(found['input'])}"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}..."
