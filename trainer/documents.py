@@ -158,14 +158,18 @@ def _pointer(location: Sequence[str | int], kind: str, document: Any) -> str:
     kept: list[str | int] = []
     for index, segment in enumerate(location):
         last = index == len(location) - 1
-        if (isinstance(document, Mapping) and segment in document) or (
-            isinstance(document, Sequence) and isinstance(segment, int) and segment < len(document)
-        ):
+        if _has(document, segment):
             document = document[segment]
         elif not (last and kind in ("missing", "union_tag_not_found", "unknown_model")):
             continue
         kept.append(segment)
     return pointer(*kept)
+
+
+def _has(document: Any, segment: str | int) -> bool:
+    if isinstance(document, Mapping):
+        return segment in document
+    return isinstance(document, list) and isinstance(segment, int) and segment < len(document)
 
 
 def _detail(found: dict[str, Any]) -> str:

@@ -1,0 +1,218 @@
+"""From a study to its cells: variants × matrix × seeds, named, checked and located. Pure functions."""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from studies.spec import StudyError, StudySpec
+from trainer.documents import pointer, problems
+from trainer.spec import JobSpec
+from trainer.spec.report import Problem
+
+MAX_CELLS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Variant × matrix point × seed: what a study trains, at most one job each."""
+
+    name: str
+    variant: str
+    point: dict[str, Any]
+    seed: int
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    """A cell without its seed; `source` is where its point stands in the study document."""
+
+    variant: str
+    point: dict[str, Any]
+    source: str
+
+
+def expand(study: StudySpec) -> tuple[Cell, ...]:
+    """All cells, in the order of the document; raises `StudyError` with every problem found."""
+    arms = _arms(study)
+    size = len(arms) * len(study.seed_list)
+    if not arms or size > MAX_CELLS:
+        detail = f"a study has 1 to {MAX_CELLS} cells, but this one has {size}"
+        raise StudyError((Problem(pointer="/matrix" if study.matrix else "/seeds", detail=detail),))
+    found: list[Problem] = []
+    specs = {index: _spec_of(study, arm, found) for index, arm in enumerate(arms)}
+    if found:
+        raise StudyError(tuple(dict.fromkeys(found)))
+    valid = [(arm, spec) for index, arm in enumerate(arms) if (spec := specs[index])]
+    _refuse_repeats(valid)
+    return tuple(
+        Cell(
+            name=f"{arm_name(arm.variant, arm.point)} | seed {seed}",
+            variant=arm.variant,
+            point=arm.point,
+            seed=seed,
+            spec=spec.model_copy(update={"seed": seed}),
+        )
+        for arm, spec in valid
+        for seed in study.seed_list
+    )
+
+
+def arm_name(variant: str, point: Mapping[str, Any]) -> str:
+    """`group · batch_size=8`: the variant and its point, with paths as short as they stay distinct."""
+    last = [path.rsplit(".", 1)[-1] for path in point]
+    labels = (
+        f"{short if last.count(short) == 1 else path}={_label(value)}"
+        for (path, value), short in zip(point.items(), last, strict=True)
+    )
+    return " · ".join([variant, *labels])
+
+
+def locate(study: StudySpec, variant: str, point: Mapping[str, Any], place: str) -> str:
+    """Where in the study document a pointer into a cell's spec was written."""
+    segments = place.strip("/").split("/") if place else []
+    for path in point:
+        if segments[: path.count(".") + 1] == path.split("."):
+            return pointer("matrix", path) if path in study.matrix else _entry_with(study, point)
+    inside: Any = study.variants[variant]
+    for segment in segments:
+        if not isinstance(inside, Mapping) or segment not in inside:
+            break
+        inside = inside[segment]
+        if not isinstance(inside, Mapping):
+            return pointer("variants", variant) + place
+    first = segments[0] if segments else ""
+    owner = pointer("variants", variant) if first in study.variants[variant] else "/base"
+    return owner + place
+
+
+def _entry_with(study: StudySpec, point: Mapping[str, Any]) -> str:
+    entries = (index for index, entry in enumerate(study.include) if point.items() <= entry.items())
+    return pointer("include", *entries)
+
+
+def _arms(study: StudySpec) -> list[_Arm]:
+    points = [
+        dict(zip(study.matrix, values, strict=True))
+        for values in itertools.product(*study.matrix.values())
+    ]
+    arms = [_Arm(variant, point, "/matrix") for variant in study.variants for point in points]
+    kept = [arm for arm in arms if not any(_matches(arm, entry) for entry in study.exclude)]
+    _refuse_idle_excludes(study, arms)
+    return kept + list(_included(study))
+
+
+def _included(study: StudySpec) -> Iterator[_Arm]:
+    for index, entry in enumerate(study.include):
+        variant = entry.get("variant")
+        if not isinstance(variant, str) or variant not in study.variants:
+            known = ", ".join(study.variants)
+            detail = f"variant must be one of {known}, but got {variant!r}"
+            raise StudyError((Problem(pointer=f"/include/{index}/variant", detail=detail),))
+        point = {path: value for path, value in entry.items() if path != "variant"}
+        yield _Arm(variant, point, f"/include/{index}")
+
+
+def _matches(arm: _Arm, entry: Mapping[str, Any]) -> bool:
+    absent = object()
+    have = {**arm.point, "variant": arm.variant}
+    return bool(entry) and all(have.get(key, absent) == value for key, value in entry.items())
+
+
+def _refuse_idle_excludes(study: StudySpec, arms: list[_Arm]) -> None:
+    idle = tuple(
+        Problem(pointer=f"/exclude/{index}", detail="matches no combination of variants and matrix")
+        for index, entry in enumerate(study.exclude)
+        if not any(_matches(arm, entry) for arm in arms)
+    )
+    if idle:
+        raise StudyError(idle)
+
+
+def _spec_of(study: StudySpec, arm: _Arm, found: list[Problem]) -> JobSpec | None:
+    """The arm's job spec at the first seed, or None with its problems added to `found`."""
+    try:
+        document = _document(study, arm)
+        return JobSpec.model_validate(document)
+    except StudyError as error:
+        found.extend(error.problems)
+    except ValidationError as error:
+        found.extend(
+            one.model_copy(update={"pointer": locate(study, arm.variant, arm.point, one.pointer)})
+            for one in problems(error, document)
+        )
+    return None
+
+
+def _document(study: StudySpec, arm: _Arm) -> dict[str, Any]:
+    for place, part in (
+        ("/base", study.base),
+        (pointer("variants", arm.variant), study.variants[arm.variant]),
+    ):
+        for key in ("seed", "project"):
+            if key in part:
+                detail = f"belongs to the study: write {'seeds' if key == 'seed' else key} there"
+                raise StudyError((Problem(pointer=f"{place}/{key}", detail=detail),))
+    document = _merged(study.base, study.variants[arm.variant])
+    for path, value in arm.point.items():
+        document = _placed(document, path.split("."), value, arm, path)
+    return {**document, "project": study.project, "seed": study.seed_list[0]}
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep merge; a tagged alternative of another kind replaces the one below, lists replace."""
+    result = dict(below)
+    for key, value in above.items():
+        present = result.get(key)
+        both = isinstance(present, Mapping) and isinstance(value, Mapping)
+        result[key] = _merged(present, value) if both and _same_kind(present, value) else value
+    return result
+
+
+def _same_kind(below: Any, above: Any) -> bool:
+    return all(tag not in above or above[tag] == below.get(tag) for tag in ("kind", "name"))
+
+
+def _placed(document: Any, path: list[str], value: Any, arm: _Arm, whole: str) -> Any:
+    """A copy of the document with the value at the path; missing objects on the way are made."""
+    if not path:
+        both = isinstance(document, Mapping) and isinstance(value, Mapping)
+        return _merged(document, value) if both and _same_kind(document, value) else value
+    head, rest = path[0], path[1:]
+    if isinstance(document, Mapping) or document is None:
+        inside = dict(document or {})
+        return {**inside, head: _placed(inside.get(head), rest, value, arm, whole)}
+    if isinstance(document, list) and head.isdigit() and int(head) < len(document):
+        index = int(head)
+        changed = _placed(document[index], rest, value, arm, whole)
+        return [*document[:index], changed, *document[index + 1 :]]
+    place = pointer("matrix", whole) if arm.source == "/matrix" else f"{arm.source}{pointer(whole)}"
+    detail = f"the path {whole!r} leads nowhere at {head!r} in variant {arm.variant!r}"
+    raise StudyError((Problem(pointer=place, detail=detail),))
+
+
+def _refuse_repeats(valid: list[tuple[_Arm, JobSpec]]) -> None:
+    seen: dict[str, _Arm] = {}
+    for arm, spec in valid:
+        content = spec.model_dump_json(exclude={"project": True, "seed": True, "resources": True})
+        first = seen.setdefault(content, arm)
+        if first is not arm:
+            names = [arm_name(one.variant, one.point) for one in (first, arm)]
+            detail = f"{names[1]!r} would train exactly what {names[0]!r} trains"
+            place = pointer("variants", arm.variant) if arm.source == "/matrix" else arm.source
+            raise StudyError((Problem(pointer=place, detail=detail, remedy="remove one of them"),))
+
+
+def _label(value: Any) -> str:
+    if isinstance(value, Mapping):
+        tag = value.get("kind", value.get("name"))
+        rest = [f"{key}={_label(one)}" for key, one in value.items() if key not in ("kind", "name")]
+        inside = ",".join(rest)
+        return f"{tag or ''}({inside})" if inside else str(tag or "{}")
+    if isinstance(value, list):
+        return "[" + ",".join(_label(one) for one in value) + "]"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,103 @@
+"""The study spec and its expansion into cells: pure functions over documents. Knows no database."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from trainer.documents import problems
+from trainer.spec import Name, Part, Seed, upgrade
+from trainer.spec.job import Upgrades
+from trainer.spec.report import Problem
+
+VERSION = 1
+UPGRADES: Upgrades = {}
+
+#: Under so many paired seeds there are no p-values and no verdicts.
+ENOUGH_SEEDS = 8
+
+
+class StudyError(ValueError):
+    """The study cannot be trained as written."""
+
+    def __init__(self, found: tuple[Problem, ...]) -> None:
+        super().__init__("; ".join(f"{one.pointer}: {one.detail}" for one in found))
+        self.problems = found
+
+
+class StudySpec(Part):
+    """A base spec × variants × matrix × seeds, with a baseline and a metric of record."""
+
+    version: Literal[1] = 1
+    project: Name = "default"
+    name: Name
+    description: Annotated[str, Field(max_length=10_000)] = ""
+    base: Annotated[
+        dict[str, Any], Field(description="what all variants share: a job spec, may be partial")
+    ] = {}
+    variants: Annotated[
+        dict[Name, dict[str, Any]],
+        Field(min_length=1, max_length=1000, description="name → what it changes in the base"),
+    ]
+    matrix: Annotated[
+        dict[str, Annotated[list[Any], Field(min_length=1)]],
+        Field(description="dotted path into the job spec → its values; all combinations"),
+    ] = {}
+    include: Annotated[
+        list[dict[str, Any]], Field(description="further points: {variant: name, path: value, …}")
+    ] = []
+    exclude: Annotated[
+        list[dict[str, Any]], Field(description="combinations left out: {variant: …, path: …}")
+    ] = []
+    seeds: Annotated[
+        Annotated[int, Field(strict=True, ge=1, le=1000)]
+        | Annotated[list[Seed], Field(min_length=1, max_length=1000)],
+        Field(description="how many (0, 1, …) or which"),
+    ] = ENOUGH_SEEDS
+    baseline: Annotated[Name, Field(description="the variant all others are compared to")] = ""
+    metric: Annotated[
+        str,
+        Field(pattern=r"^[a-z][a-z0-9_]{0,99}$", description="the metric of record"),
+    ] = "test_accuracy"
+    models: Annotated[
+        Literal["none", "best", "all"],
+        Field(description="which jobs' models go to MLflow; best: of each variant, by validation"),
+    ] = "best"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, value: Any) -> Any:
+        """Brings the version up; without a baseline the first variant is it."""
+        if not isinstance(value, dict):
+            return value
+        value = upgrade(value, UPGRADES, VERSION)
+        variants = value.get("variants")
+        if "baseline" not in value and isinstance(variants, dict) and variants:
+            value = {**value, "baseline": next(iter(variants))}
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.baseline not in self.variants:
+            known = ", ".join(self.variants)
+            raise ValueError(f"baseline must be one of {known}, but got {self.baseline!r}")
+        if isinstance(self.seeds, list) and len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds may appear once each, but got {self.seeds}")
+        return self
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        return tuple(range(self.seeds) if isinstance(self.seeds, int) else self.seeds)
+
+
+def read_study(document: Any) -> StudySpec:
+    """The study in a document; raises `StudyError`."""
+    try:
+        return StudySpec.model_validate(document)
+    except ValidationError as error:
+        raise StudyError(problems(error, document)) from error
+
+
+def is_study(document: Any) -> bool:
+    """Whether a document means a study rather than a single job."""
+    return isinstance(document, Mapping) and "variants" in document
