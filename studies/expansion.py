@@ -167,23 +167,23 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     """Deep merge; a tagged alternative of another kind replaces the one below, lists replace."""
     result = dict(below)
     for key, value in above.items():
-        present = result.get(key)
-        both = isinstance(present, Mapping) and isinstance(value, Mapping)
-        result[key] = _merged(present, value) if both and _same_kind(present, value) else value
+        result[key] = _overlaid(result.get(key), value)
     return result
 
 
-def _same_kind(below: Any, above: Any) -> bool:
-    return all(tag not in above or above[tag] == below.get(tag) for tag in ("kind", "name"))
+def _overlaid(below: Any, above: Any) -> Any:
+    if not isinstance(below, Mapping) or not isinstance(above, Mapping):
+        return above
+    same = all(tag not in above or above[tag] == below.get(tag) for tag in ("kind", "name"))
+    return _merged(below, above) if same else above
 
 
 def _placed(document: Any, path: list[str], value: Any, arm: _Arm, whole: str) -> Any:
     """A copy of the document with the value at the path; missing objects on the way are made."""
     if not path:
-        both = isinstance(document, Mapping) and isinstance(value, Mapping)
-        return _merged(document, value) if both and _same_kind(document, value) else value
+        return _overlaid(document, value)
     head, rest = path[0], path[1:]
-    if isinstance(document, Mapping) or document is None:
+    if isinstance(document, Mapping) or (document is None and not head.isdigit()):
         inside = dict(document or {})
         return {**inside, head: _placed(inside.get(head), rest, value, arm, whole)}
     if isinstance(document, list) and head.isdigit() and int(head) < len(document):

@@ -33,22 +33,25 @@ class StudySpec(Part):
     name: Name
     description: Annotated[str, Field(max_length=10_000)] = ""
     base: Annotated[
-        dict[str, Any], Field(description="what all variants share: a job spec, may be partial")
-    ] = {}
+        dict[str, Any],
+        Field(default_factory=dict, description="what all variants share: a partial job spec"),
+    ]
     variants: Annotated[
         dict[Name, dict[str, Any]],
         Field(min_length=1, max_length=1000, description="name → what it changes in the base"),
     ]
     matrix: Annotated[
         dict[str, Annotated[list[Any], Field(min_length=1)]],
-        Field(description="dotted path into the job spec → its values; all combinations"),
-    ] = {}
+        Field(default_factory=dict, description="dotted path → its values; all combinations"),
+    ]
     include: Annotated[
-        list[dict[str, Any]], Field(description="further points: {variant: name, path: value, …}")
-    ] = []
+        list[dict[str, Any]],
+        Field(default_factory=list, description="further points: {variant: name, path: value, …}"),
+    ]
     exclude: Annotated[
-        list[dict[str, Any]], Field(description="combinations left out: {variant: …, path: …}")
-    ] = []
+        list[dict[str, Any]],
+        Field(default_factory=list, description="combinations left out: {variant: …, path: …}"),
+    ]
     seeds: Annotated[
         Annotated[int, Field(strict=True, ge=1, le=1000)]
         | Annotated[list[Seed], Field(min_length=1, max_length=1000)],

@@ -105,13 +105,14 @@ class StepTraining(_Training):
 
 
 def _training_tag(value: Any) -> str:
+    # No field is called like a tag, so a location in an error stays unambiguous.
     if isinstance(value, dict):
-        return "steps" if "steps" in value or "eval_every" in value else "epochs"
-    return "steps" if isinstance(value, StepTraining) else "epochs"
+        return "by steps" if "steps" in value or "eval_every" in value else "by epochs"
+    return "by steps" if isinstance(value, StepTraining) else "by epochs"
 
 
 TrainingSpec: TypeAlias = Annotated[
-    Annotated[EpochTraining, Tag("epochs")] | Annotated[StepTraining, Tag("steps")],
+    Annotated[EpochTraining, Tag("by epochs")] | Annotated[StepTraining, Tag("by steps")],
     Discriminator(_training_tag),
 ]
 

@@ -1,0 +1,111 @@
+"""Reading documents: the YAML that people write, and the answers to what is broken."""
+
+import pytest
+from pydantic import ValidationError
+
+from trainer.documents import DocumentError, problems, read_document
+from trainer.spec import JobSpec
+
+MINIMAL = {"dataset": {"name": "digits"}, "model": {"name": "cnn"}, "norm": {"kind": "none"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("5e-4", 5e-4),
+        ("5.0E+3", 5000.0),
+        ("no", "no"),
+        ("on", "on"),
+        ("2020-01-01", "2020-01-01"),
+        ("010", 10),
+        ("1:30", "1:30"),
+        ("'5'", "5"),
+        ("~", None),
+        ("", None),
+        ("true", True),
+        ("-7", -7),
+        ("[1, 2.5, x]", [1, 2.5, "x"]),
+        ("{none: {kind: none}}", {"none": {"kind": "none"}}),
+        ("1: a", {"1": "a"}),
+        ("a: &x {k: 1}\nb: *x", {"a": {"k": 1}, "b": {"k": 1}}),
+        ("a: &x {k: 1}\nb: {<<: *x, l: 2}", {"a": {"k": 1}, "b": {"k": 1, "l": 2}}),
+    ],
+)
+def test_yaml_reads_by_its_core_rules(text: str, value: object) -> None:
+    assert read_document(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("a: [", "line 1, column 5"),
+        ("a: 1\na: 2", "'a' appears twice"),
+        ("? [1]\n: 2", "a key must be text"),
+        ("a: &x [*x]", "recursive"),
+        ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        ("[" * 2000, "nested"),
+        ("{a: " * 60 + "1" + "}" * 60, "nested more than 50"),
+        ("a: " + "1" * 5000, "4300 digits"),
+        (b"a: \xff", "not UTF-8 at byte 3"),
+    ],
+)
+def test_broken_yaml_is_named_with_its_place(text: str | bytes, complaint: str) -> None:
+    with pytest.raises(DocumentError, match=complaint):
+        read_document(text)
+
+
+def test_aliases_that_multiply_are_refused() -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
+    for name, inner in zip("bcdefg", "abcdef", strict=True):
+        lines.append(f"{name}: &{name} [{', '.join([f'*{inner}'] * 10)}]")
+    with pytest.raises(DocumentError, match="more than 200000 values"):
+        read_document("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('{"a": NaN}', "JSON has no NaN"),
+        ('{"a": -Infinity}', "JSON has no -Infinity"),
+        ('{"a": 1, "a": 2}', "'a' appears twice"),
+        ('{"a":\n', "line 2, column 1"),
+    ],
+)
+def test_json_is_read_strictly(text: str, complaint: str) -> None:
+    with pytest.raises(DocumentError, match=complaint):
+        read_document(text, as_json=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "detail"),
+    [
+        ({"norm": {"kind": "grp"}}, "/norm/kind", "must be one of 'none', 'batch'"),
+        ({"norm": {}}, "/norm/kind", "required, but missing"),
+        ({"norm": {"kind": "group", "groups": 8, "channels_per_group": 2}}, "/norm", "exactly one"),
+        ({"norm": {"kind": "batch", "group": 3}}, "/norm/group", "unknown key"),
+        ({"training": {"epochs": -1}}, "/training/epochs", "greater than or equal to 1, but got -1"),
+        ({"training": {"epochs": True}}, "/training/epochs", "valid integer, but got true"),
+        ({"training": {"steps": 5, "eval_every": 6}}, "/training", "6 > 5"),
+        ({"training": {"steps": 5}}, "/training/eval_every", "required, but missing"),
+        ({"optimizer": {"kind": "sgd", "lr": float("nan")}}, "/optimizer/lr", "finite number"),
+        ({"optimizer": {"kind": "sgd", "lr": 0}}, "/optimizer/lr", "greater than 0"),
+        ({"regularization": [{"kind": "l1"}]}, "/regularization/0/value", "required, but missing"),
+        ({"regularization": [{"kind": "dropout", "p": 1.0}]}, "/regularization/0/p", "less than 1"),
+        ({"model": {"name": "vgg"}}, "/model/name", "torchvision:<name>"),
+        ({"model": {"name": "mlp", "hidden": []}}, "/model/hidden", "at least 1 item"),
+        ({"early_stopping": {"kind": "patience", "monitor": "test_loss"}},
+         "/early_stopping/monitor", "train_loss"),
+        ({"resources": {"timeout": "soon"}}, "/resources/timeout", "like 90s, 30m, 2h"),
+        ({"version": 99}, "/version", "1"),
+        ({"colour": "red"}, "/colour", "unknown key"),
+        ({"schedule": {"kind": "cosine", "warmup_epochs": 15}}, "", "below the 15 evaluation"),
+        ({"dataset": {"name": "../digits"}}, "/dataset/name", "pattern"),
+    ],
+)  # fmt: skip
+def test_a_problem_points_at_its_field(change: dict[str, object], place: str, detail: str) -> None:
+    document = {**MINIMAL, **change}
+    with pytest.raises(ValidationError) as caught:
+        JobSpec.model_validate(document)
+    found = problems(caught.value, document)
+    assert [one.pointer for one in found] == [place]
+    assert detail in found[0].detail

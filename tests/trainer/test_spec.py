@@ -1,0 +1,108 @@
+"""The job spec: what is filled in, what is equal, and what its hash covers."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+import trainer.spec.job as job_module
+from trainer.spec import DatasetSpec, Dropout, Evaluation, JobSpec, Shift, WeightDecay, content_hash
+
+MINIMAL = {"dataset": {"name": "digits"}, "model": {"name": "cnn"}, "norm": {"kind": "none"}}
+
+
+def spec(**change: Any) -> JobSpec:
+    return JobSpec.model_validate({**MINIMAL, **change})
+
+
+def test_a_spec_survives_its_json() -> None:
+    full = spec(
+        regularization=[{"kind": "weight_decay", "value": 5e-4}, {"kind": "dropout", "p": 0.2}],
+        training={"steps": 3000, "eval_every": 250},
+        resources={"timeout": "1h"},
+    )
+    assert JobSpec.model_validate_json(full.model_dump_json()) == full
+    assert full.resources.timeout == 3600
+    assert full.periods == 12
+
+
+def test_a_regularizer_is_found_by_its_class() -> None:
+    decayed = spec(regularization=[{"kind": "weight_decay", "value": 0.1}])
+    assert decayed.regularizer(WeightDecay) == WeightDecay(kind="weight_decay", value=0.1)
+    assert decayed.regularizer(Dropout) is None
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "prefix"),
+    [
+        (Evaluation(), "test"),
+        (Evaluation(weights="last"), "last_test"),
+        (Evaluation(mode="mc_dropout", shift=Shift(noise=0.1)), "mc_dropout_shifted_test"),
+        (Evaluation(split="train"), "final_train"),
+        (Evaluation(name="robust", shift=Shift(noise=0.1)), "robust"),
+    ],
+)
+def test_an_evaluation_names_its_metrics(evaluation: Evaluation, prefix: str) -> None:
+    assert evaluation.prefix == prefix
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"project": "other"},
+        {"resources": {"priority": "urgent", "timeout": 5}},
+        {"training": {"checkpoint_seconds": 1}},
+    ],
+)
+def test_the_hash_ignores_what_changes_no_result(change: dict[str, Any]) -> None:
+    assert content_hash(spec(**change), "digest") == content_hash(spec(), "digest")
+
+
+def test_the_hash_covers_every_other_field() -> None:
+    base = spec()
+    others = {
+        "dataset": {"name": "digits", "split_seed": 1},
+        "model": {"name": "mlp"},
+        "norm": {"kind": "batch"},
+        "init": {"kind": "normal", "std": 0.1},
+        "regularization": [{"kind": "l2", "value": 0.1}],
+        "augmentation": [{"kind": "flip"}],
+        "optimizer": {"kind": "adam"},
+        "schedule": {"kind": "cosine"},
+        "training": {"epochs": 3},
+        "early_stopping": {"kind": "patience"},
+        "evaluations": [],
+        "seed": 1,
+    }
+    same_for_now = {"version", "weights", "project", "resources"}
+    assert set(others) | same_for_now == set(JobSpec.model_fields)
+    hashes = {content_hash(spec(**{key: value}), "digest") for key, value in others.items()}
+    hashes |= {content_hash(base, "digest"), content_hash(base, "other data")}
+    assert len(hashes) == len(others) + 2
+
+
+def test_a_spec_of_an_older_version_is_upgraded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rename(document: dict[str, Any]) -> dict[str, Any]:
+        return {**{k: v for k, v in document.items() if k != "net"}, "model": document["net"]}
+
+    monkeypatch.setitem(job_module.UPGRADES, 0, rename)  # type: ignore[arg-type]
+    old = {
+        "version": 0,
+        "dataset": {"name": "digits"},
+        "net": {"name": "cnn"},
+        "norm": {"kind": "none"},
+    }
+    assert JobSpec.model_validate(old) == spec()
+
+
+def test_every_part_is_frozen_and_refuses_unknown_keys() -> None:
+    def parts(model: type[BaseModel]) -> set[type[BaseModel]]:
+        return {model}.union(*(parts(sub) for sub in model.__subclasses__()))
+
+    from trainer.spec import Part
+
+    for part in parts(Part):
+        assert part.model_config["frozen"], part
+        assert part.model_config["extra"] == "forbid", part
+    with pytest.raises(ValueError, match="frozen"):
+        DatasetSpec(name="digits").name = "other"  # type: ignore[misc]
