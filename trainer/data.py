@@ -1,0 +1,103 @@
+"""Datasets ready to train on: cut, resized and relabelled as the spec asks. Knows no models."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainer.cache import load_part
+from trainer.decode import decode
+from trainer.errors import DataError
+from trainer.pixels import pixel_moments
+from trainer.spec import BuiltIn, DatasetInfo, DatasetSpec, Shift
+from trainer.spec.builtin import BUILT_IN
+from trainer.splits import add_label_noise, cut
+
+__all__ = ["BUILT_IN", "Data", "DataError", "Split", "apply_shift", "decode", "load"]
+
+_CHUNK = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """`images` uint8 N, C, H, W; `labels` int64 N."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The three splits; `info` is the registered one with the shape, mean and std of *this* training
+    split: after resizing and binarizing, and with no look at validation or test."""
+
+    info: DatasetInfo
+    train: Split
+    val: Split
+    test: Split
+
+
+def load(spec: DatasetSpec, info: DatasetInfo, folder: Path) -> Data:
+    """Raises DataError when the set is not decoded, or cannot be cut as asked."""
+    if info == BUILT_IN.get(info.name) and not (folder / info.digest).exists():
+        for _ in decode(info.name, BuiltIn(kind="builtin"), folder, ()):
+            pass
+    images, labels = load_part(folder, info, "train")
+    rows = cut(labels.numpy(), spec, info)
+    train, val = (
+        Split(
+            _prepare(images, torch.from_numpy(taken), spec),
+            add_label_noise(labels[taken], spec, len(info.classes), part),
+        )
+        for part, taken in (("train", rows.train), ("val", rows.val))
+    )
+    if rows.test is not None:
+        test = Split(_prepare(images, torch.from_numpy(rows.test), spec), labels[rows.test])
+    else:
+        images, labels = load_part(folder, info, "test")
+        test = Split(_prepare(images, torch.arange(len(images)), spec), labels.clone())
+    return Data(_describe(info, train.images), train, val, test)
+
+
+def _prepare(images: Tensor, rows: Tensor, spec: DatasetSpec) -> Tensor:
+    """These rows, resized and binarized, chunk by chunk: never the whole set as floats."""
+    channels, height, width = images.shape[1:]
+    size = (height, width) if spec.image_size is None else (spec.image_size, spec.image_size)
+    prepared = torch.empty((len(rows), channels, *size), dtype=torch.uint8)
+    for start in range(0, len(rows), _CHUNK):
+        chunk = images[rows[start : start + _CHUNK]]
+        if size != (height, width):
+            chunk = _resize(chunk, size)
+        if spec.binarize is not None:
+            chunk = (chunk >= spec.binarize * 255).to(torch.uint8) * 255
+        prepared[start : start + _CHUNK] = chunk
+    return prepared
+
+
+def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    resized = functional.interpolate(
+        images.float(), size, mode="bilinear", align_corners=False, antialias=True
+    )
+    return resized.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _describe(info: DatasetInfo, images: Tensor) -> DatasetInfo:
+    mean, std = pixel_moments(images.numpy())
+    return info.model_copy(update={"shape": tuple(images.shape[1:]), "mean": mean, "std": std})
+
+
+def apply_shift(images: Tensor, shift: Shift, generator: torch.Generator) -> Tensor:
+    """`images` are floats in [0, 1]; what comes back may leave that range: nothing is clipped.
+
+    The noise is drawn on the generator's device, so that it is the same for images on any other.
+    """
+    shifted = shift.contrast * (images - 0.5) + 0.5 + shift.brightness
+    if shift.noise:
+        noise = torch.randn(images.shape, generator=generator, device=generator.device)
+        shifted = shifted + shift.noise * noise.to(images)
+    return shifted

@@ -1,0 +1,90 @@
+"""Decodes a dataset once into the cache, and says what it found. Knows no spec of a training."""
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import numpy
+
+from trainer import cache
+from trainer.errors import DataError
+from trainer.events import Progressed
+from trainer.pixels import pixel_moments
+from trainer.sources import Opened, Part, open_source
+from trainer.spec import DatasetInfo, DatasetSource
+
+MAX_CLASSES = 100_000
+
+
+def decode(
+    name: str, source: DatasetSource, folder: Path, roots: Sequence[Path]
+) -> Generator[Progressed, None, DatasetInfo]:
+    """Into `folder/<digest>/`, all of it or nothing. Mean and std are those of the training part.
+
+    Raises DataError with the reason: a path outside the roots, a missing column, mixed shapes …
+    """
+    opened = open_source(name, source, roots)
+    _require_examples(opened)
+    yield Progressed(f"found {', '.join(f'{len(p.labels)} {n}' for n, p in opened.parts.items())}")
+    with cache.unfinished(folder) as temporary:
+        shape: tuple[int, ...] | None = None
+        for part_name, part in opened.parts.items():
+            shape = yield from _write(temporary, part_name, part, shape)
+        info = yield from _inspect(name, temporary, opened)
+        cache.publish(temporary, folder, info)
+    return info
+
+
+def _require_examples(opened: Opened) -> None:
+    if not 2 <= len(opened.classes) <= MAX_CLASSES:
+        raise DataError(f"a dataset needs 2 to {MAX_CLASSES} classes but has {len(opened.classes)}")
+    for name, part in opened.parts.items():
+        if len(part.labels) == 0:
+            raise DataError(f"the {name} split has no images")
+    counts = numpy.bincount(opened.parts["train"].labels, minlength=len(opened.classes))
+    if not counts.all():
+        empty = opened.classes[int(numpy.argmin(counts))]
+        raise DataError(f"class {empty!r} has no example in the train split")
+
+
+def _write(
+    folder: Path, name: str, part: Part, shape: tuple[int, ...] | None
+) -> Generator[Progressed, None, tuple[int, ...]]:
+    count, done = len(part.labels), 0
+    numpy.save(folder / f"{name}-labels.npy", part.labels)
+    images = None
+    for chunk in part.chunks():
+        shape = shape or chunk[0].shape
+        for offset, pixels in enumerate(chunk):
+            if pixels.shape != shape:
+                raise DataError(
+                    f"image {done + offset} of {name} has shape {pixels.shape} but the first has "
+                    f"{shape}: all images of a set must be equal in shape"
+                )
+        if images is None:
+            images = numpy.lib.format.open_memmap(
+                folder / f"{name}-images.npy", "w+", numpy.uint8, (count, *shape)
+            )
+        images[done : done + len(chunk)] = chunk
+        done += len(chunk)
+        yield Progressed(f"decoded {done} of {count} {name} images")
+    if images is None or shape is None or done != count:
+        raise DataError(f"the {name} split has {count} labels but {done} images")
+    images.flush()
+    return shape
+
+
+def _inspect(name: str, folder: Path, opened: Opened) -> Generator[Progressed, None, DatasetInfo]:
+    digest = yield from cache.compute_digest(folder, tuple(opened.parts), opened.classes)
+    images = numpy.load(folder / "train-images.npy", mmap_mode="r")
+    mean, std = pixel_moments(images)
+    test = opened.parts.get("test")
+    return DatasetInfo(
+        name=name,
+        digest=digest,
+        shape=(images.shape[1], images.shape[2], images.shape[3]),
+        classes=opened.classes,
+        train_size=len(images),
+        test_size=None if test is None else len(test.labels),
+        mean=mean,
+        std=std,
+    )

@@ -1,0 +1,39 @@
+"""What the trainer refuses, told to the person who wrote the spec. Imports no torch.
+
+TrainerError
+├── DataError      a dataset that cannot be read, or cut as the spec asks
+├── ModelError     a model that is unknown, or unfit for the images
+└── SurgeryError   a norm that cannot take the place of the model's own
+"""
+
+
+class TrainerError(Exception):
+    """The trainer cannot do what the spec asks."""
+
+
+class DataError(TrainerError):
+    """A dataset cannot be read, or cut as the spec asks."""
+
+
+class ModelError(TrainerError):
+    """The model is unknown, or unfit for the images; `pointer` is the field, `layer` where it broke."""
+
+    def __init__(
+        self, message: str, remedy: str, *, pointer: str = "/model/name", layer: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        self.pointer = pointer
+        self.layer = layer
+
+
+class SurgeryError(TrainerError):
+    """A norm cannot take the place of this layer of the model."""
+
+    def __init__(
+        self, message: str, remedy: str, *, pointer: str = "/norm/kind", layer: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        self.pointer = pointer
+        self.layer = layer
