@@ -1,9 +1,19 @@
 # Every target works as the first command in a fresh clone that has only Python 3.11 or 3.12, make and git.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
-VENV := .venv
-BIN := $(VENV)/bin
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench up down clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt
+# A shim of pyenv may stand for a Python that isn't there, so each candidate is asked.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3 python; do \
+  $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$python && break; done)
+# A dot for each package instead of pip's hundreds of lines: quiet, but it moves. What pip said is shown if it fails.
+LOG := $(VENV)/install.log
+DOTS := 2>&1 | tee $(LOG) | { while read -r line; do case $$line in Collecting*) printf .;; "Installing collected"*) printf ' installing';; esac; done; echo; } \
+  || { tail -n 20 $(LOG) >&2; exit 1; }
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -11,11 +21,14 @@ help: ## show this list
 demo: $(VENV)/.installed ## install, start the local stack, run the demo study, print the comparison
 	@$(BIN)/normlab demo
 
-test: $(VENV)/.dev ## install and run all tests
+test: $(VENV)/.dev ## install and run all tests (TESTS=tests/store for some)
 	@$(BIN)/python -m pytest $(TESTS)
 
 lint: $(VENV)/.dev ## ruff, mypy, import-linter
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 bench: $(VENV)/.dev ## measure what the README claims about speed
 	@$(BIN)/python -m bench
@@ -23,17 +36,23 @@ bench: $(VENV)/.dev ## measure what the README claims about speed
 up: $(VENV)/.installed ## start the local stack in the background
 	@$(BIN)/normlab up --detach
 
-down: $(VENV)/.installed ## stop the local stack
-	@$(BIN)/normlab down
+down: ## stop the local stack
+	@if test -x $(BIN)/normlab; then $(BIN)/normlab down; else echo "Nothing is installed in $(VENV), so nothing runs from it."; fi
+
+clean: ## remove the virtual environment and caches (not the data in NORMLAB_HOME)
+	@rm -rf $(VENV) *.egg-info build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@echo "Installing Normlab into $(VENV) (about 3 minutes the first time) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local]'
+	@test -n "$(PYTHON)" || { echo "Normlab needs Python 3.11 or 3.12 (with venv); name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "Installing Normlab into $(VENV) (about 3 minutes the first time)"
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -e '.[local]' $(DOTS)
 	@touch $@
 
 # Old pip knows no dependency groups, so pip itself comes first, at its pin.
 $(VENV)/.dev: $(VENV)/.installed
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt pip
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --group dev
+	@echo "Installing the tools for tests and lint"
+	@$(PIP) pip $(DOTS)
+	@$(PIP) --group dev $(DOTS)
 	@touch $@
