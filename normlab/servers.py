@@ -56,6 +56,10 @@ class Postgres:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def url(self, database: str) -> str:
         """For SQLAlchemy; holds the password."""
         password = (self.folder / _SECRET).read_text()
@@ -181,6 +185,10 @@ class Redis:
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     @property
     def socket(self) -> Path:

@@ -1,0 +1,204 @@
+"""The Python processes of the local stack: what they run, with what environment, and when they are ready."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import psutil
+
+from normlab.home import Home
+from normlab.mlflow_server import HEALTH_PATH, server_command, server_environment
+from normlab.servers import Postgres, Redis
+
+#: Marks every process of a stack with its home, so that a leftover is known whatever became of its parent.
+MARK = "NORMLAB_STACK"
+_LOG_BYTES = 10 * 2**20
+
+
+class Runnable(Protocol):
+    """What a supervisor keeps running."""
+
+    @property
+    def pid(self) -> int | None: ...
+    @property
+    def alive(self) -> bool: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Daemon:
+    """One process with a group of its own; stopping it leaves nothing of the group."""
+
+    def __init__(
+        self, command: list[str], environment: Mapping[str, str], folder: Path, log: Path
+    ) -> None:
+        self.command = command
+        self.log = log
+        self._environment = environment
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll() if self._process else None
+
+    def start(self) -> None:
+        rotate(self.log)
+        self._kill_group()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                env=dict(self._environment),
+                start_new_session=True,
+            )
+
+    def stop(self, seconds: float = 30.0) -> None:
+        """Only the parent is asked: it knows how to end its children well."""
+        if self._process is None:
+            return
+        if self.alive:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+        self._kill_group()
+        self._process = None
+
+    def _kill_group(self) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+def rotate(log: Path, keep: int = 3) -> None:
+    """Before a start: a log over 10 MB becomes `.1`, the older ones move up, the oldest goes."""
+    if not log.exists() or log.stat().st_size < _LOG_BYTES:
+        return
+    for number in range(keep - 1, 0, -1):
+        older = log.with_name(f"{log.name}.{number}")
+        if older.exists():
+            older.replace(log.with_name(f"{log.name}.{number + 1}"))
+    log.replace(log.with_name(f"{log.name}.1"))
+
+
+def stack_environment(home: Home, postgres: Postgres, redis: Redis) -> dict[str, str]:
+    """What every process of the stack sees: ours first, then what the person set."""
+    given = {name: value for name, value in os.environ.items() if name != "NORMLAB_TOKEN"}
+    return {
+        "NORMLAB_DATA_ROOTS": str(home.folder / "data"),
+        **given,
+        MARK: str(home.folder),
+        "NORMLAB_HOME": str(home.folder),
+        "NORMLAB_DATABASE_URL": postgres.url("normlab"),
+        "NORMLAB_REDIS_URL": redis.url,
+        "NORMLAB_MLFLOW_URL": home.mlflow_url,
+        "NORMLAB_STORAGE": str(home.storage),
+        "PYTHONPATH": python_path(),
+        # The working folder is the home: nothing in it may pass for a module.
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    }
+
+
+def python_path() -> str:
+    """Ours first: the processes run the code that started them, installed or not."""
+    paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    return os.pathsep.join(path for path in paths if path)
+
+
+def make_daemons(home: Home, environment: Mapping[str, str], mlflow_url: str) -> dict[str, Daemon]:
+    """By name, in the order of their start; `mlflow_url` names MLflow's own database."""
+    one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
+    api = ["uvicorn", "api.app:make_app", "--factory", "--host", "127.0.0.1"]
+    api += ["--port", str(home.api_port), "--no-access-log", "--timeout-graceful-shutdown", "5"]
+    mlflow = server_command(artifacts=home.folder / "mlflow", port=home.mlflow_port)
+    commands: dict[str, tuple[list[str], Mapping[str, str]]] = {
+        "mlflow": (mlflow, server_environment(mlflow_url)),
+        "api": ([sys.executable, "-m", *api], one_thread),
+        "worker": ([sys.executable, "-m", "worker"], one_thread),
+        "sweep": ([sys.executable, "-m", "worker.sweep"], one_thread),
+        "mirror": ([sys.executable, "-m", "worker.mirror"], one_thread),
+    }
+    return {
+        name: Daemon(command, {**environment, **extra}, home.folder, home.logs / f"{name}.log")
+        for name, (command, extra) in commands.items()
+    }
+
+
+def make_checks(home: Home, token: str) -> dict[str, Callable[[], bool]]:
+    """By name, whether it is ready; what has no check is ready once it runs."""
+    return {
+        "mlflow": lambda: _get(home.mlflow_url + HEALTH_PATH) is not None,
+        "api": lambda: _get(home.api_url + "/readyz") is not None,
+        "worker": lambda: _has_worker(home, token),
+    }
+
+
+def _has_worker(home: Home, token: str) -> bool:
+    answer = _get(f"{home.api_url}/api/v1/workers", token)
+    return answer is not None and bool(answer.json().get("items"))
+
+
+def _get(url: str, token: str | None = None) -> httpx.Response | None:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    with suppress(httpx.HTTPError):
+        answer = httpx.get(url, headers=headers, timeout=5.0, trust_env=False)
+        return answer if answer.status_code == 200 else None
+    return None
+
+
+def leftovers(home: Home) -> list[psutil.Process]:
+    """Marked processes of this home, other than ourselves."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(MARK) == str(home.folder):
+                found.append(process)
+    return found
+
+
+def end_leftovers(home: Home) -> int:
+    """Ends what a killed supervisor left behind; returns how many processes that were."""
+    found = leftovers(home)
+    for process in found:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(found, timeout=10.0)
+    deadline = time.monotonic() + 10.0
+    while alive and time.monotonic() < deadline:
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=1.0)
+        alive = leftovers(home)
+    return len(found)
+
+
+def describe_process(process: psutil.Process) -> dict[str, Any]:
+    """Its memory with all its children, in bytes."""
+    family = [process, *process.children(recursive=True)]
+    memory = 0
+    for member in family:
+        with suppress(psutil.Error):
+            memory += member.memory_info().rss
+    return {"processes": len(family), "memory_bytes": memory}

@@ -1,0 +1,140 @@
+"""Where a local stack lives: its folder, its ports, its token. Knows nothing of its processes."""
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from normlab.accounts import socket_folder
+
+
+class StackError(Exception):
+    """The local stack cannot do what was asked; the message says what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """NORMLAB_HOME and the ports: what tells two stacks on one machine apart."""
+
+    folder: Path
+    api_port: int = 8000
+    mlflow_port: int = 5000
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Home":
+        """Raises StackError for a port that is none."""
+        default = "/var/lib/normlab" if os.geteuid() == 0 else "~/.normlab"
+        folder = Path(environment.get("NORMLAB_HOME") or default).expanduser().absolute()
+        return cls(
+            folder,
+            api_port=_port(environment, "NORMLAB_API_PORT", 8000),
+            mlflow_port=_port(environment, "NORMLAB_MLFLOW_PORT", 5000),
+        )
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def storage(self) -> Path:
+        return self.folder / "storage"
+
+    @property
+    def sockets(self) -> Path:
+        return socket_folder(self.folder)
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def mlflow_url(self) -> str:
+        return f"http://127.0.0.1:{self.mlflow_port}"
+
+    def make_folders(self) -> None:
+        """Closed to others; root's can be passed, because its servers run as somebody else."""
+        try:
+            if not self.folder.exists():
+                self.folder.parent.mkdir(parents=True, exist_ok=True)
+                self.folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700)
+            for folder in (self.logs, self.storage, self.folder / "mlflow", self.folder / "data"):
+                folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StackError(
+                f"NORMLAB_HOME={self.folder} cannot be used: {error.strerror}; "
+                "set NORMLAB_HOME to a folder that you may write to"
+            ) from error
+
+    def token(self) -> str | None:
+        try:
+            return (self.folder / "token").read_text().strip() or None
+        except OSError:
+            return None
+
+    def ensure_token(self) -> str:
+        """The admin's token of this stack, made once."""
+        token = self.token()
+        if token is None:
+            token = f"nl_{secrets.token_urlsafe(32)}"
+            descriptor = os.open(
+                self.folder / "token", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600
+            )
+            with os.fdopen(descriptor, "w") as file:
+                file.write(f"{token}\n")
+        return token
+
+    def read_state(self) -> dict[str, Any]:
+        """What the supervisor last wrote; empty if it never ran."""
+        try:
+            state = json.loads((self.folder / "stack.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return state if isinstance(state, dict) else {}
+
+    def write_state(self, state: Mapping[str, Any]) -> None:
+        unfinished = self.folder / "stack.json.new"
+        unfinished.write_text(json.dumps(state, indent=1))
+        unfinished.replace(self.folder / "stack.json")
+
+    def is_locked(self) -> bool:
+        """Whether a supervisor is alive: its lock goes with it, even at a power cut."""
+        try:
+            with open(self.folder / "stack.lock") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Raises StackError if a supervisor holds it; `is_locked` elsewhere holds it for an instant."""
+        with open(self.folder / "stack.lock", "a") as file:
+            deadline = time.monotonic() + 1.0
+            while not _locked(file):
+                if time.monotonic() > deadline:
+                    raise StackError(f"a stack is already running in {self.folder}")
+                time.sleep(0.05)
+            yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _port(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise StackError(f"{name} must be a port from 1 to 65535 but is {text!r}")
+    return int(text)

@@ -1,0 +1,127 @@
+"""What a person asks of the local stack: up, down, status. Talks to the supervisor by file and signal."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+from normlab.daemons import describe_process, end_leftovers, python_path, rotate
+from normlab.home import Home, StackError
+from normlab.servers import Postgres, Redis
+from normlab.supervisor import Supervisor
+
+Show = Callable[[Mapping[str, Any]], None]
+
+
+def run_in_foreground(home: Home, show: Show) -> None:
+    """Returns when a signal has stopped the stack."""
+    home.make_folders()
+    supervisor = Supervisor(home, show)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, supervisor.ask_to_stop)
+    supervisor.run()
+
+
+def start_detached(home: Home, show: Show) -> dict[str, Any]:
+    """Returns the stack's state once it is ready; one that is starting or running is joined."""
+    home.make_folders()
+    launched = None if home.is_locked() else _launch_supervisor(home)
+    try:
+        return _follow(home, show, launched)
+    except KeyboardInterrupt:
+        if launched is not None:
+            launched.terminate()
+            launched.wait()
+        raise
+
+
+def stop(home: Home) -> int:
+    """Stops the stack and what a killed supervisor left; returns how many leftovers that were."""
+    supervisor = _supervisor(home)
+    if supervisor is not None:
+        supervisor.terminate()
+        try:
+            supervisor.wait(90.0)
+        except psutil.TimeoutExpired:
+            supervisor.kill()
+            supervisor.wait(10.0)
+    return _sweep(home)
+
+
+def status(home: Home) -> dict[str, Any]:
+    """The supervisor's state with what the system says now; phase `down` without a supervisor."""
+    state = home.read_state()
+    processes = state.get("processes", [])
+    if not home.is_locked():
+        return {"phase": "down", "home": str(home.folder), "processes": []}
+    for row in processes:
+        row["uptime_seconds"] = max(0.0, time.time() - row.pop("started_at"))
+        with suppress(psutil.Error):
+            row |= describe_process(psutil.Process(row["pid"]))
+    return {**state, "home": str(home.folder), "processes": processes}
+
+
+def _launch_supervisor(home: Home) -> "subprocess.Popen[bytes]":
+    log = home.logs / "supervisor.log"
+    rotate(log)
+    environment = {
+        **os.environ,
+        "NORMLAB_HOME": str(home.folder),
+        "NORMLAB_API_PORT": str(home.api_port),
+        "NORMLAB_MLFLOW_PORT": str(home.mlflow_port),
+        "PYTHONPATH": python_path(),
+    }
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "normlab.supervisor"],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _follow(home: Home, show: Show, launched: "subprocess.Popen[bytes] | None") -> dict[str, Any]:
+    while True:
+        state = home.read_state()
+        if state and (launched is None or state["supervisor"]["pid"] == launched.pid):
+            show(state)
+            if state["phase"] == "ready":
+                return state
+            if state["phase"] == "failed":
+                raise StackError(state["error"])
+        if launched is not None and launched.poll() is not None and home.is_locked():
+            launched = None  # another `up` was quicker: join it
+        elif not (launched.poll() is None if launched else home.is_locked()):
+            raise StackError(f"the supervisor ended; see {home.logs / 'supervisor.log'}")
+        time.sleep(0.1)
+
+
+def _supervisor(home: Home) -> psutil.Process | None:
+    if not home.is_locked():
+        return None
+    known = home.read_state().get("supervisor", {})
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(known.get("pid", -1))
+        if abs(process.create_time() - known["created"]) < 1.0:
+            return process
+    raise StackError(
+        f"a process holds {home.folder / 'stack.lock'}, but {home.folder / 'stack.json'} does not "
+        "name it; find it with `fuser` and end it"
+    )
+
+
+def _sweep(home: Home) -> int:
+    if not home.folder.exists():
+        return 0
+    found = end_leftovers(home)
+    Redis(home.folder / "redis", sockets=home.sockets).stop()
+    Postgres(home.folder / "postgres", sockets=home.sockets).stop()
+    return found
