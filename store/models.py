@@ -1,4 +1,7 @@
-"""The tables. Wide where a column has a standard meaning, JSON for the rest; every time is timestamptz."""
+"""The tables. Wide where a column has a standard meaning, JSON for the rest; every time is timestamptz.
+
+Relationships are never loaded behind one's back (`lazy="raise"`): a query that needs one names it.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -17,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 JOB_STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 FINAL_STATUSES = ("succeeded", "failed", "cancelled")
@@ -49,13 +52,15 @@ class Table(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {
+    type_annotation_map = {  # noqa: RUF012
         datetime: DateTime(timezone=True),
-        dict[str, Any]: JSONB,
-        list[Any]: JSONB,
+        dict[str, Any]: JSONB(none_as_null=True),
+        list[Any]: JSONB(none_as_null=True),
         str: Text,
         int: BigInteger,
     }
+    # What the database computes comes back with the statement, so rows stay readable after commit.
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012
 
 
 class User(Table):
@@ -82,6 +87,7 @@ class Token(Table):
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    user: Mapped[User] = relationship(lazy="raise")
 
 
 class Project(Table):
@@ -123,12 +129,16 @@ class Study(Table):
     warnings: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
     numerics: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    project: Mapped[Project] = relationship(lazy="raise")
+    owner: Mapped[User] = relationship(lazy="raise")
+    __table_args__ = (Index("ix_studies_owner_id_id", "owner_id", "id"),)
 
 
 class Job(Table):
     """One training (or the decoding of one dataset, `kind`), from acceptance to its one final status.
 
-    `attempt` is the fencing number: whoever writes for a job must hold it.
+    `attempt` is the fencing number: whoever writes for a job must hold it. It only rises; attempts up
+    to `attempt_base` no longer count towards `max_attempts`, because somebody asked for a retry since.
     """
 
     __tablename__ = "jobs"
@@ -147,12 +157,14 @@ class Job(Table):
     status: Mapped[str] = mapped_column(server_default="queued")
     reason: Mapped[str | None]
     wish: Mapped[str | None]
+    wished_by: Mapped[str | None]
     priority: Mapped[int] = mapped_column(server_default="1")
     device: Mapped[str] = mapped_column(server_default="auto")
     devices: Mapped[int] = mapped_column(server_default="1")
     timeout_seconds: Mapped[float]
     max_attempts: Mapped[int] = mapped_column(server_default="3")
     attempt: Mapped[int] = mapped_column(server_default="0")
+    attempt_base: Mapped[int] = mapped_column(server_default="0")
     seconds_used: Mapped[float] = mapped_column(server_default="0")
     numerics: Mapped[dict[str, Any] | None]
     warnings: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
@@ -166,7 +178,12 @@ class Job(Table):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    project: Mapped[Project | None] = relationship(lazy="raise")
+    study: Mapped[Study | None] = relationship(lazy="raise")
+    dataset: Mapped[Dataset] = relationship(lazy="raise")
+    owner: Mapped[User] = relationship(lazy="raise")
     __table_args__ = (
+        UniqueConstraint("study_id", "variant", "point", "seed"),
         CheckConstraint(_one_of("kind", ("training", "dataset")), name="kind"),
         CheckConstraint(_one_of("status", JOB_STATUSES), name="status"),
         CheckConstraint(_one_of("reason", REASONS), name="reason"),
@@ -177,24 +194,35 @@ class Job(Table):
         Index("ix_jobs_claimable", "queued_at", postgresql_where=text("status = 'queued'")),
         Index("ix_jobs_study_id_id", "study_id", "id"),
         Index("ix_jobs_owner_id_id", "owner_id", "id"),
+        Index("ix_jobs_project_id_id", "project_id", "id"),
+        Index("ix_jobs_dataset_id", "dataset_id"),
     )
 
 
 class Attempt(Table):
-    """One execution of a job."""
+    """One execution of a job.
+
+    `seconds`: training time as the worker measured it; `counts`: its end counts towards the limit.
+    """
 
     __tablename__ = "attempts"
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     host: Mapped[str]
     process: Mapped[int]
-    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     ended_at: Mapped[datetime | None]
     end: Mapped[str | None]
+    counts: Mapped[bool] = mapped_column(server_default="false")
+    seconds: Mapped[float] = mapped_column(server_default="0")
     first_step: Mapped[int | None]
     environment: Mapped[dict[str, Any] | None]
     error: Mapped[str | None]
-    __table_args__ = (CheckConstraint(_one_of('"end"', ATTEMPT_ENDS), name="end"),)
+    __table_args__ = (
+        CheckConstraint(_one_of('"end"', ATTEMPT_ENDS), name="end"),
+        CheckConstraint('("end" IS NULL) = (ended_at IS NULL)', name="ended"),
+        Index("ix_attempts_ended_at", "ended_at"),
+    )
 
 
 class Worker(Table):
@@ -262,7 +290,7 @@ class Checkpoint(Table):
 
     __tablename__ = "checkpoints"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), index=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
     attempt: Mapped[int]
     kind: Mapped[str]
     epoch: Mapped[int]
@@ -271,7 +299,10 @@ class Checkpoint(Table):
     digest: Mapped[str]
     bytes: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    __table_args__ = (CheckConstraint(_one_of("kind", ("last", "best")), name="kind"),)
+    __table_args__ = (
+        UniqueConstraint("job_id", "path"),
+        CheckConstraint(_one_of("kind", ("last", "best")), name="kind"),
+    )
 
 
 class File(Table):
@@ -300,7 +331,7 @@ class LogLine(Table):
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
     attempt: Mapped[int]
-    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     level: Mapped[str]
     text: Mapped[str]
     __table_args__ = (Index("ix_log_lines_job_id_id", "job_id", "id"),)
@@ -312,7 +343,7 @@ class Transition(Table):
     __tablename__ = "transitions"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), index=True)
-    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     who: Mapped[str]
     from_status: Mapped[str | None]
     to_status: Mapped[str]
@@ -346,6 +377,4 @@ class Mirrored(Table):
     seen_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
     state: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
-    __table_args__ = (
-        CheckConstraint("num_nonnulls(job_id, study_id) = 1", name="one_owner"),
-    )
+    __table_args__ = (CheckConstraint("num_nonnulls(job_id, study_id) = 1", name="one_owner"),)

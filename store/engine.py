@@ -1,0 +1,68 @@
+"""Connections to PostgreSQL, its clock, and its notifications. Knows no table."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, func, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session, sessionmaker
+
+#: Told the id of every job that changed, in the transaction that changed it.
+JOBS_CHANNEL = "normlab_jobs"
+
+#: What is raised when the database can't be reached or went away: the same work may be tried again.
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
+
+# A process that hangs inside a transaction must not hold everybody's locks for long.
+_OPTIONS = (
+    "-c timezone=UTC -c idle_in_transaction_session_timeout=60000 -c lock_timeout=20000 "
+    "-c application_name=normlab"
+)
+
+
+def make_engine(url: str, *, pool_size: int = 5) -> Engine:
+    """An engine on psycopg; a plain `postgresql://` URL is one for psycopg, too.
+
+    Connections that died are replaced when taken from the pool. A fork must not share an engine.
+    """
+    address = make_url(url)
+    if address.get_backend_name() == "postgresql":
+        address = address.set(drivername="postgresql+psycopg")
+    return create_engine(
+        address,
+        pool_pre_ping=True,
+        pool_size=pool_size,
+        pool_timeout=10,
+        connect_args={"connect_timeout": 5, "options": _OPTIONS},
+        json_serializer=_dump_json,
+    )
+
+
+def make_sessions(engine: Engine) -> sessionmaker[Session]:
+    """Sessions whose rows stay readable after the commit."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+def database_now(session: Session) -> datetime:
+    """The database's clock at this moment, not at the transaction's start."""
+    now: datetime = session.scalars(select(func.clock_timestamp())).one()
+    return now
+
+
+def notify(session: Session, channel: str, payload: str) -> None:
+    """Tell whoever listens, once this transaction is committed."""
+    session.execute(select(func.pg_notify(channel, payload)))
+
+
+def notify_jobs(session: Session, job_ids: Iterable[int]) -> None:
+    """`notify` for many jobs in one statement."""
+    ids = func.unnest([str(job_id) for job_id in job_ids]).column_valued("id")
+    session.execute(select(func.pg_notify(JOBS_CHANNEL, ids)))
+
+
+def _dump_json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)

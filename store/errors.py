@@ -1,0 +1,60 @@
+"""What the store refuses, as exceptions. Knows no HTTP.
+
+StoreError
+├── NotFound
+├── WrongStatus
+├── LostLease
+├── NameTaken
+├── DatasetUnavailable
+├── MixedDevices
+├── BadCursor
+└── KeyReused
+"""
+
+from typing import ClassVar
+
+
+class StoreError(Exception):
+    """The store refused."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").split("\n", 1)[0])
+
+
+class NotFound(StoreError):
+    """There is no such row."""
+
+
+class WrongStatus(StoreError):
+    """The job's status does not allow this."""
+
+
+class LostLease(StoreError):
+    """The attempt no longer holds the job: nothing it says may be written."""
+
+    def __init__(self, job_id: int, attempt: int) -> None:
+        super().__init__(f"attempt {attempt} no longer holds job {job_id}")
+        self.job_id = job_id
+        self.attempt = attempt
+
+
+class NameTaken(StoreError):
+    """The name is already in use."""
+
+
+class DatasetUnavailable(StoreError):
+    """The dataset is not registered, or its registration failed."""
+
+
+class MixedDevices(StoreError):
+    """A study's jobs must be able to run on one kind of device, but some ask for cpu and some for cuda."""
+
+
+class BadCursor(StoreError):
+    """The cursor is not one that this service gave out."""
+
+
+class KeyReused(StoreError):
+    """The idempotency key was already used for a different request."""
+
+    status: ClassVar[int] = 422

@@ -1,0 +1,28 @@
+"""Numbers that aren't finite, and text that isn't, on their way into SQL. Knows no table."""
+
+import math
+from collections.abc import Mapping
+
+#: The end of a longer text is kept: that is where a traceback says what happened.
+MAX_TEXT = 64_000
+
+
+def split_finite(
+    metrics: Mapping[str, float | None],
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """The metrics with None for what isn't finite, and that by name: `nan`, `inf` or `-inf`."""
+    finite: dict[str, float | None] = {}
+    non_finite: dict[str, str] = {}
+    for name, value in metrics.items():
+        if value is None or math.isfinite(value):
+            finite[name] = value
+        else:
+            finite[name] = None
+            non_finite[name] = str(float(value))
+    return finite, non_finite
+
+
+def storable(text: str) -> str:
+    """The text without NUL, which PostgreSQL refuses, without lone surrogates, and not too long."""
+    clean = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    return clean if len(clean) <= MAX_TEXT else "…" + clean[-MAX_TEXT:]

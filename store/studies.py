@@ -1,0 +1,173 @@
+"""Studies: their making, their growing, and the status that follows from their jobs'."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session, joinedload
+
+from store import jobs, projects
+from store.errors import DatasetUnavailable, MixedDevices, NotFound
+from store.finite import storable
+from store.jobs import NewJob
+from store.models import JOB_STATUSES, Dataset, Job, Project, Study, User
+from store.paging import Page, newest_first
+
+StudyStatus = Literal["queued", "running", "paused", "succeeded", "partial", "cancelled"]
+
+
+def create(
+    session: Session,
+    owner: User,
+    spec: dict[str, Any],
+    project: str,
+    name: str,
+    cells: Sequence[NewJob],
+    warnings: Sequence[str] = (),
+) -> Study:
+    """Accept a study with a job for each cell.
+
+    Raises DatasetUnavailable, and MixedDevices when one cell asks for cpu and another for cuda.
+    """
+    owner = session.get_one(User, owner.id)
+    study = Study(
+        project=projects.ensure(session, project, owner),
+        owner=owner,
+        name=name,
+        spec=spec,
+        warnings=[storable(warning) for warning in warnings],
+    )
+    session.add(study)
+    session.flush()
+    _insert_jobs(session, study, cells, _device(cells), owner.name)
+    return study
+
+
+def add_jobs(
+    session: Session,
+    study: Study,
+    cells: Sequence[NewJob],
+    who: str,
+    spec: dict[str, Any] | None = None,
+) -> list[Job]:
+    """Make the jobs of those cells that the study lacks, for the study's owner; returns the new ones.
+
+    `spec` replaces the study's. Raises like `create`.
+    """
+    study = _lock(session, study.id)
+    if spec is not None:
+        study.spec = spec
+    present = session.execute(
+        select(Job.variant, Job.point, Job.seed, Job.device).where(Job.study_id == study.id)
+    ).all()
+    there = [(row.variant, row.point, row.seed) for row in present]
+    new = [one for one in cells if (one.variant, dict(one.point), one.spec.seed) not in there]
+    device = _device(new, *{row.device for row in present})
+    return _insert_jobs(session, study, new, device, who)
+
+
+def find(session: Session, study_id: int) -> Study | None:
+    """The study with its owner and project."""
+    return session.scalars(_loaded().where(Study.id == study_id)).one_or_none()
+
+
+def list_studies(
+    session: Session,
+    *,
+    owner: str | None = None,
+    project: str | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Page[Study]:
+    """Newest first; `owner` and `project` are names. Raises BadCursor."""
+    statement = (
+        _loaded()
+        .join(User, User.id == Study.owner_id)
+        .join(Project, Project.id == Study.project_id)
+    )
+    if owner is not None:
+        statement = statement.where(User.name == owner)
+    if project is not None:
+        statement = statement.where(Project.name == project)
+    return newest_first(session, statement, Study.id, cursor, limit)
+
+
+def jobs_of(session: Session, study_id: int) -> Sequence[Job]:
+    """All jobs of the study with owner and project, in the order in which they were made."""
+    statement = (
+        select(Job)
+        .options(joinedload(Job.owner), joinedload(Job.project))
+        .where(Job.study_id == study_id)
+        .order_by(Job.id)
+    )
+    return session.scalars(statement).all()
+
+
+def counts(session: Session, study_ids: Collection[int]) -> dict[int, dict[str, int]]:
+    """For each study, how many of its jobs have each status; every status is there."""
+    found = {study_id: dict.fromkeys(JOB_STATUSES, 0) for study_id in study_ids}
+    statement = (
+        select(Job.study_id, Job.status, func.count())
+        .where(Job.study_id.in_(study_ids))
+        .group_by(Job.study_id, Job.status)
+    )
+    for study_id, status, count in session.execute(statement):
+        assert study_id is not None
+        found[study_id][status] = count
+    return found
+
+
+def status(counts: Mapping[str, int]) -> StudyStatus:
+    """The study's status from its jobs'. The first that holds:
+
+    - `running`: a job runs, or one waits while others have ended (the study has begun);
+    - `queued`: a job waits, and none has ended;
+    - `paused`: a job is paused (the rest, if any, has ended);
+    - `succeeded`: every job succeeded (diverged ones, too);
+    - `cancelled`: every job was cancelled;
+    - `partial`: all have ended, some otherwise than others or all failed.
+    """
+    of = {name: counts.get(name, 0) for name in JOB_STATUSES}
+    ended = of["succeeded"] + of["failed"] + of["cancelled"]
+    if of["running"] or (of["queued"] and ended):
+        return "running"
+    if of["queued"]:
+        return "queued"
+    if of["paused"]:
+        return "paused"
+    if of["succeeded"] == ended:
+        return "succeeded"
+    return "cancelled" if of["cancelled"] == ended else "partial"
+
+
+def _insert_jobs(
+    session: Session, study: Study, cells: Sequence[NewJob], device: str | None, who: str
+) -> list[Job]:
+    names = {cell.spec.dataset.name for cell in cells}
+    rows = session.scalars(select(Dataset).where(Dataset.name.in_(names)).order_by(Dataset.id))
+    on = {dataset.name: dataset for dataset in rows}
+    if missing := names - on.keys():
+        raise DatasetUnavailable(f"not registered: {', '.join(sorted(missing))}")
+    return jobs.insert(
+        session, study.owner, study.project, on, cells, study, device=device, who=who
+    )
+
+
+def _device(cells: Sequence[NewJob], *present: str) -> str | None:
+    """The one kind of device that some cells ask for, and so all of the study get; None: any."""
+    asked = {*present, *(cell.spec.resources.device for cell in cells)} - {"auto"}
+    if len(asked) > 1:
+        raise MixedDevices
+    return next(iter(asked), None)
+
+
+def _lock(session: Session, study_id: int) -> Study:
+    statement = _loaded().where(Study.id == study_id).with_for_update(of=Study)
+    study = session.scalars(statement.execution_options(populate_existing=True)).one_or_none()
+    if study is None:
+        raise NotFound(f"there is no study {study_id}")
+    return study
+
+
+def _loaded() -> Select[Study]:
+    return select(Study).options(joinedload(Study.owner), joinedload(Study.project))

@@ -1,0 +1,88 @@
+"""Wake-ups: messages that tell a host to look into the table. They carry no job and may all be lost."""
+
+import structlog
+from celery import Celery
+from sqlalchemy.orm import Session
+
+from store import leases, queue
+
+log = structlog.get_logger(__name__)
+
+QUEUE = "normlab.{host}"
+TASK = "normlab.work"
+#: A wake-up that nobody took by then is worth nothing: the sweep sends new ones.
+EXPIRES_SECONDS = 60.0
+#: A broker that hangs must not hold up who has just accepted a job.
+SOCKET_SECONDS = 0.5
+
+
+def make_celery(redis_url: str) -> Celery:
+    """A producer that tries once and gives up soon. Also takes redis-py's `unix://` URLs."""
+    url = redis_url.replace("unix://", "redis+socket://", 1)
+    celery = Celery("normlab", broker=url, backend=None, set_as_current=False)
+    celery.conf.update(
+        broker_connection_timeout=SOCKET_SECONDS,
+        broker_connection_retry=False,
+        broker_connection_max_retries=0,
+        broker_pool_limit=1,
+        broker_transport_options={
+            "socket_timeout": SOCKET_SECONDS,
+            "socket_connect_timeout": SOCKET_SECONDS,
+            "retry_on_timeout": False,
+            "max_retries": 0,
+        },
+        task_ignore_result=True,
+        task_publish_retry=False,
+    )
+    return celery
+
+
+def due(session: Session) -> dict[str, int]:
+    """How many wake-ups each host should get: a claimable job that fits and a free slot for each.
+
+    Jobs that need one kind of device come first; those that may run anywhere take what is left.
+    """
+    demand = queue.demand(session)
+    wakeups: dict[str, int] = {}
+    free = leases.free_slots(session)
+    for kind in ("cuda", "cpu"):
+        for host, slots in free.items():
+            _take(demand, kind, slots, kind, host, wakeups)
+    for kind in ("cuda", "cpu"):
+        for host, slots in free.items():
+            _take(demand, None, slots, kind, host, wakeups)
+    return wakeups
+
+
+def send(celery: Celery, due: dict[str, int]) -> int:
+    """Send them and return how many went out. Never raises; a broken broker costs about a second."""
+    sent = 0
+    for host, count in due.items():
+        for _ in range(count):
+            try:
+                celery.send_task(
+                    TASK, queue=QUEUE.format(host=host), expires=EXPIRES_SECONDS, retry=False
+                )
+            except (
+                Exception
+            ):  # Whatever the broker does, the job is accepted, and the sweep will come.
+                log.warning("no wake-up could be sent", host=host, sent=sent, exc_info=True)
+                return sent
+            sent += 1
+    return sent
+
+
+def _take(
+    demand: dict[str | None, int],
+    need: str | None,
+    slots: dict[str, int],
+    kind: str,
+    host: str,
+    wakeups: dict[str, int],
+) -> None:
+    """Give the host's free slots of a kind to jobs of a need."""
+    count = min(demand.get(need, 0), slots.get(kind, 0))
+    if count > 0:
+        demand[need] -= count
+        slots[kind] -= count
+        wakeups[host] = wakeups.get(host, 0) + count
