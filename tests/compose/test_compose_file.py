@@ -1,0 +1,71 @@
+"""What docker-compose.yml promises, read from the file: no engine is needed."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from normlab.mlflow_server import server_command, server_environment
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docker-compose.yml").read_text()
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
+SECRETS = ("POSTGRES_PASSWORD", "NORMLAB_BOOTSTRAP_TOKEN")
+ONE_SHOTS = {"migrate", "mlflow-database"}
+
+
+def test_every_published_port_is_on_loopback() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert len(ports) == 2
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_has_no_default_and_no_value(secret: str) -> None:
+    uses = re.findall(rf"\$\{{{secret}(.*?)\}}", TEXT)
+    assert uses
+    assert all(use.startswith(":?") for use in uses)
+    assert re.search(rf"^{secret}=$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+
+
+def test_every_optional_variable_stands_in_the_example() -> None:
+    used = set(re.findall(r"\$\{(\w+)", TEXT)) | {"NORMLAB_CPU_SLOTS"}
+    shown = set(re.findall(r"^#?(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert used == shown
+
+
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - ONE_SHOTS))
+def test_a_service_comes_back_after_a_crash(name: str) -> None:
+    assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+def test_mlflow_starts_as_on_a_laptop() -> None:
+    expected = server_command(
+        artifacts="/srv/normlab/mlartifacts",
+        port=5000,
+        host="0.0.0.0",
+        allowed_hosts="mlflow:5000,127.0.0.1:*,localhost:*",
+        python="python",
+    )
+    given = [part for argument in SERVICES["mlflow"]["command"] for part in argument.split("=", 1)]
+    assert given == expected
+    environment = dict(SERVICES["mlflow"]["environment"])
+    assert environment.pop("MLFLOW_BACKEND_STORE_URI").endswith("@postgres:5432/mlflow")
+    wanted = dict(server_environment("unused"))
+    del wanted["MLFLOW_BACKEND_STORE_URI"]
+    assert environment == wanted
+
+
+def test_only_the_gpu_profile_asks_for_a_gpu() -> None:
+    asking = {name for name, service in SERVICES.items() if "deploy" in service}
+    assert asking == {"worker-gpu"}
+    assert SERVICES["worker-gpu"]["profiles"] == ["gpu"]
+
+
+def test_datasets_are_mounted_read_only() -> None:
+    mounts = [mount for one in SERVICES.values() for mount in one.get("volumes", [])]
+    data = [mount for mount in mounts if "/srv/normlab/data" in mount]
+    assert data
+    assert all(mount.endswith(":ro") for mount in data)
