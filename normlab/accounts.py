@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
-class ServerError(Exception):
-    """A local server could not be started."""
+from normlab.errors import ServerError
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from normlab.accounts import socket_folder
-
-
-class StackError(Exception):
-    """The local stack cannot do what was asked; the message says what to do about it."""
+from normlab.errors import StackError
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from contextlib import suppress
 
 import psutil
 
-from normlab.home import Home, StackError
+from normlab.errors import StackError
+from normlab.home import Home
 
 
 def check_ports(home: Home) -> None:

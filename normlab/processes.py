@@ -11,7 +11,8 @@ from typing import IO
 
 import psutil
 
-from normlab.accounts import Account, ServerError
+from normlab.accounts import Account
+from normlab.errors import ServerError
 
 
 def running_in(folder: Path, name: str) -> list[psutil.Process]:

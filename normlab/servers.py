@@ -16,12 +16,12 @@ from pathlib import Path
 
 from normlab.accounts import (
     Account,
-    ServerError,
     private_folder,
     reachable_copy,
     server_account,
     socket_folder,
 )
+from normlab.errors import ServerError
 from normlab.processes import end_processes, reap, running_in, start_process, wait_until
 
 __all__ = ["Postgres", "Redis", "ServerError"]

@@ -12,7 +12,8 @@ from typing import Any
 import psutil
 
 from normlab.daemons import describe_process, end_leftovers, python_path, rotate
-from normlab.home import Home, StackError
+from normlab.errors import StackError
+from normlab.home import Home
 from normlab.servers import Postgres, Redis
 from normlab.supervisor import Supervisor
 

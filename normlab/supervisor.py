@@ -25,9 +25,10 @@ from normlab.daemons import (
     make_daemons,
     stack_environment,
 )
-from normlab.home import Home, StackError
+from normlab.errors import ServerError, StackError
+from normlab.home import Home
 from normlab.ports import check_ports
-from normlab.servers import Postgres, Redis, ServerError
+from normlab.servers import Postgres, Redis
 
 _START_SECONDS = 180.0
 _START_TRIES = 3
@@ -114,9 +115,8 @@ class Supervisor:
         checks = make_checks(home, token)
         # MLflow is the slowest to start and needs nothing of the others.
         self._launch(Kept("mlflow", daemons.pop("mlflow"), checks["mlflow"]))
-        self._run_once("migrate", ["-m", "migrations", "upgrade"], environment)
         first = {**environment, "NORMLAB_BOOTSTRAP_TOKEN": token}
-        self._run_once("bootstrap", ["-m", "store", "bootstrap"], first)
+        self._run_once("migrations", ["-m", "migrations", "upgrade"], first)
         for name, daemon in daemons.items():
             self._launch(Kept(name, daemon, checks.get(name, lambda: True)))
         self._wait_until_ready()

@@ -1,0 +1,47 @@
+"""All verbs of the `normlab` command, in the order of its help."""
+
+from collections.abc import Callable
+
+import typer
+
+from normlab.cli import datasets, demo, following, local, looking, people, steering, submitting
+
+app = typer.Typer(
+    name="normlab",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="""Which normalization or regularization is better, and is the difference real?
+
+Jobs are called j12, studies s3; a bare number means a job.
+
+The service is the one at NORMLAB_URL (with NORMLAB_TOKEN), else the local stack of NORMLAB_HOME. Start one with `normlab up --detach`, or see everything at once with `normlab demo`.""",
+)
+
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "The local stack": (local.up, local.down, local.status, demo.demo),
+    "Submit": (submitting.validate, submitting.plan, submitting.submit),
+    "Look": (
+        looking.list_,
+        looking.show,
+        looking.logs,
+        looking.compare,
+        looking.queue,
+        looking.download,
+    ),
+    "Follow": (following.watch, following.wait),
+    "Steer": (
+        steering.cancel,
+        steering.pause,
+        steering.resume,
+        steering.retry,
+        steering.extend,
+    ),
+}
+
+for panel, verbs in _PANELS.items():
+    for verb in verbs:
+        app.command(verb.__name__.strip("_"), rich_help_panel=panel)(verb)
+
+app.add_typer(datasets.app, name="dataset", rich_help_panel="Shared things")
+app.add_typer(people.tokens, name="token", rich_help_panel="Shared things")
+app.command("users", rich_help_panel="Shared things")(people.users)

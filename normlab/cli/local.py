@@ -1,0 +1,129 @@
+"""`up`, `down`, `status`: the local stack."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from normlab import stack
+from normlab.cli.output import Column, Format, Output, duration, emit, field, raw, say, size
+from normlab.home import Home
+
+_NAMES = {
+    "postgres": "PostgreSQL",
+    "redis": "Redis",
+    "mlflow": "MLflow",
+    "api": "API",
+    "worker": "worker",
+    "sweep": "sweep",
+    "mirror": "mirror to MLflow",
+}
+
+
+def up(
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="return once it is ready; it runs on")
+    ] = False,
+) -> None:
+    """Start the whole stack on this machine: database, broker, MLflow, API, worker.
+
+    Its files are in NORMLAB_HOME (~/.normlab; for root /var/lib/normlab), its ports are
+    NORMLAB_API_PORT (8000) and NORMLAB_MLFLOW_PORT (5000). Several can run side by side.
+    """
+    home = Home.from_environment()
+    if home.is_locked() and home.read_state().get("phase") == "ready":
+        say("Normlab is already running:")
+        show_urls(home.read_state())
+    elif detach or home.is_locked():
+        bring_up(home)
+        say("Stop it with: normlab down")
+    else:
+        say(f"Starting Normlab in {home.folder}; stop it with Ctrl-C")
+        stack.run_in_foreground(home, progress(urls_when_ready=True))
+        say("Stopped")
+
+
+def bring_up(home: Home) -> None:
+    """Starts it in the background, or joins one that is starting."""
+    say(f"Starting Normlab in {home.folder}")
+    started = time.monotonic()
+    state = stack.start_detached(home, progress())
+    say(f"Ready after {state.get('seconds') or time.monotonic() - started:.0f} s:")
+    show_urls(state)
+
+
+def down() -> None:
+    """Stop the local stack; running jobs are saved and go on at the next `up`."""
+    home = Home.from_environment()
+    was_running = home.is_locked()
+    left = stack.stop(home)
+    if was_running:
+        say("Stopped")
+    elif left:
+        say(f"Ended {left} processes that a killed stack had left behind")
+    else:
+        say(f"Nothing is running in {home.folder}")
+
+
+def status(output: Output = Format.TABLE) -> None:
+    """The processes of the local stack, and where to reach it."""
+    home = Home.from_environment()
+    state = stack.status(home)
+    if output is Format.JSON:
+        say(json.dumps(state, indent=2))
+        return
+    if state["phase"] == "down":
+        typer.echo(
+            f"Nothing is running in {home.folder}; start it with: normlab up --detach", err=True
+        )
+        raise typer.Exit(1)
+    emit(state["processes"], _COLUMNS, output, "no process yet")
+    if output is Format.TABLE:
+        say()
+        say(f"{state['phase']}, home {home.folder}, logs {home.logs}")
+        show_urls(state)
+
+
+def show_urls(state: Mapping[str, Any]) -> None:
+    say(f"  API     {state['api_url']}  (try it at {state['api_url']}/docs)")
+    say(f"  MLflow  {state['mlflow_url']}")
+
+
+def progress(urls_when_ready: bool = False) -> Callable[[Mapping[str, Any]], None]:
+    """Prints a line when a process becomes ready, or has to be restarted."""
+    said: set[tuple[str, str, int]] = set()
+    began = time.monotonic()
+
+    def show(state: Mapping[str, Any]) -> None:
+        for one in state["processes"]:
+            news = (one["name"], one["state"], one["restarts"])
+            if news in said or one["state"] not in ("ready", "restarting"):
+                continue
+            said.add(news)
+            word = "ready" if one["state"] == "ready" else "ended; it will be restarted"
+            say(
+                f"  {time.monotonic() - began:5.1f} s  {_NAMES.get(one['name'], one['name'])} {word}"
+            )
+        if urls_when_ready and state["phase"] == "ready" and ("", "ready", 0) not in said:
+            said.add(("", "ready", 0))
+            say(f"Ready after {state['seconds']:.0f} s:")
+            show_urls(state)
+        sys.stdout.flush()
+
+    return show
+
+
+_COLUMNS = (
+    Column("process", field("name")),
+    Column("state", field("state")),
+    Column("pid", field("pid"), right=True),
+    Column(
+        "uptime", lambda row: duration(row["uptime_seconds"]), raw("uptime_seconds"), right=True
+    ),
+    Column("restarts", field("restarts"), right=True),
+    Column("processes", field("processes"), right=True),
+    Column("memory", lambda row: size(row.get("memory_bytes", 0)), raw("memory_bytes"), right=True),
+)

@@ -1,0 +1,137 @@
+"""Jobs in progress: a grid of variants × seeds in a terminal, a line per change elsewhere."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from normlab.cli.comparison import scaled
+from normlab.cli.output import console, duration, say
+from normlab.cli.output import status as status_words
+
+Jobs: TypeAlias = list[dict[str, Any]]
+
+_MOST_SEEDS = 16
+_MOST_RUNNING = 8
+_STYLES = {"succeeded": "green", "failed": "bold red", "cancelled": "yellow", "paused": "yellow"}
+_FINAL_MARKS = {"succeeded": "✓", "failed": "✗", "cancelled": "–", "paused": "‖", "queued": "·"}
+
+
+def draw(snapshots: Iterator[Jobs]) -> Jobs:
+    """Redrawn in place; what stays on the screen is the last state."""
+    began = time.monotonic()
+    jobs: Jobs = []
+    with Live(console=console(), refresh_per_second=8, transient=False) as live:
+        for jobs in snapshots:
+            live.update(picture(jobs, time.monotonic() - began))
+    return jobs
+
+
+def tell(snapshots: Iterator[Jobs]) -> Jobs:
+    """One line per change of a job's status."""
+    seen: dict[int, tuple[Any, ...]] = {}
+    jobs: Jobs = []
+    for jobs in snapshots:
+        done = sum(job["status"] in ("succeeded", "failed", "cancelled") for job in jobs)
+        for job in jobs:
+            news = (job["status"], job["wish"], job["attempt"])
+            if seen.get(job["id"]) != news and not (
+                job["status"] == "queued" and not job["attempt"]
+            ):
+                say(f"[{done}/{len(jobs)}] {line(job)}")
+            seen[job["id"]] = news
+    return jobs
+
+
+def line(job: dict[str, Any]) -> str:
+    """`j12 none | seed 0: succeeded (early_stopped), 9 epochs, test accuracy 97.22 %`."""
+    parts = [status_words(job)]
+    metrics = job["metrics"]
+    if job["status"] == "running" and job["attempt"] > 1:
+        parts.append(f"attempt {job['attempt']}")
+    if job["status"] == "succeeded" and metrics.get("epochs"):
+        parts.append(f"{metrics['epochs']:.0f} epochs")
+    if metrics.get("test_accuracy") is not None:
+        parts.append(f"test accuracy {scaled(metrics['test_accuracy'], 'test_accuracy')} %")
+    return f"j{job['id']} {job['name']}: {', '.join(parts)}"
+
+
+def summary(jobs: Jobs) -> str:
+    """`3 running, 29 queued`."""
+    counts = Counter(job["status"] for job in jobs)
+    return ", ".join(f"{count} {status}" for status, count in counts.items())
+
+
+def picture(jobs: Jobs, seconds: float) -> RenderableType:
+    """The grid, the jobs that run now, and how far all of it is."""
+    done = sum(fraction(job) for job in jobs) / max(len(jobs), 1)
+    foot = Table.grid(padding=(0, 2))
+    bar = ProgressBar(total=1.0, completed=done, width=40)
+    foot.add_row(bar, f"{done:.0%}", summary(jobs), duration(seconds))
+    parts: list[RenderableType] = [_grid(jobs), Text("")] if len(jobs) > 1 else []
+    running = [job for job in jobs if job["status"] == "running"]
+    if running:
+        parts.append(_running(running))
+    return Group(*parts, foot)
+
+
+def fraction(job: dict[str, Any]) -> float:
+    """How much of a job is done, from 0 to 1; early stopping jumps to 1."""
+    if job["status"] in ("succeeded", "failed", "cancelled"):
+        return 1.0
+    return min(1.0, job["step"] / job["total_steps"]) if job["total_steps"] else 0.0
+
+
+def _grid(jobs: Jobs) -> Table:
+    """A row for each variant (at each matrix point), a cell for each seed."""
+    arms: dict[str, dict[int, dict[str, Any]]] = {}
+    for job in jobs:
+        arms.setdefault(_arm(job), {})[job["seed"]] = job
+    seeds = sorted({job["seed"] for job in jobs})
+    shown = seeds[:_MOST_SEEDS]
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    for seed in shown:
+        table.add_column(f"seed {seed}", justify="right", no_wrap=True)
+    if len(seeds) > len(shown):
+        table.add_column(f"+{len(seeds) - len(shown)}", justify="right")
+    for arm, cells in arms.items():
+        texts = [_cell(cells.get(seed)) for seed in shown]
+        if len(seeds) > len(shown):
+            rest: Sequence[Any] = [cells[seed] for seed in seeds[_MOST_SEEDS:] if seed in cells]
+            texts.append(Text(f"{sum(map(fraction, rest)) / max(len(rest), 1):.0%}"))
+        table.add_row(Text(arm), *texts)
+    return table
+
+
+def _arm(job: dict[str, Any]) -> str:
+    point = ", ".join(f"{path}={value}" for path, value in (job["point"] or {}).items())
+    return " ".join(part for part in (job["variant"] or f"j{job['id']}", point) if part)
+
+
+def _cell(job: dict[str, Any] | None) -> Text:
+    if job is None:
+        return Text("")
+    if job["status"] == "running":
+        return Text(f"{fraction(job):.0%}", style="cyan")
+    mark = "∞" if job["reason"] == "diverged" else _FINAL_MARKS[job["status"]]
+    accuracy = job["metrics"].get("test_accuracy")
+    text = f"{mark} {scaled(accuracy, 'test_accuracy')}" if accuracy is not None else mark
+    return Text(text, style=_STYLES.get(job["status"], "dim"))
+
+
+def _running(jobs: Jobs) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for job in jobs[:_MOST_RUNNING]:
+        bar = ProgressBar(total=1.0, completed=fraction(job), width=24)
+        steps = f"step {job['step']} of {job['total_steps'] or '?'}"
+        table.add_row(Text(f"j{job['id']}", style="cyan"), Text(job["name"]), bar, steps)
+    if len(jobs) > _MOST_RUNNING:
+        table.add_row("", f"and {len(jobs) - _MOST_RUNNING} more", "", "")
+    return table

@@ -1,0 +1,66 @@
+"""`cancel`, `pause`, `resume`, `retry`, `extend`: orders to jobs and studies."""
+
+from typing import Annotated, Any
+
+import typer
+
+from normlab.cli.output import say, status
+from normlab.client import Client
+from normlab.errors import NormlabError
+from normlab.references import Reference
+
+Many = Annotated[list[str], typer.Argument(help="jobs (j12) or studies (s3)", metavar="ID...")]
+
+
+def cancel(names: Many) -> None:
+    """Cancel; a running job stops at its next step."""
+    _order(names, "cancel")
+
+
+def pause(names: Many) -> None:
+    """Pause; a running job saves itself and gives its device back."""
+    _order(names, "pause")
+
+
+def resume(names: Many) -> None:
+    """Let paused jobs go on where they stopped."""
+    _order(names, "resume")
+
+
+def retry(names: Many) -> None:
+    """Run failed and cancelled jobs again."""
+    _order(names, "retry")
+
+
+def extend(
+    study: Annotated[str, typer.Argument(help="a study (s3)", metavar="STUDY")],
+    seeds: Annotated[str, typer.Option(help="how many more, or which: 8,9,10")],
+) -> None:
+    """Add seeds to a study: every variant is trained with them, too."""
+    try:
+        numbers = [int(part) for part in seeds.split(",")]
+    except ValueError:
+        raise NormlabError(
+            f"--seeds takes a number or a list like 8,9,10 but got {seeds!r}"
+        ) from None
+    reference = Reference("study", int(study)) if study.isdecimal() else Reference.parse(study)
+    if reference.kind != "study":
+        raise NormlabError(f"{study} is a job, but only a study can be extended")
+    with Client() as client:
+        item = client.extend(reference, numbers if "," in seeds else numbers[0])
+    say(_sentence(reference, item))
+
+
+def _order(names: list[str], verb: str) -> None:
+    references = [Reference.parse(name) for name in names]
+    with Client() as client:
+        for reference in references:
+            item = client.order(reference, verb)
+            say(_sentence(reference, item))
+
+
+def _sentence(reference: Reference, item: dict[str, Any]) -> str:
+    if reference.kind == "job":
+        return f"{reference}: {status(item)}"
+    counts = ", ".join(f"{count} {word}" for word, count in item["counts"].items() if count)
+    return f"{reference}: {item['status']} ({counts})"

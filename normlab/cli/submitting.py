@@ -1,0 +1,91 @@
+"""`validate`, `plan`, `submit`: a spec on its way to the service."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from normlab.cli import following
+from normlab.cli.output import Column, Format, Output, emit, field, say
+from normlab.client import Client
+from normlab.errors import Refused
+from normlab.references import Reference
+
+File = Annotated[Path, typer.Argument(help="a job or a study, YAML or JSON; - reads it from stdin")]
+
+
+def validate(file: File) -> None:
+    """Check a spec, also against its dataset and the network it describes; nothing is created."""
+    with Client() as client:
+        found = client.plan(_document(file))
+    for warning in found["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
+    say(f"{file} is a valid {found['kind']}: {_jobs(found['count'])}")
+
+
+def plan(file: File, output: Output = Format.TABLE) -> None:
+    """List the jobs that a spec would become; nothing is created."""
+    with Client() as client:
+        found = client.plan(_document(file))
+    if output is Format.JSON:
+        say(json.dumps(found, indent=2))
+        return
+    emit(found["cells"], _CELLS, output, "no cells")
+    if output is Format.TABLE:
+        say()
+        for name, count in found.get("parameters", {}).items():
+            say(f"{name or 'the model'}: {count:,} parameters")
+        for warning in found["warnings"]:
+            typer.echo(f"warning: {warning}", err=True)
+        say(f"{_jobs(found['count'])}; submit it with: normlab submit {file}")
+
+
+def submit(
+    file: File,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="stay until it has ended")] = False,
+) -> None:
+    """Submit a job or a study. With --wait the exit status is 0 only if it succeeded."""
+    with Client() as client:
+        document = _document(file)
+        try:
+            reference = client.submit(document)
+        except Refused as refused:
+            _hint_at_registration(refused)
+            raise
+        show_accepted(client, reference)
+        if wait:
+            raise typer.Exit(following.follow_to_the_end(client, [reference]))
+
+
+def show_accepted(client: Client, reference: Reference) -> None:
+    """What was accepted, in a sentence, with the service's warnings."""
+    item = client.show(reference)
+    count = sum(item["counts"].values()) if reference.kind == "study" else 1
+    jobs = f", {_jobs(count)}" if reference.kind == "study" else ""
+    say(f"Accepted {reference.kind} {reference}: {item['name']}{jobs}")
+    for warning in item.get("warnings", []):
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def _document(file: Path) -> Path | str:
+    # The new line tells text from a file name.
+    return typer.get_text_stream("stdin").read() + "\n" if str(file) == "-" else file
+
+
+def _hint_at_registration(refused: Refused) -> None:
+    errors: list[dict[str, Any]] = refused.problem.get("errors") or []
+    if any((error.get("pointer") or "").endswith("/dataset/name") for error in errors):
+        typer.echo("Register a dataset with: normlab dataset add NAME SOURCE", err=True)
+
+
+def _jobs(count: int) -> str:
+    return "1 job" if count == 1 else f"{count} jobs"
+
+
+_CELLS = (
+    Column("name", field("name")),
+    Column("variant", field("variant")),
+    Column("point", lambda cell: ", ".join(f"{k}={v}" for k, v in cell["point"].items())),
+    Column("seed", field("seed"), right=True),
+)

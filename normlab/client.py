@@ -1,0 +1,260 @@
+"""Normlab from Python: submit, wait, get results as a table. Speaks HTTP only.
+
+from normlab import Client
+
+client = Client()
+study = client.submit("study.yaml")
+client.wait(study)
+client.results(study)      # pandas.DataFrame, one row per job
+client.comparison(study)   # means, intervals, differences to the baseline
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from urllib.parse import quote
+
+from normlab.errors import NormlabError, NotReachable, WaitedTooLong
+from normlab.references import Reference
+from normlab.transport import Transport
+
+if TYPE_CHECKING:
+    import pandas
+
+Item: TypeAlias = dict[str, Any]
+Named: TypeAlias = Reference | str | int
+FINAL = frozenset({"succeeded", "failed", "cancelled", "partial"})
+#: A restart of the API is no reason to give up a wait of hours.
+_OUTAGE_SECONDS = 120.0
+
+
+class Client:
+    """Jobs and studies are named `j12` and `s3`, or by the Reference that `submit` returns.
+
+    Without arguments: NORMLAB_URL and NORMLAB_TOKEN, else the local stack of NORMLAB_HOME.
+    Every method raises NormlabError with a message for a person.
+    """
+
+    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+        self._http = Transport(url, token)
+
+    @property
+    def url(self) -> str:
+        return self._http.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def submit(
+        self, document: Path | str | Mapping[str, Any], *, key: str | None = None
+    ) -> Reference:
+        """A job or a study: a file, YAML or JSON text, or a mapping. Sent again safely (`key`)."""
+        content, kind, study = read_input(document)
+        answer = self._http.request(
+            "POST",
+            "studies" if study else "jobs",
+            again=True,
+            content=content,
+            headers={"Content-Type": kind, "Idempotency-Key": key or str(uuid.uuid4())},
+        ).json()
+        return Reference("study" if study else "job", answer["id"])
+
+    def plan(self, document: Path | str | Mapping[str, Any]) -> Item:
+        """What `submit` would train; nothing is created. Raises Refused if it can't be trained."""
+        content, kind, _ = read_input(document)
+        headers = {"Content-Type": kind}
+        answer = self._http.request("POST", "plans", again=True, content=content, headers=headers)
+        return _mapping(answer.json())
+
+    def show(self, name: Named) -> Item:
+        return _mapping(self._http.get(Reference.parse(name).path))
+
+    def jobs(self, *, most: int | None = None, **filters: Any) -> list[Item]:
+        """Newest first; filters: project, study, status, variant, owner."""
+        return list(self._http.items("jobs", most=most, **filters))
+
+    def studies(self, *, most: int | None = None, **filters: Any) -> list[Item]:
+        """Newest first; filters: project, owner."""
+        return list(self._http.items("studies", most=most, **filters))
+
+    def jobs_of(self, study: Named) -> list[Item]:
+        return list(self._http.items(f"{Reference.parse(study).path}/jobs"))
+
+    def wait(
+        self,
+        name: Named,
+        *,
+        timeout: float | None = None,
+        on_change: Callable[[Item], None] | None = None,
+    ) -> Item:
+        """The job or study in its final status; an outage of the service is waited out."""
+        reference = Reference.parse(name)
+        for item in self.follow(reference, timeout=timeout):
+            if on_change:
+                on_change(item)
+        return item
+
+    def follow(self, name: Named, *, timeout: float | None = None) -> Iterator[Item]:
+        """What `show` says, whenever it has changed; ends at the final status."""
+        reference = Reference.parse(name)
+        deadline = time.monotonic() + timeout if timeout is not None else None
+        seen: Item | None = None
+        pause = 0.25
+        while True:
+            item = self._show_patiently(reference, deadline)
+            if item != seen:
+                yield item
+                pause = 0.25
+            if item["status"] in FINAL:
+                return
+            if deadline is not None and time.monotonic() + pause > deadline:
+                raise WaitedTooLong(f"{reference} is still {item['status']} after {timeout:g} s")
+            time.sleep(pause)
+            seen, pause = item, min(pause * 1.5, 2.0)
+
+    def order(self, name: Named, verb: str) -> Item:
+        """`cancel`, `pause`, `resume` or `retry`."""
+        return _mapping(self._http.post(f"{Reference.parse(name).path}/{verb}"))
+
+    def cancel(self, name: Named) -> Item:
+        return self.order(name, "cancel")
+
+    def pause(self, name: Named) -> Item:
+        return self.order(name, "pause")
+
+    def resume(self, name: Named) -> Item:
+        return self.order(name, "resume")
+
+    def retry(self, name: Named) -> Item:
+        """Failed and cancelled jobs, again."""
+        return self.order(name, "retry")
+
+    def extend(self, study: Named, seeds: int | list[int]) -> Item:
+        """More seeds: so many more, or exactly these."""
+        return _mapping(self._http.post(f"{Reference.parse(study).path}/extend", {"seeds": seeds}))
+
+    def results(self, study: Named | None = None, **filters: Any) -> "pandas.DataFrame":
+        """One row per job; metrics and matrix points are columns, NaN and infinities are themselves."""
+        import pandas
+
+        return pandas.DataFrame([flatten(row) for row in self.result_rows(study, **filters)])
+
+    def result_rows(self, study: Named | None = None, **filters: Any) -> list[Item]:
+        """As the service sends them; filters: project, variant, status."""
+        number = Reference.parse(study).id if study is not None else None
+        return list(self._http.items("results", study=number, **filters))
+
+    def comparison(self, study: Named, metric: str | None = None) -> Item:
+        path = f"{Reference.parse(study).path}/comparison"
+        return _mapping(self._http.get(path, metric=metric))
+
+    def epochs(self, job: Named) -> "pandas.DataFrame":
+        """The learning curve: one row per evaluation period."""
+        import pandas
+
+        return pandas.DataFrame([flatten(row) for row in self.part(job, "epochs")])
+
+    def part(self, name: Named, what: str, **parameters: Any) -> list[Item]:
+        """All of a job's `epochs`, `attempts`, `files`, `checkpoints`, `transitions` or `logs`."""
+        return list(self._http.items(f"{Reference.parse(name).path}/{what}", **parameters))
+
+    def download(self, name: Named, file: str, target: Path) -> None:
+        self.download_path(f"{Reference.parse(name).path}/files/{quote(file)}", target)
+
+    def download_path(self, path: str, target: Path) -> None:
+        """The bytes at any address below /api/v1."""
+        self._http.download(path, target)
+
+    def datasets(self) -> list[Item]:
+        return list(self._http.items("datasets"))
+
+    def dataset(self, name: str) -> Item:
+        return _mapping(self._http.get(f"datasets/{name}"))
+
+    def add_dataset(self, name: str, source: Mapping[str, Any]) -> Item:
+        """Registers it; a worker then decodes it as a job of its own (`job_id`)."""
+        return _mapping(self._http.post("datasets", {"name": name, "source": dict(source)}))
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        """Any other address below /api/v1."""
+        return self._http.get(path, **parameters)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        return self._http.post(path, body)
+
+    def delete(self, path: str) -> None:
+        self._http.request("DELETE", path)
+
+    def items(self, path: str, **parameters: Any) -> list[Item]:
+        """All items of any list below /api/v1."""
+        return list(self._http.items(path, **parameters))
+
+    def _show_patiently(self, reference: Reference, deadline: float | None) -> Item:
+        give_up = time.monotonic() + _OUTAGE_SECONDS
+        while True:
+            try:
+                return self.show(reference)
+            except NotReachable:
+                if time.monotonic() > min(give_up, deadline or give_up):
+                    raise
+                time.sleep(1.0)
+
+
+def read_input(document: Path | str | Mapping[str, Any]) -> tuple[bytes, str, bool]:
+    """The bytes to send, their media type, and whether they mean a study (it has variants)."""
+    if isinstance(document, Mapping):
+        return json.dumps(document).encode(), "application/json", "variants" in document
+    text = str(document)
+    if isinstance(document, str) and ("\n" in text or text.lstrip().startswith("{")):
+        content = text.encode()
+    else:
+        try:
+            content = Path(document).expanduser().read_bytes()
+        except OSError as error:
+            raise NormlabError(f"{document} cannot be read: {error.strerror}") from error
+    return content, "application/yaml", _is_study(content)
+
+
+def _is_study(content: bytes) -> bool:
+    """What cannot be read here is left for the service to refuse in words."""
+    import yaml
+
+    try:
+        found = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return False
+    return isinstance(found, Mapping) and "variants" in found
+
+
+def flatten(row: Mapping[str, Any]) -> Item:
+    """Metrics and matrix points as columns of their own; what isn't finite is put back."""
+    flat = {name: value for name, value in row.items() if name not in _NESTED}
+    flat |= dict(row.get("point") or {})
+    flat |= dict(row.get("metrics") or {})
+    flat |= dict(row.get("extra") or {})
+    flat |= {name: float(value) for name, value in (row.get("non_finite") or {}).items()}
+    return flat
+
+
+_NESTED = frozenset({"point", "metrics", "extra", "non_finite", "spec", "warnings"})
+
+
+def _mapping(answer: Any) -> Item:
+    if not isinstance(answer, dict):
+        raise NormlabError(f"the service answered {answer!r:.80}; is NORMLAB_URL right?")
+    return answer

@@ -1,0 +1,34 @@
+"""How jobs and studies are called: `j12` and `s3`. Knows nothing of how they are fetched."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from normlab.errors import NormlabError
+
+Kind: TypeAlias = Literal["job", "study"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One job or one study."""
+
+    kind: Kind
+    id: int
+
+    @classmethod
+    def parse(cls, text: "Reference | str | int") -> "Reference":
+        """`j12`, `job/12` and `12` are a job; `s3` and `study/3` are a study."""
+        if isinstance(text, Reference):
+            return text
+        found = re.fullmatch(r"(?:(j|job/|jobs/|s|study/|studies/))?(\d{1,18})", str(text).strip())
+        if found is None:
+            raise NormlabError(f"{text!r} is neither a job (j12) nor a study (s3)")
+        return cls("study" if (found[1] or "j").startswith("s") else "job", int(found[2]))
+
+    @property
+    def path(self) -> str:
+        return f"studies/{self.id}" if self.kind == "study" else f"jobs/{self.id}"
+
+    def __str__(self) -> str:
+        return f"{self.kind[0]}{self.id}"

@@ -1,0 +1,142 @@
+"""HTTP with the service: address, token, retries, problems, pages. Knows no route."""
+
+import ipaddress
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from normlab.errors import NormlabError, NotReachable, Refused
+from normlab.home import Home
+
+PREFIX = "/api/v1"
+_RETRY_PAUSES = (0.5, 1.0, 2.0)
+_LONGEST_RETRY_AFTER = 10.0
+
+
+class Transport:
+    """One connection pool to one service."""
+
+    def __init__(self, url: str | None = None, token: str | None = None, timeout: float = 60.0):
+        home = Home.from_environment()
+        self.url = (url or os.environ.get("NORMLAB_URL") or _local_url(home)).rstrip("/")
+        token = token or os.environ.get("NORMLAB_TOKEN") or home.token()
+        self._client = httpx.Client(
+            base_url=self.url + PREFIX,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=httpx.Timeout(timeout, connect=5.0),
+            # A proxy for the world outside is none for this machine.
+            trust_env=not _is_loopback(self.url),
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def request(
+        self, method: str, path: str, *, again: bool = False, **arguments: Any
+    ) -> httpx.Response:
+        """The answer, a success; `again` for what may safely be sent twice.
+
+        Raises NotReachable, or Refused with the service's problem.
+        """
+        for pause in (*_RETRY_PAUSES, None) if again else (None,):
+            try:
+                answer = self._client.request(method, path, **arguments)
+            except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
+                if pause is None or not isinstance(error, httpx.TransportError):
+                    raise NotReachable(_unreachable(self.url, error)) from error
+            else:
+                if answer.status_code != 503 or pause is None:
+                    return _checked(answer)
+                pause = _retry_after(answer, pause)
+            time.sleep(pause)
+        raise AssertionError
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        given = {name: value for name, value in parameters.items() if value is not None}
+        return _json(self.request("GET", path, params=given))
+
+    def post(self, path: str, body: Any = None, **parameters: Any) -> Any:
+        given = {name: value for name, value in parameters.items() if value is not None}
+        return _json(self.request("POST", path, json=body, params=given))
+
+    def items(self, path: str, *, most: int | None = None, **parameters: Any) -> Iterator[Any]:
+        """Every item of a paged list, or the first `most`."""
+        page = parameters | {"limit": min(most, 100) if most else 100}
+        sent = 0
+        while True:
+            answer = self.get(path, **page)
+            for item in answer["items"]:
+                if most is not None and sent >= most:
+                    return
+                sent += 1
+                yield item
+            if not answer.get("next_cursor") or (most is not None and sent >= most):
+                return
+            page["cursor"] = answer["next_cursor"]
+
+    def download(self, path: str, target: Path) -> None:
+        """Into a temporary name first: what stands under `target` is complete."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f"{target.name}.part")
+        try:
+            with self._client.stream("GET", path) as answer, unfinished.open("wb") as file:
+                if answer.is_error:
+                    answer.read()
+                _checked(answer)
+                for chunk in answer.iter_bytes():
+                    file.write(chunk)
+            unfinished.replace(target)
+        except httpx.TransportError as error:
+            raise NotReachable(_unreachable(self.url, error)) from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def _local_url(home: Home) -> str:
+    """Where the stack of this home listens, whatever port it was started with."""
+    return str(home.read_state().get("api_url") or home.api_url)
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _unreachable(url: str, error: Exception) -> str:
+    reason = str(error) or type(error).__name__
+    hint = "is the stack up? start it with: normlab up --detach"
+    return f"{url} does not answer ({reason}); {hint if _is_loopback(url) else 'is NORMLAB_URL right?'}"
+
+
+def _retry_after(answer: httpx.Response, pause: float) -> float:
+    text = answer.headers.get("Retry-After", "")
+    return min(float(text), _LONGEST_RETRY_AFTER) if text.isdecimal() else pause
+
+
+def _checked(answer: httpx.Response) -> httpx.Response:
+    if answer.is_success:
+        return answer
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, Mapping):
+        problem = {"title": answer.reason_phrase, "detail": answer.text[:500]}
+    raise Refused(answer.status_code, problem)
+
+
+def _json(answer: httpx.Response) -> Any:
+    if not answer.content:
+        return None
+    try:
+        return answer.json()
+    except ValueError:
+        raise NormlabError(f"{answer.url} does not speak JSON; is NORMLAB_URL right?") from None
