@@ -37,14 +37,27 @@ def build_library_model(spec: LibraryModel, shape: Shape, classes: int) -> nn.Mo
 def require_known(spec: LibraryModel) -> None:
     """Raises ModelError, with near matches, for a name that the library does not have."""
     names = model_names(spec.library)
-    if (spec.entry if spec.library == "torchvision" else spec.entry.split(".", 1)[0]) in names:
-        return
-    near = difflib.get_close_matches(spec.entry, names, n=5)
-    meant = f"one of {', '.join(f'{spec.library}:{name}' for name in near)}" if near else None
-    raise ModelError(
-        f"{spec.library} has no model {spec.entry!r}",
-        meant or f"one of the {len(names)} names that {spec.library} lists",
-    )
+    architecture, _, tag = spec.entry.partition(".")
+    if spec.library == "timm" and tag and architecture in names:
+        _require_tag(architecture, tag)
+    elif (spec.entry if spec.library == "torchvision" else architecture) not in names:
+        near = difflib.get_close_matches(spec.entry, names, n=5)
+        meant = f"one of {', '.join(f'{spec.library}:{name}' for name in near)}" if near else None
+        raise ModelError(
+            f"{spec.library} has no model {spec.entry!r}",
+            meant or f"one of the {len(names)} names that {spec.library} lists",
+        )
+
+
+def _require_tag(architecture: str, tag: str) -> None:
+    import timm
+
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
+    if tag not in tags:
+        raise ModelError(
+            f"timm has {architecture!r} but not its weights {tag!r}",
+            f"timm:{architecture}: training starts from random weights anyway",
+        )
 
 
 def model_names(library: str) -> list[str]:

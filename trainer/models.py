@@ -66,7 +66,8 @@ def build_bare_model(spec: JobSpec, info: DatasetInfo) -> nn.Module:
                 assert_never(spec.model)
         initialise(model, spec.init)
     if isinstance(spec.model, LibraryModel) and dropout is not None:
-        _place_dropout(model, spec.model, dropout, shape)
+        pointer = f"/regularization/{spec.regularization.index(dropout)}/where"
+        _place_dropout(model, spec.model, dropout, shape, pointer)
     return model
 
 
@@ -92,7 +93,9 @@ def _initialise_normal(module: nn.Module, name: str, parameter: nn.Parameter, st
         nn.init.zeros_(parameter)
 
 
-def _place_dropout(model: nn.Module, spec: LibraryModel, dropout: Dropout, shape: Shape) -> None:
+def _place_dropout(
+    model: nn.Module, spec: LibraryModel, dropout: Dropout, shape: Shape, pointer: str
+) -> None:
     """In a library's model: its own dropout layers, or one before its last linear layer."""
     if dropout.where == "hidden":
         layers = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
@@ -100,7 +103,7 @@ def _place_dropout(model: nn.Module, spec: LibraryModel, dropout: Dropout, shape
             raise ModelError(
                 f"{spec.name} has no dropout layers to set p on",
                 "where: head",
-                pointer="/regularization",
+                pointer=pointer,
             )
         for own in layers:
             own.p = dropout.p
@@ -110,7 +113,7 @@ def _place_dropout(model: nn.Module, spec: LibraryModel, dropout: Dropout, shape
         raise ModelError(
             f"{spec.name} does not end in a linear layer, so there is no place before it",
             "where: hidden, if the model has dropout layers",
-            pointer="/regularization",
+            pointer=pointer,
         )
     parent, _, child = name.rpartition(".")
     layer = model.get_submodule(name)

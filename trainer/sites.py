@@ -8,32 +8,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from trainer.errors import ModelError
-
-Layout = Literal["channels_first", "channels_last"]
+from trainer.recognition import Layout, is_strange, norm_layout
 
 #: Samples in the example batch: two, so that batch norm has something to average over.
 SAMPLES = 2
-
-# By the class whose `forward` runs: a subclass with a forward of its own is not known.
-_KNOWN: dict[str, Layout] = {
-    "torch.nn.modules.batchnorm._BatchNorm": "channels_first",
-    "torch.nn.modules.batchnorm.SyncBatchNorm": "channels_first",
-    "torch.nn.modules.instancenorm._InstanceNorm": "channels_first",
-    "torch.nn.modules.normalization.GroupNorm": "channels_first",
-    "torch.nn.modules.normalization.LayerNorm": "channels_last",
-    "torch.nn.modules.normalization.RMSNorm": "channels_last",
-    "torchvision.ops.misc.FrozenBatchNorm2d": "channels_first",
-    "torchvision.models.convnext.LayerNorm2d": "channels_first",
-}
-_TIMM_MODULES = ("timm.layers.norm", "timm.layers.norm_act")
-_TIMM_CHANNELS_LAST = ("LayerNorm", "RmsNorm", "SimpleNorm")
 
 _NORM_FUNCTIONS = frozenset(
     {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"}
@@ -47,9 +32,10 @@ _SHAPE_FUNCTIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class NormSite:
-    """A norm layer: `shape` is what one sample is to it, channels first: C, or C, H, W …
+    """A norm layer: `shape` is what one row of its input is, channels first: C, or C, H, W …
 
-    `tokens`: a sequence N, L, C. `folded`: its first axis holds more than the samples (windows).
+    `tokens`: part of a transformer, which normalizes every position alone. `folded`: its first axis
+    holds more than the samples (windows). `values`: per channel, that one sample gives to its input.
     `producer`: the convolution or linear layer whose output goes here and nowhere else.
     """
 
@@ -59,6 +45,7 @@ class NormSite:
     shape: tuple[int, ...]
     tokens: bool
     folded: bool
+    values: int
     producer: str | None
     dropout: str | None
 
@@ -158,11 +145,11 @@ class _Tracer(TorchFunctionMode):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self._modules = dict(model.named_modules())
+        self._modules: dict[str, nn.Module] = dict(model.named_modules())
         self._layouts = {n: layout for n, m in self._modules.items() if (layout := norm_layout(m))}
         self._seen: dict[str, _Seen] = {}
         self._strange = {
-            n for n, m in self._modules.items() if n not in self._layouts and _is_strange(m)
+            n for n, m in self._modules.items() if n not in self._layouts and is_strange(m)
         }
         self._obstacles: dict[str, str] = {}
         self._stack: list[str] = []
@@ -262,7 +249,7 @@ class _Tracer(TorchFunctionMode):
         )
 
     def _site(self, name: str, seen: _Seen) -> NormSite:
-        module, layout, shape = self._modules[name], self._layouts[name], seen.shapes[0]
+        module, layout, shape = self._modules[name], self._layouts[name], min(seen.shapes, key=prod)
         if len({len(other) for other in seen.shapes}) > 1 or not 2 <= len(shape) <= 5:
             raise _Unfit(f"{type(module).__name__} sees inputs of shapes {seen.shapes}")
         if layout == "channels_last":
@@ -277,10 +264,19 @@ class _Tracer(TorchFunctionMode):
             type(module).__name__,
             layout,
             shape[1:],
-            tokens=layout == "channels_last" and len(shape) == 3,
+            tokens=layout == "channels_last" and len(shape) > 2 and self._has_sequences(),
             folded=shape[0] != SAMPLES,
+            values=prod(shape) // (shape[1] * SAMPLES),
             producer=sole if sole is not None and self._uses[sole] == calls else None,
             dropout=seen.dropout,
+        )
+
+    def _has_sequences(self) -> bool:
+        """One N, L, C is enough: models that go between N, L, C and N, H, W, C are transformers."""
+        return any(
+            self._layouts[name] == "channels_last" and len(shape) == 3
+            for name, seen in self._seen.items()
+            for shape in seen.shapes
         )
 
     def _parent(self, name: str) -> nn.Module:
@@ -295,22 +291,6 @@ def _require_one_axis(module: nn.Module) -> None:
     axes = tuple(getattr(module, "normalized_shape", (0,)))
     if len(axes) != 1:
         raise _Unfit(f"{type(module).__name__} normalizes the axes {axes} but one axis is known")
-
-
-def norm_layout(module: nn.Module) -> Layout | None:
-    """Where this norm layer has its channels; None for everything that is no known norm layer."""
-    owner = next(cls for cls in type(module).__mro__ if "forward" in vars(cls))
-    if owner.__module__ in _TIMM_MODULES:
-        last = owner.__name__.startswith(_TIMM_CHANNELS_LAST) and "2d" not in owner.__name__
-        return "channels_last" if last else "channels_first"
-    return _KNOWN.get(f"{owner.__module__}.{owner.__qualname__}")
-
-
-def _is_strange(module: nn.Module) -> bool:
-    """Called a norm, and not a mere container of known ones."""
-    own = next(module.parameters(recurse=False), None) is not None
-    leaf = next(module.children(), None) is None
-    return "norm" in type(module).__name__.lower() and (own or leaf)
 
 
 def is_producer(module: nn.Module) -> bool:

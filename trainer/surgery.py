@@ -1,6 +1,6 @@
 """Puts a norm in the place of every norm layer of any model. Knows neither specs of jobs nor data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -150,19 +150,25 @@ def _add_biases(modules: dict[str, nn.Module], survey: Survey) -> tuple[str, ...
 
 def _describe(norm: NormSpec, survey: Survey, modules: dict[str, nn.Module]) -> Iterator[str]:
     if survey.unused:
-        yield f"never called, so left alone: {', '.join(survey.unused)}"
+        yield f"never called, so left alone: {shorten(survey.unused)}"
     if isinstance(norm, NoNorm):
         if orphans := [site.name for site in survey.sites if site.producer is None]:
-            yield f"no single layer feeds these, so no bias took their place: {', '.join(orphans)}"
+            yield f"no single layer feeds these, so no bias took their place: {shorten(orphans)}"
         if zeros := [site.name for site in survey.sites if _starts_at_zero(modules[site.name])]:
-            yield f"these began at zero gain, their branches now do not: {', '.join(zeros)}"
+            yield f"these began at zero gain, their branches now do not: {shorten(zeros)}"
     if isinstance(norm, LayerNorm):
         tokens = [site.name for site in survey.sites if site.tokens]
         if tokens:
-            yield f"each token is normalized alone in {', '.join(tokens)}"
+            yield f"each token is normalized alone in {shorten(tokens)}"
     if isinstance(norm, BatchNorm) and any(site.tokens for site in survey.sites):
         yield "on sequences, statistics are over samples and tokens"
     yield from _describe_options(norm, survey, modules)
+
+
+def shorten(names: Sequence[str]) -> str:
+    """The first three, and how many more: big models have dozens."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _describe_options(

@@ -1,21 +1,41 @@
-"""What is wrong or doubtful in a document: the shape of every answer about specs. Knows no check."""
+"""What the check of a spec against its model and data found. Imports no torch."""
+
+from typing import Annotated
+
+from pydantic import Field
 
 from trainer.spec.part import Part
 
 
 class Problem(Part):
-    """One thing that must change: where, what, and how."""
+    """Why a spec cannot be trained as it is."""
 
-    pointer: str
+    pointer: Annotated[str, Field(description="JSON pointer into the spec")]
+    layer: Annotated[str | None, Field(description="the layer of the model that it is about")] = (
+        None
+    )
     detail: str
-    layer: str | None = None
-    remedy: str | None = None
+    remedy: str
+
+
+class Layer(Part):
+    """A norm layer of the model, as one sample comes to it."""
+
+    name: str
+    kind: Annotated[str, Field(description="the class that the model itself has there")]
+    channels: int
+    positions: Annotated[
+        int, Field(description="height × width, or tokens; 1 where there are none")
+    ]
 
 
 class Report(Part):
-    """What the network-aware check found for one spec on one dataset."""
+    """No problems: it can be trained. Warnings are for the person, notes say what was built."""
 
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    parameters: int = 0
+    parameters: Annotated[
+        int, Field(description="trained parameters; 0 when it cannot be built")
+    ] = 0
+    layers: tuple[Layer, ...] = ()

@@ -1,0 +1,70 @@
+"""One spec with what its checks look at: split sizes, and the model's norm layers. Judges nothing."""
+
+from dataclasses import dataclass
+
+import torch
+
+from trainer.errors import ModelError
+from trainer.library import require_known
+from trainer.models import build_bare_model, input_shape
+from trainer.networks import Shape
+from trainer.sites import NormSite, Survey, survey_norms
+from trainer.spec import DatasetInfo, JobSpec, LibraryModel
+from trainer.splits import Sizes, split_sizes
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`survey` is None where the model cannot be built or run; one of the errors says why."""
+
+    spec: JobSpec
+    info: DatasetInfo
+    sizes: Sizes
+    shape: Shape
+    survey: Survey | None
+    unknown: ModelError | None
+    unfit: ModelError | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sites(self) -> tuple[NormSite, ...]:
+        return self.survey.sites if self.survey else ()
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """The sizes of the training batches: the usual one, and an incomplete last one if it is used."""
+        size, train = self.spec.training.batch_size, self.sizes.train
+        last = 0 if self.spec.training.drop_last else train % size
+        return tuple(count for count in (size if train >= size else 0, last) if count > 0)
+
+
+def examine(spec: JobSpec, info: DatasetInfo) -> Case:
+    """Builds the model on the meta device with its own norms, and looks at them once."""
+    sizes, shape = split_sizes(spec.dataset, info), input_shape(spec, info)
+    survey = unknown = unfit = None
+    notes: tuple[str, ...] = ()
+    try:
+        if isinstance(spec.model, LibraryModel):
+            require_known(spec.model)
+    except ModelError as error:
+        unknown = error
+    if unknown is None:
+        try:
+            with torch.device("meta"):
+                model = build_bare_model(spec, info)
+            survey = survey_norms(model, shape)
+            notes = _own_dropout(spec, model)
+        except ModelError as error:
+            unfit = error
+    return Case(spec, info, sizes, shape, survey, unknown, unfit, notes)
+
+
+def _own_dropout(spec: JobSpec, model: torch.nn.Module) -> tuple[str, ...]:
+    if not isinstance(spec.model, LibraryModel):
+        return ()
+    own = [
+        f"{name} (p={module.p:g})"
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.p > 0
+    ]
+    return (f"dropout layers: {', '.join(own)}",) if own else ()

@@ -1,0 +1,117 @@
+"""Checks a spec against its model and dataset, without weights and without data.
+
+Everything is counted on the meta device: big models take seconds and no memory. `--serve` answers
+JSON lines {id, spec, info} with {id, report}, or {id, error} for what is not a spec at all.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+import torch
+from pydantic import ValidationError
+
+from trainer.case import Case, examine
+from trainer.check_data import DATA_CHECKS, DATA_WARNINGS
+from trainer.check_model import MODEL_CHECKS
+from trainer.check_norms import NORM_CHECKS, NORM_WARNINGS
+from trainer.errors import ModelError, SurgeryError
+from trainer.library import model_names
+from trainer.models import build_with_report, count_parameters
+from trainer.spec import DatasetInfo, JobSpec
+from trainer.spec.report import Layer, Problem, Report
+
+log = logging.getLogger(__name__)
+
+CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
+    *MODEL_CHECKS,
+    *DATA_CHECKS,
+    *NORM_CHECKS,
+)
+WARNINGS: tuple[Callable[[Case], Iterator[str]], ...] = (*DATA_WARNINGS, *NORM_WARNINGS)
+
+
+def check(spec: JobSpec, info: DatasetInfo) -> Report:
+    """Never raises for what a spec says: whatever is wrong is in the report."""
+    case = examine(spec, info)
+    problems = [problem for find in CHECKS for problem in find(case)]
+    parameters, notes = 0, case.notes
+    if not problems:
+        try:
+            parameters, surgery = _rehearse(spec, info)
+            notes += surgery
+        except (ModelError, SurgeryError) as error:
+            problems.append(as_problem(error))
+    return Report(
+        problems=tuple(problems),
+        warnings=tuple(warning for find in WARNINGS for warning in find(case)),
+        notes=notes,
+        parameters=parameters,
+        layers=tuple(
+            Layer(name=s.name, kind=s.kind, channels=s.channels, positions=s.positions)
+            for s in case.sites
+        ),
+    )
+
+
+def _rehearse(spec: JobSpec, info: DatasetInfo) -> tuple[int, tuple[str, ...]]:
+    """The real operation, on a model without weights: it finds what no single check knows."""
+    with torch.device("meta"):
+        model, surgery = build_with_report(spec, info)
+    return count_parameters(model), surgery.notes
+
+
+def as_problem(error: ModelError | SurgeryError) -> Problem:
+    return Problem(pointer=error.pointer, layer=error.layer, detail=str(error), remedy=error.remedy)
+
+
+def serve(questions: IO[bytes], answers: IO[str]) -> None:
+    """One line in, one line out, until the questions end; no question ends it."""
+    torch.set_num_threads(1)
+    for library in ("torchvision", "timm"):
+        model_names(library)
+    _say(answers, {"ready": True})
+    for line in questions:
+        _say(answers, answer(line))
+
+
+def _say(answers: IO[str], document: dict[str, Any]) -> None:
+    answers.write(json.dumps(document) + "\n")
+    answers.flush()
+
+
+def answer(line: bytes) -> dict[str, Any]:
+    """The report for one question, or its error."""
+    question: Any = None
+    try:
+        question = json.loads(line)
+        spec = JobSpec.model_validate(question["spec"])
+        report = check(spec, DatasetInfo.model_validate(question["info"]))
+        return {"id": question.get("id"), "report": report.model_dump(mode="json")}
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        log.warning("a question was refused", exc_info=True)
+        return {"id": _id(question), "error": f"{type(error).__name__}: {error}"}
+    except Exception as error:  # the helper outlives every question; the cause is in its log
+        log.exception("a question failed")
+        return {"id": _id(question), "error": f"{type(error).__name__}: {error}"}
+
+
+def _id(question: Any) -> Any:
+    return question.get("id") if isinstance(question, dict) else None
+
+
+def main() -> None:
+    if sys.argv[1:] != ["--serve"]:
+        sys.exit("usage: python -m trainer.check --serve")
+    logging.basicConfig(stream=sys.stderr)
+    # What a library prints must not come between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    serve(sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()
