@@ -6,7 +6,7 @@ the person who has used the machines least, old use fading by half every `HALF_L
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -30,6 +30,8 @@ AGING_SECONDS = 3600.0
 HALF_LIFE_SECONDS = 24 * 3600.0
 #: A running attempt is charged at least this, where its study has no finished job to tell better.
 ASSUMED_SECONDS = 300.0
+
+AnySelect = TypeVar("AnySelect", bound=Select[*tuple[Any, ...]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def required_kind() -> ColumnElement[str | None]:
     )
 
 
-def in_order(statement: Select[Any]) -> Select[Any]:
+def in_order(statement: AnySelect) -> AnySelect:
     """The statement's jobs, with their study and dataset joined, the fairest first."""
     use = _use_by_owner().subquery()
     waited_classes = func.floor(_seconds_since(Job.queued_at) / AGING_SECONDS)

@@ -1,0 +1,88 @@
+"""Real servers for the tests, sockets to this machine only, and no skip where none is allowed."""
+
+import os
+from collections.abc import Generator, Iterator
+
+import pytest
+from pytest_socket import socket_allow_hosts
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from migrations.run import upgrade
+from normlab.servers import Postgres, Redis
+from store.datasets import seed_built_in
+from store.engine import make_engine, make_sessions
+from store.models import Table
+
+#: What a test may lack even where all that can be installed is.
+EXCUSES = ("gpu", "docker", "shared_data")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_setup() -> None:
+    """No test reaches beyond this machine; pytest-socket lifts it after each test."""
+    socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With NORMLAB_REQUIRE_ALL, a skip fails unless its test is marked with an excuse."""
+    report = yield
+    excused = any(item.get_closest_marker(name) for name in EXCUSES)
+    if report.skipped and os.environ.get("NORMLAB_REQUIRE_ALL") and not excused:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but NORMLAB_REQUIRE_ALL is set: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A server of this process's own (with xdist: one per worker), without a database of Normlab's."""
+    server = Postgres(tmp_path_factory.mktemp("postgres") / "server", durable=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def database_url(postgres: Postgres) -> str:
+    """A database with the present tables, shared by all tests of this process: see `sessions`."""
+    postgres.create_databases("normlab")
+    url = postgres.url("normlab")
+    upgrade(url)
+    return url
+
+
+@pytest.fixture(scope="session")
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = make_engine(database_url, pool_size=10)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> sessionmaker[Session]:
+    """Sessions on tables that hold nothing but the built-in datasets."""
+    tables = ", ".join(table.name for table in Table.metadata.sorted_tables)
+    with engine.begin() as connection:
+        connection.execute(text(f"TRUNCATE {tables} CASCADE"))
+    factory = make_sessions(engine)
+    with factory.begin() as session:
+        seed_built_in(session)
+    return factory
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    server = Redis(tmp_path_factory.mktemp("redis") / "server")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis: Redis) -> str:
+    """A Redis of this process's own, on a Unix socket."""
+    return redis.url

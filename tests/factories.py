@@ -1,0 +1,135 @@
+"""Rows for tests, made the way the service makes them, with defaults for all that doesn't matter."""
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from store import datasets, jobs, leases, studies, users
+from store.claims import Claim
+from store.jobs import NewJob
+from store.models import Dataset, Job, Study, User
+from store.users import Role
+from trainer.spec import DatasetInfo, JobSpec, Numerics, Parquet
+
+_number = count(1)
+
+
+def make_spec(**parts: Any) -> JobSpec:
+    """A small job on digits; parts replace those of the spec."""
+    document: dict[str, Any] = {
+        "dataset": {"name": "digits"},
+        "model": {"name": "mlp", "hidden": [8]},
+        "norm": {"kind": "none"},
+        "training": {"epochs": 2},
+        **parts,
+    }
+    return JobSpec.model_validate(document)
+
+
+def make_user(session: Session, name: str | None = None, role: Role = "member") -> User:
+    return users.create_user(session, name or f"user{next(_number)}", role)
+
+
+def make_token(session: Session, user: User) -> str:
+    """The secret of a new token."""
+    return users.create_token(session, user, "test")[1]
+
+
+def find_digits(session: Session) -> Dataset:
+    dataset = datasets.find(session, "digits")
+    assert dataset is not None
+    return dataset
+
+
+def make_dataset(session: Session, name: str | None = None, *, ready: bool = True) -> Dataset:
+    """A registered dataset; its own job is queued unless it is ready."""
+    owner = make_user(session)
+    name = name or f"set{next(_number)}"
+    dataset, job = datasets.register(
+        session, owner, name, Parquet(kind="parquet", path=f"/data/{name}")
+    )
+    if ready:
+        datasets.mark_ready(session, dataset.id, make_info(name))
+        jobs.wish(session, job, "cancel", "test")
+        session.refresh(dataset)
+    return dataset
+
+
+def make_info(name: str = "some") -> DatasetInfo:
+    return DatasetInfo(
+        name=name,
+        digest="0123456789abcdef" * 2,
+        shape=(1, 8, 8),
+        classes=("cat", "dog"),
+        train_size=100,
+        test_size=None,
+        mean=(0.5,),
+        std=(0.25,),
+    )
+
+
+def make_job(
+    session: Session,
+    owner: User | None = None,
+    *,
+    dataset: Dataset | None = None,
+    name: str = "job",
+    **parts: Any,
+) -> Job:
+    """A queued job without a study."""
+    dataset = dataset or find_digits(session)
+    spec = make_spec(**{"dataset": {"name": dataset.name}, **parts})
+    new = NewJob(spec=spec, name=name)
+    return jobs.create(session, owner or make_user(session), spec.project, dataset, [new])[0]
+
+
+def make_cells(
+    variants: Sequence[str] = ("none", "batch"), seeds: Sequence[int] = (0, 1), **parts: Any
+) -> list[NewJob]:
+    return [
+        NewJob(
+            spec=make_spec(norm={"kind": variant}, seed=seed, **parts),
+            name=f"{variant} | seed {seed}",
+            variant=variant,
+        )
+        for variant in variants
+        for seed in seeds
+    ]
+
+
+def make_study(
+    session: Session,
+    owner: User | None = None,
+    cells: Sequence[NewJob] | None = None,
+    spec: Mapping[str, Any] | None = None,
+) -> Study:
+    """A study of two variants and two seeds, all queued."""
+    owner = owner or make_user(session)
+    document = {"name": "norms", "baseline": "none", **(spec or {})}
+    cells = make_cells() if cells is None else cells
+    return studies.create(session, owner, document, "default", "norms", cells)
+
+
+def make_worker(session: Session, host: str = "alpha", *, cpu: int = 1, cuda: int = 0) -> None:
+    """A host with so many slots on its CPU and so many GPUs of one slot each."""
+    devices = [("cpu", 0, "a processor", cpu)] if cpu else []
+    devices += [("cuda", number, "a GPU", 1) for number in range(cuda)]
+    leases.register_worker(session, host, 100, devices)
+
+
+def claim_job(session: Session, host: str = "alpha", **options: Any) -> Claim | None:
+    """Claim as a worker of the host does."""
+    settings = {"lease_seconds": 60.0, "numerics": choose_numerics, **options}
+    return jobs.claim(session, host, 101, **settings)
+
+
+def choose_numerics(device: str) -> Numerics:
+    return Numerics(device="cuda" if device == "cuda" else "cpu", threads=3)
+
+
+def set_job(session: Session, job_id: int, **values: Any) -> None:
+    """Write columns behind the store's back: for times that a test can't wait for."""
+    session.execute(update(Job).where(Job.id == job_id).values(**values))
