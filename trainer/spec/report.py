@@ -15,7 +15,7 @@ class Problem(Part):
         None
     )
     detail: str
-    remedy: str
+    remedy: Annotated[str | None, Field(description="what would be right")] = None
 
 
 class Layer(Part):
