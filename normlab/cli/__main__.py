@@ -1,5 +1,0 @@
-"""`python -m normlab.cli` is `normlab`."""
-
-from normlab.cli import main
-
-main()

@@ -1,0 +1,236 @@
+"""The command: its help, its errors, its tables, and progress that reads well when piped."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from normlab.cli.comparison import columns, interval, legend, p_value, scaled
+from normlab.cli.datasets import read_source
+from normlab.cli.output import Column, Format, duration, emit, field, size
+from normlab.cli.progress import fraction, picture, tell
+from normlab.errors import NormlabError
+
+COMPARISON: dict[str, Any] = {
+    "metric": "test_accuracy",
+    "baseline": "none",
+    "notes": ["batch: 1 diverged jobs count with the metric they reached"],
+    "variants": [
+        {
+            "name": "none", "variant": "none", "n": 8, "mean": 0.95, "std": 0.01,
+            "interval": [0.94, 0.96], "difference": None, "epochs": {"mean": 12.5},
+            "diverged": 0, "failed": 0,
+        },
+        {
+            "name": "batch", "variant": "batch", "n": 8, "mean": 0.9725, "std": 0.005,
+            "interval": [0.968, 0.977], "epochs": {"mean": None}, "diverged": 1, "failed": 0,
+            "difference": {"n": 8, "mean": 0.0225, "interval": [0.01, 0.035], "p_value": 0.0004},
+        },
+    ],
+}  # fmt: skip
+
+
+def job(number: int, status: str = "queued", **more: Any) -> dict[str, Any]:
+    return {
+        "id": number,
+        "name": f"none | seed {number}",
+        "variant": "none",
+        "point": {},
+        "seed": number,
+        "status": status,
+        "reason": None,
+        "wish": None,
+        "attempt": 0,
+        "step": 0,
+        "total_steps": None,
+        "metrics": {},
+        **more,
+    }
+
+
+def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "normlab", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "120", **environment},
+    )
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, time\nfrom normlab.cli.app import app\n"
+        "heavy = {'pandas', 'numpy', 'torch', 'mlflow', 'sqlalchemy', 'celery', 'yaml', 'scipy'}\n"
+        "print(time.process_time(), *sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, *heavy = done.stdout.split()
+    assert not heavy
+    assert float(seconds) < 1.0
+
+
+def test_every_verb_explains_itself() -> None:
+    listed = run("--help").stdout
+    for verb in ("up", "down", "demo", "submit", "compare", "wait", "dataset", "token", "users"):
+        assert verb in listed
+    assert "takes" not in run("extend", "--help").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("show", "x9"), "neither a job (j12) nor a study (s3)"),
+        (("submit", "nowhere.yaml"), "nowhere.yaml cannot be read"),
+        (("show", "j1"), "is the stack up? start it with: normlab up --detach"),
+        (("compare", "j1"), "takes a study (s3)"),
+        (("extend", "s1", "--seeds", "many"), "takes a number or a list"),
+        (("dataset", "add", "x", "hugging_face:a/b"), "lacks the commit"),
+    ],
+)
+def test_a_mistake_is_one_message_and_no_traceback(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = run(*arguments, NORMLAB_HOME=str(tmp_path), NORMLAB_URL="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_port_that_is_none_is_said_so(tmp_path: Path) -> None:
+    done = run("up", "-d", NORMLAB_HOME=str(tmp_path), NORMLAB_API_PORT="http")
+    assert done.returncode == 1
+    assert "NORMLAB_API_PORT must be a port from 1 to 65535 but is 'http'" in done.stderr
+
+
+def test_status_and_down_without_a_stack(tmp_path: Path) -> None:
+    done = run("status", NORMLAB_HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert "Nothing is running" in done.stderr
+    assert run("down", NORMLAB_HOME=str(tmp_path / "never")).returncode == 0
+    assert not (tmp_path / "never").exists()
+
+
+def test_the_comparison_table_shows_percent_and_signs() -> None:
+    texts = [
+        {column.title: column.text(one) for column in columns(COMPARISON)}
+        for one in COMPARISON["variants"]
+    ]
+    assert texts[0] == {
+        "variant": "none",
+        "n": "8",
+        "test accuracy, %": "95.00 ± 1.00",
+        "95 % interval": "94.00 to 96.00",
+        "difference to none": "baseline",
+        "95 % interval of it": "–",
+        "p": "–",
+        "epochs to stop": "12.5",
+        "diverged": "0",
+        "failed": "0",
+    }
+    assert texts[1]["difference to none"] == "+2.25"
+    assert texts[1]["95 % interval of it"] == "+1.00 to +3.50"
+    assert texts[1]["p"] == "< 0.001"
+    assert texts[1]["epochs to stop"] == "–"
+
+
+def test_the_legend_says_how_to_read_it_and_repeats_the_notes() -> None:
+    text = " ".join(legend(COMPARISON))
+    assert "paired t-test" in text
+    assert "Note: batch: 1 diverged" in text
+    untested = [{**one, "difference": None} for one in COMPARISON["variants"]]
+    assert "t-test" not in " ".join(legend({**COMPARISON, "variants": untested}))
+
+
+def test_small_formats() -> None:
+    assert scaled(0.51234, "val_loss", sign=True) == "+0.5123"
+    assert scaled(None, "val_loss") == interval(None, "val_loss") == p_value(None) == "–"
+    assert p_value(0.0421) == "0.042"
+    assert [duration(s) for s in (5, 65, 1000, 7300, 200000)] == [
+        "5s", "1m 05s", "16m", "2h 01m", "2d 7h",
+    ]  # fmt: skip
+    assert size(1_500_000_000) == "1.5 GB"
+
+
+def test_lists_print_as_table_json_and_csv(capsys: pytest.CaptureFixture[str]) -> None:
+    items = [{"id": 1, "name": "a [bold]b, c", "hidden": None}]
+    shown = (
+        Column("id", lambda one: f"j{one['id']}", lambda one: one["id"]),
+        Column("name", field("name")),
+    )
+    emit(items, shown, Format.TABLE, "none")
+    assert capsys.readouterr().out.split() == ["id", "name", "j1", "a", "[bold]b,", "c"]
+    emit(items, shown, Format.JSON, "none")
+    assert json.loads(capsys.readouterr().out) == items
+    emit(items, shown, Format.CSV, "none")
+    assert capsys.readouterr().out == 'id,name\n1,"a [bold]b, c"\n'
+    emit([], shown, Format.TABLE, "nothing here")
+    assert capsys.readouterr() == ("", "nothing here\n")
+
+
+def test_piped_progress_has_a_line_per_change_only(capsys: pytest.CaptureFixture[str]) -> None:
+    done = {"reason": "early_stopped", "metrics": {"test_accuracy": 0.9722, "epochs": 9.0}}
+    tell(
+        iter(
+            [
+                [job(1), job(2)],
+                [job(1, "running", attempt=1, step=1), job(2)],
+                [job(1, "running", attempt=1, step=50), job(2)],
+                [job(1, "succeeded", attempt=1, **done), job(2)],
+            ]
+        )
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "[0/2] j1 none | seed 1: running",
+        "[1/2] j1 none | seed 1: succeeded (early_stopped), 9 epochs, test accuracy 97.22 %",
+    ]
+
+
+def test_the_picture_has_a_cell_per_job(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [
+        job(0, "succeeded", reason="diverged", metrics={"test_accuracy": 0.1}),
+        job(1, "running", attempt=1, step=30, total_steps=60),
+        job(2),
+        job(3, "failed", reason="oom"),
+    ]
+    Console(width=120).print(picture(jobs, 61))
+    text = capsys.readouterr().out
+    assert "∞ 10.00" in text
+    assert "50%" in text
+    assert "✗" in text
+    assert "step 30 of 60" in text
+    assert "1m 01s" in text
+
+
+def test_many_seeds_are_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(width=250).print(picture([job(seed) for seed in range(40)], 1))
+    text = capsys.readouterr().out
+    assert "seed 15" in text
+    assert "+24" in text
+    assert "seed 16" not in text
+
+
+def test_an_early_stopped_job_is_whole() -> None:
+    assert fraction(job(1, "succeeded", step=10, total_steps=60)) == 1
+    assert fraction(job(1, "running")) == 0
+
+
+def test_a_source_is_read_from_its_short_form_or_a_file(tmp_path: Path) -> None:
+    commit = "a" * 40
+    assert read_source(f"hugging_face:a/b@{commit}", {"image": "img", "label": None}) == {
+        "kind": "hugging_face",
+        "repository": "a/b",
+        "revision": commit,
+        "image": "img",
+    }
+    assert read_source("parquet:/data/x", {}) == {"kind": "parquet", "path": "/data/x"}
+    (tmp_path / "source.yaml").write_text("kind: image_folder\npath: /data\n")
+    assert read_source(str(tmp_path / "source.yaml"), {})["kind"] == "image_folder"
+    with pytest.raises(NormlabError, match="neither a source"):
+        read_source("nowhere", {})

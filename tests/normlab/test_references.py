@@ -1,0 +1,24 @@
+"""What a person may type for a job or a study."""
+
+import pytest
+
+from normlab.errors import NormlabError
+from normlab.references import Reference
+
+
+@pytest.mark.parametrize("text", ["j12", "12", 12, "job/12", "jobs/12", " j12 "])
+def test_a_job_has_several_names(text: str | int) -> None:
+    reference = Reference.parse(text)
+    assert (str(reference), reference.path) == ("j12", "jobs/12")
+
+
+@pytest.mark.parametrize("text", ["s3", "study/3", "studies/3"])
+def test_a_study_has_several_names(text: str) -> None:
+    reference = Reference.parse(text)
+    assert (str(reference), reference.path) == ("s3", "studies/3")
+
+
+@pytest.mark.parametrize("text", ["", "x3", "j", "j-1", "s3/jobs", "../3", "9" * 40])
+def test_anything_else_is_refused_in_words(text: str) -> None:
+    with pytest.raises(NormlabError, match=r"neither a job \(j12\) nor a study \(s3\)"):
+        Reference.parse(text)

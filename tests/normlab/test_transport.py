@@ -1,0 +1,225 @@
+"""How the client meets lost connections, refusals and pages: against a socket that really does these."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from normlab import transport
+from normlab.client import Client, read_input
+from normlab.errors import NormlabError, NotReachable, Refused
+
+
+@dataclass
+class Script:
+    """Answers to give, in order; None hangs up without one."""
+
+    answers: list[tuple[int, dict[str, str], bytes] | None] = field(default_factory=list)
+    seen: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
+
+    def say(self, status: int, body: Any, **headers: str) -> None:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.answers.append((status, headers, content))
+
+
+def handler(script: Script) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            script.seen.append((self.command, self.path, dict(self.headers), body))
+            answer = script.answers.pop(0)
+            if answer is None:
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            status, headers, content = answer
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_DELETE = answer
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+    return Handler
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Script:
+    monkeypatch.setattr(transport, "_RETRY_PAUSES", (0.01, 0.01))
+    return Script()
+
+
+@pytest.fixture
+def client(script: Script) -> Iterator[Client]:
+    server = HTTPServer(("127.0.0.1", 0), handler(script))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    with Client(f"http://127.0.0.1:{server.server_port}", "nl_secret") as made:
+        yield made
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_submission_whose_answer_was_lost_is_sent_again_with_the_same_key(
+    client: Client, script: Script
+) -> None:
+    script.answers = [None, None]
+    script.say(202, {"id": 7})
+    assert str(client.submit({"norm": {"kind": "batch"}})) == "j7"
+    keys = {headers["Idempotency-Key"] for _, _, headers, _ in script.seen}
+    assert len(script.seen) == 3
+    assert len(keys) == 1
+
+
+def test_two_submissions_have_different_keys(client: Client, script: Script) -> None:
+    for number in (1, 2):
+        script.say(202, {"id": number})
+        client.submit({})
+    first, second = (headers["Idempotency-Key"] for _, _, headers, _ in script.seen)
+    assert first != second
+
+
+def test_an_order_is_never_sent_twice(client: Client, script: Script) -> None:
+    script.answers = [None]
+    with pytest.raises(NotReachable):
+        client.cancel("j1")
+    assert len(script.seen) == 1
+
+
+def test_busy_is_tried_again(client: Client, script: Script) -> None:
+    script.say(503, {"title": "busy"}, Retry_After="0")
+    script.say(202, {"id": 3})
+    assert str(client.submit({"variants": {}})) == "s3"
+    assert [path for _, path, _, _ in script.seen] == ["/api/v1/studies"] * 2
+
+
+def test_a_refusal_names_field_layer_and_remedy(client: Client, script: Script) -> None:
+    error = {
+        "pointer": "/norm/groups",
+        "detail": "5 groups do not divide the 32 channels of it",
+        "layer": "features.0",
+        "remedy": "1, 2, 4, 8, 16, 32",
+    }
+    script.say(422, {"title": "Unprocessable Content", "detail": "…", "errors": [error]})
+    with pytest.raises(Refused) as refused:
+        client.submit({})
+    assert str(refused.value).splitlines() == [
+        "Unprocessable Content (422)",
+        "  /norm/groups: 5 groups do not divide the 32 channels of it (layer features.0)",
+        "    try: 1, 2, 4, 8, 16, 32",
+    ]
+    assert refused.value.status == 422
+
+
+def test_an_answer_that_is_no_problem_is_told_all_the_same(client: Client, script: Script) -> None:
+    script.say(502, b"<html>gateway</html>")
+    with pytest.raises(Refused, match="gateway"):
+        client.show("j1")
+
+
+def test_a_list_is_read_to_its_last_page(client: Client, script: Script) -> None:
+    script.say(200, {"items": [{"id": 1}, {"id": 2}], "next_cursor": "x"})
+    script.say(200, {"items": [{"id": 3}], "next_cursor": None})
+    assert [job["id"] for job in client.jobs(status="queued")] == [1, 2, 3]
+    assert "cursor=x" in script.seen[1][1]
+    assert all("status=queued" in path for _, path, _, _ in script.seen)
+
+
+def test_a_limited_list_asks_for_no_more(client: Client, script: Script) -> None:
+    script.say(200, {"items": [{"id": 1}, {"id": 2}], "next_cursor": "x"})
+    assert [job["id"] for job in client.jobs(most=2)] == [1, 2]
+    assert len(script.seen) == 1
+
+
+def test_results_put_back_what_is_not_finite(client: Client, script: Script) -> None:
+    row = {
+        "job_id": 1,
+        "variant": "none",
+        "point": {"optimizer.lr": 3.0},
+        "metrics": {"test_accuracy": 0.1, "test_loss": None},
+        "non_finite": {"test_loss": "nan"},
+    }
+    script.say(200, {"items": [row], "next_cursor": None})
+    frame = client.results("s1")
+    assert list(frame.columns) == [
+        "job_id",
+        "variant",
+        "optimizer.lr",
+        "test_accuracy",
+        "test_loss",
+    ]
+    assert frame["test_loss"].isna().all()
+
+
+def test_an_interrupted_download_leaves_nothing(
+    client: Client, script: Script, tmp_path: Path
+) -> None:
+    script.answers = [None]
+    with pytest.raises(NotReachable):
+        client.download("j1", "curves.png", tmp_path / "curves.png")
+    script.say(200, b"picture")
+    client.download("j1", "a b.png", tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes() == b"picture"
+    assert script.seen[-1][1] == "/api/v1/jobs/1/files/a%20b.png"
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+
+
+def test_nobody_there_asks_whether_the_stack_is_up() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with Client(url) as client, pytest.raises(NotReachable, match="normlab up"):
+        client.show("j1")
+
+
+def test_the_token_of_the_local_stack_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: Script
+) -> None:
+    (tmp_path / "token").write_text("nl_home\n")
+    (tmp_path / "stack.json").write_text('{"api_url": "http://127.0.0.1:4321"}')
+    monkeypatch.setenv("NORMLAB_HOME", str(tmp_path))
+    monkeypatch.delenv("NORMLAB_URL", raising=False)
+    monkeypatch.delenv("NORMLAB_TOKEN", raising=False)
+    with Client() as client:
+        assert client.url == "http://127.0.0.1:4321"
+        assert client._http._client.headers["Authorization"] == "Bearer nl_home"
+
+
+STUDY = "variants: {a: {}}\n"
+
+
+@pytest.mark.parametrize(
+    ("make", "is_study"),
+    [
+        (lambda folder: {"variants": {}}, True),
+        (lambda folder: {"norm": {}}, False),
+        (lambda folder: STUDY, True),
+        (lambda folder: '{"variants": {}}', True),
+        (lambda folder: "norm: {}\nmodel: {}", False),
+        (lambda folder: "broken: [\nvariants:", False),
+        (lambda folder: folder / "study.yaml", True),
+        (lambda folder: str(folder / "study.yaml"), True),
+    ],
+)
+def test_a_document_comes_as_file_text_or_mapping(
+    tmp_path: Path, make: Callable[[Path], Any], is_study: bool
+) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    _, _, found = read_input(make(tmp_path))
+    assert found is is_study
+
+
+def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(NormlabError, match="No such file"):
+        read_input(tmp_path / "none.yaml")
