@@ -1,0 +1,220 @@
+"""A whole house for tests that break it: real PostgreSQL and Redis of its own, real worker processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+from sqlalchemy import Engine, select, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from migrations.run import upgrade
+from normlab.servers import Postgres, Redis
+from store import datasets, jobs, users, wakeups
+from store.engine import make_engine, make_sessions
+from store.models import FINAL_STATUSES, Attempt, Checkpoint, Epoch, Job, Transition, User
+from trainer.spec import JobSpec
+
+ROOT = Path(__file__).parents[2]
+LEASE_SECONDS = 3.0
+
+
+def make_spec(**changes: Any) -> JobSpec:
+    """A tiny network on real data; small batches make an epoch about a tenth of a second long."""
+    document = {
+        "dataset": {"name": "digits"},
+        "model": {"name": "mlp", "hidden": [16]},
+        "norm": {"kind": "batch"},
+        "regularization": [{"kind": "dropout", "p": 0.1}],
+        "optimizer": {"kind": "sgd", "lr": 0.01, "momentum": 0.9},
+        "training": {"epochs": 3, "batch_size": 8, "checkpoint_seconds": 0.1},
+        "resources": {"device": "cpu", "timeout": 120},
+    }
+    return JobSpec.model_validate(document | changes)
+
+
+def long_training(epochs: int = 30) -> dict[str, Any]:
+    """Some seconds of work."""
+    return {"epochs": epochs, "batch_size": 4, "checkpoint_seconds": 0.1}
+
+
+class Program:
+    """One `python -m …` of the house."""
+
+    def __init__(self, name: str, environment: dict[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", name],
+                env=environment,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+
+    def children(self) -> list[int]:
+        with suppress(psutil.NoSuchProcess):
+            return [child.pid for child in psutil.Process(self.process.pid).children()]
+        return []
+
+    def terminate(self, seconds: float = 20.0) -> int:
+        """SIGTERM to the parent alone; its exit status."""
+        self.process.terminate()
+        return self.process.wait(seconds)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> None:
+        """However it is: nothing is left of its group afterwards."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(10)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class House:
+    """Servers, storage and programs; `tell` is what a failing test wants to print."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.storage = folder / "storage"
+        self.postgres = Postgres(folder / "postgres", durable=False)
+        self.redis = Redis(folder / "redis")
+        self.programs: list[Program] = []
+        self.engine: Engine
+        self.sessions: sessionmaker[Session]
+
+    def open(self) -> None:
+        self.postgres.start()
+        self.postgres.create_databases("normlab")
+        self.redis.start()
+        url = self.postgres.url("normlab")
+        upgrade(url)
+        self.engine = make_engine(url)
+        self.sessions = make_sessions(self.engine)
+        with self.sessions.begin() as session:
+            datasets.seed_built_in(session)
+            users.create_user(session, "ada", "member")
+
+    def close(self) -> None:
+        self.end_programs()
+        self.engine.dispose()
+        self.redis.stop()
+        self.postgres.stop()
+
+    def end_programs(self) -> None:
+        for program in self.programs:
+            program.end()
+        self.programs.clear()
+
+    def start(self, name: str = "worker", **settings: str) -> Program:
+        """`worker` or `worker.sweep`, with the short rhythm that tests need."""
+        environment = os.environ | {
+            "NORMLAB_DATABASE_URL": self.postgres.url("normlab"),
+            "NORMLAB_REDIS_URL": self.redis.url,
+            "NORMLAB_STORAGE": str(self.storage),
+            "NORMLAB_HOST_NAME": "here",
+            "NORMLAB_CPU_SLOTS": "1",
+            "NORMLAB_LEASE_SECONDS": str(LEASE_SECONDS),
+            "NORMLAB_HEARTBEAT_SECONDS": "0.3",
+            "NORMLAB_SWEEP_SECONDS": "0.5",
+            "OMP_NUM_THREADS": "1",
+            **settings,
+        }
+        program = Program(name, environment, self.folder / f"{name}.log")
+        self.programs.append(program)
+        return program
+
+    def submit(self, *specs: JobSpec, wake: bool = True) -> list[int]:
+        """As the API does: commit, then send wake-ups."""
+        with self.sessions.begin() as session:
+            ada = session.scalars(select(User).where(User.name == "ada")).one()
+            dataset = datasets.find(session, "digits")
+            assert dataset is not None
+            new = [jobs.NewJob(spec, f"job {number}") for number, spec in enumerate(specs)]
+            ids = [job.id for job in jobs.create(session, ada, "faults", dataset, new)]
+        if wake:
+            self.wake()
+        return ids
+
+    def wake(self) -> None:
+        with self.sessions.begin() as session:
+            due = wakeups.due(session)
+        celery = wakeups.make_celery(self.redis.url)
+        wakeups.send(celery, due)
+        celery.close()
+
+    def job(self, job_id: int) -> Job:
+        with self.sessions.begin() as session:
+            return session.get_one(Job, job_id)
+
+    def wish(self, job_id: int, wish: Any) -> None:
+        with self.sessions.begin() as session:
+            jobs.wish(session, session.get_one(Job, job_id), wish, "ada")
+
+    def attempts(self, job_id: int) -> Sequence[Attempt]:
+        with self.sessions.begin() as session:
+            query = select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)
+            return session.scalars(query).all()
+
+    def epochs(self, job_id: int) -> Sequence[Epoch]:
+        with self.sessions.begin() as session:
+            query = select(Epoch).where(Epoch.job_id == job_id).order_by(Epoch.epoch)
+            return session.scalars(query).all()
+
+    def checkpoints(self, job_id: int) -> Sequence[Checkpoint]:
+        with self.sessions.begin() as session:
+            query = select(Checkpoint).where(Checkpoint.job_id == job_id)
+            return session.scalars(query.order_by(Checkpoint.id)).all()
+
+    def ends(self, job_id: int) -> list[str]:
+        """The final statuses that the job's history shows: exactly one is right."""
+        with self.sessions.begin() as session:
+            query = select(Transition.to_status).where(Transition.job_id == job_id)
+            statuses = session.scalars(query.order_by(Transition.id)).all()
+        return [status for status in statuses if status in FINAL_STATUSES]
+
+    def wait(self, job_id: int, *statuses: str, seconds: float = 60.0) -> Job:
+        """Until the job has one of these statuses (by default: any final one)."""
+        wanted = statuses or FINAL_STATUSES
+        self.until(lambda: self.job(job_id).status in wanted, f"{wanted} of {job_id}", seconds)
+        return self.job(job_id)
+
+    def wait_for_success(self, job_id: int, seconds: float = 60.0) -> Job:
+        """One final status, and that a success."""
+        job = self.wait(job_id, seconds=seconds)
+        assert job.status == "succeeded", f"{job.error}\n{self.tell()}"
+        assert self.ends(job_id) == ["succeeded"]
+        return job
+
+    def wait_for_epochs(self, job_id: int, epochs: int = 3) -> None:
+        """Until the job is in the middle of its work."""
+        self.until(lambda: len(self.epochs(job_id)) >= epochs, f"{epochs} epochs of {job_id}")
+
+    def until(self, holds: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what}: not within {seconds} s\n{self.tell()}")
+            time.sleep(0.05)
+
+    def tell(self) -> str:
+        return "\n".join(log.read_text()[-6000:] for log in self.folder.glob("worker*.log"))
+
+    def clear(self) -> None:
+        """No job is left of the test before."""
+        with self.sessions.begin() as session:
+            session.execute(text("TRUNCATE jobs, workers CASCADE"))

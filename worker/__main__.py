@@ -1,0 +1,112 @@
+"""`python -m worker`: the parent process of a host's workers, from its registration to its drain."""
+
+import os
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+# Read by cuBLAS when a child first uses it; without it, deterministic mode refuses to work.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+import structlog
+from celery import Celery
+from celery.signals import worker_shutting_down
+from sqlalchemy.orm import Session, sessionmaker
+
+from store import leases, wakeups
+from store.engine import DATABASE_AWAY, make_engine, make_sessions
+from worker.app import make_app
+from worker.children import ChildWatch, end_attempts_of_the_dead
+from worker.devices import HostDevice, find_devices
+from worker.drain import Drain
+from worker.hostlock import hold_host
+from worker.logs import configure_logging
+from worker.settings import Settings
+from worker.tasks import add_task
+from worker.waker import Waker
+
+log = structlog.get_logger("worker")
+
+
+def main() -> int:
+    """Exit status 0 after a drain; 1 when another worker holds this host's name."""
+    settings = Settings()
+    configure_logging(settings.log_level)
+    drain = Drain()
+    _leave_on_signal(drain)
+    with hold_host(settings.storage, settings.host_name):
+        devices = find_devices(settings)
+        sessions = make_sessions(make_engine(settings.database_url))
+        _register(sessions, settings.host_name, devices)
+        return _serve(settings, sessions, drain, sum(device.slots for device in devices))
+
+
+def _leave_on_signal(drain: Drain) -> None:
+    """Before Celery takes the signals there is nothing to save: leave at once."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+
+    def begin(**_: Any) -> None:
+        drain.begin()
+
+    worker_shutting_down.connect(begin, weak=False)
+
+
+def _register(sessions: sessionmaker[Session], host: str, devices: tuple[HostDevice, ...]) -> None:
+    """Retried for ever: a host that comes up before its database waits for it.
+
+    No process of an earlier parent lives here any more (the host's lock is ours): what they held ends.
+    """
+    while True:
+        try:
+            with sessions.begin() as session:
+                leases.register_worker(
+                    session,
+                    host,
+                    os.getpid(),
+                    [(device.kind, device.number, device.name, device.slots) for device in devices],
+                )
+            end_attempts_of_the_dead(sessions, host, lambda: ())
+        except DATABASE_AWAY as error:
+            log.warning("waiting for the database", error=str(error))
+            time.sleep(1)
+        else:
+            log.info("registered", host=host, devices=[device.name for device in devices])
+            return
+
+
+def _serve(settings: Settings, sessions: sessionmaker[Session], drain: Drain, slots: int) -> int:
+    app = make_app(settings)
+    add_task(app, settings, drain)
+    waker = Waker(sessions, wakeups.make_celery(settings.redis_url))
+    watch = ChildWatch(sessions, settings.host_name, drain, freed=waker.wake)
+    waker.wake()
+    status = _consume(app, settings, slots)
+    watch.stop()
+    return status
+
+
+def _consume(app: Celery, settings: Settings, slots: int) -> int:
+    """Celery's own loop, until a signal; its warm shutdown waits for the children, who are draining."""
+    worker = app.Worker(
+        hostname=f"normlab@{settings.host_name}",
+        pool_cls="prefork",
+        concurrency=slots,
+        optimization="fair",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

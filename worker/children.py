@@ -1,0 +1,120 @@
+"""The parent's watch over its children: a dead child's attempt ends at once. Knows no training."""
+
+import threading
+from collections.abc import Callable, Container
+
+import psutil
+import structlog
+from sqlalchemy.orm import Session, sessionmaker
+
+from store import jobs, leases, upkeep
+from store.engine import DATABASE_AWAY
+from store.errors import LostLease
+from worker.drain import Drain
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 0.25
+SEEN_SECONDS = 5.0
+
+
+def end_attempts_of_the_dead(
+    sessions: sessionmaker[Session], host: str, living: Callable[[], Container[int]]
+) -> int:
+    """End as lost every attempt of this host whose process isn't among the living; how many there were.
+
+    The living are asked after SQL: whoever is seen to hold an attempt was alive before that.
+    """
+    with sessions.begin() as session:
+        held = upkeep.open_attempts(session, host)
+    alive = living()
+    dead = [attempt for attempt in held if attempt.process not in alive]
+    for attempt in dead:
+        log.warning("a worker process died", job=attempt.job_id, attempt=attempt.number)
+        try:
+            with sessions.begin() as session:
+                jobs.end_attempt(
+                    session,
+                    attempt.job_id,
+                    attempt.number,
+                    "lost",
+                    error=f"process {attempt.process} on {host} died",
+                )
+        except LostLease:
+            log.info("it had already ended", job=attempt.job_id, attempt=attempt.number)
+    return len(dead)
+
+
+def living_children() -> set[int]:
+    """The process ids of this process's own children, those only waiting to be reaped left out."""
+    living = set()
+    for child in psutil.Process().children():
+        try:
+            if child.status() != psutil.STATUS_ZOMBIE:
+                living.add(child.pid)
+        except psutil.NoSuchProcess:
+            continue
+    return living
+
+
+class ChildWatch:
+    """A thread of the parent: looks after its children, and tells SQL that the host is there.
+
+    `freed` is called when attempts were ended; `stop` returns when the thread has.
+    """
+
+    def __init__(
+        self, sessions: sessionmaker[Session], host: str, drain: Drain, freed: Callable[[], None]
+    ) -> None:
+        self._sessions = sessions
+        self._host = host
+        self._drain = drain
+        self._freed = freed
+        self._living: set[int] = set()
+        self._looks_until_seen = 0
+        self._draining = False
+        self._away = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="children", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the watch after one last look."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_SECONDS):
+            self._try(self._look)
+        self._try(self._look)
+
+    def _try(self, look: Callable[[], None]) -> None:
+        try:
+            look()
+        except DATABASE_AWAY as error:
+            if not self._away:
+                log.warning("the database is away", error=str(error))
+            self._away = True
+        else:
+            self._away = False
+
+    def _look(self) -> None:
+        living = living_children()
+        if self._living - living and end_attempts_of_the_dead(
+            self._sessions, self._host, living_children
+        ):
+            self._freed()
+        # Only now: an absent database leaves the difference for the next look.
+        self._living = living
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._drain.begun and not self._draining:
+            with self._sessions.begin() as session:
+                leases.set_draining(session, self._host)
+            self._draining = True
+        if self._looks_until_seen <= 0:
+            with self._sessions.begin() as session:
+                leases.worker_seen(session, self._host)
+            self._looks_until_seen = round(SEEN_SECONDS / LOOK_SECONDS)
+        self._looks_until_seen -= 1

@@ -1,0 +1,46 @@
+"""How an attempt's outcome is written: the last, fenced transaction of an attempt. Knows no training."""
+
+from typing import Literal, TypeAlias
+
+from sqlalchemy.orm import Session
+
+from store import datasets, jobs
+from store.jobs import Claim
+from trainer.events import Finished
+from trainer.spec.dataset import DatasetInfo
+from worker.failures import Failure
+
+Stop: TypeAlias = Literal["cancelled", "paused", "preempted", "drained", "timeout"]
+
+#: What became of an attempt that may still say so.
+Outcome: TypeAlias = Finished | DatasetInfo | Failure | Stop
+
+
+def write_end(session: Session, claim: Claim, outcome: Outcome, seconds_used: float) -> None:
+    """Raises LostLease."""
+    job, attempt = claim.job_id, claim.attempt
+    match outcome:
+        case Finished(reason=reason, metrics=metrics):
+            jobs.finish(
+                session,
+                job,
+                attempt,
+                reason=reason,
+                metrics=dict(metrics),
+                seconds_used=seconds_used,
+            )
+        case DatasetInfo():
+            # Fenced first: a dataset is made ready only by the attempt that still holds its job.
+            jobs.finish(session, job, attempt, reason="completed", seconds_used=seconds_used)
+            datasets.mark_ready(session, claim.dataset_id, outcome)
+        case Failure(reason=reason, text=text, final=True):
+            jobs.fail(session, job, attempt, reason, text, seconds_used=seconds_used)
+        case Failure(reason="oom" | "error" as end, text=text):
+            jobs.end_attempt(session, job, attempt, end, error=text, seconds_used=seconds_used)
+        case "timeout":
+            text = f"the job used up its {claim.timeout_seconds:g} seconds of training time"
+            jobs.fail(session, job, attempt, "timeout", text, seconds_used=seconds_used)
+        case "cancelled" | "paused" | "preempted" | "drained":
+            jobs.end_attempt(session, job, attempt, outcome, seconds_used=seconds_used)
+        case _:
+            raise AssertionError(f"no way to end an attempt with {outcome!r}")

@@ -1,0 +1,123 @@
+"""`python -m worker.sweep`: the plain loop that sets right what ended silently. Knows no training."""
+
+import signal
+import sys
+import threading
+import time
+from datetime import timedelta
+from types import FrameType
+
+import structlog
+from celery import Celery
+from sqlalchemy import Connection, Engine
+
+from store import leases, upkeep, wakeups
+from store.engine import DATABASE_AWAY, make_engine, make_sessions
+from worker.logs import configure_logging
+from worker.orphans import delete_orphans
+from worker.settings import Settings
+
+log = structlog.get_logger("worker.sweep")
+
+RETRY_SECONDS = 1.0
+TIDY_SECONDS = 3600.0
+KEYS_LAST = timedelta(hours=24)
+
+
+def main() -> int:
+    """Runs until SIGTERM or SIGINT."""
+    settings = Settings()
+    configure_logging(settings.log_level)
+    stop = threading.Event()
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    engine = make_engine(settings.database_url)
+    Sweep(settings, engine, wakeups.make_celery(settings.redis_url)).run(stop)
+    return 0
+
+
+class Sweep:
+    """Its rounds, and since when the database has been there without a break."""
+
+    def __init__(self, settings: Settings, engine: Engine, celery: Celery) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._sessions = make_sessions(engine)
+        self._celery = celery
+        self._away = False
+        self._back_at: float | None = None
+        self._tidied_at: float | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """One sweep at a time works; the others wait for its lock."""
+        while not stop.is_set():
+            try:
+                with upkeep.sweep_lock(self._engine) as connection:
+                    if connection is not None:
+                        self._note_return()
+                        self._rounds(connection, stop)
+            except DATABASE_AWAY as error:
+                if not self._away:
+                    log.warning("the database is away", error=str(error))
+                self._away = True
+            stop.wait(RETRY_SECONDS)
+
+    def _rounds(self, connection: Connection, stop: threading.Event) -> None:
+        while not stop.is_set():
+            upkeep.check_alive(connection)
+            self.round()
+            stop.wait(self._settings.sweep_seconds)
+
+    def round(self) -> None:
+        """Raises one of DATABASE_AWAY; what is undone then is done by the next round."""
+        released = self._release()
+        if released:
+            log.warning("leases ran out: their jobs go back to the head of the line", jobs=released)
+        with self._sessions.begin() as session:
+            due = wakeups.due(session)
+        if due:
+            wakeups.send(self._celery, due)
+        if self._tidied_at is None or time.monotonic() - self._tidied_at > TIDY_SECONDS:
+            self._tidy()
+            self._tidied_at = time.monotonic()
+
+    def _release(self) -> list[int]:
+        """Nothing until one lease after an outage: till then the workers could not renew.
+
+        What ran out because of the outage doesn't count towards the limit of attempts.
+        """
+        with self._sessions.begin() as session:
+            if self._back_at is None:
+                return leases.release_expired(session)
+            settled_for = time.monotonic() - self._back_at - self._settings.lease_seconds
+            if settled_for < 0:
+                return []
+            # Ran out before one lease had passed since: not renewed since.
+            by_outage = leases.release_expired(session, settled_for, counts=False)
+            released = [*by_outage, *leases.release_expired(session)]
+        self._back_at = None
+        return released
+
+    def _note_return(self) -> None:
+        """A server that started less than a lease ago was away too, whether we saw it or not."""
+        with self._sessions.begin() as session:
+            up_for = upkeep.seconds_since_start(session)
+        if self._away:
+            log.info("the database is back")
+            self._back_at = time.monotonic()
+        elif up_for < self._settings.lease_seconds:
+            self._back_at = time.monotonic() - up_for
+        self._away = False
+
+    def _tidy(self) -> None:
+        with self._sessions.begin() as session:
+            upkeep.delete_old_keys(session, KEYS_LAST)
+        delete_orphans(self._sessions, self._settings.storage)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

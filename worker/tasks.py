@@ -1,0 +1,98 @@
+"""What a wake-up does in a child: claim, execute, again until nothing is left. Composes the child."""
+
+import functools
+import logging
+import os
+import sys
+import time
+
+import structlog
+from celery import Celery
+from sqlalchemy.orm import Session, sessionmaker
+
+from store import jobs, wakeups
+from store.engine import DATABASE_AWAY, make_engine, make_sessions
+from store.jobs import Claim
+from trainer.data import load
+from trainer.spec.job import Numerics
+from worker.drain import Drain
+from worker.execute import Surroundings, execute
+from worker.heartbeat import Rhythm
+from worker.settings import Settings
+from worker.waker import Waker
+
+log = structlog.get_logger(__name__)
+
+#: Loaded data kept in a child for the next jobs of the same study.
+KEPT_DATASETS = 2
+
+
+def add_task(app: Celery, settings: Settings, drain: Drain) -> None:
+    """Register the one task. What it needs is made in the child, at its first wake-up: after the fork."""
+    child = functools.cache(lambda: Child(settings, drain))
+
+    @app.task(name=wakeups.TASK, ignore_result=True)  # type: ignore[untyped-decorator]
+    def work() -> None:
+        child().work()
+
+
+class Child:
+    """One forked process: its database connections, its loaded data, its way to send wake-ups."""
+
+    def __init__(self, settings: Settings, drain: Drain) -> None:
+        self._settings = settings
+        self._drain = drain
+        self._sessions: sessionmaker[Session] = make_sessions(make_engine(settings.database_url))
+        self._waker = Waker(self._sessions, wakeups.make_celery(settings.redis_url))
+        self._around = Surroundings(
+            sessions=self._sessions,
+            storage=settings.storage,
+            data_roots=settings.data_roots,
+            load=functools.lru_cache(KEPT_DATASETS)(
+                functools.partial(load, folder=settings.storage / "datasets")
+            ),
+            rhythm=Rhythm(settings.lease_seconds, settings.renewal_seconds, settings.stall_seconds),
+            drain=drain,
+        )
+
+    def work(self) -> None:
+        """Until nothing is claimable. Others are woken only after this child has taken its next job."""
+        finished_one = False
+        while not self._drain.begun:
+            claimed_at = time.monotonic()
+            claim = self._claim()
+            if finished_one:
+                self._waker.wake()
+            if claim is None:
+                return
+            if not execute(claim, self._around, claimed_at):
+                self._leave()
+            finished_one = True
+
+    def _claim(self) -> Claim | None:
+        try:
+            with self._sessions.begin() as session:
+                return jobs.claim(
+                    session,
+                    self._settings.host_name,
+                    os.getpid(),
+                    lease_seconds=self._settings.lease_seconds,
+                    numerics=self._numerics,
+                )
+        except DATABASE_AWAY as error:
+            log.warning("nothing is claimed: the database is away", error=str(error))
+            return None
+
+    def _numerics(self, device: str) -> Numerics:
+        match device:
+            case "cuda":
+                return Numerics(device="cuda")
+            case _:
+                return Numerics(device="cpu", threads=self._settings.cpu_threads)
+
+    def _leave(self) -> None:
+        """End this process now: only that gives back all of its memory and its device."""
+        log.warning("this worker process ends; its parent starts another")
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(1)
