@@ -1,18 +1,24 @@
 # One image for every part of Normlab; docker-compose.yml gives each service its command.
-FROM python:3.11-slim
 
+# Only the dependencies' names leave this stage: another change of pyproject.toml must not install gigabytes again.
+FROM python:3.11-slim AS requirements
+WORKDIR /build
+COPY pyproject.toml .
+RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt
+
+FROM python:3.11-slim
 # Wheels near the build (a folder or a page of links); empty means the registry alone.
 ARG PIP_FIND_LINKS
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 
+# The folders of the volumes: a new volume takes over their owner.
 RUN useradd --system --uid 10001 --user-group --create-home normlab \
- && install --directory --owner normlab --group normlab /srv/normlab /srv/normlab/storage /srv/normlab/mlartifacts
+ && install --directory --owner normlab --group normlab /srv/normlab/storage /srv/normlab/mlartifacts /srv/normlab/data
 
-# Dependencies change seldom and weigh gigabytes: a layer of their own, made before any source is copied.
 WORKDIR /build
-COPY pyproject.toml constraints.txt ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
- && python -m pip install --constraint constraints.txt --requirement requirements.txt
+COPY --from=requirements /build/requirements.txt ./
+COPY constraints.txt .
+RUN python -m pip install --constraint constraints.txt --requirement requirements.txt
 
 COPY . .
 RUN python -m pip install --no-deps . && python -m pip check

@@ -1,0 +1,139 @@
+"""What the way through the service costs a job: claim, lease, records. Needs no broker: nobody is woken."""
+
+import functools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from migrations.run import upgrade
+from normlab.servers import Postgres
+from store import datasets, jobs, leases, users
+from store.engine import make_engine, make_sessions
+from store.jobs import NewJob
+from trainer.data import load
+from trainer.spec import DatasetSpec, JobSpec, Numerics
+from trainer.spec.builtin import BUILT_IN
+from trainer.train import train
+from worker.drain import Drain
+from worker.execute import Surroundings, execute
+from worker.heartbeat import Rhythm
+
+HOST = "bench"
+JOBS = 8
+EPOCHS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PathCost:
+    """Medians over the repeats, of one job; `cost` is the median of each repeat's difference."""
+
+    jobs: int
+    epochs: int
+    alone_milliseconds: float
+    claimed_milliseconds: float
+    cost_milliseconds: float
+
+
+def measure_path(folder: Path, *, repeats: int) -> PathCost:
+    """The same jobs both ways, in turn, so that what else the machine does hits both alike."""
+    with _database(folder / "postgres") as sessions:
+        around = _surroundings(sessions, folder / "storage")
+        _train_alone(folder / "warm", around)
+        turns = [
+            (_train_alone(folder / f"alone-{turn}", around), _train_claimed(around))
+            for turn in range(repeats)
+        ]
+    milliseconds = 1000 / JOBS
+    return PathCost(
+        JOBS,
+        EPOCHS,
+        milliseconds * median(alone for alone, _ in turns),
+        milliseconds * median(claimed for _, claimed in turns),
+        milliseconds * median(claimed - alone for alone, claimed in turns),
+    )
+
+
+def _train_alone(folder: Path, around: Surroundings) -> float:
+    """Seconds for all jobs."""
+    began = time.perf_counter()
+    for seed in range(JOBS):
+        spec = _spec(seed)
+        data = around.load(spec.dataset, BUILT_IN["digits"])
+        for _ in train(spec, data, folder / str(seed) / "attempt-1"):
+            pass
+    return time.perf_counter() - began
+
+
+def _train_claimed(around: Surroundings) -> float:
+    """Seconds for all jobs, from their rows to their results."""
+    with around.sessions.begin() as session:
+        owner = users.bootstrap_admin(session, "bench", "nl_bench")
+        dataset = datasets.find(session, "digits")
+        assert dataset is not None
+        new = [NewJob(_spec(seed), f"seed {seed}") for seed in range(JOBS)]
+        jobs.create(session, owner, "bench", dataset, new)
+    began = time.perf_counter()
+    while _claim_and_execute(around):
+        pass
+    return time.perf_counter() - began
+
+
+def _claim_and_execute(around: Surroundings) -> bool:
+    claimed_at = time.monotonic()
+    with around.sessions.begin() as session:
+        claim = jobs.claim(
+            session,
+            HOST,
+            1,
+            lease_seconds=around.rhythm.lease,
+            numerics=lambda device: Numerics(),
+        )
+    return claim is not None and execute(claim, around, claimed_at)
+
+
+def _spec(seed: int) -> JobSpec:
+    return JobSpec.model_validate(
+        {
+            "project": "bench",
+            "dataset": {"name": "digits"},
+            "model": {"name": "cnn", "width": 8},
+            "norm": {"kind": "batch"},
+            "training": {"epochs": EPOCHS},
+            "seed": seed,
+        }
+    )
+
+
+def _surroundings(sessions: sessionmaker[Session], storage: Path) -> Surroundings:
+    with sessions.begin() as session:
+        datasets.seed_built_in(session)
+        leases.register_worker(session, HOST, 1, [("cpu", 0, "bench", 1)])
+    cached = functools.lru_cache(1)(functools.partial(load, folder=storage / "datasets"))
+    cached(DatasetSpec(name="digits"), BUILT_IN["digits"])
+    return Surroundings(
+        sessions=sessions,
+        storage=storage,
+        data_roots=(),
+        load=cached,
+        rhythm=Rhythm(90.0, 2.0, 600.0),
+        drain=Drain(),
+    )
+
+
+@contextmanager
+def _database(folder: Path) -> Iterator[sessionmaker[Session]]:
+    server = Postgres(folder)
+    server.start()
+    try:
+        server.create_databases("bench")
+        upgrade(server.url("bench"))
+        engine = make_engine(server.url("bench"))
+        yield make_sessions(engine)
+        engine.dispose()
+    finally:
+        server.stop()
