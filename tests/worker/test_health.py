@@ -1,0 +1,37 @@
+"""`python -m worker.health`, as an orchestrator asks it."""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+
+from sqlalchemy import func, update
+from sqlalchemy.orm import Session, sessionmaker
+
+from store import leases
+from store.models import Worker
+from worker.health import is_alive
+
+
+def test_a_registered_worker_is_alive_until_it_falls_silent(
+    sessions: sessionmaker[Session],
+) -> None:
+    with sessions.begin() as session:
+        assert not is_alive(session, "here")
+        leases.register_worker(session, "here", 1, [("cpu", 0, "cpu", 1)])
+        assert is_alive(session, "here")
+        assert not is_alive(session, "elsewhere")
+        session.execute(update(Worker).values(seen_at=func.now() - timedelta(days=1)))
+        assert not is_alive(session, "here")
+
+
+def test_the_command_fails_for_a_host_without_a_worker(database_url: str, redis_url: str) -> None:
+    environment = os.environ | {
+        "NORMLAB_DATABASE_URL": database_url,
+        "NORMLAB_REDIS_URL": redis_url,
+        "NORMLAB_STORAGE": "/nowhere",
+        "NORMLAB_HOST_NAME": "nobody",
+    }
+    command = [sys.executable, "-m", "worker.health"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")

@@ -1,0 +1,25 @@
+"""`python -m worker.health`: whether this host's worker is alive by its own word in SQL. Loads no torch."""
+
+import sys
+
+from sqlalchemy.orm import Session
+
+from store.engine import make_engine, make_sessions
+from store.leases import workers_view
+from worker.settings import Settings
+
+
+def main() -> int:
+    """Exit status 0 if it was seen lately."""
+    settings = Settings()
+    engine = make_engine(settings.database_url, pool_size=1)
+    with make_sessions(engine).begin() as session:
+        return 0 if is_alive(session, settings.host_name) else 1
+
+
+def is_alive(session: Session, host: str) -> bool:
+    return any(worker.host == host and worker.alive for worker in workers_view(session))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
