@@ -1,0 +1,94 @@
+"""The composition root of the API process: what lives as long as it, and where the routes hang.
+
+`python -m uvicorn api.app:make_app --factory`
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, closing
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from api import (
+    catalog,
+    datasets,
+    errors,
+    health,
+    job_records,
+    jobs,
+    openapi,
+    plans,
+    queue,
+    results,
+    studies,
+    users,
+)
+from api.checker import Checker
+from api.logs import configure_logging
+from api.services import Services
+from api.settings import Settings
+from api.waker import Waker
+from store import wakeups
+from store.engine import make_engine, make_sessions
+
+PREFIX = "/api/v1"
+#: A request holds one connection, and so many requests run at once.
+CONNECTIONS = 20
+
+_ROUTERS = (
+    jobs, job_records, studies, plans, datasets, results, queue, catalog, users,
+)  # fmt: skip
+
+
+def make_app(settings: Settings | None = None) -> FastAPI:
+    """The application; a process of its own reads the environment and says how it logs."""
+    if settings is None:
+        settings = Settings()
+        configure_logging(settings.log_level)
+    app = FastAPI(
+        title="Normlab",
+        version="1",
+        description=openapi.DESCRIPTION,
+        lifespan=_living(settings),
+        responses=openapi.RESPONSES,
+    )
+    for module in _ROUTERS:
+        app.include_router(module.router, prefix=PREFIX)
+    app.include_router(health.router)
+    errors.install(app)
+    openapi.describe(app)
+    return app
+
+
+def _living(settings: Settings) -> Any:
+    @asynccontextmanager
+    async def living(app: FastAPI) -> AsyncIterator[None]:
+        with ExitStack() as stack:
+            app.state.services = _open(settings, stack)
+            yield
+            # Waits for threads and a process: not on the event loop.
+            await run_in_threadpool(stack.close)
+
+    return living
+
+
+def _open(settings: Settings, stack: ExitStack) -> Services:
+    """Everything that lives as long as the process; the stack closes it, last opened first."""
+    engine = make_engine(settings.database_url, pool_size=CONNECTIONS)
+    stack.callback(engine.dispose)
+    sessions = make_sessions(engine)
+    celery = stack.enter_context(closing(wakeups.make_celery(settings.redis_url)))
+    waker = stack.enter_context(closing(Waker(sessions, celery)))
+    checker = stack.enter_context(
+        closing(
+            Checker(
+                seconds=settings.check_seconds,
+                megabytes=settings.check_megabytes,
+                start_seconds=settings.check_start_seconds,
+            )
+        )
+    )
+    waker.start()
+    checker.start()
+    return Services(settings, engine, sessions, checker, waker)

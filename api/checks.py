@@ -1,0 +1,165 @@
+"""From a document to what may be accepted: validated, its datasets known, checked on its network."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api.checker import CheckerUnavailable
+from api.errors import Conflict, Invalid, parse
+from api.services import Services
+from store import datasets
+from store.jobs import NewJob
+from store.models import Dataset
+from studies.expansion import Cell, arm_name, expand, locate
+from studies.spec import StudySpec, read_study
+from trainer.spec import DatasetInfo, JobSpec
+from trainer.spec.report import Problem, Report
+
+#: Of a study's problems so many are told at once.
+MOST_PROBLEMS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a document asks for, all of it checked: the jobs and what they learn on."""
+
+    new: tuple[NewJob, ...]
+    datasets: Mapping[str, Dataset]
+    warnings: tuple[str, ...]
+    parameters: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    """The cells of one variant at one point: they differ in nothing that a check looks at."""
+
+    name: str
+    variant: str
+    point: Mapping[str, Any]
+    cells: tuple[Cell, ...]
+
+    @property
+    def spec(self) -> JobSpec:
+        return self.cells[0].spec
+
+
+def plan_job(house: Services, document: Any) -> Plan:
+    """Raises `Invalid`, `Conflict` or `CheckerUnavailable`."""
+    spec = parse(JobSpec, document)
+    dataset, info = _known(house, spec.dataset.name, "/dataset/name")
+    report = house.checker.check(spec, info)
+    if report.problems:
+        raise Invalid(report.problems)
+    name = _job_name(spec)
+    return Plan(
+        new=(NewJob(spec=spec, name=name, warnings=report.warnings),),
+        datasets={dataset.name: dataset},
+        warnings=report.warnings,
+        parameters={name: report.parameters},
+    )
+
+
+def plan_study(house: Services, document: Any) -> tuple[StudySpec, Plan]:
+    """Raises `StudyError`, `Invalid`, `Conflict` or `CheckerUnavailable`."""
+    study = read_study(document)
+    return study, plan_cells(house, study, expand(study))
+
+
+def plan_cells(house: Services, study: StudySpec, cells: Sequence[Cell]) -> Plan:
+    """As `plan_study`, for some of a study's cells."""
+    arms = _arms(cells)
+    known = _known_to_study(house, study, arms)
+    reports = _reports(house, arms, {name: info for name, (_, info) in known.items()})
+    if found := _located(study, arms, reports):
+        raise Invalid(found[:MOST_PROBLEMS])
+    return Plan(
+        new=tuple(
+            NewJob(cell.spec, cell.name, cell.variant, cell.point, report.warnings)
+            for arm, report in zip(arms, reports, strict=True)
+            for cell in arm.cells
+        ),
+        datasets={name: dataset for name, (dataset, _) in known.items()},
+        warnings=_warnings(arms, reports),
+        parameters={arm.name: report.parameters for arm, report in zip(arms, reports, strict=True)},
+    )
+
+
+def _job_name(spec: JobSpec) -> str:
+    return f"{spec.model.name} · {spec.norm.kind} | seed {spec.seed}"
+
+
+def _arms(cells: Iterable[Cell]) -> list[_Arm]:
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(arm_name(cell.variant, cell.point), []).append(cell)
+    return [
+        _Arm(name, same[0].variant, same[0].point, tuple(same)) for name, same in groups.items()
+    ]
+
+
+def _known(house: Services, name: str, place: str) -> tuple[Dataset, DatasetInfo]:
+    """The dataset, ready to be used; raises `Invalid` at that place, or `Conflict`."""
+    with house.sessions.begin() as session:
+        dataset = datasets.find(session, name)
+    if dataset is None:
+        remedy = "register it: POST /api/v1/datasets, or `normlab dataset add`; GET /api/v1/datasets lists what there is"
+        raise Invalid.at(place, f"there is no dataset named {name!r}", remedy)
+    if dataset.status == "failed":
+        detail = f"dataset {name!r} could not be registered: {dataset.error}"
+        raise Invalid.at(place, detail, "register it again")
+    if dataset.info is None:
+        detail = f"dataset {name!r} is still being registered; submit again when it is ready"
+        raise Conflict(detail, headers={"Retry-After": "10"})
+    return dataset, DatasetInfo.model_validate(dataset.info)
+
+
+def _known_to_study(
+    house: Services, study: StudySpec, arms: Sequence[_Arm]
+) -> dict[str, tuple[Dataset, DatasetInfo]]:
+    known: dict[str, tuple[Dataset, DatasetInfo]] = {}
+    for arm in arms:
+        name = arm.spec.dataset.name
+        if name not in known:
+            place = locate(study, arm.variant, arm.point, "/dataset/name")
+            known[name] = _known(house, name, place)
+    return known
+
+
+def _reports(
+    house: Services, arms: Sequence[_Arm], infos: Mapping[str, DatasetInfo]
+) -> list[Report]:
+    """One for each arm; what was found stays in the checker's memory, so a later try gets further."""
+    deadline = time.monotonic() + house.settings.study_check_seconds
+    reports: list[Report] = []
+    for arm in arms:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            done = f"{len(reports)} of {len(arms)} combinations are checked, and remembered"
+            raise CheckerUnavailable(done, retry_after=1)
+        reports.append(house.checker.check(arm.spec, infos[arm.spec.dataset.name], left))
+    return reports
+
+
+def _located(
+    study: StudySpec, arms: Sequence[_Arm], reports: Sequence[Report]
+) -> tuple[Problem, ...]:
+    """The problems, once each, with pointers into the study as it was written."""
+    found = (
+        one.model_copy(update={"pointer": locate(study, arm.variant, arm.point, one.pointer)})
+        for arm, report in zip(arms, reports, strict=True)
+        for one in report.problems
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def _warnings(arms: Sequence[_Arm], reports: Sequence[Report]) -> tuple[str, ...]:
+    """Each once, after the names of the arms that it concerns, unless it concerns all."""
+    concerned: dict[str, list[str]] = {}
+    for arm, report in zip(arms, reports, strict=True):
+        for warning in report.warnings:
+            concerned.setdefault(warning, []).append(arm.name)
+    return tuple(
+        warning if len(names) == len(arms) > 1 else f"{', '.join(names)}: {warning}"
+        for warning, names in concerned.items()
+    )

@@ -1,0 +1,95 @@
+"""Datasets: register, list, read. Knows no pixels: a worker decodes them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastapi import APIRouter, Depends, Response, status
+from sqlalchemy.orm import Session
+
+from api.dependencies import Page, Writer, current_user
+from api.documents import Document
+from api.errors import Invalid, NotFound, parse
+from api.idempotency import Once
+from api.openapi import takes
+from api.schemas import Listing
+from api.service_schemas import DatasetView, NewDataset
+from api.services import House
+from store import datasets
+from store.models import Dataset, User
+from trainer.spec import BuiltIn, DatasetInfo, DatasetSource, ImageFolder, Parquet
+
+router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(current_user)])
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=DatasetView,
+    openapi_extra=takes(NewDataset),
+    summary="Register a dataset",
+)
+def register_dataset(house: House, user: Writer, document: Document, once: Once) -> Response:
+    """A worker decodes it once, as the job `job_id`; jobs may name it when it is ready."""
+    if earlier := once.earlier_answer():
+        return earlier
+    new = parse(NewDataset, document)
+    _ensure_readable(new.source, house.settings.data_roots)
+    with house.sessions.begin() as session:
+        answer = once.answer(
+            session,
+            lambda: _view(session, datasets.register(session, user, new.name, new.source)[0]),
+        )
+    house.waker.wake()
+    return answer
+
+
+@router.get("", summary="List datasets, newest first")
+def list_datasets(house: House, page: Page) -> Listing[DatasetView]:
+    with house.sessions.begin() as session:
+        found = datasets.list_datasets(session, cursor=page.cursor, limit=page.limit)
+        items = [_view(session, dataset) for dataset in found.items]
+        return Listing(items=items, next_cursor=found.next_cursor)
+
+
+@router.get("/{name}", summary="Read a dataset")
+def read_dataset(house: House, name: str) -> DatasetView:
+    with house.sessions.begin() as session:
+        dataset = datasets.find(session, name)
+        if dataset is None:
+            raise NotFound(f"there is no dataset named {name!r}")
+        return _view(session, dataset)
+
+
+def _ensure_readable(source: DatasetSource, roots: Sequence[Path]) -> None:
+    """Raises `Invalid` for what may not be read; that it is there only a worker can tell."""
+    match source:
+        case BuiltIn():
+            detail = "builtin datasets are there already and can't be registered"
+            raise Invalid.at("/source/kind", detail, "use it by its name: GET /api/v1/datasets")
+        case Parquet() | ImageFolder():
+            place = Path(source.path)
+            inside = any(place.resolve().is_relative_to(root.resolve()) for root in roots)
+            if not (place.is_absolute() and inside):
+                allowed = ", ".join(str(root) for root in roots) or "none is configured"
+                raise Invalid.at(
+                    "/source/path",
+                    f"{source.path!r} is not a folder under a data root",
+                    f"an absolute path under a data root (NORMLAB_DATA_ROOTS): {allowed}",
+                )
+        case _:
+            pass
+
+
+def _view(session: Session, dataset: Dataset) -> DatasetView:
+    job = datasets.registration(session, dataset.id)
+    owner = session.get(User, dataset.owner_id) if dataset.owner_id else None
+    return DatasetView(
+        name=dataset.name,
+        owner=owner.name if owner else None,
+        status=dataset.status,
+        source=dataset.source,
+        info=DatasetInfo.model_validate(dataset.info) if dataset.info else None,
+        error=dataset.error,
+        job_id=job.id if job else None,
+        created_at=dataset.created_at,
+    )

@@ -1,0 +1,74 @@
+"""The body of a request as a document: read within its limit, from JSON or YAML. Knows no spec."""
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeAlias
+
+from fastapi import Depends, Request
+
+from api.errors import BadDocument, Invalid, TooLarge
+from api.services import Services, services
+from trainer.documents import pointer, read_document
+from trainer.spec.report import Problem
+
+YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
+
+
+async def read_body(request: Request, house: Annotated[Services, Depends(services)]) -> bytes:
+    """The bytes of the body, refused as soon as they are too many."""
+    kind, limit = "a JSON body", house.settings.body_bytes
+    if _is_yaml(request):
+        kind, limit = "a YAML body", min(house.settings.yaml_bytes, limit)
+    refusal = TooLarge(f"{kind} is at most {limit} bytes here")
+    length = request.headers.get("content-length", "0")
+    if length.isdigit() and int(length) > limit:
+        raise refusal
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise refusal
+    return bytes(body)
+
+
+def read_mapping(request: Request, body: Annotated[bytes, Depends(read_body)]) -> dict[str, Any]:
+    """The mapping in the body. Not async: a long document is read beside the event loop."""
+    document = read_document(body, as_json=not _is_yaml(request)) if body.strip() else None
+    if document is None:
+        raise BadDocument("a JSON or YAML document is needed, but the body is empty")
+    if not isinstance(document, dict):
+        raise Invalid.at("", f"must be a mapping of keys to values, but got {_kind(document)}")
+    if found := list(_unstorable(document, ())):
+        raise Invalid(found)
+    return document
+
+
+Document: TypeAlias = Annotated[dict[str, Any], Depends(read_mapping)]
+
+
+def _is_yaml(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0]
+    return kind.strip().lower() in YAML_TYPES
+
+
+def _kind(value: Any) -> str:
+    return "a list" if isinstance(value, list) else f"{value!r:.60}"
+
+
+def _unstorable(value: Any, path: tuple[str | int, ...]) -> Iterator[Problem]:
+    """What no field may hold, wherever it stands: NaN and infinity, NUL, half a surrogate pair."""
+    match value:
+        case dict():
+            for key, inside in value.items():
+                yield from _unstorable(key, path)
+                yield from _unstorable(inside, (*path, key))
+        case list():
+            for index, inside in enumerate(value):
+                yield from _unstorable(inside, (*path, index))
+        case float() if not math.isfinite(value):
+            yield Problem(
+                pointer=pointer(*path), detail=f"must be a finite number, but got {value}"
+            )
+        case str() if "\x00" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+            detail = f"must be text without NUL and lone surrogates, but got {value!r:.80}"
+            yield Problem(pointer=pointer(*path), detail=detail)

@@ -1,0 +1,131 @@
+"""Jobs: submit, list, read, cancel, pause, resume, retry. Knows no SQL and no training."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response, status
+from sqlalchemy.orm import Session
+
+from api.checks import plan_job
+from api.dependencies import Filter, Id, Page, Writer, current_user, ensure_own
+from api.documents import Document
+from api.errors import NotFound
+from api.idempotency import Once
+from api.openapi import takes
+from api.schemas import JobStatus, JobView, Listing
+from api.services import House, Services
+from store import jobs, links
+from store.models import Job, User
+from trainer.spec import JobSpec
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(current_user)])
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=JobView,
+    openapi_extra=takes(JobSpec),
+    summary="Submit a job",
+)
+def submit_job(house: House, user: Writer, document: Document, once: Once) -> Response:
+    """The answer means committed: from here the job ends in one final status, whatever crashes."""
+    if earlier := once.earlier_answer():
+        return earlier
+    plan = plan_job(house, document)
+    [new] = plan.new
+    [dataset] = plan.datasets.values()
+    with house.sessions.begin() as session:
+        create = partial(jobs.create, session, user, new.spec.project, dataset, [new])
+        answer = once.answer(session, lambda: JobView.of(create()[0]))
+    house.waker.wake()
+    return answer
+
+
+@router.get("", summary="List jobs, newest first")
+def list_jobs(
+    house: House,
+    page: Page,
+    project: Filter = None,
+    study: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    status: JobStatus | None = None,
+    variant: Filter = None,
+    owner: Filter = None,
+) -> Listing[JobView]:
+    with house.sessions.begin() as session:
+        found = jobs.list_jobs(
+            session,
+            project=project,
+            study_id=study,
+            status=status,
+            variant=variant,
+            owner=owner,
+            cursor=page.cursor,
+            limit=page.limit,
+        )
+        return Listing(items=views(house, session, found.items), next_cursor=found.next_cursor)
+
+
+@router.get("/{job_id}", summary="Read a job")
+def read_job(house: House, job_id: Id) -> JobView:
+    with house.sessions.begin() as session:
+        return _view(house, session, job_id)
+
+
+@router.post("/{job_id}/cancel", summary="Cancel a job")
+def cancel_job(house: House, user: Writer, job_id: Id) -> JobView:
+    return _change(house, user, job_id, partial(_wish, "cancel"))
+
+
+@router.post("/{job_id}/pause", summary="Pause a job: it is saved and leaves its device")
+def pause_job(house: House, user: Writer, job_id: Id) -> JobView:
+    return _change(house, user, job_id, partial(_wish, "pause"))
+
+
+@router.post("/{job_id}/resume", summary="Let a paused job go on")
+def resume_job(house: House, user: Writer, job_id: Id) -> JobView:
+    return _change(house, user, job_id, jobs.resume)
+
+
+@router.post("/{job_id}/retry", summary="Try a failed or cancelled job again")
+def retry_job(house: House, user: Writer, job_id: Id) -> JobView:
+    return _change(house, user, job_id, jobs.retry)
+
+
+def find_job(session: Session, job_id: int) -> Job:
+    """Raises `NotFound`."""
+    job = jobs.find(session, job_id)
+    if job is None:
+        raise NotFound(f"there is no job {job_id}")
+    return job
+
+
+def views(house: Services, session: Session, found: Sequence[Job]) -> list[JobView]:
+    """With the links of those that MLflow has."""
+    base = house.settings.mlflow_url
+    urls = links.job_urls(session, base, [job.id for job in found]) if base else {}
+    return [JobView.of(job, urls.get(job.id)) for job in found]
+
+
+def _change(
+    house: Services, user: User, job_id: int, change: Callable[[Session, Job, str], None]
+) -> JobView:
+    """Does it to a job that is the user's to change, and wakes who may now have something to do."""
+    with house.sessions.begin() as session:
+        job = find_job(session, job_id)
+        ensure_own(user, job.owner, f"job {job_id}")
+        change(session, job, user.name)
+        session.flush()
+        answer = _view(house, session, job_id)
+    house.waker.wake()
+    return answer
+
+
+def _wish(wish: jobs.Wished, session: Session, job: Job, who: str) -> None:
+    jobs.wish(session, job, wish, who)
+
+
+def _view(house: Services, session: Session, job_id: int) -> JobView:
+    [view] = views(house, session, [find_job(session, job_id)])
+    return view

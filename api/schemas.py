@@ -1,0 +1,246 @@
+"""The shapes of the answers about jobs and studies. All times are RFC 3339 in UTC, durations in seconds, no number is NaN."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from store.models import PRIORITIES, Job, Study
+from trainer.spec import Part, Seed
+from trainer.spec.report import Problem
+
+Item = TypeVar("Item", bound=BaseModel)
+Metrics = Annotated[
+    dict[str, float | None], Field(description="null: not a finite number, named in `non_finite`")
+]
+NonFinite = Annotated[
+    dict[str, str], Field(description="metrics that aren't finite: nan, inf or -inf")
+]
+JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+StudyStatus = Literal["queued", "running", "paused", "succeeded", "partial", "cancelled"]
+
+
+class View(BaseModel):
+    """Base of the answers: read from rows."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+
+class Listing(View, Generic[Item]):
+    """One page; `next_cursor` goes back as `cursor`, null on the last page."""
+
+    items: list[Item]
+    next_cursor: str | None = None
+
+
+class JobView(View):
+    """A job: one spec, one seed, one training (or the decoding of one dataset)."""
+
+    id: int
+    kind: Literal["training", "dataset"]
+    name: str
+    study_id: int | None
+    project: str | None
+    owner: str
+    variant: str | None
+    point: Annotated[dict[str, Any], Field(description="the matrix's values: dotted path → value")]
+    seed: int
+    status: JobStatus
+    reason: str | None
+    wish: Annotated[str | None, Field(description="what the running job was asked to do")]
+    spec: dict[str, Any]
+    metrics: Metrics
+    non_finite: NonFinite
+    warnings: list[str]
+    error: str | None
+    attempt: Annotated[int, Field(description="the latest attempt's number; 0: none yet")]
+    step: int
+    total_steps: int | None
+    priority: str
+    numerics: dict[str, Any] | None
+    seconds_used: float
+    created_at: datetime
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    mlflow_url: str | None
+
+    @classmethod
+    def of(cls, job: Job, url: str | None = None) -> Self:
+        columns = {name: getattr(job, name) for name in _JOB_COLUMNS}
+        return cls(
+            **columns,
+            project=job.project.name if job.project else None,
+            owner=job.owner.name,
+            priority=PRIORITIES[job.priority],
+            mlflow_url=url,
+        )
+
+
+_JOB_COLUMNS = frozenset(JobView.model_fields) - {"project", "owner", "priority", "mlflow_url"}
+
+
+class EpochView(View):
+    """One evaluation period."""
+
+    epoch: int
+    attempt: int
+    step: int
+    train_loss: float | None
+    train_cost: float | None
+    train_accuracy: float | None
+    val_loss: float | None
+    val_accuracy: float | None
+    learning_rate: float | None
+    seconds: float
+    extra: dict[str, float | None]
+    non_finite: NonFinite
+    recorded_at: datetime
+
+
+class AttemptView(View):
+    """One execution of a job."""
+
+    number: int
+    host: str
+    started_at: datetime
+    ended_at: datetime | None
+    end: str | None
+    first_step: Annotated[int | None, Field(description="0, or the step it was resumed at")]
+    environment: dict[str, Any] | None
+    error: str | None
+
+
+class TransitionView(View):
+    """Who changed a job's status, when, from what, to what, and why."""
+
+    at: datetime
+    who: str
+    from_status: str | None
+    to_status: str
+    why: str
+
+
+class CheckpointView(View):
+    """A checkpoint file."""
+
+    id: int
+    attempt: int
+    kind: Literal["last", "best"]
+    epoch: int
+    step: int
+    digest: Annotated[str, Field(description="blake2b, 16 bytes, hex")]
+    bytes: int
+    created_at: datetime
+
+
+class FileView(View):
+    """A file that belongs to a job."""
+
+    name: str
+    digest: Annotated[str, Field(description="blake2b, 16 bytes, hex")]
+    bytes: int
+    created_at: datetime
+
+
+class LogLineView(View):
+    """One line that a job's attempt said."""
+
+    id: int
+    attempt: int
+    at: datetime
+    level: str
+    text: str
+
+
+class StudyView(View):
+    """A study; its status is derived from its jobs."""
+
+    id: int
+    name: str
+    project: str
+    owner: str
+    status: StudyStatus
+    counts: Annotated[dict[JobStatus, int], Field(description="jobs by status")]
+    spec: dict[str, Any]
+    baseline: str
+    metric: str
+    warnings: list[str]
+    numerics: dict[str, Any] | None
+    created_at: datetime
+    mlflow_url: str | None
+
+    @classmethod
+    def of(
+        cls, study: Study, status: str, counts: Mapping[str, int], url: str | None = None
+    ) -> Self:
+        return cls(
+            id=study.id,
+            name=study.name,
+            project=study.project.name,
+            owner=study.owner.name,
+            status=status,
+            counts={one: counts.get(one, 0) for one in get_args(JobStatus)},
+            spec=study.spec,
+            baseline=study.spec["baseline"],
+            metric=study.spec["metric"],
+            warnings=study.warnings,
+            numerics=study.numerics,
+            created_at=study.created_at,
+            mlflow_url=url,
+        )
+
+
+class ResultView(View):
+    """One job as a row of results."""
+
+    job_id: int
+    study_id: int | None
+    study: str | None
+    project: str | None
+    owner: str
+    name: str
+    variant: str | None
+    point: dict[str, Any]
+    seed: int
+    status: JobStatus
+    reason: str | None
+    metrics: Metrics
+    non_finite: NonFinite
+    epochs: Annotated[int, Field(description="evaluation periods trained")]
+    seconds: Annotated[float, Field(description="of training, over all attempts")]
+    attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class PlannedCell(View):
+    """What would become a job."""
+
+    name: str
+    variant: str | None
+    point: dict[str, Any]
+    seed: int
+
+
+class PlanView(View):
+    """What would be created; nothing is."""
+
+    kind: Literal["job", "study"]
+    count: int
+    cells: list[PlannedCell]
+    problems: list[Problem]
+    warnings: list[str]
+    parameters: Annotated[dict[str, int], Field(description="learned numbers per variant or arm")]
+
+
+class Extension(Part):
+    """More seeds for every variant and matrix point of a study."""
+
+    seeds: Annotated[
+        Annotated[int, Field(strict=True, ge=1, le=1000)]
+        | Annotated[list[Seed], Field(min_length=1, max_length=1000)],
+        Field(description="how many more, or which; those that the study has already stay"),
+    ]

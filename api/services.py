@@ -1,0 +1,31 @@
+"""What the endpoints work with, made once per process by `api.app`. Knows no route."""
+
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+from fastapi import Depends, Request
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.checker import Checker
+from api.settings import Settings
+from api.waker import Waker
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The process's long-lived parts."""
+
+    settings: Settings
+    engine: Engine
+    sessions: sessionmaker[Session]
+    checker: Checker
+    waker: Waker
+
+
+def services(request: Request) -> Services:
+    found: Services = request.app.state.services
+    return found
+
+
+House: TypeAlias = Annotated[Services, Depends(services)]

@@ -1,0 +1,49 @@
+"""What the environment says to the API process (NORMLAB_*); knows no defaults of other packages."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Read once, in the composition root."""
+
+    model_config = SettingsConfigDict(env_prefix="NORMLAB_", frozen=True)
+
+    database_url: str
+    redis_url: str
+    mlflow_url: Annotated[str | None, Field(description="public base of the links to MLflow")] = (
+        None
+    )
+    storage: Path
+    data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    log_level: str = "INFO"
+    body_bytes: Annotated[int, Field(ge=1, description="of a JSON body")] = 10 * 2**20
+    # PyYAML reads about 0.2 MB a second; a longer document would hold a thread for minutes.
+    yaml_bytes: Annotated[int, Field(ge=1, description="of a YAML body")] = 2**20
+    check_seconds: Annotated[Seconds, Field(description="for the check of one spec")] = 20.0
+    study_check_seconds: Annotated[Seconds, Field(description="for all cells of a study")] = 45.0
+    check_megabytes: Annotated[int, Field(ge=256, description="resident, of the helper")] = 4096
+    check_start_seconds: Annotated[Seconds, Field(description="the helper loads torch")] = 120.0
+
+    @field_validator("data_roots", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(Path(part) for part in value.split(os.pathsep) if part)
+
+    @field_validator("storage")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.resolve()
+
+    @field_validator("log_level")
+    @classmethod
+    def _upper(cls, value: str) -> str:
+        return value.upper()

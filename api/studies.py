@@ -1,0 +1,211 @@
+"""Studies: submit, list, read, compare, extend, and what is done to all their jobs. Knows no SQL."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response, status
+from sqlalchemy.orm import Session
+
+from api.checks import plan_cells, plan_study
+from api.dependencies import Filter, Id, Page, Writer, current_user, ensure_own
+from api.documents import Document
+from api.errors import Conflict, NotFound, parse
+from api.idempotency import Once
+from api.jobs import views as job_views
+from api.openapi import takes
+from api.schemas import Extension, JobStatus, JobView, Listing, StudyView
+from api.services import House, Services
+from store import jobs, links, results, studies
+from store.errors import WrongStatus
+from store.models import Job, Study, User
+from studies.comparison import Comparison, compare
+from studies.expansion import expand
+from studies.spec import StudySpec, read_study
+
+router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(current_user)])
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=StudyView,
+    openapi_extra=takes(StudySpec),
+    summary="Submit a study",
+)
+def submit_study(house: House, user: Writer, document: Document, once: Once) -> Response:
+    """The answer means committed: from here all its jobs end in one final status, whatever crashes."""
+    if earlier := once.earlier_answer():
+        return earlier
+    study, plan = plan_study(house, document)
+    spec = study.model_dump(mode="json")
+    with house.sessions.begin() as session:
+        create = partial(studies.create, session, user, spec, study.project, study.name)
+        answer = once.answer(
+            session, lambda: _views(house, session, [create(plan.new, plan.warnings)])[0]
+        )
+    house.waker.wake()
+    return answer
+
+
+@router.get("", summary="List studies, newest first")
+def list_studies(
+    house: House, page: Page, project: Filter = None, owner: Filter = None
+) -> Listing[StudyView]:
+    with house.sessions.begin() as session:
+        found = studies.list_studies(
+            session, owner=owner, project=project, cursor=page.cursor, limit=page.limit
+        )
+        return Listing(items=_views(house, session, found.items), next_cursor=found.next_cursor)
+
+
+@router.get("/{study_id}", summary="Read a study")
+def read_one(house: House, study_id: Id) -> StudyView:
+    with house.sessions.begin() as session:
+        return _views(house, session, [_find(session, study_id)])[0]
+
+
+@router.get("/{study_id}/jobs", summary="List a study's jobs, newest first")
+def list_study_jobs(
+    house: House, study_id: Id, page: Page, status: JobStatus | None = None, variant: Filter = None
+) -> Listing[JobView]:
+    with house.sessions.begin() as session:
+        _find(session, study_id)
+        found = jobs.list_jobs(
+            session,
+            study_id=study_id,
+            status=status,
+            variant=variant,
+            cursor=page.cursor,
+            limit=page.limit,
+        )
+        return Listing(items=job_views(house, session, found.items), next_cursor=found.next_cursor)
+
+
+@router.get("/{study_id}/comparison", summary="Which variant is better, and by how much")
+def read_comparison(
+    house: House,
+    study_id: Id,
+    metric: Annotated[
+        str | None, Query(pattern=r"^[a-z][a-z0-9_]{0,99}$", description="default: the study's")
+    ] = None,
+) -> Comparison:
+    """Means with 95 % t-intervals, paired differences to the baseline; what went wrong is counted."""
+    with house.sessions.begin() as session:
+        spec = _find(session, study_id).spec
+        rows = results.rows(session, study_id=study_id).items
+    return compare(read_study(spec), rows, metric)
+
+
+@router.post(
+    "/{study_id}/extend",
+    status_code=status.HTTP_202_ACCEPTED,
+    openapi_extra=takes(Extension),
+    summary="Add seeds to a study",
+)
+def extend_study(house: House, user: Writer, study_id: Id, document: Document) -> StudyView:
+    extension = parse(Extension, document)
+    with house.sessions.begin() as session:
+        found = _own(session, user, study_id)
+    study = _extended(read_study(found.spec), extension)
+    plan = plan_cells(house, study, expand(study))
+    with house.sessions.begin() as session:
+        studies.add_jobs(session, found, plan.new, user.name, study.model_dump(mode="json"))
+        answer = _views(house, session, [_find(session, study_id)])[0]
+    house.waker.wake()
+    return answer
+
+
+@router.post("/{study_id}/cancel", summary="Cancel all jobs of a study that haven't ended")
+def cancel_study(house: House, user: Writer, study_id: Id) -> StudyView:
+    return _change(house, user, study_id, ("queued", "running", "paused"), _wish("cancel"))
+
+
+@router.post("/{study_id}/pause", summary="Pause all jobs of a study that wait or run")
+def pause_study(house: House, user: Writer, study_id: Id) -> StudyView:
+    return _change(house, user, study_id, ("queued", "running"), _wish("pause"))
+
+
+@router.post("/{study_id}/resume", summary="Let a study's paused jobs go on")
+def resume_study(house: House, user: Writer, study_id: Id) -> StudyView:
+    return _change(house, user, study_id, ("paused", "running"), jobs.resume)
+
+
+@router.post("/{study_id}/retry", summary="Try a study's failed jobs again")
+def retry_study(
+    house: House,
+    user: Writer,
+    study_id: Id,
+    cancelled: Annotated[bool, Query(description="the cancelled jobs, too")] = False,
+) -> StudyView:
+    wanted = ("failed", "cancelled") if cancelled else ("failed",)
+    return _change(house, user, study_id, wanted, jobs.retry)
+
+
+def _find(session: Session, study_id: int) -> Study:
+    study = studies.find(session, study_id)
+    if study is None:
+        raise NotFound(f"there is no study {study_id}")
+    return study
+
+
+def _own(session: Session, user: User, study_id: int) -> Study:
+    study = _find(session, study_id)
+    ensure_own(user, study.owner, f"study {study_id}")
+    return study
+
+
+def _views(house: Services, session: Session, found: Sequence[Study]) -> list[StudyView]:
+    """With the links of those that MLflow has."""
+    ids = [study.id for study in found]
+    base = house.settings.mlflow_url
+    urls = links.study_urls(session, base, ids) if base else {}
+    counts = studies.counts(session, ids)
+    return [
+        StudyView.of(study, studies.status(counts[study.id]), counts[study.id], urls.get(study.id))
+        for study in found
+    ]
+
+
+def _extended(study: StudySpec, extension: Extension) -> StudySpec:
+    have = study.seed_list
+    if isinstance(extension.seeds, int):
+        new = range(max(have) + 1, max(have) + 1 + extension.seeds)
+        seeds = [*have, *new]
+    else:
+        seeds = list(dict.fromkeys([*have, *extension.seeds]))
+    document = study.model_dump(mode="json")
+    natural = seeds == list(range(len(seeds)))
+    return read_study({**document, "seeds": len(seeds) if natural else seeds})
+
+
+def _wish(wish: jobs.Wished) -> Callable[[Session, Job, str], None]:
+    def change(session: Session, job: Job, who: str) -> None:
+        jobs.wish(session, job, wish, who)
+
+    return change
+
+
+def _change(
+    house: Services,
+    user: User,
+    study_id: int,
+    statuses: Sequence[str],
+    change: Callable[[Session, Job, str], None],
+) -> StudyView:
+    """Does it to the study's jobs in these statuses; raises `Conflict` when there is none."""
+    with house.sessions.begin() as session:
+        _own(session, user, study_id)
+        changed = 0
+        for job in studies.jobs_of(session, study_id):
+            # A job may change, or have nothing to take back, before its turn comes.
+            with contextlib.suppress(WrongStatus):
+                if job.status in statuses:
+                    change(session, job, user.name)
+                    changed += 1
+        if not changed:
+            raise Conflict(f"study {study_id} has no job for this: none is {' or '.join(statuses)}")
+        answer = _views(house, session, [_find(session, study_id)])[0]
+    house.waker.wake()
+    return answer

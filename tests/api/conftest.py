@@ -1,0 +1,90 @@
+"""The API in this process, over real PostgreSQL and Redis, with one real checker for all tests."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.app import make_app
+from api.checker import Checker
+from api.settings import Settings
+from store import users
+from store.users import Role
+
+Clients = Callable[[str], TestClient]
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("storage")
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: str, redis_url: str, storage: Path, data_root: Path) -> Settings:
+    return Settings(
+        database_url=database_url,
+        redis_url=redis_url,
+        storage=storage,
+        data_roots=(data_root,),
+        mlflow_url="http://mlflow.test:5000",
+    )
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings) -> Iterator[FastAPI]:
+    """Started once; every test has a clean database behind it."""
+    app = make_app(settings)
+    with TestClient(app):
+        yield app
+
+
+@pytest.fixture
+def checker(app: FastAPI) -> Checker:
+    checker: Checker = app.state.services.checker
+    return checker
+
+
+@pytest.fixture
+def sign_in(app: FastAPI, sessions: sessionmaker[Session]) -> Clients:
+    """A client with the token of a new person of this name and role: `ann:member`."""
+
+    def sign_in(person: str) -> TestClient:
+        name, _, role = person.partition(":")
+        with sessions.begin() as session:
+            user = users.create_user(session, name, _role(role))
+            _, secret = users.create_token(session, user, "test")
+        headers = {"Authorization": f"Bearer {secret}"}
+        return TestClient(app, headers=headers, raise_server_exceptions=False)
+
+    return sign_in
+
+
+@pytest.fixture
+def admin(sign_in: Clients) -> TestClient:
+    return sign_in("ada:admin")
+
+
+@pytest.fixture
+def member(sign_in: Clients) -> TestClient:
+    return sign_in("max:member")
+
+
+@pytest.fixture
+def viewer(sign_in: Clients) -> TestClient:
+    return sign_in("vera:viewer")
+
+
+def _role(name: str) -> Role:
+    match name:
+        case "admin" | "member" | "viewer":
+            return name
+        case _:
+            raise ValueError(name)
