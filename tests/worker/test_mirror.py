@@ -1,0 +1,374 @@
+"""SQL's jobs and studies appear in a real MLflow, each epoch's point exactly once."""
+
+import math
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+from sqlalchemy import func, update
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.models import Mirrored
+from tests.mlflow_server import mlflow_server  # noqa: F401 - a fixture
+from tests.worker.mirrored import BEGIN, Reader, Shelf, make_shelf, mirror_environment
+from worker.mirror import Settings, drain, rebuild
+from worker.tracking import Tracking
+
+pytestmark = pytest.mark.usefixtures("mlflow_server")
+
+
+@pytest.fixture
+def shelf(sessions: sessionmaker[Session]) -> Shelf:
+    return make_shelf(sessions)
+
+
+@pytest.fixture
+def settings(database_url: str, mlflow_server: str, tmp_path: Path) -> Settings:  # noqa: F811
+    return Settings(database_url=database_url, mlflow_url=mlflow_server, storage=tmp_path)
+
+
+@pytest.fixture
+def tracking(settings: Settings) -> Tracking:
+    return Tracking(settings.mlflow_url)
+
+
+@pytest.fixture
+def reader(mlflow_server: str) -> Reader:  # noqa: F811
+    return Reader(MlflowClient(mlflow_server))
+
+
+def test_a_finished_job_is_a_finished_run(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    job = shelf.add_finished_job(epochs=3)
+    assert drain(settings, tracking) == 0
+    run = reader.run_of(shelf.project, job=job)
+    assert run.info.run_name == "group | seed 0"
+    assert run.info.status == "FINISHED"
+    assert run.info.start_time == round(BEGIN.timestamp() * 1000)
+    assert run.info.end_time == round((BEGIN + timedelta(minutes=5)).timestamp() * 1000)
+    assert run.data.metrics["test/accuracy"] == 0.9
+    assert run.data.metrics["best/val_accuracy"] == 0.9
+    assert run.data.metrics["best/epoch"] == 3
+    assert reader.points(run, "val/accuracy") == [(1, 0.25), (2, 0.625), (3, 0.75)]
+    assert reader.points(run, "lr") == [(1, 0.05), (2, 0.05), (3, 0.05)]
+    assert run.data.params["norm.kind"] == "group"
+    assert run.data.params["regularization.dropout.p"] == "0.2"
+    assert run.data.params["early_stopping.patience"] == "5"
+    assert run.data.tags["normlab.variant"] == "group"
+    assert run.data.tags["normlab.reason"] == "completed"
+    assert run.data.tags["mlflow.user"].startswith("ada")
+    assert "test_accuracy" in run.data.tags["mlflow.note.content"]
+    assert reader.files(run)["learning_curves.png"] > 1000
+
+
+def test_the_three_splits_are_inputs_with_digests_of_their_own(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    job = shelf.add_job()
+    drain(settings, tracking)
+    inputs = reader.run_of(shelf.project, job=job).inputs.dataset_inputs
+    assert {one.dataset.name for one in inputs} == {"digits"}
+    assert len({one.dataset.digest for one in inputs}) == 3
+    contexts = {tag.value for one in inputs for tag in one.tags}
+    assert contexts == {"training", "validation", "testing"}
+
+
+def test_the_run_follows_the_job_through_its_life(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    job = shelf.add_job()
+    seen = []
+    for step in (
+        lambda: None,
+        lambda: shelf.start(job),
+        lambda: shelf.train(job, [1]),
+        lambda: shelf.change(job, status="paused"),
+        lambda: shelf.start(job),
+        lambda: shelf.train(job, [2]),
+        lambda: shelf.change(job, status="failed", reason="error", error="no", finished_at=BEGIN),
+        lambda: shelf.change(job, status="queued", reason=None, finished_at=None),
+        lambda: shelf.change(job, status="cancelled", reason="cancelled", finished_at=BEGIN),
+    ):
+        step()
+        drain(settings, tracking)
+        run = reader.run_of(shelf.project, job=job)
+        seen.append((run.info.status, len(reader.points(run, "train/loss"))))
+    assert seen == [
+        ("SCHEDULED", 0),
+        ("RUNNING", 0),
+        ("RUNNING", 1),
+        ("SCHEDULED", 1),
+        ("RUNNING", 1),
+        ("RUNNING", 2),
+        ("FAILED", 2),
+        ("SCHEDULED", 2),
+        ("KILLED", 2),
+    ]
+
+
+def test_a_diverged_job_has_nan_where_sql_has_none(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    job = shelf.add_job()
+    shelf.start(job)
+    shelf.train(job, [1])
+    names = {"train_loss": "inf", "val_loss": "nan"}
+    shelf.train(job, [2], train_loss=None, val_loss=None, non_finite=names)
+    shelf.finish(
+        job, 1, reason="diverged",
+        metrics={"best_epoch": 1, "test_accuracy": 0.1, "test_loss": None},
+        non_finite={"test_loss": "nan"},
+    )  # fmt: skip
+    assert drain(settings, tracking) == 0
+    run = reader.run_of(shelf.project, job=job)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["normlab.reason"] == "diverged"
+    assert math.isnan(run.data.metrics["test/loss"])
+    assert run.data.metrics["test/accuracy"] == 0.1
+    for metric in ("train/loss", "val/loss"):
+        points = reader.points(run, metric)
+        assert [step for step, _ in points] == [1, 2]
+        assert math.isnan(points[1][1])
+
+
+def test_a_study_is_the_parent_of_its_jobs_and_shows_the_comparison(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    study = shelf.add_study()
+    jobs = [
+        shelf.add_finished_job(study=study, variant=variant, seed=seed, accuracy=0.8 + seed / 10)
+        for variant in ("batch", "group")
+        for seed in (0, 1)
+    ]
+    assert drain(settings, tracking) == 0
+    parent = reader.run_of(shelf.project, study=study)
+    assert parent.info.run_name == "norms"
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["baseline"] == "batch"
+    assert "| group | 2 | 0.85" in parent.data.tags["mlflow.note.content"]
+    assert set(reader.files(parent)) == {"learning_curves.png", "comparison.json"}
+    for job in jobs:
+        child = reader.run_of(shelf.project, job=job)
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+
+
+def test_a_study_that_is_extended_runs_again(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    study = shelf.add_study()
+    shelf.add_finished_job(study=study, seed=0)
+    drain(settings, tracking)
+    assert reader.run_of(shelf.project, study=study).info.status == "FINISHED"
+    job = shelf.add_job(study=study, seed=1)
+    shelf.start(job)
+    drain(settings, tracking)
+    parent = reader.run_of(shelf.project, study=study)
+    assert parent.info.status == "RUNNING"
+    assert "1 of 2 jobs" in parent.data.tags["mlflow.note.content"]
+    assert parent.data.tags["normlab.seeds"] == "2"
+
+
+def test_the_experiment_opens_as_model_training_ranked_by_validation(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    shelf.add_job()
+    drain(settings, tracking)
+    tags = reader.client.get_experiment_by_name(shelf.project).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert tags["mlflow.experiment.primaryMetric.name"] == "best/val_accuracy"
+
+
+def test_what_has_not_changed_is_not_sent_again(
+    shelf: Shelf, settings: Settings, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = shelf.add_study()
+    shelf.add_finished_job(study=study)
+    drain(settings, tracking)
+
+    def refuse(*arguments: Any, **named: Any) -> None:
+        raise AssertionError("a request")
+
+    monkeypatch.setattr("mlflow.utils.rest_utils.http_request", refuse)
+    monkeypatch.setattr("mlflow.tracking.client.MlflowClient.log_batch", refuse)
+    assert drain(settings, tracking) == 0
+
+
+class Killed(BaseException):
+    """Nothing of ours catches it, as nothing catches SIGKILL."""
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "worker.tracking.Tracking.create_run",
+        "worker.tracking.Tracking.send",
+        "worker.tracking.Tracking.send_inputs",
+        "worker.tracking.Tracking.send_file",
+        "worker.tracking.Tracking.set_status",
+        "store.mirror.save",
+    ],
+)
+def test_a_mirror_that_ends_before_any_step_leaves_nothing_missing_and_nothing_doubled(
+    step: str,
+    shelf: Shelf,
+    settings: Settings,
+    tracking: Tracking,
+    reader: Reader,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def die(*arguments: Any, **named: Any) -> None:
+        raise Killed
+
+    job = shelf.add_finished_job(study=shelf.add_study(), epochs=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(step, die)
+        for _ in range(2):
+            with pytest.raises(Killed):
+                drain(settings, tracking)
+    assert drain(settings, tracking) == 0
+    assert_mirrored_once(shelf, reader, job, epochs=4)
+
+
+KILLED_BETWEEN_BATCH_AND_WATERMARK = """
+import os, signal, sys
+import store.mirror
+from worker.mirror import main
+save = store.mirror.save
+def save_studies_only(session, row):
+    if row.job_id is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return save(session, row)
+store.mirror.save = save_studies_only
+sys.exit(main(["--once"]))
+"""
+
+
+def test_a_mirror_killed_between_a_batch_and_its_watermark_doubles_no_point(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    job = shelf.add_finished_job(study=shelf.add_study(), epochs=4)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_BETWEEN_BATCH_AND_WATERMARK],
+        env=mirror_environment(settings), capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert len(reader.points(reader.run_of(shelf.project, job=job), "val/loss")) == 4
+    assert drain(settings, tracking) == 0
+    assert_mirrored_once(shelf, reader, job, epochs=4)
+
+
+def test_a_run_that_somebody_deleted_comes_back_when_its_job_changes(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    job = shelf.add_job()
+    shelf.start(job)
+    shelf.train(job, [1])
+    drain(settings, tracking)
+    reader.client.delete_run(reader.run_of(shelf.project, job=job).info.run_id)
+    shelf.train(job, [2])
+    assert drain(settings, tracking) == 0
+    run = reader.run_of(shelf.project, job=job)
+    assert [step for step, _ in reader.points(run, "val/loss")] == [1, 2]
+
+
+def test_an_experiment_that_somebody_deleted_comes_back_for_new_jobs(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    first = shelf.add_finished_job()
+    drain(settings, tracking)
+    experiment = reader.client.get_experiment_by_name(shelf.project)
+    reader.client.delete_experiment(experiment.experiment_id)
+    second = shelf.add_finished_job()
+    assert drain(settings, tracking) == 0
+    assert reader.run_of(shelf.project, job=first)
+    assert reader.run_of(shelf.project, job=second)
+
+
+def test_a_run_that_is_gone_for_good_is_made_anew_with_all_its_points(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    study = shelf.add_study()
+    job = shelf.add_job(study=study)
+    shelf.start(job)
+    shelf.train(job, [1])
+    drain(settings, tracking)
+    lose_runs(shelf)
+    shelf.train(job, [2])
+    assert drain(settings, tracking) == 0
+    runs = [
+        run for run in reader.runs(shelf.project) if run.data.tags.get("normlab.job") == str(job)
+    ]
+    newest = max(runs, key=lambda run: len(reader.points(run, "val/loss")))
+    assert [step for step, _ in reader.points(newest, "val/loss")] == [1, 2]
+    parents = {run.info.run_id for run in reader.runs(shelf.project)} - {
+        run.info.run_id for run in runs
+    }
+    assert newest.data.tags["mlflow.parentRunId"] in parents
+
+
+def test_a_rebuild_sends_all_anew_and_bins_the_old_runs(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    study = shelf.add_study()
+    job = shelf.add_finished_job(study=study, epochs=3)
+    drain(settings, tracking)
+    before = {run.info.run_id for run in reader.runs(shelf.project)}
+    rebuild(settings, tracking)
+    assert reader.runs(shelf.project) == []
+    assert drain(settings, tracking) == 0
+    after = {run.info.run_id for run in reader.runs(shelf.project)}
+    assert len(after) == 2
+    assert not before & after
+    assert {run.info.run_id for run in reader.runs(shelf.project, ViewType.DELETED_ONLY)} == before
+    assert len(reader.points(reader.run_of(shelf.project, job=job), "val/loss")) == 3
+
+
+def test_one_job_that_cannot_be_mirrored_does_not_keep_others_waiting(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    bad = shelf.add_job()
+    shelf.change(bad, spec={"dataset": {"name": "digits"}, "x" * 300: 1})
+    good = shelf.add_finished_job()
+    assert drain(settings, tracking) == 1
+    assert reader.run_of(shelf.project, job=good).info.status == "FINISHED"
+    shelf.change(bad, spec={"dataset": {"name": "digits"}})
+    assert drain(settings, tracking) == 0
+    assert reader.run_of(shelf.project, job=bad).info.status == "SCHEDULED"
+
+
+def test_a_spec_of_more_params_than_one_batch_holds_is_sent_whole(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    job = shelf.add_job()
+    shelf.change(job, spec={"dataset": {"name": "digits"}, **{f"key{n}": n for n in range(230)}})
+    shelf.train(job, range(1, 201))
+    assert drain(settings, tracking) == 0
+    run = reader.run_of(shelf.project, job=job)
+    assert len(run.data.params) == 231
+    assert len(reader.points(run, "val/loss")) == 200
+
+
+def assert_mirrored_once(shelf: Shelf, reader: Reader, job: int, epochs: int) -> None:
+    """One parent, one run, and of each of its points exactly one."""
+    assert len(reader.runs(shelf.project, ViewType.ALL)) == 2
+    run = reader.run_of(shelf.project, job=job)
+    assert run.info.status == "FINISHED"
+    for metric in ("train/loss", "train/cost", "val/loss", "val/accuracy", "lr"):
+        steps = [step for step, _ in reader.points(run, metric)]
+        assert steps == list(range(1, epochs + 1))
+    assert len(reader.points(run, "test/accuracy")) == 1
+    assert len(run.inputs.dataset_inputs) == 3
+    assert "learning_curves.png" in reader.files(run)
+
+
+def lose_runs(shelf: Shelf) -> None:
+    """As after `mlflow gc`: the ids in SQL lead nowhere."""
+    with shelf.sessions.begin() as session:
+        session.execute(update(Mirrored).values(run_id=func.md5(Mirrored.run_id)))

@@ -1,0 +1,190 @@
+"""The best weights of the right jobs become models that `mlflow.pytorch.load_model` loads."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow.pytorch
+import pytest
+import torch
+from mlflow import MlflowClient
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.models import Checkpoint, Job, Mirrored
+from tests.mlflow_server import mlflow_server  # noqa: F401 - a fixture
+from tests.worker.mirrored import Reader, Shelf, make_shelf
+from trainer.checkpoint import restore_model, save_weights
+from trainer.models import build_model
+from trainer.spec import JobSpec
+from trainer.spec.builtin import BUILT_IN
+from worker.mirror import Settings, drain
+from worker.models_logged import best_job
+from worker.tracking import Tracking
+
+# Exporting imports parts of torch and MLflow that use what they themselves have deprecated.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:.*is inferred as AnyType"
+)
+
+
+@pytest.fixture
+def shelf(sessions: sessionmaker[Session]) -> Shelf:
+    torch.set_num_threads(1)
+    return make_shelf(sessions)
+
+
+@pytest.fixture
+def settings(database_url: str, mlflow_server: str, tmp_path: Path) -> Settings:  # noqa: F811
+    return Settings(database_url=database_url, mlflow_url=mlflow_server, storage=tmp_path)
+
+
+@pytest.fixture
+def reader(settings: Settings) -> Reader:
+    return Reader(MlflowClient(settings.mlflow_url))
+
+
+@pytest.fixture
+def tracking(settings: Settings) -> Tracking:
+    return Tracking(settings.mlflow_url)
+
+
+def add_weights(shelf: Shelf, storage: Path, job_id: int) -> Path:
+    """A best checkpoint of the job, as training leaves it."""
+    with shelf.sessions.begin() as session:
+        job = session.get_one(Job, job_id)
+        spec = JobSpec.model_validate(job.spec)
+        path = storage / "jobs" / str(job_id) / "attempt-1" / "best.pt"
+        saved = save_weights(build_model(spec, BUILT_IN["digits"]), 2, 20, path)
+        relative = str(path.relative_to(storage))
+        session.add(
+            Checkpoint(
+                job_id=job_id, attempt=1, kind="best", epoch=2, step=20,
+                path=relative, digest=saved.digest, bytes=saved.bytes,
+            )
+        )  # fmt: skip
+    return path
+
+
+def models_of(reader: Reader, project: str) -> list[Any]:
+    experiment = reader.client.get_experiment_by_name(project)
+    return list(reader.client.search_logged_models([experiment.experiment_id]))
+
+
+def test_a_logged_model_predicts_what_the_checkpoint_predicts(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    job = shelf.add_finished_job(epochs=2)
+    path = add_weights(shelf, settings.storage, job)
+    assert drain(settings, tracking) == 0
+    run = reader.run_of(shelf.project, job=job)
+    (logged,) = models_of(reader, shelf.project)
+    assert logged.status == "READY"
+    assert logged.source_run_id == run.info.run_id
+    assert run.data.tags["normlab.model"] == "logged"
+    assert run.outputs.model_outputs[0].model_id == logged.model_id
+    assert {one.key: one.value for one in logged.metrics}["test/accuracy"] == 0.9
+    assert logged.tags["normlab.input.mean"].startswith("[0.30")
+
+    model = mlflow.pytorch.load_model(f"models:/{logged.model_id}")
+    spec = JobSpec.model_validate({"dataset": {"name": "digits"}, **spec_of(shelf, job)})
+    original = restore_model(spec, BUILT_IN["digits"], path)
+    inputs = torch.randn(5, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(model(inputs), original(inputs))
+
+
+def test_a_model_that_cannot_be_exported_is_uploaded_as_a_state_dict(
+    shelf: Shelf,
+    settings: Settings,
+    tracking: Tracking,
+    reader: Reader,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*arguments: Any, **named: Any) -> None:
+        raise RuntimeError("data-dependent control flow")
+
+    monkeypatch.setattr("torch.export.export", refuse)
+    job = shelf.add_finished_job(epochs=2)
+    path = add_weights(shelf, settings.storage, job)
+    assert drain(settings, tracking) == 0
+    run = reader.run_of(shelf.project, job=job)
+    assert run.data.tags["normlab.model"].startswith("state_dict: RuntimeError: data-dependent")
+    assert models_of(reader, shelf.project) == []
+    found = reader.client.download_artifacts(run.info.run_id, "state_dict.pt")
+    loaded, saved = (torch.load(one, weights_only=True) for one in (found, path))
+    assert loaded.keys() == saved.keys()
+    assert all(torch.equal(loaded[key], saved[key]) for key in saved)
+
+
+def test_a_checkpoint_that_is_gone_is_said_to_be_missing(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    job = shelf.add_finished_job(epochs=2)
+    add_weights(shelf, settings.storage, job).write_bytes(b"cut short")
+    assert drain(settings, tracking) == 0
+    tags = reader.run_of(shelf.project, job=job).data.tags
+    assert tags["normlab.model"].startswith("missing")
+
+
+@pytest.mark.parametrize(
+    ("policy", "wanted"),
+    [("none", []), ("best", [1, 2]), ("all", [0, 1, 2, 3])],
+)
+def test_the_policy_of_the_study_says_which_models_are_logged(
+    policy: str, wanted: list[int], shelf: Shelf, settings: Settings, tracking: Tracking
+) -> None:
+    study = shelf.add_study(models=policy)
+    accuracies = [("batch", 0.7), ("batch", 0.9), ("group", 0.8), ("group", 0.6)]
+    jobs = [
+        shelf.add_finished_job(study=study, variant=variant, seed=seed, accuracy=accuracy)
+        for seed, (variant, accuracy) in enumerate(accuracies)
+    ]
+    # The checkpoints are missing: what was tried is what was wanted.
+    assert drain(settings, tracking) == 0
+    assert [jobs.index(job) for job in tried(shelf)] == wanted
+
+
+def test_a_best_model_waits_until_all_seeds_of_its_variant_are_over(
+    shelf: Shelf, settings: Settings, tracking: Tracking
+) -> None:
+    study = shelf.add_study(models="best")
+    first = shelf.add_finished_job(study=study, variant="batch", seed=0)
+    last = shelf.add_job(study=study, variant="batch", seed=1)
+    drain(settings, tracking)
+    assert tried(shelf) == []
+    shelf.finish(last, 2, accuracy=0.5)
+    drain(settings, tracking)
+    assert tried(shelf) == [first]
+
+
+def job_with(seed: int, status: str = "succeeded", **metrics: float | None) -> Job:
+    spec = {"early_stopping": {"monitor": "val_loss"}}
+    return Job(id=seed, seed=seed, status=status, spec=spec, metrics=metrics)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "best"),
+    [
+        ([job_with(0, best_val_loss=0.3), job_with(1, best_val_loss=0.2)], 1),
+        ([job_with(0, best_val_loss=0.2), job_with(1, best_val_loss=0.2)], 0),
+        ([job_with(0, best_val_loss=0.3), job_with(1, test_accuracy=1.0)], 0),
+        ([job_with(0, best_val_loss=0.3), job_with(1, "failed", best_val_loss=0.1)], 0),
+        ([job_with(0, best_val_loss=None)], None),
+    ],
+    ids=["lowest loss", "first of equals", "never by test", "only succeeded", "all diverged"],
+)
+def test_the_best_job_is_the_best_on_validation(jobs: Sequence[Job], best: int | None) -> None:
+    found = best_job(jobs)
+    assert (None if found is None else found.seed) == best
+
+
+def tried(shelf: Shelf) -> list[int]:
+    with shelf.sessions.begin() as session:
+        rows = session.scalars(select(Mirrored).where(Mirrored.job_id.is_not(None)))
+        return sorted(row.job_id for row in rows if row.state.get("model") and row.job_id)
+
+
+def spec_of(shelf: Shelf, job_id: int) -> dict[str, Any]:
+    with shelf.sessions.begin() as session:
+        return session.get_one(Job, job_id).spec

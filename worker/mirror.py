@@ -1,0 +1,311 @@
+"""`python -m worker.mirror`: copies to MLflow what SQL has and MLflow lacks. Trains nothing.
+
+One mirror works at a time: its connection holds an advisory lock, hears of changes, and carries all of
+its SQL, so whoever has lost the lock can't write a watermark any more. It may be killed anywhere.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+import psycopg
+import structlog
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, sessionmaker
+
+from store import mirror
+from store.engine import DATABASE_AWAY, JOBS_CHANNEL, make_engine
+from store.models import Mirrored
+from worker.logs import configure_logging
+from worker.models_logged import log_model
+from worker.projection import Projection
+from worker.tracking import Tracking, is_refused
+
+log = structlog.get_logger("worker.mirror")
+
+JOBS_AT_ONCE = 50
+#: Passes begin at least so far apart: what changes meanwhile goes together.
+PASS_SECONDS = 2.0
+#: A pass comes at least so often, should a notification be lost.
+TIMER_SECONDS = 5.0
+LONGEST_BACKOFF_SECONDS = 30.0
+LONGEST_RETRY_SECONDS = 300.0
+
+
+class Settings(BaseSettings):
+    """What the environment says (NORMLAB_*)."""
+
+    model_config = SettingsConfigDict(env_prefix="NORMLAB_", frozen=True)
+
+    database_url: str
+    mlflow_url: str
+    storage: Path
+    log_level: str = "INFO"
+
+
+class Outage(Exception):
+    """MLflow does not answer."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _leave)
+    # Training comes first on a machine that both share.
+    os.nice(10)
+    settings = Settings()
+    configure_logging(settings.log_level)
+    tracking = Tracking(settings.mlflow_url)
+    if options.rebuild:
+        rebuild(settings, tracking)
+    if options.once:
+        return drain(settings, tracking)
+    if not options.rebuild:
+        follow(settings, tracking)
+    return 0
+
+
+def follow(settings: Settings, tracking: Tracking) -> NoReturn:
+    """Mirrors until the process is told to stop; outages are waited for."""
+    failures = 0
+    while True:
+        try:
+            with locked_connection(settings.database_url) as connection:
+                mirroring = Mirroring(settings, tracking, connection)
+                while True:
+                    started = time.monotonic()
+                    done = mirroring.run_pass()
+                    failures = 0
+                    if not done.cut_short:
+                        _wait_for_change(connection, started)
+        except (*DATABASE_AWAY, DBAPIError, psycopg.Error, Outage) as error:
+            failures += 1
+            pause = min(LONGEST_BACKOFF_SECONDS, 2.0 ** min(failures - 1, 10))
+            log.warning("mirror_waits", error=str(error)[:300], seconds=pause)
+            time.sleep(pause)
+
+
+def drain(settings: Settings, tracking: Tracking) -> int:
+    """Mirrors all that is due, once; 1 when something could not be mirrored."""
+    with locked_connection(settings.database_url) as connection:
+        mirroring = Mirroring(settings, tracking, connection)
+        while not mirroring.run_pass().idle:
+            pass
+        return 1 if mirroring.retries else 0
+
+
+def rebuild(settings: Settings, tracking: Tracking) -> None:
+    """Forgets how far MLflow is and bins the runs so far: a mirror, also one at work, sends all anew."""
+    engine = make_engine(settings.database_url, pool_size=1)
+    with Session(engine) as session, session.begin():
+        forgotten = mirror.forget_all(session)
+        session.execute(text(f"NOTIFY {JOBS_CHANNEL}"))
+    engine.dispose()
+    for run_id, model_id in forgotten:
+        tracking.delete_run(run_id, model_id)
+    log.info("mirror_forgot", runs=len(forgotten))
+
+
+@contextmanager
+def locked_connection(database_url: str) -> Iterator[Connection]:
+    """The one mirror's connection; waits while another mirror lives."""
+    engine = make_engine(database_url, pool_size=1)
+    try:
+        with engine.connect() as connection:
+            # Closed when we are done with it, never given back to a pool with the lock still held.
+            connection.detach()
+            if not _has_lock(connection):
+                log.info("mirror_stands_by")
+                while not _has_lock(connection):
+                    time.sleep(PASS_SECONDS)
+            log.info("mirror_works")
+            yield connection
+    finally:
+        engine.dispose()
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one pass has tried."""
+
+    jobs: int
+    studies: int
+    models: int
+
+    @property
+    def idle(self) -> bool:
+        return not (self.jobs or self.studies or self.models)
+
+    @property
+    def cut_short(self) -> bool:
+        """More was due than one pass takes."""
+        return self.jobs == JOBS_AT_ONCE or self.models > 0
+
+
+class Mirroring:
+    """The passes of one mirror over one locked connection."""
+
+    def __init__(self, settings: Settings, tracking: Tracking, connection: Connection) -> None:
+        self.storage = settings.storage
+        self.tracking = tracking
+        self.sessions = sessionmaker(connection, expire_on_commit=False)
+        self.projection = Projection(self.sessions, tracking)
+        self.retries = Retries()
+
+    def run_pass(self) -> Pass:
+        """Jobs first, then studies, then one model: what is slow must not keep numbers waiting."""
+        return Pass(self._mirror_jobs(), self._mirror_studies(), self._log_next_model())
+
+    def _mirror_jobs(self) -> int:
+        with self.sessions.begin() as session:
+            due = mirror.due_jobs(session, JOBS_AT_ONCE, self.retries.resting("job"))
+            records = mirror.read_jobs(session, due)
+            studies = {record.job.study_id for record in records}
+            parents = mirror.runs_of_studies(session, [one for one in studies if one is not None])
+        for record in records:
+            with self._fate_of("job", record.job.id, record.mirrored):
+                study_id = record.job.study_id
+                if study_id is not None and study_id not in parents:
+                    parents[study_id] = self._open_study(study_id)
+                self.projection.mirror_job(record, parents.get(study_id or 0))
+        return len(records)
+
+    def _open_study(self, study_id: int) -> str:
+        with self.sessions.begin() as session:
+            record = mirror.read_study(session, study_id)
+        return self.projection.open_study(record).run_id
+
+    def _mirror_studies(self) -> int:
+        with self.sessions.begin() as session:
+            due = mirror.due_studies(session, self.retries.resting("study"))
+        for study_id in due:
+            with self.sessions.begin() as session:
+                record = mirror.read_study(session, study_id)
+            with self._fate_of("study", study_id, record.mirrored):
+                self.projection.mirror_study(record)
+        return len(due)
+
+    def _log_next_model(self) -> int:
+        with self.sessions.begin() as session:
+            job_id = mirror.next_model(session, self.retries.resting("model"))
+            if job_id is None:
+                return 0
+            record = mirror.read_jobs(session, [job_id])[0]
+            checkpoint = mirror.best_checkpoint(session, job_id)
+        with self._fate_of("model", job_id, record.mirrored):
+            outcome = log_model(self.tracking, record, checkpoint, self.storage)
+            self.projection.note_model(record, outcome)
+        return 1
+
+    @contextmanager
+    def _fate_of(self, kind: str, one: int, row: Mirrored | None) -> Iterator[None]:
+        """One job's, study's or model's failure must not keep the others waiting; an outage does."""
+        try:
+            yield
+        except DBAPIError:
+            raise
+        except Exception as error:
+            if not self.tracking.is_up():
+                raise Outage(str(error)) from error
+            recovered = is_refused(error) and self._recover(row)
+            pause = self.retries.failed(kind, one, at_once=recovered)
+            log.warning("not_mirrored", **{kind: one}, retry_seconds=pause, exc_info=True)
+        else:
+            self.retries.succeeded(kind, one)
+
+    def _recover(self, row: Mirrored | None) -> bool:
+        """Whether something was deleted in MLflow and is back, or will be made anew."""
+        self.tracking.forget_experiments()
+        if row is None or not row.run_id:
+            return True
+        with self.sessions.begin() as session:
+            parent = mirror.parent_of(session, row)
+        rows = [row] if parent is None else [row, parent]
+        return any([self._bring_back(one) for one in rows])
+
+    def _bring_back(self, row: Mirrored) -> bool:
+        match self.tracking.bring_back(row.run_id):
+            case "unchanged":
+                return False
+            case "restored":
+                log.info("run_restored", run=row.run_id)
+            case "gone":
+                log.info("run_gone", run=row.run_id)
+                with self.sessions.begin() as session:
+                    mirror.forget(session, row)
+        return True
+
+
+@dataclass(slots=True)
+class Retries:
+    """What failed by itself, and when it is tried again; forgotten with the process."""
+
+    clock: Callable[[], float] = time.monotonic
+    _failures: dict[tuple[str, int], tuple[int, float]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._failures)
+
+    def resting(self, kind: str) -> list[int]:
+        """Ids of this kind whose time has not come."""
+        now = self.clock()
+        return [one for (of, one), (_, at) in self._failures.items() if of == kind and at > now]
+
+    def failed(self, kind: str, one: int, *, at_once: bool) -> float:
+        """Notes a failure; the answer is the pause in seconds. `at_once` holds for the first only."""
+        count = self._failures.get((kind, one), (0, 0.0))[0] + 1
+        pause = min(LONGEST_RETRY_SECONDS, 5.0 * 2.0 ** min(count - 1, 10))
+        if at_once and count == 1:
+            pause = 0.0
+        self._failures[kind, one] = (count, self.clock() + pause)
+        return pause
+
+    def succeeded(self, kind: str, one: int) -> None:
+        self._failures.pop((kind, one), None)
+
+
+def _wait_for_change(connection: Connection, pass_started: float) -> None:
+    """Returns when jobs changed or the timer ran out, and a pause after the last pass began."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    for _ in driver.notifies(timeout=TIMER_SECONDS, stop_after=1):
+        pass
+    time.sleep(max(0.0, pass_started + PASS_SECONDS - time.monotonic()))
+
+
+def _has_lock(connection: Connection) -> bool:
+    """Takes the lock if it is free, and listens from then on."""
+    with Session(connection) as session, session.begin():
+        taken = mirror.try_lock(session)
+        if taken:
+            session.execute(text(f"LISTEN {JOBS_CHANNEL}"))
+    return taken
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m worker.mirror", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="mirror all that is due, then leave")
+    parser.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="forget how far MLflow is, so that all is sent anew, to new runs (by the mirror at work, "
+        "or at once with --once)",
+    )
+    return parser
+
+
+def _leave(signal_number: int, frame: object) -> NoReturn:
+    """Every step may be repeated, so the mirror leaves where it stands."""
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

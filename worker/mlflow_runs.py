@@ -1,0 +1,208 @@
+"""What a job or a study looks like as an MLflow run: names, params, metrics, tags, inputs. Sends nothing."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
+
+from store.mirror import JobToMirror, StudyToMirror
+from store.models import Epoch, Job
+from worker.tracking import LONGEST_PARAM, LONGEST_TAG, milliseconds
+
+STATUSES = {
+    "queued": "SCHEDULED",
+    "paused": "SCHEDULED",
+    "running": "RUNNING",
+    "succeeded": "FINISHED",
+    "failed": "FAILED",
+    "cancelled": "KILLED",
+}
+
+#: Columns of the epoch table → MLflow's names; a slash makes a group of charts.
+EPOCH_METRICS = {
+    "train_loss": "train/loss",
+    "train_cost": "train/cost",
+    "train_accuracy": "train/accuracy",
+    "val_loss": "val/loss",
+    "val_accuracy": "val/accuracy",
+    "learning_rate": "lr",
+    "seconds": "epoch_seconds",
+}
+_CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
+
+
+def job_params(spec: Mapping[str, Any]) -> dict[str, str]:
+    """The spec, flattened to dotted paths; a list's parts go by their kind where they have one."""
+    return {
+        path: _text(value)[:LONGEST_PARAM]
+        for path, value in _flattened(spec)
+        if value is not None and value not in ([], {})
+    }
+
+
+def epoch_metrics(epochs: Iterable[Epoch]) -> Iterator[Metric]:
+    """Every epoch's points, with the time of its row: sent again, a point is the same point."""
+    for row in epochs:
+        columns = {name: getattr(row, name) for name in EPOCH_METRICS}
+        for name, value in _with_nan({**columns, **row.extra}, row.non_finite).items():
+            key = EPOCH_METRICS.get(name) or _grouped_name(name, ("train", "val"))
+            yield Metric(key, value, milliseconds(row.recorded_at), row.epoch)
+
+
+def final_metrics(job: Job) -> list[Metric]:
+    """The job's own numbers (`best/val_accuracy`, `test/accuracy`, …) at the epoch that was kept."""
+    if job.finished_at is None:
+        return []
+    at, step = milliseconds(job.finished_at), kept_epoch(job)
+    values = {**_with_nan(job.metrics, job.non_finite), "seconds": job.seconds_used}
+    return [Metric(_final_name(name), value, at, step) for name, value in values.items()]
+
+
+def kept_epoch(job: Job) -> int:
+    """The epoch of the weights that were evaluated; 0 when there is none."""
+    return int(job.metrics.get("best_epoch") or job.metrics.get("epochs") or 0)
+
+
+def job_tags(record: JobToMirror, parent_run_id: str | None) -> dict[str, str]:
+    job = record.job
+    tags = {
+        "mlflow.user": record.owner,
+        "mlflow.source.name": "normlab",
+        "mlflow.source.type": "JOB",
+        "mlflow.parentRunId": parent_run_id,
+        "normlab.job": job.id,
+        "normlab.study": job.study_id,
+        "normlab.variant": job.variant,
+        "normlab.seed": job.seed,
+        "normlab.hash": job.hash,
+        "normlab.status": job.status,
+        "normlab.reason": job.reason,
+        "normlab.attempts": job.attempt,
+        **{f"normlab.point.{path}": value for path, value in job.point.items()},
+    }
+    return _tags(tags)
+
+
+def study_params(record: StudyToMirror) -> dict[str, str]:
+    """What a study says that no extension changes; how many seeds there are by now is a tag."""
+    spec = record.study.spec
+    own = {
+        "variants": ", ".join(spec["variants"]),
+        "baseline": spec.get("baseline"),
+        "metric": spec.get("metric"),
+        "models": spec.get("models"),
+        "seeds": spec.get("seeds"),
+    }
+    return job_params({**own, "matrix": spec.get("matrix", {}), "base": spec.get("base", {})})
+
+
+def study_tags(record: StudyToMirror) -> dict[str, str]:
+    tags = {
+        "mlflow.user": record.owner,
+        "mlflow.source.name": "normlab",
+        "mlflow.source.type": "JOB",
+        "normlab.study": record.study.id,
+        "normlab.status": study_status(record),
+        "normlab.jobs": len(record.jobs),
+        "normlab.seeds": len({job.seed for job in record.jobs}),
+        "normlab.metric": record.study.spec.get("metric"),
+        "normlab.baseline": record.study.spec.get("baseline"),
+    }
+    return _tags(tags)
+
+
+def study_status(record: StudyToMirror) -> str:
+    """Derived from the jobs: it is over when all are, and partial when some didn't succeed."""
+    statuses = {job.status for job in record.jobs}
+    if record.final:
+        return statuses.pop() if len(statuses) == 1 else "partial"
+    if "running" in statuses:
+        return "running"
+    return "paused" if statuses & {"paused"} and "queued" not in statuses else "queued"
+
+
+def run_status(status: str) -> str:
+    """MLflow's word for a job's or a study's status; a partial study is over like any other."""
+    return STATUSES.get(status, "FINISHED")
+
+
+def dataset_inputs(record: JobToMirror) -> list[DatasetInput]:
+    """The three splits. MLflow tells inputs apart by name and digest, so each split has its own."""
+    info = record.dataset.info or {}
+    cut = {key: value for key, value in record.job.spec["dataset"].items() if value is not None}
+    return [
+        DatasetInput(
+            Dataset(
+                name=record.dataset.name,
+                digest=_digest([info.get("digest"), cut, split]),
+                source_type=record.dataset.source.get("kind", "builtin"),
+                source=json.dumps(record.dataset.source),
+                profile=json.dumps({"dataset": info.get("digest"), "split": split, "cut": cut}),
+            ),
+            [InputTag("mlflow.data.context", context)],
+        )
+        for split, context in _CONTEXTS.items()
+    ]
+
+
+def _tags(tags: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        key: _text(value)[:LONGEST_TAG] for key, value in tags.items() if value not in (None, "")
+    }
+
+
+def _with_nan(values: Mapping[str, Any], non_finite: Mapping[str, str]) -> dict[str, float]:
+    """NaN for what isn't finite, infinities too: MLflow would show those as 1.8e308."""
+    numbers = {
+        name: float(value)
+        for name, value in values.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
+    return {**numbers, **dict.fromkeys(non_finite, math.nan)}
+
+
+def _final_name(name: str) -> str:
+    key = _grouped_name(name, ("best", "test"))
+    if "/" not in key and name.endswith(("_loss", "_accuracy", "_cost")):
+        key = "/".join(name.rsplit("_", 1))
+    # An evaluation may be named `val`; its number is no epoch's.
+    return f"final/{key}" if key in EPOCH_METRICS.values() else key
+
+
+def _grouped_name(name: str, prefixes: tuple[str, ...]) -> str:
+    prefix, _, rest = name.partition("_")
+    return f"{prefix}/{rest}" if prefix in prefixes and rest else name
+
+
+def _flattened(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flattened(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for label, item in zip(_labels(value), value, strict=True):
+            yield from _flattened(item, f"{path}.{label}")
+    else:
+        yield path, value
+
+
+def _labels(items: list[Any]) -> list[str]:
+    """Each item's kind, with its place where a kind appears twice or there is none."""
+    kinds = [str(item.get("kind", "")) if isinstance(item, Mapping) else "" for item in items]
+    return [
+        kind if kind and kinds.count(kind) == 1 else f"{kind}{place}"
+        for place, kind in enumerate(kinds)
+    ]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, list | dict | bool) else str(value)
+
+
+def _digest(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

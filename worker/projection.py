@@ -1,0 +1,191 @@
+"""One job, one study, into MLflow: its run made once, what is new sent, then the watermark written.
+
+Each step may be repeated after a crash: the run is found by its key, points are the same points, tags
+and files are overwritten by their equals. Nothing talks to MLflow inside a transaction.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from store import mirror
+from store.mirror import JobToMirror, StudyToMirror
+from store.models import Epoch, Job, Mirrored
+from studies.comparison import Comparison, compare
+from studies.expansion import arm_name
+from studies.figures import SeedCurve, draw_job, draw_study
+from studies.spec import read_study
+from worker import mlflow_runs as runs
+from worker.mlflow_notes import comparison_rows, job_note, study_note
+from worker.models_logged import Outcome, models_wanted
+from worker.tracking import LONGEST_TAG, Tracking
+
+#: On every run: under which it is found when the mirror died before it had noted the run's id.
+KEY_TAG = "normlab.key"
+FIGURE = "learning_curves.png"
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """SQL on one side, MLflow on the other."""
+
+    sessions: sessionmaker[Session]
+    tracking: Tracking
+
+    def mirror_job(self, record: JobToMirror, parent_run_id: str | None) -> None:
+        job = record.job
+        tags = runs.job_tags(record, parent_run_id)
+        row = self._run_of(
+            record.mirrored, record.project, job.name, job.started_at or job.created_at, tags,
+            job_id=job.id,
+        )  # fmt: skip
+        metrics = list(runs.epoch_metrics(record.epochs))
+        if record.final:
+            metrics += runs.final_metrics(job)
+        is_new = "sent" not in row.state
+        params = runs.job_params(job.spec) if is_new else None
+        fresh = _Fresh(row.state, {**tags, "mlflow.note.content": job_note(record)})
+        self.tracking.send(row.run_id, metrics, params, fresh.tags)
+        if is_new:
+            self.tracking.send_inputs(row.run_id, runs.dataset_inputs(record))
+        if record.final and row.closed_at != job.finished_at:
+            self._send_job_figure(row.run_id, job)
+        self._set_status(row, job.status, job.finished_at)
+        wanted = models_wanted_alone(record)
+        row.epoch = max([row.epoch, *(epoch.epoch for epoch in record.epochs)])
+        row.state = {**row.state, "sent": fresh.digest, **({"model": "wanted"} if wanted else {})}
+        self._save(row, seen_at=job.changed_at, closed_at=job.finished_at)
+
+    def mirror_study(self, record: StudyToMirror) -> None:
+        row = self.open_study(record)
+        comparison = self._compare(record) if record.final else None
+        fresh = _Fresh(
+            row.state,
+            {**runs.study_tags(record), "mlflow.note.content": study_note(record, comparison)},
+        )
+        self.tracking.send(row.run_id, tags=fresh.tags)
+        ended_at = record.finished_at
+        if comparison is not None and row.closed_at != ended_at:
+            self._send_study_files(row.run_id, record, comparison)
+        self._set_status(row, runs.study_status(record), ended_at)
+        row.state = {**row.state, "sent": fresh.digest}
+        with self.sessions.begin() as session:
+            mirror.wish_models(session, models_wanted(record), row.experiment_id)
+        self._save(row, seen_at=record.changed_at, closed_at=ended_at)
+
+    def note_model(self, record: JobToMirror, outcome: Outcome) -> None:
+        """Says on the run, and in SQL, what became of the job's model."""
+        row = record.mirrored
+        assert row is not None
+        text = outcome.kind if outcome.model_id else f"{outcome.kind}: {outcome.detail}"
+        self.tracking.send(row.run_id, tags={"normlab.model": text[:LONGEST_TAG]})
+        row.state = {**row.state, "model": outcome.kind, "model_id": outcome.model_id}
+        self._save(row, seen_at=row.seen_at, closed_at=row.closed_at)
+
+    def open_study(self, record: StudyToMirror) -> Mirrored:
+        """The study's row; its run is made, with its params, if there is none."""
+        study = record.study
+        if record.mirrored is not None and record.mirrored.run_id:
+            return record.mirrored
+        row = self._run_of(
+            record.mirrored, record.project, study.name, study.created_at, runs.study_tags(record),
+            study_id=study.id,
+        )  # fmt: skip
+        self.tracking.send(row.run_id, params=runs.study_params(record))
+        self._save(row, seen_at=None, closed_at=None)
+        return row
+
+    def _run_of(
+        self,
+        row: Mirrored | None,
+        project: str,
+        name: str,
+        started_at: datetime,
+        tags: Mapping[str, str],
+        **owner: int,
+    ) -> Mirrored:
+        """The row with its run; noted under a key in SQL before it is made in MLflow."""
+        if row is not None and row.run_id:
+            return row
+        experiment_id = self.tracking.experiment(project)
+        found = None
+        if row is None:
+            with self.sessions.begin() as session:
+                row = mirror.open_run(session, experiment_id, **owner)
+        else:
+            found = self.tracking.find_run(row.experiment_id, KEY_TAG, row.state["key"])
+        if found is None:
+            row.experiment_id = experiment_id
+            tags = {**tags, KEY_TAG: row.state["key"]}
+            found = self.tracking.create_run(experiment_id, name, started_at, tags)
+        row.run_id = found
+        return row
+
+    def _send_job_figure(self, run_id: str, job: Job) -> None:
+        with self.sessions.begin() as session:
+            epochs = mirror.read_epochs(session, [job.id]).get(job.id, [])
+        if epochs:
+            best = job.metrics.get("best_epoch")
+            figure = draw_job(job.name, [_row(epoch) for epoch in epochs], best)
+            self.tracking.send_file(run_id, FIGURE, figure)
+
+    def _send_study_files(self, run_id: str, record: StudyToMirror, comparison: Comparison) -> None:
+        with self.sessions.begin() as session:
+            epochs = mirror.read_epochs(session, [job.id for job in record.jobs])
+        arms: dict[str, list[SeedCurve]] = {}
+        for job in record.jobs:
+            curve = SeedCurve([_row(epoch) for epoch in epochs.get(job.id, [])], _left_out(job))
+            arms.setdefault(arm_name(job.variant or "", job.point), []).append(curve)
+        self.tracking.send_file(run_id, FIGURE, draw_study(record.study.name, arms))
+        content = comparison.model_dump_json(indent=2).encode()
+        self.tracking.send_file(run_id, "comparison.json", content)
+
+    def _compare(self, record: StudyToMirror) -> Comparison:
+        return compare(read_study(record.study.spec), comparison_rows(record))
+
+    def _set_status(self, row: Mirrored, status: str, ended_at: datetime | None) -> None:
+        if row.state.get("status") != status or row.closed_at != ended_at:
+            self.tracking.set_status(row.run_id, runs.run_status(status), ended_at)
+            row.state = {**row.state, "status": status}
+
+    def _save(self, row: Mirrored, *, seen_at: datetime | None, closed_at: datetime | None) -> None:
+        row.seen_at, row.closed_at = seen_at, closed_at
+        with self.sessions.begin() as session:
+            saved = mirror.save(session, row)
+        if not saved:
+            # A rebuild has forgotten this run while we wrote it: its successor has another one.
+            self.tracking.delete_run(row.run_id, row.state.get("model_id"))
+
+
+class _Fresh:
+    """Tags to send, none when the same were sent before: judged by a digest kept in SQL."""
+
+    def __init__(self, state: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        text = json.dumps(tags, sort_keys=True)
+        self.digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        self.tags = {} if state.get("sent") == self.digest else tags
+
+
+def models_wanted_alone(record: JobToMirror) -> bool:
+    """Whether this job's model is due as soon as the job is: of studies, the study decides."""
+    return record.study is None and record.job.status == "succeeded" and _has_no_model(record)
+
+
+def _has_no_model(record: JobToMirror) -> bool:
+    return record.mirrored is None or "model" not in record.mirrored.state
+
+
+def _left_out(job: Job) -> str | None:
+    if job.status != "succeeded":
+        return job.status
+    return "diverged" if job.reason == "diverged" else None
+
+
+def _row(epoch: Epoch) -> dict[str, Any]:
+    names = ("epoch", "train_loss", "val_loss", "train_accuracy", "val_accuracy")
+    return {name: getattr(epoch, name) for name in names}
