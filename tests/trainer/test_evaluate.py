@@ -1,0 +1,149 @@
+"""Evaluations: losses and accuracies against their definitions, dropout masks, shifts, files."""
+
+import math
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from torch import nn
+from trainings import epochs, finished, load_digits, make_spec, run
+
+from trainer.data import apply_shift
+from trainer.evaluate import score
+from trainer.events import EvaluationFinished, Progressed
+from trainer.examples import Examples
+from trainer.spec import Shift
+
+
+def test_scores_are_the_cross_entropy_and_the_hits():
+    logits, labels = torch.randn(20, 5), torch.randint(5, (20,))
+    loss, hits, count = score(logits.log_softmax(1), labels).tolist()
+    assert loss / count == pytest.approx(nn.functional.cross_entropy(logits, labels).item())
+    assert hits == (logits.argmax(1) == labels).sum()
+    assert count == 20
+
+
+def test_nan_outputs_are_no_hits_for_the_first_class():
+    loss, hits, count = score(
+        torch.full((4, 3), torch.nan), torch.zeros(4, dtype=torch.long)
+    ).tolist()
+    assert math.isnan(loss)
+    assert math.isnan(hits)
+    assert count == 4
+
+
+@pytest.mark.parametrize(("shape", "size"), [((1, 8, 8), 1024), ((3, 224, 224), 27)])
+def test_evaluation_batches_are_large_and_fixed_by_the_shape_of_the_images(shape, size):
+    examples = Examples(
+        torch.zeros(2 * size + 1, *shape, dtype=torch.uint8), torch.zeros(2 * size + 1)
+    )
+    assert [len(labels) for _, labels in examples.batches()] == [size, size, 1]
+
+
+def evaluate(tmp_path: Path, evaluations: list[dict[str, object]], **changes: object):
+    spec = make_spec(evaluations=evaluations, **changes)
+    events = run(spec, tmp_path / "attempt-1")
+    return spec, {one.name: one for one in events if isinstance(one, EvaluationFinished)}, events
+
+
+def predictions(finished_evaluation: EvaluationFinished) -> dict[str, numpy.ndarray]:
+    (file,) = finished_evaluation.files
+    with numpy.load(file.path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+DROPOUT = {"regularization": [{"kind": "dropout", "p": 0.3}]}
+
+
+def test_the_final_validation_by_the_best_weights_repeats_the_best_epoch(tmp_path):
+    _, _, events = evaluate(tmp_path, [{"split": "val"}])
+    metrics = finished(events).metrics
+    assert metrics["final_val_loss"] == metrics["best_val_loss"]
+    assert metrics["final_val_accuracy"] == metrics["best_val_accuracy"]
+
+
+def test_the_last_weights_are_those_of_the_last_epoch(tmp_path):
+    _, _, events = evaluate(
+        tmp_path, [{"split": "val", "weights": "last"}], optimizer={"kind": "sgd", "lr": 0.5}
+    )
+    assert finished(events).metrics["last_final_val_loss"] == epochs(events)[-1].metrics["val_loss"]
+
+
+def test_each_evaluation_is_done_once_and_its_scalars_are_in_the_end(tmp_path):
+    _, found, events = evaluate(
+        tmp_path, [{}, {"split": "train"}, {"name": "mine", "weights": "last"}]
+    )
+    assert list(found) == ["test", "final_train", "mine"]
+    scalars = {name: value for one in found.values() for name, value in one.metrics.items()}
+    assert scalars.keys() == {f"{p}_{m}" for p in found for m in ("loss", "accuracy")}
+    assert scalars.items() <= finished(events).metrics.items()
+    assert Progressed("mine") in events
+
+
+def test_predictions_are_kept_as_arrays_that_need_no_pickle(tmp_path):
+    spec, found, _ = evaluate(tmp_path, [{"outputs": ["predictions"]}])
+    kept, test = predictions(found["test"]), load_digits(spec).test
+    assert numpy.array_equal(kept["labels"], test.labels)
+    assert kept["probabilities"].shape == (len(test.labels), 10)
+    assert kept["probabilities"].sum(1) == pytest.approx(1, abs=1e-5)
+    hits = (kept["predictions"] == kept["labels"]).mean()
+    assert hits == pytest.approx(found["test"].metrics["test_accuracy"])
+    (file,) = found["test"].files
+    assert file.name == "test_predictions.npz"
+    assert Path(file.path) == tmp_path / "attempt-1" / "files" / file.name
+    assert file.bytes == Path(file.path).stat().st_size
+
+
+def test_dropout_is_off_in_evaluation_and_on_in_monte_carlo_passes(tmp_path):
+    _, found, _ = evaluate(
+        tmp_path,
+        [{"outputs": ["predictions"]}, {"mode": "mc_dropout", "outputs": ["predictions"]}],
+        **DROPOUT,
+    )
+    plain, averaged = (predictions(one)["probabilities"] for one in found.values())
+    assert averaged.sum(1) == pytest.approx(1, abs=1e-5)
+    # Means of 50 passes are near the network with scaled weights, but not equal to it.
+    assert 0 < abs(plain - averaged).max() < 0.3
+
+
+def test_monte_carlo_passes_leave_norms_in_eval_mode(tmp_path):
+    # Without dropout every pass is the same; norms in train mode would use the batch's statistics.
+    _, found, _ = evaluate(tmp_path, [{}, {"mode": "mc_dropout"}])
+    plain, averaged = (one.metrics for one in found.values())
+    assert averaged["mc_dropout_test_loss"] == pytest.approx(plain["test_loss"], rel=1e-6)
+
+
+SHIFT = {"brightness": 0.3, "contrast": 0.5, "noise": 0.1}
+
+
+def test_a_shift_of_the_dataset_meets_the_test_split_alone(tmp_path):
+    splits = [{"split": "train"}, {"split": "val"}, {}]
+    _, plain, _ = evaluate(tmp_path / "plain", splits)
+    _, shifted, _ = evaluate(
+        tmp_path / "shifted",
+        splits,
+        dataset={"name": "digits", "train_size": 200, "shift": SHIFT},
+    )
+    for name in ("final_train", "final_val"):
+        assert plain[name].metrics == shifted[name].metrics
+    assert plain["test"].metrics["test_loss"] != shifted["test"].metrics["test_loss"]
+
+
+def test_an_evaluation_may_have_a_shift_of_its_own(tmp_path):
+    own = {"brightness": -0.5}
+    dataset = {"name": "digits", "train_size": 200, "shift": SHIFT}
+    _, found, _ = evaluate(
+        tmp_path, [{}, {"shift": own}, {"name": "same", "shift": SHIFT}], dataset=dataset
+    )
+    assert found["same"].metrics["same_loss"] == found["test"].metrics["test_loss"]
+    assert found["shifted_test"].metrics["shifted_test_loss"] != found["test"].metrics["test_loss"]
+
+
+def test_the_noise_of_a_shift_is_the_same_for_every_variant():
+    images = torch.rand(4, 1, 8, 8)
+    shift = Shift(noise=0.1)
+    from trainer.streams import generator
+
+    first, second = (apply_shift(images, shift, generator("shift", 0, 0)) for _ in range(2))
+    assert torch.equal(first, second)

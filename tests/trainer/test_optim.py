@@ -1,0 +1,126 @@
+"""Learning rates against values worked out by hand; optimizers against each other."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from trainings import make_spec
+
+from trainer.optim import build_optimizer, learning_rate
+from trainer.regularizers import build_penalty
+from trainer.spec import Constant, Cosine, Step
+
+
+def rates(schedule, *, total_steps, period_steps, peak=1.0):
+    return [
+        learning_rate(peak, schedule, step, total_steps=total_steps, period_steps=period_steps)
+        for step in range(total_steps)
+    ]
+
+
+def test_a_constant_rate_is_constant():
+    assert rates(Constant(kind="constant"), total_steps=3, period_steps=1, peak=0.3) == [0.3] * 3
+
+
+def test_warm_up_is_linear_and_reaches_the_peak():
+    schedule = Constant(kind="constant", warmup_epochs=2.0)
+    assert rates(schedule, total_steps=6, period_steps=2) == [0.25, 0.5, 0.75, 1, 1, 1]
+
+
+def test_warm_up_may_take_a_part_of_a_period():
+    schedule = Constant(kind="constant", warmup_epochs=0.625)
+    assert rates(schedule, total_steps=4, period_steps=4) == pytest.approx([0.4, 0.8, 1, 1])
+
+
+def test_steps_fall_at_the_first_step_after_each_milestone():
+    schedule = Step(kind="step", milestones=(1, 3), factor=0.5)
+    assert rates(schedule, total_steps=8, period_steps=2) == [1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_half_a_cosine_falls_from_the_peak_towards_its_final_fraction():
+    schedule = Cosine(kind="cosine", final_fraction=0.2)
+    half = 0.5 + 0.5 * 2**-0.5
+    expected = [1, 0.2 + 0.8 * half, 0.6, 0.2 + 0.8 * (1 - half)]
+    assert rates(schedule, total_steps=4, period_steps=2) == pytest.approx(expected)
+
+
+def test_the_cosine_starts_when_the_warm_up_is_over():
+    schedule = Cosine(kind="cosine", warmup_epochs=1.0)
+    assert rates(schedule, total_steps=6, period_steps=2) == pytest.approx(
+        [0.5, 1, 1, 0.5 + 0.5 * 2**-0.5, 0.5, 0.5 - 0.5 * 2**-0.5]
+    )
+
+
+def trajectory(optimizer, regularization, *, steps=20):
+    """The weights and biases of a small model after some steps on fixed random data."""
+    spec = make_spec(optimizer=optimizer, regularization=regularization)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 3))
+    x, y = torch.randn(32, 5), torch.randint(3, (32,))
+    made, penalty = build_optimizer(spec, model), build_penalty(spec, model)
+    for _ in range(steps):
+        cost = nn.functional.cross_entropy(model(x), y)
+        if penalty is not None:
+            cost = cost + penalty()
+        made.zero_grad()
+        cost.backward()
+        made.step()
+    return torch.cat([one.detach().flatten() for one in model.parameters()])
+
+
+SGD = {"kind": "sgd", "lr": 0.1, "momentum": 0.9}
+DECAY = [{"kind": "weight_decay", "value": 0.01}]
+L2 = [{"kind": "l2", "value": 0.01}]
+
+
+def test_l2_with_sgd_is_weight_decay():
+    torch.testing.assert_close(trajectory(SGD, L2), trajectory(SGD, DECAY), rtol=1e-4, atol=1e-5)
+
+
+def test_decoupled_weight_decay_differs_from_adam_with_l2():
+    decoupled = trajectory({"kind": "adamw", "lr": 0.01}, DECAY)
+    coupled = trajectory({"kind": "adam", "lr": 0.01}, L2)
+    assert (decoupled - coupled).abs().max() > 0.01
+
+
+def test_without_decay_adamw_is_adam():
+    adam, adamw = ({"kind": kind, "lr": 0.01} for kind in ("adam", "adamw"))
+    assert torch.equal(trajectory(adam, []), trajectory(adamw, []))
+
+
+@pytest.mark.parametrize(("parameters", "decayed"), [("weights", 2), ("all", 6)])
+def test_weight_decay_leaves_norms_and_biases_alone_unless_told(parameters, decayed):
+    regularization = [{"kind": "weight_decay", "value": 0.01, "parameters": parameters}]
+    spec = make_spec(regularization=regularization)
+    model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    groups = build_optimizer(spec, model).param_groups
+    assert sum(len(one["params"]) for one in groups) == 6
+    assert sum(len(one["params"]) for one in groups if one["weight_decay"] == 0.01) == decayed
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_a_restored_optimizer_goes_on_bit_for_bit(kind):
+    spec = make_spec(optimizer={"kind": kind}, regularization=DECAY)
+    x = torch.randn(16, 7)
+
+    def step(model, optimizer):
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        optimizer.step()
+
+    torch.manual_seed(0)
+    model = nn.Linear(7, 5)
+    optimizer = build_optimizer(spec, model)
+    for _ in range(3):
+        step(model, optimizer)
+    other = nn.Linear(7, 5)
+    other.load_state_dict(model.state_dict())
+    restored = build_optimizer(spec, other)
+    groups = restored.state_dict()["param_groups"]
+    state = copy.deepcopy(optimizer.state_dict()["state"])
+    restored.load_state_dict({"state": state, "param_groups": groups})
+    for _ in range(3):
+        step(model, optimizer)
+        step(other, restored)
+    assert all(map(torch.equal, model.parameters(), other.parameters()))

@@ -1,0 +1,192 @@
+"""What a resumed training needs to equal an uninterrupted one, on disk. Knows no loop and no data.
+
+DamagedFile
+    a file that is missing, cut short or changed: the caller falls back to the one before
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer.events import CheckpointSaved, FileWritten, Reason
+from trainer.models import build_model
+from trainer.spec import DatasetInfo, JobSpec
+from trainer.stopping import Waiting
+
+_FORMAT = 1
+
+
+class DamagedFile(Exception):
+    """The file is not what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """Where the best weights lie: `path` is relative to the job's folder, the parent of its attempts."""
+
+    epoch: int
+    metrics: Mapping[str, float]
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that differs between a training at some step and a fresh one; nothing else.
+
+    Random numbers are no part of it: every stream starts anew from (seed, step). `sums` are the
+    accumulators of the period under way; `reason` is set once training is over.
+    """
+
+    model: Mapping[str, Tensor]
+    optimizer: Mapping[int, Any]
+    step: int
+    epoch: int
+    sums: Tensor
+    waiting: Waiting
+    best: Best | None
+    reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A usable checkpoint, if there was one, and what a person should know about it."""
+
+    state: State | None
+    environment: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+def save_state(state: State, environment: Mapping[str, str], path: Path) -> CheckpointSaved:
+    content = {
+        "format": _FORMAT,
+        "environment": dict(environment),
+        "state": {
+            **_shallow(state),
+            "waiting": _shallow(state.waiting),
+            "best": None if state.best is None else _shallow(state.best),
+        },
+    }
+    written = write_file(path, _serialized(content))
+    return CheckpointSaved(
+        "last", state.epoch, state.step, written.path, written.digest, written.bytes
+    )
+
+
+def save_weights(model: nn.Module, epoch: int, step: int, path: Path) -> CheckpointSaved:
+    """Parameters and buffers only: a plain state dict."""
+    written = write_file(path, _serialized(model.state_dict()))
+    return CheckpointSaved("best", epoch, step, written.path, written.digest, written.bytes)
+
+
+def restore(resume: Sequence[CheckpointSaved], job_folder: Path, device: torch.device) -> Restored:
+    """The newest `last` checkpoint that is whole, together with the best weights it refers to."""
+    warnings: list[str] = []
+    for saved in resume:
+        if saved.kind != "last":
+            continue
+        try:
+            state, environment = _load_state(saved, job_folder, device)
+        except DamagedFile as error:
+            warnings.append(f"the checkpoint of step {saved.step} is not usable: {error}")
+        else:
+            return Restored(state, environment, tuple(warnings))
+    if warnings:
+        warnings.append("no checkpoint is usable: training starts from the beginning")
+    return Restored(None, {}, tuple(warnings))
+
+
+def load_best(best: Best, job_folder: Path, device: torch.device) -> dict[str, Tensor]:
+    weights: dict[str, Tensor] = _deserialized(
+        _read_verified(job_folder / best.path, best.digest), device
+    )
+    return weights
+
+
+def restore_model(spec: JobSpec, info: DatasetInfo, path: Path) -> nn.Module:
+    """The model with the weights of a `best` checkpoint, on the CPU, in eval mode."""
+    model = build_model(spec, info)
+    model.load_state_dict(_deserialized(path.read_bytes(), torch.device("cpu")))
+    return model.eval()
+
+
+def write_file(path: Path, content: bytes) -> FileWritten:
+    """Complete on disk, or not there at all: a temporary name, fsync, rename, fsync of the folder."""
+    make_folder(path.parent)
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+    return FileWritten(path.name, str(path.absolute()), _digest(content), len(content))
+
+
+def make_folder(folder: Path) -> None:
+    """Creates the folder and its missing parents so that they outlive a power cut."""
+    if not folder.exists():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _load_state(
+    saved: CheckpointSaved, job_folder: Path, device: torch.device
+) -> tuple[State, Mapping[str, str]]:
+    content = _deserialized(_read_verified(Path(saved.path), saved.digest), device)
+    if content["format"] != _FORMAT:
+        raise DamagedFile(f"format {content['format']} is not {_FORMAT}")
+    values = content["state"]
+    best = None if values["best"] is None else Best(**values["best"])
+    if best is not None:
+        _read_verified(job_folder / best.path, best.digest)
+    state = State(**{**values, "waiting": Waiting(**values["waiting"]), "best": best})
+    return state, content["environment"]
+
+
+def _read_verified(path: Path, digest: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DamagedFile(f"{path.name} can't be read ({error.strerror})") from error
+    if _digest(content) != digest:
+        raise DamagedFile(f"{path.name} has another digest than when it was written")
+    return content
+
+
+def _serialized(value: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def _deserialized(content: bytes, device: torch.device) -> Any:
+    return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _shallow(value: State | Waiting | Best) -> dict[str, Any]:
+    """`dataclasses.asdict` without its deep copies."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,175 @@
+"""How good weights are on a split: during training and, as the spec's evaluations, after it.
+
+Knows no optimizer. Never yields with gradients switched off.
+"""
+
+import copy
+import io
+import math
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+import numpy
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.dropout import _DropoutNd
+
+from trainer.checkpoint import write_file
+from trainer.data import Data, apply_shift
+from trainer.events import EvaluationFinished, FileWritten, Progressed
+from trainer.examples import Examples, Standardize
+from trainer.spec import Evaluation, JobSpec, Shift
+from trainer.streams import generator, seed_globals
+
+#: Monte-Carlo averaging of about 50 masks matches weight scaling (Srivastava et al. 2014, §7.5).
+MC_PASSES = 50
+
+#: Pixels in [0, 1] and the number of their batch, to the log of class probabilities N, K.
+Predictor = Callable[[Tensor, int], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`sums` float64 on the device: loss, hits, examples; `log_probabilities` N, K when kept."""
+
+    sums: Tensor
+    log_probabilities: Tensor | None = None
+
+
+def score(log_probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Sum of losses, number of hits, number of examples. NaN outputs are no predictions: their
+    number of hits is NaN, where argmax would make them hits for the first class."""
+    loss = functional.nll_loss(log_probabilities.double(), labels, reduction="sum")
+    hits = (log_probabilities.argmax(1) == labels).sum().double()
+    hits = torch.where(loss.isnan(), torch.nan, hits)
+    return torch.stack((loss, hits, torch.full_like(loss, len(labels))))
+
+
+def evaluate(
+    predict: Predictor, examples: Examples, what: str, *, keep: bool = False
+) -> Generator[Progressed, None, Outcome]:
+    """One pass over the examples; an event per batch, no device sync."""
+    sums = torch.zeros(3, dtype=torch.float64, device=examples.labels.device)
+    kept: list[Tensor] = []
+    for number, (pixels, labels) in enumerate(examples.batches()):
+        with torch.no_grad():
+            log_probabilities = predict(pixels, number)
+            sums += score(log_probabilities, labels)
+        if keep:
+            kept.append(log_probabilities)
+        yield Progressed(what)
+    return Outcome(sums, torch.cat(kept) if keep else None)
+
+
+def plain_predictor(model: Callable[[Tensor], Tensor], standardize: Standardize) -> Predictor:
+    """The model as it is; the caller puts it into eval mode."""
+    return lambda pixels, _: functional.log_softmax(model(standardize(pixels)), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """State dicts; none is best where no period was finite, and the last ones of a diverged training
+    are none either: they depend on how soon the divergence was noticed."""
+
+    best: Mapping[str, Tensor] | None
+    last: Mapping[str, Tensor] | None
+
+
+class Evaluator:
+    """Runs evaluations on copies of the trained model, so that a checkpoint can still be saved."""
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        data: Data,
+        folder: Path,
+        model: nn.Module,
+        weights: Weights,
+        standardize: Standardize,
+    ) -> None:
+        self._spec, self._data, self._folder = spec, data, folder
+        self._model, self._weights, self._standardize = model, weights, standardize
+
+    def run(
+        self, evaluation: Evaluation
+    ) -> Generator[Progressed | EvaluationFinished, None, dict[str, float]]:
+        """Returns its scalars by full name: NaN, and no files, where there are no such weights."""
+        weights = self._weights.best if evaluation.weights == "best" else self._weights.last
+        loss, hits, count = math.nan, math.nan, 1.0
+        files: tuple[FileWritten, ...] = ()
+        if weights is not None:
+            predict, examples = self._predictor(evaluation, weights), self._examples(evaluation)
+            keep = "predictions" in evaluation.outputs
+            outcome = yield from evaluate(predict, examples, evaluation.prefix, keep=keep)
+            loss, hits, count = outcome.sums.tolist()
+            files = self._write(evaluation, outcome, examples.labels)
+        prefix = evaluation.prefix
+        metrics = {f"{prefix}_loss": loss / count, f"{prefix}_accuracy": hits / count}
+        yield EvaluationFinished(prefix, metrics, files)
+        return metrics
+
+    def _examples(self, evaluation: Evaluation) -> Examples:
+        splits = {"train": self._data.train, "val": self._data.val, "test": self._data.test}
+        device = next(self._model.parameters()).device
+        return Examples.of(splits[evaluation.split], device)
+
+    def _predictor(self, evaluation: Evaluation, weights: Mapping[str, Tensor]) -> Predictor:
+        model = copy.deepcopy(self._model).eval()
+        model.load_state_dict(weights)
+        predict = plain_predictor(model, self._standardize)
+        match evaluation.mode:
+            case "eval":
+                pass
+            case "mc_dropout":
+                predict = _mc_dropout(model, predict, self._spec.seed)
+            case unknown:
+                assert_never(unknown)
+        shift = evaluation.shift
+        if shift is None and evaluation.split == "test":
+            shift = self._spec.dataset.shift
+        if shift is not None:
+            predict = _shifted(predict, shift, self._spec.dataset.split_seed)
+        return predict
+
+    def _write(
+        self, evaluation: Evaluation, outcome: Outcome, labels: Tensor
+    ) -> tuple[FileWritten, ...]:
+        if outcome.log_probabilities is None:
+            return ()
+        content = io.BytesIO()
+        numpy.savez(
+            content,
+            labels=labels.cpu().numpy(),
+            predictions=outcome.log_probabilities.argmax(1).cpu().numpy(),
+            probabilities=outcome.log_probabilities.exp().cpu().numpy(),
+        )
+        path = self._folder / "files" / f"{evaluation.prefix}_predictions.npz"
+        return (write_file(path, content.getvalue()),)
+
+
+def _mc_dropout(model: nn.Module, predict: Predictor, seed: int) -> Predictor:
+    """The mean probability over passes with dropout on and norms in eval mode (Gal & Ghahramani 2016)."""
+    for module in model.modules():
+        if isinstance(module, _DropoutNd):
+            module.train()
+
+    def mean_of_passes(pixels: Tensor, number: int) -> Tensor:
+        passes = []
+        for one in range(MC_PASSES):
+            seed_globals("mc_dropout", seed, number * MC_PASSES + one)
+            passes.append(predict(pixels, number))
+        return torch.stack(passes).logsumexp(0) - math.log(MC_PASSES)
+
+    return mean_of_passes
+
+
+def _shifted(predict: Predictor, shift: Shift, split_seed: int) -> Predictor:
+    """Its noise belongs to the split, not to the job's seed: every variant meets the same images."""
+
+    def predict_shifted(pixels: Tensor, number: int) -> Tensor:
+        return predict(apply_shift(pixels, shift, generator("shift", split_seed, number)), number)
+
+    return predict_shifted
