@@ -9,7 +9,7 @@ from trainer.library import require_known
 from trainer.models import build_bare_model, input_shape
 from trainer.networks import Shape
 from trainer.sites import NormSite, Survey, survey_norms
-from trainer.spec import DatasetInfo, JobSpec, LibraryModel
+from trainer.spec import DatasetInfo, JobSpec, LibraryModel, StepTraining
 from trainer.splits import Sizes, split_sizes
 
 
@@ -33,9 +33,12 @@ class Case:
     @property
     def batches(self) -> tuple[int, ...]:
         """The sizes of the training batches: the usual one, and an incomplete last one if it is used."""
-        size, train = self.spec.training.batch_size, self.sizes.train
-        last = 0 if self.spec.training.drop_last else train % size
-        return tuple(count for count in (size if train >= size else 0, last) if count > 0)
+        training, train = self.spec.training, self.sizes.train
+        whole, last = divmod(train, training.batch_size)
+        reached = not isinstance(training, StepTraining) or training.steps > whole
+        usual = training.batch_size if whole else 0
+        incomplete = last if reached and not training.drop_last else 0
+        return tuple(count for count in (usual, incomplete) if count > 0)
 
 
 def examine(spec: JobSpec, info: DatasetInfo) -> Case:

@@ -1,0 +1,91 @@
+"""Cuts: stratified, complete, without overlap, and refused where they cannot be made."""
+
+import numpy
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from trainer_specs import make_info
+
+from trainer.errors import DataError
+from trainer.spec import DatasetInfo, DatasetSpec
+from trainer.splits import add_label_noise, cut, split_sizes
+
+
+def labelled(*counts: int) -> tuple[numpy.ndarray, DatasetInfo]:
+    labels = numpy.repeat(numpy.arange(len(counts)), counts)
+    labels = labels[numpy.random.default_rng(0).permutation(len(labels))]
+    classes = tuple(str(number) for number in range(len(counts)))
+    return labels, make_info(classes=classes, train_size=len(labels))
+
+
+@given(
+    counts=st.lists(st.integers(12, 60), min_size=2, max_size=6),
+    fraction=st.floats(0.1, 0.6),
+    seed=st.integers(0, 100),
+)
+def test_splits_share_out_every_example_once_and_stratified(counts, fraction, seed):
+    labels, info = labelled(*counts)
+    spec = DatasetSpec(name="x", val_fraction=fraction, split_seed=seed)
+    rows = cut(labels, spec, info)
+    sizes = split_sizes(spec, info)
+    assert (len(rows.train), len(rows.val), len(rows.test)) == (sizes.train, sizes.val, sizes.test)
+    assert sorted([*rows.train, *rows.val, *rows.test]) == list(range(len(labels)))
+    for label, count in enumerate(counts):
+        rest = count - numpy.sum(labels[rows.test] == label)
+        assert abs(numpy.sum(labels[rows.test] == label) - 0.2 * count) <= 1.5
+        assert abs(numpy.sum(labels[rows.val] == label) - fraction * rest) <= 1.5
+
+
+def test_a_train_size_keeps_the_shares_and_moves_neither_validation_nor_test():
+    labels, info = labelled(100, 50, 25)
+    whole = cut(labels, DatasetSpec(name="x"), info)
+    small = cut(labels, DatasetSpec(name="x", train_size=28), info)
+    assert numpy.array_equal(small.val, whole.val)
+    assert numpy.array_equal(small.test, whole.test)
+    assert set(small.train) < set(whole.train)
+    assert numpy.bincount(labels[small.train]).tolist() == [16, 8, 4]
+
+
+def test_an_own_test_split_is_left_alone():
+    labels, info = labelled(50, 50)
+    rows = cut(labels, DatasetSpec(name="x"), info.model_copy(update={"test_size": 7}))
+    assert rows.test is None
+    assert len(rows.train) + len(rows.val) == 100
+
+
+def test_another_split_seed_gives_another_cut_and_the_same_one_the_same():
+    labels, info = labelled(50, 50)
+    one, again, other = (cut(labels, DatasetSpec(name="x", split_seed=s), info) for s in (0, 0, 1))
+    assert numpy.array_equal(one.test, again.test)
+    assert not numpy.array_equal(one.test, other.test)
+
+
+@pytest.mark.parametrize(
+    ("counts", "options", "message"),
+    [
+        ((50, 50), {"train_size": 1000}, "train_size cannot exceed the 64 examples"),
+        ((50, 50), {"train_size": 65}, "train_size cannot exceed the 64 examples"),
+        ((50, 50), {"val_fraction": 0.001}, "val split needs one example of each of the 2 classes"),
+        ((50, 50), {"train_size": 1}, "train split needs one example of each of the 2 classes"),
+        ((50, 1), {}, "class '1' has 1 examples"),
+        ((3, 2), {}, "needs one example of each of the 2 classes but would have 1"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused(counts, options, message):
+    labels, info = labelled(*counts)
+    with pytest.raises(DataError, match=message):
+        cut(labels, DatasetSpec(name="x", **options), info)
+
+
+def test_label_noise_draws_exactly_the_share_anew():
+    labels = torch.zeros(1000, dtype=torch.int64)
+    noisy = add_label_noise(labels, DatasetSpec(name="x", label_noise=0.4), 10, "train")
+    changed = int((noisy != labels).sum())
+    # A tenth of the 400 draws hits the old label.
+    assert 340 <= changed <= 380
+    assert torch.equal(
+        add_label_noise(labels, DatasetSpec(name="x", label_noise=0.0), 10, "train"), labels
+    )
+    other = add_label_noise(labels, DatasetSpec(name="x", label_noise=0.4), 10, "val")
+    assert not torch.equal(noisy, other)

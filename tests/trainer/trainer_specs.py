@@ -1,0 +1,31 @@
+"""Specs and datasets in few words, for the tests of the trainer."""
+
+from typing import Any
+
+from trainer.spec import DatasetInfo, JobSpec
+from trainer.spec.builtin import BUILT_IN
+
+DIGITS = BUILT_IN["digits"]
+
+NORMS: dict[str, dict[str, Any]] = {
+    "none": {"kind": "none"},
+    "batch": {"kind": "batch"},
+    "layer": {"kind": "layer"},
+    "instance": {"kind": "instance"},
+    "group": {"kind": "group", "groups": 4},
+}
+
+
+def make_spec(model: str | dict[str, Any] = "cnn", norm: Any = "batch", **rest: Any) -> JobSpec:
+    """`norm` is a name of NORMS or a document; the dataset is digits unless the rest says otherwise."""
+    document = {
+        "dataset": {"name": "digits"},
+        "model": {"name": model} if isinstance(model, str) else model,
+        "norm": NORMS[norm] if isinstance(norm, str) else norm,
+        **rest,
+    }
+    return JobSpec.model_validate(document)
+
+
+def make_info(**changed: Any) -> DatasetInfo:
+    return DatasetInfo.model_validate({**DIGITS.model_dump(), **changed})
