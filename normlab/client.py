@@ -93,7 +93,9 @@ class Client:
         return list(self._http.items("studies", most=most, **filters))
 
     def jobs_of(self, study: Named) -> list[Item]:
-        return list(self._http.items(f"{Reference.parse(study).path}/jobs"))
+        """In the order of the study."""
+        jobs = self._http.items(f"{Reference.parse(study).path}/jobs")
+        return sorted(jobs, key=lambda job: int(job["id"]))
 
     def wait(
         self,

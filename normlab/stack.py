@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from normlab.daemons import describe_process, end_leftovers, python_path, rotate
+from normlab.daemons import describe_process, end_leftovers, leftovers, python_path, rotate
 from normlab.errors import StackError
 from normlab.home import Home
 from normlab.servers import Postgres, Redis
@@ -60,7 +60,8 @@ def status(home: Home) -> dict[str, Any]:
     state = home.read_state()
     processes = state.get("processes", [])
     if not home.is_locked():
-        return {"phase": "down", "home": str(home.folder), "processes": []}
+        left = len(leftovers(home))
+        return {"phase": "down", "home": str(home.folder), "processes": [], "leftovers": left}
     for row in processes:
         row["uptime_seconds"] = max(0.0, time.time() - row.pop("started_at"))
         with suppress(psutil.Error):
@@ -108,11 +109,15 @@ def _follow(home: Home, show: Show, launched: "subprocess.Popen[bytes] | None") 
 def _supervisor(home: Home) -> psutil.Process | None:
     if not home.is_locked():
         return None
-    known = home.read_state().get("supervisor", {})
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(known.get("pid", -1))
-        if abs(process.create_time() - known["created"]) < 1.0:
-            return process
+    deadline = time.monotonic() + 2.0
+    while time.monotonic() < deadline:
+        known = home.read_state().get("supervisor", {"pid": 0, "created": 0.0})
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(known["pid"])
+            if abs(process.create_time() - known["created"]) < 1.0:
+                return process
+        # One that has just begun has the lock but has not yet said who it is.
+        time.sleep(0.1)
     raise StackError(
         f"a process holds {home.folder / 'stack.lock'}, but {home.folder / 'stack.json'} does not "
         "name it; find it with `fuser` and end it"

@@ -187,7 +187,7 @@ class Supervisor:
         try:
             self._launch(one)
         except (ServerError, OSError) as error:
-            print(f"{one.name}: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the supervisor's log
+            complain(f"{one.name}: {error}")
 
     def _pause(self, seconds: float = 0.2) -> None:
         if self._stop_asked:
@@ -219,7 +219,11 @@ class Supervisor:
             "mlflow_url": self._home.mlflow_url,
             "processes": [one.describe() for one in self._kept.values()],
         }
-        self._home.write_state(state)
+        try:
+            self._home.write_state(state)
+        except OSError as error:
+            # A full disk must not keep the stack from being stopped.
+            complain(f"stack.json: {error}")
         self._on_change(state)
 
 
@@ -231,6 +235,11 @@ def last_lines(log: Path, count: int = 20) -> str:
     return "\n".join([f"the last lines of {log}:", *(f"  {line}" for line in lines)])
 
 
+def complain(text: str) -> None:
+    """To the supervisor's own log."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
 def main() -> int:
     """The detached supervisor: its output is its log."""
     home = Home.from_environment()
@@ -240,7 +249,7 @@ def main() -> int:
     try:
         supervisor.run()
     except StackError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - the supervisor's log
+        complain(str(error))
         return 1
     return 0
 

@@ -1,6 +1,7 @@
 """`up`, `down`, `status`: the local stack."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -48,6 +49,9 @@ def up(
 
 def bring_up(home: Home) -> None:
     """Starts it in the background, or joins one that is starting."""
+    for variable in ("NORMLAB_DATABASE_URL", "NORMLAB_REDIS_URL"):
+        if os.environ.get(variable):
+            typer.echo(f"{variable} is not used: the local stack starts its own server", err=True)
     say(f"Starting Normlab in {home.folder}")
     started = time.monotonic()
     state = stack.start_detached(home, progress())
@@ -76,9 +80,9 @@ def status(output: Output = Format.TABLE) -> None:
         say(json.dumps(state, indent=2))
         return
     if state["phase"] == "down":
-        typer.echo(
-            f"Nothing is running in {home.folder}; start it with: normlab up --detach", err=True
-        )
+        left = state["leftovers"]
+        found = f"A killed stack has left {left} processes" if left else "Nothing is running"
+        typer.echo(f"{found} in {home.folder}; start it with: normlab up --detach", err=True)
         raise typer.Exit(1)
     emit(state["processes"], _COLUMNS, output, "no process yet")
     if output is Format.TABLE:

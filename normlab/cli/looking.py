@@ -144,7 +144,7 @@ def _show_study(client: Client, reference: Reference, item: dict[str, Any], outp
     jobs = client.jobs_of(reference)
     if output is Format.TABLE:
         counts = ", ".join(f"{count} {word}" for word, count in item["counts"].items() if count)
-        say(f"study {reference}  {item['name']}  ({item['status']}: {counts})")
+        say(f"study {reference}  {item['name']}: {item['status']} ({counts})")
         say(
             f"project {item['project']}, owner {item['owner']}, submitted {ago('created_at')(item)} ago"
         )
@@ -164,7 +164,7 @@ def _show_job(client: Client, reference: Reference, item: dict[str, Any], output
     if output is Format.CSV:
         emit([item], JOBS, output, "")
         return
-    say(f"job {reference}  {item['name']}  ({status(item)})")
+    say(f"job {reference}  {item['name']}: {status(item)}")
     study = f", study s{item['study_id']}" if item.get("study_id") else ""
     say(f"project {item['project']}, owner {item['owner']}{study}, seed {item['seed']}")
     say(

@@ -14,6 +14,7 @@ from rich.text import Text
 from normlab.cli.comparison import scaled
 from normlab.cli.output import console, duration, say
 from normlab.cli.output import status as status_words
+from normlab.client import FINAL
 
 Jobs: TypeAlias = list[dict[str, Any]]
 
@@ -38,12 +39,12 @@ def tell(snapshots: Iterator[Jobs]) -> Jobs:
     seen: dict[int, tuple[Any, ...]] = {}
     jobs: Jobs = []
     for jobs in snapshots:
-        done = sum(job["status"] in ("succeeded", "failed", "cancelled") for job in jobs)
-        for job in jobs:
+        done = sum(job["status"] in FINAL for job in jobs)
+        # What has ended first: it made room for what has begun.
+        for job in sorted(jobs, key=lambda job: job["status"] not in FINAL):
             news = (job["status"], job["wish"], job["attempt"])
-            if seen.get(job["id"]) != news and not (
-                job["status"] == "queued" and not job["attempt"]
-            ):
+            waits_still = job["status"] == "queued" and not job["attempt"]
+            if seen.get(job["id"]) != news and not waits_still:
                 say(f"[{done}/{len(jobs)}] {line(job)}")
             seen[job["id"]] = news
     return jobs
@@ -83,7 +84,7 @@ def picture(jobs: Jobs, seconds: float) -> RenderableType:
 
 def fraction(job: dict[str, Any]) -> float:
     """How much of a job is done, from 0 to 1; early stopping jumps to 1."""
-    if job["status"] in ("succeeded", "failed", "cancelled"):
+    if job["status"] in FINAL:
         return 1.0
     return min(1.0, job["step"] / job["total_steps"]) if job["total_steps"] else 0.0
 

@@ -2,14 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from normlab.cli import following
 from normlab.cli.output import Column, Format, Output, emit, field, say
 from normlab.client import Client
-from normlab.errors import Refused
 from normlab.references import Reference
 
 File = Annotated[Path, typer.Argument(help="a job or a study, YAML or JSON; - reads it from stdin")]
@@ -47,12 +46,7 @@ def submit(
 ) -> None:
     """Submit a job or a study. With --wait the exit status is 0 only if it succeeded."""
     with Client() as client:
-        document = _document(file)
-        try:
-            reference = client.submit(document)
-        except Refused as refused:
-            _hint_at_registration(refused)
-            raise
+        reference = client.submit(_document(file))
         show_accepted(client, reference)
         if wait:
             raise typer.Exit(following.follow_to_the_end(client, [reference]))
@@ -71,12 +65,6 @@ def show_accepted(client: Client, reference: Reference) -> None:
 def _document(file: Path) -> Path | str:
     # The new line tells text from a file name.
     return typer.get_text_stream("stdin").read() + "\n" if str(file) == "-" else file
-
-
-def _hint_at_registration(refused: Refused) -> None:
-    errors: list[dict[str, Any]] = refused.problem.get("errors") or []
-    if any((error.get("pointer") or "").endswith("/dataset/name") for error in errors):
-        typer.echo("Register a dataset with: normlab dataset add NAME SOURCE", err=True)
 
 
 def _jobs(count: int) -> str:
