@@ -63,7 +63,11 @@ def expand(study: StudySpec) -> tuple[Cell, ...]:
 
 
 def arm_name(variant: str, point: Mapping[str, Any]) -> str:
-    """`group · batch_size=8`: the variant and its point, with paths as short as they stay distinct."""
+    """`group · batch_size=8`: the variant and its point, with paths as short as they stay distinct.
+
+    By path, not in the order of writing: SQL's JSON keeps none, and a name must not change there.
+    """
+    point = dict(sorted(point.items()))
     last = [path.rsplit(".", 1)[-1] for path in point]
     labels = (
         f"{short if last.count(short) == 1 else path}={_label(value)}"
@@ -210,7 +214,11 @@ def _refuse_repeats(valid: list[tuple[_Arm, JobSpec]]) -> None:
 def _label(value: Any) -> str:
     if isinstance(value, Mapping):
         tag = value.get("kind", value.get("name"))
-        rest = [f"{key}={_label(one)}" for key, one in value.items() if key not in ("kind", "name")]
+        rest = [
+            f"{key}={_label(one)}"
+            for key, one in sorted(value.items())
+            if key not in ("kind", "name")
+        ]
         inside = ",".join(rest)
         return f"{tag or ''}({inside})" if inside else str(tag or "{}")
     if isinstance(value, list):

@@ -63,8 +63,8 @@ def test_the_matrix_multiplies_and_names_stay_short() -> None:
     document["variants"] = {"group": DEMO["variants"]["group"]}
     cells = expand(read_study(document))
     assert [cell.name for cell in cells] == [
-        "group · batch_size=64 · norm=(eps=0.001) | seed 0",
-        "group · batch_size=8 · norm=(eps=0.001) | seed 0",
+        "group · norm=(eps=0.001) · batch_size=64 | seed 0",
+        "group · norm=(eps=0.001) · batch_size=8 | seed 0",
     ]
     assert [cell.spec.training.batch_size for cell in cells] == [64, 8]
     assert cells[0].spec.model_dump()["norm"]["groups"] == 8
