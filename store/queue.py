@@ -164,4 +164,5 @@ def _estimate() -> ColumnElement[float]:
 
 
 def _seconds_since(moment: Any) -> ColumnElement[float]:
-    return cast(extract("epoch", func.clock_timestamp() - moment), Float)
+    # One clock for all rows of the statement, or rows read later would look fresher than their peers.
+    return cast(extract("epoch", func.statement_timestamp() - moment), Float)
