@@ -59,11 +59,12 @@ def describe_change(before: Mapping[str, str], now: Mapping[str, str]) -> str | 
 def _describe_device(device: torch.device) -> dict[str, str]:
     if device.type != "cuda":
         return {"device": device.type}
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     return {
         "device": device.type,
         "device_name": torch.cuda.get_device_name(device),
         "cuda": str(torch.version.cuda),
-        "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call],
+        "cudnn": str(cudnn),
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainer.errors import DataError
 from trainer.spec import EpochTraining, TrainingSpec
 from trainer.streams import generator
 
@@ -32,7 +33,7 @@ class Order:
         whole, rest = divmod(examples, training.batch_size)
         self.steps_per_pass = whole if training.drop_last or not rest else whole + 1
         if self.steps_per_pass == 0:
-            raise ValueError(
+            raise DataError(
                 f"drop_last needs at least one full batch but {examples} training examples are fewer "
                 f"than batch_size {training.batch_size}"
             )

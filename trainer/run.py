@@ -26,7 +26,7 @@ from trainer.environment import describe_change, describe_environment
 from trainer.evaluate import Evaluator, Outcome, Weights
 from trainer.events import CheckpointSaved, Reason, Started
 from trainer.examples import Examples, Standardize, memory_format
-from trainer.models import build_model
+from trainer.models import build_model, count_parameters
 from trainer.optim import build_optimizer, learning_rate
 from trainer.order import Order
 from trainer.regularizers import build_penalty
@@ -75,7 +75,7 @@ class Run:
             first_step=self.step,
             epoch=self.epoch,
             total_steps=self.plan.total_steps,
-            parameters=sum(one.numel() for one in self.model.parameters()),
+            parameters=count_parameters(self.model),
             warnings=warnings,
             environment=self.environment,
         )

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from pickle import UnpicklingError
 
 import pytest
 import torch
@@ -315,7 +316,7 @@ def test_a_checkpoint_with_code_in_it_is_never_run(tmp_path):
     spec = make_rich_spec("batch")
     saved = last_of(run(spec, tmp_path / "attempt-1"))
     harmful = rewrite(saved, {"format": 1, "state": Harmful()}, tmp_path / "harmful.pt")
-    with pytest.raises(Exception, match="[Ww]eights"):
+    with pytest.raises(UnpicklingError):
         run(spec, tmp_path / "attempt-2", [harmful])
     assert not (tmp_path / "harmed").exists()
 

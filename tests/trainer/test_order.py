@@ -1,8 +1,11 @@
 """Which examples each step sees, and how long a training is."""
 
+from itertools import chain
+
 import pytest
 import torch
 
+from trainer.errors import DataError
 from trainer.order import Order, Plan
 from trainer.spec import EpochTraining, StepTraining
 
@@ -17,7 +20,7 @@ def test_every_pass_sees_every_example_once_in_another_order():
     order = Order(EpochTraining(epochs=2, batch_size=4), 10, 0, CPU)
     first, second = batches(order, range(3)), batches(order, range(3, 6))
     assert [len(one) for one in first] == [4, 4, 2]
-    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(10))
+    assert sorted(chain(*first)) == sorted(chain(*second)) == list(range(10))
     assert first != second
 
 
@@ -42,5 +45,5 @@ def test_the_order_is_a_function_of_seed_and_step_alone():
 
 
 def test_fewer_examples_than_a_full_batch_are_refused_when_it_would_be_left_out():
-    with pytest.raises(ValueError, match="3 training examples are fewer than batch_size 4"):
+    with pytest.raises(DataError, match="3 training examples are fewer than batch_size 4"):
         Order(EpochTraining(batch_size=4, drop_last=True), 3, 0, CPU)

@@ -1,10 +1,12 @@
 """Small trainings on digits: their specs, how to run them, and what of two of them must be equal."""
 
+import atexit
 import os
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
@@ -19,7 +21,6 @@ from trainer.events import (
     EvaluationFinished,
     Event,
     Finished,
-    Progressed,
     Stepped,
     Wish,
 )
@@ -64,7 +65,9 @@ def _load(dataset: DatasetSpec) -> Data:
 
 @cache
 def _folder() -> Path:
-    return Path(mkdtemp(prefix="digits-"))
+    folder = mkdtemp(prefix="digits-")
+    atexit.register(rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def start(
@@ -144,7 +147,3 @@ def outcome(events: Sequence[Event]) -> dict[str, Any]:
         "finished": comparable(events[-1]),
         "weights": {name: one.numpy().tobytes() for name, one in weights.items()},
     }
-
-
-def progressed(what: str) -> Progressed:
-    return Progressed(what)
