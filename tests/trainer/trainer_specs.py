@@ -2,8 +2,13 @@
 
 from typing import Any
 
+import torch
+
 from trainer.spec import DatasetInfo, JobSpec
 from trainer.spec.builtin import BUILT_IN
+
+# The models are tiny: a second thread costs more than it gives, above all beside other tests.
+torch.set_num_threads(1)
 
 DIGITS = BUILT_IN["digits"]
 
