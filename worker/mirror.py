@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _leave)
     # Training comes first on a machine that both share.
-    os.nice(10)
+    os.nice(5)
     settings = Settings()
     configure_logging(settings.log_level)
     tracking = Tracking(settings.mlflow_url)
@@ -274,7 +274,8 @@ class Retries:
 
 def _wait_for_change(connection: Connection, pass_started: float) -> None:
     """Returns when jobs changed or the timer ran out, and a pause after the last pass began."""
-    driver = connection.connection.driver_connection
+    # Not driver_connection: that is None once the connection is detached.
+    driver = connection.connection.dbapi_connection
     assert isinstance(driver, psycopg.Connection)
     for _ in driver.notifies(timeout=TIMER_SECONDS, stop_after=1):
         pass

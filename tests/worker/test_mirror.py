@@ -15,7 +15,6 @@ from sqlalchemy import func, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.models import Mirrored
-from tests.mlflow_server import mlflow_server  # noqa: F401 - a fixture
 from tests.worker.mirrored import BEGIN, Reader, Shelf, make_shelf, mirror_environment
 from worker.mirror import Settings, drain, rebuild
 from worker.tracking import Tracking
@@ -29,7 +28,7 @@ def shelf(sessions: sessionmaker[Session]) -> Shelf:
 
 
 @pytest.fixture
-def settings(database_url: str, mlflow_server: str, tmp_path: Path) -> Settings:  # noqa: F811
+def settings(database_url: str, mlflow_server: str, tmp_path: Path) -> Settings:
     return Settings(database_url=database_url, mlflow_url=mlflow_server, storage=tmp_path)
 
 
@@ -39,7 +38,7 @@ def tracking(settings: Settings) -> Tracking:
 
 
 @pytest.fixture
-def reader(mlflow_server: str) -> Reader:  # noqa: F811
+def reader(mlflow_server: str) -> Reader:
     return Reader(MlflowClient(mlflow_server))
 
 

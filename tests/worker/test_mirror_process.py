@@ -16,7 +16,6 @@ from mlflow import MlflowClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from tests.mlflow_server import mlflow_server  # noqa: F401 - a fixture
 from tests.worker.mirrored import Reader, Shelf, make_shelf, mirror_environment
 from worker.mirror import Retries, Settings
 
@@ -27,7 +26,7 @@ def shelf(sessions: sessionmaker[Session]) -> Shelf:
 
 
 @pytest.fixture
-def settings(database_url: str, mlflow_server: str, tmp_path: Path) -> Settings:  # noqa: F811
+def settings(database_url: str, mlflow_server: str, tmp_path: Path) -> Settings:
     return Settings(database_url=database_url, mlflow_url=mlflow_server, storage=tmp_path)
 
 

@@ -12,7 +12,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.models import Checkpoint, Job, Mirrored
-from tests.mlflow_server import mlflow_server  # noqa: F401 - a fixture
 from tests.worker.mirrored import Reader, Shelf, make_shelf
 from trainer.checkpoint import restore_model, save_weights
 from trainer.models import build_model
@@ -35,7 +34,7 @@ def shelf(sessions: sessionmaker[Session]) -> Shelf:
 
 
 @pytest.fixture
-def settings(database_url: str, mlflow_server: str, tmp_path: Path) -> Settings:  # noqa: F811
+def settings(database_url: str, mlflow_server: str, tmp_path: Path) -> Settings:
     return Settings(database_url=database_url, mlflow_url=mlflow_server, storage=tmp_path)
 
 
