@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from store import retention
 from store.claims import worker_name
-from store.engine import JOBS_CHANNEL, notify
+from store.engine import JOBS_CHANNEL, database_now, notify
 from store.errors import LostLease
 from store.finite import split_finite, storable
 from store.lifecycle import lock_attempt, move, touch
@@ -264,8 +264,8 @@ def _end(
     if seconds_used is not None:
         _add_seconds(session, job, seconds_used)
     row = session.get_one(Attempt, (job.id, job.attempt))
-    row.end = end
-    row.ended_at = func.clock_timestamp()
+    # Asked first: the question itself would write a row that has ended but knows no time.
+    row.ended_at, row.end = database_now(session), end
     row.error = None if error is None else storable(error)
     row.counts = counts
     session.execute(delete(Lease).where(Lease.job_id == job.id, Lease.attempt == job.attempt))

@@ -9,6 +9,7 @@ from sqlalchemy import func, select, true
 from sqlalchemy.orm import Session
 
 from store import queue
+from store.engine import database_now
 from store.lifecycle import move
 from store.models import Attempt, Checkpoint, Dataset, Device, Job, Lease, Study, Worker
 from trainer.events import CheckpointSaved
@@ -155,7 +156,7 @@ def _start(
 ) -> None:
     job.attempt += 1
     if job.started_at is None:
-        job.started_at = func.clock_timestamp()
+        job.started_at = database_now(session)
     session.add(Attempt(job_id=job.id, number=job.attempt, host=host, process=process))
     session.add_all(
         Lease(

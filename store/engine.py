@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, func, select
+from sqlalchemy import ARRAY, Engine, Text, cast, create_engine, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -60,7 +60,8 @@ def notify(session: Session, channel: str, payload: str) -> None:
 
 def notify_jobs(session: Session, job_ids: Iterable[int]) -> None:
     """`notify` for many jobs in one statement."""
-    ids = func.unnest([str(job_id) for job_id in job_ids]).column_valued("id")
+    texts = cast([str(job_id) for job_id in job_ids], ARRAY(Text))
+    ids = func.unnest(texts).column_valued("id")
     session.execute(select(func.pg_notify(JOBS_CHANNEL, ids)))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from store import datasets, projects
@@ -26,6 +26,7 @@ from store.attempts import (
     renew,
 )
 from store.claims import Claim, ClaimedDevice, claim
+from store.engine import database_now
 from store.errors import WrongStatus
 from store.finite import storable
 from store.lifecycle import created, lock, move, touch
@@ -173,7 +174,7 @@ def resume(session: Session, job: Job, who: str) -> None:
         job.wish = job.wished_by = None
         touch(session, job)
     elif job.status == "paused":
-        job.queued_at = func.clock_timestamp()
+        job.queued_at = database_now(session)
         move(session, job, "queued", who=who, why="resumed")
     else:
         raise WrongStatus(f"cannot resume job {job.id}: it is {job.status}")
@@ -191,7 +192,7 @@ def retry(session: Session, job: Job, who: str) -> None:
     job.attempt_base = job.attempt
     job.seconds_used = 0.0
     job.error = None
-    job.queued_at = func.clock_timestamp()
+    job.queued_at = database_now(session)
     move(session, job, "queued", who=who, why="retried")
 
 

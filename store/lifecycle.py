@@ -5,10 +5,10 @@ Who changes a job holds its row's lock, so that changes of one job come one afte
 
 from collections.abc import Sequence
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session, joinedload
 
-from store.engine import JOBS_CHANNEL, notify, notify_jobs
+from store.engine import JOBS_CHANNEL, database_now, notify, notify_jobs
 from store.errors import LostLease, NotFound
 from store.finite import storable
 from store.models import FINAL_STATUSES, Dataset, Job, Transition
@@ -51,6 +51,7 @@ def move(
     error: str | None = None,
 ) -> None:
     """Change the status of a locked job; any wish is over with it. An error of None keeps the last."""
+    now = database_now(session)
     session.add(
         Transition(
             job_id=job.id, who=who, from_status=job.status, to_status=status, why=storable(why)
@@ -61,7 +62,7 @@ def move(
     job.wish = job.wished_by = None
     if error is not None:
         job.error = storable(error)
-    job.finished_at = func.clock_timestamp() if status in FINAL_STATUSES else None
+    job.finished_at = now if status in FINAL_STATUSES else None
     touch(session, job)
     if job.kind == "dataset" and status in ("failed", "cancelled"):
         fail_dataset(session, job.dataset_id, job.error or "its registration was cancelled")
@@ -70,7 +71,7 @@ def move(
 def touch(session: Session, job: Job) -> None:
     """Note and announce that a locked job changed."""
     # Not now(): that is when the transaction began, and one that waited for the lock would set it back.
-    job.changed_at = func.clock_timestamp()
+    job.changed_at = database_now(session)
     notify(session, JOBS_CHANNEL, str(job.id))
     session.flush()
 

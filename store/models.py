@@ -59,8 +59,6 @@ class Table(DeclarativeBase):
         str: Text,
         int: BigInteger,
     }
-    # What the database computes comes back with the statement, so rows stay readable after commit.
-    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012
 
 
 class User(Table):

@@ -10,6 +10,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
 
+from store.engine import database_now
 from store.errors import NameTaken, NotFound
 from store.models import Token, User
 
@@ -106,7 +107,7 @@ def revoke_token(session: Session, token_id: int) -> None:
     if token is None:
         raise NotFound(f"there is no token {token_id}")
     if token.revoked_at is None:
-        token.revoked_at = func.clock_timestamp()
+        token.revoked_at = database_now(session)
         session.flush()
 
 
@@ -120,7 +121,7 @@ def disable_user(session: Session, user: User) -> None:
     """None of the user's tokens opens anything any more; what is theirs stays."""
     found = session.get_one(User, user.id)
     if found.disabled_at is None:
-        found.disabled_at = func.clock_timestamp()
+        found.disabled_at = database_now(session)
         session.flush()
 
 

@@ -29,6 +29,7 @@ def make_celery(redis_url: str) -> Celery:
             "socket_timeout": SOCKET_SECONDS,
             "socket_connect_timeout": SOCKET_SECONDS,
             "retry_on_timeout": False,
+            "health_check_interval": 0,
             "max_retries": 0,
         },
         task_ignore_result=True,
@@ -63,10 +64,10 @@ def send(celery: Celery, due: dict[str, int]) -> int:
                 celery.send_task(
                     TASK, queue=QUEUE.format(host=host), expires=EXPIRES_SECONDS, retry=False
                 )
-            except (
-                Exception
-            ):  # Whatever the broker does, the job is accepted, and the sweep will come.
-                log.warning("no wake-up could be sent", host=host, sent=sent, exc_info=True)
+            except Exception as error:
+                # Whatever the broker does: the job is accepted, and the sweep tries again. No
+                # traceback: one for every request would bury the log while Redis is away.
+                log.warning("no wake-up could be sent", host=host, sent=sent, error=repr(error))
                 return sent
             sent += 1
     return sent

@@ -13,6 +13,7 @@ from normlab.servers import Postgres, Redis
 from store.datasets import seed_built_in
 from store.engine import make_engine, make_sessions
 from store.models import Table
+from tests.mlflow_server import mlflow_server  # noqa: F401 - a fixture
 
 #: What a test may lack even where all that can be installed is.
 EXCUSES = ("gpu", "docker", "shared_data")
@@ -65,9 +66,10 @@ def engine(database_url: str) -> Iterator[Engine]:
 @pytest.fixture
 def sessions(engine: Engine) -> sessionmaker[Session]:
     """Sessions on tables that hold nothing but the built-in datasets."""
-    tables = ", ".join(table.name for table in Table.metadata.sorted_tables)
+    # Several times faster than TRUNCATE, which makes new files for every table and index.
+    names = [table.name for table in reversed(Table.metadata.sorted_tables)]
     with engine.begin() as connection:
-        connection.execute(text(f"TRUNCATE {tables} CASCADE"))
+        connection.execute(text("; ".join(f"DELETE FROM {name}" for name in names)))
     factory = make_sessions(engine)
     with factory.begin() as session:
         seed_built_in(session)

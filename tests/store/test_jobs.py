@@ -1,0 +1,265 @@
+"""Jobs as people handle them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from store import datasets, jobs, projects, results
+from store.errors import BadCursor, DatasetUnavailable, NotFound, WrongStatus
+from store.jobs import NewJob
+from store.lifecycle import lock
+from store.models import Job
+from tests.factories import (
+    claim_job,
+    find_digits,
+    make_dataset,
+    make_job,
+    make_spec,
+    make_study,
+    make_user,
+    make_worker,
+)
+from trainer.spec import content_hash
+
+Sessions = sessionmaker[Session]
+
+
+def test_a_new_job_is_queued_with_what_its_spec_says(sessions: Sessions) -> None:
+    resources = {"device": "cuda", "timeout": "2h", "priority": "high", "max_attempts": 5}
+    spec = make_spec(project="cats", seed=7, resources=resources)
+    new = NewJob(spec, "a name", "batch", {"training.batch_size": 8}, ["beware"])
+    with sessions.begin() as session:
+        digits = find_digits(session)
+        made = jobs.create(session, make_user(session, "ada"), "cats", digits, [new])[0]
+        assert digits.info is not None
+        digest = content_hash(spec, digits.info["digest"])
+
+    with sessions.begin() as session:
+        job = jobs.find(session, made.id)
+
+    assert job is not None
+    assert job.project is not None
+    assert (job.owner.name, job.project.name, job.kind, job.status) == (
+        "ada", "cats", "training", "queued",
+    )  # fmt: skip
+    assert (job.name, job.variant, job.seed) == ("a name", "batch", 7)
+    assert (job.point, job.warnings, job.hash) == ({"training.batch_size": 8}, ["beware"], digest)
+    assert (job.device, job.timeout_seconds, job.priority, job.max_attempts) == (
+        "cuda", 7200, 2, 5,
+    )  # fmt: skip
+    assert (job.attempt, job.seconds_used, job.metrics, job.wish) == (0, 0, {}, None)
+
+
+def test_a_project_is_made_once_and_keeps_its_first_owner(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        ada, bob = make_user(session), make_user(session)
+        make_job(session, ada, project="shelf")
+        make_job(session, bob, project="shelf")
+
+        assert [(one.name, one.owner_id) for one in projects.list_projects(session)] == [
+            ("shelf", ada.id)
+        ]
+
+
+def test_an_owner_from_another_session_is_fine(sessions: Sessions) -> None:
+    with sessions() as other, sessions.begin() as session:
+        owner = make_user(other)
+        other.commit()
+
+        assert make_job(session, owner).owner_id == owner.id
+
+
+def test_a_job_on_a_failed_dataset_is_refused(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        dataset = make_dataset(session, "cats", ready=False)
+        datasets.mark_failed(session, dataset.id, "no such folder")
+
+        with pytest.raises(DatasetUnavailable, match="cats could not be registered: no such"):
+            make_job(session, dataset=dataset)
+
+
+def test_an_unknown_job_is_not_found(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        assert jobs.find(session, 10**9) is None
+        with pytest.raises(NotFound):
+            lock(session, 10**9)
+
+
+def test_jobs_are_listed_newest_first_page_by_page(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        ids = [make_job(session).id for _ in range(5)]
+        seen: list[int] = []
+        cursor = None
+        for expected in (2, 2, 1):
+            page = jobs.list_jobs(session, cursor=cursor, limit=2)
+            assert len(page.items) == expected
+            seen += [job.id for job in page.items]
+            cursor = page.next_cursor
+
+    assert seen == ids[::-1]
+    assert cursor is None
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "%%%", "aWQ6LTE", "aWQ6", "é", "aWQ6" + "MTEx" * 20])
+def test_a_cursor_that_nobody_gave_out_is_refused(sessions: Sessions, cursor: str) -> None:
+    with sessions.begin() as session, pytest.raises(BadCursor):
+        jobs.list_jobs(session, cursor=cursor)
+
+
+FILTERS: dict[str, Callable[[Job], Any]] = {
+    "owner": lambda job: job.owner.name,
+    "project": lambda job: job.project.name if job.project else None,
+    "study_id": lambda job: job.study_id,
+    "status": lambda job: job.status,
+    "variant": lambda job: job.variant,
+}
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, 5),
+        ({"owner": "ada"}, 1),
+        ({"project": "shelf"}, 1),
+        ({"status": "cancelled"}, 1),
+        ({"variant": "batch"}, 2),
+        ({"variant": "batch", "status": "cancelled"}, 0),
+        ({"study_id": 0}, 0),
+    ],
+)
+def test_lists_are_filtered(sessions: Sessions, filters: dict[str, Any], expected: int) -> None:
+    with sessions.begin() as session:
+        make_dataset(session, ready=False)
+        study = make_study(session)
+        cancelled = make_job(session, make_user(session, "ada"), project="shelf")
+        jobs.wish(session, cancelled, "cancel", "ada")
+
+        found = jobs.list_jobs(session, **filters).items
+        assert len(jobs.list_jobs(session, study_id=study.id).items) == 4
+
+    assert len(found) == expected
+    for job in found:
+        assert all(FILTERS[name](job) == value for name, value in filters.items())
+
+
+def test_a_queued_job_is_cancelled_at_once(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        job = make_job(session)
+        jobs.wish(session, job, "cancel", "ada")
+        last = results.transitions(session, job.id)[-1]
+
+    assert (job.status, job.reason, job.wish) == ("cancelled", "cancelled", None)
+    assert job.finished_at is not None
+    assert (last.who, last.from_status, last.to_status) == ("ada", "queued", "cancelled")
+
+
+def test_a_queued_job_pauses_and_queues_again_at_the_end(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        job = make_job(session)
+        before = job.queued_at
+    with sessions.begin() as session:
+        jobs.wish(session, job, "pause", "ada")
+        jobs.wish(session, job, "pause", "ada")
+    with sessions.begin() as session:
+        found = jobs.find(session, job.id)
+        assert found is not None
+        assert found.status == "paused"
+        jobs.resume(session, found, "ada")
+        assert found.status == "queued"
+        assert found.queued_at > before
+
+
+def test_a_paused_job_can_be_cancelled(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        job = make_job(session)
+        jobs.wish(session, job, "pause", "ada")
+        jobs.wish(session, job, "cancel", "ada")
+
+    assert job.status == "cancelled"
+
+
+def test_a_running_job_is_asked_and_a_wish_to_cancel_is_not_weakened(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        job = make_job(session)
+        claim_job(session)
+        for wish, expected in (("preempt", "preempt"), ("cancel", "cancel"), ("pause", "cancel")):
+            jobs.wish(session, job, wish, "ada")
+            assert (job.status, job.wish, job.wished_by) == ("running", expected, "ada")
+
+
+@pytest.mark.parametrize("wish", ["cancel", "pause", "preempt"])
+def test_a_finished_job_is_asked_nothing(sessions: Sessions, wish: Any) -> None:
+    with sessions.begin() as session:
+        job = make_job(session)
+        jobs.wish(session, job, "cancel", "ada")
+
+        with pytest.raises(WrongStatus, match="it is cancelled"):
+            jobs.wish(session, job, wish, "ada")
+
+
+def test_only_a_running_job_is_preempted(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        job = make_job(session)
+
+        with pytest.raises(WrongStatus, match="cannot preempt"):
+            jobs.wish(session, job, "preempt", "ada")
+
+
+def test_only_a_paused_job_is_resumed(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        job = make_job(session)
+
+        with pytest.raises(WrongStatus, match="cannot resume"):
+            jobs.resume(session, job, "ada")
+
+
+def test_a_retried_job_has_all_its_attempts_and_time_again(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        job = make_job(session, resources={"max_attempts": 2})
+        for attempt in (1, 2):
+            claim_job(session)
+            jobs.end_attempt(session, job.id, attempt, "error", error="boom", seconds_used=5.0)
+        assert (job.status, job.error, job.seconds_used) == ("failed", "boom", 10.0)
+
+        jobs.retry(session, job, "ada")
+        assert (job.status, job.reason, job.error, job.finished_at) == ("queued", None, None, None)
+
+        claim = claim_job(session)
+        assert claim is not None
+        assert (claim.attempt, claim.seconds_used) == (3, 0.0)
+        assert jobs.end_attempt(session, job.id, 3, "error").status == "queued"
+        claim_job(session)
+        assert jobs.end_attempt(session, job.id, 4, "error").status == "failed"
+
+
+def test_a_retried_job_keeps_its_checkpoints(sessions: Sessions) -> None:
+    from trainer.events import CheckpointSaved
+
+    with sessions.begin() as session:
+        make_worker(session)
+        job = make_job(session)
+        claim_job(session)
+        saved = CheckpointSaved("last", 1, 10, "jobs/1/last", "digest", 5)
+        jobs.record_checkpoint(session, job.id, 1, saved)
+        jobs.fail(session, job.id, 1, "timeout", "too long")
+        jobs.retry(session, job, "ada")
+        claim = claim_job(session)
+
+    assert claim is not None
+    assert claim.checkpoints == (saved,)
+
+
+def test_what_has_not_failed_is_not_retried(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        job = make_job(session)
+        with pytest.raises(WrongStatus):
+            jobs.retry(session, job, "ada")
+        claim_job(session)
+        jobs.finish(session, job.id, 1, reason="completed")
+        with pytest.raises(WrongStatus):
+            jobs.retry(session, job, "ada")
