@@ -1,9 +1,12 @@
 """The API in this process, over real PostgreSQL and Redis, with one real checker for all tests."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
@@ -15,6 +18,15 @@ from store import users
 from store.users import Role
 
 Clients = Callable[[str], TestClient]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_tracebacks() -> Iterator[None]:
+    """As in production: structlog's default takes minutes to draw one with all its locals."""
+    processors = [structlog.processors.format_exc_info, structlog.dev.ConsoleRenderer(colors=False)]
+    structlog.configure(processors=processors)
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +56,18 @@ def app(settings: Settings) -> Iterator[FastAPI]:
     app = make_app(settings)
     with TestClient(app):
         yield app
+
+
+@pytest.fixture
+def replace(app: FastAPI) -> Iterator[Callable[..., None]]:
+    """Gives the app other services until the test ends: `replace(settings=...)`."""
+    before = app.state.services
+
+    def replace(**changes: Any) -> None:
+        app.state.services = dataclasses.replace(app.state.services, **changes)
+
+    yield replace
+    app.state.services = before
 
 
 @pytest.fixture

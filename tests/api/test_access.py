@@ -1,0 +1,185 @@
+"""Who may do what: nobody without a token, viewers read, members change what is theirs, admins all."""
+
+from collections.abc import Callable
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session, sessionmaker
+
+from api import jobs as job_routes
+from api import studies as study_routes
+from api.dependencies import current_user, writing_user
+from tests.api.specs import JOB, STUDY
+
+WRITES = [
+    ("POST", "/jobs"),
+    ("POST", "/studies"),
+    ("POST", "/datasets"),
+    ("POST", "/jobs/1/cancel"),
+    ("POST", "/jobs/1/pause"),
+    ("POST", "/jobs/1/resume"),
+    ("POST", "/jobs/1/retry"),
+    ("POST", "/studies/1/cancel"),
+    ("POST", "/studies/1/pause"),
+    ("POST", "/studies/1/resume"),
+    ("POST", "/studies/1/retry"),
+    ("POST", "/studies/1/extend"),
+    ("POST", "/users"),
+    ("PATCH", "/users/vera"),
+]
+VERBS = ["cancel", "pause", "resume", "retry"]
+
+
+def routes(app: FastAPI) -> list[tuple[str, str]]:
+    return [
+        (method, path)
+        for path, operations in app.openapi()["paths"].items()
+        for method in (name.upper() for name in operations)
+        if path.startswith("/api/v1")
+    ]
+
+
+def test_every_route_wants_a_token(app: FastAPI, sessions: sessionmaker[Session]) -> None:
+    stranger = TestClient(app)
+    assert len(routes(app)) > 40
+    for method, path in routes(app):
+        answer = stranger.request(method, path.replace("{", "").replace("}", ""))
+        assert answer.status_code == 401, (method, path)
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "header", ["Bearer nl_nothing", "Bearer", "Basic YTpi", "nl_nothing", "Bearer \u00e9", ""]
+)
+def test_a_wrong_token_opens_nothing(
+    app: FastAPI, sessions: sessionmaker[Session], header: str
+) -> None:
+    answer = TestClient(app).get("/api/v1/jobs", headers={"Authorization": header.encode()})
+    assert answer.status_code == 401
+
+
+def test_a_revoked_token_opens_nothing_from_the_next_request_on(member: TestClient) -> None:
+    [token] = member.get("/api/v1/tokens").json()["items"]
+    assert member.delete(f"/api/v1/tokens/{token['id']}").status_code == 204
+    assert member.get("/api/v1/jobs").status_code == 401
+
+
+def test_a_disabled_person_is_nobody(admin: TestClient, member: TestClient) -> None:
+    assert admin.patch("/api/v1/users/max", json={"disabled": True}).status_code == 200
+    assert member.get("/api/v1/jobs").status_code == 401
+    assert admin.patch("/api/v1/users/max", json={"disabled": False}).json()["disabled_at"] is None
+    assert member.get("/api/v1/jobs").status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path"), WRITES)
+def test_a_viewer_changes_nothing(viewer: TestClient, method: str, path: str) -> None:
+    answer = viewer.request(method, f"/api/v1{path}", json={})
+    assert answer.status_code == 403
+    assert "vera is a viewer" in answer.json()["detail"]
+
+
+def test_without_the_guard_of_roles_a_viewer_could_submit(app: FastAPI, viewer: TestClient) -> None:
+    app.dependency_overrides[writing_user] = app.dependency_overrides.get(
+        writing_user, current_user
+    )
+    try:
+        assert viewer.post("/api/v1/jobs", json=JOB).status_code == 202
+    finally:
+        app.dependency_overrides.clear()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_member_changes_no_job_of_another(
+    member: TestClient, sign_in: Callable[[str], TestClient], verb: str
+) -> None:
+    job = member.post("/api/v1/jobs", json=JOB).json()["id"]
+    eve = sign_in("eve:member")
+
+    answer = eve.post(f"/api/v1/jobs/{job}/{verb}")
+
+    assert answer.status_code == 403
+    assert "is max's" in answer.json()["detail"]
+    assert eve.get(f"/api/v1/jobs/{job}").json()["status"] == "queued"
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "extend"])
+def test_a_member_changes_no_study_of_another(
+    member: TestClient, sign_in: Callable[[str], TestClient], verb: str
+) -> None:
+    study = member.post("/api/v1/studies", json=STUDY).json()["id"]
+    eve = sign_in("eve:member")
+
+    answer = eve.post(f"/api/v1/studies/{study}/{verb}", json={"seeds": 1})
+
+    assert answer.status_code == 403
+    assert eve.get(f"/api/v1/studies/{study}").json()["counts"]["queued"] == 4
+
+
+def test_without_the_guard_of_owners_a_member_could_cancel_all(
+    member: TestClient, sign_in: Callable[[str], TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = member.post("/api/v1/jobs", json=JOB).json()["id"]
+    study = member.post("/api/v1/studies", json=STUDY).json()["id"]
+    for routes in (job_routes, study_routes):
+        monkeypatch.setattr(routes, "ensure_own", lambda *_: None)
+    eve = sign_in("eve:member")
+    assert eve.post(f"/api/v1/jobs/{job}/cancel").json()["status"] == "cancelled"
+    assert eve.post(f"/api/v1/studies/{study}/cancel").json()["status"] == "cancelled"
+
+
+def test_an_admin_cancels_what_is_another_s(member: TestClient, admin: TestClient) -> None:
+    job = member.post("/api/v1/jobs", json=JOB).json()["id"]
+    assert admin.post(f"/api/v1/jobs/{job}/cancel").json()["status"] == "cancelled"
+    last = admin.get(f"/api/v1/jobs/{job}/transitions").json()["items"][-1]
+    assert (last["who"], last["to_status"]) == ("ada", "cancelled")
+
+
+def test_everybody_reads_everything(member: TestClient, viewer: TestClient) -> None:
+    job = member.post("/api/v1/jobs", json=JOB).json()["id"]
+    assert viewer.get(f"/api/v1/jobs/{job}").json()["owner"] == "max"
+    assert viewer.post("/api/v1/plans", json=STUDY).status_code == 200
+
+
+def test_everybody_makes_and_revokes_tokens_of_their_own(app: FastAPI, viewer: TestClient) -> None:
+    made = viewer.post("/api/v1/tokens", json={"name": "laptop"})
+    assert made.status_code == 201
+    secret = made.json()["secret"]
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert TestClient(app, headers=headers).get("/api/v1/users/me").json()["name"] == "vera"
+    listed = viewer.get("/api/v1/tokens").json()["items"]
+    assert {token["name"] for token in listed} == {"laptop", "test"}
+    assert "secret" not in listed[0]
+    assert viewer.delete(f"/api/v1/tokens/{made.json()['id']}").status_code == 204
+    assert TestClient(app, headers=headers).get("/api/v1/users/me").status_code == 401
+
+
+def test_a_token_expires(app: FastAPI, member: TestClient) -> None:
+    body = {"name": "old", "expires_at": "2020-01-01T00:00:00Z"}
+    secret = member.post("/api/v1/tokens", json=body).json()["secret"]
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert TestClient(app, headers=headers).get("/api/v1/users/me").status_code == 401
+
+
+def test_another_s_tokens_are_an_admin_s_business_only(
+    member: TestClient, viewer: TestClient, admin: TestClient
+) -> None:
+    [token] = viewer.get("/api/v1/tokens").json()["items"]
+    assert member.delete(f"/api/v1/tokens/{token['id']}").status_code == 404
+    assert member.post("/api/v1/tokens", json={"name": "x", "user": "vera"}).status_code == 403
+    assert admin.post("/api/v1/tokens", json={"name": "x", "user": "vera"}).json()["user"] == "vera"
+    assert admin.delete(f"/api/v1/tokens/{token['id']}").status_code == 204
+    assert viewer.get("/api/v1/jobs").status_code == 401
+
+
+def test_only_an_admin_lets_people_in(member: TestClient, admin: TestClient) -> None:
+    emmy = {"name": "emmy", "role": "viewer"}
+    assert member.post("/api/v1/users", json=emmy).status_code == 403
+    assert member.patch("/api/v1/users/max", json={"role": "admin"}).status_code == 403
+    assert admin.post("/api/v1/users", json=emmy).status_code == 201
+    assert admin.post("/api/v1/users", json=emmy).status_code == 409
+    assert admin.patch("/api/v1/users/emmy", json={"role": "member"}).json()["role"] == "member"
+    assert admin.patch("/api/v1/users/nobody", json={}).status_code == 404
+    assert admin.patch("/api/v1/users/ada", json={"role": "viewer"}).status_code == 409
+    assert admin.post("/api/v1/users", json={"name": "x", "role": "king"}).status_code == 422
