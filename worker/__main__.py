@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from types import FrameType
 from typing import Any
 
@@ -12,6 +13,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import structlog
 from celery import Celery
+from celery.platforms import SecurityWarning
 from celery.signals import worker_shutting_down
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -36,7 +38,7 @@ def main() -> int:
     configure_logging(settings.log_level)
     drain = Drain()
     _leave_on_signal(drain)
-    with hold_host(settings.storage, settings.host_name):
+    with hold_host(settings.storage, settings.host_name, settings.host_lock_seconds):
         devices = find_devices(settings)
         sessions = make_sessions(make_engine(settings.database_url))
         _register(sessions, settings.host_name, devices)
@@ -94,6 +96,8 @@ def _serve(settings: Settings, sessions: sessionmaker[Session], drain: Drain, sl
 
 def _consume(app: Celery, settings: Settings, slots: int) -> int:
     """Celery's own loop, until a signal; its warm shutdown waits for the children, who are draining."""
+    # It warns of pickled messages from strangers when run by root; ours are JSON and carry nothing.
+    warnings.simplefilter("ignore", SecurityWarning)
     worker = app.Worker(
         hostname=f"normlab@{settings.host_name}",
         pool_cls="prefork",

@@ -22,6 +22,7 @@ def make_app(settings: Settings) -> Celery:
     app = Celery("normlab", broker=settings.redis_url, backend=None, set_as_current=False)
     app.conf.update(
         task_default_queue=QUEUE.format(host=settings.host_name),
+        accept_content=["json"],
         task_acks_late=False,
         task_ignore_result=True,
         worker_prefetch_multiplier=1,

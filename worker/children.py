@@ -1,6 +1,7 @@
 """The parent's watch over its children: a dead child's attempt ends at once. Knows no training."""
 
 import threading
+import time
 from collections.abc import Callable, Container
 
 import psutil
@@ -71,7 +72,7 @@ class ChildWatch:
         self._drain = drain
         self._freed = freed
         self._living: set[int] = set()
-        self._looks_until_seen = 0
+        self._round_due_at = 0.0
         self._draining = False
         self._away = False
         self._stop = threading.Event()
@@ -95,26 +96,26 @@ class ChildWatch:
             if not self._away:
                 log.warning("the database is away", error=str(error))
             self._away = True
+        except Exception:  # Children must be watched whatever goes wrong with one of their jobs.
+            log.exception("the watch over the children failed")
+            time.sleep(SEEN_SECONDS)
         else:
             self._away = False
 
     def _look(self) -> None:
         living = living_children()
-        if self._living - living and end_attempts_of_the_dead(
-            self._sessions, self._host, living_children
-        ):
-            self._freed()
-        # Only now: an absent database leaves the difference for the next look.
-        self._living = living
-        self._tell()
-
-    def _tell(self) -> None:
+        is_round_due = time.monotonic() >= self._round_due_at
+        if self._living - living or is_round_due:
+            if end_attempts_of_the_dead(self._sessions, self._host, living_children):
+                self._freed()
+            # Only now: an absent database leaves the difference for the next look.
+            self._living = living
+        self._living |= living
         if self._drain.begun and not self._draining:
             with self._sessions.begin() as session:
                 leases.set_draining(session, self._host)
             self._draining = True
-        if self._looks_until_seen <= 0:
+        if is_round_due:
             with self._sessions.begin() as session:
                 leases.worker_seen(session, self._host)
-            self._looks_until_seen = round(SEEN_SECONDS / LOOK_SECONDS)
-        self._looks_until_seen -= 1
+            self._round_due_at = time.monotonic() + SEEN_SECONDS

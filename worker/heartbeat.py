@@ -144,10 +144,11 @@ class Heartbeat:
         except LostLease:
             self.lost = True
             return False
-        except DATABASE_AWAY as error:
+        except Exception as error:  # Whatever it is, a later renewal decides whose the job is.
             self._due_at = time.monotonic() + min(RETRY_SECONDS, self._rhythm.renewal)
             if not self._away:
-                log.warning("the database is away: the lease is not renewed", error=str(error))
+                unforeseen = None if isinstance(error, DATABASE_AWAY) else error
+                log.warning("the lease is not renewed", error=str(error), exc_info=unforeseen)
             self._away = True
             return True
         self.wish = renewed.wish

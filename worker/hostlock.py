@@ -10,16 +10,12 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-#: Children of a killed parent end within a second; a drain takes some more.
-PATIENCE_SECONDS = 30.0
-
 
 @contextmanager
-def hold_host(
-    storage: Path, host: str, patience_seconds: float = PATIENCE_SECONDS
-) -> Iterator[None]:
+def hold_host(storage: Path, host: str, patience_seconds: float) -> Iterator[None]:
     """The lock ends with the last process that inherited it: who gets it knows that none is left.
 
+    Children of a killed parent end within a second, those of a draining one within some more.
     Raises SystemExit when another worker keeps it.
     """
     folder = storage / "workers"

@@ -52,7 +52,7 @@ class Recorder:
                 self._add(lambda session: jobs.record_epoch(session, job, attempt, event))
             case CheckpointSaved():
                 saved = replace(event, path=self._relative(event.path))
-                self._add(lambda session: jobs.record_checkpoint(session, job, attempt, saved))
+                self._add(lambda session: _record_checkpoint(session, job, attempt, saved))
             case EvaluationFinished():
                 files = tuple(replace(file, path=self._relative(file.path)) for file in event.files)
                 done = replace(event, files=files)
@@ -124,3 +124,10 @@ class Recorder:
         if not self._away:
             self._away = True
             log.warning("the database is away: what happened waits in memory", error=str(error))
+
+
+def _record_checkpoint(
+    session: Session, job: int, attempt: int, saved: CheckpointSaved
+) -> list[str]:
+    jobs.record_step(session, job, attempt, saved.step)
+    return jobs.record_checkpoint(session, job, attempt, saved)

@@ -33,8 +33,9 @@ class Waker:
             try:
                 with self._sessions.begin() as session:
                     due = wakeups.due(session)
-            except DATABASE_AWAY as error:
-                log.warning("no wake-up is sent: the database is away", error=str(error))
+            except Exception as error:  # The sweep sends what was not sent here.
+                unforeseen = None if isinstance(error, DATABASE_AWAY) else error
+                log.warning("no wake-up is sent", error=str(error), exc_info=unforeseen)
                 continue
             if due:
                 wakeups.send(self._celery, due)

@@ -21,3 +21,11 @@ def house(standing_house: House) -> Iterator[House]:
     standing_house.clear()
     yield standing_house
     standing_house.end_programs()
+
+
+@pytest.fixture
+def staffed_house(standing_house: House) -> House:
+    """With a worker that tests share: for those that leave it well."""
+    standing_house.clear()
+    standing_house.staff()
+    return standing_house

@@ -5,12 +5,121 @@ import time
 import pytest
 from house import House, long_training, make_spec
 
+from store import jobs
+from store.models import Job, LogLine, Worker
 
-def test_a_job_runs_to_success(house: House) -> None:
-    house.start()
+
+def test_jobs_run_to_success_one_after_the_other(staffed_house: House) -> None:
+    house = staffed_house
+    ids = house.submit(make_spec(), make_spec(seed=1), make_spec(seed=2))
+    for job_id in ids:
+        job = house.wait_for_success(job_id)
+        assert job.reason == "completed"
+        assert 0 < job.metrics["test_accuracy"] <= 1
+        assert [epoch.epoch for epoch in house.epochs(job_id)] == [1, 2, 3]
+        assert [attempt.end for attempt in house.attempts(job_id)] == ["completed"]
+
+
+def test_a_job_tells_its_epochs_in_its_log(staffed_house: House) -> None:
+    house = staffed_house
     (job_id,) = house.submit(make_spec())
+    house.wait_for_success(job_id)
+    with house.sessions.begin() as session:
+        lines = session.query(LogLine).filter_by(job_id=job_id).order_by(LogLine.id).all()
+    texts = [line.text for line in lines]
+    assert texts[0].startswith("training from the start of ")
+    assert any(text.startswith("epoch 2/3 · val_accuracy ") for text in texts)
+    assert texts[-1].startswith("completed · ")
+
+
+def test_a_running_job_is_cancelled_within_seconds(staffed_house: House) -> None:
+    house = staffed_house
+    (job_id,) = house.submit(make_spec(training=long_training(500)))
+    house.wait_for_epochs(job_id)
+    asked_at = time.monotonic()
+    house.wish(job_id, "cancel")
+    job = house.wait(job_id)
+    assert time.monotonic() - asked_at < 5
+    assert (job.status, job.reason) == ("cancelled", "cancelled")
+    assert [attempt.end for attempt in house.attempts(job_id)] == ["cancelled"]
+
+
+def test_a_paused_job_goes_on_where_it_stopped(staffed_house: House) -> None:
+    house = staffed_house
+    (job_id,) = house.submit(make_spec(training=long_training()))
+    house.wait_for_epochs(job_id)
+    house.wish(job_id, "pause")
+    paused = house.wait(job_id, "paused")
+    assert paused.step == house.checkpoints(job_id)[-1].step
+    with house.sessions.begin() as session:
+        jobs.resume(session, session.get_one(Job, job_id), "ada")
+    house.wake()
+    house.wait_for_success(job_id)
+    first, second = house.attempts(job_id)
+    assert (first.end, second.end) == ("paused", "completed")
+    assert second.first_step == paused.step > 0
+    assert [epoch.epoch for epoch in house.epochs(job_id)] == list(range(1, 21))
+
+
+def test_a_job_that_used_up_its_time_keeps_a_checkpoint(staffed_house: House) -> None:
+    house = staffed_house
+    resources = {"device": "cpu", "timeout": 2.0}
+    (job_id,) = house.submit(make_spec(training=long_training(10_000), resources=resources))
+    job = house.wait(job_id)
+    assert (job.status, job.reason) == ("failed", "timeout")
+    assert job.seconds_used == pytest.approx(2.0, abs=1.0)
+    assert house.checkpoints(job_id)[-1].step == job.step > 0
+
+
+def test_a_job_whose_loss_is_not_finite_succeeds_as_diverged(staffed_house: House) -> None:
+    house = staffed_house
+    optimizer = {"kind": "sgd", "lr": 1e6, "momentum": 0.9}
+    (job_id,) = house.submit(make_spec(optimizer=optimizer, norm={"kind": "none"}))
     job = house.wait_for_success(job_id)
-    assert job.reason == "completed"
-    assert [epoch.epoch for epoch in house.epochs(job_id)] == [1, 2, 3]
-    assert 0 < job.metrics["test_accuracy"] <= 1
-    assert [attempt.end for attempt in house.attempts(job_id)] == ["completed"]
+    assert job.reason == "diverged"
+    assert house.epochs(job_id)[-1].non_finite
+
+
+def test_sigterm_to_the_parent_puts_jobs_down_in_mid_epoch_and_another_worker_goes_on(
+    house: House,
+) -> None:
+    worker = house.start()
+    # One epoch of some seconds: whatever the drain saves is in the middle of it.
+    steps = {"steps": 40_000, "eval_every": 20_000, "batch_size": 4, "checkpoint_seconds": 3600}
+    (job_id,) = house.submit(make_spec(training=steps))
+    house.until(lambda: house.job(job_id).step > 100, "some steps")
+    asked_at = time.monotonic()
+    assert worker.terminate() == 0
+    assert time.monotonic() - asked_at < 8
+    assert house.job(job_id).status == "queued"
+    assert house.epochs(job_id) == []
+
+    house.start()
+    house.until(lambda: len(house.attempts(job_id)) == 2, "a second attempt")
+    house.until(lambda: house.attempts(job_id)[1].first_step is not None, "its start")
+    first, second = house.attempts(job_id)
+    assert first.end == "drained"
+    assert not first.counts
+    assert second.first_step is not None
+    assert second.first_step > 100
+    assert second.first_step == house.checkpoints(job_id)[-1].step
+    house.wish(job_id, "cancel")
+    house.wait(job_id)
+
+
+def test_a_worker_without_jobs_leaves_at_once_and_says_so(house: House) -> None:
+    worker = house.start()
+    house.until(lambda: len(worker.children()) == 1, "a child")
+    asked_at = time.monotonic()
+    assert worker.terminate() == 0
+    assert time.monotonic() - asked_at < 8
+    with house.sessions.begin() as session:
+        assert session.get_one(Worker, "here").draining
+
+
+def test_a_second_worker_of_the_same_host_is_refused(house: House) -> None:
+    worker = house.start()
+    house.until(lambda: len(worker.children()) == 1, "a child")
+    second = house.start(NORMLAB_HOST_LOCK_SECONDS="0.5")
+    assert second.process.wait(20) == 1
+    assert worker.process.poll() is None
