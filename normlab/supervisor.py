@@ -34,8 +34,8 @@ _START_SECONDS = 180.0
 _START_TRIES = 3
 _HEALTHY_SECONDS = 60.0
 _LONGEST_PAUSE = 30.0
-#: The database goes last: a worker that drains still writes.
-_STOP_ORDER = (("api", "worker", "sweep", "mirror"), ("mlflow",), ("redis",), ("postgres",))
+#: The servers go last: a worker that drains still writes.
+_STOP_ORDER = (("api", "worker", "sweep", "mirror", "mlflow"), ("redis", "postgres"))
 
 
 class StopAsked(Exception):

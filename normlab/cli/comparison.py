@@ -1,59 +1,56 @@
 """A comparison as a table that a stranger understands. Knows the shape of the answer, no route."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from normlab.cli.output import Column, Item, raw
+from normlab.cli.output import Column, Item
 
 
 def columns(comparison: Mapping[str, Any]) -> tuple[Column, ...]:
-    """The columns for the items of `variants`; accuracies are shown in percent, CSV as they are."""
+    """The columns for the items of `variants`; accuracies are shown in percent."""
     metric, baseline = comparison["metric"], comparison["baseline"]
 
-    def difference(name: str) -> Any:
-        return lambda one: (one["difference"] or {}).get(name)
+    def difference(one: Item) -> str:
+        if one["variant"] == baseline:
+            return "baseline"
+        return scaled((one["difference"] or {}).get("mean"), metric, sign=True)
 
-    made = [
-        Column("variant", lambda one: str(one.get("name") or one["variant"])),
-        Column("n", lambda one: str(one["n"]), raw("n"), right=True),
-        Column(unit_name(metric), lambda one: _mean(one, metric), raw("mean"), right=True),
-        Column(
-            "95 % interval",
-            lambda one: interval(one["interval"], metric),
-            raw("interval"),
-            right=True,
-        ),
-        Column(
-            f"difference to {baseline}",
-            lambda one: (
-                "baseline"
-                if _is_baseline(one, baseline)
-                else scaled(difference("mean")(one), metric, sign=True)
-            ),
-            difference("mean"),
-            right=True,
-        ),
-        Column(
-            "95 % interval of it",
-            lambda one: interval(difference("interval")(one), metric, sign=True),
-            difference("interval"),
-            right=True,
-        ),
-        Column(
-            "p", lambda one: p_value(difference("p_value")(one)), difference("p_value"), right=True
-        ),
-        Column(
-            "epochs to stop",
-            lambda one: _number(one.get("epochs", {}).get("mean"), 1),
-            lambda one: one.get("epochs", {}).get("mean"),
-            right=True,
-        ),
-    ]
-    made += [
-        Column(word, lambda one, word=word: str(one[word]), raw(word), right=True)  # type: ignore[misc]
-        for word in ("diverged", "failed")
-    ]
-    return tuple(made)
+    def difference_interval(one: Item) -> str:
+        return interval((one["difference"] or {}).get("interval"), metric, sign=True)
+
+    numbers: dict[str, Callable[[Item], str]] = {
+        "n": lambda one: str(one["n"]),
+        unit_name(metric): lambda one: _mean(one, metric),
+        "95 % interval": lambda one: interval(one["interval"], metric),
+        f"difference to {baseline}": difference,
+        "95 % interval of it": difference_interval,
+        "p": lambda one: p_value((one["difference"] or {}).get("p_value")),
+        "epochs to stop": lambda one: _number((one.get("epochs") or {}).get("mean"), 1),
+        "diverged": lambda one: str(one["diverged"]),
+        "failed": lambda one: str(one["failed"]),
+    }
+    name = Column("variant", lambda one: str(one.get("name") or one["variant"]))
+    return (name, *(Column(title, text, right=True) for title, text in numbers.items()))
+
+
+def flat(one: Item) -> dict[str, Any]:
+    """For programs: a variant's numbers, unrounded, each under a name of its own."""
+    difference, epochs = one["difference"] or {}, one.get("epochs") or {}
+    low, high = one["interval"] or (None, None)
+    difference_low, difference_high = difference.get("interval") or (None, None)
+    return {
+        "variant": one.get("name") or one["variant"],
+        **{name: one[name] for name in ("n", "mean", "std")},
+        "low": low,
+        "high": high,
+        "difference": difference.get("mean"),
+        "difference_low": difference_low,
+        "difference_high": difference_high,
+        "p_value": difference.get("p_value"),
+        "epochs": epochs.get("mean"),
+        "diverged": one["diverged"],
+        "failed": one["failed"],
+    }
 
 
 def legend(comparison: Mapping[str, Any]) -> list[str]:
@@ -96,10 +93,6 @@ def p_value(value: float | None) -> str:
     if value is None:
         return "–"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _is_baseline(one: Item, baseline: str) -> bool:
-    return bool(one["variant"] == baseline)
 
 
 def _mean(one: Item, metric: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from normlab.cli.comparison import columns, legend, scaled
+from normlab.cli.comparison import columns, flat, legend, scaled
 from normlab.cli.output import (
     Column,
     Format,
@@ -102,8 +102,11 @@ def compare(
     if output is Format.JSON:
         say(json.dumps(found, indent=2))
         return
-    emit(found["variants"], columns(found), output, "no variants")
-    if output is Format.TABLE:
+    if output is Format.CSV:
+        rows = [flat(one) for one in found["variants"]]
+        emit(rows, [Column(name, field(name)) for name in rows[0]], output, "")
+    else:
+        emit(found["variants"], columns(found), output, "no variants")
         say()
         for line in legend(found):
             say(line)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from normlab.cli.comparison import columns, interval, legend, p_value, scaled
+from normlab.cli.comparison import columns, flat, interval, legend, p_value, scaled
 from normlab.cli.datasets import read_source
 from normlab.cli.output import Column, Format, duration, emit, field, size
 from normlab.cli.progress import fraction, picture, tell
@@ -138,6 +138,17 @@ def test_the_comparison_table_shows_percent_and_signs() -> None:
     assert texts[1]["95 % interval of it"] == "+1.00 to +3.50"
     assert texts[1]["p"] == "< 0.001"
     assert texts[1]["epochs to stop"] == "–"
+
+
+def test_the_comparison_as_csv_has_a_number_per_column() -> None:
+    none, batch = (flat(one) for one in COMPARISON["variants"])
+    assert (none["low"], none["high"], none["difference"]) == (0.94, 0.96, None)
+    assert (batch["difference"], batch["difference_low"], batch["p_value"]) == (
+        0.0225,
+        0.01,
+        0.0004,
+    )
+    assert not [value for row in (none, batch) for value in row.values() if isinstance(value, list)]
 
 
 def test_the_legend_says_how_to_read_it_and_repeats_the_notes() -> None:
