@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -26,7 +26,7 @@ from store import mirror
 from store.engine import DATABASE_AWAY, JOBS_CHANNEL, make_engine
 from store.models import Mirrored
 from worker.logs import configure_logging
-from worker.models_logged import log_model
+from worker.models_logged import ModelLogger
 from worker.projection import Projection
 from worker.tracking import Tracking, is_refused
 
@@ -78,8 +78,10 @@ def follow(settings: Settings, tracking: Tracking) -> NoReturn:
     failures = 0
     while True:
         try:
-            with locked_connection(settings.database_url) as connection:
-                mirroring = Mirroring(settings, tracking, connection)
+            with (
+                locked_connection(settings.database_url) as connection,
+                closing(Mirroring(settings, tracking, connection)) as mirroring,
+            ):
                 while True:
                     started = time.monotonic()
                     done = mirroring.run_pass()
@@ -95,8 +97,10 @@ def follow(settings: Settings, tracking: Tracking) -> NoReturn:
 
 def drain(settings: Settings, tracking: Tracking) -> int:
     """Mirrors all that is due, once; 1 when something could not be mirrored."""
-    with locked_connection(settings.database_url) as connection:
-        mirroring = Mirroring(settings, tracking, connection)
+    with (
+        locked_connection(settings.database_url) as connection,
+        closing(Mirroring(settings, tracking, connection)) as mirroring,
+    ):
         while not mirroring.run_pass().idle:
             pass
         return 1 if mirroring.retries else 0
@@ -154,8 +158,8 @@ class Mirroring:
     """The passes of one mirror over one locked connection."""
 
     def __init__(self, settings: Settings, tracking: Tracking, connection: Connection) -> None:
-        self.storage = settings.storage
         self.tracking = tracking
+        self.models = ModelLogger(settings.mlflow_url, settings.storage)
         self.sessions = sessionmaker(connection, expire_on_commit=False)
         self.projection = Projection(self.sessions, tracking)
         self.retries = Retries()
@@ -163,6 +167,9 @@ class Mirroring:
     def run_pass(self) -> Pass:
         """Jobs first, then studies, then one model: what is slow must not keep numbers waiting."""
         return Pass(self._mirror_jobs(), self._mirror_studies(), self._log_next_model())
+
+    def close(self) -> None:
+        self.models.close()
 
     def _mirror_jobs(self) -> int:
         with self.sessions.begin() as session:
@@ -197,11 +204,12 @@ class Mirroring:
         with self.sessions.begin() as session:
             job_id = mirror.next_model(session, self.retries.resting("model"))
             if job_id is None:
+                self.models.close()
                 return 0
             record = mirror.read_jobs(session, [job_id])[0]
             checkpoint = mirror.best_checkpoint(session, job_id)
         with self._fate_of("model", job_id, record.mirrored):
-            outcome = log_model(self.tracking, record, checkpoint, self.storage)
+            outcome = self.models.log_model(record, checkpoint)
             self.projection.note_model(record, outcome)
         return 1
 

@@ -1,53 +1,54 @@
-"""The best weights of a job as MLflow's LoggedModel: which jobs, and how. Torch is loaded at the first."""
+"""Which jobs' models belong in MLflow, and the helper that puts them there. Loads no torch.
+
+The helper (`worker.model_export`) is a process of its own: what exporting costs in memory ends with it,
+and a model that crashes or hangs it takes nothing else along.
+"""
 
 import hashlib
-import io
+import json
 import math
+import select
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-import structlog
+from typing import Any, Literal
 
 from store.mirror import JobToMirror, StudyToMirror
 from store.models import FINAL_STATUSES, Checkpoint, Job
 from studies.expansion import arm_name
-from trainer.spec import DatasetInfo, JobSpec
 from worker.mlflow_runs import kept_epoch
-from worker.tracking import Tracking
 
-if TYPE_CHECKING:
-    from torch import nn
-
-log = structlog.get_logger("worker.mirror")
-
-NAME = "model"
-#: Datasets up to so many bytes are read to say how a model's inputs are standardized.
-_LARGEST_DATASET = 2**30
+EXPORT_SECONDS = 600.0
+HELPER = (sys.executable, "-m", "worker.model_export")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a model: its id where it was logged, else why it wasn't."""
 
-    kind: Literal["logged", "state_dict", "missing"]
+    kind: Literal["logged", "state_dict", "missing", "failed"]
     model_id: str | None = None
     detail: str = ""
 
 
+class ExportError(Exception):
+    """The helper could not reach what it needs; the same model may be tried again."""
+
+
 def models_wanted(record: StudyToMirror) -> set[int]:
-    """The jobs of a study whose models belong in MLflow, of those arms that are over."""
+    """The jobs of a study whose models belong in MLflow; of `best`, those of arms that are over."""
     policy = record.study.spec.get("models", "best")
     if policy == "none":
         return set()
+    if policy == "all":
+        return {job.id for job in record.jobs if job.status == "succeeded"}
     arms: dict[str, list[Job]] = {}
     for job in record.jobs:
         arms.setdefault(arm_name(job.variant or "", job.point), []).append(job)
-    finished = [jobs for jobs in arms.values() if all(j.status in FINAL_STATUSES for j in jobs)]
-    if policy == "all":
-        return {job.id for job in record.jobs if job.status == "succeeded"}
-    return {best.id for jobs in finished if (best := best_job(jobs)) is not None}
+    over = [jobs for jobs in arms.values() if all(job.status in FINAL_STATUSES for job in jobs)]
+    return {best.id for jobs in over if (best := best_job(jobs)) is not None}
 
 
 def best_job(jobs: Sequence[Job]) -> Job | None:
@@ -69,112 +70,79 @@ def _rank(job: Job) -> float | None:
     return -value if metric.endswith("_accuracy") else value
 
 
-def log_model(
-    tracking: Tracking, record: JobToMirror, checkpoint: Checkpoint | None, storage: Path
-) -> Outcome:
-    """Exports the best checkpoint and uploads it; a model that can't be exported goes as a state dict."""
-    assert record.mirrored is not None
-    path = None if checkpoint is None else storage / checkpoint.path
-    if checkpoint is None or path is None or not _is_whole(path, checkpoint.digest):
-        return Outcome("missing", detail="its best checkpoint is gone")
-    spec = JobSpec.model_validate(record.job.spec)
-    info = _cut_info(spec, DatasetInfo.model_validate(record.dataset.info), storage)
-    model = _restore(spec, info, path)
-    tags = _input_tags(info)
-    try:
-        return Outcome("logged", _log_exported(tracking, record, model, info, tags))
-    except Exception as error:  # the exporter meets models of every kind, and fails in every way
-        if not tracking.is_up():
-            raise
-        log.warning("model_not_exported", job=record.job.id, exc_info=True)
-        tracking.send_file(record.mirrored.run_id, "state_dict.pt", _state_dict(model))
-        return Outcome("state_dict", detail=f"{type(error).__name__}: {error}")
+class ModelLogger:
+    """Hands models to the helper, one after another; it lives while there are some."""
 
+    def __init__(
+        self,
+        mlflow_url: str,
+        storage: Path,
+        *,
+        helper: Sequence[str] = HELPER,
+        seconds: float = EXPORT_SECONDS,
+    ) -> None:
+        self._command = [*helper, mlflow_url, str(storage / "datasets")]
+        self._storage = storage
+        self._seconds = seconds
+        self._process: subprocess.Popen[bytes] | None = None
 
-def _restore(spec: JobSpec, info: DatasetInfo, path: Path) -> "nn.Module":
-    import torch
+    def log_model(self, record: JobToMirror, checkpoint: Checkpoint | None) -> Outcome:
+        """Raises ExportError when MLflow was away. A model that breaks the helper has failed for good."""
+        path = None if checkpoint is None else self._storage / checkpoint.path
+        if checkpoint is None or path is None or not _is_whole(path, checkpoint.digest):
+            return Outcome("missing", detail="its best checkpoint is gone")
+        answer = self._ask(_request(record, path))
+        if isinstance(answer, str):
+            return Outcome("failed", detail=answer)
+        if answer.get("away"):
+            raise ExportError(answer["away"])
+        return Outcome(**answer)
 
-    from trainer.checkpoint import restore_model
+    def close(self) -> None:
+        """Ends the helper, at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
 
-    torch.set_num_threads(1)
-    return restore_model(spec, info, path)
-
-
-def _log_exported(
-    tracking: Tracking,
-    record: JobToMirror,
-    model: "nn.Module",
-    info: DatasetInfo,
-    tags: dict[str, str],
-) -> str:
-    import mlflow.pytorch
-    import numpy as np
-    import torch
-    from mlflow.models import infer_signature
-
-    assert record.mirrored is not None
-    # Two examples: a dimension of size one would be fixed at that size.
-    example = np.zeros((2, *info.shape), dtype=np.float32)
-    with torch.no_grad():
-        logits = model(torch.from_numpy(example)).numpy()
-    created = tracking.client.create_logged_model(
-        record.mirrored.experiment_id,
-        name=NAME,
-        source_run_id=record.mirrored.run_id,
-        tags={"normlab.job": str(record.job.id), **tags},
-        model_type="classifier",
-    )
-    try:
-        mlflow.pytorch.log_model(
-            model,
-            name=NAME,
-            model_id=created.model_id,
-            run_id=record.mirrored.run_id,
-            step=kept_epoch(record.job),
-            serialization_format="pt2",
-            input_example=example,
-            signature=infer_signature(example, logits),
-            pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
-        )
-    except BaseException:
-        if tracking.is_up():
-            tracking.client.delete_logged_model(created.model_id)
-        raise
-    return str(created.model_id)
-
-
-def _cut_info(spec: JobSpec, info: DatasetInfo, storage: Path) -> DatasetInfo:
-    """The registered info as the training saw it: resized, with its own split's mean and deviation."""
-    from trainer.data import load
-    from trainer.errors import DataError
-
-    examples = info.train_size + (info.test_size or 0)
-    if examples * math.prod(info.shape) <= _LARGEST_DATASET:
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any] | str:
+        """The helper's answer, or how it ended instead."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        line = b""
         try:
-            return load(spec.dataset, info, storage / "datasets").info
-        except (DataError, OSError):
-            log.warning("dataset_not_readable", dataset=info.name, exc_info=True)
-    size = spec.dataset.image_size
-    shape = info.shape if size is None else (info.shape[0], size, size)
-    return info.model_copy(update={"shape": shape})
+            stdin.write(json.dumps(request).encode() + b"\n")
+            stdin.flush()
+            if not select.select([stdout], [], [], self._seconds)[0]:
+                self.close()
+                return f"the export took longer than {self._seconds:g} seconds"
+            line = stdout.readline()
+        except BrokenPipeError:
+            pass
+        if line:
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        code = self._process.wait()
+        self.close()
+        return f"the export's process ended with {code}"
 
 
-def _input_tags(info: DatasetInfo) -> dict[str, str]:
-    """How pixels become the model's inputs, and what its outputs mean."""
+def _request(record: JobToMirror, path: Path) -> dict[str, Any]:
+    assert record.mirrored is not None
     return {
-        "normlab.input": "(pixels / 255 - mean) / std",
-        "normlab.input.mean": str(list(info.mean)),
-        "normlab.input.std": str(list(info.std)),
-        "normlab.classes": ", ".join(info.classes)[:5000],
+        "job": record.job.id,
+        "spec": record.job.spec,
+        "info": record.dataset.info,
+        "path": str(path),
+        "run_id": record.mirrored.run_id,
+        "experiment_id": record.mirrored.experiment_id,
+        "epoch": kept_epoch(record.job),
     }
-
-
-def _state_dict(model: "nn.Module") -> bytes:
-    import torch
-
-    content = io.BytesIO()
-    torch.save(model.state_dict(), content)
-    return content.getvalue()
 
 
 def _is_whole(path: Path, digest: str) -> bool:

@@ -1,5 +1,6 @@
 """The best weights of the right jobs become models that `mlflow.pytorch.load_model` loads."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from trainer.models import build_model
 from trainer.spec import JobSpec
 from trainer.spec.builtin import BUILT_IN
 from worker.mirror import Settings, drain
-from worker.models_logged import best_job
+from worker.model_export import answer
+from worker.models_logged import ModelLogger, best_job
 from worker.tracking import Tracking
 
 # Exporting imports parts of torch and MLflow that use what they themselves have deprecated.
@@ -104,16 +106,58 @@ def test_a_model_that_cannot_be_exported_is_uploaded_as_a_state_dict(
         raise RuntimeError("data-dependent control flow")
 
     monkeypatch.setattr("torch.export.export", refuse)
-    job = shelf.add_finished_job(epochs=2)
+    job = shelf.add_finished_job(study=shelf.add_study(models="none"), epochs=2)
     path = add_weights(shelf, settings.storage, job)
     assert drain(settings, tracking) == 0
     run = reader.run_of(shelf.project, job=job)
-    assert run.data.tags["normlab.model"].startswith("state_dict: RuntimeError: data-dependent")
+    request = {
+        "job": job,
+        "spec": spec_of(shelf, job),
+        "info": BUILT_IN["digits"].model_dump(mode="json"),
+        "path": str(path),
+        "run_id": run.info.run_id,
+        "experiment_id": run.info.experiment_id,
+        "epoch": 2,
+    }
+    outcome = answer(tracking, request, settings.storage / "datasets")
+    assert outcome["kind"] == "state_dict"
+    assert outcome["detail"].startswith("RuntimeError: data-dependent")
     assert models_of(reader, shelf.project) == []
     found = reader.client.download_artifacts(run.info.run_id, "state_dict.pt")
     loaded, saved = (torch.load(one, weights_only=True) for one in (found, path))
     assert loaded.keys() == saved.keys()
     assert all(torch.equal(loaded[key], saved[key]) for key in saved)
+
+
+@pytest.mark.parametrize(
+    ("program", "detail"),
+    [
+        ("import os, sys; sys.stdin.readline(); os.abort()", "process ended with -6"),
+        ("import time; time.sleep(60)", "longer than 2 seconds"),
+    ],
+    ids=["crash", "hang"],
+)
+def test_a_model_that_breaks_its_helper_has_failed_and_the_mirror_goes_on(
+    program: str,
+    detail: str,
+    shelf: Shelf,
+    settings: Settings,
+    tracking: Tracking,
+    reader: Reader,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def make_logger(url: str, storage: Path) -> ModelLogger:
+        return ModelLogger(url, storage, helper=[sys.executable, "-c", program], seconds=2)
+
+    monkeypatch.setattr("worker.mirror.ModelLogger", make_logger)
+    jobs = [shelf.add_finished_job(epochs=2) for _ in range(2)]
+    for job in jobs:
+        add_weights(shelf, settings.storage, job)
+    assert drain(settings, tracking) == 0
+    for job in jobs:
+        tag = reader.run_of(shelf.project, job=job).data.tags["normlab.model"]
+        assert tag.startswith("failed: ")
+        assert detail in tag
 
 
 def test_a_checkpoint_that_is_gone_is_said_to_be_missing(

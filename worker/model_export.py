@@ -1,0 +1,140 @@
+"""`python -m worker.model_export URL DATASETS`: best weights become MLflow's LoggedModels. Knows no SQL.
+
+A helper of the mirror: one JSON request a line on stdin, one answer a line on stdout, until stdin ends.
+"""
+
+import io
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlflow.pytorch
+import numpy as np
+import structlog
+import torch
+from mlflow.models import infer_signature
+from torch import nn
+
+from trainer.checkpoint import restore_model
+from trainer.data import load
+from trainer.errors import DataError
+from trainer.spec import DatasetInfo, JobSpec
+from worker.logs import configure_logging
+from worker.tracking import Tracking
+
+log = structlog.get_logger("worker.model_export")
+
+NAME = "model"
+#: Datasets up to so many bytes are read to say how a model's inputs are standardized.
+_LARGEST_DATASET = 2**30
+
+
+def main() -> None:
+    configure_logging(os.environ.get("NORMLAB_LOG_LEVEL", "INFO"))
+    torch.set_num_threads(1)
+    url, datasets = sys.argv[1:]
+    # Only answers may reach the parent: what libraries print goes where logs go.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    tracking = Tracking(url)
+    for line in sys.stdin:
+        answers.write(json.dumps(answer(tracking, json.loads(line), Path(datasets))) + "\n")
+        answers.flush()
+
+
+def answer(tracking: Tracking, request: dict[str, Any], datasets: Path) -> dict[str, Any]:
+    """The fields of an Outcome; or `away`, when MLflow doesn't answer."""
+    spec = JobSpec.model_validate(request["spec"])
+    try:
+        info = _cut_info(spec, DatasetInfo.model_validate(request["info"]), datasets)
+        model = restore_model(spec, info, Path(request["path"]))
+        return _log(tracking, request, model, info)
+    except Exception as error:  # models of every kind fail in every way
+        reason = f"{type(error).__name__}: {error}"[:2000]
+        if not tracking.is_up():
+            return {"away": reason}
+        log.warning("model_failed", job=request["job"], exc_info=True)
+        return {"kind": "failed", "detail": reason}
+
+
+def _log(
+    tracking: Tracking, request: dict[str, Any], model: nn.Module, info: DatasetInfo
+) -> dict[str, Any]:
+    """Exported if that can be done, else as a state dict."""
+    try:
+        return {"kind": "logged", "model_id": _log_exported(tracking, request, model, info)}
+    except Exception as error:
+        if not tracking.is_up():
+            raise
+        log.warning("model_not_exported", job=request["job"], exc_info=True)
+        tracking.send_file(request["run_id"], "state_dict.pt", _state_dict(model))
+        return {"kind": "state_dict", "detail": f"{type(error).__name__}: {error}"[:2000]}
+
+
+def _log_exported(
+    tracking: Tracking, request: dict[str, Any], model: nn.Module, info: DatasetInfo
+) -> str:
+    # Two examples: a dimension of size one would be fixed at that size.
+    example = np.zeros((2, *info.shape), dtype=np.float32)
+    with torch.no_grad():
+        logits = model(torch.from_numpy(example)).numpy()
+    created = tracking.client.create_logged_model(
+        request["experiment_id"],
+        name=NAME,
+        source_run_id=request["run_id"],
+        tags={"normlab.job": str(request["job"]), **_input_tags(info)},
+        model_type="classifier",
+    )
+    try:
+        mlflow.pytorch.log_model(
+            model,
+            name=NAME,
+            model_id=created.model_id,
+            run_id=request["run_id"],
+            step=request["epoch"],
+            serialization_format="pt2",
+            input_example=example,
+            signature=infer_signature(example, logits),
+            pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
+        )
+    except Exception:
+        if tracking.is_up():
+            tracking.client.delete_logged_model(created.model_id)
+        raise
+    return str(created.model_id)
+
+
+def _cut_info(spec: JobSpec, info: DatasetInfo, datasets: Path) -> DatasetInfo:
+    """The registered info as the training saw it: resized, with its own split's mean and deviation."""
+    examples = info.train_size + (info.test_size or 0)
+    if examples * math.prod(info.shape) <= _LARGEST_DATASET:
+        try:
+            return load(spec.dataset, info, datasets).info
+        except (DataError, OSError):
+            log.warning("dataset_not_readable", dataset=info.name, exc_info=True)
+    size = spec.dataset.image_size
+    shape = info.shape if size is None else (info.shape[0], size, size)
+    return info.model_copy(update={"shape": shape})
+
+
+def _input_tags(info: DatasetInfo) -> dict[str, str]:
+    """How pixels become the model's inputs, and what its outputs mean."""
+    return {
+        "normlab.input": "(pixels / 255 - mean) / std",
+        "normlab.input.mean": str(list(info.mean)),
+        "normlab.input.std": str(list(info.std)),
+        "normlab.classes": ", ".join(info.classes)[:5000],
+    }
+
+
+def _state_dict(model: nn.Module) -> bytes:
+    content = io.BytesIO()
+    torch.save(model.state_dict(), content)
+    return content.getvalue()
+
+
+if __name__ == "__main__":
+    main()
