@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from house import House
+
+from tests.faults.house import House
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +19,7 @@ def standing_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 @pytest.fixture
 def house(standing_house: House) -> Iterator[House]:
+    standing_house.end_programs()
     standing_house.clear()
     yield standing_house
     standing_house.end_programs()

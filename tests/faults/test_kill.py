@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from house import House, long_training, make_spec
 from torch import Tensor
+
+from tests.faults.house import House, long_training, make_spec
 
 #: What an epoch says of the training itself, and not of when and where it ran.
 COMPARED = (

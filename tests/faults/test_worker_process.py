@@ -3,10 +3,10 @@
 import time
 
 import pytest
-from house import House, long_training, make_spec
 
 from store import jobs
 from store.models import Job, LogLine, Worker
+from tests.faults.house import House, long_training, make_spec
 
 
 def test_jobs_run_to_success_one_after_the_other(staffed_house: House) -> None:

@@ -1,0 +1,214 @@
+"""How a claimed job ends in SQL, whatever its training does; the database is real, the training is not."""
+
+import errno
+import functools
+import threading
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from store import jobs
+from store.claims import Claim
+from store.models import Attempt, Dataset, Job, LogLine
+from tests import factories
+from trainer.data import load
+from trainer.events import Event, Finished, Started, Stepped, Wish
+from worker import execute as module
+from worker.drain import Drain
+from worker.execute import Surroundings, execute
+from worker.heartbeat import Rhythm
+
+Training = Generator[Event, Wish | None, None]
+Sessions = sessionmaker[Session]
+
+STARTED = Started(first_step=0, epoch=0, total_steps=10, parameters=5)
+
+
+@pytest.fixture
+def around(sessions: Sessions, tmp_path: Path) -> Surroundings:
+    return Surroundings(
+        sessions=sessions,
+        storage=tmp_path,
+        data_roots=(tmp_path / "roots",),
+        load=functools.partial(load, folder=tmp_path / "datasets"),
+        rhythm=Rhythm(lease=30, renewal=0.05, stall=30),
+        drain=Drain(),
+    )
+
+
+@pytest.fixture
+def train_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Training]], None]:
+    """Replaces the training by a generator of the test's."""
+
+    def replace(training: Callable[[], Training]) -> None:
+        monkeypatch.setattr(module, "train", lambda *_, **__: training())
+
+    return replace
+
+
+def claim_job(sessions: Sessions, **parts: Any) -> Claim:
+    with sessions.begin() as session:
+        factories.make_job(session, **parts)
+        factories.make_worker(session)
+    return claim_again(sessions)
+
+
+def claim_again(sessions: Sessions) -> Claim:
+    with sessions.begin() as session:
+        claim = factories.claim_job(session)
+    assert claim is not None
+    return claim
+
+
+def run(claim: Claim, around: Surroundings) -> tuple[bool, Job, Attempt]:
+    usable = execute(claim, around, time.monotonic())
+    with around.sessions.begin() as session:
+        job = session.get_one(Job, claim.job_id)
+        return usable, job, session.get_one(Attempt, (claim.job_id, claim.attempt))
+
+
+def failing(error: Exception) -> Callable[[], Training]:
+    def training() -> Training:
+        yield STARTED
+        yield Stepped(1)
+        raise error
+
+    return training
+
+
+def endless() -> Training:
+    yield STARTED
+    step = 0
+    while True:
+        step += 1
+        time.sleep(0.005)
+        if (yield Stepped(step)) is Wish.SAVE_AND_STOP:
+            return
+
+
+def test_out_of_memory_gives_another_attempt_in_another_process(
+    sessions: Sessions, around: Surroundings, train_as: Any
+) -> None:
+    train_as(failing(torch.OutOfMemoryError("CUDA out of memory")))
+    claim = claim_job(sessions, resources={"max_attempts": 2})
+    usable, job, attempt = run(claim, around)
+    assert not usable
+    assert (job.status, attempt.end) == ("queued", "oom")
+    _, job, attempt = run(claim_again(sessions), around)
+    assert (job.status, job.reason, attempt.end) == ("failed", "oom", "oom")
+    assert "CUDA out of memory" in (job.error or "")
+
+
+def test_an_error_keeps_its_traceback_and_the_last_log_line(
+    sessions: Sessions, around: Surroundings, train_as: Any
+) -> None:
+    train_as(failing(ValueError("no such thing")))
+    claim = claim_job(sessions, resources={"max_attempts": 1})
+    usable, job, attempt = run(claim, around)
+    assert usable
+    assert (job.status, job.reason, attempt.end) == ("failed", "error", "error")
+    assert "Traceback" in (job.error or "")
+    assert "in training" in (job.error or "")
+    with sessions.begin() as session:
+        lines = session.scalars(select(LogLine.text).where(LogLine.job_id == job.id)).all()
+    assert lines[-1] == "ValueError: no such thing"
+
+
+def test_a_full_disk_fails_the_job_whatever_attempts_are_left(
+    sessions: Sessions, around: Surroundings, train_as: Any
+) -> None:
+    train_as(failing(OSError(errno.ENOSPC, "No space left on device")))
+    _, job, _ = run(claim_job(sessions), around)
+    assert (job.status, job.reason) == ("failed", "disk")
+
+
+def test_a_drain_returns_the_job_to_the_queue(
+    sessions: Sessions, around: Surroundings, train_as: Any
+) -> None:
+    train_as(endless)
+    claim = claim_job(sessions)
+    threading.Timer(0.3, around.drain.begin).start()
+    usable, job, attempt = run(claim, around)
+    assert usable
+    assert (job.status, attempt.end, attempt.counts) == ("queued", "drained", False)
+    assert job.step > 0
+
+
+def test_a_wish_to_preempt_returns_the_job_to_the_queue(
+    sessions: Sessions, around: Surroundings, train_as: Any
+) -> None:
+    train_as(endless)
+    claim = claim_job(sessions)
+    with sessions.begin() as session:
+        jobs.wish(session, session.get_one(Job, claim.job_id), "preempt", "root")
+    _, job, attempt = run(claim, around)
+    assert (job.status, attempt.end) == ("queued", "preempted")
+
+
+def test_an_attempt_that_was_ended_by_others_is_abandoned_without_a_word(
+    sessions: Sessions, around: Surroundings, train_as: Any
+) -> None:
+    closed = []
+
+    def watched() -> Training:
+        try:
+            yield from endless()
+        finally:
+            closed.append(True)
+
+    train_as(watched)
+    claim = claim_job(sessions)
+    with sessions.begin() as session:
+        jobs.end_attempt(session, claim.job_id, claim.attempt, "lost")
+    second = claim_again(sessions)
+    usable, job, attempt = run(claim, around)
+    assert usable
+    assert attempt.end == "lost"
+    assert (job.status, job.attempt) == ("running", second.attempt)
+    assert closed
+
+
+def test_time_of_earlier_attempts_counts_towards_the_deadline(
+    sessions: Sessions, around: Surroundings, train_as: Any
+) -> None:
+    train_as(endless)
+    claim = claim_job(sessions, resources={"timeout": 100})
+    with sessions.begin() as session:
+        jobs.end_attempt(session, claim.job_id, claim.attempt, "drained", seconds_used=99.8)
+    _, job, _ = run(claim_again(sessions), around)
+    assert (job.status, job.reason) == ("failed", "timeout")
+    assert "100 seconds" in (job.error or "")
+
+
+def test_a_result_that_is_not_finite_is_a_success(
+    sessions: Sessions, around: Surroundings, train_as: Any
+) -> None:
+    def diverging() -> Training:
+        yield STARTED
+        yield Finished("diverged", {"best_val_loss": float("nan"), "epochs": 1})
+
+    train_as(diverging)
+    _, job, attempt = run(claim_job(sessions), around)
+    assert (job.status, job.reason, attempt.end) == ("succeeded", "diverged", "completed")
+    assert job.metrics["best_val_loss"] is None
+    assert job.non_finite == {"best_val_loss": "nan"}
+
+
+def test_a_dataset_that_cannot_be_decoded_fails_with_the_reason(
+    sessions: Sessions, around: Surroundings
+) -> None:
+    with sessions.begin() as session:
+        dataset = factories.make_dataset(session, "elsewhere", ready=False)
+        factories.make_worker(session)
+    _, job, _ = run(claim_again(sessions), around)
+    with sessions.begin() as session:
+        dataset = session.get_one(Dataset, dataset.id)
+    assert (job.kind, job.status, dataset.status) == ("dataset", "failed", "failed")
+    assert "/data/elsewhere" in (dataset.error or "")
+    assert "Traceback" not in (dataset.error or "")

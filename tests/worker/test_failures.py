@@ -1,0 +1,46 @@
+"""What an exception means for a job and for its process."""
+
+import errno
+
+import pytest
+import torch
+
+from worker.failures import Failure, judge
+
+
+def judged(error: Exception, cause: Exception | None = None) -> Failure:
+    try:
+        raise error from cause
+    except Exception as raised:
+        return judge(raised)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_memory_that_ran_out_poisons_the_process(error: Exception) -> None:
+    failure = judged(error)
+    assert (failure.reason, failure.poisoned, failure.final) == ("oom", True, False)
+
+
+def test_a_full_disk_is_final_whatever_it_was_wrapped_in() -> None:
+    failure = judged(RuntimeError("could not save"), OSError(errno.ENOSPC, "No space left"))
+    assert (failure.reason, failure.poisoned, failure.final) == ("disk", False, True)
+
+
+def test_a_device_error_poisons_the_process() -> None:
+    failure = judged(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    assert (failure.reason, failure.poisoned) == ("error", True)
+
+
+def test_any_other_exception_is_an_error_with_its_whole_traceback() -> None:
+    failure = judged(ValueError("no such thing"), KeyError("groups"))
+    assert (failure.reason, failure.poisoned, failure.final) == ("error", False, False)
+    assert "KeyError: 'groups'" in failure.text
+    assert "ValueError: no such thing" in failure.text
+    assert "Traceback" in failure.text

@@ -1,0 +1,106 @@
+"""The heartbeat renews while the job moves, suspends it when nobody knows, and ends what hangs."""
+
+import threading
+import time
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from store.errors import LostLease
+from store.jobs import Renewed
+from worker.heartbeat import Heartbeat, Rhythm
+
+AWAY = OperationalError("SELECT 1", {}, Exception("the server is gone"))
+
+
+class Database:
+    """Answers renewals, as it is told to."""
+
+    def __init__(self) -> None:
+        self.renewals = 0
+        self.error: Exception | None = None
+
+    def renew(self, seconds_used: float) -> Renewed:
+        if self.error is not None:
+            raise self.error
+        self.renewals += 1
+        return Renewed(wish="pause", expires_in=1.0)
+
+
+def make_heartbeat(
+    database: Database, *, lease: float = 1.0, stall: float = 60.0, **more: object
+) -> Heartbeat:
+    stalled = more.pop("stalled", lambda text: None)
+    return Heartbeat(
+        database.renew,
+        stalled,  # type: ignore[arg-type]
+        Rhythm(lease=lease, renewal=0.02, stall=stall),
+        claimed_at=time.monotonic(),
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def wait_until(holds: object) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_renewals_bring_back_wishes() -> None:
+    database = Database()
+    with make_heartbeat(database) as heartbeat:
+        wait_until(lambda: database.renewals > 1)
+        assert heartbeat.wish == "pause"
+        assert heartbeat.trusted
+
+
+def test_a_job_is_suspended_before_its_lease_could_have_ended_and_goes_on_after_a_renewal() -> None:
+    database = Database()
+    database.error = AWAY
+    with make_heartbeat(database, lease=0.3) as heartbeat:
+        wait_until(lambda: not heartbeat.trusted)
+        used = heartbeat.seconds_used
+        assert used < 0.3 + 0.2
+        threading.Timer(0.5, lambda: setattr(database, "error", None)).start()
+        assert heartbeat.suspend(give_up=lambda: False)
+        assert not heartbeat.lost
+        # The time of the suspension is nobody's training time.
+        assert heartbeat.seconds_used < used + 0.4
+
+
+def test_a_lost_lease_is_known_and_never_asked_for_again() -> None:
+    database = Database()
+    database.error = LostLease(1, 1)
+    with make_heartbeat(database) as heartbeat:
+        wait_until(lambda: heartbeat.lost)
+        database.error = None
+        time.sleep(0.2)
+    assert database.renewals == 0
+
+
+def test_a_job_that_stands_still_is_reported_with_its_stack_and_its_process_ends() -> None:
+    reports: list[str] = []
+    statuses: list[int] = []
+    heartbeat = make_heartbeat(Database(), stall=0.2, stalled=reports.append, leave=statuses.append)
+    with heartbeat:
+        wait_until(lambda: statuses)
+    assert statuses == [1]
+    assert "test_heartbeat.py" in reports[0]
+
+
+def test_a_job_that_moves_is_not_taken_for_one_that_hangs() -> None:
+    statuses: list[int] = []
+    with make_heartbeat(Database(), stall=0.3, leave=statuses.append) as heartbeat:
+        for _ in range(12):
+            time.sleep(0.05)
+            heartbeat.progressed()
+    assert statuses == []
+
+
+def test_an_orphan_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[int] = []
+    with make_heartbeat(Database(), leave=statuses.append):
+        monkeypatch.setattr("worker.heartbeat.os.getppid", lambda: 1)
+        wait_until(lambda: statuses)
+    assert statuses == [1]
