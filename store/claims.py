@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from store import queue
 from store.engine import database_now
-from store.lifecycle import move
+from store.lifecycle import lock, move
 from store.models import Attempt, Checkpoint, Dataset, Device, Job, Lease, Study, Worker
 from trainer.events import CheckpointSaved
 from trainer.spec import Numerics
@@ -81,9 +81,10 @@ def claim(
     devices = _free_devices(session, host, warm)
     if not devices:
         return None
-    job = session.scalars(queue.fairest(_count_by_kind(devices))).first()
-    if job is None:
+    job_id = session.scalars(queue.fairest(_count_by_kind(devices))).first()
+    if job_id is None:
         return None
+    job = lock(session, job_id)
     study = session.get(Study, job.study_id, populate_existing=True) if job.study_id else None
     chosen = _choose(devices, job, study)
     fixed = _fix_numerics(job, study, chosen[0].kind, numerics)

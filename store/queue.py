@@ -71,8 +71,8 @@ def running(session: Session) -> Sequence[Job]:
     return session.scalars(statement).all()
 
 
-def fairest(free: Mapping[str, int]) -> Select[Job]:
-    """The claimable job whose turn it is, locked, given so many free devices of each kind.
+def fairest(free: Mapping[str, int]) -> Select[int]:
+    """The id of the claimable job whose turn it is, locked, given so many free devices of each kind.
 
     A row that somebody else is changing right now (a cancel) is passed over.
     """
@@ -84,12 +84,11 @@ def fairest(free: Mapping[str, int]) -> Select[Job]:
         ),
     )
     return (
-        in_order(select(Job))
-        .options(joinedload(Job.owner))
+        # Only the id: sorting whole rows would take three times as long.
+        in_order(select(Job.id))
         .where(claimable(), fits)
         .limit(1)
         .with_for_update(of=Job, key_share=True, skip_locked=True)
-        .execution_options(populate_existing=True)
     )
 
 

@@ -1,5 +1,7 @@
 """Wake-ups: messages that tell a host to look into the table. They carry no job and may all be lost."""
 
+from collections.abc import Mapping
+
 import structlog
 from celery import Celery
 from sqlalchemy.orm import Session
@@ -55,7 +57,7 @@ def due(session: Session) -> dict[str, int]:
     return wakeups
 
 
-def send(celery: Celery, due: dict[str, int]) -> int:
+def send(celery: Celery, due: Mapping[str, int]) -> int:
     """Send them and return how many went out. Never raises; a broken broker costs about a second."""
     sent = 0
     for host, count in due.items():

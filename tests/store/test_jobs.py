@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store import datasets, jobs, projects, results
 from store.errors import BadCursor, DatasetUnavailable, NotFound, WrongStatus
-from store.jobs import NewJob
+from store.jobs import NewJob, Wished
 from store.lifecycle import lock
 from store.models import Job
 from tests.factories import (
@@ -21,6 +21,7 @@ from tests.factories import (
     make_user,
     make_worker,
 )
+from trainer.events import CheckpointSaved
 from trainer.spec import content_hash
 
 Sessions = sessionmaker[Session]
@@ -185,7 +186,12 @@ def test_a_running_job_is_asked_and_a_wish_to_cancel_is_not_weakened(sessions: S
         make_worker(session)
         job = make_job(session)
         claim_job(session)
-        for wish, expected in (("preempt", "preempt"), ("cancel", "cancel"), ("pause", "cancel")):
+        wishes: list[tuple[Wished, str]] = [
+            ("preempt", "preempt"),
+            ("cancel", "cancel"),
+            ("pause", "cancel"),
+        ]
+        for wish, expected in wishes:
             jobs.wish(session, job, wish, "ada")
             assert (job.status, job.wish, job.wished_by) == ("running", expected, "ada")
 
@@ -237,8 +243,6 @@ def test_a_retried_job_has_all_its_attempts_and_time_again(sessions: Sessions) -
 
 
 def test_a_retried_job_keeps_its_checkpoints(sessions: Sessions) -> None:
-    from trainer.events import CheckpointSaved
-
     with sessions.begin() as session:
         make_worker(session)
         job = make_job(session)

@@ -1,26 +1,43 @@
-"""The order of the line."""
+"""The line as people see it."""
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import attempts
-from tests.factories import claim_job, make_cells, make_study, make_worker
+from store import queue
+from tests.factories import claim_job, make_dataset, make_job, make_user, make_worker
+
+Sessions = sessionmaker[Session]
 
 
-def test_one_persons_jobs_are_claimed_in_the_order_of_the_study(
-    sessions: sessionmaker[Session],
-) -> None:
+def test_the_line_is_shown_in_the_order_of_claims(sessions: Sessions) -> None:
     with sessions.begin() as session:
-        make_worker(session)
-        make_study(session, cells=make_cells(seeds=range(6)))
+        make_worker(session, cpu=2)
+        ada, bob = make_user(session, "ada"), make_user(session, "bob")
+        running = make_job(session, ada)
+        claim_job(session)
+        first, second = make_job(session, ada), make_job(session, bob)
+        urgent = make_job(session, ada, resources={"priority": "urgent"})
 
-    claimed = []
-    for _ in range(12):
-        with sessions.begin() as session:
-            claim = claim_job(session)
-            assert claim is not None
-            claimed.append(claim.job_id)
-            attempts.finish(
-                session, claim.job_id, 1, reason="completed", metrics={}, seconds_used=9.0
-            )
+        line = queue.waiting(session)
+        claim = claim_job(session)
 
-    assert claimed == sorted(claimed)
+        assert [job.id for job in queue.running(session)] == [running.id, urgent.id]
+    assert [(place.position, place.job.id) for place in line] == [
+        (1, urgent.id),
+        (2, second.id),
+        (3, first.id),
+    ]
+    assert [place.job.owner.name for place in line] == ["ada", "bob", "ada"]
+    assert all(place.claimable and place.waiting_seconds >= 0 for place in line)
+    assert claim is not None
+    assert claim.job_id == urgent.id
+
+
+def test_a_job_without_its_data_is_shown_as_such(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        dataset = make_dataset(session, ready=False)
+        job = make_job(session, dataset=dataset)
+
+        claimable = {place.job.id: place.claimable for place in queue.waiting(session)}
+
+    assert claimable.pop(job.id) is False
+    assert list(claimable.values()) == [True]

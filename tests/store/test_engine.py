@@ -1,0 +1,64 @@
+"""Connections."""
+
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session, sessionmaker
+
+from normlab.servers import Postgres
+from store.engine import DATABASE_AWAY, database_now, make_engine
+from store.models import Job
+from tests.factories import make_job, set_job
+
+Sessions = sessionmaker[Session]
+
+
+def test_times_are_aware_and_utc(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        now = database_now(session)
+
+    assert now.utcoffset() == datetime.now(UTC).utcoffset()
+    assert abs((datetime.now(UTC) - now).total_seconds()) < 60
+
+
+def test_a_url_without_a_driver_works(database_url: str) -> None:
+    engine = make_engine(database_url.replace("postgresql+psycopg", "postgresql"))
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+    engine.dispose()
+
+
+def test_no_number_that_is_not_finite_gets_into_json(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        job = make_job(session)
+    with sessions() as session, pytest.raises(ValueError, match="not JSON compliant"):
+        set_job(session, job.id, metrics={"test_loss": float("nan")})
+
+
+def test_rows_stay_readable_after_the_commit(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        job = make_job(session)
+
+    assert isinstance(job, Job)
+    assert (job.status, job.attempt) == ("queued", 0)
+    assert job.created_at is not None
+
+
+def test_a_connection_that_died_is_replaced(sessions: Sessions, database_url: str) -> None:
+    engine = make_engine(database_url)
+    with engine.connect() as connection:
+        process = connection.scalar(text("SELECT pg_backend_pid()"))
+    with sessions.begin() as session:
+        session.execute(text("SELECT pg_terminate_backend(:process)"), {"process": process})
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+    engine.dispose()
+
+
+def test_an_absent_database_is_known_as_such(postgres: Postgres) -> None:
+    url = postgres.url("normlab").replace(str(postgres.sockets), "/nowhere")
+    engine = make_engine(url)
+    with pytest.raises(DATABASE_AWAY), engine.connect():
+        pass
+    engine.dispose()

@@ -1,0 +1,94 @@
+"""Rows of results."""
+
+import math
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from store import jobs, results
+from store.errors import BadCursor
+from tests.factories import (
+    claim_job,
+    make_cells,
+    make_dataset,
+    make_job,
+    make_study,
+    make_user,
+    make_worker,
+)
+from trainer.events import EpochFinished
+
+Sessions = sessionmaker[Session]
+
+
+def test_a_row_has_what_a_comparison_needs(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        study = make_study(session, make_user(session, "ada"), make_cells(("batch",), (3,)))
+        claim = claim_job(session)
+        assert claim is not None
+        for epoch in (1, 2):
+            event = EpochFinished(epoch, epoch * 10, {"train_loss": 1.0}, best=True, seconds=0.5)
+            jobs.record_epoch(session, claim.job_id, 1, event)
+        jobs.finish(
+            session,
+            claim.job_id,
+            1,
+            reason="early_stopped",
+            metrics={"test_accuracy": 0.9, "test_loss": math.inf},
+            seconds_used=12.0,
+        )
+
+        row = results.rows(session, study_id=study.id).items[0]
+
+    times = {name: row.pop(name) for name in ("created_at", "started_at", "finished_at")}
+    assert times["created_at"] <= times["started_at"] <= times["finished_at"]
+    assert row == {
+        "job_id": claim.job_id,
+        "study_id": study.id,
+        "study": "norms",
+        "project": "default",
+        "owner": "ada",
+        "name": "batch | seed 3",
+        "variant": "batch",
+        "point": {},
+        "seed": 3,
+        "status": "succeeded",
+        "reason": "early_stopped",
+        "metrics": {"test_accuracy": 0.9, "test_loss": None},
+        "non_finite": {"test_loss": "inf"},
+        "epochs": 2,
+        "seconds": 12.0,
+        "attempts": 1,
+    }
+
+
+def test_every_training_has_a_row_whatever_became_of_it(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_dataset(session, ready=False)
+        alone = make_job(session, project="shelf")
+        study = make_study(session)
+        jobs.wish(session, alone, "cancel", "ada")
+
+        assert len(results.rows(session).items) == 5
+        assert [row["status"] for row in results.rows(session, project="shelf").items] == [
+            "cancelled"
+        ]
+        assert len(results.rows(session, study_id=study.id).items) == 4
+        assert len(results.rows(session, variant="batch").items) == 2
+        assert len(results.rows(session, status="queued", project="default").items) == 4
+        assert results.rows(session, owner="nobody").items == []
+
+
+def test_rows_come_in_pages(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        study = make_study(session)
+        whole = results.rows(session, study_id=study.id)
+        first = results.rows(session, study_id=study.id, limit=3)
+        second = results.rows(session, study_id=study.id, limit=3, cursor=first.next_cursor)
+        with pytest.raises(BadCursor):
+            results.rows(session, cursor="?", limit=3)
+
+    assert [*first.items, *second.items] == whole.items
+    assert whole.next_cursor is None
+    assert second.next_cursor is None
