@@ -27,11 +27,14 @@ def generator(stream: str, seed: int, step: int = 0) -> torch.Generator:
 
 
 def seed_globals(stream: str, seed: int, step: int = 0) -> None:
-    """Python's, NumPy's and torch's global generators (every device), for code that takes none."""
+    """Python's, NumPy's and torch's global generators (every device in use), for code that takes none."""
     value = stream_seed(stream, seed, step)
     random.seed(value)
     numpy.random.seed(value % 2**32)
-    torch.manual_seed(value)
+    # torch.manual_seed also writes a stack trace for every kind of device that isn't in use.
+    torch.default_generator.manual_seed(value)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(value)
 
 
 @contextmanager

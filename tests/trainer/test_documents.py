@@ -96,6 +96,7 @@ def test_json_is_read_strictly(text: str, complaint: str) -> None:
         ({"early_stopping": {"kind": "patience", "monitor": "test_loss"}},
          "/early_stopping/monitor", "train_loss"),
         ({"resources": {"timeout": "soon"}}, "/resources/timeout", "like 90s, 30m, 2h"),
+        ({"evaluations": [{"name": "best_val"}]}, "/evaluations/0/name", "are taken"),
         ({"version": 99}, "/version", "1"),
         ({"colour": "red"}, "/colour", "unknown key"),
         ({"schedule": {"kind": "cosine", "warmup_epochs": 15}}, "", "below the 15 evaluation"),

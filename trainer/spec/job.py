@@ -45,6 +45,15 @@ class Evaluation(Part):
         tuple[Literal["predictions"], ...], Field(description="small arrays kept as files")
     ] = ()
 
+    @field_validator("name")
+    @classmethod
+    def _not_reserved(cls, value: str | None) -> str | None:
+        if value is not None and value.split("_")[0] in ("best", "train", "val"):
+            raise ValueError(
+                f"names beginning with best, train or val are taken, but got {value!r}"
+            )
+        return value
+
     @property
     def prefix(self) -> str:
         """`test` for the usual evaluation; what differs from it comes before: `last_mc_dropout_test`."""
