@@ -33,7 +33,7 @@ def seed_globals(stream: str, seed: int, step: int = 0) -> None:
     numpy.random.seed(value % 2**32)
     # torch.manual_seed also writes a stack trace for every kind of device that isn't in use.
     torch.default_generator.manual_seed(value)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(value)
 
 
