@@ -12,6 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import closing
 
 import structlog
 
@@ -76,7 +77,7 @@ class Checker:
         with self._changed:
             self._is_closing = True
             if self._helper:
-                self._helper.end()
+                self._helper.close()
             self._changed.notify_all()
         self._supervisor.join()
 
@@ -151,13 +152,14 @@ class Checker:
             if self._is_closing:
                 return
             self._helper = helper = Helper(self._command, self._megabytes)
-        self._versions = _versions()
-        helper.wait_until_ready(self._start_seconds)
-        with self._changed:
-            self._is_warm = True
-            self._changed.notify_all()
-        while helper.is_running():
-            time.sleep(WATCH_SECONDS)
+        with closing(helper):
+            self._versions = _versions()
+            helper.wait_until_ready(self._start_seconds)
+            with self._changed:
+                self._is_warm = True
+                self._changed.notify_all()
+            while helper.is_running():
+                time.sleep(WATCH_SECONDS)
 
 
 def _exchange(helper: Helper, spec: JobSpec, info: DatasetInfo, seconds: float) -> Report:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import psutil
@@ -35,8 +36,9 @@ class Helper:
 
     def __init__(self, command: Sequence[str], megabytes: int) -> None:
         self._megabytes = megabytes
-        self._socket, theirs = socket.socketpair()
-        with theirs:
+        ours, theirs = socket.socketpair()
+        with theirs, ExitStack() as stack:
+            self._socket = stack.enter_context(ours)
             self._process = subprocess.Popen(
                 command,
                 stdin=theirs.fileno(),
@@ -45,6 +47,7 @@ class Helper:
                 # A Ctrl-C in the terminal is for this process, which ends its helper itself.
                 process_group=0,
             )
+            stack.pop_all()
         self._memory = psutil.Process(self._process.pid)
 
     @property
@@ -66,7 +69,8 @@ class Helper:
             self._send(json.dumps(request).encode() + b"\n", seconds)
             return self._receive(time.monotonic() + seconds)
 
-    def end(self) -> None:
+    def close(self) -> None:
+        """Ends it at once; harmless when it has ended."""
         self._process.kill()
         self._process.wait()
         self._socket.close()
@@ -76,13 +80,13 @@ class Helper:
         try:
             yield
         except HelperGone:
-            self.end()
+            self.close()
             raise
         except TimeoutError as error:
-            self.end()
+            self.close()
             raise TooSlow(f"did not take the request within {seconds:g} seconds") from error
         except (OSError, ValueError, psutil.Error) as error:
-            self.end()
+            self.close()
             raise HelperGone(f"broke off: {error}") from error
 
     def _send(self, line: bytes, seconds: float) -> None:

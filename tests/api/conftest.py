@@ -1,6 +1,7 @@
 """The API in this process, over real PostgreSQL and Redis, with one real checker for all tests."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,9 @@ def settings(database_url: str, redis_url: str, storage: Path, data_root: Path) 
         storage=storage,
         data_roots=(data_root,),
         mlflow_url="http://mlflow.test:5000",
+        # A busy machine is no reason to fail.
+        check_seconds=90,
+        study_check_seconds=90,
     )
 
 
@@ -54,7 +58,8 @@ def settings(database_url: str, redis_url: str, storage: Path, data_root: Path) 
 def app(settings: Settings) -> Iterator[FastAPI]:
     """Started once; every test has a clean database behind it."""
     app = make_app(settings)
-    with TestClient(app):
+    with TestClient(app) as client:
+        wait_until_ready(client)
         yield app
 
 
@@ -104,6 +109,13 @@ def member(sign_in: Clients) -> TestClient:
 @pytest.fixture
 def viewer(sign_in: Clients) -> TestClient:
     return sign_in("vera:viewer")
+
+
+def wait_until_ready(client: TestClient) -> None:
+    deadline = time.monotonic() + 120
+    while client.get("/readyz").status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def _role(name: str) -> Role:

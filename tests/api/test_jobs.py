@@ -199,7 +199,6 @@ def test_a_refused_document_leaves_its_key_free(member: TestClient) -> None:
 
 
 def test_two_at_once_with_one_key_make_one_job(member: TestClient, app: FastAPI) -> None:
-    member.post("/api/v1/plans", json=JOB)
     answers: list[Any] = []
 
     def send() -> None:
@@ -323,7 +322,6 @@ def test_a_hanging_redis_holds_no_submission(
 ) -> None:
     with sessions.begin() as session:
         make_worker(session, cpu=2)
-    member.post("/api/v1/plans", json=JOB)
     process = broker._process
     assert process is not None
     process.send_signal(signal.SIGSTOP)

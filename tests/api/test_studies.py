@@ -1,0 +1,216 @@
+"""Studies over REST: submitted, planned, steered as one, extended, compared."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from scipy import stats
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.checker import Checker
+from tests.api.specs import JOB, STUDY, study
+from tests.api.trained import train_all
+from trainer.spec import JobSpec
+
+
+def submit(client: TestClient, document: Any = None, **headers: str) -> dict[str, Any]:
+    answer = client.post("/api/v1/studies", json=document or STUDY, headers=headers)
+    assert answer.status_code == 202, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def jobs_of(client: TestClient, study_id: int) -> list[dict[str, Any]]:
+    answer = client.get(f"/api/v1/studies/{study_id}/jobs", params={"limit": 500})
+    found: list[dict[str, Any]] = answer.json()["items"]
+    return found[::-1]
+
+
+def test_a_submitted_study_has_a_job_for_every_cell(member: TestClient) -> None:
+    made = submit(member)
+    assert made == member.get(f"/api/v1/studies/{made['id']}").json()
+    assert (made["status"], made["baseline"], made["metric"]) == ("queued", "none", "test_accuracy")
+    assert made["counts"]["queued"] == 4
+    jobs = jobs_of(member, made["id"])
+    assert [(job["variant"], job["seed"]) for job in jobs] == [
+        ("none", 0), ("none", 1), ("group", 0), ("group", 1),
+    ]  # fmt: skip
+    assert jobs[2]["name"] == "group | seed 0"
+    assert jobs[2]["spec"]["norm"]["groups"] == 4
+    assert {job["project"] for job in jobs} == {"digits"}
+
+
+def test_the_baseline_defaults_to_the_first_variant(member: TestClient) -> None:
+    assert submit(member, study(baseline=...))["baseline"] == "none"
+
+
+def test_a_repeated_study_with_its_key_is_one_study(member: TestClient) -> None:
+    first = submit(member, **{"Idempotency-Key": "k"})
+    assert submit(member, **{"Idempotency-Key": "k"}) == first
+    assert len(member.get("/api/v1/studies").json()["items"]) == 1
+    assert len(member.get("/api/v1/jobs").json()["items"]) == 4
+
+
+def test_studies_are_listed_by_owner_and_project(member: TestClient, admin: TestClient) -> None:
+    mine, other = submit(member)["id"], submit(admin, study(project="other"))["id"]
+
+    def listed(**filters: Any) -> list[int]:
+        found = member.get("/api/v1/studies", params=filters).json()["items"]
+        return [one["id"] for one in found]
+
+    assert listed() == [other, mine]
+    assert listed(owner="max") == listed(project="digits") == [mine]
+
+
+def test_a_plan_says_what_would_be_trained_and_makes_nothing(viewer: TestClient) -> None:
+    plan = viewer.post(
+        "/api/v1/plans", json=study(matrix={"training.batch_size": [64, 8]}, seeds=3)
+    ).json()
+    assert (plan["kind"], plan["count"], plan["problems"]) == ("study", 12, [])
+    assert plan["cells"][0] == {
+        "name": "none · batch_size=64 | seed 0",
+        "variant": "none",
+        "point": {"training.batch_size": 64},
+        "seed": 0,
+    }
+    assert plan["parameters"]["group · batch_size=8"] > 0
+    one = viewer.post("/api/v1/plans", json=JOB).json()
+    assert (one["kind"], one["count"]) == ("job", 1)
+    assert viewer.get("/api/v1/jobs").json()["items"] == []
+    assert viewer.get("/api/v1/studies").json()["items"] == []
+
+
+def test_a_warning_names_the_variants_that_it_concerns(member: TestClient) -> None:
+    made = submit(
+        member,
+        study(
+            base__regularization=[{"kind": "dropout", "p": 0.2}],
+            variants__batch={"norm": {"kind": "batch"}},
+        ),
+    )
+    [warning] = made["warnings"]
+    assert warning.startswith("batch: dropout before batch norm")
+    warned = {job["variant"] for job in jobs_of(member, made["id"]) if job["warnings"]}
+    assert warned == {"batch"}
+
+
+def test_each_variant_and_point_is_checked_once_whatever_its_seeds(
+    member: TestClient, checker: Checker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[JobSpec] = []
+    check = Checker.check
+
+    def counting(self: Checker, spec: JobSpec, *rest: Any) -> Any:
+        asked.append(spec)
+        return check(self, spec, *rest)
+
+    monkeypatch.setattr(Checker, "check", counting)
+    submit(member, study(seeds=20, matrix={"training.batch_size": [64, 32]}))
+    assert len(asked) == 4
+
+
+def test_all_jobs_of_a_study_are_paused_resumed_cancelled_and_retried(member: TestClient) -> None:
+    path = f"/api/v1/studies/{submit(member)['id']}"
+
+    def after(verb: str, **parameters: Any) -> str:
+        answer = member.post(f"{path}/{verb}", params=parameters)
+        assert answer.status_code == 200, answer.text
+        found: str = answer.json()["status"]
+        return found
+
+    assert after("pause") == "paused"
+    assert after("resume") == "queued"
+    assert after("cancel") == "cancelled"
+    for verb in ("cancel", "pause", "resume", "retry"):
+        assert member.post(f"{path}/{verb}").status_code == 409
+    assert after("retry", cancelled=True) == "queued"
+
+
+def test_a_finished_study_keeps_its_results_when_it_is_cancelled(
+    member: TestClient, sessions: sessionmaker[Session], storage: Path
+) -> None:
+    path = f"/api/v1/studies/{submit(member)['id']}"
+    train_all(sessions, storage)
+    assert member.get(path).json()["status"] == "succeeded"
+    assert member.post(f"{path}/cancel").status_code == 409
+    assert member.get(path).json()["status"] == "succeeded"
+
+
+def test_a_study_grows_by_seeds(member: TestClient, viewer: TestClient) -> None:
+    made = submit(member, study(matrix={"training.batch_size": [64], "optimizer.lr": [0.1, 0.05]}))
+    path = f"/api/v1/studies/{made['id']}"
+    grown = member.post(f"{path}/extend", json={"seeds": 2})
+    assert grown.status_code == 202, grown.text
+    assert grown.json()["spec"]["seeds"] == 4
+    assert grown.json()["counts"]["queued"] == 16
+    names = [job["name"] for job in jobs_of(member, made["id"])]
+    assert len(set(names)) == 16
+    # The jobs of an arm bear its one name, whenever they were made.
+    assert len({name.split(" | ")[0] for name in names}) == 4
+    again = member.post(f"{path}/extend", json={"seeds": [3, 7]}).json()
+    assert again["spec"]["seeds"] == [0, 1, 2, 3, 7]
+    assert again["counts"]["queued"] == 20
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, "/seeds"),
+        ({"seeds": 0}, "/seeds"),
+        ({"seeds": [-1]}, "/seeds/0"),
+        ({"seeds": "many"}, "/seeds"),
+        ({"seeds": 1, "more": 2}, "/more"),
+    ],
+)
+def test_a_bad_extension_is_refused(member: TestClient, body: Any, pointer: str) -> None:
+    path = f"/api/v1/studies/{submit(member)['id']}"
+    answer = member.post(f"{path}/extend", json=body)
+    assert answer.status_code == 422
+    assert pointer in [error["pointer"] for error in answer.json()["errors"]]
+    assert member.get(path).json()["counts"]["queued"] == 4
+
+
+def test_the_comparison_equals_scipy_s_over_the_results(
+    member: TestClient, sessions: sessionmaker[Session], storage: Path
+) -> None:
+    made = submit(member, study(seeds=9))
+    train_all(sessions, storage)
+    answer = member.get(f"/api/v1/studies/{made['id']}/comparison")
+    assert answer.status_code == 200
+    rows = member.get("/api/v1/results", params={"study": made["id"], "limit": 100}).json()["items"]
+    values = {
+        (row["variant"], row["seed"]): row["metrics"]["test_accuracy"]
+        for row in rows
+        if row["metrics"]["test_accuracy"] is not None
+    }
+    assert len(values) == 17
+    none, group = answer.json()["variants"]
+    for one in (none, group):
+        own = [value for (variant, _), value in values.items() if variant == one["variant"]]
+        assert one["n"] == len(own)
+        low, high = stats.t.interval(0.95, len(own) - 1, sum(own) / len(own), stats.sem(own))
+        assert one["interval"] == pytest.approx([low, high])
+    assert (none["diverged"], none["incomplete"]) == (1, True)
+    pairs = [
+        (values["group", seed], values["none", seed])
+        for seed in range(9)
+        if ("none", seed) in values
+    ]
+    test = stats.ttest_rel(*zip(*pairs, strict=True))
+    assert group["difference"]["n"] == 8
+    if math.isfinite(test.pvalue):
+        assert group["difference"]["p_value"] == pytest.approx(test.pvalue)
+
+
+def test_a_comparison_of_another_metric(
+    member: TestClient, sessions: sessionmaker[Session], storage: Path
+) -> None:
+    path = f"/api/v1/studies/{submit(member)['id']}/comparison"
+    train_all(sessions, storage)
+    other = member.get(path, params={"metric": "test_loss"}).json()
+    assert (other["metric"], other["higher_is_better"]) == ("test_loss", False)
+    assert other["variants"][0]["mean"] == 0.25
+    assert member.get(path, params={"metric": "no metric"}).status_code == 422
+    assert member.get("/api/v1/studies/99/comparison").status_code == 404
