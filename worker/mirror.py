@@ -9,9 +9,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,6 +28,7 @@ from store.models import Mirrored
 from worker.logs import configure_logging
 from worker.models_logged import ModelLogger
 from worker.projection import Projection
+from worker.retries import Retries
 from worker.tracking import Tracking, is_refused
 
 log = structlog.get_logger("worker.mirror")
@@ -38,7 +39,6 @@ PASS_SECONDS = 2.0
 #: A pass comes at least so often, should a notification be lost.
 TIMER_SECONDS = 5.0
 LONGEST_BACKOFF_SECONDS = 30.0
-LONGEST_RETRY_SECONDS = 300.0
 
 
 class Settings(BaseSettings):
@@ -250,34 +250,6 @@ class Mirroring:
                 with self.sessions.begin() as session:
                     mirror.forget(session, row)
         return True
-
-
-@dataclass(slots=True)
-class Retries:
-    """What failed by itself, and when it is tried again; forgotten with the process."""
-
-    clock: Callable[[], float] = time.monotonic
-    _failures: dict[tuple[str, int], tuple[int, float]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self._failures)
-
-    def resting(self, kind: str) -> list[int]:
-        """Ids of this kind whose time has not come."""
-        now = self.clock()
-        return [one for (of, one), (_, at) in self._failures.items() if of == kind and at > now]
-
-    def failed(self, kind: str, one: int, *, at_once: bool) -> float:
-        """Notes a failure; the answer is the pause in seconds. `at_once` holds for the first only."""
-        count = self._failures.get((kind, one), (0, 0.0))[0] + 1
-        pause = min(LONGEST_RETRY_SECONDS, 5.0 * 2.0 ** min(count - 1, 10))
-        if at_once and count == 1:
-            pause = 0.0
-        self._failures[kind, one] = (count, self.clock() + pause)
-        return pause
-
-    def succeeded(self, kind: str, one: int) -> None:
-        self._failures.pop((kind, one), None)
 
 
 def _wait_for_change(connection: Connection, pass_started: float) -> None:

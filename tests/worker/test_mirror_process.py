@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from tests.worker.mirrored import Reader, Shelf, make_shelf, mirror_environment
-from worker.mirror import Retries, Settings
+from worker.mirror import Settings
 
 
 @pytest.fixture
@@ -152,18 +152,3 @@ def test_a_mirror_outlives_a_lost_database_connection(
         shelf.add_finished_job()
         wait_until(lambda: len(reader.runs(shelf.project)) == 1)
         assert mirror.leave() < 5
-
-
-def test_a_failure_is_tried_again_later_and_later() -> None:
-    now = 0.0
-    retries = Retries(clock=lambda: now)
-    assert retries.failed("job", 1, at_once=True) == 0
-    assert retries.resting("job") == []
-    pauses = [retries.failed("job", 1, at_once=True) for _ in range(8)]
-    assert pauses == [10, 20, 40, 80, 160, 300, 300, 300]
-    assert retries.resting("job") == [1]
-    assert retries.resting("study") == []
-    now = 301.0
-    assert retries.resting("job") == []
-    retries.succeeded("job", 1)
-    assert not retries
