@@ -2,6 +2,8 @@
 
 import difflib
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 
 from trainer.errors import ModelError
 from trainer.networks import Shape
+from trainer.sites import copy_to_meta
 from trainer.spec import LibraryModel
 
 #: Torchvision's models that end in several outputs while training unless told otherwise.
@@ -24,14 +27,41 @@ def build_library_model(spec: LibraryModel, shape: Shape, classes: int) -> nn.Mo
         # What a library warns about while it builds is about its weights, of which there are none.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if spec.library == "torchvision":
-                return _build_torchvision(spec.entry, shape, classes)
-            return _build_timm(spec.entry, shape, classes)
+            return _build(spec, shape, classes)
     except (TypeError, ValueError, RuntimeError, AssertionError, ZeroDivisionError) as error:
         raise ModelError(
             f"{spec.name} cannot be built for images of {shape[1]}×{shape[2]} pixels: {error}",
             "another image size (dataset.image_size), or another model",
         ) from error
+
+
+def _build(spec: LibraryModel, shape: Shape, classes: int) -> nn.Module:
+    build = _build_torchvision if spec.library == "torchvision" else _build_timm
+    try:
+        return build(spec.entry, shape, classes)
+    except (NotImplementedError, RuntimeError):
+        if torch.get_default_device().type != "meta":
+            raise
+    # Some (torchvision's regnets) compute with tensors while they are built: those must be real.
+    with torch.device("cpu"), _weightless():
+        return copy_to_meta(build(spec.entry, shape, classes))
+
+
+@contextmanager
+def _weightless() -> Iterator[None]:
+    """Parameters go to the meta device one by one as they are made, before they are initialised."""
+    register = nn.Module.register_parameter
+
+    def register_empty(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is not None:
+            parameter = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+        register(module, name, parameter)
+
+    nn.Module.register_parameter = register_empty  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
 def require_known(spec: LibraryModel) -> None:

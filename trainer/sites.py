@@ -254,8 +254,9 @@ class _Tracer(TorchFunctionMode):
             raise _Unfit(f"{type(module).__name__} sees inputs of shapes {seen.shapes}")
         if layout == "channels_last":
             _require_one_axis(module)
-            if len(shape) == 4 and "attention" in type(self._parent(name)).__name__.lower():
-                raise _Unfit(f"{type(module).__name__} normalizes the heads of an attention")
+            parent = type(self._parent(name)).__name__
+            if len(shape) == 4 and "attention" in parent.lower():
+                raise _Unfit(f"{type(module).__name__} in {parent} may see heads or positions")
             shape = (shape[0], shape[-1], *shape[1:-1])
         sole = next(iter(seen.producers)) if len(seen.producers) == 1 else None
         calls = len(seen.shapes)

@@ -386,6 +386,12 @@ def test_a_bad_spec_is_named_by_field_layer_and_remedy_and_by_this_check_alone(
     assert not [p for p in check(spec, info).problems if p in found]
 
 
+def test_a_model_that_computes_with_tensors_while_it_is_built_is_checked_too():
+    report = check(make_spec("torchvision:regnet_y_400mf"), COLOUR)
+    assert report.problems == ()
+    assert report.parameters == 3_907_554
+
+
 @pytest.mark.parametrize(("spec", "info"), GOOD, ids=describe)
 def test_a_good_neighbour_passes_and_its_parameters_are_counted(spec, info):
     report = check(spec, info)
@@ -435,7 +441,7 @@ def test_what_the_group_check_predicts_happens():
     outputs = []
     model.norm1.register_forward_hook(lambda *args: outputs.append(args[2].detach()))
     model(torch.randn(4, 1, 8, 8))
-    assert float(outputs[0].abs().max()) == 0
+    assert float(outputs[0].abs().max()) < 1e-4
 
 
 #: The warning's check, the spec, the dataset, words.
