@@ -9,6 +9,8 @@ import structlog
 def configure_logging(level: str) -> None:
     """JSON lines for our own words; uvicorn keeps its access log."""
     logging.basicConfig(level=level, stream=sys.stderr)
+    # Says two lines at INFO whenever somebody asks whether we are ready.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
