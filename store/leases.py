@@ -13,7 +13,7 @@ from store.errors import LostLease
 from store.models import Device, Job, Lease, Worker
 
 #: A worker that was not seen for so long gets no wake-ups.
-SEEN_SECONDS = 60.0
+SEEN_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)

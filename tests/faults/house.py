@@ -7,18 +7,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from migrations.run import upgrade
 from normlab.servers import Postgres, Redis
 from store import datasets, jobs, users, wakeups
 from store.engine import make_engine, make_sessions
-from store.models import FINAL_STATUSES, Attempt, Checkpoint, Epoch, Job, Transition, User
+from store.models import FINAL_STATUSES, Attempt, Checkpoint, Epoch, Job, Transition, User, Worker
 from trainer.spec import JobSpec
 
 ROOT = Path(__file__).parents[2]
@@ -220,6 +221,12 @@ class House:
 
     def tell(self) -> str:
         return "\n".join(log.read_text()[-6000:] for log in self.folder.glob("worker*.log"))
+
+    def silence(self, host: str) -> None:
+        """Its worker is known to be gone; otherwise that takes longer than a test should."""
+        with self.sessions.begin() as session:
+            long_ago = func.now() - timedelta(hours=1)
+            session.execute(update(Worker).where(Worker.host == host).values(seen_at=long_ago))
 
     def clear(self) -> None:
         """No job is left of the test before; what runs without one goes on running."""

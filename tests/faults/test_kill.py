@@ -86,6 +86,7 @@ def test_the_sweep_returns_the_job_of_a_host_that_is_gone(house: House) -> None:
     (job_id,) = house.submit(INTERRUPTED)
     house.wait_for_epochs(job_id)
     worker.kill()
+    house.silence("here")
     house.start("worker.sweep")
     # Another host: only the lease tells that the first is gone.
     house.start(NORMLAB_HOST_NAME="there")

@@ -61,6 +61,7 @@ def test_a_loss_that_an_outage_caused_does_not_count(house: House) -> None:
     worker.kill()
     time.sleep(LEASE_SECONDS)
     house.postgres.start()
+    house.silence("here")
     house.start(NORMLAB_HOST_NAME="there")
     assert_all_succeed(house, [job_id])
     first, second = house.attempts(job_id)
