@@ -72,6 +72,7 @@ def stack() -> Iterator[Stack]:
         stack.up()
         yield stack
     finally:
+        stack.client.close()
         stack.run("down", "--volumes", "--remove-orphans")
 
 
