@@ -26,7 +26,7 @@ from worker.drain import Drain
 from worker.hostlock import hold_host
 from worker.logs import configure_logging
 from worker.settings import Settings
-from worker.tasks import add_task
+from worker.tasks import add_task, import_ahead
 from worker.waker import Waker
 
 log = structlog.get_logger("worker")
@@ -84,6 +84,7 @@ def _register(sessions: sessionmaker[Session], host: str, devices: tuple[HostDev
 
 
 def _serve(settings: Settings, sessions: sessionmaker[Session], drain: Drain, slots: int) -> int:
+    import_ahead()
     app = make_app(settings)
     add_task(app, settings, drain)
     waker = Waker(sessions, wakeups.make_celery(settings.redis_url))

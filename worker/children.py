@@ -61,7 +61,7 @@ def living_children() -> set[int]:
 class ChildWatch:
     """A thread of the parent: looks after its children, and tells SQL that the host is there.
 
-    `freed` is called when attempts were ended; `stop` returns when the thread has.
+    `freed` is called when a child has died; `stop` returns when the thread has.
     """
 
     def __init__(
@@ -105,8 +105,11 @@ class ChildWatch:
     def _look(self) -> None:
         living = living_children()
         is_round_due = time.monotonic() >= self._round_due_at
-        if self._living - living or is_round_due:
-            if end_attempts_of_the_dead(self._sessions, self._host, living_children):
+        died = bool(self._living - living)
+        if died or is_round_due:
+            ended = end_attempts_of_the_dead(self._sessions, self._host, living_children)
+            # Also one that ended its attempt itself, and left: nobody else claims in its place.
+            if died or ended:
                 self._freed()
             # Only now: an absent database leaves the difference for the next look.
             self._living = living

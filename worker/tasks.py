@@ -1,6 +1,7 @@
 """What a wake-up does in a child: claim, execute, again until nothing is left. Composes the child."""
 
 import functools
+import importlib
 import logging
 import os
 import sys
@@ -25,6 +26,14 @@ log = structlog.get_logger(__name__)
 
 #: Loaded data kept in a child for the next jobs of the same study.
 KEPT_DATASETS = 2
+
+
+def import_ahead() -> None:
+    """In the parent: what an optimizer would import in every child, at its first job, for seconds.
+
+    An import only, no operation on tensors: the threads that one starts would be missing in the child.
+    """
+    importlib.import_module("torch._dynamo")
 
 
 def add_task(app: Celery, settings: Settings, drain: Drain) -> None:

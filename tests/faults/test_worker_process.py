@@ -80,6 +80,20 @@ def test_a_job_whose_loss_is_not_finite_succeeds_as_diverged(staffed_house: Hous
     assert house.epochs(job_id)[-1].non_finite
 
 
+def test_a_child_that_ran_out_of_memory_is_replaced(staffed_house: House) -> None:
+    house = staffed_house
+    # The first layer alone would take 256 GB.
+    model = {"name": "mlp", "hidden": [1_000_000_000]}
+    resources = {"device": "cpu", "max_attempts": 2}
+    too_large, fitting = house.submit(make_spec(model=model, resources=resources), make_spec())
+    job = house.wait(too_large)
+    assert (job.status, job.reason) == ("failed", "oom")
+    assert "can't allocate memory" in (job.error or "")
+    house.wait_for_success(fitting)
+    first, second = house.attempts(too_large)
+    assert len({first.process, second.process, house.attempts(fitting)[0].process}) == 3
+
+
 def test_sigterm_to_the_parent_puts_jobs_down_in_mid_epoch_and_another_worker_goes_on(
     house: House,
 ) -> None:
