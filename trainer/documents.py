@@ -41,9 +41,9 @@ def read_document(text: str | bytes, *, as_json: bool = False) -> Any:
         raise DocumentError("nested too deeply") from error
     except DocumentError:
         raise
-    except ValueError as error:  # a number of thousands of digits
-        raise DocumentError(str(error)) from error
-    _count_values(value, {}, 0)
+    except (ValueError, LookupError) as error:  # a number of thousands of digits, `!!bool maybe`
+        raise DocumentError(f"not a value: {error}") from error
+    _measure(value, {}, 0)
     return value
 
 
@@ -77,10 +77,35 @@ def _no_repeated_key(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
+_CORE = frozenset({"null", "bool", "int", "float", "str", "seq", "map"})
+
+
 class _Loader(yaml.SafeLoader):
     """The safe loader with YAML 1.2's core schema, text keys only, and no key twice."""
 
+    yaml_constructors = {  # noqa: RUF012 - PyYAML's way; without what JSON lacks: dates, bytes, sets
+        tag: construct
+        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.rpartition(":")[2] in _CORE
+    }
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's way
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._merged = 0
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """As inherited, but merges of merges are counted before they are made: they multiply, too."""
+        for key, value in node.value:
+            if key.tag != "tag:yaml.org,2002:merge":
+                continue
+            for part in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if isinstance(part, yaml.MappingNode):
+                    self.flatten_mapping(part)
+                    self._merged += len(part.value)
+                if self._merged > MAX_VALUES:
+                    raise DocumentError(f"merges (<<) of more than {MAX_VALUES} values")
+        super().flatten_mapping(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -125,20 +150,26 @@ def _place(error: yaml.MarkedYAMLError) -> str:
     return f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
 
 
-def _count_values(value: Any, sizes: dict[int, int], depth: int) -> int:
-    """Values in the tree with every alias counted as often as it is used."""
-    if depth > MAX_DEPTH:
-        raise DocumentError(f"nested more than {MAX_DEPTH} deep")
+def _measure(value: Any, known: dict[int, tuple[int, int]], depth: int) -> tuple[int, int]:
+    """How many values are in the tree, every alias counted as often as it is used, and its height."""
     if not isinstance(value, dict | list):
-        return 1
-    if id(value) in sizes:
-        return sizes[id(value)]
-    parts = value.values() if isinstance(value, dict) else value
-    size = 1 + sum(_count_values(part, sizes, depth + 1) for part in parts)
+        return 1, 0
+    # Before the recursion, which an alias to its own parent would never end.
+    if depth >= MAX_DEPTH:
+        raise DocumentError(f"nested more than {MAX_DEPTH} deep")
+    if id(value) not in known:
+        parts = value.values() if isinstance(value, dict) else value
+        measured = [_measure(part, known, depth + 1) for part in parts]
+        known[id(value)] = (
+            1 + sum(size for size, _ in measured),
+            1 + max((height for _, height in measured), default=0),
+        )
+    size, height = known[id(value)]
     if size > MAX_VALUES:
         raise DocumentError(f"more than {MAX_VALUES} values")
-    sizes[id(value)] = size
-    return size
+    if depth + height > MAX_DEPTH:
+        raise DocumentError(f"nested more than {MAX_DEPTH} deep")
+    return size, height
 
 
 def _location(found: Any) -> tuple[str | int, ...]:

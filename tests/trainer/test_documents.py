@@ -47,6 +47,13 @@ def test_yaml_reads_by_its_core_rules(text: str, value: object) -> None:
         ("{a: " * 60 + "1" + "}" * 60, "nested more than 50"),
         ("a: " + "1" * 5000, "4300 digits"),
         (b"a: \xff", "not UTF-8 at byte 3"),
+        ("a: !!timestamp x", "line 1, column 4: could not determine a constructor"),
+        ("a: !!timestamp 2020-01-01", "could not determine a constructor"),
+        ("a: !!binary YWJj", "could not determine a constructor"),
+        ("a: !!set {x, y}", "could not determine a constructor"),
+        ("a: !!pairs [x: 1]", "could not determine a constructor"),
+        ("a: !!bool maybe", "not a value: 'maybe'"),
+        ("a: !!float ''", "not a value"),
     ],
 )
 def test_broken_yaml_is_named_with_its_place(text: str | bytes, complaint: str) -> None:
@@ -59,6 +66,22 @@ def test_aliases_that_multiply_are_refused() -> None:
     for name, inner in zip("bcdefg", "abcdef", strict=True):
         lines.append(f"{name}: &{name} [{', '.join([f'*{inner}'] * 10)}]")
     with pytest.raises(DocumentError, match="more than 200000 values"):
+        read_document("\n".join(lines))
+
+
+def test_merges_that_multiply_are_refused() -> None:
+    # Each is ten times the one before: two more would fill the memory.
+    lines = ["a: &a {x: 1}"]
+    for name, inner in zip("bcdefg", "abcdef", strict=True):
+        lines.append(f"{name}: &{name} {{<<: [{', '.join([f'*{inner}'] * 10)}]}}")
+    with pytest.raises(DocumentError, match=r"merges .* of more than 200000 values"):
+        read_document("\n".join(lines))
+
+
+def test_aliases_that_nest_are_refused() -> None:
+    # Each list is shallow where it is written.
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 60))]
+    with pytest.raises(DocumentError, match="nested more than 50 deep"):
         read_document("\n".join(lines))
 
 
