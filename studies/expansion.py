@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from trainer.spec import JobSpec
 from trainer.spec.report import Problem
 
 MAX_CELLS = 10_000
+
+#: Of a job spec, what no part of a study may set.
+_OF_THE_STUDY = ("seed", "project")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,14 @@ class _Arm:
 
 def expand(study: StudySpec) -> tuple[Cell, ...]:
     """All cells, in the order of the document; raises `StudyError` with every problem found."""
+    # Counted before they are made: ten paths of ten values would fill the memory.
+    combinations = len(study.variants) * math.prod(map(len, study.matrix.values()))
+    if combinations > MAX_CELLS:
+        raise _wrong_size(study, combinations * len(study.seed_list))
     arms = _arms(study)
     size = len(arms) * len(study.seed_list)
     if not arms or size > MAX_CELLS:
-        detail = f"a study has 1 to {MAX_CELLS} cells, but this one has {size}"
-        raise StudyError((Problem(pointer="/matrix" if study.matrix else "/seeds", detail=detail),))
+        raise _wrong_size(study, size)
     found: list[Problem] = []
     specs = {index: _spec_of(study, arm, found) for index, arm in enumerate(arms)}
     if found:
@@ -60,6 +67,13 @@ def expand(study: StudySpec) -> tuple[Cell, ...]:
         for arm, spec in valid
         for seed in study.seed_list
     )
+
+
+def _wrong_size(study: StudySpec, size: int) -> StudyError:
+    # Python writes no number of thousands of digits, and nobody reads one.
+    shown = size if size < 10**12 else "more than 10**12"
+    detail = f"a study has 1 to {MAX_CELLS} cells, but this one has {shown}"
+    return StudyError((Problem(pointer="/matrix" if study.matrix else "/seeds", detail=detail),))
 
 
 def arm_name(variant: str, point: Mapping[str, Any]) -> str:
@@ -157,14 +171,24 @@ def _document(study: StudySpec, arm: _Arm) -> dict[str, Any]:
         ("/base", study.base),
         (pointer("variants", arm.variant), study.variants[arm.variant]),
     ):
-        for key in ("seed", "project"):
+        for key in _OF_THE_STUDY:
             if key in part:
-                detail = f"belongs to the study: write {'seeds' if key == 'seed' else key} there"
-                raise StudyError((Problem(pointer=f"{place}/{key}", detail=detail),))
+                raise StudyError((_misplaced(f"{place}/{key}", key),))
     document = _merged(study.base, study.variants[arm.variant])
     for path, value in arm.point.items():
+        if (key := path.split(".")[0]) in _OF_THE_STUDY:
+            raise StudyError((_misplaced(_place_of(arm, path), key),))
         document = _placed(document, path.split("."), value, arm, path)
     return {**document, "project": study.project, "seed": study.seed_list[0]}
+
+
+def _misplaced(place: str, key: str) -> Problem:
+    name = "seeds" if key == "seed" else key
+    return Problem(pointer=place, detail=f"belongs to the study: write {name} there")
+
+
+def _place_of(arm: _Arm, path: str) -> str:
+    return arm.source + pointer(path)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,13 +214,12 @@ def _placed(document: Any, path: list[str], value: Any, arm: _Arm, whole: str) -
     if isinstance(document, Mapping) or (document is None and not head.isdigit()):
         inside = dict(document or {})
         return {**inside, head: _placed(inside.get(head), rest, value, arm, whole)}
-    if isinstance(document, list) and head.isdigit() and int(head) < len(document):
+    if isinstance(document, list) and head in map(str, range(len(document))):
         index = int(head)
         changed = _placed(document[index], rest, value, arm, whole)
         return [*document[:index], changed, *document[index + 1 :]]
-    place = pointer("matrix", whole) if arm.source == "/matrix" else f"{arm.source}{pointer(whole)}"
     detail = f"the path {whole!r} leads nowhere at {head!r} in variant {arm.variant!r}"
-    raise StudyError((Problem(pointer=place, detail=detail),))
+    raise StudyError((Problem(pointer=_place_of(arm, whole), detail=detail),))
 
 
 def _refuse_repeats(valid: list[tuple[_Arm, JobSpec]]) -> None:

@@ -50,7 +50,11 @@ class StudySpec(Part):
     ]
     exclude: Annotated[
         list[dict[str, Any]],
-        Field(default_factory=list, description="combinations left out: {variant: …, path: …}"),
+        Field(
+            default_factory=list,
+            max_length=1000,
+            description="combinations left out: {variant: …, path: …}",
+        ),
     ]
     seeds: Annotated[
         Annotated[int, Field(strict=True, ge=1, le=1000)]
