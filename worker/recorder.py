@@ -89,8 +89,10 @@ class Recorder:
 
     def _add(self, write: Write) -> None:
         with self._changed:
-            self._waiting.append(write)
-            self._changed.notify()
+            # After the last write the attempt is over: another in its transaction would undo it.
+            if not self._closed:
+                self._waiting.append(write)
+                self._changed.notify()
 
     def _run(self) -> None:
         while batch := self._next_batch():
