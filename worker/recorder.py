@@ -108,8 +108,7 @@ class Recorder:
                 self._away = False
                 with self._changed:
                     del self._waiting[: len(batch)]
-                for path in obsolete:
-                    (self._storage / path).unlink(missing_ok=True)
+                self._delete(obsolete)
 
     def _next_batch(self) -> list[Write]:
         with self._changed:
@@ -120,6 +119,13 @@ class Recorder:
     def _write(self, batch: list[Write]) -> list[str]:
         with self._sessions.begin() as session:
             return [path for write in batch for path in write(session) or ()]
+
+    def _delete(self, paths: list[str]) -> None:
+        for path in paths:
+            try:
+                (self._storage / path).unlink(missing_ok=True)
+            except OSError as error:  # No row names it any more: the sweep tries again.
+                log.warning("a file could not be deleted", path=path, error=str(error))
 
     def _note_absence(self, error: Exception) -> None:
         # Once, and after the state is set: the warning itself becomes one more waiting line.

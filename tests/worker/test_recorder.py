@@ -1,6 +1,7 @@
 """What an attempt records reaches SQL in order and once, whatever happens around it."""
 
 import threading
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,10 +9,11 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import jobs
+from store import jobs, results
 from store.claims import Claim
 from store.models import Job
 from tests import factories
+from trainer.events import CheckpointSaved
 from worker.recorder import Recorder
 
 Sessions = sessionmaker[Session]
@@ -69,3 +71,25 @@ def test_a_line_said_while_the_end_waits_for_the_database_does_not_undo_the_end(
     threading.Thread(target=come_back).start()
     assert close_as_completed(recorder, claim)
     assert status(sessions, claim) == "succeeded"
+
+
+def test_a_file_that_cannot_be_deleted_does_not_keep_the_rest_from_being_recorded(
+    sessions: Sessions, claim: Claim, tmp_path: Path
+) -> None:
+    (tmp_path / "step-1").mkdir()
+    recorder = Recorder(sessions, tmp_path, claim.job_id, claim.attempt)
+    for step in (1, 2, 3):
+        path = str(tmp_path / f"step-{step}")
+        recorder.record(CheckpointSaved("last", 0, step, path, "d" * 32, 1))
+    deadline = time.monotonic() + 10
+    while len(recorded(sessions, claim)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    assert close_as_completed(recorder, claim)
+    assert recorded(sessions, claim) == ["step-3", "step-2"]
+    assert status(sessions, claim) == "succeeded"
+
+
+def recorded(sessions: Sessions, claim: Claim) -> list[str]:
+    with sessions.begin() as session:
+        return [row.path for row in results.checkpoints(session, claim.job_id)]
