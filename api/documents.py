@@ -60,8 +60,9 @@ def _unstorable(value: Any, path: tuple[str | int, ...]) -> Iterator[Problem]:
     match value:
         case dict():
             for key, inside in value.items():
-                yield from _unstorable(key, path)
-                yield from _unstorable(inside, (*path, key))
+                unfit = list(_unstorable(key, path))
+                # A pointer could not be written through a key that is itself no text.
+                yield from unfit or _unstorable(inside, (*path, key))
         case list():
             for index, inside in enumerate(value):
                 yield from _unstorable(inside, (*path, index))

@@ -121,6 +121,7 @@ TEXTS = [
     Bad("a NUL", job(dataset__name="a\0b"), "/dataset/name", "NUL"),
     bad_study("a NUL where any text may be", "/description", "NUL", description="a\0b"),
     bad_study("half a character", "/description", "surrogates", description="\ud800"),
+    Bad("half a character in a key", b'{"\\ud800": "\\u0000"}', "", "lone"),
     bad_study(
         "infinity where any value may be",
         "/base/training/epochs",
