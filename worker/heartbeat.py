@@ -117,8 +117,9 @@ class Heartbeat:
             if self._standing_still():
                 self._report_stall()
                 return
-            if time.monotonic() >= self._due_at and not self._beat():
-                return
+            # A thread that hangs after its lease was lost would keep this process from work for ever.
+            if not self.lost and time.monotonic() >= self._due_at:
+                self._beat()
 
     def _standing_still(self) -> bool:
         still_for = time.monotonic() - self._progressed_at
@@ -132,27 +133,25 @@ class Heartbeat:
             self._stalled(
                 f"Nothing moved for {self._rhythm.stall:g} seconds. It hung here:\n{stack}"
             )
-        except (*DATABASE_AWAY, LostLease):
+        except Exception:  # Whatever it is: this process must end.
             log.warning("the stall could not be recorded", exc_info=True)
         self._leave(1)
 
-    def _beat(self) -> bool:
-        """Renew once; False when there is nothing to renew any more."""
+    def _beat(self) -> None:
         asked_at = time.monotonic()
         try:
             renewed = self._renew(self.seconds_used)
         except LostLease:
             self.lost = True
-            return False
+            return
         except Exception as error:  # Whatever it is, a later renewal decides whose the job is.
             self._due_at = time.monotonic() + min(RETRY_SECONDS, self._rhythm.renewal)
             if not self._away:
                 unforeseen = None if isinstance(error, DATABASE_AWAY) else error
                 log.warning("the lease is not renewed", error=str(error), exc_info=unforeseen)
             self._away = True
-            return True
+            return
         self.wish = renewed.wish
         self._trusted_until = asked_at + self._rhythm.lease * (1 - MARGIN)
         self._due_at = asked_at + self._rhythm.renewal
         self._away = False
-        return True

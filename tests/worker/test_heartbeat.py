@@ -89,6 +89,26 @@ def test_a_job_that_stands_still_is_reported_with_its_stack_and_its_process_ends
     assert "test_heartbeat.py" in reports[0]
 
 
+def test_a_job_that_hangs_ends_its_process_also_when_its_lease_was_lost_before() -> None:
+    database = Database()
+    database.error = LostLease(1, 1)
+    statuses: list[int] = []
+    with make_heartbeat(database, stall=0.5, leave=statuses.append) as heartbeat:
+        wait_until(lambda: heartbeat.lost)
+        wait_until(lambda: statuses)
+    assert statuses == [1]
+
+
+def test_a_stall_that_cannot_be_recorded_ends_the_process_all_the_same() -> None:
+    def stalled(text: str) -> None:
+        raise ValueError(text)
+
+    statuses: list[int] = []
+    with make_heartbeat(Database(), stall=0.2, stalled=stalled, leave=statuses.append):
+        wait_until(lambda: statuses)
+    assert statuses == [1]
+
+
 def test_a_job_that_moves_is_not_taken_for_one_that_hangs() -> None:
     statuses: list[int] = []
     with make_heartbeat(Database(), stall=0.3, leave=statuses.append) as heartbeat:
