@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 
 from tests.e2e.conftest import SHARED_DATA, Stack, wait_for
+from tests.e2e.mlflow_reading import experiments, finished_runs, history, mlflow_post, run_of_job
 
 SEEDS = 8
 STUDY: dict[str, Any] = {
@@ -188,50 +189,3 @@ def test_tokens_decide_who_may_do_what(stack: Stack) -> None:
         assert clients["max"].post(f"jobs/{mine['id']}/cancel").status_code == 403
         assert clients["vera"].get(f"jobs/{mine['id']}").status_code == 200
         assert clients["max"].post("jobs/999999/cancel").status_code == 404
-
-
-def mlflow_post(stack: Stack, path: str, body: Any) -> Any:
-    answer = httpx.post(f"{stack.mlflow_url}/api/2.0/mlflow/{path}", json=body, timeout=30)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def experiments(stack: Stack) -> list[str]:
-    found = mlflow_post(stack, "experiments/search", {"max_results": 100})
-    return [one["experiment_id"] for one in found.get("experiments", [])]
-
-
-def runs(stack: Stack, condition: str) -> list[dict[str, Any]]:
-    body = {"experiment_ids": experiments(stack), "filter": condition, "max_results": 1000}
-    return [
-        {
-            "id": run["info"]["run_id"],
-            "info": run["info"],
-            "tags": {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])},
-            "metrics": {one["key"]: one["value"] for one in run["data"].get("metrics", [])},
-        }
-        for run in mlflow_post(stack, "runs/search", body).get("runs", [])
-    ]
-
-
-def finished_runs(stack: Stack, study_id: int, expected: int) -> list[dict[str, Any]]:
-    found = [
-        run
-        for run in runs(stack, f"tags.`normlab.study` = '{study_id}' and status = 'FINISHED'")
-        if "normlab.job" in run["tags"]
-    ]
-    return found if len(found) == expected else []
-
-
-def run_of_job(stack: Stack, job_id: int) -> dict[str, Any] | None:
-    found = runs(stack, f"tags.`normlab.job` = '{job_id}' and status = 'FINISHED'")
-    return found[0] if found else None
-
-
-def history(stack: Stack, run_id: str, metric: str) -> list[dict[str, Any]]:
-    answer = httpx.get(
-        f"{stack.mlflow_url}/api/2.0/mlflow/metrics/get-history",
-        params={"run_id": run_id, "metric_key": metric},
-    )
-    points: list[dict[str, Any]] = answer.json().get("metrics", [])
-    return [{"step": int(point["step"]), "value": float(point["value"])} for point in points]
