@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 import trainer.spec.job as job_module
 from trainer.spec import DatasetSpec, Dropout, Evaluation, JobSpec, Shift, WeightDecay, content_hash
@@ -30,6 +30,14 @@ def test_a_regularizer_is_found_by_its_class() -> None:
     decayed = spec(regularization=[{"kind": "weight_decay", "value": 0.1}])
     assert decayed.regularizer(WeightDecay) == WeightDecay(kind="weight_decay", value=0.1)
     assert decayed.regularizer(Dropout) is None
+
+
+def test_a_warmup_ends_before_a_last_period_that_is_cut_short() -> None:
+    # Two periods of 250 steps, of which the second has 125: a warm-up of 1.5 would leave no step.
+    short = {"steps": 375, "eval_every": 250}
+    with pytest.raises(ValidationError, match=r"below the 1.5 evaluation periods but got 1\.5"):
+        spec(training=short, schedule={"kind": "cosine", "warmup_epochs": 1.5})
+    assert spec(training=short, schedule={"kind": "cosine", "warmup_epochs": 1.25})
 
 
 @pytest.mark.parametrize(

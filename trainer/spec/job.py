@@ -142,10 +142,16 @@ class JobSpec(Part):
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> Self:
-        if self.schedule.warmup_epochs >= self.periods:
+        training, warmup = self.training, self.schedule.warmup_epochs
+        # In steps where they are known: the last period of a training by steps may be cut short.
+        if isinstance(training, EpochTraining):
+            whole, length = training.epochs, 1
+        else:
+            whole, length = training.steps, training.eval_every
+        if warmup * length >= whole:
             raise ValueError(
-                f"schedule.warmup_epochs must be below the {self.periods} evaluation periods "
-                f"but got {self.schedule.warmup_epochs:g}"
+                f"schedule.warmup_epochs must be below the {whole / length:g} evaluation periods "
+                f"but got {warmup:g}"
             )
         return self
 
