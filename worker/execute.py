@@ -191,7 +191,11 @@ class Execution:
         return lambda session: write_end(session, claim, outcome, used)
 
     def _gives_up(self) -> bool:
-        """A lost lease, or a drain that the database has kept waiting too long."""
+        """A lost lease, or a drain that the database has kept waiting too long.
+
+        Asked while waiting for the database, which is no standing still.
+        """
+        self._heartbeat.progressed()
         if self._heartbeat.lost:
             return True
         if not self._around.drain.begun:

@@ -5,12 +5,14 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from store import jobs
@@ -22,7 +24,7 @@ from trainer.events import Event, Finished, Started, Stepped, Wish
 from worker import execute as module
 from worker.drain import Drain
 from worker.execute import Surroundings, execute
-from worker.heartbeat import Rhythm
+from worker.heartbeat import Heartbeat, Rhythm
 
 Training = Generator[Event, Wish | None, None]
 Sessions = sessionmaker[Session]
@@ -198,6 +200,44 @@ def test_a_result_that_is_not_finite_is_a_success(
     assert (job.status, job.reason, attempt.end) == ("succeeded", "diverged", "completed")
     assert job.metrics["best_val_loss"] is None
     assert job.non_finite == {"best_val_loss": "nan"}
+
+
+def test_a_result_that_waits_for_the_database_is_no_standstill(
+    sessions: Sessions, around: Surroundings, train_as: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finished() -> Training:
+        yield STARTED
+        database.back_at = time.monotonic() + 3
+        yield Finished("completed", {"epochs": 1})
+
+    stalls: list[str] = []
+    monkeypatch.setattr(Heartbeat, "_report_stall", lambda _: stalls.append("stalled"))
+    database = Outage(sessions)
+    train_as(finished)
+    claim = claim_job(sessions)
+    outside = replace(
+        around,
+        sessions=cast(Sessions, database),
+        load=cast(Any, lambda *_: None),
+        rhythm=Rhythm(30, 0.05, stall=1.5),
+    )
+    execute(claim, outside, time.monotonic())
+    with sessions.begin() as session:
+        assert session.get_one(Job, claim.job_id).status == "succeeded"
+    assert stalls == []
+
+
+class Outage:
+    """Sessions of a database that is away until a moment."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self.back_at = 0.0
+        self._sessions = sessions
+
+    def begin(self) -> Any:
+        if time.monotonic() < self.back_at:
+            raise OperationalError("SELECT 1", {}, Exception("the server is gone"))
+        return self._sessions.begin()
 
 
 def test_a_dataset_that_cannot_be_decoded_fails_with_the_reason(
