@@ -90,7 +90,7 @@ class Checker:
         return self._helper.pid if self._helper else None
 
     def check(self, spec: JobSpec, info: DatasetInfo, seconds: float | None = None) -> Report:
-        """What the helper says of the spec, within so many seconds; raises `CheckerUnavailable`."""
+        """What the helper says of the spec, asked within so many seconds; raises `CheckerUnavailable`."""
         key = self._key(spec, info)
         answer = self._answers.get(key)
         if answer is None:
@@ -114,7 +114,8 @@ class Checker:
             raise CheckerUnavailable("the check is busy with other specs")
         try:
             helper = self._warm_helper(deadline)
-            return _exchange(helper, spec, info, max(deadline - time.monotonic(), 0.1))
+            # Its full time, however long this had to wait: a good helper must not die of its queue.
+            return _exchange(helper, spec, info, self._seconds)
         except TooBig as error:
             return Report(problems=(_too_big(error),))
         except HelperGone as error:

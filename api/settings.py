@@ -27,7 +27,8 @@ class Settings(BaseSettings):
     # PyYAML reads about 0.2 MB a second; a longer document would hold a thread for minutes.
     yaml_bytes: Annotated[int, Field(ge=1, description="of a YAML body")] = 2**20
     check_seconds: Annotated[Seconds, Field(description="for the check of one spec")] = 20.0
-    study_check_seconds: Annotated[Seconds, Field(description="for all cells of a study")] = 45.0
+    # The last of them may take `check_seconds` more, and clients wait a minute.
+    study_check_seconds: Annotated[Seconds, Field(description="for all cells of a study")] = 35.0
     check_megabytes: Annotated[int, Field(ge=256, description="resident, of the helper")] = 4096
     check_start_seconds: Annotated[Seconds, Field(description="the helper loads torch")] = 120.0
 

@@ -31,12 +31,13 @@ for line in sys.stdin:
         case 7: time.sleep(600)
         case 8: os._exit(3)
         case 9: hoard = bytearray(700 * 2**20); time.sleep(600)
+        case 11: time.sleep(1)
         case 10:
             print(json.dumps({"id": 1, "error": "a bug"}), flush=True)
             continue
     print(json.dumps({"id": 1, "report": {"parameters": 5}}), flush=True)
 """
-SLEEPS, DIES, GROWS, ERRS = 7, 8, 9, 10
+SLEEPS, DIES, GROWS, ERRS, THINKS = 7, 8, 9, 10, 11
 DIGITS = BUILT_IN["digits"]
 
 
@@ -72,6 +73,14 @@ def test_a_question_that_takes_too_long_ends_the_helper_not_the_service(small: C
     assert time.monotonic() - started < 5
     assert small.check(epochs(3), DIGITS).parameters == 5
     assert small.pid != before
+
+
+def test_a_question_that_waited_for_its_turn_still_has_its_time(small: Checker) -> None:
+    check_again(small)
+    before = small.pid
+    # What is left of its waiting time is less than the check takes.
+    assert small.check(epochs(THINKS), DIGITS, 0.3).parameters == 5
+    assert small.pid == before
 
 
 def test_a_helper_that_dies_on_a_question_is_started_again(small: Checker) -> None:
