@@ -1,6 +1,7 @@
 """What the way through the service costs a job: claim, lease, records. Needs no broker: nobody is woken."""
 
 import functools
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,6 +120,7 @@ def _surroundings(sessions: sessionmaker[Session], storage: Path) -> Surrounding
         sessions=sessions,
         storage=storage,
         data_roots=(),
+        parent=os.getppid(),
         load=cached,
         rhythm=Rhythm(90.0, 2.0, 600.0),
         drain=Drain(),

@@ -37,11 +37,12 @@ STOPS: dict[str, Stop] = {"cancel": "cancelled", "pause": "paused", "preempt": "
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a job needs besides its claim; made once per child."""
+    """What a job needs besides its claim; made once per child, of the process `parent`."""
 
     sessions: sessionmaker[Session]
     storage: Path
     data_roots: tuple[Path, ...]
+    parent: int
     load: Callable[[DatasetSpec, DatasetInfo], Data]
     rhythm: Rhythm
     drain: Drain
@@ -62,7 +63,11 @@ class Execution:
         self._around = around
         self._recorder = Recorder(around.sessions, around.storage, claim.job_id, claim.attempt)
         self._heartbeat = Heartbeat(
-            self._renew, self._end_stalled, around.rhythm, claimed_at=claimed_at
+            self._renew,
+            self._end_stalled,
+            around.rhythm,
+            claimed_at=claimed_at,
+            parent=around.parent,
         )
         self._budget = claim.timeout_seconds - claim.seconds_used
         self._step = 0

@@ -47,6 +47,7 @@ class Heartbeat:
         rhythm: Rhythm,
         *,
         claimed_at: float,
+        parent: int,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
         self.wish: str | None = None
@@ -55,7 +56,7 @@ class Heartbeat:
         self._stalled = stalled
         self._rhythm = rhythm
         self._leave = leave
-        self._parent = os.getppid()
+        self._parent = parent
         self._watched = threading.get_ident()
         self._started_at = self._progressed_at = claimed_at
         self._suspended_seconds = 0.0

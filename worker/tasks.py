@@ -38,7 +38,8 @@ def import_ahead() -> None:
 
 def add_task(app: Celery, settings: Settings, drain: Drain) -> None:
     """Register the one task. What it needs is made in the child, at its first wake-up: after the fork."""
-    child = functools.cache(lambda: Child(settings, drain))
+    parent = os.getpid()
+    child = functools.cache(lambda: Child(settings, drain, parent))
 
     @app.task(name=wakeups.TASK, ignore_result=True)  # type: ignore[untyped-decorator]
     def work() -> None:
@@ -48,8 +49,9 @@ def add_task(app: Celery, settings: Settings, drain: Drain) -> None:
 class Child:
     """One forked process: its database connections, its loaded data, its way to send wake-ups."""
 
-    def __init__(self, settings: Settings, drain: Drain) -> None:
+    def __init__(self, settings: Settings, drain: Drain, parent: int) -> None:
         self._settings = settings
+        self._parent = parent
         self._drain = drain
         self._sessions: sessionmaker[Session] = make_sessions(make_engine(settings.database_url))
         self._waker = Waker(self._sessions, wakeups.make_celery(settings.redis_url))
@@ -57,6 +59,7 @@ class Child:
             sessions=self._sessions,
             storage=settings.storage,
             data_roots=settings.data_roots,
+            parent=parent,
             load=functools.lru_cache(KEPT_DATASETS)(
                 functools.partial(load, folder=settings.storage / "datasets")
             ),
@@ -65,9 +68,12 @@ class Child:
         )
 
     def work(self) -> None:
-        """Until nothing is claimable. Others are woken only after this child has taken its next job."""
+        """Until nothing is claimable. Others are woken only after this child has taken its next job.
+
+        An orphan claims nothing: it would work on for ever, and keep the next parent from its host's name.
+        """
         finished_one = False
-        while not self._drain.begun:
+        while not self._drain.begun and os.getppid() == self._parent:
             claimed_at = time.monotonic()
             claim = self._claim()
             if finished_one:

@@ -1,5 +1,6 @@
 """The heartbeat renews while the job moves, suspends it when nobody knows, and ends what hangs."""
 
+import os
 import threading
 import time
 
@@ -31,6 +32,7 @@ def make_heartbeat(
     database: Database, *, lease: float = 1.0, stall: float = 60.0, **more: object
 ) -> Heartbeat:
     stalled = more.pop("stalled", lambda text: None)
+    more.setdefault("parent", os.getppid())
     return Heartbeat(
         database.renew,
         stalled,  # type: ignore[arg-type]
@@ -122,5 +124,12 @@ def test_an_orphan_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     statuses: list[int] = []
     with make_heartbeat(Database(), leave=statuses.append):
         monkeypatch.setattr("worker.heartbeat.os.getppid", lambda: 1)
+        wait_until(lambda: statuses)
+    assert statuses == [1]
+
+
+def test_an_orphan_ends_also_when_its_parent_died_before_the_claim() -> None:
+    statuses: list[int] = []
+    with make_heartbeat(Database(), leave=statuses.append, parent=os.getppid() + 1):
         wait_until(lambda: statuses)
     assert statuses == [1]
