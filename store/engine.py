@@ -23,6 +23,15 @@ _OPTIONS = (
     "-c application_name=normlab"
 )
 
+# A server or network that vanished without a word is noticed within a minute, not after hours: a lease's
+# renewal, a wish to stop and a parent's watch over its children all wait for an answer. Unix sockets ignore it.
+_KEEPALIVES = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+
 
 def make_engine(url: str, *, pool_size: int = 5) -> Engine:
     """An engine on psycopg; a plain `postgresql://` URL is one for psycopg, too.
@@ -37,7 +46,7 @@ def make_engine(url: str, *, pool_size: int = 5) -> Engine:
         pool_pre_ping=True,
         pool_size=pool_size,
         pool_timeout=10,
-        connect_args={"connect_timeout": 5, "options": _OPTIONS},
+        connect_args={"connect_timeout": 5, "options": _OPTIONS, **_KEEPALIVES},
         json_serializer=_dump_json,
     )
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
@@ -62,3 +63,21 @@ def test_an_absent_database_is_known_as_such(postgres: Postgres) -> None:
     with pytest.raises(DATABASE_AWAY), engine.connect():
         pass
     engine.dispose()
+
+
+def test_a_connection_whose_other_end_vanished_is_given_up_within_a_minute(
+    database_url: str,
+) -> None:
+    engine = make_engine(database_url)
+    with engine.connect() as connection:
+        driver = connection.connection.dbapi_connection
+        assert isinstance(driver, psycopg.Connection)
+        set_up = {
+            name: int(value)
+            for name, value in driver.info.get_parameters().items()
+            if value.isdigit()
+        }
+    engine.dispose()
+    probing = set_up["keepalives_interval"] * set_up["keepalives_count"]
+    assert set_up["keepalives_idle"] + probing <= 60
+    assert set_up["tcp_user_timeout"] <= 60_000
