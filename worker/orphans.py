@@ -1,5 +1,6 @@
-"""Files in the storage that no row names: left by processes that died between a file and its row."""
+"""What processes left in the storage when they died: files that no row names, half-decoded datasets."""
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ log = structlog.get_logger(__name__)
 
 #: Younger files may still get their row.
 MINIMUM_AGE_SECONDS = 3600.0
+#: Nothing is decoded for longer than this without a file that changes.
+UNFINISHED_SECONDS = 24 * 3600.0
 _JOBS_AT_ONCE = 500
 
 
@@ -27,12 +30,31 @@ def delete_orphans(
     for start in range(0, len(numbers), _JOBS_AT_ONCE):
         chunk = numbers[start : start + _JOBS_AT_ONCE]
         before = time.time() - minimum_age_seconds
-        for path in _orphans(sessions, storage, chunk, before):
-            path.unlink(missing_ok=True)
-            deleted += 1
+        deleted += sum(_delete(path) for path in _orphans(sessions, storage, chunk, before))
     if deleted:
         log.info("files that no row names are deleted", files=deleted)
     return deleted
+
+
+def delete_unfinished(storage: Path, minimum_age_seconds: float = UNFINISHED_SECONDS) -> int:
+    """Delete what decodings that were killed had written; how many folders it was."""
+    before = time.time() - minimum_age_seconds
+    deleted = 0
+    for folder in (storage / "datasets").glob(".decoding-*"):
+        if all(_changed_before(path, before) for path in (folder, *folder.glob("*"))):
+            shutil.rmtree(folder, ignore_errors=True)
+            log.info("a half-decoded dataset is deleted", folder=folder.name)
+            deleted += 1
+    return deleted
+
+
+def _delete(path: Path) -> bool:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:  # One file must not keep the sweep from its other work.
+        log.warning("a file could not be deleted", path=str(path), error=str(error))
+        return False
+    return True
 
 
 def _orphans(
@@ -48,7 +70,11 @@ def _orphans(
 
 
 def _is_older(path: Path, before: float) -> bool:
+    return path.is_file() and _changed_before(path, before)
+
+
+def _changed_before(path: Path, before: float) -> bool:
     try:
-        return path.is_file() and path.stat().st_mtime < before
-    except FileNotFoundError:
+        return path.stat().st_mtime < before
+    except OSError:
         return False

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from store import leases, upkeep, wakeups
 from store.engine import DATABASE_AWAY, make_engine, make_sessions
 from worker.logs import configure_logging
-from worker.orphans import delete_orphans
+from worker.orphans import delete_orphans, delete_unfinished
 from worker.settings import Settings
 
 log = structlog.get_logger("worker.sweep")
@@ -117,6 +117,7 @@ class Sweep:
         with self._sessions.begin() as session:
             upkeep.delete_old_keys(session, KEYS_LAST)
         delete_orphans(self._sessions, self._settings.storage)
+        delete_unfinished(self._settings.storage)
 
 
 if __name__ == "__main__":
