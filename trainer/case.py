@@ -24,7 +24,14 @@ class Case:
     survey: Survey | None
     unknown: ModelError | None
     unfit: ModelError | None
-    notes: tuple[str, ...] = ()
+    #: The layers that drop something, with their p.
+    dropout: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        if not isinstance(self.spec.model, LibraryModel) or not self.dropout:
+            return ()
+        return (f"dropout layers: {', '.join(self.dropout)}",)
 
     @property
     def sites(self) -> tuple[NormSite, ...]:
@@ -45,7 +52,7 @@ def examine(spec: JobSpec, info: DatasetInfo) -> Case:
     """Builds the model on the meta device with its own norms, and looks at them once."""
     sizes, shape = split_sizes(spec.dataset, info), input_shape(spec, info)
     survey = unknown = unfit = None
-    notes: tuple[str, ...] = ()
+    dropout: tuple[str, ...] = ()
     try:
         if isinstance(spec.model, LibraryModel):
             require_known(spec.model)
@@ -56,18 +63,15 @@ def examine(spec: JobSpec, info: DatasetInfo) -> Case:
             with torch.device("meta"):
                 model = build_bare_model(spec, info)
             survey = survey_norms(model, shape)
-            notes = _own_dropout(spec, model)
+            dropout = _dropout_layers(model)
         except ModelError as error:
             unfit = error
-    return Case(spec, info, sizes, shape, survey, unknown, unfit, notes)
+    return Case(spec, info, sizes, shape, survey, unknown, unfit, dropout)
 
 
-def _own_dropout(spec: JobSpec, model: torch.nn.Module) -> tuple[str, ...]:
-    if not isinstance(spec.model, LibraryModel):
-        return ()
-    own = [
+def _dropout_layers(model: torch.nn.Module) -> tuple[str, ...]:
+    return tuple(
         f"{name} (p={module.p:g})"
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.p > 0
-    ]
-    return (f"dropout layers: {', '.join(own)}",) if own else ()
+    )

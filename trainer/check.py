@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from trainer.case import Case, examine
 from trainer.check_data import DATA_CHECKS, DATA_WARNINGS
-from trainer.check_model import MODEL_CHECKS
+from trainer.check_model import MODEL_CHECKS, MODEL_WARNINGS
 from trainer.check_norms import NORM_CHECKS, NORM_WARNINGS
 from trainer.errors import ModelError, SurgeryError
 from trainer.library import model_names
@@ -31,7 +31,11 @@ CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
     *DATA_CHECKS,
     *NORM_CHECKS,
 )
-WARNINGS: tuple[Callable[[Case], Iterator[str]], ...] = (*DATA_WARNINGS, *NORM_WARNINGS)
+WARNINGS: tuple[Callable[[Case], Iterator[str]], ...] = (
+    *MODEL_WARNINGS,
+    *DATA_WARNINGS,
+    *NORM_WARNINGS,
+)
 
 
 def check(spec: JobSpec, info: DatasetInfo) -> Report:

@@ -1,4 +1,4 @@
-"""Checks of a spec about its model alone: known, fit for the images, of the right output."""
+"""Checks and warnings of a spec about its model alone: known, fit for the images, its output, dropout."""
 
 from collections.abc import Iterator
 
@@ -56,4 +56,14 @@ def strange_output(case: Case) -> Iterator[Problem]:
         )
 
 
+def idle_mc_dropout(case: Case) -> Iterator[str]:
+    asked = [one.prefix for one in case.spec.evaluations if one.mode == "mc_dropout"]
+    if asked and case.survey is not None and not case.dropout:
+        yield (
+            f"the model has no dropout layer that is on, so {', '.join(asked)} would be the mean of "
+            "50 equal passes: the same as mode eval"
+        )
+
+
 MODEL_CHECKS = (unknown_model, unfit_model, strange_output)
+MODEL_WARNINGS = (idle_mc_dropout,)

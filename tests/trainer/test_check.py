@@ -20,7 +20,7 @@ from trainer.check_data import (
     train_size_too_large,
     wrong_augmentation,
 )
-from trainer.check_model import strange_output, unfit_model, unknown_model
+from trainer.check_model import idle_mc_dropout, strange_output, unfit_model, unknown_model
 from trainer.check_norms import (
     dropout_before_batch_norm,
     groups_not_dividing,
@@ -444,6 +444,8 @@ def test_what_the_group_check_predicts_happens():
     assert float(outputs[0].abs().max()) < 1e-4
 
 
+MC_DROPOUT = {"mode": "mc_dropout"}
+
 #: The warning's check, the spec, the dataset, words.
 WARNED = [
     (
@@ -507,6 +509,13 @@ WARNED = [
         "norm2 (after dropout1), norm3 (after dropout2)",
     ),
     (dropout_before_batch_norm, {"model": MLP, **dropout()}, DIGITS, "norm2 (after dropout1)"),
+    (idle_mc_dropout, {"evaluations": [{}, MC_DROPOUT]}, DIGITS, "so mc_dropout_test would be"),
+    (
+        idle_mc_dropout,
+        {"model": {"name": "torchvision:resnet18"}, "evaluations": [MC_DROPOUT]},
+        SMALL,
+        "the same as mode eval",
+    ),
 ]
 
 UNWARNED = [
@@ -515,6 +524,7 @@ UNWARNED = [
     {"augmentation": [{"kind": "rotate", "degrees": 15.0}, {"kind": "shift"}]},
     {"training": {"batch_size": 2}},
     dropout("head"),
+    {**dropout("head"), "evaluations": [MC_DROPOUT]},
     {**dropout(), "norm": {"kind": "layer"}},
     {**dropout(), "model": {"name": "mlp", "hidden": [8]}},
 ]
