@@ -1,5 +1,6 @@
 """Wake-ups: messages that tell a host to look into the table. They carry no job and may all be lost."""
 
+import random
 from collections.abc import Mapping
 
 import structlog
@@ -47,12 +48,15 @@ def due(session: Session) -> dict[str, int]:
     """
     demand = queue.demand(session)
     wakeups: dict[str, int] = {}
-    free = leases.free_slots(session)
+    # In another order each time: a host that can do nothing with its wake-up (it has lost its broker, or the
+    # job needs more devices than it has free) would else keep it from the others for ever.
+    free = list(leases.free_slots(session).items())
+    random.shuffle(free)
     for kind in ("cuda", "cpu"):
-        for host, slots in free.items():
+        for host, slots in free:
             _take(demand, kind, slots, kind, host, wakeups)
     for kind in ("cuda", "cpu"):
-        for host, slots in free.items():
+        for host, slots in free:
             _take(demand, None, slots, kind, host, wakeups)
     return wakeups
 

@@ -52,6 +52,15 @@ def test_no_more_than_the_jobs_and_no_more_than_the_slots(sessions: Sessions) ->
         assert wakeups.due(session) == {"alpha": 2, "beta": 2}
 
 
+def test_no_host_keeps_a_wake_up_from_the_others_for_ever(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session, "alpha", cpu=1)
+        make_worker(session, "beta", cpu=1)
+        make_job(session)
+        woken = {host for _ in range(40) for host in wakeups.due(session)}
+    assert woken == {"alpha", "beta"}
+
+
 def test_a_job_wakes_only_a_host_that_it_fits(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session, "alpha", cpu=2)
