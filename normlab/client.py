@@ -129,9 +129,9 @@ class Client:
             time.sleep(pause)
             seen, pause = item, min(pause * 1.5, 2.0)
 
-    def order(self, name: Named, verb: str) -> Item:
+    def order(self, name: Named, verb: str, **parameters: Any) -> Item:
         """`cancel`, `pause`, `resume` or `retry`."""
-        return _mapping(self._http.post(f"{Reference.parse(name).path}/{verb}"))
+        return _mapping(self._http.post(f"{Reference.parse(name).path}/{verb}", **parameters))
 
     def cancel(self, name: Named) -> Item:
         return self.order(name, "cancel")
@@ -142,9 +142,9 @@ class Client:
     def resume(self, name: Named) -> Item:
         return self.order(name, "resume")
 
-    def retry(self, name: Named) -> Item:
-        """Failed and cancelled jobs, again."""
-        return self.order(name, "retry")
+    def retry(self, name: Named, *, cancelled: bool = False) -> Item:
+        """A failed or cancelled job, again; a study's failed jobs, and if asked to the cancelled ones."""
+        return self.order(name, "retry", cancelled=cancelled or None)
 
     def extend(self, study: Named, seeds: int | list[int]) -> Item:
         """More seeds: so many more, or exactly these."""

@@ -27,9 +27,14 @@ def resume(names: Many) -> None:
     _order(names, "resume")
 
 
-def retry(names: Many) -> None:
-    """Run failed and cancelled jobs again."""
-    _order(names, "retry")
+def retry(
+    names: Many,
+    cancelled: Annotated[
+        bool, typer.Option("--cancelled", help="of a study, the cancelled jobs, too")
+    ] = False,
+) -> None:
+    """Run a failed or cancelled job again, or the failed jobs of a study."""
+    _order(names, "retry", cancelled=cancelled or None)
 
 
 def extend(
@@ -51,11 +56,11 @@ def extend(
     say(_sentence(reference, item))
 
 
-def _order(names: list[str], verb: str) -> None:
+def _order(names: list[str], verb: str, **parameters: Any) -> None:
     references = [Reference.parse(name) for name in names]
     with Client() as client:
         for reference in references:
-            item = client.order(reference, verb)
+            item = client.order(reference, verb, **parameters)
             say(_sentence(reference, item))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from normlab import transport
+from normlab.cli.steering import retry
 from normlab.client import Client, read_input
 from normlab.errors import NormlabError, NotReachable, Refused
 
@@ -88,6 +89,20 @@ def test_two_submissions_have_different_keys(client: Client, script: Script) -> 
         client.submit({})
     first, second = (headers["Idempotency-Key"] for _, _, headers, _ in script.seen)
     assert first != second
+
+
+def test_cancelled_jobs_of_a_study_are_retried_only_when_asked_to(
+    client: Client, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NORMLAB_URL", client.url)
+    for _ in range(4):
+        script.say(200, {"status": "queued", "counts": {}})
+    client.retry("s2")
+    client.retry("s2", cancelled=True)
+    retry(["s2"])
+    retry(["s2"], cancelled=True)
+    paths = [path.removeprefix("/api/v1/") for _, path, _, _ in script.seen]
+    assert paths == ["studies/2/retry", "studies/2/retry?cancelled=true"] * 2
 
 
 def test_an_order_is_never_sent_twice(client: Client, script: Script) -> None:
