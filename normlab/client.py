@@ -221,7 +221,7 @@ def read_input(document: Path | str | Mapping[str, Any]) -> tuple[bytes, str, bo
     """The bytes to send, their media type, and whether they mean a study (it has variants)."""
     if isinstance(document, Mapping):
         return json.dumps(document).encode(), "application/json", "variants" in document
-    text = str(document)
+    text, kind = str(document), "application/yaml"
     if isinstance(document, str) and ("\n" in text or text.lstrip().startswith("{")):
         content = text.encode()
     else:
@@ -229,15 +229,20 @@ def read_input(document: Path | str | Mapping[str, Any]) -> tuple[bytes, str, bo
             content = Path(document).expanduser().read_bytes()
         except OSError as error:
             raise NormlabError(f"{document} cannot be read: {error.strerror}") from error
-    return content, "application/yaml", _is_study(content)
+        kind = "application/json" if Path(document).suffix.lower() == ".json" else kind
+    return content, kind, _is_study(content, kind)
 
 
-def _is_study(content: bytes) -> bool:
+def _is_study(content: bytes, kind: str) -> bool:
     """What cannot be read here is left for the service to refuse in words."""
     import yaml
 
     try:
-        found = yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        if kind == "application/json":
+            found = json.loads(content)
+        else:
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            found = yaml.load(content, Loader=loader)  # noqa: S506
     except (yaml.YAMLError, ValueError, RecursionError):
         return False
     return isinstance(found, Mapping) and "variants" in found

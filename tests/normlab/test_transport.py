@@ -235,6 +235,15 @@ def test_a_document_comes_as_file_text_or_mapping(
     assert found is is_study
 
 
+def test_a_json_file_is_sent_as_json(tmp_path: Path) -> None:
+    # YAML knows no tabs, and takes shorter documents.
+    file = tmp_path / "study.json"
+    file.write_text(json.dumps({"variants": {}}, indent="\t"))
+    assert read_input(file) == (file.read_bytes(), "application/json", True)
+    file.write_text("{broken")
+    assert read_input(file)[1:] == ("application/json", False)
+
+
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(NormlabError, match="No such file"):
         read_input(tmp_path / "none.yaml")
