@@ -63,8 +63,15 @@ def answer(tracking: Tracking, request: dict[str, Any], datasets: Path) -> dict[
 def _log(
     tracking: Tracking, request: dict[str, Any], model: nn.Module, info: DatasetInfo
 ) -> dict[str, Any]:
-    """Exported if that can be done, else as a state dict."""
+    """Exported if that can be done, else as a state dict.
+
+    A mirror that died before it had noted a model asks for it again: what is there and whole is the answer.
+    """
     try:
+        for logged in tracking.find_models(request["experiment_id"], request["run_id"]):
+            if logged.status == "READY":
+                return {"kind": "logged", "model_id": logged.model_id}
+            tracking.client.delete_logged_model(logged.model_id)
         return {"kind": "logged", "model_id": _log_exported(tracking, request, model, info)}
     except Exception as error:
         if not tracking.is_up():

@@ -26,7 +26,7 @@ for _name, _value in {
 
 import mlflow  # noqa: E402 - after its settings
 from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import DatasetInput, Metric, Param, RunTag, ViewType  # noqa: E402
+from mlflow.entities import DatasetInput, LoggedModel, Metric, Param, RunTag, ViewType  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 
 METRICS_AT_ONCE, PARAMS_AT_ONCE, TAGS_AT_ONCE = 800, 100, 100
@@ -111,6 +111,10 @@ class Tracking:
             path = Path(folder, name)
             path.write_bytes(content)
             self.client.log_artifact(run_id, str(path))
+
+    def find_models(self, experiment_id: str, run_id: str) -> Sequence[LoggedModel]:
+        """The logged models that the run has made, also those that were never finished."""
+        return self.client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'")
 
     def set_status(self, run_id: str, status: str, ended_at: datetime | None) -> None:
         if ended_at is None:

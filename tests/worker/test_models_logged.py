@@ -95,6 +95,26 @@ def test_a_logged_model_predicts_what_the_checkpoint_predicts(
         assert torch.equal(model(inputs), original(inputs))
 
 
+def test_a_model_that_the_mirror_had_not_noted_when_it_died_is_not_doubled(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    job = shelf.add_finished_job(epochs=2)
+    add_weights(shelf, settings.storage, job)
+    assert drain(settings, tracking) == 0
+    (logged,) = models_of(reader, shelf.project)
+    run_id = reader.run_of(shelf.project, job=job).info.run_id
+    # Another that was only begun, as a helper that was killed leaves it.
+    reader.client.create_logged_model(logged.experiment_id, source_run_id=run_id)
+    with shelf.sessions.begin() as session:
+        row = session.scalars(select(Mirrored).where(Mirrored.job_id == job)).one()
+        row.state = {**row.state, "model": "wanted", "model_id": None}
+    assert drain(settings, tracking) == 0
+    assert [one.model_id for one in models_of(reader, shelf.project)] == [logged.model_id]
+    with shelf.sessions.begin() as session:
+        row = session.scalars(select(Mirrored).where(Mirrored.job_id == job)).one()
+        assert (row.state["model"], row.state["model_id"]) == ("logged", logged.model_id)
+
+
 def test_a_model_that_cannot_be_exported_is_uploaded_as_a_state_dict(
     shelf: Shelf,
     settings: Settings,
