@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -112,7 +113,9 @@ class Execution:
                 for saved in claim.checkpoints
             ],
         )
-        return self._follow(events, spec.periods)
+        # Closed by name: an error that is kept keeps its frames, and with them the model's memory.
+        with closing(events):
+            return self._follow(events, spec.periods)
 
     def _follow(self, events: Generator[Event, Wish | None, None], periods: int) -> Outcome | None:
         """Drive the training to its end, or until something stops it."""
@@ -127,7 +130,6 @@ class Execution:
                 return event
             asks = isinstance(event, Stepped | Progressed) and self._should_stop()
             if asks and self._stop == "cancelled":
-                events.close()
                 return self._stop
             wish = Wish.SAVE_AND_STOP if asks else None
 
