@@ -61,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _leave)
     # Training comes first on a machine that both share.
     os.nice(5)
+    # MLflow would print an address for every run: the one inside this network.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     settings = Settings()
     configure_logging(settings.log_level)
     tracking = Tracking(settings.mlflow_url)

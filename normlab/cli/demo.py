@@ -1,5 +1,8 @@
 """`demo`: from nothing to a comparison on real data, with one command."""
 
+import os
+import shutil
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -53,13 +56,25 @@ def _show_comparison(comparison: dict[str, Any]) -> None:
 def _show_where_next(client: Client, reference: Reference, home: Home) -> None:
     study = client.show(reference)
     job = client.jobs_of(reference)[0]["id"]
+    command = _own_name()
+    rows = {
+        "every curve and model, in MLflow": study.get("mlflow_url") or home.mlflow_url,
+        "the API, to try out": f"{client.url}/docs  (token: {home.folder / 'token'})",
+        "this table again": f"{command} compare {reference}",
+        "every job, or one": f"{command} show {reference}, {command} show j{job}",
+        "four more seeds": f"{command} extend {reference} --seeds 4",
+        "a study of your own": f"copy the file above, then: {command} submit FILE --wait",
+        "stop it all": f"{command} down",
+    }
     say("Where to look next:")
-    say(f"  every curve and model, in MLflow   {study.get('mlflow_url') or home.mlflow_url}")
-    say(f"  the API, to try out                {client.url}/docs  (token: {home.folder / 'token'})")
-    say(f"  this table again                   normlab compare {reference}")
-    say(f"  every job, or one                  normlab show {reference}, normlab show j{job}")
-    say(f"  four more seeds                    normlab extend {reference} --seeds 4")
-    say(
-        "  a study of your own                copy the file above, then: normlab submit FILE --wait"
-    )
-    say("  stop it all                        normlab down")
+    for what, where in rows.items():
+        say(f"  {what:<34} {where}")
+
+
+def _own_name() -> str:
+    """What to type to get this command again: `make demo` activates no virtual environment."""
+    typed = Path(sys.argv[0])
+    found = shutil.which(typed.name)
+    if found is not None and Path(found).resolve() == typed.resolve():
+        return typed.name
+    return os.path.relpath(typed) if typed.name == "normlab" else "normlab"
