@@ -53,9 +53,9 @@ def plan_job(house: Services, document: Any) -> Plan:
         raise Invalid(report.problems)
     name = _job_name(spec)
     return Plan(
-        new=(NewJob(spec=spec, name=name, warnings=report.warnings),),
+        new=(NewJob(spec=spec, name=name, warnings=_said(report)),),
         datasets={dataset.name: dataset},
-        warnings=report.warnings,
+        warnings=_said(report),
         parameters={name: report.parameters},
     )
 
@@ -75,7 +75,7 @@ def plan_cells(house: Services, study: StudySpec, cells: Sequence[Cell]) -> Plan
         raise Invalid(found[:MOST_PROBLEMS])
     return Plan(
         new=tuple(
-            NewJob(cell.spec, cell.name, cell.variant, cell.point, report.warnings)
+            NewJob(cell.spec, cell.name, cell.variant, cell.point, _said(report))
             for arm, report in zip(arms, reports, strict=True)
             for cell in arm.cells
         ),
@@ -153,11 +153,16 @@ def _located(
     return tuple(dict.fromkeys(found))
 
 
+def _said(report: Report) -> tuple[str, ...]:
+    """What a reader of the results must know: what is doubtful, and what was built instead of what."""
+    return (*report.warnings, *report.notes)
+
+
 def _warnings(arms: Sequence[_Arm], reports: Sequence[Report]) -> tuple[str, ...]:
     """Each once, after the names of the arms that it concerns, unless it concerns all."""
     concerned: dict[str, list[str]] = {}
     for arm, report in zip(arms, reports, strict=True):
-        for warning in report.warnings:
+        for warning in _said(report):
             concerned.setdefault(warning, []).append(arm.name)
     return tuple(
         warning if len(names) == len(arms) > 1 else f"{', '.join(names)}: {warning}"

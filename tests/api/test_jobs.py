@@ -64,6 +64,19 @@ def test_json_needs_no_content_type(member: TestClient) -> None:
     assert member.post("/api/v1/jobs", content=body).status_code == 202
 
 
+def test_what_was_built_is_kept_beside_the_warnings(member: TestClient) -> None:
+    # A comparison of norms, or of dropout, has to know what else is in the model.
+    own = job(
+        model={"name": "torchvision:mobilenet_v3_small"},
+        norm={"kind": "layer", "eps": 1e-5},
+        dataset__image_size=32,
+    )
+    made = member.post("/api/v1/jobs", json=own).json()
+    assert any("dropout layers: classifier.2 (p=0.2)" in told for told in made["warnings"])
+    assert any("own BatchNorm2d has eps 0.001" in told for told in made["warnings"])
+    assert member.post("/api/v1/plans", json=own).json()["warnings"]
+
+
 def test_warnings_are_told_and_kept(member: TestClient) -> None:
     dropout = [{"kind": "dropout", "p": 0.2}]
     made = submit(member, job(norm={"kind": "batch"}, regularization=dropout))
