@@ -13,7 +13,8 @@ Seconds = Annotated[float, Field(gt=0)]
 class Settings(BaseSettings):
     """Read once, in the composition root."""
 
-    model_config = SettingsConfigDict(env_prefix="NORMLAB_", frozen=True)
+    # What was given holds passwords, and an error about it goes to the log.
+    model_config = SettingsConfigDict(env_prefix="NORMLAB_", frozen=True, hide_input_in_errors=True)
 
     database_url: str
     redis_url: str

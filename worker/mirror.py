@@ -44,7 +44,8 @@ LONGEST_BACKOFF_SECONDS = 30.0
 class Settings(BaseSettings):
     """What the environment says (NORMLAB_*)."""
 
-    model_config = SettingsConfigDict(env_prefix="NORMLAB_", frozen=True)
+    # What was given holds passwords, and an error about it goes to the log.
+    model_config = SettingsConfigDict(env_prefix="NORMLAB_", frozen=True, hide_input_in_errors=True)
 
     database_url: str
     mlflow_url: str
