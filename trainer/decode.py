@@ -1,5 +1,6 @@
 """Decodes a dataset once into the cache, and says what it found. Knows no spec of a training."""
 
+import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
@@ -61,9 +62,9 @@ def _write(
                     f"{shape}: all images of a set must be equal in shape"
                 )
         if images is None:
-            images = numpy.lib.format.open_memmap(
-                folder / f"{name}-images.npy", "w+", numpy.uint8, (count, *shape)
-            )
+            path = folder / f"{name}-images.npy"
+            images = numpy.lib.format.open_memmap(path, "w+", numpy.uint8, (count, *shape))
+            _take_room(path)
         images[done : done + len(chunk)] = chunk
         done += len(chunk)
         yield Progressed(f"decoded {done} of {count} {name} images")
@@ -71,6 +72,13 @@ def _write(
         raise DataError(f"the {name} split has {count} labels but {done} images")
     images.flush()
     return shape
+
+
+def _take_room(path: Path) -> None:
+    """Raises OSError when the disk is full: behind a memory map that would be a signal that kills."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _inspect(name: str, folder: Path, opened: Opened) -> Generator[Progressed, None, DatasetInfo]:

@@ -307,3 +307,16 @@ def test_cifar_images_become_a_dataset_in_colour(tmp_path):
     # The known statistics of all of CIFAR-10's training images.
     assert info.mean == pytest.approx((0.4914, 0.4822, 0.4465), abs=0.01)
     assert info.std == pytest.approx((0.247, 0.2435, 0.2616), abs=0.01)
+
+
+def test_the_room_for_all_images_is_taken_before_the_second_is_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.sources.CHUNK", 1)
+    write_folder(tmp_path / "cats", size=(600, 500))
+    source = ImageFolder(kind="image_folder", path="cats")
+    steps = decode("cats", source, tmp_path / "cache", [tmp_path])
+    while not next(steps).what.startswith("decoded 1 of"):
+        pass
+    (images,) = (tmp_path / "cache").glob(".decoding-*/train-images.npy")
+    size = images.stat()
+    assert size.st_blocks * 512 >= size.st_size >= 8 * 600 * 500
+    steps.close()
