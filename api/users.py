@@ -1,5 +1,7 @@
 """People and their tokens: admins see to people, everybody to their own tokens."""
 
+from datetime import UTC, datetime, timedelta
+
 from fastapi import APIRouter, Depends, Response, status
 from sqlalchemy.orm import Session
 
@@ -19,6 +21,8 @@ from api.service_schemas import (
 from api.services import House
 from store import users
 from store.models import User
+
+_LONGEST_LIFE = timedelta(days=36_525)
 
 router = APIRouter(tags=["users"], dependencies=[Depends(current_user)])
 
@@ -80,6 +84,8 @@ def create_token(house: House, user: Reader, document: Document, response: Respo
     new = parse(NewToken, document)
     if new.user not in (None, user.name) and user.role != "admin":
         raise Forbidden(f"{user.name} may make tokens of their own only")
+    if new.expires_at is not None:
+        _ensure_ahead(new.expires_at)
     response.headers["Cache-Control"] = "no-store"
     with house.sessions.begin() as session:
         owner = _find(session, new.user, "/user") if new.user else user
@@ -97,6 +103,14 @@ def revoke_token(house: House, user: Reader, token_id: Id) -> None:
         if token is None or (user.role != "admin" and token.user_id != user.id):
             raise NotFound(f"there is no token {token_id}")
         users.revoke_token(session, token_id)
+
+
+def _ensure_ahead(expires_at: datetime) -> None:
+    """Neither past nor so far that the database has such a time and Python has not."""
+    now = datetime.now(UTC)
+    if not now < expires_at < now + _LONGEST_LIFE:
+        detail = f"must lie ahead, by 100 years at most, but got {expires_at.isoformat()}"
+        raise Invalid.at("/expires_at", detail, "leave it out: the token then never expires")
 
 
 def _find(session: Session, name: str, pointer: str | None = None) -> User:

@@ -1,6 +1,8 @@
 """Who may do what: nobody without a token, viewers read, members change what is theirs, admins all."""
 
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from fastapi import FastAPI
@@ -156,10 +158,25 @@ def test_everybody_makes_and_revokes_tokens_of_their_own(app: FastAPI, viewer: T
 
 
 def test_a_token_expires(app: FastAPI, member: TestClient) -> None:
-    body = {"name": "old", "expires_at": "2020-01-01T00:00:00Z"}
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    body = {"name": "brief", "expires_at": soon.isoformat()}
     secret = member.post("/api/v1/tokens", json=body).json()["secret"]
     headers = {"Authorization": f"Bearer {secret}"}
+    time.sleep(1.1)
     assert TestClient(app, headers=headers).get("/api/v1/users/me").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "never", ["2020-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
+)
+def test_a_token_expires_in_a_future_that_can_be_read_again(
+    member: TestClient, admin: TestClient, never: str
+) -> None:
+    # In UTC the last two are in the years 0 and 10000, which no driver reads back.
+    answer = member.post("/api/v1/tokens", json={"name": "odd", "expires_at": never})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/expires_at"
+    assert admin.get("/api/v1/tokens").status_code == 200
 
 
 def test_another_s_tokens_are_an_admin_s_business_only(
