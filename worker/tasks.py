@@ -53,7 +53,9 @@ class Child:
         self._settings = settings
         self._parent = parent
         self._drain = drain
-        self._sessions: sessionmaker[Session] = make_sessions(make_engine(settings.database_url))
+        # One connection is kept: a host of many slots would else use up those of the server.
+        engine = make_engine(settings.database_url, pool_size=1)
+        self._sessions: sessionmaker[Session] = make_sessions(engine)
         self._waker = Waker(self._sessions, wakeups.make_celery(settings.redis_url))
         self._around = Surroundings(
             sessions=self._sessions,

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.models import Job
@@ -27,12 +28,25 @@ def test_a_child_claims_while_its_parent_lives(
     with sessions.begin() as session:
         make_worker(session)
         job = make_job(session)
-    settings = Settings(
-        database_url=database_url,
-        redis_url="redis://127.0.0.1:1/0",
-        storage=tmp_path,
-        host_name="alpha",
-    )
-    Child(settings, Drain(), os.getppid() + is_orphan).work()
+    Child(make_settings(database_url, tmp_path), Drain(), os.getppid() + is_orphan).work()
     with sessions.begin() as session:
         assert session.get_one(Job, job.id).attempt == claimed
+
+
+def test_a_child_keeps_one_connection_however_many_it_used_at_once(
+    database_url: str, tmp_path: Path
+) -> None:
+    sessions = Child(make_settings(database_url, tmp_path), Drain(), os.getppid())._sessions
+    with sessions.begin() as one, sessions.begin() as other:
+        for session in (one, other):
+            session.execute(text("SELECT 1"))
+    assert sessions.kw["bind"].pool.checkedin() == 1
+
+
+def make_settings(database_url: str, storage: Path) -> Settings:
+    return Settings(
+        database_url=database_url,
+        redis_url="redis://127.0.0.1:1/0",
+        storage=storage,
+        host_name="alpha",
+    )
