@@ -3,6 +3,7 @@
 StoreError
 ├── NotFound
 ├── WrongStatus
+├── Overtaken
 ├── LostLease
 ├── NameTaken
 ├── DatasetUnavailable
@@ -27,6 +28,10 @@ class NotFound(StoreError):
 
 class WrongStatus(StoreError):
     """The job's status does not allow this."""
+
+
+class Overtaken(StoreError):
+    """Somebody else changed this meanwhile; nothing was changed, try again."""
 
 
 class LostLease(StoreError):

@@ -7,7 +7,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, joinedload
 
 from store import jobs, projects
-from store.errors import DatasetUnavailable, MixedDevices, NotFound
+from store.errors import DatasetUnavailable, MixedDevices, NotFound, Overtaken
 from store.finite import storable
 from store.jobs import NewJob
 from store.models import JOB_STATUSES, Dataset, Job, Project, Study, User
@@ -52,10 +52,14 @@ def add_jobs(
 ) -> list[Job]:
     """Make the jobs of those cells that the study lacks, for the study's owner; returns the new ones.
 
-    `spec` replaces the study's. Raises like `create`.
+    `spec` replaces the study's. Raises like `create`, and Overtaken when the study as given is no
+    longer what it is: `spec` and the cells come of the old one.
     """
+    known = study.spec
     study = _lock(session, study.id)
     if spec is not None:
+        if study.spec != known:
+            raise Overtaken
         study.spec = spec
     present = session.execute(
         select(Job.variant, Job.point, Job.seed, Job.device).where(Job.study_id == study.id)

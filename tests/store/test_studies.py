@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from store import datasets, jobs, results, studies
-from store.errors import DatasetUnavailable, MixedDevices, NotFound
+from store.errors import DatasetUnavailable, MixedDevices, NotFound, Overtaken
 from store.models import Dataset, Job, Study
 from tests.factories import (
     claim_job,
@@ -99,6 +99,18 @@ def test_a_study_grows_by_the_cells_that_it_lacks(sessions: Sessions) -> None:
     assert found is not None
     assert found.spec == {"seeds": 3}
     assert new[0].owner_id == study.owner_id
+
+
+def test_of_two_that_grow_a_study_at_once_the_second_is_told(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        study = make_study(session, make_user(session))
+    # Both saw it as it was at first.
+    with sessions.begin() as session:
+        studies.add_jobs(session, study, (), "ada", {**study.spec, "seeds": 3})
+    with sessions.begin() as session, pytest.raises(Overtaken):
+        studies.add_jobs(session, study, (), "bob", {**study.spec, "seeds": 4})
+    with sessions.begin() as session:
+        assert session.get_one(Study, study.id).spec["seeds"] == 3
 
 
 def test_new_cells_keep_to_the_studys_device(sessions: Sessions) -> None:
