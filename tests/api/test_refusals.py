@@ -12,9 +12,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from api import datasets, documents
+from api import checks, datasets, documents
 from api.checker import Checker
 from store.models import Dataset, IdempotencyKey, Job, Project, Study
+from studies.spec import read_study
 from tests.api.specs import JOB, STUDY, Document, job, study
 from trainer.spec.report import Report
 
@@ -386,6 +387,32 @@ def test_without_the_network_check_it_would_be_accepted(
 ) -> None:
     monkeypatch.setattr(Checker, "check", lambda *_: Report())
     assert send(member, bad, root).status_code == 202
+
+
+@named(FIELDS)
+def test_without_validation_a_bad_field_would_be_accepted(
+    member: TestClient, monkeypatch: pytest.MonkeyPatch, bad: Bad, root: str
+) -> None:
+    monkeypatch.setattr(checks, "parse", lambda model, _: model.model_validate(JOB))
+    # Numbers that aren't finite are guarded twice.
+    monkeypatch.setattr(documents, "_unstorable", lambda *_: iter(()))
+    assert send(member, bad, root).status_code == 202
+
+
+@named(STUDIES)
+def test_without_validation_a_bad_study_would_be_accepted(
+    member: TestClient, monkeypatch: pytest.MonkeyPatch, bad: Bad, root: str
+) -> None:
+    monkeypatch.setattr(checks, "read_study", lambda _: read_study(STUDY))
+    assert send(member, bad, root).status_code == 202
+
+
+def test_without_the_look_at_datasets_an_unknown_one_would_be_planned(
+    member: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = checks._known
+    monkeypatch.setattr(checks, "_known", lambda house, _, place: known(house, "digits", place))
+    assert member.post("/api/v1/plans", content=UNKNOWN[0].content).status_code == 200
 
 
 @pytest.mark.parametrize(
