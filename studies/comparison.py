@@ -227,11 +227,19 @@ def _notes(variants: Sequence[VariantSummary], seeds: int) -> Iterable[str]:
                 f"{one.name}: {one.failed} failed and {one.cancelled} cancelled jobs have no value; "
                 "the mean is over the rest and may flatter it"
             )
-        if one.diverged:
-            yield f"{one.name}: {one.diverged} diverged jobs count with the metric they reached"
         lost = len(one.values) - one.n - one.pending - one.failed - one.cancelled
+        if one.diverged:
+            reached = max(one.diverged - lost, 0)
+            which = "" if reached == one.diverged else f": {reached}"
+            yield f"{one.name}: {one.diverged} diverged jobs{which} count with the metric they reached"
         if lost:
             yield (
                 f"{one.name}: {lost} succeeded jobs have no finite value; the mean is over the rest "
                 "and may flatter it"
+            )
+        pairs = one.difference.n if one.difference is not None else seeds
+        if pairs < ENOUGH_SEEDS <= seeds and not any(other.pending for other in variants):
+            yield (
+                f"{one.name}: {pairs} seeds have a value here and in the baseline; under "
+                f"{ENOUGH_SEEDS} there is no p-value"
             )

@@ -94,6 +94,25 @@ def test_a_diverged_job_counts_with_the_metric_it_reached() -> None:
     assert "1 diverged" in note(compare(STUDY, found), "none")
 
 
+def test_only_diverged_jobs_with_a_value_are_said_to_count() -> None:
+    found = rows(*two_arms())
+    found[3].update(reason="diverged", metrics={"test_accuracy": 0.1})
+    found[4].update(reason="diverged", metrics={"test_accuracy": None})
+    assert "2 diverged jobs: 1 count with" in note(compare(STUDY, found), "none: 2")
+
+
+def test_too_few_pairs_are_said_once_all_jobs_have_ended() -> None:
+    found = rows(*two_arms())
+    for one in found[:3]:
+        one.update(status="failed", reason="oom", metrics={})
+    compared = compare(STUDY, found)
+    assert compared.variants[1].difference is not None
+    assert compared.variants[1].difference.p_value is None
+    assert "7 seeds have a value here and in the baseline" in note(compared, "group")
+    found[0]["status"] = "running"
+    assert not [text for text in compare(STUDY, found).notes if text.startswith("group")]
+
+
 def test_what_has_no_value_is_counted_never_dropped() -> None:
     found = rows(*two_arms())
     found[0].update(status="failed", reason="oom", metrics={})
