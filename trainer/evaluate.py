@@ -49,12 +49,12 @@ def score(log_probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def evaluate(
-    predict: Predictor, examples: Examples, what: str, *, keep: bool = False
+    predict: Predictor, examples: Examples, what: str, *, keep: bool = False, passes: int = 1
 ) -> Generator[Progressed, None, Outcome]:
     """One pass over the examples; an event per batch, no device sync."""
     sums = torch.zeros(3, dtype=torch.float64, device=examples.labels.device)
     kept: list[Tensor] = []
-    for number, (pixels, labels) in enumerate(examples.batches()):
+    for number, (pixels, labels) in enumerate(examples.batches(passes)):
         with torch.no_grad():
             log_probabilities = predict(pixels, number)
             sums += score(log_probabilities, labels)
@@ -103,7 +103,10 @@ class Evaluator:
         if weights is not None:
             predict, examples = self._predictor(evaluation, weights), self._examples(evaluation)
             keep = "predictions" in evaluation.outputs
-            outcome = yield from evaluate(predict, examples, evaluation.prefix, keep=keep)
+            passes = MC_PASSES if evaluation.mode == "mc_dropout" else 1
+            outcome = yield from evaluate(
+                predict, examples, evaluation.prefix, keep=keep, passes=passes
+            )
             loss, hits, count = outcome.sums.tolist()
             files = self._write(evaluation, outcome, examples.labels)
         prefix = evaluation.prefix

@@ -28,9 +28,10 @@ class Examples:
         """Pixels as floats in [0, 1], and labels."""
         return self.images[rows].float() / 255, self.labels[rows]
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """All of them in order, in batches for evaluation: large, and fixed by the images' size alone."""
-        size = min(1024, max(16, 2**22 // self.images[0].numel()))
+    def batches(self, passes: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """All of them in order, in batches for evaluation: large, and fixed by the images' size and how
+        many passes each batch goes through, so that none of them takes long."""
+        size = max(1, min(1024, max(16, 2**22 // self.images[0].numel())) // passes)
         for start in range(0, len(self), size):
             yield self.take(slice(start, start + size))
 

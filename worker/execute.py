@@ -22,7 +22,7 @@ from trainer.train import train
 from worker.drain import Drain
 from worker.ending import Outcome, Stop, write_end
 from worker.failures import Failure, judge
-from worker.heartbeat import Heartbeat, Rhythm
+from worker.heartbeat import End, Heartbeat, Rhythm
 from worker.logs import forwarded_warnings
 from worker.narration import narrate
 from worker.recorder import Recorder, Write
@@ -65,7 +65,8 @@ class Execution:
         self._recorder = Recorder(around.sessions, around.storage, claim.job_id, claim.attempt)
         self._heartbeat = Heartbeat(
             self._renew,
-            self._end_stalled,
+            self._wanted,
+            self._abandon,
             around.rhythm,
             claimed_at=claimed_at,
             parent=around.parent,
@@ -217,14 +218,20 @@ class Execution:
                 jobs.record_step(session, job, attempt, self._step)
             return jobs.renew(session, job, attempt, self._around.rhythm.lease, seconds_used)
 
-    def _end_stalled(self, text: str) -> None:
+    def _wanted(self) -> End | None:
+        """What can't wait for a thread that doesn't listen; a pause can, for it is there to save."""
+        if self._heartbeat.wish == "cancel":
+            return "cancelled"
+        return "drained" if self._around.drain.begun else None
+
+    def _abandon(self, end: End, text: str) -> None:
         with self._around.sessions.begin() as session:
             jobs.end_attempt(
                 session,
                 self._claim.job_id,
                 self._claim.attempt,
-                "stalled",
-                error=text,
+                end,
+                error=text if end == "stalled" else None,
                 seconds_used=self._heartbeat.seconds_used,
             )
 

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
 import structlog
 
@@ -21,7 +21,13 @@ log = structlog.get_logger(__name__)
 #: The lease counts as over so much (of its length) before it is: room for a step and for the clock.
 MARGIN = 0.1
 RETRY_SECONDS = 0.5
+#: A job that was told to stop may take so long to hear it: a step, a batch, the loading of its data.
+UNHEARD_SECONDS = 15.0
 TICK_SECONDS = 0.25
+
+
+#: How this thread ends an attempt whose own thread doesn't listen.
+End: TypeAlias = Literal["cancelled", "drained", "stalled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +42,16 @@ class Rhythm:
 class Heartbeat:
     """State shared by two threads: the job's says `progressed`, this one's renews and reads wishes.
 
-    `renew(seconds_used)` is a fenced write; `stalled(stack)` is called once when nothing moved for too
-    long, and the process ends after it: a hanging thread can be freed in no other way.
+    `renew(seconds_used)` is a fenced write; `wanted()` is the end that the job should come to now, if
+    any. `abandon(end, stack)` is called once when nothing moved for too long, and the process ends after
+    it: a hanging thread can be freed in no other way.
     """
 
     def __init__(
         self,
         renew: Callable[[float], Renewed],
-        stalled: Callable[[str], None],
+        wanted: Callable[[], End | None],
+        abandon: Callable[[End, str], None],
         rhythm: Rhythm,
         *,
         claimed_at: float,
@@ -53,7 +61,8 @@ class Heartbeat:
         self.wish: str | None = None
         self.lost = False
         self._renew = renew
-        self._stalled = stalled
+        self._wanted = wanted
+        self._abandon = abandon
         self._rhythm = rhythm
         self._leave = leave
         self._parent = parent
@@ -115,27 +124,30 @@ class Heartbeat:
             if os.getppid() != self._parent:
                 self._leave(1)  # An orphan's lease ends by itself, or the next parent ends it.
                 return
-            if self._standing_still():
-                self._report_stall()
+            if end := self._due_end():
+                self._end_here(end)
                 return
             # A thread that hangs after its lease was lost would keep this process from work for ever.
             if not self.lost and time.monotonic() >= self._due_at:
                 self._beat()
 
-    def _standing_still(self) -> bool:
+    def _due_end(self) -> End | None:
+        """Why the attempt ends from here, its own thread not listening."""
+        if self._suspended_at is not None:
+            return None
         still_for = time.monotonic() - self._progressed_at
-        return self._suspended_at is None and still_for > self._rhythm.stall
+        if still_for > self._rhythm.stall:
+            return "stalled"
+        return self._wanted() if still_for > UNHEARD_SECONDS else None
 
-    def _report_stall(self) -> None:
+    def _end_here(self, end: End) -> None:
         frame = sys._current_frames().get(self._watched)
         stack = "".join(traceback.format_stack(frame)) if frame else ""
-        log.error("nothing moved for too long: the attempt ends", seconds=self._rhythm.stall)
+        log.error("nothing moved for too long: the attempt ends", end=end)
         try:
-            self._stalled(
-                f"Nothing moved for {self._rhythm.stall:g} seconds. It hung here:\n{stack}"
-            )
+            self._abandon(end, f"Nothing moved for too long. It was here:\n{stack}")
         except Exception:  # Whatever it is: this process must end.
-            log.warning("the stall could not be recorded", exc_info=True)
+            log.warning("the attempt's end could not be recorded", exc_info=True)
         self._leave(1)
 
     def _beat(self) -> None:

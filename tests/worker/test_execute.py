@@ -215,7 +215,7 @@ def test_a_result_that_waits_for_the_database_is_no_standstill(
         yield Finished("completed", {"epochs": 1})
 
     stalls: list[str] = []
-    monkeypatch.setattr(Heartbeat, "_report_stall", lambda _: stalls.append("stalled"))
+    monkeypatch.setattr(Heartbeat, "_end_here", lambda _, end: stalls.append(end))
     database = Outage(sessions)
     train_as(finished)
     claim = claim_job(sessions)

@@ -25,17 +25,19 @@ class Database:
         if self.error is not None:
             raise self.error
         self.renewals += 1
-        return Renewed(wish="pause", expires_in=1.0)
+        return Renewed(wish="pause")
 
 
 def make_heartbeat(
     database: Database, *, lease: float = 1.0, stall: float = 60.0, **more: object
 ) -> Heartbeat:
-    stalled = more.pop("stalled", lambda text: None)
+    abandon = more.pop("abandon", lambda end, text: None)
+    wanted = more.pop("wanted", lambda: None)
     more.setdefault("parent", os.getppid())
     return Heartbeat(
         database.renew,
-        stalled,  # type: ignore[arg-type]
+        wanted,  # type: ignore[arg-type]
+        abandon,  # type: ignore[arg-type]
         Rhythm(lease=lease, renewal=0.02, stall=stall),
         claimed_at=time.monotonic(),
         **more,  # type: ignore[arg-type]
@@ -82,13 +84,39 @@ def test_a_lost_lease_is_known_and_never_asked_for_again() -> None:
 
 
 def test_a_job_that_stands_still_is_reported_with_its_stack_and_its_process_ends() -> None:
-    reports: list[str] = []
+    reports: list[tuple[str, str]] = []
     statuses: list[int] = []
-    heartbeat = make_heartbeat(Database(), stall=0.2, stalled=reports.append, leave=statuses.append)
-    with heartbeat:
+
+    def abandon(end: str, text: str) -> None:
+        reports.append((end, text))
+
+    with make_heartbeat(Database(), stall=0.2, abandon=abandon, leave=statuses.append):
         wait_until(lambda: statuses)
     assert statuses == [1]
-    assert "test_heartbeat.py" in reports[0]
+    [(end, text)] = reports
+    assert end == "stalled"
+    assert "test_heartbeat.py" in text
+
+
+@pytest.mark.parametrize("end", ["drained", "cancelled"])
+def test_a_thread_that_does_not_hear_that_it_must_stop_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr("worker.heartbeat.UNHEARD_SECONDS", 0.2)
+    ends: list[str] = []
+    statuses: list[int] = []
+
+    def abandon(end: str, text: str) -> None:
+        ends.append(end)
+
+    options = {"wanted": lambda: end, "abandon": abandon, "leave": statuses.append}
+    with make_heartbeat(Database(), **options) as heartbeat:
+        for _ in range(8):
+            time.sleep(0.05)
+            heartbeat.progressed()
+        assert ends == []
+        wait_until(lambda: statuses)
+    assert (ends, statuses) == ([end], [1])
 
 
 def test_a_job_that_hangs_ends_its_process_also_when_its_lease_was_lost_before() -> None:
@@ -102,11 +130,11 @@ def test_a_job_that_hangs_ends_its_process_also_when_its_lease_was_lost_before()
 
 
 def test_a_stall_that_cannot_be_recorded_ends_the_process_all_the_same() -> None:
-    def stalled(text: str) -> None:
+    def abandon(end: str, text: str) -> None:
         raise ValueError(text)
 
     statuses: list[int] = []
-    with make_heartbeat(Database(), stall=0.2, stalled=stalled, leave=statuses.append):
+    with make_heartbeat(Database(), stall=0.2, abandon=abandon, leave=statuses.append):
         wait_until(lambda: statuses)
     assert statuses == [1]
 
