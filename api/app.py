@@ -28,9 +28,9 @@ from api.checker import Checker
 from api.logs import configure_logging
 from api.services import Services
 from api.settings import Settings
-from api.waker import Waker
 from store import wakeups
 from store.engine import make_engine, make_sessions
+from store.waker import Waker
 
 PREFIX = "/api/v1"
 #: A request holds one connection, and so many requests run at once.
@@ -89,6 +89,5 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
             )
         )
     )
-    waker.start()
     checker.start()
     return Services(settings, engine, sessions, checker, waker)

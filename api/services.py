@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.checker import Checker
 from api.settings import Settings
-from api.waker import Waker
+from store.waker import Waker
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,10 +48,9 @@ FailureReason = Literal["timeout", "oom", "disk", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """The lease lasts `expires_in` seconds from now; `wish`: `cancel`, `pause`, `preempt` or None."""
+    """The lease was renewed; `wish`: `cancel`, `pause`, `preempt` or None."""
 
     wish: str | None
-    expires_in: float
 
 
 def renew(
@@ -70,7 +69,7 @@ def renew(
         raise LostLease(job_id, attempt)
     _add_seconds(session, job, seconds_used)
     session.flush()
-    return Renewed(wish=job.wish, expires_in=lease_seconds)
+    return Renewed(wish=job.wish)
 
 
 def record_start(session: Session, job_id: int, attempt: int, event: Started) -> None:

@@ -4,13 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from store.attempts import end_attempt
+from store.engine import DATABASE_AWAY
 from store.errors import LostLease
 from store.models import Device, Job, Lease, Worker
+
+log = structlog.get_logger(__name__)
 
 #: A worker that was not seen for so long gets no wake-ups.
 SEEN_SECONDS = 20.0
@@ -112,11 +116,17 @@ def release_expired(
     `counts=False` after an outage of the database, which kept workers from renewing. Returns the jobs.
     """
     held = {(lease.job_id, lease.attempt) for lease in expired(session, grace_seconds)}
-    return [
-        job_id
-        for job_id, attempt in sorted(held)
-        if _release(session, job_id, attempt, grace_seconds, counts=counts, who=who)
-    ]
+    released = []
+    for job_id, attempt in sorted(held):
+        try:
+            with session.begin_nested():
+                if _release(session, job_id, attempt, grace_seconds, counts=counts, who=who):
+                    released.append(job_id)
+        except DATABASE_AWAY:
+            raise
+        except Exception:  # One job that can't be returned must not keep the others.
+            log.exception("a job whose lease ran out is not returned", job=job_id, attempt=attempt)
+    return released
 
 
 def free_slots(session: Session) -> dict[str, dict[str, int]]:

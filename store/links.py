@@ -16,11 +16,6 @@ def run_url(base: str, experiment_id: str, run_id: str) -> str:
     return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?{_VIEW}"
 
 
-def experiment_url(base: str, experiment_id: str) -> str:
-    """The list of an experiment's runs, in the model-training view."""
-    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{_VIEW}"
-
-
 def job_urls(session: Session, base: str, job_ids: Collection[int]) -> Mapping[int, str]:
     """The run's page of each of these jobs that is mirrored already."""
     return _urls(session, base, Mirrored.job_id, job_ids)

@@ -98,12 +98,6 @@ def logs(session: Session, job_id: int, after: int = 0, limit: int = 1000) -> Se
     return session.scalars(statement.order_by(LogLine.id).limit(limit)).all()
 
 
-def last_logs(session: Session, job_id: int, limit: int = 20) -> Sequence[LogLine]:
-    """The job's last lines, in order."""
-    newest = select(LogLine).where(LogLine.job_id == job_id).order_by(LogLine.id.desc())
-    return session.scalars(newest.limit(limit)).all()[::-1]
-
-
 def _rows() -> Select[Any]:
     trained = select(func.count()).where(Epoch.job_id == Job.id).scalar_subquery()
     return (

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store import leases, wakeups
 from store.engine import DATABASE_AWAY, make_engine, make_sessions
+from store.waker import Waker
 from worker.app import make_app
 from worker.children import ChildWatch, end_attempts_of_the_dead
 from worker.devices import HostDevice, find_devices
@@ -27,7 +28,6 @@ from worker.hostlock import hold_host
 from worker.logs import configure_logging
 from worker.settings import Settings
 from worker.tasks import add_task, import_ahead
-from worker.waker import Waker
 
 log = structlog.get_logger("worker")
 

@@ -43,6 +43,10 @@ def end_attempts_of_the_dead(
                 )
         except LostLease:
             log.info("it had already ended", job=attempt.job_id, attempt=attempt.number)
+        except DATABASE_AWAY:
+            raise
+        except Exception:  # One that can't be ended must not keep the others, nor hide the host.
+            log.exception("its attempt can't be ended", job=attempt.job_id, attempt=attempt.number)
     return len(dead)
 
 

@@ -14,13 +14,13 @@ from sqlalchemy.orm import Session, sessionmaker
 from store import jobs, wakeups
 from store.engine import DATABASE_AWAY, make_engine, make_sessions
 from store.jobs import Claim
+from store.waker import Waker
 from trainer.data import load
 from trainer.spec.job import Numerics
 from worker.drain import Drain
 from worker.execute import Surroundings, execute
 from worker.heartbeat import Rhythm
 from worker.settings import Settings
-from worker.waker import Waker
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +53,7 @@ class Child:
         self._settings = settings
         self._parent = parent
         self._drain = drain
+        self._warm: tuple[str, int] | None = None
         # One connection is kept: a host of many slots would else use up those of the server.
         engine = make_engine(settings.database_url, pool_size=1)
         self._sessions: sessionmaker[Session] = make_sessions(engine)
@@ -78,6 +79,8 @@ class Child:
         while not self._drain.begun and os.getppid() == self._parent:
             claimed_at = time.monotonic()
             claim = self._claim()
+            if claim is not None:
+                self._warm = claim.devices[0].kind, claim.devices[0].number
             if finished_one:
                 self._waker.wake()
             if claim is None:
@@ -95,6 +98,7 @@ class Child:
                     os.getpid(),
                     lease_seconds=self._settings.lease_seconds,
                     numerics=self._numerics,
+                    warm=self._warm,
                 )
         except DATABASE_AWAY as error:
             log.warning("nothing is claimed: the database is away", error=str(error))

@@ -6,7 +6,7 @@ import signal
 from fastapi import FastAPI
 
 from api import app
-from api.waker import Waker
+from store.waker import Waker
 
 
 def make_app() -> FastAPI:

@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.waker import Waker
 from normlab.servers import Redis
 from store import wakeups
+from store.waker import Waker
 from tests.api.specs import JOB, STUDY, changed, job
 from tests.api.trained import train_all
 from tests.factories import claim_job, make_worker
@@ -301,7 +301,6 @@ def broker(tmp_path: Path, replace: Callable[..., None], app: FastAPI) -> Iterat
     server.start()
     celery = wakeups.make_celery(server.url)
     waker = Waker(app.state.services.sessions, celery)
-    waker.start()
     replace(waker=waker)
     yield server
     waker.close()

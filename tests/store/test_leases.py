@@ -1,8 +1,10 @@
 """Hosts, devices and leases."""
 
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import func, select, update
+import pytest
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store import jobs, leases, results
@@ -26,6 +28,26 @@ def test_a_lost_attempt_is_ended_by_the_sweep(sessions: Sessions) -> None:
         assert session.scalars(select(Lease)).all() == []
     assert (job.status, attempt.end, attempt.counts) == ("queued", "lost", True)
     assert (last.who, last.why) == ("sweep", "attempt 1 lost")
+
+
+def test_a_job_that_cannot_be_returned_does_not_keep_the_others(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cpu=2)
+        broken, sound = make_job(session), make_job(session)
+        for _ in range(2):
+            claim_job(session, lease_seconds=-10.0)
+    end_attempt = leases.end_attempt
+
+    def fail_for_one(session: Session, job_id: int, *args: Any, **options: Any) -> Any:
+        if job_id == broken.id:
+            session.execute(text("SELECT 1 / 0"))
+        return end_attempt(session, job_id, *args, **options)
+
+    monkeypatch.setattr(leases, "end_attempt", fail_for_one)
+    with sessions.begin() as session:
+        assert leases.release_expired(session) == [sound.id]
 
 
 def test_a_job_that_is_lost_again_and_again_fails(sessions: Sessions) -> None:

@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from store.links import experiment_url, job_urls, run_url, study_urls
+from store.links import job_urls, run_url, study_urls
 from store.models import Mirrored
 from tests.factories import make_job, make_study
 
@@ -11,7 +11,6 @@ def test_a_link_opens_the_view_of_model_training() -> None:
     view = "workflowType=machine_learning"
     base = "http://localhost:5000"
     assert run_url(f"{base}/", "3", "abc") == f"{base}/#/experiments/3/runs/abc?{view}"
-    assert experiment_url(base, "3") == f"{base}/#/experiments/3/runs?{view}"
 
 
 def test_only_what_has_a_run_has_a_link(sessions: sessionmaker[Session]) -> None:
