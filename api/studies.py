@@ -101,18 +101,28 @@ def read_comparison(
 @router.post(
     "/{study_id}/extend",
     status_code=status.HTTP_202_ACCEPTED,
+    response_model=StudyView,
     openapi_extra=takes(Extension),
     summary="Add seeds to a study",
 )
-def extend_study(house: House, user: Writer, study_id: Id, document: Document) -> StudyView:
+def extend_study(
+    house: House, user: Writer, study_id: Id, document: Document, once: Once
+) -> Response:
+    if earlier := once.earlier_answer():
+        return earlier
     extension = parse(Extension, document)
     with house.sessions.begin() as session:
         found = _own(session, user, study_id)
     study = _extended(read_study(found.spec), extension)
     plan = plan_cells(house, study, expand(study))
+    spec = study.model_dump(mode="json")
     with house.sessions.begin() as session:
-        studies.add_jobs(session, found, plan.new, user.name, study.model_dump(mode="json"))
-        answer = _views(house, session, [_find(session, study_id)])[0]
+
+        def extend() -> StudyView:
+            studies.add_jobs(session, found, plan.new, user.name, spec)
+            return _views(house, session, [_find(session, study_id)])[0]
+
+        answer = once.answer(session, extend)
     house.waker.wake()
     return answer
 

@@ -148,7 +148,14 @@ class Client:
 
     def extend(self, study: Named, seeds: int | list[int]) -> Item:
         """More seeds: so many more, or exactly these."""
-        return _mapping(self._http.post(f"{Reference.parse(study).path}/extend", {"seeds": seeds}))
+        answer = self._http.request(
+            "POST",
+            f"{Reference.parse(study).path}/extend",
+            again=True,
+            content=json.dumps({"seeds": seeds}).encode(),
+            headers={"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())},
+        )
+        return _mapping(answer.json())
 
     def results(self, study: Named | None = None, **filters: Any) -> "pandas.DataFrame":
         """One row per job; metrics and matrix points are columns, NaN and infinities are themselves."""

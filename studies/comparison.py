@@ -18,6 +18,8 @@ from studies.expansion import arm_name
 from studies.spec import ENOUGH_SEEDS, StudySpec
 
 CONFIDENCE = 0.95
+#: Differences of values that are equal on paper differ by so much of themselves.
+ROUNDING = 1e-12
 Interval = tuple[float, float]
 
 
@@ -131,7 +133,7 @@ def paired_p_value(differences: Sequence[float]) -> float | None:
     from scipy.special import stdtr
 
     deviation = statistics.stdev(differences)
-    if deviation == 0:
+    if deviation <= ROUNDING * max(map(abs, differences)):
         return 1.0 if differences[0] == 0 else None
     t = statistics.fmean(differences) / (deviation / math.sqrt(n))
     return float(2 * stdtr(n - 1, -abs(t)))

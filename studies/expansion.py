@@ -14,6 +14,11 @@ from trainer.documents import pointer, problems
 from trainer.spec import JobSpec
 from trainer.spec.report import Problem
 
+#: Fields of which a spec says only one or the other.
+ALTERNATIVES = (
+    ({"epochs"}, {"steps", "eval_every"}),
+    ({"groups"}, {"channels_per_group"}),
+)
 MAX_CELLS = 10_000
 
 #: Of a job spec, what no part of a study may set.
@@ -193,10 +198,19 @@ def _place_of(arm: _Arm, path: str) -> str:
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Deep merge; a tagged alternative of another kind replaces the one below, lists replace."""
-    result = dict(below)
+    result = {key: value for key, value in below.items() if not _gives_way(key, above)}
     for key, value in above.items():
         result[key] = _overlaid(result.get(key), value)
     return result
+
+
+def _gives_way(key: str, above: Mapping[str, Any]) -> bool:
+    """Whether what is said above is an alternative to this key: steps to epochs, for one."""
+    return any(
+        key in one and not above.keys().isdisjoint(other)
+        for pair in ALTERNATIVES
+        for one, other in (pair, pair[::-1])
+    )
 
 
 def _overlaid(below: Any, above: Any) -> Any:

@@ -76,7 +76,9 @@ def test_one_seed_has_no_interval_and_no_deviation() -> None:
     assert (summary.n, summary.mean, summary.std, summary.interval) == (1, 0.9, None, None)
 
 
-@pytest.mark.parametrize(("values", "p"), [([0.0] * 8, 1.0), ([0.1] * 8, None)])
+@pytest.mark.parametrize(
+    ("values", "p"), [([0.0] * 8, 1.0), ([0.1] * 8, None), ([0.3 - 0.2, 0.2 - 0.1] * 4, None)]
+)
 def test_equal_differences_leave_nothing_to_test_with(values: list[float], p: float | None) -> None:
     assert paired_p_value(values) == p
 

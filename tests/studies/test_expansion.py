@@ -58,6 +58,24 @@ def test_another_kind_replaces_what_the_base_says() -> None:
     assert cells[2].spec.optimizer.lr == 1e-3
 
 
+@pytest.mark.parametrize(
+    ("base", "variant", "path", "left"),
+    [
+        ({"epochs": 3, "batch_size": 8}, {"steps": 5, "eval_every": 5}, "training", "epochs"),
+        ({"steps": 5, "eval_every": 5}, {"epochs": 3}, "training", "steps"),
+        ({"kind": "group", "groups": 8}, {"channels_per_group": 4}, "norm", "groups"),
+    ],
+)
+def test_an_alternative_takes_the_place_of_what_the_base_says(
+    base: dict[str, Any], variant: dict[str, Any], path: str, left: str
+) -> None:
+    whole = {**DEMO["base"], "norm": {"kind": "none"}, path: base}
+    (cell,) = expand(read_study(study(base=whole, variants={"v": {path: variant}}, seeds=1)))
+    part = cell.spec.model_dump(mode="json")[path]
+    assert part.get(left) is None
+    assert variant.items() <= part.items()
+
+
 def test_the_matrix_multiplies_and_names_stay_short() -> None:
     document = study(matrix={"training.batch_size": [64, 8], "norm": [{"eps": 1e-3}]}, seeds=1)
     document["variants"] = {"group": DEMO["variants"]["group"]}
