@@ -11,20 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from store import datasets, projects
-from store.attempts import (
-    Renewed,
-    end_attempt,
-    fail,
-    finish,
-    record_checkpoint,
-    record_epoch,
-    record_evaluation,
-    record_file,
-    record_log,
-    record_start,
-    record_step,
-    renew,
-)
+from store.attempts import Renewed, end_attempt, fail, finish, renew
 from store.claims import Claim, ClaimedDevice, claim
 from store.engine import database_now
 from store.errors import WrongStatus
@@ -32,6 +19,15 @@ from store.finite import storable
 from store.lifecycle import created, lock, move, touch
 from store.models import PRIORITIES, Dataset, Job, Project, Study, User
 from store.paging import Page, newest_first
+from store.recording import (
+    record_checkpoint,
+    record_epoch,
+    record_evaluation,
+    record_file,
+    record_log,
+    record_start,
+    record_step,
+)
 from trainer.spec import JobSpec, content_hash
 
 __all__ = [
