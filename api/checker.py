@@ -95,7 +95,11 @@ class Checker:
         answer = self._answers.get(key)
         if answer is None:
             limit = self._seconds if seconds is None else min(seconds, self._seconds)
-            answer = self._ask(spec, info, time.monotonic() + limit)
+            try:
+                answer = self._ask(spec, info, time.monotonic() + limit)
+            except TooBig as error:
+                # Not remembered: the memory is all that the helper holds, and the next one starts small.
+                return Report(problems=(_too_big(error),))
             self._remember(key, answer)
         return answer
 
@@ -116,8 +120,6 @@ class Checker:
             helper = self._warm_helper(deadline)
             # Its full time, however long this had to wait: a good helper must not die of its queue.
             return _exchange(helper, spec, info, self._seconds)
-        except TooBig as error:
-            return Report(problems=(_too_big(error),))
         except HelperGone as error:
             log.warning("the helper that checks specs is gone", why=str(error))
             raise CheckerUnavailable(f"the helper that checks specs {error}") from error
