@@ -120,6 +120,8 @@ class Checker:
             helper = self._warm_helper(deadline)
             # Its full time, however long this had to wait: a good helper must not die of its queue.
             return _exchange(helper, spec, info, self._seconds)
+        except TooBig:
+            raise
         except HelperGone as error:
             log.warning("the helper that checks specs is gone", why=str(error))
             raise CheckerUnavailable(f"the helper that checks specs {error}") from error

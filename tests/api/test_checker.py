@@ -106,6 +106,10 @@ def test_a_model_that_needs_too_much_memory_is_refused(small: Checker) -> None:
     assert problem.pointer == "/model"
     assert "512 MB" in problem.detail
     check_again(small)
+    # It may have been the others' memory: the same question is asked again.
+    pid = small.pid
+    assert small.check(epochs(GROWS), DIGITS).problems
+    assert small.pid != pid
 
 
 def test_an_error_of_the_check_is_no_yes(small: Checker) -> None:
