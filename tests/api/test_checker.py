@@ -107,9 +107,10 @@ def test_a_model_that_needs_too_much_memory_is_refused(small: Checker) -> None:
     assert "512 MB" in problem.detail
     check_again(small)
     # It may have been the others' memory: the same question is asked again.
-    pid = small.pid
+    before = small.pid
     assert small.check(epochs(GROWS), DIGITS).problems
-    assert small.pid != pid
+    assert small.check(epochs(3), DIGITS).parameters == 5
+    assert small.pid != before
 
 
 def test_an_error_of_the_check_is_no_yes(small: Checker) -> None:
