@@ -105,16 +105,20 @@ def test_the_best_model_of_each_variant_opens_from_mlflow(
     import mlflow
 
     def models() -> list[dict[str, Any]]:
-        experiment = mlflow_post(
-            stack, "logged-models/search", {"experiment_ids": experiments(stack)}
-        )
-        found: list[dict[str, Any]] = experiment.get("models", [])
-        return found if len(found) >= 2 else []
+        ours = {run["id"] for run in finished_runs(stack, study["id"], 2 * SEEDS)}
+        answer = mlflow_post(stack, "logged-models/search", {"experiment_ids": experiments(stack)})
+        found = [one["info"] for one in answer.get("models", [])]
+        ready = [
+            info
+            for info in found
+            if info["source_run_id"] in ours and info["status"] == "LOGGED_MODEL_READY"
+        ]
+        return ready if len(ready) == 2 else []
 
     found = wait_for(models, "each variant's best model is in MLflow", 120)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", stack.mlflow_url)
     mlflow.set_tracking_uri(stack.mlflow_url)
-    model = mlflow.pytorch.load_model(f"models:/{found[0]['info']['model_id']}")
+    model = mlflow.pytorch.load_model(f"models:/{found[0]['model_id']}")
     assert model(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
 
 
