@@ -94,7 +94,7 @@ class Client:
 
     def jobs_of(self, study: Named) -> list[Item]:
         """In the order of the study."""
-        jobs = self._http.items(f"{Reference.parse(study).path}/jobs")
+        jobs = self._http.items(f"{Reference.study(study).path}/jobs")
         return sorted(jobs, key=lambda job: int(job["id"]))
 
     def wait(
@@ -150,7 +150,7 @@ class Client:
         """More seeds: so many more, or exactly these."""
         answer = self._http.request(
             "POST",
-            f"{Reference.parse(study).path}/extend",
+            f"{Reference.study(study).path}/extend",
             again=True,
             content=json.dumps({"seeds": seeds}).encode(),
             headers={"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())},
@@ -165,11 +165,11 @@ class Client:
 
     def result_rows(self, study: Named | None = None, **filters: Any) -> list[Item]:
         """As the service sends them; filters: project, variant, status."""
-        number = Reference.parse(study).id if study is not None else None
+        number = Reference.study(study).id if study is not None else None
         return list(self._http.items("results", study=number, **filters))
 
     def comparison(self, study: Named, metric: str | None = None) -> Item:
-        path = f"{Reference.parse(study).path}/comparison"
+        path = f"{Reference.study(study).path}/comparison"
         return _mapping(self._http.get(path, metric=metric))
 
     def epochs(self, job: Named) -> "pandas.DataFrame":

@@ -26,6 +26,16 @@ class Reference:
             raise NormlabError(f"{text!r} is neither a job (j12) nor a study (s3)")
         return cls("study" if (found[1] or "j").startswith("s") else "job", int(found[2]))
 
+    @classmethod
+    def study(cls, text: "Reference | str | int") -> "Reference":
+        """Where only a study makes sense, a bare number is one."""
+        if isinstance(text, int) or (isinstance(text, str) and text.strip().isdecimal()):
+            text = f"s{str(text).strip()}"
+        found = cls.parse(text)
+        if found.kind != "study":
+            raise NormlabError(f"{found} is a job, but this takes a study (s3)")
+        return found
+
     @property
     def path(self) -> str:
         return f"studies/{self.id}" if self.kind == "study" else f"jobs/{self.id}"

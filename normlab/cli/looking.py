@@ -44,7 +44,7 @@ def list_(
         if jobs or study or status or variant:
             found = client.jobs(
                 most=limit,
-                study=_study(study).id if study else None,
+                study=Reference.study(study).id if study else None,
                 project=project,
                 status=status,
                 variant=variant,
@@ -98,7 +98,7 @@ def compare(
 ) -> None:
     """Compare a study's variants: mean, spread, interval, and the paired difference to the baseline."""
     with Client() as client:
-        found = client.comparison(_study(name), metric)
+        found = client.comparison(name, metric)
     if output is Format.JSON:
         say(json.dumps(found, indent=2))
         return
@@ -226,14 +226,6 @@ def _inside(folder: Path, name: str) -> Path:
     if not target.is_relative_to(folder.resolve()):
         raise NormlabError(f"the file name {name!r} leads out of {folder}")
     return target
-
-
-def _study(name: str) -> Reference:
-    """Where only a study makes sense, a bare number is one."""
-    reference = Reference("study", int(name)) if name.isdecimal() else Reference.parse(name)
-    if reference.kind != "study":
-        raise NormlabError(f"{name} is a job, but this takes a study (s3)")
-    return reference
 
 
 JOBS = (

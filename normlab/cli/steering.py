@@ -48,9 +48,7 @@ def extend(
         raise NormlabError(
             f"--seeds takes a number or a list like 8,9,10 but got {seeds!r}"
         ) from None
-    reference = Reference("study", int(study)) if study.isdecimal() else Reference.parse(study)
-    if reference.kind != "study":
-        raise NormlabError(f"{study} is a job, but only a study can be extended")
+    reference = Reference.study(study)
     with Client() as client:
         item = client.extend(reference, numbers if "," in seeds else numbers[0])
     say(_sentence(reference, item))

@@ -22,3 +22,14 @@ def test_a_study_has_several_names(text: str) -> None:
 def test_anything_else_is_refused_in_words(text: str) -> None:
     with pytest.raises(NormlabError, match=r"neither a job \(j12\) nor a study \(s3\)"):
         Reference.parse(text)
+
+
+@pytest.mark.parametrize("text", ["s3", "3", " 3 ", 3, Reference("study", 3)])
+def test_where_only_a_study_makes_sense_a_bare_number_is_one(text: Reference | str | int) -> None:
+    assert Reference.study(text) == Reference("study", 3)
+
+
+@pytest.mark.parametrize("text", ["j3", Reference("job", 3)])
+def test_a_job_is_never_taken_for_a_study(text: Reference | str) -> None:
+    with pytest.raises(NormlabError, match=r"j3 is a job, but this takes a study \(s3\)"):
+        Reference.study(text)
