@@ -54,20 +54,19 @@ def flat(one: Item) -> dict[str, Any]:
 
 
 def legend(comparison: Mapping[str, Any]) -> list[str]:
-    """How to read the table, and what to be careful about."""
+    """How to read the table, and what to be careful about: a paragraph each."""
     baseline = comparison["baseline"]
     accuracy = comparison["metric"].endswith("accuracy")
     tested = any(
         (one["difference"] or {}).get("p_value") is not None for one in comparison["variants"]
     )
-    lines = [
-        f"Mean ± standard deviation over n seeds. Differences to {baseline} are paired: the same seed has the",
+    reading = (
+        f"Mean ± standard deviation over n seeds. Differences to {baseline} are paired: the same seed has the "
         f"same data order and start in every variant{'; they are in percentage points' if accuracy else ''}. "
-        "An interval that leaves out zero means",
-        "that chance alone hardly explains the difference."
-        + (" p: paired t-test, not corrected for several comparisons." if tested else ""),
-    ]
-    return lines + [f"Note: {note}" for note in comparison.get("notes", [])]
+        "An interval that leaves out zero means that chance alone hardly explains the difference."
+        + (" p: paired t-test, not corrected for several comparisons." if tested else "")
+    )
+    return [reading, *(f"Note: {note}" for note in comparison.get("notes", []))]
 
 
 def unit_name(metric: str) -> str:

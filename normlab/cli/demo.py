@@ -12,7 +12,7 @@ import typer
 from normlab.cli import following
 from normlab.cli.comparison import columns, legend
 from normlab.cli.local import bring_up
-from normlab.cli.output import console, say, table
+from normlab.cli.output import say, say_paragraph, show_table
 from normlab.cli.submitting import show_accepted
 from normlab.client import Client
 from normlab.home import Home
@@ -47,10 +47,10 @@ def _run(client: Client, home: Home) -> None:
 
 
 def _show_comparison(comparison: dict[str, Any]) -> None:
-    console().print(table(comparison["variants"], columns(comparison)))
+    show_table(comparison["variants"], columns(comparison))
     say()
     for line in legend(comparison):
-        say(line)
+        say_paragraph(line)
 
 
 def _show_where_next(client: Client, reference: Reference, home: Home) -> None:

@@ -18,6 +18,7 @@ from normlab.cli.output import (
     field,
     raw,
     say,
+    say_paragraph,
     status,
 )
 from normlab.client import FINAL, Client
@@ -109,7 +110,7 @@ def compare(
         emit(found["variants"], columns(found), output, "no variants")
         say()
         for line in legend(found):
-            say(line)
+            say_paragraph(line)
 
 
 def queue(output: Output = Format.TABLE) -> None:

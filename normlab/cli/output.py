@@ -2,7 +2,9 @@
 
 import csv
 import json
+import re
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,8 +12,10 @@ from enum import StrEnum
 from typing import Annotated, Any, TypeAlias
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 Item: TypeAlias = Mapping[str, Any]
 
@@ -39,12 +43,17 @@ class Column:
 
 def console() -> Console:
     """Wide enough for any table where no terminal limits it."""
-    return Console() if sys.stdout.isatty() else Console(width=200, soft_wrap=True)
+    return Console() if sys.stdout.isatty() else Console(width=10_000, soft_wrap=True)
 
 
 def say(text: str = "") -> None:
     """A plain line: no markup, no wrapping, at once."""
     print(text, flush=True)  # noqa: T201 - the command's voice
+
+
+def say_paragraph(text: str) -> None:
+    """Broken between words, at the edge of the terminal or where lines get hard to read."""
+    say(textwrap.fill(text, min(console().width, 112), break_long_words=False))
 
 
 def emit(items: Sequence[Item], columns: Sequence[Column], output: Format, nothing: str) -> None:
@@ -59,20 +68,45 @@ def emit(items: Sequence[Item], columns: Sequence[Column], output: Format, nothi
                 writer.writerow([(column.plain or column.text)(item) for column in columns])
         case Format.TABLE:
             if items:
-                console().print(table(items, columns))
+                show_table(items, columns)
             else:
                 typer.echo(nothing, err=True)
 
 
-def table(items: Sequence[Item], columns: Sequence[Column]) -> Table:
-    from rich.text import Text
+def show_table(items: Sequence[Item], columns: Sequence[Column]) -> None:
+    """Whole at any width: what does not fit beside goes below, after the first column again."""
+    to = console()
+    texts = [[column.title, *(column.text(item) for item in items)] for column in columns]
+    widths = [max(map(cell_len, cells)) for cells in texts]
+    for number, part in enumerate(_parts(widths, to.width)):
+        if number:
+            say()
+        made = Table(box=None, pad_edge=False, header_style="bold")
+        for at in part:
+            title, right = columns[at].title, columns[at].right
+            made.add_column(title, justify="right" if right else "left", no_wrap=True)
+        for row in zip(*(texts[at][1:] for at in part), strict=True):
+            made.add_row(*map(Text, row))
+        # Two columns too wide for the terminal: it breaks their lines itself, nothing is cut off.
+        to.width = max(to.width, _together(widths, part))
+        with to.capture() as printed:
+            to.print(made)
+        # Without the blanks that fill up the last column: they would wrap, too.
+        say(re.sub(r" +(\x1b\[0m)?$", r"\1", printed.get().rstrip("\n"), flags=re.MULTILINE))
 
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        made.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
-    for item in items:
-        made.add_row(*(Text(column.text(item)) for column in columns))
-    return made
+
+def _parts(widths: Sequence[int], available: int) -> list[list[int]]:
+    """Which columns stand beside each other, as many as fit but two at least."""
+    parts = [[0]]
+    for at in range(1, len(widths)):
+        if len(parts[-1]) > 1 and _together(widths, [*parts[-1], at]) > available:
+            parts.append([0])
+        parts[-1].append(at)
+    return parts
+
+
+def _together(widths: Sequence[int], part: Sequence[int]) -> int:
+    return sum(widths[at] for at in part) + 2 * (len(part) - 1)
 
 
 def field(name: str) -> Callable[[Item], str]:

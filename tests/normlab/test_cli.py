@@ -12,7 +12,7 @@ from rich.console import Console
 
 from normlab.cli.comparison import columns, flat, interval, legend, p_value, scaled
 from normlab.cli.datasets import read_source
-from normlab.cli.output import Column, Format, duration, emit, field, size
+from normlab.cli.output import Column, Format, duration, emit, field, show_table, size
 from normlab.cli.progress import fraction, picture, tell
 from normlab.errors import NormlabError
 
@@ -245,3 +245,28 @@ def test_a_source_is_read_from_its_short_form_or_a_file(tmp_path: Path) -> None:
     assert read_source(str(tmp_path / "source.yaml"), {})["kind"] == "image_folder"
     with pytest.raises(NormlabError, match="neither a source"):
         read_source("nowhere", {})
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 100, 200])
+def test_a_table_is_whole_in_a_terminal_of_any_width(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("normlab.cli.output.console", lambda: Console(width=width))
+    shown = columns(COMPARISON)
+    show_table(COMPARISON["variants"], shown)
+    out = capsys.readouterr().out
+    assert "…" not in out
+    for column in shown:
+        assert column.title in out
+        assert all(column.text(one) in out for one in COMPARISON["variants"])
+    assert max(map(len, out.splitlines())) <= max(width, 40)
+
+
+def test_columns_that_do_not_fit_stand_below_after_the_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("normlab.cli.output.console", lambda: Console(width=10))
+    letters = [Column(title, field(title)) for title in ("id", "aaa", "bbb", "ccc")]
+    show_table([{"id": 7, "aaa": 1, "bbb": 2, "ccc": 3}], letters)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["id  aaa", "7   1", "", "id  bbb", "7   2", "", "id  ccc", "7   3"]
