@@ -107,7 +107,7 @@ _COLUMNS = (
     Column("name", field("name")),
     Column("status", field("status")),
     Column("shape", lambda item: "×".join(map(str, _info("shape")(item) or []))),
-    Column("classes", lambda item: str(len(_info("classes")(item) or [])), right=True),
+    Column("classes", lambda item: str(len(_info("classes")(item) or []) or ""), right=True),
     Column("train", lambda item: str(_info("train_size")(item) or ""), right=True),
     Column("test", lambda item: str(_info("test_size")(item) or ""), right=True),
     Column("source", lambda item: str(item["source"].get("kind", ""))),

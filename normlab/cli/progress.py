@@ -57,7 +57,7 @@ def line(job: dict[str, Any]) -> str:
     if job["status"] == "running" and job["attempt"] > 1:
         parts.append(f"attempt {job['attempt']}")
     if job["status"] == "succeeded" and metrics.get("epochs"):
-        parts.append(f"{metrics['epochs']:.0f} epochs")
+        parts.append(f"{metrics['epochs']:.0f} epoch{'' if metrics['epochs'] == 1 else 's'}")
     if metrics.get("test_accuracy") is not None:
         parts.append(f"test accuracy {scaled(metrics['test_accuracy'], 'test_accuracy')} %")
     return f"j{job['id']} {job['name']}: {', '.join(parts)}"

@@ -13,7 +13,7 @@ from rich.console import Console
 from normlab.cli.comparison import columns, flat, interval, legend, p_value, scaled
 from normlab.cli.datasets import read_source
 from normlab.cli.output import Column, Format, duration, emit, field, show_table, size
-from normlab.cli.progress import fraction, picture, tell
+from normlab.cli.progress import fraction, line, picture, tell
 from normlab.errors import NormlabError
 
 COMPARISON: dict[str, Any] = {
@@ -270,3 +270,9 @@ def test_columns_that_do_not_fit_stand_below_after_the_first(
     show_table([{"id": 7, "aaa": 1, "bbb": 2, "ccc": 3}], letters)
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["id  aaa", "7   1", "", "id  bbb", "7   2", "", "id  ccc", "7   3"]
+
+
+@pytest.mark.parametrize(("epochs", "words"), [(1.0, "1 epoch"), (9.0, "9 epochs")])
+def test_epochs_are_counted_in_words(epochs: float, words: str) -> None:
+    done = job(1, "succeeded", reason="diverged", metrics={"epochs": epochs})
+    assert line(done) == f"j1 none | seed 1: succeeded (diverged), {words}"
