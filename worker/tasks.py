@@ -114,6 +114,9 @@ class Child:
     def _leave(self) -> None:
         """End this process now: only that gives back all of its memory and its device."""
         log.warning("this worker process ends; its parent starts another")
+        # Its slot is free again, and one that lived for a moment only is missed by the parent's watch.
+        self._waker.wake()
+        self._waker.close()
         logging.shutdown()
         sys.stdout.flush()
         os._exit(1)
