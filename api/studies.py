@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response, status
 from sqlalchemy.orm import Session
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from api.checks import plan_cells, plan_study
 from api.dependencies import Filter, Id, Page, Writer, current_user, ensure_own
 from api.documents import Document
-from api.errors import Conflict, NotFound, parse
+from api.errors import BadParameter, Conflict, NotFound, parse
 from api.idempotency import Once
 from api.jobs import views as job_views
 from api.openapi import takes
@@ -95,7 +95,16 @@ def read_comparison(
     with house.sessions.begin() as session:
         spec = _find(session, study_id).spec
         rows = results.rows(session, study_id=study_id).items
+    _ensure_known(metric, rows)
     return compare(read_study(spec), rows, metric)
+
+
+def _ensure_known(metric: str | None, rows: Sequence[dict[str, Any]]) -> None:
+    """Some job has it, or none has any metric yet; raises `BadParameter`."""
+    known = sorted(set().union(*(row["metrics"] for row in rows)))
+    if metric is not None and known and metric not in known:
+        detail = f"no job of this study has it; they have {', '.join(known)}, but got {metric!r}"
+        raise BadParameter("metric", detail)
 
 
 @router.post(

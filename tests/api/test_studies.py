@@ -225,4 +225,8 @@ def test_a_comparison_of_another_metric(
     assert (other["metric"], other["higher_is_better"]) == ("test_loss", False)
     assert other["variants"][0]["mean"] == 0.25
     assert member.get(path, params={"metric": "no metric"}).status_code == 422
+    unknown = member.get(path, params={"metric": "test_acuracy"})
+    assert unknown.status_code == 422
+    assert unknown.json()["errors"][0]["parameter"] == "metric"
+    assert "test_accuracy" in unknown.json()["errors"][0]["detail"]
     assert member.get("/api/v1/studies/99/comparison").status_code == 404
