@@ -62,8 +62,10 @@ class Program:
             )
 
     def children(self) -> list[int]:
+        """Forked ones: they are called like their parent, other than what an import runs for a moment."""
         with suppress(psutil.NoSuchProcess):
-            return [child.pid for child in psutil.Process(self.process.pid).children()]
+            parent = psutil.Process(self.process.pid)
+            return [one.pid for one in parent.children() if one.cmdline() == parent.cmdline()]
         return []
 
     def terminate(self, seconds: float = 20.0) -> int:
