@@ -232,5 +232,13 @@ class House:
 
     def clear(self) -> None:
         """No job is left of the test before; what runs without one goes on running."""
-        with self.sessions.begin() as session:
-            session.execute(text("TRUNCATE jobs CASCADE"))
+        self.until(self._is_cleared, "an empty table of jobs")
+
+    def _is_cleared(self) -> bool:
+        """False when the running worker's last words about a job and this waited for each other."""
+        try:
+            with self.sessions.begin() as session:
+                session.execute(text("TRUNCATE jobs CASCADE"))
+        except OperationalError:
+            return False
+        return True
