@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 from sqlalchemy import Engine, func, select, text, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from migrations.run import upgrade
