@@ -81,8 +81,29 @@ class ImageFolder(Part):
     ] = None
 
 
+class Generated(Part):
+    """Drawn from a formula, seeded: the same everywhere, with no download."""
+
+    kind: Literal["generated"]
+    generator: Annotated[
+        Literal["polynomial_noise", "moons", "circles", "blobs", "mnist1d"],
+        Field(
+            description="polynomial_noise: y = cos(1.5πx) + noise on [0, 1], a regression; moons, "
+            "circles, blobs: two features; mnist1d: 40 features, ten classes (Greydanus 2020)"
+        ),
+    ]
+    size: Annotated[int, Field(strict=True, ge=20, le=1_000_000, description="examples")] = 1000
+    noise: Annotated[
+        float | None,
+        Field(
+            strict=True, ge=0, le=10, description="standard deviation; none: the generator's own"
+        ),
+    ] = None
+    seed: Seed = 0
+
+
 DatasetSource: TypeAlias = Annotated[
-    BuiltIn | HuggingFace | Parquet | ImageFolder, Field(discriminator="kind")
+    BuiltIn | HuggingFace | Parquet | ImageFolder | Generated, Field(discriminator="kind")
 ]
 
 
@@ -91,9 +112,18 @@ class DatasetInfo(Part):
 
     name: Name
     digest: str
+    content: Annotated[
+        Literal["images", "vectors"],
+        Field(description="images: bytes; vectors: floats of shape (features, 1, 1)"),
+    ] = "images"
+    target: Annotated[
+        Literal["class", "value"], Field(description="value: a number, for regression")
+    ] = "class"
     shape: Annotated[tuple[int, int, int], Field(description="channels, height, width")]
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], Field(description="empty where the target is a value")]
     train_size: Annotated[int, Field(description="examples outside the set's own test split")]
     test_size: Annotated[int | None, Field(description="None: no own test split; one is cut")]
-    mean: Annotated[tuple[float, ...], Field(description="per channel, of [0, 1] pixels")]
+    mean: Annotated[
+        tuple[float, ...], Field(description="per channel, of [0, 1] pixels or of the features")
+    ]
     std: tuple[float, ...]

@@ -8,8 +8,11 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from trainer.spec.augmentation import AugmentationSpec
 from trainer.spec.dataset import DatasetSpec, Shift
-from trainer.spec.model import DefaultInit, InitSpec, ModelSpec, NormSpec, PlainWeights, WeightsSpec
+from trainer.spec.diagnostics import DiagnosticsSpec, NoDiagnostics
+from trainer.spec.model import DefaultInit, InitSpec, ModelSpec
+from trainer.spec.norm import NormSpec, PlainWeights, WeightsSpec
 from trainer.spec.optimization import (
     Constant,
     EpochTraining,
@@ -21,7 +24,8 @@ from trainer.spec.optimization import (
     TrainingSpec,
 )
 from trainer.spec.part import Count, Name, Part, Seed
-from trainer.spec.regularization import AugmentationSpec, RegularizerSpec
+from trainer.spec.regularization import RegularizerSpec
+from trainer.spec.task import Classification, TaskSpec
 
 VERSION: Final = 1
 
@@ -109,6 +113,7 @@ class JobSpec(Part):
     version: Literal[1] = 1
     project: Name = "default"
     dataset: DatasetSpec
+    task: TaskSpec = Classification(kind="classification")
     model: ModelSpec
     norm: NormSpec
     weights: WeightsSpec = PlainWeights(kind="plain")
@@ -119,6 +124,7 @@ class JobSpec(Part):
     schedule: ScheduleSpec = Constant(kind="constant")
     training: TrainingSpec = EpochTraining()
     early_stopping: StoppingSpec = NoStopping(kind="none")
+    diagnostics: DiagnosticsSpec = NoDiagnostics(kind="off")
     evaluations: Annotated[tuple[Evaluation, ...], Field(max_length=32)] = (Evaluation(),)
     seed: Seed = 0
     resources: Resources = Resources()

@@ -1,16 +1,17 @@
-"""Models, their norms, what acts on their weights, and how they start."""
+"""Models and how they start."""
 
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from trainer.spec.part import Count, Part, Positive
 
 Activation: TypeAlias = Literal["relu", "gelu", "sigmoid", "tanh"]
+Width: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=4096)]
 
 
 class Mlp(Part):
-    """Fully connected: for each hidden width linear → norm → activation, then a linear classifier."""
+    """Fully connected: for each hidden width linear → norm → activation, then a linear output."""
 
     name: Literal["mlp"]
     hidden: Annotated[tuple[Count, ...], Field(min_length=1, max_length=64)] = (100, 100, 100)
@@ -19,7 +20,7 @@ class Mlp(Part):
 
 class Cnn(Part):
     """Three 3×3 convolutions of width, 2·width, 4·width, each with norm and activation; 2×2 pooling after
-    the first two; global average; linear classifier."""
+    the first two; global average; linear output."""
 
     name: Literal["cnn"]
     width: Annotated[int, Field(strict=True, ge=1, le=1024)] = 32
@@ -31,6 +32,61 @@ class ResNet20(Part):
 
     name: Literal["resnet20"]
     width: Annotated[int, Field(strict=True, ge=1, le=1024)] = 16
+
+
+class AlexNetSmall(Part):
+    """AlexNet for small images: five convolutions, norms behind the activations of the first two as in
+    the paper, pooling, two hidden linear layers (Krizhevsky et al. 2012, §3.5)."""
+
+    name: Literal["alexnet_small"]
+    width: Annotated[int, Field(strict=True, ge=1, le=1024, description="of the first")] = 32
+    activation: Activation = "relu"
+
+
+class InceptionSmall(Part):
+    """A stem and inception modules of four branches, norm before every activation, global average,
+    linear output (after Szegedy et al. 2015 and Ioffe & Szegedy 2015)."""
+
+    name: Literal["inception_small"]
+    width: Annotated[int, Field(strict=True, ge=4, le=1024, description="of the stem")] = 16
+    activation: Activation = "relu"
+
+
+class VitSmall(Part):
+    """Vision transformer: patches, learned positions, blocks that normalize first, mean of the tokens,
+    linear output (Dosovitskiy et al. 2021)."""
+
+    name: Literal["vit_small"]
+    patch: Annotated[int, Field(strict=True, ge=1, le=64, description="pixels")] = 4
+    width: Annotated[int, Field(strict=True, ge=2, le=1024, description="of a token")] = 64
+    depth: Annotated[int, Field(strict=True, ge=1, le=48)] = 4
+    heads: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"heads must divide width but got {self.heads} and {self.width}")
+        return self
+
+
+class Autoencoder(Part):
+    """One hidden layer: linear → norm → activation, then a linear output as large as the image
+    (Srivastava et al. 2014, §7.1)."""
+
+    name: Literal["autoencoder"]
+    hidden: Width = 256
+    activation: Activation = "relu"
+
+
+class Polynomial(Part):
+    """`Σ w_i x^i` up to the degree, of one feature: a linear layer on its powers."""
+
+    name: Literal["polynomial"]
+    degree: Annotated[int, Field(strict=True, ge=1, le=30)] = 4
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "gradient descent does not reach the overfit of a high degree: powers of x are nearly "
+        "collinear",
+    )
 
 
 class LibraryModel(Part):
@@ -58,75 +114,19 @@ ModelSpec: TypeAlias = Annotated[
     Annotated[Mlp, Tag("mlp")]
     | Annotated[Cnn, Tag("cnn")]
     | Annotated[ResNet20, Tag("resnet20")]
+    | Annotated[AlexNetSmall, Tag("alexnet_small")]
+    | Annotated[InceptionSmall, Tag("inception_small")]
+    | Annotated[VitSmall, Tag("vit_small")]
+    | Annotated[Autoencoder, Tag("autoencoder")]
+    | Annotated[Polynomial, Tag("polynomial")]
     | Annotated[LibraryModel, Tag("library")],
     Discriminator(
         _model_tag,
         custom_error_type="unknown_model",
-        custom_error_message="name must be one of mlp, cnn, resnet20, torchvision:<name>, timm:<name>",
+        custom_error_message="name must be one of mlp, cnn, resnet20, alexnet_small, inception_small, "
+        "vit_small, autoencoder, polynomial, torchvision:<name>, timm:<name>",
     ),
 ]
-
-
-Epsilon: TypeAlias = Annotated[float, Field(strict=True, gt=0, le=0.1)]
-
-
-class NoNorm(Part):
-    """No normalization: the layer before gets a zero-initialised bias in its place."""
-
-    kind: Literal["none"]
-
-
-class BatchNorm(Part):
-    """Statistics over N, H, W per channel (Ioffe & Szegedy 2015)."""
-
-    kind: Literal["batch"]
-    eps: Epsilon = 1e-5
-    momentum: Annotated[
-        float, Field(strict=True, gt=0, le=1, description="weight of the new batch's statistics")
-    ] = 0.1
-
-
-class LayerNorm(Part):
-    """Statistics over C, H, W per sample, one gain and bias per channel (Ba et al. 2016)."""
-
-    kind: Literal["layer"]
-    eps: Epsilon = 1e-5
-
-
-class InstanceNorm(Part):
-    """Statistics over H, W per sample and channel, affine (Ulyanov et al. 2016)."""
-
-    kind: Literal["instance"]
-    eps: Epsilon = 1e-5
-
-
-class GroupNorm(Part):
-    """Statistics over C/G, H, W per sample and group (Wu & He 2018); give groups or channels_per_group."""
-
-    kind: Literal["group"]
-    groups: Count | None = None
-    channels_per_group: Count | None = None
-    eps: Epsilon = 1e-5
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.groups is None) == (self.channels_per_group is None):
-            raise ValueError("give exactly one of groups and channels_per_group")
-        return self
-
-
-NormSpec: TypeAlias = Annotated[
-    NoNorm | BatchNorm | LayerNorm | InstanceNorm | GroupNorm, Field(discriminator="kind")
-]
-
-
-class PlainWeights(Part):
-    """Weights as the layer has them."""
-
-    kind: Literal["plain"]
-
-
-WeightsSpec: TypeAlias = PlainWeights
 
 
 class DefaultInit(Part):

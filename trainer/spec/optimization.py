@@ -1,6 +1,6 @@
 """Optimizers, schedules, the length of training and when it stops early."""
 
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
@@ -29,6 +29,9 @@ class Adam(Part):
     lr: Positive = 1e-3
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     eps: Positive = 1e-8
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "weight decay through it is scaled by its second moments: see adamw",
+    )
 
 
 class AdamW(Part):
@@ -79,10 +82,22 @@ ScheduleSpec: TypeAlias = Annotated[Constant | Step | Cosine, Field(discriminato
 
 class _Training(Part):
     batch_size: Count = 64
+    accumulate: Annotated[
+        Count,
+        Field(le=4096, description="micro-batches that a batch is taken in, one step for all"),
+    ] = 1
     drop_last: Annotated[bool, Field(description="leave out an incomplete last batch")] = False
     checkpoint_seconds: Annotated[
         Positive, Field(description="save at least this often inside a long epoch; seconds")
     ] = 60.0
+
+    @model_validator(mode="after")
+    def _accumulates_evenly(self) -> Self:
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"accumulate must divide batch_size but got {self.accumulate} and {self.batch_size}"
+            )
+        return self
 
 
 class EpochTraining(_Training):
@@ -131,6 +146,41 @@ class Patience(Part):
     monitor: Metric = "val_loss"
     patience: Whole = 5
     min_delta: NotNegative = 0.0
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "counts evaluations without a new best, not successive increases",
+    )
 
 
-StoppingSpec: TypeAlias = Annotated[NoStopping | Patience, Field(discriminator="kind")]
+class GeneralizationLoss(Part):
+    """GL: stops once the validation loss is more than `alpha` percent above its minimum so far (Prechelt
+    1998)."""
+
+    kind: Literal["generalization_loss"]
+    monitor: Literal["val_loss"] = "val_loss"
+    alpha: Positive = 5.0
+
+
+class ProgressQuotient(Part):
+    """PQ: stops at the end of a strip when the generalization loss exceeds `alpha` times the training
+    progress, 1000 · (mean / minimum - 1) of the training loss over the strip (Prechelt 1998)."""
+
+    kind: Literal["progress_quotient"]
+    monitor: Literal["val_loss"] = "val_loss"
+    alpha: Positive = 1.0
+    strip: Annotated[Count, Field(ge=2, description="evaluation periods")] = 5
+
+
+class SuccessiveIncreases(Part):
+    """UP: stops when the validation loss at the end of a strip has exceeded that of the strip before
+    `increases` times in a row (Prechelt 1998)."""
+
+    kind: Literal["successive_increases"]
+    monitor: Literal["val_loss"] = "val_loss"
+    increases: Count = 3
+    strip: Annotated[Count, Field(description="evaluation periods")] = 5
+
+
+StoppingSpec: TypeAlias = Annotated[
+    NoStopping | Patience | GeneralizationLoss | ProgressQuotient | SuccessiveIncreases,
+    Field(discriminator="kind"),
+]

@@ -1,6 +1,6 @@
 """What every piece of a spec is made of: the frozen base and the number types."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,10 @@ Metric: TypeAlias = Literal[
 
 
 class Part(BaseModel):
-    """A frozen piece of a spec: no unknown keys, no NaN, no infinity."""
+    """A frozen piece of a spec: no unknown keys, no NaN, no infinity.
 
+    `pitfalls` is for the catalogue: what a person should know before choosing it.
+    """
+
+    pitfalls: ClassVar[tuple[str, ...]] = ()
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -1,27 +1,42 @@
-"""Regularizers and augmentations."""
+"""Regularizers: of the loss, the weights, the gradients, the activations, the labels."""
 
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from trainer.spec.part import Fraction, NotNegative, Part
+from trainer.spec.part import Fraction, NotNegative, Part, Positive
 
 
 class WeightDecay(Part):
-    """The optimizer's weight decay: coupled in sgd and adam, decoupled in adamw."""
+    """Shrinks parameters at every step: coupled adds `value * w` to the gradient, decoupled subtracts
+    `lr * value * w` (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
 
     kind: Literal["weight_decay"]
     value: NotNegative
+    mode: Annotated[
+        Literal["coupled", "decoupled"] | None,
+        Field(description="none: coupled in sgd and adam, decoupled in adamw"),
+    ] = None
     parameters: Annotated[
-        Literal["weights", "all"], Field(description="weights: norm and bias parameters excluded")
+        Literal["weights", "weights_and_biases", "weights_and_norms", "all"],
+        Field(description="weights: those of norms and all biases excluded"),
     ] = "weights"
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "before a norm it sets the effective learning rate, not the capacity (van Laarhoven 2017)",
+        "coupled decay through Adam is not AdamW's",
+    )
 
 
 class L1(Part):
-    """Adds `value * Σ|w|` over the weights (no norm or bias parameters) to the loss."""
+    """Adds `value * Σ|w|` over the weights (no norm or bias parameters) to the loss; `proximal` takes
+    the step without it, then soft-thresholds by `lr * value`: exact zeros (Parikh & Boyd 2014, §4.2)."""
 
     kind: Literal["l1"]
     value: NotNegative
+    proximal: bool = False
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "a subgradient gives small weights and no exact zeros; proximal gives them",
+    )
 
 
 class L2(Part):
@@ -29,6 +44,33 @@ class L2(Part):
 
     kind: Literal["l2"]
     value: NotNegative
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "with plain SGD the same trajectory as coupled weight decay; with Adam not AdamW's",
+        "before a norm it sets the effective learning rate, not the capacity (van Laarhoven 2017)",
+    )
+
+
+class ElasticNet(Part):
+    """Adds `value * (l1_ratio * Σ|w| + (1 - l1_ratio) / 2 * Σw²)` over the weights to the loss (Zou &
+    Hastie 2005)."""
+
+    kind: Literal["elastic_net"]
+    value: NotNegative
+    l1_ratio: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.5
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "its l1 part is followed by a subgradient: no exact zeros",
+    )
+
+
+class MaxNorm(Part):
+    """After each step, the incoming weights of every unit are scaled down to a norm of at most `value`
+    (Srivastava et al. 2014, §5.1)."""
+
+    kind: Literal["max_norm"]
+    value: Positive = 3.0
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "before a norm the scale of weights has no effect on the function",
+    )
 
 
 class Dropout(Part):
@@ -36,68 +78,158 @@ class Dropout(Part):
 
     kind: Literal["dropout"]
     p: Fraction
+    input_p: Annotated[Fraction, Field(description="of the network's input")] = 0.0
     where: Annotated[
         Literal["hidden", "head"],
         Field(
             description="hidden: after every hidden activation (in library models: their own dropout "
-            "layers); head: before the classifier"
+            "layers); head: before the last linear layer"
         ),
     ] = "hidden"
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "p is the share dropped; the paper's p is the share kept",
+        "before batch norm it shifts the variance between training and evaluation (Li et al. 2019)",
+    )
 
 
-RegularizerSpec: TypeAlias = Annotated[WeightDecay | L1 | L2 | Dropout, Field(discriminator="kind")]
+class SpatialDropout(Part):
+    """Drops whole channels of a map, after every hidden activation (Tompson et al. 2015)."""
+
+    kind: Literal["spatial_dropout"]
+    p: Fraction
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "needs maps: on vectors it would be plain dropout, so it is refused",
+    )
 
 
-class Rotate(Part):
-    """Rotation by an angle drawn from ±degrees."""
+class DropConnect(Part):
+    """Drops weights of hidden linear and convolution layers instead of activations, one mask a batch
+    (Wan et al. 2013)."""
 
-    kind: Literal["rotate"]
-    degrees: Annotated[float, Field(strict=True, gt=0, le=180)]
-
-
-class Flip(Part):
-    """Mirroring with probability p."""
-
-    kind: Literal["flip"]
-    axis: Literal["horizontal", "vertical"] = "horizontal"
-    p: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.5
+    kind: Literal["drop_connect"]
+    p: Fraction
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "what some libraries call drop_connect is stochastic depth",
+        "evaluates with the mean weights; the paper samples from a Gaussian",
+    )
 
 
-class Scale(Part):
-    """Zoom by a factor drawn from [low, high]."""
+class DropBlock(Part):
+    """Drops square blocks of a map, the same in all channels, after every hidden activation (Ghiasi et
+    al. 2018, arXiv 1810.12890)."""
 
-    kind: Literal["scale"]
-    low: Annotated[float, Field(strict=True, gt=0, le=10)] = 0.9
-    high: Annotated[float, Field(strict=True, gt=0, le=10)] = 1.1
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"low cannot exceed high but got {self.low} > {self.high}")
-        return self
-
-
-class Translate(Part):
-    """Shift by a distance drawn from ±fraction of the image's size, in both directions."""
-
-    kind: Literal["shift"]
-    fraction: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.1
+    kind: Literal["drop_block"]
+    p: Fraction
+    block_size: Annotated[int, Field(strict=True, ge=1, le=99, description="pixels")] = 7
+    ramp: Annotated[
+        bool, Field(description="p grows linearly from 0 over the training, as in the paper")
+    ] = False
+    pitfalls: ClassVar[tuple[str, ...]] = ("a block larger than a map drops the whole map",)
 
 
-class Contrast(Part):
-    """Distance to the image's mean times a factor drawn from [1 - amount, 1 + amount]."""
+class StochasticDepth(Part):
+    """Skips residual branches; the probability grows linearly with depth up to p (Huang et al. 2016,
+    arXiv 1603.09382)."""
 
-    kind: Literal["contrast"]
-    amount: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.2
-
-
-class Brightness(Part):
-    """Adds a number drawn from ±amount, in units of the full [0, 1] range."""
-
-    kind: Literal["brightness"]
-    amount: Annotated[float, Field(strict=True, gt=0, le=1)] = 0.2
+    kind: Literal["stochastic_depth"]
+    p: Fraction
+    per: Annotated[
+        Literal["sample", "batch"], Field(description="who shares a draw; the paper: batch")
+    ] = "sample"
+    pitfalls: ClassVar[tuple[str, ...]] = ("needs residual blocks",)
 
 
-AugmentationSpec: TypeAlias = Annotated[
-    Rotate | Flip | Scale | Translate | Contrast | Brightness, Field(discriminator="kind")
+class LabelSmoothing(Part):
+    """Trains towards `1 - value` for the label and `value / K` for every class (Szegedy et al. 2016).
+    Reported losses are unsmoothed; `train_cost` is what is minimized."""
+
+    kind: Literal["label_smoothing"]
+    value: Fraction = 0.1
+
+
+class Mixup(Part):
+    """Trains on `λ a + (1 - λ) b` of two images and their labels, λ from Beta(alpha, alpha), one a
+    batch (Zhang et al. 2018, arXiv 1710.09412)."""
+
+    kind: Literal["mixup"]
+    alpha: Positive = 1.0
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "the training loss and accuracy are those of mixed examples: compare on a `train` evaluation",
+    )
+
+
+class Cutmix(Part):
+    """Pastes a rectangle of one image into another and mixes the labels by area (Yun et al. 2019, arXiv
+    1905.04899)."""
+
+    kind: Literal["cutmix"]
+    alpha: Positive = 1.0
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "the training loss and accuracy are those of mixed examples: compare on a `train` evaluation",
+        "with mixup beside it, each batch gets one of the two, drawn evenly",
+    )
+
+
+class GradientClipping(Part):
+    """Limits the gradient before the step: its norm over all parameters, or each value (Pascanu et al.
+    2013)."""
+
+    kind: Literal["gradient_clipping"]
+    by: Literal["norm", "value"] = "norm"
+    value: Positive = 1.0
+
+
+class GradientNoise(Part):
+    """Adds N(0, eta / (1 + t)^gamma) to the gradient of step t (Neelakantan et al. 2015, arXiv
+    1511.06807)."""
+
+    kind: Literal["gradient_noise"]
+    eta: Positive = 0.01
+    gamma: NotNegative = 0.55
+
+
+class EmaWeights(Part):
+    """An exponential moving average of the weights (Polyak & Juditsky 1992) is what is validated, kept
+    and evaluated; batch statistics are estimated anew on the training split each time."""
+
+    kind: Literal["ema"]
+    decay: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.999
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "a decay of 0.999 looks back a thousand steps: too far for a training of a hundred",
+        "with batch statistics every evaluation costs one more pass over the training split",
+    )
+
+
+class SwaWeights(Part):
+    """From a share of the training on, the average of the weights after each evaluation period is what
+    is validated, kept and evaluated; batch statistics estimated anew (Izmailov et al. 2018, arXiv
+    1803.05407)."""
+
+    kind: Literal["swa"]
+    start: Annotated[Fraction, Field(description="of the evaluation periods")] = 0.75
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "wants a high constant learning rate at the end: a cosine that ends at zero averages one point",
+        "early stopping may end the training before the averaging begins",
+    )
+
+
+RegularizerSpec: TypeAlias = Annotated[
+    WeightDecay
+    | L1
+    | L2
+    | ElasticNet
+    | MaxNorm
+    | Dropout
+    | SpatialDropout
+    | DropConnect
+    | DropBlock
+    | StochasticDepth
+    | LabelSmoothing
+    | Mixup
+    | Cutmix
+    | GradientClipping
+    | GradientNoise
+    | EmaWeights
+    | SwaWeights,
+    Field(discriminator="kind"),
 ]
