@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from trainer.events import CheckpointSaved, FileWritten, Reason
 from trainer.models import build_model
 from trainer.spec import DatasetInfo, JobSpec
-from trainer.stopping import Waiting
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class DamagedFile(Exception):
@@ -42,7 +41,8 @@ class State:
     """All that differs between a training at some step and a fresh one; nothing else.
 
     Random numbers are no part of it: every stream starts anew from (seed, step). `sums` are the
-    accumulators of the period under way; `reason` is set once training is over.
+    accumulators of the period under way; `watches` and `average` are what the stopping rules and the
+    averaged weights remember, as they say it; `reason` is set once training is over.
     """
 
     model: Mapping[str, Tensor]
@@ -50,7 +50,8 @@ class State:
     step: int
     epoch: int
     sums: Tensor
-    waiting: Waiting
+    watches: Any
+    average: Any
     best: Best | None
     reason: Reason | None
 
@@ -70,7 +71,6 @@ def save_state(state: State, environment: Mapping[str, str], path: Path) -> Chec
         "environment": dict(environment),
         "state": {
             **_shallow(state),
-            "waiting": _shallow(state.waiting),
             "best": None if state.best is None else _shallow(state.best),
         },
     }
@@ -151,7 +151,7 @@ def _load_state(
     best = None if values["best"] is None else Best(**values["best"])
     if best is not None:
         _read_verified(job_folder / best.path, best.digest)
-    state = State(**{**values, "waiting": Waiting(**values["waiting"]), "best": best})
+    state = State(**{**values, "best": best})
     return state, content["environment"]
 
 
@@ -179,7 +179,7 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _shallow(value: State | Waiting | Best) -> dict[str, Any]:
+def _shallow(value: State | Best) -> dict[str, Any]:
     """`dataclasses.asdict` without its deep copies."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
 

@@ -14,59 +14,62 @@ from typing import assert_never
 import numpy
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.modules.dropout import _DropoutNd
 
 from trainer.checkpoint import write_file
 from trainer.data import Data, apply_shift
+from trainer.dropout import drops
 from trainer.events import EvaluationFinished, FileWritten, Progressed
 from trainer.examples import Examples, Standardize
 from trainer.spec import Evaluation, JobSpec, Shift
 from trainer.streams import generator, seed_globals
+from trainer.tasks import Task
 
 #: Monte-Carlo averaging of about 50 masks matches weight scaling (Srivastava et al. 2014, §7.5).
 MC_PASSES = 50
 
-#: Pixels in [0, 1] and the number of their batch, to the log of class probabilities N, K.
+#: Pixels in [0, 1] and the number of their batch, to the task's predictions.
 Predictor = Callable[[Tensor, int], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`sums` float64 on the device: loss, hits, examples; `log_probabilities` N, K when kept."""
+    """`sums` float64 on the device: loss, hits, examples; predictions and their targets when kept."""
 
     sums: Tensor
-    log_probabilities: Tensor | None = None
-
-
-def score(log_probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Sum of losses, number of hits, number of examples. NaN outputs are no predictions: their
-    number of hits is NaN, where argmax would make them hits for the first class."""
-    loss = functional.nll_loss(log_probabilities.double(), labels, reduction="sum")
-    hits = (log_probabilities.argmax(1) == labels).sum().double()
-    hits = torch.where(loss.isnan(), torch.nan, hits)
-    return torch.stack((loss, hits, torch.full_like(loss, len(labels))))
+    predictions: Tensor | None = None
+    targets: Tensor | None = None
 
 
 def evaluate(
-    predict: Predictor, examples: Examples, what: str, *, keep: bool = False, passes: int = 1
+    predict: Predictor,
+    examples: Examples,
+    task: Task,
+    what: str,
+    *,
+    keep: bool = False,
+    passes: int = 1,
 ) -> Generator[Progressed, None, Outcome]:
     """One pass over the examples; an event per batch, no device sync."""
     sums = torch.zeros(3, dtype=torch.float64, device=examples.labels.device)
-    kept: list[Tensor] = []
+    kept: list[tuple[Tensor, Tensor]] = []
     for number, (pixels, labels) in enumerate(examples.batches(passes)):
         with torch.no_grad():
-            log_probabilities = predict(pixels, number)
-            sums += score(log_probabilities, labels)
+            predictions, targets = predict(pixels, number), task.targets(pixels, labels)
+            sums += task.score(predictions, targets)
         if keep:
-            kept.append(log_probabilities)
+            kept.append((predictions, targets))
         yield Progressed(what)
-    return Outcome(sums, torch.cat(kept) if keep else None)
+    if not keep:
+        return Outcome(sums)
+    predictions, targets = (torch.cat(parts) for parts in zip(*kept, strict=True))
+    return Outcome(sums, predictions, targets)
 
 
-def plain_predictor(model: Callable[[Tensor], Tensor], standardize: Standardize) -> Predictor:
+def plain_predictor(
+    model: Callable[[Tensor], Tensor], standardize: Standardize, task: Task
+) -> Predictor:
     """The model as it is; the caller puts it into eval mode."""
-    return lambda pixels, _: functional.log_softmax(model(standardize(pixels)), 1)
+    return lambda pixels, _: task.predictions(model(standardize(pixels)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +92,11 @@ class Evaluator:
         model: nn.Module,
         weights: Weights,
         standardize: Standardize,
+        task: Task,
     ) -> None:
         self._spec, self._data, self._folder = spec, data, folder
-        self._model, self._weights, self._standardize = model, weights, standardize
+        self._model, self._weights = model, weights
+        self._standardize, self._task = standardize, task
 
     def run(
         self, evaluation: Evaluation
@@ -105,12 +110,14 @@ class Evaluator:
             keep = "predictions" in evaluation.outputs
             passes = MC_PASSES if evaluation.mode == "mc_dropout" else 1
             outcome = yield from evaluate(
-                predict, examples, evaluation.prefix, keep=keep, passes=passes
+                predict, examples, self._task, evaluation.prefix, keep=keep, passes=passes
             )
             loss, hits, count = outcome.sums.tolist()
-            files = self._write(evaluation, outcome, examples.labels)
+            files = self._write(evaluation, outcome)
         prefix = evaluation.prefix
-        metrics = {f"{prefix}_loss": loss / count, f"{prefix}_accuracy": hits / count}
+        metrics = {f"{prefix}_loss": loss / count}
+        if self._task.has_accuracy:
+            metrics[f"{prefix}_accuracy"] = hits / count
         yield EvaluationFinished(prefix, metrics, files)
         return metrics
 
@@ -122,12 +129,12 @@ class Evaluator:
     def _predictor(self, evaluation: Evaluation, weights: Mapping[str, Tensor]) -> Predictor:
         model = copy.deepcopy(self._model).eval()
         model.load_state_dict(weights)
-        predict = plain_predictor(model, self._standardize)
+        predict = plain_predictor(model, self._standardize, self._task)
         match evaluation.mode:
             case "eval":
                 pass
             case "mc_dropout":
-                predict = _mc_dropout(model, predict, self._spec.seed)
+                predict = _mc_dropout(model, predict, self._task, self._spec.seed)
             case unknown:
                 assert_never(unknown)
         shift = evaluation.shift
@@ -137,26 +144,19 @@ class Evaluator:
             predict = _shifted(predict, shift, self._spec.dataset.split_seed)
         return predict
 
-    def _write(
-        self, evaluation: Evaluation, outcome: Outcome, labels: Tensor
-    ) -> tuple[FileWritten, ...]:
-        if outcome.log_probabilities is None:
+    def _write(self, evaluation: Evaluation, outcome: Outcome) -> tuple[FileWritten, ...]:
+        if outcome.predictions is None or outcome.targets is None:
             return ()
         content = io.BytesIO()
-        numpy.savez(
-            content,
-            labels=labels.cpu().numpy(),
-            predictions=outcome.log_probabilities.argmax(1).cpu().numpy(),
-            probabilities=outcome.log_probabilities.exp().cpu().numpy(),
-        )
+        numpy.savez(content, **self._task.arrays(outcome.predictions, outcome.targets))
         path = self._folder / "files" / f"{evaluation.prefix}_predictions.npz"
         return (write_file(path, content.getvalue()),)
 
 
-def _mc_dropout(model: nn.Module, predict: Predictor, seed: int) -> Predictor:
-    """The mean probability over passes with dropout on and norms in eval mode (Gal & Ghahramani 2016)."""
+def _mc_dropout(model: nn.Module, predict: Predictor, task: Task, seed: int) -> Predictor:
+    """The mean prediction over passes with dropout on and norms in eval mode (Gal & Ghahramani 2016)."""
     for module in model.modules():
-        if isinstance(module, _DropoutNd):
+        if drops(module):
             module.train()
 
     def mean_of_passes(pixels: Tensor, number: int) -> Tensor:
@@ -164,7 +164,7 @@ def _mc_dropout(model: nn.Module, predict: Predictor, seed: int) -> Predictor:
         for one in range(MC_PASSES):
             seed_globals("mc_dropout", seed, number * MC_PASSES + one)
             passes.append(predict(pixels, number))
-        return torch.stack(passes).logsumexp(0) - math.log(MC_PASSES)
+        return task.mean(torch.stack(passes))
 
     return mean_of_passes
 

@@ -5,13 +5,14 @@ Knows no order of events: that is the loop's.
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.augmentation import build_augmentation
+from trainer.averaging import build_average
 from trainer.checkpoint import (
     Best,
     State,
@@ -22,43 +23,77 @@ from trainer.checkpoint import (
     save_weights,
 )
 from trainer.data import Data
+from trainer.diagnostics import build_probe
+from trainer.dropout import has_ramp, set_progress
 from trainer.environment import describe_change, describe_environment
-from trainer.evaluate import Evaluator, Outcome, Weights
-from trainer.events import CheckpointSaved, Reason, Started
+from trainer.evaluate import Evaluator, Outcome, Predictor, Weights, plain_predictor
+from trainer.events import CheckpointSaved, Diagnosed, Progressed, Reason, Started
 from trainer.examples import Examples, Standardize, memory_format
+from trainer.gradients import build_gradient_rule
+from trainer.mixing import build_mixer
 from trainer.models import build_model, count_parameters
-from trainer.optim import build_optimizer, learning_rate
+from trainer.optim import build_optimizer, learning_rate, set_learning_rate
 from trainer.order import Order
-from trainer.regularizers import build_penalty
-from trainer.spec import JobSpec, Numerics
-from trainer.stopping import Waiting, has_diverged, has_waited_enough, is_better, wait
+from trainer.regularizers import build_penalties, build_projection
+from trainer.spec import JobSpec, LabelSmoothing, Numerics
+from trainer.stopping import Watches, has_diverged, is_better
+from trainer.streams import seed_globals
+from trainer.sums import Sums
+from trainer.tasks import build_task
 
 
 class Run:
-    """`sums` holds the period's loss, hits, examples, penalty and steps, added up on the device."""
+    """What a training works with is set up once; `step`, `epoch`, `sums`, `watches`, `best`, `reason`,
+    the weights and their average change, and are its `State`."""
 
     def __init__(
         self, spec: JobSpec, data: Data, folder: Path, numerics: Numerics, device: torch.device
     ) -> None:
         self.spec, self.data, self.folder, self.device = spec, data, folder, device
         self.environment = describe_environment(numerics, device)
+        self.task = build_task(spec)
         self.model = build_model(spec, data.info).to(device)
         self.model.to(memory_format=memory_format(numerics))
         # One static graph per shape, or the graph would depend on which shape came first.
         self.forward = torch.compile(self.model, dynamic=False) if numerics.compiled else self.model
-        self.optimizer = build_optimizer(spec, self.model)
-        self.penalty = build_penalty(spec, self.model)
-        self.augment = build_augmentation(spec.augmentation)
         self.standardize = Standardize(data.info, numerics, device)
         self.train, self.val = Examples.of(data.train, device), Examples.of(data.val, device)
         self.order = Order(spec.training, len(self.train), spec.seed, device)
-        self.plan = self.order.plan()
+        self.plan = plan = self.order.plan()
+        self._set_up_batches()
+        self._set_up_steps()
+        self.probe = build_probe(
+            spec, self.model, self.train, self.standardize, self.task,
+            plan.total_steps, plan.period_steps,
+        )  # fmt: skip
         self._saves, self._saved_at = 0, time.monotonic()
         self.step, self.epoch = 0, 0
-        self.sums = torch.zeros(5, dtype=torch.float64, device=device)
-        self.waiting = Waiting()
+        self.sums = Sums(self._term_names(), device)
+        self.watches = Watches.start(spec.early_stopping)
         self.best: Best | None = None
         self.reason: Reason | None = None
+
+    def _set_up_batches(self) -> None:
+        self._augment = build_augmentation(self.spec.augmentation)
+        self._mix = build_mixer(self.spec, len(self.data.info.classes))
+        self._is_ramped = has_ramp(self.model)
+
+    def _set_up_steps(self) -> None:
+        self.penalties = build_penalties(self.spec, self.model)
+        self.optimizer = build_optimizer(self.spec, self.model)
+        self._adjust_gradients = build_gradient_rule(self.spec, self.model)
+        self._project = build_projection(self.spec, self.model)
+        self.average = build_average(
+            self.spec, self.model, self.plan.total_steps, self.plan.period_steps
+        )
+
+    def _term_names(self) -> tuple[str, ...]:
+        """What is added to the loss, by name."""
+        smoothing = self.spec.regularizer(LabelSmoothing)
+        with torch.no_grad():
+            penalties = tuple(self.penalties()) if self.penalties is not None else ()
+        is_smoothed = smoothing is not None and smoothing.value > 0
+        return ("label_smoothing", *penalties) if is_smoothed else penalties
 
     def resume(self, checkpoints: Sequence[CheckpointSaved]) -> tuple[str, ...]:
         """Goes on from the newest usable one; returns what a person should know about that."""
@@ -89,31 +124,83 @@ class Run:
             period_steps=self.plan.period_steps,
         )
 
-    def add(self, scores: Tensor, penalty: Tensor | None) -> None:
-        """Adds one step to the period's sums, which stay as they are once they are not finite: what
-        a diverged period reports must not depend on how soon someone looked."""
-        extra = scores.new_zeros(()) if penalty is None else penalty.detach() * scores[2]
-        added = self.sums + torch.cat((scores, torch.stack((extra, torch.ones_like(extra)))))
-        self.sums = torch.where(self.sums.isfinite().all(), added, self.sums)
+    def take_batch(self) -> tuple[Tensor, Tensor]:
+        """The pixels of the next step, augmented and mixed, and the task's targets for them."""
+        seed = self.spec.seed
+        pixels, labels = self.train.take(self.order.indices(self.step))
+        if self._augment is not None:
+            seed_globals("augmentation", seed, self.step)
+            pixels = self._augment(pixels)
+        if self._is_ramped:
+            set_progress(self.model, self.step / self.plan.total_steps)
+        if self._mix is not None:
+            seed_globals("mixing", seed, self.step)
+            return self._mix(pixels, labels)
+        return pixels, self.task.targets(pixels, labels)
 
-    def has_finite_sums(self) -> bool:
-        """Syncs with the device."""
-        return bool(self.sums.isfinite().all())
+    def micro_batches(self, pixels: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Parts of equal size; the last of an incomplete batch may be smaller."""
+        training = self.spec.training
+        size = training.batch_size // training.accumulate
+        return zip(pixels.split(size), targets.split(size), strict=True)
+
+    def start_terms(self) -> dict[str, Tensor]:
+        """A zero for each term of the cost that micro-batches add up to."""
+        return {"label_smoothing": torch.zeros((), device=self.device)}
+
+    def update_weights(self) -> None:
+        """From the gradients of a whole batch; then the step is done."""
+        rate = self.learning_rate(self.step)
+        if self._adjust_gradients is not None:
+            self._adjust_gradients(self.step)
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.step()
+        if self._project is not None:
+            self._project(rate)
+        self.step += 1
+        if self.average is not None:
+            self.average.after_step(self.model, self.step)
+
+    def look(self) -> Diagnosed:
+        assert self.probe is not None
+        return self.probe.look(
+            self.model, self.step, self.epoch + 1, self.learning_rate(self.step - 1)
+        )
+
+    def average_weights(self) -> Iterator[Progressed]:
+        """At the end of a period: brings the averaged weights, if there are any, up to date."""
+        if self.average is not None:
+            self.average.after_period(self.model, self.epoch + 1)
+            batches = (self.standardize(pixels) for pixels, _ in self.train.batches())
+            for _ in self.average.estimate_statistics(batches):
+                yield Progressed("batch statistics")
+
+    @property
+    def validated(self) -> nn.Module:
+        """The model that is validated, kept and evaluated: the average where there is one by now."""
+        is_averaged = self.average is not None and self.average.is_active
+        return self.average.model if self.average is not None and is_averaged else self.model
+
+    def make_predictor(self) -> Predictor:
+        """Of the validated model, in eval mode."""
+        model = self.validated.eval()
+        forward: Callable[[Tensor], Tensor] = self.forward if model is self.model else model
+        return plain_predictor(forward, self.standardize, self.task)
 
     def close_period(self, validation: Outcome) -> tuple[dict[str, float], bool]:
         """Syncs with the device, once; returns the period's metrics and whether it is the best."""
         metrics = self._metrics(validation)
         self.epoch += 1
-        self.sums = torch.zeros_like(self.sums)
-        diverged, stopping = has_diverged(metrics), self.spec.early_stopping
-        best = self.best.metrics[stopping.monitor] if self.best else None
-        is_best = not diverged and is_better(stopping.monitor, metrics[stopping.monitor], best)
-        self.waiting = wait(stopping, self.waiting, metrics)
+        self.sums.reset()
+        diverged, monitor = has_diverged(metrics), self.spec.early_stopping.monitor
+        best = self.best.metrics[monitor] if self.best else None
+        is_best = not diverged and is_better(monitor, metrics[monitor], best)
+        self.watches = self.watches.observe(metrics)
         if diverged:
             self.reason = "diverged"
         elif self.step == self.plan.total_steps:
             self.reason = "completed"
-        elif has_waited_enough(stopping, self.waiting):
+        elif self.watches.stops:
             self.reason = "early_stopped"
         return metrics, is_best
 
@@ -129,11 +216,10 @@ class Run:
 
     def save_best(self, metrics: Mapping[str, float]) -> CheckpointSaved:
         path = self.folder / f"best-epoch-{self.epoch:05d}.pt"
-        saved = save_weights(self.model, self.epoch, self.step, path)
-        kept = {self.spec.early_stopping.monitor, "val_loss", "val_accuracy"}
+        saved = save_weights(self.validated, self.epoch, self.step, path)
         self.best = Best(
             epoch=self.epoch,
-            metrics={name: metrics[name] for name in sorted(kept)},
+            metrics={name: metrics[name] for name in self._best_names()},
             path=f"{self.folder.name}/{path.name}",
             digest=saved.digest,
         )
@@ -142,37 +228,44 @@ class Run:
     def make_evaluator(self) -> Evaluator:
         weights = Weights(
             best=load_best(self.best, self.folder.parent, self.device) if self.best else None,
-            last=self.model.state_dict() if self.reason != "diverged" else None,
+            last=self.validated.state_dict() if self.reason != "diverged" else None,
         )
-        return Evaluator(self.spec, self.data, self.folder, self.model, weights, self.standardize)
+        return Evaluator(
+            self.spec, self.data, self.folder, self.model, weights, self.standardize, self.task
+        )
 
     def summary(self) -> dict[str, float]:
         """What `Finished` says besides the evaluations; NaN where no period was finite. `best_*` are
-        the values of the best epoch by the monitored metric, not each metric's own best."""
-        names = sorted({self.spec.early_stopping.monitor, "val_loss", "val_accuracy"})
+        the values of the best epoch by the monitored metric, not each metric's own best.
+        `stop_epoch_*`: where each stopping rule would have ended this curve."""
+        names = self._best_names()
         values = self.best.metrics if self.best else dict.fromkeys(names, math.nan)
+        stops = self.watches.stop_epochs()
         return {
             "epochs": self.epoch,
             "steps": self.step,
             "best_epoch": self.best.epoch if self.best else math.nan,
             **{f"best_{name}": values[name] for name in names},
+            **{f"stop_epoch_{rule}": float(epoch) for rule, epoch in stops.items()},
         }
+
+    def _best_names(self) -> list[str]:
+        measured = {"val_loss", "val_accuracy"} if self.task.has_accuracy else {"val_loss"}
+        return sorted({self.spec.early_stopping.monitor, *measured})
 
     def _metrics(self, validation: Outcome) -> dict[str, float]:
         """Takes `step` back to the first one that was not finite, if there was one."""
-        sums = torch.cat((self.sums, validation.sums)).tolist()
-        loss, hits, examples, penalty, steps, val_loss, val_hits, val_examples = sums
+        count = len(self.sums.values)
+        values = torch.cat((self.sums.values, validation.sums)).tolist()
+        sums, (val_loss, val_hits, val_examples) = values[:count], values[count:]
         # After a non-finite step the weights depend on when that was noticed.
-        self.step = self.plan.period_end(self.epoch) + int(steps)
-        seen = math.nan if not math.isfinite(loss + penalty) else 1.0
-        return {
-            "train_loss": loss / examples,
-            "train_cost": (loss + penalty) / examples,
-            "train_accuracy": hits / examples,
-            "val_loss": seen * val_loss / val_examples,
-            "val_accuracy": seen * val_hits / val_examples,
-            "learning_rate": self.learning_rate(self.step - 1),
-        }
+        self.step = self.plan.period_end(self.epoch) + Sums.steps(sums)
+        has_accuracy, seen = self.task.has_accuracy, Sums.seen(sums)
+        metrics = self.sums.metrics(sums, accuracy=has_accuracy)
+        metrics["val_loss"] = seen * val_loss / val_examples
+        if has_accuracy:
+            metrics["val_accuracy"] = seen * val_hits / val_examples
+        return {**metrics, "learning_rate": self.learning_rate(self.step - 1)}
 
     def _state(self) -> State:
         return State(
@@ -180,8 +273,9 @@ class Run:
             optimizer=self.optimizer.state_dict()["state"],
             step=self.step,
             epoch=self.epoch,
-            sums=self.sums,
-            waiting=self.waiting,
+            sums=self.sums.values,
+            watches=self.watches.state(),
+            average=self.average.state() if self.average is not None else None,
             best=self.best,
             reason=self.reason,
         )
@@ -190,5 +284,8 @@ class Run:
         self.model.load_state_dict(state.model)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
-        self.step, self.epoch, self.sums = state.step, state.epoch, state.sums
-        self.waiting, self.best, self.reason = state.waiting, state.best, state.reason
+        self.step, self.epoch, self.sums.values = state.step, state.epoch, state.sums
+        self.watches = Watches.restore(self.spec.early_stopping, state.watches)
+        if self.average is not None and state.average is not None:
+            self.average.restore(state.average)
+        self.best, self.reason = state.best, state.reason

@@ -8,11 +8,10 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch.nn import functional
 
 from trainer.data import Data
 from trainer.environment import apply_numerics
-from trainer.evaluate import evaluate, plain_predictor, score
+from trainer.evaluate import evaluate
 from trainer.events import (
     CheckpointSaved,
     EpochFinished,
@@ -22,7 +21,6 @@ from trainer.events import (
     Stepped,
     Wish,
 )
-from trainer.optim import set_learning_rate
 from trainer.run import Run
 from trainer.spec import JobSpec, Numerics
 from trainer.streams import seed_globals
@@ -73,14 +71,16 @@ def _train_period(run: Run) -> Iterator[Event]:
     while run.step < last_step:
         _take_step(run)
         yield Stepped(run.step)
+        if run.probe is not None and run.probe.is_due(run.step):
+            yield run.look()
         if run.is_save_due() and run.step < last_step:
-            if not run.has_finite_sums():
+            if not run.sums.are_finite():
                 break
             yield run.save()
 
-    run.model.eval()
-    predict = plain_predictor(run.forward, run.standardize)
-    validation = yield from evaluate(predict, run.val, "val")
+    yield from run.average_weights()
+    predict = run.make_predictor()
+    validation = yield from evaluate(predict, run.val, run.task, "val")
     metrics, is_best = run.close_period(validation)
     yield EpochFinished(run.epoch, run.step, metrics, is_best, time.monotonic() - began)
     if is_best:
@@ -90,21 +90,23 @@ def _train_period(run: Run) -> Iterator[Event]:
 
 def _take_step(run: Run) -> None:
     """One optimizer step; the global generators are seeded for it, so that none has to be saved."""
-    pixels, labels = run.train.take(run.order.indices(run.step))
-    if run.augment is not None:
-        seed_globals("augmentation", run.spec.seed, run.step)
-        pixels = run.augment(pixels)
-
+    pixels, targets = run.take_batch()
     seed_globals("dropout", run.spec.seed, run.step)
-    log_probabilities = functional.log_softmax(run.forward(run.standardize(pixels)), 1)
-    loss = functional.nll_loss(log_probabilities, labels)
-    penalty = run.penalty() if run.penalty is not None else None
-    cost = loss if penalty is None else loss + penalty
-
     run.optimizer.zero_grad()
-    cost.backward()  # type: ignore[no-untyped-call]
-    set_learning_rate(run.optimizer, run.learning_rate(run.step))
-    run.optimizer.step()
+    scores, terms = [], run.start_terms()
+    for some_pixels, some_targets in run.micro_batches(pixels, targets):
+        predictions = run.task.predictions(run.forward(run.standardize(some_pixels)))
+        cost = run.task.loss(predictions, some_targets)
+        share = len(some_pixels) / len(pixels)
+        if (smoothing := run.task.smoothing_term(predictions, some_targets)) is not None:
+            cost = cost + smoothing
+            terms["label_smoothing"] += share * smoothing.detach()
+        (share * cost).backward()  # type: ignore[no-untyped-call]
+        scores.append(run.task.score(predictions.detach(), some_targets))
 
-    run.add(score(log_probabilities.detach(), labels), penalty)
-    run.step += 1
+    if run.penalties is not None:
+        penalties = run.penalties()
+        torch.stack(tuple(penalties.values())).sum().backward()  # type: ignore[no-untyped-call]
+        terms |= penalties
+    run.update_weights()
+    run.sums.add(torch.stack(scores).sum(0), terms)

@@ -14,7 +14,7 @@ import torch
 from trainings import (
     DEVICES,
     last_of,
-    load_digits,
+    load_data,
     make_spec,
     outcome,
     run,
@@ -35,8 +35,8 @@ from trainer.events import (
     Stepped,
 )
 from trainer.models import build_model
-from trainer.spec import JobSpec
-from trainer.stopping import Waiting
+from trainer.spec import JobSpec, Patience
+from trainer.stopping import Watches
 
 NORMS = {
     "none": {"kind": "none"},
@@ -51,7 +51,11 @@ def make_rich_spec(norm: str) -> JobSpec:
         norm=NORMS[norm],
         optimizer={"kind": "adam", "lr": 0.01},
         schedule={"kind": "cosine", "warmup_epochs": 0.5},
-        regularization=[{"kind": "dropout", "p": 0.2}, {"kind": "weight_decay", "value": 1e-3}],
+        regularization=[
+            {"kind": "dropout", "p": 0.2},
+            {"kind": "weight_decay", "value": 1e-3},
+            {"kind": "ema", "decay": 0.9},
+        ],
         augmentation=[{"kind": "rotate", "degrees": 15.0}, {"kind": "contrast"}],
         training={"epochs": 6, "batch_size": 64},
         early_stopping={"kind": "patience", "patience": 2, "min_delta": 100.0},
@@ -165,8 +169,8 @@ FRESH = {
     "step": 0,
     "epoch": 0,
     "sums": torch.zeros(5, dtype=torch.float64),
-    "waiting.reference": None,
-    "waiting.stale": 0,
+    "watches": Watches.start(Patience(kind="patience", patience=2, min_delta=100.0)).state(),
+    "average": None,
     "best": None,
     "best.epoch": 0,
     "best.metrics": {"val_loss": math.nan, "val_accuracy": math.nan},
@@ -177,9 +181,7 @@ FRESH = {
 
 
 def all_fields() -> list[str]:
-    nested = {"waiting": Waiting, "best": Best}
-    names = [one.name for one in fields(State) if one.name != "waiting"]
-    return names + [f"{name}.{one.name}" for name, kind in nested.items() for one in fields(kind)]
+    return [one.name for one in fields(State)] + [f"best.{one.name}" for one in fields(Best)]
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +203,7 @@ def test_nothing_dropped_is_nothing_changed(job):
 def test_no_field_of_a_checkpoint_can_be_dropped(field, job):
     spec, events, folder = job
     fresh = (
-        build_model(spec, load_digits(spec).info).state_dict() if field == "model" else FRESH[field]
+        build_model(spec, load_data(spec).info).state_dict() if field == "model" else FRESH[field]
     )
     equal = []
     for one in three_moments(events):
@@ -300,7 +302,7 @@ def test_best_weights_are_a_plain_state_dict_without_anything_else(tmp_path):
     spec = make_rich_spec("batch")
     events = run(spec, tmp_path / "attempt-1")
     best = next(one for one in events if isinstance(one, CheckpointSaved) and one.kind == "best")
-    model = build_model(spec, load_digits(spec).info)
+    model = build_model(spec, load_data(spec).info)
     content = torch.load(best.path, weights_only=True)
     assert content.keys() == model.state_dict().keys()
     assert best.bytes == Path(best.path).stat().st_size

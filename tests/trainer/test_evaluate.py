@@ -1,36 +1,17 @@
 """Evaluations: losses and accuracies against their definitions, dropout masks, shifts, files."""
 
-import math
 from pathlib import Path
 
 import numpy
 import pytest
 import torch
 from torch import nn
-from trainings import epochs, finished, load_digits, make_spec, run
+from trainings import epochs, finished, load_data, make_spec, run
 
 from trainer.data import apply_shift
-from trainer.evaluate import score
 from trainer.events import EvaluationFinished, Progressed
 from trainer.examples import Examples
 from trainer.spec import Shift
-
-
-def test_scores_are_the_cross_entropy_and_the_hits():
-    logits, labels = torch.randn(20, 5), torch.randint(5, (20,))
-    loss, hits, count = score(logits.log_softmax(1), labels).tolist()
-    assert loss / count == pytest.approx(nn.functional.cross_entropy(logits, labels).item())
-    assert hits == (logits.argmax(1) == labels).sum()
-    assert count == 20
-
-
-def test_nan_outputs_are_no_hits_for_the_first_class():
-    loss, hits, count = score(
-        torch.full((4, 3), torch.nan), torch.zeros(4, dtype=torch.long)
-    ).tolist()
-    assert math.isnan(loss)
-    assert math.isnan(hits)
-    assert count == 4
 
 
 @pytest.mark.parametrize(("shape", "size"), [((1, 8, 8), 1024), ((3, 224, 224), 27)])
@@ -83,7 +64,7 @@ def test_each_evaluation_is_done_once_and_its_scalars_are_in_the_end(tmp_path):
 
 def test_predictions_are_kept_as_arrays_that_need_no_pickle(tmp_path):
     spec, found, _ = evaluate(tmp_path, [{"outputs": ["predictions"]}])
-    kept, test = predictions(found["test"]), load_digits(spec).test
+    kept, test = predictions(found["test"]), load_data(spec).test
     assert numpy.array_equal(kept["labels"], test.labels)
     assert kept["probabilities"].shape == (len(test.labels), 10)
     assert kept["probabilities"].sum(1) == pytest.approx(1, abs=1e-5)

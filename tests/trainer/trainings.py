@@ -1,4 +1,4 @@
-"""Small trainings on digits: their specs, how to run them, and what of two of them must be equal."""
+"""Small trainings on built-in data: their specs, how to run them, and what of two of them must be equal."""
 
 import atexit
 import os
@@ -54,18 +54,18 @@ def make_spec(**changes: Any) -> JobSpec:
     return JobSpec.model_validate({**document, **changes})
 
 
-def load_digits(spec: JobSpec) -> Data:
+def load_data(spec: JobSpec) -> Data:
     return _load(spec.dataset)
 
 
 @cache
 def _load(dataset: DatasetSpec) -> Data:
-    return load(dataset, BUILT_IN["digits"], _folder())
+    return load(dataset, BUILT_IN[dataset.name], _folder())
 
 
 @cache
 def _folder() -> Path:
-    folder = mkdtemp(prefix="digits-")
+    folder = mkdtemp(prefix="datasets-")
     atexit.register(rmtree, folder, ignore_errors=True)
     return Path(folder)
 
@@ -74,7 +74,7 @@ def start(
     spec: JobSpec, folder: Path, resume: Sequence[CheckpointSaved] = (), device: str = "cpu"
 ) -> Generator[Event, Wish | None, None]:
     numerics = Numerics.model_validate({"device": device})
-    return train(spec, load_digits(spec), folder, numerics=numerics, resume=resume)
+    return train(spec, load_data(spec), folder, numerics=numerics, resume=resume)
 
 
 def run(
