@@ -12,7 +12,7 @@ from trainings import (
     epochs,
     finished,
     last_of,
-    load_digits,
+    load_data,
     make_spec,
     outcome,
     run,
@@ -151,7 +151,7 @@ def test_best_weights_are_those_of_the_best_epoch(tmp_path):
     events = run(spec, tmp_path / "attempt-1")
     best = [one for one in events if isinstance(one, CheckpointSaved) and one.kind == "best"]
     assert [one.epoch for one in best] == [one.epoch for one in epochs(events) if one.best]
-    data = load_digits(spec)
+    data = load_data(spec)
     model = restore_model(spec, data.info, Path(best[-1].path))
     mean, std = data.info.mean[0], data.info.std[0]
     with torch.no_grad():
@@ -265,7 +265,7 @@ def test_a_timed_save_inside_a_period_changes_no_result(tmp_path):
 def test_both_memory_formats_train(memory_format, tmp_path):
     numerics = Numerics(memory_format=memory_format)
     spec = make_spec()
-    events = list(train(spec, load_digits(spec), tmp_path / "attempt-1", numerics=numerics))
+    events = list(train(spec, load_data(spec), tmp_path / "attempt-1", numerics=numerics))
     assert finished(events).reason == "completed"
     assert events[0].environment["memory_format"] == memory_format
     assert last_of(events).step == 12
