@@ -3,7 +3,7 @@
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,7 @@ def expand(study: StudySpec) -> tuple[Cell, ...]:
         raise StudyError(tuple(dict.fromkeys(found)))
     valid = [(arm, spec) for index, arm in enumerate(arms) if (spec := specs[index])]
     _refuse_repeats(valid)
+    _refuse_missing_accuracy(study, [spec for _, spec in valid])
     return tuple(
         Cell(
             name=f"{arm_name(arm.variant, arm.point)} | seed {seed}",
@@ -72,6 +73,14 @@ def expand(study: StudySpec) -> tuple[Cell, ...]:
         for arm, spec in valid
         for seed in study.seed_list
     )
+
+
+def _refuse_missing_accuracy(study: StudySpec, specs: Sequence[JobSpec]) -> None:
+    without = next((s.task.kind for s in specs if s.task.kind != "classification"), None)
+    if without is not None and study.metric.endswith("_accuracy"):
+        detail = f"a {without} has no accuracy but metric is {study.metric}"
+        problem = Problem(pointer="/metric", detail=detail, remedy="metric: test_loss")
+        raise StudyError((problem,))
 
 
 def _wrong_size(study: StudySpec, size: int) -> StudyError:

@@ -7,7 +7,7 @@ import io
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,9 @@ class SeedCurve:
 
 def draw_job(title: str, epochs: Sequence[Row], best_epoch: int | None = None) -> bytes:
     """One job: training and validation loss and accuracy over its epochs; the kept epoch is marked."""
-    figure, axes = _sheet(title)
-    for axis, measure in zip(axes, (LOSS, ACCURACY), strict=True):
+    measures = _measures([epochs])
+    figure, axes = _sheet(title, len(measures))
+    for axis, measure in zip(axes, measures, strict=True):
         for split, style in (("train", "--"), ("val", "-")):
             points = _finite(epochs, f"{split}_{measure}")
             axis.plot(*_columns(points), style, marker="." if len(points) < 40 else "", label=split)
@@ -54,16 +55,26 @@ def draw_study(title: str, arms: Mapping[str, Sequence[SeedCurve]]) -> bytes:
     A seed that stopped early keeps its last value in the mean, so that the mean isn't over those
     alone that went on. What is left out of the mean (diverged, failed, …) is counted in the legend.
     """
-    figure, axes = _sheet(title, legend_rows=len(arms))
+    measures = _measures([one.epochs for seeds in arms.values() for one in seeds])
+    figure, axes = _sheet(title, len(measures), legend_rows=len(arms))
     colors = _colors(len(arms))
-    for axis, measure in zip(axes, (LOSS, ACCURACY), strict=True):
+    for axis, measure in zip(axes, measures, strict=True):
         for color, (name, seeds) in zip(colors, arms.items(), strict=True):
             _draw_arm(axis, name, seeds, f"val_{measure}", color)
         _finish_axis(axis, measure, prefix="validation ")
-    axes[1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize="small")
+    axes[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize="small")
     note = "Mean ± 1 standard deviation over seeds; one that stopped early keeps its last value."
     figure.text(0.01, 0.01, note, fontsize="x-small", color="0.35")
     return _png(figure)
+
+
+def _measures(curves: Iterable[Sequence[Row]]) -> tuple[str, ...]:
+    """Loss, and accuracy where it has a value or nothing has: a regression has none."""
+    rows = [row for curve in curves for row in curve]
+    measured = {
+        one for one in (LOSS, ACCURACY) if any(row[f"val_{one}"] is not None for row in rows)
+    }
+    return (LOSS,) if measured == {LOSS} else (LOSS, ACCURACY)
 
 
 def _draw_arm(
@@ -116,8 +127,8 @@ def _columns(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float
     return [x for x, _ in points], [y for _, y in points]
 
 
-def _sheet(title: str, legend_rows: int = 0) -> tuple[Figure, tuple[Axes, Axes]]:
-    """A figure of two panels, made without pyplot: no global state, nothing to close.
+def _sheet(title: str, panels: int, legend_rows: int = 0) -> tuple[Figure, list[Axes]]:
+    """A figure of panels side by side, made without pyplot: no global state, nothing to close.
 
     Fixed margins: to compute a layout costs as much as the drawing, and every job has a figure. Only
     a legend beside the panels, whose width nobody knows, is worth it.
@@ -131,8 +142,7 @@ def _sheet(title: str, legend_rows: int = 0) -> tuple[Figure, tuple[Axes, Axes]]
     else:
         figure.subplots_adjust(left=0.08, right=0.98, bottom=0.14, top=0.9, wspace=0.22)
     figure.suptitle(title, fontsize="medium")
-    left, right = figure.subplots(1, 2)
-    return figure, (left, right)
+    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 
 def _finish_axis(axis: Axes, measure: str, prefix: str = "") -> None:

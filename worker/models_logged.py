@@ -63,7 +63,8 @@ def best_job(jobs: Sequence[Job]) -> Job | None:
 def _rank(job: Job) -> float | None:
     """Lower is better; None for a job that has no finite validation metric."""
     monitor = job.spec["early_stopping"]["monitor"]
-    metric = monitor if monitor.startswith("val_") else "val_accuracy"
+    fallback = "val_accuracy" if "best_val_accuracy" in job.metrics else "val_loss"
+    metric = monitor if monitor.startswith("val_") else fallback
     value = job.metrics.get(f"best_{metric}")
     if job.status != "succeeded" or not isinstance(value, int | float) or not math.isfinite(value):
         return None

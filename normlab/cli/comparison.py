@@ -82,6 +82,12 @@ def scaled(value: float | None, metric: str, *, sign: bool = False) -> str:
     return f"{value * 100 if accuracy else value:{'+' if sign else ''}.{2 if accuracy else 4}f}"
 
 
+def test_metric(job: Mapping[str, Any]) -> str:
+    """What a job's result is told by: its accuracy on test, or its loss where the task has none."""
+    has_loss_alone = "test_loss" in job["metrics"] and "test_accuracy" not in job["metrics"]
+    return "test_loss" if has_loss_alone else "test_accuracy"
+
+
 def interval(bounds: list[float] | None, metric: str, *, sign: bool = False) -> str:
     if bounds is None:
         return "–"

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from normlab.cli.comparison import columns, flat, legend, scaled
+from normlab.cli.comparison import columns, flat, legend, scaled, test_metric
 from normlab.cli.output import (
     Column,
     Format,
@@ -239,9 +239,9 @@ JOBS = (
         "step", lambda job: f"{job['step']}/{job['total_steps'] or '?'}", raw("step"), right=True
     ),
     Column(
-        "test accuracy",
-        lambda job: scaled(job["metrics"].get("test_accuracy"), "test_accuracy"),
-        lambda job: job["metrics"].get("test_accuracy"),
+        "test",
+        lambda job: scaled(job["metrics"].get(test_metric(job)), test_metric(job)),
+        lambda job: job["metrics"].get(test_metric(job)),
         right=True,
     ),
     Column("age", ago("created_at"), raw("created_at"), right=True),

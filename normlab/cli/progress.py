@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from normlab.cli.comparison import scaled
+from normlab.cli.comparison import scaled, test_metric
 from normlab.cli.output import console, duration, say
 from normlab.cli.output import status as status_words
 from normlab.client import FINAL
@@ -58,8 +58,10 @@ def line(job: dict[str, Any]) -> str:
         parts.append(f"attempt {job['attempt']}")
     if job["status"] == "succeeded" and metrics.get("epochs"):
         parts.append(f"{metrics['epochs']:.0f} epoch{'' if metrics['epochs'] == 1 else 's'}")
-    if metrics.get("test_accuracy") is not None:
-        parts.append(f"test accuracy {scaled(metrics['test_accuracy'], 'test_accuracy')} %")
+    metric = test_metric(job)
+    if metrics.get(metric) is not None:
+        unit = " %" if metric == "test_accuracy" else ""
+        parts.append(f"{metric.replace('_', ' ')} {scaled(metrics[metric], metric)}{unit}")
     return f"j{job['id']} {job['name']}: {', '.join(parts)}"
 
 
@@ -122,8 +124,9 @@ def _cell(job: dict[str, Any] | None) -> Text:
     if job["status"] == "running":
         return Text(f"{fraction(job):.0%}", style="cyan")
     mark = "∞" if job["reason"] == "diverged" else _FINAL_MARKS[job["status"]]
-    accuracy = job["metrics"].get("test_accuracy")
-    text = f"{mark} {scaled(accuracy, 'test_accuracy')}" if accuracy is not None else mark
+    metric = test_metric(job)
+    value = job["metrics"].get(metric)
+    text = f"{mark} {scaled(value, metric)}" if value is not None else mark
     return Text(text, style=_STYLES.get(job["status"], "dim"))
 
 

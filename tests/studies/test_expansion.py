@@ -176,3 +176,18 @@ def test_a_study_that_cannot_be_trained_is_refused(
 def test_a_pointer_into_a_cell_is_led_back_to_the_study(place: str, written: str) -> None:
     read = read_study(study(matrix={"training.batch_size": [64]}))
     assert locate(read, "group", {"training.batch_size": 64}, place) == written
+
+
+def test_an_accuracy_is_no_metric_of_record_where_the_task_has_none() -> None:
+    regression = {
+        "base": {
+            "dataset": {"name": "polynomial_noise"},
+            "model": {"name": "polynomial"},
+            "norm": {"kind": "none"},
+            "task": {"kind": "regression"},
+        },
+        "variants": {"low": {"model": {"degree": 1}}, "high": {"model": {"degree": 15}}},
+    }
+    found = refused(study(**regression))
+    assert found == [("/metric", "a regression has no accuracy but metric is test_accuracy")]
+    assert len(names(study(**regression, metric="test_loss"))) == 4

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from studies.figures import SeedCurve, _mean_and_deviation, draw_job, draw_study
+from studies.figures import SeedCurve, _mean_and_deviation, _measures, draw_job, draw_study
 
 PNG = b"\x89PNG\r\n"
 
@@ -66,3 +66,12 @@ def test_figures_load_neither_torch_nor_mlflow_nor_pyplot() -> None:
         "sys.exit(sum(name in sys.modules for name in ('torch', 'mlflow', 'matplotlib.pyplot')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_task_without_accuracy_has_one_panel() -> None:
+    losses = [epoch(number, accuracy=None) for number in (1, 2)]
+    assert _measures([losses]) == ("loss",)
+    assert _measures([losses, [epoch(1)]]) == ("loss", "accuracy")
+    assert _measures([[]]) == ("loss", "accuracy")
+    assert draw_job("low | seed 1", losses).startswith(PNG)
+    assert draw_study("fits", {"low": [SeedCurve(losses)]}).startswith(PNG)
