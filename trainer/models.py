@@ -4,15 +4,13 @@ from typing import assert_never
 
 from torch import nn
 
-from trainer.errors import ModelError
+from trainer.drop_places import place_dropout
 from trainer.library import build_library_model
-from trainer.networks import DropoutLinear, Shape, build_cnn, build_mlp, build_resnet20
-from trainer.sites import survey_norms
+from trainer.networks import Shape, build_cnn, build_mlp, build_resnet20
 from trainer.spec import (
     Cnn,
     DatasetInfo,
     DefaultInit,
-    Dropout,
     InitSpec,
     JobSpec,
     LibraryModel,
@@ -49,25 +47,20 @@ def input_shape(spec: JobSpec, info: DatasetInfo) -> Shape:
 def build_bare_model(spec: JobSpec, info: DatasetInfo) -> nn.Module:
     """With the norms that the model itself has, and with the spec's dropout."""
     shape, classes = input_shape(spec, info), len(info.classes)
-    dropout = spec.regularizer(Dropout)
-    hidden_p = dropout.p if dropout is not None and dropout.where == "hidden" else 0.0
-    head_p = dropout.p if dropout is not None and dropout.where == "head" else 0.0
     with seeded("init", spec.seed):
         match spec.model:
             case Mlp():
-                model = build_mlp(spec.model, shape, classes, hidden_p, head_p)
+                model = build_mlp(spec.model, shape, classes)
             case Cnn():
-                model = build_cnn(spec.model, shape, classes, hidden_p, head_p)
+                model = build_cnn(spec.model, shape, classes)
             case ResNet20():
-                model = build_resnet20(spec.model, shape, classes, hidden_p, head_p)
+                model = build_resnet20(spec.model, shape, classes)
             case LibraryModel():
                 model = build_library_model(spec.model, shape, classes)
             case _:
                 assert_never(spec.model)
         initialise(model, spec.init)
-    if isinstance(spec.model, LibraryModel) and dropout is not None:
-        pointer = f"/regularization/{spec.regularization.index(dropout)}/where"
-        _place_dropout(model, spec.model, dropout, shape, pointer)
+    place_dropout(model, spec, shape)
     return model
 
 
@@ -91,34 +84,6 @@ def _initialise_normal(module: nn.Module, name: str, parameter: nn.Parameter, st
         nn.init.normal_(parameter, 0.0, std)
     elif linear and name.endswith("bias"):
         nn.init.zeros_(parameter)
-
-
-def _place_dropout(
-    model: nn.Module, spec: LibraryModel, dropout: Dropout, shape: Shape, pointer: str
-) -> None:
-    """In a library's model: its own dropout layers, or one before its last linear layer."""
-    if dropout.where == "hidden":
-        layers = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
-        if not layers:
-            raise ModelError(
-                f"{spec.name} has no dropout layers to set p on",
-                "where: head",
-                pointer=pointer,
-            )
-        for own in layers:
-            own.p = dropout.p
-        return
-    name = survey_norms(model, shape).classifier
-    if name is None:
-        raise ModelError(
-            f"{spec.name} does not end in a linear layer, so there is no place before it",
-            "where: hidden, if the model has dropout layers",
-            pointer=pointer,
-        )
-    parent, _, child = name.rpartition(".")
-    layer = model.get_submodule(name)
-    assert isinstance(layer, nn.Linear)
-    setattr(model.get_submodule(parent), child, DropoutLinear(layer, dropout.p))
 
 
 def count_parameters(model: nn.Module) -> int:
