@@ -3,54 +3,249 @@
 Knows neither how a model is built nor how it is trained.
 """
 
-from torch import nn
+from collections import defaultdict
+from collections.abc import Iterator
 
-from trainer.dropout import DropoutLinear, DropSite, HeadSite
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from trainer.dropout import (
+    BlockDropout,
+    BranchDropout,
+    BranchSite,
+    DropoutLinear,
+    DropSite,
+    HeadSite,
+    drop_weights,
+    is_stochastic_depth,
+)
 from trainer.errors import ModelError
-from trainer.sites import survey_norms
-from trainer.spec import Dropout, JobSpec, LibraryModel
+from trainer.sites import copy_to_meta, run_on_meta, survey_norms
+from trainer.spec import (
+    DropBlock,
+    DropConnect,
+    Dropout,
+    JobSpec,
+    LibraryModel,
+    SpatialDropout,
+    StochasticDepth,
+)
+from trainer.surgery import shorten
+
+Shape = tuple[int, ...]
 
 
-def place_dropout(model: nn.Module, spec: JobSpec, shape: tuple[int, ...]) -> None:
-    """In place, drawing nothing; parameters keep their names. Raises ModelError with the field."""
-    dropout = spec.regularizer(Dropout)
-    if dropout is None or not dropout.p:
-        return
-    if isinstance(spec.model, LibraryModel):
-        pointer = f"/regularization/{spec.regularization.index(dropout)}/where"
-        _place_in_library_model(model, spec.model, dropout, shape, pointer)
-        return
-    marker = DropSite if dropout.where == "hidden" else HeadSite
-    for name, module in list(model.named_modules()):
-        if isinstance(module, marker):
-            _replace(model, name, nn.Dropout(dropout.p))
+def place_dropout(model: nn.Module, spec: JobSpec, shape: Shape) -> tuple[str, ...]:
+    """In place, drawing nothing; parameters keep their names. Returns what a reader must know.
 
-
-def _place_in_library_model(
-    model: nn.Module, spec: LibraryModel, dropout: Dropout, shape: tuple[int, ...], pointer: str
-) -> None:
-    """Its own dropout layers, or one before its last linear layer."""
-    if dropout.where == "hidden":
-        layers = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
-        if not layers:
+    Where several drop at one place, they do so in the order of the spec. Raises ModelError, with the
+    field and where there is one the layer, for what has no place in this model.
+    """
+    notes: list[str] = []
+    planned: dict[str, list[nn.Module]] = defaultdict(list)
+    for index, part in enumerate(spec.regularization):
+        try:
+            match part:
+                case Dropout():
+                    _plan_dropout(model, spec, part, shape, planned)
+                case SpatialDropout() | DropBlock():
+                    notes += _plan_maps(model, spec, part, shape, planned)
+                case DropConnect():
+                    notes += _drop_weights(model, part, shape)
+                case StochasticDepth():
+                    _drop_branches(model, part, shape)
+                case _:
+                    pass  # the others drop nothing
+        except _NoPlace as error:
             raise ModelError(
-                f"{spec.name} has no dropout layers to set p on",
-                "where: head",
-                pointer=pointer,
-            )
-        for own in layers:
-            own.p = dropout.p
-        return
+                f"{spec.model.name} {error}",
+                error.remedy,
+                pointer=f"/regularization/{index}/{error.field}",
+                layer=error.layer,
+            ) from error
+    for name, layers in planned.items():
+        _replace(model, name, layers[0] if len(layers) == 1 else nn.Sequential(*layers))
+    return tuple(notes)
+
+
+class _NoPlace(Exception):
+    """What is said of the model, the field that asks for it, and what to do instead."""
+
+    def __init__(
+        self, message: str, remedy: str, field: str = "kind", layer: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.remedy, self.field, self.layer = remedy, field, layer
+
+
+def _plan_dropout(
+    model: nn.Module,
+    spec: JobSpec,
+    dropout: Dropout,
+    shape: Shape,
+    planned: dict[str, list[nn.Module]],
+) -> None:
+    if dropout.p:
+        library = isinstance(spec.model, LibraryModel)
+        match dropout.where:
+            case "hidden" if library:
+                _set_own_layers(model, dropout.p)
+            case "head" if library:
+                _drop_before_classifier(model, shape, dropout.p)
+            case where:
+                marker = DropSite if where == "hidden" else HeadSite
+                sites = _names_of(model, marker)
+                if not sites:
+                    raise _NoPlace("has no hidden layer to drop from", "input_p alone", "where")
+                for name in sites:
+                    planned[name].append(nn.Dropout(dropout.p))
+    if dropout.input_p:
+        _drop_input(model, dropout.input_p)
+
+
+def _set_own_layers(model: nn.Module, p: float) -> None:
+    layers = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
+    if not layers:
+        raise _NoPlace("has no dropout layers to set p on", "where: head", "where")
+    for own in layers:
+        own.p = p
+
+
+def _drop_before_classifier(model: nn.Module, shape: Shape, p: float) -> None:
     name = survey_norms(model, shape).classifier
     if name is None:
-        raise ModelError(
-            f"{spec.name} does not end in a linear layer, so there is no place before it",
+        raise _NoPlace(
+            "does not end in a linear layer, so there is no place before it",
             "where: hidden, if the model has dropout layers",
-            pointer=pointer,
+            "where",
         )
     layer = model.get_submodule(name)
     assert isinstance(layer, nn.Linear)
-    _replace(model, name, DropoutLinear(layer, dropout.p))
+    _replace(model, name, DropoutLinear(layer, p))
+
+
+def _drop_input(model: nn.Module, p: float) -> None:
+    """A first layer; or, in a model with a `forward` of its own, a layer that its call begins with."""
+    if type(model) is nn.Sequential:
+        children = dict(model.named_children())
+        model._modules.clear()
+        for name, child in {"input_dropout": nn.Dropout(p), **children}.items():
+            model.add_module(name, child)
+    else:
+        model.add_module("input_dropout", nn.Dropout(p))
+        model.register_forward_pre_hook(_call_input_dropout)
+
+
+def _call_input_dropout(model: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (model.get_submodule("input_dropout")(args[0]), *args[1:])
+
+
+def _plan_maps(
+    model: nn.Module,
+    spec: JobSpec,
+    part: SpatialDropout | DropBlock,
+    shape: Shape,
+    planned: dict[str, list[nn.Module]],
+) -> Iterator[str]:
+    """After the hidden activations that give maps N, C, H, W; a note names those that do not."""
+    if isinstance(spec.model, LibraryModel):
+        raise _NoPlace(
+            f"does not mark its hidden activations, so {part.kind} has no places in it",
+            "dropout, or one of Normlab's own convolutional models",
+        )
+    shapes = _trace(model, shape, DropSite)
+    maps = [name for name, seen in shapes.items() if len(seen) == 4]
+    others = [name for name in shapes if name not in maps]
+    if not maps:
+        raise _NoPlace(
+            f"has no hidden activations that give maps, which {part.kind} drops parts of",
+            "dropout, or a convolutional model",
+            layer=next(iter(others), None),
+        )
+    for name in maps if part.p else ():
+        planned[name].append(_build_map_layer(part))
+    if others:
+        yield f"{part.kind} leaves alone what gives no maps: {shorten(others)}"
+
+
+def _build_map_layer(part: SpatialDropout | DropBlock) -> nn.Module:
+    match part:
+        case SpatialDropout():
+            return nn.Dropout2d(part.p)
+        case DropBlock():
+            return BlockDropout(part.p, part.block_size, part.channels, part.ramp)
+
+
+def _drop_weights(model: nn.Module, part: DropConnect, shape: Shape) -> Iterator[str]:
+    last = survey_norms(model, shape).classifier
+    hidden = [name for name in _names_of(model, nn.Linear, _ConvNd) if name != last]
+    # A layer that is never called has its weights read by attention, which would see no mask.
+    called = _trace(model, shape, nn.Linear, _ConvNd)
+    left = [
+        name
+        for name in hidden
+        if name not in called or not drop_weights(model.get_submodule(name), part.p)
+    ]
+    if len(left) == len(hidden):
+        raise _NoPlace(
+            "has no hidden linear or convolution layer whose weights can be dropped",
+            "dropout, or another model",
+            layer=left[0] if left else None,
+        )
+    if left:
+        yield f"drop_connect leaves alone what reads its weights in its own way: {shorten(left)}"
+    if last is None:
+        yield "the model does not end in a linear layer, so drop_connect acts on its last layer too"
+
+
+def _drop_branches(model: nn.Module, part: StochasticDepth, shape: Shape) -> None:
+    """The linear rule `p_l = l / L * p` over the branches in the order of their calls (Huang et al. 2016,
+    §3); branches that are never called are none."""
+    for parent, child in list(_branch_places(model)):
+        setattr(parent, child, BranchDropout(0.0, part.per))
+    called = [model.get_submodule(name) for name in _trace(model, shape, BranchDropout)]
+    if not called:
+        raise _NoPlace(
+            "has no residual branches that can be skipped",
+            "resnet20, vit_small, or a library's model that has stochastic depth "
+            "(torchvision:convnext_tiny, timm:resnet18)",
+        )
+    for number, branch in enumerate(called, start=1):
+        assert isinstance(branch, BranchDropout)
+        branch.p = part.p * number / len(called)
+
+
+def _branch_places(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Our markers, the libraries' layers, and where timm's blocks would have one: parent and name."""
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, BranchSite) or is_stochastic_depth(child):
+                yield module, name
+        if type(module).__module__.startswith("timm."):
+            for name in ("drop_path", "drop_path1", "drop_path2"):
+                if name in {**vars(module), **module._modules} and _is_idle(getattr(module, name)):
+                    yield module, name
+
+
+def _is_idle(value: object) -> bool:
+    return value is None or type(value) is nn.Identity
+
+
+def _names_of(model: nn.Module, *kinds: type[nn.Module]) -> list[str]:
+    return [name for name, module in model.named_modules() if isinstance(module, kinds)]
+
+
+def _trace(model: nn.Module, shape: Shape, *kinds: type[nn.Module]) -> dict[str, Shape]:
+    """What modules of these kinds are given for an example batch, in the order of their first call."""
+    twin, seen = copy_to_meta(model), dict[str, Shape]()
+    for name in _names_of(twin, *kinds):
+
+        def note(module: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
+            seen.setdefault(name, tuple(args[0].shape))
+
+        twin.get_submodule(name).register_forward_pre_hook(note)
+    run_on_meta(twin, shape)
+    return seen
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:

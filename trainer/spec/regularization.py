@@ -115,12 +115,16 @@ class DropConnect(Part):
 
 
 class DropBlock(Part):
-    """Drops square blocks of a map, the same in all channels, after every hidden activation (Ghiasi et
-    al. 2018, arXiv 1810.12890)."""
+    """Drops square blocks of a map after every hidden activation (Ghiasi et al. 2018, arXiv
+    1810.12890)."""
 
     kind: Literal["drop_block"]
     p: Fraction
     block_size: Annotated[int, Field(strict=True, ge=1, le=99, description="pixels")] = 7
+    channels: Annotated[
+        Literal["each", "all"],
+        Field(description="who shares a mask; the paper: each channel has its own, which works better"),
+    ] = "each"
     ramp: Annotated[
         bool, Field(description="p grows linearly from 0 over the training, as in the paper")
     ] = False
