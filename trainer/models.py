@@ -1,5 +1,6 @@
 """From a spec to a model: built, initialised, given its norms and its dropout. Knows no training."""
 
+from dataclasses import replace
 from typing import assert_never
 
 from torch import nn
@@ -20,6 +21,7 @@ from trainer.spec import (
 )
 from trainer.streams import seeded
 from trainer.surgery import SurgeryReport, replace_norms
+from trainer.weights import apply_weights
 
 
 def build_model(spec: JobSpec, info: DatasetInfo) -> nn.Module:
@@ -32,10 +34,11 @@ def build_model(spec: JobSpec, info: DatasetInfo) -> nn.Module:
 
 
 def build_with_report(spec: JobSpec, info: DatasetInfo) -> tuple[nn.Module, SurgeryReport]:
-    """The model, and what the surgery did to it."""
-    model = build_bare_model(spec, info)
+    """The model, and what the surgery did to it; notes also of what drops and acts on weights."""
+    model, dropping = _build_dropping(spec, info)
     report = replace_norms(model, spec.norm, input_shape(spec, info))
-    return model, report
+    weights = apply_weights(model, spec)
+    return model, replace(report, notes=(*dropping, *report.notes, *weights))
 
 
 def input_shape(spec: JobSpec, info: DatasetInfo) -> Shape:
@@ -45,7 +48,11 @@ def input_shape(spec: JobSpec, info: DatasetInfo) -> Shape:
 
 
 def build_bare_model(spec: JobSpec, info: DatasetInfo) -> nn.Module:
-    """With the norms that the model itself has, and with the spec's dropout."""
+    """With the norms that the model itself has, and with what the spec drops."""
+    return _build_dropping(spec, info)[0]
+
+
+def _build_dropping(spec: JobSpec, info: DatasetInfo) -> tuple[nn.Module, tuple[str, ...]]:
     shape, classes = input_shape(spec, info), len(info.classes)
     with seeded("init", spec.seed):
         match spec.model:
@@ -60,8 +67,7 @@ def build_bare_model(spec: JobSpec, info: DatasetInfo) -> nn.Module:
             case _:
                 assert_never(spec.model)
         initialise(model, spec.init)
-    place_dropout(model, spec, shape)
-    return model
+    return model, place_dropout(model, spec, shape)
 
 
 def initialise(model: nn.Module, init: InitSpec) -> None:
