@@ -64,16 +64,23 @@ class BlockDropout(nn.Module):
         # Equation 1: so many first corners that about p of all pixels lie in some block.
         gamma = self.rate * (prod(size) / (prod(block) * prod(inside)))
         masks = channels if self.channels == "each" else 1
-        corners = torch.rand((samples, masks, *inside), device=x.device) < gamma
-        rows, columns = (cut - 1 for cut in block)
-        padded = functional.pad(corners.to(x.dtype), (columns, columns, rows, rows))
-        kept = 1 - functional.max_pool2d(padded, block, stride=1)
+        corners = (torch.rand((samples, masks, *inside), device=x.device) < gamma).to(x.dtype)
+        down, right = (_spread(side, cut, x) for side, cut in zip(size, block, strict=True))
+        # How many blocks cover a pixel: two small products, several times faster than max pooling.
+        kept = ((down @ corners @ right.T) < 0.5).to(x.dtype)
         return x * (kept * (kept.numel() / kept.sum().clamp(min=1)))
 
     def extra_repr(self) -> str:
         return (
             f"p={self.p}, block_size={self.block_size}, channels={self.channels}, ramp={self.ramp}"
         )
+
+
+def _spread(side: int, block: int, like: Tensor) -> Tensor:
+    """Pixels × first pixels of blocks along one side: one where the block covers the pixel."""
+    pixels, firsts = (torch.arange(n, device=like.device) for n in (side, side - block + 1))
+    distance = pixels[:, None] - firsts
+    return ((distance >= 0) & (distance < block)).to(like.dtype)
 
 
 class BranchDropout(nn.Module):
