@@ -240,13 +240,12 @@ class Run:
         `stop_epoch_*`: where each stopping rule would have ended this curve."""
         names = self._best_names()
         values = self.best.metrics if self.best else dict.fromkeys(names, math.nan)
-        stops = self.watches.stop_epochs()
         return {
             "epochs": self.epoch,
             "steps": self.step,
             "best_epoch": self.best.epoch if self.best else math.nan,
             **{f"best_{name}": values[name] for name in names},
-            **{f"stop_epoch_{rule}": float(epoch) for rule, epoch in stops.items()},
+            **{f"stop_epoch_{rule}": float(epoch) for rule, epoch in self.watches.stopped.items()},
         }
 
     def _best_names(self) -> list[str]:

@@ -1,21 +1,76 @@
-"""When a training has a new best, when it has waited enough, when it diverged. Knows no torch."""
+"""When a training has a new best, when each stopping rule would end it, when it diverged. Knows no torch.
+
+Early stopping after Prechelt 1998 ("Early stopping - but when?"): GL, PQ and UP, beside patience.
+"""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any, TypeAlias, assert_never
 
-from trainer.spec import Metric, Patience, StoppingSpec
+from trainer.spec import (
+    GeneralizationLoss,
+    Metric,
+    NoStopping,
+    Patience,
+    ProgressQuotient,
+    StoppingSpec,
+    SuccessiveIncreases,
+)
 
 #: One of them not finite: the training has diverged.
 LOSSES = ("train_loss", "train_cost", "val_loss")
 
+#: What a rule remembers of a curve: plain numbers and lists of them.
+Memory: TypeAlias = Mapping[str, Any]
+
+_RULES: tuple[StoppingSpec, ...] = (
+    Patience(kind="patience"),
+    GeneralizationLoss(kind="generalization_loss"),
+    ProgressQuotient(kind="progress_quotient"),
+    SuccessiveIncreases(kind="successive_increases"),
+)
+
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """The value that the next one must beat by `min_delta`, and how many evaluations did not."""
+class Watches:
+    """Every rule over one curve: the spec's own with its options, all others with their defaults.
 
-    reference: float | None = None
-    stale: int = 0
+    `stopped` holds the epoch (from 1) at which a rule first said stop.
+    """
+
+    own: StoppingSpec
+    epoch: int
+    memories: Mapping[str, Memory]
+    stopped: Mapping[str, int]
+
+    @classmethod
+    def start(cls, own: StoppingSpec) -> "Watches":
+        memories: dict[str, Memory] = {rule.kind: {} for rule in _watching(own)}
+        return cls(own, 0, memories, {})
+
+    def observe(self, metrics: Mapping[str, float]) -> "Watches":
+        """After one more evaluation period."""
+        epoch, stopped = self.epoch + 1, dict(self.stopped)
+        memories: dict[str, Memory] = {}
+        for rule in _watching(self.own):
+            memories[rule.kind], stops = _follow(rule, self.memories[rule.kind], epoch, metrics)
+            if stops:
+                stopped.setdefault(rule.kind, epoch)
+        return Watches(self.own, epoch, memories, stopped)
+
+    @property
+    def stops(self) -> bool:
+        return self.own.kind in self.stopped
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers, lists and dicts: for a checkpoint."""
+        memories = {kind: dict(memory) for kind, memory in self.memories.items()}
+        return {"epoch": self.epoch, "memories": memories, "stopped": dict(self.stopped)}
+
+    @classmethod
+    def restore(cls, own: StoppingSpec, state: Mapping[str, Any]) -> "Watches":
+        return cls(own, state["epoch"], state["memories"], state["stopped"])
 
 
 def is_better(monitor: Metric, value: float, than: float | None) -> bool:
@@ -23,22 +78,86 @@ def is_better(monitor: Metric, value: float, than: float | None) -> bool:
     return _gain(monitor, value, than) > 0
 
 
-def wait(spec: StoppingSpec, waiting: Waiting, metrics: Mapping[str, float]) -> Waiting:
-    """After one more evaluation: gains up to `min_delta` add up until together they exceed it."""
-    value = metrics[spec.monitor]
-    min_delta = spec.min_delta if isinstance(spec, Patience) else 0.0
-    if _gain(spec.monitor, value, waiting.reference) > min_delta:
-        return Waiting(reference=value)
-    return replace(waiting, stale=waiting.stale + 1)
-
-
-def has_waited_enough(spec: StoppingSpec, waiting: Waiting) -> bool:
-    """Patience 0 acts as 1: an evaluation that was itself a new best never stops."""
-    return isinstance(spec, Patience) and waiting.stale >= max(spec.patience, 1)
-
-
 def has_diverged(metrics: Mapping[str, float]) -> bool:
     return not all(math.isfinite(metrics[name]) for name in LOSSES)
+
+
+def _watching(own: StoppingSpec) -> tuple[StoppingSpec, ...]:
+    return tuple(own if rule.kind == own.kind else rule for rule in _RULES)
+
+
+def _follow(
+    rule: StoppingSpec, memory: Memory, epoch: int, metrics: Mapping[str, float]
+) -> tuple[Memory, bool]:
+    """What the rule remembers after this evaluation, and whether it would end the training."""
+    match rule:
+        case NoStopping():
+            return memory, False
+        case Patience():
+            return _wait(rule, memory, metrics)
+        case GeneralizationLoss():
+            minimum = _minimum(memory, metrics)
+            return {"minimum": minimum}, _loss_above(minimum, metrics) > rule.alpha
+        case ProgressQuotient():
+            return _follow_progress(rule, memory, epoch, metrics)
+        case SuccessiveIncreases():
+            return _count_increases(rule, memory, epoch, metrics)
+        case _:
+            assert_never(rule)
+
+
+def _wait(rule: Patience, memory: Memory, metrics: Mapping[str, float]) -> tuple[Memory, bool]:
+    """Gains up to `min_delta` add up until together they exceed it. Patience 0 acts as 1: an evaluation
+    that was itself a new best never stops."""
+    reference, stale = memory.get("reference"), memory.get("stale", 0)
+    value = metrics[rule.monitor]
+    if _gain(rule.monitor, value, reference) > rule.min_delta:
+        return {"reference": value, "stale": 0}, False
+    return {"reference": reference, "stale": stale + 1}, stale + 1 >= max(rule.patience, 1)
+
+
+def _minimum(memory: Memory, metrics: Mapping[str, float]) -> float:
+    """E_opt(t): the lowest validation loss so far, this one included."""
+    return min(float(memory.get("minimum", math.inf)), metrics["val_loss"])
+
+
+def _loss_above(minimum: float, metrics: Mapping[str, float]) -> float:
+    """GL(t) = 100 (E_va(t) / E_opt(t) - 1), percent; above a minimum of zero it is infinite."""
+    value = metrics["val_loss"]
+    if minimum == 0:
+        return 0.0 if value == 0 else math.inf
+    return 100 * (value / minimum - 1)
+
+
+def _follow_progress(
+    rule: ProgressQuotient, memory: Memory, epoch: int, metrics: Mapping[str, float]
+) -> tuple[Memory, bool]:
+    """GL(t) / P_k(t) > alpha at the end of a strip, as a product: P_k is zero on a flat curve."""
+    minimum = _minimum(memory, metrics)
+    strip = [*memory.get("strip", ()), metrics["train_loss"]]
+    if epoch % rule.strip:
+        return {"minimum": minimum, "strip": strip}, False
+    stops = _loss_above(minimum, metrics) > rule.alpha * _progress(strip)
+    return {"minimum": minimum, "strip": []}, stops
+
+
+def _progress(strip: list[float]) -> float:
+    """P_k(t) = 1000 (mean / minimum - 1) of the strip's training losses."""
+    lowest, mean = min(strip), math.fsum(strip) / len(strip)
+    if lowest == 0:
+        return 0.0 if mean == 0 else math.inf
+    return 1000 * (mean / lowest - 1)
+
+
+def _count_increases(
+    rule: SuccessiveIncreases, memory: Memory, epoch: int, metrics: Mapping[str, float]
+) -> tuple[Memory, bool]:
+    if epoch % rule.strip:
+        return memory, False
+    before, value = memory.get("end"), metrics["val_loss"]
+    rose = before is not None and value > before
+    increases = memory.get("increases", 0) + 1 if rose else 0
+    return {"end": value, "increases": increases}, increases >= rule.increases
 
 
 def _gain(monitor: Metric, value: float, over: float | None) -> float:
