@@ -62,6 +62,16 @@ class EpochFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Diagnosed:
+    """A look inside the network after `step` steps, in period `epoch` (from 1): statistics by layer, the
+    whole network under `network`. `trainer.diagnostics` says what each means."""
+
+    epoch: int
+    step: int
+    layers: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointSaved:
     """A file is complete on disk: `path` is absolute, `digest` is blake2b of its bytes (hex, 16 bytes)."""
 
@@ -105,5 +115,12 @@ class Finished:
 
 
 Event: TypeAlias = (
-    Started | Stepped | Progressed | EpochFinished | CheckpointSaved | EvaluationFinished | Finished
+    Started
+    | Stepped
+    | Progressed
+    | Diagnosed
+    | EpochFinished
+    | CheckpointSaved
+    | EvaluationFinished
+    | Finished
 )

@@ -1,12 +1,12 @@
 """Optimizers and learning rates as the spec says. Knows no data and no loop."""
 
 import math
-from typing import assert_never
+from typing import Any, assert_never
 
 import torch
 from torch import nn
 
-from trainer.regularizers import split_parameters
+from trainer.parameters import split_parameters
 from trainer.spec import (
     Adam,
     AdamW,
@@ -20,22 +20,34 @@ from trainer.spec import (
 )
 
 
+class DecoupledSgd(torch.optim.SGD):
+    """Weights shrink by `lr * weight_decay` of themselves before the step, whatever the gradient
+    (Loshchilov & Hutter 2019, algorithm 1)."""
+
+    def step(self, closure: Any = None) -> Any:
+        with torch.no_grad():
+            for group in self.param_groups:
+                if factor := group["decoupled_decay"] * group["lr"]:
+                    torch._foreach_mul_(group["params"], 1 - factor)
+        return super().step(closure)
+
+
 def build_optimizer(spec: JobSpec, model: nn.Module) -> torch.optim.Optimizer:
     """Fused: one kernel for all parameters, elementwise, so equal inputs give equal bits."""
-    groups = _parameter_groups(spec.regularizer(WeightDecay), model)
+    decay = spec.regularizer(WeightDecay)
+    mode = decay.mode if decay is not None else None
     match spec.optimizer:
         case Sgd(lr=lr, momentum=momentum, nesterov=nesterov):
-            return torch.optim.SGD(
-                groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=0.0, fused=True
-            )
-        case Adam(lr=lr, betas=betas, eps=eps):
-            return torch.optim.Adam(
-                groups, lr=lr, betas=betas, eps=eps, weight_decay=0.0, fused=True
-            )
-        case AdamW(lr=lr, betas=betas, eps=eps):
-            return torch.optim.AdamW(
-                groups, lr=lr, betas=betas, eps=eps, weight_decay=0.0, fused=True
-            )
+            if mode == "decoupled":
+                groups = _parameter_groups(decay, model, "decoupled_decay")
+                return DecoupledSgd(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
+            groups = _parameter_groups(decay, model)
+            return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
+        case Adam(lr=lr, betas=betas, eps=eps) | AdamW(lr=lr, betas=betas, eps=eps):
+            usual = "decoupled" if isinstance(spec.optimizer, AdamW) else "coupled"
+            kind = torch.optim.AdamW if (mode or usual) == "decoupled" else torch.optim.Adam
+            groups = _parameter_groups(decay, model)
+            return kind(groups, lr=lr, betas=betas, eps=eps, weight_decay=0.0, fused=True)
         case unknown:
             assert_never(unknown)
 
@@ -69,10 +81,15 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
 
 
 def _parameter_groups(
-    decay: WeightDecay | None, model: nn.Module
-) -> list[dict[str, list[nn.Parameter] | float]]:
-    weights, rest = split_parameters(model)
+    decay: WeightDecay | None, model: nn.Module, option: str = "weight_decay"
+) -> list[dict[str, Any]]:
+    """Weights, biases and parameters of norms, each with its decay under that option's name."""
+    parts = split_parameters(model)
     value = decay.value if decay is not None else 0.0
-    of_rest = value if decay is not None and decay.parameters == "all" else 0.0
-    groups = [(weights, value), (rest, of_rest)]
-    return [{"params": part, "weight_decay": one} for part, one in groups if part]
+    chosen = decay.parameters if decay is not None else "weights"
+    groups = (
+        (parts.weights, True),
+        (parts.biases, chosen in ("weights_and_biases", "all")),
+        (parts.norms, chosen in ("weights_and_norms", "all")),
+    )
+    return [{"params": part, option: value if decays else 0.0} for part, decays in groups if part]

@@ -1,57 +1,87 @@
-"""Which parameters are weights, and the penalties that act on them. Knows no optimizer and no loop."""
+"""Penalties that are added to the loss, and projections that follow a step; both act on weights.
 
-from collections.abc import Callable, Iterator
+Weights are those of `trainer.parameters`: none of norms, no biases. Under `weights:` they are the
+underlying ones. Knows no optimizer and no loop.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn import functional
 
-from trainer.spec import L1, L2, JobSpec
+from trainer.parameters import split_parameters
+from trainer.spec import L1, L2, ElasticNet, JobSpec, MaxNorm
 
-_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
-
-
-def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The weights, and the rest: parameters of norms, biases, single gains; each parameter once.
-
-    A norm is told by its module: layer norm over C×H×W has an affine part of three dimensions, so
-    the number of dimensions alone would take it for a weight.
-    """
-    weights: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
-    seen: set[nn.Parameter] = set()
-    for owner, name, parameter in _owned_parameters(model):
-        if parameter not in seen:
-            seen.add(parameter)
-            (weights if _is_weight(owner, name, parameter) else rest).append(parameter)
-    return weights, rest
+#: The terms of the cost beside the loss, by the kind of their regularizer; one number each.
+Penalties: TypeAlias = Callable[[], dict[str, Tensor]]
+#: What brings weights back into a set after a step of this learning rate, in place.
+Projection: TypeAlias = Callable[[float], None]
 
 
-def build_penalty(spec: JobSpec, model: nn.Module) -> Callable[[], Tensor] | None:
-    """`l1 * Σ|w| + l2 / 2 * Σw²` over the model's weights as they are when called; None without either."""
-    l1, l2 = spec.regularizer(L1), spec.regularizer(L2)
-    weights, _ = split_parameters(model)
-    if (l1 is None and l2 is None) or not weights:
+def build_penalties(spec: JobSpec, model: nn.Module) -> Penalties | None:
+    """Of the weights as they are when called; None where the spec has none."""
+    weights = split_parameters(model).weights
+    terms = {kind: (l1, l2) for kind, l1, l2 in _penalties(spec) if l1 or l2}
+    if not terms or not weights:
         return None
 
-    def penalty() -> Tensor:
-        terms = []
-        if l1 is not None:
-            terms.append(l1.value * torch.stack([w.abs().sum() for w in weights]).sum())
-        if l2 is not None:
-            terms.append(l2.value / 2 * torch.stack([w.square().sum() for w in weights]).sum())
-        return torch.stack(terms).sum()
+    def penalties() -> dict[str, Tensor]:
+        return {kind: _penalty(weights, l1, l2) for kind, (l1, l2) in terms.items()}
 
-    return penalty
+    return penalties
 
 
-def _owned_parameters(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
-    for owner in model.modules():
-        for name, parameter in owner.named_parameters(recurse=False):
-            yield owner, name, parameter
+def _penalties(spec: JobSpec) -> list[tuple[str, float, float]]:
+    """Kind, factor of Σ|w|, factor of Σw²."""
+    found: list[tuple[str, float, float]] = []
+    for part in spec.regularization:
+        match part:
+            case L1(proximal=False, value=value):
+                found.append((part.kind, value, 0.0))
+            case L2(value=value):
+                found.append((part.kind, 0.0, value / 2))
+            case ElasticNet(value=value, l1_ratio=ratio):
+                # Zou & Hastie 2005, with the factors of scikit-learn.
+                found.append((part.kind, value * ratio, value * (1 - ratio) / 2))
+            case _:
+                pass  # no penalty
+    return found
 
 
-def _is_weight(owner: nn.Module, name: str, parameter: nn.Parameter) -> bool:
-    # timm's own norms inherit from nn.Module directly, so their class name must tell.
-    is_norm = isinstance(owner, _NORMS) or "norm" in type(owner).__name__.lower()
-    return parameter.ndim > 1 and not is_norm and "bias" not in name
+def _penalty(weights: Sequence[nn.Parameter], l1: float, l2: float) -> Tensor:
+    terms = []
+    if l1:
+        terms.append(l1 * torch.stack([weight.abs().sum() for weight in weights]).sum())
+    if l2:
+        terms.append(l2 * torch.stack([weight.square().sum() for weight in weights]).sum())
+    return torch.stack(terms).sum()
+
+
+def build_projection(spec: JobSpec, model: nn.Module) -> Projection | None:
+    """First the soft threshold of a proximal l1, then the bound of max-norm; None without either."""
+    l1, bound = spec.regularizer(L1), spec.regularizer(MaxNorm)
+    weights = split_parameters(model).weights
+    thresholds = l1 is not None and l1.proximal and l1.value > 0
+    if not weights or not (thresholds or bound is not None):
+        return None
+
+    def project(learning_rate: float) -> None:
+        with torch.no_grad():
+            for weight in weights:
+                if l1 is not None and thresholds:
+                    weight.copy_(functional.softshrink(weight, learning_rate * l1.value))
+                if bound is not None:
+                    weight.copy_(_bounded(weight, bound.value))
+
+    return project
+
+
+def _bounded(weight: Tensor, limit: float) -> Tensor:
+    """Srivastava et al. 2014, §5.1: the incoming weights of a unit are a row, or a filter. Rows within
+    the limit keep their bits."""
+    norms = torch.linalg.vector_norm(weight.flatten(1), dim=1)
+    shape = (-1, *(1 for _ in weight.shape[1:]))
+    factors = (limit / norms).view(shape)
+    return torch.where((norms > limit).view(shape), weight * factors, weight)

@@ -159,7 +159,7 @@ class Run:
             self._project(rate)
         self.step += 1
         if self.average is not None:
-            self.average.after_step(self.model, self.step)
+            self.average.after_step(self.model)
 
     def look(self) -> Diagnosed:
         assert self.probe is not None

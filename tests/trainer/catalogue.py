@@ -167,9 +167,7 @@ def _in(section: str, entries: dict[str, Job]) -> dict[str, Job]:
 #: Section of the catalogue → example by name.
 SECTIONS: dict[str, dict[str, Job]] = {
     "norms": _in("norm", NORMS),
-    "weights": {
-        name: {"weights": entry, "norm": _GROUPS} for name, entry in WEIGHTS.items()
-    },
+    "weights": {name: {"weights": entry, "norm": _GROUPS} for name, entry in WEIGHTS.items()},
     "regularizers": {
         **{name: {"regularization": [entry]} for name, entry in REGULARIZERS.items()},
         "stochastic_depth": {

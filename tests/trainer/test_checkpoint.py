@@ -292,7 +292,7 @@ def test_another_environment_is_named_in_a_warning(tmp_path):
 def test_another_format_is_not_used(tmp_path):
     spec = make_rich_spec("batch")
     saved = last_of(run(spec, tmp_path / "attempt-1"))
-    content = {**torch.load(saved.path, weights_only=True), "format": 2}
+    content = {**torch.load(saved.path, weights_only=True), "format": 99}
     resumed = run(spec, tmp_path / "attempt-2", [rewrite(saved, content, tmp_path / "new.pt")])
     assert resumed[0].first_step == 0
     assert "format 2" in resumed[0].warnings[0]

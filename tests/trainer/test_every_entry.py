@@ -117,9 +117,7 @@ def test_presence_changes_neither_order_nor_split_nor_augmentation(name, seen, t
 @pytest.mark.parametrize("name", PAIRED)
 def test_presence_changes_no_initial_weight_of_a_shared_layer(name):
     spec, plain = make_job(name), without(name)
-    ours, theirs = (
-        _weights(build_model(one, load_data(one).info)) for one in (spec, plain)
-    )
+    ours, theirs = (_weights(build_model(one, load_data(one).info)) for one in (spec, plain))
     assert len(theirs) >= 4
     assert all(torch.equal(value, ours[layer]) for layer, value in theirs.items())
 
@@ -145,7 +143,8 @@ def test_looking_inside_changes_nothing_of_the_training(name, norm, tmp_path):
     dropout = {"regularization": [{"kind": "dropout", "p": 0.2}]}
     looked = run(make_job(name, **entry, **dropout), tmp_path / "a" / "attempt-1")
     plain = run(
-        make_job(name, **entry, **dropout, diagnostics={"kind": "off"}), tmp_path / "b" / "attempt-1"
+        make_job(name, **entry, **dropout, diagnostics={"kind": "off"}),
+        tmp_path / "b" / "attempt-1",
     )
     assert any(isinstance(one, Diagnosed) for one in looked)
     assert not any(isinstance(one, Diagnosed) for one in plain)

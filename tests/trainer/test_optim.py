@@ -8,7 +8,7 @@ from torch import nn
 from trainings import make_spec
 
 from trainer.optim import build_optimizer, learning_rate
-from trainer.regularizers import build_penalty
+from trainer.regularizers import build_penalties
 from trainer.spec import Constant, Cosine, Step
 
 
@@ -52,17 +52,17 @@ def test_the_cosine_starts_when_the_warm_up_is_over():
     )
 
 
-def trajectory(optimizer, regularization, *, steps=20):
+def trajectory(optimizer, regularization, *, steps=50, dtype=torch.float32):
     """The weights and biases of a small model after some steps on fixed random data."""
     spec = make_spec(optimizer=optimizer, regularization=regularization)
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 3))
-    x, y = torch.randn(32, 5), torch.randint(3, (32,))
-    made, penalty = build_optimizer(spec, model), build_penalty(spec, model)
+    model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 3)).to(dtype)
+    x, y = torch.randn(32, 5, dtype=dtype), torch.randint(3, (32,))
+    made, penalties = build_optimizer(spec, model), build_penalties(spec, model)
     for _ in range(steps):
         cost = nn.functional.cross_entropy(model(x), y)
-        if penalty is not None:
-            cost = cost + penalty()
+        if penalties is not None:
+            cost = cost + sum(penalties().values())
         made.zero_grad()
         cost.backward()
         made.step()
@@ -74,8 +74,47 @@ DECAY = [{"kind": "weight_decay", "value": 0.01}]
 L2 = [{"kind": "l2", "value": 0.01}]
 
 
-def test_l2_with_sgd_is_weight_decay():
-    torch.testing.assert_close(trajectory(SGD, L2), trajectory(SGD, DECAY), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_l2_with_sgd_is_coupled_weight_decay(momentum):
+    sgd = {**SGD, "momentum": momentum}
+    single = trajectory(sgd, L2), trajectory(sgd, DECAY)
+    torch.testing.assert_close(*single, rtol=0, atol=1e-6)
+    double = (trajectory(sgd, one, dtype=torch.float64) for one in (L2, DECAY))
+    torch.testing.assert_close(*double, rtol=0, atol=1e-12)
+
+
+def test_decoupled_decay_of_sgd_is_coupled_decay_without_momentum_and_not_with_it():
+    decoupled = [{**DECAY[0], "mode": "decoupled"}]
+    plain = {"kind": "sgd", "lr": 0.1, "momentum": 0.0}
+    same = (trajectory(plain, one, dtype=torch.float64) for one in (DECAY, decoupled))
+    torch.testing.assert_close(*same, rtol=0, atol=1e-12)
+    assert (trajectory(SGD, DECAY) - trajectory(SGD, decoupled)).abs().max() > 1e-3
+
+
+def test_decoupled_decay_of_sgd_shrinks_by_the_rate_times_the_decay():
+    spec = make_spec(optimizer=SGD, regularization=[{**DECAY[0], "mode": "decoupled"}])
+    layer = nn.Linear(3, 2)
+    before = layer.weight.detach().clone()
+    optimizer = build_optimizer(spec, layer)
+    for parameter in layer.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    assert torch.allclose(layer.weight, before * (1 - 0.1 * 0.01), rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "same_as"),
+    [("adam", "decoupled", "adamw"), ("adamw", "coupled", "adam")],
+)
+def test_the_mode_makes_either_adam_the_other(kind, mode, same_as):
+    chosen = trajectory({"kind": kind, "lr": 0.01}, [{**DECAY[0], "mode": mode}])
+    assert torch.equal(chosen, trajectory({"kind": same_as, "lr": 0.01}, DECAY))
+
+
+def test_coupled_decay_through_adam_is_its_l2():
+    adam = {"kind": "adam", "lr": 0.01}
+    same = (trajectory(adam, one, dtype=torch.float64) for one in (L2, DECAY))
+    torch.testing.assert_close(*same, rtol=0, atol=1e-9)
 
 
 def test_decoupled_weight_decay_differs_from_adam_with_l2():
@@ -89,7 +128,10 @@ def test_without_decay_adamw_is_adam():
     assert torch.equal(trajectory(adam, []), trajectory(adamw, []))
 
 
-@pytest.mark.parametrize(("parameters", "decayed"), [("weights", 2), ("all", 6)])
+@pytest.mark.parametrize(
+    ("parameters", "decayed"),
+    [("weights", 2), ("weights_and_biases", 4), ("weights_and_norms", 4), ("all", 6)],
+)
 def test_weight_decay_leaves_norms_and_biases_alone_unless_told(parameters, decayed):
     regularization = [{"kind": "weight_decay", "value": 0.01, "parameters": parameters}]
     spec = make_spec(regularization=regularization)

@@ -70,9 +70,21 @@ def test_every_period_reports_the_standard_metrics(tmp_path):
     for one in epochs(run(make_spec(regularization=penalty), tmp_path / "attempt-1")):
         assert set(one.metrics) == {
             "train_loss", "train_cost", "train_accuracy", "val_loss", "val_accuracy", "learning_rate",
+            "l2_term",
         }  # fmt: skip
-        assert one.metrics["train_cost"] > one.metrics["train_loss"]
+        assert one.metrics["l2_term"] > 0
+        assert one.metrics["train_cost"] == pytest.approx(
+            one.metrics["train_loss"] + one.metrics["l2_term"]
+        )
         assert one.metrics["learning_rate"] == 0.05
+
+
+def test_each_term_of_the_cost_is_recorded_by_its_name_and_losses_are_plain(tmp_path):
+    terms = [{"kind": "l1", "value": 0.01}, {"kind": "elastic_net", "value": 0.01}]
+    smoothing = {"kind": "label_smoothing", "value": 0.2}
+    for one in epochs(run(make_spec(regularization=[*terms, smoothing]), tmp_path / "attempt-1")):
+        parts = [one.metrics[f"{name}_term"] for name in ("l1", "elastic_net", "label_smoothing")]
+        assert one.metrics["train_cost"] == pytest.approx(one.metrics["train_loss"] + sum(parts))
 
 
 def test_training_by_steps_evaluates_every_so_many_and_at_the_end(tmp_path):

@@ -1,0 +1,86 @@
+"""Mixup and cutmix: every mixed image is made of two of the batch, its label of theirs."""
+
+import pytest
+import torch
+from torch.nn import functional
+from trainings import make_spec
+
+from trainer.mixing import build_mixer
+
+LABELS = torch.arange(12) % 4
+
+
+def mix(*kinds: str, seed: int = 0, images: torch.Tensor | None = None, alpha: float = 1.0):
+    mixer = build_mixer(
+        make_spec(regularization=[{"kind": kind, "alpha": alpha} for kind in kinds]), 4
+    )
+    torch.manual_seed(seed)
+    images = torch.rand(12, 3, 8, 6) if images is None else images
+    mixed, targets = mixer(images, LABELS)
+    return images, mixed, targets
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_label_mass_is_one_and_belongs_to_two_classes_at_most(kind, seed):
+    _, mixed, targets = mix(kind, seed=seed)
+    assert mixed.shape == (12, 3, 8, 6)
+    assert torch.allclose(targets.sum(1), torch.ones(12))
+    assert ((targets > 0).sum(1) <= 2).all()
+    assert (targets.gather(1, LABELS[:, None]) > 0).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mixup_is_the_weighted_sum_of_two_images_by_the_weight_of_their_labels(seed):
+    # An image that is its one-hot label everywhere must become its mixed label everywhere.
+    one_hot = functional.one_hot(LABELS, 4).float()
+    images = one_hot[:, :, None, None].expand(12, 4, 5, 5)
+    _, mixed, targets = mix("mixup", seed=seed, images=images)
+    assert torch.allclose(mixed, targets[:, :, None, None].expand_as(mixed))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_cutmix_pastes_a_box_whose_area_is_the_share_of_the_label(seed):
+    one_hot = functional.one_hot(LABELS, 4).float()
+    images = one_hot[:, :, None, None].expand(12, 4, 9, 7)
+    _, mixed, targets = mix("cutmix", seed=seed, images=images)
+    assert set(mixed.unique().tolist()) <= {0.0, 1.0}
+    assert torch.allclose(mixed.mean((2, 3)), targets, atol=1e-6)
+    changed = (mixed != images).any(1)[(mixed != images).any(1).any(2).any(1)]
+    for pixels in changed:
+        rows, columns = pixels.any(1).nonzero().flatten(), pixels.any(0).nonzero().flatten()
+        box = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert box.all()
+
+
+def test_the_weight_is_drawn_from_a_beta_distribution():
+    shares = []
+    for seed in range(400):
+        one_hot = functional.one_hot(LABELS, 4).float()[:, :, None, None]
+        _, _, targets = mix("mixup", seed=seed, images=one_hot, alpha=0.2)
+        shares.append(float(targets.gather(1, LABELS[:, None]).min()))
+    # Beta(0.2, 0.2) lies below 0.1 with probability 0.37 and is symmetric; 5 standard errors are 0.12.
+    low = sum(share < 0.1 for share in shares) / len(shares)
+    assert abs(low - 0.37) < 0.12
+
+
+def test_with_both_each_batch_gets_one_of_them():
+    images = functional.one_hot(LABELS, 4).float()[:, :, None, None].expand(12, 4, 8, 8)
+    kinds = [
+        set(mix("mixup", "cutmix", seed=seed, images=images)[1].unique().tolist()) <= {0.0, 1.0}
+        for seed in range(100)
+    ]
+    # Binomial(100, 1/2) leaves [25, 75] in 4 of ten million cases.
+    assert 25 <= sum(kinds) <= 75
+
+
+def test_equal_seeds_mix_equally_and_nothing_is_written_into_the_batch():
+    images = torch.rand(12, 3, 8, 6)
+    kept = images.clone()
+    first, second = mix("cutmix", images=images)[1], mix("cutmix", images=images)[1]
+    assert torch.equal(first, second)
+    assert torch.equal(images, kept)
+
+
+def test_without_either_nothing_is_mixed():
+    assert build_mixer(make_spec(), 4) is None

@@ -1,0 +1,54 @@
+"""Mixes the examples of a batch and their labels: mixup and cutmix. Knows no loop.
+
+Chance comes from the global CPU generator, which the caller has seeded: the same on every device.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.distributions import Beta
+from torch.nn import functional
+
+from trainer.spec import Cutmix, JobSpec, Mixup
+
+#: Images N, C, H, W and labels N (int64) → mixed images and class probabilities N, K.
+Mixer: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def build_mixer(spec: JobSpec, classes: int) -> Mixer | None:
+    """With mixup and cutmix both, each batch gets one of them, drawn evenly; None with neither."""
+    kinds = [part for part in spec.regularization if isinstance(part, Mixup | Cutmix)]
+    if not kinds:
+        return None
+
+    def mix(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        kind = kinds[int(torch.randint(len(kinds), ()))]
+        partners = torch.randperm(len(images)).to(images.device)
+        share = float(Beta(kind.alpha, kind.alpha).sample())
+        others = images[partners]
+        if isinstance(kind, Mixup):
+            mixed = share * images + (1 - share) * others
+        else:
+            mixed, share = _paste(images, others, share)
+        own = functional.one_hot(labels, classes).to(images.dtype)
+        return mixed, share * own + (1 - share) * own[partners]
+
+    return mix
+
+
+def _paste(images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:
+    """A box of about the area 1 - share, its middle drawn evenly, cut at the border (Yun et al. 2019);
+    returns the share of the area that stays, which is the share of the label."""
+    height, width = images.shape[2:]
+    middle = [int(torch.randint(side, ())) for side in (height, width)]
+    half = [int(side * (1 - share) ** 0.5) / 2 for side in (height, width)]
+    top, left = (max(0, int(m - h)) for m, h in zip(middle, half, strict=True))
+    bottom, right = (
+        min(side, int(m + h)) for side, m, h in zip((height, width), middle, half, strict=True)
+    )
+    mixed = images.clone()
+    mixed[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
+    area = max(0, bottom - top) * max(0, right - left)
+    return mixed, 1 - area / (height * width)
