@@ -295,7 +295,7 @@ def test_another_format_is_not_used(tmp_path):
     content = {**torch.load(saved.path, weights_only=True), "format": 99}
     resumed = run(spec, tmp_path / "attempt-2", [rewrite(saved, content, tmp_path / "new.pt")])
     assert resumed[0].first_step == 0
-    assert "format 2" in resumed[0].warnings[0]
+    assert "format 99" in resumed[0].warnings[0]
 
 
 def test_best_weights_are_a_plain_state_dict_without_anything_else(tmp_path):

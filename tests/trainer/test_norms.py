@@ -1,121 +1,457 @@
-"""Every norm against its formula in float64 NumPy, forward, running statistics and gradient."""
+"""Every norm on every layout against its formula in float64 NumPy: forward, statistics, gradient."""
+
+import copy
+from collections.abc import Callable, Iterator
+from itertools import pairwise, product
+from typing import Any
 
 import numpy
 import pytest
 import torch
-from pydantic import TypeAdapter
-from trainer_specs import NORMS
+from catalogue import NORMS
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+from torch.nn import functional
 
 from trainer.errors import SurgeryError
-from trainer.norms import ChannelsLast, build_norm
+from trainer.norm_layers import BatchRenorm
+from trainer.norms import bare_norm, build_norm, takes_activation, uses_batch_statistics
 from trainer.spec import NormSpec
+from trainer.spec.layouts import LAYOUTS, Layout, find_gap, tabulate
 
-CHANNELS = 8
-SHAPES = {"vectors": (5, CHANNELS), "maps": (5, CHANNELS, 3, 4)}
-CASES = [(n, s) for n in NORMS for s in SHAPES if (n, s) != ("instance", "vectors")]
+Array = NDArray[numpy.float64]
+
+SAMPLES, CHANNELS = 6, 8
+SHAPES: dict[Layout, tuple[int, ...]] = {
+    "N,C": (SAMPLES, CHANNELS),
+    "N,C,L": (SAMPLES, CHANNELS, 5),
+    "N,L,C": (SAMPLES, 5, CHANNELS),
+    "N,C,H,W": (SAMPLES, CHANNELS, 4, 3),
+    "N,H,W,C": (SAMPLES, 4, 3, CHANNELS),
+}
 
 
-def parse(document) -> NormSpec:
+def parse(document: dict[str, Any]) -> Any:
     return TypeAdapter(NormSpec).validate_python(document)
 
 
-def reference(x, kind, eps, groups=4):
-    """The definitions of science.md §2: which axes share a mean and a (biased) variance."""
-    if kind == "none":
+SPECS = {name: parse(document) for name, document in NORMS.items()} | {
+    # Two virtual batches of four and two; a ramp that is over at once; AlexNet's window with others'.
+    "ghost_batch": parse({"kind": "ghost_batch", "virtual_batch_size": 4}),
+    "batch_renorm-at-once": parse({"kind": "batch_renorm", "r_max": 1.5, "d_max": 0.5}),
+    "lrn-paper": parse({"kind": "lrn"}),
+    "lrn-other-beta": parse({"kind": "lrn", "n": 3, "k": 1.0, "alpha": 0.5, "beta": 0.6}),
+    "evonorm-one-group": parse({"kind": "evonorm", "groups": 1}),
+}
+CELLS = [(n, cell) for n, cell in product(SPECS, LAYOUTS) if find_gap(SPECS[n], cell) is None]
+EMPTY = [(n, cell) for n, cell in product(SPECS, LAYOUTS) if find_gap(SPECS[n], cell) is not None]
+
+
+# --- The definitions, written with loops over numpy arrays N, C, positions; x is never torch's. ---
+
+
+class Reference:
+    """One norm with its running statistics, as its paper says."""
+
+    def __init__(self, spec: Any, tokens: bool, parameters: dict[str, Array]) -> None:
+        self.spec, self.tokens, self.p = spec, tokens, parameters
+        self.mean, self.var = numpy.zeros(CHANNELS), numpy.ones(CHANNELS)
+        self.std, self.steps = numpy.ones(CHANNELS), 0
+
+    def __call__(self, x: Array, training: bool) -> Array:
+        flat = x.reshape(len(x), CHANNELS, -1)
+        kind = self.spec.kind
+        compute: Callable[..., Array] = getattr(self, f"_{kind}")
+        y = compute(x if kind == "lrn" else flat, training).reshape(x.shape)
+        if "weight" in self.p:
+            shape = (1, -1, *(1 for _ in x.shape[2:]))
+            y = y * self.p["weight"].reshape(shape)
+            if "bias" in self.p:
+                y = y + self.p["bias"].reshape(shape)
+        if kind == "filter_response" and self.spec.tlu:
+            y = numpy.maximum(y, self.p["threshold"].reshape(shape))
+        return y
+
+    def _none(self, x: Array, training: bool) -> Array:
         return x
-    if kind == "batch":
-        axes = (0, *range(2, x.ndim))
-        mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
-        return (x - mean) / numpy.sqrt(variance + eps)
-    count = {"layer": 1, "instance": x.shape[1], "group": groups}[kind]
-    grouped = x.reshape(len(x), count, -1)
-    mean, variance = grouped.mean(2, keepdims=True), grouped.var(2, keepdims=True)
-    return ((grouped - mean) / numpy.sqrt(variance + eps)).reshape(x.shape)
+
+    def _normalized(self, x: Array, blocks: Iterator[tuple[Any, ...]]) -> Array:
+        """Each block of x by its own mean and biased variance."""
+        y = numpy.empty_like(x)
+        for block in blocks:
+            values = x[block]
+            y[block] = (values - values.mean()) / numpy.sqrt(values.var() + self.spec.eps)
+        return y
+
+    def _batch(self, x: Array, training: bool) -> Array:
+        y = numpy.empty_like(x)
+        for c in range(CHANNELS):
+            values = x[:, c]
+            mean, var = (values.mean(), values.var()) if training else (self.mean[c], self.var[c])
+            y[:, c] = (values - mean) / numpy.sqrt(var + self.spec.eps)
+            if training:
+                m, count = self.spec.momentum, values.size
+                self.mean[c] = (1 - m) * self.mean[c] + m * values.mean()
+                self.var[c] = (1 - m) * self.var[c] + m * values.var() * count / (count - 1)
+        return y
+
+    def _ghost_batch(self, x: Array, training: bool) -> Array:
+        if not training:
+            return self._batch(x, training)
+        size = self.spec.virtual_batch_size
+        parts = [self._batch(x[n : n + size], training) for n in range(0, len(x), size)]
+        return numpy.concatenate(parts)
+
+    def _batch_renorm(self, x: Array, training: bool) -> Array:
+        spec, y = self.spec, numpy.empty_like(x)
+        done = self.steps - spec.plain_steps
+        share = min(max(done / spec.ramp_steps, 0), 1) if spec.ramp_steps else float(done >= 0)
+        r_max, d_max = 1 + share * (spec.r_max - 1), share * spec.d_max
+        for c in range(CHANNELS):
+            values = x[:, c]
+            if not training:
+                y[:, c] = (values - self.mean[c]) / self.std[c]
+                continue
+            mean, std = values.mean(), numpy.sqrt(values.var() + spec.eps)
+            r = numpy.clip(std / self.std[c], 1 / r_max, r_max)
+            d = numpy.clip((mean - self.mean[c]) / self.std[c], -d_max, d_max)
+            y[:, c] = (values - mean) / std * r + d
+            self.mean[c] += spec.momentum * (mean - self.mean[c])
+            self.std[c] += spec.momentum * (std - self.std[c])
+        self.steps += training
+        return y
+
+    def _layer(self, x: Array, training: bool) -> Array:
+        if self.spec.axes == "channels" or self.tokens:
+            each = product(range(len(x)), range(x.shape[2]))
+            return self._normalized(x, ((n, slice(None), p) for n, p in each))
+        return self._normalized(x, ((n,) for n in range(len(x))))
+
+    def _instance(self, x: Array, training: bool) -> Array:
+        return self._normalized(x, product(range(len(x)), range(CHANNELS)))
+
+    def _group(self, x: Array, training: bool) -> Array:
+        size = self.spec.channels_per_group or CHANNELS // self.spec.groups
+        starts = range(0, CHANNELS, size)
+        each = product(range(len(x)), starts)
+        return self._normalized(x, ((n, slice(c, c + size)) for n, c in each))
+
+    def _rms(self, x: Array, training: bool) -> Array:
+        return x / numpy.sqrt((x**2).mean(1, keepdims=True) + self.spec.eps)
+
+    def _lrn(self, x: Array, training: bool) -> Array:
+        spec, y, half = self.spec, numpy.empty_like(x), self.spec.n // 2
+        for index in numpy.ndindex(*x.shape):
+            n, c, *position = index
+            if spec.across == "channels":
+                window = x[n, max(0, c - half) : c + half + 1, *position]
+            else:
+                i, j = position
+                rows, columns = (
+                    slice(max(0, i - half), i + half + 1),
+                    slice(max(0, j - half), j + half + 1),
+                )
+                window = x[n, c, rows, columns]
+            y[index] = x[index] / (spec.k + spec.alpha * (window**2).sum()) ** spec.beta
+        return y
+
+    def _filter_response(self, x: Array, training: bool) -> Array:
+        return x / numpy.sqrt((x**2).mean(2, keepdims=True) + self.spec.eps)
+
+    def _evonorm(self, x: Array, training: bool) -> Array:
+        v, eps = self.p["v"].reshape(1, -1, 1), self.spec.eps
+        if self.spec.form == "S0":
+            y, size = x / (1 + numpy.exp(-v * x)), CHANNELS // self.spec.groups
+            for n, c in product(range(len(x)), range(0, CHANNELS, size)):
+                y[n, c : c + size] /= numpy.sqrt(x[n, c : c + size].var() + eps)
+            return y
+        y = numpy.empty_like(x)
+        for c in range(CHANNELS):
+            values = x[:, c]
+            var = values.var() if training else self.var[c]
+            instance = numpy.sqrt(values.var(1, keepdims=True) + eps)
+            own = self.p["v"][c] * values + instance
+            y[:, c] = values / numpy.maximum(numpy.sqrt(var + eps), own)
+            if training:
+                m, count = self.spec.momentum, values.size
+                self.var[c] = (1 - m) * self.var[c] + m * values.var() * count / (count - 1)
+        return y
+
+    def _dynamic_tanh(self, x: Array, training: bool) -> Array:
+        return numpy.tanh(self.p["alpha"] * x)
 
 
-def affine(x, layer):
-    weight = getattr(layer, "weight", None)
-    if weight is None:
-        return x
-    shape = (1, -1, *[1] * (x.ndim - 2))
-    gain, bias = (p.detach().numpy().reshape(shape) for p in (layer.weight, layer.bias))
-    return x * gain + bias
-
-
-def made(kind, shape):
-    torch.manual_seed(0)
-    layer = build_norm(parse(NORMS[kind]), CHANNELS, len(shape)).double()
+def make(name: str, layout: Layout) -> nn.Module:
+    layer = build_norm(SPECS[name], CHANNELS, layout).double()
+    torch.manual_seed(1)
     for parameter in layer.parameters():
-        torch.nn.init.uniform_(parameter, 0.5, 2)
-    return layer, 3 + 2 * torch.randn(shape, dtype=torch.float64)
+        nn.init.uniform_(parameter, 0.5, 1.5)
+    return layer
 
 
-@pytest.mark.parametrize(("kind", "name"), CASES)
-def test_the_output_in_training_is_the_definition(kind, name):
-    layer, x = made(kind, SHAPES[name])
-    expected = affine(reference(x.numpy(), kind, 1e-5), layer)
-    numpy.testing.assert_allclose(layer(x).detach().numpy(), expected, atol=1e-12)
+def draw(layout: Layout, seed: int = 0) -> torch.Tensor:
+    source = torch.Generator().manual_seed(seed)
+    return 0.7 + 2 * torch.randn(SHAPES[layout], generator=source, dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("kind", "name"), CASES)
-def test_evaluation_differs_from_training_for_batch_norm_alone(kind, name):
-    layer, x = made(kind, SHAPES[name])
-    trained = layer(x)
+def refer(name: str, layout: Layout, layer: nn.Module) -> Reference:
+    values = {key: one.detach().numpy() for key, one in bare_norm(layer).named_parameters()}
+    return Reference(SPECS[name], layout == "N,L,C", values)
+
+
+def channels_second(x: torch.Tensor, layout: Layout) -> Array:
+    return (x.movedim(-1, 1) if layout in ("N,L,C", "N,H,W,C") else x).detach().numpy()
+
+
+def assert_close(found: torch.Tensor, expected: Array, layout: Layout) -> None:
+    numpy.testing.assert_allclose(channels_second(found, layout), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("name", "layout"), CELLS)
+def test_in_training_and_after_it_the_output_is_the_definition(name, layout):
+    layer = make(name, layout)
+    reference = refer(name, layout, layer)
+    # Nine steps: batch renorm is plain for three and at its limits after five more.
+    for step in range(9):
+        x = draw(layout, step)
+        assert_close(layer(x), reference(channels_second(x, layout), training=True), layout)
     layer.eval()
-    assert torch.equal(trained, layer(x)) == (kind != "batch")
+    x = draw(layout, 99)
+    assert_close(layer(x), reference(channels_second(x, layout), training=False), layout)
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_batch_norm_keeps_the_unbiased_variance_and_uses_it_in_evaluation(name):
-    layer, x = made("batch", SHAPES[name])
-    array = x.numpy()
-    axes = (0, *range(2, array.ndim))
-    layer(x)
-    mean, variance = 0.1 * array.mean(axes), 0.9 + 0.1 * array.var(axes, ddof=1)
-    numpy.testing.assert_allclose(layer.running_mean.numpy(), mean, atol=1e-12)
-    numpy.testing.assert_allclose(layer.running_var.numpy(), variance, atol=1e-12)
-    layer.eval()
-    shape = (1, -1, *[1] * (array.ndim - 2))
-    normalized = (array - mean.reshape(shape)) / numpy.sqrt(variance.reshape(shape) + 1e-5)
-    numpy.testing.assert_allclose(layer(x).detach().numpy(), affine(normalized, layer), atol=1e-12)
+@pytest.mark.parametrize("name", ["batch", "ghost_batch", "evonorm-B0", "batch_renorm"])
+def test_running_statistics_follow_the_paper(name):
+    layer = make(name, "N,C,H,W")
+    reference = refer(name, "N,C,H,W", layer)
+    for step in range(3):
+        x = draw("N,C,H,W", step)
+        layer(x)
+        reference(x.numpy(), training=True)
+    if name == "batch_renorm":
+        assert layer.running_std.numpy() == pytest.approx(reference.std, rel=1e-12)
+        assert layer.running_var.numpy() == pytest.approx(reference.std**2 - 1e-5, rel=1e-10)
+    else:
+        assert layer.running_var.numpy() == pytest.approx(reference.var, rel=1e-12)
+    if name != "evonorm-B0":
+        assert layer.running_mean.numpy() == pytest.approx(reference.mean, abs=1e-12)
 
 
-@pytest.mark.parametrize(("kind", "name"), CASES)
-def test_gradients_are_those_of_the_function(kind, name):
-    layer, x = made(kind, SHAPES[name])
-    assert torch.autograd.gradcheck(layer, (x.requires_grad_(),), fast_mode=True)
+@pytest.mark.parametrize("name", ["batch", "ghost_batch", "evonorm-B0", "batch_renorm"])
+def test_without_a_momentum_running_statistics_are_the_mean_over_the_batches(name):
+    layer = make(name, "N,C,H,W")
+    layer(draw("N,C,H,W", 5))
+    layer.reset_running_stats()
+    layer.momentum = None
+    batches = [draw("N,C,H,W", step)[:4] for step in range(3)]
+    for x in batches:
+        layer(x)
+    variances = torch.stack([x.var((0, 2, 3)) for x in batches])
+    if name == "batch_renorm":
+        biased = torch.stack([x.var((0, 2, 3), correction=0) for x in batches])
+        assert torch.allclose(layer.running_std, (biased + 1e-5).sqrt().mean(0), rtol=1e-12)
+    else:
+        assert torch.allclose(layer.running_var, variances.mean(0), rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["batch", "layer", "instance", "group"])
-def test_options_reach_the_layer_and_every_channel_has_gain_and_bias(kind):
-    layer = build_norm(parse({**NORMS[kind], "eps": 1e-3}), CHANNELS, 4)
-    assert layer.eps == 1e-3
-    assert layer.weight.shape == layer.bias.shape == (CHANNELS,)
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize(("name", "layout"), CELLS)
+def test_gradients_are_those_of_the_function(name, layout, training):
+    layer = make(name, layout).train(training)
+    if isinstance(bare_norm(layer), BatchRenorm) and training:
+        return  # its r and d are held constant: the test below
+    names, values = (
+        zip(*layer.named_parameters(), strict=True) if list(layer.parameters()) else ((), ())
+    )
+
+    def function(x, *parameters):
+        twin = copy.deepcopy(layer)
+        return torch.func.functional_call(twin, dict(zip(names, parameters, strict=True)), (x,))
+
+    x = draw(layout)[:4].requires_grad_()
+    assert torch.autograd.gradcheck(function, (x, *values), fast_mode=True)
 
 
-def test_the_momentum_of_batch_norm_is_the_weight_of_the_new():
-    assert build_norm(parse({"kind": "batch", "momentum": 0.3}), 4, 2).momentum == 0.3
+def test_batch_renorm_is_differentiated_with_r_and_d_held_constant():
+    layer = make("batch_renorm-at-once", "N,C,H,W")
+    for step in range(4):
+        layer(draw("N,C,H,W", step))
+    x = draw("N,C,H,W", 7).requires_grad_()
+    with torch.no_grad():
+        variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+        r = ((variance + 1e-5).sqrt() / layer.running_std).clamp(1 / 1.5, 1.5)
+        d = ((mean - layer.running_mean) / layer.running_std).clamp(-0.5, 0.5)
+        assert (r == 1.5).any() or (d.abs() == 0.5).any()
+
+    def frozen(x):
+        variance, mean = torch.var_mean(x, (0, 2, 3), correction=0, keepdim=True)
+        shaped = [one.detach().view(1, -1, 1, 1) for one in (r, d, layer.weight, layer.bias)]
+        normalized = (x - mean) / (variance + 1e-5).sqrt() * shaped[0] + shaped[1]
+        return normalized * shaped[2] + shaped[3]
+
+    assert torch.autograd.gradcheck(frozen, (x,), fast_mode=True)
+    expected, given = frozen(x), torch.randn(x.shape, dtype=torch.float64)
+    found = layer(x)
+    assert torch.allclose(found, expected, atol=1e-12)
+    gradients = [torch.autograd.grad(one, x, given)[0] for one in (found, expected)]
+    assert torch.allclose(*gradients, atol=1e-12)
 
 
-def test_groups_may_be_given_by_their_size():
-    layer = build_norm(parse({"kind": "group", "channels_per_group": 4}), CHANNELS, 4)
-    assert layer.num_groups == 2
+@pytest.mark.parametrize(("name", "layout"), EMPTY)
+def test_empty_cells_of_the_table_are_refused_with_the_reason(name, layout):
+    gap = find_gap(SPECS[name], layout)
+    with pytest.raises(SurgeryError, match=r"\(N") as error:
+        build_norm(SPECS[name], CHANNELS, layout)
+    assert (str(error.value), error.value.remedy) == (gap.reason, gap.remedy)
 
 
-@pytest.mark.parametrize("document", [{"groups": 3}, {"channels_per_group": 3}, {"groups": 16}])
+def test_the_table_has_the_cells_that_it_is_meant_to_have():
+    filled = {
+        name: "".join("#" if gap is None else "." for _, gap in tabulate(SPECS[name]))
+        for name in NORMS
+    }
+    #                N,C  N,C,L  N,L,C  N,C,H,W  N,H,W,C
+    assert filled == {
+        "none": "#####",
+        "batch": "#####",
+        "layer": "#####",
+        "layer-channels": "#####",
+        "instance": ".#.##",
+        "group": "##.##",
+        "group-by-size": "##.##",
+        "lrn-channels": "#####",
+        "lrn-space": "...##",
+        "rms": "#####",
+        "ghost_batch": "#####",
+        "batch_renorm": "#####",
+        "filter_response": ".#.##",
+        "filter_response-plain": ".#.##",
+        "evonorm-B0": "...##",
+        "evonorm-S0": "...##",
+        "dynamic_tanh": "#####",
+    }
+
+
+@pytest.mark.parametrize(("name", "layout"), CELLS)
+def test_it_keeps_its_type_copies_and_comes_back_from_its_state(name, layout):
+    before = torch.random.get_rng_state()
+    layer = build_norm(SPECS[name], CHANNELS, layout)
+    assert layer(draw(layout).float()).dtype == torch.float32
+    twin = copy.deepcopy(layer)
+    fresh = build_norm(SPECS[name], CHANNELS, layout)
+    fresh.load_state_dict(layer.state_dict())
+    assert torch.equal(torch.random.get_rng_state(), before)
+    x = draw(layout, 3).float()
+    outputs = [one.eval()(x) for one in (layer, twin, fresh)]
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[0], outputs[2])
+    with torch.device("meta"):
+        empty = build_norm(SPECS[name], CHANNELS, layout)
+        assert empty(torch.empty(SHAPES[layout])).shape == SHAPES[layout]
+
+
+@pytest.mark.parametrize(("name", "layout"), CELLS)
+def test_only_batch_statistics_let_a_sample_depend_on_its_batch(name, layout):
+    layer, x = make(name, layout), draw(layout)
+    whole, alone = layer(x)[:2], layer(x[:2])
+    assert torch.allclose(whole, alone, atol=1e-12) != uses_batch_statistics(SPECS[name])
+
+
+@pytest.mark.parametrize("name", [n for n in SPECS if not uses_batch_statistics(SPECS[n])])
+def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(name):
+    layer, x = make(name, "N,C,H,W"), draw("N,C,H,W")
+    if not list(layer.parameters()):
+        return  # nothing learns
+    (layer(x).square().sum()).backward()
+    expected = [one.grad.clone() for one in layer.parameters()]
+    layer.zero_grad()
+    for part in x.split(2):
+        (layer(part).square().sum()).backward()
+    for one, other in zip(layer.parameters(), expected, strict=True):
+        assert torch.allclose(one.grad, other, rtol=1e-6)
+
+
+def test_layer_norm_is_one_group_and_instance_norm_as_many_as_channels():
+    x = draw("N,C,H,W").float()
+    for kind, groups in (("layer", 1), ("instance", CHANNELS)):
+        same = [{"kind": kind}, {"kind": "group", "groups": groups}]
+        outputs = [build_norm(parse(one), CHANNELS, "N,C,H,W")(x) for one in same]
+        assert torch.allclose(*outputs, atol=1e-5)
+
+
+def test_two_values_per_channel_become_plus_and_minus_one():
+    layer = build_norm(parse({"kind": "batch", "eps": 1e-12}), CHANNELS, "N,C").double()
+    y = layer(draw("N,C")[:2])
+    assert torch.allclose(y.abs(), torch.ones_like(y), atol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [1e-4, 0.3])
+def test_lrn_is_that_of_torch_at_n_times_its_alpha(alpha):
+    x = draw("N,C,H,W")
+    ours = build_norm(parse({"kind": "lrn", "alpha": alpha}), CHANNELS, "N,C,H,W").double()
+    theirs = functional.local_response_norm(x, 5, alpha=5 * alpha, beta=0.75, k=2.0)
+    assert torch.allclose(ours(x), theirs, atol=1e-12)
+
+
+def test_the_numbers_of_alexnet_are_a_constant_factor_at_unit_scale():
+    x = torch.randn(64, 32, 8, 8, generator=torch.Generator().manual_seed(0)).relu()
+    y = build_norm(parse({"kind": "lrn"}), 32, "N,C,H,W")(x)
+    factors = (y / x)[x > 0]
+    assert (factors / 2**-0.75 - 1).abs().max() < 2e-3
+
+
+@pytest.mark.parametrize("n", [2, 4, 0, -1])
+def test_a_window_has_a_middle(n):
+    with pytest.raises(ValidationError, match=r"odd|greater"):
+        parse({"kind": "lrn", "n": n})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"kind": "group", "groups": 3},
+        {"kind": "group", "channels_per_group": 3},
+        {"kind": "evonorm", "groups": 3},
+    ],
+    ids=str,
+)
 def test_groups_that_do_not_divide_are_refused_with_the_field(document):
-    with pytest.raises(SurgeryError, match="must divide the layer's 8 channels") as error:
-        build_norm(parse({"kind": "group", **document}), CHANNELS, 4)
-    assert error.value.pointer == f"/norm/{next(iter(document))}"
+    with pytest.raises(SurgeryError, match="must divide the layer's 8 channels but is 3") as error:
+        build_norm(parse(document), CHANNELS, "N,C,H,W")
+    field = next(key for key in document if key != "kind")
+    assert error.value.pointer == f"/norm/{field}"
 
 
-def test_instance_norm_of_vectors_is_refused():
-    with pytest.raises(SurgeryError, match="needs positions"):
-        build_norm(parse(NORMS["instance"]), CHANNELS, 2)
+def test_the_last_virtual_batch_takes_a_single_vector_in():
+    layer = build_norm(parse({"kind": "ghost_batch", "virtual_batch_size": 5}), CHANNELS, "N,C")
+    assert layer(draw("N,C").float()).shape == (6, CHANNELS)
+    assert layer.num_batches_tracked == 1
 
 
-@pytest.mark.parametrize("kind", ["batch", "layer", "instance", "group"])
-def test_channels_last_is_the_same_norm_on_another_layout(kind):
-    layer, x = made(kind, SHAPES["maps"])
-    last = ChannelsLast(layer)(x.permute(0, 2, 3, 1))
-    assert torch.allclose(last.permute(0, 3, 1, 2), layer(x), atol=1e-12)
+def test_batch_renorm_is_batch_norm_until_its_plain_steps_are_over():
+    spec = parse({"kind": "batch_renorm", "plain_steps": 2, "momentum": 0.1})
+    renorm = build_norm(spec, CHANNELS, "N,C,H,W")
+    plain = build_norm(parse({"kind": "batch"}), CHANNELS, "N,C,H,W")
+    equal = []
+    for step in range(3):
+        x = draw("N,C,H,W", step).float()
+        equal.append(torch.allclose(renorm(x), plain(x), atol=1e-5))
+    assert equal == [True, True, False]
+
+
+def test_limits_of_batch_renorm_grow_linearly():
+    layer = BatchRenorm(2, r_max=3, d_max=5, plain_steps=2, ramp_steps=4, eps=1e-5, momentum=0.1)
+    limits = []
+    for step in range(9):
+        layer.num_batches_tracked.fill_(step)
+        limits.append(tuple(float(one) for one in layer._limits()))
+    assert limits[:3] == [(1, 0)] * 3
+    assert limits[3:6] == [(1.5, 1.25), (2, 2.5), (2.5, 3.75)]
+    assert limits[6:] == [(3, 5)] * 3
+    assert all(first <= second for first, second in pairwise(limits))
+
+
+def test_what_activates_as_well_says_so():
+    taking = {name for name in NORMS if takes_activation(SPECS[name])}
+    assert taking == {"filter_response", "evonorm-B0", "evonorm-S0"}
