@@ -9,18 +9,17 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from trainer.drop_search import Shape, find_branches, names_of, trace, trace_activations
 from trainer.dropout import (
     BlockDropout,
     BranchDropout,
-    BranchSite,
     DropoutLinear,
     DropSite,
     HeadSite,
     drop_weights,
-    is_stochastic_depth,
 )
 from trainer.errors import ModelError
-from trainer.sites import copy_to_meta, run_on_meta, survey_norms
+from trainer.sites import survey_norms
 from trainer.spec import (
     DropBlock,
     DropConnect,
@@ -31,8 +30,6 @@ from trainer.spec import (
     StochasticDepth,
 )
 from trainer.surgery import shorten
-
-Shape = tuple[int, ...]
 
 
 def place_dropout(model: nn.Module, spec: JobSpec, shape: Shape) -> tuple[str, ...]:
@@ -63,8 +60,7 @@ def place_dropout(model: nn.Module, spec: JobSpec, shape: Shape) -> tuple[str, .
                 pointer=f"/regularization/{index}/{error.field}",
                 layer=error.layer,
             ) from error
-    for name, layers in planned.items():
-        _replace(model, name, layers[0] if len(layers) == 1 else nn.Sequential(*layers))
+    _carry_out(model, planned)
     return tuple(notes)
 
 
@@ -94,7 +90,7 @@ def _plan_dropout(
                 _drop_before_classifier(model, shape, dropout.p)
             case where:
                 marker = DropSite if where == "hidden" else HeadSite
-                sites = _names_of(model, marker)
+                sites = names_of(model, marker)
                 if not sites:
                     raise _NoPlace("has no hidden layer to drop from", "input_p alone", "where")
                 for name in sites:
@@ -147,24 +143,24 @@ def _plan_maps(
     shape: Shape,
     planned: dict[str, list[nn.Module]],
 ) -> Iterator[str]:
-    """After the hidden activations that give maps N, C, H, W; a note names those that do not."""
-    if isinstance(spec.model, LibraryModel):
-        raise _NoPlace(
-            f"does not mark its hidden activations, so {part.kind} has no places in it",
-            "dropout, or one of Normlab's own convolutional models",
-        )
-    shapes = _trace(model, shape, DropSite)
-    maps = [name for name, seen in shapes.items() if len(seen) == 4]
-    others = [name for name in shapes if name not in maps]
+    """After the hidden activations that give maps N, C, H, W; a note says which do, or which do not."""
+    library = isinstance(spec.model, LibraryModel)
+    seen = trace_activations(model, shape) if library else trace(model, shape, DropSite)
+    maps = [name for name, one in seen.items() if len(one) == 4]
+    others = [name for name in seen if name not in maps]
     if not maps:
         raise _NoPlace(
-            f"has no hidden activations that give maps, which {part.kind} drops parts of",
-            "dropout, or a convolutional model",
+            f"has no hidden activation, as a layer, that gives maps: {part.kind} drops parts of them",
+            "dropout, or another convolutional model",
             layer=next(iter(others), None),
         )
     for name in maps if part.p else ():
+        if library and not planned[name]:
+            planned[name].append(model.get_submodule(name))
         planned[name].append(_build_map_layer(part))
-    if others:
+    if library:
+        yield f"{part.kind} follows these activations: {shorten(maps)}"
+    elif others:
         yield f"{part.kind} leaves alone what gives no maps: {shorten(others)}"
 
 
@@ -178,9 +174,9 @@ def _build_map_layer(part: SpatialDropout | DropBlock) -> nn.Module:
 
 def _drop_weights(model: nn.Module, part: DropConnect, shape: Shape) -> Iterator[str]:
     last = survey_norms(model, shape).classifier
-    hidden = [name for name in _names_of(model, nn.Linear, _ConvNd) if name != last]
+    hidden = [name for name in names_of(model, nn.Linear, _ConvNd) if name != last]
     # A layer that is never called has its weights read by attention, which would see no mask.
-    called = _trace(model, shape, nn.Linear, _ConvNd)
+    called = trace(model, shape, nn.Linear, _ConvNd)
     left = [
         name
         for name in hidden
@@ -201,9 +197,9 @@ def _drop_weights(model: nn.Module, part: DropConnect, shape: Shape) -> Iterator
 def _drop_branches(model: nn.Module, part: StochasticDepth, shape: Shape) -> None:
     """The linear rule `p_l = l / L * p` over the branches in the order of their calls (Huang et al. 2016,
     §3); branches that are never called are none."""
-    for parent, child in list(_branch_places(model)):
+    for parent, child in list(find_branches(model)):
         setattr(parent, child, BranchDropout(0.0, part.per))
-    called = [model.get_submodule(name) for name in _trace(model, shape, BranchDropout)]
+    called = [model.get_submodule(name) for name in trace(model, shape, BranchDropout)]
     if not called:
         raise _NoPlace(
             "has no residual branches that can be skipped",
@@ -215,37 +211,15 @@ def _drop_branches(model: nn.Module, part: StochasticDepth, shape: Shape) -> Non
         branch.p = part.p * number / len(called)
 
 
-def _branch_places(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """Our markers, the libraries' layers, and where timm's blocks would have one: parent and name."""
-    for module in model.modules():
-        for name, child in module.named_children():
-            if isinstance(child, BranchSite) or is_stochastic_depth(child):
-                yield module, name
-        if type(module).__module__.startswith("timm."):
-            for name in ("drop_path", "drop_path1", "drop_path2"):
-                if name in {**vars(module), **module._modules} and _is_idle(getattr(module, name)):
-                    yield module, name
-
-
-def _is_idle(value: object) -> bool:
-    return value is None or type(value) is nn.Identity
-
-
-def _names_of(model: nn.Module, *kinds: type[nn.Module]) -> list[str]:
-    return [name for name, module in model.named_modules() if isinstance(module, kinds)]
-
-
-def _trace(model: nn.Module, shape: Shape, *kinds: type[nn.Module]) -> dict[str, Shape]:
-    """What modules of these kinds are given for an example batch, in the order of their first call."""
-    twin, seen = copy_to_meta(model), dict[str, Shape]()
-    for name in _names_of(twin, *kinds):
-
-        def note(module: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
-            seen.setdefault(name, tuple(args[0].shape))
-
-        twin.get_submodule(name).register_forward_pre_hook(note)
-    run_on_meta(twin, shape)
-    return seen
+def _carry_out(model: nn.Module, planned: dict[str, list[nn.Module]]) -> None:
+    """A layer that is used in several places is replaced in all of them."""
+    made = {
+        id(model.get_submodule(name)): layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+        for name, layers in planned.items()
+    }
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if id(module) in made:
+            _replace(model, name, made[id(module)])
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:

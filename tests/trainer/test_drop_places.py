@@ -193,6 +193,37 @@ def test_library_models_keep_names_values_and_function(name, drop):
     assert torch.equal(dropping(x), plain(x))
 
 
+@pytest.mark.parametrize("drop", ["spatial_dropout", "drop_block"])
+def test_library_models_drop_parts_of_maps_behind_their_activations(drop):
+    plain = build("torchvision:resnet18", norm="batch", info=COLOUR).eval()
+    spec = make_spec("torchvision:resnet18", "batch", regularization=[DROPS[drop]])
+    dropping, report = build_with_report(spec, COLOUR)
+    # One layer for the stem and one a block, called twice in it; the last stage sees single pixels.
+    assert len(found(dropping)) == 7
+    assert isinstance(dropping.layer1[0].relu[0], nn.ReLU)
+    assert any("these activations: relu, layer1.0.relu" in note for note in report.notes)
+    assert dropping.state_dict().keys() == plain.state_dict().keys()
+    x = torch.rand(2, 3, 32, 32)
+    assert torch.equal(dropping.eval()(x), plain(x))
+    start_dropping(dropping)
+    assert not torch.equal(dropping(x), dropping(x))
+
+
+def test_gates_and_tokens_of_library_models_are_not_dropped():
+    with torch.device("meta"):
+        names = found(
+            build(
+                "torchvision:mobilenet_v3_small",
+                DROPS["spatial_dropout"],
+                info=COLOUR,
+                norm="batch",
+            )
+        )
+    gates = [name for name in names if "block.1.activation" in name or "scale_activation" in name]
+    assert gates == []
+    assert any(name.startswith("features.0.2") for name in names)
+
+
 def test_only_a_ramped_block_makes_a_model_ramped():
     assert has_ramp(build("cnn", DROPS["drop_block with a ramp"]))
     assert not has_ramp(build("cnn", DROPS["drop_block"], DROPS["dropout"]))
@@ -203,8 +234,17 @@ def test_only_a_ramped_block_makes_a_model_ramped():
     [
         ("mlp", "none", "spatial_dropout", "kind", "dropout1", "convolutional"),
         ("mlp", "none", "drop_block", "kind", "dropout1", "convolutional"),
-        ("torchvision:resnet18", "batch", "spatial_dropout", "kind", None, "Normlab's own"),
-        ("torchvision:resnet18", "batch", "drop_block", "kind", None, "Normlab's own"),
+        # Its activations are functions.
+        ("torchvision:googlenet", "batch", "spatial_dropout", "kind", None, "convolutional"),
+        # Its activations see channels last.
+        (
+            "torchvision:convnext_tiny",
+            "layer",
+            "drop_block",
+            "kind",
+            "features.1.0.block.4",
+            "convolutional",
+        ),
         ("cnn", "none", "stochastic_depth", "kind", None, "resnet20"),
         ("torchvision:vgg11", "none", "stochastic_depth", "kind", None, "resnet20"),
         ("torchvision:resnet18", "batch", "dropout", "where", None, "where: head"),
