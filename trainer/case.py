@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from trainer.dropout import drop_probability, drops
 from trainer.errors import ModelError
 from trainer.library import require_known
 from trainer.models import build_bare_model, input_shape
@@ -11,6 +12,7 @@ from trainer.networks import Shape
 from trainer.sites import NormSite, Survey, survey_norms
 from trainer.spec import DatasetInfo, JobSpec, LibraryModel, StepTraining
 from trainer.splits import Sizes, split_sizes
+from trainer.surgery import choose_sites
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class Case:
 
     @property
     def sites(self) -> tuple[NormSite, ...]:
-        return self.survey.sites if self.survey else ()
+        """Where the spec's norm would be."""
+        return choose_sites(self.survey, self.spec.norm) if self.survey else ()
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -71,7 +74,7 @@ def examine(spec: JobSpec, info: DatasetInfo) -> Case:
 
 def _dropout_layers(model: torch.nn.Module) -> tuple[str, ...]:
     return tuple(
-        f"{name} (p={module.p:g})"
+        f"{name} (p={p:g})"
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.p > 0
+        if drops(module) and (p := drop_probability(module)) > 0
     )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from trainer.checkpoint import write_file
 from trainer.data import Data, apply_shift
-from trainer.dropout import drops
+from trainer.dropout import start_dropping
 from trainer.events import EvaluationFinished, FileWritten, Progressed
 from trainer.examples import Examples, Standardize
 from trainer.spec import Evaluation, JobSpec, Shift
@@ -155,9 +155,7 @@ class Evaluator:
 
 def _mc_dropout(model: nn.Module, predict: Predictor, task: Task, seed: int) -> Predictor:
     """The mean prediction over passes with dropout on and norms in eval mode (Gal & Ghahramani 2016)."""
-    for module in model.modules():
-        if drops(module):
-            module.train()
+    start_dropping(model)
 
     def mean_of_passes(pixels: Tensor, number: int) -> Tensor:
         passes = []

@@ -171,3 +171,15 @@ class NormThenActivation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.drop(self.norm(x)))  # type: ignore[no-any-return]
+
+
+class ActivationThenNorm(nn.Module):
+    """Takes the place of an activation that a norm comes after."""
+
+    def __init__(self, act: nn.Module, norm: nn.Module) -> None:
+        super().__init__()
+        self.act = act
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.act(x))  # type: ignore[no-any-return]

@@ -1,4 +1,5 @@
-"""Which modules are norm layers, of torch and the libraries, and where they have their channels."""
+"""Which modules are norm layers, of torch and the libraries, where they have their channels, and which
+are activations or layers with weights."""
 
 from typing import Literal
 
@@ -35,3 +36,19 @@ def is_strange(module: nn.Module) -> bool:
     own = next(module.parameters(recurse=False), None) is not None
     leaf = next(module.children(), None) is None
     return "norm" in type(module).__name__.lower() and (own or leaf)
+
+
+#: Of one argument, elementwise, in torch and timm.
+_ACTIVATIONS = frozenset(
+    {"ReLU", "ReLU6", "LeakyReLU", "PReLU", "ELU", "CELU", "SELU", "SiLU", "Swish", "Mish"}
+    | {"HardMish", "GELU", "GELUTanh", "QuickGELU", "Hardswish", "HardSwish", "Softplus"}
+    | {"Tanh", "Sigmoid", "Hardsigmoid", "HardSigmoid"}
+)
+
+
+def is_activation(module: nn.Module) -> bool:
+    return type(module).__name__ in _ACTIVATIONS
+
+
+def is_producer(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear | nn.modules.conv._ConvNd)

@@ -1,6 +1,7 @@
 """Named random streams: each use of chance has a seed of its own. Knows nothing of what is drawn.
 
-The streams are `init`, `order`, `augmentation`, `dropout` and `split`. Seeds come from blake2b, not
+The streams are `init`, `weights`, `order`, `augmentation`, `mixing`, `dropout`, `gradient_noise`,
+`diagnostics`, `mc_dropout`, `split` and `shift`. Seeds come from blake2b, not
 from Python's `hash`, which differs between processes.
 """
 

@@ -2,19 +2,29 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainer.errors import ModelError, SurgeryError
-from trainer.norms import ChannelsLast, NormThenActivation, build_norm
+from trainer.norms import (
+    ActivationThenNorm,
+    NormThenActivation,
+    bare_norm,
+    build_norm,
+    takes_activation,
+    uses_batch_statistics,
+)
 from trainer.sites import NormSite, Survey, copy_to_meta, run_on_meta, survey_norms
-from trainer.spec import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, NoNorm, NormSpec
+from trainer.spec import LayerNorm, LocalResponseNorm, NoNorm, NormSpec, RmsNorm
+from trainer.spec.layouts import find_gap
 
 
 @dataclass(frozen=True, slots=True)
 class SurgeryReport:
-    """What was done: norm layers replaced, layers that got a zero bias, and what a reader must know."""
+    """What was done: norm layers replaced (or put behind these convolutions), layers that got a zero
+    bias, and what a reader must know."""
 
     replaced: tuple[str, ...]
     biases: tuple[str, ...]
@@ -26,8 +36,9 @@ def replace_norms(
 ) -> SurgeryReport:
     """In place, drawing nothing: all other layers keep their values bit for bit.
 
-    The new norms take over gain and bias, so a branch that starts at zero still does. Raises
-    SurgeryError, naming the layer, where a norm is out of reach or undefined; nothing is changed then.
+    The new norms take over gain and bias, so a branch that starts at zero still does. A norm that
+    activates as well takes the place of the activation too. Raises SurgeryError, naming the layer,
+    where a norm is out of reach or undefined; nothing is changed then.
     """
     survey = survey_norms(model, example_shape)
     refuse_obstacles(survey, norm)
@@ -35,6 +46,11 @@ def replace_norms(
     _operate(twin, norm, survey)
     _require_working(twin, norm, example_shape, survey)
     return _operate(model, norm, survey)
+
+
+def choose_sites(survey: Survey, norm: NormSpec) -> tuple[NormSite, ...]:
+    """The model's own norm layers; in a model without any, a place behind each convolution."""
+    return survey.sites if survey.sites or isinstance(norm, NoNorm) else survey.places
 
 
 def refuse_obstacles(survey: Survey, norm: NormSpec) -> None:
@@ -46,54 +62,118 @@ def refuse_obstacles(survey: Survey, norm: NormSpec) -> None:
             pointer="/model/name",
             layer=obstacle.layer or None,
         )
-    if not survey.sites and not isinstance(norm, NoNorm):
+    sites = choose_sites(survey, norm)
+    if not sites and not isinstance(norm, NoNorm):
         raise SurgeryError(
-            f"the model has no norm layers, so {norm.kind} norm would change nothing",
-            "norm: {kind: none}, or a model with norm layers",
+            f"the model has neither norm layers nor convolutions, so {norm.kind} norm has no place",
+            "norm: {kind: none}, or a model with norm layers or convolutions",
         )
-    for site in survey.sites:
+    for site in sites:
         if (problem := explain_misfit(norm, site)) is not None:
             raise problem
 
 
 def explain_misfit(norm: NormSpec, site: NormSite) -> SurgeryError | None:
-    """Why this norm is not defined on what the layer sees, or None."""
-    if isinstance(norm, GroupNorm | InstanceNorm) and site.tokens:
-        return SurgeryError(
-            f"{site.name} sees a sequence of tokens (N, L, C), on which {norm.kind} norm is not defined",
-            "layer, batch or none; or a model of convolutions",
-            layer=site.name,
-        )
-    per_sample = isinstance(norm, GroupNorm | InstanceNorm) or (
-        isinstance(norm, LayerNorm) and site.positions > 1
-    )
-    if per_sample and site.folded and not site.tokens:
+    """Why this norm is not defined on what the layer sees, or has no place there; or None."""
+    if (gap := find_gap(norm, "N,L,C" if site.tokens else site.layout)) is not None:
+        return SurgeryError(f"{site.name}: {gap.reason}", gap.remedy, layer=site.name)
+    if site.folded and not site.tokens and _looks_beyond_a_position(norm, site):
         return SurgeryError(
             f"{site.name} sees windows instead of whole samples, so {norm.kind} norm would mean "
             "something else there",
-            "batch or none, or another model",
+            "batch, none or a norm over channels alone; or another model",
             layer=site.name,
         )
-    return None
+    return _explain_misplacement(norm, site)
+
+
+def _looks_beyond_a_position(norm: NormSpec, site: NormSite) -> bool:
+    """Whether it needs to know what belongs to one sample, or to how many."""
+    match norm:
+        case LayerNorm(axes=axes):
+            return axes == "all" and site.positions > 1
+        case LocalResponseNorm(across=across):
+            return across == "space"
+        case RmsNorm():
+            return False
+        case _:
+            by_batch = uses_batch_statistics(norm) and norm.kind != "ghost_batch"
+            return not by_batch and norm.kind not in ("none", "dynamic_tanh")
+
+
+def _explain_misplacement(norm: NormSpec, site: NormSite) -> SurgeryError | None:
+    if isinstance(norm, NoNorm) or norm.placement == "before":
+        return None
+    if takes_activation(norm):
+        detail = f"{norm.kind} norm takes the place of the activation: it can't come after it"
+    elif site.activation is None and not _is_fused(site):
+        detail = (
+            f"{site.name} is not followed by an activation layer of its own, so a norm can't be "
+            "placed after it"
+        )
+    else:
+        return None
+    return SurgeryError(
+        detail, "placement: before, or another model", pointer="/norm/placement", layer=site.name
+    )
+
+
+def _is_fused(site: NormSite) -> bool:
+    """A layer of timm that norms and activates in one."""
+    return "Act" in site.kind and not site.follows
 
 
 def _operate(model: nn.Module, norm: NormSpec, survey: Survey) -> SurgeryReport:
-    modules = dict(model.named_modules())
+    modules, sites = dict(model.named_modules()), choose_sites(survey, norm)
     # Built before the first is put in, so that a refusal leaves the model as it was.
-    made = {
-        id(modules[site.name]): _replacement(norm, site, modules[site.name])
-        for site in survey.sites
-    }
-    notes = list(_describe(norm, survey, modules))
-    biases = _add_biases(modules, survey) if isinstance(norm, NoNorm) else ()
+    made = {site.name: _build(norm, site, modules[site.name]) for site in sites}
+    notes = list(_describe(norm, survey, sites, modules))
+    biases = _add_biases(modules, sites) if _needs_biases(norm) else ()
+    changes: dict[int, nn.Module] = {}
+    for site in sites:
+        changes |= _place(norm, site, made[site.name], modules)
     for name, module in list(model.named_modules(remove_duplicate=False)):
-        if id(module) in made:
+        if id(module) in changes:
             parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, made[id(module)])
-    return SurgeryReport(tuple(site.name for site in survey.sites), biases, tuple(notes))
+            setattr(model.get_submodule(parent), child, changes[id(module)])
+    return SurgeryReport(tuple(site.name for site in sites), biases, tuple(notes))
 
 
-def _replacement(norm: NormSpec, site: NormSite, old: nn.Module) -> nn.Module:
+def _place(
+    norm: NormSpec, site: NormSite, new: nn.Module, modules: dict[str, nn.Module]
+) -> dict[int, nn.Module]:
+    """What becomes of the norm layer and of the activation behind it; a convolution stays."""
+    old = modules[site.name]
+    activation = modules[site.activation] if site.activation else None
+    after = not isinstance(norm, NoNorm) and norm.placement == "after"
+    if isinstance(act := getattr(old, "act", None), nn.Module) and not site.follows:
+        drop = getattr(old, "drop", None)
+        drop = drop if isinstance(drop, nn.Module) else nn.Identity()
+        if after:
+            return {id(old): ActivationThenNorm(nn.Sequential(drop, act), new)}
+        return {
+            id(old): NormThenActivation(new, drop, nn.Identity() if takes_activation(norm) else act)
+        }
+    if after:
+        assert activation is not None
+        rest = {} if site.follows else {id(old): nn.Identity()}
+        return {**rest, id(activation): ActivationThenNorm(activation, new)}
+    changes: dict[int, nn.Module] = {}
+    if activation is not None and takes_activation(norm):
+        changes[id(activation)] = nn.Identity()
+    if site.follows:
+        old.add_module("norm", new)
+        old.register_forward_hook(_normalize_output)
+        return changes
+    return {**changes, id(old): new}
+
+
+def _normalize_output(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    normalized: Tensor = module.get_submodule("norm")(output)
+    return normalized
+
+
+def _build(norm: NormSpec, site: NormSite, old: nn.Module) -> nn.Module:
     try:
         new = _fitted(norm, site)
     except SurgeryError as error:
@@ -103,25 +183,20 @@ def _replacement(norm: NormSpec, site: NormSite, old: nn.Module) -> nn.Module:
     if values is not None:
         new.to(values.device)
     new.train(old.training)
-    _copy_affine(old, new)
-    if isinstance(act := getattr(old, "act", None), nn.Module):
-        drop = getattr(old, "drop", None)
-        return NormThenActivation(new, drop if isinstance(drop, nn.Module) else nn.Identity(), act)
+    if not site.follows:
+        _copy_affine(old, new)
     return new
 
 
 def _fitted(norm: NormSpec, site: NormSite) -> nn.Module:
     if site.tokens and isinstance(norm, LayerNorm):
         # Each token alone, as in every transformer.
-        return build_norm(norm, site.channels, 2)
-    built = build_norm(norm, site.channels, len(site.shape) + 1)
-    last = site.layout == "channels_last" and len(site.shape) > 1
-    return ChannelsLast(built) if last and not isinstance(norm, NoNorm) else built
+        norm = norm.model_copy(update={"axes": "channels"})
+    return build_norm(norm, site.channels, site.layout)
 
 
 def _copy_affine(old: nn.Module, new: nn.Module) -> None:
-    inner = new.norm if isinstance(new, ChannelsLast) else new
-    for values, target in zip(_affine(old), _affine(inner), strict=True):
+    for values, target in zip(_affine(old), _affine(bare_norm(new)), strict=True):
         if values is not None and target is not None:
             with torch.no_grad():
                 target.copy_(values)
@@ -135,10 +210,15 @@ def _affine(norm: nn.Module) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     )
 
 
-def _add_biases(modules: dict[str, nn.Module], survey: Survey) -> tuple[str, ...]:
+def _needs_biases(norm: NormSpec) -> bool:
+    """Without a norm between layer and activation nothing else shifts what the activation sees."""
+    return isinstance(norm, NoNorm | LocalResponseNorm | RmsNorm) or norm.placement == "after"
+
+
+def _add_biases(modules: dict[str, nn.Module], sites: Sequence[NormSite]) -> tuple[str, ...]:
     """A zero bias for each layer that alone fed a norm and has none: the norm's bias, moved."""
     given: list[str] = []
-    for site in survey.sites:
+    for site in sites:
         layer = modules.get(site.producer) if site.producer else None
         if layer is not None and layer.bias is None:
             weight = layer.weight
@@ -148,21 +228,35 @@ def _add_biases(modules: dict[str, nn.Module], survey: Survey) -> tuple[str, ...
     return tuple(given)
 
 
-def _describe(norm: NormSpec, survey: Survey, modules: dict[str, nn.Module]) -> Iterator[str]:
+def _describe(
+    norm: NormSpec, survey: Survey, sites: Sequence[NormSite], modules: dict[str, nn.Module]
+) -> Iterator[str]:
     if survey.unused:
         yield f"never called, so left alone: {shorten(survey.unused)}"
-    if isinstance(norm, NoNorm):
-        if orphans := [site.name for site in survey.sites if site.producer is None]:
-            yield f"no single layer feeds these, so no bias took their place: {shorten(orphans)}"
-        if zeros := [site.name for site in survey.sites if _starts_at_zero(modules[site.name])]:
-            yield f"these began at zero gain, their branches now do not: {shorten(zeros)}"
-    if isinstance(norm, LayerNorm):
-        tokens = [site.name for site in survey.sites if site.tokens]
-        if tokens:
+    if any(site.follows for site in sites):
+        yield f"the model has no norms: put behind its convolutions {shorten(_names(sites))}"
+    if _needs_biases(norm) and (orphans := [s.name for s in sites if s.producer is None]):
+        yield f"no single layer feeds these, so no bias took their place: {shorten(orphans)}"
+    has_no_gain = isinstance(norm, NoNorm | LocalResponseNorm)
+    if has_no_gain and (zeros := [s.name for s in sites if _starts_at_zero(modules[s.name])]):
+        yield f"these began at zero gain, their branches now do not: {shorten(zeros)}"
+    if tokens := [site.name for site in sites if site.tokens]:
+        if isinstance(norm, LayerNorm):
             yield f"each token is normalized alone in {shorten(tokens)}"
-    if isinstance(norm, BatchNorm) and any(site.tokens for site in survey.sites):
-        yield "on sequences, statistics are over samples and tokens"
-    yield from _describe_options(norm, survey, modules)
+        elif uses_batch_statistics(norm):
+            yield "on sequences, statistics are over samples and tokens"
+    if takes_activation(norm):
+        kept = [s.name for s in sites if s.activation is None and not _is_fused(s)]
+        if kept:
+            yield (
+                f"{norm.kind} norm activates as well, but no activation layer of its own follows "
+                f"{shorten(kept)}: what the model does there stays"
+            )
+    yield from _describe_options(norm, sites, modules)
+
+
+def _names(sites: Sequence[NormSite]) -> list[str]:
+    return [site.name for site in sites]
 
 
 def shorten(names: Sequence[str]) -> str:
@@ -172,18 +266,17 @@ def shorten(names: Sequence[str]) -> str:
 
 
 def _describe_options(
-    norm: NormSpec, survey: Survey, modules: dict[str, nn.Module]
+    norm: NormSpec, sites: Sequence[NormSite], modules: dict[str, nn.Module]
 ) -> Iterator[str]:
-    if isinstance(norm, NoNorm):
-        return
-    own = {(s.kind, getattr(modules[s.name], "eps", None)) for s in survey.sites}
-    for kind, eps in sorted(own, key=str):
-        if isinstance(eps, float) and eps != norm.eps:
-            yield f"the model's own {kind} has eps {eps:g}, the spec's norm has {norm.eps:g}"
-    if isinstance(norm, BatchNorm):
-        momenta = {getattr(modules[s.name], "momentum", None) for s in survey.sites}
-        for momentum in sorted(m for m in momenta if isinstance(m, float) and m != norm.momentum):
-            yield f"the model's own momentum is {momentum:g}, the spec's norm has {norm.momentum:g}"
+    eps, momentum = getattr(norm, "eps", None), getattr(norm, "momentum", None)
+    own = {(s.kind, getattr(modules[s.name], "eps", None)) for s in sites}
+    for kind, other in sorted(own, key=str):
+        if isinstance(other, float) and eps is not None and other != eps:
+            yield f"the model's own {kind} has eps {other:g}, the spec's norm has {eps:g}"
+    momenta = {getattr(modules[s.name], "momentum", None) for s in sites}
+    for other in sorted(m for m in momenta if isinstance(m, float)):
+        if momentum is not None and other != momentum:
+            yield f"the model's own momentum is {other:g}, the spec's norm has {momentum:g}"
 
 
 def _starts_at_zero(norm: nn.Module) -> bool:

@@ -257,11 +257,26 @@ def test_a_norm_out_of_reach_is_refused_with_its_layer_and_nothing_is_changed(no
     assert all(torch.equal(value, before[name]) for name, value in toy.state_dict().items())
 
 
-def test_a_model_without_norms_takes_none_only():
-    toy = Toy(nn.Identity())
+def test_a_model_without_norms_gets_one_behind_each_convolution():
+    torch.manual_seed(0)
+    toy = Toy(nn.ReLU(), lambda t, x: t.other(t.norm(x)))
+    weight = toy.conv.weight
     assert operate(toy).replaced == ()
-    with pytest.raises(SurgeryError, match="batch norm would change nothing"):
-        operate(toy, "batch")
+    report = operate(toy, "batch")
+    assert report.replaced == ("conv", "other")
+    assert report.notes == ("the model has no norms: put behind its convolutions conv, other",)
+    assert toy.conv.weight is weight
+    assert isinstance(toy.conv.norm, nn.BatchNorm2d)
+    x = torch.randn(4, 3, 8, 8)
+    normalized = functional.batch_norm(functional.conv2d(x, weight), None, None, training=True)
+    assert torch.allclose(toy.conv(x), normalized, atol=1e-6)
+
+
+def test_a_model_with_neither_norms_nor_convolutions_takes_none_only():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    assert operate(model).replaced == ()
+    with pytest.raises(SurgeryError, match="batch norm has no place"):
+        operate(model, "batch")
 
 
 def test_a_model_that_looks_into_its_norm_is_refused():
