@@ -5,22 +5,32 @@ from typing import assert_never
 
 from torch import nn
 
+from trainer.classics import build_alexnet_small, build_inception_small
 from trainer.drop_places import place_dropout
 from trainer.library import build_library_model
 from trainer.networks import Shape, build_cnn, build_mlp, build_resnet20
+from trainer.simple import build_autoencoder, build_polynomial
 from trainer.spec import (
+    AlexNetSmall,
+    Autoencoder,
     Cnn,
     DatasetInfo,
     DefaultInit,
+    InceptionSmall,
     InitSpec,
     JobSpec,
     LibraryModel,
     Mlp,
+    ModelSpec,
     NormalInit,
+    Polynomial,
+    Regression,
     ResNet20,
+    VitSmall,
 )
 from trainer.streams import seeded
 from trainer.surgery import SurgeryReport, replace_norms
+from trainer.transformer import build_vit_small
 from trainer.weights import apply_weights
 
 
@@ -53,21 +63,40 @@ def build_bare_model(spec: JobSpec, info: DatasetInfo) -> nn.Module:
 
 
 def _build_dropping(spec: JobSpec, info: DatasetInfo) -> tuple[nn.Module, tuple[str, ...]]:
-    shape, classes = input_shape(spec, info), len(info.classes)
+    shape = input_shape(spec, info)
     with seeded("init", spec.seed):
-        match spec.model:
-            case Mlp():
-                model = build_mlp(spec.model, shape, classes)
-            case Cnn():
-                model = build_cnn(spec.model, shape, classes)
-            case ResNet20():
-                model = build_resnet20(spec.model, shape, classes)
-            case LibraryModel():
-                model = build_library_model(spec.model, shape, classes)
-            case _:
-                assert_never(spec.model)
+        model = _build(spec.model, shape, output_size(spec, info))
         initialise(model, spec.init)
     return model, place_dropout(model, spec, shape)
+
+
+def _build(spec: ModelSpec, shape: Shape, outputs: int) -> nn.Module:
+    match spec:
+        case Mlp():
+            return build_mlp(spec, shape, outputs)
+        case Cnn():
+            return build_cnn(spec, shape, outputs)
+        case ResNet20():
+            return build_resnet20(spec, shape, outputs)
+        case AlexNetSmall():
+            return build_alexnet_small(spec, shape, outputs)
+        case InceptionSmall():
+            return build_inception_small(spec, shape, outputs)
+        case VitSmall():
+            return build_vit_small(spec, shape, outputs)
+        case Autoencoder():
+            return build_autoencoder(spec, shape)
+        case Polynomial():
+            return build_polynomial(spec, shape)
+        case LibraryModel():
+            return build_library_model(spec, shape, outputs)
+        case _:
+            assert_never(spec)
+
+
+def output_size(spec: JobSpec, info: DatasetInfo) -> int:
+    """Numbers per example that the task needs; an autoencoder gives as many as it gets by itself."""
+    return 1 if isinstance(spec.task, Regression) else len(info.classes)
 
 
 def initialise(model: nn.Module, init: InitSpec) -> None:

@@ -23,38 +23,42 @@ _ACTIVATIONS: dict[Activation, type[nn.Module]] = {
 Shape = tuple[int, int, int]
 
 
-def build_mlp(spec: Mlp, shape: Shape, classes: int) -> nn.Module:
-    """N, C, H, W → N, classes."""
+def build_activation(name: Activation) -> nn.Module:
+    return _ACTIVATIONS[name]()
+
+
+def build_mlp(spec: Mlp, shape: Shape, outputs: int) -> nn.Module:
+    """N, C, H, W → N, outputs."""
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     width = prod(shape)
     for number, hidden in enumerate(spec.hidden, start=1):
         layers[f"linear{number}"] = nn.Linear(width, hidden, bias=False)
         layers[f"norm{number}"] = nn.BatchNorm1d(hidden)
-        layers[f"activation{number}"] = _ACTIVATIONS[spec.activation]()
+        layers[f"activation{number}"] = build_activation(spec.activation)
         layers[f"dropout{number}"] = DropSite()
         width = hidden
-    return _finish(layers, width, classes)
+    return _finish(layers, width, outputs)
 
 
-def build_cnn(spec: Cnn, shape: Shape, classes: int) -> nn.Module:
-    """N, C, H, W → N, classes; drop sites come before the pooling."""
+def build_cnn(spec: Cnn, shape: Shape, outputs: int) -> nn.Module:
+    """N, C, H, W → N, outputs; drop sites come before the pooling."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels = shape[0]
     for number, factor in enumerate((1, 2, 4), start=1):
         width = factor * spec.width
         layers[f"conv{number}"] = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         layers[f"norm{number}"] = nn.BatchNorm2d(width)
-        layers[f"activation{number}"] = _ACTIVATIONS[spec.activation]()
+        layers[f"activation{number}"] = build_activation(spec.activation)
         layers[f"dropout{number}"] = DropSite()
         if number < 3:
             layers[f"pool{number}"] = nn.MaxPool2d(2)
         channels = width
     layers["average"] = nn.AdaptiveAvgPool2d(1)
     layers["flatten"] = nn.Flatten()
-    return _finish(layers, channels, classes)
+    return _finish(layers, channels, outputs)
 
 
-def build_resnet20(spec: ResNet20, shape: Shape, classes: int) -> nn.Module:
+def build_resnet20(spec: ResNet20, shape: Shape, outputs: int) -> nn.Module:
     """He et al. 2016, §4.2: three stages of three blocks, shortcuts without parameters (option A)."""
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         conv=nn.Conv2d(shape[0], spec.width, 3, padding=1, bias=False),
@@ -71,7 +75,7 @@ def build_resnet20(spec: ResNet20, shape: Shape, classes: int) -> nn.Module:
             channels = width
     layers["average"] = nn.AdaptiveAvgPool2d(1)
     layers["flatten"] = nn.Flatten()
-    model = _finish(layers, channels, classes)
+    model = _finish(layers, channels, outputs)
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -106,7 +110,7 @@ class Block(nn.Module):
         return functional.pad(x, (0, 0, 0, 0, before, self.padding - before))
 
 
-def _finish(layers: OrderedDict[str, nn.Module], width: int, classes: int) -> nn.Module:
+def _finish(layers: OrderedDict[str, nn.Module], width: int, outputs: int) -> nn.Module:
     layers["head_dropout"] = HeadSite()
-    layers["classifier"] = nn.Linear(width, classes)
+    layers["classifier"] = nn.Linear(width, outputs)
     return nn.Sequential(layers)
