@@ -16,7 +16,8 @@ TIMEOUT_SECONDS = 24 * 3600.0
 
 
 def seed_built_in(session: Session) -> None:
-    """Make the rows of the datasets that need no registration, ready; harmless when they exist."""
+    """Make the rows of the datasets that need no registration, ready; harmless when they exist. A name
+    that somebody had registered before it came with Normlab stays theirs."""
     source = BuiltIn(kind="builtin").model_dump(mode="json")
     for name, info in BUILT_IN.items():
         document = info.model_dump(mode="json")
@@ -25,6 +26,7 @@ def seed_built_in(session: Session) -> None:
             statement.on_conflict_do_update(
                 index_elements=[Dataset.name],
                 set_={"info": document, "source": source, "status": "ready", "error": None},
+                where=Dataset.owner_id.is_(None),
             )
         )
 

@@ -17,10 +17,11 @@ def build_average(
     ema, swa = spec.regularizer(EmaWeights), spec.regularizer(SwaWeights)
     if swa is not None:
         periods = -(-total_steps // period_steps)
-        averaged = AveragedModel(model, multi_avg_fn=get_swa_multi_avg_fn())
+        averaged = AveragedModel(model, multi_avg_fn=get_swa_multi_avg_fn())  # type: ignore[no-untyped-call]
         return Average(averaged, first_period=int(swa.start * periods) + 1)
     if ema is not None:
-        averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema.decay))
+        follow = get_ema_multi_avg_fn(ema.decay)  # type: ignore[no-untyped-call]
+        averaged = AveragedModel(model, multi_avg_fn=follow)
         return Average(averaged, first_period=None)
     return None
 

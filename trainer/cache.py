@@ -1,6 +1,7 @@
 """Decoded datasets on disk: `<folder>/<digest>/`, memory-mappable, written once. Knows no sources.
 
-Holds `train-images.npy` (uint8 N, C, H, W), `train-labels.npy` (int64 N), the same for `test` where
+Holds `train-images.npy` (N, C, H, W, uint8 or, of vectors, float32), `train-labels.npy` (N, int64 or,
+of values, float32), the same for `test` where
 the set has its own, and `info.json`. A folder under its digest is always complete.
 """
 
@@ -66,7 +67,8 @@ def compute_digest(
     for part in parts:
         images = numpy.load(folder / f"{part}-images.npy", mmap_mode="r")
         labels = numpy.load(folder / f"{part}-labels.npy", mmap_mode="r")
-        content.update(repr((part, images.shape)).encode())
+        kind = () if images.dtype == numpy.uint8 else (str(images.dtype), str(labels.dtype))
+        content.update(repr((part, images.shape, *kind)).encode())
         for start in range(0, len(images), _CHUNK):
             content.update(numpy.ascontiguousarray(images[start : start + _CHUNK]).data)
             content.update(numpy.ascontiguousarray(labels[start : start + _CHUNK]).data)

@@ -10,7 +10,7 @@ from torch.nn import functional
 from trainer.cache import load_part
 from trainer.decode import decode
 from trainer.errors import DataError
-from trainer.pixels import pixel_moments
+from trainer.pixels import moments
 from trainer.spec import BuiltIn, DatasetInfo, DatasetSpec, Shift
 from trainer.spec.builtin import BUILT_IN
 from trainer.splits import add_label_noise, cut
@@ -22,7 +22,7 @@ _CHUNK = 1024
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """`images` uint8 N, C, H, W; `labels` int64 N."""
+    """`images` N, C, H, W: uint8, or float32 features; `labels` N: int64, or float32 values."""
 
     images: Tensor
     labels: Tensor
@@ -52,7 +52,9 @@ def load(spec: DatasetSpec, info: DatasetInfo, folder: Path) -> Data:
     train, val = (
         Split(
             _prepare(images, torch.from_numpy(taken), spec),
-            add_label_noise(labels[taken], spec, len(info.classes), part),
+            add_label_noise(labels[taken], spec, len(info.classes), part)
+            if info.target == "class"
+            else labels[taken],
         )
         for part, taken in (("train", rows.train), ("val", rows.val))
     )
@@ -68,7 +70,7 @@ def _prepare(images: Tensor, rows: Tensor, spec: DatasetSpec) -> Tensor:
     """These rows, resized and binarized, chunk by chunk: never the whole set as floats."""
     channels, height, width = images.shape[1:]
     size = (height, width) if spec.image_size is None else (spec.image_size, spec.image_size)
-    prepared = torch.empty((len(rows), channels, *size), dtype=torch.uint8)
+    prepared = torch.empty((len(rows), channels, *size), dtype=images.dtype)
     for start in range(0, len(rows), _CHUNK):
         chunk = images[rows[start : start + _CHUNK]]
         if size != (height, width):
@@ -87,7 +89,7 @@ def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _describe(info: DatasetInfo, images: Tensor) -> DatasetInfo:
-    mean, std = pixel_moments(images.numpy())
+    mean, std = moments(images.numpy())
     return info.model_copy(update={"shape": tuple(images.shape[1:]), "mean": mean, "std": std})
 
 

@@ -9,7 +9,7 @@ import numpy
 from trainer import cache
 from trainer.errors import DataError
 from trainer.events import Progressed
-from trainer.pixels import pixel_moments
+from trainer.pixels import moments
 from trainer.sources import Opened, Part, open_source
 from trainer.spec import DatasetInfo, DatasetSource
 
@@ -36,15 +36,23 @@ def decode(
 
 
 def _require_examples(opened: Opened) -> None:
-    if not 2 <= len(opened.classes) <= MAX_CLASSES:
+    is_classified = not _has_values(opened)
+    if is_classified and not 2 <= len(opened.classes) <= MAX_CLASSES:
         raise DataError(f"a dataset needs 2 to {MAX_CLASSES} classes but has {len(opened.classes)}")
     for name, part in opened.parts.items():
         if len(part.labels) == 0:
             raise DataError(f"the {name} split has no images")
+    if not is_classified:
+        return
     counts = numpy.bincount(opened.parts["train"].labels, minlength=len(opened.classes))
     if not counts.all():
         empty = opened.classes[int(numpy.argmin(counts))]
         raise DataError(f"class {empty!r} has no example in the train split")
+
+
+def _has_values(opened: Opened) -> bool:
+    """Numbers as targets, which are no labels of classes."""
+    return numpy.issubdtype(opened.parts["train"].labels.dtype, numpy.floating)
 
 
 def _write(
@@ -63,7 +71,7 @@ def _write(
                 )
         if images is None:
             path = folder / f"{name}-images.npy"
-            images = numpy.lib.format.open_memmap(path, "w+", numpy.uint8, (count, *shape))
+            images = numpy.lib.format.open_memmap(path, "w+", chunk[0].dtype, (count, *shape))
             _take_room(path)
         images[done : done + len(chunk)] = chunk
         done += len(chunk)
@@ -84,11 +92,13 @@ def _take_room(path: Path) -> None:
 def _inspect(name: str, folder: Path, opened: Opened) -> Generator[Progressed, None, DatasetInfo]:
     digest = yield from cache.compute_digest(folder, tuple(opened.parts), opened.classes)
     images = numpy.load(folder / "train-images.npy", mmap_mode="r")
-    mean, std = pixel_moments(images)
+    mean, std = moments(images)
     test = opened.parts.get("test")
     return DatasetInfo(
         name=name,
         digest=digest,
+        content=opened.content,
+        target="value" if _has_values(opened) else "class",
         shape=(images.shape[1], images.shape[2], images.shape[3]),
         classes=opened.classes,
         train_size=len(images),

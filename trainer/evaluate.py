@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 import numpy
 import torch
@@ -148,7 +148,8 @@ class Evaluator:
         if outcome.predictions is None or outcome.targets is None:
             return ()
         content = io.BytesIO()
-        numpy.savez(content, **self._task.arrays(outcome.predictions, outcome.targets))
+        arrays: dict[str, Any] = dict(self._task.arrays(outcome.predictions, outcome.targets))
+        numpy.savez(content, **arrays)
         path = self._folder / "files" / f"{evaluation.prefix}_predictions.npz"
         return (write_file(path, content.getvalue()),)
 

@@ -12,7 +12,8 @@ from trainer.spec import DatasetInfo, Numerics
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Images as bytes (uint8 N, C, H, W) and labels (int64 N), both on the device."""
+    """Images as bytes (uint8 N, C, H, W) or features (float32 N, F, 1, 1), and labels (int64 N) or values
+    (float32 N), all on the device."""
 
     images: Tensor
     labels: Tensor
@@ -25,8 +26,9 @@ class Examples:
         return len(self.labels)
 
     def take(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Pixels as floats in [0, 1], and labels."""
-        return self.images[rows].float() / 255, self.labels[rows]
+        """Pixels as floats in [0, 1] or features as they are, and labels or values."""
+        images = self.images[rows]
+        return images if images.is_floating_point() else images.float() / 255, self.labels[rows]
 
     def batches(self, passes: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
         """All of them in order, in batches for evaluation: large, and fixed by the images' size and how

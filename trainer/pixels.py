@@ -50,11 +50,24 @@ def _wanted_mode(mode: str, channels: int | None, where: str) -> str:
     return "L" if channels == 1 or (channels is None and grey) else "RGB"
 
 
-def pixel_moments(images: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of [0, 1] pixels of N, C, H, W, from exact whole sums.
+def moments(
+    images: numpy.typing.NDArray[Any],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel: of [0, 1] pixels, or of features as they are (float32), to
+    six decimals, which every machine agrees on.
 
     A constant channel has standard deviation 1: dividing by it must change nothing.
     """
+    if images.dtype == numpy.uint8:
+        return pixel_moments(images)
+    values = images.astype(numpy.float64)
+    deviation = values.std((0, 2, 3)).round(6)
+    deviation[deviation == 0] = 1.0
+    return tuple(values.mean((0, 2, 3)).round(6).tolist()), tuple(deviation.tolist())
+
+
+def pixel_moments(images: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Of [0, 1] pixels of N, C, H, W, from exact whole sums."""
     channels = images.shape[1]
     counts = numpy.zeros((channels, 256), dtype=numpy.int64)
     for start in range(0, len(images), _CHUNK):

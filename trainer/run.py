@@ -142,7 +142,7 @@ class Run:
         """Parts of equal size; the last of an incomplete batch may be smaller."""
         training = self.spec.training
         size = training.batch_size // training.accumulate
-        return zip(pixels.split(size), targets.split(size), strict=True)
+        return zip(torch.split(pixels, size), torch.split(targets, size), strict=True)
 
     def start_terms(self) -> dict[str, Tensor]:
         """A zero for each term of the cost that micro-batches add up to."""

@@ -3,15 +3,17 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import Any, Literal, assert_never
 
 import numpy
 import numpy.typing
 
 from trainer.errors import DataError
+from trainer.generated import draw
 from trainer.parquet import ParquetFiles, open_parquet
 from trainer.pixels import Pixels, to_pixels
-from trainer.spec import BuiltIn, DatasetSource, HuggingFace, ImageFolder, Parquet
+from trainer.spec import BuiltIn, DatasetSource, Generated, HuggingFace, ImageFolder, Parquet
+from trainer.spec.builtin import GENERATED
 
 CHUNK = 1000
 
@@ -21,18 +23,21 @@ _TEST_FOLDERS = ("test", "validation", "valid", "val")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One split of a source; `chunks()` yields uint8 C, H, W arrays, all labels are known at once."""
+    """One split of a source; `chunks()` yields arrays C, H, W: pixels (uint8) or features (float32). All
+    targets are known at once: labels (int64) or values (float32)."""
 
-    labels: numpy.typing.NDArray[numpy.int64]
-    chunks: Callable[[], Iterator[list[Pixels]]]
+    labels: numpy.typing.NDArray[Any]
+    chunks: Callable[[], Iterator[list[numpy.typing.NDArray[Any]]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A source whose labels are read and whose images are not: `train`, perhaps `test`."""
+    """A source whose labels are read and whose images are not: `train`, perhaps `test`. Without classes
+    the targets are values."""
 
     classes: tuple[str, ...]
     parts: Mapping[str, Part]
+    content: Literal["images", "vectors"] = "images"
 
 
 def open_source(name: str, source: DatasetSource, roots: Sequence[Path]) -> Opened:
@@ -45,6 +50,8 @@ def open_source(name: str, source: DatasetSource, roots: Sequence[Path]) -> Open
         case Parquet():
             files = _local_files(allowed_path(source.path, roots), roots)
             return _from_parquet(files, source.image, source.label)
+        case Generated():
+            return _open_generated(source)
         case ImageFolder():
             return _open_folder(allowed_path(source.path, roots), source.size, roots)
         case _:
@@ -67,8 +74,11 @@ def allowed_path(path: str | Path, roots: Sequence[Path]) -> Path:
 
 
 def _open_built_in(name: str) -> Opened:
+    if name in GENERATED:
+        return _open_generated(GENERATED[name])
     if name != "digits":
-        raise DataError(f"there is no built-in dataset {name!r}; there is digits")
+        known = ", ".join(("digits", *GENERATED))
+        raise DataError(f"there is no built-in dataset {name!r}; there are {known}")
     # scikit-learn takes a second to import, and only decoding needs it.
     from sklearn.datasets import load_digits
 
@@ -77,6 +87,18 @@ def _open_built_in(name: str) -> Opened:
     pixels = numpy.rint(images.reshape(-1, 1, 8, 8) * (255 / 16)).astype(numpy.uint8)
     part = Part(labels.astype(numpy.int64), lambda: iter([list(pixels)]))
     return Opened(tuple(str(digit) for digit in range(10)), {"train": part})
+
+
+def _open_generated(source: Generated) -> Opened:
+    drawn = draw(source)
+    parts = {name: _part_of(features, targets) for name, (features, targets) in drawn.parts.items()}
+    return Opened(drawn.classes, parts, content="vectors")
+
+
+def _part_of(features: numpy.typing.NDArray[Any], targets: numpy.typing.NDArray[Any]) -> Part:
+    vectors = features[:, :, None, None]
+    starts = range(0, len(vectors), CHUNK)
+    return Part(targets, lambda: (list(vectors[start : start + CHUNK]) for start in starts))
 
 
 def _local_files(folder: Path, roots: Sequence[Path]) -> ParquetFiles:

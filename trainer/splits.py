@@ -1,10 +1,12 @@
 """How a dataset is cut into train, validation and test. Knows labels and counts, no images.
 
-Every cut is stratified: each class keeps its share, and at least one example on either side.
+A cut of classes is stratified: each keeps its share, and at least one example on either side. A cut of
+values is not.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy
 import numpy.typing
@@ -15,6 +17,7 @@ from trainer.spec import DatasetInfo, DatasetSpec
 from trainer.streams import generator
 
 Integers = numpy.typing.NDArray[numpy.int64]
+Array = numpy.typing.NDArray[Any]
 
 #: What is cut off as the test split where a set has none of its own.
 TEST_FRACTION = 0.2
@@ -57,8 +60,9 @@ class Cut:
     test: Integers | None
 
 
-def cut(labels: Integers, spec: DatasetSpec, info: DatasetInfo) -> Cut:
-    """Raises DataError when a split would lack a class, or `train_size` exceeds what there is."""
+def cut(labels: Array, spec: DatasetSpec, info: DatasetInfo) -> Cut:
+    """`labels` are classes, or values. Raises DataError when a split would lack a class, or `train_size`
+    exceeds what there is."""
     sizes = split_sizes(spec, info)
     test, rest = None, numpy.arange(len(labels))
     if info.test_size is None:
@@ -75,14 +79,19 @@ def cut(labels: Integers, spec: DatasetSpec, info: DatasetInfo) -> Cut:
 
 
 def _take(
-    labels: Integers, rows: Integers, total: int, part: str, seed: int, classes: Sequence[str]
+    labels: Array, rows: Integers, total: int, part: str, seed: int, classes: Sequence[str]
 ) -> tuple[Integers, Integers]:
     """`total` of the rows, each class with its share, and the rows left; both ascending."""
     step, keep = {"test": (_TEST, 1), "val": (_VAL, 1), "train": (_TRAIN, 0)}[part]
-    counts = numpy.bincount(labels[rows], minlength=len(classes))
-    _require_enough(counts, total, keep, part, classes)
     shuffled = rows[torch.randperm(len(rows), generator=generator("split", seed, step)).numpy()]
     taken = numpy.zeros(len(labels), dtype=bool)
+    if not classes:
+        if not 1 <= total <= len(rows) - keep:
+            raise DataError(f"the {part} split needs 1 to {len(rows) - keep} examples, not {total}")
+        taken[shuffled[:total]] = True
+        return rows[taken[rows]], rows[~taken[rows]]
+    counts = numpy.bincount(labels[rows], minlength=len(classes))
+    _require_enough(counts, total, keep, part, classes)
     for label, count in enumerate(_allocate(counts, total, keep)):
         taken[shuffled[labels[shuffled] == label][:count]] = True
     return rows[taken[rows]], rows[~taken[rows]]

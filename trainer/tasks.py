@@ -8,7 +8,7 @@ float64 sums: loss, hits, examples. A task without accuracy has no hits.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias, assert_never
+from typing import Any, TypeAlias, assert_never
 
 import numpy.typing
 import torch
@@ -24,7 +24,7 @@ from trainer.spec import (
     TaskSpec,
 )
 
-Arrays: TypeAlias = Mapping[str, numpy.typing.NDArray[numpy.generic]]
+Arrays: TypeAlias = Mapping[str, numpy.typing.NDArray[Any]]
 
 #: Reconstructed images that a file of predictions holds.
 KEPT_IMAGES = 64

@@ -123,7 +123,9 @@ class DropBlock(Part):
     block_size: Annotated[int, Field(strict=True, ge=1, le=99, description="pixels")] = 7
     channels: Annotated[
         Literal["each", "all"],
-        Field(description="who shares a mask; the paper: each channel has its own, which works better"),
+        Field(
+            description="who shares a mask; the paper: each channel has its own, which works better"
+        ),
     ] = "each"
     ramp: Annotated[
         bool, Field(description="p grows linearly from 0 over the training, as in the paper")
