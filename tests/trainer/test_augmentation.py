@@ -6,6 +6,7 @@ from pydantic import TypeAdapter
 from trainer_specs import DIGITS  # noqa: F401 (sets the number of threads)
 
 from trainer.augmentation import build_augmentation
+from trainer.automatic import OPERATIONS
 from trainer.spec import AugmentationSpec
 
 KINDS = {
@@ -15,6 +16,11 @@ KINDS = {
     "shift": {"kind": "shift", "fraction": 0.2},
     "contrast": {"kind": "contrast"},
     "brightness": {"kind": "brightness"},
+    "padded_crop": {"kind": "padded_crop", "padding": 3},
+    "padded_crop-reflect": {"kind": "padded_crop", "padding": 3, "fill": "reflect"},
+    "rand_augment": {"kind": "rand_augment"},
+    "trivial_augment": {"kind": "trivial_augment"},
+    "random_erasing": {"kind": "random_erasing"},
 }
 
 
@@ -142,3 +148,156 @@ def test_draws_are_uniform_over_the_whole_range():
     assert float(added.min()) == pytest.approx(-0.4, abs=0.01)
     assert float(added.max()) == pytest.approx(0.4, abs=0.01)
     assert float(added.std()) == pytest.approx(0.8 / 12**0.5, rel=0.05)
+
+
+def test_a_padded_crop_is_a_window_of_the_padded_image(images):
+    torch.manual_seed(3)
+    out = build({"kind": "padded_crop", "padding": 2})(images)
+    padded = torch.nn.functional.pad(images, [2] * 4)
+    places = [[padded[:, :, y : y + 12, x : x + 10] for x in range(5)] for y in range(5)]
+    found = [
+        [(y, x) for y in range(5) for x in range(5) if torch.equal(out[n], places[y][x][n])]
+        for n in range(16)
+    ]
+    assert all(len(one) == 1 for one in found)
+    assert len({one[0] for one in found}) > 5
+
+
+def test_a_reflected_border_is_not_black():
+    white = torch.ones(8, 1, 6, 6)
+    assert (build({"kind": "padded_crop", "fill": "reflect"})(white) == 1).all()
+    assert (build({"kind": "padded_crop", "fill": "black"})(white) == 0).any()
+
+
+def test_an_erased_part_is_one_black_rectangle_of_a_share_within_the_limits():
+    white = torch.ones(500, 2, 40, 30)
+    torch.manual_seed(0)
+    out = build({"kind": "random_erasing", "p": 0.5, "low": 0.1, "high": 0.3})(white)
+    shares = []
+    for image in out:
+        holes = (image == 0).all(0)
+        assert torch.equal(holes, (image == 0).any(0))
+        if holes.any():
+            rows, columns = holes.any(1).nonzero().flatten(), holes.any(0).nonzero().flatten()
+            assert holes[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+            shares.append(float(holes.float().mean()))
+    # Binomial(500, 1/2) leaves 195 to 305 in less than one of a million cases.
+    assert 195 < len(shares) < 305
+    assert min(shares) > 0.08
+    assert max(shares) < 0.32
+    assert max(shares) - min(shares) > 0.1
+
+
+def pixels(shape, seed=0):
+    """Whole numbers out of 255, on which a float and a byte are the same image."""
+    source = torch.Generator().manual_seed(seed)
+    return torch.randint(256, shape, generator=source).float() / 255
+
+
+COLOURS = {
+    "brightness": ("adjust_brightness", [-0.9, -0.3, 0.0, 0.4, 0.9]),
+    "color": ("adjust_saturation", [-0.9, -0.3, 0.0, 0.4, 0.9]),
+    "contrast": ("adjust_contrast", [-0.9, -0.3, 0.0, 0.4, 0.9]),
+    "sharpness": ("adjust_sharpness", [-0.9, -0.3, 0.0, 0.4, 0.9]),
+    "solarize": ("solarize", [0.0, 0.25, 0.5, 1.0, 0.1]),
+    "posterize": ("posterize", [8, 7, 5, 4, 2]),
+    "autocontrast": ("autocontrast", [None] * 5),
+    "equalize": ("equalize", [None] * 5),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", COLOURS)
+def test_every_colour_operation_is_that_of_torchvision_at_the_magnitude_of_each_image(
+    name, channels
+):
+    from torchvision.transforms.v2 import functional
+
+    function, magnitudes = COLOURS[name]
+    images = (
+        pixels((5, channels, 14, 9)) * 0.8 if name != "equalize" else pixels((5, channels, 30, 31))
+    )
+    images = (images * 255).round() / 255
+    if name == "color" and channels == 1:
+        return  # grey has no saturation: below
+    values = torch.tensor([0.0 if one is None else float(one) for one in magnitudes])
+    found = OPERATIONS[name](images, values)
+    reference = getattr(functional, function)
+    for image, magnitude, ours in zip(images, magnitudes, found, strict=True):
+        if magnitude is None:
+            theirs = reference(image)
+        else:
+            signed = function.startswith("adjust")
+            theirs = reference(image, 1 + magnitude if signed else magnitude)
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_grey_images_have_no_saturation():
+    images = pixels((3, 1, 6, 6))
+    assert torch.equal(OPERATIONS["color"](images, torch.ones(3)), images)
+
+
+MOVES = {
+    "shear_x": [0.0, 0.2, -0.3],
+    "shear_y": [0.0, 0.2, -0.3],
+    "translate_x": [0.0, 2.0, -3.0],
+    "translate_y": [0.0, 2.0, -3.0],
+    "rotate": [0.0, 20.0, -30.0],
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_every_geometric_operation_is_that_of_torchvision(name):
+    """The size and place of a move, and its direction for translations; the sign is drawn anyway."""
+    import math
+
+    from torchvision.transforms.v2 import InterpolationMode, functional
+
+    images = pixels((3, 1, 16, 12))
+    found = OPERATIONS[name](images, torch.tensor(MOVES[name]))
+    for image, magnitude, ours in zip(images, MOVES[name], found, strict=True):
+        options = {"angle": 0.0, "translate": [0, 0], "scale": 1.0, "shear": [0.0, 0.0]}
+        axis = 0 if name.endswith("x") else 1
+        if name.startswith("shear"):
+            shear = [0.0, 0.0]
+            shear[axis] = math.degrees(math.atan(magnitude))
+            options |= {"shear": shear, "center": [0, 0]}
+        elif name.startswith("translate"):
+            options["translate"] = [int(magnitude) * (axis == 0), int(magnitude) * (axis == 1)]
+        else:
+            options["angle"] = magnitude
+        bilinear = InterpolationMode.BILINEAR
+        both = []
+        for sign in (1, -1):
+            signed = {**options, "angle": sign * options["angle"]}
+            signed["shear"] = [sign * one for one in options["shear"]]
+            both.append(functional.affine(image, **signed, interpolation=bilinear))
+        assert any(torch.allclose(ours, theirs, atol=1e-4) for theirs in both)
+
+
+def test_random_augmentation_at_magnitude_zero_changes_only_by_what_has_no_magnitude():
+    images = pixels((400, 3, 8, 8))
+    torch.manual_seed(0)
+    out = build({"kind": "rand_augment", "operations": 1, "magnitude": 0})(images)
+    changed = [not torch.allclose(a, b, atol=1e-4) for a, b in zip(images, out, strict=True)]
+    # Autocontrast and equalize are two of fourteen; posterize rounds. Binomial(400, 2/14) stays below 100.
+    assert 0 < sum(changed) < 100
+
+
+@pytest.mark.parametrize("kind", ["rand_augment", "trivial_augment"])
+def test_every_image_of_a_batch_draws_for_itself(kind):
+    same = pixels((1, 3, 16, 16)).expand(60, -1, -1, -1)
+    torch.manual_seed(1)
+    out = build({"kind": kind})(same)
+    assert len(out.flatten(1).unique(dim=0)) > 20
+    torch.manual_seed(1)
+    assert torch.equal(build({"kind": kind})(same), out)
+
+
+@pytest.mark.parametrize("kind", ["rand_augment", "trivial_augment"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_images_of_any_channels_are_augmented(kind, channels):
+    out = build({"kind": kind})(pixels((64, channels, 9, 7)))
+    assert out.shape == (64, channels, 9, 7)
+    assert out.min() >= 0
+    assert out.max() <= 1
