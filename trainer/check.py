@@ -18,6 +18,7 @@ from trainer.case import Case, examine
 from trainer.check_data import DATA_CHECKS, DATA_WARNINGS
 from trainer.check_model import MODEL_CHECKS, MODEL_WARNINGS
 from trainer.check_norms import NORM_CHECKS, NORM_WARNINGS
+from trainer.diagnostics import choose_layers
 from trainer.errors import ModelError, SurgeryError
 from trainer.library import model_names
 from trainer.models import build_with_report, count_parameters
@@ -65,6 +66,7 @@ def _rehearse(spec: JobSpec, info: DatasetInfo) -> tuple[int, tuple[str, ...]]:
     """The real operation, on a model without weights: it finds what no single check knows."""
     with torch.device("meta"):
         model, surgery = build_with_report(spec, info)
+        choose_layers(model, spec.diagnostics)
     return count_parameters(model), surgery.notes
 
 

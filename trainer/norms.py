@@ -1,5 +1,6 @@
 """Every normalization: from its spec to a layer for one layout of activations. Knows no models."""
 
+from dataclasses import dataclass
 from typing import assert_never
 
 from torch import Tensor, nn
@@ -153,6 +154,24 @@ class ChannelsSecond(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         normalized: Tensor = self.norm(x.movedim(1, -1))
         return normalized.movedim(-1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Which place of a model a norm was put in, and the axis of its input that holds the channels."""
+
+    name: str
+    channel_axis: int
+
+
+def mark_site(norm: nn.Module, site: Site) -> None:
+    vars(norm)["normlab_site"] = site
+
+
+def find_sites(model: nn.Module) -> dict[str, tuple[nn.Module, Site]]:
+    """The norms that were put into a model, by the name of their place."""
+    marked = ((module, vars(module).get("normlab_site")) for module in model.modules())
+    return {site.name: (module, site) for module, site in marked if isinstance(site, Site)}
 
 
 def bare_norm(module: nn.Module) -> nn.Module:

@@ -11,8 +11,10 @@ from trainer.errors import ModelError, SurgeryError
 from trainer.norms import (
     ActivationThenNorm,
     NormThenActivation,
+    Site,
     bare_norm,
     build_norm,
+    mark_site,
     takes_activation,
     uses_batch_statistics,
 )
@@ -183,6 +185,7 @@ def _build(norm: NormSpec, site: NormSite, old: nn.Module) -> nn.Module:
     if values is not None:
         new.to(values.device)
     new.train(old.training)
+    mark_site(new, Site(site.name, -1 if site.layout in ("N,L,C", "N,H,W,C") else 1))
     if not site.follows:
         _copy_affine(old, new)
     return new

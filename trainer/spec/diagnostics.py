@@ -16,10 +16,14 @@ class NoDiagnostics(Part):
 class _Measured(Part):
     layers: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] | None,
-        Field(description="names of norm sites, or prefixes that end in *; none: all of them"),
+        Field(
+            description="names of norms, convolutions and linear layers, or prefixes that end in *; "
+            "none: all of them"
+        ),
     ] = None
     samples: Annotated[
-        Count, Field(le=4096, description="training examples that are looked at, always the same")
+        Count,
+        Field(ge=2, le=4096, description="training examples that are looked at, always the same"),
     ] = 64
 
 
