@@ -8,6 +8,8 @@ from pathlib import Path
 
 import structlog
 
+from bench.layers import measure_lrn
+from bench.looks import measure_looks
 from bench.path import measure_path
 from bench.steps import measure_steps
 
@@ -24,6 +26,20 @@ def main() -> None:
         _print_table(
             ("norm", "ms", "ratio to none"),
             ((row.norm, f"{row.milliseconds:.2f}", f"{row.ratio:.2f}") for row in steps),
+        )
+        lrn = measure_lrn(rounds=options.rounds)
+        print("\nLocal response norm on 32×64×16×16, forward and backward, one thread; medians")
+        _print_table(
+            ("layer", "ms"),
+            (
+                ("ours", f"{lrn.ours_milliseconds:.2f}"),
+                ("torch's own", f"{lrn.stock_milliseconds:.2f}"),
+                ("torch's to ours", f"{lrn.ratio:.2f} times"),
+            ),
+        )
+        looks = measure_looks(Path(folder), rounds=options.rounds)
+        print(
+            f"\nA training step with diagnostics every epoch to one without: {looks:.3f} (median)"
         )
         path = measure_path(Path(folder), repeats=options.repeats)
         print(f"\n{path.jobs} jobs of {path.epochs} epochs one after the other; medians")

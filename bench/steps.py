@@ -19,6 +19,16 @@ NORMS: dict[str, dict[str, Any]] = {
     "layer": {"kind": "layer"},
     "instance": {"kind": "instance"},
     "group": {"kind": "group", "groups": 8},
+    "layer, channels": {"kind": "layer", "axes": "channels"},
+    "rms": {"kind": "rms"},
+    "lrn": {"kind": "lrn"},
+    "lrn, space": {"kind": "lrn", "across": "space"},
+    "ghost_batch": {"kind": "ghost_batch", "virtual_batch_size": 16},
+    "batch_renorm": {"kind": "batch_renorm"},
+    "filter_response": {"kind": "filter_response"},
+    "evonorm B0": {"kind": "evonorm", "form": "B0"},
+    "evonorm S0": {"kind": "evonorm", "form": "S0"},
+    "dynamic_tanh": {"kind": "dynamic_tanh"},
 }
 
 WARM_STEPS = 20
@@ -41,9 +51,9 @@ def measure_steps(folder: Path, *, rounds: int) -> list[StepCost]:
     steps = WARM_STEPS + rounds * STEPS_A_ROUND + 1
     trainings = {norm: _start(norm, folder, steps) for norm in NORMS}
     for training in trainings.values():
-        _advance(training, WARM_STEPS)
+        advance(training, WARM_STEPS)
     turns = [
-        {norm: _advance(training, STEPS_A_ROUND) for norm, training in trainings.items()}
+        {norm: advance(training, STEPS_A_ROUND) for norm, training in trainings.items()}
         for _ in range(rounds)
     ]
     for training in trainings.values():
@@ -59,19 +69,24 @@ def measure_steps(folder: Path, *, rounds: int) -> list[StepCost]:
 
 
 def _start(norm: str, folder: Path, steps: int) -> Training:
-    spec = JobSpec.model_validate(
-        {
-            "dataset": {"name": "digits"},
-            "model": {"name": "cnn", "width": 32},
-            "norm": NORMS[norm],
-            "training": {"steps": steps, "eval_every": steps, "checkpoint_seconds": 3600.0},
-        }
-    )
+    training = {"steps": steps, "eval_every": steps, "checkpoint_seconds": 3600.0}
+    return start_training(folder / norm, folder, norm=NORMS[norm], training=training)
+
+
+def start_training(job_folder: Path, folder: Path, **changes: Any) -> Training:
+    """The CNN on digits; data is decoded under `folder`."""
+    document = {
+        "dataset": {"name": "digits"},
+        "model": {"name": "cnn", "width": 32},
+        "norm": {"kind": "batch"},
+        **changes,
+    }
+    spec = JobSpec.model_validate(document)
     data = load(spec.dataset, BUILT_IN["digits"], folder / "datasets")
-    return train(spec, data, folder / norm / "attempt-1")
+    return train(spec, data, job_folder / "attempt-1")
 
 
-def _advance(training: Training, steps: int) -> float:
+def advance(training: Training, steps: int) -> float:
     """Seconds a step."""
     began = time.perf_counter()
     for _ in range(steps):

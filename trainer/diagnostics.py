@@ -6,7 +6,7 @@ in evaluation. Its statistics, by layer:
 norms (under the name of the place, also where the spec's norm is `none`), values over all examples,
 channels and positions in the pass as in training
     before_mean, before_std, before_p1 … before_p99    of what the norm is given (percentiles of at most
-                                                       4096 values, evenly spaced)
+                                                       2048 values, evenly spaced)
     after_mean … after_p99                             of what it gives
     before_drift, after_drift     deviation of the means of four quarters of the examples, over the std
     dead                          share of channels whose output is never positive: dead behind a ReLU
@@ -42,7 +42,7 @@ from trainer.tasks import Task
 NETWORK = "network"
 PERCENTILES = (1, 15, 50, 85, 99)
 
-_MOST_VALUES = 4096
+_MOST_VALUES = 2048
 _QUARTERS = 4
 _NEAR_ZERO = 1e-2
 
@@ -187,23 +187,28 @@ def _describe_site(
     described = {
         **_distribution(before, "before"),
         **_distribution(after, "after"),
-        "dead": (~positive.any(1)).double().mean(),
-        "sparsity": 1 - positive.double().mean(),
+        "dead": 1 - (channels.amax(1) > 0).double().mean(),
+        "sparsity": 1 - positive.sum() / positive.numel(),
     }
     if running is not None:
         mean, variance = running
+        variance = variance.clamp(min=1e-12)
         given = before.movedim(site.channel_axis, 0).flatten(1)
-        gap = (given.mean(1) - mean) / variance.clamp(min=1e-12).sqrt()
+        batch_mean = given.mean(1)
+        # Several times faster on a CPU than `var` over one axis of a view.
+        batch_variance = (given - batch_mean[:, None]).square().mean(1)
+        gap = (batch_mean - mean) / variance.sqrt()
         described["statistics_gap"] = gap.square().mean().sqrt()
-        ratio = given.var(1, correction=0) / variance.clamp(min=1e-12)
-        described["variance_ratio"] = ratio.mean()
+        described["variance_ratio"] = (batch_variance / variance).mean()
     return described
 
 
 def _distribution(values: Tensor, prefix: str) -> dict[str, Tensor]:
     quarters = torch.stack([part.mean() for part in values.tensor_split(_QUARTERS) if len(part)])
-    std = values.std(correction=0)
     flat = values.flatten()
+    mean = flat.mean()
+    centred = flat - mean
+    std = (centred.dot(centred) / len(flat)).sqrt()
     some = flat[:: -(-len(flat) // _MOST_VALUES)]
     levels = torch.tensor([p / 100 for p in PERCENTILES], dtype=some.dtype, device=some.device)
     named = {
@@ -211,7 +216,7 @@ def _distribution(values: Tensor, prefix: str) -> dict[str, Tensor]:
     }
     drift = quarters.std(correction=0) / std
     return {
-        f"{prefix}_mean": values.mean(),
+        f"{prefix}_mean": mean,
         f"{prefix}_std": std,
         **named,
         f"{prefix}_drift": drift,

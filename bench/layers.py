@@ -1,0 +1,43 @@
+"""What our local response norm costs beside torch's own layer. Times layers alone."""
+
+import time
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from trainer.norms import build_norm
+from trainer.spec import LocalResponseNorm
+
+SHAPE = (32, 64, 16, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """Medians of forward and backward together; `ratio` is the median of each round's stock to ours."""
+
+    ours_milliseconds: float
+    stock_milliseconds: float
+    ratio: float
+
+
+def measure_lrn(*, rounds: int) -> LayerCost:
+    """In turns, one thread."""
+    torch.set_num_threads(1)
+    ours = build_norm(LocalResponseNorm(kind="lrn"), SHAPE[1], "N,C,H,W")
+    stock = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
+    x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+    turns = [(_milliseconds(ours, x), _milliseconds(stock, x)) for _ in range(rounds + 3)][3:]
+    return LayerCost(
+        median(one for one, _ in turns),
+        median(other for _, other in turns),
+        median(other / one for one, other in turns),
+    )
+
+
+def _milliseconds(layer: nn.Module, x: Tensor) -> float:
+    given = x.clone().requires_grad_()
+    began = time.perf_counter()
+    layer(given).sum().backward()
+    return 1000 * (time.perf_counter() - began)
