@@ -120,10 +120,11 @@ class Probe:
         found: Statistics = {NETWORK: {}}
         with torch.no_grad(), _left_as_it_was(model):
             sites = {n: one for n, one in find_sites(model).items() if n in self._chosen}
-            # Against the running statistics that the look itself would move.
+            # Before the pass as in training, which moves them.
             running = {name: _running(norm) for name, (norm, _) in sites.items()}
+            model.eval()
+            eval_loss = self._loss(model)
             with _recorded(sites) as seen:
-                model.eval()
                 for norm, _ in find_sites(model).values():
                     norm.train()
                 start_dropping(model)
@@ -131,8 +132,6 @@ class Probe:
                 train_loss = self._loss(model)
             for name, (before, after) in seen.items():
                 found[name] = _describe_site(before, after, sites[name][1], running[name])
-            model.eval()
-            eval_loss = self._loss(model)
             for name, layer in _weight_layers(model):
                 if name in self._chosen:
                     found[name] = _describe_weights(layer, learning_rate)
