@@ -12,6 +12,7 @@ from api.jobs import find_job
 from api.schemas import (
     AttemptView,
     CheckpointView,
+    DiagnosisView,
     EpochView,
     FileView,
     Listing,
@@ -20,12 +21,15 @@ from api.schemas import (
 )
 from api.services import House, Services
 from store import paging, results
+from store.models import Diagnosis
+from studies.diagnostics import with_drift
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"], dependencies=[Depends(current_user)])
 
 After = Annotated[int, Query(ge=0, le=2**63 - 1, description="only what comes after this one")]
 Limit = Annotated[int, Query(ge=1, le=10_000, description="items at most")]
 Cursor = Annotated[str | None, Query(max_length=200)]
+Layer = Annotated[str | None, Query(max_length=200, description="this one alone")]
 
 
 @router.get("/epochs", summary="The job's evaluation periods, in order")
@@ -37,6 +41,25 @@ def list_epochs(
         rows = results.epochs(session, job_id, _beyond(after, cursor))
     page = [EpochView.model_validate(row) for row in rows[:limit]]
     return Listing(items=page, next_cursor=_cursor(page[-1].epoch if len(rows) > limit else None))
+
+
+@router.get("/diagnostics", summary="What was seen inside the job's network, look by look")
+def list_diagnoses(
+    house: House, job_id: Id, layer: Layer = None, limit: Limit = 1000, cursor: Cursor = None
+) -> Listing[DiagnosisView]:
+    with house.sessions.begin() as session:
+        find_job(session, job_id)
+        after = _beyond(0, cursor)
+        rows = results.diagnoses(session, job_id, layer=layer, after=after, limit=limit + 1)
+        firsts = results.first_diagnoses(session, job_id)
+        page = [_diagnosis(row, firsts[row.layer]) for row in rows[:limit]]
+        following = rows[limit - 1].id if len(rows) > limit else None
+    return Listing(items=page, next_cursor=_cursor(following))
+
+
+def _diagnosis(row: Diagnosis, first: Diagnosis) -> DiagnosisView:
+    view = DiagnosisView.model_validate(row)
+    return view.model_copy(update={"statistics": with_drift(row.statistics, first.statistics)})
 
 
 @router.get("/attempts", summary="The job's attempts, in order")

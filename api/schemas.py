@@ -99,6 +99,18 @@ class EpochView(View):
     recorded_at: datetime
 
 
+class DiagnosisView(View):
+    """What one look into the network saw of one layer; `network` is the whole."""
+
+    epoch: int
+    step: int
+    attempt: int
+    layer: str
+    statistics: dict[str, float | None]
+    non_finite: NonFinite
+    recorded_at: datetime
+
+
 class AttemptView(View):
     """One execution of a job."""
 

@@ -179,7 +179,7 @@ class Client:
         return pandas.DataFrame([flatten(row) for row in self.part(job, "epochs")])
 
     def part(self, name: Named, what: str, **parameters: Any) -> list[Item]:
-        """All of a job's `epochs`, `attempts`, `files`, `checkpoints`, `transitions` or `logs`."""
+        """All of a job's `epochs`, `attempts`, `files`, `checkpoints`, `transitions`, `logs` or `diagnostics`."""
         return list(self._http.items(f"{Reference.parse(name).path}/{what}", **parameters))
 
     def download(self, name: Named, file: str, target: Path) -> None:

@@ -21,6 +21,7 @@ from store.models import PRIORITIES, Dataset, Job, Project, Study, User
 from store.paging import Page, newest_first
 from store.recording import (
     record_checkpoint,
+    record_diagnosis,
     record_epoch,
     record_evaluation,
     record_file,
@@ -43,6 +44,7 @@ __all__ = [
     "finish",
     "list_jobs",
     "record_checkpoint",
+    "record_diagnosis",
     "record_epoch",
     "record_evaluation",
     "record_file",

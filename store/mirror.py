@@ -7,9 +7,10 @@ exist. So a crash in between leaves a row that says under which key to look for 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -17,6 +18,7 @@ from store.models import (
     FINAL_STATUSES,
     Checkpoint,
     Dataset,
+    Diagnosis,
     Epoch,
     Job,
     Mirrored,
@@ -25,13 +27,15 @@ from store.models import (
     User,
 )
 
+OfJob = TypeVar("OfJob", Epoch, Diagnosis)
+
 #: PostgreSQL's advisory lock of the one mirror.
 LOCK = 0x6E6F726D_6D6C
 
 
 @dataclass(frozen=True, slots=True)
 class JobToMirror:
-    """A job with the epochs that MLflow lacks."""
+    """A job with the epochs and looks that MLflow lacks."""
 
     job: Job
     owner: str
@@ -40,6 +44,7 @@ class JobToMirror:
     dataset: Dataset
     mirrored: Mirrored | None
     epochs: Sequence[Epoch]
+    diagnoses: Sequence[Diagnosis] = ()
 
     @property
     def final(self) -> bool:
@@ -105,9 +110,18 @@ def read_jobs(session: Session, job_ids: Collection[int]) -> list[JobToMirror]:
         .order_by(Job.changed_at, Job.id)
     )
     rows = session.execute(query).all()
-    epochs = _new_epochs(session, job_ids)
+    epochs, looks = _new_epochs(session, job_ids), _new_diagnoses(session, job_ids)
     return [
-        JobToMirror(job, owner, project, study, dataset, mirrored, epochs.get(job.id, []))
+        JobToMirror(
+            job,
+            owner,
+            project,
+            study,
+            dataset,
+            mirrored,
+            epochs.get(job.id, []),
+            looks.get(job.id, []),
+        )
         for job, owner, project, study, dataset, mirrored in rows
     ]
 
@@ -235,13 +249,30 @@ def _new_epochs(session: Session, job_ids: Collection[int]) -> dict[int, list[Ep
     return _epochs(session, and_(Epoch.job_id.in_(job_ids), newer))
 
 
+def _new_diagnoses(session: Session, job_ids: Collection[int]) -> dict[int, list[Diagnosis]]:
+    sent = (
+        select(Mirrored.state["diagnosis"].astext.cast(BigInteger))
+        .where(Mirrored.job_id == Diagnosis.job_id)
+        .scalar_subquery()
+    )
+    newer = Diagnosis.id > func.coalesce(sent, 0)
+    query = select(Diagnosis).where(Diagnosis.job_id.in_(job_ids), newer).order_by(Diagnosis.id)
+    return _grouped(session.scalars(query))
+
+
+def read_diagnoses(session: Session, job_id: int) -> Sequence[Diagnosis]:
+    """All looks into this job, in order."""
+    query = select(Diagnosis).where(Diagnosis.job_id == job_id)
+    return session.scalars(query.order_by(Diagnosis.step, Diagnosis.id)).all()
+
+
 def _epochs(session: Session, condition: ColumnElement[bool]) -> dict[int, list[Epoch]]:
     query = select(Epoch).where(condition).order_by(Epoch.job_id, Epoch.epoch)
     return _grouped(session.scalars(query))
 
 
-def _grouped(epochs: Iterable[Epoch]) -> dict[int, list[Epoch]]:
-    groups: dict[int, list[Epoch]] = {}
-    for epoch in epochs:
-        groups.setdefault(epoch.job_id, []).append(epoch)
+def _grouped(rows: Iterable[OfJob]) -> dict[int, list[OfJob]]:
+    groups: dict[int, list[OfJob]] = {}
+    for row in rows:
+        groups.setdefault(row.job_id, []).append(row)
     return groups

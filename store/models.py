@@ -283,6 +283,23 @@ class Epoch(Table):
     recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class Diagnosis(Table):
+    """What one look into a job's network saw of one layer. A value that isn't finite is NULL here and
+    named in `non_finite`. Ids grow in the order of recording."""
+
+    __tablename__ = "diagnoses"
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
+    attempt: Mapped[int]
+    epoch: Mapped[int]
+    step: Mapped[int]
+    layer: Mapped[str]
+    statistics: Mapped[dict[str, Any]]
+    non_finite: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    __table_args__ = (UniqueConstraint("job_id", "layer", "step"),)
+
+
 class Checkpoint(Table):
     """A checkpoint file exists once this row names it; `path` is relative to the storage root."""
 

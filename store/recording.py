@@ -12,8 +12,15 @@ from store import retention
 from store.engine import JOBS_CHANNEL, notify
 from store.finite import split_finite, storable
 from store.lifecycle import lock_attempt, touch
-from store.models import Attempt, Checkpoint, Epoch, File, Job, LogLine
-from trainer.events import CheckpointSaved, EpochFinished, EvaluationFinished, FileWritten, Started
+from store.models import Attempt, Checkpoint, Diagnosis, Epoch, File, Job, LogLine
+from trainer.events import (
+    CheckpointSaved,
+    Diagnosed,
+    EpochFinished,
+    EvaluationFinished,
+    FileWritten,
+    Started,
+)
 
 #: The metrics with a column of their own; others go to `extra`.
 STANDARD_METRICS = (
@@ -65,6 +72,35 @@ def record_epoch(
     }
     session.execute(postgresql.insert(Epoch).values(row).on_conflict_do_nothing())
     job.step = event.step
+    touch(session, job)
+
+
+def record_diagnosis(
+    session: Session,
+    job_id: int,
+    attempt: int,
+    event: Diagnosed,
+    recorded_at: datetime | None = None,
+) -> None:
+    """A look is recorded once: a later attempt that repeats it after a checkpoint changes nothing."""
+    job = lock_attempt(session, job_id, attempt)
+    rows: list[dict[str, Any]] = []
+    for layer, statistics in event.layers.items():
+        finite, non_finite = split_finite(statistics)
+        rows.append(
+            {
+                "job_id": job_id,
+                "attempt": attempt,
+                "epoch": event.epoch,
+                "step": event.step,
+                "layer": layer,
+                "statistics": finite,
+                "non_finite": non_finite,
+                "recorded_at": recorded_at or func.clock_timestamp(),
+            }
+        )
+    if rows:
+        session.execute(postgresql.insert(Diagnosis).values(rows).on_conflict_do_nothing())
     touch(session, job)
 
 

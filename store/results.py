@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from store.models import (
     Attempt,
     Checkpoint,
+    Diagnosis,
     Epoch,
     File,
     Job,
@@ -60,6 +61,32 @@ def epochs(session: Session, job_id: int, after: int = 0) -> Sequence[Epoch]:
     """The job's evaluation periods beyond `after`, in order."""
     statement = select(Epoch).where(Epoch.job_id == job_id, Epoch.epoch > after)
     return session.scalars(statement.order_by(Epoch.epoch)).all()
+
+
+def diagnoses(
+    session: Session, job_id: int, *, layer: str | None = None, after: int = 0, limit: int
+) -> Sequence[Diagnosis]:
+    """What was seen inside the job's network, in the order of recording; `after` is an id."""
+    statement = select(Diagnosis).where(Diagnosis.job_id == job_id, Diagnosis.id > after)
+    if layer is not None:
+        statement = statement.where(Diagnosis.layer == layer)
+    return session.scalars(statement.order_by(Diagnosis.id).limit(limit)).all()
+
+
+def first_diagnoses(session: Session, job_id: int) -> dict[str, Diagnosis]:
+    """The first look at each layer, which drift is measured from."""
+    first = (
+        select(Diagnosis.layer, func.min(Diagnosis.step).label("step"))
+        .where(Diagnosis.job_id == job_id)
+        .group_by(Diagnosis.layer)
+        .subquery()
+    )
+    statement = select(Diagnosis).where(
+        Diagnosis.job_id == job_id,
+        Diagnosis.layer == first.c.layer,
+        Diagnosis.step == first.c.step,
+    )
+    return {row.layer: row for row in session.scalars(statement)}
 
 
 def attempts(session: Session, job_id: int) -> Sequence[Attempt]:

@@ -9,7 +9,8 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
 from store.mirror import JobToMirror, StudyToMirror
-from store.models import Epoch, Job
+from store.models import Diagnosis, Epoch, Job
+from studies.diagnostics import with_drift
 from worker.tracking import LONGEST_PARAM, LONGEST_TAG, milliseconds
 
 STATUSES = {
@@ -50,6 +51,18 @@ def epoch_metrics(epochs: Iterable[Epoch]) -> Iterator[Metric]:
         for name, value in _with_nan({**columns, **row.extra}, row.non_finite).items():
             key = EPOCH_METRICS.get(name) or _grouped_name(name, ("train", "val"))
             yield Metric(key, value, milliseconds(row.recorded_at), row.epoch)
+
+
+def diagnosis_metrics(
+    looks: Iterable[Diagnosis], firsts: Mapping[str, Diagnosis], spec: Mapping[str, Any]
+) -> Iterator[Metric]:
+    """`diagnostics/<layer>/<statistic>`, at the epoch where one look is taken after each, else the step."""
+    by_epoch = spec["diagnostics"]["kind"] == "epoch"
+    for look in looks:
+        statistics = with_drift(look.statistics, firsts[look.layer].statistics)
+        at, place = milliseconds(look.recorded_at), look.epoch if by_epoch else look.step
+        for name, value in _with_nan(statistics, look.non_finite).items():
+            yield Metric(f"diagnostics/{look.layer}/{name}", value, at, place)
 
 
 def final_metrics(job: Job) -> list[Metric]:

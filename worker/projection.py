@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from mlflow.entities import Metric
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import mirror
+from store import mirror, results
 from store.mirror import JobToMirror, StudyToMirror
 from store.models import Epoch, Job, Mirrored
 from studies.comparison import Comparison, compare
+from studies.diagnostic_figures import Look, draw_diagnostics
 from studies.expansion import arm_name
 from studies.figures import SeedCurve, draw_job, draw_study
 from studies.spec import read_study
@@ -28,6 +30,7 @@ from worker.tracking import LONGEST_TAG, Tracking
 #: On every run: under which it is found when the mirror died before it had noted the run's id.
 KEY_TAG = "normlab.key"
 FIGURE = "learning_curves.png"
+LOOKS_FIGURE = "diagnostics.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Projection:
             record.mirrored, record.project, job.name, job.started_at or job.created_at, tags,
             job_id=job.id,
         )  # fmt: skip
-        metrics = list(runs.epoch_metrics(record.epochs))
+        metrics = [*runs.epoch_metrics(record.epochs), *self._looks(record)]
         if record.final:
             metrics += runs.final_metrics(job)
         is_new = "sent" not in row.state
@@ -58,8 +61,17 @@ class Projection:
         self._set_status(row, job.status, job.finished_at)
         wanted = models_wanted_alone(record)
         row.epoch = max([row.epoch, *(epoch.epoch for epoch in record.epochs)])
+        if record.diagnoses:
+            row.state = {**row.state, "diagnosis": record.diagnoses[-1].id}
         row.state = {**row.state, "sent": fresh.digest, **({"model": "wanted"} if wanted else {})}
         self._save(row, seen_at=job.changed_at, closed_at=job.finished_at)
+
+    def _looks(self, record: JobToMirror) -> list[Metric]:
+        if not record.diagnoses:
+            return []
+        with self.sessions.begin() as session:
+            firsts = results.first_diagnoses(session, record.job.id)
+        return list(runs.diagnosis_metrics(record.diagnoses, firsts, record.job.spec))
 
     def mirror_study(self, record: StudyToMirror) -> None:
         row = self.open_study(record)
@@ -133,6 +145,11 @@ class Projection:
             best = job.metrics.get("best_epoch")
             figure = draw_job(job.name, [_row(epoch) for epoch in epochs], best)
             self.tracking.send_file(run_id, FIGURE, figure)
+        with self.sessions.begin() as session:
+            looks = mirror.read_diagnoses(session, job.id)
+        if looks:
+            rows = [Look(one.layer, one.step, one.statistics) for one in looks]
+            self.tracking.send_file(run_id, LOOKS_FIGURE, draw_diagnostics(job.name, rows))
 
     def _send_study_files(self, run_id: str, record: StudyToMirror, comparison: Comparison) -> None:
         with self.sessions.begin() as session:

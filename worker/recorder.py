@@ -11,7 +11,14 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store import jobs
 from store.engine import DATABASE_AWAY
-from trainer.events import CheckpointSaved, EpochFinished, EvaluationFinished, Event, Started
+from trainer.events import (
+    CheckpointSaved,
+    Diagnosed,
+    EpochFinished,
+    EvaluationFinished,
+    Event,
+    Started,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +57,8 @@ class Recorder:
                 self._add(lambda session: jobs.record_start(session, job, attempt, event))
             case EpochFinished():
                 self._add(lambda session: jobs.record_epoch(session, job, attempt, event))
+            case Diagnosed():
+                self._add(lambda session: jobs.record_diagnosis(session, job, attempt, event))
             case CheckpointSaved():
                 saved = replace(event, path=self._relative(event.path))
                 self._add(lambda session: _record_checkpoint(session, job, attempt, saved))

@@ -25,6 +25,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         looking.show,
         looking.logs,
         looking.compare,
+        looking.diagnostics,
         looking.queue,
         looking.download,
     ),

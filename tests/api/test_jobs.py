@@ -14,11 +14,12 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
 from normlab.servers import Redis
-from store import wakeups
+from store import jobs, wakeups
 from store.waker import Waker
 from tests.api.specs import JOB, STUDY, changed, job
 from tests.api.trained import train_all
 from tests.factories import claim_job, make_worker
+from trainer.events import Diagnosed
 
 YAML = """
 # a comment
@@ -262,6 +263,33 @@ def test_a_trained_job_shows_what_it_left(
     weights = member.get(f"{path}/checkpoints/{checkpoint['id']}")
     assert weights.content == b"weights"
     assert member.get(f"{path}/checkpoints/9999").status_code == 404
+
+
+def test_what_was_seen_inside_a_network_is_listed_with_its_drift(
+    member: TestClient, sessions: sessionmaker[Session]
+) -> None:
+    number = submit(member)["id"]
+    with sessions.begin() as session:
+        make_worker(session)
+        assert claim_job(session) is not None
+        for step, median in ((4, 0.5), (8, -1.0)):
+            look = {"before_p50": median, "before_std": 0.5}
+            layers = {"norm1": look, "network": {"loss_gap": float("nan")}}
+            jobs.record_diagnosis(session, number, 1, Diagnosed(step // 4, step, layers))
+    path = f"/api/v1/jobs/{number}/diagnostics"
+    page = member.get(path, params={"limit": 3}).json()
+    rest = member.get(path, params={"limit": 3, "cursor": page["next_cursor"]}).json()
+    items = [*page["items"], *rest["items"]]
+    assert [(one["layer"], one["step"]) for one in items] == [
+        ("norm1", 4), ("network", 4), ("norm1", 8), ("network", 8),
+    ]  # fmt: skip
+    assert rest["next_cursor"] is None
+    assert items[0]["statistics"]["before_drift_training"] == 0
+    assert items[2]["statistics"]["before_drift_training"] == 3
+    assert items[3]["non_finite"] == {"loss_gap": "nan"}
+    only = member.get(path, params={"layer": "network"}).json()["items"]
+    assert [one["step"] for one in only] == [4, 8]
+    assert member.get("/api/v1/jobs/99/diagnostics").status_code == 404
 
 
 def test_a_row_that_points_out_of_the_storage_opens_nothing(

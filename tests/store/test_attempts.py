@@ -18,6 +18,7 @@ from store.models import Job, Lease
 from tests.factories import claim_job, make_job, make_user, make_worker
 from trainer.events import (
     CheckpointSaved,
+    Diagnosed,
     EpochFinished,
     EvaluationFinished,
     FileWritten,
@@ -27,6 +28,9 @@ from trainer.events import (
 Sessions = sessionmaker[Session]
 EPOCH = EpochFinished(
     epoch=1, step=10, metrics={"train_loss": 0.5, "val_accuracy": 0.9}, best=True, seconds=1.5
+)
+LOOK = Diagnosed(
+    epoch=1, step=10, layers={"norm1": {"before_p50": 0.5}, "network": {"loss_gap": math.nan}}
 )
 
 
@@ -50,6 +54,7 @@ WRITES: dict[str, Callable[[Session, int, int], Any]] = {
     "start": lambda s, job, attempt: jobs.record_start(s, job, attempt, Started(0, 0, 20, 100)),
     "step": lambda s, job, attempt: jobs.record_step(s, job, attempt, 3),
     "epoch": lambda s, job, attempt: jobs.record_epoch(s, job, attempt, EPOCH),
+    "diagnosis": lambda s, job, attempt: jobs.record_diagnosis(s, job, attempt, LOOK),
     "checkpoint": lambda s, job, attempt: jobs.record_checkpoint(s, job, attempt, saved("last", 1)),
     "evaluation": lambda s, job, attempt: jobs.record_evaluation(
         s, job, attempt, EvaluationFinished("test", {"test_accuracy": 0.5})
@@ -179,6 +184,30 @@ def test_an_epoch_is_recorded_once(sessions: Sessions, claim: Claim) -> None:
         jobs.record_epoch(session, claim.job_id, 2, EPOCH)
 
         assert [row.attempt for row in results.epochs(session, claim.job_id)] == [1]
+
+
+def test_a_look_has_a_row_per_layer_finite_or_named_and_is_recorded_once(
+    sessions: Sessions, claim: Claim
+) -> None:
+    later = Diagnosed(epoch=2, step=20, layers={"norm1": {"before_p50": 1.5}})
+    with sessions.begin() as session:
+        jobs.record_diagnosis(session, claim.job_id, 1, LOOK)
+        jobs.record_diagnosis(session, claim.job_id, 1, later)
+        jobs.end_attempt(session, claim.job_id, 1, "lost")
+        claim_job(session)
+        jobs.record_diagnosis(session, claim.job_id, 2, later)
+
+        rows = results.diagnoses(session, claim.job_id, limit=10)
+        found = [(row.layer, row.step, row.attempt, row.statistics, row.non_finite) for row in rows]
+        assert found == [
+            ("norm1", 10, 1, {"before_p50": 0.5}, {}),
+            ("network", 10, 1, {"loss_gap": None}, {"loss_gap": "nan"}),
+            ("norm1", 20, 1, {"before_p50": 1.5}, {}),
+        ]
+        only = results.diagnoses(session, claim.job_id, layer="norm1", after=rows[0].id, limit=10)
+        assert [row.step for row in only] == [20]
+        firsts = results.first_diagnoses(session, claim.job_id)
+        assert {layer: row.step for layer, row in firsts.items()} == {"norm1": 10, "network": 10}
 
 
 def test_two_last_checkpoints_and_the_best_that_they_need_are_kept(

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from torch import nn
 from trainings import epochs, finished, load_data, make_spec, run
 
 from trainer.data import apply_shift

@@ -62,8 +62,10 @@ class Shelf:
             session.flush()
             return study.id
 
-    def add_job(self, *, study: int | None = None, variant: str = "group", seed: int = 0) -> int:
-        spec = JobSpec.model_validate({**SPEC, "project": self.project, "seed": seed})
+    def add_job(
+        self, *, study: int | None = None, variant: str = "group", seed: int = 0, **changed: Any
+    ) -> int:
+        spec = JobSpec.model_validate({**SPEC, "project": self.project, "seed": seed, **changed})
         with self.sessions.begin() as session:
             job = Job(
                 project_id=self.project_id,

@@ -14,8 +14,10 @@ from mlflow.entities import ViewType
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from store import jobs
 from store.models import Mirrored
 from tests.worker.mirrored import BEGIN, Reader, Shelf, make_shelf, mirror_environment
+from trainer.events import Diagnosed
 from worker.mirror import Settings, drain, rebuild
 from worker.tracking import Tracking
 
@@ -65,6 +67,36 @@ def test_a_finished_job_is_a_finished_run(
     assert run.data.tags["mlflow.user"].startswith("ada")
     assert "test_accuracy" in run.data.tags["mlflow.note.content"]
     assert reader.files(run)["learning_curves.png"] > 1000
+
+
+@pytest.mark.parametrize(("kind", "places"), [("epoch", (1, 2)), ("steps", (10, 20))])
+def test_looks_are_points_of_their_layers_and_a_figure(
+    shelf: Shelf,
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    tracking: Tracking,
+    reader: Reader,
+    kind: str,
+    places: tuple[int, int],
+) -> None:
+    job = shelf.add_job(diagnostics={"kind": kind})
+    shelf.start(job)
+    shelf.train(job, (1, 2))
+    for epoch, median in ((1, 0.5), (2, 2.0)):
+        look = {"before_p50": median, "before_std": 1.0, "after_p50": median, "after_std": 2.0}
+        layers = {"norm1": look, "network": {"loss_gap": math.nan}}
+        with sessions.begin() as session:
+            jobs.record_diagnosis(session, job, 1, Diagnosed(epoch, 10 * epoch, layers))
+        assert drain(settings, tracking) == 0
+    shelf.finish(job, 2)
+    assert drain(settings, tracking) == 0
+    run = reader.run_of(shelf.project, job=job)
+    points = reader.points(run, "diagnostics/norm1/before_p50")
+    assert points == [(places[0], 0.5), (places[1], 2.0)]
+    drift = reader.points(run, "diagnostics/norm1/before_drift_training")
+    assert drift == [(places[0], 0.0), (places[1], 1.5)]
+    assert math.isnan(run.data.metrics["diagnostics/network/loss_gap"])
+    assert reader.files(run)["diagnostics.png"] > 1000
 
 
 def test_the_three_splits_are_inputs_with_digests_of_their_own(
