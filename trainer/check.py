@@ -15,9 +15,13 @@ import torch
 from pydantic import ValidationError
 
 from trainer.case import Case, examine
+from trainer.check_augmentation import AUGMENTATION_CHECKS, AUGMENTATION_WARNINGS
+from trainer.check_batches import BATCH_CHECKS, BATCH_WARNINGS
 from trainer.check_data import DATA_CHECKS, DATA_WARNINGS
 from trainer.check_model import MODEL_CHECKS, MODEL_WARNINGS
 from trainer.check_norms import NORM_CHECKS, NORM_WARNINGS
+from trainer.check_regularizers import REGULARIZER_CHECKS, REGULARIZER_WARNINGS
+from trainer.check_task import TASK_CHECKS
 from trainer.diagnostics import choose_layers
 from trainer.errors import ModelError, SurgeryError
 from trainer.library import model_names
@@ -28,14 +32,21 @@ from trainer.spec.report import Layer, Problem, Report
 log = logging.getLogger(__name__)
 
 CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
+    *TASK_CHECKS,
     *MODEL_CHECKS,
     *DATA_CHECKS,
+    *AUGMENTATION_CHECKS,
+    *REGULARIZER_CHECKS,
     *NORM_CHECKS,
+    *BATCH_CHECKS,
 )
 WARNINGS: tuple[Callable[[Case], Iterator[str]], ...] = (
     *MODEL_WARNINGS,
     *DATA_WARNINGS,
+    *AUGMENTATION_WARNINGS,
+    *REGULARIZER_WARNINGS,
     *NORM_WARNINGS,
+    *BATCH_WARNINGS,
 )
 
 

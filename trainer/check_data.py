@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from trainer.case import Case
-from trainer.spec import L1, L2, Flip, Rotate, Step, WeightDecay
+from trainer.spec import Step
 from trainer.spec.report import Problem
 
 
@@ -37,7 +37,7 @@ def too_few_for_training(case: Case) -> Iterator[Problem]:
 
 def _one_per_class(case: Case, part: str, count: int, pointer: str) -> Iterator[Problem]:
     classes = len(case.info.classes)
-    if count < classes:
+    if count < max(classes, 1):
         yield Problem(
             pointer=pointer,
             detail=f"the {part} split would hold {count} examples "
@@ -70,31 +70,6 @@ def late_milestones(case: Case) -> Iterator[str]:
         )
 
 
-def subgradient_l1(case: Case) -> Iterator[str]:
-    if (l1 := case.spec.regularizer(L1)) is not None and l1.value > 0:
-        yield (
-            f"l1 is a penalty whose subgradient {case.spec.optimizer.kind} follows: weights become "
-            "small but none exactly zero; count |w| < 0.01 instead"
-        )
-
-
-def doubled_decay(case: Case) -> Iterator[str]:
-    l2, decay = case.spec.regularizer(L2), case.spec.regularizer(WeightDecay)
-    if l2 is not None and decay is not None and l2.value > 0 and decay.value > 0:
-        yield "l2 and weight_decay both shrink the same weights; their effects add up"
-
-
-def wrong_augmentation(case: Case) -> Iterator[str]:
-    name = case.info.name.lower()
-    if not any(digits in name for digits in ("digits", "mnist")) or "fashion" in name:
-        return
-    for augmentation in case.spec.augmentation:
-        if isinstance(augmentation, Flip):
-            yield f"wrong augmentation: a {augmentation.axis} flip turns digits into other signs"
-        if isinstance(augmentation, Rotate) and augmentation.degrees > 90:
-            yield f"wrong augmentation: rotated by {augmentation.degrees:g}° a 6 is a 9"
-
-
 DATA_CHECKS = (
     train_size_too_large,
     too_few_for_validation,
@@ -102,4 +77,4 @@ DATA_CHECKS = (
     too_few_for_training,
     no_step,
 )
-DATA_WARNINGS = (late_milestones, subgradient_l1, doubled_decay, wrong_augmentation)
+DATA_WARNINGS = (late_milestones,)

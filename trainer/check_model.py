@@ -8,6 +8,7 @@ from trainer.case import Case
 from trainer.errors import ModelError
 from trainer.models import build_bare_model, input_shape
 from trainer.sites import run_on_meta
+from trainer.spec import Autoencoder, Classification, Polynomial, Reconstruction, Regression
 from trainer.spec.report import Problem
 
 #: Image sizes that are tried for a remedy.
@@ -21,12 +22,17 @@ def unknown_model(case: Case) -> Iterator[Problem]:
 
 def unfit_model(case: Case) -> Iterator[Problem]:
     """It cannot be built for these images, or breaks on them; or dropout has no place in it."""
-    if (error := case.unfit) is None:
+    if (error := case.unfit) is None or _is_of_images_alone(case, error):
         return
     remedy = error.remedy
     if error.pointer == "/model/name" and (size := _working_size(case)) is not None:
         remedy = f"dataset.image_size: {size}, or another model"
     yield Problem(pointer=error.pointer, layer=error.layer, detail=str(error), remedy=remedy)
+
+
+def _is_of_images_alone(case: Case, error: ModelError) -> bool:
+    """That it needs images is told by the checks of the task."""
+    return case.info.content == "vectors" and error.pointer == "/model/name"
 
 
 def _working_size(case: Case) -> int | None:
@@ -46,14 +52,28 @@ def _working_size(case: Case) -> int | None:
 
 
 def strange_output(case: Case) -> Iterator[Problem]:
-    classes = len(case.info.classes)
-    if case.survey is not None and case.survey.output_shape[1:] != (classes,):
-        yield Problem(
-            pointer="/model/name",
-            detail=f"the model gives outputs of shape {case.survey.output_shape[1:]} per image "
-            f"but {classes} logits are needed",
-            remedy="another model",
-        )
+    wanted = _wanted_output(case)
+    if case.survey is None or wanted is None or case.survey.output_shape[1:] == wanted:
+        return
+    yield Problem(
+        pointer="/model/name",
+        detail=f"the model gives outputs of shape {case.survey.output_shape[1:]} per image "
+        f"but {wanted} is needed",
+        remedy="another model",
+    )
+
+
+def _wanted_output(case: Case) -> tuple[int, ...] | None:
+    """None for our own models of one task: that they have another is told by the checks of the task."""
+    match case.spec.task:
+        case Reconstruction():
+            return None
+        case _ if isinstance(case.spec.model, Autoencoder | Polynomial):
+            return None
+        case Classification():
+            return (max(len(case.info.classes), 1),)
+        case Regression():
+            return (1,)
 
 
 def idle_mc_dropout(case: Case) -> Iterator[str]:

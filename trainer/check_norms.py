@@ -2,13 +2,25 @@
 
 from collections.abc import Iterator
 from math import gcd
+from typing import TypeGuard
 
 from trainer.case import Case
-from trainer.norms import group_field
+from trainer.norms import group_field, uses_batch_statistics
 from trainer.sites import NormSite
-from trainer.spec import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, NoNorm
+from trainer.spec import (
+    EvoNorm,
+    FilterResponseNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    LocalResponseNorm,
+    NoNorm,
+    NormSpec,
+    RmsNorm,
+)
+from trainer.spec.layouts import name_norm
 from trainer.spec.report import Problem
-from trainer.surgery import explain_misfit, shorten
+from trainer.surgery import explain_misfit
 
 
 def norms_out_of_reach(case: Case) -> Iterator[Problem]:
@@ -23,17 +35,17 @@ def norms_out_of_reach(case: Case) -> Iterator[Problem]:
 
 def no_norm_layers(case: Case) -> Iterator[Problem]:
     survey, norm = case.survey, case.spec.norm
-    if survey is None or survey.sites or survey.obstacles or isinstance(norm, NoNorm):
+    if survey is None or case.sites or survey.obstacles or isinstance(norm, NoNorm):
         return
     yield Problem(
         pointer="/norm/kind",
-        detail=f"the model has no norm layers, so {norm.kind} norm would change nothing",
-        remedy="norm: {kind: none}, or a model with norm layers",
+        detail=f"the model has neither norm layers nor convolutions, so {norm.kind} norm has no place",
+        remedy="norm: {kind: none}, or a model with norm layers or convolutions",
     )
 
 
 def undefined_norm(case: Case) -> Iterator[Problem]:
-    """Sequences and windows, on which not every norm means something."""
+    """Layouts and windows on which not every norm means something, and places that it can't have."""
     for site in case.sites:
         if (error := explain_misfit(case.spec.norm, site)) is not None:
             yield Problem(
@@ -43,9 +55,9 @@ def undefined_norm(case: Case) -> Iterator[Problem]:
 
 def groups_not_dividing(case: Case) -> Iterator[Problem]:
     norm = case.spec.norm
-    if not isinstance(norm, GroupNorm):
+    if not _has_groups(norm):
         return
-    given, field = norm.groups or norm.channels_per_group or 1, group_field(norm)
+    given, field = _given_groups(norm), group_field(norm)
     common = gcd(*(site.channels for site in case.sites))
     fitting = ", ".join(str(n) for n in range(1, common + 1) if common % n == 0)
     for site in case.sites:
@@ -58,91 +70,101 @@ def groups_not_dividing(case: Case) -> Iterator[Problem]:
             )
 
 
-def one_value_per_channel(case: Case) -> Iterator[Problem]:
-    """Batch norm has nothing to average over: torch raises in the middle of the first epoch."""
-    if not isinstance(case.spec.norm, BatchNorm):
-        return
-    for site in case.sites:
-        if any(batch * site.values == 1 for batch in case.batches):
-            last = case.batches[0] * site.values > 1
-            which = f"the last batch of {case.sizes.train} examples" if last else "a batch"
-            yield Problem(
-                pointer="/training/batch_size",
-                layer=site.name,
-                detail=f"batch_size is {case.spec.training.batch_size}, so {which} gives batch norm "
-                f"one value per channel in {site.name}",
-                remedy="drop_last: true, or another batch_size"
-                if last
-                else "a larger batch_size, or layer or group norm",
-            )
-
-
 def one_position(case: Case) -> Iterator[Problem]:
-    if not isinstance(case.spec.norm, InstanceNorm):
+    norm = case.spec.norm
+    if not isinstance(norm, InstanceNorm | FilterResponseNorm):
         return
     for site in case.sites:
-        if site.positions == 1 and not site.tokens:
+        if site.positions == 1 and len(site.shape) > 1 and not site.tokens:
             yield Problem(
                 pointer="/norm/kind",
                 layer=site.name,
-                detail=f"instance norm averages over positions but {site.name} has one per channel",
+                detail=f"{name_norm(norm)} averages over positions but {site.name} has one per channel",
                 remedy=f"layer or group norm{_or_larger(site)}",
             )
 
 
 def one_element_per_group(case: Case) -> Iterator[Problem]:
-    """No error in torch: the layer's output is silently its bias, whatever the input."""
-    norm = case.spec.norm
-    if not isinstance(norm, GroupNorm | LayerNorm):
-        return
+    """No error in torch: the layer's output is silently its bias, or a sign, whatever the input."""
     for site in case.sites:
-        if isinstance(norm, GroupNorm):
-            if norm.groups:
-                elements = site.channels * site.positions / norm.groups
-            else:
-                elements = (norm.channels_per_group or 1) * site.positions
-        else:
-            elements = site.channels * (1 if site.tokens else site.positions)
-        if elements == 1:
-            yield _zeros(norm, site)
+        if _elements(case.spec.norm, site) == 1:
+            yield _constant(case.spec.norm, site)
 
 
-def _zeros(norm: GroupNorm | LayerNorm, site: NormSite) -> Problem:
-    pointer = f"/norm/{group_field(norm)}" if isinstance(norm, GroupNorm) else "/norm/kind"
-    fewer = "fewer groups" if isinstance(norm, GroupNorm) else "a wider model"
+def _elements(norm: NormSpec, site: NormSite) -> float | None:
+    """How many values share their statistics, where that is a matter of one sample."""
+    match norm:
+        case GroupNorm(groups=None, channels_per_group=size):
+            return (size or 1) * site.positions
+        case GroupNorm(groups=groups):
+            return site.channels * site.positions / (groups or 1)
+        case EvoNorm(form="S0", groups=groups):
+            return site.channels * site.positions / groups
+        case LayerNorm(axes="all"):
+            return site.channels * (1 if site.tokens else site.positions)
+        case LayerNorm() | RmsNorm():
+            return site.channels
+        case _:
+            return None
+
+
+def _constant(norm: NormSpec, site: NormSite) -> Problem:
+    field = group_field(norm) if _has_groups(norm) else None
+    becomes = "a sign" if isinstance(norm, RmsNorm) else "always zero"
+    if isinstance(norm, EvoNorm):
+        becomes = "not normalized"
     return Problem(
-        pointer=pointer,
+        pointer=f"/norm/{field or 'kind'}",
         layer=site.name,
-        detail=f"{norm.kind} norm averages over one element in {site.name} "
-        f"({site.channels} channels, 1 position): its output is always zero",
-        remedy=f"{fewer}{_or_larger(site)}",
+        detail=f"{name_norm(norm)} averages over one element in {site.name} "
+        f"({site.channels} channels, {site.positions} position{'s' * (site.positions > 1)}): "
+        f"its output is {becomes}",
+        remedy=f"{'fewer groups' if field else 'a wider model'}{_or_larger(site)}",
     )
+
+
+def _has_groups(norm: NormSpec) -> TypeGuard[GroupNorm | EvoNorm]:
+    return isinstance(norm, GroupNorm) or (isinstance(norm, EvoNorm) and norm.form == "S0")
+
+
+def _given_groups(norm: GroupNorm | EvoNorm) -> int:
+    by_size = norm.channels_per_group if isinstance(norm, GroupNorm) else None
+    return norm.groups or by_size or 1
 
 
 def _or_larger(site: NormSite) -> str:
     return ", or larger images (dataset.image_size)" if len(site.shape) > 1 else ""
 
 
-def two_values_per_channel(case: Case) -> Iterator[str]:
-    if not isinstance(case.spec.norm, BatchNorm):
+def idle_lrn(case: Case) -> Iterator[str]:
+    """AlexNet's numbers were for activations in the hundreds."""
+    norm = case.spec.norm
+    if not isinstance(norm, LocalResponseNorm):
         return
-    for batch in case.batches[:1]:
-        if named := [site.name for site in case.sites if batch * site.values == 2]:
-            yield (
-                f"batch norm sees two values per channel in {shorten(named)}: "
-                "in training its output is ±1, all magnitudes are lost"
-            )
-
-
-def dropout_before_batch_norm(case: Case) -> Iterator[str]:
-    """The variance shift of Li et al. 2019 (arXiv 1801.05134): wider statistics in training."""
-    if not isinstance(case.spec.norm, BatchNorm):
-        return
-    if shifted := [site for site in case.sites if site.dropout is not None]:
-        named = shorten([f"{site.name} (after {site.dropout})" for site in shifted])
+    window = norm.n if norm.across == "channels" else norm.n**2
+    if norm.alpha * window < 0.01 * norm.k:
         yield (
-            f"dropout before batch norm shifts the variance between training and evaluation "
-            f"(Li et al. 2019) in {named}; dropout at the head comes after every norm"
+            f"lrn with k {norm.k:g}, n {norm.n} and alpha {norm.alpha:g} is nearly a constant factor of "
+            f"{norm.k**-norm.beta:.3g} on activations of unit scale; an alpha of about "
+            f"{0.5 * norm.k / window:.1g} would do something"
+        )
+
+
+def unthresholded_response(case: Case) -> Iterator[str]:
+    norm = case.spec.norm
+    if isinstance(norm, FilterResponseNorm) and not norm.tlu:
+        yield (
+            "filter_response removes no mean and was made for the thresholded linear unit behind it: "
+            "without tlu a ReLU drops what lies below an arbitrary zero"
+        )
+
+
+def scaled_twice(case: Case) -> Iterator[str]:
+    weights, norm = case.spec.weights, case.spec.norm
+    if weights.kind in ("weight_norm", "spectral") and uses_batch_statistics(norm):
+        yield (
+            f"{name_norm(norm)} takes the scale of weights out again, so {weights.kind} changes little "
+            "but the effective learning rate"
         )
 
 
@@ -151,8 +173,7 @@ NORM_CHECKS = (
     no_norm_layers,
     undefined_norm,
     groups_not_dividing,
-    one_value_per_channel,
     one_position,
     one_element_per_group,
 )
-NORM_WARNINGS = (two_values_per_channel, dropout_before_batch_norm)
+NORM_WARNINGS = (idle_lrn, unthresholded_response, scaled_twice)

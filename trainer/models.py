@@ -96,7 +96,7 @@ def _build(spec: ModelSpec, shape: Shape, outputs: int) -> nn.Module:
 
 def output_size(spec: JobSpec, info: DatasetInfo) -> int:
     """Numbers per example that the task needs; an autoencoder gives as many as it gets by itself."""
-    return 1 if isinstance(spec.task, Regression) else len(info.classes)
+    return 1 if isinstance(spec.task, Regression) else max(len(info.classes), 1)
 
 
 def initialise(model: nn.Module, init: InitSpec) -> None:

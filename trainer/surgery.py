@@ -20,7 +20,7 @@ from trainer.norms import (
 )
 from trainer.sites import NormSite, Survey, copy_to_meta, run_on_meta, survey_norms
 from trainer.spec import LayerNorm, LocalResponseNorm, NoNorm, NormSpec, RmsNorm
-from trainer.spec.layouts import find_gap
+from trainer.spec.layouts import find_gap, name_norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def refuse_obstacles(survey: Survey, norm: NormSpec) -> None:
     sites = choose_sites(survey, norm)
     if not sites and not isinstance(norm, NoNorm):
         raise SurgeryError(
-            f"the model has neither norm layers nor convolutions, so {norm.kind} norm has no place",
+            f"the model has neither norm layers nor convolutions, so {name_norm(norm)} has no place",
             "norm: {kind: none}, or a model with norm layers or convolutions",
         )
     for site in sites:
@@ -81,7 +81,7 @@ def explain_misfit(norm: NormSpec, site: NormSite) -> SurgeryError | None:
         return SurgeryError(f"{site.name}: {gap.reason}", gap.remedy, layer=site.name)
     if site.folded and not site.tokens and _looks_beyond_a_position(norm, site):
         return SurgeryError(
-            f"{site.name} sees windows instead of whole samples, so {norm.kind} norm would mean "
+            f"{site.name} sees windows instead of whole samples, so {name_norm(norm)} would mean "
             "something else there",
             "batch, none or a norm over channels alone; or another model",
             layer=site.name,
@@ -107,7 +107,7 @@ def _explain_misplacement(norm: NormSpec, site: NormSite) -> SurgeryError | None
     if isinstance(norm, NoNorm) or norm.placement == "before":
         return None
     if takes_activation(norm):
-        detail = f"{norm.kind} norm takes the place of the activation: it can't come after it"
+        detail = f"{name_norm(norm)} takes the place of the activation: it can't come after it"
     elif site.activation is None and not _is_fused(site):
         detail = (
             f"{site.name} is not followed by an activation layer of its own, so a norm can't be "
@@ -252,7 +252,7 @@ def _describe(
         kept = [s.name for s in sites if s.activation is None and not _is_fused(s)]
         if kept:
             yield (
-                f"{norm.kind} norm activates as well, but no activation layer of its own follows "
+                f"{name_norm(norm)} activates as well, but no activation layer of its own follows "
                 f"{shorten(kept)}: what the model does there stays"
             )
     yield from _describe_options(norm, sites, modules)
@@ -295,7 +295,7 @@ def _require_working(
         output = run_on_meta(twin, example_shape)
     except ModelError as error:
         raise SurgeryError(
-            f"the model does not run with {norm.kind} norm: {error.__cause__}",
+            f"the model does not run with {name_norm(norm)}: {error.__cause__}",
             "another norm, or another model",
             layer=error.layer,
         ) from error

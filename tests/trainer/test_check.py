@@ -4,35 +4,74 @@ from dataclasses import replace
 
 import pytest
 import torch
-from trainer_specs import DIGITS, make_info, make_spec
+from trainer_specs import DIGITS, NORMS, make_info, make_spec
 
 from trainer import check as module
 from trainer.case import examine
 from trainer.check import check
+from trainer.check_augmentation import (
+    augmented_vectors,
+    idle_rand_augment,
+    reflected_too_far,
+    wrong_augmentation,
+)
+from trainer.check_batches import (
+    accumulated_batch_statistics,
+    dropout_before_batch_norm,
+    one_value_per_channel,
+    two_values_per_channel,
+    unfinished_ramp,
+    whole_virtual_batches,
+)
 from trainer.check_data import (
-    doubled_decay,
     late_milestones,
     no_step,
-    subgradient_l1,
     too_few_for_test,
     too_few_for_training,
     too_few_for_validation,
     train_size_too_large,
-    wrong_augmentation,
 )
 from trainer.check_model import idle_mc_dropout, strange_output, unfit_model, unknown_model
 from trainer.check_norms import (
-    dropout_before_batch_norm,
     groups_not_dividing,
+    idle_lrn,
     no_norm_layers,
     norms_out_of_reach,
     one_element_per_group,
     one_position,
-    one_value_per_channel,
-    two_values_per_channel,
+    scaled_twice,
     undefined_norm,
+    unthresholded_response,
+)
+from trainer.check_regularizers import (
+    average_of_little,
+    blocks_of_whole_maps,
+    decay_of_another_kind,
+    denoising,
+    doubled_decay,
+    inexact_threshold,
+    labels_without_classes,
+    monitored_mixture,
+    pasted_vectors,
+    scale_without_effect,
+    several_drops,
+    slow_average,
+    softened_twice,
+    subgradient_l1,
+    two_averages,
+)
+from trainer.check_task import (
+    accuracy_without_classes,
+    model_of_images,
+    noise_on_values,
+    options_of_images,
+    pixels_of_vectors,
+    task_against_model,
+    task_against_target,
 )
 from trainer.models import build_model
+from trainer.spec.builtin import BUILT_IN
+from trainer.spec.layouts import find_gap
 
 COLOUR = make_info(name="colour", shape=(3, 224, 224), mean=(0.5,) * 3, std=(0.25,) * 3)
 SMALL = make_info(name="colour", shape=(3, 32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -54,6 +93,29 @@ def batch(size, **options):
 def dropout(where="hidden", p=0.5):
     return {"regularization": [{"kind": "dropout", "p": p, "where": where}]}
 
+
+POINTS, VALUES = BUILT_IN["moons"], BUILT_IN["polynomial_noise"]
+REGRESSION = {"model": {"name": "polynomial"}, "task": {"kind": "regression"}}
+RECONSTRUCTION = {"task": {"kind": "reconstruction"}}
+POLYNOMIAL = make_spec(**REGRESSION, norm="batch")
+
+
+def empty_cells():
+    """Every norm that is not defined on vectors, in an MLP; on tokens, in two transformers."""
+    vit = {"name": "vit_small", "patch": 4, "width": 8, "depth": 1, "heads": 2}
+    for name in NORMS:
+        for model, info, layout, layer in (
+            (MLP, DIGITS, "N,C", "norm1"),
+            ({"name": "mlp", "hidden": [4]}, POINTS, "N,C", "norm1"),
+            (vit, DIGITS, "N,L,C", "blocks.0.norm1"),
+            ("timm:vit_tiny_patch16_224", COLOUR, "N,L,C", "blocks.0.norm1"),
+        ):
+            spec = make_spec(model, name)
+            if (gap := find_gap(spec.norm, layout)) is not None:
+                yield spec, info, layer, gap
+
+
+EMPTY_CELLS = list(empty_cells())
 
 #: The check, the spec, the dataset, the field, a layer (or None), words of the detail or the remedy.
 BAD = [
@@ -174,11 +236,11 @@ BAD = [
     ),
     (
         norms_out_of_reach,
-        make_spec("timm:nf_resnet50"),
+        make_spec("timm:convnextv2_femto"),
         COLOUR,
         "/model/name",
-        "stem.conv",
-        "batch_norm is called as a function",
+        "stages.0.blocks.0.mlp.grn",
+        "cannot be replaced",
     ),
     (
         norms_out_of_reach,
@@ -190,19 +252,35 @@ BAD = [
     ),
     (
         no_norm_layers,
-        make_spec("torchvision:alexnet"),
-        COLOUR,
+        POLYNOMIAL,
+        VALUES,
         "/norm/kind",
         None,
-        "would change nothing",
+        "neither norm layers nor convolutions",
     ),
     (
         no_norm_layers,
-        make_spec("torchvision:squeezenet1_0", "group"),
-        COLOUR,
+        make_spec(**REGRESSION, norm=group(2)),
+        VALUES,
         "/norm/kind",
         None,
-        "no norm layers",
+        "group norm has no place",
+    ),
+    (
+        undefined_norm,
+        make_spec("resnet20", {"kind": "layer", "placement": "after"}),
+        DIGITS,
+        "/norm/placement",
+        "stage1_block1.norm2",
+        "not followed by an activation",
+    ),
+    (
+        undefined_norm,
+        make_spec("cnn", {"kind": "evonorm", "placement": "after"}),
+        DIGITS,
+        "/norm/placement",
+        "norm1",
+        "takes the place of the activation",
     ),
     (
         undefined_norm,
@@ -286,11 +364,282 @@ BAD = [
     ),
     (
         one_position,
-        make_spec(MLP, "instance"),
+        make_spec("torchvision:resnet18", "filter_response"),
+        SMALL,
+        "/norm/kind",
+        "layer4.0.bn1",
+        "filter response norm averages over positions",
+    ),
+    (
+        groups_not_dividing,
+        make_spec({"name": "cnn", "width": 6}, {"kind": "evonorm", "groups": 4}),
+        DIGITS,
+        "/norm/groups",
+        "norm1",
+        "one of 1, 2, 3, 6,",
+    ),
+    (
+        one_value_per_channel,
+        make_spec(MLP, "batch_renorm", **batch(1)),
+        DIGITS,
+        "/training/batch_size",
+        "norm2",
+        "batch renorm norm one value",
+    ),
+    (
+        one_value_per_channel,
+        make_spec(MLP, "ghost_batch", **batch(3)),
+        DIGITS,
+        "/training/batch_size",
+        "norm1",
+        "drop_last: true",
+    ),
+    (
+        accumulated_batch_statistics,
+        make_spec("cnn", **batch(64, accumulate=4)),
+        DIGITS,
+        "/training/accumulate",
+        None,
+        "kind: ghost_batch, virtual_batch_size: 16}",
+    ),
+    (
+        accumulated_batch_statistics,
+        make_spec("cnn", "evonorm-B0", **batch(64, accumulate=2)),
+        DIGITS,
+        "/training/accumulate",
+        None,
+        "a norm of single samples",
+    ),
+    (
+        accumulated_batch_statistics,
+        make_spec("cnn", {"kind": "ghost_batch"}, **batch(64, accumulate=4)),
+        DIGITS,
+        "/norm/virtual_batch_size",
+        None,
+        "must divide the micro-batches of 16 but is 32",
+    ),
+    (
+        one_element_per_group,
+        make_spec({"name": "mlp", "hidden": [8, 1]}, "rms"),
+        DIGITS,
+        "/norm/kind",
+        "norm2",
+        "its output is a sign",
+    ),
+    (
+        one_element_per_group,
+        make_spec({"name": "cnn", "width": 1}, "layer-channels"),
         DIGITS,
         "/norm/kind",
         "norm1",
-        "layer or group norm",
+        "always zero",
+    ),
+    (task_against_target, make_spec(MLP), VALUES, "/task/kind", None, "kind: regression"),
+    (
+        task_against_target,
+        make_spec(MLP, task={"kind": "regression"}),
+        DIGITS,
+        "/task/kind",
+        None,
+        "no values to regress on",
+    ),
+    (
+        task_against_model,
+        make_spec("cnn", task={"kind": "reconstruction"}),
+        DIGITS,
+        "/model/name",
+        None,
+        "model: {name: autoencoder}",
+    ),
+    (
+        task_against_model,
+        make_spec("autoencoder"),
+        DIGITS,
+        "/model/name",
+        None,
+        "task: {kind: reconstruction}",
+    ),
+    (
+        task_against_model,
+        make_spec("polynomial", "none"),
+        make_info(shape=(1, 1, 1)),
+        "/model/name",
+        None,
+        "task: {kind: regression}",
+    ),
+    (
+        pixels_of_vectors,
+        make_spec("autoencoder", **RECONSTRUCTION),
+        POINTS,
+        "/task/loss",
+        None,
+        "loss: mse",
+    ),
+    (
+        pixels_of_vectors,
+        make_spec("autoencoder", **RECONSTRUCTION),
+        BUILT_IN["mnist1d"],
+        "/task/loss",
+        None,
+        "mnist1d are no pixels",
+    ),
+    (model_of_images, make_spec("cnn"), POINTS, "/model/name", None, "vectors of 2 features"),
+    (
+        model_of_images,
+        make_spec("torchvision:resnet18"),
+        BUILT_IN["mnist1d"],
+        "/model/name",
+        None,
+        "model: {name: mlp}",
+    ),
+    (
+        options_of_images,
+        make_spec(MLP, **data(image_size=8)),
+        POINTS,
+        "/dataset/image_size",
+        None,
+        "is for images",
+    ),
+    (
+        options_of_images,
+        make_spec(MLP, **data(binarize=0.5)),
+        POINTS,
+        "/dataset/binarize",
+        None,
+        "a dataset of images",
+    ),
+    (
+        noise_on_values,
+        make_spec(MLP, **data(label_noise=0.1), task={"kind": "regression"}),
+        VALUES,
+        "/dataset/label_noise",
+        None,
+        "draws classes anew",
+    ),
+    (
+        noise_on_values,
+        make_spec(**REGRESSION, norm="none", **data(label_noise=0.4)),
+        VALUES,
+        "/dataset/label_noise",
+        None,
+        "label_noise: 0.0",
+    ),
+    (
+        accuracy_without_classes,
+        make_spec(
+            **REGRESSION,
+            norm="none",
+            early_stopping={"kind": "patience", "monitor": "val_accuracy"},
+        ),
+        VALUES,
+        "/early_stopping/monitor",
+        None,
+        "a regression has no accuracy",
+    ),
+    (
+        accuracy_without_classes,
+        make_spec(
+            "autoencoder",
+            **RECONSTRUCTION,
+            early_stopping={"kind": "none", "monitor": "train_accuracy"},
+        ),
+        DIGITS,
+        "/early_stopping/monitor",
+        None,
+        "monitor: val_loss",
+    ),
+    (
+        augmented_vectors,
+        make_spec(MLP, augmentation=[{"kind": "brightness"}]),
+        POINTS,
+        "/augmentation/0/kind",
+        None,
+        "brightness is for images",
+    ),
+    (
+        augmented_vectors,
+        make_spec(MLP, augmentation=[{"kind": "flip"}]),
+        BUILT_IN["mnist1d"],
+        "/augmentation/0/kind",
+        None,
+        "no augmentation",
+    ),
+    (
+        reflected_too_far,
+        make_spec(augmentation=[{"kind": "padded_crop", "padding": 8, "fill": "reflect"}]),
+        DIGITS,
+        "/augmentation/0/padding",
+        None,
+        "at most 7",
+    ),
+    (
+        reflected_too_far,
+        make_spec(
+            augmentation=[
+                {"kind": "brightness"},
+                {"kind": "padded_crop", "padding": 40, "fill": "reflect"},
+            ]
+        ),
+        SMALL,
+        "/augmentation/1/padding",
+        None,
+        "fill: black",
+    ),
+    (
+        labels_without_classes,
+        make_spec(**REGRESSION, norm="none", regularization=[{"kind": "mixup"}]),
+        VALUES,
+        "/regularization/0/kind",
+        None,
+        "a regression has not",
+    ),
+    (
+        labels_without_classes,
+        make_spec(
+            "autoencoder",
+            **RECONSTRUCTION,
+            regularization=[{"kind": "l2", "value": 0.1}, {"kind": "label_smoothing"}],
+        ),
+        DIGITS,
+        "/regularization/1/kind",
+        None,
+        "no label_smoothing",
+    ),
+    (
+        pasted_vectors,
+        make_spec(MLP, regularization=[{"kind": "cutmix"}]),
+        POINTS,
+        "/regularization/0/kind",
+        None,
+        "mixup",
+    ),
+    (
+        pasted_vectors,
+        make_spec(MLP, regularization=[{"kind": "mixup"}, {"kind": "cutmix"}]),
+        BUILT_IN["mnist1d"],
+        "/regularization/1/kind",
+        None,
+        "pastes parts of images",
+    ),
+    (
+        two_averages,
+        make_spec(regularization=[{"kind": "ema"}, {"kind": "swa"}]),
+        DIGITS,
+        "/regularization/1/kind",
+        None,
+        "one of them",
+    ),
+    (
+        two_averages,
+        make_spec(regularization=[{"kind": "swa"}, {"kind": "mixup"}, {"kind": "ema"}]),
+        DIGITS,
+        "/regularization/2/kind",
+        None,
+        "two averages",
+    ),
+    *(
+        (undefined_norm, spec, info, "/norm/kind", layer, gap.reason)
+        for spec, info, layer, gap in EMPTY_CELLS
     ),
     (
         one_position,
@@ -349,6 +698,23 @@ GOOD = [
     (make_spec(**batch(1150, drop_last=True)), DIGITS),
     (make_spec(**batch(1151)), DIGITS),
     (make_spec("timm:vit_tiny_patch16_224", "batch"), COLOUR),
+    (make_spec("torchvision:alexnet", "batch"), COLOUR),
+    (make_spec("timm:nf_resnet50", "none"), COLOUR),
+    (make_spec("cnn", {"kind": "layer", "placement": "after"}), DIGITS),
+    (
+        make_spec(
+            "cnn", {"kind": "ghost_batch", "virtual_batch_size": 16}, **batch(64, accumulate=4)
+        ),
+        DIGITS,
+    ),
+    (make_spec("cnn", "layer", **batch(64, accumulate=4)), DIGITS),
+    (make_spec(MLP), POINTS),
+    (make_spec(**REGRESSION, norm="none"), VALUES),
+    (make_spec(MLP, task={"kind": "regression"}), VALUES),
+    (make_spec("autoencoder", **RECONSTRUCTION), DIGITS),
+    (make_spec("autoencoder", task={"kind": "reconstruction", "loss": "mse"}), POINTS),
+    (make_spec(augmentation=[{"kind": "padded_crop", "padding": 7, "fill": "reflect"}]), DIGITS),
+    (make_spec(regularization=[{"kind": "mixup"}, {"kind": "cutmix"}, {"kind": "ema"}]), DIGITS),
     (make_spec("torchvision:alexnet", "none"), COLOUR),
     (make_spec({"name": "cnn", "width": 6}, group(3)), DIGITS),
     (make_spec(MLP, **batch(1), norm="layer"), DIGITS),
@@ -426,7 +792,13 @@ def test_every_layer_that_the_groups_do_not_divide_is_named():
 
 @pytest.mark.parametrize(
     ("spec", "info"),
-    [(case[1], case[2]) for case in BAD if case[0] is one_value_per_channel and case[2] is DIGITS],
+    [
+        (case[1], case[2])
+        for case in BAD
+        if case[0] is one_value_per_channel
+        and case[2] is DIGITS
+        and "renorm" not in case[1].norm.kind
+    ],
     ids=describe,
 )
 def test_what_the_batch_check_predicts_happens(spec, info):
@@ -495,7 +867,218 @@ WARNED = [
         DIGITS,
         "a 6 is a 9",
     ),
+    (
+        subgradient_l1,
+        {"regularization": [{"kind": "elastic_net", "value": 0.1}]},
+        DIGITS,
+        "elastic_net is a penalty",
+    ),
+    *(
+        (
+            inexact_threshold,
+            {
+                "regularization": [{"kind": "l1", "value": 0.1, "proximal": True}],
+                "optimizer": {"kind": kind},
+            },
+            DIGITS,
+            f"{kind} scales each weight's step",
+        )
+        for kind in ("adam", "adamw")
+    ),
+    (
+        decay_of_another_kind,
+        {
+            "regularization": [{"kind": "weight_decay", "value": 0.1, "mode": "coupled"}],
+            "optimizer": {"kind": "adamw"},
+        },
+        DIGITS,
+        "is adam",
+    ),
+    (
+        decay_of_another_kind,
+        {"regularization": [{"kind": "l2", "value": 0.1}], "optimizer": {"kind": "adam"}},
+        DIGITS,
+        "not the decoupled decay of adamw",
+    ),
+    (scale_without_effect, {"regularization": [{"kind": "max_norm"}]}, DIGITS, "batch takes out"),
+    (
+        scale_without_effect,
+        {
+            "regularization": [{"kind": "weight_decay", "value": 0.1}],
+            "weights": {"kind": "weight_norm"},
+            "norm": {"kind": "group", "groups": 4},
+        },
+        DIGITS,
+        "the v of weight_norm",
+    ),
+    (
+        softened_twice,
+        {"regularization": [{"kind": "mixup"}, {"kind": "label_smoothing"}]},
+        DIGITS,
+        "mixup and label_smoothing",
+    ),
+    (
+        softened_twice,
+        {"regularization": [{"kind": "label_smoothing"}, {"kind": "cutmix"}]},
+        DIGITS,
+        "cutmix and label_smoothing",
+    ),
+    *(
+        (
+            monitored_mixture,
+            {
+                "regularization": [{"kind": kind}],
+                "early_stopping": {"kind": "patience", "monitor": "train_loss"},
+            },
+            DIGITS,
+            f"with {kind}, train_loss is",
+        )
+        for kind in ("mixup", "cutmix")
+    ),
+    (slow_average, {"regularization": [{"kind": "ema", "decay": 0.9999}]}, DIGITS, "10000 steps"),
+    (
+        slow_average,
+        {"regularization": [{"kind": "ema"}], "training": {"steps": 90, "eval_every": 40}},
+        DIGITS,
+        "has 90",
+    ),
+    (
+        average_of_little,
+        {"regularization": [{"kind": "swa", "start": 0.95}]},
+        DIGITS,
+        "averages 1 point",
+    ),
+    (
+        average_of_little,
+        {"regularization": [{"kind": "swa"}], "schedule": {"kind": "cosine"}},
+        DIGITS,
+        "nearly equal points",
+    ),
+    (
+        average_of_little,
+        {"regularization": [{"kind": "swa"}], "early_stopping": {"kind": "patience"}},
+        DIGITS,
+        "before swa begins",
+    ),
+    (
+        several_drops,
+        {
+            "regularization": [{"kind": "dropout", "p": 0.1}, {"kind": "drop_connect", "p": 0.1}],
+            "norm": {"kind": "layer"},
+        },
+        DIGITS,
+        "dropout and drop_connect drop",
+    ),
+    (
+        several_drops,
+        {
+            "regularization": [
+                {"kind": "spatial_dropout", "p": 0.1},
+                {"kind": "drop_block", "p": 0.1, "block_size": 2},
+            ],
+            "norm": {"kind": "layer"},
+        },
+        DIGITS,
+        "spatial_dropout and drop_block drop",
+    ),
+    (
+        blocks_of_whole_maps,
+        {"regularization": [{"kind": "drop_block", "p": 0.1}], "norm": {"kind": "layer"}},
+        DIGITS,
+        "covers maps of 2 pixels",
+    ),
+    (
+        blocks_of_whole_maps,
+        {
+            "regularization": [{"kind": "drop_block", "p": 0.1, "block_size": 9}],
+            "norm": {"kind": "layer"},
+        },
+        SMALL,
+        "9×9 covers maps of 8",
+    ),
+    *(
+        (
+            denoising,
+            {
+                "model": {"name": "autoencoder", "hidden": hidden},
+                "norm": {"kind": "none"},
+                **RECONSTRUCTION,
+                "regularization": [{"kind": "dropout", "p": 0.0, "input_p": 0.2}],
+            },
+            DIGITS,
+            "a denoising one",
+        )
+        for hidden in (8, 16)
+    ),
+    (
+        idle_rand_augment,
+        {"augmentation": [{"kind": "rand_augment", "magnitude": 0}]},
+        DIGITS,
+        "at magnitude 0",
+    ),
+    (
+        idle_rand_augment,
+        {"augmentation": [{"kind": "shift"}, {"kind": "rand_augment", "magnitude": 0}]},
+        SMALL,
+        "at magnitude 0",
+    ),
+    (idle_lrn, {"norm": {"kind": "lrn"}}, DIGITS, "a constant factor of 0.595"),
+    (
+        idle_lrn,
+        {"norm": {"kind": "lrn", "across": "space", "n": 3, "k": 1.0, "alpha": 1e-4}},
+        DIGITS,
+        "a constant factor of 1 on",
+    ),
+    (
+        unthresholded_response,
+        {"norm": {"kind": "filter_response", "tlu": False}},
+        DIGITS,
+        "removes no mean",
+    ),
+    (
+        unthresholded_response,
+        {"norm": {"kind": "filter_response", "tlu": False}, "model": {"name": "resnet20"}},
+        SMALL,
+        "removes no mean",
+    ),
+    *(
+        (scaled_twice, {"weights": {"kind": kind}}, DIGITS, f"so {kind} changes little")
+        for kind in ("weight_norm", "spectral")
+    ),
+    (
+        whole_virtual_batches,
+        {"norm": {"kind": "ghost_batch", "virtual_batch_size": 64}},
+        DIGITS,
+        "is batch norm then",
+    ),
+    (
+        whole_virtual_batches,
+        {"norm": {"kind": "ghost_batch"}, "training": {"batch_size": 16}},
+        DIGITS,
+        "32 is not below batch_size 16",
+    ),
+    (
+        unfinished_ramp,
+        {"norm": {"kind": "batch_renorm", "plain_steps": 5000, "ramp_steps": 35000}},
+        DIGITS,
+        "after 40000 steps but the training has 270",
+    ),
+    (
+        unfinished_ramp,
+        {
+            "norm": {"kind": "batch_renorm", "ramp_steps": 100},
+            "training": {"steps": 99, "eval_every": 9},
+        },
+        DIGITS,
+        "has 99",
+    ),
     (two_values_per_channel, {"model": MLP, "training": {"batch_size": 2}}, DIGITS, "±1"),
+    (
+        two_values_per_channel,
+        {"model": MLP, "norm": {"kind": "ghost_batch", "virtual_batch_size": 2}},
+        DIGITS,
+        "ghost batch norm sees two values",
+    ),
     (
         two_values_per_channel,
         {"model": {"name": "torchvision:resnet18"}, "training": {"batch_size": 2}},
@@ -545,6 +1128,11 @@ def test_a_doubtful_spec_is_warned_about_by_this_check_alone(
 def test_a_sound_spec_has_no_warnings(options):
     spec = make_spec(**{"model": "cnn", "norm": "batch", **options})
     assert check(spec, DIGITS).warnings == ()
+
+
+def test_every_warning_has_two_cases():
+    tried = [case[0] for case in WARNED]
+    assert {one for one in module.WARNINGS if tried.count(one) < 2} == set()
 
 
 def test_flips_are_fine_on_other_images():

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from catalogue import NORMS
 
 from trainer.spec import DatasetInfo, JobSpec
 from trainer.spec.builtin import BUILT_IN
@@ -11,14 +12,6 @@ from trainer.spec.builtin import BUILT_IN
 torch.set_num_threads(1)
 
 DIGITS = BUILT_IN["digits"]
-
-NORMS: dict[str, dict[str, Any]] = {
-    "none": {"kind": "none"},
-    "batch": {"kind": "batch"},
-    "layer": {"kind": "layer"},
-    "instance": {"kind": "instance"},
-    "group": {"kind": "group", "groups": 4},
-}
 
 
 def make_spec(model: str | dict[str, Any] = "cnn", norm: Any = "batch", **rest: Any) -> JobSpec:

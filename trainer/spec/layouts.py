@@ -55,6 +55,15 @@ def find_gap(norm: NormSpec, layout: Layout) -> Gap | None:
             assert_never(norm)
 
 
+def name_norm(norm: NormSpec) -> str:
+    """As a person says it."""
+    if isinstance(norm, LocalResponseNorm):
+        return f"lrn across {norm.across}"
+    return {"evonorm": "evonorm", "dynamic_tanh": "dynamic tanh", "none": "no norm"}.get(
+        norm.kind, f"{norm.kind.replace('_', ' ')} norm"
+    )
+
+
 def tabulate(norm: NormSpec) -> Iterator[tuple[Layout, Gap | None]]:
     """The norm's row of the table."""
     for layout in LAYOUTS:
@@ -79,5 +88,4 @@ def _refuse(norm: NormSpec, layout: Layout, gaps: Mapping[Layout, Gap]) -> Gap |
     gap = gaps.get(layout)
     if gap is None:
         return None
-    name = "lrn across space" if isinstance(norm, LocalResponseNorm) else f"{norm.kind} norm"
-    return Gap(gap.reason.format(norm=name), gap.remedy)
+    return Gap(gap.reason.format(norm=name_norm(norm)), gap.remedy)

@@ -1,0 +1,196 @@
+"""Checks and warnings of a spec about its regularizers: clashes with each other and with the rest."""
+
+from collections.abc import Iterator
+
+from trainer.case import Case
+from trainer.check_batches import total_steps
+from trainer.spec import (
+    L1,
+    L2,
+    Classification,
+    Cosine,
+    Cutmix,
+    DropBlock,
+    DropConnect,
+    Dropout,
+    ElasticNet,
+    EmaWeights,
+    LabelSmoothing,
+    MaxNorm,
+    Mixup,
+    NoNorm,
+    NoStopping,
+    Reconstruction,
+    Sgd,
+    SpatialDropout,
+    SwaWeights,
+    WeightDecay,
+)
+from trainer.spec.report import Problem
+
+_OF_LABELS = (LabelSmoothing, Mixup, Cutmix)
+
+
+def labels_without_classes(case: Case) -> Iterator[Problem]:
+    if isinstance(case.spec.task, Classification):
+        return
+    for index, one in enumerate(case.spec.regularization):
+        if isinstance(one, _OF_LABELS):
+            yield Problem(
+                pointer=f"/regularization/{index}/kind",
+                detail=f"{one.kind} acts on labels of classes, which a {case.spec.task.kind} has not",
+                remedy=f"no {one.kind}, or task: {{kind: classification}}",
+            )
+
+
+def pasted_vectors(case: Case) -> Iterator[Problem]:
+    for index, one in enumerate(case.spec.regularization):
+        if isinstance(one, Cutmix) and case.info.content == "vectors":
+            yield Problem(
+                pointer=f"/regularization/{index}/kind",
+                detail=f"cutmix pastes parts of images but {case.info.name} has vectors",
+                remedy="mixup",
+            )
+
+
+def two_averages(case: Case) -> Iterator[Problem]:
+    kinds = [one.kind for one in case.spec.regularization]
+    if "ema" in kinds and "swa" in kinds:
+        yield Problem(
+            pointer=f"/regularization/{max(kinds.index('ema'), kinds.index('swa'))}/kind",
+            detail="ema and swa are two averages of the weights, but one model is validated",
+            remedy="one of them",
+        )
+
+
+def subgradient_l1(case: Case) -> Iterator[str]:
+    l1, net = case.spec.regularizer(L1), case.spec.regularizer(ElasticNet)
+    for kind, acts in (
+        ("l1", l1 is not None and l1.value > 0 and not l1.proximal),
+        ("elastic_net", net is not None and net.value * net.l1_ratio > 0),
+    ):
+        if acts:
+            yield (
+                f"{kind} is a penalty whose subgradient {case.spec.optimizer.kind} follows: weights "
+                "become small but none exactly zero; l1 with proximal: true makes zeros"
+            )
+
+
+def inexact_threshold(case: Case) -> Iterator[str]:
+    l1, optimizer = case.spec.regularizer(L1), case.spec.optimizer
+    if l1 is not None and l1.proximal and l1.value > 0 and not isinstance(optimizer, Sgd):
+        yield (
+            f"the threshold of a proximal l1 is lr times its value, which is exact for sgd: "
+            f"{optimizer.kind} scales each weight's step by itself"
+        )
+
+
+def doubled_decay(case: Case) -> Iterator[str]:
+    kinds = L2 | WeightDecay | ElasticNet
+    parts = [one for one in case.spec.regularization if isinstance(one, kinds)]
+    acting = [one.kind for one in parts if one.value > 0]
+    if len(acting) > 1:
+        verb = "both" if len(acting) == 2 else "all"
+        yield f"{' and '.join(acting)} {verb} shrink the same weights; their effects add up"
+
+
+def decay_of_another_kind(case: Case) -> Iterator[str]:
+    decay, optimizer = case.spec.regularizer(WeightDecay), case.spec.optimizer.kind
+    l2 = case.spec.regularizer(L2)
+    if decay is not None and decay.mode == "coupled" and optimizer == "adamw":
+        yield "adamw with coupled weight decay is adam"
+    if decay is not None and decay.mode == "decoupled" and optimizer == "adam":
+        yield "adam with decoupled weight decay is adamw"
+    if l2 is not None and l2.value > 0 and optimizer in ("adam", "adamw"):
+        yield (
+            f"l2 goes through {optimizer}'s scaling by second moments: it is not the decoupled decay of "
+            "adamw (Loshchilov & Hutter 2019)"
+        )
+
+
+def scale_without_effect(case: Case) -> Iterator[str]:
+    """What bounds the scale of weights, where the function does not depend on it."""
+    spec = case.spec
+    decay, bound = spec.regularizer(WeightDecay), spec.regularizer(MaxNorm)
+    if bound is not None and not isinstance(spec.norm, NoNorm):
+        yield (
+            f"max_norm bounds weights whose scale {spec.norm.kind} takes out again: before a norm it "
+            "changes the effective learning rate only"
+        )
+    if decay is not None and decay.value > 0 and spec.weights.kind == "weight_norm":
+        yield "weight decay acts on the v of weight_norm, whose length is free: g is what would shrink"
+
+
+def softened_twice(case: Case) -> Iterator[str]:
+    mixing = [one.kind for one in case.spec.regularization if isinstance(one, Mixup | Cutmix)]
+    smoothing = case.spec.regularizer(LabelSmoothing)
+    if mixing and smoothing is not None and smoothing.value > 0:
+        yield f"{' and '.join(mixing)} and label_smoothing both soften the labels"
+
+
+def monitored_mixture(case: Case) -> Iterator[str]:
+    mixing = [one.kind for one in case.spec.regularization if isinstance(one, Mixup | Cutmix)]
+    monitor = case.spec.early_stopping.monitor
+    if mixing and monitor.startswith("train_"):
+        yield f"with {mixing[0]}, {monitor} is that of mixed examples: monitor validation"
+
+
+def slow_average(case: Case) -> Iterator[str]:
+    ema, steps = case.spec.regularizer(EmaWeights), total_steps(case)
+    if ema is not None and 1 / (1 - ema.decay) > steps / 2:
+        yield (
+            f"an ema of decay {ema.decay:g} looks back about {1 / (1 - ema.decay):.0f} steps but the "
+            f"training has {steps}: the average stays near the start"
+        )
+
+
+def average_of_little(case: Case) -> Iterator[str]:
+    spec, swa = case.spec, case.spec.regularizer(SwaWeights)
+    if swa is None:
+        return
+    if (left := spec.periods - int(swa.start * spec.periods)) < 2:
+        yield f"swa starts at {swa.start:g} of {spec.periods} periods: it averages {left} point"
+    if isinstance(spec.schedule, Cosine) and spec.schedule.final_fraction < 0.1:
+        yield "swa after a cosine that ends near zero averages nearly equal points: use a constant rate"
+    if not isinstance(spec.early_stopping, NoStopping):
+        yield f"{spec.early_stopping.kind} may end the training before swa begins to average"
+
+
+def several_drops(case: Case) -> Iterator[str]:
+    kinds = (Dropout, SpatialDropout, DropBlock, DropConnect)
+    found = [one.kind for one in case.spec.regularization if isinstance(one, kinds) and one.p > 0]
+    if len(found) > 1:
+        yield f"{' and '.join(found)} drop one after the other: their effects multiply"
+
+
+def blocks_of_whole_maps(case: Case) -> Iterator[str]:
+    block = case.spec.regularizer(DropBlock)
+    maps = [min(site.shape[1:]) for site in case.sites if len(site.shape) == 3]
+    if block is not None and block.p > 0 and maps and block.block_size > min(maps):
+        yield (
+            f"a block of {block.block_size}×{block.block_size} covers maps of {min(maps)} pixels: "
+            "there drop_block drops whole maps"
+        )
+
+
+def denoising(case: Case) -> Iterator[str]:
+    dropout = case.spec.regularizer(Dropout)
+    if dropout is not None and dropout.input_p > 0 and isinstance(case.spec.task, Reconstruction):
+        yield "with input_p the autoencoder is a denoising one: it learns to restore dropped pixels"
+
+
+REGULARIZER_CHECKS = (labels_without_classes, pasted_vectors, two_averages)
+REGULARIZER_WARNINGS = (
+    subgradient_l1,
+    inexact_threshold,
+    doubled_decay,
+    decay_of_another_kind,
+    scale_without_effect,
+    softened_twice,
+    monitored_mixture,
+    slow_average,
+    average_of_little,
+    several_drops,
+    blocks_of_whole_maps,
+    denoising,
+)
