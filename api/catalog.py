@@ -16,16 +16,21 @@ from studies.spec import StudySpec
 from trainer.spec import (
     AugmentationSpec,
     DatasetSource,
+    DiagnosticsSpec,
     InitSpec,
     JobSpec,
+    LocalResponseNorm,
     ModelSpec,
     NormSpec,
     OptimizerSpec,
+    Part,
     RegularizerSpec,
     ScheduleSpec,
     StoppingSpec,
+    TaskSpec,
     WeightsSpec,
 )
+from trainer.spec.layouts import tabulate
 
 router = APIRouter(tags=["catalog"], dependencies=[Depends(current_user)])
 
@@ -35,11 +40,13 @@ SECTIONS: dict[str, Any] = {
     "weights": WeightsSpec,
     "regularizers": RegularizerSpec,
     "augmentations": AugmentationSpec,
+    "tasks": TaskSpec,
     "models": ModelSpec,
     "initializations": InitSpec,
     "optimizers": OptimizerSpec,
     "schedules": ScheduleSpec,
     "early_stopping": StoppingSpec,
+    "diagnostics": DiagnosticsSpec,
     "datasets": DatasetSource,
 }
 
@@ -50,6 +57,14 @@ class Choice(View):
     kind: Annotated[str, Field(description="its `kind` (a model's `name`) in a spec")]
     description: str
     papers: list[str]
+    pitfalls: Annotated[list[str], Field(description="what to know before choosing it")]
+    layouts: Annotated[
+        dict[str, dict[str, str | None]] | None,
+        Field(
+            description="of a norm: on which layouts of activations it is defined (null) and why not on "
+            "others, by the options that this depends on"
+        ),
+    ] = None
     options: Annotated[dict[str, Any], Field(description="JSON Schema")]
 
 
@@ -71,7 +86,7 @@ def read_study_schema() -> dict[str, Any]:
 @cache
 def _catalog() -> dict[str, list[Choice]]:
     return {
-        section: [_choice(one) for one in _alternatives(union)]
+        section: [_choice(one, section) for one in _alternatives(union)]
         for section, union in SECTIONS.items()
     }
 
@@ -82,7 +97,7 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
     return dialect | model.model_json_schema()
 
 
-def _alternatives(union: Any) -> Iterator[type[BaseModel]]:
+def _alternatives(union: Any) -> Iterator[type[Part]]:
     """The classes of a union, however it is annotated; a class is a union of one."""
     origin = get_origin(union)
     if origin is Annotated:
@@ -94,17 +109,30 @@ def _alternatives(union: Any) -> Iterator[type[BaseModel]]:
         yield union
 
 
-def _choice(alternative: type[BaseModel]) -> Choice:
+def _choice(alternative: type[Part], section: str) -> Choice:
     description = " ".join((inspect.getdoc(alternative) or "").split())
     return Choice(
         kind=_tag(alternative),
         description=description,
         papers=re.findall(r"\(([^()]*\b(?:19|20)\d\d[^()]*)\)", description),
+        pitfalls=list(alternative.pitfalls),
         options=alternative.model_json_schema(),
+        layouts=_layouts(alternative) if section == "norms" else None,
     )
 
 
-def _tag(alternative: type[BaseModel]) -> str:
+def _layouts(norm: type[Any]) -> dict[str, dict[str, str | None]]:
+    variants = [{"across": "channels"}, {"across": "space"}] if norm is LocalResponseNorm else [{}]
+    return {
+        ", ".join(f"{name}: {value}" for name, value in options.items()) or "all options": {
+            layout: gap.reason if gap else None
+            for layout, gap in tabulate(norm.model_construct(kind=_tag(norm), **options))
+        }
+        for options in variants
+    }
+
+
+def _tag(alternative: type[Part]) -> str:
     """The value that chooses it, or the pattern of such values."""
     properties = alternative.model_json_schema()["properties"]
     tag = properties.get("kind") or properties["name"]

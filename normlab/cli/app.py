@@ -4,7 +4,17 @@ from collections.abc import Callable
 
 import typer
 
-from normlab.cli import datasets, demo, following, local, looking, people, steering, submitting
+from normlab.cli import (
+    catalog,
+    datasets,
+    demo,
+    following,
+    local,
+    looking,
+    people,
+    steering,
+    submitting,
+)
 
 app = typer.Typer(
     name="normlab",
@@ -19,7 +29,7 @@ The service is the one at NORMLAB_URL (with NORMLAB_TOKEN), else the local stack
 
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "The local stack": (local.up, local.down, local.status, demo.demo),
-    "Submit": (submitting.validate, submitting.plan, submitting.submit),
+    "Submit": (catalog.catalog, submitting.validate, submitting.plan, submitting.submit),
     "Look": (
         looking.list_,
         looking.show,

@@ -24,12 +24,16 @@ def add(
         str,
         typer.Argument(
             help="hugging_face:OWNER/NAME@COMMIT, parquet:FOLDER, image_folder:FOLDER, "
+            "generated:moons (circles, blobs, polynomial_noise, mnist1d), "
             "or a YAML file with the source"
         ),
     ],
     image: Annotated[str | None, typer.Option(help="the column with the images")] = None,
     label: Annotated[str | None, typer.Option(help="the column with the labels")] = None,
-    size: Annotated[int | None, typer.Option(help="resize images to size × size pixels")] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="resize images to size × size pixels; of a generated set: examples"),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="until it is decoded")] = False,
 ) -> None:
     """Register a dataset; a worker decodes it once. Folders are the workers', below NORMLAB_DATA_ROOTS."""
@@ -75,6 +79,8 @@ def read_source(text: str, options: dict[str, Any]) -> dict[str, Any]:
         if not at:
             raise NormlabError(f"{text!r} lacks the commit: hugging_face:OWNER/NAME@COMMIT")
         return {"kind": kind, "repository": repository, "revision": revision, **given}
+    if colon and kind == "generated":
+        return {"kind": kind, "generator": place, **given}
     if colon and kind in ("parquet", "image_folder"):
         return {"kind": kind, "path": str(Path(place).expanduser().absolute()), **given}
     return _source_file(Path(text)) | given

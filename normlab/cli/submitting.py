@@ -9,18 +9,54 @@ import typer
 from normlab.cli import following
 from normlab.cli.output import Column, Format, Output, emit, field, say
 from normlab.client import Client
+from normlab.errors import NormlabError, Refused
 from normlab.references import Reference
 
 File = Annotated[Path, typer.Argument(help="a job or a study, YAML or JSON; - reads it from stdin")]
 
 
-def validate(file: File) -> None:
-    """Check a spec, also against its dataset and the network it describes; nothing is created."""
+def validate(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="jobs or studies, YAML or JSON; folders of them; - reads from stdin"),
+    ],
+) -> None:
+    """Check specs, also against their datasets and the networks they describe; nothing is created.
+
+    The exit status is 0 only if all of them are valid.
+    """
+    specs, refused = _specs(files), 0
     with Client() as client:
-        found = client.plan(_document(file))
-    for warning in found["warnings"]:
-        typer.echo(f"warning: {warning}", err=True)
-    say(f"{file} is a valid {found['kind']}: {_jobs(found['count'])}")
+        for file in specs:
+            try:
+                found = client.plan(_document(file))
+            except Refused as error:
+                if len(specs) == 1:
+                    raise
+                refused += 1
+                typer.echo(f"{file}: {error}", err=True)
+                continue
+            for warning in found["warnings"]:
+                typer.echo(f"{file}: warning: {warning}", err=True)
+            say(f"{file} is a valid {found['kind']}: {_jobs(found['count'])}")
+    if len(specs) > 1:
+        say(f"{len(specs) - refused} of {len(specs)} are valid")
+    if refused:
+        raise typer.Exit(1)
+
+
+def _specs(files: list[Path]) -> list[Path]:
+    """The files, and those in the folders, in order of their names."""
+    found: list[Path] = []
+    for file in files:
+        if file.is_dir():
+            inside = sorted(p for p in file.iterdir() if p.suffix in (".yaml", ".yml", ".json"))
+            if not inside:
+                raise NormlabError(f"{file} holds no .yaml, .yml or .json file")
+            found += inside
+        else:
+            found.append(file)
+    return found
 
 
 def plan(file: File, output: Output = Format.TABLE) -> None:

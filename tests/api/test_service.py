@@ -77,12 +77,33 @@ def test_the_catalogue_says_what_a_spec_may_choose_from(viewer: TestClient) -> N
     catalog = viewer.get("/api/v1/catalog").json()
     norms = {choice["kind"]: choice for choice in catalog["norms"]}
     assert list(norms) >= ["none", "batch", "layer", "instance", "group"]
-    assert norms["group"]["papers"] == ["Wu & He 2018"]
+    assert norms["group"]["papers"] == ["Wu & He 2018, arXiv 1803.08494"]
+    assert any("divide" in one for one in norms["group"]["pitfalls"])
+    defined = norms["group"]["layouts"]["all options"]
+    assert [layout for layout, reason in defined.items() if reason is None] == [
+        "N,C", "N,C,L", "N,C,H,W", "N,H,W,C",
+    ]  # fmt: skip
+    assert "tokens" in defined["N,L,C"]
+    assert norms["lrn"]["layouts"]["across: space"]["N,C"]
     assert "groups" in norms["group"]["options"]["properties"]
     assert {choice["kind"] for choice in catalog["models"]} >= {"mlp", "cnn", "resnet20"}
     for section, choices in catalog.items():
         assert choices, section
         assert all(choice["description"] for choice in choices), section
+
+
+#: What nobody published, or everybody uses.
+WITHOUT_PAPER = {"none", "plain", "patience", "l2"}
+
+
+@pytest.mark.parametrize("section", ["norms", "weights", "regularizers", "early_stopping"])
+def test_every_technique_names_its_paper(viewer: TestClient, section: str) -> None:
+    choices = viewer.get("/api/v1/catalog").json()[section]
+    without = {choice["kind"] for choice in choices if not choice["papers"]}
+    assert without <= WITHOUT_PAPER
+    for choice in choices:
+        for name, option in choice["options"]["properties"].items():
+            assert name in ("kind", "name") or "default" in option or "type" in option, name
 
 
 @pytest.mark.parametrize(("name", "document"), [("job", JOB), ("study", STUDY)])
