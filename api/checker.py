@@ -4,6 +4,7 @@ The helper is warm before the first request, dies beyond its time or memory, and
 A spec is never called good without its answer.
 """
 
+import base64
 import hashlib
 import importlib.metadata
 import json
@@ -13,11 +14,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import structlog
 
 from api.helper import Helper, HelperGone, TooBig
 from trainer.spec import DatasetInfo, JobSpec
+from trainer.spec.preview import Preview
 from trainer.spec.report import Problem, Report
 
 COMMAND = (sys.executable, "-m", "trainer.check", "--serve")
@@ -43,6 +47,10 @@ class CheckerUnavailable(Exception):
 
 class CheckFailed(Exception):
     """The check itself is wrong: it has no answer to a valid spec."""
+
+
+class NoPicture(Exception):
+    """There is no picture of this dataset; the message says why."""
 
 
 class Checker:
@@ -96,12 +104,29 @@ class Checker:
         if answer is None:
             limit = self._seconds if seconds is None else min(seconds, self._seconds)
             try:
-                answer = self._ask(spec, info, time.monotonic() + limit)
+                answer = _report(self._ask(_question(spec, info), limit))
             except TooBig as error:
                 # Not remembered: the memory is all that the helper holds, and the next one starts small.
                 return Report(problems=(_too_big(error),))
             self._remember(key, answer)
         return answer
+
+    def preview(self, spec: Preview, info: DatasetInfo, folder: Path) -> bytes:
+        """A PNG of augmented images; raises `CheckerUnavailable`, or `NoPicture`."""
+        question = {
+            "preview": spec.model_dump(mode="json"),
+            "info": info.model_dump(mode="json"),
+            "folder": str(folder),
+        }
+        try:
+            answer = self._ask(question, self._seconds)
+        except TooBig as error:
+            raise NoPicture(f"drawing the picture {error}") from error
+        if "refused" in answer:
+            raise NoPicture(answer["refused"])
+        if "picture" not in answer:
+            raise CheckFailed(answer.get("error"))
+        return base64.b64decode(answer["picture"])
 
     def _key(self, spec: JobSpec, info: DatasetInfo) -> str:
         question = [spec.model_dump_json(exclude=UNCHECKED), info.model_dump_json(), self._versions]
@@ -113,13 +138,14 @@ class Checker:
             while len(self._answers) > CACHED_ANSWERS:
                 self._answers.popitem(last=False)
 
-    def _ask(self, spec: JobSpec, info: DatasetInfo, deadline: float) -> Report:
+    def _ask(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
         if not self._turn.acquire(timeout=max(deadline - time.monotonic(), 0)):
             raise CheckerUnavailable("the check is busy with other specs")
         try:
             helper = self._warm_helper(deadline)
             # Its full time, however long this had to wait: a good helper must not die of its queue.
-            return _exchange(helper, spec, info, self._seconds)
+            return helper.exchange({"id": 1, **question}, self._seconds)
         except TooBig:
             raise
         except HelperGone as error:
@@ -167,13 +193,11 @@ class Checker:
                 time.sleep(WATCH_SECONDS)
 
 
-def _exchange(helper: Helper, spec: JobSpec, info: DatasetInfo, seconds: float) -> Report:
-    request = {
-        "id": 1,
-        "spec": spec.model_dump(mode="json"),
-        "info": info.model_dump(mode="json"),
-    }
-    answer = helper.exchange(request, seconds)
+def _question(spec: JobSpec, info: DatasetInfo) -> dict[str, Any]:
+    return {"spec": spec.model_dump(mode="json"), "info": info.model_dump(mode="json")}
+
+
+def _report(answer: dict[str, Any]) -> Report:
     if "report" not in answer:
         raise CheckFailed(answer.get("error"))
     return Report.model_validate(answer["report"])

@@ -6,9 +6,10 @@ from pathlib import Path
 from fastapi import APIRouter, Depends, Response, status
 from sqlalchemy.orm import Session
 
+from api.checker import CheckerUnavailable, NoPicture
 from api.dependencies import Page, Writer, current_user
 from api.documents import Document
-from api.errors import Invalid, NotFound, parse
+from api.errors import Conflict, Invalid, NotFound, Unavailable, parse
 from api.idempotency import Once
 from api.openapi import takes
 from api.schemas import Listing
@@ -17,6 +18,7 @@ from api.services import House
 from store import datasets
 from store.models import Dataset, User
 from trainer.spec import BuiltIn, DatasetInfo, DatasetSource, ImageFolder, Parquet
+from trainer.spec.preview import Preview
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(current_user)])
 
@@ -58,6 +60,32 @@ def read_dataset(house: House, name: str) -> DatasetView:
         if dataset is None:
             raise NotFound(f"there is no dataset named {name!r}")
         return _view(session, dataset)
+
+
+@router.post(
+    "/{name}/preview",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}},
+    openapi_extra=takes(Preview),
+    summary="See augmented training images",
+)
+def preview_dataset(house: House, name: str, document: Document) -> Response:
+    """A PNG: a row for each image, as it is and then augmented again and again. Nothing is stored."""
+    spec = parse(Preview, document)
+    with house.sessions.begin() as session:
+        dataset = datasets.find(session, name)
+        if dataset is None:
+            raise NotFound(f"there is no dataset named {name!r}")
+        if dataset.info is None:
+            raise Conflict(f"dataset {name} is not ready: it is {dataset.status}")
+        info = DatasetInfo.model_validate(dataset.info)
+    try:
+        picture = house.checker.preview(spec, info, house.settings.storage / "datasets")
+    except CheckerUnavailable as error:
+        raise Unavailable(str(error), error.retry_after) from error
+    except NoPicture as error:
+        raise Conflict(str(error)) from error
+    return Response(picture, media_type="image/png")
 
 
 def _ensure_readable(source: DatasetSource, roots: Sequence[Path]) -> None:

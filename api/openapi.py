@@ -12,6 +12,7 @@ from api.schemas import Extension
 from api.service_schemas import NewDataset, NewToken, NewUser, UserChange
 from studies.spec import StudySpec
 from trainer.spec import JobSpec
+from trainer.spec.preview import Preview
 
 DESCRIPTION = (
     "Which normalization or regularization is better, and is the difference real? Bodies are JSON or "
@@ -23,6 +24,7 @@ _DOCUMENTS: tuple[type[BaseModel], ...] = (
     JobSpec,
     StudySpec,
     NewDataset,
+    Preview,
     Extension,
     NewUser,
     UserChange,

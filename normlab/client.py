@@ -199,6 +199,13 @@ class Client:
         """Registers it; a worker then decodes it as a job of its own (`job_id`)."""
         return _mapping(self._http.post("datasets", {"name": name, "source": dict(source)}))
 
+    def preview(self, name: str, **options: Any) -> bytes:
+        """A PNG of augmented training images; options: augmentation, images, draws, seed, image_size …"""
+        answer = self._http.request(
+            "POST", f"datasets/{quote(name)}/preview", again=True, json=options
+        )
+        return answer.content
+
     def get(self, path: str, **parameters: Any) -> Any:
         """Any other address below /api/v1."""
         return self._http.get(path, **parameters)

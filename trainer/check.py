@@ -1,14 +1,17 @@
 """Checks a spec against its model and dataset, without weights and without data.
 
 Everything is counted on the meta device: big models take seconds and no memory. `--serve` answers
-JSON lines {id, spec, info} with {id, report}, or {id, error} for what is not a spec at all.
+JSON lines {id, spec, info} with {id, report}, or {id, error} for what is not a spec at all; and
+{id, preview, info, folder} with {id, picture} (base64) or {id, refused}.
 """
 
+import base64
 import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, Any
 
 import torch
@@ -23,10 +26,12 @@ from trainer.check_norms import NORM_CHECKS, NORM_WARNINGS
 from trainer.check_regularizers import REGULARIZER_CHECKS, REGULARIZER_WARNINGS
 from trainer.check_task import TASK_CHECKS
 from trainer.diagnostics import choose_layers
-from trainer.errors import ModelError, SurgeryError
+from trainer.errors import DataError, ModelError, SurgeryError
 from trainer.library import model_names
 from trainer.models import build_with_report, count_parameters
+from trainer.preview import draw_preview
 from trainer.spec import DatasetInfo, JobSpec
+from trainer.spec.preview import Preview
 from trainer.spec.report import Layer, Problem, Report
 
 log = logging.getLogger(__name__)
@@ -105,6 +110,8 @@ def answer(line: bytes) -> dict[str, Any]:
     question: Any = None
     try:
         question = json.loads(line)
+        if "preview" in question:
+            return {"id": question.get("id"), **_preview(question)}
         spec = JobSpec.model_validate(question["spec"])
         report = check(spec, DatasetInfo.model_validate(question["info"]))
         return {"id": question.get("id"), "report": report.model_dump(mode="json")}
@@ -114,6 +121,16 @@ def answer(line: bytes) -> dict[str, Any]:
     except Exception as error:  # the helper outlives every question; the cause is in its log
         log.exception("a question failed")
         return {"id": _id(question), "error": f"{type(error).__name__}: {error}"}
+
+
+def _preview(question: Any) -> dict[str, Any]:
+    spec = Preview.model_validate(question["preview"])
+    info = DatasetInfo.model_validate(question["info"])
+    try:
+        picture = draw_preview(spec, info, Path(question["folder"]))
+    except DataError as error:
+        return {"refused": str(error)}
+    return {"picture": base64.b64encode(picture).decode()}
 
 
 def _id(question: Any) -> Any:

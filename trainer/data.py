@@ -15,7 +15,17 @@ from trainer.spec import BuiltIn, DatasetInfo, DatasetSpec, Shift
 from trainer.spec.builtin import BUILT_IN
 from trainer.splits import add_label_noise, cut
 
-__all__ = ["BUILT_IN", "Data", "DataError", "Split", "apply_shift", "decode", "load"]
+__all__ = [
+    "BUILT_IN",
+    "Data",
+    "DataError",
+    "Split",
+    "apply_shift",
+    "decode",
+    "ensure_decoded",
+    "load",
+    "prepare",
+]
 
 _CHUNK = 1024
 
@@ -44,14 +54,12 @@ class Data:
 
 def load(spec: DatasetSpec, info: DatasetInfo, folder: Path) -> Data:
     """Raises DataError when the set is not decoded, or cannot be cut as asked."""
-    if info == BUILT_IN.get(info.name) and not (folder / info.digest).exists():
-        for _ in decode(info.name, BuiltIn(kind="builtin"), folder, ()):
-            pass
+    ensure_decoded(info, folder)
     images, labels = load_part(folder, info, "train")
     rows = cut(labels.numpy(), spec, info)
     train, val = (
         Split(
-            _prepare(images, torch.from_numpy(taken), spec),
+            prepare(images, torch.from_numpy(taken), spec),
             add_label_noise(labels[taken], spec, len(info.classes), part)
             if info.target == "class"
             else labels[taken],
@@ -59,14 +67,21 @@ def load(spec: DatasetSpec, info: DatasetInfo, folder: Path) -> Data:
         for part, taken in (("train", rows.train), ("val", rows.val))
     )
     if rows.test is not None:
-        test = Split(_prepare(images, torch.from_numpy(rows.test), spec), labels[rows.test])
+        test = Split(prepare(images, torch.from_numpy(rows.test), spec), labels[rows.test])
     else:
         images, labels = load_part(folder, info, "test")
-        test = Split(_prepare(images, torch.arange(len(images)), spec), labels.clone())
+        test = Split(prepare(images, torch.arange(len(images)), spec), labels.clone())
     return Data(_describe(info, train.images), train, val, test)
 
 
-def _prepare(images: Tensor, rows: Tensor, spec: DatasetSpec) -> Tensor:
+def ensure_decoded(info: DatasetInfo, folder: Path) -> None:
+    """Built-in sets are decoded when they are first needed."""
+    if info == BUILT_IN.get(info.name) and not (folder / info.digest).exists():
+        for _ in decode(info.name, BuiltIn(kind="builtin"), folder, ()):
+            pass
+
+
+def prepare(images: Tensor, rows: Tensor, spec: DatasetSpec) -> Tensor:
     """These rows, resized and binarized, chunk by chunk: never the whole set as floats."""
     channels, height, width = images.shape[1:]
     size = (height, width) if spec.image_size is None else (spec.image_size, spec.image_size)

@@ -1,4 +1,4 @@
-"""`dataset add|list|show`: what jobs may train on."""
+"""`dataset add|list|show|preview`: what jobs may train on."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from normlab.client import Client
 from normlab.errors import NormlabError
 from normlab.references import Reference
 
-app = typer.Typer(no_args_is_help=True, help="Datasets: add, list, show.")
+app = typer.Typer(no_args_is_help=True, help="Datasets: add, list, show, preview.")
 
 Name = Annotated[str, typer.Argument(help="the name that specs will use")]
 
@@ -70,6 +70,39 @@ def show(name: Name, output: Output = Format.TABLE) -> None:
                     say(f"{key:<12} {_short(value)}")
 
 
+@app.command()
+def preview(
+    name: Name,
+    spec: Annotated[
+        Path | None,
+        typer.Option(help="YAML or JSON with `augmentation` (a job or study will do)"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="where the picture goes")] = Path("preview.png"),
+    images: Annotated[int, typer.Option(min=1, max=16, help="rows")] = 6,
+    draws: Annotated[int, typer.Option(min=1, max=16, help="augmented ones a row")] = 7,
+    seed: Annotated[int, typer.Option(min=0, help="of the draws")] = 0,
+) -> None:
+    """Draw augmented training images as a training would see them, into a PNG."""
+    options = _augmentation(spec) if spec is not None else {}
+    with Client() as client:
+        picture = client.preview(name, images=images, draws=draws, seed=seed, **options)
+    try:
+        out.write_bytes(picture)
+    except OSError as error:
+        raise NormlabError(f"{out}: {error.strerror}") from error
+    say(f"{out}: {images} images of {name}, each as it is and {draws} times augmented")
+
+
+def _augmentation(path: Path) -> dict[str, Any]:
+    """What a preview needs of a document: of a study, what its base says."""
+    document = _read_mapping(path, "a spec: a mapping with `augmentation`")
+    if isinstance(document.get("base"), dict):
+        document = document["base"]
+    dataset = document.get("dataset") or {}
+    kept = {key: dataset[key] for key in ("image_size", "binarize") if key in dataset}
+    return {"augmentation": document.get("augmentation") or [], **kept}
+
+
 def read_source(text: str, options: dict[str, Any]) -> dict[str, Any]:
     """`kind:place` and the options that were given, or a YAML file."""
     given = {key: value for key, value in options.items() if value is not None}
@@ -83,20 +116,18 @@ def read_source(text: str, options: dict[str, Any]) -> dict[str, Any]:
         return {"kind": kind, "generator": place, **given}
     if colon and kind in ("parquet", "image_folder"):
         return {"kind": kind, "path": str(Path(place).expanduser().absolute()), **given}
-    return _source_file(Path(text)) | given
+    return _read_mapping(Path(text), "a source: a mapping with `kind`, or parquet:FOLDER") | given
 
 
-def _source_file(file: Path) -> dict[str, Any]:
+def _read_mapping(file: Path, what: str) -> dict[str, Any]:
     import yaml
 
     try:
         found = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise NormlabError(
-            f"{file} is neither a source like parquet:FOLDER nor a readable YAML file: {error}"
-        ) from error
+        raise NormlabError(f"{file} should hold {what}; it can't be read: {error}") from error
     if not isinstance(found, dict):
-        raise NormlabError(f"{file} should hold a source: a mapping with `kind`")
+        raise NormlabError(f"{file} should hold {what}")
     return found
 
 

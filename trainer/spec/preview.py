@@ -1,0 +1,23 @@
+"""What a picture grid of augmented training images shows. Imports no torch."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from trainer.spec.augmentation import AugmentationSpec
+from trainer.spec.part import Part, Seed
+
+
+class Preview(Part):
+    """A row for each image: as it is, then augmented again and again, as in training."""
+
+    augmentation: Annotated[tuple[AugmentationSpec, ...], Field(max_length=32)] = ()
+    image_size: Annotated[
+        int | None, Field(strict=True, ge=4, le=1024, description="as in the dataset of a spec")
+    ] = None
+    binarize: Annotated[
+        float | None, Field(strict=True, gt=0, lt=1, description="as in the dataset of a spec")
+    ] = None
+    images: Annotated[int, Field(strict=True, ge=1, le=16, description="rows")] = 6
+    draws: Annotated[int, Field(strict=True, ge=1, le=16, description="augmented ones a row")] = 7
+    seed: Seed = 0
