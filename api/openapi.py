@@ -66,6 +66,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "name": "flowers",
         "source": {"kind": "image_folder", "path": "/data/flowers", "size": 32},
     },
+    "Preview": {"augmentation": [{"kind": "rotate", "degrees": 15.0}], "images": 4, "draws": 6},
     "Extension": {"seeds": 16},
     "NewUser": {"name": "emmy", "role": "member"},
     "UserChange": {"role": "viewer"},

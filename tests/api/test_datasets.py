@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from tests.api.specs import job
 from tests.api.trained import train_all
+from trainer.spec.builtin import BUILT_IN
 
 
 @pytest.fixture
@@ -20,7 +21,9 @@ def flowers(data_root: Path) -> dict[str, Any]:
 
 
 def test_what_is_built_in_is_there(viewer: TestClient) -> None:
-    [digits] = viewer.get("/api/v1/datasets").json()["items"]
+    items = viewer.get("/api/v1/datasets").json()["items"]
+    assert {one["name"] for one in items} == set(BUILT_IN)
+    digits = next(one for one in items if one["name"] == "digits")
     assert digits == viewer.get("/api/v1/datasets/digits").json()
     assert (digits["status"], digits["info"]["shape"], digits["job_id"]) == (
         "ready",
@@ -73,3 +76,54 @@ def test_a_dataset_that_could_not_be_decoded_says_why(
 
 def test_an_unknown_dataset_is_404(viewer: TestClient) -> None:
     assert viewer.get("/api/v1/datasets/mnist").status_code == 404
+
+
+def test_augmented_images_are_answered_as_a_picture(viewer: TestClient) -> None:
+    path = "/api/v1/datasets/digits/preview"
+    wanted = {"augmentation": [{"kind": "rotate", "degrees": 20.0}], "images": 2, "draws": 3}
+    answer = viewer.post(path, json=wanted)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.content.startswith(b"\x89PNG\r\n")
+    assert viewer.post(path, json=wanted).content == answer.content
+    assert viewer.post(path, json={**wanted, "seed": 1}).content != answer.content
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "status", "pointer"),
+    [
+        ("digits", {"augmentation": [{"kind": "rotate"}]}, 422, "/augmentation/0/degrees"),
+        ("digits", {"images": 17}, 422, "/images"),
+        ("nothing", {}, 404, None),
+        ("moons", {}, 409, None),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_refused_with_the_field(
+    viewer: TestClient, name: str, wanted: dict[str, Any], status: int, pointer: str | None
+) -> None:
+    answer = viewer.post(f"/api/v1/datasets/{name}/preview", json={"draws": 1, **wanted})
+    assert answer.status_code == status
+    errors = answer.json().get("errors") or [{"pointer": None}]
+    assert errors[0]["pointer"] == pointer
+
+
+def test_a_drawn_dataset_is_registered_like_any_other(member: TestClient) -> None:
+    source = {"kind": "generated", "generator": "moons", "size": 200, "noise": 0.3}
+    made = member.post("/api/v1/datasets", json={"name": "noisy", "source": source})
+    assert made.status_code == 202
+    assert made.json()["source"] == {**source, "seed": 0}
+    unknown = {"name": "other", "source": {**source, "generator": "spirals"}}
+    refused = member.post("/api/v1/datasets", json=unknown)
+    assert refused.json()["errors"][0]["pointer"] == "/source/generator"
+
+
+def test_a_task_that_does_not_fit_the_targets_is_refused(member: TestClient) -> None:
+    regression = job(
+        dataset={"name": "polynomial_noise"},
+        model={"name": "polynomial", "degree": 3},
+        norm={"kind": "none"},
+        task={"kind": "regression"},
+    )
+    assert member.post("/api/v1/jobs", json=regression).status_code == 202
+    refused = member.post("/api/v1/jobs", json={**regression, "task": {"kind": "classification"}})
+    assert refused.json()["errors"][0]["pointer"] == "/task/kind"

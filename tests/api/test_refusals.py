@@ -303,7 +303,7 @@ NETWORKS = [
     Bad("more examples than there are", job(dataset__train_size=5000), "/dataset/train_size", "5000"),
     Bad("an example short", job(dataset__train_size=3), "/dataset/train_size", ""),
     Bad("no whole batch", job(training={"epochs": 1, "batch_size": 4096, "drop_last": True}), "/training/batch_size", "drop_last"),
-    Bad("a model without norms", job(model={"name": "torchvision:alexnet"}, norm={"kind": "batch"}, dataset__image_size=64), "/norm/kind", "no norm layers"),
+    Bad("a model without norms", job(dataset={"name": "polynomial_noise"}, model={"name": "polynomial"}, task={"kind": "regression"}, norm={"kind": "batch"}), "/norm/kind", "batch norm has no place"),
     bad_study("groups of a variant", "/variants/group/norm/groups", "divide", variants__group__norm__groups=5),
     bad_study(
         "groups of the base", "/base/norm/groups", "divide",
