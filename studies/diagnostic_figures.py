@@ -107,7 +107,7 @@ def _curve(looks: Sequence[Look], statistic: str) -> dict[int, float]:
 
 def _finish(axis: Axes) -> None:
     axis.set_xlabel("step", fontsize="small")
-    axis.tick_params(labelsize="x-small")
+    axis.tick_params(which="both", labelsize="x-small")
     axis.grid(alpha=0.25)
 
 

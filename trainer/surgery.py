@@ -238,7 +238,7 @@ def _describe(
         yield f"never called, so left alone: {shorten(survey.unused)}"
     if any(site.follows for site in sites):
         yield f"the model has no norms: put behind its convolutions {shorten(_names(sites))}"
-    if _needs_biases(norm) and (orphans := [s.name for s in sites if s.producer is None]):
+    if isinstance(norm, NoNorm) and (orphans := [s.name for s in sites if s.producer is None]):
         yield f"no single layer feeds these, so no bias took their place: {shorten(orphans)}"
     has_no_gain = isinstance(norm, NoNorm | LocalResponseNorm)
     if has_no_gain and (zeros := [s.name for s in sites if _starts_at_zero(modules[s.name])]):

@@ -1,6 +1,7 @@
 """`catalog`: what a spec may choose from."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -10,11 +11,17 @@ from normlab.cli.output import Column, Format, Output, emit, field, say, say_par
 from normlab.client import Client
 from normlab.errors import NormlabError
 
+
+def _first_sentence(text: str) -> str:
+    """Names of authors may be followed by `et al.`, which ends no sentence."""
+    return re.split(r"(?<!al)\. ", text, maxsplit=1)[0].rstrip(".")
+
+
 _CHOICES = (
     Column("section", field("section")),
     Column("kind", field("kind")),
     Column("paper", lambda one: "; ".join(one["papers"])),
-    Column("what it is", lambda one: one["description"].split(". ")[0].rstrip(".")),
+    Column("what it is", lambda one: _first_sentence(one["description"])),
 )
 
 
