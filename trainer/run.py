@@ -163,9 +163,7 @@ class Run:
 
     def look(self) -> Diagnosed:
         assert self.probe is not None
-        return self.probe.look(
-            self.model, self.step, self.epoch + 1, self.learning_rate(self.step - 1)
-        )
+        return self.probe.look(self.step, self.epoch + 1, self.learning_rate(self.step - 1))
 
     def average_weights(self) -> Iterator[Progressed]:
         """At the end of a period: brings the averaged weights, if there are any, up to date."""

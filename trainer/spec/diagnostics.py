@@ -24,7 +24,7 @@ class _Measured(Part):
     samples: Annotated[
         Count,
         Field(ge=2, le=4096, description="training examples that are looked at, always the same"),
-    ] = 32
+    ] = 16
 
 
 class EpochDiagnostics(_Measured):
