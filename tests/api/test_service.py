@@ -177,7 +177,10 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
         *(("GET", path, None) for path in ("/devices", "/catalog", "/users", "/users/me")),
         *(("GET", path, None) for path in ("/schemas/job", "/schemas/study", "/tokens")),
         *(("GET", path, None) for path in ("/datasets", "/datasets/digits", job)),
-        *(("GET", f"{job}/{part}", None) for part in ("epochs", "diagnostics", "logs", "attempts", "files")),
+        *(
+            ("GET", f"{job}/{part}", None)
+            for part in ("epochs", "diagnostics", "logs", "attempts", "files")
+        ),
         *(("GET", f"{job}/{part}", None) for part in ("transitions", "checkpoints")),
         ("GET", f"{job}/files/predictions.npy", None),
         ("GET", f"{job}/checkpoints/{checkpoint}", None),
