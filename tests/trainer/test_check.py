@@ -161,6 +161,22 @@ BAD = [
         None,
         "where: head",
     ),
+    *(
+        (
+            unfit_model,
+            make_spec(model, "layer", regularization=[{"kind": kind, "p": 0.1}]),
+            DIGITS,
+            "/regularization/0/kind",
+            layer,
+            words,
+        )
+        for kind, model, layer, words in (
+            ("spatial_dropout", MLP, "dropout1", "maps"),
+            ("drop_block", MLP, "dropout1", "maps"),
+            ("stochastic_depth", "cnn", None, "residual"),
+            ("stochastic_depth", MLP, None, "residual"),
+        )
+    ),
     (
         train_size_too_large,
         make_spec(**data(train_size=1151)),
