@@ -167,8 +167,10 @@ class Run:
 
     def average_weights(self) -> Iterator[Progressed]:
         """At the end of a period: brings the averaged weights, if there are any, up to date."""
-        if self.average is not None:
-            self.average.after_period(self.model, self.epoch + 1)
+        if self.average is None:
+            return
+        self.average.after_period(self.model, self.epoch + 1)
+        if self.average.is_active:
             batches = (self.standardize(pixels) for pixels, _ in self.train.batches())
             for _ in self.average.estimate_statistics(batches):
                 yield Progressed("batch statistics")
