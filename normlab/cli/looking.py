@@ -131,7 +131,8 @@ def diagnostics(
             {**{key: one[key] for key in ("epoch", "step", "layer")}, **one["statistics"]}
             for one in looks
         ]
-        names = dict.fromkeys(key for row in rows for key in row)
+        statistics = sorted({key for one in looks for key in one["statistics"]})
+        names = ("epoch", "step", "layer", *statistics)
         emit(rows, [Column(key, raw(key)) for key in names], output, nothing)
 
 
