@@ -6,9 +6,9 @@ Chance comes from the global CPU generator, which the caller has seeded: the sam
 from collections.abc import Callable
 from typing import TypeAlias
 
+import numpy
 import torch
 from torch import Tensor
-from torch.distributions import Beta
 from torch.nn import functional
 
 from trainer.spec import Cutmix, JobSpec, Mixup
@@ -25,8 +25,9 @@ def build_mixer(spec: JobSpec, classes: int) -> Mixer | None:
 
     def mix(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         kind = kinds[int(torch.randint(len(kinds), ()))]
-        partners = torch.randperm(len(images)).to(images.device)
-        share = float(Beta(kind.alpha, kind.alpha).sample())
+        # Without a wait for the device; memory that isn't pinned is read before the call returns.
+        partners = torch.randperm(len(images)).to(images.device, non_blocking=True)
+        share = _draw_share(kind.alpha)
         others = images[partners]
         if isinstance(kind, Mixup):
             mixed = share * images + (1 - share) * others
@@ -36,6 +37,13 @@ def build_mixer(spec: JobSpec, classes: int) -> Mixer | None:
         return mixed, share * own + (1 - share) * own[partners]
 
     return mix
+
+
+def _draw_share(alpha: float) -> float:
+    """From Beta(alpha, alpha). By NumPy: torch's own underflows to 1/2 for alpha below 0.01, where it is
+    next to 0 or 1; seeded by torch's generator, so that there is one source of chance."""
+    seed = int(torch.randint(2**63 - 1, ()))
+    return float(numpy.random.default_rng(seed).beta(alpha, alpha))
 
 
 def _paste(images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]:

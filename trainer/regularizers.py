@@ -60,7 +60,11 @@ def _penalty(weights: Sequence[nn.Parameter], l1: float, l2: float) -> Tensor:
 
 
 def build_projection(spec: JobSpec, model: nn.Module) -> Projection | None:
-    """First the soft threshold of a proximal l1, then the bound of max-norm; None without either."""
+    """First the soft threshold of a proximal l1, then the bound of max-norm; None without either.
+
+    The threshold is the exact proximal step of plain SGD. Adam scales the step of each weight by
+    itself, and the threshold doesn't follow.
+    """
     l1, bound = spec.regularizer(L1), spec.regularizer(MaxNorm)
     weights = split_parameters(model).weights
     thresholds = l1 is not None and l1.proximal and l1.value > 0
@@ -73,15 +77,13 @@ def build_projection(spec: JobSpec, model: nn.Module) -> Projection | None:
                 if l1 is not None and thresholds:
                     weight.copy_(functional.softshrink(weight, learning_rate * l1.value))
                 if bound is not None:
-                    weight.copy_(_bounded(weight, bound.value))
+                    _bound(weight, bound.value)
 
     return project
 
 
-def _bounded(weight: Tensor, limit: float) -> Tensor:
+def _bound(weight: Tensor, limit: float) -> None:
     """Srivastava et al. 2014, §5.1: the incoming weights of a unit are a row, or a filter. Rows within
-    the limit keep their bits."""
-    norms = torch.linalg.vector_norm(weight.flatten(1), dim=1)
-    shape = (-1, *(1 for _ in weight.shape[1:]))
-    factors = (limit / norms).view(shape)
-    return torch.where((norms > limit).view(shape), weight * factors, weight)
+    the limit keep their bits. torch.renorm adds 1e-7 to the norms, in float64 too."""
+    norms = torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.ndim)), keepdim=True)
+    weight.mul_((limit / norms).clamp_(max=1))
