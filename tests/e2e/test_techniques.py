@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from catalogue import CATALOGUE
 
 from tests.e2e.conftest import Stack, wait_for
 from tests.e2e.mlflow_reading import history, run_of_job
@@ -102,3 +103,15 @@ def test_the_catalogue_is_told_in_the_command(stack: Stack) -> None:
     assert "Krizhevsky et al. 2012" in stack.normlab("catalog", "norms")
     assert "torch divides alpha by n" in stack.normlab("catalog", "norms", "lrn")
     stack.normlab("catalog", "nothing", expect=1)
+
+
+def test_a_spec_of_every_entry_of_the_catalogue_is_valid(stack: Stack, tmp_path: Path) -> None:
+    for name, job in CATALOGUE.items():
+        (tmp_path / f"{name.replace('/', ' ')}.yaml").write_text(yaml.safe_dump(job))
+    assert len(CATALOGUE) >= 60
+    said = stack.normlab("validate", str(tmp_path))
+    assert said.splitlines()[-1] == f"{len(CATALOGUE)} of {len(CATALOGUE)} are valid"
+    bad = {**STUDY["base"], "norm": {"kind": "group", "groups": 3}}
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(bad))
+    said = stack.normlab("validate", str(tmp_path), expect=1)
+    assert said.splitlines()[-1] == f"{len(CATALOGUE)} of {len(CATALOGUE) + 1} are valid"
