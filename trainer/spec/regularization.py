@@ -36,6 +36,7 @@ class L1(Part):
     proximal: bool = False
     pitfalls: ClassVar[tuple[str, ...]] = (
         "a subgradient gives small weights and no exact zeros; proximal gives them",
+        "ema and swa average over times at which a weight was not zero: few of the zeros remain",
     )
 
 
@@ -45,7 +46,8 @@ class L2(Part):
     kind: Literal["l2"]
     value: NotNegative
     pitfalls: ClassVar[tuple[str, ...]] = (
-        "with plain SGD the same trajectory as coupled weight decay; with Adam not AdamW's",
+        "with SGD the same trajectory as coupled weight decay, unless gradients are clipped: a penalty's "
+        "are clipped with them; with Adam not AdamW's",
         "before a norm it sets the effective learning rate, not the capacity (van Laarhoven 2017)",
     )
 
