@@ -73,11 +73,10 @@ class Average:
 
     def estimate_statistics(self, batches: Iterable[Tensor]) -> Generator[None, None, None]:
         """Batch statistics anew: their mean over the batches, by size, each normalized by its own; what
-        drops is off. Yields after each batch; takes none where no layer has such statistics, or nothing
-        is averaged yet."""
+        drops is off. Yields after each batch; takes none where no layer has such statistics."""
         self._model.eval()
         layers = [one for one in self._model.modules() if _has_statistics(one)]
-        if not layers or not self.is_active:
+        if not layers:
             return
         seen = 0
         with _estimated_anew(layers):

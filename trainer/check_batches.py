@@ -7,7 +7,7 @@ from trainer.norms import uses_batch_statistics
 from trainer.spec import BatchNorm, BatchRenorm, GhostBatchNorm, StepTraining
 from trainer.spec.layouts import name_norm
 from trainer.spec.report import Problem
-from trainer.surgery import shorten
+from trainer.surgery_notes import shorten
 
 
 def one_value_per_channel(case: Case) -> Iterator[Problem]:

@@ -29,7 +29,7 @@ from trainer.spec import (
     SpatialDropout,
     StochasticDepth,
 )
-from trainer.surgery import shorten
+from trainer.surgery_notes import shorten
 
 
 def place_dropout(model: nn.Module, spec: JobSpec, shape: Shape) -> tuple[str, ...]:

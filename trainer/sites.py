@@ -49,6 +49,11 @@ class NormSite:
     def positions(self) -> int:
         return prod(self.shape[1:])
 
+    @property
+    def is_fused(self) -> bool:
+        """A layer of timm that norms and activates in one."""
+        return "Act" in self.kind and not self.follows
+
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:

@@ -1,6 +1,6 @@
 """Puts a norm in the place of every norm layer of any model. Knows neither specs of jobs nor data."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from trainer.norms import (
 from trainer.sites import NormSite, Survey, copy_to_meta, run_on_meta, survey_norms
 from trainer.spec import LayerNorm, LocalResponseNorm, NoNorm, NormSpec, RmsNorm
 from trainer.spec.layouts import find_gap, name_norm
+from trainer.surgery_notes import describe_surgery
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def _explain_misplacement(norm: NormSpec, site: NormSite) -> SurgeryError | None
         return None
     if takes_activation(norm):
         detail = f"{name_norm(norm)} takes the place of the activation: it can't come after it"
-    elif site.activation is None and not _is_fused(site):
+    elif site.activation is None and not site.is_fused:
         detail = (
             f"{site.name} is not followed by an activation layer of its own, so a norm can't be "
             "placed after it"
@@ -120,16 +121,11 @@ def _explain_misplacement(norm: NormSpec, site: NormSite) -> SurgeryError | None
     )
 
 
-def _is_fused(site: NormSite) -> bool:
-    """A layer of timm that norms and activates in one."""
-    return "Act" in site.kind and not site.follows
-
-
 def _operate(model: nn.Module, norm: NormSpec, survey: Survey) -> SurgeryReport:
     modules, sites = dict(model.named_modules()), choose_sites(survey, norm)
     # Built before the first is put in, so that a refusal leaves the model as it was.
     made = {site.name: _build(norm, site, modules[site.name]) for site in sites}
-    notes = list(_describe(norm, survey, sites, modules))
+    notes = list(describe_surgery(norm, survey, sites, modules))
     biases = _add_biases(modules, sites) if _needs_biases(norm) else ()
     changes: dict[int, nn.Module] = {}
     for site in sites:
@@ -229,62 +225,6 @@ def _add_biases(modules: dict[str, nn.Module], sites: Sequence[NormSite]) -> tup
             layer.bias = nn.Parameter(weight.new_zeros(site.channels))
             given.append(str(site.producer))
     return tuple(given)
-
-
-def _describe(
-    norm: NormSpec, survey: Survey, sites: Sequence[NormSite], modules: dict[str, nn.Module]
-) -> Iterator[str]:
-    if survey.unused:
-        yield f"never called, so left alone: {shorten(survey.unused)}"
-    if any(site.follows for site in sites):
-        yield f"the model has no norms: put behind its convolutions {shorten(_names(sites))}"
-    if isinstance(norm, NoNorm) and (orphans := [s.name for s in sites if s.producer is None]):
-        yield f"no single layer feeds these, so no bias took their place: {shorten(orphans)}"
-    has_no_gain = isinstance(norm, NoNorm | LocalResponseNorm)
-    if has_no_gain and (zeros := [s.name for s in sites if _starts_at_zero(modules[s.name])]):
-        yield f"these began at zero gain, their branches now do not: {shorten(zeros)}"
-    if tokens := [site.name for site in sites if site.tokens]:
-        if isinstance(norm, LayerNorm):
-            yield f"each token is normalized alone in {shorten(tokens)}"
-        elif uses_batch_statistics(norm):
-            yield "on sequences, statistics are over samples and tokens"
-    if takes_activation(norm):
-        kept = [s.name for s in sites if s.activation is None and not _is_fused(s)]
-        if kept:
-            yield (
-                f"{name_norm(norm)} activates as well, but no activation layer of its own follows "
-                f"{shorten(kept)}: what the model does there stays"
-            )
-    yield from _describe_options(norm, sites, modules)
-
-
-def _names(sites: Sequence[NormSite]) -> list[str]:
-    return [site.name for site in sites]
-
-
-def shorten(names: Sequence[str]) -> str:
-    """The first three, and how many more: big models have dozens."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
-
-
-def _describe_options(
-    norm: NormSpec, sites: Sequence[NormSite], modules: dict[str, nn.Module]
-) -> Iterator[str]:
-    eps, momentum = getattr(norm, "eps", None), getattr(norm, "momentum", None)
-    own = {(s.kind, getattr(modules[s.name], "eps", None)) for s in sites}
-    for kind, other in sorted(own, key=str):
-        if isinstance(other, float) and eps is not None and other != eps:
-            yield f"the model's own {kind} has eps {other:g}, the spec's norm has {eps:g}"
-    momenta = {getattr(modules[s.name], "momentum", None) for s in sites}
-    for other in sorted(m for m in momenta if isinstance(m, float)):
-        if momentum is not None and other != momentum:
-            yield f"the model's own momentum is {other:g}, the spec's norm has {momentum:g}"
-
-
-def _starts_at_zero(norm: nn.Module) -> bool:
-    gain, _ = _affine(norm)
-    return gain is not None and not gain.is_meta and not bool(gain.count_nonzero())
 
 
 def _require_working(

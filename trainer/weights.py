@@ -18,7 +18,7 @@ from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 from trainer.errors import ModelError
 from trainer.spec import JobSpec, PlainWeights, SpectralNorm, StandardizedWeights, WeightNorm
 from trainer.streams import seeded
-from trainer.surgery import shorten
+from trainer.surgery_notes import shorten
 
 _POINTER = "/weights/kind"
 

@@ -9,6 +9,7 @@ from torch import nn
 from trainings import make_spec
 
 from trainer.gradients import build_gradient_rule
+from trainer.streams import generator
 
 
 def make_model() -> nn.Module:
@@ -57,6 +58,39 @@ def test_noise_has_the_stated_variance(step, gamma):
     # The sample variance of n draws deviates by 5 of its standard errors in 6 of ten million cases.
     assert drawn.var() == pytest.approx(variance, rel=5 * math.sqrt(2 / len(drawn)))
     assert abs(drawn.mean()) < 5 * math.sqrt(variance / len(drawn))
+
+
+def test_noise_is_added_after_clipping_so_that_it_is_not_clipped():
+    spec = {"kind": "gradient_clipping", "value": 1e-6}, {"kind": "gradient_noise", "eta": 0.3}
+    both, alone = make_model(), make_model()
+    for parameter in alone.parameters():
+        parameter.grad.zero_()
+    build_gradient_rule(make_spec(regularization=list(spec)), both)(2)
+    noise = adjust(alone, 2, kind="gradient_noise", eta=0.3)
+    assert gradients(both) == pytest.approx(noise, abs=2e-6)
+    assert numpy.linalg.norm(noise) > 0.1
+
+
+def test_noise_is_of_a_stream_of_its_own():
+    drawn = adjust(nn_of_zeros(), 5, kind="gradient_noise", eta=1.0, gamma=0.0)
+    own, other = (
+        torch.randn(6, generator=generator(name, 0, 5)).numpy()
+        for name in ("gradient_noise", "dropout")
+    )
+    assert drawn == pytest.approx(own)
+    assert not numpy.allclose(drawn, other)
+
+
+def nn_of_zeros() -> nn.Module:
+    model = nn.Linear(3, 2, bias=False)
+    model.weight.grad = torch.zeros_like(model.weight)
+    return model
+
+
+def test_gradients_that_are_not_finite_are_not_made_finite_by_clipping_their_norm():
+    model = make_model()
+    model[0].bias.grad[0] = math.inf
+    assert numpy.isnan(adjust(model, kind="gradient_clipping")).any()
 
 
 def test_noise_is_the_same_for_the_same_seed_and_step_alone():

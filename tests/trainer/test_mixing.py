@@ -1,5 +1,6 @@
 """Mixup and cutmix: every mixed image is made of two of the batch, its label of theirs."""
 
+import numpy
 import pytest
 import torch
 from torch.nn import functional
@@ -51,6 +52,55 @@ def test_cutmix_pastes_a_box_whose_area_is_the_share_of_the_label(seed):
         rows, columns = pixels.any(1).nonzero().flatten(), pixels.any(0).nonzero().flatten()
         box = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         assert box.all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_each_example_is_the_partner_of_one(kind, seed):
+    images = torch.rand(12, 3, 8, 6, dtype=torch.float64)
+    _, mixed, targets = mix(kind, seed=seed, images=images)
+    weights, pixels, results = targets.numpy(), images.numpy(), mixed.numpy()
+    own = numpy.eye(4)[LABELS.numpy()]
+    share = min(weights[range(12), LABELS.numpy()])
+    partners = []
+    for i in range(12):
+        for j in range(12):
+            if kind == "mixup":
+                expected = share * pixels[i] + (1 - share) * pixels[j]
+            else:
+                changed = (results[i] != pixels[i]).any(0)
+                expected = numpy.where(changed, pixels[j], pixels[i])
+            labels = share * own[i] + (1 - share) * own[j]
+            alike = numpy.allclose(weights[i], labels, rtol=0, atol=1e-12)
+            if alike and numpy.allclose(results[i], expected, rtol=0, atol=1e-12):
+                # An example that is its own partner is changed nowhere, as if by any other.
+                partners.append(i if (results[i] == pixels[i]).all() else j)
+                break
+    assert sorted(partners) == list(range(12))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_share_of_the_label_is_exactly_that_of_the_area(seed):
+    one_hot = functional.one_hot(LABELS, 4).double()
+    images = one_hot[:, :, None, None].expand(12, 4, 9, 7)
+    _, mixed, targets = mix("cutmix", seed=seed, images=images)
+    for image, label, target in zip(mixed, LABELS, targets, strict=True):
+        pasted = 63 - int(image[label].sum())
+        if pasted:
+            assert target[label].item() == 1 - pasted / 63
+
+
+def test_of_a_tiny_alpha_hardly_any_batch_is_mixed():
+    one_hot = functional.one_hot(LABELS, 4).double()[:, :, None, None]
+    shares = [
+        float(
+            mix("mixup", seed=seed, images=one_hot, alpha=1e-3)[2].gather(1, LABELS[:, None]).min()
+        )
+        for seed in range(200)
+    ]
+    # Beta(0.001, 0.001) lies inside with probability 0.0069: more than 10 of 200 in 1 of a million cases.
+    assert sum(1e-3 < share < 1 - 1e-3 for share in shares) <= 10
+    assert 0.3 < sum(share < 0.5 for share in shares) / 200 < 0.7
 
 
 def test_the_weight_is_drawn_from_a_beta_distribution():

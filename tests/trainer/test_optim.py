@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from trainings import make_spec
 
+from trainer.gradients import build_gradient_rule
 from trainer.optim import build_optimizer, learning_rate
 from trainer.regularizers import build_penalties
 from trainer.spec import Constant, Cosine, Step
@@ -59,12 +60,15 @@ def trajectory(optimizer, regularization, *, steps=50, dtype=torch.float32):
     model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 3)).to(dtype)
     x, y = torch.randn(32, 5, dtype=dtype), torch.randint(3, (32,))
     made, penalties = build_optimizer(spec, model), build_penalties(spec, model)
-    for _ in range(steps):
+    adjust = build_gradient_rule(spec, model)
+    for step in range(steps):
         cost = nn.functional.cross_entropy(model(x), y)
         if penalties is not None:
             cost = cost + sum(penalties().values())
         made.zero_grad()
         cost.backward()
+        if adjust is not None:
+            adjust(step)
         made.step()
     return torch.cat([one.detach().flatten() for one in model.parameters()])
 
@@ -81,6 +85,12 @@ def test_l2_with_sgd_is_coupled_weight_decay(momentum):
     torch.testing.assert_close(*single, rtol=0, atol=1e-6)
     double = (trajectory(sgd, one, dtype=torch.float64) for one in (L2, DECAY))
     torch.testing.assert_close(*double, rtol=0, atol=1e-12)
+
+
+def test_clipping_clips_the_gradient_of_a_penalty_and_no_decay():
+    clipping = {"kind": "gradient_clipping", "value": 0.1}
+    clipped = (trajectory(SGD, [*one, clipping], dtype=torch.float64) for one in (L2, DECAY))
+    assert torch.sub(*clipped).abs().max() > 1e-3
 
 
 def test_decoupled_decay_of_sgd_is_coupled_decay_without_momentum_and_not_with_it():

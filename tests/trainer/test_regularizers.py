@@ -4,8 +4,10 @@ import numpy
 import pytest
 import torch
 from torch import nn
-from trainings import make_spec
+from trainings import load_data, make_spec
 
+from trainer.models import build_model
+from trainer.parameters import split_parameters
 from trainer.regularizers import build_penalties, build_projection
 
 
@@ -108,6 +110,67 @@ def test_max_norm_bounds_the_incoming_weights_of_every_unit(layer):
     assert torch.equal(after[inside], before[inside])
     directions = nn.functional.cosine_similarity(after.flatten(1), before.flatten(1))
     assert torch.allclose(directions, torch.ones(5))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_max_norm_is_exact_in_float64_in_either_memory_format(memory_format):
+    layer = nn.Conv2d(3, 5, 2).double().to(memory_format=memory_format)
+    before = layer.weight.detach().numpy().copy()
+    build_projection(make_spec(regularization=[{"kind": "max_norm", "value": 0.3}]), layer)(0.1)
+    norms = numpy.sqrt((before**2).sum((1, 2, 3), keepdims=True))
+    expected = before * numpy.minimum(1, 0.3 / norms)
+    assert numpy.abs(layer.weight.detach().numpy() - expected).max() < 1e-15
+    assert layer.weight.is_contiguous(memory_format=memory_format)
+
+
+def test_weights_that_are_not_finite_are_not_made_finite():
+    layer = nn.Linear(3, 2)
+    with torch.no_grad():
+        layer.weight[0, 0], layer.weight[1, 1] = float("nan"), float("inf")
+    build_projection(make_spec(regularization=[{"kind": "max_norm"}]), layer)(0.1)
+    assert layer.weight[0].isnan().all()
+    assert not layer.weight[1].isfinite().all()
+
+
+def test_the_threshold_comes_before_the_bound():
+    model = make_model()
+    regularization = [
+        {"kind": "max_norm", "value": 1.0},
+        {"kind": "l1", "value": 35.0, "proximal": True},
+    ]
+    build_projection(make_spec(regularization=regularization), model)(0.05)
+    thresholded = numpy.array([1.25, -2.25])
+    expected = thresholded / numpy.linalg.norm(thresholded)
+    assert model[0].weight.detach().numpy()[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["standardization", "weight_norm", "spectral"])
+def test_of_computed_weights_the_underlying_ones_are_thresholded(kind):
+    spec = make_spec(
+        weights={"kind": kind},
+        norm={"kind": "none"},
+        regularization=[{"kind": "l1", "value": 1.0, "proximal": True}],
+    )
+    model = build_model(spec, load_data(spec).info)
+    weights = split_parameters(model).weights
+    kept = [one.detach().clone() for one in weights]
+    build_projection(spec, model)(0.1)
+    for weight, before in zip(weights, kept, strict=True):
+        assert torch.equal(weight, nn.functional.softshrink(before, 0.1))
+    assert any((weight == 0).any() for weight in weights)
+
+
+def test_neither_penalties_nor_projections_draw():
+    regularization = [
+        {"kind": "l1", "value": 0.1, "proximal": True},
+        {"kind": "l2", "value": 0.1},
+        {"kind": "max_norm"},
+    ]
+    spec, model = make_spec(regularization=regularization), make_model()
+    before = torch.random.get_rng_state()
+    build_penalties(spec, model)()["l2"].backward()
+    build_projection(spec, model)(0.1)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_rows_of_zeros_stay_what_they_are():

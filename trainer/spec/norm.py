@@ -256,7 +256,9 @@ class SpectralNorm(Part):
     power iteration (Miyato et al. 2018, arXiv 1802.05957)."""
 
     kind: Literal["spectral"]
-    power_iterations: Annotated[Count, Field(le=100, description="each time a layer runs in training")] = 1
+    power_iterations: Annotated[
+        Count, Field(le=100, description="each time a layer runs in training")
+    ] = 1
     pitfalls: ClassVar[tuple[str, ...]] = (
         "its vectors move in training only; made for the critics of GANs",
     )
