@@ -215,12 +215,14 @@ def test_batch_renorm_is_given_what_batch_norm_is_while_statistics_are_estimated
 @every_norm
 def test_a_single_last_example_counts_like_any_other(norm):
     torch.manual_seed(0)
-    layer = build_norm(make_spec(norm=STATISTICS[norm]).norm, 3, "N,C").double()
-    split = torch.randn(9, 3, dtype=torch.float64)
+    layer = build_norm(make_spec(norm=STATISTICS[norm]).norm, 3, "N,C,H,W").double()
+    split = torch.randn(9, 3, 1, 1, dtype=torch.float64)
     estimated = estimate(nn.Sequential(layer), split.split(4))[0]
     assert estimated.running_var.isfinite().all()
     if norm in ("batch", "batch_renorm"):
-        torch.testing.assert_close(estimated.running_mean, split.mean(0), rtol=1e-12, atol=1e-15)
+        torch.testing.assert_close(
+            estimated.running_mean, split.mean((0, 2, 3)), rtol=1e-12, atol=1e-15
+        )
 
 
 def test_an_estimation_that_is_abandoned_leaves_the_layers_as_they_were():
