@@ -171,7 +171,7 @@ def test_real_images_from_a_parquet_folder(stack: Stack) -> None:
         # Running statistics of a hundred steps would make the last bits of a machine decide the result.
         "norm": {"kind": "group", "groups": 4},
         "optimizer": {"kind": "adam", "lr": 0.01},
-        "training": {"epochs": 4},
+        "training": {"epochs": 8},
     })  # fmt: skip
     done = stack.wait(f"/jobs/{job['id']}")
     assert done["status"] == "succeeded"
