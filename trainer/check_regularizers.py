@@ -13,9 +13,11 @@ from trainer.spec import (
     DropBlock,
     DropConnect,
     Dropout,
+    DynamicTanh,
     ElasticNet,
     EmaWeights,
     LabelSmoothing,
+    LocalResponseNorm,
     MaxNorm,
     Mixup,
     NoNorm,
@@ -85,6 +87,16 @@ def inexact_threshold(case: Case) -> Iterator[str]:
         )
 
 
+def averaged_zeros(case: Case) -> Iterator[str]:
+    l1, averages = case.spec.regularizer(L1), (EmaWeights, SwaWeights)
+    kinds = [one.kind for one in case.spec.regularization if isinstance(one, averages)]
+    if kinds and l1 is not None and l1.proximal and l1.value > 0:
+        yield (
+            f"{kinds[0]} averages over times at which a weight was not zero: few of the zeros of a "
+            "proximal l1 remain in what is validated and kept"
+        )
+
+
 def doubled_decay(case: Case) -> Iterator[str]:
     kinds = L2 | WeightDecay | ElasticNet
     parts = [one for one in case.spec.regularization if isinstance(one, kinds)]
@@ -112,10 +124,13 @@ def scale_without_effect(case: Case) -> Iterator[str]:
     """What bounds the scale of weights, where the function does not depend on it."""
     spec = case.spec
     decay, bound = spec.regularizer(WeightDecay), spec.regularizer(MaxNorm)
-    if bound is not None and not isinstance(spec.norm, NoNorm):
+    # These depend on the scale of what they are given.
+    keeps_scale = isinstance(spec.norm, NoNorm | LocalResponseNorm | DynamicTanh)
+    takes_out = spec.weights.kind if spec.weights.kind != "plain" else spec.norm.kind
+    if bound is not None and (not keeps_scale or spec.weights.kind != "plain"):
         yield (
-            f"max_norm bounds weights whose scale {spec.norm.kind} takes out again: before a norm it "
-            "changes the effective learning rate only"
+            f"max_norm bounds weights whose scale {takes_out} takes out again: it changes the effective "
+            "learning rate only"
         )
     if decay is not None and decay.value > 0 and spec.weights.kind == "weight_norm":
         yield "weight decay acts on the v of weight_norm, whose length is free: g is what would shrink"
@@ -183,6 +198,7 @@ REGULARIZER_CHECKS = (labels_without_classes, pasted_vectors, two_averages)
 REGULARIZER_WARNINGS = (
     subgradient_l1,
     inexact_threshold,
+    averaged_zeros,
     doubled_decay,
     decay_of_another_kind,
     scale_without_effect,

@@ -45,6 +45,7 @@ from trainer.check_norms import (
 )
 from trainer.check_regularizers import (
     average_of_little,
+    averaged_zeros,
     blocks_of_whole_maps,
     decay_of_another_kind,
     denoising,
@@ -901,6 +902,25 @@ WARNED = [
         )
         for kind in ("adam", "adamw")
     ),
+    *(
+        (
+            averaged_zeros,
+            {"regularization": [{"kind": "l1", "value": 0.1, "proximal": True}, average]},
+            DIGITS,
+            f"{average['kind']} averages over times",
+        )
+        for average in ({"kind": "ema", "decay": 0.9}, {"kind": "swa"})
+    ),
+    (
+        scale_without_effect,
+        {
+            "regularization": [{"kind": "max_norm"}],
+            "norm": {"kind": "none"},
+            "weights": {"kind": "spectral"},
+        },
+        DIGITS,
+        "spectral takes out",
+    ),
     (
         decay_of_another_kind,
         {
@@ -1118,6 +1138,8 @@ WARNED = [
 ]
 
 UNWARNED = [
+    {"regularization": [{"kind": "max_norm"}], "norm": {"kind": "none"}},
+    {"regularization": [{"kind": "max_norm"}], "norm": {"kind": "dynamic_tanh"}},
     {"schedule": {"kind": "step", "milestones": [5, 14]}},
     {"regularization": [{"kind": "l1", "value": 0.0}, {"kind": "l2", "value": 0.1}]},
     {"augmentation": [{"kind": "rotate", "degrees": 15.0}, {"kind": "shift"}]},
