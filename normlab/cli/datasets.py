@@ -95,7 +95,7 @@ def preview(
 
 def _augmentation(path: Path) -> dict[str, Any]:
     """What a preview needs of a document: of a study, what its base says."""
-    document = _read_mapping(path, "a spec: a mapping with `augmentation`")
+    document = _read_mapping(path, "a spec: a mapping with `augmentation`", "no readable YAML file")
     if isinstance(document.get("base"), dict):
         document = document["base"]
     dataset = document.get("dataset") or {}
@@ -116,16 +116,17 @@ def read_source(text: str, options: dict[str, Any]) -> dict[str, Any]:
         return {"kind": kind, "generator": place, **given}
     if colon and kind in ("parquet", "image_folder"):
         return {"kind": kind, "path": str(Path(place).expanduser().absolute()), **given}
-    return _read_mapping(Path(text), "a source: a mapping with `kind`, or parquet:FOLDER") | given
+    neither = "neither a source like parquet:FOLDER nor a readable YAML file"
+    return _read_mapping(Path(text), "a source: a mapping with `kind`", neither) | given
 
 
-def _read_mapping(file: Path, what: str) -> dict[str, Any]:
+def _read_mapping(file: Path, what: str, unreadable: str) -> dict[str, Any]:
     import yaml
 
     try:
         found = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise NormlabError(f"{file} should hold {what}; it can't be read: {error}") from error
+        raise NormlabError(f"{file} is {unreadable}: {error}") from error
     if not isinstance(found, dict):
         raise NormlabError(f"{file} should hold {what}")
     return found
