@@ -162,7 +162,12 @@ def test_every_norm_goes_into_library_models_or_is_refused_by_layer(model, norm)
             assert error.value.layer
             return
         built, report = build_with_report(spec, info)
-        assert built.train()(torch.empty((2, *info.shape))).shape == (2, 10)
+        output = built.train()(torch.empty((2, *info.shape)))
+        assert output.shape == (2, 10)
+        output.sum().backward()
+        built.load_state_dict(built.state_dict())
+    learned = [parameter for parameter in built.parameters() if parameter.requires_grad]
+    assert sum(parameter.grad is not None for parameter in learned) > 0.9 * len(learned)
     if survey.sites:
         assert not LIBRARY[model] or len(report.replaced) == LIBRARY[model]
     assert set(find_sites(built)) == set(report.replaced)
