@@ -116,7 +116,11 @@ class Dataset(Table):
 
 
 class Study(Table):
-    """A study as submitted; its status is derived from its jobs."""
+    """A study as it is now; its status is derived from its jobs.
+
+    `planned_seeds`: those it was submitted with. `declared`: differences between variants that somebody
+    stands for, by kind: `{why, who, at}`.
+    """
 
     __tablename__ = "studies"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -126,6 +130,11 @@ class Study(Table):
     spec: Mapped[dict[str, Any]]
     warnings: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
     numerics: Mapped[dict[str, Any] | None]
+    planned_seeds: Mapped[list[Any]]
+    declared: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    tags: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+    note: Mapped[str] = mapped_column(server_default="")
+    archived_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     project: Mapped[Project] = relationship(lazy="raise")
     owner: Mapped[User] = relationship(lazy="raise")
@@ -137,6 +146,7 @@ class Job(Table):
 
     `attempt` is the fencing number: whoever writes for a job must hold it. It only rises; attempts up
     to `attempt_base` no longer count towards `max_attempts`, because somebody asked for a retry since.
+    `facts`: what its training turned out to be (`trainer.facts`), once it has started.
     """
 
     __tablename__ = "jobs"
@@ -165,12 +175,16 @@ class Job(Table):
     attempt_base: Mapped[int] = mapped_column(server_default="0")
     seconds_used: Mapped[float] = mapped_column(server_default="0")
     numerics: Mapped[dict[str, Any] | None]
+    facts: Mapped[dict[str, Any] | None]
     warnings: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
     metrics: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     non_finite: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     error: Mapped[str | None]
     step: Mapped[int] = mapped_column(server_default="0")
     total_steps: Mapped[int | None]
+    tags: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+    note: Mapped[str] = mapped_column(server_default="")
+    archived_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]

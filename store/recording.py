@@ -29,12 +29,14 @@ STANDARD_METRICS = (
 
 
 def record_start(session: Session, job_id: int, attempt: int, event: Started) -> None:
-    """Where the attempt starts and in which environment; one that differs from before is a warning."""
+    """Where the attempt starts, in which environment, and what the training turned out to be; an
+    environment that differs from before is a warning."""
     job = lock_attempt(session, job_id, attempt)
     warnings = [*job.warnings, *event.warnings, *_environment_changes(session, job, event)]
     job.warnings = list(dict.fromkeys(warnings))
     job.step = event.first_step
     job.total_steps = event.total_steps
+    job.facts = dict(event.facts)
     row = session.get_one(Attempt, (job_id, attempt))
     row.first_step = event.first_step
     row.environment = dict(event.environment)

@@ -35,6 +35,7 @@ def create(
         owner=owner,
         name=name,
         spec=spec,
+        planned_seeds=sorted({cell.spec.seed for cell in cells}),
         warnings=[storable(warning) for warning in warnings],
     )
     session.add(study)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from trainer.facts import code_digest
 from trainer.spec import Numerics
 
 
@@ -29,8 +30,9 @@ def apply_numerics(numerics: Numerics) -> None:
 
 
 def describe_environment(numerics: Numerics, device: torch.device) -> dict[str, str]:
-    """Everything that bit-equality hangs on besides spec, data and code."""
+    """Everything that bit-equality hangs on besides spec and data."""
     return {
+        "code": code_digest(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         **{name: metadata.version(name) for name in ("torchvision", "timm", "numpy")},

@@ -23,7 +23,8 @@ Reason: TypeAlias = Literal["completed", "early_stopped", "diverged"]
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The first event. `first_step` is 0, or the checkpoint's step when resumed."""
+    """The first event. `first_step` is 0, or the checkpoint's step when resumed; `facts` are those of
+    `trainer.facts`."""
 
     first_step: int
     epoch: int
@@ -31,6 +32,7 @@ class Started:
     parameters: int
     warnings: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from trainer.environment import describe_change, describe_environment
 from trainer.evaluate import Evaluator, Outcome, Predictor, Weights, plain_predictor
 from trainer.events import CheckpointSaved, Diagnosed, Progressed, Reason, Started
 from trainer.examples import Examples, Standardize, memory_format
+from trainer.facts import describe_facts
 from trainer.gradients import build_gradient_rule
 from trainer.mixing import build_mixer
 from trainer.models import build_model, count_parameters
@@ -113,6 +114,9 @@ class Run:
             parameters=count_parameters(self.model),
             warnings=warnings,
             environment=self.environment,
+            facts=describe_facts(
+                self.spec, self.data, self.model, self.optimizer, self.plan, self.learning_rate
+            ),
         )
 
     def learning_rate(self, step: int) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from alembic import command
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, inspect, text
 from sqlalchemy.orm import Session
 
 from migrations import __main__ as migrations_main
@@ -48,6 +48,28 @@ def test_going_down_leaves_nothing_and_going_up_again_works(empty_engine: Engine
     upgrade(address(empty_engine))
 
     assert inspect(empty_engine).has_table("jobs")
+
+
+def test_the_seeds_that_a_study_came_with_are_those_made_with_it(empty_engine: Engine) -> None:
+    upgrade(address(empty_engine), "0002")
+    with empty_engine.begin() as connection:
+        connection.execute(text(_A_STUDY_EXTENDED))
+    upgrade(address(empty_engine))
+    with empty_engine.connect() as connection:
+        assert connection.scalars(text("SELECT planned_seeds FROM studies")).all() == [[0, 1]]
+
+
+#: Two seeds of two variants at once, a third seed an hour later.
+_A_STUDY_EXTENDED = """
+INSERT INTO users (name, role) VALUES ('ada', 'member');
+INSERT INTO projects (name, owner_id) SELECT 'p', id FROM users;
+INSERT INTO datasets (name, source, status) VALUES ('d', '{}', 'ready');
+INSERT INTO studies (project_id, owner_id, name, spec) SELECT projects.id, owner_id, 's', '{}' FROM projects;
+INSERT INTO jobs (project_id, study_id, dataset_id, owner_id, name, variant, seed, spec, hash, timeout_seconds, created_at)
+SELECT studies.project_id, studies.id, datasets.id, studies.owner_id, 'j', variant, seed, '{}', '', 1,
+  studies.created_at + CASE WHEN seed = 2 THEN interval '1 hour' ELSE interval '0' END
+FROM studies, datasets, unnest(ARRAY['a', 'b']) AS variant, generate_series(0, 2) AS seed;
+"""
 
 
 def test_autogenerate_finds_no_difference(empty_engine: Engine) -> None:

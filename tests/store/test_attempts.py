@@ -122,7 +122,9 @@ def test_the_time_used_is_summed_over_attempts_and_heard_twice_counts_once(
 
 
 def test_the_start_is_recorded(sessions: Sessions, claim: Claim) -> None:
-    started = Started(40, 2, 100, 1234, ("a norm without producer",), {"torch": "2.9"})
+    started = Started(
+        40, 2, 100, 1234, ("a norm without producer",), {"torch": "2.9"}, {"norm_parameters": 8}
+    )
     with sessions.begin() as session:
         jobs.record_start(session, claim.job_id, 1, started)
 
@@ -130,6 +132,7 @@ def test_the_start_is_recorded(sessions: Sessions, claim: Claim) -> None:
         attempt = results.attempts(session, claim.job_id)[0]
 
     assert (job.step, job.total_steps, job.warnings) == (40, 100, ["a norm without producer"])
+    assert job.facts == {"norm_parameters": 8}
     assert (attempt.first_step, attempt.environment) == (40, {"torch": "2.9"})
 
 

@@ -98,6 +98,7 @@ def test_a_study_grows_by_the_cells_that_it_lacks(sessions: Sessions) -> None:
 
     assert found is not None
     assert found.spec == {"seeds": 3}
+    assert found.planned_seeds == [0, 1]
     assert new[0].owner_id == study.owner_id
 
 
