@@ -1,0 +1,253 @@
+"""The statistics of a comparison, over plain finite floats. Knows no studies, variants or metrics.
+
+scipy and statsmodels are imported where they are used: a process that compares nothing starts without them.
+
+No variance to test with: differences that are equal but for rounding make Student's t undefined. If they
+are zero, nothing speaks against "no difference" (p = 1); else the exact sign-flip test decides, whose
+smallest p-value is 2 / 2ⁿ.
+"""
+
+import math
+import statistics
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from studies.spec import ENOUGH_SEEDS
+
+Interval: TypeAlias = tuple[float, float]
+
+CONFIDENCE = 0.95
+LEVEL = 0.05
+POWER = 0.8
+#: Metrics equal on paper differ by so much: of themselves if they are large, else absolutely.
+DIGITS = 12
+RESAMPLES = 9999
+MOST_SEEDS = 100_000
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """None of nothing."""
+    return statistics.fmean(values) if values else None
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Standard deviation of a sample (n - 1), 0 where the values differ by rounding alone; None below two."""
+    if len(values) < 2:
+        return None
+    found = statistics.stdev(values)
+    return 0.0 if _is_zero(found, values) else found
+
+
+def interquartile_mean(values: Sequence[float]) -> float:
+    """The mean without the lowest and the highest quarter, each rounded down to whole values."""
+    from scipy.stats import trim_mean
+
+    return float(trim_mean(values, 0.25))
+
+
+def slope(xs: Sequence[float], ys: Sequence[float]) -> float:
+    """Least squares; `statistics.StatisticsError` where all `xs` are equal."""
+    return statistics.linear_regression(xs, ys).slope
+
+
+def t_interval(values: Sequence[float], *, overlap: float = 0.0) -> Interval | None:
+    """Student's t-interval of the mean; None below two values.
+
+    `overlap`: test over training examples where each value has its own random split of one data set. The
+    values are then correlated, and the variance of their mean is s² (1/n + overlap) (Nadeau & Bengio 2003,
+    "Inference for the generalization error").
+    """
+    n = len(values)
+    if n < 2:
+        return None
+    from scipy.special import stdtrit
+
+    centre = statistics.fmean(values)
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * _standard_error(values, overlap)
+    return centre - half, centre + half
+
+
+def bootstrap_interval(differences: Sequence[float]) -> Interval | None:
+    """Of the mean, bias-corrected and accelerated; the same data give the same answer.
+
+    The point itself where all are equal; None below two.
+    """
+    if len(differences) < 2:
+        return None
+    if deviation(differences) == 0:
+        return differences[0], differences[0]
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    found = bootstrap(
+        (differences,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=1111,
+        confidence_level=CONFIDENCE,
+        method="BCa",
+        rng=0,
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def effect_size(differences: Sequence[float]) -> float | None:
+    """Cohen's dz, mean over standard deviation; None below two differences or without variance."""
+    spread = deviation(differences)
+    return statistics.fmean(differences) / spread if spread else None
+
+
+def probability_of_improvement(
+    pairs: Sequence[tuple[float, float]], *, higher_is_better: bool
+) -> float | None:
+    """Share of pairs in which the first is better, and half of those in which they tie; None of no pairs."""
+    if not pairs:
+        return None
+    sign = 1 if higher_is_better else -1
+    gaps = _without_rounding([sign * (one - other) for one, other in pairs])
+    return statistics.fmean((gap > 0) + 0.5 * (gap == 0) for gap in gaps)
+
+
+def paired_p_value(differences: Sequence[float], *, overlap: float = 0.0) -> float | None:
+    """Two-sided paired t-test against zero; None below `ENOUGH_SEEDS` differences.
+
+    `overlap` as in `t_interval`. Without variance see the module's rule.
+    """
+    n = len(differences)
+    if n < ENOUGH_SEEDS:
+        return None
+    if deviation(differences) == 0:
+        return 1.0 if _is_zero(differences[0], differences) else _smallest_sign_flip(n)
+    from scipy.special import stdtr
+
+    t = statistics.fmean(differences) / _standard_error(differences, overlap)
+    return float(2 * stdtr(n - 1, -abs(t)))
+
+
+def wilcoxon_p_value(differences: Sequence[float]) -> float | None:
+    """Wilcoxon's signed ranks, zeros left out, exact where scipy can; 1 if all are zero.
+
+    None below `ENOUGH_SEEDS` differences.
+    """
+    if len(differences) < ENOUGH_SEEDS:
+        return None
+    gaps = _without_rounding(differences)
+    if not any(gaps):
+        return 1.0
+    from scipy.stats import wilcoxon
+
+    return float(wilcoxon(gaps).pvalue)
+
+
+def equivalence_p_value(
+    differences: Sequence[float], margin: float, *, overlap: float = 0.0
+) -> float | None:
+    """Two one-sided t-tests that the mean lies within ± `margin`: the larger p-value (Schuirmann 1987).
+
+    `overlap` as in `t_interval`; None below `ENOUGH_SEEDS` differences. Without variance, the smallest
+    p-value of the sign-flip test where the mean is within the margin, else 1.
+    """
+    n = len(differences)
+    if n < ENOUGH_SEEDS:
+        return None
+    centre = statistics.fmean(differences)
+    if deviation(differences) == 0:
+        is_within = abs(centre) < margin and not _is_zero(abs(centre) - margin, differences)
+        return _smallest_sign_flip(n) if is_within else 1.0
+    from scipy.special import stdtr
+
+    # The farther one-sided test: the mean's distance to the nearer margin decides.
+    return float(stdtr(n - 1, (abs(centre) - margin) / _standard_error(differences, overlap)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted for the number of tests (Holm 1979): reject what is at most the level."""
+    if not p_values:
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+
+
+def seeds_needed(
+    difference: float,
+    deviation: float,
+    *,
+    level: float = LEVEL,
+    power: float = POWER,
+    overlap: float = 0.0,
+) -> int | None:
+    """The fewest pairs with which a two-sided paired t-test at `level` sees a true mean `difference` with
+    probability `power`, `deviation` being that of the paired differences.
+
+    None where the difference is zero, or more than `MOST_SEEDS` would be needed: with `overlap` (as in
+    `t_interval`) more seeds help only so far. Without deviation the sign-flip test must be able to reject.
+    """
+    if difference == 0:
+        return None
+    if deviation == 0:
+        return math.ceil(1 - math.log2(level))
+
+    def reached(n: int) -> float:
+        return _power(n, abs(difference) / (deviation * math.sqrt(1 / n + overlap)), level)
+
+    candidates = range(2, MOST_SEEDS + 1)
+    found = bisect_left(candidates, power, key=reached)
+    return candidates[found] if found < len(candidates) else None
+
+
+def smallest_difference(
+    n: int,
+    deviation: float,
+    *,
+    level: float = LEVEL,
+    power: float = POWER,
+    overlap: float = 0.0,
+) -> float | None:
+    """The true mean difference that `n` pairs show with probability `power`, as in `seeds_needed`.
+
+    None below two pairs or without deviation.
+    """
+    if n < 2 or deviation == 0:
+        return None
+    from scipy.optimize import brentq
+
+    high = 1.0
+    while _power(n, high, level) < power:
+        high *= 2
+    shift = brentq(lambda shift: _power(n, shift, level) - power, 0.0, high)
+    return float(shift) * deviation * math.sqrt(1 / n + overlap)
+
+
+def _power(n: int, shift: float, level: float) -> float:
+    """Of the two-sided t-test where the mean is `shift` standard errors away: noncentral t."""
+    from scipy.special import nctdtr, stdtrit
+
+    bound = float(stdtrit(n - 1, 1 - level / 2))
+    below, above = float(nctdtr(n - 1, shift, bound)), float(nctdtr(n - 1, shift, -bound))
+    # scipy returns NaN where the probability is too small for it.
+    return 1 - (0.0 if math.isnan(below) else below) + (0.0 if math.isnan(above) else above)
+
+
+def _standard_error(values: Sequence[float], overlap: float) -> float:
+    return (deviation(values) or 0.0) * math.sqrt(1 / len(values) + overlap)
+
+
+def _smallest_sign_flip(n: int) -> float:
+    return 2.0 ** (1 - n)
+
+
+def _is_zero(value: float, values: Sequence[float]) -> bool:
+    """Whether `value` is what rounding leaves of computations with `values`."""
+    return abs(value) <= _scale(values) * 10.0**-DIGITS
+
+
+def _without_rounding(differences: Sequence[float]) -> list[float]:
+    """The differences in units of their scale, so that ties tie and zeros are zero."""
+    scale = _scale(differences)
+    return [round(one / scale, DIGITS) for one in differences]
+
+
+def _scale(values: Sequence[float]) -> float:
+    return max(1.0, *map(abs, values))
