@@ -35,8 +35,8 @@ def describe_facts(
 
     Keys: weight_parameters, bias_parameters, norm_parameters (counts, as `trainer.parameters` parts
     them), decayed_norm_parameters, decayed_bias_parameters (under weight decay), examples_per_step,
-    total_steps, schedule, train_size, val_size, test_size, data, split; and where guessing has a score
-    of its own, chance_accuracy and chance_loss.
+    total_steps, schedule, train_size, val_size, test_size, test_is_cut (1: by the split's seed; 0: it is
+    the set's own), data, split; and where guessing has a score, chance_accuracy and chance_loss.
     """
     return {
         **_parameters(model, optimizer),
@@ -46,6 +46,7 @@ def describe_facts(
         "train_size": len(data.train),
         "val_size": len(data.val),
         "test_size": len(data.test),
+        "test_is_cut": int(data.info.test_size is None),
         "data": data.info.digest,
         "split": _split_digest(data),
         **_chance(spec, data),
