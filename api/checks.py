@@ -12,7 +12,7 @@ from store import datasets
 from store.jobs import NewJob
 from store.models import Dataset
 from studies.expansion import Cell, arm_name, expand, locate
-from studies.spec import StudySpec, read_study
+from studies.spec import StudySpec, read_study, refuse_unplanned_seeds
 from trainer.spec import DatasetInfo, JobSpec
 from trainer.spec.report import Problem, Report
 
@@ -63,6 +63,7 @@ def plan_job(house: Services, document: Any) -> Plan:
 def plan_study(house: Services, document: Any) -> tuple[StudySpec, Plan]:
     """Raises `StudyError`, `Invalid`, `Conflict` or `CheckerUnavailable`."""
     study = read_study(document)
+    refuse_unplanned_seeds(study)
     return study, plan_cells(house, study, expand(study))
 
 

@@ -20,8 +20,9 @@ from api.services import House, Services
 from store import jobs, links, results, studies
 from store.errors import WrongStatus
 from store.models import Job, Study, User
-from studies.comparison import Comparison, compare
+from studies.answers import Comparison
 from studies.expansion import expand
+from studies.reading import read_comparison
 from studies.spec import StudySpec, read_study
 
 router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(current_user)])
@@ -84,25 +85,26 @@ def list_study_jobs(
 
 
 @router.get("/{study_id}/comparison", summary="Which variant is better, and by how much")
-def read_comparison(
+def compare(
     house: House,
     study_id: Id,
     metric: Annotated[
         str | None, Query(pattern=r"^[a-z][a-z0-9_]{0,99}$", description="default: the study's")
     ] = None,
 ) -> Comparison:
-    """Means with 95 % t-intervals, paired differences to the baseline; what went wrong is counted."""
+    """Means with 95 % t-intervals, paired differences to the baseline, what decides, and the verdict in a
+    sentence; what went wrong is counted."""
     with house.sessions.begin() as session:
-        spec = _find(session, study_id).spec
-        rows = results.rows(session, study_id=study_id).items
-    _ensure_known(metric, rows)
-    return compare(read_study(spec), rows, metric)
+        study = _find(session, study_id)
+        if metric is not None:
+            _ensure_known(metric, results.rows(session, study_id=study_id).items)
+        return read_comparison(session, study, metric)
 
 
-def _ensure_known(metric: str | None, rows: Sequence[dict[str, Any]]) -> None:
+def _ensure_known(metric: str, rows: Sequence[dict[str, Any]]) -> None:
     """Some job has it, or none has any metric yet; raises `BadParameter`."""
     known = sorted(set().union(*(row["metrics"] for row in rows)))
-    if metric is not None and known and metric not in known:
+    if known and metric not in known:
         detail = f"no job of this study has it; they have {', '.join(known)}, but got {metric!r}"
         raise BadParameter("metric", detail)
 

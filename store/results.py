@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Label, Select, func, select
 from sqlalchemy.orm import Session
 
 from store.models import (
@@ -55,6 +55,17 @@ def rows(
         statement = statement.limit(limit + 1)
     found = [dict(row) for row in session.execute(statement).mappings()]
     return Page(found, None) if limit is None else cut(found, "job_id", limit)
+
+
+def study_rows(session: Session, study_id: int) -> list[dict[str, Any]]:
+    """One row per job of the study, as it was made, with all that a comparison rests on.
+
+    Beyond the keys of `rows`: spec, hash, facts, environment (of the last attempt that started), and
+    best_seconds (of training and validation, until the epoch whose weights were kept).
+    """
+    statement = _rows().add_columns(Job.spec, Job.hash, Job.facts, _environment(), _best_seconds())
+    statement = statement.where(Job.study_id == study_id).order_by(None).order_by(Job.id)
+    return [dict(row) for row in session.execute(statement).mappings()]
 
 
 def epochs(session: Session, job_id: int, after: int = 0) -> Sequence[Epoch]:
@@ -123,6 +134,27 @@ def logs(session: Session, job_id: int, after: int = 0, limit: int = 1000) -> Se
     """Lines with an id beyond `after`, in order."""
     statement = select(LogLine).where(LogLine.job_id == job_id, LogLine.id > after)
     return session.scalars(statement.order_by(LogLine.id).limit(limit)).all()
+
+
+def _environment() -> Label[Any]:
+    return (
+        select(Attempt.environment)
+        .where(Attempt.job_id == Job.id, Attempt.environment.is_not(None))
+        .order_by(Attempt.number.desc())
+        .limit(1)
+        .scalar_subquery()
+        .label("environment")
+    )
+
+
+def _best_seconds() -> Label[Any]:
+    kept = Job.metrics["best_epoch"].as_float()
+    return (
+        select(func.sum(Epoch.seconds))
+        .where(Epoch.job_id == Job.id, Epoch.epoch <= kept)
+        .scalar_subquery()
+        .label("best_seconds")
+    )
 
 
 def _rows() -> Select[Any]:

@@ -151,13 +151,15 @@ class Confound(Answer):
 
 
 class Plan(Answer):
-    """What was fixed beforehand: seeds, looks, margin; `look` is the number of looks taken so far, and
-    `analysed` how many seeds the verdict rests on."""
+    """What was fixed beforehand: seeds, looks, margin; `look` is the number of looks taken so far,
+    `analysed` how many seeds the verdict rests on, and `level` what the smallest p-value, times the
+    comparisons, must not exceed (with looks, all of them together make 5 %)."""
 
     seeds: int
     looks: tuple[int, ...]
     look: int | None
     analysed: int
+    level: float
     margin: float | None
     splits: Literal["fixed", "resampled"]
     comparisons: int

@@ -1,247 +1,166 @@
-"""From a study's result rows to its comparison: means, intervals, paired differences. Pure arithmetic.
+"""From a study's result rows to its comparison: means, intervals, paired differences, what decides. Pure.
 
-Intervals are Student's t at 95 %; differences are paired by seed, at the same matrix point. The rule
-for what went wrong: a diverged job counts with the metric it reached; where that isn't a finite number,
-or where a job failed, the variant is marked incomplete and its mean is over what remains, which may
-flatter it. Nothing is dropped without being counted.
+Intervals are Student's t at 95 %; differences are paired by seed, at the same matrix point. A paired
+t-test with Holm's correction over all comparisons of the study decides; `studies.scoring` says what a job
+counts with, whatever became of it. Nothing is dropped without being counted.
 """
 
-import json
-import math
-import statistics
+import statistics as stdlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
-
-from studies.expansion import arm_name
-from studies.spec import ENOUGH_SEEDS, StudySpec
-
-CONFIDENCE = 0.95
-#: Differences of values that are equal on paper differ by so much of themselves.
-ROUNDING = 1e-12
-Interval = tuple[float, float]
-
-
-class Summary(BaseModel):
-    """Frozen base of the answers below."""
-
-    model_config = ConfigDict(frozen=True)
-
-
-class Difference(Summary):
-    """Variant minus baseline over the seeds that both finished; two-sided paired t-test."""
-
-    n: int
-    mean: float | None
-    interval: Interval | None
-    p_value: float | None
+from studies import sequential, statistics
+from studies.answers import (
+    Best,
+    Comparison,
+    Difference,
+    Epochs,
+    Plan,
+    SeedValue,
+    ToThreshold,
+    VariantSummary,
+)
+from studies.arms import Arm, group
+from studies.axes import describe_axes
+from studies.confounds import find_confounds
+from studies.differences import differences, overlap
+from studies.notes import notes
+from studies.planning import Analysis, plan_analysis
+from studies.scoring import Row, higher_is_better, validation_metric
+from studies.spec import StudySpec
+from studies.verdicts import Findings, decide, judge
 
 
-class Epochs(Summary):
-    """Evaluation periods trained until the end, and the one whose weights were kept."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a study besides its spec and its jobs' results.
 
-    mean: float | None
-    best_mean: float | None
+    `planned_seeds`: those it was submitted with (None: all); `declared`: kind of difference → why it
+    doesn't matter; `first_steps`: job → step at which it reached the study's threshold.
+    """
 
-
-class SeedValue(Summary):
-    """One job's value; None when it isn't a finite number or the job has none."""
-
-    seed: int
-    job_id: int
-    value: float | None
+    planned_seeds: Sequence[int] | None = None
+    declared: Mapping[str, str] | None = None
+    first_steps: Mapping[int, int] | None = None
 
 
-class VariantSummary(Summary):
-    """One arm of the comparison: a variant at one matrix point."""
-
-    name: str
-    variant: str
-    point: dict[str, Any]
-    n: int
-    mean: float | None
-    std: float | None
-    interval: Interval | None
-    difference: Difference | None
-    epochs: Epochs
-    diverged: int
-    failed: int
-    cancelled: int
-    pending: int
-    incomplete: bool
-    values: tuple[SeedValue, ...]
-
-
-class Comparison(Summary):
-    """All arms against the baseline, in the order of the study."""
-
-    metric: str
-    baseline: str
-    higher_is_better: bool
-    confidence: float
-    variants: tuple[VariantSummary, ...]
-    notes: tuple[str, ...]
+NOTHING_MORE = Known()
 
 
 def compare(
-    study: StudySpec, rows: Iterable[Mapping[str, Any]], metric: str | None = None
+    study: StudySpec,
+    rows: Iterable[Row],
+    metric: str | None = None,
+    known: Known = NOTHING_MORE,
 ) -> Comparison:
-    """The comparison over result rows (`job_id, variant, point, seed, status, reason, metrics, epochs`)."""
+    """The comparison over result rows, as `store.results.study_rows` gives them."""
     metric = metric or study.metric
-    arms = _by_arm(rows)
-    baselines = {
-        _key(cells[0]["point"]): _values(cells, metric)
-        for cells in arms
-        if cells[0]["variant"] == study.baseline
-    }
+    arms = group(rows, metric)
+    analysis = plan_analysis(study, arms, known.planned_seeds)
+    confounds = tuple(find_confounds(study, arms, {**study.declared, **(known.declared or {})}))
+    findings = Findings(study, metric, tuple(arms), analysis, confounds)
+    decided = decide(findings, differences(study, arms, analysis.seeds))
     variants = tuple(
-        _summary(cells, metric, study.baseline, baselines.get(_key(cells[0]["point"])))
-        for cells in arms
+        _summary(study, arm, analysis.seeds, decided.get(arm.name), known.first_steps)
+        for arm in arms
     )
+    best = None if findings.obstacles() else _best(variants, metric)
     return Comparison(
         metric=metric,
         baseline=study.baseline,
-        higher_is_better=not metric.endswith(("_loss", "_cost")),
-        confidence=CONFIDENCE,
+        higher_is_better=higher_is_better(metric),
+        confidence=statistics.CONFIDENCE,
+        verdict=judge(findings, variants, best),
+        best=best,
+        plan=_plan(study, analysis, len(decided)),
         variants=variants,
-        notes=tuple(_notes(variants, len(study.seed_list))),
+        axes=tuple(describe_axes(study, arms, analysis.seeds)),
+        confounds=confounds,
+        notes=tuple(notes(findings, variants)),
     )
-
-
-def t_interval(values: Sequence[float]) -> Interval | None:
-    """Student's t-interval of the mean; None below two values."""
-    n = len(values)
-    if n < 2:
-        return None
-    # scipy.special alone: scipy.stats would triple the start of a process that only compares.
-    from scipy.special import stdtrit
-
-    mean = statistics.fmean(values)
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * statistics.stdev(values) / math.sqrt(n)
-    return mean - half, mean + half
-
-
-def paired_p_value(differences: Sequence[float]) -> float | None:
-    """Two-sided paired t-test against zero; None below `ENOUGH_SEEDS` pairs.
-
-    Equal differences leave no variance to test with: 1 when all are zero, else None.
-    """
-    n = len(differences)
-    if n < ENOUGH_SEEDS:
-        return None
-    from scipy.special import stdtr
-
-    deviation = statistics.stdev(differences)
-    if deviation <= ROUNDING * max(map(abs, differences)):
-        return 1.0 if differences[0] == 0 else None
-    t = statistics.fmean(differences) / (deviation / math.sqrt(n))
-    return float(2 * stdtr(n - 1, -abs(t)))
-
-
-def _by_arm(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Rows grouped by variant and point, in the order in which the jobs were made."""
-    arms: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in sorted(rows, key=lambda row: row["job_id"]):
-        arms.setdefault((row["variant"], _key(row["point"])), []).append(row)
-    return list(arms.values())
-
-
-def _key(point: Mapping[str, Any]) -> str:
-    return json.dumps(point, sort_keys=True)
-
-
-def _values(cells: Sequence[Mapping[str, Any]], metric: str) -> dict[int, float]:
-    """Finite values by seed, of succeeded jobs (diverged ones among them)."""
-    return {
-        row["seed"]: float(value)
-        for row in cells
-        if row["status"] == "succeeded" and _is_finite(value := row["metrics"].get(metric))
-    }
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _summary(
-    cells: Sequence[Mapping[str, Any]],
-    metric: str,
-    baseline: str,
-    reference: Mapping[int, float] | None,
+    study: StudySpec,
+    arm: Arm,
+    seeds: Sequence[int],
+    difference: Difference | None,
+    first_steps: Mapping[int, int] | None,
 ) -> VariantSummary:
-    variant, point = cells[0]["variant"], dict(cells[0]["point"])
-    values = _values(cells, metric)
-    numbers = list(values.values())
+    values = arm.chosen(seeds)
+    rows = [arm.rows[seed] for seed in seeds if seed in arm.rows]
     counts = {
-        status: sum(row["status"] == status for row in cells)
+        status: sum(row["status"] == status for row in rows)
         for status in ("succeeded", "failed", "cancelled")
     }
+    best, worst = (max, min) if higher_is_better(arm.metric) else (min, max)
     return VariantSummary(
-        name=arm_name(variant, point),
-        variant=variant,
-        point=point,
+        name=arm.name,
+        variant=arm.variant,
+        point=arm.point,
         n=len(values),
-        mean=statistics.fmean(numbers) if numbers else None,
-        std=statistics.stdev(numbers) if len(numbers) > 1 else None,
-        interval=t_interval(numbers),
-        difference=None if variant == baseline else _difference(values, reference or {}),
-        epochs=Epochs(mean=_mean_of(cells, "epochs"), best_mean=_mean_of(cells, "best_epoch")),
-        diverged=sum(row["reason"] == "diverged" for row in cells),
+        mean=statistics.mean(values),
+        std=stdlib.stdev(values) if len(values) > 1 else None,
+        median=stdlib.median(values) if values else None,
+        interquartile_mean=statistics.interquartile_mean(values) if values else None,
+        interval=statistics.t_interval(values, overlap=overlap(study, arm)),
+        best=best(values, default=None),
+        worst=worst(values, default=None),
+        validation=statistics.mean(arm.scored(validation_metric(arm.metric), seeds)),
+        difference=difference,
+        epochs=Epochs(
+            mean=statistics.mean(arm.numbers("epochs", seeds)),
+            best_mean=statistics.mean(arm.numbers("best_epoch", seeds)),
+            best_seconds=statistics.mean(arm.column("best_seconds", seeds)),
+        ),
+        to_threshold=_to_threshold(rows, first_steps) if study.threshold else None,
+        diverged=sum(row["reason"] == "diverged" for row in rows),
         failed=counts["failed"],
         cancelled=counts["cancelled"],
-        pending=len(cells) - sum(counts.values()),
-        incomplete=len(values) < len(cells),
-        values=tuple(
-            SeedValue(seed=row["seed"], job_id=row["job_id"], value=values.get(row["seed"]))
-            for row in cells
-        ),
+        pending=len(rows) - sum(counts.values()),
+        incomplete=len(values) < len(seeds),
+        values=tuple(_seed_value(arm, seed) for seed in seeds if seed in arm.rows),
     )
 
 
-def _difference(values: Mapping[int, float], reference: Mapping[int, float]) -> Difference:
-    pairs = [value - reference[seed] for seed, value in values.items() if seed in reference]
-    return Difference(
-        n=len(pairs),
-        mean=statistics.fmean(pairs) if pairs else None,
-        interval=t_interval(pairs),
-        p_value=paired_p_value(pairs),
+def _to_threshold(rows: Sequence[Row], first_steps: Mapping[int, int] | None) -> ToThreshold:
+    known = first_steps or {}
+    steps = [known[row["job_id"]] for row in rows if row["job_id"] in known]
+    return ToThreshold(reached=len(steps), steps=statistics.mean(steps))
+
+
+def _seed_value(arm: Arm, seed: int) -> SeedValue:
+    score = arm.scores[seed]
+    job_id = arm.rows[seed]["job_id"]
+    return SeedValue(seed=seed, job_id=job_id, value=score.value, at_chance=score.at_chance)
+
+
+def _best(variants: Sequence[VariantSummary], metric: str) -> Best | None:
+    """By the mean on validation; None while nothing has one."""
+    ranked = [one for one in variants if one.validation is not None]
+    if not ranked:
+        return None
+    choose = max if higher_is_better(metric) else min
+    best = choose(ranked, key=lambda one: one.validation or 0.0)
+    return Best(
+        name=best.name,
+        variant=best.variant,
+        point=best.point,
+        metric=validation_metric(metric),
+        mean=best.validation or 0.0,
     )
 
 
-def _mean_of(cells: Sequence[Mapping[str, Any]], metric: str) -> float | None:
-    numbers = [
-        float(value)
-        for row in cells
-        if row["status"] == "succeeded" and _is_finite(value := row["metrics"].get(metric))
-    ]
-    return statistics.fmean(numbers) if numbers else None
-
-
-def _notes(variants: Sequence[VariantSummary], seeds: int) -> Iterable[str]:
-    if seeds < ENOUGH_SEEDS:
-        yield f"{seeds} seeds: under {ENOUGH_SEEDS} there are no p-values and no verdict"
-    for one in variants:
-        if one.pending:
-            yield f"{one.name}: {one.pending} of {len(one.values)} jobs are not finished"
-        if one.failed or one.cancelled:
-            yield (
-                f"{one.name}: {one.failed} failed and {one.cancelled} cancelled jobs have no value; "
-                "the mean is over the rest and may flatter it"
-            )
-        lost = len(one.values) - one.n - one.pending - one.failed - one.cancelled
-        if one.diverged:
-            reached = max(one.diverged - lost, 0)
-            which = "" if reached == one.diverged else f": {reached}"
-            yield f"{one.name}: {one.diverged} diverged jobs{which} count with the metric they reached"
-        if lost:
-            yield (
-                f"{one.name}: {lost} succeeded jobs have no finite value; the mean is over the rest "
-                "and may flatter it"
-            )
-        pairs = one.difference.n if one.difference is not None else seeds
-        if pairs < ENOUGH_SEEDS <= seeds and not any(other.pending for other in variants):
-            yield (
-                f"{one.name}: {pairs} seeds have a value here and in the baseline; under "
-                f"{ENOUGH_SEEDS} there is no p-value"
-            )
+def _plan(study: StudySpec, analysis: Analysis, comparisons: int) -> Plan:
+    levels = sequential.nominal_levels(study.looks, statistics.LEVEL) if study.looks else []
+    look = len(analysis.looks)
+    return Plan(
+        seeds=analysis.planned,
+        looks=study.looks,
+        look=look if study.looks else None,
+        analysed=len(analysis.seeds),
+        level=levels[max(look - 1, 0)] if levels else statistics.LEVEL,
+        margin=study.margin,
+        splits=study.splits,
+        comparisons=comparisons,
+    )

@@ -62,17 +62,32 @@ def expand(study: StudySpec) -> tuple[Cell, ...]:
     valid = [(arm, spec) for index, arm in enumerate(arms) if (spec := specs[index])]
     _refuse_repeats(valid)
     _refuse_missing_accuracy(study, [spec for _, spec in valid])
+    _refuse_split_seeds(study, [spec for _, spec in valid])
     return tuple(
         Cell(
             name=f"{arm_name(arm.variant, arm.point)} | seed {seed}",
             variant=arm.variant,
             point=arm.point,
             seed=seed,
-            spec=spec.model_copy(update={"seed": seed}),
+            spec=_at_seed(study, spec, seed),
         )
         for arm, spec in valid
         for seed in study.seed_list
     )
+
+
+def _at_seed(study: StudySpec, spec: JobSpec, seed: int) -> JobSpec:
+    """Where splits are resampled, the seed cuts the data, too: in the same way for every variant."""
+    if study.splits == "fixed":
+        return spec.model_copy(update={"seed": seed})
+    dataset = spec.dataset.model_copy(update={"split_seed": seed})
+    return spec.model_copy(update={"seed": seed, "dataset": dataset})
+
+
+def _refuse_split_seeds(study: StudySpec, specs: Sequence[JobSpec]) -> None:
+    if study.splits == "resampled" and any(spec.dataset.split_seed for spec in specs):
+        detail = "splits are resampled, so that seed k cuts the data by k: no split_seed may be set"
+        raise StudyError((Problem(pointer="/splits", detail=detail, remedy="remove split_seed"),))
 
 
 def _refuse_missing_accuracy(study: StudySpec, specs: Sequence[JobSpec]) -> None:

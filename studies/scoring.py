@@ -39,7 +39,7 @@ def finite(value: Any) -> float | None:
 
 def is_affected(row: Row) -> bool:
     """Whether something went wrong, so that the seed is left out where survivors alone are looked at."""
-    return row["status"] != "succeeded" or row["reason"] == "diverged"
+    return bool(row["status"] != "succeeded" or row["reason"] == "diverged")
 
 
 def higher_is_better(metric: str) -> bool:

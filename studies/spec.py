@@ -1,5 +1,6 @@
 """The study spec and its expansion into cells: pure functions over documents. Knows no database."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -17,12 +18,25 @@ UPGRADES: Upgrades = {}
 ENOUGH_SEEDS = 8
 
 
+#: Analyses of one study that may be declared: each costs some of the power of all.
+MOST_LOOKS = 5
+
+Metric = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
+
+
 class StudyError(ValueError):
     """The study cannot be trained as written."""
 
     def __init__(self, found: tuple[Problem, ...]) -> None:
         super().__init__("; ".join(f"{one.pointer}: {one.detail}" for one in found))
         self.problems = found
+
+
+class Threshold(Part):
+    """A value of a curve: how many steps did it take to reach it?"""
+
+    metric: Literal["train_loss", "train_accuracy", "val_loss", "val_accuracy"] = "val_accuracy"
+    value: Annotated[float, Field(description="reached: at least an accuracy, at most a loss")]
 
 
 class StudySpec(Part):
@@ -62,10 +76,36 @@ class StudySpec(Part):
         Field(description="how many (0, 1, …) or which"),
     ] = ENOUGH_SEEDS
     baseline: Annotated[Name, Field(description="the variant all others are compared to")] = ""
-    metric: Annotated[
-        str,
-        Field(pattern=r"^[a-z][a-z0-9_]{0,99}$", description="the metric of record"),
-    ] = "test_accuracy"
+    metric: Annotated[Metric, Field(description="the metric of record")] = "test_accuracy"
+    looks: Annotated[
+        tuple[Annotated[int, Field(strict=True, ge=ENOUGH_SEEDS, le=1000)], ...],
+        Field(
+            max_length=MOST_LOOKS,
+            description="after how many seeds a verdict is sought: an extension to one of them is no "
+            "afterthought, and chance is shared out between them (Lan & DeMets 1983)",
+        ),
+    ] = ()
+    margin: Annotated[
+        float | None,
+        Field(gt=0, description="a difference below it doesn't matter: variants may be equivalent"),
+    ] = None
+    threshold: Threshold | None = None
+    splits: Annotated[
+        Literal["fixed", "resampled"],
+        Field(
+            description="fixed: an answer for this split of the data; resampled: seed k also cuts the "
+            "data by k (the same in every variant), and intervals allow for the overlap"
+        ),
+    ] = "fixed"
+    declared: Annotated[
+        dict[Name, Annotated[str, Field(min_length=1, max_length=1000)]],
+        Field(
+            default_factory=dict,
+            max_length=100,
+            description="kind of difference between variants → why it doesn't matter; else an "
+            "unexplained one withholds the ranking",
+        ),
+    ]
     models: Annotated[
         Literal["none", "best", "all"],
         Field(description="which jobs' models go to MLflow; best: of each variant, by validation"),
@@ -74,13 +114,17 @@ class StudySpec(Part):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, value: Any) -> Any:
-        """Brings the version up; without a baseline the first variant is it."""
+        """Brings the version up; without a baseline the first variant is it, and without seeds the first
+        look says how many."""
         if not isinstance(value, dict):
             return value
         value = upgrade(value, UPGRADES, VERSION)
         variants = value.get("variants")
         if "baseline" not in value and isinstance(variants, dict) and variants:
             value = {**value, "baseline": next(iter(variants))}
+        looks = value.get("looks")
+        if "seeds" not in value and isinstance(looks, list | tuple) and looks:
+            value = {**value, "seeds": looks[0]}
         return value
 
     @model_validator(mode="after")
@@ -90,6 +134,8 @@ class StudySpec(Part):
             raise ValueError(f"baseline must be one of {known}, but got {self.baseline!r}")
         if isinstance(self.seeds, list) and len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds may appear once each, but got {self.seeds}")
+        if any(one >= other for one, other in itertools.pairwise(self.looks)):
+            raise ValueError(f"looks must rise, but got {list(self.looks)}")
         return self
 
     @property
@@ -103,6 +149,14 @@ def read_study(document: Any) -> StudySpec:
         return StudySpec.model_validate(document)
     except ValidationError as error:
         raise StudyError(problems(error, document)) from error
+
+
+def refuse_unplanned_seeds(study: StudySpec) -> None:
+    """A study is submitted with as many seeds as one of its looks has; raises `StudyError`."""
+    count = len(study.seed_list)
+    if study.looks and count not in study.looks:
+        detail = f"must be as many as one of the looks {list(study.looks)}, but got {count}"
+        raise StudyError((Problem(pointer="/seeds", detail=detail),))
 
 
 def is_study(document: Any) -> bool:

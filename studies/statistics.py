@@ -23,6 +23,8 @@ POWER = 0.8
 #: Metrics equal on paper differ by so much: of themselves if they are large, else absolutely.
 DIGITS = 12
 RESAMPLES = 9999
+#: Up to so many differences scipy's signed ranks are exact whether values tie or not.
+MOST_PERMUTED = 13
 MOST_SEEDS = 100_000
 
 
@@ -126,7 +128,7 @@ def paired_p_value(differences: Sequence[float], *, overlap: float = 0.0) -> flo
 
 
 def wilcoxon_p_value(differences: Sequence[float]) -> float | None:
-    """Wilcoxon's signed ranks, zeros left out, exact where scipy can; 1 if all are zero.
+    """Wilcoxon's signed ranks, zeros left out, as `scipy.stats.wilcoxon`; 1 if all are zero.
 
     None below `ENOUGH_SEEDS` differences.
     """
@@ -135,9 +137,18 @@ def wilcoxon_p_value(differences: Sequence[float]) -> float | None:
     gaps = _without_rounding(differences)
     if not any(gaps):
         return 1.0
-    from scipy.stats import wilcoxon
+    import numpy as np
+    from scipy.stats import permutation_test, rankdata, wilcoxon
 
-    return float(wilcoxon(gaps).pvalue)
+    if len(gaps) > MOST_PERMUTED:
+        return float(wilcoxon(gaps).pvalue)
+    # scipy permutes as well where values tie, but ranks anew each time, which takes half a second.
+    ranks = np.sign(gaps) * (rankdata(np.abs(gaps)) - gaps.count(0))
+    return float(
+        permutation_test(
+            (ranks,), np.sum, permutation_type="samples", n_resamples=2 ** len(gaps)
+        ).pvalue
+    )
 
 
 def equivalence_p_value(

@@ -1,11 +1,10 @@
 """The descriptions of runs, in Markdown: a job's outcome, a study's comparison. Sends nothing."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from store.mirror import JobToMirror, StudyToMirror
 from store.models import FINAL_STATUSES
-from studies.comparison import Comparison, VariantSummary
+from studies.answers import Comparison, Difference, VariantSummary
 from worker.tracking import LONGEST_TAG
 
 _LONGEST_ERROR = 4000
@@ -43,6 +42,8 @@ def study_note(record: StudyToMirror, comparison: Comparison | None) -> str:
         *([study.spec["description"], ""] if study.spec.get("description") else []),
     ]
     if comparison is not None:
+        verdict = comparison.verdict
+        lines += [f"**{verdict.sentence}**", "", *(f"- {reason}" for reason in verdict.reasons), ""]
         lines += [*_table(comparison), "", *(f"- {note}" for note in comparison.notes)]
     return _limited("\n".join(lines))
 
@@ -53,8 +54,8 @@ def _table(comparison: Comparison) -> list[str]:
         f"`{comparison.metric}`; differences to *{comparison.baseline}*, paired by seed; "
         f"intervals are Student's t at {percent}.",
         "",
-        f"| variant | n | mean ± std | {percent} interval | difference | p | epochs | diverged | failed |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| variant | n | mean ± std | {percent} interval | difference | p | p after Holm | decision | epochs | diverged | failed |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
         *(_table_row(one) for one in comparison.variants),
     ]
 
@@ -70,12 +71,22 @@ def _table_row(one: VariantSummary) -> str:
         ""
         if difference is None
         else f"{_signed(difference.mean)} {_interval(difference.interval)}",
-        "" if difference is None or difference.p_value is None else f"{difference.p_value:.3g}",
+        *_decided(difference),
         _number(one.epochs.mean),
         str(one.diverged),
         str(one.failed),
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _decided(difference: Difference | None) -> tuple[str, str, str]:
+    if difference is None or difference.p_value is None or difference.p_adjusted is None:
+        return "", "", ""
+    return (
+        f"{difference.p_value:.3g}",
+        f"{difference.p_adjusted:.3g}",
+        difference.decision or "withheld",
+    )
 
 
 def _interval(interval: tuple[float, float] | None) -> str:
@@ -94,19 +105,3 @@ def _number(value: Any) -> str:
 
 def _limited(note: str) -> str:
     return note if len(note) <= LONGEST_TAG else note[: LONGEST_TAG - 2] + " …"
-
-
-def comparison_rows(record: StudyToMirror) -> list[Mapping[str, Any]]:
-    """The study's jobs as rows of results, as `studies.comparison` reads them."""
-    return [
-        {
-            "job_id": job.id,
-            "variant": job.variant,
-            "point": job.point,
-            "seed": job.seed,
-            "status": job.status,
-            "reason": job.reason,
-            "metrics": job.metrics,
-        }
-        for job in record.jobs
-    ]

@@ -17,13 +17,13 @@ from sqlalchemy.orm import Session, sessionmaker
 from store import mirror, results
 from store.mirror import JobToMirror, StudyToMirror
 from store.models import Epoch, Job, Mirrored
-from studies.comparison import Comparison, compare
+from studies.answers import Comparison
 from studies.diagnostic_figures import Look, draw_diagnostics
 from studies.expansion import arm_name
 from studies.figures import SeedCurve, draw_job, draw_study
-from studies.spec import read_study
+from studies.reading import read_comparison
 from worker import mlflow_runs as runs
-from worker.mlflow_notes import comparison_rows, job_note, study_note
+from worker.mlflow_notes import job_note, study_note
 from worker.models_logged import Outcome, models_wanted
 from worker.tracking import LONGEST_TAG, Tracking
 
@@ -163,7 +163,8 @@ class Projection:
         self.tracking.send_file(run_id, "comparison.json", content)
 
     def _compare(self, record: StudyToMirror) -> Comparison:
-        return compare(read_study(record.study.spec), comparison_rows(record))
+        with self.sessions.begin() as session:
+            return read_comparison(session, record.study)
 
     def _set_status(self, row: Mirrored, status: str, ended_at: datetime | None) -> None:
         if row.state.get("status") != status or row.closed_at != ended_at:

@@ -5,7 +5,7 @@ import math
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import jobs, results
+from store import curves, jobs, results
 from store.errors import BadCursor
 from tests.factories import (
     claim_job,
@@ -16,7 +16,7 @@ from tests.factories import (
     make_user,
     make_worker,
 )
-from trainer.events import EpochFinished
+from trainer.events import EpochFinished, Started
 
 Sessions = sessionmaker[Session]
 
@@ -92,3 +92,48 @@ def test_rows_come_in_pages(sessions: Sessions) -> None:
     assert [*first.items, *second.items] == whole.items
     assert whole.next_cursor is None
     assert second.next_cursor is None
+
+
+def test_a_study_s_rows_say_what_was_trained_where_and_how_long_until_the_best(
+    sessions: Sessions,
+) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        study = make_study(session, cells=make_cells(("batch",), (0, 1)))
+        claim = claim_job(session)
+        assert claim is not None
+        for environment in ({"torch": "1"}, {"torch": "2"}):
+            started = Started(0, 0, 20, 9, (), environment, {"norm_parameters": 4})
+            jobs.record_start(session, claim.job_id, 1, started)
+        for epoch in (1, 2, 3):
+            event = EpochFinished(epoch, epoch * 10, {"train_loss": 1.0}, best=True, seconds=0.5)
+            jobs.record_epoch(session, claim.job_id, 1, event)
+        metrics = {"best_epoch": 2.0}
+        jobs.finish(session, claim.job_id, 1, reason="completed", metrics=metrics, seconds_used=9.0)
+
+        first, second = results.study_rows(session, study.id)
+
+    assert (first["job_id"], second["best_seconds"]) == (claim.job_id, None)
+    assert first["best_seconds"] == 1.0
+    assert (first["environment"], first["facts"]) == ({"torch": "2"}, {"norm_parameters": 4})
+    assert first["spec"]["norm"]["kind"] == "batch"
+    assert (second["environment"], second["facts"]) == (None, None)
+
+
+def test_first_steps_are_those_at_which_a_curve_crossed(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cpu=2)
+        study = make_study(session, cells=make_cells(("batch",), (0, 1)))
+        first, second = claim_job(session), claim_job(session)
+        assert first is not None
+        assert second is not None
+        for epoch, value in ((1, 0.5), (2, 0.9), (3, 0.8)):
+            metrics = {"val_accuracy": value, "val_loss": 1 - value}
+            event = EpochFinished(epoch, epoch * 10, metrics, best=True, seconds=0.5)
+            jobs.record_epoch(session, first.job_id, 1, event)
+        event = EpochFinished(1, 10, {"val_accuracy": math.nan}, best=False, seconds=0.5)
+        jobs.record_epoch(session, second.job_id, 1, event)
+
+        assert curves.first_steps(session, study.id, "val_accuracy", 0.8) == {first.job_id: 20}
+        assert curves.first_steps(session, study.id, "val_loss", 0.15) == {first.job_id: 20}
+        assert curves.first_steps(session, study.id, "val_loss", 0.05) == {}

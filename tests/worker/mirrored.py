@@ -57,7 +57,13 @@ class Shelf:
             **fields,
         }
         with self.sessions.begin() as session:
-            study = Study(project_id=self.project_id, owner_id=self.owner_id, name=name, spec=spec)
+            study = Study(
+                project_id=self.project_id,
+                owner_id=self.owner_id,
+                name=name,
+                spec=spec,
+                planned_seeds=[0, 1],
+            )
             session.add(study)
             session.flush()
             return study.id

@@ -1,0 +1,57 @@
+"""What a reader of a comparison should be careful about, a line each."""
+
+from collections.abc import Iterator, Sequence
+
+from studies.answers import VariantSummary
+from studies.confounds import varying
+from studies.spec import ENOUGH_SEEDS
+from studies.verdicts import Findings
+from studies.wording import count
+
+
+def notes(findings: Findings, variants: Sequence[VariantSummary]) -> Iterator[str]:
+    study, analysis = findings.study, findings.analysis
+    seeds = len(analysis.seeds)
+    if seeds < ENOUGH_SEEDS:
+        yield f"{count(seeds, 'seed')}: under {ENOUGH_SEEDS} there are no p-values and no verdict"
+    if study.looks and analysis.looks:
+        yield (
+            f"look {len(analysis.looks)} of {len(study.looks)}, at {seeds} seeds; intervals are not "
+            "corrected for looking more than once, decisions are"
+        )
+    if analysis.is_exploratory:
+        yield (
+            f"the study was extended beyond the {analysis.planned} seeds that it was planned with: "
+            "whoever looks until something shows will see something"
+        )
+    yield (
+        "the split of the data is drawn anew at each seed; intervals and tests allow for the overlap of "
+        "the training sets (Nadeau & Bengio 2003)"
+        if study.splits == "resampled"
+        else "the split of the data is the same at every seed: the answer is about this split"
+    )
+    for one in variants:
+        yield from _about(one)
+    for what, values in varying(findings.arms):
+        yield f"{what} isn't the same in all jobs: {values} different ones"
+
+
+def _about(one: VariantSummary) -> Iterator[str]:
+    if one.diverged:
+        guessed = sum(value.at_chance for value in one.values)
+        reached = one.diverged - guessed
+        said = [
+            f"{reached} with their best checkpoint on validation" if reached else "",
+            f"{guessed} with what guessing scores, having none" if guessed else "",
+        ]
+        yield (
+            f"{one.name}: {count(one.diverged, 'job')} diverged and count"
+            f"{'s' if one.diverged == 1 else ''}: {', '.join(part for part in said if part)}"
+        )
+    if one.pending:
+        yield f"{one.name}: {one.pending} of {count(len(one.values), 'job')} are not finished"
+    if one.failed or one.cancelled:
+        yield (
+            f"{one.name}: {one.failed} failed and {one.cancelled} cancelled jobs have no value; "
+            "the mean is over the rest and may flatter it"
+        )

@@ -1,0 +1,118 @@
+"""Result rows as `store.results.study_rows` gives them, made by a trainer whose true means are known."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from studies.expansion import expand
+from studies.spec import StudySpec, read_study
+
+FACTS: dict[str, Any] = {
+    "weight_parameters": 1000,
+    "bias_parameters": 10,
+    "norm_parameters": 0,
+    "decayed_norm_parameters": 0,
+    "decayed_bias_parameters": 0,
+    "examples_per_step": 64,
+    "total_steps": 100,
+    "schedule": "a constant",
+    "train_size": 800,
+    "val_size": 200,
+    "test_size": 200,
+    "test_is_cut": 1,
+    "data": "digits",
+    "split": "a cut",
+    "chance_accuracy": 0.1,
+    "chance_loss": 2.3,
+}
+ENVIRONMENT: dict[str, str] = {
+    "code": "c0de",
+    "python": "3.11.9",
+    "torch": "2.14.1",
+    "numpy": "2.4",
+    "device": "cpu",
+    "cpu": "a processor",
+    "cpu_capability": "AVX2",
+    "platform": "Linux x86_64",
+    "threads": "1",
+    "precision": "float32",
+}
+BASE: dict[str, Any] = {"dataset": {"name": "digits"}, "model": {"name": "mlp"}}
+
+
+def make_study(variants: Sequence[str] = ("none", "group"), **fields: Any) -> StudySpec:
+    """Variants named after their norms, the first the baseline."""
+    document = {
+        "name": "s",
+        "base": BASE,
+        "variants": {name: {"norm": NORMS[name]} for name in variants},
+        "seeds": 10,
+        **fields,
+    }
+    return read_study(document)
+
+
+NORMS: dict[str, dict[str, Any]] = {
+    "none": {"kind": "none"},
+    "batch": {"kind": "batch"},
+    "layer": {"kind": "layer"},
+    "group": {"kind": "group", "groups": 8},
+    "instance": {"kind": "instance"},
+}
+
+
+def make_row(
+    number: int, variant: str, seed: int, value: float | None, **change: Any
+) -> dict[str, Any]:
+    """A finished job; validation is as good as test."""
+    norm_parameters = 0 if variant == "none" else 64
+    return {
+        "job_id": number,
+        "variant": variant,
+        "point": {},
+        "seed": seed,
+        "status": "succeeded",
+        "reason": "completed",
+        "metrics": {
+            "test_accuracy": value,
+            "best_val_accuracy": value,
+            "epochs": 10.0,
+            "best_epoch": 7.0,
+        },
+        "facts": {**FACTS, "norm_parameters": norm_parameters},
+        "environment": dict(ENVIRONMENT),
+        "best_seconds": 3.5,
+        "spec": {},
+        **change,
+    }
+
+
+def fake_rows(
+    study: StudySpec,
+    means: Callable[[str, Mapping[str, Any]], float],
+    *,
+    seed: int,
+    shared: float = 0.02,
+    own: float = 0.01,
+) -> list[dict[str, Any]]:
+    """A row for each cell: its arm's true mean, what the job's seed does to all variants alike (standard
+    deviation `shared`) and what is the cell's own (`own`)."""
+    draw = np.random.default_rng(seed)
+    by_seed = {one: draw.normal(0.0, shared) for one in study.seed_list}
+    return [
+        make_row(
+            number,
+            cell.variant,
+            cell.seed,
+            float(means(cell.variant, cell.point) + by_seed[cell.seed] + draw.normal(0.0, own)),
+            point=cell.point,
+            spec=cell.spec.model_dump(mode="json"),
+        )
+        for number, cell in enumerate(expand(study), start=1)
+    ]
+
+
+def change(row: dict[str, Any], part: str, **values: Any) -> None:
+    """Of one row's facts, environment or metrics."""
+    row[part] = {**row[part], **values}
