@@ -14,19 +14,32 @@ def one_value_per_channel(case: Case) -> Iterator[Problem]:
     """There is nothing to average over: torch raises in the middle of the first epoch."""
     if not uses_batch_statistics(case.spec.norm):
         return
+    sizes, training = _sizes_seen(case), case.spec.training
+    given, batch = f"batch_size is {training.batch_size}", "batch"
+    if training.accumulate > 1:
+        given, batch = f"{given} and accumulate {training.accumulate}", "micro-batch"
     for site in case.sites:
-        if any(batch * site.values == 1 for batch in case.batches):
-            last = case.batches[0] * site.values > 1
-            which = f"the last batch of {case.sizes.train} examples" if last else "a batch"
+        if any(size * site.values == 1 for size in sizes):
+            last = sizes[0] * site.values > 1
+            which = f"the last {batch} of {case.sizes.train} examples" if last else f"a {batch}"
             yield Problem(
                 pointer="/training/batch_size",
                 layer=site.name,
-                detail=f"batch_size is {case.spec.training.batch_size}, so {which} gives "
-                f"{name_norm(case.spec.norm)} one value per channel in {site.name}",
+                detail=f"{given}, so {which} gives {name_norm(case.spec.norm)} one value per channel "
+                f"in {site.name}",
                 remedy="drop_last: true, or another batch_size"
                 if last
                 else "a larger batch_size, or layer or group norm",
             )
+
+
+def _sizes_seen(case: Case) -> tuple[int, ...]:
+    """How many samples are normalized at once, the usual number first: those of a batch, or of a
+    micro-batch of an accumulated step."""
+    training = case.spec.training
+    micro = training.batch_size // training.accumulate
+    each = (size for batch in case.batches for size in (min(batch, micro), batch % micro))
+    return tuple(size for size in each if size > 0)
 
 
 def accumulated_batch_statistics(case: Case) -> Iterator[Problem]:
@@ -57,12 +70,14 @@ def two_values_per_channel(case: Case) -> Iterator[str]:
     if not isinstance(norm, BatchNorm | GhostBatchNorm):
         return
     for batch in case.batches[:1]:
-        size = min(batch, norm.virtual_batch_size) if isinstance(norm, GhostBatchNorm) else batch
-        if named := [site.name for site in case.sites if size * site.values == 2]:
-            yield (
-                f"{name_norm(norm)} sees two values per channel in {shorten(named)}: "
-                "in training its output is ±1, all magnitudes are lost"
-            )
+        virtual = norm.virtual_batch_size if isinstance(norm, GhostBatchNorm) else batch
+        rest = batch % virtual if batch > virtual else 0
+        for size, whose in ((min(batch, virtual), ""), (rest, "'s last virtual batch")):
+            if named := [site.name for site in case.sites if size * site.values == 2]:
+                yield (
+                    f"{name_norm(norm)}{whose} sees two values per channel in {shorten(named)}: "
+                    "in training its output is ±1, all magnitudes are lost"
+                )
 
 
 def dropout_before_batch_norm(case: Case) -> Iterator[str]:

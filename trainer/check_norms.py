@@ -8,6 +8,7 @@ from trainer.case import Case
 from trainer.norms import group_field, uses_batch_statistics
 from trainer.sites import NormSite
 from trainer.spec import (
+    DynamicTanh,
     EvoNorm,
     FilterResponseNorm,
     GroupNorm,
@@ -168,6 +169,18 @@ def scaled_twice(case: Case) -> Iterator[str]:
         )
 
 
+def tanh_for_batch_norm(case: Case) -> Iterator[str]:
+    """Zhu et al. 2025, §9 and table 16: what holds for transformers does not hold here."""
+    if not isinstance(case.spec.norm, DynamicTanh):
+        return
+    if any("BatchNorm" in site.kind and len(site.shape) > 1 for site in case.sites):
+        yield (
+            "dynamic tanh takes the place of batch norm in a convolutional network, where its own "
+            "paper reports a loss of accuracy (ImageNet: ResNet-50 76.2 to 68.9 %, VGG19 72.7 to "
+            "71.0 %)"
+        )
+
+
 NORM_CHECKS = (
     norms_out_of_reach,
     no_norm_layers,
@@ -176,4 +189,4 @@ NORM_CHECKS = (
     one_position,
     one_element_per_group,
 )
-NORM_WARNINGS = (idle_lrn, unthresholded_response, scaled_twice)
+NORM_WARNINGS = (idle_lrn, unthresholded_response, scaled_twice, tanh_for_batch_norm)

@@ -174,7 +174,7 @@ class FilterResponseNorm(nn.Module):
 
 class EvoNormB0(nn.Module):
     """Liu et al. 2020: `x / max(sqrt(batch variance + eps), v x + sqrt(instance variance + eps))`, gain
-    and bias. Biased variances; the running one is unbiased, as in batch norm."""
+    and bias. Biased variances; the running one is unbiased, as in batch norm and in timm."""
 
     def __init__(self, channels: int, *, eps: float, momentum: float) -> None:
         super().__init__()
@@ -227,7 +227,8 @@ class EvoNormS0(nn.Module):
         self.v = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        grouped = x.reshape(len(x), self.groups, -1)
+        # Not `len(x)`: an exported layer would have the example's batch size for good.
+        grouped = x.reshape(x.shape[0], self.groups, -1)
         std = (grouped.var(2, correction=0, keepdim=True) + self.eps).sqrt()
         gated = (x * (per_channel(self.v, x) * x).sigmoid()).reshape_as(grouped)
         y = (gated / std).reshape_as(x)

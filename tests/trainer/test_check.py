@@ -40,6 +40,7 @@ from trainer.check_norms import (
     one_element_per_group,
     one_position,
     scaled_twice,
+    tanh_for_batch_norm,
     undefined_norm,
     unthresholded_response,
 )
@@ -410,6 +411,14 @@ BAD = [
         "/training/batch_size",
         "norm1",
         "drop_last: true",
+    ),
+    (
+        one_value_per_channel,
+        make_spec(MLP, {"kind": "ghost_batch"}, **data(train_size=97), **batch(128, accumulate=4)),
+        DIGITS,
+        "/training/batch_size",
+        "norm1",
+        "accumulate 4, so the last micro-batch of 97 examples",
     ),
     (
         accumulated_batch_statistics,
@@ -820,7 +829,9 @@ def test_every_layer_that_the_groups_do_not_divide_is_named():
 )
 def test_what_the_batch_check_predicts_happens(spec, info):
     model = build_model(spec, info)
-    last = 1150 % spec.training.batch_size or spec.training.batch_size
+    training = spec.training
+    micro = training.batch_size // training.accumulate
+    last = examine(spec, info).sizes.train % training.batch_size % micro or micro
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         model(torch.randn(last, 1, 8, 8))
 
@@ -1078,6 +1089,15 @@ WARNED = [
         "removes no mean",
     ),
     *(
+        (
+            tanh_for_batch_norm,
+            {"norm": {"kind": "dynamic_tanh"}, "model": {"name": model}},
+            SMALL,
+            "ResNet-50 76.2 to 68.9 %",
+        )
+        for model in ("cnn", "torchvision:resnet18")
+    ),
+    *(
         (scaled_twice, {"weights": {"kind": kind}}, DIGITS, f"so {kind} changes little")
         for kind in ("weight_norm", "spectral")
     ),
@@ -1117,6 +1137,12 @@ WARNED = [
     ),
     (
         two_values_per_channel,
+        {"model": MLP, "norm": {"kind": "ghost_batch", "virtual_batch_size": 31}},
+        DIGITS,
+        "last virtual batch sees two values",
+    ),
+    (
+        two_values_per_channel,
         {"model": {"name": "torchvision:resnet18"}, "training": {"batch_size": 2}},
         SMALL,
         "layer4.0.bn1",
@@ -1139,7 +1165,14 @@ WARNED = [
 
 UNWARNED = [
     {"regularization": [{"kind": "max_norm"}], "norm": {"kind": "none"}},
-    {"regularization": [{"kind": "max_norm"}], "norm": {"kind": "dynamic_tanh"}},
+    {"regularization": [{"kind": "max_norm"}], "norm": {"kind": "dynamic_tanh"}, "model": MLP},
+    {"norm": {"kind": "dynamic_tanh"}, "model": {"name": "vit_small", "patch": 4, "width": 8}},
+    {
+        "model": MLP,
+        "norm": {"kind": "ghost_batch", "virtual_batch_size": 16},
+        **data(train_size=98),
+        **batch(64, accumulate=4),
+    },
     {"schedule": {"kind": "step", "milestones": [5, 14]}},
     {"regularization": [{"kind": "l1", "value": 0.0}, {"kind": "l2", "value": 0.1}]},
     {"augmentation": [{"kind": "rotate", "degrees": 15.0}, {"kind": "shift"}]},

@@ -358,26 +358,47 @@ def test_only_batch_statistics_let_a_sample_depend_on_its_batch(name, layout):
     assert torch.allclose(whole, alone, atol=1e-12) != uses_batch_statistics(SPECS[name])
 
 
-@pytest.mark.parametrize("name", [n for n in SPECS if not uses_batch_statistics(SPECS[n])])
-def test_gradients_of_micro_batches_add_up_to_those_of_the_batch(name):
-    layer, x = make(name, "N,C,H,W"), draw("N,C,H,W")
-    if not list(layer.parameters()):
-        return  # nothing learns
-    (layer(x).square().sum()).backward()
-    expected = [one.grad.clone() for one in layer.parameters()]
-    layer.zero_grad()
-    for part in x.split(2):
-        (layer(part).square().sum()).backward()
-    for one, other in zip(layer.parameters(), expected, strict=True):
-        assert torch.allclose(one.grad, other, rtol=1e-6)
+@pytest.mark.parametrize("name", SPECS)
+def test_gradients_of_micro_batches_add_up_unless_the_batch_is_normalized_as_one(name):
+    whole, parts = (gradients(make(name, "N,C,H,W"), size) for size in (SAMPLES, 2))
+    assert torch.allclose(whole, parts, rtol=1e-6, atol=1e-12) != uses_batch_statistics(SPECS[name])
+
+
+def test_micro_batches_of_whole_virtual_batches_are_the_batch():
+    spec = parse({"kind": "ghost_batch", "virtual_batch_size": 2})
+    layers = [build_norm(spec, CHANNELS, "N,C,H,W").double() for _ in range(2)]
+    whole, parts = (gradients(layer, size) for layer, size in zip(layers, (6, 2), strict=True))
+    assert torch.allclose(whole, parts, rtol=1e-6, atol=1e-12)
+    for one, other in zip(layers[0].buffers(), layers[1].buffers(), strict=True):
+        assert torch.equal(one, other)
+
+
+def gradients(layer: nn.Module, size: int) -> torch.Tensor:
+    """Of a convolution and a norm, accumulated over parts of so many samples."""
+    torch.manual_seed(2)
+    network = nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 1).double(), layer)
+    for part in draw("N,C,H,W").split(size):
+        network(part).sin().sum().backward()
+    return torch.cat([one.grad.flatten() for one in network.parameters()])
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_it_is_exported_with_a_free_batch_size(name):
+    layer, x = build_norm(SPECS[name], CHANNELS, "N,C,H,W").eval(), draw("N,C,H,W").float()
+    free = ({0: torch.export.Dim("batch", min=2)},)
+    exported = torch.export.export(layer, (x[:2],), dynamic_shapes=free).module()
+    assert torch.allclose(exported(x), layer(x), atol=1e-6)
 
 
 def test_layer_norm_is_one_group_and_instance_norm_as_many_as_channels():
-    x = draw("N,C,H,W").float()
-    for kind, groups in (("layer", 1), ("instance", CHANNELS)):
-        same = [{"kind": kind}, {"kind": "group", "groups": groups}]
-        outputs = [build_norm(parse(one), CHANNELS, "N,C,H,W")(x) for one in same]
-        assert torch.allclose(*outputs, atol=1e-5)
+    x = draw("N,C,H,W")
+    for kind, groups, same in (
+        ("layer", 1, functional.layer_norm(x, x.shape[1:])),
+        ("instance", CHANNELS, functional.instance_norm(x)),
+    ):
+        for one in ({"kind": kind}, {"kind": "group", "groups": groups}):
+            layer = build_norm(parse(one), CHANNELS, "N,C,H,W").double()
+            assert torch.allclose(layer(x), same, atol=1e-10)
 
 
 def test_two_values_per_channel_become_plus_and_minus_one():
