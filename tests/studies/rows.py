@@ -41,12 +41,17 @@ ENVIRONMENT: dict[str, str] = {
 BASE: dict[str, Any] = {"dataset": {"name": "digits"}, "model": {"name": "mlp"}}
 
 
-def make_study(variants: Sequence[str] = ("none", "group"), **fields: Any) -> StudySpec:
-    """Variants named after their norms, the first the baseline."""
+Variants = Sequence[str] | Mapping[str, dict[str, Any]]
+
+
+def make_study(variants: Variants = ("none", "group"), **fields: Any) -> StudySpec:
+    """Of these variants, the first the baseline; names alone are those of norms."""
     document = {
         "name": "s",
         "base": BASE,
-        "variants": {name: {"norm": NORMS[name]} for name in variants},
+        "variants": variants
+        if isinstance(variants, Mapping)
+        else {name: {"norm": NORMS[name]} for name in variants},
         "seeds": 10,
         **fields,
     }
