@@ -1,6 +1,6 @@
 """The statistics of a comparison, over plain finite floats. Knows no studies, variants or metrics.
 
-scipy and statsmodels are imported where they are used: a process that compares nothing starts without them.
+scipy is imported where it is used: a process that compares nothing starts without it.
 
 No variance to test with: differences that are equal but for rounding make Student's t undefined. If they
 are zero, nothing speaks against "no difference" (p = 1); else the exact sign-flip test decides, whose
@@ -174,11 +174,12 @@ def equivalence_p_value(
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted for the number of tests (Holm 1979): reject what is at most the level."""
-    if not p_values:
-        return []
-    from statsmodels.stats.multitest import multipletests
-
-    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
 
 
 def seeds_needed(
