@@ -106,8 +106,11 @@ def _confound(
     causes: tuple[str, ...],
     declared: Mapping[str, str],
 ) -> Confound:
-    """The first pair's values stand for all."""
+    """The first pair's values stand for all; of several at once, those that differ."""
     mine, theirs = found[0]
+    if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+        names = [name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)]
+        mine, theirs = ({name: one.get(name) for name in sorted(names)} for one in (mine, theirs))
     return Confound(
         kind=kind,
         what=what,

@@ -162,7 +162,7 @@ def _withheld(findings: Findings) -> str:
 
 
 def _why_missing(arm: Arm, seeds: Sequence[int]) -> str:
-    """`1 failed (j12), 2 not finished`."""
+    """`1 failed, to be retried (j12), 2 not finished (j13 and j14)`."""
     said = []
     for words, statuses in _FATES.items():
         jobs = [
@@ -178,8 +178,8 @@ def _why_missing(arm: Arm, seeds: Sequence[int]) -> str:
 
 
 _FATES = {
-    "failed": ("failed",),
-    "cancelled": ("cancelled",),
+    "failed, to be retried": ("failed",),
+    "cancelled, to be retried": ("cancelled",),
     "not finished": ("queued", "running", "paused"),
     "succeeded without a finite value": ("succeeded",),
 }
@@ -214,7 +214,7 @@ def _about(findings: Findings, one: VariantSummary) -> str:
         return f"{one.name} could not be compared with {baseline}."
     seen = (
         f"{gap(difference.mean, metric)} of {metric.replace('_', ' ')} "
-        f"({statistics.CONFIDENCE:.0%} interval {bounds(difference.interval, metric)}, "
+        f"({statistics.CONFIDENCE * 100:.0f} % interval {bounds(difference.interval, metric)}, "
         f"{chance(difference.p_adjusted)}{_corrected(findings)}, {count(difference.n, 'seed')})"
     )
     match difference.decision:

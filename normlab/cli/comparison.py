@@ -1,9 +1,24 @@
-"""A comparison as a table that a stranger understands. Knows the shape of the answer, no route."""
+"""A comparison as a verdict and a table that a stranger understands. Knows the shape of the answer, no
+route."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from normlab.cli.output import Column, Item
+from normlab.cli.axes import show_axes
+from normlab.cli.output import Column, Item, say, say_paragraph, show_table
+from normlab.cli.shares import interval, p_value, scaled, unit_name
+
+
+def show_comparison(comparison: Mapping[str, Any]) -> None:
+    """The answer first, then the table that it rests on, then how to read it."""
+    for line in answer(comparison):
+        say_paragraph(line)
+    say()
+    show_table(comparison["variants"], columns(comparison))
+    show_axes(comparison)
+    say()
+    for line in legend(comparison):
+        say_paragraph(line)
 
 
 def columns(comparison: Mapping[str, Any]) -> tuple[Column, ...]:
@@ -24,13 +39,14 @@ def columns(comparison: Mapping[str, Any]) -> tuple[Column, ...]:
         "95 % interval": lambda one: interval(one["interval"], metric),
         f"difference to {baseline}": difference,
         "95 % interval of it": difference_interval,
-        "p": lambda one: p_value((one["difference"] or {}).get("p_value")),
+        "p (Holm)": lambda one: p_value((one["difference"] or {}).get("p_adjusted")),
+        "": lambda one: str((one["difference"] or {}).get("decision") or ""),
         "epochs to stop": lambda one: _number((one.get("epochs") or {}).get("mean"), 1),
         "diverged": lambda one: str(one["diverged"]),
         "failed": lambda one: str(one["failed"]),
     }
     name = Column("variant", lambda one: str(one.get("name") or one["variant"]))
-    return (name, *(Column(title, text, right=True) for title, text in numbers.items()))
+    return (name, *(Column(title, text, right=bool(title)) for title, text in numbers.items()))
 
 
 def flat(one: Item) -> dict[str, Any]:
@@ -40,23 +56,38 @@ def flat(one: Item) -> dict[str, Any]:
     difference_low, difference_high = difference.get("interval") or (None, None)
     return {
         "variant": one.get("name") or one["variant"],
-        **{name: one[name] for name in ("n", "mean", "std")},
+        **{name: one.get(name) for name in _OF_VARIANT},
         "low": low,
         "high": high,
         "difference": difference.get("mean"),
         "difference_low": difference_low,
         "difference_high": difference_high,
-        "p_value": difference.get("p_value"),
+        **{name: difference.get(name) for name in _OF_DIFFERENCE},
         "epochs": epochs.get("mean"),
+        "best_epoch": epochs.get("best_mean"),
+        "best_seconds": epochs.get("best_seconds"),
         "diverged": one["diverged"],
         "failed": one["failed"],
     }
 
 
+_OF_VARIANT = ("n", "mean", "std", "median", "interquartile_mean", "best", "worst", "validation")
+_OF_DIFFERENCE = (
+    "p_value", "p_adjusted", "decision", "wilcoxon_p_value", "probability_of_improvement",
+    "effect_size", "equivalence_p_value", "seeds_needed",
+)  # fmt: skip
+
+
+def answer(comparison: Mapping[str, Any]) -> list[str]:
+    """The verdict, and what it says of each variant or why there is none: a paragraph each."""
+    verdict = comparison["verdict"]
+    return [verdict["sentence"], *(f"- {reason}" for reason in verdict["reasons"])]
+
+
 def legend(comparison: Mapping[str, Any]) -> list[str]:
     """How to read the table, and what to be careful about: a paragraph each."""
-    baseline = comparison["baseline"]
-    accuracy = comparison["metric"].endswith("accuracy")
+    metric, baseline = comparison["metric"], comparison["baseline"]
+    accuracy = metric.endswith("accuracy")
     tested = any(
         (one["difference"] or {}).get("p_value") is not None for one in comparison["variants"]
     )
@@ -64,40 +95,42 @@ def legend(comparison: Mapping[str, Any]) -> list[str]:
         f"Mean ± standard deviation over n seeds. Differences to {baseline} are paired: the same seed has the "
         f"same data order and start in every variant{'; they are in percentage points' if accuracy else ''}. "
         "An interval that leaves out zero means that chance alone hardly explains the difference."
-        + (" p: paired t-test, not corrected for several comparisons." if tested else "")
+        + (
+            " What decides is p: a paired t-test with Holm's correction for the number of comparisons, at "
+            "5 %. Intervals are for one comparison each."
+            if tested
+            else ""
+        )
     )
-    return [reading, *(f"Note: {note}" for note in comparison.get("notes", []))]
+    lines = [reading, *_sensitivities(comparison), *_confounds(comparison)]
+    return [*lines, *(f"Note: {note}" for note in comparison.get("notes", []))]
 
 
-def unit_name(metric: str) -> str:
-    words = metric.replace("_", " ")
-    return f"{words}, %" if metric.endswith("accuracy") else words
+def _sensitivities(comparison: Mapping[str, Any]) -> Iterator[str]:
+    metric, baseline = comparison["metric"], comparison["baseline"]
+    for one in comparison["variants"]:
+        if found := (one["difference"] or {}).get("sensitivity"):
+            seeds = ", ".join(map(str, found["left_out"]))
+            yield (
+                f"Without the seeds at which a job failed, diverged or is missing ({seeds}): "
+                f"{one['name']} to {baseline} {scaled(found['mean'], metric, sign=True)}, "
+                f"{interval(found['interval'], metric, sign=True)}, n = {found['n']}."
+            )
 
 
-def scaled(value: float | None, metric: str, *, sign: bool = False) -> str:
-    """In percent if it is an accuracy; with its sign if it is a difference."""
-    if value is None:
-        return "–"
-    accuracy = metric.endswith("accuracy")
-    return f"{value * 100 if accuracy else value:{'+' if sign else ''}.{2 if accuracy else 4}f}"
-
-
-def test_metric(job: Mapping[str, Any]) -> str:
-    """What a job's result is told by: its accuracy on test, or its loss where the task has none."""
-    has_loss_alone = "test_loss" in job["metrics"] and "test_accuracy" not in job["metrics"]
-    return "test_loss" if has_loss_alone else "test_accuracy"
-
-
-def interval(bounds: list[float] | None, metric: str, *, sign: bool = False) -> str:
-    if bounds is None:
-        return "–"
-    return " to ".join(scaled(bound, metric, sign=sign) for bound in bounds)
-
-
-def p_value(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+def _confounds(comparison: Mapping[str, Any]) -> Iterator[str]:
+    """What differs besides what was declared; what follows from the declared is summed up."""
+    follows: dict[str, set[str]] = {}
+    for one in comparison["confounds"]:
+        if one["causes"]:
+            follows.setdefault(one["what"], set()).update(one["causes"])
+            continue
+        said = f"declared: {one['declared']}" if one["declared"] else "nothing declared explains it"
+        values = f"{one['baseline_value']} → {one['variant_value']}"
+        yield f"Differs: {one['variant']} in {one['what']} ({values}); {said}."
+    if follows:
+        parts = [f"{what} (by {', '.join(sorted(causes))})" for what, causes in follows.items()]
+        yield f"Differs as a consequence of what the study declares: {'; '.join(parts)}."
 
 
 def _mean(one: Item, metric: str) -> str:

@@ -5,14 +5,13 @@ import shutil
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from normlab.cli import following
-from normlab.cli.comparison import columns, legend
+from normlab.cli.comparison import show_comparison
 from normlab.cli.local import bring_up
-from normlab.cli.output import say, say_paragraph, show_table
+from normlab.cli.output import say
 from normlab.cli.submitting import show_accepted
 from normlab.client import Client
 from normlab.home import Home
@@ -40,17 +39,10 @@ def _run(client: Client, home: Home) -> None:
     say()
     code = following.follow_to_the_end(client, [reference])
     say()
-    _show_comparison(client.comparison(reference))
+    show_comparison(client.comparison(reference))
     say()
     _show_where_next(client, reference, home)
     raise typer.Exit(code)
-
-
-def _show_comparison(comparison: dict[str, Any]) -> None:
-    show_table(comparison["variants"], columns(comparison))
-    say()
-    for line in legend(comparison):
-        say_paragraph(line)
 
 
 def _show_where_next(client: Client, reference: Reference, home: Home) -> None:

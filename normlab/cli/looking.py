@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from normlab.cli.comparison import columns, flat, legend, scaled, test_metric
+from normlab.cli.comparison import flat, show_comparison
 from normlab.cli.output import (
     Column,
     Format,
@@ -19,9 +19,9 @@ from normlab.cli.output import (
     field,
     raw,
     say,
-    say_paragraph,
     status,
 )
+from normlab.cli.shares import scaled, test_metric
 from normlab.client import FINAL, Client
 from normlab.errors import NormlabError
 from normlab.references import Reference
@@ -98,7 +98,7 @@ def compare(
     metric: Annotated[str | None, typer.Option(help="instead of the metric of record")] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Compare a study's variants: mean, spread, interval, and the paired difference to the baseline."""
+    """Which variant is better, and is it real? Verdict, means, intervals, paired differences to the baseline."""
     with Client() as client:
         found = client.comparison(name, metric)
     if output is Format.JSON:
@@ -108,10 +108,7 @@ def compare(
         rows = [flat(one) for one in found["variants"]]
         emit(rows, [Column(name, field(name)) for name in rows[0]], output, "")
     else:
-        emit(found["variants"], columns(found), output, "no variants")
-        say()
-        for line in legend(found):
-            say_paragraph(line)
+        show_comparison(found)
 
 
 def diagnostics(

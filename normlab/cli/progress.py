@@ -11,9 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from normlab.cli.comparison import scaled, test_metric
 from normlab.cli.output import console, duration, say
 from normlab.cli.output import status as status_words
+from normlab.cli.shares import scaled, test_metric
 from normlab.client import FINAL
 
 Jobs: TypeAlias = list[dict[str, Any]]

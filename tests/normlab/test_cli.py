@@ -10,29 +10,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from normlab.cli.comparison import columns, flat, interval, legend, p_value, scaled
 from normlab.cli.datasets import read_source
 from normlab.cli.output import Column, Format, duration, emit, field, show_table, size
 from normlab.cli.progress import fraction, line, picture, tell
+from normlab.cli.shares import interval, p_value, scaled
 from normlab.errors import NormlabError
-
-COMPARISON: dict[str, Any] = {
-    "metric": "test_accuracy",
-    "baseline": "none",
-    "notes": ["batch: 1 diverged jobs count with the metric they reached"],
-    "variants": [
-        {
-            "name": "none", "variant": "none", "n": 8, "mean": 0.95, "std": 0.01,
-            "interval": [0.94, 0.96], "difference": None, "epochs": {"mean": 12.5},
-            "diverged": 0, "failed": 0,
-        },
-        {
-            "name": "batch", "variant": "batch", "n": 8, "mean": 0.9725, "std": 0.005,
-            "interval": [0.968, 0.977], "epochs": {"mean": None}, "diverged": 1, "failed": 0,
-            "difference": {"n": 8, "mean": 0.0225, "interval": [0.01, 0.035], "p_value": 0.0004},
-        },
-    ],
-}  # fmt: skip
 
 
 def job(number: int, status: str = "queued", **more: Any) -> dict[str, Any]:
@@ -115,48 +97,6 @@ def test_status_and_down_without_a_stack(tmp_path: Path) -> None:
     assert "Nothing is running" in done.stderr
     assert run("down", NORMLAB_HOME=str(tmp_path / "never")).returncode == 0
     assert not (tmp_path / "never").exists()
-
-
-def test_the_comparison_table_shows_percent_and_signs() -> None:
-    texts = [
-        {column.title: column.text(one) for column in columns(COMPARISON)}
-        for one in COMPARISON["variants"]
-    ]
-    assert texts[0] == {
-        "variant": "none",
-        "n": "8",
-        "test accuracy, %": "95.00 ± 1.00",
-        "95 % interval": "94.00 to 96.00",
-        "difference to none": "baseline",
-        "95 % interval of it": "–",
-        "p": "–",
-        "epochs to stop": "12.5",
-        "diverged": "0",
-        "failed": "0",
-    }
-    assert texts[1]["difference to none"] == "+2.25"
-    assert texts[1]["95 % interval of it"] == "+1.00 to +3.50"
-    assert texts[1]["p"] == "< 0.001"
-    assert texts[1]["epochs to stop"] == "–"
-
-
-def test_the_comparison_as_csv_has_a_number_per_column() -> None:
-    none, batch = (flat(one) for one in COMPARISON["variants"])
-    assert (none["low"], none["high"], none["difference"]) == (0.94, 0.96, None)
-    assert (batch["difference"], batch["difference_low"], batch["p_value"]) == (
-        0.0225,
-        0.01,
-        0.0004,
-    )
-    assert not [value for row in (none, batch) for value in row.values() if isinstance(value, list)]
-
-
-def test_the_legend_says_how_to_read_it_and_repeats_the_notes() -> None:
-    text = " ".join(legend(COMPARISON))
-    assert "paired t-test" in text
-    assert "Note: batch: 1 diverged" in text
-    untested = [{**one, "difference": None} for one in COMPARISON["variants"]]
-    assert "t-test" not in " ".join(legend({**COMPARISON, "variants": untested}))
 
 
 def test_small_formats() -> None:
@@ -245,21 +185,6 @@ def test_a_source_is_read_from_its_short_form_or_a_file(tmp_path: Path) -> None:
     assert read_source(str(tmp_path / "source.yaml"), {})["kind"] == "image_folder"
     with pytest.raises(NormlabError, match="neither a source"):
         read_source("nowhere", {})
-
-
-@pytest.mark.parametrize("width", [20, 60, 80, 100, 200])
-def test_a_table_is_whole_in_a_terminal_of_any_width(
-    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("normlab.cli.output.console", lambda: Console(width=width))
-    shown = columns(COMPARISON)
-    show_table(COMPARISON["variants"], shown)
-    out = capsys.readouterr().out
-    assert "…" not in out
-    for column in shown:
-        assert column.title in out
-        assert all(column.text(one) in out for one in COMPARISON["variants"])
-    assert max(map(len, out.splitlines())) <= max(width, 40)
 
 
 def test_columns_that_do_not_fit_stand_below_after_the_first(
