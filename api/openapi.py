@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.errors import MEDIA_TYPE, ProblemDetails
-from api.schemas import Extension
+from api.schemas import Declaration, Extension
 from api.service_schemas import NewDataset, NewToken, NewUser, UserChange
 from studies.spec import StudySpec
 from trainer.spec import JobSpec
@@ -26,6 +26,7 @@ _DOCUMENTS: tuple[type[BaseModel], ...] = (
     NewDataset,
     Preview,
     Extension,
+    Declaration,
     NewUser,
     UserChange,
     NewToken,
@@ -68,6 +69,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "Preview": {"augmentation": [{"kind": "rotate", "degrees": 15.0}], "images": 4, "draws": 6},
     "Extension": {"seeds": 16},
+    "Declaration": {"kind": "libraries", "why": "numpy alone was updated; torch is the same"},
     "NewUser": {"name": "emmy", "role": "member"},
     "UserChange": {"role": "viewer"},
     "NewToken": {"name": "laptop"},

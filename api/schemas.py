@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from store.models import PRIORITIES, Job, Study
+from studies.confounds import KIND_NAMES
 from trainer.spec import Part, Seed
 from trainer.spec.report import Problem
 
@@ -166,6 +167,14 @@ class LogLineView(View):
     text: str
 
 
+class Declared(View):
+    """Why a difference between variants doesn't matter, and who says so."""
+
+    why: str
+    who: str
+    at: datetime
+
+
 class StudyView(View):
     """A study; its status is derived from its jobs."""
 
@@ -180,6 +189,10 @@ class StudyView(View):
     metric: str
     warnings: list[str]
     numerics: dict[str, Any] | None
+    planned_seeds: Annotated[list[int], Field(description="those it was submitted with")]
+    declared: Annotated[
+        dict[str, Declared], Field(description="differences that somebody stands for, by kind")
+    ]
     created_at: datetime
     mlflow_url: str | None
 
@@ -199,6 +212,8 @@ class StudyView(View):
             metric=study.spec["metric"],
             warnings=study.warnings,
             numerics=study.numerics,
+            planned_seeds=study.planned_seeds,
+            declared={kind: Declared(**one) for kind, one in study.declared.items()},
             created_at=study.created_at,
             mlflow_url=url,
         )
@@ -256,3 +271,17 @@ class Extension(Part):
         | Annotated[list[Seed], Field(min_length=1, max_length=1000)],
         Field(description="how many more, or which; those that the study has already stay"),
     ]
+
+
+class Declaration(Part):
+    """A difference between a study's variants that doesn't matter, and why."""
+
+    kind: Annotated[str, Field(description="as the comparison's `confounds` name it")]
+    why: Annotated[str, Field(min_length=1, max_length=1000)]
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in KIND_NAMES:
+            raise ValueError(f"kind must be one of {', '.join(KIND_NAMES)}, but got {value!r}")
+        return value

@@ -15,7 +15,7 @@ from api.errors import BadParameter, Conflict, NotFound, parse
 from api.idempotency import Once
 from api.jobs import views as job_views
 from api.openapi import takes
-from api.schemas import Extension, JobStatus, JobView, Listing, StudyView
+from api.schemas import Declaration, Extension, JobStatus, JobView, Listing, StudyView
 from api.services import House, Services
 from store import jobs, links, results, studies
 from store.errors import WrongStatus
@@ -136,6 +136,20 @@ def extend_study(
         answer = once.answer(session, extend)
     house.waker.wake()
     return answer
+
+
+@router.post(
+    "/{study_id}/declarations",
+    openapi_extra=takes(Declaration),
+    summary="Stand for a difference between a study's variants",
+)
+def declare(house: House, user: Writer, study_id: Id, document: Document) -> StudyView:
+    """It then no longer withholds the ranking; the comparison and the report name who said why."""
+    declaration = parse(Declaration, document)
+    with house.sessions.begin() as session:
+        _own(session, user, study_id)
+        studies.declare(session, study_id, declaration.kind, declaration.why, user.name)
+        return _views(house, session, [_find(session, study_id)])[0]
 
 
 @router.post("/{study_id}/cancel", summary="Cancel all jobs of a study that haven't ended")

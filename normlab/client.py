@@ -157,6 +157,11 @@ class Client:
         )
         return _mapping(answer.json())
 
+    def declare(self, study: Named, kind: str, why: str) -> Item:
+        """Stands for a difference between variants that withholds the ranking (`confounds`)."""
+        path = f"{Reference.study(study).path}/declarations"
+        return _mapping(self._http.post(path, {"kind": kind, "why": why}))
+
     def results(self, study: Named | None = None, **filters: Any) -> "pandas.DataFrame":
         """One row per job; metrics and matrix points are columns, NaN and infinities are themselves."""
         import pandas

@@ -3,14 +3,15 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session, joinedload
 
 from store import jobs, projects
+from store.engine import JOBS_CHANNEL, database_now, notify
 from store.errors import DatasetUnavailable, MixedDevices, NotFound, Overtaken
 from store.finite import storable
 from store.jobs import NewJob
-from store.models import JOB_STATUSES, Dataset, Job, Project, Study, User
+from store.models import JOB_STATUSES, Dataset, Job, Mirrored, Project, Study, User
 from store.paging import Page, newest_first
 
 StudyStatus = Literal["queued", "running", "paused", "succeeded", "partial", "cancelled"]
@@ -69,6 +70,18 @@ def add_jobs(
     new = [one for one in cells if (one.variant, dict(one.point), one.spec.seed) not in there]
     device = _device(new, *{row.device for row in present})
     return _insert_jobs(session, study, new, device, who)
+
+
+def declare(session: Session, study_id: int, kind: str, why: str, who: str) -> None:
+    """Somebody stands for a difference between the study's variants; a later word replaces an earlier."""
+    study = _lock(session, study_id)
+    at = database_now(session).isoformat()
+    study.declared = {**study.declared, kind: {"why": storable(why), "who": who, "at": at}}
+    # The jobs haven't changed, but what MLflow shows of the study has.
+    session.execute(
+        update(Mirrored).where(Mirrored.study_id == study_id).values(seen_at=None, closed_at=None)
+    )
+    notify(session, JOBS_CHANNEL, "")
 
 
 def find(session: Session, study_id: int) -> Study | None:

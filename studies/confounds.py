@@ -204,3 +204,6 @@ KINDS = (
     Kind("threads", "the number of threads", _environment("threads")),
     Kind("numerics", "precision, memory format or compilation", _environment("precision", "memory_format", "compiled", "deterministic")),
 )  # fmt: skip
+
+#: What a person may declare: beside these kinds, that fields of the specs differ.
+KIND_NAMES = (*(kind.name for kind in KINDS), "spec")

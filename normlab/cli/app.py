@@ -46,6 +46,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         steering.resume,
         steering.retry,
         steering.extend,
+        steering.declare,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""`cancel`, `pause`, `resume`, `retry`, `extend`: orders to jobs and studies."""
+"""`cancel`, `pause`, `resume`, `retry`, `extend`, `declare`: orders to jobs and studies."""
 
 from typing import Annotated, Any
 
@@ -52,6 +52,18 @@ def extend(
     with Client() as client:
         item = client.extend(reference, numbers if "," in seeds else numbers[0])
     say(_sentence(reference, item))
+
+
+def declare(
+    study: Annotated[str, typer.Argument(help="a study (s3)", metavar="STUDY")],
+    kind: Annotated[str, typer.Argument(help="the difference, as `compare` names it: libraries")],
+    why: Annotated[str, typer.Option(help="why it doesn't matter; your name stands beside it")],
+) -> None:
+    """Stand for a difference between variants that withholds the ranking."""
+    reference = Reference.study(study)
+    with Client() as client:
+        item = client.declare(reference, kind, why)
+    say(f"{reference}: declared {', '.join(sorted(item['declared']))}")
 
 
 def _order(names: list[str], verb: str, **parameters: Any) -> None:

@@ -27,6 +27,7 @@ WRITES = [
     ("POST", "/studies/1/resume"),
     ("POST", "/studies/1/retry"),
     ("POST", "/studies/1/extend"),
+    ("POST", "/studies/1/declarations"),
     ("POST", "/users"),
     ("PATCH", "/users/vera"),
 ]

@@ -189,6 +189,7 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
         *(("POST", f"{steered}/{verb}", None) for verb in ("pause", "resume", "cancel")),
         ("POST", f"{steered}/retry?cancelled=true", None),
         ("POST", f"/studies/{study}/extend", {"seeds": 1}),
+        ("POST", f"/studies/{study}/declarations", {"kind": "code", "why": "a comment"}),
         ("POST", "/jobs", JOB),
         ("POST", "/studies", STUDY),
         ("POST", "/plans", STUDY),

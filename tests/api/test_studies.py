@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from scipy import stats
+from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.checker import Checker
+from store.models import Attempt
 from tests.api.specs import JOB, STUDY, study
 from tests.api.trained import train_all
+from tests.factories import set_job
 from trainer.spec import JobSpec
 
 
@@ -230,3 +233,80 @@ def test_a_comparison_of_another_metric(
     assert unknown.json()["errors"][0]["parameter"] == "metric"
     assert "test_accuracy" in unknown.json()["errors"][0]["detail"]
     assert member.get("/api/v1/studies/99/comparison").status_code == 404
+
+
+def test_a_hidden_difference_withholds_the_ranking_until_somebody_stands_for_it(
+    member: TestClient, sessions: sessionmaker[Session], storage: Path
+) -> None:
+    path = f"/api/v1/studies/{submit(member, study(seeds=8))['id']}"
+    jobs = train_all(sessions, storage)
+    with sessions.begin() as session:
+        for number, job in enumerate(jobs):
+            metrics = {"test_accuracy": 0.9 + number / 1000, "best_val_accuracy": 0.9}
+            set_job(session, job, reason="completed", metrics=metrics)
+        attempts = update(Attempt).where(Attempt.job_id == jobs[-1])
+        session.execute(attempts.values(environment={"device": "cpu", "numpy": "1"}))
+        attempts = update(Attempt).where(Attempt.job_id != jobs[-1])
+        session.execute(attempts.values(environment={"device": "cpu", "numpy": "2"}))
+    withheld = member.get(f"{path}/comparison").json()
+    assert withheld["verdict"]["state"] == "withheld"
+    assert "declare 'libraries' with a reason" in withheld["verdict"]["reasons"][0]
+
+    body = {"kind": "libraries", "why": "only dates changed"}
+    declared = member.post(f"{path}/declarations", json=body).json()["declared"]["libraries"]
+    assert (declared["why"], declared["who"]) == ("only dates changed", "max")
+    answer = member.get(f"{path}/comparison").json()
+    assert answer["verdict"]["state"] == "decided"
+    assert [one["declared"] for one in answer["confounds"]] == ["only dates changed"]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"kind": "weather", "why": "rain"}, "/kind"),
+        ({"kind": "code", "why": ""}, "/why"),
+        ({"kind": "code"}, "/why"),
+        ({"kind": "code", "why": "x", "who": "me"}, "/who"),
+    ],
+)
+def test_a_bad_declaration_is_refused(member: TestClient, body: Any, pointer: str) -> None:
+    path = f"/api/v1/studies/{submit(member)['id']}"
+    answer = member.post(f"{path}/declarations", json=body)
+    assert answer.status_code == 422
+    assert pointer in [error["pointer"] for error in answer.json()["errors"]]
+    assert member.get(path).json()["declared"] == {}
+
+
+def test_an_extension_that_nobody_announced_makes_the_verdict_exploratory(
+    member: TestClient, sessions: sessionmaker[Session], storage: Path
+) -> None:
+    made = submit(member, study(seeds=8))
+    path = f"/api/v1/studies/{made['id']}"
+    assert made["planned_seeds"] == list(range(8))
+    member.post(f"{path}/extend", json={"seeds": 2})
+    jobs = train_all(sessions, storage)
+    with sessions.begin() as session:
+        for job in jobs:
+            set_job(session, job, reason="completed", metrics={"test_accuracy": 0.9})
+    answer = member.get(f"{path}/comparison").json()
+    assert answer["verdict"]["state"] == "exploratory"
+    assert (answer["plan"]["seeds"], answer["plan"]["analysed"]) == (8, 10)
+    assert member.get(path).json()["planned_seeds"] == list(range(8))
+
+
+def test_a_study_starts_with_as_many_seeds_as_a_look_has(member: TestClient) -> None:
+    answer = member.post("/api/v1/studies", json=study(seeds=10, looks=[8, 16]))
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/seeds"
+    assert submit(member, study(seeds=8, looks=[8, 16]))["counts"]["queued"] == 16
+
+
+def test_resampled_splits_are_cut_by_the_seed(member: TestClient) -> None:
+    made = submit(member, study(seeds=3, splits="resampled"))
+    jobs = member.get(f"/api/v1/studies/{made['id']}/jobs").json()["items"]
+    assert {(job["seed"], job["spec"]["dataset"]["split_seed"]) for job in jobs} == {
+        (0, 0), (1, 1), (2, 2),
+    }  # fmt: skip
+    refused = study(splits="resampled", base__dataset={"name": "digits", "split_seed": 4})
+    answer = member.post("/api/v1/studies", json=refused)
+    assert answer.json()["errors"][0]["pointer"] == "/splits"
