@@ -4,25 +4,25 @@ Knows no optimizer. Never yields with gradients switched off.
 """
 
 import copy
-import io
 import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, assert_never
+from typing import assert_never
 
-import numpy
 import torch
 from torch import Tensor, nn
 
+from trainer.arrays import first_filters, serialize, weight_histograms
 from trainer.checkpoint import write_file
 from trainer.data import Data, apply_shift
 from trainer.dropout import start_dropping
 from trainer.events import EvaluationFinished, FileWritten, Progressed
 from trainer.examples import Examples, Standardize
 from trainer.spec import Evaluation, JobSpec, Shift
+from trainer.spec.job import Output
 from trainer.streams import generator, seed_globals
-from trainer.tasks import Task
+from trainer.tasks import Arrays, Task
 
 #: Monte-Carlo averaging of about 50 masks matches weight scaling (Srivastava et al. 2014, §7.5).
 MC_PASSES = 50
@@ -106,14 +106,15 @@ class Evaluator:
         loss, hits, count = math.nan, math.nan, 1.0
         files: tuple[FileWritten, ...] = ()
         if weights is not None:
-            predict, examples = self._predictor(evaluation, weights), self._examples(evaluation)
+            model = self._model_with(weights)
+            predict, examples = self._predictor(evaluation, model), self._examples(evaluation)
             keep = "predictions" in evaluation.outputs
             passes = MC_PASSES if evaluation.mode == "mc_dropout" else 1
             outcome = yield from evaluate(
                 predict, examples, self._task, evaluation.prefix, keep=keep, passes=passes
             )
             loss, hits, count = outcome.sums.tolist()
-            files = self._write(evaluation, outcome)
+            files = self._write(evaluation, outcome, model)
         prefix = evaluation.prefix
         metrics = {f"{prefix}_loss": loss / count}
         if self._task.has_accuracy:
@@ -126,9 +127,13 @@ class Evaluator:
         device = next(self._model.parameters()).device
         return Examples.of(splits[evaluation.split], device)
 
-    def _predictor(self, evaluation: Evaluation, weights: Mapping[str, Tensor]) -> Predictor:
+    def _model_with(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """A copy in eval mode."""
         model = copy.deepcopy(self._model).eval()
         model.load_state_dict(weights)
+        return model
+
+    def _predictor(self, evaluation: Evaluation, model: nn.Module) -> Predictor:
         predict = plain_predictor(model, self._standardize, self._task)
         match evaluation.mode:
             case "eval":
@@ -144,14 +149,32 @@ class Evaluator:
             predict = _shifted(predict, shift, self._spec.dataset.split_seed)
         return predict
 
-    def _write(self, evaluation: Evaluation, outcome: Outcome) -> tuple[FileWritten, ...]:
-        if outcome.predictions is None or outcome.targets is None:
-            return ()
-        content = io.BytesIO()
-        arrays: dict[str, Any] = dict(self._task.arrays(outcome.predictions, outcome.targets))
-        numpy.savez(content, **arrays)
-        path = self._folder / "files" / f"{evaluation.prefix}_predictions.npz"
-        return (write_file(path, content.getvalue()),)
+    def _write(
+        self, evaluation: Evaluation, outcome: Outcome, model: nn.Module
+    ) -> tuple[FileWritten, ...]:
+        """A file per output, in the order of the spec; none for an output that there is nothing of."""
+        # Passes with dropping on have left it on, and drop connect would hide weights.
+        model.eval()
+        folder, prefix = self._folder / "files", evaluation.prefix
+        files = []
+        for output in dict.fromkeys(evaluation.outputs):
+            if arrays := self._arrays(output, outcome, model):
+                path = folder / f"{prefix}_{output}.npz"
+                files.append(write_file(path, serialize(arrays)))
+        return tuple(files)
+
+    def _arrays(self, output: Output, outcome: Outcome, model: nn.Module) -> Arrays:
+        match output:
+            case "predictions":
+                assert outcome.predictions is not None
+                assert outcome.targets is not None
+                return self._task.arrays(outcome.predictions, outcome.targets)
+            case "filters":
+                return first_filters(model, self._data.info.shape)
+            case "weights":
+                return weight_histograms(model)
+            case _:
+                assert_never(output)
 
 
 def _mc_dropout(model: nn.Module, predict: Predictor, task: Task, seed: int) -> Predictor:

@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
+from torch import nn
 from trainings import epochs, finished, load_data, make_spec, run
 
+from trainer.arrays import KEPT_FILTERS, first_filters, serialize, weight_histograms
+from trainer.checkpoint import restore_model
 from trainer.data import apply_shift
-from trainer.events import EvaluationFinished, Progressed
+from trainer.events import CheckpointSaved, EvaluationFinished, Progressed
 from trainer.examples import Examples
 from trainer.spec import Shift
 
@@ -127,3 +130,98 @@ def test_the_noise_of_a_shift_is_the_same_for_every_variant():
 
     first, second = (apply_shift(images, shift, generator("shift", 0, 0)) for _ in range(2))
     assert torch.equal(first, second)
+
+
+def kept_arrays(found: EvaluationFinished) -> dict[str, dict[str, numpy.ndarray]]:
+    """By output: the arrays of its file."""
+    kept = {}
+    for file in found.files:
+        with numpy.load(file.path, allow_pickle=False) as arrays:
+            kept[file.name.removeprefix(f"{found.name}_").removesuffix(".npz")] = dict(arrays)
+    return kept
+
+
+@pytest.mark.parametrize("changes", [{}, {"weights": {"kind": "standardization"}}, DROPOUT])
+def test_filters_and_weights_are_those_that_were_evaluated(tmp_path, changes):
+    spec, found, events = evaluate(
+        tmp_path,
+        [{"outputs": ["filters", "weights"]}],
+        optimizer={"kind": "sgd", "lr": 0.3},
+        **changes,
+    )
+    kept = kept_arrays(found["test"])
+    assert list(kept) == ["filters", "weights"]
+    best = [one for one in events if isinstance(one, CheckpointSaved) and one.kind == "best"][-1]
+    model = restore_model(spec, load_data(spec).info, Path(best.path))
+    layers = {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+    }
+    first = next(iter(layers))
+    assert str(kept["filters"]["layer"]) == first
+    assert numpy.array_equal(kept["filters"]["filters"], layers[first].weight.detach())
+    assert kept["weights"]["layers"].tolist() == list(layers)
+    for number, layer in enumerate(layers.values()):
+        weight = layer.weight.detach().double().numpy()
+        edges, counts = (kept["weights"][name][number] for name in ("edges", "counts"))
+        assert (len(edges), len(counts)) == (101, 100)
+        assert numpy.array_equal(counts, numpy.histogram(weight, bins=edges)[0])
+        assert counts.sum() == weight.size
+        assert kept["weights"]["minimum"][number] == weight.min()
+        assert kept["weights"]["maximum"][number] == weight.max()
+
+
+def test_weights_are_kept_whole_after_passes_that_dropped_them(tmp_path):
+    outputs = {"outputs": ["weights", "filters"]}
+    _, found, _ = evaluate(
+        tmp_path,
+        [outputs, {"mode": "mc_dropout", **outputs}],
+        regularization=[{"kind": "drop_connect", "p": 0.5}],
+    )
+    plain, dropped = (kept_arrays(one) for one in found.values())
+    assert numpy.array_equal(plain["filters"]["filters"], dropped["filters"]["filters"])
+    assert numpy.array_equal(plain["weights"]["counts"], dropped["weights"]["counts"])
+
+
+def test_rows_of_a_linear_layer_are_images_where_they_fit():
+    fits, other = nn.Sequential(nn.Linear(12, 5)), nn.Sequential(nn.Linear(7, 5))
+    rows = first_filters(fits, (3, 2, 2))["filters"]
+    assert numpy.array_equal(rows, fits[0].weight.detach().view(5, 3, 2, 2))
+    assert first_filters(other, (3, 2, 2))["filters"].shape == (5, 7, 1, 1)
+    many = first_filters(nn.Sequential(nn.Conv2d(3, 200, 3)), (3, 8, 8))
+    assert (len(many["filters"]), int(many["total"])) == (KEPT_FILTERS, 200)
+    wide = first_filters(nn.Sequential(nn.Linear(3 * 512 * 512, 3)), (3, 512, 512))
+    assert len(wide["filters"]) == 1
+    assert first_filters(nn.Sequential(nn.ReLU()), (1, 2, 2)) == {}
+    assert weight_histograms(nn.Sequential(nn.ReLU())) == {}
+
+
+def test_histograms_of_different_trainings_have_edges_in_common():
+    narrow, wide = nn.Linear(4, 4), nn.Linear(4, 4)
+    with torch.no_grad():
+        narrow.weight.uniform_(-0.2, 0.2)[0, 0] = 0.25
+        wide.weight.uniform_(-0.9, 0.9)[0, 0] = torch.inf
+        wide.weight[0, 1] = 0.9
+    found = weight_histograms(nn.Sequential(narrow, wide))
+    assert [edges[-1] for edges in found["edges"]] == [0.25, 1.0]
+    assert found["counts"].sum(1).tolist() == [16, 15]
+    assert set(found["edges"][1][38:63]) <= set(found["edges"][0])
+    assert found["maximum"][1] == pytest.approx(0.9)
+
+
+def test_a_layer_without_a_finite_weight_has_an_empty_histogram():
+    layer = nn.Linear(2, 2)
+    with torch.no_grad():
+        layer.weight.fill_(torch.nan)
+    found = weight_histograms(nn.Sequential(layer))
+    assert found["counts"].sum() == 0
+    assert numpy.isnan(found["minimum"]).all()
+    layer = nn.Linear(2, 2)
+    nn.init.zeros_(layer.weight)
+    assert weight_histograms(nn.Sequential(layer))["counts"].sum() == 4
+
+
+def test_equal_arrays_are_equal_files():
+    arrays = {"a": numpy.arange(3), "names": numpy.array(["x", "y"])}
+    assert serialize(arrays) == serialize(arrays)

@@ -31,6 +31,8 @@ VERSION: Final = 1
 
 AnyPart = TypeVar("AnyPart", bound=Part)
 
+Output: TypeAlias = Literal["predictions", "filters", "weights"]
+
 
 class Evaluation(Part):
     """One evaluation after training; its scalars are named `<prefix>_loss` and `<prefix>_accuracy`."""
@@ -46,7 +48,11 @@ class Evaluation(Part):
     ] = "eval"
     shift: Shift | None = None
     outputs: Annotated[
-        tuple[Literal["predictions"], ...], Field(description="small arrays kept as files")
+        tuple[Output, ...],
+        Field(
+            description="small arrays kept as files: predictions; filters: the first layer's weights; "
+            "weights: a histogram of each layer's"
+        ),
     ] = ()
 
     @field_validator("name")
