@@ -203,7 +203,10 @@ def _about_best(findings: Findings, variants: Sequence[VariantSummary], best: Be
     found = next(one for one in variants if one.name == best.name)
     if found.difference is None:
         return f"{best.name} is best on validation; there is no {baseline} at its point."
-    return f"{_about(findings, found)} On validation it is best of all."
+    said = _about(findings, found)
+    if found.difference.decision == "better":
+        return f"{said} On validation it is best of all."
+    return f"On validation {best.name} is best, but {metric} doesn't confirm it: {said}"
 
 
 def _about(findings: Findings, one: VariantSummary) -> str:

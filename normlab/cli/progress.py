@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from normlab.cli.outlook import arm_of, done, fraction, outlook
 from normlab.cli.output import console, duration, say
 from normlab.cli.output import status as status_words
 from normlab.cli.shares import scaled, test_metric
@@ -35,17 +36,19 @@ def draw(snapshots: Iterator[Jobs]) -> Jobs:
 
 
 def tell(snapshots: Iterator[Jobs]) -> Jobs:
-    """One line per change of a job's status."""
+    """One line per change of a job's status; at the end of each, what can be said of the rest."""
     seen: dict[int, tuple[Any, ...]] = {}
     jobs: Jobs = []
     for jobs in snapshots:
-        done = sum(job["status"] in FINAL for job in jobs)
+        ended = sum(job["status"] in FINAL for job in jobs)
         # What has ended first: it made room for what has begun.
         for job in sorted(jobs, key=lambda job: job["status"] not in FINAL):
             news = (job["status"], job["wish"], job["attempt"])
             waits_still = job["status"] == "queued" and not job["attempt"]
             if seen.get(job["id"]) != news and not waits_still:
-                say(f"[{done}/{len(jobs)}] {line(job)}")
+                said = f"[{ended}/{len(jobs)}] {line(job)}"
+                later = outlook(jobs) if job["status"] in FINAL and len(jobs) > 1 else ""
+                say(f"{said} · {later}" if later else said)
             seen[job["id"]] = news
     return jobs
 
@@ -73,29 +76,23 @@ def summary(jobs: Jobs) -> str:
 
 def picture(jobs: Jobs, seconds: float) -> RenderableType:
     """The grid, the jobs that run now, and how far all of it is."""
-    done = sum(fraction(job) for job in jobs) / max(len(jobs), 1)
+    share = done(jobs)
     foot = Table.grid(padding=(0, 2))
-    bar = ProgressBar(total=1.0, completed=done, width=40)
-    foot.add_row(bar, f"{done:.0%}", summary(jobs), duration(seconds))
+    bar = ProgressBar(total=1.0, completed=share, width=40)
+    foot.add_row(bar, f"{share:.0%}", summary(jobs), duration(seconds))
     parts: list[RenderableType] = [_grid(jobs), Text("")] if len(jobs) > 1 else []
     running = [job for job in jobs if job["status"] == "running"]
     if running:
         parts.append(_running(running))
-    return Group(*parts, foot)
-
-
-def fraction(job: dict[str, Any]) -> float:
-    """How much of a job is done, from 0 to 1; early stopping jumps to 1."""
-    if job["status"] in FINAL:
-        return 1.0
-    return min(1.0, job["step"] / job["total_steps"]) if job["total_steps"] else 0.0
+    later = outlook(jobs) if len(jobs) > 1 else ""
+    return Group(*parts, foot, *([Text(later, style="dim")] if later else []))
 
 
 def _grid(jobs: Jobs) -> Table:
     """A row for each variant (at each matrix point), a cell for each seed."""
     arms: dict[str, dict[int, dict[str, Any]]] = {}
     for job in jobs:
-        arms.setdefault(_arm(job), {})[job["seed"]] = job
+        arms.setdefault(arm_of(job), {})[job["seed"]] = job
     seeds = sorted({job["seed"] for job in jobs})
     shown = seeds[:_MOST_SEEDS]
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -111,11 +108,6 @@ def _grid(jobs: Jobs) -> Table:
             texts.append(Text(f"{sum(map(fraction, rest)) / max(len(rest), 1):.0%}"))
         table.add_row(Text(arm), *texts)
     return table
-
-
-def _arm(job: dict[str, Any]) -> str:
-    point = ", ".join(f"{path}={value}" for path, value in (job["point"] or {}).items())
-    return " ".join(part for part in (job["variant"] or f"j{job['id']}", point) if part)
 
 
 def _cell(job: dict[str, Any] | None) -> Text:

@@ -11,8 +11,9 @@ import pytest
 from rich.console import Console
 
 from normlab.cli.datasets import read_source
+from normlab.cli.outlook import fraction
 from normlab.cli.output import Column, Format, duration, emit, field, show_table, size
-from normlab.cli.progress import fraction, line, picture, tell
+from normlab.cli.progress import line, picture, tell
 from normlab.cli.shares import interval, p_value, scaled
 from normlab.errors import NormlabError
 
