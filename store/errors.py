@@ -9,6 +9,7 @@ StoreError
 ├── DatasetUnavailable
 ├── MixedDevices
 ├── BadCursor
+├── BadQuery
 └── KeyReused
 """
 
@@ -57,6 +58,15 @@ class MixedDevices(StoreError):
 
 class BadCursor(StoreError):
     """The cursor is not one that this service gave out."""
+
+
+class BadQuery(StoreError):
+    """The query cannot be understood; `position` is the 0-based character that shows why."""
+
+    def __init__(self, detail: str, position: int) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.position = position
 
 
 class KeyReused(StoreError):
