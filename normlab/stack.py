@@ -106,6 +106,11 @@ def _follow(home: Home, show: Show, launched: "subprocess.Popen[bytes] | None") 
         time.sleep(0.1)
 
 
+def database_url(home: Home) -> str:
+    """Of the stack's PostgreSQL, for SQLAlchemy; holds its owner's password."""
+    return Postgres(home.folder / "postgres", sockets=home.sockets).url("normlab")
+
+
 def _supervisor(home: Home) -> psutil.Process | None:
     if not home.is_locked():
         return None

@@ -72,10 +72,18 @@ def down() -> None:
         say(f"Nothing is running in {home.folder}")
 
 
-def status(output: Output = Format.TABLE) -> None:
+def status(
+    database: Annotated[
+        bool, typer.Option("--database", help="the URL of its PostgreSQL, with the password")
+    ] = False,
+    output: Output = Format.TABLE,
+) -> None:
     """The processes of the local stack, and where to reach it."""
     home = Home.from_environment()
     state = stack.status(home)
+    if database and state["phase"] != "down":
+        say(stack.database_url(home))
+        return
     if output is Format.JSON:
         say(json.dumps(state, indent=2))
         return
