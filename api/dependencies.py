@@ -70,3 +70,4 @@ Page: TypeAlias = Annotated[WantedPage, Depends(page_wanted)]
 #: The largest identifier that the database can hold.
 Id: TypeAlias = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Filter: TypeAlias = Annotated[str | None, Query(max_length=200)]
+Archived: TypeAlias = Annotated[bool, Query(description="what is archived, too")]

@@ -1,4 +1,4 @@
-"""Jobs: submit, list, read, cancel, pause, resume, retry. Knows no SQL and no training."""
+"""Jobs: submit, list, read, annotate, cancel, pause, resume, retry. Knows no SQL and no training."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,15 +7,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response, status
 from sqlalchemy.orm import Session
 
+from api.change_schemas import AnnotationChange
 from api.checks import plan_job
-from api.dependencies import Filter, Id, Page, Writer, current_user, ensure_own
+from api.dependencies import Archived, Filter, Id, Page, Writer, current_user, ensure_own
 from api.documents import Document
-from api.errors import NotFound
+from api.errors import NotFound, parse
 from api.idempotency import Once
 from api.openapi import takes
 from api.schemas import JobStatus, JobView, Listing
 from api.services import House, Services
-from store import jobs, links
+from store import annotations, jobs, links
 from store.models import Job, User
 from trainer.spec import JobSpec
 
@@ -52,11 +53,16 @@ def list_jobs(
     status: JobStatus | None = None,
     variant: Filter = None,
     owner: Filter = None,
+    tag: Filter = None,
+    archived: Archived = False,
 ) -> Listing[JobView]:
+    """Without what is archived, unless it is asked for or is of the study that is."""
     with house.sessions.begin() as session:
         found = jobs.list_jobs(
             session,
             project=project,
+            tag=tag,
+            archived=archived or study is not None,
             study_id=study,
             status=status,
             variant=variant,
@@ -70,6 +76,18 @@ def list_jobs(
 @router.get("/{job_id}", summary="Read a job")
 def read_job(house: House, job_id: Id) -> JobView:
     with house.sessions.begin() as session:
+        return _view(house, session, job_id)
+
+
+@router.patch(
+    "/{job_id}", openapi_extra=takes(AnnotationChange), summary="Tag, note or archive a job"
+)
+def annotate_job(house: House, user: Writer, job_id: Id, document: Document) -> JobView:
+    """An archived job is left out of lists; nothing of it is deleted."""
+    said = parse(AnnotationChange, document)
+    with house.sessions.begin() as session:
+        ensure_own(user, find_job(session, job_id).owner, f"job {job_id}")
+        annotations.annotate_job(session, job_id, annotations.Annotation(**dict(said)))
         return _view(house, session, job_id)
 
 

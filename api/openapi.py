@@ -7,8 +7,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from api.change_schemas import AnnotationChange, Declaration, Extension
 from api.errors import MEDIA_TYPE, ProblemDetails
-from api.schemas import Declaration, Extension
 from api.service_schemas import NewDataset, NewToken, NewUser, UserChange
 from studies.spec import StudySpec
 from trainer.spec import JobSpec
@@ -27,6 +27,7 @@ _DOCUMENTS: tuple[type[BaseModel], ...] = (
     Preview,
     Extension,
     Declaration,
+    AnnotationChange,
     NewUser,
     UserChange,
     NewToken,
@@ -69,6 +70,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "Preview": {"augmentation": [{"kind": "rotate", "degrees": 15.0}], "images": 4, "draws": 6},
     "Extension": {"seeds": 16},
+    "AnnotationChange": {"tags": ["paper", "figure:3"], "note": "the run of the appendix"},
     "Declaration": {"kind": "libraries", "why": "numpy alone was updated; torch is the same"},
     "NewUser": {"name": "emmy", "role": "member"},
     "UserChange": {"role": "viewer"},

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from store.models import PRIORITIES, Job, Study
-from studies.confounds import KIND_NAMES
-from trainer.spec import Part, Seed
 from trainer.spec.report import Problem
 
 Item = TypeVar("Item", bound=BaseModel)
@@ -54,6 +52,9 @@ class JobView(View):
     metrics: Metrics
     non_finite: NonFinite
     warnings: list[str]
+    tags: list[str]
+    note: str
+    archived: bool
     error: str | None
     attempt: Annotated[int, Field(description="the latest attempt's number; 0: none yet")]
     step: int
@@ -75,11 +76,14 @@ class JobView(View):
             project=job.project.name if job.project else None,
             owner=job.owner.name,
             priority=PRIORITIES[job.priority],
+            archived=job.archived_at is not None,
             mlflow_url=url,
         )
 
 
-_JOB_COLUMNS = frozenset(JobView.model_fields) - {"project", "owner", "priority", "mlflow_url"}
+_JOB_COLUMNS = frozenset(JobView.model_fields) - {
+    "project", "owner", "priority", "archived", "mlflow_url",
+}  # fmt: skip
 
 
 class EpochView(View):
@@ -188,6 +192,9 @@ class StudyView(View):
     baseline: str
     metric: str
     warnings: list[str]
+    tags: list[str]
+    note: str
+    archived: bool
     numerics: dict[str, Any] | None
     planned_seeds: Annotated[list[int], Field(description="those it was submitted with")]
     declared: Annotated[
@@ -211,6 +218,9 @@ class StudyView(View):
             baseline=study.spec["baseline"],
             metric=study.spec["metric"],
             warnings=study.warnings,
+            tags=study.tags,
+            note=study.note,
+            archived=study.archived_at is not None,
             numerics=study.numerics,
             planned_seeds=study.planned_seeds,
             declared={kind: Declared(**one) for kind, one in study.declared.items()},
@@ -261,27 +271,3 @@ class PlanView(View):
     problems: list[Problem]
     warnings: list[str]
     parameters: Annotated[dict[str, int], Field(description="learned numbers per variant or arm")]
-
-
-class Extension(Part):
-    """More seeds for every variant and matrix point of a study."""
-
-    seeds: Annotated[
-        Annotated[int, Field(strict=True, ge=1, le=1000)]
-        | Annotated[list[Seed], Field(min_length=1, max_length=1000)],
-        Field(description="how many more, or which; those that the study has already stay"),
-    ]
-
-
-class Declaration(Part):
-    """A difference between a study's variants that doesn't matter, and why."""
-
-    kind: Annotated[str, Field(description="as the comparison's `confounds` name it")]
-    why: Annotated[str, Field(min_length=1, max_length=1000)]
-
-    @field_validator("kind")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value not in KIND_NAMES:
-            raise ValueError(f"kind must be one of {', '.join(KIND_NAMES)}, but got {value!r}")
-        return value

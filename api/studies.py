@@ -8,16 +8,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response, status
 from sqlalchemy.orm import Session
 
+from api.change_schemas import AnnotationChange, Declaration, Extension
 from api.checks import plan_cells, plan_study
-from api.dependencies import Filter, Id, Page, Writer, current_user, ensure_own
+from api.dependencies import Archived, Filter, Id, Page, Writer, current_user, ensure_own
 from api.documents import Document
 from api.errors import BadParameter, Conflict, NotFound, parse
 from api.idempotency import Once
 from api.jobs import views as job_views
 from api.openapi import takes
-from api.schemas import Declaration, Extension, JobStatus, JobView, Listing, StudyView
+from api.schemas import JobStatus, JobView, Listing, StudyView
 from api.services import House, Services
-from store import jobs, links, results, studies
+from store import annotations, jobs, links, results, studies
 from store.errors import WrongStatus
 from store.models import Job, Study, User
 from studies.answers import Comparison
@@ -52,11 +53,22 @@ def submit_study(house: House, user: Writer, document: Document, once: Once) -> 
 
 @router.get("", summary="List studies, newest first")
 def list_studies(
-    house: House, page: Page, project: Filter = None, owner: Filter = None
+    house: House,
+    page: Page,
+    project: Filter = None,
+    owner: Filter = None,
+    tag: Filter = None,
+    archived: Archived = False,
 ) -> Listing[StudyView]:
     with house.sessions.begin() as session:
         found = studies.list_studies(
-            session, owner=owner, project=project, cursor=page.cursor, limit=page.limit
+            session,
+            owner=owner,
+            project=project,
+            tag=tag,
+            archived=archived,
+            cursor=page.cursor,
+            limit=page.limit,
         )
         return Listing(items=_views(house, session, found.items), next_cursor=found.next_cursor)
 
@@ -64,6 +76,19 @@ def list_studies(
 @router.get("/{study_id}", summary="Read a study")
 def read_one(house: House, study_id: Id) -> StudyView:
     with house.sessions.begin() as session:
+        return _views(house, session, [_find(session, study_id)])[0]
+
+
+@router.patch(
+    "/{study_id}", openapi_extra=takes(AnnotationChange), summary="Tag, note or archive a study"
+)
+def annotate_study(house: House, user: Writer, study_id: Id, document: Document) -> StudyView:
+    """An archived study is left out of lists, and so are its jobs; nothing of it is deleted."""
+    said = parse(AnnotationChange, document)
+    with house.sessions.begin() as session:
+        _own(session, user, study_id)
+        annotations.annotate_study(session, study_id, annotations.Annotation(**dict(said)))
+        session.flush()
         return _views(house, session, [_find(session, study_id)])[0]
 
 

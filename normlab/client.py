@@ -12,7 +12,7 @@ client.comparison(study)   # means, intervals, differences to the baseline
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -85,11 +85,11 @@ class Client:
         return _mapping(self._http.get(Reference.parse(name).path))
 
     def jobs(self, *, most: int | None = None, **filters: Any) -> list[Item]:
-        """Newest first; filters: project, study, status, variant, owner."""
+        """Newest first; filters: project, study, status, variant, owner, tag; archived=True: those, too."""
         return list(self._http.items("jobs", most=most, **filters))
 
     def studies(self, *, most: int | None = None, **filters: Any) -> list[Item]:
-        """Newest first; filters: project, owner."""
+        """Newest first; filters: project, owner, tag; archived=True: those, too."""
         return list(self._http.items("studies", most=most, **filters))
 
     def jobs_of(self, study: Named) -> list[Item]:
@@ -156,6 +156,19 @@ class Client:
             headers={"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())},
         )
         return _mapping(answer.json())
+
+    def annotate(
+        self,
+        name: Named,
+        *,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
+        archived: bool | None = None,
+    ) -> Item:
+        """Tags (all of them), a note, out of the way or not; what is None stays."""
+        said = {"tags": tags, "note": note, "archived": archived}
+        body = {key: value for key, value in said.items() if value is not None}
+        return _mapping(self._http.request("PATCH", Reference.parse(name).path, json=body).json())
 
     def declare(self, study: Named, kind: str, why: str) -> Item:
         """Stands for a difference between variants that withholds the ranking (`confounds`)."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from store import datasets, projects
+from store import annotations, datasets, projects
 from store.attempts import Renewed, end_attempt, fail, finish, renew
 from store.claims import Claim, ClaimedDevice, claim
 from store.engine import database_now
@@ -122,10 +122,12 @@ def list_jobs(
     status: str | None = None,
     variant: str | None = None,
     kind: str | None = "training",
+    tag: str | None = None,
+    archived: bool = True,
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[Job]:
-    """Newest first; `owner` and `project` are names. Raises BadCursor."""
+    """Newest first; `owner` and `project` are names; `archived`: those, too. Raises BadCursor."""
     wanted = {
         Job.kind: kind,
         User.name: owner,
@@ -138,8 +140,13 @@ def list_jobs(
         _loaded()
         .join(User, User.id == Job.owner_id)
         .outerjoin(Project, Project.id == Job.project_id)
+        .outerjoin(Study, Study.id == Job.study_id)
         .where(*(column == value for column, value in wanted.items() if value is not None))
     )
+    if tag is not None:
+        statement = statement.where(annotations.is_tagged(tag))
+    if not archived:
+        statement = statement.where(~annotations.is_archived())
     return newest_first(session, statement, Job.id, cursor, limit)
 
 

@@ -94,10 +94,12 @@ def list_studies(
     *,
     owner: str | None = None,
     project: str | None = None,
+    tag: str | None = None,
+    archived: bool = True,
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[Study]:
-    """Newest first; `owner` and `project` are names. Raises BadCursor."""
+    """Newest first; `owner` and `project` are names; `archived`: those, too. Raises BadCursor."""
     statement = (
         _loaded()
         .join(User, User.id == Study.owner_id)
@@ -107,6 +109,10 @@ def list_studies(
         statement = statement.where(User.name == owner)
     if project is not None:
         statement = statement.where(Project.name == project)
+    if tag is not None:
+        statement = statement.where(Study.tags.contains([tag]))
+    if not archived:
+        statement = statement.where(Study.archived_at.is_(None))
     return newest_first(session, statement, Study.id, cursor, limit)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
@@ -94,6 +94,7 @@ def job_tags(record: JobToMirror, parent_run_id: str | None) -> dict[str, str]:
         "normlab.status": job.status,
         "normlab.reason": job.reason,
         "normlab.attempts": job.attempt,
+        "normlab.tags": _listed(job.tags),
         **{f"normlab.point.{path}": value for path, value in job.point.items()},
     }
     return _tags(tags)
@@ -123,6 +124,7 @@ def study_tags(record: StudyToMirror) -> dict[str, str]:
         "normlab.seeds": len({job.seed for job in record.jobs}),
         "normlab.metric": record.study.spec.get("metric"),
         "normlab.baseline": record.study.spec.get("baseline"),
+        "normlab.tags": _listed(record.study.tags),
     }
     return _tags(tags)
 
@@ -159,6 +161,11 @@ def dataset_inputs(record: JobToMirror) -> list[DatasetInput]:
         )
         for split, context in _CONTEXTS.items()
     ]
+
+
+def _listed(tags: Sequence[str]) -> str:
+    """Never empty: MLflow would go on showing the tags that were taken away."""
+    return ", ".join(tags) or "–"
 
 
 def _tags(tags: Mapping[str, Any]) -> dict[str, str]:

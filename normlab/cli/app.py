@@ -5,6 +5,7 @@ from collections.abc import Callable
 import typer
 
 from normlab.cli import (
+    annotating,
     catalog,
     datasets,
     demo,
@@ -40,6 +41,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         looking.download,
     ),
     "Follow": (following.watch, following.wait),
+    "Say": (annotating.tag, annotating.note, annotating.archive, annotating.unarchive),
     "Steer": (
         steering.cancel,
         steering.pause,

@@ -38,23 +38,20 @@ def list_(
     status: Annotated[str | None, typer.Option(help="only jobs with this status")] = None,
     variant: Annotated[str | None, typer.Option(help="only jobs of this variant")] = None,
     owner: Annotated[str | None, typer.Option(help="only this person's")] = None,
+    tag: Annotated[str | None, typer.Option(help="only what has this tag")] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="what is archived, too")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="at most so many")] = 50,
     output: Output = Format.TABLE,
 ) -> None:
     """List studies, newest first; with --jobs or a filter on jobs, list jobs."""
+    wanted = {"project": project, "owner": owner, "tag": tag, "archived": archived or None}
     with Client() as client:
         if jobs or study or status or variant:
-            found = client.jobs(
-                most=limit,
-                study=Reference.study(study).id if study else None,
-                project=project,
-                status=status,
-                variant=variant,
-                owner=owner,
-            )
+            number = Reference.study(study).id if study else None
+            found = client.jobs(most=limit, study=number, status=status, variant=variant, **wanted)
             emit(found, JOBS, output, "no jobs")
         else:
-            studies = client.studies(most=limit, project=project, owner=owner)
+            studies = client.studies(most=limit, **wanted)
             emit(
                 studies,
                 STUDIES,
@@ -173,15 +170,24 @@ def _show_study(client: Client, reference: Reference, item: dict[str, Any], outp
             f"project {item['project']}, owner {item['owner']}, submitted {ago('created_at')(item)} ago"
         )
         say(f"metric {item['metric']}, baseline {item['baseline']}")
-        for warning in item["warnings"]:
-            say(f"warning: {warning}")
-        if item.get("mlflow_url"):
-            say(f"MLflow: {item['mlflow_url']}")
+        _show_remarks(item)
         say()
     emit(jobs, JOBS, output, "no jobs")
     if output is Format.TABLE:
         say()
         say(f"Compare its variants with: normlab compare {reference}")
+
+
+def _show_remarks(item: dict[str, Any]) -> None:
+    """What the service warns of, what people say of it, where its curves are."""
+    for warning in item["warnings"]:
+        say(f"warning: {warning}")
+    if item["tags"] or item["archived"]:
+        say(f"tags: {', '.join([*item['tags'], *(['(archived)'] if item['archived'] else [])])}")
+    if item["note"]:
+        say(f"note: {item['note']}")
+    if item.get("mlflow_url"):
+        say(f"MLflow: {item['mlflow_url']}")
 
 
 def _show_job(client: Client, reference: Reference, item: dict[str, Any], output: Format) -> None:
@@ -194,10 +200,7 @@ def _show_job(client: Client, reference: Reference, item: dict[str, Any], output
     say(
         f"step {item['step']} of {item['total_steps'] or '?'}, trained for {duration(item['seconds_used'])}"
     )
-    for warning in item["warnings"]:
-        say(f"warning: {warning}")
-    if item.get("mlflow_url"):
-        say(f"MLflow: {item['mlflow_url']}")
+    _show_remarks(item)
     values = {**item["metrics"], **item["non_finite"]}
     if values:
         say()

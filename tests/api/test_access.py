@@ -30,6 +30,8 @@ WRITES = [
     ("POST", "/studies/1/declarations"),
     ("POST", "/users"),
     ("PATCH", "/users/vera"),
+    ("PATCH", "/jobs/1"),
+    ("PATCH", "/studies/1"),
 ]
 VERBS = ["cancel", "pause", "resume", "retry"]
 

@@ -190,6 +190,8 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
         ("POST", f"{steered}/retry?cancelled=true", None),
         ("POST", f"/studies/{study}/extend", {"seeds": 1}),
         ("POST", f"/studies/{study}/declarations", {"kind": "code", "why": "a comment"}),
+        ("PATCH", f"/studies/{study}", {"tags": ["paper"]}),
+        ("PATCH", job, {"note": "the best"}),
         ("POST", "/jobs", JOB),
         ("POST", "/studies", STUDY),
         ("POST", "/plans", STUDY),
