@@ -17,6 +17,7 @@ from api import (
     health,
     job_records,
     jobs,
+    leaderboard,
     openapi,
     plans,
     queue,
@@ -37,7 +38,7 @@ PREFIX = "/api/v1"
 CONNECTIONS = 20
 
 _ROUTERS = (
-    jobs, job_records, studies, plans, datasets, results, queue, catalog, users,
+    jobs, job_records, studies, plans, datasets, results, leaderboard, queue, catalog, users,
 )  # fmt: skip
 
 

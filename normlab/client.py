@@ -190,6 +190,10 @@ class Client:
         path = f"{Reference.study(study).path}/comparison"
         return _mapping(self._http.get(path, metric=metric))
 
+    def leaderboard(self, **filters: Any) -> list[Item]:
+        """The best specs on validation; filters: project, dataset, metric, limit (per dataset and task)."""
+        return list(self._http.items("leaderboard", most=10_000, **filters))
+
     def epochs(self, job: Named) -> "pandas.DataFrame":
         """The learning curve: one row per evaluation period."""
         import pandas

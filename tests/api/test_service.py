@@ -174,6 +174,7 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
     steered = f"/studies/{second}"
     requests: list[tuple[str, str, Any]] = [
         *(("GET", path, None) for path in ("/jobs", "/studies", "/results", "/queue", "/workers")),
+        ("GET", "/leaderboard", None),
         *(("GET", path, None) for path in ("/devices", "/catalog", "/users", "/users/me")),
         *(("GET", path, None) for path in ("/schemas/job", "/schemas/study", "/tokens")),
         *(("GET", path, None) for path in ("/datasets", "/datasets/digits", job)),
