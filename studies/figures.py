@@ -1,29 +1,35 @@
-"""Learning curves as PNG, from rows of SQL. Knows no MLflow and no pyplot; never imported by the API.
+"""Learning curves, from rows of SQL. Knows no MLflow and no pyplot; never imported by the API.
 
 Only training and validation are drawn: the test set stays sealed. A value that isn't finite is None.
 """
 
-import io
 import math
-import statistics
+import statistics as stdlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter
+
+from studies.canvas import draw_band, finish, make_figure, shown, whole_numbers
+from studies.palette import Style
+from studies.statistics import t_interval
 
 LOSS, ACCURACY = "loss", "accuracy"
-DOTS_PER_INCH = 100
+#: Of a job's figure: every job has one, and a larger one takes longer.
+JOB_DOTS_PER_INCH = 100
 #: A loss that spans more than this factor is drawn on a logarithmic axis.
 LOGARITHMIC_FROM = 50.0
+#: Points of the matrix that have a row of panels each.
+MOST_ROWS = 6
 
 Row = Mapping[str, Any]
+#: Epoch, mean, and the interval of the mean (None at one curve).
+Band = list[tuple[int, float, tuple[float, float] | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,16 @@ class SeedCurve:
     left_out: str | None = None
 
 
-def draw_job(title: str, epochs: Sequence[Row], best_epoch: int | None = None) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """The curves of a variant at a matrix point; `place` names the point, empty without a matrix."""
+
+    variant: str
+    place: str
+    seeds: Sequence[SeedCurve]
+
+
+def draw_job(title: str, epochs: Sequence[Row], best_epoch: int | None = None) -> Figure:
     """One job: training and validation loss and accuracy over its epochs; the kept epoch is marked."""
     measures = _measures([epochs])
     figure, axes = _sheet(title, len(measures))
@@ -46,26 +61,51 @@ def draw_job(title: str, epochs: Sequence[Row], best_epoch: int | None = None) -
             axis.axvline(best_epoch, color="0.6", linewidth=1, label=f"kept: epoch {best_epoch}")
         _finish_axis(axis, measure)
     axes[0].legend(frameon=False)
-    return _png(figure)
+    return figure
 
 
-def draw_study(title: str, arms: Mapping[str, Sequence[SeedCurve]]) -> bytes:
-    """All arms of a study: thin lines are seeds, the thick line their mean, the band ± one deviation.
+def draw_study(title: str, arms: Sequence[Arm], styles: Mapping[str, Style]) -> Figure:
+    """All arms of a study, a row of panels for each point of its matrix: thin lines are seeds, the thick
+    line is their mean, the band its 95 % t-interval.
 
     A seed that stopped early keeps its last value in the mean, so that the mean isn't over those
     alone that went on. What is left out of the mean (diverged, failed, …) is counted in the legend.
     """
-    measures = _measures([one.epochs for seeds in arms.values() for one in seeds])
-    figure, axes = _sheet(title, len(measures), legend_rows=len(arms))
-    colors = _colors(len(arms))
-    for axis, measure in zip(axes, measures, strict=True):
-        for color, (name, seeds) in zip(colors, arms.items(), strict=True):
-            _draw_arm(axis, name, seeds, f"val_{measure}", color)
-        _finish_axis(axis, measure, prefix="validation ")
-    axes[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize="small")
-    note = "Mean ± 1 standard deviation over seeds; one that stopped early keeps its last value."
-    figure.text(0.01, 0.01, note, fontsize="x-small", color="0.35")
-    return _png(figure)
+    measures = _measures([one.epochs for arm in arms for one in arm.seeds])
+    places, more = shown(list(dict.fromkeys(arm.place for arm in arms)) or [""], MOST_ROWS)
+    most = max(sum(arm.place == place for arm in arms) for place in places)
+    note = (
+        "Mean over seeds with its 95 % t-interval; a seed that stopped early keeps its last value."
+        + more
+    )
+    height = max(3.4, 0.24 * most + 0.4) * len(places) + 0.5
+    figure = make_figure(10.5, height, title=title, note=note)
+    panels = figure.subplots(len(places), len(measures), squeeze=False)
+    for place, row in zip(places, panels, strict=True):
+        of_place = [arm for arm in arms if arm.place == place]
+        for axis, measure in zip(row, measures, strict=True):
+            for arm in of_place:
+                _draw_arm(axis, arm, f"val_{measure}", styles[arm.variant])
+            _finish_axis(axis, measure, prefix="validation ")
+            axis.set_title(place, fontsize="small", loc="left")
+        row[-1].legend(
+            loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize="small"
+        )
+    return figure
+
+
+def mean_curve(curves: Sequence[Sequence[tuple[int, float]]]) -> Band:
+    """Over curves, each carrying its last value onwards; starts where every curve has a value."""
+    drawn = [dict(curve) for curve in curves if curve]
+    epochs = sorted({epoch for curve in drawn for epoch in curve})
+    last: list[float | None] = [None] * len(drawn)
+    band: Band = []
+    for epoch in epochs:
+        last = [curve.get(epoch, held) for curve, held in zip(drawn, last, strict=True)]
+        values = [value for value in last if value is not None]
+        if len(values) == len(drawn):
+            band.append((epoch, stdlib.fmean(values), t_interval(values)))
+    return band
 
 
 def _measures(curves: Iterable[Sequence[Row]]) -> tuple[str, ...]:
@@ -77,42 +117,21 @@ def _measures(curves: Iterable[Sequence[Row]]) -> tuple[str, ...]:
     return (LOSS,) if measured == {LOSS} else (LOSS, ACCURACY)
 
 
-def _draw_arm(
-    axis: Axes, name: str, seeds: Sequence[SeedCurve], column: str, color: tuple[float, ...]
-) -> None:
-    for one in seeds:
-        axis.plot(*_columns(_finite(one.epochs, column)), color=color, alpha=0.25, linewidth=0.8)
-    trained = [one for one in seeds if one.left_out is None]
-    band = _mean_and_deviation([_finite(one.epochs, column) for one in trained])
-    left_out = Counter(one.left_out for one in seeds if one.left_out is not None)
+def _draw_arm(axis: Axes, arm: Arm, column: str, style: Style) -> None:
+    for one in arm.seeds:
+        axis.plot(
+            *_columns(_finite(one.epochs, column)), color=style.color, alpha=0.2, linewidth=0.6
+        )
+    trained = [one for one in arm.seeds if one.left_out is None]
+    band = mean_curve([_finite(one.epochs, column) for one in trained])
+    left_out = Counter(one.left_out for one in arm.seeds if one.left_out is not None)
     counts = [f"n={len(trained)}", *(f"{count} {why}" for why, count in left_out.items())]
-    label = f"{name} ({', '.join(counts)})"
+    label = f"{arm.variant} ({', '.join(counts)})"
     xs = [x for x, _, _ in band]
     means = [mean for _, mean, _ in band]
-    axis.plot(xs, means, color=color, linewidth=2, label=label, marker="." if len(xs) == 1 else "")
-    lows = [mean - deviation for _, mean, deviation in band]
-    highs = [mean + deviation for _, mean, deviation in band]
-    axis.fill_between(xs, lows, highs, color=color, alpha=0.15, linewidth=0)
-
-
-def _mean_and_deviation(
-    curves: Sequence[Sequence[tuple[int, float]]],
-) -> list[tuple[int, float, float]]:
-    """(epoch, mean, standard deviation) over curves, each carrying its last value onwards.
-
-    Starts where every curve has a value.
-    """
-    drawn = [dict(curve) for curve in curves if curve]
-    epochs = sorted({epoch for curve in drawn for epoch in curve})
-    last: list[float | None] = [None] * len(drawn)
-    band = []
-    for epoch in epochs:
-        last = [curve.get(epoch, held) for curve, held in zip(drawn, last, strict=True)]
-        values = [value for value in last if value is not None]
-        if len(values) == len(drawn):
-            deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-            band.append((epoch, statistics.fmean(values), deviation))
-    return band
+    marker = style.marker if len(xs) == 1 else ""
+    axis.plot(xs, means, style.dash, color=style.color, linewidth=2, label=label, marker=marker)
+    draw_band(axis, [(x, *interval) for x, _, interval in band if interval], style.color)
 
 
 def _finite(epochs: Sequence[Row], column: str) -> list[tuple[int, float]]:
@@ -127,42 +146,30 @@ def _columns(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float
     return [x for x, _ in points], [y for _, y in points]
 
 
-def _sheet(title: str, panels: int, legend_rows: int = 0) -> tuple[Figure, list[Axes]]:
-    """A figure of panels side by side, made without pyplot: no global state, nothing to close.
-
-    Fixed margins: to compute a layout costs as much as the drawing, and every job has a figure. Only
-    a legend beside the panels, whose width nobody knows, is worth it.
-    """
-    size = (9.5 if legend_rows else 8, max(3.6, 0.2 * legend_rows))
-    figure = Figure(figsize=size, dpi=DOTS_PER_INCH)
+def _sheet(title: str, panels: int) -> tuple[Figure, list[Axes]]:
+    """Fixed margins: to compute a layout costs as much as the drawing, and every job has a figure."""
+    figure = Figure(figsize=(8, 3.6), dpi=JOB_DOTS_PER_INCH)
     FigureCanvasAgg(figure)
-    if legend_rows:
-        # The rectangle leaves room for the footnote.
-        figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, 0.05, 1, 0.95)))
-    else:
-        figure.subplots_adjust(left=0.08, right=0.98, bottom=0.14, top=0.9, wspace=0.22)
+    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.14, top=0.9, wspace=0.22)
     figure.suptitle(title, fontsize="medium")
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 
 def _finish_axis(axis: Axes, measure: str, prefix: str = "") -> None:
-    axis.set_xlabel("epoch")
-    axis.set_ylabel(prefix + measure)
-    axis.grid(alpha=0.25)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    finish(axis)
+    whole_numbers(axis)
+    axis.set_xlabel("epoch", fontsize="small")
+    unit = ", %" if measure == ACCURACY else ""
+    axis.set_ylabel(f"{prefix}{measure}{unit}", fontsize="small")
     low, high = axis.dataLim.intervaly
     if measure == LOSS and 0 < low * LOGARITHMIC_FROM < high < math.inf:
         axis.set_yscale("log")
+    if measure == ACCURACY:
+        axis.yaxis.set_major_formatter(FuncFormatter(percent))
     if low > high:
         axis.text(0.5, 0.5, "no finite value", ha="center", transform=axis.transAxes, color="0.4")
 
 
-def _colors(count: int) -> list[tuple[float, ...]]:
-    palette = mpl.colormaps["tab10" if count <= 10 else "tab20"]
-    return [palette(index % palette.N) for index in range(count)]
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
+def percent(value: float, _: object = None) -> str:
+    """A share as percent, for an axis that says so: `97.5`."""
+    return f"{value * 100:.4g}"

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
 
     database_url: str
     mlflow_url: str
+    # Of the links in reports that people follow.
+    public_mlflow_url: str | None = None
     storage: Path
     log_level: str = "INFO"
 
@@ -164,7 +166,8 @@ class Mirroring:
         self.tracking = tracking
         self.models = ModelLogger(settings.mlflow_url, settings.storage)
         self.sessions = sessionmaker(connection, expire_on_commit=False)
-        self.projection = Projection(self.sessions, tracking)
+        links = settings.public_mlflow_url or settings.mlflow_url
+        self.projection = Projection(self.sessions, settings.storage, tracking, links)
         self.retries = Retries()
 
     def run_pass(self) -> Pass:

@@ -9,22 +9,25 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Metric
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import mirror, results
+from store import mirror, results, studies
 from store.mirror import JobToMirror, StudyToMirror
 from store.models import Epoch, Job, Mirrored
 from studies.answers import Comparison
+from studies.canvas import png
 from studies.diagnostic_figures import Look, draw_diagnostics
-from studies.expansion import arm_name
-from studies.figures import SeedCurve, draw_job, draw_study
+from studies.figures import draw_job
 from studies.reading import read_comparison
+from studies.report_input import read_report
 from worker import mlflow_runs as runs
 from worker.mlflow_notes import job_note, study_note
 from worker.models_logged import Outcome, models_wanted
+from worker.study_files import study_files
 from worker.tracking import LONGEST_TAG, Tracking
 
 #: On every run: under which it is found when the mirror died before it had noted the run's id.
@@ -35,10 +38,12 @@ LOOKS_FIGURE = "diagnostics.png"
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """SQL on one side, MLflow on the other."""
+    """SQL and the storage on one side, MLflow on the other; `links` is its address for people."""
 
     sessions: sessionmaker[Session]
+    storage: Path
     tracking: Tracking
+    links: str
 
     def mirror_job(self, record: JobToMirror, parent_run_id: str | None) -> None:
         job = record.job
@@ -83,7 +88,7 @@ class Projection:
         self.tracking.send(row.run_id, tags=fresh.tags)
         ended_at = record.finished_at
         if comparison is not None and row.closed_at != ended_at:
-            self._send_study_files(row.run_id, record, comparison)
+            self._send_study_files(row.run_id, record)
         self._set_status(row, runs.study_status(record), ended_at)
         row.state = {**row.state, "sent": fresh.digest}
         with self.sessions.begin() as session:
@@ -144,23 +149,20 @@ class Projection:
         if epochs:
             best = job.metrics.get("best_epoch")
             figure = draw_job(job.name, [_row(epoch) for epoch in epochs], best)
-            self.tracking.send_file(run_id, FIGURE, figure)
+            self.tracking.send_file(run_id, FIGURE, png(figure))
         with self.sessions.begin() as session:
             looks = mirror.read_diagnoses(session, job.id)
         if looks:
             rows = [Look(one.layer, one.step, one.statistics) for one in looks]
             self.tracking.send_file(run_id, LOOKS_FIGURE, draw_diagnostics(job.name, rows))
 
-    def _send_study_files(self, run_id: str, record: StudyToMirror, comparison: Comparison) -> None:
+    def _send_study_files(self, run_id: str, record: StudyToMirror) -> None:
         with self.sessions.begin() as session:
-            epochs = mirror.read_epochs(session, [job.id for job in record.jobs])
-        arms: dict[str, list[SeedCurve]] = {}
-        for job in record.jobs:
-            curve = SeedCurve([_row(epoch) for epoch in epochs.get(job.id, [])], _left_out(job))
-            arms.setdefault(arm_name(job.variant or "", job.point), []).append(curve)
-        self.tracking.send_file(run_id, FIGURE, draw_study(record.study.name, arms))
-        content = comparison.model_dump_json(indent=2).encode()
-        self.tracking.send_file(run_id, "comparison.json", content)
+            study = studies.find(session, record.study.id)
+            assert study is not None
+            report = read_report(session, study, self.storage, self.links)
+        for name, content in study_files(report):
+            self.tracking.send_file(run_id, name, content)
 
     def _compare(self, record: StudyToMirror) -> Comparison:
         with self.sessions.begin() as session:
@@ -196,12 +198,6 @@ def models_wanted_alone(record: JobToMirror) -> bool:
 
 def _has_no_model(record: JobToMirror) -> bool:
     return record.mirrored is None or "model" not in record.mirrored.state
-
-
-def _left_out(job: Job) -> str | None:
-    if job.status != "succeeded":
-        return job.status
-    return "diverged" if job.reason == "diverged" else None
 
 
 def _row(epoch: Epoch) -> dict[str, Any]:

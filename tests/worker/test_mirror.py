@@ -4,6 +4,7 @@ import math
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session, sessionmaker
+from torch import nn
 
 from store import jobs
 from store.models import Mirrored
 from tests.worker.mirrored import BEGIN, Reader, Shelf, make_shelf, mirror_environment
-from trainer.events import Diagnosed
+from trainer.arrays import first_filters, serialize, weight_histograms
+from trainer.checkpoint import write_file
+from trainer.events import Diagnosed, EvaluationFinished
 from worker.mirror import Settings, drain, rebuild
 from worker.tracking import Tracking
 
@@ -184,10 +188,73 @@ def test_a_study_is_the_parent_of_its_jobs_and_shows_the_comparison(
     assert parent.info.status == "FINISHED"
     assert parent.data.params["baseline"] == "batch"
     assert "| group | 2 | 0.85" in parent.data.tags["mlflow.note.content"]
-    assert set(reader.files(parent)) == {"learning_curves.png", "comparison.json"}
+    assert set(reader.files(parent)) == {
+        "learning_curves.png", "differences.png", "generalization_gap.png", "report.html", "report.md",
+        "comparison.json",
+    }  # fmt: skip
     for job in jobs:
         child = reader.run_of(shelf.project, job=job)
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+
+
+def test_the_report_of_a_study_is_a_file_of_its_run(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader, tmp_path: Path
+) -> None:
+    study = shelf.add_study(description="hostile <b>")
+    jobs = [
+        shelf.add_finished_job(study=study, variant=one, seed=seed)
+        for one in ("batch", "group")
+        for seed in (0, 1)
+    ]
+    public = settings.model_copy(update={"public_mlflow_url": "https://mlflow.example"})
+    assert drain(public, tracking) == 0
+    parent = reader.run_of(shelf.project, study=study)
+
+    def read(name: str) -> str:
+        return Path(
+            reader.client.download_artifacts(parent.info.run_id, name, str(tmp_path))
+        ).read_text()
+
+    page, markdown = read("report.html"), read("report.md")
+    assert "<b>" not in page
+    assert page.count('src="data:image/png;base64,') == 3
+    assert "![Learning curves](<learning_curves.png>)" in markdown
+    for job in jobs:
+        run = reader.run_of(shelf.project, job=job).info.run_id
+        assert (
+            f"https://mlflow.example/#/experiments/{parent.info.experiment_id}/runs/{run}" in page
+        )
+
+
+def test_kept_weights_and_looks_of_a_study_are_in_its_figures(
+    shelf: Shelf,
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    tracking: Tracking,
+    reader: Reader,
+) -> None:
+    study = shelf.add_study()
+    job = shelf.add_job(study=study, diagnostics={"kind": "epoch"})
+    shelf.start(job)
+    shelf.train(job, (1, 2))
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(2, 2))
+    arrays = {"filters": first_filters(model, (1, 8, 8)), "weights": weight_histograms(model)}
+    files = []
+    for name, one in arrays.items():
+        written = write_file(settings.storage / f"test_{name}.npz", serialize(one))
+        files.append(replace(written, path=f"test_{name}.npz"))
+    percentiles = {
+        f"{side}_p{p}": p / 10 for side in ("before", "after") for p in (1, 15, 50, 85, 99)
+    }
+    with sessions.begin() as session:
+        jobs.record_evaluation(session, job, 1, EvaluationFinished("test", {}, tuple(files)))
+        for epoch in (1, 2):
+            look = Diagnosed(epoch, 10 * epoch, {"norm1": percentiles})
+            jobs.record_diagnosis(session, job, 1, look)
+    shelf.finish(job, 2)
+    assert drain(settings, tracking) == 0
+    kept = reader.files(reader.run_of(shelf.project, study=study))
+    assert {"activations.png", "filters.png", "weights.png"} <= kept.keys()
 
 
 def test_a_study_that_is_extended_runs_again(

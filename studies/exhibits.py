@@ -1,0 +1,97 @@
+"""Which figures a report has, what they show, and how to get those that it lacks. Draws nothing."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from studies.answers import Axis, Comparison, Difference, VariantSummary
+from studies.gaps import gaps
+from studies.report import ReportInput
+from studies.stops import any_stops
+
+LEARNING_CURVES = "learning_curves"
+DIFFERENCES = "differences"
+GAP = "generalization_gap"
+STOPPING = "early_stopping"
+ACTIVATIONS = "activations"
+WEIGHTS = "weights"
+FILTERS = "filters"
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """One figure: `name` is that of its file; `lacks` says how to get it where its data don't exist."""
+
+    name: str
+    title: str
+    lacks: str | None = None
+
+
+def exhibits(report: ReportInput) -> list[Exhibit]:
+    """In the order of the report."""
+    return list(_exhibits(report))
+
+
+def present(report: ReportInput) -> list[Exhibit]:
+    return [one for one in _exhibits(report) if one.lacks is None]
+
+
+def axis_figure(axis: Axis) -> str:
+    """`over_training_batch_size`."""
+    return "over_" + re.sub(r"[^a-z0-9]+", "_", axis.path.lower()).strip("_")
+
+
+def compared(comparison: Comparison) -> list[tuple[VariantSummary, Difference]]:
+    """The arms that have a difference to show, in the order of the study."""
+    return [
+        (one, one.difference)
+        for one in comparison.variants
+        if one.difference is not None and one.difference.mean is not None
+    ]
+
+
+def _exhibits(report: ReportInput) -> Iterator[Exhibit]:
+    metric = report.comparison.metric.replace("_", " ")
+    yield Exhibit(
+        DIFFERENCES,
+        f"Differences to {report.comparison.baseline} in {metric}",
+        None
+        if compared(report.comparison)
+        else "needs a second variant, and a seed at which it and the baseline have a value",
+    )
+    for axis in report.comparison.axes:
+        yield Exhibit(axis_figure(axis), f"{metric.capitalize()} over {axis.path}")
+    yield Exhibit(
+        LEARNING_CURVES,
+        "Learning curves",
+        None
+        if any(one.curve.epoch for one in report.jobs)
+        else "no evaluation period has ended yet",
+    )
+    yield Exhibit(
+        GAP,
+        "Generalization gap",
+        None if gaps(report.jobs) else "needs a job that succeeded without diverging",
+    )
+    yield Exhibit(
+        STOPPING,
+        "Where each early-stopping rule would have stopped",
+        None
+        if any_stops(report.jobs)
+        else "no rule would have stopped any of the trainings; train for more epochs to see where they would",
+    )
+    yield from _insides(report)
+
+
+def _insides(report: ReportInput) -> Iterator[Exhibit]:
+    yield Exhibit(
+        ACTIVATIONS,
+        "Activations before and after norms",
+        None if report.fans else "put `diagnostics: {kind: epoch}` into the study's base",
+    )
+    for name, title, found in (
+        (WEIGHTS, "Weights", report.histograms),
+        (FILTERS, "Filters of the first layer", report.filters),
+    ):
+        wish = f"put `evaluations: [{{outputs: [{name}]}}]` into the study's base"
+        yield Exhibit(name, title, None if found else wish)

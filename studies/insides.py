@@ -1,0 +1,144 @@
+"""What jobs have kept of their networks' insides: looks from the database, weights from files of the
+storage, whose digests the database knows. A file that isn't what was written is as good as none."""
+
+import hashlib
+import io
+import math
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+from sqlalchemy.orm import Session
+
+from store import reports
+from store.models import Diagnosis, File
+from studies.diagnostics import PERCENTILES
+from studies.report import Column, Fan, Filters, Histogram, JobReport
+
+#: Layers that are shown, evenly over the depth.
+MOST_FANS, MOST_HISTOGRAMS = 3, 4
+MOST_FILTERS = 24
+#: A larger file is no small array, whatever its name.
+MOST_BYTES = 16 * 2**20
+
+Arrays = Mapping[str, Any]
+
+log = structlog.get_logger(__name__)
+
+
+def read_fan(session: Session, job: JobReport) -> list[Fan]:
+    """Of some of the job's norms, the first and the last among them; none where nobody looked."""
+    layers = spread(reports.norm_layers(session, job.id), MOST_FANS)
+    looks = reports.looks(session, job.id, layers) if layers else ()
+    return [_fan(job, layer, [one for one in looks if one.layer == layer]) for layer in layers]
+
+
+def read_filters(job: JobReport, files: Sequence[File], storage: Path) -> Filters | None:
+    arrays = _read("filters", files, storage)
+    if arrays is None or arrays["filters"].ndim != 4:
+        return None
+    return Filters.of(
+        arrays["filters"][:MOST_FILTERS].astype(np.float32),
+        variant=job.variant,
+        seed=job.seed,
+        layer=str(arrays["layer"]),
+        total=int(arrays["total"]),
+    )
+
+
+def read_histograms(
+    variant: str, jobs: Sequence[JobReport], files: Mapping[int, Sequence[File]], storage: Path
+) -> list[Histogram]:
+    """Of some of the layers, added up over the jobs that have them."""
+    kept = [_read("weights", files.get(one.id, ()), storage) for one in jobs]
+    by_layer: dict[str, list[Histogram]] = {}
+    for arrays in kept:
+        for one in _histograms(variant, arrays) if arrays is not None else ():
+            by_layer.setdefault(one.layer, []).append(one)
+    return [_sum(by_layer[layer]) for layer in spread(list(by_layer), MOST_HISTOGRAMS)]
+
+
+def spread(names: Sequence[str], most: int) -> list[str]:
+    """Evenly over them, the first and the last among them."""
+    if len(names) <= most:
+        return list(names)
+    return [names[round(number * (len(names) - 1) / (most - 1))] for number in range(most)]
+
+
+def _fan(job: JobReport, layer: str, looks: Sequence[Diagnosis]) -> Fan:
+    def columns(side: str) -> dict[str, Column]:
+        return {
+            str(percent): tuple(one.statistics.get(f"{side}_p{percent}") for one in looks)
+            for percent in PERCENTILES
+        }
+
+    return Fan(
+        variant=job.variant,
+        seed=job.seed,
+        layer=layer,
+        steps=tuple(one.step for one in looks),
+        before=columns("before"),
+        after=columns("after"),
+    )
+
+
+def _histograms(variant: str, arrays: Arrays) -> Iterator[Histogram]:
+    columns = (arrays[name] for name in ("layers", "edges", "counts", "minimum", "maximum"))
+    for layer, edges, counts, low, high in zip(*columns, strict=True):
+        if math.isfinite(low):
+            yield Histogram(
+                variant=variant,
+                layer=str(layer),
+                jobs=1,
+                reach=float(edges[-1]),
+                counts=tuple(int(one) for one in counts),
+                minimum=float(low),
+                maximum=float(high),
+            )
+
+
+def _sum(found: Sequence[Histogram]) -> Histogram:
+    """Over the widest reach: reaches are powers of two, so that narrow bins lie whole in wide ones."""
+    reach = max(one.reach for one in found)
+    total = np.sum([_widened(one, reach) for one in found], axis=0)
+    return found[0].model_copy(
+        update={
+            "jobs": len(found),
+            "reach": reach,
+            "counts": tuple(int(count) for count in total),
+            "minimum": min(one.minimum for one in found),
+            "maximum": max(one.maximum for one in found),
+        }
+    )
+
+
+def _widened(one: Histogram, reach: float) -> Any:
+    """Bin b of n, from -1 to 1, lies in bin floor((b - n/2) / factor) + n/2 of the wider histogram."""
+    half, factor = len(one.counts) // 2, round(reach / one.reach)
+    wide = np.zeros(len(one.counts), dtype=np.int64)
+    places = (np.arange(len(one.counts)) - half) // factor + half
+    np.add.at(wide, places, one.counts)
+    return wide
+
+
+def _read(output: str, files: Sequence[File], storage: Path) -> Arrays | None:
+    """The arrays of the first evaluation that kept this; None where none did."""
+    for file in files:
+        if file.name.endswith(f"_{output}.npz") and file.bytes <= MOST_BYTES:
+            try:
+                return _load(storage / file.path, file.digest)
+            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                log.warning("a file can't be shown", path=file.path, error=str(error))
+    return None
+
+
+def _load(path: Path, digest: str) -> Arrays:
+    content = path.read_bytes()
+    if hashlib.blake2b(content, digest_size=16).hexdigest() != digest:
+        raise ValueError("it has another digest than when it was written")
+    # Arrays of numbers and names: a pickle in it is refused.
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays)
