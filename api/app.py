@@ -21,11 +21,13 @@ from api import (
     openapi,
     plans,
     queue,
+    reports,
     results,
     studies,
     users,
 )
 from api.checker import Checker
+from api.drawer import Drawer
 from api.logs import configure_logging
 from api.services import Services
 from api.settings import Settings
@@ -38,7 +40,7 @@ PREFIX = "/api/v1"
 CONNECTIONS = 20
 
 _ROUTERS = (
-    jobs, job_records, studies, plans, datasets, results, leaderboard, queue, catalog, users,
+    jobs, job_records, studies, plans, datasets, results, reports, leaderboard, queue, catalog, users,
 )  # fmt: skip
 
 
@@ -91,4 +93,7 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
         )
     )
     checker.start()
-    return Services(settings, engine, sessions, checker, waker)
+    drawer = stack.enter_context(
+        closing(Drawer(seconds=settings.draw_seconds, megabytes=settings.draw_megabytes))
+    )
+    return Services(settings, engine, sessions, checker, drawer, waker)

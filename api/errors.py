@@ -26,6 +26,7 @@ from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from api.checker import CheckerUnavailable
+from api.drawer import DrawerBusy, DrawingFailed
 from store import errors as store
 from store.engine import DATABASE_AWAY
 from studies.spec import StudyError
@@ -180,6 +181,8 @@ def install(app: FastAPI) -> None:
         StudyError,
         DocumentError,
         CheckerUnavailable,
+        DrawerBusy,
+        DrawingFailed,
         DataError,
         *DATABASE_AWAY,
     ):
@@ -212,6 +215,10 @@ def _translate(error: Exception) -> ApiError:
             return BadDocument(str(error))
         case CheckerUnavailable():
             return Unavailable(f"{error}; nothing was accepted, try again", error.retry_after)
+        case DrawerBusy():
+            return Unavailable(f"{error}; try again", error.retry_after)
+        case DrawingFailed():
+            return ApiError(f"{error}; the report is there as json and as markdown")
         case store.NotFound():
             return NotFound(str(error))
         case store.NameTaken():

@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.checker import Checker
+from api.drawer import Drawer
 from api.settings import Settings
 from store.waker import Waker
 
@@ -20,6 +21,7 @@ class Services:
     engine: Engine
     sessions: sessionmaker[Session]
     checker: Checker
+    drawer: Drawer
     waker: Waker
 
 

@@ -18,6 +18,8 @@ from api.jobs import views as job_views
 from api.openapi import takes
 from api.schemas import JobStatus, JobView, Listing, StudyView
 from api.services import House, Services
+from api.tables import RESPONSES as TABLES
+from api.tables import TableFormat, table_answer
 from store import annotations, jobs, links, results, studies
 from store.errors import WrongStatus
 from store.models import Job, Study, User
@@ -109,21 +111,30 @@ def list_study_jobs(
         return Listing(items=job_views(house, session, found.items), next_cursor=found.next_cursor)
 
 
-@router.get("/{study_id}/comparison", summary="Which variant is better, and by how much")
+@router.get(
+    "/{study_id}/comparison",
+    summary="Which variant is better, and by how much",
+    response_model=Comparison,
+    responses=TABLES,
+)
 def compare(
     house: House,
     study_id: Id,
     metric: Annotated[
         str | None, Query(pattern=r"^[a-z][a-z0-9_]{0,99}$", description="default: the study's")
     ] = None,
-) -> Comparison:
+    format: Annotated[
+        TableFormat | None, Query(description="its table alone; default: all of it as json")
+    ] = None,
+) -> Comparison | Response:
     """Means with 95 % t-intervals, paired differences to the baseline, what decides, and the verdict in a
     sentence; what went wrong is counted."""
     with house.sessions.begin() as session:
         study = _find(session, study_id)
         if metric is not None:
             _ensure_known(metric, results.rows(session, study_id=study_id).items)
-        return read_comparison(session, study, metric)
+        found = read_comparison(session, study, metric)
+    return found if format is None else table_answer(found, study.name, format)
 
 
 def _ensure_known(metric: str, rows: Sequence[dict[str, Any]]) -> None:

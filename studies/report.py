@@ -19,9 +19,6 @@ from studies.answers import Answer, Comparison
 Column: TypeAlias = tuple[float | None, ...]
 Images: TypeAlias = numpy.typing.NDArray[np.float32]
 
-#: Pictures, whose data are files of their own: not for readers of the data.
-_PICTURED = {"fans", "filters", "histograms"}
-
 
 class Curve(Answer):
     """One job's evaluation periods as columns of equal length; None: not finite, or not measured."""
@@ -143,6 +140,10 @@ class ReportInput(Answer):
     warnings: tuple[str, ...]
     spec: dict[str, Any]
     comparison: Comparison
+    declared_by: Annotated[
+        dict[str, str],
+        Field(default_factory=dict, description="kind of confound → who declared it later"),
+    ]
     jobs: tuple[JobReport, ...]
     provenance: Provenance
     fans: tuple[Fan, ...] = ()
@@ -153,10 +154,6 @@ class ReportInput(Answer):
     def variants(self) -> tuple[str, ...]:
         """In the order of the study."""
         return tuple(dict.fromkeys(one.variant for one in self.comparison.variants))
-
-    def data(self) -> bytes:
-        """The report for a program: JSON, without pictures and what only they need."""
-        return self.model_dump_json(indent=2, exclude=_PICTURED).encode()
 
     def digest(self) -> str:
         """The same for the same report; blake2b, 16 bytes, hex."""

@@ -58,6 +58,7 @@ def read_report(
         warnings=tuple(study.warnings),
         spec=study.spec,
         comparison=comparison,
+        declared_by={kind: one["who"] for kind, one in study.declared.items()},
         jobs=jobs,
         provenance=_provenance(session, study, rows),
         fans=fans,

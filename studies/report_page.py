@@ -84,7 +84,7 @@ def make_page(report: ReportInput) -> Page:
             remarks.difference_between(one, baseline) for one in remarks.open_confounds(comparison)
         ),
         declared=tuple(
-            f"{remarks.difference_between(one, baseline)}. Declared: {one.declared}"
+            f"{remarks.difference_between(one, baseline)}. {_who(report, one.kind)}: {one.declared}"
             for one in remarks.declared_confounds(comparison)
         ),
         consequences=tuple(_capital(one) for one in remarks.consequences(comparison)),
@@ -149,6 +149,11 @@ def _provenance(report: ReportInput) -> Iterator[tuple[str, str]]:
     for name, values in found.environment.items():
         label = "code of the trainer" if name == "code" else name.replace("_", " ")
         yield label, listed(values)
+
+
+def _who(report: ReportInput, kind: str) -> str:
+    """Who stands for it; the study document speaks for its owner."""
+    return f"Declared by {report.declared_by.get(kind, report.owner)}"
 
 
 def _jobs_table(jobs: tuple[JobReport, ...], comparison: Comparison) -> Table:

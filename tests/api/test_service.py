@@ -150,7 +150,7 @@ with TestClient(app, headers={"Authorization": f"Bearer {sys.argv[1]}"}) as clie
         answer = client.request(method, path, json=body)
         if not answer.is_success:
             failed.append([method, path, answer.text])
-heavy = [name for name in ("torch", "torchvision", "timm", "mlflow", "matplotlib") if name in sys.modules]
+heavy = [name for name in ("torch", "torchvision", "timm", "mlflow", "matplotlib", "jinja2") if name in sys.modules]
 print(json.dumps({"failed": failed, "heavy": heavy}))
 """
 
@@ -186,6 +186,12 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
         ("GET", f"{job}/files/predictions.npy", None),
         ("GET", f"{job}/checkpoints/{checkpoint}", None),
         *(("GET", f"/studies/{study}{part}", None) for part in ("", "/jobs", "/comparison")),
+        *(
+            ("GET", f"/studies/{study}/report?format={one}", None)
+            for one in ("html", "json", "markdown")
+        ),
+        *(("GET", f"/studies/{study}/comparison?format={one}", None) for one in ("csv", "latex")),
+        ("GET", f"/studies/{study}/figures/differences.png", None),
         *(("POST", f"{own}/{verb}", None) for verb in ("pause", "resume", "cancel", "retry")),
         *(("POST", f"{steered}/{verb}", None) for verb in ("pause", "resume", "cancel")),
         ("POST", f"{steered}/retry?cancelled=true", None),

@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from studies.drawing import render
 from studies.report import ReportInput
 from studies.report_html import to_html
+from studies.report_json import to_json
 from studies.report_markdown import to_markdown_report
 from studies.report_page import make_page, spec_text
 from studies.spec import read_study
@@ -147,16 +148,20 @@ def test_open_and_declared_confounds_are_told_apart() -> None:
     assert difference in said()
     assert "no ranking is given" in said()
     assert "no ranking is given" not in said(declared="a comment")
-    assert f"{difference}. Declared: a comment" in said(declared="a comment")
+    assert f"{difference}. Declared by ann: a comment" in said(declared="a comment")
     assert "Nothing: jobs differ" not in said()
 
 
 def test_json_is_the_data_without_pictures(report: ReportInput) -> None:
-    found = json.loads(report.data())
+    found = json.loads(to_json(report))
     assert found["comparison"]["verdict"]["sentence"] == report.comparison.verdict.sentence
     assert found["jobs"][0]["curve"]["val_loss"] == list(report.jobs[0].curve.val_loss)
     assert found["jobs"][0]["files"][0]["digest"] == "f" * 32
     assert not {"fans", "filters", "histograms"} & found.keys()
+    assert [one["name"] for one in found["figures"]][:2] == [
+        "differences",
+        "over_training_batch_size",
+    ]
 
 
 def test_the_document_in_the_report_is_the_study(report: ReportInput) -> None:
