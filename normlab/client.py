@@ -6,7 +6,8 @@ client = Client()
 study = client.submit("study.yaml")
 client.wait(study)
 client.results(study)      # pandas.DataFrame, one row per job
-client.comparison(study)   # means, intervals, differences to the baseline
+client.comparison(study)   # verdict, means, intervals, differences to the baseline
+client.report(study)       # all of it with figures, as one HTML file: bytes
 """
 
 import json
@@ -190,6 +191,14 @@ class Client:
         path = f"{Reference.study(study).path}/comparison"
         return _mapping(self._http.get(path, metric=metric))
 
+    def comparison_table(self, study: Named, format: str, metric: str | None = None) -> str:
+        """Its table alone, as `csv` (unrounded), `markdown` or `latex` (for a paper)."""
+        return self._document(study, "comparison", format=format, metric=metric).decode()
+
+    def report(self, study: Named, format: str = "html") -> bytes:
+        """The answer as one document: `html` (one file, pictures inside), `json` or `markdown`."""
+        return self._document(study, "report", format=format)
+
     def leaderboard(self, **filters: Any) -> list[Item]:
         """The best specs on validation; filters: project, dataset, metric, limit (per dataset and task)."""
         return list(self._http.items("leaderboard", most=10_000, **filters))
@@ -241,6 +250,11 @@ class Client:
     def items(self, path: str, **parameters: Any) -> list[Item]:
         """All items of any list below /api/v1."""
         return list(self._http.items(path, **parameters))
+
+    def _document(self, study: Named, part: str, **parameters: str | None) -> bytes:
+        path = f"{Reference.study(study).path}/{part}"
+        given = {name: value for name, value in parameters.items() if value is not None}
+        return self._http.request("GET", path, again=True, params=given).content
 
     def _show_patiently(self, reference: Reference, deadline: float | None) -> Item:
         give_up = time.monotonic() + _OUTAGE_SECONDS

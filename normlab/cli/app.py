@@ -14,6 +14,7 @@ from normlab.cli import (
     local,
     looking,
     people,
+    reporting,
     steering,
     submitting,
 )
@@ -37,6 +38,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         looking.show,
         looking.logs,
         looking.compare,
+        reporting.report,
         leaderboard.leaderboard,
         looking.diagnostics,
         looking.queue,

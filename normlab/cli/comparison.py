@@ -2,11 +2,22 @@
 route."""
 
 from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
 from typing import Any
 
 from normlab.cli.axes import show_axes
 from normlab.cli.output import Column, Item, say, say_paragraph, show_table
 from normlab.cli.shares import interval, p_value, scaled, unit_name
+
+
+class ComparisonFormat(StrEnum):
+    """How a comparison is printed; the service makes the tables for a page or a paper."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    MARKDOWN = "markdown"
+    LATEX = "latex"
 
 
 def show_comparison(comparison: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from normlab.cli.comparison import flat, show_comparison
+from normlab.cli.comparison import ComparisonFormat, flat, show_comparison
 from normlab.cli.output import (
     Column,
     Format,
@@ -93,17 +93,23 @@ def logs(
 def compare(
     name: Study,
     metric: Annotated[str | None, typer.Option(help="instead of the metric of record")] = None,
-    output: Output = Format.TABLE,
+    output: Annotated[
+        ComparisonFormat,
+        typer.Option("--output", "-o", help="how to print it; latex: a table for a paper"),
+    ] = ComparisonFormat.TABLE,
 ) -> None:
     """Which variant is better, and is it real? Verdict, means, intervals, paired differences to the baseline."""
     with Client() as client:
+        if output in (ComparisonFormat.MARKDOWN, ComparisonFormat.LATEX):
+            say(client.comparison_table(name, output.value, metric).rstrip())
+            return
         found = client.comparison(name, metric)
-    if output is Format.JSON:
+    if output is ComparisonFormat.JSON:
         say(json.dumps(found, indent=2))
         return
-    if output is Format.CSV:
+    if output is ComparisonFormat.CSV:
         rows = [flat(one) for one in found["variants"]]
-        emit(rows, [Column(name, field(name)) for name in rows[0]], output, "")
+        emit(rows, [Column(name, field(name)) for name in rows[0]], Format.CSV, "")
     else:
         show_comparison(found)
 
