@@ -187,7 +187,7 @@ def test_a_study_is_the_parent_of_its_jobs_and_shows_the_comparison(
     assert parent.info.run_name == "norms"
     assert parent.info.status == "FINISHED"
     assert parent.data.params["baseline"] == "batch"
-    assert "| group | 2 | 0.85" in parent.data.tags["mlflow.note.content"]
+    assert "| group | 2 | 85.00 ± 7.07 |" in parent.data.tags["mlflow.note.content"]
     assert set(reader.files(parent)) == {
         "learning_curves.png", "differences.png", "generalization_gap.png", "report.html", "report.md",
         "comparison.json",
