@@ -8,6 +8,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -71,31 +72,32 @@ class Drawer:
     def draw(self, report: bytes, *wanted: str) -> bytes:
         """What `studies.drawing` makes of the report (`html`, or `figure` and its name); raises
         `DrawingFailed`. The caller has its turn."""
-        with subprocess.Popen(
-            (*self._command, *wanted),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            # A Ctrl-C in the terminal is for this process, which ends its own.
-            process_group=0,
-        ) as process:
-            self._running.add(process)
-            try:
-                return self._answer_of(process, report)
-            finally:
-                self._running.discard(process)
-                process.kill()
+        # Through a file: `communicate` loses what is left of its input when it is called again.
+        with tempfile.TemporaryFile() as question:
+            question.write(report)
+            question.seek(0)
+            with subprocess.Popen(
+                (*self._command, *wanted),
+                stdin=question,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                # A Ctrl-C in the terminal is for this process, which ends its own.
+                process_group=0,
+            ) as process:
+                self._running.add(process)
+                try:
+                    return self._answer_of(process)
+                finally:
+                    self._running.discard(process)
+                    process.kill()
 
-    def _answer_of(self, process: "subprocess.Popen[bytes]", report: bytes) -> bytes:
+    def _answer_of(self, process: "subprocess.Popen[bytes]") -> bytes:
         deadline = time.monotonic() + self._seconds
-        question: bytes | None = report
         while not self._is_closing:
             try:
-                answer, said = process.communicate(question, timeout=POLL_SECONDS)
+                answer, said = process.communicate(timeout=POLL_SECONDS)
             except subprocess.TimeoutExpired:
-                # What was begun goes on; the question is on its way.
-                question = None
                 self._guard(process, deadline)
                 continue
             if process.returncode == 0:
