@@ -1,10 +1,12 @@
 """Which figures a report has, what they show, and how to get those that it lacks. Draws nothing."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from studies.answers import Axis, Comparison, Difference, VariantSummary
+from studies.expansion import arm_name
 from studies.gaps import gaps
 from studies.report import ReportInput
 from studies.stops import any_stops
@@ -39,6 +41,11 @@ def present(report: ReportInput) -> list[Exhibit]:
 def axis_figure(axis: Axis) -> str:
     """`over_training_batch_size`."""
     return "over_" + re.sub(r"[^a-z0-9]+", "_", axis.path.lower()).strip("_")
+
+
+def place_name(point: Mapping[str, Any]) -> str:
+    """`batch_size=8`; empty without a matrix."""
+    return arm_name("", point).removeprefix(" · ")
 
 
 def compared(comparison: Comparison) -> list[tuple[VariantSummary, Difference]]:
@@ -84,14 +91,17 @@ def _exhibits(report: ReportInput) -> Iterator[Exhibit]:
 
 
 def _insides(report: ReportInput) -> Iterator[Exhibit]:
+    """Of one point of the matrix, which their titles name."""
+    points = [one.point for one in report.jobs[:1] if report.spec.get("matrix")]
+    where = "".join(f" at {place_name(point)}" for point in points)
     yield Exhibit(
         ACTIVATIONS,
-        "Activations before and after norms",
+        f"Activations before and after norms{where}",
         None if report.fans else "put `diagnostics: {kind: epoch}` into the study's base",
     )
     for name, title, found in (
-        (WEIGHTS, "Weights", report.histograms),
-        (FILTERS, "Filters of the first layer", report.filters),
+        (WEIGHTS, f"Weights{where}", report.histograms),
+        (FILTERS, f"Filters of the first layer{where}", report.filters),
     ):
         wish = f"put `evaluations: [{{outputs: [{name}]}}]` into the study's base"
         yield Exhibit(name, title, None if found else wish)

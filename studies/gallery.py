@@ -10,7 +10,6 @@ from studies.axis_figures import draw_axis
 from studies.canvas import png
 from studies.difference_figures import draw_differences
 from studies.exhibits import Exhibit
-from studies.expansion import arm_name
 from studies.figures import Arm, SeedCurve, draw_study
 from studies.gap_figures import draw_gaps
 from studies.palette import styles
@@ -54,7 +53,7 @@ def _curves(report: ReportInput) -> list[Arm]:
     return [
         Arm(
             variant=jobs[0].variant,
-            place=arm_name("", jobs[0].point).removeprefix(" · "),
+            place=exhibits.place_name(jobs[0].point),
             seeds=[SeedCurve(one.curve.rows(), one.left_out) for one in jobs],
         )
         for jobs in arms(report.jobs).values()

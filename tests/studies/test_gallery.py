@@ -135,6 +135,13 @@ def test_a_metric_over_an_axis_is_the_mean_at_each_value() -> None:
     assert len(axis.collections) == len(MEANS)
 
 
+def test_pictures_of_insides_say_of_which_point_of_the_matrix_they_are() -> None:
+    report = make_report(matrix={"training.batch_size": [64, 8]})
+    titles = {one.name: one.title for one in exhibits.exhibits(report)}
+    assert titles["weights"] == "Weights at batch_size=64"
+    assert {one.name: one.title for one in exhibits.exhibits(make_report())}["weights"] == "Weights"
+
+
 def test_values_that_are_no_numbers_stand_side_by_side() -> None:
     report = make_report(matrix={"model.activation": ["relu", "tanh"]})
     axis = draw(report, "over_model_activation").axes[0]

@@ -115,7 +115,7 @@ def test_what_a_person_wrote_is_text(report: ReportInput, html: str) -> None:
 def test_markdown_shows_the_figures_that_lie_beside_it(report: ReportInput) -> None:
     text = to_markdown_report(report, {"learning_curves": "learning_curves.png"})
     assert "![Learning curves](<learning_curves.png>)" in text
-    assert "Weights: in the HTML report" in text
+    assert "Weights at batch_size=64: in the HTML report" in text.replace("\\", "")
     missing = to_markdown_report(make_report(insides=False)).replace("\\", "")
     assert "Weights: not there; put `evaluations: [{outputs: [weights]}]` into" in missing
 
