@@ -5,7 +5,7 @@ import hashlib
 import io
 import math
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,12 @@ MOST_FILTERS = 24
 MOST_BYTES = 16 * 2**20
 
 Arrays = Mapping[str, Any]
+
+#: What a file of each output holds (`trainer.arrays`).
+_ARRAYS = {
+    "filters": ("layer", "filters", "total"),
+    "weights": ("layers", "edges", "counts", "minimum", "maximum"),
+}
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +92,7 @@ def _fan(job: JobReport, layer: str, looks: Sequence[Diagnosis]) -> Fan:
 
 
 def _histograms(variant: str, arrays: Arrays) -> Iterator[Histogram]:
-    columns = (arrays[name] for name in ("layers", "edges", "counts", "minimum", "maximum"))
+    columns = (arrays[name] for name in _ARRAYS["weights"])
     for layer, edges, counts, low, high in zip(*columns, strict=True):
         if math.isfinite(low):
             yield Histogram(
@@ -129,16 +135,18 @@ def _read(output: str, files: Sequence[File], storage: Path) -> Arrays | None:
     for file in files:
         if file.name.endswith(f"_{output}.npz") and file.bytes <= MOST_BYTES:
             try:
-                return _load(storage / file.path, file.digest)
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                return _load(storage / file.path, file.digest, _ARRAYS[output])
+            except (OSError, ValueError, zipfile.BadZipFile) as error:
                 log.warning("a file can't be shown", path=file.path, error=str(error))
     return None
 
 
-def _load(path: Path, digest: str) -> Arrays:
+def _load(path: Path, digest: str, names: Collection[str]) -> Arrays:
     content = path.read_bytes()
     if hashlib.blake2b(content, digest_size=16).hexdigest() != digest:
         raise ValueError("it has another digest than when it was written")
     # Arrays of numbers and names: a pickle in it is refused.
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return dict(arrays)
+        if missing := set(names) - set(arrays):
+            raise ValueError(f"it has no array {', '.join(sorted(missing))}")
+        return {name: arrays[name] for name in names}
