@@ -1,9 +1,9 @@
 """What came out: one row per training job, and the records of one job in order. Only reads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Label, Select, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, select, true
 from sqlalchemy.orm import Session
 
 from store.models import (
@@ -19,7 +19,9 @@ from store.models import (
     Transition,
     User,
 )
-from store.paging import Page, cut, decode_cursor
+from store.ordering import KEY, Order, cursor_after, ordered
+from store.paging import Page, decode_cursor, encode_cursor
+from store.selection import MORE, ROW, Column, named, selecting
 
 
 def rows(
@@ -30,15 +32,60 @@ def rows(
     variant: str | None = None,
     status: str | None = None,
     owner: str | None = None,
+    condition: ColumnElement[bool] | None = None,
+    order: Order | None = None,
+    columns: Sequence[Column] | None = None,
     cursor: str | None = None,
     limit: int | None = None,
 ) -> Page[dict[str, Any]]:
-    """One row per training job, the newest first; without a limit, all.
+    """One row per training job, the newest first unless there is an order; without a limit, all.
 
-    Keys: job_id, study_id, study, project, owner, name, variant, point, seed, status, reason, metrics (by
-    name; None where not finite), non_finite (name to `nan`, `inf`, `-inf`), epochs (periods trained),
-    seconds, attempts, created_at, started_at, finished_at. Raises BadCursor.
+    `condition` as `store.query` compiles one. Keys: those of `columns`, else job_id, study_id, study,
+    project, owner, name, variant, point, seed, status, reason, metrics (by name; None where not finite),
+    non_finite (name to `nan`, `inf`, `-inf`), epochs (periods trained), seconds, attempts, created_at,
+    started_at, finished_at. Raises BadCursor.
     """
+    statement = _rows().where(
+        matching(study_id=study_id, project=project, variant=variant, status=status, owner=owner)
+    )
+    if condition is not None:
+        statement = statement.where(condition)
+    if columns is not None:
+        statement = selecting(statement, columns)
+    if order is not None:
+        statement = ordered(statement, order, cursor)
+    elif cursor is not None:
+        statement = statement.where(Job.id < decode_cursor(cursor))
+    if limit is not None:
+        statement = statement.limit(limit + 1)
+    found = [dict(row) for row in session.execute(statement).mappings()]
+    return _page(found, order, columns, limit)
+
+
+def each_row(
+    session: Session,
+    *,
+    condition: ColumnElement[bool],
+    order: Order | None = None,
+    columns: Sequence[Column],
+) -> Iterator[dict[str, Any]]:
+    """All rows as `rows` orders them, fetched while they are taken: no more than some are in memory."""
+    statement = selecting(_rows().where(condition), columns)
+    if order is not None:
+        statement = ordered(statement, order, None)
+    for row in session.execute(statement, execution_options={"yield_per": 500}).mappings():
+        yield named(dict(row), columns)
+
+
+def matching(
+    *,
+    study_id: int | None = None,
+    project: str | None = None,
+    variant: str | None = None,
+    status: str | None = None,
+    owner: str | None = None,
+) -> ColumnElement[bool]:
+    """The rows with all of these; what is None does not matter."""
     wanted = {
         Job.study_id: study_id,
         Project.name: project,
@@ -46,15 +93,8 @@ def rows(
         Job.status: status,
         User.name: owner,
     }
-    statement = _rows().where(
-        *(column == value for column, value in wanted.items() if value is not None)
-    )
-    if cursor is not None:
-        statement = statement.where(Job.id < decode_cursor(cursor))
-    if limit is not None:
-        statement = statement.limit(limit + 1)
-    found = [dict(row) for row in session.execute(statement).mappings()]
-    return Page(found, None) if limit is None else cut(found, "job_id", limit)
+    given = (column == value for column, value in wanted.items() if value is not None)
+    return and_(true(), *given)
 
 
 def study_rows(session: Session, study_id: int) -> list[dict[str, Any]]:
@@ -63,8 +103,9 @@ def study_rows(session: Session, study_id: int) -> list[dict[str, Any]]:
     Beyond the keys of `rows`: spec, hash, facts, environment (of the last attempt that started), and
     best_seconds (of training and validation, until the epoch whose weights were kept).
     """
-    statement = _rows().add_columns(Job.spec, Job.hash, Job.facts, _environment(), _best_seconds())
-    statement = statement.where(Job.study_id == study_id).order_by(None).order_by(Job.id)
+    more = (column.label(name) for name, column in MORE.items())
+    statement = _rows().add_columns(*more).where(Job.study_id == study_id)
+    statement = statement.order_by(None).order_by(Job.id)
     return [dict(row) for row in session.execute(statement).mappings()]
 
 
@@ -136,54 +177,29 @@ def logs(session: Session, job_id: int, after: int = 0, limit: int = 1000) -> Se
     return session.scalars(statement.order_by(LogLine.id).limit(limit)).all()
 
 
-def _environment() -> Label[Any]:
-    return (
-        select(Attempt.environment)
-        .where(Attempt.job_id == Job.id, Attempt.environment.is_not(None))
-        .order_by(Attempt.number.desc())
-        .limit(1)
-        .scalar_subquery()
-        .label("environment")
-    )
-
-
-def _best_seconds() -> Label[Any]:
-    kept = Job.metrics["best_epoch"].as_float()
-    return (
-        select(func.sum(Epoch.seconds))
-        .where(Epoch.job_id == Job.id, Epoch.epoch <= kept)
-        .scalar_subquery()
-        .label("best_seconds")
-    )
-
-
 def _rows() -> Select[Any]:
-    trained = select(func.count()).where(Epoch.job_id == Job.id).scalar_subquery()
     return (
-        select(
-            Job.id.label("job_id"),
-            Job.study_id,
-            Study.name.label("study"),
-            Project.name.label("project"),
-            User.name.label("owner"),
-            Job.name,
-            Job.variant,
-            Job.point,
-            Job.seed,
-            Job.status,
-            Job.reason,
-            Job.metrics,
-            Job.non_finite,
-            trained.label("epochs"),
-            Job.seconds_used.label("seconds"),
-            Job.attempt.label("attempts"),
-            Job.created_at,
-            Job.started_at,
-            Job.finished_at,
-        )
+        select(*(column.label(name) for name, column in ROW.items()))
         .join(User, User.id == Job.owner_id)
         .outerjoin(Project, Project.id == Job.project_id)
         .outerjoin(Study, Study.id == Job.study_id)
         .where(Job.kind == "training")
         .order_by(Job.id.desc())
     )
+
+
+def _page(
+    found: list[dict[str, Any]],
+    order: Order | None,
+    columns: Sequence[Column] | None,
+    limit: int | None,
+) -> Page[dict[str, Any]]:
+    """At most `limit` of the rows, of which one more was asked for."""
+    cursor = None
+    if limit is not None and len(found) > limit:
+        found = found[:limit]
+        last = found[-1]["job_id"]
+        cursor = cursor_after(found[-1], last, order) if order else encode_cursor(last)
+    for row in found:
+        row.pop(KEY, None)
+    return Page(found if columns is None else [named(row, columns) for row in found], cursor)
