@@ -53,6 +53,7 @@ def _show_where_next(client: Client, reference: Reference, home: Home) -> None:
         "every curve and model, in MLflow": study.get("mlflow_url") or home.mlflow_url,
         "the API, to try out": f"{client.url}/docs  (token: {home.folder / 'token'})",
         "this table again": f"{command} compare {reference}",
+        "all of it, with figures": f"{command} report {reference} > report.html",
         "every job, or one": f"{command} show {reference}, {command} show j{job}",
         "four more seeds": f"{command} extend {reference} --seeds 4",
         "a study of your own": f"copy the file above, then: {command} submit FILE --wait",
