@@ -56,6 +56,8 @@ def columns(comparison: Mapping[str, Any]) -> tuple[Column, ...]:
         "diverged": lambda one: str(one["diverged"]),
         "failed": lambda one: str(one["failed"]),
     }
+    if any(one.get("to_threshold") for one in comparison["variants"]):
+        numbers["steps to threshold"] = _to_threshold
     name = Column("variant", lambda one: str(one.get("name") or one["variant"]))
     return (name, *(Column(title, text, right=bool(title)) for title, text in numbers.items()))
 
@@ -77,6 +79,8 @@ def flat(one: Item) -> dict[str, Any]:
         "epochs": epochs.get("mean"),
         "best_epoch": epochs.get("best_mean"),
         "best_seconds": epochs.get("best_seconds"),
+        "steps_to_threshold": (one.get("to_threshold") or {}).get("steps"),
+        "reached_threshold": (one.get("to_threshold") or {}).get("reached"),
         "diverged": one["diverged"],
         "failed": one["failed"],
     }
@@ -148,6 +152,13 @@ def _mean(one: Item, metric: str) -> str:
     if one["std"] is None:
         return scaled(one["mean"], metric)
     return f"{scaled(one['mean'], metric)} ± {scaled(one['std'], metric)}"
+
+
+def _to_threshold(one: Item) -> str:
+    """`240 (8 of 8)`: mean steps of the jobs that got there."""
+    found = one["to_threshold"]
+    steps = "" if found["steps"] is None else f"{found['steps']:.0f} "
+    return f"{steps}({found['reached']} of {len(one['values'])})"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -82,6 +82,33 @@ def test_the_comparison_equals_scipy_over_the_results(stack: Stack, study: dict[
     assert difference["p_value"] == pytest.approx(test.pvalue, abs=1e-12)
 
 
+def test_a_clean_study_has_consequences_and_no_confounds(
+    stack: Stack, study: dict[str, Any]
+) -> None:
+    """What the workers recorded of each training tells the norm's own from what nobody declared."""
+    compared = stack.get(f"/studies/{study['id']}/comparison")
+    assert {(one["kind"], one["declared"]) for one in compared["confounds"]} == {
+        ("norm_parameters", None), ("bias_parameters", None),
+    }  # fmt: skip
+    assert all(one["causes"] for one in compared["confounds"])
+    assert compared["verdict"]["state"] in ("decided", "undecided")
+    assert compared["best"]["metric"] == "best_val_accuracy"
+
+
+def test_a_stranger_finds_the_answer_with_the_commands_of_the_readme(
+    stack: Stack, study: dict[str, Any]
+) -> None:
+    said = stack.normlab("compare", f"s{study['id']}")
+    verdict = stack.get(f"/studies/{study['id']}/comparison")["verdict"]
+    assert " ".join(said.split()).startswith(verdict["sentence"])
+    shown = stack.normlab("show", f"s{study['id']}")
+    url = stack.get(f"/studies/{study['id']}")["mlflow_url"]
+    assert f"MLflow: {url}" in shown
+    report = stack.normlab("report", f"s{study['id']}")
+    assert report.startswith("<!doctype html>")
+    assert "data:image/png;base64," in report
+
+
 def test_mlflow_has_the_same_jobs_with_every_point_once(
     stack: Stack, study: dict[str, Any]
 ) -> None:

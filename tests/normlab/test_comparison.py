@@ -7,7 +7,7 @@ from rich.console import Console
 
 from normlab.cli.comparison import answer, columns, flat, legend, show_comparison
 from normlab.cli.output import show_table
-from studies.comparison import compare
+from studies.comparison import Known, compare
 from tests.studies.rows import change, fake_rows, make_study
 
 STUDY = make_study(("none", "batch", "group"))
@@ -36,6 +36,17 @@ def test_the_table_shows_percent_signs_and_decisions() -> None:
     assert group["test accuracy, %"].startswith(f"{100 * mean:.2f} ± ")
     assert group["difference to none"].startswith("+")
     assert (group["p (Holm)"], group[""], group["epochs to stop"]) == ("< 0.001", "better", "10.0")
+
+
+def test_steps_to_the_study_s_threshold_have_a_column() -> None:
+    study = make_study(("none", "group"), threshold={"value": 0.9})
+    known = Known(first_steps={11: 100, 12: 140})
+    found = compare(study, fake_rows(study, lambda *_: 0.9, seed=1), known=known)
+    answer = found.model_dump(mode="json")
+    last = columns(answer)[-1]
+    assert last.title == "steps to threshold"
+    assert [last.text(one) for one in answer["variants"]] == ["(0 of 10)", "120 (2 of 10)"]
+    assert flat(answer["variants"][1])["steps_to_threshold"] == 120.0
 
 
 def test_for_programs_there_is_a_number_per_column() -> None:
