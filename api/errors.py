@@ -45,6 +45,7 @@ class FieldError(BaseModel):
 
     pointer: str | None = Field(None, description="JSON pointer into the document that was sent")
     parameter: str | None = Field(None, description="of the query, the path or a header")
+    position: int | None = Field(None, description="of the character in it that shows why, from 0")
     detail: str = Field(description="the value and the rule")
     layer: str | None = Field(None, description="the network's layer that it concerns")
     remedy: str | None = Field(None, description="what would be right")
@@ -157,8 +158,8 @@ class BadParameter(ApiError):
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
-    def __init__(self, parameter: str, detail: str) -> None:
-        errors = [FieldError(parameter=parameter, detail=detail)]
+    def __init__(self, parameter: str, detail: str, position: int | None = None) -> None:
+        errors = [FieldError(parameter=parameter, detail=detail, position=position)]
         super().__init__(_sentence(errors), errors)
 
 
@@ -225,6 +226,8 @@ def _translate(error: Exception) -> ApiError:
             return Conflict(str(error), [FieldError(pointer="/name", detail=str(error))])
         case store.BadCursor():
             return BadParameter("cursor", str(error))
+        case store.BadQuery():
+            return BadParameter("query", str(error), error.position)
         case store.KeyReused():
             return BadParameter("Idempotency-Key", str(error))
         case store.DatasetUnavailable() | store.MixedDevices():

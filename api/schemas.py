@@ -245,12 +245,20 @@ class ResultView(View):
     reason: str | None
     metrics: Metrics
     non_finite: NonFinite
+    tags: Annotated[list[str], Field(description="the job's and its study's")]
     epochs: Annotated[int, Field(description="evaluation periods trained")]
     seconds: Annotated[float, Field(description="of training, over all attempts")]
     attempts: int
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+class ChosenRows(View):
+    """One page of rows with the columns that were asked for, by the names that they were asked by."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None = None
 
 
 class PlannedCell(View):

@@ -8,10 +8,11 @@ from sqlalchemy import ColumnElement, Select
 
 from store import sources
 from store.errors import BadQuery
-from store.fields import find_field
+from store.fields import Field, find_field
 from store.models import Job, Project, Study, User
 
 MOST_COLUMNS = 100
+_DOCUMENTS = ("point", "metrics", "non_finite", "spec", "facts", "environment")
 
 #: What a row has unless other columns are asked for.
 ROW: Mapping[str, Any] = {
@@ -28,6 +29,7 @@ ROW: Mapping[str, Any] = {
     "reason": Job.reason,
     "metrics": Job.metrics,
     "non_finite": Job.non_finite,
+    "tags": sources.value_of(find_field("tag")),
     "epochs": sources.trained_epochs(),
     "seconds": Job.seconds_used,
     "attempts": Job.attempt,
@@ -81,10 +83,30 @@ def parse_columns(text: str) -> list[Column]:
     return [find_column(name, position) for name, position in parse_names(text)]
 
 
+def parse_keys(text: str) -> list[Column]:
+    """What to group by: `norm.kind,optimizer.lr`. Raises BadQuery."""
+    return [_find_key(name, position) for name, position in parse_names(text)]
+
+
+def parse_metric(text: str) -> Field:
+    """`test_accuracy`, `best.val_accuracy`, `metrics.NAME`. Raises BadQuery."""
+    field = find_field(text.strip())
+    if field.place != "metrics":
+        detail = f"{field.name} is no metric; metrics are like test_accuracy and metrics.NAME"
+        raise BadQuery(detail, 0)
+    return field
+
+
 def selecting(statement: Select[Any], columns: Sequence[Column]) -> Select[Any]:
     """These columns alone, besides the job's id as `job_id`; to be read with `named`."""
     chosen = (column.expression.label(f"c{number}") for number, column in enumerate(columns))
     return statement.with_only_columns(Job.id.label("job_id"), *chosen, maintain_column_froms=True)
+
+
+def _find_key(name: str, position: int) -> Column:
+    if name in _DOCUMENTS:
+        raise BadQuery(f"{name} is a document; name one of its values, like norm.kind", position)
+    return find_column(name, position)
 
 
 def named(row: Mapping[str, Any], columns: Sequence[Column]) -> dict[str, Any]:

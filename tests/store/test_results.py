@@ -57,6 +57,7 @@ def test_a_row_has_what_a_comparison_needs(sessions: Sessions) -> None:
         "reason": "early_stopped",
         "metrics": {"test_accuracy": 0.9, "test_loss": None},
         "non_finite": {"test_loss": "inf"},
+        "tags": [],
         "epochs": 2,
         "seconds": 12.0,
         "attempts": 1,

@@ -1,0 +1,86 @@
+"""Which results are wanted: the parameters that rows, groups and the export share. Knows no route."""
+
+from collections.abc import Callable
+from typing import Annotated, TypeAlias, TypeVar
+
+from fastapi import Depends, Query
+from sqlalchemy import ColumnElement, and_
+
+from api.dependencies import Filter, WantedPage
+from api.errors import BadParameter
+from api.schemas import JobStatus
+from store.errors import BadQuery
+from store.ordering import Order, parse_order
+from store.query import compile_query, point_at
+from store.results import matching
+from store.selection import Column, parse_columns
+
+Parsed = TypeVar("Parsed")
+
+QUERY = """\
+Which jobs: `norm.kind=group and optimizer.lr>=0.1 and best.val_accuracy>0.9`. Operators: `= != < <= > >= ~ in (…)`, \
+`not in (…)`; `~`: contains, in any case; `and`, `or`, `not`, parentheses; values are numbers, words, dates, \
+`true`, `false`, `null` and 'strings'. Fields: any value of a spec, `id`, `name`, `status`, `reason`, `variant`, \
+`seed`, `study`, `project`, `person`, `created`, `started`, `finished`, `epochs`, `seconds`, `attempts`, `tag`, \
+`archived`, `dataset`, `device`, and metrics (`best.val_accuracy`, `test_accuracy`, `metrics.NAME`). Of a list any \
+element counts: `regularization.kind=dropout`, `regularization.dropout.p>0.2`. What is missing or isn't finite is \
+false in every comparison; `a = null` finds what is missing. Archived jobs are left out unless the query says \
+`archived` or the parameter `study` names their study."""
+
+
+def wanted_jobs(
+    query: Annotated[str | None, Query(description=QUERY)] = None,
+    study: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    project: Filter = None,
+    variant: Filter = None,
+    status: JobStatus | None = None,
+    owner: Filter = None,
+) -> ColumnElement[bool]:
+    """All of these together."""
+    found = matching(study_id=study, project=project, variant=variant, status=status, owner=owner)
+    if query is not None:
+        return and_(found, reading("query", query, compile_query))
+    return found if study is not None else and_(found, compile_query(None))
+
+
+def wanted_order(
+    sort: Annotated[
+        str | None,
+        Query(max_length=200, description="a field: `optimizer.lr`; falling: `-best.val_accuracy`"),
+    ] = None,
+) -> Order | None:
+    """Rows without a value come last."""
+    return None if sort is None else reading("sort", sort, parse_order)
+
+
+def wanted_columns(
+    columns: Annotated[
+        str | None,
+        Query(max_length=4000, description="fields: `job_id,norm.kind,best.val_accuracy`"),
+    ] = None,
+) -> list[Column] | None:
+    return None if columns is None else reading("columns", columns, parse_columns)
+
+
+def wanted_page(
+    limit: Annotated[int, Query(ge=1, le=500, description="items at most")] = 50,
+    cursor: Annotated[
+        str | None, Query(max_length=20_000, description="the `next_cursor` of the page before")
+    ] = None,
+) -> WantedPage:
+    """A cursor carries the value that rows are sorted by, which may be a long text."""
+    return WantedPage(limit, cursor)
+
+
+def reading(parameter: str, text: str, parse: Callable[[str], Parsed]) -> Parsed:
+    """What the parameter says. Raises BadParameter with a caret under the place."""
+    try:
+        return parse(text)
+    except BadQuery as error:
+        raise BadParameter(parameter, point_at(text, error), error.position) from error
+
+
+Jobs: TypeAlias = Annotated[ColumnElement[bool], Depends(wanted_jobs)]
+Sorting: TypeAlias = Annotated[Order | None, Depends(wanted_order)]
+Columns: TypeAlias = Annotated[list[Column] | None, Depends(wanted_columns)]
+Page: TypeAlias = Annotated[WantedPage, Depends(wanted_page)]
