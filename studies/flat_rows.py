@@ -59,8 +59,10 @@ def simple(value: Any) -> Any:
 
 def in_order(names: Iterable[str]) -> list[str]:
     """The columns of many flat rows: those of every row, metrics by name, the spec's in its own order."""
-    places = {name: at for at, name in enumerate((*COLUMNS, "", *spec_fields()))}
-    return sorted({*COLUMNS, *names}, key=lambda name: (places.get(name, places[""]), name))
+    places = {name: len(COLUMNS) + at for at, name in enumerate(spec_fields(), start=1)}
+    # A job's columns come before values of the same name in its spec, as in a query.
+    places |= {name: at for at, name in enumerate(COLUMNS)}
+    return sorted({*COLUMNS, *names}, key=lambda name: (places.get(name, len(COLUMNS)), name))
 
 
 def _metric_column(name: str) -> str:
