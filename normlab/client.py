@@ -6,6 +6,7 @@ client = Client()
 study = client.submit("study.yaml")
 client.wait(study)
 client.results(study)      # pandas.DataFrame, one row per job
+client.query("norm.kind=group and best.val_accuracy>0.9", sort="-best.val_accuracy")   # of all studies
 client.comparison(study)   # verdict, means, intervals, differences to the baseline
 client.report(study)       # all of it with figures, as one HTML file: bytes
 """
@@ -19,7 +20,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from urllib.parse import quote
 
+from normlab.documents import read_input
 from normlab.errors import NormlabError, NotReachable, WaitedTooLong
+from normlab.frames import flatten, flatten_group, frame
 from normlab.references import Reference
 from normlab.transport import Transport
 
@@ -178,14 +181,56 @@ class Client:
 
     def results(self, study: Named | None = None, **filters: Any) -> "pandas.DataFrame":
         """One row per job; metrics and matrix points are columns, NaN and infinities are themselves."""
-        import pandas
-
-        return pandas.DataFrame([flatten(row) for row in self.result_rows(study, **filters)])
+        return frame(flatten(row) for row in self.result_rows(study, **filters))
 
     def result_rows(self, study: Named | None = None, **filters: Any) -> list[Item]:
-        """As the service sends them; filters: project, variant, status."""
-        number = Reference.study(study).id if study is not None else None
-        return list(self._http.items("results", study=number, **filters))
+        """As the service sends them; filters: project, variant, status, owner, query, sort, columns."""
+        return list(self._http.items("results", study=_number(study), **filters))
+
+    def query(
+        self,
+        query: str | None = None,
+        *,
+        sort: str | None = None,
+        columns: Sequence[str] | None = None,
+        group_by: Sequence[str] | None = None,
+        metric: str | None = None,
+        study: Named | None = None,
+        most: int | None = None,
+    ) -> "pandas.DataFrame":
+        """Results by the query language: `norm.kind=group and optimizer.lr>=0.1 and best.val_accuracy>0.9`.
+
+        One row per job; `sort="-best.val_accuracy"` for falling, `columns=["norm.kind", "test_accuracy"]`
+        for any fields instead of all. With `group_by=["norm.kind"]` a row per group, with the statistics of
+        `metric` (best_val_accuracy unless said).
+        """
+        if group_by is not None:
+            groups = self.groups(query, by=group_by, metric=metric, sort=sort, study=study)
+            return frame(flatten_group(group) for group in groups[:most])
+        filters: Item = {"query": query, "sort": sort, "most": most}
+        if columns is None:
+            return frame(flatten(row) for row in self.result_rows(study, **filters))
+        names = _names(columns)
+        return frame(self.result_rows(study, columns=",".join(names), **filters), names)
+
+    def groups(
+        self,
+        query: str | None = None,
+        *,
+        by: Sequence[str],
+        metric: str | None = None,
+        sort: str | None = None,
+        study: Named | None = None,
+    ) -> list[Item]:
+        """Results by the values of these fields, with statistics, as the service sends them."""
+        wanted: Item = {"query": query, "by": ",".join(_names(by)), "metric": metric, "sort": sort}
+        return list(self._http.items("results/groups", study=_number(study), **wanted))
+
+    def export(
+        self, query: str | None = None, *, format: str = "csv", study: Named | None = None
+    ) -> Iterator[bytes]:
+        """All results that match, flat, as `csv` or `jsonl`, while they come."""
+        return self._http.stream("results/export", query=query, format=format, study=_number(study))
 
     def comparison(self, study: Named, metric: str | None = None) -> Item:
         path = f"{Reference.study(study).path}/comparison"
@@ -205,9 +250,7 @@ class Client:
 
     def epochs(self, job: Named) -> "pandas.DataFrame":
         """The learning curve: one row per evaluation period."""
-        import pandas
-
-        return pandas.DataFrame([flatten(row) for row in self.part(job, "epochs")])
+        return frame(flatten(row) for row in self.part(job, "epochs"))
 
     def part(self, name: Named, what: str, **parameters: Any) -> list[Item]:
         """All of a job's `epochs`, `attempts`, `files`, `checkpoints`, `transitions`, `logs` or `diagnostics`."""
@@ -267,48 +310,14 @@ class Client:
                 time.sleep(1.0)
 
 
-def read_input(document: Path | str | Mapping[str, Any]) -> tuple[bytes, str, bool]:
-    """The bytes to send, their media type, and whether they mean a study (it has variants)."""
-    if isinstance(document, Mapping):
-        return json.dumps(document).encode(), "application/json", "variants" in document
-    text, kind = str(document), "application/yaml"
-    if isinstance(document, str) and ("\n" in text or text.lstrip().startswith("{")):
-        content = text.encode()
-    else:
-        try:
-            content = Path(document).expanduser().read_bytes()
-        except OSError as error:
-            raise NormlabError(f"{document} cannot be read: {error.strerror}") from error
-        kind = "application/json" if Path(document).suffix.lower() == ".json" else kind
-    return content, kind, _is_study(content, kind)
+def _number(study: Named | None) -> int | None:
+    return None if study is None else Reference.study(study).id
 
 
-def _is_study(content: bytes, kind: str) -> bool:
-    """What cannot be read here is left for the service to refuse in words."""
-    import yaml
-
-    try:
-        if kind == "application/json":
-            found = json.loads(content)
-        else:
-            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-            found = yaml.load(content, Loader=loader)  # noqa: S506
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return False
-    return isinstance(found, Mapping) and "variants" in found
-
-
-def flatten(row: Mapping[str, Any]) -> Item:
-    """Metrics and matrix points as columns of their own; what isn't finite is put back."""
-    flat = {name: value for name, value in row.items() if name not in _NESTED}
-    flat |= dict(row.get("point") or {})
-    flat |= dict(row.get("metrics") or {})
-    flat |= dict(row.get("extra") or {})
-    flat |= {name: float(value) for name, value in (row.get("non_finite") or {}).items()}
-    return flat
-
-
-_NESTED = frozenset({"point", "metrics", "extra", "non_finite", "spec", "warnings"})
+def _names(names: Sequence[str]) -> list[str]:
+    """Each once; a text is a list with commas."""
+    parts = names.split(",") if isinstance(names, str) else names
+    return list(dict.fromkeys(part.strip() for part in parts))
 
 
 def _mapping(answer: Any) -> Item:

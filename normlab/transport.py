@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +16,8 @@ from normlab.home import Home
 PREFIX = "/api/v1"
 _RETRY_PAUSES = (0.5, 1.0, 2.0)
 _LONGEST_RETRY_AFTER = 10.0
+#: The service may read a lot before it sends the first byte.
+_STREAM = httpx.Timeout(600.0, connect=5.0)
 
 
 class Transport:
@@ -79,22 +81,31 @@ class Transport:
                 return
             page["cursor"] = answer["next_cursor"]
 
-    def download(self, path: str, target: Path) -> None:
-        """Into a temporary name first: what stands under `target` is complete."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f"{target.name}.part")
+    def stream(self, path: str, **parameters: Any) -> Iterator[bytes]:
+        """The answer's bytes as they come, whole or NotReachable is raised."""
+        given = {name: value for name, value in parameters.items() if value is not None}
         try:
-            with self._client.stream("GET", path) as answer, unfinished.open("wb") as file:
+            with self._client.stream("GET", path, params=given, timeout=_STREAM) as answer:
                 if answer.is_error:
                     answer.read()
-                _checked(answer)
-                for chunk in answer.iter_bytes():
-                    file.write(chunk)
-            unfinished.replace(target)
+                yield from _checked(answer).iter_bytes()
         except httpx.TransportError as error:
             raise NotReachable(_unreachable(self.url, error)) from error
-        finally:
-            unfinished.unlink(missing_ok=True)
+
+    def download(self, path: str, target: Path) -> None:
+        save(self.stream(path), target)
+
+
+def save(chunks: Iterable[bytes], target: Path) -> None:
+    """Into a temporary name first: what stands under `target` is complete."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f"{target.name}.part")
+    try:
+        with unfinished.open("wb") as file:
+            file.writelines(chunks)
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _local_url(home: Home) -> str:

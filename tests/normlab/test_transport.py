@@ -13,7 +13,8 @@ import pytest
 
 from normlab import transport
 from normlab.cli.steering import retry
-from normlab.client import Client, read_input
+from normlab.client import Client
+from normlab.documents import read_input
 from normlab.errors import NormlabError, NotReachable, Refused
 
 
