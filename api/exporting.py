@@ -40,13 +40,15 @@ def spool(
         # From here on closed by whoever takes the bytes.
         stack.pop_all()
     header = list(names) if columns is not None else in_order(names)
-    return _csv(file, header) if format == "csv" else _lines(file)
+    return _csv(file, header) if format == "csv" else _lines(file, header)
 
 
-def _lines(file: IO[bytes]) -> Iterator[bytes]:
+def _lines(file: IO[bytes], header: Sequence[str]) -> Iterator[bytes]:
+    """Every line has the same keys in the same order, and what else the row has."""
+    nothing = dict.fromkeys(header)
     with file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
+        for line in file:
+            yield json.dumps(nothing | json.loads(line), ensure_ascii=False).encode() + b"\n"
 
 
 def _csv(file: IO[bytes], header: Sequence[str]) -> Iterator[bytes]:

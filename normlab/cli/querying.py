@@ -205,13 +205,18 @@ def _group_columns(groups: list[dict[str, Any]]) -> list[Column]:
 
     return [
         *(_key(name) for name in groups[0]["by"]),
-        count("n"),
+        Column("n", _scored, raw("n"), right=True),
         Column(unit_name(metric), lambda one: scaled(one["mean"], metric), raw("mean"), right=True),
         *(share(name) for name in ("std", "median", "interquartile_mean")),
         Column("95 % interval", lambda one: interval(one["interval"], metric), right=True),
         *(share(name) for name in ("best", "worst")),
         *(count(name) for name in ("diverged", "failed", "pending")),
     ]
+
+
+def _scored(group: Item) -> str:
+    """`3`, or `3 of 5` where jobs have no value."""
+    return str(group["n"]) if group["n"] == group["jobs"] else f"{group['n']} of {group['jobs']}"
 
 
 def _key(name: str) -> Column:

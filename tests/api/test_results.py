@@ -256,3 +256,11 @@ def test_a_line_of_json_names_what_is_not_finite(viewer: TestClient) -> None:
     row = json.loads(line)
     assert row["best_val_accuracy"] is None
     assert row["non_finite"] == {"best_val_accuracy": "nan"}
+
+
+def test_lines_of_json_have_the_same_keys_as_the_header(viewer: TestClient) -> None:
+    header = next(csv.reader(io.StringIO(export(viewer))))
+    for line in export(viewer, format="jsonl").splitlines():
+        row = json.loads(line)
+        row.pop("non_finite")
+        assert list(row) == header

@@ -103,7 +103,7 @@ def test_groups_are_a_table_with_statistics(url: str, script: Script, tmp_path: 
     assert code == 0
     assert head.split("  ")[0] == "norm.kind"
     assert line.split() == [
-        "group", "8,", "64", "true", "3", "90.00", "1.00", "90.00", "90.00", "87.50", "to", "92.50",
+        "group", "8,", "64", "true", "3", "of", "5", "90.00", "1.00", "90.00", "90.00", "87.50", "to", "92.50",
         "91.00", "89.00", "1", "1", "1",
     ]  # fmt: skip
     path, given = asked(script)
