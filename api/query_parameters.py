@@ -1,6 +1,7 @@
 """Which results are wanted: the parameters that rows, groups and the export share. Knows no route."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, TypeAlias, TypeVar
 
 from fastapi import Depends, Query
@@ -38,9 +39,11 @@ def wanted_jobs(
 ) -> ColumnElement[bool]:
     """All of these together."""
     found = matching(study_id=study, project=project, variant=variant, status=status, owner=owner)
-    if query is not None:
-        return and_(found, reading("query", query, compile_query))
-    return found if study is not None else and_(found, compile_query(None))
+    # Whoever names a study wants its jobs, wherever they have been put.
+    archived = study is not None
+    if query is None:
+        return and_(found, compile_query(None, archived=archived))
+    return and_(found, reading("query", query, partial(compile_query, archived=archived)))
 
 
 def wanted_order(

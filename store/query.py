@@ -7,7 +7,7 @@ is plain logic: `not a = b` holds where a is missing.
 
 from typing import assert_never
 
-from sqlalchemy import ColumnElement, and_, not_, or_
+from sqlalchemy import ColumnElement, and_, not_, or_, true
 
 from store import sources
 from store.annotations import is_archived
@@ -18,16 +18,17 @@ from store.grammar import parse_query
 from store.terms import ensure_operator, read_part, read_term
 
 
-def compile_query(text: str | None) -> ColumnElement[bool]:
-    """The condition that the text says; archived jobs are left out unless it speaks of `archived`.
+def compile_query(text: str | None, *, archived: bool = False) -> ColumnElement[bool]:
+    """The condition that the text says; archived jobs are left out unless it speaks of `archived`, or they
+    are wanted.
 
     Raises BadQuery.
     """
     if text is None:
-        return not_(is_archived())
+        return true() if archived else not_(is_archived())
     expression = parse_query(text)
     found = condition(expression)
-    if "archived" in fields_named(expression):
+    if archived or "archived" in fields_named(expression):
         return found
     return and_(found, not_(is_archived()))
 

@@ -129,7 +129,8 @@ def test_archived_jobs_are_left_out_unless_they_are_asked_for(
     assert [row["name"] for row in rows(viewer)] == ["queued"]
     assert len(rows(viewer, query="archived=true")) == 7
     assert len(rows(viewer, study=planted["study"])) == 6
-    assert rows(viewer, study=planted["study"], query="seed=0") == []
+    assert len(rows(viewer, study=planted["study"], query="seed=0")) == 2
+    assert rows(viewer, query="seed=0 and norm.kind=none") == []
 
 
 @pytest.mark.parametrize(
