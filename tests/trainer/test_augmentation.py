@@ -5,8 +5,8 @@ import torch
 from pydantic import TypeAdapter
 from trainer_specs import DIGITS  # noqa: F401 (sets the number of threads)
 
+import trainer.geometry
 from trainer.augmentation import build_augmentation
-from trainer.automatic import OPERATIONS
 from trainer.spec import AugmentationSpec
 
 KINDS = {
@@ -188,116 +188,52 @@ def test_an_erased_part_is_one_black_rectangle_of_a_share_within_the_limits():
     assert max(shares) - min(shares) > 0.1
 
 
-def pixels(shape, seed=0):
-    """Whole numbers out of 255, on which a float and a byte are the same image."""
-    source = torch.Generator().manual_seed(seed)
-    return torch.randint(256, shape, generator=source).float() / 255
-
-
-COLOURS = {
-    "brightness": ("adjust_brightness", [-0.9, -0.3, 0.0, 0.4, 0.9]),
-    "color": ("adjust_saturation", [-0.9, -0.3, 0.0, 0.4, 0.9]),
-    "contrast": ("adjust_contrast", [-0.9, -0.3, 0.0, 0.4, 0.9]),
-    "sharpness": ("adjust_sharpness", [-0.9, -0.3, 0.0, 0.4, 0.9]),
-    "solarize": ("solarize", [0.0, 0.25, 0.5, 1.0, 0.1]),
-    "posterize": ("posterize", [8, 7, 5, 4, 2]),
-    "autocontrast": ("autocontrast", [None] * 5),
-    "equalize": ("equalize", [None] * 5),
-}
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", COLOURS)
-def test_every_colour_operation_is_that_of_torchvision_at_the_magnitude_of_each_image(
-    name, channels
-):
-    from torchvision.transforms.v2 import functional
-
-    function, magnitudes = COLOURS[name]
-    images = (
-        pixels((5, channels, 14, 9)) * 0.8 if name != "equalize" else pixels((5, channels, 30, 31))
-    )
-    images = (images * 255).round() / 255
-    if name == "color" and channels == 1:
-        return  # grey has no saturation: below
-    values = torch.tensor([0.0 if one is None else float(one) for one in magnitudes])
-    found = OPERATIONS[name](images, values)
-    reference = getattr(functional, function)
-    for image, magnitude, ours in zip(images, magnitudes, found, strict=True):
-        if magnitude is None:
-            theirs = reference(image)
-        else:
-            signed = function.startswith("adjust")
-            theirs = reference(image, 1 + magnitude if signed else magnitude)
-        assert torch.allclose(ours, theirs, atol=1e-5)
-
-
-def test_grey_images_have_no_saturation():
-    images = pixels((3, 1, 6, 6))
-    assert torch.equal(OPERATIONS["color"](images, torch.ones(3)), images)
-
-
-MOVES = {
-    "shear_x": [0.0, 0.2, -0.3],
-    "shear_y": [0.0, 0.2, -0.3],
-    "translate_x": [0.0, 2.0, -3.0],
-    "translate_y": [0.0, 2.0, -3.0],
-    "rotate": [0.0, 20.0, -30.0],
-}
-
-
-@pytest.mark.parametrize("name", MOVES)
-def test_every_geometric_operation_is_that_of_torchvision(name):
-    """The size and place of a move, and its direction for translations; the sign is drawn anyway."""
-    import math
-
-    from torchvision.transforms.v2 import InterpolationMode, functional
-
-    images = pixels((3, 1, 16, 12))
-    found = OPERATIONS[name](images, torch.tensor(MOVES[name]))
-    for image, magnitude, ours in zip(images, MOVES[name], found, strict=True):
-        options = {"angle": 0.0, "translate": [0, 0], "scale": 1.0, "shear": [0.0, 0.0]}
-        axis = 0 if name.endswith("x") else 1
-        if name.startswith("shear"):
-            shear = [0.0, 0.0]
-            shear[axis] = math.degrees(math.atan(magnitude))
-            options |= {"shear": shear, "center": [0, 0]}
-        elif name.startswith("translate"):
-            options["translate"] = [int(magnitude) * (axis == 0), int(magnitude) * (axis == 1)]
-        else:
-            options["angle"] = magnitude
-        bilinear = InterpolationMode.BILINEAR
-        both = []
-        for sign in (1, -1):
-            signed = {**options, "angle": sign * options["angle"]}
-            signed["shear"] = [sign * one for one in options["shear"]]
-            both.append(functional.affine(image, **signed, interpolation=bilinear))
-        assert any(torch.allclose(ours, theirs, atol=1e-4) for theirs in both)
-
-
-def test_random_augmentation_at_magnitude_zero_changes_only_by_what_has_no_magnitude():
-    images = pixels((400, 3, 8, 8))
+@pytest.mark.parametrize(("low", "high"), [(0.1, 0.3), (0.2, 0.2)])
+def test_an_erased_part_may_have_any_shape_and_lie_anywhere(low, high):
+    white = torch.ones(600, 1, 100, 100)
     torch.manual_seed(0)
-    out = build({"kind": "rand_augment", "operations": 1, "magnitude": 0})(images)
-    changed = [not torch.allclose(a, b, atol=1e-4) for a, b in zip(images, out, strict=True)]
-    # Autocontrast and equalize are two of fourteen; posterize rounds. Binomial(400, 2/14) stays below 100.
-    assert 0 < sum(changed) < 100
+    out = build({"kind": "random_erasing", "p": 1.0, "low": low, "high": high})(white)
+    boxes = [(image[0] == 0).nonzero() for image in out]
+    tall, wide = (
+        torch.stack([one[:, axis].max() - one[:, axis].min() + 1 for one in boxes]).double()
+        for axis in (0, 1)
+    )
+    # Evenly between 0.3 and 3.3 on a logarithmic scale.
+    ratios = (tall / wide).log()
+    assert float(ratios.min()) == pytest.approx(-1.2, abs=0.1)
+    assert float(ratios.max()) == pytest.approx(1.2, abs=0.1)
+    assert float(ratios.std()) == pytest.approx(2.4 / 12**0.5, rel=0.1)
+    for axis in (0, 1):
+        assert min(int(one[:, axis].min()) for one in boxes) == 0
+        assert max(int(one[:, axis].max()) for one in boxes) == 99
 
 
-@pytest.mark.parametrize("kind", ["rand_augment", "trivial_augment"])
-def test_every_image_of_a_batch_draws_for_itself(kind):
-    same = pixels((1, 3, 16, 16)).expand(60, -1, -1, -1)
-    torch.manual_seed(1)
-    out = build({"kind": kind})(same)
-    assert len(out.flatten(1).unique(dim=0)) > 20
-    torch.manual_seed(1)
-    assert torch.equal(build({"kind": kind})(same), out)
+@pytest.mark.parametrize(
+    ("document", "ranges"),
+    [
+        ({"kind": "rotate", "degrees": 20.0}, [(-20.0, 20.0)]),
+        ({"kind": "scale", "low": 0.7, "high": 1.2}, [(0.7, 1.2)]),
+        ({"kind": "shift", "fraction": 0.2}, [(-0.2, 0.2)] * 2),
+    ],
+    ids=lambda one: one["kind"] if isinstance(one, dict) else "",
+)
+def test_moves_are_drawn_from_both_sides_of_their_range(document, ranges, images, monkeypatch):
+    drawn, draw = [], trainer.geometry.draw_uniform
+
+    def record(images, low, high):
+        drawn.append((low, high))
+        return draw(images, low, high)
+
+    monkeypatch.setattr(trainer.geometry, "draw_uniform", record)
+    build(document)(images)
+    assert drawn == ranges
 
 
-@pytest.mark.parametrize("kind", ["rand_augment", "trivial_augment"])
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_images_of_any_channels_are_augmented(kind, channels):
-    out = build({"kind": kind})(pixels((64, channels, 9, 7)))
-    assert out.shape == (64, channels, 9, 7)
-    assert out.min() >= 0
-    assert out.max() <= 1
+def test_contrast_is_lowered_as_often_as_it_is_raised():
+    images = torch.tensor([0.4, 0.6]).expand(2000, 1, 1, 2)
+    torch.manual_seed(0)
+    out = build({"kind": "contrast", "amount": 0.5})(images)
+    factors = (out[..., 1] - out[..., 0]).flatten() / 0.2
+    assert float(factors.min()) == pytest.approx(0.5, abs=0.01)
+    assert float(factors.max()) == pytest.approx(1.5, abs=0.01)
+    assert float(factors.std()) == pytest.approx(1 / 12**0.5, rel=0.05)

@@ -134,3 +134,18 @@ def test_equal_seeds_mix_equally_and_nothing_is_written_into_the_batch():
 
 def test_without_either_nothing_is_mixed():
     assert build_mixer(make_spec(), 4) is None
+
+
+def test_a_pasted_box_has_the_area_of_the_share_and_its_middle_anywhere():
+    # So large an alpha makes every share a half, and every box 28 of 40 pixels on a side.
+    images = functional.one_hot(LABELS, 4).double()[:, :, None, None].expand(12, 4, 40, 40)
+    pasted, side = [], int(40 * 0.5**0.5)
+    for seed in range(400):
+        targets = mix("cutmix", seed=seed, images=images, alpha=1e9)[2]
+        pasted.append(1 - float(targets.gather(1, LABELS[:, None]).min()))
+    assert max(pasted) == pytest.approx(side**2 / 1600)
+    lengths = [min(40, middle + side // 2) - max(0, middle - side // 2) for middle in range(40)]
+    mean, square = (sum(one**power for one in lengths) / 40 for power in (1, 2))
+    deviation = (square**2 - mean**4) ** 0.5 / 1600 / 400**0.5
+    # Five standard errors: one of a million cases.
+    assert abs(sum(pasted) / 400 - mean**2 / 1600) < 5 * deviation
