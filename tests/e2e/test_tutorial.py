@@ -1,6 +1,5 @@
 """The tutorial notebook runs from its first cell to its last, against a whole stack."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,7 @@ def test_the_tutorial_runs_as_it_is_written(
     notebook: Any = nbformat.read(NOTEBOOK, as_version=4)
     written = [cell.source for cell in notebook.cells]
 
-    NotebookClient(
-        notebook, timeout=240, resources={"metadata": {"path": tmp_path}}, env=dict(os.environ)
-    ).execute()
+    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": tmp_path}}).execute()
 
     assert [cell.source for cell in notebook.cells] == written
     printed = "".join(
