@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from trainer_specs import DIGITS, make_info, make_spec
+from trainings import run
 
 from trainer.dropout import (
     BlockDropout,
@@ -277,3 +278,18 @@ def test_a_dropout_of_nothing_changes_nothing_anywhere():
     assert found(build("cnn", *none)) == {}
     with torch.device("meta"):
         assert found(build("torchvision:resnet18", none[0], info=COLOUR)) == {}
+
+
+def test_a_training_drops_ever_larger_shares_along_a_ramp(monkeypatch, tmp_path):
+    rates, forward = [], BlockDropout.forward
+
+    def record(self, x):
+        if self.training and x.device.type == "cpu" and x.shape[2] == 8:
+            rates.append(self.rate.item())
+        return forward(self, x)
+
+    monkeypatch.setattr(BlockDropout, "forward", record)
+    training = {"dataset": {"name": "digits", "train_size": 200}, "training": {"epochs": 2}}
+    spec = make_spec("cnn", "group", regularization=[DROPS["drop_block with a ramp"]], **training)
+    run(spec, tmp_path / "attempt-1")
+    assert rates == pytest.approx([0.4 * step / 8 for step in range(8)])
