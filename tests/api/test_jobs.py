@@ -80,8 +80,10 @@ def test_what_was_built_is_kept_beside_the_warnings(member: TestClient) -> None:
 
 def test_warnings_are_told_and_kept(member: TestClient) -> None:
     dropout = [{"kind": "dropout", "p": 0.2}]
-    made = submit(member, job(norm={"kind": "batch"}, regularization=dropout))
+    clashing = job(norm={"kind": "batch"}, regularization=dropout)
+    made = submit(member, clashing)
     assert any("dropout before batch norm" in warning for warning in made["warnings"])
+    assert member.post("/api/v1/plans", json=clashing).json()["warnings"] == made["warnings"]
     assert member.get(f"/api/v1/jobs/{made['id']}").json()["warnings"] == made["warnings"]
 
 
