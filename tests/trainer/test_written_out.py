@@ -110,6 +110,8 @@ TECHNIQUES = {
         regularized("label_smoothing", 0.3),
         loss=lambda outputs, labels: functional.cross_entropy(outputs, labels, label_smoothing=0.3),
     ),
+    "dropout": Technique(regularized("dropout", p=0.3, input_p=0.1)),
+    "drop_connect": Technique(regularized("drop_connect", p=0.3)),
     "mixup": Technique(regularized("mixup"), batch=mix),
     "cutmix": Technique(regularized("cutmix"), batch=mix),
     "flip": Technique({"augmentation": [{"kind": "flip", "p": 1.0}]}, batch=flip),
@@ -137,6 +139,7 @@ def write_out(spec: JobSpec, technique: Technique) -> Iterator[dict[str, Tensor]
         rows = order.indices(step)
         images, labels = data.train.images[rows].float() / 255, data.train.labels[rows]
         images, targets = technique.batch(spec, step, images, labels)
+        seed_globals("dropout", spec.seed, step)
         outputs = model((images - data.info.mean[0]) / data.info.std[0])
         weights = [one for one in model.parameters() if one.ndim == 2]
         cost = technique.loss(outputs, targets) + sum(map(technique.penalty, weights))
