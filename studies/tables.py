@@ -173,6 +173,8 @@ def _flat(one: VariantSummary) -> dict[str, Any]:
         "epochs": one.epochs.mean,
         "best_epoch": one.epochs.best_mean,
         "best_seconds": one.epochs.best_seconds,
+        "steps_to_threshold": one.to_threshold and one.to_threshold.steps,
+        "reached_threshold": one.to_threshold and one.to_threshold.reached,
         "diverged": one.diverged,
         "failed": one.failed,
     }
