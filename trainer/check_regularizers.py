@@ -82,7 +82,7 @@ def inexact_threshold(case: Case) -> Iterator[str]:
     l1, optimizer = case.spec.regularizer(L1), case.spec.optimizer
     if l1 is not None and l1.proximal and l1.value > 0 and not isinstance(optimizer, Sgd):
         yield (
-            f"the threshold of a proximal l1 is lr times its value, which is exact for sgd: "
+            "a proximal l1 shrinks by lr times its value, which fits the steps of sgd: "
             f"{optimizer.kind} scales each weight's step by itself"
         )
 

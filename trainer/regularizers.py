@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.parameters import split_parameters
-from trainer.spec import L1, L2, ElasticNet, JobSpec, MaxNorm
+from trainer.spec import L1, L2, ElasticNet, JobSpec, MaxNorm, Sgd
 
 #: The terms of the cost beside the loss, by the kind of their regularizer; one number each.
 Penalties: TypeAlias = Callable[[], dict[str, Tensor]]
@@ -62,24 +62,31 @@ def _penalty(weights: Sequence[nn.Parameter], l1: float, l2: float) -> Tensor:
 def build_projection(spec: JobSpec, model: nn.Module) -> Projection | None:
     """First the soft threshold of a proximal l1, then the bound of max-norm; None without either.
 
-    The threshold is the exact proximal step of plain SGD. Adam scales the step of each weight by
-    itself, and the threshold doesn't follow.
+    With SGD the weights come to rest where those of the penalty would: its threshold is as long as the
+    step of a lasting gradient, `lr / (1 - momentum)`. Adam scales the step of each weight by itself,
+    and the threshold doesn't follow.
     """
     l1, bound = spec.regularizer(L1), spec.regularizer(MaxNorm)
     weights = split_parameters(model).weights
-    thresholds = l1 is not None and l1.proximal and l1.value > 0
-    if not weights or not (thresholds or bound is not None):
+    shrinkage = l1.value * _lasting_step(spec) if l1 is not None and l1.proximal else 0.0
+    if not weights or not (shrinkage or bound is not None):
         return None
 
     def project(learning_rate: float) -> None:
         with torch.no_grad():
             for weight in weights:
-                if l1 is not None and thresholds:
-                    weight.copy_(functional.softshrink(weight, learning_rate * l1.value))
+                if shrinkage:
+                    weight.copy_(functional.softshrink(weight, learning_rate * shrinkage))
                 if bound is not None:
                     _bound(weight, bound.value)
 
     return project
+
+
+def _lasting_step(spec: JobSpec) -> float:
+    """How far a gradient of one that stays moves a weight at a learning rate of one: the sum of the powers
+    of the momentum, with Nesterov's too."""
+    return 1 / (1 - spec.optimizer.momentum) if isinstance(spec.optimizer, Sgd) else 1.0
 
 
 def _bound(weight: Tensor, limit: float) -> None:

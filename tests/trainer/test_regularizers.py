@@ -7,8 +7,12 @@ from torch import nn
 from trainings import load_data, make_spec
 
 from trainer.models import build_model
+from trainer.optim import build_optimizer
 from trainer.parameters import split_parameters
 from trainer.regularizers import build_penalties, build_projection
+
+#: Without momentum a threshold is the learning rate times the value.
+PLAIN = {"optimizer": {"kind": "sgd", "lr": 0.05, "momentum": 0.0}}
 
 
 def make_model() -> nn.Module:
@@ -62,22 +66,25 @@ def test_gradients_of_penalties_are_those_of_their_formulas():
 
 def test_the_soft_threshold_gives_exact_zeros_and_moves_the_rest_by_the_threshold():
     model = make_model()
-    spec = make_spec(regularization=[{"kind": "l1", "value": 35.0, "proximal": True}])
+    spec = make_spec(regularization=[{"kind": "l1", "value": 35.0, "proximal": True}], **PLAIN)
     build_projection(spec, model)(0.1)
     assert model[0].weight.tolist() == [[0.0, -0.5]]
     assert model[0].bias.item() == 100.0
 
 
-def fit(proximal: bool) -> torch.Tensor:
+def fit(proximal: bool, **sgd: float | bool) -> torch.Tensor:
     """A linear fit of which most features are noise."""
     torch.manual_seed(0)
     x = torch.randn(200, 20)
     y = x[:, :2].sum(1, keepdim=True)
     model = nn.Linear(20, 1, bias=False)
-    spec = make_spec(regularization=[{"kind": "l1", "value": 0.1, "proximal": proximal}])
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    spec = make_spec(
+        regularization=[{"kind": "l1", "value": 0.1, "proximal": proximal}],
+        optimizer={"kind": "sgd", "lr": 0.01, **sgd},
+    )
+    optimizer = build_optimizer(spec, model)
     terms, project = build_penalties(spec, model), build_projection(spec, model)
-    for _ in range(300):
+    for _ in range(600):
         cost = nn.functional.mse_loss(model(x), y)
         if terms is not None:
             cost = cost + terms()["l1"]
@@ -85,16 +92,22 @@ def fit(proximal: bool) -> torch.Tensor:
         cost.backward()
         optimizer.step()
         if project is not None:
-            project(0.05)
+            project(0.01)
     return model.weight.detach()[0]
 
 
-def test_a_proximal_l1_zeroes_weights_where_the_subgradient_zeroes_none():
-    subgradient, proximal = fit(proximal=False), fit(proximal=True)
+@pytest.mark.parametrize(
+    "sgd",
+    [{"momentum": 0.0}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}],
+    ids=str,
+)
+def test_a_proximal_l1_zeroes_weights_where_the_subgradient_zeroes_none(sgd):
+    subgradient, proximal = fit(proximal=False, **sgd), fit(proximal=True, **sgd)
     assert (subgradient == 0).sum() == 0
     assert (proximal == 0).sum() == 18
     # Both are near the same solution.
     assert torch.allclose(subgradient, proximal, atol=0.02)
+    assert (proximal[:2] < 0.98).all()
 
 
 @pytest.mark.parametrize("make", [lambda: nn.Linear(6, 5), lambda: nn.Conv2d(3, 5, 2)])
@@ -141,7 +154,7 @@ def test_the_threshold_comes_before_the_bound():
         {"kind": "max_norm", "value": 1.0},
         {"kind": "l1", "value": 35.0, "proximal": True},
     ]
-    build_projection(make_spec(regularization=regularization), model)(0.05)
+    build_projection(make_spec(regularization=regularization, **PLAIN), model)(0.05)
     thresholded = numpy.array([1.25, -2.25])
     expected = thresholded / numpy.linalg.norm(thresholded)
     assert model[0].weight.detach().numpy()[0] == pytest.approx(expected)
@@ -153,6 +166,7 @@ def test_of_computed_weights_the_underlying_ones_are_thresholded(kind):
         weights={"kind": kind},
         norm={"kind": "none"},
         regularization=[{"kind": "l1", "value": 1.0, "proximal": True}],
+        **PLAIN,
     )
     torch.manual_seed(0)
     model = build_model(spec, load_data(spec).info)

@@ -82,7 +82,7 @@ def shorten_rows(weight: Tensor) -> Tensor:
 
 
 def threshold(weight: Tensor) -> Tensor:
-    return weight.sign() * (weight.abs() - LR * 0.1).clamp(min=0)
+    return weight.sign() * (weight.abs() - LR / (1 - MOMENTUM) * 0.01).clamp(min=0)
 
 
 TECHNIQUES = {
@@ -99,7 +99,7 @@ TECHNIQUES = {
     "weight_decay decoupled": Technique(
         regularized("weight_decay", 0.1, mode="decoupled"), before=lambda w: w * (1 - LR * 0.1)
     ),
-    "l1 proximal": Technique(regularized("l1", 0.1, proximal=True), after=threshold),
+    "l1 proximal": Technique(regularized("l1", 0.01, proximal=True), after=threshold),
     "max_norm": Technique(regularized("max_norm", 0.5), after=shorten_rows),
     "clipping": Technique(regularized("gradient_clipping", 0.1), gradients=clip_norm),
     "clipping by value": Technique(

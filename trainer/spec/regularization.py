@@ -29,7 +29,8 @@ class WeightDecay(Part):
 
 class L1(Part):
     """Adds `value * Σ|w|` over the weights (no norm or bias parameters) to the loss; `proximal` takes
-    the step without it, then soft-thresholds by `lr * value`: exact zeros (Parikh & Boyd 2014, §4.2)."""
+    the step without it, then soft-thresholds by `value * lr / (1 - momentum)`: exact zeros (Parikh & Boyd
+    2014, §4.2)."""
 
     kind: Literal["l1"]
     value: NotNegative
