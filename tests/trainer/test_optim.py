@@ -87,6 +87,11 @@ def test_l2_with_sgd_is_coupled_weight_decay(momentum):
     torch.testing.assert_close(*double, rtol=0, atol=1e-12)
 
 
+def test_the_decay_of_sgd_is_coupled_unless_it_says_otherwise():
+    coupled = [{**DECAY[0], "mode": "coupled"}]
+    assert torch.equal(trajectory(SGD, DECAY), trajectory(SGD, coupled))
+
+
 def test_clipping_clips_the_gradient_of_a_penalty_and_no_decay():
     clipping = {"kind": "gradient_clipping", "value": 0.1}
     clipped = (trajectory(SGD, [*one, clipping], dtype=torch.float64) for one in (L2, DECAY))

@@ -75,6 +75,8 @@ def test_patience_counts_evaluations_without_a_new_best(
         (7.0, [10, 8, 8.2, 8.4, 8.5], None),
         # A new minimum after a rise: GL 0, 2, 0, 1.
         (1.5, [100, 102, 50, 50.5], 2),
+        # Exactly 25 percent is not above 25.
+        (25.0, [8, 10], None),
         # Above a minimum of zero everything is infinitely worse; on it nothing is.
         (5.0, [1, 0, 0, 0.1], 4),
     ],
@@ -98,6 +100,8 @@ TRAINING = [4, 2, 2, 1.9, 1.9, 1.9]
         (0.01, [10, 11, 11, 12, 12, 12], 2),
         # Without progress but at the minimum: 0 is not above 0.
         (0.01, [10, 9, 8, 7, 6, 5], None),
+        # GL is 25 and P 500: their quotient is not above its own value.
+        (0.05, [8, 10, 8, 8, 8, 8], None),
         # The rise in the middle of a strip is not looked at.
         (0.01, [10, 9, 20, 8, 20, 7], None),
     ],
