@@ -22,6 +22,7 @@ from trainer.spec import (
     Mixup,
     NoNorm,
     NoStopping,
+    ProgressQuotient,
     Reconstruction,
     Sgd,
     SpatialDropout,
@@ -145,9 +146,14 @@ def softened_twice(case: Case) -> Iterator[str]:
 
 def monitored_mixture(case: Case) -> Iterator[str]:
     mixing = [one.kind for one in case.spec.regularization if isinstance(one, Mixup | Cutmix)]
-    monitor = case.spec.early_stopping.monitor
-    if mixing and monitor.startswith("train_"):
-        yield f"with {mixing[0]}, {monitor} is that of mixed examples: monitor validation"
+    stopping = case.spec.early_stopping
+    if mixing and stopping.monitor.startswith("train_"):
+        yield f"with {mixing[0]}, {stopping.monitor} is that of mixed examples: monitor validation"
+    if mixing and isinstance(stopping, ProgressQuotient):
+        yield (
+            f"with {mixing[0]}, the training progress of progress_quotient is that of mixed examples, "
+            "which chance makes harder or easier: it stops late; generalization_loss sees validation alone"
+        )
 
 
 def slow_average(case: Case) -> Iterator[str]:

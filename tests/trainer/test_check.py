@@ -982,6 +982,18 @@ WARNED = [
         )
         for kind in ("mixup", "cutmix")
     ),
+    *(
+        (
+            monitored_mixture,
+            {
+                "regularization": [{"kind": kind}],
+                "early_stopping": {"kind": "progress_quotient"},
+            },
+            DIGITS,
+            f"with {kind}, the training progress",
+        )
+        for kind in ("mixup", "cutmix")
+    ),
     (slow_average, {"regularization": [{"kind": "ema", "decay": 0.9999}]}, DIGITS, "10000 steps"),
     (
         slow_average,
@@ -1173,6 +1185,7 @@ UNWARNED = [
         **data(train_size=98),
         **batch(64, accumulate=4),
     },
+    {"regularization": [{"kind": "mixup"}], "early_stopping": {"kind": "generalization_loss"}},
     {"schedule": {"kind": "step", "milestones": [5, 14]}},
     {"regularization": [{"kind": "l1", "value": 0.0}, {"kind": "l2", "value": 0.1}]},
     {"augmentation": [{"kind": "rotate", "degrees": 15.0}, {"kind": "shift"}]},
