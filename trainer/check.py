@@ -21,6 +21,7 @@ from trainer.case import Case, examine
 from trainer.check_augmentation import AUGMENTATION_CHECKS, AUGMENTATION_WARNINGS
 from trainer.check_batches import BATCH_CHECKS, BATCH_WARNINGS
 from trainer.check_data import DATA_CHECKS, DATA_WARNINGS
+from trainer.check_dropping import DROPPING_WARNINGS
 from trainer.check_model import MODEL_CHECKS, MODEL_WARNINGS
 from trainer.check_norms import NORM_CHECKS, NORM_WARNINGS
 from trainer.check_regularizers import REGULARIZER_CHECKS, REGULARIZER_WARNINGS
@@ -50,6 +51,7 @@ WARNINGS: tuple[Callable[[Case], Iterator[str]], ...] = (
     *DATA_WARNINGS,
     *AUGMENTATION_WARNINGS,
     *REGULARIZER_WARNINGS,
+    *DROPPING_WARNINGS,
     *NORM_WARNINGS,
     *BATCH_WARNINGS,
 )

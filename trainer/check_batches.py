@@ -101,6 +101,27 @@ def whole_virtual_batches(case: Case) -> Iterator[str]:
         )
 
 
+def uneven_virtual_batches(case: Case) -> Iterator[str]:
+    norm = case.spec.norm
+    if not isinstance(norm, GhostBatchNorm) or not case.batches:
+        return
+    usual, virtual = case.batches[0], norm.virtual_batch_size
+    if virtual < usual and (rest := usual % virtual):
+        yield (
+            f"virtual_batch_size {virtual} does not divide the batches of {usual}: the last virtual "
+            f"batch of each has {rest}, whose statistics are noisier and weigh as much"
+        )
+
+
+def momentum_of_elsewhere(case: Case) -> Iterator[str]:
+    momentum = getattr(case.spec.norm, "momentum", None)
+    if momentum is not None and momentum > 0.5:
+        yield (
+            f"a momentum of {momentum:g} is the weight of the new batch: the running statistics are "
+            "nearly those of the last one; 0.9 elsewhere (Keras) is 0.1 here"
+        )
+
+
 def unfinished_ramp(case: Case) -> Iterator[str]:
     norm = case.spec.norm
     if not isinstance(norm, BatchRenorm):
@@ -126,5 +147,7 @@ BATCH_WARNINGS = (
     two_values_per_channel,
     dropout_before_batch_norm,
     whole_virtual_batches,
+    uneven_virtual_batches,
+    momentum_of_elsewhere,
     unfinished_ramp,
 )

@@ -1,21 +1,20 @@
-"""Checks and warnings of a spec about its regularizers: clashes with each other and with the rest."""
+"""Checks and warnings of a spec about its regularizers: clashes with each other and with the rest. Knows
+nothing of what drops."""
 
 from collections.abc import Iterator
 
 from trainer.case import Case
 from trainer.check_batches import total_steps
+from trainer.check_norms import SCALE_MATTERS
 from trainer.spec import (
     L1,
     L2,
     Classification,
     Cosine,
     Cutmix,
-    DropBlock,
-    DropConnect,
-    Dropout,
-    DynamicTanh,
     ElasticNet,
     EmaWeights,
+    JobSpec,
     LabelSmoothing,
     LocalResponseNorm,
     MaxNorm,
@@ -23,15 +22,16 @@ from trainer.spec import (
     NoNorm,
     NoStopping,
     ProgressQuotient,
-    Reconstruction,
     Sgd,
-    SpatialDropout,
     SwaWeights,
     WeightDecay,
 )
+from trainer.spec.layouts import name_norm
 from trainer.spec.report import Problem
+from trainer.surgery_notes import shorten
 
 _OF_LABELS = (LabelSmoothing, Mixup, Cutmix)
+_ADDED_TO_COST = (LabelSmoothing, L1, L2, ElasticNet)
 
 
 def labels_without_classes(case: Case) -> Iterator[Problem]:
@@ -114,27 +114,66 @@ def decay_of_another_kind(case: Case) -> Iterator[str]:
         yield "adamw with coupled weight decay is adam"
     if decay is not None and decay.mode == "decoupled" and optimizer == "adam":
         yield "adam with decoupled weight decay is adamw"
-    if l2 is not None and l2.value > 0 and optimizer in ("adam", "adamw"):
-        yield (
-            f"l2 goes through {optimizer}'s scaling by second moments: it is not the decoupled decay of "
-            "adamw (Loshchilov & Hutter 2019)"
-        )
+    for name, acts in (
+        ("l2", l2 is not None and l2.value > 0 and optimizer in ("adam", "adamw")),
+        ("weight_decay", _is_coupled(decay) and optimizer == "adam"),
+    ):
+        if acts:
+            yield (
+                f"{name} goes through {optimizer}'s scaling by second moments: it is not the decoupled "
+                "decay of adamw (Loshchilov & Hutter 2019)"
+            )
+
+
+def _is_coupled(decay: WeightDecay | None) -> bool:
+    return decay is not None and decay.value > 0 and decay.mode != "decoupled"
 
 
 def scale_without_effect(case: Case) -> Iterator[str]:
     """What bounds the scale of weights, where the function does not depend on it."""
-    spec = case.spec
-    decay, bound = spec.regularizer(WeightDecay), spec.regularizer(MaxNorm)
-    # These depend on the scale of what they are given.
-    keeps_scale = isinstance(spec.norm, NoNorm | LocalResponseNorm | DynamicTanh)
-    takes_out = spec.weights.kind if spec.weights.kind != "plain" else spec.norm.kind
-    if bound is not None and (not keeps_scale or spec.weights.kind != "plain"):
+    if case.spec.weights.kind == "plain":
+        yield from _scale_before_norm(case)
+    else:
+        yield from _scale_of_computed_weights(case.spec)
+
+
+def _scale_before_norm(case: Case) -> Iterator[str]:
+    """Only of layers that feed a norm and nothing else."""
+    fed = [site.producer for site in case.sites if site.producer is not None]
+    if isinstance(case.spec.norm, SCALE_MATTERS) or not fed:
+        return
+    taken = f"weights whose scale {name_norm(case.spec.norm)} takes out again ({shorten(fed)})"
+    if case.spec.regularizer(MaxNorm) is not None:
+        yield f"max_norm bounds {taken}: it changes the effective learning rate only"
+    for part in case.spec.regularization:
+        if isinstance(part, WeightDecay | L2) and part.value > 0:
+            yield (
+                f"{part.kind} shrinks {taken}: there it sets the effective learning rate, not the "
+                "capacity (van Laarhoven 2017)"
+            )
+
+
+def _scale_of_computed_weights(spec: JobSpec) -> Iterator[str]:
+    decay, kind = spec.regularizer(WeightDecay), spec.weights.kind
+    if spec.regularizer(MaxNorm) is not None:
         yield (
-            f"max_norm bounds weights whose scale {takes_out} takes out again: it changes the effective "
+            f"max_norm bounds weights whose scale {kind} takes out again: it changes the effective "
             "learning rate only"
         )
-    if decay is not None and decay.value > 0 and spec.weights.kind == "weight_norm":
+    if decay is not None and decay.value > 0 and kind == "weight_norm":
         yield "weight decay acts on the v of weight_norm, whose length is free: g is what would shrink"
+
+
+def decayed_gains(case: Case) -> Iterator[str]:
+    decay, norm = case.spec.regularizer(WeightDecay), case.spec.norm
+    has_gains = case.sites and not isinstance(norm, NoNorm | LocalResponseNorm)
+    if decay is None or decay.value == 0 or not has_gains:
+        return
+    if decay.parameters in ("weights_and_norms", "all"):
+        yield (
+            f"weight_decay of {decay.parameters} shrinks the gains of {name_norm(norm)}, too: Wu & He "
+            "2018 did so on ImageNet and left them out in fine-tuning"
+        )
 
 
 def softened_twice(case: Case) -> Iterator[str]:
@@ -153,6 +192,18 @@ def monitored_mixture(case: Case) -> Iterator[str]:
         yield (
             f"with {mixing[0]}, the training progress of progress_quotient is that of mixed examples, "
             "which chance makes harder or easier: it stops late; generalization_loss sees validation alone"
+        )
+
+
+def monitored_cost(case: Case) -> Iterator[str]:
+    """`train_cost` is what is minimized, so its size is a matter of what was added to the loss."""
+    parts = case.spec.regularization
+    added = [one for one in parts if isinstance(one, _ADDED_TO_COST) and one.value > 0]
+    terms = [one.kind for one in added if not (isinstance(one, L1) and one.proximal)]
+    if terms and case.spec.early_stopping.monitor == "train_cost":
+        yield (
+            f"train_cost holds {' and '.join(terms)}: it can't be compared with that of a variant "
+            "without; monitor val_loss, which is of the plain loss"
         )
 
 
@@ -177,29 +228,6 @@ def average_of_little(case: Case) -> Iterator[str]:
         yield f"{spec.early_stopping.kind} may end the training before swa begins to average"
 
 
-def several_drops(case: Case) -> Iterator[str]:
-    kinds = (Dropout, SpatialDropout, DropBlock, DropConnect)
-    found = [one.kind for one in case.spec.regularization if isinstance(one, kinds) and one.p > 0]
-    if len(found) > 1:
-        yield f"{' and '.join(found)} drop one after the other: their effects multiply"
-
-
-def blocks_of_whole_maps(case: Case) -> Iterator[str]:
-    block = case.spec.regularizer(DropBlock)
-    maps = [min(site.shape[1:]) for site in case.sites if len(site.shape) == 3]
-    if block is not None and block.p > 0 and maps and block.block_size > min(maps):
-        yield (
-            f"a block of {block.block_size}×{block.block_size} covers maps of {min(maps)} pixels: "
-            "there drop_block drops whole maps"
-        )
-
-
-def denoising(case: Case) -> Iterator[str]:
-    dropout = case.spec.regularizer(Dropout)
-    if dropout is not None and dropout.input_p > 0 and isinstance(case.spec.task, Reconstruction):
-        yield "with input_p the autoencoder is a denoising one: it learns to restore dropped pixels"
-
-
 REGULARIZER_CHECKS = (labels_without_classes, pasted_vectors, two_averages)
 REGULARIZER_WARNINGS = (
     subgradient_l1,
@@ -212,7 +240,6 @@ REGULARIZER_WARNINGS = (
     monitored_mixture,
     slow_average,
     average_of_little,
-    several_drops,
-    blocks_of_whole_maps,
-    denoising,
+    decayed_gains,
+    monitored_cost,
 )

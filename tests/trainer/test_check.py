@@ -18,8 +18,10 @@ from trainer.check_augmentation import (
 from trainer.check_batches import (
     accumulated_batch_statistics,
     dropout_before_batch_norm,
+    momentum_of_elsewhere,
     one_value_per_channel,
     two_values_per_channel,
+    uneven_virtual_batches,
     unfinished_ramp,
     whole_virtual_batches,
 )
@@ -31,6 +33,14 @@ from trainer.check_data import (
     too_few_for_validation,
     train_size_too_large,
 )
+from trainer.check_dropping import (
+    blocks_from_the_start,
+    blocks_of_whole_maps,
+    denoising,
+    several_drops,
+    share_kept,
+    weights_or_branches,
+)
 from trainer.check_model import idle_mc_dropout, strange_output, unfit_model, unknown_model
 from trainer.check_norms import (
     groups_not_dividing,
@@ -40,6 +50,8 @@ from trainer.check_norms import (
     one_element_per_group,
     one_position,
     scaled_twice,
+    standardized_alone,
+    strawman,
     tanh_for_batch_norm,
     undefined_norm,
     unthresholded_response,
@@ -47,16 +59,15 @@ from trainer.check_norms import (
 from trainer.check_regularizers import (
     average_of_little,
     averaged_zeros,
-    blocks_of_whole_maps,
     decay_of_another_kind,
-    denoising,
+    decayed_gains,
     doubled_decay,
     inexact_threshold,
     labels_without_classes,
+    monitored_cost,
     monitored_mixture,
     pasted_vectors,
     scale_without_effect,
-    several_drops,
     slow_average,
     softened_twice,
     subgradient_l1,
@@ -78,6 +89,7 @@ from trainer.spec.layouts import find_gap
 COLOUR = make_info(name="colour", shape=(3, 224, 224), mean=(0.5,) * 3, std=(0.25,) * 3)
 SMALL = make_info(name="colour", shape=(3, 32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
 MLP = {"name": "mlp", "hidden": [8, 8]}
+VIT = {"name": "vit_small", "patch": 4, "width": 8, "depth": 1, "heads": 2}
 
 
 def group(count):
@@ -104,12 +116,11 @@ POLYNOMIAL = make_spec(**REGRESSION, norm="batch")
 
 def empty_cells():
     """Every norm that is not defined on vectors, in an MLP; on tokens, in two transformers."""
-    vit = {"name": "vit_small", "patch": 4, "width": 8, "depth": 1, "heads": 2}
     for name in NORMS:
         for model, info, layout, layer in (
             (MLP, DIGITS, "N,C", "norm1"),
             ({"name": "mlp", "hidden": [4]}, POINTS, "N,C", "norm1"),
-            (vit, DIGITS, "N,L,C", "blocks.0.norm1"),
+            (VIT, DIGITS, "N,L,C", "blocks.0.norm1"),
             ("timm:vit_tiny_patch16_224", COLOUR, "N,L,C", "blocks.0.norm1"),
         ):
             spec = make_spec(model, name)
@@ -174,6 +185,7 @@ BAD = [
         )
         for kind, model, layer, words in (
             ("spatial_dropout", MLP, "dropout1", "maps"),
+            ("spatial_dropout", VIT, "blocks.0.dropout", "maps"),
             ("drop_block", MLP, "dropout1", "maps"),
             ("stochastic_depth", "cnn", None, "residual"),
             ("stochastic_depth", MLP, None, "residual"),
@@ -302,6 +314,14 @@ BAD = [
     ),
     (
         undefined_norm,
+        make_spec("cnn", {"kind": "filter_response", "placement": "after"}),
+        DIGITS,
+        "/norm/placement",
+        "norm3",
+        "takes the place of the activation",
+    ),
+    (
+        undefined_norm,
         make_spec("timm:vit_tiny_patch16_224", "group"),
         COLOUR,
         "/norm/kind",
@@ -387,6 +407,14 @@ BAD = [
         "/norm/kind",
         "layer4.0.bn1",
         "filter response norm averages over positions",
+    ),
+    (
+        one_position,
+        make_spec("cnn", "filter_response"),
+        make_info(shape=(1, 4, 4)),
+        "/norm/kind",
+        "norm3",
+        "larger images",
     ),
     (
         groups_not_dividing,
@@ -844,6 +872,10 @@ def test_what_the_group_check_predicts_happens():
     assert float(outputs[0].abs().max()) < 1e-4
 
 
+def decay(**options):
+    return {"regularization": [{"kind": "weight_decay", "value": 0.1, **options}]}
+
+
 MC_DROPOUT = {"mode": "mc_dropout"}
 
 #: The warning's check, the spec, the dataset, words.
@@ -947,7 +979,12 @@ WARNED = [
         DIGITS,
         "not the decoupled decay of adamw",
     ),
-    (scale_without_effect, {"regularization": [{"kind": "max_norm"}]}, DIGITS, "batch takes out"),
+    (
+        scale_without_effect,
+        {"regularization": [{"kind": "max_norm"}]},
+        DIGITS,
+        "batch norm takes out",
+    ),
     (
         scale_without_effect,
         {
@@ -1166,6 +1203,114 @@ WARNED = [
         "norm2 (after dropout1), norm3 (after dropout2)",
     ),
     (dropout_before_batch_norm, {"model": MLP, **dropout()}, DIGITS, "norm2 (after dropout1)"),
+    *(
+        (decay_of_another_kind, {**decay(mode=mode), "optimizer": {"kind": "adam"}}, DIGITS, words)
+        for mode, words in (
+            (None, "weight_decay goes through adam's scaling"),
+            ("coupled", "weight_decay goes through adam's scaling"),
+            ("decoupled", "with decoupled weight decay is adamw"),
+        )
+    ),
+    (scale_without_effect, decay(), DIGITS, "weight_decay shrinks weights whose scale batch norm"),
+    (
+        scale_without_effect,
+        {"norm": {"kind": "rms"}, "model": MLP, "regularization": [{"kind": "l2", "value": 0.1}]},
+        DIGITS,
+        "l2 shrinks weights whose scale rms norm takes out again (linear1, linear2)",
+    ),
+    (decayed_gains, decay(parameters="all"), DIGITS, "shrinks the gains of batch norm"),
+    (
+        decayed_gains,
+        {**decay(parameters="weights_and_norms"), "norm": {"kind": "group", "groups": 2}},
+        DIGITS,
+        "shrinks the gains of group norm",
+    ),
+    *(
+        (
+            monitored_cost,
+            {
+                "regularization": [term],
+                "early_stopping": {"kind": "patience", "monitor": "train_cost"},
+            },
+            DIGITS,
+            f"train_cost holds {term['kind']}",
+        )
+        for term in ({"kind": "label_smoothing"}, {"kind": "l2", "value": 0.1})
+    ),
+    *(
+        (share_kept, {"regularization": [part], "norm": {"kind": "layer"}}, DIGITS, words)
+        for part, words in (
+            ({"kind": "dropout", "p": 0.8}, "dropout with p 0.8 keeps 20%"),
+            ({"kind": "dropout", "p": 0.5, "input_p": 0.8}, "it is 0.2 here"),
+            ({"kind": "spatial_dropout", "p": 0.9}, "spatial_dropout with p 0.9 keeps 10%"),
+        )
+    ),
+    *(
+        (
+            blocks_from_the_start,
+            {
+                "regularization": [{"kind": "drop_block", "p": p, "block_size": 2}],
+                "norm": {"kind": "layer"},
+            },
+            DIGITS,
+            f"drops {p} from the first step on",
+        )
+        for p in (0.1, 0.2)
+    ),
+    *(
+        (
+            weights_or_branches,
+            {
+                "model": {"name": model},
+                "norm": {"kind": "layer", "axes": "channels"},
+                "regularization": [{"kind": "drop_connect", "p": 0.1}],
+            },
+            SMALL,
+            "what timm calls drop_connect skips branches",
+        )
+        for model in ("timm:resnet18", "timm:efficientnet_b0")
+    ),
+    *(
+        (
+            standardized_alone,
+            {"weights": {"kind": "standardization"}, "norm": {"kind": kind}},
+            DIGITS,
+            f"with {words} activations grow",
+        )
+        for kind, words in (("none", "no norm"), ("lrn", "lrn across channels"))
+    ),
+    (
+        strawman,
+        {"norm": {"kind": "none"}, "optimizer": {"kind": "sgd", "lr": 0.3}},
+        DIGITS,
+        "a strawman",
+    ),
+    (
+        strawman,
+        {
+            "norm": {"kind": "none"},
+            "model": MLP,
+            "optimizer": {"kind": "sgd", "lr": 3.0, "momentum": 0.0},
+        },
+        DIGITS,
+        "a strawman",
+    ),
+    *(
+        (
+            uneven_virtual_batches,
+            {"norm": {"kind": "ghost_batch", "virtual_batch_size": size}, **batch(64)},
+            DIGITS,
+            f"the last virtual batch of each has {rest},",
+        )
+        for size, rest in ((24, 16), (63, 1))
+    ),
+    (momentum_of_elsewhere, {"norm": {"kind": "batch", "momentum": 0.9}}, DIGITS, "is 0.1 here"),
+    (
+        momentum_of_elsewhere,
+        {"norm": {"kind": "batch_renorm", "momentum": 0.99}},
+        DIGITS,
+        "a momentum of 0.99 is the weight of the new batch",
+    ),
     (idle_mc_dropout, {"evaluations": [{}, MC_DROPOUT]}, DIGITS, "so mc_dropout_test would be"),
     (
         idle_mc_dropout,
@@ -1187,7 +1332,19 @@ UNWARNED = [
     },
     {"regularization": [{"kind": "mixup"}], "early_stopping": {"kind": "generalization_loss"}},
     {"schedule": {"kind": "step", "milestones": [5, 14]}},
-    {"regularization": [{"kind": "l1", "value": 0.0}, {"kind": "l2", "value": 0.1}]},
+    {
+        "regularization": [{"kind": "l1", "value": 0.0}, {"kind": "l2", "value": 0.1}],
+        "norm": {"kind": "none"},
+    },
+    {**decay(), "model": VIT, "norm": {"kind": "layer"}},
+    {**decay(), "norm": {"kind": "dynamic_tanh"}, "model": MLP},
+    {"norm": {"kind": "none"}, "optimizer": {"kind": "sgd", "lr": 0.1}},
+    {"norm": {"kind": "batch", "momentum": 0.4}, "optimizer": {"kind": "sgd", "lr": 1.0}},
+    {"weights": {"kind": "standardization"}, "norm": {"kind": "group", "groups": 4}},
+    {
+        "regularization": [{"kind": "label_smoothing"}, {"kind": "ema", "decay": 0.9}],
+        "early_stopping": {"kind": "patience", "monitor": "train_loss"},
+    },
     {"augmentation": [{"kind": "rotate", "degrees": 15.0}, {"kind": "shift"}]},
     {"training": {"batch_size": 2}},
     dropout("head"),
