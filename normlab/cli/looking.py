@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,28 +111,6 @@ def compare(
         emit(rows, [Column(name, field(name)) for name in rows[0]], Format.CSV, "")
     else:
         show_comparison(found)
-
-
-def diagnostics(
-    name: Job,
-    layer: Annotated[str | None, typer.Option(help="this one alone; network: the whole")] = None,
-    output: Output = Format.TABLE,
-) -> None:
-    """What was seen inside a job's network while it trained (its spec must ask for diagnostics)."""
-    with Client() as client:
-        options = {} if layer is None else {"layer": layer}
-        looks = client.part(name, "diagnostics", **options)
-    nothing = "nothing was seen: the job's spec has diagnostics off, or has not come to a look yet"
-    if output is Format.TABLE:
-        emit(looks, LOOKS, output, nothing)
-    else:
-        rows = [
-            {**{key: one[key] for key in ("epoch", "step", "layer")}, **one["statistics"]}
-            for one in looks
-        ]
-        statistics = sorted({key for one in looks for key in one["statistics"]})
-        names = ("epoch", "step", "layer", *statistics)
-        emit(rows, [Column(key, raw(key)) for key in names], output, nothing)
 
 
 def queue(output: Output = Format.TABLE) -> None:
@@ -258,35 +235,6 @@ def _inside(folder: Path, name: str) -> Path:
     return target
 
 
-def _statistic(key: str) -> Column:
-    def shown(look: Mapping[str, Any]) -> str:
-        value = look["statistics"].get(key)
-        return "" if value is None else f"{value:.4g}"
-
-    return Column(key.replace("_", " "), shown, right=True)
-
-
-LOOKS = (
-    Column("epoch", field("epoch"), right=True),
-    Column("step", field("step"), right=True),
-    Column("layer", field("layer")),
-    *map(
-        _statistic,
-        (
-            "before_p50",
-            "before_std",
-            "after_p50",
-            "after_std",
-            "after_drift_training",
-            "dead",
-            "statistics_gap",
-            "weight_norm",
-            "gradient_norm",
-            "effective_learning_rate",
-            "loss_gap",
-        ),
-    ),
-)
 JOBS = (
     Column("id", lambda job: f"j{job['id']}", raw("id")),
     Column("name", field("name")),
