@@ -13,6 +13,7 @@ from trainer.sites import NormSite, Survey, survey_norms
 from trainer.spec import DatasetInfo, JobSpec, LibraryModel, StepTraining
 from trainer.splits import Sizes, split_sizes
 from trainer.surgery import choose_sites
+from trainer.surgery_notes import shorten
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Case:
     def notes(self) -> tuple[str, ...]:
         if not isinstance(self.spec.model, LibraryModel) or not self.dropout:
             return ()
-        return (f"dropout layers: {', '.join(self.dropout)}",)
+        return (f"dropout layers: {shorten(self.dropout)}",)
 
     @property
     def sites(self) -> tuple[NormSite, ...]:

@@ -177,7 +177,7 @@ class FilterResponseNorm(_Placed):
     eps: Epsilon = 1e-6
     pitfalls: ClassVar[tuple[str, ...]] = (
         "needs its thresholded linear unit: the mean is not removed",
-        "useless on 1×1 maps, where the output is a sign; the paper warms the learning rate up",
+        "useless on 1×1 maps, where the output is a sign",
     )
 
 
