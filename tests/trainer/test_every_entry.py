@@ -17,6 +17,7 @@ from trainer.models import build_model
 from trainer.order import Order
 from trainer.spec import JobSpec
 from trainer.spec.builtin import BUILT_IN
+from trainer.streams import seed_globals
 
 
 def make_job(name: str, **changes: Any) -> JobSpec:
@@ -43,6 +44,8 @@ def test_resuming_equals_no_interruption(name, tmp_path):
         job = tmp_path / f"stopped-{number}"
         before, after = run_until(moment, spec, job / "attempt-1")
         assert isinstance(after[0], CheckpointSaved)
+        # Another process goes on: its generators are anywhere.
+        seed_globals("elsewhere", number)
         resumed = run(spec, job / "attempt-2", [last_of(after)])
         assert resumed[0].first_step == moment.step > 0
         assert resumed[0].warnings == ()
