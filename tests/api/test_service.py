@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from catalogue import SECTIONS as EXAMPLES_BY_SECTION
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
@@ -90,6 +91,20 @@ def test_the_catalogue_says_what_a_spec_may_choose_from(viewer: TestClient) -> N
     for section, choices in catalog.items():
         assert choices, section
         assert all(choice["description"] for choice in choices), section
+
+
+@pytest.mark.parametrize("section", sorted(EXAMPLES_BY_SECTION.keys() - {"datasets"}))
+def test_the_catalogue_has_every_entry_once(viewer: TestClient, section: str) -> None:
+    kinds = [choice["kind"] for choice in viewer.get("/api/v1/catalog").json()[section]]
+    # A library's model is chosen by a pattern.
+    named = ["library" if ":" in kind else kind for kind in kinds]
+    assert sorted(named) == sorted({name.split("-")[0] for name in EXAMPLES_BY_SECTION[section]})
+
+
+@pytest.mark.parametrize("section", ["norms", "weights", "regularizers", "early_stopping"])
+def test_every_technique_has_its_pitfalls(viewer: TestClient, section: str) -> None:
+    choices = viewer.get("/api/v1/catalog").json()[section]
+    assert {one["kind"] for one in choices if not one["pitfalls"]} <= {"plain", "none"}
 
 
 #: What nobody published, or everybody uses.

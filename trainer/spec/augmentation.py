@@ -14,6 +14,7 @@ class Rotate(Part):
 
     kind: Literal["rotate"]
     degrees: Annotated[float, Field(strict=True, gt=0, le=180)]
+    pitfalls: ClassVar[tuple[str, ...]] = ("beyond 90° a 6 is a 9",)
 
 
 class Flip(Part):
@@ -76,6 +77,9 @@ class RandAugment(Part):
     kind: Literal["rand_augment"]
     operations: Annotated[int, Field(strict=True, ge=1, le=14)] = 2
     magnitude: Annotated[int, Field(strict=True, ge=0, le=30, description="of 30")] = 9
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "at magnitude 0 some of the fourteen still act: autocontrast and equalize have none",
+    )
 
 
 class TrivialAugment(Part):

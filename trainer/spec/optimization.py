@@ -158,6 +158,9 @@ class GeneralizationLoss(Part):
     kind: Literal["generalization_loss"]
     monitor: Literal["val_loss"] = "val_loss"
     alpha: Positive = 5.0
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "has no patience: one bad evaluation above the limit is enough",
+    )
 
 
 class ProgressQuotient(Part):
@@ -168,6 +171,9 @@ class ProgressQuotient(Part):
     monitor: Literal["val_loss"] = "val_loss"
     alpha: Positive = 1.0
     strip: Annotated[Count, Field(ge=2, description="evaluation periods")] = 5
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "a training loss that goes up and down counts as progress: it stops later",
+    )
 
 
 class SuccessiveIncreases(Part):
@@ -178,6 +184,9 @@ class SuccessiveIncreases(Part):
     monitor: Literal["val_loss"] = "val_loss"
     increases: Count = 3
     strip: Annotated[Count, Field(description="evaluation periods")] = 5
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "counts successive increases between the ends of strips, not evaluations without a new best",
+    )
 
 
 StoppingSpec: TypeAlias = Annotated[

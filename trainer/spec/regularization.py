@@ -133,7 +133,11 @@ class DropBlock(Part):
     ramp: Annotated[
         bool, Field(description="p grows linearly from 0 over the training, as in the paper")
     ] = False
-    pitfalls: ClassVar[tuple[str, ...]] = ("a block larger than a map drops the whole map",)
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "a block larger than a map drops the whole map",
+        "without ramp it drops its full share from the first step on, unlike in the paper",
+        "libraries differ in who shares a mask: torchvision's channels do not, timm's do",
+    )
 
 
 class StochasticDepth(Part):
@@ -154,6 +158,9 @@ class LabelSmoothing(Part):
 
     kind: Literal["label_smoothing"]
     value: Fraction = 0.1
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "`train_cost` is smoothed: compare variants by losses, which are not",
+    )
 
 
 class Mixup(Part):
@@ -186,6 +193,9 @@ class GradientClipping(Part):
     kind: Literal["gradient_clipping"]
     by: Literal["norm", "value"] = "norm"
     value: Positive = 1.0
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "what l1, l2 and elastic_net add to the gradient is clipped with it; weight decay is not",
+    )
 
 
 class GradientNoise(Part):
@@ -195,6 +205,9 @@ class GradientNoise(Part):
     kind: Literal["gradient_noise"]
     eta: Positive = 0.01
     gamma: NotNegative = 0.55
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "eta is a variance: the noise of the first step has a deviation of its square root",
+    )
 
 
 class EmaWeights(Part):
