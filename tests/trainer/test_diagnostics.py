@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from trainings import load_data, make_spec, run
 
+from studies import diagnostics as reading
 from trainer.diagnostics import NETWORK, PERCENTILES, build_probe, choose_layers
 from trainer.errors import ModelError
 from trainer.events import Diagnosed
@@ -58,6 +59,25 @@ def test_distributions_before_and_after_a_norm_are_those_of_numpy(norm):
     assert layers["norm1"]["sparsity"] == pytest.approx((outputs <= 0).mean(), abs=1e-6)
     dead = (outputs.max((0, 2, 3)) <= 0).mean()
     assert layers["norm1"]["dead"] == pytest.approx(dead)
+
+
+def test_what_is_measured_has_the_names_by_which_it_is_read():
+    _, _, layers = look("batch")
+    sides = {
+        f"{side}_{what}"
+        for side in ("before", "after")
+        for what in ("mean", "std", "p1", "p15", "p50", "p85", "p99", "drift")
+    }
+    assert set(layers["norm1"]) == {
+        *sides, "dead", "sparsity", "statistics_gap", "variance_ratio",
+    }  # fmt: skip
+    assert set(layers["conv1"]) == {
+        "weight_norm", "weight_sparsity", "gradient_norm", "effective_learning_rate",
+    }  # fmt: skip
+    assert set(layers[NETWORK]) == {
+        "train_loss", "eval_loss", "loss_gap", "weight_norm", "gradient_norm",
+    }  # fmt: skip
+    assert (reading.NETWORK, reading.PERCENTILES) == (NETWORK, PERCENTILES)
 
 
 def test_percentiles_of_few_values_are_exact():
