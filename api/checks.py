@@ -11,6 +11,7 @@ from api.services import Services
 from store import datasets
 from store.jobs import NewJob
 from store.models import Dataset
+from studies.confounds import refuse_unknown_kinds
 from studies.expansion import Cell, arm_name, expand, locate
 from studies.spec import StudySpec, read_study, refuse_unplanned_seeds
 from trainer.spec import DatasetInfo, JobSpec
@@ -64,6 +65,7 @@ def plan_study(house: Services, document: Any) -> tuple[StudySpec, Plan]:
     """Raises `StudyError`, `Invalid`, `Conflict` or `CheckerUnavailable`."""
     study = read_study(document)
     refuse_unplanned_seeds(study)
+    refuse_unknown_kinds(study)
     return study, plan_cells(house, study, expand(study))
 
 

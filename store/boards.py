@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, cast, func, select
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, Text, case, cast, func, select
+from sqlalchemy.dialects.postgresql import JSONB, array
 from sqlalchemy.orm import Session
 
 from store.annotations import is_archived
@@ -20,11 +20,18 @@ def finished_jobs(
 
     Keys: job_id, study_id, name, variant, point, seed, status, reason, metrics, facts; `entry`: a digest of
     the spec but for its seed, project and resources; `dataset`, `task`: those parts of the spec, the split's
-    seed left out; `data`: the digest of the dataset.
+    seed left out where splits are resampled; `data`: the digest of the dataset.
     """
     kept: ColumnElement[Any] = Job.spec.expression
     for part in _SHARED:
         kept = kept.op("-", return_type=JSONB())(part)
+    # Where the seed cuts the data, the cut is no other entry and no other board.
+    resampled = Study.spec["splits"].astext == "resampled"
+    kept = case(
+        (resampled, kept.op("#-", return_type=JSONB())(array(["dataset", "split_seed"]))),
+        else_=kept,
+    )
+    cut = Job.spec["dataset"].op("-", return_type=JSONB())("split_seed")
     statement = (
         select(
             Job.id.label("job_id"),
@@ -38,7 +45,7 @@ def finished_jobs(
             Job.metrics,
             Job.facts,
             func.md5(cast(kept, Text)).label("entry"),
-            Job.spec["dataset"].op("-", return_type=JSONB())("split_seed").label("dataset"),
+            case((resampled, cut), else_=Job.spec["dataset"]).label("dataset"),
             Job.spec["task"].label("task"),
             Dataset.info["digest"].astext.label("data"),
         )

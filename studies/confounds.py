@@ -12,8 +12,11 @@ from typing import Any
 
 from studies.answers import Confound
 from studies.arms import Arm, baselines
+from studies.expansion import ALTERNATIVES
 from studies.scoring import Row
-from studies.spec import StudySpec
+from studies.spec import StudyError, StudySpec
+from trainer.documents import pointer
+from trainer.spec.report import Problem
 
 Values = Mapping[str, Any]
 
@@ -75,8 +78,20 @@ def _differing(
         and one != other
     ]
     if found:
-        causes = tuple(path for path in paths if path.split(".")[0] in kind.parts)
+        changed = _changed(paths, both)
+        causes = tuple(path for path in changed if path.split(".")[0] in kind.parts)
         yield _confound(kind.name, kind.what, arm, found, causes, declared)
+
+
+def _changed(paths: Sequence[str], both: Iterable[tuple[Row, Row]]) -> list[str]:
+    """Of what is declared, what isn't the same in both variants after all."""
+    specs = [(_flat(row.get("spec") or {}), _flat(other.get("spec") or {})) for row, other in both]
+    known = [(mine, theirs) for mine, theirs in specs if mine and theirs]
+    return [
+        path
+        for path in paths
+        if not known or any(mine.get(path) != theirs.get(path) for mine, theirs in known)
+    ]
 
 
 def _undeclared_fields(
@@ -136,9 +151,18 @@ def _is_covered(path: str, declared: Sequence[str]) -> bool:
     for one in declared:
         parent, _, last = one.rpartition(".")
         scope = parent if last in ("kind", "name") else one
-        if path == scope or path.startswith(f"{scope}."):
+        if path == scope or path.startswith(f"{scope}.") or _gives_way(path, parent, last):
             return True
     return path.split(".")[0] in _NOT_LEARNED
+
+
+def _gives_way(path: str, parent: str, declared: str) -> bool:
+    """Whether the field is what the declared one stands for instead: epochs for steps, for one."""
+    above, _, last = path.rpartition(".")
+    return above == parent and any(
+        (declared in one and last in other) or (declared in other and last in one)
+        for one, other in ALTERNATIVES
+    )
 
 
 #: Parts of a spec that change nothing of what is learned.
@@ -207,3 +231,11 @@ KINDS = (
 
 #: What a person may declare: beside these kinds, that fields of the specs differ.
 KIND_NAMES = (*(kind.name for kind in KINDS), "spec")
+
+
+def refuse_unknown_kinds(study: StudySpec) -> None:
+    """A declaration of what there is not would withhold nothing and explain nothing; raises `StudyError`."""
+    unknown = [kind for kind in study.declared if kind not in KIND_NAMES]
+    if unknown:
+        detail = f"must be one of {', '.join(KIND_NAMES)}, but got {unknown[0]!r}"
+        raise StudyError((Problem(pointer=pointer("declared", unknown[0]), detail=detail),))

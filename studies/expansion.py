@@ -61,6 +61,7 @@ def expand(study: StudySpec) -> tuple[Cell, ...]:
         raise StudyError(tuple(dict.fromkeys(found)))
     valid = [(arm, spec) for index, arm in enumerate(arms) if (spec := specs[index])]
     _refuse_repeats(valid)
+    _refuse_equal_names(arms)
     _refuse_missing_accuracy(study, [spec for _, spec in valid])
     _refuse_split_seeds(study, [spec for _, spec in valid])
     return tuple(
@@ -270,6 +271,17 @@ def _refuse_repeats(valid: list[tuple[_Arm, JobSpec]]) -> None:
             detail = f"{names[1]!r} would train exactly what {names[0]!r} trains"
             place = pointer("variants", arm.variant) if arm.source == "/matrix" else arm.source
             raise StudyError((Problem(pointer=place, detail=detail, remedy="remove one of them"),))
+
+
+def _refuse_equal_names(arms: Sequence[_Arm]) -> None:
+    """Points that say the last part of different paths, or 1 and "1", would be told by one name."""
+    seen: set[str] = set()
+    for arm in arms:
+        if (name := arm_name(arm.variant, arm.point)) in seen:
+            detail = f"two arms would both be called {name!r}"
+            remedy = "make one of them a variant of its own"
+            raise StudyError((Problem(pointer=arm.source, detail=detail, remedy=remedy),))
+        seen.add(name)
 
 
 def _label(value: Any) -> str:

@@ -32,6 +32,16 @@ def notes(findings: Findings, variants: Sequence[VariantSummary]) -> Iterator[st
     )
     for one in variants:
         yield from _about(one)
+    silent = sum(
+        not row.get("facts") and row["status"] == "succeeded"
+        for arm in findings.arms
+        for row in arm.rows.values()
+    )
+    if silent:
+        yield (
+            f"{count(silent, 'job')} have no record of what their training turned out to be: hidden "
+            "differences between variants can't be seen in them"
+        )
     for what, values in varying(findings.arms):
         yield f"{what} isn't the same in all jobs: {values} different ones"
 

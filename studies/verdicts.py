@@ -33,6 +33,10 @@ class Findings:
         return (*self._missing(), *self._unexplained())
 
     def _missing(self) -> Iterator[str]:
+        there = {arm.variant for arm in self.arms}
+        for variant in self.study.variants:
+            if variant not in there:
+                yield f"{variant}: no jobs"
         for arm in self.arms:
             if seeds := [seed for seed in self.analysis.seeds if seed not in arm.values]:
                 yield f"{arm.name}: {_why_missing(arm, seeds)}"
@@ -54,7 +58,7 @@ def decide(findings: Findings, differences: Mapping[str, Difference]) -> dict[st
     """Each difference with its p-value after Holm, and its decision unless that is withheld."""
     margin = findings.study.margin
     adjusted, rejected = _tested(findings)
-    equal, equivalent = _tested(findings, margin) if margin is not None else ({}, frozenset())
+    equal, equivalent = _tested(findings, margin) if margin is not None else ({}, {})
     is_withheld = bool(findings.obstacles())
     decided = {}
     for name, one in differences.items():
@@ -66,7 +70,8 @@ def decide(findings: Findings, differences: Mapping[str, Difference]) -> dict[st
             "equivalence_p_value": equal.get(name),
         }
         if not is_withheld:
-            decision = _decision(findings.metric, one, name in rejected, name in equivalent)
+            found = name in rejected and _still_points(findings, name, rejected[name], one)
+            decision = _decision(findings.metric, one, found, name in equivalent)
             update["decision"] = decision
             if decision == "undecided":
                 update |= _needed(findings, name, one)
@@ -76,8 +81,8 @@ def decide(findings: Findings, differences: Mapping[str, Difference]) -> dict[st
 
 def _tested(
     findings: Findings, margin: float | None = None
-) -> tuple[dict[str, float], frozenset[str]]:
-    """p-values after Holm over the analysed seeds, and whom it rejects at this look or did before.
+) -> tuple[dict[str, float], dict[str, int]]:
+    """p-values after Holm over the analysed seeds, and whom it rejects, at which look.
 
     What can't be tested stays in the family, as what no test would reject.
     """
@@ -86,13 +91,25 @@ def _tested(
     found = [p_values(study, findings.arms, seeds, margin) for seeds in looks]
     names = list(found[-1])
     if not names:
-        return {}, frozenset()
+        return {}, {}
     by_look = [[1.0 if (p := one[name]) is None else p for name in names] for one in found]
     planned = study.looks or (len(analysis.seeds),)
     rejected = sequential.sequential_holm(by_look, planned)
     adjusted = dict(zip(names, statistics.holm(by_look[-1]), strict=True))
     pairs_of = zip(names, rejected, strict=True)
-    return adjusted, frozenset(name for name, look in pairs_of if look is not None)
+    return adjusted, {name: look for name, look in pairs_of if look is not None}
+
+
+def _still_points(findings: Findings, name: str, look: int, present: Difference) -> bool:
+    """Whether the difference has the sign that it had at the look which found it."""
+    study, analysis = findings.study, findings.analysis
+    if not analysis.looks:
+        return True
+    arm = next(one for one in findings.arms if one.name == name)
+    reference = baselines(findings.arms, study.baseline)[arm.place]
+    both = pairs(arm, reference, analysis.seeds[: analysis.looks[look]])
+    then = statistics.mean([one - other for one, other in both]) or 0.0
+    return then * (present.mean or 0.0) > 0
 
 
 def _decision(

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store import annotations, jobs
 from store.annotations import Annotation
+from store.models import Study
 from tests.factories import claim_job, make_cells, make_study, make_worker, set_job
 from trainer.events import Started
 
@@ -118,3 +119,22 @@ def test_a_loss_ranks_the_other_way_round(member: TestClient, sessions: Sessions
             loss = 0.3 if job.variant == "none" else 0.2
             set_job(session, job.id, metrics={"best_val_loss": loss})
     assert [one["name"] for one in board(member, metric="best_val_loss")] == ["batch", "none"]
+
+
+def test_where_the_seed_cuts_the_data_the_seeds_are_one_entry(
+    member: TestClient, sessions: Sessions
+) -> None:
+    first = train(sessions, {"none": [0.6, 0.8]})
+    with sessions.begin() as session:
+        session.get_one(Study, first).spec = {"name": "norms", "splits": "resampled"}
+        for job in jobs.list_jobs(session, study_id=first).items:
+            cut = {**job.spec["dataset"], "split_seed": job.seed}
+            set_job(session, job.id, spec={**job.spec, "dataset": cut})
+    [one] = board(member)
+    assert one["n"] == 2
+
+
+def test_another_cut_of_the_data_is_another_board(member: TestClient, sessions: Sessions) -> None:
+    train(sessions, {"none": [0.6]})
+    train(sessions, {"none": [0.9]}, dataset={"name": "digits", "split_seed": 1})
+    assert [one["rank"] for one in board(member)] == [1, 1]

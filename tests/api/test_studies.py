@@ -310,3 +310,11 @@ def test_resampled_splits_are_cut_by_the_seed(member: TestClient) -> None:
     refused = study(splits="resampled", base__dataset={"name": "digits", "split_seed": 4})
     answer = member.post("/api/v1/studies", json=refused)
     assert answer.json()["errors"][0]["pointer"] == "/splits"
+
+
+def test_a_kind_of_difference_that_there_is_not_is_refused_at_submission(
+    member: TestClient,
+) -> None:
+    answer = member.post("/api/v1/studies", json=study(declared={"libary": "a typo"}))
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/declared/libary"

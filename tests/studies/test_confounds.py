@@ -7,7 +7,7 @@ import pytest
 from studies.answers import Comparison
 from studies.comparison import Known, compare
 from studies.spec import StudySpec
-from tests.studies.rows import change, fake_rows, make_study
+from tests.studies.rows import BASE, change, fake_rows, make_study
 
 STUDY = make_study(("none", "batch", "group"))
 
@@ -145,6 +145,39 @@ def test_what_follows_from_a_declared_field_is_a_consequence(
     compared = compare(study, rows)
     assert open_kinds(compared) == set()
     assert [one.causes != () for one in compared.confounds] == [True]
+
+
+def test_what_both_variants_declare_alike_is_no_cause() -> None:
+    same = {"training": {"batch_size": 64}}
+    variants = {name: {"norm": {"kind": name}, **same} for name in ("batch", "layer")}
+    study = make_study(variants)
+    rows = clean(study)
+    for row in of(rows, "layer"):
+        change(row, "facts", examples_per_step=8)
+    assert open_kinds(compare(study, rows)) == {("effective_batch", "layer")}
+
+
+@pytest.mark.parametrize(
+    ("base", "variant"),
+    [
+        ({"training": {"epochs": 3}}, {"training": {"steps": 90, "eval_every": 30}}),
+        ({"training": {"steps": 90, "eval_every": 30}}, {"training": {"epochs": 3}}),
+        ({"norm": {"kind": "group", "groups": 8}}, {"norm": {"channels_per_group": 4}}),
+    ],
+)
+def test_what_gives_way_to_a_declared_alternative_is_declared(
+    base: dict[str, Any], variant: dict[str, Any]
+) -> None:
+    document = {"norm": {"kind": "batch"}, **BASE, **base}
+    study = make_study({"plain": {}, "changed": variant}, base=document)
+    assert open_kinds(compare(study, clean(study))) == set()
+
+
+def test_jobs_without_a_record_are_said_to_have_none() -> None:
+    rows = clean()
+    for row in rows:
+        row.update(facts=None, environment=None)
+    assert any("30 jobs have no record of what" in note for note in compare(STUDY, rows).notes)
 
 
 def test_a_difference_between_seeds_that_every_variant_shares_is_a_note() -> None:

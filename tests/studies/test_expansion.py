@@ -191,3 +191,9 @@ def test_an_accuracy_is_no_metric_of_record_where_the_task_has_none() -> None:
     found = refused(study(**regression))
     assert found == [("/metric", "a regression has no accuracy but metric is test_accuracy")]
     assert len(names(study(**regression, metric="test_loss"))) == 4
+
+
+def test_two_arms_never_have_one_name() -> None:
+    points = [{"variant": "group", "norm.eps": 0.001}, {"variant": "group", "optimizer.eps": 0.001}]
+    document = study(base={**DEMO["base"], "optimizer": {"kind": "adam"}}, include=points)
+    assert refused(document)[0][1] == "two arms would both be called 'group · eps=0.001'"

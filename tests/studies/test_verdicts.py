@@ -195,6 +195,24 @@ def test_a_declared_look_is_no_afterthought() -> None:
     assert second.plan.level == pytest.approx(0.0490, abs=2e-4)
 
 
+def test_what_has_turned_round_since_the_look_that_found_it_is_claimed_neither_way() -> None:
+    study = make_study(FOUR, seeds=16, looks=[8, 16])
+    rows = fake_rows(study, lambda variant, _: 0.9 + 0.1 * (variant == "batch"), seed=5, own=0.002)
+    for row in rows:
+        if row["variant"] == "batch" and row["seed"] >= 8:
+            change(row, "metrics", test_accuracy=row["metrics"]["test_accuracy"] - 0.25)
+    compared = compare(study, rows)
+    assert (difference(compared, "batch").mean or 0.0) < 0
+    assert decisions(compared)["batch"] == "undecided"
+
+
+def test_a_variant_without_any_job_withholds_the_verdict() -> None:
+    rows = fake_rows(make_study(FOUR), lambda *_: 0.9, seed=2)
+    kept = [row for row in rows if row["variant"] != "layer"]
+    assert "layer: no jobs" in compare(make_study(FOUR), kept).verdict.reasons
+    assert compare(make_study(FOUR), []).verdict.state == "withheld"
+
+
 def test_what_was_found_at_the_first_look_stays_found_at_the_second() -> None:
     study = make_study(FOUR, seeds=16, looks=[8, 16])
     rows = fake_rows(study, lambda variant, _: 0.9 + 0.1 * (variant == "batch"), seed=5, own=0.002)
