@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Interval = tuple[float, float]
+from studies.statistics import Interval
+
 Decision = Literal["better", "worse", "equivalent", "undecided"]
 State = Literal["decided", "undecided", "exploratory", "too_few_seeds", "withheld"]
 

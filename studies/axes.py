@@ -5,6 +5,7 @@ any other number: mean, t-interval, and paired difference to the baseline's slop
 interaction. Holm's correction is over the interactions of an axis. Decides nothing.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from studies import statistics
 from studies.answers import Axis, Difference, Slope
 from studies.arms import Arm
+from studies.differences import shared_overlap
 from studies.spec import StudySpec
 
 #: Values that span more than this factor are looked at by doublings.
@@ -28,9 +30,11 @@ def describe_axes(study: StudySpec, arms: Sequence[Arm], seeds: Sequence[int]) -
 def _axis(
     study: StudySpec, arms: Sequence[Arm], seeds: Sequence[int], path: str, values: Sequence[Any]
 ) -> Axis:
-    curves = {
-        variant: _curves([arm for arm in arms if arm.variant == variant], seeds, path, values)
-        for variant in study.variants
+    whole = _whole(study, arms, path, values)
+    by_variant = {v: [arm for arm in whole if arm.variant == v] for v in study.variants}
+    curves = {name: _curves(some, seeds, path, values) for name, some in by_variant.items()}
+    shares = {
+        name: shared_overlap(study, *some) if some else 0.0 for name, some in by_variant.items()
     }
     scale, places = _scale(values)
     return Axis(
@@ -38,8 +42,24 @@ def _axis(
         values=tuple(values),
         scale=scale,
         table={variant: _means(curve, len(values)) for variant, curve in curves.items()},
-        slopes=tuple(_slopes(study.baseline, curves, places)) if places else (),
+        slopes=tuple(_slopes(study.baseline, curves, places, shares)) if places else (),
     )
+
+
+def _whole(study: StudySpec, arms: Sequence[Arm], path: str, values: Sequence[Any]) -> list[Arm]:
+    """The arms at those settings of the other axes at which every variant has every value: anything else
+    would compare means over different points."""
+    wanted = {(variant, repr(value)) for variant in study.variants for value in values}
+    found: dict[str, list[Arm]] = {}
+    for arm in arms:
+        others = {other: value for other, value in arm.point.items() if other != path}
+        found.setdefault(json.dumps(others, sort_keys=True), []).append(arm)
+    return [
+        arm
+        for same in found.values()
+        if wanted <= {(one.variant, repr(one.point.get(path))) for one in same}
+        for arm in same
+    ]
 
 
 def _scale(values: Sequence[Any]) -> tuple[Any, list[float] | None]:
@@ -79,10 +99,11 @@ def _slopes(
     baseline: str,
     curves: Mapping[str, Mapping[int, Sequence[float | None]]],
     places: Sequence[float],
+    shares: Mapping[str, float],
 ) -> Iterator[Slope]:
     found = {variant: _by_seed(curve, places) for variant, curve in curves.items()}
     interactions = {
-        variant: _interaction(slopes, found[baseline])
+        variant: _interaction(slopes, found[baseline], max(shares[variant], shares[baseline]))
         for variant, slopes in found.items()
         if variant != baseline
     }
@@ -96,7 +117,7 @@ def _slopes(
             variant=variant,
             n=len(numbers),
             mean=statistics.mean(numbers),
-            interval=statistics.t_interval(numbers),
+            interval=statistics.t_interval(numbers, overlap=shares[variant]),
             difference=interactions.get(variant),
         )
 
@@ -113,12 +134,14 @@ def _by_seed(
     return {seed: statistics.slope(places, curve) for seed, curve in whole.items()}
 
 
-def _interaction(slopes: Mapping[int, float], reference: Mapping[int, float]) -> Difference:
+def _interaction(
+    slopes: Mapping[int, float], reference: Mapping[int, float], share: float
+) -> Difference:
     gaps = [slope - reference[seed] for seed, slope in slopes.items() if seed in reference]
     return Difference(
         n=len(gaps),
         mean=statistics.mean(gaps),
-        interval=statistics.t_interval(gaps),
-        p_value=statistics.paired_p_value(gaps),
+        interval=statistics.t_interval(gaps, overlap=share),
+        p_value=statistics.paired_p_value(gaps, overlap=share),
         effect_size=statistics.effect_size(gaps),
     )

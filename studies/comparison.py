@@ -23,12 +23,14 @@ from studies.answers import (
 from studies.arms import Arm, group
 from studies.axes import describe_axes
 from studies.confounds import find_confounds
+from studies.decisions import decide
 from studies.differences import differences, overlap
+from studies.findings import Findings
 from studies.notes import notes
 from studies.planning import Analysis, plan_analysis
 from studies.scoring import Row, higher_is_better, validation_metric
 from studies.spec import StudySpec
-from studies.verdicts import Findings, decide, judge
+from studies.verdicts import judge
 
 
 @dataclass(frozen=True, slots=True)

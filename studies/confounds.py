@@ -24,12 +24,14 @@ Values = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One way in which two trainings may differ. `read` gives what is compared, None where there is
-    nothing to compare; `parts` are the parts of a spec that may be the cause."""
+    nothing to compare; `parts` are the parts of a spec that may be the cause, `only_if` says between which
+    two jobs the norm may be."""
 
     name: str
     what: str
     read: Callable[[Row], Any]
     parts: frozenset[str] = frozenset()
+    only_if: Callable[[Row, Row], bool] = lambda row, other: True
 
 
 def find_confounds(
@@ -79,7 +81,8 @@ def _differing(
     ]
     if found:
         changed = _changed(paths, both)
-        causes = tuple(path for path in changed if path.split(".")[0] in kind.parts)
+        parts = kind.parts if all(kind.only_if(*pair) for pair in both) else kind.parts - {"norm"}
+        causes = tuple(path for path in changed if path.split(".")[0] in parts)
         yield _confound(kind.name, kind.what, arm, found, causes, declared)
 
 
@@ -195,6 +198,21 @@ def _decays(part: str) -> Callable[[Row], Any]:
     return read
 
 
+def _one_needs_biases(row: Row, other: Row) -> bool:
+    """Surgery gives biases to the layers before a norm that shifts nothing, or that comes too late to."""
+    specs = [one.get("spec") or {} for one in (row, other)]
+    if not all(specs):
+        return True
+    needs = [
+        spec["norm"]["kind"] in _SHIFTLESS or spec["norm"].get("placement") == "after"
+        for spec in specs
+    ]
+    return needs[0] != needs[1]
+
+
+_SHIFTLESS = ("none", "lrn", "rms")
+
+
 def _environment(*names: str, only_on: str | None = None) -> Callable[[Row], Any]:
     def read(row: Row) -> dict[str, Any] | None:
         environment = row.get("environment") or {}
@@ -208,12 +226,12 @@ def _environment(*names: str, only_on: str | None = None) -> Callable[[Row], Any
 
 _MODEL = frozenset({"model", "dataset", "task", "weights"})
 _LENGTH = frozenset({"training", "dataset", "early_stopping"})
-_DECAY = frozenset({"regularization", "optimizer"})
+_DECAY = frozenset({"regularization"})
 
 KINDS = (
     Kind("weight_parameters", "the number of weights", _fact("weight_parameters"), _MODEL),
     Kind("norm_parameters", "the number of parameters of norms", _fact("norm_parameters"), _MODEL | {"norm"}),
-    Kind("bias_parameters", "the number of biases", _fact("bias_parameters"), _MODEL | {"norm"}),
+    Kind("bias_parameters", "the number of biases", _fact("bias_parameters"), _MODEL | {"norm"}, _one_needs_biases),
     Kind("norm_decay", "weight decay on the parameters of norms", _decays("norm"), _DECAY),
     Kind("bias_decay", "weight decay on biases", _decays("bias"), _DECAY),
     Kind("effective_batch", "the examples of a step", _fact("examples_per_step"), _LENGTH),

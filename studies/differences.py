@@ -25,7 +25,7 @@ def difference(study: StudySpec, arm: Arm, reference: Arm, seeds: Sequence[int])
     """What can be said of it alone, without the other comparisons."""
     both = pairs(arm, reference, seeds)
     gaps = [one - other for one, other in both]
-    share = overlap(study, arm)
+    share = shared_overlap(study, arm, reference)
     return Difference(
         n=len(gaps),
         mean=statistics.mean(gaps),
@@ -51,7 +51,7 @@ def p_values(
         if arm.variant == study.baseline or arm.place not in references:
             continue
         gaps = [one - other for one, other in pairs(arm, references[arm.place], seeds)]
-        share = overlap(study, arm)
+        share = shared_overlap(study, arm, references[arm.place])
         if margin is None:
             found[arm.name] = statistics.paired_p_value(gaps, overlap=share)
         else:
@@ -75,6 +75,11 @@ def overlap(study: StudySpec, arm: Arm) -> float:
     return 0.0
 
 
+def shared_overlap(study: StudySpec, *arms: Arm) -> float:
+    """Of a difference: the larger one, which trusts it less."""
+    return max(overlap(study, arm) for arm in arms)
+
+
 def _without_affected(
     study: StudySpec, arm: Arm, reference: Arm, seeds: Sequence[int]
 ) -> Sensitivity | None:
@@ -86,7 +91,7 @@ def _without_affected(
         one - other
         for one, other in pairs(arm, reference, [seed for seed in seeds if seed not in wrong])
     ]
-    share = overlap(study, arm)
+    share = shared_overlap(study, arm, reference)
     return Sensitivity(
         left_out=tuple(wrong),
         n=len(gaps),

@@ -10,8 +10,9 @@ from typing import Any
 
 from store.errors import BadQuery
 from studies import statistics
-from studies.answers import Answer, Interval
+from studies.answers import Answer
 from studies.scoring import Row, higher_is_better, score
+from studies.statistics import Interval
 
 
 class Group(Answer):

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from studies import statistics
-from studies.answers import Answer, Interval
+from studies.answers import Answer
 from studies.scoring import Row, higher_is_better, score
+from studies.statistics import Interval
 
 ValidationMetric = Literal["best_val_accuracy", "best_val_loss"]
 

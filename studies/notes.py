@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from studies.answers import VariantSummary
 from studies.confounds import varying
+from studies.findings import Findings
 from studies.spec import ENOUGH_SEEDS
-from studies.verdicts import Findings
 from studies.wording import count
 
 
@@ -49,10 +49,13 @@ def notes(findings: Findings, variants: Sequence[VariantSummary]) -> Iterator[st
 def _about(one: VariantSummary) -> Iterator[str]:
     if one.diverged:
         guessed = sum(value.at_chance for value in one.values)
-        reached = one.diverged - guessed
+        jobs = [value.job_id for value in one.values if value.value is None]
+        lost = max(0, len(jobs) - one.pending - one.failed - one.cancelled)
+        reached = one.diverged - guessed - lost
         said = [
             f"{reached} with their best checkpoint on validation" if reached else "",
             f"{guessed} with what guessing scores, having none" if guessed else "",
+            f"{lost} have no finite value to count with" if lost else "",
         ]
         yield (
             f"{one.name}: {count(one.diverged, 'job')} diverged and count"

@@ -46,6 +46,11 @@ def higher_is_better(metric: str) -> bool:
     return not metric.endswith(("_loss", "_cost"))
 
 
+def has_direction(metric: str) -> bool:
+    """Whether one value of it is better than another."""
+    return metric.endswith(("accuracy", "_loss", "_cost"))
+
+
 def validation_metric(metric: str) -> str:
     """What variants are ranked by where `metric` is what the study is about."""
     return "best_val_loss" if metric.endswith(("_loss", "_cost")) else "best_val_accuracy"

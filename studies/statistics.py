@@ -209,29 +209,6 @@ def seeds_needed(
     return candidates[found] if found < len(candidates) else None
 
 
-def smallest_difference(
-    n: int,
-    deviation: float,
-    *,
-    level: float = LEVEL,
-    power: float = POWER,
-    overlap: float = 0.0,
-) -> float | None:
-    """The true mean difference that `n` pairs show with probability `power`, as in `seeds_needed`.
-
-    None below two pairs or without deviation.
-    """
-    if n < 2 or deviation == 0:
-        return None
-    from scipy.optimize import brentq
-
-    high = 1.0
-    while _power(n, high, level) < power:
-        high *= 2
-    shift = brentq(lambda shift: _power(n, shift, level) - power, 0.0, high)
-    return float(shift) * deviation * math.sqrt(1 / n + overlap)
-
-
 def _power(n: int, shift: float, level: float) -> float:
     """Of the two-sided t-test where the mean is `shift` standard errors away: noncentral t."""
     from scipy.special import nctdtr, stdtrit

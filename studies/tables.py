@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from studies.answers import Axis, Comparison, Interval, Slope, VariantSummary
+from studies.answers import Axis, Comparison, Slope, VariantSummary
+from studies.statistics import Interval
 from studies.wording import is_share
 
 NOTHING = "–"

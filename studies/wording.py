@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from studies.answers import Interval
+from studies.statistics import Interval
 
 
 def amount(value: float, metric: str) -> str:

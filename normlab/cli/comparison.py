@@ -112,7 +112,8 @@ def legend(comparison: Mapping[str, Any]) -> list[str]:
         "An interval that leaves out zero means that chance alone hardly explains the difference."
         + (
             " What decides is p: a paired t-test with Holm's correction for the number of comparisons, at "
-            "5 %. Intervals are for one comparison each."
+            f"{'the level of this look' if comparison['plan']['looks'] else '5 %'}. "
+            "Intervals are for one comparison each."
             if tested
             else ""
         )
@@ -126,10 +127,15 @@ def _sensitivities(comparison: Mapping[str, Any]) -> Iterator[str]:
     for one in comparison["variants"]:
         if found := (one["difference"] or {}).get("sensitivity"):
             seeds = ", ".join(map(str, found["left_out"]))
+            difference = (
+                "nothing is left"
+                if found["mean"] is None
+                else f"{scaled(found['mean'], metric, sign=True)}, "
+                f"{interval(found['interval'], metric, sign=True)}"
+            )
             yield (
                 f"Without the seeds at which a job failed, diverged or is missing ({seeds}): "
-                f"{one['name']} to {baseline} {scaled(found['mean'], metric, sign=True)}, "
-                f"{interval(found['interval'], metric, sign=True)}, n = {found['n']}."
+                f"{one['name']} to {baseline} {difference}, n = {found['n']}."
             )
 
 

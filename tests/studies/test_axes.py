@@ -10,7 +10,7 @@ from scipy import stats
 from studies.answers import Axis, Slope
 from studies.comparison import compare
 from studies.spec import StudySpec
-from tests.studies.rows import fake_rows, make_study
+from tests.studies.rows import BASE, fake_rows, make_study
 
 SIZES = [32, 8, 2]
 
@@ -126,3 +126,30 @@ def test_a_seed_with_a_hole_in_its_curve_has_no_slope() -> None:
     interaction = slope_of(axis, "batch").difference
     assert interaction is not None
     assert interaction.n == 9
+
+
+def test_means_over_other_points_are_not_compared() -> None:
+    """Only the learning rate matters here; a variant that lacks one cell must not seem to slope."""
+    matrix = {"training.batch_size": SIZES, "optimizer.lr": [0.01, 0.1]}
+    lacking = [{"variant": "batch", "training.batch_size": 2, "optimizer.lr": 0.1}]
+    base = {**BASE, "optimizer": {"kind": "sgd"}}
+    study = make_study(("group", "batch"), base=base, matrix=matrix, exclude=lacking)
+    rows = fake_rows(
+        study, lambda _, point: 0.8 + point["optimizer.lr"], seed=1, shared=0.01, own=0.0001
+    )
+    sizes, _ = compare(study, rows).axes
+    assert slope_of(sizes, "batch").mean == pytest.approx(0.0, abs=1e-3)
+    interaction = slope_of(sizes, "batch").difference
+    assert interaction is not None
+    assert interaction.mean == pytest.approx(0.0, abs=1e-3)
+
+
+def test_slopes_allow_for_the_overlap_of_resampled_splits() -> None:
+    fixed, resampled = batch_sizes(), batch_sizes(splits="resampled")
+    rows = fake_rows(fixed, falls_for_batch, seed=1)
+    widths = []
+    for study in (fixed, resampled):
+        interval = slope_of(axis_of(study, rows), "batch").interval
+        assert interval is not None
+        widths.append(interval[1] - interval[0])
+    assert widths[1] / widths[0] == pytest.approx(np.sqrt((1 / 10 + 200 / 800) / (1 / 10)))

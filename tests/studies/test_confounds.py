@@ -90,8 +90,45 @@ def test_a_parameter_of_the_spec_that_the_study_does_not_speak_of_is_named() -> 
     assert one.baseline_value != 0.7
 
 
-@pytest.mark.parametrize("part", ["norm", "weights"])
-def test_weight_decay_that_reaches_the_norms_of_one_variant_is_named(part: str) -> None:
+@pytest.mark.parametrize("fact", ["norm_parameters", "bias_parameters"])
+def test_parameters_that_no_declared_field_explains_are_named(fact: str) -> None:
+    """The same norm at two learning rates: nothing may differ in what is learned."""
+    norm = {"norm": {"kind": "batch"}}
+    study = make_study({"slow": norm, "fast": {**norm, "optimizer": {"kind": "sgd", "lr": 0.5}}})
+    rows = clean(study)
+    for row in of(rows, "fast"):
+        change(row, "facts", **{fact: 4000})
+    assert open_kinds(compare(study, rows)) == {(fact, "fast")}
+
+
+def test_biases_that_surgery_gives_to_neither_are_no_consequence_of_the_norm() -> None:
+    study = make_study(("batch", "group"))
+    rows = clean(study)
+    for row in of(rows, "group"):
+        change(row, "facts", bias_parameters=4000)
+    assert open_kinds(compare(study, rows)) == {("bias_parameters", "group")}
+
+
+def test_decay_on_norms_is_no_consequence_of_the_optimizer() -> None:
+    norm = {"norm": {"kind": "batch"}}
+    study = make_study({"sgd": norm, "adam": {**norm, "optimizer": {"kind": "adam"}}})
+    rows = clean(study)
+    for row in of(rows, "adam"):
+        change(row, "facts", decayed_norm_parameters=64)
+    assert open_kinds(compare(study, rows)) == {("norm_decay", "adam")}
+
+
+def test_two_fields_that_nobody_declared_are_two_reasons() -> None:
+    rows = clean()
+    for row in of(rows, "group"):
+        row["spec"]["optimizer"]["lr"] = 0.7
+        row["spec"]["model"]["activation"] = "tanh"
+    reasons = " ".join(compare(STUDY, rows).verdict.reasons)
+    assert "optimizer.lr" in reasons
+    assert "model.activation" in reasons
+
+
+def test_weight_decay_that_reaches_the_norms_of_one_variant_is_named() -> None:
     study = make_study(("batch", "group"))
     rows = clean(study)
     for row in of(rows, "group"):

@@ -27,7 +27,6 @@ from studies.statistics import (
     probability_of_improvement,
     seeds_needed,
     slope,
-    smallest_difference,
     t_interval,
     wilcoxon_p_value,
 )
@@ -219,22 +218,6 @@ def test_without_deviation_the_sign_flip_test_must_be_able_to_reject() -> None:
     assert seeds_needed(0.01, 0.0) == 6
     assert 2 / 2**6 < LEVEL < 2 / 2**5
     assert seeds_needed(0.01, 0.0, level=0.25) == 3
-
-
-@pytest.mark.parametrize("n", [2, 8, 10, 100])
-def test_the_smallest_difference_is_seen_with_the_power_asked_for(n: int) -> None:
-    found = smallest_difference(n, 0.02)
-    assert found is not None
-    assert TTestPower().power(found / 0.02, n, LEVEL) == pytest.approx(POWER, abs=1e-9)
-    wider = smallest_difference(n, 0.02, overlap=0.25)
-    assert wider is not None
-    shift = wider / (0.02 * np.sqrt(1 / n + 0.25))
-    assert noncentral_power(n, shift) == pytest.approx(POWER, abs=1e-9)
-
-
-def test_no_difference_is_the_smallest_of_one_pair_or_without_deviation() -> None:
-    assert smallest_difference(1, 0.02) is None
-    assert smallest_difference(8, 0.0) is None
 
 
 def noncentral_power(n: int, shift: float) -> float:

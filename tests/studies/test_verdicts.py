@@ -8,6 +8,7 @@ import pytest
 
 from studies.answers import Comparison, Difference
 from studies.comparison import Known, compare
+from studies.sequential import nominal_levels
 from studies.spec import StudyError, read_study, refuse_unplanned_seeds
 from studies.statistics import seeds_needed
 from tests.studies.rows import change, fake_rows, make_study
@@ -266,3 +267,80 @@ def test_a_study_of_its_baseline_alone_has_nothing_to_tell_apart() -> None:
     assert (
         compared.verdict.sentence == "No variant is better than none, which is best on validation."
     )
+
+
+def test_the_best_is_held_against_what_stands_at_its_own_point() -> None:
+    study = make_study(("none", "group"), matrix={"training.batch_size": [64, 8]})
+
+    def mean(variant: str, point: Mapping[str, Any]) -> float:
+        return 0.95 if point["training.batch_size"] == 64 else 0.8 + 0.04 * (variant == "group")
+
+    rows = fake_rows(study, mean, seed=1)
+    for row in rows:
+        if (row["variant"], row["point"]["training.batch_size"]) == ("none", 64):
+            change(row, "metrics", best_val_accuracy=0.99)
+    verdict = compare(study, rows).verdict
+    assert verdict.sentence == (
+        "No variant is better than none · batch_size=64, which is best on validation."
+    )
+    assert any(said.startswith("group · batch_size=8 is better") for said in verdict.reasons)
+
+
+def test_a_look_says_what_it_asks_for_and_counts_seeds_for_the_last() -> None:
+    compared = looked(8, 0.0, seed=6)
+    said = " ".join([compared.verdict.sentence, *compared.verdict.reasons])
+    assert "at look 1 of 2, which asks for about 0.003" in said
+    one = next(
+        one.difference
+        for one in compared.variants
+        if one.difference and one.difference.decision == "undecided"
+    )
+    assert one.effect_size is not None
+    level = nominal_levels([8, 16], 0.05 / 3)[-1]
+    assert one.seeds_needed == seeds_needed(abs(one.effect_size), 1.0, level=level)
+
+
+def test_between_two_looks_the_sentence_says_so() -> None:
+    sentence = looked(12, 0.05).verdict.sentence
+    assert "the study has 12 seeds, and looks were declared at 8 and 16" in sentence
+
+
+def test_jobs_beyond_the_look_are_not_waited_for_in_words() -> None:
+    study = make_study(FOUR, seeds=16, looks=[8, 16])
+    rows = fake_rows(study, lambda *_: 0.9, seed=5)
+    for row in rows:
+        if row["seed"] >= 8:
+            row.update(status="running", reason=None, metrics={})
+        if row["variant"] == "group":
+            change(row, "environment", torch="2.15.0")
+    assert compare(study, rows).verdict.sentence == "The verdict is withheld."
+
+
+def test_a_metric_without_a_direction_has_no_better() -> None:
+    study = make_study(FOUR)
+    compared = compare(study, fake_rows(study, lambda *_: 0.9, seed=1), "epochs")
+    assert compared.verdict.state == "withheld"
+    assert compared.verdict.reasons[0].startswith("epochs is neither an accuracy nor a loss")
+
+
+def test_resampled_splits_whose_sizes_nobody_knows_withhold_the_verdict() -> None:
+    study = make_study(FOUR, splits="resampled")
+    rows = fake_rows(study, lambda *_: 0.9, seed=1)
+    assert compare(study, rows).verdict.state != "withheld"
+    for row in rows:
+        row.update(facts=None)
+    assert "the sizes of its splits aren't recorded" in compare(study, rows).verdict.reasons[0]
+
+
+def test_of_two_sizes_of_splits_the_one_that_trusts_less_counts() -> None:
+    widths = []
+    for small in ("none", "group"):
+        study = make_study(("none", "group"), splits="resampled")
+        rows = fake_rows(study, lambda *_: 0.9, seed=1)
+        for row in rows:
+            if row["variant"] == small:
+                change(row, "facts", train_size=100)
+        interval = difference(compare(study, rows), "group").interval
+        assert interval is not None
+        widths.append(interval[1] - interval[0])
+    assert widths[0] == pytest.approx(widths[1])
