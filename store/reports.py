@@ -60,6 +60,15 @@ def looks(session: Session, job_id: int, layers: Collection[str]) -> Sequence[Di
     return session.scalars(statement.order_by(Diagnosis.step, Diagnosis.id)).all()
 
 
+def study_looks(session: Session, study_id: int) -> dict[int, list[Diagnosis]]:
+    """By job of the study all that was seen inside its network, in the order of recording."""
+    inside = Diagnosis.job_id.in_(select(Job.id).where(Job.study_id == study_id))
+    found: dict[int, list[Diagnosis]] = defaultdict(list)
+    for look in session.scalars(select(Diagnosis).where(inside).order_by(Diagnosis.id)):
+        found[look.job_id].append(look)
+    return dict(found)
+
+
 def job_files(session: Session, study_id: int) -> dict[int, list[File]]:
     """By job of the study its files, by name."""
     statement = (

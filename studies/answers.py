@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from studies.spec import Splits
 from studies.statistics import Interval
 
 Decision = Literal["better", "worse", "equivalent", "undecided"]
@@ -162,7 +163,7 @@ class Plan(Answer):
     analysed: int
     level: float
     margin: float | None
-    splits: Literal["fixed", "resampled"]
+    splits: Splits
     comparisons: int
 
 

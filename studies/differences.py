@@ -63,7 +63,7 @@ def overlap(study: StudySpec, arm: Arm) -> float:
     """Held-out over training examples where splits are resampled, for the correction of Nadeau & Bengio
     (2003); 0 where the split is fixed, or nothing has started yet. Where the test split is the set's own,
     it is validation that is held out of the training examples."""
-    if study.splits == "fixed":
+    if study.splits != "resampled":
         return 0.0
     for row in arm.rows.values():
         facts = row.get("facts") or {}

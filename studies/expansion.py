@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from studies.spec import StudyError, StudySpec
+from studies.spec import Splits, StudyError, StudySpec
 from trainer.documents import pointer, problems
 from trainer.spec import JobSpec
 from trainer.spec.report import Problem
@@ -20,6 +20,11 @@ ALTERNATIVES = (
     ({"groups"}, {"channels_per_group"}),
 )
 MAX_CELLS = 10_000
+
+#: The seed of a dataset that follows the job's.
+_SEEDED: Mapping[Splits, str | None] = {
+    "fixed": None, "resampled": "split_seed", "subsets": "subset_seed",
+}  # fmt: skip
 
 #: Of a job spec, what no part of a study may set.
 _OF_THE_STUDY = ("seed", "project")
@@ -64,6 +69,7 @@ def expand(study: StudySpec) -> tuple[Cell, ...]:
     _refuse_equal_names(arms)
     _refuse_missing_accuracy(study, [spec for _, spec in valid])
     _refuse_split_seeds(study, [spec for _, spec in valid])
+    _refuse_unknown_arms(study, arms)
     return tuple(
         Cell(
             name=f"{arm_name(arm.variant, arm.point)} | seed {seed}",
@@ -78,17 +84,41 @@ def expand(study: StudySpec) -> tuple[Cell, ...]:
 
 
 def _at_seed(study: StudySpec, spec: JobSpec, seed: int) -> JobSpec:
-    """Where splits are resampled, the seed cuts the data, too: in the same way for every variant."""
-    if study.splits == "fixed":
+    """Where splits are resampled or subsets drawn, the seed does that, too: alike in every variant."""
+    seeded = _SEEDED[study.splits]
+    if seeded is None:
         return spec.model_copy(update={"seed": seed})
-    dataset = spec.dataset.model_copy(update={"split_seed": seed})
+    dataset = spec.dataset.model_copy(update={seeded: seed})
     return spec.model_copy(update={"seed": seed, "dataset": dataset})
 
 
 def _refuse_split_seeds(study: StudySpec, specs: Sequence[JobSpec]) -> None:
-    if study.splits == "resampled" and any(spec.dataset.split_seed for spec in specs):
-        detail = "splits are resampled, so that seed k cuts the data by k: no split_seed may be set"
-        raise StudyError((Problem(pointer="/splits", detail=detail, remedy="remove split_seed"),))
+    seeded = _SEEDED[study.splits]
+    if seeded is None:
+        return
+    if any(getattr(spec.dataset, seeded) for spec in specs):
+        detail = f"splits are {study.splits}, so that seed k is the {seeded}: none may be set"
+        raise StudyError((Problem(pointer="/splits", detail=detail, remedy=f"remove {seeded}"),))
+    if study.splits == "subsets" and any(spec.dataset.train_size is None for spec in specs):
+        detail = "seed k draws the training examples, but train_size doesn't say how many"
+        raise StudyError((Problem(pointer="/splits", detail=detail, remedy="set train_size"),))
+
+
+def _refuse_unknown_arms(study: StudySpec, arms: Sequence[_Arm]) -> None:
+    """Claims name arms as tables do; what can't be measured in them is refused, too."""
+    known = {arm_name(arm.variant, arm.point) for arm in arms}
+    found = [
+        Problem(
+            pointer=pointer("claims", index),
+            detail=f"there is no arm {name!r}",
+            remedy=f"one of {', '.join(sorted(known))}",
+        )
+        for index, claim in enumerate(study.claims)
+        for name in claim.arms
+        if name not in known
+    ]
+    if found:
+        raise StudyError(tuple(found))
 
 
 def _refuse_missing_accuracy(study: StudySpec, specs: Sequence[JobSpec]) -> None:

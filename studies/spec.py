@@ -2,10 +2,11 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 
+from studies.claims import Claim
 from trainer.documents import problems
 from trainer.spec import Name, Part, Seed, upgrade
 from trainer.spec.job import Upgrades
@@ -21,6 +22,7 @@ ENOUGH_SEEDS = 8
 #: Analyses of one study that may be declared: each costs some of the power of all.
 MOST_LOOKS = 5
 
+Splits: TypeAlias = Literal["fixed", "resampled", "subsets"]
 Metric = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
 
 
@@ -91,10 +93,11 @@ class StudySpec(Part):
     ] = None
     threshold: Threshold | None = None
     splits: Annotated[
-        Literal["fixed", "resampled"],
+        Splits,
         Field(
             description="fixed: an answer for this split of the data; resampled: seed k also cuts the "
-            "data by k (the same in every variant), and intervals allow for the overlap"
+            "data by k (the same in every variant), and intervals allow for the overlap; subsets: seed "
+            "k draws another `train_size` training examples, and what they are tested on stays"
         ),
     ] = "fixed"
     declared: Annotated[
@@ -106,6 +109,10 @@ class StudySpec(Part):
             "unexplained one withholds the ranking",
         ),
     ]
+    claims: Annotated[
+        tuple[Claim, ...],
+        Field(max_length=50, description="what the results should bear out; each gets a verdict"),
+    ] = ()
     models: Annotated[
         Literal["none", "best", "all"],
         Field(description="which jobs' models go to MLflow; best: of each variant, by validation"),
@@ -136,6 +143,11 @@ class StudySpec(Part):
             raise ValueError(f"seeds may appear once each, but got {self.seeds}")
         if any(one >= other for one, other in itertools.pairwise(self.looks)):
             raise ValueError(f"looks must rise, but got {list(self.looks)}")
+        names = [claim.name for claim in self.claims]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"claims need names of their own, but got {', '.join(repeated)} again")
+        if self.claims and self.looks:
+            raise ValueError("claims are judged once, at the planned seeds: leave out looks")
         return self
 
     @property
