@@ -20,6 +20,7 @@ from api import (
     leaderboard,
     openapi,
     plans,
+    presets,
     queue,
     reports,
     results,
@@ -40,7 +41,7 @@ PREFIX = "/api/v1"
 CONNECTIONS = 20
 
 _ROUTERS = (
-    jobs, job_records, studies, plans, datasets, results, reports, leaderboard, queue, catalog, users,
+    jobs, job_records, studies, presets, plans, datasets, results, reports, leaderboard, queue, catalog, users,
 )  # fmt: skip
 
 

@@ -200,6 +200,9 @@ class StudyView(View):
     declared: Annotated[
         dict[str, Declared], Field(description="differences that somebody stands for, by kind")
     ]
+    preset: Annotated[
+        dict[str, str] | None, Field(description="which it ran: name, scale, dataset, digest")
+    ]
     created_at: datetime
     mlflow_url: str | None
 
@@ -224,9 +227,17 @@ class StudyView(View):
             numerics=study.numerics,
             planned_seeds=study.planned_seeds,
             declared={kind: Declared(**one) for kind, one in study.declared.items()},
+            preset=_short(study.preset),
             created_at=study.created_at,
             mlflow_url=url,
         )
+
+
+def _short(preset: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """Without its text: that is in the report."""
+    if preset is None:
+        return None
+    return {name: preset[name] for name in ("name", "scale", "dataset", "digest")}
 
 
 class ResultView(View):

@@ -47,7 +47,7 @@ def submit_study(house: House, user: Writer, document: Document, once: Once) -> 
     with house.sessions.begin() as session:
         create = partial(studies.create, session, user, spec, study.project, study.name)
         answer = once.answer(
-            session, lambda: _views(house, session, [create(plan.new, plan.warnings)])[0]
+            session, lambda: study_views(house, session, [create(plan.new, plan.warnings)])[0]
         )
     house.waker.wake()
     return answer
@@ -72,13 +72,15 @@ def list_studies(
             cursor=page.cursor,
             limit=page.limit,
         )
-        return Listing(items=_views(house, session, found.items), next_cursor=found.next_cursor)
+        return Listing(
+            items=study_views(house, session, found.items), next_cursor=found.next_cursor
+        )
 
 
 @router.get("/{study_id}", summary="Read a study")
 def read_one(house: House, study_id: Id) -> StudyView:
     with house.sessions.begin() as session:
-        return _views(house, session, [_find(session, study_id)])[0]
+        return study_views(house, session, [find_study(session, study_id)])[0]
 
 
 @router.patch(
@@ -91,7 +93,7 @@ def annotate_study(house: House, user: Writer, study_id: Id, document: Document)
         _own(session, user, study_id)
         annotations.annotate_study(session, study_id, annotations.Annotation(**dict(said)))
         session.flush()
-        return _views(house, session, [_find(session, study_id)])[0]
+        return study_views(house, session, [find_study(session, study_id)])[0]
 
 
 @router.get("/{study_id}/jobs", summary="List a study's jobs, newest first")
@@ -99,7 +101,7 @@ def list_study_jobs(
     house: House, study_id: Id, page: Page, status: JobStatus | None = None, variant: Filter = None
 ) -> Listing[JobView]:
     with house.sessions.begin() as session:
-        _find(session, study_id)
+        find_study(session, study_id)
         found = jobs.list_jobs(
             session,
             study_id=study_id,
@@ -130,7 +132,7 @@ def compare(
     """Means with 95 % t-intervals, paired differences to the baseline, what decides, and the verdict in a
     sentence; what went wrong is counted."""
     with house.sessions.begin() as session:
-        study = _find(session, study_id)
+        study = find_study(session, study_id)
         if metric is not None:
             _ensure_known(metric, results.rows(session, study_id=study_id).items)
         found = read_comparison(session, study, metric)
@@ -167,7 +169,7 @@ def extend_study(
 
         def extend() -> StudyView:
             studies.add_jobs(session, found, plan.new, user.name, spec)
-            return _views(house, session, [_find(session, study_id)])[0]
+            return study_views(house, session, [find_study(session, study_id)])[0]
 
         answer = once.answer(session, extend)
     house.waker.wake()
@@ -185,7 +187,7 @@ def declare(house: House, user: Writer, study_id: Id, document: Document) -> Stu
     with house.sessions.begin() as session:
         _own(session, user, study_id)
         studies.declare(session, study_id, declaration.kind, declaration.why, user.name)
-        return _views(house, session, [_find(session, study_id)])[0]
+        return study_views(house, session, [find_study(session, study_id)])[0]
 
 
 @router.post("/{study_id}/cancel", summary="Cancel all jobs of a study that haven't ended")
@@ -214,7 +216,7 @@ def retry_study(
     return _change(house, user, study_id, wanted, jobs.retry)
 
 
-def _find(session: Session, study_id: int) -> Study:
+def find_study(session: Session, study_id: int) -> Study:
     study = studies.find(session, study_id)
     if study is None:
         raise NotFound(f"there is no study {study_id}")
@@ -222,12 +224,12 @@ def _find(session: Session, study_id: int) -> Study:
 
 
 def _own(session: Session, user: User, study_id: int) -> Study:
-    study = _find(session, study_id)
+    study = find_study(session, study_id)
     ensure_own(user, study.owner, f"study {study_id}")
     return study
 
 
-def _views(house: Services, session: Session, found: Sequence[Study]) -> list[StudyView]:
+def study_views(house: Services, session: Session, found: Sequence[Study]) -> list[StudyView]:
     """With the links of those that MLflow has."""
     ids = [study.id for study in found]
     base = house.settings.mlflow_url
@@ -277,6 +279,6 @@ def _change(
                     changed += 1
         if not changed:
             raise Conflict(f"study {study_id} has no job for this: none is {' or '.join(statuses)}")
-        answer = _views(house, session, [_find(session, study_id)])[0]
+        answer = study_views(house, session, [find_study(session, study_id)])[0]
     house.waker.wake()
     return answer

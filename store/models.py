@@ -13,6 +13,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Integer,
     MetaData,
     Text,
     UniqueConstraint,
@@ -34,6 +35,7 @@ COUNTED_ENDS = ("lost", "stalled", "oom", "error")
 WISHES = ("cancel", "pause", "preempt")
 PRIORITIES = ("low", "normal", "high", "urgent")
 ROLES = ("admin", "member", "viewer")
+VERDICTS = ("holds", "does not hold", "equivalent", "undecided")
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> str:
@@ -119,7 +121,8 @@ class Study(Table):
     """A study as it is now; its status is derived from its jobs.
 
     `planned_seeds`: those it was submitted with. `declared`: differences between variants that somebody
-    stands for, by kind: `{why, who, at}`.
+    stands for, by kind: `{why, who, at}`. `preset`: which one it came from, as it was then
+    (`studies.presets.PresetRun`). `judged_at`: what its verdicts rest on was as it is since then.
     """
 
     __tablename__ = "studies"
@@ -135,10 +138,38 @@ class Study(Table):
     tags: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
     note: Mapped[str] = mapped_column(server_default="")
     archived_at: Mapped[datetime | None]
+    preset: Mapped[dict[str, Any] | None]
+    judged_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     project: Mapped[Project] = relationship(lazy="raise")
     owner: Mapped[User] = relationship(lazy="raise")
-    __table_args__ = (Index("ix_studies_owner_id_id", "owner_id", "id"),)
+    __table_args__ = (
+        Index("ix_studies_owner_id_id", "owner_id", "id"),
+        Index(
+            "ix_studies_preset",
+            text("(preset ->> 'name')"),
+            "id",
+            postgresql_where=text("preset IS NOT NULL"),
+        ),
+    )
+
+
+class Verdict(Table):
+    """What became of one claim of a study whose jobs have ended; `answer` is all of it
+    (`studies.claim_answers.ClaimVerdict`)."""
+
+    __tablename__ = "verdicts"
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), primary_key=True)
+    claim: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(Integer)
+    verdict: Mapped[str]
+    n: Mapped[int] = mapped_column(Integer)
+    p_value: Mapped[float | None]
+    p_adjusted: Mapped[float | None]
+    sentence: Mapped[str]
+    answer: Mapped[dict[str, Any]]
+    judged_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    __table_args__ = (CheckConstraint(_one_of("verdict", VERDICTS), name="verdict"),)
 
 
 class Job(Table):

@@ -25,8 +25,9 @@ def create(
     name: str,
     cells: Sequence[NewJob],
     warnings: Sequence[str] = (),
+    preset: dict[str, Any] | None = None,
 ) -> Study:
-    """Accept a study with a job for each cell.
+    """Accept a study with a job for each cell; `preset`: which one it came from.
 
     Raises DatasetUnavailable, and MixedDevices when one cell asks for cpu and another for cuda.
     """
@@ -38,6 +39,7 @@ def create(
         spec=spec,
         planned_seeds=sorted({cell.spec.seed for cell in cells}),
         warnings=[storable(warning) for warning in warnings],
+        preset=preset,
     )
     session.add(study)
     session.flush()
@@ -77,6 +79,7 @@ def declare(session: Session, study_id: int, kind: str, why: str, who: str) -> N
     study = _lock(session, study_id)
     at = database_now(session).isoformat()
     study.declared = {**study.declared, kind: {"why": storable(why), "who": who, "at": at}}
+    study.judged_at = None
     # The jobs haven't changed, but what MLflow shows of the study has.
     session.execute(
         update(Mirrored).where(Mirrored.study_id == study_id).values(seen_at=None, closed_at=None)
@@ -95,11 +98,12 @@ def list_studies(
     owner: str | None = None,
     project: str | None = None,
     tag: str | None = None,
+    preset: str | None = None,
     archived: bool = True,
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[Study]:
-    """Newest first; `owner` and `project` are names; `archived`: those, too. Raises BadCursor."""
+    """Newest first; `owner`, `project` and `preset` are names; `archived`: those, too. Raises BadCursor."""
     statement = (
         _loaded()
         .join(User, User.id == Study.owner_id)
@@ -111,6 +115,8 @@ def list_studies(
         statement = statement.where(Project.name == project)
     if tag is not None:
         statement = statement.where(Study.tags.contains([tag]))
+    if preset is not None:
+        statement = statement.where(Study.preset["name"].astext == preset)
     if not archived:
         statement = statement.where(Study.archived_at.is_(None))
     return newest_first(session, statement, Study.id, cursor, limit)

@@ -33,6 +33,12 @@ def _unit(statistic: Any) -> str:
             return ""
 
 
+def ours(verdict: ClaimVerdict) -> str:
+    """What was measured, as short as a table wants it: `batch 2.10 %, batch · 2 54.80 %`."""
+    known = (one for one in verdict.arms if one.mean is not None)
+    return ", ".join(f"{one.arm} {shown(one.mean or 0.0, verdict.unit)}" for one in known)
+
+
 def sentence(verdict: ClaimVerdict, claims: int) -> str:
     """The verdict and the numbers it rests on."""
     numbers = "; ".join(_parts(verdict))

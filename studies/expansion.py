@@ -234,7 +234,7 @@ def _document(study: StudySpec, arm: _Arm) -> dict[str, Any]:
         for key in _OF_THE_STUDY:
             if key in part:
                 raise StudyError((_misplaced(f"{place}/{key}", key),))
-    document = _merged(study.base, study.variants[arm.variant])
+    document = merged(study.base, study.variants[arm.variant])
     for path, value in arm.point.items():
         if (key := path.split(".")[0]) in _OF_THE_STUDY:
             raise StudyError((_misplaced(_place_of(arm, path), key),))
@@ -251,8 +251,8 @@ def _place_of(arm: _Arm, path: str) -> str:
     return arm.source + pointer(path)
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Deep merge; a tagged alternative of another kind replaces the one below, lists replace."""
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep merge of documents; a tagged alternative of another kind replaces the one below, lists replace."""
     result = {key: value for key, value in below.items() if not _gives_way(key, above)}
     for key, value in above.items():
         result[key] = _overlaid(result.get(key), value)
@@ -272,7 +272,7 @@ def _overlaid(below: Any, above: Any) -> Any:
     if not isinstance(below, Mapping) or not isinstance(above, Mapping):
         return above
     same = all(tag not in above or above[tag] == below.get(tag) for tag in ("kind", "name"))
-    return _merged(below, above) if same else above
+    return merged(below, above) if same else above
 
 
 def _placed(document: Any, path: list[str], value: Any, arm: _Arm, whole: str) -> Any:

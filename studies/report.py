@@ -15,6 +15,8 @@ import numpy.typing
 from pydantic import Field
 
 from studies.answers import Answer, Comparison
+from studies.claim_answers import ClaimVerdict
+from studies.presets import PresetRun
 
 Column: TypeAlias = tuple[float | None, ...]
 Images: TypeAlias = numpy.typing.NDArray[np.float32]
@@ -144,6 +146,8 @@ class ReportInput(Answer):
         dict[str, str],
         Field(default_factory=dict, description="kind of confound → who declared it later"),
     ]
+    claims: tuple[ClaimVerdict, ...] = ()
+    preset: PresetRun | None = None
     jobs: tuple[JobReport, ...]
     provenance: Provenance
     fans: tuple[Fan, ...] = ()

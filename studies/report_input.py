@@ -12,8 +12,10 @@ from sqlalchemy.orm import Session
 from store import links, reports, results, studies
 from store.models import File, Study
 from studies.answers import Comparison
+from studies.claim_reading import read_claims
 from studies.expansion import arm_name
 from studies.insides import read_fan, read_filters, read_histograms
+from studies.presets import PresetRun
 from studies.reading import read_comparison
 from studies.report import (
     Curve,
@@ -59,6 +61,8 @@ def read_report(
         spec=study.spec,
         comparison=comparison,
         declared_by={kind: one["who"] for kind, one in study.declared.items()},
+        claims=read_claims(session, study),
+        preset=PresetRun.model_validate(study.preset) if study.preset else None,
         jobs=jobs,
         provenance=_provenance(session, study, rows),
         fans=fans,

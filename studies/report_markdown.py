@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from studies.presets import PresetRun
 from studies.report import ReportInput
 from studies.report_page import Page, make_page
 from studies.tables import Table, markdown_text, to_markdown
@@ -22,6 +23,11 @@ def _lines(page: Page, pictures: Mapping[str, str]) -> Iterator[str]:
     yield from _list(page.reasons)
     if page.description:
         yield from ("", *(f"> {markdown_text(line)}" for line in page.description.splitlines()))
+    if page.preset is not None:
+        yield from _preset(page.preset)
+    if page.claims is not None:
+        yield from ("", "## Claims", "", to_markdown(page.claims), "")
+        yield from _list(page.claim_sentences)
     yield from (
         "",
         "## Variants",
@@ -42,6 +48,13 @@ def _lines(page: Page, pictures: Mapping[str, str]) -> Iterator[str]:
     yield from ("", "## Digests and versions", "")
     yield to_markdown(Table(("what", "value"), page.provenance))
     yield from ("", "## Jobs", "", _jobs(page))
+
+
+def _preset(preset: PresetRun) -> Iterator[str]:
+    yield from ("", f"After {markdown_text(preset.paper)}. {markdown_text(preset.text)}", "")
+    yield from _list((*preset.caveats, *([preset.measured] if preset.measured else [])))
+    yield from ("", markdown_text(preset.provenance))
+    yield from _list(preset.told_changes())
 
 
 def _confounds(page: Page) -> Iterator[str]:

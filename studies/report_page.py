@@ -9,7 +9,9 @@ import yaml
 
 from studies import exhibits, remarks
 from studies.answers import Comparison
+from studies.claim_tables import claims_table
 from studies.exhibits import Exhibit
+from studies.presets import PresetRun
 from studies.report import JobReport, ReportInput
 from studies.spec import StudySpec
 from studies.tables import NOTHING, Table, axis_table, slopes_table, variants_table
@@ -44,6 +46,9 @@ class Page:
     verdict: str
     state: str
     reasons: tuple[str, ...]
+    preset: PresetRun | None
+    claims: Table | None
+    claim_sentences: tuple[str, ...]
     variants: Table
     best: str | None
     reading: str
@@ -71,6 +76,9 @@ def make_page(report: ReportInput) -> Page:
         verdict=comparison.verdict.sentence,
         state=comparison.verdict.state,
         reasons=comparison.verdict.reasons,
+        preset=report.preset,
+        claims=claims_table(report.claims) if report.claims else None,
+        claim_sentences=tuple(f"{one.name}: {one.sentence}" for one in report.claims),
         variants=variants_table(comparison),
         best=comparison.best.name if comparison.best else None,
         reading=remarks.reading(comparison),

@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from types import FrameType
 
@@ -16,6 +17,7 @@ from store.engine import DATABASE_AWAY, make_engine, make_sessions
 from worker.logs import configure_logging
 from worker.orphans import delete_orphans, delete_unfinished
 from worker.settings import Settings
+from worker.verdicts import judge_ended
 
 log = structlog.get_logger("worker.sweep")
 
@@ -51,6 +53,8 @@ class Sweep:
         self._away = False
         self._back_at: float | None = None
         self._tidied_at: float | None = None
+        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judging")
+        self._judging: Future[list[int]] | None = None
 
     def run(self, stop: threading.Event) -> None:
         """One sweep at a time works; the others wait for its lock."""
@@ -81,9 +85,19 @@ class Sweep:
             due = wakeups.due(session)
         if due:
             wakeups.send(self._celery, due)
+        self._judge()
         if self._tidied_at is None or time.monotonic() - self._tidied_at > TIDY_SECONDS:
             self._tidy()
             self._tidied_at = time.monotonic()
+
+    def _judge(self) -> None:
+        """Beside the rounds: reports take seconds to draw, and leases don't wait."""
+        if self._judging is not None:
+            if not self._judging.done():
+                return
+            if error := self._judging.exception():
+                log.error("claims could not be judged", exc_info=error)
+        self._judging = self._beside.submit(judge_ended, self._sessions, self._settings.storage)
 
     def _release(self) -> list[int]:
         """Nothing until one lease after an outage: till then the workers could not renew.

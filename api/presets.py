@@ -1,0 +1,255 @@
+"""The catalogue of presets: list, read, run; and the verdicts on a study's claims. Knows no SQL."""
+
+from functools import partial
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Depends, Query, Response, status
+from pydantic import Field
+
+from api.checks import plan_study
+from api.dependencies import Id, Page, Writer, current_user
+from api.documents import Document
+from api.errors import BadParameter, Invalid, NotFound, parse
+from api.idempotency import Once
+from api.openapi import takes
+from api.schemas import FileView, Listing, StudyView, View
+from api.services import House, Services
+from api.studies import find_study, study_views
+from store import datasets, studies, verdicts
+from store.models import Study, Verdict
+from studies.claim_answers import ClaimVerdict
+from studies.claim_reading import read_claims
+from studies.presets import (
+    Change,
+    NotOffered,
+    Preset,
+    PresetRun,
+    Scale,
+    UnknownPreset,
+    find_preset,
+    how_to_register,
+    presets,
+)
+from trainer.spec import Name, Part, Seed
+
+router = APIRouter(tags=["presets"], dependencies=[Depends(current_user)])
+
+
+class ScaleView(View):
+    """One size of a preset's study."""
+
+    scale: Scale
+    takes: Annotated[str, Field(description="how long, on what; or that it has not been run")]
+    datasets: Annotated[list[str], Field(description="the first is the default")]
+    cells: Annotated[int, Field(description="final trainings")]
+
+
+class PresetView(View):
+    """A preset as a line of the catalogue."""
+
+    name: str
+    title: str
+    topic: str
+    paper: str
+    claims: Annotated[list[str], Field(description="what the results should bear out")]
+    scales: list[ScaleView]
+    digest: Annotated[str, Field(description="of the studies and their claims")]
+    first_run: Annotated[str | None, Field(description="the digest when it first ran")]
+    changes: Annotated[list[Change], Field(description="in studies or claims, since then")]
+
+    @classmethod
+    def of(cls, preset: Preset, **more: Any) -> Self:
+        same = {
+            name: getattr(preset, name)
+            for name in ("name", "title", "topic", "paper", "digest", "first_run")
+        }
+        claims = preset.study_spec(next(iter(preset.scales))).claims
+        return cls(
+            **same,
+            claims=[claim.says for claim in claims],
+            scales=[_scale_view(preset, scale) for scale in preset.scales],
+            changes=list(preset.changes),
+            **more,
+        )
+
+
+class PresetDetail(PresetView):
+    """All of a preset; `study` is what a run would submit."""
+
+    text: str
+    caveats: list[str]
+    measured: str
+    scale: Scale
+    dataset: str
+    study: dict[str, Any]
+
+
+class RunRequest(Part):
+    """Which size of a preset to run, on what."""
+
+    scale: Scale = "small"
+    dataset: Annotated[Name | None, Field(description="default: the scale's first")] = None
+    project: Name | None = None
+    seeds: Annotated[
+        Annotated[int, Field(strict=True, ge=1, le=1000)] | list[Seed] | None,
+        Field(description="other than the preset's"),
+    ] = None
+
+
+class ShortVerdict(View):
+    """A claim's verdict without the numbers it rests on."""
+
+    claim: str
+    verdict: str
+    sentence: str
+    n: int
+    p_adjusted: float | None
+
+    @classmethod
+    def of(cls, one: Verdict) -> Self:
+        return cls(
+            claim=one.claim,
+            verdict=one.verdict,
+            sentence=one.sentence,
+            n=one.n,
+            p_adjusted=one.p_adjusted,
+        )
+
+
+class RunView(View):
+    """A study that ran the preset; `verdicts` once its jobs have ended."""
+
+    study: StudyView
+    scale: str
+    dataset: str
+    digest: str
+    verdicts: list[ShortVerdict]
+
+
+@router.get("/presets", summary="List the presets")
+def list_presets() -> Listing[PresetView]:
+    return Listing(items=[PresetView.of(one) for one in presets().values()])
+
+
+@router.get("/presets/{name}", summary="Read a preset")
+def read_preset(
+    name: str,
+    scale: Annotated[Scale, Query(description="of the study that is shown")] = "small",
+    dataset: Annotated[str | None, Query(description="default: the scale's first")] = None,
+) -> PresetDetail:
+    preset = _find(name)
+    try:
+        document = preset.document(scale, dataset)
+    except NotOffered as error:
+        raise BadParameter(error.field, str(error)) from error
+    return PresetDetail.of(
+        preset,
+        text=preset.text,
+        caveats=list(preset.caveats),
+        measured=preset.measured,
+        scale=scale,
+        dataset=PresetRun.of(preset, scale, dataset).dataset,
+        study=document,
+    )
+
+
+@router.post(
+    "/presets/{name}/runs",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=StudyView,
+    openapi_extra=takes(RunRequest),
+    summary="Run a preset: submit its study",
+)
+def run_preset(house: House, user: Writer, name: str, document: Document, once: Once) -> Response:
+    """Like any study; its report carries the preset's digest, text and caveats, and its claims' verdicts."""
+    preset = _find(name)
+    if earlier := once.earlier_answer():
+        return earlier
+    wanted = parse(RunRequest, document)
+    try:
+        submitted = preset.document(wanted.scale, wanted.dataset)
+    except NotOffered as error:
+        raise Invalid.at(f"/{error.field}", str(error)) from error
+    run = PresetRun.of(preset, wanted.scale, wanted.dataset)
+    _ensure_registered(house, run.dataset)
+    chosen = {"project": wanted.project, "seeds": wanted.seeds}
+    submitted |= {field: value for field, value in chosen.items() if value is not None}
+    study, plan = plan_study(house, submitted)
+    spec = study.model_dump(mode="json")
+    with house.sessions.begin() as session:
+        create = partial(
+            studies.create, session, user, spec, study.project, study.name, plan.new, plan.warnings
+        )
+        answer = once.answer(
+            session,
+            lambda: study_views(house, session, [create(preset=run.model_dump(mode="json"))])[0],
+        )
+    house.waker.wake()
+    return answer
+
+
+@router.get("/presets/{name}/runs", summary="List a preset's runs, newest first")
+def list_runs(house: House, name: str, page: Page) -> Listing[RunView]:
+    _find(name)
+    with house.sessions.begin() as session:
+        found = studies.list_studies(session, preset=name, cursor=page.cursor, limit=page.limit)
+        known = verdicts.of_studies(session, [study.id for study in found.items])
+        views = study_views(house, session, found.items)
+        items = [
+            _run_view(study, view, known[study.id])
+            for study, view in zip(found.items, views, strict=True)
+        ]
+        return Listing(items=items, next_cursor=found.next_cursor)
+
+
+@router.get("/studies/{study_id}/verdicts", summary="Do the study's claims hold?", tags=["studies"])
+def read_verdicts(house: House, study_id: Id) -> Listing[ClaimVerdict]:
+    """As of now; once all jobs have ended they are kept in SQL as well. None where nothing is claimed."""
+    with house.sessions.begin() as session:
+        return Listing(items=list(read_claims(session, find_study(session, study_id))))
+
+
+@router.get("/studies/{study_id}/files", summary="List a study's files", tags=["studies"])
+def list_files(house: House, study_id: Id) -> Listing[FileView]:
+    """Figure and report as they were when its jobs had ended; none where nothing is claimed."""
+    with house.sessions.begin() as session:
+        find_study(session, study_id)
+        rows = verdicts.files_of(session, study_id)
+        return Listing(items=[FileView.model_validate(row) for row in rows])
+
+
+def _find(name: str) -> Preset:
+    try:
+        return find_preset(name)
+    except UnknownPreset as error:
+        raise NotFound(str(error)) from error
+
+
+def _ensure_registered(house: Services, dataset: str) -> None:
+    """The exact command where it isn't; raises `Invalid`."""
+    command = how_to_register(dataset)
+    if command is None:
+        return
+    with house.sessions.begin() as session:
+        known = datasets.find(session, dataset)
+    if known is None:
+        detail = f"needs the dataset {dataset}, which isn't registered here"
+        raise Invalid.at("/dataset", detail, command)
+
+
+def _scale_view(preset: Preset, scale: Scale) -> ScaleView:
+    spec = preset.scales[scale]
+    return ScaleView(
+        scale=scale, takes=spec.takes, datasets=list(spec.datasets), cells=preset.cells(scale)
+    )
+
+
+def _run_view(study: Study, view: StudyView, found: list[Verdict]) -> RunView:
+    assert study.preset is not None
+    return RunView(
+        study=view,
+        scale=study.preset["scale"],
+        dataset=study.preset["dataset"],
+        digest=study.preset["digest"],
+        verdicts=[ShortVerdict.of(one) for one in found],
+    )

@@ -1,0 +1,209 @@
+"""The catalogue: studies that reproduce a result of the literature and say whether its claims hold here. One
+YAML file each, beside this one; nothing in it is more than any user can write.
+
+`study` is what all scales share; a scale adds its own, then the chosen dataset its own. The digest is of
+all that the verdicts rest on (studies and claims, not the words around them): what it was when the preset
+first ran stands in the file, with every change since, so that nothing is tuned in silence.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from studies.expansion import expand, merged
+from studies.spec import StudySpec, read_study
+from trainer.spec import Name, Part
+
+Scale = Literal["toy", "small", "full"]
+
+#: Where a preset's dataset comes from when it isn't there: the hub's commit is part of the experiment.
+SOURCES = {
+    "mnist": "hugging_face:ylecun/mnist@77f3279092a1c1579b2250db8eafed0ad422088c",
+    "cifar10": "hugging_face:uoft-cs/cifar10@0b2714987fa478483af9968de7c934580d0bb9a2 --image img",
+    "imagenet": "image_folder:FOLDER --size 224",
+}
+#: A folder of one's own instead of the hub.
+FOLDERS = {"mnist": "parquet:FOLDER", "cifar10": "parquet:FOLDER --image img"}
+
+
+class UnknownPreset(LookupError):
+    """There is no preset of this name."""
+
+
+class NotOffered(ValueError):
+    """The preset has no such scale, or the scale no such dataset; `field` is which."""
+
+    def __init__(self, field: str, value: str, offered: Iterable[str]) -> None:
+        super().__init__(f"must be one of {', '.join(offered)}, but got {value!r}")
+        self.field = field
+
+
+class ScaleSpec(Part):
+    """One size of the study. `datasets`: name → what it changes; the first is the default."""
+
+    takes: Annotated[str, Field(description="how long, on what: as measured, or not run")] = ""
+    study: Annotated[dict[str, Any], Field(default_factory=dict)]
+    datasets: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+
+
+class Change(Part):
+    """What was changed in the study or its claims after the first run, and why; `digest` is of the result."""
+
+    what: Annotated[str, Field(min_length=1)]
+    why: Annotated[str, Field(min_length=1)]
+    digest: str
+
+
+class Preset(Part):
+    """A study of the catalogue, with the literature it is after."""
+
+    name: Name
+    title: str
+    topic: Annotated[str, Field(description="of the lectures")]
+    paper: str
+    text: Annotated[str, Field(description="what is asked, and how")]
+    caveats: tuple[str, ...] = ()
+    measured: Annotated[
+        str, Field(description="what others found at a small scale, and why this may differ")
+    ] = ""
+    study: dict[str, Any]
+    scales: Annotated[dict[Scale, ScaleSpec], Field(min_length=1)]
+    first_run: Annotated[
+        str | None, Field(description="the digest when the preset first ran; none: it hasn't")
+    ] = None
+    changes: tuple[Change, ...] = ()
+
+    @model_validator(mode="after")
+    def _changes_are_told(self) -> "Preset":
+        told = self.changes[-1].digest if self.changes else self.first_run
+        if told not in (None, self.digest):
+            raise ValueError(
+                f"the study or its claims have changed since the preset first ran ({told}, now "
+                f"{self.digest}): add what and why to `changes`"
+            )
+        return self
+
+    @property
+    def digest(self) -> str:
+        """Of the studies with their claims, without figures and toys: blake2b, 8 bytes, hex."""
+        scales = {name: one for name, one in self.scales.items() if name != "toy"}
+        content = [_content(self.study), {name: _content_of(one) for name, one in scales.items()}]
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def document(self, scale: str, dataset: str | None = None) -> dict[str, Any]:
+        """The study document of this size on this dataset; raises `NotOffered`."""
+        chosen = next((one for name, one in self.scales.items() if name == scale), None)
+        if chosen is None:
+            raise NotOffered("scale", scale, self.scales)
+        name = dataset or next(iter(chosen.datasets))
+        if name not in chosen.datasets:
+            raise NotOffered("dataset", name, chosen.datasets)
+        start = {
+            "name": f"{self.name} · {scale} · {name}",
+            "project": "presets",
+            "description": self.title,
+            "base": {"dataset": {"name": name}},
+        }
+        document = start
+        for part in (self.study, chosen.study, chosen.datasets[name]):
+            document = merged(document, part)
+        return document
+
+    def study_spec(self, scale: str, dataset: str | None = None) -> StudySpec:
+        """Raises `NotOffered`."""
+        return read_study(self.document(scale, dataset))
+
+    def cells(self, scale: str) -> int:
+        """Final trainings on the default dataset."""
+        return len(expand(self.study_spec(scale)))
+
+
+class PresetRun(Part):
+    """Which preset a study came from, as its file was then."""
+
+    name: str
+    scale: str
+    dataset: str
+    digest: str
+    title: str
+    topic: str
+    paper: str
+    text: str
+    caveats: tuple[str, ...]
+    measured: str
+    first_run: str | None
+    changes: tuple[Change, ...]
+
+    @classmethod
+    def of(cls, preset: Preset, scale: str, dataset: str | None) -> "PresetRun":
+        name = dataset or next(iter(preset.scales[scale].datasets))  # type: ignore[index]
+        same = {
+            field: getattr(preset, field)
+            for field in cls.model_fields
+            if field not in ("scale", "dataset")
+        }
+        return cls(scale=scale, dataset=name, **same)
+
+    @property
+    def provenance(self) -> str:
+        """Which preset, of what digest, and whether it is what it was."""
+        head = f"Preset {self.name} at scale {self.scale} on {self.dataset}, digest {self.digest}"
+        if self.first_run is None:
+            return f"{head}: its first run."
+        if not self.changes:
+            return f"{head}: unchanged since its first run."
+        return f"{head}. It first ran as {self.first_run}, and was changed since:"
+
+    def told_changes(self) -> tuple[str, ...]:
+        """A sentence each."""
+        return tuple(f"{one.what}: {one.why} (digest {one.digest})" for one in self.changes)
+
+
+@cache
+def presets() -> dict[str, Preset]:
+    """All of the catalogue, by name, in alphabetical order."""
+    files = (one for one in resources.files(__name__).iterdir() if one.name.endswith(".yaml"))
+    return {
+        file.name.removesuffix(".yaml"): read_preset(file.name, file.read_text())
+        for file in sorted(files, key=lambda one: one.name)
+    }
+
+
+def find_preset(name: str) -> Preset:
+    """Raises `UnknownPreset`."""
+    try:
+        return presets()[name]
+    except KeyError:
+        known = ", ".join(presets())
+        raise UnknownPreset(f"there is no preset {name!r}: there are {known}") from None
+
+
+def read_preset(file: str, text: str) -> Preset:
+    """The preset in a file of this name: the name stands nowhere else."""
+    document = yaml.safe_load(text)
+    return Preset.model_validate({**document, "name": file.removesuffix(".yaml")})
+
+
+def how_to_register(dataset: str) -> str | None:
+    """The command, of a dataset that doesn't come with Normlab; None of another."""
+    if dataset not in SOURCES:
+        return None
+    command = f"normlab dataset add {dataset} {SOURCES[dataset]} --wait"
+    own = FOLDERS.get(dataset)
+    return f"{command}{f' (or from a folder of your own: {own})' if own else ''}"
+
+
+def _content_of(scale: ScaleSpec) -> Any:
+    datasets = {name: _content(one) for name, one in scale.datasets.items()}
+    return {"study": _content(scale.study), "datasets": datasets}
+
+
+def _content(study: dict[str, Any]) -> dict[str, Any]:
+    return {name: part for name, part in study.items() if name not in ("figure", "description")}

@@ -1,0 +1,107 @@
+"""What is kept of a study with claims once its jobs have ended: verdicts in SQL, figure and report as files.
+Needs no MLflow; draws in a process of its own."""
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+from sqlalchemy.orm import Session, sessionmaker
+
+from store import studies, verdicts
+from store.engine import DATABASE_AWAY
+from store.verdicts import Kept, KeptFile
+from studies.claim_answers import ClaimVerdict
+from studies.exhibits import present
+from studies.report import ReportInput
+from studies.report_input import read_report
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 4
+DRAWING_SECONDS = 120.0
+#: The figures that are kept: what the study itself says it shows.
+KEPT_FIGURES = ("figure",)
+
+
+def judge_ended(sessions: sessionmaker[Session], storage: Path) -> list[int]:
+    """The studies that were judged; those whose verdicts are up to date are left alone."""
+    with sessions.begin() as session:
+        due = [study.id for study in verdicts.due(session, AT_ONCE)]
+    for study_id in due:
+        try:
+            _judge(sessions, storage, study_id)
+        except DATABASE_AWAY:
+            raise
+        except Exception:
+            # One study must not keep the others from their verdicts; it is tried again when it changes.
+            log.exception("claims could not be judged", study=study_id)
+            with sessions.begin() as session:
+                verdicts.set_aside(session, study_id)
+    return due
+
+
+def _judge(sessions: sessionmaker[Session], storage: Path, study_id: int) -> None:
+    with sessions.begin() as session:
+        study = studies.find(session, study_id)
+        if study is None:
+            return
+        report = read_report(session, study, storage, None)
+    files = list(_files(report, storage))
+    with sessions.begin() as session:
+        verdicts.keep(session, study_id, [_kept(one) for one in report.claims], files)
+    said = {one.name: one.verdict for one in report.claims}
+    log.info("claims are judged", study=study_id, verdicts=said)
+
+
+def _kept(one: ClaimVerdict) -> Kept:
+    return Kept(
+        claim=one.name,
+        verdict=one.verdict,
+        n=one.n,
+        p_value=one.p_value,
+        p_adjusted=one.p_adjusted,
+        sentence=one.sentence,
+        answer=one.model_dump(mode="json"),
+    )
+
+
+def _files(report: ReportInput, storage: Path) -> Iterator[KeptFile]:
+    """A drawing that fails costs its file, not the verdicts."""
+    shown = {one.name for one in present(report)}
+    wanted = {f"{name}.png": ["figure", name] for name in KEPT_FIGURES if name in shown}
+    content = report.model_dump_json().encode()
+    for name, arguments in {**wanted, "report.html": ["html"]}.items():
+        path = Path("studies") / str(report.study_id) / "ended" / name
+        try:
+            drawn = _draw(content, arguments)
+            _write(storage / path, drawn)
+        except (OSError, subprocess.SubprocessError) as error:
+            log.warning(
+                "a study's file can't be made", study=report.study_id, file=name, error=str(error)
+            )
+            continue
+        digest = hashlib.blake2b(drawn, digest_size=16).hexdigest()
+        yield KeptFile(name=name, path=str(path), digest=digest, bytes=len(drawn))
+
+
+def _draw(content: bytes, arguments: list[str]) -> bytes:
+    done = subprocess.run(
+        [sys.executable, "-m", "studies.drawing", *arguments],
+        input=content,
+        capture_output=True,
+        timeout=DRAWING_SECONDS,
+        check=True,
+    )
+    return done.stdout
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(content)
+    Path(file.name).replace(path)
