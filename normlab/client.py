@@ -9,6 +9,7 @@ client.results(study)      # pandas.DataFrame, one row per job
 client.query("norm.kind=group and best.val_accuracy>0.9", sort="-best.val_accuracy")   # of all studies
 client.comparison(study)   # verdict, means, intervals, differences to the baseline
 client.report(study)       # all of it with figures, as one HTML file: bytes
+client.verdicts(study)     # whether its claims hold
 """
 
 import json
@@ -262,6 +263,29 @@ class Client:
     def download_path(self, path: str, target: Path) -> None:
         """The bytes at any address below /api/v1."""
         self._http.download(path, target)
+
+    def presets(self) -> list[Item]:
+        """The catalogue: studies that reproduce a result of the literature."""
+        return list(self._http.items("presets"))
+
+    def preset(self, name: str, **parameters: Any) -> Item:
+        """All of one, with the study that a run would submit; parameters: scale, dataset."""
+        return _mapping(self._http.get(f"presets/{quote(name)}", **parameters))
+
+    def run_preset(self, name: str, **wanted: Any) -> Reference:
+        """Submits its study; wanted: scale, dataset, project, seeds. Sent again safely."""
+        answer = self._http.request(
+            "POST",
+            f"presets/{quote(name)}/runs",
+            again=True,
+            content=json.dumps(wanted).encode(),
+            headers={"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())},
+        )
+        return Reference("study", answer.json()["id"])
+
+    def verdicts(self, study: Named) -> list[Item]:
+        """Whether each of the study's claims holds, as of now."""
+        return list(self._http.items(f"{Reference.study(study).path}/verdicts"))
 
     def datasets(self) -> list[Item]:
         return list(self._http.items("datasets"))

@@ -190,9 +190,12 @@ def strawman(case: Case) -> Iterator[str]:
     optimizer = case.spec.optimizer
     if not isinstance(case.spec.norm, NoNorm) or not case.sites:
         return
-    if isinstance(optimizer, Sgd) and optimizer.lr / (1 - optimizer.momentum) > _MOST_WITHOUT_NORM:
+    if (
+        isinstance(optimizer, Sgd)
+        and case.spec.peak_learning_rate / (1 - optimizer.momentum) > _MOST_WITHOUT_NORM
+    ):
         yield (
-            f"without norm a learning rate of {optimizer.lr:g} at momentum {optimizer.momentum:g} may "
+            f"without norm a learning rate of {case.spec.peak_learning_rate:g} at momentum {optimizer.momentum:g} may "
             "diverge: tune it for this variant, or the comparison is with a strawman"
         )
 

@@ -121,7 +121,7 @@ class Run:
 
     def learning_rate(self, step: int) -> float:
         return learning_rate(
-            self.spec.optimizer.lr,
+            self.spec.peak_learning_rate,
             self.spec.schedule,
             step,
             total_steps=self.plan.total_steps,

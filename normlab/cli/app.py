@@ -15,6 +15,7 @@ from normlab.cli import (
     local,
     looking,
     people,
+    presets,
     querying,
     reporting,
     steering,
@@ -65,5 +66,6 @@ for panel, verbs in _PANELS.items():
         app.command(verb.__name__.strip("_"), rich_help_panel=panel)(verb)
 
 app.add_typer(datasets.app, name="dataset", rich_help_panel="Shared things")
+app.add_typer(presets.app, name="preset", rich_help_panel="The literature")
 app.add_typer(people.tokens, name="token", rich_help_panel="Shared things")
 app.command("users", rich_help_panel="Shared things")(people.users)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from normlab.cli.claims import show_claims
 from normlab.cli.comparison import ComparisonFormat, flat, show_comparison
 from normlab.cli.output import (
     Column,
@@ -103,6 +104,7 @@ def compare(
             say(client.comparison_table(name, output.value, metric).rstrip())
             return
         found = client.comparison(name, metric)
+        claims = client.verdicts(name) if output is ComparisonFormat.TABLE else []
     if output is ComparisonFormat.JSON:
         say(json.dumps(found, indent=2))
         return
@@ -110,6 +112,7 @@ def compare(
         rows = [flat(one) for one in found["variants"]]
         emit(rows, [Column(name, field(name)) for name in rows[0]], Format.CSV, "")
     else:
+        show_claims(claims)
         show_comparison(found)
 
 

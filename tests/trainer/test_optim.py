@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
-from trainings import make_spec
+from trainings import epochs, make_spec, outcome, run
 
 from trainer.gradients import build_gradient_rule
 from trainer.optim import build_optimizer, learning_rate
@@ -181,3 +181,14 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(kind):
         step(model, optimizer)
         step(other, restored)
     assert all(map(torch.equal, model.parameters(), other.parameters()))
+
+
+def test_a_rate_for_a_batch_size_follows_the_batch_size(tmp_path):
+    training = {"epochs": 2, "batch_size": 16}
+    scaled = {"kind": "sgd", "lr": 0.1, "lr_batch_size": 32}
+    follows = run(make_spec(training=training, optimizer=scaled), tmp_path / "follows")
+    plain = run(
+        make_spec(training=training, optimizer={"kind": "sgd", "lr": 0.05}), tmp_path / "plain"
+    )
+    assert outcome(follows) == outcome(plain)
+    assert {one.metrics["learning_rate"] for one in epochs(follows)} == {0.05}

@@ -175,6 +175,14 @@ class JobSpec(Part):
             return training.epochs
         return -(-training.steps // training.eval_every)
 
+    @property
+    def peak_learning_rate(self) -> float:
+        """What the schedule starts from or warms up to."""
+        optimizer = self.optimizer
+        if optimizer.lr_batch_size is None:
+            return optimizer.lr
+        return optimizer.lr * self.training.batch_size / optimizer.lr_batch_size
+
     def regularizer(self, kind: type[AnyPart]) -> AnyPart | None:
         """The regularizer of this class, or None."""
         return next((item for item in self.regularization if isinstance(item, kind)), None)

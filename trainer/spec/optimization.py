@@ -7,7 +7,17 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from trainer.spec.part import Count, Fraction, Metric, NotNegative, Part, Positive, Whole
 
 
-class Sgd(Part):
+class _WithRate(Part):
+    lr_batch_size: Annotated[
+        Count | None,
+        Field(
+            description="lr is for batches of this size, and follows the batch size in proportion "
+            "(Goyal et al. 2017, arXiv 1706.02677); none: lr is as it is"
+        ),
+    ] = None
+
+
+class Sgd(_WithRate):
     """Stochastic gradient descent with momentum."""
 
     kind: Literal["sgd"]
@@ -22,7 +32,7 @@ class Sgd(Part):
         return self
 
 
-class Adam(Part):
+class Adam(_WithRate):
     """Adam (Kingma & Ba 2015)."""
 
     kind: Literal["adam"]
@@ -34,7 +44,7 @@ class Adam(Part):
     )
 
 
-class AdamW(Part):
+class AdamW(_WithRate):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
     kind: Literal["adamw"]

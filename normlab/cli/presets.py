@@ -1,0 +1,131 @@
+"""`preset list|show|run|runs`: results of the literature as studies, and whether they hold here."""
+
+import json
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from normlab.cli import following
+from normlab.cli.claims import show_claims
+from normlab.cli.output import Column, Format, Item, Output, emit, field, say, say_paragraph
+from normlab.cli.submitting import show_accepted
+from normlab.client import Client
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Results of the literature as studies with verdicts: list, show, run.",
+)
+
+
+class Scale(StrEnum):
+    """toy: seconds, without verdicts; small: minutes on a laptop; full: the paper's own setting."""
+
+    TOY = "toy"
+    SMALL = "small"
+    FULL = "full"
+
+
+Name = Annotated[str, typer.Argument(help="a preset, as `normlab preset list` names it")]
+Size = Annotated[
+    Scale, typer.Option(help="toy: seconds; small: minutes on a laptop; full: the paper's")
+]
+On = Annotated[str | None, typer.Option(help="default: the scale's first")]
+
+
+@app.command("list")
+def list_(output: Output = Format.TABLE) -> None:
+    """List the presets: what each reproduces, and on which data."""
+    with Client() as client:
+        emit(client.presets(), _COLUMNS, output, "no presets")
+
+
+@app.command()
+def show(
+    name: Name, scale: Size = Scale.SMALL, dataset: On = None, output: Output = Format.TABLE
+) -> None:
+    """One preset: paper, claims, caveats, and its study as it would be submitted (-o json: all of it)."""
+    with Client() as client:
+        found = client.preset(name, scale=scale.value, dataset=dataset)
+        runs = client.items(f"presets/{name}/runs", most=20)
+    if output is not Format.TABLE:
+        say(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    say(f"{found['name']}: {found['title']}")
+    say()
+    say_paragraph(found["text"])
+    say_paragraph(f"After {found['paper']}.")
+    say()
+    for claim in found["study"].get("claims", []):
+        paper = f" (literature: {claim['paper']})" if claim.get("paper") else ""
+        say_paragraph(f"- claims: {claim['says']}{paper}")
+    for caveat in (*found["caveats"], *([found["measured"]] if found["measured"] else [])):
+        say_paragraph(f"- note: {caveat}")
+    say()
+    for one in found["scales"]:
+        say_paragraph(
+            f"{one['scale']}: {one['cells']} trainings on {' or '.join(one['datasets'])}; {one['takes']}"
+        )
+    say(_digest(found))
+    for run in runs:
+        verdicts = ", ".join(f"{one['claim']}: {one['verdict']}" for one in run["verdicts"])
+        study = run["study"]
+        say_paragraph(
+            f"s{study['id']} ({run['scale']}, {run['dataset']}, {study['status']}): {verdicts or 'no verdicts yet'}"
+        )
+    say()
+    say(f"run it with: normlab preset run {name} --scale {scale.value} --wait")
+
+
+@app.command()
+def run(
+    name: Name,
+    scale: Size = Scale.SMALL,
+    dataset: On = None,
+    project: Annotated[str | None, typer.Option(help="default: presets")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="other than the preset's; under 8: no verdicts")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="stay, and print the verdicts")
+    ] = False,
+) -> None:
+    """Submit a preset's study. With --wait: its verdicts; the exit status is 0 if all jobs succeeded."""
+    wanted: dict[str, Any] = {"dataset": dataset, "project": project, "seeds": seeds}
+    given = {key: value for key, value in wanted.items() if value is not None}
+    with Client() as client:
+        reference = client.run_preset(name, scale=scale.value, **given)
+        show_accepted(client, reference)
+        if not wait:
+            say(f"its verdicts, once it has ended: normlab compare {reference}")
+            return
+        code = following.follow_to_the_end(client, [reference])
+        say()
+        show_claims(client.verdicts(reference))
+        say(f"all of it, with the figure: normlab report {reference} > report.html")
+        raise typer.Exit(code)
+
+
+def _digest(found: Item) -> str:
+    if found["first_run"] is None:
+        return f"digest {found['digest']}; it has not been run yet"
+    changes = len(found["changes"])
+    since = "unchanged" if not changes else f"{changes} changes, listed in its report,"
+    return f"digest {found['digest']}; {since} since its first run"
+
+
+_COLUMNS = (
+    Column("preset", field("name")),
+    Column("what it asks", field("title")),
+    Column("claims", lambda one: str(len(one["claims"])), right=True),
+    Column("scales", lambda one: ", ".join(scale["scale"] for scale in one["scales"])),
+    Column(
+        "data at small scale",
+        lambda one: ", ".join(
+            name
+            for scale in one["scales"]
+            if scale["scale"] == "small"
+            for name in scale["datasets"]
+        ),
+    ),
+)
