@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from api.change_schemas import AnnotationChange, Declaration, Extension
 from api.errors import MEDIA_TYPE, ProblemDetails
+from api.preset_schemas import RunRequest
 from api.service_schemas import NewDataset, NewToken, NewUser, UserChange
 from studies.spec import StudySpec
 from trainer.spec import JobSpec
@@ -28,6 +29,7 @@ _DOCUMENTS: tuple[type[BaseModel], ...] = (
     Extension,
     Declaration,
     AnnotationChange,
+    RunRequest,
     NewUser,
     UserChange,
     NewToken,
@@ -71,6 +73,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "Preview": {"augmentation": [{"kind": "rotate", "degrees": 15.0}], "images": 4, "draws": 6},
     "Extension": {"seeds": 16},
     "AnnotationChange": {"tags": ["paper", "figure:3"], "note": "the run of the appendix"},
+    "RunRequest": {"scale": "small", "dataset": "digits"},
     "Declaration": {"kind": "libraries", "why": "numpy alone was updated; torch is the same"},
     "NewUser": {"name": "emmy", "role": "member"},
     "UserChange": {"role": "viewer"},

@@ -1,10 +1,9 @@
 """The catalogue of presets: list, read, run; and the verdicts on a study's claims. Knows no SQL."""
 
 from functools import partial
-from typing import Annotated, Any, Self
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response, status
-from pydantic import Field
 
 from api.checks import plan_study
 from api.dependencies import Id, Page, Writer, current_user
@@ -12,7 +11,8 @@ from api.documents import Document
 from api.errors import BadParameter, Invalid, NotFound, parse
 from api.idempotency import Once
 from api.openapi import takes
-from api.schemas import FileView, Listing, StudyView, View
+from api.preset_schemas import PresetDetail, PresetView, RunRequest, RunView, ShortVerdict
+from api.schemas import FileView, Listing, StudyView
 from api.services import House, Services
 from api.studies import find_study, study_views
 from store import datasets, studies, verdicts
@@ -20,7 +20,6 @@ from store.models import Study, Verdict
 from studies.claim_answers import ClaimVerdict
 from studies.claim_reading import read_claims
 from studies.presets import (
-    Change,
     NotOffered,
     Preset,
     PresetRun,
@@ -30,100 +29,8 @@ from studies.presets import (
     how_to_register,
     presets,
 )
-from trainer.spec import Name, Part, Seed
 
 router = APIRouter(tags=["presets"], dependencies=[Depends(current_user)])
-
-
-class ScaleView(View):
-    """One size of a preset's study."""
-
-    scale: Scale
-    takes: Annotated[str, Field(description="how long, on what; or that it has not been run")]
-    datasets: Annotated[list[str], Field(description="the first is the default")]
-    cells: Annotated[int, Field(description="final trainings")]
-
-
-class PresetView(View):
-    """A preset as a line of the catalogue."""
-
-    name: str
-    title: str
-    topic: str
-    paper: str
-    claims: Annotated[list[str], Field(description="what the results should bear out")]
-    scales: list[ScaleView]
-    digest: Annotated[str, Field(description="of the studies and their claims")]
-    first_run: Annotated[str | None, Field(description="the digest when it first ran")]
-    changes: Annotated[list[Change], Field(description="in studies or claims, since then")]
-
-    @classmethod
-    def of(cls, preset: Preset, **more: Any) -> Self:
-        same = {
-            name: getattr(preset, name)
-            for name in ("name", "title", "topic", "paper", "digest", "first_run")
-        }
-        claims = preset.study_spec(next(iter(preset.scales))).claims
-        return cls(
-            **same,
-            claims=[claim.says for claim in claims],
-            scales=[_scale_view(preset, scale) for scale in preset.scales],
-            changes=list(preset.changes),
-            **more,
-        )
-
-
-class PresetDetail(PresetView):
-    """All of a preset; `study` is what a run would submit."""
-
-    text: str
-    caveats: list[str]
-    measured: str
-    scale: Scale
-    dataset: str
-    study: dict[str, Any]
-
-
-class RunRequest(Part):
-    """Which size of a preset to run, on what."""
-
-    scale: Scale = "small"
-    dataset: Annotated[Name | None, Field(description="default: the scale's first")] = None
-    project: Name | None = None
-    seeds: Annotated[
-        Annotated[int, Field(strict=True, ge=1, le=1000)] | list[Seed] | None,
-        Field(description="other than the preset's"),
-    ] = None
-
-
-class ShortVerdict(View):
-    """A claim's verdict without the numbers it rests on."""
-
-    claim: str
-    verdict: str
-    sentence: str
-    n: int
-    p_adjusted: float | None
-
-    @classmethod
-    def of(cls, one: Verdict) -> Self:
-        return cls(
-            claim=one.claim,
-            verdict=one.verdict,
-            sentence=one.sentence,
-            n=one.n,
-            p_adjusted=one.p_adjusted,
-        )
-
-
-class RunView(View):
-    """A study that ran the preset; `verdicts` once its jobs have ended."""
-
-    study: StudyView
-    scale: str
-    dataset: str
-    digest: str
-    verdicts: list[ShortVerdict]
 
 
 @router.get("/presets", summary="List the presets")
@@ -235,13 +142,6 @@ def _ensure_registered(house: Services, dataset: str) -> None:
     if known is None:
         detail = f"needs the dataset {dataset}, which isn't registered here"
         raise Invalid.at("/dataset", detail, command)
-
-
-def _scale_view(preset: Preset, scale: Scale) -> ScaleView:
-    spec = preset.scales[scale]
-    return ScaleView(
-        scale=scale, takes=spec.takes, datasets=list(spec.datasets), cells=preset.cells(scale)
-    )
 
 
 def _run_view(study: Study, view: StudyView, found: list[Verdict]) -> RunView:
