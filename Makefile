@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench up down clean
+.PHONY: help demo presets test lint bench up down clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,6 +20,10 @@ help: ## show this list
 
 demo: $(VENV)/.installed ## install, start the local stack, run the demo study, print the comparison
 	@$(BIN)/normlab demo
+
+presets: $(VENV)/.installed ## run the catalogue of presets at small scale (resumable), write presets/index.html
+	@$(BIN)/normlab up --detach
+	@$(BIN)/normlab preset all
 
 test: $(VENV)/.dev ## install and run all tests (TESTS=tests/store for some)
 	@$(BIN)/python -m pytest $(TESTS)

@@ -1,12 +1,14 @@
-"""`preset list|show|run|runs`: results of the literature as studies, and whether they hold here."""
+"""`preset list|show|run|all`: results of the literature as studies, and whether they hold here."""
 
 import json
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from normlab.cli import following
+from normlab.cli.catalogue import start_all, write_pages
 from normlab.cli.claims import show_claims
 from normlab.cli.output import Column, Format, Item, Output, emit, field, say, say_paragraph
 from normlab.cli.submitting import show_accepted
@@ -104,6 +106,28 @@ def run(
         show_claims(client.verdicts(reference))
         say(f"all of it, with the figure: normlab report {reference} > report.html")
         raise typer.Exit(code)
+
+
+@app.command("all")
+def run_all(
+    scale: Size = Scale.SMALL,
+    out: Annotated[Path, typer.Option(help="where index.html, reports and figures go")] = Path(
+        "presets"
+    ),
+) -> None:
+    """Run what hasn't run yet of the whole catalogue, and write one page of all figures and verdicts.
+
+    Can be stopped and started again. The exit status is 0 if all jobs of all studies succeeded.
+    """
+    with Client() as client:
+        studies = start_all(client, scale.value)
+        code = following.follow_to_the_end(client, list(studies.values()))
+        say()
+        for entry in write_pages(client, studies, out):
+            verdicts = ", ".join(f"{one['name']}: {one['verdict']}" for one in entry.verdicts)
+            say(f"{entry.name}: {verdicts}")
+    say(f"All of it is in {out / 'index.html'}")
+    raise typer.Exit(code)
 
 
 def _digest(found: Item) -> str:

@@ -1,0 +1,133 @@
+"""The whole catalogue in one go: what hasn't run yet is run, then an index page of figures and verdicts.
+
+It can be stopped and started again: a preset whose study of the same digest has ended, or is under way, isn't
+submitted anew.
+"""
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from normlab.cli.output import Item, say
+from normlab.client import Client
+from normlab.errors import NormlabError
+from normlab.references import Reference
+
+FIGURE = "figure"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A preset, the study that ran it, its verdicts, and whether it has a figure."""
+
+    preset: Item
+    study: Item
+    verdicts: Sequence[Item]
+    has_figure: bool
+
+    @property
+    def name(self) -> str:
+        return str(self.preset["name"])
+
+
+def start_all(client: Client, scale: str) -> dict[str, Reference]:
+    """By preset its study of this scale on the default data: one that there is, or a new one."""
+    found = {}
+    for preset in client.presets():
+        if scale not in [one["scale"] for one in preset["scales"]]:
+            continue
+        name = preset["name"]
+        if (known := _known_run(client, preset, scale)) is not None:
+            found[name] = known
+            say(f"{name}: {known} has it")
+            continue
+        found[name] = client.run_preset(name, scale=scale)
+        say(f"{name}: submitted as {found[name]}")
+    return found
+
+
+def _known_run(client: Client, preset: Item, scale: str) -> Reference | None:
+    default = next(one for one in preset["scales"] if one["scale"] == scale)["datasets"][0]
+    for run in client.items(f"presets/{preset['name']}/runs"):
+        is_same = (run["scale"], run["dataset"], run["digest"]) == (
+            scale,
+            default,
+            preset["digest"],
+        )
+        if is_same and run["study"]["status"] not in ("cancelled", "partial"):
+            return Reference("study", run["study"]["id"])
+    return None
+
+
+def write_pages(client: Client, studies: dict[str, Reference], folder: Path) -> list[Entry]:
+    """`index.html`, and for each preset its report and its figure."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        entries = [_write(client, name, reference, folder) for name, reference in studies.items()]
+        (folder / "index.html").write_text("\n".join(_index(entries)))
+    except OSError as error:
+        raise NormlabError(f"{folder} cannot be written: {error.strerror}") from error
+    return entries
+
+
+def _write(client: Client, name: str, reference: Reference, folder: Path) -> Entry:
+    (folder / f"{name}.html").write_bytes(client.report(reference))
+    figures = client.get(f"{reference.path}/report", format="json")["figures"]
+    has_figure = any(one["name"] == FIGURE and one["lacks"] is None for one in figures)
+    if has_figure:
+        client.download_path(f"{reference.path}/figures/{FIGURE}.png", folder / f"{name}.png")
+    return Entry(
+        client.preset(name), client.show(reference), client.verdicts(reference), has_figure
+    )
+
+
+def _index(entries: Sequence[Entry]) -> Iterator[str]:
+    yield _HEAD
+    yield "<table><thead><tr><th>preset</th><th>claim</th><th>verdict</th></tr></thead><tbody>"
+    for entry in entries:
+        for number, one in enumerate(entry.verdicts):
+            link = f'<a href="#{entry.name}">{entry.name}</a>' if not number else ""
+            verdict = one["verdict"]
+            yield (
+                f"<tr><td>{link}</td><td>{_text(one['says'])}</td>"
+                f'<td class="{verdict.replace(" ", "-")}">{verdict}</td></tr>'
+            )
+    yield "</tbody></table>"
+    for entry in entries:
+        yield from _section(entry)
+    yield "</body></html>"
+
+
+def _section(entry: Entry) -> Iterator[str]:
+    preset, study = entry.preset, entry.study
+    yield f'<section id="{entry.name}"><h2>{_text(preset["title"])}</h2>'
+    yield (
+        f"<p>{_text(preset['text'])} After {_text(preset['paper'])}. "
+        f'<a href="{entry.name}.html">The report</a> of study s{study["id"]}, which is '
+        f"{study['status']}; {_text(study['preset']['dataset'])}, digest {study['preset']['digest']}.</p>"
+    )
+    if entry.has_figure:
+        yield f'<img src="{entry.name}.png" alt="{_text(preset["title"])}">'
+    yield "<ul>"
+    for one in entry.verdicts:
+        paper = f" In the literature: {_text(one['paper'])}." if one["paper"] else ""
+        yield f"<li>{_text(one['says'])}. <strong>{_text(one['sentence'])}</strong>{paper}</li>"
+    yield "</ul></section>"
+
+
+def _text(words: str) -> str:
+    return html.escape(" ".join(str(words).split()))
+
+
+_HEAD = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Presets · Normlab</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
+table { border-collapse: collapse; } td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
+tbody tr { border-top: 1px solid #ddd; } img { max-width: 100%; }
+.holds, .equivalent { color: #00694d; font-weight: 650; } .does-not-hold { color: #a94400; font-weight: 650; }
+section { border-top: 1px solid #bbb; margin-top: 2rem; }
+</style></head><body>
+<h1>Results of the literature, tried here</h1>"""
