@@ -24,6 +24,7 @@ from trainer.check_data import DATA_CHECKS, DATA_WARNINGS
 from trainer.check_dropping import DROPPING_WARNINGS
 from trainer.check_model import MODEL_CHECKS, MODEL_WARNINGS
 from trainer.check_norms import NORM_CHECKS, NORM_WARNINGS
+from trainer.check_optimizer import OPTIMIZER_CHECKS
 from trainer.check_regularizers import REGULARIZER_CHECKS, REGULARIZER_WARNINGS
 from trainer.check_task import TASK_CHECKS
 from trainer.diagnostics import choose_layers
@@ -43,6 +44,7 @@ CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
     *DATA_CHECKS,
     *AUGMENTATION_CHECKS,
     *REGULARIZER_CHECKS,
+    *OPTIMIZER_CHECKS,
     *NORM_CHECKS,
     *BATCH_CHECKS,
 )

@@ -6,6 +6,7 @@ from typing import Any, assert_never
 import torch
 from torch import nn
 
+from trainer.least_squares import LeastSquaresStep
 from trainer.parameters import split_parameters
 from trainer.spec import (
     Adam,
@@ -13,6 +14,7 @@ from trainer.spec import (
     Constant,
     Cosine,
     JobSpec,
+    LeastSquares,
     ScheduleSpec,
     Sgd,
     Step,
@@ -48,8 +50,16 @@ def build_optimizer(spec: JobSpec, model: nn.Module) -> torch.optim.Optimizer:
             kind = torch.optim.AdamW if (mode or usual) == "decoupled" else torch.optim.Adam
             groups = _parameter_groups(decay, model)
             return kind(groups, lr=lr, betas=betas, eps=eps, weight_decay=0.0, fused=True)
+        case LeastSquares():
+            return LeastSquaresStep(_linear_layer(model))
         case unknown:
             assert_never(unknown)
+
+
+def _linear_layer(model: nn.Module) -> nn.Linear:
+    """The only one there is: `trainer.check_optimizer` has seen to that."""
+    (layer,) = (one for one in model.modules() if isinstance(one, nn.Linear))
+    return layer
 
 
 def learning_rate(

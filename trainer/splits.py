@@ -74,7 +74,8 @@ def cut(labels: Array, spec: DatasetSpec, info: DatasetInfo) -> Cut:
             f"but got {sizes.train}"
         )
     if sizes.train < sizes.available:
-        train, _ = _take(labels, train, sizes.train, "train", spec.split_seed, info.classes)
+        seed = spec.split_seed if spec.subset_seed is None else spec.subset_seed
+        train, _ = _take(labels, train, sizes.train, "train", seed, info.classes)
     return Cut(train, val, test)
 
 

@@ -179,7 +179,14 @@ SECTIONS: dict[str, dict[str, Job]] = {
     "models": MODELS,
     "tasks": TASKS,
     "initializations": _in("init", INITIALIZATIONS),
-    "optimizers": _in("optimizer", OPTIMIZERS),
+    "optimizers": {
+        **_in("optimizer", OPTIMIZERS),
+        "least_squares": {
+            **MODELS["polynomial"],
+            "optimizer": {"kind": "least_squares"},
+            "training": {"epochs": 1, "batch_size": 100},
+        },
+    },
     "schedules": _in("schedule", SCHEDULES),
     "early_stopping": _in("early_stopping", STOPPING),
     "diagnostics": _in("diagnostics", DIAGNOSTICS),

@@ -56,6 +56,11 @@ from trainer.check_norms import (
     undefined_norm,
     unthresholded_response,
 )
+from trainer.check_optimizer import (
+    least_squares_elsewhere,
+    least_squares_in_parts,
+    least_squares_with_more,
+)
 from trainer.check_regularizers import (
     average_of_little,
     averaged_zeros,
@@ -131,7 +136,86 @@ def empty_cells():
 EMPTY_CELLS = list(empty_cells())
 
 #: The check, the spec, the dataset, the field, a layer (or None), words of the detail or the remedy.
+POLYNOMIAL_DATA = BUILT_IN["polynomial_noise"]
+
+
+def fitted(model="polynomial", **more):
+    """Least squares over 100 examples."""
+    return make_spec(
+        model,
+        "none",
+        **{
+            "dataset": {"name": "polynomial_noise", "train_size": 100},
+            "task": {"kind": "regression"},
+            "optimizer": {"kind": "least_squares"},
+            "training": {"epochs": 1, "batch_size": 100},
+            **more,
+        },
+    )
+
+
 BAD = [
+    (
+        least_squares_elsewhere,
+        fitted("mlp"),
+        POLYNOMIAL_DATA,
+        "/optimizer/kind",
+        None,
+        "linear in its weights, which mlp isn't optimizer: {kind: sgd}",
+    ),
+    (
+        least_squares_elsewhere,
+        make_spec("cnn", optimizer={"kind": "least_squares"}),
+        DIGITS,
+        "/optimizer/kind",
+        None,
+        "which cnn isn't",
+    ),
+    (
+        least_squares_in_parts,
+        fitted(training={"epochs": 1, "batch_size": 50}),
+        POLYNOMIAL_DATA,
+        "/training/batch_size",
+        None,
+        "all 100 training examples at once but batch_size is 50 batch_size of at least 100",
+    ),
+    (
+        least_squares_in_parts,
+        fitted(training={"epochs": 3, "batch_size": 100}),
+        POLYNOMIAL_DATA,
+        "/training/epochs",
+        None,
+        "there would be 3 periods training: {epochs: 1}",
+    ),
+    (
+        least_squares_in_parts,
+        fitted(training={"epochs": 1, "batch_size": 100, "accumulate": 2}),
+        POLYNOMIAL_DATA,
+        "/training/accumulate",
+        None,
+        "accumulate is 2",
+    ),
+    (
+        least_squares_with_more,
+        fitted(regularization=[{"kind": "l2", "value": 0.1}]),
+        POLYNOMIAL_DATA,
+        "/regularization/0/kind",
+        None,
+        "l2 has no part in it",
+    ),
+    (
+        least_squares_with_more,
+        fitted(
+            regularization=[
+                {"kind": "gradient_clipping"},
+                {"kind": "weight_decay", "value": 0.1},
+            ]
+        ),
+        POLYNOMIAL_DATA,
+        "/regularization/1/kind",
+        None,
+        "weight_decay has no part in it",
+    ),
     (unknown_model, make_spec("torchvision:resnet19"), SMALL, "/model/name", None, "resnet18"),
     (unknown_model, make_spec("timm:no_such_net"), SMALL, "/model/name", None, "timm has no model"),
     (
@@ -779,6 +863,7 @@ GOOD = [
     (make_spec("torchvision:resnet18", **batch(383)), COLOUR),
     (make_spec("cnn", "instance"), DIGITS),
     (make_spec(MLP, group(4)), DIGITS),
+    (fitted(), POLYNOMIAL_DATA),
     (make_spec("cnn", {"kind": "group", "channels_per_group": 1}), DIGITS),
 ]
 

@@ -89,3 +89,25 @@ def test_label_noise_draws_exactly_the_share_anew():
     )
     other = add_label_noise(labels, DatasetSpec(name="x", label_noise=0.4), 10, "val")
     assert not torch.equal(noisy, other)
+
+
+def test_a_subset_seed_draws_other_training_examples_and_leaves_the_rest() -> None:
+    labels = numpy.arange(1000) % 10
+    info = make_info(train_size=1000)
+
+    def drawn(seed: int | None):
+        return cut(labels, DatasetSpec(name="digits", train_size=100, subset_seed=seed), info)
+
+    plain, one, other = drawn(None), drawn(1), drawn(2)
+    assert (drawn(0).train == plain.train).all()
+    for found in (one, other):
+        assert (found.val == plain.val).all()
+        assert (found.test == plain.test).all()
+        assert numpy.bincount(labels[found.train]).tolist() == [10] * 10
+    assert set(one.train) != set(other.train)
+    assert (drawn(1).train == one.train).all()
+
+
+def test_a_subset_needs_a_size() -> None:
+    with pytest.raises(ValueError, match="set train_size, too"):
+        DatasetSpec(name="digits", subset_seed=1)

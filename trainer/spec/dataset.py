@@ -1,8 +1,8 @@
 """Datasets in a spec: which one and how it is cut, where a registered one comes from, what it holds."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainer.spec.part import Count, Fraction, Name, Part, Seed
 
@@ -28,6 +28,10 @@ class DatasetSpec(Part):
     train_size: Annotated[
         Count | None, Field(description="keep only so many training examples, stratified")
     ] = None
+    subset_seed: Annotated[
+        Seed | None,
+        Field(description="which examples train_size keeps; none: those of split_seed"),
+    ] = None
     label_noise: Annotated[
         Fraction, Field(description="share of train and validation labels drawn anew")
     ] = 0.0
@@ -40,6 +44,12 @@ class DatasetSpec(Part):
     shift: Annotated[
         Shift | None, Field(description="applied to the test split only: train and test differ")
     ] = None
+
+    @model_validator(mode="after")
+    def _subset_of_some_size(self) -> Self:
+        if self.subset_seed is not None and self.train_size is None:
+            raise ValueError("subset_seed chooses what train_size keeps: set train_size, too")
+        return self
 
 
 class BuiltIn(Part):

@@ -16,6 +16,7 @@ from trainer.spec.norm import NormSpec, PlainWeights, WeightsSpec
 from trainer.spec.optimization import (
     Constant,
     EpochTraining,
+    LeastSquares,
     NoStopping,
     OptimizerSpec,
     ScheduleSpec,
@@ -177,8 +178,10 @@ class JobSpec(Part):
 
     @property
     def peak_learning_rate(self) -> float:
-        """What the schedule starts from or warms up to."""
+        """What the schedule starts from or warms up to; 1 of least squares, which has no rate."""
         optimizer = self.optimizer
+        if isinstance(optimizer, LeastSquares):
+            return 1.0
         if optimizer.lr_batch_size is None:
             return optimizer.lr
         return optimizer.lr * self.training.batch_size / optimizer.lr_batch_size

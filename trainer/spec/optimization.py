@@ -53,7 +53,18 @@ class AdamW(_WithRate):
     eps: Positive = 1e-8
 
 
-OptimizerSpec: TypeAlias = Annotated[Sgd | Adam | AdamW, Field(discriminator="kind")]
+class LeastSquares(Part):
+    """The minimizer of the mean squared error over the training split, in one step: for a polynomial,
+    which is linear in its coefficients (Legendre 1805)."""
+
+    kind: Literal["least_squares"]
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "takes all training examples in one batch and one epoch; what happens on the way to the minimum, "
+        "as early stopping needs it, can't be seen",
+    )
+
+
+OptimizerSpec: TypeAlias = Annotated[Sgd | Adam | AdamW | LeastSquares, Field(discriminator="kind")]
 
 
 class Constant(Part):
