@@ -17,6 +17,7 @@ from trainer.tasks import Arrays
 KEPT_FILTERS = 64
 MOST_FILTER_VALUES = 2**20
 BINS = 100
+NEAR_ZERO = 1e-2
 
 
 def first_filters(model: nn.Module, shape: tuple[int, int, int]) -> Arrays:
@@ -52,6 +53,31 @@ def weight_histograms(model: nn.Module) -> Arrays:
     names = numpy.array([name for name, _ in found])
     columns = {key: numpy.stack([one[key] for one in described]) for key in described[0]}
     return {"layers": names, **columns}
+
+
+def weight_scalars(model: nn.Module) -> dict[str, float]:
+    """Over the weights of all convolutions and linear layers: `weight_norm`, the root of the sum of their
+    squares; `near_zero`, the share of |w| < 0.01; `exact_zero`. Empty where there is no such layer."""
+    weights = [weight.flatten().double() for _, weight in _weights(model)]
+    if not weights:
+        return {}
+    flat = torch.cat(weights)
+    return {
+        "weight_norm": float(flat.square().sum().sqrt()),
+        "near_zero": float((flat.abs() < NEAR_ZERO).double().mean()),
+        "exact_zero": float((flat == 0).double().mean()),
+    }
+
+
+def kurtosis_of_filters(model: nn.Module) -> dict[str, float]:
+    """`filter_kurtosis`: mean over the first layer's filters of the fourth moment of their weights over
+    the squared second (Pearson's: 3 of a normal distribution, more of a local filter)."""
+    for _, weight in _weights(model):
+        filters = weight.flatten(1).double()
+        centred = filters - filters.mean(1, keepdim=True)
+        second, fourth = (centred.pow(power).mean(1) for power in (2, 4))
+        return {"filter_kurtosis": float((fourth / second.square()).mean())}
+    return {}
 
 
 def serialize(arrays: Mapping[str, object]) -> bytes:

@@ -85,5 +85,29 @@ def idle_mc_dropout(case: Case) -> Iterator[str]:
         )
 
 
+def idle_outputs(case: Case) -> Iterator[str]:
+    """Of variants that share their evaluations some may lack what others are shown with: no error."""
+    if case.survey is None:
+        return
+    reasons: dict[str, str | None] = {
+        "grid": _no_plane(case),
+        "mc_curve": None if case.dropout else "nothing is dropped",
+        "augmented": None if case.spec.augmentation else "nothing is augmented",
+        "responses": None
+        if any(len(site.shape) == 3 for site in case.sites)
+        else "no norm sees maps",
+    }
+    for evaluation in case.spec.evaluations:
+        for output in evaluation.outputs:
+            if (reason := reasons.get(output)) is not None:
+                yield f"{evaluation.prefix} has no {output}: {reason}"
+
+
+def _no_plane(case: Case) -> str | None:
+    if case.info.content == "vectors" and case.info.shape[0] <= 2:
+        return None
+    return "it is of one or two features"
+
+
 MODEL_CHECKS = (unknown_model, unfit_model, strange_output)
-MODEL_WARNINGS = (idle_mc_dropout,)
+MODEL_WARNINGS = (idle_mc_dropout, idle_outputs)

@@ -13,14 +13,14 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
-from trainer.arrays import first_filters, serialize, weight_histograms
+from trainer.arrays import serialize
 from trainer.checkpoint import write_file
 from trainer.data import Data, apply_shift
 from trainer.dropout import start_dropping
 from trainer.events import EvaluationFinished, FileWritten, Progressed
 from trainer.examples import Examples, Standardize
+from trainer.outputs import Subject, find_output
 from trainer.spec import Evaluation, JobSpec, Shift
-from trainer.spec.job import Output
 from trainer.streams import generator, seed_globals
 from trainer.tasks import Arrays, Task
 
@@ -105,6 +105,7 @@ class Evaluator:
         weights = self._weights.best if evaluation.weights == "best" else self._weights.last
         loss, hits, count = math.nan, math.nan, 1.0
         files: tuple[FileWritten, ...] = ()
+        scalars: dict[str, float] = {}
         if weights is not None:
             model = self._model_with(weights)
             predict, examples = self._predictor(evaluation, model), self._examples(evaluation)
@@ -114,11 +115,12 @@ class Evaluator:
                 predict, examples, self._task, evaluation.prefix, keep=keep, passes=passes
             )
             loss, hits, count = outcome.sums.tolist()
-            files = self._write(evaluation, outcome, model)
+            files, scalars = self._write(evaluation, outcome, model, examples)
         prefix = evaluation.prefix
         metrics = {f"{prefix}_loss": loss / count}
         if self._task.has_accuracy:
             metrics[f"{prefix}_accuracy"] = hits / count
+        metrics |= {f"{prefix}_{name}": value for name, value in scalars.items()}
         yield EvaluationFinished(prefix, metrics, files)
         return metrics
 
@@ -142,39 +144,42 @@ class Evaluator:
                 predict = _mc_dropout(model, predict, self._task, self._spec.seed)
             case unknown:
                 assert_never(unknown)
-        shift = evaluation.shift
-        if shift is None and evaluation.split == "test":
-            shift = self._spec.dataset.shift
+        shift = self._shift(evaluation)
         if shift is not None:
             predict = _shifted(predict, shift, self._spec.dataset.split_seed)
         return predict
 
-    def _write(
-        self, evaluation: Evaluation, outcome: Outcome, model: nn.Module
-    ) -> tuple[FileWritten, ...]:
-        """A file per output, in the order of the spec; none for an output that there is nothing of."""
-        # Passes with dropping on have left it on, and drop connect would hide weights.
-        model.eval()
-        folder, prefix = self._folder / "files", evaluation.prefix
-        files = []
-        for output in dict.fromkeys(evaluation.outputs):
-            if arrays := self._arrays(output, outcome, model):
-                path = folder / f"{prefix}_{output}.npz"
-                files.append(write_file(path, serialize(arrays)))
-        return tuple(files)
+    def _shift(self, evaluation: Evaluation) -> Shift | None:
+        """The evaluation's own, or that of the dataset's test split."""
+        if evaluation.shift is None and evaluation.split == "test":
+            return self._spec.dataset.shift
+        return evaluation.shift
 
-    def _arrays(self, output: Output, outcome: Outcome, model: nn.Module) -> Arrays:
-        match output:
-            case "predictions":
-                assert outcome.predictions is not None
-                assert outcome.targets is not None
-                return self._task.arrays(outcome.predictions, outcome.targets)
-            case "filters":
-                return first_filters(model, self._data.info.shape)
-            case "weights":
-                return weight_histograms(model)
-            case _:
-                assert_never(output)
+    def _write(
+        self, evaluation: Evaluation, outcome: Outcome, model: nn.Module, examples: Examples
+    ) -> tuple[tuple[FileWritten, ...], dict[str, float]]:
+        """A file per output, in the order of the spec, none for an output that there is nothing of; and
+        their scalars."""
+        subject = Subject(
+            self._spec, evaluation, self._data, examples, model, self._standardize, self._task,
+            self._shift(evaluation),
+        )  # fmt: skip
+        folder, prefix = self._folder / "files", evaluation.prefix
+        files: list[FileWritten] = []
+        scalars: dict[str, float] = {}
+        for output in dict.fromkeys(evaluation.outputs):
+            found = find_output(output, subject, self._predictions(outcome))
+            scalars |= found.scalars
+            if found.arrays:
+                path = folder / f"{prefix}_{output}.npz"
+                files.append(write_file(path, serialize(found.arrays)))
+        return tuple(files), scalars
+
+    def _predictions(self, outcome: Outcome) -> Arrays:
+        """What the task keeps of them; nothing where they weren't kept."""
+        if outcome.predictions is None or outcome.targets is None:
+            return {}
+        return self._task.arrays(outcome.predictions, outcome.targets)
 
 
 def _mc_dropout(model: nn.Module, predict: Predictor, task: Task, seed: int) -> Predictor:

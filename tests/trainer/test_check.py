@@ -41,7 +41,13 @@ from trainer.check_dropping import (
     share_kept,
     weights_or_branches,
 )
-from trainer.check_model import idle_mc_dropout, strange_output, unfit_model, unknown_model
+from trainer.check_model import (
+    idle_mc_dropout,
+    idle_outputs,
+    strange_output,
+    unfit_model,
+    unknown_model,
+)
 from trainer.check_norms import (
     groups_not_dividing,
     idle_lrn,
@@ -1398,6 +1404,30 @@ WARNED = [
     ),
     (idle_mc_dropout, {"evaluations": [{}, MC_DROPOUT]}, DIGITS, "so mc_dropout_test would be"),
     (
+        idle_outputs,
+        {"evaluations": [{"outputs": ["grid"]}]},
+        DIGITS,
+        "test has no grid: it is of one or two features",
+    ),
+    (
+        idle_outputs,
+        {"evaluations": [{"split": "val", "outputs": ["augmented"]}]},
+        DIGITS,
+        "final_val has no augmented: nothing is augmented",
+    ),
+    (
+        idle_outputs,
+        {"evaluations": [{"outputs": ["responses"]}], "model": MLP},
+        DIGITS,
+        "test has no responses: no norm sees maps",
+    ),
+    (
+        idle_outputs,
+        {"evaluations": [{"outputs": ["mc_curve"]}]},
+        DIGITS,
+        "test has no mc_curve: nothing is dropped",
+    ),
+    (
         idle_mc_dropout,
         {"model": {"name": "torchvision:resnet18"}, "evaluations": [MC_DROPOUT]},
         SMALL,
@@ -1434,6 +1464,7 @@ UNWARNED = [
     {"training": {"batch_size": 2}},
     dropout("head"),
     {**dropout("head"), "evaluations": [MC_DROPOUT]},
+    {**dropout("head"), "evaluations": [{"outputs": ["mc_curve", "responses", "activations"]}]},
     {**dropout(), "norm": {"kind": "layer"}},
     {**dropout(), "model": {"name": "mlp", "hidden": [8]}},
 ]

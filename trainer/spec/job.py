@@ -32,7 +32,16 @@ VERSION: Final = 1
 
 AnyPart = TypeVar("AnyPart", bound=Part)
 
-Output: TypeAlias = Literal["predictions", "filters", "weights"]
+Output: TypeAlias = Literal[
+    "predictions",
+    "filters",
+    "weights",
+    "activations",
+    "responses",
+    "grid",
+    "mc_curve",
+    "augmented",
+]
 
 
 class Evaluation(Part):
@@ -51,8 +60,12 @@ class Evaluation(Part):
     outputs: Annotated[
         tuple[Output, ...],
         Field(
-            description="small arrays kept as files: predictions; filters: the first layer's weights; "
-            "weights: a histogram of each layer's"
+            description="small arrays kept as files, some with scalars for the metrics: predictions; "
+            "filters: the first layer's weights (filter_kurtosis); weights: a histogram of each "
+            "layer's (weight_norm, near_zero, exact_zero); activations: percentiles at every norm "
+            "(mean_activation, active_fraction, hoyer, variance_ratio, activation_shift); responses: "
+            "maps before and after the first norm; grid: predictions over one or two features; "
+            "mc_curve: error over the number of masks averaged; augmented: examples and one draw of each"
         ),
     ] = ()
 
