@@ -12,7 +12,7 @@ from store import datasets
 from store.jobs import NewJob
 from store.models import Dataset
 from studies.confounds import refuse_unknown_kinds
-from studies.expansion import Cell, arm_name, expand, locate
+from studies.expansion import Cell, arm_name, expand, expand_trials, locate
 from studies.spec import StudySpec, read_study, refuse_unplanned_seeds
 from trainer.spec import DatasetInfo, JobSpec
 from trainer.spec.report import Problem, Report
@@ -66,7 +66,8 @@ def plan_study(house: Services, document: Any) -> tuple[StudySpec, Plan]:
     study = read_study(document)
     refuse_unplanned_seeds(study)
     refuse_unknown_kinds(study)
-    return study, plan_cells(house, study, expand(study))
+    cells = expand(study)
+    return study, plan_cells(house, study, expand_trials(study) or cells)
 
 
 def plan_cells(house: Services, study: StudySpec, cells: Sequence[Cell]) -> Plan:
@@ -78,7 +79,7 @@ def plan_cells(house: Services, study: StudySpec, cells: Sequence[Cell]) -> Plan
         raise Invalid(found[:MOST_PROBLEMS])
     return Plan(
         new=tuple(
-            NewJob(cell.spec, cell.name, cell.variant, cell.point, _said(report))
+            NewJob(cell.spec, cell.name, cell.variant, cell.point, _said(report), cell.trial)
             for arm, report in zip(arms, reports, strict=True)
             for cell in arm.cells
         ),

@@ -89,7 +89,11 @@ def run_preset(house: House, user: Writer, name: str, document: Document, once: 
         )
         answer = once.answer(
             session,
-            lambda: study_views(house, session, [create(preset=run.model_dump(mode="json"))])[0],
+            lambda: study_views(
+                house,
+                session,
+                [create(run.model_dump(mode="json"), sorted(study.seed_list))],
+            )[0],
         )
     house.waker.wake()
     return answer

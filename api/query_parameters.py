@@ -36,9 +36,12 @@ def wanted_jobs(
     variant: Filter = None,
     status: JobStatus | None = None,
     owner: Filter = None,
+    trials: Annotated[bool, Query(description="the trials of tuning, too")] = False,
 ) -> ColumnElement[bool]:
     """All of these together."""
-    found = matching(study_id=study, project=project, variant=variant, status=status, owner=owner)
+    found = matching(
+        study_id=study, project=project, variant=variant, status=status, owner=owner, trials=trials
+    )
     # Whoever names a study wants its jobs, wherever they have been put.
     archived = study is not None
     if query is None:

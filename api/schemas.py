@@ -44,6 +44,9 @@ class JobView(View):
     owner: str
     variant: str | None
     point: Annotated[dict[str, Any], Field(description="the matrix's values: dotted path → value")]
+    trial: Annotated[
+        dict[str, Any] | None, Field(description="of a study's tuning: the setting it tries")
+    ]
     seed: int
     status: JobStatus
     reason: str | None
@@ -200,6 +203,10 @@ class StudyView(View):
     declared: Annotated[
         dict[str, Declared], Field(description="differences that somebody stands for, by kind")
     ]
+    tuning: Annotated[
+        dict[str, Any] | None,
+        Field(description="per arm what was tried and chosen, once all trials have succeeded"),
+    ]
     preset: Annotated[
         dict[str, str] | None, Field(description="which it ran: name, scale, dataset, digest")
     ]
@@ -227,6 +234,7 @@ class StudyView(View):
             numerics=study.numerics,
             planned_seeds=study.planned_seeds,
             declared={kind: Declared(**one) for kind, one in study.declared.items()},
+            tuning=study.tuning,
             preset=_short(study.preset),
             created_at=study.created_at,
             mlflow_url=url,
@@ -251,6 +259,7 @@ class ResultView(View):
     name: str
     variant: str | None
     point: dict[str, Any]
+    trial: dict[str, Any] | None
     seed: int
     status: JobStatus
     reason: str | None

@@ -24,6 +24,7 @@ from store import annotations, jobs, links, results, studies
 from store.errors import WrongStatus
 from store.models import Job, Study, User
 from studies.answers import Comparison
+from studies.choosing import chosen_settings
 from studies.expansion import expand
 from studies.reading import read_comparison
 from studies.spec import StudySpec, read_study
@@ -45,7 +46,15 @@ def submit_study(house: House, user: Writer, document: Document, once: Once) -> 
     study, plan = plan_study(house, document)
     spec = study.model_dump(mode="json")
     with house.sessions.begin() as session:
-        create = partial(studies.create, session, user, spec, study.project, study.name)
+        create = partial(
+            studies.create,
+            session,
+            user,
+            spec,
+            study.project,
+            study.name,
+            planned_seeds=sorted(study.seed_list),
+        )
         answer = once.answer(
             session, lambda: study_views(house, session, [create(plan.new, plan.warnings)])[0]
         )
@@ -163,7 +172,10 @@ def extend_study(
     with house.sessions.begin() as session:
         found = _own(session, user, study_id)
     study = _extended(read_study(found.spec), extension)
-    plan = plan_cells(house, study, expand(study))
+    # Before the choice of a tuning there are no settings to train with: it will see to the new seeds.
+    waits = study.tune is not None and found.tuning is None
+    cells = () if waits else expand(study, chosen_settings(found))
+    plan = plan_cells(house, study, cells)
     spec = study.model_dump(mode="json")
     with house.sessions.begin() as session:
 

@@ -57,6 +57,7 @@ def finished_jobs(
             Job.status.in_(FINAL_STATUSES),
             Job.status != "cancelled",
             ~is_archived(),
+            Job.trial.is_(None),
         )
         .order_by(Job.id)
     )

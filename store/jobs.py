@@ -69,6 +69,7 @@ class NewJob:
     variant: str | None = None
     point: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    trial: Mapping[str, Any] | None = None
 
 
 def create(
@@ -219,6 +220,7 @@ def _row(
         name=new.name,
         variant=new.variant,
         point=dict(new.point),
+        trial=None if new.trial is None else dict(new.trial),
         seed=new.spec.seed,
         spec=new.spec.model_dump(mode="json"),
         hash=content_hash(new.spec, dataset.info["digest"]) if dataset.info else "",

@@ -122,7 +122,7 @@ class Study(Table):
 
     `planned_seeds`: those it was submitted with. `declared`: differences between variants that somebody
     stands for, by kind: `{why, who, at}`. `preset`: which one it came from, as it was then
-    (`studies.presets.PresetRun`). `judged_at`: what its verdicts rest on was as it is since then.
+    (`studies.presets.PresetRun`). `tuning`: what its trials came to, once all have succeeded. `judged_at`: what its verdicts rest on was as it is since then.
     """
 
     __tablename__ = "studies"
@@ -139,6 +139,7 @@ class Study(Table):
     note: Mapped[str] = mapped_column(server_default="")
     archived_at: Mapped[datetime | None]
     preset: Mapped[dict[str, Any] | None]
+    tuning: Mapped[dict[str, Any] | None]
     judged_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     project: Mapped[Project] = relationship(lazy="raise")
@@ -177,7 +178,8 @@ class Job(Table):
 
     `attempt` is the fencing number: whoever writes for a job must hold it. It only rises; attempts up
     to `attempt_base` no longer count towards `max_attempts`, because somebody asked for a retry since.
-    `facts`: what its training turned out to be (`trainer.facts`), once it has started.
+    `facts`: what its training turned out to be (`trainer.facts`), once it has started. `trial`: the
+    setting that it tries for its study's tuning; NULL of all others.
     """
 
     __tablename__ = "jobs"
@@ -190,6 +192,7 @@ class Job(Table):
     name: Mapped[str]
     variant: Mapped[str | None]
     point: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    trial: Mapped[dict[str, Any] | None]
     seed: Mapped[int]
     spec: Mapped[dict[str, Any]]
     hash: Mapped[str]

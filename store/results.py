@@ -84,8 +84,9 @@ def matching(
     variant: str | None = None,
     status: str | None = None,
     owner: str | None = None,
+    trials: bool = False,
 ) -> ColumnElement[bool]:
-    """The rows with all of these; what is None does not matter."""
+    """The rows with all of these; what is None does not matter. `trials`: those of tuning, too."""
     wanted = {
         Job.study_id: study_id,
         Project.name: project,
@@ -94,17 +95,19 @@ def matching(
         User.name: owner,
     }
     given = (column == value for column, value in wanted.items() if value is not None)
-    return and_(true(), *given)
+    return and_(true() if trials else Job.trial.is_(None), *given)
 
 
-def study_rows(session: Session, study_id: int) -> list[dict[str, Any]]:
-    """One row per job of the study, as it was made, with all that a comparison rests on.
+def study_rows(session: Session, study_id: int, *, trials: bool = False) -> list[dict[str, Any]]:
+    """One row per job of the study, as it was made, with all that a comparison rests on: its cells, or
+    instead the trials of its tuning.
 
     Beyond the keys of `rows`: spec, hash, facts, environment (of the last attempt that started), and
     best_seconds (of training and validation, until the epoch whose weights were kept).
     """
     more = (column.label(name) for name, column in MORE.items())
-    statement = _rows().add_columns(*more).where(Job.study_id == study_id)
+    is_wanted = Job.trial.is_not(None) if trials else Job.trial.is_(None)
+    statement = _rows().add_columns(*more).where(Job.study_id == study_id, is_wanted)
     statement = statement.order_by(None).order_by(Job.id)
     return [dict(row) for row in session.execute(statement).mappings()]
 

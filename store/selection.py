@@ -12,7 +12,7 @@ from store.fields import Field, find_field
 from store.models import Job, Project, Study, User
 
 MOST_COLUMNS = 100
-_DOCUMENTS = ("point", "metrics", "non_finite", "spec", "facts", "environment")
+_DOCUMENTS = ("point", "trial", "metrics", "non_finite", "spec", "facts", "environment")
 
 #: What a row has unless other columns are asked for.
 ROW: Mapping[str, Any] = {
@@ -24,6 +24,7 @@ ROW: Mapping[str, Any] = {
     "name": Job.name,
     "variant": Job.variant,
     "point": Job.point,
+    "trial": Job.trial,
     "seed": Job.seed,
     "status": Job.status,
     "reason": Job.reason,

@@ -26,8 +26,10 @@ def create(
     cells: Sequence[NewJob],
     warnings: Sequence[str] = (),
     preset: dict[str, Any] | None = None,
+    planned_seeds: Sequence[int] | None = None,
 ) -> Study:
-    """Accept a study with a job for each cell; `preset`: which one it came from.
+    """Accept a study with a job for each cell; `preset`: which one it came from; `planned_seeds`: those
+    that answers rest on, if not those of the cells.
 
     Raises DatasetUnavailable, and MixedDevices when one cell asks for cpu and another for cuda.
     """
@@ -37,7 +39,9 @@ def create(
         owner=owner,
         name=name,
         spec=spec,
-        planned_seeds=sorted({cell.spec.seed for cell in cells}),
+        planned_seeds=sorted({cell.spec.seed for cell in cells})
+        if planned_seeds is None
+        else list(planned_seeds),
         warnings=[storable(warning) for warning in warnings],
         preset=preset,
     )
@@ -60,7 +64,7 @@ def add_jobs(
     longer what it is: `spec` and the cells come of the old one.
     """
     known = study.spec
-    study = _lock(session, study.id)
+    study = lock(session, study.id)
     if spec is not None:
         if study.spec != known:
             raise Overtaken
@@ -76,7 +80,7 @@ def add_jobs(
 
 def declare(session: Session, study_id: int, kind: str, why: str, who: str) -> None:
     """Somebody stands for a difference between the study's variants; a later word replaces an earlier."""
-    study = _lock(session, study_id)
+    study = lock(session, study_id)
     at = database_now(session).isoformat()
     study.declared = {**study.declared, kind: {"why": storable(why), "who": who, "at": at}}
     study.judged_at = None
@@ -85,6 +89,15 @@ def declare(session: Session, study_id: int, kind: str, why: str, who: str) -> N
         update(Mirrored).where(Mirrored.study_id == study_id).values(seen_at=None, closed_at=None)
     )
     notify(session, JOBS_CHANNEL, "")
+
+
+def lock(session: Session, study_id: int) -> Study:
+    """The study as it is now, ours until the transaction ends; raises NotFound."""
+    statement = _loaded().where(Study.id == study_id).with_for_update(of=Study)
+    study = session.scalars(statement.execution_options(populate_existing=True)).one_or_none()
+    if study is None:
+        raise NotFound(f"there is no study {study_id}")
+    return study
 
 
 def find(session: Session, study_id: int) -> Study | None:
@@ -189,14 +202,6 @@ def _device(cells: Sequence[NewJob], *present: str) -> str | None:
     if len(asked) > 1:
         raise MixedDevices
     return next(iter(asked), None)
-
-
-def _lock(session: Session, study_id: int) -> Study:
-    statement = _loaded().where(Study.id == study_id).with_for_update(of=Study)
-    study = session.scalars(statement.execution_options(populate_existing=True)).one_or_none()
-    if study is None:
-        raise NotFound(f"there is no study {study_id}")
-    return study
 
 
 def _loaded() -> Select[Study]:

@@ -142,11 +142,14 @@ def _confound(
 
 
 def _declared_paths(study: StudySpec, variant: str) -> list[str]:
-    """What the variant, or the baseline, says of itself in the study document: dotted paths."""
+    """What the variant, or the baseline, says of itself in the study document, and what is tuned for each:
+    dotted paths."""
     documents = (
         study.variants[name] for name in (study.baseline, variant) if name in study.variants
     )
-    return sorted({path for document in documents for path in _flat(document)})
+    # What is tuned differs because every arm got as good a setting as any.
+    tuned = study.tune.settings if study.tune else ()
+    return sorted({*tuned, *(path for document in documents for path in _flat(document))})
 
 
 def _is_covered(path: str, declared: Sequence[str]) -> bool:

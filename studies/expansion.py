@@ -4,12 +4,13 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from studies.spec import Splits, StudyError, StudySpec
+from studies.tuning import Setting
 from trainer.documents import pointer, problems
 from trainer.spec import JobSpec
 from trainer.spec.report import Problem
@@ -39,24 +40,33 @@ class Cell:
     point: dict[str, Any]
     seed: int
     spec: JobSpec
+    trial: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Arm:
-    """A cell without its seed; `source` is where its point stands in the study document."""
+    """A cell without its seed; `source` is where its point stands in the study document; `setting` is what
+    tuning sets."""
 
     variant: str
     point: dict[str, Any]
     source: str
+    setting: Mapping[str, Any] = field(default_factory=dict)
 
 
-def expand(study: StudySpec) -> tuple[Cell, ...]:
-    """All cells, in the order of the document; raises `StudyError` with every problem found."""
+def expand(study: StudySpec, settings: Mapping[str, Setting] | None = None) -> tuple[Cell, ...]:
+    """All cells, in the order of the document; raises `StudyError` with every problem found.
+
+    `settings`: what tuning has chosen, by the name of the arm.
+    """
     # Counted before they are made: ten paths of ten values would fill the memory.
     combinations = len(study.variants) * math.prod(map(len, study.matrix.values()))
     if combinations > MAX_CELLS:
         raise _wrong_size(study, combinations * len(study.seed_list))
-    arms = _arms(study)
+    arms = [
+        replace(arm, setting=(settings or {}).get(arm_name(arm.variant, arm.point), {}))
+        for arm in _arms(study)
+    ]
     size = len(arms) * len(study.seed_list)
     if not arms or size > MAX_CELLS:
         raise _wrong_size(study, size)
@@ -80,6 +90,41 @@ def expand(study: StudySpec) -> tuple[Cell, ...]:
         )
         for arm, spec in valid
         for seed in study.seed_list
+    )
+
+
+def expand_trials(study: StudySpec) -> tuple[Cell, ...]:
+    """What tuning trains before the cells: every arm × setting × tuning seed; none without tuning. The test
+    split stays sealed: trials are evaluated on validation alone. Raises `StudyError`."""
+    if study.tune is None:
+        return ()
+    candidates = study.tune.candidates()
+    found: list[Problem] = []
+    trials = [replace(arm, setting=one) for arm in _arms(study) for one in candidates]
+    size = len(trials) * len(study.tune.seeds)
+    if size > MAX_CELLS:
+        detail = f"{size} trials are more than the {MAX_CELLS} trainings of a study"
+        raise StudyError((Problem(pointer="/tune", detail=detail, remedy="a smaller budget"),))
+    specs: list[JobSpec | None] = [_spec_of(study, arm, found) for arm in trials]
+    if found:
+        raise StudyError(tuple(dict.fromkeys(found)))
+    return tuple(
+        _trial(study, arm, spec, seed)
+        for arm, spec in zip(trials, specs, strict=True)
+        if spec is not None
+        for seed in study.tune.seeds
+    )
+
+
+def _trial(study: StudySpec, arm: _Arm, spec: JobSpec, seed: int) -> Cell:
+    point = {**arm.point, **arm.setting}
+    return Cell(
+        name=f"{arm_name(arm.variant, point)} | trial at seed {seed}",
+        variant=arm.variant,
+        point=point,
+        seed=seed,
+        spec=_at_seed(study, spec.model_copy(update={"evaluations": ()}), seed),
+        trial=arm.setting,
     )
 
 
@@ -153,6 +198,9 @@ def arm_name(variant: str, point: Mapping[str, Any]) -> str:
 def locate(study: StudySpec, variant: str, point: Mapping[str, Any], place: str) -> str:
     """Where in the study document a pointer into a cell's spec was written."""
     segments = place.strip("/").split("/") if place else []
+    for path in study.tune.settings if study.tune else ():
+        if segments[: path.count(".") + 1] == path.split("."):
+            return pointer("tune", path)
     for path in point:
         if segments[: path.count(".") + 1] == path.split("."):
             return pointer("matrix", path) if path in study.matrix else _entry_with(study, point)
@@ -235,7 +283,7 @@ def _document(study: StudySpec, arm: _Arm) -> dict[str, Any]:
             if key in part:
                 raise StudyError((_misplaced(f"{place}/{key}", key),))
     document = merged(study.base, study.variants[arm.variant])
-    for path, value in arm.point.items():
+    for path, value in {**arm.point, **arm.setting}.items():
         if (key := path.split(".")[0]) in _OF_THE_STUDY:
             raise StudyError((_misplaced(_place_of(arm, path), key),))
         document = _placed(document, path.split("."), value, arm, path)
@@ -248,7 +296,7 @@ def _misplaced(place: str, key: str) -> Problem:
 
 
 def _place_of(arm: _Arm, path: str) -> str:
-    return arm.source + pointer(path)
+    return ("/tune" if path in arm.setting else arm.source) + pointer(path)
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

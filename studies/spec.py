@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import Field, ValidationError, model_validator
 
 from studies.claims import Claim
+from studies.tuning import Tuning
 from trainer.documents import problems
 from trainer.spec import Name, Part, Seed, upgrade
 from trainer.spec.job import Upgrades
@@ -109,6 +110,12 @@ class StudySpec(Part):
             "unexplained one withholds the ranking",
         ),
     ]
+    tune: Annotated[
+        Tuning | None,
+        Field(
+            description="settings that every arm tries on other seeds, before its seeds are trained"
+        ),
+    ] = None
     claims: Annotated[
         tuple[Claim, ...],
         Field(max_length=50, description="what the results should bear out; each gets a verdict"),
@@ -150,9 +157,26 @@ class StudySpec(Part):
             raise ValueError("claims are judged once, at the planned seeds: leave out looks")
         return self
 
+    @model_validator(mode="after")
+    def _tuned_elsewhere(self) -> Self:
+        if self.tune is None:
+            return self
+        if shared := sorted(set(self.tune.seeds) & set(self.seed_list)):
+            raise ValueError(f"tuning needs other seeds than the study's, but both have {shared}")
+        for path in self.tune.settings:
+            if taken := next((one for one in self.matrix if _overlap(one, path)), None):
+                raise ValueError(f"{path} is tuned, but {taken} is in the matrix")
+        return self
+
     @property
     def seed_list(self) -> tuple[int, ...]:
         return tuple(range(self.seeds) if isinstance(self.seeds, int) else self.seeds)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether a dotted path is the other, or inside of it."""
+    shorter, longer = sorted((one, other), key=len)
+    return longer == shorter or longer.startswith(f"{shorter}.")
 
 
 def read_study(document: Any) -> StudySpec:

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from store import datasets, jobs
 from store.jobs import Claim
+from studies.choosing import choose_when_complete
 from trainer.events import Finished
 from trainer.spec.dataset import DatasetInfo
 from worker.failures import Failure
@@ -21,7 +22,7 @@ def write_end(session: Session, claim: Claim, outcome: Outcome, seconds_used: fl
     job, attempt = claim.job_id, claim.attempt
     match outcome:
         case Finished(reason=reason, metrics=metrics):
-            jobs.finish(
+            finished = jobs.finish(
                 session,
                 job,
                 attempt,
@@ -29,6 +30,8 @@ def write_end(session: Session, claim: Claim, outcome: Outcome, seconds_used: fl
                 metrics=dict(metrics),
                 seconds_used=seconds_used,
             )
+            if finished.trial is not None and finished.study_id is not None:
+                choose_when_complete(session, finished.study_id)
         case DatasetInfo():
             # Fenced first: a dataset is made ready only by the attempt that still holds its job.
             jobs.finish(session, job, attempt, reason="completed", seconds_used=seconds_used)

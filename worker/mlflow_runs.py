@@ -90,6 +90,7 @@ def job_tags(record: JobToMirror, parent_run_id: str | None) -> dict[str, str]:
         "normlab.study": job.study_id,
         "normlab.variant": job.variant,
         "normlab.seed": job.seed,
+        "normlab.trial": None if job.trial is None else json.dumps(job.trial, sort_keys=True),
         "normlab.hash": job.hash,
         "normlab.status": job.status,
         "normlab.reason": job.reason,

@@ -42,10 +42,11 @@ def models_wanted(record: StudyToMirror) -> set[int]:
     policy = record.study.spec.get("models", "best")
     if policy == "none":
         return set()
+    jobs = [job for job in record.jobs if job.trial is None]
     if policy == "all":
-        return {job.id for job in record.jobs if job.status == "succeeded"}
+        return {job.id for job in jobs if job.status == "succeeded"}
     arms: dict[str, list[Job]] = {}
-    for job in record.jobs:
+    for job in jobs:
         arms.setdefault(arm_name(job.variant or "", job.point), []).append(job)
     over = [jobs for jobs in arms.values() if all(job.status in FINAL_STATUSES for job in jobs)]
     return {best.id for jobs in over if (best := best_job(jobs)) is not None}

@@ -52,6 +52,7 @@ def test_a_row_has_what_a_comparison_needs(sessions: Sessions) -> None:
         "name": "batch | seed 3",
         "variant": "batch",
         "point": {},
+        "trial": None,
         "seed": 3,
         "status": "succeeded",
         "reason": "early_stopped",
