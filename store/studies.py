@@ -93,7 +93,8 @@ def declare(session: Session, study_id: int, kind: str, why: str, who: str) -> N
 
 def lock(session: Session, study_id: int) -> Study:
     """The study as it is now, ours until the transaction ends; raises NotFound."""
-    statement = _loaded().where(Study.id == study_id).with_for_update(of=Study)
+    # Jobs of the study that change meanwhile refer to it: hence key_share.
+    statement = _loaded().where(Study.id == study_id).with_for_update(of=Study, key_share=True)
     study = session.scalars(statement.execution_options(populate_existing=True)).one_or_none()
     if study is None:
         raise NotFound(f"there is no study {study_id}")

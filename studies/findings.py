@@ -54,6 +54,12 @@ class Findings:
                     )
 
     def _missing(self) -> Iterator[str]:
+        if self.study.tune is not None and not self.arms:
+            yield (
+                "its tuning isn't over: the study's own jobs are made once every trial has succeeded; "
+                "failed and cancelled ones go on with `retry`"
+            )
+            return
         there = {arm.variant for arm in self.arms}
         for variant in self.study.variants:
             if variant not in there:

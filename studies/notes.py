@@ -6,7 +6,15 @@ from studies.answers import VariantSummary
 from studies.confounds import varying
 from studies.findings import Findings
 from studies.spec import ENOUGH_SEEDS
-from studies.wording import count
+from studies.wording import count, listed
+
+_SPLITS = {
+    "fixed": "the split of the data is the same at every seed: the answer is about this split",
+    "resampled": "the split of the data is drawn anew at each seed; intervals and tests allow for the "
+    "overlap of the training sets (Nadeau & Bengio 2003)",
+    "subsets": "each seed draws other training examples of the data; validation and test are the same at "
+    "every seed: the answer is about training sets of this size from this data",
+}
 
 
 def notes(findings: Findings, variants: Sequence[VariantSummary]) -> Iterator[str]:
@@ -24,12 +32,13 @@ def notes(findings: Findings, variants: Sequence[VariantSummary]) -> Iterator[st
             f"the study was extended beyond the {analysis.planned} seeds that it was planned with: "
             "whoever looks until something shows will see something"
         )
-    yield (
-        "the split of the data is drawn anew at each seed; intervals and tests allow for the overlap of "
-        "the training sets (Nadeau & Bengio 2003)"
-        if study.splits == "resampled"
-        else "the split of the data is the same at every seed: the answer is about this split"
-    )
+    yield _SPLITS[study.splits]
+    if (tune := study.tune) is not None:
+        yield (
+            f"{listed(list(tune.settings))} was tuned: every arm tried the same "
+            f"{count(len(tune.candidates()), 'setting')} at seeds {listed(list(map(str, tune.seeds)))}, which "
+            "are none of these, and went on with its best on validation"
+        )
     for one in variants:
         yield from _about(one)
     silent = sum(

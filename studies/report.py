@@ -17,6 +17,7 @@ from pydantic import Field
 from studies.answers import Answer, Comparison
 from studies.claim_answers import ClaimVerdict
 from studies.presets import PresetRun
+from studies.trials import TunedArm
 
 Column: TypeAlias = tuple[float | None, ...]
 Images: TypeAlias = numpy.typing.NDArray[np.float32]
@@ -148,6 +149,7 @@ class ReportInput(Answer):
     ]
     claims: tuple[ClaimVerdict, ...] = ()
     preset: PresetRun | None = None
+    tuned: tuple[TunedArm, ...] = ()
     jobs: tuple[JobReport, ...]
     provenance: Provenance
     fans: tuple[Fan, ...] = ()

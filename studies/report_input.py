@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from store import links, reports, results, studies
 from store.models import File, Study
 from studies.answers import Comparison
+from studies.choosing import tuned_arms
 from studies.claim_reading import read_claims
 from studies.expansion import arm_name
 from studies.insides import read_fan, read_filters, read_histograms
@@ -62,6 +63,7 @@ def read_report(
         comparison=comparison,
         declared_by={kind: one["who"] for kind, one in study.declared.items()},
         claims=read_claims(session, study),
+        tuned=tuned_arms(study),
         preset=PresetRun.model_validate(study.preset) if study.preset else None,
         jobs=jobs,
         provenance=_provenance(session, study, rows),

@@ -38,6 +38,8 @@ def _lines(page: Page, pictures: Mapping[str, str]) -> Iterator[str]:
         "",
     )
     yield from _list((*page.sensitivities, *page.notes))
+    if page.trials is not None:
+        yield from ("", "## Tuning", "", to_markdown(page.trials))
     for axis in page.axes:
         yield from ("", f"## Along {markdown_text(axis.path)}", "", to_markdown(axis.means))
         if axis.slopes.rows:

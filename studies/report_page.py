@@ -15,6 +15,7 @@ from studies.presets import PresetRun
 from studies.report import JobReport, ReportInput
 from studies.spec import StudySpec
 from studies.tables import NOTHING, Table, axis_table, slopes_table, variants_table
+from studies.trials_table import trials_table
 from studies.wording import amount, count, listed
 
 
@@ -49,6 +50,7 @@ class Page:
     preset: PresetRun | None
     claims: Table | None
     claim_sentences: tuple[str, ...]
+    trials: Table | None
     variants: Table
     best: str | None
     reading: str
@@ -79,6 +81,7 @@ def make_page(report: ReportInput) -> Page:
         preset=report.preset,
         claims=claims_table(report.claims) if report.claims else None,
         claim_sentences=tuple(f"{one.name}: {one.sentence}" for one in report.claims),
+        trials=trials_table(report.tuned, comparison.metric) if report.tuned else None,
         variants=variants_table(comparison),
         best=comparison.best.name if comparison.best else None,
         reading=remarks.reading(comparison),
