@@ -4,7 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from studies.claim_answers import ClaimPart, ClaimVerdict
-from studies.claims import Claim, Combined, CurveOf, Diverged, MetricOf, Spread, StepsToReach
+from studies.claims import (
+    Claim,
+    Combined,
+    CurveOf,
+    Diverged,
+    Gain,
+    MetricOf,
+    Spread,
+    StepsToReach,
+)
 from studies.statistics import Interval
 from studies.wording import chance, count
 
@@ -29,6 +38,8 @@ def _unit(statistic: Any) -> str:
         case Combined(kind="difference", of=(first, second)):
             units = {_unit(first), _unit(second)}
             return units.pop() if len(units) == 1 else ""
+        case Gain(of=part):
+            return _unit(part)
         case Spread() | _:
             return ""
 

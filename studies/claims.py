@@ -106,6 +106,15 @@ class Combined(Part):
     of: tuple["Statistic", "Statistic"]
 
 
+class Gain(Part):
+    """How much more of a statistic another variant has than this job, at the same point and seed: of errors,
+    what this one gains."""
+
+    kind: Literal["gain"]
+    of: "Statistic"
+    over: Name
+
+
 class Logarithm(Part):
     """Of base 10: for what varies over orders of magnitude."""
 
@@ -130,12 +139,13 @@ _Statistic: TypeAlias = Annotated[
     | Annotated[Look, Tag("look")]
     | Annotated[Spread, Tag("spread")]
     | Annotated[Combined, Tag("combined")]
+    | Annotated[Gain, Tag("gain")]
     | Annotated[Logarithm, Tag("log10")],
     Discriminator(
         _kind,
         custom_error_type="unknown_statistic",
         custom_error_message="a statistic is a metric's name, or has a kind: metric, diverged, curve, "
-        "steps_to_reach, look, spread, difference, ratio, log10",
+        "steps_to_reach, look, spread, difference, ratio, gain, log10",
     ),
 ]
 Statistic: TypeAlias = Annotated[
@@ -143,6 +153,7 @@ Statistic: TypeAlias = Annotated[
 ]
 
 Combined.model_rebuild()
+Gain.model_rebuild()
 Logarithm.model_rebuild()
 
 
@@ -210,5 +221,5 @@ def _references(statistic: Any) -> Iterator[str]:
         case Combined(of=parts):
             for part in parts:
                 yield from _references(part)
-        case Logarithm(of=part):
+        case Logarithm(of=part) | Gain(of=part):
             yield from _references(part)

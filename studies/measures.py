@@ -11,6 +11,7 @@ from studies.claims import (
     Combined,
     CurveOf,
     Diverged,
+    Gain,
     Logarithm,
     Look,
     MetricOf,
@@ -20,6 +21,7 @@ from studies.claims import (
     Take,
 )
 from studies.diagnostics import NETWORK
+from studies.expansion import arm_name
 from studies.scoring import Row, finite, higher_is_better, score
 
 _ERROR = "_error"
@@ -68,6 +70,8 @@ def measure(statistic: Statistic, job: Record, peers: Peers) -> float | None:
             return _looked(job, statistic.layer, statistic, read)
         case Combined():
             return _combined(statistic, job, peers)
+        case Gain(of=part, over=variant):
+            return _gain(part, variant, job, peers)
         case Logarithm(of=part):
             value = measure(part, job, peers)
             return math.log10(value) if value is not None and value > 0 else None
@@ -217,6 +221,13 @@ def _taken(take: Take, values: Sequence[float]) -> float | None:
             return sum(abs(one - other) for one, other in itertools.pairwise(values))
         case _:
             assert_never(take)
+
+
+def _gain(part: Statistic, variant: str, job: Record, peers: Peers) -> float | None:
+    other = peers.get(arm_name(variant, job.row["point"]))
+    first = None if other is None else measure(part, other, peers)
+    second = measure(part, job, peers)
+    return None if first is None or second is None else first - second
 
 
 def _combined(statistic: Combined, job: Record, peers: Peers) -> float | None:

@@ -151,6 +151,18 @@ def test_a_look_that_saw_no_number_leaves_none() -> None:
     assert number(statistic, record(looks=looks)) is None
 
 
+def test_a_gain_is_over_another_variant_at_the_same_point() -> None:
+    at = {"training.batch_size": 8}
+    job = Record(make_row(1, "group", 0, 0.9, point=at))
+    peers = {
+        "none · batch_size=8": Record(make_row(2, "none", 0, 0.7, point=at)),
+        "none": Record(make_row(3, "none", 0, 0.2)),
+    }
+    gain = {"kind": "gain", "of": "test_error", "over": "none"}
+    assert number(gain, job, peers) == pytest.approx(0.2)
+    assert number(gain, job, {}) is None
+
+
 def test_statistics_combine() -> None:
     job = record(metrics={"a_loss": 3.0, "b_loss": 2.0, "zero_loss": 0.0})
     assert number({"kind": "difference", "of": ["a_loss", "b_loss"]}, job) == 1.0
