@@ -26,6 +26,7 @@ def list_results(
     with house.sessions.begin() as session:
         found = results.rows(
             session,
+            trials=True,  # It is for the condition to leave them out.
             condition=jobs,
             order=sort,
             columns=columns,

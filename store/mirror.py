@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, ColumnElement, and_, delete, func, or_, selec
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from store import verdicts
 from store.models import (
     FINAL_STATUSES,
     Checkpoint,
@@ -25,6 +26,7 @@ from store.models import (
     Project,
     Study,
     User,
+    Verdict,
 )
 
 OfJob = TypeVar("OfJob", Epoch, Diagnosis)
@@ -53,13 +55,14 @@ class JobToMirror:
 
 @dataclass(frozen=True, slots=True)
 class StudyToMirror:
-    """A study with all its jobs; `changed_at` is their latest change."""
+    """A study with all its jobs and the verdicts that are kept of it; `changed_at` is its jobs' latest."""
 
     study: Study
     owner: str
     project: str
     mirrored: Mirrored | None
     jobs: Sequence[Job]
+    verdicts: Sequence[Verdict] = ()
 
     @property
     def changed_at(self) -> datetime:
@@ -150,7 +153,8 @@ def read_study(session: Session, study_id: int) -> StudyToMirror:
     )
     study, owner, project, mirrored = session.execute(query).one()
     jobs = session.scalars(select(Job).where(Job.study_id == study_id).order_by(Job.id)).all()
-    return StudyToMirror(study, owner, project, mirrored, jobs)
+    kept = verdicts.of_studies(session, [study_id])[study_id]
+    return StudyToMirror(study, owner, project, mirrored, jobs, kept)
 
 
 def runs_of_studies(session: Session, study_ids: Collection[int]) -> dict[int, str]:

@@ -32,6 +32,7 @@ def rows(
     variant: str | None = None,
     status: str | None = None,
     owner: str | None = None,
+    trials: bool = False,
     condition: ColumnElement[bool] | None = None,
     order: Order | None = None,
     columns: Sequence[Column] | None = None,
@@ -40,13 +41,20 @@ def rows(
 ) -> Page[dict[str, Any]]:
     """One row per training job, the newest first unless there is an order; without a limit, all.
 
-    `condition` as `store.query` compiles one. Keys: those of `columns`, else job_id, study_id, study,
+    `trials`: those of tuning, too; `condition` as `store.query` compiles one. Keys: those of `columns`, else job_id, study_id, study,
     project, owner, name, variant, point, seed, status, reason, metrics (by name; None where not finite),
     non_finite (name to `nan`, `inf`, `-inf`), epochs (periods trained), seconds, attempts, created_at,
     started_at, finished_at. Raises BadCursor.
     """
     statement = _rows().where(
-        matching(study_id=study_id, project=project, variant=variant, status=status, owner=owner)
+        matching(
+            study_id=study_id,
+            project=project,
+            variant=variant,
+            status=status,
+            owner=owner,
+            trials=trials,
+        )
     )
     if condition is not None:
         statement = statement.where(condition)

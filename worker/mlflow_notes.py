@@ -43,6 +43,8 @@ def study_note(record: StudyToMirror, comparison: Comparison | None) -> str:
         "",
         *([study.spec["description"], ""] if study.spec.get("description") else []),
     ]
+    if record.verdicts:
+        lines += [*(f"- {one.answer['says']}: **{one.sentence}**" for one in record.verdicts), ""]
     if comparison is not None:
         verdict = comparison.verdict
         lines += [f"**{verdict.sentence}**", "", *(f"- {reason}" for reason in verdict.reasons), ""]

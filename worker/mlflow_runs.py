@@ -9,7 +9,7 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
 from store.mirror import JobToMirror, StudyToMirror
-from store.models import Diagnosis, Epoch, Job
+from store.models import Diagnosis, Epoch, Job, Study
 from studies.diagnostics import with_drift
 from worker.tracking import LONGEST_PARAM, LONGEST_TAG, milliseconds
 
@@ -126,8 +126,20 @@ def study_tags(record: StudyToMirror) -> dict[str, str]:
         "normlab.metric": record.study.spec.get("metric"),
         "normlab.baseline": record.study.spec.get("baseline"),
         "normlab.tags": _listed(record.study.tags),
+        "normlab.preset": _preset(record.study),
+        "normlab.verdicts": json.dumps({one.claim: one.verdict for one in record.verdicts})
+        if record.verdicts
+        else None,
     }
     return _tags(tags)
+
+
+def _preset(study: Study) -> str | None:
+    """Which one, as its file was then."""
+    if study.preset is None:
+        return None
+    named = ("name", "scale", "dataset", "digest")
+    return json.dumps({name: study.preset[name] for name in named})
 
 
 def study_status(record: StudyToMirror) -> str:
