@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from studies.canvas import draw_band, finish, make_figure
-from studies.report import Column, Fan
+from studies.panel_data import Column, Fan
 
 #: Sides of a norm, in colours that are told apart by people with any colour vision.
 SIDES = (("before", "#e69f00"), ("after", "#0072b2"))
@@ -31,7 +31,7 @@ def draw_fans(fans: Sequence[Fan]) -> Figure:
         for axis in row[len(of_variant) :]:
             axis.set_visible(False)
         for axis, fan in zip(row, of_variant, strict=False):
-            _draw_fan(axis, fan)
+            draw_fan(axis, fan)
         row[0].set_ylabel(variant, fontsize="small", fontweight="bold")
     for axis in panels[-1]:
         axis.set_xlabel("step", fontsize="small")
@@ -41,7 +41,7 @@ def draw_fans(fans: Sequence[Fan]) -> Figure:
     return figure
 
 
-def _draw_fan(axis: Axes, fan: Fan) -> None:
+def draw_fan(axis: Axes, fan: Fan) -> None:
     for side, color in SIDES:
         columns: dict[str, Column] = getattr(fan, side)
         for low, high, alpha in BANDS:

@@ -10,6 +10,8 @@ from studies.claims import (
     CurveOf,
     Diverged,
     Gain,
+    Logarithm,
+    Look,
     MetricOf,
     Spread,
     StepsToReach,
@@ -22,10 +24,11 @@ _POINTS = "points"
 
 def unit_of(claim: Claim) -> str:
     """`points` of shares, which are shown times a hundred; else what the claim says, or nothing."""
-    return claim.unit or _unit(claim.statistic)
+    return claim.unit or unit_of_statistic(claim.statistic)
 
 
-def _unit(statistic: Any) -> str:
+def unit_of_statistic(statistic: Any) -> str:
+    """Empty where a number has none."""
     match statistic:
         case MetricOf(name=name):
             return _POINTS if name.endswith(("_accuracy", "_error")) else ""
@@ -36,12 +39,37 @@ def _unit(statistic: Any) -> str:
         case StepsToReach():
             return "steps"
         case Combined(kind="difference", of=(first, second)):
-            units = {_unit(first), _unit(second)}
+            units = {unit_of_statistic(first), unit_of_statistic(second)}
             return units.pop() if len(units) == 1 else ""
         case Gain(of=part):
-            return _unit(part)
+            return unit_of_statistic(part)
         case Spread() | _:
             return ""
+
+
+def words(statistic: Any) -> str:
+    """What a statistic is, for an axis: `test error`, `final train accuracy - test accuracy`."""
+    match statistic:
+        case MetricOf(name=name):
+            return name.replace("_", " ")
+        case CurveOf(column=column, take=take):
+            return f"{take.replace('_', ' ')} {column.replace('_', ' ')}"
+        case Diverged():
+            return "diverged"
+        case StepsToReach(value=value, best_of=arm):
+            return f"steps to reach {f'the best of {arm}' if arm else value}"
+        case Look(statistic=name, layer=layer):
+            return f"{name.replace('_', ' ')}, {layer}"
+        case Spread(take=take, layer=layer):
+            return f"{take.replace('_', ' ')}, {layer} layer"
+        case Combined(kind=kind, of=(first, second)):
+            return f"{words(first)} {'-' if kind == 'difference' else '/'} {words(second)}"
+        case Gain(of=part, over=variant):
+            return f"gain in {words(part)} over {variant}"
+        case Logarithm(of=part):
+            return f"log10 of {words(part)}"
+        case _:
+            raise AssertionError(statistic)
 
 
 def ours(verdict: ClaimVerdict) -> str:

@@ -11,6 +11,9 @@ from studies.gaps import gaps
 from studies.report import ReportInput
 from studies.stops import any_stops
 
+#: What the study itself says it shows.
+FIGURE = "figure"
+_EMPTY = "no job has the numbers for it yet"
 LEARNING_CURVES = "learning_curves"
 DIFFERENCES = "differences"
 GAP = "generalization_gap"
@@ -59,6 +62,9 @@ def compared(comparison: Comparison) -> list[tuple[VariantSummary, Difference]]:
 
 def _exhibits(report: ReportInput) -> Iterator[Exhibit]:
     metric = report.comparison.metric.replace("_", " ")
+    if report.panels:
+        has_any = any(one.kind != "nothing" for one in report.panels)
+        yield Exhibit(FIGURE, report.description or report.name, None if has_any else _EMPTY)
     yield Exhibit(
         DIFFERENCES,
         f"Differences to {report.comparison.baseline} in {metric}",

@@ -13,6 +13,7 @@ from studies.exhibits import Exhibit
 from studies.figures import Arm, SeedCurve, draw_study
 from studies.gap_figures import draw_gaps
 from studies.palette import styles
+from studies.panel_figures import draw_panels
 from studies.report import ReportInput, arms
 from studies.stopping_figures import draw_stopping
 from studies.weight_figures import draw_filters, draw_histograms
@@ -30,6 +31,8 @@ def draw(report: ReportInput, name: str) -> Figure:
         raise LookupError(f"the report has no figure {name}")
     of_variant = styles(report.variants, report.comparison.baseline)
     match name:
+        case exhibits.FIGURE:
+            return draw_panels(report.panels, of_variant)
         case exhibits.LEARNING_CURVES:
             return draw_study("", _curves(report), of_variant)
         case exhibits.DIFFERENCES:

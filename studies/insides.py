@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from store import reports
 from store.models import Diagnosis, File
 from studies.diagnostics import PERCENTILES
-from studies.report import Column, Fan, Filters, Histogram, JobReport
+from studies.panel_data import Column, Fan
+from studies.report import Filters, Histogram, JobReport
 
 #: Layers that are shown, evenly over the depth.
 MOST_FANS, MOST_HISTOGRAMS = 3, 4
@@ -26,10 +27,15 @@ MOST_BYTES = 16 * 2**20
 
 Arrays = Mapping[str, Any]
 
-#: What a file of each output holds (`trainer.arrays`).
+#: What a file of each output holds (`trainer.arrays`, `trainer.activations`, `trainer.pictures`).
 _ARRAYS = {
     "filters": ("layer", "filters", "total"),
     "weights": ("layers", "edges", "counts", "minimum", "maximum"),
+    "activations": ("edges", "counts"),
+    "responses": ("images", "before", "after"),
+    "augmented": ("original", "augmented"),
+    "grid": ("x", "predictions", "train_x", "train_y"),
+    "mc_curve": ("k", "error"),
 }
 
 log = structlog.get_logger(__name__)
@@ -43,7 +49,7 @@ def read_fan(session: Session, job: JobReport) -> list[Fan]:
 
 
 def read_filters(job: JobReport, files: Sequence[File], storage: Path) -> Filters | None:
-    arrays = _read("filters", files, storage)
+    arrays = read_arrays("filters", files, storage)
     if arrays is None or arrays["filters"].ndim != 4:
         return None
     return Filters.of(
@@ -59,7 +65,7 @@ def read_histograms(
     variant: str, jobs: Sequence[JobReport], files: Mapping[int, Sequence[File]], storage: Path
 ) -> list[Histogram]:
     """Of some of the layers, added up over the jobs that have them."""
-    kept = [_read("weights", files.get(one.id, ()), storage) for one in jobs]
+    kept = [read_arrays("weights", files.get(one.id, ()), storage) for one in jobs]
     by_layer: dict[str, list[Histogram]] = {}
     for arrays in kept:
         for one in _histograms(variant, arrays) if arrays is not None else ():
@@ -130,10 +136,16 @@ def _widened(one: Histogram, reach: float) -> Any:
     return wide
 
 
-def _read(output: str, files: Sequence[File], storage: Path) -> Arrays | None:
-    """The arrays of the first evaluation that kept this; None where none did."""
+def read_arrays(
+    output: str, files: Sequence[File], storage: Path, evaluation: str | None = None
+) -> Arrays | None:
+    """The arrays of the first evaluation that kept this, or of that one; None where none did."""
+    wanted = f"_{output}.npz"
     for file in files:
-        if file.name.endswith(f"_{output}.npz") and file.bytes <= MOST_BYTES:
+        is_asked = (
+            file.name == f"{evaluation}{wanted}" if evaluation else file.name.endswith(wanted)
+        )
+        if is_asked and file.bytes <= MOST_BYTES:
             try:
                 return _load(storage / file.path, file.digest, _ARRAYS[output])
             except (OSError, ValueError, zipfile.BadZipFile) as error:

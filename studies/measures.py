@@ -187,6 +187,14 @@ def _looked(job: Record, layer: str, how: Look | Spread, read: Reading) -> float
     return _taken(how.take, known) if known and len(known) == len(values) else None
 
 
+def chosen_layer(layer: str, looks: Sequence[Seen], statistic: str) -> str | None:
+    """What `first` and `last` mean among these looks, of those that have the statistic."""
+    found: dict[str, list[float | None]] = {}
+    for look in looks:
+        found.setdefault(look.layer, []).append(look.statistics.get(statistic))
+    return _layer(layer, found)
+
+
 def _layer(layer: str, found: Mapping[str, Sequence[float | None]]) -> str | None:
     """`first` and `last` among the layers, in the order of the network, that have the statistic."""
     having = [

@@ -8,7 +8,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing
@@ -16,11 +16,9 @@ from pydantic import Field
 
 from studies.answers import Answer, Comparison
 from studies.claim_answers import ClaimVerdict
+from studies.panel_data import Column, Fan, Images, PanelData
 from studies.presets import PresetRun
 from studies.trials import TunedArm
-
-Column: TypeAlias = tuple[float | None, ...]
-Images: TypeAlias = numpy.typing.NDArray[np.float32]
 
 
 class Curve(Answer):
@@ -72,17 +70,6 @@ class JobReport(Answer):
         if self.status != "succeeded":
             return self.status
         return "diverged" if self.reason == "diverged" else None
-
-
-class Fan(Answer):
-    """Percentiles of what one norm of one job is given and gives, over steps: `before["50"]` is a column."""
-
-    variant: str
-    seed: int
-    layer: str
-    steps: tuple[int, ...]
-    before: dict[str, Column]
-    after: dict[str, Column]
 
 
 class Filters(Answer):
@@ -150,6 +137,7 @@ class ReportInput(Answer):
     claims: tuple[ClaimVerdict, ...] = ()
     preset: PresetRun | None = None
     tuned: tuple[TunedArm, ...] = ()
+    panels: tuple[PanelData, ...] = ()
     jobs: tuple[JobReport, ...]
     provenance: Provenance
     fans: tuple[Fan, ...] = ()

@@ -13,14 +13,16 @@ from store import links, reports, results, studies
 from store.models import File, Study
 from studies.answers import Comparison
 from studies.choosing import tuned_arms
-from studies.claim_reading import read_claims
+from studies.claim_reading import read_evidence
 from studies.expansion import arm_name
 from studies.insides import read_fan, read_filters, read_histograms
+from studies.judging import judge_claims
+from studies.panel_data import Fan
+from studies.panel_reading import read_panels
 from studies.presets import PresetRun
 from studies.reading import read_comparison
 from studies.report import (
     Curve,
-    Fan,
     Filters,
     Histogram,
     JobReport,
@@ -29,6 +31,7 @@ from studies.report import (
     StoredFile,
 )
 from studies.scoring import finite
+from studies.spec import read_study
 
 #: Evaluation periods of all jobs together; of more, an even choice is drawn.
 MOST_PERIODS = 200_000
@@ -46,6 +49,8 @@ def read_report(
     rows = results.study_rows(session, study.id)
     files = reports.job_files(session, study.id)
     jobs = tuple(_jobs(session, study, comparison, rows, files, mlflow_url))
+    spec = read_study(study.spec)
+    evidence = read_evidence(session, study, spec) if spec.claims or spec.figure else None
     counts = studies.counts(session, [study.id])[study.id]
     fans, filters, histograms = _insides(session, jobs, files, storage)
     return ReportInput(
@@ -62,7 +67,8 @@ def read_report(
         spec=study.spec,
         comparison=comparison,
         declared_by={kind: one["who"] for kind, one in study.declared.items()},
-        claims=read_claims(session, study),
+        claims=judge_claims(evidence) if evidence else (),
+        panels=read_panels(evidence, files, storage) if evidence else (),
         tuned=tuned_arms(study),
         preset=PresetRun.model_validate(study.preset) if study.preset else None,
         jobs=jobs,

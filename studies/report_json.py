@@ -7,7 +7,7 @@ from studies.exhibits import exhibits
 from studies.report import ReportInput
 
 #: Pictures' data are in files of their own: the jobs' `files` name them.
-_PICTURED = {"fans", "filters", "histograms"}
+_PICTURED = {"fans", "filters", "histograms", "panels"}
 
 
 def to_json(report: ReportInput) -> bytes:

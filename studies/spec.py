@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import Field, ValidationError, model_validator
 
 from studies.claims import Claim
+from studies.panels import Panel
 from studies.tuning import Tuning
 from trainer.documents import problems
 from trainer.spec import Name, Part, Seed, upgrade
@@ -119,6 +120,10 @@ class StudySpec(Part):
     claims: Annotated[
         tuple[Claim, ...],
         Field(max_length=50, description="what the results should bear out; each gets a verdict"),
+    ] = ()
+    figure: Annotated[
+        tuple[Panel, ...],
+        Field(max_length=12, description="panels of the figure that the report begins with"),
     ] = ()
     models: Annotated[
         Literal["none", "best", "all"],

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from studies.canvas import finish, make_figure
 from studies.palette import Style
-from studies.report import Filters, Histogram, Images
+from studies.panel_data import Images
+from studies.report import Filters, Histogram
 
 #: Variants that differ in their layers have panels of their own; of more, the first are shown.
 MOST_PANELS = 12
