@@ -176,13 +176,18 @@ def _width(side: str) -> Reading:
 
 
 def _looked(job: Record, layer: str, how: Look | Spread, read: Reading) -> float | None:
-    """None as well where a look saw something that isn't finite."""
+    """None as well where one of the looks that it takes saw something that isn't finite."""
     by_layer: dict[str, list[float | None]] = {}
     for look in job.looks:
         if look.step >= how.from_step:
             by_layer.setdefault(look.layer, []).append(read(look.statistics))
     name = _layer(layer, by_layer)
     values = by_layer.get(name, []) if name is not None else []
+    match how.take:
+        case "first":
+            values = values[:1]
+        case "last":
+            values = values[-1:]
     known = [value for value in values if value is not None]
     return _taken(how.take, known) if known and len(known) == len(values) else None
 

@@ -147,8 +147,11 @@ def test_what_was_seen_inside(statistic: dict[str, Any], expected: float | None)
 
 def test_a_look_that_saw_no_number_leaves_none() -> None:
     looks = [look(1, "network", gradient_norm=3.0), look(2, "network", gradient_norm=None)]
-    statistic = {"kind": "look", "statistic": "gradient_norm", "layer": "network", "take": "first"}
-    assert number(statistic, record(looks=looks)) is None
+    statistic = {"kind": "look", "statistic": "gradient_norm", "layer": "network"}
+    for take in ("last", "mean", "max"):
+        assert number({**statistic, "take": take}, record(looks=looks)) is None
+    # What came before is there all the same.
+    assert number({**statistic, "take": "first"}, record(looks=looks)) == 3.0
 
 
 def test_a_gain_is_over_another_variant_at_the_same_point() -> None:
