@@ -40,7 +40,9 @@ def choose_when_complete(session: Session, study_id: int) -> None:
         NewJob(cell.spec, cell.name, cell.variant, cell.point)
         for cell in expand(spec, chosen_settings(study))
     ]
-    studies.add_jobs(session, study, new, study.owner.name)
+    for job in studies.add_jobs(session, study, new, study.owner.name):
+        # The study has waited in line with its trials.
+        job.queued_at = study.created_at
 
 
 def tuned_arms(study: Study) -> tuple[TunedArm, ...]:

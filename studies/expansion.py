@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from studies.panels import OverPanel, panel_arms
 from studies.spec import Splits, StudyError, StudySpec
 from studies.tuning import Setting
 from trainer.documents import pointer, problems
@@ -150,17 +151,26 @@ def _refuse_split_seeds(study: StudySpec, specs: Sequence[JobSpec]) -> None:
 
 
 def _refuse_unknown_arms(study: StudySpec, arms: Sequence[_Arm]) -> None:
-    """Claims name arms as tables do; what can't be measured in them is refused, too."""
+    """Claims and panels name arms as tables do."""
     known = {arm_name(arm.variant, arm.point) for arm in arms}
+    named = [
+        *((pointer("claims", index), one.arms) for index, one in enumerate(study.claims)),
+        *((pointer("figure", index), panel_arms(one)) for index, one in enumerate(study.figure)),
+    ]
     found = [
         Problem(
-            pointer=pointer("claims", index),
+            pointer=place,
             detail=f"there is no arm {name!r}",
             remedy=f"one of {', '.join(sorted(known))}",
         )
-        for index, claim in enumerate(study.claims)
-        for name in claim.arms
+        for place, names in named
+        for name in names
         if name not in known
+    ]
+    found += [
+        Problem(pointer=pointer("figure", index, "path"), detail=f"{one.path} isn't in the matrix")
+        for index, one in enumerate(study.figure)
+        if isinstance(one, OverPanel) and one.path is not None and one.path not in study.matrix
     ]
     if found:
         raise StudyError(tuple(found))

@@ -95,3 +95,14 @@ Panel: TypeAlias = Annotated[
     CurvesPanel | OverPanel | BarsPanel | LooksPanel | LayersPanel | FansPanel | ArraysPanel,
     Field(discriminator="panel"),
 ]
+
+
+def panel_arms(panel: Panel) -> tuple[str, ...]:
+    """All that it names."""
+    match panel:
+        case CurvesPanel(reach=str(name)):
+            return (*panel.arms, name)
+        case OverPanel(along=dict(places)):
+            return (*panel.arms, *places)
+        case _:
+            return panel.arms

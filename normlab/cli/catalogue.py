@@ -82,6 +82,53 @@ def _write(client: Client, name: str, reference: Reference, folder: Path) -> Ent
     )
 
 
+def write_markdown(entries: Sequence[Entry], file: Path, figures: Path) -> None:
+    """The same as Markdown; the figures that lie in a folder beside it are shown."""
+    try:
+        file.write_text("\n".join(_markdown(entries, figures.name)) + "\n")
+    except OSError as error:
+        raise NormlabError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def _markdown(entries: Sequence[Entry], figures: str) -> Iterator[str]:
+    yield "# Results of the literature, tried here"
+    yield ""
+    yield "| lecture | preset | verdicts |"
+    yield "| --- | --- | --- |"
+    for entry in entries:
+        verdicts = "; ".join(f"{one['name']}: {one['verdict']}" for one in entry.verdicts)
+        topic = _cell(entry.preset["topic"])
+        yield f"| {topic} | [{entry.name}](#{entry.name}) | {verdicts} |"
+    for entry in entries:
+        yield from _markdown_section(entry, figures)
+
+
+def _markdown_section(entry: Entry, figures: str) -> Iterator[str]:
+    preset, study = entry.preset, entry.study
+    ran = study["preset"]
+    yield f"\n## {entry.name}\n"
+    yield f"**{preset['title']}** Lecture: {preset['topic']}. After {preset['paper']}.\n"
+    yield f"{preset['text']}\n"
+    if entry.has_figure:
+        yield f"![{preset['title']}]({figures}/{entry.name}.png)\n"
+    yield (
+        f"Run s{study['id']} at scale {ran['scale']} on {ran['dataset']}, {len(study['planned_seeds'])} seeds, "
+        f"digest {ran['digest']}.\n"
+    )
+    yield "| claim | verdict | here | in the literature |"
+    yield "| --- | --- | --- | --- |"
+    for one in entry.verdicts:
+        cells = (one["says"], f"**{one['verdict']}**", one["sentence"], one["paper"] or "–")
+        yield f"| {' | '.join(map(_cell, cells))} |"
+    yield ""
+    for caveat in (*preset["caveats"], preset["measured"]):
+        yield f"- {' '.join(caveat.split())}"
+
+
+def _cell(words: str) -> str:
+    return " ".join(str(words).split()).replace("|", "\\|")
+
+
 def _index(entries: Sequence[Entry]) -> Iterator[str]:
     yield _HEAD
     yield "<table><thead><tr><th>preset</th><th>claim</th><th>verdict</th></tr></thead><tbody>"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from normlab.cli import following
-from normlab.cli.catalogue import start_all, write_pages
+from normlab.cli.catalogue import start_all, write_markdown, write_pages
 from normlab.cli.claims import show_claims
 from normlab.cli.output import Column, Format, Item, Output, emit, field, say, say_paragraph
 from normlab.cli.submitting import show_accepted
@@ -114,6 +114,9 @@ def run_all(
     out: Annotated[Path, typer.Option(help="where index.html, reports and figures go")] = Path(
         "presets"
     ),
+    markdown: Annotated[
+        Path | None, typer.Option(help="the page as Markdown, too; its figures are those of --out")
+    ] = None,
 ) -> None:
     """Run what hasn't run yet of the whole catalogue, and write one page of all figures and verdicts.
 
@@ -123,9 +126,12 @@ def run_all(
         studies = start_all(client, scale.value)
         code = following.follow_to_the_end(client, list(studies.values()))
         say()
-        for entry in write_pages(client, studies, out):
+        entries = write_pages(client, studies, out)
+        for entry in entries:
             verdicts = ", ".join(f"{one['name']}: {one['verdict']}" for one in entry.verdicts)
             say(f"{entry.name}: {verdicts}")
+    if markdown is not None:
+        write_markdown(entries, markdown, out)
     say(f"All of it is in {out / 'index.html'}")
     raise typer.Exit(code)
 
