@@ -211,15 +211,16 @@ class Claim(Part):
         """All that it names, once each."""
         chains = itertools.chain(self.rising, self.falling, self.flat)
         named = [*itertools.chain(*chains), *self.above, *self.below, *self.near]
-        return tuple(dict.fromkeys([*named, *_references(self.statistic)]))
+        reached = [one.best_of for one in parts(self.statistic) if isinstance(one, StepsToReach)]
+        return tuple(dict.fromkeys([*named, *(one for one in reached if one is not None)]))
 
 
-def _references(statistic: Any) -> Iterator[str]:
+def parts(statistic: Any) -> Iterator[Any]:
+    """The statistic, and all that it is made of."""
+    yield statistic
     match statistic:
-        case StepsToReach(best_of=str(arm)):
-            yield arm
-        case Combined(of=parts):
-            for part in parts:
-                yield from _references(part)
-        case Logarithm(of=part) | Gain(of=part):
-            yield from _references(part)
+        case Combined(of=pair):
+            for one in pair:
+                yield from parts(one)
+        case Logarithm(of=one) | Gain(of=one):
+            yield from parts(one)

@@ -12,7 +12,7 @@ from typing import Any
 
 from studies.answers import Confound
 from studies.arms import Arm, baselines
-from studies.expansion import ALTERNATIVES
+from studies.merging import ALTERNATIVES
 from studies.scoring import Row
 from studies.spec import StudyError, StudySpec
 from trainer.documents import pointer

@@ -9,18 +9,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from studies.panels import OverPanel, panel_arms
+from studies.feasibility import refuse_impossible
+from studies.merging import merged, overlaid
 from studies.spec import Splits, StudyError, StudySpec
 from studies.tuning import Setting
 from trainer.documents import pointer, problems
 from trainer.spec import JobSpec
 from trainer.spec.report import Problem
 
-#: Fields of which a spec says only one or the other.
-ALTERNATIVES = (
-    ({"epochs"}, {"steps", "eval_every"}),
-    ({"groups"}, {"channels_per_group"}),
-)
 MAX_CELLS = 10_000
 
 #: The seed of a dataset that follows the job's.
@@ -80,7 +76,7 @@ def expand(study: StudySpec, settings: Mapping[str, Setting] | None = None) -> t
     _refuse_equal_names(arms)
     _refuse_missing_accuracy(study, [spec for _, spec in valid])
     _refuse_split_seeds(study, [spec for _, spec in valid])
-    _refuse_unknown_arms(study, arms)
+    refuse_impossible(study, {arm_name(arm.variant, arm.point): spec for arm, spec in valid})
     return tuple(
         Cell(
             name=f"{arm_name(arm.variant, arm.point)} | seed {seed}",
@@ -148,32 +144,6 @@ def _refuse_split_seeds(study: StudySpec, specs: Sequence[JobSpec]) -> None:
     if study.splits == "subsets" and any(spec.dataset.train_size is None for spec in specs):
         detail = "seed k draws the training examples, but train_size doesn't say how many"
         raise StudyError((Problem(pointer="/splits", detail=detail, remedy="set train_size"),))
-
-
-def _refuse_unknown_arms(study: StudySpec, arms: Sequence[_Arm]) -> None:
-    """Claims and panels name arms as tables do."""
-    known = {arm_name(arm.variant, arm.point) for arm in arms}
-    named = [
-        *((pointer("claims", index), one.arms) for index, one in enumerate(study.claims)),
-        *((pointer("figure", index), panel_arms(one)) for index, one in enumerate(study.figure)),
-    ]
-    found = [
-        Problem(
-            pointer=place,
-            detail=f"there is no arm {name!r}",
-            remedy=f"one of {', '.join(sorted(known))}",
-        )
-        for place, names in named
-        for name in names
-        if name not in known
-    ]
-    found += [
-        Problem(pointer=pointer("figure", index, "path"), detail=f"{one.path} isn't in the matrix")
-        for index, one in enumerate(study.figure)
-        if isinstance(one, OverPanel) and one.path is not None and one.path not in study.matrix
-    ]
-    if found:
-        raise StudyError(tuple(found))
 
 
 def _refuse_missing_accuracy(study: StudySpec, specs: Sequence[JobSpec]) -> None:
@@ -309,34 +279,10 @@ def _place_of(arm: _Arm, path: str) -> str:
     return ("/tune" if path in arm.setting else arm.source) + pointer(path)
 
 
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Deep merge of documents; a tagged alternative of another kind replaces the one below, lists replace."""
-    result = {key: value for key, value in below.items() if not _gives_way(key, above)}
-    for key, value in above.items():
-        result[key] = _overlaid(result.get(key), value)
-    return result
-
-
-def _gives_way(key: str, above: Mapping[str, Any]) -> bool:
-    """Whether what is said above is an alternative to this key: steps to epochs, for one."""
-    return any(
-        key in one and not above.keys().isdisjoint(other)
-        for pair in ALTERNATIVES
-        for one, other in (pair, pair[::-1])
-    )
-
-
-def _overlaid(below: Any, above: Any) -> Any:
-    if not isinstance(below, Mapping) or not isinstance(above, Mapping):
-        return above
-    same = all(tag not in above or above[tag] == below.get(tag) for tag in ("kind", "name"))
-    return merged(below, above) if same else above
-
-
 def _placed(document: Any, path: list[str], value: Any, arm: _Arm, whole: str) -> Any:
     """A copy of the document with the value at the path; missing objects on the way are made."""
     if not path:
-        return _overlaid(document, value)
+        return overlaid(document, value)
     head, rest = path[0], path[1:]
     if isinstance(document, Mapping) or (document is None and not head.isdigit()):
         inside = dict(document or {})

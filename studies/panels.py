@@ -106,3 +106,8 @@ def panel_arms(panel: Panel) -> tuple[str, ...]:
             return (*panel.arms, *places)
         case _:
             return panel.arms
+
+
+def panel_statistics(panel: Panel) -> tuple[Statistic, ...]:
+    """All that it measures of jobs."""
+    return panel.statistics if isinstance(panel, OverPanel | BarsPanel) else ()

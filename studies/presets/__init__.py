@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from studies.expansion import expand, merged
+from studies.expansion import expand
+from studies.merging import merged
 from studies.spec import StudySpec, read_study
 from trainer.spec import Name, Part
 

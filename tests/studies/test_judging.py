@@ -268,6 +268,31 @@ def test_a_claim_of_an_arm_that_there_is_not_is_refused_with_those_there_are() -
     assert refused.value.problems[0].remedy == "one of group, none"
 
 
+@pytest.mark.parametrize(
+    ("statistic", "said"),
+    [
+        ("no_such_metric", "no evaluation gives 'no_such_metric'"),
+        ({"kind": "difference", "of": ["test_error", "end_error"]}, "no evaluation gives 'end_error'"),
+        ({"kind": "gain", "of": "test_error", "over": "batch"}, "there is no variant 'batch'"),
+        ({"kind": "log10", "of": {"kind": "look", "statistic": "dead"}}, "nothing looks there"),
+    ],
+)  # fmt: skip
+def test_a_claim_of_what_no_job_could_have_is_refused(statistic: Any, said: str) -> None:
+    study = make_study(
+        ("none", "group"), claims=[claim(statistic=statistic, rising=["none", "group"])]
+    )
+    with pytest.raises(StudyError, match=said) as refused:
+        expand(study)
+    assert refused.value.problems[0].pointer == "/claims/0"
+
+
+@pytest.mark.parametrize("name", ["test_error", "best_val_accuracy", "epochs", "best_epoch"])
+def test_metrics_that_every_job_has_may_be_claimed_of(name: str) -> None:
+    assert expand(
+        make_study(("none", "group"), claims=[claim(statistic=name, rising=["none", "group"])])
+    )
+
+
 def test_claims_need_names_of_their_own_and_no_looks() -> None:
     twice = [claim(rising=["none", "group"])] * 2
     with pytest.raises(StudyError, match="names of their own"):

@@ -23,7 +23,7 @@ from studies.panel_reading import read_panels
 from studies.planning import plan_analysis
 from studies.spec import StudyError, StudySpec
 from studies.statistics import t_interval
-from tests.studies.rows import fake_rows, make_study
+from tests.studies.rows import BASE, fake_rows, make_study
 
 MATRIX = {"matrix": {"training.batch_size": [64, 8]}}
 MEANS = {"none": 0.8, "group": 0.9}
@@ -61,7 +61,9 @@ def percentiles(step: int) -> dict[str, float | None]:
 
 
 def evidence(study: StudySpec) -> Evidence:
-    rows = fake_rows(study, lambda variant, _: MEANS[variant], seed=3)
+    # What couldn't be is refused before; here jobs have whatever a test needs.
+    bare = study.model_copy(update={"figure": ()})
+    rows = fake_rows(bare, lambda variant, _: MEANS[variant], seed=3)
     arms = group(rows, study.metric)
     return Evidence(
         study=study,
@@ -319,12 +321,20 @@ def test_a_panel_without_numbers_says_so(panel: dict[str, Any]) -> None:
         ({"panel": "curves", "reach": "batch"}, "/figure/0", "there is no arm 'batch'"),
         ({"panel": "over", "along": {"batch": 1}, "statistics": ["test_error"]}, "/figure/0", "no arm 'batch'"),
         ({"panel": "over", "path": "optimizer.lr", "statistics": ["test_error"]}, "/figure/0/path", "isn't in the matrix"),
+        ({"panel": "bars", "statistics": ["end_error"]}, "/figure/0", "no evaluation gives 'end_error'"),
+        ({"panel": "bars", "statistics": [{"kind": "gain", "of": "test_error", "over": "batch"}]}, "/figure/0", "there is no variant 'batch'"),
+        ({"panel": "bars", "statistics": [{"kind": "spread"}]}, "/figure/0", "nothing looks there"),
+        ({"panel": "looks", "statistic": "gradient_norm"}, "/figure/0", "nothing looks there"),
+        ({"panel": "fans"}, "/figure/0", "nothing looks there"),
+        ({"panel": "filters"}, "/figure/0", "shows filters, which isn't kept by any evaluation"),
+        ({"panel": "weights", "evaluation": "end"}, "/figure/0", "shows weights, which isn't kept by 'end'"),
     ],
 )  # fmt: skip
 def test_a_panel_of_what_there_is_not_is_refused(
     panel: dict[str, Any], pointer: str, said: str
 ) -> None:
-    study = make_study(("none", "group"), figure=[panel])
+    kept = {"evaluations": [{"outputs": ["weights"]}]}
+    study = make_study(("none", "group"), figure=[panel], base={**BASE, **kept})
     with pytest.raises(StudyError, match=said) as refused:
         expand(study)
     assert refused.value.problems[0].pointer == pointer
