@@ -10,6 +10,7 @@ from api.documents import Document
 from api.openapi import takes
 from api.schemas import PlannedCell, PlanView
 from api.services import House
+from studies.expansion import expand
 from studies.spec import StudySpec, is_study
 from trainer.spec import JobSpec
 
@@ -24,14 +25,16 @@ router = APIRouter(tags=["plans"], dependencies=[Depends(current_user)])
 def make_plan(house: House, document: Document) -> PlanView:
     """A document that would be refused is refused here with the same answer."""
     if is_study(document):
-        return _view("study", plan_study(house, document)[1])
+        study, plan = plan_study(house, document)
+        return _view("study", plan, then=len(expand(study)) if study.tune else 0)
     return _view("job", plan_job(house, document))
 
 
-def _view(kind: Literal["job", "study"], plan: Plan) -> PlanView:
+def _view(kind: Literal["job", "study"], plan: Plan, then: int = 0) -> PlanView:
     return PlanView(
         kind=kind,
         count=len(plan.new),
+        then=then,
         cells=[
             PlannedCell(
                 name=new.name, variant=new.variant, point=dict(new.point), seed=new.spec.seed

@@ -295,6 +295,7 @@ class PlanView(View):
 
     kind: Literal["job", "study"]
     count: int
+    then: Annotated[int, Field(description="jobs that follow once trials of tuning have succeeded")]
     cells: list[PlannedCell]
     problems: list[Problem]
     warnings: list[str]

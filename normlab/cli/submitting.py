@@ -38,7 +38,8 @@ def validate(
                 continue
             for warning in found["warnings"]:
                 typer.echo(f"{file}: warning: {warning}", err=True)
-            say(f"{file} is a valid {found['kind']}: {_jobs(found['count'])}")
+            then = f" of tuning, then {_jobs(found['then'])}" if found.get("then") else ""
+            say(f"{file} is a valid {found['kind']}: {_jobs(found['count'])}{then}")
     if len(specs) > 1:
         say(f"{len(specs) - refused} of {len(specs)} are valid")
     if refused:
@@ -73,7 +74,8 @@ def plan(file: File, output: Output = Format.TABLE) -> None:
             say(f"{name or 'the model'}: {count:,} parameters")
         for warning in found["warnings"]:
             typer.echo(f"warning: {warning}", err=True)
-        say(f"{_jobs(found['count'])}; submit it with: normlab submit {file}")
+        then = f" of tuning, then {_jobs(found['then'])}" if found.get("then") else ""
+        say(f"{_jobs(found['count'])}{then}; submit it with: normlab submit {file}")
 
 
 def submit(
