@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, exists, func, select, text, update
 from sqlalchemy.orm import Session, joinedload
 
-from store.engine import JOBS_CHANNEL, database_now, notify
+from store import studies
+from store.engine import JOBS_CHANNEL, notify
 from store.finite import storable
 from store.models import FINAL_STATUSES, File, Job, Mirrored, Study, Verdict
 
@@ -54,8 +56,14 @@ def due(session: Session, most: int) -> Sequence[Study]:
     return session.scalars(statement).all()
 
 
-def keep(session: Session, study_id: int, found: Sequence[Kept], files: Sequence[KeptFile]) -> None:
-    """In the place of what was there; MLflow gets them anew."""
+def keep(
+    session: Session, judged: Study, at: datetime, found: Sequence[Kept], files: Sequence[KeptFile]
+) -> bool:
+    """In the place of what was there; MLflow gets them anew. `judged`: the study as it was `at` that time,
+    when the verdicts were found; if somebody has declared a difference since, nothing is kept."""
+    study_id = judged.id
+    if studies.lock(session, study_id).declared != judged.declared:
+        return False
     session.execute(delete(Verdict).where(Verdict.study_id == study_id))
     session.add_all(
         Verdict(
@@ -76,17 +84,17 @@ def keep(session: Session, study_id: int, found: Sequence[Kept], files: Sequence
         File(study_id=study_id, name=f.name, path=f.path, digest=f.digest, bytes=f.bytes)
         for f in files
     )
-    set_aside(session, study_id)
+    set_aside(session, study_id, at)
     session.execute(
         update(Mirrored).where(Mirrored.study_id == study_id).values(seen_at=None, closed_at=None)
     )
     notify(session, JOBS_CHANNEL, "")
+    return True
 
 
-def set_aside(session: Session, study_id: int) -> None:
-    """It is due again when one of its jobs changes, or somebody declares a difference."""
-    now = database_now(session)
-    session.execute(update(Study).where(Study.id == study_id).values(judged_at=now))
+def set_aside(session: Session, study_id: int, at: datetime) -> None:
+    """It is due again when one of its jobs has changed after that, or somebody declares a difference."""
+    session.execute(update(Study).where(Study.id == study_id).values(judged_at=at))
 
 
 def of_studies(session: Session, study_ids: Sequence[int]) -> dict[int, list[Verdict]]:

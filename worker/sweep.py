@@ -17,7 +17,7 @@ from store.engine import DATABASE_AWAY, make_engine, make_sessions
 from worker.logs import configure_logging
 from worker.orphans import delete_orphans, delete_unfinished
 from worker.settings import Settings
-from worker.verdicts import judge_ended
+from worker.verdicts import Pen, judge_ended
 
 log = structlog.get_logger("worker.sweep")
 
@@ -55,6 +55,7 @@ class Sweep:
         self._tidied_at: float | None = None
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judging")
         self._judging: Future[list[int]] | None = None
+        self._pen = Pen()
 
     def run(self, stop: threading.Event) -> None:
         """One sweep at a time works; the others wait for its lock."""
@@ -69,6 +70,8 @@ class Sweep:
                     log.warning("the database is away", error=str(error))
                 self._away = True
             stop.wait(RETRY_SECONDS)
+        self._pen.stop()
+        self._beside.shutdown(cancel_futures=True)
 
     def _rounds(self, connection: Connection, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -97,7 +100,8 @@ class Sweep:
                 return
             if error := self._judging.exception():
                 log.error("claims could not be judged", exc_info=error)
-        self._judging = self._beside.submit(judge_ended, self._sessions, self._settings.storage)
+        storage = self._settings.storage
+        self._judging = self._beside.submit(judge_ended, self._sessions, storage, self._pen)
 
     def _release(self) -> list[int]:
         """Nothing until one lease after an outage: till then the workers could not renew.

@@ -5,6 +5,7 @@ import hashlib
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
 from store import studies, verdicts
-from store.engine import DATABASE_AWAY
+from store.engine import DATABASE_AWAY, database_now
 from store.verdicts import Kept, KeptFile
 from studies.claim_answers import ClaimVerdict
 from studies.exhibits import present
@@ -27,32 +28,78 @@ DRAWING_SECONDS = 120.0
 KEPT_FIGURES = ("figure",)
 
 
-def judge_ended(sessions: sessionmaker[Session], storage: Path) -> list[int]:
+class Stopped(Exception):
+    """The process that draws was ended, because this one ends."""
+
+
+class Pen:
+    """Draws in a process of its own, one at a time; `stop` ends the one that runs, and no other begins."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._is_stopped = False
+
+    def draw(self, content: bytes, arguments: list[str]) -> bytes:
+        """Raises Stopped, or SubprocessError where it fails or takes too long."""
+        command = [sys.executable, "-m", "studies.drawing", *arguments]
+        with self._lock:
+            if self._is_stopped:
+                raise Stopped
+            self._child = child = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        try:
+            drawn, _ = child.communicate(content, timeout=DRAWING_SECONDS)
+        finally:
+            child.kill()
+            child.wait()
+        if self._is_stopped:
+            raise Stopped
+        if child.returncode:
+            raise subprocess.CalledProcessError(child.returncode, command)
+        return drawn
+
+    def stop(self) -> None:
+        with self._lock:
+            self._is_stopped = True
+            if self._child is not None:
+                self._child.kill()
+
+
+def judge_ended(
+    sessions: sessionmaker[Session], storage: Path, pen: Pen | None = None
+) -> list[int]:
     """The studies that were judged; those whose verdicts are up to date are left alone."""
+    pen = pen or Pen()
     with sessions.begin() as session:
         due = [study.id for study in verdicts.due(session, AT_ONCE)]
     for study_id in due:
         try:
-            _judge(sessions, storage, study_id)
+            _judge(sessions, storage, pen, study_id)
+        except Stopped:
+            break
         except DATABASE_AWAY:
             raise
         except Exception:
             # One study must not keep the others from their verdicts; it is tried again when it changes.
             log.exception("claims could not be judged", study=study_id)
             with sessions.begin() as session:
-                verdicts.set_aside(session, study_id)
+                verdicts.set_aside(session, study_id, database_now(session))
     return due
 
 
-def _judge(sessions: sessionmaker[Session], storage: Path, study_id: int) -> None:
+def _judge(sessions: sessionmaker[Session], storage: Path, pen: Pen, study_id: int) -> None:
     with sessions.begin() as session:
+        at = database_now(session)
         study = studies.find(session, study_id)
         if study is None:
             return
         report = read_report(session, study, storage, None)
-    files = list(_files(report, storage))
+    files = list(_files(report, storage, pen))
     with sessions.begin() as session:
-        verdicts.keep(session, study_id, [_kept(one) for one in report.claims], files)
+        if not verdicts.keep(session, study, at, [_kept(one) for one in report.claims], files):
+            return
     said = {one.name: one.verdict for one in report.claims}
     log.info("claims are judged", study=study_id, verdicts=said)
 
@@ -69,7 +116,7 @@ def _kept(one: ClaimVerdict) -> Kept:
     )
 
 
-def _files(report: ReportInput, storage: Path) -> Iterator[KeptFile]:
+def _files(report: ReportInput, storage: Path, pen: Pen) -> Iterator[KeptFile]:
     """A drawing that fails costs its file, not the verdicts."""
     shown = {one.name for one in present(report)}
     wanted = {f"{name}.png": ["figure", name] for name in KEPT_FIGURES if name in shown}
@@ -77,7 +124,7 @@ def _files(report: ReportInput, storage: Path) -> Iterator[KeptFile]:
     for name, arguments in {**wanted, "report.html": ["html"]}.items():
         path = Path("studies") / str(report.study_id) / "ended" / name
         try:
-            drawn = _draw(content, arguments)
+            drawn = pen.draw(content, arguments)
             _write(storage / path, drawn)
         except (OSError, subprocess.SubprocessError) as error:
             log.warning(
@@ -86,17 +133,6 @@ def _files(report: ReportInput, storage: Path) -> Iterator[KeptFile]:
             continue
         digest = hashlib.blake2b(drawn, digest_size=16).hexdigest()
         yield KeptFile(name=name, path=str(path), digest=digest, bytes=len(drawn))
-
-
-def _draw(content: bytes, arguments: list[str]) -> bytes:
-    done = subprocess.run(
-        [sys.executable, "-m", "studies.drawing", *arguments],
-        input=content,
-        capture_output=True,
-        timeout=DRAWING_SECONDS,
-        check=True,
-    )
-    return done.stdout
 
 
 def _write(path: Path, content: bytes) -> None:

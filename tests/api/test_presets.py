@@ -1,5 +1,7 @@
 """Presets and verdicts over REST, and what the sweep keeps of them in SQL and the storage."""
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from store.models import Study
 from studies.presets import find_preset, presets
 from tests.api.specs import study
 from tests.api.trained import train_all
-from worker.verdicts import judge_ended
+from worker.verdicts import Pen, judge_ended
 
 NAME = "batch-size-sensitivity"
 Sessions = sessionmaker[Session]
@@ -206,3 +208,35 @@ def test_a_study_without_claims_has_none(member: TestClient) -> None:
     made = member.post("/api/v1/studies", json=study()).json()["id"]
     assert member.get(f"/api/v1/studies/{made}/verdicts").json()["items"] == []
     assert member.get("/api/v1/studies/99/verdicts").status_code == 404
+
+
+def test_who_stops_while_a_report_is_drawn_keeps_nothing_and_leaves_it_for_later(
+    member: TestClient, sessions: Sessions, storage: Path
+) -> None:
+    made = claiming(member, sessions, storage)
+    pen = Pen()
+    threading.Timer(0.5, pen.stop).start()
+    began = time.monotonic()
+    judge_ended(sessions, storage, pen)
+    assert time.monotonic() - began < 10
+    with sessions.begin() as session:
+        assert verdicts.of_studies(session, [made])[made] == []
+    assert judge_ended(sessions, storage) == [made]
+
+
+def test_what_is_declared_while_a_report_is_drawn_is_not_overlooked(
+    member: TestClient, sessions: Sessions, storage: Path
+) -> None:
+    made = claiming(member, sessions, storage)
+
+    class Interrupted(Pen):
+        def draw(self, content: bytes, arguments: list[str]) -> bytes:
+            with sessions.begin() as session:
+                studies.declare(session, made, "torch", "it doesn't matter", "max")
+            return b"a drawing"
+
+    judge_ended(sessions, storage, Interrupted())
+    with sessions.begin() as session:
+        assert verdicts.of_studies(session, [made])[made] == []
+    assert judge_ended(sessions, storage) == [made]
+    assert judge_ended(sessions, storage) == []
