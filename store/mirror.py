@@ -231,15 +231,33 @@ def wish_models(session: Session, job_ids: Collection[int], experiment_id: str) 
             row.state = {**row.state, "model": "wanted"}
 
 
+def next_files(session: Session, but: Collection[int] = ()) -> Mirrored | None:
+    """The row of the ended study or job whose figures are to be sent next.
+
+    Studies before jobs, the latest first: that is what somebody looks at now, a backlog isn't.
+    """
+    query = (
+        select(Mirrored)
+        .where(
+            Mirrored.id.not_in(but),
+            Mirrored.closed_at.is_not(None),
+            Mirrored.state["files"].astext == "wanted",
+        )
+        .order_by(Mirrored.study_id.is_(None), Mirrored.closed_at.desc(), Mirrored.id.desc())
+        .limit(1)
+    )
+    return session.scalar(query)
+
+
 def next_model(session: Session, but: Collection[int] = ()) -> int | None:
-    """The job whose model is to be logged next."""
+    """The job whose model is to be logged next, the latest first."""
     query = select(Mirrored.job_id).where(
         Mirrored.job_id.is_not(None),
         Mirrored.job_id.not_in(but),
         Mirrored.closed_at.is_not(None),
         Mirrored.state["model"].astext == "wanted",
     )
-    return session.scalar(query.order_by(Mirrored.closed_at, Mirrored.id).limit(1))
+    return session.scalar(query.order_by(Mirrored.closed_at.desc(), Mirrored.id.desc()).limit(1))
 
 
 def best_checkpoint(session: Session, job_id: int) -> Checkpoint | None:

@@ -85,9 +85,8 @@ def keep(
         for f in files
     )
     set_aside(session, study_id, at)
-    session.execute(
-        update(Mirrored).where(Mirrored.study_id == study_id).values(seen_at=None, closed_at=None)
-    )
+    # Its tags, not its files: those are drawn of the jobs, and show the same verdicts.
+    session.execute(update(Mirrored).where(Mirrored.study_id == study_id).values(seen_at=None))
     notify(session, JOBS_CHANNEL, "")
     return True
 

@@ -147,16 +147,17 @@ class Pass:
 
     jobs: int
     studies: int
+    files: int
     models: int
 
     @property
     def idle(self) -> bool:
-        return not (self.jobs or self.studies or self.models)
+        return not (self.jobs or self.studies or self.files or self.models)
 
     @property
     def cut_short(self) -> bool:
         """More was due than one pass takes."""
-        return self.jobs == JOBS_AT_ONCE or self.models > 0
+        return self.jobs == JOBS_AT_ONCE or self.files > 0 or self.models > 0
 
 
 class Mirroring:
@@ -171,8 +172,10 @@ class Mirroring:
         self.retries = Retries()
 
     def run_pass(self) -> Pass:
-        """Jobs first, then studies, then one model: what is slow must not keep numbers waiting."""
-        return Pass(self._mirror_jobs(), self._mirror_studies(), self._log_next_model())
+        """Jobs first, then studies, some files, one model: what is slow must not keep numbers waiting."""
+        return Pass(
+            self._mirror_jobs(), self._mirror_studies(), self._send_files(), self._log_next_model()
+        )
 
     def close(self) -> None:
         self.models.close()
@@ -205,6 +208,20 @@ class Mirroring:
             with self._fate_of("study", study_id, record.mirrored):
                 self.projection.mirror_study(record)
         return len(due)
+
+    def _send_files(self) -> int:
+        """At least one run's files, if any are due, and more until a pass's length is over."""
+        sent = 0
+        until = time.monotonic() + PASS_SECONDS
+        while sent == 0 or time.monotonic() < until:
+            with self.sessions.begin() as session:
+                row = mirror.next_files(session, self.retries.resting("files"))
+            if row is None:
+                break
+            with self._fate_of("files", row.id, row):
+                self.projection.send_files(row)
+            sent += 1
+        return sent
 
     def _log_next_model(self) -> int:
         with self.sessions.begin() as session:

@@ -15,9 +15,9 @@ from typing import Any
 from mlflow.entities import Metric
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import mirror, results, studies
+from store import jobs, mirror, results, studies
 from store.mirror import JobToMirror, StudyToMirror
-from store.models import Epoch, Job, Mirrored
+from store.models import Epoch, Mirrored
 from studies.answers import Comparison
 from studies.canvas import png
 from studies.diagnostic_figures import Look, draw_diagnostics
@@ -61,8 +61,8 @@ class Projection:
         self.tracking.send(row.run_id, metrics, params, fresh.tags)
         if is_new:
             self.tracking.send_inputs(row.run_id, runs.dataset_inputs(record))
-        if record.final and row.closed_at != job.finished_at:
-            self._send_job_figure(row.run_id, job)
+        if record.final:
+            _wish_files(row, job.finished_at)
         self._set_status(row, job.status, job.finished_at)
         wanted = models_wanted_alone(record)
         row.epoch = max([row.epoch, *(epoch.epoch for epoch in record.epochs)])
@@ -87,13 +87,23 @@ class Projection:
         )
         self.tracking.send(row.run_id, tags=fresh.tags)
         ended_at = record.finished_at
-        if comparison is not None and row.closed_at != ended_at:
-            self._send_study_files(row.run_id, record)
+        if comparison is not None:
+            _wish_files(row, ended_at)
         self._set_status(row, runs.study_status(record), ended_at)
         row.state = {**row.state, "sent": fresh.digest}
         with self.sessions.begin() as session:
             mirror.wish_models(session, models_wanted(record), row.experiment_id)
         self._save(row, seen_at=record.changed_at, closed_at=ended_at)
+
+    def send_files(self, row: Mirrored) -> None:
+        """What is drawn of an ended job or study: slow, so it comes after everybody's numbers."""
+        if row.study_id is not None:
+            self._send_study_files(row.run_id, row.study_id)
+        else:
+            assert row.job_id is not None
+            self._send_job_figures(row.run_id, row.job_id)
+        row.state = {**row.state, "files": "sent"}
+        self._save(row, seen_at=row.seen_at, closed_at=row.closed_at)
 
     def note_model(self, record: JobToMirror, outcome: Outcome) -> None:
         """Says on the run, and in SQL, what became of the job's model."""
@@ -143,22 +153,23 @@ class Projection:
         row.run_id = found
         return row
 
-    def _send_job_figure(self, run_id: str, job: Job) -> None:
+    def _send_job_figures(self, run_id: str, job_id: int) -> None:
         with self.sessions.begin() as session:
-            epochs = mirror.read_epochs(session, [job.id]).get(job.id, [])
+            job = jobs.find(session, job_id)
+            assert job is not None
+            epochs = mirror.read_epochs(session, [job_id]).get(job_id, [])
+            looks = mirror.read_diagnoses(session, job_id)
         if epochs:
             best = job.metrics.get("best_epoch")
             figure = draw_job(job.name, [_row(epoch) for epoch in epochs], best)
             self.tracking.send_file(run_id, FIGURE, png(figure))
-        with self.sessions.begin() as session:
-            looks = mirror.read_diagnoses(session, job.id)
         if looks:
             rows = [Look(one.layer, one.step, one.statistics) for one in looks]
             self.tracking.send_file(run_id, LOOKS_FIGURE, draw_diagnostics(job.name, rows))
 
-    def _send_study_files(self, run_id: str, record: StudyToMirror) -> None:
+    def _send_study_files(self, run_id: str, study_id: int) -> None:
         with self.sessions.begin() as session:
-            study = studies.find(session, record.study.id)
+            study = studies.find(session, study_id)
             assert study is not None
             report = read_report(session, study, self.storage, self.links)
         for name, content in study_files(report):
@@ -180,6 +191,12 @@ class Projection:
         if not saved:
             # A rebuild has forgotten this run while we wrote it: its successor has another one.
             self.tracking.delete_run(row.run_id, row.state.get("model_id"))
+
+
+def _wish_files(row: Mirrored, ended_at: datetime | None) -> None:
+    """Files are due once for each ending: what is extended or retried ends again."""
+    if row.closed_at != ended_at:
+        row.state = {**row.state, "files": "wanted"}
 
 
 class _Fresh:
