@@ -115,13 +115,18 @@ def _markdown_section(entry: Entry, figures: str) -> Iterator[str]:
         f"Run s{study['id']} at scale {ran['scale']} on {ran['dataset']}, {len(study['planned_seeds'])} seeds, "
         f"digest {ran['digest']}.\n"
     )
+    if preset["changes"]:
+        yield f"It first ran as {preset['first_run']}, and was changed since:\n"
+        for change in preset["changes"]:
+            yield f"- {_cell(change['what'])}: {_cell(change['why'])} (digest {change['digest']})."
+        yield ""
     yield "| claim | verdict | here | in the literature |"
     yield "| --- | --- | --- | --- |"
     for one in entry.verdicts:
         cells = (one["says"], f"**{one['verdict']}**", one["sentence"], one["paper"] or "–")
         yield f"| {' | '.join(map(_cell, cells))} |"
     yield ""
-    for caveat in (*preset["caveats"], preset["measured"]):
+    for caveat in filter(None, (*preset["caveats"], preset["measured"])):
         yield f"- {' '.join(caveat.split())}"
 
 
@@ -156,6 +161,8 @@ def _section(entry: Entry) -> Iterator[str]:
     )
     if entry.has_figure:
         yield f'<img src="{entry.name}.png" alt="{_text(preset["title"])}">'
+    for change in preset["changes"]:
+        yield f"<p>Changed since its first run: {_text(change['what'])}, because {_text(change['why'])}.</p>"
     yield "<ul>"
     for one in entry.verdicts:
         paper = f" In the literature: {_text(one['paper'])}." if one["paper"] else ""
