@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 import warnings
 from types import FrameType
@@ -20,7 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from store import leases, wakeups
 from store.engine import DATABASE_AWAY, make_engine, make_sessions
 from store.waker import Waker
-from worker.app import make_app
+from worker.app import make_app, when_forked
 from worker.children import ChildWatch, end_attempts_of_the_dead
 from worker.devices import HostDevice, find_devices
 from worker.drain import Drain
@@ -87,11 +88,18 @@ def _serve(settings: Settings, sessions: sessionmaker[Session], drain: Drain, sl
     import_ahead()
     app = make_app(settings)
     add_task(app, settings, drain)
-    waker = Waker(sessions, wakeups.make_celery(settings.redis_url))
-    watch = ChildWatch(sessions, settings.host_name, drain, freed=waker.wake)
-    waker.wake()
+    watches: list[ChildWatch] = []
+
+    def begin() -> None:
+        waker = Waker(sessions, wakeups.make_celery(settings.redis_url))
+        watches.append(ChildWatch(sessions, settings.host_name, drain, freed=waker.wake))
+        waker.wake()
+
+    when_forked(app, begin)
+    assert threading.active_count() == 1, "a fork would lose these threads, not the locks they hold"
     status = _consume(app, settings, slots)
-    watch.stop()
+    for watch in watches:
+        watch.stop()
     return status
 
 

@@ -1,8 +1,9 @@
 """The Celery application that consumes this host's wake-ups. Knows no job."""
 
+from collections.abc import Callable
 from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
 from celery.signals import setup_logging
 
 from store.wakeups import QUEUE
@@ -42,6 +43,22 @@ def make_app(settings: Settings) -> Celery:
         broker_heartbeat=0,
     )
     return app
+
+
+def when_forked(app: Celery, begin: Callable[[], None]) -> None:
+    """Calls `begin` once the children are there.
+
+    Threads belong in it: what one holds while a process forks (the lock of a module that it imports, say) is
+    held in the child for ever.
+    """
+
+    class Begin(bootsteps.StartStopStep):  # type: ignore[misc]
+        requires = ("celery.worker.components:Pool",)
+
+        def start(self, parent: Any) -> None:
+            begin()
+
+    app.steps["worker"].add(Begin)
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]

@@ -73,7 +73,7 @@ class Stack:
         return [one for one in _of_home(self.home) if any(module in part for part in _cmdline(one))]
 
 
-def wait_for(look: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+def wait_for(look: Callable[[], Any], what: str, seconds: float = 120) -> Any:
     """The first true answer of `look`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -77,7 +77,7 @@ def test_verdicts_figure_and_report_are_kept_and_mirrored(
         ]
         return next((tags for tags in of_study if "normlab.verdicts" in tags), None)
 
-    tags = wait_for(noted, "MLflow has the verdicts", 120)
+    tags = wait_for(noted, "MLflow has the verdicts")
     assert json.loads(tags["normlab.verdicts"]) == {
         "batch-norm-suffers": "undecided",
         "group-norm-is-flat": "undecided",

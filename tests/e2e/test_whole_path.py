@@ -101,9 +101,11 @@ def test_a_stranger_finds_the_answer_with_the_commands_of_the_readme(
     said = stack.normlab("compare", f"s{study['id']}")
     verdict = stack.get(f"/studies/{study['id']}/comparison")["verdict"]
     assert " ".join(said.split()).startswith(verdict["sentence"])
+    link = wait_for(
+        lambda: stack.get(f"/studies/{study['id']}")["mlflow_url"], "the study has a run in MLflow"
+    )
     shown = stack.normlab("show", f"s{study['id']}")
-    url = stack.get(f"/studies/{study['id']}")["mlflow_url"]
-    assert f"MLflow: {url}" in shown
+    assert f"MLflow: {link}" in shown
     report = stack.normlab("report", f"s{study['id']}")
     assert report.startswith("<!doctype html>")
     assert "data:image/png;base64," in report
@@ -142,7 +144,7 @@ def test_the_best_model_of_each_variant_opens_from_mlflow(
         ]
         return ready if len(ready) == 2 else []
 
-    found = wait_for(models, "each variant's best model is in MLflow", 120)
+    found = wait_for(models, "each variant's best model is in MLflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", stack.mlflow_url)
     mlflow.set_tracking_uri(stack.mlflow_url)
     model = mlflow.pytorch.load_model(f"models:/{found[0]['model_id']}")

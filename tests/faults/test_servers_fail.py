@@ -17,7 +17,7 @@ EPOCHS = list(range(1, 21))
 
 def assert_all_succeed(house: House, ids: list[int]) -> None:
     for job_id in ids:
-        house.wait_for_success(job_id, seconds=90)
+        house.wait_for_success(job_id)
         attempts = house.attempts(job_id)
         assert attempts[-1].end == "completed"
         assert house.job(job_id).metrics["epochs"] == len(house.epochs(job_id))

@@ -1,0 +1,123 @@
+"""The pages of `normlab preset all`: what was found, beside what the literature says and what was changed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from normlab.cli.catalogue import Entry, start_all, write_markdown, write_pages
+from normlab.client import Client
+from normlab.references import Reference
+
+CHANGE = {"what": "more seeds", "why": "too few | to tell", "digest": "feed"}
+PRESET: dict[str, Any] = {
+    "name": "lrn",
+    "title": "Does it <help>?",
+    "topic": "local response norm",
+    "paper": "Krizhevsky et al. 2012",
+    "text": "Two networks\nare trained.",
+    "caveats": ["Small images."],
+    "measured": "",
+    "digest": "feed",
+    "first_run": "beef",
+    "changes": [CHANGE],
+    "scales": [{"scale": "small", "datasets": ["digits"]}],
+}
+RUN = {"scale": "small", "dataset": "digits", "digest": "feed"}
+STUDY = {"id": 7, "status": "succeeded", "preset": RUN, "planned_seeds": list(range(10))}
+VERDICT = {
+    "name": "it-helps",
+    "says": "It lowers the error",
+    "verdict": "does not hold",
+    "sentence": "Does not hold: 3.0 % to 2.0 %.",
+    "paper": "by 1.4 points",
+}
+
+
+class Service(Client):
+    """Answers of a service that has run the preset, or has not; what was submitted is remembered."""
+
+    def __init__(self, *, status: str | None = "succeeded", digest: str = "feed") -> None:
+        self.status, self.digest = status, digest
+        self.submitted: list[tuple[str, str | None]] = []
+
+    def presets(self) -> list[dict[str, Any]]:
+        return [PRESET]
+
+    def items(self, path: str, **parameters: Any) -> Any:
+        assert path == "presets/lrn/runs"
+        study = {"id": 7, "status": self.status}
+        return iter([] if self.status is None else [{**RUN, "digest": self.digest, "study": study}])
+
+    def run_preset(self, name: str, *, scale: str, **more: Any) -> Reference:
+        self.submitted.append((name, scale))
+        return Reference("study", 8)
+
+    def report(self, reference: Reference, *more: Any, **parameters: Any) -> bytes:
+        return b"<!doctype html>"
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        return {"figures": [{"name": "figure", "lacks": None}]}
+
+    def download_path(self, path: str, target: Path, *more: Any) -> Any:
+        target.write_bytes(b"png")
+
+    def preset(self, name: str, *more: Any, **parameters: Any) -> Any:
+        return PRESET
+
+    def show(self, reference: Reference) -> Any:
+        return STUDY
+
+    def verdicts(self, reference: Reference) -> Any:
+        return [VERDICT]
+
+
+@pytest.mark.parametrize("status", ["queued", "running", "succeeded"])
+def test_what_has_run_or_is_under_way_is_not_run_again(status: str) -> None:
+    service = Service(status=status)
+    assert start_all(service, "small") == {"lrn": Reference("study", 7)}
+    assert service.submitted == []
+
+
+@pytest.mark.parametrize(
+    "service",
+    [Service(status=None), Service(status="cancelled"), Service(digest="beef")],
+    ids=["never", "cancelled", "changed"],
+)
+def test_what_has_not_run_as_it_is_now_is_submitted(service: Service) -> None:
+    assert start_all(service, "small") == {"lrn": Reference("study", 8)}
+    assert service.submitted == [("lrn", "small")]
+
+
+def test_a_scale_that_a_preset_lacks_is_left_out() -> None:
+    assert start_all(Service(), "full") == {}
+
+
+def test_the_index_shows_verdict_figure_and_change_with_words_as_words(tmp_path: Path) -> None:
+    (entry,) = write_pages(Service(), {"lrn": Reference("study", 7)}, tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert entry.name == "lrn"
+    assert {one.name for one in (tmp_path / "out").iterdir()} == {
+        "index.html",
+        "lrn.html",
+        "lrn.png",
+    }
+    assert "Does it &lt;help&gt;?" in page
+    assert '<td class="does-not-hold">does not hold</td>' in page
+    assert "Changed since its first run: more seeds, because too few | to tell." in page
+
+
+def test_the_markdown_has_topic_figure_verdict_change_and_caveat(tmp_path: Path) -> None:
+    entry = Entry(PRESET, STUDY, [VERDICT], has_figure=True)
+    write_markdown([entry], tmp_path / "lectures.md", tmp_path / "lectures")
+    text = (tmp_path / "lectures.md").read_text()
+    assert "| local response norm | [lrn](#lrn) | it-helps: does not hold |" in text
+    assert "![Does it <help>?](lectures/lrn.png)" in text
+    assert (
+        "| It lowers the error | **does not hold** | Does not hold: 3.0 % to 2.0 %. | by 1.4 points |"
+        in text
+    )
+    assert "It first ran as beef, and was changed since:" in text
+    assert "- more seeds: too few \\| to tell (digest feed)." in text
+    assert "- Small images." in text
+    assert "\n- \n" not in text
