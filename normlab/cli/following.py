@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -65,14 +66,25 @@ def snapshots(
 ) -> Iterator[list[dict[str, Any]]]:
     """All jobs concerned, again and again, until none is left to wait for."""
     began = time.monotonic()
+    read: dict[Reference, list[dict[str, Any]]] = {}
     while True:
-        jobs = _patiently(lambda: [job for one in references for job in _jobs(client, one)])
+        asked_at = time.monotonic()
+        for one in references:
+            if one not in read or not _have_ended(read[one]):
+                read[one] = _patiently(partial(_jobs, client, one))
+        jobs = [job for one in references for job in read[one]]
         yield jobs
-        if all(job["status"] in FINAL for job in jobs):
+        if _have_ended(jobs):
             return
-        if timeout is not None and time.monotonic() - began > timeout:
+        now = time.monotonic()
+        if timeout is not None and now - began > timeout:
             raise WaitedTooLong(f"not finished after {timeout:g} s: {summary(jobs)}")
-        time.sleep(0.5 if len(jobs) <= 50 else 2.0)
+        # To be watched must not cost the service more than a tenth of its time.
+        time.sleep(min(10.0, max(0.5, 9 * (now - asked_at))))
+
+
+def _have_ended(jobs: Sequence[dict[str, Any]]) -> bool:
+    return all(job["status"] in FINAL for job in jobs)
 
 
 def _jobs(client: Client, reference: Reference) -> list[dict[str, Any]]:
