@@ -1,7 +1,7 @@
 """The whole catalogue in one go: what hasn't run yet is run, then an index page of figures and verdicts.
 
 It can be stopped and started again: a preset whose study of the same digest has ended, or is under way, isn't
-submitted anew.
+submitted anew. What was run on other data than a preset's first stands beside it.
 """
 
 import html
@@ -19,26 +19,21 @@ FIGURE = "figure"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A preset, the study that ran it, its verdicts, and whether it has a figure."""
+    """A preset, the study that ran it, its verdicts, and whether it has a figure; `name` is of its files."""
 
+    name: str
     preset: Item
     study: Item
     verdicts: Sequence[Item]
     has_figure: bool
 
-    @property
-    def name(self) -> str:
-        return str(self.preset["name"])
-
 
 def start_all(client: Client, scale: str) -> dict[str, Reference]:
     """By preset its study of this scale on the default data: one that there is, or a new one."""
     found = {}
-    for preset in client.presets():
-        if scale not in [one["scale"] for one in preset["scales"]]:
-            continue
+    for preset, datasets in _of_scale(client, scale):
         name = preset["name"]
-        if (known := _known_run(client, preset, scale)) is not None:
+        if (known := _known_run(client, preset, scale, datasets[0])) is not None:
             found[name] = known
             say(f"{name}: {known} has it")
             continue
@@ -47,24 +42,40 @@ def start_all(client: Client, scale: str) -> dict[str, Reference]:
     return found
 
 
-def _known_run(client: Client, preset: Item, scale: str) -> Reference | None:
-    default = next(one for one in preset["scales"] if one["scale"] == scale)["datasets"][0]
+def find_others(client: Client, scale: str) -> dict[str, Reference]:
+    """By preset and dataset the studies that there are on other than the default data."""
+    found = {}
+    for preset, datasets in _of_scale(client, scale):
+        for dataset in datasets[1:]:
+            if (known := _known_run(client, preset, scale, dataset)) is not None:
+                found[f"{preset['name']}-{dataset}"] = known
+                say(f"{preset['name']} on {dataset}: {known} has it")
+    return found
+
+
+def _of_scale(client: Client, scale: str) -> Iterator[tuple[Item, list[str]]]:
+    """The presets that have it, with the names of its datasets."""
+    for preset in client.presets():
+        for one in preset["scales"]:
+            if one["scale"] == scale:
+                yield preset, one["datasets"]
+
+
+def _known_run(client: Client, preset: Item, scale: str, dataset: str) -> Reference | None:
+    wanted = (scale, dataset, preset["digest"])
     for run in client.items(f"presets/{preset['name']}/runs"):
-        is_same = (run["scale"], run["dataset"], run["digest"]) == (
-            scale,
-            default,
-            preset["digest"],
-        )
+        is_same = (run["scale"], run["dataset"], run["digest"]) == wanted
         if is_same and run["study"]["status"] not in ("cancelled", "partial"):
             return Reference("study", run["study"]["id"])
     return None
 
 
 def write_pages(client: Client, studies: dict[str, Reference], folder: Path) -> list[Entry]:
-    """`index.html`, and for each preset its report and its figure."""
+    """`index.html`, and for each study its report and its figure."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         entries = [_write(client, name, reference, folder) for name, reference in studies.items()]
+        entries.sort(key=lambda one: one.name)
         (folder / "index.html").write_text("\n".join(_index(entries)))
     except OSError as error:
         raise NormlabError(f"{folder} cannot be written: {error.strerror}") from error
@@ -77,9 +88,9 @@ def _write(client: Client, name: str, reference: Reference, folder: Path) -> Ent
     has_figure = any(one["name"] == FIGURE and one["lacks"] is None for one in figures)
     if has_figure:
         client.download_path(f"{reference.path}/figures/{FIGURE}.png", folder / f"{name}.png")
-    return Entry(
-        client.preset(name), client.show(reference), client.verdicts(reference), has_figure
-    )
+    study = client.show(reference)
+    preset = client.preset(study["preset"]["name"])
+    return Entry(name, preset, study, client.verdicts(reference), has_figure)
 
 
 def write_markdown(entries: Sequence[Entry], file: Path, figures: Path) -> None:
@@ -92,6 +103,12 @@ def write_markdown(entries: Sequence[Entry], file: Path, figures: Path) -> None:
 
 def _markdown(entries: Sequence[Entry], figures: str) -> Iterator[str]:
     yield "# Results of the literature, tried here"
+    yield ""
+    yield (
+        "Written by `normlab preset all`. A claim *holds*, *does not hold* (the opposite is so), is *equivalent* "
+        "(within the margin that it states) or is *undecided*: by paired tests over seeds, with Holm's correction "
+        "over the claims of a preset."
+    )
     yield ""
     yield "| lecture | preset | verdicts |"
     yield "| --- | --- | --- |"

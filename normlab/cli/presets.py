@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from normlab.cli import following
-from normlab.cli.catalogue import start_all, write_markdown, write_pages
+from normlab.cli.catalogue import find_others, start_all, write_markdown, write_pages
 from normlab.cli.claims import show_claims
 from normlab.cli.output import Column, Format, Item, Output, emit, field, say, say_paragraph
 from normlab.cli.submitting import show_accepted
@@ -123,7 +123,7 @@ def run_all(
     Can be stopped and started again. The exit status is 0 if all jobs of all studies succeeded.
     """
     with Client() as client:
-        studies = start_all(client, scale.value)
+        studies = start_all(client, scale.value) | find_others(client, scale.value)
         code = following.follow_to_the_end(client, list(studies.values()))
         say()
         entries = write_pages(client, studies, out)

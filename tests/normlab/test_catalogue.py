@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from normlab.cli.catalogue import Entry, start_all, write_markdown, write_pages
+from normlab.cli.catalogue import Entry, find_others, start_all, write_markdown, write_pages
 from normlab.client import Client
 from normlab.references import Reference
 
@@ -21,10 +21,15 @@ PRESET: dict[str, Any] = {
     "digest": "feed",
     "first_run": "beef",
     "changes": [CHANGE],
-    "scales": [{"scale": "small", "datasets": ["digits"]}],
+    "scales": [{"scale": "small", "datasets": ["digits", "mnist"]}],
 }
 RUN = {"scale": "small", "dataset": "digits", "digest": "feed"}
-STUDY = {"id": 7, "status": "succeeded", "preset": RUN, "planned_seeds": list(range(10))}
+STUDY = {
+    "id": 7,
+    "status": "succeeded",
+    "preset": {**RUN, "name": "lrn"},
+    "planned_seeds": list(range(10)),
+}
 VERDICT = {
     "name": "it-helps",
     "says": "It lowers the error",
@@ -37,8 +42,10 @@ VERDICT = {
 class Service(Client):
     """Answers of a service that has run the preset, or has not; what was submitted is remembered."""
 
-    def __init__(self, *, status: str | None = "succeeded", digest: str = "feed") -> None:
-        self.status, self.digest = status, digest
+    def __init__(
+        self, *, status: str | None = "succeeded", digest: str = "feed", dataset: str = "digits"
+    ) -> None:
+        self.status, self.run = status, {**RUN, "digest": digest, "dataset": dataset}
         self.submitted: list[tuple[str, str | None]] = []
 
     def presets(self) -> list[dict[str, Any]]:
@@ -47,7 +54,7 @@ class Service(Client):
     def items(self, path: str, **parameters: Any) -> Any:
         assert path == "presets/lrn/runs"
         study = {"id": 7, "status": self.status}
-        return iter([] if self.status is None else [{**RUN, "digest": self.digest, "study": study}])
+        return iter([] if self.status is None else [{**self.run, "study": study}])
 
     def run_preset(self, name: str, *, scale: str, **more: Any) -> Reference:
         self.submitted.append((name, scale))
@@ -63,6 +70,7 @@ class Service(Client):
         target.write_bytes(b"png")
 
     def preset(self, name: str, *more: Any, **parameters: Any) -> Any:
+        assert name == "lrn"
         return PRESET
 
     def show(self, reference: Reference) -> Any:
@@ -89,6 +97,12 @@ def test_what_has_not_run_as_it_is_now_is_submitted(service: Service) -> None:
     assert service.submitted == [("lrn", "small")]
 
 
+def test_a_run_on_other_data_stands_beside_the_default_one() -> None:
+    assert find_others(Service(), "small") == {}
+    assert find_others(Service(dataset="mnist"), "small") == {"lrn-mnist": Reference("study", 7)}
+    assert find_others(Service(dataset="mnist", status="cancelled"), "small") == {}
+
+
 def test_a_scale_that_a_preset_lacks_is_left_out() -> None:
     assert start_all(Service(), "full") == {}
 
@@ -108,7 +122,7 @@ def test_the_index_shows_verdict_figure_and_change_with_words_as_words(tmp_path:
 
 
 def test_the_markdown_has_topic_figure_verdict_change_and_caveat(tmp_path: Path) -> None:
-    entry = Entry(PRESET, STUDY, [VERDICT], has_figure=True)
+    entry = Entry("lrn", PRESET, STUDY, [VERDICT], has_figure=True)
     write_markdown([entry], tmp_path / "lectures.md", tmp_path / "lectures")
     text = (tmp_path / "lectures.md").read_text()
     assert "| local response norm | [lrn](#lrn) | it-helps: does not hold |" in text
