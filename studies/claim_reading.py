@@ -7,7 +7,8 @@ from store.models import Study
 from studies.arms import group
 from studies.claim_answers import ClaimVerdict
 from studies.confounds import find_confounds
-from studies.judging import Evidence, judge_claims
+from studies.evidence import Evidence
+from studies.judging import judge_claims
 from studies.measures import Record, Seen
 from studies.planning import plan_analysis
 from studies.spec import StudySpec, read_study

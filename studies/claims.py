@@ -48,8 +48,8 @@ class CurveOf(Part):
 
 class StepsToReach(Part):
     """Optimizer steps until a curve was first evaluated at a value (accuracies at least, losses at most).
-    A job that never got there counts with its planned steps and one evaluation period more: too few, so
-    that "fewer" is never claimed because of it."""
+    A job that never got there counts with its planned steps and one evaluation period more, a lower bound:
+    a claim that its arm needs fewer steps than another has no verdict."""
 
     kind: Literal["steps_to_reach"]
     column: Curve = "val_accuracy"

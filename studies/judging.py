@@ -11,32 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from studies import statistics
-from studies.answers import Confound
-from studies.arms import Arm
 from studies.claim_answers import ArmValue, ClaimPart, ClaimVerdict, Relation, Verdict
 from studies.claim_wording import sentence, unit_of
-from studies.claims import Claim, Statistic
+from studies.claims import Claim
 from studies.differences import shared_overlap
-from studies.measures import Record, measure
-from studies.planning import Analysis
-from studies.spec import ENOUGH_SEEDS, StudySpec
+from studies.evidence import Evidence, lower_bounds, measured
+from studies.spec import ENOUGH_SEEDS
 from studies.wording import count, listed
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the verdicts rest on: `records` by arm and seed; `arms` as the comparison groups them."""
-
-    study: StudySpec
-    arms: Mapping[str, Arm]
-    records: Mapping[str, Mapping[int, Record]]
-    analysis: Analysis
-    confounds: tuple[Confound, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class _Tested:
-    """A claim before the others are known: `holds` and `opposite` are one-sided p-values."""
+    """A claim before the others are known: `holds` and `opposite` are one-sided p-values, `too_few` what keeps
+    the likelier of them from being borne out."""
 
     claim: Claim
     parts: tuple[ClaimPart, ...]
@@ -45,6 +32,7 @@ class _Tested:
     holds: float | None
     opposite: float | None
     deviations: tuple[float | None, ...]
+    too_few: tuple[str, ...]
 
     @property
     def p_value(self) -> float | None:
@@ -66,20 +54,6 @@ def judge_claims(evidence: Evidence) -> tuple[ClaimVerdict, ...]:
     )
 
 
-def measured(evidence: Evidence, statistic: Statistic, arm: str) -> dict[int, float]:
-    """The statistic of each job of an arm that has one, by analysed seed."""
-    found = {}
-    for seed in evidence.analysis.seeds:
-        record = evidence.records.get(arm, {}).get(seed)
-        if record is None:
-            continue
-        peers = {name: jobs[seed] for name, jobs in evidence.records.items() if seed in jobs}
-        value = measure(statistic, record, peers)
-        if value is not None:
-            found[seed] = value
-    return found
-
-
 def _test(evidence: Evidence, claim: Claim) -> _Tested:
     named = list(_pairs(claim))
     arms = dict.fromkeys(
@@ -92,14 +66,18 @@ def _test(evidence: Evidence, claim: Claim) -> _Tested:
     p_values = [(part.p_value, part.opposite_p_value) for part in parts]
     known = [(one, other) for one, other in p_values if one is not None and other is not None]
     is_known = len(known) == len(parts) and not obstacles
+    holds = max(one for one, _ in known) if is_known else None
+    opposite = min(1.0, len(known) * min(other for _, other in known)) if is_known else None
+    is_opposite = holds is not None and opposite is not None and holds > opposite
     return _Tested(
         claim,
         parts,
         values,
         obstacles,
-        max(one for one, _ in known) if is_known else None,
-        min(1.0, len(known) * min(other for _, other in known)) if is_known else None,
+        holds,
+        opposite,
         tuple(deviation for _, deviation in compared),
+        tuple(_never_there(evidence, claim, values, is_opposite)),
     )
 
 
@@ -197,10 +175,33 @@ def _obstacles(
             yield f"{arm} has no value at {count(len(missing), 'seed')} ({listed(list(map(str, missing)))})"
     if len(seeds) < ENOUGH_SEEDS:
         yield f"{count(len(seeds), 'seed')}: a verdict needs {ENOUGH_SEEDS}"
-    named = {name.partition(" · ")[0] for name in claim.arms}
-    kinds = {one.what: one for one in evidence.confounds if one.is_open and one.variant in named}
-    for what in kinds:
+    open_ones = [one for one in evidence.confounds if one.is_open and one.variant in claim.arms]
+    for what in dict.fromkeys(one.what for one in open_ones):
         yield f"its arms differ in {what}, which nothing declared explains"
+
+
+def _never_there(
+    evidence: Evidence,
+    claim: Claim,
+    values: Mapping[str, Mapping[int, float]],
+    is_opposite: bool,
+) -> Iterator[str]:
+    """A lower bound of the steps bears out that an arm needs more of them, never that it needs fewer."""
+    low = [one for pair in _pairs(claim) for one in _said_to_be_low(*pair, is_opposite)]
+    for name in dict.fromkeys(low):
+        if bounds := lower_bounds(evidence, claim.statistic, name, values[name]):
+            yield f"{name} never gets there at {count(len(bounds), 'seed')} ({listed(list(map(str, bounds)))})"
+
+
+def _said_to_be_low(
+    arm: str, relation: Relation, reference: str | float, is_opposite: bool
+) -> Iterator[str]:
+    if relation == "within" or (relation == "below") is not is_opposite:
+        yield arm
+    if isinstance(reference, str) and (
+        relation == "within" or (relation == "above") is not is_opposite
+    ):
+        yield reference
 
 
 def _verdict(evidence: Evidence, tested: _Tested, p_adjusted: float) -> ClaimVerdict:
@@ -214,7 +215,7 @@ def _verdict(evidence: Evidence, tested: _Tested, p_adjusted: float) -> ClaimVer
         paper=claim.paper,
         verdict=found,
         sentence="",
-        reasons=tested.obstacles,
+        reasons=(*tested.obstacles, *(tested.too_few if found == "undecided" else ())),
         is_exploratory=analysis.is_exploratory,
         n=len(analysis.seeds),
         margin=claim.margin,
@@ -230,6 +231,8 @@ def _verdict(evidence: Evidence, tested: _Tested, p_adjusted: float) -> ClaimVer
 
 def _decide(tested: _Tested, p_adjusted: float) -> Verdict:
     if tested.holds is None or tested.opposite is None or p_adjusted > statistics.LEVEL:
+        return "undecided"
+    if tested.too_few:
         return "undecided"
     if tested.holds > tested.opposite:
         return "does not hold"
@@ -252,7 +255,7 @@ def _arm_value(evidence: Evidence, arm: str, known: Mapping[int, float]) -> ArmV
 def _seeds_needed(evidence: Evidence, tested: _Tested) -> int | None:
     """For the part that needs most, at the level that Holm asks of the smallest p-value; None where that
     is not to be had, or something else is in the way."""
-    if tested.p_value is None:
+    if tested.p_value is None or tested.too_few:
         return None
     level = statistics.LEVEL / len(evidence.study.claims)
     needed = []

@@ -79,6 +79,21 @@ def measure(statistic: Statistic, job: Record, peers: Peers) -> float | None:
             assert_never(statistic)
 
 
+def is_lower_bound(statistic: Statistic, job: Record, peers: Peers) -> bool:
+    """Whether the steps that were measured are too few, since the job never got there."""
+    if not isinstance(statistic, StepsToReach):
+        return False
+    steps = measure(statistic, job, peers)
+    return steps is not None and steps > _planned_steps(job)
+
+
+def chance_after_divergence(job: Record, column: str) -> float | None:
+    """What guessing scores, of a diverged job; None of another."""
+    if job.row["reason"] != "diverged":
+        return None
+    return finite((job.row.get("facts") or {}).get(f"chance_{column.rpartition('_')[2]}"))
+
+
 def _metric(job: Record, name: str) -> float | None:
     if name.endswith(_ERROR):
         accuracy = score(job.row, name.removesuffix(_ERROR) + "_accuracy").value
@@ -94,7 +109,7 @@ def _curve(statistic: CurveOf, job: Record) -> float | None:
         if statistic.step is None or period["step"] <= statistic.step
     ]
     known = [value for _, value in values if value is not None]
-    chance = _chance_after_divergence(job, column)
+    chance = chance_after_divergence(job, column)
     match statistic.take:
         case "best":
             best = max if higher_is_better(column) else min
@@ -113,13 +128,6 @@ def _curve(statistic: CurveOf, job: Record) -> float | None:
 
 def _last(values: Sequence[tuple[int, float | None]]) -> float | None:
     return values[-1][1] if values else None
-
-
-def _chance_after_divergence(job: Record, column: str) -> float | None:
-    """What guessing scores, of a diverged job; None of another."""
-    if job.row["reason"] != "diverged":
-        return None
-    return finite((job.row.get("facts") or {}).get(f"chance_{column.rpartition('_')[2]}"))
 
 
 def _is_beyond(job: Record, step: int) -> bool:

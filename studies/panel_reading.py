@@ -1,6 +1,7 @@
 """From a study's jobs to the data of its own figure, panel by panel. Reads files, no database."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, assert_never
 
@@ -9,8 +10,8 @@ from studies.array_panels import array_panel
 from studies.claim_wording import unit_of_statistic, words
 from studies.claims import Statistic, StepsToReach
 from studies.diagnostics import PERCENTILES
-from studies.judging import Evidence, measured
-from studies.measures import Record, chosen_layer
+from studies.evidence import Evidence, lower_bounds, measured
+from studies.measures import Record, chance_after_divergence, chosen_layer
 from studies.panel_data import Bar, Bars, Fan, Fans, Line, Lines, Mark, Nothing, PanelData
 from studies.panels import (
     ArraysPanel,
@@ -22,7 +23,7 @@ from studies.panels import (
     OverPanel,
     Panel,
 )
-from studies.scoring import finite
+from studies.scoring import finite, higher_is_better
 from studies.statistics import mean, t_interval
 
 #: By place on an axis, the values of the seeds there.
@@ -103,34 +104,54 @@ def _curves(
     evidence: Evidence, panel: CurvesPanel, jobs: Mapping[str, Sequence[Record]]
 ) -> PanelData:
     column, is_error = panel.column, panel.as_error
-
-    def curve(job: Record) -> dict[float, Any]:
-        values = {one["step"]: finite(one[column]) for one in job.curve}
-        return {x: None if y is None else 1 - y if is_error else y for x, y in values.items()}
-
-    lines = [_line(name, _gathered(found, curve)) for name, found in jobs.items()]
+    lines = []
+    for name, found in jobs.items():
+        steps = sorted({one["step"] for job in found for one in job.curve})
+        read = partial(_held, column=column, steps=steps, is_error=is_error)
+        lines.append(_line(name, _gathered(found, read)))
     marks, level = _reached(evidence, panel, jobs) if panel.reach else ((), None)
     unit = "points" if column.endswith("_accuracy") else ""
     name = column.replace("_accuracy", "_error") if is_error else column
     return _lines(panel, lines, name.replace("_", " "), "step", unit, marks=marks, level=level)
 
 
+def _held(job: Record, column: str, steps: Sequence[int], is_error: bool) -> dict[float, float]:
+    """A curve at all of its arm's steps, so that no mean is of the survivors: a job that stopped early keeps
+    its last value, a diverged one scores what guessing does."""
+    seen = {one["step"]: finite(one[column]) for one in job.curve}
+    last_step = max((step for step, value in seen.items() if value is not None), default=-1)
+    after = chance_after_divergence(job, column)
+    held, curve = None, {}
+    for step in steps:
+        if seen.get(step) is not None:
+            held = seen[step]
+        elif after is not None and step > last_step:
+            held = after
+        if held is not None:
+            curve[float(step)] = 1 - held if is_error else held
+    return curve
+
+
 def _reached(
     evidence: Evidence, panel: CurvesPanel, jobs: Mapping[str, Sequence[Record]]
 ) -> tuple[tuple[Mark, ...], float | None]:
-    """The mean best of the arm to be reached, and where each arm reaches its own seed's on average."""
+    """The mean best of the arm to be reached, and where each arm reaches its own seed's on average; no mark
+    of an arm with a job that never does."""
+    best_of = max if higher_is_better(panel.column) else min
     best = [
-        max(values)
+        best_of(values)
         for job in jobs.get(panel.reach or "", ())
         if (values := [y for one in job.curve if (y := finite(one[panel.column])) is not None])
     ]
     if (level := mean(best)) is None:
         return (), None
+    level = 1 - level if panel.as_error else level
     statistic = StepsToReach(kind="steps_to_reach", column=panel.column, best_of=panel.reach)
     marks = []
     for name in jobs:
-        steps = list(measured(evidence, statistic, name).values())
-        if (x := mean(steps)) is not None:
+        steps = measured(evidence, statistic, name)
+        x = mean(list(steps.values()))
+        if x is not None and not lower_bounds(evidence, statistic, name, steps):
             marks.append(Mark(arm=name, x=x, y=level))
     return tuple(marks), level
 

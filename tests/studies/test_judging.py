@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from statsmodels.stats.multitest import multipletests
 from studies.arms import group
 from studies.claim_answers import ClaimVerdict
 from studies.confounds import find_confounds
+from studies.evidence import Evidence
 from studies.expansion import expand
-from studies.judging import Evidence, judge_claims
+from studies.judging import judge_claims
 from studies.measures import Record
 from studies.planning import plan_analysis
 from studies.spec import StudyError, StudySpec, read_study
@@ -222,6 +224,90 @@ def test_an_open_confound_withholds_the_verdict() -> None:
     (found,) = judged([claim(rising=["none", "group"])], means, change=confound)
     assert found.verdict == "undecided"
     assert "nothing declared explains" in found.sentence
+
+
+@pytest.mark.parametrize("size", [64, 8])
+def test_a_confound_at_one_place_of_a_matrix_withholds_the_claims_of_that_place(size: int) -> None:
+    def confound(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            if row["variant"] == "group" and row["point"]["training.batch_size"] == size:
+                row["environment"] = {**row["environment"], "torch": "1.0"}
+
+    places = [f"batch_size={one}" for one in (64, 8)]
+    found = judged(
+        [claim(name=place, rising=[f"none · {place}", f"group · {place}"]) for place in places],
+        {"none": 0.5, "group": 0.9},
+        change=confound,
+        matrix={"training.batch_size": [64, 8]},
+    )
+    assert {one.name: one.verdict for one in found} == {
+        place: "undecided" if place == f"batch_size={size}" else "holds" for place in places
+    }
+
+
+def reaching(seed: int, arm: str, late: str) -> list[dict[str, Any]]:
+    """Accuracies after 10 and 20 steps: `late` gets to 0.8 after 20, the other after 10; at seed 3
+    `late` never does."""
+    first, second = (0.1, 0.5 if seed == 3 else 0.9) if arm == late else (0.85, 0.9)
+    columns = {"val_loss": 1.0, "train_loss": 1.0}
+    return [
+        {"step": 10, "val_accuracy": first + seed / 1e4, **columns},
+        {"step": 20, "val_accuracy": second, **columns},
+    ]
+
+
+@pytest.mark.parametrize("relation", ["falling", "rising"])
+@pytest.mark.parametrize("late", ["none", "group"])
+def test_who_never_gets_there_needs_more_steps(relation: str, late: str) -> None:
+    statistic = {"kind": "steps_to_reach", "value": 0.8}
+    study = make_study(claims=[claim(statistic=statistic, **{relation: ["none", "group"]})])
+    plain = evidence_of(study, fake_rows(study, lambda *_: 0.9, seed=1))
+    records = {
+        arm: {
+            seed: replace(
+                job,
+                row={**job.row, "facts": {**job.row["facts"], "total_steps": 20 + seed}},
+                curve=reaching(seed, arm, late),
+            )
+            for seed, job in jobs.items()
+        }
+        for arm, jobs in plain.records.items()
+    }
+    (found,) = judge_claims(replace(plain, records=records))
+    is_borne_out = (relation == "rising") == (late == "group")
+    assert found.verdict == ("holds" if is_borne_out else "does not hold")
+
+
+def test_who_never_gets_there_is_not_said_to_need_fewer_steps() -> None:
+    """At the other seeds `group` is so much earlier that its bound at seed 3 would still be fewer steps."""
+    statistic = {"kind": "steps_to_reach", "value": 0.8}
+    study = make_study(claims=[claim(statistic=statistic, falling=["none", "group"])])
+    plain = evidence_of(study, fake_rows(study, lambda *_: 0.9, seed=1))
+    columns = {"val_loss": 1.0, "train_loss": 1.0}
+
+    def curve(seed: int, arm: str) -> list[dict[str, Any]]:
+        there = 1000 if seed == 3 and arm == "group" else 10 if arm == "group" else 100 + 5 * seed
+        return [
+            {"step": step, "val_accuracy": 0.9 if step >= there else 0.1, **columns}
+            for step in range(5, 205, 5)
+        ]
+
+    records = {
+        arm: {
+            seed: replace(
+                job, row={**job.row, "facts": {**job.row["facts"], "total_steps": 200}},
+                curve=curve(seed, arm),
+            )
+            for seed, job in jobs.items()
+        }
+        for arm, jobs in plain.records.items()
+    }  # fmt: skip
+    (found,) = judge_claims(replace(plain, records=records))
+    assert found.p_value is not None
+    assert found.p_value < 0.05
+    assert found.verdict == "undecided"
+    assert "group never gets there at 1 seed (3)" in found.sentence
+    assert "more seeds" not in found.sentence
 
 
 def test_undecided_says_how_many_more_seeds_would_be_needed() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,8 @@ from matplotlib.figure import Figure
 
 from studies.arms import group
 from studies.canvas import png
+from studies.evidence import Evidence
 from studies.expansion import expand
-from studies.judging import Evidence
 from studies.measures import Record, Seen
 from studies.palette import styles
 from studies.panel_data import Bars, Fans, Lines, Nothing, Planes, Steps, Tiles
@@ -132,6 +133,63 @@ def test_marks_stand_where_the_best_of_an_arm_is_reached() -> None:
     assert found.level == pytest.approx(np.mean([0.2 + 0.001 * n for n in (1, 2, 3, 4)]))
     assert {one.arm: one.x for one in found.marks} == {"none": 20.0, "group": 20.0}
     drawn([found])
+
+
+def test_on_an_axis_of_errors_the_level_is_an_error() -> None:
+    (found,) = panels(
+        {"panel": "curves", "column": "val_accuracy", "as_error": True, "reach": "none"}
+    )
+    assert found.level == pytest.approx(1 - np.mean([0.2 + 0.001 * n for n in (1, 2, 3, 4)]))
+
+
+def test_the_best_of_a_loss_is_its_lowest() -> None:
+    study = make_study(figure=[{"panel": "curves", "column": "val_loss", "reach": "none"}], seeds=4)
+    (found,) = read_panels(with_curves(study, lambda job: [(10, 0.5), (20, 0.7)]), {}, Path())
+    assert isinstance(found, Lines)
+    assert found.level == pytest.approx(0.5)
+    assert {one.arm: one.x for one in found.marks} == {"none": 10.0, "group": 10.0}
+
+
+def with_curves(study: StudySpec, points: Any, reason: Any = lambda job: "completed") -> Evidence:
+    """Each job with its own losses and accuracies, equal to one another, over steps."""
+    plain = evidence(study)
+
+    def changed(job: Record) -> Record:
+        number = job.row["job_id"]
+        facts = {**job.row["facts"], "total_steps": 20, "chance_accuracy": 0.1}
+        row = {**job.row, "reason": reason(number), "facts": facts}
+        curve = [
+            {"step": step, "train_loss": y, "val_loss": y, "val_accuracy": y}
+            for step, y in points(number)
+        ]
+        return replace(job, row=row, curve=curve)
+
+    records = {
+        arm: {seed: changed(job) for seed, job in jobs.items()}
+        for arm, jobs in plain.records.items()
+    }
+    return replace(plain, records=records)
+
+
+def test_no_mean_is_of_the_survivors() -> None:
+    """Job 1 stops early, job 2 diverges: both count to the end."""
+    study = make_study(
+        figure=[{"panel": "curves", "column": "val_accuracy", "reach": "none"}], seeds=4
+    )
+    ends = {1: [(10, 0.6)], 2: [(10, 0.3), (20, None)]}
+    found = with_curves(
+        study,
+        lambda job: ends.get(job, [(10, 0.5), (20, 0.5 if job > 4 else 0.9)]),
+        lambda job: "diverged" if job == 2 else "completed",
+    )
+    (lines,) = read_panels(found, {}, Path())
+    assert isinstance(lines, Lines)
+    none = next(one for one in lines.lines if one.arm == "none")
+    assert none.mean == pytest.approx(
+        (np.mean([0.6, 0.3, 0.5, 0.5]), np.mean([0.6, 0.1, 0.9, 0.9]))
+    )
+    # At seeds whose own best is 0.9 the other arm never gets there: it has no mark.
+    assert [one.arm for one in lines.marks] == ["none"]
 
 
 def test_a_statistic_over_the_matrix_has_a_line_per_variant() -> None:
