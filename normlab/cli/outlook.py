@@ -37,7 +37,9 @@ def seconds_left(jobs: Sequence[Job], now: datetime | None = None) -> float | No
 
 def ahead(jobs: Sequence[Job]) -> str | None:
     """`group 98.31 % (n=5)`: the arm with the best mean on validation over its finished jobs; an arm that
-    diverged before any checkpoint has no mean, so that none leads by its survivors."""
+    diverged before any checkpoint has no mean, so that none leads by its survivors. Arms of one study only."""
+    if len({job["study_id"] for job in jobs}) > 1:
+        return None
     arms: dict[str, list[float]] = {}
     higher = any("best_val_accuracy" in job["metrics"] for job in jobs)
     metric = "best_val_accuracy" if higher else "best_val_loss"

@@ -11,6 +11,7 @@ START = datetime(2030, 1, 1, 12, tzinfo=UTC)
 def job(variant: str, value: float | None = None, status: str = "succeeded", **more: Any) -> Any:
     found = {
         "id": 1,
+        "study_id": 1,
         "variant": variant,
         "point": {},
         "status": status,
@@ -46,6 +47,10 @@ def test_nobody_leads_by_the_survivors() -> None:
 def test_one_variant_leads_nobody() -> None:
     assert ahead([job("a", 0.9), job("a", 0.8)]) is None
     assert outlook([job("a", 0.9)], START) == ""
+
+
+def test_nobody_leads_over_several_studies() -> None:
+    assert ahead([job("a", 0.9), job("b", 0.8, study_id=2)]) is None
 
 
 def test_both_are_said_in_a_line() -> None:
