@@ -104,4 +104,5 @@ class RunView(View):
     scale: str
     dataset: str
     digest: str
+    own_seeds: Annotated[bool, Field(description="on other seeds than the preset's")]
     verdicts: list[ShortVerdict]

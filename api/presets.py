@@ -77,11 +77,12 @@ def run_preset(house: House, user: Writer, name: str, document: Document, once: 
         submitted = preset.document(wanted.scale, wanted.dataset)
     except NotOffered as error:
         raise Invalid.at(f"/{error.field}", str(error)) from error
-    run = PresetRun.of(preset, wanted.scale, wanted.dataset)
-    _ensure_registered(house, run.dataset)
+    _ensure_registered(house, PresetRun.of(preset, wanted.scale, wanted.dataset).dataset)
     chosen = {"project": wanted.project, "seeds": wanted.seeds}
     submitted |= {field: value for field, value in chosen.items() if value is not None}
     study, plan = plan_study(house, submitted)
+    planned = preset.study_spec(wanted.scale, wanted.dataset).seed_list
+    run = PresetRun.of(preset, wanted.scale, wanted.dataset, study.seed_list != planned)
     spec = study.model_dump(mode="json")
     with house.sessions.begin() as session:
         create = partial(
@@ -155,5 +156,6 @@ def _run_view(study: Study, view: StudyView, found: list[Verdict]) -> RunView:
         scale=study.preset["scale"],
         dataset=study.preset["dataset"],
         digest=study.preset["digest"],
+        own_seeds=study.preset.get("own_seeds", False),
         verdicts=[ShortVerdict.of(one) for one in found],
     )

@@ -9,7 +9,7 @@ from studies.tables import NOTHING, Table
 
 def claims_table(verdicts: Sequence[ClaimVerdict]) -> Table:
     """A row per claim: the paper's number beside ours."""
-    header = ("claim", "verdict", "here", "in the literature", "n", "p after Holm")
+    header = ("claim", "verdict", "here", "reported before", "n", "p after Holm")
     return Table(header, tuple(_row(one) for one in verdicts))
 
 

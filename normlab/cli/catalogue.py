@@ -65,7 +65,8 @@ def _known_run(client: Client, preset: Item, scale: str, dataset: str) -> Refere
     wanted = (scale, dataset, preset["digest"])
     for run in client.items(f"presets/{preset['name']}/runs"):
         is_same = (run["scale"], run["dataset"], run["digest"]) == wanted
-        if is_same and run["study"]["status"] not in ("cancelled", "partial"):
+        is_whole = not run["own_seeds"] and run["study"]["status"] not in ("cancelled", "partial")
+        if is_same and is_whole:
             return Reference("study", run["study"]["id"])
     return None
 
@@ -137,7 +138,7 @@ def _markdown_section(entry: Entry, figures: str) -> Iterator[str]:
         for change in preset["changes"]:
             yield f"- {_cell(change['what'])}: {_cell(change['why'])} (digest {change['digest']})."
         yield ""
-    yield "| claim | verdict | here | in the literature |"
+    yield "| claim | verdict | here | reported before |"
     yield "| --- | --- | --- | --- |"
     for one in entry.verdicts:
         cells = (one["says"], f"**{one['verdict']}**", one["sentence"], one["paper"] or "–")
@@ -182,8 +183,11 @@ def _section(entry: Entry) -> Iterator[str]:
         yield f"<p>Changed since its first run: {_text(change['what'])}, because {_text(change['why'])}.</p>"
     yield "<ul>"
     for one in entry.verdicts:
-        paper = f" In the literature: {_text(one['paper'])}." if one["paper"] else ""
+        paper = f" Reported before: {_text(one['paper'])}." if one["paper"] else ""
         yield f"<li>{_text(one['says'])}. <strong>{_text(one['sentence'])}</strong>{paper}</li>"
+    yield "</ul><ul>"
+    for caveat in filter(None, (*preset["caveats"], preset["measured"])):
+        yield f"<li>{_text(caveat)}</li>"
     yield "</ul></section>"
 
 

@@ -20,5 +20,5 @@ _COLUMNS = (
     Column("claim", field("name")),
     Column("verdict", field("verdict")),
     Column("what is claimed", field("says")),
-    Column("in the literature", field("paper")),
+    Column("reported before", field("paper")),
 )

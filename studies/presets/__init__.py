@@ -127,7 +127,7 @@ class Preset(Part):
 
 
 class PresetRun(Part):
-    """Which preset a study came from, as its file was then."""
+    """Which preset a study came from, as its file was then; `own_seeds`: it ran on others than the preset's."""
 
     name: str
     scale: str
@@ -141,21 +141,25 @@ class PresetRun(Part):
     measured: str
     first_run: str | None
     changes: tuple[Change, ...]
+    own_seeds: bool = False
 
     @classmethod
-    def of(cls, preset: Preset, scale: str, dataset: str | None) -> "PresetRun":
+    def of(
+        cls, preset: Preset, scale: str, dataset: str | None, own_seeds: bool = False
+    ) -> "PresetRun":
         name = dataset or next(iter(preset.scales[scale].datasets))  # type: ignore[index]
         same = {
             field: getattr(preset, field)
             for field in cls.model_fields
-            if field not in ("scale", "dataset")
+            if field not in ("scale", "dataset", "own_seeds")
         }
-        return cls(scale=scale, dataset=name, **same)
+        return cls(scale=scale, dataset=name, own_seeds=own_seeds, **same)
 
     @property
     def provenance(self) -> str:
         """Which preset, of what digest, and whether it is what it was."""
-        head = f"Preset {self.name} at scale {self.scale} on {self.dataset}, digest {self.digest}"
+        seeds = ", on other seeds than its own" if self.own_seeds else ""
+        head = f"Preset {self.name} at scale {self.scale} on {self.dataset}{seeds}, digest {self.digest}"
         if self.first_run is None:
             return f"{head}: its first run."
         if not self.changes:

@@ -70,6 +70,7 @@ def test_a_run_is_a_study_that_knows_its_preset(member: TestClient) -> None:
     assert (made["project"], made["counts"]["queued"]) == ("presets", preset.cells("toy"))
     runs = member.get(f"/api/v1/presets/{NAME}/runs").json()["items"]
     assert [(run["study"]["id"], run["verdicts"]) for run in runs] == [(made["id"], [])]
+    assert not runs[0]["own_seeds"]
 
 
 def test_the_same_request_runs_once(member: TestClient) -> None:
@@ -84,6 +85,8 @@ def test_seeds_and_project_may_be_others(member: TestClient) -> None:
     wanted = {"scale": "toy", "seeds": [7], "project": "mine"}
     made = member.post(f"/api/v1/presets/{NAME}/runs", json=wanted).json()
     assert (made["planned_seeds"], made["project"]) == ([7], "mine")
+    (run,) = member.get(f"/api/v1/presets/{NAME}/runs").json()["items"]
+    assert run["own_seeds"]
 
 
 @pytest.mark.parametrize(

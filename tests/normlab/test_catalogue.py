@@ -43,9 +43,15 @@ class Service(Client):
     """Answers of a service that has run the preset, or has not; what was submitted is remembered."""
 
     def __init__(
-        self, *, status: str | None = "succeeded", digest: str = "feed", dataset: str = "digits"
+        self,
+        *,
+        status: str | None = "succeeded",
+        digest: str = "feed",
+        dataset: str = "digits",
+        own_seeds: bool = False,
     ) -> None:
-        self.status, self.run = status, {**RUN, "digest": digest, "dataset": dataset}
+        self.status = status
+        self.run = {"scale": "small", "dataset": dataset, "digest": digest, "own_seeds": own_seeds}
         self.submitted: list[tuple[str, str | None]] = []
 
     def presets(self) -> list[dict[str, Any]]:
@@ -89,8 +95,13 @@ def test_what_has_run_or_is_under_way_is_not_run_again(status: str) -> None:
 
 @pytest.mark.parametrize(
     "service",
-    [Service(status=None), Service(status="cancelled"), Service(digest="beef")],
-    ids=["never", "cancelled", "changed"],
+    [
+        Service(status=None),
+        Service(status="cancelled"),
+        Service(digest="beef"),
+        Service(own_seeds=True),
+    ],
+    ids=["never", "cancelled", "changed", "on other seeds"],
 )
 def test_what_has_not_run_as_it_is_now_is_submitted(service: Service) -> None:
     assert start_all(service, "small") == {"lrn": Reference("study", 8)}
@@ -118,6 +129,7 @@ def test_the_index_shows_verdict_figure_and_change_with_words_as_words(tmp_path:
     }
     assert "Does it &lt;help&gt;?" in page
     assert '<td class="does-not-hold">does not hold</td>' in page
+    assert "<li>Small images.</li>" in page
     assert "Changed since its first run: more seeds, because too few | to tell." in page
 
 
