@@ -52,9 +52,12 @@ class Line(Answer):
 
 
 class Mark(Answer):
+    """`rule`: of early stopping, and it would have stopped there; none: an arm reaches a level there."""
+
     arm: str
     x: float
     y: float
+    rule: str | None = None
 
 
 class Lines(Answer):

@@ -1,9 +1,11 @@
 """From a study's jobs to the data of its own figure, panel by panel. Reads files, no database."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, assert_never
+
+import numpy
 
 from store.models import File
 from studies.array_panels import array_panel
@@ -25,6 +27,7 @@ from studies.panels import (
 )
 from studies.scoring import finite, higher_is_better
 from studies.statistics import mean, t_interval
+from studies.stops import RULES
 
 #: By place on an axis, the values of the seeds there.
 Places: TypeAlias = Mapping[float, Sequence[float]]
@@ -110,6 +113,8 @@ def _curves(
         read = partial(_held, column=column, steps=steps, is_error=is_error)
         lines.append(_line(name, _gathered(found, read)))
     marks, level = _reached(evidence, panel, jobs) if panel.reach else ((), None)
+    if panel.stops:
+        marks = (*marks, *(mark for line in lines for mark in _stopped(line, jobs[line.arm])))
     unit = "points" if column.endswith("_accuracy") else ""
     name = column.replace("_accuracy", "_error") if is_error else column
     return _lines(panel, lines, name.replace("_", " "), "step", unit, marks=marks, level=level)
@@ -154,6 +159,18 @@ def _reached(
         if x is not None and not lower_bounds(evidence, statistic, name, steps):
             marks.append(Mark(arm=name, x=x, y=level))
     return tuple(marks), level
+
+
+def _stopped(line: Line, jobs: Sequence[Record]) -> Iterator[Mark]:
+    """On the arm's line, at the mean over the jobs that the rule would have stopped."""
+    for rule in RULES:
+        steps = [
+            epoch * job.curve[0]["step"]
+            for job in jobs
+            if job.curve and (epoch := finite(job.row["metrics"].get(f"stop_epoch_{rule}")))
+        ]
+        if (x := mean(steps)) is not None and line.x:
+            yield Mark(arm=line.arm, x=x, y=float(numpy.interp(x, line.x, line.mean)), rule=rule)
 
 
 def _over(evidence: Evidence, panel: OverPanel) -> PanelData:

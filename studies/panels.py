@@ -27,6 +27,10 @@ class CurvesPanel(_Panel):
         ArmName | None,
         Field(description="an arm whose best is drawn, with a mark where each arm reaches it"),
     ] = None
+    stops: Annotated[
+        bool,
+        Field(description="mark where each early-stopping rule would have stopped, on average"),
+    ] = False
 
 
 class OverPanel(_Panel):

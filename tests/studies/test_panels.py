@@ -142,6 +142,29 @@ def test_on_an_axis_of_errors_the_level_is_an_error() -> None:
     assert found.level == pytest.approx(1 - np.mean([0.2 + 0.001 * n for n in (1, 2, 3, 4)]))
 
 
+def test_rules_are_marked_where_they_would_have_stopped_on_average() -> None:
+    study = make_study(figure=[{"panel": "curves", "column": "val_loss", "stops": True}], seeds=4)
+    found = with_curves(study, lambda job: [(10, 0.5), (20, 0.7), (30, 0.9)])
+
+    def stopped(job: Record) -> Record:
+        # Jobs 1 and 2 are of the first arm; no rule says anything of the others.
+        epochs = {1: 2.0, 2: 3.0}
+        known = {"stop_epoch_patience": epochs.get(job.row["job_id"])}
+        return replace(job, row={**job.row, "metrics": {**job.row["metrics"], **known}})
+
+    records = {
+        arm: {seed: stopped(job) for seed, job in jobs.items()}
+        for arm, jobs in found.records.items()
+    }
+    (lines,) = read_panels(replace(found, records=records), {}, Path())
+    assert isinstance(lines, Lines)
+    (mark,) = lines.marks
+    assert (mark.arm, mark.rule, mark.x) == ("none", "patience", 25.0)
+    assert mark.y == pytest.approx(0.8)
+    axis = axes_of(drawn([lines]))[0]
+    assert axis.get_legend().get_texts()[-1].get_text() == "patience"
+
+
 def test_the_best_of_a_loss_is_its_lowest() -> None:
     study = make_study(figure=[{"panel": "curves", "column": "val_loss", "reach": "none"}], seeds=4)
     (found,) = read_panels(with_curves(study, lambda job: [(10, 0.5), (20, 0.7)]), {}, Path())
