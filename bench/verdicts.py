@@ -1,5 +1,5 @@
 """`python -m bench.verdicts`: every verdict of every preset that was run, computed anew from what REST gives, by
-scipy and statsmodels instead of our own code. Reads a running service (NORMLAB_URL, or the local stack)."""
+numpy, scipy and statsmodels instead of our own code. Reads a running service (NORMLAB_URL, or the local stack)."""
 
 import itertools
 import math
@@ -10,10 +10,10 @@ from typing import Any
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from bench.measures import Job, value_of
 from normlab import Client
 from studies.claims import Claim
 from studies.expansion import arm_name
-from studies.measures import Record, Seen, measure
 
 Values = Mapping[str, Mapping[int, float]]
 
@@ -36,43 +36,79 @@ def main() -> int:
 
 
 def check(client: Client, study: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Claim, the service's verdict, and the one computed anew."""
+    """Claim, the service's verdict, and the one computed anew; other where a job's number is other."""
     claims = [Claim.model_validate(one) for one in study["spec"]["claims"]]
     jobs = read_jobs(client, study["id"], claims)
-    found = [tested(claim, values_of(claim, jobs)) for claim in claims]
+    values = [values_of(claim, jobs) for claim in claims]
+    found = [tested(*one) for one in zip(claims, values, strict=True)]
     p_values = [1.0 if one is None else one[0] for one in found]
     adjusted = multipletests(p_values, method="holm")[1]
     verdicts = client.verdicts(f"s{study['id']}")
-    for claim, verdict, one, p_value in zip(claims, verdicts, found, adjusted, strict=True):
-        yield claim.name, verdict["verdict"], decided(claim, one, p_value)
+    for claim, verdict, mine, one, p_value in zip(
+        claims, verdicts, values, found, adjusted, strict=True
+    ):
+        apart = differing(verdict, mine)
+        again = decided(claim, one, p_value)
+        yield (
+            claim.name,
+            verdict["verdict"],
+            f"{again}, with other numbers: {apart}" if apart else again,
+        )
 
 
-def read_jobs(client: Client, study: int, claims: Sequence[Claim]) -> dict[str, dict[int, Record]]:
-    """By arm and seed; curves and looks only where a claim is of more than metrics."""
+def differing(verdict: Mapping[str, Any], values: Values) -> list[str]:
+    """Arms and seeds where the service's number is not the one computed anew."""
+    theirs = {
+        (one["arm"], int(seed)): value
+        for one in verdict["arms"]
+        for seed, value in one["values"].items()
+    }
+    compared = {one["arm"] for one in verdict["arms"]}
+    mine = {
+        (arm, seed): value
+        for arm, known in values.items()
+        for seed, value in known.items()
+        if arm in compared
+    }
+    return [
+        f"{arm}, seed {seed}"
+        for arm, seed in sorted(theirs.keys() | mine.keys())
+        if not math.isclose(
+            theirs.get((arm, seed), math.nan),
+            mine.get((arm, seed), math.nan),
+            rel_tol=1e-9,
+            abs_tol=1e-12,
+        )
+    ]
+
+
+def read_jobs(client: Client, study: int, claims: Sequence[Claim]) -> list[Job]:
+    """Curves and looks only where a claim is of more than metrics."""
     metrics_alone = all("look" not in str(one) and "curve" not in str(one) and "steps" not in str(one) for one in claims)  # fmt: skip
-    found: dict[str, dict[int, Record]] = {}
-    # What guessing scores, and the planned steps, are facts of a job.
+    # The planned steps are a fact of a job.
     columns = "job_id,variant,point,seed,status,reason,metrics,facts"
+    found = []
     for row in client.result_rows(f"s{study}", columns=columns):
         path = f"jobs/{row['job_id']}"
-        curve = [] if metrics_alone else client.items(f"{path}/epochs")
-        looks = [] if metrics_alone else client.items(f"{path}/diagnostics")
-        seen = [Seen(one["layer"], one["step"], one["statistics"]) for one in looks]
-        record = Record(row, curve, seen)
-        found.setdefault(arm_name(row["variant"], row["point"]), {})[row["seed"]] = record
+        curve = [] if metrics_alone else list(client.items(f"{path}/epochs"))
+        looks = [] if metrics_alone else list(client.items(f"{path}/diagnostics"))
+        found.append(Job(row, curve, looks))
     return found
 
 
-def values_of(
-    claim: Claim, jobs: Mapping[str, Mapping[int, Record]]
-) -> dict[str, dict[int, float]]:
+def values_of(claim: Claim, jobs: Sequence[Job]) -> dict[str, dict[int, float]]:
+    """By arm and seed; without what is not a number."""
     found: dict[str, dict[int, float]] = {}
-    for arm in claim.arms:
-        for seed, record in jobs[arm].items():
-            peers = {name: by_seed[seed] for name, by_seed in jobs.items() if seed in by_seed}
-            value = measure(claim.statistic, record, peers)
-            if value is not None:
-                found.setdefault(arm, {})[seed] = value
+    statistic = claim.model_dump(mode="json")["statistic"]
+    for job in jobs:
+        arm, seed = arm_name(job.row["variant"], job.row["point"]), job.row["seed"]
+        peers = {
+            (one.row["variant"], str(one.row["point"])): one
+            for one in jobs
+            if one.row["seed"] == seed
+        }
+        if arm in claim.arms and math.isfinite(value := value_of(statistic, job, peers)):
+            found.setdefault(arm, {})[seed] = value
     return found
 
 
