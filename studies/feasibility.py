@@ -4,7 +4,7 @@ results."""
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from studies.claims import Gain, Look, MetricOf, Spread, parts
+from studies.claims import CurveOf, Gain, Look, MetricOf, Spread, parts
 from studies.panels import (
     ArraysPanel,
     FansPanel,
@@ -17,6 +17,7 @@ from studies.panels import (
 from studies.spec import StudyError, StudySpec
 from trainer.documents import pointer
 from trainer.spec import JobSpec
+from trainer.spec.optimization import StepTraining
 from trainer.spec.report import Problem
 
 #: Metrics that every job has, whatever its evaluations.
@@ -75,6 +76,8 @@ def _unmeasured(
                 yield Problem(
                     pointer=place, detail=f"there is no variant {variant!r}", remedy=remedy
                 )
+            case CurveOf(step=int(step)):
+                yield from _unevaluated(place, step, specs)
             case Look() | Spread():
                 yield from _unseen(place, specs)
 
@@ -85,6 +88,17 @@ def _is_given(name: str, prefixes: Sequence[str]) -> bool:
         or name.startswith(_ALWAYS)
         or any(name.startswith(f"{prefix}_") for prefix in prefixes)
     )
+
+
+def _unevaluated(place: str, step: int, specs: Sequence[JobSpec]) -> Iterator[Problem]:
+    """Of trainings by steps; how many steps an epoch has is known to the worker."""
+    firsts = [spec.training.eval_every for spec in specs if isinstance(spec.training, StepTraining)]
+    if len(firsts) == len(specs) and min(firsts) > step:
+        yield Problem(
+            pointer=place,
+            detail=f"asks for a curve at step {step}, but it is first evaluated at step {min(firsts)}",
+            remedy=f"`eval_every` of at most {step}, or a later step",
+        )
 
 
 def _unseen(place: str, specs: Sequence[JobSpec]) -> Iterator[Problem]:

@@ -20,7 +20,7 @@ from studies.judging import judge_claims
 from studies.measures import Record
 from studies.planning import plan_analysis
 from studies.spec import StudyError, StudySpec, read_study
-from tests.studies.rows import fake_rows, make_study
+from tests.studies.rows import BASE, fake_rows, make_study
 
 RISES = {"name": "rises", "says": "group is better", "statistic": "test_accuracy"}
 
@@ -370,6 +370,21 @@ def test_a_claim_of_what_no_job_could_have_is_refused(statistic: Any, said: str)
     with pytest.raises(StudyError, match=said) as refused:
         expand(study)
     assert refused.value.problems[0].pointer == "/claims/0"
+
+
+@pytest.mark.parametrize(("step", "is_refused"), [(399, True), (400, False)])
+def test_a_curve_before_its_first_evaluation_is_refused(step: int, is_refused: bool) -> None:
+    statistic = {"kind": "curve", "column": "val_loss", "take": "at_step", "step": step}
+    training = {"steps": 800, "eval_every": 400, "batch_size": 64}
+    study = make_study(
+        claims=[claim(statistic=statistic, rising=["none", "group"])],
+        base={**BASE, "training": training},
+    )
+    if not is_refused:
+        assert expand(study)
+        return
+    with pytest.raises(StudyError, match="it is first evaluated at step 400"):
+        expand(study)
 
 
 @pytest.mark.parametrize("name", ["test_error", "best_val_accuracy", "epochs", "best_epoch"])
