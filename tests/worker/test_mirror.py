@@ -23,6 +23,7 @@ from trainer.arrays import first_filters, serialize, weight_histograms
 from trainer.checkpoint import write_file
 from trainer.events import Diagnosed, EvaluationFinished
 from worker.mirror import Settings, drain, rebuild
+from worker.projection import Projection
 from worker.tracking import Tracking
 
 pytestmark = pytest.mark.usefixtures("mlflow_server")
@@ -195,6 +196,31 @@ def test_a_study_is_the_parent_of_its_jobs_and_shows_the_comparison(
     for job in jobs:
         child = reader.run_of(shelf.project, job=job)
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+
+
+def test_what_is_drawn_keeps_no_number_waiting(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """All runs are closed before the first figure is drawn: of studies first, the latest first."""
+    studies = [shelf.add_study(name) for name in ("first", "second")]
+    jobs = [shelf.add_finished_job(study=study) for study in studies]
+    drawn: list[tuple[int | None, int | None]] = []
+    open_runs: list[int] = []
+    send = Projection.send_files
+
+    def watched(self: Projection, row: Mirrored) -> None:
+        drawn.append((row.study_id, row.job_id))
+        runs = reader.runs(shelf.project)
+        open_runs.append(sum(one.info.status != "FINISHED" for one in runs) + 4 - len(runs))
+        send(self, row)
+
+    monkeypatch.setattr(Projection, "send_files", watched)
+    assert drain(settings, tracking) == 0
+    assert drawn == [
+        *((study, None) for study in reversed(studies)), *((None, job) for job in reversed(jobs))
+    ]  # fmt: skip
+    assert open_runs == [0, 0, 0, 0]
 
 
 def test_the_report_of_a_study_is_a_file_of_its_run(
