@@ -202,7 +202,7 @@ _HEAD = """<!doctype html>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
 table { border-collapse: collapse; } td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
 tbody tr { border-top: 1px solid #ddd; } img { max-width: 100%; }
-.holds, .equivalent { color: #00694d; font-weight: 650; } .does-not-hold { color: #a94400; font-weight: 650; }
+.holds, .equivalent { color: #00694d; font-weight: 650; } .does-not-hold { color: #a94400; font-weight: 650; white-space: nowrap; }
 section { border-top: 1px solid #bbb; margin-top: 2rem; }
 </style></head><body>
 <h1>Results of the literature, tried here</h1>"""
