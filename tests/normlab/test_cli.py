@@ -21,6 +21,7 @@ from normlab.errors import NormlabError
 def job(number: int, status: str = "queued", **more: Any) -> dict[str, Any]:
     return {
         "id": number,
+        "study_id": 1,
         "name": f"none | seed {number}",
         "variant": "none",
         "point": {},
