@@ -96,6 +96,12 @@ def set_aside(session: Session, study_id: int, at: datetime) -> None:
     session.execute(update(Study).where(Study.id == study_id).values(judged_at=at))
 
 
+def retry_failed(session: Session) -> None:
+    """Studies that were set aside without a verdict are due again: what judges them may be another program now."""
+    kept = exists().where(Verdict.study_id == Study.id)
+    session.execute(update(Study).where(~kept).values(judged_at=None))
+
+
 def of_studies(session: Session, study_ids: Sequence[int]) -> dict[int, list[Verdict]]:
     """By study its verdicts, in the order of its claims."""
     found: dict[int, list[Verdict]] = {study_id: [] for study_id in study_ids}

@@ -12,7 +12,7 @@ import structlog
 from celery import Celery
 from sqlalchemy import Connection, Engine
 
-from store import leases, upkeep, wakeups
+from store import leases, upkeep, verdicts, wakeups
 from store.engine import DATABASE_AWAY, make_engine, make_sessions
 from worker.logs import configure_logging
 from worker.orphans import delete_orphans, delete_unfinished
@@ -64,6 +64,8 @@ class Sweep:
                 with upkeep.sweep_lock(self._engine) as connection:
                     if connection is not None:
                         self._note_return()
+                        with self._sessions.begin() as session:
+                            verdicts.retry_failed(session)
                         self._rounds(connection, stop)
             except DATABASE_AWAY as error:
                 if not self._away:

@@ -46,7 +46,7 @@ def list_(output: Output = Format.TABLE) -> None:
 def show(
     name: Name, scale: Size = Scale.SMALL, dataset: On = None, output: Output = Format.TABLE
 ) -> None:
-    """One preset: paper, claims, caveats, and its study as it would be submitted (-o json: all of it)."""
+    """One preset: paper, claims, caveats, runs (-o json: with its study as it would be submitted)."""
     with Client() as client:
         found = client.preset(name, scale=scale.value, dataset=dataset)
         runs = client.items(f"presets/{name}/runs", most=20)
@@ -59,8 +59,8 @@ def show(
     say_paragraph(f"After {found['paper']}.")
     say()
     for claim in found["study"].get("claims", []):
-        paper = f" (literature: {claim['paper']})" if claim.get("paper") else ""
-        say_paragraph(f"- claims: {claim['says']}{paper}")
+        paper = f" (reported before: {claim['paper']})" if claim.get("paper") else ""
+        say_paragraph(f"- {claim['name']}: {claim['says']}{paper}")
     for caveat in (*found["caveats"], *([found["measured"]] if found["measured"] else [])):
         say_paragraph(f"- note: {caveat}")
     say()
@@ -68,15 +68,18 @@ def show(
         say_paragraph(
             f"{one['scale']}: {one['cells']} trainings on {' or '.join(one['datasets'])}; {one['takes']}"
         )
-    say(_digest(found))
+    for line in _digest(found).splitlines():
+        say_paragraph(line)
     for run in runs:
         verdicts = ", ".join(f"{one['claim']}: {one['verdict']}" for one in run["verdicts"])
         study = run["study"]
-        say_paragraph(
-            f"s{study['id']} ({run['scale']}, {run['dataset']}, {study['status']}): {verdicts or 'no verdicts yet'}"
-        )
+        version = "" if run["digest"] == found["digest"] else ", an earlier version"
+        seeds = ", on other seeds" if run["own_seeds"] else ""
+        about = f"{run['scale']}, {run['dataset']}, {study['status']}{seeds}{version}"
+        say_paragraph(f"s{study['id']} ({about}): {verdicts or 'no verdicts yet'}")
     say()
-    say(f"run it with: normlab preset run {name} --scale {scale.value} --wait")
+    data = f" --dataset {dataset}" if dataset is not None else ""
+    say(f"run it with: normlab preset run {name} --scale {scale.value}{data} --wait")
 
 
 @app.command()
@@ -139,9 +142,10 @@ def run_all(
 def _digest(found: Item) -> str:
     if found["first_run"] is None:
         return f"digest {found['digest']}; it has not been run yet"
-    changes = len(found["changes"])
-    since = "unchanged" if not changes else f"{changes} changes, listed in its report,"
-    return f"digest {found['digest']}; {since} since its first run"
+    if not found["changes"]:
+        return f"digest {found['digest']}; unchanged since its first run"
+    told = "".join(f"\n- {one['what']}: {one['why']}" for one in found["changes"])
+    return f"digest {found['digest']}; changed since its first run ({found['first_run']}):{told}"
 
 
 _COLUMNS = (

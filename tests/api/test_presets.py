@@ -186,6 +186,10 @@ def test_a_study_that_cannot_be_judged_keeps_no_other_from_it(
     with sessions.begin() as session:
         kept = verdicts.of_studies(session, [broken, whole])
     assert (len(kept[broken]), len(kept[whole])) == (0, 2)
+    # A sweep that starts may be of another version.
+    with sessions.begin() as session:
+        verdicts.retry_failed(session)
+    assert judge_ended(sessions, storage) == [broken]
 
 
 def test_the_report_says_claims_and_preset(
