@@ -77,7 +77,7 @@ def run_preset(house: House, user: Writer, name: str, document: Document, once: 
         submitted = preset.document(wanted.scale, wanted.dataset)
     except NotOffered as error:
         raise Invalid.at(f"/{error.field}", str(error)) from error
-    _ensure_registered(house, PresetRun.of(preset, wanted.scale, wanted.dataset).dataset)
+    _ensure_registered(house, submitted["base"]["dataset"]["name"])
     chosen = {"project": wanted.project, "seeds": wanted.seeds}
     submitted |= {field: value for field, value in chosen.items() if value is not None}
     study, plan = plan_study(house, submitted)

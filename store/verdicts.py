@@ -99,7 +99,8 @@ def set_aside(session: Session, study_id: int, at: datetime) -> None:
 def retry_failed(session: Session) -> None:
     """Studies that were set aside without a verdict are due again: what judges them may be another program now."""
     kept = exists().where(Verdict.study_id == Study.id)
-    session.execute(update(Study).where(~kept).values(judged_at=None))
+    set_aside = Study.judged_at.is_not(None)
+    session.execute(update(Study).where(set_aside, ~kept).values(judged_at=None))
 
 
 def of_studies(session: Session, study_ids: Sequence[int]) -> dict[int, list[Verdict]]:

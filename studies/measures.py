@@ -81,6 +81,8 @@ def measure(statistic: Statistic, job: Record, peers: Peers) -> float | None:
 
 def is_lower_bound(statistic: Statistic, job: Record, peers: Peers) -> bool:
     """Whether the steps that were measured are too few, since the job never got there."""
+    if isinstance(statistic, Logarithm):
+        return is_lower_bound(statistic.of, job, peers)
     if not isinstance(statistic, StepsToReach):
         return False
     steps = measure(statistic, job, peers)

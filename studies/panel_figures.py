@@ -24,13 +24,11 @@ from studies.panel_data import (
     Tiles,
 )
 from studies.panel_pictures import draw_plane, draw_tiles
-from studies.stops import RULES
+from studies.stopping_figures import MARKERS
 
 WIDTH = 9.0
 _NOTE = "Lines and bars: mean over seeds; bands and whiskers: its 95 % t-interval. Pictures, fans and planes: one job each."
 _ACROSS = 4
-#: The marks of early-stopping rules.
-_RULES = dict(zip(RULES, "oD^s", strict=True))
 
 
 def draw_panels(panels: Sequence[PanelData], variants: Mapping[str, Style]) -> Figure:
@@ -112,10 +110,10 @@ def _draw_lines(axis: Axes, panel: Lines, variants: Mapping[str, Style]) -> None
     if panel.level is not None:
         axis.axhline(panel.level, color="0.6", linewidth=0.8, linestyle=":")
     for mark in panel.marks:
-        shape = _RULES[mark.rule] if mark.rule else "v"
+        shape = MARKERS[mark.rule] if mark.rule else "v"
         axis.plot([mark.x], [mark.y], shape, color=looks[mark.arm].color, markersize=8, mec="0.1")
     said = {mark.rule for mark in panel.marks}
-    for rule, shape in _RULES.items():
+    for rule, shape in MARKERS.items():
         if rule in said:
             axis.plot([], [], shape, color="none", mec="0.1", label=rule.replace("_", " "))
     finish(axis)

@@ -18,10 +18,12 @@ _LOGARITHMIC_FROM = 4.0
 _LOOKS = {
     KEPT: ("kept weights", "*", "0.1", 5),
     "patience": ("patience", "o", "#0072b2", 8),
-    "generalization_loss": ("generalization loss", "s", "#d55e00", 10),
+    "generalization_loss": ("generalization loss", "D", "#d55e00", 10),
     "progress_quotient": ("progress quotient", "^", "#009e73", 12),
-    "successive_increases": ("successive increases", "D", "#cc79a7", 7),
+    "successive_increases": ("successive increases", "s", "#cc79a7", 7),
 }
+#: Rule → its mark, in every figure the same.
+MARKERS = {rule: look[1] for rule, look in _LOOKS.items()}
 
 
 def draw_stopping(jobs: Sequence[JobReport]) -> Figure:

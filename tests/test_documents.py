@@ -1,4 +1,4 @@
-"""The examples in the documents are studies that can be."""
+"""The examples in the documents are studies that can be; the page of results is of the presets as they are."""
 
 import re
 from pathlib import Path
@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from studies.claims import Statistic
 from studies.expansion import expand, expand_trials
 from studies.panels import Panel
+from studies.presets import presets
 from studies.spec import is_study, read_study
 
 ROOT = Path(__file__).parents[1]
@@ -54,3 +55,17 @@ def test_a_statistic_as_written_is_one(written: str) -> None:
 @pytest.mark.parametrize("written", re.findall(r"^\| `(\{panel: [^`]*\})`", TEXT, re.MULTILINE))
 def test_a_panel_as_written_is_one(written: str) -> None:
     PANELS.validate_python(yaml.safe_load(written))
+
+
+@pytest.mark.parametrize("name", presets())
+def test_the_results_are_of_the_preset_as_it_is(name: str) -> None:
+    preset = presets()[name]
+    page = (ROOT / "docs" / "lectures.md").read_text()
+    section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    assert f"digest {preset.digest}.\n" in section
+    assert f"(lectures/{name}.png)" in section
+    assert (ROOT / "docs" / "lectures" / f"{name}.png").exists()
+    said = [preset.text, *preset.caveats, preset.measured]
+    said += [claim.says for claim in preset.study_spec("small").claims]
+    for words in said:
+        assert " ".join(words.split()) in " ".join(section.split())

@@ -278,9 +278,12 @@ def test_who_never_gets_there_needs_more_steps(relation: str, late: str) -> None
     assert found.verdict == ("holds" if is_borne_out else "does not hold")
 
 
-def test_who_never_gets_there_is_not_said_to_need_fewer_steps() -> None:
+@pytest.mark.parametrize("is_logarithm", [False, True])
+def test_who_never_gets_there_is_not_said_to_need_fewer_steps(is_logarithm: bool) -> None:
     """At the other seeds `group` is so much earlier that its bound at seed 3 would still be fewer steps."""
-    statistic = {"kind": "steps_to_reach", "value": 0.8}
+    statistic: dict[str, Any] = {"kind": "steps_to_reach", "value": 0.8}
+    if is_logarithm:
+        statistic = {"kind": "log10", "of": statistic}
     study = make_study(claims=[claim(statistic=statistic, falling=["none", "group"])])
     plain = evidence_of(study, fake_rows(study, lambda *_: 0.9, seed=1))
     columns = {"val_loss": 1.0, "train_loss": 1.0}
