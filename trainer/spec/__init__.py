@@ -27,6 +27,7 @@ from trainer.spec.dataset import (
     HuggingFace,
     ImageFolder,
     Parquet,
+    RecordEntry,
     Shift,
 )
 from trainer.spec.diagnostics import (
@@ -225,6 +226,7 @@ __all__ = [
     "ProgressQuotient",
     "RandAugment",
     "RandomErasing",
+    "RecordEntry",
     "Reconstruction",
     "Regression",
     "RegularizerSpec",

@@ -117,6 +117,20 @@ DatasetSource: TypeAlias = Annotated[
 ]
 
 
+class RecordEntry(Part):
+    """One thing that registration did with what it found: what was taken, changed or left out, and why."""
+
+    action: Literal["taken", "mapped", "skipped"]
+    what: Annotated[
+        str, Field(description="in words: `train.parquet as train`, `labels 1 to 4 to 0 to 3`")
+    ]
+    count: Annotated[int | None, Field(description="examples or files; None where it isn't one")] = None
+    why: str | None = None
+    examples: Annotated[
+        tuple[str, ...], Field(description="a few of the files or values that it is about")
+    ] = ()
+
+
 class DatasetInfo(Part):
     """What registration found: enough to check a spec against the data without the data."""
 
@@ -137,3 +151,10 @@ class DatasetInfo(Part):
         tuple[float, ...], Field(description="per channel, of [0, 1] pixels or of the features")
     ]
     std: tuple[float, ...]
+    class_counts: Annotated[
+        tuple[int, ...] | None,
+        Field(description="training examples of each class; None: registered before they were counted, or values"),
+    ] = None
+    record: Annotated[
+        tuple[RecordEntry, ...], Field(description="what was taken, mapped and left out, and why")
+    ] = ()
