@@ -61,34 +61,64 @@ class BuiltIn(Part):
 Column: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class HuggingFace(Part):
+class Images(Part):
+    """What every source of images may be asked to do with them."""
+
+    size: Annotated[
+        int | None, Field(strict=True, ge=4, le=1024, description="resize to size × size pixels")
+    ] = None
+    background: Annotated[
+        str,
+        Field(
+            pattern=r"^(white|black|#[0-9a-fA-F]{6})$",
+            description="what transparent images are laid over: white, black or #rrggbb",
+        ),
+    ] = "white"
+    unreadable: Annotated[
+        Literal["refuse", "skip"],
+        Field(description="skip: leave out images that cannot be read, and count them"),
+    ] = "refuse"
+    unlabelled: Annotated[
+        Literal["refuse", "skip"],
+        Field(
+            description="skip: leave out examples whose label is missing or -1, and count them; a held-out "
+            "split without any label is left out in either case"
+        ),
+    ] = "refuse"
+
+
+Configuration: TypeAlias = Annotated[
+    str | None,
+    Field(min_length=1, max_length=400, description="which of several sets that lie in one place"),
+]
+
+
+class HuggingFace(Images):
     """A dataset on the Hugging Face hub, fixed by its commit."""
 
     kind: Literal["hugging_face"]
     repository: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?$")]
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="commit, 40 hex digits")]
-    configuration: str | None = None
+    configuration: Configuration = None
     image: Column = "image"
     label: Column = "label"
 
 
-class Parquet(Part):
+class Parquet(Images):
     """A folder of parquet files in the Hugging Face layout, under one of the configured data roots."""
 
     kind: Literal["parquet"]
     path: Annotated[str, Field(min_length=1, max_length=4096)]
+    configuration: Configuration = None
     image: Column = "image"
     label: Column = "label"
 
 
-class ImageFolder(Part):
-    """`<path>/<class>/*.png`, or with `train` and `test` folders above the classes."""
+class ImageFolder(Images):
+    """`<path>/<class>/*.png`, or with folders like `train` and `test` above the classes."""
 
     kind: Literal["image_folder"]
     path: Annotated[str, Field(min_length=1, max_length=4096)]
-    size: Annotated[
-        int | None, Field(strict=True, ge=4, le=1024, description="resize to size × size pixels")
-    ] = None
 
 
 class Generated(Part):
@@ -124,7 +154,9 @@ class RecordEntry(Part):
     what: Annotated[
         str, Field(description="in words: `train.parquet as train`, `labels 1 to 4 to 0 to 3`")
     ]
-    count: Annotated[int | None, Field(description="examples or files; None where it isn't one")] = None
+    count: Annotated[
+        int | None, Field(description="examples or files; None where it isn't one")
+    ] = None
     why: str | None = None
     examples: Annotated[
         tuple[str, ...], Field(description="a few of the files or values that it is about")
@@ -153,7 +185,9 @@ class DatasetInfo(Part):
     std: tuple[float, ...]
     class_counts: Annotated[
         tuple[int, ...] | None,
-        Field(description="training examples of each class; None: registered before they were counted, or values"),
+        Field(
+            description="training examples of each class; None: registered before they were counted, or values"
+        ),
     ] = None
     record: Annotated[
         tuple[RecordEntry, ...], Field(description="what was taken, mapped and left out, and why")
