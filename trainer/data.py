@@ -76,7 +76,9 @@ def load(spec: DatasetSpec, info: DatasetInfo, folder: Path) -> Data:
 
 def ensure_decoded(info: DatasetInfo, folder: Path) -> None:
     """Built-in sets are decoded when they are first needed."""
-    if info == BUILT_IN.get(info.name) and not (folder / info.digest).exists():
+    built_in = BUILT_IN.get(info.name)
+    is_built_in = built_in is not None and built_in.digest == info.digest
+    if is_built_in and not (folder / info.digest).exists():
         for _ in decode(info.name, BuiltIn(kind="builtin"), folder, ()):
             pass
 

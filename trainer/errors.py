@@ -2,6 +2,7 @@
 
 TrainerError
 ├── DataError      a dataset that cannot be read, or cut as the spec asks
+│   └── UnreadableImage   one of its images, which `unreadable: skip` leaves out
 ├── ModelError     a model that is unknown, or unfit for the images
 └── SurgeryError   a norm that cannot take the place of the model's own
 """
@@ -13,6 +14,10 @@ class TrainerError(Exception):
 
 class DataError(TrainerError):
     """A dataset cannot be read, or cut as the spec asks."""
+
+
+class UnreadableImage(DataError):
+    """One image cannot be read, or is too large."""
 
 
 class ModelError(TrainerError):

@@ -1,41 +1,33 @@
-"""Parquet files in the Hugging Face layout: which file is which split, labels, encoded images.
-
-Knows neither where the files lie nor what the images look like.
-"""
+"""Parquet files in the Hugging Face layout: labels, and encoded images in their order."""
 
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import IO, Any
 
 import numpy
-import numpy.typing
 import pyarrow
 import pyarrow.parquet
 
-from trainer.errors import DataError
+from trainer.errors import DataError, UnreadableImage
+from trainer.labels import NONE, Codes, Labels, number, read_labels
+from trainer.parquet_files import ParquetFiles, group_files
+from trainer.pixels import Encoded
+from trainer.records import entry, listed, plural
+from trainer.spec import RecordEntry
+from trainer.split_words import Split
 
-_SPLITS = {
-    "train": "train",
-    "test": "test",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-}
-_ROWS = 256
+#: Rows and encoded bytes that are read at once, and what one read of a file fetches.
+_ROWS, _BYTES, _BUFFER = 256, 16 * 2**20, 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetFiles:
-    """Names relative to their source, and how to open one."""
+class Columns:
+    """Which columns hold images and labels, and whether examples without a label are left out."""
 
-    source: str
-    configuration: str | None
-    names: tuple[str, ...]
-    open: Callable[[str], IO[bytes]]
+    image: str
+    label: str
+    skip_unlabelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,62 +35,44 @@ class OpenedParquet:
     """Labels of each part, and a function per part that yields its encoded images in their order."""
 
     classes: tuple[str, ...]
-    labels: Mapping[str, numpy.typing.NDArray[numpy.int64]]
-    images: Mapping[str, Callable[[], Iterator[bytes]]]
+    labels: Mapping[str, Codes]
+    images: Mapping[str, Callable[[], Iterator[Encoded]]]
+    record: tuple[RecordEntry, ...]
 
 
-def open_parquet(files: ParquetFiles, image: str, label: str) -> OpenedParquet:
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The files of one part, the rows of each, and the labels of all."""
+
+    split: Split
+    names: Sequence[str]
+    lengths: Sequence[int]
+    labels: Labels
+
+
+def open_parquet(files: ParquetFiles, columns: Columns) -> OpenedParquet:
     """Reads all labels (a column of its own in these files) and no image."""
-    parts = group_files(files)
-    schema = _schema(files, parts["train"][0])
-    _require_columns(files, schema, image, label)
-    columns = {part: _read_labels(files, names, label) for part, names in parts.items()}
-    classes, labels = _number(columns, _class_names(schema, label), label)
-    return OpenedParquet(classes, labels, {p: _images(files, n, image) for p, n in parts.items()})
-
-
-def group_files(files: ParquetFiles) -> dict[str, list[str]]:
-    """The files of `train` and, where there is one, of `test` (else of `validation`, used as the test).
-
-    A validation split beside a test split is left out: Normlab cuts its own from train.
-    """
-    found: dict[str, dict[str, list[str]]] = {}
-    for name in sorted(files.names):
-        configuration, split = _placed(name)
-        found.setdefault(configuration, {}).setdefault(split, []).append(name)
-    if not found:
-        raise DataError(f"{files.source} has no parquet files")
-    splits = found[_choose_configuration(files, list(found))]
-    if "train" not in splits:
-        # Files that name no split are all training examples; a test split alone is not.
-        if set(splits) != {""}:
-            raise DataError(f"{files.source} has no train split but {', '.join(sorted(splits))}")
-        return {"train": splits[""]}
-    held_out = splits.get("test") or splits.get("validation")
-    return {"train": splits["train"], **({"test": held_out} if held_out else {})}
-
-
-def _placed(name: str) -> tuple[str, str]:
-    """Configuration and split of `train-0.parquet`, `data/…`, `<conf>/train-…`, `<conf>/train/0.parquet`."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    folders = [step for step in path.parent.parts if step != "data"]
-    match = re.match(r"[a-z]+", path.stem)
-    split = _SPLITS.get(match[0] if match else "", "")
-    if not split and folders and folders[-1] in _SPLITS:
-        split = _SPLITS[folders.pop()]
-    return "/".join(folders), split
-
-
-def _choose_configuration(files: ParquetFiles, found: list[str]) -> str:
-    wanted = files.configuration
-    if wanted is not None and wanted in found:
-        return wanted
-    if wanted is None and (len(found) == 1 or "" in found or "default" in found):
-        return found[0] if len(found) == 1 else ("" if "" in found else "default")
-    named = ", ".join(name or "(none)" for name in found)
-    raise DataError(
-        f"{files.source} has the configurations {named}; name one of them"
-        + (f" instead of {wanted}" if wanted else "")
+    grouped = group_files(files)
+    schema = _schema(files, grouped.splits["train"][0])
+    _require_columns(files, schema, columns)
+    train = _read_rows(files, "train", grouped.splits["train"], columns.label)
+    held_out, passed_over = _held_out(files, grouped.splits, columns.label)
+    parts = {"train": train, **({"test": held_out} if held_out else {})}
+    for part, rows in parts.items():
+        _require_labels(part, rows, columns)
+    numbered = number(
+        {part: rows.labels for part, rows in parts.items()},
+        _class_names(schema, columns.label),
+        columns.label,
+    )
+    keep = {part: codes != NONE for part, codes in numbered.labels.items()}
+    taken = [_taken(part, rows) for part, rows in parts.items()]
+    left_out = (*grouped.record, *passed_over, *_unlabelled(parts))
+    return OpenedParquet(
+        numbered.classes,
+        {part: codes[keep[part]] for part, codes in numbered.labels.items()},
+        {p: _images(files, p, rows, keep[p], columns.image) for p, rows in parts.items()},
+        (*taken, *left_out, *numbered.record),
     )
 
 
@@ -109,34 +83,104 @@ def _schema(files: ParquetFiles, name: str) -> pyarrow.Schema:
 
 def _open(files: ParquetFiles, name: str, stream: IO[bytes]) -> pyarrow.parquet.ParquetFile:
     try:
-        return pyarrow.parquet.ParquetFile(stream)
+        # Without a buffer, arrow reads a whole column of a row group at once: all its images.
+        return pyarrow.parquet.ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False)
     except pyarrow.ArrowInvalid as error:
         raise DataError(f"{name} of {files.source} is not a parquet file: {error}") from None
 
 
-def _require_columns(files: ParquetFiles, schema: pyarrow.Schema, image: str, label: str) -> None:
-    for column in (image, label):
+def _require_columns(files: ParquetFiles, schema: pyarrow.Schema, columns: Columns) -> None:
+    for column in (columns.image, columns.label):
         if column not in schema.names:
             raise DataError(
                 f"{files.source} has no column {column!r}; it has {', '.join(schema.names)}"
             )
-    kind = schema.field(image).type
+    kind = schema.field(columns.image).type
     holds_bytes = pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
     if pyarrow.types.is_struct(kind):
         holds_bytes = kind.get_field_index("bytes") >= 0
     if not holds_bytes:
-        raise DataError(f"column {image!r} of {files.source} holds {kind} but images are needed")
+        raise DataError(
+            f"column {columns.image!r} of {files.source} holds {kind} but images are needed"
+        )
 
 
-def _read_labels(files: ParquetFiles, names: list[str], label: str) -> list[Any]:
-    values: list[Any] = []
+def _read_rows(files: ParquetFiles, split: Split, names: Sequence[str], label: str) -> _Rows:
+    """Without the column in any file no row has a label."""
+    lengths: list[int] = []
+    columns: dict[str, pyarrow.ChunkedArray] = {}
     for name in names:
         with files.open(name) as stream:
             parquet = _open(files, name, stream)
-            if label not in parquet.schema_arrow.names:
-                raise DataError(f"{name} of {files.source} has no column {label!r}")
-            values.extend(parquet.read(columns=[label]).column(label).to_pylist())
-    return values
+            lengths.append(parquet.metadata.num_rows)
+            if label in parquet.schema_arrow.names:
+                columns[name] = _read_column(files, name, parquet, label)
+    if columns and (lacking := [name for name in names if name not in columns]):
+        raise DataError(f"{lacking[0]} of {files.source} has no column {label!r}")
+    if not columns:
+        return _Rows(split, names, lengths, Labels(numpy.full(sum(lengths), NONE), ()))
+    return _Rows(split, names, lengths, read_labels(list(columns.values()), label))
+
+
+def _read_column(
+    files: ParquetFiles, name: str, parquet: pyarrow.parquet.ParquetFile, label: str
+) -> pyarrow.ChunkedArray:
+    try:
+        return parquet.read(columns=[label]).column(label)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _damaged(files, name, error) from error
+
+
+def _damaged(files: ParquetFiles, name: str, error: Exception) -> Exception:
+    """What arrow says of a file's content, which no second attempt changes; else the error itself."""
+    if isinstance(error, pyarrow.ArrowException) or (type(error) is OSError and not error.errno):
+        return DataError(f"{name} of {files.source} is damaged: {error}")
+    return error
+
+
+def _held_out(
+    files: ParquetFiles, splits: Mapping[Split, Sequence[str]], label: str
+) -> tuple[_Rows | None, list[RecordEntry]]:
+    """The test split, or else the validation split, if it has labels; and what is left out."""
+    chosen: _Rows | None = None
+    record = []
+    for split in ("test", "validation"):
+        if split not in splits:
+            continue
+        rows = _read_rows(files, split, splits[split], label)
+        count = len(rows.labels.codes)
+        if chosen is not None:
+            why = "Normlab cuts its own validation split from train"
+            record.append(entry("skipped", f"the {split} split", rows.names, count=count, why=why))
+        elif count and rows.labels.missing == count:
+            why = f"none of its {plural(count, 'example')} has a label"
+            record.append(entry("skipped", f"the {split} split", rows.names, count=count, why=why))
+        else:
+            chosen = rows
+    return chosen, record
+
+
+def _require_labels(part: str, rows: _Rows, columns: Columns) -> None:
+    count, missing = len(rows.labels.codes), rows.labels.missing
+    if not missing:
+        return
+    if missing == count:
+        raise DataError(f"no example of {part} has a label: {columns.label!r} is null or -1 in all")
+    if columns.skip_unlabelled:
+        return
+    first = int(numpy.argmax(rows.labels.codes == NONE))
+    raise DataError(
+        f"{missing} of {count} examples of {part} have no label (null or -1), the first in "
+        f"{_place(rows, first)}: give them one, or register with `unlabelled: skip`"
+    )
+
+
+def _place(rows: _Rows, position: int) -> str:
+    for name, length in zip(rows.names, rows.lengths, strict=True):
+        if position < length:
+            return f"row {position} of {name}"
+        position -= length
+    raise AssertionError(position)
 
 
 def _class_names(schema: pyarrow.Schema, label: str) -> tuple[str, ...] | None:
@@ -148,38 +192,74 @@ def _class_names(schema: pyarrow.Schema, label: str) -> tuple[str, ...] | None:
         return None
 
 
-def _number(
-    columns: dict[str, list[Any]], names: tuple[str, ...] | None, label: str
-) -> tuple[tuple[str, ...], dict[str, numpy.typing.NDArray[numpy.int64]]]:
-    values = {value for column in columns.values() for value in column}
-    if all(isinstance(value, str) for value in values):
-        names = tuple(sorted(values))
-        index = {name: number for number, name in enumerate(names)}
-        columns = {part: [index[value] for value in column] for part, column in columns.items()}
-    elif not all(isinstance(value, int) and value >= 0 for value in values):
-        strange = next(v for v in values if not (isinstance(v, int) and v >= 0))
-        raise DataError(f"column {label!r} must hold class numbers or names but has {strange!r}")
-    highest = max((max(map(int, column), default=-1) for column in columns.values()), default=-1)
-    classes = names or tuple(str(number) for number in range(highest + 1))
-    if highest >= len(classes):
-        raise DataError(f"column {label!r} has class {highest} but only {len(classes)} names")
-    return classes, {p: numpy.array(column, dtype=numpy.int64) for p, column in columns.items()}
+def _taken(part: str, rows: _Rows) -> RecordEntry:
+    why = "there is no labelled test split" if part == "test" and rows.split != "test" else None
+    count = len(rows.labels.codes) - rows.labels.missing
+    return entry(
+        "taken", f"{listed(rows.names, 'file')} as {part}", rows.names, count=count, why=why
+    )
 
 
-def _images(files: ParquetFiles, names: list[str], image: str) -> Callable[[], Iterator[bytes]]:
-    def contents() -> Iterator[bytes]:
-        for name in names:
-            with files.open(name) as stream:
-                parquet = _open(files, name, stream)
-                for batch in parquet.iter_batches(_ROWS, columns=[image]):
-                    for value in batch.column(0).to_pylist():
-                        yield _bytes(value, name)
+def _unlabelled(parts: Mapping[str, _Rows]) -> Iterator[RecordEntry]:
+    for part, rows in parts.items():
+        if missing := rows.labels.missing:
+            why = "they have no label (null or -1)"
+            yield entry("skipped", f"examples of {part}", count=missing, why=why)
+
+
+def _images(
+    files: ParquetFiles, part: str, rows: _Rows, keep: Any, image: str
+) -> Callable[[], Iterator[Encoded]]:
+    def contents() -> Iterator[Encoded]:
+        position, kept = 0, 0
+        for name in rows.names:
+            for row, cell in enumerate(_cells(files, name, image)):
+                if keep[position]:
+                    described = _described(row, name, cell)
+                    yield Encoded(part, kept, described, _loader(cell, described))
+                    kept += 1
+                position += 1
 
     return contents
 
 
-def _bytes(value: Any, name: str) -> bytes:
-    content = value.get("bytes") if isinstance(value, dict) else value
-    if not isinstance(content, bytes):
-        raise DataError(f"{name} has an image without bytes: it only refers to a file")
-    return content
+def _cells(files: ParquetFiles, name: str, image: str) -> Iterator[Any]:
+    with files.open(name) as stream:
+        parquet = _open(files, name, stream)
+        if image not in parquet.schema_arrow.names:
+            raise DataError(f"{name} of {files.source} has no column {image!r}")
+        try:
+            for group in range(parquet.num_row_groups):
+                rows = _rows_at_once(parquet.metadata.row_group(group), image)
+                batches = parquet.iter_batches(rows, row_groups=[group], columns=[image])
+                for batch in batches:
+                    yield from batch.column(0).to_pylist()
+        except (pyarrow.ArrowException, OSError) as error:
+            raise _damaged(files, name, error) from error
+
+
+def _rows_at_once(group: Any, image: str) -> int:
+    """So many that their encoded images take a bounded share of memory together."""
+    columns = [group.column(number) for number in range(group.num_columns)]
+    size: int = sum(
+        c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] == image
+    )
+    rows: int = group.num_rows
+    return max(1, min(_ROWS, _BYTES * rows // max(size, 1)))
+
+
+def _described(row: int, name: str, cell: Any) -> str:
+    path = cell.get("path") if isinstance(cell, dict) else None
+    return f"row {row} of {name}" + (f": {path}" if isinstance(path, str) else "")
+
+
+def _loader(cell: Any, described: str) -> Callable[[], bytes]:
+    def load() -> bytes:
+        content = cell.get("bytes") if isinstance(cell, dict) else cell
+        if not isinstance(content, bytes):
+            raise UnreadableImage(
+                f"{described} has an image without bytes: it only refers to a file"
+            )
+        return content
+
+    return load

@@ -1,53 +1,191 @@
-"""Encoded images to arrays, and what arrays of pixels amount to. Knows no files and no torch."""
+"""Encoded images to arrays, and what arrays of pixels amount to."""
 
 import io
 import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
 import numpy.typing
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageColor, UnidentifiedImageError
 
-from trainer.errors import DataError
+from trainer.errors import DataError, UnreadableImage
 
-_CHUNK = 1024
+#: How many bytes of pixels are counted at once.
+_CHUNK_BYTES = 4 * 2**20
 
 Pixels = numpy.typing.NDArray[numpy.uint8]
 
-#: PIL's modes that hold one 8-bit grey value, perhaps with transparency, which is dropped.
+#: PIL's modes that hold one 8-bit grey value, perhaps with transparency.
 _GREY = frozenset({"1", "L", "LA", "La"})
 #: PIL's modes of more than 8 bits, which uint8 cannot hold.
 _DEEP = ("I", "F")
 
+_ORIENTATION = 0x0112
+#: How to turn an image whose EXIF orientation is the key so that it is upright.
+_UPRIGHT: Mapping[int | None, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
-def to_pixels(content: bytes, where: str, channels: int | None, size: int | None = None) -> Pixels:
-    """uint8 C, H, W; `channels` as the set's first image had, None for the first itself.
+#: What `Reader.changes` counts, in words.
+TURNED = "images turned upright by their EXIF orientation"
+COMPOSED = "transparent images, laid over the background"
+FIRST_FRAMES = "animated or multi-page images to their first frame"
+RESIZED = "images resized"
+EQUAL_CHANNELS = "colour images whose channels are equal to grey"
 
-    A grey image in a coloured set gets three equal channels; a coloured one in a grey set is a
-    DataError, as is what PIL cannot read; `where` names the image in the message.
-    """
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An image that is not read yet: number `number` of its part; `name` says where it lies."""
+
+    part: str
+    number: int
+    name: str
+    load: Callable[[], bytes]
+
+    @property
+    def where(self) -> str:
+        return f"image {self.number} of {self.part} ({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """uint8 C, H, W: one channel if the image is grey, three if it has colour. `cost`: the bytes of the
+    decoded image before it was resized."""
+
+    pixels: Pixels
+    cost: int
+
+
+class Reader:
+    """Reads a set's images alike, all of the size of the first; counts what it changed."""
+
+    def __init__(self, size: int | None = None, background: str = "white") -> None:
+        self.changes: Counter[str] = Counter()
+        self._size = size
+        self._background = ImageColor.getrgb(background)
+        self._first: tuple[tuple[int, int], str] | None = None
+
+    def read(self, encoded: Encoded) -> Decoded:
+        """Raises UnreadableImage for what PIL cannot read, and DataError for what cannot be used."""
+        content, where = encoded.load(), encoded.where
+        try:
+            with warnings.catch_warnings():
+                # Of metadata that PIL doesn't understand; pixels come with errors.
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                return self._decode(content, where)
+        except (DataError, MemoryError):
+            raise
+        except UnidentifiedImageError:
+            raise UnreadableImage(
+                f"{where} is not a readable image: its format is none of those that Normlab reads"
+            ) from None
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise UnreadableImage(f"{where} is too large: {error}") from None
+        except Exception as error:  # PIL's plugins let errors of any class through on damaged files
+            raise UnreadableImage(f"{where} is not a readable image: {error}") from None
+
+    def _decode(self, content: bytes, where: str) -> Decoded:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode.startswith(_DEEP):
+                raise DataError(
+                    f"{where} has mode {image.mode!r} but 8 bits per channel are needed"
+                )
+            self._require_size(image.size, where, turned=None)
+            # PIL turns TIFF files by itself while it loads them.
+            by_itself = _orientation(image) if image.format == "TIFF" else None
+            image.load()
+            flat = self._upright(self._flatten(image), _orientation(image), by_itself)
+            if _has_more_frames(image):
+                self.changes[FIRST_FRAMES] += 1
+        self._require_size(flat.size, where, turned=False)
+        cost = flat.width * flat.height * 3
+        pixels = _to_array(self._resize(flat))
+        if len(pixels) == 1 and image.mode not in _GREY:
+            self.changes[EQUAL_CHANNELS] += 1
+        return Decoded(pixels, cost)
+
+    def _require_size(self, size: tuple[int, int], where: str, *, turned: bool | None) -> None:
+        """Before anything of an image's size is allocated it may yet be turned: `turned` is None."""
+        if self._size is not None:
+            return
+        if self._first is None:
+            if turned is not None:
+                self._first = (size, where)
+            return
+        first, name = self._first
+        if size != first and not (turned is None and size == first[::-1]):
+            raise DataError(
+                f"{where} is {size[0]} × {size[1]} pixels but {name} is {first[0]} × {first[1]}: "
+                "all images of a set must be equal in shape; register with a `size` to resize them"
+            )
+
+    def _flatten(self, image: Image.Image) -> Image.Image:
+        """Grey or RGB, what is transparent laid over the background."""
+        if not image.has_transparency_data:
+            return image.convert("L" if image.mode in ("1", "L") else "RGB")
+        _reduce_transparent_colour(image)
+        # There is no direct way from grey with premultiplied alpha.
+        straight = image.convert("LA") if image.mode == "La" else image
+        seen: Image.Image = straight.convert("RGBA")
+        if seen.getchannel("A").getextrema() == (255, 255):
+            return seen.convert("RGB")
+        self.changes[COMPOSED] += 1
+        ground = Image.new("RGBA", seen.size, self._background)
+        return Image.alpha_composite(ground, seen).convert("RGB")
+
+    def _upright(
+        self, flat: Image.Image, orientation: int | None, by_itself: int | None
+    ) -> Image.Image:
+        if orientation in _UPRIGHT or by_itself in _UPRIGHT:
+            self.changes[TURNED] += 1
+        return flat if orientation not in _UPRIGHT else flat.transpose(_UPRIGHT[orientation])
+
+    def _resize(self, image: Image.Image) -> Image.Image:
+        if self._size is None or image.size == (self._size, self._size):
+            return image
+        self.changes[RESIZED] += 1
+        return image.resize((self._size, self._size), Image.Resampling.BILINEAR)
+
+
+def _orientation(image: Image.Image) -> int | None:
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            wanted = _wanted_mode(image.mode, channels, where)
-            converted: Any = image.convert(wanted)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{where} is not a readable image: {error}") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{where} is too large: {error}") from None
-    if size is not None:
-        converted = converted.resize((size, size), Image.Resampling.BILINEAR)
-    array = numpy.asarray(converted, dtype=numpy.uint8)
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+        value = image.getexif().get(_ORIENTATION)
+    except Exception:  # damaged metadata say nothing about the pixels
+        return None
+    return value if isinstance(value, int) else None
 
 
-def _wanted_mode(mode: str, channels: int | None, where: str) -> str:
-    if mode.startswith(_DEEP):
-        raise DataError(f"{where} has mode {mode!r} but 8 bits per channel are needed")
-    grey = mode in _GREY
-    if channels == 1 and not grey:
-        raise DataError(f"{where} has colour (mode {mode!r}) but the first image is grey")
-    return "L" if channels == 1 or (channels is None and grey) else "RGB"
+def _has_more_frames(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # PIL looks for the second frame, which may be damaged: the first is not
+        return True
+
+
+def _to_array(image: Image.Image) -> Pixels:
+    array = numpy.asarray(image, dtype=numpy.uint8)
+    if array.ndim == 2:
+        return array[None]
+    grey = array[..., :1]
+    return (grey if (array == grey).all() else array).transpose(2, 0, 1)
+
+
+def _reduce_transparent_colour(image: Image.Image) -> None:
+    """PIL reads the high bytes of a PNG of 16 bits in RGB, and its transparent colour in full."""
+    colour = image.info.get("transparency")
+    if isinstance(colour, tuple) and max(colour) > 255:
+        image.info["transparency"] = tuple(value >> 8 for value in colour)
 
 
 def moments(
@@ -70,9 +208,10 @@ def pixel_moments(images: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]
     """Of [0, 1] pixels of N, C, H, W, from exact whole sums."""
     channels = images.shape[1]
     counts = numpy.zeros((channels, 256), dtype=numpy.int64)
-    for start in range(0, len(images), _CHUNK):
+    at_once = max(1, _CHUNK_BYTES // max(1, images[0, 0].size))
+    for start in range(0, len(images), at_once):
         for channel in range(channels):
-            chunk = images[start : start + _CHUNK, channel]
+            chunk = images[start : start + at_once, channel]
             counts[channel] += numpy.bincount(chunk.ravel(), minlength=256)
     values = numpy.arange(256)
     total = counts.sum(1)

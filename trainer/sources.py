@@ -1,33 +1,41 @@
-"""Where datasets come from: finds the parts of a source and reads them in chunks. Knows no cache."""
+"""Where datasets come from: finds the parts of a source, their labels and how to read their images."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import IO, Any, Literal, TypeAlias, assert_never
 
 import numpy
 import numpy.typing
 
 from trainer.errors import DataError
+from trainer.file_tree import list_files
+from trainer.folders import FolderPart, read_layout
 from trainer.generated import draw
-from trainer.parquet import ParquetFiles, open_parquet
-from trainer.pixels import Pixels, to_pixels
-from trainer.spec import BuiltIn, DatasetSource, Generated, HuggingFace, ImageFolder, Parquet
+from trainer.parquet import Columns, open_parquet
+from trainer.parquet_files import ParquetFiles
+from trainer.pixels import Encoded
+from trainer.spec import (
+    BuiltIn,
+    DatasetSource,
+    Generated,
+    HuggingFace,
+    ImageFolder,
+    Parquet,
+    RecordEntry,
+)
 from trainer.spec.builtin import GENERATED
 
-CHUNK = 1000
-
-_IMAGES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-_TEST_FOLDERS = ("test", "validation", "valid", "val")
+#: Pixels (uint8) or features (float32), C, H, W.
+Array: TypeAlias = numpy.typing.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One split of a source; `chunks()` yields arrays C, H, W: pixels (uint8) or features (float32). All
-    targets are known at once: labels (int64) or values (float32)."""
+    """One split of a source. All targets are known at once: labels (int64) or values (float32)."""
 
-    labels: numpy.typing.NDArray[Any]
-    chunks: Callable[[], Iterator[list[numpy.typing.NDArray[Any]]]]
+    labels: Array
+    images: Callable[[], Iterator[Encoded | Array]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,7 @@ class Opened:
     classes: tuple[str, ...]
     parts: Mapping[str, Part]
     content: Literal["images", "vectors"] = "images"
+    record: tuple[RecordEntry, ...] = ()
 
 
 def open_source(name: str, source: DatasetSource, roots: Sequence[Path]) -> Opened:
@@ -46,14 +55,14 @@ def open_source(name: str, source: DatasetSource, roots: Sequence[Path]) -> Open
         case BuiltIn():
             return _open_built_in(name)
         case HuggingFace():
-            return _from_parquet(_hub_files(source), source.image, source.label)
+            return _from_parquet(_hub_files(source), source)
         case Parquet():
-            files = _local_files(allowed_path(source.path, roots), roots)
-            return _from_parquet(files, source.image, source.label)
+            folder = allowed_path(source.path, roots)
+            return _from_parquet(_local_files(folder, source.configuration, roots), source)
         case Generated():
             return _open_generated(source)
         case ImageFolder():
-            return _open_folder(allowed_path(source.path, roots), source.size, roots)
+            return _open_folder(allowed_path(source.path, roots), roots)
         case _:
             assert_never(source)
 
@@ -85,7 +94,7 @@ def _open_built_in(name: str) -> Opened:
     images, labels = load_digits(return_X_y=True)
     # Whole numbers from 0 to 16; the factor is 255 / 16.
     pixels = numpy.rint(images.reshape(-1, 1, 8, 8) * (255 / 16)).astype(numpy.uint8)
-    part = Part(labels.astype(numpy.int64), lambda: iter([list(pixels)]))
+    part = Part(labels.astype(numpy.int64), lambda: iter(pixels))
     return Opened(tuple(str(digit) for digit in range(10)), {"train": part})
 
 
@@ -97,19 +106,30 @@ def _open_generated(source: Generated) -> Opened:
 
 def _part_of(features: numpy.typing.NDArray[Any], targets: numpy.typing.NDArray[Any]) -> Part:
     vectors = features[:, :, None, None]
-    starts = range(0, len(vectors), CHUNK)
-    return Part(targets, lambda: (list(vectors[start : start + CHUNK]) for start in starts))
+    return Part(targets, lambda: iter(vectors))
 
 
-def _local_files(folder: Path, roots: Sequence[Path]) -> ParquetFiles:
-    found = [folder] if folder.is_file() else sorted(folder.rglob("*.parquet"))
-    base = folder.parent if folder.is_file() else folder
-    paths = {
-        str(path.relative_to(base)): allowed_path(path, roots)
-        for path in found
-        if not any(step.startswith(".") for step in path.relative_to(base).parts)
-    }
-    return ParquetFiles(str(folder), None, tuple(paths), lambda name: paths[name].open("rb"))
+def _local_files(place: Path, configuration: str | None, roots: Sequence[Path]) -> ParquetFiles:
+    """A file, or all below a folder; leftovers too, which are counted but never opened."""
+    if place.is_file():
+        names, folder = [place.name], place.parent
+    else:
+        tree = list_files(place, lambda path: allowed_path(path, roots))
+        found = (*tree.files, *tree.leftovers)
+        names, folder = [str(path) for path in found if path.suffix == ".parquet"], place
+    return ParquetFiles(
+        str(place),
+        configuration,
+        tuple(names),
+        lambda name: _opened(allowed_path(folder / name, roots)),
+    )
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except (PermissionError, FileNotFoundError) as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _hub_files(source: HuggingFace) -> ParquetFiles:
@@ -135,67 +155,34 @@ def _hub_files(source: HuggingFace) -> ParquetFiles:
     )
 
 
-def _from_parquet(files: ParquetFiles, image: str, label: str) -> Opened:
-    opened = open_parquet(files, image, label)
-    return Opened(
-        opened.classes,
-        {
-            part: Part(labels, _decoder(opened.images[part], len(labels), part, None))
-            for part, labels in opened.labels.items()
-        },
+def _from_parquet(files: ParquetFiles, source: HuggingFace | Parquet) -> Opened:
+    columns = Columns(source.image, source.label, source.unlabelled == "skip")
+    opened = open_parquet(files, columns)
+    parts = {part: Part(labels, opened.images[part]) for part, labels in opened.labels.items()}
+    return Opened(opened.classes, parts, record=opened.record)
+
+
+def _open_folder(folder: Path, roots: Sequence[Path]) -> Opened:
+    opened = read_layout(list_files(folder, lambda path: allowed_path(path, roots)))
+    parts = {
+        name: Part(part.labels, _images(folder, name, part, roots))
+        for name, part in opened.parts.items()
+    }
+    return Opened(opened.classes, parts, record=opened.record)
+
+
+def _images(
+    folder: Path, name: str, part: FolderPart, roots: Sequence[Path]
+) -> Callable[[], Iterator[Encoded]]:
+    return lambda: (
+        Encoded(name, number, str(folder / path), _loader(folder / path, roots))
+        for number, path in enumerate(part.files)
     )
 
 
-def _open_folder(folder: Path, size: int | None, roots: Sequence[Path]) -> Opened:
-    parts = {"train": folder}
-    if (folder / "train").is_dir():
-        parts = {"train": folder / "train"}
-        held_out = next((folder / n for n in _TEST_FOLDERS if (folder / n).is_dir()), None)
-        if held_out is not None:
-            parts["test"] = held_out
-    classes = tuple(sorted(path.name for path in parts["train"].iterdir() if _is_class(path)))
-    if not classes:
-        raise DataError(f"{parts['train']} has no folders of classes")
-    return Opened(
-        classes,
-        {name: _folder_part(path, name, classes, size, roots) for name, path in parts.items()},
-    )
+def _loader(path: Path, roots: Sequence[Path]) -> Callable[[], bytes]:
+    def load() -> bytes:
+        with _opened(allowed_path(path, roots)) as file:
+            return file.read()
 
-
-def _is_class(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
-
-
-def _folder_part(
-    folder: Path, part: str, classes: tuple[str, ...], size: int | None, roots: Sequence[Path]
-) -> Part:
-    if unknown := {path.name for path in folder.iterdir() if _is_class(path)} - set(classes):
-        raise DataError(f"{folder} has classes that train lacks: {', '.join(sorted(unknown))}")
-    files = [
-        (label, path)
-        for label, name in enumerate(classes)
-        for path in sorted((folder / name).glob("*"))
-        if path.suffix.lower() in _IMAGES and not path.name.startswith(".")
-    ]
-    labels = numpy.array([label for label, _ in files], dtype=numpy.int64)
-
-    def contents() -> Iterator[bytes]:
-        return (allowed_path(path, roots).read_bytes() for _, path in files)
-
-    return Part(labels, _decoder(contents, len(files), part, size))
-
-
-def _decoder(
-    contents: Callable[[], Iterable[bytes]], count: int, part: str, size: int | None
-) -> Callable[[], Iterator[list[Pixels]]]:
-    def chunks() -> Iterator[list[Pixels]]:
-        channels, chunk = None, []
-        for number, content in enumerate(contents()):
-            pixels = to_pixels(content, f"image {number} of {part}", channels, size)
-            channels = len(pixels)
-            chunk.append(pixels)
-            if len(chunk) == CHUNK or number == count - 1:
-                yield chunk
-                chunk = []
-
-    return chunks
+    return load
