@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import assert_never
 
 import numpy
 
@@ -10,7 +11,7 @@ from trainer import cache
 from trainer.errors import DataError, UnreadableImage
 from trainer.events import Progressed
 from trainer.image_file import ImageFile
-from trainer.pixels import COMPOSED, EQUAL_CHANNELS, Decoded, Encoded, Reader, moments
+from trainer.pixels import Change, Decoded, Encoded, Reader, moments
 from trainer.records import entry, plural
 from trainer.sources import Array, Opened, Part, open_source
 from trainer.spec import BuiltIn, DatasetInfo, DatasetSource, Generated, RecordEntry
@@ -26,7 +27,6 @@ class _Reading:
     """How a source's images are read, and which of them could not be."""
 
     reader: Reader
-    background: str = "white"
     skips: bool = False
     unreadable: list[str] = field(default_factory=list)
 
@@ -74,8 +74,7 @@ def _has_values(opened: Opened) -> bool:
 def _reading(source: DatasetSource) -> _Reading:
     if isinstance(source, BuiltIn | Generated):
         return _Reading(Reader())
-    reader = Reader(source.size, source.background)
-    return _Reading(reader, source.background, source.unreadable == "skip")
+    return _Reading(Reader(source.size, source.background), source.unreadable == "skip")
 
 
 def _write_all(
@@ -158,9 +157,9 @@ def _require_variety(file: ImageFile, reading: _Reading) -> None:
     values = numpy.unique(file.first.reshape(len(file.first), -1), axis=1)
     if values.shape[1] == 1:
         text += f": every pixel is {', '.join(map(str, values[:, 0].tolist()))}"
-    if composed := reading.reader.changes[COMPOSED]:
+    if composed := reading.reader.changes["composed"]:
         text += (
-            f"; {composed} of the images are transparent and were laid over {reading.background}, which may "
+            f"; {composed} of the images are transparent and were laid over {reading.reader.background}, which may "
             "be the colour that they are drawn in: register with another `background`"
         )
     raise DataError(text)
@@ -206,10 +205,26 @@ def _changes(parts: Mapping[str, _Written], reading: _Reading) -> Iterator[Recor
         yield entry("skipped", "images", reading.unreadable, why="they cannot be read")
     coloured = sum(written.file.coloured for written in parts.values())
     grey = sum(written.file.done for written in parts.values()) - coloured
-    for what, count in reading.reader.changes.items():
+    for change, count in reading.reader.changes.items():
         # In a set with colour, those of equal channels stay as they are.
-        if what != EQUAL_CHANNELS or not coloured:
-            yield entry("mapped", what, count=count)
+        if change != "grey" or not coloured:
+            yield entry("mapped", _in_words(change, reading.reader), count=count)
     if coloured and grey:
         why = f"{plural(coloured, 'image')} with colour: all images of a set are stored alike"
         yield entry("mapped", "grey images to three equal channels", count=grey, why=why)
+
+
+def _in_words(change: Change, reader: Reader) -> str:
+    match change:
+        case "turned":
+            return "images turned upright by their EXIF orientation"
+        case "composed":
+            return f"transparent images, laid over {reader.background}"
+        case "first_frame":
+            return "animated or multi-page images to their first frame"
+        case "resized":
+            return f"images resized to {reader.size} × {reader.size} pixels"
+        case "grey":
+            return "images stored in colour, with equal channels, to grey"
+        case _:
+            assert_never(change)

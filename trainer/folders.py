@@ -110,7 +110,7 @@ def _with_splits(
     parts = {part: _part(tree, classes, images, 2) for part, images in grouped.items()}
     record = []
     for part, found in parts.items():
-        names = sources[part]
+        names = [f"{name}/" for name in sources[part]]
         why = "there is no test split" if part == "test" and held_out != "test" else None
         what = f"{listed(names, 'folder')} as {part}"
         record.append(entry("taken", what, names, count=len(found.files), why=why))

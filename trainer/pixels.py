@@ -5,7 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy
 import numpy.typing
@@ -35,12 +35,8 @@ _UPRIGHT: Mapping[int | None, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 
-#: What `Reader.changes` counts, in words.
-TURNED = "images turned upright by their EXIF orientation"
-COMPOSED = "transparent images, laid over the background"
-FIRST_FRAMES = "animated or multi-page images to their first frame"
-RESIZED = "images resized"
-EQUAL_CHANNELS = "colour images whose channels are equal to grey"
+#: What a reader may have done to an image. `grey`: stored in colour, with three equal channels.
+Change: TypeAlias = Literal["turned", "composed", "first_frame", "resized", "grey"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +66,8 @@ class Reader:
     """Reads a set's images alike, all of the size of the first; counts what it changed."""
 
     def __init__(self, size: int | None = None, background: str = "white") -> None:
-        self.changes: Counter[str] = Counter()
-        self._size = size
-        self._background = ImageColor.getrgb(background)
+        self.size, self.background = size, background
+        self.changes: Counter[Change] = Counter()
         self._first: tuple[tuple[int, int], str] | None = None
 
     def read(self, encoded: Encoded) -> Decoded:
@@ -90,8 +85,9 @@ class Reader:
             raise UnreadableImage(
                 f"{where} is not a readable image: its format is none of those that Normlab reads"
             ) from None
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise UnreadableImage(f"{where} is too large: {error}") from None
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            limit = f"{Image.MAX_IMAGE_PIXELS:,} pixels"
+            raise UnreadableImage(f"{where} is too large: it has more than {limit}") from None
         except Exception as error:  # PIL's plugins let errors of any class through on damaged files
             raise UnreadableImage(f"{where} is not a readable image: {error}") from None
 
@@ -101,30 +97,30 @@ class Reader:
                 raise DataError(
                     f"{where} has mode {image.mode!r} but 8 bits per channel are needed"
                 )
-            self._require_size(image.size, where, turned=None)
+            self._require_size(image.size, where, final=False)
             # PIL turns TIFF files by itself while it loads them.
             by_itself = _orientation(image) if image.format == "TIFF" else None
             image.load()
             flat = self._upright(self._flatten(image), _orientation(image), by_itself)
             if _has_more_frames(image):
-                self.changes[FIRST_FRAMES] += 1
-        self._require_size(flat.size, where, turned=False)
+                self.changes["first_frame"] += 1
+        self._require_size(flat.size, where, final=True)
         cost = flat.width * flat.height * 3
         pixels = _to_array(self._resize(flat))
         if len(pixels) == 1 and image.mode not in _GREY:
-            self.changes[EQUAL_CHANNELS] += 1
+            self.changes["grey"] += 1
         return Decoded(pixels, cost)
 
-    def _require_size(self, size: tuple[int, int], where: str, *, turned: bool | None) -> None:
-        """Before anything of an image's size is allocated it may yet be turned: `turned` is None."""
-        if self._size is not None:
+    def _require_size(self, size: tuple[int, int], where: str, *, final: bool) -> None:
+        """Asked before the image is decoded, when it may yet be turned, and of the `final` one."""
+        if self.size is not None:
             return
         if self._first is None:
-            if turned is not None:
+            if final:
                 self._first = (size, where)
             return
         first, name = self._first
-        if size != first and not (turned is None and size == first[::-1]):
+        if size != first and (final or size != first[::-1]):
             raise DataError(
                 f"{where} is {size[0]} × {size[1]} pixels but {name} is {first[0]} × {first[1]}: "
                 "all images of a set must be equal in shape; register with a `size` to resize them"
@@ -140,22 +136,22 @@ class Reader:
         seen: Image.Image = straight.convert("RGBA")
         if seen.getchannel("A").getextrema() == (255, 255):
             return seen.convert("RGB")
-        self.changes[COMPOSED] += 1
-        ground = Image.new("RGBA", seen.size, self._background)
+        self.changes["composed"] += 1
+        ground = Image.new("RGBA", seen.size, ImageColor.getrgb(self.background))
         return Image.alpha_composite(ground, seen).convert("RGB")
 
     def _upright(
         self, flat: Image.Image, orientation: int | None, by_itself: int | None
     ) -> Image.Image:
         if orientation in _UPRIGHT or by_itself in _UPRIGHT:
-            self.changes[TURNED] += 1
+            self.changes["turned"] += 1
         return flat if orientation not in _UPRIGHT else flat.transpose(_UPRIGHT[orientation])
 
     def _resize(self, image: Image.Image) -> Image.Image:
-        if self._size is None or image.size == (self._size, self._size):
+        if self.size is None or image.size == (self.size, self.size):
             return image
-        self.changes[RESIZED] += 1
-        return image.resize((self._size, self._size), Image.Resampling.BILINEAR)
+        self.changes["resized"] += 1
+        return image.resize((self.size, self.size), Image.Resampling.BILINEAR)
 
 
 def _orientation(image: Image.Image) -> int | None:

@@ -32,4 +32,4 @@ def plural(count: int, noun: str) -> str:
 
 def listed(names: Sequence[str], noun: str) -> str:
     """The only name, or how many there are."""
-    return f"{noun} {names[0]}" if len(names) == 1 else plural(len(names), noun)
+    return names[0] if len(names) == 1 else plural(len(names), noun)

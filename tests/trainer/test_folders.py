@@ -1,0 +1,104 @@
+"""Which folders are splits, which are classes, and what is refused because it could be either."""
+
+from pathlib import Path
+
+import pytest
+
+from trainer.errors import DataError
+from trainer.file_tree import list_files
+from trainer.folders import OpenedFolder, read_layout
+
+
+def layout(base: Path, *files: str) -> OpenedFolder:
+    """Of files that nobody reads."""
+    for name in files:
+        (base / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / name).touch()
+    return read_layout(list_files(base, Path.resolve))
+
+
+def test_a_class_may_have_the_name_of_a_split(tmp_path: Path) -> None:
+    opened = layout(tmp_path, "bus/1.png", "train/1.png", "train/2.png")
+    assert opened.classes == ("bus", "train")
+    assert opened.parts["train"].labels.tolist() == [0, 1, 1]
+    assert ("folders as classes", ("train",)) in [(e.what, e.examples) for e in opened.record]
+
+
+def test_a_folder_may_have_the_name_of_an_image(tmp_path: Path) -> None:
+    opened = layout(tmp_path, "a/foo.png/1.jpg", "a/2.png", "b.png/1.png")
+    assert opened.classes == ("a", "b.png")
+    assert [str(path) for path in opened.parts["train"].files] == [
+        "a/2.png",
+        "a/foo.png/1.jpg",
+        "b.png/1.png",
+    ]
+
+
+def test_folders_of_one_split_are_taken_together(tmp_path: Path) -> None:
+    opened = layout(tmp_path, "train-1/a/1.png", "train-2/a/1.png", "train-2/b/1.png")
+    assert [str(path) for path in opened.parts["train"].files] == [
+        "train-1/a/1.png",
+        "train-2/a/1.png",
+        "train-2/b/1.png",
+    ]
+
+
+def test_strays_beside_the_classes_of_a_split_are_left_out(tmp_path: Path) -> None:
+    opened = layout(tmp_path, "train/a/1.png", "train/b/1.png", "train/all.png", "masks/1.png")
+    assert (opened.classes, len(opened.parts["train"].files)) == (("a", "b"), 2)
+    skipped = [(entry.what, entry.count) for entry in opened.record if entry.action == "skipped"]
+    assert skipped == [("the folder masks", 1), ("images", 1)]
+
+
+def test_images_of_test_without_classes_are_left_out_as_unlabelled(tmp_path: Path) -> None:
+    opened = layout(tmp_path, "train/a/1.png", "train/b/1.png", "test/1.png", "val/a/1.png")
+    assert opened.parts["test"].labels.tolist() == [0]
+    (left_out,) = [entry for entry in opened.record if entry.action == "skipped"]
+    assert (left_out.what, left_out.count) == ("the folder test", 1)
+    assert "no labels" in (left_out.why or "")
+
+
+def test_validation_beside_test_is_left_out_and_said(tmp_path: Path) -> None:
+    splits = ("train", "val", "test")
+    opened = layout(tmp_path, *(f"{split}/{name}/1.png" for split in splits for name in "ab"))
+    assert [str(path) for path in opened.parts["test"].files] == ["test/a/1.png", "test/b/1.png"]
+    (left_out,) = [entry for entry in opened.record if entry.action == "skipped"]
+    assert (left_out.what, left_out.count) == ("the validation split", 2)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["train/1.png", "test/1.png"], "directly in test and train, which are names of splits"),
+        (["test/a/1.png", "val/a/1.png"], "no folder of a train split but test, val"),
+        (["a/train/1.png", "b/train/1.png"], r"/a is read as a class but holds 'train'"),
+        (["set/train/a/1.png", "set/test/a/1.png"], r"register .*/set"),
+        (["all/a/1.png", "all/b/1.png"], r"images in one folder only, all: .* register .*/all"),
+        (["train-x/a/1.png", "bus/1.png"], "train-x, whose names say a split, and bus, whose"),
+        (["train/a/1.png", "test/b/1.png"], "test has classes that train lacks: b"),
+        (["train-test/a/1.png", "b/1.png"], "says both test and train"),
+    ],
+)
+def test_folders_that_can_be_read_in_two_ways_are_refused(
+    tmp_path: Path, files: list[str], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        layout(tmp_path, *files)
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "self").symlink_to(tmp_path / "a")
+    (tmp_path / "elsewhere" / "b").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "b" / "2.png").touch()
+    (tmp_path / "a" / "more").symlink_to(tmp_path / "elsewhere" / "b")
+    opened = layout(tmp_path, "a/1.png")
+    assert [str(path) for path in opened.parts["train"].files][:2] == ["a/1.png", "a/more/2.png"]
+    (left_out,) = [entry for entry in opened.record if entry.action == "skipped"]
+    assert (left_out.what, left_out.examples) == ("links", ("a/self",))
+
+
+def test_a_file_is_no_folder_of_images(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    with pytest.raises(DataError, match="is not a folder"):
+        list_files(tmp_path / "a.png", Path.resolve)
