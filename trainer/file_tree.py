@@ -12,7 +12,7 @@ from trainer.split_words import is_leftover
 @dataclass(frozen=True, slots=True)
 class FileTree:
     """Paths relative to `root`, sorted. `leftovers` are files that no person put there, `loops` links to
-    a folder that holds them."""
+    themselves or to a folder that holds them."""
 
     root: Path
     files: list[PurePath] = field(default_factory=list)
@@ -48,8 +48,15 @@ def _walk(
     for entry in entries:
         path = below / entry.name
         keep = kept and not is_leftover(entry.name)
-        if not entry.is_dir(follow_symlinks=keep):
-            (tree.files if keep else tree.leftovers).append(path)
+        try:
+            is_folder = entry.is_dir(follow_symlinks=keep)
+        except OSError:  # a link to itself
+            tree.loops.append(path)
+            continue
+        if not is_folder:
+            # Opening a pipe would wait for whoever writes to it.
+            is_data = keep and (entry.is_file() or entry.is_symlink())
+            (tree.files if is_data else tree.leftovers).append(path)
             continue
         real = resolve(tree.root / path) if entry.is_symlink() else above[-1] / entry.name
         if real in above:

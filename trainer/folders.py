@@ -9,7 +9,7 @@ import numpy
 from trainer.errors import DataError
 from trainer.file_tree import FileTree
 from trainer.labels import Codes
-from trainer.records import entry, listed
+from trainer.records import entry, listed, printable
 from trainer.spec import RecordEntry
 from trainer.split_words import Split, is_split_word, read_split
 
@@ -41,6 +41,7 @@ def read_layout(tree: FileTree) -> OpenedFolder:
 
     A folder is a split if its name says so and its images lie in folders, not directly in it.
     """
+    _require_names(tree)
     images = [path for path in tree.files if path.suffix.lower() in SUFFIXES]
     others = [path for path in tree.files if path.suffix.lower() not in SUFFIXES]
     tops: dict[str, list[PurePath]] = {}
@@ -57,6 +58,15 @@ def read_layout(tree: FileTree) -> OpenedFolder:
         opened.parts,
         opened.record + tuple(_left_out(tree, outside, others, images)),
     )
+
+
+def _require_names(tree: FileTree) -> None:
+    """A class's name goes into documents, which are UTF-8."""
+    for path in tree.folders:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise DataError(f"the name of the folder {printable(str(path))} is not UTF-8") from None
 
 
 def _splits(tops: Mapping[str, list[PurePath]]) -> dict[str, Split]:
@@ -157,7 +167,7 @@ def _unused_validation(
 ) -> Iterator[RecordEntry]:
     if names:
         count = sum(len(tops[name]) for name in names)
-        why = "Normlab cuts its own validation split from train"
+        why = "Normlab cuts its own validation from train"
         yield entry("skipped", "the validation split", names, count=count, why=why)
 
 
@@ -204,7 +214,7 @@ def _left_out(
         (others, "files", "their names end like none of the images that Normlab reads"),
         (empty, "folders", "there are no images in them"),
         (tree.leftovers, "leftovers", "hidden files, or what archives and systems leave behind"),
-        (tree.loops, "links", "they lead back to a folder that holds them"),
+        (tree.loops, "links", "they lead back to themselves, or to a folder that holds them"),
     )
     for paths, what, why in reasons:
         if paths:

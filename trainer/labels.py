@@ -50,7 +50,7 @@ def read_labels(columns: Sequence[pyarrow.ChunkedArray], label: str) -> Labels:
         floats = floats or pyarrow.types.is_floating(_stored(column.type))
         for chunk in _plain(column, label).chunks:
             encoded = chunk.dictionary_encode()
-            values = [_value(value, label) for value in encoded.dictionary.to_pylist()]
+            values = [_value(value, label) for value in _listed(encoded.dictionary, label)]
             # The last is what a null's index of −1 picks.
             renumbered = [
                 NONE if value is None else index.setdefault(value, len(index)) for value in values
@@ -89,8 +89,18 @@ def _plain(column: pyarrow.ChunkedArray, label: str) -> pyarrow.ChunkedArray:
         raise DataError(f"column {label!r} cannot be read as classes: {error}") from None
 
 
+def _listed(values: pyarrow.Array, label: str) -> list[Any]:
+    try:
+        found: list[Any] = values.to_pylist()
+    except UnicodeDecodeError as error:
+        raise DataError(f"column {label!r} has a name that is not UTF-8: {error}") from None
+    return found
+
+
 def _value(value: Any, label: str) -> Value | None:
     if isinstance(value, str):
+        if "\0" in value:
+            raise DataError(f"column {label!r} has {value!r}, a name with a NUL character")
         return value
     if value is None or value == NONE or value != value:
         return None

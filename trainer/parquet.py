@@ -142,22 +142,31 @@ def _held_out(
     files: ParquetFiles, splits: Mapping[Split, Sequence[str]], label: str
 ) -> tuple[_Rows | None, list[RecordEntry]]:
     """The test split, or else the validation split, if it has labels; and what is left out."""
+    order: tuple[Split, ...] = ("test", "validation")
     chosen: _Rows | None = None
     record = []
-    for split in ("test", "validation"):
-        if split not in splits:
-            continue
-        rows = _read_rows(files, split, splits[split], label)
-        count = len(rows.labels.codes)
-        if chosen is not None:
-            why = "Normlab cuts its own validation split from train"
-            record.append(entry("skipped", f"the {split} split", rows.names, count=count, why=why))
-        elif count and rows.labels.missing == count:
+    for split in order:
+        names = splits.get(split, ())
+        if chosen is not None and names:
+            count, why = _count_rows(files, names), "Normlab cuts its own validation from train"
+            record.append(entry("skipped", f"the {split} split", names, count=count, why=why))
+        elif names:
+            rows = _read_rows(files, split, names, label)
+            count = len(rows.labels.codes)
+            if rows.labels.missing < count or count == 0:
+                chosen = rows
+                continue
             why = f"none of its {plural(count, 'example')} has a label"
-            record.append(entry("skipped", f"the {split} split", rows.names, count=count, why=why))
-        else:
-            chosen = rows
+            record.append(entry("skipped", f"the {split} split", names, count=count, why=why))
     return chosen, record
+
+
+def _count_rows(files: ParquetFiles, names: Sequence[str]) -> int:
+    count = 0
+    for name in names:
+        with files.open(name) as stream:
+            count += _open(files, name, stream).metadata.num_rows
+    return count
 
 
 def _require_labels(part: str, rows: _Rows, columns: Columns) -> None:

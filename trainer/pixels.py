@@ -12,6 +12,7 @@ import numpy.typing
 from PIL import Image, ImageColor, UnidentifiedImageError
 
 from trainer.errors import DataError, UnreadableImage
+from trainer.records import printable
 
 #: How many bytes of pixels are counted at once.
 _CHUNK_BYTES = 4 * 2**20
@@ -50,7 +51,7 @@ class Encoded:
 
     @property
     def where(self) -> str:
-        return f"image {self.number} of {self.part} ({self.name})"
+        return f"image {self.number} of {self.part} ({printable(self.name)})"
 
 
 @dataclass(frozen=True, slots=True)

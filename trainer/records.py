@@ -19,11 +19,16 @@ def entry(
     """Without a count, that of the examples, of which the first few are kept."""
     return RecordEntry(
         action=action,
-        what=what,
+        what=printable(what),
         count=count if count is not None or not examples else len(examples),
         why=why,
-        examples=tuple(examples[:_EXAMPLES]),
+        examples=tuple(map(printable, examples[:_EXAMPLES])),
     )
+
+
+def printable(name: str) -> str:
+    """A name as documents and databases can hold it: they refuse what is not UTF-8, and NUL."""
+    return name.encode(errors="backslashreplace").decode().replace("\0", "\\0")
 
 
 def plural(count: int, noun: str) -> str:

@@ -1,5 +1,6 @@
 """Which folders are splits, which are classes, and what is refused because it could be either."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -88,14 +89,31 @@ def test_folders_that_can_be_read_in_two_ways_are_refused(
 
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "self").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "back").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "self.png").symlink_to(tmp_path / "a" / "self.png")
     (tmp_path / "elsewhere" / "b").mkdir(parents=True)
     (tmp_path / "elsewhere" / "b" / "2.png").touch()
     (tmp_path / "a" / "more").symlink_to(tmp_path / "elsewhere" / "b")
     opened = layout(tmp_path, "a/1.png")
     assert [str(path) for path in opened.parts["train"].files][:2] == ["a/1.png", "a/more/2.png"]
     (left_out,) = [entry for entry in opened.record if entry.action == "skipped"]
-    assert (left_out.what, left_out.examples) == ("links", ("a/self",))
+    assert (left_out.what, left_out.examples) == ("links", ("a/back", "a/self.png"))
+
+
+def test_pipes_are_left_out_instead_of_read(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    os.mkfifo(tmp_path / "a" / "0.png")
+    opened = layout(tmp_path, "a/1.png", "b/1.png")
+    assert [str(path) for path in opened.parts["train"].files] == ["a/1.png", "b/1.png"]
+    assert [entry.examples for entry in opened.record[1:]] == [("a/0.png",)]
+
+
+def test_names_that_are_not_utf8_are_refused_or_shown_in_ascii(tmp_path: Path) -> None:
+    opened = layout(tmp_path, "a/1.png", "b/1.png", os.fsdecode(b"b/\xff.txt"))
+    (left_out,) = [entry for entry in opened.record if entry.action == "skipped"]
+    assert left_out.examples == ("b/\\udcff.txt",)
+    with pytest.raises(DataError, match=r"the folder \\udcff is not UTF-8"):
+        layout(tmp_path, os.fsdecode(b"\xff/1.png"))
 
 
 def test_a_file_is_no_folder_of_images(tmp_path: Path) -> None:
