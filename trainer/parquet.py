@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy
 import pyarrow
@@ -77,16 +78,30 @@ def open_parquet(files: ParquetFiles, columns: Columns) -> OpenedParquet:
 
 
 def _schema(files: ParquetFiles, name: str) -> pyarrow.Schema:
-    with files.open(name) as stream:
-        return _open(files, name, stream).schema_arrow
+    with _open(files, name) as parquet:
+        return parquet.schema_arrow
 
 
-def _open(files: ParquetFiles, name: str, stream: IO[bytes]) -> pyarrow.parquet.ParquetFile:
+@contextmanager
+def _open(files: ParquetFiles, name: str) -> Iterator[pyarrow.parquet.ParquetFile]:
+    """What arrow says of the file's content is a DataError, which no second attempt changes."""
     try:
-        # Without a buffer, arrow reads a whole column of a row group at once: all its images.
-        return pyarrow.parquet.ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False)
-    except pyarrow.ArrowInvalid as error:
-        raise DataError(f"{name} of {files.source} is not a parquet file: {error}") from None
+        with files.open(name) as stream:
+            # Without a buffer, arrow reads a whole column of a row group at once: all its images.
+            yield pyarrow.parquet.ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False)
+    except MemoryError:
+        raise
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+        raise _damaged(files, name, error) from error
+    except OSError as error:
+        # Arrow's own have no number; those of disks and networks are to be tried again.
+        if type(error) is not OSError or error.errno is not None:
+            raise
+        raise _damaged(files, name, error) from error
+
+
+def _damaged(files: ParquetFiles, name: str, error: Exception) -> DataError:
+    return DataError(f"{name} of {files.source} is not a readable parquet file: {error}".strip())
 
 
 def _require_columns(files: ParquetFiles, schema: pyarrow.Schema, columns: Columns) -> None:
@@ -110,32 +125,15 @@ def _read_rows(files: ParquetFiles, split: Split, names: Sequence[str], label: s
     lengths: list[int] = []
     columns: dict[str, pyarrow.ChunkedArray] = {}
     for name in names:
-        with files.open(name) as stream:
-            parquet = _open(files, name, stream)
+        with _open(files, name) as parquet:
             lengths.append(parquet.metadata.num_rows)
             if label in parquet.schema_arrow.names:
-                columns[name] = _read_column(files, name, parquet, label)
+                columns[name] = parquet.read(columns=[label]).column(label)
     if columns and (lacking := [name for name in names if name not in columns]):
         raise DataError(f"{lacking[0]} of {files.source} has no column {label!r}")
     if not columns:
         return _Rows(split, names, lengths, Labels(numpy.full(sum(lengths), NONE), ()))
     return _Rows(split, names, lengths, read_labels(list(columns.values()), label))
-
-
-def _read_column(
-    files: ParquetFiles, name: str, parquet: pyarrow.parquet.ParquetFile, label: str
-) -> pyarrow.ChunkedArray:
-    try:
-        return parquet.read(columns=[label]).column(label)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise _damaged(files, name, error) from error
-
-
-def _damaged(files: ParquetFiles, name: str, error: Exception) -> Exception:
-    """What arrow says of a file's content, which no second attempt changes; else the error itself."""
-    if isinstance(error, pyarrow.ArrowException) or (type(error) is OSError and not error.errno):
-        return DataError(f"{name} of {files.source} is damaged: {error}")
-    return error
 
 
 def _held_out(
@@ -164,8 +162,8 @@ def _held_out(
 def _count_rows(files: ParquetFiles, names: Sequence[str]) -> int:
     count = 0
     for name in names:
-        with files.open(name) as stream:
-            count += _open(files, name, stream).metadata.num_rows
+        with _open(files, name) as parquet:
+            count += parquet.metadata.num_rows
     return count
 
 
@@ -233,18 +231,13 @@ def _images(
 
 
 def _cells(files: ParquetFiles, name: str, image: str) -> Iterator[Any]:
-    with files.open(name) as stream:
-        parquet = _open(files, name, stream)
+    with _open(files, name) as parquet:
         if image not in parquet.schema_arrow.names:
             raise DataError(f"{name} of {files.source} has no column {image!r}")
-        try:
-            for group in range(parquet.num_row_groups):
-                rows = _rows_at_once(parquet.metadata.row_group(group), image)
-                batches = parquet.iter_batches(rows, row_groups=[group], columns=[image])
-                for batch in batches:
-                    yield from batch.column(0).to_pylist()
-        except (pyarrow.ArrowException, OSError) as error:
-            raise _damaged(files, name, error) from error
+        for group in range(parquet.num_row_groups):
+            rows = _rows_at_once(parquet.metadata.row_group(group), image)
+            for batch in parquet.iter_batches(rows, row_groups=[group], columns=[image]):
+                yield from batch.column(0).to_pylist()
 
 
 def _rows_at_once(group: Any, image: str) -> int:

@@ -193,8 +193,16 @@ def test_what_is_no_parquet_file_and_an_empty_folder_are_refused(tmp_path):
     (tmp_path / "set").mkdir()
     with pytest.raises(DataError, match="has no parquet files"):
         finish("bad", parquet("set"), tmp_path / "cache", [tmp_path])
-    (tmp_path / "set" / "0.parquet").write_bytes(b"text")
-    with pytest.raises(DataError, match="is not a parquet file"):
+    path = tmp_path / "set" / "0.parquet"
+    write_parquet(path, [png(1), png(2)], [0, 1])
+    good = path.read_bytes()
+    # Cut off; a footer that is none; pages that are none.
+    for bad in (b"text", good[:-9] + good[-8:], good[:-99] + b"\xff" * 91 + good[-8:]):
+        path.write_bytes(bad)
+        with pytest.raises(DataError, match="is not a readable parquet file"):
+            finish("bad", parquet("set"), tmp_path / "cache", [tmp_path])
+    path.write_bytes(b"PAR1" + b"\xff" * 60 + good[64:])
+    with pytest.raises(DataError, match="is not a readable parquet file"):
         finish("bad", parquet("set"), tmp_path / "cache", [tmp_path])
 
 
