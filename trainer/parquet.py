@@ -67,7 +67,7 @@ def open_parquet(files: ParquetFiles, columns: Columns) -> OpenedParquet:
         columns.label,
     )
     keep = {part: codes != NONE for part, codes in numbered.labels.items()}
-    taken = [_taken(part, rows) for part, rows in parts.items()]
+    taken = [_taken(part, rows, grouped.named) for part, rows in parts.items()]
     left_out = (*grouped.record, *passed_over, *_unlabelled(parts))
     return OpenedParquet(
         numbered.classes,
@@ -199,8 +199,10 @@ def _class_names(schema: pyarrow.Schema, label: str) -> tuple[str, ...] | None:
         return None
 
 
-def _taken(part: str, rows: _Rows) -> RecordEntry:
-    why = "there is no labelled test split" if part == "test" and rows.split != "test" else None
+def _taken(part: str, rows: _Rows, named: bool) -> RecordEntry:
+    why = None if named else "no name has a word like train, validation or test"
+    if part == "test" and rows.split != "test":
+        why = "there is no labelled test split"
     count = len(rows.labels.codes) - rows.labels.missing
     return entry(
         "taken", f"{listed(rows.names, 'file')} as {part}", rows.names, count=count, why=why

@@ -23,10 +23,11 @@ class ParquetFiles:
 
 @dataclass(frozen=True, slots=True)
 class Grouped:
-    """The files of each split, `train` among them, and what was left out."""
+    """The files of each split, `train` among them, and what was left out. `named`: their names say so."""
 
     splits: Mapping[Split, Sequence[str]]
     record: tuple[RecordEntry, ...]
+    named: bool = True
 
 
 def group_files(files: ParquetFiles) -> Grouped:
@@ -44,7 +45,8 @@ def group_files(files: ParquetFiles) -> Grouped:
     splits = configurations[chosen]
     strays = splits.pop(None, [])
     if not splits:
-        return Grouped({"train": strays}, _left_out(configurations, chosen, [], leftovers))
+        left_out = _left_out(configurations, chosen, [], leftovers)
+        return Grouped({"train": strays}, left_out, named=False)
     if "train" not in splits:
         raise DataError(_without_train(files, splits, strays))
     named = {split: tuple(found) for split, found in splits.items() if split is not None}

@@ -59,6 +59,8 @@ def base(tmp_path: Path) -> Path:
         ("training/0000.parquet", "testing/0000.parquet"),
         ("train.parquet", "eval.parquet"),
         ("shapes-train/0000.parquet", "shapes-test/0000.parquet"),
+        # Spark writes folders that are named like files.
+        ("train.parquet/part-0.parquet", "test.parquet/part-0.parquet"),
     ],
 )
 def test_files_named_by_a_split_are_that_split(base: Path, train: str, test: str) -> None:
@@ -81,6 +83,16 @@ def test_a_file_of_no_split_beside_test_is_refused_by_name(base: Path) -> None:
     both(base, "part-0.parquet", "test.parquet")
     with pytest.raises(DataError, match=r"no train split but test; the name of part-0\.parquet"):
         register(base)
+
+
+def test_files_of_which_none_names_a_split_are_train_and_the_record_says_why(base: Path) -> None:
+    both(base, "part-0.parquet", "holdout.parquet")
+    info = register(base)
+    assert (info.train_size, info.test_size) == (160, None)
+    (entry,) = info.record
+    assert (entry.what, entry.count) == ("2 files as train", 160)
+    assert entry.examples == ("holdout.parquet", "part-0.parquet")
+    assert entry.why == "no name has a word like train, validation or test"
 
 
 def turned(image: Image.Image, orientation: int) -> bytes:
