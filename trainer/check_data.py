@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator
 
+import numpy
+
 from trainer.case import Case
+from trainer.errors import CutError
 from trainer.spec import Step
 from trainer.spec.report import Problem
+from trainer.splits import share_out
 
 
 def train_size_too_large(case: Case) -> Iterator[Problem]:
@@ -40,12 +44,23 @@ def _one_per_class(case: Case, part: str, count: int, pointer: str) -> Iterator[
     if count < max(classes, 1):
         yield Problem(
             pointer=pointer,
-            detail=f"the {part} split would hold {count} examples "
-            f"but each of the {classes} classes needs one",
+            detail=f"the {part} split would hold {count} examples but "
+            + (f"each of the {classes} classes needs one" if classes else "needs at least one"),
             remedy="another train_size or val_fraction"
             if part != "test"
             else f"a dataset of at least {5 * classes} examples",
         )
+
+
+def class_too_small(case: Case) -> Iterator[Problem]:
+    """What only the counts of the classes show; sets registered before they were counted have none."""
+    counts = case.info.class_counts
+    if counts is None or any(True for rule in _FROM_SIZES for _ in rule(case)):
+        return
+    try:
+        share_out(numpy.array(counts, dtype=numpy.int64), case.spec.dataset, case.info)
+    except CutError as error:
+        yield Problem(pointer=error.pointer, detail=str(error), remedy=error.remedy)
 
 
 def no_step(case: Case) -> Iterator[Problem]:
@@ -70,11 +85,11 @@ def late_milestones(case: Case) -> Iterator[str]:
         )
 
 
-DATA_CHECKS = (
+_FROM_SIZES = (
     train_size_too_large,
     too_few_for_validation,
     too_few_for_test,
     too_few_for_training,
-    no_step,
 )
+DATA_CHECKS = (*_FROM_SIZES, class_too_small, no_step)
 DATA_WARNINGS = (late_milestones,)

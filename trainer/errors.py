@@ -1,8 +1,9 @@
 """What the trainer refuses, told to the person who wrote the spec. Imports no torch.
 
 TrainerError
-├── DataError      a dataset that cannot be read, or cut as the spec asks
-│   └── UnreadableImage   one of its images, which `unreadable: skip` leaves out
+├── DataError      a dataset that cannot be read
+│   ├── UnreadableImage   one of its images, which `unreadable: skip` leaves out
+│   └── CutError          a dataset that cannot be cut as the spec asks
 ├── ModelError     a model that is unknown, or unfit for the images
 └── SurgeryError   a norm that cannot take the place of the model's own
 """
@@ -18,6 +19,15 @@ class DataError(TrainerError):
 
 class UnreadableImage(DataError):
     """One image cannot be read, or is too large."""
+
+
+class CutError(DataError):
+    """A dataset cannot be cut as the spec asks; `pointer` is the field that would have to change."""
+
+    def __init__(self, message: str, remedy: str, pointer: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        self.pointer = pointer
 
 
 class ModelError(TrainerError):

@@ -4,23 +4,25 @@ A cut of classes is stratified: each keeps its share, and at least one example o
 values is not.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy
 import numpy.typing
 import torch
 
-from trainer.errors import DataError
+from trainer.errors import CutError
 from trainer.spec import DatasetInfo, DatasetSpec
 from trainer.streams import generator
 
 Integers = numpy.typing.NDArray[numpy.int64]
 Array = numpy.typing.NDArray[Any]
+Part: TypeAlias = Literal["train", "val", "test"]
 
 #: What is cut off as the test split where a set has none of its own.
 TEST_FRACTION = 0.2
+#: Classes that a message lists by name.
+MOST_NAMED = 5
 
 # Steps of the `split` stream: one for each use, so that a changed option moves nothing else.
 _TEST, _VAL, _TRAIN, _TRAIN_NOISE, _VAL_NOISE = range(5)
@@ -52,6 +54,64 @@ def portion(fraction: float, count: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Shares:
+    """Examples of each class in every split, in the order of the classes; of values: of all, as one class.
+    `test` is None where the set has its own."""
+
+    train: Integers
+    val: Integers
+    test: Integers | None
+
+
+def share_out(counts: Integers, spec: DatasetSpec, info: DatasetInfo) -> Shares:
+    """How `cut` divides a set with so many examples of each class outside its own test split.
+
+    Raises CutError when a split would lack a class, or `train_size` exceeds what there is: a cut can
+    fail in no other way.
+    """
+    sizes = split_sizes(spec, info)
+    _require_enough_of_each_class(counts, info)
+    test, rest = None, counts
+    if info.test_size is None:
+        test = _allocate(rest, sizes.test, "test", "/dataset/name")
+        rest = rest - test
+    val = _allocate(rest, sizes.val, "val", "/dataset/val_fraction")
+    rest = rest - val
+    if sizes.train > sizes.available:
+        raise CutError(
+            f"train_size cannot exceed the {sizes.available} examples of the training split "
+            f"but got {sizes.train}",
+            f"train_size of at most {sizes.available}, or a smaller val_fraction",
+            "/dataset/train_size",
+        )
+    if sizes.train < sizes.available:
+        rest = _allocate(rest, sizes.train, "train", "/dataset/train_size")
+    return Shares(rest, val, test)
+
+
+def _require_enough_of_each_class(counts: Integers, info: DatasetInfo) -> None:
+    """One example for each split that is cut, and one that stays for training."""
+    splits: tuple[str, ...] = ("validation", "training")
+    if info.test_size is None:
+        splits = ("test", *splits)
+    small = [
+        f"{name!r} has {count}"
+        # Values are one group without a name.
+        for name, count in zip(info.classes, counts.tolist(), strict=False)
+        if count < len(splits)
+    ]
+    if small:
+        more = f" and {len(small) - MOST_NAMED} more classes" if len(small) > MOST_NAMED else ""
+        raise CutError(
+            f"too few examples to divide among {', '.join(splits[:-1])} and {splits[-1]}: "
+            f"class {', '.join(small[:MOST_NAMED])}{more}; each class needs {len(splits)}",
+            f"add images until every class has at least {len(splits)}, or leave the class out, and "
+            "register the dataset under a new name",
+            "/dataset/name",
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """Row numbers, ascending: `train`, `val` and an untouched test of the set's own (None) or a cut one."""
 
@@ -61,65 +121,44 @@ class Cut:
 
 
 def cut(labels: Array, spec: DatasetSpec, info: DatasetInfo) -> Cut:
-    """`labels` are classes, or values. Raises DataError when a split would lack a class, or `train_size`
-    exceeds what there is."""
-    sizes = split_sizes(spec, info)
+    """`labels` are classes, or values. Raises CutError as `share_out`."""
+    groups = labels if info.classes else numpy.zeros(len(labels), dtype=numpy.int64)
+    counts = numpy.bincount(groups, minlength=max(len(info.classes), 1))
+    shares = share_out(counts, spec, info)
     test, rest = None, numpy.arange(len(labels))
-    if info.test_size is None:
-        test, rest = _take(labels, rest, sizes.test, "test", spec.split_seed, info.classes)
-    val, train = _take(labels, rest, sizes.val, "val", spec.split_seed, info.classes)
-    if sizes.train > sizes.available:
-        raise DataError(
-            f"train_size cannot exceed the {sizes.available} examples of the training split "
-            f"but got {sizes.train}"
-        )
-    if sizes.train < sizes.available:
+    if shares.test is not None:
+        test, rest = _take(groups, rest, shares.test, _TEST, spec.split_seed)
+    val, train = _take(groups, rest, shares.val, _VAL, spec.split_seed)
+    if shares.train.sum() < len(train):
         seed = spec.split_seed if spec.subset_seed is None else spec.subset_seed
-        train, _ = _take(labels, train, sizes.train, "train", seed, info.classes)
+        train, _ = _take(groups, train, shares.train, _TRAIN, seed)
     return Cut(train, val, test)
 
 
 def _take(
-    labels: Array, rows: Integers, total: int, part: str, seed: int, classes: Sequence[str]
+    groups: Array, rows: Integers, counts: Integers, step: int, seed: int
 ) -> tuple[Integers, Integers]:
-    """`total` of the rows, each class with its share, and the rows left; both ascending."""
-    step, keep = {"test": (_TEST, 1), "val": (_VAL, 1), "train": (_TRAIN, 0)}[part]
+    """So many of the rows of each class, and the rows left; both ascending."""
     shuffled = rows[torch.randperm(len(rows), generator=generator("split", seed, step)).numpy()]
-    taken = numpy.zeros(len(labels), dtype=bool)
-    if not classes:
-        if not 1 <= total <= len(rows) - keep:
-            raise DataError(f"the {part} split needs 1 to {len(rows) - keep} examples, not {total}")
-        taken[shuffled[:total]] = True
-        return rows[taken[rows]], rows[~taken[rows]]
-    counts = numpy.bincount(labels[rows], minlength=len(classes))
-    _require_enough(counts, total, keep, part, classes)
-    for label, count in enumerate(_allocate(counts, total, keep)):
-        taken[shuffled[labels[shuffled] == label][:count]] = True
+    taken = numpy.zeros(len(groups), dtype=bool)
+    for group, count in enumerate(counts):
+        taken[shuffled[groups[shuffled] == group][:count]] = True
     return rows[taken[rows]], rows[~taken[rows]]
 
 
-def _require_enough(
-    counts: Integers, total: int, keep: int, part: str, classes: Sequence[str]
-) -> None:
-    if total < len(classes):
-        raise DataError(
-            f"the {part} split needs one example of each of the {len(classes)} classes "
-            f"but would have {total}"
+def _allocate(counts: Integers, total: int, part: Part, pointer: str) -> Integers:
+    """`total` by largest remainder (Hamilton's method), each class between 1 and its count; a part that
+    others are cut from after it leaves one of each class."""
+    highest = counts if part == "train" else counts - 1
+    if not len(counts) <= total <= highest.sum():
+        raise CutError(
+            f"the {part} split would hold {total} of {counts.sum()} examples but can hold "
+            f"{len(counts)} to {highest.sum()}: at least one of each class, "
+            "and one of each left for the other splits",
+            "a larger dataset" if part == "test" else "another train_size or val_fraction",
+            pointer,
         )
-    for name, count in zip(classes, counts, strict=True):
-        if count < 1 + keep:
-            raise DataError(
-                f"class {name!r} has {count} examples where the {part} split is cut "
-                f"but stratified splits need {1 + keep}"
-            )
-    if total > int(counts.sum()) - keep * len(classes):
-        raise DataError(f"the {part} split of {total} leaves no example of some class for training")
-
-
-def _allocate(counts: Integers, total: int, keep: int) -> Integers:
-    """Largest remainder (Hamilton's method), each class between 1 and its count less `keep`."""
     quota = counts * (total / counts.sum())
-    highest = counts - keep
     given: Integers = numpy.clip(numpy.floor(quota).astype(numpy.int64), 1, highest)
     while (missing := total - int(given.sum())) != 0:
         lack = quota - given

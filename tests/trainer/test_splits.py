@@ -3,12 +3,14 @@
 import numpy
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from trainer_specs import make_info
+from trainer_specs import make_info, make_spec
 
+from trainer.case import Case
+from trainer.check_data import DATA_CHECKS, no_step
 from trainer.errors import DataError
-from trainer.spec import DatasetInfo, DatasetSpec
+from trainer.spec import DatasetInfo, DatasetSpec, JobSpec
 from trainer.splits import add_label_noise, cut, split_sizes
 
 
@@ -17,6 +19,11 @@ def labelled(*counts: int) -> tuple[numpy.ndarray, DatasetInfo]:
     labels = labels[numpy.random.default_rng(0).permutation(len(labels))]
     classes = tuple(str(number) for number in range(len(counts)))
     return labels, make_info(classes=classes, train_size=len(labels))
+
+
+def case_of(spec: JobSpec, info: DatasetInfo) -> Case:
+    """As `examine` makes it, without a model."""
+    return Case(spec, info, split_sizes(spec.dataset, info), info.shape, None, None, None)
 
 
 @given(
@@ -66,16 +73,65 @@ def test_another_split_seed_gives_another_cut_and_the_same_one_the_same():
     [
         ((50, 50), {"train_size": 1000}, "train_size cannot exceed the 64 examples"),
         ((50, 50), {"train_size": 65}, "train_size cannot exceed the 64 examples"),
-        ((50, 50), {"val_fraction": 0.001}, "val split needs one example of each of the 2 classes"),
-        ((50, 50), {"train_size": 1}, "train split needs one example of each of the 2 classes"),
-        ((50, 1), {}, "class '1' has 1 examples"),
-        ((3, 2), {}, "needs one example of each of the 2 classes but would have 1"),
+        ((50, 50), {"val_fraction": 0.001}, "val split would hold 0 of 80 .* can hold 2 to 78"),
+        ((50, 50), {"train_size": 1}, "train split would hold 1 of 64 .* can hold 2 to 64"),
+        ((50, 1), {}, "test, validation and training: class '1' has 1; each class needs 3"),
+        ((50, 2, 0), {}, "class '1' has 2, '2' has 0"),
+        ((50, *[1] * 7), {}, "'5' has 1 and 2 more classes"),
+        ((4, 3), {}, "test split would hold 1 of 7"),
     ],
 )
 def test_what_cannot_be_cut_is_refused(counts, options, message):
     labels, info = labelled(*counts)
     with pytest.raises(DataError, match=message):
         cut(labels, DatasetSpec(name="x", **options), info)
+
+
+@settings(deadline=None)
+@given(
+    counts=st.lists(st.integers(0, 12), min_size=1, max_size=5),
+    own_test=st.booleans(),
+    has_values=st.booleans(),
+    fraction=st.floats(0.001, 0.899),
+    train_size=st.none() | st.integers(1, 40),
+)
+def test_the_check_refuses_from_the_class_counts_exactly_what_cannot_be_cut(
+    counts, own_test, has_values, fraction, train_size
+):
+    labels, info = labelled(*counts)
+    changes = {"class_counts": tuple(counts), "test_size": 5 if own_test else None}
+    if has_values:
+        labels = labels.astype(numpy.float32)
+        changes |= {"class_counts": None, "target": "value", "classes": ()}
+    info = info.model_copy(update=changes)
+    spec = make_spec(dataset={"name": "x", "val_fraction": fraction, "train_size": train_size})
+    case = case_of(spec, info)
+    problems = [one for find in DATA_CHECKS if find is not no_step for one in find(case)]
+    try:
+        rows = cut(labels, spec.dataset, info)
+    except DataError:
+        assert problems
+    else:
+        assert not problems
+        for part in (rows.train, rows.val, rows.test):
+            if part is not None and not has_values:
+                assert set(labels[part]) == set(range(len(counts)))
+
+
+def test_a_class_with_one_image_is_refused_with_its_count_and_a_remedy():
+    counts = (40, 40, 39, 1)
+    _, info = labelled(*counts)
+    info = info.model_copy(update={"class_counts": counts, "classes": ("cat", "cow", "dog", "owl")})
+    spec = make_spec(dataset={"name": "animals"})
+    for test_size, needed in ((None, 3), (40, 2)):
+        held = info.model_copy(update={"test_size": test_size})
+        [problem] = [one for find in DATA_CHECKS for one in find(case_of(spec, held))]
+        assert problem.pointer == "/dataset/name"
+        assert f"class 'owl' has 1; each class needs {needed}" in problem.detail
+        assert f"at least {needed}, or leave the class out" in (problem.remedy or "")
+    # Registered before classes were counted: only the sizes can be checked.
+    old = info.model_copy(update={"class_counts": None})
+    assert not [one for find in DATA_CHECKS for one in find(case_of(spec, old))]
 
 
 def test_label_noise_draws_exactly_the_share_anew():
