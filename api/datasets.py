@@ -17,6 +17,7 @@ from api.service_schemas import DatasetView, NewDataset
 from api.services import House
 from store import datasets
 from store.models import Dataset, User
+from trainer.roots import PathRefused, resolve_inside
 from trainer.spec import BuiltIn, DatasetInfo, DatasetSource, ImageFolder, Parquet
 from trainer.spec.preview import Preview
 
@@ -95,15 +96,12 @@ def _ensure_readable(source: DatasetSource, roots: Sequence[Path]) -> None:
             detail = "builtin datasets are there already and can't be registered"
             raise Invalid.at("/source/kind", detail, "use it by its name: GET /api/v1/datasets")
         case Parquet() | ImageFolder():
-            place = Path(source.path)
-            inside = any(place.resolve().is_relative_to(root.resolve()) for root in roots)
-            if not (place.is_absolute() and inside):
+            try:
+                resolve_inside(source.path, roots)
+            except PathRefused as error:
                 allowed = ", ".join(str(root) for root in roots) or "none is configured"
-                raise Invalid.at(
-                    "/source/path",
-                    f"{source.path!r} is not a folder under a data root",
-                    f"an absolute path under a data root (NORMLAB_DATA_ROOTS): {allowed}",
-                )
+                remedy = f"an absolute path under a data root (NORMLAB_DATA_ROOTS): {allowed}"
+                raise Invalid.at("/source/path", str(error), remedy) from None
         case _:
             pass
 

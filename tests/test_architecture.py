@@ -33,7 +33,7 @@ FORBIDDEN = [
 ]
 
 #: The trainer's modules that every package may import: they load no torch.
-TRAINER_WORDS = {"trainer.documents", "trainer.events", "trainer.spec"}
+TRAINER_WORDS = {"trainer.documents", "trainer.events", "trainer.roots", "trainer.spec"}
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from trainer.generated import draw
 from trainer.parquet import Columns, open_parquet
 from trainer.parquet_files import ParquetFiles
 from trainer.pixels import Encoded
+from trainer.roots import PathRefused, locate
 from trainer.spec import (
     BuiltIn,
     DatasetSource,
@@ -68,18 +69,12 @@ def open_source(name: str, source: DatasetSource, roots: Sequence[Path]) -> Open
 
 
 def allowed_path(path: str | Path, roots: Sequence[Path]) -> Path:
-    """The path with symlinks resolved; a relative one counts from each root. DataError outside."""
-    for root in roots:
-        try:
-            resolved = (root / path).resolve()
-            inside = resolved.is_relative_to(root.resolve())
-            exists = inside and resolved.exists()
-        except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL in the name
-            continue
-        if exists:
-            return resolved
-    listed = ", ".join(str(root) for root in roots) or "none is configured"
-    raise DataError(f"{str(path)!r} is not a path under one of the data roots ({listed})")
+    """The path with symlinks resolved; a relative one counts from each root. DataError where it
+    may not be read, or nothing is there."""
+    try:
+        return locate(path, roots)
+    except PathRefused as error:
+        raise DataError(str(error)) from None
 
 
 def _open_built_in(name: str) -> Opened:

@@ -264,8 +264,16 @@ DATASETS = [
         source={"kind": "image_folder", "path": "pictures"},
     ),
     bad_dataset(
-        "a link out of the roots", "/source/path", "link", name="x",
+        "a link out of the roots", "/source/path", "links to '/etc', outside of the data roots", name="x",
         source={"kind": "parquet", "path": "ROOT/link"},
+    ),
+    bad_dataset(
+        "a loop of links", "/source/path", "leads back to itself", name="x",
+        source={"kind": "image_folder", "path": "ROOT/loop/deeper"},
+    ),
+    bad_dataset(
+        "an overlong name of a folder", "/source/path", "longer than a file name", name="x",
+        source={"kind": "parquet", "path": "ROOT/" + 300 * "n"},
     ),
     bad_dataset("a branch for a commit", "/source/revision", "main", name="x",
                 source={"kind": "hugging_face", "repository": "ylecun/mnist", "revision": "main"}),
@@ -329,9 +337,10 @@ def named(cases: list[Bad]) -> pytest.MarkDecorator:
 
 @pytest.fixture(autouse=True)
 def link(data_root: Path) -> None:
-    """A way out of the data root that looks like none."""
+    """A way out of the data root that looks like none, and one that has no end."""
     if not (data_root / "link").is_symlink():
         (data_root / "link").symlink_to("/etc")
+        (data_root / "loop").symlink_to(data_root / "loop")
 
 
 @pytest.fixture
