@@ -21,7 +21,7 @@ import structlog
 
 from api.helper import Helper, HelperGone, TooBig
 from trainer.spec import DatasetInfo, JobSpec
-from trainer.spec.preview import Preview
+from trainer.spec.preview import ClassPictures, Preview
 from trainer.spec.report import Problem, Report
 
 COMMAND = (sys.executable, "-m", "trainer.check", "--serve")
@@ -113,13 +113,16 @@ class Checker:
 
     def preview(self, spec: Preview, info: DatasetInfo, folder: Path) -> bytes:
         """A PNG of augmented images; raises `CheckerUnavailable`, or `NoPicture`."""
-        question = {
-            "preview": spec.model_dump(mode="json"),
-            "info": info.model_dump(mode="json"),
-            "folder": str(folder),
-        }
+        return self._draw({"preview": spec.model_dump(mode="json")}, info, folder)
+
+    def draw_classes(self, wanted: ClassPictures, info: DatasetInfo, folder: Path) -> bytes:
+        """A PNG of training images of each class; raises as `preview`."""
+        return self._draw({"classes": wanted.model_dump(mode="json")}, info, folder)
+
+    def _draw(self, what: dict[str, Any], info: DatasetInfo, folder: Path) -> bytes:
+        place = {"info": info.model_dump(mode="json"), "folder": str(folder)}
         try:
-            answer = self._ask(question, self._seconds)
+            answer = self._ask({**what, **place}, self._seconds)
         except TooBig as error:
             raise NoPicture(f"drawing the picture {error}") from error
         if "refused" in answer:

@@ -1,9 +1,11 @@
-"""Datasets: register, list, read. Knows no pixels: a worker decodes them."""
+"""Datasets: register, list, read, see. Knows no pixels: a worker decodes them, the checker draws them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response, status
+from fastapi import APIRouter, Depends, Query, Response, status
 from sqlalchemy.orm import Session
 
 from api.checker import CheckerUnavailable, NoPicture
@@ -14,12 +16,12 @@ from api.idempotency import Once
 from api.openapi import takes
 from api.schemas import Listing
 from api.service_schemas import DatasetView, NewDataset
-from api.services import House
+from api.services import House, Services
 from store import datasets
 from store.models import Dataset, User
 from trainer.roots import PathRefused, resolve_inside
 from trainer.spec import BuiltIn, DatasetInfo, DatasetSource, ImageFolder, Parquet
-from trainer.spec.preview import Preview
+from trainer.spec.preview import ClassPictures, Preview
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(current_user)])
 
@@ -72,21 +74,52 @@ def read_dataset(house: House, name: str) -> DatasetView:
 )
 def preview_dataset(house: House, name: str, document: Document) -> Response:
     """A PNG: a row for each image, as it is and then augmented again and again. Nothing is stored."""
-    spec = parse(Preview, document)
+    spec, info = parse(Preview, document), _ready(house, name)
+    with _refusals_of_pictures():
+        picture = house.checker.preview(spec, info, house.settings.storage / "datasets")
+    return Response(picture, media_type="image/png")
+
+
+@router.get(
+    "/{name}/pictures",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}},
+    summary="See training images of each class",
+)
+def draw_classes(
+    house: House,
+    name: str,
+    images: Annotated[int, Query(ge=1, le=16, description="images of each class")] = 8,
+    pixels: Annotated[int, Query(ge=8, le=256, description="an image's longer side")] = 64,
+    names: Annotated[bool, Query(description="false: images alone, without gaps")] = True,
+) -> Response:
+    """A PNG: a row for each class (the first 200), with its name and its number of examples."""
+    info = _ready(house, name)
+    wanted = ClassPictures(images=images, pixels=pixels, names=names)
+    with _refusals_of_pictures():
+        picture = house.checker.draw_classes(wanted, info, house.settings.storage / "datasets")
+    return Response(picture, media_type="image/png")
+
+
+def _ready(house: Services, name: str) -> DatasetInfo:
+    """What registration found; raises `NotFound`, or `Conflict` where it has not succeeded."""
     with house.sessions.begin() as session:
         dataset = datasets.find(session, name)
-        if dataset is None:
-            raise NotFound(f"there is no dataset named {name!r}")
-        if dataset.info is None:
-            raise Conflict(f"dataset {name} is not ready: it is {dataset.status}")
-        info = DatasetInfo.model_validate(dataset.info)
+    if dataset is None:
+        raise NotFound(f"there is no dataset named {name!r}")
+    if dataset.info is None:
+        raise Conflict(f"dataset {name} is not ready: it is {dataset.status}")
+    return DatasetInfo.model_validate(dataset.info)
+
+
+@contextmanager
+def _refusals_of_pictures() -> Iterator[None]:
     try:
-        picture = house.checker.preview(spec, info, house.settings.storage / "datasets")
+        yield
     except CheckerUnavailable as error:
         raise Unavailable(str(error), error.retry_after) from error
     except NoPicture as error:
         raise Conflict(str(error)) from error
-    return Response(picture, media_type="image/png")
 
 
 def _ensure_readable(source: DatasetSource, roots: Sequence[Path]) -> None:

@@ -2,7 +2,7 @@
 
 Everything is counted on the meta device: big models take seconds and no memory. `--serve` answers
 JSON lines {id, spec, info} with {id, report}, or {id, error} for what is not a spec at all; and
-{id, preview, info, folder} with {id, picture} (base64) or {id, refused}.
+{id, preview or classes, info, folder} with {id, picture} (base64) or {id, refused}.
 """
 
 import base64
@@ -27,13 +27,14 @@ from trainer.check_norms import NORM_CHECKS, NORM_WARNINGS
 from trainer.check_optimizer import OPTIMIZER_CHECKS
 from trainer.check_regularizers import REGULARIZER_CHECKS, REGULARIZER_WARNINGS
 from trainer.check_task import TASK_CHECKS
+from trainer.class_pictures import draw_classes
 from trainer.diagnostics import choose_layers
 from trainer.errors import DataError, ModelError, SurgeryError
 from trainer.library import model_names
 from trainer.models import build_with_report, count_parameters
 from trainer.preview import draw_preview
 from trainer.spec import DatasetInfo, JobSpec
-from trainer.spec.preview import Preview
+from trainer.spec.preview import ClassPictures, Preview
 from trainer.spec.report import Layer, Problem, Report
 
 log = logging.getLogger(__name__)
@@ -114,8 +115,8 @@ def answer(line: bytes) -> dict[str, Any]:
     question: Any = None
     try:
         question = json.loads(line)
-        if "preview" in question:
-            return {"id": question.get("id"), **_preview(question)}
+        if "preview" in question or "classes" in question:
+            return {"id": question.get("id"), **_picture(question)}
         spec = JobSpec.model_validate(question["spec"])
         report = check(spec, DatasetInfo.model_validate(question["info"]))
         return {"id": question.get("id"), "report": report.model_dump(mode="json")}
@@ -127,11 +128,14 @@ def answer(line: bytes) -> dict[str, Any]:
         return {"id": _id(question), "error": f"{type(error).__name__}: {error}"}
 
 
-def _preview(question: Any) -> dict[str, Any]:
-    spec = Preview.model_validate(question["preview"])
-    info = DatasetInfo.model_validate(question["info"])
+def _picture(question: Any) -> dict[str, Any]:
+    info, folder = DatasetInfo.model_validate(question["info"]), Path(question["folder"])
     try:
-        picture = draw_preview(spec, info, Path(question["folder"]))
+        if "preview" in question:
+            picture = draw_preview(Preview.model_validate(question["preview"]), info, folder)
+        else:
+            wanted = ClassPictures.model_validate(question["classes"])
+            picture = draw_classes(wanted, info, folder)
     except DataError as error:
         return {"refused": str(error)}
     return {"picture": base64.b64encode(picture).decode()}

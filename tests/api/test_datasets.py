@@ -1,10 +1,12 @@
 """Datasets over REST: registered for a worker to decode, listed, named once."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 from sqlalchemy.orm import Session, sessionmaker
 
 from tests.api.specs import job
@@ -105,6 +107,31 @@ def test_a_picture_that_cannot_be_drawn_is_refused_with_the_field(
     assert answer.status_code == status
     errors = answer.json().get("errors") or [{"pointer": None}]
     assert errors[0]["pointer"] == pointer
+
+
+def test_the_classes_are_answered_as_a_picture(viewer: TestClient) -> None:
+    path = "/api/v1/datasets/digits/pictures"
+    answer = viewer.get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    plain = viewer.get(path, params={"images": 2, "pixels": 16, "names": False}).content
+    with Image.open(io.BytesIO(plain)) as image:
+        assert image.size == (32, 160)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "says"),
+    [
+        ("nothing/pictures", 404, "no dataset named 'nothing'"),
+        ("moons/pictures", 409, "moons has vectors, of which there is no picture"),
+        ("digits/pictures?images=17", 422, "images"),
+    ],
+)
+def test_a_picture_of_classes_that_cannot_be_drawn_is_refused_in_words(
+    viewer: TestClient, path: str, status: int, says: str
+) -> None:
+    answer = viewer.get(f"/api/v1/datasets/{path}")
+    assert answer.status_code == status
+    assert says in answer.text
 
 
 def test_a_drawn_dataset_is_registered_like_any_other(member: TestClient) -> None:

@@ -226,6 +226,7 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
         ("POST", "/studies", STUDY),
         ("POST", "/plans", STUDY),
         ("POST", "/datasets", data),
+        ("GET", "/datasets/digits/pictures?images=1", None),
         ("POST", "/datasets/digits/preview", {"images": 1}),
         ("POST", "/users", {"name": "emmy"}),
         ("PATCH", "/users/emmy", {"role": "viewer"}),

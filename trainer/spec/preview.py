@@ -21,3 +21,19 @@ class Preview(Part):
     images: Annotated[int, Field(strict=True, ge=1, le=16, description="rows")] = 6
     draws: Annotated[int, Field(strict=True, ge=1, le=16, description="augmented ones a row")] = 7
     seed: Seed = 0
+
+
+#: A picture shows no more classes than this.
+MOST_CLASSES = 200
+
+
+class ClassPictures(Part):
+    """A row of training images for each class."""
+
+    images: Annotated[int, Field(strict=True, ge=1, le=16, description="images of each class")] = 8
+    pixels: Annotated[
+        int, Field(strict=True, ge=8, le=256, description="the longer side of an image as shown")
+    ] = 64
+    names: Annotated[
+        bool, Field(description="write each class's name and count beside its row; false: no gaps")
+    ] = True
