@@ -64,8 +64,21 @@ def move(
         job.error = storable(error)
     job.finished_at = now if status in FINAL_STATUSES else None
     touch(session, job)
-    if job.kind == "dataset" and status in ("failed", "cancelled"):
-        fail_dataset(session, job.dataset_id, job.error or "its registration was cancelled")
+    if job.kind == "dataset" and status == "cancelled":
+        fail_dataset(session, job.dataset_id, "its registration was cancelled")
+    if job.kind == "dataset" and status == "failed":
+        fail_dataset(session, job.dataset_id, in_words(job.error or why))
+
+
+def in_words(error: str) -> str:
+    """What an error says without the stack beside it, which the job keeps: the exception at the end of a
+    traceback, or the sentence before a stack."""
+    lines = error.strip().splitlines()
+    stack = [at for at, line in enumerate(lines) if line.startswith("  ")]
+    if not any(lines[at].startswith('  File "') for at in stack):
+        return error
+    words = lines[stack[-1] + 1 :] or lines[: stack[0]]
+    return "\n".join(words).removesuffix(" It was here:")
 
 
 def touch(session: Session, job: Job) -> None:

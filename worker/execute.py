@@ -1,5 +1,6 @@
 """One claimed job, from its claim to its end in SQL. Knows no broker and starts no process."""
 
+import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -31,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 #: How long a drained child waits for an absent database before it leaves the rest to the sweep.
 PATIENCE_SECONDS = 5.0
+#: While a dataset is decoded its job's log says how far it is, no more often than this.
+PROGRESS_SECONDS = 2.0
 
 #: What each wish makes of an attempt.
 STOPS: dict[str, Stop] = {"cancel": "cancelled", "pause": "paused", "preempt": "preempted"}
@@ -151,13 +154,19 @@ class Execution:
             self._around.storage / "datasets",
             self._around.data_roots,
         )
+        said_at = -math.inf
         while True:
             try:
-                next(steps)
+                progress = next(steps)
             except StopIteration as end:
                 info: DatasetInfo = end.value
                 return info
             self._heartbeat.progressed()
+            used = self._heartbeat.seconds_used
+            # Rarer the longer it takes, so that a log of hours can still be read.
+            if used - said_at >= max(PROGRESS_SECONDS, used / 50):
+                self._recorder.say("info", progress.what)
+                said_at = used
             if self._should_stop():
                 steps.close()
                 return self._stop

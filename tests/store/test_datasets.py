@@ -112,6 +112,59 @@ def test_a_cancelled_registration_fails_the_dataset_and_its_retry_revives_it(
         assert (found.status, found.error, job.status) == ("registering", None, "queued")
 
 
+TRACEBACK = """\
+Traceback (most recent call last):
+  File "trainer/decode.py", line 52, in decode
+    shape = yield from _write(temporary, part)
+            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+pyarrow.lib.ArrowInvalid: the footer is damaged
+in two places"""
+STALL = """\
+Nothing moved for too long. It was here:
+  File "trainer/decode.py", line 52, in decode
+    content = file.read()"""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TRACEBACK, "pyarrow.lib.ArrowInvalid: the footer is damaged\nin two places"),
+        (STALL, "Nothing moved for too long."),
+        (
+            "train/cat/1.png is no image:\n  it is empty",
+            "train/cat/1.png is no image:\n  it is empty",
+        ),
+    ],
+)
+def test_a_dataset_says_why_it_failed_in_words_and_its_job_keeps_the_stack(
+    sessions: Sessions, error: str, said: str
+) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        dataset = make_dataset(session, "cats", ready=False)
+        waiting = make_job(session, dataset=dataset)
+        claim = claim_job(session)
+        assert claim is not None
+        jobs.fail(session, claim.job_id, 1, "error", error)
+        found = session.get_one(Dataset, dataset.id, populate_existing=True)
+        job = session.get_one(Job, claim.job_id)
+    assert (found.error, job.error) == (said, error)
+    assert waiting.error == f"dataset cats could not be registered: {said}"
+
+
+def test_a_cancelled_second_try_is_not_blamed_on_the_first(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        dataset = make_dataset(session, "cats", ready=False)
+        claim = claim_job(session)
+        assert claim is not None
+        job = jobs.fail(session, claim.job_id, 1, "error", "no such folder")
+        jobs.retry(session, job, "ada")
+        jobs.wish(session, job, "cancel", "ada")
+        found = session.get_one(Dataset, dataset.id, populate_existing=True)
+    assert (found.status, found.error) == ("failed", "its registration was cancelled")
+
+
 def test_a_job_made_before_its_dataset_was_ready_gets_its_hash(sessions: Sessions) -> None:
     with sessions.begin() as session:
         dataset = make_dataset(session, "cats", ready=False)

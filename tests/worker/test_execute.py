@@ -21,7 +21,8 @@ from store.claims import Claim
 from store.models import Attempt, Dataset, Job, LogLine
 from tests import factories
 from trainer.data import load
-from trainer.events import Event, Finished, Started, Stepped, Wish
+from trainer.events import Event, Finished, Progressed, Started, Stepped, Wish
+from trainer.spec import DatasetInfo
 from worker import execute as module
 from worker.drain import Drain
 from worker.execute import Surroundings, execute
@@ -256,3 +257,24 @@ def test_a_dataset_that_cannot_be_decoded_fails_with_the_reason(
     assert (job.kind, job.status, dataset.status) == ("dataset", "failed", "failed")
     assert "/data/elsewhere" in (dataset.error or "")
     assert "Traceback" not in (dataset.error or "")
+
+
+def test_the_log_of_a_registration_says_how_far_it_is_but_not_at_every_chunk(
+    sessions: Sessions, around: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(*_: Any) -> Generator[Progressed, None, DatasetInfo]:
+        yield Progressed("found 3000 train images")
+        for done in range(30):
+            yield Progressed(f"decoded {done}00 of 3000 train images")
+        return factories.make_info("cats")
+
+    monkeypatch.setattr(module, "decode", decode)
+    with sessions.begin() as session:
+        factories.make_dataset(session, "cats", ready=False)
+        factories.make_worker(session)
+    monkeypatch.setattr(module, "PROGRESS_SECONDS", 3600.0)
+    _, job, _ = run(claim_again(sessions), around)
+    with sessions.begin() as session:
+        said = session.scalars(select(LogLine.text).where(LogLine.job_id == job.id)).all()
+    assert job.status == "succeeded"
+    assert said == ["found 3000 train images"]
