@@ -304,6 +304,11 @@ class Client:
         )
         return answer.content
 
+    def class_pictures(self, name: str, **options: Any) -> bytes:
+        """A PNG of training images of each class; options: images, pixels, names."""
+        path = f"datasets/{quote(name)}/pictures"
+        return self._http.request("GET", path, again=True, params=options).content
+
     def get(self, path: str, **parameters: Any) -> Any:
         """Any other address below /api/v1."""
         return self._http.get(path, **parameters)

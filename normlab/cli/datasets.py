@@ -6,13 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from normlab.cli import following
-from normlab.cli.output import Column, Format, Output, emit, field, say
+from normlab.cli.dataset_view import say_outcome, show_dataset
+from normlab.cli.output import Column, Format, Output, console, emit, field, raw, say
+from normlab.cli.registering import follow_registration
+from normlab.cli.thumbnails import PIXELS, show_thumbnails
 from normlab.client import Client
-from normlab.errors import NormlabError
-from normlab.references import Reference
+from normlab.errors import NormlabError, Refused
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: add, list, show, preview.")
+
+#: A terminal shows no more classes than this, and the service draws no more than that.
+_MOST_THUMBNAILS, _MOST_ROWS = 20, 200
 
 Name = Annotated[str, typer.Argument(help="the name that specs will use")]
 
@@ -28,23 +32,57 @@ def add(
             "or a YAML file with the source"
         ),
     ],
-    image: Annotated[str | None, typer.Option(help="the column with the images")] = None,
-    label: Annotated[str | None, typer.Option(help="the column with the labels")] = None,
     size: Annotated[
         int | None,
         typer.Option(help="resize images to size × size pixels; of a generated set: examples"),
     ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(help="under transparent images: white (default), black or #rrggbb"),
+    ] = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="leave out images that can't be read")
+    ] = False,
+    skip_unlabelled: Annotated[
+        bool, typer.Option("--skip-unlabelled", help="leave out examples without a label")
+    ] = False,
+    image: Annotated[str | None, typer.Option(help="the column with the images")] = None,
+    label: Annotated[str | None, typer.Option(help="the column with the labels")] = None,
+    configuration: Annotated[
+        str | None, typer.Option(help="which of several sets that lie in one place")
+    ] = None,
+    noise: Annotated[float | None, typer.Option(help="of a generated set")] = None,
+    seed: Annotated[int | None, typer.Option(help="of a generated set")] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="until it is decoded")] = False,
 ) -> None:
     """Register a dataset; a worker decodes it once. Folders are the workers', below NORMLAB_DATA_ROOTS."""
-    options = {"image": image, "label": label, "size": size}
+    options = {
+        "size": size,
+        "background": background,
+        "unreadable": "skip" if skip_unreadable else None,
+        "unlabelled": "skip" if skip_unlabelled else None,
+        "image": image,
+        "label": label,
+        "configuration": configuration,
+        "noise": noise,
+        "seed": seed,
+    }
     with Client() as client:
-        found = client.add_dataset(name, read_source(source, options))
-        say(f"Dataset {found['name']}: {found['status']}")
-        if wait and found.get("job_id"):
-            raise typer.Exit(
-                following.follow_to_the_end(client, [Reference("job", found["job_id"])])
-            )
+        added = client.add_dataset(name, read_source(source, options))
+        if wait and added.get("job_id"):
+            follow_registration(client, added["job_id"])
+            _say_end(client.dataset(name))
+        else:
+            say(f"Dataset {name}: {added['status']}; see how it goes: normlab dataset show {name}")
+
+
+def _say_end(dataset: dict[str, Any]) -> None:
+    name = dataset["name"]
+    if dataset["status"] != "ready":
+        raise NormlabError(f"dataset {name} could not be registered: {dataset['error']}")
+    say(f"Dataset {name} is ready")
+    say_outcome(dataset)
+    say(f"all of it, with pictures: normlab dataset show {name}")
 
 
 @app.command("list")
@@ -55,19 +93,53 @@ def list_(output: Output = Format.TABLE) -> None:
 
 
 @app.command()
-def show(name: Name, output: Output = Format.TABLE) -> None:
-    """One dataset: where it comes from and what it holds."""
+def show(
+    name: Name,
+    output: Output = Format.TABLE,
+    pictures: Annotated[
+        Path | None, typer.Option(help="save a PNG with images of each class here")
+    ] = None,
+) -> None:
+    """One dataset: what it holds, image by class, and what registration took, mapped and skipped."""
     with Client() as client:
-        found = client.dataset(name)
-    match output:
-        case Format.JSON:
-            say(json.dumps(found, indent=2))
-        case Format.CSV:
-            emit([found], _COLUMNS, output, "")
-        case Format.TABLE:
-            for key, value in {**found, **(found.get("info") or {})}.items():
-                if key != "info" and value is not None:
-                    say(f"{key:<12} {_short(value)}")
+        dataset = client.dataset(name)
+        match output:
+            case Format.JSON:
+                say(json.dumps(dataset, indent=2))
+            case Format.CSV:
+                emit([dataset], _COLUMNS, output, "")
+            case Format.TABLE:
+                show_dataset(dataset)
+                if pictures is None and dataset.get("info"):
+                    _show_pictures(client, dataset)
+        if pictures is not None:
+            _save(client.class_pictures(name), pictures)
+            typer.echo(f"{pictures}: images of each class of {name}", err=output != Format.TABLE)
+
+
+def _show_pictures(client: Client, dataset: dict[str, Any]) -> None:
+    """Drawn where there is a terminal with colours; elsewhere it is said how to get them."""
+    name, info = dataset["name"], dataset["info"]
+    if info["content"] != "images":
+        return
+    say()
+    classes = info["classes"][:_MOST_THUMBNAILS]
+    if console().is_terminal and console().color_system is not None:
+        try:
+            sheet = client.class_pictures(name, images=1, pixels=PIXELS, names=False)
+        except Refused as error:
+            say(f"no pictures: {error}")
+            return
+        rows = min(len(info["classes"]), _MOST_ROWS)
+        show_thumbnails(console(), sheet, classes, rows)
+    say(f"pictures of each class: normlab dataset show {name} --pictures {name}.png")
+
+
+def _save(content: bytes, path: Path) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise NormlabError(f"{path}: {error.strerror}") from error
 
 
 @app.command()
@@ -86,10 +158,7 @@ def preview(
     options = _augmentation(spec) if spec is not None else {}
     with Client() as client:
         picture = client.preview(name, images=images, draws=draws, seed=seed, **options)
-    try:
-        out.write_bytes(picture)
-    except OSError as error:
-        raise NormlabError(f"{out}: {error.strerror}") from error
+    _save(picture, out)
     say(f"{out}: {images} images of {name}, each as it is and {draws} times augmented")
 
 
@@ -132,11 +201,6 @@ def _read_mapping(file: Path, what: str, unreadable: str) -> dict[str, Any]:
     return found
 
 
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 200 else f"{text[:197]}..."
-
-
 def _info(name: str) -> Any:
     return lambda item: (item.get("info") or {}).get(name)
 
@@ -150,5 +214,5 @@ _COLUMNS = (
     Column("test", lambda item: str(_info("test_size")(item) or ""), right=True),
     Column("source", lambda item: str(item["source"].get("kind", ""))),
     Column("owner", field("owner")),
-    Column("error", field("error")),
+    Column("error", lambda item: " ".join((item.get("error") or "").split()), raw("error")),
 )
