@@ -9,8 +9,10 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from sqlalchemy.orm import Session, sessionmaker
 
-from tests.api.specs import job
+from store import datasets
+from tests.api.specs import job, study
 from tests.api.trained import train_all
+from tests.factories import make_dataset, make_info
 from trainer.spec.builtin import BUILT_IN
 
 
@@ -50,6 +52,25 @@ def test_a_registered_dataset_is_decoded_by_a_job_and_then_usable(
     assert member.get("/api/v1/datasets/flowers").json()["status"] == "ready"
     small = job(dataset__name="flowers", training__batch_size=16)
     assert member.post("/api/v1/jobs", json=small).status_code == 202
+
+
+def test_a_set_with_a_class_of_one_image_is_refused_before_anything_trains(
+    member: TestClient, sessions: sessionmaker[Session]
+) -> None:
+    with sessions.begin() as session:
+        dataset = make_dataset(session, "cats", ready=False)
+        info = make_info("cats").model_copy(update={"class_counts": (99, 1)})
+        datasets.mark_ready(session, dataset.id, info)
+    for route, document in (
+        ("jobs", job(dataset__name="cats")),
+        ("plans", study(base__dataset__name="cats")),
+    ):
+        answer = member.post(f"/api/v1/{route}", json=document)
+        assert answer.status_code == 422, answer.text
+        [error] = answer.json()["errors"]
+        assert error["pointer"].endswith("/dataset/name")
+        assert "class 'dog' has 1; each class needs 3" in error["detail"]
+        assert "leave the class out" in error["remedy"]
 
 
 def test_a_name_is_given_once_but_the_same_request_may_be_repeated(
