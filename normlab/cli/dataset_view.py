@@ -22,7 +22,8 @@ def show_dataset(dataset: Item) -> None:
     if info := dataset.get("info"):
         for line in (*_contents(info), "", *_classes(info)):
             say(line)
-        _say_record(info.get("record") or ())
+        if dataset["source"].get("kind") != "builtin":
+            _say_record(info.get("record") or ())
 
 
 def say_outcome(dataset: Item) -> None:
@@ -102,7 +103,7 @@ def _classes(info: Item) -> Iterator[str]:
 def _say_record(record: Sequence[Item]) -> None:
     say()
     if not record:
-        say("No record of the registration: built in, or registered before records were kept")
+        say("No record: it was registered before records were kept")
         return
     say("What registration did")
     for line in _entries(record, ("taken", "mapped", "skipped")):

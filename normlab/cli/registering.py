@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+import typer
 from rich.live import Live
 from rich.spinner import Spinner
 
@@ -19,11 +20,16 @@ LINE_SECONDS, SAME_LINE_SECONDS = 10.0, 60.0
 
 def follow_registration(client: Client, job_id: int) -> None:
     """Returns when the job has ended, however it did."""
-    progress = _progress(client, Reference("job", job_id))
-    if sys.stdout.isatty():
-        _draw(progress)
-    else:
-        _tell(progress)
+    job = Reference("job", job_id)
+    progress = _progress(client, job)
+    try:
+        if sys.stdout.isatty():
+            _draw(progress)
+        else:
+            _tell(progress)
+    except KeyboardInterrupt:
+        typer.echo(f"The registration goes on; to end it: normlab cancel {job}", err=True)
+        raise
 
 
 def _progress(client: Client, job: Reference) -> Iterator[str]:

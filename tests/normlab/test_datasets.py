@@ -114,7 +114,7 @@ def test_a_dataset_of_an_earlier_version_is_shown_without_counts(capsys) -> None
     show_dataset({**SHAPES, "info": {**INFO, "class_counts": None, "record": []}})
     out = capsys.readouterr().out
     assert "3 classes\n  circle   cross    square" in out
-    assert "No record of the registration" in out
+    assert "No record: it was registered before" in out
 
 
 def test_of_very_many_classes_the_rest_is_counted(capsys) -> None:
