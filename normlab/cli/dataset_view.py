@@ -9,6 +9,8 @@ from normlab.cli.output import Item, console, say
 
 #: Of more classes the counts are not all listed.
 MOST_CLASSES = 60
+#: After a registration, the counts of so many are.
+FEW_CLASSES = 10
 
 
 def show_dataset(dataset: Item) -> None:
@@ -29,15 +31,28 @@ def show_dataset(dataset: Item) -> None:
 def say_outcome(dataset: Item) -> None:
     """After a registration: the splits, the classes, and whatever was not simply taken."""
     info = dataset["info"]
-    counts = info.get("class_counts")
     for line in _contents(info, brief=True):
         say(line)
-    if names := info["classes"]:
-        fewest = f", {min(counts):,} to {max(counts):,} training examples each" if counts else ""
-        shown = ", ".join(names[:10]) + (f", … {len(names) - 10:,} more" if len(names) > 10 else "")
-        say(f"{'classes':<9} {len(names):,}: {shown}{fewest}")
-    for line in _entries(info.get("record") or (), ("mapped", "skipped")):
+    if info["classes"]:
+        say(f"{'classes':<9} {_class_summary(info['classes'], info.get('class_counts'))}")
+    record = info.get("record") or ()
+    for line in _entries([one for one in record if one["action"] != "taken" or one.get("why")]):
         say(line)
+
+
+def _class_summary(names: Sequence[str], counts: Sequence[int] | None) -> str:
+    """`3: cat 40, cow 40, dog 20`; of many the first, and how many examples each has."""
+    if counts and len(names) <= FEW_CLASSES:
+        each = (f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
+        return f"{len(names)}: {', '.join(each)}"
+    more = f", … {len(names) - FEW_CLASSES:,} more" if len(names) > FEW_CLASSES else ""
+    spread = f", with {_span(counts)} training examples each" if counts else ""
+    return f"{len(names):,}: {', '.join(names[:FEW_CLASSES])}{more}{spread}"
+
+
+def _span(counts: Sequence[int]) -> str:
+    fewest, most = min(counts), max(counts)
+    return f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
 
 
 def describe_source(source: Mapping[str, Any]) -> str:
@@ -96,7 +111,7 @@ def _classes(info: Item) -> Iterator[str]:
         line = (cell + " " * (width - cell_len(cell)) for cell in cells[start : start + per_line])
         yield f"  {''.join(line)}".rstrip()
     if len(names) > MOST_CLASSES:
-        span = f", with {min(counts):,} to {max(counts):,} each over all" if counts else ""
+        span = f"; all have {_span(counts)}" if counts else ""
         yield f"  … and {len(names) - MOST_CLASSES:,} more{span} (-o json lists them)"
 
 
@@ -106,13 +121,13 @@ def _say_record(record: Sequence[Item]) -> None:
         say("No record: it was registered before records were kept")
         return
     say("What registration did")
-    for line in _entries(record, ("taken", "mapped", "skipped")):
+    for line in _entries(record):
         say(f"  {line}")
 
 
-def _entries(record: Sequence[Item], actions: Sequence[str]) -> Iterator[str]:
-    """`skipped   files that are no images: 3, because … (.DS_Store, Thumbs.db, …)`."""
-    for action in actions:
+def _entries(record: Sequence[Item]) -> Iterator[str]:
+    """`skipped   files that are no images: 3; they are empty (such as a.txt, b.txt)`; what was taken first."""
+    for action in ("taken", "mapped", "skipped"):
         for entry in record:
             if entry["action"] == action:
                 yield f"{action:<9} {_entry(entry)}"
@@ -126,6 +141,6 @@ def _entry(entry: Item) -> str:
     if why:
         text += f"; {why}"
     if examples:
-        more = ", …" if count is not None and count > len(examples) > 1 else ""
-        text += f" ({', '.join(examples)}{more})"
+        some = "such as " if count is not None and count > len(examples) > 1 else ""
+        text += f" ({some}{', '.join(examples)})"
     return text

@@ -104,9 +104,9 @@ def test_a_dataset_is_shown_with_the_counts_of_its_classes_and_its_record(capsys
     assert "  circle  1,000   cross  80       square  40" in lines
     assert lines[-4:] == [
         "  taken     file train.parquet as train: 120 (train.parquet)",
-        "  mapped    labels 1 to 4 to classes 0 to 3: 120; class numbers have no gaps (1 to 0, 2 to 1, …)",
+        "  mapped    labels 1 to 4 to classes 0 to 3: 120; class numbers have no gaps (such as 1 to 0, 2 to 1)",
         "  skipped   the test split: 40; none of its examples has a label",
-        "  skipped   files that are no images: 7 (.DS_Store, Thumbs.db, …)",
+        "  skipped   files that are no images: 7 (such as .DS_Store, Thumbs.db)",
     ]
 
 
@@ -123,7 +123,18 @@ def test_of_very_many_classes_the_rest_is_counted(capsys) -> None:
     show_dataset({**SHAPES, "info": {**INFO, "classes": many, "class_counts": counts}})
     out = capsys.readouterr().out
     assert "960 classes" in out
-    assert "… and 900 more, with 5 to 964 each over all (-o json lists them)" in out
+    assert "… and 900 more; all have 5 to 964 (-o json lists them)" in out
+
+
+def test_what_was_taken_for_a_reason_is_part_of_the_outcome(capsys) -> None:
+    taken = {"action": "taken", "what": "file eval.parquet as test", "count": 40}
+    record = [{**taken, "why": "there is no test split"}, {**taken, "what": "file train.parquet"}]
+    many = [f"class {number}" for number in range(12)]
+    info = {**INFO, "classes": many, "class_counts": [40] * 12, "record": record}
+    say_outcome({**SHAPES, "info": info})
+    out = capsys.readouterr().out
+    assert "class 9, … 2 more, with 40 training examples each\n" in out
+    assert out.endswith("taken     file eval.parquet as test: 40; there is no test split\n")
 
 
 def test_the_outcome_names_splits_classes_and_all_that_was_not_simply_taken(capsys) -> None:
@@ -132,10 +143,10 @@ def test_the_outcome_names_splits_classes_and_all_that_was_not_simply_taken(caps
         "images    16×16, colour",
         "train     1,120 (validation is cut from these)",
         "test      40 of the set's own",
-        "classes   3: circle, cross, square, 40 to 1,000 training examples each",
-        "mapped    labels 1 to 4 to classes 0 to 3: 120; class numbers have no gaps (1 to 0, 2 to 1, …)",
+        "classes   3: circle 1,000, cross 80, square 40",
+        "mapped    labels 1 to 4 to classes 0 to 3: 120; class numbers have no gaps (such as 1 to 0, 2 to 1)",
         "skipped   the test split: 40; none of its examples has a label",
-        "skipped   files that are no images: 7 (.DS_Store, Thumbs.db, …)",
+        "skipped   files that are no images: 7 (such as .DS_Store, Thumbs.db)",
     ]
 
 
