@@ -41,9 +41,9 @@ def say_outcome(dataset: Item) -> None:
 
 
 def _class_summary(names: Sequence[str], counts: Sequence[int] | None) -> str:
-    """`3: cat 40, cow 40, dog 20`; of many the first, and how many examples each has."""
+    """`3: cat (40), cow (40), dog (20)`; of many the first, and how many examples each has."""
     if counts and len(names) <= FEW_CLASSES:
-        each = (f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
+        each = (f"{name} ({count:,})" for name, count in zip(names, counts, strict=True))
         return f"{len(names)}: {', '.join(each)}"
     more = f", … {len(names) - FEW_CLASSES:,} more" if len(names) > FEW_CLASSES else ""
     spread = f", with {_span(counts)} training examples each" if counts else ""

@@ -143,7 +143,7 @@ def test_the_outcome_names_splits_classes_and_all_that_was_not_simply_taken(caps
         "images    16×16, colour",
         "train     1,120 (validation is cut from these)",
         "test      40 of the set's own",
-        "classes   3: circle 1,000, cross 80, square 40",
+        "classes   3: circle (1,000), cross (80), square (40)",
         "mapped    labels 1 to 4 to classes 0 to 3: 120; class numbers have no gaps (such as 1 to 0, 2 to 1)",
         "skipped   the test split: 40; none of its examples has a label",
         "skipped   files that are no images: 7 (such as .DS_Store, Thumbs.db)",
