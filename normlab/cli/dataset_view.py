@@ -56,11 +56,13 @@ def _span(counts: Sequence[int]) -> str:
 
 
 def describe_source(source: Mapping[str, Any]) -> str:
-    """`parquet /data/shapes (size 32)`: its place, and the options that were given."""
+    """`parquet /data/shapes (size=32)`: its place, and its options but for those that are not used."""
     place = source.get("path") or source.get("repository") or source.get("generator") or ""
     main = ("kind", "path", "repository", "generator")
     options = [
-        f"{key} {value}" for key, value in source.items() if key not in main and value is not None
+        f"{key}={value}"
+        for key, value in source.items()
+        if key not in main and value not in (None, "refuse")
     ]
     described = f"{source.get('kind', '')} {place}".strip()
     return f"{described} ({', '.join(options)})" if options else described

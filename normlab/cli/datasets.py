@@ -41,10 +41,16 @@ def add(
         typer.Option(help="under transparent images: white (default), black or #rrggbb"),
     ] = None,
     skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="leave out images that can't be read")
+        bool,
+        typer.Option(
+            "--skip-unreadable", help="leave out images that can't be read (unreadable: skip)"
+        ),
     ] = False,
     skip_unlabelled: Annotated[
-        bool, typer.Option("--skip-unlabelled", help="leave out examples without a label")
+        bool,
+        typer.Option(
+            "--skip-unlabelled", help="leave out examples without a label (unlabelled: skip)"
+        ),
     ] = False,
     image: Annotated[str | None, typer.Option(help="the column with the images")] = None,
     label: Annotated[str | None, typer.Option(help="the column with the labels")] = None,

@@ -39,7 +39,13 @@ SHAPES = {
     "name": "shapes",
     "owner": "ada",
     "status": "ready",
-    "source": {"kind": "parquet", "path": "/data/shapes", "size": 16, "configuration": None},
+    "source": {
+        "kind": "parquet",
+        "path": "/data/shapes",
+        "size": 16,
+        "configuration": None,
+        "unreadable": "refuse",
+    },
     "info": INFO,
     "error": None,
     "job_id": 7,
@@ -99,7 +105,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Service]:
 def test_a_dataset_is_shown_with_the_counts_of_its_classes_and_its_record(capsys) -> None:
     show_dataset(SHAPES)
     lines = capsys.readouterr().out.splitlines()
-    assert "source    parquet /data/shapes (size 16)" in lines
+    assert "source    parquet /data/shapes (size=16)" in lines
     assert "train     1,120 (test and validation are cut from these)" in lines
     assert "  circle  1,000   cross  80       square  40" in lines
     assert lines[-4:] == [
