@@ -129,7 +129,20 @@ def _decode(name: str, options: argparse.Namespace) -> DatasetInfo:
             next(decoding)
         except StopIteration as end:
             info: DatasetInfo = end.value
+            _tell_record(info)
             return info
+
+
+def _tell_record(info: DatasetInfo) -> None:
+    """What is not simply taken is said, as everywhere."""
+    for entry in info.record:
+        if entry.action != "taken":
+            count = "" if entry.count is None else f": {entry.count}"
+            reason = f" ({entry.why})" if entry.why else ""
+            print(
+                f"python -m trainer: {info.name}: {entry.action} {entry.what}{count}{reason}",
+                file=sys.stderr,
+            )
 
 
 def _check(spec: JobSpec, info: DatasetInfo, path: Path) -> None:

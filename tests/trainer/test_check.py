@@ -26,6 +26,7 @@ from trainer.check_batches import (
     whole_virtual_batches,
 )
 from trainer.check_data import (
+    class_too_small,
     late_milestones,
     no_step,
     too_few_for_test,
@@ -338,6 +339,22 @@ BAD = [
         "would hold 8",
     ),
     (too_few_for_test, make_spec(), make_info(train_size=12), "/dataset/name", None, "at least 50"),
+    (
+        class_too_small,
+        make_spec(),
+        make_info(class_counts=(197, *[200] * 8, 0)),
+        "/dataset/name",
+        None,
+        "class '9' has 0; each class needs 3",
+    ),
+    (
+        class_too_small,
+        make_spec(),
+        make_info(class_counts=(197, *[200] * 7, 198, 1), test_size=100),
+        "/dataset/name",
+        None,
+        "at least 2, or leave the class out",
+    ),
     (
         no_step,
         make_spec(**batch(1151, drop_last=True)),

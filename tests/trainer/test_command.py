@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from trainer.__main__ import describe, main
-from trainer.events import EpochFinished
+from trainer.events import EpochFinished, Progressed
+from trainer.spec import RecordEntry
+from trainer.spec.builtin import BUILT_IN
 
 SPEC = """
 dataset: {name: digits, train_size: 200}
@@ -151,6 +153,24 @@ def test_numbers_that_are_not_finite_are_null_and_named():
     assert described["metrics"] == {"val_loss": None, "train_loss": None, "learning_rate": 0.1}
     assert described["non_finite"] == {"val_loss": "nan", "train_loss": "inf"}
     json.dumps(described, allow_nan=False)
+
+
+def test_what_decoding_mapped_or_left_out_is_told(command, monkeypatch):
+    record = (
+        RecordEntry(action="taken", what="train.parquet as train", count=1797),
+        RecordEntry(action="skipped", what="files", count=2, why="they are no images"),
+    )
+
+    def decode(name, *_):
+        yield Progressed("found 1797 train")
+        return BUILT_IN["digits"].model_copy(update={"record": record})
+
+    monkeypatch.setattr("trainer.data.decode", decode)
+    (Path.cwd() / "source.yaml").write_text("{kind: parquet, path: /data}")
+    spec = SPEC.replace("name: digits", "name: elsewhere")
+    _, _, error = command(spec, "--source", "source.yaml", "--out", "out")
+    assert "digits: skipped files: 2 (they are no images)\n" in error
+    assert "taken" not in error
 
 
 def test_an_interrupt_saves_and_stops_and_the_training_resumes(tmp_path):
