@@ -99,9 +99,9 @@ def reachable_copy(
     """
     if account.can_run(root / program):
         return root / program
-    original = (root / program).stat()
+    original, name = (root / program).stat(), Path(program).name
     for place in places:
-        copy = place / f"programs-{original.st_size:x}-{original.st_mtime_ns:x}"
+        copy = place / f"programs-{name}-{original.st_size:x}-{original.st_mtime_ns:x}"
         if not copy.exists():
             _copy(root, parts, copy)
         if account.can_run(copy / program):
@@ -113,10 +113,19 @@ def reachable_copy(
 
 
 def _copy(root: Path, parts: Sequence[str], copy: Path) -> None:
-    unfinished = copy.with_suffix(f".{os.getpid()}")
+    """Each part, a folder or a file, under its own name.
+
+    What a link leads to is copied under the link's name: its target may lie where only we may go,
+    and a program may decide by its name what it does.
+    """
+    unfinished = copy.with_name(f"{copy.name}.{os.getpid()}")
     for part in parts:
-        shutil.copytree(root / part, unfinished / part, symlinks=True)
+        source, target = root / part, unfinished / part
+        if source.is_dir():
+            shutil.copytree(source, target, ignore_dangling_symlinks=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
     for path in (unfinished, *unfinished.rglob("*")):
-        if not path.is_symlink():
-            path.chmod(0o755)
+        path.chmod(0o755)
     unfinished.rename(copy)

@@ -5,8 +5,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,10 @@ from normlab.servers import Postgres, Redis
 #: Marks every process of a stack with its home, so that a leftover is known whatever became of its parent.
 MARK = "NORMLAB_STACK"
 _LOG_BYTES = 10 * 2**20
+#: A worker saves its running jobs first: each at the end of its step.
+_STOP_SECONDS = {"worker": 90.0}
+#: A busy machine answers late; the supervisor asks in the background.
+_ASK_SECONDS = 30.0
 
 
 class Runnable(Protocol):
@@ -29,18 +34,31 @@ class Runnable(Protocol):
     def pid(self) -> int | None: ...
     @property
     def alive(self) -> bool: ...
+    @property
+    def remarks(self) -> Sequence[str]: ...
     def start(self) -> None: ...
     def stop(self) -> None: ...
 
 
 class Daemon:
-    """One process with a group of its own; stopping it leaves nothing of the group."""
+    """One process with a group of its own; stopping it leaves nothing of the group.
+
+    It may take `stop_seconds` to end well before it is killed.
+    """
+
+    remarks: Sequence[str] = ()
 
     def __init__(
-        self, command: list[str], environment: Mapping[str, str], folder: Path, log: Path
+        self,
+        command: list[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        log: Path,
+        stop_seconds: float = 30.0,
     ) -> None:
         self.command = command
         self.log = log
+        self._stop_seconds = stop_seconds
         self._environment = environment
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,14 +89,14 @@ class Daemon:
                 start_new_session=True,
             )
 
-    def stop(self, seconds: float = 30.0) -> None:
+    def stop(self) -> None:
         """Only the parent is asked: it knows how to end its children well."""
         if self._process is None:
             return
         if self.alive:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(seconds)
+                self._process.wait(self._stop_seconds)
         self._kill_group()
         self._process = None
 
@@ -140,31 +158,53 @@ def make_daemons(home: Home, environment: Mapping[str, str], mlflow_url: str) ->
         "mirror": ([sys.executable, "-m", "worker.mirror"], one_thread),
     }
     return {
-        name: Daemon(command, {**environment, **extra}, home.folder, home.logs / f"{name}.log")
+        name: Daemon(
+            command,
+            {**environment, **extra},
+            home.folder,
+            home.logs / f"{name}.log",
+            _STOP_SECONDS.get(name, 30.0),
+        )
         for name, (command, extra) in commands.items()
     }
 
 
-def make_checks(home: Home, token: str) -> dict[str, Callable[[], bool]]:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a process says when it is asked whether it is ready; nothing at all while it is silent."""
+
+    ready: bool
+    detail: str = ""
+
+
+def make_checks(home: Home, token: str) -> dict[str, Callable[[], Answer]]:
     """By name, whether it is ready; what has no check is ready once it runs."""
     return {
-        "mlflow": lambda: _get(home.mlflow_url + HEALTH_PATH) is not None,
-        "api": lambda: _get(home.api_url + "/readyz") is not None,
-        "worker": lambda: _has_worker(home, token),
+        "mlflow": lambda: _ask(home.mlflow_url + HEALTH_PATH)[0],
+        "api": lambda: _ask(home.api_url + "/readyz")[0],
+        "worker": lambda: _find_worker(home, token),
     }
 
 
-def _has_worker(home: Home, token: str) -> bool:
-    answer = _get(f"{home.api_url}/api/v1/workers", token)
-    return answer is not None and bool(answer.json().get("items"))
+def _find_worker(home: Home, token: str) -> Answer:
+    answer, document = _ask(f"{home.api_url}/api/v1/workers", token)
+    if not answer.ready:
+        return Answer(ready=False)
+    return Answer(ready=bool(document.get("items")))
 
 
-def _get(url: str, token: str | None = None) -> httpx.Response | None:
+def _ask(url: str, token: str | None = None) -> tuple[Answer, Mapping[str, Any]]:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    with suppress(httpx.HTTPError):
-        answer = httpx.get(url, headers=headers, timeout=5.0, trust_env=False)
-        return answer if answer.status_code == 200 else None
-    return None
+    document: Any = {}
+    try:
+        answer = httpx.get(url, headers=headers, timeout=_ASK_SECONDS, trust_env=False)
+    except httpx.HTTPError:
+        return Answer(ready=False), {}
+    with suppress(ValueError):
+        document = answer.json()
+    document = document if isinstance(document, dict) else {}
+    detail = f"it answers {document.get('detail') or answer.status_code}"
+    return Answer(answer.status_code == httpx.codes.OK, detail), document
 
 
 def leftovers(home: Home) -> list[psutil.Process]:

@@ -12,22 +12,23 @@ from typing import IO
 import psutil
 
 from normlab.accounts import Account
+from normlab.activity import IDLE_SECONDS, Activity, last_lines
 from normlab.errors import ServerError
 
 
-def running_in(folder: Path, name: str) -> list[psutil.Process]:
-    """Processes of that name whose working folder is `folder`: never one that merely got an old id."""
-    return list(_running_in(folder, name))
+def running_in(folder: Path, *names: str) -> list[psutil.Process]:
+    """Processes of these names whose working folder is `folder`: never one that merely got an old id."""
+    return list(_running_in(folder, names))
 
 
-def _running_in(folder: Path, name: str) -> Iterator[psutil.Process]:
+def _running_in(folder: Path, names: Sequence[str]) -> Iterator[psutil.Process]:
     try:
         there = folder.stat()
     except FileNotFoundError:
         return
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.name() == name and os.path.samestat(os.stat(process.cwd()), there):
+            if process.name() in names and os.path.samestat(os.stat(process.cwd()), there):
                 yield process
 
 
@@ -71,17 +72,30 @@ def wait_until(
     process: subprocess.Popen[bytes],
     log: Path,
     name: str,
-    seconds: float = 60.0,
+    *,
+    while_waiting: Callable[[], None] = lambda: None,
+    idle_seconds: float = IDLE_SECONDS,
 ) -> None:
-    """Raises ServerError with the last log lines if the process ends or `seconds` pass."""
-    deadline = time.monotonic() + seconds
-    while not ready():
-        if process.poll() is not None or time.monotonic() > deadline:
-            lines = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            state = "ended" if process.poll() is not None else "does not answer"
-            process.kill()
-            raise ServerError(f"{name} {state}; the last lines of {log}:\n{lines}")
-        time.sleep(0.02)
+    """Waits as long as the process lives and works, however long that is.
+
+    Raises ServerError with the last log lines if it ends, or shows no sign of work for
+    `idle_seconds`. What `while_waiting` raises ends the wait; it leaves no process behind either.
+    """
+    activity = Activity(process.pid, log)
+    try:
+        while not ready():
+            while_waiting()
+            if process.poll() is not None:
+                raise ServerError(f"{name} ended; {last_lines(log)}")
+            if activity.idle_seconds() > idle_seconds:
+                raise ServerError(
+                    f"{name} has not answered and done nothing for {idle_seconds:g} s; "
+                    f"{last_lines(log)}"
+                )
+            time.sleep(0.02)
+    except BaseException:
+        process.kill()
+        raise
 
 
 def reap(process: subprocess.Popen[bytes] | None) -> None:

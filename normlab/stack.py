@@ -19,6 +19,9 @@ from normlab.supervisor import Supervisor
 
 Show = Callable[[Mapping[str, Any]], None]
 
+#: Longer than the supervisor waits for any part before it kills it.
+_STOP_SECONDS = 120.0
+
 
 def run_in_foreground(home: Home, show: Show) -> None:
     """Returns when a signal has stopped the stack."""
@@ -30,29 +33,45 @@ def run_in_foreground(home: Home, show: Show) -> None:
 
 
 def start_detached(home: Home, show: Show) -> dict[str, Any]:
-    """Returns the stack's state once it is ready; one that is starting or running is joined."""
+    """Returns the stack's state once it is ready; one that is starting or running is joined.
+
+    `show` gets the state again and again; what it raises ends the wait, and the stack goes on.
+    """
     home.make_folders()
     launched = None if home.is_locked() else _launch_supervisor(home)
     try:
         return _follow(home, show, launched)
     except KeyboardInterrupt:
         if launched is not None:
-            launched.terminate()
-            launched.wait()
+            _end(psutil.Process(launched.pid), home, show)
         raise
 
 
-def stop(home: Home) -> int:
+def stop(home: Home, show: Show) -> int:
     """Stops the stack and what a killed supervisor left; returns how many leftovers that were."""
     supervisor = _supervisor(home)
     if supervisor is not None:
-        supervisor.terminate()
-        try:
-            supervisor.wait(90.0)
-        except psutil.TimeoutExpired:
-            supervisor.kill()
-            supervisor.wait(10.0)
+        _end(supervisor, home, show)
     return _sweep(home)
+
+
+def _end(supervisor: psutil.Process, home: Home, show: Show) -> None:
+    """Waits as long as one part after the other stops; a supervisor that hangs is killed."""
+    with suppress(psutil.NoSuchProcess):
+        supervisor.terminate()
+        state: dict[str, Any] = {}
+        moved_at = time.monotonic()
+        while time.monotonic() - moved_at < _STOP_SECONDS:
+            with suppress(psutil.TimeoutExpired):
+                supervisor.wait(0.2)
+                return
+            before, state = state, home.read_state()
+            if state != before:
+                moved_at = time.monotonic()
+            if state.get("phase") not in ("starting", "ready"):
+                show(state)
+        supervisor.kill()
+        supervisor.wait(10.0)
 
 
 def status(home: Home) -> dict[str, Any]:

@@ -9,17 +9,16 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import psutil
 
+from normlab.activity import last_lines
 from normlab.daemons import (
     Daemon,
-    Runnable,
     end_leftovers,
     make_checks,
     make_daemons,
@@ -27,13 +26,15 @@ from normlab.daemons import (
 )
 from normlab.errors import ServerError, StackError
 from normlab.home import Home
+from normlab.parts import Part
 from normlab.ports import check_ports
 from normlab.servers import Postgres, Redis
 
-_START_SECONDS = 180.0
-_START_TRIES = 3
+#: In a row, while the stack starts: a part that ends so often is broken, not late.
+_START_TRIES = 5
 _HEALTHY_SECONDS = 60.0
 _LONGEST_PAUSE = 30.0
+_SHOW_SECONDS = 1.0
 #: The servers go last: a worker that drains still writes.
 _STOP_ORDER = (("api", "worker", "sweep", "mirror", "mlflow"), ("redis", "postgres"))
 
@@ -42,37 +43,19 @@ class StopAsked(Exception):
     """A signal asked the supervisor to stop."""
 
 
-@dataclass(slots=True)
-class Kept:
-    """One process under supervision; `failures` counts restarts since it was last healthy."""
-
-    name: str
-    runnable: Runnable
-    is_ready: Callable[[], bool]
-    state: str = "waiting"
-    started_at: float = 0.0
-    restart_at: float = 0.0
-    restarts: int = 0
-    failures: int = 0
-
-    def describe(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "state": self.state,
-            "pid": self.runnable.pid,
-            "started_at": self.started_at,
-            "restarts": self.restarts,
-        }
-
-
 class Supervisor:
-    """`run` returns when it is told to stop, or raises why the stack could not start."""
+    """`run` returns when it is told to stop, or raises why the stack could not start.
 
-    def __init__(self, home: Home, on_change: Callable[[Mapping[str, Any]], None]) -> None:
+    `show` gets the state at each change and about once a second; what it raises stops the stack.
+    """
+
+    def __init__(self, home: Home, show: Callable[[Mapping[str, Any]], None]) -> None:
         self._home = home
-        self._on_change = on_change
-        self._kept: dict[str, Kept] = {}
+        self._show = show
+        self._shown_at = 0.0
+        self._parts: dict[str, Part] = {}
         self._phase = "starting"
+        self._step: dict[str, Any] | None = None
         self._error: str | None = None
         self._began = time.monotonic()
         self._seconds: float | None = None
@@ -86,7 +69,7 @@ class Supervisor:
             try:
                 self._start()
                 while True:
-                    self._restart_what_ended()
+                    self._look_after_parts()
                     self._pause()
             except StopAsked:
                 pass
@@ -101,138 +84,162 @@ class Supervisor:
         home = self._home
         self._publish()
         postgres = Postgres(
-            home.folder / "postgres", sockets=home.sockets, log=home.logs / "postgres.log"
+            home.folder / "postgres",
+            sockets=home.sockets,
+            log=home.logs / "postgres.log",
+            while_waiting=self._check_for_stop,
         )
-        redis = Redis(home.folder / "redis", sockets=home.sockets, log=home.logs / "redis.log")
+        redis = Redis(
+            home.folder / "redis",
+            sockets=home.sockets,
+            log=home.logs / "redis.log",
+            while_waiting=self._check_for_stop,
+        )
         end_leftovers(home)
         check_ports(home)
         token = home.ensure_token()
-        self._launch(Kept("postgres", postgres, lambda: True))
-        self._launch(Kept("redis", redis, lambda: True))
+        self._launch(Part("postgres", postgres))
+        self._launch(Part("redis", redis))
         postgres.create_databases("normlab", "mlflow")
         environment = stack_environment(home, postgres, redis)
         daemons = make_daemons(home, environment, postgres.url("mlflow"))
         checks = make_checks(home, token)
         # MLflow is the slowest to start and needs nothing of the others.
-        self._launch(Kept("mlflow", daemons.pop("mlflow"), checks["mlflow"]))
+        self._launch(Part("mlflow", daemons.pop("mlflow"), checks["mlflow"]))
         first = {**environment, "NORMLAB_BOOTSTRAP_TOKEN": token}
         self._run_once("migrations", ["-m", "migrations", "upgrade"], first)
         for name, daemon in daemons.items():
-            self._launch(Kept(name, daemon, checks.get(name, lambda: True)))
+            self._launch(Part(name, daemon, checks.get(name)))
         self._wait_until_ready()
 
-    def _launch(self, kept: Kept) -> None:
-        self._kept[kept.name] = kept
-        kept.state = "starting"
-        kept.started_at = time.time()
-        kept.runnable.start()
-        if kept.name in ("postgres", "redis"):
-            kept.state = "ready"
+    def _launch(self, part: Part) -> None:
+        self._parts[part.name] = part
+        part.begin()
+        self._publish()
+        part.runnable.start()
+        part.watch(self._log(part.name))
         self._publish()
 
+    def _log(self, name: str) -> Path:
+        return self._home.logs / f"{name}.log"
+
     def _run_once(self, name: str, arguments: list[str], environment: Mapping[str, str]) -> None:
-        log = self._home.logs / f"{name}.log"
-        step = Daemon([sys.executable, *arguments], environment, self._home.folder, log)
+        step = Daemon([sys.executable, *arguments], environment, self._home.folder, self._log(name))
+        self._step = {"name": name, "started_at": time.time()}
+        self._publish()
         step.start()
         try:
             while step.alive:
                 self._pause(0.05)
             if step.exit_code != 0:
-                raise StackError(f"`{name}` failed; {last_lines(log)}")
+                raise StackError(f"`{name}` failed; {last_lines(self._log(name))}")
         finally:
             step.stop()
+            self._step = None
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + _START_SECONDS
-        while waiting := [one for one in self._kept.values() if one.state != "ready"]:
-            self._restart_what_ended()
-            for one in waiting:
-                if one.failures >= _START_TRIES:
-                    log = self._home.logs / f"{one.name}.log"
-                    raise StackError(f"{one.name} does not start; {last_lines(log)}")
-                if one.state == "starting" and one.is_ready():
-                    one.state = "ready"
-                    self._publish()
-            if time.monotonic() > deadline:
-                one = waiting[0]
-                log = self._home.logs / f"{one.name}.log"
-                raise StackError(
-                    f"{one.name} is not ready after {_START_SECONDS:g} s; {last_lines(log)}"
-                )
+        """However long that takes: a part that is late is no reason to stop the others."""
+        while any(part.state != "ready" for part in self._parts.values()):
+            self._look_after_parts()
+            for part in self._parts.values():
+                if part.failures >= _START_TRIES:
+                    raise StackError(
+                        f"{part.name} ended {part.failures} times in a row; "
+                        f"{last_lines(self._log(part.name))}"
+                    )
             self._pause()
         self._phase = "ready"
         self._seconds = time.monotonic() - self._began
         self._publish()
 
-    def _restart_what_ended(self) -> None:
-        for one in self._kept.values():
-            healthy = time.time() - one.started_at > _HEALTHY_SECONDS
-            if one.runnable.alive:
-                if one.failures and healthy:
-                    one.failures = 0
-                if self._phase == "ready" and one.state == "starting" and one.is_ready():
-                    one.state = "ready"
-                    self._publish()
-            elif one.state != "restarting":
-                one.failures += 1
-                one.state = "restarting"
-                pause = min(2.0 ** (one.failures - 1), _LONGEST_PAUSE)
-                one.restart_at = time.monotonic() + pause
+    def _look_after_parts(self) -> None:
+        for part in self._parts.values():
+            if part.runnable.alive:
+                self._look_at(part)
+            elif part.state != "restarting":
+                part.failures += 1
+                part.state = "restarting"
+                pause = min(2.0 ** (part.failures - 1), _LONGEST_PAUSE)
+                part.restart_at = time.monotonic() + pause
                 self._publish()
-            elif time.monotonic() >= one.restart_at:
-                self._restart(one)
+            elif time.monotonic() >= part.restart_at:
+                self._restart(part)
 
-    def _restart(self, one: Kept) -> None:
-        one.restarts += 1
+    def _look_at(self, part: Part) -> None:
+        if part.failures and time.time() - part.started_at > _HEALTHY_SECONDS:
+            part.failures = 0
+        if part.state != "starting":
+            return
+        before = (part.state, part.detail)
+        part.ask()
+        if (part.state, part.detail) != before:
+            self._publish()
+        if part.state == "starting" and part.hangs:
+            complain(f"{part.name} has done nothing for {part.idle_seconds:.0f} s: restarting it")
+            part.runnable.stop()
+
+    def _restart(self, part: Part) -> None:
+        part.restarts += 1
         try:
-            self._launch(one)
+            self._launch(part)
         except (ServerError, OSError) as error:
-            complain(f"{one.name}: {error}")
+            complain(f"{part.name}: {error}")
 
-    def _pause(self, seconds: float = 0.2) -> None:
+    def _check_for_stop(self) -> None:
         if self._stop_asked:
             raise StopAsked
+        if time.monotonic() - self._shown_at > _SHOW_SECONDS:
+            self._shown_at = time.monotonic()
+            self._show(self._state())
+
+    def _pause(self, seconds: float = 0.2) -> None:
+        self._check_for_stop()
         time.sleep(seconds)
 
     def _stop(self) -> None:
         self._phase = "stopping"
         self._publish()
-        with ThreadPoolExecutor() as pool:
-            for names in _STOP_ORDER:
-                stage = [self._kept[name] for name in names if name in self._kept]
-                for one, _ in zip(
-                    stage, pool.map(lambda one: one.runnable.stop(), stage), strict=True
-                ):
-                    one.state = "stopped"
-                self._publish()
+        for names in _STOP_ORDER:
+            self._stop_together([self._parts[name] for name in names if name in self._parts])
         end_leftovers(self._home)
         self._phase = "failed" if self._error else "stopped"
         self._publish()
 
+    def _stop_together(self, parts: list[Part]) -> None:
+        """All at once; says of each when it has stopped."""
+        if not parts:
+            return
+        for part in parts:
+            part.state = "stopping"
+        self._publish()
+        with ThreadPoolExecutor(len(parts)) as pool:
+            stops = {pool.submit(part.runnable.stop): part for part in parts}
+            for stop in as_completed(stops):
+                stop.result()
+                stops[stop].state = "stopped"
+                self._publish()
+
     def _publish(self) -> None:
-        state = {
+        state = self._state()
+        try:
+            self._home.write_state(state)
+        except OSError as error:
+            # A full disk must not keep the stack from being stopped.
+            complain(f"stack.json: {error}")
+        self._show(state)
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "phase": self._phase,
             "error": self._error,
             "seconds": self._seconds,
             "supervisor": {"pid": os.getpid(), "created": psutil.Process().create_time()},
             "api_url": self._home.api_url,
             "mlflow_url": self._home.mlflow_url,
-            "processes": [one.describe() for one in self._kept.values()],
+            "step": self._step,
+            "remarks": [line for part in self._parts.values() for line in part.runnable.remarks],
+            "processes": [part.describe() for part in self._parts.values()],
         }
-        try:
-            self._home.write_state(state)
-        except OSError as error:
-            # A full disk must not keep the stack from being stopped.
-            complain(f"stack.json: {error}")
-        self._on_change(state)
-
-
-def last_lines(log: Path, count: int = 20) -> str:
-    try:
-        lines = log.read_text(errors="replace").splitlines()[-count:]
-    except OSError:
-        lines = []
-    return "\n".join([f"the last lines of {log}:", *(f"  {line}" for line in lines)])
 
 
 def complain(text: str) -> None:
@@ -240,10 +247,22 @@ def complain(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
+def _log_remarks() -> Callable[[Mapping[str, Any]], None]:
+    said: set[str] = set()
+
+    def show(state: Mapping[str, Any]) -> None:
+        for remark in state["remarks"]:
+            if remark not in said:
+                said.add(remark)
+                complain(remark)
+
+    return show
+
+
 def main() -> int:
     """The detached supervisor: its output is its log."""
     home = Home.from_environment()
-    supervisor = Supervisor(home, on_change=lambda state: None)
+    supervisor = Supervisor(home, show=_log_remarks())
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, supervisor.ask_to_stop)
     try:

@@ -2,60 +2,68 @@
 
 import json
 import os
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from normlab import stack
 from normlab.cli.output import Column, Format, Output, duration, emit, field, raw, say, size
+from normlab.cli.stack_progress import StackProgress
 from normlab.home import Home
 
-_NAMES = {
-    "postgres": "PostgreSQL",
-    "redis": "Redis",
-    "mlflow": "MLflow",
-    "api": "API",
-    "worker": "worker",
-    "sweep": "sweep",
-    "mirror": "mirror to MLflow",
-}
+Timeout = Annotated[
+    float | None,
+    typer.Option(help="wait at most so many seconds; default: as long as every part works"),
+]
 
 
 def up(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="return once it is ready; it runs on")
     ] = False,
+    timeout: Timeout = None,
 ) -> None:
     """Start the whole stack on this machine: database, broker, MLflow, API, worker.
 
     Its files are in NORMLAB_HOME (~/.normlab; for root /var/lib/normlab), its ports are
     NORMLAB_API_PORT (8000) and NORMLAB_MLFLOW_PORT (5000). Several can run side by side.
+    PostgreSQL and Redis come with Normlab; NORMLAB_POSTGRES_BIN (a folder) and
+    NORMLAB_REDIS_SERVER (a program) name others. A slow machine is waited for: with --timeout,
+    `up --detach` gives up waiting, and the stack goes on starting.
     """
     home = Home.from_environment()
     if home.is_locked() and home.read_state().get("phase") == "ready":
         say("Normlab is already running:")
         show_urls(home.read_state())
     elif detach or home.is_locked():
-        bring_up(home)
+        bring_up(home, timeout)
         say("Stop it with: normlab down")
     else:
         say(f"Starting Normlab in {home.folder}; stop it with Ctrl-C")
-        stack.run_in_foreground(home, progress(urls_when_ready=True))
+        progress = StackProgress(
+            home, timeout=timeout, then="It was stopped.", when_ready=_show_ready
+        )
+        stack.run_in_foreground(home, progress)
         say("Stopped")
 
 
-def bring_up(home: Home) -> None:
+def bring_up(home: Home, timeout: float | None = None) -> None:
     """Starts it in the background, or joins one that is starting."""
     for variable in ("NORMLAB_DATABASE_URL", "NORMLAB_REDIS_URL"):
         if os.environ.get(variable):
             typer.echo(f"{variable} is not used: the local stack starts its own server", err=True)
     say(f"Starting Normlab in {home.folder}")
-    started = time.monotonic()
-    state = stack.start_detached(home, progress())
-    say(f"Ready after {state.get('seconds') or time.monotonic() - started:.0f} s:")
+    then = (
+        "The stack goes on starting: `normlab status` shows how far it is, `normlab up --detach` "
+        "waits again, `normlab down` stops it."
+    )
+    state = stack.start_detached(home, StackProgress(home, timeout=timeout, then=then))
+    _show_ready(state)
+
+
+def _show_ready(state: Mapping[str, Any]) -> None:
+    say(f"Ready after {state['seconds']:.0f} s:")
     show_urls(state)
 
 
@@ -63,7 +71,9 @@ def down() -> None:
     """Stop the local stack; running jobs are saved and go on at the next `up`."""
     home = Home.from_environment()
     was_running = home.is_locked()
-    left = stack.stop(home)
+    if was_running:
+        say(f"Stopping Normlab in {home.folder}")
+    left = stack.stop(home, StackProgress(home))
     if was_running:
         say("Stopped")
     elif left:
@@ -102,30 +112,6 @@ def status(
 def show_urls(state: Mapping[str, Any]) -> None:
     say(f"  API     {state['api_url']}  (try it at {state['api_url']}/docs)")
     say(f"  MLflow  {state['mlflow_url']}")
-
-
-def progress(urls_when_ready: bool = False) -> Callable[[Mapping[str, Any]], None]:
-    """Prints a line when a process becomes ready, or has to be restarted."""
-    said: set[tuple[str, str, int]] = set()
-    began = time.monotonic()
-
-    def show(state: Mapping[str, Any]) -> None:
-        for one in state["processes"]:
-            news = (one["name"], one["state"], one["restarts"])
-            if news in said or one["state"] not in ("ready", "restarting"):
-                continue
-            said.add(news)
-            word = "ready" if one["state"] == "ready" else "ended; it will be restarted"
-            say(
-                f"  {time.monotonic() - began:5.1f} s  {_NAMES.get(one['name'], one['name'])} {word}"
-            )
-        if urls_when_ready and state["phase"] == "ready" and ("", "ready", 0) not in said:
-            said.add(("", "ready", 0))
-            say(f"Ready after {state['seconds']:.0f} s:")
-            show_urls(state)
-        sys.stdout.flush()
-
-    return show
 
 
 _COLUMNS = (
