@@ -98,6 +98,21 @@ def wait_until(
         raise
 
 
-def reap(process: subprocess.Popen[bytes] | None) -> None:
+def end_server(
+    process: subprocess.Popen[bytes] | None,
+    gently: signal.Signals,
+    find: Callable[[], Sequence[psutil.Process]],
+    seconds: float = 10.0,
+) -> None:
+    """Ends a server that ends its children itself; what `find` sees is ended where that fails.
+
+    To look through all processes of a busy machine takes seconds, so a server that obeys needs no look.
+    """
+    if process is not None and process.poll() is None:
+        process.send_signal(gently)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+            return
+    end_processes(find(), gently, seconds)
     if process is not None:
         process.wait()

@@ -14,9 +14,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from normlab.accounts import Account, private_folder, server_account, socket_folder
 from normlab.errors import ServerError
-from normlab.processes import end_processes, reap, running_in, start_process, wait_until
+from normlab.processes import end_processes, end_server, running_in, start_process, wait_until
 from normlab.programs import (
     REDIS_VARIABLE,
     Program,
@@ -109,8 +111,7 @@ class Postgres:
 
     def stop(self) -> None:
         """Open transactions are rolled back; harmless when it isn't running."""
-        end_processes(running_in(self._data, "postgres"), signal.SIGINT)
-        reap(self._process)
+        end_server(self._process, signal.SIGINT, lambda: running_in(self._data, "postgres"))
         self._process = None
         _remove(self.sockets)
 
@@ -232,7 +233,7 @@ class Redis:
         self.remarks.clear()
         private_folder(self.folder, self._account)
         private_folder(self.sockets, self._account)
-        self._end_running()
+        end_processes(self._running(), signal.SIGTERM)
         start_first(
             redis_candidates([self.folder.parent, self.sockets], self._account),
             lambda candidate: check_redis(candidate, self._account),
@@ -255,16 +256,14 @@ class Redis:
 
     def stop(self) -> None:
         """Harmless when it isn't running."""
-        self._end_running()
-        reap(self._process)
+        end_server(self._process, signal.SIGTERM, self._running)
         self._process = None
         self.socket.unlink(missing_ok=True)
         _remove(self.sockets)
 
-    def _end_running(self) -> None:
+    def _running(self) -> list[psutil.Process]:
         named = Path(os.environ.get(REDIS_VARIABLE, "")).name
-        names = {"redis-server", "valkey-server", named}
-        end_processes(running_in(self.folder, *names), signal.SIGTERM)
+        return running_in(self.folder, "redis-server", "valkey-server", named)
 
     def _is_ready(self) -> bool:
         with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:

@@ -52,6 +52,9 @@ def stop(home: Home, show: Show) -> int:
     supervisor = _supervisor(home)
     if supervisor is not None:
         _end(supervisor, home, show)
+        if home.read_state().get("phase") in ("stopped", "failed"):
+            # It has looked for leftovers itself, as its last act.
+            return 0
     return _sweep(home)
 
 
