@@ -3,7 +3,8 @@
 import ipaddress
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ import httpx
 
 from normlab.errors import NormlabError, NotReachable, Refused
 from normlab.home import Home
+from normlab.readiness import ask, is_starting, may_be_starting, wait_until_ready
 
 PREFIX = "/api/v1"
 _RETRY_PAUSES = (0.5, 1.0, 2.0)
@@ -20,19 +22,44 @@ _LONGEST_RETRY_AFTER = 10.0
 _STREAM = httpx.Timeout(600.0, connect=5.0)
 
 
+class Origin(Enum):
+    """Who named the service."""
+
+    ARGUMENT = auto()
+    ENVIRONMENT = auto()
+    LOCAL = auto()
+
+
+_HINTS = {
+    Origin.ARGUMENT: "it is the URL given to the client: is it right, and does the service run there?",
+    Origin.ENVIRONMENT: "it is what NORMLAB_URL names: is it right, and does the service run there? "
+    "With Docker, `docker compose ps` shows it",
+    Origin.LOCAL: "is the stack up? start it with: normlab up --detach",
+}
+
+
 class Transport:
-    """One connection pool to one service."""
+    """One connection pool to one service.
+
+    A service that NORMLAB_URL names, and a local stack that is starting, are waited for: once,
+    before the first answer.
+    """
 
     def __init__(self, url: str | None = None, token: str | None = None, timeout: float = 60.0):
         home = Home.from_environment()
+        self._origin = _origin(url)
         self.url = (url or os.environ.get("NORMLAB_URL") or _local_url(home)).rstrip("/")
         token = token or os.environ.get("NORMLAB_TOKEN") or home.token()
+        # A proxy for the world outside is none for this machine.
+        self._trust_env = not _is_loopback(self.url)
+        self._is_worth_waiting = self._origin is Origin.ENVIRONMENT or (
+            self._origin is Origin.LOCAL and _is_starting(home)
+        )
         self._client = httpx.Client(
             base_url=self.url + PREFIX,
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=httpx.Timeout(timeout, connect=5.0),
-            # A proxy for the world outside is none for this machine.
-            trust_env=not _is_loopback(self.url),
+            trust_env=self._trust_env,
         )
 
     def close(self) -> None:
@@ -45,18 +72,53 @@ class Transport:
 
         Raises NotReachable, or Refused with the service's problem.
         """
-        for pause in (*_RETRY_PAUSES, None) if again else (None,):
+        if self._is_worth_waiting and not (again or method == "GET"):
+            # What must not be sent twice is sent only to a service that is there.
+            self._await_somebody()
+        pauses = _RETRY_PAUSES if again else ()
+        if not self._is_worth_waiting:
+            return self._send(method, path, pauses, **arguments)
+        try:
+            return self._send(method, path, (), **arguments)
+        except (NotReachable, Refused) as error:
+            if not self._has_become_ready(error):
+                raise
+            return self._send(method, path, pauses, **arguments)
+        finally:
+            self._is_worth_waiting = False
+
+    def _send(
+        self, method: str, path: str, pauses: Sequence[float], **arguments: Any
+    ) -> httpx.Response:
+        for pause in (*pauses, None):
             try:
                 answer = self._client.request(method, path, **arguments)
             except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
                 if pause is None or not isinstance(error, httpx.TransportError):
-                    raise NotReachable(_unreachable(self.url, error)) from error
+                    raise NotReachable(self._unreachable(error)) from error
             else:
                 if answer.status_code != 503 or pause is None:
                     return _checked(answer)
                 pause = _retry_after(answer, pause)
             time.sleep(pause)
         raise AssertionError
+
+    def _has_become_ready(self, error: NotReachable | Refused) -> bool:
+        if isinstance(error, Refused):
+            may_change = is_starting(error.status)
+        else:
+            may_change = error.__cause__ is not None and may_be_starting(error.__cause__)
+        return may_change and wait_until_ready(self.url, trust_env=self._trust_env)
+
+    def _await_somebody(self) -> None:
+        """Until anybody answers; a service that isn't ready may still take this request."""
+        if ask(f"{self.url}/healthz", self._trust_env).status is None:
+            wait_until_ready(self.url, trust_env=self._trust_env)
+        self._is_worth_waiting = False
+
+    def _unreachable(self, error: Exception) -> str:
+        reason = str(error) or type(error).__name__
+        return f"{self.url} does not answer ({reason}); {_HINTS[self._origin]}"
 
     def get(self, path: str, **parameters: Any) -> Any:
         given = {name: value for name, value in parameters.items() if value is not None}
@@ -84,13 +146,15 @@ class Transport:
     def stream(self, path: str, **parameters: Any) -> Iterator[bytes]:
         """The answer's bytes as they come, whole or NotReachable is raised."""
         given = {name: value for name, value in parameters.items() if value is not None}
+        if self._is_worth_waiting:
+            self._await_somebody()
         try:
             with self._client.stream("GET", path, params=given, timeout=_STREAM) as answer:
                 if answer.is_error:
                     answer.read()
                 yield from _checked(answer).iter_bytes()
         except httpx.TransportError as error:
-            raise NotReachable(_unreachable(self.url, error)) from error
+            raise NotReachable(self._unreachable(error)) from error
 
     def download(self, path: str, target: Path) -> None:
         save(self.stream(path), target)
@@ -113,18 +177,22 @@ def _local_url(home: Home) -> str:
     return str(home.read_state().get("api_url") or home.api_url)
 
 
+def _origin(url: str | None) -> Origin:
+    if url:
+        return Origin.ARGUMENT
+    return Origin.ENVIRONMENT if os.environ.get("NORMLAB_URL") else Origin.LOCAL
+
+
+def _is_starting(home: Home) -> bool:
+    return home.is_locked() and home.read_state().get("phase") == "starting"
+
+
 def _is_loopback(url: str) -> bool:
     host = urlsplit(url).hostname or ""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _unreachable(url: str, error: Exception) -> str:
-    reason = str(error) or type(error).__name__
-    hint = "is the stack up? start it with: normlab up --detach"
-    return f"{url} does not answer ({reason}); {hint if _is_loopback(url) else 'is NORMLAB_URL right?'}"
 
 
 def _retry_after(answer: httpx.Response, pause: float) -> float:

@@ -101,6 +101,8 @@ def status(
         left = state["leftovers"]
         found = f"A killed stack has left {left} processes" if left else "Nothing is running"
         typer.echo(f"{found} in {home.folder}; start it with: normlab up --detach", err=True)
+        if url := os.environ.get("NORMLAB_URL"):
+            typer.echo(f"The other commands use the service at NORMLAB_URL={url}", err=True)
         raise typer.Exit(1)
     emit(state["processes"], _COLUMNS, output, "no process yet")
     if output is Format.TABLE:

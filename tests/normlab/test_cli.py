@@ -80,7 +80,7 @@ def test_every_verb_explains_itself() -> None:
 def test_a_mistake_is_one_message_and_no_traceback(
     tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    done = run(*arguments, NORMLAB_HOME=str(tmp_path), NORMLAB_URL="http://127.0.0.1:9")
+    done = run(*arguments, NORMLAB_HOME=str(tmp_path), NORMLAB_URL="", NORMLAB_API_PORT="9")
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -61,16 +62,22 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
     return Script()
 
 
-@pytest.fixture
-def client(script: Script) -> Iterator[Client]:
+@contextmanager
+def serve(script: Script) -> Iterator[str]:
+    """The URL of a server that follows the script."""
     server = HTTPServer(("127.0.0.1", 0), handler(script))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    with Client(f"http://127.0.0.1:{server.server_port}", "nl_secret") as made:
-        yield made
+    yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def client(script: Script) -> Iterator[Client]:
+    with serve(script) as url, Client(url, "nl_secret") as made:
+        yield made
 
 
 def test_a_submission_whose_answer_was_lost_is_sent_again_with_the_same_key(
@@ -96,13 +103,15 @@ def test_cancelled_jobs_of_a_study_are_retried_only_when_asked_to(
     client: Client, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NORMLAB_URL", client.url)
-    for _ in range(4):
+    # The command, which has its service from NORMLAB_URL, looks first whether it is there.
+    for health in (0, 0, 1, 1):
+        script.answers += [(200, {}, b"{}")] * health
         script.say(200, {"status": "queued", "counts": {}})
     client.retry("s2")
     client.retry("s2", cancelled=True)
     retry(["s2"])
     retry(["s2"], cancelled=True)
-    paths = [path.removeprefix("/api/v1/") for _, path, _, _ in script.seen]
+    paths = [path.removeprefix("/api/v1/") for _, path, _, _ in script.seen if path != "/healthz"]
     assert paths == ["studies/2/retry", "studies/2/retry?cancelled=true"] * 2
 
 
@@ -191,12 +200,27 @@ def test_an_interrupted_download_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
 
 
-def test_nobody_there_asks_whether_the_stack_is_up() -> None:
+def unused_url() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with Client(url) as client, pytest.raises(NotReachable, match="normlab up"):
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+def test_nobody_there_asks_whether_the_stack_is_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NORMLAB_URL", raising=False)
+    monkeypatch.setenv("NORMLAB_HOME", str(tmp_path))
+    (tmp_path / "stack.json").write_text(json.dumps({"api_url": unused_url()}))
+    with Client() as client, pytest.raises(NotReachable, match="normlab up"):
         client.show("j1")
+
+
+def test_a_url_that_was_given_is_never_mended_by_a_second_stack() -> None:
+    with Client(unused_url()) as client, pytest.raises(NotReachable) as raised:
+        client.show("j1")
+    assert "the URL given to the client" in str(raised.value)
+    assert "normlab up" not in str(raised.value)
 
 
 def test_the_token_of_the_local_stack_is_found(
