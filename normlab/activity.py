@@ -25,14 +25,14 @@ class Activity:
         log: Path,
         *,
         read_signs: Callable[[int, Path], Signs] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._pid = pid
         self._log = log
         self._read_signs = read_signs or signs_of_work
-        self._clock = clock
+        self._clock = clock or time.monotonic
         self._signs: Signs | None = None
-        self._looked_at = self._moved_at = clock()
+        self._looked_at = self._moved_at = self._clock()
 
     def idle_seconds(self) -> float:
         """Time since the last sign of work; looks no more than once a second."""
