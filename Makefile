@@ -6,14 +6,10 @@ SHELL := bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt
+PIP := PYTHONUNBUFFERED=1 $(BIN)/python .ci/install.py $(VENV)/install.log $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt
 # A shim of pyenv may stand for a Python that isn't there, so each candidate is asked.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3 python; do \
   $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$python && break; done)
-# A dot for each package instead of pip's hundreds of lines: quiet, but it moves. What pip said is shown if it fails.
-LOG := $(VENV)/install.log
-DOTS := 2>&1 | tee $(LOG) | { while read -r line; do case $$line in Collecting*) printf .;; "Installing collected"*) printf ' installing';; esac; done; echo; } \
-  || { tail -n 20 $(LOG) >&2; exit 1; }
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -51,12 +47,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Normlab needs Python 3.11 or 3.12 (with venv); name one: make PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "Installing Normlab into $(VENV) (about 3 minutes the first time)"
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	@$(PIP) -e '.[local]' $(DOTS)
+	@$(PIP) -e '.[local]'
 	@touch $@
 
 # Old pip knows no dependency groups, so pip itself comes first, at its pin.
 $(VENV)/.dev: $(VENV)/.installed
 	@echo "Installing the tools for tests and lint"
-	@$(PIP) pip $(DOTS)
-	@$(PIP) --group dev $(DOTS)
+	@$(PIP) pip
+	@$(PIP) --group dev
 	@touch $@
