@@ -11,6 +11,9 @@ FROM python:3.11-slim
 ARG PIP_FIND_LINKS
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 
+# The image comes without bytecode, and processes that write none would compile the standard library at each start.
+RUN python -c "import compileall, sysconfig; compileall.compile_dir(sysconfig.get_path('stdlib'), quiet=2, workers=0)"
+
 # The folders of the volumes: a new volume takes over their owner.
 RUN useradd --system --uid 10001 --user-group --create-home normlab \
  && install --directory --owner normlab --group normlab /srv/normlab/storage /srv/normlab/mlartifacts /srv/normlab/data

@@ -21,6 +21,7 @@ Jobs: TypeAlias = list[dict[str, Any]]
 
 _MOST_SEEDS = 16
 _MOST_RUNNING = 8
+_QUIET_SECONDS = 30.0
 _STYLES = {"succeeded": "green", "failed": "bold red", "cancelled": "yellow", "paused": "yellow"}
 _FINAL_MARKS = {"succeeded": "✓", "failed": "✗", "cancelled": "–", "paused": "‖", "queued": "·"}
 
@@ -36,9 +37,13 @@ def draw(snapshots: Iterator[Jobs]) -> Jobs:
 
 
 def tell(snapshots: Iterator[Jobs]) -> Jobs:
-    """One line per change of a job's status; at the end of each, what can be said of the rest."""
+    """One line per change of a job's status; at the end of each, what can be said of the rest.
+
+    Where nothing changes, a line every 30 seconds says how far it is and how long that has taken.
+    """
     seen: dict[int, tuple[Any, ...]] = {}
     jobs: Jobs = []
+    began = spoke = time.monotonic()
     for jobs in snapshots:
         ended = sum(job["status"] in FINAL for job in jobs)
         # What has ended first: it made room for what has begun.
@@ -46,11 +51,26 @@ def tell(snapshots: Iterator[Jobs]) -> Jobs:
             news = (job["status"], job["wish"], job["attempt"])
             waits_still = job["status"] == "queued" and not job["attempt"]
             if seen.get(job["id"]) != news and not waits_still:
+                spoke = time.monotonic()
                 said = f"[{ended}/{len(jobs)}] {line(job)}"
                 later = outlook(jobs) if job["status"] in FINAL and len(jobs) > 1 else ""
                 say(f"{said} · {later}" if later else said)
             seen[job["id"]] = news
+        now = time.monotonic()
+        if now - spoke >= _QUIET_SECONDS and ended < len(jobs):
+            spoke = now
+            say(f"[{ended}/{len(jobs)}] after {duration(now - began)}: {_still(jobs)}")
     return jobs
+
+
+def _still(jobs: Jobs) -> str:
+    """`2 running, 30 queued; j12 none | seed 0: step 300 of 400`."""
+    steps = [
+        f"j{job['id']} {job['name']}: step {job['step']} of {job['total_steps']}"
+        for job in jobs
+        if job["status"] == "running" and job["total_steps"]
+    ]
+    return "; ".join([summary(jobs), *steps[:_MOST_RUNNING]])
 
 
 def line(job: dict[str, Any]) -> str:

@@ -58,6 +58,36 @@ def test_mlflow_starts_as_on_a_laptop() -> None:
     assert environment == wanted
 
 
+def seconds(text: str) -> int:
+    return int(text[:-1]) * {"s": 1, "m": 60}[text[-1]]
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if "healthcheck" in SERVICES[name]])
+def test_a_health_check_leaves_a_slow_machine_its_time(name: str) -> None:
+    check = SERVICES[name]["healthcheck"]
+    assert seconds(check["timeout"]) >= 30
+    assert seconds(check["start_period"]) >= 300
+
+
+@pytest.mark.parametrize("name", sorted(ONE_SHOTS))
+def test_a_service_that_ends_is_awaited_as_such(name: str) -> None:
+    # `up --wait` fails on a container that ends, unless another service depends on its completion.
+    conditions = [one.get("depends_on", {}).get(name, {}) for one in SERVICES.values()]
+    assert {"condition": "service_completed_successfully"} in conditions
+
+
+def test_the_api_comes_before_training_where_cores_are_scarce() -> None:
+    shares = {name: service.get("cpu_shares", 1024) for name, service in SERVICES.items()}
+    assert shares.pop("api") > max(shares.values())
+
+
+def test_the_image_has_the_standard_library_compiled() -> None:
+    # Its processes write no bytecode, and python:3.11-slim brings none.
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "PYTHONDONTWRITEBYTECODE=1" in dockerfile
+    assert "compileall.compile_dir(sysconfig.get_path('stdlib')" in dockerfile
+
+
 def test_only_the_gpu_profile_asks_for_a_gpu() -> None:
     asking = {name for name, service in SERVICES.items() if "deploy" in service}
     assert asking == {"worker-gpu"}

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -125,6 +126,22 @@ def test_lists_print_as_table_json_and_csv(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == 'id,name\n1,"a [bold]b, c"\n'
     emit([], shown, Format.TABLE, "nothing here")
     assert capsys.readouterr() == ("", "nothing here\n")
+
+
+def test_piped_progress_says_every_half_minute_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter([0.0, 0.0, 1.0, 20.0, 31.0, 40.0, 62.0])
+    clock = SimpleNamespace(monotonic=lambda: next(moments))
+    monkeypatch.setattr("normlab.cli.progress.time", clock)
+    running = [job(1, "running", attempt=1, step=30, total_steps=400), job(2)]
+    tell(iter([running] * 5))
+    still = "1 running, 1 queued; j1 none | seed 1: step 30 of 400"
+    assert capsys.readouterr().out.splitlines() == [
+        "[0/2] j1 none | seed 1: running",
+        f"[0/2] after 31s: {still}",
+        f"[0/2] after 1m 02s: {still}",
+    ]
 
 
 def test_piped_progress_has_a_line_per_change_only(capsys: pytest.CaptureFixture[str]) -> None:
