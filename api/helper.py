@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -59,15 +59,31 @@ class Helper:
         return self._process.poll() is None
 
     def wait_until_ready(self, seconds: float) -> None:
-        """Its first line says that it is."""
+        """Its first line says that it is; `seconds` without any use of the CPU are too long.
+
+        To load its libraries takes minutes on a busy machine, and a fresh start only takes them again.
+        """
         with self._ended_on_error(seconds):
-            self._receive(time.monotonic() + seconds)
+            self._receive(self._idle_deadline(seconds))
 
     def exchange(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """The answer to one request. After any error the helper is dead: half a line may be on its way."""
         with self._ended_on_error(seconds):
             self._send(json.dumps(request).encode() + b"\n", seconds)
-            return self._receive(time.monotonic() + seconds)
+            deadline = time.monotonic() + seconds
+            return self._receive(lambda: deadline)
+
+    def _idle_deadline(self, seconds: float) -> Callable[[], float]:
+        used, moved_at = 0.0, time.monotonic()
+
+        def deadline() -> float:
+            nonlocal used, moved_at
+            times = self._memory.cpu_times()
+            if times.user + times.system > used:
+                used, moved_at = times.user + times.system, time.monotonic()
+            return moved_at + seconds
+
+        return deadline
 
     def close(self) -> None:
         """Ends it at once; harmless when it has ended."""
@@ -93,7 +109,7 @@ class Helper:
         self._socket.settimeout(seconds)
         self._socket.sendall(line)
 
-    def _receive(self, deadline: float) -> dict[str, Any]:
+    def _receive(self, deadline: Callable[[], float]) -> dict[str, Any]:
         self._socket.settimeout(POLL_SECONDS)
         line = b""
         while not line.endswith(b"\n"):
@@ -103,7 +119,7 @@ class Helper:
                     raise HelperGone(f"ended (code {self._process.poll()})")
                 line += received
                 continue
-            self._guard(deadline)
+            self._guard(deadline())
         answer: dict[str, Any] = json.loads(line)
         return answer
 

@@ -33,7 +33,9 @@ class Settings(BaseSettings):
     check_megabytes: Annotated[int, Field(ge=256, description="resident, of the helper")] = 4096
     draw_seconds: Annotated[Seconds, Field(description="for a report or a figure")] = 30.0
     draw_megabytes: Annotated[int, Field(ge=256, description="resident, of the process")] = 1024
-    check_start_seconds: Annotated[Seconds, Field(description="the helper loads torch")] = 120.0
+    check_start_seconds: Annotated[
+        Seconds, Field(description="the helper loads torch: without use of the CPU")
+    ] = 120.0
 
     @field_validator("data_roots", mode="before")
     @classmethod
