@@ -10,7 +10,7 @@ import psutil
 
 #: A part that shows no sign of work for so long hangs.
 IDLE_SECONDS = 300.0
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 5.0
 _IO_BYTES = 2**16
 
 Signs: TypeAlias = tuple[int, float, int]
@@ -35,7 +35,7 @@ class Activity:
         self._looked_at = self._moved_at = self._clock()
 
     def idle_seconds(self) -> float:
-        """Time since the last sign of work; looks no more than once a second."""
+        """Time since the last sign of work; looks every five seconds at most."""
         now = self._clock()
         if self._signs is None or now - self._looked_at >= _LOOK_SECONDS:
             self._looked_at = now
