@@ -14,7 +14,8 @@ from sqlalchemy import BigInteger, ColumnElement, and_, delete, func, or_, selec
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from store import verdicts
+from store import mirror_problems, verdicts
+from store.mirror_problems import is_held_back
 from store.models import (
     FINAL_STATUSES,
     Checkpoint,
@@ -23,6 +24,7 @@ from store.models import (
     Epoch,
     Job,
     Mirrored,
+    MirrorProblem,
     Project,
     Study,
     User,
@@ -84,16 +86,17 @@ def try_lock(session: Session) -> bool:
     return bool(session.scalar(select(func.pg_try_advisory_lock(LOCK))))
 
 
-def due_jobs(session: Session, limit: int, but: Collection[int] = ()) -> list[int]:
+def due_jobs(session: Session, limit: int) -> list[int]:
     """Jobs that changed since MLflow saw them, oldest change first.
 
     Compared for inequality: transactions don't commit in the order of their times.
     """
     changed = or_(Mirrored.id.is_(None), Mirrored.seen_at.is_distinct_from(Job.changed_at))
+    held_back = is_held_back("run", (MirrorProblem.job_id, Job.id))
     query = (
         select(Job.id)
         .outerjoin(Mirrored, Mirrored.job_id == Job.id)
-        .where(Job.kind == "training", Job.id.not_in(but), changed)
+        .where(Job.kind == "training", changed, ~held_back)
         .order_by(Job.changed_at, Job.id)
         .limit(limit)
     )
@@ -129,13 +132,14 @@ def read_jobs(session: Session, job_ids: Collection[int]) -> list[JobToMirror]:
     ]
 
 
-def due_studies(session: Session, but: Collection[int] = ()) -> list[int]:
+def due_studies(session: Session) -> list[int]:
     """Studies with a job that changed since MLflow saw the study."""
+    held_back = is_held_back("run", (MirrorProblem.study_id, Study.id))
     query = (
         select(Study.id)
         .join(Job, Job.study_id == Study.id)
         .outerjoin(Mirrored, Mirrored.study_id == Study.id)
-        .where(Study.id.not_in(but))
+        .where(~held_back)
         .group_by(Study.id, Mirrored.id)
         .having(Mirrored.seen_at.is_distinct_from(func.max(Job.changed_at)))
         .order_by(Study.id)
@@ -217,7 +221,9 @@ def forget(session: Session, mirrored: Mirrored) -> None:
 
 
 def forget_all(session: Session) -> list[tuple[str, str | None]]:
-    """Forgets how far MLflow is; the answer is the runs written until now, each with its model."""
+    """Forgets how far MLflow is and what it lacks; the answer is the runs written until now, each with
+    its model. Which experiment is a project's stays known."""
+    mirror_problems.clear_all(session)
     model_id = Mirrored.state["model_id"].astext
     rows = session.execute(delete(Mirrored).returning(Mirrored.run_id, model_id))
     return [(run_id, model) for run_id, model in rows if run_id]
@@ -231,15 +237,16 @@ def wish_models(session: Session, job_ids: Collection[int], experiment_id: str) 
             row.state = {**row.state, "model": "wanted"}
 
 
-def next_files(session: Session, but: Collection[int] = ()) -> Mirrored | None:
+def next_files(session: Session) -> Mirrored | None:
     """The row of the ended study or job whose figures are to be sent next.
 
     Studies before jobs, the latest first: that is what somebody looks at now, a backlog isn't.
     """
+    owners = (MirrorProblem.job_id, Mirrored.job_id), (MirrorProblem.study_id, Mirrored.study_id)
     query = (
         select(Mirrored)
         .where(
-            Mirrored.id.not_in(but),
+            ~is_held_back("files", *owners),
             Mirrored.closed_at.is_not(None),
             Mirrored.state["files"].astext == "wanted",
         )
@@ -249,11 +256,11 @@ def next_files(session: Session, but: Collection[int] = ()) -> Mirrored | None:
     return session.scalar(query)
 
 
-def next_model(session: Session, but: Collection[int] = ()) -> int | None:
+def next_model(session: Session) -> int | None:
     """The job whose model is to be logged next, the latest first."""
     query = select(Mirrored.job_id).where(
         Mirrored.job_id.is_not(None),
-        Mirrored.job_id.not_in(but),
+        ~is_held_back("model", (MirrorProblem.job_id, Mirrored.job_id)),
         Mirrored.closed_at.is_not(None),
         Mirrored.state["model"].astext == "wanted",
     )

@@ -36,6 +36,7 @@ WISHES = ("cancel", "pause", "preempt")
 PRIORITIES = ("low", "normal", "high", "urgent")
 ROLES = ("admin", "member", "viewer")
 VERDICTS = ("holds", "does not hold", "equivalent", "undecided")
+MIRROR_PROBLEMS = ("run", "files", "model", "deleted", "experiment")
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> str:
@@ -91,12 +92,13 @@ class Token(Table):
 
 
 class Project(Table):
-    """A named shelf; made at first use."""
+    """A named shelf; made at first use. `experiment_id`: the one in MLflow, whatever people call it there."""
 
     __tablename__ = "projects"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    experiment_id: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -441,3 +443,30 @@ class Mirrored(Table):
     closed_at: Mapped[datetime | None]
     state: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     __table_args__ = (CheckConstraint("num_nonnulls(job_id, study_id) = 1", name="one_owner"),)
+
+
+class MirrorProblem(Table):
+    """What MLflow lacks of a job, a study or a project, and why; gone once MLflow has it.
+
+    `kind`: `run`, `files` and `model` could not be sent; `deleted`: somebody deleted the run there;
+    `experiment`: somebody deleted the project's experiment there. `next_at`: when it is tried again;
+    NULL: not by itself.
+    """
+
+    __tablename__ = "mirror_problems"
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))
+    study_id: Mapped[int | None] = mapped_column(ForeignKey("studies.id"))
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id"))
+    kind: Mapped[str]
+    reason: Mapped[str]
+    attempts: Mapped[int] = mapped_column(Integer)
+    since: Mapped[datetime] = mapped_column(server_default=func.now())
+    next_at: Mapped[datetime | None]
+    __table_args__ = (
+        UniqueConstraint("job_id", "kind"),
+        UniqueConstraint("study_id", "kind"),
+        UniqueConstraint("project_id", "kind"),
+        CheckConstraint(_one_of("kind", MIRROR_PROBLEMS), name="kind"),
+        CheckConstraint("num_nonnulls(job_id, study_id, project_id) = 1", name="one_owner"),
+    )

@@ -22,14 +22,16 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import mirror
+from store import mirror, mirror_problems
 from store.engine import DATABASE_AWAY, JOBS_CHANNEL, make_engine
-from store.models import Mirrored
+from store.mirror_problems import Subject
+from worker.deletions import Deletions
+from worker.experiments import Experiments
 from worker.logs import configure_logging
+from worker.mirror_failures import Failures, Outage
 from worker.models_logged import ModelLogger
 from worker.projection import Projection
-from worker.retries import Retries
-from worker.tracking import Tracking, is_refused
+from worker.tracking import Tracking
 
 log = structlog.get_logger("worker.mirror")
 
@@ -55,10 +57,6 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
 
 
-class Outage(Exception):
-    """MLflow does not answer."""
-
-
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _leave)
@@ -81,12 +79,16 @@ def main(arguments: list[str] | None = None) -> int:
 def follow(settings: Settings, tracking: Tracking) -> NoReturn:
     """Mirrors until the process is told to stop; outages are waited for."""
     failures = 0
+    is_new = True
     while True:
         try:
             with (
                 locked_connection(settings.database_url) as connection,
                 closing(Mirroring(settings, tracking, connection)) as mirroring,
             ):
+                if is_new:
+                    mirroring.failures.end_pauses()
+                    is_new = False
                 while True:
                     started = time.monotonic()
                     done = mirroring.run_pass()
@@ -106,9 +108,10 @@ def drain(settings: Settings, tracking: Tracking) -> int:
         locked_connection(settings.database_url) as connection,
         closing(Mirroring(settings, tracking, connection)) as mirroring,
     ):
+        mirroring.failures.end_pauses()
         while not mirroring.run_pass().idle:
             pass
-        return 1 if mirroring.retries else 0
+        return 1 if mirroring.failures.are_waiting() else 0
 
 
 def rebuild(settings: Settings, tracking: Tracking) -> None:
@@ -119,7 +122,7 @@ def rebuild(settings: Settings, tracking: Tracking) -> None:
         session.execute(text(f"NOTIFY {JOBS_CHANNEL}"))
     engine.dispose()
     for run_id, model_id in forgotten:
-        tracking.delete_run(run_id, model_id)
+        tracking.retire_run(run_id, model_id)
     log.info("mirror_forgot", runs=len(forgotten))
 
 
@@ -168,11 +171,14 @@ class Mirroring:
         self.models = ModelLogger(settings.mlflow_url, settings.storage)
         self.sessions = sessionmaker(connection, expire_on_commit=False)
         links = settings.public_mlflow_url or settings.mlflow_url
-        self.projection = Projection(self.sessions, settings.storage, tracking, links)
-        self.retries = Retries()
+        experiments = Experiments(self.sessions, tracking)
+        deletions = Deletions(self.sessions, tracking, experiments)
+        self.failures = Failures(self.sessions, tracking, experiments, deletions)
+        self.projection = Projection(self.sessions, settings.storage, tracking, experiments, links)
 
     def run_pass(self) -> Pass:
         """Jobs first, then studies, some files, one model: what is slow must not keep numbers waiting."""
+        self.failures.look_for_deletions()
         return Pass(
             self._mirror_jobs(), self._mirror_studies(), self._send_files(), self._log_next_model()
         )
@@ -182,12 +188,12 @@ class Mirroring:
 
     def _mirror_jobs(self) -> int:
         with self.sessions.begin() as session:
-            due = mirror.due_jobs(session, JOBS_AT_ONCE, self.retries.resting("job"))
+            due = mirror.due_jobs(session, JOBS_AT_ONCE)
             records = mirror.read_jobs(session, due)
             studies = {record.job.study_id for record in records}
             parents = mirror.runs_of_studies(session, [one for one in studies if one is not None])
         for record in records:
-            with self._fate_of("job", record.job.id, record.mirrored):
+            with self.failures.noted(Subject("run", job_id=record.job.id), record.mirrored):
                 study_id = record.job.study_id
                 if study_id is not None and study_id not in parents:
                     parents[study_id] = self._open_study(study_id)
@@ -201,11 +207,11 @@ class Mirroring:
 
     def _mirror_studies(self) -> int:
         with self.sessions.begin() as session:
-            due = mirror.due_studies(session, self.retries.resting("study"))
+            due = mirror.due_studies(session)
         for study_id in due:
             with self.sessions.begin() as session:
                 record = mirror.read_study(session, study_id)
-            with self._fate_of("study", study_id, record.mirrored):
+            with self.failures.noted(Subject("run", study_id=study_id), record.mirrored):
                 self.projection.mirror_study(record)
         return len(due)
 
@@ -215,64 +221,36 @@ class Mirroring:
         until = time.monotonic() + PASS_SECONDS
         while sent == 0 or time.monotonic() < until:
             with self.sessions.begin() as session:
-                row = mirror.next_files(session, self.retries.resting("files"))
+                row = mirror.next_files(session)
             if row is None:
                 break
-            with self._fate_of("files", row.id, row):
+            with self.failures.noted(
+                Subject("files", job_id=row.job_id, study_id=row.study_id), row
+            ):
                 self.projection.send_files(row)
             sent += 1
         return sent
 
     def _log_next_model(self) -> int:
         with self.sessions.begin() as session:
-            job_id = mirror.next_model(session, self.retries.resting("model"))
+            job_id = mirror.next_model(session)
             if job_id is None:
                 self.models.close()
                 return 0
             record = mirror.read_jobs(session, [job_id])[0]
             checkpoint = mirror.best_checkpoint(session, job_id)
-        with self._fate_of("model", job_id, record.mirrored):
+        assert record.mirrored is not None
+        subject = Subject("model", job_id=job_id)
+        outcome = None
+        with self.failures.noted(subject, record.mirrored):
+            self.tracking.ensure_active(record.mirrored.run_id)
             outcome = self.models.log_model(record, checkpoint)
             self.projection.note_model(record, outcome)
+        # A job without any finite epoch has no best weights: nothing is lacking.
+        if outcome is not None and not outcome.is_sent and checkpoint is not None:
+            with self.sessions.begin() as session:
+                mirror_problems.note(session, subject, f"its model: {outcome.detail}")
         return 1
-
-    @contextmanager
-    def _fate_of(self, kind: str, one: int, row: Mirrored | None) -> Iterator[None]:
-        """One job's, study's or model's failure must not keep the others waiting; an outage does."""
-        try:
-            yield
-        except DBAPIError:
-            raise
-        except Exception as error:
-            if not self.tracking.is_up():
-                raise Outage(str(error)) from error
-            recovered = is_refused(error) and self._recover(row)
-            pause = self.retries.failed(kind, one, at_once=recovered)
-            log.warning("not_mirrored", **{kind: one}, retry_seconds=pause, exc_info=True)
-        else:
-            self.retries.succeeded(kind, one)
-
-    def _recover(self, row: Mirrored | None) -> bool:
-        """Whether something was deleted in MLflow and is back, or will be made anew."""
-        self.tracking.forget_experiments()
-        if row is None or not row.run_id:
-            return True
-        with self.sessions.begin() as session:
-            parent = mirror.parent_of(session, row)
-        rows = [row] if parent is None else [row, parent]
-        return any([self._bring_back(one) for one in rows])
-
-    def _bring_back(self, row: Mirrored) -> bool:
-        match self.tracking.bring_back(row.run_id):
-            case "unchanged":
-                return False
-            case "restored":
-                log.info("run_restored", run=row.run_id)
-            case "gone":
-                log.info("run_gone", run=row.run_id)
-                with self.sessions.begin() as session:
-                    mirror.forget(session, row)
-        return True
 
 
 def _wait_for_change(connection: Connection, pass_started: float) -> None:

@@ -7,7 +7,7 @@ from store.models import FINAL_STATUSES
 from studies.answers import Comparison
 from studies.remarks import reading
 from studies.tables import to_markdown, variants_table
-from worker.tracking import LONGEST_TAG
+from worker.mlflow_limits import LONGEST_TAG, clip, run_name
 
 _LONGEST_ERROR = 4000
 
@@ -16,7 +16,7 @@ def job_note(record: JobToMirror) -> str:
     job = record.job
     outcome = f"{job.status} ({job.reason})" if job.reason else job.status
     lines = [
-        f"**{job.name}**",
+        f"**{run_name(job.name)}**",
         "",
         f"Job {job.id} of {record.owner}"
         + (f" in study *{record.study.name}*" if record.study else ""),
@@ -32,7 +32,7 @@ def job_note(record: JobToMirror) -> str:
     lines += [f"- {warning}" for warning in job.warnings]
     if job.error:
         lines += ["", "```", job.error[-_LONGEST_ERROR:].replace("```", "'''"), "```"]
-    return _limited("\n".join(lines))
+    return clip("\n".join(lines), LONGEST_TAG)
 
 
 def study_note(record: StudyToMirror, comparison: Comparison | None) -> str:
@@ -50,14 +50,10 @@ def study_note(record: StudyToMirror, comparison: Comparison | None) -> str:
         lines += [f"**{verdict.sentence}**", "", *(f"- {reason}" for reason in verdict.reasons), ""]
         table = to_markdown(variants_table(comparison, brief=True))
         lines += [table, "", reading(comparison), "", *(f"- {note}" for note in comparison.notes)]
-    return _limited("\n".join(lines))
+    return clip("\n".join(lines), LONGEST_TAG)
 
 
 def _number(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _limited(note: str) -> str:
-    return note if len(note) <= LONGEST_TAG else note[: LONGEST_TAG - 2] + " …"

@@ -11,7 +11,16 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from store.mirror import JobToMirror, StudyToMirror
 from store.models import Diagnosis, Epoch, Job, Study
 from studies.diagnostics import with_drift
-from worker.tracking import LONGEST_PARAM, LONGEST_TAG, milliseconds
+from worker.metric_names import EPOCH_SLASH_FORMS, diagnosis_metric, epoch_metric, job_metric
+from worker.mlflow_limits import (
+    LONGEST_PARAM,
+    LONGEST_RUN_NAME,
+    LONGEST_SOURCE,
+    LONGEST_TAG,
+    clip,
+    entity_key,
+)
+from worker.tracking import milliseconds
 
 STATUSES = {
     "queued": "SCHEDULED",
@@ -22,23 +31,13 @@ STATUSES = {
     "cancelled": "KILLED",
 }
 
-#: Columns of the epoch table → MLflow's names; a slash makes a group of charts.
-EPOCH_METRICS = {
-    "train_loss": "train/loss",
-    "train_cost": "train/cost",
-    "train_accuracy": "train/accuracy",
-    "val_loss": "val/loss",
-    "val_accuracy": "val/accuracy",
-    "learning_rate": "lr",
-    "seconds": "epoch_seconds",
-}
 _CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
 
 
 def job_params(spec: Mapping[str, Any]) -> dict[str, str]:
     """The spec, flattened to dotted paths; a list's parts go by their kind where they have one."""
     return {
-        path: _text(value)[:LONGEST_PARAM]
+        entity_key(path): clip(_text(value), LONGEST_PARAM)
         for path, value in _flattened(spec)
         if value is not None and value not in ([], {})
     }
@@ -47,10 +46,9 @@ def job_params(spec: Mapping[str, Any]) -> dict[str, str]:
 def epoch_metrics(epochs: Iterable[Epoch]) -> Iterator[Metric]:
     """Every epoch's points, with the time of its row: sent again, a point is the same point."""
     for row in epochs:
-        columns = {name: getattr(row, name) for name in EPOCH_METRICS}
+        columns = {name: getattr(row, name) for name in EPOCH_SLASH_FORMS}
         for name, value in _with_nan({**columns, **row.extra}, row.non_finite).items():
-            key = EPOCH_METRICS.get(name) or _grouped_name(name, ("train", "val"))
-            yield Metric(key, value, milliseconds(row.recorded_at), row.epoch)
+            yield Metric(epoch_metric(name), value, milliseconds(row.recorded_at), row.epoch)
 
 
 def diagnosis_metrics(
@@ -62,7 +60,7 @@ def diagnosis_metrics(
         statistics = with_drift(look.statistics, firsts[look.layer].statistics)
         at, place = milliseconds(look.recorded_at), look.epoch if by_epoch else look.step
         for name, value in _with_nan(statistics, look.non_finite).items():
-            yield Metric(f"diagnostics/{look.layer}/{name}", value, at, place)
+            yield Metric(diagnosis_metric(look.layer, name), value, at, place)
 
 
 def final_metrics(job: Job) -> list[Metric]:
@@ -71,7 +69,7 @@ def final_metrics(job: Job) -> list[Metric]:
         return []
     at, step = milliseconds(job.finished_at), kept_epoch(job)
     values = {**_with_nan(job.metrics, job.non_finite), "seconds": job.seconds_used}
-    return [Metric(_final_name(name), value, at, step) for name, value in values.items()]
+    return [Metric(job_metric(name), value, at, step) for name, value in values.items()]
 
 
 def kept_epoch(job: Job) -> int:
@@ -87,6 +85,7 @@ def job_tags(record: JobToMirror, parent_run_id: str | None) -> dict[str, str]:
         "mlflow.source.type": "JOB",
         "mlflow.parentRunId": parent_run_id,
         "normlab.job": job.id,
+        "normlab.name": job.name if len(job.name) > LONGEST_RUN_NAME else None,
         "normlab.study": job.study_id,
         "normlab.variant": job.variant,
         "normlab.seed": job.seed,
@@ -109,7 +108,6 @@ def study_params(record: StudyToMirror) -> dict[str, str]:
         "baseline": spec.get("baseline"),
         "metric": spec.get("metric"),
         "models": spec.get("models"),
-        "seeds": spec.get("seeds"),
     }
     return job_params({**own, "matrix": spec.get("matrix", {}), "base": spec.get("base", {})})
 
@@ -167,7 +165,7 @@ def dataset_inputs(record: JobToMirror) -> list[DatasetInput]:
                 name=record.dataset.name,
                 digest=_digest([info.get("digest"), cut, split]),
                 source_type=record.dataset.source.get("kind", "builtin"),
-                source=json.dumps(record.dataset.source),
+                source=clip(json.dumps(record.dataset.source), LONGEST_SOURCE),
                 profile=json.dumps({"dataset": info.get("digest"), "split": split, "cut": cut}),
             ),
             [InputTag("mlflow.data.context", context)],
@@ -183,7 +181,9 @@ def _listed(tags: Sequence[str]) -> str:
 
 def _tags(tags: Mapping[str, Any]) -> dict[str, str]:
     return {
-        key: _text(value)[:LONGEST_TAG] for key, value in tags.items() if value not in (None, "")
+        entity_key(key): clip(_text(value), LONGEST_TAG)
+        for key, value in tags.items()
+        if value not in (None, "")
     }
 
 
@@ -195,19 +195,6 @@ def _with_nan(values: Mapping[str, Any], non_finite: Mapping[str, str]) -> dict[
         if isinstance(value, int | float) and math.isfinite(value)
     }
     return {**numbers, **dict.fromkeys(non_finite, math.nan)}
-
-
-def _final_name(name: str) -> str:
-    key = _grouped_name(name, ("best", "test"))
-    if "/" not in key and name.endswith(("_loss", "_accuracy", "_cost")):
-        key = "/".join(name.rsplit("_", 1))
-    # An evaluation may be named `val`; its number is no epoch's.
-    return f"final/{key}" if key in EPOCH_METRICS.values() else key
-
-
-def _grouped_name(name: str, prefixes: tuple[str, ...]) -> str:
-    prefix, _, rest = name.partition("_")
-    return f"{prefix}/{rest}" if prefix in prefixes and rest else name
 
 
 def _flattened(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

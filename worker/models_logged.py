@@ -32,6 +32,11 @@ class Outcome:
     model_id: str | None = None
     detail: str = ""
 
+    @property
+    def is_sent(self) -> bool:
+        """Whether MLflow has the weights, exported or not."""
+        return self.kind in ("logged", "state_dict")
+
 
 class ExportError(Exception):
     """The helper could not reach what it needs; the same model may be tried again."""

@@ -25,14 +25,16 @@ from studies.figures import draw_job
 from studies.reading import read_comparison
 from studies.report_input import read_report
 from worker import mlflow_runs as runs
+from worker.experiments import Experiments
+from worker.mlflow_limits import LONGEST_TAG, clip, run_name
 from worker.mlflow_notes import job_note, study_note
 from worker.models_logged import Outcome, models_wanted
 from worker.study_files import study_files
-from worker.tracking import LONGEST_TAG, Tracking
+from worker.tracking import KEY_TAG, Tracking
 
-#: On every run: under which it is found when the mirror died before it had noted the run's id.
-KEY_TAG = "normlab.key"
 FIGURE = "learning_curves.png"
+#: Characters that fit above a job's figure.
+LONGEST_TITLE = 110
 LOOKS_FIGURE = "diagnostics.png"
 
 
@@ -43,15 +45,15 @@ class Projection:
     sessions: sessionmaker[Session]
     storage: Path
     tracking: Tracking
+    experiments: Experiments
     links: str
 
     def mirror_job(self, record: JobToMirror, parent_run_id: str | None) -> None:
         job = record.job
         tags = runs.job_tags(record, parent_run_id)
         row = self._run_of(
-            record.mirrored, record.project, job.name, job.started_at or job.created_at, tags,
-            job_id=job.id,
-        )  # fmt: skip
+            record, job.project_id, job.name, job.started_at or job.created_at, tags, job_id=job.id
+        )
         metrics = [*runs.epoch_metrics(record.epochs), *self._looks(record)]
         if record.final:
             metrics += runs.final_metrics(job)
@@ -97,6 +99,7 @@ class Projection:
 
     def send_files(self, row: Mirrored) -> None:
         """What is drawn of an ended job or study: slow, so it comes after everybody's numbers."""
+        self.tracking.ensure_active(row.run_id)
         if row.study_id is not None:
             self._send_study_files(row.run_id, row.study_id)
         else:
@@ -110,7 +113,7 @@ class Projection:
         row = record.mirrored
         assert row is not None
         text = outcome.kind if outcome.model_id else f"{outcome.kind}: {outcome.detail}"
-        self.tracking.send(row.run_id, tags={"normlab.model": text[:LONGEST_TAG]})
+        self.tracking.send(row.run_id, tags={"normlab.model": clip(text, LONGEST_TAG)})
         row.state = {**row.state, "model": outcome.kind, "model_id": outcome.model_id}
         self._save(row, seen_at=row.seen_at, closed_at=row.closed_at)
 
@@ -120,7 +123,7 @@ class Projection:
         if record.mirrored is not None and record.mirrored.run_id:
             return record.mirrored
         row = self._run_of(
-            record.mirrored, record.project, study.name, study.created_at, runs.study_tags(record),
+            record, study.project_id, study.name, study.created_at, runs.study_tags(record),
             study_id=study.id,
         )  # fmt: skip
         self.tracking.send(row.run_id, params=runs.study_params(record))
@@ -129,17 +132,19 @@ class Projection:
 
     def _run_of(
         self,
-        row: Mirrored | None,
-        project: str,
+        record: JobToMirror | StudyToMirror,
+        project_id: int | None,
         name: str,
         started_at: datetime,
         tags: Mapping[str, str],
         **owner: int,
     ) -> Mirrored:
         """The row with its run; noted under a key in SQL before it is made in MLflow."""
+        row = record.mirrored
         if row is not None and row.run_id:
             return row
-        experiment_id = self.tracking.experiment(project)
+        assert project_id is not None
+        experiment_id = self.experiments.id_of(project_id, record.project)
         found = None
         if row is None:
             with self.sessions.begin() as session:
@@ -149,7 +154,7 @@ class Projection:
         if found is None:
             row.experiment_id = experiment_id
             tags = {**tags, KEY_TAG: row.state["key"]}
-            found = self.tracking.create_run(experiment_id, name, started_at, tags)
+            found = self.tracking.create_run(experiment_id, run_name(name), started_at, tags)
         row.run_id = found
         return row
 
@@ -161,11 +166,15 @@ class Projection:
             looks = mirror.read_diagnoses(session, job_id)
         if epochs:
             best = job.metrics.get("best_epoch")
-            figure = draw_job(job.name, [_row(epoch) for epoch in epochs], best)
+            figure = draw_job(
+                run_name(job.name, LONGEST_TITLE), [_row(epoch) for epoch in epochs], best
+            )
             self.tracking.send_file(run_id, FIGURE, png(figure))
         if looks:
             rows = [Look(one.layer, one.step, one.statistics) for one in looks]
-            self.tracking.send_file(run_id, LOOKS_FIGURE, draw_diagnostics(job.name, rows))
+            self.tracking.send_file(
+                run_id, LOOKS_FIGURE, draw_diagnostics(run_name(job.name, LONGEST_TITLE), rows)
+            )
 
     def _send_study_files(self, run_id: str, study_id: int) -> None:
         with self.sessions.begin() as session:
@@ -190,7 +199,7 @@ class Projection:
             saved = mirror.save(session, row)
         if not saved:
             # A rebuild has forgotten this run while we wrote it: its successor has another one.
-            self.tracking.delete_run(row.run_id, row.state.get("model_id"))
+            self.tracking.retire_run(row.run_id, row.state.get("model_id"))
 
 
 def _wish_files(row: Mirrored, ended_at: datetime | None) -> None:

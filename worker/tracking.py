@@ -8,7 +8,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -26,11 +26,24 @@ for _name, _value in {
 
 import mlflow  # noqa: E402 - after its settings
 from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import DatasetInput, LoggedModel, Metric, Param, RunTag, ViewType  # noqa: E402
+from mlflow.entities import (  # noqa: E402
+    DatasetInput,
+    Experiment,
+    LoggedModel,
+    Metric,
+    Param,
+    RunTag,
+    ViewType,
+)
 from mlflow.exceptions import MlflowException  # noqa: E402
 
+from worker.mlflow_limits import batches  # noqa: E402
+
 METRICS_AT_ONCE, PARAMS_AT_ONCE, TAGS_AT_ONCE = 800, 100, 100
-LONGEST_PARAM, LONGEST_TAG = 6000, 8000
+EXPERIMENTS_AT_ONCE = 100
+
+#: On every run: under which it is found when the mirror died before it had noted the run's id.
+KEY_TAG = "normlab.key"
 
 #: Of an experiment: its page opens with the tabs of model training, ranked by validation.
 EXPERIMENT_TAGS = {
@@ -42,35 +55,61 @@ EXPERIMENT_TAGS = {
 T = TypeVar("T")
 
 
+class RunDeleted(Exception):
+    """Somebody has deleted the run."""
+
+
 class Tracking:
-    """One MLflow server. Remembers only which experiment is a project's."""
+    """One MLflow server."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.client = MlflowClient(tracking_uri=url)
-        self._experiments: dict[str, str] = {}
         # `log_model` has no argument for it.
         mlflow.set_tracking_uri(url)
 
     def is_up(self) -> bool:
-        """Whether the server answers, so that an error is about what was asked of it."""
+        """Whether the server and its database answer, so that an error is about what was asked of it."""
         try:
             with urlopen(f"{self.url.rstrip('/')}/health", timeout=5) as answer:  # noqa: S310
-                return bool(answer.status == 200)
-        except (URLError, OSError):
+                if answer.status != 200:
+                    return False
+            self.client.search_experiments(max_results=1)
+        except (URLError, OSError, MlflowException):
             return False
+        return True
 
-    def experiment(self, project: str) -> str:
-        """The id of the project's experiment; made, or restored when somebody has deleted it."""
-        if project not in self._experiments:
-            found = self.client.get_experiment_by_name(project)
-            if found is None:
-                experiment_id = self.client.create_experiment(project, tags=EXPERIMENT_TAGS)
-            else:
-                experiment_id = found.experiment_id
-                self._adopt(experiment_id, found.lifecycle_stage, found.tags)
-            self._experiments[project] = experiment_id
-        return self._experiments[project]
+    def experiments(self) -> dict[str, Experiment]:
+        """All of them by id, deleted ones as well."""
+        found: dict[str, Experiment] = {}
+        token: str | None = None
+        while True:
+            page = self.client.search_experiments(ViewType.ALL, max_results=1000, page_token=token)
+            found |= {one.experiment_id: one for one in page}
+            if not (token := page.token):
+                return found
+
+    def find_experiment(self, name: str) -> Experiment | None:
+        return self.client.get_experiment_by_name(name)
+
+    def read_experiment(self, experiment_id: str) -> Experiment | None:
+        """The experiment, deleted or not; None: there is no such one."""
+        with suppress_missing():
+            return self.client.get_experiment(experiment_id)
+        return None
+
+    def create_experiment(self, name: str, tags: Mapping[str, str]) -> str:
+        return str(self.client.create_experiment(name, tags={**EXPERIMENT_TAGS, **tags}))
+
+    def tag_experiment(self, experiment: Experiment, tags: Mapping[str, str]) -> None:
+        """Sets what it lacks of these tags and of those that every experiment of ours has."""
+        for key, value in {**EXPERIMENT_TAGS, **tags}.items():
+            if key not in experiment.tags:
+                self.client.set_experiment_tag(experiment.experiment_id, key, value)
+
+    def restore_experiment(self, experiment_id: str) -> None:
+        """MLflow restores all of its runs with it, those that were deleted before it as well."""
+        self.client.restore_experiment(experiment_id)
 
     def create_run(
         self, experiment_id: str, name: str, started_at: datetime, tags: Mapping[str, str]
@@ -94,13 +133,13 @@ class Tracking:
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """All of it, in as few requests as the server's limits allow. A metric sent again is the same."""
-        batches = itertools.zip_longest(
-            _chunks(list(metrics), METRICS_AT_ONCE),
-            _chunks([Param(*item) for item in (params or {}).items()], PARAMS_AT_ONCE),
-            _chunks([RunTag(*item) for item in (tags or {}).items()], TAGS_AT_ONCE),
+        requests = itertools.zip_longest(
+            batches(((one.key, "", one) for one in metrics), METRICS_AT_ONCE),
+            batches(((*item, Param(*item)) for item in (params or {}).items()), PARAMS_AT_ONCE),
+            batches(((*item, RunTag(*item)) for item in (tags or {}).items()), TAGS_AT_ONCE),
             fillvalue=(),
         )
-        for some_metrics, some_params, some_tags in batches:
+        for some_metrics, some_params, some_tags in requests:
             self.client.log_batch(run_id, some_metrics, some_params, some_tags)
 
     def send_inputs(self, run_id: str, inputs: Sequence[DatasetInput]) -> None:
@@ -122,36 +161,45 @@ class Tracking:
         else:
             self.client.set_terminated(run_id, status, milliseconds(ended_at))
 
-    def delete_run(self, run_id: str, model_id: str | None = None) -> None:
-        """Into MLflow's bin, its model with it; nothing happens where one is gone."""
+    def delete_run(self, run_id: str) -> None:
+        """Into MLflow's bin; nothing happens where it is gone."""
         with suppress_missing():
             self.client.delete_run(run_id)
+
+    def retire_run(self, run_id: str, model_id: str | None = None) -> None:
+        """Deletes a run that has a successor, and its model: without its key it is none of ours."""
+        with suppress(MlflowException):
+            self.client.delete_tag(run_id, KEY_TAG)
+        self.delete_run(run_id)
         if model_id is not None:
             with suppress_missing():
                 self.client.delete_logged_model(model_id)
 
-    def bring_back(self, run_id: str) -> Literal["unchanged", "restored", "gone"]:
-        """Restores a run that somebody deleted, alone or with its experiment."""
+    def stage_of(self, run_id: str) -> Literal["active", "deleted", "gone"]:
         with suppress_missing():
             run = self.client.get_run(run_id)
-            experiment = self.client.get_experiment(run.info.experiment_id)
-            stages = (run.info.lifecycle_stage, experiment.lifecycle_stage)
-            self._adopt(experiment.experiment_id, experiment.lifecycle_stage, experiment.tags)
-            if run.info.lifecycle_stage == "deleted":
-                self.client.restore_run(run_id)
-            return "restored" if "deleted" in stages else "unchanged"
+            return "deleted" if run.info.lifecycle_stage == "deleted" else "active"
         return "gone"
 
-    def forget_experiments(self) -> None:
-        """Somebody may have deleted one: they are asked for again."""
-        self._experiments.clear()
+    def ensure_active(self, run_id: str) -> None:
+        """Raises RunDeleted. MLflow itself takes files and models of deleted runs without a word."""
+        stage = self.stage_of(run_id)
+        if stage != "active":
+            raise RunDeleted(f"run {run_id} is {stage}")
 
-    def _adopt(self, experiment_id: str, stage: str, tags: Mapping[str, str]) -> None:
-        if stage == "deleted":
-            self.client.restore_experiment(experiment_id)
-        for key, value in EXPERIMENT_TAGS.items():
-            if key not in tags:
-                self.client.set_experiment_tag(experiment_id, key, value)
+    def deleted_runs(self, experiment_ids: Sequence[str], tag: str) -> set[str]:
+        """Ids of the deleted runs of these experiments that carry this tag."""
+        run_ids: set[str] = set()
+        for some in _chunks(list(experiment_ids), EXPERIMENTS_AT_ONCE):
+            token: str | None = None
+            while True:
+                page = self.client.search_runs(
+                    some, f"tags.`{tag}` LIKE '%'", ViewType.DELETED_ONLY, 1000, page_token=token
+                )
+                run_ids |= {run.info.run_id for run in page}
+                if not (token := page.token):
+                    break
+        return run_ids
 
 
 def milliseconds(time: datetime) -> int:
@@ -160,9 +208,11 @@ def milliseconds(time: datetime) -> int:
 
 
 def is_refused(error: Exception) -> bool:
-    """The run or its experiment may have been deleted."""
+    """Whether the run or its experiment may have been deleted."""
     codes = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-    return isinstance(error, MlflowException) and error.error_code in codes
+    return isinstance(error, RunDeleted) or (
+        isinstance(error, MlflowException) and error.error_code in codes
+    )
 
 
 @contextmanager

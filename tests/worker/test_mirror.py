@@ -4,29 +4,33 @@ import math
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
-from sqlalchemy import func, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 from torch import nn
 
 from store import jobs
-from store.models import Mirrored
-from tests.worker.mirrored import BEGIN, Reader, Shelf, make_shelf, mirror_environment
+from store.models import Epoch, Mirrored, MirrorProblem
+from tests.worker.mirrored import BEGIN, Reader, Shelf, make_shelf, mirror_environment, problems
 from trainer.arrays import first_filters, serialize, weight_histograms
 from trainer.checkpoint import write_file
 from trainer.events import Diagnosed, EvaluationFinished
-from worker.mirror import Settings, drain, rebuild
+from worker.mirror import Mirroring, Settings, drain, locked_connection, rebuild
 from worker.projection import Projection
 from worker.tracking import Tracking
 
 pytestmark = pytest.mark.usefixtures("mlflow_server")
+
+#: MLflow refuses every point of such a time.
+BEFORE_MLFLOW = datetime(1969, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -319,6 +323,8 @@ def test_what_has_not_changed_is_not_sent_again(
     def refuse(*arguments: Any, **named: Any) -> None:
         raise AssertionError("a request")
 
+    # Looking for what people have deleted asks, but sends nothing.
+    monkeypatch.setattr("worker.deletions.Deletions.look", lambda self: None)
     monkeypatch.setattr("mlflow.utils.rest_utils.http_request", refuse)
     monkeypatch.setattr("mlflow.tracking.client.MlflowClient.log_batch", refuse)
     assert drain(settings, tracking) == 0
@@ -388,55 +394,6 @@ def test_a_mirror_killed_between_a_batch_and_its_watermark_doubles_no_point(
     assert_mirrored_once(shelf, reader, job, epochs=4)
 
 
-def test_a_run_that_somebody_deleted_comes_back_when_its_job_changes(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
-) -> None:
-    job = shelf.add_job()
-    shelf.start(job)
-    shelf.train(job, [1])
-    drain(settings, tracking)
-    reader.client.delete_run(reader.run_of(shelf.project, job=job).info.run_id)
-    shelf.train(job, [2])
-    assert drain(settings, tracking) == 0
-    run = reader.run_of(shelf.project, job=job)
-    assert [step for step, _ in reader.points(run, "val/loss")] == [1, 2]
-
-
-def test_an_experiment_that_somebody_deleted_comes_back_for_new_jobs(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
-) -> None:
-    first = shelf.add_finished_job()
-    drain(settings, tracking)
-    experiment = reader.client.get_experiment_by_name(shelf.project)
-    reader.client.delete_experiment(experiment.experiment_id)
-    second = shelf.add_finished_job()
-    assert drain(settings, tracking) == 0
-    assert reader.run_of(shelf.project, job=first)
-    assert reader.run_of(shelf.project, job=second)
-
-
-def test_a_run_that_is_gone_for_good_is_made_anew_with_all_its_points(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
-) -> None:
-    study = shelf.add_study()
-    job = shelf.add_job(study=study)
-    shelf.start(job)
-    shelf.train(job, [1])
-    drain(settings, tracking)
-    lose_runs(shelf)
-    shelf.train(job, [2])
-    assert drain(settings, tracking) == 0
-    runs = [
-        run for run in reader.runs(shelf.project) if run.data.tags.get("normlab.job") == str(job)
-    ]
-    newest = max(runs, key=lambda run: len(reader.points(run, "val/loss")))
-    assert [step for step, _ in reader.points(newest, "val/loss")] == [1, 2]
-    parents = {run.info.run_id for run in reader.runs(shelf.project)} - {
-        run.info.run_id for run in runs
-    }
-    assert newest.data.tags["mlflow.parentRunId"] in parents
-
-
 def test_a_rebuild_sends_all_anew_and_bins_the_old_runs(
     shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
@@ -458,13 +415,45 @@ def test_one_job_that_cannot_be_mirrored_does_not_keep_others_waiting(
     shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
     bad = shelf.add_job()
-    shelf.change(bad, spec={"dataset": {"name": "digits"}, "x" * 300: 1})
+    shelf.train(bad, [1], recorded_at=BEFORE_MLFLOW)
     good = shelf.add_finished_job()
     assert drain(settings, tracking) == 1
     assert reader.run_of(shelf.project, job=good).info.status == "FINISHED"
-    shelf.change(bad, spec={"dataset": {"name": "digits"}})
+    [problem] = problems(shelf)[f"job {bad}"]
+    assert problem.kind == "run"
+    assert "Timestamp must be a nonnegative" in problem.reason
+
+    assert drain(settings, tracking) == 1
+    [again] = problems(shelf)[f"job {bad}"]
+    assert again.attempts > problem.attempts
+    assert again.since == problem.since
+
+    with shelf.sessions.begin() as session:
+        session.execute(update(Epoch).values(recorded_at=BEGIN))
     assert drain(settings, tracking) == 0
     assert reader.run_of(shelf.project, job=bad).info.status == "SCHEDULED"
+    assert problems(shelf) == {}
+
+
+def test_what_cannot_be_mirrored_is_not_tried_again_before_its_pause_is_over(
+    shelf: Shelf, settings: Settings, tracking: Tracking
+) -> None:
+    bad = shelf.add_job()
+    shelf.train(bad, [1], recorded_at=BEFORE_MLFLOW)
+    drain(settings, tracking)
+    shelf.train(bad, [2])
+    with shelf.sessions.begin() as session:
+        # However slow this machine is.
+        pause = MirrorProblem.next_at + timedelta(hours=1)
+        attempts = session.scalar(
+            update(MirrorProblem).values(next_at=pause).returning(MirrorProblem.attempts)
+        )
+    with (
+        locked_connection(settings.database_url) as connection,
+        closing(Mirroring(settings, tracking, connection)) as mirroring,
+    ):
+        assert mirroring.run_pass().idle
+    assert problems(shelf)[f"job {bad}"][0].attempts == attempts
 
 
 def test_a_spec_of_more_params_than_one_batch_holds_is_sent_whole(
@@ -479,6 +468,41 @@ def test_a_spec_of_more_params_than_one_batch_holds_is_sent_whole(
     assert len(reader.points(run, "val/loss")) == 200
 
 
+def test_what_mlflow_has_no_room_for_is_shortened_and_sent(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    """Names, keys and values beyond its limits, and a request beyond a million characters."""
+    long = "regularization=" + "é" * 400
+    first, second = (shelf.add_job(variant=long, seed=seed) for seed in (0, 1))
+    spec = {"dataset": {"name": "digits"}, "x" * 300: "é" * 7000, "y(z)": 1, "a//../b": 2}
+    shelf.change(first, spec={**spec, **{f"key{n}": "é" * 5000 for n in range(60)}})
+    assert drain(settings, tracking) == 0
+    runs = [reader.run_of(shelf.project, job=job) for job in (first, second)]
+    names = [run.info.run_name for run in runs]
+    assert len(set(names)) == 2
+    assert all(name.startswith("regularization=éé") and len(name) <= 250 for name in names)
+    assert names[0].endswith(" | seed 0")
+    assert runs[0].data.tags["normlab.name"] == f"{long} | seed 0"
+    params = runs[0].data.params
+    assert len(params) == 64
+    [cut] = [value for key, value in params.items() if key.startswith("xxx")]
+    assert cut == "é" * 5998 + " …"
+    assert any(key.startswith("y_z_.") for key in params)
+
+
+def test_metrics_have_sqls_names(
+    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    job = shelf.add_job()
+    shelf.start(job)
+    shelf.train(job, [1], extra={"l2_term": 0.5})
+    metrics = {"stop_epoch_generalization_loss": 3.0, "shifted_test_accuracy": 0.5, "steps": 10}
+    shelf.finish(job, 1, metrics=metrics)
+    assert drain(settings, tracking) == 0
+    values = reader.run_of(shelf.project, job=job).data.metrics
+    assert values.keys() >= {*metrics, "l2_term", "seconds", "epoch_seconds"}
+
+
 def assert_mirrored_once(shelf: Shelf, reader: Reader, job: int, epochs: int) -> None:
     """One parent, one run, and of each of its points exactly one."""
     assert len(reader.runs(shelf.project, ViewType.ALL)) == 2
@@ -490,9 +514,3 @@ def assert_mirrored_once(shelf: Shelf, reader: Reader, job: int, epochs: int) ->
     assert len(reader.points(run, "test/accuracy")) == 1
     assert len(run.inputs.dataset_inputs) == 3
     assert "learning_curves.png" in reader.files(run)
-
-
-def lose_runs(shelf: Shelf) -> None:
-    """As after `mlflow gc`: the ids in SQL lead nowhere."""
-    with shelf.sessions.begin() as session:
-        session.execute(update(Mirrored).values(run_id=func.md5(Mirrored.run_id)))
