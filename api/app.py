@@ -18,6 +18,7 @@ from api import (
     job_records,
     jobs,
     leaderboard,
+    mirror,
     openapi,
     plans,
     presets,
@@ -41,7 +42,8 @@ PREFIX = "/api/v1"
 CONNECTIONS = 20
 
 _ROUTERS = (
-    jobs, job_records, studies, presets, plans, datasets, results, reports, leaderboard, queue, catalog, users,
+    jobs, job_records, studies, presets, plans, datasets, results, reports, leaderboard, queue, mirror, catalog,
+    users,
 )  # fmt: skip
 
 

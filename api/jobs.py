@@ -16,7 +16,7 @@ from api.idempotency import Once
 from api.openapi import takes
 from api.schemas import JobStatus, JobView, Listing
 from api.services import House, Services
-from store import annotations, jobs, links
+from store import annotations, jobs, links, mirror_problems
 from store.models import Job, User
 from trainer.spec import JobSpec
 
@@ -120,10 +120,11 @@ def find_job(session: Session, job_id: int) -> Job:
 
 
 def views(house: Services, session: Session, found: Sequence[Job]) -> list[JobView]:
-    """With the links of those that MLflow has."""
-    base = house.settings.mlflow_url
-    urls = links.job_urls(session, base, [job.id for job in found]) if base else {}
-    return [JobView.of(job, urls.get(job.id)) for job in found]
+    """With the links of those that MLflow has, and what it lacks."""
+    base, ids = house.settings.mlflow_url, [job.id for job in found]
+    urls = links.job_urls(session, base, ids) if base else {}
+    problems = mirror_problems.of_jobs(session, ids)
+    return [JobView.of(job, urls.get(job.id), problems.get(job.id, ())) for job in found]
 
 
 def _change(

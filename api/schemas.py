@@ -1,12 +1,13 @@
 """The shapes of the answers about jobs and studies. All times are RFC 3339 in UTC, durations in seconds, no number is NaN."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from store.models import PRIORITIES, Job, Study
+from api.mirror_schemas import ProblemView
+from store.models import PRIORITIES, Job, MirrorProblem, Study
 from trainer.spec.report import Problem
 
 Item = TypeVar("Item", bound=BaseModel)
@@ -18,6 +19,16 @@ NonFinite = Annotated[
 ]
 JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 StudyStatus = Literal["queued", "running", "paused", "succeeded", "partial", "cancelled"]
+
+
+MirrorProblems = Annotated[
+    list[ProblemView],
+    Field(
+        description="what MLflow lacks of it, and why; of a study, also of its jobs, the first ones"
+    ),
+]
+#: Of a study's problems so many are part of the answer.
+MOST_PROBLEMS = 20
 
 
 class View(BaseModel):
@@ -70,9 +81,10 @@ class JobView(View):
     started_at: datetime | None
     finished_at: datetime | None
     mlflow_url: str | None
+    mirror_problems: MirrorProblems
 
     @classmethod
-    def of(cls, job: Job, url: str | None = None) -> Self:
+    def of(cls, job: Job, url: str | None = None, problems: Sequence[MirrorProblem] = ()) -> Self:
         columns = {name: getattr(job, name) for name in _JOB_COLUMNS}
         return cls(
             **columns,
@@ -81,11 +93,12 @@ class JobView(View):
             priority=PRIORITIES[job.priority],
             archived=job.archived_at is not None,
             mlflow_url=url,
+            mirror_problems=[ProblemView.model_validate(one) for one in problems],
         )
 
 
 _JOB_COLUMNS = frozenset(JobView.model_fields) - {
-    "project", "owner", "priority", "archived", "mlflow_url",
+    "project", "owner", "priority", "archived", "mlflow_url", "mirror_problems",
 }  # fmt: skip
 
 
@@ -212,10 +225,17 @@ class StudyView(View):
     ]
     created_at: datetime
     mlflow_url: str | None
+    mirror_problems: MirrorProblems
+    mirror_problem_count: Annotated[int, Field(description="of them and those that are left out")]
 
     @classmethod
     def of(
-        cls, study: Study, status: str, counts: Mapping[str, int], url: str | None = None
+        cls,
+        study: Study,
+        status: str,
+        counts: Mapping[str, int],
+        url: str | None = None,
+        problems: Sequence[MirrorProblem] = (),
     ) -> Self:
         return cls(
             id=study.id,
@@ -238,6 +258,8 @@ class StudyView(View):
             preset=_short(study.preset),
             created_at=study.created_at,
             mlflow_url=url,
+            mirror_problems=[ProblemView.model_validate(one) for one in problems[:MOST_PROBLEMS]],
+            mirror_problem_count=len(problems),
         )
 
 

@@ -20,7 +20,7 @@ from api.schemas import JobStatus, JobView, Listing, StudyView
 from api.services import House, Services
 from api.tables import RESPONSES as TABLES
 from api.tables import TableFormat, table_answer
-from store import annotations, jobs, links, results, studies
+from store import annotations, jobs, links, mirror_problems, results, studies
 from store.errors import WrongStatus
 from store.models import Job, Study, User
 from studies.answers import Comparison
@@ -242,13 +242,20 @@ def _own(session: Session, user: User, study_id: int) -> Study:
 
 
 def study_views(house: Services, session: Session, found: Sequence[Study]) -> list[StudyView]:
-    """With the links of those that MLflow has."""
+    """With the links of those that MLflow has, and what it lacks."""
     ids = [study.id for study in found]
     base = house.settings.mlflow_url
     urls = links.study_urls(session, base, ids) if base else {}
     counts = studies.counts(session, ids)
+    problems = mirror_problems.of_studies(session, ids)
     return [
-        StudyView.of(study, studies.status(counts[study.id]), counts[study.id], urls.get(study.id))
+        StudyView.of(
+            study,
+            studies.status(counts[study.id]),
+            counts[study.id],
+            urls.get(study.id),
+            problems.get(study.id, ()),
+        )
         for study in found
     ]
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from normlab import stack
+from normlab.cli.mirror import read_mirror, say_mirror
 from normlab.cli.output import Column, Format, Output, duration, emit, field, raw, say, size
 from normlab.cli.stack_progress import StackProgress
 from normlab.home import Home
@@ -88,14 +89,15 @@ def status(
     ] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """The processes of the local stack, and where to reach it."""
+    """The processes of the local stack, where to reach it, and what MLflow lacks."""
     home = Home.from_environment()
     state = stack.status(home)
     if database and state["phase"] != "down":
         say(stack.database_url(home))
         return
+    mirror = read_mirror(home) if state["phase"] == "ready" else None
     if output is Format.JSON:
-        say(json.dumps(state, indent=2))
+        say(json.dumps({**state, "mirror": mirror}, indent=2))
         return
     if state["phase"] == "down":
         left = state["leftovers"]
@@ -109,6 +111,7 @@ def status(
         say()
         say(f"{state['phase']}, home {home.folder}, logs {home.logs}")
         show_urls(state)
+        say_mirror(mirror)
 
 
 def show_urls(state: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from normlab.cli.claims import show_claims
 from normlab.cli.comparison import ComparisonFormat, flat, show_comparison
+from normlab.cli.mirror import problem_lines
 from normlab.cli.output import (
     Column,
     Format,
@@ -22,6 +23,7 @@ from normlab.cli.output import (
     status,
 )
 from normlab.cli.shares import scaled, test_metric
+from normlab.cli.weights import BEST, say_how_to_load
 from normlab.client import FINAL, Client
 from normlab.errors import NormlabError
 from normlab.references import Reference
@@ -138,13 +140,18 @@ def download(
         reference = Reference.parse(name)
         folder = to or Path(str(reference))
         count = 0
+        best: list[tuple[Reference, Path]] = []
         for job in _jobs_of(client, reference):
             target = folder / str(job) if reference.kind == "study" else folder
             for file in client.part(job, "files"):
                 client.download(job, file["name"], _inside(target, file["name"]))
                 count += 1
-            count += _download_best(client, job, target) if weights else 0
+            if weights and _download_best(client, job, target):
+                count += 1
+                best.append((job, target / BEST))
     say(f"{count} files in {folder}" if count else f"{reference} has no files")
+    if best:
+        say_how_to_load(*best[0])
 
 
 def _show_study(client: Client, reference: Reference, item: dict[str, Any], output: Format) -> None:
@@ -174,6 +181,8 @@ def _show_remarks(item: dict[str, Any]) -> None:
         say(f"note: {item['note']}")
     if item.get("mlflow_url"):
         say(f"MLflow: {item['mlflow_url']}")
+    for line in problem_lines(item):
+        say(line)
 
 
 def _show_job(client: Client, reference: Reference, item: dict[str, Any], output: Format) -> None:
@@ -221,13 +230,14 @@ def _print_logs(
         say(f"{f'{job}  ' if prefix else ''}{at}  {line['level']:<7}  {line['text']}")
 
 
-def _download_best(client: Client, job: Reference, target: Path) -> int:
+def _download_best(client: Client, job: Reference, target: Path) -> bool:
+    """False where the job has no best checkpoint."""
     best = [row for row in client.part(job, "checkpoints") if row["kind"] == "best"]
     if not best:
-        return 0
+        return False
     newest = max(best, key=lambda row: int(row["id"]))
-    client.download_path(f"{job.path}/checkpoints/{newest['id']}", target / "best.pt")
-    return 1
+    client.download_path(f"{job.path}/checkpoints/{newest['id']}", target / BEST)
+    return True
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -189,6 +189,7 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
     steered = f"/studies/{second}"
     requests: list[tuple[str, str, Any]] = [
         *(("GET", path, None) for path in ("/jobs", "/studies", "/results", "/queue", "/workers")),
+        ("GET", "/mirror", None),
         ("GET", "/leaderboard", None),
         ("GET", "/results?query=norm.kind=group&sort=-test_accuracy&columns=norm.kind,seed", None),
         ("GET", "/results/groups?by=norm.kind&metric=test_accuracy&sort=-mean", None),
