@@ -8,21 +8,26 @@ import json
 import math
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlflow.pytorch
-import numpy as np
+import numpy
 import structlog
 import torch
 from mlflow.models import infer_signature
+from numpy.typing import NDArray
 from torch import nn
 
 from trainer.checkpoint import restore_model
 from trainer.data import load
 from trainer.errors import DataError
-from trainer.spec import DatasetInfo, JobSpec
+from trainer.examples import Examples, Standardize
+from trainer.spec import DatasetInfo, JobSpec, Numerics
 from worker.logs import configure_logging
+from worker.mlflow_limits import LONGEST_TAG, clip
+from worker.model_notes import input_formula, model_note, output_meaning
 from worker.tracking import Tracking
 
 log = structlog.get_logger("worker.model_export")
@@ -49,9 +54,9 @@ def answer(tracking: Tracking, request: dict[str, Any], datasets: Path) -> dict[
     """The fields of an Outcome; or `away`, when MLflow doesn't answer."""
     spec = JobSpec.model_validate(request["spec"])
     try:
-        info = _cut_info(spec, DatasetInfo.model_validate(request["info"]), datasets)
-        model = restore_model(spec, info, Path(request["path"]))
-        return _log(tracking, request, model, info)
+        inputs = _read_inputs(spec, DatasetInfo.model_validate(request["info"]), datasets)
+        model = restore_model(spec, inputs.info, Path(request["path"]))
+        return _log(tracking, request, Subject(spec, model, inputs))
     except Exception as error:  # models of every kind fail in every way
         reason = f"{type(error).__name__}: {error}"[:2000]
         if not tracking.is_up():
@@ -60,9 +65,24 @@ def answer(tracking: Tracking, request: dict[str, Any], datasets: Path) -> dict[
         return {"kind": "failed", "detail": reason}
 
 
-def _log(
-    tracking: Tracking, request: dict[str, Any], model: nn.Module, info: DatasetInfo
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """`info` as the training saw it; `example`: two standardized inputs, as the model takes them."""
+
+    info: DatasetInfo
+    example: NDArray[numpy.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The model that is logged, and what it was trained for."""
+
+    spec: JobSpec
+    model: nn.Module
+    inputs: Inputs
+
+
+def _log(tracking: Tracking, request: dict[str, Any], subject: Subject) -> dict[str, Any]:
     """Exported if that can be done, else as a state dict.
 
     A mirror that died before it had noted a model asks for it again: what is there and whole is the answer.
@@ -72,30 +92,29 @@ def _log(
             if logged.status == "READY":
                 return {"kind": "logged", "model_id": logged.model_id}
             tracking.client.delete_logged_model(logged.model_id)
-        return {"kind": "logged", "model_id": _log_exported(tracking, request, model, info)}
+        return {"kind": "logged", "model_id": _log_exported(tracking, request, subject)}
     except Exception as error:
         if not tracking.is_up():
             raise
         log.warning("model_not_exported", job=request["job"], exc_info=True)
-        tracking.send_file(request["run_id"], "state_dict.pt", _state_dict(model))
+        tracking.send_file(request["run_id"], "state_dict.pt", _state_dict(subject.model))
         return {"kind": "state_dict", "detail": f"{type(error).__name__}: {error}"[:2000]}
 
 
-def _log_exported(
-    tracking: Tracking, request: dict[str, Any], model: nn.Module, info: DatasetInfo
-) -> str:
-    # Two examples: a dimension of size one would be fixed at that size.
-    example = np.zeros((2, *info.shape), dtype=np.float32)
+def _log_exported(tracking: Tracking, request: dict[str, Any], subject: Subject) -> str:
+    model, example = subject.model, subject.inputs.example
     with torch.no_grad():
-        logits = model(torch.from_numpy(example)).numpy()
+        outputs = model(torch.from_numpy(example)).numpy()
     created = tracking.client.create_logged_model(
         request["experiment_id"],
         name=NAME,
         source_run_id=request["run_id"],
-        tags={"normlab.job": str(request["job"]), **_input_tags(info)},
-        model_type="classifier",
+        tags={"normlab.job": str(request["job"]), **_tags(subject)},
+        model_type=subject.spec.task.kind,
     )
     try:
+        how = model_note(subject.spec, subject.inputs.info, created.model_id)
+        tracking.client.set_logged_model_tags(created.model_id, {"mlflow.note.content": how})
         mlflow.pytorch.log_model(
             model,
             name=NAME,
@@ -104,7 +123,7 @@ def _log_exported(
             step=request["epoch"],
             serialization_format="pt2",
             input_example=example,
-            signature=infer_signature(example, logits),
+            signature=infer_signature(example, outputs),
             pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
         )
     except Exception:
@@ -114,27 +133,38 @@ def _log_exported(
     return str(created.model_id)
 
 
-def _cut_info(spec: JobSpec, info: DatasetInfo, datasets: Path) -> DatasetInfo:
-    """The registered info as the training saw it: resized, with its own split's mean and deviation."""
+def _read_inputs(spec: JobSpec, info: DatasetInfo, datasets: Path) -> Inputs:
+    """The first two training examples with their split's mean and deviation; zeros of their shape where
+    the dataset can't be read here. Two: a dimension of size one would be fixed at that size."""
     examples = info.train_size + (info.test_size or 0)
     if examples * math.prod(info.shape) <= _LARGEST_DATASET:
         try:
-            return load(spec.dataset, info, datasets).info
+            data = load(spec.dataset, info, datasets)
         except (DataError, OSError):
             log.warning("dataset_not_readable", dataset=info.name, exc_info=True)
+        else:
+            cpu = torch.device("cpu")
+            pixels, _ = Examples.of(data.train, cpu).take(torch.tensor([0, len(data.train) - 1]))
+            example = Standardize(data.info, Numerics(), cpu)(pixels)
+            return Inputs(data.info, example.numpy())
     size = spec.dataset.image_size
     shape = info.shape if size is None else (info.shape[0], size, size)
-    return info.model_copy(update={"shape": shape})
+    example = numpy.zeros((2, *shape), dtype=numpy.float32)
+    return Inputs(info.model_copy(update={"shape": shape}), example)
 
 
-def _input_tags(info: DatasetInfo) -> dict[str, str]:
-    """How pixels become the model's inputs, and what its outputs mean."""
-    return {
-        "normlab.input": "(pixels / 255 - mean) / std",
+def _tags(subject: Subject) -> dict[str, str]:
+    """How data become the model's inputs, and what its outputs mean."""
+    info = subject.inputs.info
+    tags = {
+        "normlab.task": subject.spec.task.kind,
+        "normlab.input": input_formula(info),
         "normlab.input.mean": str(list(info.mean)),
         "normlab.input.std": str(list(info.std)),
-        "normlab.classes": ", ".join(info.classes)[:5000],
+        "normlab.output": output_meaning(subject.spec),
+        "normlab.classes": ", ".join(info.classes),
     }
+    return {key: clip(value, LONGEST_TAG) for key, value in tags.items() if value}
 
 
 def _state_dict(model: nn.Module) -> bytes:

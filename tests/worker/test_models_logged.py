@@ -9,11 +9,12 @@ import mlflow.pytorch
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.entities import RunInfo
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.models import Checkpoint, Job, Mirrored
-from tests.worker.mirrored import Reader, Shelf, make_shelf
+from tests.worker.mirrored import SPEC, Reader, Shelf, make_shelf, problems
 from trainer.checkpoint import restore_model, save_weights
 from trainer.models import build_model
 from trainer.spec import JobSpec
@@ -67,6 +68,19 @@ def add_weights(shelf: Shelf, storage: Path, job_id: int) -> Path:
     return path
 
 
+def request_of(job_id: int, spec: JobSpec, path: Path, run: RunInfo) -> dict[str, Any]:
+    """As the mirror asks its helper."""
+    return {
+        "job": job_id,
+        "spec": spec.model_dump(mode="json"),
+        "info": BUILT_IN[spec.dataset.name].model_dump(mode="json"),
+        "path": str(path),
+        "run_id": run.run_id,
+        "experiment_id": run.experiment_id,
+        "epoch": 2,
+    }
+
+
 def models_of(reader: Reader, project: str) -> list[Any]:
     experiment = reader.client.get_experiment_by_name(project)
     return list(reader.client.search_logged_models([experiment.experiment_id]))
@@ -86,6 +100,7 @@ def test_a_logged_model_predicts_what_the_checkpoint_predicts(
     assert run.outputs.model_outputs[0].model_id == logged.model_id
     assert {one.key: one.value for one in logged.metrics}["test/accuracy"] == 0.9
     assert logged.tags["normlab.input.mean"].startswith("[0.30")
+    assert (logged.model_type, logged.tags["normlab.task"]) == ("classification", "classification")
 
     model = mlflow.pytorch.load_model(f"models:/{logged.model_id}")
     spec = JobSpec.model_validate({"dataset": {"name": "digits"}, **spec_of(shelf, job)})
@@ -93,6 +108,70 @@ def test_a_logged_model_predicts_what_the_checkpoint_predicts(
     inputs = torch.randn(5, 1, 8, 8)
     with torch.no_grad():
         assert torch.equal(model(inputs), original(inputs))
+    # As its note says: it is in evaluation mode for good.
+    assert "raise NotImplementedError" in logged.tags["mlflow.note.content"].replace("\n", " ")
+    for call in (model.eval, model.train):
+        with pytest.raises(NotImplementedError):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape", "output"),
+    [
+        (
+            {
+                "dataset": {"name": "polynomial_noise"},
+                "model": {"name": "mlp", "hidden": [4]},
+                "norm": {"kind": "none"},
+                "task": {"kind": "regression"},
+                "augmentation": [],
+            },
+            (1, 1, 1),
+            (1,),
+        ),
+        (
+            {
+                "dataset": {"name": "digits", "image_size": 16},
+                "model": {"name": "autoencoder"},
+                "norm": {"kind": "batch"},
+                "task": {"kind": "reconstruction"},
+                "augmentation": [],
+            },
+            (1, 16, 16),
+            (1, 16, 16),
+        ),
+    ],
+    ids=["regression", "reconstruction"],
+)
+def test_a_logged_model_carries_its_task_and_an_example_of_its_real_inputs(
+    changes: dict[str, Any],
+    shape: tuple[int, ...],
+    output: tuple[int, ...],
+    shelf: Shelf,
+    settings: Settings,
+    tracking: Tracking,
+    reader: Reader,
+) -> None:
+    import mlflow.pyfunc
+
+    job = shelf.add_finished_job(study=shelf.add_study(models="none"), epochs=2)
+    spec = JobSpec.model_validate({**SPEC, **changes})
+    path = settings.storage / "best.pt"
+    save_weights(build_model(spec, BUILT_IN[spec.dataset.name]), 2, 20, path)
+    assert drain(settings, tracking) == 0
+    run = reader.run_of(shelf.project, job=job)
+    request = request_of(job, spec, path, run.info)
+    outcome = answer(tracking, request, settings.storage / "datasets")
+    assert outcome["kind"] == "logged", outcome
+    (logged,) = models_of(reader, shelf.project)
+    assert logged.model_type == spec.task.kind
+    assert f"(N, {', '.join(map(str, shape))})" in logged.tags["mlflow.note.content"]
+    model = mlflow.pyfunc.load_model(f"models:/{logged.model_id}")
+    example = model.input_example
+    assert example.shape == (2, *shape)
+    # Real examples, standardized, no zeros.
+    assert len({value for value in example.ravel().tolist()}) > 1
+    assert model.predict(example).shape == (2, *output)
 
 
 def test_a_model_that_the_mirror_had_not_noted_when_it_died_is_not_doubled(
@@ -130,15 +209,8 @@ def test_a_model_that_cannot_be_exported_is_uploaded_as_a_state_dict(
     path = add_weights(shelf, settings.storage, job)
     assert drain(settings, tracking) == 0
     run = reader.run_of(shelf.project, job=job)
-    request = {
-        "job": job,
-        "spec": spec_of(shelf, job),
-        "info": BUILT_IN["digits"].model_dump(mode="json"),
-        "path": str(path),
-        "run_id": run.info.run_id,
-        "experiment_id": run.info.experiment_id,
-        "epoch": 2,
-    }
+    spec = JobSpec.model_validate(spec_of(shelf, job))
+    request = request_of(job, spec, path, run.info)
     outcome = answer(tracking, request, settings.storage / "datasets")
     assert outcome["kind"] == "state_dict"
     assert outcome["detail"].startswith("RuntimeError: data-dependent")
@@ -178,6 +250,9 @@ def test_a_model_that_breaks_its_helper_has_failed_and_the_mirror_goes_on(
         tag = reader.run_of(shelf.project, job=job).data.tags["normlab.model"]
         assert tag.startswith("failed: ")
         assert detail in tag
+        [problem] = problems(shelf)[f"job {job}"]
+        assert (problem.kind, problem.next_at) == ("model", None)
+        assert detail in problem.reason
 
 
 def test_a_checkpoint_that_is_gone_is_said_to_be_missing(
