@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -12,6 +12,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from store.models import Job, MirrorProblem, Project, Study
 
 Kind = Literal["run", "files", "model", "deleted", "experiment"]
+Id: TypeAlias = InstrumentedAttribute[int]
+OptionalId: TypeAlias = InstrumentedAttribute[int | None]
 
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 3600.0
@@ -83,12 +85,7 @@ def are_waiting(session: Session) -> bool:
     return bool(session.scalar(select(exists().where(MirrorProblem.next_at.is_not(None)))))
 
 
-def is_held_back(
-    kind: Kind,
-    *owners: tuple[
-        InstrumentedAttribute[int | None], ColumnElement[int] | ColumnElement[int | None]
-    ],
-) -> ColumnElement[bool]:
+def is_held_back(kind: Kind, *owners: tuple[OptionalId, OptionalId | Id]) -> ColumnElement[bool]:
     """Whether the row's owner pauses in this kind, or somebody has deleted its run."""
     owned = or_(*(column == owner for column, owner in owners))
     pauses = and_(MirrorProblem.kind == kind, MirrorProblem.next_at > func.clock_timestamp())

@@ -145,12 +145,11 @@ def _read_inputs(spec: JobSpec, info: DatasetInfo, datasets: Path) -> Inputs:
         else:
             cpu = torch.device("cpu")
             pixels, _ = Examples.of(data.train, cpu).take(torch.tensor([0, len(data.train) - 1]))
-            example = Standardize(data.info, Numerics(), cpu)(pixels)
-            return Inputs(data.info, example.numpy())
+            return Inputs(data.info, Standardize(data.info, Numerics(), cpu)(pixels).numpy())
     size = spec.dataset.image_size
     shape = info.shape if size is None else (info.shape[0], size, size)
-    example = numpy.zeros((2, *shape), dtype=numpy.float32)
-    return Inputs(info.model_copy(update={"shape": shape}), example)
+    zeros = numpy.zeros((2, *shape), dtype=numpy.float32)
+    return Inputs(info.model_copy(update={"shape": shape}), zeros)
 
 
 def _tags(subject: Subject) -> dict[str, str]:
