@@ -72,6 +72,29 @@ FROM studies, datasets, unnest(ARRAY['a', 'b']) AS variant, generate_series(0, 2
 """
 
 
+def test_jobs_that_mlflow_has_under_other_metric_names_are_sent_again(empty_engine: Engine) -> None:
+    upgrade(address(empty_engine), "0002")
+    with empty_engine.begin() as connection:
+        connection.execute(text(_A_STUDY_EXTENDED))
+        connection.execute(text(_MIRRORED_BEFORE))
+    upgrade(address(empty_engine))
+    with empty_engine.connect() as connection:
+        due = (
+            "SELECT variant, seed FROM mirrored JOIN jobs ON jobs.id = job_id WHERE seen_at IS NULL"
+        )
+        assert connection.execute(text(f"{due} ORDER BY 1, 2")).all() == [("a", 0), ("b", 1)]
+        assert connection.scalars(text("SELECT experiment_id FROM projects")).all() == ["7"]
+
+
+#: All have ended and are mirrored; two of them have a metric whose name has changed.
+_MIRRORED_BEFORE = """
+UPDATE jobs SET status = 'succeeded', finished_at = now(), metrics = '{"best_epoch": 1, "test_loss": 1, "steps": 3}';
+UPDATE jobs SET metrics = metrics || '{"stop_epoch_generalization_loss": 3}' WHERE variant = 'a' AND seed = 0;
+UPDATE jobs SET non_finite = '{"test_weight_norm": "nan"}' WHERE variant = 'b' AND seed = 1;
+INSERT INTO mirrored (job_id, run_id, experiment_id, seen_at) SELECT id, id::text, '7', now() FROM jobs;
+"""
+
+
 def test_autogenerate_finds_no_difference(empty_engine: Engine) -> None:
     upgrade(address(empty_engine))
 
