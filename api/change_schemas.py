@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints, field_validator
 
 from studies.confounds import KIND_NAMES
 from trainer.spec import Part, Seed
+from trainer.spec.job import Priority
 
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,60}$")]
 
@@ -32,6 +33,12 @@ class Declaration(Part):
         if value not in KIND_NAMES:
             raise ValueError(f"kind must be one of {', '.join(KIND_NAMES)}, but got {value!r}")
         return value
+
+
+class PriorityChange(Part):
+    """Another class in the queue for what hasn't ended."""
+
+    priority: Priority
 
 
 class AnnotationChange(Part):

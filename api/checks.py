@@ -28,7 +28,19 @@ class Plan:
     new: tuple[NewJob, ...]
     datasets: Mapping[str, Dataset]
     warnings: tuple[str, ...]
-    parameters: Mapping[str, int]
+    arms: tuple["CheckedArm", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedArm:
+    """Jobs that differ in their seeds only: the spec of the first, how many there are, and their report."""
+
+    name: str
+    variant: str | None
+    point: Mapping[str, Any]
+    spec: JobSpec
+    jobs: int
+    report: Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +69,7 @@ def plan_job(house: Services, document: Any) -> Plan:
         new=(NewJob(spec=spec, name=name, warnings=_said(report)),),
         datasets={dataset.name: dataset},
         warnings=_said(report),
-        parameters={name: report.parameters},
+        arms=(CheckedArm(name, None, {}, spec, 1, report),),
     )
 
 
@@ -85,7 +97,10 @@ def plan_cells(house: Services, study: StudySpec, cells: Sequence[Cell]) -> Plan
         ),
         datasets={name: dataset for name, (dataset, _) in known.items()},
         warnings=_warnings(arms, reports),
-        parameters={arm.name: report.parameters for arm, report in zip(arms, reports, strict=True)},
+        arms=tuple(
+            CheckedArm(arm.name, arm.variant, arm.point, arm.spec, len(arm.cells), report)
+            for arm, report in zip(arms, reports, strict=True)
+        ),
     )
 
 

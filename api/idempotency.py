@@ -35,7 +35,11 @@ class Creation:
         self._sessions = house.sessions
         self._user = user
         self._key = key
-        self._fingerprint = _fingerprint(request.url.path, document)
+        # A value that the address sets makes it another document.
+        settings = request.query_params.getlist("set")
+        self._fingerprint = _fingerprint(
+            request.url.path, [document, settings] if settings else document
+        )
 
     def earlier_answer(self) -> Response | None:
         """What this key was answered before; raises `KeyReused`. Spares a check, and decides nothing."""

@@ -7,18 +7,20 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response, status
 from sqlalchemy.orm import Session
 
-from api.change_schemas import AnnotationChange
+from api.change_schemas import AnnotationChange, PriorityChange
 from api.checks import plan_job
 from api.dependencies import Archived, Filter, Id, Page, Writer, current_user, ensure_own
 from api.documents import Document
 from api.errors import NotFound, parse
 from api.idempotency import Once
 from api.openapi import takes
+from api.overrides import Overridden
 from api.schemas import JobStatus, JobView, Listing
 from api.services import House, Services
 from store import annotations, jobs, links, mirror_problems
 from store.models import Job, User
 from trainer.spec import JobSpec
+from trainer.spec.job import Priority
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(current_user)])
 
@@ -30,7 +32,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(current_
     openapi_extra=takes(JobSpec),
     summary="Submit a job",
 )
-def submit_job(house: House, user: Writer, document: Document, once: Once) -> Response:
+def submit_job(house: House, user: Writer, document: Overridden, once: Once) -> Response:
     """The answer means committed: from here the job ends in one final status, whatever crashes."""
     if earlier := once.earlier_answer():
         return earlier
@@ -111,6 +113,17 @@ def retry_job(house: House, user: Writer, job_id: Id) -> JobView:
     return _change(house, user, job_id, jobs.retry)
 
 
+@router.post(
+    "/{job_id}/priority",
+    openapi_extra=takes(PriorityChange),
+    summary="Change a job's priority while it waits",
+)
+def prioritize_job(house: House, user: Writer, job_id: Id, document: Document) -> JobView:
+    """The class counts whenever the job waits for a device; a running job keeps the one it has."""
+    wanted = parse(PriorityChange, document).priority
+    return _change(house, user, job_id, partial(_prioritize, wanted))
+
+
 def find_job(session: Session, job_id: int) -> Job:
     """Raises `NotFound`."""
     job = jobs.find(session, job_id)
@@ -143,6 +156,10 @@ def _change(
 
 def _wish(wish: jobs.Wished, session: Session, job: Job, who: str) -> None:
     jobs.wish(session, job, wish, who)
+
+
+def _prioritize(priority: Priority, session: Session, job: Job, who: str) -> None:
+    jobs.prioritize(session, job, priority, who)
 
 
 def _view(house: Services, session: Session, job_id: int) -> JobView:

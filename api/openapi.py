@@ -7,7 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api.change_schemas import AnnotationChange, Declaration, Extension
+from api.change_schemas import AnnotationChange, Declaration, Extension, PriorityChange
 from api.errors import MEDIA_TYPE, ProblemDetails
 from api.preset_schemas import RunRequest
 from api.service_schemas import NewDataset, NewToken, NewUser, UserChange
@@ -29,6 +29,7 @@ _DOCUMENTS: tuple[type[BaseModel], ...] = (
     Extension,
     Declaration,
     AnnotationChange,
+    PriorityChange,
     RunRequest,
     NewUser,
     UserChange,
@@ -73,6 +74,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "Preview": {"augmentation": [{"kind": "rotate", "degrees": 15.0}], "images": 4, "draws": 6},
     "Extension": {"seeds": 16},
     "AnnotationChange": {"tags": ["paper", "figure:3"], "note": "the run of the appendix"},
+    "PriorityChange": {"priority": "high"},
     "RunRequest": {"scale": "small", "dataset": "digits"},
     "Declaration": {"kind": "libraries", "why": "numpy alone was updated; torch is the same"},
     "NewUser": {"name": "emmy", "role": "member"},

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, Field
 
 from api.schemas import View
-from store.models import Job, Token
+from store.models import PRIORITIES, Job, Token
 from store.queue import Waiting
 from trainer.spec import DatasetInfo, DatasetSource, Name, Part
 
@@ -38,7 +38,10 @@ class WaitingView(View):
 
     id: int
     name: str
+    study_id: int | None
+    study: Annotated[str | None, Field(description="its study's name")]
     owner: str
+    priority: Annotated[str, Field(description="its class: waiting raises it by one an hour")]
     position: Annotated[int, Field(description="from 1, in the order in which slots are given out")]
     waiting_seconds: float
     claimable: Annotated[bool, Field(description="false: its dataset isn't there yet")]
@@ -48,7 +51,10 @@ class WaitingView(View):
         return cls(
             id=waiting.job.id,
             name=waiting.job.name,
+            study_id=waiting.job.study_id,
+            study=waiting.job.study.name if waiting.job.study else None,
             owner=waiting.job.owner.name,
+            priority=PRIORITIES[waiting.job.priority],
             position=waiting.position,
             waiting_seconds=waiting.waiting_seconds,
             claimable=waiting.claimable,
@@ -60,7 +66,10 @@ class RunningView(View):
 
     id: int
     name: str
+    study_id: int | None
+    study: Annotated[str | None, Field(description="its study's name")]
     owner: str
+    priority: str
     attempt: int
     step: int
     total_steps: int | None
@@ -71,7 +80,10 @@ class RunningView(View):
         return cls(
             id=job.id,
             name=job.name,
+            study_id=job.study_id,
+            study=job.study.name if job.study else None,
             owner=job.owner.name,
+            priority=PRIORITIES[job.priority],
             attempt=job.attempt,
             step=job.step,
             total_steps=job.total_steps,

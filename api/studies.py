@@ -2,13 +2,12 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response, status
 from sqlalchemy.orm import Session
 
-from api.change_schemas import AnnotationChange, Declaration, Extension
+from api.change_schemas import AnnotationChange, Declaration, Extension, PriorityChange
 from api.checks import plan_cells, plan_study
 from api.dependencies import Archived, Filter, Id, Page, Writer, current_user, ensure_own
 from api.documents import Document
@@ -16,7 +15,8 @@ from api.errors import BadParameter, Conflict, NotFound, parse
 from api.idempotency import Once
 from api.jobs import views as job_views
 from api.openapi import takes
-from api.schemas import JobStatus, JobView, Listing, StudyView
+from api.overrides import Overridden
+from api.schemas import AcceptedStudy, JobStatus, JobView, Listing, StudyView
 from api.services import House, Services
 from api.tables import RESPONSES as TABLES
 from api.tables import TableFormat, table_answer
@@ -26,6 +26,7 @@ from store.models import Job, Study, User
 from studies.answers import Comparison
 from studies.choosing import chosen_settings
 from studies.expansion import expand
+from studies.outlook import growth_notes, repeat_notes
 from studies.reading import read_comparison
 from studies.spec import StudySpec, read_study
 
@@ -35,29 +36,33 @@ router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(cu
 @router.post(
     "",
     status_code=status.HTTP_202_ACCEPTED,
-    response_model=StudyView,
+    response_model=AcceptedStudy,
     openapi_extra=takes(StudySpec),
     summary="Submit a study",
 )
-def submit_study(house: House, user: Writer, document: Document, once: Once) -> Response:
+def submit_study(house: House, user: Writer, document: Overridden, once: Once) -> Response:
     """The answer means committed: from here all its jobs end in one final status, whatever crashes."""
     if earlier := once.earlier_answer():
         return earlier
     study, plan = plan_study(house, document)
     spec = study.model_dump(mode="json")
     with house.sessions.begin() as session:
-        create = partial(
-            studies.create,
-            session,
-            user,
-            spec,
-            study.project,
-            study.name,
-            planned_seeds=sorted(study.seed_list),
-        )
-        answer = once.answer(
-            session, lambda: study_views(house, session, [create(plan.new, plan.warnings)])[0]
-        )
+
+        def create() -> AcceptedStudy:
+            same = studies.same_as(session, spec, study.project)
+            made = studies.create(
+                session,
+                user,
+                spec,
+                study.project,
+                study.name,
+                plan.new,
+                plan.warnings,
+                planned_seeds=sorted(study.seed_list),
+            )
+            return _accepted(house, session, made, same)
+
+        answer = once.answer(session, create)
     house.waker.wake()
     return answer
 
@@ -159,7 +164,7 @@ def _ensure_known(metric: str, rows: Sequence[dict[str, Any]]) -> None:
 @router.post(
     "/{study_id}/extend",
     status_code=status.HTTP_202_ACCEPTED,
-    response_model=StudyView,
+    response_model=AcceptedStudy,
     openapi_extra=takes(Extension),
     summary="Add seeds to a study",
 )
@@ -179,9 +184,9 @@ def extend_study(
     spec = study.model_dump(mode="json")
     with house.sessions.begin() as session:
 
-        def extend() -> StudyView:
+        def extend() -> AcceptedStudy:
             studies.add_jobs(session, found, plan.new, user.name, spec)
-            return study_views(house, session, [find_study(session, study_id)])[0]
+            return _accepted(house, session, find_study(session, study_id))
 
         answer = once.answer(session, extend)
     house.waker.wake()
@@ -228,6 +233,21 @@ def retry_study(
     return _change(house, user, study_id, wanted, jobs.retry)
 
 
+@router.post(
+    "/{study_id}/priority",
+    openapi_extra=takes(PriorityChange),
+    summary="Change the priority of a study's jobs that haven't ended",
+)
+def prioritize_study(house: House, user: Writer, study_id: Id, document: Document) -> StudyView:
+    """Jobs that are added later have the priority that the spec gives them."""
+    wanted = parse(PriorityChange, document).priority
+
+    def change(session: Session, job: Job, who: str) -> None:
+        jobs.prioritize(session, job, wanted, who)
+
+    return _change(house, user, study_id, ("queued", "paused", "running"), change)
+
+
 def find_study(session: Session, study_id: int) -> Study:
     study = studies.find(session, study_id)
     if study is None:
@@ -258,6 +278,18 @@ def study_views(house: Services, session: Session, found: Sequence[Study]) -> li
         )
         for study in found
     ]
+
+
+def _accepted(
+    house: Services, session: Session, study: Study, same: Sequence[Study] = ()
+) -> AcceptedStudy:
+    """`same`: the studies that train the same already."""
+    [view, *earlier] = study_views(house, session, [study, *same])
+    notes = [
+        *(growth_notes(read_study(study.spec), study.planned_seeds)),
+        *(repeat_notes([(one.id, one.status, one.counts) for one in earlier])),
+    ]
+    return AcceptedStudy(**dict(view), same_as=[one.id for one in same], notes=notes)
 
 
 def _extended(study: StudySpec, extension: Extension) -> StudySpec:

@@ -66,24 +66,52 @@ class Client:
         self._http.close()
 
     def submit(
-        self, document: Path | str | Mapping[str, Any], *, key: str | None = None
+        self,
+        document: Path | str | Mapping[str, Any],
+        *,
+        key: str | None = None,
+        settings: Sequence[str] = (),
     ) -> Reference:
-        """A job or a study: a file, YAML or JSON text, or a mapping. Sent again safely (`key`)."""
+        """A job or a study: a file, YAML or JSON text, or a mapping. Sent again safely (`key`).
+
+        `settings`: values of the document to set first, such as `base.optimizer.lr=0.01`.
+        """
+        return self.accept(document, key=key, settings=settings)[0]
+
+    def accept(
+        self,
+        document: Path | str | Mapping[str, Any],
+        *,
+        key: str | None = None,
+        settings: Sequence[str] = (),
+    ) -> tuple[Reference, Item]:
+        """As `submit`, with the whole answer: for a study it notes which others train the same."""
         content, kind, study = read_input(document)
         answer = self._http.request(
             "POST",
             "studies" if study else "jobs",
             again=True,
             content=content,
+            params={"set": list(settings)},
             headers={"Content-Type": kind, "Idempotency-Key": key or str(uuid.uuid4())},
-        ).json()
-        return Reference("study" if study else "job", answer["id"])
+        )
+        item = _mapping(answer.json())
+        return Reference("study" if study else "job", item["id"]), item
 
-    def plan(self, document: Path | str | Mapping[str, Any]) -> Item:
-        """What `submit` would train; nothing is created. Raises Refused if it can't be trained."""
+    def plan(
+        self, document: Path | str | Mapping[str, Any], *, settings: Sequence[str] = ()
+    ) -> Item:
+        """What `submit` would train, and for how long; nothing is created. Raises Refused if it can't be
+        trained."""
         content, kind, _ = read_input(document)
-        headers = {"Content-Type": kind}
-        answer = self._http.request("POST", "plans", again=True, content=content, headers=headers)
+        answer = self._http.request(
+            "POST",
+            "plans",
+            again=True,
+            content=content,
+            params={"set": list(settings)},
+            headers={"Content-Type": kind},
+        )
         return _mapping(answer.json())
 
     def show(self, name: Named) -> Item:
@@ -150,6 +178,11 @@ class Client:
     def retry(self, name: Named, *, cancelled: bool = False) -> Item:
         """A failed or cancelled job, again; a study's failed jobs, and if asked to the cancelled ones."""
         return self.order(name, "retry", cancelled=cancelled or None)
+
+    def prioritize(self, name: Named, priority: str) -> Item:
+        """`low`, `normal`, `high` or `urgent`, for a job or a study's jobs that haven't ended."""
+        path = f"{Reference.parse(name).path}/priority"
+        return _mapping(self._http.post(path, {"priority": priority}))
 
     def extend(self, study: Named, seeds: int | list[int]) -> Item:
         """More seeds: so many more, or exactly these."""

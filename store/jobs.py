@@ -16,8 +16,8 @@ from store.claims import Claim, ClaimedDevice, claim
 from store.engine import database_now
 from store.errors import WrongStatus
 from store.finite import storable
-from store.lifecycle import created, lock, move, touch
-from store.models import PRIORITIES, Dataset, Job, Project, Study, User
+from store.lifecycle import created, lock, move, note, touch
+from store.models import FINAL_STATUSES, PRIORITIES, Dataset, Job, Project, Study, User
 from store.paging import Page, newest_first
 from store.recording import (
     record_checkpoint,
@@ -43,6 +43,7 @@ __all__ = [
     "find",
     "finish",
     "list_jobs",
+    "prioritize",
     "record_checkpoint",
     "record_diagnosis",
     "record_epoch",
@@ -200,6 +201,22 @@ def retry(session: Session, job: Job, who: str) -> None:
     job.error = None
     job.queued_at = database_now(session)
     move(session, job, "queued", who=who, why="retried")
+
+
+def prioritize(session: Session, job: Job, priority: str, who: str) -> None:
+    """Put a job that hasn't ended into another class of the queue; raises WrongStatus for one that has.
+
+    A running job keeps its device: the class counts once it waits again. Setting the same class changes
+    nothing.
+    """
+    job = lock(session, job.id)
+    if job.status in FINAL_STATUSES:
+        raise WrongStatus(f"cannot change the priority of job {job.id}: it is {job.status}")
+    level = PRIORITIES.index(priority)
+    if level != job.priority:
+        why = f"priority changed from {PRIORITIES[job.priority]} to {priority}"
+        job.priority = level
+        note(session, job, who=who, why=why)
 
 
 def _row(

@@ -81,6 +81,16 @@ def in_words(error: str) -> str:
     return "\n".join(words).removesuffix(" It was here:")
 
 
+def note(session: Session, job: Job, *, who: str, why: str) -> None:
+    """Audit a change of a locked job that leaves its status as it is."""
+    session.add(
+        Transition(
+            job_id=job.id, who=who, from_status=job.status, to_status=job.status, why=storable(why)
+        )
+    )
+    touch(session, job)
+
+
 def touch(session: Session, job: Job) -> None:
     """Note and announce that a locked job changed."""
     # Not now(): that is when the transaction began, and one that waited for the lock would set it back.

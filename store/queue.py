@@ -49,7 +49,7 @@ def waiting(session: Session, limit: int = 100) -> Sequence[Waiting]:
     waited = _seconds_since(Job.queued_at)
     statement = (
         in_order(select(Job, waited, claimable()))
-        .options(joinedload(Job.owner), joinedload(Job.project))
+        .options(joinedload(Job.owner), joinedload(Job.project), joinedload(Job.study))
         .where(Job.status == "queued")
         .limit(limit)
     )
@@ -64,7 +64,7 @@ def running(session: Session) -> Sequence[Job]:
     """All running jobs, those that started first in front."""
     statement = (
         select(Job)
-        .options(joinedload(Job.owner), joinedload(Job.project))
+        .options(joinedload(Job.owner), joinedload(Job.project), joinedload(Job.study))
         .where(Job.status == "running")
         .order_by(Job.started_at, Job.id)
     )

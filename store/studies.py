@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, cast, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB, array
 from sqlalchemy.orm import Session, joinedload
 
 from store import jobs, projects
@@ -134,6 +135,25 @@ def list_studies(
     if not archived:
         statement = statement.where(Study.archived_at.is_(None))
     return newest_first(session, statement, Study.id, cursor, limit)
+
+
+def same_as(session: Session, spec: Mapping[str, Any], project: str) -> Sequence[Study]:
+    """The project's studies that train the same, newest first: they differ in name or seeds at most."""
+    ignored = array(_NOT_COMPARED)
+    kept = Study.spec.op("-", return_type=JSONB())(ignored)
+    wanted = {key: value for key, value in spec.items() if key not in _NOT_COMPARED}
+    statement = (
+        _loaded()
+        .join(Project, Project.id == Study.project_id)
+        .where(Project.name == project, Study.archived_at.is_(None), kept == cast(wanted, JSONB))
+        .order_by(Study.id.desc())
+        .limit(20)
+    )
+    return session.scalars(statement).all()
+
+
+#: Of two studies' specs, what may differ without another training being meant.
+_NOT_COMPARED = ("name", "seeds", "looks", "declared")
 
 
 def jobs_of(session: Session, study_id: int) -> Sequence[Job]:

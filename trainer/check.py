@@ -32,10 +32,11 @@ from trainer.diagnostics import choose_layers
 from trainer.errors import DataError, ModelError, SurgeryError
 from trainer.library import model_names
 from trainer.models import build_with_report, count_parameters
+from trainer.order import Order
 from trainer.preview import draw_preview
 from trainer.spec import DatasetInfo, JobSpec
 from trainer.spec.preview import ClassPictures, Preview
-from trainer.spec.report import Layer, Problem, Report
+from trainer.spec.report import Examples, Layer, Problem, Report
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,14 @@ def check(spec: JobSpec, info: DatasetInfo) -> Report:
             Layer(name=s.name, kind=s.kind, channels=s.channels, positions=s.positions)
             for s in case.sites
         ),
+        examples=Examples(train=case.sizes.train, val=case.sizes.val, test=case.sizes.test),
+        steps=0 if problems else _count_steps(case),
     )
+
+
+def _count_steps(case: Case) -> int:
+    spec = case.spec
+    return Order(spec.training, case.sizes.train, spec.seed, torch.device("cpu")).plan().total_steps
 
 
 def _rehearse(spec: JobSpec, info: DatasetInfo) -> tuple[int, tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """All verbs of the `normlab` command, in the order of its help."""
 
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
@@ -18,9 +19,11 @@ from normlab.cli import (
     presets,
     querying,
     reporting,
+    starting,
     steering,
     submitting,
 )
+from normlab.cli.output import say
 
 app = typer.Typer(
     name="normlab",
@@ -33,9 +36,37 @@ Jobs are called j12, studies s3; a bare number means a job.
 The service is the one at NORMLAB_URL (with NORMLAB_TOKEN), else the local stack of NORMLAB_HOME. Start one with `normlab up --detach`, or see everything at once with `normlab demo`.""",
 )
 
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        say(f"normlab {version('normlab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    # The texts of the help are those of `app`; this has the options that stand before a verb.
+    pass
+
+
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "The local stack": (local.up, local.down, local.status, demo.demo),
-    "Submit": (catalog.catalog, submitting.validate, submitting.plan, submitting.submit),
+    "Submit": (
+        starting.init,
+        catalog.catalog,
+        submitting.validate,
+        submitting.plan,
+        submitting.submit,
+    ),
     "Look": (
         looking.list_,
         looking.show,
@@ -56,6 +87,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         steering.pause,
         steering.resume,
         steering.retry,
+        steering.priority,
         steering.extend,
         steering.declare,
     ),
@@ -68,4 +100,4 @@ for panel, verbs in _PANELS.items():
 app.add_typer(datasets.app, name="dataset", rich_help_panel="Shared things")
 app.add_typer(presets.app, name="preset", rich_help_panel="The literature")
 app.add_typer(people.tokens, name="token", rich_help_panel="Shared things")
-app.command("users", rich_help_panel="Shared things")(people.users)
+app.add_typer(people.users, name="users", rich_help_panel="Shared things")

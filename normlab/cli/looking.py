@@ -13,6 +13,7 @@ from normlab.cli.mirror import problem_lines
 from normlab.cli.output import (
     Column,
     Format,
+    Item,
     Output,
     ago,
     duration,
@@ -248,6 +249,10 @@ def _inside(folder: Path, name: str) -> Path:
     return target
 
 
+def _study_label(row: Item) -> str:
+    return f"s{row['study_id']} {row['study']}" if row["study_id"] is not None else ""
+
+
 JOBS = (
     Column("id", lambda job: f"j{job['id']}", raw("id")),
     Column("name", field("name")),
@@ -283,7 +288,9 @@ _QUEUE = (
     Column("id", lambda row: f"j{row['id']}", raw("id")),
     Column("state", field("state")),
     Column("position", field("position"), right=True),
+    Column("study", _study_label, raw("study_id")),
     Column("name", field("name")),
+    Column("priority", field("priority")),
     Column("owner", field("owner")),
     Column(
         "waiting",

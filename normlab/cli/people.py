@@ -1,6 +1,7 @@
-"""`token create|list|revoke` and `users`: who may do what."""
+"""`token create|list|revoke` and `users list|add`: who may do what."""
 
 import json
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -9,6 +10,15 @@ from normlab.cli.output import Column, Format, Output, ago, emit, field, raw, sa
 from normlab.client import Client
 
 tokens = typer.Typer(no_args_is_help=True, help="Tokens: create, list, revoke.")
+users = typer.Typer(help="Users: list, add.")
+
+
+class Role(StrEnum):
+    """What a person may do."""
+
+    ADMIN = "admin"
+    MEMBER = "member"
+    VIEWER = "viewer"
 
 
 @tokens.command()
@@ -46,23 +56,54 @@ def revoke(number: Annotated[int, typer.Argument(help="its id, as listed", metav
     say(f"Token {number} is revoked")
 
 
-def users(
-    add: Annotated[str | None, typer.Option(help="make a user of this name (admins)")] = None,
-    role: Annotated[str, typer.Option(help="of the new user: admin, member, viewer")] = "member",
+@users.callback(invoke_without_command=True)
+def list_or_add(
+    context: typer.Context,
+    add: Annotated[
+        str | None, typer.Option(help="the same as `normlab users add NAME`", hidden=True)
+    ] = None,
+    role: Annotated[Role, typer.Option(help="of the new user", hidden=True)] = Role.MEMBER,
     output: Output = Format.TABLE,
 ) -> None:
-    """List the users, or add one."""
+    """List the users, or add one (admins)."""
+    if context.invoked_subcommand is not None:
+        return
+    if add:
+        _add(add, role, output)
+    else:
+        list_users(output)
+
+
+@users.command("list")
+def list_users(output: Output = Format.TABLE) -> None:
+    """List the users."""
     with Client() as client:
-        if add:
-            made = client.post("users", {"name": add, "role": role})
-            if output is Format.JSON:
-                say(json.dumps(made, indent=2))
-            else:
-                say(
-                    f"{made['name']} is a {made['role']}; a token: normlab token create NAME --user {add}"
-                )
-        else:
-            emit(client.items("users"), _USERS, output, "no users")
+        emit(client.items("users"), _USERS, output, "no users")
+
+
+@users.command("add")
+def add_user(
+    name: Annotated[str, typer.Argument(help="how they are called everywhere")],
+    role: Annotated[
+        Role, typer.Option(help="viewers read, members submit, admins manage")
+    ] = Role.MEMBER,
+    output: Output = Format.TABLE,
+) -> None:
+    """Let a person in (admins); their token is made with `normlab token create`."""
+    _add(name, role, output)
+
+
+def _add(name: str, role: Role, output: Format) -> None:
+    with Client() as client:
+        made = client.post("users", {"name": name, "role": role.value})
+    match output:
+        case Format.JSON:
+            say(json.dumps(made, indent=2))
+        case Format.CSV:
+            emit([made], _USERS, output, "")
+        case Format.TABLE:
+            token = f"normlab token create NAME --user {made['name']}"
+            say(f"{made['name']} is a {made['role']}; make a token for them with: {token}")
 
 
 _TOKENS = (

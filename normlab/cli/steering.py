@@ -1,5 +1,6 @@
-"""`cancel`, `pause`, `resume`, `retry`, `extend`, `declare`: orders to jobs and studies."""
+"""`cancel`, `pause`, `resume`, `retry`, `priority`, `extend`, `declare`: orders to jobs and studies."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -37,11 +38,34 @@ def retry(
     _order(names, "retry", cancelled=cancelled or None)
 
 
+class Priority(StrEnum):
+    """The classes of the queue, the last one first in line."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    URGENT = "urgent"
+
+
+def priority(
+    names: Many, to: Annotated[Priority, typer.Argument(help="the class of the queue")]
+) -> None:
+    """Change the priority of jobs that haven't ended: `normlab priority s2 j40 high`."""
+    references = [Reference.parse(name) for name in names]
+    with Client() as client:
+        for reference in references:
+            item = client.prioritize(reference, to.value)
+            say(f"{_sentence(reference, item)}, priority {to.value}")
+
+
 def extend(
     study: Annotated[str, typer.Argument(help="a study (s3)", metavar="STUDY")],
     seeds: Annotated[str, typer.Option(help="how many more, or which: 8,9,10")],
 ) -> None:
-    """Add seeds to a study: every variant is trained with them, too."""
+    """Add seeds to a study: every variant is trained with them, too.
+
+    Its verdict becomes exploratory, unless the study declared `looks` and grows to one of them.
+    """
     try:
         numbers = [int(part) for part in seeds.split(",")]
     except ValueError:
@@ -52,6 +76,8 @@ def extend(
     with Client() as client:
         item = client.extend(reference, numbers if "," in seeds else numbers[0])
     say(_sentence(reference, item))
+    for note in item.get("notes", []):
+        say(note)
 
 
 def declare(

@@ -1,4 +1,7 @@
-"""`validate`, `plan`, `submit`: a spec on its way to the service."""
+"""`validate`, `plan`, `submit`: a spec on its way to the service.
+
+Warnings stand in full in the plan and in the record that `show` prints; validate and submit count them.
+"""
 
 import json
 from pathlib import Path
@@ -7,12 +10,21 @@ from typing import Annotated
 import typer
 
 from normlab.cli import following
-from normlab.cli.output import Column, Format, Output, emit, field, say
+from normlab.cli.output import Format, Item, Output, emit, say
+from normlab.cli.planned import CELLS, show_plan
 from normlab.client import Client
 from normlab.errors import NormlabError, Refused
 from normlab.references import Reference
 
 File = Annotated[Path, typer.Argument(help="a job or a study, YAML or JSON; - reads it from stdin")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="set a value of the document first, such as base.optimizer.lr=0.01; repeatable",
+    ),
+]
 
 
 def validate(
@@ -20,6 +32,7 @@ def validate(
         list[Path],
         typer.Argument(help="jobs or studies, YAML or JSON; folders of them; - reads from stdin"),
     ],
+    settings: Settings = None,
 ) -> None:
     """Check specs, also against their datasets and the networks they describe; nothing is created.
 
@@ -29,21 +42,86 @@ def validate(
     with Client() as client:
         for file in specs:
             try:
-                found = client.plan(_document(file))
+                found = client.plan(_document(file), settings=settings or ())
             except Refused as error:
                 if len(specs) == 1:
                     raise
                 refused += 1
                 typer.echo(f"{file}: {error}", err=True)
                 continue
-            for warning in found["warnings"]:
-                typer.echo(f"{file}: warning: {warning}", err=True)
             then = f" of tuning, then {_jobs(found['then'])}" if found.get("then") else ""
             say(f"{file} is a valid {found['kind']}: {_jobs(found['count'])}{then}")
+            _count_warnings(found["warnings"], f"normlab plan {file}")
     if len(specs) > 1:
         say(f"{len(specs) - refused} of {len(specs)} are valid")
     if refused:
         raise typer.Exit(1)
+
+
+def plan(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="jobs or studies, YAML or JSON; folders of them; - reads from stdin"),
+    ],
+    settings: Settings = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """What a spec would train: jobs, images, steps, time, and whether there can be a verdict.
+
+    Nothing is created. `-o csv` lists every job.
+    """
+    specs = _specs(files)
+    with Client() as client:
+        plans = [client.plan(_document(file), settings=settings or ()) for file in specs]
+    if output is Format.JSON:
+        say(json.dumps(plans[0] if len(plans) == 1 else plans, indent=2))
+        return
+    if output is Format.CSV:
+        emit([cell for one in plans for cell in one["cells"]], CELLS, output, "no cells")
+        return
+    for number, (file, found) in enumerate(zip(specs, plans, strict=True)):
+        if number:
+            say()
+        show_plan(found, str(file), settings or ())
+
+
+def submit(
+    file: File,
+    settings: Settings = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="stay until it has ended")] = False,
+) -> None:
+    """Submit a job or a study. With --wait the exit status is 0 only if it succeeded."""
+    with Client() as client:
+        reference, item = client.accept(_document(file), settings=settings or ())
+        show_accepted(client, reference, item)
+        if wait:
+            raise typer.Exit(following.follow_to_the_end(client, [reference]))
+
+
+def show_accepted(client: Client, reference: Reference, item: Item | None = None) -> None:
+    """What was accepted, in a sentence, and what to know about it. `item`: the answer, if it is at hand."""
+    item = item or client.show(reference)
+    count = sum(item["counts"].values()) if reference.kind == "study" else 1
+    jobs = f", {_jobs(count)}" if reference.kind == "study" else ""
+    say(f"Accepted {reference.kind} {reference}: {item['name']}{jobs}")
+    _count_warnings(item.get("warnings", []), f"normlab show {reference}")
+    for note in item.get("notes", []):
+        say(note)
+    for same in item.get("same_as", [])[:1]:
+        _offer_instead(client, Reference("study", same))
+
+
+def _offer_instead(client: Client, earlier: Reference) -> None:
+    counts = client.show(earlier)["counts"]
+    say(f"  normlab extend {earlier} --seeds 4")
+    if counts["failed"] or counts["cancelled"]:
+        say(f"  normlab retry {earlier}{' --cancelled' if counts['cancelled'] else ''}")
+
+
+def _count_warnings(warnings: list[str], command: str) -> None:
+    if warnings:
+        many = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+        typer.echo(f"{many}: read with {command}", err=True)
 
 
 def _specs(files: list[Path]) -> list[Path]:
@@ -60,46 +138,6 @@ def _specs(files: list[Path]) -> list[Path]:
     return found
 
 
-def plan(file: File, output: Output = Format.TABLE) -> None:
-    """List the jobs that a spec would become; nothing is created."""
-    with Client() as client:
-        found = client.plan(_document(file))
-    if output is Format.JSON:
-        say(json.dumps(found, indent=2))
-        return
-    emit(found["cells"], _CELLS, output, "no cells")
-    if output is Format.TABLE:
-        say()
-        for name, count in found.get("parameters", {}).items():
-            say(f"{name or 'the model'}: {count:,} parameters")
-        for warning in found["warnings"]:
-            typer.echo(f"warning: {warning}", err=True)
-        then = f" of tuning, then {_jobs(found['then'])}" if found.get("then") else ""
-        say(f"{_jobs(found['count'])}{then}; submit it with: normlab submit {file}")
-
-
-def submit(
-    file: File,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="stay until it has ended")] = False,
-) -> None:
-    """Submit a job or a study. With --wait the exit status is 0 only if it succeeded."""
-    with Client() as client:
-        reference = client.submit(_document(file))
-        show_accepted(client, reference)
-        if wait:
-            raise typer.Exit(following.follow_to_the_end(client, [reference]))
-
-
-def show_accepted(client: Client, reference: Reference) -> None:
-    """What was accepted, in a sentence, with the service's warnings."""
-    item = client.show(reference)
-    count = sum(item["counts"].values()) if reference.kind == "study" else 1
-    jobs = f", {_jobs(count)}" if reference.kind == "study" else ""
-    say(f"Accepted {reference.kind} {reference}: {item['name']}{jobs}")
-    for warning in item.get("warnings", []):
-        typer.echo(f"warning: {warning}", err=True)
-
-
 def _document(file: Path) -> Path | str:
     # The new line tells text from a file name.
     return typer.get_text_stream("stdin").read() + "\n" if str(file) == "-" else file
@@ -107,11 +145,3 @@ def _document(file: Path) -> Path | str:
 
 def _jobs(count: int) -> str:
     return "1 job" if count == 1 else f"{count} jobs"
-
-
-_CELLS = (
-    Column("name", field("name")),
-    Column("variant", field("variant")),
-    Column("point", lambda cell: ", ".join(f"{k}={v}" for k, v in cell["point"].items())),
-    Column("seed", field("seed"), right=True),
-)

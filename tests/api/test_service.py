@@ -216,6 +216,8 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
         ("GET", "/presets/batch-size-sensitivity", None),
         ("GET", "/presets/batch-size-sensitivity/runs", None),
         ("POST", "/presets/batch-size-sensitivity/runs", {"scale": "toy"}),
+        ("POST", f"{own}/priority", {"priority": "low"}),
+        ("POST", f"{steered}/priority", {"priority": "high"}),
         *(("POST", f"{own}/{verb}", None) for verb in ("pause", "resume", "cancel", "retry")),
         *(("POST", f"{steered}/{verb}", None) for verb in ("pause", "resume", "cancel")),
         ("POST", f"{steered}/retry?cancelled=true", None),

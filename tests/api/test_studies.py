@@ -32,7 +32,8 @@ def jobs_of(client: TestClient, study_id: int) -> list[dict[str, Any]]:
 
 def test_a_submitted_study_has_a_job_for_every_cell(member: TestClient) -> None:
     made = submit(member)
-    assert made == member.get(f"/api/v1/studies/{made['id']}").json()
+    told_once = {"same_as": [], "notes": []}
+    assert made == member.get(f"/api/v1/studies/{made['id']}").json() | told_once
     assert (made["status"], made["baseline"], made["metric"]) == ("queued", "none", "test_accuracy")
     assert made["counts"]["queued"] == 4
     jobs = jobs_of(member, made["id"])
@@ -82,6 +83,126 @@ def test_a_plan_says_what_would_be_trained_and_makes_nothing(viewer: TestClient)
     assert (one["kind"], one["count"]) == ("job", 1)
     assert viewer.get("/api/v1/jobs").json()["items"] == []
     assert viewer.get("/api/v1/studies").json()["items"] == []
+
+
+def test_a_plan_says_sizes_steps_defaults_and_whether_there_can_be_a_verdict(
+    viewer: TestClient,
+) -> None:
+    document = study(matrix={"training.batch_size": [64, 8]}, seeds=3, base__training={"epochs": 2})
+    plan = viewer.post("/api/v1/plans", json=document).json()
+    assert (plan["variants"], plan["points"], plan["seeds"]) == (2, 2, 3)
+    # 1,797 digits: a fifth is cut off as the test split, a fifth of the rest for validation.
+    examples = {"train": 1150, "val": 288, "test": 359}
+    assert [(arm["name"], arm["examples"], arm["steps"]) for arm in plan["arms"]] == [
+        ("none · batch_size=64", examples, 2 * 18),
+        ("none · batch_size=8", examples, 2 * 144),
+        ("group · batch_size=64", examples, 2 * 18),
+        ("group · batch_size=8", examples, 2 * 144),
+    ]
+    assert plan["steps"] == 3 * sum(arm["steps"] for arm in plan["arms"])
+    assert plan["verdict"] == {
+        "possible": False,
+        "sentence": "3 seeds: intervals only, a verdict needs 8",
+    }
+    taken = {one["field"]: one["value"] for one in plan["defaults"]}
+    assert taken["metric"] == "test_accuracy"
+    assert taken["early_stopping.kind"] == "none"
+    assert "training.epochs" not in taken
+    assert plan["estimate"] is None
+
+
+def test_a_plan_of_a_tuning_counts_the_trials_and_what_follows(viewer: TestClient) -> None:
+    tuned = study(
+        tune={"optimizer.lr": [0.01, 0.1], "seeds": [100]}, base__optimizer={"kind": "sgd"}
+    )
+    plan = viewer.post("/api/v1/plans", json=tuned).json()
+    assert (plan["count"], plan["then"], plan["points"]) == (4, 4, 1)
+    assert plan["steps"] == 8 * plan["arms"][0]["steps"]
+
+
+def test_an_estimate_rests_on_finished_jobs(
+    member: TestClient, sessions: sessionmaker[Session], storage: Path
+) -> None:
+    submit(member)
+    done = train_all(sessions, storage)
+    with sessions.begin() as session:
+        for job in done:
+            set_job(session, job, step=10, seconds_used=5.0)
+    plan = member.post("/api/v1/plans", json=study(seeds=8)).json()
+    # 16 jobs of 36 steps, half a second each, on the one slot of the test's worker.
+    assert plan["estimate"] == {
+        "seconds": [288.0, 288.0],
+        "work_seconds": [288.0, 288.0],
+        "slots": 1,
+        "basis": "measured",
+        "jobs": 4,
+    }
+
+
+def test_a_study_that_is_submitted_again_says_so(member: TestClient, admin: TestClient) -> None:
+    first = submit(member)["id"]
+    member.post(f"/api/v1/studies/{first}/cancel")
+    again = submit(admin, study(name="another name", seeds=16))
+    assert again["same_as"] == [first]
+    [note] = again["notes"]
+    assert note.startswith(f"Study {first} trains the same (it is cancelled): to add seeds to it")
+    assert "4 jobs that failed or were cancelled can be retried" in note
+    assert member.post("/api/v1/plans", json=STUDY).json()["same_as"] == [again["id"], first]
+    assert submit(member, study(project="other"))["same_as"] == []
+    assert submit(member, study(base__optimizer__lr=0.06))["same_as"] == []
+
+
+def test_an_extension_says_that_the_verdict_becomes_exploratory(member: TestClient) -> None:
+    made = submit(member)
+    path = f"/api/v1/studies/{made['id']}/extend"
+    [note] = member.post(path, json={"seeds": 2}).json()["notes"]
+    assert note.startswith("The verdict is exploratory from now on: 2 seeds were planned")
+    looks = submit(member, study(seeds=8, looks=[8, 16]))
+    path = f"/api/v1/studies/{looks['id']}/extend"
+    assert member.post(path, json={"seeds": 8}).json()["notes"] == []
+
+
+def test_values_are_set_by_the_address(member: TestClient) -> None:
+    wanted = {"set": ["base.optimizer.lr=1e-3", "seeds=1"]}
+    headers = {"Idempotency-Key": "k"}
+    answer = member.post("/api/v1/studies", json=STUDY, params=wanted, headers=headers)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["spec"]["base"]["optimizer"]["lr"] == 0.001
+    assert answer.json()["counts"]["queued"] == 2
+    # The same key with other values is another request.
+    other = member.post("/api/v1/studies", json=STUDY, params={"set": "seeds=2"}, headers=headers)
+    assert other.status_code == 422
+    lost = member.post("/api/v1/plans", json=STUDY, params={"set": "name.x=1"})
+    assert lost.status_code == 422
+    [error] = lost.json()["errors"]
+    assert error["parameter"] == "set"
+    assert "'name.x=1' leads nowhere at 'x'" in error["detail"]
+    unknown = member.post("/api/v1/plans", json=STUDY, params={"set": "base.optimzer.lr=1"})
+    assert [one["pointer"] for one in unknown.json()["errors"]] == ["/base/optimzer"]
+
+
+def test_the_priority_of_a_study_changes_for_its_jobs_that_have_not_ended(
+    member: TestClient, sign_in: Any
+) -> None:
+    made = submit(member)
+    first, *others = jobs_of(member, made["id"])
+    member.post(f"/api/v1/jobs/{first['id']}/cancel")
+    path = f"/api/v1/studies/{made['id']}/priority"
+    assert member.post(path, json={"priority": "high"}).status_code == 200
+    assert [job["priority"] for job in jobs_of(member, made["id"])] == ["normal", *["high"] * 3]
+    transitions = member.get(f"/api/v1/jobs/{others[0]['id']}/transitions").json()["items"]
+    assert [(one["who"], one["to_status"], one["why"]) for one in transitions] == [
+        ("max", "queued", "submitted"),
+        ("max", "queued", "priority changed from normal to high"),
+    ]
+    line = member.get("/api/v1/queue").json()["queued"]
+    assert {(one["study_id"], one["study"], one["priority"]) for one in line} == {
+        (made["id"], "norms", "high")
+    }
+    assert sign_in("eve:member").post(path, json={"priority": "low"}).status_code == 403
+    assert member.post(path, json={"priority": "now"}).status_code == 422
+    ended = member.post(f"/api/v1/jobs/{first['id']}/priority", json={"priority": "low"})
+    assert ended.status_code == 409
 
 
 def test_a_warning_names_the_variants_that_it_concerns(member: TestClient) -> None:

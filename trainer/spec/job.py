@@ -109,13 +109,16 @@ Duration: TypeAlias = Annotated[
 ]
 
 
+Priority: TypeAlias = Literal["low", "normal", "high", "urgent"]
+
+
 class Resources(Part):
     """What a job may use; none of it changes what is learned."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Annotated[int, Field(strict=True, ge=1, le=1, description="per job")] = 1
     timeout: Annotated[Duration, Field(description="training time over all attempts")] = 3600.0
-    priority: Literal["low", "normal", "high", "urgent"] = "normal"
+    priority: Priority = "normal"
     max_attempts: Annotated[
         int, Field(strict=True, ge=1, le=10, description="lost, stalled, oom and error count")
     ] = 3

@@ -29,6 +29,14 @@ class Layer(Part):
     ]
 
 
+class Examples(Part):
+    """How many examples each split has."""
+
+    train: int
+    val: int
+    test: int
+
+
 class Report(Part):
     """No problems: it can be trained. Warnings are for the person, notes say what was built."""
 
@@ -39,3 +47,7 @@ class Report(Part):
         int, Field(description="trained parameters; 0 when it cannot be built")
     ] = 0
     layers: tuple[Layer, ...] = ()
+    examples: Examples | None = None
+    steps: Annotated[
+        int, Field(description="of the optimizer, at most; 0 when it cannot be trained")
+    ] = 0
