@@ -32,25 +32,26 @@ def demo() -> None:
 def _run(client: Client, home: Home) -> None:
     file = Path(str(resources.files("normlab") / "demo.yaml"))
     say()
-    say("Does normalization help a small network on handwritten digits, and which one?")
+    say("Which norms let a network of sigmoids learn handwritten digits?")
     say(f"The study is {file}")
-    reference = client.submit(file)
-    show_accepted(client, reference)
+    reference, item = client.accept(file)
+    show_accepted(client, reference, item)
     say()
     code = following.follow_to_the_end(client, [reference])
     say()
     show_comparison(client.comparison(reference))
     say()
-    _show_where_next(client, reference, home)
+    show_where_next(client, reference, home)
     raise typer.Exit(code)
 
 
-def _show_where_next(client: Client, reference: Reference, home: Home) -> None:
+def show_where_next(client: Client, reference: Reference, home: Home) -> None:
+    """Ends with the address to open."""
     study = client.show(reference)
     job = client.jobs_of(reference)[0]["id"]
     command = _own_name()
+    curves = study.get("mlflow_url") or home.mlflow_url
     rows = {
-        "every curve and model, in MLflow": study.get("mlflow_url") or home.mlflow_url,
         "the API, to try out": f"{client.url}/docs  (token: {home.folder / 'token'})",
         "this table again": f"{command} compare {reference}",
         "all of it, with figures": f"{command} report {reference} > report.html",
@@ -62,6 +63,8 @@ def _show_where_next(client: Client, reference: Reference, home: Home) -> None:
     say("Where to look next:")
     for what, where in rows.items():
         say(f"  {what:<34} {where}")
+    say()
+    say(f"Every curve and model is in MLflow; open {curves}")
 
 
 def _own_name() -> str:

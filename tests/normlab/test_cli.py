@@ -65,6 +65,7 @@ def test_every_verb_explains_itself() -> None:
     for verb in ("up", "down", "demo", "submit", "compare", "wait", "dataset", "token", "users"):
         assert verb in listed
     assert "takes" not in run("extend", "--help").stderr
+    assert run("--version").stdout.startswith("normlab ")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,7 @@ def test_every_verb_explains_itself() -> None:
         (("compare", "j1"), "takes a study (s3)"),
         (("extend", "s1", "--seeds", "many"), "takes a number or a list"),
         (("dataset", "add", "x", "hugging_face:a/b"), "lacks the commit"),
+        (("priority", "x9", "high"), "neither a job (j12) nor a study (s3)"),
     ],
 )
 def test_a_mistake_is_one_message_and_no_traceback(

@@ -1,0 +1,142 @@
+"""What the command asks of the service, and what it says of the answer."""
+
+from typing import Any, Self
+
+import pytest
+from typer.testing import CliRunner
+
+from normlab.cli import demo, looking, people, steering, submitting
+from normlab.cli.app import app
+from normlab.home import Home
+from normlab.references import Reference
+
+STUDY: dict[str, Any] = {
+    "id": 2,
+    "name": "norms",
+    "status": "queued",
+    "counts": {"queued": 4},
+    "warnings": [],
+    "notes": ["The verdict is exploratory from now on."],
+    "same_as": [],
+}
+
+
+class Service:
+    """Keeps what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def __call__(self) -> Self:
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def post(self, path: str, body: Any) -> Any:
+        self.asked.append((path, body))
+        return body
+
+    def items(self, path: str) -> list[Any]:
+        self.asked.append(path)
+        return []
+
+    def prioritize(self, name: Any, priority: str) -> Any:
+        self.asked.append((str(name), priority))
+        return STUDY
+
+    def extend(self, study: Any, seeds: Any) -> Any:
+        return STUDY
+
+    def accept(self, document: Any, *, settings: Any) -> Any:
+        self.asked.append((str(document), list(settings)))
+        return Reference("study", 2), STUDY
+
+    def show(self, name: Any) -> Any:
+        return {**STUDY, "mlflow_url": "http://127.0.0.1:5000/#/experiments/1/runs/2"}
+
+    def jobs_of(self, study: Any) -> Any:
+        return [{"id": 7}]
+
+    url = "http://127.0.0.1:8000"
+
+    def get(self, path: str) -> Any:
+        job = {"name": "none | seed 0", "owner": "ada", "priority": "high"}
+        named = {**job, "id": 7, "study_id": 2, "study": "norms", "position": 1}
+        alone = {**job, "id": 5, "study_id": None, "study": None}
+        return {"queued": [{**named, "waiting_seconds": 65.0}], "running": [alone]}
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Service:
+    service = Service()
+    for module in (looking, people, steering, submitting):
+        monkeypatch.setattr(module, "Client", service)
+    return service
+
+
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("users", "add", "emmy", "--role", "viewer"),
+        ("users", "--add", "emmy", "--role", "viewer"),
+    ],
+)
+def test_a_user_is_added_by_the_new_and_the_old_name(
+    service: Service, arguments: tuple[str, ...]
+) -> None:
+    assert run(*arguments) == (
+        "emmy is a viewer; make a token for them with: normlab token create NAME --user emmy\n"
+    )
+    assert service.asked == [("users", {"name": "emmy", "role": "viewer"})]
+
+
+@pytest.mark.parametrize("arguments", [("users",), ("users", "list")])
+def test_users_are_listed_with_and_without_the_verb(
+    service: Service, arguments: tuple[str, ...]
+) -> None:
+    assert "no users" in run(*arguments)
+    assert service.asked == ["users"]
+
+
+def test_a_priority_is_changed_for_jobs_and_studies(service: Service) -> None:
+    assert run("priority", "s2", "j7", "high").splitlines()[0] == (
+        "s2: queued (4 queued), priority high"
+    )
+    assert service.asked == [("s2", "high"), ("j7", "high")]
+
+
+def test_an_extension_prints_what_it_means_for_the_verdict(service: Service) -> None:
+    assert "The verdict is exploratory from now on." in run("extend", "s2", "--seeds", "4")
+
+
+def test_submit_sends_the_values_to_set(service: Service) -> None:
+    run("submit", "study.yaml", "--set", "base.optimizer.lr=0.01", "--set", "seeds=16")
+    assert service.asked == [("study.yaml", ["base.optimizer.lr=0.01", "seeds=16"])]
+
+
+def test_the_queue_names_the_study_of_each_job(service: Service) -> None:
+    alone, named = (line.split() for line in run("queue").splitlines()[1:])
+    assert named[:5] == ["j7", "queued", "1", "s2", "norms"]
+    assert alone[:3] == ["j5", "running", "none"]
+
+
+def test_the_demo_ends_with_where_to_click(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = Home.from_environment()
+    demo.show_where_next(service, Reference("study", 2), home)  # type: ignore[arg-type]
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[-1]
+        .endswith(" http://127.0.0.1:5000/#/experiments/1/runs/2")
+    )
