@@ -9,7 +9,7 @@ from api.checks import CheckedArm, Plan, plan_job, plan_study
 from api.dependencies import current_user
 from api.openapi import takes
 from api.overrides import Overridden
-from api.schemas import (
+from api.plan_schemas import (
     EstimateView,
     OutlookView,
     PlannedArm,

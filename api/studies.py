@@ -286,10 +286,14 @@ def _accepted(
     """`same`: the studies that train the same already."""
     [view, *earlier] = study_views(house, session, [study, *same])
     notes = [
-        *(growth_notes(read_study(study.spec), study.planned_seeds)),
-        *(repeat_notes([(one.id, one.status, one.counts) for one in earlier])),
+        *growth_notes(read_study(study.spec), study.planned_seeds),
+        *repeat_notes([(one.id, one.status, _unsuccessful(one)) for one in earlier]),
     ]
     return AcceptedStudy(**dict(view), same_as=[one.id for one in same], notes=notes)
+
+
+def _unsuccessful(study: StudyView) -> int:
+    return study.counts["failed"] + study.counts["cancelled"]
 
 
 def _extended(study: StudySpec, extension: Extension) -> StudySpec:

@@ -65,15 +65,14 @@ def growth_notes(study: StudySpec, planned: Sequence[int]) -> Iterator[str]:
         )
 
 
-def repeat_notes(same: Sequence[tuple[int, str, Mapping[str, int]]]) -> Iterator[str]:
-    """What could be done instead of submitting a study again; `same`: id, status and counts of jobs by
-    status of those that train the same, newest first."""
-    for study_id, status, counts in same[:1]:
-        ended_badly = counts.get("failed", 0) + counts.get("cancelled", 0)
-        retry = f" Its {count(ended_badly, 'job')} that failed or were cancelled can be retried."
+def repeat_notes(same: Sequence[tuple[int, str, int]]) -> Iterator[str]:
+    """What could be done instead of submitting a study again; `same`: id, status and how many jobs failed or
+    were cancelled, of the studies that train the same, newest first."""
+    for study_id, status, unsuccessful in same[:1]:
+        retry = f" Its {count(unsuccessful, 'job')} that failed or were cancelled can be retried."
         yield (
             f"Study {study_id} trains the same (it is {status}): to add seeds to it, extend it."
-            f"{retry if ended_badly else ''}"
+            f"{retry if unsuccessful else ''}"
         )
 
 

@@ -77,7 +77,7 @@ def test_growing_without_looks_makes_the_verdict_exploratory() -> None:
 
 
 def test_a_repeated_study_is_said_to_be_one_with_what_to_do_instead() -> None:
-    [note] = repeat_notes([(3, "partial", {"failed": 1, "succeeded": 7}), (1, "succeeded", {})])
+    [note] = repeat_notes([(3, "partial", 1), (1, "succeeded", 0)])
     assert note == (
         "Study 3 trains the same (it is partial): to add seeds to it, extend it. "
         "Its 1 job that failed or were cancelled can be retried."
