@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import torch
 from pydantic import ValidationError
+from torch import nn
 
 from trainer.case import Case, examine
 from trainer.check_augmentation import AUGMENTATION_CHECKS, AUGMENTATION_WARNINGS
@@ -28,6 +29,7 @@ from trainer.check_optimizer import OPTIMIZER_CHECKS
 from trainer.check_regularizers import REGULARIZER_CHECKS, REGULARIZER_WARNINGS
 from trainer.check_task import TASK_CHECKS
 from trainer.class_pictures import draw_classes
+from trainer.dependence import examine_dependence
 from trainer.diagnostics import choose_layers
 from trainer.errors import DataError, ModelError, SurgeryError
 from trainer.library import model_names
@@ -68,8 +70,11 @@ def check(spec: JobSpec, info: DatasetInfo) -> Report:
     parameters, notes = 0, case.notes
     if not problems:
         try:
-            parameters, surgery = _rehearse(spec, info)
-            notes += surgery
+            model, surgery = _rehearse(spec, info)
+            parameters = count_parameters(model)
+            dependence = examine_dependence(case, model)
+            problems += [dependence.blind] if dependence.blind else []
+            notes += (*surgery, *dependence.notes)
         except (ModelError, SurgeryError) as error:
             problems.append(as_problem(error))
     return Report(
@@ -91,12 +96,12 @@ def _count_steps(case: Case) -> int:
     return Order(spec.training, case.sizes.train, spec.seed, torch.device("cpu")).plan().total_steps
 
 
-def _rehearse(spec: JobSpec, info: DatasetInfo) -> tuple[int, tuple[str, ...]]:
+def _rehearse(spec: JobSpec, info: DatasetInfo) -> tuple[nn.Module, tuple[str, ...]]:
     """The real operation, on a model without weights: it finds what no single check knows."""
     with torch.device("meta"):
         model, surgery = build_with_report(spec, info)
         choose_layers(model, spec.diagnostics)
-    return count_parameters(model), surgery.notes
+    return model, surgery.notes
 
 
 def as_problem(error: ModelError | SurgeryError) -> Problem:

@@ -48,7 +48,8 @@ def no_norm_layers(case: Case) -> Iterator[Problem]:
         return
     yield Problem(
         pointer="/norm/kind",
-        detail=f"the model has neither norm layers nor convolutions, so {norm.kind} norm has no place",
+        detail=f"the model has neither norm layers nor convolutions before its outputs, so {norm.kind} norm "
+        "has no place",
         remedy="norm: {kind: none}, or a model with norm layers or convolutions",
     )
 

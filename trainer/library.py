@@ -43,12 +43,12 @@ def _build(spec: LibraryModel, shape: Shape, classes: int) -> nn.Module:
         if torch.get_default_device().type != "meta":
             raise
     # Some (torchvision's regnets) compute with tensors while they are built: those must be real.
-    with torch.device("cpu"), _weightless():
+    with torch.device("cpu"), weightless():
         return copy_to_meta(build(spec.entry, shape, classes))
 
 
 @contextmanager
-def _weightless() -> Iterator[None]:
+def weightless() -> Iterator[None]:
     """Parameters go to the meta device one by one as they are made, before they are initialised."""
     register = nn.Module.register_parameter
 

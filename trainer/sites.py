@@ -66,7 +66,9 @@ class Obstacle:
 @dataclass(frozen=True, slots=True)
 class Survey:
     """Norm layers in the order of their first call; `unused` are never called. A model that has none
-    gets `places`: one behind each of its convolutions."""
+    gets `places`: one behind each of its convolutions, but for `scores`: the layers whose outputs become
+    the model's through pooling, activations and sums alone. `multiplications` are those of convolutions and linear layers for one
+    image."""
 
     sites: tuple[NormSite, ...]
     places: tuple[NormSite, ...]
@@ -74,6 +76,8 @@ class Survey:
     obstacles: tuple[Obstacle, ...]
     output_shape: tuple[int, ...]
     classifier: str | None
+    scores: frozenset[str]
+    multiplications: int
 
 
 def survey_norms(model: nn.Module, example_shape: tuple[int, ...]) -> Survey:
@@ -94,6 +98,8 @@ def survey_norms(model: nn.Module, example_shape: tuple[int, ...]) -> Survey:
         obstacles=tuple(Obstacle(name, detail) for name, detail in obstacles.items()),
         output_shape=tuple(output.shape),
         classifier=tracer.classifier,
+        scores=tracer.scores,
+        multiplications=tracer.multiplications // SAMPLES,
     )
 
 
@@ -109,9 +115,11 @@ def _site(tracer: Tracer, name: str) -> NormSite:
     layout = (_LAST if last else _FIRST)[len(shape)]
     if last:
         _require_one_axis(module)
-        parent = type(tracer.modules[name.rpartition(".")[0]]).__name__
-        if len(shape) == 4 and "attention" in parent.lower():
-            raise _Unfit(f"{type(module).__name__} in {parent} may see heads or positions")
+        if len(shape) == 4 and any(tag.is_split for tag in seen.channels):
+            raise _Unfit(
+                f"{type(module).__name__} sees a part of the channels, such as one head of attention, in "
+                f"inputs of shape {shape}"
+            )
         shape = (shape[0], shape[-1], *shape[1:-1])
     return NormSite(
         name,
@@ -143,7 +151,7 @@ def _require_one_axis(module: nn.Module) -> None:
 
 
 def _places(tracer: Tracer) -> list[NormSite]:
-    """Behind each convolution, before its activation."""
+    """Behind each convolution, before its activation; not behind what gives the class scores."""
     return [
         NormSite(
             name,
@@ -159,5 +167,7 @@ def _places(tracer: Tracer) -> list[NormSite]:
             follows=True,
         )
         for name, shape in tracer.outputs.items()
-        if isinstance(tracer.modules[name], _ConvNd) and len(shape) in _FIRST
+        if isinstance(tracer.modules[name], _ConvNd)
+        and len(shape) in _FIRST
+        and name not in tracer.scores
     ]

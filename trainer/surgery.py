@@ -46,9 +46,9 @@ def replace_norms(
     survey = survey_norms(model, example_shape)
     refuse_obstacles(survey, norm)
     twin = copy_to_meta(model)
-    _operate(twin, norm, survey)
+    put_norms(twin, norm, survey)
     _require_working(twin, norm, example_shape, survey)
-    return _operate(model, norm, survey)
+    return put_norms(model, norm, survey)
 
 
 def choose_sites(survey: Survey, norm: NormSpec) -> tuple[NormSite, ...]:
@@ -68,7 +68,8 @@ def refuse_obstacles(survey: Survey, norm: NormSpec) -> None:
     sites = choose_sites(survey, norm)
     if not sites and not isinstance(norm, NoNorm):
         raise SurgeryError(
-            f"the model has neither norm layers nor convolutions, so {name_norm(norm)} has no place",
+            f"the model has neither norm layers nor convolutions before its outputs, so {name_norm(norm)} "
+            "has no place",
             "norm: {kind: none}, or a model with norm layers or convolutions",
         )
     for site in sites:
@@ -121,7 +122,8 @@ def _explain_misplacement(norm: NormSpec, site: NormSite) -> SurgeryError | None
     )
 
 
-def _operate(model: nn.Module, norm: NormSpec, survey: Survey) -> SurgeryReport:
+def put_norms(model: nn.Module, norm: NormSpec, survey: Survey) -> SurgeryReport:
+    """In place, into a model that was surveyed, as `replace_norms` does once it has refused nothing."""
     modules, sites = dict(model.named_modules()), choose_sites(survey, norm)
     # Built before the first is put in, so that a refusal leaves the model as it was.
     made = {site.name: _build(norm, site, modules[site.name]) for site in sites}

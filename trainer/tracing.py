@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from trainer.dropout import drops
 from trainer.errors import ModelError
+from trainer.provenance import SHAPE_FUNCTIONS, Channels, ChannelTag, Sources
 from trainer.recognition import is_activation, is_producer, is_strange, norm_layout
 
 #: Samples in the example batch: two, so that batch norm has something to average over.
@@ -22,11 +23,6 @@ SAMPLES = 2
 
 _NORM_FUNCTIONS = frozenset(
     {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"}
-)
-# Values and their number stay, so a bias before is a bias after.
-_SHAPE_FUNCTIONS = frozenset(
-    {"permute", "transpose", "reshape", "view", "flatten", "contiguous", "movedim"}
-    | {"unsqueeze", "squeeze"}
 )
 
 
@@ -78,9 +74,10 @@ def _tensors_of(module: nn.Module) -> Iterable[Tensor]:
 
 @dataclass(slots=True)
 class Seen:
-    """What a norm layer saw: input shapes, the layer that fed it, dropout that ran before."""
+    """What a norm layer saw: input shapes, their channels, the layer that fed it, dropout before it."""
 
     shapes: list[tuple[int, ...]] = field(default_factory=list)
+    channels: list[ChannelTag] = field(default_factory=list)
     producers: set[str | None] = field(default_factory=set)
     dropout: str | None = None
 
@@ -95,6 +92,7 @@ class Tracer(TorchFunctionMode):
         self.seen: dict[str, Seen] = {}
         self.outputs: dict[str, tuple[int, ...]] = {}
         self.obstacles: dict[str, str] = {}
+        self.multiplications = 0
         self._strange = {
             n for n, m in self.modules.items() if n not in self.layouts and is_strange(m)
         }
@@ -103,6 +101,7 @@ class Tracer(TorchFunctionMode):
         # Tensors are kept alive, so that ids stay unique.
         self._made: dict[int, tuple[Tensor, str]] = {}
         self._given: dict[int, tuple[Tensor, str]] = {}
+        self._sources, self._channels = Sources(), Channels()
         self._uses: Counter[str] = Counter()
         self._takers: dict[str, list[str]] = defaultdict(list)
         self._dropout: str | None = None
@@ -122,6 +121,11 @@ class Tracer(TorchFunctionMode):
         if self._classifier is None or self._output is not self._classifier[1]:
             return None
         return self._classifier[0]
+
+    @property
+    def scores(self) -> frozenset[str]:
+        """The convolutions and linear layers whose outputs become the model's by functions alone."""
+        return self._sources.of(self._output) if self._output is not None else frozenset()
 
     def sole_producer(self, name: str) -> str | None:
         """The convolution or linear layer whose output goes to this norm and nowhere else."""
@@ -154,8 +158,10 @@ class Tracer(TorchFunctionMode):
             if isinstance(output, Tensor) and (is_producer(module) or name in self.layouts):
                 self._given[id(output)] = (output, name)
                 self.outputs.setdefault(name, tuple(output.shape))
+                self._begin_tags(name, module, args, output)
             if is_producer(module) and isinstance(output, Tensor):
                 self._made[id(output)] = (output, name)
+                self.multiplications += output.numel() * module.weight[0].numel()  # type: ignore[index, operator, union-attr]
             if drops(module):
                 self._dropout = name
             if isinstance(module, nn.Linear):
@@ -165,9 +171,16 @@ class Tracer(TorchFunctionMode):
 
         return hook
 
+    def _begin_tags(self, name: str, module: nn.Module, args: Any, output: Tensor) -> None:
+        self._sources.begin(output, (name,) if is_producer(module) else ())
+        is_last = isinstance(module, nn.Linear) or self.layouts.get(name) == "channels_last"
+        self._channels.begin(module, args[0] if args else output, output, is_last)
+
     def _record(self, name: str, x: Tensor) -> None:
         seen = self.seen.setdefault(name, Seen(dropout=self._dropout))
         seen.shapes.append(tuple(x.shape))
+        axis = -1 if self.layouts[name] == "channels_last" else 1
+        seen.channels.append(self._channels.of(x).entering(x.shape[axis]))
         producer = self._made.get(id(x), (None, None))[1]
         seen.producers.add(producer)
         if producer is not None:
@@ -201,11 +214,13 @@ class Tracer(TorchFunctionMode):
                 self._takers[self._given[id(item)][1]].append(
                     self._stack[-1] if self._stack else ""
                 )
+        self._sources.follow(function, tensors, outputs)
+        self._channels.follow(function, tensors, outputs)
         makers = [self._made[id(item)][1] for item in tensors if id(item) in self._made]
         for output in outputs:
             self._made.pop(id(output), None)
             self._given.pop(id(output), None)
-        if function in _SHAPE_FUNCTIONS and len(makers) == 1:
+        if function in SHAPE_FUNCTIONS and len(makers) == 1:
             for output in outputs:
                 self._made[id(output)] = (output, makers[0])
         else:

@@ -1,0 +1,197 @@
+"""One library model under each norm: what the check says, and what a real training step gives.
+
+`python -m bench.model_cells NAME [NORM …]` prints a line of JSON for the model, then one per norm.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer.case import examine
+from trainer.check import check
+from trainer.models import build_bare_model, build_model, count_parameters
+from trainer.optim import build_optimizer
+from trainer.recognition import is_producer
+from trainer.spec import DatasetInfo, JobSpec
+from trainer.spec.builtin import BUILT_IN
+from trainer.streams import seeded
+from trainer.tasks import build_task
+
+NORMS: dict[str, dict[str, Any]] = {
+    "none": {"kind": "none"},
+    "batch": {"kind": "batch"},
+    "layer": {"kind": "layer"},
+    "instance": {"kind": "instance"},
+    "group": {"kind": "group", "groups": 8},
+    "rms": {"kind": "rms"},
+    "filter_response": {"kind": "filter_response"},
+}
+
+#: The smallest at which the model runs and each of its norms sees more than one position is taken.
+IMAGE_SIZES = (64, 96, 128, 160, 192, 224, 256, 288, 384)
+BATCH = 4
+#: The first moves the classifier only where that begins at zero; else it is the last.
+MOST_STEPS = 2
+LEARNING_RATE = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """`size` is None where no image size fits."""
+
+    model: str
+    size: int | None
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`norms` counts the layers that the norm was put in. `failure` says how an accepted spec did not
+    train. `spread` is how much the class scores of different images differ, over their size;
+    `gradient` that of the first layer over that of the last; both in the last step."""
+
+    model: str
+    norm: str
+    accepted: bool
+    norms: int = 0
+    pointer: str | None = None
+    layer: str | None = None
+    reason: str | None = None
+    failure: str | None = None
+    spread: float | None = None
+    gradient: float | None = None
+    check_seconds: float = 0.0
+
+
+def examine_model(name: str, most_parameters: int | None = None) -> Model:
+    """Without a size where the model has more than `most_parameters`, which then are not looked for."""
+    parameters = 0
+    for size in IMAGE_SIZES:
+        spec, info = _make_spec(name, NORMS["batch"], size), _colour(size)
+        case = examine(spec, info)
+        if case.survey is None:
+            continue
+        with torch.device("meta"):
+            parameters = count_parameters(build_bare_model(spec, info))
+        if most_parameters is not None and parameters > most_parameters:
+            return Model(name, None, parameters)
+        maps = [site for site in case.sites if len(site.shape) == 3]
+        if all(site.positions > 1 for site in maps) or size == IMAGE_SIZES[-1]:
+            return Model(name, size, parameters)
+    return Model(name, None, parameters)
+
+
+def measure_cells(model: Model, norms: Sequence[str]) -> Iterator[Cell]:
+    assert model.size is not None
+    info = _colour(model.size)
+    for norm in norms:
+        spec = _make_spec(model.model, NORMS[norm], model.size)
+        began = time.perf_counter()
+        report = check(spec, info)
+        seconds = time.perf_counter() - began
+        if report.problems:
+            problem = report.problems[0]
+            yield Cell(
+                model.model, norm, False,
+                pointer=problem.pointer, layer=problem.layer, reason=problem.detail,
+                check_seconds=seconds,
+            )  # fmt: skip
+            continue
+        try:
+            spread, gradient = _train(spec, info)
+        except Exception as error:  # whatever a training may raise is what the table is to show
+            failure = f"{type(error).__name__}: {error}".splitlines()[0]
+            yield Cell(model.model, norm, True, failure=failure, check_seconds=seconds)
+            continue
+        layers = 0 if norm == "none" else len(report.layers)
+        yield Cell(
+            model.model, norm, True, layers,
+            spread=spread, gradient=gradient, check_seconds=seconds,
+        )  # fmt: skip
+
+
+class _Untrained(Exception):
+    """A step that was taken but taught nothing."""
+
+
+def _train(spec: JobSpec, info: DatasetInfo) -> tuple[float, float]:
+    """The spread of the class scores, and the first layer's share of the gradient."""
+    model = build_model(spec, info)
+    task, optimizer = build_task(spec), build_optimizer(spec, model)
+    model.train()
+    with seeded("order", 0):
+        images, labels = torch.randn(BATCH, *info.shape), torch.arange(BATCH)
+        order = _note_layers(model)
+        for _ in range(MOST_STEPS):
+            optimizer.zero_grad()
+            outputs = model(images)
+            loss = task.loss(task.predictions(outputs), labels)
+            if not bool(loss.isfinite()):
+                raise _Untrained(f"the loss is {float(loss)}")
+            loss.backward()
+            optimizer.step()
+            first, last = (_gradient_size(layer) for layer in (order[0], order[-1]))
+            if first > 0 and last > 0:
+                return _spread(outputs.detach()), first / last
+    raise _Untrained("no gradient reaches the first layer")
+
+
+def _note_layers(model: nn.Module) -> list[nn.Module]:
+    """Filled, at the first forward pass, with the layers that have weights, in the order of their calls."""
+    order: list[nn.Module] = []
+
+    def note(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if module not in order:
+            order.append(module)
+
+    for module in model.modules():
+        if is_producer(module):
+            module.register_forward_pre_hook(note)
+    return order
+
+
+def _gradient_size(layer: nn.Module) -> float:
+    gradient = getattr(layer.weight, "grad", None)
+    return float(gradient.norm()) if isinstance(gradient, Tensor) else 0.0
+
+
+def _spread(outputs: Tensor) -> float:
+    size = float(outputs.abs().max())
+    return float((outputs - outputs.mean(0)).abs().max()) / size if size else 0.0
+
+
+def _make_spec(name: str, norm: dict[str, Any], size: int) -> JobSpec:
+    return JobSpec.model_validate(
+        {
+            "dataset": {"name": "colour"},
+            "model": {"name": name},
+            "norm": norm,
+            "optimizer": {"kind": "sgd", "lr": LEARNING_RATE, "momentum": 0.0},
+            "training": {"epochs": 1, "batch_size": BATCH, "drop_last": True},
+        }
+    )
+
+
+def _colour(size: int) -> DatasetInfo:
+    changes = {"name": "colour", "shape": (3, size, size), "mean": (0.5,) * 3, "std": (0.25,) * 3}
+    return DatasetInfo.model_validate({**BUILT_IN["digits"].model_dump(), **changes})
+
+
+def main() -> None:
+    name, most, *norms = sys.argv[1:]
+    torch.set_num_threads(1)
+    model = examine_model(name, int(most) or None)
+    print(json.dumps(asdict(model)), flush=True)
+    if model.size is not None:
+        for cell in measure_cells(model, norms or tuple(NORMS)):
+            print(json.dumps(asdict(cell)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""`python -m bench.models`: which norm goes into which model of torchvision and timm, checked and trained.
+
+Each model runs in a process of its own with a limit of time. Results are kept line by line, so that an
+interrupted run goes on where it stopped; the table is written from all of them.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.model_cells import NORMS, Cell, Model
+from bench.model_table import write_table
+
+FAMILIES = (
+    "torchvision:alexnet",
+    "torchvision:vgg11",
+    "torchvision:vgg11_bn",
+    "torchvision:squeezenet1_1",
+    "torchvision:resnet18",
+    "torchvision:resnet50",
+    "torchvision:resnext50_32x4d",
+    "torchvision:densenet121",
+    "torchvision:googlenet",
+    "torchvision:inception_v3",
+    "torchvision:mobilenet_v2",
+    "torchvision:mobilenet_v3_small",
+    "torchvision:shufflenet_v2_x1_0",
+    "torchvision:mnasnet0_5",
+    "torchvision:efficientnet_b0",
+    "torchvision:efficientnet_v2_s",
+    "torchvision:regnet_y_400mf",
+    "torchvision:convnext_tiny",
+    "torchvision:vit_b_16",
+    "torchvision:swin_t",
+    "torchvision:swin_v2_t",
+    "torchvision:maxvit_t",
+    "timm:resnet18",
+    "timm:seresnet18",
+    "timm:resnetv2_50",
+    "timm:resnest14d",
+    "timm:hrnet_w18_small",
+    "timm:dla34",
+    "timm:cspresnet50",
+    "timm:darknet53",
+    "timm:repvgg_a0",
+    "timm:regnetx_002",
+    "timm:nf_resnet26",
+    "timm:dm_nfnet_f0",
+    "timm:ghostnet_100",
+    "timm:mobilenetv4_conv_small",
+    "timm:starnet_s1",
+    "timm:convnext_atto",
+    "timm:convnextv2_atto",
+    "timm:edgenext_xx_small",
+    "timm:poolformerv2_s12",
+    "timm:mixer_s32_224",
+    "timm:resmlp_12_224",
+    "timm:vit_tiny_patch16_224",
+    "timm:swin_tiny_patch4_window7_224",
+    "timm:mvitv2_tiny",
+    "timm:davit_tiny",
+    "timm:gcvit_xxtiny",
+    "timm:pvt_v2_b0",
+    "timm:xcit_nano_12_p16_224",
+    "timm:levit_128s",
+    "timm:mobilevit_xxs",
+    "timm:fastvit_t8",
+    "timm:efficientformerv2_s0",
+    "timm:coatnet_nano_rw_224",
+    "timm:maxvit_nano_rw_256",
+)
+
+DRAWN = 10
+DRAW_SEED = 0
+#: A drawn model with more parameters, or that runs at none of the image sizes, is passed over.
+MOST_PARAMETERS = 60_000_000
+MINUTES = 10
+
+
+@dataclass(slots=True)
+class Results:
+    """What a file of JSON lines holds; a later line about the same model or cell takes its place."""
+
+    path: Path
+    models: dict[str, Model]
+    cells: dict[tuple[str, str], Cell]
+
+    @classmethod
+    def read(cls, path: Path) -> "Results":
+        results = cls(path, {}, {})
+        for line in path.read_text().splitlines() if path.exists() else ():
+            results._take(line)
+        return results
+
+    def add(self, line: str) -> None:
+        self._take(line)
+        with self.path.open("a") as file:
+            file.write(line + "\n")
+
+    def missing(self, model: str) -> tuple[str, ...]:
+        return tuple(norm for norm in NORMS if (model, norm) not in self.cells)
+
+    def _take(self, line: str) -> None:
+        document = json.loads(line)
+        if "norm" in document:
+            cell = Cell(**document)
+            self.cells[cell.model, cell.norm] = cell
+        else:
+            model = Model(**document)
+            self.models[model.model] = model
+
+
+def main() -> None:
+    options = _parse_options()
+    results = Results.read(options.results)
+    began = time.monotonic()
+    rows: list[str] = []
+    for name in FAMILIES:
+        _run_model(name, 0, results, options.again, began)
+        rows.append(name)
+    drawn: list[str] = []
+    for name in _draw_names():
+        if len(drawn) == DRAWN:
+            break
+        _run_model(name, MOST_PARAMETERS, results, options.again, began)
+        if name in results.models and results.models[name].size is not None:
+            drawn.append(name)
+    write_table(
+        options.table,
+        [results.models[name] for name in (*rows, *drawn) if name in results.models],
+        results.cells,
+        drawn,
+    )
+    print(f"wrote {options.table}")
+
+
+def _parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.models", description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("runs/models.jsonl"))
+    parser.add_argument("--table", type=Path, default=Path("docs/models.md"))
+    parser.add_argument(
+        "--again", nargs="*", default=(), metavar="NAME",
+        help="models (torchvision:…, timm:…) or norms whose results are made anew",
+    )  # fmt: skip
+    options = parser.parse_args()
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+def _draw_names() -> Iterator[str]:
+    """All of timm's names in an order fixed by the seed, but for those that are listed anyway."""
+    import timm
+
+    names = sorted(f"timm:{name}" for name in timm.list_models())
+    random.Random(DRAW_SEED).shuffle(names)  # noqa: S311
+    yield from (name for name in names if name not in FAMILIES)
+
+
+def _run_model(
+    name: str, most_parameters: int, results: Results, again: Sequence[str], began: float
+) -> None:
+    known = results.models.get(name)
+    norms = results.missing(name)
+    if name in again:
+        norms = tuple(NORMS)
+    else:
+        norms = tuple(norm for norm in NORMS if norm in norms or norm in again)
+    if (known is not None and known.size is None and name not in again) or not norms:
+        return
+    print(f"{time.monotonic() - began:6.0f} s  {name}: {', '.join(norms)}", flush=True)
+    command = [sys.executable, "-m", "bench.model_cells", name, str(most_parameters), *norms]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        timer = threading.Timer(60 * MINUTES, process.kill)
+        timer.start()
+        for line in process.stdout:
+            results.add(line.rstrip("\n"))
+        timer.cancel()
+    if process.returncode:
+        print(f"{name} ended with status {process.returncode}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
