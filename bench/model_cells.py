@@ -1,26 +1,25 @@
-"""One library model under each norm: what the check says, and what a real training step gives.
-
-`python -m bench.model_cells NAME [NORM …]` prints a line of JSON for the model, then one per norm.
-"""
+"""One library model under each norm: what the check says, and what a real training step gives."""
 
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainer.case import examine
 from trainer.check import check
+from trainer.errors import ModelError
 from trainer.models import build_bare_model, build_model, count_parameters
 from trainer.optim import build_optimizer
 from trainer.recognition import is_producer
+from trainer.sites import survey_norms
 from trainer.spec import DatasetInfo, JobSpec
 from trainer.spec.builtin import BUILT_IN
 from trainer.streams import seeded
+from trainer.surgery import choose_sites
 from trainer.tasks import build_task
 
 NORMS: dict[str, dict[str, Any]] = {
@@ -30,7 +29,6 @@ NORMS: dict[str, dict[str, Any]] = {
     "instance": {"kind": "instance"},
     "group": {"kind": "group", "groups": 8},
     "rms": {"kind": "rms"},
-    "filter_response": {"kind": "filter_response"},
 }
 
 #: The smallest at which the model runs and each of its norms sees more than one position is taken.
@@ -69,19 +67,21 @@ class Cell:
     check_seconds: float = 0.0
 
 
-def examine_model(name: str, most_parameters: int | None = None) -> Model:
-    """Without a size where the model has more than `most_parameters`, which then are not looked for."""
+def examine_model(name: str, most_parameters: int) -> Model:
+    """Without a size where it runs at none, or has more parameters than that (0: any number)."""
     parameters = 0
     for size in IMAGE_SIZES:
         spec, info = _make_spec(name, NORMS["batch"], size), _colour(size)
-        case = examine(spec, info)
-        if case.survey is None:
+        try:
+            with torch.device("meta"):
+                model = build_bare_model(spec, info)
+            parameters = count_parameters(model)
+            if 0 < most_parameters < parameters:
+                return Model(name, None, parameters)
+            survey = survey_norms(model, info.shape)
+        except ModelError:
             continue
-        with torch.device("meta"):
-            parameters = count_parameters(build_bare_model(spec, info))
-        if most_parameters is not None and parameters > most_parameters:
-            return Model(name, None, parameters)
-        maps = [site for site in case.sites if len(site.shape) == 3]
+        maps = [site for site in choose_sites(survey, spec.norm) if len(site.shape) == 3]
         if all(site.positions > 1 for site in maps) or size == IMAGE_SIZES[-1]:
             return Model(name, size, parameters)
     return Model(name, None, parameters)
@@ -183,15 +183,12 @@ def _colour(size: int) -> DatasetInfo:
     return DatasetInfo.model_validate({**BUILT_IN["digits"].model_dump(), **changes})
 
 
-def main() -> None:
-    name, most, *norms = sys.argv[1:]
+def send_lines(sender: Connection, name: str, most_parameters: int, norms: Sequence[str]) -> None:
+    """JSON for the model, then for each of its cells; no cells where the model does not run or has more than
+    `most_parameters` (0: any number)."""
     torch.set_num_threads(1)
-    model = examine_model(name, int(most) or None)
-    print(json.dumps(asdict(model)), flush=True)
+    model = examine_model(name, most_parameters)
+    sender.send(json.dumps(asdict(model)))
     if model.size is not None:
-        for cell in measure_cells(model, norms or tuple(NORMS)):
-            print(json.dumps(asdict(cell)), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        for cell in measure_cells(model, norms):
+            sender.send(json.dumps(asdict(cell)))

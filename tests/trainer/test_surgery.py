@@ -38,6 +38,7 @@ def colour(size):
 LIBRARY = {
     "torchvision:alexnet": 5,
     "torchvision:vgg16": 13,
+    "torchvision:squeezenet1_1": 25,
     "torchvision:vgg16_bn": 13,
     "torchvision:googlenet": 57,
     "torchvision:inception_v3": 94,
@@ -103,6 +104,7 @@ def test_every_norm_goes_into_every_own_model_or_is_refused_by_layer(model, norm
         return
     built, report = build_with_report(spec, DIGITS)
     assert set(find_sites(built)) == set(report.replaced)
+    assert not survey_norms(built, DIGITS.shape).scores.intersection(report.replaced)
     check_alive(built, torch.randn(4, 1, 8, 8), spec)
 
 
@@ -172,6 +174,8 @@ def test_every_norm_goes_into_library_models_or_is_refused_by_layer(model, norm)
         assert not LIBRARY[model] or len(report.replaced) == LIBRARY[model]
     assert set(find_sites(built)) == set(report.replaced)
     assert len(report.replaced) == len(sites)
+    assert survey.scores
+    assert not survey.scores.intersection(report.replaced)
 
 
 def test_only_layouts_keep_a_norm_out_of_a_library_model():
@@ -398,6 +402,48 @@ def test_a_model_without_norms_gets_one_behind_each_convolution():
     assert torch.allclose(toy.conv(x), normalized, atol=1e-6)
 
 
+class Scorer(nn.Module):
+    """Two convolutions, and what the test makes class scores of."""
+
+    def __init__(self, scores):
+        super().__init__()
+        self.conv, self.score, self.other = (
+            nn.Conv2d(3, 8, 3),
+            nn.Conv2d(8, 4, 1),
+            nn.Conv2d(8, 4, 1),
+        )
+        self.head = nn.Linear(4, 4)
+        self.act, self.drop, self.pool = nn.ReLU(), nn.Dropout(0.1), nn.AdaptiveAvgPool2d(1)
+        self.temperature = nn.Parameter(torch.ones(4))
+        self.matrix = nn.Parameter(torch.randn(4, 4))
+        self.scores = scores
+
+    def forward(self, x):
+        return self.scores(self, self.conv(x))
+
+
+@pytest.mark.parametrize(
+    ("scores", "replaced"),
+    [
+        (lambda t, x: t.pool(t.act(t.score(t.drop(x)))).flatten(1), {"conv"}),
+        (lambda t, x: t.score(x).mean((2, 3)) * t.temperature, {"conv"}),
+        (lambda t, x: (t.score(x) + t.other(x)).amax((2, 3)) / 2, {"conv"}),
+        (lambda t, x: torch.cat([t.score(x), t.other(x)], 2).sum((2, 3)), {"conv"}),
+        (lambda t, x: t.head(t.score(x).mean((2, 3))), {"conv", "score"}),
+        (lambda t, x: t.score(x).mean((2, 3)) @ t.matrix, {"conv", "score"}),
+    ],
+    ids=["activated", "scaled", "sum of two", "joined", "linear", "product"],
+)
+def test_no_norm_is_put_behind_what_gives_the_class_scores(scores, replaced):
+    assert set(operate(Scorer(scores), "layer").replaced) == replaced
+
+
+def test_a_model_whose_only_convolution_gives_the_class_scores_has_no_place_for_a_norm():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(SurgeryError, match="batch norm has no place"):
+        operate(model, "batch")
+
+
 def test_a_model_with_neither_norms_nor_convolutions_takes_none_only():
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
     assert operate(model).replaced == ()
@@ -422,6 +468,66 @@ def test_windows_take_no_norm_of_whole_samples():
     for norm in ("layer", "group", "instance"):
         with pytest.raises(SurgeryError, match="norm sees windows instead of whole samples"):
             operate(Toy(nn.LayerNorm(8), windows), norm)
+
+
+class WindowAttention(nn.Module):
+    """Called an attention, though its norm sees maps N, H, W, C or tokens as they are."""
+
+    def __init__(self, forward):
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(8, 24), nn.Linear(8, 8)
+        self.norm, self.head_norm = nn.LayerNorm(8), nn.LayerNorm(2)
+        self.pool = nn.Conv2d(2, 2, 3, padding=1, groups=2)
+        self.inner = forward
+
+    def forward(self, x):
+        return self.inner(self, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def heads(layer, x):
+    """Queries as N, heads, positions, channels of one head."""
+    n, h, w, _ = x.shape
+    return layer.qkv(x).reshape(n, h * w, 3, 4, 2).permute(2, 0, 3, 1, 4).unbind(0)[0]
+
+
+def joined(x, h, w):
+    return x.transpose(1, 2).reshape(len(x), h, w, 8)
+
+
+def pooled_heads(layer, x):
+    """As multi-scale attention does: each head is a map of its own for a convolution."""
+    n, h, w, _ = x.shape
+    maps = heads(layer, x).reshape(n * 4, h, w, 2).permute(0, 3, 1, 2)
+    return layer.pool(maps).reshape(n, 4, 2, h * w).transpose(2, 3)
+
+
+def attended_heads(layer, x):
+    query = heads(layer, x)
+    return (query @ query.transpose(-2, -1)).softmax(-1) @ query
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda t, x: t.norm(x),
+        lambda t, x: t.norm(t.proj(t.norm(x)) + x),
+        lambda t, x: t.norm(t.qkv(x).chunk(3, -1)[0]),
+        lambda t, x: t.norm(joined(heads(t, x), 6, 6) + x),
+        lambda t, x: t.norm(t.proj(joined(attended_heads(t, x), 6, 6))),
+    ],
+    ids=["as it is", "after a sum", "a third that stands for itself", "joined", "attended"],
+)
+def test_a_norm_of_maps_inside_attention_is_replaced_whatever_its_parent_is_called(forward):
+    toy = Toy(WindowAttention(forward))
+    assert operate(toy, "group").replaced == ("norm.norm",)
+
+
+@pytest.mark.parametrize("inner", [heads, pooled_heads, attended_heads])
+def test_a_norm_that_sees_heads_is_refused_whatever_its_parent_is_called(inner):
+    layer = WindowAttention(lambda t, x: joined(t.head_norm(inner(t, x)), 6, 6))
+    with pytest.raises(SurgeryError, match="a part of the channels") as error:
+        operate(Toy(nn.Sequential(layer)), "layer")
+    assert error.value.layer == "norm.0.head_norm"
 
 
 def normalized(toy, x):
