@@ -32,7 +32,7 @@ def _lines(
     yield from _table([m for m in models if m.model not in drawn], cells)
     yield "\n## Drawn at random\n"
     yield (
-        "Names of timm in an order fixed by a seed; models of more than 60 million parameters, and those that "
+        "Names of timm in an order fixed by a seed; models of more than 12 million parameters, and those that "
         "run at none of the image sizes, are passed over.\n"
     )
     yield from _table([m for m in models if m.model in drawn], cells)

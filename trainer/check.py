@@ -70,7 +70,7 @@ def check(spec: JobSpec, info: DatasetInfo) -> Report:
     parameters, notes = 0, case.notes
     if not problems:
         try:
-            model, surgery = _rehearse(spec, info)
+            model, surgery = _rehearse(case)
             parameters = count_parameters(model)
             dependence = examine_dependence(case, model)
             problems += [dependence.blind] if dependence.blind else []
@@ -96,11 +96,11 @@ def _count_steps(case: Case) -> int:
     return Order(spec.training, case.sizes.train, spec.seed, torch.device("cpu")).plan().total_steps
 
 
-def _rehearse(spec: JobSpec, info: DatasetInfo) -> tuple[nn.Module, tuple[str, ...]]:
+def _rehearse(case: Case) -> tuple[nn.Module, tuple[str, ...]]:
     """The real operation, on a model without weights: it finds what no single check knows."""
     with torch.device("meta"):
-        model, surgery = build_with_report(spec, info)
-        choose_layers(model, spec.diagnostics)
+        model, surgery = build_with_report(case.spec, case.info, case.survey)
+        choose_layers(model, case.spec.diagnostics)
     return model, surgery.notes
 
 

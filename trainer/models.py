@@ -10,6 +10,7 @@ from trainer.drop_places import place_dropout
 from trainer.library import build_library_model
 from trainer.networks import Shape, build_cnn, build_mlp, build_resnet20
 from trainer.simple import build_autoencoder, build_polynomial
+from trainer.sites import Survey
 from trainer.spec import (
     AlexNetSmall,
     Autoencoder,
@@ -43,10 +44,13 @@ def build_model(spec: JobSpec, info: DatasetInfo) -> nn.Module:
     return build_with_report(spec, info)[0]
 
 
-def build_with_report(spec: JobSpec, info: DatasetInfo) -> tuple[nn.Module, SurgeryReport]:
-    """The model, and what the surgery did to it; notes also of what drops and acts on weights."""
+def build_with_report(
+    spec: JobSpec, info: DatasetInfo, survey: Survey | None = None
+) -> tuple[nn.Module, SurgeryReport]:
+    """The model, and what the surgery did to it; notes also of what drops and acts on weights. `survey`
+    is that of the bare model, where there is one."""
     model, dropping = _build_dropping(spec, info)
-    report = replace_norms(model, spec.norm, input_shape(spec, info))
+    report = replace_norms(model, spec.norm, input_shape(spec, info), survey)
     weights = apply_weights(model, spec)
     return model, replace(report, notes=(*dropping, *report.notes, *weights))
 

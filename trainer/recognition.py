@@ -31,11 +31,12 @@ def norm_layout(module: nn.Module) -> Layout | None:
     return _KNOWN.get(f"{owner.__module__}.{owner.__qualname__}")
 
 
-def is_strange(module: nn.Module) -> bool:
-    """Called a norm, and not a mere container of known ones."""
-    own = next(module.parameters(recurse=False), None) is not None
-    leaf = next(module.children(), None) is None
-    return "norm" in type(module).__name__.lower() and (own or leaf)
+def is_called_norm(module: nn.Module) -> bool:
+    return "norm" in type(module).__name__.lower()
+
+
+def is_leaf(module: nn.Module) -> bool:
+    return next(module.children(), None) is None
 
 
 #: Of one argument, elementwise, in torch and timm.

@@ -26,7 +26,8 @@ class NormSite:
     `tokens`: part of a transformer, which normalizes every position alone. `folded`: its first axis
     holds more than the samples (windows). `values`: per channel, that one sample gives to its input.
     `producer`: the convolution or linear layer whose output goes here and nowhere else. `activation`:
-    the activation that takes what comes out, alone, and that serves nowhere else.
+    the activation that takes what comes out, alone, and that serves nowhere else. `is_fused`: the layer
+    norms and activates in one, as timm's do.
     """
 
     name: str
@@ -40,6 +41,7 @@ class NormSite:
     activation: str | None
     dropout: str | None
     follows: bool = False
+    is_fused: bool = False
 
     @property
     def channels(self) -> int:
@@ -48,11 +50,6 @@ class NormSite:
     @property
     def positions(self) -> int:
         return prod(self.shape[1:])
-
-    @property
-    def is_fused(self) -> bool:
-        """A layer of timm that norms and activates in one."""
-        return "Act" in self.kind and not self.follows
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +129,7 @@ def _site(tracer: Tracer, name: str) -> NormSite:
         producer=tracer.sole_producer(name),
         activation=tracer.sole_activation(name),
         dropout=seen.dropout,
+        is_fused=isinstance(getattr(module, "act", None), nn.Module),
     )
 
 

@@ -35,15 +35,19 @@ class SurgeryReport:
 
 
 def replace_norms(
-    model: nn.Module, norm: NormSpec, example_shape: tuple[int, ...]
+    model: nn.Module,
+    norm: NormSpec,
+    example_shape: tuple[int, ...],
+    survey: Survey | None = None,
 ) -> SurgeryReport:
     """In place, drawing nothing: all other layers keep their values bit for bit.
 
     The new norms take over gain and bias, so a branch that starts at zero still does. A norm that
     activates as well takes the place of the activation too. Raises SurgeryError, naming the layer,
-    where a norm is out of reach or undefined; nothing is changed then.
+    where a norm is out of reach or undefined; nothing is changed then. `survey` saves a forward pass
+    where this model, as it is, was surveyed before.
     """
-    survey = survey_norms(model, example_shape)
+    survey = survey or survey_norms(model, example_shape)
     refuse_obstacles(survey, norm)
     twin = copy_to_meta(model)
     put_norms(twin, norm, survey)

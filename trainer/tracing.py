@@ -16,13 +16,17 @@ from torch.overrides import TorchFunctionMode
 from trainer.dropout import drops
 from trainer.errors import ModelError
 from trainer.provenance import SHAPE_FUNCTIONS, Channels, ChannelTag, Sources
-from trainer.recognition import is_activation, is_producer, is_strange, norm_layout
+from trainer.recognition import is_activation, is_called_norm, is_leaf, is_producer, norm_layout
 
 #: Samples in the example batch: two, so that batch norm has something to average over.
 SAMPLES = 2
 
 _NORM_FUNCTIONS = frozenset(
     {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"}
+)
+# A module with parts of its own is not a norm for its name: it must take one of these itself.
+_STATISTICS = frozenset(
+    {"mean", "var", "std", "var_mean", "std_mean", "norm", "vector_norm", "rsqrt", "normalize"}
 )
 
 
@@ -93,8 +97,8 @@ class Tracer(TorchFunctionMode):
         self.outputs: dict[str, tuple[int, ...]] = {}
         self.obstacles: dict[str, str] = {}
         self.multiplications = 0
-        self._strange = {
-            n for n, m in self.modules.items() if n not in self.layouts and is_strange(m)
+        self._suspects = {
+            n for n, m in self.modules.items() if n not in self.layouts and is_called_norm(m)
         }
         self._stack: list[str] = []
         self._calls: Counter[str] = Counter()
@@ -146,8 +150,8 @@ class Tracer(TorchFunctionMode):
             self._calls[name] += 1
             if name in self.layouts:
                 self._record(name, next(iter((*args, *kwargs.values()))))
-            if name in self._strange:
-                self.obstacles[name] = f"{type(module).__name__} is a normalization of another kind"
+            if name in self._suspects and is_leaf(module):
+                self._note_strange_norm(name)
             self._stack.append(name)
 
         return hook
@@ -194,10 +198,16 @@ class Tracer(TorchFunctionMode):
         if name in _NORM_FUNCTIONS and not inside and not self._is_on_weights():
             where = self.innermost or ""
             self.obstacles[where] = f"{name} is called as a function"
+        if name in _STATISTICS and self.innermost in self._suspects:
+            self._note_strange_norm(self.innermost)
         result = func(*args, **(kwargs or {}))
         if not inside:
             self._follow(name, [*args, *(kwargs or {}).values()], result)
         return result
+
+    def _note_strange_norm(self, name: str) -> None:
+        kind = type(self.modules[name]).__name__
+        self.obstacles[name] = f"{kind} is a normalization of another kind"
 
     def _is_on_weights(self) -> bool:
         """Libraries standardize the weights of a convolution by a norm's function."""

@@ -387,6 +387,24 @@ def test_a_norm_out_of_reach_is_refused_with_its_layer_and_nothing_is_changed(no
     assert all(torch.equal(value, before[name]) for name, value in toy.state_dict().items())
 
 
+class NormFreeBlock(nn.Module):
+    """Called a norm and has a gain, but takes no statistics; or does, with `own`."""
+
+    def __init__(self, own):
+        super().__init__()
+        self.gain, self.inner, self.own = nn.Parameter(torch.zeros(())), nn.BatchNorm2d(8), own
+
+    def forward(self, x):
+        y = self.inner(x) * self.gain
+        return y / y.std() if self.own else x + y
+
+
+def test_a_block_is_a_norm_by_the_statistics_that_it_takes_and_not_by_its_name():
+    assert operate(Toy(NormFreeBlock(own=False)), "group").replaced == ("norm.inner",)
+    with pytest.raises(SurgeryError, match="NormFreeBlock is a normalization of another kind"):
+        operate(Toy(NormFreeBlock(own=True)), "group")
+
+
 def test_a_model_without_norms_gets_one_behind_each_convolution():
     torch.manual_seed(0)
     toy = Toy(nn.ReLU(), lambda t, x: t.other(t.norm(x)))
