@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.check import check
+from trainer.dropout import drops
 from trainer.errors import ModelError
 from trainer.models import build_bare_model, build_model, count_parameters
 from trainer.optim import build_optimizer
@@ -125,6 +126,9 @@ def _train(spec: JobSpec, info: DatasetInfo) -> tuple[float, float]:
     model = build_model(spec, info)
     task, optimizer = build_task(spec), build_optimizer(spec, model)
     model.train()
+    for module in model.modules():
+        if drops(module):
+            module.training = False
     with seeded("order", 0):
         images, labels = torch.randn(BATCH, *info.shape), torch.arange(BATCH)
         order = _note_layers(model)
@@ -138,7 +142,7 @@ def _train(spec: JobSpec, info: DatasetInfo) -> tuple[float, float]:
             optimizer.step()
             first, last = (_gradient_size(layer) for layer in (order[0], order[-1]))
             if first > 0 and last > 0:
-                return _spread(outputs.detach()), first / last
+                return _measure_spread(model, images, outputs.detach()), first / last
     raise _Untrained("no gradient reaches the first layer")
 
 
@@ -159,6 +163,15 @@ def _note_layers(model: nn.Module) -> list[nn.Module]:
 def _gradient_size(layer: nn.Module) -> float:
     gradient = getattr(layer.weight, "grad", None)
     return float(gradient.norm()) if isinstance(gradient, Tensor) else 0.0
+
+
+def _measure_spread(model: nn.Module, images: Tensor, outputs: Tensor) -> float:
+    """In double precision where it is near to that of rounding."""
+    spread = _spread(outputs)
+    if spread > 1e-3:
+        return spread
+    with torch.no_grad():
+        return _spread(model.double()(images.double()))
 
 
 def _spread(outputs: Tensor) -> float:

@@ -1,19 +1,20 @@
 """The table of models and norms as a page of Markdown, from what was measured."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 
 from bench.model_cells import NORMS, Cell, Model
 
 #: A network whose class scores differ by less of their size did not look at its images.
-LEAST_SPREAD = 1e-5
+LEAST_SPREAD = 1e-10
 
 _HEAD = """\
 # Which norm goes into which model
 
 Made by `python -m bench.models`; do not edit. Each cell is the answer of the check that every submitted spec goes through.
 An accepted cell names the number of layers that the norm was put in, and was trained for a step on random images (batch of 4):
-the loss was finite, a gradient reached the first layer, and the class scores differed between images. A refused cell says *no*; the
+the loss was finite, a gradient reached the first layer, and the class scores of different images differed. A refused cell says *no*; the
 reason is listed below the table. Each model runs at the smallest of a few image sizes at which it works and each of its norms sees more than
 one position. `group` has eight groups.
 """
@@ -29,6 +30,8 @@ def _lines(
     models: Sequence[Model], cells: Mapping[tuple[str, str], Cell], drawn: Sequence[str]
 ) -> Iterator[str]:
     yield _HEAD
+    versions = [f"{name} {metadata.version(name)}" for name in ("torch", "torchvision", "timm")]
+    yield f"With {', '.join(versions)}.\n"
     yield from _table([m for m in models if m.model not in drawn], cells)
     yield "\n## Drawn at random\n"
     yield (
