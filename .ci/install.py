@@ -56,7 +56,9 @@ class Progress:
 
     def _present(self) -> int:
         # The last file of a package that pip writes.
-        return sum(1 for _ in self._environment.glob("lib/python3*/site-packages/*.dist-info/INSTALLER"))
+        return sum(
+            1 for _ in self._environment.glob("lib/python3*/site-packages/*.dist-info/INSTALLER")
+        )
 
 
 def main(log: str, command: list[str]) -> int:

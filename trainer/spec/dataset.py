@@ -154,7 +154,9 @@ class RecordEntry(Part):
     what: Annotated[
         str, Field(description="in words: `train.parquet as train`, `labels 1 to 4 to 0 to 3`")
     ]
-    count: Annotated[int | None, Field(description="examples or files; None where it isn't one")] = None
+    count: Annotated[
+        int | None, Field(description="examples or files; None where it isn't one")
+    ] = None
     why: str | None = None
     examples: Annotated[
         tuple[str, ...], Field(description="a few of the files or values that it is about")
@@ -183,7 +185,9 @@ class DatasetInfo(Part):
     std: tuple[float, ...]
     class_counts: Annotated[
         tuple[int, ...] | None,
-        Field(description="training examples of each class; None: registered before they were counted, or values"),
+        Field(
+            description="training examples of each class; None: registered before they were counted, or values"
+        ),
     ] = None
     record: Annotated[
         tuple[RecordEntry, ...], Field(description="what was taken, mapped and left out, and why")
