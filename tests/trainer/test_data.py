@@ -93,6 +93,11 @@ def test_a_set_that_was_never_decoded_is_refused_with_its_name(tmp_path):
         load(DatasetSpec(name="other"), make_info(name="other", digest="0" * 32), tmp_path)
 
 
+def test_a_built_in_set_recorded_without_class_counts_is_decoded_when_needed(tmp_path):
+    earlier = DIGITS.model_copy(update={"class_counts": None})
+    assert len(load(DatasetSpec(name="digits"), earlier, tmp_path).test) == 359
+
+
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY garbage"])
 def test_a_damaged_cache_is_refused(folder, tmp_path, damage):
     shutil.copytree(folder / DIGITS.digest, tmp_path / DIGITS.digest)
