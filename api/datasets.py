@@ -102,13 +102,15 @@ def draw_classes(
 
 
 def _ready(house: Services, name: str) -> DatasetInfo:
-    """What registration found; raises `NotFound`, or `Conflict` where it has not succeeded."""
+    """What a finished registration stored; raises `NotFound`, or `Conflict` before that."""
     with house.sessions.begin() as session:
         dataset = datasets.find(session, name)
     if dataset is None:
         raise NotFound(f"there is no dataset named {name!r}")
+    if dataset.status == "failed":
+        raise Conflict(f"dataset {name!r} could not be registered: {dataset.error}")
     if dataset.info is None:
-        raise Conflict(f"dataset {name} is not ready: it is {dataset.status}")
+        raise Conflict(f"dataset {name!r} is still being registered")
     return DatasetInfo.model_validate(dataset.info)
 
 

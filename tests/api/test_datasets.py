@@ -155,6 +155,18 @@ def test_a_picture_of_classes_that_cannot_be_drawn_is_refused_in_words(
     assert says in answer.text
 
 
+def test_a_picture_of_a_dataset_that_is_not_ready_says_what_became_of_it(
+    member: TestClient, flowers: dict[str, Any]
+) -> None:
+    made = member.post("/api/v1/datasets", json=flowers).json()
+    path = "/api/v1/datasets/flowers/pictures"
+    assert "'flowers' is still being registered" in member.get(path).json()["detail"]
+    member.post(f"/api/v1/jobs/{made['job_id']}/cancel")
+    answer = member.get(path)
+    assert answer.status_code == 409
+    assert "could not be registered: its registration was cancelled" in answer.json()["detail"]
+
+
 def test_a_drawn_dataset_is_registered_like_any_other(member: TestClient) -> None:
     source = {"kind": "generated", "generator": "moons", "size": 200, "noise": 0.3}
     made = member.post("/api/v1/datasets", json={"name": "noisy", "source": source})
