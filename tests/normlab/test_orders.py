@@ -1,5 +1,7 @@
 """What the command asks of the service, and what it says of the answer."""
 
+import json
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -18,6 +20,25 @@ STUDY: dict[str, Any] = {
     "warnings": [],
     "notes": ["The verdict is exploratory from now on."],
     "same_as": [],
+}
+
+
+WARNING = "batch: dropout before batch norm"
+PLAN: dict[str, Any] = {
+    "kind": "study",
+    "count": 2,
+    "then": 0,
+    "variants": 2,
+    "points": 1,
+    "seeds": 1,
+    "steps": 36,
+    "estimate": None,
+    "verdict": None,
+    "defaults": [],
+    "same_as": [],
+    "arms": [],
+    "cells": [{"name": "none | seed 0", "variant": "none", "point": {}, "seed": 0}],
+    "warnings": [WARNING],
 }
 
 
@@ -54,6 +75,10 @@ class Service:
     def accept(self, document: Any, *, settings: Any) -> Any:
         self.asked.append((str(document), list(settings)))
         return Reference("study", 2), STUDY
+
+    def plan(self, document: Any, *, settings: Any) -> Any:
+        self.asked.append((str(document), list(settings)))
+        return PLAN
 
     def show(self, name: Any) -> Any:
         return {**STUDY, "mlflow_url": "http://127.0.0.1:5000/#/experiments/1/runs/2"}
@@ -122,6 +147,29 @@ def test_an_extension_prints_what_it_means_for_the_verdict(service: Service) -> 
 def test_submit_sends_the_values_to_set(service: Service) -> None:
     run("submit", "study.yaml", "--set", "base.optimizer.lr=0.01", "--set", "seeds=16")
     assert service.asked == [("study.yaml", ["base.optimizer.lr=0.01", "seeds=16"])]
+
+
+def test_a_warning_is_printed_once_on_the_way_to_a_training(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STUDY, "warnings", [WARNING])
+    planned = run("plan", "study.yaml")
+    validated, submitted = run("validate", "study.yaml"), run("submit", "study.yaml")
+    assert (planned + validated + submitted).count(WARNING) == 1
+    assert f"warning: {WARNING}" in planned
+    assert "1 warning: read with normlab plan study.yaml" in validated
+    assert "1 warning: read with normlab show s2" in submitted
+
+
+def test_a_folder_is_planned_file_by_file(service: Service, tmp_path: Path) -> None:
+    for name in ("one.yaml", "two.json", "notes.txt"):
+        (tmp_path / name).touch()
+    assert run("plan", str(tmp_path)).count("Submit it with") == 2
+    assert [Path(file).name for file, _ in service.asked] == ["one.yaml", "two.json"]
+    assert json.loads(run("plan", str(tmp_path), "-o", "json")) == [PLAN, PLAN]
+    assert json.loads(run("plan", "study.yaml", "-o", "json")) == PLAN
+    csv = run("plan", "study.yaml", "-o", "csv").splitlines()
+    assert csv == ["name,variant,point,seed", "none | seed 0,none,,0"]
 
 
 def test_the_queue_names_the_study_of_each_job(service: Service) -> None:
