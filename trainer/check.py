@@ -16,7 +16,6 @@ from typing import IO, Any
 
 import torch
 from pydantic import ValidationError
-from torch import nn
 
 from trainer.case import Case, examine
 from trainer.check_augmentation import AUGMENTATION_CHECKS, AUGMENTATION_WARNINGS
@@ -70,11 +69,8 @@ def check(spec: JobSpec, info: DatasetInfo) -> Report:
     parameters, notes = 0, case.notes
     if not problems:
         try:
-            model, surgery = _rehearse(case)
-            parameters = count_parameters(model)
-            dependence = examine_dependence(case, model)
-            problems += [dependence.blind] if dependence.blind else []
-            notes += (*surgery, *dependence.notes)
+            parameters, rehearsal_notes, problems = _rehearse(case)
+            notes += rehearsal_notes
         except (ModelError, SurgeryError) as error:
             problems.append(as_problem(error))
     return Report(
@@ -96,12 +92,15 @@ def _count_steps(case: Case) -> int:
     return Order(spec.training, case.sizes.train, spec.seed, torch.device("cpu")).plan().total_steps
 
 
-def _rehearse(case: Case) -> tuple[nn.Module, tuple[str, ...]]:
-    """The real operation, on a model without weights: it finds what no single check knows."""
+def _rehearse(case: Case) -> tuple[int, tuple[str, ...], list[Problem]]:
+    """The real operation, on a model without weights: it finds what no single check knows. Then, whether
+    the model that it made looks at its images. Gives the number of parameters, notes and problems."""
     with torch.device("meta"):
         model, surgery = build_with_report(case.spec, case.info, case.survey)
         choose_layers(model, case.spec.diagnostics)
-    return model, surgery.notes
+    dependence = examine_dependence(case, model)
+    problems = [dependence.blind] if dependence.blind else []
+    return count_parameters(model), (*surgery.notes, *dependence.notes), problems
 
 
 def as_problem(error: ModelError | SurgeryError) -> Problem:
