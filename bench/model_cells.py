@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.case import examine
 from trainer.check import check
 from trainer.dropout import drops
 from trainer.errors import ModelError
-from trainer.models import build_bare_model, build_model, count_parameters
+from trainer.models import build_bare_model, build_with_report, count_parameters
 from trainer.optim import build_optimizer
 from trainer.recognition import is_producer
-from trainer.sites import survey_norms
+from trainer.sites import Survey, run_on_meta
 from trainer.spec import DatasetInfo, JobSpec
 from trainer.spec.builtin import BUILT_IN
 from trainer.streams import seeded
-from trainer.surgery import choose_sites
 from trainer.tasks import build_task
 
 NORMS: dict[str, dict[str, Any]] = {
@@ -32,7 +32,7 @@ NORMS: dict[str, dict[str, Any]] = {
     "rms": {"kind": "rms"},
 }
 
-#: The smallest at which the model runs and each of its norms sees more than one position is taken.
+#: The smallest at which the model runs is taken.
 IMAGE_SIZES = (64, 96, 128, 160, 192, 224, 256, 288, 384)
 BATCH = 4
 #: The first moves the classifier only where that begins at zero; else it is the last.
@@ -79,18 +79,18 @@ def examine_model(name: str, most_parameters: int) -> Model:
             parameters = count_parameters(model)
             if 0 < most_parameters < parameters:
                 return Model(name, None, parameters)
-            survey = survey_norms(model, info.shape)
+            run_on_meta(model, info.shape)
         except ModelError:
             continue
-        maps = [site for site in choose_sites(survey, spec.norm) if len(site.shape) == 3]
-        if all(site.positions > 1 for site in maps) or size == IMAGE_SIZES[-1]:
-            return Model(name, size, parameters)
+        return Model(name, size, parameters)
     return Model(name, None, parameters)
 
 
 def measure_cells(model: Model, norms: Sequence[str]) -> Iterator[Cell]:
     assert model.size is not None
     info = _colour(model.size)
+    # The same for every norm.
+    survey = examine(_make_spec(model.model, NORMS["batch"], model.size), info).survey
     for norm in norms:
         spec = _make_spec(model.model, NORMS[norm], model.size)
         began = time.perf_counter()
@@ -105,7 +105,7 @@ def measure_cells(model: Model, norms: Sequence[str]) -> Iterator[Cell]:
             )  # fmt: skip
             continue
         try:
-            spread, gradient = _train(spec, info)
+            spread, gradient = _train(spec, info, survey)
         except Exception as error:  # whatever a training may raise is what the table is to show
             failure = f"{type(error).__name__}: {error}".splitlines()[0]
             yield Cell(model.model, norm, True, failure=failure, check_seconds=seconds)
@@ -121,9 +121,9 @@ class _Untrained(Exception):
     """A step that was taken but taught nothing."""
 
 
-def _train(spec: JobSpec, info: DatasetInfo) -> tuple[float, float]:
+def _train(spec: JobSpec, info: DatasetInfo, survey: Survey | None) -> tuple[float, float]:
     """The spread of the class scores, and the first layer's share of the gradient."""
-    model = build_model(spec, info)
+    model, _ = build_with_report(spec, info, survey)
     task, optimizer = build_task(spec), build_optimizer(spec, model)
     model.train()
     for module in model.modules():

@@ -15,8 +15,8 @@ _HEAD = """\
 Made by `python -m bench.models`; do not edit. Each cell is the answer of the check that every submitted spec goes through.
 An accepted cell names the number of layers that the norm was put in, and was trained for a step on random images (batch of 4):
 the loss was finite, a gradient reached the first layer, and the class scores of different images differed. A refused cell says *no*; the
-reason is listed below the table. Each model runs at the smallest of a few image sizes at which it works and each of its norms sees more than
-one position. `group` has eight groups.
+reason is listed below the table. Each model runs at the smallest of a few image sizes that it takes: with larger ones, some norms that are
+refused for seeing one position would be accepted. `group` has eight groups.
 """
 
 
