@@ -95,7 +95,8 @@ def one_position(case: Case) -> Iterator[Problem]:
 
 
 def one_element_per_group(case: Case) -> Iterator[Problem]:
-    """No error in torch: the layer's output is silently its bias, or a sign, whatever the input."""
+    """No error in torch: the layer's output is its bias and what 1 / sqrt(eps) makes of rounding errors,
+    or a sign, whatever the input."""
     for site in case.sites:
         if _elements(case.spec.norm, site) == 1:
             yield _constant(case.spec.norm, site)
@@ -120,7 +121,7 @@ def _elements(norm: NormSpec, site: NormSite) -> float | None:
 
 def _constant(norm: NormSpec, site: NormSite) -> Problem:
     field = group_field(norm) if _has_groups(norm) else None
-    becomes = "a sign" if isinstance(norm, RmsNorm) else "always zero"
+    becomes = "a sign" if isinstance(norm, RmsNorm) else "its bias and amplified rounding noise"
     if isinstance(norm, EvoNorm):
         becomes = "not normalized"
     return Problem(

@@ -7,7 +7,8 @@ computed in the type of x.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from trainer.channels_last import ExactBatchNorm
 
 
 def per_channel(values: Tensor, x: Tensor) -> Tensor:
@@ -54,7 +55,7 @@ class LocalResponseNorm(nn.Module):
         return f"across_space={self.across_space}, n={self.n}, k={self.k}, alpha={self.alpha}"
 
 
-class GhostBatchNorm(_BatchNorm):
+class GhostBatchNorm(ExactBatchNorm):
     """Batch norm by virtual batches (Hoffer et al. 2017): each normalized by itself, the running
     statistics moved once by each; the last of a batch may be smaller."""
 
@@ -73,9 +74,6 @@ class GhostBatchNorm(_BatchNorm):
         if len(parts) > 1 and parts[-1].numel() == x.shape[1]:
             return (*parts[:-2], torch.cat(parts[-2:]))
         return parts
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of positions."""
 
 
 class BatchRenorm(nn.Module):

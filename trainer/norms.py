@@ -5,6 +5,7 @@ from typing import assert_never
 
 from torch import Tensor, nn
 
+from trainer import channels_last
 from trainer import norm_layers as layers
 from trainer.errors import SurgeryError
 from trainer.spec import (
@@ -24,7 +25,7 @@ from trainer.spec import (
 )
 from trainer.spec.layouts import Layout, find_gap
 
-_BATCH = {"N,C": nn.BatchNorm1d, "N,C,L": nn.BatchNorm1d, "N,C,H,W": nn.BatchNorm2d}
+_BATCH = {"N,C": nn.BatchNorm1d, "N,C,L": nn.BatchNorm1d, "N,C,H,W": channels_last.BatchNorm2d}
 _INSTANCE = {"N,C,L": nn.InstanceNorm1d, "N,C,H,W": nn.InstanceNorm2d}
 #: A layout with its channels last → the one with its channels second.
 _SECOND: dict[Layout, Layout] = {"N,L,C": "N,C,L", "N,H,W,C": "N,C,H,W"}
@@ -69,12 +70,12 @@ def _build(spec: NormSpec, channels: int, layout: Layout) -> nn.Module:
             return _BATCH[layout](channels, eps=eps, momentum=momentum)
         case LayerNorm(eps=eps):
             # Ba et al. 2016, with the gain per channel of Wu & He 2018: layer norm is GroupNorm(1, C).
-            return nn.GroupNorm(1, channels, eps=eps)
+            return channels_last.GroupNorm(1, channels, eps=eps)
         case InstanceNorm(eps=eps):
             # Ulyanov et al. 2016; torch's own default has no gain and bias.
             return _INSTANCE[layout](channels, eps=eps, affine=True)
         case GroupNorm(eps=eps):
-            return nn.GroupNorm(group_count(spec, channels), channels, eps=eps)
+            return channels_last.GroupNorm(group_count(spec, channels), channels, eps=eps)
         case LocalResponseNorm(n=n, k=k, alpha=alpha, beta=beta):
             across_space = spec.across == "space"
             return layers.LocalResponseNorm(

@@ -593,7 +593,7 @@ BAD = [
         DIGITS,
         "/norm/kind",
         "norm1",
-        "always zero",
+        "amplified rounding noise",
     ),
     (task_against_target, make_spec(MLP), VALUES, "/task/kind", None, "kind: regression"),
     (
@@ -824,7 +824,7 @@ BAD = [
         DIGITS,
         "/norm/groups",
         "norm1",
-        "always zero",
+        "amplified rounding noise",
     ),
     (
         one_element_per_group,

@@ -221,14 +221,98 @@ def test_in_training_and_after_it_the_output_is_the_definition(name, layout):
     assert_close(layer(x), reference(channels_second(x, layout), training=False), layout)
 
 
+#: What varies fastest in memory; `sliced` is every other number of something larger.
+MEMORY_ORDERS = ("positions", "channels", "sliced")
+#: Norms that subtract no mean have nothing that could cancel.
+_NO_MEAN = ("none", "lrn", "rms", "filter_response", "dynamic_tanh")
+MAPS = [
+    (name, layout) for name, layout in CELLS if layout != "N,C" and SPECS[name].kind not in _NO_MEAN
+]
+
+
+def lay_out(x: Array, layout: Layout, order: str) -> torch.Tensor:
+    """Float32 N, C, H, W as this layout, with this order in memory."""
+    second = torch.from_numpy(x).float()
+    if layout in ("N,C,L", "N,L,C"):
+        second = second.flatten(2)
+    match order:
+        case "channels":
+            second = second.movedim(1, -1).contiguous().movedim(-1, 1)
+        case "sliced":
+            second = torch.stack((second, second), -1)[..., 0]
+    return second.movedim(1, -1) if layout in ("N,L,C", "N,H,W,C") else second
+
+
+@pytest.mark.parametrize("mean", [0, 10, 100, 1000], ids="mean={}".format)
+@pytest.mark.parametrize(("name", "layout"), MAPS)
+def test_a_large_mean_costs_no_more_digits_in_one_memory_order_than_in_another(name, layout, mean):
+    source = numpy.random.default_rng(0)
+    x = source.normal(2.0 * mean, 2.0, (4, CHANNELS, 16, 16)).astype("float32").astype("float64")
+    upstream = source.normal(size=x.shape).astype("float32").astype("float64")
+    layer = make(name, layout).float()
+    exact = copy.deepcopy(layer).double()
+    expected = (
+        refer(name, layout, exact)(x, training=True),
+        exact_gradient(exact, x, upstream, layout),
+    )
+
+    def errors(order: str) -> list[float]:
+        given = lay_out(x, layout, order).requires_grad_()
+        y = copy.deepcopy(layer)(given)
+        y.backward(lay_out(upstream, layout, order))
+        found = (channels_second(one, layout).reshape(x.shape) for one in (y, given.grad))
+        return [abs(one - other).max() for one, other in zip(found, expected, strict=True)]
+
+    reached = errors("positions")
+    assert reached[0] < 1e-6 * max(1, mean)
+    for order in MEMORY_ORDERS:
+        for error, least in zip(errors(order), reached, strict=True):
+            assert error <= max(4 * least, 2e-6), order
+
+
+def exact_gradient(layer: nn.Module, x: Array, upstream: Array, layout: Layout) -> Array:
+    """Of the input, in float64."""
+    given = lay_out(x, layout, "positions").double().requires_grad_()
+    layer(given).backward(lay_out(upstream, layout, "positions").double())
+    assert given.grad is not None
+    return channels_second(given.grad, layout).reshape(x.shape)
+
+
+@pytest.mark.parametrize("name", ["layer", "group"])
+def test_digits_are_kept_on_maps_of_one_position(name):
+    """Such a tensor is contiguous in both formats, but torch takes the kernel that its strides ask for."""
+    x = torch.randn(4, CHANNELS, 1, 1) + 1000
+    layer = make(name, "N,C,H,W").float()
+    found = layer(torch.empty(4, 1, 1, CHANNELS).permute(0, 3, 1, 2).copy_(x))
+    assert torch.allclose(found, layer.double()(x.double()).float(), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["layer", "group", "batch"])
+def test_a_contiguous_tensor_gives_what_torchs_own_layer_gives_bit_for_bit(name):
+    layer, x = make(name, "N,C,H,W").float(), draw("N,C,H,W").float()
+    stock = (
+        nn.BatchNorm2d(CHANNELS) if name == "batch" else nn.GroupNorm(layer.num_groups, CHANNELS)
+    )
+    stock.load_state_dict(layer.state_dict())
+    assert torch.equal(layer(x), stock(x))
+
+
+def test_a_single_value_per_channel_has_no_variance_in_any_memory_order():
+    layer = make("batch", "N,H,W,C").float()
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        layer(torch.ones(1, 1, 1, CHANNELS))
+
+
+@pytest.mark.parametrize("layout", ["N,C,H,W", "N,H,W,C"])
 @pytest.mark.parametrize("name", ["batch", "ghost_batch", "evonorm-B0", "batch_renorm"])
-def test_running_statistics_follow_the_paper(name):
-    layer = make(name, "N,C,H,W")
-    reference = refer(name, "N,C,H,W", layer)
+def test_running_statistics_follow_the_paper(name, layout):
+    layer = make(name, layout)
+    reference = refer(name, layout, layer)
     for step in range(3):
-        x = draw("N,C,H,W", step)
+        x = draw(layout, step)
         layer(x)
-        reference(x.numpy(), training=True)
+        reference(channels_second(x, layout), training=True)
+    layer = bare_norm(layer)
     if name == "batch_renorm":
         assert layer.running_std.numpy() == pytest.approx(reference.std, rel=1e-12)
         assert layer.running_var.numpy() == pytest.approx(reference.std**2 - 1e-5, rel=1e-10)
@@ -238,15 +322,16 @@ def test_running_statistics_follow_the_paper(name):
         assert layer.running_mean.numpy() == pytest.approx(reference.mean, abs=1e-12)
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("name", ["batch", "ghost_batch", "evonorm-B0", "batch_renorm"])
-def test_without_a_momentum_running_statistics_are_the_mean_over_the_batches(name):
+def test_without_a_momentum_running_statistics_are_the_mean_over_the_batches(name, memory_format):
     layer = make(name, "N,C,H,W")
     layer(draw("N,C,H,W", 5))
     layer.reset_running_stats()
     layer.momentum = None
     batches = [draw("N,C,H,W", step)[:4] for step in range(3)]
     for x in batches:
-        layer(x)
+        layer(x.to(memory_format=memory_format))
     variances = torch.stack([x.var((0, 2, 3)) for x in batches])
     if name == "batch_renorm":
         biased = torch.stack([x.var((0, 2, 3), correction=0) for x in batches])

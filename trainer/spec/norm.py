@@ -86,7 +86,8 @@ class GroupNorm(_Placed):
     eps: Epsilon = 1e-5
     pitfalls: ClassVar[tuple[str, ...]] = (
         "groups must divide the channels of every norm layer",
-        "one element per group is no error in torch: the output is silently zero",
+        "one element per group is no error in torch: the output is the bias and amplified rounding noise, "
+        "whatever the input",
     )
 
     @model_validator(mode="after")
