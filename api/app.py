@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from api import (
     catalog,
     datasets,
+    drawn,
     errors,
     health,
     job_records,
@@ -42,8 +43,8 @@ PREFIX = "/api/v1"
 CONNECTIONS = 20
 
 _ROUTERS = (
-    jobs, job_records, studies, presets, plans, datasets, results, reports, leaderboard, queue, mirror, catalog,
-    users,
+    jobs, job_records, studies, presets, plans, datasets, results, reports, drawn, leaderboard, queue, mirror,
+    catalog, users,
 )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
-"""Pages and figures of reports, drawn by a process each: matplotlib never comes into this one. Knows no HTTP
-and no database.
+"""Pages and figures, drawn by a process each: matplotlib never comes into this one. Knows no HTTP and no
+database.
 
-A process that takes too long or grows too large is ended; few draw at once, and few wait for their turn.
+A process that takes too long or grows too large is ended; few draw at once, and few wait for their turn. Nobody
+has to wait for a drawing: it goes on, and whoever asks for it again joins it.
 """
 
 import contextlib
@@ -11,7 +12,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 import psutil
 import structlog
@@ -20,8 +22,8 @@ COMMAND = (sys.executable, "-m", "studies.drawing")
 #: The machine's cores are for training.
 AT_ONCE = 2
 WAITING = 8
-#: A client waits a minute in all.
-WAIT_SECONDS = 20.0
+#: Finished drawings that nobody has fetched yet.
+MOST_FINISHED = 8
 POLL_SECONDS = 0.1
 
 log = structlog.get_logger(__name__)
@@ -37,6 +39,32 @@ class DrawingFailed(Exception):
     """The process that draws ended without a drawing, or was ended."""
 
 
+class Pending:
+    """A drawing that is being made or waits for its turn."""
+
+    def __init__(self, future: "Future[bytes]") -> None:
+        self._future = future
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since it was asked for."""
+        return time.monotonic() - self._began
+
+    @property
+    def is_done(self) -> bool:
+        return self._future.done()
+
+    def wait(self, seconds: float) -> bytes | None:
+        """None if it isn't done by then; raises `DrawingFailed`."""
+        try:
+            return self._future.result(timeout=seconds)
+        except TimeoutError:
+            return None
+        except CancelledError:
+            raise DrawingFailed("the service is being stopped") from None
+
+
 class Drawer:
     """Safe for many threads."""
 
@@ -44,8 +72,9 @@ class Drawer:
         self._seconds = seconds
         self._megabytes = megabytes
         self._command = command
-        self._turns = threading.BoundedSemaphore(AT_ONCE)
-        self._places = threading.BoundedSemaphore(AT_ONCE + WAITING)
+        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="drawing")
+        self._pending: dict[str, Pending] = {}
         self._running: set[subprocess.Popen[bytes]] = set()
         self._is_closing = False
 
@@ -53,28 +82,40 @@ class Drawer:
         self._is_closing = True
         for process in list(self._running):
             process.kill()
+        self._threads.shutdown(cancel_futures=True)
 
-    @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
-        """The right to draw; raises `DrawerBusy`."""
-        if not self._places.acquire(blocking=False):
-            raise DrawerBusy(f"{AT_ONCE + WAITING} reports are being drawn or wait for it")
-        try:
-            if not self._turns.acquire(timeout=WAIT_SECONDS):
-                raise DrawerBusy("other reports are being drawn")
-            try:
-                yield
-            finally:
-                self._turns.release()
-        finally:
-            self._places.release()
+    def start(self, name: str, make: Callable[[], bytes]) -> Pending:
+        """Has `make` called in a thread, or joins the drawing of this name; raises `DrawerBusy`."""
+        with self._lock:
+            if (pending := self._pending.get(name)) is not None:
+                return pending
+            if sum(not one.is_done for one in self._pending.values()) >= AT_ONCE + WAITING:
+                raise DrawerBusy(f"{AT_ONCE + WAITING} drawings are being made or wait for it")
+            self._forget_oldest()
+            pending = self._pending[name] = Pending(self._threads.submit(make))
+            return pending
 
-    def draw(self, report: bytes, *wanted: str) -> bytes:
-        """What `studies.drawing` makes of the report (`html`, or `figure` and its name); raises
-        `DrawingFailed`. The caller has its turn."""
+    def find(self, name: str) -> Pending | None:
+        """The drawing of this name, if it was asked for and not fetched since."""
+        with self._lock:
+            return self._pending.get(name)
+
+    def forget(self, name: str) -> None:
+        """Somebody has what came of it; asked for again, it is drawn again."""
+        with self._lock:
+            self._pending.pop(name, None)
+
+    def _forget_oldest(self) -> None:
+        done = [name for name, one in self._pending.items() if one.is_done]
+        for name in done[: max(0, len(done) - MOST_FINISHED + 1)]:
+            del self._pending[name]
+
+    def draw(self, content: bytes, *wanted: str) -> bytes:
+        """What `studies.drawing` makes of the content, as its arguments say; raises `DrawingFailed`. Takes
+        as long as it takes: for `start`."""
         # Through a file: `communicate` loses what is left of its input when it is called again.
         with tempfile.TemporaryFile() as question:
-            question.write(report)
+            question.write(content)
             question.seek(0)
             with subprocess.Popen(
                 (*self._command, *wanted),

@@ -1,26 +1,52 @@
-"""Finished pages and figures of reports in the storage: one of a kind per study, the newest. Knows no HTTP and
-no database."""
+"""Finished pages and figures in the storage: one of a kind per study or job, the newest. Knows no HTTP and no
+database."""
 
 import hashlib
+import re
 import tempfile
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
+from typing import Self
 
 import structlog
 
 log = structlog.get_logger(__name__)
 
+#: By the letter of an owner: where its drawings are.
+_FOLDERS = {"s": "studies", "j": "job_drawings"}
+_NAME = re.compile(
+    r"(?P<owner>[sj][1-9]\d{0,18})\.(?P<kind>[a-z0-9_-]+)\.(?P<digest>[0-9a-f]{32})(?P<suffix>\.[a-z]+)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Of a study's report with this digest; `kind` is `report` or `figure-<name>`."""
+    """Of a study (`s3`) or a job (`j12`); `kind` is `report`, `figure-<name>` or `curves-<options>`, `digest`
+    that of all that it is made of."""
 
-    study_id: int
+    owner: str
     kind: str
     suffix: str
     digest: str
+
+    @classmethod
+    def of(cls, owner: str, kind: str, suffix: str, content: str) -> Self:
+        """`content`: what goes into it, or a digest of that."""
+        digest = hashlib.blake2b(f"{content} {_drawn_by()}".encode(), digest_size=16)
+        return cls(owner, kind, suffix, digest.hexdigest())
+
+    @classmethod
+    def parse(cls, name: str) -> Self | None:
+        """None for what isn't a drawing's name."""
+        found = _NAME.fullmatch(name)
+        return cls(**found.groupdict()) if found else None
+
+    @property
+    def name(self) -> str:
+        """Says all of it, and is safe as a part of an address or a path."""
+        return f"{self.owner}.{self.kind}.{self.digest}{self.suffix}"
 
     def read(self, storage: Path) -> bytes | None:
         """None where it isn't finished."""
@@ -47,9 +73,8 @@ class Drawing:
             log.warning("a drawing can't be kept", path=str(path), error=str(error))
 
     def _path(self, storage: Path) -> Path:
-        digest = hashlib.blake2b(f"{self.digest} {_drawn_by()}".encode(), digest_size=16)
-        name = f"{self.kind}.{digest.hexdigest()}{self.suffix}"
-        return storage / "studies" / str(self.study_id) / name
+        name = f"{self.kind}.{self.digest}{self.suffix}"
+        return storage / _FOLDERS[self.owner[0]] / self.owner[1:] / name
 
 
 @cache

@@ -1,12 +1,15 @@
 """A study's report in three formats, and its figures. Draws nothing itself, knows no SQL."""
 
+from html import escape
 from typing import Annotated, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import Response
 
 from api.dependencies import Id, current_user
+from api.drawer import Pending
 from api.drawings import Drawing
+from api.drawn import HARMLESS, ask_for, not_yet, show, where
 from api.errors import NotFound
 from api.services import House, Services
 from store import studies
@@ -26,18 +29,14 @@ _TYPES: dict[Format, str] = {
     "html": "text/html", "json": "application/json", "markdown": "text/markdown",
 }  # fmt: skip
 _SUFFIXES: dict[Format, str] = {"html": "html", "json": "json", "markdown": "md"}
-#: What people wrote stands in it: should any of it ever pass as markup, it still can't do anything.
-_HARMLESS = {
-    "Content-Security-Policy": "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
-    "X-Content-Type-Options": "nosniff",
-}
+_NOT_YET = {202: {"description": "pictures are still being drawn; `Location` says where"}}
 
 
 @router.get(
     "/report",
     summary="The answer as one document",
     response_class=Response,
-    responses={200: {"content": {one: {} for one in _TYPES.values()}}},
+    responses={200: {"content": {one: {} for one in _TYPES.values()}}, **_NOT_YET},
 )
 def read_one(
     house: House,
@@ -48,24 +47,37 @@ def read_one(
     accept: Annotated[str, Header()] = "",
 ) -> Response:
     """The verdict and its reasons, tables, confounds, figures, the study document, digests and versions, and
-    every job. HTML is one file with its pictures inside; JSON is the data without pictures."""
+    every job. HTML is one file with its pictures inside; JSON is the data without pictures.
+
+    Pictures that take long are not waited for: 202 is a page of words alone, and `Location` leads to the one
+    with pictures, once it is drawn."""
     chosen = format or preferred(accept)
     report = _read(house, study_id)
+    status = 200
+    headers: dict[str, str] = {}
     match chosen:
         case "json":
             content = to_json(report)
         case "markdown":
             content = to_markdown_report(report).encode()
         case "html":
-            content = _drawn(house, report, Drawing(study_id, "report", ".html", report.digest()))
+            drawing = Drawing.of(f"s{study_id}", "report", ".html", report.digest())
+            drawn = ask_for(house, drawing, lambda: _input(report), "html")
+            if isinstance(drawn, Pending):
+                status, headers = 202, where(drawing)
+                content = _in_words(report, drawn.seconds)
+            else:
+                content = drawn
     name = f"report-s{study_id}.{_SUFFIXES[chosen]}"
     return Response(
         content,
+        status,
         media_type=_TYPES[chosen],
         headers={
             "Content-Disposition": f'inline; filename="{name}"',
             "Vary": "Accept",
-            **_HARMLESS,
+            **HARMLESS,
+            **headers,
         },
     )
 
@@ -74,7 +86,7 @@ def read_one(
     "/figures/{name}.png",
     summary="A figure of the report",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}}},
+    responses={200: {"content": {"image/png": {}}}, **_NOT_YET},
 )
 def read_figure(house: House, study_id: Id, name: str) -> Response:
     """The report in JSON names them, and says how to get those that are lacking."""
@@ -84,8 +96,9 @@ def read_figure(house: House, study_id: Id, name: str) -> Response:
         raise NotFound(f"there is no figure {name!r}: there are {', '.join(found)}")
     if lacks := found[name].lacks:
         raise NotFound(f"study {study_id} has no figure {name}: {lacks}")
-    content = _drawn(house, report, Drawing(study_id, f"figure-{name}", ".png", report.digest()))
-    return Response(content, media_type="image/png", headers=_HARMLESS)
+    drawing = Drawing.of(f"s{study_id}", f"figure-{name}", ".png", report.digest())
+    drawn = ask_for(house, drawing, lambda: _input(report), "figure", name)
+    return not_yet(drawing, drawn) if isinstance(drawn, Pending) else show(drawing, drawn)
 
 
 def preferred(accept: str) -> Format:
@@ -116,16 +129,15 @@ def _read(house: Services, study_id: int) -> ReportInput:
         return read_report(session, study, house.settings.storage, house.settings.mlflow_url)
 
 
-def _drawn(house: Services, report: ReportInput, drawing: Drawing) -> bytes:
-    """From the storage, or drawn now and kept there."""
-    storage = house.settings.storage
-    if (kept := drawing.read(storage)) is not None:
-        return kept
-    wanted = drawing.kind.split("-", 1) if drawing.kind != "report" else ["html"]
-    with house.drawer.turn():
-        # Somebody else may have wanted the same, and had the turn before.
-        if (kept := drawing.read(storage)) is not None:
-            return kept
-        content = house.drawer.draw(report.model_dump_json().encode(), *wanted)
-        drawing.keep(storage, content)
-    return content
+def _in_words(report: ReportInput, seconds: float) -> bytes:
+    """What a browser shows while the page is drawn."""
+    return (
+        f"<!doctype html>\n<title>{escape(report.name)} · Normlab</title>\n"
+        f"<p>The figures are still being drawn ({seconds:.0f} s so far). Load this page again to see them.</p>\n"
+        f'<pre style="white-space: pre-wrap">{escape(to_markdown_report(report))}</pre>\n'
+    ).encode()
+
+
+def _input(report: ReportInput) -> bytes:
+    """For the process that draws."""
+    return report.model_dump_json().encode()

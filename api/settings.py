@@ -31,7 +31,11 @@ class Settings(BaseSettings):
     # The last of them may take `check_seconds` more, and clients wait a minute.
     study_check_seconds: Annotated[Seconds, Field(description="for all cells of a study")] = 35.0
     check_megabytes: Annotated[int, Field(ge=256, description="resident, of the helper")] = 4096
-    draw_seconds: Annotated[Seconds, Field(description="for a report or a figure")] = 30.0
+    # A busy machine takes minutes; nobody's request is held for so long.
+    draw_seconds: Annotated[Seconds, Field(description="for a report or a figure")] = 600.0
+    draw_wait_seconds: Annotated[
+        Seconds, Field(description="that a request waits for a drawing before it answers 202")
+    ] = 10.0
     draw_megabytes: Annotated[int, Field(ge=256, description="resident, of the process")] = 1024
     check_start_seconds: Annotated[
         Seconds, Field(description="the helper loads torch: without use of the CPU")

@@ -16,16 +16,17 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from urllib.parse import quote
 
 from normlab.documents import read_input
-from normlab.errors import NormlabError, NotReachable, WaitedTooLong
+from normlab.errors import NormlabError, NotReachable, Refused, WaitedTooLong
 from normlab.frames import flatten, flatten_group, frame
 from normlab.references import Reference
-from normlab.transport import Transport
+from normlab.transport import PREFIX, Transport, retry_after
 
 if TYPE_CHECKING:
     import pandas
@@ -35,6 +36,8 @@ Named: TypeAlias = Reference | str | int
 FINAL = frozenset({"succeeded", "failed", "cancelled", "partial"})
 #: A restart of the API is no reason to give up a wait of hours.
 _OUTAGE_SECONDS = 120.0
+#: Between two looks at a drawing, where the service says nothing else.
+_DRAWING_PAUSE = 2.0
 
 
 class Client:
@@ -274,9 +277,22 @@ class Client:
         """Its table alone, as `csv` (unrounded), `markdown` or `latex` (for a paper)."""
         return self._document(study, "comparison", format=format, metric=metric).decode()
 
-    def report(self, study: Named, format: str = "html") -> bytes:
-        """The answer as one document: `html` (one file, pictures inside), `json` or `markdown`."""
-        return self._document(study, "report", format=format)
+    def report(
+        self, study: Named, format: str = "html", *, on_wait: Callable[[], None] | None = None
+    ) -> bytes:
+        """The answer as one document: `html` (one file, pictures inside), `json` or `markdown`.
+
+        Waits until the pictures are drawn, and calls `on_wait` each time that they aren't yet.
+        """
+        path = f"{Reference.study(study).path}/report"
+        return self._drawn(path, {"format": format}, on_wait)
+
+    def figure(
+        self, study: Named, name: str, *, on_wait: Callable[[], None] | None = None
+    ) -> bytes:
+        """A figure of the report as PNG; the report as `json` names them. Waits until it is drawn."""
+        path = f"{Reference.study(study).path}/figures/{quote(name)}.png"
+        return self._drawn(path, {}, on_wait)
 
     def leaderboard(self, **filters: Any) -> list[Item]:
         """The best specs on validation; filters: project, dataset, metric, limit (per dataset and task)."""
@@ -360,6 +376,25 @@ class Client:
         path = f"{Reference.study(study).path}/{part}"
         given = {name: value for name, value in parameters.items() if value is not None}
         return self._http.request("GET", path, again=True, params=given).content
+
+    def _drawn(
+        self, path: str, parameters: Mapping[str, str], on_wait: Callable[[], None] | None
+    ) -> bytes:
+        """What is drawn, however long it takes; the service gives up by itself, with a problem."""
+        answer = self._http.request("GET", path, again=True, params=parameters)
+        while answer.status_code == HTTPStatus.ACCEPTED:
+            if on_wait:
+                on_wait()
+            time.sleep(retry_after(answer, _DRAWING_PAUSE))
+            there = answer.headers["Location"].removeprefix(PREFIX).lstrip("/")
+            try:
+                answer = self._http.request("GET", there, again=True)
+            except Refused as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+                # The study has changed, or the service was started again: what is there now.
+                answer = self._http.request("GET", path, again=True, params=parameters)
+        return answer.content
 
     def _show_patiently(self, reference: Reference, deadline: float | None) -> Item:
         give_up = time.monotonic() + _OUTAGE_SECONDS

@@ -99,7 +99,7 @@ class Transport:
             else:
                 if answer.status_code != 503 or pause is None:
                     return _checked(answer)
-                pause = _retry_after(answer, pause)
+                pause = retry_after(answer, pause)
             time.sleep(pause)
         raise AssertionError
 
@@ -195,7 +195,8 @@ def _is_loopback(url: str) -> bool:
         return False
 
 
-def _retry_after(answer: httpx.Response, pause: float) -> float:
+def retry_after(answer: httpx.Response, pause: float) -> float:
+    """The seconds that the service asks for, within reason; `pause` where it doesn't."""
     text = answer.headers.get("Retry-After", "")
     return min(float(text), _LONGEST_RETRY_AFTER) if text.isdecimal() else pause
 

@@ -88,7 +88,7 @@ def _write(client: Client, name: str, reference: Reference, folder: Path) -> Ent
     figures = client.get(f"{reference.path}/report", format="json")["figures"]
     has_figure = any(one["name"] == FIGURE and one["lacks"] is None for one in figures)
     if has_figure:
-        client.download_path(f"{reference.path}/figures/{FIGURE}.png", folder / f"{name}.png")
+        (folder / f"{name}.png").write_bytes(client.figure(reference, FIGURE))
     study = client.show(reference)
     preset = client.preset(study["preset"]["name"])
     return Entry(name, preset, study, client.verdicts(reference), has_figure)

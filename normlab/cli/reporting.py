@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from normlab.cli.output import say
+from normlab.cli.patience import Patience
 from normlab.client import Client
 from normlab.errors import NormlabError
 from normlab.references import Reference
@@ -35,8 +36,8 @@ def report(
 ) -> None:
     """The answer as one document to read, print or send: verdict, tables, figures, spec, digests, jobs."""
     study = Reference.study(name)
-    with Client() as client:
-        content = client.report(study, format.value)
+    with Client() as client, Patience("drawing the figures") as wait:
+        content = client.report(study, format.value, on_wait=wait)
     if out is None and format is ReportFormat.HTML and sys.stdout.isatty():
         out = Path(f"report-{study}.html")
     if out is None:

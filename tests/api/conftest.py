@@ -51,6 +51,7 @@ def settings(database_url: str, redis_url: str, storage: Path, data_root: Path) 
         # A busy machine is no reason to fail.
         check_seconds=90,
         study_check_seconds=90,
+        draw_wait_seconds=90,
     )
 
 

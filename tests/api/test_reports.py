@@ -4,7 +4,7 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from api import drawer as drawers
-from api.drawer import AT_ONCE, WAITING, Drawer, DrawerBusy, DrawingFailed
+from api.drawer import AT_ONCE, MOST_FINISHED, WAITING, Drawer, DrawerBusy, DrawingFailed
 from api.drawings import Drawing
 from api.reports import preferred
 from tests.api.specs import STUDY, study
@@ -159,20 +158,27 @@ def test_a_storage_that_takes_nothing_is_no_reason_to_show_nothing(
 
 
 def test_another_drawing_does_not_come_for_this_one(tmp_path: Path) -> None:
-    one = Drawing(1, "report", ".html", "a")
+    one = Drawing.of("s1", "report", ".html", "a")
     one.keep(tmp_path, b"1")
     assert one.read(tmp_path) == b"1"
-    assert Drawing(1, "report", ".html", "b").read(tmp_path) is None
-    assert Drawing(2, "report", ".html", "a").read(tmp_path) is None
-    assert Drawing(1, "figure-report", ".html", "a").read(tmp_path) is None
+    assert Drawing.of("s1", "report", ".html", "b").read(tmp_path) is None
+    assert Drawing.of("s2", "report", ".html", "a").read(tmp_path) is None
+    assert Drawing.of("j1", "report", ".html", "a").read(tmp_path) is None
+    assert Drawing.of("s1", "figure-report", ".html", "a").read(tmp_path) is None
+
+
+def test_a_drawing_is_found_by_its_name_and_by_nothing_else() -> None:
+    one = Drawing.of("s12", "figure-over_norm_kind", ".png", "a")
+    assert Drawing.parse(one.name) == one
+    for name in ("", "s1.report.html", f"s1.../x.{32 * 'a'}.html", f"s0.report.{32 * 'a'}.html"):
+        assert Drawing.parse(name) is None
 
 
 def test_a_large_report_reaches_a_slow_process_whole_and_back() -> None:
     program = "import sys, time; time.sleep(0.5); sys.stdout.buffer.write(sys.stdin.buffer.read())"
     drawer = Drawer(seconds=20, megabytes=500, command=(sys.executable, "-c", program))
     report = bytes(range(256)) * 2**14
-    with drawer.turn():
-        assert drawer.draw(report, "html") == report
+    assert drawer.draw(report, "html") == report
 
 
 @pytest.mark.parametrize(
@@ -193,7 +199,7 @@ def test_a_drawing_that_takes_too_much_is_ended(
     drawer = Drawer(
         **{"seconds": 1, "megabytes": 256, **limits}, command=(sys.executable, "-c", program)
     )
-    with drawer.turn(), pytest.raises(DrawingFailed, match=why):
+    with pytest.raises(DrawingFailed, match=why):
         drawer.draw(b"never read", "html")
     assert not drawer._running
 
@@ -208,42 +214,121 @@ def test_a_drawing_that_fails_is_a_problem_in_words(
     assert "the report is there as json" in answer.json()["detail"]
 
 
-def test_few_draw_at_once_and_few_wait(
-    trained: str,
-    viewer: TestClient,
-    replace: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
+class Slow(Counting):
+    """Draws when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_draw = threading.Event()
+
+    def draw(self, report: bytes, *wanted: str) -> bytes:
+        assert self.may_draw.wait(60)
+        return super().draw(report, *wanted)
+
+
+@pytest.fixture
+def slow(app: FastAPI, replace: Callable[..., None]) -> Iterator[Slow]:
+    """In the service, where no request waits longer than a moment."""
+    drawer = Slow()
+    settings = app.state.services.settings.model_copy(update={"draw_wait_seconds": 0.05})
+    replace(drawer=drawer, settings=settings)
+    yield drawer
+    drawer.may_draw.set()
+    drawer.close()
+
+
+def test_a_report_is_there_in_words_while_its_pictures_are_drawn(
+    trained: str, viewer: TestClient, slow: Slow
 ) -> None:
-    monkeypatch.setattr(drawers, "WAIT_SECONDS", 0.1)
-    counting = Counting()
-    replace(drawer=counting)
-    with counting.turn(), counting.turn():
-        answer = viewer.get(f"{trained}/report", params={"format": "html"})
+    first = viewer.get(f"{trained}/report", params={"format": "html"})
+    assert first.status_code == 202
+    assert first.headers["content-type"] == "text/html; charset=utf-8"
+    assert int(first.headers["Retry-After"]) > 0
+    verdict = viewer.get(f"{trained}/comparison").json()["verdict"]["sentence"]
+    assert verdict.replace("'", "&#x27;") in first.text
+    assert "<script>" not in first.text
+    assert "The figures are still being drawn" in first.text
+    assert viewer.get(f"{trained}/report", params={"format": "markdown"}).status_code == 200
+    there = first.headers["Location"]
+    still = viewer.get(there)
+    assert (still.status_code, still.headers["Location"]) == (202, there)
+
+    slow.may_draw.set()
+    while (answer := viewer.get(there)).status_code == 202:
+        pass
+    assert (answer.status_code, answer.text) == (200, "drawing 1")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert viewer.get(f"{trained}/report", params={"format": "html"}).text == "drawing 1"
+    assert slow.drawn == [("html",)]
+
+
+def test_a_figure_that_many_ask_for_is_drawn_once(
+    trained: str, viewer: TestClient, slow: Slow
+) -> None:
+    path = f"{trained}/figures/differences.png"
+    answers = [viewer.get(path) for _ in range(3)]
+    assert [one.status_code for one in answers] == [202] * 3
+    assert len({one.headers["Location"] for one in answers}) == 1
+    slow.may_draw.set()
+    while (answer := viewer.get(path)).status_code == 202:
+        pass
+    assert answer.headers["content-type"] == "image/png"
+    assert slow.drawn == [("figure", "differences")]
+
+
+def test_a_drawing_that_fails_says_so_once_and_is_tried_again(
+    trained: str, viewer: TestClient, replace: Callable[..., None]
+) -> None:
+    drawer = Drawer(seconds=20, megabytes=500, command=(sys.executable, "-c", "1/0"))
+    replace(drawer=drawer)
+    path = f"{trained}/figures/differences.png"
+    assert [viewer.get(path).status_code for _ in range(2)] == [500, 500]
+    assert drawer._pending == {}
+    drawer.close()
+
+
+def test_a_drawing_that_nobody_makes_is_not_found(viewer: TestClient) -> None:
+    for name in (Drawing.of("s1", "report", ".html", "x").name, "report.html"):
+        answer = viewer.get(f"/api/v1/drawings/{name}")
+        assert answer.status_code == 404
+        assert "ask for the report" in answer.json()["detail"]
+
+
+def test_a_place_in_the_line_is_not_for_everybody(
+    trained: str, viewer: TestClient, slow: Slow
+) -> None:
+    for number in range(AT_ONCE + WAITING):
+        slow.start(f"other {number}", lambda: slow.draw(b""))
+    answer = viewer.get(f"{trained}/report", params={"format": "html"})
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
-    assert viewer.get(f"{trained}/report", params={"format": "html"}).status_code == 200
+    with pytest.raises(DrawerBusy, match="wait"):
+        slow.start("one more", bytes)
+    slow.may_draw.set()
+    for number in range(AT_ONCE + WAITING):
+        pending = slow.find(f"other {number}")
+        assert pending is None or pending.wait(60)
+    assert viewer.get(f"{trained}/report", params={"format": "html"}).status_code in (200, 202)
 
 
-def test_a_place_in_the_line_is_not_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawers, "WAIT_SECONDS", 30.0)
-    drawer, done = Counting(), threading.Event()
+def test_drawings_that_nobody_fetches_are_forgotten() -> None:
+    drawer = Counting()
+    for number in range(3 * MOST_FINISHED):
+        drawer.start(str(number), lambda: drawer.draw(b"")).wait(60)
+    assert len(drawer._pending) == MOST_FINISHED
+    drawer.close()
 
-    def take() -> None:
-        with drawer.turn():
-            done.wait(30)
 
-    threads = [threading.Thread(target=take) for _ in range(AT_ONCE + WAITING)]
-    for one in threads:
-        one.start()
-    while drawer._places._value:
-        pass
-    with pytest.raises(DrawerBusy, match="wait"), drawer.turn():
-        pass
-    done.set()
-    for one in threads:
-        one.join()
-    with drawer.turn():
-        pass
+def test_a_service_that_stops_leaves_no_drawing_behind() -> None:
+    drawer = Drawer(
+        seconds=60, megabytes=500, command=(sys.executable, "-c", "import time; time.sleep(60)")
+    )
+    pending = [drawer.start(str(number), lambda: drawer.draw(b"")) for number in range(4)]
+    drawer.close()
+    for one in pending:
+        with pytest.raises(DrawingFailed, match="stopped"):
+            one.wait(60)
 
 
 @pytest.mark.parametrize(

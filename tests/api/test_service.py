@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 
 from api import jobs as job_routes
+from api.drawings import Drawing
 from api.openapi import EXAMPLES
 from api.settings import Settings
 from store.engine import make_engine, make_sessions
@@ -178,6 +179,8 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
     settings: Settings,
 ) -> None:
     study = admin.post("/api/v1/studies", json=STUDY).json()["id"]
+    drawing = Drawing.of(f"s{study}", "kept", ".png", "earlier")
+    drawing.keep(settings.storage, b"png")
     train_all(sessions, settings.storage)
     trained = admin.get(f"/api/v1/studies/{study}/jobs").json()["items"][-1]["id"]
     checkpoint = admin.get(f"/api/v1/jobs/{trained}/checkpoints").json()["items"][0]["id"]
@@ -211,6 +214,7 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
         ),
         *(("GET", f"/studies/{study}/comparison?format={one}", None) for one in ("csv", "latex")),
         ("GET", f"/studies/{study}/figures/differences.png", None),
+        ("GET", f"/drawings/{drawing.name}", None),
         *(("GET", f"/studies/{study}/{part}", None) for part in ("verdicts", "files")),
         ("GET", "/presets", None),
         ("GET", "/presets/batch-size-sensitivity", None),

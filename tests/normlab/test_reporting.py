@@ -94,6 +94,24 @@ def test_a_report_is_written_where_it_is_wanted(url: str, script: Script, tmp_pa
     assert b"nowhere/x.html cannot be written" in done.stderr
 
 
+def test_a_report_is_waited_for_while_its_pictures_are_drawn(
+    url: str, script: Script, tmp_path: Path
+) -> None:
+    there = "/api/v1/drawings/s2.report.0.html"
+    script.say(202, b"words", Location=there, Retry_After="0")
+    script.say(202, {"detail": "still being drawn"}, Location=there, Retry_After="0")
+    script.say(404, {"title": "Not Found", "status": 404})
+    script.say(202, b"words", Location=there, Retry_After="0")
+    script.say(200, PAGE)
+    done = run(url, tmp_path, "report", "s2")
+    assert (done.returncode, done.stdout) == (0, PAGE)
+    assert [path for _, path, _, _ in script.seen] == [
+        "/api/v1/studies/2/report?format=html", there, there,
+        "/api/v1/studies/2/report?format=html", there,
+    ]  # fmt: skip
+    assert done.stderr.decode() == "drawing the figures … 0s\n"
+
+
 @pytest.mark.parametrize("format", ["markdown", "latex"])
 def test_a_comparison_is_a_table_for_a_paper(
     url: str, script: Script, tmp_path: Path, format: str
