@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import (
     catalog,
+    curves,
     datasets,
     drawn,
     errors,
@@ -43,7 +44,7 @@ PREFIX = "/api/v1"
 CONNECTIONS = 20
 
 _ROUTERS = (
-    jobs, job_records, studies, presets, plans, datasets, results, reports, drawn, leaderboard, queue, mirror,
+    jobs, job_records, studies, presets, plans, datasets, results, reports, curves, drawn, leaderboard, queue, mirror,
     catalog, users,
 )  # fmt: skip
 

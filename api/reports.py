@@ -1,7 +1,7 @@
 """A study's report in three formats, and its figures. Draws nothing itself, knows no SQL."""
 
 from html import escape
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import Response
@@ -29,7 +29,9 @@ _TYPES: dict[Format, str] = {
     "html": "text/html", "json": "application/json", "markdown": "text/markdown",
 }  # fmt: skip
 _SUFFIXES: dict[Format, str] = {"html": "html", "json": "json", "markdown": "md"}
-_NOT_YET = {202: {"description": "pictures are still being drawn; `Location` says where"}}
+_NOT_YET: dict[int | str, dict[str, Any]] = {
+    202: {"description": "pictures are still being drawn; `Location` says where"}
+}
 
 
 @router.get(

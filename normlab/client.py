@@ -294,6 +294,25 @@ class Client:
         path = f"{Reference.study(study).path}/figures/{quote(name)}.png"
         return self._drawn(path, {}, on_wait)
 
+    def curves(self, name: Named, **options: Any) -> Item:
+        """Learning curves: of a study each variant's mean over seeds, of a job validation and training.
+
+        Options: `metric` (val_accuracy, val_loss, train_accuracy, train_loss), `x` (epoch or step).
+        """
+        return _mapping(self._http.get(f"{Reference.parse(name).path}/curves", **options))
+
+    def curves_picture(
+        self,
+        name: Named,
+        format: str = "png",
+        *,
+        on_wait: Callable[[], None] | None = None,
+        **options: str,
+    ) -> bytes:
+        """The same as `png` or `svg`; waits until it is drawn."""
+        path = f"{Reference.parse(name).path}/curves"
+        return self._drawn(path, {**options, "format": format}, on_wait)
+
     def leaderboard(self, **filters: Any) -> list[Item]:
         """The best specs on validation; filters: project, dataset, metric, limit (per dataset and task)."""
         return list(self._http.items("leaderboard", most=10_000, **filters))

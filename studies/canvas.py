@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -67,6 +68,10 @@ def shown(names: Sequence[str], most: int) -> tuple[list[str], str]:
 
 
 def png(figure: Figure) -> bytes:
+    return encode(figure, "png")
+
+
+def encode(figure: Figure, format: Literal["png", "svg"]) -> bytes:
     content = io.BytesIO()
-    figure.savefig(content, format="png")
+    figure.savefig(content, format=format)
     return content.getvalue()

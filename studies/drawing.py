@@ -1,29 +1,35 @@
-"""`python -m studies.drawing html`: reads a report's input as JSON, writes what was asked for, and ends. So what
-drawing costs in memory and time ends with it. Knows no database and no HTTP."""
+"""`python -m studies.drawing html`: reads a report's input (or learning curves) as JSON, writes what was asked
+for, and ends. So what drawing costs in memory and time ends with it. Knows no database and no HTTP."""
 
 import argparse
 import os
 import sys
 from typing import Literal, get_args
 
-from studies.canvas import png
+from studies.canvas import encode, png
+from studies.curve_figures import draw_curves
+from studies.curves import Curves
 from studies.gallery import draw, gallery
 from studies.report import ReportInput
 from studies.report_html import to_html
 
-Wanted = Literal["html", "figure"]
+Wanted = Literal["html", "figure", "curves"]
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # Training and answering come first on a machine that all share.
     os.nice(5)
-    report = ReportInput.model_validate_json(sys.stdin.buffer.read())
-    sys.stdout.buffer.write(render(report, options.wanted, options.name))
+    content = sys.stdin.buffer.read()
+    if options.wanted == "curves":
+        drawn = encode(draw_curves(Curves.model_validate_json(content)), options.name or "png")
+    else:
+        drawn = render(ReportInput.model_validate_json(content), options.wanted, options.name)
+    sys.stdout.buffer.write(drawn)
     return 0
 
 
-def render(report: ReportInput, wanted: Wanted, name: str = "") -> bytes:
+def render(report: ReportInput, wanted: Literal["html", "figure"], name: str = "") -> bytes:
     """The bytes of the whole page, or of one figure as PNG."""
     match wanted:
         case "html":
@@ -36,7 +42,7 @@ def render(report: ReportInput, wanted: Wanted, name: str = "") -> bytes:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m studies.drawing", description=__doc__)
     parser.add_argument("wanted", choices=get_args(Wanted))
-    parser.add_argument("name", nargs="?", default="", help="of the figure")
+    parser.add_argument("name", nargs="?", default="", help="of the figure; png or svg for curves")
     return parser
 
 

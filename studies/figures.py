@@ -4,7 +4,6 @@ Only training and validation are drawn: the test set stays sealed. A value that 
 """
 
 import math
-import statistics as stdlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from studies.canvas import draw_band, finish, make_figure, shown, whole_numbers
+from studies.curves import finite_points, mean_curve
 from studies.palette import Style
-from studies.statistics import t_interval
 
 LOSS, ACCURACY = "loss", "accuracy"
 #: Of a job's figure: every job has one, and a larger one takes longer.
@@ -28,8 +27,6 @@ LOGARITHMIC_FROM = 50.0
 MOST_ROWS = 6
 
 Row = Mapping[str, Any]
-#: Epoch, mean, and the interval of the mean (None at one curve).
-Band = list[tuple[int, float, tuple[float, float] | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ def draw_job(title: str, epochs: Sequence[Row], best_epoch: int | None = None) -
     figure, axes = _sheet(title, len(measures))
     for axis, measure in zip(axes, measures, strict=True):
         for split, style in (("train", "--"), ("val", "-")):
-            points = _finite(epochs, f"{split}_{measure}")
+            points = finite_points(epochs, f"{split}_{measure}")
             axis.plot(*_columns(points), style, marker="." if len(points) < 40 else "", label=split)
         if best_epoch is not None:
             axis.axvline(best_epoch, color="0.6", linewidth=1, label=f"kept: epoch {best_epoch}")
@@ -94,20 +91,6 @@ def draw_study(title: str, arms: Sequence[Arm], styles: Mapping[str, Style]) -> 
     return figure
 
 
-def mean_curve(curves: Sequence[Sequence[tuple[int, float]]]) -> Band:
-    """Over curves, each carrying its last value onwards; starts where every curve has a value."""
-    drawn = [dict(curve) for curve in curves if curve]
-    epochs = sorted({epoch for curve in drawn for epoch in curve})
-    last: list[float | None] = [None] * len(drawn)
-    band: Band = []
-    for epoch in epochs:
-        last = [curve.get(epoch, held) for curve, held in zip(drawn, last, strict=True)]
-        values = [value for value in last if value is not None]
-        if len(values) == len(drawn):
-            band.append((epoch, stdlib.fmean(values), t_interval(values)))
-    return band
-
-
 def _measures(curves: Iterable[Sequence[Row]]) -> tuple[str, ...]:
     """Loss, and accuracy where it has a value or nothing has: a regression has none."""
     rows = [row for curve in curves for row in curve]
@@ -120,10 +103,13 @@ def _measures(curves: Iterable[Sequence[Row]]) -> tuple[str, ...]:
 def _draw_arm(axis: Axes, arm: Arm, column: str, style: Style) -> None:
     for one in arm.seeds:
         axis.plot(
-            *_columns(_finite(one.epochs, column)), color=style.color, alpha=0.2, linewidth=0.6
+            *_columns(finite_points(one.epochs, column)),
+            color=style.color,
+            alpha=0.2,
+            linewidth=0.6,
         )
     trained = [one for one in arm.seeds if one.left_out is None]
-    band = mean_curve([_finite(one.epochs, column) for one in trained])
+    band = mean_curve([finite_points(one.epochs, column) for one in trained])
     left_out = Counter(one.left_out for one in arm.seeds if one.left_out is not None)
     counts = [f"n={len(trained)}", *(f"{count} {why}" for why, count in left_out.items())]
     label = f"{arm.variant} ({', '.join(counts)})"
@@ -132,14 +118,6 @@ def _draw_arm(axis: Axes, arm: Arm, column: str, style: Style) -> None:
     marker = style.marker if len(xs) == 1 else ""
     axis.plot(xs, means, style.dash, color=style.color, linewidth=2, label=label, marker=marker)
     draw_band(axis, [(x, *interval) for x, _, interval in band if interval], style.color)
-
-
-def _finite(epochs: Sequence[Row], column: str) -> list[tuple[int, float]]:
-    return [
-        (row["epoch"], value)
-        for row in epochs
-        if (value := row[column]) is not None and math.isfinite(value)
-    ]
 
 
 def _columns(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:

@@ -36,7 +36,7 @@ class GroupNorm(nn.GroupNorm):
 
     def _group_means(self, x: Tensor) -> Tensor:
         """N, C, 1, 1: of the group that a channel belongs to."""
-        means = x.mean((2, 3)).unflatten(1, (self.num_groups, -1)).mean(2)
+        means = x.mean((2, 3)).reshape(x.shape[0], self.num_groups, -1).mean(2)
         size = self.num_channels // self.num_groups
         return means.repeat_interleave(size, 1)[:, :, None, None]
 
@@ -99,7 +99,7 @@ class _NormalizeRows(torch.autograd.Function):
         return torch.addcmul(bias, centered, gain * scale), mean, variance
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(
         ctx: FunctionCtx, given: Tensor, *_: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, None]:

@@ -8,6 +8,7 @@ import typer
 from normlab.cli import (
     annotating,
     catalog,
+    curves,
     datasets,
     demo,
     following,
@@ -72,6 +73,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         looking.show,
         looking.logs,
         looking.compare,
+        curves.curves,
         reporting.report,
         leaderboard.leaderboard,
         querying.query,

@@ -202,7 +202,7 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
         *(("GET", path, None) for path in ("/datasets", "/datasets/digits", job)),
         *(
             ("GET", f"{job}/{part}", None)
-            for part in ("epochs", "diagnostics", "logs", "attempts", "files")
+            for part in ("epochs", "curves", "diagnostics", "logs", "attempts", "files")
         ),
         *(("GET", f"{job}/{part}", None) for part in ("transitions", "checkpoints")),
         ("GET", f"{job}/files/predictions.npy", None),
@@ -214,6 +214,7 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
         ),
         *(("GET", f"/studies/{study}/comparison?format={one}", None) for one in ("csv", "latex")),
         ("GET", f"/studies/{study}/figures/differences.png", None),
+        ("GET", f"/studies/{study}/curves?format=svg", None),
         ("GET", f"/drawings/{drawing.name}", None),
         *(("GET", f"/studies/{study}/{part}", None) for part in ("verdicts", "files")),
         ("GET", "/presets", None),

@@ -8,7 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from studies.canvas import png
-from studies.figures import Arm, SeedCurve, _measures, draw_job, draw_study, mean_curve
+from studies.curves import mean_curve
+from studies.figures import Arm, SeedCurve, _measures, draw_job, draw_study
 from studies.palette import styles
 from studies.statistics import t_interval
 
