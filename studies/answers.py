@@ -84,7 +84,9 @@ class Difference(Answer):
 
 
 class VariantSummary(Answer):
-    """One arm of the comparison: a variant at one matrix point; `validation`: the mean it is ranked by."""
+    """One arm of the comparison: a variant at one matrix point; `validation`: the mean it is ranked by;
+    `still_improving`: jobs that ended at the limit of their training with their best evaluation among the
+    last tenth (`studies.convergence`)."""
 
     name: str
     variant: str
@@ -101,6 +103,7 @@ class VariantSummary(Answer):
     difference: Difference | None
     epochs: Epochs
     to_threshold: ToThreshold | None = None
+    still_improving: int = 0
     diverged: int
     failed: int
     cancelled: int

@@ -23,6 +23,7 @@ from studies.answers import (
 from studies.arms import Arm, group
 from studies.axes import describe_axes
 from studies.confounds import find_confounds
+from studies.convergence import is_still_improving
 from studies.decisions import decide
 from studies.differences import differences, overlap
 from studies.findings import Findings
@@ -116,6 +117,7 @@ def _summary(
             best_seconds=statistics.mean(arm.column("best_seconds", seeds)),
         ),
         to_threshold=_to_threshold(rows, first_steps) if study.threshold else None,
+        still_improving=sum(map(is_still_improving, rows)),
         diverged=sum(row["reason"] == "diverged" for row in rows),
         failed=counts["failed"],
         cancelled=counts["cancelled"],

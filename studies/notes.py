@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from studies.answers import VariantSummary
 from studies.confounds import varying
+from studies.convergence import convergence_note
 from studies.findings import Findings
 from studies.spec import ENOUGH_SEEDS
 from studies.wording import count, listed
@@ -39,6 +40,7 @@ def notes(findings: Findings, variants: Sequence[VariantSummary]) -> Iterator[st
             f"{count(len(tune.candidates()), 'setting')} at seeds {listed(list(map(str, tune.seeds)))}, which "
             "are none of these, and went on with its best on validation"
         )
+    yield from convergence_note(variants)
     for one in variants:
         yield from _about(one)
     silent = sum(

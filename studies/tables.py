@@ -150,6 +150,8 @@ def _columns(comparison: Comparison) -> Iterator[tuple[str, Any]]:
     yield "p", lambda one: p_value(of_difference(one, "p_value"))
     yield "p after Holm", lambda one: p_value(of_difference(one, "p_adjusted"))
     yield "decision", lambda one: of_difference(one, "decision") or ""
+    if any(one.still_improving for one in comparison.variants):
+        yield "still improving", lambda one: str(one.still_improving)
     yield "diverged", lambda one: str(one.diverged)
     yield "failed", lambda one: str(one.failed)
 
@@ -176,6 +178,7 @@ def _flat(one: VariantSummary) -> dict[str, Any]:
         "best_seconds": one.epochs.best_seconds,
         "steps_to_threshold": one.to_threshold and one.to_threshold.steps,
         "reached_threshold": one.to_threshold and one.to_threshold.reached,
+        "still_improving": one.still_improving,
         "diverged": one.diverged,
         "failed": one.failed,
     }

@@ -56,6 +56,8 @@ def columns(comparison: Mapping[str, Any]) -> tuple[Column, ...]:
         "diverged": lambda one: str(one["diverged"]),
         "failed": lambda one: str(one["failed"]),
     }
+    if any(one.get("still_improving") for one in comparison["variants"]):
+        numbers["still improving"] = lambda one: str(one.get("still_improving") or 0)
     if any(one.get("to_threshold") for one in comparison["variants"]):
         numbers["steps to threshold"] = _to_threshold
     name = Column("variant", lambda one: str(one.get("name") or one["variant"]))
@@ -81,6 +83,7 @@ def flat(one: Item) -> dict[str, Any]:
         "best_seconds": epochs.get("best_seconds"),
         "steps_to_threshold": (one.get("to_threshold") or {}).get("steps"),
         "reached_threshold": (one.get("to_threshold") or {}).get("reached"),
+        "still_improving": one.get("still_improving"),
         "diverged": one["diverged"],
         "failed": one["failed"],
     }
