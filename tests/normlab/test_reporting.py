@@ -1,5 +1,6 @@
 """`normlab report` and the tables of `normlab compare`: whole bytes in a pipe, a file instead of a terminal."""
 
+import io
 import os
 import pty
 import subprocess
@@ -10,7 +11,9 @@ from http.server import HTTPServer
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from normlab.cli.patience import Patience
 from normlab.client import Client
 from tests.normlab.test_transport import Script, handler
 
@@ -110,6 +113,15 @@ def test_a_report_is_waited_for_while_its_pictures_are_drawn(
         "/api/v1/studies/2/report?format=html", there,
     ]  # fmt: skip
     assert done.stderr.decode() == "drawing the figures … 0s\n"
+
+
+def test_a_wait_in_a_terminal_is_one_line_that_is_redrawn() -> None:
+    screen = io.StringIO()
+    with Patience("drawing", console=Console(file=screen, force_terminal=True, width=80)) as wait:
+        assert screen.getvalue() == ""
+        wait()
+        wait()
+    assert "drawing … 0s" in screen.getvalue()
 
 
 @pytest.mark.parametrize("format", ["markdown", "latex"])
