@@ -130,7 +130,7 @@ def main() -> None:
 
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.models", description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("runs/models.jsonl"))
+    parser.add_argument("--results", type=Path, default=Path("bench/models.jsonl"))
     parser.add_argument("--table", type=Path, default=Path("docs/models.md"))
     parser.add_argument(
         "--again", nargs="*", default=(), metavar="NAME",
