@@ -165,7 +165,7 @@ class Tracer(TorchFunctionMode):
                 self._begin_tags(name, module, args, output)
             if is_producer(module) and isinstance(output, Tensor):
                 self._made[id(output)] = (output, name)
-                self.multiplications += output.numel() * module.weight[0].numel()  # type: ignore[index, operator, union-attr]
+                self.multiplications += output.numel() * module.weight[0].numel()  # type: ignore[index]
             if drops(module):
                 self._dropout = name
             if isinstance(module, nn.Linear):
