@@ -1,4 +1,4 @@
-"""The body of a request as a document: read within its limit, from JSON or YAML. Knows no spec."""
+"""The body of a request as a document: read within its limit, from JSON or YAML."""
 
 import math
 from collections.abc import Iterator
@@ -11,13 +11,11 @@ from api.services import Services, services
 from trainer.documents import pointer, read_document
 from trainer.spec.report import Problem
 
-YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
-
 
 async def read_body(request: Request, house: Annotated[Services, Depends(services)]) -> bytes:
     """The bytes of the body, refused as soon as they are too many."""
     kind, limit = "a JSON body", house.settings.body_bytes
-    if _is_yaml(request):
+    if not _is_json(request):
         kind, limit = "a YAML body", min(house.settings.yaml_bytes, limit)
     refusal = TooLarge(f"{kind} is at most {limit} bytes here")
     length = request.headers.get("content-length", "0")
@@ -28,12 +26,14 @@ async def read_body(request: Request, house: Annotated[Services, Depends(service
         body += chunk
         if len(body) > limit:
             raise refusal
+    # For the answer to a bad document, which says on which line it is bad.
+    request.state.body = bytes(body)
     return bytes(body)
 
 
 def read_mapping(request: Request, body: Annotated[bytes, Depends(read_body)]) -> dict[str, Any]:
     """The mapping in the body. Not async: a long document is read beside the event loop."""
-    document = read_document(body, as_json=not _is_yaml(request)) if body.strip() else None
+    document = read_document(body, as_json=_is_json(request)) if body.strip() else None
     if document is None:
         raise BadDocument("a JSON or YAML document is needed, but the body is empty")
     if not isinstance(document, dict):
@@ -46,9 +46,11 @@ def read_mapping(request: Request, body: Annotated[bytes, Depends(read_body)]) -
 Document: TypeAlias = Annotated[dict[str, Any], Depends(read_mapping)]
 
 
-def _is_yaml(request: Request) -> bool:
-    kind = request.headers.get("content-type", "").partition(";")[0]
-    return kind.strip().lower() in YAML_TYPES
+def _is_json(request: Request) -> bool:
+    """What doesn't say that it is JSON is read as YAML, of which JSON is a part: curl sends a document without
+    a type of its own as `application/x-www-form-urlencoded`."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
 
 
 def _kind(value: Any) -> str:

@@ -30,7 +30,9 @@ from api.drawer import DrawerBusy, DrawingFailed
 from store import errors as store
 from store.engine import DATABASE_AWAY
 from studies.spec import StudyError
-from trainer.documents import DocumentError, problems
+from trainer.documents import DocumentError
+from trainer.places import PlaceFinder
+from trainer.problems import problems
 from trainer.spec.report import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -44,6 +46,8 @@ class FieldError(BaseModel):
     """What is wrong with one field of the document sent, or with one parameter of the address."""
 
     pointer: str | None = Field(None, description="JSON pointer into the document that was sent")
+    line: int | None = Field(None, description="where that stands in the body, from 1")
+    column: int | None = Field(None, description="of the line, from 1")
     parameter: str | None = Field(None, description="of the query, the path or a header")
     position: int | None = Field(None, description="of the character in it that shows why, from 0")
     detail: str = Field(description="the value and the rule")
@@ -65,6 +69,8 @@ class ProblemDetails(BaseModel):
                     "errors": [
                         {
                             "pointer": "/norm/groups",
+                            "line": 4,
+                            "column": 22,
                             "detail": "5 groups do not divide the 32 channels of features.0",
                             "layer": "features.0",
                             "remedy": "groups that divide 32: 1, 2, 4, 8, 16, 32",
@@ -196,12 +202,24 @@ def parse(model: type[AnyModel], document: Any) -> AnyModel:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        raise Invalid(problems(error, document)) from error
+        raise Invalid(problems(error, document, model)) from error
 
 
 def _answer_ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return _problem(error.status, error.detail, error.errors, error.headers)
+    errors = _placed(error.errors, getattr(request.state, "body", b""))
+    return _problem(error.status, error.detail, errors, error.headers)
+
+
+def _placed(errors: Sequence[FieldError], body: bytes) -> list[FieldError]:
+    """With the line and the column of what their pointers name in the body that was sent."""
+    places = PlaceFinder(body)
+    placed: list[FieldError] = []
+    for error in errors:
+        place = places.find(error.pointer) if error.pointer else None
+        update = {} if place is None else {"line": place.line, "column": place.column}
+        placed.append(error.model_copy(update=update))
+    return placed
 
 
 def _answer_known(request: Request, error: Exception) -> Response:

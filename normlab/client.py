@@ -18,11 +18,11 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from urllib.parse import quote
 
-from normlab.documents import read_input
+from normlab.documents import Document, read_input
 from normlab.errors import NormlabError, NotReachable, Refused, WaitedTooLong
 from normlab.frames import flatten, flatten_group, frame
 from normlab.references import Reference
@@ -89,33 +89,21 @@ class Client:
         settings: Sequence[str] = (),
     ) -> tuple[Reference, Item]:
         """As `submit`, with the whole answer: for a study it notes which others train the same."""
-        content, kind, study = read_input(document)
-        answer = self._http.request(
-            "POST",
-            "studies" if study else "jobs",
-            again=True,
-            content=content,
-            params={"set": list(settings)},
-            headers={"Content-Type": kind, "Idempotency-Key": key or str(uuid.uuid4())},
+        given = read_input(document)
+        answer = self._send(
+            "studies" if given.is_study else "jobs",
+            given,
+            settings,
+            {"Idempotency-Key": key or str(uuid.uuid4())},
         )
-        item = _mapping(answer.json())
-        return Reference("study" if study else "job", item["id"]), item
+        return Reference("study" if given.is_study else "job", answer["id"]), answer
 
     def plan(
         self, document: Path | str | Mapping[str, Any], *, settings: Sequence[str] = ()
     ) -> Item:
         """What `submit` would train, and for how long; nothing is created. Raises Refused if it can't be
         trained."""
-        content, kind, _ = read_input(document)
-        answer = self._http.request(
-            "POST",
-            "plans",
-            again=True,
-            content=content,
-            params={"set": list(settings)},
-            headers={"Content-Type": kind},
-        )
-        return _mapping(answer.json())
+        return self._send("plans", read_input(document), settings)
 
     def show(self, name: Named) -> Item:
         return _mapping(self._http.get(Reference.parse(name).path))
@@ -390,6 +378,27 @@ class Client:
     def items(self, path: str, **parameters: Any) -> list[Item]:
         """All items of any list below /api/v1."""
         return list(self._http.items(path, **parameters))
+
+    def _send(
+        self,
+        path: str,
+        given: Document,
+        settings: Sequence[str],
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Item:
+        """A refusal says where in the document it is about."""
+        try:
+            answer = self._http.request(
+                "POST",
+                path,
+                again=True,
+                content=given.content,
+                params={"set": list(settings)},
+                headers={"Content-Type": given.media_type, **headers},
+            )
+        except Refused as error:
+            raise Refused(error.status, error.problem, given.name) from None
+        return _mapping(answer.json())
 
     def _document(self, study: Named, part: str, **parameters: str | None) -> bytes:
         path = f"{Reference.study(study).path}/{part}"

@@ -13,7 +13,8 @@ from studies.feasibility import refuse_impossible
 from studies.merging import merged, overlaid
 from studies.spec import Splits, StudyError, StudySpec
 from studies.tuning import Setting
-from trainer.documents import pointer, problems
+from trainer.documents import pointer
+from trainer.problems import problems
 from trainer.spec import JobSpec
 from trainer.spec.report import Problem
 
@@ -249,7 +250,7 @@ def _spec_of(study: StudySpec, arm: _Arm, found: list[Problem]) -> JobSpec | Non
     except ValidationError as error:
         found.extend(
             one.model_copy(update={"pointer": locate(study, arm.variant, arm.point, one.pointer)})
-            for one in problems(error, document)
+            for one in problems(error, document, JobSpec)
         )
     return None
 

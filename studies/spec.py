@@ -9,10 +9,12 @@ from pydantic import Field, ValidationError, model_validator
 from studies.claims import Claim
 from studies.panels import Panel
 from studies.tuning import Tuning
-from trainer.documents import problems
+from trainer.problems import problems
 from trainer.spec import Name, Part, Seed, upgrade
 from trainer.spec.job import Upgrades
+from trainer.spec.part import FieldValueError
 from trainer.spec.report import Problem
+from trainer.suggestions import did_you_mean, listed
 
 VERSION = 1
 UPGRADES: Upgrades = {}
@@ -149,17 +151,23 @@ class StudySpec(Part):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.baseline not in self.variants:
-            known = ", ".join(self.variants)
-            raise ValueError(f"baseline must be one of {known}, but got {self.baseline!r}")
+            detail = (
+                f"must be one of the variants {listed(self.variants)}, but got {self.baseline!r}"
+            )
+            raise FieldValueError(
+                f"{detail}{did_you_mean(self.baseline, self.variants)}", "baseline"
+            )
         if isinstance(self.seeds, list) and len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds may appear once each, but got {self.seeds}")
+            raise FieldValueError(f"seeds may appear once each, but got {self.seeds}", "seeds")
         if any(one >= other for one, other in itertools.pairwise(self.looks)):
-            raise ValueError(f"looks must rise, but got {list(self.looks)}")
+            raise FieldValueError(f"looks must rise, but got {list(self.looks)}", "looks")
         names = [claim.name for claim in self.claims]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"claims need names of their own, but got {', '.join(repeated)} again")
+            detail = f"claims need names of their own, but got {', '.join(repeated)} again"
+            raise FieldValueError(detail, "claims")
         if self.claims and self.looks:
-            raise ValueError("claims are judged once, at the planned seeds: leave out looks")
+            detail = "claims are judged once, at the planned seeds: leave out looks"
+            raise FieldValueError(detail, "looks")
         return self
 
     @model_validator(mode="after")
@@ -167,10 +175,12 @@ class StudySpec(Part):
         if self.tune is None:
             return self
         if shared := sorted(set(self.tune.seeds) & set(self.seed_list)):
-            raise ValueError(f"tuning needs other seeds than the study's, but both have {shared}")
+            detail = f"tuning needs other seeds than the study's, but both have {shared}"
+            raise FieldValueError(detail, "tune", "seeds")
         for path in self.tune.settings:
             if taken := next((one for one in self.matrix if _overlap(one, path)), None):
-                raise ValueError(f"{path} is tuned, but {taken} is in the matrix")
+                detail = f"{path} is tuned, but {taken} is in the matrix"
+                raise FieldValueError(detail, "tune", path)
         return self
 
     @property
@@ -189,7 +199,7 @@ def read_study(document: Any) -> StudySpec:
     try:
         return StudySpec.model_validate(document)
     except ValidationError as error:
-        raise StudyError(problems(error, document)) from error
+        raise StudyError(problems(error, document, StudySpec)) from error
 
 
 def refuse_unplanned_seeds(study: StudySpec) -> None:

@@ -33,7 +33,16 @@ FORBIDDEN = [
 ]
 
 #: The trainer's modules that every package may import: they load no torch.
-TRAINER_WORDS = {"trainer.documents", "trainer.events", "trainer.roots", "trainer.spec"}
+TRAINER_WORDS = {
+    "trainer.documents",
+    "trainer.events",
+    "trainer.places",
+    "trainer.problems",
+    "trainer.roots",
+    "trainer.schema_walk",
+    "trainer.spec",
+    "trainer.suggestions",
+}
 
 
 @pytest.fixture
@@ -67,6 +76,16 @@ def test_a_forbidden_import_breaks_its_contract(
     status, said = lint(copy)
     assert status == 1, said
     assert f"{contract} BROKEN" in said
+
+
+def test_the_command_reads_documents_without_what_the_service_needs() -> None:
+    program = "import sys; from normlab.documents import read_input; read_input('a: 1\\n'); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "yaml" in loaded
+    assert not loaded & {"torch", "pydantic", "sqlalchemy", "mlflow", "celery", "numpy"}
 
 
 def test_every_contract_has_an_import_that_breaks_it() -> None:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from pydantic import TypeAdapter, ValidationError
 
-from trainer.documents import DocumentError, problems, read_document
+from trainer.documents import DocumentError, read_document
 from trainer.errors import TrainerError
 from trainer.events import CheckpointSaved, Event, Finished, Progressed, Stepped, Wish
+from trainer.problems import problems
 from trainer.spec import DatasetInfo, DatasetSource, JobSpec, Numerics
 from trainer.spec.builtin import BUILT_IN
 
@@ -80,7 +81,7 @@ def _read(path: Path, kind: TypeAdapter[Any]) -> Any:
     try:
         return kind.validate_python(document)
     except ValidationError as error:
-        found = problems(error, document)
+        found = problems(error, document, kind)
         raise Refused(
             _listed(path, [f"{one.pointer or '/'}: {one.detail}" for one in found])
         ) from None

@@ -1,17 +1,17 @@
-"""Reads YAML and JSON documents and names what is wrong in them. Knows no spec and no torch.
+"""The one reader of YAML and JSON documents, for the service and for whoever sends to it.
 
-YAML is read by its 1.2 core rules: `5e-4` is a number, `no` and `on` are words, dates are text.
+YAML is read by its 1.2 core rules: `5e-4` is a number, `no` and `on` are words, dates are text. Every JSON
+document is a YAML document with the same meaning. Imports neither torch nor pydantic, so that the command
+stays quick.
 """
 
+import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
-
-from trainer.spec.report import Problem
 
 #: A document that aliases blow up beyond this many values is refused.
 MAX_VALUES = 200_000
@@ -23,10 +23,10 @@ class DocumentError(ValueError):
 
 
 def read_document(text: str | bytes, *, as_json: bool = False) -> Any:
-    """The value of a YAML or JSON text; raises `DocumentError`."""
+    """The value of a YAML or JSON text, with or without a byte order mark; raises `DocumentError`."""
     try:
-        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
-        value = _read_json(decoded) if as_json else yaml.load(decoded, _Loader)  # noqa: S506 - a SafeLoader
+        decoded = decode(text)
+        value = _read_json(decoded) if as_json else _read_yaml(decoded)
     except UnicodeDecodeError as error:
         raise DocumentError(f"not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
@@ -47,18 +47,23 @@ def read_document(text: str | bytes, *, as_json: bool = False) -> Any:
     return value
 
 
-def problems(error: ValidationError, document: Any) -> tuple[Problem, ...]:
-    """Pydantic's findings with JSON pointers into the document as it was written."""
-    found = error.errors(include_url=False, include_context=True)
-    return tuple(
-        Problem(pointer=_pointer(_location(one), one["type"], document), detail=_detail(dict(one)))
-        for one in found
-    )
+def decode(text: str | bytes) -> str:
+    """UTF-8 without its byte order mark; raises `UnicodeDecodeError`."""
+    decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+    return decoded.removeprefix("\ufeff")
 
 
 def pointer(*segments: str | int) -> str:
     """A JSON pointer (RFC 6901)."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in segments)
+
+
+def _read_yaml(text: str) -> Any:
+    """PyYAML refuses some JSON (tabs, pairs of surrogate escapes), so JSON is tried first."""
+    if text.lstrip().startswith(("{", "[")):
+        with contextlib.suppress(json.JSONDecodeError, DocumentError):
+            return _read_json(text)
+    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
 
 
 def _read_json(text: str) -> Any:
@@ -139,6 +144,8 @@ for _tag, _pattern, _first in (
         list(_first.replace("\0", "")),
     )
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^$"), [""])
+# As a key it merges; as a value it is text like any other.
+_Loader.add_constructor("tag:yaml.org,2002:merge", yaml.SafeLoader.construct_yaml_str)
 _Loader.add_constructor(
     "tag:yaml.org,2002:int",
     lambda loader, node: int(loader.construct_scalar(node)),  # type: ignore[arg-type]
@@ -170,56 +177,3 @@ def _measure(value: Any, known: dict[int, tuple[int, int]], depth: int) -> tuple
     if depth + height > MAX_DEPTH:
         raise DocumentError(f"nested more than {MAX_DEPTH} deep")
     return size, height
-
-
-def _location(found: Any) -> tuple[str | int, ...]:
-    """Where pydantic saw it; a wrong or missing tag is found at the tag, not at its object."""
-    location: tuple[str | int, ...] = found["loc"]
-    if found["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return (*location, _tag_name(found))
-    return (*location, "name") if found["type"] == "unknown_model" else location
-
-
-def _tag_name(found: Any) -> str:
-    return str(found["ctx"]["discriminator"]).strip("'")
-
-
-def _pointer(location: Sequence[str | int], kind: str, document: Any) -> str:
-    """Follows the document; what it doesn't have is a union's tag, unless it is what is missing."""
-    kept: list[str | int] = []
-    for index, segment in enumerate(location):
-        last = index == len(location) - 1
-        if _has(document, segment):
-            document = document[segment]
-        elif not (last and kind in ("missing", "union_tag_not_found", "unknown_model")):
-            continue
-        kept.append(segment)
-    return pointer(*kept)
-
-
-def _has(document: Any, segment: str | int) -> bool:
-    if isinstance(document, Mapping):
-        return segment in document
-    return isinstance(document, list) and isinstance(segment, int) and segment < len(document)
-
-
-def _detail(found: dict[str, Any]) -> str:
-    """Pydantic's message in one line, with the offending value where it helps."""
-    message = str(found["msg"]).removeprefix("Value error, ")
-    match found["type"]:
-        case "missing" | "union_tag_not_found":
-            return "required, but missing"
-        case "union_tag_invalid":
-            context = found["ctx"]
-            return f"must be one of {context['expected_tags']}, but got {context['tag']!r}"
-        case "extra_forbidden":
-            return "unknown key"
-        case "value_error" | "unknown_model":
-            return message
-        case _:
-            return f"{message[0].lower()}{message[1:]}, but got {_shown(found['input'])}"
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:77]}..."

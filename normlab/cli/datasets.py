@@ -11,6 +11,7 @@ from normlab.cli.output import Column, Format, Output, console, emit, field, raw
 from normlab.cli.registering import follow_registration
 from normlab.cli.thumbnails import PIXELS, show_thumbnails
 from normlab.client import Client
+from normlab.documents import read_mapping
 from normlab.errors import NormlabError, Refused
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: add, list, show, preview.")
@@ -170,7 +171,7 @@ def preview(
 
 def _augmentation(path: Path) -> dict[str, Any]:
     """What a preview needs of a document: of a study, what its base says."""
-    document = _read_mapping(path, "a spec: a mapping with `augmentation`", "no readable YAML file")
+    document = read_mapping(path, "a spec: a mapping with `augmentation`")
     if isinstance(document.get("base"), dict):
         document = document["base"]
     dataset = document.get("dataset") or {}
@@ -191,20 +192,11 @@ def read_source(text: str, options: dict[str, Any]) -> dict[str, Any]:
         return {"kind": kind, "generator": place, **given}
     if colon and kind in ("parquet", "image_folder"):
         return {"kind": kind, "path": str(Path(place).expanduser().absolute()), **given}
-    neither = "neither a source like parquet:FOLDER nor a readable YAML file"
-    return _read_mapping(Path(text), "a source: a mapping with `kind`", neither) | given
-
-
-def _read_mapping(file: Path, what: str, unreadable: str) -> dict[str, Any]:
-    import yaml
-
-    try:
-        found = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise NormlabError(f"{file} is {unreadable}: {error}") from error
-    if not isinstance(found, dict):
-        raise NormlabError(f"{file} should hold {what}")
-    return found
+    if not Path(text).is_file():
+        raise NormlabError(
+            f"{text} is neither a source like parquet:FOLDER nor a file that holds one"
+        )
+    return read_mapping(Path(text), "a source: a mapping with `kind`") | given
 
 
 def _info(name: str) -> Any:

@@ -13,7 +13,7 @@ from normlab.cli import following
 from normlab.cli.output import Format, Item, Output, emit, say
 from normlab.cli.planned import CELLS, show_plan
 from normlab.client import Client
-from normlab.errors import NormlabError, Refused
+from normlab.errors import NormlabError, Refused, Unreadable
 from normlab.references import Reference
 
 File = Annotated[Path, typer.Argument(help="a job or a study, YAML or JSON; - reads it from stdin")]
@@ -43,11 +43,11 @@ def validate(
         for file in specs:
             try:
                 found = client.plan(_document(file), settings=settings or ())
-            except Refused as error:
+            except (Refused, Unreadable) as error:
                 if len(specs) == 1:
                     raise
                 refused += 1
-                typer.echo(f"{file}: {error}", err=True)
+                typer.echo(str(error), err=True)
                 continue
             then = f" of tuning, then {_jobs(found['then'])}" if found.get("then") else ""
             say(f"{file} is a valid {found['kind']}: {_jobs(found['count'])}{then}")

@@ -191,7 +191,7 @@ FIELDS = [
     ),
     Bad("milestones back", job(schedule={"kind": "step", "milestones": [3, 2]}), "/schedule/milestones", "increase"),
     Bad("no milestones", job(schedule={"kind": "step", "milestones": []}), "/schedule/milestones", "at least 1"),
-    Bad("a long warm-up", job(schedule={"kind": "cosine", "warmup_epochs": 5}), "", "warmup_epochs"),
+    Bad("a long warm-up", job(schedule={"kind": "cosine", "warmup_epochs": 5}), "/schedule/warmup_epochs", "below"),
     Bad("a negative patience", job(early_stopping={"kind": "patience", "patience": -1}), "/early_stopping/patience", "-1"),
     Bad(
         "stopping on the test set",
@@ -203,7 +203,7 @@ FIELDS = [
     Bad("all for validation", job(dataset__val_fraction=0.95), "/dataset/val_fraction", "0.95"),
     Bad("noise above one", job(dataset__label_noise=1.2), "/dataset/label_noise", "1.2"),
     Bad("a tiny image", job(dataset__image_size=1), "/dataset/image_size", "1"),
-    Bad("a path as a name", job(dataset__name="../../etc/passwd"), "/dataset/name", "match"),
+    Bad("a path as a name", job(dataset__name="../../etc/passwd"), "/dataset/name", "begin with"),
     Bad("code as a model", job(model={"name": "torchvision:__import__('os')"}), "/model/name", "match"),
     Bad("a wide model", job(model__width=10**6), "/model/width", "1000000"),
     Bad("a negative seed", job(seed=-1), "/seed", "-1"),
@@ -223,9 +223,9 @@ FIELDS = [
 STUDIES = [
     bad_study("no variants", "/variants", "at least 1", variants={}),
     bad_study("an unknown study key", "/variant", "unknown", variant={}),
-    bad_study("a baseline apart", "", "baseline", baseline="layer"),
+    bad_study("a baseline apart", "/baseline", "one of the variants", baseline="layer"),
     bad_study("no seeds", "/seeds", "0", seeds=0),
-    bad_study("a seed twice", "", "once", seeds=[1, 1]),
+    bad_study("a seed twice", "/seeds", "once", seeds=[1, 1]),
     bad_study("a seed in the base", "/base/seed", "seeds", base__seed=3),
     bad_study("a project in a variant", "/variants/none/project", "project", variants__none__project="x"),
     bad_study("a bad base", "/base/optimizer/lr", "-1", base__optimizer__lr=-1.0),
@@ -250,7 +250,7 @@ STUDIES = [
 DATASETS = [
     bad_dataset("a dataset without a source", "/source", "required", name="x"),
     bad_dataset("an unknown source", "/source/kind", "parquet", name="x", source={"kind": "zip"}),
-    bad_dataset("a name like a path", "/name", "match", name="../x", source={"kind": "parquet", "path": "/"}),
+    bad_dataset("a name like a path", "/name", "begin with", name="../x", source={"kind": "parquet", "path": "/"}),
     bad_dataset(
         "a path outside the roots", "/source/path", "/etc", name="x",
         source={"kind": "parquet", "path": "/etc"},
@@ -497,3 +497,42 @@ def count_rows(sessions: sessionmaker[Session]) -> int:
         ]
         mine = select(func.count()).select_from(Dataset).where(Dataset.owner_id.is_not(None))
         return sum(count or 0 for count in [*counts, session.scalar(mine)])
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [None, "application/x-www-form-urlencoded", "application/yaml", "text/plain"],
+)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"dataset: {name: digits}\nmodel: {name: cnn, width: 8}\nnorm: {kind: batch}\n",
+        b'\xef\xbb\xbf{"dataset": {"name": "digits"},\n\t"model": {"name": "cnn", "width": 8},\n\t"norm": {"kind": "batch"}}',
+    ],
+    ids=["YAML", "JSON"],
+)
+def test_a_body_that_is_not_called_json_is_read_as_yaml_of_which_json_is_a_part(
+    viewer: TestClient, body: bytes, content_type: str | None
+) -> None:
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    answer = viewer.post("/api/v1/plans", content=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_byte_order_mark_is_accepted_in_json(viewer: TestClient) -> None:
+    body = b"\xef\xbb\xbf" + json.dumps(JOB).encode()
+    answer = viewer.post("/api/v1/plans", content=body, headers={"Content-Type": JSON})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("content_type", [JSON, YAML])
+def test_a_problem_names_the_line_and_the_column(viewer: TestClient, content_type: str) -> None:
+    document = study(variants__group__norm__groups=5, base__optimizer__lr=-1.0)
+    body = json.dumps(document, indent=2)
+    answer = viewer.post(
+        "/api/v1/plans", content=body.encode(), headers={"Content-Type": content_type}
+    )
+    [error] = answer.json()["errors"]
+    assert error["pointer"] == "/base/optimizer/lr"
+    line = body.splitlines()[error["line"] - 1]
+    assert line[error["column"] - 1 :] == '"lr": -1.0'

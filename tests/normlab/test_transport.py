@@ -16,7 +16,7 @@ from normlab import transport
 from normlab.cli.steering import retry
 from normlab.client import Client
 from normlab.documents import read_input
-from normlab.errors import NormlabError, NotReachable, Refused
+from normlab.errors import NormlabError, NotReachable, Refused, Unreadable
 
 
 @dataclass
@@ -140,11 +140,44 @@ def test_a_refusal_names_field_layer_and_remedy(client: Client, script: Script) 
     with pytest.raises(Refused) as refused:
         client.submit({})
     assert str(refused.value).splitlines() == [
-        "Unprocessable Content (422)",
-        "  /norm/groups: 5 groups do not divide the 32 channels of it (layer features.0)",
-        "    try: 1, 2, 4, 8, 16, 32",
+        "/norm/groups: 5 groups do not divide the 32 channels of it (layer features.0)",
+        "  try: 1, 2, 4, 8, 16, 32",
     ]
     assert refused.value.status == 422
+
+
+def test_a_refusal_of_a_file_begins_with_its_lines(
+    client: Client, script: Script, tmp_path: Path
+) -> None:
+    errors = [
+        {"pointer": "/base/norm/kind", "line": 12, "column": 5, "detail": "required, but missing"},
+        {"pointer": "/metric", "detail": "no evaluation gives it", "remedy": "test_accuracy"},
+    ]
+    file = tmp_path / "study.yaml"
+    file.write_text("variants: {}")
+    for _ in range(4):
+        script.say(422, {"title": "Unprocessable Content", "detail": "…", "errors": errors})
+    for ask in (client.submit, client.plan):
+        with pytest.raises(Refused) as refused:
+            ask(file)
+        assert str(refused.value).splitlines() == [
+            f"2 problems in {file}",
+            f"{file}:12: /base/norm/kind: required, but missing",
+            f"{file}: /metric: no evaluation gives it",
+            "  try: test_accuracy",
+        ]
+    with pytest.raises(Refused, match="<text>:12: /base/norm/kind"):
+        client.submit("variants: {}\n")
+    # The client wrote the lines of a mapping: nobody has seen them.
+    with pytest.raises(Refused, match=r"^2 problems\n/base/norm/kind"):
+        client.submit({"variants": {}})
+
+
+def test_a_refusal_without_fields_is_its_detail_alone(client: Client, script: Script) -> None:
+    script.say(404, {"title": "Not Found", "detail": "there is no job 9"})
+    with pytest.raises(Refused) as refused:
+        client.show("j9")
+    assert str(refused.value) == "there is no job 9"
 
 
 def test_an_answer_that_is_no_problem_is_told_all_the_same(client: Client, script: Script) -> None:
@@ -247,7 +280,6 @@ STUDY = "variants: {a: {}}\n"
         (lambda folder: STUDY, True),
         (lambda folder: '{"variants": {}}', True),
         (lambda folder: "norm: {}\nmodel: {}", False),
-        (lambda folder: "broken: [\nvariants:", False),
         (lambda folder: folder / "study.yaml", True),
         (lambda folder: str(folder / "study.yaml"), True),
     ],
@@ -256,17 +288,32 @@ def test_a_document_comes_as_file_text_or_mapping(
     tmp_path: Path, make: Callable[[Path], Any], is_study: bool
 ) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
-    _, _, found = read_input(make(tmp_path))
-    assert found is is_study
+    assert read_input(make(tmp_path)).is_study is is_study
 
 
 def test_a_json_file_is_sent_as_json(tmp_path: Path) -> None:
-    # YAML knows no tabs, and takes shorter documents.
+    # YAML has no tabs, and a body of it is shorter.
     file = tmp_path / "study.json"
     file.write_text(json.dumps({"variants": {}}, indent="\t"))
-    assert read_input(file) == (file.read_bytes(), "application/json", True)
-    file.write_text("{broken")
-    assert read_input(file)[1:] == ("application/json", False)
+    found = read_input(file)
+    assert (found.content, found.media_type) == (file.read_bytes(), "application/json")
+    assert found.is_study
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("study.yaml", "variants: [", "study.yaml: broken YAML at line 1, column 12"),
+        ("study.json", "{broken", "study.json: broken JSON at line 1, column 2"),
+    ],
+)
+def test_what_is_neither_yaml_nor_json_is_refused_before_it_is_sent(
+    client: Client, script: Script, tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(Unreadable, match=said):
+        client.submit(tmp_path / name)
+    assert script.seen == []
 
 
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:

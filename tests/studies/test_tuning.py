@@ -77,8 +77,8 @@ def test_what_tuning_says_reads_back() -> None:
     ("tune", "fields", "said"),
     [
         ({"seeds": [100]}, {}, "at least 1"),
-        ({"optimizer.lr": []}, {}, "/tune/optimizer.lr: list should have"),
-        ({"optimizer.lr": [0.1], "budget": 0}, {}, "greater than or equal to 1"),
+        ({"optimizer.lr": []}, {}, "/tune/optimizer.lr: must have at least 1 item"),
+        ({"optimizer.lr": [0.1], "budget": 0}, {}, "must be at least 1"),
         ({"optimizer.lr": [0.1], "budget": 2}, {}, "there are 1 settings to try, but budget is 2"),
         ({"optimizer.lr": [0.1], "seeds": [5, 5]}, {}, "may appear once each"),
         ({"optimizer.lr": [0.1], "seeds": [2, 9]}, {}, r"but both have \[2\]"),

@@ -24,7 +24,7 @@ from trainer.spec.optimization import (
     StoppingSpec,
     TrainingSpec,
 )
-from trainer.spec.part import Count, Name, Part, Seed
+from trainer.spec.part import Count, FieldValueError, Name, Part, Seed
 from trainer.spec.regularization import RegularizerSpec
 from trainer.spec.task import Classification, TaskSpec
 
@@ -178,9 +178,10 @@ class JobSpec(Part):
         else:
             whole, length = training.steps, training.eval_every
         if warmup * length >= whole:
-            raise ValueError(
-                f"schedule.warmup_epochs must be below the {whole / length:g} evaluation periods "
-                f"but got {warmup:g}"
+            raise FieldValueError(
+                f"must be below the {whole / length:g} evaluation periods but got {warmup:g}",
+                "schedule",
+                "warmup_epochs",
             )
         return self
 

@@ -89,6 +89,19 @@ class Polynomial(Part):
     )
 
 
+#: The names of Normlab's own models.
+OWN_MODELS = (
+    "mlp",
+    "cnn",
+    "resnet20",
+    "alexnet_small",
+    "inception_small",
+    "vit_small",
+    "autoencoder",
+    "polynomial",
+)
+
+
 class LibraryModel(Part):
     """A model of torchvision or timm, randomly initialised; classes and input channels adapted."""
 
@@ -123,8 +136,7 @@ ModelSpec: TypeAlias = Annotated[
     Discriminator(
         _model_tag,
         custom_error_type="unknown_model",
-        custom_error_message="name must be one of mlp, cnn, resnet20, alexnet_small, inception_small, "
-        "vit_small, autoencoder, polynomial, torchvision:<name>, timm:<name>",
+        custom_error_message=f"one of {', '.join(OWN_MODELS)}, torchvision:<name>, timm:<name>",
     ),
 ]
 

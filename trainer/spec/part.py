@@ -5,7 +5,11 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 # A letter or digit first, so that a name is never a path, an option or a hidden file.
-Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+=:·-]{0,99}$")]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9 ._+=:·-]{0,99}$"
+NAME_RULE = (
+    "must begin with a letter or digit and have at most 100 letters, digits, spaces and . _ + = : · -"
+)
+Name: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
 Count: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
 Whole: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=2**53)]
 Positive: TypeAlias = Annotated[float, Field(strict=True, gt=0)]
@@ -17,6 +21,14 @@ Seed: TypeAlias = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 Metric: TypeAlias = Literal[
     "train_loss", "train_cost", "train_accuracy", "val_loss", "val_accuracy"
 ]
+
+
+class FieldValueError(ValueError):
+    """A validator of a whole part raises it where one of its members is wrong: `location` leads there."""
+
+    def __init__(self, message: str, *location: str | int) -> None:
+        super().__init__(message)
+        self.location = location
 
 
 class Part(BaseModel):

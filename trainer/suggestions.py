@@ -1,0 +1,39 @@
+"""Suggests the name that was probably meant by one that doesn't exist."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+
+_CUTOFF = 0.6
+#: The end of what torch and papers call a norm.
+_NORM = re.compile(r"[_ -]?norm(?:alization)?[_ -]?(?:\dd)?$")
+#: So many names are listed in a message.
+MOST_NAMES = 30
+
+
+def did_you_mean(word: object, names: Iterable[str]) -> str:
+    """`; did you mean 'group'?` to end a sentence with, or nothing where no name is near."""
+    near = nearest(word, {name: name for name in names})
+    return f"; did you mean {near!r}?" if near is not None else ""
+
+
+def nearest(word: object, names: Mapping[str, str]) -> str | None:
+    """The value of the key that is nearest to the word, in upper or lower case; of `BatchNorm2d` to `batch`."""
+    if not isinstance(word, str):
+        return None
+    lower = word.lower()
+    spellings = {lower, _NORM.sub("", lower)} - {""}
+    ratios = {name: max(_ratio(name, one) for one in spellings) for name in names}
+    best = max(ratios, key=ratios.__getitem__, default=None)
+    return names[best] if best is not None and ratios[best] >= _CUTOFF else None
+
+
+def _ratio(name: str, word: str) -> float:
+    return difflib.SequenceMatcher(None, name.lower(), word).ratio()
+
+
+def listed(names: Iterable[str]) -> str:
+    """`a, b, c`, cut off where there are too many to read."""
+    every = list(names)
+    more = f", … ({len(every)} in all)" if len(every) > MOST_NAMES else ""
+    return ", ".join(every[:MOST_NAMES]) + more
