@@ -16,6 +16,7 @@ from studies.expansion import Cell, arm_name, expand, expand_trials, locate
 from studies.spec import StudySpec, read_study, refuse_unplanned_seeds
 from trainer.spec import DatasetInfo, JobSpec
 from trainer.spec.report import Problem, Report
+from trainer.suggestions import did_you_mean, listed
 
 #: Of a study's problems so many are told at once.
 MOST_PROBLEMS = 100
@@ -121,9 +122,11 @@ def _known(house: Services, name: str, place: str) -> tuple[Dataset, DatasetInfo
     """The dataset, ready to be used; raises `Invalid` at that place, or `Conflict`."""
     with house.sessions.begin() as session:
         dataset = datasets.find(session, name)
-    if dataset is None:
-        remedy = "register it: POST /api/v1/datasets, or `normlab dataset add`; GET /api/v1/datasets lists what there is"
-        raise Invalid.at(place, f"there is no dataset named {name!r}", remedy)
+        if dataset is None:
+            names = datasets.names(session)
+            detail = f"there is no dataset named {name!r}{did_you_mean(name, names)}"
+            remedy = f"one of {listed(names)}; or register it: `normlab dataset add`, POST /api/v1/datasets"
+            raise Invalid.at(place, detail, remedy)
     if dataset.status == "failed":
         detail = f"dataset {name!r} could not be registered: {dataset.error}"
         raise Invalid.at(place, detail, "register it again")

@@ -35,6 +35,12 @@ def find(session: Session, name: str) -> Dataset | None:
     return session.scalars(select(Dataset).where(Dataset.name == name)).one_or_none()
 
 
+def names(session: Session) -> list[str]:
+    """Of all that could be used, in alphabetical order."""
+    usable = select(Dataset.name).where(Dataset.status != "failed").order_by(Dataset.name)
+    return list(session.scalars(usable))
+
+
 def list_datasets(session: Session, *, cursor: str | None = None, limit: int = 50) -> Page[Dataset]:
     """Newest first. Raises BadCursor."""
     return newest_first(session, select(Dataset), Dataset.id, cursor, limit)

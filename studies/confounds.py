@@ -17,6 +17,7 @@ from studies.scoring import Row
 from studies.spec import StudyError, StudySpec
 from trainer.documents import pointer
 from trainer.spec.report import Problem
+from trainer.suggestions import did_you_mean
 
 Values = Mapping[str, Any]
 
@@ -258,5 +259,6 @@ def refuse_unknown_kinds(study: StudySpec) -> None:
     """A declaration of what there is not would withhold nothing and explain nothing; raises `StudyError`."""
     unknown = [kind for kind in study.declared if kind not in KIND_NAMES]
     if unknown:
-        detail = f"must be one of {', '.join(KIND_NAMES)}, but got {unknown[0]!r}"
+        meant = did_you_mean(unknown[0], KIND_NAMES)
+        detail = f"must be one of {', '.join(KIND_NAMES)}, but got {unknown[0]!r}{meant}"
         raise StudyError((Problem(pointer=pointer("declared", unknown[0]), detail=detail),))

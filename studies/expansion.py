@@ -17,6 +17,7 @@ from trainer.documents import pointer
 from trainer.problems import problems
 from trainer.spec import JobSpec
 from trainer.spec.report import Problem
+from trainer.suggestions import did_you_mean, listed
 
 MAX_CELLS = 10_000
 
@@ -55,7 +56,8 @@ class _Arm:
 def expand(study: StudySpec, settings: Mapping[str, Setting] | None = None) -> tuple[Cell, ...]:
     """All cells, in the order of the document; raises `StudyError` with every problem found.
 
-    `settings`: what tuning has chosen, by the name of the arm.
+    `settings`: what tuning has chosen, by the name of the arm, in a study that was accepted: whether its metric,
+    claims and figure can be had was checked then.
     """
     # Counted before they are made: ten paths of ten values would fill the memory.
     combinations = len(study.variants) * math.prod(map(len, study.matrix.values()))
@@ -75,9 +77,9 @@ def expand(study: StudySpec, settings: Mapping[str, Setting] | None = None) -> t
     valid = [(arm, spec) for index, arm in enumerate(arms) if (spec := specs[index])]
     _refuse_repeats(valid)
     _refuse_equal_names(arms)
-    _refuse_missing_accuracy(study, [spec for _, spec in valid])
     _refuse_split_seeds(study, [spec for _, spec in valid])
-    refuse_impossible(study, {arm_name(arm.variant, arm.point): spec for arm, spec in valid})
+    if settings is None:
+        refuse_impossible(study, {arm_name(arm.variant, arm.point): spec for arm, spec in valid})
     return tuple(
         Cell(
             name=f"{arm_name(arm.variant, arm.point)} | seed {seed}",
@@ -147,14 +149,6 @@ def _refuse_split_seeds(study: StudySpec, specs: Sequence[JobSpec]) -> None:
         raise StudyError((Problem(pointer="/splits", detail=detail, remedy="set train_size"),))
 
 
-def _refuse_missing_accuracy(study: StudySpec, specs: Sequence[JobSpec]) -> None:
-    without = next((s.task.kind for s in specs if s.task.kind != "classification"), None)
-    if without is not None and study.metric.endswith("_accuracy"):
-        detail = f"a {without} has no accuracy but metric is {study.metric}"
-        problem = Problem(pointer="/metric", detail=detail, remedy="metric: test_loss")
-        raise StudyError((problem,))
-
-
 def _wrong_size(study: StudySpec, size: int) -> StudyError:
     # Python writes no number of thousands of digits, and nobody reads one.
     shown = size if size < 10**12 else "more than 10**12"
@@ -217,8 +211,8 @@ def _included(study: StudySpec) -> Iterator[_Arm]:
     for index, entry in enumerate(study.include):
         variant = entry.get("variant")
         if not isinstance(variant, str) or variant not in study.variants:
-            known = ", ".join(study.variants)
-            detail = f"variant must be one of {known}, but got {variant!r}"
+            known, meant = listed(study.variants), did_you_mean(variant, study.variants)
+            detail = f"variant must be one of {known}, but got {variant!r}{meant}"
             raise StudyError((Problem(pointer=f"/include/{index}/variant", detail=detail),))
         point = {path: value for path, value in entry.items() if path != "variant"}
         yield _Arm(variant, point, f"/include/{index}")

@@ -1,12 +1,13 @@
-"""What claims and figures ask of jobs that could never give it: refused before anything is trained. Knows no
-results."""
+"""What a study asks of its jobs that they will never record: refused before anything is trained."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from studies.claims import CurveOf, Gain, Look, MetricOf, Spread, parts
+from studies.claims import CurveOf, Gain, Look, MetricOf, Spread, StepsToReach, parts
+from studies.diagnostics import NETWORK
 from studies.panels import (
     ArraysPanel,
+    CurvesPanel,
     FansPanel,
     LayersPanel,
     LooksPanel,
@@ -18,27 +19,63 @@ from studies.spec import StudyError, StudySpec
 from trainer.documents import pointer
 from trainer.spec import JobSpec
 from trainer.spec.optimization import StepTraining
+from trainer.spec.recorded import (
+    LAYER_STATISTICS,
+    NETWORK_STATISTICS,
+    has_accuracy,
+    recorded_metrics,
+)
 from trainer.spec.report import Problem
-
-#: Metrics that every job has, whatever its evaluations.
-_ALWAYS = ("best_", "stop_epoch_")
-_COUNTS = ("epochs", "steps")
+from trainer.suggestions import did_you_mean, listed
 
 
 def refuse_impossible(study: StudySpec, specs: Mapping[str, JobSpec]) -> None:
     """`specs`: what each arm trains, by its name. Raises `StudyError` with all that is found."""
-    found = [
-        problem
-        for place, arms, statistics in _asked(study)
-        for problem in (
-            *_unknown_arms(place, arms, specs),
-            *_unmeasured(place, statistics, study, list(specs.values())),
-        )
-    ]
+    trained = list(specs.values())
+    found = [*_unrecorded_metric(study, specs), *_unreachable_threshold(study, trained)]
+    for place, arms, statistics in _asked(study):
+        found += _unknown_arms(place, arms, specs)
+        found += _unmeasured(place, statistics, study, trained)
     for index, panel in enumerate(study.figure):
-        found += _empty_panel(pointer("figure", index), panel, study, list(specs.values()))
+        found += _empty_panel(pointer("figure", index), panel, study, trained)
     if found:
         raise StudyError(tuple(dict.fromkeys(found)))
+
+
+def _unrecorded_metric(study: StudySpec, specs: Mapping[str, JobSpec]) -> Iterator[Problem]:
+    """The metric of record is needed of every job."""
+    recorded = {name: recorded_metrics(spec) for name, spec in specs.items()}
+    lacking = [name for name, metrics in recorded.items() if study.metric not in metrics]
+    if not lacking:
+        return
+    common = _common(list(recorded.values()))
+    without = next((s.task.kind for s in specs.values() if not has_accuracy(s)), None)
+    if len(lacking) < len(specs):
+        detail = f"{study.metric} isn't recorded by {listed(lacking)}, but every arm needs it"
+    elif without is not None and study.metric.endswith("_accuracy"):
+        detail = f"a {without} has no accuracy but metric is {study.metric}"
+    else:
+        detail = (
+            f"no job of this study records {study.metric!r}{did_you_mean(study.metric, common)}"
+        )
+    yield Problem(pointer="/metric", detail=detail, remedy=f"metric: one of {listed(common)}")
+
+
+def _common(recorded: Sequence[Sequence[str]]) -> list[str]:
+    """What all of them have, in the order of the first."""
+    return [name for name in recorded[0] if all(name in other for other in recorded)]
+
+
+def _unreachable_threshold(study: StudySpec, specs: Sequence[JobSpec]) -> Iterator[Problem]:
+    if study.threshold is not None:
+        yield from _no_curve("/threshold/metric", study.threshold.metric, specs)
+
+
+def _no_curve(place: str, column: str, specs: Sequence[JobSpec]) -> Iterator[Problem]:
+    if column.endswith("_accuracy") and not any(map(has_accuracy, specs)):
+        loss = column.replace("accuracy", "loss")
+        detail = f"a {specs[0].task.kind} has no accuracy, so there is no curve of {column}"
+        yield Problem(pointer=place, detail=detail, remedy=loss)
 
 
 def _asked(study: StudySpec) -> Iterator[tuple[str, Sequence[str], Sequence[Any]]]:
@@ -55,39 +92,43 @@ def _unknown_arms(
 ) -> Iterator[Problem]:
     for name in names:
         if name not in specs:
-            remedy = f"one of {', '.join(sorted(specs))}"
-            yield Problem(pointer=place, detail=f"there is no arm {name!r}", remedy=remedy)
+            detail = f"there is no arm {name!r}{did_you_mean(name, specs)}"
+            yield Problem(pointer=place, detail=detail, remedy=f"one of {listed(sorted(specs))}")
 
 
 def _unmeasured(
     place: str, statistics: Sequence[Any], study: StudySpec, specs: Sequence[JobSpec]
 ) -> Iterator[Problem]:
-    prefixes = sorted({one.prefix for spec in specs for one in spec.evaluations})
+    recorded = tuple(dict.fromkeys(name for spec in specs for name in recorded_metrics(spec)))
     for statistic in statistics:
         match statistic:
-            case MetricOf(name=name) if not _is_given(name, prefixes):
-                yield Problem(
-                    pointer=place,
-                    detail=f"no evaluation gives {name!r}",
-                    remedy=f"a metric of {', '.join(prefixes)}, or best_val_accuracy",
-                )
+            case MetricOf(name=name):
+                yield from _unrecorded(place, name, recorded)
             case Gain(over=variant) if variant not in study.variants:
-                remedy = f"one of {', '.join(study.variants)}"
-                yield Problem(
-                    pointer=place, detail=f"there is no variant {variant!r}", remedy=remedy
-                )
-            case CurveOf(step=int(step)):
-                yield from _unevaluated(place, step, specs)
-            case Look() | Spread():
+                detail = f"there is no variant {variant!r}{did_you_mean(variant, study.variants)}"
+                remedy = f"one of {listed(study.variants)}"
+                yield Problem(pointer=place, detail=detail, remedy=remedy)
+            case CurveOf(column=column, step=step):
+                yield from _no_curve(place, column, specs)
+                if step is not None:
+                    yield from _unevaluated(place, step, specs)
+            case StepsToReach(column=column):
+                yield from _no_curve(place, column, specs)
+            case Look(statistic=name, layer=layer):
+                yield from _unseen(place, specs) or _unknown_look(place, name, layer)
+            case Spread():
                 yield from _unseen(place, specs)
 
 
-def _is_given(name: str, prefixes: Sequence[str]) -> bool:
-    return (
-        name in _COUNTS
-        or name.startswith(_ALWAYS)
-        or any(name.startswith(f"{prefix}_") for prefix in prefixes)
-    )
+def _unrecorded(place: str, name: str, recorded: Sequence[str]) -> Iterator[Problem]:
+    """`<name>_error` is made of `<name>_accuracy`."""
+    errors = [
+        f"{one.removesuffix('_accuracy')}_error" for one in recorded if one.endswith("_accuracy")
+    ]
+    names = [*recorded, *errors]
+    if name not in names:
+        detail = f"no job of this study records {name!r}{did_you_mean(name, names)}"
+        yield Problem(pointer=place, detail=detail, remedy=f"one of {listed(names)}")
 
 
 def _unevaluated(place: str, step: int, specs: Sequence[JobSpec]) -> Iterator[Problem]:
@@ -101,31 +142,54 @@ def _unevaluated(place: str, step: int, specs: Sequence[JobSpec]) -> Iterator[Pr
         )
 
 
-def _unseen(place: str, specs: Sequence[JobSpec]) -> Iterator[Problem]:
-    if all(spec.diagnostics.kind == "off" for spec in specs):
-        yield Problem(
+def _unseen(place: str, specs: Sequence[JobSpec]) -> list[Problem]:
+    if any(spec.diagnostics.kind != "off" for spec in specs):
+        return []
+    return [
+        Problem(
             pointer=place,
             detail="asks what is seen inside the network, but nothing looks there",
             remedy="put `diagnostics: {kind: epoch}` into the base",
         )
+    ]
+
+
+def _unknown_look(place: str, name: str, layer: str) -> list[Problem]:
+    known = NETWORK_STATISTICS if layer == NETWORK else LAYER_STATISTICS
+    if name in known:
+        return []
+    of = "the whole network" if layer == NETWORK else "a layer"
+    detail = f"diagnostics measure no {name!r} of {of}{did_you_mean(name, known)}"
+    return [Problem(pointer=place, detail=detail, remedy=f"one of {listed(known)}")]
 
 
 def _empty_panel(
     place: str, panel: Any, study: StudySpec, specs: Sequence[JobSpec]
 ) -> Iterator[Problem]:
     match panel:
+        case CurvesPanel(column=column):
+            yield from _no_curve(f"{place}/column", column, specs)
         case OverPanel(path=str(path)) if path not in study.matrix:
-            yield Problem(pointer=f"{place}/path", detail=f"{path} isn't in the matrix")
-        case LooksPanel() | LayersPanel() | FansPanel():
+            detail = f"{path} isn't in the matrix{did_you_mean(path, study.matrix)}"
+            yield Problem(pointer=f"{place}/path", detail=detail)
+        case LooksPanel(statistic=name, layer=layer):
+            yield from _unseen(place, specs) or _unknown_look(f"{place}/statistic", name, layer)
+        case LayersPanel(statistic=name):
+            yield from _unseen(place, specs) or _unknown_look(f"{place}/statistic", name, "last")
+        case FansPanel():
             yield from _unseen(place, specs)
         case ArraysPanel(panel=output, evaluation=wanted):
-            kept = {
-                one.prefix for spec in specs for one in spec.evaluations if output in one.outputs
-            }
-            if not kept or (wanted is not None and wanted not in kept):
-                by = f"by {wanted!r}" if wanted and kept else "by any evaluation"
-                yield Problem(
-                    pointer=place,
-                    detail=f"shows {output}, which isn't kept {by}",
-                    remedy=f"put `outputs: [{output}]` into that evaluation",
-                )
+            yield from _unkept(place, output, wanted, specs)
+
+
+def _unkept(
+    place: str, output: Any, wanted: str | None, specs: Sequence[JobSpec]
+) -> Iterator[Problem]:
+    kept = {one.prefix for spec in specs for one in spec.evaluations if output in one.outputs}
+    if not kept or (wanted is not None and wanted not in kept):
+        by = f"by {wanted!r}" if wanted and kept else "by any evaluation"
+        yield Problem(
+            pointer=place,
+            detail=f"shows {output}, which isn't kept {by}{did_you_mean(wanted, kept)}",
+            remedy=f"put `outputs: [{output}]` into that evaluation",
+        )

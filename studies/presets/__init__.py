@@ -13,13 +13,14 @@ from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
 from studies.expansion import expand
 from studies.merging import merged
 from studies.spec import StudySpec, read_study
+from trainer.documents import read_document
 from trainer.spec import Name, Part
+from trainer.suggestions import did_you_mean
 
 Scale = Literal["toy", "small", "full"]
 
@@ -41,7 +42,9 @@ class NotOffered(ValueError):
     """The preset has no such scale, or the scale no such dataset; `field` is which."""
 
     def __init__(self, field: str, value: str, offered: Iterable[str]) -> None:
-        super().__init__(f"must be one of {', '.join(offered)}, but got {value!r}")
+        names = list(offered)
+        meant = did_you_mean(value, names)
+        super().__init__(f"must be one of {', '.join(names)}, but got {value!r}{meant}")
         self.field = field
 
 
@@ -186,13 +189,13 @@ def find_preset(name: str) -> Preset:
     try:
         return presets()[name]
     except KeyError:
-        known = ", ".join(presets())
-        raise UnknownPreset(f"there is no preset {name!r}: there are {known}") from None
+        detail = f"there is no preset {name!r}{did_you_mean(name, presets())}"
+        raise UnknownPreset(f"{detail} (the presets are {', '.join(presets())})") from None
 
 
 def read_preset(file: str, text: str) -> Preset:
     """The preset in a file of this name: the name stands nowhere else."""
-    document = yaml.safe_load(text)
+    document = read_document(text)
     return Preset.model_validate({**document, "name": file.removesuffix(".yaml")})
 
 

@@ -46,7 +46,7 @@ def test_a_preset_shows_its_paper_and_the_study_of_a_scale(viewer: TestClient) -
 @pytest.mark.parametrize(
     ("path", "parameters", "status", "said"),
     [
-        ("no-such", {}, 404, "there is no preset 'no-such': there are "),
+        ("no-such", {}, 404, "there is no preset 'no-such' (the presets are "),
         (NAME, {"scale": "huge"}, 422, "scale"),
         (NAME, {"dataset": "cats"}, 422, "must be one of digits, cifar10, but got 'cats'"),
     ],

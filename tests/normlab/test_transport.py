@@ -151,7 +151,7 @@ def test_a_refusal_of_a_file_begins_with_its_lines(
 ) -> None:
     errors = [
         {"pointer": "/base/norm/kind", "line": 12, "column": 5, "detail": "required, but missing"},
-        {"pointer": "/metric", "detail": "no evaluation gives it", "remedy": "test_accuracy"},
+        {"pointer": "/metric", "detail": "no job records it", "remedy": "test_accuracy"},
     ]
     file = tmp_path / "study.yaml"
     file.write_text("variants: {}")
@@ -163,7 +163,7 @@ def test_a_refusal_of_a_file_begins_with_its_lines(
         assert str(refused.value).splitlines() == [
             f"2 problems in {file}",
             f"{file}:12: /base/norm/kind: required, but missing",
-            f"{file}: /metric: no evaluation gives it",
+            f"{file}: /metric: no job records it",
             "  try: test_accuracy",
         ]
     with pytest.raises(Refused, match="<text>:12: /base/norm/kind"):

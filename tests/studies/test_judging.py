@@ -348,8 +348,8 @@ def test_a_claim_of_an_arm_that_there_is_not_is_refused_with_those_there_are() -
 @pytest.mark.parametrize(
     ("statistic", "said"),
     [
-        ("no_such_metric", "no evaluation gives 'no_such_metric'"),
-        ({"kind": "difference", "of": ["test_error", "end_error"]}, "no evaluation gives 'end_error'"),
+        ("no_such_metric", "no job of this study records 'no_such_metric'"),
+        ({"kind": "difference", "of": ["test_error", "end_error"]}, "no job of this study records 'end_error'"),
         ({"kind": "gain", "of": "test_error", "over": "batch"}, "there is no variant 'batch'"),
         ({"kind": "log10", "of": {"kind": "look", "statistic": "dead"}}, "nothing looks there"),
     ],

@@ -402,7 +402,7 @@ def test_a_panel_without_numbers_says_so(panel: dict[str, Any]) -> None:
         ({"panel": "curves", "reach": "batch"}, "/figure/0", "there is no arm 'batch'"),
         ({"panel": "over", "along": {"batch": 1}, "statistics": ["test_error"]}, "/figure/0", "no arm 'batch'"),
         ({"panel": "over", "path": "optimizer.lr", "statistics": ["test_error"]}, "/figure/0/path", "isn't in the matrix"),
-        ({"panel": "bars", "statistics": ["end_error"]}, "/figure/0", "no evaluation gives 'end_error'"),
+        ({"panel": "bars", "statistics": ["end_error"]}, "/figure/0", "no job of this study records 'end_error'"),
         ({"panel": "bars", "statistics": [{"kind": "gain", "of": "test_error", "over": "batch"}]}, "/figure/0", "there is no variant 'batch'"),
         ({"panel": "bars", "statistics": [{"kind": "spread"}]}, "/figure/0", "nothing looks there"),
         ({"panel": "looks", "statistic": "gradient_norm"}, "/figure/0", "nothing looks there"),
