@@ -1,11 +1,13 @@
 """What OpenAPI can't see from the endpoints: documents in two formats, their examples, problem+json."""
 
+import json
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
 
 from api.change_schemas import AnnotationChange, Declaration, Extension, PriorityChange
 from api.errors import MEDIA_TYPE, ProblemDetails
@@ -108,6 +110,24 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
+class _ClientSchema(GenerateJsonSchema):
+    """Schemas that generators of clients can read: they drop an operation whose body has a part with a default
+    that is an object. Such a default goes into the description."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        described = super().default_schema(schema)
+        default = described.get("default")
+        if not _holds_object(default):
+            return described
+        rest = {name: value for name, value in described.items() if name != "default"}
+        text = f"default: {json.dumps(default, ensure_ascii=False)}"
+        return {**rest, "description": "; ".join(filter(None, (rest.get("description"), text)))}
+
+
+def _holds_object(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(_holds_object, value)))
+
+
 def describe(app: FastAPI) -> None:
     """Gives the app an OpenAPI document that has the documents' schemas too."""
 
@@ -127,6 +147,7 @@ def _described(app: FastAPI) -> dict[str, Any]:
     _, definitions = models_json_schema(
         models,  # type: ignore[arg-type] # a list of literals to mypy's eyes only with an annotation
         ref_template="#/components/schemas/{model}",
+        schema_generator=_ClientSchema,
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas.update({name: one for name, one in definitions["$defs"].items() if name not in schemas})

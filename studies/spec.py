@@ -38,6 +38,11 @@ class StudyError(ValueError):
         self.problems = found
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    """It stands for another field of the document, and is no valid value itself."""
+    schema.pop("default")
+
+
 class Threshold(Part):
     """A value of a curve: how many steps did it take to reach it?"""
 
@@ -81,7 +86,13 @@ class StudySpec(Part):
         | Annotated[list[Seed], Field(min_length=1, max_length=1000)],
         Field(description="how many (0, 1, …) or which"),
     ] = ENOUGH_SEEDS
-    baseline: Annotated[Name, Field(description="the variant all others are compared to")] = ""
+    baseline: Annotated[
+        Name,
+        Field(
+            description="the variant all others are compared to; without it, the first one",
+            json_schema_extra=_without_default,
+        ),
+    ] = ""
     metric: Annotated[Metric, Field(description="the metric of record")] = "test_accuracy"
     looks: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=ENOUGH_SEEDS, le=1000)], ...],

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from trainer.spec import Part, Seed
 
@@ -18,10 +18,17 @@ DEFAULT_SEEDS = (1000, 1001)
 _OWN = frozenset({"seeds", "budget", "settings"})
 
 
+def _allow_paths_beside(schema: dict[str, Any]) -> None:
+    """Both ways of writing the paths are documents: the validator gathers them before it looks."""
+    schema["additionalProperties"] = schema["properties"]["settings"]["additionalProperties"]
+    schema.pop("required")
+
+
 class Tuning(Part):
     """`{optimizer.lr: [0.01, 0.1], seeds: [100, 101], budget: 2}`: paths stand beside seeds and budget, or
     under `settings`."""
 
+    model_config = ConfigDict(json_schema_extra=_allow_paths_beside)
     settings: Annotated[
         dict[str, Annotated[list[Any], Field(min_length=1)]],
         Field(min_length=1, description="dotted path → its candidates; all combinations"),

@@ -1,29 +1,63 @@
 """The examples in the documents are studies that can be; the page of results is of the presets as they are."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
-import yaml
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from studies.claims import Statistic
 from studies.expansion import expand, expand_trials
 from studies.panels import Panel
 from studies.presets import presets
-from studies.spec import is_study, read_study
+from studies.spec import StudySpec, is_study, read_study
+from trainer.documents import read_document
+from trainer.spec import JobSpec
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "claims.md").read_text()
-EXAMPLES = [
-    (file.name, document)
-    for file in (ROOT / "README.md", ROOT / "docs" / "claims.md")
+BLOCKS = [
+    (file.name, read_document(text))
+    for file in sorted((ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
     for block in re.findall(r"```yaml\n(.*?)```", file.read_text(), flags=re.DOTALL)
-    if is_study(document := yaml.safe_load(block))
+    # Also with what stands there as a comment: a key that may be added.
+    for text in {block, re.sub(r"^# (?=\w+: )", "", block, flags=re.MULTILINE)}
 ]
+EXAMPLES = [(file, document) for file, document in BLOCKS if is_study(document)]
+PRESETS = [
+    (f"{name} · {scale} · {dataset}", preset.document(scale, dataset))
+    for name, preset in presets().items()
+    for scale, size in preset.scales.items()
+    for dataset in size.datasets
+]
+TUNED = [
+    ("settings beside seeds", {"optimizer.lr": [0.01, 0.1], "seeds": [100, 101], "budget": 2}),
+    ("settings in their own place", {"settings": {"optimizer.lr": [0.01, 0.1]}, "seeds": [100, 101]}),
+]  # fmt: skip
 STATISTICS: TypeAdapter[Any] = TypeAdapter(Statistic)
 PANELS: TypeAdapter[Any] = TypeAdapter(Panel)
+
+
+@cache
+def published(model: type[BaseModel]) -> Any:
+    return jsonschema_rs.validator_for(model.model_json_schema())
+
+
+@pytest.mark.parametrize(
+    ("name", "document"),
+    [*BLOCKS, *PRESETS, *((name, {**EXAMPLES[0][1], "tune": tune}) for name, tune in TUNED)],
+)
+def test_what_is_documented_is_valid_by_the_published_schema(name: str, document: Any) -> None:
+    validator = published(StudySpec if is_study(document) else JobSpec)
+    assert list(validator.iter_errors(document)) == []
+
+
+@pytest.mark.parametrize("tune", [{"optimizer.lr": 0.1}, {"seeds": ["a"]}, {"budget": 0}])
+def test_the_published_schema_refuses_a_tuning_that_is_none(tune: Any) -> None:
+    assert not published(StudySpec).is_valid({**EXAMPLES[0][1], "tune": tune})
 
 
 @pytest.mark.parametrize(("file", "document"), EXAMPLES)
@@ -49,12 +83,12 @@ def test_every_statistic_and_every_panel_is_explained() -> None:
 @pytest.mark.parametrize("written", re.findall(r"^\| `(\{kind: [^`]*\})`", TEXT, re.MULTILINE))
 def test_a_statistic_as_written_is_one(written: str) -> None:
     if "…" not in written:
-        STATISTICS.validate_python(yaml.safe_load(written))
+        STATISTICS.validate_python(read_document(written))
 
 
 @pytest.mark.parametrize("written", re.findall(r"^\| `(\{panel: [^`]*\})`", TEXT, re.MULTILINE))
 def test_a_panel_as_written_is_one(written: str) -> None:
-    PANELS.validate_python(yaml.safe_load(written))
+    PANELS.validate_python(read_document(written))
 
 
 @pytest.mark.parametrize("name", presets())

@@ -13,6 +13,7 @@ import pytest
 from catalogue import SECTIONS as EXAMPLES_BY_SECTION
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from openapi_spec_validator import OpenAPIV31SpecValidator
 from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 
@@ -130,6 +131,11 @@ def test_the_schemas_accept_what_is_good_and_nothing_unknown(
     validator = jsonschema_rs.validator_for(schema)
     assert validator.is_valid(document)
     assert not validator.is_valid({**document, "unknown": 1})
+
+
+def test_openapi_is_valid_with_every_default(viewer: TestClient) -> None:
+    document = viewer.get("/openapi.json").json()
+    assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
 
 
 def test_openapi_describes_every_route_with_examples_that_are_good(
