@@ -1,6 +1,7 @@
 """From a document to what may be accepted: validated, its datasets known, checked on its network."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -181,12 +182,24 @@ def _said(report: Report) -> tuple[str, ...]:
 
 
 def _warnings(arms: Sequence[_Arm], reports: Sequence[Report]) -> tuple[str, ...]:
-    """Each once, after the names of the arms that it concerns, unless it concerns all."""
-    concerned: dict[str, list[str]] = {}
+    """Each once, after the names of what it concerns: nothing where it concerns all, variants where it concerns
+    them at every point, else arms."""
+    concerned: dict[str, list[_Arm]] = {}
     for arm, report in zip(arms, reports, strict=True):
-        for warning in _said(report):
-            concerned.setdefault(warning, []).append(arm.name)
+        for warning in dict.fromkeys(_said(report)):
+            concerned.setdefault(warning, []).append(arm)
     return tuple(
-        warning if len(names) == len(arms) > 1 else f"{', '.join(names)}: {warning}"
-        for warning, names in concerned.items()
+        warning if len(some) == len(arms) > 1 else f"{listed(_names(some, arms))}: {warning}"
+        for warning, some in concerned.items()
     )
+
+
+def _names(some: Sequence[_Arm], arms: Sequence[_Arm]) -> list[str]:
+    """Of some of the arms, the shortest that say which."""
+    points = Counter(arm.variant for arm in arms)
+    whole = {
+        variant
+        for variant, count in Counter(one.variant for one in some).items()
+        if count == points[variant]
+    }
+    return list(dict.fromkeys(one.variant if one.variant in whole else one.name for one in some))

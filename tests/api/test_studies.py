@@ -10,11 +10,14 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.checker import Checker
+from api.checks import _Arm, _warnings
 from store.models import Attempt
+from studies.expansion import Cell, arm_name
 from tests.api.specs import JOB, STUDY, study
 from tests.api.trained import train_all
 from tests.factories import set_job
 from trainer.spec import JobSpec
+from trainer.spec.report import Report
 
 
 def submit(client: TestClient, document: Any = None, **headers: str) -> dict[str, Any]:
@@ -217,6 +220,34 @@ def test_a_warning_names_the_variants_that_it_concerns(member: TestClient) -> No
     assert warning.startswith("batch: dropout before batch norm")
     warned = {job["variant"] for job in jobs_of(member, made["id"]) if job["warnings"]}
     assert warned == {"batch"}
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({}, ()),
+        ({"a": [1, 2], "b": [1, 2]}, ("careful",)),
+        ({"b": [1, 2]}, ("b: careful",)),
+        ({"a": [1], "b": [1, 2]}, ("a · lr=1, b: careful",)),
+    ],
+)
+def test_a_warning_is_said_once_with_the_fewest_names(
+    said: dict[str, list[int]], told: tuple[str, ...]
+) -> None:
+    spec = JobSpec.model_validate(JOB)
+    arms = [
+        _Arm(arm_name(variant, {"lr": lr}), variant, {"lr": lr}, (Cell("", variant, {}, 0, spec),))
+        for variant in ("a", "b")
+        for lr in (1, 2)
+    ]
+    # The same words of a warning and of a note are one thing to say.
+    reports = [
+        Report(warnings=("careful",), notes=("careful",))
+        if arm.point["lr"] in said.get(arm.variant, [])
+        else Report()
+        for arm in arms
+    ]
+    assert _warnings(arms, reports) == told
 
 
 def test_each_variant_and_point_is_checked_once_whatever_its_seeds(
