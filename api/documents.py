@@ -16,7 +16,7 @@ async def read_body(request: Request, house: Annotated[Services, Depends(service
     """The bytes of the body, refused as soon as they are too many."""
     kind, limit = "a JSON body", house.settings.body_bytes
     if not _is_json(request):
-        kind, limit = "a YAML body", min(house.settings.yaml_bytes, limit)
+        kind, limit = "a body that isn't called JSON", min(house.settings.yaml_bytes, limit)
     refusal = TooLarge(f"{kind} is at most {limit} bytes here")
     length = request.headers.get("content-length", "0")
     if length.isdigit() and int(length) > limit:

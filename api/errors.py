@@ -32,7 +32,7 @@ from store.engine import DATABASE_AWAY
 from studies.spec import StudyError
 from trainer.documents import DocumentError
 from trainer.places import PlaceFinder
-from trainer.problems import problems
+from trainer.problems import explain, problems
 from trainer.spec.report import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -262,8 +262,7 @@ def _translate(error: Exception) -> ApiError:
 def _answer_parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [
-        FieldError(parameter=str(one["loc"][-1]), detail=f"{one['msg']}, but got {one['input']!r}")
-        for one in error.errors()
+        FieldError(parameter=str(one["loc"][-1]), detail=explain(one)) for one in error.errors()
     ]
     return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, _sentence(errors), errors)
 

@@ -20,9 +20,11 @@ from pydantic import TypeAdapter, ValidationError
 from trainer.documents import DocumentError, read_document
 from trainer.errors import TrainerError
 from trainer.events import CheckpointSaved, Event, Finished, Progressed, Stepped, Wish
+from trainer.places import PlaceFinder
 from trainer.problems import problems
 from trainer.spec import DatasetInfo, DatasetSource, JobSpec, Numerics
 from trainer.spec.builtin import BUILT_IN
+from trainer.spec.report import Problem
 
 if TYPE_CHECKING:
     from trainer.data import Data
@@ -73,7 +75,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _read(path: Path, kind: TypeAdapter[Any]) -> Any:
     try:
-        document = read_document(path.read_bytes(), as_json=path.suffix == ".json")
+        text = path.read_bytes()
+        document = read_document(text, as_json=path.suffix == ".json")
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from error
     except DocumentError as error:
@@ -81,14 +84,19 @@ def _read(path: Path, kind: TypeAdapter[Any]) -> Any:
     try:
         return kind.validate_python(document)
     except ValidationError as error:
-        found = problems(error, document, kind)
-        raise Refused(
-            _listed(path, [f"{one.pointer or '/'}: {one.detail}" for one in found])
-        ) from None
+        raise Refused(_listed(path, text, problems(error, document, kind))) from None
 
 
-def _listed(path: Path, lines: Sequence[str]) -> str:
-    return "\n  ".join([f"{path} has {len(lines)} problem{'s' * (len(lines) > 1)}:", *lines])
+def _listed(path: Path, text: bytes, found: Sequence[Problem]) -> str:
+    """`job.yaml:3: /norm/kind: what is wrong (what would be right)`, a line for each."""
+    places = PlaceFinder(text)
+    lines = [f"{path} has {len(found)} problem{'s' * (len(found) > 1)}:"]
+    for one in found:
+        place = places.find(one.pointer)
+        where = f"{path}:{place.line}" if place is not None else str(path)
+        remedy = f" ({one.remedy})" if one.remedy else ""
+        lines.append(f"{where}: {one.pointer or '/'}: {one.detail}{remedy}")
+    return "\n  ".join(lines)
 
 
 def _prepare_folder(out: Path, spec: JobSpec, resume: bool) -> None:
@@ -153,15 +161,7 @@ def _check(spec: JobSpec, info: DatasetInfo, path: Path) -> None:
     for warning in report.warnings:
         print(f"python -m trainer: warning: {warning}", file=sys.stderr)
     if report.problems:
-        raise Refused(
-            _listed(
-                path,
-                [
-                    f"{one.pointer}: {one.detail}" + (f" ({one.remedy})" if one.remedy else "")
-                    for one in report.problems
-                ],
-            )
-        )
+        raise Refused(_listed(path, path.read_bytes(), report.problems))
 
 
 def _train(spec: JobSpec, info: DatasetInfo, options: argparse.Namespace) -> int:

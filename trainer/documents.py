@@ -145,7 +145,10 @@ for _tag, _pattern, _first in (
     )
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^$"), [""])
 # As a key it merges; as a value it is text like any other.
-_Loader.add_constructor("tag:yaml.org,2002:merge", yaml.SafeLoader.construct_yaml_str)
+_Loader.add_constructor(
+    "tag:yaml.org,2002:merge",
+    lambda loader, node: loader.construct_scalar(node),  # type: ignore[arg-type]
+)
 _Loader.add_constructor(
     "tag:yaml.org,2002:int",
     lambda loader, node: int(loader.construct_scalar(node)),  # type: ignore[arg-type]

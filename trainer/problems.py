@@ -60,7 +60,7 @@ def _problem(found: dict[str, Any], document: Any, model: Model) -> Problem:
     location = _location(found)
     return Problem(
         pointer=_pointer(location, found["type"], document),
-        detail=_detail(found, model),
+        detail=explain(found, model),
         remedy=_remedy(found, model),
     )
 
@@ -128,8 +128,8 @@ def _has(document: Any, segment: str | int) -> bool:
     return isinstance(document, list) and isinstance(segment, int) and segment < len(document)
 
 
-def _detail(found: dict[str, Any], model: Model) -> str:
-    """The rule and the value that breaks it, in one line."""
+def explain(found: Mapping[str, Any], model: Model | None = None) -> str:
+    """One of pydantic's errors in a line: the rule, and the value that breaks it."""
     context = found.get("ctx") or {}
     match found["type"]:
         case "missing" | "union_tag_not_found":
@@ -137,13 +137,13 @@ def _detail(found: dict[str, Any], model: Model) -> str:
         case "unknown_model":
             return _unknown_model(found["input"], found["msg"])
         case "union_tag_invalid":
-            names = _quoted(context["expected_tags"])
-            return _not_among(names, context["tag"])
+            return _not_among(_quoted(context["expected_tags"]), context["tag"])
         case "literal_error" | "enum":
             return _not_among(_quoted(context["expected"]), found["input"], context["expected"])
         case "extra_forbidden":
             key = found["loc"][-1]
-            return f"unknown key{did_you_mean(key, names_at(model, found['loc'][:-1]))}"
+            names = names_at(model, found["loc"][:-1]) if model is not None else ()
+            return f"unknown key{did_you_mean(key, names)}"
         case "value_error":
             return str(found["msg"]).removeprefix("Value error, ")
         case kind:

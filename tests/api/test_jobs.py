@@ -111,23 +111,25 @@ def test_jobs_are_listed_newest_first_by_pages_and_filters(
 
 
 @pytest.mark.parametrize(
-    ("parameters", "name"),
+    ("parameters", "name", "detail"),
     [
-        ({"limit": 0}, "limit"),
-        ({"limit": "many"}, "limit"),
-        ({"cursor": "made up"}, "cursor"),
-        ({"cursor": "aWQ6LTE"}, "cursor"),
-        ({"status": "done"}, "status"),
-        ({"study": "x"}, "study"),
-        ({"study": 2**70}, "study"),
+        ({"limit": 0}, "limit", 'must be at least 1, but got "0"'),
+        ({"limit": "many"}, "limit", 'must be an integer, but got "many"'),
+        ({"cursor": "made up"}, "cursor", ""),
+        ({"cursor": "aWQ6LTE"}, "cursor", ""),
+        ({"status": "succeded"}, "status", "did you mean 'succeeded'?"),
+        ({"study": "x"}, "study", 'must be an integer, but got "x"'),
+        ({"study": 2**70}, "study", "must be at most 9223372036854775807"),
     ],
 )
 def test_a_bad_parameter_is_named(
-    member: TestClient, parameters: dict[str, Any], name: str
+    member: TestClient, parameters: dict[str, Any], name: str, detail: str
 ) -> None:
     answer = member.get("/api/v1/jobs", params=parameters)
     assert answer.status_code == 422
-    assert answer.json()["errors"][0]["parameter"] == name
+    [error] = answer.json()["errors"]
+    assert error["parameter"] == name
+    assert detail in error["detail"]
 
 
 def test_a_nul_in_a_parameter_is_no_accident(member: TestClient) -> None:

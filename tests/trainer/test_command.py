@@ -101,7 +101,7 @@ def test_there_must_be_something_to_resume(command):
     ("spec", "complaint"),
     [
         ("model: [", "broken YAML at line 1"),
-        (SPEC + "epochs: 3\n", "/epochs: unknown key"),
+        (SPEC + "epochs: 3\n", f"spec.yaml:{SPEC.count(chr(10)) + 1}: /epochs: unknown key"),
         (SPEC.replace("epochs: 3", "epochs: -3"), "/training/epochs: "),
         (SPEC.replace("digits", "unknown"), "'unknown' is neither built in (digits, moons,"),
         (SPEC.replace("batch}", "group, groups: 7}"), "/norm/groups: "),
