@@ -15,12 +15,10 @@ from store.models import Dataset
 from studies.confounds import refuse_unknown_kinds
 from studies.expansion import Cell, arm_name, expand, expand_trials, locate
 from studies.spec import StudySpec, read_study, refuse_unplanned_seeds
+from trainer.problems import MOST_PROBLEMS
 from trainer.spec import DatasetInfo, JobSpec
 from trainer.spec.report import Problem, Report
 from trainer.suggestions import did_you_mean, listed
-
-#: Of a study's problems so many are told at once.
-MOST_PROBLEMS = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,10 +32,11 @@ from store.engine import DATABASE_AWAY
 from studies.spec import StudyError
 from trainer.documents import DocumentError
 from trainer.places import PlaceFinder
-from trainer.problems import explain, problems
+from trainer.problems import MOST_PROBLEMS, explain, problems
 from trainer.spec.report import Problem
 
 MEDIA_TYPE = "application/problem+json"
+_MOST_BYTES_OF_LINES = 2**20
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
@@ -212,8 +213,9 @@ def _answer_ours(request: Request, error: Exception) -> Response:
 
 
 def _placed(errors: Sequence[FieldError], body: bytes) -> list[FieldError]:
-    """With the line and the column of what their pointers name in the body that was sent."""
-    places = PlaceFinder(body)
+    """With the line and the column of what their pointers name in the body that was sent; not in a huge one,
+    which no person has written."""
+    places = PlaceFinder(body if len(body) <= _MOST_BYTES_OF_LINES else b"")
     placed: list[FieldError] = []
     for error in errors:
         place = places.find(error.pointer) if error.pointer else None
@@ -229,7 +231,7 @@ def _answer_known(request: Request, error: Exception) -> Response:
 def _translate(error: Exception) -> ApiError:
     match error:
         case StudyError():
-            return Invalid(error.problems)
+            return Invalid(error.problems[:MOST_PROBLEMS])
         case DocumentError():
             return BadDocument(str(error))
         case CheckerUnavailable():

@@ -165,8 +165,8 @@ def _as_chains(value: Any) -> Any:
 
 Chains: TypeAlias = Annotated[
     tuple[Chain, ...],
-    BeforeValidator(_as_chains, json_schema_input_type=Chain | tuple[Chain, ...]),
     Field(max_length=100),
+    BeforeValidator(_as_chains, json_schema_input_type=Chain | tuple[Chain, ...]),
 ]
 Bounds: TypeAlias = Annotated[dict[ArmName, float], Field(default_factory=dict, max_length=100)]
 

@@ -226,7 +226,11 @@ def _matches(arm: _Arm, entry: Mapping[str, Any]) -> bool:
 
 def _refuse_idle_excludes(study: StudySpec, arms: list[_Arm]) -> None:
     idle = tuple(
-        Problem(pointer=f"/exclude/{index}", detail="matches no combination of variants and matrix")
+        Problem(
+            pointer=f"/exclude/{index}",
+            detail="matches no combination of variants and matrix"
+            + did_you_mean(entry.get("variant"), study.variants),
+        )
         for index, entry in enumerate(study.exclude)
         if not any(_matches(arm, entry) for arm in arms)
     )

@@ -15,6 +15,8 @@ from trainer.spec.part import NAME_PATTERN, NAME_RULE, FieldValueError
 from trainer.spec.report import Problem
 from trainer.suggestions import did_you_mean, listed, nearest
 
+#: So many of a document's problems are told at once.
+MOST_PROBLEMS = 100
 #: Pydantic's rules in words that a person who writes YAML uses.
 _RULES: Mapping[str, str] = {
     "bool_type": "must be true or false",
@@ -52,7 +54,7 @@ _SHAPES = frozenset(kind for kind in _RULES if kind.endswith("_type"))
 
 def problems(error: ValidationError, document: Any, model: Model) -> tuple[Problem, ...]:
     """What the model's validation of the document found, with JSON pointers into it as it was written."""
-    found = error.errors(include_url=False, include_context=True)
+    found = error.errors(include_url=False, include_context=True)[:MOST_PROBLEMS]
     return _joined([(one["type"], _problem(dict(one), document, model)) for one in found])
 
 

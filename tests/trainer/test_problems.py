@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from studies.spec import StudySpec
-from trainer.problems import problems
+from trainer.problems import MOST_PROBLEMS, problems
 from trainer.schema_walk import Model
 from trainer.spec import DatasetSource, JobSpec
 from trainer.spec.library_names import TORCHVISION
@@ -136,6 +136,11 @@ def test_a_value_of_several_types_is_one_problem_in_plain_words(
     found = find_problems(StudySpec, {**STUDY, **change})
     assert {one.pointer: one.detail for one in found} == details
     assert len(found) == len(details)
+
+
+def test_of_many_problems_the_first_are_told() -> None:
+    document = {**MINIMAL, **{f"colour{number}": 1 for number in range(5000)}}
+    assert len(find_problems(JobSpec, document)) == MOST_PROBLEMS
 
 
 def test_the_models_that_are_suggested_are_those_of_torchvision() -> None:
