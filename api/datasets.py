@@ -22,6 +22,7 @@ from store.models import Dataset, User
 from trainer.roots import PathRefused, resolve_inside
 from trainer.spec import BuiltIn, DatasetInfo, DatasetSource, ImageFolder, Parquet
 from trainer.spec.preview import ClassPictures, Preview
+from trainer.suggestions import did_you_mean
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(current_user)])
 
@@ -61,7 +62,7 @@ def read_dataset(house: House, name: str) -> DatasetView:
     with house.sessions.begin() as session:
         dataset = datasets.find(session, name)
         if dataset is None:
-            raise NotFound(f"there is no dataset named {name!r}")
+            raise _unknown(session, name)
         return _view(session, dataset)
 
 
@@ -105,8 +106,8 @@ def _ready(house: Services, name: str) -> DatasetInfo:
     """What a finished registration stored; raises `NotFound`, or `Conflict` before that."""
     with house.sessions.begin() as session:
         dataset = datasets.find(session, name)
-    if dataset is None:
-        raise NotFound(f"there is no dataset named {name!r}")
+        if dataset is None:
+            raise _unknown(session, name)
     if dataset.status == "failed":
         raise Conflict(f"dataset {name!r} could not be registered: {dataset.error}")
     if dataset.info is None:
@@ -122,6 +123,11 @@ def _refusals_of_pictures() -> Iterator[None]:
         raise Unavailable(str(error), error.retry_after) from error
     except NoPicture as error:
         raise Conflict(str(error)) from error
+
+
+def _unknown(session: Session, name: str) -> NotFound:
+    meant = did_you_mean(name, datasets.names(session))
+    return NotFound(f"there is no dataset named {name!r}{meant}")
 
 
 def _ensure_readable(source: DatasetSource, roots: Sequence[Path]) -> None:

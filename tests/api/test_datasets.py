@@ -143,6 +143,7 @@ def test_the_classes_are_answered_as_a_picture(viewer: TestClient) -> None:
     ("path", "status", "says"),
     [
         ("nothing/pictures", 404, "no dataset named 'nothing'"),
+        ("digit/pictures", 404, "no dataset named 'digit'; did you mean 'digits'"),
         ("moons/pictures", 409, "moons has vectors, of which there is no picture"),
         ("digits/pictures?images=17", 422, "images"),
     ],
