@@ -83,7 +83,7 @@ def check(spec: JobSpec, info: DatasetInfo) -> Report:
             for s in case.sites
         ),
         examples=Examples(train=case.sizes.train, val=case.sizes.val, test=case.sizes.test),
-        steps=0 if problems else _count_steps(case),
+        steps=0 if problems or not case.batches else _count_steps(case),
     )
 
 
