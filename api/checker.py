@@ -1,4 +1,4 @@
-"""The network-aware check, asked of one supervised helper process. Knows no torch and no HTTP.
+"""The network-aware check, asked of one supervised helper process.
 
 The helper is warm before the first request, dies beyond its time or memory, and is started again.
 A spec is never called good without its answer.

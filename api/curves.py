@@ -1,4 +1,4 @@
-"""Learning curves of a study or a job, as data or as a picture. Draws nothing itself, knows no SQL."""
+"""Learning curves of a study or a job, as data or as a picture. Draws nothing itself."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias

@@ -1,4 +1,4 @@
-"""Datasets: register, list, read, see. Knows no pixels: a worker decodes them, the checker draws them."""
+"""Datasets: register, list, read, see."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

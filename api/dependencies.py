@@ -1,4 +1,4 @@
-"""Who asks, what they may, and which page they want. Knows no route."""
+"""Who asks, what they may, and which page they want."""
 
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias

@@ -1,5 +1,4 @@
-"""Pages and figures, drawn by a process each: matplotlib never comes into this one. Knows no HTTP and no
-database.
+"""Pages and figures, drawn by a process each: matplotlib never comes into this one.
 
 A process that takes too long or grows too large is ended; few draw at once, and few wait for their turn. Nobody
 has to wait for a drawing: it goes on, and whoever asks for it again joins it.

@@ -1,5 +1,4 @@
-"""Finished pages and figures in the storage: one of a kind per study or job, the newest. Knows no HTTP and no
-database."""
+"""Finished pages and figures in the storage: one of a kind per study or job, the newest."""
 
 import hashlib
 import re

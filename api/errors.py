@@ -1,4 +1,4 @@
-"""Every answer that isn't a success, as RFC 9457 problem+json. Knows no route.
+"""Every answer that isn't a success, as RFC 9457 problem+json.
 
 ApiError
 ├── Unauthorized   401

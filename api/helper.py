@@ -1,4 +1,4 @@
-"""One helper process and the JSON lines spoken with it. Knows no specs and never starts twice.
+"""One helper process and the JSON lines spoken with it.
 
 Both ends are one socket pair: the helper sees the end of its input when this process dies, however
 it dies, and a helper that stopped reading can't hold a writer beyond its limit.

@@ -1,4 +1,4 @@
-"""A creation that may be sent twice: the same key and document get the same answer. Knows no route."""
+"""A creation that may be sent twice: the same key and document get the same answer."""
 
 import hashlib
 import json

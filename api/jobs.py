@@ -1,4 +1,4 @@
-"""Jobs: submit, list, read, annotate, cancel, pause, resume, retry. Knows no SQL and no training."""
+"""Jobs: submit, list, read, annotate, cancel, pause, resume, retry."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Where the API's log lines go: structured, to stderr. Knows no request."""
+"""Where the API's log lines go: structured, to stderr."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""The shapes of presets over REST. Knows no rows but those of verdicts."""
+"""The shapes of presets over REST."""
 
 from typing import Annotated, Any, Self
 

@@ -1,4 +1,4 @@
-"""The catalogue of presets: list, read, run; and the verdicts on a study's claims. Knows no SQL."""
+"""The catalogue of presets: list, read, run; and the verdicts on a study's claims."""
 
 from functools import partial
 from typing import Annotated

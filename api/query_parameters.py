@@ -1,4 +1,4 @@
-"""Which results are wanted: the parameters that rows, groups and the export share. Knows no route."""
+"""Which results are wanted: the parameters that rows, groups and the export share."""
 
 from collections.abc import Callable
 from functools import partial

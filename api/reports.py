@@ -1,4 +1,4 @@
-"""A study's report in three formats, and its figures. Draws nothing itself, knows no SQL."""
+"""A study's report in three formats, and its figures. Draws nothing itself."""
 
 from html import escape
 from typing import Annotated, Any, Literal, TypeAlias

@@ -1,4 +1,4 @@
-"""What the endpoints work with, made once per process by `api.app`. Knows no route."""
+"""What the endpoints work with, made once per process by `api.app`."""
 
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias

@@ -1,4 +1,4 @@
-"""What the environment says to the API process (NORMLAB_*); knows no defaults of other packages."""
+"""What the environment says to the API process (NORMLAB_*)."""
 
 import os
 from pathlib import Path

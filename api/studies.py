@@ -1,4 +1,4 @@
-"""Studies: submit, list, read, compare, extend, and what is done to all their jobs. Knows no SQL."""
+"""Studies: submit, list, read, compare, extend, and what is done to all their jobs."""
 
 import contextlib
 from collections.abc import Callable, Sequence

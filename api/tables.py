@@ -1,4 +1,4 @@
-"""A comparison as a table for another program, a page or a paper. Knows no route."""
+"""A comparison as a table for another program, a page or a paper."""
 
 from typing import Any, Literal, TypeAlias, assert_never
 

@@ -1,4 +1,4 @@
-"""Whom local servers run as, and folders and programs they can reach. Knows nothing of the servers.
+"""Whom local servers run as, and folders and programs they can reach.
 
 PostgreSQL refuses to run as root, so root's servers run as `nobody`. No permission outside the
 server's own folders is ever changed: an unreachable program is copied, and a data folder is entered

@@ -1,4 +1,4 @@
-"""Where a local stack lives: its folder, its ports, its token. Knows nothing of its processes."""
+"""Where a local stack lives: its folder, its ports, its token."""
 
 import fcntl
 import json

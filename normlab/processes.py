@@ -1,4 +1,4 @@
-"""Starting, finding and ending single processes. Knows nothing of what they do."""
+"""Starting, finding and ending single processes."""
 
 import os
 import signal

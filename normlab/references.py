@@ -1,4 +1,4 @@
-"""How jobs and studies are called: `j12` and `s3`. Knows nothing of how they are fetched."""
+"""How jobs and studies are called: `j12` and `s3`."""
 
 import re
 from dataclasses import dataclass

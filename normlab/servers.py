@@ -1,6 +1,6 @@
 """PostgreSQL and Redis as processes of this machine, for `normlab up` and for tests.
 
-Knows nothing of what they store. Both listen on a Unix socket in a folder of mode 0700 and on no
+Both listen on a Unix socket in a folder of mode 0700 and on no
 port; PostgreSQL also asks for a password, which lies in a file of mode 0600.
 """
 

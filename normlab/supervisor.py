@@ -1,7 +1,7 @@
 """Keeps the local stack running: starts it in order, restarts what crashes, stops all of it.
 
 One process per home, which holds the home's lock. It writes what it knows to `stack.json` and takes
-no orders but signals. Knows nothing of what the processes do.
+no orders but signals.
 """
 
 import os

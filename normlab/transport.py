@@ -1,4 +1,4 @@
-"""HTTP with the service: address, token, retries, problems, pages. Knows no route."""
+"""HTTP with the service: address, token, retries, problems, pages."""
 
 import ipaddress
 import os

@@ -1,4 +1,4 @@
-"""The jobs that a leaderboard ranks, with what tells them apart. Knows no ranks."""
+"""The jobs that a leaderboard ranks, with what tells them apart."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Learning curves of a study's jobs. Knows no statistics."""
+"""Learning curves of a study's jobs."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Registered datasets and the jobs that decode them. Knows no pixels."""
+"""Registered datasets and the jobs that decode them."""
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert

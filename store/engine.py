@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, its clock, and its notifications. Knows no table."""
+"""Connections to PostgreSQL, its clock, and its notifications."""
 
 import json
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What the store refuses, as exceptions. Knows no HTTP.
+"""What the store refuses, as exceptions.
 
 StoreError
 ├── NotFound

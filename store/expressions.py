@@ -1,4 +1,4 @@
-"""What a query says, as frozen values, and its text. Knows no parser, no field and no SQL."""
+"""What a query says, as frozen values, and its text."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""What a field of a query may be: a job's column, a value of its spec, or a metric. Knows no SQL."""
+"""What a field of a query may be: a job's column, a value of its spec, or a metric."""
 
 import re
 from collections.abc import Iterable, Sequence

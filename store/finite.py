@@ -1,4 +1,4 @@
-"""Numbers that aren't finite, and text that isn't, on their way into SQL. Knows no table."""
+"""Numbers that aren't finite, and text that isn't, on their way into SQL."""
 
 import math
 from collections.abc import Mapping

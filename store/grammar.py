@@ -1,4 +1,4 @@
-"""The query language: from text to an expression and back. Knows no field and no SQL.
+"""The query language: from text to an expression and back.
 
     norm.kind = group and optimizer.lr >= 0.1 and best.val_accuracy > 0.9
     not (status = failed or reason in (oom, timeout)) and name ~ "wide"

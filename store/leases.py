@@ -1,4 +1,4 @@
-"""Hosts, their devices, and who holds a slot until when. Knows no job's content."""
+"""Hosts, their devices, and who holds a slot until when."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The one place where a job's status changes: locked, with a transition, announced. Knows no reasons why.
+"""The one place where a job's status changes: locked, with a transition, announced.
 
 Who changes a job holds its row's lock, so that changes of one job come one after another.
 """

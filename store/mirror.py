@@ -1,4 +1,4 @@
-"""What MLflow lacks of SQL, and how far it has come. Knows no MLflow.
+"""What MLflow lacks of SQL, and how far it has come.
 
 A row of `mirrored` is made, with a key, before its run: `run_id` is empty until the run is known to
 exist. So a crash in between leaves a row that says under which key to look for the run.

@@ -1,4 +1,4 @@
-"""The order of result rows and the pages through it. Knows no query.
+"""The order of result rows and the pages through it.
 
 Rows without a value come last whichever way it is sorted, and of equal rows the newest job first.
 """

@@ -1,4 +1,4 @@
-"""The columns of result rows: those that every row has, and any field beside them. Knows no filter."""
+"""The columns of result rows: those that every row has, and any field beside them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Every value that a job's spec may hold, by dotted name, read off the spec's JSON Schema. Knows no SQL.
+"""Every value that a job's spec may hold, by dotted name, read off the spec's JSON Schema.
 
 Alternatives contribute all their options' fields. Of a list any element counts; where its elements have a
 `kind`, `regularization.dropout.p` is that of one kind and `regularization.p` that of any.

@@ -1,4 +1,4 @@
-"""Which operators a field takes and what its values may be. Knows no SQL."""
+"""Which operators a field takes and what its values may be."""
 
 import re
 from collections.abc import Mapping

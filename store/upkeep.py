@@ -1,4 +1,4 @@
-"""What keeps the house in order reads and deletes: open attempts, old keys, paths. Knows no worker."""
+"""What keeps the house in order reads and deletes: open attempts, old keys, paths."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager

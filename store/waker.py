@@ -1,6 +1,6 @@
 """Sends the wake-ups that are due, from a thread of its own: a hanging broker holds nobody up.
 
-Knows no job. What is not sent here, the sweep sends.
+What is not sent here, the sweep sends.
 """
 
 import threading

@@ -1,5 +1,4 @@
-"""What norms are given and give over a training, as fans of percentiles per variant. Knows no SQL and no
-pyplot."""
+"""What norms are given and give over a training, as fans of percentiles per variant."""
 
 import math
 from collections.abc import Sequence

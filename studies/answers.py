@@ -1,4 +1,4 @@
-"""The shapes of a study's answer: summaries, differences, axes, confounds, verdict. Knows no arithmetic.
+"""The shapes of a study's answer: summaries, differences, axes, confounds, verdict.
 
 Numbers are in the metric's own unit; what can't be computed is None.
 """

@@ -1,5 +1,4 @@
-"""Result rows grouped into the arms of a study: a variant at a matrix point, its jobs by seed. Knows no
-statistics."""
+"""Result rows grouped into the arms of a study: a variant at a matrix point, its jobs by seed."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

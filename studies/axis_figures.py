@@ -1,4 +1,4 @@
-"""A metric over an axis of the matrix, from a comparison. Knows no rows of SQL and no pyplot."""
+"""A metric over an axis of the matrix, from a comparison."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The shapes of what became of a study's claims. Knows no arithmetic.
+"""The shapes of what became of a study's claims.
 
 Numbers are in the statistic's own unit (accuracies and errors as shares); what can't be computed is None.
 """

@@ -1,4 +1,4 @@
-"""The verdicts on a study's claims as a table of words. Knows no markup."""
+"""The verdicts on a study's claims as a table of words."""
 
 from collections.abc import Sequence
 

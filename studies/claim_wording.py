@@ -1,4 +1,4 @@
-"""Claims and their verdicts as words for a person. Knows no statistics."""
+"""Claims and their verdicts as words for a person."""
 
 from collections.abc import Iterator
 from typing import Any

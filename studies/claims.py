@@ -1,5 +1,4 @@
-"""What a study claims, as data: a statistic of its jobs, and what should hold of it between arms. Knows no
-results."""
+"""What a study claims, as data: a statistic of its jobs, and what should hold of it between arms."""
 
 import itertools
 from collections.abc import Iterator

@@ -3,7 +3,7 @@
 Jobs are compared pair by pair, at the same seed and point, by their specs, by what their trainings turned
 out to be (`trainer.facts`) and by what they ran in. A difference that follows from a declared field of the
 spec (the norm's own parameters, a bias that surgery gave) is a consequence; one that follows from none
-withholds the ranking, until it is declared. Knows no values and no statistics.
+withholds the ranking, until it is declared.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,5 +1,4 @@
-"""What was seen inside a job's network as PNG, from rows of SQL. Knows no MLflow and no pyplot; never
-imported by the API."""
+"""What was seen inside a job's network as PNG, from rows of SQL."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""What looks into a network amount to over a training. Knows no SQL and no drawing."""
+"""What looks into a network amount to over a training."""
 
 from collections.abc import Mapping
 

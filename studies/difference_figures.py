@@ -1,4 +1,4 @@
-"""Differences to the baseline as a forest plot, from a comparison. Knows no rows of SQL and no pyplot."""
+"""Differences to the baseline as a forest plot, from a comparison."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,5 +1,5 @@
 """`python -m studies.drawing html`: reads a report's input (or learning curves) as JSON, writes what was asked
-for, and ends. So what drawing costs in memory and time ends with it. Knows no database and no HTTP."""
+for, and ends. So what drawing costs in memory and time ends with it."""
 
 import argparse
 import os

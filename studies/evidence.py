@@ -1,4 +1,4 @@
-"""What a study's verdicts and figure rest on, and what a statistic amounts to over it. Knows no claim's test."""
+"""What a study's verdicts and figure rest on, and what a statistic amounts to over it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Learning curves, from rows of SQL. Knows no MLflow and no pyplot; never imported by the API.
+"""Learning curves, from rows of SQL.
 
 Only training and validation are drawn: the test set stays sealed. A value that isn't finite is None.
 """

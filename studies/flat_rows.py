@@ -1,6 +1,6 @@
 """Result rows as flat columns, for export: every column is named as the query language names the field.
 
-A list is its one element, else JSON text; of an empty one nothing is left. Knows no SQL and no format.
+A list is its one element, else JSON text; of an empty one nothing is left.
 """
 
 import json

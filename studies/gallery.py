@@ -1,4 +1,4 @@
-"""All figures of a report, drawn one at a time. Knows no SQL; never imported by the API."""
+"""All figures of a report, drawn one at a time."""
 
 from collections.abc import Iterator
 

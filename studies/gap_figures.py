@@ -1,5 +1,4 @@
-"""How much better training is than validation, per arm, at the epoch whose weights were kept. Knows no SQL
-and no pyplot."""
+"""How much better training is than validation, per arm, at the epoch whose weights were kept."""
 
 from collections.abc import Mapping, Sequence
 

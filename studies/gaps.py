@@ -1,4 +1,4 @@
-"""How much better training is than validation, at the epoch whose weights were kept. Knows no drawing."""
+"""How much better training is than validation, at the epoch whose weights were kept."""
 
 import math
 from collections.abc import Sequence

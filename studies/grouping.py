@@ -1,4 +1,4 @@
-"""Result rows grouped by any fields, each group with its statistics. Knows no study, no variant, no SQL.
+"""Result rows grouped by any fields, each group with its statistics.
 
 A diverged job counts as in a comparison; a job that failed or isn't finished has no value, and is counted.
 """

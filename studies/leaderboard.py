@@ -1,4 +1,4 @@
-"""Leaderboards: which spec did best on validation, whoever trained it. Knows no SQL, and nothing of test.
+"""Leaderboards: which spec did best on validation, whoever trained it.
 
 Only what was trained on the same data for the same task is ranked together. A diverged job counts as in a
 comparison; an entry of which a job has no value comes last, so that none leads by its survivors.

@@ -1,4 +1,4 @@
-"""What a statistic of `studies.claims` amounts to for one job. Knows no arms' comparison and no database."""
+"""What a statistic of `studies.claims` amounts to for one job."""
 
 import itertools
 import math

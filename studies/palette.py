@@ -1,5 +1,4 @@
-"""How each variant looks in every figure of a study: a colour, a dash and a marker of its own. Knows no
-drawing."""
+"""How each variant looks in every figure of a study: a colour, a dash and a marker of its own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,4 @@
-"""The data of a study's own figure, panel by panel, ready to be drawn; it crosses between processes as JSON.
-Knows no database and no drawing."""
+"""The data of a study's own figure, panel by panel, ready to be drawn; it crosses between processes as JSON."""
 
 import base64
 from typing import Annotated, Any, Literal, TypeAlias

@@ -1,4 +1,4 @@
-"""A study's own figure, panel under panel. Knows no results and no pyplot."""
+"""A study's own figure, panel under panel."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, assert_never

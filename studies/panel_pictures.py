@@ -1,5 +1,4 @@
-"""Pictures in a study's own figure: tiles of images, and predictions over one or two features. Knows no
-pyplot."""
+"""Pictures in a study's own figure: tiles of images, and predictions over one or two features."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a study's own figure shows, as data: panels over its jobs. Knows no results and no drawing."""
+"""What a study's own figure shows, as data: panels over its jobs."""
 
 from typing import Annotated, Literal, Self, TypeAlias
 

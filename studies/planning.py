@@ -1,5 +1,4 @@
-"""What was fixed before anybody saw a result, and which seeds a verdict may therefore rest on. Knows no
-values."""
+"""What was fixed before anybody saw a result, and which seeds a verdict may therefore rest on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 """What is said beside a comparison's tables: how to read them, what changes without the affected seeds, what
-else differs between variants. Knows no format."""
+else differs between variants."""
 
 from collections.abc import Iterator
 

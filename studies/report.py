@@ -1,7 +1,6 @@
 """What a study's report is made of: all that is needed to write it and to draw its figures, as data.
 
-It crosses from the process that reads the database to the one that draws, as JSON. Knows no database, no
-format and no drawing.
+It crosses from the process that reads the database to the one that draws, as JSON.
 """
 
 import base64

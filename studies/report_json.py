@@ -1,4 +1,4 @@
-"""A report for a program: all its data, without pictures and what only they need. Knows no HTTP."""
+"""A report for a program: all its data, without pictures and what only they need."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""A report in the order in which it is read, as plain words: what every format of it says. Knows no markup."""
+"""A report in the order in which it is read, as plain words: what every format of it says."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

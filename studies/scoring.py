@@ -1,4 +1,4 @@
-"""What a job counts with in a comparison, whatever became of it. Knows no variants and no statistics.
+"""What a job counts with in a comparison, whatever became of it.
 
 A diverged job counts with what its best checkpoint on validation reached, else with what guessing would
 score: it is a result. A job that failed, was cancelled or isn't finished has no value, and withholds the

@@ -1,4 +1,4 @@
-"""Tests at several declared looks: what each may spend of the chance of a false claim. Knows no studies.
+"""Tests at several declared looks: what each may spend of the chance of a false claim.
 
 scipy is imported where it is used, as in `studies.statistics`.
 """

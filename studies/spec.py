@@ -1,4 +1,4 @@
-"""The study spec and its expansion into cells: pure functions over documents. Knows no database."""
+"""The study spec and its expansion into cells: pure functions over documents."""
 
 import itertools
 from collections.abc import Mapping

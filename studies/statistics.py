@@ -1,4 +1,4 @@
-"""The statistics of a comparison, over plain finite floats. Knows no studies, variants or metrics.
+"""The statistics of a comparison, over plain finite floats.
 
 scipy is imported where it is used: a process that compares nothing starts without it.
 

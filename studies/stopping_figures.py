@@ -1,4 +1,4 @@
-"""Where each early-stopping rule would have ended the trainings, per arm. Knows no SQL and no pyplot."""
+"""Where each early-stopping rule would have ended the trainings, per arm."""
 
 import statistics as stdlib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Where each early-stopping rule would have ended trainings. Knows no drawing."""
+"""Where each early-stopping rule would have ended trainings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What an arm's trials come to: the setting that did best on validation. Pure functions; knows no database."""
+"""What an arm's trials come to: the setting that did best on validation. Pure functions."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""All trials of a study's tuning as a table of words. Knows no markup."""
+"""All trials of a study's tuning as a table of words."""
 
 from collections.abc import Iterator, Sequence
 

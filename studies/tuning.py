@@ -1,4 +1,4 @@
-"""Equal tuning budgets as a study says them: which settings every arm tries, on which seeds. Knows no results."""
+"""Equal tuning budgets as a study says them: which settings every arm tries, on which seeds."""
 
 import hashlib
 import itertools

@@ -1,5 +1,4 @@
-"""What networks have learned, per variant: histograms of their weights, pictures of their first filters.
-Knows no SQL and no pyplot."""
+"""What networks have learned, per variant: histograms of their weights, pictures of their first filters."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Numbers as words for a person: accuracies in percent, their differences in points. Knows no statistics."""
+"""Numbers as words for a person: accuracies in percent, their differences in points."""
 
 from collections.abc import Sequence
 

@@ -1,5 +1,4 @@
-"""What is kept of a network's weights to look at: filters and histograms, as small arrays. Knows no data
-and no evaluation."""
+"""What is kept of a network's weights to look at: filters and histograms, as small arrays."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""Augmentations: on whole batches, drawn per sample, on the images' device. Knows no datasets.
+"""Augmentations: on whole batches, drawn per sample, on the images' device.
 
 Images are floats N, C, H, W in [0, 1]. Chance comes from the global generators, which the caller has
 seeded. Neighbouring geometric augmentations are one resampling: one matrix per sample.

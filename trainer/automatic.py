@@ -1,4 +1,4 @@
-"""RandAugment and TrivialAugment, drawn per image. Knows no other augmentations.
+"""RandAugment and TrivialAugment, drawn per image.
 
 torchvision draws once for a whole batch; here every image draws its own operations, and each operation
 runs once on the images that drew it. Tables of magnitudes and operations are torchvision's; geometry is

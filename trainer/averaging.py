@@ -1,4 +1,4 @@
-"""Averages of weights over a training, and their batch statistics. Knows no optimizer and no loop."""
+"""Averages of weights over a training, and their batch statistics."""
 
 import copy
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Decoded datasets on disk: `<folder>/<digest>/`, memory-mappable, written once. Knows no sources.
+"""Decoded datasets on disk: `<folder>/<digest>/`, memory-mappable, written once.
 
 Holds `train-images.npy` (N, C, H, W, uint8 or, of vectors, float32), `train-labels.npy` (N, int64 or,
 of values, float32), the same for `test` where

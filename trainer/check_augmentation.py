@@ -1,4 +1,4 @@
-"""Checks and warnings of a spec about its augmentations. Knows no layers."""
+"""Checks and warnings of a spec about its augmentations."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Checks and warnings of a spec about its dataset, its batches and its training. Knows no layers."""
+"""Checks and warnings of a spec about its dataset, its batches and its training."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Checks of a spec about its optimizer: what least squares can do. Knows no layers."""
+"""Checks of a spec about its optimizer: what least squares can do."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What a resumed training needs to equal an uninterrupted one, on disk. Knows no loop and no data.
+"""What a resumed training needs to equal an uninterrupted one, on disk.
 
 DamagedFile
     a file that is missing, cut short or changed: the caller falls back to the one before

@@ -1,4 +1,4 @@
-"""Small relatives of AlexNet and GoogLeNet. Knows no data.
+"""Small relatives of AlexNet and GoogLeNet.
 
 As in `trainer.networks`: the same names in every variant, batch norm where a norm belongs, no bias
 before a norm, markers where something may be dropped.

@@ -1,4 +1,4 @@
-"""Datasets ready to train on: cut, resized and relabelled as the spec asks. Knows no models."""
+"""Datasets ready to train on: cut, resized and relabelled as the spec asks."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Puts what the spec drops into a model, in the places that it marks or that can be found.
-
-Knows neither how a model is built nor how it is trained.
-"""
+"""Puts what the spec drops into a model, in the places that it marks or that can be found."""
 
 from collections import defaultdict
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What drops: layers, the places for them in our models, and who of a model drops. Knows no spec of a job.
+"""What drops: layers, the places for them in our models, and who of a model drops.
 
 All draw from the global generator, in training only. All keep the mean, and in evaluation each is the
 identity: what is kept is scaled up in training ("inverted").

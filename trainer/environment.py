@@ -1,4 +1,4 @@
-"""What a training ran in, and the torch settings that numerics ask for. Knows no spec but Numerics."""
+"""What a training ran in, and the torch settings that numerics ask for."""
 
 import platform
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """How good weights are on a split: during training and, as the spec's evaluations, after it.
 
-Knows no optimizer. Never yields with gradients switched off.
+Never yields with gradients switched off.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""What a training yields, in order, and what its caller may wish. Knows nothing of torch.
+"""What a training yields, in order, and what its caller may wish.
 
 Same spec, same data, same numerics: equal events, but for the fields in `WALL_CLOCK`.
 """

@@ -1,4 +1,4 @@
-"""A split's images on the device, from bytes to what a model takes. Knows no model and no order."""
+"""A split's images on the device, from bytes to what a model takes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 """What a training turned out to be, beyond what its spec says: counts and digests by which two trainings
-can be told apart, and what guessing would score. Knows no statistics and no loop."""
+can be told apart, and what guessing would score."""
 
 import hashlib
 import math

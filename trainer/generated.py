@@ -1,4 +1,4 @@
-"""Datasets drawn from formulas: seeded, the same everywhere, no download. Knows no cache.
+"""Datasets drawn from formulas: seeded, the same everywhere, no download.
 
 Features are rounded to four decimals, so that a digest does not depend on the last bits of a machine's
 mathematics.

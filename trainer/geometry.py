@@ -1,4 +1,4 @@
-"""Augmentations that move pixels: one matrix, window or rectangle per sample. Knows no colours.
+"""Augmentations that move pixels: one matrix, window or rectangle per sample.
 
 Images are floats N, C, H, W. Chance comes from the device's global generator.
 """

@@ -1,4 +1,4 @@
-"""What is done to gradients between the backward pass and the step. Knows no optimizer and no loop."""
+"""What is done to gradients between the backward pass and the step."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeAlias

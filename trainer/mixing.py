@@ -1,4 +1,4 @@
-"""Mixes the examples of a batch and their labels: mixup and cutmix. Knows no loop.
+"""Mixes the examples of a batch and their labels: mixup and cutmix.
 
 Chance comes from the global CPU generator, which the caller has seeded: the same on every device.
 """

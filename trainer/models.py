@@ -1,4 +1,4 @@
-"""From a spec to a model: built, initialised, given its norms and its dropout. Knows no training."""
+"""From a spec to a model: built, initialised, given its norms and its dropout."""
 
 from dataclasses import replace
 from typing import assert_never

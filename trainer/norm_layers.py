@@ -1,4 +1,4 @@
-"""Norm layers that torch does not have, for x of shape N, C, then any positions. Knows no specs.
+"""Norm layers that torch does not have, for x of shape N, C, then any positions.
 
 `weight` is the gain and `bias` the bias of each channel, None where there is none. Everything is
 computed in the type of x.

@@ -1,4 +1,4 @@
-"""Every normalization: from its spec to a layer for one layout of activations. Knows no models."""
+"""Every normalization: from its spec to a layer for one layout of activations."""
 
 from dataclasses import dataclass
 from typing import assert_never

@@ -1,4 +1,4 @@
-"""Optimizers and learning rates as the spec says. Knows no data and no loop."""
+"""Optimizers and learning rates as the spec says."""
 
 import math
 from typing import Any, assert_never

@@ -1,4 +1,4 @@
-"""How long a training is and which examples each of its steps sees. Knows no model and no pixels."""
+"""How long a training is and which examples each of its steps sees."""
 
 from dataclasses import dataclass
 

@@ -1,5 +1,5 @@
 """The outputs of an evaluation: for each kind that a spec may ask for, small arrays and the scalars that go
-with them. Knows no files."""
+with them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

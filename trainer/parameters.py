@@ -1,4 +1,4 @@
-"""Which parameters of a model are weights, which are biases and which belong to norms. Knows no spec."""
+"""Which parameters of a model are weights, which are biases and which belong to norms."""
 
 import re
 from collections.abc import Iterator

@@ -1,5 +1,4 @@
-"""Small arrays that show what a model or an augmentation does to a few examples, or over a plane. Knows no
-evaluation."""
+"""Small arrays that show what a model or an augmentation does to a few examples, or over a plane."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""A picture grid of augmented training images: what a training would see. Knows no models."""
+"""A picture grid of augmented training images: what a training would see."""
 
 import io
 from pathlib import Path

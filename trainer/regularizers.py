@@ -1,7 +1,7 @@
 """Penalties that are added to the loss, and projections that follow a step; both act on weights.
 
 Weights are those of `trainer.parameters`: none of norms, no biases. Under `weights:` they are the
-underlying ones. Knows no optimizer and no loop.
+underlying ones.
 """
 
 from collections.abc import Callable, Sequence

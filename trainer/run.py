@@ -1,7 +1,4 @@
-"""One training under way: what it works with, which stays, and how far it has come, which changes.
-
-Knows no order of events: that is the loop's.
-"""
+"""One training under way: what it works with, which stays, and how far it has come, which changes."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""Models for reconstruction and for regression on one feature. Knows no data."""
+"""Models for reconstruction and for regression on one feature."""
 
 from collections import OrderedDict
 from math import prod

@@ -1,4 +1,4 @@
-"""When a training has a new best, when each stopping rule would end it, when it diverged. Knows no torch.
+"""When a training has a new best, when each stopping rule would end it, when it diverged.
 
 Early stopping after Prechelt 1998 ("Early stopping - but when?"): GL, PQ and UP, beside patience.
 """

@@ -1,4 +1,4 @@
-"""Named random streams: each use of chance has a seed of its own. Knows nothing of what is drawn.
+"""Named random streams: each use of chance has a seed of its own.
 
 The streams are `init`, `weights`, `order`, `augmentation`, `mixing`, `dropout`, `gradient_noise`,
 `diagnostics`, `mc_dropout`, `split` and `shift`. Seeds come from blake2b, not

@@ -1,4 +1,4 @@
-"""What a period adds up while it trains, on the device. Knows no model and no spec."""
+"""What a period adds up while it trains, on the device."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Puts a norm in the place of every norm layer of any model. Knows neither specs of jobs nor data."""
+"""Puts a norm in the place of every norm layer of any model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,4 @@
-"""What outputs are judged by: the loss that is minimized and the scores that are reported. Knows no
-model and no loop.
+"""What outputs are judged by: the loss that is minimized and the scores that are reported.
 
 `predictions` are what a task makes of a model's outputs; losses are means over examples, scores are
 float64 sums: loss, hits, examples. A task without accuracy has no hits.

@@ -1,6 +1,6 @@
 """Follows one forward pass over the meta device: which layer made each tensor and who takes it.
 
-Shapes only, no memory, no randomness. Knows no norms to put in.
+Shapes only, no memory, no randomness.
 """
 
 import copy

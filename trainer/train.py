@@ -1,7 +1,4 @@
-"""The training loop: a generator of events that can be told to save and stop, or be abandoned.
-
-Knows no queue, no tracker and no database.
-"""
+"""The training loop: a generator of events that can be told to save and stop, or be abandoned."""
 
 import time
 from collections.abc import Generator, Iterator, Sequence

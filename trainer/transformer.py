@@ -1,4 +1,4 @@
-"""A small vision transformer. Knows no data."""
+"""A small vision transformer."""
 
 import torch
 from torch import Tensor, nn

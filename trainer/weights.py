@@ -1,4 +1,4 @@
-"""What acts on the weights of convolutions and linear layers beside their training. Knows no activations.
+"""What acts on the weights of convolutions and linear layers beside their training.
 
 The trained parameters stay what they are in the plain variant, bit for bit, under torch's names for
 parametrized ones.

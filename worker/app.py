@@ -1,4 +1,4 @@
-"""The Celery application that consumes this host's wake-ups. Knows no job."""
+"""The Celery application that consumes this host's wake-ups."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The parent's watch over its children: a dead child's attempt ends at once. Knows no training."""
+"""The parent's watch over its children: a dead child's attempt ends at once."""
 
 import threading
 import time

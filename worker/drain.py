@@ -1,4 +1,4 @@
-"""One byte that the parent and all its children share: work is to be put down. Knows no queue."""
+"""One byte that the parent and all its children share: work is to be put down."""
 
 import mmap
 

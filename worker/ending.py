@@ -1,4 +1,4 @@
-"""How an attempt's outcome is written: the last, fenced transaction of an attempt. Knows no training."""
+"""How an attempt's outcome is written: the last, fenced transaction of an attempt."""
 
 from typing import Literal, TypeAlias
 

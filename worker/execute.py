@@ -1,4 +1,4 @@
-"""One claimed job, from its claim to its end in SQL. Knows no broker and starts no process."""
+"""One claimed job, from its claim to its end in SQL."""
 
 import math
 import time

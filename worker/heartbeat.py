@@ -1,4 +1,4 @@
-"""The thread that keeps a job's lease while the job moves, and brings back wishes. Knows no training."""
+"""The thread that keeps a job's lease while the job moves, and brings back wishes."""
 
 import os
 import sys

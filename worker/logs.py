@@ -1,4 +1,4 @@
-"""Where log lines go: structured to stderr, and a job's warnings also to its own log. Knows no SQL."""
+"""Where log lines go: structured to stderr, and a job's warnings also to its own log."""
 
 import logging
 import sys

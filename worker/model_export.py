@@ -1,4 +1,4 @@
-"""`python -m worker.model_export URL DATASETS`: best weights become MLflow's LoggedModels. Knows no SQL.
+"""`python -m worker.model_export URL DATASETS`: best weights become MLflow's LoggedModels.
 
 A helper of the mirror: one JSON request a line on stdin, one answer a line on stdout, until stdin ends.
 """

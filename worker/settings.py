@@ -1,4 +1,4 @@
-"""What the environment says to the worker's processes (NORMLAB_*); knows no defaults of other packages."""
+"""What the environment says to the worker's processes (NORMLAB_*)."""
 
 import os
 import socket

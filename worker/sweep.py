@@ -1,4 +1,4 @@
-"""`python -m worker.sweep`: the plain loop that sets right what ended silently. Knows no training."""
+"""`python -m worker.sweep`: the plain loop that sets right what ended silently."""
 
 import signal
 import sys

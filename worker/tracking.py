@@ -1,4 +1,4 @@
-"""MLflow's server as the mirror needs it: explicit run ids, batches within its limits. Knows no SQL of ours.
+"""MLflow's server as the mirror needs it: explicit run ids, batches within its limits.
 
 Importing this module sets MLflow's client up for a process that would rather hear of an outage soon
 than wait for its end, so it must come before any other import of mlflow.

@@ -1,4 +1,4 @@
-"""The `normlab` command: its entry point and how its errors are told. Knows no verb."""
+"""The `normlab` command: its entry point and how its errors are told."""
 
 import os
 import sys

@@ -1,5 +1,5 @@
 """What can be said of a study under way: how far it is, when it may end, which variant is ahead on
-validation. Knows no terminal."""
+validation."""
 
 import math
 import statistics

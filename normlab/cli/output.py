@@ -1,4 +1,4 @@
-"""How answers look: tables, JSON, CSV, and the small formats in them. Knows no route."""
+"""How answers look: tables, JSON, CSV, and the small formats in them."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""`query` and `export`: results of all studies, filtered, sorted, grouped. Knows no grammar: the service does."""
+"""`query` and `export`: results of all studies, filtered, sorted, grouped."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The job spec: everything that describes one training. Knows nothing of torch, databases or HTTP.
+"""The job spec: everything that describes one training.
 
 Every part is a frozen pydantic model that refuses unknown keys; alternatives are unions tagged by
 `kind` (or, for models, by `name`). Units and ranges stand in the fields, so the JSON Schema has them.
