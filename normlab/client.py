@@ -393,7 +393,7 @@ class Client:
                 path,
                 again=True,
                 content=given.content,
-                params={"set": list(settings)},
+                params={"set": list(settings)} if settings else None,
                 headers={"Content-Type": given.media_type, **headers},
             )
         except Refused as error:

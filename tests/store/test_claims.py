@@ -357,8 +357,13 @@ def test_a_job_waits_for_its_dataset_whose_own_job_goes_first(sessions: Sessions
     assert claim.source == {
         "kind": "parquet",
         "path": "/data/cats",
+        "configuration": None,
         "image": "image",
         "label": "label",
+        "size": None,
+        "background": "white",
+        "unreadable": "refuse",
+        "unlabelled": "refuse",
     }
 
 
