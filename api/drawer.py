@@ -142,6 +142,8 @@ class Drawer:
                 continue
             if process.returncode == 0:
                 return answer
+            if self._is_closing:  # `close` has ended it
+                break
             log.error("a report was not drawn", said=said.decode(errors="replace")[-4000:])
             raise DrawingFailed(f"the process that draws ended with {process.returncode}")
         raise DrawingFailed("the service is being stopped")
