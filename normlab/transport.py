@@ -1,5 +1,6 @@
 """HTTP with the service: address, token, retries, problems, pages."""
 
+import contextlib
 import ipaddress
 import os
 import time
@@ -146,15 +147,26 @@ class Transport:
     def stream(self, path: str, **parameters: Any) -> Iterator[bytes]:
         """The answer's bytes as they come, whole or NotReachable is raised."""
         given = {name: value for name, value in parameters.items() if value is not None}
-        if self._is_worth_waiting:
-            self._await_somebody()
         try:
-            with self._client.stream("GET", path, params=given, timeout=_STREAM) as answer:
+            with contextlib.closing(self._open(path, given)) as answer:
                 if answer.is_error:
                     answer.read()
                 yield from _checked(answer).iter_bytes()
         except httpx.TransportError as error:
             raise NotReachable(self._unreachable(error)) from error
+
+    def _open(self, path: str, given: Mapping[str, Any]) -> httpx.Response:
+        """An answer whose body is not read yet; a service that is still starting is waited for."""
+        request = self._client.build_request("GET", path, params=given, timeout=_STREAM)
+        try:
+            return self._client.send(request, stream=True)
+        except httpx.TransportError as error:
+            may_wait = self._is_worth_waiting and may_be_starting(error)
+            if not (may_wait and wait_until_ready(self.url, trust_env=self._trust_env)):
+                raise
+            return self._client.send(request, stream=True)
+        finally:
+            self._is_worth_waiting = False
 
     def download(self, path: str, target: Path) -> None:
         save(self.stream(path), target)

@@ -15,6 +15,8 @@ _KNOWN: dict[str, Layout] = {
     "torch.nn.modules.normalization.GroupNorm": "channels_first",
     "torch.nn.modules.normalization.LayerNorm": "channels_last",
     "torch.nn.modules.normalization.RMSNorm": "channels_last",
+    "trainer.channels_last.ExactBatchNorm": "channels_first",
+    "trainer.channels_last.GroupNorm": "channels_first",
     "torchvision.ops.misc.FrozenBatchNorm2d": "channels_first",
     "torchvision.models.convnext.LayerNorm2d": "channels_first",
 }
