@@ -13,7 +13,10 @@ from normlab.daemons import Answer, Runnable
 
 @dataclass(slots=True)
 class Part:
-    """`failures` counts restarts since it was last healthy; without `check` it is ready once it runs."""
+    """Without `check` it is ready once it runs.
+
+    `failures` counts how often it has ended since it was last ready for a while.
+    """
 
     name: str
     runnable: Runnable
@@ -21,6 +24,7 @@ class Part:
     state: str = "waiting"
     detail: str = ""
     started_at: float = 0.0
+    ready_at: float = 0.0
     restart_at: float = 0.0
     restarts: int = 0
     failures: int = 0
@@ -46,7 +50,7 @@ class Part:
     def watch(self, log: Path) -> None:
         """It runs: from now on it is ready, or has to show that it works."""
         if self.check is None:
-            self.state = "ready"
+            self._become_ready()
         elif self.runnable.pid is not None:
             self._activity = Activity(self.runnable.pid, log)
 
@@ -67,9 +71,17 @@ class Part:
     def _take(self, answer: Answer) -> None:
         self.detail = answer.detail
         if answer.ready:
-            self.state, self.detail = "ready", ""
+            self._become_ready()
         elif answer.detail and self._activity is not None:
             self._activity.note()
+
+    def _become_ready(self) -> None:
+        self.state, self.detail, self.ready_at = "ready", "", time.monotonic()
+
+    @property
+    def ready_seconds(self) -> float:
+        """For how long it has been ready; 0 in any other state."""
+        return time.monotonic() - self.ready_at if self.state == "ready" else 0.0
 
     @property
     def idle_seconds(self) -> float:

@@ -166,7 +166,7 @@ class Supervisor:
                 self._restart(part)
 
     def _look_at(self, part: Part) -> None:
-        if part.failures and time.time() - part.started_at > _HEALTHY_SECONDS:
+        if part.ready_seconds > _HEALTHY_SECONDS:
             part.failures = 0
         if part.state != "starting":
             return

@@ -137,9 +137,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock, started: list[Part]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    clock: Clock,
+    started: list[Part],
+    pause_seconds: float = 60,
 ) -> Supervisor:
-    """A supervisor that waits for these parts; each look at them takes a minute."""
+    """A supervisor that waits for these parts, with such a pause between two looks at them."""
     made = Supervisor(Home(tmp_path), show=lambda state: None)
     (tmp_path / "logs").mkdir()
 
@@ -148,7 +152,7 @@ def start(
         for thread in threading.enumerate():
             if thread.daemon:
                 thread.join(timeout=5)
-        clock.now += 60
+        clock.now += pause_seconds
 
     monkeypatch.setattr(made, "_pause", pause)
     for part in started:
@@ -186,18 +190,42 @@ def test_a_part_that_does_nothing_for_minutes_is_restarted_alone(
     assert (hanging.lives, other.lives) == (2, 1)
 
 
-def test_a_part_that_ends_again_and_again_is_broken_and_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+@pytest.mark.parametrize("load_seconds", [0, 70, float("inf")])
+def test_a_part_that_ends_or_hangs_again_and_again_is_broken_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock, load_seconds: float
 ) -> None:
+    monkeypatch.setattr("normlab.activity.signs_of_work", lambda pid, log: (0, 0.0, 0))
+
     class Broken(FakeRunnable):
+        """Loads for a while and then ends."""
+
         def start(self) -> None:
             super().start()
-            self.alive = False
+            assert self.lives <= 5
+            self.ends_at = clock.now + load_seconds
+
+        def answer(self) -> Answer:
+            if clock.now >= self.ends_at:
+                self.alive = False
+            return Answer(ready=False)
 
     broken = Broken()
     with pytest.raises(StackError, match="api ended 5 times in a row"):
-        start(tmp_path, monkeypatch, clock, [Part("api", broken, after(2))])
+        start(tmp_path, monkeypatch, clock, [Part("api", broken, broken.answer)], pause_seconds=10)
     assert broken.lives == 5
+
+
+def test_failures_are_forgotten_after_a_minute_of_being_ready_and_not_of_loading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    monkeypatch.setattr("normlab.activity.signs_of_work", lambda pid, log: (0, 0.0, 0))
+    part = Part("api", FakeRunnable(), after(9), failures=4)
+    made = start(tmp_path, monkeypatch, clock, [part], pause_seconds=10)
+    made._look_after_parts()
+    assert (part.state, part.failures) == ("ready", 4)
+    clock.now += 61
+    made._look_after_parts()
+    assert part.failures == 0
 
 
 def state(phase: str, step: str | None = None, **states: str) -> dict[str, Any]:
