@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -47,6 +48,7 @@ class Supervisor:
     """`run` returns when it is told to stop, or raises why the stack could not start.
 
     `show` gets the state at each change and about once a second; what it raises stops the stack.
+    What it raises while the stack stops is written to the log, and `show` isn't called again.
     """
 
     def __init__(self, home: Home, show: Callable[[Mapping[str, Any]], None]) -> None:
@@ -226,7 +228,14 @@ class Supervisor:
         except OSError as error:
             # A full disk must not keep the stack from being stopped.
             complain(f"stack.json: {error}")
-        self._show(state)
+        try:
+            self._show(state)
+        except Exception as error:
+            if self._phase in ("starting", "ready"):
+                raise
+            # A terminal or pipe that is gone must not keep the parts from being stopped.
+            complain(f"the stop goes on but cannot be shown: {error}")
+            self._show = _show_nothing
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -243,8 +252,13 @@ class Supervisor:
 
 
 def complain(text: str) -> None:
-    """To the supervisor's own log."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    """To the supervisor's own log; in the foreground that is a terminal, which may be gone."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _show_nothing(state: Mapping[str, Any]) -> None:
+    """Takes the place of a `show` that has failed."""
 
 
 def _log_remarks() -> Callable[[Mapping[str, Any]], None]:

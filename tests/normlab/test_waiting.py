@@ -1,8 +1,9 @@
 """Waiting for parts of the local stack: as long as they work, told while it lasts, limited only when asked to."""
 
+import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,34 @@ def test_failures_are_forgotten_after_a_minute_of_being_ready_and_not_of_loading
     clock.now += 61
     made._look_after_parts()
     assert part.failures == 0
+
+
+class Gone:
+    """A terminal or pipe that went away."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(errno.EPIPE, "Broken pipe"), ValueError()])
+def test_all_parts_are_stopped_though_nothing_can_be_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def show(state: Mapping[str, Any]) -> None:
+        raise error
+
+    monkeypatch.setattr(supervisor, "end_leftovers", lambda home: 0)
+    monkeypatch.setattr("sys.stderr", Gone())
+    home = Home(tmp_path)
+    made = Supervisor(home, show)
+    runnables = {name: FakeRunnable() for name in ("api", "worker", "postgres")}
+    made._parts = {name: Part(name, runnable) for name, runnable in runnables.items()}
+    with pytest.raises((StackError, ValueError)):
+        made.run()
+    assert [runnable.stopped for runnable in runnables.values()] == [[True]] * 3
+    written = home.read_state()
+    assert written["phase"] in ("failed", "stopped")
+    assert {part["state"] for part in written["processes"]} == {"stopped"}
 
 
 def state(phase: str, step: str | None = None, **states: str) -> dict[str, Any]:
