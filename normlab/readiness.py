@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import httpx
 
+#: Between two lines about the same wait, where nothing is redrawn.
+LINE_SECONDS = 10.0
 READY_SECONDS = 120.0
 _PAUSE_SECONDS = 1.0
-_SAY_SECONDS = 10.0
 _ASK_SECONDS = 10.0
 #: What Normlab answers while it starts, and a proxy whose upstream isn't there yet.
 _STARTING = (
@@ -55,7 +56,7 @@ def wait_until_ready(
         if answer.ready:
             say(f"{url} is ready after {passed:.0f} s")
             return True
-        if time.monotonic() - spoke >= _SAY_SECONDS:
+        if time.monotonic() - spoke >= LINE_SECONDS:
             spoke = time.monotonic()
             say(f"still waiting for {url} after {passed:.0f} s ({answer.detail})")
     return False

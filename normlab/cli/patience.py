@@ -5,16 +5,16 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.text import Text
 
 from normlab.cli.output import duration
-
-#: Between two lines where there is no terminal.
-LINE_SECONDS = 15.0
+from normlab.readiness import LINE_SECONDS
 
 
 class Patience:
     """`with Patience("drawing the figures") as wait:`, then `wait()` each time that it isn't done: a line
-    with the elapsed time, redrawn in a terminal, now and then a new one elsewhere. Nothing before the first."""
+    with the elapsed time, redrawn in a terminal, now and then a new one elsewhere. Nothing before the first.
+    `wait("decoding")` says what is being done from then on."""
 
     def __init__(self, doing: str, *, console: Console | None = None) -> None:
         self._doing = doing
@@ -36,9 +36,11 @@ class Patience:
         if self._status is not None:
             self._status.stop()
 
-    def __call__(self) -> None:
+    def __call__(self, doing: str | None = None) -> None:
+        self._doing = doing or self._doing
         now = time.monotonic()
-        said = f"{self._doing} … {duration(now - self._began)}"
+        # As Text: brackets in it are no markup.
+        said = Text(f"{self._doing} … {duration(now - self._began)}")
         if self._status is not None:
             self._status.update(said)
             self._status.start()

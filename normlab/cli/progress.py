@@ -21,6 +21,7 @@ Jobs: TypeAlias = list[dict[str, Any]]
 
 _MOST_SEEDS = 16
 _MOST_RUNNING = 8
+#: Trainings last longer than what else is waited for, and the line is long.
 _QUIET_SECONDS = 30.0
 _STYLES = {"succeeded": "green", "failed": "bold red", "cancelled": "yellow", "paused": "yellow"}
 _FINAL_MARKS = {"succeeded": "✓", "failed": "✗", "cancelled": "–", "paused": "‖", "queued": "·"}

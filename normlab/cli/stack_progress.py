@@ -10,6 +10,7 @@ from normlab.activity import last_line
 from normlab.cli.output import say
 from normlab.errors import WaitedTooLong
 from normlab.home import Home
+from normlab.readiness import LINE_SECONDS
 
 _NAMES = {
     "postgres": "PostgreSQL",
@@ -23,7 +24,6 @@ _NAMES = {
 }
 _RISING = {"ready": "ready", "restarting": "ended; it will be restarted"}
 _FALLING = {"stopped": "stopped"}
-_QUIET_SECONDS = 10.0
 _MOST_OF_A_LOG = 80
 
 
@@ -62,7 +62,7 @@ class StackProgress:
                 self._say(f"{_name(part)} {word}")
         if phase == "ready" and self._is_news("", "ready"):
             self._when_ready(state)
-        if phase in ("starting", "stopping") and self._clock() - self._spoke >= _QUIET_SECONDS:
+        if phase in ("starting", "stopping") and self._clock() - self._spoke >= LINE_SECONDS:
             self._say(f"waiting for {'; '.join(self._awaited(state))}")
         if phase == "starting" and self._timeout is not None:
             self._check_timeout(state, self._timeout)

@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from normlab.cli import datasets, registering
+from normlab.cli import datasets, patience
 from normlab.cli.dataset_view import MOST_CLASSES, say_outcome, show_dataset
 from normlab.cli.datasets import app
 from normlab.cli.thumbnails import show_thumbnails
@@ -179,18 +179,17 @@ def test_every_option_of_a_source_has_a_flag(serve: Callable[..., Service]) -> N
 def test_while_it_waits_it_says_how_far_it_is_and_then_what_came_out(
     serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registering, "LINE_SECONDS", 0.0)
-    said = ["found 1120 train images", "decoded 1000 of 1120 train images"]
+    monkeypatch.setattr(patience, "LINE_SECONDS", 0.0)
+    said = ["found 1120 train images in [/data]", "decoded 1000 of 1120 train images"]
     serve(SHAPES, ["queued", "running", "running", "succeeded"], said)
     done = CliRunner().invoke(app, ["add", "shapes", "parquet:/data", "--wait"])
     assert done.exit_code == 0, done.output
-    assert done.output.splitlines()[:5] == [
-        "[0s] waiting for a worker",
-        "[0s] found 1120 train images",
-        "[0s] decoded 1000 of 1120 train images",
-        "Dataset shapes is ready",
-        "images    16×16, colour",
+    assert [line.rpartition(" … ")[0] for line in done.stderr.splitlines()] == [
+        "waiting for a worker",
+        "found 1120 train images in [/data]",
+        "decoded 1000 of 1120 train images",
     ]
+    assert done.stdout.splitlines()[:2] == ["Dataset shapes is ready", "images    16×16, colour"]
     assert "skipped   the test split: 40" in done.output
 
 
