@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, u
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from store.finite import storable
 from store.models import Job, MirrorProblem, Project, Study
 
 Kind = Literal["run", "files", "model", "deleted", "experiment"]
@@ -61,9 +62,14 @@ def pause_after(attempts: int) -> float:
     return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(attempts - 1, 20))
 
 
-def note(session: Session, subject: Subject, reason: str) -> None:
-    """Records what no further attempt would change."""
+def note(session: Session, subject: Subject, reason: str) -> bool:
+    """Records what no further attempt would change; False if exactly that was recorded before."""
+    query = select(MirrorProblem).where(_is_about(subject))
+    row = session.scalars(query).one_or_none()
+    if row is not None and row.reason == storable(reason) and row.next_at is None:
+        return False
     _upsert(session, subject, reason, attempts=0).next_at = None
+    return True
 
 
 def clear(session: Session, subject: Subject) -> None:
@@ -147,6 +153,8 @@ def count(session: Session) -> int:
 def _upsert(session: Session, subject: Subject, reason: str, attempts: int) -> MirrorProblem:
     """The subject's row, with this reason and so many attempts more."""
     [column] = subject.owner
+    # What MLflow or an exporter says may hold characters that PostgreSQL refuses.
+    reason = storable(reason)
     made = insert(MirrorProblem).values(
         **subject.owner, kind=subject.kind, reason=reason, attempts=attempts
     )

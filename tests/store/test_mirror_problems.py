@@ -30,6 +30,28 @@ def test_failures_of_one_thing_are_one_problem_that_keeps_its_beginning(
         assert mirror_problems.count(session) == 0
 
 
+def test_a_reason_that_postgresql_would_refuse_is_recorded_without_what_it_refuses(
+    sessions: sessionmaker[Session],
+) -> None:
+    """Such an error must not look like a database that is away, nor end the mirror."""
+    reason = "MlflowException: refused \x00 and \udcff"
+    with sessions.begin() as session:
+        job = make_job(session).id
+        mirror_problems.record_failure(session, Subject("run", job_id=job), reason, at_once=False)
+        mirror_problems.note(session, Subject("model", job_id=job), reason)
+        reasons = [row.reason for row in session.scalars(select(MirrorProblem))]
+        assert reasons == ["MlflowException: refused \ufffd and ?"] * 2
+
+
+def test_a_note_says_whether_anything_changed(sessions: sessionmaker[Session]) -> None:
+    with sessions.begin() as session:
+        subject = Subject("model", job_id=make_job(session).id)
+        mirror_problems.record_failure(session, subject, "refused", at_once=False)
+        reasons = ["refused", "refused", "a \x00", "a \x00"]
+        changed = [mirror_problems.note(session, subject, reason) for reason in reasons]
+        assert changed == [True, False, True, False]
+
+
 def test_what_rests_is_not_due_and_everything_else_is(sessions: sessionmaker[Session]) -> None:
     with sessions.begin() as session:
         failed, deleted, fine = (make_job(session).id for _ in range(3))
