@@ -39,6 +39,9 @@ class Deletions:
         self._sessions = sessions
         self._tracking = tracking
         self._experiments = known
+        # Deleted for good. Only a restored backup of MLflow brings such a run back, and after the outage
+        # that this takes, the mirror has a new instance of this class, which asks for each run once more.
+        self._gone: set[str] = set()
 
     def look(self) -> None:
         """Compares SQL with what is deleted in MLflow now, in both directions."""
@@ -113,8 +116,9 @@ class Deletions:
     def _note_restored(self, run_ids: set[str], active: set[str]) -> None:
         with self._sessions.begin() as session:
             rows = experiments.deleted_runs(session)
+        still_deleted = run_ids | self._gone
         for row in rows:
-            if row.experiment_id not in active or row.run_id in run_ids:
+            if row.experiment_id not in active or row.run_id in still_deleted:
                 continue
             match self._tracking.stage_of(row.run_id):
                 case "active":
@@ -124,13 +128,15 @@ class Deletions:
                         experiments.send_again(session, row)
                 case "gone":
                     self._note(row, GONE)
+                    self._gone.add(row.run_id)
                 case "deleted":
                     pass
 
     def _note(self, row: Mirrored, reason: str) -> None:
-        log.info("run_deleted", run=row.run_id)
         with self._sessions.begin() as session:
-            mirror_problems.note(session, _deletion_of(row), reason)
+            is_new = mirror_problems.note(session, _deletion_of(row), reason)
+        if is_new:
+            log.info("run_deleted", run=row.run_id, reason=reason)
 
     def _forget(self, row: Mirrored) -> None:
         """MLflow was lost or replaced: the run is made anew."""

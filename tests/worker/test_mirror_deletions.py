@@ -1,5 +1,6 @@
 """What people delete, restore and rename in MLflow: noticed, said, and respected."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,12 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session, sessionmaker
+from structlog.testing import capture_logs
 
 from store.models import Mirrored, Project
 from tests.worker.mirrored import Reader, Shelf, make_shelf, problems
+from worker.deletions import Deletions
+from worker.experiments import Experiments
 from worker.mirror import Settings, drain
 from worker.tracking import Tracking
 
@@ -198,6 +202,40 @@ def test_a_run_deleted_for_good_is_said_and_not_made_anew(
     assert "--rebuild" in problem.reason
 
 
+def test_runs_deleted_for_good_are_asked_for_and_logged_once(
+    shelf: Shelf,
+    settings: Settings,
+    tracking: Tracking,
+    reader: Reader,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jobs = [shelf.add_job(seed=seed) for seed in (0, 1)]
+    drain(settings, tracking)
+    runs = {job: reader.run_of(shelf.project, job=job).info.run_id for job in jobs}
+    for run_id in runs.values():
+        reader.client.delete_run(run_id)
+    drain(settings, tracking)
+    lose_runs(shelf)
+    asked: list[str] = []
+    stage_of = tracking.stage_of
+    monkeypatch.setattr(tracking, "stage_of", lambda one: (asked.append(one), stage_of(one))[1])
+
+    deletions = make_deletions(shelf, tracking)
+    with capture_logs() as logs:
+        for _ in range(3):
+            deletions.look()
+        # As after an outage.
+        make_deletions(shelf, tracking).look()
+    assert len(asked) == 2 * len(jobs)
+    assert [line["event"] for line in logs] == ["run_deleted"] * len(jobs)
+    assert all("for good" in row.reason for job in jobs for row in problems(shelf)[f"job {job}"])
+
+    find_runs(shelf, runs)
+    reader.client.restore_run(runs[jobs[0]])
+    make_deletions(shelf, tracking).look()
+    assert problems(shelf).keys() == {f"job {jobs[1]}"}
+
+
 def test_runs_that_are_lost_with_their_experiment_are_made_anew_with_all_their_points(
     shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
@@ -218,6 +256,19 @@ def test_runs_that_are_lost_with_their_experiment_are_made_anew_with_all_their_p
     parent = reader.run_of(shelf.project, study=study)
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert problems(shelf) == {}
+
+
+def make_deletions(shelf: Shelf, tracking: Tracking) -> Deletions:
+    """As a mirror makes it when it starts and after each outage."""
+    return Deletions(shelf.sessions, tracking, Experiments(shelf.sessions, tracking))
+
+
+def find_runs(shelf: Shelf, runs: Mapping[int, str]) -> None:
+    """As after a restored backup of MLflow: the ids in SQL lead to these jobs' runs again."""
+    with shelf.sessions.begin() as session:
+        for job_id, run_id in runs.items():
+            query = update(Mirrored).where(Mirrored.job_id == job_id)
+            session.execute(query.values(run_id=run_id))
 
 
 def lose_runs(shelf: Shelf) -> None:
