@@ -22,6 +22,8 @@ from trainer.spec.optimization import StepTraining
 from trainer.spec.recorded import (
     LAYER_STATISTICS,
     NETWORK_STATISTICS,
+    STOP_EPOCHS,
+    always_recorded,
     has_accuracy,
     recorded_metrics,
 )
@@ -44,13 +46,18 @@ def refuse_impossible(study: StudySpec, specs: Mapping[str, JobSpec]) -> None:
 
 def _unrecorded_metric(study: StudySpec, specs: Mapping[str, JobSpec]) -> Iterator[Problem]:
     """The metric of record is needed of every job."""
-    recorded = {name: recorded_metrics(spec) for name, spec in specs.items()}
+    recorded = {name: always_recorded(spec) for name, spec in specs.items()}
     lacking = [name for name, metrics in recorded.items() if study.metric not in metrics]
     if not lacking:
         return
     common = _common(list(recorded.values()))
     without = next((s.task.kind for s in specs.values() if not has_accuracy(s)), None)
-    if len(lacking) < len(specs):
+    if study.metric in STOP_EPOCHS:
+        detail = (
+            f"{study.metric} is recorded only by jobs that this stopping rule would have stopped, "
+            "but the metric of record is needed of every job"
+        )
+    elif len(lacking) < len(specs):
         detail = f"{study.metric} isn't recorded by {listed(lacking)}, but every arm needs it"
     elif without is not None and study.metric.endswith("_accuracy"):
         detail = f"a {without} has no accuracy but metric is {study.metric}"

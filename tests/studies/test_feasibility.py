@@ -7,6 +7,7 @@ import pytest
 from studies.expansion import expand
 from studies.spec import StudyError, read_study
 from tests.studies.test_expansion import DEMO, study
+from trainer.spec.recorded import STOPPING_RULES
 from trainer.spec.report import Problem
 
 REGRESSION = {
@@ -48,6 +49,10 @@ def refused(**changes: Any) -> list[Problem]:
         ({**REGRESSION, **claim({"kind": "steps_to_reach", "value": 0.5})}, "/claims/0",
          "no curve of val_accuracy"),
         ({**REGRESSION, "figure": [{"panel": "curves"}]}, "/figure/0/column", "no curve of val_accuracy"),
+        # A missing value would depend on how the training went.
+        *(({"metric": f"stop_epoch_{rule}"}, "/metric",
+           f"stop_epoch_{rule} is recorded only by jobs that this stopping rule would have stopped")
+          for rule in STOPPING_RULES),
         (claim("test_f1"), "/claims/0", "no job of this study records 'test_f1'"),
         (claim({"kind": "log10", "of": "tset_error"}), "/claims/0", "did you mean 'test_error'?"),
         ({**claim({"kind": "look", "statistic": "gradient_nrm"}), "base": SEEN}, "/claims/0",
@@ -73,9 +78,17 @@ def test_the_metrics_that_there_are_are_listed() -> None:
     assert (problem.remedy or "").startswith("metric: one of test_accuracy, test_loss, best_val_a")
 
 
-@pytest.mark.parametrize(
-    "metric", ["test_loss", "best_val_accuracy", "best_epoch", "steps", "stop_epoch_patience"]
-)
+def test_the_remedy_names_only_metrics_that_every_job_records() -> None:
+    [problem] = refused(metric="stop_epoch_patience")
+    assert "stop_epoch" not in (problem.remedy or "")
+
+
+@pytest.mark.parametrize("rule", STOPPING_RULES)
+def test_a_claim_may_be_about_what_only_some_jobs_record(rule: str) -> None:
+    assert expand(read_study(study(**claim(f"stop_epoch_{rule}"))))
+
+
+@pytest.mark.parametrize("metric", ["test_loss", "best_val_accuracy", "best_epoch", "steps"])
 def test_any_metric_of_every_job_may_be_the_metric_of_record(metric: str) -> None:
     assert expand(read_study(study(metric=metric)))
 

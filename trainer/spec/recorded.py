@@ -13,6 +13,8 @@ OUTPUT_SCALARS: dict[Output, tuple[str, ...]] = {
 STOPPING_RULES = (
     "patience", "generalization_loss", "progress_quotient", "successive_increases",
 )  # fmt: skip
+#: Recorded only of jobs whose curve a rule would have stopped.
+STOP_EPOCHS = tuple(f"stop_epoch_{rule}" for rule in STOPPING_RULES)
 
 _SIDE = ("mean", "std", "p1", "p15", "p50", "p85", "p99", "drift")
 #: What `diagnostics` measure at a norm, and in a convolution or linear layer.
@@ -30,8 +32,13 @@ def has_accuracy(spec: JobSpec) -> bool:
 
 
 def recorded_metrics(spec: JobSpec) -> tuple[str, ...]:
-    """Of a finished job, those of its evaluations first. `stop_epoch_*` only where the rule would have stopped;
-    of an output's scalars only those that the model has (no norm with running statistics: no variance_ratio)."""
+    """All that a finished job may have; of the `stop_epoch_*` it has those whose rule would have stopped."""
+    return (*always_recorded(spec), *STOP_EPOCHS)
+
+
+def always_recorded(spec: JobSpec) -> tuple[str, ...]:
+    """Of every finished job, however its training went; those of its evaluations first. Of an output's
+    scalars only those that the model has (no norm with running statistics: no variance_ratio)."""
     monitored = {spec.early_stopping.monitor, "val_loss"}
     if has_accuracy(spec):
         monitored.add("val_accuracy")
@@ -41,7 +48,6 @@ def recorded_metrics(spec: JobSpec) -> tuple[str, ...]:
         "best_epoch",
         "epochs",
         "steps",
-        *(f"stop_epoch_{rule}" for rule in STOPPING_RULES),
     )
 
 
