@@ -2,8 +2,10 @@
 
 A job counts as *still improving* if it ended at the limit of its epochs or steps (not by early stopping, not
 diverged) and its best evaluation, by the metric that the job monitors, is among the last tenth of all, rounded
-up. A training that has come to rest has its best there in one case of ten; so what is said is said of a
-variant only if more than half of its jobs are like that. Of one or two evaluations nothing can be told.
+up. A training that has come to rest, whose best is as likely at one evaluation as at any other, has it there
+by chance in 10 % (1 of 10) to 18 % (2 of 11) of all cases. So a variant is reported only if more than half of
+its jobs are like that. With fewer than ten evaluations the last one alone is more than a tenth of them, and
+nothing is said.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +14,7 @@ from studies.answers import VariantSummary
 from studies.scoring import Row, finite
 from studies.wording import count, listed
 
-FEWEST_EVALUATIONS = 3
+FEWEST_EVALUATIONS = 10
 #: One part in so many, at the end.
 _PARTS = 10
 

@@ -7,7 +7,7 @@ import pytest
 from normlab.cli.comparison import columns, flat, legend
 from studies.answers import Comparison
 from studies.comparison import compare
-from studies.convergence import is_still_improving
+from studies.convergence import FEWEST_EVALUATIONS, is_still_improving
 from studies.tables import variants_table
 from tests.studies.rows import change, fake_rows, make_row, make_study
 
@@ -29,13 +29,28 @@ def convergence(comparison: Comparison) -> list[str]:
 @pytest.mark.parametrize(
     ("evaluations", "best", "is_improving"),
     [(10, 10, True), (10, 9, False), (15, 14, True), (15, 13, False), (40, 37, True), (40, 36, False),
-     (3, 3, True), (3, 2, False), (2, 2, False), (1, 1, False), (10, None, False)],
+     (11, 10, True), (11, 9, False), (10, None, False)],
 )  # fmt: skip
 def test_the_best_of_a_job_that_still_improves_is_in_the_last_tenth(
     evaluations: int, best: int | None, is_improving: bool
 ) -> None:
     metrics = {"epochs": float(evaluations), "best_epoch": best}
     assert is_still_improving(make_row(1, "none", 0, 0.9, metrics=metrics)) is is_improving
+
+
+@pytest.mark.parametrize("evaluations", [1, 3, 5, 9])
+def test_of_fewer_than_ten_evaluations_nothing_is_said(evaluations: int) -> None:
+    metrics = {"epochs": float(evaluations), "best_epoch": float(evaluations)}
+    assert not is_still_improving(make_row(1, "none", 0, 0.9, metrics=metrics))
+
+
+@pytest.mark.parametrize("evaluations", [FEWEST_EVALUATIONS, 11, 19, 20, 21, 100])
+def test_a_best_at_random_is_rarely_taken_for_improvement(evaluations: int) -> None:
+    late = 0
+    for best in range(1, evaluations + 1):
+        metrics = {"epochs": float(evaluations), "best_epoch": float(best)}
+        late += is_still_improving(make_row(1, "none", 0, 0.9, metrics=metrics))
+    assert 0.1 <= late / evaluations <= 2 / 11
 
 
 @pytest.mark.parametrize(
