@@ -5,7 +5,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from store.errors import DatasetUnavailable, NameTaken
-from store.lifecycle import created, fail_dataset
+from store.lifecycle import created
 from store.models import PRIORITIES, Dataset, Job, User
 from store.paging import Page, newest_first
 from trainer.spec import BuiltIn, DatasetInfo, DatasetSource, JobSpec, content_hash
@@ -106,11 +106,6 @@ def mark_ready(session: Session, dataset_id: int, info: DatasetInfo) -> None:
     early = select(Job).where(Job.dataset_id == dataset_id, Job.kind == "training", Job.hash == "")
     for job in session.scalars(early):
         job.hash = content_hash(JobSpec.model_validate(job.spec), info.digest)
-
-
-def mark_failed(session: Session, dataset_id: int, error: str) -> None:
-    """The data can't be had; jobs that waited for it fail. Failing the dataset's job does the same."""
-    fail_dataset(session, dataset_id, error)
 
 
 def lock_usable(session: Session, dataset: Dataset) -> Dataset:

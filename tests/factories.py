@@ -58,6 +58,13 @@ def make_dataset(session: Session, name: str | None = None, *, ready: bool = Tru
     return dataset
 
 
+def cancel_registration(session: Session, dataset: Dataset) -> None:
+    """The dataset has failed then."""
+    job = datasets.registration(session, dataset.id)
+    assert job is not None
+    jobs.wish(session, job, "cancel", "test")
+
+
 def make_info(name: str = "some") -> DatasetInfo:
     return DatasetInfo(
         name=name,

@@ -63,7 +63,7 @@ def test_a_name_is_taken_while_it_is_not_failed(sessions: Sessions) -> None:
         with pytest.raises(NameTaken):
             datasets.register(session, bob, "digits", SOURCE)
 
-        datasets.mark_failed(session, dataset.id, "no such folder")
+        jobs.wish(session, job, "cancel", "ada")
         other = Parquet(kind="parquet", path="/data/other")
         again, new = datasets.register(session, bob, "cats", other)
 

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import datasets, jobs, projects, results
+from store import jobs, projects, results
 from store.errors import BadCursor, DatasetUnavailable, NotFound, WrongStatus
 from store.jobs import NewJob, Wished
 from store.lifecycle import lock
 from store.models import Job
 from tests.factories import (
+    cancel_registration,
     claim_job,
     find_digits,
     make_dataset,
@@ -75,9 +76,9 @@ def test_an_owner_from_another_session_is_fine(sessions: Sessions) -> None:
 def test_a_job_on_a_failed_dataset_is_refused(sessions: Sessions) -> None:
     with sessions.begin() as session:
         dataset = make_dataset(session, "cats", ready=False)
-        datasets.mark_failed(session, dataset.id, "no such folder")
+        cancel_registration(session, dataset)
 
-        with pytest.raises(DatasetUnavailable, match="cats could not be registered: no such"):
+        with pytest.raises(DatasetUnavailable, match="cats could not be registered: its"):
             make_job(session, dataset=dataset)
 
 

@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import datasets, jobs, results, studies
+from store import jobs, results, studies
 from store.errors import DatasetUnavailable, MixedDevices, NotFound, Overtaken
 from store.models import Dataset, Job, Study
 from tests.factories import (
+    cancel_registration,
     claim_job,
     make_cells,
     make_dataset,
@@ -136,7 +137,7 @@ def test_a_growing_study_waits_for_a_failed_dataset_no_more(sessions: Sessions) 
     with sessions.begin() as session:
         dataset = make_dataset(session, "cats", ready=False)
         study = make_study(session, cells=make_cells(dataset={"name": "cats"}))
-        datasets.mark_failed(session, dataset.id, "gone")
+        cancel_registration(session, dataset)
 
         with pytest.raises(DatasetUnavailable):
             studies.add_jobs(session, study, make_cells(("layer",), dataset={"name": "cats"}), "a")

@@ -130,10 +130,6 @@ class Shelf:
         self.finish(job_id, epochs, accuracy)
         return job_id
 
-    def status_of(self, job_id: int) -> str:
-        with self.sessions.begin() as session:
-            return session.scalars(select(Job.status).where(Job.id == job_id)).one()
-
 
 def make_shelf(sessions: sessionmaker[Session]) -> Shelf:
     number = next(_unique)
