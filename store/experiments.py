@@ -35,7 +35,7 @@ def project_of(session: Session, row: Mirrored) -> Project:
 
 
 def rows_of_runs(session: Session, run_ids: Collection[str]) -> Sequence[Mirrored]:
-    """The rows of those of these runs that are ours and not known to be deleted."""
+    """The rows of these runs; without runs that are no job's or study's, or are known to be deleted."""
     query = select(Mirrored).where(Mirrored.run_id.in_(run_ids), ~_is_deleted())
     return session.scalars(query).all()
 

@@ -64,8 +64,8 @@ class Obstacle:
 class Survey:
     """Norm layers in the order of their first call; `unused` are never called. A model that has none
     gets `places`: one behind each of its convolutions, but for `scores`: the layers whose outputs become
-    the model's through pooling, activations and sums alone. `multiplications` are those of convolutions and linear layers for one
-    image."""
+    the model's through pooling, activations and sums alone. `multiplications` are those of convolutions
+    and linear layers for one image."""
 
     sites: tuple[NormSite, ...]
     places: tuple[NormSite, ...]

@@ -12,7 +12,7 @@ from worker.tracking import Tracking
 
 log = structlog.get_logger("worker.mirror")
 
-#: On every experiment of ours: its project's name. Ids start anew in an MLflow that was set up anew.
+#: Every experiment's tag with its project's name: ids start again in an MLflow that was set up anew.
 PROJECT_TAG = "normlab.project"
 
 
@@ -35,7 +35,7 @@ class Experiments:
         self._ids.clear()
 
     def restore(self, project_id: int, experiment_id: str) -> None:
-        """Restores the experiment without the runs of ours that were deleted one by one before it."""
+        """Restores the experiment; the runs that were deleted one by one before it stay deleted."""
         with self._sessions.begin() as session:
             experiments.plan_deletions(session, experiment_id)
         self._tracking.restore_experiment(experiment_id)

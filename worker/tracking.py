@@ -102,7 +102,7 @@ class Tracking:
         return str(self.client.create_experiment(name, tags={**EXPERIMENT_TAGS, **tags}))
 
     def tag_experiment(self, experiment: Experiment, tags: Mapping[str, str]) -> None:
-        """Sets what it lacks of these tags and of those that every experiment of ours has."""
+        """Sets those of these tags, and of `EXPERIMENT_TAGS`, that the experiment doesn't have yet."""
         for key, value in {**EXPERIMENT_TAGS, **tags}.items():
             if key not in experiment.tags:
                 self.client.set_experiment_tag(experiment.experiment_id, key, value)
@@ -167,7 +167,7 @@ class Tracking:
             self.client.delete_run(run_id)
 
     def retire_run(self, run_id: str, model_id: str | None = None) -> None:
-        """Deletes a run that has a successor, and its model: without its key it is none of ours."""
+        """Deletes a run that has a successor, and its model. Without its key tag the mirror ignores it."""
         with suppress(MlflowException):
             self.client.delete_tag(run_id, KEY_TAG)
         self.delete_run(run_id)
