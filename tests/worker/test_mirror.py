@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
@@ -19,7 +18,7 @@ from torch import nn
 
 from store import jobs
 from store.models import Epoch, Mirrored, MirrorProblem
-from tests.worker.mirrored import BEGIN, Reader, Shelf, make_shelf, mirror_environment, problems
+from tests.worker.mirrored import BEGIN, Reader, Shelf, mirror_environment, problems
 from trainer.arrays import first_filters, serialize, weight_histograms
 from trainer.checkpoint import write_file
 from trainer.events import Diagnosed, EvaluationFinished
@@ -31,26 +30,6 @@ pytestmark = pytest.mark.usefixtures("mlflow_server")
 
 #: MLflow refuses every point of such a time.
 BEFORE_MLFLOW = datetime(1969, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def shelf(sessions: sessionmaker[Session]) -> Shelf:
-    return make_shelf(sessions)
-
-
-@pytest.fixture
-def settings(database_url: str, mlflow_server: str, tmp_path: Path) -> Settings:
-    return Settings(database_url=database_url, mlflow_url=mlflow_server, storage=tmp_path)
-
-
-@pytest.fixture
-def tracking(settings: Settings) -> Tracking:
-    return Tracking(settings.mlflow_url)
-
-
-@pytest.fixture
-def reader(mlflow_server: str) -> Reader:
-    return Reader(MlflowClient(mlflow_server))
 
 
 def test_a_finished_job_is_a_finished_run(

@@ -1,13 +1,10 @@
 """What people delete, restore and rename in MLflow: noticed, said, and respected."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from sqlalchemy import func, update
-from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 
 from store.models import Mirrored, Project
@@ -18,26 +15,6 @@ from worker.mirror import Settings, drain
 from worker.tracking import Tracking
 
 pytestmark = pytest.mark.usefixtures("mlflow_server")
-
-
-@pytest.fixture
-def shelf(sessions: sessionmaker[Session]) -> Shelf:
-    return make_shelf(sessions)
-
-
-@pytest.fixture
-def settings(database_url: str, mlflow_server: str, tmp_path: Path) -> Settings:
-    return Settings(database_url=database_url, mlflow_url=mlflow_server, storage=tmp_path)
-
-
-@pytest.fixture
-def tracking(settings: Settings) -> Tracking:
-    return Tracking(settings.mlflow_url)
-
-
-@pytest.fixture
-def reader(mlflow_server: str) -> Reader:
-    return Reader(MlflowClient(mlflow_server))
 
 
 def test_a_deleted_run_is_noticed_not_written_to_and_catches_up_once_restored(

@@ -11,28 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
-from mlflow import MlflowClient
 from sqlalchemy import text
-from sqlalchemy.orm import Session, sessionmaker
 
-from tests.worker.mirrored import Reader, Shelf, make_shelf, mirror_environment
+from tests.worker.mirrored import Reader, Shelf, mirror_environment
 from worker.mirror import Settings
-
-
-@pytest.fixture
-def shelf(sessions: sessionmaker[Session]) -> Shelf:
-    return make_shelf(sessions)
-
-
-@pytest.fixture
-def settings(database_url: str, mlflow_server: str, tmp_path: Path) -> Settings:
-    return Settings(database_url=database_url, mlflow_url=mlflow_server, storage=tmp_path)
-
-
-@pytest.fixture
-def reader(settings: Settings) -> Reader:
-    return Reader(MlflowClient(settings.mlflow_url))
 
 
 class Mirror:

@@ -8,13 +8,11 @@ from typing import Any
 import mlflow.pytorch
 import pytest
 import torch
-from mlflow import MlflowClient
 from mlflow.entities import RunInfo
 from sqlalchemy import select
-from sqlalchemy.orm import Session, sessionmaker
 
 from store.models import Checkpoint, Job, Mirrored
-from tests.worker.mirrored import SPEC, Reader, Shelf, make_shelf, problems
+from tests.worker.mirrored import SPEC, Reader, Shelf, problems
 from trainer.checkpoint import restore_model, save_weights
 from trainer.models import build_model
 from trainer.spec import JobSpec
@@ -30,25 +28,9 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-@pytest.fixture
-def shelf(sessions: sessionmaker[Session]) -> Shelf:
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
     torch.set_num_threads(1)
-    return make_shelf(sessions)
-
-
-@pytest.fixture
-def settings(database_url: str, mlflow_server: str, tmp_path: Path) -> Settings:
-    return Settings(database_url=database_url, mlflow_url=mlflow_server, storage=tmp_path)
-
-
-@pytest.fixture
-def reader(settings: Settings) -> Reader:
-    return Reader(MlflowClient(settings.mlflow_url))
-
-
-@pytest.fixture
-def tracking(settings: Settings) -> Tracking:
-    return Tracking(settings.mlflow_url)
 
 
 def add_weights(shelf: Shelf, storage: Path, job_id: int) -> Path:

@@ -1,0 +1,31 @@
+"""A project in SQL, a mirror's settings, and MLflow as the mirror and a reader reach it."""
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from sqlalchemy.orm import Session, sessionmaker
+
+from tests.worker.mirrored import Reader, Shelf, make_shelf
+from worker.mirror import Settings
+from worker.tracking import Tracking
+
+
+@pytest.fixture
+def shelf(sessions: sessionmaker[Session]) -> Shelf:
+    return make_shelf(sessions)
+
+
+@pytest.fixture
+def settings(database_url: str, mlflow_server: str, tmp_path: Path) -> Settings:
+    return Settings(database_url=database_url, mlflow_url=mlflow_server, storage=tmp_path)
+
+
+@pytest.fixture
+def tracking(settings: Settings) -> Tracking:
+    return Tracking(settings.mlflow_url)
+
+
+@pytest.fixture
+def reader(mlflow_server: str) -> Reader:
+    return Reader(MlflowClient(mlflow_server))
