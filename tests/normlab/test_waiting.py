@@ -2,7 +2,6 @@
 
 import errno
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,9 +149,9 @@ def start(
 
     def pause(seconds: float = 0.2) -> None:
         # Its questions are asked in threads: their answers come before the next look.
-        for thread in threading.enumerate():
-            if thread.daemon:
-                thread.join(timeout=5)
+        for part in started:
+            if part._asking is not None:
+                part._asking.join(timeout=5)
         clock.now += pause_seconds
 
     monkeypatch.setattr(made, "_pause", pause)
