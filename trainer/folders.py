@@ -215,6 +215,7 @@ def _left_out(
         (empty, "folders", "there are no images in them"),
         (tree.leftovers, "leftovers", "hidden files, or what archives and systems leave behind"),
         (tree.loops, "links", "they lead back to themselves, or to a folder that holds them"),
+        (tree.repeated, "linked folders", "they are read already, at another path"),
     )
     for paths, what, why in reasons:
         if paths:

@@ -13,12 +13,14 @@ from trainer.split_words import Split, is_leftover, read_split
 
 @dataclass(frozen=True, slots=True)
 class ParquetFiles:
-    """Names relative to their source, and how to open one."""
+    """Names relative to their source, and how to open one. `repeated`: linked folders that are read
+    already, at another path."""
 
     source: str
     configuration: str | None
     names: tuple[str, ...]
     open: Callable[[str], IO[bytes]]
+    repeated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,12 @@ def group_files(files: ParquetFiles) -> Grouped:
     splits = configurations[chosen]
     strays = splits.pop(None, [])
     if not splits:
-        left_out = _left_out(configurations, chosen, [], leftovers)
+        left_out = _left_out(files, configurations, chosen, [], leftovers)
         return Grouped({"train": strays}, left_out, named=False)
     if "train" not in splits:
         raise DataError(_without_train(files, splits, strays))
     named = {split: tuple(found) for split, found in splits.items() if split is not None}
-    return Grouped(named, _left_out(configurations, chosen, strays, leftovers))
+    return Grouped(named, _left_out(files, configurations, chosen, strays, leftovers))
 
 
 def _placed(name: str) -> tuple[str, Split | None]:
@@ -105,6 +107,7 @@ def _without_train(
 
 
 def _left_out(
+    files: ParquetFiles,
     configurations: Mapping[str, Mapping[Split | None, list[str]]],
     chosen: str,
     strays: list[str],
@@ -121,5 +124,6 @@ def _left_out(
         (strays, "files of no split", "their names have no word like train, validation or test"),
         (others, "files of other configurations", "a dataset is one configuration"),
         (leftovers, "leftovers", "hidden files, or what archives and systems leave behind"),
+        (files.repeated, "linked folders", "they are read already, at another path"),
     )
     return tuple(entry("skipped", what, names, why=why) for names, what, why in reasons if names)

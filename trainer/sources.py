@@ -106,17 +106,20 @@ def _part_of(features: numpy.typing.NDArray[Any], targets: numpy.typing.NDArray[
 
 def _local_files(place: Path, configuration: str | None, roots: Sequence[Path]) -> ParquetFiles:
     """A file, or all below a folder; leftovers too, which are counted but never opened."""
+    repeated: tuple[str, ...] = ()
     if place.is_file():
         names, folder = [place.name], place.parent
     else:
         tree = list_files(place, lambda path: allowed_path(path, roots))
         found = (*tree.files, *tree.leftovers)
         names, folder = [str(path) for path in found if path.suffix == ".parquet"], place
+        repeated = tuple(map(str, tree.repeated))
     return ParquetFiles(
         str(place),
         configuration,
         tuple(names),
         lambda name: _opened(allowed_path(folder / name, roots)),
+        repeated,
     )
 
 

@@ -88,16 +88,57 @@ def test_folders_that_can_be_read_in_two_ways_are_refused(
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "back").symlink_to(tmp_path / "a")
-    (tmp_path / "a" / "self.png").symlink_to(tmp_path / "a" / "self.png")
-    (tmp_path / "elsewhere" / "b").mkdir(parents=True)
-    (tmp_path / "elsewhere" / "b" / "2.png").touch()
-    (tmp_path / "a" / "more").symlink_to(tmp_path / "elsewhere" / "b")
-    opened = layout(tmp_path, "a/1.png")
-    assert [str(path) for path in opened.parts["train"].files][:2] == ["a/1.png", "a/more/2.png"]
+    base, elsewhere = tmp_path / "set", tmp_path / "elsewhere"
+    (base / "a").mkdir(parents=True)
+    (base / "a" / "back").symlink_to(base / "a")
+    (base / "a" / "self.png").symlink_to(base / "a" / "self.png")
+    (base / "a" / "up").symlink_to(tmp_path)
+    elsewhere.mkdir()
+    (elsewhere / "2.png").touch()
+    (base / "a" / "more").symlink_to(elsewhere)
+    opened = layout(base, "a/1.png", "b/1.png")
+    paths = [str(path) for path in opened.parts["train"].files]
+    assert paths == ["a/1.png", "a/more/2.png", "b/1.png"]
     (left_out,) = [entry for entry in opened.record if entry.action == "skipped"]
-    assert (left_out.what, left_out.examples) == ("links", ("a/back", "a/self.png"))
+    assert (left_out.what, left_out.examples) == ("links", ("a/back", "a/self.png", "a/up"))
+
+
+def test_folders_linked_to_one_another_are_read_once_each(tmp_path: Path) -> None:
+    names = [f"c{number}" for number in range(7)]
+    for name in names:
+        (tmp_path / name).mkdir()
+        for other in set(names) - {name}:
+            (tmp_path / name / other).symlink_to(tmp_path / other)
+    opened = layout(tmp_path, *(f"{name}/1.png" for name in names))
+    assert [str(path) for path in opened.parts["train"].files] == [f"{n}/1.png" for n in names]
+    (left_out,) = [entry for entry in opened.record if entry.action == "skipped"]
+    assert (left_out.what, left_out.count) == ("linked folders", 42)
+
+
+def test_a_folder_is_read_at_its_own_path_rather_than_at_a_links(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "all").symlink_to(tmp_path / "b")
+    opened = layout(tmp_path, "a/1.png", "b/2.png", "b/more/3.png")
+    paths = [str(path) for path in opened.parts["train"].files]
+    assert paths == ["a/1.png", "b/2.png", "b/more/3.png"]
+
+
+def test_of_two_links_to_one_folder_the_second_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "pool" / "cats").mkdir(parents=True)
+    (tmp_path / "pool" / "cats" / "1.png").touch()
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "cats").symlink_to(tmp_path / "pool" / "cats")
+    (tmp_path / "set" / "pool").symlink_to(tmp_path / "pool")
+    tree = list_files(tmp_path / "set", Path.resolve)
+    assert [str(path) for path in tree.files] == ["cats/1.png"]
+    assert [str(path) for path in tree.repeated] == ["pool/cats"]
+
+
+def test_folders_nested_without_end_are_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / Path(*["a"] * 101)).mkdir(parents=True)
+    with pytest.raises(DataError, match=r"more than 100 deep below .*/a/a/a"):
+        list_files(tmp_path, Path.resolve)
 
 
 def test_pipes_are_left_out_instead_of_read(tmp_path: Path) -> None:

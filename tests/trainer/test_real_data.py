@@ -79,6 +79,14 @@ def test_a_file_of_no_split_beside_train_is_left_out_by_name(base: Path) -> None
     assert (entry.count, entry.examples) == (1, ("holdout.parquet",))
 
 
+def test_a_linked_split_that_is_read_already_is_left_out_and_said(base: Path) -> None:
+    parquet(base / "train" / "0.parquet")
+    (base / "test").symlink_to(base / "train")
+    info = register(base)
+    assert (info.train_size, info.test_size) == (120, None)
+    assert record(info)[1:] == ["skipped 1 linked folders"]
+
+
 def test_a_file_of_no_split_beside_test_is_refused_by_name(base: Path) -> None:
     both(base, "part-0.parquet", "test.parquet")
     with pytest.raises(DataError, match=r"no train split but test; the name of part-0\.parquet"):
