@@ -11,12 +11,16 @@ from trainer.file_tree import FileTree
 from trainer.labels import Codes
 from trainer.records import entry, listed, printable
 from trainer.spec import RecordEntry
+from trainer.spec.dataset import Layout
 from trainer.split_words import Split, is_split_word, read_split
 
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"}
     | {".ppm", ".tif", ".tiff", ".webp"}
 )
+
+#: How many folders a message names.
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +40,11 @@ class OpenedFolder:
     record: tuple[RecordEntry, ...]
 
 
-def read_layout(tree: FileTree) -> OpenedFolder:
+def read_layout(tree: FileTree, layout: Layout = "auto") -> OpenedFolder:
     """`<class>/…/x.png`, or `<split>/<class>/…/x.png`: whatever lies below a class's folder is that class.
 
-    A folder is a split if its name says so and its images lie in folders, not directly in it.
+    A folder is a split if its name says so and its images lie in folders, not directly in it. DataError
+    where `layout` leaves open whether the folders are splits or classes, and they could be either.
     """
     _require_names(tree)
     images = [path for path in tree.files if path.suffix.lower() in SUFFIXES]
@@ -48,11 +53,11 @@ def read_layout(tree: FileTree) -> OpenedFolder:
     for path in images:
         tops.setdefault(path.parts[0] if len(path.parts) > 1 else "", []).append(path)
     outside = tops.pop("", [])
-    splits = _splits(tops)
-    if splits and "train" not in splits.values():
-        found = ", ".join(splits)
-        raise DataError(f"{tree.root} has no folder of a train split but {found}")
-    opened = _with_splits(tree, tops, splits) if splits else _without_splits(tree, tops)
+    splits = _splits(tops) if layout != "classes" else {}
+    _require_train(tree, splits, layout)
+    if layout == "auto":
+        _require_one_reading(tree, tops, splits)
+    opened = _with_splits(tree, tops, splits) if splits else _without_splits(tree, tops, layout)
     return OpenedFolder(
         opened.classes,
         opened.parts,
@@ -84,13 +89,54 @@ def _holds_classes(paths: Sequence[PurePath]) -> bool:
     )
 
 
-def _without_splits(tree: FileTree, tops: Mapping[str, list[PurePath]]) -> OpenedFolder:
+def _require_train(tree: FileTree, splits: Mapping[str, Split], layout: Layout) -> None:
+    if splits and "train" not in splits.values():
+        named = ", ".join(f"{top} ({split}, by its name)" for top, split in sorted(splits.items()))
+        raise DataError(
+            f"{tree.root} has no folder of a train split but {named}: put the word train into the name "
+            "of the folder with training images, or register with `layout: classes` if folders are classes"
+        )
+    if layout == "splits" and not splits:
+        raise DataError(
+            f"{tree.root} has no folder whose name says a split and whose images lie in folders of "
+            "classes, as `layout: splits` asks"
+        )
+
+
+def _require_one_reading(
+    tree: FileTree, tops: Mapping[str, list[PurePath]], splits: Mapping[str, Split]
+) -> None:
+    """DataError where folders whose names say no split may as well be classes as those that do."""
+    if not splits:
+        return
+    unnamed = [top for top in sorted(tops) if not read_split(top)]
+    if unnamed and not all(map(is_split_word, splits)):
+        raise DataError(_two_readings(tree, splits, unnamed))
+    # Beside two splits a folder of folders is something else.
+    alone = len({split for top in tops if (split := read_split(top))}) == 1
+    if alone and (alike := [top for top in unnamed if _holds_classes(tops[top])]):
+        raise DataError(_two_readings(tree, splits, alike))
+
+
+def _two_readings(tree: FileTree, splits: Mapping[str, Split], others: Sequence[str]) -> str:
+    what = "a split, by its name" if len(splits) == 1 else "splits, by their names"
+    left_out = ", ".join(others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
+    return (
+        f"{tree.root} can be read in two ways: {', '.join(sorted(splits))} as {what}, without {left_out}; "
+        "or all of these folders as classes. Rename them, or register with `layout: splits` or "
+        "`layout: classes`"
+    )
+
+
+def _without_splits(
+    tree: FileTree, tops: Mapping[str, list[PurePath]], layout: Layout
+) -> OpenedFolder:
     if not tops:
         raise DataError(f"{tree.root} has no folders of classes with images in them")
-    if all(map(is_split_word, tops)):
+    if layout == "auto" and all(map(is_split_word, tops)):
         raise DataError(
             f"{tree.root} has images directly in {' and '.join(sorted(tops))}, which are names of "
-            "splits: put them into folders of classes"
+            "splits: put them into folders of classes, or register with `layout: classes`"
         )
     if len(tops) == 1:
         (only,) = tops
@@ -101,6 +147,8 @@ def _without_splits(tree: FileTree, tops: Mapping[str, list[PurePath]]) -> Opene
     classes = tuple(sorted(tops))
     split_like = [name for name in classes if is_split_word(name)]
     why = "their images lie directly in them, so they are no splits"
+    if layout == "classes":
+        why = "`layout: classes`"
     record = [entry("taken", "folders as classes", split_like, why=why)] if split_like else []
     part = _part(tree, classes, tops, 1)
     taken = entry("taken", "folders of classes as train", classes, count=len(part.files))
@@ -126,7 +174,7 @@ def _with_splits(
         record.append(entry("taken", what, names, count=len(found.files), why=why))
     if held_out == "test":
         record += _unused_validation(tops, folders.get("validation", []))
-    record += _unused_folders(tree, tops, splits)
+    record += _unused_folders(tops, splits)
     record += [note for part in parts.values() for note in _nested(part, 2)]
     strays = [path for name in splits for path in tops[name] if len(path.parts) == 2]
     return OpenedFolder(classes, parts, (*record, *_outside(strays)))
@@ -172,18 +220,13 @@ def _unused_validation(
 
 
 def _unused_folders(
-    tree: FileTree, tops: Mapping[str, list[PurePath]], splits: Mapping[str, Split]
+    tops: Mapping[str, list[PurePath]], splits: Mapping[str, Split]
 ) -> Iterator[RecordEntry]:
     for top in sorted(set(tops) - set(splits)):
         if read_split(top):
             why = "its images lie in no folders of classes, so they have no labels"
-        elif all(map(is_split_word, splits)):
-            why = "its name has no word like train, validation or test"
         else:
-            raise DataError(
-                f"{tree.root} has {', '.join(splits)}, whose names say a split, and {top}, whose name "
-                "says none: rename the folders so that all of them are splits, or none is"
-            )
+            why = "its name has no word like train, validation or test"
         yield entry("skipped", f"the folder {top}", count=len(tops[top]), why=why)
 
 

@@ -26,6 +26,7 @@ from trainer.spec import (
     RecordEntry,
 )
 from trainer.spec.builtin import GENERATED
+from trainer.spec.dataset import Layout
 
 #: Pixels (uint8) or features (float32), C, H, W.
 Array: TypeAlias = numpy.typing.NDArray[Any]
@@ -63,7 +64,7 @@ def open_source(name: str, source: DatasetSource, roots: Sequence[Path]) -> Open
         case Generated():
             return _open_generated(source)
         case ImageFolder():
-            return _open_folder(allowed_path(source.path, roots), roots)
+            return _open_folder(allowed_path(source.path, roots), source.layout, roots)
         case _:
             assert_never(source)
 
@@ -160,8 +161,8 @@ def _from_parquet(files: ParquetFiles, source: HuggingFace | Parquet) -> Opened:
     return Opened(opened.classes, parts, record=opened.record)
 
 
-def _open_folder(folder: Path, roots: Sequence[Path]) -> Opened:
-    opened = read_layout(list_files(folder, lambda path: allowed_path(path, roots)))
+def _open_folder(folder: Path, layout: Layout, roots: Sequence[Path]) -> Opened:
+    opened = read_layout(list_files(folder, lambda path: allowed_path(path, roots)), layout)
     parts = {
         name: Part(part.labels, _images(folder, name, part, roots))
         for name, part in opened.parts.items()

@@ -50,9 +50,14 @@ def add(
     skip_unlabelled: Annotated[
         bool,
         typer.Option(
-            "--skip-unlabelled", help="leave out examples without a label (unlabelled: skip)"
+            "--skip-unlabelled",
+            help="of parquet and the hub: leave out examples without a label (unlabelled: skip)",
         ),
     ] = False,
+    layout: Annotated[
+        str | None,
+        typer.Option(help="of folders of images: what they are, auto, classes or splits"),
+    ] = None,
     image: Annotated[str | None, typer.Option(help="the column with the images")] = None,
     label: Annotated[str | None, typer.Option(help="the column with the labels")] = None,
     configuration: Annotated[
@@ -68,6 +73,7 @@ def add(
         "background": background,
         "unreadable": "skip" if skip_unreadable else None,
         "unlabelled": "skip" if skip_unlabelled else None,
+        "layout": layout,
         "image": image,
         "label": label,
         "configuration": configuration,

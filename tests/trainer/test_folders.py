@@ -4,18 +4,21 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from trainer.errors import DataError
 from trainer.file_tree import list_files
 from trainer.folders import OpenedFolder, read_layout
+from trainer.spec import ImageFolder
+from trainer.spec.dataset import Layout
 
 
-def layout(base: Path, *files: str) -> OpenedFolder:
+def layout(base: Path, *files: str, read_as: Layout = "auto") -> OpenedFolder:
     """Of files that nobody reads."""
     for name in files:
         (base / name).parent.mkdir(parents=True, exist_ok=True)
         (base / name).touch()
-    return read_layout(list_files(base, Path.resolve))
+    return read_layout(list_files(base, Path.resolve), read_as)
 
 
 def test_a_class_may_have_the_name_of_a_split(tmp_path: Path) -> None:
@@ -71,11 +74,22 @@ def test_validation_beside_test_is_left_out_and_said(tmp_path: Path) -> None:
     ("files", "message"),
     [
         (["train/1.png", "test/1.png"], "directly in test and train, which are names of splits"),
-        (["test/a/1.png", "val/a/1.png"], "no folder of a train split but test, val"),
+        (
+            ["test/a/1.png", "val/a/1.png"],
+            r"train split but test \(test, by its name\), val \(validation, by its name\): put the word",
+        ),
+        (
+            ["train/a/1.png", "car/a/1.png", "bus/a/1.png", "bus/b/1.png"],
+            r"two ways: train as a split, by its name, without bus, car; or all .* `layout: classes`",
+        ),
+        (["crash test/x/1.png", "dog/x/1.png"], r"crash test \(test, by its name\).*`layout: cl"),
+        (["test/x/1.png", "dog/1.png"], r"no folder of a train split but test"),
+        (["shapes/a/1.png", "shapes-test/a/1.png"], r"no folder of a train split but shapes-test"),
+        (["x-train/a/1.png", "x-test/a/1.png", "y/1.png"], "as splits, by their names, without y;"),
         (["a/train/1.png", "b/train/1.png"], r"/a is read as a class but holds 'train'"),
         (["set/train/a/1.png", "set/test/a/1.png"], r"register .*/set"),
         (["all/a/1.png", "all/b/1.png"], r"images in one folder only, all: .* register .*/all"),
-        (["train-x/a/1.png", "bus/1.png"], "train-x, whose names say a split, and bus, whose"),
+        (["train-x/a/1.png", "bus/1.png"], "train-x as a split, by its name, without bus;"),
         (["train/a/1.png", "test/b/1.png"], "test has classes that train lacks: b"),
         (["train-test/a/1.png", "b/1.png"], "says both test and train"),
     ],
@@ -85,6 +99,45 @@ def test_folders_that_can_be_read_in_two_ways_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         layout(tmp_path, *files)
+
+
+def test_the_layout_says_which_of_two_readings_is_meant(tmp_path: Path) -> None:
+    files = [f"{top}/{name}/1.png" for top in ("train", "car", "bus") for name in "ab"]
+    as_classes = layout(tmp_path, *files, read_as="classes")
+    assert as_classes.classes == ("bus", "car", "train")
+    assert as_classes.parts["train"].labels.tolist() == [0, 0, 1, 1, 2, 2]
+    as_splits = layout(tmp_path, read_as="splits")
+    assert as_splits.classes == ("a", "b")
+    skipped = [entry.what for entry in as_splits.record if entry.action == "skipped"]
+    assert skipped == ["the folder bus", "the folder car"]
+
+
+def test_a_class_with_the_word_of_a_split_in_its_name_is_one_if_told(tmp_path: Path) -> None:
+    files = ("crash test/batch1/1.png", "dog/batch1/1.png")
+    assert layout(tmp_path, *files, read_as="classes").classes == ("crash test", "dog")
+    with pytest.raises(DataError, match=r"no folder of a train split but crash test"):
+        layout(tmp_path, read_as="splits")
+
+
+def test_a_layout_of_splits_without_any_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no folder whose name says a split"):
+        layout(tmp_path, "a/1.png", "b/1.png", read_as="splits")
+
+
+def test_two_splits_say_that_a_folder_beside_them_is_no_class(tmp_path: Path) -> None:
+    tops = ("train", "test", "masks")
+    opened = layout(tmp_path, *(f"{top}/{name}/1.png" for top in tops for name in "ab"))
+    assert [entry.what for entry in opened.record] == [
+        "train/ as train",
+        "test/ as test",
+        "the folder masks",
+    ]
+
+
+def test_an_option_of_tables_is_no_option_of_folders() -> None:
+    source = {"kind": "image_folder", "path": "/data", "unlabelled": "skip"}
+    with pytest.raises(ValidationError, match=r"unlabelled\s+Extra inputs are not permitted"):
+        ImageFolder.model_validate(source)
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:

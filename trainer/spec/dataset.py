@@ -78,6 +78,20 @@ class Images(Part):
         Literal["refuse", "skip"],
         Field(description="skip: leave out images that cannot be read, and count them"),
     ] = "refuse"
+
+
+Configuration: TypeAlias = Annotated[
+    str | None,
+    Field(min_length=1, max_length=400, description="which of several sets that lie in one place"),
+]
+
+
+class Table(Images):
+    """Images and labels in columns."""
+
+    configuration: Configuration = None
+    image: Column = "image"
+    label: Column = "label"
     unlabelled: Annotated[
         Literal["refuse", "skip"],
         Field(
@@ -87,31 +101,23 @@ class Images(Part):
     ] = "refuse"
 
 
-Configuration: TypeAlias = Annotated[
-    str | None,
-    Field(min_length=1, max_length=400, description="which of several sets that lie in one place"),
-]
-
-
-class HuggingFace(Images):
+class HuggingFace(Table):
     """A dataset on the Hugging Face hub, fixed by its commit."""
 
     kind: Literal["hugging_face"]
     repository: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?$")]
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="commit, 40 hex digits")]
-    configuration: Configuration = None
-    image: Column = "image"
-    label: Column = "label"
 
 
-class Parquet(Images):
+class Parquet(Table):
     """A folder of parquet files in the Hugging Face layout, under one of the configured data roots."""
 
     kind: Literal["parquet"]
     path: Annotated[str, Field(min_length=1, max_length=4096)]
-    configuration: Configuration = None
-    image: Column = "image"
-    label: Column = "label"
+
+
+#: What the folders of images directly below a set's folder are.
+Layout: TypeAlias = Literal["auto", "classes", "splits"]
 
 
 class ImageFolder(Images):
@@ -119,6 +125,13 @@ class ImageFolder(Images):
 
     kind: Literal["image_folder"]
     path: Annotated[str, Field(min_length=1, max_length=4096)]
+    layout: Annotated[
+        Layout,
+        Field(
+            description="what the folders are: classes; splits, with the classes below them; auto: as "
+            "their names say, and refused where they could be either"
+        ),
+    ] = "auto"
 
 
 class Generated(Part):
