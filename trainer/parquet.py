@@ -111,7 +111,12 @@ def _require_columns(files: ParquetFiles, schema: pyarrow.Schema, columns: Colum
                 f"{files.source} has no column {column!r}; it has {', '.join(schema.names)}"
             )
     kind = schema.field(columns.image).type
-    holds_bytes = pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
+    binary = (
+        pyarrow.types.is_binary,
+        pyarrow.types.is_large_binary,
+        pyarrow.types.is_binary_view,
+    )
+    holds_bytes = any(is_kind(kind) for is_kind in binary)
     if pyarrow.types.is_struct(kind):
         holds_bytes = kind.get_field_index("bytes") >= 0
     if not holds_bytes:
@@ -239,14 +244,17 @@ def _cells(files: ParquetFiles, name: str, image: str) -> Iterator[Any]:
         for group in range(parquet.num_row_groups):
             rows = _rows_at_once(parquet.metadata.row_group(group), image)
             for batch in parquet.iter_batches(rows, row_groups=[group], columns=[image]):
-                yield from batch.column(0).to_pylist()
+                yield from batch.column(image).to_pylist()
 
 
 def _rows_at_once(group: Any, image: str) -> int:
     """So many that their encoded images take a bounded share of memory together."""
     columns = [group.column(number) for number in range(group.num_columns)]
+    # The name itself may have a dot.
     size: int = sum(
-        c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] == image
+        column.total_uncompressed_size
+        for column in columns
+        if column.path_in_schema == image or column.path_in_schema.startswith(f"{image}.")
     )
     rows: int = group.num_rows
     return max(1, min(_ROWS, _BYTES * rows // max(size, 1)))

@@ -63,10 +63,16 @@ def test_a_chunk_ends_with_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [text for text in resized if text.startswith("decoded")] == said[1:4]
 
 
+@pytest.mark.parametrize("name", ["image", "the.image"])
 def test_encoded_images_are_read_by_their_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    write_parquet(tmp_path / "set" / "train.parquet")
+    path = tmp_path / "set" / "train.parquet"
+    write_parquet(path)
+    table = pyarrow.parquet.read_table(path).rename_columns({"image": name})
+    # Asked for `image`, Arrow reads a column `image.width`, too.
+    others = pyarrow.array([0] * len(table))
+    pyarrow.parquet.write_table(table.add_column(0, f"{name}.width", others), path)
     sizes: list[int] = []
     plain = pyarrow.parquet.ParquetFile.iter_batches
 
@@ -76,7 +82,7 @@ def test_encoded_images_are_read_by_their_bytes(
 
     monkeypatch.setattr(pyarrow.parquet.ParquetFile, "iter_batches", iter_batches)
     monkeypatch.setattr("trainer.parquet._BYTES", 10 * len(pictures()[0]))
-    steps(tmp_path / "set")
+    steps(tmp_path / "set", image=name)
     (rows,) = sizes
     assert 5 <= rows <= 12
 

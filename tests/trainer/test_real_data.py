@@ -457,8 +457,10 @@ def test_images_are_read_from_any_binary_column_in_any_order_of_columns(tmp_path
     plain = pyarrow.table({"image": list(pictures()), "label": TRAIN})
     write_tables(tmp_path / "struct", struct)
     write_tables(tmp_path / "binary", plain)
+    view = pyarrow.array(pictures(), pyarrow.binary_view())
+    write_tables(tmp_path / "view", pyarrow.table({"image": view, "label": TRAIN}))
     write_tables(tmp_path / "order", plain[:60], plain[60:].select(["label", "image"]))
-    infos = [register(tmp_path / name) for name in ("plain", "struct", "binary", "order")]
+    infos = [register(tmp_path / name) for name in ("plain", "struct", "binary", "view", "order")]
     assert {info.digest for info in infos} == {infos[0].digest}
 
 
