@@ -13,6 +13,7 @@ from PIL import Image, ImageColor, UnidentifiedImageError
 
 from trainer.errors import DataError, UnreadableImage
 from trainer.records import printable
+from trainer.transparency import lay_over
 
 #: How many bytes of pixels are counted at once.
 _CHUNK_BYTES = 4 * 2**20
@@ -130,16 +131,12 @@ class Reader:
     def _flatten(self, image: Image.Image) -> Image.Image:
         """Grey or RGB, what is transparent laid over the background."""
         if not image.has_transparency_data:
-            return image.convert("L" if image.mode in ("1", "L") else "RGB")
-        _reduce_transparent_colour(image)
-        # There is no direct way from grey with premultiplied alpha.
-        straight = image.convert("LA") if image.mode == "La" else image
-        seen: Image.Image = straight.convert("RGBA")
-        if seen.getchannel("A").getextrema() == (255, 255):
-            return seen.convert("RGB")
-        self.changes["composed"] += 1
-        ground = Image.new("RGBA", seen.size, ImageColor.getrgb(self.background))
-        return Image.alpha_composite(ground, seen).convert("RGB")
+            mode = "L" if image.mode in ("1", "L") else "RGB"
+            return image if image.mode == mode else image.convert(mode)
+        flat, is_transparent = lay_over(image, ImageColor.getrgb(self.background))
+        if is_transparent:
+            self.changes["composed"] += 1
+        return flat
 
     def _upright(
         self, flat: Image.Image, orientation: int | None, by_itself: int | None
@@ -174,15 +171,9 @@ def _to_array(image: Image.Image) -> Pixels:
     array = numpy.asarray(image, dtype=numpy.uint8)
     if array.ndim == 2:
         return array[None]
-    grey = array[..., :1]
-    return (grey if (array == grey).all() else array).transpose(2, 0, 1)
-
-
-def _reduce_transparent_colour(image: Image.Image) -> None:
-    """PIL reads the high bytes of a PNG of 16 bits in RGB, and its transparent colour in full."""
-    colour = image.info.get("transparency")
-    if isinstance(colour, tuple) and max(colour) > 255:
-        image.info["transparency"] = tuple(value >> 8 for value in colour)
+    red = array[..., 0]
+    is_grey = all(bool((array[..., channel] == red).all()) for channel in (1, 2))
+    return (array[..., :1] if is_grey else array).transpose(2, 0, 1)
 
 
 def moments(

@@ -1,5 +1,6 @@
 """Where datasets come from: finds the parts of a source, their labels and how to read their images."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import IO, Any, Literal, TypeAlias, assert_never
 import numpy
 import numpy.typing
 
-from trainer.errors import DataError
+from trainer.errors import DataError, UnreadableImage
 from trainer.file_tree import list_files
 from trainer.folders import FolderPart, read_layout
 from trainer.generated import draw
@@ -30,6 +31,9 @@ from trainer.spec.dataset import Layout
 
 #: Pixels (uint8) or features (float32), C, H, W.
 Array: TypeAlias = numpy.typing.NDArray[Any]
+
+#: An image of 89 million pixels takes less, even where it isn't compressed.
+MAX_FILE_BYTES = 384 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,12 @@ def _images(
 def _loader(path: Path, roots: Sequence[Path]) -> Callable[[], bytes]:
     def load() -> bytes:
         with _opened(allowed_path(path, roots)) as file:
+            size = os.stat(file.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                raise UnreadableImage(
+                    f"{path} takes {size / 2**20:,.0f} MiB but {MAX_FILE_BYTES / 2**20:,.0f} MiB is the limit "
+                    "for the file of an image"
+                )
             return file.read()
 
     return load

@@ -1,19 +1,20 @@
 """Decoding takes memory for a chunk, whatever labels, shapes and counts a set claims."""
 
+import os
 import tracemalloc
 from pathlib import Path
 
 import numpy
 import pytest
 from PIL import Image
-from real_inputs import encode, pictures, write_parquet
+from real_inputs import encode, pictures, write_folder, write_parquet
 
 from trainer.decode import decode
 from trainer.errors import DataError
 from trainer.image_file import ImageFile
 from trainer.labels import number, read_labels
 from trainer.pixels import Reader
-from trainer.spec import Parquet
+from trainer.spec import ImageFolder, Parquet
 
 pyarrow = pytest.importorskip("pyarrow")
 
@@ -85,6 +86,27 @@ def test_encoded_images_are_read_by_their_bytes(
     steps(tmp_path / "set", image=name)
     (rows,) = sizes
     assert 5 <= rows <= 12
+
+
+def test_a_file_too_large_for_an_image_is_not_read(tmp_path: Path) -> None:
+    write_folder(tmp_path / "set")
+    large = tmp_path / "set" / "cross" / "zeros.png"
+    large.touch()
+    # Takes no room on the disk.
+    os.truncate(large, 700_000_000)
+    source = ImageFolder(kind="image_folder", path=str(tmp_path / "set"), unreadable="skip")
+    tracemalloc.start()
+    try:
+        for _ in decode("mine", source, tmp_path / "cache", [tmp_path]):
+            pass
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 50_000_000
+    refusing = source.model_copy(update={"unreadable": "refuse"})
+    with pytest.raises(DataError, match=r"zeros\.png takes 668 MiB but 384 MiB is the limit"):
+        for _ in decode("mine", refusing, tmp_path / "other", [tmp_path]):
+            pass
 
 
 def test_what_many_images_take_together_is_limited(

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from trainer.errors import DataError, UnreadableImage
-from trainer.pixels import Encoded, Reader, pixel_moments
+from trainer.pixels import _UPRIGHT, Encoded, Reader, pixel_moments
 
 
 def encoded(content: bytes) -> Encoded:
@@ -112,6 +112,58 @@ def test_an_orientation_that_means_nothing_changes_nothing(orientation: int) -> 
     reader = Reader()
     reader.read(encoded(file(Image.new("RGB", (3, 2), "red"), exif=exif)))
     assert not reader.changes
+
+
+def whole(image: Image.Image, size: int | None, back: Image.Transpose | None) -> Any:
+    """The image turned, laid over white and resized as a whole; `H, W, C`."""
+    grey = image.mode in ("1", "L")
+    seen = image.convert("L" if grey else "RGB")
+    if image.has_transparency_data:
+        ground = Image.new("RGBA", image.size, "white")
+        seen = Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
+    if back is not None:
+        seen = seen.transpose(back)
+    if size is not None:
+        seen = seen.resize((size, size), Image.Resampling.BILINEAR)
+    array = numpy.asarray(seen)
+    return array[..., None] if array.ndim == 2 else array
+
+
+@pytest.mark.parametrize("size", [None, 4, 17, 80])
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "LA", "P"])
+def test_strips_give_the_pixels_of_the_whole_image(
+    monkeypatch: pytest.MonkeyPatch, mode: str, size: int | None
+) -> None:
+    monkeypatch.setattr("trainer.transparency.STRIP_BYTES", 4 * 31 * 5)
+    noise = numpy.random.default_rng(0).integers(0, 256, (43, 31, 4)).astype(numpy.uint8)
+    noise[:20, :, 3] = 255
+    image = Image.fromarray(noise)
+    image = image.convert("RGB").convert(mode) if mode in ("1", "L", "P") else image.convert(mode)
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        decoded = Reader(size).read(encoded(file(image, exif=exif)))
+        expected = whole(image, size, _UPRIGHT.get(orientation))
+        assert (decoded.pixels.transpose(1, 2, 0) == expected).all()
+
+
+def test_a_large_transparent_image_is_copied_as_a_whole_only_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = file(Image.new("RGBA", (300, 40), (200, 0, 0, 51)))
+    monkeypatch.setattr("trainer.transparency.STRIP_BYTES", 4 * 300 * 4)
+    make = Image.Image._new
+    sizes: list[tuple[int, int]] = []
+
+    def _new(self: Image.Image, core: Any) -> Image.Image:
+        made = make(self, core)
+        sizes.append(made.size)
+        return made
+
+    monkeypatch.setattr(Image.Image, "_new", _new)
+    assert Reader(8).read(encoded(content)).pixels[:, 3, 3].tolist() == [244, 204, 204]
+    # The one that is laid over the background strip by strip.
+    assert [size for size in sizes if size[0] * size[1] > 300 * 4] == [(300, 40)]
 
 
 def test_another_size_is_refused_before_the_image_is_decoded() -> None:
