@@ -106,10 +106,13 @@ class Reader:
             flat = self._upright(self._flatten(image), _orientation(image), by_itself)
             if _has_more_frames(image):
                 self.changes["first_frame"] += 1
+        mode = image.mode
+        # A large one need not stay beside its array.
+        del image
         self._require_size(flat.size, where, final=True)
         cost = flat.width * flat.height * 3
         pixels = _to_array(self._resize(flat))
-        if len(pixels) == 1 and image.mode not in _GREY:
+        if len(pixels) == 1 and mode not in _GREY:
             self.changes["grey"] += 1
         return Decoded(pixels, cost)
 
