@@ -38,12 +38,17 @@ def read_mapping(request: Request, body: Annotated[bytes, Depends(read_body)]) -
         raise BadDocument("a JSON or YAML document is needed, but the body is empty")
     if not isinstance(document, dict):
         raise Invalid.at("", f"must be a mapping of keys to values, but got {_kind(document)}")
-    if found := list(_unstorable(document, ())):
-        raise Invalid(found)
+    ensure_storable(document)
     return document
 
 
 Document: TypeAlias = Annotated[dict[str, Any], Depends(read_mapping)]
+
+
+def ensure_storable(document: dict[str, Any]) -> None:
+    """Raises `Invalid` for values that no field may hold."""
+    if problems := list(_unstorable(document, ())):
+        raise Invalid(problems)
 
 
 def _is_json(request: Request) -> bool:

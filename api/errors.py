@@ -12,6 +12,7 @@ ApiError
 └── Unavailable    503, with Retry-After
 """
 
+import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -27,33 +28,19 @@ from starlette.exceptions import HTTPException
 
 from api.checker import CheckerUnavailable
 from api.drawer import DrawerBusy, DrawingFailed
+from api.field_errors import FieldError, locate
 from store import errors as store
 from store.engine import DATABASE_AWAY
 from studies.spec import StudyError
 from trainer.documents import DocumentError
-from trainer.places import PlaceFinder
 from trainer.problems import MOST_PROBLEMS, explain, problems
 from trainer.spec.report import Problem
 
 MEDIA_TYPE = "application/problem+json"
-_MOST_BYTES_OF_LINES = 2**20
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 log = structlog.get_logger(__name__)
-
-
-class FieldError(BaseModel):
-    """What is wrong with one field of the document sent, or with one parameter of the address."""
-
-    pointer: str | None = Field(None, description="JSON pointer into the document that was sent")
-    line: int | None = Field(None, description="where that stands in the body, from 1")
-    column: int | None = Field(None, description="of the line, from 1")
-    parameter: str | None = Field(None, description="of the query, the path or a header")
-    position: int | None = Field(None, description="of the character in it that shows why, from 0")
-    detail: str = Field(description="the value and the rule")
-    layer: str | None = Field(None, description="the network's layer that it concerns")
-    remedy: str | None = Field(None, description="what would be right")
 
 
 class ProblemDetails(BaseModel):
@@ -208,20 +195,8 @@ def parse(model: type[AnyModel], document: Any) -> AnyModel:
 
 def _answer_ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    errors = _placed(error.errors, getattr(request.state, "body", b""))
-    return _problem(error.status, error.detail, errors, error.headers)
-
-
-def _placed(errors: Sequence[FieldError], body: bytes) -> list[FieldError]:
-    """With the line and the column of what their pointers name in the body that was sent; not in a huge one,
-    which no person has written."""
-    places = PlaceFinder(body if len(body) <= _MOST_BYTES_OF_LINES else b"")
-    placed: list[FieldError] = []
-    for error in errors:
-        place = places.find(error.pointer) if error.pointer else None
-        update = {} if place is None else {"line": place.line, "column": place.column}
-        placed.append(error.model_copy(update=update))
-    return placed
+    body, settings = getattr(request.state, "body", b""), getattr(request.state, "settings", ())
+    return _problem(error.status, error.detail, locate(error.errors, body, settings), error.headers)
 
 
 def _answer_known(request: Request, error: Exception) -> Response:
@@ -306,8 +281,10 @@ def _problem(
         instance=instance,
         errors=list(errors),
     )
+    # Not `model_dump_json`: what was sent may stand in it, and may hold surrogates, which UTF-8 lacks.
+    text = json.dumps(body.model_dump(exclude_none=True), ensure_ascii=False)
     return Response(
-        body.model_dump_json(exclude_none=True),
+        text.encode("utf-8", "replace"),
         status_code=status,
         headers=dict(headers or {}),
         media_type=MEDIA_TYPE,

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, TypeAlias
 
-from fastapi import Depends, Query
+from fastapi import Depends, Query, Request
 
-from api.documents import Document
+from api.documents import Document, ensure_storable
 from api.errors import BadParameter
 from studies.overrides import OverrideError, override
 
@@ -18,12 +18,21 @@ _Settings = Annotated[
 ]
 
 
-def read_overridden(document: Document, settings: _Settings = None) -> dict[str, Any]:
-    """Raises `BadParameter` for a path that leads nowhere."""
+def read_overridden(
+    request: Request, document: Document, settings: _Settings = None
+) -> dict[str, Any]:
+    """Raises `BadParameter` for a path that isn't there, and for a result that is no document; `Invalid` for
+    values that can't be stored."""
+    if not settings:
+        return document
+    # For the answer to a bad document: what was set stands on no line of the body.
+    request.state.settings = settings
     try:
-        return override(document, settings or ())
+        overridden = override(document, settings)
     except OverrideError as error:
         raise BadParameter("set", str(error)) from error
+    ensure_storable(overridden)
+    return overridden
 
 
 Overridden: TypeAlias = Annotated[dict[str, Any], Depends(read_overridden)]

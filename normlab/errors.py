@@ -9,6 +9,7 @@ NormlabError
 └── ServerError    PostgreSQL or Redis could not be started
 """
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,12 +70,19 @@ def _error_lines(error: Mapping[str, Any], document: str | None) -> list[str]:
     """`study.yaml:12: /base/norm/kind: what is wrong`, and below it what would be right."""
     place = error.get("pointer") or error.get("parameter")
     layer = f" (layer {error['layer']})" if error.get("layer") else ""
-    line = f":{error['line']}" if error.get("line") else ""
-    parts = [f"{document}{line}" if document else "", place or "", f"{error.get('detail')}{layer}"]
+    parts = [_source(error, document), place or "", f"{error.get('detail')}{layer}"]
     lines = [": ".join(part for part in parts if part)]
     if error.get("remedy"):
         lines.append(f"  try: {error['remedy']}")
     return lines
+
+
+def _source(error: Mapping[str, Any], document: str | None) -> str:
+    """What a person has to change: a line of the file, or an option of the command."""
+    if error.get("setting"):
+        return f"--set {shlex.quote(error['setting'])}"
+    line = f":{error['line']}" if error.get("line") else ""
+    return f"{document}{line}" if document else ""
 
 
 def _headline(status: int, problem: Mapping[str, Any]) -> str:

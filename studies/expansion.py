@@ -13,7 +13,7 @@ from studies.feasibility import refuse_impossible
 from studies.merging import merged, overlaid
 from studies.spec import Splits, StudyError, StudySpec
 from studies.tuning import Setting
-from trainer.documents import pointer
+from trainer.documents import MAX_DEPTH, pointer
 from trainer.problems import problems
 from trainer.spec import JobSpec
 from trainer.spec.report import Problem
@@ -265,6 +265,9 @@ def _document(study: StudySpec, arm: _Arm) -> dict[str, Any]:
     for path, value in {**arm.point, **arm.setting}.items():
         if (key := path.split(".")[0]) in _OF_THE_STUDY:
             raise StudyError((_misplaced(_place_of(arm, path), key),))
+        if (parts := path.count(".") + 1) > MAX_DEPTH:
+            detail = f"the path has {parts} parts, and a document is at most {MAX_DEPTH} deep"
+            raise StudyError((Problem(pointer=_place_of(arm, path), detail=detail),))
         document = _placed(document, path.split("."), value, arm, path)
     return {**document, "project": study.project, "seed": study.seed_list[0]}
 
@@ -290,7 +293,7 @@ def _placed(document: Any, path: list[str], value: Any, arm: _Arm, whole: str) -
         index = int(head)
         changed = _placed(document[index], rest, value, arm, whole)
         return [*document[:index], changed, *document[index + 1 :]]
-    detail = f"the path {whole!r} leads nowhere at {head!r} in variant {arm.variant!r}"
+    detail = f"the path {whole!r} has no field {head!r} in variant {arm.variant!r}"
     raise StudyError((Problem(pointer=_place_of(arm, whole), detail=detail),))
 
 

@@ -43,8 +43,13 @@ def read_document(text: str | bytes, *, as_json: bool = False) -> Any:
         raise
     except (ValueError, LookupError) as error:  # a number of thousands of digits, `!!bool maybe`
         raise DocumentError(f"not a value: {error}") from error
-    _measure(value, {}, 0)
+    measure(value)
     return value
+
+
+def measure(value: Any) -> None:
+    """Raises `DocumentError` for a value of more than `MAX_VALUES` values or deeper than `MAX_DEPTH`."""
+    _measure(value, {}, 0)
 
 
 def decode(text: str | bytes) -> str:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from api import checks, datasets, documents
+from api import checks, datasets, documents, errors
 from api.checker import Checker
 from store.models import Dataset, IdempotencyKey, Job, Project, Study
 from studies.spec import read_study
@@ -35,6 +36,7 @@ class Bad:
     route: str = "jobs"
     status: int = 422
     content_type: str = JSON
+    settings: tuple[str, ...] = ()
 
     @property
     def content(self) -> bytes:
@@ -42,6 +44,10 @@ class Bad:
             return self.body
         # JSON has no infinity, but a number too large for a double is one when read.
         return json.dumps(self.body).replace(f'"{INFINITE}"', "1e999").encode()
+
+
+def bad_setting(what: str, setting: str, says: str, pointer: str | None = None) -> Bad:
+    return Bad(what, job(), pointer, says, settings=(setting,))
 
 
 def bad_study(what: str, pointer: str, says: str, **changes: Any) -> Bad:
@@ -237,7 +243,7 @@ STUDIES = [
     ),
     bad_study("an unknown path", "/matrix/training.batchsize", "unknown", matrix={"training.batchsize": [8]}),
 
-    bad_study("a path to nowhere", "/matrix/training.epochs.x", "nowhere", matrix={"training.epochs.x": [1]}),
+    bad_study("a path to nowhere", "/matrix/training.epochs.x", "no field 'x'", matrix={"training.epochs.x": [1]}),
     bad_study("an empty axis", "/matrix/training.batch_size", "at least 1", matrix={"training.batch_size": []}),
     bad_study("equal variants", "/variants/again", "exactly", variants__again={"norm": {"kind": "none"}}),
     bad_study("an equal value", "/variants/none", "exactly", matrix={"training.batch_size": [8, 8]}),
@@ -288,6 +294,20 @@ DATASETS = [
         route="datasets", status=409),
 ]  # fmt: skip
 
+SETTINGS = [
+    bad_setting("a setting of 1200 parts", f"{'.'.join('a' * 1200)}=1", "has 1200 parts"),
+    bad_setting("a setting of 100 parts", f"{'.'.join('a' * 100)}=1", "has 100 parts"),
+    bad_setting("a setting that nests too deeply", f"note.a.b={'[' * 49}{']' * 49}", "nested more than 50"),
+    bad_setting("a setting with half a surrogate pair", r'name="\ud800"', "surrogates", "/name"),
+    bad_setting("a key of a setting with half a surrogate pair", r'base={"\ud800": 1}', "surrogates", "/base"),
+    bad_setting("a setting with NUL", "note=a\0b", "special characters"),
+    bad_setting("a setting with an escaped NUL", r'note="a\0b"', "NUL", "/note"),
+    bad_setting("a path of a setting with NUL", "no\0te=1", "NUL", ""),
+    bad_setting("a setting that isn't finite", "optimizer.lr=.inf", "finite", "/optimizer/lr"),
+    bad_setting("a setting of a field that isn't there", "project.a=1", "project has no field 'a'"),
+    bad_setting("a setting out of range", "optimizer.lr=-1", "greater than 0", "/optimizer/lr"),
+]  # fmt: skip
+
 MLP = {"name": "mlp", "hidden": [16]}
 NETWORKS = [
     Bad("5 groups of 8", job(norm__groups=5), "/norm/groups", "divide"),
@@ -331,7 +351,7 @@ NETWORKS = [
 ]  # fmt: skip
 
 UNKNOWN = [Bad("an unknown dataset", job(dataset__name="mnist"), "/dataset/name", "/datasets")]
-EVERY = [*TEXTS, *FIELDS, *STUDIES, *DATASETS, *UNKNOWN, *NETWORKS]
+EVERY = [*TEXTS, *FIELDS, *SETTINGS, *STUDIES, *DATASETS, *UNKNOWN, *NETWORKS]
 BY_NAME = {bad.what: bad for bad in EVERY}
 
 
@@ -356,6 +376,7 @@ def send(client: TestClient, bad: Bad, root: str) -> Any:
     return client.post(
         f"/api/v1/{bad.route}",
         content=bad.content.replace(b"ROOT", root.encode()),
+        params={"set": bad.settings},
         headers={"Content-Type": bad.content_type, "Idempotency-Key": "refused"},
     )
 
@@ -540,3 +561,22 @@ def test_a_problem_names_the_line_and_the_column(viewer: TestClient, content_typ
     assert error["pointer"] == "/base/optimizer/lr"
     line = body.splitlines()[error["line"] - 1]
     assert line[error["column"] - 1 :] == '"lr": -1.0'
+
+
+def test_what_a_setting_put_there_is_told_by_the_setting_and_not_by_a_line(
+    viewer: TestClient,
+) -> None:
+    document = study(variants__none__norm__kind="nothing")
+    wanted = {"set": ["base.optimizer={kind: sgd, lr: 0.1}", "base.optimizer.lr=-1"]}
+    answer = viewer.post("/api/v1/plans", content=json.dumps(document, indent=2), params=wanted)
+    found = {one["pointer"]: one for one in answer.json()["errors"]}
+    learning_rate = found["/base/optimizer/lr"]
+    assert learning_rate["setting"] == "base.optimizer.lr=-1"
+    assert not learning_rate.keys() & {"line", "column"}
+    assert found["/variants/none/norm/kind"].keys() >= {"line", "column"}
+    assert "setting" not in found["/variants/none/norm/kind"]
+
+
+def test_half_a_surrogate_pair_in_a_message_is_no_reason_for_no_answer() -> None:
+    answer = errors._problem(HTTPStatus.CONFLICT, "'\ud800' is taken")
+    assert json.loads(answer.body)["detail"] == "'?' is taken"

@@ -173,6 +173,12 @@ def test_a_refusal_of_a_file_begins_with_its_lines(
         client.submit({"variants": {}})
 
 
+def test_a_refusal_of_what_was_set_names_the_option_and_not_the_file() -> None:
+    error = {"pointer": "/norm/groups", "setting": "norm={kind: group, groups: 0}", "detail": "bad"}
+    refused = Refused(422, {"errors": [error]}, "study.yaml")
+    assert str(refused) == "--set 'norm={kind: group, groups: 0}': /norm/groups: bad"
+
+
 def test_a_refusal_without_fields_is_its_detail_alone(client: Client, script: Script) -> None:
     script.say(404, {"title": "Not Found", "detail": "there is no job 9"})
     with pytest.raises(Refused) as refused:
