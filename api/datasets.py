@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from api.checker import CheckerUnavailable, NoPicture
 from api.dependencies import Page, Writer, current_user
 from api.documents import Document
-from api.errors import Conflict, Invalid, NotFound, Unavailable, parse
+from api.errors import BadParameter, Conflict, Invalid, NotFound, Unavailable, parse
 from api.idempotency import Once
 from api.openapi import takes
 from api.schemas import Listing
@@ -21,8 +21,11 @@ from store import datasets
 from store.models import Dataset, User
 from trainer.roots import PathRefused, resolve_inside
 from trainer.spec import BuiltIn, DatasetInfo, DatasetSource, ImageFolder, Parquet
-from trainer.spec.preview import ClassPictures, Preview
+from trainer.spec.preview import MOST_CLASSES, ClassPictures, Preview
 from trainer.suggestions import did_you_mean
+
+#: Of one picture of classes: it is drawn in the process that checks everybody's specs.
+MOST_SHEET_PIXELS = 8_000_000
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(current_user)])
 
@@ -96,6 +99,11 @@ def draw_classes(
 ) -> Response:
     """A PNG: a row for each class (the first 200), with its name and its number of examples."""
     info = _ready(house, name)
+    rows = min(len(info.classes), MOST_CLASSES)
+    if rows * images * pixels**2 > MOST_SHEET_PIXELS:
+        fitting = max(8, int((MOST_SHEET_PIXELS / (rows * images)) ** 0.5))
+        detail = f"{rows} classes × {images} images of {pixels} pixels are too large a picture"
+        raise BadParameter("pixels", f"{detail}; {fitting} pixels fit, or fewer images")
     wanted = ClassPictures(images=images, pixels=pixels, names=names)
     with _refusals_of_pictures():
         picture = house.checker.draw_classes(wanted, info, house.settings.storage / "datasets")

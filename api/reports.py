@@ -67,7 +67,7 @@ def read_one(
             drawn = ask_for(house, drawing, lambda: _input(report), "html")
             if isinstance(drawn, Pending):
                 status, headers = 202, where(drawing)
-                content = _in_words(report, drawn.seconds)
+                content = _in_words(report, drawn.seconds, headers["Location"])
             else:
                 content = drawn
     name = f"report-s{study_id}.{_SUFFIXES[chosen]}"
@@ -131,11 +131,11 @@ def _read(house: Services, study_id: int) -> ReportInput:
         return read_report(session, study, house.settings.storage, house.settings.mlflow_url)
 
 
-def _in_words(report: ReportInput, seconds: float) -> bytes:
-    """What a browser shows while the page is drawn."""
+def _in_words(report: ReportInput, seconds: float, location: str) -> bytes:
+    """What a browser shows while the page is drawn at `location`."""
     return (
         f"<!doctype html>\n<title>{escape(report.name)} · Normlab</title>\n"
-        f"<p>The figures are still being drawn ({seconds:.0f} s so far). Load this page again to see them.</p>\n"
+        f"<p>The figures are still being drawn ({seconds:.0f} s so far); they will be at <a href='{location}'>{location}</a>.</p>\n"
         f'<pre style="white-space: pre-wrap">{escape(to_markdown_report(report))}</pre>\n'
     ).encode()
 

@@ -146,6 +146,7 @@ def test_the_classes_are_answered_as_a_picture(viewer: TestClient) -> None:
         ("digit/pictures", 404, "no dataset named 'digit'; did you mean 'digits'"),
         ("moons/pictures", 409, "moons has vectors, of which there is no picture"),
         ("digits/pictures?images=17", 422, "images"),
+        ("digits/pictures?images=16&pixels=256", 422, "223 pixels fit, or fewer images"),
     ],
 )
 def test_a_picture_of_classes_that_cannot_be_drawn_is_refused_in_words(
