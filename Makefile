@@ -45,7 +45,7 @@ clean: ## remove the virtual environment and caches (not the data in NORMLAB_HOM
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Normlab needs Python 3.11 or 3.12 (with venv); name one: make PYTHON=/path/to/python" >&2; exit 1; }
-	@echo "Installing Normlab into $(VENV) (about 3 minutes the first time)"
+	@echo "Installing Normlab into $(VENV) (about 2 minutes the first time)"
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -e '.[local]'
 	@touch $@

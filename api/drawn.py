@@ -35,7 +35,9 @@ def read_drawing(house: House, name: str) -> Response:
     """Where the `Location` of a 202 leads. It is kept until the study has changed and is drawn anew."""
     drawing = Drawing.parse(name)
     if drawing is None:
-        raise NotFound(f"{name!r} is no drawing's name: ask for the report or the figure itself")
+        raise NotFound(
+            f"{name!r} isn't the name of a drawing: request the report or the figure itself"
+        )
     if (kept := drawing.read(house.settings.storage)) is not None:
         return show(drawing, kept)
     pending = house.drawer.find(drawing.name)

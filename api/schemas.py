@@ -27,7 +27,7 @@ MirrorProblems = Annotated[
     ),
 ]
 #: Of a study's problems so many are part of the answer.
-MOST_PROBLEMS = 20
+MOST_MIRROR_PROBLEMS = 20
 
 
 class View(BaseModel):
@@ -257,7 +257,9 @@ class StudyView(View):
             preset=_short(study.preset),
             created_at=study.created_at,
             mlflow_url=url,
-            mirror_problems=[ProblemView.model_validate(one) for one in problems[:MOST_PROBLEMS]],
+            mirror_problems=[
+                ProblemView.model_validate(one) for one in problems[:MOST_MIRROR_PROBLEMS]
+            ],
             mirror_problem_count=len(problems),
         )
 
