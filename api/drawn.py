@@ -42,7 +42,7 @@ def read_drawing(house: House, name: str) -> Response:
         return show(drawing, kept)
     pending = house.drawer.find(drawing.name)
     if pending is None:
-        raise NotFound("this drawing is not being made: ask for the report or the figure itself")
+        raise NotFound("this drawing is not being made: request the report or the figure itself")
     content = _await(house, drawing, pending)
     return show(drawing, content) if content is not None else not_yet(drawing, pending)
 

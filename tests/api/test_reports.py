@@ -292,7 +292,7 @@ def test_a_drawing_that_nobody_makes_is_not_found(viewer: TestClient) -> None:
     for name in (Drawing.of("s1", "report", ".html", "x").name, "report.html"):
         answer = viewer.get(f"/api/v1/drawings/{name}")
         assert answer.status_code == 404
-        assert "ask for the report" in answer.json()["detail"]
+        assert "the report or the figure itself" in answer.json()["detail"]
 
 
 def test_a_place_in_the_line_is_not_for_everybody(
