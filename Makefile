@@ -6,7 +6,7 @@ SHELL := bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := PYTHONUNBUFFERED=1 $(BIN)/python .ci/install.py $(VENV)/install.log $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --constraint constraints.txt
+PIP := PYTHONUNBUFFERED=1 $(BIN)/python .ci/install.py $(VENV)/install.log $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-compile --constraint constraints.txt
 # A shim of pyenv may stand for a Python that isn't there, so each candidate is asked.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3 python; do \
   $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$python && break; done)

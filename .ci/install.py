@@ -8,6 +8,7 @@ says goes to LOG, and its end is printed if it fails. Needs the standard library
 
 # ruff: noqa: T201 - it talks to the person who waits.
 
+import compileall
 import os
 import re
 import subprocess
@@ -18,6 +19,8 @@ from pathlib import Path
 
 PIPED_SECONDS = float(os.environ.get("NORMLAB_INSTALL_SECONDS", "15"))
 LAST_LINES = 20
+#: Nobody imports the tests of the packages installed.
+NOT_COMPILED = re.compile(r"/tests?/")
 
 
 class Progress:
@@ -29,6 +32,7 @@ class Progress:
     def __init__(self, environment: Path) -> None:
         self.collected = 0
         self.doing = "starting"
+        self.is_compiling = False
         self._environment = environment
         self._to_install = self._present_before = 0
 
@@ -48,6 +52,8 @@ class Progress:
 
     def describe(self, seconds: float) -> str:
         time_passed = f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+        if self.is_compiling:
+            return f"  {time_passed}  compiling"
         if self._to_install:
             done = min(max(self._present() - self._present_before, 0), self._to_install)
             return f"  {time_passed}  installed {done} of {self._to_install} packages"
@@ -63,7 +69,8 @@ class Progress:
 
 def main(log: str, command: list[str]) -> int:
     began = time.monotonic()
-    progress = Progress(Path(command[0]).absolute().parents[1])
+    environment = Path(command[0]).absolute().parents[1]
+    progress = Progress(environment)
     with open(log, "w", encoding="utf-8") as file:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
@@ -76,6 +83,10 @@ def main(log: str, command: list[str]) -> int:
                 file.write(line)
                 progress.read(line)
             code = process.wait()
+            if code == 0:
+                progress.is_compiling = True
+                # What doesn't compile (a template, a file for another Python) isn't imported either.
+                compileall.compile_dir(environment / "lib", quiet=2, rx=NOT_COMPILED, workers=0)
         finally:
             over.set()
             speaker.join()
