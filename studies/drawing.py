@@ -2,10 +2,10 @@
 for, and ends. So what drawing costs in memory and time ends with it."""
 
 import argparse
-import os
 import sys
 from typing import Literal, get_args
 
+from studies.background import make_way
 from studies.canvas import encode, png
 from studies.curve_figures import draw_curves
 from studies.curves import Curves
@@ -18,8 +18,7 @@ Wanted = Literal["html", "figure", "curves"]
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    # Training and answering come first on a machine that all share.
-    os.nice(5)
+    make_way()
     content = sys.stdin.buffer.read()
     if options.wanted == "curves":
         drawn = encode(draw_curves(Curves.model_validate_json(content)), options.name or "png")

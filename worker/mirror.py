@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from store import mirror, mirror_problems
 from store.engine import DATABASE_AWAY, JOBS_CHANNEL, make_engine
 from store.mirror_problems import Subject
+from studies.background import make_way
 from worker.deletions import Deletions
 from worker.experiments import Experiments
 from worker.logs import configure_logging
@@ -60,8 +61,7 @@ class Settings(BaseSettings):
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _leave)
-    # Training comes first on a machine that both share.
-    os.nice(5)
+    make_way()
     # MLflow would print an address for every run: the one inside this network.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     settings = Settings()
