@@ -1,6 +1,5 @@
 """Techniques of the catalogue through every process: what a job says of them, over REST and in MLflow."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +109,7 @@ def test_a_spec_of_every_entry_of_the_catalogue_is_valid(stack: Stack, tmp_path:
     for name, job in CATALOGUE.items():
         (tmp_path / f"{name.replace('/', ' ')}.yaml").write_text(yaml.safe_dump(job))
     assert len(CATALOGUE) >= 60
-    began = time.monotonic()
     said = stack.normlab("validate", str(tmp_path))
-    assert time.monotonic() - began < 30  # 5 seconds on two idle cores
     assert said.splitlines()[-1] == f"{len(CATALOGUE)} of {len(CATALOGUE)} are valid"
     bad = {**STUDY["base"], "norm": {"kind": "group", "groups": 3}}
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(bad))
