@@ -208,7 +208,10 @@ class Supervisor:
         self._publish()
 
     def _stop_together(self, parts: list[Part]) -> None:
-        """All at once; says of each when it has stopped."""
+        """All at once; says of each when it has stopped.
+
+        A part that can't be stopped keeps no other running: what is left of it goes with the leftovers.
+        """
         if not parts:
             return
         for part in parts:
@@ -217,8 +220,12 @@ class Supervisor:
         with ThreadPoolExecutor(len(parts)) as pool:
             stops = {pool.submit(part.runnable.stop): part for part in parts}
             for stop in as_completed(stops):
-                stop.result()
-                stops[stop].state = "stopped"
+                part = stops[stop]
+                try:
+                    stop.result()
+                except Exception as error:
+                    complain(f"{part.name} could not be stopped: {error}")
+                part.state = "stopped"
                 self._publish()
 
     def _publish(self) -> None:

@@ -256,6 +256,25 @@ def test_all_parts_are_stopped_though_nothing_can_be_shown(
     assert {part["state"] for part in written["processes"]} == {"stopped"}
 
 
+def test_a_part_that_cannot_be_stopped_keeps_no_other_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Unstoppable(FakeRunnable):
+        def stop(self) -> None:
+            raise OSError(errno.EACCES, "Permission denied")
+
+    ended: list[Home] = []
+    monkeypatch.setattr(supervisor, "end_leftovers", ended.append)
+    home = Home(tmp_path)
+    made = Supervisor(home, show=lambda state: None)
+    postgres = FakeRunnable()
+    made._parts = {"api": Part("api", Unstoppable()), "postgres": Part("postgres", postgres)}
+    made._stop()
+    assert (postgres.stopped, ended) == ([True], [home])
+    assert home.read_state()["phase"] == "stopped"
+    assert "api could not be stopped: [Errno 13] Permission denied" in capsys.readouterr().err
+
+
 def state(phase: str, step: str | None = None, **states: str) -> dict[str, Any]:
     processes = [
         {"name": name, "state": state, "detail": "", "restarts": 0}
