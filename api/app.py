@@ -35,6 +35,7 @@ from api.drawer import Drawer
 from api.logs import configure_logging
 from api.services import Services
 from api.settings import Settings
+from api.storage import StorageCheck, refuse_wrong_storage
 from store import wakeups
 from store.engine import make_engine, make_sessions
 from store.waker import Waker
@@ -54,6 +55,7 @@ def make_app(settings: Settings | None = None) -> FastAPI:
     if settings is None:
         settings = Settings()
         configure_logging(settings.log_level)
+        refuse_wrong_storage(settings)
     app = FastAPI(
         title="Normlab",
         version="1",
@@ -101,4 +103,5 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
     drawer = stack.enter_context(
         closing(Drawer(seconds=settings.draw_seconds, megabytes=settings.draw_megabytes))
     )
-    return Services(settings, engine, sessions, checker, drawer, waker)
+    storage = StorageCheck(sessions, settings.storage)
+    return Services(settings, engine, sessions, checker, drawer, waker, storage)

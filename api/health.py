@@ -89,6 +89,11 @@ def _check_redis(house: Services) -> Check:
     return Check(ok=True)
 
 
+def _check_storage(house: Services) -> Check:
+    problem = house.storage.find_problem()
+    return Check(ok=problem is None, detail=problem or "")
+
+
 def _check_checker(house: Services) -> Check:
     ready = house.checker.is_ready
     return Check(ok=ready, detail="" if ready else "the helper that checks specs is starting")
@@ -98,5 +103,6 @@ _CHECKS: dict[str, Callable[[Services], Check]] = {
     "database": _check_database,
     "migrations": _check_migrations,
     "redis": _check_redis,
+    "storage": _check_storage,
     "checker": _check_checker,
 }

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.checker import Checker
 from api.drawer import Drawer
 from api.settings import Settings
+from api.storage import StorageCheck
 from store.waker import Waker
 
 
@@ -23,6 +24,7 @@ class Services:
     checker: Checker
     drawer: Drawer
     waker: Waker
+    storage: StorageCheck
 
 
 def services(request: Request) -> Services:

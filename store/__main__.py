@@ -1,14 +1,49 @@
 """`python -m store bootstrap`: fill the database of NORMLAB_DATABASE_URL with what every service needs.
+`python -m store adopt-storage`: make NORMLAB_STORAGE the storage of that database, whatever was before.
 
 The admin's token is NORMLAB_BOOTSTRAP_TOKEN.
 """
 
 import os
 import sys
+from pathlib import Path
 
 from store.bootstrap import bootstrap
+from store.engine import make_engine, make_sessions
+from store.errors import StorageRefused
+from store.storage import adopt_storage
+
+
+def main(arguments: list[str]) -> str | None:
+    """Returns why it failed."""
+    match arguments:
+        case ["bootstrap"]:
+            bootstrap(os.environ["NORMLAB_DATABASE_URL"], os.environ.get("NORMLAB_BOOTSTRAP_TOKEN"))
+        case ["adopt-storage"]:
+            return _adopt()
+        case _:
+            return "usage: python -m store [bootstrap|adopt-storage]"
+    return None
+
+
+def _adopt() -> str | None:
+    for name in ("NORMLAB_DATABASE_URL", "NORMLAB_STORAGE"):
+        if not os.environ.get(name):
+            return f"{name} is not set"
+    folder = Path(os.environ["NORMLAB_STORAGE"]).resolve()
+    engine = make_engine(os.environ["NORMLAB_DATABASE_URL"], pool_size=1)
+    try:
+        adopted = adopt_storage(make_sessions(engine), folder)
+    except StorageRefused as error:
+        return str(error)
+    finally:
+        engine.dispose()
+    print(  # noqa: T201
+        f"{folder} is the storage now, with the id {adopted.id}. Of {adopted.named} files that the database names, "
+        f"{adopted.missing} are missing in it. Restart the API, the workers, the sweep and the mirror."
+    )
+    return None
+
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["bootstrap"]:
-        sys.exit("usage: python -m store bootstrap")
-    bootstrap(os.environ["NORMLAB_DATABASE_URL"], os.environ.get("NORMLAB_BOOTSTRAP_TOKEN"))
+    sys.exit(main(sys.argv[1:]))

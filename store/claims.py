@@ -71,14 +71,16 @@ def claim(
     lease_seconds: float,
     numerics: Callable[[str], Numerics],
     warm: tuple[str, int] | None = None,
+    instance: str | None = None,
 ) -> Claim | None:
     """The fairest job that fits what is free on the host, running from now on; None if there is none.
 
+    `instance` is the worker's: one that is no longer the host's (another has taken its name) gets nothing.
     `numerics` is asked, with the kind of device, only where they are not yet fixed. `warm` is the
     device (kind, number) that the process has used: taken before others where the job may choose.
     """
     session.execute(select(func.pg_advisory_xact_lock(CLAIM_LOCK)))
-    devices = _free_devices(session, host, warm)
+    devices = _free_devices(session, host, instance, warm)
     if not devices:
         return None
     job_id = session.scalars(queue.fairest(_count_by_kind(devices))).first()
@@ -88,12 +90,13 @@ def claim(
     study = session.get(Study, job.study_id, populate_existing=True) if job.study_id else None
     chosen = _choose(devices, job, study)
     fixed = _fix_numerics(job, study, chosen[0].kind, numerics)
-    _start(session, job, host, process, chosen, lease_seconds)
+    attempt = Attempt(job_id=job.id, host=host, process=process, instance=instance)
+    _start(session, job, attempt, chosen, lease_seconds)
     return _describe(session, job, chosen, fixed)
 
 
 def _free_devices(
-    session: Session, host: str, warm: tuple[str, int] | None
+    session: Session, host: str, instance: str | None, warm: tuple[str, int] | None
 ) -> Sequence[_FreeDevice]:
     """One free slot of every device that has any: the warm device first, then GPUs, the idlest first.
 
@@ -107,7 +110,12 @@ def _free_devices(
         .join(Worker, Worker.host == Device.host)
         .join(slot, true())
         .outerjoin(Lease, (Lease.device_id == Device.id) & (Lease.slot == slot.c.slot))
-        .where(Device.host == host, Worker.draining.is_(False), Lease.id.is_(None))
+        .where(
+            Device.host == host,
+            Worker.instance.is_not_distinct_from(instance),
+            Worker.draining.is_(False),
+            Lease.id.is_(None),
+        )
         .group_by(Device.id)
         .order_by(Device.kind.desc(), free_count.desc(), Device.number)
     )
@@ -150,15 +158,15 @@ def _fix_numerics(
 def _start(
     session: Session,
     job: Job,
-    host: str,
-    process: int,
+    attempt: Attempt,
     devices: Sequence[_FreeDevice],
     lease_seconds: float,
 ) -> None:
     job.attempt += 1
     if job.started_at is None:
         job.started_at = database_now(session)
-    session.add(Attempt(job_id=job.id, number=job.attempt, host=host, process=process))
+    attempt.number = job.attempt
+    session.add(attempt)
     session.add_all(
         Lease(
             job_id=job.id,
@@ -170,7 +178,7 @@ def _start(
         for device in devices
     )
     why = f"attempt {job.attempt} on {', '.join(f'{d.kind} {d.number}' for d in devices)}"
-    move(session, job, "running", who=worker_name(host), why=why)
+    move(session, job, "running", who=worker_name(attempt.host), why=why)
 
 
 def worker_name(host: str) -> str:

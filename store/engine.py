@@ -17,10 +17,12 @@ JOBS_CHANNEL = "normlab_jobs"
 #: What is raised when the database can't be reached or went away: the same work may be tried again.
 DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
-# A process that hangs inside a transaction must not hold everybody's locks for long.
+# A process that hangs inside a transaction must not hold everybody's locks for long. Nor may a machine that
+# vanished: the server's own keepalives end its sessions, and with them their locks, within 25 seconds.
 _OPTIONS = (
     "-c timezone=UTC -c idle_in_transaction_session_timeout=60000 -c lock_timeout=20000 "
-    "-c application_name=normlab"
+    "-c application_name=normlab -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 "
+    "-c tcp_keepalives_count=3"
 )
 
 # A server or network that vanished without a word is noticed within a minute, not after hours: a lease's

@@ -10,6 +10,7 @@ StoreError
 ├── MixedDevices
 ├── BadCursor
 ├── BadQuery
+├── StorageRefused
 └── KeyReused
 """
 
@@ -67,6 +68,10 @@ class BadQuery(StoreError):
         super().__init__(detail)
         self.detail = detail
         self.position = position
+
+
+class StorageRefused(StoreError):
+    """The folder is not this database's storage, or cannot be used."""
 
 
 class KeyReused(StoreError):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, Update, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -57,12 +57,43 @@ class WorkerView:
     busy: int
 
 
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One start of a worker's parent process: `id` is its alone.
+
+    `machine` is what people call it; `namespace` says in which `process` is a process id: two workers with
+    equal ones can look for each other's processes.
+    """
+
+    id: str
+    process: int
+    machine: str
+    namespace: str
+
+
 def register_worker(
-    session: Session, host: str, process: int, devices: Sequence[tuple[str, int, str, int]]
+    session: Session,
+    host: str,
+    process: int,
+    devices: Sequence[tuple[str, int, str, int]],
+    instance: Instance | None = None,
 ) -> None:
-    """The host's worker starts, with devices of (kind, number, name, slots); it isn't draining."""
+    """The host's worker starts, with devices of (kind, number, name, slots); it isn't draining.
+
+    From now on only this instance claims for the host.
+    """
     now = func.clock_timestamp()
-    start = {"process": process, "started_at": now, "seen_at": now, "draining": False}
+    start = {
+        "process": process,
+        "started_at": now,
+        "seen_at": now,
+        "draining": False,
+        "instance": instance and instance.id,
+        "machine": instance and instance.machine,
+        "namespace": instance and instance.namespace,
+        "address": func.host(func.inet_client_addr()),
+        "ended_at": None,
+    }
     session.execute(
         insert(Worker)
         .values(host=host, **start)
@@ -89,16 +120,23 @@ def register_worker(
     )
 
 
-def worker_seen(session: Session, host: str) -> None:
-    """The host's worker is alive."""
+def worker_seen(session: Session, host: str, instance: str | None = None) -> None:
+    """The host's worker is alive; nothing changes where another instance is the host's worker now."""
+    session.execute(_update_worker(host, instance).values(seen_at=func.clock_timestamp()))
+
+
+def worker_ended(session: Session, host: str, instance: str | None = None) -> None:
+    """The host's worker has ended, and all of its processes; its name is free."""
     session.execute(
-        update(Worker).where(Worker.host == host).values(seen_at=func.clock_timestamp())
+        _update_worker(host, instance).values(ended_at=func.clock_timestamp(), draining=True)
     )
 
 
-def set_draining(session: Session, host: str, draining: bool = True) -> None:
-    """A draining host gets no more jobs."""
-    session.execute(update(Worker).where(Worker.host == host).values(draining=draining))
+def set_draining(
+    session: Session, host: str, draining: bool = True, instance: str | None = None
+) -> None:
+    """A draining host gets no more jobs; nothing changes where another instance is the host's worker now."""
+    session.execute(_update_worker(host, instance).values(draining=draining))
 
 
 def expired(session: Session, grace_seconds: float = 0.0) -> Sequence[Lease]:
@@ -168,6 +206,11 @@ def workers_view(session: Session) -> list[WorkerView]:
         WorkerView(w.host, w.process, w.started_at, w.seen_at, w.draining, alive, int(slots), busy)
         for w, alive, slots, busy in session.execute(statement)
     ]
+
+
+def _update_worker(host: str, instance: str | None) -> Update:
+    same = Worker.instance.is_not_distinct_from(instance)
+    return update(Worker).where(Worker.host == host, same)
 
 
 def _release(

@@ -251,6 +251,7 @@ class Attempt(Table):
     """One execution of a job.
 
     `seconds`: training time as the worker measured it; `counts`: its end counts towards the limit.
+    `instance`: of the worker whose process runs it (`Worker.instance` at the claim).
     """
 
     __tablename__ = "attempts"
@@ -258,6 +259,7 @@ class Attempt(Table):
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     host: Mapped[str]
     process: Mapped[int]
+    instance: Mapped[str | None]
     started_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     ended_at: Mapped[datetime | None]
     end: Mapped[str | None]
@@ -274,7 +276,12 @@ class Attempt(Table):
 
 
 class Worker(Table):
-    """A worker's parent process on a host, which owns the host's queue."""
+    """A worker's parent process on a host, which owns the host's queue.
+
+    `instance` is new at each start of a worker; NULL in rows from before there were any. `namespace`: in which
+    `process` is a process id. `address`: where the server sees the worker; NULL on a Unix socket.
+    `ended_at`: it has ended by itself, and none of its processes is left.
+    """
 
     __tablename__ = "workers"
     host: Mapped[str] = mapped_column(primary_key=True)
@@ -282,6 +289,23 @@ class Worker(Table):
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
     draining: Mapped[bool] = mapped_column(server_default="false")
+    instance: Mapped[str | None]
+    machine: Mapped[str | None]
+    namespace: Mapped[str | None]
+    address: Mapped[str | None]
+    ended_at: Mapped[datetime | None]
+
+
+class Storage(Table):
+    """The one storage of this database: the id in the folder's marker file, and where it was adopted."""
+
+    __tablename__ = "storage"
+    singleton: Mapped[bool] = mapped_column(primary_key=True, server_default="true")
+    id: Mapped[str]
+    folder: Mapped[str]
+    machine: Mapped[str]
+    adopted_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    __table_args__ = (CheckConstraint("singleton", name="singleton"),)
 
 
 class Device(Table):

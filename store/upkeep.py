@@ -48,12 +48,17 @@ def seconds_since_start(session: Session) -> float:
     return float(session.scalars(select(age)).one())
 
 
-def open_attempts(session: Session, host: str) -> list[OpenAttempt]:
-    """What processes of this host hold, or held when they died."""
+def open_attempts(session: Session, host: str, instance: str | None = None) -> list[OpenAttempt]:
+    """What processes of this host's worker hold, or held when they died."""
     query = (
         select(Attempt.job_id, Attempt.number, Attempt.process)
         .join(Job, (Job.id == Attempt.job_id) & (Job.attempt == Attempt.number))
-        .where(Attempt.host == host, Attempt.ended_at.is_(None), Job.status == "running")
+        .where(
+            Attempt.host == host,
+            Attempt.instance.is_not_distinct_from(instance),
+            Attempt.ended_at.is_(None),
+            Job.status == "running",
+        )
         .order_by(Attempt.job_id)
     )
     return [OpenAttempt(*row) for row in session.execute(query)]

@@ -20,30 +20,43 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store import leases, wakeups
 from store.engine import DATABASE_AWAY, make_engine, make_sessions
+from store.host_names import Holder
+from store.leases import Instance
 from store.waker import Waker
 from worker.app import make_app, when_forked
 from worker.children import ChildWatch, end_attempts_of_the_dead
 from worker.devices import HostDevice, find_devices
 from worker.drain import Drain
-from worker.hostlock import hold_host
+from worker.hostlock import HostName, is_gone, make_instance
 from worker.logs import configure_logging
 from worker.settings import Settings
+from worker.storage import wait_for_storage
 from worker.tasks import add_task, import_ahead
 
 log = structlog.get_logger("worker")
 
 
 def main() -> int:
-    """Exit status 0 after a drain; 1 when another worker holds this host's name."""
+    """Exit status 0 after a drain; 1 when another worker has this host's name, or the storage isn't the one."""
     settings = Settings()
     configure_logging(settings.log_level)
     drain = Drain()
     _leave_on_signal(drain)
-    with hold_host(settings.storage, settings.host_name, settings.host_lock_seconds):
+    sessions = make_sessions(make_engine(settings.database_url))
+    wait_for_storage(sessions, settings.storage)
+    instance = make_instance()
+    name = HostName(settings.database_url, settings.host_name, instance)
+    try:
+        previous = name.take(settings.host_lock_seconds)
         devices = find_devices(settings)
-        sessions = make_sessions(make_engine(settings.database_url))
-        _register(sessions, settings.host_name, devices)
-        return _serve(settings, sessions, drain, sum(device.slots for device in devices))
+        _register(sessions, settings.host_name, instance, devices, previous)
+        try:
+            slots = sum(device.slots for device in devices)
+            return _serve(settings, sessions, drain, slots, name, instance)
+        finally:
+            _say_ended(sessions, settings.host_name, instance)
+    finally:
+        name.release()
 
 
 def _leave_on_signal(drain: Drain) -> None:
@@ -61,21 +74,34 @@ def _leave_on_signal(drain: Drain) -> None:
     worker_shutting_down.connect(begin, weak=False)
 
 
-def _register(sessions: sessionmaker[Session], host: str, devices: tuple[HostDevice, ...]) -> None:
+def _register(
+    sessions: sessionmaker[Session],
+    host: str,
+    instance: Instance,
+    devices: tuple[HostDevice, ...],
+    previous: Holder | None,
+) -> None:
     """Retried for ever: a host that comes up before its database waits for it.
 
-    No process of an earlier parent lives here any more (the host's lock is ours): what they held ends.
+    Attempts of the worker before this one end at once where its processes are known to be gone.
     """
+    is_gone_before = previous is not None and is_gone(previous, instance)
+    if previous is not None and not is_gone_before:
+        log.warning(
+            "the last worker of this name cannot be seen from here: its leases decide", host=host
+        )
     while True:
         try:
             with sessions.begin() as session:
                 leases.register_worker(
                     session,
                     host,
-                    os.getpid(),
+                    instance.process,
                     [(device.kind, device.number, device.name, device.slots) for device in devices],
+                    instance,
                 )
-            end_attempts_of_the_dead(sessions, host, lambda: ())
+            if previous is not None and is_gone_before:
+                end_attempts_of_the_dead(sessions, host, lambda: (), previous.instance)
         except DATABASE_AWAY as error:
             log.warning("waiting for the database", error=str(error))
             time.sleep(1)
@@ -84,15 +110,42 @@ def _register(sessions: sessionmaker[Session], host: str, devices: tuple[HostDev
             return
 
 
-def _serve(settings: Settings, sessions: sessionmaker[Session], drain: Drain, slots: int) -> int:
+def _say_ended(sessions: sessionmaker[Session], host: str, instance: Instance) -> None:
+    """So that the next worker of this name, on whatever machine, need not wait."""
+    try:
+        with sessions.begin() as session:
+            leases.worker_ended(session, host, instance.id)
+    except DATABASE_AWAY as error:
+        log.warning("the database is away: this worker's end is not recorded", error=str(error))
+
+
+def _serve(
+    settings: Settings,
+    sessions: sessionmaker[Session],
+    drain: Drain,
+    slots: int,
+    name: HostName,
+    instance: Instance,
+) -> int:
     import_ahead()
     app = make_app(settings)
-    add_task(app, settings, drain)
+    add_task(app, settings, drain, instance.id)
     watches: list[ChildWatch] = []
+    taken = threading.Event()
+
+    def leave() -> None:
+        log.error(
+            "another worker has taken this host's name while the database was out of reach: this worker saves its "
+            "jobs and ends; set NORMLAB_HOST_NAME to another name for one of the two",
+            host=settings.host_name,
+        )
+        taken.set()
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def begin() -> None:
         waker = Waker(sessions, wakeups.make_celery(settings.redis_url))
-        watches.append(ChildWatch(sessions, settings.host_name, drain, freed=waker.wake))
+        watches.append(ChildWatch(sessions, settings.host_name, drain, waker.wake, instance.id))
+        name.keep(leave)
         waker.wake()
 
     when_forked(app, begin)
@@ -100,7 +153,7 @@ def _serve(settings: Settings, sessions: sessionmaker[Session], drain: Drain, sl
     status = _consume(app, settings, slots)
     for watch in watches:
         watch.stop()
-    return status
+    return 1 if taken.is_set() else status
 
 
 def _consume(app: Celery, settings: Settings, slots: int) -> int:

@@ -20,14 +20,18 @@ SEEN_SECONDS = 5.0
 
 
 def end_attempts_of_the_dead(
-    sessions: sessionmaker[Session], host: str, living: Callable[[], Container[int]]
+    sessions: sessionmaker[Session],
+    host: str,
+    living: Callable[[], Container[int]],
+    instance: str | None = None,
 ) -> int:
-    """End as lost every attempt of this host whose process isn't among the living; how many there were.
+    """End as lost every attempt of this host's instance whose process isn't among the living; how many there were.
 
+    Other instances' attempts are not ours to judge: their processes may live where we can't see them.
     The living are asked after SQL: whoever is seen to hold an attempt was alive before that.
     """
     with sessions.begin() as session:
-        held = upkeep.open_attempts(session, host)
+        held = upkeep.open_attempts(session, host, instance)
     alive = living()
     dead = [attempt for attempt in held if attempt.process not in alive]
     for attempt in dead:
@@ -69,10 +73,16 @@ class ChildWatch:
     """
 
     def __init__(
-        self, sessions: sessionmaker[Session], host: str, drain: Drain, freed: Callable[[], None]
+        self,
+        sessions: sessionmaker[Session],
+        host: str,
+        drain: Drain,
+        freed: Callable[[], None],
+        instance: str | None = None,
     ) -> None:
         self._sessions = sessions
         self._host = host
+        self._instance = instance
         self._drain = drain
         self._freed = freed
         self._living: set[int] = set()
@@ -111,7 +121,9 @@ class ChildWatch:
         is_round_due = time.monotonic() >= self._round_due_at
         died = bool(self._living - living)
         if died or is_round_due:
-            ended = end_attempts_of_the_dead(self._sessions, self._host, living_children)
+            ended = end_attempts_of_the_dead(
+                self._sessions, self._host, living_children, self._instance
+            )
             # Also one that ended its attempt itself, and left: nobody else claims in its place.
             if died or ended:
                 self._freed()
@@ -120,9 +132,9 @@ class ChildWatch:
         self._living |= living
         if self._drain.begun and not self._draining:
             with self._sessions.begin() as session:
-                leases.set_draining(session, self._host)
+                leases.set_draining(session, self._host, instance=self._instance)
             self._draining = True
         if is_round_due:
             with self._sessions.begin() as session:
-                leases.worker_seen(session, self._host)
+                leases.worker_seen(session, self._host, self._instance)
             self._round_due_at = time.monotonic() + SEEN_SECONDS

@@ -1,40 +1,190 @@
-"""One worker per host name: a lock on a file, held by the parent and, through the fork, its children."""
+"""One worker per host name, however many machines are called alike: the name is locked in SQL."""
 
-import fcntl
+import os
+import socket
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import structlog
+
+from store.engine import DATABASE_AWAY
+from store.host_names import Holder, NameSession, open_session
+from store.leases import Instance
 
 log = structlog.get_logger(__name__)
 
+RETRY_SECONDS = 0.5
+#: A lost session is noticed so soon, and the lock is then asked for so often.
+KEEP_SECONDS = 1.0
 
-@contextmanager
-def hold_host(storage: Path, host: str, patience_seconds: float) -> Iterator[None]:
-    """The lock ends with the last process that inherited it: who gets it knows that none is left.
 
-    Children of a killed parent end within a second, those of a draining one within some more.
-    Raises SystemExit when another worker keeps it.
+def make_instance() -> Instance:
+    """This start of this process."""
+    return Instance(uuid.uuid4().hex, os.getpid(), socket.gethostname(), _namespace())
+
+
+def is_gone(holder: Holder, mine: Instance) -> bool:
+    """Whether the holder's processes are known to have ended.
+
+    The processes of another machine or container can't be seen: False.
     """
-    folder = storage / "workers"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{host}.lock").open("w") as file:
-        _lock(file.fileno(), host, time.monotonic() + patience_seconds)
-        yield
+    if holder.has_ended:
+        return True
+    if holder.namespace != mine.namespace:
+        return False
+    if holder.process == mine.process:
+        return True
+    try:
+        return psutil.Process(holder.process).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:
+        return False
 
 
-def _lock(descriptor: int, host: str, until: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+class HostName:
+    """A host's name, held by this instance from `take` to `release`.
+
+    The session that holds the lock is opened before the fork and used by the parent alone. The children inherit its
+    socket, so the lock of a killed parent is free once the last of them has ended, too.
+    """
+
+    def __init__(self, url: str, host: str, mine: Instance) -> None:
+        self._url = url
+        self._host = host
+        self._mine = mine
+        self._session: NameSession | None = None
+        self._is_locked = False
+        self._has_warned = False
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def take(self, patience_seconds: float) -> Holder | None:
+        """Returns who had the name before; it has ended, or was silent for long. Waits for an absent database.
+
+        Raises SystemExit, with what to do, when another worker keeps the name.
+        """
+        until: float | None = None
+        while True:
+            try:
+                is_ours, previous = self._try_to_take()
+            except DATABASE_AWAY as error:
+                self._drop_session()
+                log.warning("waiting for the database", error=str(error))
+                time.sleep(1)
+                continue
+            if is_ours:
+                return previous
+            until = until or time.monotonic() + patience_seconds
             if time.monotonic() > until:
-                raise SystemExit(
-                    f"another worker runs as host {host!r}: stop it, or set NORMLAB_HOST_NAME"
-                ) from None
-            log.info("waiting for another worker of this host to end", host=host)
-            time.sleep(0.5)
-        else:
-            return
+                self._drop_session()
+                raise SystemExit(self._refusal(previous))
+            if not self._has_warned:
+                log.info("waiting for another worker of this host to end", host=self._host)
+                self._has_warned = True
+            time.sleep(RETRY_SECONDS)
+
+    def keep(self, when_taken: Callable[[], None]) -> None:
+        """Starts the thread that takes the lock again whenever its session is lost: after the fork.
+
+        `when_taken` is called once, when another instance has registered under the name meanwhile.
+        """
+        self._has_warned = False
+        self._thread = threading.Thread(
+            target=self._keep, args=(when_taken,), name="host name", daemon=True
+        )
+        self._thread.start()
+
+    def release(self) -> None:
+        """Ends the thread and frees the lock."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+        self._drop_session()
+
+    def _try_to_take(self) -> tuple[bool, Holder | None]:
+        session = self._open_session()
+        is_locked = session.try_lock()
+        previous = session.find_holder()
+        if not is_locked:
+            return False, previous
+        if previous is None or not previous.may_live or is_gone(previous, self._mine):
+            self._is_locked = True
+            return True, previous
+        # It may have lost its session in a restart of the server: it gets the time to take its name again.
+        session.unlock()
+        return False, previous
+
+    def _keep(self, when_taken: Callable[[], None]) -> None:
+        while not self._stop.wait(KEEP_SECONDS):
+            try:
+                if self._is_taken():
+                    self._drop_session()
+                    when_taken()
+                    return
+            except DATABASE_AWAY as error:
+                self._drop_session()
+                self._warn("the session that holds the host's name is lost", error=str(error))
+            except Exception:  # The name must be kept, whatever goes wrong with one look.
+                self._drop_session()
+                log.exception("the host's name could not be looked after", host=self._host)
+
+    def _is_taken(self) -> bool:
+        """Asks the row whose the name is, which also shows that the session lives; takes a lost lock again."""
+        session = self._open_session()
+        had_lock = self._is_locked
+        self._is_locked = had_lock or session.try_lock()
+        holder = session.find_holder()
+        if holder is not None and holder.instance != self._mine.id:
+            return True
+        if not self._is_locked:
+            # By our own last session, as long as the server believes that it lives, or by a newcomer that waits.
+            self._warn("the host's name is locked by another session: trying again")
+        elif not had_lock:
+            log.info("the host's name is locked again", host=self._host)
+            self._has_warned = False
+        return False
+
+    def _open_session(self) -> NameSession:
+        if self._session is None:
+            self._session = open_session(self._url, self._host)
+        return self._session
+
+    def _drop_session(self) -> None:
+        self._is_locked = False
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _warn(self, event: str, **details: str) -> None:
+        if not self._has_warned:
+            log.warning(event, host=self._host, **details)
+        self._has_warned = True
+
+    def _refusal(self, holder: Holder | None) -> str:
+        mine = f"process {self._mine.process} on {self._mine.machine}"
+        remedy = (
+            f"Two workers cannot share a name: set NORMLAB_HOST_NAME to another name for this worker ({mine}), "
+            "or stop the other one."
+        )
+        if holder is None:
+            return f"The host name {self._host!r} is in use by a worker that is starting. {remedy}"
+        address = f" at {holder.address}" if holder.address else ""
+        return (
+            f"The host name {self._host!r} is in use by another worker: process {holder.process} on "
+            f"{holder.machine or 'a machine that it did not name'}{address}, since "
+            f"{holder.started_at:%Y-%m-%d %H:%M:%S} UTC, last seen {holder.seen_seconds_ago:.0f} s ago. {remedy}"
+        )
+
+
+def _namespace() -> str:
+    """In which process ids are comparable: one boot of one kernel, and there one namespace (a container's)."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return f"{uuid.getnode():012x} {psutil.boot_time():.0f}"

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from store import mirror, mirror_problems
-from store.engine import DATABASE_AWAY, JOBS_CHANNEL, make_engine
+from store.engine import DATABASE_AWAY, JOBS_CHANNEL, make_engine, make_sessions
 from store.mirror_problems import Subject
 from studies.background import make_way
 from worker.deletions import Deletions
@@ -32,6 +32,7 @@ from worker.logs import configure_logging
 from worker.mirror_failures import Failures, Outage
 from worker.models_logged import ModelLogger
 from worker.projection import Projection
+from worker.storage import wait_for_storage
 from worker.tracking import Tracking
 
 log = structlog.get_logger("worker.mirror")
@@ -66,6 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     settings = Settings()
     configure_logging(settings.log_level)
+    _check_storage(settings)
     tracking = Tracking(settings.mlflow_url)
     if options.rebuild:
         rebuild(settings, tracking)
@@ -74,6 +76,13 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.rebuild:
         follow(settings, tracking)
     return 0
+
+
+def _check_storage(settings: Settings) -> None:
+    engine = make_engine(settings.database_url, pool_size=1)
+    # It only reads there.
+    wait_for_storage(make_sessions(engine), settings.storage, must_write=False)
+    engine.dispose()
 
 
 def follow(settings: Settings, tracking: Tracking) -> NoReturn:

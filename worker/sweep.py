@@ -17,6 +17,7 @@ from store.engine import DATABASE_AWAY, make_engine, make_sessions
 from worker.logs import configure_logging
 from worker.orphans import delete_orphans, delete_unfinished
 from worker.settings import Settings
+from worker.storage import wait_for_storage
 from worker.verdicts import Pen, judge_ended
 
 log = structlog.get_logger("worker.sweep")
@@ -38,6 +39,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
     engine = make_engine(settings.database_url)
+    wait_for_storage(make_sessions(engine), settings.storage, stop=stop)
     Sweep(settings, engine, wakeups.make_celery(settings.redis_url)).run(stop)
     return 0
 

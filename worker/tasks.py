@@ -36,10 +36,10 @@ def import_ahead() -> None:
     importlib.import_module("torch._dynamo")
 
 
-def add_task(app: Celery, settings: Settings, drain: Drain) -> None:
+def add_task(app: Celery, settings: Settings, drain: Drain, instance: str) -> None:
     """Register the one task. What it needs is made in the child, at its first wake-up: after the fork."""
     parent = os.getpid()
-    child = functools.cache(lambda: Child(settings, drain, parent))
+    child = functools.cache(lambda: Child(settings, drain, parent, instance))
 
     @app.task(name=wakeups.TASK, ignore_result=True)  # type: ignore[untyped-decorator]
     def work() -> None:
@@ -49,8 +49,11 @@ def add_task(app: Celery, settings: Settings, drain: Drain) -> None:
 class Child:
     """One forked process: its database connections, its loaded data, its way to send wake-ups."""
 
-    def __init__(self, settings: Settings, drain: Drain, parent: int) -> None:
+    def __init__(
+        self, settings: Settings, drain: Drain, parent: int, instance: str | None = None
+    ) -> None:
         self._settings = settings
+        self._instance = instance
         self._parent = parent
         self._drain = drain
         self._warm: tuple[str, int] | None = None
@@ -99,6 +102,7 @@ class Child:
                     lease_seconds=self._settings.lease_seconds,
                     numerics=self._numerics,
                     warm=self._warm,
+                    instance=self._instance,
                 )
         except DATABASE_AWAY as error:
             log.warning("nothing is claimed: the database is away", error=str(error))

@@ -10,12 +10,15 @@ import pytest
 import structlog
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.app import make_app
 from api.checker import Checker
 from api.settings import Settings
 from store import users
+from store.engine import make_sessions
+from store.storage import adopt_storage
 from store.users import Role
 
 Clients = Callable[[str], TestClient]
@@ -56,8 +59,9 @@ def settings(database_url: str, redis_url: str, storage: Path, data_root: Path) 
 
 
 @pytest.fixture(scope="session")
-def app(settings: Settings) -> Iterator[FastAPI]:
+def app(settings: Settings, engine: Engine) -> Iterator[FastAPI]:
     """Started once; every test has a clean database behind it."""
+    adopt_storage(make_sessions(engine), settings.storage)
     app = make_app(settings)
     with TestClient(app) as client:
         wait_until_ready(client)

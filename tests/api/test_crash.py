@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.settings import Settings
 from store.models import Job, Study
+from store.storage import adopt_storage
 
 JOB = {
     "dataset": {"name": "digits"},
@@ -32,8 +33,9 @@ STUDY = {
 
 
 @pytest.fixture
-def dying_api(settings: Settings) -> Iterator[Callable[[], tuple[subprocess.Popen[bytes], str]]]:
+def dying_api(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[Callable[[], tuple[subprocess.Popen[bytes], str]]]:
     started: list[subprocess.Popen[bytes]] = []
+    adopt_storage(sessions, settings.storage)
     environment = {
         **os.environ,
         "NORMLAB_DATABASE_URL": settings.database_url,

@@ -22,6 +22,7 @@ from api.drawings import Drawing
 from api.openapi import EXAMPLES
 from api.settings import Settings
 from store.engine import make_engine, make_sessions
+from store.storage import adopt_storage
 from tests.api.specs import JOB, STUDY
 from tests.api.trained import train_all
 
@@ -251,6 +252,7 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
     requests += [("GET", path, None) for path in ("/healthz", "/readyz", "/docs", "/openapi.json")]
     assert uncovered(app, requests) == set()
 
+    adopt_storage(sessions, settings.storage)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, token["secret"]],
         # The token is revoked by the last of them.

@@ -1,0 +1,60 @@
+"""Whether this process's storage is the database's: asked at its start, and again until the database has answered."""
+
+import sys
+import threading
+from pathlib import Path
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.settings import Settings
+from store.engine import make_engine, make_sessions
+from store.errors import StorageRefused
+from store.storage import check_storage
+
+log = structlog.get_logger(__name__)
+
+
+def refuse_wrong_storage(settings: Settings) -> None:
+    """Ends this process, with what to do, when the storage isn't the database's; readiness asks again where the
+    database does not answer yet, or has no tables."""
+    engine = make_engine(settings.database_url, pool_size=1)
+    try:
+        check_storage(make_sessions(engine), settings.storage)
+    except StorageRefused as error:
+        sys.exit(str(error))
+    except SQLAlchemyError as error:
+        log.warning("the storage is not checked yet", error=str(error))
+    finally:
+        engine.dispose()
+
+
+class StorageCheck:
+    """Remembers that the storage is the right one: it is asked for until it is."""
+
+    def __init__(self, sessions: sessionmaker[Session], folder: Path) -> None:
+        self._sessions = sessions
+        self._folder = folder
+        self._is_right = False
+        self._lock = threading.Lock()
+        self._said: str | None = None
+
+    def find_problem(self) -> str | None:
+        """Without paths, for whoever may ask; the log has the whole."""
+        with self._lock:
+            if self._is_right:
+                return None
+            try:
+                check_storage(self._sessions, self._folder)
+            except StorageRefused as error:
+                if str(error) != self._said:
+                    log.error("the storage is refused", detail=str(error))
+                self._said = str(error)
+                return (
+                    "the storage is not this database's or cannot be used; the API's log says more"
+                )
+            except SQLAlchemyError as error:
+                return type(error).__name__
+            self._is_right = True
+            return None

@@ -1,0 +1,90 @@
+"""A worker whose name another has taken changes nothing of the other's, and the other nothing of its."""
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from store import leases
+from store.host_names import Holder
+from store.models import Attempt, Worker
+from tests.factories import claim_job, make_job
+from worker.__main__ import _register
+from worker.children import end_attempts_of_the_dead
+from worker.devices import HostDevice
+from worker.hostlock import make_instance
+
+Sessions = sessionmaker[Session]
+
+STALE = make_instance()
+NEW = replace(STALE, id="new", process=STALE.process + 1)
+DEVICES = (HostDevice("cpu", 0, "a processor", 2),)
+
+
+@pytest.fixture
+def holder(sessions: Sessions) -> Holder:
+    """The first worker runs a job; then another registers under its name. Returns the first."""
+    with sessions.begin() as session:
+        make_job(session)
+    _register(sessions, "alpha", STALE, DEVICES, None)
+    with sessions.begin() as session:
+        assert claim_job(session, instance=STALE.id) is not None
+        row = session.scalars(select(Worker)).one()
+        return Holder(
+            row.instance, row.process, row.machine, row.namespace, row.address, row.started_at,
+            seen_seconds_ago=0.0, has_ended=False, may_live=False,
+        )  # fmt: skip
+
+
+def open_attempts(sessions: Sessions) -> list[str | None]:
+    with sessions.begin() as session:
+        query = select(Attempt.instance).where(Attempt.ended_at.is_(None)).order_by(Attempt.job_id)
+        return list(session.scalars(query))
+
+
+def test_jobs_of_a_worker_that_cannot_be_seen_are_left_to_their_leases(
+    sessions: Sessions, holder: Holder
+) -> None:
+    _register(sessions, "alpha", replace(NEW, namespace="elsewhere"), DEVICES, holder)
+    assert open_attempts(sessions) == [STALE.id]
+
+
+def test_jobs_of_a_worker_that_is_seen_to_be_gone_end_at_once(
+    sessions: Sessions, holder: Holder
+) -> None:
+    gone = replace(holder, process=2**22 + 1)
+    _register(sessions, "alpha", NEW, DEVICES, gone)
+    assert open_attempts(sessions) == []
+
+
+def test_a_worker_whose_name_was_taken_claims_and_ends_nothing(
+    sessions: Sessions, holder: Holder
+) -> None:
+    _register(sessions, "alpha", replace(NEW, namespace="elsewhere"), DEVICES, holder)
+    with sessions.begin() as session:
+        make_job(session)
+        assert claim_job(session, instance=STALE.id) is None
+        assert claim_job(session, instance=NEW.id) is not None
+        before = session.scalars(select(Worker.seen_at)).one()
+        leases.worker_seen(session, "alpha", STALE.id)
+        leases.set_draining(session, "alpha", instance=STALE.id)
+        leases.worker_ended(session, "alpha", STALE.id)
+        row = session.scalars(select(Worker)).one()
+        assert (row.seen_at, row.draining, row.ended_at) == (before, False, None)
+    # No child of it is alive: only its own attempt is lost.
+    assert end_attempts_of_the_dead(sessions, "alpha", lambda: (), STALE.id) == 1
+    assert open_attempts(sessions) == [NEW.id]
+
+
+def test_a_worker_whose_jobs_run_on_shares_no_slot_with_its_successor(
+    sessions: Sessions, holder: Holder
+) -> None:
+    _register(sessions, "alpha", replace(NEW, namespace="elsewhere"), DEVICES[:1], holder)
+    with sessions.begin() as session:
+        make_job(session)
+        make_job(session)
+        claim = claim_job(session, instance=NEW.id)
+        assert claim is not None
+        assert [device.slot for device in claim.devices] == [1]
+        assert claim_job(session, instance=NEW.id) is None
