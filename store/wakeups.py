@@ -13,8 +13,6 @@ log = structlog.get_logger(__name__)
 
 QUEUE = "normlab.{host}"
 TASK = "normlab.work"
-#: A wake-up that nobody took by then is worth nothing: the sweep sends new ones.
-EXPIRES_SECONDS = 60.0
 #: A broker that hangs must not hold up who has just accepted a job.
 SOCKET_SECONDS = 0.5
 
@@ -62,20 +60,25 @@ def due(session: Session) -> dict[str, int]:
 
 
 def send(celery: Celery, due: Mapping[str, int]) -> int:
-    """Send them and return how many went out. Never raises; a broken broker costs about a second."""
+    """Send those that don't yet lie in their host's queue and return how many went out.
+
+    Never raises; a broken broker costs about a second. A wake-up that lies there was sent for an earlier
+    job but will be as good: the host looks into the table after it has taken it. So a host that takes none
+    is not buried in them, and none needs an end of validity, which Celery would judge by that host's clock.
+    """
     sent = 0
     for host, count in due.items():
-        for _ in range(count):
-            try:
-                celery.send_task(
-                    TASK, queue=QUEUE.format(host=host), expires=EXPIRES_SECONDS, retry=False
-                )
-            except Exception as error:
-                # Whatever the broker does: the job is accepted, and the sweep tries again. No
-                # traceback: one for every request would bury the log while Redis is away.
-                log.warning("no wake-up could be sent", host=host, sent=sent, error=repr(error))
-                return sent
-            sent += 1
+        try:
+            with celery.producer_or_acquire() as producer:
+                queue_name = QUEUE.format(host=host)
+                for _ in range(count - producer.channel.client.llen(queue_name)):
+                    celery.send_task(TASK, queue=queue_name, retry=False, producer=producer)
+                    sent += 1
+        except Exception as error:
+            # Whatever the broker does: the job is accepted, and the sweep tries again. No
+            # traceback: one for every request would bury the log while Redis is away.
+            log.warning("no wake-up could be sent", host=host, sent=sent, error=repr(error))
+            return sent
     return sent
 
 

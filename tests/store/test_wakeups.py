@@ -107,7 +107,25 @@ def test_wake_ups_lie_in_the_queue_of_their_host(own_redis: Redis) -> None:
         assert channel.client.llen("normlab.alpha") == 2
         message = channel.basic_get("normlab.beta", no_ack=True)
         assert message.headers["task"] == wakeups.TASK
-        assert message.headers["expires"] is not None
+    celery.close()
+
+
+def test_no_wake_up_has_an_end_that_the_workers_clock_would_decide(own_redis: Redis) -> None:
+    celery = wakeups.make_celery(own_redis.url)
+    wakeups.send(celery, {"alpha": 1})
+    with celery.connection_for_read() as connection:
+        headers = connection.default_channel.basic_get("normlab.alpha", no_ack=True).headers
+    assert (headers["expires"], headers["eta"]) == (None, None)
+    celery.close()
+
+
+def test_a_host_that_takes_no_wake_ups_is_not_buried_in_them(own_redis: Redis) -> None:
+    celery = wakeups.make_celery(own_redis.url)
+
+    assert [wakeups.send(celery, {"alpha": count}) for count in (2, 2, 1, 3)] == [2, 0, 0, 1]
+
+    with celery.connection_for_read() as connection:
+        assert connection.default_channel.client.llen("normlab.alpha") == 3
     celery.close()
 
 
@@ -141,5 +159,5 @@ def test_a_hanging_broker_holds_the_sender_only_for_a_moment(own_redis: Redis, w
     assert time.monotonic() - begun < 2
 
     os.kill(own_redis.pid, signal.SIGCONT)
-    assert wakeups.send(celery, {"alpha": 1}) == 1
+    assert wakeups.send(celery, {"gamma": 1}) == 1
     celery.close()
