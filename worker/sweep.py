@@ -138,8 +138,11 @@ class Sweep:
     def _tidy(self) -> None:
         with self._sessions.begin() as session:
             upkeep.delete_old_keys(session, KEYS_LAST)
-        delete_orphans(self._sessions, self._settings.storage)
-        delete_unfinished(self._settings.storage)
+        try:
+            delete_orphans(self._sessions, self._settings.storage)
+            delete_unfinished(self._settings.storage)
+        except OSError as error:  # A storage that is away or read-only: leases don't wait for it.
+            log.warning("the storage is not tidied", error=str(error))
 
 
 if __name__ == "__main__":

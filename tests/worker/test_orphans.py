@@ -62,6 +62,20 @@ def test_nothing_of_a_running_job_or_of_an_unknown_one_is_deleted(
     assert all(path.exists() for path in kept)
 
 
+def test_a_clock_that_is_ahead_makes_no_file_old(
+    sessions: Sessions, job_id: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(sessions, job_id)
+    kept = put(tmp_path, job_id, "new.pt", time.time())
+    with unfinished(tmp_path / "datasets") as active:
+        tomorrow = time.time() + 25 * 3600
+        monkeypatch.setattr(time, "time", lambda: tomorrow)
+        assert delete_orphans(sessions, tmp_path) == 0
+        assert delete_unfinished(tmp_path) == 0
+        assert active.exists()
+    assert kept.exists()
+
+
 def test_a_file_that_cannot_be_deleted_keeps_nothing_else(
     sessions: Sessions, job_id: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
