@@ -17,7 +17,7 @@ from api.openapi import takes
 from api.overrides import Overridden
 from api.schemas import JobStatus, JobView, Listing
 from api.services import House, Services
-from store import annotations, jobs, links, mirror_problems
+from store import annotations, jobs, links, mirror_problems, obstacles
 from store.models import Job, User
 from trainer.spec import JobSpec
 from trainer.spec.job import Priority
@@ -163,5 +163,6 @@ def _prioritize(priority: Priority, session: Session, job: Job, who: str) -> Non
 
 
 def _view(house: Services, session: Session, job_id: int) -> JobView:
-    [view] = views(house, session, [find_job(session, job_id)])
-    return view
+    job = find_job(session, job_id)
+    [view] = views(house, session, [job])
+    return view.model_copy(update={"obstacle": obstacles.find_obstacle(session, job)})

@@ -81,9 +81,22 @@ class JobView(View):
     finished_at: datetime | None
     mlflow_url: str | None
     mirror_problems: MirrorProblems
+    obstacle: Annotated[
+        str | None,
+        Field(
+            description="what keeps a queued job from starting, other than the jobs before it; "
+            "said where a single job is read"
+        ),
+    ]
 
     @classmethod
-    def of(cls, job: Job, url: str | None = None, problems: Sequence[MirrorProblem] = ()) -> Self:
+    def of(
+        cls,
+        job: Job,
+        url: str | None = None,
+        problems: Sequence[MirrorProblem] = (),
+        obstacle: str | None = None,
+    ) -> Self:
         columns = {name: getattr(job, name) for name in _JOB_COLUMNS}
         return cls(
             **columns,
@@ -93,11 +106,12 @@ class JobView(View):
             archived=job.archived_at is not None,
             mlflow_url=url,
             mirror_problems=[ProblemView.model_validate(one) for one in problems],
+            obstacle=obstacle,
         )
 
 
 _JOB_COLUMNS = frozenset(JobView.model_fields) - {
-    "project", "owner", "priority", "archived", "mlflow_url", "mirror_problems",
+    "project", "owner", "priority", "archived", "mlflow_url", "mirror_problems", "obstacle",
 }  # fmt: skip
 
 

@@ -98,6 +98,15 @@ class QueueView(View):
     running: list[RunningView]
 
 
+class ShortageView(View):
+    """A folder of a host without enough room for jobs."""
+
+    folder: str
+    free_bytes: int
+    needed_bytes: int
+    detail: str
+
+
 class WorkerView(View):
     """A host's worker."""
 
@@ -109,6 +118,21 @@ class WorkerView(View):
     alive: Annotated[bool, Field(description="seen lately")]
     slots: int
     busy: int
+    claims: Annotated[bool, Field(description="alive, and takes jobs when it has a free slot")]
+    shortage: Annotated[
+        ShortageView | None, Field(description="for want of this room it claims nothing")
+    ]
+    held_until: Annotated[
+        datetime | None,
+        Field(description="it claims nothing until then: its disk ran full under a job"),
+    ]
+    clock_ahead_seconds: Annotated[
+        float | None, Field(description="of the database's clock; negative: behind")
+    ]
+    problems: Annotated[
+        list[str],
+        Field(description="what keeps it from claiming and what is wrong with it, a sentence each"),
+    ]
 
 
 class HeldView(View):

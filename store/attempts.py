@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
+from store import hosts
 from store.claims import worker_name
 from store.engine import database_now
 from store.errors import LostLease
@@ -26,8 +27,13 @@ from trainer.events import (
     Reason,
 )
 
-End = Literal["lost", "preempted", "drained", "paused", "cancelled", "stalled", "oom", "error"]
+End = Literal[
+    "lost", "preempted", "drained", "paused", "cancelled", "stalled", "oom", "disk", "error"
+]
 FailureReason = Literal["timeout", "oom", "disk", "error"]
+
+#: The disk may run full under a job so often, on whatever hosts, before the job fails.
+DISK_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ def finish(
     """The job succeeded (a diverged one, too): its metrics are final, its slots are free."""
     job = lock_attempt(session, job_id, attempt)
     host = _end(session, job, "completed", None, seconds_used, counts=False)
+    hosts.forgive(session, host)
     keep_metrics(job, metrics or {})
     move(session, job, "succeeded", who=worker_name(host), why=reason, reason=reason)
     return job
@@ -104,28 +111,49 @@ def end_attempt(
     """End the attempt but not (unless it was wished or the attempts are used up) the job.
 
     `lost, stalled, oom, error` count towards the job's limit, unless `counts` says otherwise (a loss that
-    an outage of the database caused). A job that goes on keeps its `queued_at`, and so stands at the head
-    of its line. A wish to cancel or to pause is fulfilled by any end.
+    an outage of the database caused); `disk` has a limit of its own, and its host is held. A job that goes
+    on keeps its `queued_at`, and so stands at the head of its line. A wish to cancel or to pause is
+    fulfilled by any end.
     """
     job = lock_attempt(session, job_id, attempt)
     counted = end in COUNTED_ENDS if counts is None else counts
     host = _end(session, job, end, error, seconds_used, counts=counted)
+    if end == "disk":
+        hosts.hold(session, host)
     signed = who or worker_name(host)
+    why = _why(attempt, end, error)
     if end == "cancelled" or job.wish == "cancel":
         by = job.wished_by or signed
         move(session, job, "cancelled", who=by, why=f"attempt {end}", reason="cancelled")
-    elif counted and _counted_attempts(session, job) >= job.max_attempts:
-        reason = "oom" if end == "oom" else "error"
+    elif used_up := _used_up(session, job, end, counted):
+        reason = end if end in ("oom", "disk") else "error"
         text = error or f"attempt {attempt} on {host}: {end}"
-        why = f"attempt {attempt} {end}; no attempt is left of {job.max_attempts}"
-        move(session, job, "failed", who=signed, why=why, reason=reason, error=text)
+        move(session, job, "failed", who=signed, why=f"{why}; {used_up}", reason=reason, error=text)
     elif job.wish == "pause":
         by = job.wished_by or signed
         move(session, job, "paused", who=by, why=f"attempt {end}")
     else:
         # Also a paused attempt whose job was resumed before it had stopped.
-        move(session, job, "queued", who=signed, why=f"attempt {attempt} {end}")
+        move(session, job, "queued", who=signed, why=why)
     return job
+
+
+def _why(attempt: int, end: End, error: str | None) -> str:
+    """For the job's history: of a full disk also where and how full."""
+    if end == "disk" and error:
+        return f"attempt {attempt} disk: {error.splitlines()[0]}"
+    return f"attempt {attempt} {end}"
+
+
+def _used_up(session: Session, job: Job, end: End, counted: bool) -> str | None:
+    """Which limit this end was the last of, in words."""
+    if end == "disk":
+        tries = _count_attempts(session, job, Attempt.end == "disk")
+        words = f"the disk ran full under {tries} attempts, which is the limit"
+        return words if tries >= DISK_TRIES else None
+    if counted and _count_attempts(session, job, Attempt.counts) >= job.max_attempts:
+        return f"no attempt is left of {job.max_attempts}"
+    return None
 
 
 def _end(
@@ -150,9 +178,10 @@ def _end(
     return row.host
 
 
-def _counted_attempts(session: Session, job: Job) -> int:
+def _count_attempts(session: Session, job: Job, condition: ColumnElement[bool]) -> int:
+    """Since the job was submitted or retried."""
     statement = select(func.count()).where(
-        Attempt.job_id == job.id, Attempt.number > job.attempt_base, Attempt.counts
+        Attempt.job_id == job.id, Attempt.number > job.attempt_base, condition
     )
     return session.scalars(statement).one()
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import func, select, true
 from sqlalchemy.orm import Session
 
-from store import queue
+from store import hosts, queue
 from store.engine import database_now
 from store.lifecycle import lock, move
 from store.models import Attempt, Checkpoint, Dataset, Device, Job, Lease, Study, Worker
@@ -83,7 +83,7 @@ def claim(
     devices = _free_devices(session, host, instance, warm)
     if not devices:
         return None
-    job_id = session.scalars(queue.fairest(_count_by_kind(devices))).first()
+    job_id = session.scalars(queue.fairest(_count_by_kind(devices), host)).first()
     if job_id is None:
         return None
     job = lock(session, job_id)
@@ -113,7 +113,7 @@ def _free_devices(
         .where(
             Device.host == host,
             Worker.instance.is_not_distinct_from(instance),
-            Worker.draining.is_(False),
+            hosts.may_claim(),
             Lease.id.is_(None),
         )
         .group_by(Device.id)

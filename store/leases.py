@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from sqlalchemy import ColumnElement, Update, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from store import hosts
 from store.attempts import end_attempt
-from store.engine import DATABASE_AWAY
+from store.engine import DATABASE_AWAY, database_now
 from store.errors import LostLease
 from store.models import Device, Job, Lease, Worker
 
@@ -45,7 +47,10 @@ class DeviceView:
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """A host's worker; `alive`: seen lately; `busy` of its `slots` are in use."""
+    """A host's worker; `alive`: seen lately; `busy` of its `slots` are in use; `claims`: gets jobs.
+
+    `problems`: what keeps it from claiming and what is wrong with it, a sentence each.
+    """
 
     host: str
     process: int
@@ -55,6 +60,11 @@ class WorkerView:
     alive: bool
     slots: int
     busy: int
+    claims: bool
+    shortage: dict[str, Any] | None
+    held_until: datetime | None
+    clock_ahead_seconds: float | None
+    problems: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +130,6 @@ def register_worker(
     )
 
 
-def worker_seen(session: Session, host: str, instance: str | None = None) -> None:
-    """The host's worker is alive; nothing changes where another instance is the host's worker now."""
-    session.execute(_update_worker(host, instance).values(seen_at=func.clock_timestamp()))
-
-
 def worker_ended(session: Session, host: str, instance: str | None = None) -> None:
     """The host's worker has ended, and all of its processes; its name is free."""
     session.execute(
@@ -168,13 +173,13 @@ def release_expired(
 
 
 def free_slots(session: Session) -> dict[str, dict[str, int]]:
-    """Free slots by host and kind, of hosts seen lately that aren't draining."""
+    """Free slots by host and kind, of hosts seen lately that may claim."""
     busy = select(func.count()).where(Lease.device_id == Device.id, Lease.slot < Device.slots)
     free = func.sum(Device.slots - busy.scalar_subquery())
     statement = (
         select(Device.host, Device.kind, free)
         .join(Worker, Worker.host == Device.host)
-        .where(Worker.draining.is_(False), _seen_lately())
+        .where(hosts.is_worth_waking(), _seen_lately())
         .group_by(Device.host, Device.kind)
         .order_by(Device.host, Device.kind)
     )
@@ -199,12 +204,31 @@ def workers_view(session: Session) -> list[WorkerView]:
     """All workers, by host."""
     slots = select(func.coalesce(func.sum(Device.slots), 0)).where(Device.host == Worker.host)
     busy = select(func.count()).select_from(Lease).join(Device).where(Device.host == Worker.host)
+    now = database_now(session)
     statement = select(
-        Worker, _seen_lately(), slots.scalar_subquery(), busy.scalar_subquery()
+        Worker,
+        _seen_lately(),
+        slots.scalar_subquery(),
+        busy.scalar_subquery(),
+        _seen_lately() & hosts.is_worth_waking(),
     ).order_by(Worker.host)
     return [
-        WorkerView(w.host, w.process, w.started_at, w.seen_at, w.draining, alive, int(slots), busy)
-        for w, alive, slots, busy in session.execute(statement)
+        WorkerView(
+            w.host,
+            w.process,
+            w.started_at,
+            w.seen_at,
+            w.draining,
+            alive,
+            int(slots),
+            busy,
+            claims,
+            w.shortage,
+            w.held_until,
+            w.clock_ahead_seconds,
+            hosts.problems(w, now),
+        )
+        for w, alive, slots, busy, claims in session.execute(statement)
     ]
 
 

@@ -29,7 +29,7 @@ REASONS = (
     "completed", "early_stopped", "diverged", "cancelled", "timeout", "oom", "disk", "error",
 )  # fmt: skip
 ATTEMPT_ENDS = (
-    "completed", "lost", "preempted", "drained", "paused", "cancelled", "stalled", "oom", "error",
+    "completed", "lost", "preempted", "drained", "paused", "cancelled", "stalled", "oom", "disk", "error",
 )  # fmt: skip
 COUNTED_ENDS = ("lost", "stalled", "oom", "error")
 WISHES = ("cancel", "pause", "preempt")
@@ -281,6 +281,9 @@ class Worker(Table):
     `instance` is new at each start of a worker; NULL in rows from before there were any. `namespace`: in which
     `process` is a process id. `address`: where the server sees the worker; NULL on a Unix socket.
     `ended_at`: it has ended by itself, and none of its processes is left.
+    `shortage`: the folder without enough room (`store.hosts.Shortage`), for which the host claims nothing.
+    `held_until`: it claims nothing until then, because its disk ran full under a job, `disk_failures` times
+    without one that completed between them. `clock_ahead_seconds`: of the database's clock.
     """
 
     __tablename__ = "workers"
@@ -294,6 +297,10 @@ class Worker(Table):
     namespace: Mapped[str | None]
     address: Mapped[str | None]
     ended_at: Mapped[datetime | None]
+    shortage: Mapped[dict[str, Any] | None]
+    disk_failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    held_until: Mapped[datetime | None]
+    clock_ahead_seconds: Mapped[float | None]
 
 
 class Storage(Table):

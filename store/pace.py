@@ -55,8 +55,8 @@ def finished_jobs(session: Session, networks: Collection[tuple[str, str]]) -> Se
 
 
 def slots(session: Session) -> Mapping[str, int]:
-    """The slots of all live workers, by kind of device."""
-    hosts = {one.host for one in leases.workers_view(session) if one.alive and not one.draining}
+    """The slots of all live workers that get jobs, by kind of device."""
+    hosts = {worker.host for worker in leases.workers_view(session) if worker.claims}
     counts: dict[str, int] = {}
     for device in leases.devices_view(session):
         if device.host in hosts:

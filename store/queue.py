@@ -6,6 +6,7 @@ the person who has used the machines least, old use fading by half every `HALF_L
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -30,6 +31,8 @@ AGING_SECONDS = 3600.0
 HALF_LIFE_SECONDS = 24 * 3600.0
 #: A running attempt is charged at least this, where its study has no finished job to tell better.
 ASSUMED_SECONDS = 300.0
+#: A host passes over a job under which its disk ran full for so long, twice as long each time.
+FIRST_DISK_PAUSE_SECONDS = 60.0
 
 AnySelect = TypeVar("AnySelect", bound=Select[*tuple[Any, ...]])
 
@@ -71,10 +74,11 @@ def running(session: Session) -> Sequence[Job]:
     return session.scalars(statement).all()
 
 
-def fairest(free: Mapping[str, int]) -> Select[int]:
+def fairest(free: Mapping[str, int], host: str) -> Select[int]:
     """The id of the claimable job whose turn it is, locked, given so many free devices of each kind.
 
-    A row that somebody else is changing right now (a cancel) is passed over.
+    A row that somebody else is changing right now (a cancel) is passed over, and so is, for a while, a job
+    under which the host's disk ran full.
     """
     fits = or_(
         false(),
@@ -86,9 +90,28 @@ def fairest(free: Mapping[str, int]) -> Select[int]:
     return (
         # Only the id: sorting whole rows would take three times as long.
         in_order(select(Job.id))
-        .where(claimable(), fits)
+        .where(claimable(), fits, Job.id.not_in(_filled_disk_of(host)))
         .limit(1)
         .with_for_update(of=Job, key_share=True, skip_locked=True)
+    )
+
+
+def _filled_disk_of(host: str) -> Select[int]:
+    """Jobs that this host shall not try again yet: other hosts may have more room, other jobs need less."""
+    pause = FIRST_DISK_PAUSE_SECONDS * func.power(2.0, func.least(func.count(), 10) - 1)
+    return (
+        select(Attempt.job_id)
+        .join(Job, Job.id == Attempt.job_id)
+        .where(
+            Attempt.host == host,
+            Attempt.end == "disk",
+            Attempt.number > Job.attempt_base,
+            # Asked of the index first: the longest pause is far shorter.
+            Attempt.ended_at > func.statement_timestamp() - timedelta(hours=2),
+        )
+        .group_by(Attempt.job_id)
+        .having(_seconds_since(func.max(Attempt.ended_at)) < pause)
+        .correlate(None)
     )
 
 

@@ -29,7 +29,9 @@ from worker.devices import HostDevice, find_devices
 from worker.drain import Drain
 from worker.hostlock import HostName, is_gone, make_instance
 from worker.logs import configure_logging
+from worker.report import HostReport
 from worker.settings import Settings
+from worker.space import Space
 from worker.storage import wait_for_storage
 from worker.tasks import add_task, import_ahead
 
@@ -49,10 +51,11 @@ def main() -> int:
     try:
         previous = name.take(settings.host_lock_seconds)
         devices = find_devices(settings)
-        _register(sessions, settings.host_name, instance, devices, previous)
+        report = HostReport(settings.host_name, Space.of(settings), instance.id)
+        _register(sessions, settings.host_name, instance, devices, previous, report)
         try:
             slots = sum(device.slots for device in devices)
-            return _serve(settings, sessions, drain, slots, name, instance)
+            return _serve(settings, sessions, drain, slots, name, instance, report)
         finally:
             _say_ended(sessions, settings.host_name, instance)
     finally:
@@ -80,6 +83,7 @@ def _register(
     instance: Instance,
     devices: tuple[HostDevice, ...],
     previous: Holder | None,
+    report: HostReport,
 ) -> None:
     """Retried for ever: a host that comes up before its database waits for it.
 
@@ -100,6 +104,7 @@ def _register(
                     [(device.kind, device.number, device.name, device.slots) for device in devices],
                     instance,
                 )
+                report.send(session)
             if previous is not None and is_gone_before:
                 end_attempts_of_the_dead(sessions, host, lambda: (), previous.instance)
         except DATABASE_AWAY as error:
@@ -126,6 +131,7 @@ def _serve(
     slots: int,
     name: HostName,
     instance: Instance,
+    report: HostReport,
 ) -> int:
     import_ahead()
     app = make_app(settings)
@@ -144,7 +150,8 @@ def _serve(
 
     def begin() -> None:
         waker = Waker(sessions, wakeups.make_celery(settings.redis_url))
-        watches.append(ChildWatch(sessions, settings.host_name, drain, waker.wake, instance.id))
+        watch = ChildWatch(sessions, settings.host_name, drain, report, waker.wake, instance.id)
+        watches.append(watch)
         name.keep(leave)
         waker.wake()
 

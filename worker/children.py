@@ -12,6 +12,7 @@ from store import jobs, leases, upkeep
 from store.engine import DATABASE_AWAY
 from store.errors import LostLease
 from worker.drain import Drain
+from worker.report import HostReport
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +70,7 @@ def living_children() -> set[int]:
 class ChildWatch:
     """A thread of the parent: looks after its children, and tells SQL that the host is there.
 
-    `freed` is called when a child has died; `stop` returns when the thread has.
+    `freed` is called when a child has died or the host has room again; `stop` returns when the thread has.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class ChildWatch:
         sessions: sessionmaker[Session],
         host: str,
         drain: Drain,
+        report: HostReport,
         freed: Callable[[], None],
         instance: str | None = None,
     ) -> None:
@@ -84,6 +86,7 @@ class ChildWatch:
         self._host = host
         self._instance = instance
         self._drain = drain
+        self._report = report
         self._freed = freed
         self._living: set[int] = set()
         self._round_due_at = 0.0
@@ -136,5 +139,7 @@ class ChildWatch:
             self._draining = True
         if is_round_due:
             with self._sessions.begin() as session:
-                leases.worker_seen(session, self._host, self._instance)
+                has_room_again = self._report.send(session)
+            if has_room_again:
+                self._freed()
             self._round_due_at = time.monotonic() + SEEN_SECONDS

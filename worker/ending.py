@@ -38,7 +38,7 @@ def write_end(session: Session, claim: Claim, outcome: Outcome, seconds_used: fl
             datasets.mark_ready(session, claim.dataset_id, outcome)
         case Failure(reason=reason, text=text, final=True):
             jobs.fail(session, job, attempt, reason, text, seconds_used=seconds_used)
-        case Failure(reason="oom" | "error" as end, text=text):
+        case Failure(reason="oom" | "disk" | "error" as end, text=text):
             jobs.end_attempt(session, job, attempt, end, error=text, seconds_used=seconds_used)
         case "timeout":
             text = f"the job used up its {claim.timeout_seconds:g} seconds of training time"

@@ -27,6 +27,7 @@ from worker.heartbeat import End, Heartbeat, Rhythm
 from worker.logs import forwarded_warnings
 from worker.narration import narrate
 from worker.recorder import Recorder, Write
+from worker.space import Space
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +45,9 @@ class Surroundings:
     """What a job needs besides its claim; made once per child, of the process `parent`."""
 
     sessions: sessionmaker[Session]
+    host: str
     storage: Path
+    space: Space
     data_roots: tuple[Path, ...]
     parent: int
     load: Callable[[DatasetSpec, DatasetInfo], Data]
@@ -95,10 +98,19 @@ class Execution:
         except LostLease:
             return None
         except DataError as error:
-            return Failure("error", str(error), poisoned=False, final=True)
+            failure = self._judge(error)
+            # What a disk without room did to the data says nothing about them.
+            return failure if failure.reason == "disk" else Failure("error", str(error), final=True)
         except Exception as error:
             log.warning("the job raised", exc_info=True)
-            return judge(error)
+            return self._judge(error)
+
+    def _judge(self, error: Exception) -> Failure:
+        failure = judge(error)
+        if failure.reason != "disk":
+            return failure
+        where = f"host {self._around.host} has no room for the job: {self._around.space.describe()}"
+        return replace(failure, text=f"{where}\n\n{failure.text}")
 
     def _train(self) -> Outcome | None:
         claim = self._claim
@@ -201,7 +213,7 @@ class Execution:
         except Exception as error:
             log.error("what happened could not be recorded", exc_info=True)
             with self._around.sessions.begin() as session:
-                self._last_write(judge(error))(session)
+                self._last_write(self._judge(error))(session)
 
     def _last_write(self, outcome: Outcome) -> Write:
         claim, used = self._claim, self._heartbeat.seconds_used

@@ -1,6 +1,7 @@
 """What an exception means for the job that raised it and for the process it was raised in."""
 
 import errno
+import re
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from typing import Literal
 import torch
 
 OUT_OF_MEMORY_WORDS = ("out of memory", "defaultcpuallocator", "can't allocate memory")
+#: A full disk, a full share of it, one that takes nothing any more.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 CUDA_WORDS = ("cuda error", "cublas_status", "cudnn_status", "nccl error")
 
 
@@ -29,10 +32,10 @@ def judge(error: Exception) -> Failure:
     """Sort by the error itself or whatever caused it; the text is the whole traceback."""
     text = "".join(traceback.format_exception(error))
     causes = tuple(_causes(error))
-    if any(map(_is_out_of_memory, causes)):
+    if any(map(is_out_of_memory, causes)):
         return Failure("oom", text, poisoned=True)
     if any(map(_is_full_disk, causes)):
-        return Failure("disk", text, final=True)
+        return Failure("disk", text)
     return Failure("error", text, poisoned=any(map(_is_device_error, causes)))
 
 
@@ -42,7 +45,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(
@@ -51,7 +54,11 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _is_full_disk(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if not isinstance(error, OSError):
+        return False
+    # numpy gives the error of a file that was cut short no number.
+    was_cut_short = error.errno is None and re.search(r"\d+ requested and \d+ written", str(error))
+    return bool(was_cut_short) or error.errno in DISK_ERRORS
 
 
 def _is_device_error(error: BaseException) -> bool:

@@ -36,6 +36,14 @@ class Settings(BaseSettings):
         float, Field(gt=0, description="no step for so long: the lease is no longer renewed")
     ] = 600.0
     sweep_seconds: Seconds = 5.0
+    min_free_mb: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="with less free where jobs write (storage, temporary folder), nothing is "
+            "claimed; 0: no check",
+        ),
+    ] = 512.0
     host_lock_seconds: Annotated[
         float, Field(ge=0, description="so long a start waits for an earlier worker to end")
     ] = 30.0

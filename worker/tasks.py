@@ -11,8 +11,9 @@ import structlog
 from celery import Celery
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import jobs, wakeups
+from store import hosts, jobs, wakeups
 from store.engine import DATABASE_AWAY, make_engine, make_sessions
+from store.hosts import Shortage
 from store.jobs import Claim
 from store.waker import Waker
 from trainer.data import load
@@ -21,6 +22,7 @@ from worker.drain import Drain
 from worker.execute import Surroundings, execute
 from worker.heartbeat import Rhythm
 from worker.settings import Settings
+from worker.space import Space
 
 log = structlog.get_logger(__name__)
 
@@ -61,9 +63,12 @@ class Child:
         engine = make_engine(settings.database_url, pool_size=1)
         self._sessions: sessionmaker[Session] = make_sessions(engine)
         self._waker = Waker(self._sessions, wakeups.make_celery(settings.redis_url))
+        self._space = Space.of(settings)
         self._around = Surroundings(
             sessions=self._sessions,
+            host=settings.host_name,
             storage=settings.storage,
+            space=self._space,
             data_roots=settings.data_roots,
             parent=parent,
             load=functools.lru_cache(KEPT_DATASETS)(
@@ -80,6 +85,9 @@ class Child:
         """
         finished_one = False
         while not self._drain.begun and os.getppid() == self._parent:
+            if shortage := self._space.shortage():
+                self._refuse(shortage)
+                return
             claimed_at = time.monotonic()
             claim = self._claim()
             if claim is not None:
@@ -91,6 +99,16 @@ class Child:
             if not execute(claim, self._around, claimed_at):
                 self._leave()
             finished_one = True
+
+    def _refuse(self, shortage: Shortage) -> None:
+        """Pass the wake-up on to the hosts that have room; this one's parent says when it has some again."""
+        log.warning("nothing is claimed", reason=shortage.detail)
+        try:
+            with self._sessions.begin() as session:
+                hosts.report_shortage(session, self._settings.host_name, shortage)
+        except DATABASE_AWAY as error:
+            log.warning("the shortage is not reported: the database is away", error=str(error))
+        self._waker.wake()
 
     def _claim(self) -> Claim | None:
         try:

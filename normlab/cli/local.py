@@ -11,6 +11,7 @@ from normlab import stack
 from normlab.cli.mirror import read_mirror, say_mirror
 from normlab.cli.output import Column, Format, Output, duration, emit, field, raw, say, size
 from normlab.cli.stack_progress import StackProgress
+from normlab.cli.workers import read_workers, say_workers
 from normlab.home import Home
 
 Timeout = Annotated[
@@ -89,15 +90,17 @@ def status(
     ] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """The processes of the local stack, where to reach it, and what MLflow lacks."""
+    """The processes of the local stack, where to reach it, which hosts can't work, and what MLflow lacks."""
     home = Home.from_environment()
     state = stack.status(home)
     if database and state["phase"] != "down":
         say(stack.database_url(home))
         return
-    mirror = read_mirror(home) if state["phase"] == "ready" else None
+    is_ready = state["phase"] == "ready"
+    mirror = read_mirror(home) if is_ready else None
+    workers = read_workers(home) if is_ready else None
     if output is Format.JSON:
-        say(json.dumps({**state, "mirror": mirror}, indent=2))
+        say(json.dumps({**state, "workers": workers, "mirror": mirror}, indent=2))
         return
     if state["phase"] == "down":
         left = state["leftovers"]
@@ -111,6 +114,7 @@ def status(
         say()
         say(f"{state['phase']}, home {home.folder}, logs {home.logs}")
         show_urls(state)
+        say_workers(workers)
         say_mirror(mirror)
 
 

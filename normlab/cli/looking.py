@@ -25,6 +25,7 @@ from normlab.cli.output import (
 )
 from normlab.cli.shares import scaled, test_metric
 from normlab.cli.weights import BEST, say_how_to_load
+from normlab.cli.workers import say_workers
 from normlab.client import FINAL, Client
 from normlab.errors import NormlabError
 from normlab.references import Reference
@@ -120,15 +121,17 @@ def compare(
 
 
 def queue(output: Output = Format.TABLE) -> None:
-    """Who is running and who is waiting, in the order in which they will start."""
+    """Who is running and who is waiting, in the order in which they will start; and hosts that can't work."""
     with Client() as client:
         found = client.get("queue")
+        workers = client.get("workers")["items"] if output is Format.TABLE else ()
     if output is Format.JSON:
         say(json.dumps(found, indent=2))
         return
     rows = [{**row, "state": "running"} for row in found["running"]]
     rows += [{**row, "state": "queued"} for row in found["queued"]]
     emit(rows, _QUEUE, output, "nothing runs and nothing waits")
+    say_workers(workers)
 
 
 def download(
@@ -196,6 +199,8 @@ def _show_job(client: Client, reference: Reference, item: dict[str, Any], output
     say(
         f"step {item['step']} of {item['total_steps'] or '?'}, trained for {duration(item['seconds_used'])}"
     )
+    if item["obstacle"]:
+        say(f"waiting: {item['obstacle']}")
     _show_remarks(item)
     values = {**item["metrics"], **item["non_finite"]}
     if values:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import jobs, leases, results
+from store import hosts, jobs, leases, results
 from store.models import Device, Lease, Worker
 from tests.factories import claim_job, make_job, make_worker
 
@@ -152,6 +152,6 @@ def test_a_worker_that_is_silent_is_not_alive_until_it_is_seen(sessions: Session
         assert not leases.workers_view(session)[0].alive
         assert leases.free_slots(session) == {}
 
-        leases.worker_seen(session, "alpha")
+        hosts.report(session, "alpha", None, 0.0)
         assert leases.workers_view(session)[0].alive
         assert leases.free_slots(session) == {"alpha": {"cpu": 1}}

@@ -20,13 +20,14 @@ from store import jobs
 from store.claims import Claim
 from store.models import Attempt, Dataset, Job, LogLine
 from tests import factories
-from trainer.data import load
+from trainer.data import DataError, load
 from trainer.events import Event, Finished, Progressed, Started, Stepped, Wish
 from trainer.spec import DatasetInfo
 from worker import execute as module
 from worker.drain import Drain
 from worker.execute import Surroundings, execute
 from worker.heartbeat import Heartbeat, Rhythm
+from worker.space import Space
 
 Training = Generator[Event, Wish | None, None]
 Sessions = sessionmaker[Session]
@@ -38,7 +39,9 @@ STARTED = Started(first_step=0, epoch=0, total_steps=10, parameters=5)
 def around(sessions: Sessions, tmp_path: Path) -> Surroundings:
     return Surroundings(
         sessions=sessions,
+        host="alpha",
         storage=tmp_path,
+        space=Space((tmp_path,), 1),
         data_roots=(tmp_path / "roots",),
         parent=os.getppid(),
         load=functools.partial(load, folder=tmp_path / "datasets"),
@@ -125,12 +128,22 @@ def test_an_error_keeps_its_traceback_and_the_last_log_line(
     assert lines[-1] == "ValueError: no such thing"
 
 
-def test_a_full_disk_fails_the_job_whatever_attempts_are_left(
-    sessions: Sessions, around: Surroundings, train_as: Any
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+@pytest.mark.parametrize("is_wrapped", [False, True], ids=["alone", "in a data error"])
+def test_a_full_disk_returns_the_job_and_says_where_it_was_full(
+    sessions: Sessions, around: Surroundings, train_as: Any, number: int, is_wrapped: bool
 ) -> None:
-    train_as(failing(OSError(errno.ENOSPC, "No space left on device")))
-    _, job, _ = run(claim_job(sessions), around)
-    assert (job.status, job.reason) == ("failed", "disk")
+    error: Exception = OSError(number, os.strerror(number))
+    if is_wrapped:
+        error, error.__context__ = DataError("the set cannot be read"), error
+    train_as(failing(error))
+    usable, job, attempt = run(claim_job(sessions, resources={"max_attempts": 1}), around)
+    assert usable
+    assert (job.status, attempt.end, attempt.counts) == ("queued", "disk", False)
+    where = (attempt.error or "").splitlines()[0]
+    assert where.startswith(f"host alpha has no room for the job: {around.storage} has ")
+    assert where.endswith(" MB free")
+    assert os.strerror(number) in (attempt.error or "")
 
 
 def test_a_drain_returns_the_job_to_the_queue(

@@ -28,9 +28,21 @@ def test_memory_that_ran_out_poisons_the_process(error: Exception) -> None:
     assert (failure.reason, failure.poisoned, failure.final) == ("oom", True, False)
 
 
-def test_a_full_disk_is_final_whatever_it_was_wrapped_in() -> None:
-    failure = judged(RuntimeError("could not save"), OSError(errno.ENOSPC, "No space left"))
-    assert (failure.reason, failure.poisoned, failure.final) == ("disk", False, True)
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        OSError(errno.EROFS, "Read-only file system"),
+        OSError("1000 requested and 512 written"),
+    ],
+    ids=["full", "quota", "read-only", "numpy's"],
+)
+def test_a_disk_without_room_is_no_fault_of_the_job_whatever_it_was_wrapped_in(
+    error: OSError,
+) -> None:
+    failure = judged(RuntimeError("could not save"), error)
+    assert (failure.reason, failure.poisoned, failure.final) == ("disk", False, False)
 
 
 def test_a_device_error_poisons_the_process() -> None:

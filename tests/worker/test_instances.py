@@ -6,14 +6,17 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import leases
+from store import hosts, leases
 from store.host_names import Holder
+from store.leases import Instance
 from store.models import Attempt, Worker
 from tests.factories import claim_job, make_job
 from worker.__main__ import _register
 from worker.children import end_attempts_of_the_dead
 from worker.devices import HostDevice
 from worker.hostlock import make_instance
+from worker.report import HostReport
+from worker.space import Space
 
 Sessions = sessionmaker[Session]
 
@@ -27,7 +30,7 @@ def holder(sessions: Sessions) -> Holder:
     """The first worker runs a job; then another registers under its name. Returns the first."""
     with sessions.begin() as session:
         make_job(session)
-    _register(sessions, "alpha", STALE, DEVICES, None)
+    register(sessions, "alpha", STALE, DEVICES, None)
     with sessions.begin() as session:
         assert claim_job(session, instance=STALE.id) is not None
         row = session.scalars(select(Worker)).one()
@@ -35,6 +38,17 @@ def holder(sessions: Sessions) -> Holder:
             row.instance, row.process, row.machine, row.namespace, row.address, row.started_at,
             seen_seconds_ago=0.0, has_ended=False, may_live=False,
         )  # fmt: skip
+
+
+def register(
+    sessions: Sessions,
+    host: str,
+    instance: Instance,
+    devices: tuple[HostDevice, ...],
+    previous: Holder | None,
+) -> None:
+    report = HostReport(host, Space(folders=(), needed_bytes=0), instance.id)
+    _register(sessions, host, instance, devices, previous, report)
 
 
 def open_attempts(sessions: Sessions) -> list[str | None]:
@@ -46,7 +60,7 @@ def open_attempts(sessions: Sessions) -> list[str | None]:
 def test_jobs_of_a_worker_that_cannot_be_seen_are_left_to_their_leases(
     sessions: Sessions, holder: Holder
 ) -> None:
-    _register(sessions, "alpha", replace(NEW, namespace="elsewhere"), DEVICES, holder)
+    register(sessions, "alpha", replace(NEW, namespace="elsewhere"), DEVICES, holder)
     assert open_attempts(sessions) == [STALE.id]
 
 
@@ -54,20 +68,20 @@ def test_jobs_of_a_worker_that_is_seen_to_be_gone_end_at_once(
     sessions: Sessions, holder: Holder
 ) -> None:
     gone = replace(holder, process=2**22 + 1)
-    _register(sessions, "alpha", NEW, DEVICES, gone)
+    register(sessions, "alpha", NEW, DEVICES, gone)
     assert open_attempts(sessions) == []
 
 
 def test_a_worker_whose_name_was_taken_claims_and_ends_nothing(
     sessions: Sessions, holder: Holder
 ) -> None:
-    _register(sessions, "alpha", replace(NEW, namespace="elsewhere"), DEVICES, holder)
+    register(sessions, "alpha", replace(NEW, namespace="elsewhere"), DEVICES, holder)
     with sessions.begin() as session:
         make_job(session)
         assert claim_job(session, instance=STALE.id) is None
         assert claim_job(session, instance=NEW.id) is not None
         before = session.scalars(select(Worker.seen_at)).one()
-        leases.worker_seen(session, "alpha", STALE.id)
+        hosts.report(session, "alpha", None, 0.0, STALE.id)
         leases.set_draining(session, "alpha", instance=STALE.id)
         leases.worker_ended(session, "alpha", STALE.id)
         row = session.scalars(select(Worker)).one()
@@ -80,7 +94,7 @@ def test_a_worker_whose_name_was_taken_claims_and_ends_nothing(
 def test_a_worker_whose_jobs_run_on_shares_no_slot_with_its_successor(
     sessions: Sessions, holder: Holder
 ) -> None:
-    _register(sessions, "alpha", replace(NEW, namespace="elsewhere"), DEVICES[:1], holder)
+    register(sessions, "alpha", replace(NEW, namespace="elsewhere"), DEVICES[:1], holder)
     with sessions.begin() as session:
         make_job(session)
         make_job(session)

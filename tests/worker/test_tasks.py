@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
+from store import leases, wakeups
 from store.models import Job
 from tests.factories import make_job, make_worker
 from worker import tasks
@@ -33,6 +34,32 @@ def test_a_child_claims_while_its_parent_lives(
         assert session.get_one(Job, job.id).attempt == claimed
 
 
+def test_a_child_without_room_claims_nothing_and_passes_its_wake_up_on(
+    sessions: sessionmaker[Session],
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "execute", lambda *_: True)
+    with sessions.begin() as session:
+        make_worker(session, "alpha")
+        make_worker(session, "beta")
+        job = make_job(session)
+    # A threshold above what the disk has: as full as a disk can be for a test.
+    settings = make_settings(database_url, tmp_path, min_free_mb=1e12)
+    child = Child(settings, Drain(), os.getppid())
+    woken = []
+    monkeypatch.setattr(child._waker, "wake", lambda: woken.append(True))
+    child.work()
+    with sessions.begin() as session:
+        assert session.get_one(Job, job.id).attempt == 0
+        assert wakeups.due(session) == {"beta": 1}
+        [alpha, _] = leases.workers_view(session)
+    assert woken == [True]
+    assert alpha.shortage is not None
+    assert alpha.shortage["folder"] == str(tmp_path)
+
+
 def test_a_child_keeps_one_connection_however_many_it_used_at_once(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -43,10 +70,11 @@ def test_a_child_keeps_one_connection_however_many_it_used_at_once(
     assert sessions.kw["bind"].pool.checkedin() == 1
 
 
-def make_settings(database_url: str, storage: Path) -> Settings:
+def make_settings(database_url: str, storage: Path, min_free_mb: float = 0.0) -> Settings:
     return Settings(
         database_url=database_url,
         redis_url="redis://127.0.0.1:1/0",
         storage=storage,
         host_name="alpha",
+        min_free_mb=min_free_mb,
     )

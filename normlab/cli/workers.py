@@ -1,0 +1,40 @@
+"""What keeps hosts from working, in words: for `queue` and for `status`."""
+
+from collections.abc import Sequence
+
+from normlab.cli.output import Item, ago, say
+from normlab.errors import NormlabError
+from normlab.home import Home
+from normlab.transport import Transport
+
+#: A service that takes longer must not keep `status` waiting.
+_SECONDS = 5.0
+
+
+def read_workers(home: Home) -> Sequence[Item] | None:
+    """What the local stack's API says; None when it doesn't answer."""
+    transport = Transport(home.api_url, home.token(), timeout=_SECONDS)
+    try:
+        workers: Sequence[Item] = transport.get("workers")["items"]
+        return workers
+    except NormlabError:
+        return None
+    finally:
+        transport.close()
+
+
+def say_workers(workers: Sequence[Item] | None) -> None:
+    """A line for each thing that is wrong with a host; nothing where all is well."""
+    lines = [line for worker in workers or () for line in _lines(worker)]
+    if lines:
+        say()
+    for line in lines:
+        say(f"warning: {line}")
+
+
+def _lines(worker: Item) -> Sequence[str]:
+    if not worker["alive"]:
+        # One that was stopped on purpose says so before it goes.
+        silent = f"host {worker['host']} has said nothing for {ago('seen_at')(worker)}"
+        return [] if worker["draining"] else [silent]
+    return [f"host {worker['host']}: {problem}" for problem in worker["problems"]]
