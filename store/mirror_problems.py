@@ -44,22 +44,29 @@ class Lack:
     name: str
 
 
-def record_failure(session: Session, subject: Subject, reason: str, *, at_once: bool) -> float:
+def record_failure(
+    session: Session,
+    subject: Subject,
+    reason: str,
+    *,
+    at_once: bool,
+    first_pause: float = FIRST_PAUSE_SECONDS,
+) -> float:
     """Counts one more attempt; the answer is the pause before the next, in seconds.
 
     `at_once` says that the cause is out of the way: it holds for the first attempt only.
     """
     row = _upsert(session, subject, reason, attempts=1)
-    pause = pause_after(row.attempts)
+    pause = pause_after(row.attempts, first_pause)
     if at_once and row.attempts == 1:
         pause = 0.0
     row.next_at = func.clock_timestamp() + timedelta(seconds=pause)
     return pause
 
 
-def pause_after(attempts: int) -> float:
+def pause_after(attempts: int, first_pause: float = FIRST_PAUSE_SECONDS) -> float:
     """Seconds until what has failed so often is tried again: twice as long each time, up to an hour."""
-    return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(attempts - 1, 20))
+    return min(LONGEST_PAUSE_SECONDS, first_pause * 2.0 ** min(attempts - 1, 20))
 
 
 def note(session: Session, subject: Subject, reason: str) -> bool:

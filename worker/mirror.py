@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -22,7 +22,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import mirror, mirror_problems
+from store import exports, mirror, mirror_problems
 from store.engine import DATABASE_AWAY, JOBS_CHANNEL, make_engine, make_sessions
 from store.mirror_problems import Subject
 from studies.background import make_way
@@ -30,7 +30,7 @@ from worker.deletions import Deletions
 from worker.experiments import Experiments
 from worker.logs import configure_logging
 from worker.mirror_failures import Failures, Outage
-from worker.models_logged import ModelLogger
+from worker.models_logged import ExportBroken, ModelLogger
 from worker.projection import Projection
 from worker.storage import wait_for_storage
 from worker.tracking import Tracking
@@ -253,13 +253,28 @@ class Mirroring:
         outcome = None
         with self.failures.noted(subject, record.mirrored):
             self.tracking.ensure_active(record.mirrored.run_id)
-            outcome = self.models.log_model(record, checkpoint)
+            with self._counted_export(job_id) as number:
+                outcome = self.models.log_model(record, checkpoint, number)
             self.projection.note_model(record, outcome)
         # A job without any finite epoch has no best weights: nothing is lacking.
         if outcome is not None and not outcome.is_sent and checkpoint is not None:
             with self.sessions.begin() as session:
                 mirror_problems.note(session, subject, f"its model: {outcome.detail}")
         return 1
+
+    @contextmanager
+    def _counted_export(self, job_id: int) -> Iterator[int]:
+        """The number of this try. One that ended because MLflow or this process did is taken back."""
+        with self.sessions.begin() as session:
+            number = exports.begin(session, job_id)
+        try:
+            yield number
+        except ExportBroken:
+            raise
+        except BaseException:
+            with suppress(*DATABASE_AWAY), self.sessions.begin() as session:
+                exports.take_back(session, job_id)
+            raise
 
 
 def _wait_for_change(connection: Connection, pass_started: float) -> None:

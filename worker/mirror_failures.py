@@ -13,10 +13,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from store import mirror, mirror_problems
-from store.mirror_problems import Subject
+from store.mirror_problems import FIRST_PAUSE_SECONDS, Subject
 from store.models import Mirrored
 from worker.deletions import Deletions, Found
 from worker.experiments import Experiments
+from worker.models_logged import ExportBroken
 from worker.tracking import Tracking, is_refused
 
 log = structlog.get_logger("worker.mirror")
@@ -93,7 +94,10 @@ class Failures:
                 return
             reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
             at_once = found == "repaired"
-            pause = mirror_problems.record_failure(session, subject, reason, at_once=at_once)
+            first = error.pause if isinstance(error, ExportBroken) else FIRST_PAUSE_SECONDS
+            pause = mirror_problems.record_failure(
+                session, subject, reason, at_once=at_once, first_pause=first
+            )
         log.warning(
             "not_mirrored", kind=subject.kind, **subject.owner, retry_seconds=pause, exc_info=True
         )

@@ -25,6 +25,7 @@ from trainer.data import load
 from trainer.errors import DataError
 from trainer.examples import Examples, Standardize
 from trainer.spec import DatasetInfo, JobSpec, Numerics
+from worker.failures import is_out_of_memory
 from worker.logs import configure_logging
 from worker.mlflow_limits import LONGEST_TAG, clip
 from worker.model_notes import input_formula, model_note, output_meaning
@@ -51,7 +52,8 @@ def main() -> None:
 
 
 def answer(tracking: Tracking, request: dict[str, Any], datasets: Path) -> dict[str, Any]:
-    """The fields of an Outcome; or `away`, when MLflow doesn't answer."""
+    """The fields of an Outcome; or `away`, when MLflow doesn't answer; or `out_of_memory`, when that may be
+    tried again."""
     spec = JobSpec.model_validate(request["spec"])
     try:
         inputs = _read_inputs(spec, DatasetInfo.model_validate(request["info"]), datasets)
@@ -61,6 +63,8 @@ def answer(tracking: Tracking, request: dict[str, Any], datasets: Path) -> dict[
         reason = f"{type(error).__name__}: {error}"[:2000]
         if not tracking.is_up():
             return {"away": reason}
+        if request["may_retry"] and is_out_of_memory(error):
+            return {"out_of_memory": reason}
         log.warning("model_failed", job=request["job"], exc_info=True)
         return {"kind": "failed", "detail": reason}
 
@@ -94,7 +98,7 @@ def _log(tracking: Tracking, request: dict[str, Any], subject: Subject) -> dict[
             tracking.client.delete_logged_model(logged.model_id)
         return {"kind": "logged", "model_id": _log_exported(tracking, request, subject)}
     except Exception as error:
-        if not tracking.is_up():
+        if not tracking.is_up() or (request["may_retry"] and is_out_of_memory(error)):
             raise
         log.warning("model_not_exported", job=request["job"], exc_info=True)
         tracking.send_file(request["run_id"], "state_dict.pt", _state_dict(subject.model))

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from studies.expansion import arm_name
 from worker.mlflow_runs import kept_epoch
 
 EXPORT_SECONDS = 600.0
+#: An export whose process was killed or hung is tried so often: mostly memory was short, which passes.
+EXPORT_TRIES = 3
 HELPER = (sys.executable, "-m", "worker.model_export")
 
 
@@ -40,6 +43,13 @@ class Outcome:
 
 class ExportError(Exception):
     """The helper could not reach what it needs; the same model may be tried again."""
+
+
+class ExportBroken(Exception):
+    """The helper was killed, hung or had no memory left over a model, which is tried again after a pause."""
+
+    #: Seconds before the second try; twice as many before the third.
+    pause = 60.0
 
 
 def models_wanted(record: StudyToMirror) -> set[int]:
@@ -93,14 +103,21 @@ class ModelLogger:
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
 
-    def log_model(self, record: JobToMirror, checkpoint: Checkpoint | None) -> Outcome:
-        """Raises ExportError when MLflow was away. A model that breaks the helper has failed for good."""
+    def log_model(
+        self, record: JobToMirror, checkpoint: Checkpoint | None, number: int = 1
+    ) -> Outcome:
+        """The try of this number, from 1. Raises ExportError when MLflow was away, and ExportBroken when a
+        model broke the helper, unless it was the last try."""
         path = None if checkpoint is None else self._storage / checkpoint.path
         if checkpoint is None or path is None or not _is_whole(path, checkpoint.digest):
             return Outcome("missing", detail="its best checkpoint is gone")
-        answer = self._ask(_request(record, path))
+        if number > EXPORT_TRIES:
+            return _given_up("the mirror ended while it was exported")
+        answer = self._ask(_request(record, path, may_retry=number < EXPORT_TRIES))
         if isinstance(answer, str):
-            return Outcome("failed", detail=answer)
+            if number == EXPORT_TRIES:
+                return _given_up(answer)
+            raise ExportBroken(f"{answer} (try {number} of {EXPORT_TRIES})")
         if answer.get("away"):
             raise ExportError(answer["away"])
         return Outcome(**answer)
@@ -113,7 +130,7 @@ class ModelLogger:
             self._process = None
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any] | str:
-        """The helper's answer, or how it ended instead."""
+        """The helper's answer, or what broke it instead."""
         if self._process is None:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -133,15 +150,27 @@ class ModelLogger:
             pass
         if line:
             answer: dict[str, Any] = json.loads(line)
+            if out_of_memory := answer.get("out_of_memory"):
+                self.close()
+                return f"the export had not enough memory: {out_of_memory}"
             return answer
         code = self._process.wait()
         self.close()
-        return f"the export's process ended with {code}"
+        return f"the export's process {_describe_end(code)}"
 
 
-def _request(record: JobToMirror, path: Path) -> dict[str, Any]:
+def _given_up(reason: str) -> Outcome:
+    return Outcome("failed", detail=f"{reason}; it was tried {EXPORT_TRIES} times")
+
+
+def _describe_end(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+
+
+def _request(record: JobToMirror, path: Path, *, may_retry: bool) -> dict[str, Any]:
     assert record.mirrored is not None
     return {
+        "may_retry": may_retry,
         "job": record.job.id,
         "spec": record.job.spec,
         "info": record.dataset.info,

@@ -15,7 +15,7 @@ from typing import Any
 from mlflow.entities import Metric
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import jobs, mirror, results, studies
+from store import exports, jobs, mirror, results, studies
 from store.mirror import JobToMirror, StudyToMirror
 from store.models import Epoch, Mirrored
 from studies.answers import Comparison
@@ -114,7 +114,8 @@ class Projection:
         assert row is not None
         text = outcome.kind if outcome.model_id else f"{outcome.kind}: {outcome.detail}"
         self.tracking.send(row.run_id, tags={"normlab.model": clip(text, LONGEST_TAG)})
-        row.state = {**row.state, "model": outcome.kind, "model_id": outcome.model_id}
+        before = {name: value for name, value in row.state.items() if name != exports.KEY}
+        row.state = {**before, "model": outcome.kind, "model_id": outcome.model_id}
         self._save(row, seen_at=row.seen_at, closed_at=row.closed_at)
 
     def open_study(self, record: StudyToMirror) -> Mirrored:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from mlflow.entities import RunInfo
 from sqlalchemy import select
 
+from store import exports
 from store.models import Checkpoint, Job, Mirrored
 from tests.worker.mirrored import SPEC, Reader, Shelf, problems
 from trainer.checkpoint import restore_model, save_weights
@@ -19,7 +21,7 @@ from trainer.spec import JobSpec
 from trainer.spec.builtin import BUILT_IN
 from worker.mirror import Settings, drain
 from worker.model_export import answer
-from worker.models_logged import ModelLogger, best_job
+from worker.models_logged import ExportError, ModelLogger, best_job
 from worker.tracking import Tracking
 
 # Exporting imports parts of torch and MLflow that use what they themselves have deprecated.
@@ -60,6 +62,7 @@ def request_of(job_id: int, spec: JobSpec, path: Path, run: RunInfo) -> dict[str
         "run_id": run.run_id,
         "experiment_id": run.experiment_id,
         "epoch": 2,
+        "may_retry": True,
     }
 
 
@@ -204,15 +207,21 @@ def test_a_model_that_cannot_be_exported_is_uploaded_as_a_state_dict(
 
 
 @pytest.mark.parametrize(
-    ("program", "detail"),
+    ("program", "seconds", "detail"),
     [
-        ("import os, sys; sys.stdin.readline(); os.abort()", "process ended with -6"),
-        ("import time; time.sleep(60)", "longer than 2 seconds"),
+        ("import os, sys; sys.stdin.readline(); os.abort()", 60, "process was killed by SIGABRT"),
+        ("import time; time.sleep(60)", 0.2, "longer than 0.2 seconds"),
+        (
+            'import sys; sys.stdin.readline(); print(\'{"out_of_memory": "9 GB"}\')',
+            60,
+            "memory: 9 GB",
+        ),
     ],
-    ids=["crash", "hang"],
+    ids=["crash", "hang", "out of memory"],
 )
-def test_a_model_that_breaks_its_helper_has_failed_and_the_mirror_goes_on(
+def test_a_model_that_breaks_its_helper_again_and_again_has_failed_and_the_mirror_goes_on(
     program: str,
+    seconds: float,
     detail: str,
     shelf: Shelf,
     settings: Settings,
@@ -220,21 +229,122 @@ def test_a_model_that_breaks_its_helper_has_failed_and_the_mirror_goes_on(
     reader: Reader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def make_logger(url: str, storage: Path) -> ModelLogger:
-        return ModelLogger(url, storage, helper=[sys.executable, "-c", program], seconds=2)
-
-    monkeypatch.setattr("worker.mirror.ModelLogger", make_logger)
+    replace_helper(monkeypatch, program, seconds)
     jobs = [shelf.add_finished_job(epochs=2) for _ in range(2)]
     for job in jobs:
         add_weights(shelf, settings.storage, job)
+    for number in (1, 2):
+        # What waits to be tried again, a new mirror tries at once.
+        assert drain(settings, tracking) == 1
+        for job in jobs:
+            [problem] = problems(shelf)[f"job {job}"]
+            assert (problem.kind, problem.attempts) == ("model", number)
+            assert problem.reason.endswith(f"{detail} (try {number} of 3)")
+            assert problem.next_at is not None
     assert drain(settings, tracking) == 0
     for job in jobs:
         tag = reader.run_of(shelf.project, job=job).data.tags["normlab.model"]
         assert tag.startswith("failed: ")
-        assert detail in tag
         [problem] = problems(shelf)[f"job {job}"]
         assert (problem.kind, problem.next_at) == ("model", None)
-        assert detail in problem.reason
+        assert problem.reason.endswith(f"{detail}; it was tried 3 times")
+
+
+def replace_helper(monkeypatch: pytest.MonkeyPatch, program: str, seconds: float) -> None:
+    def make_logger(url: str, storage: Path) -> ModelLogger:
+        return ModelLogger(url, storage, helper=[sys.executable, "-c", program], seconds=seconds)
+
+    monkeypatch.setattr("worker.mirror.ModelLogger", make_logger)
+
+
+def test_a_model_whose_export_is_killed_once_is_logged_after_all(
+    shelf: Shelf,
+    settings: Settings,
+    tracking: Tracking,
+    reader: Reader,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = shelf.add_finished_job(epochs=2)
+    add_weights(shelf, settings.storage, job)
+    with monkeypatch.context() as patch:
+        # As `kill -9` or the kernel does it while memory is short.
+        kill = "import os, signal, sys; sys.stdin.readline(); os.kill(os.getpid(), signal.SIGKILL)"
+        replace_helper(patch, kill, 60)
+        assert drain(settings, tracking) == 1
+    [problem] = problems(shelf)[f"job {job}"]
+    assert problem.reason == "ExportBroken: the export's process was killed by SIGKILL (try 1 of 3)"
+    assert drain(settings, tracking) == 0
+    assert reader.run_of(shelf.project, job=job).data.tags["normlab.model"] == "logged"
+    assert [model.status for model in models_of(reader, shelf.project)] == ["READY"]
+    assert problems(shelf) == {}
+    with shelf.sessions.begin() as session:
+        row = session.scalars(select(Mirrored).where(Mirrored.job_id == job)).one()
+        assert exports.KEY not in row.state
+
+
+def test_a_mirror_that_ends_with_each_export_of_a_model_does_not_try_for_ever(
+    shelf: Shelf, settings: Settings, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = shelf.add_finished_job(epochs=2)
+    add_weights(shelf, settings.storage, job)
+    with monkeypatch.context() as patch:
+        # Nothing is taken back: as if the kernel had killed the mirror as well.
+        patch.setattr("store.exports.take_back", lambda *_: None)
+        patch.setattr(ModelLogger, "_ask", die)
+        for _ in range(3):
+            with pytest.raises(SystemExit):
+                drain(settings, tracking)
+    assert drain(settings, tracking) == 0
+    [problem] = problems(shelf)[f"job {job}"]
+    assert problem.reason.endswith("the mirror ended while it was exported; it was tried 3 times")
+
+
+@pytest.mark.parametrize("error", [SystemExit, ExportError], ids=["stopped", "MLflow away"])
+def test_an_export_that_others_ended_does_not_count(
+    error: type[BaseException],
+    shelf: Shelf,
+    settings: Settings,
+    tracking: Tracking,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def end(*_: Any) -> None:
+        raise error
+
+    job = shelf.add_finished_job(epochs=2)
+    add_weights(shelf, settings.storage, job)
+    monkeypatch.setattr(ModelLogger, "_ask", end)
+    for _ in range(4):
+        with suppress(SystemExit):
+            assert drain(settings, tracking) == 1
+    with shelf.sessions.begin() as session:
+        row = session.scalars(select(Mirrored).where(Mirrored.job_id == job)).one()
+        assert (row.state["model"], row.state[exports.KEY]) == ("wanted", 0)
+
+
+def die(*_: Any) -> None:
+    raise SystemExit
+
+
+def test_an_export_without_memory_is_tried_again_before_a_state_dict_has_to_do(
+    shelf: Shelf,
+    settings: Settings,
+    tracking: Tracking,
+    reader: Reader,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*arguments: Any, **named: Any) -> None:
+        raise MemoryError("no room for it")
+
+    monkeypatch.setattr("torch.export.export", refuse)
+    job = shelf.add_finished_job(study=shelf.add_study(models="none"), epochs=2)
+    path = add_weights(shelf, settings.storage, job)
+    drain(settings, tracking)
+    run = reader.run_of(shelf.project, job=job)
+    request = request_of(job, JobSpec.model_validate(spec_of(shelf, job)), path, run.info)
+    folder = settings.storage / "datasets"
+    assert answer(tracking, request, folder) == {"out_of_memory": "MemoryError: no room for it"}
+    last = answer(tracking, {**request, "may_retry": False}, folder)
+    assert last["kind"] == "state_dict"
 
 
 def test_a_checkpoint_that_is_gone_is_said_to_be_missing(
