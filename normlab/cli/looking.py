@@ -199,8 +199,8 @@ def _show_job(client: Client, reference: Reference, item: dict[str, Any], output
     say(
         f"step {item['step']} of {item['total_steps'] or '?'}, trained for {duration(item['seconds_used'])}"
     )
-    if item["obstacle"]:
-        say(f"waiting: {item['obstacle']}")
+    if obstacle := item.get("obstacle"):
+        say(f"waiting: {obstacle}")
     _show_remarks(item)
     values = {**item["metrics"], **item["non_finite"]}
     if values:

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
 from normlab.servers import Redis
-from store import jobs, wakeups
+from store import hosts, jobs, wakeups
 from store.waker import Waker
 from tests.api.specs import JOB, STUDY, changed, job
 from tests.api.trained import train_all
@@ -40,7 +40,8 @@ def submit(client: TestClient, document: Any = None, **headers: str) -> dict[str
 
 def test_a_submitted_job_is_there_with_all_that_was_said(member: TestClient) -> None:
     made = submit(member, job(seed=7))
-    assert made == member.get(f"/api/v1/jobs/{made['id']}").json()
+    read = member.get(f"/api/v1/jobs/{made['id']}").json()
+    assert read == {**made, "obstacle": "no worker is running"}
     assert made["status"] == "queued"
     assert (made["owner"], made["project"], made["seed"]) == ("max", "digits", 7)
     assert made["spec"]["training"]["batch_size"] == 64
@@ -407,5 +408,28 @@ def test_the_queue_shows_who_waits_and_who_runs(
     assert (worker["host"], worker["slots"], worker["busy"], worker["alive"]) == (
         "alpha", 2, 1, True,
     )  # fmt: skip
+    assert (worker["claims"], worker["shortage"], worker["problems"]) == (True, None, [])
     [device] = member.get("/api/v1/devices").json()["items"]
     assert [held["job_id"] for held in device["held"]] == [first]
+
+
+def test_a_host_without_room_is_named_on_itself_and_on_the_job_that_waits_for_it(
+    member: TestClient, sessions: sessionmaker[Session]
+) -> None:
+    job = submit(member)["id"]
+    detail = "/data has 3 MB free but 512 MB are needed"
+    with sessions.begin() as session:
+        make_worker(session)
+        full = hosts.Shortage("/data", 3_000_000, 512_000_000, detail)
+        hosts.report(session, "alpha", full, 61.0)
+    [worker] = member.get("/api/v1/workers").json()["items"]
+    assert (worker["alive"], worker["claims"], worker["clock_ahead_seconds"]) == (True, False, 61.0)
+    assert worker["shortage"] == {
+        "folder": "/data",
+        "free_bytes": 3_000_000,
+        "needed_bytes": 512_000_000,
+        "detail": detail,
+    }
+    assert worker["problems"][0] == f"claims nothing: {detail}"
+    obstacle = member.get(f"/api/v1/jobs/{job}").json()["obstacle"]
+    assert obstacle.startswith(f"alpha claims nothing: {detail}")

@@ -89,6 +89,13 @@ class Service:
     url = "http://127.0.0.1:8000"
 
     def get(self, path: str) -> Any:
+        if path == "workers":
+            full = {
+                "host": "beta",
+                "alive": True,
+                "problems": ["claims nothing: /data has 3 MB free"],
+            }
+            return {"items": [full]}
         job = {"name": "none | seed 0", "owner": "ada", "priority": "high"}
         named = {**job, "id": 7, "study_id": 2, "study": "norms", "position": 1}
         alone = {**job, "id": 5, "study_id": None, "study": None}
@@ -173,9 +180,15 @@ def test_a_folder_is_planned_file_by_file(service: Service, tmp_path: Path) -> N
 
 
 def test_the_queue_names_the_study_of_each_job(service: Service) -> None:
-    alone, named = (line.split() for line in run("queue").splitlines()[1:])
+    alone, named = (line.split() for line in run("queue").splitlines()[1:3])
     assert named[:5] == ["j7", "queued", "1", "s2", "norms"]
     assert alone[:3] == ["j5", "running", "none"]
+
+
+def test_the_queue_ends_with_the_hosts_that_cannot_work(service: Service) -> None:
+    warning = "warning: host beta: claims nothing: /data has 3 MB free"
+    assert run("queue").splitlines()[-2:] == ["", warning]
+    assert warning not in run("queue", "-o", "csv")
 
 
 def test_the_demo_ends_with_where_to_click(
