@@ -26,7 +26,7 @@ class Space:
     def of(cls, settings: Settings) -> Self:
         """Checkpoints and decoded datasets may be mounted apart from the rest of the storage."""
         storage = settings.storage
-        folders = (storage, storage / "jobs", storage / "datasets", Path(tempfile.gettempdir()))
+        folders = (storage, storage / "jobs", storage / "datasets", _temporary_folder())
         return cls(folders, round(settings.min_free_mb * MEGABYTE))
 
     def shortage(self) -> Shortage | None:
@@ -75,6 +75,14 @@ class Space:
         else:
             return None
         return Shortage(str(place), free, self.needed_bytes, detail)
+
+
+def _temporary_folder() -> Path:
+    """Python tries to write there before it names the folder, which a full disk must not turn into a crash."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return Path(os.environ.get("TMPDIR", "/tmp"))  # noqa: S108 - measured, not written to
 
 
 def megabytes(count: int) -> str:

@@ -75,3 +75,15 @@ def test_checkpoints_data_and_temporary_files_are_all_looked_at(
         tmp_path, tmp_path / "jobs", tmp_path / "datasets", Path("/elsewhere"),
     )  # fmt: skip
     assert space.needed_bytes == 2_000_000
+
+
+def test_a_temporary_folder_that_is_full_is_measured_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(module.tempfile, "gettempdir", refuse)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    settings = Settings(database_url="", redis_url="", storage=tmp_path)
+    assert Space.of(settings).folders[-1] == tmp_path / "temporary"
