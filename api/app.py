@@ -32,6 +32,7 @@ from api import (
 )
 from api.checker import Checker
 from api.drawer import Drawer
+from api.helper import Limits
 from api.logs import configure_logging
 from api.services import Services
 from api.settings import Settings
@@ -93,9 +94,14 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
     checker = stack.enter_context(
         closing(
             Checker(
-                seconds=settings.check_seconds,
-                megabytes=settings.check_megabytes,
+                limits=Limits(
+                    settings.check_seconds, settings.check_idle_seconds, settings.check_megabytes
+                ),
                 start_seconds=settings.check_start_seconds,
+                wait_seconds=settings.check_wait_seconds,
+                helpers=settings.check_helpers,
+                places=settings.check_places,
+                folder=settings.storage / "checks",
             )
         )
     )

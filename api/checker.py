@@ -1,7 +1,7 @@
-"""The network-aware check, asked of one supervised helper process.
+"""The network-aware check, asked of a few helper processes.
 
-The helper is warm before the first request, dies beyond its time or memory, and is started again.
-A spec is never called good without its answer.
+A server loads torch once and forks them. A helper ends beyond its CPU time or memory, or when it hangs, and the
+next one is ready at once. A spec is never called good without an answer.
 """
 
 import base64
@@ -10,31 +10,25 @@ import importlib.metadata
 import json
 import sys
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import structlog
-
-from api.helper import Helper, HelperGone, TooBig
+import trainer
+from api.check_queue import CheckQueue, Closed, NoPlace, NotYet, Read, Work
+from api.helper import HelperGone, Limits, TooBig
+from api.helper_pool import HelperPool
+from api.kept_answers import MOST_FILES, KeptAnswers
 from trainer.spec import DatasetInfo, JobSpec
 from trainer.spec.preview import ClassPictures, Preview
 from trainer.spec.report import Problem, Report
 
 COMMAND = (sys.executable, "-m", "trainer.check", "--serve")
-#: What the helper's answer depends on besides its question.
+#: What the helper's answer depends on besides its question and our code.
 LIBRARIES = ("torch", "torchvision", "timm")
 #: What no check looks at; the optimizer and the schedule may be looked at for warnings.
 UNCHECKED = {"seed", "project", "resources"}
-#: More than the cells of the largest study, so that one checked in parts gets through.
-CACHED_ANSWERS = 20_000
-WATCH_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
-
-log = structlog.get_logger(__name__)
 
 
 class CheckerUnavailable(Exception):
@@ -53,154 +47,146 @@ class NoPicture(Exception):
     """There is no picture of this dataset; the message says why."""
 
 
+class StillChecking(CheckerUnavailable):
+    """The check was not done in time; asked again, it goes on where it is."""
+
+
 class Checker:
-    """Starts the helper, keeps it alive, asks it and remembers its answers; safe for many threads."""
+    """Starts the helpers, keeps them alive, asks them and keeps their answers; safe for many threads.
+
+    `person`: whose request it is, for everybody's fair turn.
+    """
 
     def __init__(
         self,
         *,
-        seconds: float,
-        megabytes: int,
+        limits: Limits,
         start_seconds: float,
+        wait_seconds: float,
+        helpers: int,
+        places: int,
+        folder: Path,
         command: Sequence[str] = COMMAND,
     ) -> None:
-        self._seconds = seconds
-        self._megabytes = megabytes
-        self._start_seconds = start_seconds
-        self._command = command
-        self._helper: Helper | None = None
-        self._is_warm = False
-        self._is_closing = False
-        self._changed = threading.Condition()
-        self._turn = threading.Lock()
+        """`wait_seconds` of a request; `places` of one person; `folder` for the answers."""
+        self._wait_seconds = wait_seconds
+        self._queue = CheckQueue(helpers=helpers, places=places)
+        self._lock = threading.Lock()
         self._answers: OrderedDict[str, Report] = OrderedDict()
-        self._versions = _versions()
-        self._supervisor = threading.Thread(target=self._supervise, name="checker", daemon=True)
+        self._kept = KeptAnswers(folder)
+        self._read_versions()
+        self._pool = HelperPool(
+            self._queue,
+            command,
+            limits,
+            start_seconds=start_seconds,
+            helpers=helpers,
+            before_start=self._read_versions,
+        )
 
     def start(self) -> None:
-        """Begins to start the helper in the background."""
-        self._supervisor.start()
+        """Begins to start the helpers' server in the background."""
+        self._pool.start()
 
     def close(self) -> None:
-        with self._changed:
-            self._is_closing = True
-            if self._helper:
-                self._helper.close()
-            self._changed.notify_all()
-        self._supervisor.join()
+        self._queue.close()
+        self._pool.close()
 
     @property
     def is_ready(self) -> bool:
-        return self._is_warm
+        return self._pool.is_ready
 
     @property
-    def pid(self) -> int | None:
-        return self._helper.pid if self._helper else None
+    def pids(self) -> list[int]:
+        """Of the helpers."""
+        return self._pool.pids
 
-    def check(self, spec: JobSpec, info: DatasetInfo, seconds: float | None = None) -> Report:
-        """What the helper says of the spec, asked within so many seconds; raises `CheckerUnavailable`."""
+    def check(
+        self, spec: JobSpec, info: DatasetInfo, person: int, seconds: float | None = None
+    ) -> Report:
+        """What a helper says of the spec, within so many seconds; raises `CheckerUnavailable`."""
         key = self._key(spec, info)
-        answer = self._answers.get(key)
+        answer = self._answers.get(key) or self._kept.read(key)
         if answer is None:
-            limit = self._seconds if seconds is None else min(seconds, self._seconds)
+            limit = self._wait_seconds if seconds is None else min(seconds, self._wait_seconds)
+            question = {"spec": spec.model_dump(mode="json"), "info": info.model_dump(mode="json")}
             try:
-                answer = _report(self._ask(_question(spec, info), limit))
+                return self._ask(person, question, limit, lambda said: self._keep(key, said), key)
             except TooBig as error:
-                # Not remembered: the memory is all that the helper holds, and the next one starts small.
+                # Not kept: the limit may be another one when it is asked again.
                 return Report(problems=(_too_big(error),))
-            self._remember(key, answer)
+        self._remember(key, answer)
         return answer
 
-    def preview(self, spec: Preview, info: DatasetInfo, folder: Path) -> bytes:
+    def preview(self, spec: Preview, info: DatasetInfo, folder: Path, person: int) -> bytes:
         """A PNG of augmented images; raises `CheckerUnavailable`, or `NoPicture`."""
-        return self._draw({"preview": spec.model_dump(mode="json")}, info, folder)
+        return self._draw({"preview": spec.model_dump(mode="json")}, info, folder, person)
 
-    def draw_classes(self, wanted: ClassPictures, info: DatasetInfo, folder: Path) -> bytes:
+    def draw_classes(
+        self, wanted: ClassPictures, info: DatasetInfo, folder: Path, person: int
+    ) -> bytes:
         """A PNG of training images of each class; raises as `preview`."""
-        return self._draw({"classes": wanted.model_dump(mode="json")}, info, folder)
+        return self._draw({"classes": wanted.model_dump(mode="json")}, info, folder, person)
 
-    def _draw(self, what: dict[str, Any], info: DatasetInfo, folder: Path) -> bytes:
-        place = {"info": info.model_dump(mode="json"), "folder": str(folder)}
+    def _draw(self, what: dict[str, Any], info: DatasetInfo, folder: Path, person: int) -> bytes:
+        question = {**what, "info": info.model_dump(mode="json"), "folder": str(folder)}
         try:
-            answer = self._ask({**what, **place}, self._seconds)
+            return self._ask(person, question, self._wait_seconds, _picture)
         except TooBig as error:
             raise NoPicture(f"drawing the picture {error}") from error
-        if "refused" in answer:
-            raise NoPicture(answer["refused"])
-        if "picture" not in answer:
-            raise CheckFailed(answer.get("error"))
-        return base64.b64decode(answer["picture"])
+
+    def _read_versions(self) -> None:
+        """Another version of anything that answers is another question."""
+        self._versions = _versions()
 
     def _key(self, spec: JobSpec, info: DatasetInfo) -> str:
-        question = [spec.model_dump_json(exclude=UNCHECKED), info.model_dump_json(), self._versions]
-        return hashlib.blake2b(json.dumps(question).encode(), digest_size=16).hexdigest()
+        return _digest(
+            [spec.model_dump_json(exclude=UNCHECKED), info.model_dump_json(), self._versions]
+        )
+
+    def _keep(self, key: str, answer: Mapping[str, Any]) -> Report:
+        report = _report(answer)
+        self._remember(key, report)
+        self._kept.write(key, report)
+        return report
 
     def _remember(self, key: str, answer: Report) -> None:
-        with self._changed:
+        with self._lock:
             self._answers[key] = answer
-            while len(self._answers) > CACHED_ANSWERS:
+            while len(self._answers) > MOST_FILES:
                 self._answers.popitem(last=False)
 
-    def _ask(self, question: dict[str, Any], seconds: float) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
-        if not self._turn.acquire(timeout=max(deadline - time.monotonic(), 0)):
-            raise CheckerUnavailable("the check is busy with other specs")
+    def _ask(
+        self,
+        person: int,
+        question: Mapping[str, Any],
+        seconds: float,
+        read: Read,
+        key: str | None = None,
+    ) -> Any:
+        """What `read` makes of the answer; raises `CheckerUnavailable`, or `TooBig`."""
         try:
-            helper = self._warm_helper(deadline)
-            # Its full time, however long this had to wait: a good helper must not die of its queue.
-            return helper.exchange({"id": 1, **question}, self._seconds)
+            return self._queue.ask(person, Work(key or _digest(question), question, read), seconds)
         except TooBig:
             raise
         except HelperGone as error:
-            log.warning("the helper that checks specs is gone", why=str(error))
             raise CheckerUnavailable(f"the helper that checks specs {error}") from error
-        finally:
-            self._turn.release()
+        except NoPlace as error:
+            raise CheckerUnavailable(f"the check is busy: {error}") from error
+        except NotYet as error:
+            raise StillChecking(self._why_not_yet(error.is_running)) from error
+        except Closed as error:
+            raise CheckerUnavailable("the service is being stopped") from error
 
-    def _warm_helper(self, deadline: float) -> Helper:
-        with self._changed:
-            self._changed.wait_for(self._has_warm_helper, deadline - time.monotonic())
-            if self._helper is None or not self._has_warm_helper():
-                raise CheckerUnavailable("the helper that checks specs is still starting")
-            return self._helper
-
-    def _has_warm_helper(self) -> bool:
-        return self._is_warm and self._helper is not None and self._helper.is_running()
-
-    def _supervise(self) -> None:
-        pause = WATCH_SECONDS
-        while not self._is_closing:
-            try:
-                self._run_one()
-                pause = WATCH_SECONDS
-            except (HelperGone, OSError):
-                log.exception("the helper that checks specs did not start")
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-            with self._changed:
-                self._is_warm = False
-                self._changed.wait_for(lambda: self._is_closing, pause)
-
-    def _run_one(self) -> None:
-        """From a helper's start to its end."""
-        with self._changed:
-            if self._is_closing:
-                return
-            self._helper = helper = Helper(self._command, self._megabytes)
-        with closing(helper):
-            self._versions = _versions()
-            helper.wait_until_ready(self._start_seconds)
-            with self._changed:
-                self._is_warm = True
-                self._changed.notify_all()
-            while helper.is_running():
-                time.sleep(WATCH_SECONDS)
+    def _why_not_yet(self, is_running: bool) -> str:
+        if is_running:
+            return "the check takes long on this machine now; it goes on, and its answer is kept"
+        if not self.is_ready:
+            return "the helper that checks specs is still starting"
+        return "the check is busy with other specs"
 
 
-def _question(spec: JobSpec, info: DatasetInfo) -> dict[str, Any]:
-    return {"spec": spec.model_dump(mode="json"), "info": info.model_dump(mode="json")}
-
-
-def _report(answer: dict[str, Any]) -> Report:
+def _report(answer: Mapping[str, Any]) -> Report:
     if "report" not in answer:
         raise CheckFailed(answer.get("error"))
     return Report.model_validate(answer["report"])
@@ -214,8 +200,26 @@ def _too_big(error: TooBig) -> Problem:
     )
 
 
+def _picture(answer: Mapping[str, Any]) -> bytes:
+    if "refused" in answer:
+        raise NoPicture(answer["refused"])
+    if "picture" not in answer:
+        raise CheckFailed(answer.get("error"))
+    return base64.b64decode(answer["picture"])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
+
+
 def _versions() -> str:
-    return ",".join(f"{name}={_version(name)}" for name in LIBRARIES)
+    """Of the libraries and of our own code."""
+    libraries = ",".join(f"{name}={_version(name)}" for name in LIBRARIES)
+    code = hashlib.blake2b(digest_size=16)
+    [folder] = trainer.__path__
+    for path in sorted(Path(folder).rglob("*.py")):
+        code.update(path.read_bytes())
+    return f"{libraries},trainer={code.hexdigest()}"
 
 
 def _version(name: str) -> str | None:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.checker import CheckerUnavailable
+from api.checker import StillChecking
 from api.errors import Conflict, Invalid, parse
 from api.services import Services
 from store import datasets
 from store.jobs import NewJob
-from store.models import Dataset
+from store.models import Dataset, User
 from studies.confounds import refuse_unknown_kinds
 from studies.expansion import Cell, arm_name, expand, expand_trials, locate
 from studies.spec import StudySpec, read_study, refuse_unplanned_seeds
@@ -57,11 +57,11 @@ class _Arm:
         return self.cells[0].spec
 
 
-def plan_job(house: Services, document: Any) -> Plan:
+def plan_job(house: Services, user: User, document: Any) -> Plan:
     """Raises `Invalid`, `Conflict` or `CheckerUnavailable`."""
     spec = parse(JobSpec, document)
     dataset, info = _known(house, spec.dataset.name, "/dataset/name")
-    report = house.checker.check(spec, info)
+    report = house.checker.check(spec, info, user.id)
     if report.problems:
         raise Invalid(report.problems)
     name = _job_name(spec)
@@ -73,20 +73,20 @@ def plan_job(house: Services, document: Any) -> Plan:
     )
 
 
-def plan_study(house: Services, document: Any) -> tuple[StudySpec, Plan]:
+def plan_study(house: Services, user: User, document: Any) -> tuple[StudySpec, Plan]:
     """Raises `StudyError`, `Invalid`, `Conflict` or `CheckerUnavailable`."""
     study = read_study(document)
     refuse_unplanned_seeds(study)
     refuse_unknown_kinds(study)
     cells = expand(study)
-    return study, plan_cells(house, study, expand_trials(study) or cells)
+    return study, plan_cells(house, user, study, expand_trials(study) or cells)
 
 
-def plan_cells(house: Services, study: StudySpec, cells: Sequence[Cell]) -> Plan:
+def plan_cells(house: Services, user: User, study: StudySpec, cells: Sequence[Cell]) -> Plan:
     """As `plan_study`, for some of a study's cells."""
     arms = _arms(cells)
     known = _known_to_study(house, study, arms)
-    reports = _reports(house, arms, {name: info for name, (_, info) in known.items()})
+    reports = _reports(house, user, arms, {name: info for name, (_, info) in known.items()})
     if found := _located(study, arms, reports):
         raise Invalid(found[:MOST_PROBLEMS])
     return Plan(
@@ -148,17 +148,21 @@ def _known_to_study(
 
 
 def _reports(
-    house: Services, arms: Sequence[_Arm], infos: Mapping[str, DatasetInfo]
+    house: Services, user: User, arms: Sequence[_Arm], infos: Mapping[str, DatasetInfo]
 ) -> list[Report]:
-    """One for each arm; what was found stays in the checker's memory, so a later try gets further."""
+    """One for each arm; the checker keeps its answers, so a later try gets further."""
     deadline = time.monotonic() + house.settings.study_check_seconds
     reports: list[Report] = []
     for arm in arms:
-        left = deadline - time.monotonic()
-        if left <= 0:
+        left = max(deadline - time.monotonic(), 0.0)
+        info = infos[arm.spec.dataset.name]
+        try:
+            reports.append(house.checker.check(arm.spec, info, user.id, left))
+        except StillChecking as error:
+            if not reports:
+                raise
             done = f"{len(reports)} of {len(arms)} combinations are checked, and remembered"
-            raise CheckerUnavailable(done, retry_after=1)
-        reports.append(house.checker.check(arm.spec, infos[arm.spec.dataset.name], left))
+            raise StillChecking(done, retry_after=1) from error
     return reports
 
 

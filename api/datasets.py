@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response, status
 from sqlalchemy.orm import Session
 
 from api.checker import CheckerUnavailable, NoPicture
-from api.dependencies import Page, Writer, current_user
+from api.dependencies import Page, Reader, Writer, current_user
 from api.documents import Document
 from api.errors import BadParameter, Conflict, Invalid, NotFound, Unavailable, parse
 from api.idempotency import Once
@@ -24,7 +24,7 @@ from trainer.spec import BuiltIn, DatasetInfo, DatasetSource, ImageFolder, Parqu
 from trainer.spec.preview import MOST_CLASSES, ClassPictures, Preview
 from trainer.suggestions import did_you_mean
 
-#: Of one picture of classes: it is drawn in the process that checks everybody's specs.
+#: Of one picture: it is drawn by the processes that check everybody's specs.
 MOST_SHEET_PIXELS = 8_000_000
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(current_user)])
@@ -76,11 +76,16 @@ def read_dataset(house: House, name: str) -> DatasetView:
     openapi_extra=takes(Preview),
     summary="See augmented training images",
 )
-def preview_dataset(house: House, name: str, document: Document) -> Response:
+def preview_dataset(house: House, user: Reader, name: str, document: Document) -> Response:
     """A PNG: a row for each image, as it is and then augmented again and again. Nothing is stored."""
     spec, info = parse(Preview, document), _ready(house, name)
+    pixels = spec.image_size or max(info.shape[1:])
+    shown = f"{spec.images} rows × {1 + spec.draws} images"
+    if why := _too_large(shown, spec.images * (1 + spec.draws), pixels):
+        raise Invalid.at("/image_size" if spec.image_size else "/images", why)
     with _refusals_of_pictures():
-        picture = house.checker.preview(spec, info, house.settings.storage / "datasets")
+        folder = house.settings.storage / "datasets"
+        picture = house.checker.preview(spec, info, folder, user.id)
     return Response(picture, media_type="image/png")
 
 
@@ -92,6 +97,7 @@ def preview_dataset(house: House, name: str, document: Document) -> Response:
 )
 def draw_classes(
     house: House,
+    user: Reader,
     name: str,
     images: Annotated[int, Query(ge=1, le=16, description="images of each class")] = 8,
     pixels: Annotated[int, Query(ge=8, le=256, description="an image's longer side")] = 64,
@@ -100,13 +106,12 @@ def draw_classes(
     """A PNG: a row for each class (the first 200), with its name and its number of examples."""
     info = _ready(house, name)
     rows = min(len(info.classes), MOST_CLASSES)
-    if rows * images * pixels**2 > MOST_SHEET_PIXELS:
-        fitting = max(8, int((MOST_SHEET_PIXELS / (rows * images)) ** 0.5))
-        detail = f"{rows} classes × {images} images of {pixels} pixels are too large a picture"
-        raise BadParameter("pixels", f"{detail}; {fitting} pixels fit, or fewer images")
+    if why := _too_large(f"{rows} classes × {images} images", rows * images, pixels):
+        raise BadParameter("pixels", why)
     wanted = ClassPictures(images=images, pixels=pixels, names=names)
     with _refusals_of_pictures():
-        picture = house.checker.draw_classes(wanted, info, house.settings.storage / "datasets")
+        folder = house.settings.storage / "datasets"
+        picture = house.checker.draw_classes(wanted, info, folder, user.id)
     return Response(picture, media_type="image/png")
 
 
@@ -121,6 +126,16 @@ def _ready(house: Services, name: str) -> DatasetInfo:
     if dataset.info is None:
         raise Conflict(f"dataset {name!r} is still being registered")
     return DatasetInfo.model_validate(dataset.info)
+
+
+def _too_large(shown: str, images: int, pixels: int) -> str | None:
+    """Why so many images, of so many pixels on the longer side, are not drawn; None where they are."""
+    if images * pixels**2 <= MOST_SHEET_PIXELS:
+        return None
+    fitting = int((MOST_SHEET_PIXELS / images) ** 0.5)
+    return (
+        f"{shown} of {pixels} pixels are too large a picture; {fitting} pixels fit, or fewer images"
+    )
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def submit_job(house: House, user: Writer, document: Overridden, once: Once) -> 
     """The answer means committed: from here the job ends in one final status, whatever crashes."""
     if earlier := once.earlier_answer():
         return earlier
-    plan = plan_job(house, document)
+    plan = plan_job(house, user, document)
     [new] = plan.new
     [dataset] = plan.datasets.values()
     with house.sessions.begin() as session:

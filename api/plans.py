@@ -6,7 +6,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Depends
 
 from api.checks import CheckedArm, Plan, plan_job, plan_study
-from api.dependencies import current_user
+from api.dependencies import Reader, current_user
 from api.openapi import takes
 from api.overrides import Overridden
 from api.plan_schemas import (
@@ -33,12 +33,12 @@ router = APIRouter(tags=["plans"], dependencies=[Depends(current_user)])
     openapi_extra=takes(StudySpec, JobSpec),
     summary="What a document would create; nothing is",
 )
-def make_plan(house: House, document: Overridden) -> PlanView:
+def make_plan(house: House, user: Reader, document: Overridden) -> PlanView:
     """A document that would be refused is refused here with the same answer."""
     if not is_study(document):
-        plan = plan_job(house, document)
+        plan = plan_job(house, user, document)
         return _view(house, "job", plan, outlook.spec_defaults(_specs(plan.arms)))
-    study, plan = plan_study(house, document)
+    study, plan = plan_study(house, user, document)
     defaults = [
         *outlook.study_defaults(study, document),
         *outlook.spec_defaults(_specs(plan.arms)),

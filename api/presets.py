@@ -80,7 +80,7 @@ def run_preset(house: House, user: Writer, name: str, document: Document, once: 
     _ensure_registered(house, submitted["base"]["dataset"]["name"])
     chosen = {"project": wanted.project, "seeds": wanted.seeds}
     submitted |= {field: value for field, value in chosen.items() if value is not None}
-    study, plan = plan_study(house, submitted)
+    study, plan = plan_study(house, user, submitted)
     planned = preset.study_spec(wanted.scale, wanted.dataset).seed_list
     run = PresetRun.of(preset, wanted.scale, wanted.dataset, study.seed_list != planned)
     spec = study.model_dump(mode="json")

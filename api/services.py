@@ -27,7 +27,8 @@ class Services:
     storage: StorageCheck
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:
+    """Async, and so without a thread: a health check needs it when all are taken."""
     found: Services = request.app.state.services
     return found
 

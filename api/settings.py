@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from api.check_queue import MOST_PLACES
+
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -27,10 +29,20 @@ class Settings(BaseSettings):
     body_bytes: Annotated[int, Field(ge=1, description="of a JSON body")] = 10 * 2**20
     # PyYAML reads about 0.2 MB a second; a longer document would hold a thread for minutes.
     yaml_bytes: Annotated[int, Field(ge=1, description="of a YAML body")] = 2**20
-    check_seconds: Annotated[Seconds, Field(description="for the check of one spec")] = 20.0
-    # The last of them may take `check_seconds` more, and clients wait a minute.
+    check_helpers: Annotated[int, Field(ge=1, le=64, description="that check at once")] = 2
+    check_seconds: Annotated[Seconds, Field(description="of CPU time, to check one spec")] = 20.0
+    check_megabytes: Annotated[int, Field(ge=256, description="resident, of each helper")] = 4096
+    check_idle_seconds: Annotated[
+        Seconds, Field(description="without use of the CPU: the helper hangs")
+    ] = 30.0
+    check_places: Annotated[
+        int, Field(ge=1, le=MOST_PLACES, description="requests of one person that may wait")
+    ] = 8
+    check_wait_seconds: Annotated[
+        Seconds, Field(description="that a request waits for a check before it answers 503")
+    ] = 20.0
+    # Clients wait a minute for an answer.
     study_check_seconds: Annotated[Seconds, Field(description="for all cells of a study")] = 35.0
-    check_megabytes: Annotated[int, Field(ge=256, description="resident, of the helper")] = 4096
     # A busy machine takes minutes; nobody's request is held for so long.
     draw_seconds: Annotated[Seconds, Field(description="for a report or a figure")] = 600.0
     draw_wait_seconds: Annotated[
@@ -38,7 +50,7 @@ class Settings(BaseSettings):
     ] = 10.0
     draw_megabytes: Annotated[int, Field(ge=256, description="resident, of the process")] = 1024
     check_start_seconds: Annotated[
-        Seconds, Field(description="the helper loads torch: without use of the CPU")
+        Seconds, Field(description="the helpers' server loads torch: without use of the CPU")
     ] = 120.0
 
     @field_validator("data_roots", mode="before")

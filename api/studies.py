@@ -44,7 +44,7 @@ def submit_study(house: House, user: Writer, document: Overridden, once: Once) -
     """The answer means committed: from here all its jobs end in one final status, whatever crashes."""
     if earlier := once.earlier_answer():
         return earlier
-    study, plan = plan_study(house, document)
+    study, plan = plan_study(house, user, document)
     spec = study.model_dump(mode="json")
     with house.sessions.begin() as session:
 
@@ -180,7 +180,7 @@ def extend_study(
     # Before the choice of a tuning there are no settings to train with: it will see to the new seeds.
     waits = study.tune is not None and found.tuning is None
     cells = () if waits else expand(study, chosen_settings(found))
-    plan = plan_cells(house, study, cells)
+    plan = plan_cells(house, user, study, cells)
     spec = study.model_dump(mode="json")
     with house.sessions.begin() as session:
 

@@ -1,14 +1,13 @@
 """Checks a spec against its model and dataset, without weights and without data.
 
-Everything is counted on the meta device: big models take seconds and no memory. `--serve` answers
-JSON lines {id, spec, info} with {id, report}, or {id, error} for what is not a spec at all; and
-{id, preview or classes, info, folder} with {id, picture} (base64) or {id, refused}.
+Everything is counted on the meta device: big models take seconds and no memory. `--serve` forks helpers
+(`trainer.fork_server`) that answer JSON lines {id, spec, info} with {id, report}, or {id, error} for what is
+not a spec at all; and {id, preview or classes, info, folder} with {id, picture} (base64) or {id, refused}.
 """
 
 import base64
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +30,7 @@ from trainer.class_pictures import draw_classes
 from trainer.dependence import examine_dependence
 from trainer.diagnostics import choose_layers
 from trainer.errors import DataError, ModelError, SurgeryError
+from trainer.fork_server import serve_forks
 from trainer.library import model_names
 from trainer.models import build_with_report, count_parameters
 from trainer.order import Order
@@ -109,10 +109,6 @@ def as_problem(error: ModelError | SurgeryError) -> Problem:
 
 def serve(questions: IO[bytes], answers: IO[str]) -> None:
     """One line in, one line out, until the questions end; no question ends it."""
-    torch.set_num_threads(1)
-    for library in ("torchvision", "timm"):
-        model_names(library)
-    _say(answers, {"ready": True})
     for line in questions:
         _say(answers, answer(line))
 
@@ -161,10 +157,11 @@ def main() -> None:
     if sys.argv[1:] != ["--serve"]:
         sys.exit("usage: python -m trainer.check --serve")
     logging.basicConfig(stream=sys.stderr)
-    # What a library prints must not come between the answers.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    serve(sys.stdin.buffer, answers)
+    # Everything that a check needs is loaded, and nothing is computed: see `serve_forks`.
+    torch.set_num_threads(1)
+    for library in ("torchvision", "timm"):
+        model_names(library)
+    serve_forks(serve)
 
 
 if __name__ == "__main__":

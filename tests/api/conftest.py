@@ -53,6 +53,7 @@ def settings(database_url: str, redis_url: str, storage: Path, data_root: Path) 
         mlflow_url="http://mlflow.test:5000",
         # A busy machine is no reason to fail.
         check_seconds=90,
+        check_wait_seconds=90,
         study_check_seconds=90,
         draw_wait_seconds=90,
     )

@@ -1,4 +1,4 @@
-"""The helper that checks specs: watched, limited, started again, and never believed to have said yes."""
+"""The helpers that check specs: watched, limited, started again, and never believed to have said yes."""
 
 import os
 import signal
@@ -7,6 +7,8 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +16,42 @@ import psutil
 import pytest
 from fastapi.testclient import TestClient
 
-from api.checker import Checker, CheckerUnavailable, CheckFailed
+from api import helper as helpers
+from api.checker import Checker, CheckerUnavailable, CheckFailed, StillChecking
+from api.helper import Limits
 from tests.api.specs import JOB, job
 from tests.factories import make_info, make_spec
 from trainer.spec.builtin import BUILT_IN
 
-#: A helper that counts its questions in a file and does what `training.epochs` says.
-HELPER = """
+#: Helpers that count their questions in a file and do what `training.epochs` says.
+HELPERS = """
 import json, os, sys, time
-print('{"ready": true}', flush=True)
-for line in sys.stdin:
-    question = json.loads(line)
-    with open(sys.argv[1], "a") as seen:
-        seen.write("x")
-    match question["spec"]["training"]["epochs"]:
-        case 7: time.sleep(600)
-        case 8: os._exit(3)
-        case 9: hoard = bytearray(700 * 2**20); time.sleep(600)
-        case 11: time.sleep(1)
-        case 12: time.sleep(0.002)
-        case 10:
-            print(json.dumps({"id": 1, "error": "a bug"}), flush=True)
-            continue
-    print(json.dumps({"id": 1, "report": {"parameters": 5}}), flush=True)
+from trainer.fork_server import serve_forks
+
+def serve(questions, answers):
+    for line in questions:
+        question = json.loads(line)
+        with open(sys.argv[1], "a") as seen:
+            seen.write("x")
+        answer = {"report": {"parameters": 5}}
+        match question["spec"]["training"]["epochs"]:
+            case 7: time.sleep(600)
+            case 8: os._exit(3)
+            case 9: hoard = bytearray(100 * 2**20); time.sleep(600)
+            case 10: answer = {"error": "a bug"}
+            case 11: time.sleep(1)
+            case 12: time.sleep(0.002)
+            case 13:
+                while True: pass
+            case 14:
+                while time.process_time() < 0.3: pass
+        print(json.dumps({"id": 1, **answer}), file=answers, flush=True)
+
+serve_forks(serve)
 """
-SLEEPS, DIES, GROWS, ERRS, THINKS, PONDERS = 7, 8, 9, 10, 11, 12
+SLEEPS, DIES, GROWS, ERRS, THINKS, PONDERS, SPINS, WORKS = range(7, 15)
 DIGITS = BUILT_IN["digits"]
+ANN, BOB = 1, 2
 
 
 def epochs(number: int) -> Any:
@@ -51,82 +63,153 @@ def seen(tmp_path: Path) -> Path:
     return tmp_path / "seen"
 
 
+Start = Callable[..., Checker]
+
+
 @pytest.fixture
-def small(seen: Path) -> Iterator[Checker]:
-    """A checker whose helper takes no seconds to start."""
-    command = (sys.executable, "-c", HELPER, str(seen))
-    checker = Checker(seconds=3.0, megabytes=512, start_seconds=20, command=command)
-    checker.start()
-    yield checker
-    checker.close()
+def start(seen: Path, tmp_path: Path) -> Iterator[Start]:
+    """Starts a checker whose helpers take no seconds to start."""
+    started: list[Checker] = []
+
+    def start(places: int = 8, idle_seconds: float = 2.0) -> Checker:
+        checker = Checker(
+            limits=Limits(cpu_seconds=1.0, idle_seconds=idle_seconds, megabytes=64),
+            start_seconds=20,
+            wait_seconds=20,
+            helpers=2,
+            places=places,
+            folder=tmp_path / "checks",
+            command=(sys.executable, "-c", HELPERS, str(seen)),
+        )
+        started.append(checker)
+        checker.start()
+        return checker
+
+    yield start
+    for checker in started:
+        checker.close()
+
+
+@pytest.fixture
+def small(start: Start) -> Checker:
+    return start()
 
 
 def check_again(checker: Checker) -> None:
-    """The helper is back within moments."""
-    assert checker.check(epochs(2), DIGITS).parameters == 5
+    """A helper is there within moments."""
+    assert checker.check(epochs(2), DIGITS, ANN).parameters == 5
 
 
-def test_a_question_that_takes_too_long_ends_the_helper_not_the_service(small: Checker) -> None:
+def test_a_helper_that_hangs_is_replaced(small: Checker) -> None:
     check_again(small)
-    before, started = small.pid, time.monotonic()
-    with pytest.raises(CheckerUnavailable, match="longer than its limit"):
-        small.check(epochs(SLEEPS), DIGITS)
-    assert time.monotonic() - started < 5
-    assert small.check(epochs(3), DIGITS).parameters == 5
-    assert small.pid != before
+    before = set(small.pids)
+    with pytest.raises(CheckerUnavailable, match="did nothing for 2 seconds"):
+        small.check(epochs(SLEEPS), DIGITS, ANN)
+    assert small.check(epochs(3), DIGITS, ANN).parameters == 5
+    assert set(small.pids) != before
 
 
-def test_a_question_that_waited_for_its_turn_still_has_its_time(small: Checker) -> None:
+def test_a_question_that_takes_too_much_cpu_time_ends_the_helper_not_the_service(
+    small: Checker,
+) -> None:
     check_again(small)
-    before = small.pid
-    # What is left of its waiting time is less than the check takes.
-    assert small.check(epochs(THINKS), DIGITS, 0.3).parameters == 5
-    assert small.pid == before
+    before = set(small.pids)
+    with pytest.raises(CheckerUnavailable, match="needed more than 1 seconds of CPU time"):
+        small.check(epochs(SPINS), DIGITS, ANN)
+    assert small.check(epochs(3), DIGITS, ANN).parameters == 5
+    assert set(small.pids) != before
+
+
+def test_a_helper_that_worked_for_long_makes_way_and_is_replaced(
+    small: Checker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_again(small)
+    before = set(small.pids)
+    monkeypatch.setattr(helpers, "SHORT_SECONDS", 0.01)
+    assert small.check(epochs(WORKS), DIGITS, ANN).parameters == 5
+    # The thread that answered replaces it before it takes the next question.
+    wait_until(lambda: set(small.pids) != before and len(small.pids) == len(before))
+
+
+def test_a_check_that_outlasts_its_request_goes_on_and_is_kept(small: Checker, seen: Path) -> None:
+    check_again(small)
+    with pytest.raises(StillChecking, match="its answer is kept"):
+        small.check(epochs(THINKS), DIGITS, ANN, 0.3)
+    assert small.check(epochs(THINKS), DIGITS, ANN).parameters == 5
+    assert seen.read_text() == "xx"
+
+
+def test_a_long_check_of_one_person_does_not_hold_up_another(start: Start) -> None:
+    checker = start(idle_seconds=60)
+    with ThreadPoolExecutor(3) as threads:
+        long = [
+            threads.submit(
+                checker.check,
+                make_spec(training={"epochs": SLEEPS, "batch_size": size}),
+                DIGITS,
+                ANN,
+            )
+            for size in (8, 16, 32)
+        ]
+        wait_until(lambda: len(checker._queue._places) == 3)
+        assert checker.check(epochs(3), DIGITS, BOB).parameters == 5
+        assert not any(one.done() for one in long)
+        checker.close()
+    assert all(isinstance(one.exception(), CheckerUnavailable) for one in long)
 
 
 def test_a_helper_that_dies_on_a_question_is_started_again(small: Checker) -> None:
     with pytest.raises(CheckerUnavailable, match=r"ended|broke off"):
-        small.check(epochs(DIES), DIGITS)
+        small.check(epochs(DIES), DIGITS, ANN)
     check_again(small)
 
 
-def test_a_helper_that_dies_between_questions_is_started_again(small: Checker) -> None:
+def test_helpers_that_die_between_questions_are_started_again(small: Checker) -> None:
     check_again(small)
-    before = small.pid
-    assert before is not None
-    os.kill(before, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while small.pid == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert small.check(epochs(3), DIGITS).parameters == 5
+    for pid in small.pids:
+        os.kill(pid, signal.SIGKILL)
+        wait_until(partial(is_gone, pid))
+    assert small.check(epochs(3), DIGITS, ANN).parameters == 5
 
 
-def test_a_model_that_needs_too_much_memory_is_refused(small: Checker) -> None:
-    [problem] = small.check(epochs(GROWS), DIGITS).problems
+def test_their_server_is_started_again(small: Checker) -> None:
+    check_again(small)
+    server = psutil.Process(small.pids[0]).ppid()
+    os.kill(server, signal.SIGKILL)
+    wait_until(lambda: not small.is_ready)
+    assert small.check(epochs(3), DIGITS, ANN).parameters == 5
+    assert psutil.Process(small.pids[0]).ppid() != server
+
+
+def test_a_model_that_needs_too_much_memory_is_refused(small: Checker, seen: Path) -> None:
+    [problem] = small.check(epochs(GROWS), DIGITS, ANN).problems
     assert problem.pointer == "/model"
-    assert "512 MB" in problem.detail
+    assert "64 MB" in problem.detail
     check_again(small)
-    # It may have been the others' memory: the same question is asked again.
-    before = small.pid
-    assert small.check(epochs(GROWS), DIGITS).problems
-    assert small.check(epochs(3), DIGITS).parameters == 5
-    assert small.pid != before
+    # Not kept: the same question is asked again.
+    assert small.check(epochs(GROWS), DIGITS, ANN).problems
+    assert seen.read_text() == "xxx"
 
 
 def test_an_error_of_the_check_is_no_yes(small: Checker) -> None:
     with pytest.raises(CheckFailed, match="a bug"):
-        small.check(epochs(ERRS), DIGITS)
+        small.check(epochs(ERRS), DIGITS, ANN)
     check_again(small)
 
 
-def test_a_helper_that_cannot_start_leaves_the_check_unavailable() -> None:
+def test_helpers_that_cannot_start_leave_the_check_unavailable(tmp_path: Path) -> None:
     checker = Checker(
-        seconds=1.0, megabytes=512, start_seconds=1, command=(sys.executable, "-c", "")
+        limits=Limits(1.0, 1.0, 512),
+        start_seconds=1,
+        wait_seconds=1,
+        helpers=1,
+        places=8,
+        folder=tmp_path,
+        command=(sys.executable, "-c", ""),
     )
     checker.start()
     with pytest.raises(CheckerUnavailable, match="starting"):
-        checker.check(epochs(2), DIGITS)
+        checker.check(epochs(2), DIGITS, ANN)
     assert not checker.is_ready
     checker.close()
 
@@ -136,7 +219,7 @@ def test_answers_are_remembered_for_what_the_check_depends_on(small: Checker, se
         return len(seen.read_text())
 
     def check(info: Any = DIGITS, **parts: Any) -> int:
-        small.check(make_spec(**parts), info)
+        small.check(make_spec(**parts), info, ANN)
         return asked()
 
     assert check() == 1
@@ -151,36 +234,59 @@ def test_answers_are_remembered_for_what_the_check_depends_on(small: Checker, se
     assert check() == 7
 
 
-def test_the_helper_ends_with_its_process_however_that_ends(tmp_path: Path) -> None:
+def test_answers_outlive_the_process(start: Start, seen: Path, tmp_path: Path) -> None:
+    first = start()
+    check_again(first)
+    first.close()
+    check_again(start())
+    assert seen.read_text() == "x"
+    [kept] = (tmp_path / "checks").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1])
+    check_again(start())
+    assert seen.read_text() == "xx"
+
+
+def test_the_helpers_end_with_their_process_however_that_ends(tmp_path: Path) -> None:
     program = f"""
         import os, signal, sys, time
+        from pathlib import Path
         from api.checker import Checker
-        checker = Checker(seconds=5, megabytes=512, start_seconds=20,
-                          command=(sys.executable, "-c", {HELPER!r}, {str(tmp_path / "seen")!r}))
+        from api.helper import Limits
+        checker = Checker(limits=Limits(5, 5, 512), start_seconds=20, wait_seconds=5, helpers=2, places=8,
+                          folder=Path({str(tmp_path)!r}), command=(sys.executable, "-c", {HELPERS!r}, "seen"))
         checker.start()
-        while not checker.is_ready:
+        while len(checker.pids) < 2:
             time.sleep(0.05)
-        print(checker.pid, flush=True)
+        print(*checker.pids, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """
     command = [sys.executable, "-c", textwrap.dedent(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    deadline = time.monotonic() + 10
-    while psutil.pid_exists(int(done.stdout)):
+    for pid in done.stdout.split():
+        wait_until(partial(is_gone, int(pid)))
+
+
+def test_closing_leaves_no_process(small: Checker) -> None:
+    check_again(small)
+    pids = [*small.pids, psutil.Process(small.pids[0]).ppid()]
+    small.close()
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def is_gone(pid: int) -> bool:
+    """Ended, whether or not somebody has asked how."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def test_closing_leaves_no_process(seen: Path) -> None:
-    command = (sys.executable, "-c", HELPER, str(seen))
-    checker = Checker(seconds=3.0, megabytes=512, start_seconds=20, command=command)
-    checker.start()
-    check_again(checker)
-    pid = checker.pid
-    checker.close()
-    assert pid is not None
-    assert not psutil.pid_exists(pid)
+        time.sleep(0.02)
 
 
 def test_without_a_check_nothing_is_accepted(
@@ -193,6 +299,22 @@ def test_without_a_check_nothing_is_accepted(
     assert int(answer.headers["Retry-After"]) > 0
     assert answer.headers["content-type"] == "application/problem+json"
     assert member.get("/api/v1/jobs").json()["items"] == []
+
+
+def test_a_person_who_has_no_place_left_is_told_to_come_back(
+    member: TestClient, viewer: TestClient, start: Start, replace: Callable[..., None]
+) -> None:
+    checker = start(places=1, idle_seconds=60)
+    replace(checker=checker)
+    with ThreadPoolExecutor(1) as threads:
+        long = threads.submit(member.post, "/api/v1/plans", json=job(training__epochs=SLEEPS))
+        wait_until(lambda: bool(checker._queue._places))
+        answer = member.post("/api/v1/plans", json=job(training__epochs=3))
+        assert "1 of your requests wait for checks already; nothing was accepted" in answer.text
+        assert int(answer.headers["Retry-After"]) > 0
+        assert viewer.post("/api/v1/plans", json=job(training__epochs=4)).status_code == 200
+        checker.close()
+        assert long.result().status_code == 503
 
 
 def test_a_study_too_long_to_check_at_once_gets_through_in_parts(

@@ -9,6 +9,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from sqlalchemy.orm import Session, sessionmaker
 
+from api import datasets as routes
+from api.checker import Checker
 from store import datasets
 from tests.api.specs import job, study
 from tests.api.trained import train_all
@@ -128,6 +130,37 @@ def test_a_picture_that_cannot_be_drawn_is_refused_with_the_field(
     assert answer.status_code == status
     errors = answer.json().get("errors") or [{"pointer": None}]
     assert errors[0]["pointer"] == pointer
+
+
+@pytest.mark.parametrize(
+    ("wanted", "pointer", "says"),
+    [
+        (
+            {"images": 16, "draws": 15, "image_size": 1024},
+            "/image_size",
+            "16 rows × 16 images of 1024 pixels are too large a picture; 176 pixels fit, or fewer images",
+        ),
+        ({"images": 8, "draws": 7, "image_size": 354}, "/image_size", "353 pixels fit"),
+        ({"images": 16, "draws": 16}, "/images", "of 400 pixels are too large a picture"),
+    ],
+)
+def test_a_preview_that_is_too_large_is_refused_with_what_would_fit(
+    viewer: TestClient,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: dict[str, Any],
+    pointer: str,
+    says: str,
+) -> None:
+    info = BUILT_IN["digits"].model_copy(update={"shape": (3, 300, 400)})
+    monkeypatch.setattr(routes, "_ready", lambda *_: info)
+    monkeypatch.setattr(Checker, "preview", lambda *_: b"a picture")
+    path = "/api/v1/datasets/digits/preview"
+    answer = viewer.post(path, json=wanted)
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["pointer"] == pointer
+    assert says in error["detail"]
+    assert viewer.post(path, json={**wanted, "images": 1, "draws": 1}).status_code == 200
 
 
 def test_the_classes_are_answered_as_a_picture(viewer: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""A helper that starts slowly is waited for while it works; one that does nothing is ended."""
+"""A helper is ended for what it uses, not for the time that passes while it works."""
 
 from contextlib import closing
 from types import SimpleNamespace
@@ -7,26 +7,71 @@ from typing import Any
 import pytest
 
 from api import helper as helpers
-from api.helper import Helper, TooSlow
+from api.helper import HelperServer, Hung, Limits, TooBig, TooSlow, Watch
 
-SLEEPER = ("/bin/sleep", "60")
+LIMITS = Limits(cpu_seconds=20.0, idle_seconds=30.0, megabytes=512)
 
 
-def test_a_start_is_given_up_after_so_long_without_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    moments = iter([0.0, 100.0, 250.0, 300.0])
-    used = iter([1.0, 2.0, 2.0])
-    clock: Any = SimpleNamespace(monotonic=lambda: next(moments))
-    with closing(Helper(SLEEPER, 512)) as helper:
-        monkeypatch.setattr(helpers, "time", clock)
-        times = SimpleNamespace(cpu_times=lambda: SimpleNamespace(user=next(used), system=0.0))
-        monkeypatch.setattr(helper, "_memory", times)
-        deadline = helper._idle_deadline(120.0)
-        # It worked at 100 s and at 250 s, and not since.
-        assert [deadline() for _ in range(3)] == [220.0, 370.0, 370.0]
+class Process:
+    """What psutil says of one."""
+
+    def __init__(self) -> None:
+        self.seconds = 5.0
+        self.megabytes = 100
+
+    def cpu_times(self) -> Any:
+        return SimpleNamespace(user=self.seconds, system=0.0)
+
+    def memory_info(self) -> Any:
+        return SimpleNamespace(rss=self.megabytes * 2**20)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(helpers, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+def test_a_helper_that_works_slowly_is_not_ended(clock: Any) -> None:
+    process: Any = Process()
+    watch = Watch(process, LIMITS)
+    for _ in range(100):
+        clock.now += 29.0
+        process.seconds += 0.01
+        watch.guard()
+
+
+def test_a_helper_that_does_nothing_is_ended(clock: Any) -> None:
+    process: Any = Process()
+    watch = Watch(process, LIMITS)
+    clock.now, process.seconds = 29.0, 5.01
+    watch.guard()
+    clock.now = 60.0
+    with pytest.raises(Hung, match="did nothing for 30 seconds"):
+        watch.guard()
+
+
+def test_only_what_is_used_since_the_question_counts(clock: Any) -> None:
+    process: Any = Process()
+    watch = Watch(process, LIMITS)
+    process.seconds = 24.9
+    watch.guard()
+    process.seconds = 25.1
+    with pytest.raises(TooSlow, match="needed more than 20 seconds of CPU time"):
+        watch.guard()
+
+
+def test_a_helper_that_grows_is_ended(clock: Any) -> None:
+    process: Any = Process()
+    watch = Watch(process, LIMITS)
+    process.megabytes = 513
+    with pytest.raises(TooBig, match="needed more than 512 MB"):
+        watch.guard()
 
 
 def test_a_start_that_does_nothing_is_ended() -> None:
-    with closing(Helper(SLEEPER, 512)) as helper:
-        with pytest.raises(TooSlow):
-            helper.wait_until_ready(0.2)
-        assert not helper.is_running()
+    with closing(HelperServer(("/bin/sleep", "60"), idle_seconds=0.2, megabytes=512)) as server:
+        with pytest.raises(Hung):
+            server.wait_until_ready()
+        server.wait()

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
+import httpx
 import jsonschema_rs
 import pytest
+from anyio import to_thread
 from catalogue import SECTIONS as EXAMPLES_BY_SECTION
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -66,6 +69,19 @@ def test_it_is_ready_when_all_that_it_needs_is(app: FastAPI) -> None:
     ready = TestClient(app).get("/readyz")
     assert ready.status_code == 200
     assert all(check["ok"] for check in ready.json()["checks"].values())
+
+
+def test_health_is_answered_when_all_threads_are_taken(app: FastAPI) -> None:
+    async def ask() -> list[int]:
+        threads = to_thread.current_default_thread_limiter()
+        for _ in range(int(threads.total_tokens)):
+            await threads.acquire_on_behalf_of(object())
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            with anyio.fail_after(30):
+                return [(await client.get(path)).status_code for path in ("/healthz", "/readyz")]
+
+    assert anyio.run(ask) == [200, 200]
 
 
 def test_without_a_redis_it_is_not_ready(

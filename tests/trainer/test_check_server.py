@@ -1,9 +1,11 @@
 """The helper process of the check: one line in, one line out, whatever the lines are."""
 
 import json
+import socket
 import subprocess
 import sys
 
+from test_fork_server import fork, running
 from trainer_specs import DIGITS, make_spec
 
 from trainer.spec.report import Report
@@ -29,15 +31,12 @@ def test_every_question_gets_one_answer_and_none_ends_the_helper():
         "\udcff",
         json.dumps(question("b", model="mlp", norm="batch")),
     ]
-    run = subprocess.run(
-        [sys.executable, "-m", "trainer.check", "--serve"],
-        input="\n".join(lines).encode(errors="surrogateescape") + b"\n",
-        capture_output=True,
-        check=True,
-        timeout=120,
-    )
-    ready, *answers = [json.loads(line) for line in run.stdout.splitlines()]
-    assert ready == {"ready": True}
+    with running("-m", "trainer.check", "--serve") as control:
+        _, connection = fork(control)
+        with connection, connection.makefile("rb") as said:
+            connection.sendall("\n".join(lines).encode(errors="surrogateescape") + b"\n")
+            connection.shutdown(socket.SHUT_WR)
+            answers = [json.loads(line) for line in said]
     assert [answer["id"] for answer in answers] == ["a", None, None, 7, 8, 9, None, None, "b"]
     first, *refused, last = answers
     assert Report.model_validate(first["report"]).problems[0].pointer == "/norm/groups"
