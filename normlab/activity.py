@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 import psutil
 
+from normlab.rotation import older_piece
+
 #: A part that shows no sign of work for so long hangs.
 IDLE_SECONDS = 300.0
 _LOOK_SECONDS = 5.0
@@ -76,8 +78,15 @@ def last_line(log: Path) -> str:
 
 
 def last_lines(log: Path, count: int = 20) -> str:
+    """With those of the piece before where the log was emptied only just now."""
+    lines = _lines(log)
+    if len(lines) < count:
+        lines = _lines(older_piece(log, 1)) + lines
+    return "\n".join([f"the last lines of {log}:", *(f"  {line}" for line in lines[-count:])])
+
+
+def _lines(log: Path) -> list[str]:
     try:
-        lines = log.read_text(errors="replace").splitlines()[-count:]
+        return log.read_text(errors="replace").splitlines()
     except OSError:
-        lines = []
-    return "\n".join([f"the last lines of {log}:", *(f"  {line}" for line in lines)])
+        return []

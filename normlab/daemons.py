@@ -20,7 +20,12 @@ from normlab.servers import Postgres, Redis
 
 #: Marks every process of a stack with its home, so that a leftover is known whatever became of its parent.
 MARK = "NORMLAB_STACK"
-_LOG_BYTES = 10 * 2**20
+#: The roles that `python -m migrations` makes.
+API_ROLE, WORKER_ROLE, MLFLOW_ROLE = "normlab_api", "normlab_worker", "normlab_mlflow"
+#: Of another service, perhaps; a process of the stack gets what it needs, and no more.
+_SECRETS = (
+    "NORMLAB_TOKEN", "NORMLAB_BOOTSTRAP_TOKEN", "NORMLAB_DATABASE_URL", "NORMLAB_REDIS_URL",
+)  # fmt: skip
 #: A worker saves its running jobs first: each at the end of its step.
 _STOP_SECONDS = {"worker": 90.0}
 #: A busy machine answers late; the supervisor asks in the background.
@@ -76,7 +81,6 @@ class Daemon:
         return self._process.poll() if self._process else None
 
     def start(self) -> None:
-        rotate(self.log)
         self._kill_group()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -107,34 +111,40 @@ class Daemon:
             self._process.wait()
 
 
-def rotate(log: Path, keep: int = 3) -> None:
-    """Before a start: a log over 10 MB becomes `.1`, the older ones move up, the oldest goes."""
-    if not log.exists() or log.stat().st_size < _LOG_BYTES:
-        return
-    for number in range(keep - 1, 0, -1):
-        older = log.with_name(f"{log.name}.{number}")
-        if older.exists():
-            older.replace(log.with_name(f"{log.name}.{number + 1}"))
-    log.replace(log.with_name(f"{log.name}.1"))
-
-
-def stack_environment(home: Home, postgres: Postgres, redis: Redis) -> dict[str, str]:
-    """What every process of the stack sees: ours first, then what the person set."""
-    given = {name: value for name, value in os.environ.items() if name != "NORMLAB_TOKEN"}
+def base_environment(home: Home) -> dict[str, str]:
+    """What every process of the stack sees: ours first, then what the person set, but no secrets."""
+    given = {name: value for name, value in os.environ.items() if name not in _SECRETS}
     return {
         "NORMLAB_DATA_ROOTS": str(home.folder / "data"),
         **given,
         MARK: str(home.folder),
         "NORMLAB_HOME": str(home.folder),
-        "NORMLAB_DATABASE_URL": postgres.url("normlab"),
-        "NORMLAB_REDIS_URL": redis.url,
-        "NORMLAB_MLFLOW_URL": home.mlflow_url,
-        "NORMLAB_STORAGE": str(home.storage),
         "PYTHONPATH": python_path(),
         # The working folder is the home: nothing in it may pass for a module.
         "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    }
+
+
+def service_environment(home: Home, postgres: Postgres, redis: Redis, role: str) -> dict[str, str]:
+    """What a process of ours sees that logs in to the database as `role`."""
+    return base_environment(home) | {
+        "NORMLAB_DATABASE_URL": postgres.url("normlab", role),
+        "NORMLAB_REDIS_URL": redis.url,
+        "NORMLAB_MLFLOW_URL": home.mlflow_url,
+        "NORMLAB_STORAGE": str(home.storage),
+    }
+
+
+def migration_environment(home: Home, postgres: Postgres, token: str) -> dict[str, str]:
+    """What `python -m migrations` sees, which makes the roles of all others."""
+    return base_environment(home) | {
+        "NORMLAB_DATABASE_URL": postgres.url("normlab"),
+        "NORMLAB_BOOTSTRAP_TOKEN": token,
+        "NORMLAB_API_DATABASE_PASSWORD": postgres.password(API_ROLE),
+        "NORMLAB_WORKER_DATABASE_PASSWORD": postgres.password(WORKER_ROLE),
+        "NORMLAB_MLFLOW_DATABASE_PASSWORD": postgres.password(MLFLOW_ROLE),
     }
 
 
@@ -144,28 +154,31 @@ def python_path() -> str:
     return os.pathsep.join(path for path in paths if path)
 
 
-def make_daemons(home: Home, environment: Mapping[str, str], mlflow_url: str) -> dict[str, Daemon]:
-    """By name, in the order of their start; `mlflow_url` names MLflow's own database."""
+def make_daemons(home: Home, postgres: Postgres, redis: Redis) -> dict[str, Daemon]:
+    """By name, in the order of their start."""
     one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
     api = ["uvicorn", "api.app:make_app", "--factory", "--host", "127.0.0.1"]
     api += ["--port", str(home.api_port), "--no-access-log", "--timeout-graceful-shutdown", "5"]
     mlflow = server_command(artifacts=home.folder / "mlflow", port=home.mlflow_port)
+    mlflow_url = postgres.url("mlflow", MLFLOW_ROLE)
+    for_api = service_environment(home, postgres, redis, API_ROLE) | one_thread
+    for_workers = service_environment(home, postgres, redis, WORKER_ROLE) | one_thread
     commands: dict[str, tuple[list[str], Mapping[str, str]]] = {
-        "mlflow": (mlflow, server_environment(mlflow_url)),
-        "api": ([sys.executable, "-m", *api], one_thread),
-        "worker": ([sys.executable, "-m", "worker"], one_thread),
-        "sweep": ([sys.executable, "-m", "worker.sweep"], one_thread),
-        "mirror": ([sys.executable, "-m", "worker.mirror"], one_thread),
+        "mlflow": (mlflow, {**base_environment(home), **server_environment(mlflow_url)}),
+        "api": ([sys.executable, "-m", *api], for_api),
+        "worker": ([sys.executable, "-m", "worker"], for_workers),
+        "sweep": ([sys.executable, "-m", "worker.sweep"], for_workers),
+        "mirror": ([sys.executable, "-m", "worker.mirror"], for_workers),
     }
     return {
         name: Daemon(
             command,
-            {**environment, **extra},
+            environment,
             home.folder,
             home.logs / f"{name}.log",
             _STOP_SECONDS.get(name, 30.0),
         )
-        for name, (command, extra) in commands.items()
+        for name, (command, environment) in commands.items()
     }
 
 

@@ -7,12 +7,13 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from normlab.accounts import socket_folder
 from normlab.errors import StackError
+from normlab.rotation import LogLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +23,18 @@ class Home:
     folder: Path
     api_port: int = 8000
     mlflow_port: int = 5000
+    log_limits: LogLimits = field(default_factory=LogLimits)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Home":
-        """Raises StackError for a port that is none."""
+        """Raises StackError for a port that is none, or a limit of the logs."""
         default = "/var/lib/normlab" if os.geteuid() == 0 else "~/.normlab"
         folder = Path(environment.get("NORMLAB_HOME") or default).expanduser().absolute()
         return cls(
             folder,
             api_port=_port(environment, "NORMLAB_API_PORT", 8000),
             mlflow_port=_port(environment, "NORMLAB_MLFLOW_PORT", 5000),
+            log_limits=LogLimits.from_environment(environment),
         )
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from normlab.daemons import describe_process, end_leftovers, leftovers, python_path, rotate
+from normlab.daemons import describe_process, end_leftovers, leftovers, python_path
 from normlab.errors import StackError
 from normlab.home import Home
 from normlab.servers import Postgres, Redis
@@ -93,7 +93,6 @@ def status(home: Home) -> dict[str, Any]:
 
 def _launch_supervisor(home: Home) -> "subprocess.Popen[bytes]":
     log = home.logs / "supervisor.log"
-    rotate(log)
     environment = {
         **os.environ,
         "NORMLAB_HOME": str(home.folder),

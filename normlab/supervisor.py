@@ -23,12 +23,13 @@ from normlab.daemons import (
     end_leftovers,
     make_checks,
     make_daemons,
-    stack_environment,
+    migration_environment,
 )
 from normlab.errors import ServerError, StackError
 from normlab.home import Home
 from normlab.parts import Part
 from normlab.ports import check_ports
+from normlab.rotation import bounded_logs
 from normlab.servers import Postgres, Redis
 
 #: In a row, while the stack starts: a part that ends so often is broken, not late.
@@ -67,7 +68,8 @@ class Supervisor:
         self._stop_asked = True
 
     def run(self) -> None:
-        with self._home.lock():
+        home = self._home
+        with home.lock(), bounded_logs(home.logs, home.log_limits, complain):
             try:
                 self._start()
                 while True:
@@ -102,14 +104,14 @@ class Supervisor:
         token = home.ensure_token()
         self._launch(Part("postgres", postgres))
         self._launch(Part("redis", redis))
-        postgres.create_databases("normlab", "mlflow")
-        environment = stack_environment(home, postgres, redis)
-        daemons = make_daemons(home, environment, postgres.url("mlflow"))
+        postgres.create_databases("normlab")
+        migrating = migration_environment(home, postgres, token)
+        daemons = make_daemons(home, postgres, redis)
         checks = make_checks(home, token)
         # MLflow is the slowest to start and needs nothing of the others.
+        self._run_once("migrations", ["-m", "migrations", "mlflow"], migrating)
         self._launch(Part("mlflow", daemons.pop("mlflow"), checks["mlflow"]))
-        first = {**environment, "NORMLAB_BOOTSTRAP_TOKEN": token}
-        self._run_once("migrations", ["-m", "migrations", "upgrade"], first)
+        self._run_once("migrations", ["-m", "migrations", "upgrade"], migrating)
         for name, daemon in daemons.items():
             self._launch(Part(name, daemon, checks.get(name)))
         self._wait_until_ready()

@@ -8,6 +8,8 @@ from pytest_socket import socket_allow_hosts
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
+from migrations.rights import apply_rights
+from migrations.roles import API, WORKER
 from migrations.run import upgrade
 from normlab.servers import Postgres, Redis
 from store.datasets import seed_built_in
@@ -53,7 +55,20 @@ def database_url(postgres: Postgres) -> str:
     postgres.create_databases("normlab")
     url = postgres.url("normlab")
     upgrade(url)
+    apply_rights(url, {role: postgres.password(role) for role in (API, WORKER)})
     return url
+
+
+@pytest.fixture(scope="session")
+def api_database_url(postgres: Postgres, database_url: str) -> str:
+    """That database as the API may use it."""
+    return postgres.url("normlab", API)
+
+
+@pytest.fixture(scope="session")
+def worker_database_url(postgres: Postgres, database_url: str) -> str:
+    """That database as workers, sweep and mirror may use it."""
+    return postgres.url("normlab", WORKER)
 
 
 @pytest.fixture(scope="session")

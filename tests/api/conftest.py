@@ -44,9 +44,9 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def settings(database_url: str, redis_url: str, storage: Path, data_root: Path) -> Settings:
+def settings(api_database_url: str, redis_url: str, storage: Path, data_root: Path) -> Settings:
     return Settings(
-        database_url=database_url,
+        database_url=api_database_url,
         redis_url=redis_url,
         storage=storage,
         data_roots=(data_root,),

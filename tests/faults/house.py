@@ -16,6 +16,8 @@ from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
+from migrations.rights import apply_rights
+from migrations.roles import WORKER
 from migrations.run import upgrade
 from normlab.servers import Postgres, Redis
 from store import datasets, jobs, users, wakeups
@@ -107,6 +109,7 @@ class House:
         self.redis.start()
         url = self.postgres.url("normlab")
         upgrade(url)
+        apply_rights(url, {WORKER: self.postgres.password(WORKER)})
         self.engine = make_engine(url)
         self.sessions = make_sessions(self.engine)
         with self.sessions.begin() as session:
@@ -127,7 +130,7 @@ class House:
     def start(self, name: str = "worker", **settings: str) -> Program:
         """`worker` or `worker.sweep`, with the short rhythm that tests need."""
         environment = os.environ | {
-            "NORMLAB_DATABASE_URL": self.postgres.url("normlab"),
+            "NORMLAB_DATABASE_URL": self.postgres.url("normlab", WORKER),
             "NORMLAB_REDIS_URL": self.redis.url,
             "NORMLAB_STORAGE": str(self.storage),
             "NORMLAB_HOST_NAME": "here",

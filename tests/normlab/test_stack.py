@@ -66,7 +66,8 @@ def free_port() -> int:
 def make_machine(home: Path) -> Machine:
     given = {key: value for key, value in os.environ.items() if not key.startswith("NORMLAB_")}
     ports = {"NORMLAB_API_PORT": str(free_port()), "NORMLAB_MLFLOW_PORT": str(free_port())}
-    return Machine(home, {**given, **ports, "NORMLAB_HOME": str(home)})
+    limits = {"NORMLAB_LOG_MEGABYTES": "0.5"}
+    return Machine(home, {**given, **ports, **limits, "NORMLAB_HOME": str(home)})
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
@@ -123,6 +124,15 @@ def test_the_token_is_for_its_owner_only(machine: Machine) -> None:
     assert (machine.home / "token").stat().st_mode & 0o777 == 0o600
     listed = machine.normlab("users", "-o", "json")
     assert [one["role"] for one in json.loads(listed.stdout)] == ["admin"]
+
+
+def test_a_log_that_has_reached_its_limit_is_emptied_while_the_stack_runs(machine: Machine) -> None:
+    log = machine.home / "logs" / "sweep.log"
+    with log.open("ab") as file:
+        file.write(b"a line that a process wrote\n" * 20_000)
+    older = log.with_name("sweep.log.1")
+    wait_for(lambda: older.exists() and older.stat().st_size >= 500_000)
+    wait_for(lambda: log.stat().st_size < 500_000)
 
 
 def test_what_crashes_is_restarted(machine: Machine) -> None:

@@ -17,8 +17,8 @@ def shelf(sessions: sessionmaker[Session]) -> Shelf:
 
 
 @pytest.fixture
-def settings(database_url: str, mlflow_server: str, tmp_path: Path) -> Settings:
-    return Settings(database_url=database_url, mlflow_url=mlflow_server, storage=tmp_path)
+def settings(worker_database_url: str, mlflow_server: str, tmp_path: Path) -> Settings:
+    return Settings(database_url=worker_database_url, mlflow_url=mlflow_server, storage=tmp_path)
 
 
 @pytest.fixture

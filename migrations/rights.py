@@ -1,0 +1,80 @@
+"""What the API and the workers may do with our tables, applied after every upgrade."""
+
+from collections.abc import Mapping
+
+from psycopg import Connection
+from psycopg.errors import InsufficientPrivilege
+
+from migrations.roles import API, READER, WORKER, connect, ensure_role, execute, has_role, may_not
+from store.models import Table
+
+_NOTHING = ""
+_READ = "SELECT"
+_ADD = "SELECT, INSERT"
+_CHANGE = "SELECT, UPDATE"
+_WRITE = "SELECT, INSERT, UPDATE"
+_ALL = "SELECT, INSERT, UPDATE, DELETE"
+
+#: The API's and the workers' (with sweep and mirror). Neither deletes jobs or changes their history.
+RIGHTS: Mapping[str, tuple[str, str]] = {
+    "alembic_version": (_READ, _READ),
+    "users": (_WRITE, _READ),
+    "tokens": (_ALL, _NOTHING),
+    "idempotency_keys": (_ADD, "SELECT, DELETE"),
+    "projects": (_WRITE, _CHANGE),
+    "datasets": (_WRITE, _CHANGE),
+    "studies": (_WRITE, _CHANGE),
+    "jobs": (_WRITE, _WRITE),
+    "transitions": (_ADD, _ADD),
+    "attempts": (_READ, _WRITE),
+    "leases": (_READ, _ALL),
+    "epochs": (_READ, _ADD),
+    "diagnoses": (_READ, _ADD),
+    "checkpoints": (_READ, _ALL),
+    "files": (_READ, _ALL),
+    "log_lines": (_READ, _ADD),
+    "verdicts": (_READ, _ALL),
+    "mirrored": (_CHANGE, _ALL),
+    "mirror_problems": (_READ, _ALL),
+}
+#: Two at once would fail at each other's changes: the key of an advisory lock.
+_LOCK = 0x6E6C_0010
+#: Of a table that isn't listed.
+_OTHERS = (_ALL, _ALL)
+
+
+def apply_rights(url: str, passwords: Mapping[str, str]) -> list[str]:
+    """Makes the two roles and gives them what they need, no more; returns what could not be done.
+
+    With passwords (by role) only those two and the reader may connect; without, who may is left alone.
+    """
+    problems = []
+    with connect(url) as connection:
+        for index, role in enumerate((API, WORKER)):
+            try:
+                with connection.transaction():
+                    connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+                    ensure_role(connection, role, passwords.get(role))
+                    _grant(connection, role, index)
+                    if role in passwords:
+                        _close_database(connection, role)
+            except InsufficientPrivilege as error:
+                problems.append(may_not(error, role))
+    return problems
+
+
+def _grant(connection: Connection, role: str, index: int) -> None:
+    execute(connection, "GRANT USAGE ON SCHEMA public TO {}", role)
+    for table in ("alembic_version", *Table.metadata.tables):
+        execute(connection, "REVOKE ALL ON {} FROM {}", table, role)
+        rights = RIGHTS.get(table, _OTHERS)[index]
+        if rights:
+            execute(connection, f"GRANT {rights} ON {{}} TO {{}}", table, role)
+
+
+def _close_database(connection: Connection, role: str) -> None:
+    database = connection.info.dbname
+    execute(connection, "REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
+    execute(connection, "GRANT CONNECT ON DATABASE {} TO {}", database, role)
+    if has_role(connection, READER):
+        execute(connection, "GRANT CONNECT ON DATABASE {} TO {}", database, READER)

@@ -1,0 +1,119 @@
+"""Logs of running processes, which would otherwise grow without bound.
+
+The processes write to descriptors that they inherited, and children of theirs do, too, so a log can't be
+renamed under them: it is copied and emptied. They append, so their next line is the emptied log's first.
+"""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from normlab.errors import StackError
+
+SIZE_VARIABLE = "NORMLAB_LOG_MEGABYTES"
+COUNT_VARIABLE = "NORMLAB_LOG_FILES"
+_MEGABYTE = 10**6
+_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogLimits:
+    """A log of `size` bytes is emptied; `kept` older pieces stay, the newest of them as `.1`."""
+
+    size: int = 10 * _MEGABYTE
+    kept: int = 3
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "LogLimits":
+        """Raises StackError for what is no size or no number of files."""
+        megabytes = environment.get(SIZE_VARIABLE) or "10"
+        kept = environment.get(COUNT_VARIABLE) or "3"
+        try:
+            size = int(float(megabytes) * _MEGABYTE)
+        except (ValueError, OverflowError):
+            size = 0
+        if size < 1:
+            raise StackError(f"{SIZE_VARIABLE} must be a positive number but is {megabytes!r}")
+        if not kept.isdecimal() or not 1 <= int(kept) <= 1000:
+            raise StackError(f"{COUNT_VARIABLE} must be a number from 1 to 1000 but is {kept!r}")
+        return cls(size, int(kept))
+
+
+def rotate(log: Path, limits: LogLimits) -> None:
+    """Moves what the log holds to `.1` and the older pieces up; the oldest goes.
+
+    What a process writes in the instant between the last read and the cut is lost. An OSError, such as
+    that of a full disk, leaves the log as it is.
+    """
+    try:
+        if log.stat().st_size < limits.size:
+            return
+    except FileNotFoundError:
+        return
+    _delete_from(log, limits.kept)
+    unfinished = log.with_name(f"{log.name}.new")
+    try:
+        with log.open("rb") as source, unfinished.open("wb") as target:
+            _copy_present(source, target)
+            for number in range(limits.kept - 1, 0, -1):
+                if (older := older_piece(log, number)).exists():
+                    older.replace(older_piece(log, number + 1))
+            unfinished.replace(older_piece(log, 1))
+            _copy_present(source, target)
+            os.truncate(log, 0)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def older_piece(log: Path, number: int) -> Path:
+    return log.with_name(f"{log.name}.{number}")
+
+
+def _delete_from(log: Path, number: int) -> None:
+    """Also those of an earlier, larger limit."""
+    for piece in log.parent.glob(f"{log.name}.*"):
+        suffix = piece.name.removeprefix(f"{log.name}.")
+        if suffix.isdecimal() and int(suffix) >= number:
+            piece.unlink()
+
+
+def _copy_present(source: IO[bytes], target: IO[bytes]) -> None:
+    """To the end as it is now: a process that writes without a pause has none."""
+    left = os.fstat(source.fileno()).st_size - source.tell()
+    while left > 0 and (block := source.read(min(left, shutil.COPY_BUFSIZE))):
+        target.write(block)
+        left -= len(block)
+    target.flush()
+
+
+@contextmanager
+def bounded_logs(
+    folder: Path, limits: LogLimits, complain: Callable[[str], None], seconds: float = _LOOK_SECONDS
+) -> Iterator[None]:
+    """Looks after all logs in `folder`, once a second, until the block ends."""
+    over = threading.Event()
+
+    def look() -> None:
+        failed: set[Path] = set()
+        while not over.wait(seconds):
+            for log in folder.glob("*.log"):
+                try:
+                    rotate(log, limits)
+                    failed.discard(log)
+                except OSError as error:
+                    if log not in failed:
+                        complain(f"{log} has reached its limit and can't be rotated: {error}")
+                    failed.add(log)
+
+    thread = threading.Thread(target=look, name="logs", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
