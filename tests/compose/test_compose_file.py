@@ -7,12 +7,18 @@ from typing import Any
 import pytest
 import yaml
 
+from migrations.roles import API, MLFLOW, PASSWORDS, WORKER
 from normlab.mlflow_server import server_command, server_environment
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
-SECRETS = ("POSTGRES_PASSWORD", "NORMLAB_BOOTSTRAP_TOKEN")
+SECRETS = ("POSTGRES_PASSWORD", *PASSWORDS.values(), "NORMLAB_BOOTSTRAP_TOKEN")
+#: Who logs in to the database, and as what.
+LOGINS = {
+    "migrate": "normlab", "mlflow-database": "normlab", "api": API, "worker-cpu": WORKER, "worker-gpu": WORKER,
+    "sweep": WORKER, "mirror": WORKER, "mlflow": MLFLOW,
+}  # fmt: skip
 ONE_SHOTS = {"migrate", "mlflow-database"}
 
 
@@ -28,6 +34,23 @@ def test_a_secret_has_no_default_and_no_value(secret: str) -> None:
     assert uses
     assert all(use.startswith(":?") for use in uses)
     assert re.search(rf"^{secret}=$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_logs_in_with_its_own_role_and_knows_no_other_password(name: str) -> None:
+    text = str(SERVICES[name].get("environment", {}))
+    logins = re.findall(r"postgresql\+psycopg://(\w+):\$\{(\w+)", text)
+    role = LOGINS.get(name)
+    assert {login for login, _ in logins} == ({role} if role else set())
+    if role in PASSWORDS:
+        assert set(re.findall(r"\w+_PASSWORD", text)) == {PASSWORDS[role]}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_log_of_a_service_is_bounded(name: str) -> None:
+    options = SERVICES[name]["logging"]["options"]
+    assert options["max-size"] == "10m"
+    assert int(options["max-file"]) >= 2
 
 
 def test_every_optional_variable_stands_in_the_example() -> None:

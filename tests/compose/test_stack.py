@@ -17,6 +17,7 @@ import httpx
 import pytest
 import yaml
 
+from migrations.roles import PASSWORDS
 from normlab import Client
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,7 @@ class Stack:
         self._command = [*command, "--project-name", self.name]
         self._environment = os.environ | {
             "POSTGRES_PASSWORD": secrets.token_hex(24),
+            **{variable: secrets.token_hex(24) for variable in PASSWORDS.values()},
             "NORMLAB_BOOTSTRAP_TOKEN": self.token,
             "NORMLAB_API_PORT": str(port),
             "NORMLAB_MLFLOW_PORT": str(_free_port()),
