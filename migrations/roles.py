@@ -63,7 +63,7 @@ def has_role(connection: Connection, role: str) -> bool:
 
 def execute(connection: Connection, statement: str, *names: str) -> None:
     """With names of roles, tables and databases in the place of `{}`."""
-    text = sql.SQL(statement)  # type: ignore[arg-type]
+    text = sql.SQL(statement)
     connection.execute(text.format(*map(sql.Identifier, names)))
 
 

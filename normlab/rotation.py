@@ -5,7 +5,6 @@ renamed under them: it is copied and emptied. They append, so their next line is
 """
 
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -85,7 +84,7 @@ def _delete_from(log: Path, number: int) -> None:
 def _copy_present(source: IO[bytes], target: IO[bytes]) -> None:
     """To the end as it is now: a process that writes without a pause has none."""
     left = os.fstat(source.fileno()).st_size - source.tell()
-    while left > 0 and (block := source.read(min(left, shutil.COPY_BUFSIZE))):
+    while left > 0 and (block := source.read(min(left, _MEGABYTE))):
         target.write(block)
         left -= len(block)
     target.flush()

@@ -126,6 +126,17 @@ def test_the_token_is_for_its_owner_only(machine: Machine) -> None:
     assert [one["role"] for one in json.loads(listed.stdout)] == ["admin"]
 
 
+def test_each_process_knows_the_login_of_its_own_role_only(machine: Machine) -> None:
+    roles = {"api": "normlab_api"} | dict.fromkeys(("worker", "sweep", "mirror"), "normlab_worker")
+    for name, role in roles.items():
+        environment = psutil.Process(machine.process(name)["pid"]).environ()
+        assert environment["NORMLAB_DATABASE_URL"].startswith(f"postgresql+psycopg://{role}:")
+        assert "NORMLAB_BOOTSTRAP_TOKEN" not in environment
+    mlflow = psutil.Process(machine.process("mlflow")["pid"]).environ()
+    assert "//normlab_mlflow:" in mlflow["MLFLOW_BACKEND_STORE_URI"]
+    assert not {"NORMLAB_DATABASE_URL", "NORMLAB_REDIS_URL"} & set(mlflow)
+
+
 def test_a_log_that_has_reached_its_limit_is_emptied_while_the_stack_runs(machine: Machine) -> None:
     log = machine.home / "logs" / "sweep.log"
     with log.open("ab") as file:
