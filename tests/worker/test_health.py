@@ -25,9 +25,11 @@ def test_a_registered_worker_is_alive_until_it_falls_silent(
         assert not is_alive(session, "here")
 
 
-def test_the_command_fails_for_a_host_without_a_worker(database_url: str, redis_url: str) -> None:
+def test_the_command_fails_for_a_host_without_a_worker(
+    worker_database_url: str, redis_url: str
+) -> None:
     environment = os.environ | {
-        "NORMLAB_DATABASE_URL": database_url,
+        "NORMLAB_DATABASE_URL": worker_database_url,
         "NORMLAB_REDIS_URL": redis_url,
         "NORMLAB_STORAGE": "/nowhere",
         "NORMLAB_HOST_NAME": "nobody",

@@ -19,7 +19,7 @@ from worker.tasks import Child
 @pytest.mark.parametrize(("is_orphan", "claimed"), [(False, 1), (True, 0)])
 def test_a_child_claims_while_its_parent_lives(
     sessions: sessionmaker[Session],
-    database_url: str,
+    worker_database_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     is_orphan: bool,
@@ -29,14 +29,14 @@ def test_a_child_claims_while_its_parent_lives(
     with sessions.begin() as session:
         make_worker(session)
         job = make_job(session)
-    Child(make_settings(database_url, tmp_path), Drain(), os.getppid() + is_orphan).work()
+    Child(make_settings(worker_database_url, tmp_path), Drain(), os.getppid() + is_orphan).work()
     with sessions.begin() as session:
         assert session.get_one(Job, job.id).attempt == claimed
 
 
 def test_a_child_without_room_claims_nothing_and_passes_its_wake_up_on(
     sessions: sessionmaker[Session],
-    database_url: str,
+    worker_database_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -46,7 +46,7 @@ def test_a_child_without_room_claims_nothing_and_passes_its_wake_up_on(
         make_worker(session, "beta")
         job = make_job(session)
     # A threshold above what the disk has: as full as a disk can be for a test.
-    settings = make_settings(database_url, tmp_path, min_free_mb=1e12)
+    settings = make_settings(worker_database_url, tmp_path, min_free_mb=1e12)
     child = Child(settings, Drain(), os.getppid())
     woken = []
     monkeypatch.setattr(child._waker, "wake", lambda: woken.append(True))
@@ -61,18 +61,20 @@ def test_a_child_without_room_claims_nothing_and_passes_its_wake_up_on(
 
 
 def test_a_child_keeps_one_connection_however_many_it_used_at_once(
-    database_url: str, tmp_path: Path
+    worker_database_url: str, tmp_path: Path
 ) -> None:
-    sessions = Child(make_settings(database_url, tmp_path), Drain(), os.getppid())._sessions
+    sessions = Child(make_settings(worker_database_url, tmp_path), Drain(), os.getppid())._sessions
     with sessions.begin() as one, sessions.begin() as other:
         for session in (one, other):
             session.execute(text("SELECT 1"))
     assert sessions.kw["bind"].pool.checkedin() == 1
 
 
-def make_settings(database_url: str, storage: Path, min_free_mb: float = 0.0) -> Settings:
+def make_settings(
+    worker_database_url: str, storage: Path, min_free_mb: float = 0.0
+) -> Settings:
     return Settings(
-        database_url=database_url,
+        database_url=worker_database_url,
         redis_url="redis://127.0.0.1:1/0",
         storage=storage,
         host_name="alpha",
