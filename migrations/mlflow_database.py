@@ -1,14 +1,26 @@
-"""MLflow's database, which belongs to MLflow's role: nobody else may connect, and it may connect to no other.
+"""`python -m migrations.mlflow_database`: MLflow's role, and the database that belongs to it.
 
-Its tables are MLflow's own business: the server makes and migrates them.
+Nobody else may connect to it; its tables are MLflow's own business: the server makes and migrates them.
+NORMLAB_DATABASE_URL is the owner's of our tables, NORMLAB_MLFLOW_DATABASE_PASSWORD the role's new password.
+MLflow is the slowest to start and waits for this, so neither SQLAlchemy nor Alembic is imported.
 """
 
+import os
+import sys
 from contextlib import suppress
 
 from psycopg import Connection
-from psycopg.errors import DuplicateDatabase
+from psycopg.errors import DuplicateDatabase, InsufficientPrivilege
 
-from migrations.roles import MLFLOW, connect, ensure_role, execute
+from migrations.roles import (
+    MLFLOW,
+    PASSWORDS,
+    connect,
+    ensure_role,
+    execute,
+    given_passwords,
+    may_not,
+)
 
 DATABASE = "mlflow"
 
@@ -55,3 +67,17 @@ def _give_tables(connection: Connection) -> None:
     """
     for (name,) in connection.execute(query, [MLFLOW]).fetchall():
         execute(connection, "ALTER TABLE {} OWNER TO {}", name, MLFLOW)
+
+
+def main() -> None:
+    url, password = os.environ.get("NORMLAB_DATABASE_URL"), given_passwords().get(MLFLOW)
+    if not url or not password:
+        sys.exit(f"NORMLAB_DATABASE_URL and {PASSWORDS[MLFLOW]} must be set")
+    try:
+        prepare_mlflow(url, password)
+    except InsufficientPrivilege as error:
+        sys.exit(may_not(error, MLFLOW))
+
+
+if __name__ == "__main__":
+    main()

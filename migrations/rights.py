@@ -1,11 +1,22 @@
 """What the API and the workers may do with our tables, applied after every upgrade."""
 
+import sys
 from collections.abc import Mapping
 
 from psycopg import Connection
 from psycopg.errors import InsufficientPrivilege
 
-from migrations.roles import API, READER, WORKER, connect, ensure_role, execute, has_role, may_not
+from migrations.roles import (
+    API,
+    READER,
+    WORKER,
+    connect,
+    ensure_role,
+    execute,
+    given_passwords,
+    has_role,
+    may_not,
+)
 from store.models import Table
 
 _NOTHING = ""
@@ -41,6 +52,12 @@ RIGHTS: Mapping[str, tuple[str, str]] = {
 _LOCK = 0x6E6C_0010
 #: Of a table that isn't listed.
 _OTHERS = (_ALL, _ALL)
+
+
+def set_up_rights(url: str) -> None:
+    """`apply_rights` with the passwords of the environment; what could not be done is said on stderr."""
+    for problem in apply_rights(url, given_passwords()):
+        sys.stderr.write(f"API and workers can log in as the tables' owner: {problem}\n")
 
 
 def apply_rights(url: str, passwords: Mapping[str, str]) -> list[str]:

@@ -3,6 +3,7 @@
 A role is made only by who may make roles (CREATEROLE); where they are missing, everything runs as the owner.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,12 @@ PASSWORDS = {
     WORKER: "NORMLAB_WORKER_DATABASE_PASSWORD",
     MLFLOW: "NORMLAB_MLFLOW_DATABASE_PASSWORD",
 }
+
+
+def given_passwords() -> dict[str, str]:
+    """By role, those that are set."""
+    given = {role: os.environ.get(variable) for role, variable in PASSWORDS.items()}
+    return {role: password for role, password in given.items() if password}
 
 
 @contextmanager

@@ -109,7 +109,7 @@ class Supervisor:
         daemons = make_daemons(home, postgres, redis)
         checks = make_checks(home, token)
         # MLflow is the slowest to start and needs nothing of the others.
-        self._run_once("migrations", ["-m", "migrations", "mlflow"], migrating)
+        self._run_once("migrations", ["-m", "migrations.mlflow_database"], migrating)
         self._launch(Part("mlflow", daemons.pop("mlflow"), checks["mlflow"]))
         self._run_once("migrations", ["-m", "migrations", "upgrade"], migrating)
         for name, daemon in daemons.items():

@@ -7,6 +7,7 @@ import pytest
 from psycopg.errors import InsufficientPrivilege
 
 from migrations import __main__ as migrations_main
+from migrations import mlflow_database
 from migrations.mlflow_database import prepare_mlflow
 from migrations.rights import RIGHTS, apply_rights
 from migrations.roles import API, MLFLOW, READER, WORKER, Connection, connect, execute, has_role
@@ -210,5 +211,16 @@ def test_the_command_for_mlflow_needs_its_password(
 ) -> None:
     monkeypatch.setenv("NORMLAB_DATABASE_URL", database_url)
     monkeypatch.delenv("NORMLAB_MLFLOW_DATABASE_PASSWORD", raising=False)
-    with pytest.raises(SystemExit, match="NORMLAB_MLFLOW_DATABASE_PASSWORD is not set"):
-        migrations_main.main(["mlflow"])
+    with pytest.raises(SystemExit, match="NORMLAB_MLFLOW_DATABASE_PASSWORD must be set"):
+        mlflow_database.main()
+
+
+def test_the_command_for_mlflow_says_what_its_user_may_not_do(
+    old: str, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_owner(old, "plain")
+    url = old.replace(f"normlab:{postgres.password()}@", "plain:x@")
+    monkeypatch.setenv("NORMLAB_DATABASE_URL", url)
+    monkeypatch.setenv("NORMLAB_MLFLOW_DATABASE_PASSWORD", "c" * 32)
+    with pytest.raises(SystemExit, match="refused to set up the role normlab_mlflow"):
+        mlflow_database.main()
