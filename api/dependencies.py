@@ -5,24 +5,44 @@ from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Path, Query
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.orm import Session
 
 from api.errors import Forbidden, Unauthorized
 from api.services import House
 from store import users
-from store.models import User
+from store.models import Token, User
 
 _bearer = HTTPBearer(auto_error=False, description="as printed by `normlab token create`")
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def current_user(house: House, credentials: _Credentials) -> User:
+def bearer_secret(credentials: _Credentials) -> str:
     if credentials is None:
         raise Unauthorized("a token is needed: send 'Authorization: Bearer <token>'")
+    return credentials.credentials
+
+
+Secret: TypeAlias = Annotated[str, Depends(bearer_secret)]
+
+
+def current_user(house: House, secret: Secret) -> User:
     with house.sessions.begin() as session:
-        user = users.authenticate(session, credentials.credentials)
+        user = users.authenticate(session, secret)
     if user is None:
-        raise Unauthorized("the token is unknown, expired or revoked")
+        raise _refused()
     return user
+
+
+def lock_asking_token(session: Session, secret: str) -> Token:
+    """The token of this request, which nobody revokes before the transaction ends."""
+    token = users.lock_token(session, secret)
+    if token is None:
+        raise _refused()
+    return token
+
+
+def _refused() -> Unauthorized:
+    return Unauthorized("the token is unknown, expired or revoked")
 
 
 def writing_user(user: Annotated[User, Depends(current_user)]) -> User:

@@ -219,6 +219,10 @@ def _translate(error: Exception) -> ApiError:
             return NotFound(str(error))
         case store.NameTaken():
             return Conflict(str(error), [FieldError(pointer="/name", detail=str(error))])
+        case store.OutlivesParent():
+            return Invalid.at(
+                "/expires_at", str(error), "leave it out: it then expires with that one"
+            )
         case store.BadCursor():
             return BadParameter("cursor", str(error))
         case store.BadQuery():

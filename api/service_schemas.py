@@ -190,6 +190,7 @@ class TokenView(View):
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
+    parent_id: Annotated[int | None, Field(description="the token that it was made with")]
 
     @classmethod
     def of(cls, token: Token) -> Self:
@@ -204,7 +205,10 @@ class NewToken(Part):
     user: Annotated[Name | None, Field(description="whose (admins only); default: one's own")] = (
         None
     )
-    expires_at: Annotated[AwareDatetime | None, Field(description="null: never")] = None
+    expires_at: Annotated[
+        AwareDatetime | None,
+        Field(description="no later than the token of the request; null: as that one, or never"),
+    ] = None
 
 
 class SecretView(TokenView):

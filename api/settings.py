@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     body_bytes: Annotated[int, Field(ge=1, description="of a JSON body")] = 10 * 2**20
     # PyYAML reads about 0.2 MB a second; a longer document would hold a thread for minutes.
     yaml_bytes: Annotated[int, Field(ge=1, description="of a YAML body")] = 2**20
+    tokens_per_person: Annotated[int, Field(ge=1, description="valid ones at once")] = 20
     check_helpers: Annotated[int, Field(ge=1, le=64, description="that check at once")] = 2
     check_seconds: Annotated[Seconds, Field(description="of CPU time, to check one spec")] = 20.0
     check_megabytes: Annotated[int, Field(ge=256, description="resident, of each helper")] = 4096

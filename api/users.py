@@ -1,11 +1,12 @@
 """People and their tokens: admins see to people, everybody to their own tokens."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response, status
+from fastapi import APIRouter, Depends, Query, status
 from sqlalchemy.orm import Session
 
-from api.dependencies import Administrator, Id, Reader, current_user
+from api.dependencies import Administrator, Id, Reader, Secret, current_user, lock_asking_token
 from api.documents import Document
 from api.errors import Conflict, Forbidden, Invalid, NotFound, parse
 from api.openapi import takes
@@ -78,31 +79,46 @@ def list_tokens(house: House, user: Reader) -> Listing[TokenView]:
     "/tokens",
     status_code=status.HTTP_201_CREATED,
     openapi_extra=takes(NewToken),
-    summary="Make a token; its secret is told this once",
+    summary="Create a token; the secret is shown only once",
 )
-def create_token(house: House, user: Reader, document: Document, response: Response) -> SecretView:
+def create_token(house: House, user: Reader, asking: Secret, document: Document) -> SecretView:
+    """It expires no later than the token of this request, with which it is made."""
     new = parse(NewToken, document)
     if new.user not in (None, user.name) and user.role != "admin":
         raise Forbidden(f"{user.name} may make tokens of their own only")
     if new.expires_at is not None:
         _ensure_ahead(new.expires_at)
-    response.headers["Cache-Control"] = "no-store"
     with house.sessions.begin() as session:
+        parent = lock_asking_token(session, asking)
         owner = _find(session, new.user, "/user") if new.user else user
-        token, secret = users.create_token(session, owner, new.name, new.expires_at)
+        most = house.settings.tokens_per_person
+        token, secret = users.create_token(
+            session, owner, new.name, new.expires_at, parent=parent, most=most
+        )
         return SecretView(**TokenView.of(token).model_dump(), secret=secret)
 
 
 @router.delete(
     "/tokens/{token_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Revoke a token"
 )
-def revoke_token(house: House, user: Reader, token_id: Id) -> None:
+def revoke_token(
+    house: House,
+    user: Reader,
+    token_id: Id,
+    made: Annotated[
+        users.Made,
+        Query(description="the tokens made with it are revoked, too: those of its user, all, none"),
+    ] = "own",
+) -> None:
     with house.sessions.begin() as session:
         token = users.find_token(session, token_id)
         # A token of somebody else isn't even said to exist.
         if token is None or (user.role != "admin" and token.user_id != user.id):
             raise NotFound(f"there is no token {token_id}")
-        users.revoke_token(session, token_id)
+        # Somebody who was an admin once may have made them.
+        if made == "all" and user.role != "admin":
+            raise Forbidden(f"{user.name} may revoke tokens of their own only, not `all`")
+        users.revoke_token(session, token_id, made)
 
 
 def _ensure_ahead(expires_at: datetime) -> None:

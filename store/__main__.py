@@ -1,7 +1,7 @@
 """`python -m store bootstrap`: fill the database of NORMLAB_DATABASE_URL with what every service needs.
 `python -m store adopt-storage`: make NORMLAB_STORAGE the storage of that database, whatever was before.
 
-The admin's token is NORMLAB_BOOTSTRAP_TOKEN.
+The first admin's token is NORMLAB_BOOTSTRAP_TOKEN.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from store.bootstrap import bootstrap
 from store.engine import make_engine, make_sessions
-from store.errors import StorageRefused
+from store.errors import BadSecret, StorageRefused
 from store.storage import adopt_storage
 
 
@@ -18,11 +18,19 @@ def main(arguments: list[str]) -> str | None:
     """Returns why it failed."""
     match arguments:
         case ["bootstrap"]:
-            bootstrap(os.environ["NORMLAB_DATABASE_URL"], os.environ.get("NORMLAB_BOOTSTRAP_TOKEN"))
+            return _bootstrap()
         case ["adopt-storage"]:
             return _adopt()
         case _:
             return "usage: python -m store [bootstrap|adopt-storage]"
+    return None
+
+
+def _bootstrap() -> str | None:
+    try:
+        bootstrap(os.environ["NORMLAB_DATABASE_URL"], os.environ.get("NORMLAB_BOOTSTRAP_TOKEN"))
+    except BadSecret as error:
+        return f"NORMLAB_BOOTSTRAP_TOKEN is refused: {error}"
     return None
 
 

@@ -6,6 +6,10 @@ StoreError
 ├── Overtaken
 ├── LostLease
 ├── NameTaken
+├── LastAdmin
+├── TooManyTokens
+├── OutlivesParent
+├── BadSecret
 ├── DatasetUnavailable
 ├── MixedDevices
 ├── BadCursor
@@ -47,6 +51,22 @@ class LostLease(StoreError):
 
 class NameTaken(StoreError):
     """The name is already in use."""
+
+
+class LastAdmin(StoreError):
+    """Nobody could administer the service any more."""
+
+
+class TooManyTokens(StoreError):
+    """The person has as many tokens as one person may have."""
+
+
+class OutlivesParent(StoreError):
+    """A token cannot be valid for longer than the token that it is made with."""
+
+
+class BadSecret(StoreError):
+    """The secret cannot be an administrator's token."""
 
 
 class DatasetUnavailable(StoreError):

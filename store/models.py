@@ -77,7 +77,7 @@ class User(Table):
 
 
 class Token(Table):
-    """A bearer token; only its hash is kept."""
+    """A bearer token; only its hash is kept. `parent_id`: the token with which it was made."""
 
     __tablename__ = "tokens"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -88,6 +88,9 @@ class Token(Table):
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    parent_id: Mapped[int | None] = mapped_column(
+        ForeignKey("tokens.id", ondelete="SET NULL"), index=True
+    )
     user: Mapped[User] = relationship(lazy="raise")
 
 

@@ -1,36 +1,31 @@
-"""People and their tokens. A secret is shown once; only its hash is kept."""
+"""People and their tokens. A secret is shown once; only its hash is kept.
+
+A token is made with another one, its parent, and never outlives it: it expires no later, and is
+revoked with it unless whoever revokes decides otherwise.
+"""
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, TypeAlias
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, aliased, joinedload
 
 from store.engine import database_now
-from store.errors import NameTaken, NotFound
+from store.errors import LastAdmin, NameTaken, NotFound, OutlivesParent, TooManyTokens
 from store.models import Token, User
 
-Role = Literal["admin", "member", "viewer"]
+Role: TypeAlias = Literal["admin", "member", "viewer"]
+#: Which tokens are revoked with the one they were made with: those of the same person, all, or none.
+Made: TypeAlias = Literal["own", "all", "none"]
 
 PREFIX = "nl_"
+_LAST_ADMIN = "{} is the last admin who can sign in: make another user an admin first"
 USE_NOTED_SECONDS = 60
-
-
-def bootstrap_admin(session: Session, name: str, token: str) -> User:
-    """An admin of this name, with this token; harmless when both exist."""
-    statement = insert(User).values(name=name, role="admin")
-    session.execute(statement.on_conflict_do_nothing(index_elements=[User.name]))
-    user = session.scalars(select(User).where(User.name == name)).one()
-    user.role, user.disabled_at = "admin", None
-    made = insert(Token).values(user_id=user.id, name="bootstrap", hash=_hash(token))
-    again = {"revoked_at": None, "expires_at": None, "user_id": user.id}
-    session.execute(made.on_conflict_do_update(index_elements=[Token.hash], set_=again))
-    session.flush()
-    return user
 
 
 def create_user(session: Session, name: str, role: Role) -> User:
@@ -44,26 +39,60 @@ def create_user(session: Session, name: str, role: Role) -> User:
 
 
 def create_token(
-    session: Session, user: User, name: str, expires_at: datetime | None = None
+    session: Session,
+    user: User,
+    name: str,
+    expires_at: datetime | None = None,
+    *,
+    parent: Token | None = None,
+    most: int | None = None,
 ) -> tuple[Token, str]:
-    """A new token and its secret, which can't be had again."""
+    """A new token and its secret, which can't be had again. Without `expires_at` it lives as long as its parent.
+
+    `most`: how many valid tokens the user may have. Raises OutlivesParent and TooManyTokens.
+    """
+    # Locked, so that two requests at once can't both take the last place.
+    query = select(User).where(User.id == user.id).with_for_update(key_share=True)
+    owner = session.scalars(query.execution_options(populate_existing=True)).one()
+    if most is not None and (count := _count_valid_tokens(session, owner)) >= most:
+        raise TooManyTokens(
+            f"{owner.name} has {count} valid tokens and may have {most}: revoke one that is not "
+            "needed (`normlab token list` shows when each was last used)"
+        )
+    expires_at = _within_parent(expires_at, parent)
     secret = PREFIX + secrets.token_urlsafe(32)
-    owner = session.get_one(User, user.id)
-    token = Token(user=owner, name=name, hash=_hash(secret), expires_at=expires_at)
+    token = Token(
+        user=owner,
+        name=name,
+        hash=hash_secret(secret),
+        expires_at=expires_at,
+        parent_id=parent.id if parent else None,
+    )
     session.add(token)
     session.flush()
     return token, secret
 
 
+def _count_valid_tokens(session: Session, user: User) -> int:
+    query = select(func.count()).select_from(Token).where(Token.user_id == user.id, is_valid())
+    return session.scalars(query).one()
+
+
+def _within_parent(expires_at: datetime | None, parent: Token | None) -> datetime | None:
+    if parent is None or parent.expires_at is None:
+        return expires_at
+    if expires_at is not None and expires_at > parent.expires_at:
+        raise OutlivesParent(
+            f"must be no later than {parent.expires_at.isoformat()}, when the token of this request "
+            f"expires, but got {expires_at.isoformat()}"
+        )
+    return expires_at or parent.expires_at
+
+
 def authenticate(session: Session, secret: str) -> User | None:
     """Whose secret it is; None if it is nobody's, revoked, expired, or of a disabled user."""
     now = func.clock_timestamp()
-    valid = (
-        Token.hash == _hash(secret),
-        Token.revoked_at.is_(None),
-        or_(Token.expires_at.is_(None), Token.expires_at > now),
-        User.disabled_at.is_(None),
-    )
+    valid = (Token.hash == hash_secret(secret), is_valid(), User.disabled_at.is_(None))
     row = session.execute(select(User, Token.id).join(Token).where(*valid)).one_or_none()
     if row is None:
         return None
@@ -76,6 +105,12 @@ def authenticate(session: Session, secret: str) -> User | None:
         .values(last_used_at=now)
     )
     return user
+
+
+def lock_token(session: Session, secret: str) -> Token | None:
+    """The valid token of this secret, which nobody revokes before the transaction ends."""
+    query = select(Token).where(Token.hash == hash_secret(secret), is_valid())
+    return session.scalars(query.with_for_update()).one_or_none()
 
 
 def find(session: Session, name: str) -> User | None:
@@ -101,28 +136,54 @@ def find_token(session: Session, token_id: int) -> Token | None:
     return session.scalars(statement).one_or_none()
 
 
-def revoke_token(session: Session, token_id: int) -> None:
-    """It opens nothing any more; the time of the first revocation stands. Raises NotFound."""
+def revoke_token(session: Session, token_id: int, made: Made = "own") -> Sequence[Token]:
+    """It and the tokens made with it are refused from now on; the time of the first revocation stands.
+
+    Returns those that this call has revoked. Raises NotFound, and LastAdmin if no admin could sign in.
+    """
     token = find_token(session, token_id)
     if token is None:
         raise NotFound(f"there is no token {token_id}")
-    if token.revoked_at is None:
-        token.revoked_at = database_now(session)
-        session.flush()
+    query = select(Token).where(Token.id.in_(_with_descendants(token, made)))
+    query = query.options(joinedload(Token.user, innerjoin=True)).order_by(Token.id)
+    tokens = session.scalars(query.with_for_update(of=Token)).all()
+    valid = [one for one in tokens if one.revoked_at is None]
+    refusal = (
+        f"no admin could sign in without token {token_id}: create another token first, and keep it "
+        "when you revoke this one (`made=none`)"
+    )
+    with _keeping_an_admin(session, refusal, any(one.user.role == "admin" for one in valid)):
+        now = database_now(session)
+        for one in valid:
+            one.revoked_at = now
+    return valid
+
+
+def _with_descendants(token: Token, made: Made) -> Select[int]:
+    """The ids of a token and of all tokens made with it, directly or not."""
+    tree = select(Token.id, Token.user_id).where(Token.id == token.id).cte(recursive=True)
+    if made == "none":
+        return select(tree.c.id)
+    child = aliased(Token)
+    below = select(child.id, child.user_id).join(tree, child.parent_id == tree.c.id)
+    if made == "own":
+        below = below.where(child.user_id == token.user_id)
+    tree = tree.union_all(below)
+    return select(tree.c.id)
 
 
 def set_role(session: Session, user: User, role: Role) -> None:
-    """From the next request on."""
-    session.get_one(User, user.id).role = role
-    session.flush()
+    """From the next request on. Raises LastAdmin."""
+    with _keeping_an_admin(session, _LAST_ADMIN.format(user.name), role != "admin"):
+        session.get_one(User, user.id).role = role
 
 
 def disable_user(session: Session, user: User) -> None:
-    """None of the user's tokens opens anything any more; what is theirs stays."""
-    found = session.get_one(User, user.id)
-    if found.disabled_at is None:
-        found.disabled_at = database_now(session)
-        session.flush()
+    """None of the user's tokens opens anything any more; what is theirs stays. Raises LastAdmin."""
+    with _keeping_an_admin(session, _LAST_ADMIN.format(user.name)):
+        row = session.get_one(User, user.id)
+        if row.disabled_at is None:
+            row.disabled_at = database_now(session)
 
 
 def enable_user(session: Session, user: User) -> None:
@@ -131,6 +192,41 @@ def enable_user(session: Session, user: User) -> None:
     session.flush()
 
 
-def _hash(secret: str) -> str:
+@contextmanager
+def _keeping_an_admin(session: Session, refusal: str, at_risk: bool = True) -> Iterator[None]:
+    """Raises LastAdmin if the change in its body leaves nobody who can administer the service.
+
+    The rows of all admins are locked first, so that of two such changes at once the second sees what the
+    first has done. Requests that only refer to these rows, such as submissions, don't wait for it.
+    """
+    if not at_risk:
+        yield
+        return
+    admins = select(User.id).where(User.role == "admin", User.disabled_at.is_(None))
+    session.execute(admins.order_by(User.id).with_for_update(key_share=True))
+    before = _administration(session)
+    yield
+    session.flush()
+    if _administration(session) < before:
+        raise LastAdmin(refusal)
+
+
+def _administration(session: Session) -> int:
+    """2 if an admin can sign in, 1 if there is an admin but no token of theirs is valid, else 0."""
+    query = select(User.id).where(User.role == "admin", User.disabled_at.is_(None))
+    with_token = query.join(Token).where(is_valid())
+    if session.scalars(with_token.limit(1)).first() is not None:
+        return 2
+    return 1 if session.scalars(query.limit(1)).first() is not None else 0
+
+
+def is_valid() -> ColumnElement[bool]:
+    """Whether a token is neither revoked nor expired."""
+    now = func.clock_timestamp()
+    unexpired = or_(Token.expires_at.is_(None), Token.expires_at > now)
+    return and_(Token.revoked_at.is_(None), unexpired)
+
+
+def hash_secret(secret: str) -> str:
     # 256 random bits: neither salt nor a slow hash would make guessing harder.
     return hashlib.sha256(secret.encode()).hexdigest()

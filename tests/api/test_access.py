@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +13,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from api import jobs as job_routes
 from api import studies as study_routes
 from api.dependencies import current_user, writing_user
+from api.settings import Settings
+from store import users
 from tests.api.specs import JOB, STUDY
 
 WRITES = [
@@ -157,6 +160,7 @@ def test_everybody_makes_and_revokes_tokens_of_their_own(app: FastAPI, viewer: T
     assert TestClient(app, headers=headers).get("/api/v1/users/me").json()["name"] == "vera"
     listed = viewer.get("/api/v1/tokens").json()["items"]
     assert {token["name"] for token in listed} == {"laptop", "test"}
+    assert [token["parent_id"] for token in listed] == [listed[1]["id"], None]
     assert "secret" not in listed[0]
     assert viewer.delete(f"/api/v1/tokens/{made.json()['id']}").status_code == 204
     assert TestClient(app, headers=headers).get("/api/v1/users/me").status_code == 401
@@ -169,6 +173,88 @@ def test_a_token_expires(app: FastAPI, member: TestClient) -> None:
     headers = {"Authorization": f"Bearer {secret}"}
     time.sleep(1.1)
     assert TestClient(app, headers=headers).get("/api/v1/users/me").status_code == 401
+
+
+def test_a_token_that_expires_makes_none_that_lives_longer(
+    app: FastAPI, member: TestClient
+) -> None:
+    end = datetime.now(UTC) + timedelta(hours=1)
+    body = {"name": "brief", "expires_at": end.isoformat()}
+    secret = member.post("/api/v1/tokens", json=body).json()["secret"]
+    brief = TestClient(app, headers={"Authorization": f"Bearer {secret}"})
+
+    child = brief.post("/api/v1/tokens", json={"name": "child", "expires_at": None}).json()
+    late = {"name": "late", "expires_at": (end + timedelta(seconds=1)).isoformat()}
+    refused = brief.post("/api/v1/tokens", json=late)
+
+    assert datetime.fromisoformat(child["expires_at"]) == end
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == "/expires_at"
+    assert f"no later than {end.isoformat()}" in refused.json()["detail"]
+
+
+def test_an_admin_s_token_that_expires_makes_none_for_another_that_lives_longer(
+    app: FastAPI, admin: TestClient, viewer: TestClient
+) -> None:
+    end = datetime.now(UTC) + timedelta(hours=1)
+    body = {"name": "brief", "expires_at": end.isoformat()}
+    secret = admin.post("/api/v1/tokens", json=body).json()["secret"]
+    brief = TestClient(app, headers={"Authorization": f"Bearer {secret}"})
+    made = brief.post("/api/v1/tokens", json={"name": "hers", "user": "vera"}).json()
+    assert datetime.fromisoformat(made["expires_at"]) == end
+
+
+def test_a_revoked_token_takes_those_made_with_it_along_unless_they_are_kept(
+    app: FastAPI, member: TestClient
+) -> None:
+    for query, status in (("", 401), ("?made=none", 200)):
+        first = member.post("/api/v1/tokens", json={"name": "first"}).json()
+        headers = {"Authorization": f"Bearer {first['secret']}"}
+        second = TestClient(app, headers=headers).post("/api/v1/tokens", json={"name": "second"})
+        member.delete(f"/api/v1/tokens/{first['id']}{query}")
+        headers = {"Authorization": f"Bearer {second.json()['secret']}"}
+        assert TestClient(app, headers=headers).get("/api/v1/users/me").status_code == status
+    assert member.delete(f"/api/v1/tokens/{second.json()['id']}?made=all").status_code == 403
+
+
+def test_a_person_has_so_many_tokens_and_no_more(
+    member: TestClient, replace: Callable[..., None], settings: Settings
+) -> None:
+    replace(settings=settings.model_copy(update={"tokens_per_person": 2}))
+    made = member.post("/api/v1/tokens", json={"name": "second"})
+    refused = member.post("/api/v1/tokens", json={"name": "third"})
+    assert (made.status_code, refused.status_code) == (201, 409)
+    assert "max has 2 valid tokens and may have 2" in refused.json()["detail"]
+    assert member.delete(f"/api/v1/tokens/{made.json()['id']}").status_code == 204
+    assert member.post("/api/v1/tokens", json={"name": "third"}).status_code == 201
+
+
+def test_the_last_token_of_the_last_admin_is_not_revoked(admin: TestClient) -> None:
+    [token] = admin.get("/api/v1/tokens").json()["items"]
+    refused = admin.delete(f"/api/v1/tokens/{token['id']}")
+    assert refused.status_code == 409
+    assert "create another token first" in refused.json()["detail"]
+    assert admin.post("/api/v1/tokens", json={"name": "new"}).status_code == 201
+    assert admin.delete(f"/api/v1/tokens/{token['id']}").status_code == 409
+    assert admin.delete(f"/api/v1/tokens/{token['id']}?made=none").status_code == 204
+
+
+def test_two_admins_who_demote_each_other_at_once_leave_one(
+    sign_in: Callable[[str], TestClient], sessions: sessionmaker[Session]
+) -> None:
+    demotions = [(sign_in("ada:admin"), "bob"), (sign_in("bob:admin"), "ada")]
+
+    def demote(demotion: tuple[TestClient, str]) -> int:
+        client, name = demotion
+        return client.patch(f"/api/v1/users/{name}", json={"role": "member"}).status_code
+
+    with ThreadPoolExecutor(2) as pool:
+        codes = list(pool.map(demote, demotions))
+
+    # The slower one is refused for what it would do, or because its sender is no longer an admin.
+    assert codes.count(200) == 1
+    with sessions.begin() as session:
+        assert [user.role for user in users.list_users(session)].count("admin") == 1
 
 
 @pytest.mark.parametrize(

@@ -101,19 +101,49 @@ def test_autogenerate_finds_no_difference(empty_engine: Engine) -> None:
     command.check(make_config(address(empty_engine)))
 
 
-def test_the_command_also_makes_the_datasets_and_the_admin(
-    empty_engine: Engine, monkeypatch: pytest.MonkeyPatch
+def test_the_command_also_makes_the_datasets_and_the_admin_once(
+    empty_engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("NORMLAB_DATABASE_URL", address(empty_engine))
-    monkeypatch.setenv("NORMLAB_BOOTSTRAP_TOKEN", "nl_first")
+    monkeypatch.setenv("NORMLAB_BOOTSTRAP_TOKEN", "nl_first" * 4)
 
     migrations_main.main(["upgrade"])
     migrations_main.main(["upgrade"])
 
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "made the first user", "the database has users already",
+    ]  # fmt: skip
     with Session(empty_engine) as session:
         digits = datasets.find(session, "digits")
         assert digits is not None
         assert digits.status == "ready"
-        admin = users.authenticate(session, "nl_first")
+        admin = users.authenticate(session, "nl_first" * 4)
         assert admin is not None
         assert admin.role == "admin"
+
+
+def test_the_command_resets_the_admin(
+    empty_engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upgrade(address(empty_engine))
+    monkeypatch.setenv("NORMLAB_DATABASE_URL", address(empty_engine))
+    monkeypatch.delenv("NORMLAB_BOOTSTRAP_TOKEN", raising=False)
+    with pytest.raises(SystemExit, match="NORMLAB_BOOTSTRAP_TOKEN an admin's token"):
+        migrations_main.main(["reset-admin"])
+
+    monkeypatch.setenv("NORMLAB_BOOTSTRAP_TOKEN", "nl_reset" * 4)
+    migrations_main.main(["reset-admin"])
+
+    assert "made the user admin\nadmin has a new token" in capsys.readouterr().out
+    with Session(empty_engine) as session:
+        assert users.authenticate(session, "nl_reset" * 4) is not None
+
+
+@pytest.mark.parametrize("command", ["upgrade", "reset-admin"])
+def test_a_weak_secret_is_refused_before_the_database_is_touched(
+    monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("NORMLAB_DATABASE_URL", "postgresql://nobody@/nothing?host=/nowhere")
+    monkeypatch.setenv("NORMLAB_BOOTSTRAP_TOKEN", "changeme")
+    with pytest.raises(SystemExit, match="8 characters and needs at least 32"):
+        migrations_main.main([command])
