@@ -25,6 +25,7 @@ from urllib.parse import quote
 from normlab.documents import Document, read_input
 from normlab.errors import NormlabError, NotReachable, Refused, WaitedTooLong
 from normlab.frames import flatten, flatten_group, frame
+from normlab.home import Home
 from normlab.references import Reference
 from normlab.transport import PREFIX, Transport, retry_after
 
@@ -43,12 +44,15 @@ _DRAWING_PAUSE = 2.0
 class Client:
     """Jobs and studies are named `j12` and `s3`, or by the Reference that `submit` returns.
 
-    Without arguments: NORMLAB_URL and NORMLAB_TOKEN, else the local stack of NORMLAB_HOME.
+    Without arguments: NORMLAB_URL and NORMLAB_TOKEN, else the local stack of NORMLAB_HOME. The token of
+    that home is sent to its own API only: any other URL needs a token of its own.
     Every method raises NormlabError with a message for a person.
     """
 
-    def __init__(self, url: str | None = None, token: str | None = None) -> None:
-        self._http = Transport(url, token)
+    def __init__(
+        self, url: str | None = None, token: str | None = None, *, home: Home | None = None
+    ) -> None:
+        self._http = Transport(url, token, home=home)
 
     @property
     def url(self) -> str:
@@ -372,8 +376,8 @@ class Client:
     def post(self, path: str, body: Any = None) -> Any:
         return self._http.post(path, body)
 
-    def delete(self, path: str) -> None:
-        self._http.request("DELETE", path)
+    def delete(self, path: str, **parameters: Any) -> None:
+        self._http.request("DELETE", path, params=parameters)
 
     def items(self, path: str, **parameters: Any) -> list[Item]:
         """All items of any list below /api/v1."""

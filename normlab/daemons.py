@@ -30,6 +30,13 @@ _SECRETS = (
 _STOP_SECONDS = {"worker": 90.0}
 #: A busy machine answers late; the supervisor asks in the background.
 _ASK_SECONDS = 30.0
+#: Of the person who starts the stack: none of its processes needs them.
+_SECRETS = ("NORMLAB_TOKEN", "NORMLAB_BOOTSTRAP_TOKEN")
+
+_REFUSED = (
+    "The service refuses the token in {}: it was revoked, or its user is disabled. Set NORMLAB_TOKEN to "
+    "another one; `python -m migrations reset-admin` brings an admin back (README, Operate)"
+)
 
 
 class Runnable(Protocol):
@@ -184,40 +191,54 @@ def make_daemons(home: Home, postgres: Postgres, redis: Redis) -> dict[str, Daem
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a process says when it is asked whether it is ready; nothing at all while it is silent."""
+    """What a process says when it is asked whether it is ready; nothing at all while it is silent.
+
+    `remark`: what a person should know although it is ready.
+    """
 
     ready: bool
     detail: str = ""
+    remark: str = ""
 
 
 def make_checks(home: Home, token: str) -> dict[str, Callable[[], Answer]]:
     """By name, whether it is ready; what has no check is ready once it runs."""
     return {
-        "mlflow": lambda: _ask(home.mlflow_url + HEALTH_PATH)[0],
-        "api": lambda: _ask(home.api_url + "/readyz")[0],
+        "mlflow": lambda: _ask(home.mlflow_url + HEALTH_PATH),
+        "api": lambda: _ask(home.api_url + "/readyz"),
         "worker": lambda: _find_worker(home, token),
     }
 
 
 def _find_worker(home: Home, token: str) -> Answer:
-    answer, document = _ask(f"{home.api_url}/api/v1/workers", token)
-    if not answer.ready:
+    # Until our API listens there, somebody else may: they get no token.
+    if not home.is_served():
         return Answer(ready=False)
-    return Answer(ready=bool(document.get("items")))
+    status, document = _ask_as(token, f"{home.api_url}/api/v1/workers")
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        # Nobody else can be asked; the stack works for all who have a token of their own.
+        return Answer(ready=True, remark=_REFUSED.format(home.token_file))
+    return Answer(ready=status == httpx.codes.OK and bool(document.get("items")))
 
 
-def _ask(url: str, token: str | None = None) -> tuple[Answer, Mapping[str, Any]]:
+def _ask(url: str) -> Answer:
+    status, document = _ask_as(None, url)
+    if status is None:
+        return Answer(ready=False)
+    return Answer(status == httpx.codes.OK, f"it answers {document.get('detail') or status}")
+
+
+def _ask_as(token: str | None, url: str) -> tuple[int | None, Mapping[str, Any]]:
+    """The status of the answer, None if there is none, and the mapping that is in it."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     document: Any = {}
     try:
         answer = httpx.get(url, headers=headers, timeout=_ASK_SECONDS, trust_env=False)
     except httpx.HTTPError:
-        return Answer(ready=False), {}
+        return None, {}
     with suppress(ValueError):
         document = answer.json()
-    document = document if isinstance(document, dict) else {}
-    detail = f"it answers {document.get('detail') or answer.status_code}"
-    return Answer(answer.status_code == httpx.codes.OK, detail), document
+    return answer.status_code, document if isinstance(document, dict) else {}
 
 
 def leftovers(home: Home) -> list[psutil.Process]:

@@ -4,6 +4,7 @@ NormlabError
 ├── NotReachable   no answer at all
 ├── WaitedTooLong  a wait ran into its timeout
 ├── Refused        the service answered with a problem (RFC 9457)
+├── NoToken        the service needs a token, and none is meant for it
 ├── Unreadable     a file that isn't there, or holds no YAML or JSON
 ├── StackError     the local stack cannot do what was asked
 └── ServerError    PostgreSQL or Redis could not be started
@@ -24,6 +25,10 @@ class NotReachable(NormlabError):
 
 class WaitedTooLong(NormlabError):
     """It isn't finished yet."""
+
+
+class NoToken(NormlabError):
+    """The service needs a token, and none is meant for it."""
 
 
 class Unreadable(NormlabError):

@@ -10,10 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
+
+import psutil
 
 from normlab.accounts import socket_folder
 from normlab.errors import StackError
 from normlab.rotation import LogLimits
+
+#: The service refuses a shorter one for its first admin.
+_SHORTEST_TOKEN = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,21 @@ class Home:
         return f"http://127.0.0.1:{self.api_port}"
 
     @property
+    def running_api_url(self) -> str:
+        """Where this home's stack says that its API listens, whatever port it was started with."""
+        return str(self.read_state().get("api_url") or self.api_url)
+
+    def is_served(self) -> bool:
+        """Whether the process that listens at `running_api_url` is this home's API.
+
+        While the stack is down, anybody on this machine may listen there and wait for a token.
+        """
+        state = self.read_state()
+        port = urlsplit(self.running_api_url).port
+        pids = [row.get("pid") for row in state.get("processes", ()) if row.get("name") == "api"]
+        return any(_is_listening(pid, port) for pid in pids if pid)
+
+    @property
     def mlflow_url(self) -> str:
         return f"http://127.0.0.1:{self.mlflow_port}"
 
@@ -71,20 +92,27 @@ class Home:
                 "set NORMLAB_HOME to a folder that you may write to"
             ) from error
 
+    @property
+    def token_file(self) -> Path:
+        return self.folder / "token"
+
     def token(self) -> str | None:
         try:
-            return (self.folder / "token").read_text().strip() or None
+            return self.token_file.read_text().strip() or None
         except OSError:
             return None
 
     def ensure_token(self) -> str:
-        """The admin's token of this stack, made once."""
+        """The first admin's token of this stack, made once. Raises StackError for one that could be guessed."""
         token = self.token()
+        if token is not None and len(token) < _SHORTEST_TOKEN:
+            raise StackError(
+                f"the token in {self.token_file} has {len(token)} characters and needs at least "
+                f"{_SHORTEST_TOKEN}: remove the file, and a new one is made"
+            )
         if token is None:
             token = f"nl_{secrets.token_urlsafe(32)}"
-            descriptor = os.open(
-                self.folder / "token", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600
-            )
+            descriptor = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(f"{token}\n")
         return token
@@ -123,6 +151,18 @@ class Home:
                     raise StackError(f"a stack is already running in {self.folder}")
                 time.sleep(0.05)
             yield
+
+
+def _is_listening(pid: int, port: int | None) -> bool:
+    """As far as we may see: a process of another user is never ours."""
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except (psutil.Error, OSError):
+        return False
+    return any(
+        one.status == psutil.CONN_LISTEN and one.laddr and one.laddr[1] == port
+        for one in connections
+    )
 
 
 def _locked(file: IO[str]) -> bool:

@@ -23,6 +23,7 @@ class Part:
     check: Callable[[], Answer] | None = None
     state: str = "waiting"
     detail: str = ""
+    remark: str = ""
     started_at: float = 0.0
     ready_at: float = 0.0
     restart_at: float = 0.0
@@ -31,6 +32,10 @@ class Part:
     _activity: Activity | None = None
     _answers: list[Answer] = field(default_factory=list)
     _asking: threading.Thread | None = None
+
+    @property
+    def remarks(self) -> list[str]:
+        return [*self.runnable.remarks, *([self.remark] if self.remark else [])]
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -69,7 +74,7 @@ class Part:
             self._asking.start()
 
     def _take(self, answer: Answer) -> None:
-        self.detail = answer.detail
+        self.detail, self.remark = answer.detail, answer.remark
         if answer.ready:
             self._become_ready()
         elif answer.detail and self._activity is not None:

@@ -255,7 +255,7 @@ class Supervisor:
             "api_url": self._home.api_url,
             "mlflow_url": self._home.mlflow_url,
             "step": self._step,
-            "remarks": [line for part in self._parts.values() for line in part.runnable.remarks],
+            "remarks": [line for part in self._parts.values() for line in part.remarks],
             "processes": [part.describe() for part in self._parts.values()],
         }
 

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from normlab.errors import NormlabError, NotReachable, Refused
+from normlab.bearer import Bearer, HomeBearer
+from normlab.errors import NormlabError, NoToken, NotReachable, Refused
 from normlab.home import Home
 from normlab.readiness import ask, is_starting, may_be_starting, wait_until_ready
 
@@ -39,6 +40,13 @@ _HINTS = {
 }
 
 
+_NAMED = {
+    Origin.ARGUMENT: "was given to the client",
+    Origin.ENVIRONMENT: "NORMLAB_URL names",
+    Origin.LOCAL: "is the local stack",
+}
+
+
 class Transport:
     """One connection pool to one service.
 
@@ -46,11 +54,25 @@ class Transport:
     before the first answer.
     """
 
-    def __init__(self, url: str | None = None, token: str | None = None, timeout: float = 60.0):
-        home = Home.from_environment()
-        self._origin = _origin(url)
-        self.url = (url or os.environ.get("NORMLAB_URL") or _local_url(home)).rstrip("/")
-        token = token or os.environ.get("NORMLAB_TOKEN") or home.token()
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        timeout: float = 60.0,
+        *,
+        home: Home | None = None,
+    ) -> None:
+        """`home`: this local stack and its own token, whatever the environment names."""
+        if home is None:
+            self._home = home = Home.from_environment()
+            self._origin = _origin(url)
+            url = url or os.environ.get("NORMLAB_URL") or home.running_api_url
+            self.url = url.rstrip("/")
+            self._bearer = _bearer(self.url, token or os.environ.get("NORMLAB_TOKEN"), home)
+        else:
+            self._home, self._origin = home, Origin.LOCAL
+            self.url = home.running_api_url
+            self._bearer = HomeBearer(home)
         # A proxy for the world outside is none for this machine.
         self._trust_env = not _is_loopback(self.url)
         self._is_worth_waiting = self._origin is Origin.ENVIRONMENT or (
@@ -58,7 +80,7 @@ class Transport:
         )
         self._client = httpx.Client(
             base_url=self.url + PREFIX,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            auth=self._bearer,
             timeout=httpx.Timeout(timeout, connect=5.0),
             trust_env=self._trust_env,
         )
@@ -71,8 +93,9 @@ class Transport:
     ) -> httpx.Response:
         """The answer, a success; `again` for what may safely be sent twice.
 
-        Raises NotReachable, or Refused with the service's problem.
+        Raises NoToken, NotReachable, or Refused with the service's problem.
         """
+        self._ensure_token()
         if self._is_worth_waiting and not (again or method == "GET"):
             # What must not be sent twice is sent only to a service that is there.
             self._await_somebody()
@@ -87,6 +110,16 @@ class Transport:
             return self._send(method, path, pauses, **arguments)
         finally:
             self._is_worth_waiting = False
+
+    def _ensure_token(self) -> None:
+        """Before anything is sent: whoever listens there may not be who is meant."""
+        if self._bearer is None:
+            home = self._home
+            named = f"{self.url}, which {_NAMED[self._origin]}, needs a token of its own"
+            kept = f"; the one in {home.token_file} is for {home.running_api_url} only"
+            raise NoToken(
+                f"NORMLAB_TOKEN is not set, and {named}{kept if home.token_file.exists() else ''}"
+            )
 
     def _send(
         self, method: str, path: str, pauses: Sequence[float], **arguments: Any
@@ -146,10 +179,11 @@ class Transport:
 
     def stream(self, path: str, **parameters: Any) -> Iterator[bytes]:
         """The answer's bytes as they come, whole or NotReachable is raised."""
+        self._ensure_token()
         given = {name: value for name, value in parameters.items() if value is not None}
         try:
             with contextlib.closing(self._open(path, given)) as answer:
-                if answer.is_error:
+                if not answer.is_success:
                     answer.read()
                 yield from _checked(answer).iter_bytes()
         except httpx.TransportError as error:
@@ -184,9 +218,11 @@ def save(chunks: Iterable[bytes], target: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _local_url(home: Home) -> str:
-    """Where the stack of this home listens, whatever port it was started with."""
-    return str(home.read_state().get("api_url") or home.api_url)
+def _bearer(url: str, token: str | None, home: Home) -> httpx.Auth | None:
+    """What proves who we are; None if we have no token that is meant for this address."""
+    if token:
+        return Bearer(url, token)
+    return HomeBearer(home) if url.lower() == home.running_api_url.lower() else None
 
 
 def _origin(url: str | None) -> Origin:
@@ -222,7 +258,14 @@ def _checked(answer: httpx.Response) -> httpx.Response:
         problem = None
     if not isinstance(problem, Mapping):
         problem = {"title": answer.reason_phrase, "detail": answer.text[:500]}
+    if answer.has_redirect_location:
+        problem = {"detail": _redirection(answer)}
     raise Refused(answer.status_code, problem)
+
+
+def _redirection(answer: httpx.Response) -> str:
+    """It isn't followed: neither token nor document goes to an address that nobody named."""
+    return f"{answer.url} leads to {answer.headers['Location']}: name that service in NORMLAB_URL"
 
 
 def _json(answer: httpx.Response) -> Any:

@@ -34,7 +34,7 @@ app = typer.Typer(
 
 Jobs are called j12, studies s3; a bare number means a job.
 
-The service is the one at NORMLAB_URL (with NORMLAB_TOKEN), else the local stack of NORMLAB_HOME. Start one with `normlab up --detach`, or see everything at once with `normlab demo`.""",
+The service is the one at NORMLAB_URL, which needs a NORMLAB_TOKEN of its own, else the local stack of NORMLAB_HOME. Start one with `normlab up --detach`, or see everything at once with `normlab demo`.""",
 )
 
 

@@ -25,7 +25,7 @@ def demo() -> None:
         bring_up(home)
     else:
         say(f"Normlab is running in {home.folder}")
-    with Client(home.read_state()["api_url"], home.token()) as client:
+    with Client(home=home) as client:
         _run(client, home)
 
 
@@ -52,7 +52,7 @@ def show_where_next(client: Client, reference: Reference, home: Home) -> None:
     command = _own_name()
     curves = study.get("mlflow_url") or home.mlflow_url
     rows = {
-        "the API, to try out": f"{client.url}/docs  (token: {home.folder / 'token'})",
+        "the API, to try out": f"{client.url}/docs  (token: {home.token_file})",
         "this table again": f"{command} compare {reference}",
         "all of it, with figures": f"{command} report {reference} > report.html",
         "every job, or one": f"{command} show {reference}, {command} show j{job}",

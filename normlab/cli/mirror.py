@@ -29,7 +29,7 @@ def problem_lines(item: Item) -> Iterator[str]:
 
 def read_mirror(home: Home) -> Mapping[str, Any] | None:
     """What the local stack's API says; None when it doesn't answer."""
-    transport = Transport(home.api_url, home.token(), timeout=_SECONDS)
+    transport = Transport(home=home, timeout=_SECONDS)
     try:
         answer: Mapping[str, Any] = transport.get("mirror", limit=_SHOWN)
         return answer

@@ -1,13 +1,15 @@
 """`token create|list|revoke` and `users list|add`: who may do what."""
 
 import json
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from normlab.cli.output import Column, Format, Output, ago, emit, field, raw, say
+from normlab.cli.output import Column, Format, Item, Output, ago, emit, field, raw, say
 from normlab.client import Client
+from normlab.errors import NormlabError
 
 tokens = typer.Typer(no_args_is_help=True, help="Tokens: create, list, revoke.")
 users = typer.Typer(help="Users: list, add.")
@@ -21,13 +23,24 @@ class Role(StrEnum):
     VIEWER = "viewer"
 
 
+class Made(StrEnum):
+    """Which tokens are revoked with the one that they were made with."""
+
+    OWN = "own"
+    ALL = "all"
+    NONE = "none"
+
+
 @tokens.command()
 def create(
     name: Annotated[str, typer.Argument(help="what it is for")],
     user: Annotated[str | None, typer.Option(help="for somebody else (admins)")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="expires after so many days")] = None,
 ) -> None:
-    """Make a token. It is shown once; only its hash is kept."""
+    """Create a token. It is shown once; only its hash is kept.
+
+    It expires no later than the token that is used to create it, and is revoked with that one.
+    """
     from datetime import UTC, datetime, timedelta
 
     body: dict[str, object] = {"name": name}
@@ -38,6 +51,8 @@ def create(
     with Client() as client:
         made = client.post("tokens", body)
     typer.echo("Keep it: it is not shown again. Use it as NORMLAB_TOKEN.", err=True)
+    if made["expires_at"]:
+        typer.echo(f"It expires at {made['expires_at']}.", err=True)
     say(made["secret"])
 
 
@@ -49,11 +64,34 @@ def list_(output: Output = Format.TABLE) -> None:
 
 
 @tokens.command()
-def revoke(number: Annotated[int, typer.Argument(help="its id, as listed", metavar="ID")]) -> None:
-    """Revoke a token: it is refused from now on."""
+def revoke(
+    number: Annotated[int, typer.Argument(help="its id, as listed", metavar="ID")],
+    made: Annotated[
+        Made | None,
+        typer.Option(help="revoke the tokens made with it, too: those of the same user, all, none"),
+    ] = None,
+) -> None:
+    """Revoke a token: it is refused from now on.
+
+    If other tokens were made with it, `--made` says what becomes of them: all if it may have leaked, none
+    if one of them replaces it.
+    """
     with Client() as client:
-        client.delete(f"tokens/{number}")
+        if made is None:
+            _ensure_childless(client.items("tokens"), number)
+        client.delete(f"tokens/{number}", **({"made": made.value} if made else {}))
     say(f"Token {number} is revoked")
+
+
+def _ensure_childless(listed: Iterable[Item], number: int) -> None:
+    """Nobody locks themselves or others out by an oversight."""
+    children = [token for token in listed if token["parent_id"] == number]
+    if children:
+        names = ", ".join(f"{one['id']} ({one['name']}, {one['user']})" for one in children)
+        raise NormlabError(
+            f"tokens were made with token {number}: {names}; nothing was revoked. Choose with --made: "
+            "`own` or `all` revokes them, too (if it may have leaked), `none` keeps them"
+        )
 
 
 @users.callback(invoke_without_command=True)
@@ -113,6 +151,7 @@ _TOKENS = (
     Column("age", ago("created_at"), raw("created_at"), right=True),
     Column("last used", ago("last_used_at"), raw("last_used_at"), right=True),
     Column("expires", field("expires_at")),
+    Column("made with", field("parent_id"), raw("parent_id"), right=True),
     Column("revoked", field("revoked_at")),
 )
 _USERS = (

@@ -1,6 +1,5 @@
 """A command right after `docker compose up -d` waits for the service that NORMLAB_URL names, and says so."""
 
-import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from normlab import readiness, transport
 from normlab.client import Client
 from normlab.errors import NotReachable, Refused
 from normlab.home import Home
-from tests.normlab.test_transport import Script, serve, unused_url
+from tests.normlab.test_transport import Script, make_home, serve, unused_url
 
 
 @pytest.fixture
@@ -95,7 +94,7 @@ def test_a_wait_that_is_over_names_what_was_configured(
 ) -> None:
     monkeypatch.setattr(readiness, "READY_SECONDS", 0.0)
     monkeypatch.setenv("NORMLAB_URL", unused_url())
-    with Client() as client, pytest.raises(NotReachable) as raised:
+    with Client(token="nl_secret") as client, pytest.raises(NotReachable) as raised:
         client.show("j1")
     assert "it is what NORMLAB_URL names" in str(raised.value)
     assert "normlab up" not in str(raised.value)
@@ -119,7 +118,7 @@ def test_a_host_name_that_leads_nowhere_is_not_waited_for(
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     monkeypatch.setenv("NORMLAB_URL", "http://no-such-host")
-    with Client() as client, pytest.raises(NotReachable, match="not known"):
+    with Client(token="nl_secret") as client, pytest.raises(NotReachable, match="not known"):
         client.show("j1")
     assert capsys.readouterr().err == ""
 
@@ -128,11 +127,11 @@ def test_a_local_stack_that_is_starting_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: Script
 ) -> None:
     monkeypatch.delenv("NORMLAB_URL", raising=False)
-    monkeypatch.setenv("NORMLAB_HOME", str(tmp_path))
+    monkeypatch.delenv("NORMLAB_TOKEN", raising=False)
     script.answers = [None]
     script.say(200, {"detail": "ready"})
     script.say(200, {"id": 1})
     with serve(script) as url:
-        (tmp_path / "stack.json").write_text(json.dumps({"api_url": url, "phase": "starting"}))
+        make_home(monkeypatch, tmp_path, url, phase="starting")
         with Home(tmp_path).lock(), Client() as client:
             assert client.show("j1") == {"id": 1}

@@ -1,6 +1,7 @@
 """How the client meets lost connections, refusals and pages: against a socket that really does these."""
 
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,10 +14,17 @@ from typing import Any
 import pytest
 
 from normlab import transport
+from normlab.cli.following import watch
+from normlab.cli.looking import download, list_
+from normlab.cli.mirror import read_mirror
+from normlab.cli.people import create
+from normlab.cli.querying import export
 from normlab.cli.steering import retry
+from normlab.cli.submitting import submit
 from normlab.client import Client
 from normlab.documents import read_input
-from normlab.errors import NormlabError, NotReachable, Refused, Unreadable
+from normlab.errors import NormlabError, NoToken, NotReachable, Refused, Unreadable
+from normlab.home import Home
 
 
 @dataclass
@@ -68,10 +76,12 @@ def serve(script: Script) -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), handler(script))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.fixture
@@ -103,6 +113,7 @@ def test_cancelled_jobs_of_a_study_are_retried_only_when_asked_to(
     client: Client, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NORMLAB_URL", client.url)
+    monkeypatch.setenv("NORMLAB_TOKEN", "nl_secret")
     # The command, which has its service from NORMLAB_URL, looks first whether it is there.
     for health in (0, 0, 1, 1):
         script.answers += [(200, {}, b"{}")] * health
@@ -256,23 +267,117 @@ def test_nobody_there_asks_whether_the_stack_is_up(
 
 
 def test_a_url_that_was_given_is_never_mended_by_a_second_stack() -> None:
-    with Client(unused_url()) as client, pytest.raises(NotReachable) as raised:
+    with Client(unused_url(), "nl_x") as client, pytest.raises(NotReachable) as raised:
         client.show("j1")
     assert "the URL given to the client" in str(raised.value)
     assert "normlab up" not in str(raised.value)
 
 
-def test_the_token_of_the_local_stack_is_found(
+def make_home(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, url: str, *, pid: int | None = None, **state: Any
+) -> None:
+    """A home of a stack whose API is at this URL: a process of ours, unless there is another `pid`."""
+    for variable in ("NORMLAB_URL", "NORMLAB_TOKEN"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("NORMLAB_HOME", str(folder))
+    api = {"name": "api", "pid": os.getpid() if pid is None else pid}
+    (folder / "token").write_text("nl_home\n")
+    (folder / "stack.json").write_text(json.dumps({"api_url": url, "processes": [api], **state}))
+
+
+def tokens_seen(script: Script) -> list[str | None]:
+    return [headers.get("Authorization") for _, _, headers, _ in script.seen]
+
+
+def test_the_token_of_the_local_stack_is_sent_to_its_api(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: Script
 ) -> None:
-    (tmp_path / "token").write_text("nl_home\n")
-    (tmp_path / "stack.json").write_text('{"api_url": "http://127.0.0.1:4321"}')
-    monkeypatch.setenv("NORMLAB_HOME", str(tmp_path))
-    monkeypatch.delenv("NORMLAB_URL", raising=False)
-    monkeypatch.delenv("NORMLAB_TOKEN", raising=False)
-    with Client() as client:
-        assert client.url == "http://127.0.0.1:4321"
-        assert client._http._client.headers["Authorization"] == "Bearer nl_home"
+    for _ in range(3):
+        script.say(200, {"id": 1})
+    with serve(script) as url:
+        make_home(monkeypatch, tmp_path, url)
+        for client in (Client(), Client(url), Client(home=Home(tmp_path))):
+            with client:
+                client.show("j1")
+    assert tokens_seen(script) == ["Bearer nl_home"] * 3
+
+
+COMMANDS: list[Callable[[], object]] = [
+    lambda: list_(),
+    lambda: submit(Path("study.yaml")),
+    lambda: watch(["j1"]),
+    lambda: download("j1", Path(".")),
+    lambda: export(),
+    lambda: create("laptop"),
+    lambda: list(Client().export()),
+    lambda: Client().report("s1"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_whom_the_url_names_gets_no_token_of_the_local_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: Script, command: Callable[[], object]
+) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    monkeypatch.chdir(tmp_path)
+    with serve(script) as url:
+        make_home(monkeypatch, tmp_path, "http://127.0.0.1:4321")
+        monkeypatch.setenv("NORMLAB_URL", url)
+        with pytest.raises(NoToken) as raised:
+            command()
+    assert script.seen == []
+    assert f"NORMLAB_TOKEN is not set, and {url}, which NORMLAB_URL names" in str(raised.value)
+    assert f"the one in {tmp_path / 'token'} is for http://127.0.0.1:4321 only" in str(raised.value)
+
+
+def test_a_port_of_the_environment_that_is_not_the_stack_s_gets_no_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: Script
+) -> None:
+    with serve(script) as url:
+        make_home(monkeypatch, tmp_path, unused_url())
+        monkeypatch.setenv("NORMLAB_API_PORT", url.rpartition(":")[2])
+        assert read_mirror(Home.from_environment()) is None
+        with Client() as client, pytest.raises(NotReachable):
+            client.show("j1")
+    assert script.seen == []
+
+
+@pytest.mark.parametrize("pid", [1, 2**22])
+def test_whoever_listens_in_the_place_of_the_stack_gets_no_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: Script, pid: int
+) -> None:
+    with serve(script) as url:
+        make_home(monkeypatch, tmp_path, url, pid=pid)
+        with Client() as client:
+            for ask in (lambda: client.show("j1"), lambda: list(client.export())):
+                with pytest.raises(NotReachable, match="start it with: normlab up --detach"):
+                    ask()
+    assert script.seen == []
+
+
+def test_a_redirect_takes_no_token_along(client: Client, script: Script) -> None:
+    elsewhere = Script()
+    with serve(elsewhere) as url:
+        script.say(307, "", Location=f"{url}/api/v1/jobs/1")
+        with pytest.raises(Refused, match=f"leads to {url}/api/v1/jobs/1: name that service in"):
+            client.show("j1")
+        script.say(302, "", Location=f"{url}/x")
+        with pytest.raises(Refused, match="leads to"):
+            list(client.export())
+    assert elsewhere.seen == []
+
+
+def test_an_address_elsewhere_in_an_answer_gets_no_token(
+    client: Client, script: Script, tmp_path: Path
+) -> None:
+    elsewhere = Script()
+    elsewhere.say(200, b"drawn")
+    elsewhere.say(200, b"drawn")
+    with serve(elsewhere) as url:
+        script.say(202, "", Location=f"{url}/drawing", Retry_After="0")
+        client.report("s1")
+        client.download_path(f"{url}/file", tmp_path / "file")
+    assert tokens_seen(elsewhere) == [None, None]
 
 
 STUDY = "variants: {a: {}}\n"
