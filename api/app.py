@@ -14,6 +14,7 @@ from api import (
     catalog,
     curves,
     datasets,
+    docs,
     drawn,
     errors,
     health,
@@ -31,8 +32,10 @@ from api import (
     users,
 )
 from api.checker import Checker
+from api.disconnects import GoneClients
 from api.drawer import Drawer
 from api.helper import Limits
+from api.headers import SafeHeaders
 from api.logs import configure_logging
 from api.services import Services
 from api.settings import Settings
@@ -63,10 +66,16 @@ def make_app(settings: Settings | None = None) -> FastAPI:
         description=openapi.DESCRIPTION,
         lifespan=_living(settings),
         responses=openapi.RESPONSES,
+        # FastAPI's pages load their scripts from elsewhere: see `api.docs`.
+        docs_url=None,
+        redoc_url=None,
     )
+    app.add_middleware(GoneClients)
+    app.add_middleware(SafeHeaders)
     for module in _ROUTERS:
         app.include_router(module.router, prefix=PREFIX)
     app.include_router(health.router)
+    docs.install(app)
     errors.install(app)
     openapi.describe(app)
     return app

@@ -29,6 +29,7 @@ from starlette.exceptions import HTTPException
 from api.checker import CheckerUnavailable
 from api.drawer import DrawerBusy, DrawingFailed
 from api.field_errors import FieldError, locate
+from api.headers import SAFE
 from store import errors as store
 from store.engine import DATABASE_AWAY
 from studies.spec import StudyError
@@ -290,7 +291,8 @@ def _problem(
     return Response(
         text.encode("utf-8", "replace"),
         status_code=status,
-        headers=dict(headers or {}),
+        # An unexpected error is answered outside of all middleware.
+        headers={**SAFE, **(headers or {})},
         media_type=MEDIA_TYPE,
     )
 

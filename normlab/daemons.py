@@ -30,8 +30,6 @@ _SECRETS = (
 _STOP_SECONDS = {"worker": 90.0}
 #: A busy machine answers late; the supervisor asks in the background.
 _ASK_SECONDS = 30.0
-#: Of the person who starts the stack: none of its processes needs them.
-_SECRETS = ("NORMLAB_TOKEN", "NORMLAB_BOOTSTRAP_TOKEN")
 
 _REFUSED = (
     "The service refuses the token in {}: it was revoked, or its user is disabled. Set NORMLAB_TOKEN to "

@@ -13,7 +13,7 @@ _SECONDS = 5.0
 
 def read_workers(home: Home) -> Sequence[Item] | None:
     """What the local stack's API says; None when it doesn't answer."""
-    transport = Transport(home.api_url, home.token(), timeout=_SECONDS)
+    transport = Transport(home=home, timeout=_SECONDS)
     try:
         workers: Sequence[Item] = transport.get("workers")["items"]
         return workers

@@ -1,6 +1,7 @@
 """The API in this process, over real PostgreSQL and Redis, with one real checker for all tests."""
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
+import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
@@ -115,6 +117,26 @@ def member(sign_in: Clients) -> TestClient:
 @pytest.fixture
 def viewer(sign_in: Clients) -> TestClient:
     return sign_in("vera:viewer")
+
+
+@pytest.fixture
+def server(app: FastAPI) -> Iterator[uvicorn.Server]:
+    """The API behind real HTTP."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield server
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def address(server: uvicorn.Server) -> str:
+    """Where it listens."""
+    [listening] = server.servers
+    return f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
 
 
 def wait_until_ready(client: TestClient) -> None:

@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -22,20 +19,6 @@ from tests.api.specs import JOB, study
 from tests.api.trained import train_all
 
 PACKAGE = "normlab_generated"
-
-
-@pytest.fixture
-def address(app: FastAPI) -> Iterator[str]:
-    """Where the API listens: what was generated speaks real HTTP."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    [listening] = server.servers
-    yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
 
 
 @pytest.fixture
