@@ -2,6 +2,7 @@
 
 import copy
 import re
+from functools import cache
 
 import numpy
 import pytest
@@ -20,7 +21,7 @@ from trainer.norms import (
     takes_activation,
     uses_batch_statistics,
 )
-from trainer.sites import survey_norms
+from trainer.sites import Survey, survey_norms
 from trainer.spec import JobSpec
 from trainer.spec.layouts import find_gap
 from trainer.surgery import choose_sites, explain_misfit, replace_norms
@@ -92,6 +93,24 @@ def with_norm(model, norm) -> JobSpec:
     return make_spec({"name": model, **options.get(model, {})}, norm, **task)
 
 
+@cache
+def own_survey(model) -> Survey:
+    """Of the model with its own norms: the same whatever norm replaces them."""
+    return survey_norms(build_bare_model(with_norm(model, "batch"), DIGITS), DIGITS.shape)
+
+
+def library_info(model):
+    return colour(299 if model == "torchvision:inception_v3" else 224)
+
+
+@cache
+def library_survey(model) -> Survey:
+    """Likewise; a survey of the larger ones takes a second or more."""
+    info = library_info(model)
+    with torch.device("meta"):
+        return survey_norms(build_bare_model(make_spec(model), info), info.shape)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("model", OWN)
 def test_every_norm_goes_into_every_own_model_or_is_refused_by_layer(model, norm):
@@ -99,10 +118,10 @@ def test_every_norm_goes_into_every_own_model_or_is_refused_by_layer(model, norm
     gap = find_gap(spec.norm, _OWN_LAYOUTS.get(model, "N,C,H,W"))
     if gap is not None:
         with pytest.raises(SurgeryError, match=re.escape(gap.reason)) as error:
-            build_model(spec, DIGITS)
+            build_with_report(spec, DIGITS, own_survey(model))
         assert error.value.layer
         return
-    built, report = build_with_report(spec, DIGITS)
+    built, report = build_with_report(spec, DIGITS, own_survey(model))
     assert set(find_sites(built)) == set(report.replaced)
     assert not survey_norms(built, DIGITS.shape).scores.intersection(report.replaced)
     check_alive(built, torch.randn(4, 1, 8, 8), spec)
@@ -146,24 +165,18 @@ KINDS = tuple({spec["kind"]: name for name, spec in reversed(NORMS.items())}.val
 )
 def test_every_norm_goes_into_library_models_or_is_refused_by_layer(model, norm):
     """The table norm × layout, and where one value is all there is, say which."""
-    spec, info = make_spec(model, norm), colour(224)
-    if model == "torchvision:inception_v3":
-        info = colour(299)
+    spec, info, survey = make_spec(model, norm), library_info(model), library_survey(model)
+    sites = choose_sites(survey, spec.norm)
+    misfit = next((e for s in sites if (e := explain_misfit(spec.norm, s))), None)
+    alone = norm == "instance" and any(s.positions == 1 for s in sites)
+    indivisible = norm.startswith(("group", "evonorm-S0")) and any(s.channels % 2 for s in sites)
     with torch.device("meta"):
-        bare = build_bare_model(spec, info)
-        survey = survey_norms(bare, info.shape)
-        sites = choose_sites(survey, spec.norm)
-        misfit = next((e for s in sites if (e := explain_misfit(spec.norm, s))), None)
-        alone = norm == "instance" and any(s.positions == 1 for s in sites)
-        indivisible = norm.startswith(("group", "evonorm-S0")) and any(
-            s.channels % 2 for s in sites
-        )
         if misfit is not None or indivisible or alone:
             with pytest.raises(SurgeryError) as error:
-                build_model(spec, info)
+                build_with_report(spec, info, survey)
             assert error.value.layer
             return
-        built, report = build_with_report(spec, info)
+        built, report = build_with_report(spec, info, survey)
         output = built.train()(torch.empty((2, *info.shape)))
         assert output.shape == (2, 10)
         output.sum().backward()
@@ -178,13 +191,20 @@ def test_every_norm_goes_into_library_models_or_is_refused_by_layer(model, norm)
     assert not survey.scores.intersection(report.replaced)
 
 
+@pytest.mark.parametrize("model", ["timm:resnet18", "timm:regnetx_002", "torchvision:vit_b_16"])
+def test_a_build_that_surveys_by_itself_does_the_same_as_with_a_survey_of_another_build(model):
+    spec, info = make_spec(model, "dynamic_tanh"), library_info(model)
+    with torch.device("meta"):
+        _, alone = build_with_report(spec, info)
+        _, given = build_with_report(spec, info, library_survey(model))
+    assert alone == given
+
+
 def test_only_layouts_keep_a_norm_out_of_a_library_model():
     """Which cells of models × norms are refused: where there are vectors, tokens or windows alone."""
     refused = set()
     for model in LIBRARY.keys() - set(LARGE):
-        info = colour(299 if model == "torchvision:inception_v3" else 224)
-        with torch.device("meta"):
-            survey = survey_norms(build_bare_model(make_spec(model), info), info.shape)
+        survey = library_survey(model)
         for name in NORMS:
             norm = make_spec(model, name).norm
             if any(explain_misfit(norm, site) for site in choose_sites(survey, norm)):
