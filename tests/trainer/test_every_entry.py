@@ -1,7 +1,12 @@
 """Every entry of the catalogue trains, resumes exactly, and leaves the shared streams alone."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy
@@ -24,11 +29,6 @@ def make_job(name: str, **changes: Any) -> JobSpec:
     return JobSpec.model_validate({**CATALOGUE[name], **changes})
 
 
-def together(before: list[Any], after: list[Any]) -> list[Any]:
-    assert isinstance(after[0], Started)
-    return [*before, *after[1:]]
-
-
 def moments(events: list[Any]) -> tuple[Stepped, Stepped]:
     """In the middle of the second period, and at the end of the training, which may be one step."""
     steps = [one for one in events if isinstance(one, Stepped)]
@@ -37,23 +37,32 @@ def moments(events: list[Any]) -> tuple[Stepped, Stepped]:
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_resuming_equals_no_interruption(name, tmp_path):
+def test_resuming_twice_equals_no_interruption(name, tmp_path):
     spec = make_job(name)
     whole = run(spec, tmp_path / "whole" / "attempt-1")
-    for number, moment in enumerate(moments(whole)):
-        job = tmp_path / f"stopped-{number}"
-        before, after = run_until(moment, spec, job / "attempt-1")
-        assert isinstance(after[0], CheckpointSaved)
+    attempts: list[list[Any]] = []
+    stops = [0]
+    saved: list[CheckpointSaved] = []
+    for moment in dict.fromkeys(moments(whole)):
         # Another process goes on: its generators are anywhere.
-        seed_globals("elsewhere", number)
-        resumed = run(spec, job / "attempt-2", [last_of(after)])
-        assert resumed[0].first_step == moment.step > 0
-        assert resumed[0].warnings == ()
-        assert outcome(together(before, resumed)) == outcome(whole)
+        seed_globals("elsewhere", len(stops))
+        folder = tmp_path / "stopped" / f"attempt-{len(stops)}"
+        before, after = run_until(moment, spec, folder, resume=saved)
+        assert isinstance(after[0], CheckpointSaved)
+        attempts.append(before)
+        stops.append(moment.step)
+        saved = [last_of(after)]
+    seed_globals("elsewhere", len(stops))
+    attempts.append(run(spec, tmp_path / "stopped" / "attempt-9", saved))
+    for (started, *_), first_step in zip(attempts, stops, strict=True):
+        assert isinstance(started, Started)
+        assert (started.first_step, started.warnings) == (first_step, ())
+    assert stops[-1] > 0
+    assert outcome([event for events in attempts for event in events]) == outcome(whole)
 
 
-@pytest.fixture
-def seen(monkeypatch):
+@contextmanager
+def watched() -> Iterator[dict[str, list[str]]]:
     """Digests of the batches of a training, and of its augmented ones, in order."""
     digests: dict[str, list[str]] = {"order": [], "augmented": []}
 
@@ -77,9 +86,10 @@ def seen(monkeypatch):
 
         return seen_augment
 
-    monkeypatch.setattr(Order, "indices", seen_indices)
-    monkeypatch.setattr(trainer.run, "build_augmentation", seen_build)
-    return digests
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Order, "indices", seen_indices)
+        patch.setattr(trainer.run, "build_augmentation", seen_build)
+        yield digests
 
 
 SHORT = {"epochs": 1, "batch_size": 64}
@@ -103,28 +113,39 @@ def without(name: str) -> JobSpec:
     return JobSpec.model_validate({**plain, field: (neutral | default)[field]})
 
 
-@pytest.mark.parametrize("name", PAIRED)
-def test_presence_changes_neither_order_nor_split_nor_augmentation(name, seen, tmp_path):
-    spec, plain = make_job(name, **ROTATED), without(name)
-    found = []
-    for number, one in enumerate((spec, plain)):
-        run(one, tmp_path / str(number) / "attempt-1")
-        found.append({kind: list(digests) for kind, digests in seen.items()})
-        for digests in seen.values():
-            digests.clear()
-    assert found[0] == found[1]
-    assert len(found[0]["order"]) == len(found[0]["augmented"]) == 4
-    first, second = (split(one, tmp_path, chance) for chance, one in enumerate((spec, plain)))
-    assert all(map(torch.equal, first, second))
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a training drew from the shared streams."""
+
+    digests: dict[str, list[str]]
+    parts: list[torch.Tensor]
 
 
-def split(spec: JobSpec, folder: Path, chance: int) -> list[torch.Tensor]:
-    """Images and labels of the three parts, cut anew beside other chance."""
+def drawn(spec: JobSpec, folder: Path, chance: int) -> Drawn:
+    """Of this training, and of its split, cut anew beside other chance."""
+    with watched() as digests:
+        run(spec, folder / "attempt-1")
     torch.manual_seed(chance)
     numpy.random.seed(chance)
     data = load(spec.dataset, BUILT_IN[spec.dataset.name], folder / "datasets")
     parts = (data.train, data.val, data.test)
-    return [one for part in parts for one in (part.images, part.labels)]
+    return Drawn(digests, [one for part in parts for one in (part.images, part.labels)])
+
+
+@cache
+def drawn_without(spec: JobSpec) -> Drawn:
+    """Most entries stand beside the same training."""
+    with TemporaryDirectory() as folder:
+        return drawn(spec, Path(folder), 1)
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_presence_changes_neither_order_nor_split_nor_augmentation(name, tmp_path):
+    found = drawn(make_job(name, **ROTATED), tmp_path, 0)
+    plain = drawn_without(without(name))
+    assert found.digests == plain.digests
+    assert len(found.digests["order"]) == len(found.digests["augmented"]) == 4
+    assert all(map(torch.equal, found.parts, plain.parts))
 
 
 @pytest.mark.parametrize("name", PAIRED)

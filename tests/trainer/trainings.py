@@ -84,10 +84,14 @@ def run(
 
 
 def run_until(
-    wanted: Event, spec: JobSpec, folder: Path, device: str = "cpu"
+    wanted: Event,
+    spec: JobSpec,
+    folder: Path,
+    device: str = "cpu",
+    resume: Sequence[CheckpointSaved] = (),
 ) -> tuple[list[Event], list[Event]]:
     """The events up to the wanted one, and those that answer the wish to save and stop there."""
-    training = start(spec, folder, device=device)
+    training = start(spec, folder, resume, device)
     before: list[Event] = []
     for event in training:
         before.append(event)
