@@ -74,7 +74,7 @@ def start(seen: Path, tmp_path: Path) -> Iterator[Start]:
     def start(places: int = 8, idle_seconds: float = 2.0) -> Checker:
         checker = Checker(
             limits=Limits(cpu_seconds=1.0, idle_seconds=idle_seconds, megabytes=64),
-            start_seconds=20,
+            start_seconds=90,
             wait_seconds=20,
             helpers=2,
             places=places,
@@ -252,7 +252,7 @@ def test_the_helpers_end_with_their_process_however_that_ends(tmp_path: Path) ->
         from pathlib import Path
         from api.checker import Checker
         from api.helper import Limits
-        checker = Checker(limits=Limits(5, 5, 512), start_seconds=20, wait_seconds=5, helpers=2, places=8,
+        checker = Checker(limits=Limits(5, 5, 512), start_seconds=90, wait_seconds=5, helpers=2, places=8,
                           folder=Path({str(tmp_path)!r}), command=(sys.executable, "-c", {HELPERS!r}, "seen"))
         checker.start()
         while len(checker.pids) < 2:
@@ -283,7 +283,7 @@ def is_gone(pid: int) -> bool:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -76,7 +76,7 @@ def test_a_request_that_was_committed_but_not_answered_is_answered_when_sent_aga
     headers = {"Authorization": admin.headers["Authorization"], "Idempotency-Key": "once"}
     with pytest.raises(httpx.RemoteProtocolError):
         _post_once_ready(f"{address}/api/v1/{path}", body, headers)
-    assert process.wait(10) == -signal.SIGKILL
+    assert process.wait(120) == -signal.SIGKILL
 
     again = admin.post(f"/api/v1/{path}", json=body, headers=headers)
 

@@ -225,7 +225,7 @@ def test_who_stops_while_a_report_is_drawn_keeps_nothing_and_leaves_it_for_later
     threading.Timer(0.5, pen.stop).start()
     began = time.monotonic()
     judge_ended(sessions, storage, pen)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     with sessions.begin() as session:
         assert verdicts.of_studies(session, [made])[made] == []
     assert judge_ended(sessions, storage) == [made]

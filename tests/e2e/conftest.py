@@ -60,7 +60,7 @@ class Stack:
             if cursor is None:
                 return found
 
-    def wait(self, path: str, seconds: float = 120) -> Any:
+    def wait(self, path: str, seconds: float = 400) -> Any:
         """The job or study once its status is final."""
         return wait_for(
             lambda: one if (one := self.get(path))["status"] in (*FINAL, "partial") else None,
@@ -73,7 +73,7 @@ class Stack:
         return [one for one in _of_home(self.home) if any(module in part for part in _cmdline(one))]
 
 
-def wait_for(look: Callable[[], Any], what: str, seconds: float = 120) -> Any:
+def wait_for(look: Callable[[], Any], what: str, seconds: float = 400) -> Any:
     """The first true answer of `look`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

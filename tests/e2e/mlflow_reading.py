@@ -8,7 +8,7 @@ from tests.e2e.conftest import Stack
 
 
 def mlflow_post(stack: Stack, path: str, body: Any) -> Any:
-    answer = httpx.post(f"{stack.mlflow_url}/api/2.0/mlflow/{path}", json=body, timeout=30)
+    answer = httpx.post(f"{stack.mlflow_url}/api/2.0/mlflow/{path}", json=body, timeout=120)
     assert answer.status_code == 200, answer.text
     return answer.json()
 

@@ -219,7 +219,7 @@ def test_tokens_decide_who_may_do_what(stack: Stack) -> None:
             stack.post("/users", {"name": name, "role": role})
             secret = stack.post("/tokens", {"name": "test", "user": name})["secret"]
             headers = {"Authorization": f"Bearer {secret}"}
-            client = httpx.Client(base_url=base, headers=headers, timeout=30)
+            client = httpx.Client(base_url=base, headers=headers, timeout=120)
             clients[name] = closing.enter_context(client)
         job = {**DIVERGING, "optimizer": {"kind": "sgd", "lr": 0.01}}
         assert clients["vera"].post("jobs", json=job).status_code == 403

@@ -71,7 +71,7 @@ class Program:
             return [one.pid for one in parent.children() if one.cmdline() == parent.cmdline()]
         return []
 
-    def terminate(self, seconds: float = 20.0) -> int:
+    def terminate(self, seconds: float = 60.0) -> int:
         """SIGTERM to the parent alone; its exit status."""
         self.process.terminate()
         return self.process.wait(seconds)
@@ -145,12 +145,12 @@ class House:
         self.programs.append(program)
         return program
 
-    def staff(self) -> Program:
-        """The worker that an earlier test left running, or a new one."""
+    def staff(self, name: str = "worker") -> Program:
+        """The program of this name that an earlier test left running, or a new one."""
         for program in self.programs:
-            if program.process.poll() is None and program.log.name == "worker.log":
+            if program.process.poll() is None and program.log.name == f"{name}.log":
                 return program
-        return self.start()
+        return self.start(name)
 
     def submit(self, *specs: JobSpec, wake: bool = True) -> list[int]:
         """As the API does: commit, then send wake-ups."""

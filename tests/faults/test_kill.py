@@ -69,7 +69,7 @@ def test_jobs_of_a_killed_parent_go_on_under_the_next_one(house: House) -> None:
     house.wait_for_epochs(running)
     children = worker.children()
     worker.kill()
-    house.until(lambda: not any(map(_lives, children)), "the children's end", seconds=5)
+    house.until(lambda: not any(map(_lives, children)), "the children's end")
 
     house.start(NORMLAB_LEASE_SECONDS="600")
     for job_id in (running, queued):

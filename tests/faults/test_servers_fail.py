@@ -15,6 +15,12 @@ from tests.faults.house import LEASE_SECONDS, House, long_training, make_spec
 EPOCHS = list(range(1, 21))
 
 
+def with_sweep(house: House) -> House:
+    """Its worker and its sweep outlive what each test does to the servers: the next one uses them again."""
+    house.staff("worker.sweep")
+    return house
+
+
 def assert_all_succeed(house: House, ids: list[int]) -> None:
     for job_id in ids:
         house.wait_for_success(job_id)
@@ -23,9 +29,10 @@ def assert_all_succeed(house: House, ids: list[int]) -> None:
         assert house.job(job_id).metrics["epochs"] == len(house.epochs(job_id))
 
 
-def test_postgres_restarts_while_a_job_runs_and_the_same_attempt_goes_on(house: House) -> None:
-    house.start()
-    house.start("worker.sweep")
+def test_postgres_restarts_while_a_job_runs_and_the_same_attempt_goes_on(
+    staffed_house: House,
+) -> None:
+    house = with_sweep(staffed_house)
     running, queued = house.submit(make_spec(training=long_training()), make_spec())
     house.wait_for_epochs(running)
     restart(house.postgres)
@@ -35,16 +42,15 @@ def test_postgres_restarts_while_a_job_runs_and_the_same_attempt_goes_on(house: 
 
 
 def test_a_database_away_for_longer_than_a_lease_suspends_the_training_and_loses_nothing(
-    house: House,
+    staffed_house: House,
 ) -> None:
-    house.start()
-    house.start("worker.sweep")
+    house = with_sweep(staffed_house)
     # Longer than a lease on a fast machine, too: one that ends before has nothing to suspend.
     (job_id,) = house.submit(make_spec(training=long_training(240)))
     house.wait_for_epochs(job_id)
     with away(house):
         time.sleep(LEASE_SECONDS * 1.5)
-        assert "training is suspended" in house.tell()
+        house.until(lambda: "training is suspended" in house.tell(), "the suspension")
     assert_all_succeed(house, [job_id])
     assert [row.epoch for row in house.epochs(job_id)] == list(range(1, 241))
     # A renewal came before the sweep's patience was over: still the same attempt.
@@ -67,9 +73,10 @@ def test_a_loss_that_an_outage_caused_does_not_count(house: House) -> None:
     assert (first.end, first.counts, second.end) == ("lost", False, "completed")
 
 
-def test_redis_forgets_everything_and_the_sweep_wakes_the_workers_again(house: House) -> None:
-    house.start()
-    house.start("worker.sweep")
+def test_redis_forgets_everything_and_the_sweep_wakes_the_workers_again(
+    staffed_house: House,
+) -> None:
+    house = with_sweep(staffed_house)
     (running,) = house.submit(make_spec(training=long_training()))
     house.wait_for_epochs(running)
     more = house.submit(make_spec(seed=1), make_spec(seed=2))
@@ -83,10 +90,9 @@ def test_redis_forgets_everything_and_the_sweep_wakes_the_workers_again(house: H
 
 
 def test_a_hanging_redis_stops_nothing_that_runs_and_what_came_meanwhile_is_done_later(
-    house: House,
+    staffed_house: House,
 ) -> None:
-    house.start()
-    house.start("worker.sweep")
+    house = with_sweep(staffed_house)
     (running,) = house.submit(make_spec(training=long_training()))
     house.wait_for_epochs(running)
     assert house.redis.pid is not None
@@ -94,7 +100,7 @@ def test_a_hanging_redis_stops_nothing_that_runs_and_what_came_meanwhile_is_done
     try:
         asked_at = time.monotonic()
         during = house.submit(make_spec(seed=1))
-        assert time.monotonic() - asked_at < 5
+        assert time.monotonic() - asked_at < 30
         # The child that ends its job claims the next one with no message at all.
         assert_all_succeed(house, [running, *during])
         idle = house.submit(make_spec(seed=2))
@@ -121,9 +127,9 @@ def restart(postgres: Postgres) -> None:
     postgres.start()
 
 
-def test_redis_restarts_while_a_worker_waits(house: House) -> None:
-    worker = house.start()
-    house.start("worker.sweep")
+def test_redis_restarts_while_a_worker_waits(staffed_house: House) -> None:
+    house = with_sweep(staffed_house)
+    worker = house.staff()
     house.until(lambda: len(worker.children()) == 1, "a child")
     house.redis.stop()
     (job_id,) = house.submit(make_spec())

@@ -276,4 +276,4 @@ def test_a_server_that_cannot_start_says_why(postgres: Postgres) -> None:
     started = time.monotonic()
     with pytest.raises(ServerError, match="no_such_setting"):
         postgres.start()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60

@@ -70,7 +70,7 @@ def make_machine(home: Path) -> Machine:
     return Machine(home, {**given, **ports, **limits, "NORMLAB_HOME": str(home)})
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], Any], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -435,7 +435,7 @@ def test_every_change_is_announced_with_the_job(sessions: Sessions, claim: Claim
             before = read_job(session, claim).changed_at
             jobs.record_epoch(session, claim.job_id, 1, EPOCH)
             after = read_job(session, claim).changed_at
-        heard = [note.payload for note in connection.notifies(timeout=5, stop_after=1)]
+        heard = [note.payload for note in connection.notifies(timeout=120, stop_after=1)]
         listening.execute(text("UNLISTEN *"))
 
     assert heard == [str(claim.job_id)]

@@ -45,7 +45,7 @@ def make_heartbeat(
 
 
 def wait_until(holds: object) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.01)

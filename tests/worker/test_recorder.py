@@ -64,7 +64,7 @@ def test_a_line_said_while_the_end_waits_for_the_database_does_not_undo_the_end(
 
     def come_back() -> None:
         # As the recorder's own warning of the absence does: it is forwarded to the job's log.
-        database.asked.wait(10)
+        database.asked.wait(120)
         recorder.say("warning", "the database is away")
         database.is_away = False
 
@@ -81,7 +81,7 @@ def test_a_file_that_cannot_be_deleted_does_not_keep_the_rest_from_being_recorde
     for step in (1, 2, 3):
         path = str(tmp_path / f"step-{step}")
         recorder.record(CheckpointSaved("last", 0, step, path, "d" * 32, 1))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while len(recorded(sessions, claim)) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.2)
