@@ -1,12 +1,20 @@
 """Real servers for the tests, sockets to this machine only, and no skip where none is allowed."""
 
 import os
+
+# Numerical libraries read these when they are loaded. The tests' models and arrays are tiny: a second
+# thread costs more than it gives, above all beside other tests.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+
 from collections.abc import Generator, Iterator
 
 import pytest
 from pytest_socket import socket_allow_hosts
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session, sessionmaker
+from xdist.remote import Producer
 
 from migrations.rights import apply_rights
 from migrations.roles import API, WORKER
@@ -15,10 +23,42 @@ from normlab.servers import Postgres, Redis
 from store.datasets import seed_built_in
 from store.engine import make_engine, make_sessions
 from store.models import Table
+from tests.budgets import Budget, complaint, ends_module
 from tests.mlflow_server import mlflow_server  # noqa: F401 - a fixture
+from tests.sharing import ByUnit, unit_number
 
 #: What a test may lack even where all that can be installed is.
 EXCUSES = ("gpu", "docker", "shared_data")
+
+
+_budget = Budget()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByUnit:
+    return ByUnit(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long units first, so that two processes end at about the same time."""
+    items.sort(key=lambda item: unit_number(item.nodeid))
+
+
+def pytest_collection_finish() -> None:
+    """Importing is nobody's test."""
+    _budget.start()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, None, None]:
+    """The last test of a module fails if they took too much together, servers of the session aside."""
+    used = _budget.used()
+    yield
+    if ends_module(item, nextitem):
+        _budget.start()
+        if (problem := complaint(item.nodeid.partition("::")[0], used)) is not None:
+            pytest.fail(problem, pytrace=False)
 
 
 @pytest.hookimpl(trylast=True)
