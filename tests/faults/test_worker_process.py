@@ -93,9 +93,10 @@ def test_a_child_that_ran_out_of_memory_is_replaced(staffed_house: House) -> Non
 
 
 def test_sigterm_to_the_parent_puts_jobs_down_in_mid_epoch_and_another_worker_goes_on(
-    house: House,
+    staffed_house: House,
 ) -> None:
-    worker = house.start()
+    house = staffed_house
+    worker = house.staff()
     # One epoch of some seconds: whatever the drain saves is in the middle of it.
     steps = {"steps": 40_000, "eval_every": 20_000, "batch_size": 4, "checkpoint_seconds": 3600}
     (job_id,) = house.submit(make_spec(training=steps))
@@ -117,17 +118,19 @@ def test_sigterm_to_the_parent_puts_jobs_down_in_mid_epoch_and_another_worker_go
     house.wait(job_id)
 
 
-def test_a_worker_without_jobs_leaves_at_once_and_says_so(house: House) -> None:
-    worker = house.start()
-    house.until(lambda: len(worker.children()) == 1, "a child")
-    assert worker.terminate() == 0
-    with house.sessions.begin() as session:
-        assert session.get_one(Worker, "here").draining
-
-
-def test_a_second_worker_of_the_same_host_is_refused(house: House) -> None:
-    worker = house.start()
+def test_a_second_worker_of_the_same_host_is_refused(staffed_house: House) -> None:
+    house = staffed_house
+    worker = house.staff()
     house.until(lambda: len(worker.children()) == 1, "a child")
     second = house.start(NORMLAB_HOST_LOCK_SECONDS="0.5")
     assert second.process.wait(120) == 1
     assert worker.process.poll() is None
+
+
+def test_a_worker_without_jobs_leaves_at_once_and_says_so(staffed_house: House) -> None:
+    house = staffed_house
+    worker = house.staff()
+    house.until(lambda: len(worker.children()) == 1, "a child")
+    assert worker.terminate() == 0
+    with house.sessions.begin() as session:
+        assert session.get_one(Worker, "here").draining
