@@ -34,8 +34,8 @@ from api import (
 from api.checker import Checker
 from api.disconnects import GoneClients
 from api.drawer import Drawer
-from api.helper import Limits
 from api.headers import SafeHeaders
+from api.helper import Limits
 from api.logs import configure_logging
 from api.services import Services
 from api.settings import Settings

@@ -33,7 +33,9 @@ STUDY = {
 
 
 @pytest.fixture
-def dying_api(settings: Settings, sessions: sessionmaker[Session]) -> Iterator[Callable[[], tuple[subprocess.Popen[bytes], str]]]:
+def dying_api(
+    settings: Settings, sessions: sessionmaker[Session]
+) -> Iterator[Callable[[], tuple[subprocess.Popen[bytes], str]]]:
     started: list[subprocess.Popen[bytes]] = []
     adopt_storage(sessions, settings.storage)
     environment = {

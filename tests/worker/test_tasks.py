@@ -70,9 +70,7 @@ def test_a_child_keeps_one_connection_however_many_it_used_at_once(
     assert sessions.kw["bind"].pool.checkedin() == 1
 
 
-def make_settings(
-    worker_database_url: str, storage: Path, min_free_mb: float = 0.0
-) -> Settings:
+def make_settings(worker_database_url: str, storage: Path, min_free_mb: float = 0.0) -> Settings:
     return Settings(
         database_url=worker_database_url,
         redis_url="redis://127.0.0.1:1/0",
