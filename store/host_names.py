@@ -40,18 +40,17 @@ class NameSession:
     Methods raise one of DATABASE_AWAY when the session is gone.
     """
 
-    def __init__(self, connection: Connection, host: str) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._host = host
 
-    def try_lock(self) -> bool:
+    def try_lock(self, host: str) -> bool:
         """Whether the name is free, and this session's from now on."""
-        return bool(self._connection.scalar(select(func.pg_try_advisory_lock(_key(self._host)))))
+        return bool(self._connection.scalar(select(func.pg_try_advisory_lock(_key(host)))))
 
-    def unlock(self) -> None:
-        self._connection.execute(select(func.pg_advisory_unlock(_key(self._host))))
+    def unlock(self, host: str) -> None:
+        self._connection.execute(select(func.pg_advisory_unlock(_key(host))))
 
-    def find_holder(self) -> Holder | None:
+    def find_holder(self, host: str) -> Holder | None:
         """None before the first worker of this name."""
         now = func.clock_timestamp()
         last_sign = func.greatest(Worker.seen_at, func.pg_postmaster_start_time())
@@ -65,7 +64,7 @@ class NameSession:
             func.extract("epoch", now - Worker.seen_at),
             Worker.ended_at.is_not(None),
             Worker.ended_at.is_(None) & (last_sign > now - timedelta(seconds=SEEN_SECONDS)),
-        ).where(Worker.host == self._host)
+        ).where(Worker.host == host)
         row = self._connection.execute(statement).one_or_none()
         return None if row is None else Holder(*row)
 
@@ -76,14 +75,14 @@ class NameSession:
         self._connection.close()
 
 
-def open_session(url: str, host: str) -> NameSession:
+def open_session(url: str) -> NameSession:
     """Raises one of DATABASE_AWAY."""
     engine = make_engine(url, pool_size=1)
     # Without a transaction: one that stays open would hold back the vacuum and be timed out.
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     # A server may end idle sessions; this one is idle by design.
     connection.execute(text("SET idle_session_timeout = 0"))
-    return NameSession(connection, host)
+    return NameSession(connection)
 
 
 def _key(host: str) -> int:

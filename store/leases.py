@@ -237,6 +237,12 @@ def _update_worker(host: str, instance: str | None) -> Update:
     return update(Worker).where(Worker.host == host, same)
 
 
+def is_any_alive(session: Session, namespace: str) -> bool:
+    """Whether a worker whose process ids are of this namespace was seen lately."""
+    query = select(Worker.host).where(Worker.namespace == namespace, _seen_lately())
+    return session.scalars(query.limit(1)).first() is not None
+
+
 def _release(
     session: Session, job_id: int, attempt: int, grace_seconds: float, *, counts: bool, who: str
 ) -> bool:

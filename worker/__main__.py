@@ -50,6 +50,7 @@ def main() -> int:
     name = HostName(settings.database_url, settings.host_name, instance)
     try:
         previous = name.take(settings.host_lock_seconds)
+        settings = settings.model_copy(update={"host_name": name.host})
         devices = find_devices(settings)
         report = HostReport(settings.host_name, Space.of(settings), instance.id)
         _register(sessions, settings.host_name, instance, devices, previous, report)
@@ -153,7 +154,6 @@ def _serve(
         watch = ChildWatch(sessions, settings.host_name, drain, report, waker.wake, instance.id)
         watches.append(watch)
         name.keep(leave)
-        waker.wake()
 
     when_forked(app, begin)
     assert threading.active_count() == 1, "a fork would lose these threads, not the locks they hold"

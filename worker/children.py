@@ -70,7 +70,8 @@ def living_children() -> set[int]:
 class ChildWatch:
     """A thread of the parent: looks after its children, and tells SQL that the host is there.
 
-    `freed` is called when a child has died or the host has room again; `stop` returns when the thread has.
+    `freed` is called once the host is there, when a child has died, and when the host has room again; `stop`
+    returns when the thread has.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class ChildWatch:
         if is_round_due:
             with self._sessions.begin() as session:
                 has_room_again = self._report.send(session)
-            if has_room_again:
+            # On a busy machine the start takes longer than a silent host gets wake-ups.
+            if has_room_again or self._round_due_at == 0.0:
                 self._freed()
             self._round_due_at = time.monotonic() + SEEN_SECONDS

@@ -5,7 +5,8 @@ import sys
 from sqlalchemy.orm import Session
 
 from store.engine import make_engine, make_sessions
-from store.leases import workers_view
+from store.leases import is_any_alive, workers_view
+from worker.hostlock import find_namespace
 from worker.settings import Settings
 
 
@@ -14,10 +15,13 @@ def main() -> int:
     settings = Settings()
     engine = make_engine(settings.database_url, pool_size=1)
     with make_sessions(engine).begin() as session:
-        return 0 if is_alive(session, settings.host_name) else 1
+        return 0 if is_alive(session, settings.host_name, find_namespace()) else 1
 
 
-def is_alive(session: Session, host: str) -> bool:
+def is_alive(session: Session, host: str, namespace: str) -> bool:
+    """Of a name with `{n}` in it, whether the one that runs beside this process is: in one container there is one."""
+    if "{n}" in host:
+        return is_any_alive(session, namespace)
     return any(worker.host == host and worker.alive for worker in workers_view(session))
 
 

@@ -20,11 +20,13 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 0.5
 #: A lost session is noticed so soon, and the lock is then asked for so often.
 KEEP_SECONDS = 1.0
+#: So many workers may share a name with `{n}`.
+MOST_NUMBERED = 1000
 
 
 def make_instance() -> Instance:
     """This start of this process."""
-    return Instance(uuid.uuid4().hex, os.getpid(), socket.gethostname(), _namespace())
+    return Instance(uuid.uuid4().hex, os.getpid(), socket.gethostname(), find_namespace())
 
 
 def is_gone(holder: Holder, mine: Instance) -> bool:
@@ -49,13 +51,16 @@ def is_gone(holder: Holder, mine: Instance) -> bool:
 class HostName:
     """A host's name, held by this instance from `take` to `release`.
 
+    A name with `{n}` in it stands for many, numbered from 1: the first one that no other worker has.
     The session that holds the lock is opened before the fork and used by the parent alone. The children inherit its
     socket, so the lock of a killed parent is free once the last of them has ended, too.
     """
 
-    def __init__(self, url: str, host: str, mine: Instance) -> None:
+    def __init__(self, url: str, name: str, mine: Instance) -> None:
         self._url = url
-        self._host = host
+        self._candidates = _number(name)
+        #: The name itself, once taken.
+        self.host = self._candidates[0]
         self._mine = mine
         self._session: NameSession | None = None
         self._is_locked = False
@@ -84,7 +89,7 @@ class HostName:
                 self._drop_session()
                 raise SystemExit(self._refusal(previous))
             if not self._has_warned:
-                log.info("waiting for another worker of this host to end", host=self._host)
+                log.info("waiting for another worker of this host to end", host=self.host)
                 self._has_warned = True
             time.sleep(RETRY_SECONDS)
 
@@ -107,16 +112,20 @@ class HostName:
         self._drop_session()
 
     def _try_to_take(self) -> tuple[bool, Holder | None]:
+        """Whether a name is ours now, and who registered last under the name that is, or that was asked for last."""
         session = self._open_session()
-        is_locked = session.try_lock()
-        previous = session.find_holder()
-        if not is_locked:
-            return False, previous
-        if previous is None or not previous.may_live or is_gone(previous, self._mine):
-            self._is_locked = True
-            return True, previous
-        # It may have lost its session in a restart of the server: it gets the time to take its name again.
-        session.unlock()
+        for host in self._candidates:
+            self.host = host
+            is_locked = session.try_lock(host)
+            previous = session.find_holder(host)
+            if not is_locked:
+                continue
+            if previous is None or not previous.may_live or is_gone(previous, self._mine):
+                self._is_locked = True
+                return True, previous
+            # It may have lost its session in a restart of the server: it gets the time to take its name again.
+            session.unlock(host)
+            break
         return False, previous
 
     def _keep(self, when_taken: Callable[[], None]) -> None:
@@ -131,27 +140,27 @@ class HostName:
                 self._warn("the session that holds the host's name is lost", error=str(error))
             except Exception:  # The name must be kept, whatever goes wrong with one look.
                 self._drop_session()
-                log.exception("the host's name could not be looked after", host=self._host)
+                log.exception("the host's name could not be looked after", host=self.host)
 
     def _is_taken(self) -> bool:
         """Asks the row whose the name is, which also shows that the session lives; takes a lost lock again."""
         session = self._open_session()
         had_lock = self._is_locked
-        self._is_locked = had_lock or session.try_lock()
-        holder = session.find_holder()
+        self._is_locked = had_lock or session.try_lock(self.host)
+        holder = session.find_holder(self.host)
         if holder is not None and holder.instance != self._mine.id:
             return True
         if not self._is_locked:
             # By our own last session, as long as the server believes that it lives, or by a newcomer that waits.
             self._warn("the host's name is locked by another session: trying again")
         elif not had_lock:
-            log.info("the host's name is locked again", host=self._host)
+            log.info("the host's name is locked again", host=self.host)
             self._has_warned = False
         return False
 
     def _open_session(self) -> NameSession:
         if self._session is None:
-            self._session = open_session(self._url, self._host)
+            self._session = open_session(self._url)
         return self._session
 
     def _drop_session(self) -> None:
@@ -162,7 +171,7 @@ class HostName:
 
     def _warn(self, event: str, **details: str) -> None:
         if not self._has_warned:
-            log.warning(event, host=self._host, **details)
+            log.warning(event, host=self.host, **details)
         self._has_warned = True
 
     def _refusal(self, holder: Holder | None) -> str:
@@ -172,16 +181,22 @@ class HostName:
             "or stop the other one."
         )
         if holder is None:
-            return f"The host name {self._host!r} is in use by a worker that is starting. {remedy}"
+            return f"The host name {self.host!r} is in use by a worker that is starting. {remedy}"
         address = f" at {holder.address}" if holder.address else ""
         return (
-            f"The host name {self._host!r} is in use by another worker: process {holder.process} on "
+            f"The host name {self.host!r} is in use by another worker: process {holder.process} on "
             f"{holder.machine or 'a machine that it did not name'}{address}, since "
             f"{holder.started_at:%Y-%m-%d %H:%M:%S} UTC, last seen {holder.seen_seconds_ago:.0f} s ago. {remedy}"
         )
 
 
-def _namespace() -> str:
+def _number(name: str) -> list[str]:
+    if "{n}" not in name:
+        return [name]
+    return [name.replace("{n}", str(number)) for number in range(1, MOST_NUMBERED + 1)]
+
+
+def find_namespace() -> str:
     """In which process ids are comparable: one boot of one kernel, and there one namespace (a container's)."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -21,7 +21,8 @@ class Settings(BaseSettings):
     redis_url: str
     storage: Path
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    host_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
+    # `{n}` stands for the first number that no other worker has: for replicas with one environment.
+    host_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\{n\})?$")] = Field(
         default_factory=socket.gethostname
     )
     log_level: str = "INFO"

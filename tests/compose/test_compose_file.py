@@ -9,6 +9,7 @@ import yaml
 
 from migrations.roles import API, MLFLOW, PASSWORDS, WORKER
 from normlab.mlflow_server import server_command, server_environment
+from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -90,6 +91,16 @@ def test_a_health_check_leaves_a_slow_machine_its_time(name: str) -> None:
     check = SERVICES[name]["healthcheck"]
     assert seconds(check["timeout"]) >= 30
     assert seconds(check["start_period"]) >= 300
+    # Also after the start: a machine that swaps for a while is no reason to restart anything.
+    assert check["retries"] * (seconds(check["interval"]) + seconds(check["timeout"])) >= 240
+
+
+def test_replicas_of_the_cpu_worker_share_no_name_and_no_port() -> None:
+    service = SERVICES["worker-cpu"]
+    host_name = service["environment"]["NORMLAB_HOST_NAME"]
+    Settings(database_url="", redis_url="", storage=Path(), host_name=host_name)
+    assert host_name.endswith("{n}")
+    assert not {"container_name", "hostname", "ports"} & set(service)
 
 
 @pytest.mark.parametrize("name", sorted(ONE_SHOTS))

@@ -1,8 +1,10 @@
 """A worker's parent and children at work: jobs run, are wished otherwise, and are put down at a drain."""
 
+import shutil
 import time
+from pathlib import Path
 
-from store import jobs
+from store import jobs, leases
 from store.models import Job, LogLine, Worker
 from tests.faults.house import House, long_training, make_spec
 
@@ -118,15 +120,6 @@ def test_sigterm_to_the_parent_puts_jobs_down_in_mid_epoch_and_another_worker_go
     house.wait(job_id)
 
 
-def test_a_second_worker_of_the_same_host_is_refused(staffed_house: House) -> None:
-    house = staffed_house
-    worker = house.staff()
-    house.until(lambda: len(worker.children()) == 1, "a child")
-    second = house.start(NORMLAB_HOST_LOCK_SECONDS="0.5")
-    assert second.process.wait(120) == 1
-    assert worker.process.poll() is None
-
-
 def test_a_worker_without_jobs_leaves_at_once_and_says_so(staffed_house: House) -> None:
     house = staffed_house
     worker = house.staff()
@@ -134,3 +127,52 @@ def test_a_worker_without_jobs_leaves_at_once_and_says_so(staffed_house: House) 
     assert worker.terminate() == 0
     with house.sessions.begin() as session:
         assert session.get_one(Worker, "here").draining
+
+
+def test_a_second_worker_of_the_same_name_is_refused_and_harms_no_job(
+    house: House, tmp_path: Path
+) -> None:
+    house.start()
+    (job_id,) = house.submit(make_spec(training=long_training(200)))
+    house.wait_for_epochs(job_id)
+    # A cloned machine: the same name, and a copy of the storage instead of the shared one.
+    shutil.copytree(house.storage, tmp_path / "storage")
+    clone = {"NORMLAB_STORAGE": str(tmp_path / "storage"), "NORMLAB_HOST_LOCK_SECONDS": "0.5"}
+    second = house.start(**clone)
+    assert second.process.wait(60) == 1
+    assert "The host name 'here' is in use by another worker" in house.tell()
+    assert house.job(job_id).status == "running"
+    house.wait_for_success(job_id)
+    assert [attempt.end for attempt in house.attempts(job_id)] == ["completed"]
+
+
+def test_a_worker_with_a_storage_of_its_own_is_refused(house: House, tmp_path: Path) -> None:
+    house.start()
+    house.until(house.storage.joinpath("storage-id").exists, "the storage's marker")
+    alone = house.start(NORMLAB_HOST_NAME="there", NORMLAB_STORAGE=str(tmp_path / "storage"))
+    assert alone.process.wait(60) == 1
+    assert f"{tmp_path / 'storage'} on " in house.tell()
+    with house.sessions.begin() as session:
+        assert session.get(Worker, "there") is None
+
+
+def test_a_worker_that_lost_its_name_in_an_outage_saves_its_jobs_and_leaves_the_rest(
+    house: House,
+) -> None:
+    worker = house.start(NORMLAB_LEASE_SECONDS="600")
+    (job_id,) = house.submit(make_spec(training=long_training(2000)))
+    house.wait_for_epochs(job_id)
+    # Another machine registered while this one could not reach the database.
+    with house.sessions.begin() as session:
+        clone = leases.Instance("clone", 7, "clone", "elsewhere")
+        leases.register_worker(session, "here", 7, [("cpu", 0, "cpu", 1)], clone)
+    assert worker.process.wait(60) == 1
+    assert "another worker has taken this host's name" in house.tell()
+    assert house.job(job_id).status == "queued"
+    (attempt,) = house.attempts(job_id)
+    assert (attempt.end, attempt.counts) == ("drained", False)
+    with house.sessions.begin() as session:
+        row = session.get_one(Worker, "here")
+        assert (row.instance, row.draining, row.ended_at) == ("clone", False, None)
+        # The name's next worker need not wait for this one.
+        leases.worker_ended(session, "here", "clone")

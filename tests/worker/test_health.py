@@ -17,12 +17,24 @@ def test_a_registered_worker_is_alive_until_it_falls_silent(
     sessions: sessionmaker[Session],
 ) -> None:
     with sessions.begin() as session:
-        assert not is_alive(session, "here")
+        assert not is_alive(session, "here", "")
         leases.register_worker(session, "here", 1, [("cpu", 0, "cpu", 1)])
-        assert is_alive(session, "here")
-        assert not is_alive(session, "elsewhere")
+        assert is_alive(session, "here", "")
+        assert not is_alive(session, "elsewhere", "")
         session.execute(update(Worker).values(seen_at=func.now() - timedelta(days=1)))
-        assert not is_alive(session, "here")
+        assert not is_alive(session, "here", "")
+
+
+def test_of_numbered_workers_the_one_beside_the_asker_counts(
+    sessions: sessionmaker[Session],
+) -> None:
+    with sessions.begin() as session:
+        instance = leases.Instance("1", 1, "machine", "this container")
+        leases.register_worker(session, "here-1", 1, [("cpu", 0, "cpu", 1)], instance)
+        assert is_alive(session, "here-{n}", "this container")
+        assert not is_alive(session, "here-{n}", "another container")
+        session.execute(update(Worker).values(seen_at=func.now() - timedelta(days=1)))
+        assert not is_alive(session, "here-{n}", "this container")
 
 
 def test_the_command_fails_for_a_host_without_a_worker(

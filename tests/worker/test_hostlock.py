@@ -21,7 +21,7 @@ from worker import hostlock
 from worker.hostlock import HostName, make_instance
 
 Sessions = sessionmaker[Session]
-MakeName = Callable[[Instance], HostName]
+MakeName = Callable[..., HostName]
 
 HERE = make_instance()
 #: A worker on a cloned machine: the same name, processes that can't be seen from here.
@@ -38,8 +38,8 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_name(database_url: str) -> Iterator[MakeName]:
     names: list[HostName] = []
 
-    def make(mine: Instance) -> HostName:
-        names.append(HostName(database_url, "alpha", mine))
+    def make(mine: Instance, name: str = "alpha") -> HostName:
+        names.append(HostName(database_url, name, mine))
         return names[-1]
 
     yield make
@@ -213,6 +213,28 @@ def test_a_silent_worker_without_a_session_loses_its_name(
     previous = make_name(CLONE).take(0)
     assert previous is not None
     assert not hostlock.is_gone(previous, CLONE), "its leases decide"
+
+
+def test_replicas_with_one_setting_get_numbers_and_a_freed_one_is_given_again(
+    sessions: Sessions, make_name: MakeName
+) -> None:
+    replicas = [make_name(HERE, "alpha-{n}") for _ in range(3)]
+    for replica in replicas:
+        replica.take(0)
+    assert [replica.host for replica in replicas] == ["alpha-1", "alpha-2", "alpha-3"]
+    replicas[1].release()
+    again = make_name(CLONE, "alpha-{n}")
+    again.take(0)
+    assert again.host == "alpha-2"
+
+
+def test_a_replica_waits_for_a_number_whose_worker_may_come_back(
+    sessions: Sessions, make_name: MakeName
+) -> None:
+    with sessions.begin() as session:
+        leases.register_worker(session, "alpha-1", CLONE.process, [], CLONE)
+    with pytest.raises(SystemExit, match="'alpha-1' is in use"):
+        make_name(HERE, "alpha-{n}").take(0.05)
 
 
 @pytest.mark.parametrize(
