@@ -151,7 +151,7 @@ def _used_up(session: Session, job: Job, end: End, counted: bool) -> str | None:
         tries = _count_attempts(session, job, Attempt.end == "disk")
         words = f"the disk ran full under {tries} attempts, which is the limit"
         return words if tries >= DISK_TRIES else None
-    if counted and _count_attempts(session, job, Attempt.counts) >= job.max_attempts:
+    if counted and _count_attempts(session, job, Attempt.counts.is_(True)) >= job.max_attempts:
         return f"no attempt is left of {job.max_attempts}"
     return None
 

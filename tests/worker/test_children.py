@@ -1,0 +1,60 @@
+"""What the parent of a host's workers says at its start and again and again, and whom it wakes."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from store import leases
+from tests.factories import make_worker
+from worker import children
+from worker.__main__ import _register
+from worker.children import ChildWatch
+from worker.devices import HostDevice
+from worker.drain import Drain
+from worker.report import HostReport
+from worker.space import Space
+
+Sessions = sessionmaker[Session]
+FAR_TOO_MUCH = 10**18
+
+
+def test_a_host_without_room_is_registered_as_one(sessions: Sessions, tmp_path: Path) -> None:
+    devices = (HostDevice("cpu", 0, "a processor", 1),)
+    for needed, claims in ((FAR_TOO_MUCH, False), (1, True)):
+        report = HostReport("alpha", Space((tmp_path,), needed))
+        _register(sessions, "alpha", devices, report)
+        with sessions.begin() as session:
+            [worker] = leases.workers_view(session)
+        assert worker.claims == claims
+        assert worker.clock_ahead_seconds == pytest.approx(0.0, abs=5.0)
+
+
+def test_a_host_that_gets_room_is_woken_without_a_restart(
+    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "SEEN_SECONDS", 0.01)
+    monkeypatch.setattr(children, "LOOK_SECONDS", 0.01)
+    with sessions.begin() as session:
+        make_worker(session)
+    report = HostReport("alpha", Space((tmp_path,), FAR_TOO_MUCH))
+    said, woken = threading.Event(), threading.Event()
+    send = report.send
+
+    def send_and_tell(session: Session) -> bool:
+        answer = send(session)
+        said.set()
+        return answer
+
+    monkeypatch.setattr(report, "send", send_and_tell)
+    watch = ChildWatch(sessions, "alpha", Drain(), report, freed=woken.set)
+    try:
+        assert said.wait(60)
+        assert not woken.is_set()
+        monkeypatch.setattr(report, "_space", Space((tmp_path,), 1))
+        assert woken.wait(60)
+    finally:
+        watch.stop()
+    with sessions.begin() as session:
+        assert leases.workers_view(session)[0].claims
