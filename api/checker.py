@@ -48,7 +48,7 @@ class NoPicture(Exception):
 
 
 class StillChecking(CheckerUnavailable):
-    """The check was not done in time; asked again, it goes on where it is."""
+    """The check was not done while the request waited; the same request may find its answer later."""
 
 
 class Checker:
@@ -106,17 +106,19 @@ class Checker:
     ) -> Report:
         """What a helper says of the spec, within so many seconds; raises `CheckerUnavailable`."""
         key = self._key(spec, info)
-        answer = self._answers.get(key) or self._kept.read(key)
-        if answer is None:
-            limit = self._wait_seconds if seconds is None else min(seconds, self._wait_seconds)
-            question = {"spec": spec.model_dump(mode="json"), "info": info.model_dump(mode="json")}
-            try:
-                return self._ask(person, question, limit, lambda said: self._keep(key, said), key)
-            except TooBig as error:
-                # Not kept: the limit may be another one when it is asked again.
-                return Report(problems=(_too_big(error),))
-        self._remember(key, answer)
-        return answer
+        if (kept := self._answers.get(key) or self._kept.read(key)) is not None:
+            self._remember(key, kept)
+            return kept
+        limit = self._wait_seconds if seconds is None else min(seconds, self._wait_seconds)
+        question = {"spec": spec.model_dump(mode="json"), "info": info.model_dump(mode="json")}
+        try:
+            report: Report = self._ask(
+                person, question, limit, lambda answer: self._keep(key, answer), key
+            )
+        except TooBig as error:
+            # Not kept: the limit may be another one when it is asked again.
+            return Report(problems=(_too_big(error),))
+        return report
 
     def preview(self, spec: Preview, info: DatasetInfo, folder: Path, person: int) -> bytes:
         """A PNG of augmented images; raises `CheckerUnavailable`, or `NoPicture`."""
@@ -131,9 +133,10 @@ class Checker:
     def _draw(self, what: dict[str, Any], info: DatasetInfo, folder: Path, person: int) -> bytes:
         question = {**what, "info": info.model_dump(mode="json"), "folder": str(folder)}
         try:
-            return self._ask(person, question, self._wait_seconds, _picture)
+            picture: bytes = self._ask(person, question, self._wait_seconds, _picture)
         except TooBig as error:
             raise NoPicture(f"drawing the picture {error}") from error
+        return picture
 
     def _read_versions(self) -> None:
         """Another version of anything that answers is another question."""

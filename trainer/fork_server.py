@@ -43,11 +43,14 @@ def serve_forks(serve: Serve) -> None:
         if not message:
             return
         with socket.socket(fileno=sockets[0]) as connection:
-            try:
-                answer = {"pid": _fork(control, connection, serve)}
-            except OSError as error:
-                answer = {"error": str(error)}
-        _say(control, answer)
+            _say(control, _try_to_fork(control, connection, serve))
+
+
+def _try_to_fork(control: socket.socket, connection: socket.socket, serve: Serve) -> dict[str, Any]:
+    try:
+        return {"pid": _fork(control, connection, serve)}
+    except OSError as error:
+        return {"error": str(error)}
 
 
 def _fork(control: socket.socket, connection: socket.socket, serve: Serve) -> int:

@@ -16,8 +16,9 @@ import psutil
 import pytest
 from fastapi.testclient import TestClient
 
+import trainer
 from api import helper as helpers
-from api.checker import Checker, CheckerUnavailable, CheckFailed, StillChecking
+from api.checker import Checker, CheckerUnavailable, CheckFailed, StillChecking, _versions
 from api.helper import Limits
 from tests.api.specs import JOB, job
 from tests.factories import make_info, make_spec
@@ -232,6 +233,19 @@ def test_answers_are_remembered_for_what_the_check_depends_on(small: Checker, se
     assert check(info=make_info("digits")) == 6
     small._versions = "torch=99"
     assert check() == 7
+
+
+def test_another_version_of_our_code_is_another_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spec").mkdir()
+    code = tmp_path / "spec" / "norm.py"
+    code.write_text("answer = 1")
+    monkeypatch.setattr(trainer, "__path__", [str(tmp_path)])
+    before = _versions()
+    assert _versions() == before
+    code.write_text("answer = 2")
+    assert _versions() != before
 
 
 def test_answers_outlive_the_process(start: Start, seen: Path, tmp_path: Path) -> None:

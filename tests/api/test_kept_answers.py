@@ -1,6 +1,7 @@
 """Answers in files: only whole ones are believed, and there are never too many."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,9 @@ def test_there_is_none_of_another_key(tmp_path: Path) -> None:
         lambda content: content.partition(b"\n")[2],
     ],
 )
-def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, damage) -> None:
+def test_a_damaged_file_is_as_good_as_none(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
     answers = KeptAnswers(tmp_path)
     answers.write("key", REPORT)
     [path] = tmp_path.iterdir()
