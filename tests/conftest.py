@@ -54,11 +54,14 @@ def pytest_runtest_teardown(
 ) -> Generator[None, None, None]:
     """The last test of a module fails if they took too much together, servers of the session aside."""
     used = _budget.used()
-    yield
-    if ends_module(item, nextitem):
-        _budget.start()
-        if (problem := complaint(item.nodeid.partition("::")[0], used)) is not None:
-            pytest.fail(problem, pytrace=False)
+    is_last = ends_module(item, nextitem)
+    try:
+        yield
+    finally:
+        if is_last:
+            _budget.start()
+    if is_last and (problem := complaint(item.nodeid.partition("::")[0], used)) is not None:
+        pytest.fail(problem, pytrace=False)
 
 
 @pytest.hookimpl(trylast=True)
