@@ -38,6 +38,8 @@ RIGHTS: Mapping[str, tuple[str, str]] = {
     "jobs": (_WRITE, _WRITE),
     "transitions": (_ADD, _ADD),
     "attempts": (_READ, _WRITE),
+    "workers": (_READ, _ALL),
+    "devices": (_READ, _ALL),
     "leases": (_READ, _ALL),
     "epochs": (_READ, _ADD),
     "diagnoses": (_READ, _ADD),

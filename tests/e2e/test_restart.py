@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import pytest
+
 from tests.e2e.conftest import Stack, wait_for
 from tests.e2e.mlflow_reading import history, run_of_job
 
-EPOCHS = 40
+EPOCHS = 20
 STUDY: dict[str, Any] = {
     "version": 1,
     "project": "restarts",
@@ -22,6 +24,8 @@ STUDY: dict[str, Any] = {
 }
 
 
+# It stops and starts all processes, which takes minutes where the cores have other work.
+@pytest.mark.timeout(600)
 def test_jobs_queued_and_running_go_on_after_down_and_up(stack: Stack) -> None:
     slots = sum(worker["slots"] for worker in stack.items("/workers"))
     study = stack.post("/studies", {**STUDY, "seeds": max(6, slots)})["id"]

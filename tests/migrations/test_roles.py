@@ -80,6 +80,7 @@ def test_our_processes_cannot_connect_to_mlflows_database(
         (WORKER, "UPDATE epochs SET val_loss = 0"),
         (API, "UPDATE epochs SET val_loss = 0"),
         (API, "INSERT INTO verdicts DEFAULT VALUES"),
+        (API, "UPDATE workers SET seen_at = now()"),
         (API, "DELETE FROM jobs"),
         (API, "DELETE FROM transitions"),
         (API, "DROP TABLE jobs"),
