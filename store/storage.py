@@ -95,8 +95,10 @@ def _refuse_strangers(session: Session, folder: Path) -> None:
 
 
 def _compare(session: Session, folder: Path, row: Storage) -> None:
+    # In this order: another process may be giving the marker its name right now.
+    unnamed = _read_marker(folder, row.id)
     marker = _read_marker(folder)
-    if row.id not in (marker, _read_marker(folder, row.id)):
+    if row.id not in (unnamed, marker):
         where = f"file {MARKER} says {marker!r}" if marker else f"file {MARKER} is missing"
         if not folder.exists():
             where = "folder does not exist"

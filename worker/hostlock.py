@@ -81,6 +81,7 @@ class HostName:
                 self._drop_session()
                 log.warning("waiting for the database", error=str(error))
                 time.sleep(1)
+                until = None
                 continue
             if is_ours:
                 return previous

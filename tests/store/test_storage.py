@@ -106,6 +106,24 @@ def test_a_first_start_that_was_killed_is_completed_by_the_next(
     assert (tmp_path / MARKER).read_text().strip() == committed
 
 
+def test_a_marker_that_gets_its_name_while_another_process_looks_is_recognized(
+    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_storage(sessions, tmp_path)
+    unnamed = tmp_path / f"{MARKER}.{id_in_sql(sessions)}"
+    (tmp_path / MARKER).rename(unnamed)
+    read = module._read_marker
+
+    def read_and_rename(folder: Path, committed: str | None = None) -> str | None:
+        marker = read(folder, committed)
+        if unnamed.exists():
+            unnamed.rename(tmp_path / MARKER)
+        return marker
+
+    monkeypatch.setattr(module, "_read_marker", read_and_rename)
+    check_storage(sessions, tmp_path)
+
+
 def test_a_folder_without_the_marker_is_refused_and_left_alone(
     sessions: Sessions, tmp_path: Path
 ) -> None:

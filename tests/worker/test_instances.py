@@ -1,9 +1,11 @@
 """A worker whose name another has taken changes nothing of the other's, and the other nothing of its."""
 
+import queue
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store import hosts, leases
@@ -12,8 +14,9 @@ from store.leases import Instance
 from store.models import Attempt, Worker
 from tests.factories import claim_job, make_job
 from worker.__main__ import _register
-from worker.children import end_attempts_of_the_dead
+from worker.children import ChildWatch, end_attempts_of_the_dead
 from worker.devices import HostDevice
+from worker.drain import Drain
 from worker.hostlock import make_instance
 from worker.report import HostReport
 from worker.space import Space
@@ -89,6 +92,25 @@ def test_a_worker_whose_name_was_taken_claims_and_ends_nothing(
     # No child of it is alive: only its own attempt is lost.
     assert end_attempts_of_the_dead(sessions, "alpha", lambda: (), STALE.id) == 1
     assert open_attempts(sessions) == [NEW.id]
+
+
+def test_a_host_whose_start_took_long_gets_its_first_wake_ups_once_it_was_seen(
+    sessions: Sessions,
+) -> None:
+    _register(sessions, "alpha", STALE, DEVICES, None)
+    with sessions.begin() as session:
+        session.execute(update(Worker).values(seen_at=func.now() - timedelta(hours=1)))
+    free: queue.Queue[dict[str, dict[str, int]]] = queue.Queue()
+
+    def wake() -> None:
+        with sessions.begin() as session:
+            free.put(leases.free_slots(session))
+
+    watch = ChildWatch(sessions, "alpha", Drain(), wake, STALE.id)
+    try:
+        assert free.get(timeout=30) == {"alpha": {"cpu": 2}}
+    finally:
+        watch.stop()
 
 
 def test_a_worker_whose_jobs_run_on_shares_no_slot_with_its_successor(
