@@ -175,11 +175,12 @@ def test_helpers_that_die_between_questions_are_started_again(small: Checker) ->
 
 def test_their_server_is_started_again(small: Checker) -> None:
     check_again(small)
-    server = psutil.Process(small.pids[0]).ppid()
-    os.kill(server, signal.SIGKILL)
+    server = small._pool._server
+    assert server is not None
+    os.kill(server.pid, signal.SIGKILL)
     wait_until(lambda: not small.is_ready)
     assert small.check(epochs(3), DIGITS, ANN).parameters == 5
-    assert psutil.Process(small.pids[0]).ppid() != server
+    assert small._pool._server is not server
 
 
 def test_a_model_that_needs_too_much_memory_is_refused(small: Checker, seen: Path) -> None:
