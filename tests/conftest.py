@@ -30,10 +30,10 @@ from tests.sharing import ByUnit, unit_number
 #: What a test may lack even where all that can be installed is.
 EXCUSES = ("gpu", "docker", "shared_data")
 
-
 _budget = Budget()
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByUnit:
     return ByUnit(config, log)
 
