@@ -102,11 +102,13 @@ def test_every_table_with_rights_of_its_own_is_there() -> None:
 
 @pytest.fixture
 def old(postgres: Postgres) -> Iterator[str]:
-    """The URL of a database as the earlier version left it: one role, and no other of ours anywhere."""
+    """The URL of a database as the earlier version left it: one role, and everybody may connect."""
     postgres.create_databases("earlier")
     url = postgres.url("earlier")
     downgrade(url)
     upgrade(url)
+    with connect(url) as connection:
+        execute(connection, "GRANT CONNECT, TEMPORARY ON DATABASE {} TO PUBLIC", "earlier")
     yield url
     with connect(url) as connection:
         for role in ("plain", "manager"):
@@ -138,9 +140,8 @@ def restore_passwords(postgres: Postgres, url: str) -> None:
 
 
 def test_without_passwords_who_may_connect_is_left_alone(old: str) -> None:
+    assert apply_rights(old, {}) == []
     with connect(old) as connection:
-        execute(connection, "GRANT CONNECT, TEMPORARY ON DATABASE {} TO PUBLIC", "earlier")
-        assert apply_rights(old, {}) == []
         query = "SELECT has_database_privilege(%s, 'earlier', 'CONNECT')"
         assert connection.execute(query, [MLFLOW]).fetchone() == (True,)
 
