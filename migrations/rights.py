@@ -32,6 +32,7 @@ RIGHTS: Mapping[str, tuple[str, str]] = {
     "users": (_WRITE, _READ),
     "tokens": (_ALL, _NOTHING),
     "idempotency_keys": (_ADD, "SELECT, DELETE"),
+    "storage": (_WRITE, _WRITE),
     "projects": (_WRITE, _CHANGE),
     "datasets": (_WRITE, _CHANGE),
     "studies": (_WRITE, _CHANGE),
