@@ -153,8 +153,12 @@ def _adopt(session: Session, folder: Path) -> str:
 
 def _complete(folder: Path, marker: str) -> None:
     """Gives a committed marker its name; others may be doing the same."""
+    unnamed = folder / f"{MARKER}.{marker}"
     with _in_words(folder), suppress(FileNotFoundError):
-        (folder / f"{MARKER}.{marker}").replace(folder / MARKER)
+        # Asked first: a read-only file system refuses to rename even what isn't there.
+        if not unnamed.exists():
+            return
+        unnamed.replace(folder / MARKER)
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -218,10 +218,11 @@ def test_a_storage_that_cannot_be_written_is_refused_in_words_unless_it_is_only_
 ) -> None:  # fmt: skip
     check_storage(sessions, tmp_path)
 
-    def fail(dir: Path) -> None:
-        raise OSError(error, os.strerror(error), str(dir))
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(error, os.strerror(error), str(tmp_path))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     check_storage(sessions, tmp_path, must_write=False)
     if is_refused:
         with pytest.raises(StorageRefused, match=f"{tmp_path} on .* {os.strerror(error)}"):
