@@ -138,7 +138,9 @@ class HostName:
                     return
             except DATABASE_AWAY as error:
                 self._drop_session()
-                self._warn("the session that holds the host's name is lost", error=str(error))
+                self._warn(
+                    "the session that holds the host's name is lost", error=_first_line(error)
+                )
             except Exception:  # The name must be kept, whatever goes wrong with one look.
                 self._drop_session()
                 log.exception("the host's name could not be looked after", host=self.host)
@@ -189,6 +191,11 @@ class HostName:
             f"{holder.machine or 'a machine that it did not name'}{address}, since "
             f"{holder.started_at:%Y-%m-%d %H:%M:%S} UTC, last seen {holder.seen_seconds_ago:.0f} s ago. {remedy}"
         )
+
+
+def _first_line(error: Exception) -> str:
+    """Without the statement, which says nothing here."""
+    return str(error).split("\n", 1)[0]
 
 
 def _number(name: str) -> list[str]:
