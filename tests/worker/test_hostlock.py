@@ -245,8 +245,8 @@ def test_a_replica_waits_for_a_number_whose_worker_may_come_back(
         (2**22 + 1, HERE.namespace, True),
         (2**22 + 1, CLONE.namespace, False),
     ],
-    # Process ids differ between the processes that share the suite.
-    ids=["ours", "a living one", "none", "another machine's"],
+    # Process ids differ between the processes of one test run.
+    ids=["this process before", "a living process", "no process", "out of sight"],
 )
 def test_a_name_without_a_session_is_taken_at_once_where_its_process_is_seen_to_be_gone(
     sessions: Sessions, make_name: MakeName, process: int, namespace: str, is_gone: bool
