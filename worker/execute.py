@@ -22,7 +22,7 @@ from trainer.spec.job import JobSpec, Numerics
 from trainer.train import train
 from worker.drain import Drain
 from worker.ending import Outcome, Stop, write_end
-from worker.failures import Failure, judge
+from worker.failures import Failure, disk_error, judge
 from worker.heartbeat import End, Heartbeat, Rhythm
 from worker.logs import forwarded_warnings
 from worker.narration import narrate
@@ -107,10 +107,13 @@ class Execution:
 
     def _judge(self, error: Exception) -> Failure:
         failure = judge(error)
-        if failure.reason != "disk":
+        full = disk_error(error)
+        if failure.reason != "disk" or full is None:
             return failure
-        where = f"host {self._around.host} has no room for the job: {self._around.space.describe()}"
-        return replace(failure, text=f"{where}\n\n{failure.text}")
+        # Measured now: what the job had begun to write is gone again.
+        left = self._around.space.describe()
+        what = f"host {self._around.host} has no room for the job: {full.strerror or full}"
+        return replace(failure, text=f"{what} (afterwards {left})\n\n{failure.text}")
 
     def _train(self) -> Outcome | None:
         claim = self._claim

@@ -34,9 +34,15 @@ def judge(error: Exception) -> Failure:
     causes = tuple(_causes(error))
     if any(map(is_out_of_memory, causes)):
         return Failure("oom", text, poisoned=True)
-    if any(map(_is_full_disk, causes)):
+    if disk_error(error) is not None:
         return Failure("disk", text)
     return Failure("error", text, poisoned=any(map(_is_device_error, causes)))
+
+
+def disk_error(error: BaseException) -> OSError | None:
+    """The error of a disk without room, itself or the cause of this one."""
+    errors = (cause for cause in _causes(error) if isinstance(cause, OSError))
+    return next(filter(_is_full_disk, errors), None)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -53,9 +59,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _is_full_disk(error: BaseException) -> bool:
-    if not isinstance(error, OSError):
-        return False
+def _is_full_disk(error: OSError) -> bool:
     # numpy gives the error of a file that was cut short no number.
     was_cut_short = error.errno is None and re.search(r"\d+ requested and \d+ written", str(error))
     return bool(was_cut_short) or error.errno in DISK_ERRORS

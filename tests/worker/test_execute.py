@@ -141,9 +141,10 @@ def test_a_full_disk_returns_the_job_and_says_where_it_was_full(
     assert usable
     assert (job.status, attempt.end, attempt.counts) == ("queued", "disk", False)
     where = (attempt.error or "").splitlines()[0]
-    assert where.startswith(f"host alpha has no room for the job: {around.storage} has ")
-    assert where.endswith(" MB free")
-    assert os.strerror(number) in (attempt.error or "")
+    what = f"host alpha has no room for the job: {os.strerror(number)}"
+    assert where.startswith(f"{what} (afterwards {around.storage} has ")
+    assert where.endswith(" MB free)")
+    assert "Traceback" in (attempt.error or "")
 
 
 def test_a_drain_returns_the_job_to_the_queue(
