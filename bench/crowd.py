@@ -50,11 +50,12 @@ _numbers = itertools.count(16)
 
 @dataclass(frozen=True, slots=True)
 class CrowdCost:
-    """Seconds of a neighbour's plans, alone and in the crowd, and of health checks in the crowd."""
+    """Seconds of a neighbour's plans and of health checks, alone and in the crowd."""
 
     alone: tuple[float, ...]
     crowded: tuple[float, ...]
-    health: tuple[float, ...]
+    health_alone: tuple[float, ...]
+    health_crowded: tuple[float, ...]
     #: Statuses of what the crowd was answered.
     crowd: Counter[int]
 
@@ -62,21 +63,24 @@ class CrowdCost:
 def measure_crowd(folder: Path, *, repeats: int) -> CrowdCost:
     alone: list[float] = []
     crowded: list[float] = []
-    crowd = Crowd()
+    nobody, crowd = Crowd(0), Crowd(CROWD)
     with _service(folder) as (url, viewer, neighbour):
         plan_small(url, neighbour)
         for _ in range(repeats):
-            alone += [plan_small(url, neighbour) for _ in range(PLANS)]
-            with crowd.crowding(url, viewer):
-                time.sleep(HEAD_START_SECONDS)
-                crowded += [plan_small(url, neighbour) for _ in range(PLANS)]
-    return CrowdCost(tuple(alone), tuple(crowded), tuple(crowd.health), crowd.statuses)
+            for around, seconds in ((nobody, alone), (crowd, crowded)):
+                with around.crowding(url, viewer):
+                    time.sleep(HEAD_START_SECONDS)
+                    seconds += [plan_small(url, neighbour) for _ in range(PLANS)]
+    return CrowdCost(
+        tuple(alone), tuple(crowded), tuple(nobody.health), tuple(crowd.health), crowd.statuses
+    )
 
 
 @dataclass
 class Crowd:
-    """45 clients of one person, each sending one giant after the other, and a watch over health."""
+    """Clients of one person, each sending one giant after the other, and a watch over health."""
 
+    clients: int
     statuses: Counter[int] = field(default_factory=Counter)
     health: list[float] = field(default_factory=list)
 
@@ -85,7 +89,7 @@ class Crowd:
         left = threading.Event()
         threads = [
             threading.Thread(target=self._send_giants, args=(url, token, left))
-            for _ in range(CROWD)
+            for _ in range(self.clients)
         ]
         threads.append(threading.Thread(target=self._watch_health, args=(url, left)))
         for thread in threads:
@@ -231,7 +235,8 @@ def main() -> None:
     print(f"  the neighbour's plan, alone:        {_describe(cost.alone)}")
     print(f"  the neighbour's plan, in the crowd: {_describe(cost.crowded)}")
     print(f"  ratio of the medians: {median(cost.crowded) / median(cost.alone):.2f}")
-    print(f"  health in the crowd:  {_describe(cost.health)}")
+    print(f"  health, alone:        {_describe(cost.health_alone)}")
+    print(f"  health, in the crowd: {_describe(cost.health_crowded)}")
     answers = ", ".join(f"{count} × {status}" for status, count in sorted(cost.crowd.items()))
     print(f"  the crowd was answered {answers}")
 
