@@ -32,7 +32,9 @@ class HomeBearer(httpx.Auth):
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         if not self._home.is_served():
-            raise httpx.ConnectError("the API of the local stack does not listen there")
+            raise httpx.ConnectError(
+                "the API of the local stack does not listen there; another service needs NORMLAB_TOKEN"
+            )
         token = self._home.token()
         if token is None:
             raise NoToken(f"{self._home.token_file}, the token of the local stack, can't be read")
