@@ -16,7 +16,7 @@ STUDY: dict[str, Any] = {
         "dataset": {"name": "digits"},
         "model": {"name": "mlp", "hidden": [16]},
         "optimizer": {"kind": "sgd", "lr": 0.01},
-        "training": {"epochs": EPOCHS, "batch_size": 8, "checkpoint_seconds": 1},
+        "training": {"epochs": EPOCHS, "batch_size": 16, "checkpoint_seconds": 1},
     },
     "variants": {"none": {"norm": {"kind": "none"}}, "batch": {"norm": {"kind": "batch"}}},
     "baseline": "none",
@@ -25,7 +25,7 @@ STUDY: dict[str, Any] = {
 
 
 # It stops and starts all processes, which takes minutes where the cores have other work.
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_jobs_queued_and_running_go_on_after_down_and_up(stack: Stack) -> None:
     slots = sum(worker["slots"] for worker in stack.items("/workers"))
     study = stack.post("/studies", {**STUDY, "seeds": max(6, slots)})["id"]
@@ -42,7 +42,7 @@ def test_jobs_queued_and_running_go_on_after_down_and_up(stack: Stack) -> None:
     assert stack.processes("") == []
     stack.normlab("up", "--detach")
 
-    assert stack.wait(f"/studies/{study}", seconds=240)["status"] == "succeeded"
+    assert stack.wait(f"/studies/{study}", seconds=600)["status"] == "succeeded"
     after = stack.items(f"/studies/{study}/jobs")
     assert {job["id"] for job in after} == set(before)
     resumed = [job["id"] for job in after if was_resumed(stack, job["id"])]
