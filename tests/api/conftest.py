@@ -140,7 +140,7 @@ def address(server: uvicorn.Server) -> str:
 
 
 def wait_until_ready(client: TestClient) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while client.get("/readyz").status_code != 200:
         assert time.monotonic() < deadline
         time.sleep(0.1)
