@@ -54,6 +54,7 @@ def settings(api_database_url: str, redis_url: str, storage: Path, data_root: Pa
         data_roots=(data_root,),
         mlflow_url="http://mlflow.test:5000",
         # A busy machine is no reason to fail.
+        check_start_seconds=500,
         check_seconds=90,
         check_wait_seconds=90,
         study_check_seconds=90,

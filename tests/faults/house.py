@@ -38,7 +38,7 @@ def make_spec(**changes: Any) -> JobSpec:
         "regularization": [{"kind": "dropout", "p": 0.1}],
         "optimizer": {"kind": "sgd", "lr": 0.01, "momentum": 0.9},
         "training": {"epochs": 3, "batch_size": 8, "checkpoint_seconds": 1.0},
-        "resources": {"device": "cpu", "timeout": 120},
+        "resources": {"device": "cpu", "timeout": 3600},
     }
     return JobSpec.model_validate(document | changes)
 
@@ -201,13 +201,13 @@ class House:
             statuses = session.scalars(query.order_by(Transition.id)).all()
         return [status for status in statuses if status in FINAL_STATUSES]
 
-    def wait(self, job_id: int, *statuses: str, seconds: float = 180.0) -> Job:
+    def wait(self, job_id: int, *statuses: str, seconds: float = 600.0) -> Job:
         """Until the job has one of these statuses (by default: any final one)."""
         wanted = statuses or FINAL_STATUSES
         self.until(lambda: self.job(job_id).status in wanted, f"{wanted} of {job_id}", seconds)
         return self.job(job_id)
 
-    def wait_for_success(self, job_id: int, seconds: float = 180.0) -> Job:
+    def wait_for_success(self, job_id: int, seconds: float = 600.0) -> Job:
         """One final status, and that a success."""
         job = self.wait(job_id, seconds=seconds)
         assert job.status == "succeeded", f"{job.error}\n{self.tell()}"
@@ -218,7 +218,7 @@ class House:
         """Until the job is in the middle of its work."""
         self.until(lambda: len(self.epochs(job_id)) >= epochs, f"{epochs} epochs of {job_id}")
 
-    def until(self, holds: Callable[[], bool], what: str, seconds: float = 180.0) -> None:
+    def until(self, holds: Callable[[], bool], what: str, seconds: float = 600.0) -> None:
         deadline = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > deadline:

@@ -60,7 +60,7 @@ def test_a_database_away_for_longer_than_a_lease_suspends_the_training_and_loses
 def test_a_loss_that_an_outage_caused_does_not_count(house: House) -> None:
     worker = house.start()
     house.start("worker.sweep")
-    resources = {"device": "cpu", "timeout": 120, "max_attempts": 1}
+    resources = {"device": "cpu", "timeout": 3600, "max_attempts": 1}
     (job_id,) = house.submit(make_spec(training=long_training(), resources=resources))
     house.wait_for_epochs(job_id)
     with away(house):
