@@ -26,6 +26,7 @@ Sessions = sessionmaker[Session]
 STALE = make_instance()
 NEW = replace(STALE, id="new", process=STALE.process + 1)
 DEVICES = (HostDevice("cpu", 0, "a processor", 2),)
+NO_FOLDERS = Space(folders=(), needed_bytes=0)
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def register(
     devices: tuple[HostDevice, ...],
     previous: Holder | None,
 ) -> None:
-    report = HostReport(host, Space(folders=(), needed_bytes=0), instance.id)
+    report = HostReport(host, NO_FOLDERS, instance.id)
     _register(sessions, host, instance, devices, previous, report)
 
 
@@ -97,7 +98,7 @@ def test_a_worker_whose_name_was_taken_claims_and_ends_nothing(
 def test_a_host_whose_start_took_long_gets_its_first_wake_ups_once_it_was_seen(
     sessions: Sessions,
 ) -> None:
-    _register(sessions, "alpha", STALE, DEVICES, None)
+    register(sessions, "alpha", STALE, DEVICES, None)
     with sessions.begin() as session:
         session.execute(update(Worker).values(seen_at=func.now() - timedelta(hours=1)))
     free: queue.Queue[dict[str, dict[str, int]]] = queue.Queue()
@@ -106,7 +107,8 @@ def test_a_host_whose_start_took_long_gets_its_first_wake_ups_once_it_was_seen(
         with sessions.begin() as session:
             free.put(leases.free_slots(session))
 
-    watch = ChildWatch(sessions, "alpha", Drain(), wake, STALE.id)
+    report = HostReport("alpha", NO_FOLDERS, STALE.id)
+    watch = ChildWatch(sessions, "alpha", Drain(), report, wake, STALE.id)
     try:
         assert free.get(timeout=30) == {"alpha": {"cpu": 2}}
     finally:
