@@ -177,7 +177,7 @@ def test_a_newcomer_leaves_the_name_to_a_worker_that_has_just_lost_its_session(
     name.take(0)
     register(sessions, HERE)
     end_lock_sessions(sessions)
-    assert count_locks(sessions) == 0
+    wait_until(lambda: count_locks(sessions) == 0)
     with pytest.raises(SystemExit, match="in use by another worker"):
         make_name(CLONE).take(0.05)
     name.keep(lambda: None)
