@@ -175,7 +175,8 @@ class Checker:
         except HelperGone as error:
             raise CheckerUnavailable(f"the helper that checks specs {error}") from error
         except NoPlace as error:
-            raise CheckerUnavailable(f"the check is busy: {error}") from error
+            # Those who wait before them take longer than a moment.
+            raise CheckerUnavailable(f"the check is busy: {error}", retry_after=10) from error
         except NotYet as error:
             raise StillChecking(self._why_not_yet(error.is_running)) from error
         except Closed as error:
