@@ -17,7 +17,7 @@ from typing import Any
 
 import trainer
 from api.check_queue import CheckQueue, Closed, NoPlace, NotYet, Read, Work
-from api.helper import HelperGone, Limits, TooBig
+from api.helper import HelperGone, Limits, TooBig, TooSlow
 from api.helper_pool import HelperPool
 from api.kept_answers import MOST_FILES, KeptAnswers
 from trainer.spec import DatasetInfo, JobSpec
@@ -115,9 +115,9 @@ class Checker:
             report: Report = self._ask(
                 person, question, limit, lambda answer: self._keep(key, answer), key
             )
-        except TooBig as error:
+        except (TooBig, TooSlow) as error:
             # Not kept: the limit may be another one when it is asked again.
-            return Report(problems=(_too_big(error),))
+            return Report(problems=(_over_limit(error),))
         return report
 
     def preview(self, spec: Preview, info: DatasetInfo, folder: Path, person: int) -> bytes:
@@ -134,7 +134,7 @@ class Checker:
         question = {**what, "info": info.model_dump(mode="json"), "folder": str(folder)}
         try:
             picture: bytes = self._ask(person, question, self._wait_seconds, _picture)
-        except TooBig as error:
+        except (TooBig, TooSlow) as error:
             raise NoPicture(f"drawing the picture {error}") from error
         return picture
 
@@ -167,10 +167,11 @@ class Checker:
         read: Read,
         key: str | None = None,
     ) -> Any:
-        """What `read` makes of the answer; raises `CheckerUnavailable`, or `TooBig`."""
+        """What `read` makes of the answer; raises `CheckerUnavailable`, `TooBig` or `TooSlow`."""
         try:
             return self._queue.ask(person, Work(key or _digest(question), question, read), seconds)
-        except TooBig:
+        except (TooBig, TooSlow):
+            # The same spec would need as much again: this is no outage.
             raise
         except HelperGone as error:
             raise CheckerUnavailable(f"the helper that checks specs {error}") from error
@@ -196,11 +197,13 @@ def _report(answer: Mapping[str, Any]) -> Report:
     return Report.model_validate(answer["report"])
 
 
-def _too_big(error: TooBig) -> Problem:
+def _over_limit(error: TooBig | TooSlow) -> Problem:
+    setting = "NORMLAB_CHECK_MEGABYTES" if isinstance(error, TooBig) else "NORMLAB_CHECK_SECONDS"
     return Problem(
         pointer="/model",
         detail=f"checking the model {error}",
-        remedy="choose a smaller model, image size or batch size",
+        remedy="choose a smaller model, image size or batch size; "
+        f"the operator of the service can raise the limit ({setting})",
     )
 
 

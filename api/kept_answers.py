@@ -4,6 +4,7 @@ A file that can't be read, or isn't what was written, is as good as none.
 """
 
 import hashlib
+import os
 import tempfile
 import threading
 from pathlib import Path
@@ -48,12 +49,14 @@ class KeptAnswers:
         content = _digest(content) + b"\n" + content
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
-                file.write(content)
+            descriptor, name = tempfile.mkstemp(dir=self._folder)
             try:
-                Path(file.name).replace(self._path(key))
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(content)
+                Path(name).replace(self._path(key))
             finally:
-                Path(file.name).unlink(missing_ok=True)
+                # Also a part of one, which a full disk leaves.
+                Path(name).unlink(missing_ok=True)
             with self._lock:
                 self._count(len(content))
         except OSError as error:

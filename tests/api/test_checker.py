@@ -41,7 +41,7 @@ def serve(questions, answers):
             case 9: hoard = bytearray(100 * 2**20); time.sleep(600)
             case 10: answer = {"error": "a bug"}
             case 11: time.sleep(1)
-            case 12: time.sleep(0.002)
+            case 12: time.sleep(0.02)
             case 13:
                 while True: pass
             case 14:
@@ -110,13 +110,14 @@ def test_a_helper_that_hangs_is_replaced(small: Checker) -> None:
     assert set(small.pids) != before
 
 
-def test_a_question_that_takes_too_much_cpu_time_ends_the_helper_not_the_service(
+def test_a_model_that_needs_too_much_cpu_time_is_refused_and_ends_only_its_helper(
     small: Checker,
 ) -> None:
     check_again(small)
     before = set(small.pids)
-    with pytest.raises(CheckerUnavailable, match="needed more than 1 seconds of CPU time"):
-        small.check(epochs(SPINS), DIGITS, ANN)
+    [problem] = small.check(epochs(SPINS), DIGITS, ANN).problems
+    assert problem.detail == "checking the model needed more than 1 seconds of CPU time"
+    assert "NORMLAB_CHECK_SECONDS" in str(problem.remedy)
     assert small.check(epochs(3), DIGITS, ANN).parameters == 5
     assert set(small.pids) != before
 
@@ -337,7 +338,7 @@ def test_a_study_too_long_to_check_at_once_gets_through_in_parts(
 ) -> None:
     check_again(small)
     settings = app.state.services.settings
-    replace(checker=small, settings=settings.model_copy(update={"study_check_seconds": 0.05}))
+    replace(checker=small, settings=settings.model_copy(update={"study_check_seconds": 0.2}))
     variants = {
         f"v{n}": {
             "norm": {
@@ -345,13 +346,13 @@ def test_a_study_too_long_to_check_at_once_gets_through_in_parts(
             },
             "model": {"width": n},
         }
-        for n in range(1, 301)
+        for n in range(1, 61)
     }
-    # However fast the machine: 300 combinations take 0.6 s, and a call has 0.05.
+    # However fast the machine: 60 combinations take 1.2 s, and a call has 0.2.
     base = {key: JOB[key] for key in ("dataset", "model")} | {"training": {"epochs": PONDERS}}
     document = {"name": "long", "base": base, "variants": variants, "seeds": 1}
     codes = []
-    for _ in range(100):
+    for _ in range(300):
         answer = member.post("/api/v1/plans", json=document)
         codes.append(answer.status_code)
         if answer.status_code == 200:

@@ -1,6 +1,7 @@
 """Answers in files: only whole ones are believed, and there are never too many."""
 
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,3 +69,13 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     answers = KeptAnswers(tmp_path / "checks")
     answers.write("key", REPORT)
     assert answers.read("key") is None
+
+
+def test_a_full_disk_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        KeptAnswers(tmp_path).write("key", Report(warnings=("careful" * 100_000,)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
