@@ -144,9 +144,7 @@ def revoke_token(session: Session, token_id: int, made: Made = "own") -> Sequenc
     token = find_token(session, token_id)
     if token is None:
         raise NotFound(f"there is no token {token_id}")
-    query = select(Token).where(Token.id.in_(_with_descendants(token, made)))
-    query = query.options(joinedload(Token.user, innerjoin=True)).order_by(Token.id)
-    tokens = session.scalars(query.with_for_update(of=Token)).all()
+    tokens = _lock_with_descendants(session, token, made)
     valid = [one for one in tokens if one.revoked_at is None]
     refusal = (
         f"no admin could sign in without token {token_id}: create another token first, and keep it "
@@ -157,6 +155,21 @@ def revoke_token(session: Session, token_id: int, made: Made = "own") -> Sequenc
         for one in valid:
             one.revoked_at = now
     return valid
+
+
+def _lock_with_descendants(session: Session, token: Token, made: Made) -> Sequence[Token]:
+    """The token and those made with it, of which no more can be made before the transaction ends."""
+    query = select(Token).where(Token.id.in_(_with_descendants(token, made)))
+    query = query.options(joinedload(Token.user, innerjoin=True)).order_by(Token.id)
+    query = query.with_for_update(of=Token).execution_options(populate_existing=True)
+    locked: set[int] = set()
+    while True:
+        # While the statement waits for a token, that token may get a child, which only a later statement sees.
+        tokens = session.scalars(query).all()
+        ids = {row.id for row in tokens}
+        if ids <= locked:
+            return tokens
+        locked |= ids
 
 
 def _with_descendants(token: Token, made: Made) -> Select[int]:

@@ -167,6 +167,32 @@ def test_a_token_that_is_being_revoked_makes_no_other(sessions: Sessions) -> Non
     assert made == [None]
 
 
+@pytest.mark.parametrize("level", ["child", "grandchild"])
+def test_a_token_that_is_being_made_is_revoked_with_its_parent(
+    sessions: Sessions, level: str
+) -> None:
+    with sessions.begin() as session:
+        user = make_user(session)
+        parent, secret = users.create_token(session, user, "parent")
+        if level == "grandchild":
+            _, secret = users.create_token(session, user, "between", parent=parent)
+
+    def revoke() -> None:
+        with sessions.begin() as session:
+            users.revoke_token(session, parent.id)
+
+    with sessions.begin() as session:
+        maker = users.lock_token(session, secret)
+        _, made = users.create_token(session, user, level, parent=maker)
+        thread = threading.Thread(target=revoke)
+        thread.start()
+        while thread.is_alive() and not is_somebody_blocked(sessions):
+            pass
+    thread.join()
+    with sessions.begin() as session:
+        assert users.authenticate(session, made) is None
+
+
 def test_a_person_has_so_many_valid_tokens_and_no_more(sessions: Sessions) -> None:
     with sessions.begin() as session:
         user = make_user(session, "ada")
