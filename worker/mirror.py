@@ -255,7 +255,8 @@ class Mirroring:
             self.tracking.ensure_active(record.mirrored.run_id)
             with self._counted_export(job_id) as number:
                 outcome = self.models.log_model(record, checkpoint, number)
-            self.projection.note_model(record, outcome)
+                # Counted as well: a model that is exported but not noted is asked for again.
+                self.projection.note_model(record, outcome)
         # A job without any finite epoch has no best weights: nothing is lacking.
         if outcome is not None and not outcome.is_sent and checkpoint is not None:
             with self.sessions.begin() as session:
