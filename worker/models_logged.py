@@ -164,6 +164,8 @@ def _given_up(reason: str) -> Outcome:
 
 
 def _describe_end(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "was killed by SIGKILL, usually because the machine had too little memory"
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
 
 

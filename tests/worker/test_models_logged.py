@@ -22,6 +22,7 @@ from trainer.spec.builtin import BUILT_IN
 from worker.mirror import Settings, drain
 from worker.model_export import answer
 from worker.models_logged import ExportError, ModelLogger, best_job
+from worker.projection import Projection
 from worker.tracking import Tracking
 
 # Exporting imports parts of torch and MLflow that use what they themselves have deprecated.
@@ -272,7 +273,10 @@ def test_a_model_whose_export_is_killed_once_is_logged_after_all(
         replace_helper(patch, kill, 60)
         assert drain(settings, tracking) == 1
     [problem] = problems(shelf)[f"job {job}"]
-    assert problem.reason == "ExportBroken: the export's process was killed by SIGKILL (try 1 of 3)"
+    assert problem.reason == (
+        "ExportBroken: the export's process was killed by SIGKILL, "
+        "usually because the machine had too little memory (try 1 of 3)"
+    )
     assert drain(settings, tracking) == 0
     assert reader.run_of(shelf.project, job=job).data.tags["normlab.model"] == "logged"
     assert [model.status for model in models_of(reader, shelf.project)] == ["READY"]
@@ -319,6 +323,28 @@ def test_an_export_that_others_ended_does_not_count(
     with shelf.sessions.begin() as session:
         row = session.scalars(select(Mirrored).where(Mirrored.job_id == job)).one()
         assert (row.state["model"], row.state[exports.KEY]) == ("wanted", 0)
+
+
+def test_an_exported_model_is_noted_however_often_mlflow_fails_right_after_the_export(
+    shelf: Shelf, settings: Settings, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = shelf.add_finished_job(epochs=2)
+    add_weights(shelf, settings.storage, job)
+    logged = {"kind": "logged", "model_id": "m-1"}
+    monkeypatch.setattr(ModelLogger, "_ask", lambda *_: logged)
+    with monkeypatch.context() as patch:
+        patch.setattr(Projection, "note_model", fail_as_mlflow)
+        for _ in range(4):
+            assert drain(settings, tracking) == 1
+    assert drain(settings, tracking) == 0
+    with shelf.sessions.begin() as session:
+        row = session.scalars(select(Mirrored).where(Mirrored.job_id == job)).one()
+        assert (row.state["model"], row.state["model_id"]) == ("logged", "m-1")
+    assert problems(shelf) == {}
+
+
+def fail_as_mlflow(*_: Any) -> None:
+    raise ConnectionError("MLflow went away")
 
 
 def die(*_: Any) -> None:
