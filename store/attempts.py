@@ -73,10 +73,10 @@ def finish(
 ) -> Job:
     """The job succeeded (a diverged one, too): its metrics are final, its slots are free."""
     job = lock_attempt(session, job_id, attempt)
-    host = _end(session, job, "completed", None, seconds_used, counts=False)
-    hosts.forgive(session, host)
+    row = _end(session, job, "completed", None, seconds_used, counts=False)
+    hosts.forgive(session, row.host, row.instance)
     keep_metrics(job, metrics or {})
-    move(session, job, "succeeded", who=worker_name(host), why=reason, reason=reason)
+    move(session, job, "succeeded", who=worker_name(row.host), why=reason, reason=reason)
     return job
 
 
@@ -92,7 +92,7 @@ def fail(
     """The job failed for good, whatever attempts are left: another would end the same way."""
     job = lock_attempt(session, job_id, attempt)
     end = "oom" if reason == "oom" else "error"
-    host = _end(session, job, end, error, seconds_used, counts=True)
+    host = _end(session, job, end, error, seconds_used, counts=True).host
     move(session, job, "failed", who=worker_name(host), why=reason, reason=reason, error=error)
     return job
 
@@ -117,9 +117,10 @@ def end_attempt(
     """
     job = lock_attempt(session, job_id, attempt)
     counted = end in COUNTED_ENDS if counts is None else counts
-    host = _end(session, job, end, error, seconds_used, counts=counted)
+    row = _end(session, job, end, error, seconds_used, counts=counted)
+    host = row.host
     if end == "disk":
-        hosts.hold(session, host)
+        hosts.hold(session, host, row.instance)
     signed = who or worker_name(host)
     why = _why(attempt, end, error)
     if end == "cancelled" or job.wish == "cancel":
@@ -164,8 +165,8 @@ def _end(
     seconds_used: float | None,
     *,
     counts: bool,
-) -> str:
-    """Close the attempt's row and give its slots back; returns the host it ran on."""
+) -> Attempt:
+    """Close the attempt's row and give its slots back."""
     if seconds_used is not None:
         _add_seconds(session, job, seconds_used)
     row = session.get_one(Attempt, (job.id, job.attempt))
@@ -175,7 +176,7 @@ def _end(
     row.counts = counts
     session.execute(delete(Lease).where(Lease.job_id == job.id, Lease.attempt == job.attempt))
     session.flush()
-    return row.host
+    return row
 
 
 def _count_attempts(session: Session, job: Job, condition: ColumnElement[bool]) -> int:

@@ -40,7 +40,7 @@ def report(
     """
     row = session.scalars(
         select(Worker)
-        .where(Worker.host == host, Worker.instance.is_not_distinct_from(instance))
+        .where(*_is_of(host, instance))
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one_or_none()
@@ -56,20 +56,28 @@ def report(
     return has_room_again
 
 
-def report_shortage(session: Session, host: str, shortage: Shortage) -> None:
-    """The host claims nothing until a `report` without a shortage."""
-    session.execute(update(Worker).where(Worker.host == host).values(shortage=asdict(shortage)))
+def report_shortage(
+    session: Session, host: str, shortage: Shortage, instance: str | None = None
+) -> None:
+    """The host claims nothing until a `report` without a shortage.
+
+    Nothing changes where another instance is the host's worker now.
+    """
+    session.execute(update(Worker).where(*_is_of(host, instance)).values(shortage=asdict(shortage)))
 
 
-def hold(session: Session, host: str) -> None:
-    """The disk ran full under one of the host's jobs: others get the next ones first."""
+def hold(session: Session, host: str, instance: str | None = None) -> None:
+    """The disk ran full under one of the host's jobs: others get the next ones first.
+
+    Nothing changes where another instance is the host's worker now.
+    """
     seconds = func.least(
         LONGEST_HOLD_SECONDS,
         FIRST_HOLD_SECONDS * func.power(2.0, func.least(Worker.disk_failures, 20)),
     )
     session.execute(
         update(Worker)
-        .where(Worker.host == host)
+        .where(*_is_of(host, instance))
         .values(
             disk_failures=Worker.disk_failures + 1,
             held_until=func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds),
@@ -77,11 +85,20 @@ def hold(session: Session, host: str) -> None:
     )
 
 
-def forgive(session: Session, host: str) -> None:
-    """A job has completed there: its next failure counts as its first."""
+def forgive(session: Session, host: str, instance: str | None = None) -> None:
+    """A job has completed there: the host's next failure counts as its first.
+
+    Nothing changes where another instance is the host's worker now.
+    """
     session.execute(
-        update(Worker).where(Worker.host == host, Worker.disk_failures > 0).values(disk_failures=0)
+        update(Worker)
+        .where(*_is_of(host, instance), Worker.disk_failures > 0)
+        .values(disk_failures=0)
     )
+
+
+def _is_of(host: str, instance: str | None) -> Sequence[ColumnElement[bool]]:
+    return Worker.host == host, Worker.instance.is_not_distinct_from(instance)
 
 
 def may_claim() -> ColumnElement[bool]:

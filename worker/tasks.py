@@ -105,7 +105,7 @@ class Child:
         log.warning("nothing is claimed", reason=shortage.detail)
         try:
             with self._sessions.begin() as session:
-                hosts.report_shortage(session, self._settings.host_name, shortage)
+                hosts.report_shortage(session, self._settings.host_name, shortage, self._instance)
         except DATABASE_AWAY as error:
             log.warning("the shortage is not reported: the database is away", error=str(error))
         self._waker.wake()

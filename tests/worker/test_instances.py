@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import hosts, leases
+from store import hosts, jobs, leases
 from store.host_names import Holder
+from store.hosts import Shortage
 from store.leases import Instance
 from store.models import Attempt, Worker
 from tests.factories import claim_job, make_job
@@ -26,6 +27,7 @@ Sessions = sessionmaker[Session]
 STALE = make_instance()
 NEW = replace(STALE, id="new", process=STALE.process + 1)
 DEVICES = (HostDevice("cpu", 0, "a processor", 2),)
+FULL = Shortage("/data", 0, 1, "/data is full")
 NO_FOLDERS = Space(folders=(), needed_bytes=0)
 
 
@@ -86,13 +88,35 @@ def test_a_worker_whose_name_was_taken_claims_and_ends_nothing(
         assert claim_job(session, instance=NEW.id) is not None
         before = session.scalars(select(Worker.seen_at)).one()
         hosts.report(session, "alpha", None, 0.0, STALE.id)
+        hosts.report_shortage(session, "alpha", FULL, STALE.id)
         leases.set_draining(session, "alpha", instance=STALE.id)
         leases.worker_ended(session, "alpha", STALE.id)
         row = session.scalars(select(Worker)).one()
         assert (row.seen_at, row.draining, row.ended_at) == (before, False, None)
+        assert row.shortage is None
     # No child of it is alive: only its own attempt is lost.
     assert end_attempts_of_the_dead(sessions, "alpha", lambda: (), STALE.id) == 1
     assert open_attempts(sessions) == [NEW.id]
+
+
+def test_the_disk_of_a_worker_whose_name_was_taken_neither_holds_its_host_nor_forgives_it(
+    sessions: Sessions, holder: Holder
+) -> None:
+    with sessions.begin() as session:
+        make_job(session)
+        claim = claim_job(session, instance=STALE.id)
+        assert claim is not None
+    register(sessions, "alpha", replace(NEW, namespace="elsewhere"), DEVICES, holder)
+    with sessions.begin() as session:
+        jobs.end_attempt(session, claim.job_id, claim.attempt, "disk", error="no room")
+        row = session.scalars(select(Worker)).one()
+        assert (row.held_until, row.disk_failures) == (None, 0)
+        hosts.hold(session, "alpha", NEW.id)
+        other = session.scalars(select(Attempt).where(Attempt.ended_at.is_(None))).one()
+        jobs.finish(session, other.job_id, other.number, reason="completed")
+        session.refresh(row)
+        assert row.disk_failures == 1
+        assert row.held_until is not None
 
 
 def test_a_host_whose_start_took_long_gets_its_first_wake_ups_once_it_was_seen(
