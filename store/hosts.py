@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from store.models import Worker
 
 #: A host whose disk ran full under a job claims nothing for so long; twice as long each time, until a job
-#: has completed there or the host has said that there is room again.
+#: has completed there.
 FIRST_HOLD_SECONDS = 30.0
 LONGEST_HOLD_SECONDS = 3600.0
 #: A clock that is off by less is not worth a word.
@@ -36,7 +36,7 @@ def report(
 ) -> bool:
     """The host's worker is alive and says how it is; True if it had too little room before and has it now.
 
-    Nothing changes where another instance is the host's worker now.
+    A hold stays. Nothing changes where another instance is the host's worker now.
     """
     row = session.scalars(
         select(Worker)
@@ -46,9 +46,8 @@ def report(
     ).one_or_none()
     if row is None:
         return False
+    # A hold runs out by itself: the shortage may be the same job's, whose partial file is gone by now.
     has_room_again = row.shortage is not None and shortage is None
-    if has_room_again:
-        row.disk_failures, row.held_until = 0, None
     row.shortage = None if shortage is None else asdict(shortage)
     row.clock_ahead_seconds = clock_ahead_seconds
     row.seen_at = func.clock_timestamp()

@@ -113,15 +113,33 @@ def test_the_hold_of_a_host_doubles_until_a_job_completes_there(sessions: Sessio
     assert seconds == [30, 60, 120]
 
 
-def test_a_host_that_has_room_again_is_held_no_longer(sessions: Sessions) -> None:
+def test_a_host_that_has_room_again_claims_at_once(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        make_job(session)
+        hosts.report(session, "alpha", FULL, 0.0)
+        assert hosts.report(session, "alpha", None, 0.0)
+        assert claim_job(session) is not None
+
+
+def test_room_that_a_failed_job_has_given_back_does_not_end_its_hosts_hold(
+    sessions: Sessions,
+) -> None:
     with sessions.begin() as session:
         make_worker(session)
         make_job(session)
         make_job(session)
-        run_full(session)
-        hosts.report(session, "alpha", FULL, 0.0)
-        assert hosts.report(session, "alpha", None, 0.0)
-        assert claim_job(session) is not None
+        for failures in (1, 2):
+            claim = claim_job(session)
+            assert claim is not None
+            # The parent looks while the job writes, and again after the partial file was deleted.
+            hosts.report(session, "alpha", FULL, 0.0)
+            jobs.end_attempt(session, claim.job_id, claim.attempt, "disk", error=ERROR)
+            assert hosts.report(session, "alpha", None, 0.0)
+            assert claim_job(session) is None
+            worker = session.get_one(Worker, "alpha", populate_existing=True)
+            assert worker.disk_failures == failures
+            let_pass(session, hosts.FIRST_HOLD_SECONDS * failures)
 
 
 def test_a_job_that_fits_nowhere_fails_with_its_reason_in_words(sessions: Sessions) -> None:
