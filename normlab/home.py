@@ -20,6 +20,8 @@ from normlab.rotation import LogLimits
 
 #: The service refuses a shorter one for its first admin.
 _SHORTEST_TOKEN = 32
+#: Two readings of when a process began differ by rounding only.
+_SAME_START_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,15 @@ class Home:
     def is_served(self) -> bool:
         """Whether the process that listens at `running_api_url` is this home's API.
 
-        While the stack is down, anybody on this machine may listen there and wait for a token.
+        While the stack is down, anybody on this machine may listen there and wait for a token. A
+        `stack.json` that a crash has left proves nothing: the process ids in it may be taken again.
         """
+        if not self.is_locked():
+            return False
         state = self.read_state()
         port = urlsplit(self.running_api_url).port
-        pids = [row.get("pid") for row in state.get("processes", ()) if row.get("name") == "api"]
-        return any(_is_listening(pid, port) for pid in pids if pid)
+        rows = [row for row in state.get("processes", ()) if row.get("name") == "api"]
+        return any(_is_listening(row, port) for row in rows)
 
     @property
     def mlflow_url(self) -> str:
@@ -153,10 +158,26 @@ class Home:
             yield
 
 
-def _is_listening(pid: int, port: int | None) -> bool:
-    """As far as we may see: a process of another user is never ours."""
+def seconds_after_boot(process: psutil.Process) -> float:
+    """When it began; unlike its `create_time`, this doesn't change when the clock is set."""
+    return process.create_time() - psutil.boot_time()
+
+
+def _is_listening(row: Mapping[str, Any], port: int | None) -> bool:
+    """Whether the process of this row of `stack.json` runs as us and listens at the port.
+
+    The user is checked because root sees everybody's connections.
+    """
+    pid, began = row.get("pid"), row.get("seconds_after_boot")
+    if pid is None or began is None:
+        return False
     try:
-        connections = psutil.Process(pid).net_connections("tcp")
+        process = psutil.Process(pid)
+        if process.uids().effective != os.geteuid():
+            return False
+        if abs(seconds_after_boot(process) - began) > _SAME_START_SECONDS:
+            return False
+        connections = process.net_connections("tcp")
     except (psutil.Error, OSError):
         return False
     return any(

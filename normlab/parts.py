@@ -3,12 +3,16 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from normlab.activity import IDLE_SECONDS, Activity
 from normlab.daemons import Answer, Runnable
+from normlab.home import seconds_after_boot
 
 
 @dataclass(slots=True)
@@ -25,6 +29,7 @@ class Part:
     detail: str = ""
     remark: str = ""
     started_at: float = 0.0
+    seconds_after_boot: float | None = None
     ready_at: float = 0.0
     restart_at: float = 0.0
     restarts: int = 0
@@ -44,20 +49,26 @@ class Part:
             "detail": self.detail,
             "pid": self.runnable.pid,
             "started_at": self.started_at,
+            "seconds_after_boot": self.seconds_after_boot,
             "restarts": self.restarts,
         }
 
     def begin(self) -> None:
         self.state, self.detail, self.started_at = "starting", "", time.time()
+        self.seconds_after_boot = None
         # An answer that is still on its way is about the process before this one.
         self._answers, self._asking = [], None
 
     def watch(self, log: Path) -> None:
         """It runs: from now on it is ready, or has to show that it works."""
+        pid = self.runnable.pid
+        if pid is not None:
+            with suppress(psutil.NoSuchProcess):
+                self.seconds_after_boot = seconds_after_boot(psutil.Process(pid))
         if self.check is None:
             self._become_ready()
-        elif self.runnable.pid is not None:
-            self._activity = Activity(self.runnable.pid, log)
+        elif pid is not None:
+            self._activity = Activity(pid, log)
 
     def ask(self) -> None:
         """Asks in the background whether it is ready, and takes the answer of an earlier question.

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from normlab import transport
@@ -24,7 +25,7 @@ from normlab.cli.submitting import submit
 from normlab.client import Client
 from normlab.documents import read_input
 from normlab.errors import NormlabError, NoToken, NotReachable, Refused, Unreadable
-from normlab.home import Home
+from normlab.home import Home, seconds_after_boot
 
 
 @dataclass
@@ -280,7 +281,14 @@ def make_home(
     for variable in ("NORMLAB_URL", "NORMLAB_TOKEN"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("NORMLAB_HOME", str(folder))
-    api = {"name": "api", "pid": os.getpid() if pid is None else pid}
+    began = seconds_after_boot(psutil.Process())
+    api = {
+        "name": "api",
+        "pid": os.getpid() if pid is None else pid,
+        "seconds_after_boot": began,
+    }
+    # A supervisor holds it.
+    monkeypatch.setattr(Home, "is_locked", lambda home: home.folder == folder)
     (folder / "token").write_text("nl_home\n")
     (folder / "stack.json").write_text(json.dumps({"api_url": url, "processes": [api], **state}))
 
