@@ -199,16 +199,17 @@ class Answer:
     remark: str = ""
 
 
-def make_checks(home: Home, token: str) -> dict[str, Callable[[], Answer]]:
+def make_checks(home: Home, token: str, worker: Runnable) -> dict[str, Callable[[], Answer]]:
     """By name, whether it is ready; what has no check is ready once it runs."""
     return {
         "mlflow": lambda: _ask(home.mlflow_url + HEALTH_PATH),
         "api": lambda: _ask(home.api_url + "/readyz"),
-        "worker": lambda: _find_worker(home, token),
+        "worker": lambda: _find_worker(home, token, worker.pid),
     }
 
 
-def _find_worker(home: Home, token: str) -> Answer:
+def _find_worker(home: Home, token: str, pid: int | None) -> Answer:
+    """Ready once the API lists this process as alive: the rows of earlier ones stay."""
     # Until our API listens there, somebody else may: they get no token.
     if not home.is_served():
         return Answer(ready=False)
@@ -216,7 +217,8 @@ def _find_worker(home: Home, token: str) -> Answer:
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         # Nobody else can be asked; the stack works for all who have a token of their own.
         return Answer(ready=True, remark=_REFUSED.format(home.token_file))
-    return Answer(ready=status == httpx.codes.OK and bool(document.get("items")))
+    rows = document.get("items", ()) if status == httpx.codes.OK else ()
+    return Answer(ready=any(row["alive"] and row["process"] == pid for row in rows))
 
 
 def _ask(url: str) -> Answer:

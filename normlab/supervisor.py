@@ -107,7 +107,7 @@ class Supervisor:
         postgres.create_databases("normlab")
         migrating = migration_environment(home, postgres, token)
         daemons = make_daemons(home, postgres, redis)
-        checks = make_checks(home, token)
+        checks = make_checks(home, token, daemons["worker"])
         # MLflow is the slowest to start and needs nothing of the others.
         self._run_once("migrations", ["-m", "migrations.mlflow_database"], migrating)
         self._launch(Part("mlflow", daemons.pop("mlflow"), checks["mlflow"]))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from normlab.daemons import make_checks, make_daemons, stack_environment
+from normlab.daemons import API_ROLE, Daemon, make_checks, service_environment
 from normlab.errors import StackError
 from normlab.home import Home
 from normlab.parts import Part
@@ -17,6 +17,18 @@ def script() -> Script:
     return Script()
 
 
+class Process(Daemon):
+    """One that is said to run under this id."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__([], {}, Path(), Path())
+        self._pid = pid
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+
 def home_at(folder: Path, url: str) -> Home:
     return Home(folder, api_port=int(url.rpartition(":")[2]))
 
@@ -26,10 +38,23 @@ def test_the_worker_is_ready_once_the_api_lists_it(
 ) -> None:
     script.say(503, {})
     script.say(200, {"items": []})
-    script.say(200, {"items": [{}]})
+    script.say(200, {"items": [{"process": 7, "alive": True}]})
     with serve(script) as url:
         make_home(monkeypatch, tmp_path, url)
-        check = make_checks(home_at(tmp_path, url), "nl_home")["worker"]
+        check = make_checks(home_at(tmp_path, url), "nl_home", Process(7))["worker"]
+        assert [check().ready for _ in range(3)] == [False, False, True]
+
+
+def test_the_worker_of_an_earlier_run_is_not_the_one_that_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: Script
+) -> None:
+    earlier = {"process": 6, "alive": True}
+    for row in (earlier, {"process": 7, "alive": False}):
+        script.say(200, {"items": [earlier, row]})
+    script.say(200, {"items": [earlier, {"process": 7, "alive": True}]})
+    with serve(script) as url:
+        make_home(monkeypatch, tmp_path, url)
+        check = make_checks(home_at(tmp_path, url), "nl_home", Process(7))["worker"]
         assert [check().ready for _ in range(3)] == [False, False, True]
 
 
@@ -40,12 +65,9 @@ def test_a_stack_whose_token_is_refused_gets_ready_and_says_so(
     script.say(status, {})
     with serve(script) as url:
         make_home(monkeypatch, tmp_path, url)
-        home = home_at(tmp_path, url)
-        [worker] = [
-            Part("worker", daemon, make_checks(home, "nl_home")["worker"])
-            for name, daemon in make_daemons(home, {}, "").items()
-            if name == "worker"
-        ]
+        process = Process(7)
+        checks = make_checks(home_at(tmp_path, url), "nl_home", process)
+        worker = Part("worker", process, checks["worker"])
         worker.state = "starting"
         while worker.state == "starting":
             worker.ask()
@@ -59,7 +81,7 @@ def test_whoever_listens_before_the_api_does_gets_no_token(
 ) -> None:
     with serve(script) as url:
         make_home(monkeypatch, tmp_path, url, pid=1)
-        assert not make_checks(home_at(tmp_path, url), "nl_home")["worker"]().ready
+        assert not make_checks(home_at(tmp_path, url), "nl_home", Process(7))["worker"]().ready
     assert tokens_seen(script) == []
 
 
@@ -72,7 +94,7 @@ def test_the_processes_get_no_token_of_the_person_who_starts_them(
     (tmp_path / "postgres" / "password").write_text("p")
     postgres = Postgres(tmp_path / "postgres", sockets=tmp_path)
     redis = Redis(tmp_path / "redis", sockets=tmp_path)
-    environment = stack_environment(Home(tmp_path), postgres, redis)
+    environment = service_environment(Home(tmp_path), postgres, redis, API_ROLE)
     assert "nl_mine" not in environment.values()
 
 
