@@ -22,20 +22,22 @@ class Bearer(httpx.Auth):
 
 
 class HomeBearer(httpx.Auth):
-    """The token of a local stack, for the process that is its API.
+    """A token for the process that is a local stack's API: the given one, else the home's own.
 
     Anything else that listens at its address counts as nobody: httpx.ConnectError.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, token: str | None = None) -> None:
         self._home = home
+        self._token = token
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         if not self._home.is_served():
             raise httpx.ConnectError(
-                "the API of the local stack does not listen there; another service needs NORMLAB_TOKEN"
+                "the API of the local stack does not listen there; another service needs "
+                "NORMLAB_URL and NORMLAB_TOKEN"
             )
-        token = self._home.token()
+        token = self._token or self._home.token()
         if token is None:
             raise NoToken(f"{self._home.token_file}, the token of the local stack, can't be read")
         yield from Bearer(self._home.running_api_url, token).auth_flow(request)

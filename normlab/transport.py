@@ -68,7 +68,7 @@ class Transport:
             self._origin = _origin(url)
             url = url or os.environ.get("NORMLAB_URL") or home.running_api_url
             self.url = url.rstrip("/")
-            self._bearer = _bearer(self.url, token or os.environ.get("NORMLAB_TOKEN"), home)
+            self._bearer = Bearer(self.url, token) if token else _find_bearer(self.url, home)
         else:
             self._home, self._origin = home, Origin.LOCAL
             self.url = home.running_api_url
@@ -118,7 +118,7 @@ class Transport:
             named = f"{self.url}, which {_NAMED[self._origin]}, needs a token of its own"
             kept = f"; the one in {home.token_file} is for {home.running_api_url} only"
             raise NoToken(
-                f"NORMLAB_TOKEN is not set, and {named}{kept if home.token_file.exists() else ''}"
+                f"{_unusable_token()}, and {named}{kept if home.token_file.exists() else ''}"
             )
 
     def _send(
@@ -218,11 +218,30 @@ def save(chunks: Iterable[bytes], target: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _bearer(url: str, token: str | None, home: Home) -> httpx.Auth | None:
-    """What proves who we are; None if we have no token that is meant for this address."""
-    if token:
+def _find_bearer(url: str, home: Home) -> httpx.Auth | None:
+    """The environment's token or the home's; None if neither is meant for this address.
+
+    NORMLAB_TOKEN belongs to the service that NORMLAB_URL names, and without that to the local stack.
+    """
+    token, named = os.environ.get("NORMLAB_TOKEN") or None, os.environ.get("NORMLAB_URL")
+    if token and named and _is_same(url, named):
         return Bearer(url, token)
-    return HomeBearer(home) if url.lower() == home.running_api_url.lower() else None
+    if _is_same(url, home.running_api_url):
+        return HomeBearer(home, None if named else token)
+    return None
+
+
+def _is_same(url: str, other: str) -> bool:
+    return url.rstrip("/").lower() == other.rstrip("/").lower()
+
+
+def _unusable_token() -> str:
+    """Why the environment's token can't be used."""
+    if not os.environ.get("NORMLAB_TOKEN"):
+        return "NORMLAB_TOKEN is not set"
+    named = os.environ.get("NORMLAB_URL")
+    owner = f"{named}, which NORMLAB_URL names," if named else "the local stack"
+    return f"NORMLAB_TOKEN is for {owner} only"
 
 
 def _origin(url: str | None) -> Origin:

@@ -363,6 +363,57 @@ def test_whoever_listens_in_the_place_of_the_stack_gets_no_token(
     assert script.seen == []
 
 
+@pytest.mark.parametrize("is_local", [True, False])
+def test_the_token_of_the_environment_goes_only_where_the_environment_sends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: Script, is_local: bool
+) -> None:
+    owner = "the local stack" if is_local else "https://prod.example/, which NORMLAB_URL names,"
+    script.say(200, {"id": 1})
+    with serve(script) as url:
+        make_home(monkeypatch, tmp_path, "http://127.0.0.1:4321")
+        monkeypatch.setenv("NORMLAB_TOKEN", "nl_prod")
+        if not is_local:
+            monkeypatch.setenv("NORMLAB_URL", "https://prod.example/")
+        with (
+            Client(url) as client,
+            pytest.raises(NoToken, match=f"NORMLAB_TOKEN is for {owner} only"),
+        ):
+            client.show("j1")
+        assert script.seen == []
+        with Client(url, "nl_given") as client:
+            client.show("j1")
+        assert tokens_seen(script) == ["Bearer nl_given"]
+
+
+def test_a_url_that_the_environment_names_too_gets_its_token(
+    monkeypatch: pytest.MonkeyPatch, script: Script
+) -> None:
+    script.say(200, {"id": 1})
+    with serve(script) as url:
+        monkeypatch.setenv("NORMLAB_TOKEN", "nl_prod")
+        monkeypatch.setenv("NORMLAB_URL", f"{url}/")
+        with Client(url) as client:
+            client.show("j1")
+    assert tokens_seen(script) == ["Bearer nl_prod"]
+
+
+@pytest.mark.parametrize("pid", [None, 2**22])
+def test_a_token_without_a_url_is_for_the_process_that_is_the_local_api(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: Script, pid: int | None
+) -> None:
+    script.say(200, {"id": 1})
+    with serve(script) as url:
+        make_home(monkeypatch, tmp_path, url, pid=pid)
+        monkeypatch.setenv("NORMLAB_TOKEN", "nl_mine")
+        with Client() as client:
+            if pid is None:
+                client.show("j1")
+            else:
+                with pytest.raises(NotReachable, match="another service needs NORMLAB_URL and"):
+                    client.show("j1")
+    assert tokens_seen(script) == (["Bearer nl_mine"] if pid is None else [])
+
+
 def test_a_redirect_takes_no_token_along(client: Client, script: Script) -> None:
     elsewhere = Script()
     with serve(elsewhere) as url:
