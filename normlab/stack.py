@@ -15,7 +15,7 @@ from normlab.daemons import describe_process, end_leftovers, leftovers, python_p
 from normlab.errors import StackError
 from normlab.home import Home
 from normlab.servers import Postgres, Redis
-from normlab.supervisor import Supervisor
+from normlab.supervisor import ADOPT_STORAGE, Supervisor
 
 Show = Callable[[Mapping[str, Any]], None]
 
@@ -23,22 +23,22 @@ Show = Callable[[Mapping[str, Any]], None]
 _STOP_SECONDS = 120.0
 
 
-def run_in_foreground(home: Home, show: Show) -> None:
+def run_in_foreground(home: Home, show: Show, *, adopt_storage: bool = False) -> None:
     """Returns when a signal has stopped the stack."""
     home.make_folders()
-    supervisor = Supervisor(home, show)
+    supervisor = Supervisor(home, show, adopt_storage=adopt_storage)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, supervisor.ask_to_stop)
     supervisor.run()
 
 
-def start_detached(home: Home, show: Show) -> dict[str, Any]:
+def start_detached(home: Home, show: Show, *, adopt_storage: bool = False) -> dict[str, Any]:
     """Returns the stack's state once it is ready; one that is starting or running is joined.
 
     `show` gets the state again and again; what it raises ends the wait, and the stack goes on.
     """
     home.make_folders()
-    launched = None if home.is_locked() else _launch_supervisor(home)
+    launched = None if home.is_locked() else _launch_supervisor(home, adopt_storage=adopt_storage)
     try:
         return _follow(home, show, launched)
     except KeyboardInterrupt:
@@ -91,7 +91,7 @@ def status(home: Home) -> dict[str, Any]:
     return {**state, "home": str(home.folder), "processes": processes}
 
 
-def _launch_supervisor(home: Home) -> "subprocess.Popen[bytes]":
+def _launch_supervisor(home: Home, *, adopt_storage: bool) -> "subprocess.Popen[bytes]":
     log = home.logs / "supervisor.log"
     environment = {
         **os.environ,
@@ -102,7 +102,12 @@ def _launch_supervisor(home: Home) -> "subprocess.Popen[bytes]":
     }
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "normlab.supervisor"],
+            [
+                sys.executable,
+                "-m",
+                "normlab.supervisor",
+                *([ADOPT_STORAGE] if adopt_storage else []),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from normlab.activity import last_lines
+from normlab.activity import last_line, last_lines
 from normlab.daemons import (
     Daemon,
     end_leftovers,
@@ -37,6 +37,8 @@ _START_TRIES = 5
 _HEALTHY_SECONDS = 60.0
 _LONGEST_PAUSE = 30.0
 _SHOW_SECONDS = 1.0
+#: What `normlab up --adopt-storage` passes on.
+ADOPT_STORAGE = "--adopt-storage"
 #: The servers go last: a worker that drains still writes.
 _STOP_ORDER = (("api", "worker", "sweep", "mirror", "mlflow"), ("redis", "postgres"))
 
@@ -50,11 +52,20 @@ class Supervisor:
 
     `show` gets the state at each change and about once a second; what it raises stops the stack.
     What it raises while the stack stops is written to the log, and `show` isn't called again.
+    With `adopt_storage`, the home's folder becomes the database's storage before anything uses it.
     """
 
-    def __init__(self, home: Home, show: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        home: Home,
+        show: Callable[[Mapping[str, Any]], None],
+        *,
+        adopt_storage: bool = False,
+    ) -> None:
         self._home = home
         self._show = show
+        self._adopts_storage = adopt_storage
+        self._remarks: list[str] = []
         self._shown_at = 0.0
         self._parts: dict[str, Part] = {}
         self._phase = "starting"
@@ -112,9 +123,17 @@ class Supervisor:
         self._run_once("migrations", ["-m", "migrations.mlflow_database"], migrating)
         self._launch(Part("mlflow", daemons.pop("mlflow"), checks["mlflow"]))
         self._run_once("migrations", ["-m", "migrations", "upgrade"], migrating)
+        if self._adopts_storage:
+            self._adopt_storage(migrating)
         for name, daemon in daemons.items():
             self._launch(Part(name, daemon, checks.get(name)))
         self._wait_until_ready()
+
+    def _adopt_storage(self, environment: Mapping[str, str]) -> None:
+        storage = {"NORMLAB_STORAGE": str(self._home.storage)}
+        name = "adopt-storage"
+        self._run_once(name, ["-m", "store", "adopt-storage"], {**environment, **storage})
+        self._remarks.append(f"The storage was adopted. {last_line(self._log(name))}".strip())
 
     def _launch(self, part: Part) -> None:
         self._parts[part.name] = part
@@ -202,6 +221,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         self._phase = "stopping"
+        self._remarks.clear()
         self._publish()
         for names in _STOP_ORDER:
             self._stop_together([self._parts[name] for name in names if name in self._parts])
@@ -255,7 +275,10 @@ class Supervisor:
             "api_url": self._home.api_url,
             "mlflow_url": self._home.mlflow_url,
             "step": self._step,
-            "remarks": [line for part in self._parts.values() for line in part.remarks],
+            "remarks": [
+                *self._remarks,
+                *(line for part in self._parts.values() for line in part.remarks),
+            ],
             "processes": [part.describe() for part in self._parts.values()],
         }
 
@@ -285,7 +308,7 @@ def _log_remarks() -> Callable[[Mapping[str, Any]], None]:
 def main() -> int:
     """The detached supervisor: its output is its log."""
     home = Home.from_environment()
-    supervisor = Supervisor(home, show=_log_remarks())
+    supervisor = Supervisor(home, show=_log_remarks(), adopt_storage=ADOPT_STORAGE in sys.argv[1:])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, supervisor.ask_to_stop)
     try:

@@ -47,8 +47,9 @@ def _adopt() -> str | None:
     finally:
         engine.dispose()
     print(  # noqa: T201
-        f"{folder} is the storage now, with the id {adopted.id}. Of {adopted.named} files that the database names, "
-        f"{adopted.missing} are missing in it. Restart the API, the workers, the sweep and the mirror."
+        f"{folder} is the storage now, with the id {adopted.id}. If the API, workers, the sweep or the mirror run, "
+        f"restart them.\n"
+        f"Of {adopted.named} files that the database names, {adopted.missing} are missing in it."
     )
     return None
 

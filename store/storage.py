@@ -32,9 +32,12 @@ FEWEST = 3
 #: Younger files may not yet be seen over a network file system.
 SETTLED = timedelta(minutes=1)
 
+ADOPTING = (
+    "`normlab up --adopt-storage` for the local stack, elsewhere `python -m store adopt-storage`."
+)
 _REMEDY = (
     "Mount there the one folder that the API, all workers, the sweep and the mirror share (NORMLAB_STORAGE); or, if "
-    "this folder takes its place from now on (restored, moved, emptied), run `python -m store adopt-storage` once."
+    "this folder takes its place from now on (restored, moved, emptied), adopt it once: " + ADOPTING
 )
 
 
@@ -89,7 +92,7 @@ def _refuse_strangers(session: Session, folder: Path) -> None:
         raise StorageRefused(
             f"The storage {folder} belongs to another database: its file {MARKER} says {marker!r}, and this database "
             "has no storage yet. Two databases in one storage would delete each other's files. Set NORMLAB_STORAGE "
-            "to a folder of its own; or, if the other database is gone, run `python -m store adopt-storage` once."
+            "to a folder of its own; or, if the other database is gone, adopt it once: " + ADOPTING
         )
     _refuse_lacking(session, folder, since=None)
 

@@ -12,6 +12,7 @@ from normlab.cli.mirror import read_mirror, say_mirror
 from normlab.cli.output import Column, Format, Output, duration, emit, field, raw, say, size
 from normlab.cli.stack_progress import StackProgress
 from normlab.cli.workers import read_workers, say_workers
+from normlab.errors import StackError
 from normlab.home import Home
 
 Timeout = Annotated[
@@ -25,6 +26,13 @@ def up(
         bool, typer.Option("--detach", "-d", help="return once it is ready; it runs on")
     ] = False,
     timeout: Timeout = None,
+    adopt_storage: Annotated[
+        bool,
+        typer.Option(
+            "--adopt-storage",
+            help="take $NORMLAB_HOME/storage for the database's, though it was emptied or replaced",
+        ),
+    ] = False,
 ) -> None:
     """Start the whole stack on this machine: database, broker, MLflow, API, worker.
 
@@ -35,22 +43,24 @@ def up(
     `up --detach` gives up waiting, and the stack goes on starting.
     """
     home = Home.from_environment()
+    if adopt_storage and home.is_locked():
+        raise StackError("a storage can't be adopted while the stack runs: `normlab down` first")
     if home.is_locked() and home.read_state().get("phase") == "ready":
         say("Normlab is already running:")
         show_urls(home.read_state())
     elif detach or home.is_locked():
-        bring_up(home, timeout)
+        bring_up(home, timeout, adopt_storage=adopt_storage)
         say("Stop it with: normlab down")
     else:
         say(f"Starting Normlab in {home.folder}; stop it with Ctrl-C")
         progress = StackProgress(
             home, timeout=timeout, then="It was stopped.", when_ready=_show_ready
         )
-        stack.run_in_foreground(home, progress)
+        stack.run_in_foreground(home, progress, adopt_storage=adopt_storage)
         say("Stopped")
 
 
-def bring_up(home: Home, timeout: float | None = None) -> None:
+def bring_up(home: Home, timeout: float | None = None, *, adopt_storage: bool = False) -> None:
     """Starts it in the background, or joins one that is starting."""
     for variable in ("NORMLAB_DATABASE_URL", "NORMLAB_REDIS_URL"):
         if os.environ.get(variable):
@@ -60,7 +70,8 @@ def bring_up(home: Home, timeout: float | None = None) -> None:
         "The stack goes on starting: `normlab status` shows how far it is, `normlab up --detach` "
         "waits again, `normlab down` stops it."
     )
-    state = stack.start_detached(home, StackProgress(home, timeout=timeout, then=then))
+    progress = StackProgress(home, timeout=timeout, then=then)
+    state = stack.start_detached(home, progress, adopt_storage=adopt_storage)
     _show_ready(state)
 
 

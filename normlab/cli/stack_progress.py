@@ -21,6 +21,7 @@ _NAMES = {
     "sweep": "sweep",
     "mirror": "mirror to MLflow",
     "migrations": "the migrations of the database",
+    "adopt-storage": "the storage to be adopted",
 }
 _RISING = {"ready": "ready", "restarting": "ended; it will be restarted"}
 _FALLING = {"stopped": "stopped"}

@@ -142,7 +142,8 @@ def test_a_folder_without_the_marker_is_refused_and_left_alone(
         assert repr(id_in_sql(sessions)) in words
         assert f"as {tmp_path / 'shared'} on " in words
         assert "NORMLAB_STORAGE" in words
-        assert "python -m store adopt-storage" in words
+        assert "`normlab up --adopt-storage` for the local stack" in words
+        assert "elsewhere `python -m store adopt-storage`" in words
     assert not (tmp_path / "absent").exists()
     assert list((tmp_path / "local").iterdir()) == []
 
