@@ -105,8 +105,8 @@ def revoke_token(
     house: House,
     user: Reader,
     token_id: Id,
-    made: Annotated[
-        users.Made,
+    children: Annotated[
+        users.Children,
         Query(description="the tokens made with it are revoked, too: those of its user, all, none"),
     ] = "own",
 ) -> None:
@@ -116,9 +116,9 @@ def revoke_token(
         if token is None or (user.role != "admin" and token.user_id != user.id):
             raise NotFound(f"there is no token {token_id}")
         # Somebody who was an admin once may have made them.
-        if made == "all" and user.role != "admin":
+        if children == "all" and user.role != "admin":
             raise Forbidden(f"{user.name} may revoke tokens of their own only, not `all`")
-        users.revoke_token(session, token_id, made)
+        users.revoke_token(session, token_id, children)
 
 
 def _ensure_ahead(expires_at: datetime) -> None:

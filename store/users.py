@@ -21,7 +21,7 @@ from store.models import Token, User
 
 Role: TypeAlias = Literal["admin", "member", "viewer"]
 #: Which tokens are revoked with the one they were made with: those of the same person, all, or none.
-Made: TypeAlias = Literal["own", "all", "none"]
+Children: TypeAlias = Literal["own", "all", "none"]
 
 PREFIX = "nl_"
 _LAST_ADMIN = "{} is the last admin who can sign in: make another user an admin first"
@@ -136,7 +136,7 @@ def find_token(session: Session, token_id: int) -> Token | None:
     return session.scalars(statement).one_or_none()
 
 
-def revoke_token(session: Session, token_id: int, made: Made = "own") -> Sequence[Token]:
+def revoke_token(session: Session, token_id: int, children: Children = "own") -> Sequence[Token]:
     """It and the tokens made with it are refused from now on; the time of the first revocation stands.
 
     Returns those that this call has revoked. Raises NotFound, and LastAdmin if no admin could sign in.
@@ -144,11 +144,11 @@ def revoke_token(session: Session, token_id: int, made: Made = "own") -> Sequenc
     token = find_token(session, token_id)
     if token is None:
         raise NotFound(f"there is no token {token_id}")
-    tokens = _lock_with_descendants(session, token, made)
+    tokens = _lock_with_descendants(session, token, children)
     valid = [one for one in tokens if one.revoked_at is None]
     refusal = (
         f"no admin could sign in without token {token_id}: create another token first, and keep it "
-        "when you revoke this one (`made=none`)"
+        "when you revoke this one (`children=none`)"
     )
     with _keeping_an_admin(session, refusal, any(one.user.role == "admin" for one in valid)):
         now = database_now(session)
@@ -157,9 +157,9 @@ def revoke_token(session: Session, token_id: int, made: Made = "own") -> Sequenc
     return valid
 
 
-def _lock_with_descendants(session: Session, token: Token, made: Made) -> Sequence[Token]:
+def _lock_with_descendants(session: Session, token: Token, children: Children) -> Sequence[Token]:
     """The token and those made with it, of which no more can be made before the transaction ends."""
-    query = select(Token).where(Token.id.in_(_with_descendants(token, made)))
+    query = select(Token).where(Token.id.in_(_with_descendants(token, children)))
     query = query.options(joinedload(Token.user, innerjoin=True)).order_by(Token.id)
     query = query.with_for_update(of=Token).execution_options(populate_existing=True)
     locked: set[int] = set()
@@ -172,14 +172,14 @@ def _lock_with_descendants(session: Session, token: Token, made: Made) -> Sequen
         locked |= ids
 
 
-def _with_descendants(token: Token, made: Made) -> Select[int]:
+def _with_descendants(token: Token, children: Children) -> Select[int]:
     """The ids of a token and of all tokens made with it, directly or not."""
     tree = select(Token.id, Token.user_id).where(Token.id == token.id).cte(recursive=True)
-    if made == "none":
+    if children == "none":
         return select(tree.c.id)
     child = aliased(Token)
     below = select(child.id, child.user_id).join(tree, child.parent_id == tree.c.id)
-    if made == "own":
+    if children == "own":
         below = below.where(child.user_id == token.user_id)
     tree = tree.union_all(below)
     return select(tree.c.id)

@@ -23,7 +23,7 @@ class Role(StrEnum):
     VIEWER = "viewer"
 
 
-class Made(StrEnum):
+class Children(StrEnum):
     """Which tokens are revoked with the one that they were made with."""
 
     OWN = "own"
@@ -66,20 +66,20 @@ def list_(output: Output = Format.TABLE) -> None:
 @tokens.command()
 def revoke(
     number: Annotated[int, typer.Argument(help="its id, as listed", metavar="ID")],
-    made: Annotated[
-        Made | None,
+    children: Annotated[
+        Children | None,
         typer.Option(help="revoke the tokens made with it, too: those of the same user, all, none"),
     ] = None,
 ) -> None:
     """Revoke a token: it is refused from now on.
 
-    If other tokens were made with it, `--made` says what becomes of them: all if it may have leaked, none
+    If other tokens were made with it, `--children` says what becomes of them: all if it may have leaked, none
     if one of them replaces it.
     """
     with Client() as client:
-        if made is None:
+        if children is None:
             _ensure_childless(client.items("tokens"), number)
-        client.delete(f"tokens/{number}", **({"made": made.value} if made else {}))
+        client.delete(f"tokens/{number}", **({"children": children.value} if children else {}))
     say(f"Token {number} is revoked")
 
 
@@ -89,7 +89,7 @@ def _ensure_childless(listed: Iterable[Item], number: int) -> None:
     if children:
         names = ", ".join(f"{one['id']} ({one['name']}, {one['user']})" for one in children)
         raise NormlabError(
-            f"tokens were made with token {number}: {names}; nothing was revoked. Choose with --made: "
+            f"tokens were made with token {number}: {names}; nothing was revoked. Choose with --children: "
             "`own` or `all` revokes them, too (if it may have leaked), `none` keeps them"
         )
 

@@ -207,14 +207,14 @@ def test_an_admin_s_token_that_expires_makes_none_for_another_that_lives_longer(
 def test_a_revoked_token_takes_those_made_with_it_along_unless_they_are_kept(
     app: FastAPI, member: TestClient
 ) -> None:
-    for query, status in (("", 401), ("?made=none", 200)):
+    for query, status in (("", 401), ("?children=none", 200)):
         first = member.post("/api/v1/tokens", json={"name": "first"}).json()
         headers = {"Authorization": f"Bearer {first['secret']}"}
         second = TestClient(app, headers=headers).post("/api/v1/tokens", json={"name": "second"})
         member.delete(f"/api/v1/tokens/{first['id']}{query}")
         headers = {"Authorization": f"Bearer {second.json()['secret']}"}
         assert TestClient(app, headers=headers).get("/api/v1/users/me").status_code == status
-    assert member.delete(f"/api/v1/tokens/{second.json()['id']}?made=all").status_code == 403
+    assert member.delete(f"/api/v1/tokens/{second.json()['id']}?children=all").status_code == 403
 
 
 def test_a_person_has_so_many_tokens_and_no_more(
@@ -236,7 +236,7 @@ def test_the_last_token_of_the_last_admin_is_not_revoked(admin: TestClient) -> N
     assert "create another token first" in refused.json()["detail"]
     assert admin.post("/api/v1/tokens", json={"name": "new"}).status_code == 201
     assert admin.delete(f"/api/v1/tokens/{token['id']}").status_code == 409
-    assert admin.delete(f"/api/v1/tokens/{token['id']}?made=none").status_code == 204
+    assert admin.delete(f"/api/v1/tokens/{token['id']}?children=none").status_code == 204
 
 
 def test_two_admins_who_demote_each_other_at_once_leave_one(

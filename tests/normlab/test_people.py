@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from normlab.cli.people import Made, create, revoke
+from normlab.cli.people import Children, create, revoke
 from normlab.errors import NormlabError
 from tests.normlab.test_transport import Script, serve
 
@@ -31,16 +31,16 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
 def test_a_token_with_which_others_were_made_is_revoked_only_with_a_choice(script: Script) -> None:
     script.answers.clear()
     script.say(200, LISTED)
-    with pytest.raises(NormlabError, match=r"made with token 1: 2 \(laptop, ada\).*--made"):
+    with pytest.raises(NormlabError, match=r"made with token 1: 2 \(laptop, ada\).*--children"):
         revoke(1)
     assert [method for method, *_ in script.seen] == ["GET"]
 
 
-@pytest.mark.parametrize("made", [*Made])
-def test_the_choice_is_sent(script: Script, made: Made) -> None:
+@pytest.mark.parametrize("children", [*Children])
+def test_the_choice_is_sent(script: Script, children: Children) -> None:
     script.say(204, b"")
-    revoke(1, made)
-    assert script.seen[-1][:2] == ("DELETE", f"/api/v1/tokens/1?made={made.value}")
+    revoke(1, children)
+    assert script.seen[-1][:2] == ("DELETE", f"/api/v1/tokens/1?children={children.value}")
 
 
 def test_a_token_that_made_no_other_needs_no_choice(script: Script) -> None:

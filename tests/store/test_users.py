@@ -131,8 +131,8 @@ def test_a_token_is_revoked_with_its_parent_unless_it_is_kept(sessions: Sessions
         "all": ["child", "grandchild", "theirs"],
         "none": [],
     }
-    made: users.Made
-    for made in ("own", "all", "none"):
+    children: users.Children
+    for children in ("own", "all", "none"):
         with sessions.begin() as session:
             user, other = make_user(session), make_user(session)
             parent, secret = users.create_token(session, user, "parent")
@@ -141,9 +141,9 @@ def test_a_token_is_revoked_with_its_parent_unless_it_is_kept(sessions: Sessions
             users.create_token(session, other, "theirs", parent=child)
             _, apart = users.create_token(session, user, "apart")
 
-            revoked = users.revoke_token(session, parent.id, made)
+            revoked = users.revoke_token(session, parent.id, children)
 
-            assert [token.name for token in revoked] == ["parent", *expected[made]]
+            assert [token.name for token in revoked] == ["parent", *expected[children]]
             assert users.authenticate(session, secret) is None
             assert users.authenticate(session, apart) is not None
 
