@@ -13,7 +13,7 @@ import sys
 
 from migrations.rights import set_up_rights
 from migrations.run import downgrade, upgrade
-from store.bootstrap import bootstrap, ensure_strong, reset_admin
+from store.bootstrap import bootstrap, ensure_strong, has_users, reset_admin
 from store.errors import BadSecret
 
 SECRET = "NORMLAB_BOOTSTRAP_TOKEN"  # noqa: S105 - the variable's name
@@ -48,15 +48,22 @@ def _run(arguments: list[str], url: str, secret: str | None) -> None:
 
 
 def _upgrade_and_bootstrap(url: str, secret: str | None) -> None:
+    usable = secret
     if secret:
-        ensure_strong(secret)
+        try:
+            ensure_strong(secret)
+        except BadSecret:
+            # An installation may be older than this rule: it isn't used where there are users.
+            if not has_users(url):
+                raise
+            usable = None
     upgrade(url)
-    if bootstrap(url, secret):
+    if bootstrap(url, usable):
         _say(f"made the first user, admin, whose token is {SECRET}")
     elif secret:
         _say(
             f"the database has users already, and {SECRET} was not used; "
-            "`python -m migrations reset-admin` makes it an admin's token"
+            "`python -m migrations reset-admin` makes a strong one an admin's token"
         )
 
 

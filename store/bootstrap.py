@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -28,6 +28,18 @@ def ensure_strong(secret: str) -> None:
             "it may have ASCII letters, digits and punctuation only, without spaces: "
             "`openssl rand -hex 24` makes one"
         )
+
+
+def has_users(url: str) -> bool:
+    """Whether the database, of whatever version, ever had a user."""
+    engine = make_engine(url)
+    try:
+        with engine.connect() as connection:
+            if not inspect(connection).has_table(User.__tablename__):
+                return False
+            return connection.scalar(select(User.id).limit(1)) is not None
+    finally:
+        engine.dispose()
 
 
 def bootstrap(url: str, secret: str | None) -> bool:

@@ -139,11 +139,25 @@ def test_the_command_resets_the_admin(
         assert users.authenticate(session, "nl_reset" * 4) is not None
 
 
-@pytest.mark.parametrize("command", ["upgrade", "reset-admin"])
-def test_a_weak_secret_is_refused_before_the_database_is_touched(
-    monkeypatch: pytest.MonkeyPatch, command: str
+def test_a_weak_secret_stays_unused_where_there_are_users(
+    empty_engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("NORMLAB_DATABASE_URL", "postgresql://nobody@/nothing?host=/nowhere")
+    monkeypatch.setenv("NORMLAB_DATABASE_URL", address(empty_engine))
+    monkeypatch.setenv("NORMLAB_BOOTSTRAP_TOKEN", "nl_first" * 4)
+    migrations_main.main(["upgrade"])
+    monkeypatch.setenv("NORMLAB_BOOTSTRAP_TOKEN", "changeme")
+    migrations_main.main(["upgrade"])
+    assert "NORMLAB_BOOTSTRAP_TOKEN was not used" in capsys.readouterr().out
+    with Session(empty_engine) as session:
+        assert users.authenticate(session, "changeme") is None
+
+
+@pytest.mark.parametrize("command", ["upgrade", "reset-admin"])
+def test_a_weak_secret_is_refused_before_the_database_is_changed(
+    empty_engine: Engine, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("NORMLAB_DATABASE_URL", address(empty_engine))
     monkeypatch.setenv("NORMLAB_BOOTSTRAP_TOKEN", "changeme")
     with pytest.raises(SystemExit, match="8 characters and needs at least 32"):
         migrations_main.main([command])
+    assert not inspect(empty_engine).has_table("jobs")
