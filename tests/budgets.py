@@ -8,12 +8,12 @@ import os
 
 import pytest
 
-SECONDS = 100.0
+SECONDS = 250.0
 #: Of modules that need more.
 OF_MODULE = {
-    "tests/trainer/test_check.py": 200.0,
-    "tests/trainer/test_every_entry.py": 500.0,
-    "tests/trainer/test_surgery.py": 300.0,
+    "tests/trainer/test_check.py": 400.0,
+    "tests/trainer/test_every_entry.py": 800.0,
+    "tests/trainer/test_surgery.py": 500.0,
 }
 
 

@@ -26,15 +26,20 @@ class Scene:
 
     def ask(self, person: int, key: str) -> "Future[Any]":
         """Returns when the question waits, or is answered."""
-        before = len(self.queue._places)
+        before = self._count(person, key)
         asked = self._threads.submit(
             self.queue.ask, person, Work(key, {}, lambda answer: answer), 30.0
         )
-        deadline = time.monotonic() + 20
-        while len(self.queue._places) == before and not asked.done():
+        deadline = time.monotonic() + 120
+        while self._count(person, key) == before and not asked.done():
             assert time.monotonic() < deadline
             time.sleep(0.001)
         return asked
+
+    def _count(self, person: int, key: str) -> int:
+        # Not how many there are in all: a newcomer's place may be another's before.
+        places = [*self.queue._places]
+        return sum((place.person, place.work.key) == (person, key) for place in places)
 
     def take(self) -> Work:
         work = self.queue.take()

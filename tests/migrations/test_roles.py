@@ -192,20 +192,20 @@ def test_what_mlflow_had_made_as_the_owner_becomes_its_own(
     postgres: Postgres, database_url: str, mlflow_url: str
 ) -> None:
     with connect(postgres.url("mlflow")) as connection:
-        connection.execute("CREATE TABLE runs (id serial PRIMARY KEY, name text)")
-        connection.execute("INSERT INTO runs (name) VALUES ('kept')")
-        connection.execute("CREATE VIEW names AS SELECT name FROM runs")
+        connection.execute("CREATE TABLE earlier_runs (id serial PRIMARY KEY, name text)")
+        connection.execute("INSERT INTO earlier_runs (name) VALUES ('kept')")
+        connection.execute("CREATE VIEW earlier_names AS SELECT name FROM earlier_runs")
     try:
         for _ in range(2):
             prepare_mlflow(database_url, postgres.password(MLFLOW))
         with connect(mlflow_url) as connection:
-            connection.execute("ALTER TABLE runs ADD COLUMN note text")
-            connection.execute("INSERT INTO runs (name) VALUES ('new')")
-            rows = connection.execute("SELECT name FROM names ORDER BY 1").fetchall()
+            connection.execute("ALTER TABLE earlier_runs ADD COLUMN note text")
+            connection.execute("INSERT INTO earlier_runs (name) VALUES ('new')")
+            rows = connection.execute("SELECT name FROM earlier_names ORDER BY 1").fetchall()
         assert rows == [("kept",), ("new",)]
     finally:
         with connect(postgres.url("mlflow")) as connection:
-            connection.execute("DROP TABLE runs CASCADE")
+            connection.execute("DROP TABLE earlier_runs CASCADE")
 
 
 def test_the_command_for_mlflow_needs_its_password(
