@@ -30,7 +30,7 @@ _ALL = "SELECT, INSERT, UPDATE, DELETE"
 RIGHTS: Mapping[str, tuple[str, str]] = {
     "alembic_version": (_READ, _READ),
     "users": (_WRITE, _READ),
-    "tokens": (_ALL, _NOTHING),
+    "tokens": (_WRITE, _NOTHING),
     "idempotency_keys": (_ADD, "SELECT, DELETE"),
     "storage": (_WRITE, _WRITE),
     "projects": (_WRITE, _CHANGE),
@@ -53,14 +53,23 @@ RIGHTS: Mapping[str, tuple[str, str]] = {
 }
 #: Two at once would fail at each other's changes: the key of an advisory lock.
 _LOCK = 0x6E6C_0010
-#: Of a table that isn't listed.
-_OTHERS = (_ALL, _ALL)
+#: Of a table that isn't listed: whoever adds one decides who needs it.
+_OTHERS = (_NOTHING, _NOTHING)
 
 
 def set_up_rights(url: str) -> None:
-    """`apply_rights` with the passwords of the environment; what could not be done is said on stderr."""
-    for problem in apply_rights(url, given_passwords()):
-        sys.stderr.write(f"API and workers can log in as the tables' owner: {problem}\n")
+    """`apply_rights` with the passwords of the environment; what could not be done is said on stderr.
+
+    Exits where a password was given: whoever gave it starts processes that log in with it.
+    """
+    passwords = given_passwords()
+    problems = apply_rights(url, passwords)
+    for problem in problems:
+        sys.stderr.write(f"{problem}\n")
+    if problems and {API, WORKER} & set(passwords):
+        sys.exit("The API or the workers can't log in with the passwords that were given.")
+    if problems:
+        sys.stderr.write("API and workers can log in as the tables' owner.\n")
 
 
 def apply_rights(url: str, passwords: Mapping[str, str]) -> list[str]:

@@ -1,6 +1,7 @@
 """What keeps hosts from working, in words: for `queue` and for `status`."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from normlab.cli.output import Item, ago, say
 from normlab.errors import NormlabError
@@ -9,6 +10,8 @@ from normlab.transport import Transport
 
 #: A service that takes longer must not keep `status` waiting.
 _SECONDS = 5.0
+#: A host that has been silent for longer was removed or renamed.
+_FORGOTTEN_SECONDS = 24 * 3600.0
 
 
 def read_workers(home: Home) -> Sequence[Item] | None:
@@ -34,7 +37,13 @@ def say_workers(workers: Sequence[Item] | None) -> None:
 
 def _lines(worker: Item) -> Sequence[str]:
     if not worker["alive"]:
-        # One that was stopped on purpose says so before it goes.
-        silent = f"host {worker['host']} has said nothing for {ago('seen_at')(worker)}"
-        return [] if worker["draining"] else [silent]
+        # One that was stopped on purpose says so before it goes; one that is gone for good never does.
+        if worker["draining"] or _silent_seconds(worker) > _FORGOTTEN_SECONDS:
+            return []
+        return [f"host {worker['host']} has said nothing for {ago('seen_at')(worker)}"]
     return [f"host {worker['host']}: {problem}" for problem in worker["problems"]]
+
+
+def _silent_seconds(worker: Item) -> float:
+    seen = datetime.fromisoformat(worker["seen_at"])
+    return (datetime.now(UTC) - seen).total_seconds()

@@ -21,6 +21,7 @@ def test_each_thing_that_is_wrong_with_a_host_is_a_line(capsys: pytest.CaptureFi
             worker("beta", "claims nothing: /data has 3 MB free", "its clock is 61 s behind"),
             worker("gamma", "claims nothing: /data has 3 MB free", alive=False),
             worker("delta", alive=False, draining=True),
+            worker("removed", alive=False, seen_at="2020-01-01T00:00:00+00:00"),
         ]
     )
     assert capsys.readouterr().out.splitlines() == [

@@ -176,6 +176,21 @@ def test_a_waiting_job_says_which_host_has_how_little_room(sessions: Sessions) -
         )
 
 
+def test_a_job_that_needs_a_gpu_says_what_is_wrong_with_the_hosts_that_have_one(
+    sessions: Sessions,
+) -> None:
+    with sessions.begin() as session:
+        job = make_job(session, resources={"device": "cuda"})
+        make_worker(session, "alpha")
+        assert obstacles.find_obstacle(session, job) == (
+            "no worker with a device of kind cuda is running"
+        )
+        make_worker(session, "beta", cuda=1)
+        assert obstacles.find_obstacle(session, job) is None
+        hosts.report(session, "beta", FULL, 0.0)
+        assert obstacles.find_obstacle(session, job) == f"beta claims nothing: {FULL.detail}"
+
+
 @pytest.mark.parametrize(
     ("ahead", "words"),
     [
