@@ -106,6 +106,11 @@ def may_claim() -> ColumnElement[bool]:
     return and_(Worker.draining.is_(False), is_free)
 
 
+def is_held(session: Session, host: str) -> bool:
+    """Whether the host's worker, draining or after a full disk, gets no job whatever is queued."""
+    return not session.scalar(select(may_claim()).where(Worker.host == host))
+
+
 def is_worth_waking() -> ColumnElement[bool]:
     return and_(may_claim(), Worker.shortage.is_(None))
 

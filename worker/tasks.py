@@ -92,7 +92,9 @@ class Child:
             claim = self._claim()
             if claim is not None:
                 self._warm = claim.devices[0].kind, claim.devices[0].number
-            if finished_one:
+            # Another host's wake-up, too, where this one gets no job. One that merely finds none wakes nobody: two such
+            # hosts would wake each other for ever.
+            if finished_one or (claim is None and self._is_held()):
                 self._waker.wake()
             if claim is None:
                 return
@@ -125,6 +127,13 @@ class Child:
         except DATABASE_AWAY as error:
             log.warning("nothing is claimed: the database is away", error=str(error))
             return None
+
+    def _is_held(self) -> bool:
+        try:
+            with self._sessions.begin() as session:
+                return hosts.is_held(session, self._settings.host_name)
+        except DATABASE_AWAY:
+            return False
 
     def _numerics(self, device: str) -> Numerics:
         match device:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import leases, wakeups
+from store import hosts, leases, wakeups
 from store.models import Job
 from tests.factories import make_job, make_worker
 from worker import tasks
@@ -58,6 +58,26 @@ def test_a_child_without_room_claims_nothing_and_passes_its_wake_up_on(
     assert woken == [True]
     assert alpha.shortage is not None
     assert alpha.shortage["folder"] == str(tmp_path)
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_only_a_child_whose_host_is_held_passes_its_wake_up_on(
+    sessions: sessionmaker[Session],
+    worker_database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_held: bool,
+) -> None:
+    with sessions.begin() as session:
+        make_worker(session, "alpha")
+        if is_held:
+            make_job(session)
+            hosts.hold(session, "alpha", None)
+    child = Child(make_settings(worker_database_url, tmp_path), Drain(), os.getppid())
+    woken = []
+    monkeypatch.setattr(child._waker, "wake", lambda: woken.append(True))
+    child.work()
+    assert woken == [True] * is_held
 
 
 def test_a_child_keeps_one_connection_however_many_it_used_at_once(
