@@ -195,6 +195,8 @@ def test_lines_are_put_together_wherever_they_were_cut(length: int) -> None:
 
 def test_a_cut_off_export_leaves_no_file(url: str, script: Script, tmp_path: Path) -> None:
     script.answers.append(None)
+    # Whether it is starting is asked next: this is not the answer of a service that is.
+    script.say(404, {"detail": "not Normlab"})
     code, _, error = text(run(url, tmp_path, "export", "--out", "all.csv"))
     assert code == 1
     assert "does not answer" in error
