@@ -8,12 +8,16 @@ from typing import Annotated, Any
 import typer
 
 from normlab import stack
-from normlab.cli.mirror import read_mirror, say_mirror
+from normlab.cli.mirror import SHOWN, say_mirror
 from normlab.cli.output import Column, Format, Output, duration, emit, field, raw, say, size
 from normlab.cli.stack_progress import StackProgress
-from normlab.cli.workers import read_workers, say_workers
-from normlab.errors import StackError
+from normlab.cli.workers import say_workers
+from normlab.errors import NormlabError, StackError
 from normlab.home import Home
+from normlab.transport import Transport
+
+#: A service that takes longer must not keep `status` waiting.
+_ASK_SECONDS = 5.0
 
 Timeout = Annotated[
     float | None,
@@ -108,8 +112,9 @@ def status(
         say(stack.database_url(home))
         return
     is_ready = state["phase"] == "ready"
-    mirror = read_mirror(home) if is_ready else None
-    workers = read_workers(home) if is_ready else None
+    mirror = ask_api(home, "mirror", limit=SHOWN) if is_ready else None
+    answer = ask_api(home, "workers") if is_ready else None
+    workers = answer and answer["items"]
     if output is Format.JSON:
         say(json.dumps({**state, "workers": workers, "mirror": mirror}, indent=2))
         return
@@ -127,6 +132,17 @@ def status(
         show_urls(state)
         say_workers(workers)
         say_mirror(mirror)
+
+
+def ask_api(home: Home, path: str, **parameters: Any) -> Any:
+    """What the local stack's own API answers; None if it doesn't, or takes long."""
+    transport = Transport(home=home, timeout=_ASK_SECONDS)
+    try:
+        return transport.get(path, **parameters)
+    except NormlabError:
+        return None
+    finally:
+        transport.close()
 
 
 def show_urls(state: Mapping[str, Any]) -> None:

@@ -5,14 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from normlab.cli.output import Item, ago, duration, say
-from normlab.errors import NormlabError
-from normlab.home import Home
-from normlab.transport import Transport
 
 #: Problems that `status` shows; `show` says the rest.
-_SHOWN = 5
-#: A service that takes longer must not keep `status` waiting.
-_SECONDS = 5.0
+SHOWN = 5
 _LACKING = {"run": "it", "files": "its figures", "model": "its model"}
 
 
@@ -25,18 +20,6 @@ def problem_lines(item: Item) -> Iterator[str]:
         yield f"warning: {owner}{_describe(problem)}"
     if (left := item.get("mirror_problem_count", 0) - len(problems)) > 0:
         yield f"warning: {left} more that MLflow lacks: normlab show each job"
-
-
-def read_mirror(home: Home) -> Mapping[str, Any] | None:
-    """What the local stack's API says; None when it doesn't answer."""
-    transport = Transport(home=home, timeout=_SECONDS)
-    try:
-        answer: Mapping[str, Any] = transport.get("mirror", limit=_SHOWN)
-        return answer
-    except NormlabError:
-        return None
-    finally:
-        transport.close()
 
 
 def say_mirror(answer: Mapping[str, Any] | None) -> None:

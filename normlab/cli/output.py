@@ -132,10 +132,14 @@ def ago(name: str) -> Callable[[Item], str]:
     def text(item: Item) -> str:
         if not item.get(name):
             return ""
-        then = datetime.fromisoformat(item[name])
-        return duration((datetime.now(UTC) - then).total_seconds())
+        return duration(seconds_since(item[name]))
 
     return text
+
+
+def seconds_since(time: str) -> float:
+    """From an RFC 3339 time of the service until now."""
+    return (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
 
 
 def duration(seconds: float) -> str:

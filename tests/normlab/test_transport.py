@@ -16,8 +16,8 @@ import pytest
 
 from normlab import transport
 from normlab.cli.following import watch
+from normlab.cli.local import ask_api
 from normlab.cli.looking import download, list_
-from normlab.cli.mirror import read_mirror
 from normlab.cli.people import create
 from normlab.cli.querying import export
 from normlab.cli.steering import retry
@@ -344,7 +344,7 @@ def test_a_port_of_the_environment_that_is_not_the_stack_s_gets_no_token(
     with serve(script) as url:
         make_home(monkeypatch, tmp_path, unused_url())
         monkeypatch.setenv("NORMLAB_API_PORT", url.rpartition(":")[2])
-        assert read_mirror(Home.from_environment()) is None
+        assert ask_api(Home.from_environment(), "mirror") is None
         with Client() as client, pytest.raises(NotReachable):
             client.show("j1")
     assert script.seen == []

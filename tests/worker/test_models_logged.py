@@ -67,6 +67,12 @@ def request_of(job_id: int, spec: JobSpec, path: Path, run: RunInfo) -> dict[str
     }
 
 
+def request_of_job(shelf: Shelf, reader: Reader, job: int, path: Path) -> dict[str, Any]:
+    """Of a job that is in MLflow."""
+    spec = JobSpec.model_validate(spec_of(shelf, job))
+    return request_of(job, spec, path, reader.run_of(shelf.project, job=job).info)
+
+
 def models_of(reader: Reader, project: str) -> list[Any]:
     experiment = reader.client.get_experiment_by_name(project)
     return list(reader.client.search_logged_models([experiment.experiment_id]))
@@ -195,8 +201,7 @@ def test_a_model_that_cannot_be_exported_is_uploaded_as_a_state_dict(
     path = add_weights(shelf, settings.storage, job)
     assert drain(settings, tracking) == 0
     run = reader.run_of(shelf.project, job=job)
-    spec = JobSpec.model_validate(spec_of(shelf, job))
-    request = request_of(job, spec, path, run.info)
+    request = request_of_job(shelf, reader, job, path)
     outcome = answer(tracking, request, settings.storage / "datasets")
     assert outcome["kind"] == "state_dict"
     assert outcome["detail"].startswith("RuntimeError: data-dependent")
@@ -365,8 +370,7 @@ def test_an_export_without_memory_is_tried_again_before_a_state_dict_has_to_do(
     job = shelf.add_finished_job(study=shelf.add_study(models="none"), epochs=2)
     path = add_weights(shelf, settings.storage, job)
     drain(settings, tracking)
-    run = reader.run_of(shelf.project, job=job)
-    request = request_of(job, JobSpec.model_validate(spec_of(shelf, job)), path, run.info)
+    request = request_of_job(shelf, reader, job, path)
     folder = settings.storage / "datasets"
     assert answer(tracking, request, folder) == {"out_of_memory": "MemoryError: no room for it"}
     last = answer(tracking, {**request, "may_retry": False}, folder)
