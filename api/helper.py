@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 
 POLL_SECONDS = 0.1
-#: A helper that works for longer makes way for those whose questions are short.
+#: A helper that works for longer gets a lower priority than those with short questions.
 SHORT_SECONDS = 1.0
 NICE = 5
 _KILL_SECONDS = 5.0
@@ -109,13 +109,13 @@ class Helper:
                     if answer is not None:
                         return answer
                     watch.guard()
-                    self._make_way(watch.cpu_seconds)
+                    self._lower_priority(watch.cpu_seconds)
                 raise HelperGone("ended")
         except HelperGone:
             self.close()
             raise
 
-    def _make_way(self, cpu_seconds: float) -> None:
+    def _lower_priority(self, cpu_seconds: float) -> None:
         if cpu_seconds > SHORT_SECONDS and not self._is_slowed:
             self._is_slowed = True
             self._process.nice(max(NICE, self._process.nice()))

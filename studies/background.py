@@ -1,4 +1,4 @@
-"""How a process makes way for the others of its machine: training and answering come first."""
+"""Low priority for background processes: training and answering requests come first."""
 
 import os
 from contextlib import suppress
@@ -7,7 +7,7 @@ from pathlib import Path
 NICE = 10
 
 
-def make_way() -> None:
+def lower_priority() -> None:
     """Lowers this process's priority, and that of its session if it leads one.
 
     Where Linux groups processes by session (`sched_autogroup`), niceness only counts inside a session,

@@ -5,7 +5,7 @@ import argparse
 import sys
 from typing import Literal, get_args
 
-from studies.background import make_way
+from studies.background import lower_priority
 from studies.canvas import encode, png
 from studies.curve_figures import draw_curves
 from studies.curves import Curves
@@ -18,7 +18,7 @@ Wanted = Literal["html", "figure", "curves"]
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    make_way()
+    lower_priority()
     content = sys.stdin.buffer.read()
     if options.wanted == "curves":
         drawn = encode(draw_curves(Curves.model_validate_json(content)), options.name or "png")

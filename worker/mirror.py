@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from store import exports, mirror, mirror_problems
 from store.engine import DATABASE_AWAY, JOBS_CHANNEL, make_engine, make_sessions
 from store.mirror_problems import Subject
-from studies.background import make_way
+from studies.background import lower_priority
 from worker.deletions import Deletions
 from worker.experiments import Experiments
 from worker.logs import configure_logging
@@ -62,7 +62,7 @@ class Settings(BaseSettings):
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _leave)
-    make_way()
+    lower_priority()
     # MLflow would print an address for every run: the one inside this network.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     settings = Settings()
