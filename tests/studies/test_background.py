@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +13,6 @@ print(os.nice(0))
 group = open("/proc/self/autogroup").read() if os.path.exists("/proc/self/autogroup") else ""
 print(group.split()[-1] if group else "")
 """
-HAS_GROUPS = Path("/proc/self/autogroup").exists() and (
-    Path("/proc/sys/kernel/sched_autogroup_enabled").read_text().strip() == "1"
-)
 
 
 @pytest.mark.parametrize("leads", [True, False])
@@ -25,5 +21,5 @@ def test_the_weight_of_a_session_is_lowered_by_its_leader_only(leads: bool) -> N
         [sys.executable, "-c", PROGRAM], start_new_session=leads, stdout=-1, text=True, check=True
     ).stdout.split("\n")[:2]
     assert int(own) >= NICE
-    if HAS_GROUPS:
-        assert (int(group) == NICE) == leads
+    # Of a process in a CPU cgroup (a container) the file says nothing, and there niceness alone counts.
+    assert not group or (int(group) == NICE) == leads
