@@ -5,7 +5,6 @@ next one is ready at once. A spec is never called good without an answer.
 """
 
 import base64
-import hashlib
 import importlib.metadata
 import json
 import sys
@@ -20,6 +19,7 @@ from api.check_queue import CheckQueue, Closed, NoPlace, NotYet, Read, Work
 from api.helper import HelperGone, Limits, TooBig, TooSlow
 from api.helper_pool import HelperPool
 from api.kept_answers import MOST_FILES, KeptAnswers
+from runtime.files import digest_of, digest_of_parts
 from trainer.spec import DatasetInfo, JobSpec
 from trainer.spec.preview import ClassPictures, Preview
 from trainer.spec.report import Problem, Report
@@ -216,17 +216,15 @@ def _picture(answer: Mapping[str, Any]) -> bytes:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
+    return digest_of(json.dumps(value))
 
 
 def _versions() -> str:
     """Of the libraries and of our own code."""
     libraries = ",".join(f"{name}={_version(name)}" for name in LIBRARIES)
-    code = hashlib.blake2b(digest_size=16)
     [folder] = trainer.__path__
-    for path in sorted(Path(folder).rglob("*.py")):
-        code.update(path.read_bytes())
-    return f"{libraries},trainer={code.hexdigest()}"
+    code = digest_of_parts(path.read_bytes() for path in sorted(Path(folder).rglob("*.py")))
+    return f"{libraries},trainer={code}"
 
 
 def _version(name: str) -> str | None:

@@ -1,8 +1,6 @@
 """Finished pages and figures in the storage: one of a kind per study or job, the newest."""
 
-import hashlib
 import re
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, resources
@@ -10,6 +8,8 @@ from pathlib import Path
 from typing import Self
 
 import structlog
+
+from runtime.files import digest_of, digest_of_parts, write_file
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +33,7 @@ class Drawing:
     @classmethod
     def of(cls, owner: str, kind: str, suffix: str, content: str) -> Self:
         """`content`: what goes into it, or a digest of that."""
-        digest = hashlib.blake2b(f"{content} {_drawn_by()}".encode(), digest_size=16)
-        return cls(owner, kind, suffix, digest.hexdigest())
+        return cls(owner, kind, suffix, digest_of(f"{content} {_drawn_by()}"))
 
     @classmethod
     def parse(cls, name: str) -> Self | None:
@@ -58,13 +57,7 @@ class Drawing:
         """In the place of earlier ones. What can't be kept is drawn again next time."""
         path = self._path(storage)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                file.write(content)
-            try:
-                Path(file.name).replace(path)
-            finally:
-                Path(file.name).unlink(missing_ok=True)
+            write_file(path, content, durable=False)
             for earlier in path.parent.glob(f"{self.kind}.*{self.suffix}"):
                 if earlier != path:
                     earlier.unlink(missing_ok=True)
@@ -79,8 +72,8 @@ class Drawing:
 @cache
 def _drawn_by() -> str:
     """Digest of all that turns a report into a drawing: another one draws anew."""
-    digest = hashlib.blake2b(metadata.version("matplotlib").encode(), digest_size=16)
     root = Path(str(resources.files("studies")))
-    for path in sorted((*root.glob("*.py"), *root.glob("templates/*"))):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    paths = sorted((*root.rglob("*.py"), *root.rglob("templates/*")))
+    return digest_of_parts(
+        [metadata.version("matplotlib").encode(), *(p.read_bytes() for p in paths)]
+    )

@@ -1,6 +1,5 @@
 """A creation that may be sent twice: the same key and document get the same answer."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 from api.dependencies import Reader
 from api.documents import Document
 from api.services import House
+from runtime.files import digest_of
 from store import idempotency
 
 _Key = Annotated[
@@ -73,4 +73,4 @@ Once: TypeAlias = Annotated[Creation, Depends(Creation)]
 
 def _fingerprint(path: str, document: Any) -> str:
     text = json.dumps([path, document], sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return digest_of(text)

@@ -3,15 +3,13 @@
 A file that can't be read, or isn't what was written, is as good as none.
 """
 
-import hashlib
-import os
-import tempfile
 import threading
 from pathlib import Path
 
 import structlog
 from pydantic import ValidationError
 
+from runtime.files import digest_of, write_file
 from trainer.spec.report import Report
 
 #: More than the cells of the largest study, so that one checked in parts gets through.
@@ -39,24 +37,20 @@ class KeptAnswers:
     def read(self, key: str) -> Report | None:
         try:
             digest, _, content = self._path(key).read_bytes().partition(b"\n")
-            return Report.model_validate_json(content) if digest == _digest(content) else None
+            return (
+                Report.model_validate_json(content)
+                if digest == digest_of(content).encode()
+                else None
+            )
         except (OSError, ValidationError):
             return None
 
     def write(self, key: str, report: Report) -> None:
         """What can't be written is computed again next time."""
         content = report.model_dump_json().encode()
-        content = _digest(content) + b"\n" + content
+        content = digest_of(content).encode() + b"\n" + content
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=self._folder)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(content)
-                Path(name).replace(self._path(key))
-            finally:
-                # Also a part of one, which a full disk leaves.
-                Path(name).unlink(missing_ok=True)
+            write_file(self._path(key), content, durable=False)
             with self._lock:
                 self._count(len(content))
         except OSError as error:
@@ -96,7 +90,3 @@ class KeptAnswers:
             else:
                 files, total = files + 1, total + size
         return files, total
-
-
-def _digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).hexdigest().encode()

@@ -16,12 +16,39 @@ import psutil
 
 from normlab.accounts import socket_folder
 from normlab.errors import StackError
-from normlab.rotation import LogLimits
 
 #: The service refuses a shorter one for its first admin.
 _SHORTEST_TOKEN = 32
 #: Two readings of when a process began differ by rounding only.
 _SAME_START_SECONDS = 1.0
+
+
+SIZE_VARIABLE = "NORMLAB_LOG_MEGABYTES"
+COUNT_VARIABLE = "NORMLAB_LOG_FILES"
+_MEGABYTE = 10**6
+
+
+@dataclass(frozen=True, slots=True)
+class LogLimits:
+    """A log of `size` bytes is emptied; `kept` older pieces stay, the newest of them as `.1`."""
+
+    size: int = 10 * _MEGABYTE
+    kept: int = 3
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "LogLimits":
+        """Raises StackError for what is no size or no number of files."""
+        megabytes = environment.get(SIZE_VARIABLE) or "10"
+        kept = environment.get(COUNT_VARIABLE) or "3"
+        try:
+            size = int(float(megabytes) * _MEGABYTE)
+        except (ValueError, OverflowError):
+            size = 0
+        if size < 1:
+            raise StackError(f"{SIZE_VARIABLE} must be a positive number but is {megabytes!r}")
+        if not kept.isdecimal() or not 1 <= int(kept) <= 1000:
+            raise StackError(f"{COUNT_VARIABLE} must be a number from 1 to 1000 but is {kept!r}")
+        return cls(size, int(kept))
 
 
 @dataclass(frozen=True, slots=True)

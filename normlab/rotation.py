@@ -6,41 +6,15 @@ renamed under them: it is copied and emptied. They append, so their next line is
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from normlab.errors import StackError
+from normlab.home import LogLimits
 
-SIZE_VARIABLE = "NORMLAB_LOG_MEGABYTES"
-COUNT_VARIABLE = "NORMLAB_LOG_FILES"
-_MEGABYTE = 10**6
 _LOOK_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class LogLimits:
-    """A log of `size` bytes is emptied; `kept` older pieces stay, the newest of them as `.1`."""
-
-    size: int = 10 * _MEGABYTE
-    kept: int = 3
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "LogLimits":
-        """Raises StackError for what is no size or no number of files."""
-        megabytes = environment.get(SIZE_VARIABLE) or "10"
-        kept = environment.get(COUNT_VARIABLE) or "3"
-        try:
-            size = int(float(megabytes) * _MEGABYTE)
-        except (ValueError, OverflowError):
-            size = 0
-        if size < 1:
-            raise StackError(f"{SIZE_VARIABLE} must be a positive number but is {megabytes!r}")
-        if not kept.isdecimal() or not 1 <= int(kept) <= 1000:
-            raise StackError(f"{COUNT_VARIABLE} must be a number from 1 to 1000 but is {kept!r}")
-        return cls(size, int(kept))
+_BLOCK_BYTES = 10**6
 
 
 def rotate(log: Path, limits: LogLimits) -> None:
@@ -84,7 +58,7 @@ def _delete_from(log: Path, number: int) -> None:
 def _copy_present(source: IO[bytes], target: IO[bytes]) -> None:
     """To the end as it is now: a process that writes without a pause has none."""
     left = os.fstat(source.fileno()).st_size - source.tell()
-    while left > 0 and (block := source.read(min(left, _MEGABYTE))):
+    while left > 0 and (block := source.read(min(left, _BLOCK_BYTES))):
         target.write(block)
         left -= len(block)
     target.flush()

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, func, select, text
 
 from store.engine import make_engine
-from store.leases import SEEN_SECONDS
+from store.hosts import SEEN_SECONDS
 from store.models import Worker
 
 

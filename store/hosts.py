@@ -13,6 +13,8 @@ from store.models import Worker
 #: has completed there.
 FIRST_HOLD_SECONDS = 30.0
 LONGEST_HOLD_SECONDS = 3600.0
+#: A worker that was not seen for so long gets no wake-ups.
+SEEN_SECONDS = 20.0
 #: A clock that is off by less is not worth a word.
 CLOCK_SECONDS = 5.0
 

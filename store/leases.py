@@ -14,12 +14,10 @@ from store import hosts
 from store.attempts import end_attempt
 from store.engine import DATABASE_AWAY, database_now
 from store.errors import LostLease
+from store.hosts import SEEN_SECONDS
 from store.models import Device, Job, Lease, Worker
 
 log = structlog.get_logger(__name__)
-
-#: A worker that was not seen for so long gets no wake-ups.
-SEEN_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)

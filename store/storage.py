@@ -19,6 +19,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.files import sync, write_file
 from store.errors import StorageRefused
 from store.models import Checkpoint, File, Storage
 
@@ -136,11 +137,7 @@ def _newest_paths(session: Session, since: datetime | None) -> list[str]:
 def _adopt(session: Session, folder: Path) -> str:
     marker = secrets.token_hex(8)
     with _in_words(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / f"{MARKER}.{marker}").open("w") as file:
-            file.write(f"{marker}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        write_file(folder / f"{MARKER}.{marker}", f"{marker}\n".encode())
     values = {
         "id": marker,
         "folder": str(folder),
@@ -162,11 +159,7 @@ def _complete(folder: Path, marker: str) -> None:
         if not unnamed.exists():
             return
         unnamed.replace(folder / MARKER)
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(folder)
 
 
 def _read_marker(folder: Path, committed: str | None = None) -> str | None:

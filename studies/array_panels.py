@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from store.models import File
-from studies.insides import Arrays, read_arrays
+from studies.kept_arrays import Arrays, read_arrays
 from studies.measures import Record
 from studies.panel_data import (
     Line,

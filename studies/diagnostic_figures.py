@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from studies.diagnostics import NETWORK, PERCENTILES
+from trainer.spec.recorded import NETWORK, PERCENTILES
 
 DOTS_PER_INCH = 100
 #: Norms that have a panel each; the first and the last are always among them.

@@ -4,10 +4,6 @@ from collections.abc import Mapping
 
 Statistics = Mapping[str, float | None]
 
-#: The row of the whole network among those of its layers.
-NETWORK = "network"
-PERCENTILES = (1, 15, 50, 85, 99)
-
 
 def with_drift(statistics: Statistics, first: Statistics) -> dict[str, float | None]:
     """Adds how far the median before and after a norm has moved since the first look, in units of the

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from studies.claims import CurveOf, Gain, Look, MetricOf, Spread, StepsToReach, parts
-from studies.diagnostics import NETWORK
 from studies.panels import (
     ArraysPanel,
     CurvesPanel,
@@ -21,6 +20,7 @@ from trainer.spec import JobSpec
 from trainer.spec.optimization import StepTraining
 from trainer.spec.recorded import (
     LAYER_STATISTICS,
+    NETWORK,
     NETWORK_STATISTICS,
     STOP_EPOCHS,
     always_recorded,

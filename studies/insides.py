@@ -1,44 +1,24 @@
 """What jobs have kept of their networks' insides: looks from the database, weights from files of the
 storage, whose digests the database knows. A file that isn't what was written is as good as none."""
 
-import hashlib
-import io
 import math
-import zipfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import structlog
 from sqlalchemy.orm import Session
 
 from store import reports
 from store.models import Diagnosis, File
-from studies.diagnostics import PERCENTILES
+from studies.kept_arrays import ARRAYS, Arrays, read_arrays
 from studies.panel_data import Column, Fan
 from studies.report import Filters, Histogram, JobReport
+from trainer.spec.recorded import PERCENTILES
 
 #: Layers that are shown, evenly over the depth.
 MOST_FANS, MOST_HISTOGRAMS = 3, 4
 MOST_FILTERS = 24
-#: A larger file is no small array, whatever its name.
-MOST_BYTES = 16 * 2**20
-
-Arrays = Mapping[str, Any]
-
-#: What a file of each output holds (`trainer.arrays`, `trainer.activations`, `trainer.pictures`).
-_ARRAYS = {
-    "filters": ("layer", "filters", "total"),
-    "weights": ("layers", "edges", "counts", "minimum", "maximum"),
-    "activations": ("edges", "counts"),
-    "responses": ("images", "before", "after"),
-    "augmented": ("original", "augmented"),
-    "grid": ("x", "predictions", "train_x", "train_y"),
-    "mc_curve": ("k", "error"),
-}
-
-log = structlog.get_logger(__name__)
 
 
 def read_fan(session: Session, job: JobReport) -> list[Fan]:
@@ -98,7 +78,7 @@ def _fan(job: JobReport, layer: str, looks: Sequence[Diagnosis]) -> Fan:
 
 
 def _histograms(variant: str, arrays: Arrays) -> Iterator[Histogram]:
-    columns = (arrays[name] for name in _ARRAYS["weights"])
+    columns = (arrays[name] for name in ARRAYS["weights"])
     for layer, edges, counts, low, high in zip(*columns, strict=True):
         if math.isfinite(low):
             yield Histogram(
@@ -134,31 +114,3 @@ def _widened(one: Histogram, reach: float) -> Any:
     places = (np.arange(len(one.counts)) - half) // factor + half
     np.add.at(wide, places, one.counts)
     return wide
-
-
-def read_arrays(
-    output: str, files: Sequence[File], storage: Path, evaluation: str | None = None
-) -> Arrays | None:
-    """The arrays of the first evaluation that kept this, or of that one; None where none did."""
-    wanted = f"_{output}.npz"
-    for file in files:
-        is_asked = (
-            file.name == f"{evaluation}{wanted}" if evaluation else file.name.endswith(wanted)
-        )
-        if is_asked and file.bytes <= MOST_BYTES:
-            try:
-                return _load(storage / file.path, file.digest, _ARRAYS[output])
-            except (OSError, ValueError, zipfile.BadZipFile) as error:
-                log.warning("a file can't be shown", path=file.path, error=str(error))
-    return None
-
-
-def _load(path: Path, digest: str, names: Collection[str]) -> Arrays:
-    content = path.read_bytes()
-    if hashlib.blake2b(content, digest_size=16).hexdigest() != digest:
-        raise ValueError("it has another digest than when it was written")
-    # Arrays of numbers and names: a pickle in it is refused.
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        if missing := set(names) - set(arrays):
-            raise ValueError(f"it has no array {', '.join(sorted(missing))}")
-        return {name: arrays[name] for name in names}

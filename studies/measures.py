@@ -20,9 +20,9 @@ from studies.claims import (
     StepsToReach,
     Take,
 )
-from studies.diagnostics import NETWORK
 from studies.expansion import arm_name
 from studies.scoring import Row, finite, higher_is_better, score
+from trainer.spec.recorded import NETWORK
 
 _ERROR = "_error"
 

@@ -11,7 +11,6 @@ from store.models import File
 from studies.array_panels import array_panel
 from studies.claim_wording import unit_of_statistic, words
 from studies.claims import Statistic, StepsToReach
-from studies.diagnostics import PERCENTILES
 from studies.evidence import Evidence, lower_bounds, measured
 from studies.measures import Record, chance_after_divergence, chosen_layer
 from studies.panel_data import Bar, Bars, Fan, Fans, Line, Lines, Mark, Nothing, PanelData
@@ -27,7 +26,7 @@ from studies.panels import (
 )
 from studies.scoring import finite, higher_is_better
 from studies.statistics import mean, t_interval
-from studies.stops import RULES
+from trainer.spec.recorded import NETWORK, PERCENTILES, STOPPING_RULES
 
 #: By place on an axis, the values of the seeds there.
 Places: TypeAlias = Mapping[float, Sequence[float]]
@@ -163,7 +162,7 @@ def _reached(
 
 def _stopped(line: Line, jobs: Sequence[Record]) -> Iterator[Mark]:
     """On the arm's line, at the mean over the jobs that the rule would have stopped."""
-    for rule in RULES:
+    for rule in STOPPING_RULES:
         steps = [
             epoch * job.curve[0]["step"]
             for job in jobs
@@ -244,7 +243,7 @@ def _layers(panel: LayersPanel, jobs: Mapping[str, Sequence[Record]]) -> PanelDa
         values = [
             one.statistics[panel.statistic]
             for one in job.looks
-            if one.step == step and panel.statistic in one.statistics and one.layer != "network"
+            if one.step == step and panel.statistic in one.statistics and one.layer != NETWORK
         ]
         return {float(number): value for number, value in enumerate(values, start=1)}
 

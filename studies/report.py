@@ -4,7 +4,6 @@ It crosses from the process that reads the database to the one that draws, as JS
 """
 
 import base64
-import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing
 from pydantic import Field
 
+from runtime.files import digest_of
 from studies.answers import Answer, Comparison
 from studies.claim_answers import ClaimVerdict
 from studies.panel_data import Column, Fan, Images, PanelData
@@ -150,7 +150,7 @@ class ReportInput(Answer):
 
     def digest(self) -> str:
         """The same for the same report; blake2b, 16 bytes, hex."""
-        return hashlib.blake2b(self.model_dump_json().encode(), digest_size=16).hexdigest()
+        return digest_of(self.model_dump_json())
 
 
 def arms(jobs: Mapping[int, JobReport] | tuple[JobReport, ...]) -> dict[str, list[JobReport]]:

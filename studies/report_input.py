@@ -1,6 +1,5 @@
 """A study's report from the database and the storage: reads all that it is made of. Writes nothing."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -9,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from runtime.files import digest_of
 from store import links, reports, results, studies
 from store.models import File, Study
 from studies.answers import Comparison
@@ -133,7 +133,7 @@ def _provenance(session: Session, study: Study, rows: Sequence[Row]) -> Provenan
     environments = [row["environment"] for row in rows if row.get("environment")]
     names = dict.fromkeys(name for one in environments for name in one)
     return Provenance(
-        spec=hashlib.blake2b(document, digest_size=16).hexdigest(),
+        spec=digest_of(document),
         data=reports.dataset_digests(session, study.id),
         environment={
             name: tuple(sorted({str(one[name]) for one in environments if name in one}))

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from studies.report import JobReport
+from trainer.spec.recorded import STOPPING_RULES
 
 KEPT = "kept"
-RULES = ("patience", "generalization_loss", "progress_quotient", "successive_increases")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Stop:
 
 def stops(jobs: Sequence[JobReport]) -> list[Stop]:
     """Of each rule, and of the epoch whose weights were kept."""
-    named = {KEPT: "best_epoch", **{rule: f"stop_epoch_{rule}" for rule in RULES}}
+    named = {KEPT: "best_epoch", **{rule: f"stop_epoch_{rule}" for rule in STOPPING_RULES}}
     return [
         Stop(rule, tuple(point for one in jobs if (point := _point(one, metric))), len(jobs))
         for rule, metric in named.items()

@@ -6,7 +6,6 @@ the set has its own, and `info.json`. A folder under its digest is always comple
 """
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Generator, Iterator
@@ -18,6 +17,7 @@ import numpy
 import numpy.typing
 import torch
 
+from runtime.files import DIGEST_BYTES, sync
 from trainer.errors import DataError
 from trainer.events import Progressed
 from trainer.spec import DatasetInfo
@@ -40,7 +40,7 @@ def publish(temporary: Path, folder: Path, info: DatasetInfo) -> None:
     """Make a complete folder appear under its digest; one that is already there stays."""
     (temporary / "info.json").write_text(info.model_dump_json(indent=2))
     for path in (*temporary.iterdir(), temporary):
-        _sync(path)
+        sync(path)
     temporary.chmod(0o755)
     try:
         temporary.rename(folder / info.digest)
@@ -48,22 +48,14 @@ def publish(temporary: Path, folder: Path, info: DatasetInfo) -> None:
         # Another process was faster; what it wrote has the same digest.
         if not (folder / info.digest / "info.json").exists():
             raise
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(folder)
 
 
 def compute_digest(
     folder: Path, parts: tuple[str, ...], classes: tuple[str, ...]
 ) -> Generator[Progressed, None, str]:
     """blake2b (hex, 16 bytes) of the class names, shapes, decoded pixels and labels."""
-    content = hashlib.blake2b(repr(classes).encode(), digest_size=16)
+    content = hashlib.blake2b(repr(classes).encode(), digest_size=DIGEST_BYTES)
     for part in parts:
         images = numpy.load(folder / f"{part}-images.npy", mmap_mode="r")
         labels = numpy.load(folder / f"{part}-labels.npy", mmap_mode="r")

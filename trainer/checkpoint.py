@@ -1,12 +1,6 @@
-"""What a resumed training needs to equal an uninterrupted one, on disk.
+"""What a resumed training needs to equal an uninterrupted one, on disk."""
 
-DamagedFile
-    a file that is missing, cut short or changed: the caller falls back to the one before
-"""
-
-import hashlib
 import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,15 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.events import CheckpointSaved, FileWritten, Reason
+from runtime.files import DamagedFile, read_verified
+from trainer.events import CheckpointSaved, Reason
+from trainer.files import write_file
 from trainer.models import build_model
 from trainer.spec import DatasetInfo, JobSpec
 
 _FORMAT = 2
-
-
-class DamagedFile(Exception):
-    """The file is not what was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +97,7 @@ def restore(resume: Sequence[CheckpointSaved], job_folder: Path, device: torch.d
 
 def load_best(best: Best, job_folder: Path, device: torch.device) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = _deserialized(
-        _read_verified(job_folder / best.path, best.digest), device
+        read_verified(job_folder / best.path, best.digest), device
     )
     return weights
 
@@ -117,52 +109,18 @@ def restore_model(spec: JobSpec, info: DatasetInfo, path: Path) -> nn.Module:
     return model.eval()
 
 
-def write_file(path: Path, content: bytes) -> FileWritten:
-    """Complete on disk, or not there at all: a temporary name, fsync, rename, fsync of the folder."""
-    make_folder(path.parent)
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-    return FileWritten(path.name, str(path.absolute()), _digest(content), len(content))
-
-
-def make_folder(folder: Path) -> None:
-    """Creates the folder and its missing parents so that they outlive a power cut."""
-    if not folder.exists():
-        make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
-
-
 def _load_state(
     saved: CheckpointSaved, job_folder: Path, device: torch.device
 ) -> tuple[State, Mapping[str, str]]:
-    content = _deserialized(_read_verified(Path(saved.path), saved.digest), device)
+    content = _deserialized(read_verified(Path(saved.path), saved.digest), device)
     if content["format"] != _FORMAT:
         raise DamagedFile(f"format {content['format']} is not {_FORMAT}")
     values = content["state"]
     best = None if values["best"] is None else Best(**values["best"])
     if best is not None:
-        _read_verified(job_folder / best.path, best.digest)
+        read_verified(job_folder / best.path, best.digest)
     state = State(**{**values, "best": best})
     return state, content["environment"]
-
-
-def _read_verified(path: Path, digest: str) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DamagedFile(f"{path.name} can't be read ({error.strerror})") from error
-    if _digest(content) != digest:
-        raise DamagedFile(f"{path.name} has another digest than when it was written")
-    return content
 
 
 def _serialized(value: Any) -> bytes:
@@ -175,18 +133,6 @@ def _deserialized(content: bytes, device: torch.device) -> Any:
     return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
 def _shallow(value: State | Best) -> dict[str, Any]:
     """`dataclasses.asdict` without its deep copies."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -36,11 +36,9 @@ from trainer.norms import Site, bare_norm, find_sites
 from trainer.parameters import split_parameters
 from trainer.recognition import is_producer
 from trainer.spec import DiagnosticsSpec, EpochDiagnostics, JobSpec, NoDiagnostics, StepDiagnostics
+from trainer.spec.recorded import NETWORK, PERCENTILES
 from trainer.streams import generator, seed_globals
 from trainer.tasks import Task
-
-NETWORK = "network"
-PERCENTILES = (1, 15, 50, 85, 99)
 
 _MOST_VALUES = 1024
 _QUARTERS = 4

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from trainer.arrays import serialize
-from trainer.checkpoint import write_file
 from trainer.data import Data, apply_shift
 from trainer.dropout import start_dropping
 from trainer.events import EvaluationFinished, FileWritten, Progressed
 from trainer.examples import Examples, Standardize
+from trainer.files import write_file
 from trainer.outputs import Subject, find_output
 from trainer.spec import Evaluation, JobSpec, Shift
 from trainer.streams import generator, seed_globals

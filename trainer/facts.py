@@ -11,6 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
+from runtime.files import digest_of_parts
 from trainer.data import Data
 from trainer.order import Plan
 from trainer.parameters import split_parameters
@@ -89,21 +90,13 @@ def _parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str,
 def _schedule_digest(total_steps: int, rate: Callable[[int], float]) -> str:
     count = min(_RATES, total_steps)
     steps = [number * (total_steps - 1) // max(1, count - 1) for number in range(count)]
-    return _digest(repr([(step, rate(step)) for step in steps]).encode())
+    return digest_of_parts([repr([(step, rate(step)) for step in steps]).encode()])
 
 
 def _split_digest(data: Data) -> str:
     """Of the labels in order: another cut, or other noise on labels, gives others."""
     parts = (data.train, data.val, data.test)
-    return _digest(*(part.labels.numpy().tobytes() for part in parts))
-
-
-def _digest(*parts: bytes) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return digest.hexdigest()
+    return digest_of_parts(part.labels.numpy().tobytes() for part in parts)
 
 
 def _chance(spec: JobSpec, data: Data) -> dict[str, float]:

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from runtime.files import make_folder
 from trainer.augmentation import build_augmentation
 from trainer.averaging import build_average
 from trainer.checkpoint import (
     Best,
     State,
     load_best,
-    make_folder,
     restore,
     save_state,
     save_weights,

@@ -1,6 +1,5 @@
 """What a job or a study looks like as an MLflow run: names, params, metrics, tags, inputs. Sends nothing."""
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,6 +7,7 @@ from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
+from runtime.files import digest_of
 from store.mirror import JobToMirror, StudyToMirror
 from store.models import Diagnosis, Epoch, Job, Study
 from studies.diagnostics import with_drift
@@ -225,4 +225,4 @@ def _text(value: Any) -> str:
 
 def _digest(content: Any) -> str:
     text = json.dumps(content, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return digest_of(text)

@@ -4,7 +4,6 @@ The helper (`worker.model_export`) is a process of its own: what exporting costs
 and a model that crashes or hangs it takes nothing else along.
 """
 
-import hashlib
 import json
 import math
 import select
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from runtime.files import DamagedFile, read_verified
 from store.mirror import JobToMirror, StudyToMirror
 from store.models import FINAL_STATUSES, Checkpoint, Job
 from studies.expansion import arm_name
@@ -185,6 +185,7 @@ def _request(record: JobToMirror, path: Path, *, may_retry: bool) -> dict[str, A
 
 def _is_whole(path: Path, digest: str) -> bool:
     try:
-        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() == digest
-    except OSError:
+        read_verified(path, digest)
+    except DamagedFile:
         return False
+    return True

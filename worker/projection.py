@@ -4,7 +4,6 @@ Each step may be repeated after a crash: the run is found by its key, points are
 and files are overwritten by their equals. Nothing talks to MLflow inside a transaction.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from mlflow.entities import Metric
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.files import digest_of
 from store import exports, jobs, mirror, results, studies
 from store.mirror import JobToMirror, StudyToMirror
 from store.models import Epoch, Mirrored
@@ -214,7 +214,7 @@ class _Fresh:
 
     def __init__(self, state: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         text = json.dumps(tags, sort_keys=True)
-        self.digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        self.digest = digest_of(text)
         self.tags = {} if state.get("sent") == self.digest else tags
 
 

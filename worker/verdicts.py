@@ -1,10 +1,8 @@
 """What is kept of a study with claims once its jobs have ended: verdicts in SQL, figure and report as files.
 Needs no MLflow; draws in a process of its own."""
 
-import hashlib
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.files import digest_of, write_file
 from store import studies, verdicts
 from store.engine import DATABASE_AWAY, database_now
 from store.verdicts import Kept, KeptFile
@@ -125,19 +124,11 @@ def _files(report: ReportInput, storage: Path, pen: Pen) -> Iterator[KeptFile]:
         path = Path("studies") / str(report.study_id) / "ended" / name
         try:
             drawn = pen.draw(content, arguments)
-            _write(storage / path, drawn)
+            write_file(storage / path, drawn)
         except (OSError, subprocess.SubprocessError) as error:
             log.warning(
                 "a study's file can't be made", study=report.study_id, file=name, error=str(error)
             )
             continue
-        digest = hashlib.blake2b(drawn, digest_size=16).hexdigest()
+        digest = digest_of(drawn)
         yield KeptFile(name=name, path=str(path), digest=digest, bytes=len(drawn))
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    Path(file.name).replace(path)

@@ -1,18 +1,21 @@
 """`dataset add|list|show|preview`: what jobs may train on."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from normlab.cli import following
 from normlab.cli.dataset_view import say_outcome, show_dataset
 from normlab.cli.output import Column, Format, Output, console, emit, field, raw, say
-from normlab.cli.registering import follow_registration
+from normlab.cli.patience import Patience
 from normlab.cli.thumbnails import PIXELS, show_thumbnails
 from normlab.client import Client
 from normlab.documents import read_mapping
 from normlab.errors import NormlabError, Refused
+from normlab.references import Reference
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: add, list, show, preview.")
 
@@ -220,3 +223,30 @@ _COLUMNS = (
     Column("owner", field("owner")),
     Column("error", lambda item: " ".join((item.get("error") or "").split()), raw("error")),
 )
+
+
+def follow_registration(client: Client, job_id: int) -> None:
+    """Returns when the job has ended, however it did."""
+    job = Reference("job", job_id)
+    try:
+        with Patience("waiting for the registration") as wait:
+            for text in _progress(client, job):
+                wait(text)
+    except KeyboardInterrupt:
+        typer.echo(f"The registration goes on; to end it: normlab cancel {job}", err=True)
+        raise
+
+
+def _progress(client: Client, job: Reference) -> Iterator[str]:
+    """What the job does, again and again: its log's last line while it runs."""
+    last_id, text = 0, "reading what is there"
+    for [state] in following.snapshots(client, [job]):
+        match state["status"]:
+            case "running":
+                for line in client.part(job, "logs", after=last_id):
+                    last_id, text = line["id"], line["text"]
+                yield text
+            case "queued":
+                yield "waiting for a worker" if not state["attempt"] else "about to be tried again"
+            case "paused":
+                yield f"paused (go on with: normlab resume {job})"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from store.models import File
-from studies.insides import MOST_BYTES, read_filters, read_histograms, spread
+from studies.insides import read_filters, read_histograms, spread
+from studies.kept_arrays import MOST_BYTES
 from tests.studies.reports import make_job
 from tests.studies.rows import make_row
 

@@ -24,7 +24,7 @@ from trainings import (
 
 import trainer.checkpoint
 import trainer.evaluate
-from trainer.checkpoint import Best, State, write_file
+from trainer.checkpoint import Best, State
 from trainer.events import (
     CheckpointSaved,
     EpochFinished,
@@ -34,6 +34,7 @@ from trainer.events import (
     Started,
     Stepped,
 )
+from trainer.files import write_file
 from trainer.models import build_model
 from trainer.spec import JobSpec, Patience
 from trainer.stopping import Watches

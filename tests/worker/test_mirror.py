@@ -20,8 +20,8 @@ from store import jobs
 from store.models import Epoch, Mirrored, MirrorProblem
 from tests.worker.mirrored import BEGIN, Reader, Shelf, mirror_environment, problems
 from trainer.arrays import first_filters, serialize, weight_histograms
-from trainer.checkpoint import write_file
 from trainer.events import Diagnosed, EvaluationFinished
+from trainer.files import write_file
 from worker.mirror import Mirroring, Settings, drain, locked_connection, rebuild
 from worker.projection import Projection
 from worker.tracking import Tracking

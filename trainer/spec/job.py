@@ -1,6 +1,5 @@
 """The job spec itself, what follows training, what a job may use, and the content hash."""
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -8,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from runtime.files import digest_of
 from trainer.spec.augmentation import AugmentationSpec
 from trainer.spec.dataset import DatasetSpec, Shift
 from trainer.spec.diagnostics import DiagnosticsSpec, NoDiagnostics
@@ -231,7 +231,7 @@ def content_hash(spec: JobSpec, dataset_digest: str) -> str:
         exclude={"project": True, "resources": True, "training": {"checkpoint_seconds"}},
     )
     text = json.dumps([content, dataset_digest], sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return digest_of(text)
 
 
 class Numerics(Part):

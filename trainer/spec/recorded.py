@@ -23,6 +23,10 @@ LAYER_STATISTICS = (
     "dead", "sparsity", "statistics_gap", "variance_ratio",
     "weight_norm", "weight_sparsity", "gradient_norm", "effective_learning_rate",
 )  # fmt: skip
+#: The row of the whole network among those of its layers.
+NETWORK = "network"
+#: Which percentiles of activations are recorded.
+PERCENTILES = (1, 15, 50, 85, 99)
 #: What they measure of the whole network.
 NETWORK_STATISTICS = ("train_loss", "eval_loss", "loss_gap", "weight_norm", "gradient_norm")
 
