@@ -10,19 +10,18 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from api import (
+from api.http import GoneClients, SafeHeaders, docs, drawings, errors, openapi
+from api.logs import configure_logging
+from api.processes import Checker, Drawer, Limits
+from api.routes import (
     catalog,
     curves,
     datasets,
-    docs,
-    drawn,
-    errors,
     health,
-    job_records,
+    job_history,
     jobs,
     leaderboard,
     mirror,
-    openapi,
     plans,
     presets,
     queue,
@@ -31,25 +30,18 @@ from api import (
     studies,
     users,
 )
-from api.checker import Checker
-from api.disconnects import GoneClients
-from api.drawer import Drawer
-from api.headers import SafeHeaders
-from api.helper import Limits
-from api.logs import configure_logging
 from api.services import Services
 from api.settings import Settings
 from api.storage import StorageCheck, refuse_wrong_storage
-from store import wakeups
-from store.engine import make_engine, make_sessions
-from store.waker import Waker
+from store.db import make_engine, make_sessions
+from store.jobs import Waker, wakeups
 
 PREFIX = "/api/v1"
 #: A request holds one connection, and so many requests run at once.
 CONNECTIONS = 20
 
 _ROUTERS = (
-    jobs, job_records, studies, presets, plans, datasets, results, reports, curves, drawn, leaderboard, queue, mirror,
+    jobs, job_history, studies, presets, plans, datasets, results, reports, curves, drawings, leaderboard, queue, mirror,
     catalog, users,
 )  # fmt: skip
 
@@ -66,7 +58,7 @@ def make_app(settings: Settings | None = None) -> FastAPI:
         description=openapi.DESCRIPTION,
         lifespan=_living(settings),
         responses=openapi.RESPONSES,
-        # FastAPI's pages load their scripts from elsewhere: see `api.docs`.
+        # FastAPI's pages load their scripts from elsewhere: see `api.http.docs`.
         docs_url=None,
         redoc_url=None,
     )

@@ -7,11 +7,10 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.checker import Checker
-from api.drawer import Drawer
+from api.processes import Checker, Drawer
 from api.settings import Settings
 from api.storage import StorageCheck
-from store.waker import Waker
+from store.jobs import Waker
 
 
 @dataclass(frozen=True, slots=True)

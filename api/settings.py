@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from api.check_queue import MOST_PLACES
+from api.processes import MOST_PLACES
 
 Seconds = Annotated[float, Field(gt=0)]
 

@@ -9,9 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.settings import Settings
-from store.engine import make_engine, make_sessions
-from store.errors import StorageRefused
-from store.storage import check_storage
+from store.db import StorageRefused, make_engine, make_sessions
+from store.hosts import check_storage
 
 log = structlog.get_logger(__name__)
 

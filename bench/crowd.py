@@ -25,9 +25,10 @@ from typing import Any
 import httpx
 
 from migrations.run import upgrade
-from normlab.servers import Postgres, Redis
-from store import datasets, users
-from store.engine import make_engine, make_sessions
+from normlab.stack.servers import Postgres, Redis
+from store.accounts import users
+from store.catalog import datasets
+from store.db.engine import make_engine, make_sessions
 
 CROWD = 45
 GIANTS = (

@@ -7,8 +7,8 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from trainer.norms import build_norm
-from trainer.spec import LocalResponseNorm
+from trainer.spec.norm import LocalResponseNorm
+from trainer.surgery.build_norm import build_norm
 
 SHAPE = (32, 64, 16, 16)
 

@@ -1,5 +1,5 @@
 """What the statistics of claims amount to, read from REST's own rows with numpy: written apart from
-`studies.measures`, so that a mistake there shows. Knows of statistics what presets use; raises ValueError of others."""
+`studies.claims.measure`, so that a mistake there shows. Knows of statistics what presets use; raises ValueError of others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

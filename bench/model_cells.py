@@ -10,18 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.case import examine
-from trainer.check import check
-from trainer.dropout import drops
+from trainer.checks.context import examine
+from trainer.checks.run import check
 from trainer.errors import ModelError
-from trainer.models import build_bare_model, build_with_report, count_parameters
-from trainer.optim import build_optimizer
-from trainer.recognition import is_producer
-from trainer.sites import Survey, run_on_meta
-from trainer.spec import DatasetInfo, JobSpec
+from trainer.evaluation.losses import build_task
+from trainer.layers.dropout import drops
+from trainer.layers.kinds import is_producer
+from trainer.models.build import build_bare_model, build_with_report, count_parameters
+from trainer.optimization.optimizers import build_optimizer
+from trainer.random_streams import seeded
 from trainer.spec.builtin import BUILT_IN
-from trainer.streams import seeded
-from trainer.tasks import build_task
+from trainer.spec.dataset import DatasetInfo
+from trainer.spec.job import JobSpec
+from trainer.surgery.survey import Survey
+from trainer.surgery.tracing import run_on_meta
 
 NORMS: dict[str, dict[str, Any]] = {
     "none": {"kind": "none"},

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench.model_cells import NORMS, Cell, Model, send_lines
 from bench.model_table import write_table
-from trainer.library import model_names
+from trainer.models.library import model_names
 
 FAMILIES = (
     "torchvision:squeezenet1_1",

@@ -12,17 +12,20 @@ from statistics import median
 from sqlalchemy.orm import Session, sessionmaker
 
 from migrations.run import upgrade
-from normlab.servers import Postgres
-from store import datasets, jobs, leases, users
-from store.engine import make_engine, make_sessions
-from store.jobs import NewJob
-from trainer.data import load
-from trainer.spec import DatasetSpec, JobSpec, Numerics
+from normlab.stack.servers import Postgres
+from store.accounts import users
+from store.catalog import datasets
+from store.db.engine import make_engine, make_sessions
+from store.jobs import commands, leases
+from store.jobs.commands import NewJob
+from trainer.data.load import load
 from trainer.spec.builtin import BUILT_IN
-from trainer.train import train
-from worker.drain import Drain
-from worker.execute import Surroundings, execute
-from worker.heartbeat import Rhythm
+from trainer.spec.dataset import DatasetSpec
+from trainer.spec.job import JobSpec, Numerics
+from trainer.training.loop import train
+from worker.execution.drain import Drain
+from worker.execution.execute import Surroundings, execute
+from worker.execution.heartbeat import Rhythm
 
 HOST = "bench"
 JOBS = 8
@@ -33,7 +36,7 @@ EPOCHS = 3
 class PathCost:
     """Medians over the repeats, of one job; `cost` is the median of each repeat's difference."""
 
-    jobs: int
+    commands: int
     epochs: int
     alone_milliseconds: float
     claimed_milliseconds: float
@@ -77,7 +80,7 @@ def _train_claimed(around: Surroundings) -> float:
         dataset = datasets.find(session, "digits")
         assert dataset is not None
         new = [NewJob(_spec(seed), f"seed {seed}") for seed in range(JOBS)]
-        jobs.create(session, owner, "bench", dataset, new)
+        commands.create(session, owner, "bench", dataset, new)
     began = time.perf_counter()
     while _claim_and_execute(around):
         pass
@@ -87,7 +90,7 @@ def _train_claimed(around: Surroundings) -> float:
 def _claim_and_execute(around: Surroundings) -> bool:
     claimed_at = time.monotonic()
     with around.sessions.begin() as session:
-        claim = jobs.claim(
+        claim = commands.claim(
             session,
             HOST,
             1,

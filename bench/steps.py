@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from trainer.data import load
+from trainer.data.load import load
 from trainer.events import Event, Stepped, Wish
-from trainer.spec import JobSpec
 from trainer.spec.builtin import BUILT_IN
-from trainer.train import train
+from trainer.spec.job import JobSpec
+from trainer.training.loop import train
 
 NORMS: dict[str, dict[str, Any]] = {
     "none": {"kind": "none"},

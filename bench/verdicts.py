@@ -12,8 +12,8 @@ from statsmodels.stats.multitest import multipletests
 
 from bench.measures import Job, value_of
 from normlab import Client
-from studies.claims import Claim
-from studies.expansion import arm_name
+from studies.spec.claims import Claim
+from studies.spec.expand import arm_name
 
 Values = Mapping[str, Mapping[int, float]]
 

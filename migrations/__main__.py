@@ -1,6 +1,6 @@
 """`python -m migrations [upgrade|downgrade] [revision]` on the database of NORMLAB_DATABASE_URL.
 
-After an upgrade to the present it also bootstraps: see `store.bootstrap`; the first admin's token is
+After an upgrade to the present it also bootstraps: see `store.accounts.bootstrap`; the first admin's token is
 NORMLAB_BOOTSTRAP_TOKEN. A database that has users keeps them as they are; whoever has lost every way in
 runs `python -m migrations reset-admin`, which makes NORMLAB_BOOTSTRAP_TOKEN a token of the user `admin`.
 
@@ -13,8 +13,8 @@ import sys
 
 from migrations.rights import set_up_rights
 from migrations.run import downgrade, upgrade
-from store.bootstrap import bootstrap, ensure_strong, has_users, reset_admin
-from store.errors import BadSecret
+from store.accounts import bootstrap, ensure_strong, has_users, reset_admin
+from store.db import BadSecret
 
 SECRET = "NORMLAB_BOOTSTRAP_TOKEN"  # noqa: S105 - the variable's name
 USAGE = "usage: python -m migrations [upgrade|downgrade] [revision] | reset-admin"

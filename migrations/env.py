@@ -5,8 +5,7 @@ import os
 from alembic import context
 from sqlalchemy import Connection, text
 
-from store.engine import make_engine
-from store.models import Table
+from store.db import Table, make_engine
 
 #: Held while migrating, by everybody who does: the key of an advisory lock.
 MIGRATION_LOCK = 0x6E6C_0002

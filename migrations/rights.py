@@ -17,7 +17,7 @@ from migrations.roles import (
     has_role,
     may_not,
 )
-from store.models import Table
+from store.db import Table
 
 _NOTHING = ""
 _READ = "SELECT"

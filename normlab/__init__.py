@@ -3,9 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from normlab.client import Client
+    from normlab.client import Client, Reference
     from normlab.errors import NormlabError
-    from normlab.references import Reference
 
 __all__ = ["Client", "NormlabError", "Reference"]
 

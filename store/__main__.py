@@ -8,10 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-from store.bootstrap import bootstrap
-from store.engine import make_engine, make_sessions
-from store.errors import BadSecret, StorageRefused
-from store.storage import adopt_storage
+from store.accounts import bootstrap
+from store.db import BadSecret, StorageRefused, make_engine, make_sessions
+from store.hosts import adopt_storage
 
 
 def main(arguments: list[str]) -> str | None:

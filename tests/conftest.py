@@ -19,10 +19,10 @@ from xdist.remote import Producer
 from migrations.rights import apply_rights
 from migrations.roles import API, WORKER
 from migrations.run import upgrade
-from normlab.servers import Postgres, Redis
-from store.datasets import seed_built_in
-from store.engine import make_engine, make_sessions
-from store.models import Table
+from normlab.stack.servers import Postgres, Redis
+from store.catalog.datasets import seed_built_in
+from store.db.engine import make_engine, make_sessions
+from store.db.models import Table
 from tests.budgets import Budget, complaint, ends_module
 from tests.mlflow_server import mlflow_server  # noqa: F401 - a fixture
 from tests.sharing import ByUnit, unit_number

@@ -7,12 +7,16 @@ from typing import Any
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from store import datasets, jobs, leases, studies, users
-from store.claims import Claim
-from store.jobs import NewJob
-from store.models import Dataset, Job, Study, User
-from store.users import Role
-from trainer.spec import DatasetInfo, JobSpec, Numerics, Parquet
+from store.accounts import users
+from store.accounts.users import Role
+from store.catalog import datasets
+from store.db.models import Dataset, Job, Study, User
+from store.jobs import commands, leases
+from store.jobs.claim import Claim
+from store.jobs.commands import NewJob
+from store.studies import studies
+from trainer.spec.dataset import DatasetInfo, Parquet
+from trainer.spec.job import JobSpec, Numerics
 
 _number = count(1)
 
@@ -53,7 +57,7 @@ def make_dataset(session: Session, name: str | None = None, *, ready: bool = Tru
     )
     if ready:
         datasets.mark_ready(session, dataset.id, make_info(name))
-        jobs.wish(session, job, "cancel", "test")
+        commands.wish(session, job, "cancel", "test")
         session.refresh(dataset)
     return dataset
 
@@ -62,7 +66,7 @@ def cancel_registration(session: Session, dataset: Dataset) -> None:
     """The dataset has failed then."""
     job = datasets.registration(session, dataset.id)
     assert job is not None
-    jobs.wish(session, job, "cancel", "test")
+    commands.wish(session, job, "cancel", "test")
 
 
 def make_info(name: str = "some") -> DatasetInfo:
@@ -90,7 +94,7 @@ def make_job(
     dataset = dataset or find_digits(session)
     spec = make_spec(**{"dataset": {"name": dataset.name}, **parts})
     new = NewJob(spec=spec, name=name)
-    return jobs.create(session, owner or make_user(session), spec.project, dataset, [new])[0]
+    return commands.create(session, owner or make_user(session), spec.project, dataset, [new])[0]
 
 
 def make_cells(
@@ -130,7 +134,7 @@ def make_worker(session: Session, host: str = "alpha", *, cpu: int = 1, cuda: in
 def claim_job(session: Session, host: str = "alpha", **options: Any) -> Claim | None:
     """Claim as a worker of the host does."""
     settings = {"lease_seconds": 60.0, "numerics": choose_numerics, **options}
-    return jobs.claim(session, host, 101, **settings)
+    return commands.claim(session, host, 101, **settings)
 
 
 def choose_numerics(device: str) -> Numerics:

@@ -11,8 +11,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from normlab.mlflow_server import HEALTH_PATH, server_command, server_environment
-from normlab.servers import Postgres
+from normlab.stack.mlflow_server import HEALTH_PATH, server_command, server_environment
+from normlab.stack.servers import Postgres
 
 _STARTS_WITHIN_SECONDS = 120
 

@@ -9,13 +9,13 @@ import jsonschema_rs
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from studies.claims import Statistic
-from studies.expansion import expand, expand_trials
-from studies.panels import Panel
+from runtime.documents import read_document
 from studies.presets import presets
-from studies.spec import StudySpec, is_study, read_study
-from trainer.documents import read_document
-from trainer.spec import JobSpec
+from studies.spec.claims import Statistic
+from studies.spec.expand import expand, expand_trials
+from studies.spec.panels import Panel
+from studies.spec.study import StudySpec, is_study, read_study
+from trainer.spec.job import JobSpec
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "claims.md").read_text()

@@ -17,14 +17,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from pydantic import TypeAdapter, ValidationError
 
-from trainer.documents import DocumentError, read_document
+from runtime.documents import DocumentError, read_document
 from trainer.errors import TrainerError
 from trainer.events import CheckpointSaved, Event, Finished, Progressed, Stepped, Wish
-from trainer.places import PlaceFinder
-from trainer.problems import problems
-from trainer.spec import DatasetInfo, DatasetSource, JobSpec, Numerics
-from trainer.spec.builtin import BUILT_IN
-from trainer.spec.report import Problem
+from trainer.problems import PlaceFinder, problems
+from trainer.spec import BUILT_IN, DatasetInfo, DatasetSource, JobSpec, Numerics, Problem
 
 if TYPE_CHECKING:
     from trainer.data import Data
@@ -155,7 +152,7 @@ def _tell_record(info: DatasetInfo) -> None:
 
 
 def _check(spec: JobSpec, info: DatasetInfo, path: Path) -> None:
-    from trainer.check import check
+    from trainer.checks import check
 
     report = check(spec, info)
     for warning in report.warnings:
@@ -168,7 +165,7 @@ def _train(spec: JobSpec, info: DatasetInfo, options: argparse.Namespace) -> int
     import torch
 
     from trainer.data import load
-    from trainer.train import train
+    from trainer.training import train
 
     wanted = options.device or spec.resources.device
     if wanted == "cuda" and not torch.cuda.is_available():

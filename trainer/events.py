@@ -24,7 +24,7 @@ Reason: TypeAlias = Literal["completed", "early_stopped", "diverged"]
 @dataclass(frozen=True, slots=True)
 class Started:
     """The first event. `first_step` is 0, or the checkpoint's step when resumed; `facts` are those of
-    `trainer.facts`."""
+    `trainer.training.facts`."""
 
     first_step: int
     epoch: int
@@ -66,7 +66,7 @@ class EpochFinished:
 @dataclass(frozen=True, slots=True)
 class Diagnosed:
     """A look inside the network after `step` steps, in period `epoch` (from 1): statistics by layer, the
-    whole network under `network`. `trainer.diagnostics` says what each means."""
+    whole network under `network`. `trainer.evaluation.probe` says what each means."""
 
     epoch: int
     step: int

@@ -18,22 +18,27 @@ from celery.platforms import SecurityWarning
 from celery.signals import worker_shutting_down
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import leases, wakeups
-from store.engine import DATABASE_AWAY, make_engine, make_sessions
-from store.host_names import Holder
-from store.leases import Instance
-from store.waker import Waker
-from worker.app import make_app, when_forked
-from worker.children import ChildWatch, end_attempts_of_the_dead
-from worker.devices import HostDevice, find_devices
-from worker.drain import Drain
-from worker.hostlock import HostName, is_gone, make_instance
+from store.db import DATABASE_AWAY, make_engine, make_sessions
+from store.hosts import Holder
+from store.jobs import Instance, Waker, leases, wakeups
+from worker.execution import Drain, Space
+from worker.host import (
+    ChildWatch,
+    HostDevice,
+    HostName,
+    HostReport,
+    add_task,
+    end_attempts_of_the_dead,
+    find_devices,
+    import_ahead,
+    is_gone,
+    make_app,
+    make_instance,
+    when_forked,
+)
 from worker.logs import configure_logging
-from worker.report import HostReport
 from worker.settings import Settings
-from worker.space import Space
 from worker.storage import wait_for_storage
-from worker.tasks import add_task, import_ahead
 
 log = structlog.get_logger("worker")
 

@@ -4,9 +4,9 @@ import sys
 
 from sqlalchemy.orm import Session
 
-from store.engine import make_engine, make_sessions
-from store.leases import is_any_alive, workers_view
-from worker.hostlock import find_namespace
+from store.db import make_engine, make_sessions
+from store.jobs import is_any_alive, workers_view
+from worker.host import find_namespace
 from worker.settings import Settings
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
-from store.engine import DATABASE_AWAY
-from store.errors import StorageRefused
-from store.storage import check_storage
+from store.db import DATABASE_AWAY, StorageRefused
+from store.hosts import check_storage
 
 log = structlog.get_logger(__name__)
 

@@ -6,25 +6,22 @@ from typing import Annotated
 import typer
 
 from normlab.cli import (
-    annotating,
     catalog,
+    control,
     curves,
     datasets,
     demo,
-    following,
-    insides,
-    leaderboard,
-    local,
-    looking,
-    people,
+    diagnostics,
     presets,
-    querying,
-    reporting,
-    starting,
-    steering,
-    submitting,
+    query,
+    report,
+    show,
+    stack,
+    submit,
+    users,
+    watch,
 )
-from normlab.cli.output import say
+from normlab.cli.render import say
 
 app = typer.Typer(
     name="normlab",
@@ -60,38 +57,38 @@ def main(
 
 
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "The local stack": (local.up, local.down, local.status, demo.demo),
+    "The local stack": (stack.up, stack.down, stack.status, demo.demo),
     "Submit": (
-        starting.init,
+        submit.init,
         catalog.catalog,
-        submitting.validate,
-        submitting.plan,
-        submitting.submit,
+        submit.validate,
+        submit.plan,
+        submit.submit,
     ),
     "Look": (
-        looking.list_,
-        looking.show,
-        looking.logs,
-        looking.compare,
+        show.list_,
+        show.show,
+        show.logs,
+        show.compare,
         curves.curves,
-        reporting.report,
-        leaderboard.leaderboard,
-        querying.query,
-        querying.export,
-        insides.diagnostics,
-        looking.queue,
-        looking.download,
+        report.report,
+        query.leaderboard,
+        query.query,
+        query.export,
+        diagnostics.diagnostics,
+        show.queue,
+        show.download,
     ),
-    "Follow": (following.watch, following.wait),
-    "Say": (annotating.tag, annotating.note, annotating.archive, annotating.unarchive),
+    "Follow": (watch.watch, watch.wait),
+    "Say": (control.tag, control.note, control.archive, control.unarchive),
     "Steer": (
-        steering.cancel,
-        steering.pause,
-        steering.resume,
-        steering.retry,
-        steering.priority,
-        steering.extend,
-        steering.declare,
+        control.cancel,
+        control.pause,
+        control.resume,
+        control.retry,
+        control.priority,
+        control.extend,
+        control.declare,
     ),
 }
 
@@ -101,5 +98,5 @@ for panel, verbs in _PANELS.items():
 
 app.add_typer(datasets.app, name="dataset", rich_help_panel="Shared things")
 app.add_typer(presets.app, name="preset", rich_help_panel="The literature")
-app.add_typer(people.tokens, name="token", rich_help_panel="Shared things")
-app.add_typer(people.users, name="users", rich_help_panel="Shared things")
+app.add_typer(users.tokens, name="token", rich_help_panel="Shared things")
+app.add_typer(users.users, name="users", rich_help_panel="Shared things")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from normlab.cli.output import Column, Format, Output, emit, field, say, say_paragraph
+from normlab.cli.render import Column, Format, Output, emit, field, say, say_paragraph
 from normlab.client import Client
 from normlab.errors import NormlabError
 

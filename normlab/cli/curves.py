@@ -9,12 +9,20 @@ from typing import Annotated, Any
 import plotille
 import typer
 
-from normlab.cli.looking import Named
-from normlab.cli.output import Column, Format, Output, console, emit, raw, say, say_paragraph
-from normlab.cli.patience import Patience
-from normlab.client import Client
+from normlab.cli.render import (
+    Column,
+    Format,
+    Output,
+    Patience,
+    console,
+    emit,
+    raw,
+    say,
+    say_paragraph,
+)
+from normlab.cli.show import Named
+from normlab.client import Client, Reference
 from normlab.errors import NormlabError
-from normlab.references import Reference
 
 PICTURES = (".png", ".svg")
 #: In a narrower terminal the lines of the plot break; wider ones are hard to read.

@@ -7,15 +7,24 @@ from typing import Annotated, Any
 
 import typer
 
-from normlab.cli import following
-from normlab.cli.dataset_view import say_outcome, show_dataset
-from normlab.cli.output import Column, Format, Output, console, emit, field, raw, say
-from normlab.cli.patience import Patience
-from normlab.cli.thumbnails import PIXELS, show_thumbnails
-from normlab.client import Client
-from normlab.documents import read_mapping
+from normlab.cli import watch
+from normlab.cli.render import (
+    PIXELS,
+    Column,
+    Format,
+    Output,
+    Patience,
+    console,
+    emit,
+    field,
+    raw,
+    say,
+    say_outcome,
+    show_dataset,
+    show_thumbnails,
+)
+from normlab.client import Client, Reference, read_mapping
 from normlab.errors import NormlabError, Refused
-from normlab.references import Reference
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: add, list, show, preview.")
 
@@ -240,7 +249,7 @@ def follow_registration(client: Client, job_id: int) -> None:
 def _progress(client: Client, job: Reference) -> Iterator[str]:
     """What the job does, again and again: its log's last line while it runs."""
     last_id, text = 0, "reading what is there"
-    for [state] in following.snapshots(client, [job]):
+    for [state] in watch.snapshots(client, [job]):
         match state["status"]:
             case "running":
                 for line in client.part(job, "logs", after=last_id):

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import typer
 
-from normlab.cli import following
-from normlab.cli.comparison import show_comparison
-from normlab.cli.local import bring_up
-from normlab.cli.output import say
-from normlab.cli.submitting import show_accepted
-from normlab.client import Client
+from normlab.cli import watch
+from normlab.cli.render import say, show_comparison
+from normlab.cli.stack import bring_up
+from normlab.cli.submit import show_accepted
+from normlab.client import Client, Reference
 from normlab.home import Home
-from normlab.references import Reference
 
 
 def demo() -> None:
@@ -37,7 +35,7 @@ def _run(client: Client, home: Home) -> None:
     reference, item = client.accept(file)
     show_accepted(client, reference, item)
     say()
-    code = following.follow_to_the_end(client, [reference])
+    code = watch.follow_to_the_end(client, [reference])
     say()
     show_comparison(client.comparison(reference))
     say()

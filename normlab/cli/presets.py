@@ -7,11 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
-from normlab.cli import following
-from normlab.cli.catalogue import find_others, start_all, write_markdown, write_pages
-from normlab.cli.claims import show_claims
-from normlab.cli.output import Column, Format, Item, Output, emit, field, say, say_paragraph
-from normlab.cli.submitting import show_accepted
+from normlab.cli import watch
+from normlab.cli.render import (
+    Column,
+    Format,
+    Item,
+    Output,
+    emit,
+    field,
+    find_others,
+    say,
+    say_paragraph,
+    show_claims,
+    start_all,
+    write_markdown,
+    write_pages,
+)
+from normlab.cli.submit import show_accepted
 from normlab.client import Client
 
 app = typer.Typer(
@@ -104,7 +116,7 @@ def run(
         if not wait:
             say(f"its verdicts, once it has ended: normlab compare {reference}")
             return
-        code = following.follow_to_the_end(client, [reference])
+        code = watch.follow_to_the_end(client, [reference])
         say()
         show_claims(client.verdicts(reference))
         say(f"all of it, with the figure: normlab report {reference} > report.html")
@@ -127,7 +139,7 @@ def run_all(
     """
     with Client() as client:
         studies = start_all(client, scale.value) | find_others(client, scale.value)
-        code = following.follow_to_the_end(client, list(studies.values()))
+        code = watch.follow_to_the_end(client, list(studies.values()))
         say()
         entries = write_pages(client, studies, out)
         for entry in entries:

@@ -15,12 +15,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from studies.expansion import expand
-from studies.merging import merged
-from studies.spec import StudySpec, read_study
-from trainer.documents import read_document
+from runtime.documents import read_document
+from studies.spec import StudySpec, expand, merged, read_study
+from trainer.problems import did_you_mean
 from trainer.spec import Name, Part
-from trainer.suggestions import did_you_mean
 
 Scale = Literal["toy", "small", "full"]
 

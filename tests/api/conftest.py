@@ -16,12 +16,12 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.app import make_app
-from api.checker import Checker
+from api.processes.spec_checker import Checker
 from api.settings import Settings
-from store import users
-from store.engine import make_sessions
-from store.storage import adopt_storage
-from store.users import Role
+from store.accounts import users
+from store.accounts.users import Role
+from store.db.engine import make_sessions
+from store.hosts.storage import adopt_storage
 
 Clients = Callable[[str], TestClient]
 

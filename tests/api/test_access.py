@@ -10,11 +10,11 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from api import jobs as job_routes
-from api import studies as study_routes
-from api.dependencies import current_user, writing_user
+from api.http.dependencies import current_user, writing_user
+from api.routes import jobs as job_routes
+from api.routes import studies as study_routes
 from api.settings import Settings
-from store import users
+from store.accounts import users
 from tests.api.specs import JOB, STUDY
 
 WRITES = [

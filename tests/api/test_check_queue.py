@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from api import check_queue
-from api.check_queue import CheckQueue, Closed, NoPlace, NotYet, Work
-from api.helper import HelperGone
+from api.processes import check_queue
+from api.processes.check_queue import CheckQueue, Closed, NoPlace, NotYet, Work
+from api.processes.helper import HelperGone
 
 ANN, BOB, CAT = 1, 2, 3
 

@@ -17,9 +17,15 @@ import pytest
 from fastapi.testclient import TestClient
 
 import trainer
-from api import helper as helpers
-from api.checker import Checker, CheckerUnavailable, CheckFailed, StillChecking, _versions
-from api.helper import Limits
+from api.processes import helper as helpers
+from api.processes.helper import Limits
+from api.processes.spec_checker import (
+    Checker,
+    CheckerUnavailable,
+    CheckFailed,
+    StillChecking,
+    _versions,
+)
 from tests.api.specs import JOB, job
 from tests.factories import make_info, make_spec
 from trainer.spec.builtin import BUILT_IN
@@ -27,7 +33,7 @@ from trainer.spec.builtin import BUILT_IN
 #: Helpers that count their questions in a file and do what `training.epochs` says.
 HELPERS = """
 import json, os, sys, time
-from trainer.fork_server import serve_forks
+from runtime.fork_server import serve_forks
 
 def serve(questions, answers):
     for line in questions:
@@ -266,8 +272,8 @@ def test_the_helpers_end_with_their_process_however_that_ends(tmp_path: Path) ->
     program = f"""
         import os, signal, sys, time
         from pathlib import Path
-        from api.checker import Checker
-        from api.helper import Limits
+        from api.processes.spec_checker import Checker
+        from api.processes.helper import Limits
         checker = Checker(limits=Limits(5, 5, 512), start_seconds=90, wait_seconds=5, helpers=2, places=8,
                           folder=Path({str(tmp_path)!r}), command=(sys.executable, "-c", {HELPERS!r}, "seen"))
         checker.start()

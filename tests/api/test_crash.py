@@ -16,8 +16,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.settings import Settings
-from store.models import Job, Study
-from store.storage import adopt_storage
+from store.db.models import Job, Study
+from store.hosts.storage import adopt_storage
 
 JOB = {
     "dataset": {"name": "digits"},

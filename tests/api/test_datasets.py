@@ -9,9 +9,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from sqlalchemy.orm import Session, sessionmaker
 
-from api import datasets as routes
-from api.checker import Checker
-from store import datasets
+from api.processes.spec_checker import Checker
+from api.routes import datasets as routes
+from store.catalog import datasets
 from tests.api.specs import job, study
 from tests.api.trained import train_all
 from tests.factories import make_dataset, make_info

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from api.disconnects import GoneClients
-from store.models import File
+from api.http.disconnects import GoneClients
+from store.db.models import File
 from tests.api.specs import JOB
 
 
@@ -77,7 +77,7 @@ def test_a_download_that_is_left_is_no_error(
     (storage / "weights.pt").write_bytes(bytes(20_000_000))
     with sessions.begin() as session:
         session.add(File(job_id=job, name="weights.pt", path="weights.pt", bytes=2, digest=""))
-    monkeypatch.setattr("api.results.spool", lambda *_: iter([bytes(100_000)] * 200))
+    monkeypatch.setattr("api.routes.results.spool", lambda *_: iter([bytes(100_000)] * 200))
     target = "/api/v1/results/export" if path == "export" else f"/api/v1/jobs/{job}/{path}"
 
     with capture_logs() as logs:

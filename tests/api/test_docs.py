@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from api import docs
+from api.http import docs
 
 TYPES = {
     "swagger-ui.css": "text/css",

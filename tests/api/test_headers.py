@@ -7,8 +7,8 @@ from fastapi.testclient import TestClient
 from httpx import Headers
 from sqlalchemy.orm import Session, sessionmaker
 
-from api import jobs as job_routes
-from store.models import File
+from api.routes import jobs as job_routes
+from store.db.models import File
 from tests.api.specs import JOB
 
 

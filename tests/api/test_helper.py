@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from api import helper as helpers
-from api.helper import HelperServer, Hung, Limits, TooBig, TooSlow, Watch
+from api.processes import helper as helpers
+from api.processes.helper import HelperServer, Hung, Limits, TooBig, TooSlow, Watch
 
 LIMITS = Limits(cpu_seconds=20.0, idle_seconds=30.0, megabytes=512)
 

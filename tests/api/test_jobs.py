@@ -13,9 +13,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from normlab.servers import Redis
-from store import hosts, jobs, wakeups
-from store.waker import Waker
+from normlab.stack.servers import Redis
+from store.hosts import host_health
+from store.jobs import commands, wakeups
+from store.jobs.waker import Waker
 from tests.api.specs import JOB, STUDY, changed, job
 from tests.api.trained import train_all
 from tests.factories import claim_job, make_worker
@@ -280,7 +281,7 @@ def test_what_was_seen_inside_a_network_is_listed_with_its_drift(
         for step, median in ((4, 0.5), (8, -1.0)):
             look = {"before_p50": median, "before_std": 0.5}
             layers = {"norm1": look, "network": {"loss_gap": float("nan")}}
-            jobs.record_diagnosis(session, number, 1, Diagnosed(step // 4, step, layers))
+            commands.record_diagnosis(session, number, 1, Diagnosed(step // 4, step, layers))
     path = f"/api/v1/jobs/{number}/diagnostics"
     page = member.get(path, params={"limit": 3}).json()
     rest = member.get(path, params={"limit": 3, "cursor": page["next_cursor"]}).json()
@@ -420,8 +421,8 @@ def test_a_host_without_room_is_named_on_itself_and_on_the_job_that_waits_for_it
     detail = "/data has 3 MB free but 512 MB are needed"
     with sessions.begin() as session:
         make_worker(session)
-        full = hosts.Shortage("/data", 3_000_000, 512_000_000, detail)
-        hosts.report(session, "alpha", full, 61.0)
+        full = host_health.Shortage("/data", 3_000_000, 512_000_000, detail)
+        host_health.report(session, "alpha", full, 61.0)
     [worker] = member.get("/api/v1/workers").json()["items"]
     assert (worker["alive"], worker["claims"], worker["clock_ahead_seconds"]) == (True, False, 61.0)
     assert worker["shortage"] == {

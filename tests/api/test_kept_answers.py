@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.kept_answers import KeptAnswers
+from api.processes.kept_answers import KeptAnswers
 from trainer.spec.report import Report
 
 REPORT = Report(parameters=5, warnings=("careful",))

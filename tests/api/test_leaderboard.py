@@ -6,9 +6,10 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import annotations, jobs
-from store.annotations import Annotation
-from store.models import Study
+from store.catalog import annotations
+from store.catalog.annotations import Annotation
+from store.db.models import Study
+from store.jobs import commands
 from tests.factories import claim_job, make_cells, make_study, make_worker, set_job
 from trainer.events import Started
 
@@ -29,10 +30,10 @@ def train(sessions: Sessions, values: dict[str, list[float | None]], **parts: An
         for value in [one for some in values.values() for one in some]:
             claim = claim_job(session)
             assert claim is not None
-            jobs.record_start(session, claim.job_id, 1, Started(0, 0, 9, 9, facts=FACTS))
+            commands.record_start(session, claim.job_id, 1, Started(0, 0, 9, 9, facts=FACTS))
             metrics = {"best_val_accuracy": value, "test_accuracy": 1.0 - (value or 0.0)}
             reason = "diverged" if value is None else "completed"
-            jobs.finish(session, claim.job_id, 1, reason=reason, seconds_used=1.0)
+            commands.finish(session, claim.job_id, 1, reason=reason, seconds_used=1.0)
             set_job(session, claim.job_id, metrics=metrics)
         return study.id
 
@@ -67,7 +68,7 @@ def test_nobody_leads_by_the_survivors(member: TestClient, sessions: Sessions) -
 def test_a_job_without_a_value_has_no_rank(member: TestClient, sessions: Sessions) -> None:
     study = train(sessions, {"none": [0.6, 0.6], "batch": [0.99, 0.99]})
     with sessions.begin() as session:
-        last = max(job.id for job in jobs.list_jobs(session, study_id=study).items)
+        last = max(job.id for job in commands.list_jobs(session, study_id=study).items)
         set_job(session, last, status="failed", reason="oom", metrics={})
     none, batch = board(member)
     assert (none["name"], none["rank"]) == ("none", 1)
@@ -115,7 +116,7 @@ def test_test_results_rank_nothing(member: TestClient, metric: str) -> None:
 def test_a_loss_ranks_the_other_way_round(member: TestClient, sessions: Sessions) -> None:
     study = train(sessions, {"none": [0.9], "batch": [0.8]})
     with sessions.begin() as session:
-        for job in jobs.list_jobs(session, study_id=study).items:
+        for job in commands.list_jobs(session, study_id=study).items:
             loss = 0.3 if job.variant == "none" else 0.2
             set_job(session, job.id, metrics={"best_val_loss": loss})
     assert [one["name"] for one in board(member, metric="best_val_loss")] == ["batch", "none"]
@@ -127,7 +128,7 @@ def test_where_the_seed_cuts_the_data_the_seeds_are_one_entry(
     first = train(sessions, {"none": [0.6, 0.8]})
     with sessions.begin() as session:
         session.get_one(Study, first).spec = {"name": "norms", "splits": "resampled"}
-        for job in jobs.list_jobs(session, study_id=first).items:
+        for job in commands.list_jobs(session, study_id=first).items:
             cut = {**job.spec["dataset"], "split_seed": job.seed}
             set_job(session, job.id, spec={**job.spec, "dataset": cut})
     [one] = board(member)

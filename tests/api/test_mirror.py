@@ -3,8 +3,8 @@
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import mirror_problems
-from store.mirror_problems import Subject
+from store.mlflow import mirror_problems
+from store.mlflow.mirror_problems import Subject
 from tests.api.specs import JOB, STUDY
 
 REASON = "MlflowException: Timestamp must be a nonnegative long"

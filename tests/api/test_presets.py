@@ -10,12 +10,12 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import studies, verdicts
-from store.models import Study
+from store.db.models import Study
+from store.studies import studies, verdicts
 from studies.presets import find_preset, presets
 from tests.api.specs import study
 from tests.api.trained import train_all
-from worker.verdicts import Pen, judge_ended
+from worker.sweep.verdicts import Pen, judge_ended
 
 NAME = "batch-size-sensitivity"
 Sessions = sessionmaker[Session]

@@ -13,10 +13,13 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from api import checks, datasets, documents, errors
-from api.checker import Checker
-from store.models import Dataset, IdempotencyKey, Job, Project, Study
-from studies.spec import read_study
+from api import admission
+from api.http import body as body_module
+from api.http import errors
+from api.processes.spec_checker import Checker
+from api.routes import datasets
+from store.db.models import Dataset, IdempotencyKey, Job, Project, Study
+from studies.spec.study import read_study
 from tests.api.specs import JOB, STUDY, Document, job, study
 from trainer.spec.report import Report
 
@@ -427,9 +430,9 @@ def test_without_the_network_check_it_would_be_accepted(
 def test_without_validation_a_bad_field_would_be_accepted(
     member: TestClient, monkeypatch: pytest.MonkeyPatch, bad: Bad, root: str
 ) -> None:
-    monkeypatch.setattr(checks, "parse", lambda model, _: model.model_validate(JOB))
+    monkeypatch.setattr(admission, "parse", lambda model, _: model.model_validate(JOB))
     # Numbers that aren't finite are guarded twice.
-    monkeypatch.setattr(documents, "_unstorable", lambda *_: iter(()))
+    monkeypatch.setattr(body_module, "_unstorable", lambda *_: iter(()))
     assert send(member, bad, root).status_code == 202
 
 
@@ -437,15 +440,15 @@ def test_without_validation_a_bad_field_would_be_accepted(
 def test_without_validation_a_bad_study_would_be_accepted(
     member: TestClient, monkeypatch: pytest.MonkeyPatch, bad: Bad, root: str
 ) -> None:
-    monkeypatch.setattr(checks, "read_study", lambda _: read_study(STUDY))
+    monkeypatch.setattr(admission, "read_study", lambda _: read_study(STUDY))
     assert send(member, bad, root).status_code == 202
 
 
 def test_without_the_look_at_datasets_an_unknown_one_would_be_planned(
     member: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = checks._known
-    monkeypatch.setattr(checks, "_known", lambda house, _, place: known(house, "digits", place))
+    known = admission._known
+    monkeypatch.setattr(admission, "_known", lambda house, _, place: known(house, "digits", place))
     assert member.post("/api/v1/plans", content=UNKNOWN[0].content).status_code == 200
 
 
@@ -469,7 +472,7 @@ def test_without_the_guard_of_the_roots_it_would_be_accepted(
 def test_without_the_guard_of_texts_and_numbers_no_field_is_named(
     member: TestClient, monkeypatch: pytest.MonkeyPatch, bad: Bad, root: str
 ) -> None:
-    monkeypatch.setattr(documents, "_unstorable", lambda *_: iter(()))
+    monkeypatch.setattr(body_module, "_unstorable", lambda *_: iter(()))
     assert not is_refused(send(member, bad, root), bad)
 
 

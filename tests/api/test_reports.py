@@ -13,9 +13,16 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.drawer import AT_ONCE, MOST_FINISHED, WAITING, Drawer, DrawerBusy, DrawingFailed
-from api.drawings import Drawing
-from api.reports import preferred
+from api.processes.render_cache import Drawing
+from api.processes.renderer import (
+    AT_ONCE,
+    MOST_FINISHED,
+    WAITING,
+    Drawer,
+    DrawerBusy,
+    DrawingFailed,
+)
+from api.routes.reports import preferred
 from tests.api.specs import STUDY, study
 from tests.api.trained import train_all
 

@@ -11,9 +11,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from store.fields import find_field
-from store.models import Study
-from studies.statistics import t_interval
+from store.db.models import Study
+from store.query.fields import find_field
+from studies.stats.inference import t_interval
 from tests.factories import make_cells, make_job, make_study, make_user, set_job
 
 Sessions = sessionmaker[Session]
@@ -51,7 +51,7 @@ def planted(sessions: Sessions) -> dict[str, int]:
 
 
 def study_jobs(session: Session, study: Study) -> Any:
-    from store.models import Job
+    from store.db.models import Job
 
     return session.scalars(select(Job).where(Job.study_id == study.id).order_by(Job.id)).all()
 

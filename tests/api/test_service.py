@@ -20,12 +20,12 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 
-from api import jobs as job_routes
-from api.drawings import Drawing
-from api.openapi import EXAMPLES
+from api.http.openapi import EXAMPLES
+from api.processes.render_cache import Drawing
+from api.routes import jobs as job_routes
 from api.settings import Settings
-from store.engine import make_engine, make_sessions
-from store.storage import adopt_storage
+from store.db.engine import make_engine, make_sessions
+from store.hosts.storage import adopt_storage
 from tests.api.specs import JOB, STUDY
 from tests.api.trained import train_all
 

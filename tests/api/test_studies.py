@@ -9,14 +9,14 @@ from scipy import stats
 from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.checker import Checker
-from api.checks import _Arm, _warnings
-from store.models import Attempt
-from studies.expansion import Cell, arm_name
+from api.admission import _Arm, _warnings
+from api.processes.spec_checker import Checker
+from store.db.models import Attempt
+from studies.spec.expand import Cell, arm_name
 from tests.api.specs import JOB, STUDY, study
 from tests.api.trained import train_all
 from tests.factories import set_job
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from trainer.spec.report import Report
 
 

@@ -5,16 +5,11 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import datasets, jobs
-from store.claims import Claim
+from store.catalog import datasets
+from store.jobs import commands
+from store.jobs.claim import Claim
 from tests.factories import claim_job, make_info, make_worker
-from trainer.events import (
-    CheckpointSaved,
-    EpochFinished,
-    EvaluationFinished,
-    FileWritten,
-    Started,
-)
+from trainer.events import CheckpointSaved, EpochFinished, EvaluationFinished, FileWritten, Started
 
 
 def train_all(sessions: sessionmaker[Session], storage: Path) -> list[int]:
@@ -36,7 +31,7 @@ def train_all(sessions: sessionmaker[Session], storage: Path) -> list[int]:
 
 def _decode(session: Session, claim: Claim) -> None:
     datasets.mark_ready(session, claim.dataset_id, make_info(claim.dataset_name))
-    jobs.finish(
+    commands.finish(
         session, claim.job_id, claim.attempt, reason="completed", metrics={}, seconds_used=1.0
     )
 
@@ -45,21 +40,21 @@ def _train(session: Session, claim: Claim, storage: Path, *, diverges: bool) -> 
     job, attempt = claim.job_id, claim.attempt
     loss = float("nan") if diverges else 0.25
     accuracy = float("nan") if diverges else 0.9 + (job * 37 % 100) / 1000
-    jobs.record_start(session, job, attempt, Started(0, 0, 2, 100))
+    commands.record_start(session, job, attempt, Started(0, 0, 2, 100))
     for epoch in (1, 2):
         metrics = {"train_loss": loss, "val_loss": loss, "val_accuracy": 0.5, "gap": loss}
         event = EpochFinished(epoch, epoch, metrics, best=True, seconds=0.1)
-        jobs.record_epoch(session, job, attempt, event)
+        commands.record_epoch(session, job, attempt, event)
     folder = Path("jobs") / str(job) / f"attempt-{attempt}"
     saved = CheckpointSaved("best", 2, 2, *_write(storage, folder / "best.pt", b"weights"))
-    jobs.record_checkpoint(session, job, attempt, saved)
+    commands.record_checkpoint(session, job, attempt, saved)
     file = FileWritten("predictions.npy", *_write(storage, folder / "predictions.npy", b"numbers"))
     test = {"test_accuracy": accuracy, "test_loss": loss}
-    jobs.record_evaluation(session, job, attempt, EvaluationFinished("test", test, (file,)))
-    jobs.record_log(session, job, attempt, [("info", "epoch 1"), ("info", "epoch 2")])
+    commands.record_evaluation(session, job, attempt, EvaluationFinished("test", test, (file,)))
+    commands.record_log(session, job, attempt, [("info", "epoch 1"), ("info", "epoch 2")])
     metrics = {**test, "epochs": 2.0, "best_epoch": 2.0}
     reason = "diverged" if diverges else "completed"
-    jobs.finish(session, job, attempt, reason=reason, metrics=metrics, seconds_used=0.2)
+    commands.finish(session, job, attempt, reason=reason, metrics=metrics, seconds_used=0.2)
 
 
 def _write(storage: Path, path: Path, content: bytes) -> tuple[str, str, int]:

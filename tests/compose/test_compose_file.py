@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from migrations.roles import API, MLFLOW, PASSWORDS, WORKER
-from normlab.mlflow_server import server_command, server_environment
+from normlab.stack.mlflow_server import server_command, server_environment
 from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]

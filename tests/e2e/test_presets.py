@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from studies.claims import Claim
-from studies.expansion import arm_name
-from studies.measures import Record, Seen, measure
+from studies.claims.measure import Record, Seen, measure
 from studies.presets import presets
+from studies.spec.claims import Claim
+from studies.spec.expand import arm_name
 from tests.e2e.conftest import Stack, wait_for
 from tests.e2e.mlflow_reading import runs as mlflow_runs
 

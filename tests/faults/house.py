@@ -19,11 +19,22 @@ from sqlalchemy.orm import Session, sessionmaker
 from migrations.rights import apply_rights
 from migrations.roles import WORKER
 from migrations.run import upgrade
-from normlab.servers import Postgres, Redis
-from store import datasets, jobs, users, wakeups
-from store.engine import make_engine, make_sessions
-from store.models import FINAL_STATUSES, Attempt, Checkpoint, Epoch, Job, Transition, User, Worker
-from trainer.spec import JobSpec
+from normlab.stack.servers import Postgres, Redis
+from store.accounts import users
+from store.catalog import datasets
+from store.db.engine import make_engine, make_sessions
+from store.db.models import (
+    FINAL_STATUSES,
+    Attempt,
+    Checkpoint,
+    Epoch,
+    Job,
+    Transition,
+    User,
+    Worker,
+)
+from store.jobs import commands, wakeups
+from trainer.spec.job import JobSpec
 
 ROOT = Path(__file__).parents[2]
 LEASE_SECONDS = 4.0
@@ -158,8 +169,8 @@ class House:
             ada = session.scalars(select(User).where(User.name == "ada")).one()
             dataset = datasets.find(session, "digits")
             assert dataset is not None
-            new = [jobs.NewJob(spec, f"job {number}") for number, spec in enumerate(specs)]
-            ids = [job.id for job in jobs.create(session, ada, "faults", dataset, new)]
+            new = [commands.NewJob(spec, f"job {number}") for number, spec in enumerate(specs)]
+            ids = [job.id for job in commands.create(session, ada, "faults", dataset, new)]
         if wake:
             self.wake()
         return ids
@@ -177,7 +188,7 @@ class House:
 
     def wish(self, job_id: int, wish: Any) -> None:
         with self.sessions.begin() as session:
-            jobs.wish(session, session.get_one(Job, job_id), wish, "ada")
+            commands.wish(session, session.get_one(Job, job_id), wish, "ada")
 
     def attempts(self, job_id: int) -> Sequence[Attempt]:
         with self.sessions.begin() as session:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import redis
 
-from normlab.servers import Postgres
-from store.models import Job
+from normlab.stack.servers import Postgres
+from store.db.models import Job
 from tests.faults.house import LEASE_SECONDS, House, long_training, make_spec
 
 EPOCHS = list(range(1, 21))

@@ -4,8 +4,8 @@ import shutil
 import time
 from pathlib import Path
 
-from store import jobs, leases
-from store.models import Job, LogLine, Worker
+from store.db.models import Job, LogLine, Worker
+from store.jobs import commands, leases
 from tests.faults.house import House, long_training, make_spec
 
 
@@ -52,7 +52,7 @@ def test_a_paused_job_goes_on_where_it_stopped(staffed_house: House) -> None:
     paused = house.wait(job_id, "paused")
     assert paused.step == house.checkpoints(job_id)[-1].step
     with house.sessions.begin() as session:
-        jobs.resume(session, session.get_one(Job, job_id), "ada")
+        commands.resume(session, session.get_one(Job, job_id), "ada")
     house.wake()
     house.wait_for_success(job_id)
     first, second = house.attempts(job_id)

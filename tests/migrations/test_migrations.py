@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 
 from migrations import __main__ as migrations_main
 from migrations.run import downgrade, is_current, make_config, upgrade
-from normlab.servers import Postgres
-from store import datasets, users
-from store.engine import make_engine
-from store.models import Table
+from normlab.stack.servers import Postgres
+from store.accounts import users
+from store.catalog import datasets
+from store.db.engine import make_engine
+from store.db.models import Table
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from migrations.mlflow_database import prepare_mlflow
 from migrations.rights import RIGHTS, apply_rights
 from migrations.roles import API, MLFLOW, READER, WORKER, Connection, connect, execute, has_role
 from migrations.run import downgrade, upgrade
-from normlab.servers import Postgres
-from store.models import Table
+from normlab.stack.servers import Postgres
+from store.db.models import Table
 
 TABLES = ("alembic_version", *Table.metadata.tables)
 

@@ -14,10 +14,10 @@ from api.settings import Settings
 from migrations import __main__ as migrations_main
 from migrations.roles import connect
 from migrations.run import downgrade, upgrade
-from normlab.servers import Postgres
-from store import jobs, leases
-from store.engine import make_engine, make_sessions
-from store.models import FINAL_STATUSES, Job
+from normlab.stack.servers import Postgres
+from store.db.engine import make_engine, make_sessions
+from store.db.models import FINAL_STATUSES, Job
+from store.jobs import commands, leases
 from tests.factories import choose_numerics, make_worker
 from trainer.events import EpochFinished
 
@@ -71,11 +71,11 @@ def counts(connection: Connection) -> dict[str, int]:
 
 
 def jobs_by_name(session: Session) -> dict[str, Job]:
-    return {job.name: job for job in jobs.list_jobs(session).items}
+    return {job.name: job for job in commands.list_jobs(session).items}
 
 
-def claim(session: Session) -> jobs.Claim | None:
-    return jobs.claim(session, "new", 7, lease_seconds=60, numerics=choose_numerics)
+def claim(session: Session) -> commands.Claim | None:
+    return commands.claim(session, "new", 7, lease_seconds=60, numerics=choose_numerics)
 
 
 def test_every_job_is_read_as_it_was(upgraded: sessionmaker[Session]) -> None:
@@ -105,13 +105,15 @@ def test_what_ran_is_returned_and_goes_on_from_its_checkpoint(
     with upgraded.begin() as session:
         for claimed in (first, second):
             epoch = EpochFinished(3, 30, {"val_loss": 0.1}, best=True, seconds=1.0)
-            jobs.record_epoch(session, claimed.job_id, claimed.attempt, epoch)
-            jobs.finish(session, claimed.job_id, claimed.attempt, reason="completed", metrics={})
-        jobs.resume(session, jobs_by_name(session)["paused"], "ada")
+            commands.record_epoch(session, claimed.job_id, claimed.attempt, epoch)
+            commands.finish(
+                session, claimed.job_id, claimed.attempt, reason="completed", metrics={}
+            )
+        commands.resume(session, jobs_by_name(session)["paused"], "ada")
     with upgraded.begin() as session:
         resumed = claim(session)
         assert resumed is not None
-        jobs.finish(session, resumed.job_id, resumed.attempt, reason="completed", metrics={})
+        commands.finish(session, resumed.job_id, resumed.attempt, reason="completed", metrics={})
     with upgraded() as session:
         assert {job.status for job in jobs_by_name(session).values()} == set(FINAL_STATUSES)
 

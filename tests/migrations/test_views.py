@@ -13,10 +13,10 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 
 from migrations.run import downgrade, make_config, upgrade
-from normlab.servers import Postgres
-from store import jobs
-from store.engine import make_engine
-from store.models import Study, Table
+from normlab.stack.servers import Postgres
+from store.db.engine import make_engine
+from store.db.models import Study, Table
+from store.jobs import commands
 from tests.factories import claim_job, make_cells, make_job, make_study, make_user, make_worker
 from trainer.events import EpochFinished, Started
 
@@ -58,18 +58,18 @@ def study(sessions: Sessions) -> Study:
         assert first is not None
         assert second is not None
         assert third is not None
-        jobs.record_start(session, first.job_id, 1, Started(0, 0, 9, 9, facts={"split": "x"}))
+        commands.record_start(session, first.job_id, 1, Started(0, 0, 9, 9, facts={"split": "x"}))
         for epoch, loss in ((1, 0.5), (2, math.nan)):
             event = EpochFinished(epoch, epoch * 10, {"val_loss": loss}, best=True, seconds=0.5)
-            jobs.record_epoch(session, first.job_id, 1, event)
+            commands.record_epoch(session, first.job_id, 1, event)
         metrics = {"test_accuracy": 0.9, "test_loss": math.inf, "best_val_accuracy": 0.8}
         options = {"reason": "diverged", "metrics": metrics, "seconds_used": 2.0}
-        jobs.finish(session, first.job_id, 1, **options)
+        commands.finish(session, first.job_id, 1, **options)
         metrics = {"test_accuracy": 0.7}
-        jobs.finish(
+        commands.finish(
             session, second.job_id, 1, reason="completed", metrics=metrics, seconds_used=2.0
         )
-        jobs.fail(session, third.job_id, 1, reason="oom", error="gone", seconds_used=1.0)
+        commands.fail(session, third.job_id, 1, reason="oom", error="gone", seconds_used=1.0)
         make_job(session, ada)
     return study
 

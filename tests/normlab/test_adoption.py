@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from normlab import stack, supervisor
-from normlab.cli.local import up
+from normlab.cli.stack import up
 from normlab.errors import StackError
 from normlab.home import Home
-from normlab.parts import Part
-from normlab.servers import Postgres
-from normlab.supervisor import ADOPT_STORAGE, Supervisor
+from normlab.stack import control, supervisor
+from normlab.stack.parts import Part
+from normlab.stack.servers import Postgres
+from normlab.stack.supervisor import ADOPT_STORAGE, Supervisor
 
 
 @pytest.mark.parametrize("adopt_storage", [False, True])
@@ -67,7 +67,7 @@ def test_the_detached_supervisor_is_told_to_adopt(
     monkeypatch.setenv("NORMLAB_HOME", str(tmp_path))
     Home(tmp_path).make_folders()
     for adopt_storage in (False, True):
-        stack._launch_supervisor(Home(tmp_path), adopt_storage=adopt_storage)
+        control._launch_supervisor(Home(tmp_path), adopt_storage=adopt_storage)
         monkeypatch.setattr("sys.argv", commands[-1][2:])
         with pytest.raises(StackError):
             supervisor.main()

@@ -5,9 +5,15 @@ from typing import Any
 
 import pytest
 
-from normlab.cli.catalogue import Entry, find_others, start_all, write_markdown, write_pages
-from normlab.client import Client
-from normlab.references import Reference
+from normlab.cli.render.preset_pages import (
+    Entry,
+    find_others,
+    start_all,
+    write_markdown,
+    write_pages,
+)
+from normlab.client.client import Client
+from normlab.client.ids import Reference
 
 CHANGE = {"what": "more seeds", "why": "too few | to tell", "digest": "feed"}
 PRESET: dict[str, Any] = {

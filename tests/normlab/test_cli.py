@@ -12,10 +12,10 @@ import pytest
 from rich.console import Console
 
 from normlab.cli.datasets import read_source
-from normlab.cli.outlook import fraction
-from normlab.cli.output import Column, Format, duration, emit, field, show_table, size
-from normlab.cli.progress import line, picture, tell
-from normlab.cli.shares import interval, p_value, scaled
+from normlab.cli.render.eta import fraction
+from normlab.cli.render.output import Column, Format, duration, emit, field, show_table, size
+from normlab.cli.render.progress import line, picture, tell
+from normlab.cli.render.units import interval, p_value, scaled
 from normlab.errors import NormlabError
 
 

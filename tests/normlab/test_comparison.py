@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from normlab.cli.comparison import answer, columns, flat, legend, show_comparison
-from normlab.cli.output import show_table
-from studies.comparison import Known, compare
+from normlab.cli.render.comparison import answer, columns, flat, legend, show_comparison
+from normlab.cli.render.output import show_table
+from studies.comparison.compare import Known, compare
 from tests.studies.rows import change, fake_rows, make_study
 
 STUDY = make_study(("none", "batch", "group"))

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from normlab.daemons import API_ROLE, Daemon, make_checks, service_environment
 from normlab.errors import StackError
 from normlab.home import Home
-from normlab.parts import Part
-from normlab.servers import Postgres, Redis
+from normlab.stack.daemons import API_ROLE, Daemon, make_checks, service_environment
+from normlab.stack.parts import Part
+from normlab.stack.servers import Postgres, Redis
 from tests.normlab.test_transport import Script, make_home, serve, tokens_seen
 
 

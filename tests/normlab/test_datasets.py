@@ -10,10 +10,11 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from normlab.cli import datasets, patience
-from normlab.cli.dataset_view import MOST_CLASSES, say_outcome, show_dataset
+from normlab.cli import datasets
 from normlab.cli.datasets import app
-from normlab.cli.thumbnails import show_thumbnails
+from normlab.cli.render import patience
+from normlab.cli.render.datasets import MOST_CLASSES, say_outcome, show_dataset
+from normlab.cli.render.thumbnails import show_thumbnails
 
 RECORD = [
     {"action": "taken", "what": "file train.parquet as train", "count": 120, "why": None, "examples": ["train.parquet"]},

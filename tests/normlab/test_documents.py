@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from normlab.cli.datasets import _augmentation, read_source
-from normlab.documents import read_input
+from normlab.client.documents import read_input
 from normlab.errors import NormlabError
-from studies.expansion import expand
-from studies.spec import read_study
-from trainer.documents import read_document
+from runtime.documents import read_document
+from studies.spec.expand import expand
+from studies.spec.study import read_study
 from trainer.spec.preview import Preview
 
 STUDY = """\

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from normlab.cli import following
-from normlab.cli.following import snapshots
-from normlab.client import Client
+from normlab.cli import watch
+from normlab.cli.watch import snapshots
+from normlab.client.client import Client
+from normlab.client.ids import Reference
 from normlab.errors import NotReachable, WaitedTooLong
-from normlab.references import Reference
 
 ONE, OTHER = Reference("study", 1), Reference("study", 2)
 
@@ -33,7 +33,7 @@ class Service(Client):
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Pauses that take no time."""
     taken: list[float] = []
-    monkeypatch.setattr(following.time, "sleep", taken.append)
+    monkeypatch.setattr(watch.time, "sleep", taken.append)
     return taken
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from normlab.cli.mirror import problem_lines, say_mirror
+from normlab.cli.render.service import problem_lines, say_mirror
 
 
 def problem(**fields: Any) -> dict[str, Any]:

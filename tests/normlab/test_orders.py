@@ -7,10 +7,10 @@ from typing import Any, Self
 import pytest
 from typer.testing import CliRunner
 
-from normlab.cli import demo, looking, people, steering, submitting
+from normlab.cli import control, demo, show, submit, users
 from normlab.cli.app import app
+from normlab.client.ids import Reference
 from normlab.home import Home
-from normlab.references import Reference
 
 STUDY: dict[str, Any] = {
     "id": 2,
@@ -105,7 +105,7 @@ class Service:
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Service:
     service = Service()
-    for module in (looking, people, steering, submitting):
+    for module in (show, users, control, submit):
         monkeypatch.setattr(module, "Client", service)
     return service
 

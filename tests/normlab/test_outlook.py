@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from normlab.cli.outlook import ahead, outlook, seconds_left
+from normlab.cli.render.eta import ahead, outlook, seconds_left
 
 START = datetime(2030, 1, 1, 12, tzinfo=UTC)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from normlab.cli.people import Children, create, revoke
+from normlab.cli.users import Children, create, revoke
 from normlab.errors import NormlabError
 from tests.normlab.test_transport import Script, serve
 

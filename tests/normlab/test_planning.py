@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 import yaml
 
-from normlab.cli.planned import show_plan, time_sentence
-from normlab.cli.starting import init
-from normlab.cli.submitting import show_accepted
+from normlab.cli.render.plan import show_plan, time_sentence
+from normlab.cli.submit import init, show_accepted
+from normlab.client.ids import Reference
 from normlab.errors import NormlabError
-from normlab.references import Reference
-from studies.expansion import expand
-from studies.spec import read_study
-from trainer.documents import read_document
+from runtime.documents import read_document
+from studies.spec.expand import expand
+from studies.spec.study import read_study
 
 ESTIMATE: dict[str, Any] = {
     "seconds": [40.0, 75.0],

@@ -8,10 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from normlab import programs
 from normlab.accounts import Account, private_folder, reachable_copy, server_account
 from normlab.errors import ServerError
-from normlab.programs import (
+from normlab.stack import programs
+from normlab.stack.programs import (
     POSTGRES_VARIABLE,
     REDIS_VARIABLE,
     Program,
@@ -19,7 +19,7 @@ from normlab.programs import (
     postgres_candidates,
     start_first,
 )
-from normlab.servers import Redis
+from normlab.stack.servers import Redis
 
 OURSELVES = Account(os.geteuid(), os.getegid(), switched=False)
 

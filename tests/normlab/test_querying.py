@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import pandas
 import pytest
 
-from normlab.client import Client
-from normlab.frames import exported_frame
+from normlab.client.client import Client
+from normlab.client.dataframes import exported_frame
 from tests.normlab.test_reporting import run, script, url
 from tests.normlab.test_transport import Script, client
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from normlab import readiness, transport
-from normlab.client import Client
+from normlab.client import readiness, transport
+from normlab.client.client import Client
 from normlab.errors import NotReachable, Refused
 from normlab.home import Home
 from tests.normlab.test_transport import Script, make_home, serve, unused_url

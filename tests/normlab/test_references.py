@@ -2,8 +2,8 @@
 
 import pytest
 
+from normlab.client.ids import Reference
 from normlab.errors import NormlabError
-from normlab.references import Reference
 
 
 @pytest.mark.parametrize("text", ["j12", "12", 12, "job/12", "jobs/12", " j12 "])

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from normlab.cli.patience import Patience
-from normlab.client import Client
+from normlab.cli.render.patience import Patience
+from normlab.client.client import Client
 from tests.normlab.test_transport import Script, handler
 
 PAGE = "<!doctype html>\n<p>ü</p>\r\n".encode()

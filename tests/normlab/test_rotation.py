@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from normlab.activity import last_lines
 from normlab.errors import StackError
-from normlab.home import Home
-from normlab.rotation import LogLimits, bounded_logs, older_piece, rotate
+from normlab.home import Home, LogLimits
+from normlab.stack.activity import last_lines
+from normlab.stack.rotation import bounded_logs, older_piece, rotate
 
 LIMITS = LogLimits(size=100_000, kept=2)
 #: Numbered lines of 100 bytes to an inherited descriptor until a signal comes; then a child's.
@@ -103,7 +103,7 @@ def test_a_log_that_cannot_be_copied_stays_as_it_is(
     def fail(source: object, target: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("normlab.rotation._copy_present", fail)
+    monkeypatch.setattr("normlab.stack.rotation._copy_present", fail)
     with pytest.raises(OSError, match="no space left"):
         rotate(log, LIMITS)
     assert log.read_bytes() == before

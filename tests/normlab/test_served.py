@@ -10,9 +10,9 @@ from typing import Any
 import psutil
 import pytest
 
-from normlab.daemons import Daemon
 from normlab.home import Home, seconds_after_boot
-from normlab.parts import Part
+from normlab.stack.daemons import Daemon
+from normlab.stack.parts import Part
 
 
 @pytest.fixture

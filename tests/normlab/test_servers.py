@@ -15,7 +15,8 @@ import pytest
 
 from normlab import accounts
 from normlab.accounts import OWN_IDS, Account, private_folder, reachable_copy, server_account
-from normlab.servers import Postgres, Redis, ServerError
+from normlab.errors import ServerError
+from normlab.stack.servers import Postgres, Redis
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the account")
 

@@ -14,16 +14,16 @@ from typing import Any
 import psutil
 import pytest
 
-from normlab import transport
-from normlab.cli.following import watch
-from normlab.cli.local import ask_api
-from normlab.cli.looking import download, list_
-from normlab.cli.people import create
-from normlab.cli.querying import export
-from normlab.cli.steering import retry
-from normlab.cli.submitting import submit
-from normlab.client import Client
-from normlab.documents import read_input
+from normlab.cli.control import retry
+from normlab.cli.query import export
+from normlab.cli.show import download, list_
+from normlab.cli.stack import ask_api
+from normlab.cli.submit import submit
+from normlab.cli.users import create
+from normlab.cli.watch import watch
+from normlab.client import transport
+from normlab.client.client import Client
+from normlab.client.documents import read_input
 from normlab.errors import NormlabError, NoToken, NotReachable, Refused, Unreadable
 from normlab.home import Home, seconds_after_boot
 

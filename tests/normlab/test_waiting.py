@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from normlab import parts, supervisor
 from normlab.accounts import server_account
-from normlab.activity import Activity, Signs, last_line, signs_of_work
-from normlab.cli.stack_progress import StackProgress
-from normlab.daemons import Answer
+from normlab.cli.render.stack_progress import StackProgress
 from normlab.errors import ServerError, StackError, WaitedTooLong
 from normlab.home import Home
-from normlab.parts import Part
-from normlab.processes import start_process, wait_until
-from normlab.supervisor import StopAsked, Supervisor
+from normlab.stack import parts, supervisor
+from normlab.stack.activity import Activity, Signs, last_line, signs_of_work
+from normlab.stack.daemons import Answer
+from normlab.stack.parts import Part
+from normlab.stack.processes import start_process, wait_until
+from normlab.stack.supervisor import StopAsked, Supervisor
 
 
 @dataclass
@@ -86,8 +86,8 @@ def test_a_server_that_works_is_waited_for_however_long(
     sleeper: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, log = Clock(), tmp_path / "log"
-    monkeypatch.setattr("normlab.processes.time", clock)
-    monkeypatch.setattr("normlab.activity.time", clock)
+    monkeypatch.setattr("normlab.stack.processes.time", clock)
+    monkeypatch.setattr("normlab.stack.activity.time", clock)
 
     def ready() -> bool:
         clock.now += 60
@@ -132,7 +132,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(supervisor, "time", clock)
     monkeypatch.setattr(parts, "time", clock)
-    monkeypatch.setattr("normlab.activity.time", clock)
+    monkeypatch.setattr("normlab.stack.activity.time", clock)
     return clock
 
 
@@ -170,7 +170,7 @@ def after(count: int, detail: str = "") -> Callable[[], Answer]:
 def test_a_part_that_is_late_but_works_is_waited_for_and_stops_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    monkeypatch.setattr("normlab.activity.signs_of_work", lambda pid, log: (0, 0.0, 0))
+    monkeypatch.setattr("normlab.stack.activity.signs_of_work", lambda pid, log: (0, 0.0, 0))
     slow, quick = FakeRunnable(), FakeRunnable()
     # 30 minutes, in which its port answers that it is not ready.
     late = Part("api", slow, after(30, "not ready: checker"))
@@ -184,7 +184,7 @@ def test_a_part_that_is_late_but_works_is_waited_for_and_stops_no_other(
 def test_a_part_that_does_nothing_for_minutes_is_restarted_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    monkeypatch.setattr("normlab.activity.signs_of_work", lambda pid, log: (0, 0.0, 0))
+    monkeypatch.setattr("normlab.stack.activity.signs_of_work", lambda pid, log: (0, 0.0, 0))
     hanging, other = FakeRunnable(), FakeRunnable()
     start(tmp_path, monkeypatch, clock, [Part("redis", other), Part("mlflow", hanging, after(9))])
     assert (hanging.lives, other.lives) == (2, 1)
@@ -194,7 +194,7 @@ def test_a_part_that_does_nothing_for_minutes_is_restarted_alone(
 def test_a_part_that_ends_or_hangs_again_and_again_is_broken_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock, load_seconds: float
 ) -> None:
-    monkeypatch.setattr("normlab.activity.signs_of_work", lambda pid, log: (0, 0.0, 0))
+    monkeypatch.setattr("normlab.stack.activity.signs_of_work", lambda pid, log: (0, 0.0, 0))
 
     class Broken(FakeRunnable):
         """Loads for a while and then ends."""
@@ -218,7 +218,7 @@ def test_a_part_that_ends_or_hangs_again_and_again_is_broken_and_named(
 def test_failures_are_forgotten_after_a_minute_of_being_ready_and_not_of_loading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    monkeypatch.setattr("normlab.activity.signs_of_work", lambda pid, log: (0, 0.0, 0))
+    monkeypatch.setattr("normlab.stack.activity.signs_of_work", lambda pid, log: (0, 0.0, 0))
     part = Part("api", FakeRunnable(), after(9), failures=4)
     made = start(tmp_path, monkeypatch, clock, [part], pause_seconds=10)
     made._look_after_parts()

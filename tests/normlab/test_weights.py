@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from normlab.cli.weights import say_how_to_load
-from normlab.references import Reference
-from trainer.checkpoint import save_weights
-from trainer.models import build_model
-from trainer.spec import JobSpec
+from normlab.cli.render.weights import say_how_to_load
+from normlab.client.ids import Reference
+from trainer.models.build import build_model
 from trainer.spec.builtin import BUILT_IN
+from trainer.spec.job import JobSpec
+from trainer.training.checkpoint import save_weights
 
 
 class FakeClient:

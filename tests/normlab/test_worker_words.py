@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from normlab.cli.workers import say_workers
+from normlab.cli.render.service import say_workers
 
 
 def worker(host: str, *problems: str, **fields: Any) -> dict[str, Any]:

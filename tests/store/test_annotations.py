@@ -3,10 +3,13 @@
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import annotations, jobs, mirror, studies
-from store.annotations import Annotation
-from store.errors import WrongStatus
-from store.models import Job, Study
+from store.catalog import annotations
+from store.catalog.annotations import Annotation
+from store.db.errors import WrongStatus
+from store.db.models import Job, Study
+from store.jobs import commands
+from store.mlflow import mirror
+from store.studies import studies
 from tests.factories import make_cells, make_job, make_study
 
 Sessions = sessionmaker[Session]
@@ -15,12 +18,12 @@ Sessions = sessionmaker[Session]
 def cancelled_study(session: Session) -> Study:
     study = make_study(session, cells=make_cells(("none",), (0, 1)))
     for job in studies.jobs_of(session, study.id):
-        jobs.wish(session, job, "cancel", "ada")
+        commands.wish(session, job, "cancel", "ada")
     return study
 
 
 def ids(session: Session, **filters: object) -> list[int]:
-    return [job.id for job in jobs.list_jobs(session, **filters).items]  # type: ignore[arg-type]
+    return [job.id for job in commands.list_jobs(session, **filters).items]  # type: ignore[arg-type]
 
 
 def test_what_is_not_said_stays(sessions: Sessions) -> None:
@@ -49,7 +52,7 @@ def test_a_job_is_found_by_its_own_tag_and_by_its_study_s(sessions: Sessions) ->
 def test_what_is_archived_is_left_out_where_it_is_not_asked_for(sessions: Sessions) -> None:
     with sessions.begin() as session:
         study, alone = cancelled_study(session), make_job(session)
-        jobs.wish(session, alone, "cancel", "ada")
+        commands.wish(session, alone, "cancel", "ada")
         annotations.annotate_study(session, study.id, Annotation(archived=True))
         assert ids(session, archived=False) == [alone.id]
         assert studies.list_studies(session, archived=False).items == []

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import users
-from store.bootstrap import bootstrap, bootstrap_admin, reset_admin
-from store.errors import BadSecret
-from store.models import Token
+from store.accounts import users
+from store.accounts.bootstrap import bootstrap, bootstrap_admin, reset_admin
+from store.db.errors import BadSecret
+from store.db.models import Token
 from tests.factories import make_user
 
 Sessions = sessionmaker[Session]

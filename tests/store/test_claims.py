@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import jobs, leases
-from store.claims import Claim
-from store.models import Attempt, Job, Lease, Study, Transition, User
-from store.queue import AGING_SECONDS, HALF_LIFE_SECONDS
+from store.db.models import Attempt, Job, Lease, Study, Transition, User
+from store.jobs import commands, leases
+from store.jobs.claim import Claim
+from store.jobs.queue import AGING_SECONDS, HALF_LIFE_SECONDS
 from tests.factories import (
     choose_numerics,
     claim_job,
@@ -23,7 +23,7 @@ from tests.factories import (
     make_worker,
     set_job,
 )
-from trainer.spec import Numerics
+from trainer.spec.job import Numerics
 
 Sessions = sessionmaker[Session]
 
@@ -46,7 +46,7 @@ def test_a_claim_starts_an_attempt_on_a_slot(sessions: Sessions) -> None:
     assert claim.info["shape"] == [1, 8, 8]
     assert (claim.timeout_seconds, claim.seconds_used, claim.checkpoints) == (60, 0, ())
     with sessions.begin() as session:
-        found = jobs.find(session, job.id)
+        found = commands.find(session, job.id)
         assert found is not None
         assert (found.status, found.attempt) == ("running", 1)
         assert found.started_at is not None
@@ -145,7 +145,7 @@ def test_a_slot_that_is_freed_and_claimed_by_many_is_never_held_twice(sessions: 
                         return
                 continue
             with sessions.begin() as session:
-                jobs.finish(session, claim.job_id, claim.attempt, reason="completed")
+                commands.finish(session, claim.job_id, claim.attempt, reason="completed")
             done.append(claim.job_id)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
@@ -164,7 +164,7 @@ def test_a_job_that_somebody_is_changing_is_passed_over(sessions: Sessions) -> N
         first, second = make_job(session), make_job(session)
 
     with sessions.begin() as changing:
-        jobs.wish(changing, first, "cancel", "ada")
+        commands.wish(changing, first, "cancel", "ada")
         with sessions.begin() as session:
             claim = claim_job(session)
 
@@ -242,7 +242,7 @@ def test_equal_people_are_served_by_age_and_a_returned_job_stands_first(
         owner = make_user(session)
         first, _ = make_job(session, owner), make_job(session, owner)
         claim_job(session)
-        jobs.end_attempt(session, first.id, 1, "drained")
+        commands.end_attempt(session, first.id, 1, "drained")
 
         assert claim_id(session) == first.id
 
@@ -334,7 +334,7 @@ def test_a_job_without_a_study_keeps_its_own_numerics(sessions: Sessions) -> Non
         make_worker(session, "beta", cpu=0, cuda=1)
         job = make_job(session)
         claim_job(session, "alpha")
-        jobs.end_attempt(session, job.id, 1, "drained")
+        commands.end_attempt(session, job.id, 1, "drained")
 
         assert claim_job(session, "beta") is None
         again = claim_job(session, "alpha", numerics=lambda _: pytest.fail("already fixed"))
@@ -395,7 +395,7 @@ def used(session: Session, owner: User, *, seconds: float, ended: float) -> None
     make_worker(session, "past")
     job = make_job(session, owner)
     assert claim_id(session, "past") == job.id
-    jobs.finish(session, job.id, 1, reason="completed")
+    commands.finish(session, job.id, 1, reason="completed")
     times = {"started_at": ago(ended + seconds), "ended_at": ago(ended)}
     session.execute(update(Attempt).where(Attempt.job_id == job.id).values(times))
 

@@ -3,9 +3,11 @@
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import datasets, jobs, results
-from store.errors import NameTaken
-from store.models import Dataset, Job
+from store.catalog import datasets
+from store.db.errors import NameTaken
+from store.db.models import Dataset, Job
+from store.jobs import commands
+from store.results import result_rows
 from tests.factories import (
     claim_job,
     find_digits,
@@ -16,8 +18,9 @@ from tests.factories import (
     make_user,
     make_worker,
 )
-from trainer.spec import Parquet, content_hash
 from trainer.spec.builtin import BUILT_IN
+from trainer.spec.dataset import Parquet
+from trainer.spec.job import content_hash
 
 Sessions = sessionmaker[Session]
 SOURCE = Parquet(kind="parquet", path="/data/cats")
@@ -46,7 +49,7 @@ def test_a_registration_is_a_job_that_makes_the_dataset_ready(sessions: Sessions
         assert claim is not None
         assert claim.dataset_id == dataset.id
         datasets.mark_ready(session, claim.dataset_id, make_info("cats"))
-        jobs.finish(session, claim.job_id, claim.attempt, reason="completed")
+        commands.finish(session, claim.job_id, claim.attempt, reason="completed")
 
     with sessions.begin() as session:
         found = datasets.find(session, "cats")
@@ -63,7 +66,7 @@ def test_a_name_is_taken_while_it_is_not_failed(sessions: Sessions) -> None:
         with pytest.raises(NameTaken):
             datasets.register(session, bob, "digits", SOURCE)
 
-        jobs.wish(session, job, "cancel", "ada")
+        commands.wish(session, job, "cancel", "ada")
         other = Parquet(kind="parquet", path="/data/other")
         again, new = datasets.register(session, bob, "cats", other)
 
@@ -80,14 +83,14 @@ def test_a_registration_that_fails_takes_the_jobs_that_wait_for_it_along(
         make_worker(session)
         dataset = make_dataset(session, "cats", ready=False)
         queued, paused = make_job(session, dataset=dataset), make_job(session, dataset=dataset)
-        jobs.wish(session, paused, "pause", "ada")
+        commands.wish(session, paused, "pause", "ada")
         unconcerned = make_job(session)
         claim = claim_job(session)
         assert claim is not None
-        jobs.fail(session, claim.job_id, 1, "error", "no such folder")
+        commands.fail(session, claim.job_id, 1, "error", "no such folder")
 
         found = session.get_one(Dataset, dataset.id, populate_existing=True)
-        last = results.transitions(session, queued.id)[-1]
+        last = result_rows.transitions(session, queued.id)[-1]
 
     assert (found.status, found.error) == ("failed", "no such folder")
     for job in (queued, paused):
@@ -102,13 +105,13 @@ def test_a_cancelled_registration_fails_the_dataset_and_its_retry_revives_it(
 ) -> None:
     with sessions.begin() as session:
         _, job = datasets.register(session, make_user(session), "cats", SOURCE)
-        jobs.wish(session, job, "cancel", "ada")
+        commands.wish(session, job, "cancel", "ada")
         found = datasets.find(session, "cats")
         assert found is not None
         session.refresh(found)
         assert (found.status, found.error) == ("failed", "its registration was cancelled")
 
-        jobs.retry(session, job, "ada")
+        commands.retry(session, job, "ada")
         assert (found.status, found.error, job.status) == ("registering", None, "queued")
 
 
@@ -145,7 +148,7 @@ def test_a_dataset_says_why_it_failed_in_words_and_its_job_keeps_the_stack(
         waiting = make_job(session, dataset=dataset)
         claim = claim_job(session)
         assert claim is not None
-        jobs.fail(session, claim.job_id, 1, "error", error)
+        commands.fail(session, claim.job_id, 1, "error", error)
         found = session.get_one(Dataset, dataset.id, populate_existing=True)
         job = session.get_one(Job, claim.job_id)
     assert (found.error, job.error) == (said, error)
@@ -158,9 +161,9 @@ def test_a_cancelled_second_try_is_not_blamed_on_the_first(sessions: Sessions) -
         dataset = make_dataset(session, "cats", ready=False)
         claim = claim_job(session)
         assert claim is not None
-        job = jobs.fail(session, claim.job_id, 1, "error", "no such folder")
-        jobs.retry(session, job, "ada")
-        jobs.wish(session, job, "cancel", "ada")
+        job = commands.fail(session, claim.job_id, 1, "error", "no such folder")
+        commands.retry(session, job, "ada")
+        commands.wish(session, job, "cancel", "ada")
         found = session.get_one(Dataset, dataset.id, populate_existing=True)
     assert (found.status, found.error) == ("failed", "its registration was cancelled")
 

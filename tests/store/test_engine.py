@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from normlab.servers import Postgres
-from store.engine import DATABASE_AWAY, database_now, make_engine
-from store.models import Job
+from normlab.stack.servers import Postgres
+from store.db.engine import DATABASE_AWAY, database_now, make_engine
+from store.db.models import Job
 from tests.factories import make_job, set_job
 
 Sessions = sessionmaker[Session]

@@ -2,7 +2,7 @@
 
 import math
 
-from store.finite import MAX_TEXT, split_finite, storable
+from store.db.nonfinite import MAX_TEXT, split_finite, storable
 
 
 def test_what_is_not_finite_is_none_and_named() -> None:

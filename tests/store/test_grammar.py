@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.errors import BadQuery
-from store.expressions import (
+from store.db.errors import BadQuery
+from store.query.expressions import (
     OPERATORS,
     And,
     Comparison,
@@ -19,7 +19,7 @@ from store.expressions import (
     fields_named,
     write_query,
 )
-from store.grammar import parse_query
+from store.query.grammar import parse_query
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 values = (

@@ -6,11 +6,13 @@ import pytest
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import hosts, jobs, leases, obstacles, results, wakeups
-from store.attempts import DISK_TRIES
-from store.claims import Claim
-from store.hosts import Shortage
-from store.models import Attempt, Job, Worker
+from store.db.models import Attempt, Job, Worker
+from store.hosts import host_health
+from store.hosts.host_health import Shortage
+from store.jobs import commands, leases, obstacles, wakeups
+from store.jobs.attempts import DISK_TRIES
+from store.jobs.claim import Claim
+from store.results import result_rows
 from tests.factories import claim_job, make_job, make_user, make_worker
 
 Sessions = sessionmaker[Session]
@@ -22,7 +24,7 @@ def run_full(session: Session, host: str = "alpha") -> Claim:
     """The host claims a job, under which its disk runs full."""
     claim = claim_job(session, host)
     assert claim is not None
-    jobs.end_attempt(session, claim.job_id, claim.attempt, "disk", error=ERROR)
+    commands.end_attempt(session, claim.job_id, claim.attempt, "disk", error=ERROR)
     return claim
 
 
@@ -39,12 +41,12 @@ def test_a_host_without_room_is_not_woken_and_the_others_are(sessions: Sessions)
         make_worker(session, "beta", cpu=1)
         for _ in range(2):
             make_job(session)
-        hosts.report_shortage(session, "alpha", FULL)
+        host_health.report_shortage(session, "alpha", FULL)
         assert wakeups.due(session) == {"beta": 1}
 
-        assert not hosts.report(session, "alpha", FULL, 0.0)
-        assert hosts.report(session, "alpha", None, 0.0)
-        assert not hosts.report(session, "alpha", None, 0.0)
+        assert not host_health.report(session, "alpha", FULL, 0.0)
+        assert host_health.report(session, "alpha", None, 0.0)
+        assert not host_health.report(session, "alpha", None, 0.0)
         assert sum(wakeups.due(session).values()) == 2
 
 
@@ -56,8 +58,8 @@ def test_a_full_disk_ends_the_attempt_but_neither_the_job_nor_its_tries(sessions
         job = make_job(session, ada, resources={"max_attempts": 1})
         make_job(session, ada)
         run_full(session)
-        attempt = results.attempts(session, job.id)[0]
-        last = results.transitions(session, job.id)[-1]
+        attempt = result_rows.attempts(session, job.id)[0]
+        last = result_rows.transitions(session, job.id)[-1]
         assert (job.status, attempt.end, attempt.counts, attempt.error) == (
             "queued", "disk", False, ERROR,
         )  # fmt: skip
@@ -76,11 +78,11 @@ def test_a_host_goes_on_with_other_jobs_before_it_tries_that_one_again(sessions:
         ada = make_user(session, "ada")
         large, small = make_job(session, ada), make_job(session, ada)
         run_full(session)
-        let_pass(session, hosts.FIRST_HOLD_SECONDS)
+        let_pass(session, host_health.FIRST_HOLD_SECONDS)
         claim = claim_job(session)
         assert claim is not None
         assert claim.job_id == small.id
-        jobs.finish(session, small.id, 1, reason="completed")
+        commands.finish(session, small.id, 1, reason="completed")
         assert claim_job(session) is None
         let_pass(session, 60.0)
         assert run_full(session).job_id == large.id
@@ -108,7 +110,7 @@ def test_the_hold_of_a_host_doubles_until_a_job_completes_there(sessions: Sessio
         seconds = [round(one.total_seconds(), -1) for one in held]
         claim = claim_job(session)
         assert claim is not None
-        jobs.finish(session, claim.job_id, claim.attempt, reason="completed")
+        commands.finish(session, claim.job_id, claim.attempt, reason="completed")
         assert session.get_one(Worker, "alpha", populate_existing=True).disk_failures == 0
     assert seconds == [30, 60, 120]
 
@@ -117,8 +119,8 @@ def test_a_host_that_has_room_again_claims_at_once(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session)
         make_job(session)
-        hosts.report(session, "alpha", FULL, 0.0)
-        assert hosts.report(session, "alpha", None, 0.0)
+        host_health.report(session, "alpha", FULL, 0.0)
+        assert host_health.report(session, "alpha", None, 0.0)
         assert claim_job(session) is not None
 
 
@@ -133,13 +135,13 @@ def test_room_that_a_failed_job_has_given_back_does_not_end_its_hosts_hold(
             claim = claim_job(session)
             assert claim is not None
             # The parent looks while the job writes, and again after the partial file was deleted.
-            hosts.report(session, "alpha", FULL, 0.0)
-            jobs.end_attempt(session, claim.job_id, claim.attempt, "disk", error=ERROR)
-            assert hosts.report(session, "alpha", None, 0.0)
+            host_health.report(session, "alpha", FULL, 0.0)
+            commands.end_attempt(session, claim.job_id, claim.attempt, "disk", error=ERROR)
+            assert host_health.report(session, "alpha", None, 0.0)
             assert claim_job(session) is None
             worker = session.get_one(Worker, "alpha", populate_existing=True)
             assert worker.disk_failures == failures
-            let_pass(session, hosts.FIRST_HOLD_SECONDS * failures)
+            let_pass(session, host_health.FIRST_HOLD_SECONDS * failures)
 
 
 def test_a_job_that_fits_nowhere_fails_with_its_reason_in_words(sessions: Sessions) -> None:
@@ -150,11 +152,11 @@ def test_a_job_that_fits_nowhere_fails_with_its_reason_in_words(sessions: Sessio
             assert job.status == "queued"
             run_full(session)
             let_pass(session, 3600.0)
-        last = results.transitions(session, job.id)[-1]
+        last = result_rows.transitions(session, job.id)[-1]
         assert (job.status, job.reason, job.error) == ("failed", "disk", ERROR)
         assert last.why.endswith("; the disk ran full under 5 attempts, which is the limit")
 
-        jobs.retry(session, job, "ada")
+        commands.retry(session, job, "ada")
         run_full(session)
         assert job.status == "queued"
 
@@ -169,7 +171,7 @@ def test_a_waiting_job_says_which_host_has_how_little_room(sessions: Sessions) -
         run_full(session)
         assert obstacles.find_obstacle(session, job) == f"attempt 1: {ERROR.splitlines()[0]}"
         for host in ("alpha", "beta"):
-            hosts.report(session, host, FULL, 0.0)
+            host_health.report(session, host, FULL, 0.0)
         said = f"claims nothing: {FULL.detail}"
         assert obstacles.find_obstacle(session, job) == (
             f"attempt 1: {ERROR.splitlines()[0]}; alpha {said}; beta {said}"
@@ -187,7 +189,7 @@ def test_a_job_that_needs_a_gpu_says_what_is_wrong_with_the_hosts_that_have_one(
         )
         make_worker(session, "beta", cuda=1)
         assert obstacles.find_obstacle(session, job) is None
-        hosts.report(session, "beta", FULL, 0.0)
+        host_health.report(session, "beta", FULL, 0.0)
         assert obstacles.find_obstacle(session, job) == f"beta claims nothing: {FULL.detail}"
 
 
@@ -206,7 +208,7 @@ def test_a_clock_that_is_off_is_said_and_keeps_no_host_from_work(
     with sessions.begin() as session:
         make_worker(session)
         make_job(session)
-        hosts.report(session, "alpha", None, ahead)
+        host_health.report(session, "alpha", None, ahead)
         [worker] = leases.workers_view(session)
         assert [one.split(":")[0] for one in worker.problems] == words
         assert worker.clock_ahead_seconds == ahead
@@ -219,11 +221,11 @@ def test_a_host_that_stopped_reporting_is_no_longer_counted(sessions: Sessions) 
         make_worker(session)
         session.execute(update(Worker).values(seen_at=func.now() - timedelta(hours=1)))
         assert not leases.workers_view(session)[0].claims
-        hosts.report(session, "alpha", None, 0.0)
+        host_health.report(session, "alpha", None, 0.0)
         assert leases.workers_view(session)[0].claims
 
 
 def test_a_report_of_a_host_that_nobody_registered_is_no_error(sessions: Sessions) -> None:
     with sessions.begin() as session:
-        assert not hosts.report(session, "alpha", None, 0.0)
+        assert not host_health.report(session, "alpha", None, 0.0)
         assert session.query(Job).count() == 0

@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import idempotency
-from store.errors import KeyReused
-from store.idempotency import StoredResponse
-from store.models import Job, User
+from store.accounts import idempotency
+from store.accounts.idempotency import StoredResponse
+from store.db.errors import KeyReused
+from store.db.models import Job, User
 from tests.factories import make_job, make_user
 
 Sessions = sessionmaker[Session]

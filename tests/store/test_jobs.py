@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import jobs, projects, results
-from store.errors import BadCursor, DatasetUnavailable, NotFound, WrongStatus
-from store.jobs import NewJob, Wished
-from store.lifecycle import lock
-from store.models import Job
+from store.catalog import projects
+from store.db.errors import BadCursor, DatasetUnavailable, NotFound, WrongStatus
+from store.db.lifecycle import lock
+from store.db.models import Job
+from store.jobs import commands
+from store.jobs.commands import NewJob, Wished
+from store.results import result_rows
 from tests.factories import (
     cancel_registration,
     claim_job,
@@ -23,7 +25,7 @@ from tests.factories import (
     make_worker,
 )
 from trainer.events import CheckpointSaved
-from trainer.spec import content_hash
+from trainer.spec.job import content_hash
 
 Sessions = sessionmaker[Session]
 
@@ -34,12 +36,12 @@ def test_a_new_job_is_queued_with_what_its_spec_says(sessions: Sessions) -> None
     new = NewJob(spec, "a name", "batch", {"training.batch_size": 8}, ["beware"])
     with sessions.begin() as session:
         digits = find_digits(session)
-        made = jobs.create(session, make_user(session, "ada"), "cats", digits, [new])[0]
+        made = commands.create(session, make_user(session, "ada"), "cats", digits, [new])[0]
         assert digits.info is not None
         digest = content_hash(spec, digits.info["digest"])
 
     with sessions.begin() as session:
-        job = jobs.find(session, made.id)
+        job = commands.find(session, made.id)
 
     assert job is not None
     assert job.project is not None
@@ -84,7 +86,7 @@ def test_a_job_on_a_failed_dataset_is_refused(sessions: Sessions) -> None:
 
 def test_an_unknown_job_is_not_found(sessions: Sessions) -> None:
     with sessions.begin() as session:
-        assert jobs.find(session, 10**9) is None
+        assert commands.find(session, 10**9) is None
         with pytest.raises(NotFound):
             lock(session, 10**9)
 
@@ -95,7 +97,7 @@ def test_jobs_are_listed_newest_first_page_by_page(sessions: Sessions) -> None:
         seen: list[int] = []
         cursor = None
         for expected in (2, 2, 1):
-            page = jobs.list_jobs(session, cursor=cursor, limit=2)
+            page = commands.list_jobs(session, cursor=cursor, limit=2)
             assert len(page.items) == expected
             seen += [job.id for job in page.items]
             cursor = page.next_cursor
@@ -107,7 +109,7 @@ def test_jobs_are_listed_newest_first_page_by_page(sessions: Sessions) -> None:
 @pytest.mark.parametrize("cursor", ["", "x", "%%%", "aWQ6LTE", "aWQ6", "é", "aWQ6" + "MTEx" * 20])
 def test_a_cursor_that_nobody_gave_out_is_refused(sessions: Sessions, cursor: str) -> None:
     with sessions.begin() as session, pytest.raises(BadCursor):
-        jobs.list_jobs(session, cursor=cursor)
+        commands.list_jobs(session, cursor=cursor)
 
 
 FILTERS: dict[str, Callable[[Job], Any]] = {
@@ -136,10 +138,10 @@ def test_lists_are_filtered(sessions: Sessions, filters: dict[str, Any], expecte
         make_dataset(session, ready=False)
         study = make_study(session)
         cancelled = make_job(session, make_user(session, "ada"), project="shelf")
-        jobs.wish(session, cancelled, "cancel", "ada")
+        commands.wish(session, cancelled, "cancel", "ada")
 
-        found = jobs.list_jobs(session, **filters).items
-        assert len(jobs.list_jobs(session, study_id=study.id).items) == 4
+        found = commands.list_jobs(session, **filters).items
+        assert len(commands.list_jobs(session, study_id=study.id).items) == 4
 
     assert len(found) == expected
     for job in found:
@@ -149,8 +151,8 @@ def test_lists_are_filtered(sessions: Sessions, filters: dict[str, Any], expecte
 def test_a_queued_job_is_cancelled_at_once(sessions: Sessions) -> None:
     with sessions.begin() as session:
         job = make_job(session)
-        jobs.wish(session, job, "cancel", "ada")
-        last = results.transitions(session, job.id)[-1]
+        commands.wish(session, job, "cancel", "ada")
+        last = result_rows.transitions(session, job.id)[-1]
 
     assert (job.status, job.reason, job.wish) == ("cancelled", "cancelled", None)
     assert job.finished_at is not None
@@ -162,13 +164,13 @@ def test_a_queued_job_pauses_and_queues_again_at_the_end(sessions: Sessions) -> 
         job = make_job(session)
         before = job.queued_at
     with sessions.begin() as session:
-        jobs.wish(session, job, "pause", "ada")
-        jobs.wish(session, job, "pause", "ada")
+        commands.wish(session, job, "pause", "ada")
+        commands.wish(session, job, "pause", "ada")
     with sessions.begin() as session:
-        found = jobs.find(session, job.id)
+        found = commands.find(session, job.id)
         assert found is not None
         assert found.status == "paused"
-        jobs.resume(session, found, "ada")
+        commands.resume(session, found, "ada")
         assert found.status == "queued"
         assert found.queued_at > before
 
@@ -176,8 +178,8 @@ def test_a_queued_job_pauses_and_queues_again_at_the_end(sessions: Sessions) -> 
 def test_a_paused_job_can_be_cancelled(sessions: Sessions) -> None:
     with sessions.begin() as session:
         job = make_job(session)
-        jobs.wish(session, job, "pause", "ada")
-        jobs.wish(session, job, "cancel", "ada")
+        commands.wish(session, job, "pause", "ada")
+        commands.wish(session, job, "cancel", "ada")
 
     assert job.status == "cancelled"
 
@@ -193,7 +195,7 @@ def test_a_running_job_is_asked_and_a_wish_to_cancel_is_not_weakened(sessions: S
             ("pause", "cancel"),
         ]
         for wish, expected in wishes:
-            jobs.wish(session, job, wish, "ada")
+            commands.wish(session, job, wish, "ada")
             assert (job.status, job.wish, job.wished_by) == ("running", expected, "ada")
 
 
@@ -201,10 +203,10 @@ def test_a_running_job_is_asked_and_a_wish_to_cancel_is_not_weakened(sessions: S
 def test_a_finished_job_is_asked_nothing(sessions: Sessions, wish: Any) -> None:
     with sessions.begin() as session:
         job = make_job(session)
-        jobs.wish(session, job, "cancel", "ada")
+        commands.wish(session, job, "cancel", "ada")
 
         with pytest.raises(WrongStatus, match="it is cancelled"):
-            jobs.wish(session, job, wish, "ada")
+            commands.wish(session, job, wish, "ada")
 
 
 def test_only_a_running_job_is_preempted(sessions: Sessions) -> None:
@@ -212,7 +214,7 @@ def test_only_a_running_job_is_preempted(sessions: Sessions) -> None:
         job = make_job(session)
 
         with pytest.raises(WrongStatus, match="cannot preempt"):
-            jobs.wish(session, job, "preempt", "ada")
+            commands.wish(session, job, "preempt", "ada")
 
 
 def test_only_a_paused_job_is_resumed(sessions: Sessions) -> None:
@@ -220,7 +222,7 @@ def test_only_a_paused_job_is_resumed(sessions: Sessions) -> None:
         job = make_job(session)
 
         with pytest.raises(WrongStatus, match="cannot resume"):
-            jobs.resume(session, job, "ada")
+            commands.resume(session, job, "ada")
 
 
 def test_a_retried_job_has_all_its_attempts_and_time_again(sessions: Sessions) -> None:
@@ -229,18 +231,18 @@ def test_a_retried_job_has_all_its_attempts_and_time_again(sessions: Sessions) -
         job = make_job(session, resources={"max_attempts": 2})
         for attempt in (1, 2):
             claim_job(session)
-            jobs.end_attempt(session, job.id, attempt, "error", error="boom", seconds_used=5.0)
+            commands.end_attempt(session, job.id, attempt, "error", error="boom", seconds_used=5.0)
         assert (job.status, job.error, job.seconds_used) == ("failed", "boom", 10.0)
 
-        jobs.retry(session, job, "ada")
+        commands.retry(session, job, "ada")
         assert (job.status, job.reason, job.error, job.finished_at) == ("queued", None, None, None)
 
         claim = claim_job(session)
         assert claim is not None
         assert (claim.attempt, claim.seconds_used) == (3, 0.0)
-        assert jobs.end_attempt(session, job.id, 3, "error").status == "queued"
+        assert commands.end_attempt(session, job.id, 3, "error").status == "queued"
         claim_job(session)
-        assert jobs.end_attempt(session, job.id, 4, "error").status == "failed"
+        assert commands.end_attempt(session, job.id, 4, "error").status == "failed"
 
 
 def test_a_retried_job_keeps_its_checkpoints(sessions: Sessions) -> None:
@@ -249,9 +251,9 @@ def test_a_retried_job_keeps_its_checkpoints(sessions: Sessions) -> None:
         job = make_job(session)
         claim_job(session)
         saved = CheckpointSaved("last", 1, 10, "jobs/1/last", "digest", 5)
-        jobs.record_checkpoint(session, job.id, 1, saved)
-        jobs.fail(session, job.id, 1, "timeout", "too long")
-        jobs.retry(session, job, "ada")
+        commands.record_checkpoint(session, job.id, 1, saved)
+        commands.fail(session, job.id, 1, "timeout", "too long")
+        commands.retry(session, job, "ada")
         claim = claim_job(session)
 
     assert claim is not None
@@ -263,8 +265,8 @@ def test_what_has_not_failed_is_not_retried(sessions: Sessions) -> None:
         make_worker(session)
         job = make_job(session)
         with pytest.raises(WrongStatus):
-            jobs.retry(session, job, "ada")
+            commands.retry(session, job, "ada")
         claim_job(session)
-        jobs.finish(session, job.id, 1, reason="completed")
+        commands.finish(session, job.id, 1, reason="completed")
         with pytest.raises(WrongStatus):
-            jobs.retry(session, job, "ada")
+            commands.retry(session, job, "ada")

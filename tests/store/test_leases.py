@@ -7,8 +7,10 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import hosts, jobs, leases, results
-from store.models import Device, Lease, Worker
+from store.db.models import Device, Lease, Worker
+from store.hosts import host_health
+from store.jobs import commands, leases
+from store.results import result_rows
 from tests.factories import claim_job, make_job, make_worker
 
 Sessions = sessionmaker[Session]
@@ -23,8 +25,8 @@ def test_a_lost_attempt_is_ended_by_the_sweep(sessions: Sessions) -> None:
         assert leases.release_expired(session, 60.0) == []
         assert leases.release_expired(session) == [job.id]
 
-        attempt = results.attempts(session, job.id)[0]
-        last = results.transitions(session, job.id)[-1]
+        attempt = result_rows.attempts(session, job.id)[0]
+        last = result_rows.transitions(session, job.id)[-1]
         assert session.scalars(select(Lease)).all() == []
     assert (job.status, attempt.end, attempt.counts) == ("queued", "lost", True)
     assert (last.who, last.why) == ("sweep", "attempt 1 lost")
@@ -71,7 +73,7 @@ def test_a_loss_that_an_outage_caused_does_not_count(sessions: Sessions) -> None
             assert claim_job(session, lease_seconds=-1.0) is not None
             leases.release_expired(session, counts=False)
 
-        assert {attempt.end for attempt in results.attempts(session, job.id)} == {"lost"}
+        assert {attempt.end for attempt in result_rows.attempts(session, job.id)} == {"lost"}
     assert job.status == "queued"
 
 
@@ -92,7 +94,7 @@ def test_a_lease_left_by_an_ended_attempt_is_removed(sessions: Sessions) -> None
         job = make_job(session)
         claim_job(session)
         device = session.scalars(select(Device)).one()
-        jobs.finish(session, job.id, 1, reason="completed")
+        commands.finish(session, job.id, 1, reason="completed")
         expires = func.now() - timedelta(seconds=1)
         session.add(
             Lease(job_id=job.id, attempt=1, device_id=device.id, slot=0, expires_at=expires)
@@ -152,6 +154,6 @@ def test_a_worker_that_is_silent_is_not_alive_until_it_is_seen(sessions: Session
         assert not leases.workers_view(session)[0].alive
         assert leases.free_slots(session) == {}
 
-        hosts.report(session, "alpha", None, 0.0)
+        host_health.report(session, "alpha", None, 0.0)
         assert leases.workers_view(session)[0].alive
         assert leases.free_slots(session) == {"alpha": {"cpu": 1}}

@@ -2,8 +2,8 @@
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from store.links import job_urls, run_url, study_urls
-from store.models import Mirrored
+from store.db.models import Mirrored
+from store.mlflow.links import job_urls, run_url, study_urls
 from tests.factories import make_job, make_study
 
 

@@ -3,9 +3,9 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import mirror, mirror_problems
-from store.mirror_problems import Subject, pause_after
-from store.models import Job, Mirrored, MirrorProblem
+from store.db.models import Job, Mirrored, MirrorProblem
+from store.mlflow import mirror, mirror_problems
+from store.mlflow.mirror_problems import Subject, pause_after
 from tests.factories import make_job, make_study
 
 

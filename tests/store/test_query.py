@@ -9,14 +9,14 @@ from sqlalchemy import Select, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import results
-from store.errors import BadCursor, BadQuery
-from store.expressions import write_value
-from store.fields import Kind, known_fields
-from store.models import Job
-from store.ordering import parse_order
-from store.query import compile_query, point_at
-from store.selection import parse_columns
+from store.db.errors import BadCursor, BadQuery
+from store.db.models import Job
+from store.query.compile import compile_query, point_at
+from store.query.expressions import write_value
+from store.query.fields import Kind, known_fields
+from store.results import result_rows
+from store.results.columns import parse_columns
+from store.results.ordering import parse_order
 from tests.factories import make_cells, make_job, make_study, make_user, set_job
 
 Sessions = sessionmaker[Session]
@@ -34,7 +34,7 @@ def found(session: Session) -> Callable[[str], set[str]]:
     """Plants five jobs; the names of those that a query finds."""
     plant(session)
     return lambda query: {
-        row["name"] for row in results.rows(session, condition=compile_query(query)).items
+        row["name"] for row in result_rows.rows(session, condition=compile_query(query)).items
     }
 
 
@@ -177,7 +177,7 @@ def test_a_query_finds(found: Callable[[str], set[str]], query: str, names: str)
 def test_a_number_names_a_job_or_a_study(
     session: Session, found: Callable[[str], set[str]]
 ) -> None:
-    rows = {row["name"]: row for row in results.rows(session).items}
+    rows = {row["name"]: row for row in result_rows.rows(session).items}
     job, study = rows["b"]["job_id"], rows["e"]["study_id"]
     assert found(f"id = {job}") == found(f"id = j{job}") == found(f"id in (j{job})") == {"b"}
     assert found(f"study = {study}") == found(f"study = s{study}") == {"e"}
@@ -192,14 +192,14 @@ def test_what_is_archived_is_left_out_unless_it_is_spoken_of(
     one.archived_at = DAY
     [other] = session.scalars(select(Job).where(Job.name == "e"))
     assert other.study_id is not None
-    from store.models import Study
+    from store.db.models import Study
 
     session.get_one(Study, other.study_id).archived_at = DAY
     session.flush()
     assert found("seed >= 0") == set("bcd")
     assert found("seed >= 0 and (archived = true or archived = false)") == set("abcde")
     assert found("archived = true") == set("ae")
-    default = results.rows(session, condition=compile_query(None)).items
+    default = result_rows.rows(session, condition=compile_query(None)).items
     assert {row["name"] for row in default} == set("bcd")
 
 
@@ -292,7 +292,7 @@ def test_hostile_text_is_found_literally_and_never_becomes_sql(session: Session,
         ):
             statement = select(Job.name).where(compile_query(query))
             assert_without_text(statement, text, f"{field} = plain", query)
-            found = results.rows(session, condition=compile_query(query)).items
+            found = result_rows.rows(session, condition=compile_query(query)).items
             assert {row["name"] for row in found} == expected, query
 
 
@@ -339,9 +339,11 @@ def test_every_field_can_be_asked_for_sorted_by_and_shown(session: Session) -> N
         field = known_fields().get(name)
         value = (field.choices and field.choices[0]) or values[field.kind] if field else "1"
         for query in (f"{name} = {value}", f"{name} != {value}", f"{name} = null"):
-            results.rows(session, condition=compile_query(query))
+            result_rows.rows(session, condition=compile_query(query))
         for order in (parse_order(name), parse_order(f"-{name}")):
-            rows = results.rows(session, order=order, columns=parse_columns(f"name,{name}")).items
+            rows = result_rows.rows(
+                session, order=order, columns=parse_columns(f"name,{name}")
+            ).items
             assert len(rows) == 5
             assert {row["name"] for row in rows} == set("abcde")
 
@@ -368,13 +370,13 @@ def test_rows_are_sorted_and_a_walk_through_pages_sees_each_once(
 ) -> None:
     plant(session)
     by = parse_order(order)
-    whole = [row["name"] for row in results.rows(session, order=by).items]
+    whole = [row["name"] for row in result_rows.rows(session, order=by).items]
     assert whole == list(names)
     for limit in (1, 2, 3, 5):
         seen: list[str] = []
         cursor = None
         while True:
-            page = results.rows(session, order=by, limit=limit, cursor=cursor)
+            page = result_rows.rows(session, order=by, limit=limit, cursor=cursor)
             seen += [row["name"] for row in page.items]
             assert all("sort_key" not in row for row in page.items)
             cursor = page.next_cursor
@@ -392,7 +394,7 @@ def test_pages_of_equal_and_missing_values_are_walked_whole(session: Session) ->
     for text in ("test_loss", "-test_loss"):
         order, seen, cursor = parse_order(text), [], None
         while True:
-            page = results.rows(
+            page = result_rows.rows(
                 session, order=order, limit=3, cursor=cursor, columns=parse_columns("id,test_loss")
             )
             seen += page.items
@@ -409,8 +411,8 @@ def test_pages_of_equal_and_missing_values_are_walked_whole(session: Session) ->
 def test_a_cursor_of_another_order_is_refused(session: Session) -> None:
     plant(session)
     order = parse_order("seed")
-    cursor = results.rows(session, order=order, limit=1).next_cursor
-    plain = results.rows(session, limit=1).next_cursor
+    cursor = result_rows.rows(session, order=order, limit=1).next_cursor
+    plain = result_rows.rows(session, limit=1).next_cursor
     assert cursor is not None
     for other, wrong in (
         (parse_order("-seed"), cursor),
@@ -421,7 +423,7 @@ def test_a_cursor_of_another_order_is_refused(session: Session) -> None:
         *((order, garbage) for garbage in ("", "?", "é", "x" * 50, cursor[:-2], cursor + "AA")),
     ):
         with pytest.raises(BadCursor):
-            results.rows(session, order=other, limit=1, cursor=wrong)
+            result_rows.rows(session, order=other, limit=1, cursor=wrong)
 
 
 @pytest.mark.parametrize(
@@ -453,13 +455,13 @@ def test_a_made_up_cursor_is_refused(session: Session, content: str) -> None:
     cursor = base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
     for name in ("seed", "created", "name"):
         with pytest.raises(BadCursor):
-            results.rows(session, order=parse_order(name), limit=1, cursor=cursor)
+            result_rows.rows(session, order=parse_order(name), limit=1, cursor=cursor)
 
 
 def test_chosen_columns_are_values_by_the_names_asked_for(session: Session) -> None:
     plant(session)
     wanted = "job_id, name,norm.kind,norm.groups,model.hidden,best.val_accuracy,regularization.kind,tag,study"
-    rows = results.rows(session, columns=parse_columns(wanted)).items
+    rows = result_rows.rows(session, columns=parse_columns(wanted)).items
     by_name = {row.pop("name"): row for row in rows}
     assert by_name["a"] | {"job_id": 0} == {
         "job_id": 0,

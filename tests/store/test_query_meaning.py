@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, sessionmaker
 
-from store import results
-from store.errors import BadQuery
-from store.expressions import (
+from store.db.errors import BadQuery
+from store.db.models import Job
+from store.query.compile import condition
+from store.query.expressions import (
     OPERATORS,
     And,
     Comparison,
@@ -22,9 +23,8 @@ from store.expressions import (
     Or,
     Term,
 )
-from store.fields import known_fields
-from store.models import Job
-from store.query import condition
+from store.query.fields import known_fields
+from store.results import result_rows
 from tests.store.test_query import plant
 
 Values = Callable[[Job], list[Any]]
@@ -131,7 +131,7 @@ def test_a_query_finds_what_it_says(sessions: sessionmaker[Session]) -> None:
         @settings(max_examples=300, deadline=None)
         @given(expressions)
         def agree(expression: Expression) -> None:
-            found = results.rows(session, condition=condition(expression)).items
+            found = result_rows.rows(session, condition=condition(expression)).items
             expected = {job.name for job in jobs if holds(expression, job)}
             assert {row["name"] for row in found} == expected
 
@@ -171,6 +171,6 @@ def test_whatever_is_compared_is_answered_or_refused(sessions: sessionmaker[Sess
                 compiled = condition(Comparison(name, sign, Term(value)))
             except BadQuery:
                 return
-            assert len(results.rows(session, condition=compiled).items) <= 5
+            assert len(result_rows.rows(session, condition=compiled).items) <= 5
 
         answered()

@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import jobs, queue
+from store.jobs import commands, queue
 from tests.factories import claim_job, make_dataset, make_job, make_user, make_worker
 
 Sessions = sessionmaker[Session]
@@ -47,7 +47,7 @@ def test_a_changed_priority_changes_the_line(sessions: Sessions) -> None:
     with sessions.begin() as session:
         ada = make_user(session, "ada")
         first, second = make_job(session, ada), make_job(session, ada)
-        jobs.prioritize(session, second, "high", "ada")
+        commands.prioritize(session, second, "high", "ada")
         assert [place.job.id for place in queue.waiting(session)] == [second.id, first.id]
-        jobs.prioritize(session, second, "low", "ada")
+        commands.prioritize(session, second, "low", "ada")
         assert [place.job.id for place in queue.waiting(session)] == [first.id, second.id]

@@ -2,8 +2,9 @@
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import jobs, reports
-from store.models import Study
+from store.db.models import Study
+from store.jobs import commands
+from store.results import series
 from tests.factories import claim_job, make_study, make_worker
 from trainer.events import Diagnosed, EpochFinished, EvaluationFinished, FileWritten
 
@@ -23,7 +24,7 @@ def train(sessions: sessionmaker[Session], epochs: int) -> tuple[int, list[int]]
             for number in range(1, epochs + 1):
                 metrics = {"val_loss": 1 / number, "val_accuracy": float("nan")}
                 event = EpochFinished(number, 10 * number, metrics, best=False, seconds=0.1)
-                jobs.record_epoch(session, claim.job_id, claim.attempt, event)
+                commands.record_epoch(session, claim.job_id, claim.attempt, event)
     return study_id, claimed
 
 
@@ -31,12 +32,12 @@ def test_curves_are_those_of_the_study_in_order(sessions: sessionmaker[Session])
     other, _ = train(sessions, 1)
     study, claimed = train(sessions, 5)
     with sessions.begin() as session:
-        found = reports.curves(session, study, most=1000)
+        found = series.curves(session, study, most=1000)
         assert sorted(found) == sorted(claimed)
         assert [row["epoch"] for row in found[claimed[0]]] == [1, 2, 3, 4, 5]
         assert found[claimed[0]][1]["val_loss"] == 0.5
         assert found[claimed[0]][1]["val_accuracy"] is None
-        assert len(reports.curves(session, other, most=1000)) == 4
+        assert len(series.curves(session, other, most=1000)) == 4
 
 
 def test_long_curves_are_thinned_evenly_and_keep_their_ends(
@@ -44,7 +45,7 @@ def test_long_curves_are_thinned_evenly_and_keep_their_ends(
 ) -> None:
     study, claimed = train(sessions, 11)
     with sessions.begin() as session:
-        found = reports.curves(session, study, most=11)
+        found = series.curves(session, study, most=11)
     for job in claimed:
         assert [row["epoch"] for row in found[job]] == [1, 4, 8, 11]
 
@@ -57,11 +58,11 @@ def test_only_norms_are_looked_at_in_the_order_of_the_network(
     layers = {"norm2": norm, "conv": weights, "norm1": norm, "network": {"loss_gap": 0.1}}
     with sessions.begin() as session:
         for step in (20, 10):
-            jobs.record_diagnosis(session, claimed[0], 1, Diagnosed(1, step, layers))
-        assert reports.norm_layers(session, claimed[0]) == ["norm2", "norm1"]
-        looks = reports.looks(session, claimed[0], ["norm1"])
+            commands.record_diagnosis(session, claimed[0], 1, Diagnosed(1, step, layers))
+        assert series.norm_layers(session, claimed[0]) == ["norm2", "norm1"]
+        looks = series.looks(session, claimed[0], ["norm1"])
         assert [(one.layer, one.step) for one in looks] == [("norm1", 10), ("norm1", 20)]
-        assert reports.norm_layers(session, claimed[1]) == []
+        assert series.norm_layers(session, claimed[1]) == []
 
 
 def test_files_are_those_of_the_studys_jobs(sessions: sessionmaker[Session]) -> None:
@@ -69,9 +70,9 @@ def test_files_are_those_of_the_studys_jobs(sessions: sessionmaker[Session]) -> 
     files = tuple(FileWritten(name, f"jobs/1/{name}", "d", 3) for name in ("b.npz", "a.npz"))
     with sessions.begin() as session:
         done = EvaluationFinished("test", {}, files)
-        jobs.record_evaluation(session, claimed[0], 1, done)
-        found = reports.job_files(session, study)
+        commands.record_evaluation(session, claimed[0], 1, done)
+        found = series.job_files(session, study)
         assert {job: [one.name for one in of] for job, of in found.items()} == {
             claimed[0]: ["a.npz", "b.npz"]
         }
-        assert list(reports.dataset_digests(session, study)) == ["digits"]
+        assert list(series.dataset_digests(session, study)) == ["digits"]

@@ -5,8 +5,9 @@ import math
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import curves, jobs, results
-from store.errors import BadCursor
+from store.db.errors import BadCursor
+from store.jobs import commands
+from store.results import curves, result_rows
 from tests.factories import (
     claim_job,
     make_cells,
@@ -29,8 +30,8 @@ def test_a_row_has_what_a_comparison_needs(sessions: Sessions) -> None:
         assert claim is not None
         for epoch in (1, 2):
             event = EpochFinished(epoch, epoch * 10, {"train_loss": 1.0}, best=True, seconds=0.5)
-            jobs.record_epoch(session, claim.job_id, 1, event)
-        jobs.finish(
+            commands.record_epoch(session, claim.job_id, 1, event)
+        commands.finish(
             session,
             claim.job_id,
             1,
@@ -39,7 +40,7 @@ def test_a_row_has_what_a_comparison_needs(sessions: Sessions) -> None:
             seconds_used=12.0,
         )
 
-        row = results.rows(session, study_id=study.id).items[0]
+        row = result_rows.rows(session, study_id=study.id).items[0]
 
     times = {name: row.pop(name) for name in ("created_at", "started_at", "finished_at")}
     assert times["created_at"] <= times["started_at"] <= times["finished_at"]
@@ -70,26 +71,26 @@ def test_every_training_has_a_row_whatever_became_of_it(sessions: Sessions) -> N
         make_dataset(session, ready=False)
         alone = make_job(session, project="shelf")
         study = make_study(session)
-        jobs.wish(session, alone, "cancel", "ada")
+        commands.wish(session, alone, "cancel", "ada")
 
-        assert len(results.rows(session).items) == 5
-        assert [row["status"] for row in results.rows(session, project="shelf").items] == [
+        assert len(result_rows.rows(session).items) == 5
+        assert [row["status"] for row in result_rows.rows(session, project="shelf").items] == [
             "cancelled"
         ]
-        assert len(results.rows(session, study_id=study.id).items) == 4
-        assert len(results.rows(session, variant="batch").items) == 2
-        assert len(results.rows(session, status="queued", project="default").items) == 4
-        assert results.rows(session, owner="nobody").items == []
+        assert len(result_rows.rows(session, study_id=study.id).items) == 4
+        assert len(result_rows.rows(session, variant="batch").items) == 2
+        assert len(result_rows.rows(session, status="queued", project="default").items) == 4
+        assert result_rows.rows(session, owner="nobody").items == []
 
 
 def test_rows_come_in_pages(sessions: Sessions) -> None:
     with sessions.begin() as session:
         study = make_study(session)
-        whole = results.rows(session, study_id=study.id)
-        first = results.rows(session, study_id=study.id, limit=3)
-        second = results.rows(session, study_id=study.id, limit=3, cursor=first.next_cursor)
+        whole = result_rows.rows(session, study_id=study.id)
+        first = result_rows.rows(session, study_id=study.id, limit=3)
+        second = result_rows.rows(session, study_id=study.id, limit=3, cursor=first.next_cursor)
         with pytest.raises(BadCursor):
-            results.rows(session, cursor="?", limit=3)
+            result_rows.rows(session, cursor="?", limit=3)
 
     assert [*first.items, *second.items] == whole.items
     assert whole.next_cursor is None
@@ -106,14 +107,16 @@ def test_a_study_s_rows_say_what_was_trained_where_and_how_long_until_the_best(
         assert claim is not None
         for environment in ({"torch": "1"}, {"torch": "2"}):
             started = Started(0, 0, 20, 9, (), environment, {"norm_parameters": 4})
-            jobs.record_start(session, claim.job_id, 1, started)
+            commands.record_start(session, claim.job_id, 1, started)
         for epoch in (1, 2, 3):
             event = EpochFinished(epoch, epoch * 10, {"train_loss": 1.0}, best=True, seconds=0.5)
-            jobs.record_epoch(session, claim.job_id, 1, event)
+            commands.record_epoch(session, claim.job_id, 1, event)
         metrics = {"best_epoch": 2.0}
-        jobs.finish(session, claim.job_id, 1, reason="completed", metrics=metrics, seconds_used=9.0)
+        commands.finish(
+            session, claim.job_id, 1, reason="completed", metrics=metrics, seconds_used=9.0
+        )
 
-        first, second = results.study_rows(session, study.id)
+        first, second = result_rows.study_rows(session, study.id)
 
     assert (first["job_id"], second["best_seconds"]) == (claim.job_id, None)
     assert first["best_seconds"] == 1.0
@@ -132,9 +135,9 @@ def test_first_steps_are_those_at_which_a_curve_crossed(sessions: Sessions) -> N
         for epoch, value in ((1, 0.5), (2, 0.9), (3, 0.8)):
             metrics = {"val_accuracy": value, "val_loss": 1 - value}
             event = EpochFinished(epoch, epoch * 10, metrics, best=True, seconds=0.5)
-            jobs.record_epoch(session, first.job_id, 1, event)
+            commands.record_epoch(session, first.job_id, 1, event)
         event = EpochFinished(1, 10, {"val_accuracy": math.nan}, best=False, seconds=0.5)
-        jobs.record_epoch(session, second.job_id, 1, event)
+        commands.record_epoch(session, second.job_id, 1, event)
 
         assert curves.first_steps(session, study.id, "val_accuracy", 0.8) == {first.job_id: 20}
         assert curves.first_steps(session, study.id, "val_loss", 0.15) == {first.job_id: 20}

@@ -14,11 +14,11 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import storage as module
 from store.__main__ import main
-from store.errors import StorageRefused
-from store.models import Checkpoint, Storage
-from store.storage import MARKER, adopt_storage, check_storage
+from store.db.errors import StorageRefused
+from store.db.models import Checkpoint, Storage
+from store.hosts import storage as module
+from store.hosts.storage import MARKER, adopt_storage, check_storage
 from tests.factories import make_job
 
 Sessions = sessionmaker[Session]

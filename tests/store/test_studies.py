@@ -6,9 +6,11 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import jobs, results, studies
-from store.errors import DatasetUnavailable, MixedDevices, NotFound, Overtaken
-from store.models import Dataset, Job, Study
+from store.db.errors import DatasetUnavailable, MixedDevices, NotFound, Overtaken
+from store.db.models import Dataset, Job, Study
+from store.jobs import commands
+from store.results import result_rows
+from store.studies import studies
 from tests.factories import (
     cancel_registration,
     claim_job,
@@ -94,7 +96,7 @@ def test_a_study_grows_by_the_cells_that_it_lacks(sessions: Sessions) -> None:
 
         assert [(job.variant, job.seed) for job in new] == [("none", 2), ("batch", 2)]
         assert studies.add_jobs(session, study, more, "bob") == []
-        assert results.transitions(session, new[0].id)[0].who == "bob"
+        assert result_rows.transitions(session, new[0].id)[0].who == "bob"
         found = studies.find(session, study.id)
 
     assert found is not None
@@ -163,7 +165,7 @@ def test_jobs_are_counted_by_status(sessions: Sessions) -> None:
         study, empty = make_study(session), make_study(session, cells=[])
         claim = claim_job(session)
         assert claim is not None
-        jobs.wish(session, studies.jobs_of(session, study.id)[-1], "cancel", "ada")
+        commands.wish(session, studies.jobs_of(session, study.id)[-1], "cancel", "ada")
 
         counts = studies.counts(session, [study.id, empty.id])
 

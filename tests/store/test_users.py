@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import users
-from store.errors import LastAdmin, NameTaken, NotFound, OutlivesParent, TooManyTokens
-from store.models import Token, User
+from store.accounts import users
+from store.db.errors import LastAdmin, NameTaken, NotFound, OutlivesParent, TooManyTokens
+from store.db.models import Token, User
 from tests.factories import make_job, make_token, make_user
 
 Sessions = sessionmaker[Session]

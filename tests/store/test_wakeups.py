@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from normlab.servers import Redis
-from store import leases, wakeups
-from store.models import Worker
+from normlab.stack.servers import Redis
+from store.db.models import Worker
+from store.jobs import leases, wakeups
 from tests.factories import claim_job, make_dataset, make_job, make_study, make_worker
 
 Sessions = sessionmaker[Session]

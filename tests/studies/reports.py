@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from studies.comparison import compare
-from studies.expansion import arm_name
-from studies.report import (
+from studies.comparison.compare import compare
+from studies.report.panels.schemas import Fan
+from studies.report.schemas import (
     Curve,
-    Fan,
     Filters,
     Histogram,
     JobReport,
@@ -19,6 +18,7 @@ from studies.report import (
     ReportInput,
     StoredFile,
 )
+from studies.spec.expand import arm_name
 from tests.studies.rows import ENVIRONMENT, Variants, fake_rows, make_study
 
 BEGIN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)

@@ -1,12 +1,12 @@
-"""Result rows as `store.results.study_rows` gives them, made by a trainer whose true means are known."""
+"""Result rows as `store.results.result_rows.study_rows` gives them, made by a trainer whose true means are known."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from studies.expansion import expand
-from studies.spec import StudySpec, read_study
+from studies.spec.expand import expand
+from studies.spec.study import StudySpec, read_study
 
 FACTS: dict[str, Any] = {
     "weight_parameters": 1000,

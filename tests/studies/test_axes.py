@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from studies.answers import Axis, Slope
-from studies.comparison import compare
-from studies.spec import StudySpec
+from studies.comparison.compare import compare
+from studies.comparison.schemas import Axis, Slope
+from studies.spec.study import StudySpec
 from tests.studies.rows import BASE, fake_rows, make_study
 
 SIZES = [32, 8, 2]

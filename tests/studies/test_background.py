@@ -3,11 +3,11 @@ import sys
 
 import pytest
 
-from studies.background import NICE
+from runtime.priority import NICE
 
 PROGRAM = """
 import os
-from studies.background import lower_priority
+from runtime.priority import lower_priority
 lower_priority()
 print(os.nice(0))
 group = open("/proc/self/autogroup").read() if os.path.exists("/proc/self/autogroup") else ""

@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from studies.answers import Comparison, VariantSummary
-from studies.comparison import Known, compare
-from studies.spec import StudySpec
+from studies.comparison.compare import Known, compare
+from studies.comparison.schemas import Comparison, VariantSummary
+from studies.spec.study import StudySpec
 from tests.studies.rows import change, fake_rows, make_row, make_study
 
 STUDY = make_study()

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from studies.answers import Comparison
-from studies.comparison import Known, compare
-from studies.spec import StudySpec
+from studies.comparison.compare import Known, compare
+from studies.comparison.schemas import Comparison
+from studies.spec.study import StudySpec
 from tests.studies.rows import BASE, change, fake_rows, make_study
 
 STUDY = make_study(("none", "batch", "group"))

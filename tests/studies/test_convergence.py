@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from normlab.cli.comparison import columns, flat, legend
-from studies.answers import Comparison
-from studies.comparison import compare
-from studies.convergence import FEWEST_EVALUATIONS, is_still_improving
-from studies.tables import variants_table
+from normlab.cli.render.comparison import columns, flat, legend
+from studies.comparison.compare import compare
+from studies.comparison.convergence import FEWEST_EVALUATIONS, is_still_improving
+from studies.comparison.schemas import Comparison
+from studies.report.tables import variants_table
 from tests.studies.rows import change, fake_rows, make_row, make_study
 
 STUDY = make_study(("none", "group"))

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from studies.canvas import encode
-from studies.curve_figures import draw_curves
-from studies.curves import Curves, job_curves, study_curves
+from studies.figures.curves import draw_curves
+from studies.figures.mpl import encode
+from studies.report.curves import Curves, job_curves, study_curves
 
 Rows = list[dict[str, Any]]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from studies.diagnostic_figures import Look, draw_diagnostics
-from studies.diagnostics import PERCENTILES, with_drift
+from studies.figures.diagnostics import Look, draw_diagnostics
+from studies.stats.drift import PERCENTILES, with_drift
 
 PNG = b"\x89PNG\r\n"
 
@@ -65,6 +65,6 @@ def test_looks_are_drawn_whatever_they_hold(looks: list[Look]) -> None:
 
 
 def test_the_words_of_diagnostics_load_no_drawing() -> None:
-    code = "import sys, studies.diagnostics; print('matplotlib' in sys.modules)"
+    code = "import sys, studies.stats.drift; print('matplotlib' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from store.pace import FinishedJob
-from studies.estimates import ArmWork, estimate
+from store.results.pace import FinishedJob
+from studies.planning.estimates import ArmWork, estimate
 from tests.factories import make_spec
 
 

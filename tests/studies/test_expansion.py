@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from studies.expansion import MAX_CELLS, expand, locate
-from studies.spec import StudyError, read_study
+from studies.spec.expand import MAX_CELLS, expand, locate
+from studies.spec.study import StudyError, read_study
 
 DEMO: dict[str, Any] = {
     "project": "digits",

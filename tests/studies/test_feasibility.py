@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from studies.expansion import expand
-from studies.spec import StudyError, read_study
+from studies.spec.expand import expand
+from studies.spec.study import StudyError, read_study
 from tests.studies.test_expansion import DEMO, study
 from trainer.spec.recorded import STOPPING_RULES
 from trainer.spec.report import Problem

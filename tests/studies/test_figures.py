@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from studies.canvas import png
-from studies.curves import mean_curve
-from studies.figures import Arm, SeedCurve, _measures, draw_job, draw_study
-from studies.palette import styles
-from studies.statistics import t_interval
+from studies.figures.learning_curves import Arm, SeedCurve, _measures, draw_job, draw_study
+from studies.figures.mpl import png
+from studies.figures.palette import styles
+from studies.report.curves import mean_curve
+from studies.stats.inference import t_interval
 
 PNG = b"\x89PNG\r\n"
 
@@ -101,7 +101,7 @@ def test_equal_rows_give_equal_bytes() -> None:
 
 def test_figures_load_neither_torch_nor_mlflow_nor_pyplot() -> None:
     code = (
-        "import sys, studies.gallery;"
+        "import sys, studies.figures.render;"
         "sys.exit(sum(name in sys.modules for name in ('torch', 'mlflow', 'matplotlib.pyplot')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

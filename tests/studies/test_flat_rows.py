@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from store.fields import find_field
-from studies.flat_rows import COLUMNS, flat_row, flat_spec, in_order, not_finite, simple
+from store.query.fields import find_field
+from studies.results.export import COLUMNS, flat_row, flat_spec, in_order, not_finite, simple
 from tests.factories import make_spec
 
 PARTS: list[dict[str, Any]] = [

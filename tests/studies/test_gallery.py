@@ -9,13 +9,13 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from studies import exhibits
-from studies.canvas import png
-from studies.gallery import draw, gallery
-from studies.gaps import gaps
-from studies.palette import styles
-from studies.report import Histogram, ReportInput
-from studies.weight_figures import density, tile_rows
+from studies.figures.mpl import png
+from studies.figures.palette import styles
+from studies.figures.render import draw, gallery
+from studies.figures.weights import density, tile_rows
+from studies.report import figure_list
+from studies.report.generalization_gap import gaps
+from studies.report.schemas import Histogram, ReportInput
 from tests.studies.reports import (
     BEST,
     EPOCHS,
@@ -56,12 +56,12 @@ def test_a_report_with_all_data_has_every_figure() -> None:
 
 def test_what_has_no_data_is_left_out_and_says_how_to_get_it() -> None:
     report = make_report(insides=False)
-    assert {one.name for one in exhibits.present(report)} == ALL - {
+    assert {one.name for one in figure_list.present(report)} == ALL - {
         "activations",
         "weights",
         "filters",
     }
-    lacks = {one.name: one.lacks for one in exhibits.exhibits(report) if one.lacks}
+    lacks = {one.name: one.lacks for one in figure_list.exhibits(report) if one.lacks}
     assert "diagnostics: {kind: epoch}" in (lacks["activations"] or "")
     assert "evaluations: [{outputs: [weights]}]" in (lacks["weights"] or "")
     assert "evaluations: [{outputs: [filters]}]" in (lacks["filters"] or "")
@@ -81,8 +81,8 @@ def test_a_study_without_results_has_no_figures(status: str) -> None:
     none = tuple(one.model_copy(update={"difference": None}) for one in report.comparison.variants)
     comparison = report.comparison.model_copy(update={"variants": none})
     empty = report.model_copy(update={"jobs": jobs, "comparison": comparison})
-    assert exhibits.present(empty) == []
-    assert all(one.lacks for one in exhibits.exhibits(empty))
+    assert figure_list.present(empty) == []
+    assert all(one.lacks for one in figure_list.exhibits(empty))
 
 
 def test_the_forest_has_a_point_and_an_interval_for_each_comparison() -> None:
@@ -137,9 +137,11 @@ def test_a_metric_over_an_axis_is_the_mean_at_each_value() -> None:
 
 def test_pictures_of_insides_say_of_which_point_of_the_matrix_they_are() -> None:
     report = make_report(matrix={"training.batch_size": [64, 8]})
-    titles = {one.name: one.title for one in exhibits.exhibits(report)}
+    titles = {one.name: one.title for one in figure_list.exhibits(report)}
     assert titles["weights"] == "Weights at batch_size=64"
-    assert {one.name: one.title for one in exhibits.exhibits(make_report())}["weights"] == "Weights"
+    assert {one.name: one.title for one in figure_list.exhibits(make_report())}[
+        "weights"
+    ] == "Weights"
 
 
 def test_values_that_are_no_numbers_stand_side_by_side() -> None:
@@ -278,7 +280,7 @@ def test_many_variants_and_points_are_drawn_within_bounds() -> None:
         f"v{n}": {"norm": {"kind": "none"}, "training": {"epochs": n + 1}} for n in range(30)
     }
     report = make_report(variants, matrix={"training.batch_size": [64, 32, 16]}, insides=False)
-    for exhibit in exhibits.present(report):
+    for exhibit in figure_list.present(report):
         figure = draw(report, exhibit.name)
         assert png(figure).startswith(PNG)
         assert math.prod(figure.get_size_inches()) < 12 * 60, exhibit.name

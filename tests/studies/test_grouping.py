@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from store.errors import BadQuery
-from studies.grouping import arrange, group_rows
+from store.db.errors import BadQuery
+from studies.results.grouping import arrange, group_rows
 
 
 def row(

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from store.models import File
-from studies.insides import read_filters, read_histograms, spread
-from studies.kept_arrays import MOST_BYTES
+from store.db.models import File
+from studies.report.diagnostics import read_filters, read_histograms, spread
+from studies.report.panels.kept_arrays import MOST_BYTES
 from tests.studies.reports import make_job
 from tests.studies.rows import make_row
 

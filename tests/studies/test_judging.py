@@ -11,15 +11,15 @@ from scipy import stats
 from scipy.special import ndtri
 from statsmodels.stats.multitest import multipletests
 
-from studies.arms import group
-from studies.claim_answers import ClaimVerdict
-from studies.confounds import find_confounds
-from studies.evidence import Evidence
-from studies.expansion import expand
-from studies.judging import judge_claims
-from studies.measures import Record
-from studies.planning import plan_analysis
-from studies.spec import StudyError, StudySpec, read_study
+from studies.claims.evidence import Evidence
+from studies.claims.judge import judge_claims
+from studies.claims.measure import Record
+from studies.claims.schemas import ClaimVerdict
+from studies.comparison.arms import group
+from studies.comparison.confounds import find_confounds
+from studies.comparison.planned_seeds import plan_analysis
+from studies.spec.expand import expand
+from studies.spec.study import StudyError, StudySpec, read_study
 from tests.studies.rows import BASE, fake_rows, make_study
 
 RISES = {"name": "rises", "says": "group is better", "statistic": "test_accuracy"}

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from studies.claims import Statistic
-from studies.measures import Peers, Record, Seen, measure
+from studies.claims.measure import Peers, Record, Seen, measure
+from studies.spec.claims import Statistic
 from tests.studies.rows import FACTS, make_row
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(Statistic)

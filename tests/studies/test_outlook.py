@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
-from studies.expansion import expand
-from studies.outlook import (
+from studies.planning.outlook import (
     growth_notes,
     repeat_notes,
     spec_defaults,
     study_defaults,
     verdict_outlook,
 )
-from studies.spec import read_study
+from studies.spec.expand import expand
+from studies.spec.study import read_study
 
 STUDY: dict[str, Any] = {
     "name": "norms",

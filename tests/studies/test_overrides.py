@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from studies.overrides import OverrideError, override, pointer_of
+from studies.spec.overrides import OverrideError, override, pointer_of
 
 DOCUMENT: dict[str, Any] = {
     "name": "norms",

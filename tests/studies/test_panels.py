@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from studies.arms import group
-from studies.canvas import png
-from studies.evidence import Evidence
-from studies.expansion import expand
-from studies.measures import Record, Seen
-from studies.palette import styles
-from studies.panel_data import Bars, Fans, Lines, Nothing, Planes, Steps, Tiles
-from studies.panel_figures import draw_panels
-from studies.panel_reading import read_panels
-from studies.planning import plan_analysis
-from studies.spec import StudyError, StudySpec
-from studies.statistics import t_interval
+from studies.claims.evidence import Evidence
+from studies.claims.measure import Record, Seen
+from studies.comparison.arms import group
+from studies.comparison.planned_seeds import plan_analysis
+from studies.figures.mpl import png
+from studies.figures.palette import styles
+from studies.figures.panels import draw_panels
+from studies.report.panels.build import read_panels
+from studies.report.panels.schemas import Bars, Fans, Lines, Nothing, Planes, Steps, Tiles
+from studies.spec.expand import expand
+from studies.spec.study import StudyError, StudySpec
+from studies.stats.inference import t_interval
 from tests.studies.rows import BASE, fake_rows, make_study
 
 MATRIX = {"matrix": {"training.batch_size": [64, 8]}}

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from studies.expansion import expand
 from studies.presets import (
     SOURCES,
     NotOffered,
@@ -16,7 +15,8 @@ from studies.presets import (
     presets,
     read_preset,
 )
-from studies.spec import ENOUGH_SEEDS
+from studies.spec.expand import expand
+from studies.spec.study import ENOUGH_SEEDS
 from trainer.spec.builtin import BUILT_IN
 
 ALL = list(presets())

@@ -11,13 +11,13 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from studies.drawing import render
-from studies.report import ReportInput
-from studies.report_html import to_html
-from studies.report_json import to_json
-from studies.report_markdown import to_markdown_report
-from studies.report_page import make_page, spec_text
-from studies.spec import read_study
+from studies.figures.__main__ import render
+from studies.report.format_html import to_html
+from studies.report.format_json import to_json
+from studies.report.format_markdown import to_markdown_report
+from studies.report.page import make_page, spec_text
+from studies.report.schemas import ReportInput
+from studies.spec.study import read_study
 from tests.studies.reports import make_report
 
 HOSTILE = '<script>alert(1)</script>"&{{ 7*7 }}\n# not a title\n```\n[x](javascript:alert(1))'
@@ -193,7 +193,7 @@ def test_a_process_of_its_own_draws_from_json(
     report: ReportInput, arguments: tuple[str, ...], begin: bytes
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "studies.drawing", *arguments],
+        [sys.executable, "-m", "studies.figures", *arguments],
         input=report.model_dump_json().encode(),
         capture_output=True,
         check=False,

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from studies.sequential import nominal_levels, sequential_holm
-from studies.statistics import LEVEL
+from studies.stats.group_sequential import nominal_levels, sequential_holm
+from studies.stats.inference import LEVEL
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr, stdtrit
 
-from studies.sequential import sequential_holm
-from studies.statistics import CONFIDENCE, DIGITS, LEVEL, holm, paired_p_value, t_interval
+from studies.stats.group_sequential import sequential_holm
+from studies.stats.inference import CONFIDENCE, DIGITS, LEVEL, holm, paired_p_value, t_interval
 
 Numbers = NDArray[np.float64]
 

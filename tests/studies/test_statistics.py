@@ -13,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
-from studies.statistics import (
+from studies.stats.inference import (
     LEVEL,
     POWER,
     bootstrap_interval,
@@ -276,6 +276,8 @@ def test_holm_keeps_the_order_and_only_raises(p_values: list[float]) -> None:
 
 
 def test_a_process_that_compares_nothing_loads_no_statistics_library() -> None:
-    code = "import sys, studies.sequential, studies.statistics; print(*sys.modules)"
+    code = (
+        "import sys, studies.stats.group_sequential, studies.stats.inference; print(*sys.modules)"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"scipy", "statsmodels", "pandas", "torch"} & set(run.stdout.split())

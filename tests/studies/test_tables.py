@@ -6,9 +6,15 @@ import re
 
 import pytest
 
-from studies.answers import Comparison
-from studies.remarks import consequences, declared_confounds, open_confounds, reading, sensitivities
-from studies.tables import (
+from studies.comparison.schemas import Comparison
+from studies.report.explanations import (
+    consequences,
+    declared_confounds,
+    open_confounds,
+    reading,
+    sensitivities,
+)
+from studies.report.tables import (
     Table,
     axis_table,
     latex_text,
@@ -114,7 +120,7 @@ def test_csv_has_the_numbers_unrounded(comparison: Comparison) -> None:
 
 
 def test_csv_has_the_columns_of_the_command() -> None:
-    from normlab.cli.comparison import flat
+    from normlab.cli.render.comparison import flat
 
     comparison = make_report(insides=False).comparison
     [header] = csv.reader(io.StringIO(to_csv(comparison).splitlines()[0]))

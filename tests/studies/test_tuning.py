@@ -8,20 +8,22 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import jobs, results, studies
-from store.claims import Claim
-from store.jobs import NewJob
-from store.models import Job, Study
-from studies.choosing import choose_when_complete, chosen_settings, tuned_arms
-from studies.expansion import expand, expand_trials
-from studies.reading import read_comparison
-from studies.spec import StudyError, StudySpec
-from studies.trials import Trials, choose
+from store.db.models import Job, Study
+from store.jobs import commands
+from store.jobs.claim import Claim
+from store.jobs.commands import NewJob
+from store.results import result_rows
+from store.studies import studies
+from studies.comparison.load import read_comparison
+from studies.spec.expand import expand, expand_trials
+from studies.spec.study import StudyError, StudySpec
+from studies.tuning.select import choose_when_complete, chosen_settings, tuned_arms
+from studies.tuning.trials import Trials, choose
 from tests.factories import claim_job, make_user, make_worker
 from tests.studies.rows import make_row, make_study
 from trainer.events import Finished
-from worker.ending import write_end
-from worker.failures import Failure
+from worker.execution.failures import Failure
+from worker.execution.outcome import write_end
 
 Sessions = sessionmaker[Session]
 BASE = {
@@ -256,7 +258,7 @@ def test_a_failed_trial_leaves_no_choice_until_it_is_retried(
         assert study.tuning is None
         compared = read_comparison(session, study)
         assert any("go on with `retry`" in one for one in compared.verdict.reasons)
-        jobs.retry(session, session.get_one(Job, last.job_id), "ada")
+        commands.retry(session, session.get_one(Job, last.job_id), "ada")
     (again,) = claim_all(sessions)
     with sessions.begin() as session:
         end(session, again)
@@ -278,8 +280,8 @@ def test_a_comparison_and_results_see_no_trials(sessions: Sessions, made: Study)
         assert any("optimizer.lr was tuned" in one for one in compared.notes)
         # That rates differ follows from tuning.
         assert not [one for one in compared.confounds if one.is_open]
-        assert len(results.rows(session, study_id=made.id).items) == 6
-        tried = results.study_rows(session, made.id, trials=True)
+        assert len(result_rows.rows(session, study_id=made.id).items) == 6
+        tried = result_rows.study_rows(session, made.id, trials=True)
         assert len(tried) == 8
         assert all(row["trial"] for row in tried)
         assert [len(arm.tried) for arm in tuned_arms(study)] == [2, 2]

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from studies.answers import Comparison, Difference
-from studies.comparison import Known, compare
-from studies.sequential import nominal_levels
-from studies.spec import StudyError, read_study, refuse_unplanned_seeds
-from studies.statistics import seeds_needed
+from studies.comparison.compare import Known, compare
+from studies.comparison.schemas import Comparison, Difference
+from studies.spec.study import StudyError, read_study, refuse_unplanned_seeds
+from studies.stats.group_sequential import nominal_levels
+from studies.stats.inference import seeds_needed
 from tests.studies.rows import change, fake_rows, make_study
 
 FOUR = ("none", "batch", "layer", "group")

@@ -5,9 +5,9 @@ import torch
 from pydantic import TypeAdapter
 from trainer_specs import DIGITS  # noqa: F401 (sets the number of threads)
 
-import trainer.geometry
-from trainer.augmentation import build_augmentation
-from trainer.spec import AugmentationSpec
+import trainer.data.augmentation.geometry
+from trainer.data.augmentation.build import build_augmentation
+from trainer.spec.augmentation import AugmentationSpec
 
 KINDS = {
     "rotate": {"kind": "rotate", "degrees": 15.0},
@@ -218,13 +218,13 @@ def test_an_erased_part_may_have_any_shape_and_lie_anywhere(low, high):
     ids=lambda one: one["kind"] if isinstance(one, dict) else "",
 )
 def test_moves_are_drawn_from_both_sides_of_their_range(document, ranges, images, monkeypatch):
-    drawn, draw = [], trainer.geometry.draw_uniform
+    drawn, draw = [], trainer.data.augmentation.geometry.draw_uniform
 
     def record(images, low, high):
         drawn.append((low, high))
         return draw(images, low, high)
 
-    monkeypatch.setattr(trainer.geometry, "draw_uniform", record)
+    monkeypatch.setattr(trainer.data.augmentation.geometry, "draw_uniform", record)
     build(document)(images)
     assert drawn == ranges
 

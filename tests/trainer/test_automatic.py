@@ -11,10 +11,10 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode, functional
 from trainer_specs import DIGITS  # noqa: F401 (sets the number of threads)
 
-import trainer.automatic
-from trainer.augmentation import build_augmentation
-from trainer.automatic import OPERATIONS
-from trainer.spec import AugmentationSpec
+import trainer.data.augmentation.auto_augment
+from trainer.data.augmentation.auto_augment import OPERATIONS
+from trainer.data.augmentation.build import build_augmentation
+from trainer.spec.augmentation import AugmentationSpec
 
 #: Torchvision's tables of magnitudes.
 SPACES = {
@@ -155,7 +155,7 @@ def drawn(monkeypatch) -> Mapping[str, list[float]]:
         return record
 
     recorders = {name: recorder(name) for name in OPERATIONS}
-    monkeypatch.setattr(trainer.automatic, "OPERATIONS", recorders)
+    monkeypatch.setattr(trainer.data.augmentation.auto_augment, "OPERATIONS", recorders)
     return magnitudes
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from trainings import epochs, finished, last_of, load_data, make_spec, run
 
-from trainer.checkpoint import restore_model
 from trainer.events import CheckpointSaved, Event
+from trainer.training.checkpoint import restore_model
 
 AVERAGES = {"ema": {"kind": "ema", "decay": 0.8}, "swa": {"kind": "swa", "start": 0.4}}
 every_average = pytest.mark.parametrize("kind", AVERAGES)

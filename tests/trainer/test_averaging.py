@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from trainings import last_of, load_data, make_spec, outcome, run, run_until
 
-from trainer.averaging import build_average
 from trainer.events import Progressed, Stepped
-from trainer.models import build_model
-from trainer.norms import build_norm
+from trainer.models.build import build_model
+from trainer.optimization.weight_averaging import build_average
+from trainer.surgery.build_norm import build_norm
 
 EMA = {"kind": "ema", "decay": 0.8}
 SWA = {"kind": "swa", "start": 0.5}

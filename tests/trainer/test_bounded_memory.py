@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 from real_inputs import encode, pictures, write_folder, write_parquet
 
-from trainer.decode import decode
+from trainer.data.decode import decode
+from trainer.data.image_file import ImageFile
+from trainer.data.sources.labels import number, read_labels
+from trainer.data.sources.pixels import Reader
 from trainer.errors import DataError
-from trainer.image_file import ImageFile
-from trainer.labels import number, read_labels
-from trainer.pixels import Reader
-from trainer.spec import ImageFolder, Parquet
+from trainer.spec.dataset import ImageFolder, Parquet
 
 pyarrow = pytest.importorskip("pyarrow")
 
@@ -52,7 +52,7 @@ def test_an_image_of_another_shape_ends_it_before_others_are_read(
 
 def test_a_chunk_ends_with_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_parquet(tmp_path / "set" / "train.parquet")
-    monkeypatch.setattr("trainer.decode.CHUNK_BYTES", 50 * 16 * 16 * 3)
+    monkeypatch.setattr("trainer.data.decode.CHUNK_BYTES", 50 * 16 * 16 * 3)
     said = steps(tmp_path / "set")
     assert [text for text in said if text.startswith("decoded")] == [
         "decoded 50 of 120 train images",
@@ -82,7 +82,7 @@ def test_encoded_images_are_read_by_their_bytes(
         return plain(self, rows, **options)
 
     monkeypatch.setattr(pyarrow.parquet.ParquetFile, "iter_batches", iter_batches)
-    monkeypatch.setattr("trainer.parquet._BYTES", 10 * len(pictures()[0]))
+    monkeypatch.setattr("trainer.data.sources.parquet._BYTES", 10 * len(pictures()[0]))
     steps(tmp_path / "set", image=name)
     (rows,) = sizes
     assert 5 <= rows <= 12
@@ -112,7 +112,7 @@ def test_a_file_too_large_for_an_image_is_not_read(tmp_path: Path) -> None:
 def test_what_many_images_take_together_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.image_file.MAX_BYTES", 2**16)
+    monkeypatch.setattr("trainer.data.image_file.MAX_BYTES", 2**16)
     write_parquet(tmp_path / "set" / "train.parquet")
     with pytest.raises(DataError, match=r"the 120 train images of shape \(3, 16, 16\) would take"):
         steps(tmp_path / "set")
@@ -129,7 +129,7 @@ def test_images_claiming_more_than_any_machine_has_are_refused_at_once(tmp_path:
 def test_grey_images_are_widened_and_unfilled_room_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.image_file._CHUNK_BYTES", 100)
+    monkeypatch.setattr("trainer.data.image_file._CHUNK_BYTES", 100)
     path = tmp_path / "images.npy"
     file = ImageFile(path, "train", 9)
     grey = [numpy.full((1, 4, 5), value, numpy.uint8) for value in range(5)]

@@ -8,9 +8,9 @@ import pytest
 from catalogue import BASE, CATALOGUE, SECTIONS
 
 from trainer import spec as words
-from trainer.check import check
-from trainer.spec import JobSpec
+from trainer.checks.run import check
 from trainer.spec.builtin import BUILT_IN
+from trainer.spec.job import JobSpec
 
 UNIONS: dict[str, Any] = {
     "norms": words.NormSpec,

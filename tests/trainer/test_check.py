@@ -6,16 +6,14 @@ import pytest
 import torch
 from trainer_specs import DIGITS, NORMS, make_info, make_spec
 
-from trainer import check as module
-from trainer.case import examine
-from trainer.check import check
-from trainer.check_augmentation import (
+from trainer.checks import run as module
+from trainer.checks.augmentation import (
     augmented_vectors,
     idle_rand_augment,
     reflected_too_far,
     wrong_augmentation,
 )
-from trainer.check_batches import (
+from trainer.checks.batches import (
     accumulated_batch_statistics,
     dropout_before_batch_norm,
     momentum_of_elsewhere,
@@ -25,7 +23,8 @@ from trainer.check_batches import (
     unfinished_ramp,
     whole_virtual_batches,
 )
-from trainer.check_data import (
+from trainer.checks.context import examine
+from trainer.checks.data import (
     class_too_small,
     late_milestones,
     no_step,
@@ -34,7 +33,7 @@ from trainer.check_data import (
     too_few_for_validation,
     train_size_too_large,
 )
-from trainer.check_dropping import (
+from trainer.checks.dropout import (
     blocks_from_the_start,
     blocks_of_whole_maps,
     denoising,
@@ -42,14 +41,14 @@ from trainer.check_dropping import (
     share_kept,
     weights_or_branches,
 )
-from trainer.check_model import (
+from trainer.checks.model import (
     idle_mc_dropout,
     idle_outputs,
     strange_output,
     unfit_model,
     unknown_model,
 )
-from trainer.check_norms import (
+from trainer.checks.norms import (
     groups_not_dividing,
     idle_lrn,
     no_norm_layers,
@@ -63,12 +62,12 @@ from trainer.check_norms import (
     undefined_norm,
     unthresholded_response,
 )
-from trainer.check_optimizer import (
+from trainer.checks.optimizer import (
     least_squares_elsewhere,
     least_squares_in_parts,
     least_squares_with_more,
 )
-from trainer.check_regularizers import (
+from trainer.checks.regularizers import (
     average_of_little,
     averaged_zeros,
     decay_of_another_kind,
@@ -85,7 +84,8 @@ from trainer.check_regularizers import (
     subgradient_l1,
     two_averages,
 )
-from trainer.check_task import (
+from trainer.checks.run import check
+from trainer.checks.task import (
     accuracy_without_classes,
     model_of_images,
     noise_on_values,
@@ -94,7 +94,7 @@ from trainer.check_task import (
     task_against_model,
     task_against_target,
 )
-from trainer.models import build_model
+from trainer.models.build import build_model
 from trainer.spec.builtin import BUILT_IN
 from trainer.spec.layouts import find_gap
 

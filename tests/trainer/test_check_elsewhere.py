@@ -7,13 +7,13 @@ from pydantic import ValidationError, field_validator
 from torch import Tensor, nn
 from trainer_specs import DIGITS, NORMS, make_info, make_spec
 
-from trainer import case as case_module
-from trainer import check as module
-from trainer import surgery_notes
-from trainer.check import check
-from trainer.check_norms import undefined_norm
-from trainer.spec import LocalResponseNorm
+from trainer.checks import context as case_module
+from trainer.checks import run as module
+from trainer.checks.norms import undefined_norm
+from trainer.checks.run import check
 from trainer.spec.layouts import find_gap
+from trainer.spec.norm import LocalResponseNorm
+from trainer.surgery import notes
 
 SMALL = make_info(name="colour", shape=(3, 32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
 
@@ -112,5 +112,5 @@ def test_a_default_that_differs_between_libraries_is_told_by_this_note_alone(
 ):
     spec = make_spec(model, norm)
     assert any(words in note for note in check(spec, SMALL).notes)
-    monkeypatch.setattr(surgery_notes, "_describe_options", lambda norm, sites, modules: iter(()))
+    monkeypatch.setattr(notes, "_describe_options", lambda norm, sites, modules: iter(()))
     assert not any(words in note for note in check(spec, SMALL).notes)

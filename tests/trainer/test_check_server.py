@@ -31,7 +31,7 @@ def test_every_question_gets_one_answer_and_none_ends_the_helper():
         "\udcff",
         json.dumps(question("b", model="mlp", norm="batch")),
     ]
-    with running("-m", "trainer.check", "--serve") as control:
+    with running("-m", "trainer.checks", "--serve") as control:
         _, connection = fork(control)
         with connection, connection.makefile("rb") as said:
             connection.sendall("\n".join(lines).encode(errors="surrogateescape") + b"\n")
@@ -45,6 +45,6 @@ def test_every_question_gets_one_answer_and_none_ends_the_helper():
 
 
 def test_without_its_option_it_says_how_it_is_called():
-    run = subprocess.run([sys.executable, "-m", "trainer.check"], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-m", "trainer.checks"], capture_output=True, text=True)
     assert run.returncode == 1
     assert "--serve" in run.stderr

@@ -11,20 +11,10 @@ from pickle import UnpicklingError
 
 import pytest
 import torch
-from trainings import (
-    DEVICES,
-    last_of,
-    load_data,
-    make_spec,
-    outcome,
-    run,
-    run_until,
-    start,
-)
+from trainings import DEVICES, last_of, load_data, make_spec, outcome, run, run_until, start
 
-import trainer.checkpoint
-import trainer.evaluate
-from trainer.checkpoint import Best, State
+import trainer.evaluation.evaluate
+import trainer.training.checkpoint
 from trainer.events import (
     CheckpointSaved,
     EpochFinished,
@@ -35,9 +25,11 @@ from trainer.events import (
     Stepped,
 )
 from trainer.files import write_file
-from trainer.models import build_model
-from trainer.spec import JobSpec, Patience
-from trainer.stopping import Watches
+from trainer.models.build import build_model
+from trainer.optimization.early_stopping import Watches
+from trainer.spec.job import JobSpec
+from trainer.spec.optimization import Patience
+from trainer.training.checkpoint import Best, State
 
 NORMS = {
     "none": {"kind": "none"},
@@ -78,7 +70,7 @@ def together(before: list[Event], after: list[Event]) -> list[Event]:
 def _few_passes() -> Iterator[None]:
     """Fifty take most of the time, and prove no more."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(trainer.evaluate, "MC_PASSES", 3)
+        monkeypatch.setattr(trainer.evaluation.evaluate, "MC_PASSES", 3)
         yield
 
 
@@ -331,7 +323,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(monkeypatch, tm
     def no_space(handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trainer.checkpoint.os, "fsync", no_space)
+    monkeypatch.setattr(trainer.training.checkpoint.os, "fsync", no_space)
     with pytest.raises(OSError, match="No space"):
         write_file(path, b"new")
     assert path.read_bytes() == b"old"
@@ -350,7 +342,7 @@ def test_a_file_is_synced_before_it_gets_its_name_and_its_folder_after(monkeypat
         happened.append("rename")
         return rename(self, target)
 
-    monkeypatch.setattr(trainer.checkpoint.os, "fsync", record_fsync)
+    monkeypatch.setattr(trainer.training.checkpoint.os, "fsync", record_fsync)
     monkeypatch.setattr(Path, "replace", record_replace)
     write_file(tmp_path / "new" / "file", b"content")
     assert happened == [f"sync {tmp_path.name}", "sync .file.tmp", "rename", "sync new"]

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from trainer_specs import make_info
 
-from trainer.class_pictures import draw_classes
-from trainer.data import DataError
-from trainer.spec import DatasetInfo
+from trainer.data.class_images import draw_classes
+from trainer.errors import DataError
 from trainer.spec.builtin import BUILT_IN
+from trainer.spec.dataset import DatasetInfo
 from trainer.spec.preview import MOST_CLASSES, ClassPictures
 
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from trainer.__main__ import describe, main
 from trainer.events import EpochFinished, Progressed
-from trainer.spec import RecordEntry
 from trainer.spec.builtin import BUILT_IN
+from trainer.spec.dataset import RecordEntry
 
 SPEC = """
 dataset: {name: digits, train_size: 200}
@@ -165,7 +165,7 @@ def test_what_decoding_mapped_or_left_out_is_told(command, monkeypatch):
         yield Progressed("found 1797 train")
         return BUILT_IN["digits"].model_copy(update={"record": record})
 
-    monkeypatch.setattr("trainer.data.decode", decode)
+    monkeypatch.setattr("trainer.data.load.decode", decode)
     (Path.cwd() / "source.yaml").write_text("{kind: parquet, path: /data}")
     spec = SPEC.replace("name: digits", "name: elsewhere")
     _, _, error = command(spec, "--source", "source.yaml", "--out", "out")

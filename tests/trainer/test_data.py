@@ -7,9 +7,11 @@ import pytest
 import torch
 from trainer_specs import DIGITS, make_info
 
-from trainer.data import DataError, apply_shift, decode, load
-from trainer.spec import BuiltIn, DatasetSpec, Shift
-from trainer.splits import split_sizes
+from trainer.data.decode import decode
+from trainer.data.load import apply_shift, load
+from trainer.data.splits import split_sizes
+from trainer.errors import DataError
+from trainer.spec.dataset import BuiltIn, DatasetSpec, Shift
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from trainer.folders import SUFFIXES
-from trainer.spec import HuggingFace, ImageFolder, Parquet
-from trainer.split_words import WORDS
+from trainer.data.sources.folders import SUFFIXES
+from trainer.data.sources.split_words import WORDS
+from trainer.spec.dataset import HuggingFace, ImageFolder, Parquet
 
 PAGE = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text()
 

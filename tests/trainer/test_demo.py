@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from trainings import epochs, run
 
-from studies.expansion import expand
-from studies.spec import read_study
-from trainer.documents import read_document
+from runtime.documents import read_document
+from studies.spec.expand import expand
+from studies.spec.study import read_study
 
 DEMO = Path(__file__).parents[2] / "normlab" / "demo.yaml"
 

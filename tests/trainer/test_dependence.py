@@ -6,10 +6,11 @@ from torch import nn
 from torch.nn import functional
 from trainer_specs import DIGITS, make_spec
 
-from trainer import dependence, models
-from trainer.blindness import Blindness
-from trainer.check import check
-from trainer.models import build_model
+from trainer.checks import input_dependence
+from trainer.checks.dependence_trace import Blindness
+from trainer.checks.run import check
+from trainer.models import build as models
+from trainer.models.build import build_model
 
 CHANNELS = 6
 
@@ -77,21 +78,21 @@ SEEING = {
 def evidence(request, monkeypatch):
     """Each way to find out, without the other."""
     if request.param == "trace":
-        monkeypatch.setattr(dependence, "MOST_PARAMETERS", 0)
+        monkeypatch.setattr(input_dependence, "MOST_PARAMETERS", 0)
     else:
         seen = Blindness((), is_total=False)
-        monkeypatch.setattr(dependence, "trace_blindness", lambda *args: seen)
+        monkeypatch.setattr(input_dependence, "trace_blindness", lambda *args: seen)
     return request.param
 
 
 def check_toy(monkeypatch, middle, norm="instance", start=None, **options):
-    def build(*args):
+    def build_toy(*args):
         toy = Toy(middle)
         if start is not None:
             start(toy)
         return toy
 
-    monkeypatch.setattr(models, "_build", build)
+    monkeypatch.setattr(models, "_build", build_toy)
     return check(make_spec("cnn", norm, **options), DIGITS)
 
 
@@ -187,7 +188,7 @@ def test_a_model_that_cannot_be_compared_is_left_to_the_trace(monkeypatch):
     def fail(*args):
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(dependence, "_build_random", fail)
+    monkeypatch.setattr(input_dependence, "_build_random", fail)
     middle, layer = BLIND["pooled"]
     (problem,) = check_toy(monkeypatch, middle).problems
     assert problem.layer == layer

@@ -6,15 +6,16 @@ import torch
 from torch import nn
 from trainings import load_data, make_spec, run
 
-from studies import diagnostics as reading
-from trainer.diagnostics import NETWORK, PERCENTILES, build_probe, choose_layers
+from studies.stats import drift as reading
+from trainer.data.batches import Examples, Standardize
 from trainer.errors import ModelError
+from trainer.evaluation.losses import build_task
+from trainer.evaluation.probe import build_probe, choose_layers
 from trainer.events import Diagnosed
-from trainer.examples import Examples, Standardize
-from trainer.models import build_model
-from trainer.norms import find_sites
-from trainer.spec import Numerics
-from trainer.tasks import build_task
+from trainer.models.build import build_model
+from trainer.spec.job import Numerics
+from trainer.spec.recorded import NETWORK, PERCENTILES
+from trainer.surgery.build_norm import find_sites
 
 CPU = torch.device("cpu")
 

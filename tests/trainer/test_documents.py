@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.documents import DocumentError, read_document
+from runtime.documents import DocumentError, read_document
 
 
 @pytest.mark.parametrize(

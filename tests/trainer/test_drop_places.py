@@ -8,7 +8,8 @@ from torch import nn
 from trainer_specs import DIGITS, make_info, make_spec
 from trainings import run
 
-from trainer.dropout import (
+from trainer.errors import ModelError
+from trainer.layers.dropout import (
     BlockDropout,
     BranchDropout,
     drop_probability,
@@ -16,8 +17,7 @@ from trainer.dropout import (
     has_ramp,
     start_dropping,
 )
-from trainer.errors import ModelError
-from trainer.models import build_model, build_with_report
+from trainer.models.build import build_model, build_with_report
 
 COLOUR = make_info(shape=(3, 32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
 RESNET = {"name": "resnet20", "width": 4}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.dropout import (
+from trainer.layers.dropout import (
     BlockDropout,
     BranchDropout,
     DropoutLinear,

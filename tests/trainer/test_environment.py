@@ -2,8 +2,8 @@
 
 import torch
 
-from trainer.environment import apply_numerics, describe_change, describe_environment
-from trainer.spec import Numerics
+from trainer.spec.job import Numerics
+from trainer.training.environment import apply_numerics, describe_change, describe_environment
 
 CPU = torch.device("cpu")
 

@@ -8,12 +8,17 @@ import torch
 from torch import nn
 from trainings import epochs, finished, load_data, make_spec, run
 
-from trainer.arrays import KEPT_FILTERS, first_filters, serialize, weight_histograms
-from trainer.checkpoint import restore_model
-from trainer.data import apply_shift
+from trainer.data.batches import Examples
+from trainer.data.load import apply_shift
+from trainer.evaluation.weight_arrays import (
+    KEPT_FILTERS,
+    first_filters,
+    serialize,
+    weight_histograms,
+)
 from trainer.events import CheckpointSaved, EvaluationFinished, Progressed
-from trainer.examples import Examples
-from trainer.spec import Shift
+from trainer.spec.dataset import Shift
+from trainer.training.checkpoint import restore_model
 
 
 @pytest.mark.parametrize(("shape", "size"), [((1, 8, 8), 1024), ((3, 224, 224), 27)])
@@ -126,7 +131,7 @@ def test_an_evaluation_may_have_a_shift_of_its_own(tmp_path):
 def test_the_noise_of_a_shift_is_the_same_for_every_variant():
     images = torch.rand(4, 1, 8, 8)
     shift = Shift(noise=0.1)
-    from trainer.streams import generator
+    from trainer.random_streams import generator
 
     first, second = (apply_shift(images, shift, generator("shift", 0, 0)) for _ in range(2))
     assert torch.equal(first, second)

@@ -15,14 +15,14 @@ import torch
 from catalogue import BASE, CATALOGUE, SECTIONS
 from trainings import last_of, load_data, outcome, run, run_until
 
-import trainer.run
-from trainer.data import load
+import trainer.training.state
+from trainer.data.load import load
 from trainer.events import CheckpointSaved, Diagnosed, Started, Stepped
-from trainer.models import build_model
-from trainer.order import Order
-from trainer.spec import JobSpec
+from trainer.models.build import build_model
+from trainer.random_streams import seed_globals
 from trainer.spec.builtin import BUILT_IN
-from trainer.streams import seed_globals
+from trainer.spec.job import JobSpec
+from trainer.training.batch_order import Order
 
 
 def make_job(name: str, **changes: Any) -> JobSpec:
@@ -69,7 +69,7 @@ def watched() -> Iterator[dict[str, list[str]]]:
     def digest(tensor: torch.Tensor) -> str:
         return hashlib.blake2b(tensor.numpy().tobytes()).hexdigest()
 
-    indices, build = Order.indices, trainer.run.build_augmentation
+    indices, build = Order.indices, trainer.training.state.build_augmentation
 
     def seen_indices(self, step):
         found = indices(self, step)
@@ -88,7 +88,7 @@ def watched() -> Iterator[dict[str, list[str]]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Order, "indices", seen_indices)
-        patch.setattr(trainer.run, "build_augmentation", seen_build)
+        patch.setattr(trainer.training.state, "build_augmentation", seen_build)
         yield digests
 
 

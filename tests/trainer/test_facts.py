@@ -8,7 +8,7 @@ import pytest
 from trainings import make_spec, start
 
 from trainer.events import Started
-from trainer.facts import Facts, code_digest
+from trainer.training.facts import Facts, code_digest
 
 
 def facts(folder: Path, **changes: Any) -> Facts:

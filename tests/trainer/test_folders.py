@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from trainer.data.sources.file_tree import list_files
+from trainer.data.sources.folders import OpenedFolder, read_layout
 from trainer.errors import DataError
-from trainer.file_tree import list_files
-from trainer.folders import OpenedFolder, read_layout
-from trainer.spec import ImageFolder
-from trainer.spec.dataset import Layout
+from trainer.spec.dataset import FolderLayout, ImageFolder
 
 
-def layout(base: Path, *files: str, read_as: Layout = "auto") -> OpenedFolder:
+def layout(base: Path, *files: str, read_as: FolderLayout = "auto") -> OpenedFolder:
     """Of files that nobody reads."""
     for name in files:
         (base / name).parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 
 SERVER = """
 import os, time
-from trainer.fork_server import serve_forks
+from runtime.fork_server import serve_forks
 
 def serve(questions, answers):
     for line in questions:

@@ -7,13 +7,13 @@ import numpy
 import pytest
 import torch
 
-from trainer.data import load
-from trainer.decode import decode
+from trainer.data.decode import decode
+from trainer.data.load import load
+from trainer.data.sources.synthetic import draw
 from trainer.errors import DataError
 from trainer.events import Progressed
-from trainer.generated import draw
-from trainer.spec import DatasetInfo, DatasetSpec, Generated
 from trainer.spec.builtin import BUILT_IN, GENERATED
+from trainer.spec.dataset import DatasetInfo, DatasetSpec, Generated
 
 KINDS = tuple(GENERATED)
 

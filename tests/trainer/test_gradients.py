@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from trainings import make_spec
 
-from trainer.gradients import build_gradient_rule
-from trainer.streams import generator
+from trainer.optimization.gradients import build_gradient_rule
+from trainer.random_streams import generator
 
 
 def make_model() -> nn.Module:

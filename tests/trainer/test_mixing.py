@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 from trainings import make_spec
 
-from trainer.mixing import build_mixer
+from trainer.optimization.mixup import build_mixer
 
 LABELS = torch.arange(12) % 4
 

@@ -9,8 +9,8 @@ from torch import nn
 from trainer_specs import DIGITS, make_info, make_spec
 
 from trainer.errors import ModelError
-from trainer.models import build_model, count_parameters, initialise, input_shape
-from trainer.spec import NormalInit
+from trainer.models.build import build_model, count_parameters, initialise, input_shape
+from trainer.spec.model import NormalInit
 
 COLOUR = make_info(shape=(3, 32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
 
@@ -193,7 +193,7 @@ def test_models_of_several_outputs_give_logits_alone():
 
 def test_importing_the_models_imports_neither_library():
     code = (
-        "import sys, trainer.models, trainer.data\n"
+        "import sys, trainer.models.build, trainer.data.load\n"
         "print([n for n in ('timm', 'torchvision', 'sklearn', 'datasets') if n in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,10 +15,15 @@ from torch import nn
 from torch.nn import functional
 
 from trainer.errors import SurgeryError
-from trainer.norm_layers import BatchRenorm
-from trainer.norms import bare_norm, build_norm, takes_activation, uses_batch_statistics
-from trainer.spec import NormSpec
+from trainer.layers.norms import BatchRenorm
 from trainer.spec.layouts import LAYOUTS, Layout, find_gap, tabulate
+from trainer.spec.norm import NormSpec
+from trainer.surgery.build_norm import (
+    bare_norm,
+    build_norm,
+    takes_activation,
+    uses_batch_statistics,
+)
 
 Array = NDArray[numpy.float64]
 

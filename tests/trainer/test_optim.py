@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from trainings import epochs, make_spec, outcome, run
 
-from trainer.gradients import build_gradient_rule
-from trainer.optim import build_optimizer, learning_rate
-from trainer.regularizers import build_penalties
-from trainer.spec import Constant, Cosine, Step
+from trainer.optimization.gradients import build_gradient_rule
+from trainer.optimization.optimizers import build_optimizer, learning_rate
+from trainer.optimization.penalties import build_penalties
+from trainer.spec.optimization import Constant, Cosine, Step
 
 
 def rates(schedule, *, total_steps, period_steps, peak=1.0):

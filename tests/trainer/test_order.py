@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from trainer.errors import DataError
-from trainer.order import Order, Plan
-from trainer.spec import EpochTraining, StepTraining
+from trainer.spec.optimization import EpochTraining, StepTraining
+from trainer.training.batch_order import Order, Plan
 
 CPU = torch.device("cpu")
 

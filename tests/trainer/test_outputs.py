@@ -8,12 +8,12 @@ import torch
 from scipy import stats
 from trainings import finished, load_data, make_spec, outcome, run
 
-from trainer.activations import PERCENTILES
-from trainer.checkpoint import restore_model
-from trainer.data import apply_shift
+from trainer.data.load import apply_shift
+from trainer.evaluation.activations import PERCENTILES
 from trainer.events import CheckpointSaved, EvaluationFinished
-from trainer.spec import Shift
-from trainer.streams import generator, seed_globals
+from trainer.random_streams import generator, seed_globals
+from trainer.spec.dataset import Shift
+from trainer.training.checkpoint import restore_model
 
 MLP = {"model": {"name": "mlp", "hidden": [12, 8]}}
 DROPOUT = {"regularization": [{"kind": "dropout", "p": 0.4}]}

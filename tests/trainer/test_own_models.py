@@ -7,9 +7,9 @@ from torch import nn
 from trainer_specs import DIGITS, make_info, make_spec
 
 from trainer.errors import ModelError
-from trainer.models import build_model, count_parameters
+from trainer.models.build import build_model, count_parameters
+from trainer.models.vit import Block
 from trainer.spec.builtin import BUILT_IN
-from trainer.transformer import Block
 
 RECONSTRUCTION = {"task": {"kind": "reconstruction"}}
 POINTS = BUILT_IN["polynomial_noise"]

@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 from trainer_specs import DIGITS, make_spec
 
-from trainer.models import build_model
-from trainer.parameters import split_parameters
+from trainer.models.build import build_model
+from trainer.models.parameters import split_parameters
 
 
 def names_of(model):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from trainer.places import Place, PlaceFinder
+from trainer.problems.positions import Place, PlaceFinder
 
 YAML = """\
 a: 1

@@ -3,11 +3,11 @@ has run: on the meta device they cost no memory."""
 
 import pytest
 
-from studies.expansion import arm_name, expand, expand_trials
 from studies.presets import find_preset, presets
-from trainer.check import check
-from trainer.spec import DatasetInfo
+from studies.spec.expand import arm_name, expand, expand_trials
+from trainer.checks.run import check
 from trainer.spec.builtin import BUILT_IN
+from trainer.spec.dataset import DatasetInfo
 
 SIZES = [
     (name, scale, dataset)

@@ -7,10 +7,11 @@ import numpy
 import pytest
 from PIL import Image
 
-from trainer.data import DataError, load
-from trainer.preview import draw_preview
-from trainer.spec import DatasetSpec
+from trainer.data.augmentation.preview import draw_preview
+from trainer.data.load import load
+from trainer.errors import DataError
 from trainer.spec.builtin import BUILT_IN
+from trainer.spec.dataset import DatasetSpec
 from trainer.spec.preview import Preview
 
 DIGITS = BUILT_IN["digits"]

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from studies.spec import StudySpec
-from trainer.problems import MOST_PROBLEMS, problems
-from trainer.schema_walk import Model
-from trainer.spec import DatasetSource, JobSpec
-from trainer.spec.library_names import TORCHVISION
+from studies.spec.study import StudySpec
+from trainer.problems.explain import MOST_PROBLEMS, problems
+from trainer.problems.library_names import TORCHVISION
+from trainer.problems.schema_walk import Model
+from trainer.spec.dataset import DatasetSource
+from trainer.spec.job import JobSpec
 from trainer.spec.report import Problem
 
 MINIMAL = {"dataset": {"name": "digits"}, "model": {"name": "cnn"}, "norm": {"kind": "none"}}

@@ -13,9 +13,9 @@ from real_inputs import write_both as both
 from real_inputs import write_folder as folder
 from real_inputs import write_parquet as parquet
 
-from trainer.decode import decode
+from trainer.data.decode import decode
 from trainer.errors import DataError
-from trainer.spec import DatasetInfo, ImageFolder, Parquet
+from trainer.spec.dataset import DatasetInfo, ImageFolder, Parquet
 
 FOUR = (30, 30, 30, 30)
 

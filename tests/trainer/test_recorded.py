@@ -49,7 +49,7 @@ def test_a_training_records_what_its_spec_says(changes: dict[str, object], tmp_p
 
 
 def test_every_stopping_rule_may_leave_its_epoch(tmp_path: Path) -> None:
-    from trainer.stopping import Watches
+    from trainer.optimization.early_stopping import Watches
 
     assert set(STOPPING_RULES) == set(Watches.start(make_spec().early_stopping).memories)
 

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from trainings import load_data, make_spec
 
-from trainer.models import build_model
-from trainer.optim import build_optimizer
-from trainer.parameters import split_parameters
-from trainer.regularizers import build_penalties, build_projection
+from trainer.models.build import build_model
+from trainer.models.parameters import split_parameters
+from trainer.optimization.optimizers import build_optimizer
+from trainer.optimization.penalties import build_penalties, build_projection
 
 #: Without momentum a threshold is the learning rate times the value.
 PLAIN = {"optimizer": {"kind": "sgd", "lr": 0.05, "momentum": 0.0}}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.roots import PathRefused, locate, resolve_inside
+from runtime.data_roots import PathRefused, locate, resolve_inside
 
 
 @pytest.fixture

@@ -6,7 +6,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 import trainer.spec.job as job_module
-from trainer.spec import DatasetSpec, Dropout, Evaluation, JobSpec, Shift, WeightDecay, content_hash
+from trainer.spec.dataset import DatasetSpec, Shift
+from trainer.spec.job import Evaluation, JobSpec, content_hash
+from trainer.spec.regularization import Dropout, WeightDecay
 
 MINIMAL = {"dataset": {"name": "digits"}, "model": {"name": "cnn"}, "norm": {"kind": "none"}}
 
@@ -110,7 +112,7 @@ def test_every_part_is_frozen_and_refuses_unknown_keys() -> None:
     def parts(model: type[BaseModel]) -> set[type[BaseModel]]:
         return {model}.union(*(parts(sub) for sub in model.__subclasses__()))
 
-    from trainer.spec import Part
+    from trainer.spec.part import Part
 
     for part in parts(Part):
         assert part.model_config["frozen"], part

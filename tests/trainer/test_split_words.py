@@ -4,9 +4,9 @@ from itertools import product
 
 import pytest
 
+from trainer.data.sources.parquet_files import Grouped, ParquetFiles, group_files
+from trainer.data.sources.split_words import WORDS, is_leftover, read_split
 from trainer.errors import DataError
-from trainer.parquet_files import Grouped, ParquetFiles, group_files
-from trainer.split_words import WORDS, is_leftover, read_split
 
 #: What ends a word for the `datasets` library.
 SEPARATORS = "-._ 0-9"

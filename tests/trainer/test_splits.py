@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trainer_specs import make_info, make_spec
 
-from trainer.case import Case
-from trainer.check_data import DATA_CHECKS, no_step
+from trainer.checks.context import Case
+from trainer.checks.data import DATA_CHECKS, no_step
+from trainer.data.splits import add_label_noise, cut, split_sizes
 from trainer.errors import DataError
-from trainer.spec import DatasetInfo, DatasetSpec, JobSpec
-from trainer.splits import add_label_noise, cut, split_sizes
+from trainer.spec.dataset import DatasetInfo, DatasetSpec
+from trainer.spec.job import JobSpec
 
 
 def labelled(*counts: int) -> tuple[numpy.ndarray, DatasetInfo]:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from stopping_definitions import generalization_loss, has_risen, progress_quotient
 
-from trainer.spec import NoStopping, Patience, StoppingSpec
-from trainer.stopping import Watches, has_diverged, is_better
+from trainer.optimization.early_stopping import Watches, has_diverged, is_better
+from trainer.spec.optimization import NoStopping, Patience, StoppingSpec
 
 NAN = math.nan
 

@@ -7,12 +7,12 @@ import sys
 import numpy
 import torch
 
-from trainer.streams import generator, seed_globals, seeded, stream_seed
+from trainer.random_streams import generator, seed_globals, seeded, stream_seed
 
 
 def test_seeds_are_the_same_in_every_process_and_for_ever():
     assert stream_seed("init", 0) == 6174512042922074880
-    code = "from trainer.streams import stream_seed; print(stream_seed('order', 3, 7))"
+    code = "from trainer.random_streams import stream_seed; print(stream_seed('order', 3, 7))"
     other = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.suggestions import MOST_NAMES, did_you_mean, listed
+from trainer.problems.suggestions import MOST_NAMES, did_you_mean, listed
 
 NORMS = ["none", "batch", "batch_renorm", "layer", "group", "weight_norm"]
 

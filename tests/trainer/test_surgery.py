@@ -11,20 +11,20 @@ from torch import nn
 from torch.nn import functional
 from trainer_specs import DIGITS, NORMS, make_info, make_spec
 
-from trainer.dropout import drops
 from trainer.errors import SurgeryError
-from trainer.models import build_bare_model, build_model, build_with_report
-from trainer.norms import (
+from trainer.layers.dropout import drops
+from trainer.models.build import build_bare_model, build_model, build_with_report
+from trainer.spec.job import JobSpec
+from trainer.spec.layouts import find_gap
+from trainer.surgery.build_norm import (
     ActivationThenNorm,
     bare_norm,
     find_sites,
     takes_activation,
     uses_batch_statistics,
 )
-from trainer.sites import Survey, survey_norms
-from trainer.spec import JobSpec
-from trainer.spec.layouts import find_gap
-from trainer.surgery import choose_sites, explain_misfit, replace_norms
+from trainer.surgery.replace_norms import choose_sites, explain_misfit, replace_norms
+from trainer.surgery.survey import Survey, survey_norms
 
 OWN = (
     "mlp", "cnn", "resnet20", "alexnet_small", "inception_small", "vit_small", "autoencoder",

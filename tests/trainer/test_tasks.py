@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.tasks import ClassificationTask, ReconstructionTask, RegressionTask
+from trainer.evaluation.losses import ClassificationTask, ReconstructionTask, RegressionTask
 
 CLASSIFICATION = ClassificationTask()
 

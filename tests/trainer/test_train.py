@@ -20,8 +20,7 @@ from trainings import (
     start,
 )
 
-import trainer.run
-from trainer.checkpoint import restore_model
+import trainer.training.state
 from trainer.events import (
     CheckpointSaved,
     EpochFinished,
@@ -31,9 +30,10 @@ from trainer.events import (
     Started,
     Stepped,
 )
-from trainer.order import Order
-from trainer.spec import Numerics
-from trainer.train import train
+from trainer.spec.job import Numerics
+from trainer.training.batch_order import Order
+from trainer.training.checkpoint import restore_model
+from trainer.training.loop import train
 
 NORMS = [{"kind": kind} for kind in ("none", "batch", "layer", "instance")] + [
     {"kind": "group", "groups": 2}
@@ -113,7 +113,7 @@ def test_all_norms_see_the_same_batches_and_start_from_the_same_weights(
     seen_batches, monkeypatch, tmp_path
 ):
     starts = []
-    original = trainer.run.build_model
+    original = trainer.training.state.build_model
 
     def build_model(spec, info):
         model = original(spec, info)
@@ -121,7 +121,7 @@ def test_all_norms_see_the_same_batches_and_start_from_the_same_weights(
         starts.append([layer.weight.detach().clone() for layer in layers])
         return model
 
-    monkeypatch.setattr(trainer.run, "build_model", build_model)
+    monkeypatch.setattr(trainer.training.state, "build_model", build_model)
     orders = []
     for norm in NORMS:
         run(make_spec(norm=norm, **RICH), tmp_path / norm["kind"] / "attempt-1")
@@ -221,7 +221,7 @@ def test_the_best_weights_from_before_the_divergence_are_evaluated(monkeypatch, 
     def rate(peak, schedule, step, **_):
         return 0.05 if step < 4 else 1e38
 
-    monkeypatch.setattr(trainer.run, "learning_rate", rate)
+    monkeypatch.setattr(trainer.training.state, "learning_rate", rate)
     events = run(make_spec(**DIVERGING, evaluations=FOR_LAST), tmp_path / "attempt-1")
     end = finished(events)
     assert [one.best for one in epochs(events)] == [True, False]

@@ -11,9 +11,9 @@ from torch.nn.utils.parametrize import is_parametrized
 from trainer_specs import DIGITS, make_info, make_spec
 
 from trainer.errors import ModelError
-from trainer.models import build_model, build_with_report
-from trainer.parameters import split_parameters
-from trainer.weights import apply_weights
+from trainer.models.build import build_model, build_with_report
+from trainer.models.parameters import split_parameters
+from trainer.surgery.weight_parametrization import apply_weights
 
 ACTING = {name: entry for name, entry in WEIGHTS.items() if name != "plain"}
 every_kind = pytest.mark.parametrize("weights", ACTING.values(), ids=ACTING)

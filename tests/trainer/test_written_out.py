@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from trainings import last_of, load_data, make_spec, run
 
-from trainer.augmentation import build_augmentation
-from trainer.mixing import build_mixer
-from trainer.models import build_model
-from trainer.order import Order
-from trainer.spec import JobSpec
-from trainer.streams import generator, seed_globals
+from trainer.data.augmentation.build import build_augmentation
+from trainer.models.build import build_model
+from trainer.optimization.mixup import build_mixer
+from trainer.random_streams import generator, seed_globals
+from trainer.spec.job import JobSpec
+from trainer.training.batch_order import Order
 
 LR, MOMENTUM = 0.05, 0.9
 

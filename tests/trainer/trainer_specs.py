@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from catalogue import NORMS
 
-from trainer.spec import DatasetInfo, JobSpec
 from trainer.spec.builtin import BUILT_IN
+from trainer.spec.dataset import DatasetInfo
+from trainer.spec.job import JobSpec
 
 # The models are tiny: a second thread costs more than it gives, above all beside other tests.
 torch.set_num_threads(1)

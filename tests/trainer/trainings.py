@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainer.data import Data, load
+from trainer.data.load import Data, load
 from trainer.events import (
     WALL_CLOCK,
     CheckpointSaved,
@@ -24,9 +24,10 @@ from trainer.events import (
     Stepped,
     Wish,
 )
-from trainer.spec import DatasetSpec, JobSpec, Numerics
 from trainer.spec.builtin import BUILT_IN
-from trainer.train import train
+from trainer.spec.dataset import DatasetSpec
+from trainer.spec.job import JobSpec, Numerics
+from trainer.training.loop import train
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 

@@ -7,8 +7,8 @@ from mlflow import MlflowClient
 from sqlalchemy.orm import Session, sessionmaker
 
 from tests.worker.mirrored import Reader, Shelf, make_shelf
-from worker.mirror import Settings
-from worker.tracking import Tracking
+from worker.mirror.__main__ import Settings
+from worker.mirror.tracking import Tracking
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from mlflow.entities import Run, ViewType
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from store.models import Epoch, Job, MirrorProblem, Project, Study, User
+from store.db.models import Epoch, Job, MirrorProblem, Project, Study, User
 from tests.factories import find_digits
-from trainer.spec import JobSpec
-from worker.mirror import Settings
+from trainer.spec.job import JobSpec
+from worker.mirror.__main__ import Settings
 
 BEGIN = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 _unique = count(1)

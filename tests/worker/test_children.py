@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import leases
+from store.jobs import leases
 from tests.factories import make_worker
-from worker import children
 from worker.__main__ import _register
-from worker.children import ChildWatch
-from worker.devices import HostDevice
-from worker.drain import Drain
-from worker.hostlock import make_instance
-from worker.report import HostReport
-from worker.space import Space
+from worker.execution.drain import Drain
+from worker.execution.space import Space
+from worker.host import child_watch
+from worker.host.child_watch import ChildWatch
+from worker.host.devices import HostDevice
+from worker.host.host_lock import make_instance
+from worker.host.host_report import HostReport
 
 Sessions = sessionmaker[Session]
 FAR_TOO_MUCH = 10**18
@@ -36,8 +36,8 @@ def test_a_host_without_room_is_registered_as_one(sessions: Sessions, tmp_path: 
 def test_a_host_that_gets_room_is_woken_without_a_restart(
     sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(children, "SEEN_SECONDS", 0.01)
-    monkeypatch.setattr(children, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(child_watch, "SEEN_SECONDS", 0.01)
+    monkeypatch.setattr(child_watch, "LOOK_SECONDS", 0.01)
     with sessions.begin() as session:
         make_worker(session)
     report = HostReport("alpha", Space((tmp_path,), FAR_TOO_MUCH))

@@ -16,18 +16,19 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import jobs
-from store.claims import Claim
-from store.models import Attempt, Dataset, Job, LogLine
+from store.db.models import Attempt, Dataset, Job, LogLine
+from store.jobs import commands
+from store.jobs.claim import Claim
 from tests import factories
-from trainer.data import DataError, load
+from trainer.data.load import load
+from trainer.errors import DataError
 from trainer.events import Event, Finished, Progressed, Started, Stepped, Wish
-from trainer.spec import DatasetInfo
-from worker import execute as module
-from worker.drain import Drain
-from worker.execute import Surroundings, execute
-from worker.heartbeat import Heartbeat, Rhythm
-from worker.space import Space
+from trainer.spec.dataset import DatasetInfo
+from worker.execution import execute as module
+from worker.execution.drain import Drain
+from worker.execution.execute import Surroundings, execute
+from worker.execution.heartbeat import Heartbeat, Rhythm
+from worker.execution.space import Space
 
 Training = Generator[Event, Wish | None, None]
 Sessions = sessionmaker[Session]
@@ -165,7 +166,7 @@ def test_a_wish_to_preempt_returns_the_job_to_the_queue(
     train_as(endless)
     claim = claim_job(sessions)
     with sessions.begin() as session:
-        jobs.wish(session, session.get_one(Job, claim.job_id), "preempt", "root")
+        commands.wish(session, session.get_one(Job, claim.job_id), "preempt", "root")
     _, job, attempt = run(claim, around)
     assert (job.status, attempt.end) == ("queued", "preempted")
 
@@ -185,7 +186,7 @@ def test_an_attempt_that_was_ended_by_others_is_abandoned_without_a_word(
     train_as(watched)
     claim = claim_job(sessions)
     with sessions.begin() as session:
-        jobs.end_attempt(session, claim.job_id, claim.attempt, "lost")
+        commands.end_attempt(session, claim.job_id, claim.attempt, "lost")
     second = claim_again(sessions)
     usable, job, attempt = run(claim, around)
     assert usable
@@ -201,7 +202,7 @@ def test_time_of_earlier_attempts_counts_towards_the_deadline(
     train_as(endless)
     claim = claim_job(sessions, resources={"timeout": 100})
     with sessions.begin() as session:
-        jobs.end_attempt(session, claim.job_id, claim.attempt, "drained", seconds_used=99.8)
+        commands.end_attempt(session, claim.job_id, claim.attempt, "drained", seconds_used=99.8)
     _, job, _ = run(claim_again(sessions), around)
     assert (job.status, job.reason) == ("failed", "timeout")
     assert "100 seconds" in (job.error or "")

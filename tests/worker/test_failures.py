@@ -5,7 +5,7 @@ import errno
 import pytest
 import torch
 
-from worker.failures import Failure, judge
+from worker.execution.failures import Failure, judge
 
 
 def judged(error: Exception, cause: Exception | None = None) -> Failure:

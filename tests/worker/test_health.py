@@ -8,8 +8,8 @@ from datetime import timedelta
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import leases
-from store.models import Worker
+from store.db.models import Worker
+from store.jobs import leases
 from worker.health import is_alive
 
 

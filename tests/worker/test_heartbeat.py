@@ -7,9 +7,9 @@ import time
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from store.errors import LostLease
-from store.jobs import Renewed
-from worker.heartbeat import Heartbeat, Rhythm
+from store.db.errors import LostLease
+from store.jobs.attempts import Renewed
+from worker.execution.heartbeat import Heartbeat, Rhythm
 
 AWAY = OperationalError("SELECT 1", {}, Exception("the server is gone"))
 
@@ -102,7 +102,7 @@ def test_a_job_that_stands_still_is_reported_with_its_stack_and_its_process_ends
 def test_a_thread_that_does_not_hear_that_it_must_stop_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    monkeypatch.setattr("worker.heartbeat.UNHEARD_SECONDS", 0.2)
+    monkeypatch.setattr("worker.execution.heartbeat.UNHEARD_SECONDS", 0.2)
     ends: list[str] = []
     statuses: list[int] = []
 
@@ -151,7 +151,7 @@ def test_a_job_that_moves_is_not_taken_for_one_that_hangs() -> None:
 def test_an_orphan_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     statuses: list[int] = []
     with make_heartbeat(Database(), leave=statuses.append):
-        monkeypatch.setattr("worker.heartbeat.os.getppid", lambda: 1)
+        monkeypatch.setattr("worker.execution.heartbeat.os.getppid", lambda: 1)
         wait_until(lambda: statuses)
     assert statuses == [1]
 

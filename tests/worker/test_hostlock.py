@@ -14,11 +14,12 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import host_names, leases
-from store.leases import Instance
-from store.models import Worker
-from worker import hostlock
-from worker.hostlock import HostName, make_instance
+from store.db.models import Worker
+from store.hosts import host_names
+from store.jobs import leases
+from store.jobs.leases import Instance
+from worker.host import host_lock
+from worker.host.host_lock import HostName, make_instance
 
 Sessions = sessionmaker[Session]
 MakeName = Callable[..., HostName]
@@ -30,8 +31,8 @@ CLONE = replace(HERE, id="clone", process=7, namespace="another boot pid:[1]")
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hostlock, "KEEP_SECONDS", 0.01)
-    monkeypatch.setattr(hostlock, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(host_lock, "KEEP_SECONDS", 0.01)
+    monkeypatch.setattr(host_lock, "RETRY_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -114,13 +115,13 @@ def test_a_name_is_free_once_its_worker_has_ended(sessions: Sessions, make_name:
     previous = make_name(CLONE).take(0)
     assert previous is not None
     assert previous.instance == HERE.id
-    assert hostlock.is_gone(previous, CLONE)
+    assert host_lock.is_gone(previous, CLONE)
 
 
 #: Forks as a worker does; its child outlives it a little.
 HOLDS_A_NAME = """
 import os, sys, time
-from worker.hostlock import HostName, make_instance
+from worker.host.host_lock import HostName, make_instance
 name = HostName(sys.argv[1], "alpha", make_instance())
 name.take(0)
 parent = os.getpid()
@@ -151,7 +152,7 @@ def test_the_name_of_a_killed_worker_is_free_once_its_children_have_ended(
     assert count_locks(sessions) == 1, "its child still lives"
     previous = make_name(HERE).take(30)
     assert previous is not None
-    assert hostlock.is_gone(previous, HERE)
+    assert host_lock.is_gone(previous, HERE)
     worker.stdout.close()
 
 
@@ -212,7 +213,7 @@ def test_a_silent_worker_without_a_session_loses_its_name(
     register(sessions, HERE)
     previous = make_name(CLONE).take(0)
     assert previous is not None
-    assert not hostlock.is_gone(previous, CLONE), "its leases decide"
+    assert not host_lock.is_gone(previous, CLONE), "its leases decide"
 
 
 def test_replicas_with_one_setting_get_numbers_and_a_freed_one_is_given_again(

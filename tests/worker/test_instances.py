@@ -8,19 +8,20 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import hosts, jobs, leases
-from store.host_names import Holder
-from store.hosts import Shortage
-from store.leases import Instance
-from store.models import Attempt, Worker
+from store.db.models import Attempt, Worker
+from store.hosts import host_health
+from store.hosts.host_health import Shortage
+from store.hosts.host_names import Holder
+from store.jobs import commands, leases
+from store.jobs.leases import Instance
 from tests.factories import claim_job, make_job
 from worker.__main__ import _register
-from worker.children import ChildWatch, end_attempts_of_the_dead
-from worker.devices import HostDevice
-from worker.drain import Drain
-from worker.hostlock import make_instance
-from worker.report import HostReport
-from worker.space import Space
+from worker.execution.drain import Drain
+from worker.execution.space import Space
+from worker.host.child_watch import ChildWatch, end_attempts_of_the_dead
+from worker.host.devices import HostDevice
+from worker.host.host_lock import make_instance
+from worker.host.host_report import HostReport
 
 Sessions = sessionmaker[Session]
 
@@ -87,8 +88,8 @@ def test_a_worker_whose_name_was_taken_claims_and_ends_nothing(
         assert claim_job(session, instance=STALE.id) is None
         assert claim_job(session, instance=NEW.id) is not None
         before = session.scalars(select(Worker.seen_at)).one()
-        hosts.report(session, "alpha", None, 0.0, STALE.id)
-        hosts.report_shortage(session, "alpha", FULL, STALE.id)
+        host_health.report(session, "alpha", None, 0.0, STALE.id)
+        host_health.report_shortage(session, "alpha", FULL, STALE.id)
         leases.set_draining(session, "alpha", instance=STALE.id)
         leases.worker_ended(session, "alpha", STALE.id)
         row = session.scalars(select(Worker)).one()
@@ -108,12 +109,12 @@ def test_the_disk_of_a_worker_whose_name_was_taken_neither_holds_its_host_nor_fo
         assert claim is not None
     register(sessions, "alpha", replace(NEW, namespace="elsewhere"), DEVICES, holder)
     with sessions.begin() as session:
-        jobs.end_attempt(session, claim.job_id, claim.attempt, "disk", error="no room")
+        commands.end_attempt(session, claim.job_id, claim.attempt, "disk", error="no room")
         row = session.scalars(select(Worker)).one()
         assert (row.held_until, row.disk_failures) == (None, 0)
-        hosts.hold(session, "alpha", NEW.id)
+        host_health.hold(session, "alpha", NEW.id)
         other = session.scalars(select(Attempt).where(Attempt.ended_at.is_(None))).one()
-        jobs.finish(session, other.job_id, other.number, reason="completed")
+        commands.finish(session, other.job_id, other.number, reason="completed")
         session.refresh(row)
         assert row.disk_failures == 1
         assert row.held_until is not None

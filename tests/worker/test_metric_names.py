@@ -6,13 +6,14 @@ from typing import get_args
 
 import pytest
 
-from store.models import Epoch
-from store.recording import STANDARD_METRICS
+from store.db.models import Epoch
+from store.jobs.recording import STANDARD_METRICS
 from tests.trainer.trainings import epochs, finished, make_spec, run
-from trainer.spec import Evaluation, Shift
+from trainer.optimization.early_stopping import _RULES
+from trainer.spec.dataset import Shift
+from trainer.spec.job import Evaluation
 from trainer.spec.part import Metric
-from trainer.stopping import _RULES
-from worker.metric_names import (
+from worker.mirror.metric_names import (
     EPOCH_SLASH_FORMS,
     JOB_SLASH_FORMS,
     diagnosis_metric,

@@ -16,15 +16,15 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 from torch import nn
 
-from store import jobs
-from store.models import Epoch, Mirrored, MirrorProblem
+from store.db.models import Epoch, Mirrored, MirrorProblem
+from store.jobs import commands
 from tests.worker.mirrored import BEGIN, Reader, Shelf, mirror_environment, problems
-from trainer.arrays import first_filters, serialize, weight_histograms
+from trainer.evaluation.weight_arrays import first_filters, serialize, weight_histograms
 from trainer.events import Diagnosed, EvaluationFinished
 from trainer.files import write_file
-from worker.mirror import Mirroring, Settings, drain, locked_connection, rebuild
-from worker.projection import Projection
-from worker.tracking import Tracking
+from worker.mirror.__main__ import Mirroring, Settings, drain, locked_connection, rebuild
+from worker.mirror.projection import Projection
+from worker.mirror.tracking import Tracking
 
 pytestmark = pytest.mark.usefixtures("mlflow_server")
 
@@ -74,7 +74,7 @@ def test_looks_are_points_of_their_layers_and_a_figure(
         look = {"before_p50": median, "before_std": 1.0, "after_p50": median, "after_std": 2.0}
         layers = {"norm1": look, "network": {"loss_gap": math.nan}}
         with sessions.begin() as session:
-            jobs.record_diagnosis(session, job, 1, Diagnosed(epoch, 10 * epoch, layers))
+            commands.record_diagnosis(session, job, 1, Diagnosed(epoch, 10 * epoch, layers))
         assert drain(settings, tracking) == 0
     shelf.finish(job, 2)
     assert drain(settings, tracking) == 0
@@ -256,10 +256,10 @@ def test_kept_weights_and_looks_of_a_study_are_in_its_figures(
         f"{side}_p{p}": p / 10 for side in ("before", "after") for p in (1, 15, 50, 85, 99)
     }
     with sessions.begin() as session:
-        jobs.record_evaluation(session, job, 1, EvaluationFinished("test", {}, tuple(files)))
+        commands.record_evaluation(session, job, 1, EvaluationFinished("test", {}, tuple(files)))
         for epoch in (1, 2):
             look = Diagnosed(epoch, 10 * epoch, {"norm1": percentiles})
-            jobs.record_diagnosis(session, job, 1, look)
+            commands.record_diagnosis(session, job, 1, look)
     shelf.finish(job, 2)
     assert drain(settings, tracking) == 0
     kept = reader.files(reader.run_of(shelf.project, study=study))
@@ -303,7 +303,7 @@ def test_what_has_not_changed_is_not_sent_again(
         raise AssertionError("a request")
 
     # Looking for what people have deleted asks, but sends nothing.
-    monkeypatch.setattr("worker.deletions.Deletions.look", lambda self: None)
+    monkeypatch.setattr("worker.mirror.deletions.Deletions.look", lambda self: None)
     monkeypatch.setattr("mlflow.utils.rest_utils.http_request", refuse)
     monkeypatch.setattr("mlflow.tracking.client.MlflowClient.log_batch", refuse)
     assert drain(settings, tracking) == 0
@@ -316,12 +316,12 @@ class Killed(BaseException):
 @pytest.mark.parametrize(
     "step",
     [
-        "worker.tracking.Tracking.create_run",
-        "worker.tracking.Tracking.send",
-        "worker.tracking.Tracking.send_inputs",
-        "worker.tracking.Tracking.send_file",
-        "worker.tracking.Tracking.set_status",
-        "store.mirror.save",
+        "worker.mirror.tracking.Tracking.create_run",
+        "worker.mirror.tracking.Tracking.send",
+        "worker.mirror.tracking.Tracking.send_inputs",
+        "worker.mirror.tracking.Tracking.send_file",
+        "worker.mirror.tracking.Tracking.set_status",
+        "store.mlflow.mirror.save",
     ],
 )
 def test_a_mirror_that_ends_before_any_step_leaves_nothing_missing_and_nothing_doubled(
@@ -347,14 +347,14 @@ def test_a_mirror_that_ends_before_any_step_leaves_nothing_missing_and_nothing_d
 
 KILLED_BETWEEN_BATCH_AND_WATERMARK = """
 import os, signal, sys
-import store.mirror
+import store.mlflow.mirror
 from worker.mirror import main
-save = store.mirror.save
+save = store.mlflow.mirror.save
 def save_studies_only(session, row):
     if row.job_id is not None:
         os.kill(os.getpid(), signal.SIGKILL)
     return save(session, row)
-store.mirror.save = save_studies_only
+store.mlflow.mirror.save = save_studies_only
 sys.exit(main(["--once"]))
 """
 

@@ -7,12 +7,12 @@ from mlflow.entities import ViewType
 from sqlalchemy import func, update
 from structlog.testing import capture_logs
 
-from store.models import Mirrored, Project
+from store.db.models import Mirrored, Project
 from tests.worker.mirrored import Reader, Shelf, make_shelf, problems
-from worker.deletions import Deletions
-from worker.experiments import Experiments
-from worker.mirror import Settings, drain
-from worker.tracking import Tracking
+from worker.mirror.__main__ import Settings, drain
+from worker.mirror.deletions import Deletions
+from worker.mirror.experiments import Experiments
+from worker.mirror.tracking import Tracking
 
 pytestmark = pytest.mark.usefixtures("mlflow_server")
 
@@ -68,11 +68,11 @@ def test_a_run_deleted_while_the_mirror_writes_gets_no_file(
     """MLflow refuses metrics of a deleted run, but takes its files."""
     job = shelf.add_finished_job()
     with monkeypatch.context() as patch:
-        patch.setattr("store.mirror.next_files", lambda session: None)
+        patch.setattr("store.mlflow.mirror.next_files", lambda session: None)
         drain(settings, tracking)
     run = reader.run_of(shelf.project, job=job)
     reader.client.delete_run(run.info.run_id)
-    monkeypatch.setattr("worker.deletions.Deletions.look", lambda self: None)
+    monkeypatch.setattr("worker.mirror.deletions.Deletions.look", lambda self: None)
     assert drain(settings, tracking) == 0
     assert reader.files(run) == {}
     assert [one.kind for one in problems(shelf)[f"job {job}"]] == ["deleted"]
@@ -128,7 +128,7 @@ def test_a_mirror_that_ends_after_restoring_an_experiment_still_deletes_again(
     reader.client.delete_experiment(experiment)
     shelf.add_finished_job(seed=1)
     with monkeypatch.context() as patch:
-        patch.setattr("worker.tracking.Tracking.delete_run", die)
+        patch.setattr("worker.mirror.tracking.Tracking.delete_run", die)
         with pytest.raises(Killed):
             drain(settings, tracking)
     assert reader.client.get_run(gone).info.lifecycle_stage == "active"

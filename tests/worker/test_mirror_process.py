@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from tests.worker.mirrored import Reader, Shelf, mirror_environment
-from worker.mirror import Settings
+from worker.mirror.__main__ import Settings
 
 
 class Mirror:

@@ -3,7 +3,7 @@
 import pytest
 from mlflow.utils import validation
 
-from worker.mlflow_limits import LONGEST_TAG, batches, clip, entity_key, run_name
+from worker.mirror.limits import LONGEST_TAG, batches, clip, entity_key, run_name
 
 
 def test_mlflow_has_the_limits_that_are_kept() -> None:

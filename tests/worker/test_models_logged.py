@@ -12,18 +12,18 @@ import torch
 from mlflow.entities import RunInfo
 from sqlalchemy import select
 
-from store import exports
-from store.models import Checkpoint, Job, Mirrored
+from store.db.models import Checkpoint, Job, Mirrored
+from store.mlflow import exports
 from tests.worker.mirrored import SPEC, Reader, Shelf, problems
-from trainer.checkpoint import restore_model, save_weights
-from trainer.models import build_model
-from trainer.spec import JobSpec
+from trainer.models.build import build_model
 from trainer.spec.builtin import BUILT_IN
-from worker.mirror import Settings, drain
-from worker.model_export import answer
-from worker.models_logged import ExportError, ModelLogger, best_job
-from worker.projection import Projection
-from worker.tracking import Tracking
+from trainer.spec.job import JobSpec
+from trainer.training.checkpoint import restore_model, save_weights
+from worker.mirror.__main__ import Settings, drain
+from worker.mirror.model_export import answer
+from worker.mirror.models import ExportError, ModelLogger, best_job
+from worker.mirror.projection import Projection
+from worker.mirror.tracking import Tracking
 
 # Exporting imports parts of torch and MLflow that use what they themselves have deprecated.
 pytestmark = pytest.mark.filterwarnings(
@@ -298,7 +298,7 @@ def test_a_mirror_that_ends_with_each_export_of_a_model_does_not_try_for_ever(
     add_weights(shelf, settings.storage, job)
     with monkeypatch.context() as patch:
         # Nothing is taken back: as if the kernel had killed the mirror as well.
-        patch.setattr("store.exports.take_back", lambda *_: None)
+        patch.setattr("store.mlflow.exports.take_back", lambda *_: None)
         patch.setattr(ModelLogger, "_ask", die)
         for _ in range(3):
             with pytest.raises(SystemExit):

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import jobs
+from store.jobs import commands
 from tests.factories import claim_job, make_job, make_worker
-from trainer.cache import unfinished
+from trainer.data.cache import unfinished
 from trainer.events import CheckpointSaved
-from worker.orphans import delete_orphans, delete_unfinished
+from worker.sweep.orphans import delete_orphans, delete_unfinished
 
 Sessions = sessionmaker[Session]
 OLD = time.time() - 7200
@@ -26,7 +26,7 @@ def job_id(sessions: Sessions) -> int:
         assert claim_job(session) is not None
         path = f"jobs/{job.id}/attempt-1/named.pt"
         event = CheckpointSaved("last", 0, 1, path, "d" * 32, 1)
-        jobs.record_checkpoint(session, job.id, 1, event)
+        commands.record_checkpoint(session, job.id, 1, event)
     return job.id
 
 
@@ -40,7 +40,7 @@ def put(storage: Path, job_id: int, name: str, changed_at: float = OLD) -> Path:
 
 def settle(sessions: Sessions, job_id: int) -> None:
     with sessions.begin() as session:
-        jobs.end_attempt(session, job_id, 1, "drained")
+        commands.end_attempt(session, job_id, 1, "drained")
 
 
 def test_only_old_files_without_a_row_are_deleted(

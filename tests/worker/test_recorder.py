@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import jobs, results
-from store.claims import Claim
-from store.models import Job
+from store.db.models import Job
+from store.jobs import commands
+from store.jobs.claim import Claim
+from store.results import result_rows
 from tests import factories
 from trainer.events import CheckpointSaved
-from worker.recorder import Recorder
+from worker.execution.recorder import Recorder
 
 Sessions = sessionmaker[Session]
 
@@ -46,7 +47,7 @@ def claim(sessions: Sessions) -> Claim:
 
 def close_as_completed(recorder: Recorder, claim: Claim) -> bool:
     def finish(session: Session) -> None:
-        jobs.finish(session, claim.job_id, claim.attempt, reason="completed")
+        commands.finish(session, claim.job_id, claim.attempt, reason="completed")
 
     return recorder.close(finish, give_up=lambda: False)
 
@@ -92,4 +93,4 @@ def test_a_file_that_cannot_be_deleted_does_not_keep_the_rest_from_being_recorde
 
 def recorded(sessions: Sessions, claim: Claim) -> list[str]:
     with sessions.begin() as session:
-        return [row.path for row in results.checkpoints(session, claim.job_id)]
+        return [row.path for row in result_rows.checkpoints(session, claim.job_id)]

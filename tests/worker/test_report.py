@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 
-from store import leases
+from store.jobs import leases
 from tests.factories import make_worker
-from worker.report import HostReport, measure_clock
-from worker.space import Space
+from worker.execution.space import Space
+from worker.host.host_report import HostReport, measure_clock
 
 Sessions = sessionmaker[Session]
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from worker import mirror
+from worker.mirror import __main__
 from worker.settings import Settings
 
 
-@pytest.mark.parametrize("settings", [Settings, mirror.Settings], ids=["worker", "mirror"])
+@pytest.mark.parametrize("settings", [Settings, __main__.Settings], ids=["worker", "mirror"])
 def test_an_incomplete_environment_is_an_error_that_tells_no_password(
-    settings: type[Settings | mirror.Settings],
+    settings: type[Settings | __main__.Settings],
 ) -> None:
     with pytest.raises(ValidationError, match="storage") as refused:
         settings(database_url="postgresql://u:secret@h/db")  # type: ignore[call-arg]

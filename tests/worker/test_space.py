@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from worker import space as module
+from worker.execution import space as module
+from worker.execution.space import Space
 from worker.settings import Settings
-from worker.space import Space
 
 
 def test_where_there_is_room_nothing_is_short(tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from store import hosts, leases, wakeups
-from store.models import Job
+from store.db.models import Job
+from store.hosts import host_health
+from store.jobs import leases, wakeups
 from tests.factories import make_job, make_worker
-from worker import tasks
-from worker.drain import Drain
+from worker.execution.drain import Drain
+from worker.host import child as module
+from worker.host.child import Child
 from worker.settings import Settings
-from worker.tasks import Child
 
 
 @pytest.mark.parametrize(("is_orphan", "claimed"), [(False, 1), (True, 0)])
@@ -25,7 +26,7 @@ def test_a_child_claims_while_its_parent_lives(
     is_orphan: bool,
     claimed: int,
 ) -> None:
-    monkeypatch.setattr(tasks, "execute", lambda *_: True)
+    monkeypatch.setattr(module, "execute", lambda *_: True)
     with sessions.begin() as session:
         make_worker(session)
         job = make_job(session)
@@ -40,7 +41,7 @@ def test_a_child_without_room_claims_nothing_and_passes_its_wake_up_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tasks, "execute", lambda *_: True)
+    monkeypatch.setattr(module, "execute", lambda *_: True)
     with sessions.begin() as session:
         make_worker(session, "alpha")
         make_worker(session, "beta")
@@ -72,7 +73,7 @@ def test_only_a_child_whose_host_is_held_passes_its_wake_up_on(
         make_worker(session, "alpha")
         if is_held:
             make_job(session)
-            hosts.hold(session, "alpha", None)
+            host_health.hold(session, "alpha", None)
     child = Child(make_settings(worker_database_url, tmp_path), Drain(), os.getppid())
     woken = []
     monkeypatch.setattr(child._waker, "wake", lambda: woken.append(True))

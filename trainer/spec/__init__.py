@@ -17,12 +17,14 @@ from trainer.spec.augmentation import (
     Translate,
     TrivialAugment,
 )
+from trainer.spec.builtin import BUILT_IN, GENERATED
 from trainer.spec.dataset import (
     BuiltIn,
     Column,
     DatasetInfo,
     DatasetSource,
     DatasetSpec,
+    FolderLayout,
     Generated,
     HuggingFace,
     ImageFolder,
@@ -43,11 +45,16 @@ from trainer.spec.job import (
     Evaluation,
     JobSpec,
     Numerics,
+    Output,
+    Priority,
     Resources,
+    Upgrades,
     content_hash,
     upgrade,
 )
+from trainer.spec.layouts import Layout, find_gap, name_norm, tabulate
 from trainer.spec.model import (
+    OWN_MODELS,
     Activation,
     AlexNetSmall,
     Autoencoder,
@@ -105,7 +112,10 @@ from trainer.spec.optimization import (
     TrainingSpec,
 )
 from trainer.spec.part import (
+    NAME_PATTERN,
+    NAME_RULE,
     Count,
+    FieldValueError,
     Fraction,
     Metric,
     Name,
@@ -114,6 +124,18 @@ from trainer.spec.part import (
     Positive,
     Seed,
     Whole,
+)
+from trainer.spec.preview import MOST_CLASSES, ClassPictures, Preview
+from trainer.spec.recorded import (
+    LAYER_STATISTICS,
+    NETWORK,
+    NETWORK_STATISTICS,
+    PERCENTILES,
+    STOP_EPOCHS,
+    STOPPING_RULES,
+    always_recorded,
+    has_accuracy,
+    recorded_metrics,
 )
 from trainer.spec.regularization import (
     L1,
@@ -135,16 +157,24 @@ from trainer.spec.regularization import (
     SwaWeights,
     WeightDecay,
 )
-from trainer.spec.task import (
-    Classification,
-    Reconstruction,
-    Regression,
-    TaskSpec,
-)
+from trainer.spec.report import Examples, Layer, Problem, Report
+from trainer.spec.task import Classification, Reconstruction, Regression, TaskSpec
 
 __all__ = [
+    "BUILT_IN",
+    "GENERATED",
     "L1",
     "L2",
+    "LAYER_STATISTICS",
+    "MOST_CLASSES",
+    "NAME_PATTERN",
+    "NAME_RULE",
+    "NETWORK",
+    "NETWORK_STATISTICS",
+    "OWN_MODELS",
+    "PERCENTILES",
+    "STOPPING_RULES",
+    "STOP_EPOCHS",
     "UPGRADES",
     "VERSION",
     "Activation",
@@ -157,6 +187,7 @@ __all__ = [
     "BatchRenorm",
     "Brightness",
     "BuiltIn",
+    "ClassPictures",
     "Classification",
     "Cnn",
     "Column",
@@ -182,8 +213,11 @@ __all__ = [
     "Epsilon",
     "Evaluation",
     "EvoNorm",
+    "Examples",
+    "FieldValueError",
     "FilterResponseNorm",
     "Flip",
+    "FolderLayout",
     "Fraction",
     "GeneralizationLoss",
     "Generated",
@@ -198,7 +232,9 @@ __all__ = [
     "InstanceNorm",
     "JobSpec",
     "LabelSmoothing",
+    "Layer",
     "LayerNorm",
+    "Layout",
     "LeastSquares",
     "LibraryModel",
     "LocalResponseNorm",
@@ -216,6 +252,7 @@ __all__ = [
     "NotNegative",
     "Numerics",
     "OptimizerSpec",
+    "Output",
     "PaddedCrop",
     "Parquet",
     "Part",
@@ -223,6 +260,9 @@ __all__ = [
     "PlainWeights",
     "Polynomial",
     "Positive",
+    "Preview",
+    "Priority",
+    "Problem",
     "ProgressQuotient",
     "RandAugment",
     "RandomErasing",
@@ -230,6 +270,7 @@ __all__ = [
     "RecordEntry",
     "Regression",
     "RegularizerSpec",
+    "Report",
     "ResNet20",
     "Resources",
     "RmsNorm",
@@ -253,11 +294,18 @@ __all__ = [
     "TrainingSpec",
     "Translate",
     "TrivialAugment",
+    "Upgrades",
     "VitSmall",
     "WeightDecay",
     "WeightNorm",
     "WeightsSpec",
     "Whole",
+    "always_recorded",
     "content_hash",
+    "find_gap",
+    "has_accuracy",
+    "name_norm",
+    "recorded_metrics",
+    "tabulate",
     "upgrade",
 ]

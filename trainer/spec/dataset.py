@@ -117,7 +117,7 @@ class Parquet(Table):
 
 
 #: What the folders of images directly below a set's folder are.
-Layout: TypeAlias = Literal["auto", "classes", "splits"]
+FolderLayout: TypeAlias = Literal["auto", "classes", "splits"]
 
 
 class ImageFolder(Images):
@@ -126,7 +126,7 @@ class ImageFolder(Images):
     kind: Literal["image_folder"]
     path: Annotated[str, Field(min_length=1, max_length=4096)]
     layout: Annotated[
-        Layout,
+        FolderLayout,
         Field(
             description="what the folders are: classes; splits, with the classes below them; auto: as "
             "their names say, and refused where they could be either"

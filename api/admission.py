@@ -1,0 +1,213 @@
+"""From a document to what may be accepted: validated, its datasets known, checked on its network."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api.http import Conflict, Invalid, parse
+from api.processes import StillChecking
+from api.services import Services
+from store.catalog import datasets
+from store.db import Dataset, User
+from store.jobs import NewJob
+from studies.comparison import refuse_unknown_kinds
+from studies.spec import (
+    Cell,
+    StudySpec,
+    arm_name,
+    expand,
+    expand_trials,
+    locate,
+    read_study,
+    refuse_unplanned_seeds,
+)
+from trainer.problems import MOST_PROBLEMS, did_you_mean, listed
+from trainer.spec import DatasetInfo, JobSpec, Problem, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a document asks for, all of it checked: the jobs and what they learn on."""
+
+    new: tuple[NewJob, ...]
+    datasets: Mapping[str, Dataset]
+    warnings: tuple[str, ...]
+    arms: tuple["CheckedArm", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedArm:
+    """Jobs that differ in their seeds only: the spec of the first, how many there are, and their report."""
+
+    name: str
+    variant: str | None
+    point: Mapping[str, Any]
+    spec: JobSpec
+    jobs: int
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    """The cells of one variant at one point: they differ in nothing that a check looks at."""
+
+    name: str
+    variant: str
+    point: Mapping[str, Any]
+    cells: tuple[Cell, ...]
+
+    @property
+    def spec(self) -> JobSpec:
+        return self.cells[0].spec
+
+
+def plan_job(house: Services, user: User, document: Any) -> Plan:
+    """Raises `Invalid`, `Conflict` or `CheckerUnavailable`."""
+    spec = parse(JobSpec, document)
+    dataset, info = _known(house, spec.dataset.name, "/dataset/name")
+    report = house.checker.check(spec, info, user.id)
+    if report.problems:
+        raise Invalid(report.problems)
+    name = _job_name(spec)
+    return Plan(
+        new=(NewJob(spec=spec, name=name, warnings=_said(report)),),
+        datasets={dataset.name: dataset},
+        warnings=_said(report),
+        arms=(CheckedArm(name, None, {}, spec, 1, report),),
+    )
+
+
+def plan_study(house: Services, user: User, document: Any) -> tuple[StudySpec, Plan]:
+    """Raises `StudyError`, `Invalid`, `Conflict` or `CheckerUnavailable`."""
+    study = read_study(document)
+    refuse_unplanned_seeds(study)
+    refuse_unknown_kinds(study)
+    cells = expand(study)
+    return study, plan_cells(house, user, study, expand_trials(study) or cells)
+
+
+def plan_cells(house: Services, user: User, study: StudySpec, cells: Sequence[Cell]) -> Plan:
+    """As `plan_study`, for some of a study's cells."""
+    arms = _arms(cells)
+    known = _known_to_study(house, study, arms)
+    reports = _reports(house, user, arms, {name: info for name, (_, info) in known.items()})
+    if found := _located(study, arms, reports):
+        raise Invalid(found[:MOST_PROBLEMS])
+    return Plan(
+        new=tuple(
+            NewJob(cell.spec, cell.name, cell.variant, cell.point, _said(report), cell.trial)
+            for arm, report in zip(arms, reports, strict=True)
+            for cell in arm.cells
+        ),
+        datasets={name: dataset for name, (dataset, _) in known.items()},
+        warnings=_warnings(arms, reports),
+        arms=tuple(
+            CheckedArm(arm.name, arm.variant, arm.point, arm.spec, len(arm.cells), report)
+            for arm, report in zip(arms, reports, strict=True)
+        ),
+    )
+
+
+def _job_name(spec: JobSpec) -> str:
+    return f"{spec.model.name} · {spec.norm.kind} | seed {spec.seed}"
+
+
+def _arms(cells: Iterable[Cell]) -> list[_Arm]:
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(arm_name(cell.variant, cell.point), []).append(cell)
+    return [
+        _Arm(name, same[0].variant, same[0].point, tuple(same)) for name, same in groups.items()
+    ]
+
+
+def _known(house: Services, name: str, place: str) -> tuple[Dataset, DatasetInfo]:
+    """The dataset, ready to be used; raises `Invalid` at that place, or `Conflict`."""
+    with house.sessions.begin() as session:
+        dataset = datasets.find(session, name)
+        if dataset is None:
+            names = datasets.names(session)
+            detail = f"there is no dataset named {name!r}{did_you_mean(name, names)}"
+            remedy = f"one of {listed(names)}; or register it: `normlab dataset add`, POST /api/v1/datasets"
+            raise Invalid.at(place, detail, remedy)
+    if dataset.status == "failed":
+        detail = f"dataset {name!r} could not be registered: {dataset.error}"
+        raise Invalid.at(place, detail, "register it again")
+    if dataset.info is None:
+        detail = f"dataset {name!r} is still being registered; submit again when it is ready"
+        raise Conflict(detail, headers={"Retry-After": "10"})
+    return dataset, DatasetInfo.model_validate(dataset.info)
+
+
+def _known_to_study(
+    house: Services, study: StudySpec, arms: Sequence[_Arm]
+) -> dict[str, tuple[Dataset, DatasetInfo]]:
+    known: dict[str, tuple[Dataset, DatasetInfo]] = {}
+    for arm in arms:
+        name = arm.spec.dataset.name
+        if name not in known:
+            place = locate(study, arm.variant, arm.point, "/dataset/name")
+            known[name] = _known(house, name, place)
+    return known
+
+
+def _reports(
+    house: Services, user: User, arms: Sequence[_Arm], infos: Mapping[str, DatasetInfo]
+) -> list[Report]:
+    """One for each arm; the checker keeps its answers, so a later try gets further."""
+    deadline = time.monotonic() + house.settings.study_check_seconds
+    reports: list[Report] = []
+    for arm in arms:
+        left = max(deadline - time.monotonic(), 0.0)
+        info = infos[arm.spec.dataset.name]
+        try:
+            reports.append(house.checker.check(arm.spec, info, user.id, left))
+        except StillChecking as error:
+            if not reports:
+                raise
+            done = f"{len(reports)} of {len(arms)} combinations are checked, and remembered"
+            raise StillChecking(done, retry_after=1) from error
+    return reports
+
+
+def _located(
+    study: StudySpec, arms: Sequence[_Arm], reports: Sequence[Report]
+) -> tuple[Problem, ...]:
+    """The problems, once each, with pointers into the study as it was written."""
+    found = (
+        one.model_copy(update={"pointer": locate(study, arm.variant, arm.point, one.pointer)})
+        for arm, report in zip(arms, reports, strict=True)
+        for one in report.problems
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def _said(report: Report) -> tuple[str, ...]:
+    """What a reader of the results must know: what is doubtful, and what was built instead of what."""
+    return (*report.warnings, *report.notes)
+
+
+def _warnings(arms: Sequence[_Arm], reports: Sequence[Report]) -> tuple[str, ...]:
+    """Each once, after the names of what it concerns: nothing where it concerns all, variants where it concerns
+    them at every point, else arms."""
+    concerned: dict[str, list[_Arm]] = {}
+    for arm, report in zip(arms, reports, strict=True):
+        for warning in dict.fromkeys(_said(report)):
+            concerned.setdefault(warning, []).append(arm)
+    return tuple(
+        warning if len(some) == len(arms) > 1 else f"{listed(_names(some, arms))}: {warning}"
+        for warning, some in concerned.items()
+    )
+
+
+def _names(some: Sequence[_Arm], arms: Sequence[_Arm]) -> list[str]:
+    """Of some of the arms, the shortest that say which."""
+    points = Counter(arm.variant for arm in arms)
+    whole = {
+        variant
+        for variant, count in Counter(one.variant for one in some).items()
+        if count == points[variant]
+    }
+    return list(dict.fromkeys(one.variant if one.variant in whole else one.name for one in some))

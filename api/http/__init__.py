@@ -1,0 +1,84 @@
+"""What all endpoints share: who asks, bodies, errors, idempotency, OpenAPI."""
+
+from api.http import docs, drawings, errors, openapi
+from api.http.body import Document
+from api.http.comparison_table import TABLES, TableFormat, table_answer
+from api.http.dependencies import (
+    Administrator,
+    Archived,
+    Filter,
+    Id,
+    Page,
+    Reader,
+    Secret,
+    Writer,
+    current_user,
+    ensure_own,
+    lock_asking_token,
+)
+from api.http.disconnects import GoneClients
+from api.http.drawings import HARMLESS, ask_for, not_yet, show, where
+from api.http.errors import (
+    MEDIA_TYPE,
+    BadParameter,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Unavailable,
+    parse,
+)
+from api.http.headers import SafeHeaders
+from api.http.idempotency import Once
+from api.http.openapi import takes
+from api.http.overrides import Overridden
+from api.http.query_parameters import Columns, Jobs, ResultPage, Sorting, reading
+from api.http.spool import TYPES, ExportFormat, spool
+
+__all__ = [
+    "HARMLESS",
+    "MEDIA_TYPE",
+    "TABLES",
+    "TYPES",
+    "Administrator",
+    "Archived",
+    "BadParameter",
+    "Columns",
+    "Conflict",
+    "Document",
+    "ExportFormat",
+    "Filter",
+    "Forbidden",
+    "GoneClients",
+    "Id",
+    "Invalid",
+    "Jobs",
+    "NotFound",
+    "Once",
+    "Overridden",
+    "Page",
+    "Reader",
+    "ResultPage",
+    "SafeHeaders",
+    "Secret",
+    "Sorting",
+    "TableFormat",
+    "Unavailable",
+    "Writer",
+    "ask_for",
+    "current_user",
+    "docs",
+    "drawings",
+    "ensure_own",
+    "errors",
+    "lock_asking_token",
+    "not_yet",
+    "openapi",
+    "parse",
+    "reading",
+    "show",
+    "spool",
+    "table_answer",
+    "takes",
+    "where",
+]

@@ -1,0 +1,82 @@
+"""The body of a request as a document: read within its limit, from JSON or YAML."""
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeAlias
+
+from fastapi import Depends, Request
+
+from api.http.errors import BadDocument, Invalid, TooLarge
+from api.services import Services, services
+from runtime.documents import pointer, read_document
+from trainer.spec import Problem
+
+
+async def read_body(request: Request, house: Annotated[Services, Depends(services)]) -> bytes:
+    """The bytes of the body, refused as soon as they are too many."""
+    kind, limit = "a JSON body", house.settings.body_bytes
+    if not _is_json(request):
+        kind, limit = "a body that isn't called JSON", min(house.settings.yaml_bytes, limit)
+    refusal = TooLarge(f"{kind} is at most {limit} bytes here")
+    length = request.headers.get("content-length", "0")
+    if length.isdigit() and int(length) > limit:
+        raise refusal
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise refusal
+    # For the answer to a bad document, which says on which line it is bad.
+    request.state.body = bytes(body)
+    return bytes(body)
+
+
+def read_mapping(request: Request, body: Annotated[bytes, Depends(read_body)]) -> dict[str, Any]:
+    """The mapping in the body. Not async: a long document is read beside the event loop."""
+    document = read_document(body, as_json=_is_json(request)) if body.strip() else None
+    if document is None:
+        raise BadDocument("a JSON or YAML document is needed, but the body is empty")
+    if not isinstance(document, dict):
+        raise Invalid.at("", f"must be a mapping of keys to values, but got {_kind(document)}")
+    ensure_storable(document)
+    return document
+
+
+Document: TypeAlias = Annotated[dict[str, Any], Depends(read_mapping)]
+
+
+def ensure_storable(document: dict[str, Any]) -> None:
+    """Raises `Invalid` for values that no field may hold."""
+    if problems := list(_unstorable(document, ())):
+        raise Invalid(problems)
+
+
+def _is_json(request: Request) -> bool:
+    """What doesn't say that it is JSON is read as YAML, of which JSON is a part: curl sends a document without
+    a type of its own as `application/x-www-form-urlencoded`."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def _kind(value: Any) -> str:
+    return "a list" if isinstance(value, list) else f"{value!r:.60}"
+
+
+def _unstorable(value: Any, path: tuple[str | int, ...]) -> Iterator[Problem]:
+    """What no field may hold, wherever it stands: NaN and infinity, NUL, half a surrogate pair."""
+    match value:
+        case dict():
+            for key, inside in value.items():
+                unfit = list(_unstorable(key, path))
+                # A pointer could not be written through a key that is itself no text.
+                yield from unfit or _unstorable(inside, (*path, key))
+        case list():
+            for index, inside in enumerate(value):
+                yield from _unstorable(inside, (*path, index))
+        case float() if not math.isfinite(value):
+            yield Problem(
+                pointer=pointer(*path), detail=f"must be a finite number, but got {value}"
+            )
+        case str() if "\x00" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+            detail = f"must be text without NUL and lone surrogates, but got {value!r:.80}"
+            yield Problem(pointer=pointer(*path), detail=detail)

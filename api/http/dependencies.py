@@ -1,0 +1,93 @@
+"""Who asks, what they may, and which page they want."""
+
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+from fastapi import Depends, Path, Query
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.orm import Session
+
+from api.http.errors import Forbidden, Unauthorized
+from api.services import House
+from store.accounts import users
+from store.db import Token, User
+
+_bearer = HTTPBearer(auto_error=False, description="as printed by `normlab token create`")
+_Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+def bearer_secret(credentials: _Credentials) -> str:
+    if credentials is None:
+        raise Unauthorized("a token is needed: send 'Authorization: Bearer <token>'")
+    return credentials.credentials
+
+
+Secret: TypeAlias = Annotated[str, Depends(bearer_secret)]
+
+
+def current_user(house: House, secret: Secret) -> User:
+    with house.sessions.begin() as session:
+        user = users.authenticate(session, secret)
+    if user is None:
+        raise _refused()
+    return user
+
+
+def lock_asking_token(session: Session, secret: str) -> Token:
+    """The token of this request, which nobody revokes before the transaction ends."""
+    token = users.lock_token(session, secret)
+    if token is None:
+        raise _refused()
+    return token
+
+
+def _refused() -> Unauthorized:
+    return Unauthorized("the token is unknown, expired or revoked")
+
+
+def writing_user(user: Annotated[User, Depends(current_user)]) -> User:
+    if user.role == "viewer":
+        raise Forbidden(f"{user.name} is a viewer: viewers read, members and admins change")
+    return user
+
+
+def administrator(user: Annotated[User, Depends(current_user)]) -> User:
+    if user.role != "admin":
+        raise Forbidden(f"{user.name} is a {user.role}: only an admin may do this")
+    return user
+
+
+Reader: TypeAlias = Annotated[User, Depends(current_user)]
+Writer: TypeAlias = Annotated[User, Depends(writing_user)]
+Administrator: TypeAlias = Annotated[User, Depends(administrator)]
+
+
+def ensure_own(user: User, owner: User, what: str) -> None:
+    """A member changes only what is theirs; raises `Forbidden`."""
+    if user.role != "admin" and user.id != owner.id:
+        raise Forbidden(f"{what} is {owner.name}'s: only they or an admin may change it")
+
+
+@dataclass(frozen=True, slots=True)
+class WantedPage:
+    """Which part of a list is wanted."""
+
+    limit: int
+    cursor: str | None
+
+
+def page_wanted(
+    limit: Annotated[int, Query(ge=1, le=500, description="items at most")] = 50,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="the `next_cursor` of the page before")
+    ] = None,
+) -> WantedPage:
+    return WantedPage(limit, cursor)
+
+
+Page: TypeAlias = Annotated[WantedPage, Depends(page_wanted)]
+
+#: The largest identifier that the database can hold.
+Id: TypeAlias = Annotated[int, Path(ge=1, le=2**63 - 1)]
+Filter: TypeAlias = Annotated[str | None, Query(max_length=200)]
+Archived: TypeAlias = Annotated[bool, Query(description="what is archived, too")]

@@ -1,0 +1,304 @@
+"""Every answer that isn't a success, as RFC 9457 problem+json.
+
+ApiError
+├── Unauthorized   401
+├── Forbidden      403
+├── NotFound       404
+├── Conflict       409
+├── TooLarge       413
+├── BadDocument    400
+├── Invalid        422, with a pointer to each field
+├── BadParameter   422, with the parameter's name
+└── Unavailable    503, with Retry-After
+"""
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy.exc import DataError
+from starlette.exceptions import HTTPException
+
+from api.http.field_errors import FieldError, locate
+from api.http.headers import SAFE
+from api.processes import CheckerUnavailable, DrawerBusy, DrawingFailed
+from runtime.documents import DocumentError
+from store.db import DATABASE_AWAY
+from store.db import errors as store
+from studies.spec import StudyError
+from trainer.problems import MOST_PROBLEMS, explain, problems
+from trainer.spec import Problem
+
+MEDIA_TYPE = "application/problem+json"
+
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
+
+log = structlog.get_logger(__name__)
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457: what went wrong."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "about:blank",
+                    "title": "Unprocessable Content",
+                    "status": 422,
+                    "detail": "/norm/groups: 5 groups do not divide the 32 channels of features.0",
+                    "errors": [
+                        {
+                            "pointer": "/norm/groups",
+                            "line": 4,
+                            "column": 22,
+                            "detail": "5 groups do not divide the 32 channels of features.0",
+                            "layer": "features.0",
+                            "remedy": "groups that divide 32: 1, 2, 4, 8, 16, 32",
+                        }
+                    ],
+                }
+            ]
+        }
+    )
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    instance: str | None = Field(None, description="names this one failure in the server's log")
+    errors: list[FieldError] = []
+
+
+class ApiError(Exception):
+    """An answer other than the one asked for."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+    def __init__(
+        self,
+        detail: str,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers
+
+
+class BadDocument(ApiError):
+    """The body isn't a document."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class Unauthorized(ApiError):
+    """Nobody, or nobody that we know."""
+
+    status = HTTPStatus.UNAUTHORIZED
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="normlab"'})
+
+
+class Forbidden(ApiError):
+    """Known, but may not."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
+class NotFound(ApiError):
+    """There is no such thing."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class Conflict(ApiError):
+    """Not in the state that it is in."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class TooLarge(ApiError):
+    """More bytes than are read."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class Invalid(ApiError):
+    """The document says something that can't be."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, found: Iterable[Problem]) -> None:
+        errors = [FieldError.model_validate(one.model_dump()) for one in found]
+        super().__init__(_sentence(errors), errors)
+
+    @classmethod
+    def at(cls, pointer: str, detail: str, remedy: str | None = None) -> "Invalid":
+        return cls([Problem(pointer=pointer, detail=detail, remedy=remedy)])
+
+
+class BadParameter(ApiError):
+    """The query, the path or a header says something that can't be."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, parameter: str, detail: str, position: int | None = None) -> None:
+        errors = [FieldError(parameter=parameter, detail=detail, position=position)]
+        super().__init__(_sentence(errors), errors)
+
+
+class Unavailable(ApiError):
+    """Not now."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of the app a problem+json."""
+    app.add_exception_handler(ApiError, _answer_ours)
+    app.add_exception_handler(RequestValidationError, _answer_parameters)
+    app.add_exception_handler(HTTPException, _answer_framework)
+    for kind in (
+        store.StoreError,
+        StudyError,
+        DocumentError,
+        CheckerUnavailable,
+        DrawerBusy,
+        DrawingFailed,
+        DataError,
+        *DATABASE_AWAY,
+    ):
+        app.add_exception_handler(kind, _answer_known)
+    app.add_exception_handler(Exception, _answer_unexpected)
+
+
+def parse(model: type[AnyModel], document: Any) -> AnyModel:
+    """The model in a document; raises `Invalid` with pointers into it."""
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise Invalid(problems(error, document, model)) from error
+
+
+def _answer_ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    body, settings = getattr(request.state, "body", b""), getattr(request.state, "settings", ())
+    return _problem(error.status, error.detail, locate(error.errors, body, settings), error.headers)
+
+
+def _answer_known(request: Request, error: Exception) -> Response:
+    return _answer_ours(request, _translate(error))
+
+
+def _translate(error: Exception) -> ApiError:
+    match error:
+        case StudyError():
+            return Invalid(error.problems[:MOST_PROBLEMS])
+        case DocumentError():
+            return BadDocument(str(error))
+        case CheckerUnavailable():
+            return Unavailable(f"{error}; nothing was accepted, try again", error.retry_after)
+        case DrawerBusy():
+            return Unavailable(f"{error}; try again", error.retry_after)
+        case DrawingFailed():
+            return ApiError(f"{error}; the report is there as json and as markdown")
+        case store.NotFound():
+            return NotFound(str(error))
+        case store.NameTaken():
+            return Conflict(str(error), [FieldError(pointer="/name", detail=str(error))])
+        case store.OutlivesParent():
+            return Invalid.at(
+                "/expires_at", str(error), "leave it out: it then expires with that one"
+            )
+        case store.BadCursor():
+            return BadParameter("cursor", str(error))
+        case store.BadQuery():
+            return BadParameter("query", str(error), error.position)
+        case store.KeyReused():
+            return BadParameter("Idempotency-Key", str(error))
+        case store.DatasetUnavailable() | store.MixedDevices():
+            return Invalid.at("", str(error))
+        case store.StoreError():
+            return Conflict(str(error))
+        case DataError():
+            return Invalid.at("", f"not storable: {str(error.orig).splitlines()[0]}")
+        case _:
+            log.warning("the database does not answer", error=str(error))
+            return Unavailable("the database does not answer; nothing was changed, try again", 5)
+
+
+def _answer_parameters(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        FieldError(parameter=str(one["loc"][-1]), detail=explain(one)) for one in error.errors()
+    ]
+    return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, _sentence(errors), errors)
+
+
+def _answer_framework(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    match status:
+        case HTTPStatus.NOT_FOUND:
+            detail = f"there is nothing at {request.url.path}"
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = (error.headers or {}).get("Allow", "other methods")
+            detail = f"{request.url.path} takes {allowed}, not {request.method}"
+        case _:
+            detail = str(error.detail)
+    return _problem(status, detail, headers=error.headers)
+
+
+def _answer_unexpected(request: Request, error: Exception) -> Response:
+    name = f"urn:uuid:{uuid.uuid4()}"
+    log.error(
+        "a request failed", method=request.method, path=request.url.path, name=name, exc_info=error
+    )
+    detail = f"an error of ours, kept in the server's log as {name}"
+    return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, instance=name)
+
+
+def _problem(
+    status: HTTPStatus,
+    detail: str,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+    instance: str | None = None,
+) -> Response:
+    body = ProblemDetails(
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        instance=instance,
+        errors=list(errors),
+    )
+    # Not `model_dump_json`: what was sent may stand in it, and may hold surrogates, which UTF-8 lacks.
+    text = json.dumps(body.model_dump(exclude_none=True), ensure_ascii=False)
+    return Response(
+        text.encode("utf-8", "replace"),
+        status_code=status,
+        # An unexpected error is answered outside of all middleware.
+        headers={**SAFE, **(headers or {})},
+        media_type=MEDIA_TYPE,
+    )
+
+
+def _sentence(errors: Sequence[FieldError]) -> str:
+    """The first finding in words, and how many more there are."""
+    first = errors[0]
+    place = first.parameter or first.pointer
+    sentence = f"{place}: {first.detail}" if place else first.detail
+    return sentence if len(errors) == 1 else f"{sentence} (and {len(errors) - 1} more)"

@@ -1,0 +1,76 @@
+"""A creation that may be sent twice: the same key and document get the same answer."""
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any, TypeAlias
+
+from fastapi import Depends, Header, Request, Response, status
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from api.http.body import Document
+from api.http.dependencies import Reader
+from api.services import House
+from runtime.files import digest_of
+from store.accounts import idempotency
+
+_Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="the same key and document get the same answer again; nothing is made twice",
+    ),
+]
+
+
+class Creation:
+    """One request to create something, with or without a key."""
+
+    def __init__(
+        self, request: Request, house: House, user: Reader, document: Document, key: _Key = None
+    ) -> None:
+        self._sessions = house.sessions
+        self._user = user
+        self._key = key
+        # A value that the address sets makes it another document.
+        settings = request.query_params.getlist("set")
+        self._fingerprint = _fingerprint(
+            request.url.path, [document, settings] if settings else document
+        )
+
+    def earlier_answer(self) -> Response | None:
+        """What this key was answered before; raises `KeyReused`. Spares a check, and decides nothing."""
+        with self._sessions.begin() as session:
+            return self._stored(session)
+
+    def answer(self, session: Session, make: Callable[[], BaseModel]) -> Response:
+        """Makes it, or finds that it is made, in one transaction with the key."""
+        if stored := self._stored(session):
+            return stored
+        made: dict[str, Any] = make().model_dump(mode="json")
+        if self._key:
+            idempotency.save(
+                session, self._user, self._key, self._fingerprint, status.HTTP_202_ACCEPTED, made
+            )
+        return JSONResponse(made, status.HTTP_202_ACCEPTED)
+
+    def _stored(self, session: Session) -> Response | None:
+        if not self._key:
+            return None
+        stored = idempotency.claim_key(session, self._user, self._key, self._fingerprint)
+        if stored is None:
+            return None
+        return JSONResponse(
+            stored.response, stored.status_code, headers={"Idempotent-Replayed": "true"}
+        )
+
+
+Once: TypeAlias = Annotated[Creation, Depends(Creation)]
+
+
+def _fingerprint(path: str, document: Any) -> str:
+    text = json.dumps([path, document], sort_keys=True)
+    return digest_of(text)

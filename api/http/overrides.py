@@ -1,0 +1,38 @@
+"""Documents of jobs and studies with single values set by the address: `?set=base.optimizer.lr=0.01`."""
+
+from typing import Annotated, Any, TypeAlias
+
+from fastapi import Depends, Query, Request
+
+from api.http.body import Document, ensure_storable
+from api.http.errors import BadParameter
+from studies.spec import OverrideError, override
+
+_Settings = Annotated[
+    list[str] | None,
+    Query(
+        alias="set",
+        max_length=200,
+        description="PATH=VALUE, repeatable: sets a value of the document before it is read",
+    ),
+]
+
+
+def read_overridden(
+    request: Request, document: Document, settings: _Settings = None
+) -> dict[str, Any]:
+    """Raises `BadParameter` for a path that isn't there, and for a result that is no document; `Invalid` for
+    values that can't be stored."""
+    if not settings:
+        return document
+    # For the answer to a bad document: what was set stands on no line of the body.
+    request.state.settings = settings
+    try:
+        overridden = override(document, settings)
+    except OverrideError as error:
+        raise BadParameter("set", str(error)) from error
+    ensure_storable(overridden)
+    return overridden
+
+
+Overridden: TypeAlias = Annotated[dict[str, Any], Depends(read_overridden)]

@@ -1,0 +1,90 @@
+"""Which results are wanted: the parameters that rows, groups and the export share."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, TypeAlias, TypeVar
+
+from fastapi import Depends, Query
+from sqlalchemy import ColumnElement, and_
+
+from api.http.dependencies import Filter, WantedPage
+from api.http.errors import BadParameter
+from api.schemas import JobStatus
+from store.db import BadQuery
+from store.query import compile_query, point_at
+from store.results import Column, Order, matching, parse_columns, parse_order
+
+Parsed = TypeVar("Parsed")
+
+QUERY = """\
+Which jobs: `norm.kind=group and optimizer.lr>=0.1 and best.val_accuracy>0.9`. Operators: `= != < <= > >= ~ in (…)`, \
+`not in (…)`; `~`: contains, in any case; `and`, `or`, `not`, parentheses; values are numbers, words, dates, \
+`true`, `false`, `null` and 'strings'. Fields: any value of a spec, `id`, `name`, `status`, `reason`, `variant`, \
+`seed`, `study`, `project`, `person`, `created`, `started`, `finished`, `epochs`, `seconds`, `attempts`, `tag`, \
+`archived`, `dataset`, `device`, and metrics (`best.val_accuracy`, `test_accuracy`, `metrics.NAME`). Of a list any \
+element counts: `regularization.kind=dropout`, `regularization.dropout.p>0.2`. What is missing or isn't finite is \
+false in every comparison; `a = null` finds what is missing. Archived jobs are left out unless the query says \
+`archived` or the parameter `study` names their study."""
+
+
+def wanted_jobs(
+    query: Annotated[str | None, Query(description=QUERY)] = None,
+    study: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    project: Filter = None,
+    variant: Filter = None,
+    status: JobStatus | None = None,
+    owner: Filter = None,
+    trials: Annotated[bool, Query(description="the trials of tuning, too")] = False,
+) -> ColumnElement[bool]:
+    """All of these together."""
+    found = matching(
+        study_id=study, project=project, variant=variant, status=status, owner=owner, trials=trials
+    )
+    # Whoever names a study wants its jobs, wherever they have been put.
+    archived = study is not None
+    if query is None:
+        return and_(found, compile_query(None, archived=archived))
+    return and_(found, reading("query", query, partial(compile_query, archived=archived)))
+
+
+def wanted_order(
+    sort: Annotated[
+        str | None,
+        Query(max_length=200, description="a field: `optimizer.lr`; falling: `-best.val_accuracy`"),
+    ] = None,
+) -> Order | None:
+    """Rows without a value come last."""
+    return None if sort is None else reading("sort", sort, parse_order)
+
+
+def wanted_columns(
+    columns: Annotated[
+        str | None,
+        Query(max_length=4000, description="fields: `job_id,norm.kind,best.val_accuracy`"),
+    ] = None,
+) -> list[Column] | None:
+    return None if columns is None else reading("columns", columns, parse_columns)
+
+
+def wanted_page(
+    limit: Annotated[int, Query(ge=1, le=500, description="items at most")] = 50,
+    cursor: Annotated[
+        str | None, Query(max_length=20_000, description="the `next_cursor` of the page before")
+    ] = None,
+) -> WantedPage:
+    """A cursor carries the value that rows are sorted by, which may be a long text."""
+    return WantedPage(limit, cursor)
+
+
+def reading(parameter: str, text: str, parse: Callable[[str], Parsed]) -> Parsed:
+    """What the parameter says. Raises BadParameter with a caret under the place."""
+    try:
+        return parse(text)
+    except BadQuery as error:
+        raise BadParameter(parameter, point_at(text, error), error.position) from error
+
+
+Jobs: TypeAlias = Annotated[ColumnElement[bool], Depends(wanted_jobs)]
+Sorting: TypeAlias = Annotated[Order | None, Depends(wanted_order)]
+Columns: TypeAlias = Annotated[list[Column] | None, Depends(wanted_columns)]
+ResultPage: TypeAlias = Annotated[WantedPage, Depends(wanted_page)]

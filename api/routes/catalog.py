@@ -1,0 +1,139 @@
+"""What a spec may choose from, read off the spec's own classes. Nothing here is kept by hand twice."""
+
+import inspect
+import re
+import types
+from collections.abc import Iterator
+from functools import cache
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, Field
+
+from api.http import current_user
+from api.schemas import View
+from studies.spec import StudySpec
+from trainer.spec import (
+    AugmentationSpec,
+    DatasetSource,
+    DiagnosticsSpec,
+    InitSpec,
+    JobSpec,
+    LocalResponseNorm,
+    ModelSpec,
+    NormSpec,
+    OptimizerSpec,
+    Part,
+    RegularizerSpec,
+    ScheduleSpec,
+    StoppingSpec,
+    TaskSpec,
+    WeightsSpec,
+    tabulate,
+)
+
+router = APIRouter(tags=["catalog"], dependencies=[Depends(current_user)])
+
+#: Section of the catalogue → the union of its alternatives.
+SECTIONS: dict[str, Any] = {
+    "norms": NormSpec,
+    "weights": WeightsSpec,
+    "regularizers": RegularizerSpec,
+    "augmentations": AugmentationSpec,
+    "tasks": TaskSpec,
+    "models": ModelSpec,
+    "initializations": InitSpec,
+    "optimizers": OptimizerSpec,
+    "schedules": ScheduleSpec,
+    "early_stopping": StoppingSpec,
+    "diagnostics": DiagnosticsSpec,
+    "datasets": DatasetSource,
+}
+
+
+class Choice(View):
+    """One alternative and its options."""
+
+    kind: Annotated[str, Field(description="its `kind` (a model's `name`) in a spec")]
+    description: str
+    papers: list[str]
+    pitfalls: Annotated[list[str], Field(description="what to know before choosing it")]
+    layouts: Annotated[
+        dict[str, dict[str, str | None]] | None,
+        Field(
+            description="of a norm: on which layouts of activations it is defined (null) and why not on "
+            "others, by the options that this depends on"
+        ),
+    ] = None
+    options: Annotated[dict[str, Any], Field(description="JSON Schema")]
+
+
+@router.get("/catalog", summary="What a spec may choose from")
+def read_catalog() -> dict[str, list[Choice]]:
+    return _catalog()
+
+
+@router.get("/schemas/job", summary="JSON Schema of the job spec")
+def read_job_schema() -> dict[str, Any]:
+    return _schema(JobSpec)
+
+
+@router.get("/schemas/study", summary="JSON Schema of the study spec")
+def read_study_schema() -> dict[str, Any]:
+    return _schema(StudySpec)
+
+
+@cache
+def _catalog() -> dict[str, list[Choice]]:
+    return {
+        section: [_choice(one, section) for one in _alternatives(union)]
+        for section, union in SECTIONS.items()
+    }
+
+
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return dialect | model.model_json_schema()
+
+
+def _alternatives(union: Any) -> Iterator[type[Part]]:
+    """The classes of a union, however it is annotated; a class is a union of one."""
+    origin = get_origin(union)
+    if origin is Annotated:
+        yield from _alternatives(get_args(union)[0])
+    elif origin in (Union, types.UnionType):
+        for part in get_args(union):
+            yield from _alternatives(part)
+    else:
+        yield union
+
+
+def _choice(alternative: type[Part], section: str) -> Choice:
+    description = " ".join((inspect.getdoc(alternative) or "").split())
+    return Choice(
+        kind=_tag(alternative),
+        description=description,
+        papers=re.findall(r"\(([^()]*\b(?:19|20)\d\d[^()]*)\)", description),
+        pitfalls=list(alternative.pitfalls),
+        options=alternative.model_json_schema(),
+        layouts=_layouts(alternative) if section == "norms" else None,
+    )
+
+
+def _layouts(norm: type[Any]) -> dict[str, dict[str, str | None]]:
+    variants = [{"across": "channels"}, {"across": "space"}] if norm is LocalResponseNorm else [{}]
+    return {
+        ", ".join(f"{name}: {value}" for name, value in options.items()) or "all options": {
+            layout: gap.reason if gap else None
+            for layout, gap in tabulate(norm.model_construct(kind=_tag(norm), **options))
+        }
+        for options in variants
+    }
+
+
+def _tag(alternative: type[Part]) -> str:
+    """The value that chooses it, or the pattern of such values."""
+    properties = alternative.model_json_schema()["properties"]
+    tag = properties.get("kind") or properties["name"]
+    return str(tag.get("const") or tag["pattern"].strip("^$"))

@@ -1,0 +1,92 @@
+"""Learning curves of a study or a job, as data or as a picture. Draws nothing itself."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeAlias
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import Response
+
+from api.http import Id, ask_for, current_user, not_yet, show
+from api.processes import Drawing, Pending
+from api.routes.jobs import find_job
+from api.routes.studies import find_study
+from api.services import House, Services
+from store.db import Epoch
+from store.results import result_rows, series
+from studies.report import MOST_PERIODS, CurveAxis, CurveMetric, Curves, job_curves, study_curves
+
+router = APIRouter(dependencies=[Depends(current_user)])
+
+Format: TypeAlias = Literal["json", "png", "svg"]
+Wanted: TypeAlias = Annotated[Format, Query(description="data, or a picture")]
+Metric: TypeAlias = Annotated[
+    CurveMetric | None, Query(description="default: val_accuracy, or val_loss where there is none")
+]
+X: TypeAlias = Annotated[CurveAxis, Query(description="evaluation periods or optimizer steps")]
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {}, "image/svg+xml": {}}},
+    202: {"description": "the picture is still being drawn; `Location` says where"},
+}
+_COLUMNS = ("epoch", "step", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+
+@router.get(
+    "/studies/{study_id}/curves",
+    summary="The study's learning curves: means over seeds",
+    tags=["studies"],
+    response_model=Curves,
+    responses=_ANSWERS,
+)
+def read_study_curves(
+    house: House,
+    study_id: Id,
+    metric: Metric = None,
+    x: X = "epoch",
+    format: Wanted = "json",
+) -> Curves | Response:
+    """A line per variant and point of the matrix. A seed that stopped early keeps its last value; what is left
+    out (diverged, failed) is counted. Of training and validation alone: the test set stays sealed."""
+    with house.sessions.begin() as session:
+        study = find_study(session, study_id)
+        curves = study_curves(
+            f"{study.name} (s{study_id})",
+            result_rows.study_rows(session, study_id),
+            series.curves(session, study_id, MOST_PERIODS),
+            baseline=study.spec["baseline"],
+            metric=metric,
+            x=x,
+        )
+    return _answer(house, f"s{study_id}", curves, format)
+
+
+@router.get(
+    "/jobs/{job_id}/curves",
+    summary="The job's learning curve on validation, and on training beside it",
+    tags=["jobs"],
+    response_model=Curves,
+    responses=_ANSWERS,
+)
+def read_job_curves(
+    house: House, job_id: Id, metric: Metric = None, x: X = "epoch", format: Wanted = "json"
+) -> Curves | Response:
+    """All that was recorded of it is at `epochs`."""
+    with house.sessions.begin() as session:
+        job = find_job(session, job_id)
+        periods = _periods(result_rows.epochs(session, job_id))
+    curves = job_curves(f"{job.name} (j{job_id})", periods, metric, x)
+    return _answer(house, f"j{job_id}", curves, format)
+
+
+def _periods(rows: Sequence[Epoch]) -> list[dict[str, Any]]:
+    return [{name: getattr(row, name) for name in _COLUMNS} for row in rows]
+
+
+def _answer(house: Services, owner: str, curves: Curves, format: Format) -> Curves | Response:
+    if format == "json":
+        return curves
+    content = curves.model_dump_json()
+    kind = f"curves-{curves.metric}-{curves.x}"
+    drawing = Drawing.of(owner, kind, f".{format}", content)
+    drawn = ask_for(house, drawing, content.encode, "curves", format)
+    return not_yet(drawing, drawn) if isinstance(drawn, Pending) else show(drawing, drawn)

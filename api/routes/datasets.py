@@ -1,0 +1,202 @@
+"""Datasets: register, list, read, see."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response, status
+from sqlalchemy.orm import Session
+
+from api.http import (
+    BadParameter,
+    Conflict,
+    Document,
+    Invalid,
+    NotFound,
+    Once,
+    Page,
+    Reader,
+    Unavailable,
+    Writer,
+    current_user,
+    parse,
+    takes,
+)
+from api.processes import CheckerUnavailable, NoPicture
+from api.schemas import DatasetView, Listing, NewDataset
+from api.services import House, Services
+from runtime.data_roots import PathRefused, resolve_inside
+from store.catalog import datasets
+from store.db import Dataset, User
+from trainer.problems import did_you_mean
+from trainer.spec import (
+    MOST_CLASSES,
+    BuiltIn,
+    ClassPictures,
+    DatasetInfo,
+    DatasetSource,
+    ImageFolder,
+    Parquet,
+    Preview,
+)
+
+#: Of one picture: it is drawn by the processes that check everybody's specs.
+MOST_SHEET_PIXELS = 8_000_000
+
+router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(current_user)])
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=DatasetView,
+    openapi_extra=takes(NewDataset),
+    summary="Register a dataset",
+)
+def register_dataset(house: House, user: Writer, document: Document, once: Once) -> Response:
+    """A worker decodes it once, as the job `job_id`; jobs may name it when it is ready."""
+    if earlier := once.earlier_answer():
+        return earlier
+    new = parse(NewDataset, document)
+    _ensure_readable(new.source, house.settings.data_roots)
+    with house.sessions.begin() as session:
+        answer = once.answer(
+            session,
+            lambda: _view(session, datasets.register(session, user, new.name, new.source)[0]),
+        )
+    house.waker.wake()
+    return answer
+
+
+@router.get("", summary="List datasets, newest first")
+def list_datasets(house: House, page: Page) -> Listing[DatasetView]:
+    with house.sessions.begin() as session:
+        found = datasets.list_datasets(session, cursor=page.cursor, limit=page.limit)
+        items = [_view(session, dataset) for dataset in found.items]
+        return Listing(items=items, next_cursor=found.next_cursor)
+
+
+@router.get("/{name}", summary="Read a dataset")
+def read_dataset(house: House, name: str) -> DatasetView:
+    with house.sessions.begin() as session:
+        dataset = datasets.find(session, name)
+        if dataset is None:
+            raise _unknown(session, name)
+        return _view(session, dataset)
+
+
+@router.post(
+    "/{name}/preview",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}},
+    openapi_extra=takes(Preview),
+    summary="See augmented training images",
+)
+def preview_dataset(house: House, user: Reader, name: str, document: Document) -> Response:
+    """A PNG: a row for each image, as it is and then augmented again and again. Nothing is stored."""
+    spec, info = parse(Preview, document), _ready(house, name)
+    pixels = spec.image_size or max(info.shape[1:])
+    shown = f"{spec.images} rows × {1 + spec.draws} images"
+    if why := _too_large(shown, spec.images * (1 + spec.draws), pixels):
+        raise Invalid.at("/image_size" if spec.image_size else "/images", why)
+    with _refusals_of_pictures():
+        folder = house.settings.storage / "datasets"
+        picture = house.checker.preview(spec, info, folder, user.id)
+    return Response(picture, media_type="image/png")
+
+
+@router.get(
+    "/{name}/pictures",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}},
+    summary="See training images of each class",
+)
+def draw_classes(
+    house: House,
+    user: Reader,
+    name: str,
+    images: Annotated[int, Query(ge=1, le=16, description="images of each class")] = 8,
+    pixels: Annotated[int, Query(ge=8, le=256, description="an image's longer side")] = 64,
+    names: Annotated[bool, Query(description="false: images alone, without gaps")] = True,
+) -> Response:
+    """A PNG: a row for each class (the first 200), with its name and its number of examples."""
+    info = _ready(house, name)
+    rows = min(len(info.classes), MOST_CLASSES)
+    if why := _too_large(f"{rows} classes × {images} images", rows * images, pixels):
+        raise BadParameter("pixels", why)
+    wanted = ClassPictures(images=images, pixels=pixels, names=names)
+    with _refusals_of_pictures():
+        folder = house.settings.storage / "datasets"
+        picture = house.checker.draw_classes(wanted, info, folder, user.id)
+    return Response(picture, media_type="image/png")
+
+
+def _ready(house: Services, name: str) -> DatasetInfo:
+    """What a finished registration stored; raises `NotFound`, or `Conflict` before that."""
+    with house.sessions.begin() as session:
+        dataset = datasets.find(session, name)
+        if dataset is None:
+            raise _unknown(session, name)
+    if dataset.status == "failed":
+        raise Conflict(f"dataset {name!r} could not be registered: {dataset.error}")
+    if dataset.info is None:
+        raise Conflict(f"dataset {name!r} is still being registered")
+    return DatasetInfo.model_validate(dataset.info)
+
+
+def _too_large(shown: str, images: int, pixels: int) -> str | None:
+    """Why so many images, of so many pixels on the longer side, are not drawn; None where they are."""
+    if images * pixels**2 <= MOST_SHEET_PIXELS:
+        return None
+    fitting = int((MOST_SHEET_PIXELS / images) ** 0.5)
+    return (
+        f"{shown} of {pixels} pixels are too large a picture; {fitting} pixels fit, or fewer images"
+    )
+
+
+@contextmanager
+def _refusals_of_pictures() -> Iterator[None]:
+    try:
+        yield
+    except CheckerUnavailable as error:
+        raise Unavailable(str(error), error.retry_after) from error
+    except NoPicture as error:
+        raise Conflict(str(error)) from error
+
+
+def _unknown(session: Session, name: str) -> NotFound:
+    meant = did_you_mean(name, datasets.names(session))
+    return NotFound(f"there is no dataset named {name!r}{meant}")
+
+
+def _ensure_readable(source: DatasetSource, roots: Sequence[Path]) -> None:
+    """Raises `Invalid` for what may not be read; that it is there only a worker can tell."""
+    match source:
+        case BuiltIn():
+            detail = "builtin datasets are there already and can't be registered"
+            raise Invalid.at("/source/kind", detail, "use it by its name: GET /api/v1/datasets")
+        case Parquet() | ImageFolder():
+            try:
+                resolve_inside(source.path, roots)
+            except PathRefused as error:
+                allowed = ", ".join(str(root) for root in roots) or "none is configured"
+                remedy = f"an absolute path under a data root (NORMLAB_DATA_ROOTS): {allowed}"
+                raise Invalid.at("/source/path", str(error), remedy) from None
+        case _:
+            pass
+
+
+def _view(session: Session, dataset: Dataset) -> DatasetView:
+    job = datasets.registration(session, dataset.id)
+    owner = session.get(User, dataset.owner_id) if dataset.owner_id else None
+    return DatasetView(
+        name=dataset.name,
+        owner=owner.name if owner else None,
+        status=dataset.status,
+        source=dataset.source,
+        info=DatasetInfo.model_validate(dataset.info) if dataset.info else None,
+        error=dataset.error,
+        job_id=job.id if job else None,
+        created_at=dataset.created_at,
+    )

@@ -1,0 +1,117 @@
+"""Whether this process lives, and whether it can serve. Needs no token and tells no secrets.
+
+The endpoints are async, and what they look at has threads of its own: they answer when all threads are taken.
+"""
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Response
+from redis import Redis, RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.http import MEDIA_TYPE
+from api.schemas import View
+from api.services import House, Services
+from migrations.run import is_current
+
+router = APIRouter(tags=["health"])
+
+_REDIS_SECONDS = 1.0
+_THREADS = CapacityLimiter(4)
+
+
+class Check(View):
+    """One thing that serving needs."""
+
+    ok: bool
+    detail: str = ""
+
+
+class Readiness(View):
+    """All that serving needs; when something lacks, this is a problem+json of status 503."""
+
+    title: str
+    status: int
+    detail: str
+    checks: dict[str, Check]
+
+
+@router.get("/healthz", summary="The process lives")
+async def read_health() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@router.get("/readyz", response_model=Readiness, summary="The process can serve")
+async def read_readiness(house: House) -> Response:
+    checks = await to_thread.run_sync(_check_all, house, limiter=_THREADS)
+    lacking = [name for name, check in checks.items() if not check.ok]
+    status = HTTPStatus.SERVICE_UNAVAILABLE if lacking else HTTPStatus.OK
+    found = Readiness(
+        title=status.phrase,
+        status=status,
+        detail=f"not ready: {', '.join(lacking)}" if lacking else "ready",
+        checks=checks,
+    )
+    return Response(
+        found.model_dump_json(),
+        status_code=status,
+        media_type=MEDIA_TYPE if lacking else "application/json",
+        headers={"Retry-After": "2"} if lacking else None,
+    )
+
+
+def _check_all(house: Services) -> dict[str, Check]:
+    return {name: check(house) for name, check in _CHECKS.items()}
+
+
+def _check_database(house: Services) -> Check:
+    try:
+        with house.engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+    except SQLAlchemyError as error:
+        return Check(ok=False, detail=type(error).__name__)
+    return Check(ok=True)
+
+
+def _check_migrations(house: Services) -> Check:
+    try:
+        with house.engine.connect() as connection:
+            current = is_current(connection)
+    except SQLAlchemyError as error:
+        return Check(ok=False, detail=type(error).__name__)
+    return Check(
+        ok=current, detail="" if current else "the database lacks our tables' last changes"
+    )
+
+
+def _check_redis(house: Services) -> Check:
+    address = house.settings.redis_url.replace("redis+socket://", "unix://")
+    limits = {"socket_timeout": _REDIS_SECONDS, "socket_connect_timeout": _REDIS_SECONDS}
+    try:
+        with Redis.from_url(address, **limits) as redis:
+            redis.ping()
+    except RedisError as error:
+        return Check(ok=False, detail=type(error).__name__)
+    return Check(ok=True)
+
+
+def _check_storage(house: Services) -> Check:
+    problem = house.storage.find_problem()
+    return Check(ok=problem is None, detail=problem or "")
+
+
+def _check_checker(house: Services) -> Check:
+    ready = house.checker.is_ready
+    return Check(ok=ready, detail="" if ready else "the helper that checks specs is starting")
+
+
+_CHECKS: dict[str, Callable[[Services], Check]] = {
+    "database": _check_database,
+    "migrations": _check_migrations,
+    "redis": _check_redis,
+    "storage": _check_storage,
+    "checker": _check_checker,
+}

@@ -1,0 +1,61 @@
+"""Leaderboards: which spec did best on validation. Test results are sealed: they rank nothing."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from api.http import BadParameter, Filter, current_user
+from api.schemas import Listing, View
+from api.services import House
+from store.mlflow import links
+from store.results import leaderboard
+from studies.results import Entry, ValidationMetric, rank
+
+router = APIRouter(tags=["results"], dependencies=[Depends(current_user)])
+
+_METRICS: dict[str, ValidationMetric] = {
+    "best_val_accuracy": "best_val_accuracy",
+    "best_val_loss": "best_val_loss",
+}
+
+
+class EntryView(Entry, View):
+    """An entry, and the MLflow run of its best job."""
+
+    mlflow_url: str | None
+
+
+@router.get("/leaderboard", summary="Which spec did best on validation, per dataset and task")
+def read_leaderboard(
+    house: House,
+    project: Filter = None,
+    dataset: Filter = None,
+    metric: Annotated[
+        str, Query(max_length=100, description="best_val_accuracy or best_val_loss")
+    ] = "best_val_accuracy",
+    limit: Annotated[int, Query(ge=1, le=500, description="entries per board at most")] = 20,
+) -> Listing[EntryView]:
+    """Only what was trained on the same data for the same task is ranked together."""
+    chosen = _validation_metric(metric)
+    with house.sessions.begin() as session:
+        entries = rank(
+            leaderboard.finished_jobs(session, project=project, dataset=dataset), chosen, limit
+        )
+        base = house.settings.mlflow_url
+        jobs = [one.best_job for one in entries if one.best_job is not None]
+        urls = links.job_urls(session, base, jobs) if base else {}
+    items = [
+        EntryView(**dict(one), mlflow_url=urls.get(one.best_job) if one.best_job else None)
+        for one in entries
+    ]
+    return Listing(items=items)
+
+
+def _validation_metric(metric: str) -> ValidationMetric:
+    if metric in _METRICS:
+        return _METRICS[metric]
+    why = "" if not metric.startswith(("test", "final_test")) else " (the test set is sealed)"
+    detail = (
+        f"leaderboards rank by validation{why}: must be {' or '.join(_METRICS)}, but got {metric!r}"
+    )
+    raise BadParameter("metric", detail)

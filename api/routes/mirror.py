@@ -1,0 +1,25 @@
+"""What MLflow lacks of all that is in SQL, and why. Only reads."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from api.http import current_user
+from api.schemas import MirrorView, NamedProblem
+from api.services import House
+from store.mlflow import mirror_problems
+
+router = APIRouter(prefix="/mirror", tags=["mirror"], dependencies=[Depends(current_user)])
+
+
+@router.get("", summary="What MLflow lacks, and why")
+def read_mirror(
+    house: House, limit: Annotated[int, Query(ge=1, le=1000, description="problems")] = 100
+) -> MirrorView:
+    """The oldest first; empty where MLflow has everything, or will have it in a moment."""
+    with house.sessions.begin() as session:
+        lacks = mirror_problems.list_problems(session, limit)
+        return MirrorView(
+            count=mirror_problems.count(session),
+            problems=[NamedProblem.named(one.problem, one.name) for one in lacks],
+        )

@@ -1,0 +1,137 @@
+"""Plans: what a job or study document would create, checked like a submission. Creates nothing."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from fastapi import APIRouter, Depends
+
+from api.admission import CheckedArm, Plan, plan_job, plan_study
+from api.http import Overridden, Reader, current_user, takes
+from api.schemas import EstimateView, OutlookView, PlannedArm, PlannedCell, PlanView, TakenDefault
+from api.services import House, Services
+from store.results import pace
+from store.studies import studies
+from studies.planning import ArmWork, estimate, outlook
+from studies.spec import StudySpec, expand, is_study
+from trainer.spec import JobSpec
+
+router = APIRouter(tags=["plans"], dependencies=[Depends(current_user)])
+
+
+@router.post(
+    "/plans",
+    openapi_extra=takes(StudySpec, JobSpec),
+    summary="What a document would create; nothing is",
+)
+def make_plan(house: House, user: Reader, document: Overridden) -> PlanView:
+    """A document that would be refused is refused here with the same answer."""
+    if not is_study(document):
+        plan = plan_job(house, user, document)
+        return _view(house, "job", plan, outlook.spec_defaults(_specs(plan.arms)))
+    study, plan = plan_study(house, user, document)
+    defaults = [
+        *outlook.study_defaults(study, document),
+        *outlook.spec_defaults(_specs(plan.arms)),
+    ]
+    with house.sessions.begin() as session:
+        spec = study.model_dump(mode="json")
+        same = [one.id for one in studies.same_as(session, spec, study.project)]
+    return _view(
+        house,
+        "study",
+        plan,
+        defaults,
+        then=len(expand(study)) if study.tune else 0,
+        variants=len(study.variants),
+        points=_count_points(study, plan),
+        seeds=len(study.seed_list),
+        verdict=OutlookView.model_validate(outlook.verdict_outlook(study)),
+        same_as=same,
+    )
+
+
+def _view(
+    house: Services,
+    kind: Literal["job", "study"],
+    plan: Plan,
+    defaults: Any,
+    *,
+    then: int = 0,
+    variants: int = 1,
+    points: int = 1,
+    seeds: int = 1,
+    verdict: OutlookView | None = None,
+    same_as: Sequence[int] = (),
+) -> PlanView:
+    trials = sum(arm.jobs * arm.report.steps for arm in plan.arms)
+    # The jobs behind a tuning are taken to be as long as its trials are on average.
+    whole = (len(plan.new) + then) / len(plan.new)
+    return PlanView(
+        kind=kind,
+        count=len(plan.new),
+        then=then,
+        variants=variants,
+        points=points,
+        seeds=seeds,
+        steps=round(trials * whole),
+        estimate=_estimate(house, plan.arms, whole),
+        verdict=verdict,
+        defaults=[TakenDefault.model_validate(one) for one in defaults],
+        same_as=list(same_as),
+        arms=[_arm(arm) for arm in plan.arms],
+        cells=[
+            PlannedCell(
+                name=new.name, variant=new.variant, point=dict(new.point), seed=new.spec.seed
+            )
+            for new in plan.new
+        ],
+        problems=[],
+        warnings=list(plan.warnings),
+        parameters={arm.name: arm.report.parameters for arm in plan.arms},
+    )
+
+
+def _arm(arm: CheckedArm) -> PlannedArm:
+    examples = arm.report.examples
+    return PlannedArm(
+        name=arm.name,
+        variant=arm.variant,
+        point=dict(arm.point),
+        jobs=arm.jobs,
+        parameters=arm.report.parameters,
+        examples=examples.model_dump() if examples else {},
+        steps=arm.report.steps,
+    )
+
+
+def _specs(arms: Sequence[CheckedArm]) -> list[tuple[str, JobSpec]]:
+    return [(arm.name, arm.spec) for arm in arms]
+
+
+def _count_points(study: StudySpec, plan: Plan) -> int:
+    """Of the matrix; what tuning sets is no part of it."""
+    tuned = study.tune.settings if study.tune else {}
+    points = [
+        {path: value for path, value in arm.point.items() if path not in tuned} for arm in plan.arms
+    ]
+    return len({repr(sorted(point.items())) for point in points})
+
+
+def _estimate(house: Services, arms: Sequence[CheckedArm], whole: float) -> EstimateView | None:
+    """Of `whole` times the work of the arms."""
+    works = [
+        ArmWork(arm.spec, arm.report.parameters, arm.report.steps, round(arm.jobs * whole))
+        for arm in arms
+    ]
+    networks = {(arm.spec.dataset.name, arm.spec.model.name) for arm in arms}
+    with house.sessions.begin() as session:
+        found = estimate(works, pace.finished_jobs(session, networks), pace.slots(session))
+    if found is None:
+        return None
+    return EstimateView(
+        seconds=found.wall,
+        work_seconds=found.work,
+        slots=found.slots,
+        basis=found.basis,
+        jobs=found.jobs,
+    )

@@ -1,0 +1,177 @@
+"""The catalogue of presets: list, read, run; and the verdicts on a study's claims."""
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response, status
+
+from api.admission import plan_study
+from api.http import (
+    BadParameter,
+    Document,
+    Id,
+    Invalid,
+    NotFound,
+    Once,
+    Page,
+    Writer,
+    current_user,
+    parse,
+    takes,
+)
+from api.routes.studies import find_study, study_views
+from api.schemas import (
+    FileView,
+    Listing,
+    PresetDetail,
+    PresetView,
+    RunRequest,
+    RunView,
+    ShortVerdict,
+    StudyView,
+)
+from api.services import House, Services
+from store.catalog import datasets
+from store.db import Study, Verdict
+from store.studies import studies, verdicts
+from studies.claims import ClaimVerdict, read_claims
+from studies.presets import (
+    NotOffered,
+    Preset,
+    PresetRun,
+    Scale,
+    UnknownPreset,
+    find_preset,
+    how_to_register,
+    presets,
+)
+
+router = APIRouter(tags=["presets"], dependencies=[Depends(current_user)])
+
+
+@router.get("/presets", summary="List the presets")
+def list_presets() -> Listing[PresetView]:
+    return Listing(items=[PresetView.of(one) for one in presets().values()])
+
+
+@router.get("/presets/{name}", summary="Read a preset")
+def read_preset(
+    name: str,
+    scale: Annotated[Scale, Query(description="of the study that is shown")] = "small",
+    dataset: Annotated[str | None, Query(description="default: the scale's first")] = None,
+) -> PresetDetail:
+    preset = _find(name)
+    try:
+        document = preset.document(scale, dataset)
+    except NotOffered as error:
+        raise BadParameter(error.field, str(error)) from error
+    return PresetDetail.of(
+        preset,
+        text=preset.text,
+        caveats=list(preset.caveats),
+        measured=preset.measured,
+        scale=scale,
+        dataset=PresetRun.of(preset, scale, dataset).dataset,
+        study=document,
+    )
+
+
+@router.post(
+    "/presets/{name}/runs",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=StudyView,
+    openapi_extra=takes(RunRequest),
+    summary="Run a preset: submit its study",
+)
+def run_preset(house: House, user: Writer, name: str, document: Document, once: Once) -> Response:
+    """Like any study; its report carries the preset's digest, text and caveats, and its claims' verdicts."""
+    preset = _find(name)
+    if earlier := once.earlier_answer():
+        return earlier
+    wanted = parse(RunRequest, document)
+    try:
+        submitted = preset.document(wanted.scale, wanted.dataset)
+    except NotOffered as error:
+        raise Invalid.at(f"/{error.field}", str(error)) from error
+    _ensure_registered(house, submitted["base"]["dataset"]["name"])
+    chosen = {"project": wanted.project, "seeds": wanted.seeds}
+    submitted |= {field: value for field, value in chosen.items() if value is not None}
+    study, plan = plan_study(house, user, submitted)
+    planned = preset.study_spec(wanted.scale, wanted.dataset).seed_list
+    run = PresetRun.of(preset, wanted.scale, wanted.dataset, study.seed_list != planned)
+    spec = study.model_dump(mode="json")
+    with house.sessions.begin() as session:
+        create = partial(
+            studies.create, session, user, spec, study.project, study.name, plan.new, plan.warnings
+        )
+        answer = once.answer(
+            session,
+            lambda: study_views(
+                house,
+                session,
+                [create(run.model_dump(mode="json"), sorted(study.seed_list))],
+            )[0],
+        )
+    house.waker.wake()
+    return answer
+
+
+@router.get("/presets/{name}/runs", summary="List a preset's runs, newest first")
+def list_runs(house: House, name: str, page: Page) -> Listing[RunView]:
+    _find(name)
+    with house.sessions.begin() as session:
+        found = studies.list_studies(session, preset=name, cursor=page.cursor, limit=page.limit)
+        known = verdicts.of_studies(session, [study.id for study in found.items])
+        views = study_views(house, session, found.items)
+        items = [
+            _run_view(study, view, known[study.id])
+            for study, view in zip(found.items, views, strict=True)
+        ]
+        return Listing(items=items, next_cursor=found.next_cursor)
+
+
+@router.get("/studies/{study_id}/verdicts", summary="Do the study's claims hold?", tags=["studies"])
+def read_verdicts(house: House, study_id: Id) -> Listing[ClaimVerdict]:
+    """As of now; once all jobs have ended they are kept in SQL as well. None where nothing is claimed."""
+    with house.sessions.begin() as session:
+        return Listing(items=list(read_claims(session, find_study(session, study_id))))
+
+
+@router.get("/studies/{study_id}/files", summary="List a study's files", tags=["studies"])
+def list_files(house: House, study_id: Id) -> Listing[FileView]:
+    """Figure and report as they were when its jobs had ended; none where nothing is claimed."""
+    with house.sessions.begin() as session:
+        find_study(session, study_id)
+        rows = verdicts.files_of(session, study_id)
+        return Listing(items=[FileView.model_validate(row) for row in rows])
+
+
+def _find(name: str) -> Preset:
+    try:
+        return find_preset(name)
+    except UnknownPreset as error:
+        raise NotFound(str(error)) from error
+
+
+def _ensure_registered(house: Services, dataset: str) -> None:
+    """The exact command where it isn't; raises `Invalid`."""
+    command = how_to_register(dataset)
+    if command is None:
+        return
+    with house.sessions.begin() as session:
+        known = datasets.find(session, dataset)
+    if known is None:
+        detail = f"needs the dataset {dataset}, which isn't registered here"
+        raise Invalid.at("/dataset", detail, command)
+
+
+def _run_view(study: Study, view: StudyView, found: list[Verdict]) -> RunView:
+    assert study.preset is not None
+    return RunView(
+        study=view,
+        scale=study.preset["scale"],
+        dataset=study.preset["dataset"],
+        digest=study.preset["digest"],
+        own_seeds=study.preset.get("own_seeds", False),
+        verdicts=[ShortVerdict.of(one) for one in found],
+    )

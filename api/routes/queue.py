@@ -1,0 +1,37 @@
+"""The line of waiting jobs, and the workers and devices that serve it. Only reads."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from api.http import current_user
+from api.schemas import DeviceView, Listing, QueueView, RunningView, WaitingView, WorkerView
+from api.services import House
+from store.jobs import leases, queue
+
+router = APIRouter(tags=["queue"], dependencies=[Depends(current_user)])
+
+
+@router.get("/queue", summary="What waits, in order, and what runs")
+def read_queue(
+    house: House, limit: Annotated[int, Query(ge=1, le=1000, description="waiting jobs")] = 100
+) -> QueueView:
+    with house.sessions.begin() as session:
+        return QueueView(
+            queued=[WaitingView.of(one) for one in queue.waiting(session, limit)],
+            running=[RunningView.of(job) for job in queue.running(session)],
+        )
+
+
+@router.get("/workers", summary="The hosts that train")
+def list_workers(house: House) -> Listing[WorkerView]:
+    with house.sessions.begin() as session:
+        items = [WorkerView.model_validate(one) for one in leases.workers_view(session)]
+        return Listing(items=items)
+
+
+@router.get("/devices", summary="Their devices, and who holds them until when")
+def list_devices(house: House) -> Listing[DeviceView]:
+    with house.sessions.begin() as session:
+        items = [DeviceView.model_validate(one) for one in leases.devices_view(session)]
+        return Listing(items=items)

@@ -1,0 +1,138 @@
+"""A study's report in three formats, and its figures. Draws nothing itself."""
+
+from html import escape
+from typing import Annotated, Any, Literal, TypeAlias
+
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.responses import Response
+
+from api.http import HARMLESS, Id, NotFound, ask_for, current_user, not_yet, show, where
+from api.processes import Drawing, Pending
+from api.services import House, Services
+from store.studies import studies
+from studies.report import ReportInput, exhibits, read_report, to_json, to_markdown_report
+
+router = APIRouter(
+    prefix="/studies/{study_id}", tags=["studies"], dependencies=[Depends(current_user)]
+)
+
+Format: TypeAlias = Literal["html", "json", "markdown"]
+
+_TYPES: dict[Format, str] = {
+    "html": "text/html", "json": "application/json", "markdown": "text/markdown",
+}  # fmt: skip
+_SUFFIXES: dict[Format, str] = {"html": "html", "json": "json", "markdown": "md"}
+_NOT_YET: dict[int | str, dict[str, Any]] = {
+    202: {"description": "pictures are still being drawn; `Location` says where"}
+}
+
+
+@router.get(
+    "/report",
+    summary="The answer as one document",
+    response_class=Response,
+    responses={200: {"content": {one: {} for one in _TYPES.values()}}, **_NOT_YET},
+)
+def read_one(
+    house: House,
+    study_id: Id,
+    format: Annotated[
+        Format | None, Query(description="default: what Accept asks for, else json")
+    ] = None,
+    accept: Annotated[str, Header()] = "",
+) -> Response:
+    """The verdict and its reasons, tables, confounds, figures, the study document, digests and versions, and
+    every job. HTML is one file with its pictures inside; JSON is the data without pictures.
+
+    Pictures that take long are not waited for: 202 is a page of words alone, and `Location` leads to the one
+    with pictures, once it is drawn."""
+    chosen = format or preferred(accept)
+    report = _read(house, study_id)
+    status = 200
+    headers: dict[str, str] = {}
+    match chosen:
+        case "json":
+            content = to_json(report)
+        case "markdown":
+            content = to_markdown_report(report).encode()
+        case "html":
+            drawing = Drawing.of(f"s{study_id}", "report", ".html", report.digest())
+            drawn = ask_for(house, drawing, lambda: _input(report), "html")
+            if isinstance(drawn, Pending):
+                status, headers = 202, where(drawing)
+                content = _in_words(report, drawn.seconds, headers["Location"])
+            else:
+                content = drawn
+    name = f"report-s{study_id}.{_SUFFIXES[chosen]}"
+    return Response(
+        content,
+        status,
+        media_type=_TYPES[chosen],
+        headers={
+            "Content-Disposition": f'inline; filename="{name}"',
+            "Vary": "Accept",
+            **HARMLESS,
+            **headers,
+        },
+    )
+
+
+@router.get(
+    "/figures/{name}.png",
+    summary="A figure of the report",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}, **_NOT_YET},
+)
+def read_figure(house: House, study_id: Id, name: str) -> Response:
+    """The report in JSON names them, and says how to get those that are lacking."""
+    report = _read(house, study_id)
+    found = {one.name: one for one in exhibits(report)}
+    if name not in found:
+        raise NotFound(f"there is no figure {name!r}: there are {', '.join(found)}")
+    if lacks := found[name].lacks:
+        raise NotFound(f"study {study_id} has no figure {name}: {lacks}")
+    drawing = Drawing.of(f"s{study_id}", f"figure-{name}", ".png", report.digest())
+    drawn = ask_for(house, drawing, lambda: _input(report), "figure", name)
+    return not_yet(drawing, drawn) if isinstance(drawn, Pending) else show(drawing, drawn)
+
+
+def preferred(accept: str) -> Format:
+    """The format that an Accept header likes best; json where it doesn't matter."""
+    wishes: list[tuple[float, Format]] = []
+    for part in accept.split(","):
+        kind, *parameters = (one.strip() for one in part.split(";"))
+        quality = next((one[2:] for one in parameters if one.startswith("q=")), "1")
+        for name, media_type in _TYPES.items():
+            if kind == media_type:
+                wishes.append((_number(quality), name))
+    best = max(wishes, key=lambda wish: wish[0], default=(0.0, "json"))
+    return best[1] if best[0] > 0 else "json"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+def _read(house: Services, study_id: int) -> ReportInput:
+    with house.sessions.begin() as session:
+        study = studies.find(session, study_id)
+        if study is None:
+            raise NotFound(f"there is no study {study_id}")
+        return read_report(session, study, house.settings.storage, house.settings.mlflow_url)
+
+
+def _in_words(report: ReportInput, seconds: float, location: str) -> bytes:
+    """What a browser shows while the page is drawn at `location`."""
+    return (
+        f"<!doctype html>\n<title>{escape(report.name)} · Normlab</title>\n"
+        f"<p>The figures are still being drawn ({seconds:.0f} s so far); they will be at <a href='{location}'>{location}</a>.</p>\n"
+        f'<pre style="white-space: pre-wrap">{escape(to_markdown_report(report))}</pre>\n'
+    ).encode()
+
+
+def _input(report: ReportInput) -> bytes:
+    """For the process that draws."""
+    return report.model_dump_json().encode()

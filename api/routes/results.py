@@ -1,0 +1,99 @@
+"""Results: one row per training job, whatever became of it; rows in groups; rows as a file."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import StreamingResponse
+
+from api.http import (
+    TYPES,
+    Columns,
+    ExportFormat,
+    Jobs,
+    ResultPage,
+    Sorting,
+    current_user,
+    reading,
+    spool,
+)
+from api.schemas import ChosenRows, Listing, ResultView
+from api.services import House
+from store.results import parse_columns, parse_keys, parse_metric, result_rows
+from studies.results import Group, arrange, export, group_rows
+
+router = APIRouter(tags=["results"], dependencies=[Depends(current_user)])
+
+
+@router.get("/results", summary="What came out, newest job first, or as it is asked for")
+def list_results(
+    house: House, page: ResultPage, jobs: Jobs, sort: Sorting, columns: Columns
+) -> Listing[ResultView] | ChosenRows:
+    """Diverged, failed and unfinished jobs are rows, too: nothing is dropped."""
+    with house.sessions.begin() as session:
+        found = result_rows.rows(
+            session,
+            trials=True,  # It is for the condition to leave them out.
+            condition=jobs,
+            order=sort,
+            columns=columns,
+            cursor=page.cursor,
+            limit=page.limit,
+        )
+    if columns is not None:
+        return ChosenRows(items=list(found.items), next_cursor=found.next_cursor)
+    items = [ResultView.model_validate(row) for row in found.items]
+    return Listing(items=items, next_cursor=found.next_cursor)
+
+
+@router.get("/results/groups", summary="Results by the values of any fields, with statistics")
+def list_groups(
+    house: House,
+    jobs: Jobs,
+    by: Annotated[str, Query(max_length=1000, description="fields: `norm.kind,optimizer.lr`")],
+    metric: Annotated[
+        str,
+        Query(max_length=200, description="`best.val_accuracy`, `test_accuracy`, `metrics.NAME`"),
+    ] = "best_val_accuracy",
+    sort: Annotated[
+        str | None, Query(max_length=200, description="`-mean`, `n`, a field of `by`; falling: `-`")
+    ] = None,
+) -> Listing[Group]:
+    """In the order of the fields' values. A diverged job counts with its best checkpoint, else with what
+    guessing scores; jobs that failed or aren't finished are counted and have no value."""
+    keys = reading("by", by, parse_keys)
+    chosen = reading("metric", metric, parse_metric).name
+    columns = [*parse_columns("status,reason,metrics,facts"), *keys]
+    with house.sessions.begin() as session:
+        rows = list(result_rows.each_row(session, condition=jobs, columns=columns))
+    groups = group_rows(rows, [key.name for key in keys], chosen)
+    if sort is not None:
+        groups = reading("sort", sort, lambda text: arrange(groups, text))
+    return Listing(items=groups)
+
+
+@router.get(
+    "/results/export",
+    summary="Results as one file: a line per job, a column per field",
+    response_class=StreamingResponse,
+    responses={200: {"content": {kind: {} for kind in TYPES.values()}}},
+)
+def export_results(
+    house: House,
+    jobs: Jobs,
+    sort: Sorting,
+    columns: Columns,
+    format: Annotated[ExportFormat, Query(description="`jsonl`: a JSON object per line")] = "csv",
+) -> StreamingResponse:
+    """All that match, as they were at one moment. Without `columns`: all of a job, its metrics and its spec,
+    each named as a query names it. Metrics that aren't finite are `nan`, `inf`, `-inf` in CSV; in JSON lines
+    they are null and named in `non_finite`."""
+    wanted = columns or parse_columns(",".join((*export.COLUMNS, *export.DOCUMENTS)))
+    names = [column.name for column in columns] if columns else None
+    with house.sessions.begin() as session:
+        rows = result_rows.each_row(session, condition=jobs, order=sort, columns=wanted)
+        lines = spool(rows, names, format)
+    return StreamingResponse(
+        lines,
+        media_type=TYPES[format],
+        headers={"Content-Disposition": f'attachment; filename="results.{format}"'},
+    )

@@ -1,0 +1,361 @@
+"""Studies: submit, list, read, compare, extend, and what is done to all their jobs."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Response, status
+from sqlalchemy.orm import Session
+
+from api.admission import plan_cells, plan_study
+from api.http import (
+    TABLES,
+    Archived,
+    BadParameter,
+    Conflict,
+    Document,
+    Filter,
+    Id,
+    NotFound,
+    Once,
+    Overridden,
+    Page,
+    TableFormat,
+    Writer,
+    current_user,
+    ensure_own,
+    parse,
+    table_answer,
+    takes,
+)
+from api.routes.jobs import views as job_views
+from api.schemas import (
+    AcceptedStudy,
+    AnnotationChange,
+    Declaration,
+    Extension,
+    JobStatus,
+    JobView,
+    Listing,
+    PriorityChange,
+    StudyView,
+)
+from api.services import House, Services
+from store.catalog import annotations
+from store.db import Job, Study, User, WrongStatus
+from store.jobs import commands
+from store.mlflow import links, mirror_problems
+from store.results import result_rows
+from store.studies import studies
+from studies.comparison import Comparison, read_comparison
+from studies.planning import growth_notes, repeat_notes
+from studies.spec import StudySpec, expand, read_study
+from studies.tuning import chosen_settings
+
+router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(current_user)])
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=AcceptedStudy,
+    openapi_extra=takes(StudySpec),
+    summary="Submit a study",
+)
+def submit_study(house: House, user: Writer, document: Overridden, once: Once) -> Response:
+    """The answer means committed: from here all its jobs end in one final status, whatever crashes."""
+    if earlier := once.earlier_answer():
+        return earlier
+    study, plan = plan_study(house, user, document)
+    spec = study.model_dump(mode="json")
+    with house.sessions.begin() as session:
+
+        def create() -> AcceptedStudy:
+            same = studies.same_as(session, spec, study.project)
+            made = studies.create(
+                session,
+                user,
+                spec,
+                study.project,
+                study.name,
+                plan.new,
+                plan.warnings,
+                planned_seeds=sorted(study.seed_list),
+            )
+            return _accepted(house, session, made, same)
+
+        answer = once.answer(session, create)
+    house.waker.wake()
+    return answer
+
+
+@router.get("", summary="List studies, newest first")
+def list_studies(
+    house: House,
+    page: Page,
+    project: Filter = None,
+    owner: Filter = None,
+    tag: Filter = None,
+    archived: Archived = False,
+) -> Listing[StudyView]:
+    with house.sessions.begin() as session:
+        found = studies.list_studies(
+            session,
+            owner=owner,
+            project=project,
+            tag=tag,
+            archived=archived,
+            cursor=page.cursor,
+            limit=page.limit,
+        )
+        return Listing(
+            items=study_views(house, session, found.items), next_cursor=found.next_cursor
+        )
+
+
+@router.get("/{study_id}", summary="Read a study")
+def read_one(house: House, study_id: Id) -> StudyView:
+    with house.sessions.begin() as session:
+        return study_views(house, session, [find_study(session, study_id)])[0]
+
+
+@router.patch(
+    "/{study_id}", openapi_extra=takes(AnnotationChange), summary="Tag, note or archive a study"
+)
+def annotate_study(house: House, user: Writer, study_id: Id, document: Document) -> StudyView:
+    """An archived study is left out of lists, and so are its jobs; nothing of it is deleted."""
+    said = parse(AnnotationChange, document)
+    with house.sessions.begin() as session:
+        _own(session, user, study_id)
+        annotations.annotate_study(session, study_id, annotations.Annotation(**dict(said)))
+        session.flush()
+        return study_views(house, session, [find_study(session, study_id)])[0]
+
+
+@router.get("/{study_id}/jobs", summary="List a study's jobs, newest first")
+def list_study_jobs(
+    house: House, study_id: Id, page: Page, status: JobStatus | None = None, variant: Filter = None
+) -> Listing[JobView]:
+    with house.sessions.begin() as session:
+        find_study(session, study_id)
+        found = commands.list_jobs(
+            session,
+            study_id=study_id,
+            status=status,
+            variant=variant,
+            cursor=page.cursor,
+            limit=page.limit,
+        )
+        return Listing(items=job_views(house, session, found.items), next_cursor=found.next_cursor)
+
+
+@router.get(
+    "/{study_id}/comparison",
+    summary="Which variant is better, and by how much",
+    response_model=Comparison,
+    responses=TABLES,
+)
+def compare(
+    house: House,
+    study_id: Id,
+    metric: Annotated[
+        str | None, Query(pattern=r"^[a-z][a-z0-9_]{0,99}$", description="default: the study's")
+    ] = None,
+    format: Annotated[
+        TableFormat | None, Query(description="its table alone; default: all of it as json")
+    ] = None,
+) -> Comparison | Response:
+    """Means with 95 % t-intervals, paired differences to the baseline, what decides, and the verdict in a
+    sentence; what went wrong is counted."""
+    with house.sessions.begin() as session:
+        study = find_study(session, study_id)
+        if metric is not None:
+            _ensure_known(metric, result_rows.rows(session, study_id=study_id).items)
+        found = read_comparison(session, study, metric)
+    return found if format is None else table_answer(found, study.name, format)
+
+
+def _ensure_known(metric: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Some job has it, or none has any metric yet; raises `BadParameter`."""
+    known = sorted(set().union(*(row["metrics"] for row in rows)))
+    if known and metric not in known:
+        detail = f"no job of this study has it; they have {', '.join(known)}, but got {metric!r}"
+        raise BadParameter("metric", detail)
+
+
+@router.post(
+    "/{study_id}/extend",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=AcceptedStudy,
+    openapi_extra=takes(Extension),
+    summary="Add seeds to a study",
+)
+def extend_study(
+    house: House, user: Writer, study_id: Id, document: Document, once: Once
+) -> Response:
+    if earlier := once.earlier_answer():
+        return earlier
+    extension = parse(Extension, document)
+    with house.sessions.begin() as session:
+        found = _own(session, user, study_id)
+    study = _extended(read_study(found.spec), extension)
+    # Before the choice of a tuning there are no settings to train with: it will see to the new seeds.
+    waits = study.tune is not None and found.tuning is None
+    cells = () if waits else expand(study, chosen_settings(found))
+    plan = plan_cells(house, user, study, cells)
+    spec = study.model_dump(mode="json")
+    with house.sessions.begin() as session:
+
+        def extend() -> AcceptedStudy:
+            studies.add_jobs(session, found, plan.new, user.name, spec)
+            return _accepted(house, session, find_study(session, study_id))
+
+        answer = once.answer(session, extend)
+    house.waker.wake()
+    return answer
+
+
+@router.post(
+    "/{study_id}/declarations",
+    openapi_extra=takes(Declaration),
+    summary="Stand for a difference between a study's variants",
+)
+def declare(house: House, user: Writer, study_id: Id, document: Document) -> StudyView:
+    """It then no longer withholds the ranking; the comparison and the report name who said why."""
+    declaration = parse(Declaration, document)
+    with house.sessions.begin() as session:
+        _own(session, user, study_id)
+        studies.declare(session, study_id, declaration.kind, declaration.why, user.name)
+        return study_views(house, session, [find_study(session, study_id)])[0]
+
+
+@router.post("/{study_id}/cancel", summary="Cancel all jobs of a study that haven't ended")
+def cancel_study(house: House, user: Writer, study_id: Id) -> StudyView:
+    return _change(house, user, study_id, ("queued", "running", "paused"), _wish("cancel"))
+
+
+@router.post("/{study_id}/pause", summary="Pause all jobs of a study that wait or run")
+def pause_study(house: House, user: Writer, study_id: Id) -> StudyView:
+    return _change(house, user, study_id, ("queued", "running"), _wish("pause"))
+
+
+@router.post("/{study_id}/resume", summary="Let a study's paused jobs go on")
+def resume_study(house: House, user: Writer, study_id: Id) -> StudyView:
+    return _change(house, user, study_id, ("paused", "running"), commands.resume)
+
+
+@router.post("/{study_id}/retry", summary="Try a study's failed jobs again")
+def retry_study(
+    house: House,
+    user: Writer,
+    study_id: Id,
+    cancelled: Annotated[bool, Query(description="the cancelled jobs, too")] = False,
+) -> StudyView:
+    wanted = ("failed", "cancelled") if cancelled else ("failed",)
+    return _change(house, user, study_id, wanted, commands.retry)
+
+
+@router.post(
+    "/{study_id}/priority",
+    openapi_extra=takes(PriorityChange),
+    summary="Change the priority of a study's jobs that haven't ended",
+)
+def prioritize_study(house: House, user: Writer, study_id: Id, document: Document) -> StudyView:
+    """Jobs that are added later have the priority that the spec gives them."""
+    wanted = parse(PriorityChange, document).priority
+
+    def change(session: Session, job: Job, who: str) -> None:
+        commands.prioritize(session, job, wanted, who)
+
+    return _change(house, user, study_id, ("queued", "paused", "running"), change)
+
+
+def find_study(session: Session, study_id: int) -> Study:
+    study = studies.find(session, study_id)
+    if study is None:
+        raise NotFound(f"there is no study {study_id}")
+    return study
+
+
+def _own(session: Session, user: User, study_id: int) -> Study:
+    study = find_study(session, study_id)
+    ensure_own(user, study.owner, f"study {study_id}")
+    return study
+
+
+def study_views(house: Services, session: Session, found: Sequence[Study]) -> list[StudyView]:
+    """With the links of those that MLflow has, and what it lacks."""
+    ids = [study.id for study in found]
+    base = house.settings.mlflow_url
+    urls = links.study_urls(session, base, ids) if base else {}
+    counts = studies.counts(session, ids)
+    problems = mirror_problems.of_studies(session, ids)
+    return [
+        StudyView.of(
+            study,
+            studies.status(counts[study.id]),
+            counts[study.id],
+            urls.get(study.id),
+            problems.get(study.id, ()),
+        )
+        for study in found
+    ]
+
+
+def _accepted(
+    house: Services, session: Session, study: Study, same: Sequence[Study] = ()
+) -> AcceptedStudy:
+    """`same`: the studies that train the same already."""
+    [view, *earlier] = study_views(house, session, [study, *same])
+    notes = [
+        *growth_notes(read_study(study.spec), study.planned_seeds),
+        *repeat_notes([(one.id, one.status, _unsuccessful(one)) for one in earlier]),
+    ]
+    return AcceptedStudy(**dict(view), same_as=[one.id for one in same], notes=notes)
+
+
+def _unsuccessful(study: StudyView) -> int:
+    return study.counts["failed"] + study.counts["cancelled"]
+
+
+def _extended(study: StudySpec, extension: Extension) -> StudySpec:
+    have = study.seed_list
+    if isinstance(extension.seeds, int):
+        new = range(max(have) + 1, max(have) + 1 + extension.seeds)
+        seeds = [*have, *new]
+    else:
+        seeds = list(dict.fromkeys([*have, *extension.seeds]))
+    document = study.model_dump(mode="json")
+    natural = seeds == list(range(len(seeds)))
+    return read_study({**document, "seeds": len(seeds) if natural else seeds})
+
+
+def _wish(wish: commands.Wished) -> Callable[[Session, Job, str], None]:
+    def change(session: Session, job: Job, who: str) -> None:
+        commands.wish(session, job, wish, who)
+
+    return change
+
+
+def _change(
+    house: Services,
+    user: User,
+    study_id: int,
+    statuses: Sequence[str],
+    change: Callable[[Session, Job, str], None],
+) -> StudyView:
+    """Does it to the study's jobs in these statuses; raises `Conflict` when there is none."""
+    with house.sessions.begin() as session:
+        _own(session, user, study_id)
+        changed = 0
+        for job in studies.jobs_of(session, study_id):
+            # A job may change, or have nothing to take back, before its turn comes.
+            with contextlib.suppress(WrongStatus):
+                if job.status in statuses:
+                    change(session, job, user.name)
+                    changed += 1
+        if not changed:
+            raise Conflict(f"study {study_id} has no job for this: none is {' or '.join(statuses)}")
+        answer = study_views(house, session, [find_study(session, study_id)])[0]
+    house.waker.wake()
+    return answer

@@ -1,0 +1,140 @@
+"""People and their tokens: admins see to people, everybody to their own tokens."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, status
+from sqlalchemy.orm import Session
+
+from api.http import (
+    Administrator,
+    Conflict,
+    Document,
+    Forbidden,
+    Id,
+    Invalid,
+    NotFound,
+    Reader,
+    Secret,
+    current_user,
+    lock_asking_token,
+    parse,
+    takes,
+)
+from api.schemas import Listing, NewToken, NewUser, SecretView, TokenView, UserChange, UserView
+from api.services import House
+from store.accounts import users
+from store.db import User
+
+_LONGEST_LIFE = timedelta(days=36_525)
+
+router = APIRouter(tags=["users"], dependencies=[Depends(current_user)])
+
+
+@router.get("/users/me", summary="Who one is")
+def read_self(user: Reader) -> UserView:
+    return UserView.model_validate(user)
+
+
+@router.get("/users", summary="List people")
+def list_users(house: House) -> Listing[UserView]:
+    with house.sessions.begin() as session:
+        return Listing(items=[UserView.model_validate(one) for one in users.list_users(session)])
+
+
+@router.post(
+    "/users",
+    status_code=status.HTTP_201_CREATED,
+    openapi_extra=takes(NewUser),
+    summary="Let a person in",
+)
+def create_user(house: House, _: Administrator, document: Document) -> UserView:
+    new = parse(NewUser, document)
+    with house.sessions.begin() as session:
+        return UserView.model_validate(users.create_user(session, new.name, new.role))
+
+
+@router.patch(
+    "/users/{name}", openapi_extra=takes(UserChange), summary="Change a person's role or access"
+)
+def change_user(house: House, admin: Administrator, name: str, document: Document) -> UserView:
+    change = parse(UserChange, document)
+    with house.sessions.begin() as session:
+        user = _find(session, name)
+        if user.id == admin.id:
+            raise Conflict("nobody changes their own role or access: ask another admin")
+        if change.role is not None:
+            users.set_role(session, user, change.role)
+        if change.disabled is not None:
+            (users.disable_user if change.disabled else users.enable_user)(session, user)
+        session.refresh(user)
+        return UserView.model_validate(user)
+
+
+@router.get("/tokens", summary="List one's own tokens; an admin: everybody's")
+def list_tokens(house: House, user: Reader) -> Listing[TokenView]:
+    with house.sessions.begin() as session:
+        found = users.list_tokens(session, None if user.role == "admin" else user)
+        return Listing(items=[TokenView.of(token) for token in found])
+
+
+@router.post(
+    "/tokens",
+    status_code=status.HTTP_201_CREATED,
+    openapi_extra=takes(NewToken),
+    summary="Create a token; the secret is shown only once",
+)
+def create_token(house: House, user: Reader, asking: Secret, document: Document) -> SecretView:
+    """It expires no later than the token of this request, with which it is made."""
+    new = parse(NewToken, document)
+    if new.user not in (None, user.name) and user.role != "admin":
+        raise Forbidden(f"{user.name} may make tokens of their own only")
+    if new.expires_at is not None:
+        _ensure_ahead(new.expires_at)
+    with house.sessions.begin() as session:
+        parent = lock_asking_token(session, asking)
+        owner = _find(session, new.user, "/user") if new.user else user
+        most = house.settings.tokens_per_person
+        token, secret = users.create_token(
+            session, owner, new.name, new.expires_at, parent=parent, most=most
+        )
+        return SecretView(**TokenView.of(token).model_dump(), secret=secret)
+
+
+@router.delete(
+    "/tokens/{token_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Revoke a token"
+)
+def revoke_token(
+    house: House,
+    user: Reader,
+    token_id: Id,
+    children: Annotated[
+        users.Children,
+        Query(description="the tokens made with it are revoked, too: those of its user, all, none"),
+    ] = "own",
+) -> None:
+    with house.sessions.begin() as session:
+        token = users.find_token(session, token_id)
+        # A token of somebody else isn't even said to exist.
+        if token is None or (user.role != "admin" and token.user_id != user.id):
+            raise NotFound(f"there is no token {token_id}")
+        # Somebody who was an admin once may have made them.
+        if children == "all" and user.role != "admin":
+            raise Forbidden(f"{user.name} may revoke tokens of their own only, not `all`")
+        users.revoke_token(session, token_id, children)
+
+
+def _ensure_ahead(expires_at: datetime) -> None:
+    """Neither past nor so far that the database has such a time and Python has not."""
+    now = datetime.now(UTC)
+    if not now < expires_at < now + _LONGEST_LIFE:
+        detail = f"must lie ahead, by 100 years at most, but got {expires_at.isoformat()}"
+        raise Invalid.at("/expires_at", detail, "leave it out: the token then never expires")
+
+
+def _find(session: Session, name: str, pointer: str | None = None) -> User:
+    user = users.find(session, name)
+    if user is None:
+        detail = f"there is no user named {name!r}"
+        raise Invalid.at(pointer, detail) if pointer else NotFound(detail)
+    return user

@@ -1,0 +1,57 @@
+"""The documents that change what is there: more seeds, a difference somebody stands for, tags and notes."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, field_validator
+
+from studies.comparison import KIND_NAMES
+from trainer.spec import Part, Priority, Seed
+
+Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,60}$")]
+
+
+class Extension(Part):
+    """More seeds for every variant and matrix point of a study."""
+
+    seeds: Annotated[
+        Annotated[int, Field(strict=True, ge=1, le=1000)]
+        | Annotated[list[Seed], Field(min_length=1, max_length=1000)],
+        Field(description="how many more, or which; those that the study has already stay"),
+    ]
+
+
+class Declaration(Part):
+    """A difference between a study's variants that doesn't matter, and why."""
+
+    kind: Annotated[str, Field(description="as the comparison's `confounds` name it")]
+    why: Annotated[str, Field(min_length=1, max_length=1000)]
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in KIND_NAMES:
+            raise ValueError(f"kind must be one of {', '.join(KIND_NAMES)}, but got {value!r}")
+        return value
+
+
+class PriorityChange(Part):
+    """Another class in the queue for what hasn't ended."""
+
+    priority: Priority
+
+
+class AnnotationChange(Part):
+    """What people say of a job or a study; what is left out stays."""
+
+    tags: Annotated[
+        list[Tag] | None, Field(max_length=50, description="all of them: what isn't there goes")
+    ] = None
+    note: Annotated[str | None, Field(max_length=10_000)] = None
+    archived: Annotated[
+        bool | None, Field(strict=True, description="out of the way: lists leave it out")
+    ] = None
+
+    @field_validator("tags")
+    @classmethod
+    def _once(cls, value: list[str] | None) -> list[str] | None:
+        return None if value is None else list(dict.fromkeys(value))

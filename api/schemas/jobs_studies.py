@@ -1,0 +1,328 @@
+"""The shapes of the answers about jobs and studies. All times are RFC 3339 in UTC, durations in seconds, no number is NaN."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.schemas.mirror import ProblemView
+from store.db import PRIORITIES, Job, MirrorProblem, Study
+
+Item = TypeVar("Item", bound=BaseModel)
+Metrics = Annotated[
+    dict[str, float | None], Field(description="null: not a finite number, named in `non_finite`")
+]
+NonFinite = Annotated[
+    dict[str, str], Field(description="metrics that aren't finite: nan, inf or -inf")
+]
+JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+StudyStatus = Literal["queued", "running", "paused", "succeeded", "partial", "cancelled"]
+
+
+MirrorProblems = Annotated[
+    list[ProblemView],
+    Field(
+        description="what MLflow lacks of it, and why; of a study, also of its jobs, the first ones"
+    ),
+]
+#: Of a study's problems so many are part of the answer.
+MOST_MIRROR_PROBLEMS = 20
+
+
+class View(BaseModel):
+    """Base of the answers: read from rows."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+
+class Listing(View, Generic[Item]):
+    """One page; `next_cursor` goes back as `cursor`, null on the last page."""
+
+    items: list[Item]
+    next_cursor: str | None = None
+
+
+class JobView(View):
+    """A job: one spec, one seed, one training (or the decoding of one dataset)."""
+
+    id: int
+    kind: Literal["training", "dataset"]
+    name: str
+    study_id: int | None
+    project: str | None
+    owner: str
+    variant: str | None
+    point: Annotated[dict[str, Any], Field(description="the matrix's values: dotted path → value")]
+    trial: Annotated[
+        dict[str, Any] | None, Field(description="of a study's tuning: the setting it tries")
+    ]
+    seed: int
+    status: JobStatus
+    reason: str | None
+    wish: Annotated[str | None, Field(description="what the running job was asked to do")]
+    spec: dict[str, Any]
+    metrics: Metrics
+    non_finite: NonFinite
+    warnings: list[str]
+    tags: list[str]
+    note: str
+    archived: bool
+    error: str | None
+    attempt: Annotated[int, Field(description="the latest attempt's number; 0: none yet")]
+    step: int
+    total_steps: int | None
+    priority: str
+    numerics: dict[str, Any] | None
+    seconds_used: float
+    created_at: datetime
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    mlflow_url: str | None
+    mirror_problems: MirrorProblems
+    obstacle: Annotated[
+        str | None,
+        Field(
+            description="what keeps a queued job from starting, other than the jobs before it; "
+            "said where a single job is read"
+        ),
+    ]
+
+    @classmethod
+    def of(
+        cls,
+        job: Job,
+        url: str | None = None,
+        problems: Sequence[MirrorProblem] = (),
+        obstacle: str | None = None,
+    ) -> Self:
+        columns = {name: getattr(job, name) for name in _JOB_COLUMNS}
+        return cls(
+            **columns,
+            project=job.project.name if job.project else None,
+            owner=job.owner.name,
+            priority=PRIORITIES[job.priority],
+            archived=job.archived_at is not None,
+            mlflow_url=url,
+            mirror_problems=[ProblemView.model_validate(one) for one in problems],
+            obstacle=obstacle,
+        )
+
+
+_JOB_COLUMNS = frozenset(JobView.model_fields) - {
+    "project", "owner", "priority", "archived", "mlflow_url", "mirror_problems", "obstacle",
+}  # fmt: skip
+
+
+class EpochView(View):
+    """One evaluation period."""
+
+    epoch: int
+    attempt: int
+    step: int
+    train_loss: float | None
+    train_cost: float | None
+    train_accuracy: float | None
+    val_loss: float | None
+    val_accuracy: float | None
+    learning_rate: float | None
+    seconds: float
+    extra: dict[str, float | None]
+    non_finite: NonFinite
+    recorded_at: datetime
+
+
+class DiagnosisView(View):
+    """What one look into the network saw of one layer; `network` is the whole."""
+
+    epoch: int
+    step: int
+    attempt: int
+    layer: str
+    statistics: dict[str, float | None]
+    non_finite: NonFinite
+    recorded_at: datetime
+
+
+class AttemptView(View):
+    """One execution of a job."""
+
+    number: int
+    host: str
+    started_at: datetime
+    ended_at: datetime | None
+    end: str | None
+    first_step: Annotated[int | None, Field(description="0, or the step it was resumed at")]
+    environment: dict[str, Any] | None
+    error: str | None
+
+
+class TransitionView(View):
+    """Who changed a job's status, when, from what, to what, and why."""
+
+    at: datetime
+    who: str
+    from_status: str | None
+    to_status: str
+    why: str
+
+
+class CheckpointView(View):
+    """A checkpoint file."""
+
+    id: int
+    attempt: int
+    kind: Literal["last", "best"]
+    epoch: int
+    step: int
+    digest: Annotated[str, Field(description="blake2b, 16 bytes, hex")]
+    bytes: int
+    created_at: datetime
+
+
+class FileView(View):
+    """A file that belongs to a job."""
+
+    name: str
+    digest: Annotated[str, Field(description="blake2b, 16 bytes, hex")]
+    bytes: int
+    created_at: datetime
+
+
+class LogLineView(View):
+    """One line that a job's attempt said."""
+
+    id: int
+    attempt: int
+    at: datetime
+    level: str
+    text: str
+
+
+class Declared(View):
+    """Why a difference between variants doesn't matter, and who says so."""
+
+    why: str
+    who: str
+    at: datetime
+
+
+class StudyView(View):
+    """A study; its status is derived from its jobs."""
+
+    id: int
+    name: str
+    project: str
+    owner: str
+    status: StudyStatus
+    counts: Annotated[dict[JobStatus, int], Field(description="jobs by status")]
+    spec: dict[str, Any]
+    baseline: str
+    metric: str
+    warnings: list[str]
+    tags: list[str]
+    note: str
+    archived: bool
+    numerics: dict[str, Any] | None
+    planned_seeds: Annotated[list[int], Field(description="those it was submitted with")]
+    declared: Annotated[
+        dict[str, Declared], Field(description="differences that somebody stands for, by kind")
+    ]
+    tuning: Annotated[
+        dict[str, Any] | None,
+        Field(description="per arm what was tried and chosen, once all trials have succeeded"),
+    ]
+    preset: Annotated[
+        dict[str, str] | None, Field(description="which it ran: name, scale, dataset, digest")
+    ]
+    created_at: datetime
+    mlflow_url: str | None
+    mirror_problems: MirrorProblems
+    mirror_problem_count: Annotated[int, Field(description="of them and those that are left out")]
+
+    @classmethod
+    def of(
+        cls,
+        study: Study,
+        status: str,
+        counts: Mapping[str, int],
+        url: str | None = None,
+        problems: Sequence[MirrorProblem] = (),
+    ) -> Self:
+        return cls(
+            id=study.id,
+            name=study.name,
+            project=study.project.name,
+            owner=study.owner.name,
+            status=status,
+            counts={one: counts.get(one, 0) for one in get_args(JobStatus)},
+            spec=study.spec,
+            baseline=study.spec["baseline"],
+            metric=study.spec["metric"],
+            warnings=study.warnings,
+            tags=study.tags,
+            note=study.note,
+            archived=study.archived_at is not None,
+            numerics=study.numerics,
+            planned_seeds=study.planned_seeds,
+            declared={kind: Declared(**one) for kind, one in study.declared.items()},
+            tuning=study.tuning,
+            preset=_short(study.preset),
+            created_at=study.created_at,
+            mlflow_url=url,
+            mirror_problems=[
+                ProblemView.model_validate(one) for one in problems[:MOST_MIRROR_PROBLEMS]
+            ],
+            mirror_problem_count=len(problems),
+        )
+
+
+class AcceptedStudy(StudyView):
+    """A study that was submitted or extended just now, and what to know about that."""
+
+    same_as: Annotated[
+        list[int],
+        Field(description="earlier studies of the project that differ in name or seeds at most"),
+    ]
+    notes: list[str]
+
+
+def _short(preset: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """Without its text: that is in the report."""
+    if preset is None:
+        return None
+    return {name: preset[name] for name in ("name", "scale", "dataset", "digest")}
+
+
+class ResultView(View):
+    """One job as a row of results."""
+
+    job_id: int
+    study_id: int | None
+    study: str | None
+    project: str | None
+    owner: str
+    name: str
+    variant: str | None
+    point: dict[str, Any]
+    trial: dict[str, Any] | None
+    seed: int
+    status: JobStatus
+    reason: str | None
+    metrics: Metrics
+    non_finite: NonFinite
+    tags: Annotated[list[str], Field(description="the job's and its study's")]
+    epochs: Annotated[int, Field(description="evaluation periods trained")]
+    seconds: Annotated[float, Field(description="of training, over all attempts")]
+    attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class ChosenRows(View):
+    """One page of rows with the columns that were asked for, by the names that they were asked by."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None = None

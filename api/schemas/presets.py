@@ -1,0 +1,108 @@
+"""The shapes of presets over REST."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field
+
+from api.schemas.jobs_studies import StudyView, View
+from store.db import Verdict
+from studies.presets import Change, Preset, Scale
+from trainer.spec import Name, Part, Seed
+
+
+class ScaleView(View):
+    """One size of a preset's study."""
+
+    scale: Scale
+    takes: Annotated[str, Field(description="how long, on what; or that it has not been run")]
+    datasets: Annotated[list[str], Field(description="the first is the default")]
+    cells: Annotated[int, Field(description="final trainings")]
+
+    @classmethod
+    def of(cls, preset: Preset, scale: Scale) -> Self:
+        one = preset.scales[scale]
+        cells = preset.cells(scale)
+        return cls(scale=scale, takes=one.takes, datasets=list(one.datasets), cells=cells)
+
+
+class PresetView(View):
+    """A preset as a line of the catalogue."""
+
+    name: str
+    title: str
+    topic: str
+    paper: str
+    claims: Annotated[list[str], Field(description="what the results should bear out")]
+    scales: list[ScaleView]
+    digest: Annotated[str, Field(description="of the studies and their claims")]
+    first_run: Annotated[str | None, Field(description="the digest when it first ran")]
+    changes: Annotated[list[Change], Field(description="in studies or claims, since then")]
+
+    @classmethod
+    def of(cls, preset: Preset, **more: Any) -> Self:
+        same = {
+            name: getattr(preset, name)
+            for name in ("name", "title", "topic", "paper", "digest", "first_run")
+        }
+        claims = preset.study_spec(next(iter(preset.scales))).claims
+        return cls(
+            **same,
+            claims=[claim.says for claim in claims],
+            scales=[ScaleView.of(preset, scale) for scale in preset.scales],
+            changes=list(preset.changes),
+            **more,
+        )
+
+
+class PresetDetail(PresetView):
+    """All of a preset; `study` is what a run would submit."""
+
+    text: str
+    caveats: list[str]
+    measured: str
+    scale: Scale
+    dataset: str
+    study: dict[str, Any]
+
+
+class RunRequest(Part):
+    """Which size of a preset to run, on what."""
+
+    scale: Scale = "small"
+    dataset: Annotated[Name | None, Field(description="default: the scale's first")] = None
+    project: Name | None = None
+    seeds: Annotated[
+        Annotated[int, Field(strict=True, ge=1, le=1000)] | list[Seed] | None,
+        Field(description="other than the preset's"),
+    ] = None
+
+
+class ShortVerdict(View):
+    """A claim's verdict without the numbers it rests on."""
+
+    claim: str
+    verdict: str
+    sentence: str
+    n: int
+    p_adjusted: float | None
+
+    @classmethod
+    def of(cls, one: Verdict) -> Self:
+        return cls(
+            claim=one.claim,
+            verdict=one.verdict,
+            sentence=one.sentence,
+            n=one.n,
+            p_adjusted=one.p_adjusted,
+        )
+
+
+class RunView(View):
+    """A study that ran the preset; `verdicts` once its jobs have ended."""
+
+    study: StudyView
+    scale: str
+    dataset: str
+    digest: str
+    own_seeds: Annotated[bool, Field(description="on other seeds than the preset's")]
+    verdicts: list[ShortVerdict]

@@ -1,0 +1,76 @@
+"""How answers look in a terminal."""
+
+from normlab.cli.render.claims import show_claims
+from normlab.cli.render.comparison import ComparisonFormat, flat, show_comparison
+from normlab.cli.render.datasets import say_outcome, show_dataset
+from normlab.cli.render.output import (
+    Column,
+    Format,
+    Item,
+    Output,
+    ago,
+    console,
+    duration,
+    emit,
+    field,
+    raw,
+    say,
+    say_paragraph,
+    size,
+    status,
+)
+from normlab.cli.render.patience import Patience
+from normlab.cli.render.plan import CELLS, show_plan
+from normlab.cli.render.preset_pages import find_others, start_all, write_markdown, write_pages
+from normlab.cli.render.progress import draw, summary, tell
+from normlab.cli.render.service import SHOWN, problem_lines, say_mirror, say_workers
+from normlab.cli.render.stack_progress import StackProgress
+from normlab.cli.render.thumbnails import PIXELS, show_thumbnails
+from normlab.cli.render.units import interval, scaled, test_metric, unit_name
+from normlab.cli.render.weights import BEST, say_how_to_load
+
+__all__ = [
+    "BEST",
+    "CELLS",
+    "PIXELS",
+    "SHOWN",
+    "Column",
+    "ComparisonFormat",
+    "Format",
+    "Item",
+    "Output",
+    "Patience",
+    "StackProgress",
+    "ago",
+    "console",
+    "draw",
+    "duration",
+    "emit",
+    "field",
+    "find_others",
+    "flat",
+    "interval",
+    "problem_lines",
+    "raw",
+    "say",
+    "say_how_to_load",
+    "say_mirror",
+    "say_outcome",
+    "say_paragraph",
+    "say_workers",
+    "scaled",
+    "show_claims",
+    "show_comparison",
+    "show_dataset",
+    "show_plan",
+    "show_thumbnails",
+    "size",
+    "start_all",
+    "status",
+    "summary",
+    "tell",
+    "test_metric",
+    "unit_name",
+    "write_markdown",
+    "write_pages",
+]

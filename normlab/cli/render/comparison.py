@@ -1,0 +1,174 @@
+"""A comparison as a verdict and a table that a stranger understands. Knows the shape of the answer, no
+route."""
+
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from typing import Any
+
+from normlab.cli.render.matrix_axes import show_axes
+from normlab.cli.render.output import Column, Item, say, say_paragraph, show_table
+from normlab.cli.render.units import interval, p_value, scaled, unit_name
+
+
+class ComparisonFormat(StrEnum):
+    """How a comparison is printed; the service makes the tables for a page or a paper."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+
+
+def show_comparison(comparison: Mapping[str, Any]) -> None:
+    """The answer first, then the table that it rests on, then how to read it."""
+    for line in answer(comparison):
+        say_paragraph(line)
+    say()
+    show_table(comparison["variants"], columns(comparison))
+    show_axes(comparison)
+    say()
+    for line in legend(comparison):
+        say_paragraph(line)
+
+
+def columns(comparison: Mapping[str, Any]) -> tuple[Column, ...]:
+    """The columns for the items of `variants`; accuracies are shown in percent."""
+    metric, baseline = comparison["metric"], comparison["baseline"]
+
+    def difference(one: Item) -> str:
+        if one["variant"] == baseline:
+            return "baseline"
+        return scaled((one["difference"] or {}).get("mean"), metric, sign=True)
+
+    def difference_interval(one: Item) -> str:
+        return interval((one["difference"] or {}).get("interval"), metric, sign=True)
+
+    numbers: dict[str, Callable[[Item], str]] = {
+        "n": lambda one: str(one["n"]),
+        unit_name(metric): lambda one: _mean(one, metric),
+        "95 % interval": lambda one: interval(one["interval"], metric),
+        f"difference to {baseline}": difference,
+        "95 % interval of it": difference_interval,
+        "p (Holm)": lambda one: p_value((one["difference"] or {}).get("p_adjusted")),
+        "": lambda one: str((one["difference"] or {}).get("decision") or ""),
+        "epochs to stop": lambda one: _number((one.get("epochs") or {}).get("mean"), 1),
+        "diverged": lambda one: str(one["diverged"]),
+        "failed": lambda one: str(one["failed"]),
+    }
+    if any(one.get("still_improving") for one in comparison["variants"]):
+        numbers["still improving"] = lambda one: str(one.get("still_improving") or 0)
+    if any(one.get("to_threshold") for one in comparison["variants"]):
+        numbers["steps to threshold"] = _to_threshold
+    name = Column("variant", lambda one: str(one.get("name") or one["variant"]))
+    return (name, *(Column(title, text, right=bool(title)) for title, text in numbers.items()))
+
+
+def flat(one: Item) -> dict[str, Any]:
+    """For programs: a variant's numbers, unrounded, each under a name of its own."""
+    difference, epochs = one["difference"] or {}, one.get("epochs") or {}
+    low, high = one["interval"] or (None, None)
+    difference_low, difference_high = difference.get("interval") or (None, None)
+    return {
+        "variant": one.get("name") or one["variant"],
+        **{name: one.get(name) for name in _OF_VARIANT},
+        "low": low,
+        "high": high,
+        "difference": difference.get("mean"),
+        "difference_low": difference_low,
+        "difference_high": difference_high,
+        **{name: difference.get(name) for name in _OF_DIFFERENCE},
+        "epochs": epochs.get("mean"),
+        "best_epoch": epochs.get("best_mean"),
+        "best_seconds": epochs.get("best_seconds"),
+        "steps_to_threshold": (one.get("to_threshold") or {}).get("steps"),
+        "reached_threshold": (one.get("to_threshold") or {}).get("reached"),
+        "still_improving": one.get("still_improving"),
+        "diverged": one["diverged"],
+        "failed": one["failed"],
+    }
+
+
+_OF_VARIANT = ("n", "mean", "std", "median", "interquartile_mean", "best", "worst", "validation")
+_OF_DIFFERENCE = (
+    "p_value", "p_adjusted", "decision", "wilcoxon_p_value", "probability_of_improvement",
+    "effect_size", "equivalence_p_value", "seeds_needed",
+)  # fmt: skip
+
+
+def answer(comparison: Mapping[str, Any]) -> list[str]:
+    """The verdict, and what it says of each variant or why there is none: a paragraph each."""
+    verdict = comparison["verdict"]
+    return [verdict["sentence"], *(f"- {reason}" for reason in verdict["reasons"])]
+
+
+def legend(comparison: Mapping[str, Any]) -> list[str]:
+    """How to read the table, and what to be careful about: a paragraph each."""
+    metric, baseline = comparison["metric"], comparison["baseline"]
+    accuracy = metric.endswith("accuracy")
+    tested = any(
+        (one["difference"] or {}).get("p_value") is not None for one in comparison["variants"]
+    )
+    reading = (
+        f"Mean ± standard deviation over n seeds. Differences to {baseline} are paired: the same seed has the "
+        f"same data order and start in every variant{'; they are in percentage points' if accuracy else ''}. "
+        "An interval that leaves out zero means that chance alone hardly explains the difference."
+        + (
+            " What decides is p: a paired t-test with Holm's correction for the number of comparisons, at "
+            f"{'the level of this look' if comparison['plan']['looks'] else '5 %'}. "
+            "Intervals are for one comparison each."
+            if tested
+            else ""
+        )
+    )
+    lines = [reading, *_sensitivities(comparison), *_confounds(comparison)]
+    return [*lines, *(f"Note: {note}" for note in comparison.get("notes", []))]
+
+
+def _sensitivities(comparison: Mapping[str, Any]) -> Iterator[str]:
+    metric, baseline = comparison["metric"], comparison["baseline"]
+    for one in comparison["variants"]:
+        if found := (one["difference"] or {}).get("sensitivity"):
+            seeds = ", ".join(map(str, found["left_out"]))
+            difference = (
+                "nothing is left"
+                if found["mean"] is None
+                else f"{scaled(found['mean'], metric, sign=True)}, "
+                f"{interval(found['interval'], metric, sign=True)}"
+            )
+            yield (
+                f"Without the seeds at which a job failed, diverged or is missing ({seeds}): "
+                f"{one['name']} to {baseline} {difference}, n = {found['n']}."
+            )
+
+
+def _confounds(comparison: Mapping[str, Any]) -> Iterator[str]:
+    """What differs besides what was declared; what follows from the declared is summed up."""
+    follows: dict[str, set[str]] = {}
+    for one in comparison["confounds"]:
+        if one["causes"]:
+            follows.setdefault(one["what"], set()).update(one["causes"])
+            continue
+        said = f"declared: {one['declared']}" if one["declared"] else "nothing declared explains it"
+        values = f"{one['baseline_value']} → {one['variant_value']}"
+        yield f"Differs: {one['variant']} in {one['what']} ({values}); {said}."
+    if follows:
+        parts = [f"{what} (by {', '.join(sorted(causes))})" for what, causes in follows.items()]
+        yield f"Differs as a consequence of what the study declares: {'; '.join(parts)}."
+
+
+def _mean(one: Item, metric: str) -> str:
+    if one["std"] is None:
+        return scaled(one["mean"], metric)
+    return f"{scaled(one['mean'], metric)} ± {scaled(one['std'], metric)}"
+
+
+def _to_threshold(one: Item) -> str:
+    """`240 (8 of 8)`: mean steps of the jobs that got there."""
+    found = one["to_threshold"]
+    steps = "" if found["steps"] is None else f"{found['steps']:.0f} "
+    return f"{steps}({found['reached']} of {len(one['values'])})"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,319 @@
+"""`list`, `show`, `logs`, `compare`, `queue`, `download`: what the service knows."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from normlab.cli.render import (
+    BEST,
+    Column,
+    ComparisonFormat,
+    Format,
+    Item,
+    Output,
+    ago,
+    duration,
+    emit,
+    field,
+    flat,
+    problem_lines,
+    raw,
+    say,
+    say_how_to_load,
+    say_workers,
+    scaled,
+    show_claims,
+    show_comparison,
+    status,
+    test_metric,
+)
+from normlab.client import FINAL, Client, Reference
+from normlab.errors import NormlabError
+
+Named = Annotated[str, typer.Argument(help="a job (j12) or a study (s3)", metavar="ID")]
+Job = Annotated[str, typer.Argument(help="a job (j12)", metavar="JOB")]
+Study = Annotated[str, typer.Argument(help="a study (s3)", metavar="STUDY")]
+
+
+def list_(
+    jobs: Annotated[bool, typer.Option("--jobs", "-j", help="jobs, not studies")] = False,
+    study: Annotated[str | None, typer.Option(help="only this study's jobs")] = None,
+    project: Annotated[str | None, typer.Option(help="only this project's")] = None,
+    status: Annotated[str | None, typer.Option(help="only jobs with this status")] = None,
+    variant: Annotated[str | None, typer.Option(help="only jobs of this variant")] = None,
+    owner: Annotated[str | None, typer.Option(help="only this person's")] = None,
+    tag: Annotated[str | None, typer.Option(help="only what has this tag")] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="what is archived, too")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="at most so many")] = 50,
+    output: Output = Format.TABLE,
+) -> None:
+    """List studies, newest first; with --jobs or a filter on jobs, list jobs."""
+    wanted = {"project": project, "owner": owner, "tag": tag, "archived": archived or None}
+    with Client() as client:
+        if jobs or study or status or variant:
+            number = Reference.study(study).id if study else None
+            found = client.jobs(most=limit, study=number, status=status, variant=variant, **wanted)
+            emit(found, JOBS, output, "no jobs")
+        else:
+            studies = client.studies(most=limit, **wanted)
+            emit(
+                studies,
+                STUDIES,
+                output,
+                "no studies yet; jobs are listed with: normlab list --jobs",
+            )
+
+
+def show(name: Named, output: Output = Format.TABLE) -> None:
+    """Everything about one job or study: its status, metrics, attempts, or the jobs of a study."""
+    with Client() as client:
+        reference = Reference.parse(name)
+        item = client.show(reference)
+        if output is Format.JSON:
+            say(json.dumps(item, indent=2))
+        elif reference.kind == "study":
+            _show_study(client, reference, item, output)
+        else:
+            _show_job(client, reference, item, output)
+
+
+def logs(
+    name: Named,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="until it has ended")] = False,
+) -> None:
+    """What a job said, or all jobs of a study."""
+    with Client() as client:
+        reference = Reference.parse(name)
+        seen: dict[Reference, int] = {}
+        while True:
+            ended = client.show(reference)["status"] in FINAL
+            for job in _jobs_of(client, reference):
+                _print_logs(client, job, seen, prefix=reference.kind == "study")
+            if ended or not follow:
+                return
+            time.sleep(1.0)
+
+
+def compare(
+    name: Study,
+    metric: Annotated[str | None, typer.Option(help="instead of the metric of record")] = None,
+    output: Annotated[
+        ComparisonFormat,
+        typer.Option("--output", "-o", help="how to print it; latex: a table for a paper"),
+    ] = ComparisonFormat.TABLE,
+) -> None:
+    """Which variant is better, and is it real? Verdict, means, intervals, paired differences to the baseline."""
+    with Client() as client:
+        if output in (ComparisonFormat.MARKDOWN, ComparisonFormat.LATEX):
+            say(client.comparison_table(name, output.value, metric).rstrip())
+            return
+        found = client.comparison(name, metric)
+        claims = client.verdicts(name) if output is ComparisonFormat.TABLE else []
+    if output is ComparisonFormat.JSON:
+        say(json.dumps(found, indent=2))
+        return
+    if output is ComparisonFormat.CSV:
+        rows = [flat(one) for one in found["variants"]]
+        emit(rows, [Column(name, field(name)) for name in rows[0]], Format.CSV, "")
+    else:
+        show_claims(claims)
+        show_comparison(found)
+
+
+def queue(output: Output = Format.TABLE) -> None:
+    """Who is running and who is waiting, in the order in which they will start; and hosts that can't work."""
+    with Client() as client:
+        found = client.get("queue")
+        workers = client.get("workers")["items"] if output is Format.TABLE else ()
+    if output is Format.JSON:
+        say(json.dumps(found, indent=2))
+        return
+    rows = [{**row, "state": "running"} for row in found["running"]]
+    rows += [{**row, "state": "queued"} for row in found["queued"]]
+    emit(rows, _QUEUE, output, "nothing runs and nothing waits")
+    say_workers(workers)
+
+
+def download(
+    name: Named,
+    to: Annotated[Path | None, typer.Option("--to", help="a folder; default: ./ID")] = None,
+    weights: Annotated[bool, typer.Option(help="also the best checkpoint")] = False,
+) -> None:
+    """Fetch the files of a job, or of all jobs of a study."""
+    with Client() as client:
+        reference = Reference.parse(name)
+        folder = to or Path(str(reference))
+        count = 0
+        best: list[tuple[Reference, Path]] = []
+        for job in _jobs_of(client, reference):
+            target = folder / str(job) if reference.kind == "study" else folder
+            for file in client.part(job, "files"):
+                client.download(job, file["name"], _inside(target, file["name"]))
+                count += 1
+            if weights and _download_best(client, job, target):
+                count += 1
+                best.append((job, target / BEST))
+    say(f"{count} files in {folder}" if count else f"{reference} has no files")
+    if best:
+        say_how_to_load(*best[0])
+
+
+def _show_study(client: Client, reference: Reference, item: dict[str, Any], output: Format) -> None:
+    jobs = client.jobs_of(reference)
+    if output is Format.TABLE:
+        counts = ", ".join(f"{count} {word}" for word, count in item["counts"].items() if count)
+        say(f"study {reference}  {item['name']}: {item['status']} ({counts})")
+        say(
+            f"project {item['project']}, owner {item['owner']}, submitted {ago('created_at')(item)} ago"
+        )
+        say(f"metric {item['metric']}, baseline {item['baseline']}")
+        _show_remarks(item)
+        say()
+    emit(jobs, JOBS, output, "no jobs")
+    if output is Format.TABLE:
+        say()
+        say(f"Compare its variants with: normlab compare {reference}")
+
+
+def _show_remarks(item: dict[str, Any]) -> None:
+    """What the service warns of, what people say of it, where its curves are."""
+    for warning in item["warnings"]:
+        say(f"warning: {warning}")
+    if item["tags"] or item["archived"]:
+        say(f"tags: {', '.join([*item['tags'], *(['(archived)'] if item['archived'] else [])])}")
+    if item["note"]:
+        say(f"note: {item['note']}")
+    if item.get("mlflow_url"):
+        say(f"MLflow: {item['mlflow_url']}")
+    for line in problem_lines(item):
+        say(line)
+
+
+def _show_job(client: Client, reference: Reference, item: dict[str, Any], output: Format) -> None:
+    if output is Format.CSV:
+        emit([item], JOBS, output, "")
+        return
+    say(f"job {reference}  {item['name']}: {status(item)}")
+    study = f", study s{item['study_id']}" if item.get("study_id") else ""
+    say(f"project {item['project']}, owner {item['owner']}{study}, seed {item['seed']}")
+    say(
+        f"step {item['step']} of {item['total_steps'] or '?'}, trained for {duration(item['seconds_used'])}"
+    )
+    if obstacle := item.get("obstacle"):
+        say(f"waiting: {obstacle}")
+    _show_remarks(item)
+    values = {**item["metrics"], **item["non_finite"]}
+    if values:
+        say()
+        width = max(map(len, values))
+        for metric, value in values.items():
+            say(
+                f"  {metric:<{width}}  {value:.6g}"
+                if isinstance(value, float | int)
+                else f"  {metric:<{width}}  {value}"
+            )
+    attempts = client.part(reference, "attempts")
+    if attempts:
+        say()
+        emit(attempts, _ATTEMPTS, output, "")
+    if item.get("error"):
+        say()
+        say(item["error"].rstrip())
+
+
+def _jobs_of(client: Client, reference: Reference) -> list[Reference]:
+    if reference.kind == "job":
+        return [reference]
+    return [Reference("job", job["id"]) for job in client.jobs_of(reference)]
+
+
+def _print_logs(
+    client: Client, job: Reference, seen: dict[Reference, int], *, prefix: bool
+) -> None:
+    for line in client.part(job, "logs", after=seen.get(job)):
+        seen[job] = line["id"]
+        at = line["at"][11:19]
+        say(f"{f'{job}  ' if prefix else ''}{at}  {line['level']:<7}  {line['text']}")
+
+
+def _download_best(client: Client, job: Reference, target: Path) -> bool:
+    """False where the job has no best checkpoint."""
+    best = [row for row in client.part(job, "checkpoints") if row["kind"] == "best"]
+    if not best:
+        return False
+    newest = max(best, key=lambda row: int(row["id"]))
+    client.download_path(f"{job.path}/checkpoints/{newest['id']}", target / BEST)
+    return True
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The service names the file, we say where: never outside the folder."""
+    target = (folder / name).resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise NormlabError(f"the file name {name!r} leads out of {folder}")
+    return target
+
+
+def _study_label(row: Item) -> str:
+    return f"s{row['study_id']} {row['study']}" if row["study_id"] is not None else ""
+
+
+JOBS = (
+    Column("id", lambda job: f"j{job['id']}", raw("id")),
+    Column("name", field("name")),
+    Column("project", field("project")),
+    Column("owner", field("owner")),
+    Column("status", status),
+    Column(
+        "step", lambda job: f"{job['step']}/{job['total_steps'] or '?'}", raw("step"), right=True
+    ),
+    Column(
+        "test",
+        lambda job: scaled(job["metrics"].get(test_metric(job)), test_metric(job)),
+        lambda job: job["metrics"].get(test_metric(job)),
+        right=True,
+    ),
+    Column("age", ago("created_at"), raw("created_at"), right=True),
+)
+STUDIES = (
+    Column("id", lambda study: f"s{study['id']}", raw("id")),
+    Column("name", field("name")),
+    Column("project", field("project")),
+    Column("owner", field("owner")),
+    Column("status", field("status")),
+    Column(
+        "jobs",
+        lambda study: " ".join(
+            f"{count} {word}" for word, count in study["counts"].items() if count
+        ),
+    ),
+    Column("age", ago("created_at"), raw("created_at"), right=True),
+)
+_QUEUE = (
+    Column("id", lambda row: f"j{row['id']}", raw("id")),
+    Column("state", field("state")),
+    Column("position", field("position"), right=True),
+    Column("study", _study_label, raw("study_id")),
+    Column("name", field("name")),
+    Column("priority", field("priority")),
+    Column("owner", field("owner")),
+    Column(
+        "waiting",
+        lambda row: (
+            duration(row["waiting_seconds"]) if row.get("waiting_seconds") is not None else ""
+        ),
+        raw("waiting_seconds"),
+        right=True,
+    ),
+)
+_ATTEMPTS = (
+    Column("attempt", field("number"), right=True),
+    Column("host", field("host")),
+    Column("started", lambda row: row["started_at"][:19].replace("T", " "), raw("started_at")),
+    Column("ended", lambda row: (row["ended_at"] or "")[:19].replace("T", " "), raw("ended_at")),
+    Column("end", field("end")),
+    Column("first step", field("first_step"), right=True),
+)

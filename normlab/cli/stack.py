@@ -1,0 +1,174 @@
+"""`up`, `down`, `status`: the local stack."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from normlab.cli.render import (
+    SHOWN,
+    Column,
+    Format,
+    Output,
+    StackProgress,
+    duration,
+    emit,
+    field,
+    raw,
+    say,
+    say_mirror,
+    say_workers,
+    size,
+)
+from normlab.client import Transport
+from normlab.errors import NormlabError, StackError
+from normlab.home import Home
+from normlab.stack import control
+
+#: A service that takes longer must not keep `status` waiting.
+_ASK_SECONDS = 5.0
+
+Timeout = Annotated[
+    float | None,
+    typer.Option(help="wait at most so many seconds; default: as long as every part works"),
+]
+
+
+def up(
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="return once it is ready; it runs on")
+    ] = False,
+    timeout: Timeout = None,
+    adopt_storage: Annotated[
+        bool,
+        typer.Option(
+            "--adopt-storage",
+            help="take $NORMLAB_HOME/storage for the database's, though it was emptied or replaced",
+        ),
+    ] = False,
+) -> None:
+    """Start the whole stack on this machine: database, broker, MLflow, API, worker.
+
+    Its files are in NORMLAB_HOME (~/.normlab; for root /var/lib/normlab), its ports are
+    NORMLAB_API_PORT (8000) and NORMLAB_MLFLOW_PORT (5000). Several can run side by side.
+    PostgreSQL and Redis come with Normlab; NORMLAB_POSTGRES_BIN (a folder) and
+    NORMLAB_REDIS_SERVER (a program) name others. A slow machine is waited for: with --timeout,
+    `up --detach` gives up waiting, and the stack goes on starting.
+    """
+    home = Home.from_environment()
+    if adopt_storage and home.is_locked():
+        raise StackError("a storage can't be adopted while the stack runs: `normlab down` first")
+    if home.is_locked() and home.read_state().get("phase") == "ready":
+        say("Normlab is already running:")
+        show_urls(home.read_state())
+    elif detach or home.is_locked():
+        bring_up(home, timeout, adopt_storage=adopt_storage)
+        say("Stop it with: normlab down")
+    else:
+        say(f"Starting Normlab in {home.folder}; stop it with Ctrl-C")
+        progress = StackProgress(
+            home, timeout=timeout, then="It was stopped.", when_ready=_show_ready
+        )
+        control.run_in_foreground(home, progress, adopt_storage=adopt_storage)
+        say("Stopped")
+
+
+def bring_up(home: Home, timeout: float | None = None, *, adopt_storage: bool = False) -> None:
+    """Starts it in the background, or joins one that is starting."""
+    for variable in ("NORMLAB_DATABASE_URL", "NORMLAB_REDIS_URL"):
+        if os.environ.get(variable):
+            typer.echo(f"{variable} is not used: the local stack starts its own server", err=True)
+    say(f"Starting Normlab in {home.folder}")
+    then = (
+        "The stack goes on starting: `normlab status` shows how far it is, `normlab up --detach` "
+        "waits again, `normlab down` stops it."
+    )
+    progress = StackProgress(home, timeout=timeout, then=then)
+    state = control.start_detached(home, progress, adopt_storage=adopt_storage)
+    _show_ready(state)
+
+
+def _show_ready(state: Mapping[str, Any]) -> None:
+    say(f"Ready after {state['seconds']:.0f} s:")
+    show_urls(state)
+
+
+def down() -> None:
+    """Stop the local stack; running jobs are saved and go on at the next `up`."""
+    home = Home.from_environment()
+    was_running = home.is_locked()
+    if was_running:
+        say(f"Stopping Normlab in {home.folder}")
+    left = control.stop(home, StackProgress(home))
+    if was_running:
+        say("Stopped")
+    elif left:
+        say(f"Ended {left} processes that a killed stack had left behind")
+    else:
+        say(f"Nothing is running in {home.folder}")
+
+
+def status(
+    database: Annotated[
+        bool, typer.Option("--database", help="the URL of its PostgreSQL, with the password")
+    ] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """The processes of the local stack, where to reach it, which hosts can't work, and what MLflow lacks."""
+    home = Home.from_environment()
+    state = control.status(home)
+    if database and state["phase"] != "down":
+        say(control.database_url(home))
+        return
+    is_ready = state["phase"] == "ready"
+    mirror = ask_api(home, "mirror", limit=SHOWN) if is_ready else None
+    answer = ask_api(home, "workers") if is_ready else None
+    workers = answer and answer["items"]
+    if output is Format.JSON:
+        say(json.dumps({**state, "workers": workers, "mirror": mirror}, indent=2))
+        return
+    if state["phase"] == "down":
+        left = state["leftovers"]
+        found = f"A killed stack has left {left} processes" if left else "Nothing is running"
+        typer.echo(f"{found} in {home.folder}; start it with: normlab up --detach", err=True)
+        if url := os.environ.get("NORMLAB_URL"):
+            typer.echo(f"The other commands use the service at NORMLAB_URL={url}", err=True)
+        raise typer.Exit(1)
+    emit(state["processes"], _COLUMNS, output, "no process yet")
+    if output is Format.TABLE:
+        say()
+        say(f"{state['phase']}, home {home.folder}, logs {home.logs}")
+        show_urls(state)
+        say_workers(workers)
+        say_mirror(mirror)
+
+
+def ask_api(home: Home, path: str, **parameters: Any) -> Any:
+    """What the local stack's own API answers; None if it doesn't, or takes long."""
+    transport = Transport(home=home, timeout=_ASK_SECONDS)
+    try:
+        return transport.get(path, **parameters)
+    except NormlabError:
+        return None
+    finally:
+        transport.close()
+
+
+def show_urls(state: Mapping[str, Any]) -> None:
+    say(f"  API     {state['api_url']}  (try it at {state['api_url']}/docs)")
+    say(f"  MLflow  {state['mlflow_url']}")
+
+
+_COLUMNS = (
+    Column("process", field("name")),
+    Column("state", field("state")),
+    Column("pid", field("pid"), right=True),
+    Column(
+        "uptime", lambda row: duration(row["uptime_seconds"]), raw("uptime_seconds"), right=True
+    ),
+    Column("restarts", field("restarts"), right=True),
+    Column("processes", field("processes"), right=True),
+    Column("memory", lambda row: size(row.get("memory_bytes", 0)), raw("memory_bytes"), right=True),
+)

@@ -1,0 +1,163 @@
+"""`init`, `validate`, `plan`, `submit`: a spec on its way to the service.
+
+Warnings stand in full in the plan and in the record that `show` prints; validate and submit count them.
+"""
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from normlab.cli import watch
+from normlab.cli.render import CELLS, Format, Item, Output, emit, say, show_plan
+from normlab.client import Client, Reference
+from normlab.errors import NormlabError, Refused, Unreadable
+
+File = Annotated[Path, typer.Argument(help="a job or a study, YAML or JSON; - reads it from stdin")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="set a value of the document first, such as base.optimizer.lr=0.01; repeatable",
+    ),
+]
+
+
+def validate(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="jobs or studies, YAML or JSON; folders of them; - reads from stdin"),
+    ],
+    settings: Settings = None,
+) -> None:
+    """Check specs, also against their datasets and the networks they describe; nothing is created.
+
+    The exit status is 0 only if all of them are valid.
+    """
+    specs, refused = _specs(files), 0
+    with Client() as client:
+        for file in specs:
+            try:
+                found = client.plan(_document(file), settings=settings or ())
+            except (Refused, Unreadable) as error:
+                if len(specs) == 1:
+                    raise
+                refused += 1
+                typer.echo(str(error), err=True)
+                continue
+            then = f" of tuning, then {_jobs(found['then'])}" if found.get("then") else ""
+            say(f"{file} is a valid {found['kind']}: {_jobs(found['count'])}{then}")
+            _count_warnings(found["warnings"], f"normlab plan {file}")
+    if len(specs) > 1:
+        say(f"{len(specs) - refused} of {len(specs)} are valid")
+    if refused:
+        raise typer.Exit(1)
+
+
+def plan(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="jobs or studies, YAML or JSON; folders of them; - reads from stdin"),
+    ],
+    settings: Settings = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """What a spec would train: jobs, images, steps, time, and whether there can be a verdict.
+
+    Nothing is created. `-o csv` lists every job.
+    """
+    specs = _specs(files)
+    with Client() as client:
+        plans = [client.plan(_document(file), settings=settings or ()) for file in specs]
+    if output is Format.JSON:
+        say(json.dumps(plans[0] if len(plans) == 1 else plans, indent=2))
+        return
+    if output is Format.CSV:
+        emit([cell for one in plans for cell in one["cells"]], CELLS, output, "no cells")
+        return
+    for number, (file, found) in enumerate(zip(specs, plans, strict=True)):
+        if number:
+            say()
+        show_plan(found, str(file), settings or ())
+
+
+def submit(
+    file: File,
+    settings: Settings = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="stay until it has ended")] = False,
+) -> None:
+    """Submit a job or a study. With --wait the exit status is 0 only if it succeeded."""
+    with Client() as client:
+        reference, item = client.accept(_document(file), settings=settings or ())
+        show_accepted(client, reference, item)
+        if wait:
+            raise typer.Exit(watch.follow_to_the_end(client, [reference]))
+
+
+def show_accepted(client: Client, reference: Reference, item: Item | None = None) -> None:
+    """What was accepted, in a sentence, and what to know about it. `item`: the answer, if it is at hand."""
+    item = item or client.show(reference)
+    count = sum(item["counts"].values()) if reference.kind == "study" else 1
+    jobs = f", {_jobs(count)}" if reference.kind == "study" else ""
+    say(f"Accepted {reference.kind} {reference}: {item['name']}{jobs}")
+    _count_warnings(item.get("warnings", []), f"normlab show {reference}")
+    for note in item.get("notes", []):
+        say(note)
+    for same in item.get("same_as", [])[:1]:
+        _offer_instead(client, Reference("study", same))
+
+
+def _offer_instead(client: Client, earlier: Reference) -> None:
+    counts = client.show(earlier)["counts"]
+    say(f"  normlab extend {earlier} --seeds 4")
+    if counts["failed"] or counts["cancelled"]:
+        say(f"  normlab retry {earlier}{' --cancelled' if counts['cancelled'] else ''}")
+
+
+def _count_warnings(warnings: list[str], command: str) -> None:
+    if warnings:
+        many = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+        typer.echo(f"{many}: read with {command}", err=True)
+
+
+def _specs(files: list[Path]) -> list[Path]:
+    """The files, and those in the folders, in order of their names."""
+    found: list[Path] = []
+    for file in files:
+        if file.is_dir():
+            inside = sorted(p for p in file.iterdir() if p.suffix in (".yaml", ".yml", ".json"))
+            if not inside:
+                raise NormlabError(f"{file} holds no .yaml, .yml or .json file")
+            found += inside
+        else:
+            found.append(file)
+    return found
+
+
+def _document(file: Path) -> Path | str:
+    # The new line tells text from a file name.
+    return typer.get_text_stream("stdin").read() + "\n" if str(file) == "-" else file
+
+
+def _jobs(count: int) -> str:
+    return "1 job" if count == 1 else f"{count} jobs"
+
+
+def init(
+    file: Annotated[Path, typer.Argument(help="where it goes")] = Path("study.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="replace a file that is there")] = False,
+) -> None:
+    """Write a commented study to start from."""
+    template = (resources.files("normlab") / "template.yaml").read_text(encoding="utf-8")
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as target:
+            target.write(template)
+    except FileExistsError:
+        raise NormlabError(f"{file} exists already; --force replaces it") from None
+    except OSError as error:
+        raise NormlabError(f"{file} cannot be written: {error.strerror}") from error
+    say(f"{file} is a study with comments: change it, then see what it would train with")
+    say(f"  normlab plan {file}")

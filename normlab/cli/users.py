@@ -1,0 +1,162 @@
+"""`token create|list|revoke` and `users list|add`: who may do what."""
+
+import json
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from normlab.cli.render import Column, Format, Item, Output, ago, emit, field, raw, say
+from normlab.client import Client
+from normlab.errors import NormlabError
+
+tokens = typer.Typer(no_args_is_help=True, help="Tokens: create, list, revoke.")
+users = typer.Typer(help="Users: list, add.")
+
+
+class Role(StrEnum):
+    """What a person may do."""
+
+    ADMIN = "admin"
+    MEMBER = "member"
+    VIEWER = "viewer"
+
+
+class Children(StrEnum):
+    """Which tokens are revoked with the one that they were made with."""
+
+    OWN = "own"
+    ALL = "all"
+    NONE = "none"
+
+
+@tokens.command()
+def create(
+    name: Annotated[str, typer.Argument(help="what it is for")],
+    user: Annotated[str | None, typer.Option(help="for somebody else (admins)")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="expires after so many days")] = None,
+) -> None:
+    """Create a token. It is shown once; only its hash is kept.
+
+    It expires no later than the token that is used to create it, and is revoked with that one.
+    """
+    from datetime import UTC, datetime, timedelta
+
+    body: dict[str, object] = {"name": name}
+    if user:
+        body["user"] = user
+    if days:
+        body["expires_at"] = (datetime.now(UTC) + timedelta(days=days)).isoformat()
+    with Client() as client:
+        made = client.post("tokens", body)
+    typer.echo("Keep it: it is not shown again. Use it as NORMLAB_TOKEN.", err=True)
+    if made["expires_at"]:
+        typer.echo(f"It expires at {made['expires_at']}.", err=True)
+    say(made["secret"])
+
+
+@tokens.command("list")
+def list_(output: Output = Format.TABLE) -> None:
+    """List tokens, without their secrets."""
+    with Client() as client:
+        emit(client.items("tokens"), _TOKENS, output, "no tokens")
+
+
+@tokens.command()
+def revoke(
+    number: Annotated[int, typer.Argument(help="its id, as listed", metavar="ID")],
+    children: Annotated[
+        Children | None,
+        typer.Option(help="revoke the tokens made with it, too: those of the same user, all, none"),
+    ] = None,
+) -> None:
+    """Revoke a token: it is refused from now on.
+
+    If other tokens were made with it, `--children` says what becomes of them: all if it may have leaked, none
+    if one of them replaces it.
+    """
+    with Client() as client:
+        if children is None:
+            _ensure_childless(client.items("tokens"), number)
+        client.delete(f"tokens/{number}", **({"children": children.value} if children else {}))
+    say(f"Token {number} is revoked")
+
+
+def _ensure_childless(listed: Iterable[Item], number: int) -> None:
+    """Nobody locks themselves or others out by an oversight."""
+    children = [token for token in listed if token["parent_id"] == number]
+    if children:
+        names = ", ".join(f"{one['id']} ({one['name']}, {one['user']})" for one in children)
+        raise NormlabError(
+            f"tokens were made with token {number}: {names}; nothing was revoked. Choose with --children: "
+            "`own` or `all` revokes them, too (if it may have leaked), `none` keeps them"
+        )
+
+
+@users.callback(invoke_without_command=True)
+def list_or_add(
+    context: typer.Context,
+    add: Annotated[
+        str | None, typer.Option(help="the same as `normlab users add NAME`", hidden=True)
+    ] = None,
+    role: Annotated[Role, typer.Option(help="of the new user", hidden=True)] = Role.MEMBER,
+    output: Output = Format.TABLE,
+) -> None:
+    """List the users, or add one (admins)."""
+    if context.invoked_subcommand is not None:
+        return
+    if add:
+        _add(add, role, output)
+    else:
+        list_users(output)
+
+
+@users.command("list")
+def list_users(output: Output = Format.TABLE) -> None:
+    """List the users."""
+    with Client() as client:
+        emit(client.items("users"), _USERS, output, "no users")
+
+
+@users.command("add")
+def add_user(
+    name: Annotated[str, typer.Argument(help="how they are called everywhere")],
+    role: Annotated[
+        Role, typer.Option(help="viewers read, members submit, admins manage")
+    ] = Role.MEMBER,
+    output: Output = Format.TABLE,
+) -> None:
+    """Let a person in (admins); their token is made with `normlab token create`."""
+    _add(name, role, output)
+
+
+def _add(name: str, role: Role, output: Format) -> None:
+    with Client() as client:
+        made = client.post("users", {"name": name, "role": role.value})
+    match output:
+        case Format.JSON:
+            say(json.dumps(made, indent=2))
+        case Format.CSV:
+            emit([made], _USERS, output, "")
+        case Format.TABLE:
+            token = f"normlab token create NAME --user {made['name']}"
+            say(f"{made['name']} is a {made['role']}; make a token for them with: {token}")
+
+
+_TOKENS = (
+    Column("id", field("id"), raw("id"), right=True),
+    Column("name", field("name")),
+    Column("user", field("user")),
+    Column("age", ago("created_at"), raw("created_at"), right=True),
+    Column("last used", ago("last_used_at"), raw("last_used_at"), right=True),
+    Column("expires", field("expires_at")),
+    Column("made with", field("parent_id"), raw("parent_id"), right=True),
+    Column("revoked", field("revoked_at")),
+)
+_USERS = (
+    Column("name", field("name")),
+    Column("role", field("role")),
+    Column("age", ago("created_at"), raw("created_at"), right=True),
+    Column("disabled", field("disabled_at")),
+)

@@ -1,0 +1,63 @@
+"""What a person hands in as a job, a study or a part of one, read as the service reads it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from normlab.errors import NormlabError, Unreadable
+
+_JSON, _YAML = "application/json", "application/yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A job or a study on its way to the service; it is a study if it has variants.
+
+    `name` is what messages call it; None for a mapping, whose lines nobody has written.
+    """
+
+    content: bytes
+    media_type: str
+    is_study: bool
+    name: str | None
+
+
+def read_input(document: Path | str | Mapping[str, Any]) -> Document:
+    """A file, YAML or JSON text, or a mapping; raises Unreadable."""
+    if isinstance(document, Mapping):
+        return Document(json.dumps(document).encode(), _JSON, "variants" in document, None)
+    if isinstance(document, str) and ("\n" in document or document.lstrip().startswith("{")):
+        content, name = document.encode(), "<text>"
+    else:
+        content, name = _read_bytes(Path(document).expanduser()), str(document)
+    media_type = _JSON if name.lower().endswith(".json") else _YAML
+    value = _read(content, name, as_json=media_type == _JSON)
+    is_study = isinstance(value, Mapping) and "variants" in value
+    return Document(content, media_type, is_study, name)
+
+
+def read_mapping(file: Path, what: str) -> dict[str, Any]:
+    """The mapping in a YAML or JSON file; raises Unreadable, or NormlabError where it holds no mapping: `what` says which."""
+    value = _read(_read_bytes(file), str(file))
+    if not isinstance(value, dict):
+        raise NormlabError(f"{file} should hold {what}")
+    return value
+
+
+def _read_bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Unreadable(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _read(content: bytes, name: str, *, as_json: bool = False) -> Any:
+    # Only here: help is printed without a reader of YAML.
+    from runtime.documents import DocumentError, read_document
+
+    try:
+        return read_document(content, as_json=as_json)
+    except DocumentError as error:
+        raise Unreadable(f"{name}: {error}") from error

@@ -1,0 +1,296 @@
+"""HTTP with the service: address, token, retries, problems, pages."""
+
+import contextlib
+import ipaddress
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from normlab.client.bearer import Bearer, HomeBearer
+from normlab.client.readiness import ask, is_starting, may_be_starting, wait_until_ready
+from normlab.errors import NormlabError, NoToken, NotReachable, Refused
+from normlab.home import Home
+
+PREFIX = "/api/v1"
+_RETRY_PAUSES = (0.5, 1.0, 2.0)
+_LONGEST_RETRY_AFTER = 10.0
+#: The service may read a lot before it sends the first byte.
+_STREAM = httpx.Timeout(600.0, connect=5.0)
+
+
+class Origin(Enum):
+    """Who named the service."""
+
+    ARGUMENT = auto()
+    ENVIRONMENT = auto()
+    LOCAL = auto()
+
+
+_HINTS = {
+    Origin.ARGUMENT: "it is the URL given to the client: is it right, and does the service run there?",
+    Origin.ENVIRONMENT: "it is what NORMLAB_URL names: is it right, and does the service run there? "
+    "With Docker, `docker compose ps` shows it",
+    Origin.LOCAL: "is the stack up? start it with: normlab up --detach",
+}
+
+
+_NAMED = {
+    Origin.ARGUMENT: "was given to the client",
+    Origin.ENVIRONMENT: "NORMLAB_URL names",
+    Origin.LOCAL: "is the local stack",
+}
+
+
+class Transport:
+    """One connection pool to one service.
+
+    A service that NORMLAB_URL names, and a local stack that is starting, are waited for: once,
+    before the first answer.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        timeout: float = 60.0,
+        *,
+        home: Home | None = None,
+    ) -> None:
+        """`home`: this local stack and its own token, whatever the environment names."""
+        if home is None:
+            self._home = home = Home.from_environment()
+            self._origin = _origin(url)
+            url = url or os.environ.get("NORMLAB_URL") or home.running_api_url
+            self.url = url.rstrip("/")
+            self._bearer = Bearer(self.url, token) if token else _find_bearer(self.url, home)
+        else:
+            self._home, self._origin = home, Origin.LOCAL
+            self.url = home.running_api_url
+            self._bearer = HomeBearer(home)
+        # A proxy for the world outside is none for this machine.
+        self._trust_env = not _is_loopback(self.url)
+        self._is_worth_waiting = self._origin is Origin.ENVIRONMENT or (
+            self._origin is Origin.LOCAL and _is_starting(home)
+        )
+        self._client = httpx.Client(
+            base_url=self.url + PREFIX,
+            auth=self._bearer,
+            timeout=httpx.Timeout(timeout, connect=5.0),
+            trust_env=self._trust_env,
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def request(
+        self, method: str, path: str, *, again: bool = False, **arguments: Any
+    ) -> httpx.Response:
+        """The answer, a success; `again` for what may safely be sent twice.
+
+        Raises NoToken, NotReachable, or Refused with the service's problem.
+        """
+        self._ensure_token()
+        if self._is_worth_waiting and not (again or method == "GET"):
+            # What must not be sent twice is sent only to a service that is there.
+            self._await_somebody()
+        pauses = _RETRY_PAUSES if again else ()
+        if not self._is_worth_waiting:
+            return self._send(method, path, pauses, **arguments)
+        try:
+            return self._send(method, path, (), **arguments)
+        except (NotReachable, Refused) as error:
+            if not self._has_become_ready(error):
+                raise
+            return self._send(method, path, pauses, **arguments)
+        finally:
+            self._is_worth_waiting = False
+
+    def _ensure_token(self) -> None:
+        """Before anything is sent: whoever listens there may not be who is meant."""
+        if self._bearer is None:
+            home = self._home
+            named = f"{self.url}, which {_NAMED[self._origin]}, needs a token of its own"
+            kept = f"; the one in {home.token_file} is for {home.running_api_url} only"
+            raise NoToken(
+                f"{_unusable_token()}, and {named}{kept if home.token_file.exists() else ''}"
+            )
+
+    def _send(
+        self, method: str, path: str, pauses: Sequence[float], **arguments: Any
+    ) -> httpx.Response:
+        for pause in (*pauses, None):
+            try:
+                answer = self._client.request(method, path, **arguments)
+            except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
+                if pause is None or not isinstance(error, httpx.TransportError):
+                    raise NotReachable(self._unreachable(error)) from error
+            else:
+                if answer.status_code != 503 or pause is None:
+                    return _checked(answer)
+                pause = retry_after(answer, pause)
+            time.sleep(pause)
+        raise AssertionError
+
+    def _has_become_ready(self, error: NotReachable | Refused) -> bool:
+        if isinstance(error, Refused):
+            may_change = is_starting(error.status)
+        else:
+            may_change = error.__cause__ is not None and may_be_starting(error.__cause__)
+        return may_change and wait_until_ready(self.url, trust_env=self._trust_env)
+
+    def _await_somebody(self) -> None:
+        """Until anybody answers; a service that isn't ready may still take this request."""
+        if ask(f"{self.url}/healthz", self._trust_env).status is None:
+            wait_until_ready(self.url, trust_env=self._trust_env)
+        self._is_worth_waiting = False
+
+    def _unreachable(self, error: Exception) -> str:
+        reason = str(error) or type(error).__name__
+        return f"{self.url} does not answer ({reason}); {_HINTS[self._origin]}"
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        given = {name: value for name, value in parameters.items() if value is not None}
+        return _json(self.request("GET", path, params=given))
+
+    def post(self, path: str, body: Any = None, **parameters: Any) -> Any:
+        given = {name: value for name, value in parameters.items() if value is not None}
+        return _json(self.request("POST", path, json=body, params=given))
+
+    def items(self, path: str, *, most: int | None = None, **parameters: Any) -> Iterator[Any]:
+        """Every item of a paged list, or the first `most`."""
+        page = parameters | {"limit": min(most, 100) if most else 100}
+        sent = 0
+        while True:
+            answer = self.get(path, **page)
+            for item in answer["items"]:
+                if most is not None and sent >= most:
+                    return
+                sent += 1
+                yield item
+            if not answer.get("next_cursor") or (most is not None and sent >= most):
+                return
+            page["cursor"] = answer["next_cursor"]
+
+    def stream(self, path: str, **parameters: Any) -> Iterator[bytes]:
+        """The answer's bytes as they come, whole or NotReachable is raised."""
+        self._ensure_token()
+        given = {name: value for name, value in parameters.items() if value is not None}
+        try:
+            with contextlib.closing(self._open(path, given)) as answer:
+                if not answer.is_success:
+                    answer.read()
+                yield from _checked(answer).iter_bytes()
+        except httpx.TransportError as error:
+            raise NotReachable(self._unreachable(error)) from error
+
+    def _open(self, path: str, given: Mapping[str, Any]) -> httpx.Response:
+        """An answer whose body is not read yet; a service that is still starting is waited for."""
+        request = self._client.build_request("GET", path, params=given, timeout=_STREAM)
+        try:
+            return self._client.send(request, stream=True)
+        except httpx.TransportError as error:
+            may_wait = self._is_worth_waiting and may_be_starting(error)
+            if not (may_wait and wait_until_ready(self.url, trust_env=self._trust_env)):
+                raise
+            return self._client.send(request, stream=True)
+        finally:
+            self._is_worth_waiting = False
+
+    def download(self, path: str, target: Path) -> None:
+        save(self.stream(path), target)
+
+
+def save(chunks: Iterable[bytes], target: Path) -> None:
+    """Into a temporary name first: what stands under `target` is complete."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f"{target.name}.part")
+    try:
+        with unfinished.open("wb") as file:
+            file.writelines(chunks)
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _find_bearer(url: str, home: Home) -> httpx.Auth | None:
+    """The environment's token or the home's; None if neither is meant for this address.
+
+    NORMLAB_TOKEN belongs to the service that NORMLAB_URL names, and without that to the local stack.
+    """
+    token, named = os.environ.get("NORMLAB_TOKEN") or None, os.environ.get("NORMLAB_URL")
+    if token and named and _is_same(url, named):
+        return Bearer(url, token)
+    if _is_same(url, home.running_api_url):
+        return HomeBearer(home, None if named else token)
+    return None
+
+
+def _is_same(url: str, other: str) -> bool:
+    return url.rstrip("/").lower() == other.rstrip("/").lower()
+
+
+def _unusable_token() -> str:
+    """Why the environment's token can't be used."""
+    if not os.environ.get("NORMLAB_TOKEN"):
+        return "NORMLAB_TOKEN is not set"
+    named = os.environ.get("NORMLAB_URL")
+    owner = f"{named}, which NORMLAB_URL names," if named else "the local stack"
+    return f"NORMLAB_TOKEN is for {owner} only"
+
+
+def _origin(url: str | None) -> Origin:
+    if url:
+        return Origin.ARGUMENT
+    return Origin.ENVIRONMENT if os.environ.get("NORMLAB_URL") else Origin.LOCAL
+
+
+def _is_starting(home: Home) -> bool:
+    return home.is_locked() and home.read_state().get("phase") == "starting"
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def retry_after(answer: httpx.Response, pause: float) -> float:
+    """The seconds that the service asks for, within reason; `pause` where it doesn't."""
+    text = answer.headers.get("Retry-After", "")
+    return min(float(text), _LONGEST_RETRY_AFTER) if text.isdecimal() else pause
+
+
+def _checked(answer: httpx.Response) -> httpx.Response:
+    if answer.is_success:
+        return answer
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, Mapping):
+        problem = {"title": answer.reason_phrase, "detail": answer.text[:500]}
+    if answer.has_redirect_location:
+        problem = {"detail": _redirection(answer)}
+    raise Refused(answer.status_code, problem)
+
+
+def _redirection(answer: httpx.Response) -> str:
+    """It isn't followed: neither token nor document goes to an address that nobody named."""
+    return f"{answer.url} leads to {answer.headers['Location']}: name that service in NORMLAB_URL"
+
+
+def _json(answer: httpx.Response) -> Any:
+    if not answer.content:
+        return None
+    try:
+        return answer.json()
+    except ValueError:
+        raise NormlabError(f"{answer.url} does not speak JSON; is NORMLAB_URL right?") from None

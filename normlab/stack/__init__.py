@@ -1,0 +1,9 @@
+"""The local stack: its servers, and the supervisor that keeps them running."""
+
+from normlab.stack import control
+from normlab.stack.activity import last_line
+
+__all__ = [
+    "control",
+    "last_line",
+]

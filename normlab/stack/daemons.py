@@ -1,0 +1,278 @@
+"""The Python processes of the local stack: what they run, with what environment, and when they are ready."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import psutil
+
+from normlab.home import Home
+from normlab.stack.mlflow_server import HEALTH_PATH, server_command, server_environment
+from normlab.stack.servers import Postgres, Redis
+
+#: Marks every process of a stack with its home, so that a leftover is known whatever became of its parent.
+MARK = "NORMLAB_STACK"
+#: The roles that `python -m migrations` makes.
+API_ROLE, WORKER_ROLE, MLFLOW_ROLE = "normlab_api", "normlab_worker", "normlab_mlflow"
+#: Of another service, perhaps; a process of the stack gets what it needs, and no more.
+_SECRETS = (
+    "NORMLAB_TOKEN", "NORMLAB_BOOTSTRAP_TOKEN", "NORMLAB_DATABASE_URL", "NORMLAB_REDIS_URL",
+)  # fmt: skip
+#: A worker saves its running jobs first: each at the end of its step.
+_STOP_SECONDS = {"worker": 90.0}
+#: A busy machine answers late; the supervisor asks in the background.
+_ASK_SECONDS = 30.0
+
+_REFUSED = (
+    "The service refuses the token in {}: it was revoked, or its user is disabled. Set NORMLAB_TOKEN to "
+    "another one; `python -m migrations reset-admin` brings an admin back (README, Operate)"
+)
+
+
+class Runnable(Protocol):
+    """What a supervisor keeps running."""
+
+    @property
+    def pid(self) -> int | None: ...
+    @property
+    def alive(self) -> bool: ...
+    @property
+    def remarks(self) -> Sequence[str]: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Daemon:
+    """One process with a group of its own; stopping it leaves nothing of the group.
+
+    It may take `stop_seconds` to end well before it is killed.
+    """
+
+    remarks: Sequence[str] = ()
+
+    def __init__(
+        self,
+        command: list[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        log: Path,
+        stop_seconds: float = 30.0,
+    ) -> None:
+        self.command = command
+        self.log = log
+        self._stop_seconds = stop_seconds
+        self._environment = environment
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll() if self._process else None
+
+    def start(self) -> None:
+        self._kill_group()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                env=dict(self._environment),
+                start_new_session=True,
+            )
+
+    def stop(self) -> None:
+        """Only the parent is asked: it knows how to end its children well."""
+        if self._process is None:
+            return
+        if self.alive:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(self._stop_seconds)
+        self._kill_group()
+        self._process = None
+
+    def _kill_group(self) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+def base_environment(home: Home) -> dict[str, str]:
+    """What every process of the stack sees: ours first, then what the person set, but no secrets."""
+    given = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    return {
+        "NORMLAB_DATA_ROOTS": str(home.folder / "data"),
+        **given,
+        MARK: str(home.folder),
+        "NORMLAB_HOME": str(home.folder),
+        "PYTHONPATH": python_path(),
+        # The working folder is the home: nothing in it may pass for a module.
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    }
+
+
+def service_environment(home: Home, postgres: Postgres, redis: Redis, role: str) -> dict[str, str]:
+    """What a process of ours sees that logs in to the database as `role`."""
+    return base_environment(home) | {
+        "NORMLAB_DATABASE_URL": postgres.url("normlab", role),
+        "NORMLAB_REDIS_URL": redis.url,
+        "NORMLAB_MLFLOW_URL": home.mlflow_url,
+        "NORMLAB_STORAGE": str(home.storage),
+    }
+
+
+def migration_environment(home: Home, postgres: Postgres, token: str) -> dict[str, str]:
+    """What `python -m migrations` sees, which makes the roles of all others."""
+    return base_environment(home) | {
+        "NORMLAB_DATABASE_URL": postgres.url("normlab"),
+        "NORMLAB_BOOTSTRAP_TOKEN": token,
+        "NORMLAB_API_DATABASE_PASSWORD": postgres.password(API_ROLE),
+        "NORMLAB_WORKER_DATABASE_PASSWORD": postgres.password(WORKER_ROLE),
+        "NORMLAB_MLFLOW_DATABASE_PASSWORD": postgres.password(MLFLOW_ROLE),
+    }
+
+
+def python_path() -> str:
+    """Ours first: the processes run the code that started them, installed or not."""
+    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    return os.pathsep.join(path for path in paths if path)
+
+
+def make_daemons(home: Home, postgres: Postgres, redis: Redis) -> dict[str, Daemon]:
+    """By name, in the order of their start."""
+    one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
+    api = ["uvicorn", "api.app:make_app", "--factory", "--host", "127.0.0.1"]
+    api += ["--port", str(home.api_port), "--no-access-log", "--timeout-graceful-shutdown", "5"]
+    mlflow = server_command(artifacts=home.folder / "mlflow", port=home.mlflow_port)
+    mlflow_url = postgres.url("mlflow", MLFLOW_ROLE)
+    for_api = service_environment(home, postgres, redis, API_ROLE) | one_thread
+    for_workers = service_environment(home, postgres, redis, WORKER_ROLE) | one_thread
+    commands: dict[str, tuple[list[str], Mapping[str, str]]] = {
+        "mlflow": (mlflow, {**base_environment(home), **server_environment(mlflow_url)}),
+        "api": ([sys.executable, "-m", *api], for_api),
+        "worker": ([sys.executable, "-m", "worker"], for_workers),
+        "sweep": ([sys.executable, "-m", "worker.sweep"], for_workers),
+        "mirror": ([sys.executable, "-m", "worker.mirror"], for_workers),
+    }
+    return {
+        name: Daemon(
+            command,
+            environment,
+            home.folder,
+            home.logs / f"{name}.log",
+            _STOP_SECONDS.get(name, 30.0),
+        )
+        for name, (command, environment) in commands.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a process says when it is asked whether it is ready; nothing at all while it is silent.
+
+    `remark`: what a person should know although it is ready.
+    """
+
+    ready: bool
+    detail: str = ""
+    remark: str = ""
+
+
+def make_checks(home: Home, token: str, worker: Runnable) -> dict[str, Callable[[], Answer]]:
+    """By name, whether it is ready; what has no check is ready once it runs."""
+    return {
+        "mlflow": lambda: _ask(home.mlflow_url + HEALTH_PATH),
+        "api": lambda: _ask(home.api_url + "/readyz"),
+        "worker": lambda: _find_worker(home, token, worker.pid),
+    }
+
+
+def _find_worker(home: Home, token: str, pid: int | None) -> Answer:
+    """Ready once the API lists this process as alive: the rows of earlier ones stay."""
+    # Until our API listens there, somebody else may: they get no token.
+    if not home.is_served():
+        return Answer(ready=False)
+    status, document = _ask_as(token, f"{home.api_url}/api/v1/workers")
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        # Nobody else can be asked; the stack works for all who have a token of their own.
+        return Answer(ready=True, remark=_REFUSED.format(home.token_file))
+    rows = document.get("items", ()) if status == httpx.codes.OK else ()
+    return Answer(ready=any(row["alive"] and row["process"] == pid for row in rows))
+
+
+def _ask(url: str) -> Answer:
+    status, document = _ask_as(None, url)
+    if status is None:
+        return Answer(ready=False)
+    return Answer(status == httpx.codes.OK, f"it answers {document.get('detail') or status}")
+
+
+def _ask_as(token: str | None, url: str) -> tuple[int | None, Mapping[str, Any]]:
+    """The status of the answer, None if there is none, and the mapping that is in it."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    document: Any = {}
+    try:
+        answer = httpx.get(url, headers=headers, timeout=_ASK_SECONDS, trust_env=False)
+    except httpx.HTTPError:
+        return None, {}
+    with suppress(ValueError):
+        document = answer.json()
+    return answer.status_code, document if isinstance(document, dict) else {}
+
+
+def leftovers(home: Home) -> list[psutil.Process]:
+    """Marked processes of this home, other than ourselves."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(MARK) == str(home.folder):
+                found.append(process)
+    return found
+
+
+def end_leftovers(home: Home) -> int:
+    """Ends what a killed supervisor left behind; returns how many processes that were."""
+    found = leftovers(home)
+    for process in found:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(found, timeout=10.0)
+    deadline = time.monotonic() + 10.0
+    while alive and time.monotonic() < deadline:
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=1.0)
+        alive = leftovers(home)
+    return len(found)
+
+
+def describe_process(process: psutil.Process) -> dict[str, Any]:
+    """Its memory with all its children, in bytes."""
+    family = [process, *process.children(recursive=True)]
+    memory = 0
+    for member in family:
+        with suppress(psutil.Error):
+            memory += member.memory_info().rss
+    return {"processes": len(family), "memory_bytes": memory}

@@ -1,0 +1,58 @@
+"""Requests that may be repeated: the same key and the same request give the first answer again."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from store.db import IdempotencyKey, KeyReused, User
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResponse:
+    """What was answered the first time."""
+
+    status_code: int
+    response: dict[str, Any]
+
+
+def claim_key(session: Session, user: User, key: str, fingerprint: str) -> StoredResponse | None:
+    """The first answer; None if this is the first request, which then must `save` in this transaction.
+
+    A second request with the key waits until the first one's transaction has ended. Raises KeyReused.
+    """
+    session.execute(select(func.pg_advisory_xact_lock(_lock_number(user, key))))
+    row = session.get(IdempotencyKey, (user.id, key))
+    if row is None:
+        return None
+    if row.fingerprint != fingerprint:
+        raise KeyReused
+    return StoredResponse(row.status_code, row.response)
+
+
+def save(
+    session: Session,
+    user: User,
+    key: str,
+    fingerprint: str,
+    status_code: int,
+    response: dict[str, Any],
+) -> None:
+    """Keep the answer, together with what the request has made."""
+    session.add(
+        IdempotencyKey(
+            user_id=user.id,
+            key=key,
+            fingerprint=fingerprint,
+            status_code=status_code,
+            response=response,
+        )
+    )
+    session.flush()
+
+
+def _lock_number(user: User, key: str) -> int:
+    digest = hashlib.blake2b(f"idempotency {user.id} {key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)

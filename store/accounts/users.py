@@ -1,0 +1,252 @@
+"""People and their tokens. A secret is shown once; only its hash is kept.
+
+A token is made with another one, its parent, and never outlives it: it expires no later, and is
+revoked with it unless whoever revokes decides otherwise.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session, aliased, joinedload
+
+from store.db import (
+    LastAdmin,
+    NameTaken,
+    NotFound,
+    OutlivesParent,
+    Token,
+    TooManyTokens,
+    User,
+    database_now,
+)
+
+Role: TypeAlias = Literal["admin", "member", "viewer"]
+#: Which tokens are revoked with the one they were made with: those of the same person, all, or none.
+Children: TypeAlias = Literal["own", "all", "none"]
+
+PREFIX = "nl_"
+_LAST_ADMIN = "{} is the last admin who can sign in: make another user an admin first"
+USE_NOTED_SECONDS = 60
+
+
+def create_user(session: Session, name: str, role: Role) -> User:
+    """Raises NameTaken."""
+    statement = insert(User).values(name=name, role=role)
+    made = statement.on_conflict_do_nothing(index_elements=[User.name]).returning(User)
+    user = session.scalars(made).one_or_none()
+    if user is None:
+        raise NameTaken(f"there is already a user named {name}")
+    return user
+
+
+def create_token(
+    session: Session,
+    user: User,
+    name: str,
+    expires_at: datetime | None = None,
+    *,
+    parent: Token | None = None,
+    most: int | None = None,
+) -> tuple[Token, str]:
+    """A new token and its secret, which can't be had again. Without `expires_at` it lives as long as its parent.
+
+    `most`: how many valid tokens the user may have. Raises OutlivesParent and TooManyTokens.
+    """
+    # Locked, so that two requests at once can't both take the last place.
+    query = select(User).where(User.id == user.id).with_for_update(key_share=True)
+    owner = session.scalars(query.execution_options(populate_existing=True)).one()
+    if most is not None and (count := _count_valid_tokens(session, owner)) >= most:
+        raise TooManyTokens(
+            f"{owner.name} has {count} valid tokens and may have {most}: revoke one that is not "
+            "needed (`normlab token list` shows when each was last used)"
+        )
+    expires_at = _within_parent(expires_at, parent)
+    secret = PREFIX + secrets.token_urlsafe(32)
+    token = Token(
+        user=owner,
+        name=name,
+        hash=hash_secret(secret),
+        expires_at=expires_at,
+        parent_id=parent.id if parent else None,
+    )
+    session.add(token)
+    session.flush()
+    return token, secret
+
+
+def _count_valid_tokens(session: Session, user: User) -> int:
+    query = select(func.count()).select_from(Token).where(Token.user_id == user.id, is_valid())
+    return session.scalars(query).one()
+
+
+def _within_parent(expires_at: datetime | None, parent: Token | None) -> datetime | None:
+    if parent is None or parent.expires_at is None:
+        return expires_at
+    if expires_at is not None and expires_at > parent.expires_at:
+        raise OutlivesParent(
+            f"must be no later than {parent.expires_at.isoformat()}, when the token of this request "
+            f"expires, but got {expires_at.isoformat()}"
+        )
+    return expires_at or parent.expires_at
+
+
+def authenticate(session: Session, secret: str) -> User | None:
+    """Whose secret it is; None if it is nobody's, revoked, expired, or of a disabled user."""
+    now = func.clock_timestamp()
+    valid = (Token.hash == hash_secret(secret), is_valid(), User.disabled_at.is_(None))
+    row = session.execute(select(User, Token.id).join(Token).where(*valid)).one_or_none()
+    if row is None:
+        return None
+    user, token_id = row
+    # Not at every request: a note of use is a write, and all requests of a token would queue for it.
+    stale = Token.last_used_at < now - timedelta(seconds=USE_NOTED_SECONDS)
+    session.execute(
+        update(Token)
+        .where(Token.id == token_id, or_(Token.last_used_at.is_(None), stale))
+        .values(last_used_at=now)
+    )
+    return user
+
+
+def lock_token(session: Session, secret: str) -> Token | None:
+    """The valid token of this secret, which nobody revokes before the transaction ends."""
+    query = select(Token).where(Token.hash == hash_secret(secret), is_valid())
+    return session.scalars(query.with_for_update()).one_or_none()
+
+
+def find(session: Session, name: str) -> User | None:
+    return session.scalars(select(User).where(User.name == name)).one_or_none()
+
+
+def list_users(session: Session) -> Sequence[User]:
+    """All, by name."""
+    return session.scalars(select(User).order_by(User.name)).all()
+
+
+def list_tokens(session: Session, user: User | None = None) -> Sequence[Token]:
+    """All tokens that aren't revoked (of one user, if given) with their users, newest first."""
+    statement = select(Token).options(joinedload(Token.user)).where(Token.revoked_at.is_(None))
+    if user is not None:
+        statement = statement.where(Token.user_id == user.id)
+    return session.scalars(statement.order_by(Token.id.desc())).all()
+
+
+def find_token(session: Session, token_id: int) -> Token | None:
+    """The token with its user."""
+    statement = select(Token).options(joinedload(Token.user)).where(Token.id == token_id)
+    return session.scalars(statement).one_or_none()
+
+
+def revoke_token(session: Session, token_id: int, children: Children = "own") -> Sequence[Token]:
+    """It and the tokens made with it are refused from now on; the time of the first revocation stands.
+
+    Returns those that this call has revoked. Raises NotFound, and LastAdmin if no admin could sign in.
+    """
+    token = find_token(session, token_id)
+    if token is None:
+        raise NotFound(f"there is no token {token_id}")
+    tokens = _lock_with_descendants(session, token, children)
+    valid = [one for one in tokens if one.revoked_at is None]
+    refusal = (
+        f"no admin could sign in without token {token_id}: create another token first, and keep it "
+        "when you revoke this one (`children=none`)"
+    )
+    with _keeping_an_admin(session, refusal, any(one.user.role == "admin" for one in valid)):
+        now = database_now(session)
+        for one in valid:
+            one.revoked_at = now
+    return valid
+
+
+def _lock_with_descendants(session: Session, token: Token, children: Children) -> Sequence[Token]:
+    """The token and those made with it, of which no more can be made before the transaction ends."""
+    query = select(Token).where(Token.id.in_(_with_descendants(token, children)))
+    query = query.options(joinedload(Token.user, innerjoin=True)).order_by(Token.id)
+    query = query.with_for_update(of=Token).execution_options(populate_existing=True)
+    locked: set[int] = set()
+    while True:
+        # While the statement waits for a token, that token may get a child, which only a later statement sees.
+        tokens = session.scalars(query).all()
+        ids = {row.id for row in tokens}
+        if ids <= locked:
+            return tokens
+        locked |= ids
+
+
+def _with_descendants(token: Token, children: Children) -> Select[int]:
+    """The ids of a token and of all tokens made with it, directly or not."""
+    tree = select(Token.id, Token.user_id).where(Token.id == token.id).cte(recursive=True)
+    if children == "none":
+        return select(tree.c.id)
+    child = aliased(Token)
+    below = select(child.id, child.user_id).join(tree, child.parent_id == tree.c.id)
+    if children == "own":
+        below = below.where(child.user_id == token.user_id)
+    tree = tree.union_all(below)
+    return select(tree.c.id)
+
+
+def set_role(session: Session, user: User, role: Role) -> None:
+    """From the next request on. Raises LastAdmin."""
+    with _keeping_an_admin(session, _LAST_ADMIN.format(user.name), role != "admin"):
+        session.get_one(User, user.id).role = role
+
+
+def disable_user(session: Session, user: User) -> None:
+    """None of the user's tokens opens anything any more; what is theirs stays. Raises LastAdmin."""
+    with _keeping_an_admin(session, _LAST_ADMIN.format(user.name)):
+        row = session.get_one(User, user.id)
+        if row.disabled_at is None:
+            row.disabled_at = database_now(session)
+
+
+def enable_user(session: Session, user: User) -> None:
+    """Undo `disable_user`."""
+    session.get_one(User, user.id).disabled_at = None
+    session.flush()
+
+
+@contextmanager
+def _keeping_an_admin(session: Session, refusal: str, at_risk: bool = True) -> Iterator[None]:
+    """Raises LastAdmin if the change in its body leaves nobody who can administer the service.
+
+    The rows of all admins are locked first, so that of two such changes at once the second sees what the
+    first has done. Requests that only refer to these rows, such as submissions, don't wait for it.
+    """
+    if not at_risk:
+        yield
+        return
+    admins = select(User.id).where(User.role == "admin", User.disabled_at.is_(None))
+    session.execute(admins.order_by(User.id).with_for_update(key_share=True))
+    before = _administration(session)
+    yield
+    session.flush()
+    if _administration(session) < before:
+        raise LastAdmin(refusal)
+
+
+def _administration(session: Session) -> int:
+    """2 if an admin can sign in, 1 if there is an admin but no token of theirs is valid, else 0."""
+    query = select(User.id).where(User.role == "admin", User.disabled_at.is_(None))
+    with_token = query.join(Token).where(is_valid())
+    if session.scalars(with_token.limit(1)).first() is not None:
+        return 2
+    return 1 if session.scalars(query.limit(1)).first() is not None else 0
+
+
+def is_valid() -> ColumnElement[bool]:
+    """Whether a token is neither revoked nor expired."""
+    now = func.clock_timestamp()
+    unexpired = or_(Token.expires_at.is_(None), Token.expires_at > now)
+    return and_(Token.revoked_at.is_(None), unexpired)
+
+
+def hash_secret(secret: str) -> str:
+    # 256 random bits: neither salt nor a slow hash would make guessing harder.
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,70 @@
+"""What people say of jobs and studies: tags, a note, and that they are out of the way. Changes no status."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy.orm import Session
+
+from store.db import (
+    FINAL_STATUSES,
+    Job,
+    Mirrored,
+    Study,
+    WrongStatus,
+    database_now,
+    lifecycle,
+    storable,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What is None stays as it is."""
+
+    tags: Sequence[str] | None = None
+    note: str | None = None
+    archived: bool | None = None
+
+
+def annotate_job(session: Session, job_id: int, said: Annotation) -> None:
+    """Raises WrongStatus when a job that hasn't ended should be out of the way."""
+    job = lifecycle.lock(session, job_id)
+    if said.archived and job.status not in FINAL_STATUSES:
+        raise WrongStatus(f"cannot archive job {job_id}: it is {job.status}")
+    _apply(session, job, said)
+    lifecycle.touch(session, job)
+
+
+def annotate_study(session: Session, study_id: int, said: Annotation) -> None:
+    """A study that is out of the way takes its jobs along; raises WrongStatus while one hasn't ended."""
+    study = session.get_one(Study, study_id, with_for_update=True)
+    if said.archived and (unfinished := _unfinished(session, study_id)):
+        raise WrongStatus(f"cannot archive study {study_id}: job {unfinished} has not ended")
+    _apply(session, study, said)
+    session.execute(update(Mirrored).where(Mirrored.study_id == study_id).values(seen_at=None))
+
+
+def is_tagged(tag: str) -> ColumnElement[bool]:
+    """A job by its own tag or its study's; for queries of jobs joined to their studies."""
+    return or_(Job.tags.contains([tag]), Study.tags.contains([tag]))
+
+
+def is_archived() -> ColumnElement[bool]:
+    """A job itself or with its study; for queries of jobs joined to their studies."""
+    return or_(Job.archived_at.is_not(None), Study.archived_at.is_not(None))
+
+
+def _apply(session: Session, one: Job | Study, said: Annotation) -> None:
+    if said.tags is not None:
+        one.tags = list(said.tags)
+    if said.note is not None:
+        one.note = storable(said.note)
+    if said.archived is not None and said.archived != (one.archived_at is not None):
+        one.archived_at = database_now(session) if said.archived else None
+
+
+def _unfinished(session: Session, study_id: int) -> int | None:
+    running = Job.status.not_in(FINAL_STATUSES)
+    statement = select(Job.id).where(Job.study_id == study_id, running).order_by(Job.id)
+    return session.scalars(statement.limit(1)).first()

@@ -1,0 +1,133 @@
+"""Registered datasets and the jobs that decode them."""
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from store.db import (
+    PRIORITIES,
+    Dataset,
+    DatasetUnavailable,
+    Job,
+    NameTaken,
+    Page,
+    User,
+    created,
+    newest_first,
+)
+from trainer.spec import BUILT_IN, BuiltIn, DatasetInfo, DatasetSource, JobSpec, content_hash
+
+#: For decoding one dataset, over all attempts.
+TIMEOUT_SECONDS = 24 * 3600.0
+
+
+def seed_built_in(session: Session) -> None:
+    """Make the rows of the datasets that need no registration, ready; harmless when they exist. A name
+    that somebody had registered before it came with Normlab stays theirs."""
+    source = BuiltIn(kind="builtin").model_dump(mode="json")
+    for name, info in BUILT_IN.items():
+        document = info.model_dump(mode="json")
+        statement = insert(Dataset).values(name=name, source=source, status="ready", info=document)
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=[Dataset.name],
+                set_={"info": document, "source": source, "status": "ready", "error": None},
+                where=Dataset.owner_id.is_(None),
+            )
+        )
+
+
+def find(session: Session, name: str) -> Dataset | None:
+    return session.scalars(select(Dataset).where(Dataset.name == name)).one_or_none()
+
+
+def names(session: Session) -> list[str]:
+    """Of all that could be used, in alphabetical order."""
+    usable = select(Dataset.name).where(Dataset.status != "failed").order_by(Dataset.name)
+    return list(session.scalars(usable))
+
+
+def list_datasets(session: Session, *, cursor: str | None = None, limit: int = 50) -> Page[Dataset]:
+    """Newest first. Raises BadCursor."""
+    return newest_first(session, select(Dataset), Dataset.id, cursor, limit)
+
+
+def registration(session: Session, dataset_id: int) -> Job | None:
+    """The newest job that decodes, or has decoded, this dataset; None for a built-in one."""
+    jobs = select(Job).where(Job.dataset_id == dataset_id, Job.kind == "dataset")
+    return session.scalars(jobs.order_by(Job.id.desc()).limit(1)).one_or_none()
+
+
+def register(
+    session: Session, owner: User, name: str, source: DatasetSource
+) -> tuple[Dataset, Job]:
+    """A new dataset and the job that decodes it; a name whose registration failed is free again.
+
+    Raises NameTaken.
+    """
+    owner = session.get_one(User, owner.id)
+    document = source.model_dump(mode="json")
+    again = {"source": document, "status": "registering", "error": None, "owner_id": owner.id}
+    statement = (
+        insert(Dataset)
+        .values(name=name, source=document, owner_id=owner.id)
+        .on_conflict_do_update(
+            index_elements=[Dataset.name], set_=again, where=Dataset.status == "failed"
+        )
+        .returning(Dataset)
+    )
+    dataset = session.scalars(
+        statement, execution_options={"populate_existing": True}
+    ).one_or_none()
+    if dataset is None:
+        raise NameTaken(f"there is already a dataset named {name}")
+    job = Job(
+        kind="dataset",
+        owner=owner,
+        dataset=dataset,
+        project=None,
+        name=f"register {name}",
+        seed=0,
+        spec={},
+        hash="",
+        device="cpu",
+        # Other jobs wait for it.
+        priority=PRIORITIES.index("high"),
+        timeout_seconds=TIMEOUT_SECONDS,
+    )
+    session.add(job)
+    session.flush()
+    created(session, [job], owner.name)
+    return dataset, job
+
+
+def mark_ready(session: Session, dataset_id: int, info: DatasetInfo) -> None:
+    """The data is decoded. To be called in the transaction that finishes the job, which is fenced."""
+    document = info.model_dump(mode="json")
+    session.execute(
+        update(Dataset)
+        .where(Dataset.id == dataset_id)
+        .values(status="ready", info=document, error=None)
+    )
+    early = select(Job).where(Job.dataset_id == dataset_id, Job.kind == "training", Job.hash == "")
+    for job in session.scalars(early):
+        job.hash = content_hash(JobSpec.model_validate(job.spec), info.digest)
+
+
+def lock_usable(session: Session, dataset: Dataset) -> Dataset:
+    """The dataset as it is now, kept so until the transaction ends; raises DatasetUnavailable."""
+    # A registration that fails meanwhile must see the jobs that are being made on it.
+    statement = select(Dataset).where(Dataset.id == dataset.id).with_for_update(read=True)
+    found = session.scalars(statement, execution_options={"populate_existing": True}).one()
+    if found.status == "failed":
+        raise DatasetUnavailable(f"dataset {found.name} could not be registered: {found.error}")
+    return found
+
+
+def prepare_retry(session: Session, job: Job) -> None:
+    """Retrying a registration makes its dataset wait again; a training needs its dataset."""
+    dataset = session.get_one(Dataset, job.dataset_id)
+    if job.kind == "training":
+        lock_usable(session, dataset)
+    elif dataset.status == "failed":
+        dataset.status, dataset.error = "registering", None

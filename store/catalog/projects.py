@@ -1,0 +1,21 @@
+"""Projects: shelves that are made when first named."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from store.db import Project, User
+
+
+def ensure(session: Session, name: str, owner: User) -> Project:
+    """The project of this name, made as the owner's if there is none."""
+    made = insert(Project).values(name=name, owner_id=owner.id)
+    session.execute(made.on_conflict_do_nothing(index_elements=[Project.name]))
+    return session.scalars(select(Project).where(Project.name == name)).one()
+
+
+def list_projects(session: Session) -> Sequence[Project]:
+    """All, by name."""
+    return session.scalars(select(Project).order_by(Project.name)).all()

@@ -1,0 +1,131 @@
+"""The one place where a job's status changes: locked, with a transition, announced.
+
+Who changes a job holds its row's lock, so that changes of one job come one after another.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Select, select, update
+from sqlalchemy.orm import Session, joinedload
+
+from store.db.engine import JOBS_CHANNEL, database_now, notify, notify_jobs
+from store.db.errors import LostLease, NotFound
+from store.db.models import FINAL_STATUSES, Dataset, Job, Transition
+from store.db.nonfinite import storable
+
+
+def lock(session: Session, job_id: int) -> Job:
+    """The job as it is now, ours until the transaction ends; raises NotFound."""
+    job = session.scalars(_locked(job_id)).one_or_none()
+    if job is None:
+        raise NotFound(f"there is no job {job_id}")
+    return job
+
+
+def lock_attempt(session: Session, job_id: int, attempt: int) -> Job:
+    """The fence: the job, locked, if this attempt still runs it; raises LostLease."""
+    fence = (Job.attempt == attempt, Job.status == "running")
+    job = session.scalars(_locked(job_id).where(*fence)).one_or_none()
+    if job is None:
+        raise LostLease(job_id, attempt)
+    return job
+
+
+def created(session: Session, jobs: Sequence[Job], who: str) -> None:
+    """Record that these jobs exist from now on; they must have their ids."""
+    session.add_all(
+        Transition(job_id=job.id, who=who, from_status=None, to_status=job.status, why="submitted")
+        for job in jobs
+    )
+    notify_jobs(session, [job.id for job in jobs])
+
+
+def move(
+    session: Session,
+    job: Job,
+    status: str,
+    *,
+    who: str,
+    why: str,
+    reason: str | None = None,
+    error: str | None = None,
+) -> None:
+    """Change the status of a locked job; any wish is over with it. An error of None keeps the last."""
+    now = database_now(session)
+    session.add(
+        Transition(
+            job_id=job.id, who=who, from_status=job.status, to_status=status, why=storable(why)
+        )
+    )
+    job.status = status
+    job.reason = reason
+    job.wish = job.wished_by = None
+    if error is not None:
+        job.error = storable(error)
+    job.finished_at = now if status in FINAL_STATUSES else None
+    touch(session, job)
+    if job.kind == "dataset" and status == "cancelled":
+        fail_dataset(session, job.dataset_id, "its registration was cancelled")
+    if job.kind == "dataset" and status == "failed":
+        fail_dataset(session, job.dataset_id, in_words(job.error or why))
+
+
+def in_words(error: str) -> str:
+    """What an error says without the stack beside it, which the job keeps: the exception at the end of a
+    traceback, or the sentence before a stack."""
+    lines = error.strip().splitlines()
+    stack = [at for at, line in enumerate(lines) if line.startswith("  ")]
+    if not any(lines[at].startswith('  File "') for at in stack):
+        return error
+    words = lines[stack[-1] + 1 :] or lines[: stack[0]]
+    return "\n".join(words).removesuffix(" It was here:")
+
+
+def note(session: Session, job: Job, *, who: str, why: str) -> None:
+    """Audit a change of a locked job that leaves its status as it is."""
+    session.add(
+        Transition(
+            job_id=job.id, who=who, from_status=job.status, to_status=job.status, why=storable(why)
+        )
+    )
+    touch(session, job)
+
+
+def touch(session: Session, job: Job) -> None:
+    """Note and announce that a locked job changed."""
+    # Not now(): that is when the transaction began, and one that waited for the lock would set it back.
+    job.changed_at = database_now(session)
+    notify(session, JOBS_CHANNEL, str(job.id))
+    session.flush()
+
+
+def fail_dataset(session: Session, dataset_id: int, error: str) -> None:
+    """What was registering has failed, and so have the jobs that waited for it: each must end."""
+    failed = session.execute(
+        update(Dataset)
+        .where(Dataset.id == dataset_id, Dataset.status == "registering")
+        .values(status="failed", error=storable(error))
+        .returning(Dataset.name)
+    ).scalar_one_or_none()
+    if failed is None:
+        return
+    waiting = select(Job.id).where(
+        Job.dataset_id == dataset_id, Job.kind == "training", Job.status.in_(("queued", "paused"))
+    )
+    for job_id in session.scalars(waiting.order_by(Job.id)).all():
+        job = lock(session, job_id)
+        if job.status not in ("queued", "paused"):
+            continue
+        why = f"dataset {failed} could not be registered: {error}"
+        move(session, job, "failed", who="system", why=why, reason="error", error=why)
+
+
+def _locked(job_id: int) -> Select[Job]:
+    # Rows that only refer to the job (its epochs, its log) may be written meanwhile: hence key_share.
+    return (
+        select(Job)
+        .where(Job.id == job_id)
+        .options(joinedload(Job.owner), joinedload(Job.project))
+        .with_for_update(of=Job, key_share=True)
+        .execution_options(populate_existing=True)
+    )

@@ -1,0 +1,17 @@
+"""Hosts: their names, their room and clock, and the storage that they share."""
+
+from store.hosts import host_health
+from store.hosts.host_health import SEEN_SECONDS, Shortage
+from store.hosts.host_names import Holder, NameSession, open_session
+from store.hosts.storage import adopt_storage, check_storage
+
+__all__ = [
+    "SEEN_SECONDS",
+    "Holder",
+    "NameSession",
+    "Shortage",
+    "adopt_storage",
+    "check_storage",
+    "host_health",
+    "open_session",
+]

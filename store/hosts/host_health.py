@@ -1,0 +1,145 @@
+"""Whether a host may claim: room on its disks, and its clock beside the database's. No SQL of jobs."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from store.db import Worker
+
+#: A host whose disk ran full under a job claims nothing for so long; twice as long each time, until a job
+#: has completed there.
+FIRST_HOLD_SECONDS = 30.0
+LONGEST_HOLD_SECONDS = 3600.0
+#: A worker that was not seen for so long gets no wake-ups.
+SEEN_SECONDS = 20.0
+#: A clock that is off by less is not worth a word.
+CLOCK_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """A folder without enough room; `detail` is the sentence for people."""
+
+    folder: str
+    free_bytes: int
+    needed_bytes: int
+    detail: str
+
+
+def report(
+    session: Session,
+    host: str,
+    shortage: Shortage | None,
+    clock_ahead_seconds: float,
+    instance: str | None = None,
+) -> bool:
+    """The host's worker is alive and says how it is; True if it had too little room before and has it now.
+
+    A hold stays. Nothing changes where another instance is the host's worker now.
+    """
+    row = session.scalars(
+        select(Worker)
+        .where(*_is_of(host, instance))
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if row is None:
+        return False
+    # A hold runs out by itself: the shortage may be the same job's, whose partial file is gone by now.
+    has_room_again = row.shortage is not None and shortage is None
+    row.shortage = None if shortage is None else asdict(shortage)
+    row.clock_ahead_seconds = clock_ahead_seconds
+    row.seen_at = func.clock_timestamp()
+    session.flush()
+    return has_room_again
+
+
+def report_shortage(
+    session: Session, host: str, shortage: Shortage, instance: str | None = None
+) -> None:
+    """The host claims nothing until a `report` without a shortage.
+
+    Nothing changes where another instance is the host's worker now.
+    """
+    session.execute(update(Worker).where(*_is_of(host, instance)).values(shortage=asdict(shortage)))
+
+
+def hold(session: Session, host: str, instance: str | None = None) -> None:
+    """The disk ran full under one of the host's jobs: others get the next ones first.
+
+    Nothing changes where another instance is the host's worker now.
+    """
+    seconds = func.least(
+        LONGEST_HOLD_SECONDS,
+        FIRST_HOLD_SECONDS * func.power(2.0, func.least(Worker.disk_failures, 20)),
+    )
+    session.execute(
+        update(Worker)
+        .where(*_is_of(host, instance))
+        .values(
+            disk_failures=Worker.disk_failures + 1,
+            held_until=func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds),
+        )
+    )
+
+
+def forgive(session: Session, host: str, instance: str | None = None) -> None:
+    """A job has completed there: the host's next failure counts as its first.
+
+    Nothing changes where another instance is the host's worker now.
+    """
+    session.execute(
+        update(Worker)
+        .where(*_is_of(host, instance), Worker.disk_failures > 0)
+        .values(disk_failures=0)
+    )
+
+
+def _is_of(host: str, instance: str | None) -> Sequence[ColumnElement[bool]]:
+    return Worker.host == host, Worker.instance.is_not_distinct_from(instance)
+
+
+def may_claim() -> ColumnElement[bool]:
+    """Not draining and not held; whether it has room, the host measures itself."""
+    is_free = or_(Worker.held_until.is_(None), Worker.held_until <= func.clock_timestamp())
+    return and_(Worker.draining.is_(False), is_free)
+
+
+def is_held(session: Session, host: str) -> bool:
+    """Whether the host's worker, draining or after a full disk, gets no job whatever is queued."""
+    return not session.scalar(select(may_claim()).where(Worker.host == host))
+
+
+def is_worth_waking() -> ColumnElement[bool]:
+    return and_(may_claim(), Worker.shortage.is_(None))
+
+
+def is_off(clock_ahead_seconds: float | None) -> bool:
+    return abs(clock_ahead_seconds or 0.0) >= CLOCK_SECONDS
+
+
+def problems(worker: Worker, now: datetime) -> Sequence[str]:
+    """What keeps the host from claiming and what is wrong with it, a sentence each."""
+    sentences = []
+    if worker.shortage is not None:
+        sentences.append(f"claims nothing: {worker.shortage['detail']}")
+    elif worker.held_until is not None and worker.held_until > now:
+        times = "once" if worker.disk_failures == 1 else f"{worker.disk_failures} times in a row"
+        seconds = (worker.held_until - now) / timedelta(seconds=1)
+        sentences.append(
+            f"claims nothing for {seconds:.0f} more seconds: its disk ran full under a job {times}"
+        )
+    if is_off(worker.clock_ahead_seconds):
+        sentences.append(clock_sentence(worker.clock_ahead_seconds or 0.0))
+    return sentences
+
+
+def clock_sentence(ahead_seconds: float) -> str:
+    direction = "ahead of" if ahead_seconds > 0 else "behind"
+    return (
+        f"its clock is {abs(ahead_seconds):.0f} s {direction} the database's: "
+        "the times in its log are wrong; set it right (NTP)"
+    )

@@ -1,0 +1,28 @@
+"""The life of a job: submitted, queued, claimed, recorded, ended, rescued."""
+
+from store.jobs import commands, leases, maintenance, obstacles, queue, wakeups
+from store.jobs.attempts import Renewed
+from store.jobs.claim import Claim
+from store.jobs.commands import NewJob
+from store.jobs.leases import Instance, is_any_alive, workers_view
+from store.jobs.queue import Waiting
+from store.jobs.waker import Waker
+from store.jobs.wakeups import QUEUE
+
+__all__ = [
+    "QUEUE",
+    "Claim",
+    "Instance",
+    "NewJob",
+    "Renewed",
+    "Waiting",
+    "Waker",
+    "commands",
+    "is_any_alive",
+    "leases",
+    "maintenance",
+    "obstacles",
+    "queue",
+    "wakeups",
+    "workers_view",
+]

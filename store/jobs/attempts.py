@@ -1,0 +1,194 @@
+"""How an attempt keeps its lease and how it ends, each write fenced: LostLease once the job isn't its own.
+
+`seconds_used` is the attempt's own training time so far, in seconds; the job's is the sum.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from store.db import (
+    COUNTED_ENDS,
+    Attempt,
+    Job,
+    Lease,
+    LostLease,
+    database_now,
+    lock_attempt,
+    move,
+    storable,
+)
+from store.hosts import host_health
+from store.jobs.claim import worker_name
+from store.jobs.recording import keep_metrics
+from trainer.events import Reason
+
+End = Literal[
+    "lost", "preempted", "drained", "paused", "cancelled", "stalled", "oom", "disk", "error"
+]
+FailureReason = Literal["timeout", "oom", "disk", "error"]
+
+#: The disk may run full under a job so often, on whatever hosts, before the job fails.
+DISK_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """The lease was renewed; `wish`: `cancel`, `pause`, `preempt` or None."""
+
+    wish: str | None
+
+
+def renew(
+    session: Session, job_id: int, attempt: int, lease_seconds: float, seconds_used: float
+) -> Renewed:
+    """Prolong the lease by the database's clock, also one that ran out but was not yet swept."""
+    job = lock_attempt(session, job_id, attempt)
+    expires_at = func.clock_timestamp() + timedelta(seconds=lease_seconds)
+    renewed = session.execute(
+        update(Lease)
+        .where(Lease.job_id == job_id, Lease.attempt == attempt)
+        .values(expires_at=expires_at)
+        .returning(Lease.id)
+    ).all()
+    if not renewed:
+        raise LostLease(job_id, attempt)
+    _add_seconds(session, job, seconds_used)
+    session.flush()
+    return Renewed(wish=job.wish)
+
+
+def finish(
+    session: Session,
+    job_id: int,
+    attempt: int,
+    *,
+    reason: Reason,
+    metrics: dict[str, float] | None = None,
+    seconds_used: float | None = None,
+) -> Job:
+    """The job succeeded (a diverged one, too): its metrics are final, its slots are free."""
+    job = lock_attempt(session, job_id, attempt)
+    row = _end(session, job, "completed", None, seconds_used, counts=False)
+    host_health.forgive(session, row.host, row.instance)
+    keep_metrics(job, metrics or {})
+    move(session, job, "succeeded", who=worker_name(row.host), why=reason, reason=reason)
+    return job
+
+
+def fail(
+    session: Session,
+    job_id: int,
+    attempt: int,
+    reason: FailureReason,
+    error: str,
+    *,
+    seconds_used: float | None = None,
+) -> Job:
+    """The job failed for good, whatever attempts are left: another would end the same way."""
+    job = lock_attempt(session, job_id, attempt)
+    end = "oom" if reason == "oom" else "error"
+    host = _end(session, job, end, error, seconds_used, counts=True).host
+    move(session, job, "failed", who=worker_name(host), why=reason, reason=reason, error=error)
+    return job
+
+
+def end_attempt(
+    session: Session,
+    job_id: int,
+    attempt: int,
+    end: End,
+    *,
+    error: str | None = None,
+    seconds_used: float | None = None,
+    counts: bool | None = None,
+    who: str | None = None,
+) -> Job:
+    """End the attempt but not (unless it was wished or the attempts are used up) the job.
+
+    `lost, stalled, oom, error` count towards the job's limit, unless `counts` says otherwise (a loss that
+    an outage of the database caused); `disk` has a limit of its own, and its host is held. A job that goes
+    on keeps its `queued_at`, and so stands at the head of its line. A wish to cancel or to pause is
+    fulfilled by any end.
+    """
+    job = lock_attempt(session, job_id, attempt)
+    counted = end in COUNTED_ENDS if counts is None else counts
+    row = _end(session, job, end, error, seconds_used, counts=counted)
+    host = row.host
+    if end == "disk":
+        host_health.hold(session, host, row.instance)
+    signed = who or worker_name(host)
+    why = _why(attempt, end, error)
+    if end == "cancelled" or job.wish == "cancel":
+        by = job.wished_by or signed
+        move(session, job, "cancelled", who=by, why=f"attempt {end}", reason="cancelled")
+    elif used_up := _used_up(session, job, end, counted):
+        reason = end if end in ("oom", "disk") else "error"
+        text = error or f"attempt {attempt} on {host}: {end}"
+        move(session, job, "failed", who=signed, why=f"{why}; {used_up}", reason=reason, error=text)
+    elif job.wish == "pause":
+        by = job.wished_by or signed
+        move(session, job, "paused", who=by, why=f"attempt {end}")
+    else:
+        # Also a paused attempt whose job was resumed before it had stopped.
+        move(session, job, "queued", who=signed, why=why)
+    return job
+
+
+def _why(attempt: int, end: End, error: str | None) -> str:
+    """For the job's history: of a full disk also where and how full."""
+    if end == "disk" and error:
+        return f"attempt {attempt} disk: {error.splitlines()[0]}"
+    return f"attempt {attempt} {end}"
+
+
+def _used_up(session: Session, job: Job, end: End, counted: bool) -> str | None:
+    """Which limit this end was the last of, in words."""
+    if end == "disk":
+        tries = _count_attempts(session, job, Attempt.end == "disk")
+        words = f"the disk ran full under {tries} attempts, which is the limit"
+        return words if tries >= DISK_TRIES else None
+    if counted and _count_attempts(session, job, Attempt.counts.is_(True)) >= job.max_attempts:
+        return f"no attempt is left of {job.max_attempts}"
+    return None
+
+
+def _end(
+    session: Session,
+    job: Job,
+    end: str,
+    error: str | None,
+    seconds_used: float | None,
+    *,
+    counts: bool,
+) -> Attempt:
+    """Close the attempt's row and give its slots back."""
+    if seconds_used is not None:
+        _add_seconds(session, job, seconds_used)
+    row = session.get_one(Attempt, (job.id, job.attempt))
+    # Asked first: the question itself would write a row that has ended but knows no time.
+    row.ended_at, row.end = database_now(session), end
+    row.error = None if error is None else storable(error)
+    row.counts = counts
+    session.execute(delete(Lease).where(Lease.job_id == job.id, Lease.attempt == job.attempt))
+    session.flush()
+    return row
+
+
+def _count_attempts(session: Session, job: Job, condition: ColumnElement[bool]) -> int:
+    """Since the job was submitted or retried."""
+    statement = select(func.count()).where(
+        Attempt.job_id == job.id, Attempt.number > job.attempt_base, condition
+    )
+    return session.scalars(statement).one()
+
+
+def _add_seconds(session: Session, job: Job, seconds_used: float) -> None:
+    """Bring the attempt's time up to `seconds_used`; hearing the same number again adds nothing."""
+    row = session.get_one(Attempt, (job.id, job.attempt), populate_existing=True)
+    more = max(0.0, seconds_used - row.seconds)
+    row.seconds += more
+    job.seconds_used += more

@@ -1,0 +1,226 @@
+"""Claiming: one short transaction gives a host the fairest job and the devices to run it on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from sqlalchemy import func, select, true
+from sqlalchemy.orm import Session
+
+from store.db import (
+    Attempt,
+    Checkpoint,
+    Dataset,
+    Device,
+    Job,
+    Lease,
+    Study,
+    Worker,
+    database_now,
+    lock,
+    move,
+)
+from store.hosts import host_health
+from store.jobs import queue
+from trainer.events import CheckpointSaved
+from trainer.spec import Numerics
+
+#: Serialises all claims (and nothing else): the key of an advisory lock.
+CLAIM_LOCK = 0x6E6C_0001
+
+Kind = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedDevice:
+    """A device by its kind and its number on the host, and the slot held there."""
+
+    kind: Kind
+    number: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """All that an executor needs to know; `attempt` is the fencing number of everything it writes.
+
+    `checkpoints`: newest first, their paths relative to the storage. `seconds_used`: by the attempts
+    before, since the job was submitted or retried.
+    """
+
+    job_id: int
+    kind: str
+    attempt: int
+    spec: dict[str, Any]
+    dataset_id: int
+    dataset_name: str
+    source: dict[str, Any]
+    info: dict[str, Any] | None
+    devices: tuple[ClaimedDevice, ...]
+    numerics: Numerics | None
+    checkpoints: tuple[CheckpointSaved, ...]
+    seconds_used: float
+    timeout_seconds: float
+    study_id: int | None
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class _FreeDevice:
+    id: int
+    kind: Kind
+    number: int
+    slot: int
+
+
+def claim(
+    session: Session,
+    host: str,
+    process: int,
+    *,
+    lease_seconds: float,
+    numerics: Callable[[str], Numerics],
+    warm: tuple[str, int] | None = None,
+    instance: str | None = None,
+) -> Claim | None:
+    """The fairest job that fits what is free on the host, running from now on; None if there is none.
+
+    `instance` is the worker's: one that is no longer the host's (another has taken its name) gets nothing.
+    `numerics` is asked, with the kind of device, only where they are not yet fixed. `warm` is the
+    device (kind, number) that the process has used: taken before others where the job may choose.
+    """
+    session.execute(select(func.pg_advisory_xact_lock(CLAIM_LOCK)))
+    devices = _free_devices(session, host, instance, warm)
+    if not devices:
+        return None
+    job_id = session.scalars(queue.fairest(_count_by_kind(devices), host)).first()
+    if job_id is None:
+        return None
+    job = lock(session, job_id)
+    study = session.get(Study, job.study_id, populate_existing=True) if job.study_id else None
+    chosen = _choose(devices, job, study)
+    fixed = _fix_numerics(job, study, chosen[0].kind, numerics)
+    attempt = Attempt(job_id=job.id, host=host, process=process, instance=instance)
+    _start(session, job, attempt, chosen, lease_seconds)
+    return _describe(session, job, chosen, fixed)
+
+
+def _free_devices(
+    session: Session, host: str, instance: str | None, warm: tuple[str, int] | None
+) -> Sequence[_FreeDevice]:
+    """One free slot of every device that has any: the warm device first, then GPUs, the idlest first.
+
+    A lease that ran out still holds its slot until the sweep has ended its attempt.
+    """
+    slot = func.generate_series(0, Device.slots - 1).table_valued("slot").render_derived()
+    first_free = func.min(slot.c.slot)
+    free_count = func.count()
+    statement = (
+        select(Device.id, Device.kind, Device.number, first_free)
+        .join(Worker, Worker.host == Device.host)
+        .join(slot, true())
+        .outerjoin(Lease, (Lease.device_id == Device.id) & (Lease.slot == slot.c.slot))
+        .where(
+            Device.host == host,
+            Worker.instance.is_not_distinct_from(instance),
+            host_health.may_claim(),
+            Lease.id.is_(None),
+        )
+        .group_by(Device.id)
+        .order_by(Device.kind.desc(), free_count.desc(), Device.number)
+    )
+    devices = [_FreeDevice(*row) for row in session.execute(statement)]
+    return sorted(devices, key=lambda device: (device.kind, device.number) != warm)
+
+
+def _count_by_kind(devices: Sequence[_FreeDevice]) -> Mapping[str, int]:
+    kinds = [device.kind for device in devices]
+    return {kind: kinds.count(kind) for kind in kinds}
+
+
+def _choose(devices: Sequence[_FreeDevice], job: Job, study: Study | None) -> Sequence[_FreeDevice]:
+    """As many as the job needs, all of one kind: the required one, else the first with enough."""
+    numerics = (study.numerics if study else None) or job.numerics
+    required = numerics["device"] if numerics else None if job.device == "auto" else job.device
+    by_kind: dict[str, list[_FreeDevice]] = {}
+    for device in devices:
+        by_kind.setdefault(device.kind, []).append(device)
+    kinds = [required] if required else list(by_kind)
+    enough = (by_kind[kind] for kind in kinds if len(by_kind.get(kind, ())) >= job.devices)
+    return next(enough)[: job.devices]
+
+
+def _fix_numerics(
+    job: Job, study: Study | None, kind: str, numerics: Callable[[str], Numerics]
+) -> Numerics | None:
+    """What was decided at the first claim of the study (or of the job without one) holds for all."""
+    if job.kind == "dataset":
+        return None
+    fixed = (study.numerics if study else None) or job.numerics
+    if fixed is None:
+        fixed = numerics(kind).model_dump(mode="json")
+    job.numerics = fixed
+    if study is not None and study.numerics is None:
+        study.numerics = fixed
+    return Numerics.model_validate(fixed)
+
+
+def _start(
+    session: Session,
+    job: Job,
+    attempt: Attempt,
+    devices: Sequence[_FreeDevice],
+    lease_seconds: float,
+) -> None:
+    job.attempt += 1
+    if job.started_at is None:
+        job.started_at = database_now(session)
+    attempt.number = job.attempt
+    session.add(attempt)
+    session.add_all(
+        Lease(
+            job_id=job.id,
+            attempt=job.attempt,
+            device_id=device.id,
+            slot=device.slot,
+            expires_at=func.clock_timestamp() + timedelta(seconds=lease_seconds),
+        )
+        for device in devices
+    )
+    why = f"attempt {job.attempt} on {', '.join(f'{d.kind} {d.number}' for d in devices)}"
+    move(session, job, "running", who=worker_name(attempt.host), why=why)
+
+
+def worker_name(host: str) -> str:
+    """How a host signs transitions."""
+    return f"worker {host}"
+
+
+def _describe(
+    session: Session, job: Job, devices: Sequence[_FreeDevice], numerics: Numerics | None
+) -> Claim:
+    dataset = session.get_one(Dataset, job.dataset_id, populate_existing=True)
+    newest = select(Checkpoint).where(Checkpoint.job_id == job.id).order_by(Checkpoint.id.desc())
+    return Claim(
+        job_id=job.id,
+        kind=job.kind,
+        attempt=job.attempt,
+        spec=job.spec,
+        dataset_id=dataset.id,
+        dataset_name=dataset.name,
+        source=dataset.source,
+        info=dataset.info,
+        devices=tuple(ClaimedDevice(d.kind, d.number, d.slot) for d in devices),
+        numerics=numerics,
+        checkpoints=tuple(_saved(checkpoint) for checkpoint in session.scalars(newest)),
+        seconds_used=job.seconds_used,
+        timeout_seconds=job.timeout_seconds,
+        study_id=job.study_id,
+        owner=job.owner.name,
+    )
+
+
+def _saved(row: Checkpoint) -> CheckpointSaved:
+    kind: Literal["last", "best"] = "best" if row.kind == "best" else "last"
+    return CheckpointSaved(kind, row.epoch, row.step, row.path, row.digest, row.bytes)

@@ -1,0 +1,267 @@
+"""Jobs as people handle them: submit, find, cancel, pause, resume, retry; and, from here, all else of a job.
+
+A running attempt's own writes are in `store.jobs.attempts`, claiming in `store.jobs.claim`; both are to be had here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload
+
+from store.catalog import annotations, datasets, projects
+from store.db import (
+    FINAL_STATUSES,
+    PRIORITIES,
+    Dataset,
+    Job,
+    Page,
+    Project,
+    Study,
+    User,
+    WrongStatus,
+    created,
+    database_now,
+    lock,
+    move,
+    newest_first,
+    note,
+    storable,
+    touch,
+)
+from store.jobs.attempts import Renewed, end_attempt, fail, finish, renew
+from store.jobs.claim import Claim, ClaimedDevice, claim
+from store.jobs.recording import (
+    record_checkpoint,
+    record_diagnosis,
+    record_epoch,
+    record_evaluation,
+    record_file,
+    record_log,
+    record_start,
+    record_step,
+)
+from trainer.spec import JobSpec, content_hash
+
+__all__ = [
+    "Claim",
+    "ClaimedDevice",
+    "NewJob",
+    "Renewed",
+    "claim",
+    "create",
+    "end_attempt",
+    "fail",
+    "find",
+    "finish",
+    "list_jobs",
+    "prioritize",
+    "record_checkpoint",
+    "record_diagnosis",
+    "record_epoch",
+    "record_evaluation",
+    "record_file",
+    "record_log",
+    "record_start",
+    "record_step",
+    "renew",
+    "resume",
+    "retry",
+    "wish",
+]
+
+Wished = Literal["cancel", "pause", "preempt"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be made: one cell of a study, or one by itself."""
+
+    spec: JobSpec
+    name: str
+    variant: str | None = None
+    point: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    trial: Mapping[str, Any] | None = None
+
+
+def create(
+    session: Session,
+    owner: User,
+    project: str,
+    dataset: Dataset,
+    new: Sequence[NewJob],
+    study: Study | None = None,
+) -> list[Job]:
+    """Accept jobs on one dataset; the project is made if it is new.
+
+    Raises DatasetUnavailable when the dataset's registration has failed.
+    """
+    shelf = projects.ensure(session, project, owner)
+    return insert(session, owner, shelf, {dataset.name: dataset}, new, study)
+
+
+def insert(
+    session: Session,
+    owner: User,
+    project: Project,
+    on: Mapping[str, Dataset],
+    new: Sequence[NewJob],
+    study: Study | None,
+    *,
+    device: str | None = None,
+    who: str | None = None,
+) -> list[Job]:
+    """Accept jobs on these datasets, by name; `device` overrides that of the specs."""
+    owner = session.get_one(User, owner.id)
+    usable = {name: datasets.lock_usable(session, dataset) for name, dataset in on.items()}
+    jobs = [_row(one, owner, project, usable[one.spec.dataset.name], study, device) for one in new]
+    session.add_all(jobs)
+    session.flush()
+    created(session, jobs, who or owner.name)
+    return jobs
+
+
+def find(session: Session, job_id: int) -> Job | None:
+    """The job with its owner and project."""
+    return session.scalars(_loaded().where(Job.id == job_id)).one_or_none()
+
+
+def list_jobs(
+    session: Session,
+    *,
+    owner: str | None = None,
+    project: str | None = None,
+    study_id: int | None = None,
+    status: str | None = None,
+    variant: str | None = None,
+    kind: str | None = "training",
+    tag: str | None = None,
+    archived: bool = True,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Page[Job]:
+    """Newest first; `owner` and `project` are names; `archived`: those, too. Raises BadCursor."""
+    wanted = {
+        Job.kind: kind,
+        User.name: owner,
+        Project.name: project,
+        Job.study_id: study_id,
+        Job.status: status,
+        Job.variant: variant,
+    }
+    statement = (
+        _loaded()
+        .join(User, User.id == Job.owner_id)
+        .outerjoin(Project, Project.id == Job.project_id)
+        .outerjoin(Study, Study.id == Job.study_id)
+        .where(*(column == value for column, value in wanted.items() if value is not None))
+    )
+    if tag is not None:
+        statement = statement.where(annotations.is_tagged(tag))
+    if not archived:
+        statement = statement.where(~annotations.is_archived())
+    return newest_first(session, statement, Job.id, cursor, limit)
+
+
+def wish(session: Session, job: Job, wish: Wished, who: str) -> None:
+    """Cancel, pause or preempt: at once where nothing runs, else the running attempt is asked to.
+
+    A wish to cancel is not weakened by a later one. Raises WrongStatus for a job in a final status, and
+    for preempting one that doesn't run.
+    """
+    job = lock(session, job.id)
+    match job.status, wish:
+        case "running", _:
+            if job.wish != "cancel":
+                job.wish, job.wished_by = wish, who
+                touch(session, job)
+        case (("queued" | "paused"), "cancel"):
+            move(session, job, "cancelled", who=who, why="cancelled", reason="cancelled")
+        case "queued", "pause":
+            move(session, job, "paused", who=who, why="paused")
+        case "paused", "pause":
+            pass
+        case _:
+            raise WrongStatus(f"cannot {wish} job {job.id}: it is {job.status}")
+
+
+def resume(session: Session, job: Job, who: str) -> None:
+    """A paused job queues again; one that is only asked to pause is no longer. Else raises WrongStatus."""
+    job = lock(session, job.id)
+    if job.status == "running" and job.wish == "pause":
+        job.wish = job.wished_by = None
+        touch(session, job)
+    elif job.status == "paused":
+        job.queued_at = database_now(session)
+        move(session, job, "queued", who=who, why="resumed")
+    else:
+        raise WrongStatus(f"cannot resume job {job.id}: it is {job.status}")
+
+
+def retry(session: Session, job: Job, who: str) -> None:
+    """A failed or cancelled job queues again, with all its attempts and all its time before it.
+
+    It goes on from its last checkpoint. Raises WrongStatus for any other job.
+    """
+    job = lock(session, job.id)
+    if job.status not in ("failed", "cancelled"):
+        raise WrongStatus(f"cannot retry job {job.id}: it is {job.status}")
+    datasets.prepare_retry(session, job)
+    job.attempt_base = job.attempt
+    job.seconds_used = 0.0
+    job.error = None
+    job.queued_at = database_now(session)
+    move(session, job, "queued", who=who, why="retried")
+
+
+def prioritize(session: Session, job: Job, priority: str, who: str) -> None:
+    """Put a job that hasn't ended into another class of the queue; raises WrongStatus for one that has.
+
+    A running job keeps its device: the class counts once it waits again. Setting the same class changes
+    nothing.
+    """
+    job = lock(session, job.id)
+    if job.status in FINAL_STATUSES:
+        raise WrongStatus(f"cannot change the priority of job {job.id}: it is {job.status}")
+    level = PRIORITIES.index(priority)
+    if level != job.priority:
+        why = f"priority changed from {PRIORITIES[job.priority]} to {priority}"
+        job.priority = level
+        note(session, job, who=who, why=why)
+
+
+def _row(
+    new: NewJob,
+    owner: User,
+    project: Project,
+    dataset: Dataset,
+    study: Study | None,
+    device: str | None,
+) -> Job:
+    resources = new.spec.resources
+    return Job(
+        kind="training",
+        owner=owner,
+        project=project,
+        dataset=dataset,
+        study_id=study.id if study else None,
+        name=new.name,
+        variant=new.variant,
+        point=dict(new.point),
+        trial=None if new.trial is None else dict(new.trial),
+        seed=new.spec.seed,
+        spec=new.spec.model_dump(mode="json"),
+        hash=content_hash(new.spec, dataset.info["digest"]) if dataset.info else "",
+        warnings=[storable(warning) for warning in new.warnings],
+        priority=PRIORITIES.index(resources.priority),
+        device=device or resources.device,
+        devices=resources.devices,
+        timeout_seconds=resources.timeout,
+        max_attempts=resources.max_attempts,
+    )
+
+
+def _loaded() -> Any:
+    return select(Job).options(joinedload(Job.owner), joinedload(Job.project))

@@ -1,0 +1,86 @@
+"""What keeps the house in order reads and deletes: open attempts, old keys, paths."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection, Engine, delete, func, select, text, union_all
+from sqlalchemy.orm import Session
+
+from store.db import Attempt, Checkpoint, File, IdempotencyKey, Job
+
+#: PostgreSQL's advisory lock of the one sweep.
+LOCK = 0x6E6F726D_7377
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAttempt:
+    """An attempt that nobody has ended, and the process that holds it."""
+
+    job_id: int
+    number: int
+    process: int
+
+
+@contextmanager
+def sweep_lock(engine: Engine) -> Iterator[Connection | None]:
+    """The connection that holds the lock of the one sweep, as long as it lives; None: another has it."""
+    with engine.connect() as pooled:
+        # Without a transaction: one that stays open would hold back the vacuum and be timed out.
+        connection = pooled.execution_options(isolation_level="AUTOCOMMIT")
+        held = connection.scalar(select(func.pg_try_advisory_lock(LOCK)))
+        try:
+            yield connection if held else None
+        finally:
+            # Never back to the pool with the lock.
+            connection.invalidate()
+
+
+def check_alive(connection: Connection) -> None:
+    """Raises one of DATABASE_AWAY when the connection, and with it its lock, is gone."""
+    connection.execute(text("SELECT 1"))
+
+
+def seconds_since_start(session: Session) -> float:
+    """How long the database server has been up."""
+    age = func.extract("epoch", func.clock_timestamp() - func.pg_postmaster_start_time())
+    return float(session.scalars(select(age)).one())
+
+
+def open_attempts(session: Session, host: str, instance: str | None = None) -> list[OpenAttempt]:
+    """What processes of this host's worker hold, or held when they died."""
+    query = (
+        select(Attempt.job_id, Attempt.number, Attempt.process)
+        .join(Job, (Job.id == Attempt.job_id) & (Job.attempt == Attempt.number))
+        .where(
+            Attempt.host == host,
+            Attempt.instance.is_not_distinct_from(instance),
+            Attempt.ended_at.is_(None),
+            Job.status == "running",
+        )
+        .order_by(Attempt.job_id)
+    )
+    return [OpenAttempt(*row) for row in session.execute(query)]
+
+
+def delete_old_keys(session: Session, older_than: timedelta) -> int:
+    """Idempotency keys past their time; how many they were."""
+    before = func.clock_timestamp() - older_than
+    query = delete(IdempotencyKey).where(IdempotencyKey.created_at < before)
+    return len(session.execute(query.returning(IdempotencyKey.key)).all())
+
+
+def settled_jobs(session: Session, job_ids: Collection[int]) -> set[int]:
+    """Those of them that no process is writing files for."""
+    query = select(Job.id).where(Job.id.in_(job_ids), Job.status != "running")
+    return set(session.scalars(query))
+
+
+def named_paths(session: Session, job_ids: Collection[int]) -> set[str]:
+    """Every file, relative to the storage, that a row of these jobs names."""
+    query = union_all(
+        select(Checkpoint.path).where(Checkpoint.job_id.in_(job_ids)),
+        select(File.path).where(File.job_id.in_(job_ids)),
+    )
+    return set(session.scalars(query))

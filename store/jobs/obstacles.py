@@ -1,0 +1,48 @@
+"""What keeps a queued job from starting, other than the jobs before it."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from store.db import Attempt, Dataset, Job, Study
+from store.jobs import leases, queue
+
+
+def find_obstacle(session: Session, job: Job) -> str | None:
+    """In words; None for a job that isn't queued or only waits for its turn."""
+    if job.status != "queued":
+        return None
+    dataset = session.get_one(Dataset, job.dataset_id)
+    if job.kind == "training" and dataset.status != "ready":
+        return f"its dataset {dataset.name} is not ready"
+    sentences = [*_last_full_disk(session, job), *_hosts(session, job)]
+    return "; ".join(sentences) or None
+
+
+def _last_full_disk(session: Session, job: Job) -> list[str]:
+    attempt = session.get(Attempt, (job.id, job.attempt))
+    if attempt is None or attempt.end != "disk" or not attempt.error:
+        return []
+    return [f"attempt {attempt.number}: {attempt.error.splitlines()[0]}"]
+
+
+def _hosts(session: Session, job: Job) -> list[str]:
+    """What is wrong with the hosts that have a device for the job, where none of them takes any."""
+    kind = session.scalars(
+        select(queue.required_kind())
+        .select_from(Job)
+        .outerjoin(Study, Study.id == Job.study_id)
+        .where(Job.id == job.id)
+    ).one()
+    fitting = {
+        device.host for device in leases.devices_view(session) if kind in (None, device.kind)
+    }
+    workers = [
+        worker for worker in leases.workers_view(session) if worker.alive and worker.host in fitting
+    ]
+    if any(worker.claims for worker in workers):
+        return []
+    reasons = [
+        f"{worker.host} {'; '.join(worker.problems) or 'is being stopped'}" for worker in workers
+    ]
+    needed = f" with a device of kind {kind}" if kind else ""
+    return reasons or [f"no worker{needed} is running"]

@@ -1,0 +1,214 @@
+"""What a running attempt says of its training, each write fenced: LostLease once the job isn't its own."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session
+
+from store.db import (
+    JOBS_CHANNEL,
+    Attempt,
+    Checkpoint,
+    Diagnosis,
+    Epoch,
+    File,
+    Job,
+    LogLine,
+    lock_attempt,
+    notify,
+    split_finite,
+    storable,
+    touch,
+)
+from store.jobs import retention
+from trainer.events import (
+    CheckpointSaved,
+    Diagnosed,
+    EpochFinished,
+    EvaluationFinished,
+    FileWritten,
+    Started,
+)
+
+#: The metrics with a column of their own; others go to `extra`.
+STANDARD_METRICS = (
+    "train_loss", "train_cost", "train_accuracy", "val_loss", "val_accuracy", "learning_rate",
+)  # fmt: skip
+
+
+def record_start(session: Session, job_id: int, attempt: int, event: Started) -> None:
+    """Where the attempt starts, in which environment, and what the training turned out to be; an
+    environment that differs from before is a warning."""
+    job = lock_attempt(session, job_id, attempt)
+    warnings = [*job.warnings, *event.warnings, *_environment_changes(session, job, event)]
+    job.warnings = list(dict.fromkeys(warnings))
+    job.step = event.first_step
+    job.total_steps = event.total_steps
+    job.facts = dict(event.facts)
+    row = session.get_one(Attempt, (job_id, attempt))
+    row.first_step = event.first_step
+    row.environment = dict(event.environment)
+    touch(session, job)
+
+
+def record_step(session: Session, job_id: int, attempt: int, step: int) -> None:
+    """How far the training is; an unchanged step changes nothing."""
+    job = lock_attempt(session, job_id, attempt)
+    if step != job.step:
+        job.step = step
+        touch(session, job)
+
+
+def record_epoch(
+    session: Session,
+    job_id: int,
+    attempt: int,
+    event: EpochFinished,
+    recorded_at: datetime | None = None,
+) -> None:
+    """An epoch is recorded once: a later attempt that repeats it after a checkpoint changes nothing."""
+    job = lock_attempt(session, job_id, attempt)
+    finite, non_finite = split_finite(event.metrics)
+    row: dict[str, Any] = {
+        "job_id": job_id,
+        "attempt": attempt,
+        "epoch": event.epoch,
+        "step": event.step,
+        "seconds": event.seconds,
+        "recorded_at": recorded_at or func.clock_timestamp(),
+        "non_finite": non_finite,
+        **{name: finite.pop(name, None) for name in STANDARD_METRICS},
+        "extra": finite,
+    }
+    session.execute(postgresql.insert(Epoch).values(row).on_conflict_do_nothing())
+    job.step = event.step
+    touch(session, job)
+
+
+def record_diagnosis(
+    session: Session,
+    job_id: int,
+    attempt: int,
+    event: Diagnosed,
+    recorded_at: datetime | None = None,
+) -> None:
+    """A look is recorded once: a later attempt that repeats it after a checkpoint changes nothing."""
+    job = lock_attempt(session, job_id, attempt)
+    rows: list[dict[str, Any]] = []
+    for layer, statistics in event.layers.items():
+        finite, non_finite = split_finite(statistics)
+        rows.append(
+            {
+                "job_id": job_id,
+                "attempt": attempt,
+                "epoch": event.epoch,
+                "step": event.step,
+                "layer": layer,
+                "statistics": finite,
+                "non_finite": non_finite,
+                "recorded_at": recorded_at or func.clock_timestamp(),
+            }
+        )
+    if rows:
+        session.execute(postgresql.insert(Diagnosis).values(rows).on_conflict_do_nothing())
+    touch(session, job)
+
+
+def record_checkpoint(
+    session: Session, job_id: int, attempt: int, event: CheckpointSaved
+) -> list[str]:
+    """From now on the file counts; returns the paths that no row names any more, to be deleted.
+
+    `event.path` is relative to the storage. The two newest `last` are kept, and the best that each of
+    them would go on from.
+    """
+    job = lock_attempt(session, job_id, attempt)
+    # Replaced, not updated: the newest row has the highest id.
+    session.execute(
+        delete(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.path == event.path)
+    )
+    values = {
+        "job_id": job_id,
+        "attempt": attempt,
+        "kind": event.kind,
+        "epoch": event.epoch,
+        "step": event.step,
+        "path": event.path,
+        "digest": event.digest,
+        "bytes": event.bytes,
+    }
+    session.execute(insert(Checkpoint).values(values))
+    obsolete = retention.drop_obsolete_checkpoints(session, job_id)
+    touch(session, job)
+    return obsolete
+
+
+def record_evaluation(
+    session: Session, job_id: int, attempt: int, event: EvaluationFinished
+) -> None:
+    """The first committed result stands; file paths are relative to the storage."""
+    job = lock_attempt(session, job_id, attempt)
+    keep_metrics(job, event.metrics)
+    _add_files(session, job_id, event.files)
+    touch(session, job)
+
+
+def record_file(session: Session, job_id: int, attempt: int, event: FileWritten) -> None:
+    """A file of the job, its path relative to the storage; the first of a name stands."""
+    job = lock_attempt(session, job_id, attempt)
+    _add_files(session, job_id, [event])
+    touch(session, job)
+
+
+def record_log(
+    session: Session, job_id: int, attempt: int, lines: Sequence[tuple[str, str]]
+) -> None:
+    """Lines for the job's log, each a level and a text. Announced, but no change of the job."""
+    lock_attempt(session, job_id, attempt)
+    session.add_all(
+        LogLine(job_id=job_id, attempt=attempt, level=level, text=storable(text))
+        for level, text in lines
+    )
+    session.flush()
+    notify(session, JOBS_CHANNEL, str(job_id))
+
+
+def keep_metrics(job: Job, metrics: dict[str, float] | Any) -> None:
+    finite, non_finite = split_finite(metrics)
+    new = {name for name in finite if name not in job.metrics}
+    job.metrics = job.metrics | {name: finite[name] for name in new}
+    job.non_finite = job.non_finite | {name: non_finite[name] for name in new if name in non_finite}
+
+
+def _add_files(session: Session, job_id: int, files: Sequence[FileWritten]) -> None:
+    rows = [
+        {"job_id": job_id, "name": f.name, "path": f.path, "digest": f.digest, "bytes": f.bytes}
+        for f in files
+    ]
+    if rows:
+        session.execute(postgresql.insert(File).values(rows).on_conflict_do_nothing())
+
+
+def _environment_changes(session: Session, job: Job, event: Started) -> list[str]:
+    before = session.scalars(
+        select(Attempt.environment)
+        .where(
+            Attempt.job_id == job.id,
+            Attempt.number < job.attempt,
+            Attempt.environment.is_not(None),
+        )
+        .order_by(Attempt.number.desc())
+        .limit(1)
+    ).one_or_none()
+    if not before:
+        return []
+    now = event.environment
+    return [
+        f"the environment changed before attempt {job.attempt}: "
+        f"{name} {before.get(name)} → {now.get(name)}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]

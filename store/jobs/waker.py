@@ -1,0 +1,55 @@
+"""Sends the wake-ups that are due, from a thread of its own: a hanging broker holds nobody up.
+
+What is not sent here, the sweep sends.
+"""
+
+import threading
+
+import structlog
+from celery import Celery
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.db import DATABASE_AWAY
+from store.jobs import wakeups
+
+log = structlog.get_logger(__name__)
+
+
+class Waker:
+    """`wake` returns at once; what was asked for while one is being sent is sent together after it."""
+
+    def __init__(self, sessions: sessionmaker[Session], celery: Celery) -> None:
+        self._sessions = sessions
+        self._celery = celery
+        self._asked = threading.Event()
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Something became free or claimable: to be called after the commit."""
+        self._asked.set()
+
+    def close(self) -> None:
+        """Sends what is still due, for a moment at most."""
+        self._is_closing = True
+        self._asked.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while True:
+            self._asked.wait()
+            self._asked.clear()
+            self._send()
+            if self._is_closing and not self._asked.is_set():
+                return
+
+    def _send(self) -> None:
+        try:
+            with self._sessions.begin() as session:
+                due = wakeups.due(session)
+            if due:
+                wakeups.send(self._celery, due)
+        except Exception as error:  # This thread must outlive whatever it is.
+            unforeseen = None if isinstance(error, DATABASE_AWAY) else error
+            log.warning("no wake-up is sent", error=str(error), exc_info=unforeseen)

@@ -1,0 +1,98 @@
+"""Wake-ups: messages that tell a host to look into the table. They carry no job and may all be lost."""
+
+import random
+from collections.abc import Mapping
+
+import structlog
+from celery import Celery
+from sqlalchemy.orm import Session
+
+from store.jobs import leases, queue
+
+log = structlog.get_logger(__name__)
+
+QUEUE = "normlab.{host}"
+TASK = "normlab.work"
+#: A broker that hangs must not hold up who has just accepted a job.
+SOCKET_SECONDS = 0.5
+
+
+def make_celery(redis_url: str) -> Celery:
+    """A producer that tries once and gives up soon. Also takes redis-py's `unix://` URLs."""
+    url = redis_url.replace("unix://", "redis+socket://", 1)
+    celery = Celery("normlab", broker=url, backend=None, set_as_current=False)
+    celery.conf.update(
+        broker_connection_timeout=SOCKET_SECONDS,
+        broker_connection_retry=False,
+        broker_connection_max_retries=0,
+        broker_pool_limit=1,
+        broker_transport_options={
+            "socket_timeout": SOCKET_SECONDS,
+            "socket_connect_timeout": SOCKET_SECONDS,
+            "retry_on_timeout": False,
+            "health_check_interval": 0,
+            "max_retries": 0,
+        },
+        task_ignore_result=True,
+        task_publish_retry=False,
+    )
+    return celery
+
+
+def due(session: Session) -> dict[str, int]:
+    """How many wake-ups each host should get: a claimable job that fits and a free slot for each.
+
+    Jobs that need one kind of device come first; those that may run anywhere take what is left.
+    """
+    demand = queue.demand(session)
+    wakeups: dict[str, int] = {}
+    # In another order each time: a host that can do nothing with its wake-up (it has lost its broker, or the
+    # job needs more devices than it has free) would else keep it from the others for ever.
+    free = list(leases.free_slots(session).items())
+    random.shuffle(free)
+    for kind in ("cuda", "cpu"):
+        for host, slots in free:
+            _take(demand, kind, slots, kind, host, wakeups)
+    for kind in ("cuda", "cpu"):
+        for host, slots in free:
+            _take(demand, None, slots, kind, host, wakeups)
+    return wakeups
+
+
+def send(celery: Celery, due: Mapping[str, int]) -> int:
+    """Send those that don't yet lie in their host's queue and return how many went out.
+
+    Never raises; a broken broker costs about a second. A wake-up that lies there was sent for an earlier
+    job but will be as good: the host looks into the table after it has taken it. So a host that takes none
+    is not buried in them, and none needs an end of validity, which Celery would judge by that host's clock.
+    """
+    sent = 0
+    for host, count in due.items():
+        try:
+            with celery.producer_or_acquire() as producer:
+                queue_name = QUEUE.format(host=host)
+                for _ in range(count - producer.channel.client.llen(queue_name)):
+                    celery.send_task(TASK, queue=queue_name, retry=False, producer=producer)
+                    sent += 1
+        except Exception as error:
+            # Whatever the broker does: the job is accepted, and the sweep tries again. No
+            # traceback: one for every request would bury the log while Redis is away.
+            log.warning("no wake-up could be sent", host=host, sent=sent, error=repr(error))
+            return sent
+    return sent
+
+
+def _take(
+    demand: dict[str | None, int],
+    need: str | None,
+    slots: dict[str, int],
+    kind: str,
+    host: str,
+    wakeups: dict[str, int],
+) -> None:
+    """Give the host's free slots of a kind to jobs of a need."""
+    count = min(demand.get(need, 0), slots.get(kind, 0))
+    if count > 0:
+        demand[need] -= count
+        slots[kind] -= count
+        wakeups[host] = wakeups.get(host, 0) + count

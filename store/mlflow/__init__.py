@@ -1,0 +1,17 @@
+"""What MLflow lacks of SQL, and what keeps it from there."""
+
+from store.mlflow import experiments, exports, links, mirror, mirror_problems
+from store.mlflow.mirror import JobToMirror, StudyToMirror
+from store.mlflow.mirror_problems import FIRST_PAUSE_SECONDS, Subject
+
+__all__ = [
+    "FIRST_PAUSE_SECONDS",
+    "JobToMirror",
+    "StudyToMirror",
+    "Subject",
+    "experiments",
+    "exports",
+    "links",
+    "mirror",
+    "mirror_problems",
+]

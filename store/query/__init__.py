@@ -1,0 +1,16 @@
+"""The query language, from text to SQL."""
+
+from store.query import sql
+from store.query.compile import compile_query, point_at
+from store.query.fields import Field, Kind, find_field
+from store.query.spec_fields import spec_fields
+
+__all__ = [
+    "Field",
+    "Kind",
+    "compile_query",
+    "find_field",
+    "point_at",
+    "spec_fields",
+    "sql",
+]

@@ -1,0 +1,89 @@
+"""A query as a condition in SQL. Knows the rules of comparing, no table.
+
+Where a value is missing, or is a number that isn't finite, every comparison is false, `!=` and `not in`,
+too: `a != b` says that a is there and nothing in it equals b. `a = null` says that it is not there. `not`
+is plain logic: `not a = b` holds where a is missing.
+"""
+
+from typing import assert_never
+
+from sqlalchemy import ColumnElement, and_, not_, or_, true
+
+from store.catalog import is_archived
+from store.db import BadQuery
+from store.query import sql
+from store.query.expressions import And, Comparison, Expression, Membership, Not, Or, fields_named
+from store.query.fields import find_field
+from store.query.grammar import parse_query
+from store.query.terms import ensure_operator, read_part, read_term
+
+
+def compile_query(text: str | None, *, archived: bool = False) -> ColumnElement[bool]:
+    """The condition that the text says; archived jobs are left out unless it speaks of `archived`, or they
+    are wanted.
+
+    Raises BadQuery.
+    """
+    if text is None:
+        return true() if archived else not_(is_archived())
+    expression = parse_query(text)
+    found = condition(expression)
+    if archived or "archived" in fields_named(expression):
+        return found
+    return and_(found, not_(is_archived()))
+
+
+def condition(expression: Expression) -> ColumnElement[bool]:
+    """True or false of every job, never NULL. Raises BadQuery."""
+    match expression:
+        case Comparison():
+            return _comparison(expression)
+        case Membership():
+            return _membership(expression)
+        case Not():
+            return not_(condition(expression.operand))
+        case And():
+            return and_(*map(condition, expression.operands))
+        case Or():
+            return or_(*map(condition, expression.operands))
+        case _:
+            assert_never(expression)
+
+
+def _comparison(one: Comparison) -> ColumnElement[bool]:
+    field = find_field(one.field, one.position)
+    ensure_operator(field, one.operator, one.operator_position)
+    match one.operator:
+        case "=" if one.term.value is None:
+            return not_(sql.is_there(field))
+        case "!=" if one.term.value is None:
+            return sql.is_there(field)
+        case "!=":
+            equal = sql.matches(field, "=", [read_term(field, one.term)])
+            return and_(sql.is_there(field), not_(equal))
+        case "~":
+            return sql.contains(field, read_part(field, one.term))
+        case operator:
+            return sql.matches(field, operator, [read_term(field, one.term)])
+
+
+def _membership(one: Membership) -> ColumnElement[bool]:
+    field = find_field(one.field, one.position)
+    found = sql.matches(field, "=", [read_term(field, term) for term in one.terms])
+    return and_(sql.is_there(field), not_(found)) if one.negated else found
+
+
+def point_at(text: str, error: BadQuery) -> str:
+    """The error with the line that it is in and a caret below its place."""
+    position = min(error.position, len(text))
+    start = text.rfind("\n", 0, position) + 1
+    line = text[start:].split("\n", 1)[0]
+    # Windows of a long line; what has no width of one becomes a blank.
+    first = max(0, position - start - _BEFORE)
+    shown = "".join(
+        one if one.isprintable() else " " for one in line[first : first + _BEFORE + _AFTER]
+    )
+    return f"{error.detail}\n  {shown}\n  {' ' * (position - start - first)}^"
+
+
+_BEFORE, _AFTER = 70, 30

@@ -1,0 +1,23 @@
+"""Reading results: rows, columns, order, series, leaderboards."""
+
+from store.results import curves, leaderboard, pace, result_rows, series
+from store.results.columns import Column, parse_columns, parse_keys, parse_metric
+from store.results.ordering import Order, parse_order
+from store.results.pace import FinishedJob
+from store.results.result_rows import matching
+
+__all__ = [
+    "Column",
+    "FinishedJob",
+    "Order",
+    "curves",
+    "leaderboard",
+    "matching",
+    "pace",
+    "parse_columns",
+    "parse_keys",
+    "parse_metric",
+    "parse_order",
+    "result_rows",
+    "series",
+]

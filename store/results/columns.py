@@ -1,0 +1,112 @@
+"""The columns of result rows: those that every row has, and any field beside them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select
+
+from store.db import BadQuery, Job, Project, Study, User
+from store.query import Field, find_field, sql
+
+MOST_COLUMNS = 100
+_DOCUMENTS = ("point", "trial", "metrics", "non_finite", "spec", "facts", "environment")
+
+#: What a row has unless other columns are asked for.
+ROW: Mapping[str, Any] = {
+    "job_id": Job.id,
+    "study_id": Job.study_id,
+    "study": Study.name,
+    "project": Project.name,
+    "owner": User.name,
+    "name": Job.name,
+    "variant": Job.variant,
+    "point": Job.point,
+    "trial": Job.trial,
+    "seed": Job.seed,
+    "status": Job.status,
+    "reason": Job.reason,
+    "metrics": Job.metrics,
+    "non_finite": Job.non_finite,
+    "tags": sql.value_of(find_field("tag")),
+    "epochs": sql.trained_epochs(),
+    "seconds": Job.seconds_used,
+    "attempts": Job.attempt,
+    "created_at": Job.created_at,
+    "started_at": Job.started_at,
+    "finished_at": Job.finished_at,
+}
+#: What a comparison rests on, too.
+MORE: Mapping[str, Any] = {
+    "spec": Job.spec,
+    "hash": Job.hash,
+    "facts": Job.facts,
+    "environment": sql.environment(),
+    "best_seconds": sql.best_seconds(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`name` is how it was asked for; it never becomes SQL."""
+
+    name: str
+    expression: ColumnElement[Any]
+
+
+def find_column(name: str, position: int = 0) -> Column:
+    """A column of every row, one of `MORE`, or any field. Raises BadQuery."""
+    if (known := ROW.get(name, MORE.get(name))) is not None:
+        return Column(name, known)
+    return Column(name, sql.value_of(find_field(name, position)))
+
+
+def parse_names(text: str) -> list[tuple[str, int]]:
+    """The names of a list with commas, each once, and where they stand. Raises BadQuery."""
+    found: dict[str, int] = {}
+    position = 0
+    for part in text.split(","):
+        name = part.strip()
+        place = position + (part.index(name) if name else 0)
+        if not name:
+            raise BadQuery("a name is missing; names are separated by single commas", place)
+        found.setdefault(name, place)
+        if len(found) > MOST_COLUMNS:
+            raise BadQuery(f"at most {MOST_COLUMNS} names may be given", place)
+        position += len(part) + 1
+    return list(found.items())
+
+
+def parse_columns(text: str) -> list[Column]:
+    """`job_id,norm.kind,best.val_accuracy`. Raises BadQuery."""
+    return [find_column(name, position) for name, position in parse_names(text)]
+
+
+def parse_keys(text: str) -> list[Column]:
+    """What to group by: `norm.kind,optimizer.lr`. Raises BadQuery."""
+    return [_find_key(name, position) for name, position in parse_names(text)]
+
+
+def parse_metric(text: str) -> Field:
+    """`test_accuracy`, `best.val_accuracy`, `metrics.NAME`. Raises BadQuery."""
+    field = find_field(text.strip())
+    if field.place != "metrics":
+        detail = f"{field.name} is no metric; metrics are like test_accuracy and metrics.NAME"
+        raise BadQuery(detail, 0)
+    return field
+
+
+def selecting(statement: Select[Any], columns: Sequence[Column]) -> Select[Any]:
+    """These columns alone, besides the job's id as `job_id`; to be read with `named`."""
+    chosen = (column.expression.label(f"c{number}") for number, column in enumerate(columns))
+    return statement.with_only_columns(Job.id.label("job_id"), *chosen, maintain_column_froms=True)
+
+
+def _find_key(name: str, position: int) -> Column:
+    if name in _DOCUMENTS:
+        raise BadQuery(f"{name} is a document; name one of its values, like norm.kind", position)
+    return find_column(name, position)
+
+
+def named(row: Mapping[str, Any], columns: Sequence[Column]) -> dict[str, Any]:
+    return {column.name: row[f"c{number}"] for number, column in enumerate(columns)}

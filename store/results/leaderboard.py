@@ -1,0 +1,68 @@
+"""The jobs that a leaderboard ranks, with what tells them apart."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Text, case, cast, func, select
+from sqlalchemy.dialects.postgresql import JSONB, array
+from sqlalchemy.orm import Session
+
+from store.catalog import is_archived
+from store.db import FINAL_STATUSES, Dataset, Job, Project, Study
+
+#: Parts of a spec that make no other entry: the same training at another seed, elsewhere, by somebody else.
+_SHARED = ("seed", "project", "resources")
+
+
+def finished_jobs(
+    session: Session, *, project: str | None = None, dataset: str | None = None
+) -> list[dict[str, Any]]:
+    """Jobs that have ended (not by being cancelled) and aren't archived, in the order of their making.
+
+    Keys: job_id, study_id, name, variant, point, seed, status, reason, metrics, facts; `entry`: a digest of
+    the spec but for its seed, project and resources; `dataset`, `task`: those parts of the spec, the split's
+    seed left out where splits are resampled; `data`: the digest of the dataset.
+    """
+    kept: ColumnElement[Any] = Job.spec.expression
+    for part in _SHARED:
+        kept = kept.op("-", return_type=JSONB())(part)
+    # Where the seed cuts the data, the cut is no other entry and no other board.
+    resampled = Study.spec["splits"].astext == "resampled"
+    kept = case(
+        (resampled, kept.op("#-", return_type=JSONB())(array(["dataset", "split_seed"]))),
+        else_=kept,
+    )
+    cut = Job.spec["dataset"].op("-", return_type=JSONB())("split_seed")
+    statement = (
+        select(
+            Job.id.label("job_id"),
+            Job.study_id,
+            Job.name,
+            Job.variant,
+            Job.point,
+            Job.seed,
+            Job.status,
+            Job.reason,
+            Job.metrics,
+            Job.facts,
+            func.md5(cast(kept, Text)).label("entry"),
+            case((resampled, cut), else_=Job.spec["dataset"]).label("dataset"),
+            Job.spec["task"].label("task"),
+            Dataset.info["digest"].astext.label("data"),
+        )
+        .join(Dataset, Dataset.id == Job.dataset_id)
+        .outerjoin(Project, Project.id == Job.project_id)
+        .outerjoin(Study, Study.id == Job.study_id)
+        .where(
+            Job.kind == "training",
+            Job.status.in_(FINAL_STATUSES),
+            Job.status != "cancelled",
+            ~is_archived(),
+            Job.trial.is_(None),
+        )
+        .order_by(Job.id)
+    )
+    if project is not None:
+        statement = statement.where(Project.name == project)
+    if dataset is not None:
+        statement = statement.where(Dataset.name == dataset)
+    return [dict(row) for row in session.execute(statement).mappings()]

@@ -1,0 +1,69 @@
+"""How fast finished jobs trained, for estimates of what others will take."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm import Session
+
+from store.db import Job
+from store.jobs import leases
+
+#: Older jobs than so many aren't looked at: the search stays quick, and machines change.
+RECENT_JOBS = 20_000
+_MOST = 500
+_PARAMETERS = ("weight_parameters", "bias_parameters", "norm_parameters")
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedJob:
+    """What a training was and how long each of its steps took, evaluations included."""
+
+    spec: Mapping[str, Any]
+    device: str | None
+    parameters: int | None
+    seconds_per_step: float
+
+
+def finished_jobs(session: Session, networks: Collection[tuple[str, str]]) -> Sequence[FinishedJob]:
+    """The latest succeeded trainings of these networks: names of a dataset and a model."""
+    named = tuple_(Job.spec["dataset"]["name"].astext, Job.spec["model"]["name"].astext)
+    newest = select(func.max(Job.id)).scalar_subquery()
+    statement = (
+        select(Job.spec, Job.numerics, Job.facts, Job.step, Job.seconds_used)
+        .where(
+            Job.id > newest - RECENT_JOBS,
+            Job.kind == "training",
+            Job.status == "succeeded",
+            Job.step > 0,
+            Job.seconds_used > 0,
+            named.in_(networks),
+        )
+        .order_by(Job.id.desc())
+        .limit(_MOST)
+    )
+    return [
+        FinishedJob(
+            spec=row.spec,
+            device=(row.numerics or {}).get("device"),
+            parameters=_parameters(row.facts or {}),
+            seconds_per_step=row.seconds_used / row.step,
+        )
+        for row in session.execute(statement)
+    ]
+
+
+def slots(session: Session) -> Mapping[str, int]:
+    """The slots of all live workers that get jobs, by kind of device."""
+    hosts = {worker.host for worker in leases.workers_view(session) if worker.claims}
+    counts: dict[str, int] = {}
+    for device in leases.devices_view(session):
+        if device.host in hosts:
+            counts[device.kind] = counts.get(device.kind, 0) + device.slots
+    return counts
+
+
+def _parameters(facts: Mapping[str, Any]) -> int | None:
+    counts = [facts[name] for name in _PARAMETERS if name in facts]
+    return sum(counts) if counts else None

@@ -1,0 +1,218 @@
+"""What came out: one row per training job, and the records of one job in order. Only reads."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, select, true
+from sqlalchemy.orm import Session
+
+from store.db import (
+    Attempt,
+    Checkpoint,
+    Diagnosis,
+    Epoch,
+    File,
+    Job,
+    LogLine,
+    Page,
+    Project,
+    Study,
+    Transition,
+    User,
+    decode_cursor,
+    encode_cursor,
+)
+from store.results.columns import MORE, ROW, Column, named, selecting
+from store.results.ordering import KEY, Order, cursor_after, ordered
+
+
+def rows(
+    session: Session,
+    *,
+    study_id: int | None = None,
+    project: str | None = None,
+    variant: str | None = None,
+    status: str | None = None,
+    owner: str | None = None,
+    trials: bool = False,
+    condition: ColumnElement[bool] | None = None,
+    order: Order | None = None,
+    columns: Sequence[Column] | None = None,
+    cursor: str | None = None,
+    limit: int | None = None,
+) -> Page[dict[str, Any]]:
+    """One row per training job, the newest first unless there is an order; without a limit, all.
+
+    `trials`: those of tuning, too; `condition` as `store.query.compile` compiles one. Keys: those of `columns`, else job_id, study_id, study,
+    project, owner, name, variant, point, seed, status, reason, metrics (by name; None where not finite),
+    non_finite (name to `nan`, `inf`, `-inf`), epochs (periods trained), seconds, attempts, created_at,
+    started_at, finished_at. Raises BadCursor.
+    """
+    statement = _rows().where(
+        matching(
+            study_id=study_id,
+            project=project,
+            variant=variant,
+            status=status,
+            owner=owner,
+            trials=trials,
+        )
+    )
+    if condition is not None:
+        statement = statement.where(condition)
+    if columns is not None:
+        statement = selecting(statement, columns)
+    if order is not None:
+        statement = ordered(statement, order, cursor)
+    elif cursor is not None:
+        statement = statement.where(Job.id < decode_cursor(cursor))
+    if limit is not None:
+        statement = statement.limit(limit + 1)
+    found = [dict(row) for row in session.execute(statement).mappings()]
+    return _page(found, order, columns, limit)
+
+
+def each_row(
+    session: Session,
+    *,
+    condition: ColumnElement[bool],
+    order: Order | None = None,
+    columns: Sequence[Column],
+) -> Iterator[dict[str, Any]]:
+    """All rows as `rows` orders them, fetched while they are taken: no more than some are in memory."""
+    statement = selecting(_rows().where(condition), columns)
+    if order is not None:
+        statement = ordered(statement, order, None)
+    for row in session.execute(statement, execution_options={"yield_per": 500}).mappings():
+        yield named(dict(row), columns)
+
+
+def matching(
+    *,
+    study_id: int | None = None,
+    project: str | None = None,
+    variant: str | None = None,
+    status: str | None = None,
+    owner: str | None = None,
+    trials: bool = False,
+) -> ColumnElement[bool]:
+    """The rows with all of these; what is None does not matter. `trials`: those of tuning, too."""
+    wanted = {
+        Job.study_id: study_id,
+        Project.name: project,
+        Job.variant: variant,
+        Job.status: status,
+        User.name: owner,
+    }
+    given = (column == value for column, value in wanted.items() if value is not None)
+    return and_(true() if trials else Job.trial.is_(None), *given)
+
+
+def study_rows(session: Session, study_id: int, *, trials: bool = False) -> list[dict[str, Any]]:
+    """One row per job of the study, as it was made, with all that a comparison rests on: its cells, or
+    instead the trials of its tuning.
+
+    Beyond the keys of `rows`: spec, hash, facts, environment (of the last attempt that started), and
+    best_seconds (of training and validation, until the epoch whose weights were kept).
+    """
+    more = (column.label(name) for name, column in MORE.items())
+    is_wanted = Job.trial.is_not(None) if trials else Job.trial.is_(None)
+    statement = _rows().add_columns(*more).where(Job.study_id == study_id, is_wanted)
+    statement = statement.order_by(None).order_by(Job.id)
+    return [dict(row) for row in session.execute(statement).mappings()]
+
+
+def epochs(session: Session, job_id: int, after: int = 0) -> Sequence[Epoch]:
+    """The job's evaluation periods beyond `after`, in order."""
+    statement = select(Epoch).where(Epoch.job_id == job_id, Epoch.epoch > after)
+    return session.scalars(statement.order_by(Epoch.epoch)).all()
+
+
+def diagnoses(
+    session: Session, job_id: int, *, layer: str | None = None, after: int = 0, limit: int
+) -> Sequence[Diagnosis]:
+    """What was seen inside the job's network, in the order of recording; `after` is an id."""
+    statement = select(Diagnosis).where(Diagnosis.job_id == job_id, Diagnosis.id > after)
+    if layer is not None:
+        statement = statement.where(Diagnosis.layer == layer)
+    return session.scalars(statement.order_by(Diagnosis.id).limit(limit)).all()
+
+
+def first_diagnoses(session: Session, job_id: int) -> dict[str, Diagnosis]:
+    """The first look at each layer, which drift is measured from."""
+    first = (
+        select(Diagnosis.layer, func.min(Diagnosis.step).label("step"))
+        .where(Diagnosis.job_id == job_id)
+        .group_by(Diagnosis.layer)
+        .subquery()
+    )
+    statement = select(Diagnosis).where(
+        Diagnosis.job_id == job_id,
+        Diagnosis.layer == first.c.layer,
+        Diagnosis.step == first.c.step,
+    )
+    return {row.layer: row for row in session.scalars(statement)}
+
+
+def attempts(session: Session, job_id: int) -> Sequence[Attempt]:
+    """In order of their numbers."""
+    statement = select(Attempt).where(Attempt.job_id == job_id)
+    return session.scalars(statement.order_by(Attempt.number)).all()
+
+
+def transitions(session: Session, job_id: int) -> Sequence[Transition]:
+    """In the order in which they happened."""
+    statement = select(Transition).where(Transition.job_id == job_id)
+    return session.scalars(statement.order_by(Transition.id)).all()
+
+
+def checkpoints(session: Session, job_id: int) -> Sequence[Checkpoint]:
+    """Newest first."""
+    statement = select(Checkpoint).where(Checkpoint.job_id == job_id)
+    return session.scalars(statement.order_by(Checkpoint.id.desc())).all()
+
+
+def files(session: Session, job_id: int) -> Sequence[File]:
+    """By name."""
+    statement = select(File).where(File.job_id == job_id)
+    return session.scalars(statement.order_by(File.name)).all()
+
+
+def study_files(session: Session, study_id: int) -> Sequence[File]:
+    """By name."""
+    statement = select(File).where(File.study_id == study_id)
+    return session.scalars(statement.order_by(File.name)).all()
+
+
+def logs(session: Session, job_id: int, after: int = 0, limit: int = 1000) -> Sequence[LogLine]:
+    """Lines with an id beyond `after`, in order."""
+    statement = select(LogLine).where(LogLine.job_id == job_id, LogLine.id > after)
+    return session.scalars(statement.order_by(LogLine.id).limit(limit)).all()
+
+
+def _rows() -> Select[Any]:
+    return (
+        select(*(column.label(name) for name, column in ROW.items()))
+        .join(User, User.id == Job.owner_id)
+        .outerjoin(Project, Project.id == Job.project_id)
+        .outerjoin(Study, Study.id == Job.study_id)
+        .where(Job.kind == "training")
+        .order_by(Job.id.desc())
+    )
+
+
+def _page(
+    found: list[dict[str, Any]],
+    order: Order | None,
+    columns: Sequence[Column] | None,
+    limit: int | None,
+) -> Page[dict[str, Any]]:
+    """At most `limit` of the rows, of which one more was asked for."""
+    cursor = None
+    if limit is not None and len(found) > limit:
+        found = found[:limit]
+        last = found[-1]["job_id"]
+        cursor = cursor_after(found[-1], last, order) if order else encode_cursor(last)
+    for row in found:
+        row.pop(KEY, None)
+    return Page(found if columns is None else [named(row, columns) for row in found], cursor)

@@ -1,0 +1,243 @@
+"""Studies: their making, their growing, and the status that follows from their jobs'."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
+
+from sqlalchemy import Select, cast, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB, array
+from sqlalchemy.orm import Session, joinedload
+
+from store.catalog import projects
+from store.db import (
+    JOB_STATUSES,
+    JOBS_CHANNEL,
+    Dataset,
+    DatasetUnavailable,
+    Job,
+    Mirrored,
+    MixedDevices,
+    NotFound,
+    Overtaken,
+    Page,
+    Project,
+    Study,
+    User,
+    database_now,
+    newest_first,
+    notify,
+    storable,
+)
+from store.jobs import NewJob, commands
+
+StudyStatus = Literal["queued", "running", "paused", "succeeded", "partial", "cancelled"]
+
+
+def create(
+    session: Session,
+    owner: User,
+    spec: dict[str, Any],
+    project: str,
+    name: str,
+    cells: Sequence[NewJob],
+    warnings: Sequence[str] = (),
+    preset: dict[str, Any] | None = None,
+    planned_seeds: Sequence[int] | None = None,
+) -> Study:
+    """Accept a study with a job for each cell; `preset`: which one it came from; `planned_seeds`: those
+    that answers rest on, if not those of the cells.
+
+    Raises DatasetUnavailable, and MixedDevices when one cell asks for cpu and another for cuda.
+    """
+    owner = session.get_one(User, owner.id)
+    study = Study(
+        project=projects.ensure(session, project, owner),
+        owner=owner,
+        name=name,
+        spec=spec,
+        planned_seeds=sorted({cell.spec.seed for cell in cells})
+        if planned_seeds is None
+        else list(planned_seeds),
+        warnings=[storable(warning) for warning in warnings],
+        preset=preset,
+    )
+    session.add(study)
+    session.flush()
+    _insert_jobs(session, study, cells, _device(cells), owner.name)
+    return study
+
+
+def add_jobs(
+    session: Session,
+    study: Study,
+    cells: Sequence[NewJob],
+    who: str,
+    spec: dict[str, Any] | None = None,
+) -> list[Job]:
+    """Make the jobs of those cells that the study lacks, for the study's owner; returns the new ones.
+
+    `spec` replaces the study's. Raises like `create`, and Overtaken when the study as given is no
+    longer what it is: `spec` and the cells come of the old one.
+    """
+    known = study.spec
+    study = lock(session, study.id)
+    if spec is not None:
+        if study.spec != known:
+            raise Overtaken
+        study.spec = spec
+    present = session.execute(
+        select(Job.variant, Job.point, Job.seed, Job.device).where(Job.study_id == study.id)
+    ).all()
+    there = [(row.variant, row.point, row.seed) for row in present]
+    new = [one for one in cells if (one.variant, dict(one.point), one.spec.seed) not in there]
+    device = _device(new, *{row.device for row in present})
+    return _insert_jobs(session, study, new, device, who)
+
+
+def declare(session: Session, study_id: int, kind: str, why: str, who: str) -> None:
+    """Somebody stands for a difference between the study's variants; a later word replaces an earlier."""
+    study = lock(session, study_id)
+    at = database_now(session).isoformat()
+    study.declared = {**study.declared, kind: {"why": storable(why), "who": who, "at": at}}
+    study.judged_at = None
+    # The jobs haven't changed, but what MLflow shows of the study has.
+    session.execute(
+        update(Mirrored).where(Mirrored.study_id == study_id).values(seen_at=None, closed_at=None)
+    )
+    notify(session, JOBS_CHANNEL, "")
+
+
+def lock(session: Session, study_id: int) -> Study:
+    """The study as it is now, ours until the transaction ends; raises NotFound."""
+    # Jobs of the study that change meanwhile refer to it: hence key_share.
+    statement = _loaded().where(Study.id == study_id).with_for_update(of=Study, key_share=True)
+    study = session.scalars(statement.execution_options(populate_existing=True)).one_or_none()
+    if study is None:
+        raise NotFound(f"there is no study {study_id}")
+    return study
+
+
+def find(session: Session, study_id: int) -> Study | None:
+    """The study with its owner and project."""
+    return session.scalars(_loaded().where(Study.id == study_id)).one_or_none()
+
+
+def list_studies(
+    session: Session,
+    *,
+    owner: str | None = None,
+    project: str | None = None,
+    tag: str | None = None,
+    preset: str | None = None,
+    archived: bool = True,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Page[Study]:
+    """Newest first; `owner`, `project` and `preset` are names; `archived`: those, too. Raises BadCursor."""
+    statement = (
+        _loaded()
+        .join(User, User.id == Study.owner_id)
+        .join(Project, Project.id == Study.project_id)
+    )
+    if owner is not None:
+        statement = statement.where(User.name == owner)
+    if project is not None:
+        statement = statement.where(Project.name == project)
+    if tag is not None:
+        statement = statement.where(Study.tags.contains([tag]))
+    if preset is not None:
+        statement = statement.where(Study.preset["name"].astext == preset)
+    if not archived:
+        statement = statement.where(Study.archived_at.is_(None))
+    return newest_first(session, statement, Study.id, cursor, limit)
+
+
+def same_as(session: Session, spec: Mapping[str, Any], project: str) -> Sequence[Study]:
+    """The project's studies that train the same, newest first: they differ in name or seeds at most."""
+    ignored = array(_NOT_COMPARED)
+    kept = Study.spec.op("-", return_type=JSONB())(ignored)
+    wanted = {key: value for key, value in spec.items() if key not in _NOT_COMPARED}
+    statement = (
+        _loaded()
+        .join(Project, Project.id == Study.project_id)
+        .where(Project.name == project, Study.archived_at.is_(None), kept == cast(wanted, JSONB))
+        .order_by(Study.id.desc())
+        .limit(20)
+    )
+    return session.scalars(statement).all()
+
+
+#: Of two studies' specs, what may differ without another training being meant.
+_NOT_COMPARED = ("name", "seeds", "looks", "declared")
+
+
+def jobs_of(session: Session, study_id: int) -> Sequence[Job]:
+    """All jobs of the study with owner and project, in the order in which they were made."""
+    statement = (
+        select(Job)
+        .options(joinedload(Job.owner), joinedload(Job.project))
+        .where(Job.study_id == study_id)
+        .order_by(Job.id)
+    )
+    return session.scalars(statement).all()
+
+
+def counts(session: Session, study_ids: Collection[int]) -> dict[int, dict[str, int]]:
+    """For each study, how many of its jobs have each status; every status is there."""
+    found = {study_id: dict.fromkeys(JOB_STATUSES, 0) for study_id in study_ids}
+    statement = (
+        select(Job.study_id, Job.status, func.count())
+        .where(Job.study_id.in_(study_ids))
+        .group_by(Job.study_id, Job.status)
+    )
+    for study_id, status, count in session.execute(statement):
+        assert study_id is not None
+        found[study_id][status] = count
+    return found
+
+
+def status(counts: Mapping[str, int]) -> StudyStatus:
+    """The study's status from its jobs'. The first that holds:
+
+    - `running`: a job runs, or one waits while others have ended (the study has begun);
+    - `queued`: a job waits, and none has ended;
+    - `paused`: a job is paused (the rest, if any, has ended);
+    - `succeeded`: every job succeeded (diverged ones, too);
+    - `cancelled`: every job was cancelled;
+    - `partial`: all have ended, some otherwise than others or all failed.
+    """
+    of = {name: counts.get(name, 0) for name in JOB_STATUSES}
+    ended = of["succeeded"] + of["failed"] + of["cancelled"]
+    if of["running"] or (of["queued"] and ended):
+        return "running"
+    if of["queued"]:
+        return "queued"
+    if of["paused"]:
+        return "paused"
+    if of["succeeded"] == ended:
+        return "succeeded"
+    return "cancelled" if of["cancelled"] == ended else "partial"
+
+
+def _insert_jobs(
+    session: Session, study: Study, cells: Sequence[NewJob], device: str | None, who: str
+) -> list[Job]:
+    names = {cell.spec.dataset.name for cell in cells}
+    rows = session.scalars(select(Dataset).where(Dataset.name.in_(names)).order_by(Dataset.id))
+    on = {dataset.name: dataset for dataset in rows}
+    if missing := names - on.keys():
+        raise DatasetUnavailable(f"not registered: {', '.join(sorted(missing))}")
+    return commands.insert(
+        session, study.owner, study.project, on, cells, study, device=device, who=who
+    )
+
+
+def _device(cells: Sequence[NewJob], *present: str) -> str | None:
+    """The one kind of device that some cells ask for, and so all of the study get; None: any."""
+    asked = {*present, *(cell.spec.resources.device for cell in cells)} - {"auto"}
+    if len(asked) > 1:
+        raise MixedDevices
+    return next(iter(asked), None)
+
+
+def _loaded() -> Select[Study]:
+    return select(Study).options(joinedload(Study.owner), joinedload(Study.project))

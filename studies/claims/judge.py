@@ -1,0 +1,268 @@
+"""From a study's claims and its jobs to their verdicts. Pure.
+
+A claim is the intersection of its parts: its p-value is the largest of theirs (Berger 1982, intersection-
+union test); its opposite, the union of the parts' opposites, has the smallest times their number. Both
+are one-sided, and a claim is never borne out by a bare mean: Holm's correction over the claims of the
+study decides at 5 %, two-sided. "Within a margin" is two one-sided tests (Schuirmann 1987).
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from studies.claims.evidence import Evidence, lower_bounds, measured
+from studies.claims.schemas import ArmValue, ClaimPart, ClaimVerdict, Relation, Verdict
+from studies.claims.wording import sentence, unit_of
+from studies.comparison import shared_overlap
+from studies.spec import ENOUGH_SEEDS, Claim
+from studies.stats import count, inference, listed
+
+
+@dataclass(frozen=True, slots=True)
+class _Tested:
+    """A claim before the others are known: `holds` and `opposite` are one-sided p-values, `too_few` what keeps
+    the likelier of them from being borne out."""
+
+    claim: Claim
+    parts: tuple[ClaimPart, ...]
+    values: Mapping[str, Mapping[int, float]]
+    obstacles: tuple[str, ...]
+    holds: float | None
+    opposite: float | None
+    deviations: tuple[float | None, ...]
+    too_few: tuple[str, ...]
+
+    @property
+    def p_value(self) -> float | None:
+        """Only one of a claim and its opposite can be wrong where the claim is of a margin; where it is of
+        a direction both are wrong of no difference at all, and share the error."""
+        if self.holds is None or self.opposite is None:
+            return None
+        smaller = min(self.holds, self.opposite)
+        return smaller if self.claim.is_flat else min(1.0, 2 * smaller)
+
+
+def judge_claims(evidence: Evidence) -> tuple[ClaimVerdict, ...]:
+    """In the order of the study."""
+    tested = [_test(evidence, claim) for claim in evidence.study.claims]
+    adjusted = inference.holm([1.0 if one.p_value is None else one.p_value for one in tested])
+    return tuple(
+        _verdict(evidence, one, p_adjusted)
+        for one, p_adjusted in zip(tested, adjusted, strict=True)
+    )
+
+
+def _test(evidence: Evidence, claim: Claim) -> _Tested:
+    named = list(_pairs(claim))
+    arms = dict.fromkeys(
+        one for arm, _, reference in named for one in (arm, reference) if isinstance(one, str)
+    )
+    values = {arm: measured(evidence, claim.statistic, arm) for arm in arms}
+    compared = [_part(evidence, claim, values, *pair) for pair in named]
+    parts = tuple(part for part, _ in compared)
+    obstacles = tuple(_obstacles(evidence, claim, values))
+    p_values = [(part.p_value, part.opposite_p_value) for part in parts]
+    known = [(one, other) for one, other in p_values if one is not None and other is not None]
+    is_known = len(known) == len(parts) and not obstacles
+    holds = max(one for one, _ in known) if is_known else None
+    opposite = min(1.0, len(known) * min(other for _, other in known)) if is_known else None
+    is_opposite = holds is not None and opposite is not None and holds > opposite
+    return _Tested(
+        claim,
+        parts,
+        values,
+        obstacles,
+        holds,
+        opposite,
+        tuple(deviation for _, deviation in compared),
+        tuple(_never_there(evidence, claim, values, is_opposite)),
+    )
+
+
+def _pairs(claim: Claim) -> Iterator[tuple[str, Relation, str | float]]:
+    """Each comparison: an arm, how it should stand to the reference, and the reference."""
+    chained: tuple[tuple[Relation, tuple[tuple[str, ...], ...]], ...] = (
+        ("above", claim.rising),
+        ("below", claim.falling),
+        ("within", claim.flat),
+    )
+    for relation, chains in chained:
+        for chain in chains:
+            for before, after in itertools.pairwise(chain):
+                yield after, relation, before
+    bounded: tuple[tuple[Relation, Mapping[str, float]], ...] = (
+        ("above", claim.above),
+        ("below", claim.below),
+        ("within", claim.near),
+    )
+    for relation, bounds in bounded:
+        for arm, number in bounds.items():
+            yield arm, relation, number
+
+
+def _part(
+    evidence: Evidence,
+    claim: Claim,
+    values: Mapping[str, Mapping[int, float]],
+    arm: str,
+    relation: Relation,
+    reference: str | float,
+) -> tuple[ClaimPart, float | None]:
+    """And the standard deviation of its differences."""
+    gaps = list(_gaps(values, arm, reference))
+    names = [name for name in (arm, reference) if isinstance(name, str)]
+    compared = [evidence.arms[name] for name in names if name in evidence.arms]
+    share = shared_overlap(evidence.study, *compared) if compared else 0.0
+    p_value, opposite = _p_values(gaps, relation, claim.margin, share)
+    part = ClaimPart(
+        arm=arm,
+        relation=relation,
+        reference=reference,
+        n=len(gaps),
+        difference=inference.mean(gaps),
+        interval=inference.t_interval(gaps, overlap=share),
+        p_value=p_value,
+        opposite_p_value=opposite,
+    )
+    return part, inference.deviation(gaps)
+
+
+def _gaps(
+    values: Mapping[str, Mapping[int, float]], arm: str, reference: str | float
+) -> Iterator[float]:
+    for seed, value in values[arm].items():
+        other = values[reference].get(seed) if isinstance(reference, str) else reference
+        if other is not None:
+            yield value - other
+
+
+def _p_values(
+    gaps: Sequence[float], relation: Relation, margin: float | None, overlap: float
+) -> tuple[float | None, float | None]:
+    """One-sided: for the relation, and for its opposite."""
+    match relation:
+        case "above":
+            return _above_zero(gaps, overlap), _above_zero([-gap for gap in gaps], overlap)
+        case "below":
+            return _above_zero([-gap for gap in gaps], overlap), _above_zero(gaps, overlap)
+        case "within":
+            assert margin is not None
+            beyond = [
+                _above_zero([gap - margin for gap in gaps], overlap),
+                _above_zero([-gap - margin for gap in gaps], overlap),
+            ]
+            outside = [one for one in beyond if one is not None]
+            within = inference.equivalence_p_value(gaps, margin, overlap=overlap)
+            return within, min(1.0, 2 * min(outside)) if outside else None
+
+
+def _above_zero(gaps: Sequence[float], overlap: float) -> float | None:
+    """One-sided paired t-test that the mean is above zero; None below `ENOUGH_SEEDS`."""
+    both = inference.paired_p_value(gaps, overlap=overlap)
+    if both is None:
+        return None
+    return both / 2 if (inference.mean(gaps) or 0.0) > 0 else 1 - both / 2
+
+
+def _obstacles(
+    evidence: Evidence, claim: Claim, values: Mapping[str, Mapping[int, float]]
+) -> Iterator[str]:
+    seeds = evidence.analysis.seeds
+    for arm, known in values.items():
+        if missing := [seed for seed in seeds if seed not in known]:
+            yield f"{arm} has no value at {count(len(missing), 'seed')} ({listed(list(map(str, missing)))})"
+    if len(seeds) < ENOUGH_SEEDS:
+        yield f"{count(len(seeds), 'seed')}: a verdict needs {ENOUGH_SEEDS}"
+    open_ones = [one for one in evidence.confounds if one.is_open and one.variant in claim.arms]
+    for what in dict.fromkeys(one.what for one in open_ones):
+        yield f"its arms differ in {what}, which nothing declared explains"
+
+
+def _never_there(
+    evidence: Evidence,
+    claim: Claim,
+    values: Mapping[str, Mapping[int, float]],
+    is_opposite: bool,
+) -> Iterator[str]:
+    """A lower bound of the steps bears out that an arm needs more of them, never that it needs fewer."""
+    low = [one for pair in _pairs(claim) for one in _said_to_be_low(*pair, is_opposite)]
+    for name in dict.fromkeys(low):
+        if bounds := lower_bounds(evidence, claim.statistic, name, values[name]):
+            yield f"{name} never gets there at {count(len(bounds), 'seed')} ({listed(list(map(str, bounds)))})"
+
+
+def _said_to_be_low(
+    arm: str, relation: Relation, reference: str | float, is_opposite: bool
+) -> Iterator[str]:
+    if relation == "within" or (relation == "below") is not is_opposite:
+        yield arm
+    if isinstance(reference, str) and (
+        relation == "within" or (relation == "above") is not is_opposite
+    ):
+        yield reference
+
+
+def _verdict(evidence: Evidence, tested: _Tested, p_adjusted: float) -> ClaimVerdict:
+    claim, analysis = tested.claim, evidence.analysis
+    found = _decide(tested, p_adjusted)
+    needed = _seeds_needed(evidence, tested) if found == "undecided" else None
+    arms = tuple(_arm_value(evidence, arm, known) for arm, known in tested.values.items())
+    verdict = ClaimVerdict(
+        name=claim.name,
+        says=claim.says,
+        paper=claim.paper,
+        verdict=found,
+        sentence="",
+        reasons=(*tested.obstacles, *(tested.too_few if found == "undecided" else ())),
+        is_exploratory=analysis.is_exploratory,
+        n=len(analysis.seeds),
+        margin=claim.margin,
+        p_value=tested.p_value,
+        p_adjusted=None if tested.p_value is None else p_adjusted,
+        seeds_needed=needed,
+        unit=unit_of(claim),
+        parts=tested.parts,
+        arms=arms,
+    )
+    return verdict.model_copy(update={"sentence": sentence(verdict, len(evidence.study.claims))})
+
+
+def _decide(tested: _Tested, p_adjusted: float) -> Verdict:
+    if tested.holds is None or tested.opposite is None or p_adjusted > inference.LEVEL:
+        return "undecided"
+    if tested.too_few:
+        return "undecided"
+    if tested.holds > tested.opposite:
+        return "does not hold"
+    return "equivalent" if tested.claim.is_flat else "holds"
+
+
+def _arm_value(evidence: Evidence, arm: str, known: Mapping[int, float]) -> ArmValue:
+    values = list(known.values())
+    compared = evidence.arms.get(arm)
+    share = shared_overlap(evidence.study, compared) if compared else 0.0
+    return ArmValue(
+        arm=arm,
+        n=len(values),
+        mean=inference.mean(values),
+        interval=inference.t_interval(values, overlap=share),
+        values=dict(known),
+    )
+
+
+def _seeds_needed(evidence: Evidence, tested: _Tested) -> int | None:
+    """For the part that needs most, at the level that Holm asks of the smallest p-value; None where that
+    is not to be had, or something else is in the way."""
+    if tested.p_value is None or tested.too_few:
+        return None
+    level = inference.LEVEL / len(evidence.study.claims)
+    needed = []
+    for part, deviation in zip(tested.parts, tested.deviations, strict=True):
+        difference = abs(part.difference or 0.0)
+        if part.relation == "within":
+            difference = abs((tested.claim.margin or 0.0) - difference)
+        found = inference.seeds_needed(difference, deviation or 0.0, level=level)
+        if found is None:
+            return None
+        needed.append(found)
+    return max(needed)

@@ -1,0 +1,262 @@
+"""What a statistic of `studies.spec.claims` amounts to for one job."""
+
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, assert_never
+
+from studies.comparison import Row, finite, higher_is_better, score
+from studies.spec import (
+    Combined,
+    CurveOf,
+    Diverged,
+    Gain,
+    Logarithm,
+    Look,
+    MetricOf,
+    Spread,
+    Statistic,
+    StepsToReach,
+    Take,
+    arm_name,
+)
+from trainer.spec import NETWORK
+
+_ERROR = "_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look at one layer: its statistics, where not finite None."""
+
+    layer: str
+    step: int
+    statistics: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One job: its result row (`store.results.result_rows.study_rows`), its evaluation periods and its looks in order."""
+
+    row: Row
+    curve: Sequence[Mapping[str, Any]] = ()
+    looks: Sequence[Seen] = ()
+
+
+#: The jobs of the same seed, by name of the arm.
+Peers: TypeAlias = Mapping[str, Record]
+
+
+def measure(statistic: Statistic, job: Record, peers: Peers) -> float | None:
+    """A finite number; None where the job has none: it failed, isn't finished, or didn't record it."""
+    if job.row["status"] != "succeeded":
+        return None
+    match statistic:
+        case MetricOf(name=name):
+            return _metric(job, name)
+        case Diverged():
+            return float(job.row["reason"] == "diverged")
+        case CurveOf():
+            return _curve(statistic, job)
+        case StepsToReach():
+            return _steps_to_reach(statistic, job, peers)
+        case Look(statistic=name):
+            return _looked(job, statistic.layer, statistic, lambda seen: seen.get(name))
+        case Spread(side=side):
+            is_median = statistic.take == "total_variation"
+            read = _column(f"{side}_p50") if is_median else _width(side)
+            return _looked(job, statistic.layer, statistic, read)
+        case Combined():
+            return _combined(statistic, job, peers)
+        case Gain(of=part, over=variant):
+            return _gain(part, variant, job, peers)
+        case Logarithm(of=part):
+            value = measure(part, job, peers)
+            return math.log10(value) if value is not None and value > 0 else None
+        case _:
+            assert_never(statistic)
+
+
+def is_lower_bound(statistic: Statistic, job: Record, peers: Peers) -> bool:
+    """Whether the steps that were measured are too few, since the job never got there."""
+    if isinstance(statistic, Logarithm):
+        return is_lower_bound(statistic.of, job, peers)
+    if not isinstance(statistic, StepsToReach):
+        return False
+    steps = measure(statistic, job, peers)
+    return steps is not None and steps > _planned_steps(job)
+
+
+def chance_after_divergence(job: Record, column: str) -> float | None:
+    """What guessing scores, of a diverged job; None of another."""
+    if job.row["reason"] != "diverged":
+        return None
+    return finite((job.row.get("facts") or {}).get(f"chance_{column.rpartition('_')[2]}"))
+
+
+def _metric(job: Record, name: str) -> float | None:
+    if name.endswith(_ERROR):
+        accuracy = score(job.row, name.removesuffix(_ERROR) + "_accuracy").value
+        return None if accuracy is None else 1 - accuracy
+    return score(job.row, name).value
+
+
+def _curve(statistic: CurveOf, job: Record) -> float | None:
+    column = statistic.column
+    values = [
+        (period["step"], finite(period[column]))
+        for period in job.curve
+        if statistic.step is None or period["step"] <= statistic.step
+    ]
+    known = [value for _, value in values if value is not None]
+    chance = chance_after_divergence(job, column)
+    match statistic.take:
+        case "best":
+            best = max if higher_is_better(column) else min
+            return best(known, default=chance)
+        case "mean":
+            known += [] if chance is None else [chance] * _missing_periods(job)
+            return statistics.fmean(known) if known else None
+        case "last":
+            return chance if chance is not None else _last(values)
+        case "at_step":
+            is_beyond = chance is not None and _is_beyond(job, statistic.step or 0)
+            return chance if is_beyond else _last(values)
+        case _:
+            assert_never(statistic.take)
+
+
+def _last(values: Sequence[tuple[int, float | None]]) -> float | None:
+    return values[-1][1] if values else None
+
+
+def _is_beyond(job: Record, step: int) -> bool:
+    """Whether the job had diverged by this step: its last finite evaluation is a period or more earlier."""
+    alive = [period["step"] for period in job.curve if finite(period["train_loss"]) is not None]
+    return step - (alive[-1] if alive else 0) >= _period(job)
+
+
+def _missing_periods(job: Record) -> int:
+    period, planned = _period(job), _planned_steps(job)
+    alive = sum(finite(one["val_loss"]) is not None for one in job.curve)
+    return max(0, math.ceil(planned / period) - alive) if planned else 0
+
+
+def _period(job: Record) -> int:
+    return int(job.curve[0]["step"]) if job.curve else 1
+
+
+def _planned_steps(job: Record) -> int:
+    facts = job.row.get("facts") or {}
+    return int(facts.get("total_steps") or (job.curve[-1]["step"] if job.curve else 0))
+
+
+def _steps_to_reach(statistic: StepsToReach, job: Record, peers: Peers) -> float | None:
+    column, value = statistic.column, statistic.value
+    if statistic.best_of is not None:
+        other = peers.get(statistic.best_of)
+        best = CurveOf(kind="curve", column=column, take="best")
+        value = None if other is None else measure(best, other, peers)
+    if value is None or not job.curve:
+        return None
+    for period in job.curve:
+        reached = finite(period[column])
+        if reached is not None and (
+            reached >= value if higher_is_better(column) else reached <= value
+        ):
+            return float(period["step"])
+    return float(_planned_steps(job) + _period(job))
+
+
+Reading: TypeAlias = Callable[[Mapping[str, float | None]], float | None]
+
+
+def _column(name: str) -> Reading:
+    return lambda seen: seen.get(name)
+
+
+def _width(side: str) -> Reading:
+    def width(seen: Mapping[str, float | None]) -> float | None:
+        low, high = seen.get(f"{side}_p15"), seen.get(f"{side}_p85")
+        return None if low is None or high is None else high - low
+
+    return width
+
+
+def _looked(job: Record, layer: str, how: Look | Spread, read: Reading) -> float | None:
+    """None as well where one of the looks that it takes saw something that isn't finite."""
+    by_layer: dict[str, list[float | None]] = {}
+    for look in job.looks:
+        if look.step >= how.from_step:
+            by_layer.setdefault(look.layer, []).append(read(look.statistics))
+    name = _layer(layer, by_layer)
+    values = by_layer.get(name, []) if name is not None else []
+    match how.take:
+        case "first":
+            values = values[:1]
+        case "last":
+            values = values[-1:]
+    known = [value for value in values if value is not None]
+    return _taken(how.take, known) if known and len(known) == len(values) else None
+
+
+def chosen_layer(layer: str, looks: Sequence[Seen], statistic: str) -> str | None:
+    """What `first` and `last` mean among these looks, of those that have the statistic."""
+    found: dict[str, list[float | None]] = {}
+    for look in looks:
+        found.setdefault(look.layer, []).append(look.statistics.get(statistic))
+    return _layer(layer, found)
+
+
+def _layer(layer: str, found: Mapping[str, Sequence[float | None]]) -> str | None:
+    """`first` and `last` among the layers, in the order of the network, that have the statistic."""
+    having = [
+        name
+        for name, values in found.items()
+        if name != NETWORK and any(value is not None for value in values)
+    ]
+    match layer:
+        case "first":
+            return having[0] if having else None
+        case "last":
+            return having[-1] if having else None
+        case _:
+            return layer
+
+
+def _taken(take: Take, values: Sequence[float]) -> float | None:
+    match take:
+        case "first":
+            return values[0]
+        case "last":
+            return values[-1]
+        case "mean":
+            return statistics.fmean(values)
+        case "max":
+            return max(values)
+        case "min":
+            return min(values)
+        case "spread_ratio":
+            return max(values) / min(values) if min(values) > 0 else None
+        case "total_variation":
+            return sum(abs(one - other) for one, other in itertools.pairwise(values))
+        case _:
+            assert_never(take)
+
+
+def _gain(part: Statistic, variant: str, job: Record, peers: Peers) -> float | None:
+    other = peers.get(arm_name(variant, job.row["point"]))
+    first = None if other is None else measure(part, other, peers)
+    second = measure(part, job, peers)
+    return None if first is None or second is None else first - second
+
+
+def _combined(statistic: Combined, job: Record, peers: Peers) -> float | None:
+    first, second = (measure(part, job, peers) for part in statistic.of)
+    if first is None or second is None:
+        return None
+    if statistic.kind == "difference":
+        return first - second
+    return first / second if second else None

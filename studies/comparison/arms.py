@@ -1,0 +1,98 @@
+"""Result rows grouped into the arms of a study: a variant at a matrix point, its jobs by seed."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from studies.comparison.scoring import Row, Score, finite, is_affected, score
+from studies.spec import arm_name
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The jobs of a variant at a point, in the order in which they were made, and what each counts with."""
+
+    variant: str
+    point: dict[str, Any]
+    rows: dict[int, Row]
+    metric: str
+    scores: dict[int, Score] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return arm_name(self.variant, self.point)
+
+    @property
+    def place(self) -> str:
+        """The same for all arms at one point."""
+        return json.dumps(self.point, sort_keys=True)
+
+    @cached_property
+    def values(self) -> dict[int, float]:
+        """By seed; those that have none are not there."""
+        return {seed: one.value for seed, one in self.scores.items() if one.value is not None}
+
+    @cached_property
+    def affected(self) -> frozenset[int]:
+        """Seeds at which a job failed, diverged or isn't finished."""
+        return frozenset(seed for seed, row in self.rows.items() if is_affected(row))
+
+    def chosen(self, seeds: Sequence[int]) -> list[float]:
+        """The values at these seeds that have one."""
+        return [self.values[seed] for seed in seeds if seed in self.values]
+
+    def scored(self, metric: str, seeds: Sequence[int]) -> list[float]:
+        """What the jobs count with by another metric."""
+        found = [score(self.rows[seed], metric).value for seed in seeds if seed in self.rows]
+        return [value for value in found if value is not None]
+
+    def numbers(self, metric: str, seeds: Sequence[int]) -> list[float]:
+        """Another metric of the jobs that succeeded; what isn't finite is left out."""
+        return _finite(row["metrics"].get(metric) for row in self._succeeded(seeds))
+
+    def column(self, name: str, seeds: Sequence[int]) -> list[float]:
+        """A number beside the metrics of the jobs that succeeded."""
+        return _finite(row.get(name) for row in self._succeeded(seeds))
+
+    def _succeeded(self, seeds: Sequence[int]) -> list[Row]:
+        found = (self.rows[seed] for seed in seeds if seed in self.rows)
+        return [row for row in found if row["status"] == "succeeded"]
+
+
+def group(rows: Iterable[Row], metric: str) -> list[Arm]:
+    """In the order in which the jobs were made."""
+    arms: dict[tuple[str, str], list[Row]] = {}
+    for row in sorted(rows, key=lambda row: int(row["job_id"])):
+        place = json.dumps(row["point"], sort_keys=True)
+        arms.setdefault((row["variant"], place), []).append(row)
+    return [_arm(found, metric) for found in arms.values()]
+
+
+def pairs(arm: Arm, reference: Arm, seeds: Sequence[int]) -> list[tuple[float, float]]:
+    """(variant, baseline) at each of these seeds at which both have a value."""
+    return [
+        (arm.values[seed], reference.values[seed])
+        for seed in seeds
+        if seed in arm.values and seed in reference.values
+    ]
+
+
+def baselines(arms: Iterable[Arm], baseline: str) -> Mapping[str, Arm]:
+    """The baseline's arm at each place."""
+    return {arm.place: arm for arm in arms if arm.variant == baseline}
+
+
+def _arm(rows: Sequence[Row], metric: str) -> Arm:
+    return Arm(
+        variant=rows[0]["variant"],
+        point=dict(rows[0]["point"]),
+        rows={row["seed"]: row for row in rows},
+        metric=metric,
+        scores={row["seed"]: score(row, metric) for row in rows},
+    )
+
+
+def _finite(values: Iterable[Any]) -> list[float]:
+    return [number for value in values if (number := finite(value)) is not None]

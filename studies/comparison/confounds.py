@@ -1,0 +1,263 @@
+"""The confound guard: what differs between a variant and the baseline besides what was declared.
+
+Jobs are compared pair by pair, at the same seed and point, by their specs, by what their trainings turned
+out to be (`trainer.training.facts`) and by what they ran in. A difference that follows from a declared field of the
+spec (the norm's own parameters, a bias that surgery gave) is a consequence; one that follows from none
+withholds the ranking, until it is declared.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.documents import pointer
+from studies.comparison.arms import Arm, baselines
+from studies.comparison.schemas import Confound
+from studies.comparison.scoring import Row
+from studies.spec import ALTERNATIVES, StudyError, StudySpec
+from trainer.problems import did_you_mean
+from trainer.spec import Problem
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One way in which two trainings may differ. `read` gives what is compared, None where there is
+    nothing to compare; `parts` are the parts of a spec that may be the cause, `only_if` says between which
+    two jobs the norm may be."""
+
+    name: str
+    what: str
+    read: Callable[[Row], Any]
+    parts: frozenset[str] = frozenset()
+    only_if: Callable[[Row, Row], bool] = lambda row, other: True
+
+
+def find_confounds(
+    study: StudySpec, arms: Sequence[Arm], declared: Mapping[str, str]
+) -> Iterator[Confound]:
+    """In the order of the arms; `declared`: kind → why it doesn't matter."""
+    references = baselines(arms, study.baseline)
+    for arm in arms:
+        if arm.variant == study.baseline or arm.place not in references:
+            continue
+        both = list(_jobs(arm, references[arm.place]))
+        paths = _declared_paths(study, arm.variant)
+        for kind in KINDS:
+            yield from _differing(kind, arm, both, paths, declared)
+        yield from _undeclared_fields(arm, both, paths, declared)
+
+
+def varying(arms: Sequence[Arm]) -> Iterator[tuple[str, int]]:
+    """What nothing in a spec could explain and that isn't the same in all jobs, paired or not; and how
+    many values it has."""
+    rows = [row for arm in arms for row in arm.rows.values()]
+    for kind in KINDS:
+        values = {repr(value) for row in rows if (value := kind.read(row)) is not None}
+        if not kind.parts and len(values) > 1:
+            yield kind.what, len(values)
+
+
+def _jobs(arm: Arm, reference: Arm) -> Iterator[tuple[Row, Row]]:
+    for seed, row in arm.rows.items():
+        if seed in reference.rows:
+            yield row, reference.rows[seed]
+
+
+def _differing(
+    kind: Kind,
+    arm: Arm,
+    both: Iterable[tuple[Row, Row]],
+    paths: Sequence[str],
+    declared: Mapping[str, str],
+) -> Iterator[Confound]:
+    found = [
+        (one, other)
+        for row, reference in both
+        if (one := kind.read(row)) is not None
+        and (other := kind.read(reference)) is not None
+        and one != other
+    ]
+    if found:
+        changed = _changed(paths, both)
+        parts = kind.parts if all(kind.only_if(*pair) for pair in both) else kind.parts - {"norm"}
+        causes = tuple(path for path in changed if path.split(".")[0] in parts)
+        yield _confound(kind.name, kind.what, arm, found, causes, declared)
+
+
+def _changed(paths: Sequence[str], both: Iterable[tuple[Row, Row]]) -> list[str]:
+    """Of what is declared, what isn't the same in both variants after all."""
+    specs = [(_flat(row.get("spec") or {}), _flat(other.get("spec") or {})) for row, other in both]
+    known = [(mine, theirs) for mine, theirs in specs if mine and theirs]
+    return [
+        path
+        for path in paths
+        if not known or any(mine.get(path) != theirs.get(path) for mine, theirs in known)
+    ]
+
+
+def _undeclared_fields(
+    arm: Arm,
+    both: Iterable[tuple[Row, Row]],
+    paths: Sequence[str],
+    declared: Mapping[str, str],
+) -> Iterator[Confound]:
+    """Fields of the jobs' specs that differ although the study document doesn't say so."""
+    found: dict[str, list[tuple[Any, Any]]] = {}
+    for row, reference in both:
+        mine, theirs = _flat(row.get("spec") or {}), _flat(reference.get("spec") or {})
+        if not mine or not theirs:
+            continue
+        for path in sorted(mine.keys() | theirs.keys()):
+            if mine.get(path) != theirs.get(path) and not _is_covered(path, paths):
+                found.setdefault(path, []).append((mine.get(path), theirs.get(path)))
+    for path, values in found.items():
+        yield _confound("spec", path, arm, values, (), declared)
+
+
+def _confound(
+    kind: str,
+    what: str,
+    arm: Arm,
+    found: Sequence[tuple[Any, Any]],
+    causes: tuple[str, ...],
+    declared: Mapping[str, str],
+) -> Confound:
+    """The first pair's values stand for all; of several at once, those that differ."""
+    mine, theirs = found[0]
+    if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+        names = [name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)]
+        mine, theirs = ({name: one.get(name) for name in sorted(names)} for one in (mine, theirs))
+    return Confound(
+        kind=kind,
+        what=what,
+        variant=arm.name,
+        baseline_value=theirs,
+        variant_value=mine,
+        seeds=len(found),
+        causes=causes,
+        declared=declared.get(kind),
+    )
+
+
+def _declared_paths(study: StudySpec, variant: str) -> list[str]:
+    """What the variant, or the baseline, says of itself in the study document, and what is tuned for each:
+    dotted paths."""
+    documents = (
+        study.variants[name] for name in (study.baseline, variant) if name in study.variants
+    )
+    # What is tuned differs because every arm got as good a setting as any.
+    tuned = study.tune.settings if study.tune else ()
+    return sorted({*tuned, *(path for document in documents for path in _flat(document))})
+
+
+def _is_covered(path: str, declared: Sequence[str]) -> bool:
+    """Whether a field is what is declared, inside of it, or of an option whose kind is declared."""
+    for one in declared:
+        parent, _, last = one.rpartition(".")
+        scope = parent if last in ("kind", "name") else one
+        if path == scope or path.startswith(f"{scope}.") or _gives_way(path, parent, last):
+            return True
+    return path.split(".")[0] in _NOT_LEARNED
+
+
+def _gives_way(path: str, parent: str, declared: str) -> bool:
+    """Whether the field is what the declared one stands for instead: epochs for steps, for one."""
+    above, _, last = path.rpartition(".")
+    return above == parent and any(
+        (declared in one and last in other) or (declared in other and last in one)
+        for one, other in ALTERNATIVES
+    )
+
+
+#: Parts of a spec that change nothing of what is learned.
+_NOT_LEARNED = frozenset({"seed", "project", "resources", "version", "evaluations", "diagnostics"})
+
+
+def _flat(document: Any, path: str = "") -> dict[str, Any]:
+    """Leaves by dotted path; a list is a leaf."""
+    if not isinstance(document, Mapping):
+        return {path: document}
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        flat |= _flat(value, f"{path}.{key}" if path else str(key))
+    return flat
+
+
+def _fact(name: str) -> Callable[[Row], Any]:
+    return lambda row: (row.get("facts") or {}).get(name)
+
+
+def _decays(part: str) -> Callable[[Row], Any]:
+    """Whether weight decay reaches them; None where there are none."""
+
+    def read(row: Row) -> bool | None:
+        facts = row.get("facts") or {}
+        if not facts.get(f"{part}_parameters"):
+            return None
+        return bool(facts.get(f"decayed_{part}_parameters"))
+
+    return read
+
+
+def _one_needs_biases(row: Row, other: Row) -> bool:
+    """Surgery gives biases to the layers before a norm that shifts nothing, or that comes too late to."""
+    specs = [one.get("spec") or {} for one in (row, other)]
+    if not all(specs):
+        return True
+    needs = [
+        spec["norm"]["kind"] in _SHIFTLESS or spec["norm"].get("placement") == "after"
+        for spec in specs
+    ]
+    return needs[0] != needs[1]
+
+
+_SHIFTLESS = ("none", "lrn", "rms")
+
+
+def _environment(*names: str, only_on: str | None = None) -> Callable[[Row], Any]:
+    def read(row: Row) -> dict[str, Any] | None:
+        environment = row.get("environment") or {}
+        if only_on is not None and environment.get("device") != only_on:
+            return None
+        found = {name: environment[name] for name in names if name in environment}
+        return found or None
+
+    return read
+
+
+_MODEL = frozenset({"model", "dataset", "task", "weights"})
+_LENGTH = frozenset({"training", "dataset", "early_stopping"})
+_DECAY = frozenset({"regularization"})
+
+KINDS = (
+    Kind("weight_parameters", "the number of weights", _fact("weight_parameters"), _MODEL),
+    Kind("norm_parameters", "the number of parameters of norms", _fact("norm_parameters"), _MODEL | {"norm"}),
+    Kind("bias_parameters", "the number of biases", _fact("bias_parameters"), _MODEL | {"norm"}, _one_needs_biases),
+    Kind("norm_decay", "weight decay on the parameters of norms", _decays("norm"), _DECAY),
+    Kind("bias_decay", "weight decay on biases", _decays("bias"), _DECAY),
+    Kind("effective_batch", "the examples of a step", _fact("examples_per_step"), _LENGTH),
+    Kind("steps", "the number of steps", _fact("total_steps"), _LENGTH),
+    Kind("schedule", "the learning rate over the training", _fact("schedule"), _LENGTH | {"schedule", "optimizer"}),
+    Kind("data", "the digest of the data", _fact("data"), frozenset({"dataset"})),
+    Kind("split", "the cut of the data", _fact("split"), frozenset({"dataset"})),
+    Kind("code", "the code of the trainer", _environment("code")),
+    Kind("libraries", "the versions of libraries", _environment("python", "torch", "torchvision", "timm", "numpy", "cuda", "cudnn")),
+    Kind("device", "the device", _environment("device", "device_name")),
+    Kind("processor", "the processor", _environment("cpu", "cpu_capability", "platform", only_on="cpu")),
+    Kind("threads", "the number of threads", _environment("threads")),
+    Kind("numerics", "precision, memory format or compilation", _environment("precision", "memory_format", "compiled", "deterministic")),
+)  # fmt: skip
+
+#: What a person may declare: beside these kinds, that fields of the specs differ.
+KIND_NAMES = (*(kind.name for kind in KINDS), "spec")
+
+
+def refuse_unknown_kinds(study: StudySpec) -> None:
+    """A declaration of what there is not would withhold nothing and explain nothing; raises `StudyError`."""
+    unknown = [kind for kind in study.declared if kind not in KIND_NAMES]
+    if unknown:
+        meant = did_you_mean(unknown[0], KIND_NAMES)
+        detail = f"must be one of {', '.join(KIND_NAMES)}, but got {unknown[0]!r}{meant}"
+        raise StudyError((Problem(pointer=pointer("declared", unknown[0]), detail=detail),))

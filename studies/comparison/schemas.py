@@ -1,0 +1,204 @@
+"""The shapes of a study's answer: summaries, differences, axes, confounds, verdict.
+
+Numbers are in the metric's own unit; what can't be computed is None.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from studies.spec import Splits
+from studies.stats import Interval
+
+Decision = Literal["better", "worse", "equivalent", "undecided"]
+State = Literal["decided", "undecided", "exploratory", "too_few_seeds", "withheld"]
+
+
+class Answer(BaseModel):
+    """Frozen base of the shapes below."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class SeedValue(Answer):
+    """One job's value: None when there is none; `at_chance`: it is what guessing would score."""
+
+    seed: int
+    job_id: int
+    value: float | None
+    at_chance: bool = False
+
+
+class Epochs(Answer):
+    """Evaluation periods trained until the end, and until the one whose weights were kept; seconds until
+    then, evaluations included. Means over the jobs that have them."""
+
+    mean: float | None
+    best_mean: float | None
+    best_seconds: float | None = None
+
+
+class ToThreshold(Answer):
+    """Jobs that reached the study's threshold, and their mean optimizer steps until the evaluation that
+    saw it."""
+
+    reached: int
+    steps: float | None
+
+
+class Sensitivity(Answer):
+    """The difference once more without the seeds at which a job failed, diverged or is missing."""
+
+    left_out: tuple[int, ...]
+    n: int
+    mean: float | None
+    interval: Interval | None
+    p_value: float | None
+
+
+class Difference(Answer):
+    """Variant minus baseline, paired by seed.
+
+    `p_value`: two-sided paired t; `p_adjusted`: after Holm over all comparisons of the study, which is
+    what decides; Wilcoxon's signed ranks and the bootstrap (BCa) stand beside it. `effect_size`: mean over
+    standard deviation of the differences. `equivalence_p_value`: the larger of two one-sided tests
+    against the study's margin, after Holm. `seeds_needed`: for a power of 80 % to see `to_see`.
+    """
+
+    n: int
+    mean: float | None
+    interval: Interval | None
+    p_value: float | None
+    p_adjusted: float | None = None
+    wilcoxon_p_value: float | None = None
+    bootstrap_interval: Interval | None = None
+    probability_of_improvement: float | None = None
+    effect_size: float | None = None
+    equivalence_p_value: float | None = None
+    decision: Annotated[
+        Decision | None, Field(description="none: no p-value, or the verdict is withheld")
+    ] = None
+    seeds_needed: int | None = None
+    to_see: float | None = None
+    sensitivity: Sensitivity | None = None
+
+
+class VariantSummary(Answer):
+    """One arm of the comparison: a variant at one matrix point; `validation`: the mean it is ranked by;
+    `still_improving`: jobs that ended at the limit of their training with their best evaluation among the
+    last tenth (`studies.comparison.convergence`)."""
+
+    name: str
+    variant: str
+    point: dict[str, Any]
+    n: int
+    mean: float | None
+    std: float | None
+    median: float | None = None
+    interquartile_mean: float | None = None
+    interval: Interval | None
+    best: float | None = None
+    worst: float | None = None
+    validation: float | None = None
+    difference: Difference | None
+    epochs: Epochs
+    to_threshold: ToThreshold | None = None
+    still_improving: int = 0
+    diverged: int
+    failed: int
+    cancelled: int
+    pending: int
+    incomplete: bool
+    values: tuple[SeedValue, ...]
+
+
+class Slope(Answer):
+    """How a variant's metric moves along an axis: per seed the least-squares slope over the axis, then its
+    mean with interval; `difference` is to the baseline's slope, the interaction."""
+
+    variant: str
+    n: int
+    mean: float | None
+    interval: Interval | None
+    difference: Difference | None
+
+
+class Axis(Answer):
+    """One path of the matrix. `scale`: a slope is per unit, or per doubling; None where the values are no
+    numbers, and then there are no slopes. `table`: mean per variant at each value, over the other axes."""
+
+    path: str
+    values: tuple[Any, ...]
+    scale: Literal["per unit", "per doubling"] | None
+    table: dict[str, tuple[float | None, ...]]
+    slopes: tuple[Slope, ...]
+
+
+class Confound(Answer):
+    """Something that differs between a variant and the baseline at the same seed.
+
+    `causes`: the declared spec fields that it follows from; without any, and not `declared` by somebody,
+    it withholds the ranking.
+    """
+
+    kind: str
+    what: str
+    variant: str
+    baseline_value: Any
+    variant_value: Any
+    seeds: int
+    causes: tuple[str, ...]
+    declared: str | None
+
+    @property
+    def is_open(self) -> bool:
+        return not self.causes and self.declared is None
+
+
+class Plan(Answer):
+    """What was fixed beforehand: seeds, looks, margin; `look` is the number of looks taken so far,
+    `analysed` how many seeds the verdict rests on, and `level` what the smallest p-value, times the
+    comparisons, must not exceed (with looks, all of them together make 5 %)."""
+
+    seeds: int
+    looks: tuple[int, ...]
+    look: int | None
+    analysed: int
+    level: float
+    margin: float | None
+    splits: Splits
+    comparisons: int
+
+
+class Best(Answer):
+    """The arm with the best mean on validation; test has no part in the choice."""
+
+    name: str
+    variant: str
+    point: dict[str, Any]
+    metric: str
+    mean: float
+
+
+class Verdict(Answer):
+    """The answer in a sentence, and why there is none where there is none."""
+
+    state: State
+    sentence: str
+    reasons: tuple[str, ...] = ()
+
+
+class Comparison(Answer):
+    """All arms against the baseline, in the order of the study."""
+
+    metric: str
+    baseline: str
+    higher_is_better: bool
+    confidence: float
+    verdict: Verdict
+    best: Best | None
+    plan: Plan
+    variants: tuple[VariantSummary, ...]
+    axes: tuple[Axis, ...]
+    confounds: tuple[Confound, ...]
+    notes: tuple[str, ...]

@@ -1,0 +1,59 @@
+"""What a report says, as data, and its text formats."""
+
+from studies.report import figure_list
+from studies.report.curves import (
+    CurveAxis,
+    CurveMetric,
+    Curves,
+    CurveSeries,
+    finite_points,
+    job_curves,
+    mean_curve,
+    study_curves,
+)
+from studies.report.explanations import reading
+from studies.report.figure_list import Exhibit, compared, exhibits, present
+from studies.report.format_html import to_html
+from studies.report.format_json import to_json
+from studies.report.format_markdown import to_markdown_report
+from studies.report.generalization_gap import Gap, gaps, measure_of
+from studies.report.load import MOST_PERIODS, read_report
+from studies.report.schemas import Filters, Histogram, JobReport, ReportInput, arms
+from studies.report.stopping_points import KEPT, stops
+from studies.report.tables import to_csv, to_latex, to_markdown, variants_table
+
+__all__ = [
+    "KEPT",
+    "MOST_PERIODS",
+    "CurveAxis",
+    "CurveMetric",
+    "CurveSeries",
+    "Curves",
+    "Exhibit",
+    "Filters",
+    "Gap",
+    "Histogram",
+    "JobReport",
+    "ReportInput",
+    "arms",
+    "compared",
+    "exhibits",
+    "figure_list",
+    "finite_points",
+    "gaps",
+    "job_curves",
+    "mean_curve",
+    "measure_of",
+    "present",
+    "read_report",
+    "reading",
+    "stops",
+    "study_curves",
+    "to_csv",
+    "to_html",
+    "to_json",
+    "to_latex",
+    "to_markdown",
+    "to_markdown_report",
+    "variants_table",
+]

@@ -1,0 +1,163 @@
+"""A study's report from the database and the storage: reads all that it is made of. Writes nothing."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from runtime.files import digest_of
+from store.db import File, Study
+from store.mlflow import links
+from store.results import result_rows, series
+from store.studies import studies
+from studies.claims import judge_claims, read_evidence
+from studies.comparison import Comparison, finite, read_comparison
+from studies.presets import PresetRun
+from studies.report.diagnostics import read_fan, read_filters, read_histograms
+from studies.report.panels import Fan, read_panels
+from studies.report.schemas import (
+    Curve,
+    Filters,
+    Histogram,
+    JobReport,
+    Provenance,
+    ReportInput,
+    StoredFile,
+)
+from studies.spec import arm_name, read_study
+from studies.tuning import tuned_arms
+
+#: Evaluation periods of all jobs together; of more, an even choice is drawn.
+MOST_PERIODS = 200_000
+#: Variants whose insides are shown, and jobs of each whose weights are added up.
+MOST_SHOWN, MOST_POOLED = 8, 8
+
+Row = Mapping[str, Any]
+
+
+def read_report(
+    session: Session, study: Study, storage: Path, mlflow_url: str | None
+) -> ReportInput:
+    """Of the study as it is now; `mlflow_url`: the public base of the links, None where there is no MLflow."""
+    comparison = read_comparison(session, study)
+    rows = result_rows.study_rows(session, study.id)
+    files = series.job_files(session, study.id)
+    jobs = tuple(_jobs(session, study, comparison, rows, files, mlflow_url))
+    spec = read_study(study.spec)
+    evidence = read_evidence(session, study, spec) if spec.claims or spec.figure else None
+    counts = studies.counts(session, [study.id])[study.id]
+    fans, filters, histograms = _insides(session, jobs, files, storage)
+    return ReportInput(
+        study_id=study.id,
+        name=study.name,
+        project=study.project.name,
+        owner=study.owner.name,
+        description=study.spec.get("description", ""),
+        status=studies.status(counts),
+        created_at=study.created_at,
+        finished_at=_finished_at(rows),
+        mlflow_url=_study_url(session, study, mlflow_url),
+        warnings=tuple(study.warnings),
+        spec=study.spec,
+        comparison=comparison,
+        declared_by={kind: one["who"] for kind, one in study.declared.items()},
+        claims=judge_claims(evidence) if evidence else (),
+        panels=read_panels(evidence, files, storage) if evidence else (),
+        tuned=tuned_arms(study),
+        preset=PresetRun.model_validate(study.preset) if study.preset else None,
+        jobs=jobs,
+        provenance=_provenance(session, study, rows),
+        fans=fans,
+        filters=filters,
+        histograms=histograms,
+    )
+
+
+def _jobs(
+    session: Session,
+    study: Study,
+    comparison: Comparison,
+    rows: Sequence[Row],
+    files: Mapping[int, Sequence[File]],
+    mlflow_url: str | None,
+) -> Iterator[JobReport]:
+    curves = series.curves(session, study.id, MOST_PERIODS)
+    ids = [row["job_id"] for row in rows]
+    urls = links.job_urls(session, mlflow_url, ids) if mlflow_url else {}
+    values = {one.job_id: one.value for arm in comparison.variants for one in arm.values}
+    for row in rows:
+        job_id = row["job_id"]
+        yield JobReport(
+            id=job_id,
+            arm=arm_name(row["variant"], row["point"]),
+            value=values.get(job_id),
+            metrics={name: finite(value) for name, value in row["metrics"].items()},
+            mlflow_url=urls.get(job_id),
+            curve=_curve(curves.get(job_id, [])),
+            files=tuple(
+                StoredFile(name=one.name, digest=one.digest, bytes=one.bytes)
+                for one in files.get(job_id, ())
+            ),
+            **{name: row[name] for name in _AS_THEY_ARE},
+        )
+
+
+_AS_THEY_ARE = (
+    "variant", "point", "seed", "status", "reason", "hash", "started_at", "finished_at",
+)  # fmt: skip
+
+
+def _curve(periods: Sequence[Row]) -> Curve:
+    return Curve(**{name: tuple(row[name] for row in periods) for name in Curve.model_fields})
+
+
+def _finished_at(rows: Sequence[Row]) -> datetime | None:
+    """When its last job ended; None while one goes on."""
+    ends = [row["finished_at"] for row in rows]
+    return max(ends) if ends and None not in ends else None
+
+
+def _study_url(session: Session, study: Study, mlflow_url: str | None) -> str | None:
+    urls = links.study_urls(session, mlflow_url, [study.id]) if mlflow_url else {}
+    return urls.get(study.id)
+
+
+def _provenance(session: Session, study: Study, rows: Sequence[Row]) -> Provenance:
+    document = json.dumps(study.spec, sort_keys=True).encode()
+    environments = [row["environment"] for row in rows if row.get("environment")]
+    names = dict.fromkeys(name for one in environments for name in one)
+    return Provenance(
+        spec=digest_of(document),
+        data=series.dataset_digests(session, study.id),
+        environment={
+            name: tuple(sorted({str(one[name]) for one in environments if name in one}))
+            for name in names
+        },
+    )
+
+
+def _insides(
+    session: Session,
+    jobs: Sequence[JobReport],
+    files: Mapping[int, Sequence[File]],
+    storage: Path,
+) -> tuple[tuple[Fan, ...], tuple[Filters, ...], tuple[Histogram, ...]]:
+    """Of the first variants, at the first point of the matrix."""
+    if not jobs:
+        return (), (), ()
+    at_first = [one for one in jobs if one.point == jobs[0].point and one.status == "succeeded"]
+    variants = list(dict.fromkeys(one.variant for one in at_first))[:MOST_SHOWN]
+    fans: list[Fan] = []
+    filters: list[Filters] = []
+    histograms: list[Histogram] = []
+    for variant in variants:
+        chosen = [one for one in at_first if one.variant == variant]
+        fans += next((fan for one in chosen if (fan := read_fan(session, one))), [])
+        kept = (read_filters(one, files.get(one.id, ()), storage) for one in chosen)
+        first = next((one for one in kept if one is not None), None)
+        filters += [] if first is None else [first]
+        histograms += read_histograms(variant, chosen[:MOST_POOLED], files, storage)
+    return tuple(fans), tuple(filters), tuple(histograms)

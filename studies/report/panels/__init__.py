@@ -1,0 +1,37 @@
+"""The data of a study's own figure, panel by panel."""
+
+from studies.report.panels.build import read_panels
+from studies.report.panels.kept_arrays import ARRAYS, Arrays, read_arrays
+from studies.report.panels.schemas import (
+    Bars,
+    Column,
+    Fan,
+    Fans,
+    Images,
+    Lines,
+    Nothing,
+    PanelData,
+    Plane,
+    Planes,
+    Steps,
+    Tiles,
+)
+
+__all__ = [
+    "ARRAYS",
+    "Arrays",
+    "Bars",
+    "Column",
+    "Fan",
+    "Fans",
+    "Images",
+    "Lines",
+    "Nothing",
+    "PanelData",
+    "Plane",
+    "Planes",
+    "Steps",
+    "Tiles",
+    "read_arrays",
+    "read_panels",
+]

@@ -1,0 +1,94 @@
+"""Result rows as flat columns, for export: every column is named as the query language names the field.
+
+A list is its one element, else JSON text; of an empty one nothing is left.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from store.db import BadQuery
+from store.query import find_field, spec_fields
+from studies.comparison import Row
+
+#: Of every row, in this order; then metrics, then values of the spec.
+COLUMNS = (
+    "job_id", "study_id", "study", "project", "owner", "name", "variant", "seed", "status", "reason",
+    "tags", "epochs", "seconds", "best_seconds", "attempts", "created_at", "started_at", "finished_at",
+    "hash",
+)  # fmt: skip
+#: What is spread over columns of its own.
+DOCUMENTS = ("metrics", "non_finite", "spec")
+
+
+def flat_row(row: Row) -> dict[str, Any]:
+    """Of a row with `COLUMNS` and `DOCUMENTS`; metrics that aren't finite are None, see `not_finite`."""
+    flat = {name: simple(row[name]) for name in COLUMNS}
+    flat |= {_metric_column(name): value for name, value in row["metrics"].items()}
+    for name, value in flat_spec(row["spec"]).items():
+        flat.setdefault(name, value)
+    return flat
+
+
+def not_finite(row: Row) -> dict[str, str]:
+    """`nan`, `inf` or `-inf` by column."""
+    return {_metric_column(name): value for name, value in row["non_finite"].items()}
+
+
+def flat_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """`norm.kind`, `optimizer.lr`, `regularization.kind`, `regularization.dropout.p` …"""
+    found: dict[str, list[Any]] = {}
+    for name, value in _leaves(spec, ""):
+        found.setdefault(name, []).append(value)
+    return {name: simple(values) for name, values in found.items()}
+
+
+def simple(value: Any) -> Any:
+    """A value that fits in one cell."""
+    match value:
+        case [one] if not isinstance(one, list | dict):
+            return one
+        case []:
+            return None
+        case list() | dict():
+            return json.dumps(value, ensure_ascii=False)
+        case _:
+            return value
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The columns of many flat rows: those of every row, metrics by name, the spec's in its own order."""
+    places = {name: len(COLUMNS) + at for at, name in enumerate(spec_fields(), start=1)}
+    # A job's columns come before values of the same name in its spec, as in a query.
+    places |= {name: at for at, name in enumerate(COLUMNS)}
+    return sorted({*COLUMNS, *names}, key=lambda name: (places.get(name, len(COLUMNS)), name))
+
+
+def _metric_column(name: str) -> str:
+    """The bare name where it means the metric in a query, too."""
+    try:
+        return name if find_field(name).place == "metrics" else f"metrics.{name}"
+    except BadQuery:
+        return f"metrics.{name}"
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    match value:
+        case dict():
+            for key, inner in value.items():
+                yield from _leaves(inner, f"{name}.{key}" if name else key)
+        case list():
+            for element in value:
+                yield from _element(element, name)
+        case _ if value is not None:
+            yield name, value
+
+
+def _element(element: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """What is of one kind goes by it."""
+    if not isinstance(element, dict) or "kind" not in element:
+        yield from _leaves(element, name)
+        return
+    yield f"{name}.kind", element["kind"]
+    rest = {key: inner for key, inner in element.items() if key != "kind"}
+    yield from _leaves(rest, f"{name}.{element['kind']}")

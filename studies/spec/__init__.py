@@ -1,0 +1,80 @@
+"""The study document: variants, matrix, claims, panels, tuning; and its expansion into cells."""
+
+from studies.spec.claims import (
+    Claim,
+    Combined,
+    CurveOf,
+    Diverged,
+    Gain,
+    Logarithm,
+    Look,
+    MetricOf,
+    Spread,
+    Statistic,
+    StepsToReach,
+    Take,
+)
+from studies.spec.expand import Cell, arm_name, expand, expand_trials, locate
+from studies.spec.merge import ALTERNATIVES, merged
+from studies.spec.overrides import OverrideError, override, pointer_of
+from studies.spec.panels import (
+    ArraysPanel,
+    BarsPanel,
+    CurvesPanel,
+    FansPanel,
+    LayersPanel,
+    LooksPanel,
+    OverPanel,
+    Panel,
+)
+from studies.spec.study import (
+    ENOUGH_SEEDS,
+    Splits,
+    StudyError,
+    StudySpec,
+    is_study,
+    read_study,
+    refuse_unplanned_seeds,
+)
+from studies.spec.tuning import Setting
+
+__all__ = [
+    "ALTERNATIVES",
+    "ENOUGH_SEEDS",
+    "ArraysPanel",
+    "BarsPanel",
+    "Cell",
+    "Claim",
+    "Combined",
+    "CurveOf",
+    "CurvesPanel",
+    "Diverged",
+    "FansPanel",
+    "Gain",
+    "LayersPanel",
+    "Logarithm",
+    "Look",
+    "LooksPanel",
+    "MetricOf",
+    "OverPanel",
+    "OverrideError",
+    "Panel",
+    "Setting",
+    "Splits",
+    "Spread",
+    "Statistic",
+    "StepsToReach",
+    "StudyError",
+    "StudySpec",
+    "Take",
+    "arm_name",
+    "expand",
+    "expand_trials",
+    "is_study",
+    "locate",
+    "merged",
+    "override",
+    "pointer_of",
+    "read_study",
+    "refuse_unplanned_seeds",
+]

@@ -1,0 +1,222 @@
+"""The study spec and its expansion into cells: pure functions over documents."""
+
+import itertools
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import Field, ValidationError, model_validator
+
+from studies.spec.claims import Claim
+from studies.spec.panels import Panel
+from studies.spec.tuning import Tuning
+from trainer.problems import did_you_mean, listed, problems
+from trainer.spec import FieldValueError, Name, Part, Problem, Seed, Upgrades, upgrade
+
+VERSION = 1
+UPGRADES: Upgrades = {}
+
+#: Under so many paired seeds there are no p-values and no verdicts.
+ENOUGH_SEEDS = 8
+
+
+#: Analyses of one study that may be declared: each costs some of the power of all.
+MOST_LOOKS = 5
+
+Splits: TypeAlias = Literal["fixed", "resampled", "subsets"]
+Metric = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
+
+
+class StudyError(ValueError):
+    """The study cannot be trained as written."""
+
+    def __init__(self, found: tuple[Problem, ...]) -> None:
+        super().__init__("; ".join(f"{one.pointer}: {one.detail}" for one in found))
+        self.problems = found
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """It stands for another field of the document, and is no valid value itself."""
+    schema.pop("default")
+
+
+class Threshold(Part):
+    """A value of a curve: how many steps did it take to reach it?"""
+
+    metric: Literal["train_loss", "train_accuracy", "val_loss", "val_accuracy"] = "val_accuracy"
+    value: Annotated[float, Field(description="reached: at least an accuracy, at most a loss")]
+
+
+class StudySpec(Part):
+    """A base spec × variants × matrix × seeds, with a baseline and a metric of record."""
+
+    version: Literal[1] = 1
+    project: Name = "default"
+    name: Name
+    description: Annotated[str, Field(max_length=10_000)] = ""
+    base: Annotated[
+        dict[str, Any],
+        Field(default_factory=dict, description="what all variants share: a partial job spec"),
+    ]
+    variants: Annotated[
+        dict[Name, dict[str, Any]],
+        Field(min_length=1, max_length=1000, description="name → what it changes in the base"),
+    ]
+    matrix: Annotated[
+        dict[str, Annotated[list[Any], Field(min_length=1)]],
+        Field(default_factory=dict, description="dotted path → its values; all combinations"),
+    ]
+    include: Annotated[
+        list[dict[str, Any]],
+        Field(default_factory=list, description="further points: {variant: name, path: value, …}"),
+    ]
+    exclude: Annotated[
+        list[dict[str, Any]],
+        Field(
+            default_factory=list,
+            max_length=1000,
+            description="combinations left out: {variant: …, path: …}",
+        ),
+    ]
+    seeds: Annotated[
+        Annotated[int, Field(strict=True, ge=1, le=1000)]
+        | Annotated[list[Seed], Field(min_length=1, max_length=1000)],
+        Field(description="how many (0, 1, …) or which"),
+    ] = ENOUGH_SEEDS
+    baseline: Annotated[
+        Name,
+        Field(
+            description="the variant all others are compared to; without it, the first one",
+            json_schema_extra=_without_default,
+        ),
+    ] = ""
+    metric: Annotated[Metric, Field(description="the metric of record")] = "test_accuracy"
+    looks: Annotated[
+        tuple[Annotated[int, Field(strict=True, ge=ENOUGH_SEEDS, le=1000)], ...],
+        Field(
+            max_length=MOST_LOOKS,
+            description="after how many seeds a verdict is sought: an extension to one of them is no "
+            "afterthought, and chance is shared out between them (Lan & DeMets 1983)",
+        ),
+    ] = ()
+    margin: Annotated[
+        float | None,
+        Field(gt=0, description="a difference below it doesn't matter: variants may be equivalent"),
+    ] = None
+    threshold: Threshold | None = None
+    splits: Annotated[
+        Splits,
+        Field(
+            description="fixed: an answer for this split of the data; resampled: seed k also cuts the "
+            "data by k (the same in every variant), and intervals allow for the overlap; subsets: seed "
+            "k draws another `train_size` training examples, and what they are tested on stays"
+        ),
+    ] = "fixed"
+    declared: Annotated[
+        dict[Name, Annotated[str, Field(min_length=1, max_length=1000)]],
+        Field(
+            default_factory=dict,
+            max_length=100,
+            description="kind of difference between variants → why it doesn't matter; else an "
+            "unexplained one withholds the ranking",
+        ),
+    ]
+    tune: Annotated[
+        Tuning | None,
+        Field(
+            description="settings that every arm tries on other seeds, before its seeds are trained"
+        ),
+    ] = None
+    claims: Annotated[
+        tuple[Claim, ...],
+        Field(max_length=50, description="what the results should bear out; each gets a verdict"),
+    ] = ()
+    figure: Annotated[
+        tuple[Panel, ...],
+        Field(max_length=12, description="panels of the figure that the report begins with"),
+    ] = ()
+    models: Annotated[
+        Literal["none", "best", "all"],
+        Field(description="which jobs' models go to MLflow; best: of each variant, by validation"),
+    ] = "best"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, value: Any) -> Any:
+        """Brings the version up; without a baseline the first variant is it, and without seeds the first
+        look says how many."""
+        if not isinstance(value, dict):
+            return value
+        value = upgrade(value, UPGRADES, VERSION)
+        variants = value.get("variants")
+        if "baseline" not in value and isinstance(variants, dict) and variants:
+            value = {**value, "baseline": next(iter(variants))}
+        looks = value.get("looks")
+        if "seeds" not in value and isinstance(looks, list | tuple) and looks:
+            value = {**value, "seeds": looks[0]}
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.baseline not in self.variants:
+            detail = (
+                f"must be one of the variants {listed(self.variants)}, but got {self.baseline!r}"
+            )
+            raise FieldValueError(
+                f"{detail}{did_you_mean(self.baseline, self.variants)}", "baseline"
+            )
+        if isinstance(self.seeds, list) and len(set(self.seeds)) < len(self.seeds):
+            raise FieldValueError(f"seeds may appear once each, but got {self.seeds}", "seeds")
+        if any(one >= other for one, other in itertools.pairwise(self.looks)):
+            raise FieldValueError(f"looks must rise, but got {list(self.looks)}", "looks")
+        names = [claim.name for claim in self.claims]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            detail = f"claims need names of their own, but got {', '.join(repeated)} again"
+            raise FieldValueError(detail, "claims")
+        if self.claims and self.looks:
+            detail = "claims are judged once, at the planned seeds: leave out looks"
+            raise FieldValueError(detail, "looks")
+        return self
+
+    @model_validator(mode="after")
+    def _tuned_elsewhere(self) -> Self:
+        if self.tune is None:
+            return self
+        if shared := sorted(set(self.tune.seeds) & set(self.seed_list)):
+            detail = f"tuning needs other seeds than the study's, but both have {shared}"
+            raise FieldValueError(detail, "tune", "seeds")
+        for path in self.tune.settings:
+            if taken := next((one for one in self.matrix if _overlap(one, path)), None):
+                detail = f"{path} is tuned, but {taken} is in the matrix"
+                raise FieldValueError(detail, "tune", path)
+        return self
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        return tuple(range(self.seeds) if isinstance(self.seeds, int) else self.seeds)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether a dotted path is the other, or inside of it."""
+    shorter, longer = sorted((one, other), key=len)
+    return longer == shorter or longer.startswith(f"{shorter}.")
+
+
+def read_study(document: Any) -> StudySpec:
+    """The study in a document; raises `StudyError`."""
+    try:
+        return StudySpec.model_validate(document)
+    except ValidationError as error:
+        raise StudyError(problems(error, document, StudySpec)) from error
+
+
+def refuse_unplanned_seeds(study: StudySpec) -> None:
+    """A study is submitted with as many seeds as one of its looks has; raises `StudyError`."""
+    count = len(study.seed_list)
+    if study.looks and count not in study.looks:
+        detail = f"must be as many as one of the looks {list(study.looks)}, but got {count}"
+        raise StudyError((Problem(pointer="/seeds", detail=detail),))
+
+
+def is_study(document: Any) -> bool:
+    """Whether a document means a study rather than a single job."""
+    return isinstance(document, Mapping) and "variants" in document

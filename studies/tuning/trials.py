@@ -1,0 +1,77 @@
+"""What an arm's trials come to: the setting that did best on validation. Pure functions."""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from studies.comparison import Answer, Row, higher_is_better, score, validation_metric
+
+
+class Tried(Answer):
+    """A setting and what its trials reached on validation, mean over the tuning seeds."""
+
+    setting: dict[str, Any]
+    mean: float | None
+    values: Annotated[dict[int, float | None], Field(description="by seed")]
+    chosen: bool
+
+
+class TunedArm(Answer):
+    """An arm with all that it tried, in the order of the study document."""
+
+    arm: str
+    variant: str
+    point: dict[str, Any]
+    tried: tuple[Tried, ...]
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        return next(one.setting for one in self.tried if one.chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """The trials of one arm: a setting, and the result rows of its jobs."""
+
+    arm: str
+    variant: str
+    point: dict[str, Any]
+    settings: Sequence[tuple[dict[str, Any], Sequence[Row]]]
+
+
+def choose(metric: str, arms: Iterable[Trials]) -> tuple[TunedArm, ...]:
+    """By the mean on validation; of equals the first. A trial that diverged counts with its best checkpoint,
+    else with chance; without either it is worse than any."""
+    chosen_by = validation_metric(metric)
+    sign = 1 if higher_is_better(chosen_by) else -1
+    return tuple(_choose(one, chosen_by, sign) for one in arms)
+
+
+def _choose(trials: Trials, metric: str, sign: int) -> TunedArm:
+    values = [
+        {row["seed"]: score(row, metric).value for row in rows} for _, rows in trials.settings
+    ]
+    means = [_mean(one.values()) for one in values]
+    ranks = [-math.inf if mean is None else sign * mean for mean in means]
+    best = ranks.index(max(ranks))
+    return TunedArm(
+        arm=trials.arm,
+        variant=trials.variant,
+        point=trials.point,
+        tried=tuple(
+            Tried(setting=setting, mean=mean, values=by_seed, chosen=index == best)
+            for index, ((setting, _), by_seed, mean) in enumerate(
+                zip(trials.settings, values, means, strict=True)
+            )
+        ),
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = list(values)
+    finite = [value for value in known if value is not None]
+    return statistics.fmean(finite) if finite and len(finite) == len(known) else None

@@ -1,0 +1,230 @@
+"""Checks and warnings of a spec about every norm layer of its model."""
+
+from collections.abc import Iterator
+from math import gcd
+from typing import TypeGuard
+
+from trainer.checks.context import Case
+from trainer.spec import (
+    DynamicTanh,
+    EvoNorm,
+    FilterResponseNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    LocalResponseNorm,
+    NoNorm,
+    NormSpec,
+    Problem,
+    RmsNorm,
+    Sgd,
+    name_norm,
+)
+from trainer.surgery import NormSite, explain_misfit, group_field, uses_batch_statistics
+
+#: Norms whose output depends on the scale of what they are given.
+SCALE_MATTERS = (NoNorm, LocalResponseNorm, DynamicTanh)
+
+#: Of lr / (1 - momentum). A small CNN without norm trained at 0.5 with each of five seeds; at 3 three of
+#: them broke down, at 10 all.
+_MOST_WITHOUT_NORM = 2
+
+
+def norms_out_of_reach(case: Case) -> Iterator[Problem]:
+    for obstacle in case.survey.obstacles if case.survey else ():
+        yield Problem(
+            pointer="/model/name",
+            layer=obstacle.layer or None,
+            detail=f"{obstacle.detail}, which cannot be replaced",
+            remedy="another model",
+        )
+
+
+def no_norm_layers(case: Case) -> Iterator[Problem]:
+    survey, norm = case.survey, case.spec.norm
+    if survey is None or case.sites or survey.obstacles or isinstance(norm, NoNorm):
+        return
+    yield Problem(
+        pointer="/norm/kind",
+        detail=f"the model has neither norm layers nor convolutions before its outputs, so {norm.kind} norm "
+        "has no place",
+        remedy="norm: {kind: none}, or a model with norm layers or convolutions",
+    )
+
+
+def undefined_norm(case: Case) -> Iterator[Problem]:
+    """Layouts and windows on which not every norm means something, and places that it can't have."""
+    for site in case.sites:
+        if (error := explain_misfit(case.spec.norm, site)) is not None:
+            yield Problem(
+                pointer=error.pointer, layer=site.name, detail=str(error), remedy=error.remedy
+            )
+
+
+def groups_not_dividing(case: Case) -> Iterator[Problem]:
+    norm = case.spec.norm
+    if not _has_groups(norm):
+        return
+    given, field = _given_groups(norm), group_field(norm)
+    common = gcd(*(site.channels for site in case.sites))
+    fitting = ", ".join(str(n) for n in range(1, common + 1) if common % n == 0)
+    for site in case.sites:
+        if site.channels % given:
+            yield Problem(
+                pointer=f"/norm/{field}",
+                layer=site.name,
+                detail=f"{field} is {given} but must divide the {site.channels} channels of {site.name}",
+                remedy=f"one of {fitting}, which divide the channels of every norm layer",
+            )
+
+
+def one_position(case: Case) -> Iterator[Problem]:
+    norm = case.spec.norm
+    if not isinstance(norm, InstanceNorm | FilterResponseNorm):
+        return
+    for site in case.sites:
+        if site.positions == 1 and len(site.shape) > 1 and not site.tokens:
+            yield Problem(
+                pointer="/norm/kind",
+                layer=site.name,
+                detail=f"{name_norm(norm)} averages over positions but {site.name} has one per channel",
+                remedy=f"layer or group norm{_or_larger(site)}",
+            )
+
+
+def one_element_per_group(case: Case) -> Iterator[Problem]:
+    """No error in torch: the layer's output is its bias and what 1 / sqrt(eps) makes of rounding errors,
+    or a sign, whatever the input."""
+    for site in case.sites:
+        if _elements(case.spec.norm, site) == 1:
+            yield _constant(case.spec.norm, site)
+
+
+def _elements(norm: NormSpec, site: NormSite) -> float | None:
+    """How many values share their statistics, where that is a matter of one sample."""
+    match norm:
+        case GroupNorm(groups=None, channels_per_group=size):
+            return (size or 1) * site.positions
+        case GroupNorm(groups=groups):
+            return site.channels * site.positions / (groups or 1)
+        case EvoNorm(form="S0", groups=groups):
+            return site.channels * site.positions / groups
+        case LayerNorm(axes="all"):
+            return site.channels * (1 if site.tokens else site.positions)
+        case LayerNorm() | RmsNorm():
+            return site.channels
+        case _:
+            return None
+
+
+def _constant(norm: NormSpec, site: NormSite) -> Problem:
+    field = group_field(norm) if _has_groups(norm) else None
+    becomes = "a sign" if isinstance(norm, RmsNorm) else "its bias and amplified rounding noise"
+    if isinstance(norm, EvoNorm):
+        becomes = "not normalized"
+    return Problem(
+        pointer=f"/norm/{field or 'kind'}",
+        layer=site.name,
+        detail=f"{name_norm(norm)} averages over one element in {site.name} "
+        f"({site.channels} channels, {site.positions} position{'s' * (site.positions > 1)}): "
+        f"its output is {becomes}",
+        remedy=f"{'fewer groups' if field else 'a wider model'}{_or_larger(site)}",
+    )
+
+
+def _has_groups(norm: NormSpec) -> TypeGuard[GroupNorm | EvoNorm]:
+    return isinstance(norm, GroupNorm) or (isinstance(norm, EvoNorm) and norm.form == "S0")
+
+
+def _given_groups(norm: GroupNorm | EvoNorm) -> int:
+    by_size = norm.channels_per_group if isinstance(norm, GroupNorm) else None
+    return norm.groups or by_size or 1
+
+
+def _or_larger(site: NormSite) -> str:
+    return ", or larger images (dataset.image_size)" if len(site.shape) > 1 else ""
+
+
+def idle_lrn(case: Case) -> Iterator[str]:
+    """AlexNet's numbers were for activations in the hundreds."""
+    norm = case.spec.norm
+    if not isinstance(norm, LocalResponseNorm):
+        return
+    window = norm.n if norm.across == "channels" else norm.n**2
+    if norm.alpha * window < 0.01 * norm.k:
+        yield (
+            f"lrn with k {norm.k:g}, n {norm.n} and alpha {norm.alpha:g} is nearly a constant factor of "
+            f"{norm.k**-norm.beta:.3g} on activations of unit scale; an alpha of about "
+            f"{0.5 * norm.k / window:.1g} would do something"
+        )
+
+
+def unthresholded_response(case: Case) -> Iterator[str]:
+    norm = case.spec.norm
+    if isinstance(norm, FilterResponseNorm) and not norm.tlu:
+        yield (
+            "filter_response removes no mean and was made for the thresholded linear unit behind it: "
+            "without tlu a ReLU drops what lies below an arbitrary zero"
+        )
+
+
+def scaled_twice(case: Case) -> Iterator[str]:
+    weights, norm = case.spec.weights, case.spec.norm
+    if weights.kind in ("weight_norm", "spectral") and uses_batch_statistics(norm):
+        yield (
+            f"{name_norm(norm)} takes the scale of weights out again, so {weights.kind} changes little "
+            "but the effective learning rate"
+        )
+
+
+def standardized_alone(case: Case) -> Iterator[str]:
+    norm = case.spec.norm
+    if case.spec.weights.kind == "standardization" and isinstance(norm, SCALE_MATTERS):
+        yield (
+            "standardized weights have unit variance whatever the size of the layer, so with "
+            f"{name_norm(norm)} activations grow from layer to layer: they are meant beside group norm"
+        )
+
+
+def strawman(case: Case) -> Iterator[str]:
+    optimizer = case.spec.optimizer
+    if not isinstance(case.spec.norm, NoNorm) or not case.sites:
+        return
+    if (
+        isinstance(optimizer, Sgd)
+        and case.spec.peak_learning_rate / (1 - optimizer.momentum) > _MOST_WITHOUT_NORM
+    ):
+        yield (
+            f"without norm a learning rate of {case.spec.peak_learning_rate:g} at momentum {optimizer.momentum:g} may "
+            "diverge: tune it for this variant, or the comparison is with a strawman"
+        )
+
+
+def tanh_for_batch_norm(case: Case) -> Iterator[str]:
+    """Zhu et al. 2025, §9 and table 16: what holds for transformers does not hold here."""
+    if not isinstance(case.spec.norm, DynamicTanh):
+        return
+    if any("BatchNorm" in site.kind and len(site.shape) > 1 for site in case.sites):
+        yield (
+            "dynamic tanh takes the place of batch norm in a convolutional network, where its own "
+            "paper reports a loss of accuracy (ImageNet: ResNet-50 76.2 to 68.9 %, VGG19 72.7 to "
+            "71.0 %)"
+        )
+
+
+NORM_CHECKS = (
+    norms_out_of_reach,
+    no_norm_layers,
+    undefined_norm,
+    groups_not_dividing,
+    one_position,
+    one_element_per_group,
+)
+NORM_WARNINGS = (
+    idle_lrn,
+    unthresholded_response,
+    scaled_twice,
+    standardized_alone,
+    strawman,
+    tanh_for_batch_norm,
+)

@@ -1,0 +1,245 @@
+"""Checks and warnings of a spec about its regularizers: clashes with each other and with the rest. Knows
+nothing of what drops."""
+
+from collections.abc import Iterator
+
+from trainer.checks.batches import total_steps
+from trainer.checks.context import Case
+from trainer.checks.norms import SCALE_MATTERS
+from trainer.spec import (
+    L1,
+    L2,
+    Classification,
+    Cosine,
+    Cutmix,
+    ElasticNet,
+    EmaWeights,
+    JobSpec,
+    LabelSmoothing,
+    LocalResponseNorm,
+    MaxNorm,
+    Mixup,
+    NoNorm,
+    NoStopping,
+    Problem,
+    ProgressQuotient,
+    Sgd,
+    SwaWeights,
+    WeightDecay,
+    name_norm,
+)
+from trainer.surgery import shorten
+
+_OF_LABELS = (LabelSmoothing, Mixup, Cutmix)
+_ADDED_TO_COST = (LabelSmoothing, L1, L2, ElasticNet)
+
+
+def labels_without_classes(case: Case) -> Iterator[Problem]:
+    if isinstance(case.spec.task, Classification):
+        return
+    for index, one in enumerate(case.spec.regularization):
+        if isinstance(one, _OF_LABELS):
+            yield Problem(
+                pointer=f"/regularization/{index}/kind",
+                detail=f"{one.kind} acts on labels of classes, which a {case.spec.task.kind} has not",
+                remedy=f"no {one.kind}, or task: {{kind: classification}}",
+            )
+
+
+def pasted_vectors(case: Case) -> Iterator[Problem]:
+    for index, one in enumerate(case.spec.regularization):
+        if isinstance(one, Cutmix) and case.info.content == "vectors":
+            yield Problem(
+                pointer=f"/regularization/{index}/kind",
+                detail=f"cutmix pastes parts of images but {case.info.name} has vectors",
+                remedy="mixup",
+            )
+
+
+def two_averages(case: Case) -> Iterator[Problem]:
+    kinds = [one.kind for one in case.spec.regularization]
+    if "ema" in kinds and "swa" in kinds:
+        yield Problem(
+            pointer=f"/regularization/{max(kinds.index('ema'), kinds.index('swa'))}/kind",
+            detail="ema and swa are two averages of the weights, but one model is validated",
+            remedy="one of them",
+        )
+
+
+def subgradient_l1(case: Case) -> Iterator[str]:
+    l1, net = case.spec.regularizer(L1), case.spec.regularizer(ElasticNet)
+    for kind, acts in (
+        ("l1", l1 is not None and l1.value > 0 and not l1.proximal),
+        ("elastic_net", net is not None and net.value * net.l1_ratio > 0),
+    ):
+        if acts:
+            yield (
+                f"{kind} is a penalty whose subgradient {case.spec.optimizer.kind} follows: weights "
+                "become small but none exactly zero; l1 with proximal: true makes zeros"
+            )
+
+
+def inexact_threshold(case: Case) -> Iterator[str]:
+    l1, optimizer = case.spec.regularizer(L1), case.spec.optimizer
+    if l1 is not None and l1.proximal and l1.value > 0 and not isinstance(optimizer, Sgd):
+        yield (
+            "a proximal l1 shrinks by lr times its value, which fits the steps of sgd: "
+            f"{optimizer.kind} scales each weight's step by itself"
+        )
+
+
+def averaged_zeros(case: Case) -> Iterator[str]:
+    l1, averages = case.spec.regularizer(L1), (EmaWeights, SwaWeights)
+    kinds = [one.kind for one in case.spec.regularization if isinstance(one, averages)]
+    if kinds and l1 is not None and l1.proximal and l1.value > 0:
+        yield (
+            f"{kinds[0]} averages over times at which a weight was not zero: few of the zeros of a "
+            "proximal l1 remain in what is validated and kept"
+        )
+
+
+def doubled_decay(case: Case) -> Iterator[str]:
+    kinds = L2 | WeightDecay | ElasticNet
+    parts = [one for one in case.spec.regularization if isinstance(one, kinds)]
+    acting = [one.kind for one in parts if one.value > 0]
+    if len(acting) > 1:
+        verb = "both" if len(acting) == 2 else "all"
+        yield f"{' and '.join(acting)} {verb} shrink the same weights; their effects add up"
+
+
+def decay_of_another_kind(case: Case) -> Iterator[str]:
+    decay, optimizer = case.spec.regularizer(WeightDecay), case.spec.optimizer.kind
+    l2 = case.spec.regularizer(L2)
+    if decay is not None and decay.mode == "coupled" and optimizer == "adamw":
+        yield "adamw with coupled weight decay is adam"
+    if decay is not None and decay.mode == "decoupled" and optimizer == "adam":
+        yield "adam with decoupled weight decay is adamw"
+    for name, acts in (
+        ("l2", l2 is not None and l2.value > 0 and optimizer in ("adam", "adamw")),
+        ("weight_decay", _is_coupled(decay) and optimizer == "adam"),
+    ):
+        if acts:
+            yield (
+                f"{name} goes through {optimizer}'s scaling by second moments: it is not the decoupled "
+                "decay of adamw (Loshchilov & Hutter 2019)"
+            )
+
+
+def _is_coupled(decay: WeightDecay | None) -> bool:
+    return decay is not None and decay.value > 0 and decay.mode != "decoupled"
+
+
+def scale_without_effect(case: Case) -> Iterator[str]:
+    """What bounds the scale of weights, where the function does not depend on it."""
+    if case.spec.weights.kind == "plain":
+        yield from _scale_before_norm(case)
+    else:
+        yield from _scale_of_computed_weights(case.spec)
+
+
+def _scale_before_norm(case: Case) -> Iterator[str]:
+    """Only of layers that feed a norm and nothing else."""
+    fed = [site.producer for site in case.sites if site.producer is not None]
+    if isinstance(case.spec.norm, SCALE_MATTERS) or not fed:
+        return
+    taken = f"weights whose scale {name_norm(case.spec.norm)} takes out again ({shorten(fed)})"
+    if case.spec.regularizer(MaxNorm) is not None:
+        yield f"max_norm bounds {taken}: it changes the effective learning rate only"
+    for part in case.spec.regularization:
+        if isinstance(part, WeightDecay | L2) and part.value > 0:
+            yield (
+                f"{part.kind} shrinks {taken}: there it sets the effective learning rate, not the "
+                "capacity (van Laarhoven 2017)"
+            )
+
+
+def _scale_of_computed_weights(spec: JobSpec) -> Iterator[str]:
+    decay, kind = spec.regularizer(WeightDecay), spec.weights.kind
+    if spec.regularizer(MaxNorm) is not None:
+        yield (
+            f"max_norm bounds weights whose scale {kind} takes out again: it changes the effective "
+            "learning rate only"
+        )
+    if decay is not None and decay.value > 0 and kind == "weight_norm":
+        yield "weight decay acts on the v of weight_norm, whose length is free: g is what would shrink"
+
+
+def decayed_gains(case: Case) -> Iterator[str]:
+    decay, norm = case.spec.regularizer(WeightDecay), case.spec.norm
+    has_gains = case.sites and not isinstance(norm, NoNorm | LocalResponseNorm)
+    if decay is None or decay.value == 0 or not has_gains:
+        return
+    if decay.parameters in ("weights_and_norms", "all"):
+        yield (
+            f"weight_decay of {decay.parameters} shrinks the gains of {name_norm(norm)}, too: Wu & He "
+            "2018 did so on ImageNet and left them out in fine-tuning"
+        )
+
+
+def softened_twice(case: Case) -> Iterator[str]:
+    mixing = [one.kind for one in case.spec.regularization if isinstance(one, Mixup | Cutmix)]
+    smoothing = case.spec.regularizer(LabelSmoothing)
+    if mixing and smoothing is not None and smoothing.value > 0:
+        yield f"{' and '.join(mixing)} and label_smoothing both soften the labels"
+
+
+def monitored_mixture(case: Case) -> Iterator[str]:
+    mixing = [one.kind for one in case.spec.regularization if isinstance(one, Mixup | Cutmix)]
+    stopping = case.spec.early_stopping
+    if mixing and stopping.monitor.startswith("train_"):
+        yield f"with {mixing[0]}, {stopping.monitor} is that of mixed examples: monitor validation"
+    if mixing and isinstance(stopping, ProgressQuotient):
+        yield (
+            f"with {mixing[0]}, the training progress of progress_quotient is that of mixed examples, "
+            "which chance makes harder or easier: it stops late; generalization_loss sees validation alone"
+        )
+
+
+def monitored_cost(case: Case) -> Iterator[str]:
+    """`train_cost` is what is minimized, so its size is a matter of what was added to the loss."""
+    parts = case.spec.regularization
+    added = [one for one in parts if isinstance(one, _ADDED_TO_COST) and one.value > 0]
+    terms = [one.kind for one in added if not (isinstance(one, L1) and one.proximal)]
+    if terms and case.spec.early_stopping.monitor == "train_cost":
+        yield (
+            f"train_cost holds {' and '.join(terms)}: it can't be compared with that of a variant "
+            "without; monitor val_loss, which is of the plain loss"
+        )
+
+
+def slow_average(case: Case) -> Iterator[str]:
+    ema, steps = case.spec.regularizer(EmaWeights), total_steps(case)
+    if ema is not None and 1 / (1 - ema.decay) > steps / 2:
+        yield (
+            f"an ema of decay {ema.decay:g} looks back about {1 / (1 - ema.decay):.0f} steps but the "
+            f"training has {steps}: the average stays near the start"
+        )
+
+
+def average_of_little(case: Case) -> Iterator[str]:
+    spec, swa = case.spec, case.spec.regularizer(SwaWeights)
+    if swa is None:
+        return
+    if (left := spec.periods - int(swa.start * spec.periods)) < 2:
+        yield f"swa starts at {swa.start:g} of {spec.periods} periods: it averages {left} point"
+    if isinstance(spec.schedule, Cosine) and spec.schedule.final_fraction < 0.1:
+        yield "swa after a cosine that ends near zero averages nearly equal points: use a constant rate"
+    if not isinstance(spec.early_stopping, NoStopping):
+        yield f"{spec.early_stopping.kind} may end the training before swa begins to average"
+
+
+REGULARIZER_CHECKS = (labels_without_classes, pasted_vectors, two_averages)
+REGULARIZER_WARNINGS = (
+    subgradient_l1,
+    inexact_threshold,
+    averaged_zeros,
+    doubled_decay,
+    decay_of_another_kind,
+    scale_without_effect,
+    softened_twice,
+    monitored_mixture,
+    slow_average,
+    average_of_little,
+    decayed_gains,
+    monitored_cost,
+)

@@ -1,0 +1,9 @@
+"""Augmentation of whole batches, drawn for each image."""
+
+from trainer.data.augmentation.build import build_augmentation
+from trainer.data.augmentation.preview import draw_preview
+
+__all__ = [
+    "build_augmentation",
+    "draw_preview",
+]

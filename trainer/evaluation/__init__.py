@@ -1,0 +1,24 @@
+"""What is measured of a network: losses, evaluations, diagnostics, and the arrays that are kept."""
+
+from trainer.evaluation.evaluate import (
+    Evaluator,
+    Outcome,
+    Predictor,
+    Weights,
+    evaluate,
+    plain_predictor,
+)
+from trainer.evaluation.losses import build_task
+from trainer.evaluation.probe import build_probe, choose_layers
+
+__all__ = [
+    "Evaluator",
+    "Outcome",
+    "Predictor",
+    "Weights",
+    "build_probe",
+    "build_task",
+    "choose_layers",
+    "evaluate",
+    "plain_predictor",
+]

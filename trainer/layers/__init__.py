@@ -1,0 +1,45 @@
+"""Modules that torch lacks, and how to recognize layers; no spec of a job."""
+
+from trainer.layers import channels_last, norms
+from trainer.layers.dropout import (
+    BlockDropout,
+    BranchDropout,
+    BranchSite,
+    DropoutLinear,
+    DropSite,
+    HeadSite,
+    drop_probability,
+    drop_weights,
+    drops,
+    has_ramp,
+    is_stochastic_depth,
+    set_progress,
+    start_dropping,
+)
+from trainer.layers.kinds import is_activation, is_called_norm, is_leaf, is_producer, norm_layout
+from trainer.layers.norms import BatchRenorm, GhostBatchNorm
+
+__all__ = [
+    "BatchRenorm",
+    "BlockDropout",
+    "BranchDropout",
+    "BranchSite",
+    "DropSite",
+    "DropoutLinear",
+    "GhostBatchNorm",
+    "HeadSite",
+    "channels_last",
+    "drop_probability",
+    "drop_weights",
+    "drops",
+    "has_ramp",
+    "is_activation",
+    "is_called_norm",
+    "is_leaf",
+    "is_producer",
+    "is_stochastic_depth",
+    "norm_layout",
+    "norms",
+    "set_progress",
+    "start_dropping",
+]

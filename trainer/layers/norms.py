@@ -1,0 +1,247 @@
+"""Norm layers that torch does not have, for x of shape N, C, then any positions.
+
+`weight` is the gain and `bias` the bias of each channel, None where there is none. Everything is
+computed in the type of x.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainer.layers.channels_last import ExactBatchNorm
+
+
+def per_channel(values: Tensor, x: Tensor) -> Tensor:
+    """C values in a shape that multiplies x."""
+    return values.view(1, -1, *(1 for _ in x.shape[2:]))
+
+
+class LocalResponseNorm(nn.Module):
+    """`x / (k + alpha Σ x²)^beta` (Krizhevsky et al. 2012, §3.3), the sum over n neighbours and not
+    divided by n: adjacent channels at a position, or (`across_space`) an n×n window of a channel."""
+
+    weight: None = None
+    bias: None = None
+
+    def __init__(
+        self, channels: int, *, across_space: bool, n: int, k: float, alpha: float, beta: float
+    ) -> None:
+        super().__init__()
+        self.across_space, self.n = across_space, n
+        self.k, self.alpha, self.beta = k, alpha, beta
+        if not across_space:
+            rows = torch.arange(channels)
+            band = (rows[:, None] - rows).abs() <= n // 2
+            self.register_buffer("band", band.to(torch.get_default_dtype()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        denominator = self.k + self.alpha * self._sums(x.square())
+        if self.beta != 0.75:
+            return x * denominator.pow(-self.beta)
+        # d^-3/4 without a logarithm: four times faster than pow on a CPU.
+        root = denominator.rsqrt()
+        return x * root * root.sqrt()
+
+    def _sums(self, squares: Tensor) -> Tensor:
+        if self.across_space:
+            n = self.n
+            return functional.avg_pool2d(squares, n, 1, n // 2, divisor_override=1)
+        band: Tensor = self.get_buffer("band").to(squares.dtype)
+        if squares.ndim == 2:
+            return squares @ band
+        return (band @ squares.flatten(2)).view_as(squares)
+
+    def extra_repr(self) -> str:
+        return f"across_space={self.across_space}, n={self.n}, k={self.k}, alpha={self.alpha}"
+
+
+class GhostBatchNorm(ExactBatchNorm):
+    """Batch norm by virtual batches (Hoffer et al. 2017): each normalized by itself, the running
+    statistics moved once by each; the last of a batch may be smaller."""
+
+    def __init__(self, channels: int, virtual_batch_size: int, eps: float, momentum: float) -> None:
+        super().__init__(channels, eps=eps, momentum=momentum)
+        self.virtual_batch_size = virtual_batch_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        return torch.cat([super(GhostBatchNorm, self).forward(one) for one in self._parts(x)])
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
+        parts: tuple[Tensor, ...] = x.split(self.virtual_batch_size)  # type: ignore[no-untyped-call]
+        # One value per channel has no variance: it joins the part before.
+        if len(parts) > 1 and parts[-1].numel() == x.shape[1]:
+            return (*parts[:-2], torch.cat(parts[-2:]))
+        return parts
+
+
+class BatchRenorm(nn.Module):
+    """Ioffe 2017, algorithm 1: `(x - μ_B) / σ_B * r + d`, r and d clipped and held constant in the
+    backward pass. The running statistics are those of μ_B and of σ_B = sqrt(biased variance + eps)."""
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        r_max: float,
+        d_max: float,
+        plain_steps: int,
+        ramp_steps: int,
+        eps: float,
+        momentum: float,
+    ) -> None:
+        super().__init__()
+        self.r_max, self.d_max = r_max, d_max
+        self.plain_steps, self.ramp_steps = plain_steps, ramp_steps
+        self.eps = eps
+        self.momentum: float | None = momentum
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.running_mean: Tensor
+        self.running_std: Tensor
+        self.num_batches_tracked: Tensor
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_std", torch.ones(channels))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    @property
+    def running_var(self) -> Tensor:
+        return self.running_std.square() - self.eps
+
+    def reset_running_stats(self) -> None:
+        self.running_mean.zero_()
+        self.running_std.fill_(1)
+        self.num_batches_tracked.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, std = self.running_mean, self.running_std
+        if self.training:
+            mean, std, ratio, shift = self._correct(x)
+            normalized = (x - per_channel(mean, x)) / per_channel(std, x)
+            normalized = normalized * per_channel(ratio, x) + per_channel(shift, x)
+        else:
+            normalized = (x - per_channel(mean, x)) / per_channel(std, x)
+        return normalized * per_channel(self.weight, x) + per_channel(self.bias, x)
+
+    def _correct(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The batch's mean and deviation, r and d; then moves the running statistics."""
+        axes = (0, *range(2, x.ndim))
+        variance, mean = torch.var_mean(x, axes, correction=0)
+        std = (variance + self.eps).sqrt()
+        with torch.no_grad():
+            r_max, d_max = self._limits()
+            ratio = (std / self.running_std).clamp(1 / r_max, r_max)
+            shift = ((mean - self.running_mean) / self.running_std).clamp(-d_max, d_max)
+            self.num_batches_tracked += 1
+            weight = self._weight_of_new()
+            self.running_mean += weight * (mean - self.running_mean)
+            self.running_std += weight * (std - self.running_std)
+        return mean, std, ratio, shift
+
+    def _limits(self) -> tuple[Tensor, Tensor]:
+        """r_max from 1 and d_max from 0, linearly over the ramp; on the device, without a sync."""
+        done = (self.num_batches_tracked - self.plain_steps).to(self.running_std)
+        share = (done / self.ramp_steps).clamp(0, 1) if self.ramp_steps else (done >= 0).to(done)
+        return 1 + share * (self.r_max - 1), share * torch.full_like(done, self.d_max)
+
+    def _weight_of_new(self) -> Tensor | float:
+        """Without a momentum the average is cumulative, as in torch's batch norm."""
+        if self.momentum is None:
+            return 1 / self.num_batches_tracked.to(self.running_std)
+        return self.momentum
+
+
+class FilterResponseNorm(nn.Module):
+    """Singh & Krishnan 2020: `x / sqrt(mean(x²) + eps)` over the positions of each sample and channel,
+    gain and bias, then (`tlu`) the thresholded linear unit max(y, τ)."""
+
+    def __init__(self, channels: int, *, tlu: bool, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.threshold = nn.Parameter(torch.zeros(channels)) if tlu else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        power = x.square().mean(tuple(range(2, x.ndim)), keepdim=True)
+        scaled = x * (power + self.eps).rsqrt()
+        y = scaled * per_channel(self.weight, x) + per_channel(self.bias, x)
+        return y if self.threshold is None else torch.maximum(y, per_channel(self.threshold, x))
+
+
+class EvoNormB0(nn.Module):
+    """Liu et al. 2020: `x / max(sqrt(batch variance + eps), v x + sqrt(instance variance + eps))`, gain
+    and bias. Biased variances; the running one is unbiased, as in batch norm and in timm."""
+
+    def __init__(self, channels: int, *, eps: float, momentum: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.momentum: float | None = momentum
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.v = nn.Parameter(torch.ones(channels))
+        self.running_var: Tensor
+        self.num_batches_tracked: Tensor
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def reset_running_stats(self) -> None:
+        self.running_var.fill_(1)
+        self.num_batches_tracked.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        variance = self._batch_variance(x) if self.training else self.running_var
+        batch = per_channel((variance + self.eps).sqrt(), x)
+        instance = (x.var(tuple(range(2, x.ndim)), correction=0, keepdim=True) + self.eps).sqrt()
+        y = x / torch.maximum(batch, per_channel(self.v, x) * x + instance)
+        return y * per_channel(self.weight, x) + per_channel(self.bias, x)
+
+    def _batch_variance(self, x: Tensor) -> Tensor:
+        variance = x.var((0, *range(2, x.ndim)), correction=0)
+        count = x.numel() // x.shape[1]
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            unbiased = variance * (count / (count - 1))
+            weight = self._weight_of_new()
+            self.running_var += weight * (unbiased - self.running_var)
+        return variance
+
+    def _weight_of_new(self) -> Tensor | float:
+        if self.momentum is None:
+            return 1 / self.num_batches_tracked.to(self.running_var)
+        return self.momentum
+
+
+class EvoNormS0(nn.Module):
+    """Liu et al. 2020: `x sigmoid(v x) / sqrt(group variance + eps)`, gain and bias; biased variance
+    over positions and the channels of a group, for each sample."""
+
+    def __init__(self, channels: int, *, groups: int, eps: float) -> None:
+        super().__init__()
+        self.groups, self.eps = groups, eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.v = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Not `len(x)`: an exported layer would have the example's batch size for good.
+        grouped = x.reshape(x.shape[0], self.groups, -1)
+        std = (grouped.var(2, correction=0, keepdim=True) + self.eps).sqrt()
+        gated = (x * (per_channel(self.v, x) * x).sigmoid()).reshape_as(grouped)
+        y = (gated / std).reshape_as(x)
+        return y * per_channel(self.weight, x) + per_channel(self.bias, x)
+
+
+class DynamicTanhNorm(nn.Module):
+    """Zhu et al. 2025: `tanh(alpha x)`, alpha one learned number, then gain and bias."""
+
+    def __init__(self, channels: int, *, alpha: float) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.tensor(alpha))
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = (self.alpha * x).tanh()
+        return y * per_channel(self.weight, x) + per_channel(self.bias, x)

@@ -1,0 +1,25 @@
+"""Our networks and the libraries': from a spec to a built model."""
+
+from trainer.models.build import (
+    build_bare_model,
+    build_model,
+    build_with_report,
+    count_parameters,
+    input_shape,
+)
+from trainer.models.cnn_mlp_resnet import Shape
+from trainer.models.library import model_names, require_known, weightless
+from trainer.models.parameters import split_parameters
+
+__all__ = [
+    "Shape",
+    "build_bare_model",
+    "build_model",
+    "build_with_report",
+    "count_parameters",
+    "input_shape",
+    "model_names",
+    "require_known",
+    "split_parameters",
+    "weightless",
+]

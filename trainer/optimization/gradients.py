@@ -1,0 +1,53 @@
+"""What is done to gradients between the backward pass and the step."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+from trainer.random_streams import generator
+from trainer.spec import GradientClipping, GradientNoise, JobSpec
+
+#: Changes the gradients of the step after so many finished ones, in place.
+GradientRule: TypeAlias = Callable[[int], None]
+
+
+def build_gradient_rule(spec: JobSpec, model: nn.Module) -> GradientRule | None:
+    """First clipping, then noise, so that clipping doesn't take the noise back; None without either."""
+    clipping, noise = spec.regularizer(GradientClipping), spec.regularizer(GradientNoise)
+    if clipping is None and noise is None:
+        return None
+    parameters = [one for one in model.parameters() if one.requires_grad]
+
+    def adjust(step: int) -> None:
+        given = [one for one in parameters if one.grad is not None]
+        if clipping is not None:
+            _clip(clipping, given)
+        if noise is not None:
+            _add_noise(noise, given, spec.seed, step)
+
+    return adjust
+
+
+def _clip(clipping: GradientClipping, parameters: Sequence[nn.Parameter]) -> None:
+    """Pascanu et al. 2013: the norm is that of all gradients together. No sync with the device."""
+    if clipping.by == "norm":
+        nn.utils.clip_grad_norm_(parameters, clipping.value)
+    else:
+        nn.utils.clip_grad_value_(parameters, clipping.value)
+
+
+def _add_noise(
+    noise: GradientNoise, parameters: Sequence[nn.Parameter], seed: int, step: int
+) -> None:
+    """Neelakantan et al. 2015: variance eta / (1 + t)^gamma. Drawn on the CPU: equal on every device."""
+    source = generator("gradient_noise", seed, step)
+    deviation = (noise.eta / (1 + step) ** noise.gamma) ** 0.5
+    with torch.no_grad():
+        for parameter in parameters:
+            assert parameter.grad is not None
+            drawn = torch.randn(parameter.shape, generator=source, dtype=parameter.dtype)
+            # Without a wait for the device; memory that isn't pinned is read before the call returns.
+            there = drawn.to(parameter.device, non_blocking=True)
+            parameter.grad.add_(there, alpha=deviation)

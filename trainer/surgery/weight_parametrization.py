@@ -1,0 +1,118 @@
+"""What acts on the weights of convolutions and linear layers beside their training.
+
+The trained parameters stay what they are in the plain variant, bit for bit, under torch's names for
+parametrized ones.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import assert_never
+
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from torch.nn.utils.parametrize import is_parametrized, register_parametrization
+
+from trainer.errors import ModelError
+from trainer.random_streams import seeded
+from trainer.spec import JobSpec, PlainWeights, SpectralNorm, StandardizedWeights, WeightNorm
+from trainer.surgery.notes import shorten
+
+_POINTER = "/weights/kind"
+
+
+def apply_weights(model: nn.Module, spec: JobSpec) -> tuple[str, ...]:
+    """In place, after everything that changes layers; returns what a reader must know.
+
+    Only spectral norm draws, from the stream `weights`. Raises ModelError where the model has no layer
+    for it.
+    """
+    match spec.weights:
+        case PlainWeights():
+            return ()
+        case StandardizedWeights(eps=eps):
+            kinds: tuple[type[nn.Module], ...] = (_ConvNd,)
+            act: Callable[[nn.Module], object] = partial(_standardize, eps=eps)
+        case WeightNorm():
+            kinds, act = (_ConvNd, nn.Linear), _normalize
+        case SpectralNorm(power_iterations=iterations):
+            kinds = (_ConvNd, nn.Linear)
+            act = partial(spectral_norm, n_power_iterations=iterations)
+        case unknown:
+            assert_never(unknown)
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, kinds)}
+    left = {name: why for name, layer in layers.items() if (why := _explain_misfit(layer, spec))}
+    left |= dict.fromkeys(_tied(layers), "shares its weights with another layer")
+    if len(left) == len(layers):
+        raise _no_layer(spec, left)
+    with seeded("weights", spec.seed):
+        for name, layer in layers.items():
+            if name not in left:
+                act(layer)
+    return tuple(_describe(model, spec, left))
+
+
+class _Standardized(nn.Module):
+    """Zero mean and unit variance over the weights of each output, `(w - mean) / sqrt(var + eps)` with the
+    biased variance (Qiao et al. 2019, §3.1; eps as in its second version and in timm)."""
+
+    def __init__(self, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, weight: Tensor) -> Tensor:
+        # Layer norm of torch is this formula in one kernel, each output taken for a sample.
+        return functional.layer_norm(weight, weight.shape[1:], eps=self.eps)
+
+
+def _standardize(layer: nn.Module, eps: float) -> None:
+    register_parametrization(layer, "weight", _Standardized(eps))
+
+
+def _normalize(layer: nn.Module) -> None:
+    """`w = g v / |v|` with one g per output, which begins at |v|: the same function at the start. The
+    last layer is no exception (Salimans & Kingma 2016, §2)."""
+    weight_norm(layer, dim=0)
+
+
+def _explain_misfit(layer: nn.Module, spec: JobSpec) -> str | None:
+    """Why this layer stays as it is, or None."""
+    weight = layer._parameters.get("weight")
+    if is_parametrized(layer, "weight") or weight is None:
+        return "has computed weights already"
+    if type(layer).__module__ == "timm.layers.std_conv":
+        return "standardizes its weights itself"
+    if isinstance(layer, _ConvTransposeNd):
+        return "is a transposed convolution"
+    if isinstance(spec.weights, StandardizedWeights) and weight[0].numel() == 1:
+        return "has one weight per output, which would become zero"
+    if not weight.is_meta and not bool(weight.detach().flatten(1).any(1).all()):
+        return "begins with outputs whose weights are zero"
+    return None
+
+
+def _tied(layers: dict[str, nn.Module]) -> list[str]:
+    uses = Counter(id(layer._parameters.get("weight")) for layer in layers.values())
+    return [name for name, m in layers.items() if uses[id(m._parameters.get("weight"))] > 1]
+
+
+def _no_layer(spec: JobSpec, left: dict[str, str]) -> ModelError:
+    what = "convolution" if isinstance(spec.weights, StandardizedWeights) else "layer"
+    why = "".join(f" ({name} {reason})" for name, reason in list(left.items())[:1])
+    return ModelError(
+        f"{spec.model.name} has no {what} for weights of kind {spec.weights.kind}{why}",
+        "weights: {kind: plain}, or a model of convolutions",
+        pointer=_POINTER,
+        layer=next(iter(left), None),
+    )
+
+
+def _describe(model: nn.Module, spec: JobSpec, left: dict[str, str]) -> Iterator[str]:
+    for reason in sorted(set(left.values())):
+        names = [name for name, why in left.items() if why == reason]
+        yield f"weights stay plain in {shorten(names)}: each {reason}"
+    attentions = [n for n, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)]
+    if attentions and not isinstance(spec.weights, StandardizedWeights):
+        yield f"the input projections of attention stay plain: {shorten(attentions)}"

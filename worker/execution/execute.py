@@ -1,0 +1,265 @@
+"""One claimed job, from its claim to its end in SQL."""
+
+import math
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+import torch
+from pydantic import TypeAdapter
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.db import LostLease
+from store.jobs import Claim, Renewed, commands
+from trainer.data import Data, decode
+from trainer.errors import DataError
+from trainer.events import Event, Finished, Progressed, Stepped, Wish
+from trainer.spec import DatasetInfo, DatasetSource, DatasetSpec, JobSpec, Numerics
+from trainer.training import train
+from worker.execution.drain import Drain
+from worker.execution.failures import Failure, disk_error, judge
+from worker.execution.heartbeat import End, Heartbeat, Rhythm
+from worker.execution.log_lines import narrate
+from worker.execution.outcome import Outcome, Stop, write_end
+from worker.execution.recorder import Recorder, Write
+from worker.execution.space import Space
+from worker.logs import forwarded_warnings
+
+log = structlog.get_logger(__name__)
+
+#: How long a drained child waits for an absent database before it leaves the rest to the sweep.
+PATIENCE_SECONDS = 5.0
+#: While a dataset is decoded its job's log says how far it is, no more often than this.
+PROGRESS_SECONDS = 2.0
+
+#: What each wish makes of an attempt.
+STOPS: dict[str, Stop] = {"cancel": "cancelled", "pause": "paused", "preempt": "preempted"}
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a job needs besides its claim; made once per child, of the process `parent`."""
+
+    sessions: sessionmaker[Session]
+    host: str
+    storage: Path
+    space: Space
+    data_roots: tuple[Path, ...]
+    parent: int
+    load: Callable[[DatasetSpec, DatasetInfo], Data]
+    rhythm: Rhythm
+    drain: Drain
+
+
+def execute(claim: Claim, around: Surroundings, claimed_at: float) -> bool:
+    """Run the job to its end and record it; False when this process must not run another one."""
+    with structlog.contextvars.bound_contextvars(job=claim.job_id, attempt=claim.attempt):
+        execution = Execution(claim, around, claimed_at)
+        return execution.run()
+
+
+class Execution:
+    """One attempt: its heartbeat, its recorder, and why it should stop."""
+
+    def __init__(self, claim: Claim, around: Surroundings, claimed_at: float) -> None:
+        self._claim = claim
+        self._around = around
+        self._recorder = Recorder(around.sessions, around.storage, claim.job_id, claim.attempt)
+        self._heartbeat = Heartbeat(
+            self._renew,
+            self._wanted,
+            self._abandon,
+            around.rhythm,
+            claimed_at=claimed_at,
+            parent=around.parent,
+        )
+        self._budget = claim.timeout_seconds - claim.seconds_used
+        self._step = 0
+        self._stop: Stop | None = None
+        self._draining_since: float | None = None
+
+    def run(self) -> bool:
+        """See `execute`."""
+        log.info("claimed", kind=self._claim.kind)
+        with self._heartbeat, forwarded_warnings(self._recorder.say):
+            outcome = self._outcome()
+            self._close(outcome)
+        log.info("ended", outcome=type(outcome).__name__, seconds=self._heartbeat.seconds_used)
+        return not (isinstance(outcome, Failure) and outcome.poisoned)
+
+    def _outcome(self) -> Outcome | None:
+        """What became of it; None when the lease was lost and nothing may be said."""
+        try:
+            return self._decode() if self._claim.kind == "dataset" else self._train()
+        except LostLease:
+            return None
+        except DataError as error:
+            failure = self._judge(error)
+            # What a disk without room did to the data says nothing about them.
+            return failure if failure.reason == "disk" else Failure("error", str(error), final=True)
+        except Exception as error:
+            log.warning("the job raised", exc_info=True)
+            return self._judge(error)
+
+    def _judge(self, error: Exception) -> Failure:
+        failure = judge(error)
+        full = disk_error(error)
+        if failure.reason != "disk" or full is None:
+            return failure
+        # Measured now: what the job had begun to write is gone again.
+        left = self._around.space.describe()
+        what = f"host {self._around.host} has no room for the job: {full.strerror or full}"
+        return replace(failure, text=f"{what} (afterwards {left})\n\n{failure.text}")
+
+    def _train(self) -> Outcome | None:
+        claim = self._claim
+        assert claim.info is not None
+        spec = JobSpec.model_validate(claim.spec)
+        data = self._around.load(spec.dataset, DatasetInfo.model_validate(claim.info))
+        self._heartbeat.progressed()
+        events = train(
+            spec,
+            data,
+            self._around.storage / "jobs" / str(claim.job_id) / f"attempt-{claim.attempt}",
+            numerics=claim.numerics or Numerics(),
+            device=_torch_device(claim),
+            resume=[
+                replace(saved, path=str(self._around.storage / saved.path))
+                for saved in claim.checkpoints
+            ],
+        )
+        # Closed by name: an error that is kept keeps its frames, and with them the model's memory.
+        with closing(events):
+            return self._follow(events, spec.periods)
+
+    def _follow(self, events: Generator[Event, Wish | None, None], periods: int) -> Outcome | None:
+        """Drive the training to its end, or until something stops it."""
+        wish: Wish | None = None
+        while True:
+            try:
+                event = events.send(wish)
+            except StopIteration:
+                return self._stop
+            self._take(event, periods)
+            if isinstance(event, Finished):
+                return event
+            asks = isinstance(event, Stepped | Progressed) and self._should_stop()
+            if asks and self._stop == "cancelled":
+                return self._stop
+            wish = Wish.SAVE_AND_STOP if asks else None
+
+    def _take(self, event: Event, periods: int) -> None:
+        self._heartbeat.progressed()
+        if isinstance(event, Stepped):
+            self._step = event.step
+            return
+        self._recorder.record(event)
+        if line := narrate(event, periods):
+            self._recorder.say("info", line)
+
+    def _decode(self) -> Outcome | None:
+        source: DatasetSource = TypeAdapter(DatasetSource).validate_python(self._claim.source)
+        steps = decode(
+            self._claim.dataset_name,
+            source,
+            self._around.storage / "datasets",
+            self._around.data_roots,
+        )
+        said_at = -math.inf
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as end:
+                info: DatasetInfo = end.value
+                return info
+            self._heartbeat.progressed()
+            used = self._heartbeat.seconds_used
+            # Rarer the longer it takes, so that a log of hours can still be read.
+            if used - said_at >= max(PROGRESS_SECONDS, used / 50):
+                self._recorder.say("info", progress.what)
+                said_at = used
+            if self._should_stop():
+                steps.close()
+                return self._stop
+
+    def _should_stop(self) -> bool:
+        """Asked between two steps: mostly three comparisons. Raises LostLease; may suspend."""
+        heartbeat = self._heartbeat
+        if self._recorder.failure is not None:
+            raise self._recorder.failure
+        if not heartbeat.trusted and not heartbeat.suspend(self._gives_up):
+            raise LostLease(self._claim.job_id, self._claim.attempt)
+        if heartbeat.lost:
+            raise LostLease(self._claim.job_id, self._claim.attempt)
+        if self._stop is None:
+            if heartbeat.wish is not None:
+                self._stop = STOPS[heartbeat.wish]
+            elif self._around.drain.begun:
+                self._stop = "drained"
+            elif heartbeat.seconds_used > self._budget:
+                self._stop = "timeout"
+        return self._stop is not None
+
+    def _close(self, outcome: Outcome | None) -> None:
+        if isinstance(outcome, Failure):
+            self._recorder.say("error", outcome.text.strip().splitlines()[-1])
+        last = None if outcome is None else self._last_write(outcome)
+        try:
+            if not self._recorder.close(last, give_up=self._gives_up):
+                log.warning("not all could be recorded: the sweep will return the job")
+        except LostLease:
+            log.warning("the attempt is no longer ours: what it did is discarded")
+        except Exception as error:
+            log.error("what happened could not be recorded", exc_info=True)
+            with self._around.sessions.begin() as session:
+                self._last_write(self._judge(error))(session)
+
+    def _last_write(self, outcome: Outcome) -> Write:
+        claim, used = self._claim, self._heartbeat.seconds_used
+        return lambda session: write_end(session, claim, outcome, used)
+
+    def _gives_up(self) -> bool:
+        """A lost lease, or a drain that the database has kept waiting too long.
+
+        Asked while waiting for the database, which is no standing still.
+        """
+        self._heartbeat.progressed()
+        if self._heartbeat.lost:
+            return True
+        if not self._around.drain.begun:
+            return False
+        self._draining_since = self._draining_since or time.monotonic()
+        return time.monotonic() - self._draining_since > PATIENCE_SECONDS
+
+    def _renew(self, seconds_used: float) -> Renewed:
+        job, attempt = self._claim.job_id, self._claim.attempt
+        with self._around.sessions.begin() as session:
+            if self._step:
+                commands.record_step(session, job, attempt, self._step)
+            return commands.renew(session, job, attempt, self._around.rhythm.lease, seconds_used)
+
+    def _wanted(self) -> End | None:
+        """What can't wait for a thread that doesn't listen; a pause can, for it is there to save."""
+        if self._heartbeat.wish == "cancel":
+            return "cancelled"
+        return "drained" if self._around.drain.begun else None
+
+    def _abandon(self, end: End, text: str) -> None:
+        with self._around.sessions.begin() as session:
+            commands.end_attempt(
+                session,
+                self._claim.job_id,
+                self._claim.attempt,
+                end,
+                error=text if end == "stalled" else None,
+                seconds_used=self._heartbeat.seconds_used,
+            )
+
+
+def _torch_device(claim: Claim) -> torch.device:
+    device = claim.devices[0]
+    # A file's tensors can't be mapped to `cpu:0`: the CPU has no number in torch.
+    return torch.device("cpu") if device.kind == "cpu" else torch.device("cuda", device.number)

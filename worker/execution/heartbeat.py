@@ -1,0 +1,169 @@
+"""The thread that keeps a job's lease while the job moves, and brings back wishes."""
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self, TypeAlias
+
+import structlog
+
+from store.db import DATABASE_AWAY, LostLease
+from store.jobs import Renewed
+
+log = structlog.get_logger(__name__)
+
+#: The lease counts as over so much (of its length) before it is: room for a step and for the clock.
+MARGIN = 0.1
+RETRY_SECONDS = 0.5
+#: A job that was told to stop may take so long to hear it: a step, a batch, the loading of its data.
+UNHEARD_SECONDS = 15.0
+TICK_SECONDS = 0.25
+
+
+#: How this thread ends an attempt whose own thread doesn't listen.
+End: TypeAlias = Literal["cancelled", "drained", "stalled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How long a lease lasts, how often it is renewed, how long a job may stand still; in seconds."""
+
+    lease: float
+    renewal: float
+    stall: float
+
+
+class Heartbeat:
+    """State shared by two threads: the job's says `progressed`, this one's renews and reads wishes.
+
+    `renew(seconds_used)` is a fenced write; `wanted()` is the end that the job should come to now, if
+    any. `abandon(end, stack)` is called once when nothing moved for too long, and the process ends after
+    it: a hanging thread can be freed in no other way.
+    """
+
+    def __init__(
+        self,
+        renew: Callable[[float], Renewed],
+        wanted: Callable[[], End | None],
+        abandon: Callable[[End, str], None],
+        rhythm: Rhythm,
+        *,
+        claimed_at: float,
+        parent: int,
+        leave: Callable[[int], None] = os._exit,
+    ) -> None:
+        self.wish: str | None = None
+        self.lost = False
+        self._renew = renew
+        self._wanted = wanted
+        self._abandon = abandon
+        self._rhythm = rhythm
+        self._leave = leave
+        self._parent = parent
+        self._watched = threading.get_ident()
+        self._started_at = self._progressed_at = claimed_at
+        self._suspended_seconds = 0.0
+        self._suspended_at: float | None = None
+        self._trusted_until = claimed_at + rhythm.lease * (1 - MARGIN)
+        self._due_at = claimed_at + rhythm.renewal
+        self._away = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        # A renewal that hangs in the database must not hold up a process that wants to end.
+        self._stop.set()
+        self._thread.join(timeout=1.0)
+
+    def progressed(self) -> None:
+        """Called after every step: one float is written, nothing is locked."""
+        self._progressed_at = time.monotonic()
+
+    @property
+    def trusted(self) -> bool:
+        """By this process's own clock, nobody else can hold the job yet."""
+        return time.monotonic() < self._trusted_until
+
+    @property
+    def seconds_used(self) -> float:
+        """Time in this attempt, without the time it stood suspended."""
+        now = self._suspended_at or time.monotonic()
+        return now - self._started_at - self._suspended_seconds
+
+    def suspend(self, give_up: Callable[[], bool]) -> bool:
+        """Wait between two steps until a renewal says that the job is still ours; False: given up."""
+        log.warning("the lease ran out before it could be renewed: training is suspended")
+        self._suspended_at = time.monotonic()
+        try:
+            while not (self.trusted or self.lost or give_up()):
+                time.sleep(0.05)
+        finally:
+            now = time.monotonic()
+            self._suspended_seconds += now - self._suspended_at
+            self._suspended_at, self._progressed_at = None, now
+        return self.trusted or self.lost
+
+    def _run(self) -> None:
+        tick = min(TICK_SECONDS, self._rhythm.renewal)
+        while not self._stop.wait(tick):
+            if os.getppid() != self._parent:
+                self._leave(1)  # An orphan's lease ends by itself, or the next parent ends it.
+                return
+            if end := self._due_end():
+                self._end_here(end)
+                return
+            # A thread that hangs after its lease was lost would keep this process from work for ever.
+            if not self.lost and time.monotonic() >= self._due_at:
+                self._beat()
+
+    def _due_end(self) -> End | None:
+        """Why the attempt ends from here, its own thread not listening."""
+        if self._suspended_at is not None:
+            return None
+        still_for = time.monotonic() - self._progressed_at
+        if still_for > self._rhythm.stall:
+            return "stalled"
+        return self._wanted() if still_for > UNHEARD_SECONDS else None
+
+    def _end_here(self, end: End) -> None:
+        frame = sys._current_frames().get(self._watched)
+        stack = "".join(traceback.format_stack(frame)) if frame else ""
+        log.error("nothing moved for too long: the attempt ends", end=end)
+        try:
+            self._abandon(end, f"Nothing moved for too long. It was here:\n{stack}")
+        except Exception:  # Whatever it is: this process must end.
+            log.warning("the attempt's end could not be recorded", exc_info=True)
+        self._leave(1)
+
+    def _beat(self) -> None:
+        asked_at = time.monotonic()
+        try:
+            renewed = self._renew(self.seconds_used)
+        except LostLease:
+            self.lost = True
+            return
+        except Exception as error:  # Whatever it is, a later renewal decides whose the job is.
+            self._due_at = time.monotonic() + min(RETRY_SECONDS, self._rhythm.renewal)
+            if not self._away:
+                unforeseen = None if isinstance(error, DATABASE_AWAY) else error
+                log.warning("the lease is not renewed", error=str(error), exc_info=unforeseen)
+            self._away = True
+            return
+        self.wish = renewed.wish
+        self._trusted_until = asked_at + self._rhythm.lease * (1 - MARGIN)
+        self._due_at = asked_at + self._rhythm.renewal
+        self._away = False

@@ -1,0 +1,49 @@
+"""How an attempt's outcome is written: the last, fenced transaction of an attempt."""
+
+from typing import Literal, TypeAlias
+
+from sqlalchemy.orm import Session
+
+from store.catalog import datasets
+from store.jobs import Claim, commands
+from studies.tuning import choose_when_complete
+from trainer.events import Finished
+from trainer.spec import DatasetInfo
+from worker.execution.failures import Failure
+
+Stop: TypeAlias = Literal["cancelled", "paused", "preempted", "drained", "timeout"]
+
+#: What became of an attempt that may still say so.
+Outcome: TypeAlias = Finished | DatasetInfo | Failure | Stop
+
+
+def write_end(session: Session, claim: Claim, outcome: Outcome, seconds_used: float) -> None:
+    """Raises LostLease."""
+    job, attempt = claim.job_id, claim.attempt
+    match outcome:
+        case Finished(reason=reason, metrics=metrics):
+            finished = commands.finish(
+                session,
+                job,
+                attempt,
+                reason=reason,
+                metrics=dict(metrics),
+                seconds_used=seconds_used,
+            )
+            if finished.trial is not None and finished.study_id is not None:
+                choose_when_complete(session, finished.study_id)
+        case DatasetInfo():
+            # Fenced first: a dataset is made ready only by the attempt that still holds its job.
+            commands.finish(session, job, attempt, reason="completed", seconds_used=seconds_used)
+            datasets.mark_ready(session, claim.dataset_id, outcome)
+        case Failure(reason=reason, text=text, final=True):
+            commands.fail(session, job, attempt, reason, text, seconds_used=seconds_used)
+        case Failure(reason="oom" | "disk" | "error" as end, text=text):
+            commands.end_attempt(session, job, attempt, end, error=text, seconds_used=seconds_used)
+        case "timeout":
+            text = f"the job used up its {claim.timeout_seconds:g} seconds of training time"
+            commands.fail(session, job, attempt, "timeout", text, seconds_used=seconds_used)
+        case "cancelled" | "paused" | "preempted" | "drained":
+            commands.end_attempt(session, job, attempt, outcome, seconds_used=seconds_used)
+        case _:
+            raise AssertionError(f"no way to end an attempt with {outcome!r}")

@@ -1,0 +1,150 @@
+"""From a job's events to fenced rows, by a thread of its own: training never waits for SQL."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.db import DATABASE_AWAY
+from store.jobs import commands
+from trainer.events import (
+    CheckpointSaved,
+    Diagnosed,
+    EpochFinished,
+    EvaluationFinished,
+    Event,
+    Started,
+)
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 0.5
+
+#: What one transaction does; what it returns are files (relative to the storage) nobody names any more.
+Write = Callable[[Session], list[str] | None]
+
+
+class Recorder:
+    """Writes in order, several at once in one transaction, again and again while the database is away.
+
+    After a lost lease it writes nothing more: whatever is still waiting belongs to nobody.
+    """
+
+    def __init__(
+        self, sessions: sessionmaker[Session], storage: Path, job: int, attempt: int
+    ) -> None:
+        self.failure: Exception | None = None
+        self._sessions = sessions
+        self._storage = storage
+        self._job = job
+        self._attempt = attempt
+        self._waiting: list[Write] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self._away = False
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+
+    def record(self, event: Event) -> None:
+        """Takes the event and returns at once."""
+        job, attempt = self._job, self._attempt
+        match event:
+            case Started():
+                self._add(lambda session: commands.record_start(session, job, attempt, event))
+            case EpochFinished():
+                self._add(lambda session: commands.record_epoch(session, job, attempt, event))
+            case Diagnosed():
+                self._add(lambda session: commands.record_diagnosis(session, job, attempt, event))
+            case CheckpointSaved():
+                saved = replace(event, path=self._relative(event.path))
+                self._add(lambda session: _record_checkpoint(session, job, attempt, saved))
+            case EvaluationFinished():
+                files = tuple(replace(file, path=self._relative(file.path)) for file in event.files)
+                done = replace(event, files=files)
+                self._add(lambda session: commands.record_evaluation(session, job, attempt, done))
+            case _:
+                pass
+
+    def say(self, level: str, text: str) -> None:
+        """One line for the job's log."""
+        line = (level, text)
+        self._add(lambda session: commands.record_log(session, self._job, self._attempt, [line]))
+
+    def close(self, last: Write | None = None, *, give_up: Callable[[], bool]) -> bool:
+        """Write `last` after all that waits, then end; False when given up before it was written.
+
+        Raises what made a write impossible for another reason than an absent database.
+        """
+        with self._changed:
+            if last is not None:
+                self._waiting.append(last)
+            self._closed = True
+            self._changed.notify()
+        while self._thread.is_alive() and not give_up():
+            self._thread.join(0.05)
+        written = not self._thread.is_alive()
+        with self._changed:
+            self._waiting.clear()
+        if self.failure is not None:
+            raise self.failure
+        return written
+
+    def _relative(self, path: str) -> str:
+        return str(Path(path).relative_to(self._storage))
+
+    def _add(self, write: Write) -> None:
+        with self._changed:
+            # After the last write the attempt is over: another in its transaction would undo it.
+            if not self._closed:
+                self._waiting.append(write)
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            try:
+                obsolete = self._write(batch)
+            except DATABASE_AWAY as error:
+                self._note_absence(error)
+                time.sleep(RETRY_SECONDS)
+            except Exception as error:  # The job's own thread decides what a refused write means.
+                self.failure = error
+                return
+            else:
+                self._away = False
+                with self._changed:
+                    del self._waiting[: len(batch)]
+                self._delete(obsolete)
+
+    def _next_batch(self) -> list[Write]:
+        with self._changed:
+            while not (self._waiting or self._closed):
+                self._changed.wait()
+            return list(self._waiting)
+
+    def _write(self, batch: list[Write]) -> list[str]:
+        with self._sessions.begin() as session:
+            return [path for write in batch for path in write(session) or ()]
+
+    def _delete(self, paths: list[str]) -> None:
+        for path in paths:
+            try:
+                (self._storage / path).unlink(missing_ok=True)
+            except OSError as error:  # No row names it any more: the sweep tries again.
+                log.warning("a file could not be deleted", path=path, error=str(error))
+
+    def _note_absence(self, error: Exception) -> None:
+        # Once, and after the state is set: the warning itself becomes one more waiting line.
+        if not self._away:
+            self._away = True
+            log.warning("the database is away: what happened waits in memory", error=str(error))
+
+
+def _record_checkpoint(
+    session: Session, job: int, attempt: int, saved: CheckpointSaved
+) -> list[str]:
+    commands.record_step(session, job, attempt, saved.step)
+    return commands.record_checkpoint(session, job, attempt, saved)

@@ -1,0 +1,150 @@
+"""What a wake-up does in a child: claim, execute, again until nothing is left. Composes the child."""
+
+import functools
+import importlib
+import logging
+import os
+import sys
+import time
+
+import structlog
+from celery import Celery
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.db import DATABASE_AWAY, make_engine, make_sessions
+from store.hosts import Shortage, host_health
+from store.jobs import Claim, Waker, commands, wakeups
+from trainer.data import load
+from trainer.spec import Numerics
+from worker.execution import Drain, Rhythm, Space, Surroundings, execute
+from worker.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+#: Loaded data kept in a child for the next jobs of the same study.
+KEPT_DATASETS = 2
+
+
+def import_ahead() -> None:
+    """In the parent: what an optimizer would import in every child, at its first job, for seconds.
+
+    An import only, no operation on tensors: the threads that one starts would be missing in the child.
+    """
+    importlib.import_module("torch._dynamo")
+
+
+def add_task(app: Celery, settings: Settings, drain: Drain, instance: str) -> None:
+    """Register the one task. What it needs is made in the child, at its first wake-up: after the fork."""
+    parent = os.getpid()
+    child = functools.cache(lambda: Child(settings, drain, parent, instance))
+
+    @app.task(name=wakeups.TASK, ignore_result=True)  # type: ignore[untyped-decorator]
+    def work() -> None:
+        child().work()
+
+
+class Child:
+    """One forked process: its database connections, its loaded data, its way to send wake-ups."""
+
+    def __init__(
+        self, settings: Settings, drain: Drain, parent: int, instance: str | None = None
+    ) -> None:
+        self._settings = settings
+        self._instance = instance
+        self._parent = parent
+        self._drain = drain
+        self._warm: tuple[str, int] | None = None
+        # One connection is kept: a host of many slots would else use up those of the server.
+        engine = make_engine(settings.database_url, pool_size=1)
+        self._sessions: sessionmaker[Session] = make_sessions(engine)
+        self._waker = Waker(self._sessions, wakeups.make_celery(settings.redis_url))
+        self._space = Space.of(settings)
+        self._around = Surroundings(
+            sessions=self._sessions,
+            host=settings.host_name,
+            storage=settings.storage,
+            space=self._space,
+            data_roots=settings.data_roots,
+            parent=parent,
+            load=functools.lru_cache(KEPT_DATASETS)(
+                functools.partial(load, folder=settings.storage / "datasets")
+            ),
+            rhythm=Rhythm(settings.lease_seconds, settings.renewal_seconds, settings.stall_seconds),
+            drain=drain,
+        )
+
+    def work(self) -> None:
+        """Until nothing is claimable. Others are woken only after this child has taken its next job.
+
+        An orphan claims nothing: it would work on for ever, and keep the next parent from its host's name.
+        """
+        finished_one = False
+        while not self._drain.begun and os.getppid() == self._parent:
+            if shortage := self._space.shortage():
+                self._refuse(shortage)
+                return
+            claimed_at = time.monotonic()
+            claim = self._claim()
+            if claim is not None:
+                self._warm = claim.devices[0].kind, claim.devices[0].number
+            # Another host's wake-up, too, where this one gets no job. One that merely finds none wakes nobody: two such
+            # hosts would wake each other for ever.
+            if finished_one or (claim is None and self._is_held()):
+                self._waker.wake()
+            if claim is None:
+                return
+            if not execute(claim, self._around, claimed_at):
+                self._leave()
+            finished_one = True
+
+    def _refuse(self, shortage: Shortage) -> None:
+        """Pass the wake-up on to the hosts that have room; this one's parent says when it has some again."""
+        log.warning("nothing is claimed", reason=shortage.detail)
+        try:
+            with self._sessions.begin() as session:
+                host_health.report_shortage(
+                    session, self._settings.host_name, shortage, self._instance
+                )
+        except DATABASE_AWAY as error:
+            log.warning("the shortage is not reported: the database is away", error=str(error))
+        self._waker.wake()
+
+    def _claim(self) -> Claim | None:
+        try:
+            with self._sessions.begin() as session:
+                return commands.claim(
+                    session,
+                    self._settings.host_name,
+                    os.getpid(),
+                    lease_seconds=self._settings.lease_seconds,
+                    numerics=self._numerics,
+                    warm=self._warm,
+                    instance=self._instance,
+                )
+        except DATABASE_AWAY as error:
+            log.warning("nothing is claimed: the database is away", error=str(error))
+            return None
+
+    def _is_held(self) -> bool:
+        try:
+            with self._sessions.begin() as session:
+                return host_health.is_held(session, self._settings.host_name)
+        except DATABASE_AWAY:
+            return False
+
+    def _numerics(self, device: str) -> Numerics:
+        match device:
+            case "cuda":
+                return Numerics(device="cuda")
+            case _:
+                return Numerics(device="cpu", threads=self._settings.cpu_threads)
+
+    def _leave(self) -> None:
+        """End this process now: only that gives back all of its memory and its device."""
+        log.warning("this worker process ends; its parent starts another")
+        # Its slot is free again, and one that lived for a moment only is missed by the parent's watch.
+        self._waker.wake()
+        self._waker.close()
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(1)

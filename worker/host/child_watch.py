@@ -1,0 +1,146 @@
+"""The parent's watch over its children: a dead child's attempt ends at once."""
+
+import threading
+import time
+from collections.abc import Callable, Container
+
+import psutil
+import structlog
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.db import DATABASE_AWAY, LostLease
+from store.jobs import commands, leases, maintenance
+from worker.execution import Drain
+from worker.host.host_report import HostReport
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 0.25
+SEEN_SECONDS = 5.0
+
+
+def end_attempts_of_the_dead(
+    sessions: sessionmaker[Session],
+    host: str,
+    living: Callable[[], Container[int]],
+    instance: str | None = None,
+) -> int:
+    """End as lost every attempt of this host's instance whose process isn't among the living; how many there were.
+
+    Other instances' attempts are not ours to judge: their processes may live where we can't see them.
+    The living are asked after SQL: whoever is seen to hold an attempt was alive before that.
+    """
+    with sessions.begin() as session:
+        held = maintenance.open_attempts(session, host, instance)
+    alive = living()
+    dead = [attempt for attempt in held if attempt.process not in alive]
+    for attempt in dead:
+        log.warning("a worker process died", job=attempt.job_id, attempt=attempt.number)
+        try:
+            with sessions.begin() as session:
+                commands.end_attempt(
+                    session,
+                    attempt.job_id,
+                    attempt.number,
+                    "lost",
+                    error=f"process {attempt.process} on {host} died",
+                )
+        except LostLease:
+            log.info("it had already ended", job=attempt.job_id, attempt=attempt.number)
+        except DATABASE_AWAY:
+            raise
+        except Exception:  # One that can't be ended must not keep the others, nor hide the host.
+            log.exception("its attempt can't be ended", job=attempt.job_id, attempt=attempt.number)
+    return len(dead)
+
+
+def living_children() -> set[int]:
+    """The process ids of this process's own children, those only waiting to be reaped left out."""
+    living = set()
+    for child in psutil.Process().children():
+        try:
+            if child.status() != psutil.STATUS_ZOMBIE:
+                living.add(child.pid)
+        except psutil.NoSuchProcess:
+            continue
+    return living
+
+
+class ChildWatch:
+    """A thread of the parent: looks after its children, and tells SQL that the host is there.
+
+    `freed` is called once the host is there, when a child has died, and when the host has room again; `stop`
+    returns when the thread has.
+    """
+
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        host: str,
+        drain: Drain,
+        report: HostReport,
+        freed: Callable[[], None],
+        instance: str | None = None,
+    ) -> None:
+        self._sessions = sessions
+        self._host = host
+        self._instance = instance
+        self._drain = drain
+        self._report = report
+        self._freed = freed
+        self._living: set[int] = set()
+        self._round_due_at = 0.0
+        self._draining = False
+        self._away = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="children", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the watch after one last look."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_SECONDS):
+            self._try(self._look)
+        self._try(self._look)
+
+    def _try(self, look: Callable[[], None]) -> None:
+        try:
+            look()
+        except DATABASE_AWAY as error:
+            if not self._away:
+                log.warning("the database is away", error=str(error))
+            self._away = True
+        except Exception:  # Children must be watched whatever goes wrong with one of their jobs.
+            log.exception("the watch over the children failed")
+            time.sleep(SEEN_SECONDS)
+        else:
+            self._away = False
+
+    def _look(self) -> None:
+        living = living_children()
+        is_round_due = time.monotonic() >= self._round_due_at
+        died = bool(self._living - living)
+        if died or is_round_due:
+            ended = end_attempts_of_the_dead(
+                self._sessions, self._host, living_children, self._instance
+            )
+            # Also one that ended its attempt itself, and left: nobody else claims in its place.
+            if died or ended:
+                self._freed()
+            # Only now: an absent database leaves the difference for the next look.
+            self._living = living
+        self._living |= living
+        if self._drain.begun and not self._draining:
+            with self._sessions.begin() as session:
+                leases.set_draining(session, self._host, instance=self._instance)
+            self._draining = True
+        if is_round_due:
+            with self._sessions.begin() as session:
+                has_room_again = self._report.send(session)
+            # On a busy machine the start takes longer than a silent host gets wake-ups.
+            if has_room_again or self._round_due_at == 0.0:
+                self._freed()
+            self._round_due_at = time.monotonic() + SEEN_SECONDS

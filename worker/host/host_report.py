@@ -1,0 +1,57 @@
+"""What a worker's parent says of its host again and again: that it lives, its room, its clock."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy.orm import Session
+
+from store.db import database_now
+from store.hosts import host_health
+from worker.execution import Space
+
+log = structlog.get_logger(__name__)
+
+
+class HostReport:
+    """Remembers what it has logged, so that a state is logged when it begins and when it ends."""
+
+    def __init__(
+        self,
+        host: str,
+        space: Space,
+        instance: str | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._host = host
+        self._instance = instance
+        self._space = space
+        self._wall_clock = wall_clock
+        self._was_short = self._was_off = False
+
+    def send(self, session: Session) -> bool:
+        """True if the host may claim again, for which it needs a wake-up."""
+        shortage = self._space.shortage()
+        ahead = measure_clock(session, self._wall_clock)
+        has_room_again = host_health.report(session, self._host, shortage, ahead, self._instance)
+        if shortage is not None and not self._was_short:
+            log.warning("this host claims nothing", host=self._host, reason=shortage.detail)
+        elif shortage is None and self._was_short:
+            log.info("this host has room again", host=self._host)
+        if host_health.is_off(ahead) and not self._was_off:
+            log.warning(
+                host_health.clock_sentence(ahead), host=self._host, ahead_seconds=round(ahead, 1)
+            )
+        self._was_short, self._was_off = shortage is not None, host_health.is_off(ahead)
+        return has_room_again
+
+
+def measure_clock(session: Session, wall_clock: Callable[[], float] = time.time) -> float:
+    """Seconds that this host's clock is ahead of the database's, at least: what the question itself took
+    is given to the clock."""
+    before = wall_clock()
+    now = database_now(session).timestamp()
+    after = wall_clock()
+    if before <= now <= after:
+        return 0.0
+    return before - now if before > now else after - now

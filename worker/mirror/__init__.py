@@ -1,0 +1,1 @@
+"""`python -m worker.mirror`: from SQL to MLflow."""

@@ -1,0 +1,155 @@
+"""What people have deleted in MLflow, one run or a whole experiment: noticed, noted in SQL, respected.
+
+A deleted run is neither restored nor made anew nor written to; restored by people, it catches up. An
+experiment comes back, without the runs that were deleted before it, when its project has something new.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import structlog
+from mlflow.entities import Experiment
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.db import Mirrored, Project
+from store.mlflow import Subject, experiments, mirror, mirror_problems
+from worker.mirror.experiments import Experiments, is_of
+from worker.mirror.tracking import KEY_TAG, Tracking
+
+log = structlog.get_logger("worker.mirror")
+
+DELETED = (
+    "somebody deleted its run in MLflow: it is no longer written to; restored there, it catches up"
+)
+GONE = (
+    "somebody deleted its run in MLflow for good: only a rebuild of the mirror "
+    "(python -m worker.mirror --rebuild) sends it anew"
+)
+
+Found = Literal["nothing", "deleted", "repaired"]
+
+
+class Deletions:
+    """Looks for deletions at intervals, and when MLflow refuses something."""
+
+    def __init__(
+        self, sessions: sessionmaker[Session], tracking: Tracking, known: Experiments
+    ) -> None:
+        self._sessions = sessions
+        self._tracking = tracking
+        self._experiments = known
+        # Deleted for good. Only a restored backup of MLflow brings such a run back, and after the outage
+        # that this takes, the mirror has a new instance of this class, which asks for each run once more.
+        self._gone: set[str] = set()
+
+    def look(self) -> None:
+        """Compares SQL with what is deleted in MLflow now, in both directions."""
+        self._experiments.delete_again()
+        with self._sessions.begin() as session:
+            projects = experiments.projects(session)
+        if not projects:
+            return
+        before = self._tracking.experiments()
+        self._look_at_experiments(projects, before)
+        active = _active(projects, before)
+        run_ids = self._tracking.deleted_runs(sorted(active), KEY_TAG)
+        # An experiment that was deleted meanwhile took its runs along: those weren't deleted one by one.
+        active &= _active(projects, self._tracking.experiments())
+        self._note_deleted(run_ids, active)
+        self._note_restored(run_ids, active)
+
+    def explain(self, row: Mirrored) -> Found:
+        """Why MLflow refused to write to this run, and whether what was in the way is gone now."""
+        with self._sessions.begin() as session:
+            project = experiments.project_of(session, row)
+        experiment = self._tracking.read_experiment(row.experiment_id)
+        if experiment is None or not is_of(experiment, project.name):
+            self._forget(row)
+            return "repaired"
+        if experiment.lifecycle_stage == "deleted":
+            self._experiments.restore(project.id, experiment.experiment_id)
+            return "repaired"
+        match self._tracking.stage_of(row.run_id):
+            case "active":
+                return "nothing"
+            case "deleted":
+                self._note(row, DELETED)
+            case "gone":
+                self._note(row, GONE)
+        return "deleted"
+
+    def _look_at_experiments(
+        self, projects: Sequence[Project], known: Mapping[str, Experiment]
+    ) -> None:
+        with self._sessions.begin() as session:
+            noted = mirror_problems.of_projects(session)
+        for project in projects:
+            experiment = known.get(project.experiment_id or "")
+            if experiment is None or not is_of(experiment, project.name):
+                continue
+            is_deleted = experiment.lifecycle_stage == "deleted"
+            if is_deleted and project.id not in noted:
+                self._note_experiment(project, experiment)
+            elif not is_deleted and project.id in noted:
+                # Restored by people, and with it the runs that had been deleted before it.
+                with self._sessions.begin() as session:
+                    experiments.plan_deletions(session, experiment.experiment_id)
+                self._experiments.settle(project.id)
+
+    def _note_experiment(self, project: Project, experiment: Experiment) -> None:
+        reason = (
+            f"somebody deleted its experiment {experiment.name!r} in MLflow: "
+            "it comes back when the project has something new"
+        )
+        log.info("experiment_deleted", experiment=experiment.experiment_id)
+        with self._sessions.begin() as session:
+            mirror_problems.note(session, Subject("experiment", project_id=project.id), reason)
+
+    def _note_deleted(self, run_ids: set[str], active: set[str]) -> None:
+        with self._sessions.begin() as session:
+            rows = experiments.rows_of_runs(session, run_ids)
+        for row in rows:
+            if row.experiment_id in active:
+                self._note(row, DELETED)
+
+    def _note_restored(self, run_ids: set[str], active: set[str]) -> None:
+        with self._sessions.begin() as session:
+            rows = experiments.deleted_runs(session)
+        still_deleted = run_ids | self._gone
+        for row in rows:
+            if row.experiment_id not in active or row.run_id in still_deleted:
+                continue
+            match self._tracking.stage_of(row.run_id):
+                case "active":
+                    log.info("run_restored", run=row.run_id)
+                    with self._sessions.begin() as session:
+                        mirror_problems.clear(session, _deletion_of(row))
+                        experiments.send_again(session, row)
+                case "gone":
+                    self._note(row, GONE)
+                    self._gone.add(row.run_id)
+                case "deleted":
+                    pass
+
+    def _note(self, row: Mirrored, reason: str) -> None:
+        with self._sessions.begin() as session:
+            is_new = mirror_problems.note(session, _deletion_of(row), reason)
+        if is_new:
+            log.info("run_deleted", run=row.run_id, reason=reason)
+
+    def _forget(self, row: Mirrored) -> None:
+        """MLflow was lost or replaced: the run is made anew."""
+        log.info("run_gone", run=row.run_id)
+        self._experiments.forget()
+        with self._sessions.begin() as session:
+            mirror.forget(session, row)
+
+
+def _deletion_of(row: Mirrored) -> Subject:
+    return Subject("deleted", job_id=row.job_id, study_id=row.study_id)
+
+
+def _active(projects: Sequence[Project], known: Mapping[str, Experiment]) -> set[str]:
+    """The ids of the projects' experiments that are not deleted."""
+    ids = {project.experiment_id for project in projects if project.experiment_id is not None}
+    return {one for one in ids if one in known and known[one].lifecycle_stage == "active"}

@@ -1,0 +1,113 @@
+"""What becomes of a job, study, file or model that MLflow refuses: noted in SQL, explained, tried again.
+
+Outage
+    MLflow does not answer: nobody's failure
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.db import Mirrored
+from store.mlflow import FIRST_PAUSE_SECONDS, Subject, mirror, mirror_problems
+from worker.mirror.deletions import Deletions, Found
+from worker.mirror.experiments import Experiments
+from worker.mirror.models import ExportBroken
+from worker.mirror.tracking import Tracking, is_refused
+
+log = structlog.get_logger("worker.mirror")
+
+#: So often the mirror looks for what people have deleted or restored in MLflow.
+LOOK_SECONDS = 60.0
+#: Characters of an error that are kept as a problem's reason.
+LONGEST_REASON = 1000
+
+
+class Outage(Exception):
+    """MLflow does not answer."""
+
+
+class Failures:
+    """One failure must not keep everything else waiting; an outage does."""
+
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        tracking: Tracking,
+        experiments: Experiments,
+        deletions: Deletions,
+    ) -> None:
+        self._sessions = sessions
+        self._tracking = tracking
+        self._experiments = experiments
+        self._deletions = deletions
+        self._next_look = 0.0
+
+    @contextmanager
+    def noted(self, subject: Subject, row: Mirrored | None) -> Iterator[None]:
+        """What fails inside is recorded as the subject's problem; what succeeds has none any more."""
+        try:
+            yield
+        except DBAPIError:
+            raise
+        except Exception as error:
+            if not self._tracking.is_up():
+                raise Outage(str(error)) from error
+            self._record(subject, row, error)
+        else:
+            with self._sessions.begin() as session:
+                mirror_problems.clear(session, subject)
+
+    def look_for_deletions(self) -> None:
+        """Now and then: a failure of this is logged, the next look may succeed."""
+        if time.monotonic() < self._next_look:
+            return
+        try:
+            self._deletions.look()
+        except DBAPIError:
+            raise
+        except Exception as error:
+            if not self._tracking.is_up():
+                raise Outage(str(error)) from error
+            log.warning("deletions_not_seen", exc_info=True)
+        self._next_look = time.monotonic() + LOOK_SECONDS
+
+    def end_pauses(self) -> None:
+        with self._sessions.begin() as session:
+            mirror_problems.try_now(session)
+
+    def are_waiting(self) -> bool:
+        """Whether something could not be mirrored and will be tried again."""
+        with self._sessions.begin() as session:
+            return mirror_problems.are_waiting(session)
+
+    def _record(self, subject: Subject, row: Mirrored | None, error: Exception) -> None:
+        found = self._explain(row) if is_refused(error) else "nothing"
+        with self._sessions.begin() as session:
+            if found == "deleted":
+                mirror_problems.clear(session, subject)
+                return
+            reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
+            at_once = found == "repaired"
+            first = error.pause if isinstance(error, ExportBroken) else FIRST_PAUSE_SECONDS
+            pause = mirror_problems.record_failure(
+                session, subject, reason, at_once=at_once, first_pause=first
+            )
+        log.warning(
+            "not_mirrored", kind=subject.kind, **subject.owner, retry_seconds=pause, exc_info=True
+        )
+
+    def _explain(self, row: Mirrored | None) -> Found:
+        """Whether something was deleted in MLflow, or was and is there again."""
+        self._experiments.forget()
+        if row is None or not row.run_id:
+            return "repaired"
+        with self._sessions.begin() as session:
+            parent = mirror.parent_of(session, row)
+        # The parent is looked at as well: where MLflow was lost, both are made anew.
+        answers = [self._deletions.explain(one) for one in (row, parent) if one is not None]
+        return "repaired" if "repaired" in answers else answers[0]

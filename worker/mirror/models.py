@@ -1,0 +1,191 @@
+"""Which jobs' models belong in MLflow, and the helper that puts them there. Loads no torch.
+
+The helper (`worker.mirror.model_export`) is a process of its own: what exporting costs in memory ends with it,
+and a model that crashes or hangs it takes nothing else along.
+"""
+
+import json
+import math
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from runtime.files import DamagedFile, read_verified
+from store.db import FINAL_STATUSES, Checkpoint, Job
+from store.mlflow import JobToMirror, StudyToMirror
+from studies.spec import arm_name
+from worker.mirror.runs import kept_epoch
+
+EXPORT_SECONDS = 600.0
+#: An export whose process was killed or hung is tried so often: mostly memory was short, which passes.
+EXPORT_TRIES = 3
+HELPER = (sys.executable, "-m", "worker.mirror.model_export")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a model: its id where it was logged, else why it wasn't."""
+
+    kind: Literal["logged", "state_dict", "missing", "failed"]
+    model_id: str | None = None
+    detail: str = ""
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether MLflow has the weights, exported or not."""
+        return self.kind in ("logged", "state_dict")
+
+
+class ExportError(Exception):
+    """The helper could not reach what it needs; the same model may be tried again."""
+
+
+class ExportBroken(Exception):
+    """The helper was killed, hung or had no memory left over a model, which is tried again after a pause."""
+
+    #: Seconds before the second try; twice as many before the third.
+    pause = 60.0
+
+
+def models_wanted(record: StudyToMirror) -> set[int]:
+    """The jobs of a study whose models belong in MLflow; of `best`, those of arms that are over."""
+    policy = record.study.spec.get("models", "best")
+    if policy == "none":
+        return set()
+    jobs = [job for job in record.jobs if job.trial is None]
+    if policy == "all":
+        return {job.id for job in jobs if job.status == "succeeded"}
+    arms: dict[str, list[Job]] = {}
+    for job in jobs:
+        arms.setdefault(arm_name(job.variant or "", job.point), []).append(job)
+    over = [jobs for jobs in arms.values() if all(job.status in FINAL_STATUSES for job in jobs)]
+    return {best.id for jobs in over if (best := best_job(jobs)) is not None}
+
+
+def best_job(jobs: Sequence[Job]) -> Job | None:
+    """The best by the metric that chose each job's weights, on validation: never by test.
+
+    Diverged jobs take part with the best they reached; of equals, the first seed.
+    """
+    ranked = [(rank, job.seed, job.id, job) for job in jobs if (rank := _rank(job)) is not None]
+    return min(ranked)[-1] if ranked else None
+
+
+def _rank(job: Job) -> float | None:
+    """Lower is better; None for a job that has no finite validation metric."""
+    monitor = job.spec["early_stopping"]["monitor"]
+    fallback = "val_accuracy" if "best_val_accuracy" in job.metrics else "val_loss"
+    metric = monitor if monitor.startswith("val_") else fallback
+    value = job.metrics.get(f"best_{metric}")
+    if job.status != "succeeded" or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return -value if metric.endswith("_accuracy") else value
+
+
+class ModelLogger:
+    """Hands models to the helper, one after another; it lives while there are some."""
+
+    def __init__(
+        self,
+        mlflow_url: str,
+        storage: Path,
+        *,
+        helper: Sequence[str] = HELPER,
+        seconds: float = EXPORT_SECONDS,
+    ) -> None:
+        self._command = [*helper, mlflow_url, str(storage / "datasets")]
+        self._storage = storage
+        self._seconds = seconds
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def log_model(
+        self, record: JobToMirror, checkpoint: Checkpoint | None, number: int = 1
+    ) -> Outcome:
+        """The try of this number, from 1. Raises ExportError when MLflow was away, and ExportBroken when a
+        model broke the helper, unless it was the last try."""
+        path = None if checkpoint is None else self._storage / checkpoint.path
+        if checkpoint is None or path is None or not _is_whole(path, checkpoint.digest):
+            return Outcome("missing", detail="its best checkpoint is gone")
+        if number > EXPORT_TRIES:
+            return _given_up("the mirror ended while it was exported")
+        answer = self._ask(_request(record, path, may_retry=number < EXPORT_TRIES))
+        if isinstance(answer, str):
+            if number == EXPORT_TRIES:
+                return _given_up(answer)
+            raise ExportBroken(f"{answer} (try {number} of {EXPORT_TRIES})")
+        if answer.get("away"):
+            raise ExportError(answer["away"])
+        return Outcome(**answer)
+
+    def close(self) -> None:
+        """Ends the helper, at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any] | str:
+        """The helper's answer, or what broke it instead."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        line = b""
+        try:
+            stdin.write(json.dumps(request).encode() + b"\n")
+            stdin.flush()
+            if not select.select([stdout], [], [], self._seconds)[0]:
+                self.close()
+                return f"the export took longer than {self._seconds:g} seconds"
+            line = stdout.readline()
+        except BrokenPipeError:
+            pass
+        if line:
+            answer: dict[str, Any] = json.loads(line)
+            if out_of_memory := answer.get("out_of_memory"):
+                self.close()
+                return f"the export had not enough memory: {out_of_memory}"
+            return answer
+        code = self._process.wait()
+        self.close()
+        return f"the export's process {_describe_end(code)}"
+
+
+def _given_up(reason: str) -> Outcome:
+    return Outcome("failed", detail=f"{reason}; it was tried {EXPORT_TRIES} times")
+
+
+def _describe_end(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "was killed by SIGKILL, usually because the machine had too little memory"
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+
+
+def _request(record: JobToMirror, path: Path, *, may_retry: bool) -> dict[str, Any]:
+    assert record.mirrored is not None
+    return {
+        "may_retry": may_retry,
+        "job": record.job.id,
+        "spec": record.job.spec,
+        "info": record.dataset.info,
+        "path": str(path),
+        "run_id": record.mirrored.run_id,
+        "experiment_id": record.mirrored.experiment_id,
+        "epoch": kept_epoch(record.job),
+    }
+
+
+def _is_whole(path: Path, digest: str) -> bool:
+    try:
+        read_verified(path, digest)
+    except DamagedFile:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""`python -m worker.sweep`: rescues, tidies, judges."""

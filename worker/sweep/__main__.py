@@ -1,0 +1,150 @@
+"""`python -m worker.sweep`: the plain loop that sets right what ended silently."""
+
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
+from types import FrameType
+
+import structlog
+from celery import Celery
+from sqlalchemy import Connection, Engine
+
+from store.db import DATABASE_AWAY, make_engine, make_sessions
+from store.jobs import leases, maintenance, wakeups
+from store.studies import verdicts
+from worker.logs import configure_logging
+from worker.settings import Settings
+from worker.storage import wait_for_storage
+from worker.sweep.orphans import delete_orphans, delete_unfinished
+from worker.sweep.verdicts import Pen, judge_ended
+
+log = structlog.get_logger("worker.sweep")
+
+RETRY_SECONDS = 1.0
+TIDY_SECONDS = 3600.0
+KEYS_LAST = timedelta(hours=24)
+
+
+def main() -> int:
+    """Runs until SIGTERM or SIGINT."""
+    settings = Settings()
+    configure_logging(settings.log_level)
+    stop = threading.Event()
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    engine = make_engine(settings.database_url)
+    wait_for_storage(make_sessions(engine), settings.storage, stop=stop)
+    Sweep(settings, engine, wakeups.make_celery(settings.redis_url)).run(stop)
+    return 0
+
+
+class Sweep:
+    """Its rounds, and since when the database has been there without a break."""
+
+    def __init__(self, settings: Settings, engine: Engine, celery: Celery) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._sessions = make_sessions(engine)
+        self._celery = celery
+        self._away = False
+        self._back_at: float | None = None
+        self._tidied_at: float | None = None
+        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judging")
+        self._judging: Future[list[int]] | None = None
+        self._pen = Pen()
+
+    def run(self, stop: threading.Event) -> None:
+        """One sweep at a time works; the others wait for its lock."""
+        while not stop.is_set():
+            try:
+                with maintenance.sweep_lock(self._engine) as connection:
+                    if connection is not None:
+                        self._note_return()
+                        with self._sessions.begin() as session:
+                            verdicts.retry_failed(session)
+                        self._rounds(connection, stop)
+            except DATABASE_AWAY as error:
+                if not self._away:
+                    log.warning("the database is away", error=str(error))
+                self._away = True
+            stop.wait(RETRY_SECONDS)
+        self._pen.stop()
+        self._beside.shutdown(cancel_futures=True)
+
+    def _rounds(self, connection: Connection, stop: threading.Event) -> None:
+        while not stop.is_set():
+            maintenance.check_alive(connection)
+            self.round()
+            stop.wait(self._settings.sweep_seconds)
+
+    def round(self) -> None:
+        """Raises one of DATABASE_AWAY; what is undone then is done by the next round."""
+        released = self._release()
+        if released:
+            log.warning("leases ran out: their jobs go back to the head of the line", jobs=released)
+        with self._sessions.begin() as session:
+            due = wakeups.due(session)
+        if due:
+            wakeups.send(self._celery, due)
+        self._judge()
+        if self._tidied_at is None or time.monotonic() - self._tidied_at > TIDY_SECONDS:
+            self._tidy()
+            self._tidied_at = time.monotonic()
+
+    def _judge(self) -> None:
+        """Beside the rounds: reports take seconds to draw, and leases don't wait."""
+        if self._judging is not None:
+            if not self._judging.done():
+                return
+            if error := self._judging.exception():
+                log.error("claims could not be judged", exc_info=error)
+        storage = self._settings.storage
+        self._judging = self._beside.submit(judge_ended, self._sessions, storage, self._pen)
+
+    def _release(self) -> list[int]:
+        """Nothing until one lease after an outage: till then the workers could not renew.
+
+        What ran out because of the outage doesn't count towards the limit of attempts.
+        """
+        with self._sessions.begin() as session:
+            if self._back_at is None:
+                return leases.release_expired(session)
+            settled_for = time.monotonic() - self._back_at - self._settings.lease_seconds
+            if settled_for < 0:
+                return []
+            # Ran out before one lease had passed since: not renewed since.
+            by_outage = leases.release_expired(session, settled_for, counts=False)
+            released = [*by_outage, *leases.release_expired(session)]
+        self._back_at = None
+        return released
+
+    def _note_return(self) -> None:
+        """A server that started less than a lease ago was away too, whether we saw it or not."""
+        with self._sessions.begin() as session:
+            up_for = maintenance.seconds_since_start(session)
+        if self._away:
+            log.info("the database is back")
+            self._back_at = time.monotonic()
+        elif up_for < self._settings.lease_seconds:
+            self._back_at = time.monotonic() - up_for
+        self._away = False
+
+    def _tidy(self) -> None:
+        with self._sessions.begin() as session:
+            maintenance.delete_old_keys(session, KEYS_LAST)
+        try:
+            delete_orphans(self._sessions, self._settings.storage)
+            delete_unfinished(self._settings.storage)
+        except OSError as error:  # A storage that is away or read-only: leases don't wait for it.
+            log.warning("the storage is not tidied", error=str(error))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
