@@ -135,7 +135,7 @@ def test_piped_progress_says_every_half_minute_how_far_it_is(
 ) -> None:
     moments = iter([0.0, 0.0, 1.0, 20.0, 31.0, 40.0, 62.0])
     clock = SimpleNamespace(monotonic=lambda: next(moments))
-    monkeypatch.setattr("normlab.cli.progress.time", clock)
+    monkeypatch.setattr("normlab.cli.render.progress.time", clock)
     running = [job(1, "running", attempt=1, step=30, total_steps=400), job(2)]
     tell(iter([running] * 5))
     still = "1 running, 1 queued; j1 none | seed 1: step 30 of 400"
@@ -211,7 +211,7 @@ def test_a_source_is_read_from_its_short_form_or_a_file(tmp_path: Path) -> None:
 def test_columns_that_do_not_fit_stand_below_after_the_first(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("normlab.cli.output.console", lambda: Console(width=10))
+    monkeypatch.setattr("normlab.cli.render.output.console", lambda: Console(width=10))
     letters = [Column(title, field(title)) for title in ("id", "aaa", "bbb", "ccc")]
     show_table([{"id": 7, "aaa": 1, "bbb": 2, "ccc": 3}], letters)
     lines = capsys.readouterr().out.splitlines()

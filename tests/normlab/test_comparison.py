@@ -115,7 +115,7 @@ def test_a_matrix_is_shown_along_its_axes(capsys: pytest.CaptureFixture[str]) ->
 def test_a_table_is_whole_in_a_terminal_of_any_width(
     width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("normlab.cli.output.console", lambda: Console(width=width))
+    monkeypatch.setattr("normlab.cli.render.output.console", lambda: Console(width=width))
     found = answered(rows())
     shown = columns(found)
     show_table(found["variants"], shown)

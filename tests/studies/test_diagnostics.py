@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from studies.figures.diagnostics import Look, draw_diagnostics
-from studies.stats.drift import PERCENTILES, with_drift
+from studies.stats.drift import with_drift
+from trainer.spec.recorded import PERCENTILES
 
 PNG = b"\x89PNG\r\n"
 
