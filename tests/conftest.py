@@ -23,9 +23,9 @@ from normlab.stack.servers import Postgres, Redis
 from store.catalog.datasets import seed_built_in
 from store.db.engine import make_engine, make_sessions
 from store.db.models import Table
-from tests.budgets import Budget, complaint, ends_module
-from tests.mlflow_server import mlflow_server  # noqa: F401 - a fixture
-from tests.sharing import ByUnit, unit_number
+from tests.support.budgets import Budget, complaint, ends_module
+from tests.support.mlflow_server import mlflow_server  # noqa: F401 - a fixture
+from tests.support.sharing import ByUnit, unit_number
 
 #: What a test may lack even where all that can be installed is.
 EXCUSES = ("gpu", "docker", "shared_data")

@@ -15,7 +15,7 @@ from api.routes import jobs as job_routes
 from api.routes import studies as study_routes
 from api.settings import Settings
 from store.accounts import users
-from tests.api.specs import JOB, STUDY
+from tests.support.documents import JOB, STUDY
 
 WRITES = [
     ("POST", "/jobs"),

@@ -7,8 +7,8 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from tests.api.specs import JOB, STUDY
-from tests.api.trained import train_all
+from tests.support.documents import JOB, STUDY
+from tests.support.trained_study import train_all
 
 API = "/api/v1"
 

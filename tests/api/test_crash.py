@@ -47,7 +47,7 @@ def dying_api(
 
     def start() -> tuple[subprocess.Popen[bytes], str]:
         command = [
-            *(sys.executable, "-m", "uvicorn", "tests.api.dying:make_app", "--factory"),
+            *(sys.executable, "-m", "uvicorn", "tests.support.dying_api:make_app", "--factory"),
             *("--host", "127.0.0.1", "--port", "0"),
         ]
         process = subprocess.Popen(

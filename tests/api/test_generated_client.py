@@ -15,8 +15,8 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from tests.api.specs import JOB, study
-from tests.api.trained import train_all
+from tests.support.documents import JOB, study
+from tests.support.trained_study import train_all
 
 PACKAGE = "normlab_generated"
 

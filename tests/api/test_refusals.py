@@ -20,7 +20,7 @@ from api.processes.spec_checker import Checker
 from api.routes import datasets
 from store.db.models import Dataset, IdempotencyKey, Job, Project, Study
 from studies.spec.study import read_study
-from tests.api.specs import JOB, STUDY, Document, job, study
+from tests.support.documents import JOB, STUDY, Document, job, study
 from trainer.spec.report import Report
 
 JSON = "application/json"

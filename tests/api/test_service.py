@@ -13,7 +13,6 @@ import httpx
 import jsonschema_rs
 import pytest
 from anyio import to_thread
-from catalogue import SECTIONS as EXAMPLES_BY_SECTION
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -26,8 +25,9 @@ from api.routes import jobs as job_routes
 from api.settings import Settings
 from store.db.engine import make_engine, make_sessions
 from store.hosts.storage import adopt_storage
-from tests.api.specs import JOB, STUDY
-from tests.api.trained import train_all
+from tests.support.catalogue import SECTIONS as EXAMPLES_BY_SECTION
+from tests.support.documents import JOB, STUDY
+from tests.support.trained_study import train_all
 
 
 def test_an_error_of_ours_is_a_problem_whose_name_is_in_the_log(

@@ -18,7 +18,7 @@ from normlab.stack.servers import Postgres
 from store.db.engine import make_engine, make_sessions
 from store.db.models import FINAL_STATUSES, Job
 from store.jobs import commands, leases
-from tests.factories import choose_numerics, make_worker
+from tests.support.factories import choose_numerics, make_worker
 from trainer.events import EpochFinished
 
 FIRST_ROWS = (Path(__file__).parent / "first_rows.sql").read_bytes()

@@ -17,7 +17,14 @@ from normlab.stack.servers import Postgres
 from store.db.engine import make_engine
 from store.db.models import Study, Table
 from store.jobs import commands
-from tests.factories import claim_job, make_cells, make_job, make_study, make_user, make_worker
+from tests.support.factories import (
+    claim_job,
+    make_cells,
+    make_job,
+    make_study,
+    make_user,
+    make_worker,
+)
 from trainer.events import EpochFinished, Started
 
 Sessions = sessionmaker[Session]

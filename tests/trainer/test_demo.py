@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from trainings import epochs, run
 
 from runtime.documents import read_document
 from studies.spec.expand import expand
 from studies.spec.study import read_study
+from tests.support.trainings import epochs, run
 
 DEMO = Path(__file__).parents[2] / "normlab" / "demo.yaml"
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from trainings import last_of, load_data, make_spec, run
 
+from tests.support.trainings import last_of, load_data, make_spec, run
 from trainer.data.augmentation.build import build_augmentation
 from trainer.models.build import build_model
 from trainer.optimization.mixup import build_mixer

@@ -6,7 +6,7 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from tests.worker.mirrored import Reader, Shelf, make_shelf
+from tests.support.mirrored import Reader, Shelf, make_shelf
 from worker.mirror.__main__ import Settings
 from worker.mirror.tracking import Tracking
 

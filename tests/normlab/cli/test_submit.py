@@ -1,0 +1,158 @@
+"""What the command says of a plan, of what was accepted, and how it writes a study to start from."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from normlab.cli.render.plan import show_plan, time_sentence
+from normlab.cli.submit import init, show_accepted
+from normlab.client.ids import Reference
+from normlab.errors import NormlabError
+from runtime.documents import read_document
+from studies.spec.expand import expand
+from studies.spec.study import read_study
+
+ESTIMATE: dict[str, Any] = {
+    "seconds": [40.0, 75.0],
+    "work_seconds": [80.0, 150.0],
+    "slots": 2,
+    "basis": "measured",
+    "jobs": 32,
+}
+PLAN: dict[str, Any] = {
+    "kind": "study",
+    "count": 6,
+    "then": 0,
+    "variants": 2,
+    "points": 1,
+    "seeds": 3,
+    "steps": 216,
+    "estimate": ESTIMATE,
+    "verdict": {"possible": False, "sentence": "3 seeds: intervals only, a verdict needs 8"},
+    "defaults": [
+        {"field": "metric", "value": "test_accuracy", "arms": []},
+        {"field": "resources.timeout", "value": 3600.0, "arms": []},
+        {"field": "optimizer.lr", "value": 0.01, "arms": ["none"]},
+    ],
+    "same_as": [],
+    "arms": [
+        {
+            "name": name,
+            "variant": name,
+            "point": {},
+            "jobs": 3,
+            "parameters": 12345,
+            "examples": {"train": 1150, "val": 288, "test": 359},
+            "steps": 36,
+        }
+        for name in ("none", "batch")
+    ],
+    "cells": [],
+    "warnings": ["batch: dropout before batch norm"],
+}
+
+
+def test_a_plan_says_all_that_is_known_beforehand(capsys: pytest.CaptureFixture[str]) -> None:
+    show_plan(PLAN, "study.yaml", ["seeds=3"])
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert lines[0].split() == [
+        "name", "jobs", "parameters", "train", "val", "test", "steps", "of", "a", "job",
+    ]  # fmt: skip
+    assert lines[1].split() == ["none", "3", "12,345", "1150", "288", "359", "36"]
+    assert lines[4:6] == [
+        "Jobs: 6 cells (2 variants × 1 point × 3 seeds)",
+        "Steps: 216 in all, at most",
+    ]
+    assert "Verdict: 3 seeds: intervals only, a verdict needs 8" in lines
+    assert (
+        "Defaults taken: metric test_accuracy, resources.timeout 1h 00m, optimizer.lr 0.01 (none)"
+        in lines
+    )
+    assert lines[-1] == "Submit it with: normlab submit study.yaml --set seeds=3"
+    assert said.err == "warning: batch: dropout before batch norm\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {},
+            "at most 40s to 1m 15s on 2 slots once it starts (measured on 32 finished jobs of the same "
+            "model, data and batch size)",
+        ),
+        (
+            {"seconds": None, "basis": "scaled", "jobs": 1},
+            "1m 20s to 2m 30s of training, but no worker is there (a rough guess from 1 finished job of "
+            "another size, by parameters and images per step)",
+        ),
+    ],
+)
+def test_an_estimate_says_what_it_rests_on(changes: dict[str, Any], sentence: str) -> None:
+    assert time_sentence({**PLAN, "estimate": ESTIMATE | changes}) == sentence
+
+
+def test_without_an_estimate_the_time_is_unknown() -> None:
+    said = time_sentence({**PLAN, "estimate": None})
+    assert said == "unknown: no finished job here trained such a model on this data"
+
+
+class Service:
+    """Answers `show` with one study."""
+
+    def show(self, name: Any) -> dict[str, Any]:
+        return {"counts": {"failed": 1, "cancelled": 0, "succeeded": 3}}
+
+
+def test_what_is_accepted_counts_its_warnings_and_offers_the_earlier_study(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    item = {
+        "name": "norms",
+        "counts": {"queued": 4},
+        "warnings": ["one", "two"],
+        "notes": ["Study 3 trains the same."],
+        "same_as": [3, 1],
+    }
+    show_accepted(Service(), Reference("study", 5), item)  # type: ignore[arg-type]
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        "Accepted study s5: norms, 4 jobs",
+        "Study 3 trains the same.",
+        "  normlab extend s3 --seeds 4",
+        "  normlab retry s3",
+    ]
+    assert said.err == "2 warnings: read with normlab show s5\n"
+
+
+def test_a_study_to_start_from_is_valid_and_replaces_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "study.yaml"
+    init(file)
+    study = read_study(read_document(file.read_bytes()))
+    assert len(expand(study)) == 24
+    file.write_text("mine")
+    with pytest.raises(NormlabError, match="exists already; --force replaces it"):
+        init(file)
+    assert file.read_text() == "mine"
+    init(file, force=True)
+    assert file.read_text() != "mine"
+    assert f"normlab plan {file}" in capsys.readouterr().out
+
+
+def test_what_the_template_leaves_in_comments_is_valid_too() -> None:
+    text = (Path(__file__).parents[3] / "normlab" / "template.yaml").read_text()
+    options = [
+        line.strip().removeprefix("# ").split("  #")[0]
+        for line in text.splitlines()
+        if line.startswith("  # ") and ": " in line
+    ]
+    document = yaml.safe_load(text)
+    base = document["base"] | yaml.safe_load("\n".join(options))
+    assert set(base) > {"schedule", "regularization", "augmentation", "diagnostics", "resources"}
+    document |= {"base": base, "margin": 0.005, "looks": [8, 16]}
+    document["matrix"] = {"training.batch_size": [64, 8]}
+    assert len(expand(read_study(document))) == 48

@@ -1,0 +1,53 @@
+"""The line as people see it."""
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.jobs import commands, queue
+from tests.support.factories import claim_job, make_dataset, make_job, make_user, make_worker
+
+Sessions = sessionmaker[Session]
+
+
+def test_the_line_is_shown_in_the_order_of_claims(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cpu=2)
+        ada, bob = make_user(session, "ada"), make_user(session, "bob")
+        running = make_job(session, ada)
+        claim_job(session)
+        first, second = make_job(session, ada), make_job(session, bob)
+        urgent = make_job(session, ada, resources={"priority": "urgent"})
+
+        line = queue.waiting(session)
+        claim = claim_job(session)
+
+        assert [job.id for job in queue.running(session)] == [running.id, urgent.id]
+    assert [(place.position, place.job.id) for place in line] == [
+        (1, urgent.id),
+        (2, second.id),
+        (3, first.id),
+    ]
+    assert [place.job.owner.name for place in line] == ["ada", "bob", "ada"]
+    assert all(place.claimable and place.waiting_seconds >= 0 for place in line)
+    assert claim is not None
+    assert claim.job_id == urgent.id
+
+
+def test_a_job_without_its_data_is_shown_as_such(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        dataset = make_dataset(session, ready=False)
+        job = make_job(session, dataset=dataset)
+
+        claimable = {place.job.id: place.claimable for place in queue.waiting(session)}
+
+    assert claimable.pop(job.id) is False
+    assert list(claimable.values()) == [True]
+
+
+def test_a_changed_priority_changes_the_line(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        ada = make_user(session, "ada")
+        first, second = make_job(session, ada), make_job(session, ada)
+        commands.prioritize(session, second, "high", "ada")
+        assert [place.job.id for place in queue.waiting(session)] == [second.id, first.id]
+        commands.prioritize(session, second, "low", "ada")
+        assert [place.job.id for place in queue.waiting(session)] == [first.id, second.id]

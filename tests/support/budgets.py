@@ -1,0 +1,49 @@
+"""What a module of tests may take: it fails when its tests use up more CPU time.
+
+The limits are several times what was measured: they catch a test of minutes, not a slow day. Time counts
+in this process and in those that a test starts and waits for.
+"""
+
+import os
+
+import pytest
+
+SECONDS = 250.0
+#: Of modules that need more.
+OF_MODULE = {
+    "tests/trainer/checks/test_check.py": 400.0,
+    "tests/trainer/training/test_every_entry.py": 800.0,
+    "tests/trainer/surgery/test_replace_norms.py": 500.0,
+}
+
+
+class Budget:
+    """Measures one module after the other."""
+
+    def __init__(self) -> None:
+        self._since = cpu_seconds()
+
+    def start(self) -> None:
+        self._since = cpu_seconds()
+
+    def used(self) -> float:
+        return cpu_seconds() - self._since
+
+
+def cpu_seconds() -> float:
+    return sum(os.times()[:4])
+
+
+def complaint(module: str, used: float) -> str | None:
+    """None where the module kept to its limit."""
+    limit = OF_MODULE.get(module, SECONDS)
+    if used <= limit:
+        return None
+    return (
+        f"the tests of {module} took {used:.0f} s of CPU time, and their limit is {limit:.0f} s: make them "
+        "cheaper (--durations=20 shows the slowest), or raise the limit in tests/support/budgets.py and say why"
+    )
+
+
+def ends_module(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+    return nextitem is None or nextitem.path != item.path

@@ -1,0 +1,38 @@
+"""How `pytest -n 2` shares the tests: whole units, the longest first, each in one process and in order."""
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler.loadscope import LoadScopeScheduling
+
+#: Folders and files that make one unit; every other file is a unit of its own. Together are tests that
+#: need both cores and would only slow each other down (whole stacks of processes), and tests that share
+#: a server that takes long to start (MLflow, the helper that checks specs).
+UNITS = (
+    (
+        "tests/system/e2e/",
+        "tests/system/faults/",
+        "tests/normlab/stack/test_stack.py",
+        "tests/system/compose/",
+    ),
+    ("tests/worker/",),
+    ("tests/trainer/training/test_every_entry.py",),
+    ("tests/api/",),
+)
+
+
+class ByUnit(LoadScopeScheduling):
+    """As `--dist loadfile`, with units instead of files, in the order of the collection."""
+
+    def __init__(self, config: pytest.Config, log: Producer | None = None) -> None:
+        super().__init__(config, log)
+        self.config.option.loadscopereorder = False
+
+    def _split_scope(self, nodeid: str) -> str:
+        number = unit_number(nodeid)
+        return str(number) if number < len(UNITS) else nodeid.partition("::")[0]
+
+
+def unit_number(nodeid: str) -> int:
+    """Of the unit in `UNITS`; all the others come after them."""
+    found = (number for number, paths in enumerate(UNITS) if nodeid.startswith(paths))
+    return next(found, len(UNITS))

@@ -1,0 +1,64 @@
+"""A study that was submitted over REST and trained, as a worker records it, without a worker."""
+
+import hashlib
+from pathlib import Path
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.catalog import datasets
+from store.jobs import commands
+from store.jobs.claim import Claim
+from tests.support.factories import claim_job, make_info, make_worker
+from trainer.events import CheckpointSaved, EpochFinished, EvaluationFinished, FileWritten, Started
+
+
+def train_all(sessions: sessionmaker[Session], storage: Path) -> list[int]:
+    """Every claimable job to its end; the third diverges. Returns the jobs in order of their claim."""
+    done: list[int] = []
+    with sessions.begin() as session:
+        make_worker(session)
+    while True:
+        with sessions.begin() as session:
+            claim = claim_job(session)
+            if claim is None:
+                return done
+            if claim.kind == "dataset":
+                _decode(session, claim)
+            else:
+                _train(session, claim, storage, diverges=len(done) == 2)
+                done.append(claim.job_id)
+
+
+def _decode(session: Session, claim: Claim) -> None:
+    datasets.mark_ready(session, claim.dataset_id, make_info(claim.dataset_name))
+    commands.finish(
+        session, claim.job_id, claim.attempt, reason="completed", metrics={}, seconds_used=1.0
+    )
+
+
+def _train(session: Session, claim: Claim, storage: Path, *, diverges: bool) -> None:
+    job, attempt = claim.job_id, claim.attempt
+    loss = float("nan") if diverges else 0.25
+    accuracy = float("nan") if diverges else 0.9 + (job * 37 % 100) / 1000
+    commands.record_start(session, job, attempt, Started(0, 0, 2, 100))
+    for epoch in (1, 2):
+        metrics = {"train_loss": loss, "val_loss": loss, "val_accuracy": 0.5, "gap": loss}
+        event = EpochFinished(epoch, epoch, metrics, best=True, seconds=0.1)
+        commands.record_epoch(session, job, attempt, event)
+    folder = Path("jobs") / str(job) / f"attempt-{attempt}"
+    saved = CheckpointSaved("best", 2, 2, *_write(storage, folder / "best.pt", b"weights"))
+    commands.record_checkpoint(session, job, attempt, saved)
+    file = FileWritten("predictions.npy", *_write(storage, folder / "predictions.npy", b"numbers"))
+    test = {"test_accuracy": accuracy, "test_loss": loss}
+    commands.record_evaluation(session, job, attempt, EvaluationFinished("test", test, (file,)))
+    commands.record_log(session, job, attempt, [("info", "epoch 1"), ("info", "epoch 2")])
+    metrics = {**test, "epochs": 2.0, "best_epoch": 2.0}
+    reason = "diverged" if diverges else "completed"
+    commands.finish(session, job, attempt, reason=reason, metrics=metrics, seconds_used=0.2)
+
+
+def _write(storage: Path, path: Path, content: bytes) -> tuple[str, str, int]:
+    """The file's path in the storage, its digest and its size."""
+    (storage / path).parent.mkdir(parents=True, exist_ok=True)
+    (storage / path).write_bytes(content)
+    return str(path), hashlib.blake2b(content, digest_size=16).hexdigest(), len(content)

@@ -1,0 +1,295 @@
+"""How a claimed job ends in SQL, whatever its training does; the database is real, the training is not."""
+
+import errno
+import functools
+import os
+import threading
+import time
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.db.models import Attempt, Dataset, Job, LogLine
+from store.jobs import commands
+from store.jobs.claim import Claim
+from tests.support import factories
+from trainer.data.load import load
+from trainer.errors import DataError
+from trainer.events import Event, Finished, Progressed, Started, Stepped, Wish
+from trainer.spec.dataset import DatasetInfo
+from worker.execution import execute as module
+from worker.execution.drain import Drain
+from worker.execution.execute import Surroundings, execute
+from worker.execution.heartbeat import Heartbeat, Rhythm
+from worker.execution.space import Space
+
+Training = Generator[Event, Wish | None, None]
+Sessions = sessionmaker[Session]
+
+STARTED = Started(first_step=0, epoch=0, total_steps=10, parameters=5)
+
+
+@pytest.fixture
+def around(sessions: Sessions, tmp_path: Path) -> Surroundings:
+    return Surroundings(
+        sessions=sessions,
+        host="alpha",
+        storage=tmp_path,
+        space=Space((tmp_path,), 1),
+        data_roots=(tmp_path / "roots",),
+        parent=os.getppid(),
+        load=functools.partial(load, folder=tmp_path / "datasets"),
+        rhythm=Rhythm(lease=30, renewal=0.05, stall=30),
+        drain=Drain(),
+    )
+
+
+@pytest.fixture
+def train_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Training]], None]:
+    """Replaces the training by a generator of the test's."""
+
+    def replace(training: Callable[[], Training]) -> None:
+        monkeypatch.setattr(module, "train", lambda *_, **__: training())
+
+    return replace
+
+
+def claim_job(sessions: Sessions, **parts: Any) -> Claim:
+    with sessions.begin() as session:
+        factories.make_job(session, **parts)
+        factories.make_worker(session)
+    return claim_again(sessions)
+
+
+def claim_again(sessions: Sessions) -> Claim:
+    with sessions.begin() as session:
+        claim = factories.claim_job(session)
+    assert claim is not None
+    return claim
+
+
+def run(claim: Claim, around: Surroundings) -> tuple[bool, Job, Attempt]:
+    usable = execute(claim, around, time.monotonic())
+    with around.sessions.begin() as session:
+        job = session.get_one(Job, claim.job_id)
+        return usable, job, session.get_one(Attempt, (claim.job_id, claim.attempt))
+
+
+def failing(error: Exception) -> Callable[[], Training]:
+    def training() -> Training:
+        yield STARTED
+        yield Stepped(1)
+        raise error
+
+    return training
+
+
+def endless() -> Training:
+    yield STARTED
+    step = 0
+    while True:
+        step += 1
+        time.sleep(0.005)
+        if (yield Stepped(step)) is Wish.SAVE_AND_STOP:
+            return
+
+
+def test_out_of_memory_gives_another_attempt_in_another_process(
+    sessions: Sessions, around: Surroundings, train_as: Any
+) -> None:
+    train_as(failing(torch.OutOfMemoryError("CUDA out of memory")))
+    claim = claim_job(sessions, resources={"max_attempts": 2})
+    usable, job, attempt = run(claim, around)
+    assert not usable
+    assert (job.status, attempt.end) == ("queued", "oom")
+    _, job, attempt = run(claim_again(sessions), around)
+    assert (job.status, job.reason, attempt.end) == ("failed", "oom", "oom")
+    assert "CUDA out of memory" in (job.error or "")
+
+
+def test_an_error_keeps_its_traceback_and_the_last_log_line(
+    sessions: Sessions, around: Surroundings, train_as: Any
+) -> None:
+    train_as(failing(ValueError("no such thing")))
+    claim = claim_job(sessions, resources={"max_attempts": 1})
+    usable, job, attempt = run(claim, around)
+    assert usable
+    assert (job.status, job.reason, attempt.end) == ("failed", "error", "error")
+    assert "Traceback" in (job.error or "")
+    assert "in training" in (job.error or "")
+    with sessions.begin() as session:
+        lines = session.scalars(select(LogLine.text).where(LogLine.job_id == job.id)).all()
+    assert lines[-1] == "ValueError: no such thing"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+@pytest.mark.parametrize("is_wrapped", [False, True], ids=["alone", "in a data error"])
+def test_a_full_disk_returns_the_job_and_says_where_it_was_full(
+    sessions: Sessions, around: Surroundings, train_as: Any, number: int, is_wrapped: bool
+) -> None:
+    error: Exception = OSError(number, os.strerror(number))
+    if is_wrapped:
+        error, error.__context__ = DataError("the set cannot be read"), error
+    train_as(failing(error))
+    usable, job, attempt = run(claim_job(sessions, resources={"max_attempts": 1}), around)
+    assert usable
+    assert (job.status, attempt.end, attempt.counts) == ("queued", "disk", False)
+    where = (attempt.error or "").splitlines()[0]
+    what = f"host alpha has no room for the job: {os.strerror(number)}"
+    assert where.startswith(f"{what} (afterwards {around.storage} has ")
+    assert where.endswith(" MB free)")
+    assert "Traceback" in (attempt.error or "")
+
+
+def test_a_drain_returns_the_job_to_the_queue(
+    sessions: Sessions, around: Surroundings, train_as: Any
+) -> None:
+    train_as(endless)
+    claim = claim_job(sessions)
+    threading.Timer(0.3, around.drain.begin).start()
+    usable, job, attempt = run(claim, around)
+    assert usable
+    assert (job.status, attempt.end, attempt.counts) == ("queued", "drained", False)
+    assert job.step > 0
+
+
+def test_a_wish_to_preempt_returns_the_job_to_the_queue(
+    sessions: Sessions, around: Surroundings, train_as: Any
+) -> None:
+    train_as(endless)
+    claim = claim_job(sessions)
+    with sessions.begin() as session:
+        commands.wish(session, session.get_one(Job, claim.job_id), "preempt", "root")
+    _, job, attempt = run(claim, around)
+    assert (job.status, attempt.end) == ("queued", "preempted")
+
+
+def test_an_attempt_that_was_ended_by_others_is_abandoned_without_a_word(
+    sessions: Sessions, around: Surroundings, train_as: Any
+) -> None:
+    opened, closed = [], []
+
+    def watched() -> Training:
+        opened.append(True)
+        try:
+            yield from endless()
+        finally:
+            closed.append(True)
+
+    train_as(watched)
+    claim = claim_job(sessions)
+    with sessions.begin() as session:
+        commands.end_attempt(session, claim.job_id, claim.attempt, "lost")
+    second = claim_again(sessions)
+    usable, job, attempt = run(claim, around)
+    assert usable
+    assert attempt.end == "lost"
+    assert (job.status, job.attempt) == ("running", second.attempt)
+    # The heartbeat may notice before the training has even begun.
+    assert closed == opened
+
+
+def test_time_of_earlier_attempts_counts_towards_the_deadline(
+    sessions: Sessions, around: Surroundings, train_as: Any
+) -> None:
+    train_as(endless)
+    claim = claim_job(sessions, resources={"timeout": 100})
+    with sessions.begin() as session:
+        commands.end_attempt(session, claim.job_id, claim.attempt, "drained", seconds_used=99.8)
+    _, job, _ = run(claim_again(sessions), around)
+    assert (job.status, job.reason) == ("failed", "timeout")
+    assert "100 seconds" in (job.error or "")
+
+
+def test_a_result_that_is_not_finite_is_a_success(
+    sessions: Sessions, around: Surroundings, train_as: Any
+) -> None:
+    def diverging() -> Training:
+        yield STARTED
+        yield Finished("diverged", {"best_val_loss": float("nan"), "epochs": 1})
+
+    train_as(diverging)
+    _, job, attempt = run(claim_job(sessions), around)
+    assert (job.status, job.reason, attempt.end) == ("succeeded", "diverged", "completed")
+    assert job.metrics["best_val_loss"] is None
+    assert job.non_finite == {"best_val_loss": "nan"}
+
+
+def test_a_result_that_waits_for_the_database_is_no_standstill(
+    sessions: Sessions, around: Surroundings, train_as: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finished() -> Training:
+        yield STARTED
+        database.back_at = time.monotonic() + 3
+        yield Finished("completed", {"epochs": 1})
+
+    stalls: list[str] = []
+    monkeypatch.setattr(Heartbeat, "_end_here", lambda _, end: stalls.append(end))
+    database = Outage(sessions)
+    train_as(finished)
+    claim = claim_job(sessions)
+    outside = replace(
+        around,
+        sessions=cast(Sessions, database),
+        load=cast(Any, lambda *_: None),
+        rhythm=Rhythm(30, 0.05, stall=1.5),
+    )
+    execute(claim, outside, time.monotonic())
+    with sessions.begin() as session:
+        assert session.get_one(Job, claim.job_id).status == "succeeded"
+    assert stalls == []
+
+
+class Outage:
+    """Sessions of a database that is away until a moment."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self.back_at = 0.0
+        self._sessions = sessions
+
+    def begin(self) -> Any:
+        if time.monotonic() < self.back_at:
+            raise OperationalError("SELECT 1", {}, Exception("the server is gone"))
+        return self._sessions.begin()
+
+
+def test_a_dataset_that_cannot_be_decoded_fails_with_the_reason(
+    sessions: Sessions, around: Surroundings
+) -> None:
+    with sessions.begin() as session:
+        dataset = factories.make_dataset(session, "elsewhere", ready=False)
+        factories.make_worker(session)
+    _, job, _ = run(claim_again(sessions), around)
+    with sessions.begin() as session:
+        dataset = session.get_one(Dataset, dataset.id)
+    assert (job.kind, job.status, dataset.status) == ("dataset", "failed", "failed")
+    assert "/data/elsewhere" in (dataset.error or "")
+    assert "Traceback" not in (dataset.error or "")
+
+
+def test_the_log_of_a_registration_says_how_far_it_is_but_not_at_every_chunk(
+    sessions: Sessions, around: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(*_: Any) -> Generator[Progressed, None, DatasetInfo]:
+        yield Progressed("found 3000 train images")
+        for done in range(30):
+            yield Progressed(f"decoded {done}00 of 3000 train images")
+        return factories.make_info("cats")
+
+    monkeypatch.setattr(module, "decode", decode)
+    with sessions.begin() as session:
+        factories.make_dataset(session, "cats", ready=False)
+        factories.make_worker(session)
+    monkeypatch.setattr(module, "PROGRESS_SECONDS", 3600.0)
+    _, job, _ = run(claim_again(sessions), around)
+    with sessions.begin() as session:
+        said = session.scalars(select(LogLine.text).where(LogLine.job_id == job.id)).all()
+    assert job.status == "succeeded"
+    assert said == ["found 3000 train images"]

@@ -1,0 +1,55 @@
+"""What the parent of a host's workers says at its start and again and again, and whom it wakes."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.jobs import leases
+from tests.support.factories import make_worker
+from worker.__main__ import _register
+from worker.execution.drain import Drain
+from worker.execution.space import Space
+from worker.host import child_watch
+from worker.host.child_watch import ChildWatch
+from worker.host.devices import HostDevice
+from worker.host.host_lock import make_instance
+from worker.host.host_report import HostReport
+
+Sessions = sessionmaker[Session]
+FAR_TOO_MUCH = 10**18
+
+
+def test_a_host_without_room_is_registered_as_one(sessions: Sessions, tmp_path: Path) -> None:
+    instance = make_instance()
+    devices = (HostDevice("cpu", 0, "a processor", 1),)
+    for needed, claims in ((FAR_TOO_MUCH, False), (1, True)):
+        report = HostReport("alpha", Space((tmp_path,), needed), instance.id)
+        _register(sessions, "alpha", instance, devices, None, report)
+        with sessions.begin() as session:
+            [worker] = leases.workers_view(session)
+        assert worker.claims == claims
+        assert worker.clock_ahead_seconds == pytest.approx(0.0, abs=5.0)
+
+
+def test_a_host_that_gets_room_is_woken_without_a_restart(
+    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_watch, "SEEN_SECONDS", 0.01)
+    monkeypatch.setattr(child_watch, "LOOK_SECONDS", 0.01)
+    with sessions.begin() as session:
+        make_worker(session)
+    report = HostReport("alpha", Space((tmp_path,), FAR_TOO_MUCH))
+    woken = threading.Event()
+    watch = ChildWatch(sessions, "alpha", Drain(), report, freed=woken.set)
+    try:
+        # Once at the start; whether the host gets anything is for SQL to say.
+        assert woken.wait(60)
+        woken.clear()
+        monkeypatch.setattr(report, "_space", Space((tmp_path,), 1))
+        assert woken.wait(60)
+    finally:
+        watch.stop()
+    with sessions.begin() as session:
+        assert leases.workers_view(session)[0].claims
