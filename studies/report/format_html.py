@@ -4,14 +4,15 @@ is escaped. Draws nothing itself."""
 import base64
 from collections.abc import Mapping
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from studies.report.page import make_page
 from studies.report.schemas import ReportInput
 
 
 def to_html(report: ReportInput, pictures: Mapping[str, bytes]) -> str:
     """`pictures`: the PNG of each figure, by its name."""
+    # Imported here: the API's process reads reports, and never writes one as HTML.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("studies.report", "templates"),
         autoescape=True,
