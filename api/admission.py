@@ -63,11 +63,11 @@ class _Arm:
         return self.cells[0].spec
 
 
-def plan_job(house: Services, user: User, document: Any) -> Plan:
+def plan_job(services: Services, user: User, document: Any) -> Plan:
     """Raises `Invalid`, `Conflict` or `CheckerUnavailable`."""
     spec = parse(JobSpec, document)
-    dataset, info = _known(house, spec.dataset.name, "/dataset/name")
-    report = house.checker.check(spec, info, user.id)
+    dataset, info = _known(services, spec.dataset.name, "/dataset/name")
+    report = services.checker.check(spec, info, user.id)
     if report.problems:
         raise Invalid(report.problems)
     name = _job_name(spec)
@@ -79,20 +79,20 @@ def plan_job(house: Services, user: User, document: Any) -> Plan:
     )
 
 
-def plan_study(house: Services, user: User, document: Any) -> tuple[StudySpec, Plan]:
+def plan_study(services: Services, user: User, document: Any) -> tuple[StudySpec, Plan]:
     """Raises `StudyError`, `Invalid`, `Conflict` or `CheckerUnavailable`."""
     study = read_study(document)
     refuse_unplanned_seeds(study)
     refuse_unknown_kinds(study)
     cells = expand(study)
-    return study, plan_cells(house, user, study, expand_trials(study) or cells)
+    return study, plan_cells(services, user, study, expand_trials(study) or cells)
 
 
-def plan_cells(house: Services, user: User, study: StudySpec, cells: Sequence[Cell]) -> Plan:
+def plan_cells(services: Services, user: User, study: StudySpec, cells: Sequence[Cell]) -> Plan:
     """As `plan_study`, for some of a study's cells."""
     arms = _arms(cells)
-    known = _known_to_study(house, study, arms)
-    reports = _reports(house, user, arms, {name: info for name, (_, info) in known.items()})
+    known = _known_to_study(services, study, arms)
+    reports = _reports(services, user, arms, {name: info for name, (_, info) in known.items()})
     if found := _located(study, arms, reports):
         raise Invalid(found[:MOST_PROBLEMS])
     return Plan(
@@ -123,9 +123,9 @@ def _arms(cells: Iterable[Cell]) -> list[_Arm]:
     ]
 
 
-def _known(house: Services, name: str, place: str) -> tuple[Dataset, DatasetInfo]:
+def _known(services: Services, name: str, place: str) -> tuple[Dataset, DatasetInfo]:
     """The dataset, ready to be used; raises `Invalid` at that place, or `Conflict`."""
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         dataset = datasets.find(session, name)
         if dataset is None:
             names = datasets.names(session)
@@ -142,28 +142,28 @@ def _known(house: Services, name: str, place: str) -> tuple[Dataset, DatasetInfo
 
 
 def _known_to_study(
-    house: Services, study: StudySpec, arms: Sequence[_Arm]
+    services: Services, study: StudySpec, arms: Sequence[_Arm]
 ) -> dict[str, tuple[Dataset, DatasetInfo]]:
     known: dict[str, tuple[Dataset, DatasetInfo]] = {}
     for arm in arms:
         name = arm.spec.dataset.name
         if name not in known:
             place = locate(study, arm.variant, arm.point, "/dataset/name")
-            known[name] = _known(house, name, place)
+            known[name] = _known(services, name, place)
     return known
 
 
 def _reports(
-    house: Services, user: User, arms: Sequence[_Arm], infos: Mapping[str, DatasetInfo]
+    services: Services, user: User, arms: Sequence[_Arm], infos: Mapping[str, DatasetInfo]
 ) -> list[Report]:
     """One for each arm; the checker keeps its answers, so a later try gets further."""
-    deadline = time.monotonic() + house.settings.study_check_seconds
+    deadline = time.monotonic() + services.settings.study_check_seconds
     reports: list[Report] = []
     for arm in arms:
         left = max(deadline - time.monotonic(), 0.0)
         info = infos[arm.spec.dataset.name]
         try:
-            reports.append(house.checker.check(arm.spec, info, user.id, left))
+            reports.append(services.checker.check(arm.spec, info, user.id, left))
         except StillChecking as error:
             if not reports:
                 raise

@@ -26,10 +26,10 @@ class Services:
     storage: StorageCheck
 
 
-async def services(request: Request) -> Services:
+async def get_services(request: Request) -> Services:
     """Async, and so without a thread: a health check needs it when all are taken."""
-    found: Services = request.app.state.services
-    return found
+    services: Services = request.app.state.services
+    return services
 
 
-House: TypeAlias = Annotated[Services, Depends(services)]
+ServicesDep: TypeAlias = Annotated[Services, Depends(get_services)]

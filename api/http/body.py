@@ -7,16 +7,18 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import Depends, Request
 
 from api.http.errors import BadDocument, Invalid, TooLarge
-from api.services import Services, services
+from api.services import Services, get_services
 from runtime.documents import pointer, read_document
 from trainer.spec import Problem
 
 
-async def read_body(request: Request, house: Annotated[Services, Depends(services)]) -> bytes:
+async def read_body(
+    request: Request, services: Annotated[Services, Depends(get_services)]
+) -> bytes:
     """The bytes of the body, refused as soon as they are too many."""
-    kind, limit = "a JSON body", house.settings.body_bytes
+    kind, limit = "a JSON body", services.settings.body_bytes
     if not _is_json(request):
-        kind, limit = "a body that isn't called JSON", min(house.settings.yaml_bytes, limit)
+        kind, limit = "a body that isn't called JSON", min(services.settings.yaml_bytes, limit)
     refusal = TooLarge(f"{kind} is at most {limit} bytes here")
     length = request.headers.get("content-length", "0")
     if length.isdigit() and int(length) > limit:

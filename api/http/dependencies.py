@@ -8,7 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 
 from api.http.errors import Forbidden, Unauthorized
-from api.services import House
+from api.services import ServicesDep
 from store.accounts import users
 from store.db import Token, User
 
@@ -25,8 +25,8 @@ def bearer_secret(credentials: _Credentials) -> str:
 Secret: TypeAlias = Annotated[str, Depends(bearer_secret)]
 
 
-def current_user(house: House, secret: Secret) -> User:
-    with house.sessions.begin() as session:
+def current_user(services: ServicesDep, secret: Secret) -> User:
+    with services.sessions.begin() as session:
         user = users.authenticate(session, secret)
     if user is None:
         raise _refused()

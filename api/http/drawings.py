@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, Response
 from api.http.dependencies import current_user
 from api.http.errors import NotFound
 from api.processes import Drawing, Pending
-from api.services import House, Services
+from api.services import Services, ServicesDep
 
 router = APIRouter(prefix="/drawings", tags=["studies"], dependencies=[Depends(current_user)])
 
@@ -30,40 +30,40 @@ MEDIA_TYPES = {".html": "text/html", ".png": "image/png", ".svg": "image/svg+xml
         202: {"description": "still being drawn: Retry-After says when to look again"},
     },
 )
-def read_drawing(house: House, name: str) -> Response:
+def read_drawing(services: ServicesDep, name: str) -> Response:
     """Where the `Location` of a 202 leads. It is kept until the study has changed and is drawn anew."""
     drawing = Drawing.parse(name)
     if drawing is None:
         raise NotFound(
             f"{name!r} isn't the name of a drawing: request the report or the figure itself"
         )
-    if (kept := drawing.read(house.settings.storage)) is not None:
+    if (kept := drawing.read(services.settings.storage)) is not None:
         return show(drawing, kept)
-    pending = house.drawer.find(drawing.name)
+    pending = services.drawer.find(drawing.name)
     if pending is None:
         raise NotFound("this drawing is not being made: request the report or the figure itself")
-    content = _await(house, drawing, pending)
+    content = _await(services, drawing, pending)
     return show(drawing, content) if content is not None else not_yet(drawing, pending)
 
 
 def ask_for(
-    house: Services, drawing: Drawing, content: Callable[[], bytes], *wanted: str
+    services: Services, drawing: Drawing, content: Callable[[], bytes], *wanted: str
 ) -> bytes | Pending:
     """From the storage; or drawn once, kept there, and awaited for as long as a request may take.
 
     `content` and `wanted`: for `Drawer.draw`. Raises `DrawerBusy` and `DrawingFailed`.
     """
-    storage = house.settings.storage
+    storage = services.settings.storage
     if (kept := drawing.read(storage)) is not None:
         return kept
 
     def make() -> bytes:
-        drawn = house.drawer.draw(content(), *wanted)
+        drawn = services.drawer.draw(content(), *wanted)
         drawing.keep(storage, drawn)
         return drawn
 
-    pending = house.drawer.start(drawing.name, make)
-    drawn = _await(house, drawing, pending)
+    pending = services.drawer.start(drawing.name, make)
+    drawn = _await(services, drawing, pending)
     return pending if drawn is None else drawn
 
 
@@ -84,10 +84,10 @@ def where(drawing: Drawing) -> dict[str, str]:
     }
 
 
-def _await(house: Services, drawing: Drawing, pending: Pending) -> bytes | None:
+def _await(services: Services, drawing: Drawing, pending: Pending) -> bytes | None:
     """None if it takes longer than a request may; a failure is told once."""
     try:
-        return pending.wait(house.settings.draw_wait_seconds)
+        return pending.wait(services.settings.draw_wait_seconds)
     finally:
         if pending.is_done:
-            house.drawer.forget(drawing.name)
+            services.drawer.forget(drawing.name)

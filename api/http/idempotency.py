@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from api.http.body import Document
 from api.http.dependencies import Reader
-from api.services import House
+from api.services import ServicesDep
 from runtime.files import digest_of
 from store.accounts import idempotency
 
@@ -30,9 +30,14 @@ class Creation:
     """One request to create something, with or without a key."""
 
     def __init__(
-        self, request: Request, house: House, user: Reader, document: Document, key: _Key = None
+        self,
+        request: Request,
+        services: ServicesDep,
+        user: Reader,
+        document: Document,
+        key: _Key = None,
     ) -> None:
-        self._sessions = house.sessions
+        self._sessions = services.sessions
         self._user = user
         self._key = key
         # A value that the address sets makes it another document.

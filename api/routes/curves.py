@@ -10,7 +10,7 @@ from api.http import Id, ask_for, current_user, not_yet, show
 from api.processes import Drawing, Pending
 from api.routes.jobs import find_job
 from api.routes.studies import find_study
-from api.services import House, Services
+from api.services import Services, ServicesDep
 from store.db import Epoch
 from store.results import result_rows, series
 from studies.report import MOST_PERIODS, CurveAxis, CurveMetric, Curves, job_curves, study_curves
@@ -39,7 +39,7 @@ _COLUMNS = ("epoch", "step", "train_loss", "train_accuracy", "val_loss", "val_ac
     responses=_ANSWERS,
 )
 def read_study_curves(
-    house: House,
+    services: ServicesDep,
     study_id: Id,
     metric: Metric = None,
     x: X = "epoch",
@@ -47,7 +47,7 @@ def read_study_curves(
 ) -> Curves | Response:
     """A line per variant and point of the matrix. A seed that stopped early keeps its last value; what is left
     out (diverged, failed) is counted. Of training and validation alone: the test set stays sealed."""
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         study = find_study(session, study_id)
         curves = study_curves(
             f"{study.name} (s{study_id})",
@@ -57,7 +57,7 @@ def read_study_curves(
             metric=metric,
             x=x,
         )
-    return _answer(house, f"s{study_id}", curves, format)
+    return _answer(services, f"s{study_id}", curves, format)
 
 
 @router.get(
@@ -68,25 +68,29 @@ def read_study_curves(
     responses=_ANSWERS,
 )
 def read_job_curves(
-    house: House, job_id: Id, metric: Metric = None, x: X = "epoch", format: Wanted = "json"
+    services: ServicesDep,
+    job_id: Id,
+    metric: Metric = None,
+    x: X = "epoch",
+    format: Wanted = "json",
 ) -> Curves | Response:
     """All that was recorded of it is at `epochs`."""
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         job = find_job(session, job_id)
         periods = _periods(result_rows.epochs(session, job_id))
     curves = job_curves(f"{job.name} (j{job_id})", periods, metric, x)
-    return _answer(house, f"j{job_id}", curves, format)
+    return _answer(services, f"j{job_id}", curves, format)
 
 
 def _periods(rows: Sequence[Epoch]) -> list[dict[str, Any]]:
     return [{name: getattr(row, name) for name in _COLUMNS} for row in rows]
 
 
-def _answer(house: Services, owner: str, curves: Curves, format: Format) -> Curves | Response:
+def _answer(services: Services, owner: str, curves: Curves, format: Format) -> Curves | Response:
     if format == "json":
         return curves
     content = curves.model_dump_json()
     kind = f"curves-{curves.metric}-{curves.x}"
     drawing = Drawing.of(owner, kind, f".{format}", content)
-    drawn = ask_for(house, drawing, content.encode, "curves", format)
+    drawn = ask_for(services, drawing, content.encode, "curves", format)
     return not_yet(drawing, drawn) if isinstance(drawn, Pending) else show(drawing, drawn)

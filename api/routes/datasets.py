@@ -25,7 +25,7 @@ from api.http import (
 )
 from api.processes import CheckerUnavailable, NoPicture
 from api.schemas import DatasetView, Listing, NewDataset
-from api.services import House, Services
+from api.services import Services, ServicesDep
 from runtime.data_roots import PathRefused, resolve_inside
 from store.catalog import datasets
 from store.db import Dataset, User
@@ -54,32 +54,34 @@ router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(
     openapi_extra=takes(NewDataset),
     summary="Register a dataset",
 )
-def register_dataset(house: House, user: Writer, document: Document, once: Once) -> Response:
+def register_dataset(
+    services: ServicesDep, user: Writer, document: Document, once: Once
+) -> Response:
     """A worker decodes it once, as the job `job_id`; jobs may name it when it is ready."""
     if earlier := once.earlier_answer():
         return earlier
     new = parse(NewDataset, document)
-    _ensure_readable(new.source, house.settings.data_roots)
-    with house.sessions.begin() as session:
+    _ensure_readable(new.source, services.settings.data_roots)
+    with services.sessions.begin() as session:
         answer = once.answer(
             session,
             lambda: _view(session, datasets.register(session, user, new.name, new.source)[0]),
         )
-    house.waker.wake()
+    services.waker.wake()
     return answer
 
 
 @router.get("", summary="List datasets, newest first")
-def list_datasets(house: House, page: Page) -> Listing[DatasetView]:
-    with house.sessions.begin() as session:
+def list_datasets(services: ServicesDep, page: Page) -> Listing[DatasetView]:
+    with services.sessions.begin() as session:
         found = datasets.list_datasets(session, cursor=page.cursor, limit=page.limit)
         items = [_view(session, dataset) for dataset in found.items]
         return Listing(items=items, next_cursor=found.next_cursor)
 
 
 @router.get("/{name}", summary="Read a dataset")
-def read_dataset(house: House, name: str) -> DatasetView:
-    with house.sessions.begin() as session:
+def read_dataset(services: ServicesDep, name: str) -> DatasetView:
+    with services.sessions.begin() as session:
         dataset = datasets.find(session, name)
         if dataset is None:
             raise _unknown(session, name)
@@ -93,16 +95,16 @@ def read_dataset(house: House, name: str) -> DatasetView:
     openapi_extra=takes(Preview),
     summary="See augmented training images",
 )
-def preview_dataset(house: House, user: Reader, name: str, document: Document) -> Response:
+def preview_dataset(services: ServicesDep, user: Reader, name: str, document: Document) -> Response:
     """A PNG: a row for each image, as it is and then augmented again and again. Nothing is stored."""
-    spec, info = parse(Preview, document), _ready(house, name)
+    spec, info = parse(Preview, document), _ready(services, name)
     pixels = spec.image_size or max(info.shape[1:])
     shown = f"{spec.images} rows × {1 + spec.draws} images"
     if why := _too_large(shown, spec.images * (1 + spec.draws), pixels):
         raise Invalid.at("/image_size" if spec.image_size else "/images", why)
     with _refusals_of_pictures():
-        folder = house.settings.storage / "datasets"
-        picture = house.checker.preview(spec, info, folder, user.id)
+        folder = services.settings.storage / "datasets"
+        picture = services.checker.preview(spec, info, folder, user.id)
     return Response(picture, media_type="image/png")
 
 
@@ -113,7 +115,7 @@ def preview_dataset(house: House, user: Reader, name: str, document: Document) -
     summary="See training images of each class",
 )
 def draw_classes(
-    house: House,
+    services: ServicesDep,
     user: Reader,
     name: str,
     images: Annotated[int, Query(ge=1, le=16, description="images of each class")] = 8,
@@ -121,20 +123,20 @@ def draw_classes(
     names: Annotated[bool, Query(description="false: images alone, without gaps")] = True,
 ) -> Response:
     """A PNG: a row for each class (the first 200), with its name and its number of examples."""
-    info = _ready(house, name)
+    info = _ready(services, name)
     rows = min(len(info.classes), MOST_CLASSES)
     if why := _too_large(f"{rows} classes × {images} images", rows * images, pixels):
         raise BadParameter("pixels", why)
     wanted = ClassPictures(images=images, pixels=pixels, names=names)
     with _refusals_of_pictures():
-        folder = house.settings.storage / "datasets"
-        picture = house.checker.draw_classes(wanted, info, folder, user.id)
+        folder = services.settings.storage / "datasets"
+        picture = services.checker.draw_classes(wanted, info, folder, user.id)
     return Response(picture, media_type="image/png")
 
 
-def _ready(house: Services, name: str) -> DatasetInfo:
+def _ready(services: Services, name: str) -> DatasetInfo:
     """What a finished registration stored; raises `NotFound`, or `Conflict` before that."""
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         dataset = datasets.find(session, name)
         if dataset is None:
             raise _unknown(session, name)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.http import MEDIA_TYPE
 from api.schemas import View
-from api.services import House, Services
+from api.services import Services, ServicesDep
 from migrations.run import is_current
 
 router = APIRouter(tags=["health"])
@@ -45,8 +45,8 @@ async def read_health() -> dict[str, str]:
 
 
 @router.get("/readyz", response_model=Readiness, summary="The process can serve")
-async def read_readiness(house: House) -> Response:
-    checks = await to_thread.run_sync(_check_all, house, limiter=_THREADS)
+async def read_readiness(services: ServicesDep) -> Response:
+    checks = await to_thread.run_sync(_check_all, services, limiter=_THREADS)
     lacking = [name for name, check in checks.items() if not check.ok]
     status = HTTPStatus.SERVICE_UNAVAILABLE if lacking else HTTPStatus.OK
     found = Readiness(
@@ -63,22 +63,22 @@ async def read_readiness(house: House) -> Response:
     )
 
 
-def _check_all(house: Services) -> dict[str, Check]:
-    return {name: check(house) for name, check in _CHECKS.items()}
+def _check_all(services: Services) -> dict[str, Check]:
+    return {name: check(services) for name, check in _CHECKS.items()}
 
 
-def _check_database(house: Services) -> Check:
+def _check_database(services: Services) -> Check:
     try:
-        with house.engine.connect() as connection:
+        with services.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
     except SQLAlchemyError as error:
         return Check(ok=False, detail=type(error).__name__)
     return Check(ok=True)
 
 
-def _check_migrations(house: Services) -> Check:
+def _check_migrations(services: Services) -> Check:
     try:
-        with house.engine.connect() as connection:
+        with services.engine.connect() as connection:
             current = is_current(connection)
     except SQLAlchemyError as error:
         return Check(ok=False, detail=type(error).__name__)
@@ -87,8 +87,8 @@ def _check_migrations(house: Services) -> Check:
     )
 
 
-def _check_redis(house: Services) -> Check:
-    address = house.settings.redis_url.replace("redis+socket://", "unix://")
+def _check_redis(services: Services) -> Check:
+    address = services.settings.redis_url.replace("redis+socket://", "unix://")
     limits = {"socket_timeout": _REDIS_SECONDS, "socket_connect_timeout": _REDIS_SECONDS}
     try:
         with Redis.from_url(address, **limits) as redis:
@@ -98,13 +98,13 @@ def _check_redis(house: Services) -> Check:
     return Check(ok=True)
 
 
-def _check_storage(house: Services) -> Check:
-    problem = house.storage.find_problem()
+def _check_storage(services: Services) -> Check:
+    problem = services.storage.find_problem()
     return Check(ok=problem is None, detail=problem or "")
 
 
-def _check_checker(house: Services) -> Check:
-    ready = house.checker.is_ready
+def _check_checker(services: Services) -> Check:
+    ready = services.checker.is_ready
     return Check(ok=ready, detail="" if ready else "the helper that checks specs is starting")
 
 

@@ -18,7 +18,7 @@ from api.schemas import (
     LogLineView,
     TransitionView,
 )
-from api.services import House, Services
+from api.services import Services, ServicesDep
 from store.db import Diagnosis, paging
 from store.results import result_rows
 from studies.stats import with_drift
@@ -33,9 +33,9 @@ Layer = Annotated[str | None, Query(max_length=200, description="this one alone"
 
 @router.get("/epochs", summary="The job's evaluation periods, in order")
 def list_epochs(
-    house: House, job_id: Id, after: After = 0, limit: Limit = 1000, cursor: Cursor = None
+    services: ServicesDep, job_id: Id, after: After = 0, limit: Limit = 1000, cursor: Cursor = None
 ) -> Listing[EpochView]:
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         find_job(session, job_id)
         rows = result_rows.epochs(session, job_id, _beyond(after, cursor))
     page = [EpochView.model_validate(row) for row in rows[:limit]]
@@ -44,9 +44,13 @@ def list_epochs(
 
 @router.get("/diagnostics", summary="What was seen inside the job's network, look by look")
 def list_diagnoses(
-    house: House, job_id: Id, layer: Layer = None, limit: Limit = 1000, cursor: Cursor = None
+    services: ServicesDep,
+    job_id: Id,
+    layer: Layer = None,
+    limit: Limit = 1000,
+    cursor: Cursor = None,
 ) -> Listing[DiagnosisView]:
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         find_job(session, job_id)
         after = _beyond(0, cursor)
         rows = result_rows.diagnoses(session, job_id, layer=layer, after=after, limit=limit + 1)
@@ -62,16 +66,16 @@ def _diagnosis(row: Diagnosis, first: Diagnosis) -> DiagnosisView:
 
 
 @router.get("/attempts", summary="The job's attempts, in order")
-def list_attempts(house: House, job_id: Id) -> Listing[AttemptView]:
-    with house.sessions.begin() as session:
+def list_attempts(services: ServicesDep, job_id: Id) -> Listing[AttemptView]:
+    with services.sessions.begin() as session:
         find_job(session, job_id)
         rows = result_rows.attempts(session, job_id)
         return Listing(items=[AttemptView.model_validate(row) for row in rows])
 
 
 @router.get("/transitions", summary="Who changed the job's status, when and why")
-def list_transitions(house: House, job_id: Id) -> Listing[TransitionView]:
-    with house.sessions.begin() as session:
+def list_transitions(services: ServicesDep, job_id: Id) -> Listing[TransitionView]:
+    with services.sessions.begin() as session:
         find_job(session, job_id)
         rows = result_rows.transitions(session, job_id)
         return Listing(items=[TransitionView.model_validate(row) for row in rows])
@@ -79,10 +83,10 @@ def list_transitions(house: House, job_id: Id) -> Listing[TransitionView]:
 
 @router.get("/logs", summary="What the job said, in order")
 def list_logs(
-    house: House, job_id: Id, after: After = 0, limit: Limit = 1000, cursor: Cursor = None
+    services: ServicesDep, job_id: Id, after: After = 0, limit: Limit = 1000, cursor: Cursor = None
 ) -> Listing[LogLineView]:
     """To follow, ask again with `after` = the id of the last line."""
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         find_job(session, job_id)
         rows = result_rows.logs(session, job_id, _beyond(after, cursor), limit + 1)
     page = [LogLineView.model_validate(row) for row in rows[:limit]]
@@ -90,39 +94,39 @@ def list_logs(
 
 
 @router.get("/checkpoints", summary="The job's checkpoints, newest first")
-def list_checkpoints(house: House, job_id: Id) -> Listing[CheckpointView]:
-    with house.sessions.begin() as session:
+def list_checkpoints(services: ServicesDep, job_id: Id) -> Listing[CheckpointView]:
+    with services.sessions.begin() as session:
         find_job(session, job_id)
         rows = result_rows.checkpoints(session, job_id)
         return Listing(items=[CheckpointView.model_validate(row) for row in rows])
 
 
 @router.get("/files", summary="The job's files, by name")
-def list_files(house: House, job_id: Id) -> Listing[FileView]:
-    with house.sessions.begin() as session:
+def list_files(services: ServicesDep, job_id: Id) -> Listing[FileView]:
+    with services.sessions.begin() as session:
         find_job(session, job_id)
         rows = result_rows.files(session, job_id)
         return Listing(items=[FileView.model_validate(row) for row in rows])
 
 
 @router.get("/checkpoints/{checkpoint_id}", summary="Download a checkpoint")
-def download_checkpoint(house: House, job_id: Id, checkpoint_id: Id) -> FileResponse:
-    with house.sessions.begin() as session:
+def download_checkpoint(services: ServicesDep, job_id: Id, checkpoint_id: Id) -> FileResponse:
+    with services.sessions.begin() as session:
         rows = result_rows.checkpoints(session, job_id)
     path = next((row.path for row in rows if row.id == checkpoint_id), None)
     if path is None:
         raise NotFound(f"job {job_id} has no checkpoint {checkpoint_id}")
-    return _download(house, path, f"job-{job_id}-{Path(path).name}")
+    return _download(services, path, f"job-{job_id}-{Path(path).name}")
 
 
 @router.get("/files/{name:path}", summary="Download a file")
-def download_file(house: House, job_id: Id, name: str) -> FileResponse:
-    with house.sessions.begin() as session:
+def download_file(services: ServicesDep, job_id: Id, name: str) -> FileResponse:
+    with services.sessions.begin() as session:
         rows = result_rows.files(session, job_id)
     path = next((row.path for row in rows if row.name == name), None)
     if path is None:
         raise NotFound(f"job {job_id} has no file {name!r}")
-    return _download(house, path, Path(name).name)
+    return _download(services, path, Path(name).name)
 
 
 def _beyond(after: int, cursor: str | None) -> int:
@@ -133,9 +137,9 @@ def _cursor(last: int | None) -> str | None:
     return None if last is None else paging.encode_cursor(last)
 
 
-def _download(house: Services, path: str, name: str) -> FileResponse:
+def _download(services: Services, path: str, name: str) -> FileResponse:
     """A file under the storage root, and nothing else; raises `NotFound`."""
-    root = house.settings.storage.resolve()
+    root = services.settings.storage.resolve()
     place = (root / path).resolve()
     if not place.is_relative_to(root) or not place.is_file():
         raise NotFound(f"{path} is not in the storage")

@@ -24,7 +24,7 @@ from api.http import (
     takes,
 )
 from api.schemas import AnnotationChange, JobStatus, JobView, Listing, PriorityChange
-from api.services import House, Services
+from api.services import Services, ServicesDep
 from store.catalog import annotations
 from store.db import Job, User
 from store.jobs import commands, obstacles
@@ -41,23 +41,23 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(current_
     openapi_extra=takes(JobSpec),
     summary="Submit a job",
 )
-def submit_job(house: House, user: Writer, document: Overridden, once: Once) -> Response:
+def submit_job(services: ServicesDep, user: Writer, document: Overridden, once: Once) -> Response:
     """The answer means committed: from here the job ends in one final status, whatever crashes."""
     if earlier := once.earlier_answer():
         return earlier
-    plan = plan_job(house, user, document)
+    plan = plan_job(services, user, document)
     [new] = plan.new
     [dataset] = plan.datasets.values()
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         create = partial(commands.create, session, user, new.spec.project, dataset, [new])
         answer = once.answer(session, lambda: JobView.of(create()[0]))
-    house.waker.wake()
+    services.waker.wake()
     return answer
 
 
 @router.get("", summary="List jobs, newest first")
 def list_jobs(
-    house: House,
+    services: ServicesDep,
     page: Page,
     project: Filter = None,
     study: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
@@ -68,7 +68,7 @@ def list_jobs(
     archived: Archived = False,
 ) -> Listing[JobView]:
     """Without what is archived, unless it is asked for or is of the study that is."""
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         found = commands.list_jobs(
             session,
             project=project,
@@ -81,45 +81,45 @@ def list_jobs(
             cursor=page.cursor,
             limit=page.limit,
         )
-        return Listing(items=views(house, session, found.items), next_cursor=found.next_cursor)
+        return Listing(items=views(services, session, found.items), next_cursor=found.next_cursor)
 
 
 @router.get("/{job_id}", summary="Read a job")
-def read_job(house: House, job_id: Id) -> JobView:
-    with house.sessions.begin() as session:
-        return _view(house, session, job_id)
+def read_job(services: ServicesDep, job_id: Id) -> JobView:
+    with services.sessions.begin() as session:
+        return _view(services, session, job_id)
 
 
 @router.patch(
     "/{job_id}", openapi_extra=takes(AnnotationChange), summary="Tag, note or archive a job"
 )
-def annotate_job(house: House, user: Writer, job_id: Id, document: Document) -> JobView:
+def annotate_job(services: ServicesDep, user: Writer, job_id: Id, document: Document) -> JobView:
     """An archived job is left out of lists; nothing of it is deleted."""
     said = parse(AnnotationChange, document)
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         ensure_own(user, find_job(session, job_id).owner, f"job {job_id}")
         annotations.annotate_job(session, job_id, annotations.Annotation(**dict(said)))
-        return _view(house, session, job_id)
+        return _view(services, session, job_id)
 
 
 @router.post("/{job_id}/cancel", summary="Cancel a job")
-def cancel_job(house: House, user: Writer, job_id: Id) -> JobView:
-    return _change(house, user, job_id, partial(_wish, "cancel"))
+def cancel_job(services: ServicesDep, user: Writer, job_id: Id) -> JobView:
+    return _change(services, user, job_id, partial(_wish, "cancel"))
 
 
 @router.post("/{job_id}/pause", summary="Pause a job: it is saved and leaves its device")
-def pause_job(house: House, user: Writer, job_id: Id) -> JobView:
-    return _change(house, user, job_id, partial(_wish, "pause"))
+def pause_job(services: ServicesDep, user: Writer, job_id: Id) -> JobView:
+    return _change(services, user, job_id, partial(_wish, "pause"))
 
 
 @router.post("/{job_id}/resume", summary="Let a paused job go on")
-def resume_job(house: House, user: Writer, job_id: Id) -> JobView:
-    return _change(house, user, job_id, commands.resume)
+def resume_job(services: ServicesDep, user: Writer, job_id: Id) -> JobView:
+    return _change(services, user, job_id, commands.resume)
 
 
 @router.post("/{job_id}/retry", summary="Try a failed or cancelled job again")
-def retry_job(house: House, user: Writer, job_id: Id) -> JobView:
-    return _change(house, user, job_id, commands.retry)
+def retry_job(services: ServicesDep, user: Writer, job_id: Id) -> JobView:
+    return _change(services, user, job_id, commands.retry)
 
 
 @router.post(
@@ -127,10 +127,10 @@ def retry_job(house: House, user: Writer, job_id: Id) -> JobView:
     openapi_extra=takes(PriorityChange),
     summary="Change a job's priority while it waits",
 )
-def prioritize_job(house: House, user: Writer, job_id: Id, document: Document) -> JobView:
+def prioritize_job(services: ServicesDep, user: Writer, job_id: Id, document: Document) -> JobView:
     """The class counts whenever the job waits for a device; a running job keeps the one it has."""
     wanted = parse(PriorityChange, document).priority
-    return _change(house, user, job_id, partial(_prioritize, wanted))
+    return _change(services, user, job_id, partial(_prioritize, wanted))
 
 
 def find_job(session: Session, job_id: int) -> Job:
@@ -141,25 +141,25 @@ def find_job(session: Session, job_id: int) -> Job:
     return job
 
 
-def views(house: Services, session: Session, found: Sequence[Job]) -> list[JobView]:
+def views(services: Services, session: Session, found: Sequence[Job]) -> list[JobView]:
     """With the links of those that MLflow has, and what it lacks."""
-    base, ids = house.settings.mlflow_url, [job.id for job in found]
+    base, ids = services.settings.mlflow_url, [job.id for job in found]
     urls = links.job_urls(session, base, ids) if base else {}
     problems = mirror_problems.of_jobs(session, ids)
     return [JobView.of(job, urls.get(job.id), problems.get(job.id, ())) for job in found]
 
 
 def _change(
-    house: Services, user: User, job_id: int, change: Callable[[Session, Job, str], None]
+    services: Services, user: User, job_id: int, change: Callable[[Session, Job, str], None]
 ) -> JobView:
     """Does it to a job that is the user's to change, and wakes who may now have something to do."""
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         job = find_job(session, job_id)
         ensure_own(user, job.owner, f"job {job_id}")
         change(session, job, user.name)
         session.flush()
-        answer = _view(house, session, job_id)
-    house.waker.wake()
+        answer = _view(services, session, job_id)
+    services.waker.wake()
     return answer
 
 
@@ -171,7 +171,7 @@ def _prioritize(priority: Priority, session: Session, job: Job, who: str) -> Non
     commands.prioritize(session, job, priority, who)
 
 
-def _view(house: Services, session: Session, job_id: int) -> JobView:
+def _view(services: Services, session: Session, job_id: int) -> JobView:
     job = find_job(session, job_id)
-    [view] = views(house, session, [job])
+    [view] = views(services, session, [job])
     return view.model_copy(update={"obstacle": obstacles.find_obstacle(session, job)})

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query
 
 from api.http import BadParameter, Filter, current_user
 from api.schemas import Listing, View
-from api.services import House
+from api.services import ServicesDep
 from store.mlflow import links
 from store.results import leaderboard
 from studies.results import Entry, ValidationMetric, rank
@@ -27,7 +27,7 @@ class EntryView(Entry, View):
 
 @router.get("/leaderboard", summary="Which spec did best on validation, per dataset and task")
 def read_leaderboard(
-    house: House,
+    services: ServicesDep,
     project: Filter = None,
     dataset: Filter = None,
     metric: Annotated[
@@ -37,11 +37,11 @@ def read_leaderboard(
 ) -> Listing[EntryView]:
     """Only what was trained on the same data for the same task is ranked together."""
     chosen = _validation_metric(metric)
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         entries = rank(
             leaderboard.finished_jobs(session, project=project, dataset=dataset), chosen, limit
         )
-        base = house.settings.mlflow_url
+        base = services.settings.mlflow_url
         jobs = [one.best_job for one in entries if one.best_job is not None]
         urls = links.job_urls(session, base, jobs) if base else {}
     items = [

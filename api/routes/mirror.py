@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query
 
 from api.http import current_user
 from api.schemas import MirrorView, NamedProblem
-from api.services import House
+from api.services import ServicesDep
 from store.mlflow import mirror_problems
 
 router = APIRouter(prefix="/mirror", tags=["mirror"], dependencies=[Depends(current_user)])
@@ -14,10 +14,10 @@ router = APIRouter(prefix="/mirror", tags=["mirror"], dependencies=[Depends(curr
 
 @router.get("", summary="What MLflow lacks, and why")
 def read_mirror(
-    house: House, limit: Annotated[int, Query(ge=1, le=1000, description="problems")] = 100
+    services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000, description="problems")] = 100
 ) -> MirrorView:
     """The oldest first; empty where MLflow has everything, or will have it in a moment."""
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         lacks = mirror_problems.list_problems(session, limit)
         return MirrorView(
             count=mirror_problems.count(session),

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from api.admission import CheckedArm, Plan, plan_job, plan_study
 from api.http import Overridden, Reader, current_user, takes
 from api.schemas import EstimateView, OutlookView, PlannedArm, PlannedCell, PlanView, TakenDefault
-from api.services import House, Services
+from api.services import Services, ServicesDep
 from store.results import pace
 from store.studies import studies
 from studies.planning import ArmWork, estimate, outlook
@@ -23,21 +23,21 @@ router = APIRouter(tags=["plans"], dependencies=[Depends(current_user)])
     openapi_extra=takes(StudySpec, JobSpec),
     summary="What a document would create; nothing is",
 )
-def make_plan(house: House, user: Reader, document: Overridden) -> PlanView:
+def make_plan(services: ServicesDep, user: Reader, document: Overridden) -> PlanView:
     """A document that would be refused is refused here with the same answer."""
     if not is_study(document):
-        plan = plan_job(house, user, document)
-        return _view(house, "job", plan, outlook.spec_defaults(_specs(plan.arms)))
-    study, plan = plan_study(house, user, document)
+        plan = plan_job(services, user, document)
+        return _view(services, "job", plan, outlook.spec_defaults(_specs(plan.arms)))
+    study, plan = plan_study(services, user, document)
     defaults = [
         *outlook.study_defaults(study, document),
         *outlook.spec_defaults(_specs(plan.arms)),
     ]
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         spec = study.model_dump(mode="json")
         same = [one.id for one in studies.same_as(session, spec, study.project)]
     return _view(
-        house,
+        services,
         "study",
         plan,
         defaults,
@@ -51,7 +51,7 @@ def make_plan(house: House, user: Reader, document: Overridden) -> PlanView:
 
 
 def _view(
-    house: Services,
+    services: Services,
     kind: Literal["job", "study"],
     plan: Plan,
     defaults: Any,
@@ -74,7 +74,7 @@ def _view(
         points=points,
         seeds=seeds,
         steps=round(trials * whole),
-        estimate=_estimate(house, plan.arms, whole),
+        estimate=_estimate(services, plan.arms, whole),
         verdict=verdict,
         defaults=[TakenDefault.model_validate(one) for one in defaults],
         same_as=list(same_as),
@@ -117,14 +117,14 @@ def _count_points(study: StudySpec, plan: Plan) -> int:
     return len({repr(sorted(point.items())) for point in points})
 
 
-def _estimate(house: Services, arms: Sequence[CheckedArm], whole: float) -> EstimateView | None:
+def _estimate(services: Services, arms: Sequence[CheckedArm], whole: float) -> EstimateView | None:
     """Of `whole` times the work of the arms."""
     works = [
         ArmWork(arm.spec, arm.report.parameters, arm.report.steps, round(arm.jobs * whole))
         for arm in arms
     ]
     networks = {(arm.spec.dataset.name, arm.spec.model.name) for arm in arms}
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         found = estimate(works, pace.finished_jobs(session, networks), pace.slots(session))
     if found is None:
         return None

@@ -30,7 +30,7 @@ from api.schemas import (
     ShortVerdict,
     StudyView,
 )
-from api.services import House, Services
+from api.services import Services, ServicesDep
 from store.catalog import datasets
 from store.db import Study, Verdict
 from store.studies import studies, verdicts
@@ -83,7 +83,9 @@ def read_preset(
     openapi_extra=takes(RunRequest),
     summary="Run a preset: submit its study",
 )
-def run_preset(house: House, user: Writer, name: str, document: Document, once: Once) -> Response:
+def run_preset(
+    services: ServicesDep, user: Writer, name: str, document: Document, once: Once
+) -> Response:
     """Like any study; its report carries the preset's digest, text and caveats, and its claims' verdicts."""
     preset = _find(name)
     if earlier := once.earlier_answer():
@@ -93,36 +95,36 @@ def run_preset(house: House, user: Writer, name: str, document: Document, once: 
         submitted = preset.document(wanted.scale, wanted.dataset)
     except NotOffered as error:
         raise Invalid.at(f"/{error.field}", str(error)) from error
-    _ensure_registered(house, submitted["base"]["dataset"]["name"])
+    _ensure_registered(services, submitted["base"]["dataset"]["name"])
     chosen = {"project": wanted.project, "seeds": wanted.seeds}
     submitted |= {field: value for field, value in chosen.items() if value is not None}
-    study, plan = plan_study(house, user, submitted)
+    study, plan = plan_study(services, user, submitted)
     planned = preset.study_spec(wanted.scale, wanted.dataset).seed_list
     run = PresetRun.of(preset, wanted.scale, wanted.dataset, study.seed_list != planned)
     spec = study.model_dump(mode="json")
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         create = partial(
             studies.create, session, user, spec, study.project, study.name, plan.new, plan.warnings
         )
         answer = once.answer(
             session,
             lambda: study_views(
-                house,
+                services,
                 session,
                 [create(run.model_dump(mode="json"), sorted(study.seed_list))],
             )[0],
         )
-    house.waker.wake()
+    services.waker.wake()
     return answer
 
 
 @router.get("/presets/{name}/runs", summary="List a preset's runs, newest first")
-def list_runs(house: House, name: str, page: Page) -> Listing[RunView]:
+def list_runs(services: ServicesDep, name: str, page: Page) -> Listing[RunView]:
     _find(name)
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         found = studies.list_studies(session, preset=name, cursor=page.cursor, limit=page.limit)
         known = verdicts.of_studies(session, [study.id for study in found.items])
-        views = study_views(house, session, found.items)
+        views = study_views(services, session, found.items)
         items = [
             _run_view(study, view, known[study.id])
             for study, view in zip(found.items, views, strict=True)
@@ -131,16 +133,16 @@ def list_runs(house: House, name: str, page: Page) -> Listing[RunView]:
 
 
 @router.get("/studies/{study_id}/verdicts", summary="Do the study's claims hold?", tags=["studies"])
-def read_verdicts(house: House, study_id: Id) -> Listing[ClaimVerdict]:
+def read_verdicts(services: ServicesDep, study_id: Id) -> Listing[ClaimVerdict]:
     """As of now; once all jobs have ended they are kept in SQL as well. None where nothing is claimed."""
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         return Listing(items=list(read_claims(session, find_study(session, study_id))))
 
 
 @router.get("/studies/{study_id}/files", summary="List a study's files", tags=["studies"])
-def list_files(house: House, study_id: Id) -> Listing[FileView]:
+def list_files(services: ServicesDep, study_id: Id) -> Listing[FileView]:
     """Figure and report as they were when its jobs had ended; none where nothing is claimed."""
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         find_study(session, study_id)
         rows = verdicts.files_of(session, study_id)
         return Listing(items=[FileView.model_validate(row) for row in rows])
@@ -153,12 +155,12 @@ def _find(name: str) -> Preset:
         raise NotFound(str(error)) from error
 
 
-def _ensure_registered(house: Services, dataset: str) -> None:
+def _ensure_registered(services: Services, dataset: str) -> None:
     """The exact command where it isn't; raises `Invalid`."""
     command = how_to_register(dataset)
     if command is None:
         return
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         known = datasets.find(session, dataset)
     if known is None:
         detail = f"needs the dataset {dataset}, which isn't registered here"

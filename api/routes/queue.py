@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query
 
 from api.http import current_user
 from api.schemas import DeviceView, Listing, QueueView, RunningView, WaitingView, WorkerView
-from api.services import House
+from api.services import ServicesDep
 from store.jobs import leases, queue
 
 router = APIRouter(tags=["queue"], dependencies=[Depends(current_user)])
@@ -14,9 +14,10 @@ router = APIRouter(tags=["queue"], dependencies=[Depends(current_user)])
 
 @router.get("/queue", summary="What waits, in order, and what runs")
 def read_queue(
-    house: House, limit: Annotated[int, Query(ge=1, le=1000, description="waiting jobs")] = 100
+    services: ServicesDep,
+    limit: Annotated[int, Query(ge=1, le=1000, description="waiting jobs")] = 100,
 ) -> QueueView:
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         return QueueView(
             queued=[WaitingView.of(one) for one in queue.waiting(session, limit)],
             running=[RunningView.of(job) for job in queue.running(session)],
@@ -24,14 +25,14 @@ def read_queue(
 
 
 @router.get("/workers", summary="The hosts that train")
-def list_workers(house: House) -> Listing[WorkerView]:
-    with house.sessions.begin() as session:
+def list_workers(services: ServicesDep) -> Listing[WorkerView]:
+    with services.sessions.begin() as session:
         items = [WorkerView.model_validate(one) for one in leases.workers_view(session)]
         return Listing(items=items)
 
 
 @router.get("/devices", summary="Their devices, and who holds them until when")
-def list_devices(house: House) -> Listing[DeviceView]:
-    with house.sessions.begin() as session:
+def list_devices(services: ServicesDep) -> Listing[DeviceView]:
+    with services.sessions.begin() as session:
         items = [DeviceView.model_validate(one) for one in leases.devices_view(session)]
         return Listing(items=items)

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 
 from api.http import HARMLESS, Id, NotFound, ask_for, current_user, not_yet, show, where
 from api.processes import Drawing, Pending
-from api.services import House, Services
+from api.services import Services, ServicesDep
 from store.studies import studies
 from studies.report import ReportInput, exhibits, read_report, to_json, to_markdown_report
 
@@ -34,7 +34,7 @@ _NOT_YET: dict[int | str, dict[str, Any]] = {
     responses={200: {"content": {one: {} for one in _TYPES.values()}}, **_NOT_YET},
 )
 def read_one(
-    house: House,
+    services: ServicesDep,
     study_id: Id,
     format: Annotated[
         Format | None, Query(description="default: what Accept asks for, else json")
@@ -47,7 +47,7 @@ def read_one(
     Pictures that take long are not waited for: 202 is a page of words alone, and `Location` leads to the one
     with pictures, once it is drawn."""
     chosen = format or preferred(accept)
-    report = _read(house, study_id)
+    report = _read(services, study_id)
     status = 200
     headers: dict[str, str] = {}
     match chosen:
@@ -57,7 +57,7 @@ def read_one(
             content = to_markdown_report(report).encode()
         case "html":
             drawing = Drawing.of(f"s{study_id}", "report", ".html", report.digest())
-            drawn = ask_for(house, drawing, lambda: _input(report), "html")
+            drawn = ask_for(services, drawing, lambda: _input(report), "html")
             if isinstance(drawn, Pending):
                 status, headers = 202, where(drawing)
                 content = _in_words(report, drawn.seconds, headers["Location"])
@@ -83,16 +83,16 @@ def read_one(
     response_class=Response,
     responses={200: {"content": {"image/png": {}}}, **_NOT_YET},
 )
-def read_figure(house: House, study_id: Id, name: str) -> Response:
+def read_figure(services: ServicesDep, study_id: Id, name: str) -> Response:
     """The report in JSON names them, and says how to get those that are lacking."""
-    report = _read(house, study_id)
+    report = _read(services, study_id)
     found = {one.name: one for one in exhibits(report)}
     if name not in found:
         raise NotFound(f"there is no figure {name!r}: there are {', '.join(found)}")
     if lacks := found[name].lacks:
         raise NotFound(f"study {study_id} has no figure {name}: {lacks}")
     drawing = Drawing.of(f"s{study_id}", f"figure-{name}", ".png", report.digest())
-    drawn = ask_for(house, drawing, lambda: _input(report), "figure", name)
+    drawn = ask_for(services, drawing, lambda: _input(report), "figure", name)
     return not_yet(drawing, drawn) if isinstance(drawn, Pending) else show(drawing, drawn)
 
 
@@ -116,12 +116,12 @@ def _number(text: str) -> float:
         return 0.0
 
 
-def _read(house: Services, study_id: int) -> ReportInput:
-    with house.sessions.begin() as session:
+def _read(services: Services, study_id: int) -> ReportInput:
+    with services.sessions.begin() as session:
         study = studies.find(session, study_id)
         if study is None:
             raise NotFound(f"there is no study {study_id}")
-        return read_report(session, study, house.settings.storage, house.settings.mlflow_url)
+        return read_report(session, study, services.settings.storage, services.settings.mlflow_url)
 
 
 def _in_words(report: ReportInput, seconds: float, location: str) -> bytes:

@@ -17,7 +17,7 @@ from api.http import (
     spool,
 )
 from api.schemas import ChosenRows, Listing, ResultView
-from api.services import House
+from api.services import ServicesDep
 from store.results import parse_columns, parse_keys, parse_metric, result_rows
 from studies.results import Group, arrange, export, group_rows
 
@@ -26,10 +26,10 @@ router = APIRouter(tags=["results"], dependencies=[Depends(current_user)])
 
 @router.get("/results", summary="What came out, newest job first, or as it is asked for")
 def list_results(
-    house: House, page: ResultPage, jobs: Jobs, sort: Sorting, columns: Columns
+    services: ServicesDep, page: ResultPage, jobs: Jobs, sort: Sorting, columns: Columns
 ) -> Listing[ResultView] | ChosenRows:
     """Diverged, failed and unfinished jobs are rows, too: nothing is dropped."""
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         found = result_rows.rows(
             session,
             trials=True,  # It is for the condition to leave them out.
@@ -47,7 +47,7 @@ def list_results(
 
 @router.get("/results/groups", summary="Results by the values of any fields, with statistics")
 def list_groups(
-    house: House,
+    services: ServicesDep,
     jobs: Jobs,
     by: Annotated[str, Query(max_length=1000, description="fields: `norm.kind,optimizer.lr`")],
     metric: Annotated[
@@ -63,7 +63,7 @@ def list_groups(
     keys = reading("by", by, parse_keys)
     chosen = reading("metric", metric, parse_metric).name
     columns = [*parse_columns("status,reason,metrics,facts"), *keys]
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         rows = list(result_rows.each_row(session, condition=jobs, columns=columns))
     groups = group_rows(rows, [key.name for key in keys], chosen)
     if sort is not None:
@@ -78,7 +78,7 @@ def list_groups(
     responses={200: {"content": {kind: {} for kind in TYPES.values()}}},
 )
 def export_results(
-    house: House,
+    services: ServicesDep,
     jobs: Jobs,
     sort: Sorting,
     columns: Columns,
@@ -89,7 +89,7 @@ def export_results(
     they are null and named in `non_finite`."""
     wanted = columns or parse_columns(",".join((*export.COLUMNS, *export.DOCUMENTS)))
     names = [column.name for column in columns] if columns else None
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         rows = result_rows.each_row(session, condition=jobs, order=sort, columns=wanted)
         lines = spool(rows, names, format)
     return StreamingResponse(

@@ -40,7 +40,7 @@ from api.schemas import (
     PriorityChange,
     StudyView,
 )
-from api.services import House, Services
+from api.services import Services, ServicesDep
 from store.catalog import annotations
 from store.db import Job, Study, User, WrongStatus
 from store.jobs import commands
@@ -62,13 +62,13 @@ router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(cu
     openapi_extra=takes(StudySpec),
     summary="Submit a study",
 )
-def submit_study(house: House, user: Writer, document: Overridden, once: Once) -> Response:
+def submit_study(services: ServicesDep, user: Writer, document: Overridden, once: Once) -> Response:
     """The answer means committed: from here all its jobs end in one final status, whatever crashes."""
     if earlier := once.earlier_answer():
         return earlier
-    study, plan = plan_study(house, user, document)
+    study, plan = plan_study(services, user, document)
     spec = study.model_dump(mode="json")
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
 
         def create() -> AcceptedStudy:
             same = studies.same_as(session, spec, study.project)
@@ -82,23 +82,23 @@ def submit_study(house: House, user: Writer, document: Overridden, once: Once) -
                 plan.warnings,
                 planned_seeds=sorted(study.seed_list),
             )
-            return _accepted(house, session, made, same)
+            return _accepted(services, session, made, same)
 
         answer = once.answer(session, create)
-    house.waker.wake()
+    services.waker.wake()
     return answer
 
 
 @router.get("", summary="List studies, newest first")
 def list_studies(
-    house: House,
+    services: ServicesDep,
     page: Page,
     project: Filter = None,
     owner: Filter = None,
     tag: Filter = None,
     archived: Archived = False,
 ) -> Listing[StudyView]:
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         found = studies.list_studies(
             session,
             owner=owner,
@@ -109,34 +109,40 @@ def list_studies(
             limit=page.limit,
         )
         return Listing(
-            items=study_views(house, session, found.items), next_cursor=found.next_cursor
+            items=study_views(services, session, found.items), next_cursor=found.next_cursor
         )
 
 
 @router.get("/{study_id}", summary="Read a study")
-def read_one(house: House, study_id: Id) -> StudyView:
-    with house.sessions.begin() as session:
-        return study_views(house, session, [find_study(session, study_id)])[0]
+def read_one(services: ServicesDep, study_id: Id) -> StudyView:
+    with services.sessions.begin() as session:
+        return study_views(services, session, [find_study(session, study_id)])[0]
 
 
 @router.patch(
     "/{study_id}", openapi_extra=takes(AnnotationChange), summary="Tag, note or archive a study"
 )
-def annotate_study(house: House, user: Writer, study_id: Id, document: Document) -> StudyView:
+def annotate_study(
+    services: ServicesDep, user: Writer, study_id: Id, document: Document
+) -> StudyView:
     """An archived study is left out of lists, and so are its jobs; nothing of it is deleted."""
     said = parse(AnnotationChange, document)
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         _own(session, user, study_id)
         annotations.annotate_study(session, study_id, annotations.Annotation(**dict(said)))
         session.flush()
-        return study_views(house, session, [find_study(session, study_id)])[0]
+        return study_views(services, session, [find_study(session, study_id)])[0]
 
 
 @router.get("/{study_id}/jobs", summary="List a study's jobs, newest first")
 def list_study_jobs(
-    house: House, study_id: Id, page: Page, status: JobStatus | None = None, variant: Filter = None
+    services: ServicesDep,
+    study_id: Id,
+    page: Page,
+    status: JobStatus | None = None,
+    variant: Filter = None,
 ) -> Listing[JobView]:
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         find_study(session, study_id)
         found = commands.list_jobs(
             session,
@@ -146,7 +152,9 @@ def list_study_jobs(
             cursor=page.cursor,
             limit=page.limit,
         )
-        return Listing(items=job_views(house, session, found.items), next_cursor=found.next_cursor)
+        return Listing(
+            items=job_views(services, session, found.items), next_cursor=found.next_cursor
+        )
 
 
 @router.get(
@@ -156,7 +164,7 @@ def list_study_jobs(
     responses=TABLES,
 )
 def compare(
-    house: House,
+    services: ServicesDep,
     study_id: Id,
     metric: Annotated[
         str | None, Query(pattern=r"^[a-z][a-z0-9_]{0,99}$", description="default: the study's")
@@ -167,7 +175,7 @@ def compare(
 ) -> Comparison | Response:
     """Means with 95 % t-intervals, paired differences to the baseline, what decides, and the verdict in a
     sentence; what went wrong is counted."""
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         study = find_study(session, study_id)
         if metric is not None:
             _ensure_known(metric, result_rows.rows(session, study_id=study_id).items)
@@ -191,27 +199,27 @@ def _ensure_known(metric: str, rows: Sequence[dict[str, Any]]) -> None:
     summary="Add seeds to a study",
 )
 def extend_study(
-    house: House, user: Writer, study_id: Id, document: Document, once: Once
+    services: ServicesDep, user: Writer, study_id: Id, document: Document, once: Once
 ) -> Response:
     if earlier := once.earlier_answer():
         return earlier
     extension = parse(Extension, document)
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         found = _own(session, user, study_id)
     study = _extended(read_study(found.spec), extension)
     # Before the choice of a tuning there are no settings to train with: it will see to the new seeds.
     waits = study.tune is not None and found.tuning is None
     cells = () if waits else expand(study, chosen_settings(found))
-    plan = plan_cells(house, user, study, cells)
+    plan = plan_cells(services, user, study, cells)
     spec = study.model_dump(mode="json")
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
 
         def extend() -> AcceptedStudy:
             studies.add_jobs(session, found, plan.new, user.name, spec)
-            return _accepted(house, session, find_study(session, study_id))
+            return _accepted(services, session, find_study(session, study_id))
 
         answer = once.answer(session, extend)
-    house.waker.wake()
+    services.waker.wake()
     return answer
 
 
@@ -220,39 +228,39 @@ def extend_study(
     openapi_extra=takes(Declaration),
     summary="Stand for a difference between a study's variants",
 )
-def declare(house: House, user: Writer, study_id: Id, document: Document) -> StudyView:
+def declare(services: ServicesDep, user: Writer, study_id: Id, document: Document) -> StudyView:
     """It then no longer withholds the ranking; the comparison and the report name who said why."""
     declaration = parse(Declaration, document)
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         _own(session, user, study_id)
         studies.declare(session, study_id, declaration.kind, declaration.why, user.name)
-        return study_views(house, session, [find_study(session, study_id)])[0]
+        return study_views(services, session, [find_study(session, study_id)])[0]
 
 
 @router.post("/{study_id}/cancel", summary="Cancel all jobs of a study that haven't ended")
-def cancel_study(house: House, user: Writer, study_id: Id) -> StudyView:
-    return _change(house, user, study_id, ("queued", "running", "paused"), _wish("cancel"))
+def cancel_study(services: ServicesDep, user: Writer, study_id: Id) -> StudyView:
+    return _change(services, user, study_id, ("queued", "running", "paused"), _wish("cancel"))
 
 
 @router.post("/{study_id}/pause", summary="Pause all jobs of a study that wait or run")
-def pause_study(house: House, user: Writer, study_id: Id) -> StudyView:
-    return _change(house, user, study_id, ("queued", "running"), _wish("pause"))
+def pause_study(services: ServicesDep, user: Writer, study_id: Id) -> StudyView:
+    return _change(services, user, study_id, ("queued", "running"), _wish("pause"))
 
 
 @router.post("/{study_id}/resume", summary="Let a study's paused jobs go on")
-def resume_study(house: House, user: Writer, study_id: Id) -> StudyView:
-    return _change(house, user, study_id, ("paused", "running"), commands.resume)
+def resume_study(services: ServicesDep, user: Writer, study_id: Id) -> StudyView:
+    return _change(services, user, study_id, ("paused", "running"), commands.resume)
 
 
 @router.post("/{study_id}/retry", summary="Try a study's failed jobs again")
 def retry_study(
-    house: House,
+    services: ServicesDep,
     user: Writer,
     study_id: Id,
     cancelled: Annotated[bool, Query(description="the cancelled jobs, too")] = False,
 ) -> StudyView:
     wanted = ("failed", "cancelled") if cancelled else ("failed",)
-    return _change(house, user, study_id, wanted, commands.retry)
+    return _change(services, user, study_id, wanted, commands.retry)
 
 
 @router.post(
@@ -260,14 +268,16 @@ def retry_study(
     openapi_extra=takes(PriorityChange),
     summary="Change the priority of a study's jobs that haven't ended",
 )
-def prioritize_study(house: House, user: Writer, study_id: Id, document: Document) -> StudyView:
+def prioritize_study(
+    services: ServicesDep, user: Writer, study_id: Id, document: Document
+) -> StudyView:
     """Jobs that are added later have the priority that the spec gives them."""
     wanted = parse(PriorityChange, document).priority
 
     def change(session: Session, job: Job, who: str) -> None:
         commands.prioritize(session, job, wanted, who)
 
-    return _change(house, user, study_id, ("queued", "paused", "running"), change)
+    return _change(services, user, study_id, ("queued", "paused", "running"), change)
 
 
 def find_study(session: Session, study_id: int) -> Study:
@@ -283,10 +293,10 @@ def _own(session: Session, user: User, study_id: int) -> Study:
     return study
 
 
-def study_views(house: Services, session: Session, found: Sequence[Study]) -> list[StudyView]:
+def study_views(services: Services, session: Session, found: Sequence[Study]) -> list[StudyView]:
     """With the links of those that MLflow has, and what it lacks."""
     ids = [study.id for study in found]
-    base = house.settings.mlflow_url
+    base = services.settings.mlflow_url
     urls = links.study_urls(session, base, ids) if base else {}
     counts = studies.counts(session, ids)
     problems = mirror_problems.of_studies(session, ids)
@@ -303,10 +313,10 @@ def study_views(house: Services, session: Session, found: Sequence[Study]) -> li
 
 
 def _accepted(
-    house: Services, session: Session, study: Study, same: Sequence[Study] = ()
+    services: Services, session: Session, study: Study, same: Sequence[Study] = ()
 ) -> AcceptedStudy:
     """`same`: the studies that train the same already."""
-    [view, *earlier] = study_views(house, session, [study, *same])
+    [view, *earlier] = study_views(services, session, [study, *same])
     notes = [
         *growth_notes(read_study(study.spec), study.planned_seeds),
         *repeat_notes([(one.id, one.status, _unsuccessful(one)) for one in earlier]),
@@ -338,14 +348,14 @@ def _wish(wish: commands.Wished) -> Callable[[Session, Job, str], None]:
 
 
 def _change(
-    house: Services,
+    services: Services,
     user: User,
     study_id: int,
     statuses: Sequence[str],
     change: Callable[[Session, Job, str], None],
 ) -> StudyView:
     """Does it to the study's jobs in these statuses; raises `Conflict` when there is none."""
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         _own(session, user, study_id)
         changed = 0
         for job in studies.jobs_of(session, study_id):
@@ -356,6 +366,6 @@ def _change(
                     changed += 1
         if not changed:
             raise Conflict(f"study {study_id} has no job for this: none is {' or '.join(statuses)}")
-        answer = study_views(house, session, [find_study(session, study_id)])[0]
-    house.waker.wake()
+        answer = study_views(services, session, [find_study(session, study_id)])[0]
+    services.waker.wake()
     return answer

@@ -22,7 +22,7 @@ from api.http import (
     takes,
 )
 from api.schemas import Listing, NewToken, NewUser, SecretView, TokenView, UserChange, UserView
-from api.services import House
+from api.services import ServicesDep
 from store.accounts import users
 from store.db import User
 
@@ -37,8 +37,8 @@ def read_self(user: Reader) -> UserView:
 
 
 @router.get("/users", summary="List people")
-def list_users(house: House) -> Listing[UserView]:
-    with house.sessions.begin() as session:
+def list_users(services: ServicesDep) -> Listing[UserView]:
+    with services.sessions.begin() as session:
         return Listing(items=[UserView.model_validate(one) for one in users.list_users(session)])
 
 
@@ -48,18 +48,20 @@ def list_users(house: House) -> Listing[UserView]:
     openapi_extra=takes(NewUser),
     summary="Let a person in",
 )
-def create_user(house: House, _: Administrator, document: Document) -> UserView:
+def create_user(services: ServicesDep, _: Administrator, document: Document) -> UserView:
     new = parse(NewUser, document)
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         return UserView.model_validate(users.create_user(session, new.name, new.role))
 
 
 @router.patch(
     "/users/{name}", openapi_extra=takes(UserChange), summary="Change a person's role or access"
 )
-def change_user(house: House, admin: Administrator, name: str, document: Document) -> UserView:
+def change_user(
+    services: ServicesDep, admin: Administrator, name: str, document: Document
+) -> UserView:
     change = parse(UserChange, document)
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         user = _find(session, name)
         if user.id == admin.id:
             raise Conflict("nobody changes their own role or access: ask another admin")
@@ -72,8 +74,8 @@ def change_user(house: House, admin: Administrator, name: str, document: Documen
 
 
 @router.get("/tokens", summary="List one's own tokens; an admin: everybody's")
-def list_tokens(house: House, user: Reader) -> Listing[TokenView]:
-    with house.sessions.begin() as session:
+def list_tokens(services: ServicesDep, user: Reader) -> Listing[TokenView]:
+    with services.sessions.begin() as session:
         found = users.list_tokens(session, None if user.role == "admin" else user)
         return Listing(items=[TokenView.of(token) for token in found])
 
@@ -84,17 +86,19 @@ def list_tokens(house: House, user: Reader) -> Listing[TokenView]:
     openapi_extra=takes(NewToken),
     summary="Create a token; the secret is shown only once",
 )
-def create_token(house: House, user: Reader, asking: Secret, document: Document) -> SecretView:
+def create_token(
+    services: ServicesDep, user: Reader, asking: Secret, document: Document
+) -> SecretView:
     """It expires no later than the token of this request, with which it is made."""
     new = parse(NewToken, document)
     if new.user not in (None, user.name) and user.role != "admin":
         raise Forbidden(f"{user.name} may make tokens of their own only")
     if new.expires_at is not None:
         _ensure_ahead(new.expires_at)
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         parent = lock_asking_token(session, asking)
         owner = _find(session, new.user, "/user") if new.user else user
-        most = house.settings.tokens_per_person
+        most = services.settings.tokens_per_person
         token, secret = users.create_token(
             session, owner, new.name, new.expires_at, parent=parent, most=most
         )
@@ -105,7 +109,7 @@ def create_token(house: House, user: Reader, asking: Secret, document: Document)
     "/tokens/{token_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Revoke a token"
 )
 def revoke_token(
-    house: House,
+    services: ServicesDep,
     user: Reader,
     token_id: Id,
     children: Annotated[
@@ -113,7 +117,7 @@ def revoke_token(
         Query(description="the tokens made with it are revoked, too: those of its user, all, none"),
     ] = "own",
 ) -> None:
-    with house.sessions.begin() as session:
+    with services.sessions.begin() as session:
         token = users.find_token(session, token_id)
         # A token of somebody else isn't even said to exist.
         if token is None or (user.role != "admin" and token.user_id != user.id):

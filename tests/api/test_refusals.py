@@ -448,7 +448,9 @@ def test_without_the_look_at_datasets_an_unknown_one_would_be_planned(
     member: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = admission._known
-    monkeypatch.setattr(admission, "_known", lambda house, _, place: known(house, "digits", place))
+    monkeypatch.setattr(
+        admission, "_known", lambda services, _, place: known(services, "digits", place)
+    )
     assert member.post("/api/v1/plans", content=UNKNOWN[0].content).status_code == 200
 
 
