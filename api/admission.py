@@ -66,15 +66,15 @@ class _Arm:
 def plan_job(services: Services, user: User, document: Any) -> Plan:
     """Raises `Invalid`, `Conflict` or `CheckerUnavailable`."""
     spec = parse(JobSpec, document)
-    dataset, info = _known(services, spec.dataset.name, "/dataset/name")
+    dataset, info = _find_dataset(services, spec.dataset.name, "/dataset/name")
     report = services.checker.check(spec, info, user.id)
     if report.problems:
         raise Invalid(report.problems)
-    name = _job_name(spec)
+    name = _name_job(spec)
     return Plan(
-        new=(NewJob(spec=spec, name=name, warnings=_said(report)),),
+        new=(NewJob(spec=spec, name=name, warnings=_collect_notes(report)),),
         datasets={dataset.name: dataset},
-        warnings=_said(report),
+        warnings=_collect_notes(report),
         arms=(CheckedArm(name, None, {}, spec, 1, report),),
     )
 
@@ -90,19 +90,21 @@ def plan_study(services: Services, user: User, document: Any) -> tuple[StudySpec
 
 def plan_cells(services: Services, user: User, study: StudySpec, cells: Sequence[Cell]) -> Plan:
     """As `plan_study`, for some of a study's cells."""
-    arms = _arms(cells)
-    known = _known_to_study(services, study, arms)
-    reports = _reports(services, user, arms, {name: info for name, (_, info) in known.items()})
-    if found := _located(study, arms, reports):
+    arms = _group_arms(cells)
+    known = _find_datasets(services, study, arms)
+    reports = _check_arms(services, user, arms, {name: info for name, (_, info) in known.items()})
+    if found := _locate_problems(study, arms, reports):
         raise Invalid(found[:MOST_PROBLEMS])
     return Plan(
         new=tuple(
-            NewJob(cell.spec, cell.name, cell.variant, cell.point, _said(report), cell.trial)
+            NewJob(
+                cell.spec, cell.name, cell.variant, cell.point, _collect_notes(report), cell.trial
+            )
             for arm, report in zip(arms, reports, strict=True)
             for cell in arm.cells
         ),
         datasets={name: dataset for name, (dataset, _) in known.items()},
-        warnings=_warnings(arms, reports),
+        warnings=_merge_warnings(arms, reports),
         arms=tuple(
             CheckedArm(arm.name, arm.variant, arm.point, arm.spec, len(arm.cells), report)
             for arm, report in zip(arms, reports, strict=True)
@@ -110,11 +112,11 @@ def plan_cells(services: Services, user: User, study: StudySpec, cells: Sequence
     )
 
 
-def _job_name(spec: JobSpec) -> str:
+def _name_job(spec: JobSpec) -> str:
     return f"{spec.model.name} · {spec.norm.kind} | seed {spec.seed}"
 
 
-def _arms(cells: Iterable[Cell]) -> list[_Arm]:
+def _group_arms(cells: Iterable[Cell]) -> list[_Arm]:
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(arm_name(cell.variant, cell.point), []).append(cell)
@@ -123,7 +125,7 @@ def _arms(cells: Iterable[Cell]) -> list[_Arm]:
     ]
 
 
-def _known(services: Services, name: str, place: str) -> tuple[Dataset, DatasetInfo]:
+def _find_dataset(services: Services, name: str, place: str) -> tuple[Dataset, DatasetInfo]:
     """The dataset, ready to be used; raises `Invalid` at that place, or `Conflict`."""
     with services.sessions.begin() as session:
         dataset = datasets.find(session, name)
@@ -141,7 +143,7 @@ def _known(services: Services, name: str, place: str) -> tuple[Dataset, DatasetI
     return dataset, DatasetInfo.model_validate(dataset.info)
 
 
-def _known_to_study(
+def _find_datasets(
     services: Services, study: StudySpec, arms: Sequence[_Arm]
 ) -> dict[str, tuple[Dataset, DatasetInfo]]:
     known: dict[str, tuple[Dataset, DatasetInfo]] = {}
@@ -149,11 +151,11 @@ def _known_to_study(
         name = arm.spec.dataset.name
         if name not in known:
             place = locate(study, arm.variant, arm.point, "/dataset/name")
-            known[name] = _known(services, name, place)
+            known[name] = _find_dataset(services, name, place)
     return known
 
 
-def _reports(
+def _check_arms(
     services: Services, user: User, arms: Sequence[_Arm], infos: Mapping[str, DatasetInfo]
 ) -> list[Report]:
     """One for each arm; the checker keeps its answers, so a later try gets further."""
@@ -172,7 +174,7 @@ def _reports(
     return reports
 
 
-def _located(
+def _locate_problems(
     study: StudySpec, arms: Sequence[_Arm], reports: Sequence[Report]
 ) -> tuple[Problem, ...]:
     """The problems, once each, with pointers into the study as it was written."""
@@ -184,25 +186,25 @@ def _located(
     return tuple(dict.fromkeys(found))
 
 
-def _said(report: Report) -> tuple[str, ...]:
+def _collect_notes(report: Report) -> tuple[str, ...]:
     """What a reader of the results must know: what is doubtful, and what was built instead of what."""
     return (*report.warnings, *report.notes)
 
 
-def _warnings(arms: Sequence[_Arm], reports: Sequence[Report]) -> tuple[str, ...]:
+def _merge_warnings(arms: Sequence[_Arm], reports: Sequence[Report]) -> tuple[str, ...]:
     """Each once, after the names of what it concerns: nothing where it concerns all, variants where it concerns
     them at every point, else arms."""
     concerned: dict[str, list[_Arm]] = {}
     for arm, report in zip(arms, reports, strict=True):
-        for warning in dict.fromkeys(_said(report)):
+        for warning in dict.fromkeys(_collect_notes(report)):
             concerned.setdefault(warning, []).append(arm)
     return tuple(
-        warning if len(some) == len(arms) > 1 else f"{listed(_names(some, arms))}: {warning}"
+        warning if len(some) == len(arms) > 1 else f"{listed(_name_arms(some, arms))}: {warning}"
         for warning, some in concerned.items()
     )
 
 
-def _names(some: Sequence[_Arm], arms: Sequence[_Arm]) -> list[str]:
+def _name_arms(some: Sequence[_Arm], arms: Sequence[_Arm]) -> list[str]:
     """Of some of the arms, the shortest that say which."""
     points = Counter(arm.variant for arm in arms)
     whole = {

@@ -56,7 +56,7 @@ def make_app(settings: Settings | None = None) -> FastAPI:
         title="Normlab",
         version="1",
         description=openapi.DESCRIPTION,
-        lifespan=_living(settings),
+        lifespan=_make_lifespan(settings),
         responses=openapi.RESPONSES,
         # FastAPI's pages load their scripts from elsewhere: see `api.http.docs`.
         docs_url=None,
@@ -73,16 +73,16 @@ def make_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _living(settings: Settings) -> Any:
+def _make_lifespan(settings: Settings) -> Any:
     @asynccontextmanager
-    async def living(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
             app.state.services = _open(settings, stack)
             yield
             # Waits for threads and a process: not on the event loop.
             await run_in_threadpool(stack.close)
 
-    return living
+    return lifespan
 
 
 def _open(settings: Settings, stack: ExitStack) -> Services:

@@ -11,7 +11,7 @@ __all__ = ["Client", "NormlabError", "Reference"]
 
 def __getattr__(name: str) -> Any:
     """Imported at first use: starting a server or asking for help needs no HTTP."""
-    modules = {"Client": "client", "NormlabError": "errors", "Reference": "references"}
+    modules = {"Client": "client", "NormlabError": "errors", "Reference": "client"}
     if name not in modules:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -2,7 +2,7 @@
 
 from api.http import docs, drawings, errors, openapi
 from api.http.body import Document
-from api.http.comparison_table import TABLES, TableFormat, table_answer
+from api.http.comparison_table import TABLES, TableFormat, respond_with_table
 from api.http.dependencies import (
     Administrator,
     Archived,
@@ -12,8 +12,8 @@ from api.http.dependencies import (
     Reader,
     Secret,
     Writer,
-    current_user,
     ensure_own,
+    get_current_user,
     lock_asking_token,
 )
 from api.http.disconnects import GoneClients
@@ -30,10 +30,10 @@ from api.http.errors import (
 )
 from api.http.headers import SafeHeaders
 from api.http.idempotency import Once
-from api.http.openapi import takes
+from api.http.openapi import describe_body
 from api.http.overrides import Overridden
-from api.http.query_parameters import Columns, Jobs, ResultPage, Sorting, reading
-from api.http.spool import TYPES, ExportFormat, spool
+from api.http.query_parameters import Columns, Jobs, ResultPage, Sorting, read_parameter
+from api.http.spool import TYPES, ExportFormat, spool_rows
 
 __all__ = [
     "HARMLESS",
@@ -66,19 +66,19 @@ __all__ = [
     "Unavailable",
     "Writer",
     "ask_for",
-    "current_user",
+    "describe_body",
     "docs",
     "drawings",
     "ensure_own",
     "errors",
+    "get_current_user",
     "lock_asking_token",
     "not_yet",
     "openapi",
     "parse",
-    "reading",
+    "read_parameter",
+    "respond_with_table",
     "show",
-    "spool",
-    "table_answer",
-    "takes",
+    "spool_rows",
     "where",
 ]

@@ -16,7 +16,7 @@ TYPES: dict[TableFormat, str] = {
 TABLES: dict[int | str, dict[str, Any]] = {200: {"content": {one: {} for one in TYPES.values()}}}
 
 
-def table_answer(comparison: Comparison, study: str, format: TableFormat) -> Response:
+def respond_with_table(comparison: Comparison, study: str, format: TableFormat) -> Response:
     """CSV has the numbers unrounded; the others have them as people write them."""
     match format:
         case "csv":

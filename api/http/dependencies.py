@@ -16,16 +16,16 @@ _bearer = HTTPBearer(auto_error=False, description="as printed by `normlab token
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def bearer_secret(credentials: _Credentials) -> str:
+def get_secret(credentials: _Credentials) -> str:
     if credentials is None:
         raise Unauthorized("a token is needed: send 'Authorization: Bearer <token>'")
     return credentials.credentials
 
 
-Secret: TypeAlias = Annotated[str, Depends(bearer_secret)]
+Secret: TypeAlias = Annotated[str, Depends(get_secret)]
 
 
-def current_user(services: ServicesDep, secret: Secret) -> User:
+def get_current_user(services: ServicesDep, secret: Secret) -> User:
     with services.sessions.begin() as session:
         user = users.authenticate(session, secret)
     if user is None:
@@ -45,21 +45,21 @@ def _refused() -> Unauthorized:
     return Unauthorized("the token is unknown, expired or revoked")
 
 
-def writing_user(user: Annotated[User, Depends(current_user)]) -> User:
+def require_writer(user: Annotated[User, Depends(get_current_user)]) -> User:
     if user.role == "viewer":
         raise Forbidden(f"{user.name} is a viewer: viewers read, members and admins change")
     return user
 
 
-def administrator(user: Annotated[User, Depends(current_user)]) -> User:
+def require_admin(user: Annotated[User, Depends(get_current_user)]) -> User:
     if user.role != "admin":
         raise Forbidden(f"{user.name} is a {user.role}: only an admin may do this")
     return user
 
 
-Reader: TypeAlias = Annotated[User, Depends(current_user)]
-Writer: TypeAlias = Annotated[User, Depends(writing_user)]
-Administrator: TypeAlias = Annotated[User, Depends(administrator)]
+Reader: TypeAlias = Annotated[User, Depends(get_current_user)]
+Writer: TypeAlias = Annotated[User, Depends(require_writer)]
+Administrator: TypeAlias = Annotated[User, Depends(require_admin)]
 
 
 def ensure_own(user: User, owner: User, what: str) -> None:
@@ -69,23 +69,23 @@ def ensure_own(user: User, owner: User, what: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class WantedPage:
+class PageRequest:
     """Which part of a list is wanted."""
 
     limit: int
     cursor: str | None
 
 
-def page_wanted(
+def get_page(
     limit: Annotated[int, Query(ge=1, le=500, description="items at most")] = 50,
     cursor: Annotated[
         str | None, Query(max_length=200, description="the `next_cursor` of the page before")
     ] = None,
-) -> WantedPage:
-    return WantedPage(limit, cursor)
+) -> PageRequest:
+    return PageRequest(limit, cursor)
 
 
-Page: TypeAlias = Annotated[WantedPage, Depends(page_wanted)]
+Page: TypeAlias = Annotated[PageRequest, Depends(get_page)]
 
 #: The largest identifier that the database can hold.
 Id: TypeAlias = Annotated[int, Path(ge=1, le=2**63 - 1)]

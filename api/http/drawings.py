@@ -5,12 +5,12 @@ from collections.abc import Callable
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse, Response
 
-from api.http.dependencies import current_user
+from api.http.dependencies import get_current_user
 from api.http.errors import NotFound
 from api.processes import Drawing, Pending
 from api.services import Services, ServicesDep
 
-router = APIRouter(prefix="/drawings", tags=["studies"], dependencies=[Depends(current_user)])
+router = APIRouter(prefix="/drawings", tags=["studies"], dependencies=[Depends(get_current_user)])
 
 RETRY_AFTER_SECONDS = 2
 #: What people wrote stands in them: should any of it ever pass as markup, it still can't do anything.

@@ -140,7 +140,7 @@ class Invalid(ApiError):
 
     def __init__(self, found: Iterable[Problem]) -> None:
         errors = [FieldError.model_validate(one.model_dump()) for one in found]
-        super().__init__(_sentence(errors), errors)
+        super().__init__(_summarize(errors), errors)
 
     @classmethod
     def at(cls, pointer: str, detail: str, remedy: str | None = None) -> "Invalid":
@@ -154,7 +154,7 @@ class BadParameter(ApiError):
 
     def __init__(self, parameter: str, detail: str, position: int | None = None) -> None:
         errors = [FieldError(parameter=parameter, detail=detail, position=position)]
-        super().__init__(_sentence(errors), errors)
+        super().__init__(_summarize(errors), errors)
 
 
 class Unavailable(ApiError):
@@ -168,7 +168,7 @@ class Unavailable(ApiError):
 
 def install(app: FastAPI) -> None:
     """Makes every error of the app a problem+json."""
-    app.add_exception_handler(ApiError, _answer_ours)
+    app.add_exception_handler(ApiError, _answer_api_error)
     app.add_exception_handler(RequestValidationError, _answer_parameters)
     app.add_exception_handler(HTTPException, _answer_framework)
     for kind in (
@@ -193,14 +193,14 @@ def parse(model: type[AnyModel], document: Any) -> AnyModel:
         raise Invalid(problems(error, document, model)) from error
 
 
-def _answer_ours(request: Request, error: Exception) -> Response:
+def _answer_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     body, settings = getattr(request.state, "body", b""), getattr(request.state, "settings", ())
-    return _problem(error.status, error.detail, locate(error.errors, body, settings), error.headers)
+    return _respond(error.status, error.detail, locate(error.errors, body, settings), error.headers)
 
 
 def _answer_known(request: Request, error: Exception) -> Response:
-    return _answer_ours(request, _translate(error))
+    return _answer_api_error(request, _translate(error))
 
 
 def _translate(error: Exception) -> ApiError:
@@ -245,7 +245,7 @@ def _answer_parameters(request: Request, error: Exception) -> Response:
     errors = [
         FieldError(parameter=str(one["loc"][-1]), detail=explain(one)) for one in error.errors()
     ]
-    return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, _sentence(errors), errors)
+    return _respond(HTTPStatus.UNPROCESSABLE_ENTITY, _summarize(errors), errors)
 
 
 def _answer_framework(request: Request, error: Exception) -> Response:
@@ -259,7 +259,7 @@ def _answer_framework(request: Request, error: Exception) -> Response:
             detail = f"{request.url.path} takes {allowed}, not {request.method}"
         case _:
             detail = str(error.detail)
-    return _problem(status, detail, headers=error.headers)
+    return _respond(status, detail, headers=error.headers)
 
 
 def _answer_unexpected(request: Request, error: Exception) -> Response:
@@ -268,10 +268,10 @@ def _answer_unexpected(request: Request, error: Exception) -> Response:
         "a request failed", method=request.method, path=request.url.path, name=name, exc_info=error
     )
     detail = f"an error of ours, kept in the server's log as {name}"
-    return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, instance=name)
+    return _respond(HTTPStatus.INTERNAL_SERVER_ERROR, detail, instance=name)
 
 
-def _problem(
+def _respond(
     status: HTTPStatus,
     detail: str,
     errors: Sequence[FieldError] = (),
@@ -296,7 +296,7 @@ def _problem(
     )
 
 
-def _sentence(errors: Sequence[FieldError]) -> str:
+def _summarize(errors: Sequence[FieldError]) -> str:
     """The first finding in words, and how many more there are."""
     first = errors[0]
     place = first.parameter or first.pointer

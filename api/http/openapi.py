@@ -92,7 +92,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 }
 
 
-def takes(*models: type[BaseModel]) -> dict[str, Any]:
+def describe_body(*models: type[BaseModel]) -> dict[str, Any]:
     """For `openapi_extra`: the endpoint reads one of these documents, as JSON or YAML."""
     names = [model.__name__ for model in models]
     references = [{"$ref": f"#/components/schemas/{name}"} for name in names]
@@ -140,13 +140,13 @@ def describe(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _described(app)
+            app.openapi_schema = _build_document(app)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _described(app: FastAPI) -> dict[str, Any]:
+def _build_document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )

@@ -18,7 +18,7 @@ _Settings = Annotated[
 ]
 
 
-def read_overridden(
+def apply_settings(
     request: Request, document: Document, settings: _Settings = None
 ) -> dict[str, Any]:
     """Raises `BadParameter` for a path that isn't there, and for a result that is no document; `Invalid` for
@@ -35,4 +35,4 @@ def read_overridden(
     return overridden
 
 
-Overridden: TypeAlias = Annotated[dict[str, Any], Depends(read_overridden)]
+Overridden: TypeAlias = Annotated[dict[str, Any], Depends(apply_settings)]

@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias, TypeVar
 from fastapi import Depends, Query
 from sqlalchemy import ColumnElement, and_
 
-from api.http.dependencies import Filter, WantedPage
+from api.http.dependencies import Filter, PageRequest
 from api.http.errors import BadParameter
 from api.schemas import JobStatus
 from store.db import BadQuery
@@ -27,7 +27,7 @@ false in every comparison; `a = null` finds what is missing. Archived jobs are l
 `archived` or the parameter `study` names their study."""
 
 
-def wanted_jobs(
+def build_job_filter(
     query: Annotated[str | None, Query(description=QUERY)] = None,
     study: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
     project: Filter = None,
@@ -44,39 +44,39 @@ def wanted_jobs(
     archived = study is not None
     if query is None:
         return and_(found, compile_query(None, archived=archived))
-    return and_(found, reading("query", query, partial(compile_query, archived=archived)))
+    return and_(found, read_parameter("query", query, partial(compile_query, archived=archived)))
 
 
-def wanted_order(
+def get_order(
     sort: Annotated[
         str | None,
         Query(max_length=200, description="a field: `optimizer.lr`; falling: `-best.val_accuracy`"),
     ] = None,
 ) -> Order | None:
     """Rows without a value come last."""
-    return None if sort is None else reading("sort", sort, parse_order)
+    return None if sort is None else read_parameter("sort", sort, parse_order)
 
 
-def wanted_columns(
+def get_columns(
     columns: Annotated[
         str | None,
         Query(max_length=4000, description="fields: `job_id,norm.kind,best.val_accuracy`"),
     ] = None,
 ) -> list[Column] | None:
-    return None if columns is None else reading("columns", columns, parse_columns)
+    return None if columns is None else read_parameter("columns", columns, parse_columns)
 
 
-def wanted_page(
+def get_result_page(
     limit: Annotated[int, Query(ge=1, le=500, description="items at most")] = 50,
     cursor: Annotated[
         str | None, Query(max_length=20_000, description="the `next_cursor` of the page before")
     ] = None,
-) -> WantedPage:
+) -> PageRequest:
     """A cursor carries the value that rows are sorted by, which may be a long text."""
-    return WantedPage(limit, cursor)
+    return PageRequest(limit, cursor)
 
 
-def reading(parameter: str, text: str, parse: Callable[[str], Parsed]) -> Parsed:
+def read_parameter(parameter: str, text: str, parse: Callable[[str], Parsed]) -> Parsed:
     """What the parameter says. Raises BadParameter with a caret under the place."""
     try:
         return parse(text)
@@ -84,7 +84,7 @@ def reading(parameter: str, text: str, parse: Callable[[str], Parsed]) -> Parsed
         raise BadParameter(parameter, point_at(text, error), error.position) from error
 
 
-Jobs: TypeAlias = Annotated[ColumnElement[bool], Depends(wanted_jobs)]
-Sorting: TypeAlias = Annotated[Order | None, Depends(wanted_order)]
-Columns: TypeAlias = Annotated[list[Column] | None, Depends(wanted_columns)]
-ResultPage: TypeAlias = Annotated[WantedPage, Depends(wanted_page)]
+Jobs: TypeAlias = Annotated[ColumnElement[bool], Depends(build_job_filter)]
+Sorting: TypeAlias = Annotated[Order | None, Depends(get_order)]
+Columns: TypeAlias = Annotated[list[Column] | None, Depends(get_columns)]
+ResultPage: TypeAlias = Annotated[PageRequest, Depends(get_result_page)]

@@ -21,7 +21,7 @@ NOT_FINITE = "non_finite"
 _CHUNK = 64 * 1024
 
 
-def spool(
+def spool_rows(
     rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None, format: ExportFormat
 ) -> Iterator[bytes]:
     """Reads all rows at once, flat unless there are chosen columns; the bytes come when they are taken."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
-from api.http import current_user
+from api.http import get_current_user
 from api.schemas import View
 from studies.spec import StudySpec
 from trainer.spec import (
@@ -32,7 +32,7 @@ from trainer.spec import (
     tabulate,
 )
 
-router = APIRouter(tags=["catalog"], dependencies=[Depends(current_user)])
+router = APIRouter(tags=["catalog"], dependencies=[Depends(get_current_user)])
 
 #: Section of the catalogue → the union of its alternatives.
 SECTIONS: dict[str, Any] = {
@@ -70,69 +70,69 @@ class Choice(View):
 
 @router.get("/catalog", summary="What a spec may choose from")
 def read_catalog() -> dict[str, list[Choice]]:
-    return _catalog()
+    return _build_catalog()
 
 
 @router.get("/schemas/job", summary="JSON Schema of the job spec")
 def read_job_schema() -> dict[str, Any]:
-    return _schema(JobSpec)
+    return _make_schema(JobSpec)
 
 
 @router.get("/schemas/study", summary="JSON Schema of the study spec")
 def read_study_schema() -> dict[str, Any]:
-    return _schema(StudySpec)
+    return _make_schema(StudySpec)
 
 
 @cache
-def _catalog() -> dict[str, list[Choice]]:
+def _build_catalog() -> dict[str, list[Choice]]:
     return {
-        section: [_choice(one, section) for one in _alternatives(union)]
+        section: [_describe_choice(one, section) for one in _list_alternatives(union)]
         for section, union in SECTIONS.items()
     }
 
 
 @cache
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
+def _make_schema(model: type[BaseModel]) -> dict[str, Any]:
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return dialect | model.model_json_schema()
 
 
-def _alternatives(union: Any) -> Iterator[type[Part]]:
+def _list_alternatives(union: Any) -> Iterator[type[Part]]:
     """The classes of a union, however it is annotated; a class is a union of one."""
     origin = get_origin(union)
     if origin is Annotated:
-        yield from _alternatives(get_args(union)[0])
+        yield from _list_alternatives(get_args(union)[0])
     elif origin in (Union, types.UnionType):
         for part in get_args(union):
-            yield from _alternatives(part)
+            yield from _list_alternatives(part)
     else:
         yield union
 
 
-def _choice(alternative: type[Part], section: str) -> Choice:
+def _describe_choice(alternative: type[Part], section: str) -> Choice:
     description = " ".join((inspect.getdoc(alternative) or "").split())
     return Choice(
-        kind=_tag(alternative),
+        kind=_find_tag(alternative),
         description=description,
         papers=re.findall(r"\(([^()]*\b(?:19|20)\d\d[^()]*)\)", description),
         pitfalls=list(alternative.pitfalls),
         options=alternative.model_json_schema(),
-        layouts=_layouts(alternative) if section == "norms" else None,
+        layouts=_tabulate_layouts(alternative) if section == "norms" else None,
     )
 
 
-def _layouts(norm: type[Any]) -> dict[str, dict[str, str | None]]:
+def _tabulate_layouts(norm: type[Any]) -> dict[str, dict[str, str | None]]:
     variants = [{"across": "channels"}, {"across": "space"}] if norm is LocalResponseNorm else [{}]
     return {
         ", ".join(f"{name}: {value}" for name, value in options.items()) or "all options": {
             layout: gap.reason if gap else None
-            for layout, gap in tabulate(norm.model_construct(kind=_tag(norm), **options))
+            for layout, gap in tabulate(norm.model_construct(kind=_find_tag(norm), **options))
         }
         for options in variants
     }
 
 
-def _tag(alternative: type[Part]) -> str:
+def _find_tag(alternative: type[Part]) -> str:
     """The value that chooses it, or the pattern of such values."""
     properties = alternative.model_json_schema()["properties"]
     tag = properties.get("kind") or properties["name"]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 
-from api.http import Id, ask_for, current_user, not_yet, show
+from api.http import Id, ask_for, get_current_user, not_yet, show
 from api.processes import Drawing, Pending
 from api.routes.jobs import find_job
 from api.routes.studies import find_study
@@ -15,7 +15,7 @@ from store.db import Epoch
 from store.results import result_rows, series
 from studies.report import MOST_PERIODS, CurveAxis, CurveMetric, Curves, job_curves, study_curves
 
-router = APIRouter(dependencies=[Depends(current_user)])
+router = APIRouter(dependencies=[Depends(get_current_user)])
 
 Format: TypeAlias = Literal["json", "png", "svg"]
 Wanted: TypeAlias = Annotated[Format, Query(description="data, or a picture")]
@@ -57,7 +57,7 @@ def read_study_curves(
             metric=metric,
             x=x,
         )
-    return _answer(services, f"s{study_id}", curves, format)
+    return _respond(services, f"s{study_id}", curves, format)
 
 
 @router.get(
@@ -77,16 +77,16 @@ def read_job_curves(
     """All that was recorded of it is at `epochs`."""
     with services.sessions.begin() as session:
         job = find_job(session, job_id)
-        periods = _periods(result_rows.epochs(session, job_id))
+        periods = _list_periods(result_rows.epochs(session, job_id))
     curves = job_curves(f"{job.name} (j{job_id})", periods, metric, x)
-    return _answer(services, f"j{job_id}", curves, format)
+    return _respond(services, f"j{job_id}", curves, format)
 
 
-def _periods(rows: Sequence[Epoch]) -> list[dict[str, Any]]:
+def _list_periods(rows: Sequence[Epoch]) -> list[dict[str, Any]]:
     return [{name: getattr(row, name) for name in _COLUMNS} for row in rows]
 
 
-def _answer(services: Services, owner: str, curves: Curves, format: Format) -> Curves | Response:
+def _respond(services: Services, owner: str, curves: Curves, format: Format) -> Curves | Response:
     if format == "json":
         return curves
     content = curves.model_dump_json()

@@ -19,9 +19,9 @@ from api.http import (
     Reader,
     Unavailable,
     Writer,
-    current_user,
+    describe_body,
+    get_current_user,
     parse,
-    takes,
 )
 from api.processes import CheckerUnavailable, NoPicture
 from api.schemas import DatasetView, Listing, NewDataset
@@ -44,14 +44,14 @@ from trainer.spec import (
 #: Of one picture: it is drawn by the processes that check everybody's specs.
 MOST_SHEET_PIXELS = 8_000_000
 
-router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(current_user)])
+router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(get_current_user)])
 
 
 @router.post(
     "",
     status_code=status.HTTP_202_ACCEPTED,
     response_model=DatasetView,
-    openapi_extra=takes(NewDataset),
+    openapi_extra=describe_body(NewDataset),
     summary="Register a dataset",
 )
 def register_dataset(
@@ -65,7 +65,7 @@ def register_dataset(
     with services.sessions.begin() as session:
         answer = once.answer(
             session,
-            lambda: _view(session, datasets.register(session, user, new.name, new.source)[0]),
+            lambda: _build_view(session, datasets.register(session, user, new.name, new.source)[0]),
         )
     services.waker.wake()
     return answer
@@ -75,7 +75,7 @@ def register_dataset(
 def list_datasets(services: ServicesDep, page: Page) -> Listing[DatasetView]:
     with services.sessions.begin() as session:
         found = datasets.list_datasets(session, cursor=page.cursor, limit=page.limit)
-        items = [_view(session, dataset) for dataset in found.items]
+        items = [_build_view(session, dataset) for dataset in found.items]
         return Listing(items=items, next_cursor=found.next_cursor)
 
 
@@ -84,25 +84,25 @@ def read_dataset(services: ServicesDep, name: str) -> DatasetView:
     with services.sessions.begin() as session:
         dataset = datasets.find(session, name)
         if dataset is None:
-            raise _unknown(session, name)
-        return _view(session, dataset)
+            raise _unknown_dataset(session, name)
+        return _build_view(session, dataset)
 
 
 @router.post(
     "/{name}/preview",
     response_class=Response,
     responses={200: {"content": {"image/png": {}}}},
-    openapi_extra=takes(Preview),
+    openapi_extra=describe_body(Preview),
     summary="See augmented training images",
 )
 def preview_dataset(services: ServicesDep, user: Reader, name: str, document: Document) -> Response:
     """A PNG: a row for each image, as it is and then augmented again and again. Nothing is stored."""
-    spec, info = parse(Preview, document), _ready(services, name)
+    spec, info = parse(Preview, document), _read_info(services, name)
     pixels = spec.image_size or max(info.shape[1:])
     shown = f"{spec.images} rows × {1 + spec.draws} images"
-    if why := _too_large(shown, spec.images * (1 + spec.draws), pixels):
+    if why := _explain_too_large(shown, spec.images * (1 + spec.draws), pixels):
         raise Invalid.at("/image_size" if spec.image_size else "/images", why)
-    with _refusals_of_pictures():
+    with _translate_errors():
         folder = services.settings.storage / "datasets"
         picture = services.checker.preview(spec, info, folder, user.id)
     return Response(picture, media_type="image/png")
@@ -123,23 +123,23 @@ def draw_classes(
     names: Annotated[bool, Query(description="false: images alone, without gaps")] = True,
 ) -> Response:
     """A PNG: a row for each class (the first 200), with its name and its number of examples."""
-    info = _ready(services, name)
+    info = _read_info(services, name)
     rows = min(len(info.classes), MOST_CLASSES)
-    if why := _too_large(f"{rows} classes × {images} images", rows * images, pixels):
+    if why := _explain_too_large(f"{rows} classes × {images} images", rows * images, pixels):
         raise BadParameter("pixels", why)
     wanted = ClassPictures(images=images, pixels=pixels, names=names)
-    with _refusals_of_pictures():
+    with _translate_errors():
         folder = services.settings.storage / "datasets"
         picture = services.checker.draw_classes(wanted, info, folder, user.id)
     return Response(picture, media_type="image/png")
 
 
-def _ready(services: Services, name: str) -> DatasetInfo:
+def _read_info(services: Services, name: str) -> DatasetInfo:
     """What a finished registration stored; raises `NotFound`, or `Conflict` before that."""
     with services.sessions.begin() as session:
         dataset = datasets.find(session, name)
         if dataset is None:
-            raise _unknown(session, name)
+            raise _unknown_dataset(session, name)
     if dataset.status == "failed":
         raise Conflict(f"dataset {name!r} could not be registered: {dataset.error}")
     if dataset.info is None:
@@ -147,7 +147,7 @@ def _ready(services: Services, name: str) -> DatasetInfo:
     return DatasetInfo.model_validate(dataset.info)
 
 
-def _too_large(shown: str, images: int, pixels: int) -> str | None:
+def _explain_too_large(shown: str, images: int, pixels: int) -> str | None:
     """Why so many images, of so many pixels on the longer side, are not drawn; None where they are."""
     if images * pixels**2 <= MOST_SHEET_PIXELS:
         return None
@@ -158,7 +158,7 @@ def _too_large(shown: str, images: int, pixels: int) -> str | None:
 
 
 @contextmanager
-def _refusals_of_pictures() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except CheckerUnavailable as error:
@@ -167,7 +167,7 @@ def _refusals_of_pictures() -> Iterator[None]:
         raise Conflict(str(error)) from error
 
 
-def _unknown(session: Session, name: str) -> NotFound:
+def _unknown_dataset(session: Session, name: str) -> NotFound:
     meant = did_you_mean(name, datasets.names(session))
     return NotFound(f"there is no dataset named {name!r}{meant}")
 
@@ -189,7 +189,7 @@ def _ensure_readable(source: DatasetSource, roots: Sequence[Path]) -> None:
             pass
 
 
-def _view(session: Session, dataset: Dataset) -> DatasetView:
+def _build_view(session: Session, dataset: Dataset) -> DatasetView:
     job = datasets.registration(session, dataset.id)
     owner = session.get(User, dataset.owner_id) if dataset.owner_id else None
     return DatasetView(

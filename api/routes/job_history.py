@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import FileResponse
 
-from api.http import Id, NotFound, current_user
+from api.http import Id, NotFound, get_current_user
 from api.routes.jobs import find_job
 from api.schemas import (
     AttemptView,
@@ -23,7 +23,7 @@ from store.db import Diagnosis, paging
 from store.results import result_rows
 from studies.stats import with_drift
 
-router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"], dependencies=[Depends(current_user)])
+router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"], dependencies=[Depends(get_current_user)])
 
 After = Annotated[int, Query(ge=0, le=2**63 - 1, description="only what comes after this one")]
 Limit = Annotated[int, Query(ge=1, le=10_000, description="items at most")]
@@ -37,9 +37,11 @@ def list_epochs(
 ) -> Listing[EpochView]:
     with services.sessions.begin() as session:
         find_job(session, job_id)
-        rows = result_rows.epochs(session, job_id, _beyond(after, cursor))
+        rows = result_rows.epochs(session, job_id, _start_after(after, cursor))
     page = [EpochView.model_validate(row) for row in rows[:limit]]
-    return Listing(items=page, next_cursor=_cursor(page[-1].epoch if len(rows) > limit else None))
+    return Listing(
+        items=page, next_cursor=_encode_cursor(page[-1].epoch if len(rows) > limit else None)
+    )
 
 
 @router.get("/diagnostics", summary="What was seen inside the job's network, look by look")
@@ -52,15 +54,15 @@ def list_diagnoses(
 ) -> Listing[DiagnosisView]:
     with services.sessions.begin() as session:
         find_job(session, job_id)
-        after = _beyond(0, cursor)
+        after = _start_after(0, cursor)
         rows = result_rows.diagnoses(session, job_id, layer=layer, after=after, limit=limit + 1)
         firsts = result_rows.first_diagnoses(session, job_id)
-        page = [_diagnosis(row, firsts[row.layer]) for row in rows[:limit]]
+        page = [_view_diagnosis(row, firsts[row.layer]) for row in rows[:limit]]
         following = rows[limit - 1].id if len(rows) > limit else None
-    return Listing(items=page, next_cursor=_cursor(following))
+    return Listing(items=page, next_cursor=_encode_cursor(following))
 
 
-def _diagnosis(row: Diagnosis, first: Diagnosis) -> DiagnosisView:
+def _view_diagnosis(row: Diagnosis, first: Diagnosis) -> DiagnosisView:
     view = DiagnosisView.model_validate(row)
     return view.model_copy(update={"statistics": with_drift(row.statistics, first.statistics)})
 
@@ -88,9 +90,11 @@ def list_logs(
     """To follow, ask again with `after` = the id of the last line."""
     with services.sessions.begin() as session:
         find_job(session, job_id)
-        rows = result_rows.logs(session, job_id, _beyond(after, cursor), limit + 1)
+        rows = result_rows.logs(session, job_id, _start_after(after, cursor), limit + 1)
     page = [LogLineView.model_validate(row) for row in rows[:limit]]
-    return Listing(items=page, next_cursor=_cursor(page[-1].id if len(rows) > limit else None))
+    return Listing(
+        items=page, next_cursor=_encode_cursor(page[-1].id if len(rows) > limit else None)
+    )
 
 
 @router.get("/checkpoints", summary="The job's checkpoints, newest first")
@@ -116,7 +120,7 @@ def download_checkpoint(services: ServicesDep, job_id: Id, checkpoint_id: Id) ->
     path = next((row.path for row in rows if row.id == checkpoint_id), None)
     if path is None:
         raise NotFound(f"job {job_id} has no checkpoint {checkpoint_id}")
-    return _download(services, path, f"job-{job_id}-{Path(path).name}")
+    return _send_file(services, path, f"job-{job_id}-{Path(path).name}")
 
 
 @router.get("/files/{name:path}", summary="Download a file")
@@ -126,18 +130,18 @@ def download_file(services: ServicesDep, job_id: Id, name: str) -> FileResponse:
     path = next((row.path for row in rows if row.name == name), None)
     if path is None:
         raise NotFound(f"job {job_id} has no file {name!r}")
-    return _download(services, path, Path(name).name)
+    return _send_file(services, path, Path(name).name)
 
 
-def _beyond(after: int, cursor: str | None) -> int:
+def _start_after(after: int, cursor: str | None) -> int:
     return after if cursor is None else max(after, paging.decode_cursor(cursor))
 
 
-def _cursor(last: int | None) -> str | None:
+def _encode_cursor(last: int | None) -> str | None:
     return None if last is None else paging.encode_cursor(last)
 
 
-def _download(services: Services, path: str, name: str) -> FileResponse:
+def _send_file(services: Services, path: str, name: str) -> FileResponse:
     """A file under the storage root, and nothing else; raises `NotFound`."""
     root = services.settings.storage.resolve()
     place = (root / path).resolve()

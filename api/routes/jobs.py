@@ -18,10 +18,10 @@ from api.http import (
     Overridden,
     Page,
     Writer,
-    current_user,
+    describe_body,
     ensure_own,
+    get_current_user,
     parse,
-    takes,
 )
 from api.schemas import AnnotationChange, JobStatus, JobView, Listing, PriorityChange
 from api.services import Services, ServicesDep
@@ -31,14 +31,14 @@ from store.jobs import commands, obstacles
 from store.mlflow import links, mirror_problems
 from trainer.spec import JobSpec, Priority
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(current_user)])
+router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(get_current_user)])
 
 
 @router.post(
     "",
     status_code=status.HTTP_202_ACCEPTED,
     response_model=JobView,
-    openapi_extra=takes(JobSpec),
+    openapi_extra=describe_body(JobSpec),
     summary="Submit a job",
 )
 def submit_job(services: ServicesDep, user: Writer, document: Overridden, once: Once) -> Response:
@@ -81,17 +81,19 @@ def list_jobs(
             cursor=page.cursor,
             limit=page.limit,
         )
-        return Listing(items=views(services, session, found.items), next_cursor=found.next_cursor)
+        return Listing(
+            items=build_job_views(services, session, found.items), next_cursor=found.next_cursor
+        )
 
 
 @router.get("/{job_id}", summary="Read a job")
 def read_job(services: ServicesDep, job_id: Id) -> JobView:
     with services.sessions.begin() as session:
-        return _view(services, session, job_id)
+        return _build_view(services, session, job_id)
 
 
 @router.patch(
-    "/{job_id}", openapi_extra=takes(AnnotationChange), summary="Tag, note or archive a job"
+    "/{job_id}", openapi_extra=describe_body(AnnotationChange), summary="Tag, note or archive a job"
 )
 def annotate_job(services: ServicesDep, user: Writer, job_id: Id, document: Document) -> JobView:
     """An archived job is left out of lists; nothing of it is deleted."""
@@ -99,7 +101,7 @@ def annotate_job(services: ServicesDep, user: Writer, job_id: Id, document: Docu
     with services.sessions.begin() as session:
         ensure_own(user, find_job(session, job_id).owner, f"job {job_id}")
         annotations.annotate_job(session, job_id, annotations.Annotation(**dict(said)))
-        return _view(services, session, job_id)
+        return _build_view(services, session, job_id)
 
 
 @router.post("/{job_id}/cancel", summary="Cancel a job")
@@ -124,7 +126,7 @@ def retry_job(services: ServicesDep, user: Writer, job_id: Id) -> JobView:
 
 @router.post(
     "/{job_id}/priority",
-    openapi_extra=takes(PriorityChange),
+    openapi_extra=describe_body(PriorityChange),
     summary="Change a job's priority while it waits",
 )
 def prioritize_job(services: ServicesDep, user: Writer, job_id: Id, document: Document) -> JobView:
@@ -141,7 +143,7 @@ def find_job(session: Session, job_id: int) -> Job:
     return job
 
 
-def views(services: Services, session: Session, found: Sequence[Job]) -> list[JobView]:
+def build_job_views(services: Services, session: Session, found: Sequence[Job]) -> list[JobView]:
     """With the links of those that MLflow has, and what it lacks."""
     base, ids = services.settings.mlflow_url, [job.id for job in found]
     urls = links.job_urls(session, base, ids) if base else {}
@@ -158,7 +160,7 @@ def _change(
         ensure_own(user, job.owner, f"job {job_id}")
         change(session, job, user.name)
         session.flush()
-        answer = _view(services, session, job_id)
+        answer = _build_view(services, session, job_id)
     services.waker.wake()
     return answer
 
@@ -171,7 +173,7 @@ def _prioritize(priority: Priority, session: Session, job: Job, who: str) -> Non
     commands.prioritize(session, job, priority, who)
 
 
-def _view(services: Services, session: Session, job_id: int) -> JobView:
+def _build_view(services: Services, session: Session, job_id: int) -> JobView:
     job = find_job(session, job_id)
-    [view] = views(services, session, [job])
+    [view] = build_job_views(services, session, [job])
     return view.model_copy(update={"obstacle": obstacles.find_obstacle(session, job)})

@@ -4,14 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from api.http import BadParameter, Filter, current_user
+from api.http import BadParameter, Filter, get_current_user
 from api.schemas import Listing, View
 from api.services import ServicesDep
 from store.mlflow import links
 from store.results import leaderboard
 from studies.results import Entry, ValidationMetric, rank
 
-router = APIRouter(tags=["results"], dependencies=[Depends(current_user)])
+router = APIRouter(tags=["results"], dependencies=[Depends(get_current_user)])
 
 _METRICS: dict[str, ValidationMetric] = {
     "best_val_accuracy": "best_val_accuracy",

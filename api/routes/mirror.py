@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from api.http import current_user
+from api.http import get_current_user
 from api.schemas import MirrorView, NamedProblem
 from api.services import ServicesDep
 from store.mlflow import mirror_problems
 
-router = APIRouter(prefix="/mirror", tags=["mirror"], dependencies=[Depends(current_user)])
+router = APIRouter(prefix="/mirror", tags=["mirror"], dependencies=[Depends(get_current_user)])
 
 
 @router.get("", summary="What MLflow lacks, and why")

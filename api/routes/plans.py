@@ -6,7 +6,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Depends
 
 from api.admission import CheckedArm, Plan, plan_job, plan_study
-from api.http import Overridden, Reader, current_user, takes
+from api.http import Overridden, Reader, describe_body, get_current_user
 from api.schemas import EstimateView, OutlookView, PlannedArm, PlannedCell, PlanView, TakenDefault
 from api.services import Services, ServicesDep
 from store.results import pace
@@ -15,28 +15,28 @@ from studies.planning import ArmWork, estimate, outlook
 from studies.spec import StudySpec, expand, is_study
 from trainer.spec import JobSpec
 
-router = APIRouter(tags=["plans"], dependencies=[Depends(current_user)])
+router = APIRouter(tags=["plans"], dependencies=[Depends(get_current_user)])
 
 
 @router.post(
     "/plans",
-    openapi_extra=takes(StudySpec, JobSpec),
+    openapi_extra=describe_body(StudySpec, JobSpec),
     summary="What a document would create; nothing is",
 )
 def make_plan(services: ServicesDep, user: Reader, document: Overridden) -> PlanView:
     """A document that would be refused is refused here with the same answer."""
     if not is_study(document):
         plan = plan_job(services, user, document)
-        return _view(services, "job", plan, outlook.spec_defaults(_specs(plan.arms)))
+        return _build_view(services, "job", plan, outlook.spec_defaults(_list_specs(plan.arms)))
     study, plan = plan_study(services, user, document)
     defaults = [
         *outlook.study_defaults(study, document),
-        *outlook.spec_defaults(_specs(plan.arms)),
+        *outlook.spec_defaults(_list_specs(plan.arms)),
     ]
     with services.sessions.begin() as session:
         spec = study.model_dump(mode="json")
         same = [one.id for one in studies.same_as(session, spec, study.project)]
-    return _view(
+    return _build_view(
         services,
         "study",
         plan,
@@ -50,7 +50,7 @@ def make_plan(services: ServicesDep, user: Reader, document: Overridden) -> Plan
     )
 
 
-def _view(
+def _build_view(
     services: Services,
     kind: Literal["job", "study"],
     plan: Plan,
@@ -78,7 +78,7 @@ def _view(
         verdict=verdict,
         defaults=[TakenDefault.model_validate(one) for one in defaults],
         same_as=list(same_as),
-        arms=[_arm(arm) for arm in plan.arms],
+        arms=[_view_arm(arm) for arm in plan.arms],
         cells=[
             PlannedCell(
                 name=new.name, variant=new.variant, point=dict(new.point), seed=new.spec.seed
@@ -91,7 +91,7 @@ def _view(
     )
 
 
-def _arm(arm: CheckedArm) -> PlannedArm:
+def _view_arm(arm: CheckedArm) -> PlannedArm:
     examples = arm.report.examples
     return PlannedArm(
         name=arm.name,
@@ -104,7 +104,7 @@ def _arm(arm: CheckedArm) -> PlannedArm:
     )
 
 
-def _specs(arms: Sequence[CheckedArm]) -> list[tuple[str, JobSpec]]:
+def _list_specs(arms: Sequence[CheckedArm]) -> list[tuple[str, JobSpec]]:
     return [(arm.name, arm.spec) for arm in arms]
 
 

@@ -15,11 +15,11 @@ from api.http import (
     Once,
     Page,
     Writer,
-    current_user,
+    describe_body,
+    get_current_user,
     parse,
-    takes,
 )
-from api.routes.studies import find_study, study_views
+from api.routes.studies import build_study_views, find_study
 from api.schemas import (
     FileView,
     Listing,
@@ -46,7 +46,7 @@ from studies.presets import (
     presets,
 )
 
-router = APIRouter(tags=["presets"], dependencies=[Depends(current_user)])
+router = APIRouter(tags=["presets"], dependencies=[Depends(get_current_user)])
 
 
 @router.get("/presets", summary="List the presets")
@@ -80,7 +80,7 @@ def read_preset(
     "/presets/{name}/runs",
     status_code=status.HTTP_202_ACCEPTED,
     response_model=StudyView,
-    openapi_extra=takes(RunRequest),
+    openapi_extra=describe_body(RunRequest),
     summary="Run a preset: submit its study",
 )
 def run_preset(
@@ -108,7 +108,7 @@ def run_preset(
         )
         answer = once.answer(
             session,
-            lambda: study_views(
+            lambda: build_study_views(
                 services,
                 session,
                 [create(run.model_dump(mode="json"), sorted(study.seed_list))],
@@ -124,9 +124,9 @@ def list_runs(services: ServicesDep, name: str, page: Page) -> Listing[RunView]:
     with services.sessions.begin() as session:
         found = studies.list_studies(session, preset=name, cursor=page.cursor, limit=page.limit)
         known = verdicts.of_studies(session, [study.id for study in found.items])
-        views = study_views(services, session, found.items)
+        views = build_study_views(services, session, found.items)
         items = [
-            _run_view(study, view, known[study.id])
+            _build_run_view(study, view, known[study.id])
             for study, view in zip(found.items, views, strict=True)
         ]
         return Listing(items=items, next_cursor=found.next_cursor)
@@ -167,7 +167,7 @@ def _ensure_registered(services: Services, dataset: str) -> None:
         raise Invalid.at("/dataset", detail, command)
 
 
-def _run_view(study: Study, view: StudyView, found: list[Verdict]) -> RunView:
+def _build_run_view(study: Study, view: StudyView, found: list[Verdict]) -> RunView:
     assert study.preset is not None
     return RunView(
         study=view,

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from api.http import current_user
+from api.http import get_current_user
 from api.schemas import DeviceView, Listing, QueueView, RunningView, WaitingView, WorkerView
 from api.services import ServicesDep
 from store.jobs import leases, queue
 
-router = APIRouter(tags=["queue"], dependencies=[Depends(current_user)])
+router = APIRouter(tags=["queue"], dependencies=[Depends(get_current_user)])
 
 
 @router.get("/queue", summary="What waits, in order, and what runs")

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import Response
 
-from api.http import HARMLESS, Id, NotFound, ask_for, current_user, not_yet, show, where
+from api.http import HARMLESS, Id, NotFound, ask_for, get_current_user, not_yet, show, where
 from api.processes import Drawing, Pending
 from api.services import Services, ServicesDep
 from store.studies import studies
 from studies.report import ReportInput, exhibits, read_report, to_json, to_markdown_report
 
 router = APIRouter(
-    prefix="/studies/{study_id}", tags=["studies"], dependencies=[Depends(current_user)]
+    prefix="/studies/{study_id}", tags=["studies"], dependencies=[Depends(get_current_user)]
 )
 
 Format: TypeAlias = Literal["html", "json", "markdown"]
@@ -46,7 +46,7 @@ def read_one(
 
     Pictures that take long are not waited for: 202 is a page of words alone, and `Location` leads to the one
     with pictures, once it is drawn."""
-    chosen = format or preferred(accept)
+    chosen = format or choose_format(accept)
     report = _read(services, study_id)
     status = 200
     headers: dict[str, str] = {}
@@ -57,10 +57,10 @@ def read_one(
             content = to_markdown_report(report).encode()
         case "html":
             drawing = Drawing.of(f"s{study_id}", "report", ".html", report.digest())
-            drawn = ask_for(services, drawing, lambda: _input(report), "html")
+            drawn = ask_for(services, drawing, lambda: _serialize(report), "html")
             if isinstance(drawn, Pending):
                 status, headers = 202, where(drawing)
-                content = _in_words(report, drawn.seconds, headers["Location"])
+                content = _render_placeholder(report, drawn.seconds, headers["Location"])
             else:
                 content = drawn
     name = f"report-s{study_id}.{_SUFFIXES[chosen]}"
@@ -92,11 +92,11 @@ def read_figure(services: ServicesDep, study_id: Id, name: str) -> Response:
     if lacks := found[name].lacks:
         raise NotFound(f"study {study_id} has no figure {name}: {lacks}")
     drawing = Drawing.of(f"s{study_id}", f"figure-{name}", ".png", report.digest())
-    drawn = ask_for(services, drawing, lambda: _input(report), "figure", name)
+    drawn = ask_for(services, drawing, lambda: _serialize(report), "figure", name)
     return not_yet(drawing, drawn) if isinstance(drawn, Pending) else show(drawing, drawn)
 
 
-def preferred(accept: str) -> Format:
+def choose_format(accept: str) -> Format:
     """The format that an Accept header likes best; json where it doesn't matter."""
     wishes: list[tuple[float, Format]] = []
     for part in accept.split(","):
@@ -104,12 +104,12 @@ def preferred(accept: str) -> Format:
         quality = next((one[2:] for one in parameters if one.startswith("q=")), "1")
         for name, media_type in _TYPES.items():
             if kind == media_type:
-                wishes.append((_number(quality), name))
+                wishes.append((_parse_quality(quality), name))
     best = max(wishes, key=lambda wish: wish[0], default=(0.0, "json"))
     return best[1] if best[0] > 0 else "json"
 
 
-def _number(text: str) -> float:
+def _parse_quality(text: str) -> float:
     try:
         return float(text)
     except ValueError:
@@ -124,7 +124,7 @@ def _read(services: Services, study_id: int) -> ReportInput:
         return read_report(session, study, services.settings.storage, services.settings.mlflow_url)
 
 
-def _in_words(report: ReportInput, seconds: float, location: str) -> bytes:
+def _render_placeholder(report: ReportInput, seconds: float, location: str) -> bytes:
     """What a browser shows while the page is drawn at `location`."""
     return (
         f"<!doctype html>\n<title>{escape(report.name)} · Normlab</title>\n"
@@ -133,6 +133,6 @@ def _in_words(report: ReportInput, seconds: float, location: str) -> bytes:
     ).encode()
 
 
-def _input(report: ReportInput) -> bytes:
+def _serialize(report: ReportInput) -> bytes:
     """For the process that draws."""
     return report.model_dump_json().encode()

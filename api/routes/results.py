@@ -12,16 +12,16 @@ from api.http import (
     Jobs,
     ResultPage,
     Sorting,
-    current_user,
-    reading,
-    spool,
+    get_current_user,
+    read_parameter,
+    spool_rows,
 )
 from api.schemas import ChosenRows, Listing, ResultView
 from api.services import ServicesDep
 from store.results import parse_columns, parse_keys, parse_metric, result_rows
 from studies.results import Group, arrange, export, group_rows
 
-router = APIRouter(tags=["results"], dependencies=[Depends(current_user)])
+router = APIRouter(tags=["results"], dependencies=[Depends(get_current_user)])
 
 
 @router.get("/results", summary="What came out, newest job first, or as it is asked for")
@@ -60,14 +60,14 @@ def list_groups(
 ) -> Listing[Group]:
     """In the order of the fields' values. A diverged job counts with its best checkpoint, else with what
     guessing scores; jobs that failed or aren't finished are counted and have no value."""
-    keys = reading("by", by, parse_keys)
-    chosen = reading("metric", metric, parse_metric).name
+    keys = read_parameter("by", by, parse_keys)
+    chosen = read_parameter("metric", metric, parse_metric).name
     columns = [*parse_columns("status,reason,metrics,facts"), *keys]
     with services.sessions.begin() as session:
         rows = list(result_rows.each_row(session, condition=jobs, columns=columns))
     groups = group_rows(rows, [key.name for key in keys], chosen)
     if sort is not None:
-        groups = reading("sort", sort, lambda text: arrange(groups, text))
+        groups = read_parameter("sort", sort, lambda text: arrange(groups, text))
     return Listing(items=groups)
 
 
@@ -91,7 +91,7 @@ def export_results(
     names = [column.name for column in columns] if columns else None
     with services.sessions.begin() as session:
         rows = result_rows.each_row(session, condition=jobs, order=sort, columns=wanted)
-        lines = spool(rows, names, format)
+        lines = spool_rows(rows, names, format)
     return StreamingResponse(
         lines,
         media_type=TYPES[format],

@@ -22,13 +22,13 @@ from api.http import (
     Page,
     TableFormat,
     Writer,
-    current_user,
+    describe_body,
     ensure_own,
+    get_current_user,
     parse,
-    table_answer,
-    takes,
+    respond_with_table,
 )
-from api.routes.jobs import views as job_views
+from api.routes.jobs import build_job_views
 from api.schemas import (
     AcceptedStudy,
     AnnotationChange,
@@ -52,14 +52,14 @@ from studies.planning import growth_notes, repeat_notes
 from studies.spec import StudySpec, expand, read_study
 from studies.tuning import chosen_settings
 
-router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(current_user)])
+router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(get_current_user)])
 
 
 @router.post(
     "",
     status_code=status.HTTP_202_ACCEPTED,
     response_model=AcceptedStudy,
-    openapi_extra=takes(StudySpec),
+    openapi_extra=describe_body(StudySpec),
     summary="Submit a study",
 )
 def submit_study(services: ServicesDep, user: Writer, document: Overridden, once: Once) -> Response:
@@ -82,7 +82,7 @@ def submit_study(services: ServicesDep, user: Writer, document: Overridden, once
                 plan.warnings,
                 planned_seeds=sorted(study.seed_list),
             )
-            return _accepted(services, session, made, same)
+            return _build_accepted(services, session, made, same)
 
         answer = once.answer(session, create)
     services.waker.wake()
@@ -109,18 +109,20 @@ def list_studies(
             limit=page.limit,
         )
         return Listing(
-            items=study_views(services, session, found.items), next_cursor=found.next_cursor
+            items=build_study_views(services, session, found.items), next_cursor=found.next_cursor
         )
 
 
 @router.get("/{study_id}", summary="Read a study")
 def read_one(services: ServicesDep, study_id: Id) -> StudyView:
     with services.sessions.begin() as session:
-        return study_views(services, session, [find_study(session, study_id)])[0]
+        return build_study_views(services, session, [find_study(session, study_id)])[0]
 
 
 @router.patch(
-    "/{study_id}", openapi_extra=takes(AnnotationChange), summary="Tag, note or archive a study"
+    "/{study_id}",
+    openapi_extra=describe_body(AnnotationChange),
+    summary="Tag, note or archive a study",
 )
 def annotate_study(
     services: ServicesDep, user: Writer, study_id: Id, document: Document
@@ -128,10 +130,10 @@ def annotate_study(
     """An archived study is left out of lists, and so are its jobs; nothing of it is deleted."""
     said = parse(AnnotationChange, document)
     with services.sessions.begin() as session:
-        _own(session, user, study_id)
+        _find_own(session, user, study_id)
         annotations.annotate_study(session, study_id, annotations.Annotation(**dict(said)))
         session.flush()
-        return study_views(services, session, [find_study(session, study_id)])[0]
+        return build_study_views(services, session, [find_study(session, study_id)])[0]
 
 
 @router.get("/{study_id}/jobs", summary="List a study's jobs, newest first")
@@ -153,7 +155,7 @@ def list_study_jobs(
             limit=page.limit,
         )
         return Listing(
-            items=job_views(services, session, found.items), next_cursor=found.next_cursor
+            items=build_job_views(services, session, found.items), next_cursor=found.next_cursor
         )
 
 
@@ -180,7 +182,7 @@ def compare(
         if metric is not None:
             _ensure_known(metric, result_rows.rows(session, study_id=study_id).items)
         found = read_comparison(session, study, metric)
-    return found if format is None else table_answer(found, study.name, format)
+    return found if format is None else respond_with_table(found, study.name, format)
 
 
 def _ensure_known(metric: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -195,7 +197,7 @@ def _ensure_known(metric: str, rows: Sequence[dict[str, Any]]) -> None:
     "/{study_id}/extend",
     status_code=status.HTTP_202_ACCEPTED,
     response_model=AcceptedStudy,
-    openapi_extra=takes(Extension),
+    openapi_extra=describe_body(Extension),
     summary="Add seeds to a study",
 )
 def extend_study(
@@ -205,8 +207,8 @@ def extend_study(
         return earlier
     extension = parse(Extension, document)
     with services.sessions.begin() as session:
-        found = _own(session, user, study_id)
-    study = _extended(read_study(found.spec), extension)
+        found = _find_own(session, user, study_id)
+    study = _extend(read_study(found.spec), extension)
     # Before the choice of a tuning there are no settings to train with: it will see to the new seeds.
     waits = study.tune is not None and found.tuning is None
     cells = () if waits else expand(study, chosen_settings(found))
@@ -216,7 +218,7 @@ def extend_study(
 
         def extend() -> AcceptedStudy:
             studies.add_jobs(session, found, plan.new, user.name, spec)
-            return _accepted(services, session, find_study(session, study_id))
+            return _build_accepted(services, session, find_study(session, study_id))
 
         answer = once.answer(session, extend)
     services.waker.wake()
@@ -225,16 +227,16 @@ def extend_study(
 
 @router.post(
     "/{study_id}/declarations",
-    openapi_extra=takes(Declaration),
+    openapi_extra=describe_body(Declaration),
     summary="Stand for a difference between a study's variants",
 )
 def declare(services: ServicesDep, user: Writer, study_id: Id, document: Document) -> StudyView:
     """It then no longer withholds the ranking; the comparison and the report name who said why."""
     declaration = parse(Declaration, document)
     with services.sessions.begin() as session:
-        _own(session, user, study_id)
+        _find_own(session, user, study_id)
         studies.declare(session, study_id, declaration.kind, declaration.why, user.name)
-        return study_views(services, session, [find_study(session, study_id)])[0]
+        return build_study_views(services, session, [find_study(session, study_id)])[0]
 
 
 @router.post("/{study_id}/cancel", summary="Cancel all jobs of a study that haven't ended")
@@ -265,7 +267,7 @@ def retry_study(
 
 @router.post(
     "/{study_id}/priority",
-    openapi_extra=takes(PriorityChange),
+    openapi_extra=describe_body(PriorityChange),
     summary="Change the priority of a study's jobs that haven't ended",
 )
 def prioritize_study(
@@ -287,13 +289,15 @@ def find_study(session: Session, study_id: int) -> Study:
     return study
 
 
-def _own(session: Session, user: User, study_id: int) -> Study:
+def _find_own(session: Session, user: User, study_id: int) -> Study:
     study = find_study(session, study_id)
     ensure_own(user, study.owner, f"study {study_id}")
     return study
 
 
-def study_views(services: Services, session: Session, found: Sequence[Study]) -> list[StudyView]:
+def build_study_views(
+    services: Services, session: Session, found: Sequence[Study]
+) -> list[StudyView]:
     """With the links of those that MLflow has, and what it lacks."""
     ids = [study.id for study in found]
     base = services.settings.mlflow_url
@@ -312,23 +316,23 @@ def study_views(services: Services, session: Session, found: Sequence[Study]) ->
     ]
 
 
-def _accepted(
+def _build_accepted(
     services: Services, session: Session, study: Study, same: Sequence[Study] = ()
 ) -> AcceptedStudy:
     """`same`: the studies that train the same already."""
-    [view, *earlier] = study_views(services, session, [study, *same])
+    [view, *earlier] = build_study_views(services, session, [study, *same])
     notes = [
         *growth_notes(read_study(study.spec), study.planned_seeds),
-        *repeat_notes([(one.id, one.status, _unsuccessful(one)) for one in earlier]),
+        *repeat_notes([(one.id, one.status, _count_unsuccessful(one)) for one in earlier]),
     ]
     return AcceptedStudy(**dict(view), same_as=[one.id for one in same], notes=notes)
 
 
-def _unsuccessful(study: StudyView) -> int:
+def _count_unsuccessful(study: StudyView) -> int:
     return study.counts["failed"] + study.counts["cancelled"]
 
 
-def _extended(study: StudySpec, extension: Extension) -> StudySpec:
+def _extend(study: StudySpec, extension: Extension) -> StudySpec:
     have = study.seed_list
     if isinstance(extension.seeds, int):
         new = range(max(have) + 1, max(have) + 1 + extension.seeds)
@@ -356,7 +360,7 @@ def _change(
 ) -> StudyView:
     """Does it to the study's jobs in these statuses; raises `Conflict` when there is none."""
     with services.sessions.begin() as session:
-        _own(session, user, study_id)
+        _find_own(session, user, study_id)
         changed = 0
         for job in studies.jobs_of(session, study_id):
             # A job may change, or have nothing to take back, before its turn comes.
@@ -366,6 +370,6 @@ def _change(
                     changed += 1
         if not changed:
             raise Conflict(f"study {study_id} has no job for this: none is {' or '.join(statuses)}")
-        answer = study_views(services, session, [find_study(session, study_id)])[0]
+        answer = build_study_views(services, session, [find_study(session, study_id)])[0]
     services.waker.wake()
     return answer

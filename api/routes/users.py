@@ -16,10 +16,10 @@ from api.http import (
     NotFound,
     Reader,
     Secret,
-    current_user,
+    describe_body,
+    get_current_user,
     lock_asking_token,
     parse,
-    takes,
 )
 from api.schemas import Listing, NewToken, NewUser, SecretView, TokenView, UserChange, UserView
 from api.services import ServicesDep
@@ -28,7 +28,7 @@ from store.db import User
 
 _LONGEST_LIFE = timedelta(days=36_525)
 
-router = APIRouter(tags=["users"], dependencies=[Depends(current_user)])
+router = APIRouter(tags=["users"], dependencies=[Depends(get_current_user)])
 
 
 @router.get("/users/me", summary="Who one is")
@@ -45,7 +45,7 @@ def list_users(services: ServicesDep) -> Listing[UserView]:
 @router.post(
     "/users",
     status_code=status.HTTP_201_CREATED,
-    openapi_extra=takes(NewUser),
+    openapi_extra=describe_body(NewUser),
     summary="Let a person in",
 )
 def create_user(services: ServicesDep, _: Administrator, document: Document) -> UserView:
@@ -55,7 +55,9 @@ def create_user(services: ServicesDep, _: Administrator, document: Document) -> 
 
 
 @router.patch(
-    "/users/{name}", openapi_extra=takes(UserChange), summary="Change a person's role or access"
+    "/users/{name}",
+    openapi_extra=describe_body(UserChange),
+    summary="Change a person's role or access",
 )
 def change_user(
     services: ServicesDep, admin: Administrator, name: str, document: Document
@@ -83,7 +85,7 @@ def list_tokens(services: ServicesDep, user: Reader) -> Listing[TokenView]:
 @router.post(
     "/tokens",
     status_code=status.HTTP_201_CREATED,
-    openapi_extra=takes(NewToken),
+    openapi_extra=describe_body(NewToken),
     summary="Create a token; the secret is shown only once",
 )
 def create_token(

@@ -65,7 +65,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         submit.plan,
         submit.submit,
     ),
-    "Look": (
+    "Inspect": (
         show.list_,
         show.show,
         show.logs,
@@ -80,8 +80,8 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         show.download,
     ),
     "Follow": (watch.watch, watch.wait),
-    "Say": (control.tag, control.note, control.archive, control.unarchive),
-    "Steer": (
+    "Annotate": (control.tag, control.note, control.archive, control.unarchive),
+    "Control": (
         control.cancel,
         control.pause,
         control.resume,
@@ -96,7 +96,7 @@ for panel, verbs in _PANELS.items():
     for verb in verbs:
         app.command(verb.__name__.strip("_"), rich_help_panel=panel)(verb)
 
-app.add_typer(datasets.app, name="dataset", rich_help_panel="Shared things")
-app.add_typer(presets.app, name="preset", rich_help_panel="The literature")
-app.add_typer(users.tokens, name="token", rich_help_panel="Shared things")
-app.add_typer(users.users, name="users", rich_help_panel="Shared things")
+app.add_typer(datasets.app, name="dataset", rich_help_panel="Administration")
+app.add_typer(presets.app, name="preset", rich_help_panel="Presets")
+app.add_typer(users.tokens, name="token", rich_help_panel="Administration")
+app.add_typer(users.users, name="users", rich_help_panel="Administration")

@@ -66,7 +66,10 @@ def _copy_present(source: IO[bytes], target: IO[bytes]) -> None:
 
 @contextmanager
 def bounded_logs(
-    folder: Path, limits: LogLimits, complain: Callable[[str], None], seconds: float = _LOOK_SECONDS
+    folder: Path,
+    limits: LogLimits,
+    log_error: Callable[[str], None],
+    seconds: float = _LOOK_SECONDS,
 ) -> Iterator[None]:
     """Looks after all logs in `folder`, once a second, until the block ends."""
     over = threading.Event()
@@ -80,7 +83,7 @@ def bounded_logs(
                     failed.discard(log)
                 except OSError as error:
                     if log not in failed:
-                        complain(f"{log} has reached its limit and can't be rotated: {error}")
+                        log_error(f"{log} has reached its limit and can't be rotated: {error}")
                     failed.add(log)
 
     thread = threading.Thread(target=look, name="logs", daemon=True)

@@ -80,7 +80,7 @@ class Supervisor:
 
     def run(self) -> None:
         home = self._home
-        with home.lock(), bounded_logs(home.logs, home.log_limits, complain):
+        with home.lock(), bounded_logs(home.logs, home.log_limits, log_error):
             try:
                 self._start()
                 while True:
@@ -198,7 +198,7 @@ class Supervisor:
         if (part.state, part.detail) != before:
             self._publish()
         if part.state == "starting" and part.hangs:
-            complain(f"{part.name} has done nothing for {part.idle_seconds:.0f} s: restarting it")
+            log_error(f"{part.name} has done nothing for {part.idle_seconds:.0f} s: restarting it")
             part.runnable.stop()
 
     def _restart(self, part: Part) -> None:
@@ -206,7 +206,7 @@ class Supervisor:
         try:
             self._launch(part)
         except (ServerError, OSError) as error:
-            complain(f"{part.name}: {error}")
+            log_error(f"{part.name}: {error}")
 
     def _check_for_stop(self) -> None:
         if self._stop_asked:
@@ -246,7 +246,7 @@ class Supervisor:
                 try:
                     stop.result()
                 except Exception as error:
-                    complain(f"{part.name} could not be stopped: {error}")
+                    log_error(f"{part.name} could not be stopped: {error}")
                 part.state = "stopped"
                 self._publish()
 
@@ -256,14 +256,14 @@ class Supervisor:
             self._home.write_state(state)
         except OSError as error:
             # A full disk must not keep the stack from being stopped.
-            complain(f"stack.json: {error}")
+            log_error(f"stack.json: {error}")
         try:
             self._show(state)
         except Exception as error:
             if self._phase in ("starting", "ready"):
                 raise
             # A terminal or pipe that is gone must not keep the parts from being stopped.
-            complain(f"the stop goes on but cannot be shown: {error}")
+            log_error(f"the stop goes on but cannot be shown: {error}")
             self._show = _show_nothing
 
     def _state(self) -> dict[str, Any]:
@@ -283,7 +283,7 @@ class Supervisor:
         }
 
 
-def complain(text: str) -> None:
+def log_error(text: str) -> None:
     """To the supervisor's own log; in the foreground that is a terminal, which may be gone."""
     with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)  # noqa: T201
@@ -300,7 +300,7 @@ def _log_remarks() -> Callable[[Mapping[str, Any]], None]:
         for remark in state["remarks"]:
             if remark not in said:
                 said.add(remark)
-                complain(remark)
+                log_error(remark)
 
     return show
 
@@ -314,7 +314,7 @@ def main() -> int:
     try:
         supervisor.run()
     except StackError as error:
-        complain(str(error))
+        log_error(str(error))
         return 1
     return 0
 

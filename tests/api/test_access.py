@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.http.dependencies import current_user, writing_user
+from api.http.dependencies import get_current_user, require_writer
 from api.routes import jobs as job_routes
 from api.routes import studies as study_routes
 from api.settings import Settings
@@ -91,8 +91,8 @@ def test_a_viewer_changes_nothing(viewer: TestClient, method: str, path: str) ->
 
 
 def test_without_the_guard_of_roles_a_viewer_could_submit(app: FastAPI, viewer: TestClient) -> None:
-    app.dependency_overrides[writing_user] = app.dependency_overrides.get(
-        writing_user, current_user
+    app.dependency_overrides[require_writer] = app.dependency_overrides.get(
+        require_writer, get_current_user
     )
     try:
         assert viewer.post("/api/v1/jobs", json=JOB).status_code == 202

@@ -447,9 +447,9 @@ def test_without_validation_a_bad_study_would_be_accepted(
 def test_without_the_look_at_datasets_an_unknown_one_would_be_planned(
     member: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = admission._known
+    known = admission._find_dataset
     monkeypatch.setattr(
-        admission, "_known", lambda services, _, place: known(services, "digits", place)
+        admission, "_find_dataset", lambda services, _, place: known(services, "digits", place)
     )
     assert member.post("/api/v1/plans", content=UNKNOWN[0].content).status_code == 200
 

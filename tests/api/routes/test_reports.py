@@ -22,7 +22,7 @@ from api.processes.renderer import (
     DrawerBusy,
     DrawingFailed,
 )
-from api.routes.reports import preferred
+from api.routes.reports import choose_format
 from tests.support.documents import STUDY, study
 from tests.support.trained_study import train_all
 
@@ -80,10 +80,10 @@ def test_the_format_is_the_one_asked_for(
 
 
 def test_accept_is_read_by_quality() -> None:
-    assert preferred("") == preferred("*/*") == preferred("image/png") == "json"
-    assert preferred("text/html;q=0.5, text/markdown") == "markdown"
-    assert preferred("text/html;q=0, */*") == "json"
-    assert preferred("text/html;q=high") == "json"
+    assert choose_format("") == choose_format("*/*") == choose_format("image/png") == "json"
+    assert choose_format("text/html;q=0.5, text/markdown") == "markdown"
+    assert choose_format("text/html;q=0, */*") == "json"
+    assert choose_format("text/html;q=high") == "json"
 
 
 def test_a_page_has_figures_verdict_and_links(trained: str, viewer: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+import normlab
 from normlab.client.ids import Reference
 from normlab.errors import NormlabError
 
@@ -33,3 +34,8 @@ def test_where_only_a_study_makes_sense_a_bare_number_is_one(text: Reference | s
 def test_a_job_is_never_taken_for_a_study(text: Reference | str) -> None:
     with pytest.raises(NormlabError, match=r"j3 is a job, but this takes a study \(s3\)"):
         Reference.study(text)
+
+
+@pytest.mark.parametrize("name", normlab.__all__)
+def test_each_public_name_can_be_imported(name: str) -> None:
+    assert getattr(normlab, name).__name__ == name
