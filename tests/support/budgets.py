@@ -11,7 +11,6 @@ import pytest
 SECONDS = 250.0
 #: Of modules that need more.
 OF_MODULE = {
-    "tests/trainer/checks/test_check.py": 400.0,
     "tests/trainer/training/test_every_entry.py": 800.0,
     "tests/trainer/surgery/test_replace_norms.py": 500.0,
 }

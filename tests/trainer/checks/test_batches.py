@@ -1,0 +1,258 @@
+"""Checks of statistics over batches: batches, micro-batches and virtual batches that are too small."""
+
+import pytest
+import torch
+
+from tests.support.spec_checks import (
+    COLOUR,
+    MLP,
+    SMALL,
+    assert_accepted,
+    assert_no_warnings,
+    assert_refused_by_this_check_alone,
+    assert_warned_about_by_this_check_alone,
+    batch,
+    data,
+    dropout,
+    name_case,
+)
+from tests.support.trainer_specs import DIGITS, make_spec
+from trainer.checks.batches import (
+    accumulated_batch_statistics,
+    dropout_before_batch_norm,
+    momentum_of_elsewhere,
+    one_value_per_channel,
+    two_values_per_channel,
+    uneven_virtual_batches,
+    unfinished_ramp,
+    whole_virtual_batches,
+)
+from trainer.checks.context import examine
+from trainer.models.build import build_model
+
+#: The check, the spec, the dataset, the field, a layer (or None), words of the detail or the remedy.
+BAD = [
+    (
+        one_value_per_channel,
+        make_spec(MLP, **batch(1)),
+        DIGITS,
+        "/training/batch_size",
+        "norm2",
+        "a batch gives",
+    ),
+    (
+        one_value_per_channel,
+        make_spec(MLP, **batch(3)),
+        DIGITS,
+        "/training/batch_size",
+        "norm1",
+        "drop_last: true",
+    ),
+    (
+        one_value_per_channel,
+        make_spec("torchvision:resnet18", **batch(1)),
+        SMALL,
+        "/training/batch_size",
+        "layer4.1.bn2",
+        "a larger batch_size",
+    ),
+    (
+        one_value_per_channel,
+        make_spec("timm:resnet18", **batch(383)),
+        SMALL,
+        "/training/batch_size",
+        "layer4.1.bn2",
+        "last batch of 1150",
+    ),
+    (
+        one_value_per_channel,
+        make_spec(MLP, "batch_renorm", **batch(1)),
+        DIGITS,
+        "/training/batch_size",
+        "norm2",
+        "batch renorm norm one value",
+    ),
+    (
+        one_value_per_channel,
+        make_spec(MLP, "ghost_batch", **batch(3)),
+        DIGITS,
+        "/training/batch_size",
+        "norm1",
+        "drop_last: true",
+    ),
+    (
+        one_value_per_channel,
+        make_spec(MLP, {"kind": "ghost_batch"}, **data(train_size=97), **batch(128, accumulate=4)),
+        DIGITS,
+        "/training/batch_size",
+        "norm1",
+        "accumulate 4, so the last micro-batch of 97 examples",
+    ),
+    (
+        accumulated_batch_statistics,
+        make_spec("cnn", **batch(64, accumulate=4)),
+        DIGITS,
+        "/training/accumulate",
+        None,
+        "kind: ghost_batch, virtual_batch_size: 16}",
+    ),
+    (
+        accumulated_batch_statistics,
+        make_spec("cnn", "evonorm-B0", **batch(64, accumulate=2)),
+        DIGITS,
+        "/training/accumulate",
+        None,
+        "a norm of single samples",
+    ),
+    (
+        accumulated_batch_statistics,
+        make_spec("cnn", {"kind": "ghost_batch"}, **batch(64, accumulate=4)),
+        DIGITS,
+        "/norm/virtual_batch_size",
+        None,
+        "must divide the micro-batches of 16 but is 32",
+    ),
+]
+
+GOOD = [
+    (
+        make_spec(
+            "cnn", {"kind": "ghost_batch", "virtual_batch_size": 16}, **batch(64, accumulate=4)
+        ),
+        DIGITS,
+    ),
+    (make_spec("cnn", "layer", **batch(64, accumulate=4)), DIGITS),
+    (make_spec(MLP, **batch(1), norm="layer"), DIGITS),
+    (make_spec(MLP, **batch(3, drop_last=True)), DIGITS),
+    (make_spec(MLP, training={"batch_size": 3, "steps": 5, "eval_every": 5}), DIGITS),
+    (make_spec(MLP, **batch(5)), DIGITS),
+    (make_spec("cnn", **batch(1)), DIGITS),
+    (make_spec("torchvision:resnet18", **batch(383)), COLOUR),
+]
+
+#: The check, the spec's options, the dataset, words of the warning.
+WARNED = [
+    (
+        whole_virtual_batches,
+        {"norm": {"kind": "ghost_batch", "virtual_batch_size": 64}},
+        DIGITS,
+        "is batch norm then",
+    ),
+    (
+        whole_virtual_batches,
+        {"norm": {"kind": "ghost_batch"}, "training": {"batch_size": 16}},
+        DIGITS,
+        "32 is not below batch_size 16",
+    ),
+    (
+        unfinished_ramp,
+        {"norm": {"kind": "batch_renorm", "plain_steps": 5000, "ramp_steps": 35000}},
+        DIGITS,
+        "after 40000 steps but the training has 270",
+    ),
+    (
+        unfinished_ramp,
+        {
+            "norm": {"kind": "batch_renorm", "ramp_steps": 100},
+            "training": {"steps": 99, "eval_every": 9},
+        },
+        DIGITS,
+        "has 99",
+    ),
+    (two_values_per_channel, {"model": MLP, "training": {"batch_size": 2}}, DIGITS, "±1"),
+    (
+        two_values_per_channel,
+        {"model": MLP, "norm": {"kind": "ghost_batch", "virtual_batch_size": 2}},
+        DIGITS,
+        "ghost batch norm sees two values",
+    ),
+    (
+        two_values_per_channel,
+        {"model": MLP, "norm": {"kind": "ghost_batch", "virtual_batch_size": 31}},
+        DIGITS,
+        "last virtual batch sees two values",
+    ),
+    (
+        two_values_per_channel,
+        {"model": {"name": "torchvision:resnet18"}, "training": {"batch_size": 2}},
+        SMALL,
+        "layer4.0.bn1",
+    ),
+    (
+        dropout_before_batch_norm,
+        dropout(),
+        DIGITS,
+        "norm2 (after dropout1), norm3 (after dropout2)",
+    ),
+    (dropout_before_batch_norm, {"model": MLP, **dropout()}, DIGITS, "norm2 (after dropout1)"),
+    *(
+        (
+            uneven_virtual_batches,
+            {"norm": {"kind": "ghost_batch", "virtual_batch_size": size}, **batch(64)},
+            DIGITS,
+            f"the last virtual batch of each has {rest},",
+        )
+        for size, rest in ((24, 16), (63, 1))
+    ),
+    (momentum_of_elsewhere, {"norm": {"kind": "batch", "momentum": 0.9}}, DIGITS, "is 0.1 here"),
+    (
+        momentum_of_elsewhere,
+        {"norm": {"kind": "batch_renorm", "momentum": 0.99}},
+        DIGITS,
+        "a momentum of 0.99 is the weight of the new batch",
+    ),
+]
+
+UNWARNED = [
+    {
+        "model": MLP,
+        "norm": {"kind": "ghost_batch", "virtual_batch_size": 16},
+        **data(train_size=98),
+        **batch(64, accumulate=4),
+    },
+    {"norm": {"kind": "batch", "momentum": 0.4}, "optimizer": {"kind": "sgd", "lr": 1.0}},
+    {"training": {"batch_size": 2}},
+    {**dropout(), "norm": {"kind": "layer"}},
+    {**dropout(), "model": {"name": "mlp", "hidden": [8]}},
+]
+
+
+@pytest.mark.parametrize("case", BAD, ids=name_case)
+def test_a_bad_spec_is_named_by_field_layer_and_remedy_and_by_this_check_alone(monkeypatch, case):
+    assert_refused_by_this_check_alone(monkeypatch, *case)
+
+
+@pytest.mark.parametrize("case", GOOD, ids=name_case)
+def test_a_good_neighbour_passes_and_its_parameters_are_counted(case):
+    assert_accepted(*case)
+
+
+@pytest.mark.parametrize("case", WARNED, ids=name_case)
+def test_a_doubtful_spec_is_warned_about_by_this_check_alone(monkeypatch, case):
+    assert_warned_about_by_this_check_alone(monkeypatch, *case)
+
+
+@pytest.mark.parametrize("options", UNWARNED)
+def test_a_sound_spec_has_no_warnings(options):
+    assert_no_warnings(options)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        case[1:3]
+        for case in BAD
+        if case[0] is one_value_per_channel
+        and case[2] is DIGITS
+        and "renorm" not in case[1].norm.kind
+    ],
+    ids=name_case,
+)
+def test_what_the_batch_check_predicts_happens(case):
+    spec, info = case
+    model = build_model(spec, info)
+    training = spec.training
+    micro = training.batch_size // training.accumulate
+    last = examine(spec, info).sizes.train % training.batch_size % micro or micro
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        model(torch.randn(last, 1, 8, 8))
