@@ -22,20 +22,12 @@ from store.db import DATABASE_AWAY, make_engine, make_sessions
 from store.hosts import Holder
 from store.jobs import Instance, Waker, leases, wakeups
 from worker.execution import Drain, Space
-from worker.host import (
-    ChildWatch,
-    HostDevice,
-    HostName,
-    HostReport,
-    add_task,
-    end_attempts_of_the_dead,
-    find_devices,
-    import_ahead,
-    is_gone,
-    make_app,
-    make_instance,
-    when_forked,
-)
+from worker.host.celery_app import make_app, when_forked
+from worker.host.child import add_task, import_ahead
+from worker.host.child_watch import ChildWatch, end_attempts_of_the_dead
+from worker.host.devices import HostDevice, find_devices
+from worker.host.host_lock import HostName, is_gone, make_instance
+from worker.host.host_report import HostReport
 from worker.logs import configure_logging
 from worker.settings import Settings
 from worker.storage import wait_for_storage

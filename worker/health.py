@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from store.db import make_engine, make_sessions
 from store.jobs import is_any_alive, workers_view
-from worker.host import find_namespace
+from worker.host.host_lock import find_namespace
 from worker.settings import Settings
 
 

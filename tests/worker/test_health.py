@@ -49,3 +49,11 @@ def test_the_command_fails_for_a_host_without_a_worker(
     command = [sys.executable, "-m", "worker.health"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_it_loads_no_torch() -> None:
+    program = "import sys, worker.health; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
