@@ -24,8 +24,8 @@ from trainer.spec.dataset import DatasetSpec
 from trainer.spec.job import JobSpec, Numerics
 from trainer.training.loop import train
 from worker.execution.drain import Drain
-from worker.execution.execute import Surroundings, execute
-from worker.execution.heartbeat import Rhythm
+from worker.execution.execute import ExecutionContext, execute
+from worker.execution.heartbeat import LeaseTiming
 
 HOST = "bench"
 JOBS = 8
@@ -46,10 +46,10 @@ class PathCost:
 def measure_path(folder: Path, *, repeats: int) -> PathCost:
     """The same jobs both ways, in turn, so that what else the machine does hits both alike."""
     with _database(folder / "postgres") as sessions:
-        around = _surroundings(sessions, folder / "storage")
-        _train_alone(folder / "warm", around)
+        context = _build_context(sessions, folder / "storage")
+        _train_alone(folder / "warm", context)
         turns = [
-            (_train_alone(folder / f"alone-{turn}", around), _train_claimed(around))
+            (_train_alone(folder / f"alone-{turn}", context), _train_claimed(context))
             for turn in range(repeats)
         ]
     milliseconds = 1000 / JOBS
@@ -62,42 +62,42 @@ def measure_path(folder: Path, *, repeats: int) -> PathCost:
     )
 
 
-def _train_alone(folder: Path, around: Surroundings) -> float:
+def _train_alone(folder: Path, context: ExecutionContext) -> float:
     """Seconds for all jobs."""
     began = time.perf_counter()
     for seed in range(JOBS):
         spec = _spec(seed)
-        data = around.load(spec.dataset, BUILT_IN["digits"])
+        data = context.load(spec.dataset, BUILT_IN["digits"])
         for _ in train(spec, data, folder / str(seed) / "attempt-1"):
             pass
     return time.perf_counter() - began
 
 
-def _train_claimed(around: Surroundings) -> float:
+def _train_claimed(context: ExecutionContext) -> float:
     """Seconds for all jobs, from their rows to their results."""
-    with around.sessions.begin() as session:
+    with context.sessions.begin() as session:
         owner = users.find(session, "bench") or users.create_user(session, "bench", "admin")
         dataset = datasets.find(session, "digits")
         assert dataset is not None
         new = [NewJob(_spec(seed), f"seed {seed}") for seed in range(JOBS)]
         commands.create(session, owner, "bench", dataset, new)
     began = time.perf_counter()
-    while _claim_and_execute(around):
+    while _claim_and_execute(context):
         pass
     return time.perf_counter() - began
 
 
-def _claim_and_execute(around: Surroundings) -> bool:
+def _claim_and_execute(context: ExecutionContext) -> bool:
     claimed_at = time.monotonic()
-    with around.sessions.begin() as session:
+    with context.sessions.begin() as session:
         claim = commands.claim(
             session,
             HOST,
             1,
-            lease_seconds=around.rhythm.lease,
+            lease_seconds=context.timing.lease,
             numerics=lambda device: Numerics(),
         )
-    return claim is not None and execute(claim, around, claimed_at)
+    return claim is not None and execute(claim, context, claimed_at)
 
 
 def _spec(seed: int) -> JobSpec:
@@ -113,19 +113,19 @@ def _spec(seed: int) -> JobSpec:
     )
 
 
-def _surroundings(sessions: sessionmaker[Session], storage: Path) -> Surroundings:
+def _build_context(sessions: sessionmaker[Session], storage: Path) -> ExecutionContext:
     with sessions.begin() as session:
         datasets.seed_built_in(session)
         leases.register_worker(session, HOST, 1, [("cpu", 0, "bench", 1)])
     cached = functools.lru_cache(1)(functools.partial(load, folder=storage / "datasets"))
     cached(DatasetSpec(name="digits"), BUILT_IN["digits"])
-    return Surroundings(
+    return ExecutionContext(
         sessions=sessions,
         storage=storage,
         data_roots=(),
         parent=os.getppid(),
         load=cached,
-        rhythm=Rhythm(90.0, 2.0, 600.0),
+        timing=LeaseTiming(90.0, 2.0, 600.0),
         drain=Drain(),
     )
 

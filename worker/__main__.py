@@ -24,7 +24,7 @@ from store.jobs import Instance, Waker, leases, wakeups
 from worker.execution import Drain, Space
 from worker.host.celery_app import make_app, when_forked
 from worker.host.child import add_task, import_ahead
-from worker.host.child_watch import ChildWatch, end_attempts_of_the_dead
+from worker.host.child_watch import ChildWatch, end_orphaned_attempts
 from worker.host.devices import HostDevice, find_devices
 from worker.host.host_lock import HostName, is_gone, make_instance
 from worker.host.host_report import HostReport
@@ -104,7 +104,7 @@ def _register(
                 )
                 report.send(session)
             if previous is not None and is_gone_before:
-                end_attempts_of_the_dead(sessions, host, lambda: (), previous.instance)
+                end_orphaned_attempts(sessions, host, lambda: (), previous.instance)
         except DATABASE_AWAY as error:
             log.warning("waiting for the database", error=str(error))
             time.sleep(1)

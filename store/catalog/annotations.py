@@ -14,7 +14,7 @@ from store.db import (
     WrongStatus,
     database_now,
     lifecycle,
-    storable,
+    sanitize_text,
 )
 
 
@@ -33,7 +33,7 @@ def annotate_job(session: Session, job_id: int, said: Annotation) -> None:
     if said.archived and job.status not in FINAL_STATUSES:
         raise WrongStatus(f"cannot archive job {job_id}: it is {job.status}")
     _apply(session, job, said)
-    lifecycle.touch(session, job)
+    lifecycle.mark_changed(session, job)
 
 
 def annotate_study(session: Session, study_id: int, said: Annotation) -> None:
@@ -59,7 +59,7 @@ def _apply(session: Session, one: Job | Study, said: Annotation) -> None:
     if said.tags is not None:
         one.tags = list(said.tags)
     if said.note is not None:
-        one.note = storable(said.note)
+        one.note = sanitize_text(said.note)
     if said.archived is not None and said.archived != (one.archived_at is not None):
         one.archived_at = database_now(session) if said.archived else None
 

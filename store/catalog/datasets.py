@@ -12,8 +12,8 @@ from store.db import (
     NameTaken,
     Page,
     User,
-    created,
     newest_first,
+    record_created,
 )
 from trainer.spec import BUILT_IN, BuiltIn, DatasetInfo, DatasetSource, JobSpec, content_hash
 
@@ -97,7 +97,7 @@ def register(
     )
     session.add(job)
     session.flush()
-    created(session, [job], owner.name)
+    record_created(session, [job], owner.name)
     return dataset, job
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from store.db import Project, User
 
 
-def ensure(session: Session, name: str, owner: User) -> Project:
+def get_or_create(session: Session, name: str, owner: User) -> Project:
     """The project of this name, made as the owner's if there is none."""
     made = insert(Project).values(name=name, owner_id=owner.id)
     session.execute(made.on_conflict_do_nothing(index_elements=[Project.name]))

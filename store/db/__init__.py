@@ -26,7 +26,7 @@ from store.db.errors import (
     TooManyTokens,
     WrongStatus,
 )
-from store.db.lifecycle import created, lock, lock_attempt, move, note, touch
+from store.db.lifecycle import lock, lock_attempt, mark_changed, note, record_created, transition
 from store.db.models import (
     COUNTED_ENDS,
     FINAL_STATUSES,
@@ -56,7 +56,7 @@ from store.db.models import (
     Verdict,
     Worker,
 )
-from store.db.nonfinite import split_finite, storable
+from store.db.nonfinite import sanitize_text, split_finite
 from store.db.paging import Page, decode_cursor, encode_cursor, newest_first
 
 __all__ = [
@@ -105,7 +105,6 @@ __all__ = [
     "Verdict",
     "Worker",
     "WrongStatus",
-    "created",
     "database_now",
     "decode_cursor",
     "encode_cursor",
@@ -115,12 +114,13 @@ __all__ = [
     "lock_attempt",
     "make_engine",
     "make_sessions",
-    "move",
+    "mark_changed",
     "newest_first",
     "note",
     "notify",
     "paging",
+    "record_created",
+    "sanitize_text",
     "split_finite",
-    "storable",
-    "touch",
+    "transition",
 ]

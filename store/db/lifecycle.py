@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, joinedload
 from store.db.engine import JOBS_CHANNEL, database_now, notify, notify_jobs
 from store.db.errors import LostLease, NotFound
 from store.db.models import FINAL_STATUSES, Dataset, Job, Transition
-from store.db.nonfinite import storable
+from store.db.nonfinite import sanitize_text
 
 
 def lock(session: Session, job_id: int) -> Job:
@@ -31,7 +31,7 @@ def lock_attempt(session: Session, job_id: int, attempt: int) -> Job:
     return job
 
 
-def created(session: Session, jobs: Sequence[Job], who: str) -> None:
+def record_created(session: Session, jobs: Sequence[Job], who: str) -> None:
     """Record that these jobs exist from now on; they must have their ids."""
     session.add_all(
         Transition(job_id=job.id, who=who, from_status=None, to_status=job.status, why="submitted")
@@ -40,7 +40,7 @@ def created(session: Session, jobs: Sequence[Job], who: str) -> None:
     notify_jobs(session, [job.id for job in jobs])
 
 
-def move(
+def transition(
     session: Session,
     job: Job,
     status: str,
@@ -54,16 +54,16 @@ def move(
     now = database_now(session)
     session.add(
         Transition(
-            job_id=job.id, who=who, from_status=job.status, to_status=status, why=storable(why)
+            job_id=job.id, who=who, from_status=job.status, to_status=status, why=sanitize_text(why)
         )
     )
     job.status = status
     job.reason = reason
     job.wish = job.wished_by = None
     if error is not None:
-        job.error = storable(error)
+        job.error = sanitize_text(error)
     job.finished_at = now if status in FINAL_STATUSES else None
-    touch(session, job)
+    mark_changed(session, job)
     if job.kind == "dataset" and status == "cancelled":
         fail_dataset(session, job.dataset_id, "its registration was cancelled")
     if job.kind == "dataset" and status == "failed":
@@ -85,13 +85,17 @@ def note(session: Session, job: Job, *, who: str, why: str) -> None:
     """Audit a change of a locked job that leaves its status as it is."""
     session.add(
         Transition(
-            job_id=job.id, who=who, from_status=job.status, to_status=job.status, why=storable(why)
+            job_id=job.id,
+            who=who,
+            from_status=job.status,
+            to_status=job.status,
+            why=sanitize_text(why),
         )
     )
-    touch(session, job)
+    mark_changed(session, job)
 
 
-def touch(session: Session, job: Job) -> None:
+def mark_changed(session: Session, job: Job) -> None:
     """Note and announce that a locked job changed."""
     # Not now(): that is when the transaction began, and one that waited for the lock would set it back.
     job.changed_at = database_now(session)
@@ -104,7 +108,7 @@ def fail_dataset(session: Session, dataset_id: int, error: str) -> None:
     failed = session.execute(
         update(Dataset)
         .where(Dataset.id == dataset_id, Dataset.status == "registering")
-        .values(status="failed", error=storable(error))
+        .values(status="failed", error=sanitize_text(error))
         .returning(Dataset.name)
     ).scalar_one_or_none()
     if failed is None:
@@ -117,7 +121,7 @@ def fail_dataset(session: Session, dataset_id: int, error: str) -> None:
         if job.status not in ("queued", "paused"):
             continue
         why = f"dataset {failed} could not be registered: {error}"
-        move(session, job, "failed", who="system", why=why, reason="error", error=why)
+        transition(session, job, "failed", who="system", why=why, reason="error", error=why)
 
 
 def _locked(job_id: int) -> Select[Job]:

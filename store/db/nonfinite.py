@@ -22,7 +22,7 @@ def split_finite(
     return finite, non_finite
 
 
-def storable(text: str) -> str:
+def sanitize_text(text: str) -> str:
     """The text without NUL, which PostgreSQL refuses, without lone surrogates, and not too long."""
     clean = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
     return clean if len(clean) <= MAX_TEXT else "…" + clean[-MAX_TEXT:]

@@ -18,8 +18,8 @@ from store.db import (
     LostLease,
     database_now,
     lock_attempt,
-    move,
-    storable,
+    sanitize_text,
+    transition,
 )
 from store.hosts import host_health
 from store.jobs.claim import worker_name
@@ -75,7 +75,7 @@ def finish(
     row = _end(session, job, "completed", None, seconds_used, counts=False)
     host_health.forgive(session, row.host, row.instance)
     keep_metrics(job, metrics or {})
-    move(session, job, "succeeded", who=worker_name(row.host), why=reason, reason=reason)
+    transition(session, job, "succeeded", who=worker_name(row.host), why=reason, reason=reason)
     return job
 
 
@@ -92,7 +92,9 @@ def fail(
     job = lock_attempt(session, job_id, attempt)
     end = "oom" if reason == "oom" else "error"
     host = _end(session, job, end, error, seconds_used, counts=True).host
-    move(session, job, "failed", who=worker_name(host), why=reason, reason=reason, error=error)
+    transition(
+        session, job, "failed", who=worker_name(host), why=reason, reason=reason, error=error
+    )
     return job
 
 
@@ -124,17 +126,19 @@ def end_attempt(
     why = _why(attempt, end, error)
     if end == "cancelled" or job.wish == "cancel":
         by = job.wished_by or signed
-        move(session, job, "cancelled", who=by, why=f"attempt {end}", reason="cancelled")
+        transition(session, job, "cancelled", who=by, why=f"attempt {end}", reason="cancelled")
     elif used_up := _used_up(session, job, end, counted):
         reason = end if end in ("oom", "disk") else "error"
         text = error or f"attempt {attempt} on {host}: {end}"
-        move(session, job, "failed", who=signed, why=f"{why}; {used_up}", reason=reason, error=text)
+        transition(
+            session, job, "failed", who=signed, why=f"{why}; {used_up}", reason=reason, error=text
+        )
     elif job.wish == "pause":
         by = job.wished_by or signed
-        move(session, job, "paused", who=by, why=f"attempt {end}")
+        transition(session, job, "paused", who=by, why=f"attempt {end}")
     else:
         # Also a paused attempt whose job was resumed before it had stopped.
-        move(session, job, "queued", who=signed, why=why)
+        transition(session, job, "queued", who=signed, why=why)
     return job
 
 
@@ -171,7 +175,7 @@ def _end(
     row = session.get_one(Attempt, (job.id, job.attempt))
     # Asked first: the question itself would write a row that has ended but knows no time.
     row.ended_at, row.end = database_now(session), end
-    row.error = None if error is None else storable(error)
+    row.error = None if error is None else sanitize_text(error)
     row.counts = counts
     session.execute(delete(Lease).where(Lease.job_id == job.id, Lease.attempt == job.attempt))
     session.flush()

@@ -19,7 +19,7 @@ from store.db import (
     Worker,
     database_now,
     lock,
-    move,
+    transition,
 )
 from store.hosts import host_health
 from store.jobs import queue
@@ -189,7 +189,7 @@ def _start(
         for device in devices
     )
     why = f"attempt {job.attempt} on {', '.join(f'{d.kind} {d.number}' for d in devices)}"
-    move(session, job, "running", who=worker_name(attempt.host), why=why)
+    transition(session, job, "running", who=worker_name(attempt.host), why=why)
 
 
 def worker_name(host: str) -> str:

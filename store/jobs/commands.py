@@ -21,14 +21,14 @@ from store.db import (
     Study,
     User,
     WrongStatus,
-    created,
     database_now,
     lock,
-    move,
+    mark_changed,
     newest_first,
     note,
-    storable,
-    touch,
+    record_created,
+    sanitize_text,
+    transition,
 )
 from store.jobs.attempts import Renewed, end_attempt, fail, finish, renew
 from store.jobs.claim import Claim, ClaimedDevice, claim
@@ -98,7 +98,7 @@ def create(
 
     Raises DatasetUnavailable when the dataset's registration has failed.
     """
-    shelf = projects.ensure(session, project, owner)
+    shelf = projects.get_or_create(session, project, owner)
     return insert(session, owner, shelf, {dataset.name: dataset}, new, study)
 
 
@@ -119,7 +119,7 @@ def insert(
     jobs = [_row(one, owner, project, usable[one.spec.dataset.name], study, device) for one in new]
     session.add_all(jobs)
     session.flush()
-    created(session, jobs, who or owner.name)
+    record_created(session, jobs, who or owner.name)
     return jobs
 
 
@@ -176,11 +176,11 @@ def wish(session: Session, job: Job, wish: Wished, who: str) -> None:
         case "running", _:
             if job.wish != "cancel":
                 job.wish, job.wished_by = wish, who
-                touch(session, job)
+                mark_changed(session, job)
         case (("queued" | "paused"), "cancel"):
-            move(session, job, "cancelled", who=who, why="cancelled", reason="cancelled")
+            transition(session, job, "cancelled", who=who, why="cancelled", reason="cancelled")
         case "queued", "pause":
-            move(session, job, "paused", who=who, why="paused")
+            transition(session, job, "paused", who=who, why="paused")
         case "paused", "pause":
             pass
         case _:
@@ -192,10 +192,10 @@ def resume(session: Session, job: Job, who: str) -> None:
     job = lock(session, job.id)
     if job.status == "running" and job.wish == "pause":
         job.wish = job.wished_by = None
-        touch(session, job)
+        mark_changed(session, job)
     elif job.status == "paused":
         job.queued_at = database_now(session)
-        move(session, job, "queued", who=who, why="resumed")
+        transition(session, job, "queued", who=who, why="resumed")
     else:
         raise WrongStatus(f"cannot resume job {job.id}: it is {job.status}")
 
@@ -213,7 +213,7 @@ def retry(session: Session, job: Job, who: str) -> None:
     job.seconds_used = 0.0
     job.error = None
     job.queued_at = database_now(session)
-    move(session, job, "queued", who=who, why="retried")
+    transition(session, job, "queued", who=who, why="retried")
 
 
 def prioritize(session: Session, job: Job, priority: str, who: str) -> None:
@@ -254,7 +254,7 @@ def _row(
         seed=new.spec.seed,
         spec=new.spec.model_dump(mode="json"),
         hash=content_hash(new.spec, dataset.info["digest"]) if dataset.info else "",
-        warnings=[storable(warning) for warning in new.warnings],
+        warnings=[sanitize_text(warning) for warning in new.warnings],
         priority=PRIORITIES.index(resources.priority),
         device=device or resources.device,
         devices=resources.devices,

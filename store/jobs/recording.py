@@ -18,10 +18,10 @@ from store.db import (
     Job,
     LogLine,
     lock_attempt,
+    mark_changed,
     notify,
+    sanitize_text,
     split_finite,
-    storable,
-    touch,
 )
 from store.jobs import retention
 from trainer.events import (
@@ -51,7 +51,7 @@ def record_start(session: Session, job_id: int, attempt: int, event: Started) ->
     row = session.get_one(Attempt, (job_id, attempt))
     row.first_step = event.first_step
     row.environment = dict(event.environment)
-    touch(session, job)
+    mark_changed(session, job)
 
 
 def record_step(session: Session, job_id: int, attempt: int, step: int) -> None:
@@ -59,7 +59,7 @@ def record_step(session: Session, job_id: int, attempt: int, step: int) -> None:
     job = lock_attempt(session, job_id, attempt)
     if step != job.step:
         job.step = step
-        touch(session, job)
+        mark_changed(session, job)
 
 
 def record_epoch(
@@ -85,7 +85,7 @@ def record_epoch(
     }
     session.execute(postgresql.insert(Epoch).values(row).on_conflict_do_nothing())
     job.step = event.step
-    touch(session, job)
+    mark_changed(session, job)
 
 
 def record_diagnosis(
@@ -114,7 +114,7 @@ def record_diagnosis(
         )
     if rows:
         session.execute(postgresql.insert(Diagnosis).values(rows).on_conflict_do_nothing())
-    touch(session, job)
+    mark_changed(session, job)
 
 
 def record_checkpoint(
@@ -142,7 +142,7 @@ def record_checkpoint(
     }
     session.execute(insert(Checkpoint).values(values))
     obsolete = retention.drop_obsolete_checkpoints(session, job_id)
-    touch(session, job)
+    mark_changed(session, job)
     return obsolete
 
 
@@ -153,14 +153,14 @@ def record_evaluation(
     job = lock_attempt(session, job_id, attempt)
     keep_metrics(job, event.metrics)
     _add_files(session, job_id, event.files)
-    touch(session, job)
+    mark_changed(session, job)
 
 
 def record_file(session: Session, job_id: int, attempt: int, event: FileWritten) -> None:
     """A file of the job, its path relative to the storage; the first of a name stands."""
     job = lock_attempt(session, job_id, attempt)
     _add_files(session, job_id, [event])
-    touch(session, job)
+    mark_changed(session, job)
 
 
 def record_log(
@@ -169,7 +169,7 @@ def record_log(
     """Lines for the job's log, each a level and a text. Announced, but no change of the job."""
     lock_attempt(session, job_id, attempt)
     session.add_all(
-        LogLine(job_id=job_id, attempt=attempt, level=level, text=storable(text))
+        LogLine(job_id=job_id, attempt=attempt, level=level, text=sanitize_text(text))
         for level, text in lines
     )
     session.flush()

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, u
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from store.db import Job, MirrorProblem, Project, Study, storable
+from store.db import Job, MirrorProblem, Project, Study, sanitize_text
 
 Kind = Literal["run", "files", "model", "deleted", "experiment"]
 Id: TypeAlias = InstrumentedAttribute[int]
@@ -72,7 +72,7 @@ def note(session: Session, subject: Subject, reason: str) -> bool:
     """Records what no further attempt would change; False if exactly that was recorded before."""
     query = select(MirrorProblem).where(_is_about(subject))
     row = session.scalars(query).one_or_none()
-    if row is not None and row.reason == storable(reason) and row.next_at is None:
+    if row is not None and row.reason == sanitize_text(reason) and row.next_at is None:
         return False
     _upsert(session, subject, reason, attempts=0).next_at = None
     return True
@@ -160,7 +160,7 @@ def _upsert(session: Session, subject: Subject, reason: str, attempts: int) -> M
     """The subject's row, with this reason and so many attempts more."""
     [column] = subject.owner
     # What MLflow or an exporter says may hold characters that PostgreSQL refuses.
-    reason = storable(reason)
+    reason = sanitize_text(reason)
     made = insert(MirrorProblem).values(
         **subject.owner, kind=subject.kind, reason=reason, attempts=attempts
     )

@@ -25,7 +25,7 @@ from store.db import (
     database_now,
     newest_first,
     notify,
-    storable,
+    sanitize_text,
 )
 from store.jobs import NewJob, commands
 
@@ -50,14 +50,14 @@ def create(
     """
     owner = session.get_one(User, owner.id)
     study = Study(
-        project=projects.ensure(session, project, owner),
+        project=projects.get_or_create(session, project, owner),
         owner=owner,
         name=name,
         spec=spec,
         planned_seeds=sorted({cell.spec.seed for cell in cells})
         if planned_seeds is None
         else list(planned_seeds),
-        warnings=[storable(warning) for warning in warnings],
+        warnings=[sanitize_text(warning) for warning in warnings],
         preset=preset,
     )
     session.add(study)
@@ -97,7 +97,7 @@ def declare(session: Session, study_id: int, kind: str, why: str, who: str) -> N
     """Somebody stands for a difference between the study's variants; a later word replaces an earlier."""
     study = lock(session, study_id)
     at = database_now(session).isoformat()
-    study.declared = {**study.declared, kind: {"why": storable(why), "who": who, "at": at}}
+    study.declared = {**study.declared, kind: {"why": sanitize_text(why), "who": who, "at": at}}
     study.judged_at = None
     # The jobs haven't changed, but what MLflow shows of the study has.
     session.execute(

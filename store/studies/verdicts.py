@@ -17,7 +17,7 @@ from store.db import (
     Study,
     Verdict,
     notify,
-    storable,
+    sanitize_text,
 )
 from store.studies import studies
 
@@ -82,7 +82,7 @@ def keep(
             n=one.n,
             p_value=one.p_value,
             p_adjusted=one.p_adjusted,
-            sentence=storable(one.sentence),
+            sentence=sanitize_text(one.sentence),
             answer=one.answer,
         )
         for number, one in enumerate(found)

@@ -20,10 +20,10 @@ from trainer.events import Event, Finished, Progressed, Stepped, Wish
 from trainer.spec import DatasetInfo, DatasetSource, DatasetSpec, JobSpec, Numerics
 from trainer.training import train
 from worker.execution.drain import Drain
-from worker.execution.failures import Failure, disk_error, judge
-from worker.execution.heartbeat import End, Heartbeat, Rhythm
-from worker.execution.log_lines import narrate
-from worker.execution.outcome import Outcome, Stop, write_end
+from worker.execution.failures import Failure, classify_exception, disk_error
+from worker.execution.heartbeat import End, Heartbeat, LeaseTiming
+from worker.execution.log_lines import format_event
+from worker.execution.outcome import Outcome, Stop, record_outcome
 from worker.execution.recorder import Recorder, Write
 from worker.execution.space import Space
 from worker.logs import forwarded_warnings
@@ -40,7 +40,7 @@ STOPS: dict[str, Stop] = {"cancel": "cancelled", "pause": "paused", "preempt": "
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ExecutionContext:
     """What a job needs besides its claim; made once per child, of the process `parent`."""
 
     sessions: sessionmaker[Session]
@@ -50,31 +50,31 @@ class Surroundings:
     data_roots: tuple[Path, ...]
     parent: int
     load: Callable[[DatasetSpec, DatasetInfo], Data]
-    rhythm: Rhythm
+    timing: LeaseTiming
     drain: Drain
 
 
-def execute(claim: Claim, around: Surroundings, claimed_at: float) -> bool:
+def execute(claim: Claim, context: ExecutionContext, claimed_at: float) -> bool:
     """Run the job to its end and record it; False when this process must not run another one."""
     with structlog.contextvars.bound_contextvars(job=claim.job_id, attempt=claim.attempt):
-        execution = Execution(claim, around, claimed_at)
+        execution = Execution(claim, context, claimed_at)
         return execution.run()
 
 
 class Execution:
     """One attempt: its heartbeat, its recorder, and why it should stop."""
 
-    def __init__(self, claim: Claim, around: Surroundings, claimed_at: float) -> None:
+    def __init__(self, claim: Claim, context: ExecutionContext, claimed_at: float) -> None:
         self._claim = claim
-        self._around = around
-        self._recorder = Recorder(around.sessions, around.storage, claim.job_id, claim.attempt)
+        self._context = context
+        self._recorder = Recorder(context.sessions, context.storage, claim.job_id, claim.attempt)
         self._heartbeat = Heartbeat(
             self._renew,
             self._wanted,
             self._abandon,
-            around.rhythm,
+            context.timing,
             claimed_at=claimed_at,
-            parent=around.parent,
+            parent=context.parent,
         )
         self._budget = claim.timeout_seconds - claim.seconds_used
         self._step = 0
@@ -105,29 +105,29 @@ class Execution:
             return self._judge(error)
 
     def _judge(self, error: Exception) -> Failure:
-        failure = judge(error)
+        failure = classify_exception(error)
         full = disk_error(error)
         if failure.reason != "disk" or full is None:
             return failure
         # Measured now: what the job had begun to write is gone again.
-        left = self._around.space.describe()
-        what = f"host {self._around.host} has no room for the job: {full.strerror or full}"
+        left = self._context.space.describe()
+        what = f"host {self._context.host} has no room for the job: {full.strerror or full}"
         return replace(failure, text=f"{what} (afterwards {left})\n\n{failure.text}")
 
     def _train(self) -> Outcome | None:
         claim = self._claim
         assert claim.info is not None
         spec = JobSpec.model_validate(claim.spec)
-        data = self._around.load(spec.dataset, DatasetInfo.model_validate(claim.info))
+        data = self._context.load(spec.dataset, DatasetInfo.model_validate(claim.info))
         self._heartbeat.progressed()
         events = train(
             spec,
             data,
-            self._around.storage / "jobs" / str(claim.job_id) / f"attempt-{claim.attempt}",
+            self._context.storage / "jobs" / str(claim.job_id) / f"attempt-{claim.attempt}",
             numerics=claim.numerics or Numerics(),
             device=_torch_device(claim),
             resume=[
-                replace(saved, path=str(self._around.storage / saved.path))
+                replace(saved, path=str(self._context.storage / saved.path))
                 for saved in claim.checkpoints
             ],
         )
@@ -157,7 +157,7 @@ class Execution:
             self._step = event.step
             return
         self._recorder.record(event)
-        if line := narrate(event, periods):
+        if line := format_event(event, periods):
             self._recorder.say("info", line)
 
     def _decode(self) -> Outcome | None:
@@ -165,8 +165,8 @@ class Execution:
         steps = decode(
             self._claim.dataset_name,
             source,
-            self._around.storage / "datasets",
-            self._around.data_roots,
+            self._context.storage / "datasets",
+            self._context.data_roots,
         )
         said_at = -math.inf
         while True:
@@ -197,7 +197,7 @@ class Execution:
         if self._stop is None:
             if heartbeat.wish is not None:
                 self._stop = STOPS[heartbeat.wish]
-            elif self._around.drain.begun:
+            elif self._context.drain.begun:
                 self._stop = "drained"
             elif heartbeat.seconds_used > self._budget:
                 self._stop = "timeout"
@@ -214,12 +214,12 @@ class Execution:
             log.warning("the attempt is no longer ours: what it did is discarded")
         except Exception as error:
             log.error("what happened could not be recorded", exc_info=True)
-            with self._around.sessions.begin() as session:
+            with self._context.sessions.begin() as session:
                 self._last_write(self._judge(error))(session)
 
     def _last_write(self, outcome: Outcome) -> Write:
         claim, used = self._claim, self._heartbeat.seconds_used
-        return lambda session: write_end(session, claim, outcome, used)
+        return lambda session: record_outcome(session, claim, outcome, used)
 
     def _gives_up(self) -> bool:
         """A lost lease, or a drain that the database has kept waiting too long.
@@ -229,26 +229,26 @@ class Execution:
         self._heartbeat.progressed()
         if self._heartbeat.lost:
             return True
-        if not self._around.drain.begun:
+        if not self._context.drain.begun:
             return False
         self._draining_since = self._draining_since or time.monotonic()
         return time.monotonic() - self._draining_since > PATIENCE_SECONDS
 
     def _renew(self, seconds_used: float) -> Renewed:
         job, attempt = self._claim.job_id, self._claim.attempt
-        with self._around.sessions.begin() as session:
+        with self._context.sessions.begin() as session:
             if self._step:
                 commands.record_step(session, job, attempt, self._step)
-            return commands.renew(session, job, attempt, self._around.rhythm.lease, seconds_used)
+            return commands.renew(session, job, attempt, self._context.timing.lease, seconds_used)
 
     def _wanted(self) -> End | None:
         """What can't wait for a thread that doesn't listen; a pause can, for it is there to save."""
         if self._heartbeat.wish == "cancel":
             return "cancelled"
-        return "drained" if self._around.drain.begun else None
+        return "drained" if self._context.drain.begun else None
 
     def _abandon(self, end: End, text: str) -> None:
-        with self._around.sessions.begin() as session:
+        with self._context.sessions.begin() as session:
             commands.end_attempt(
                 session,
                 self._claim.job_id,

@@ -28,7 +28,7 @@ class Failure:
     final: bool = False
 
 
-def judge(error: Exception) -> Failure:
+def classify_exception(error: Exception) -> Failure:
     """Sort by the error itself or whatever caused it; the text is the whole traceback."""
     text = "".join(traceback.format_exception(error))
     causes = tuple(_causes(error))

@@ -30,7 +30,7 @@ End: TypeAlias = Literal["cancelled", "drained", "stalled"]
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
+class LeaseTiming:
     """How long a lease lasts, how often it is renewed, how long a job may stand still; in seconds."""
 
     lease: float
@@ -51,26 +51,26 @@ class Heartbeat:
         renew: Callable[[float], Renewed],
         wanted: Callable[[], End | None],
         abandon: Callable[[End, str], None],
-        rhythm: Rhythm,
+        timing: LeaseTiming,
         *,
         claimed_at: float,
         parent: int,
-        leave: Callable[[int], None] = os._exit,
+        exit_process: Callable[[int], None] = os._exit,
     ) -> None:
         self.wish: str | None = None
         self.lost = False
         self._renew = renew
         self._wanted = wanted
         self._abandon = abandon
-        self._rhythm = rhythm
-        self._leave = leave
+        self._timing = timing
+        self._exit_process = exit_process
         self._parent = parent
         self._watched = threading.get_ident()
         self._started_at = self._progressed_at = claimed_at
         self._suspended_seconds = 0.0
         self._suspended_at: float | None = None
-        self._trusted_until = claimed_at + rhythm.lease * (1 - MARGIN)
-        self._due_at = claimed_at + rhythm.renewal
+        self._trusted_until = claimed_at + timing.lease * (1 - MARGIN)
+        self._due_at = claimed_at + timing.renewal
         self._away = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -118,10 +118,12 @@ class Heartbeat:
         return self.trusted or self.lost
 
     def _run(self) -> None:
-        tick = min(TICK_SECONDS, self._rhythm.renewal)
+        tick = min(TICK_SECONDS, self._timing.renewal)
         while not self._stop.wait(tick):
             if os.getppid() != self._parent:
-                self._leave(1)  # An orphan's lease ends by itself, or the next parent ends it.
+                self._exit_process(
+                    1
+                )  # An orphan's lease ends by itself, or the next parent ends it.
                 return
             if end := self._due_end():
                 self._end_here(end)
@@ -135,7 +137,7 @@ class Heartbeat:
         if self._suspended_at is not None:
             return None
         still_for = time.monotonic() - self._progressed_at
-        if still_for > self._rhythm.stall:
+        if still_for > self._timing.stall:
             return "stalled"
         return self._wanted() if still_for > UNHEARD_SECONDS else None
 
@@ -147,7 +149,7 @@ class Heartbeat:
             self._abandon(end, f"Nothing moved for too long. It was here:\n{stack}")
         except Exception:  # Whatever it is: this process must end.
             log.warning("the attempt's end could not be recorded", exc_info=True)
-        self._leave(1)
+        self._exit_process(1)
 
     def _beat(self) -> None:
         asked_at = time.monotonic()
@@ -157,13 +159,13 @@ class Heartbeat:
             self.lost = True
             return
         except Exception as error:  # Whatever it is, a later renewal decides whose the job is.
-            self._due_at = time.monotonic() + min(RETRY_SECONDS, self._rhythm.renewal)
+            self._due_at = time.monotonic() + min(RETRY_SECONDS, self._timing.renewal)
             if not self._away:
                 unforeseen = None if isinstance(error, DATABASE_AWAY) else error
                 log.warning("the lease is not renewed", error=str(error), exc_info=unforeseen)
             self._away = True
             return
         self.wish = renewed.wish
-        self._trusted_until = asked_at + self._rhythm.lease * (1 - MARGIN)
-        self._due_at = asked_at + self._rhythm.renewal
+        self._trusted_until = asked_at + self._timing.lease * (1 - MARGIN)
+        self._due_at = asked_at + self._timing.renewal
         self._away = False

@@ -15,7 +15,7 @@ from trainer.events import (
 SHOWN = ("val_accuracy", "val_loss", "train_loss", "train_accuracy")
 
 
-def narrate(event: Event, periods: int) -> str | None:
+def format_event(event: Event, periods: int) -> str | None:
     """`epoch 3/15 · val_accuracy 0.93 · …`; None for what happens too often to be told."""
     match event:
         case Started():

@@ -17,7 +17,7 @@ Stop: TypeAlias = Literal["cancelled", "paused", "preempted", "drained", "timeou
 Outcome: TypeAlias = Finished | DatasetInfo | Failure | Stop
 
 
-def write_end(session: Session, claim: Claim, outcome: Outcome, seconds_used: float) -> None:
+def record_outcome(session: Session, claim: Claim, outcome: Outcome, seconds_used: float) -> None:
     """Raises LostLease."""
     job, attempt = claim.job_id, claim.attempt
     match outcome:

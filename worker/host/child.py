@@ -16,7 +16,7 @@ from store.hosts import Shortage, host_health
 from store.jobs import Claim, Waker, commands, wakeups
 from trainer.data import load
 from trainer.spec import Numerics
-from worker.execution import Drain, Rhythm, Space, Surroundings, execute
+from worker.execution import Drain, ExecutionContext, LeaseTiming, Space, execute
 from worker.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -59,7 +59,7 @@ class Child:
         self._sessions: sessionmaker[Session] = make_sessions(engine)
         self._waker = Waker(self._sessions, wakeups.make_celery(settings.redis_url))
         self._space = Space.of(settings)
-        self._around = Surroundings(
+        self._context = ExecutionContext(
             sessions=self._sessions,
             host=settings.host_name,
             storage=settings.storage,
@@ -69,7 +69,9 @@ class Child:
             load=functools.lru_cache(KEPT_DATASETS)(
                 functools.partial(load, folder=settings.storage / "datasets")
             ),
-            rhythm=Rhythm(settings.lease_seconds, settings.renewal_seconds, settings.stall_seconds),
+            timing=LeaseTiming(
+                settings.lease_seconds, settings.renewal_seconds, settings.stall_seconds
+            ),
             drain=drain,
         )
 
@@ -93,8 +95,8 @@ class Child:
                 self._waker.wake()
             if claim is None:
                 return
-            if not execute(claim, self._around, claimed_at):
-                self._leave()
+            if not execute(claim, self._context, claimed_at):
+                self._exit_process()
             finished_one = True
 
     def _refuse(self, shortage: Shortage) -> None:
@@ -139,7 +141,7 @@ class Child:
             case _:
                 return Numerics(device="cpu", threads=self._settings.cpu_threads)
 
-    def _leave(self) -> None:
+    def _exit_process(self) -> None:
         """End this process now: only that gives back all of its memory and its device."""
         log.warning("this worker process ends; its parent starts another")
         # Its slot is free again, and one that lived for a moment only is missed by the parent's watch.

@@ -19,7 +19,7 @@ LOOK_SECONDS = 0.25
 SEEN_SECONDS = 5.0
 
 
-def end_attempts_of_the_dead(
+def end_orphaned_attempts(
     sessions: sessionmaker[Session],
     host: str,
     living: Callable[[], Container[int]],
@@ -103,8 +103,8 @@ class ChildWatch:
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
-            self._try(self._look)
-        self._try(self._look)
+            self._try(self._check_children)
+        self._try(self._check_children)
 
     def _try(self, look: Callable[[], None]) -> None:
         try:
@@ -119,12 +119,12 @@ class ChildWatch:
         else:
             self._away = False
 
-    def _look(self) -> None:
+    def _check_children(self) -> None:
         living = living_children()
         is_round_due = time.monotonic() >= self._round_due_at
         died = bool(self._living - living)
         if died or is_round_due:
-            ended = end_attempts_of_the_dead(
+            ended = end_orphaned_attempts(
                 self._sessions, self._host, living_children, self._instance
             )
             # Also one that ended its attempt itself, and left: nobody else claims in its place.

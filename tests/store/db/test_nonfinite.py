@@ -2,7 +2,7 @@
 
 import math
 
-from store.db.nonfinite import MAX_TEXT, split_finite, storable
+from store.db.nonfinite import MAX_TEXT, sanitize_text, split_finite
 
 
 def test_what_is_not_finite_is_none_and_named() -> None:
@@ -15,7 +15,7 @@ def test_what_is_not_finite_is_none_and_named() -> None:
 
 
 def test_a_long_text_keeps_its_end() -> None:
-    kept = storable("x" * MAX_TEXT + "the end")
+    kept = sanitize_text("x" * MAX_TEXT + "the end")
 
     assert kept.startswith("…")
     assert kept.endswith("the end")
@@ -23,4 +23,4 @@ def test_a_long_text_keeps_its_end() -> None:
 
 
 def test_what_postgresql_refuses_is_replaced() -> None:
-    assert storable("a\x00b\udcffc") == "a\ufffdb?c"
+    assert sanitize_text("a\x00b\udcffc") == "a\ufffdb?c"

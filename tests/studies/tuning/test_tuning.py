@@ -23,7 +23,7 @@ from tests.support.factories import claim_job, make_user, make_worker
 from tests.support.result_rows import make_row, make_study
 from trainer.events import Finished
 from worker.execution.failures import Failure
-from worker.execution.outcome import write_end
+from worker.execution.outcome import record_outcome
 
 Sessions = sessionmaker[Session]
 BASE = {
@@ -174,7 +174,7 @@ def end(session: Session, claim: Claim) -> None:
     likes = {"none": 0.1, "group": 0.01}[str(job.variant)]
     accuracy = 0.9 if job.spec["optimizer"]["lr"] == likes else 0.5
     metrics = {"best_val_accuracy": accuracy, "test_accuracy": accuracy, "epochs": 1.0}
-    write_end(session, claim, Finished("completed", metrics), 1.0)
+    record_outcome(session, claim, Finished("completed", metrics), 1.0)
 
 
 def own_jobs(session: Session, study_id: int) -> list[Job]:
@@ -250,7 +250,7 @@ def test_a_failed_trial_leaves_no_choice_until_it_is_retried(
         with sessions.begin() as session:
             end(session, claim)
     with sessions.begin() as session:
-        write_end(session, last, Failure("disk", "it is full", final=True), 1.0)
+        record_outcome(session, last, Failure("disk", "it is full", final=True), 1.0)
     with sessions.begin() as session:
         study = studies.find(session, made.id)
         assert study is not None

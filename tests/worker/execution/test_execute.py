@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import importlib
 import os
 import threading
 import time
@@ -24,11 +25,13 @@ from trainer.data.load import load
 from trainer.errors import DataError
 from trainer.events import Event, Finished, Progressed, Started, Stepped, Wish
 from trainer.spec.dataset import DatasetInfo
-from worker.execution import execute as module
 from worker.execution.drain import Drain
-from worker.execution.execute import Surroundings, execute
-from worker.execution.heartbeat import Heartbeat, Rhythm
+from worker.execution.execute import ExecutionContext, execute
+from worker.execution.heartbeat import Heartbeat, LeaseTiming
 from worker.execution.space import Space
+
+#: The room exports a function of the module's name.
+module = importlib.import_module("worker.execution.execute")
 
 Training = Generator[Event, Wish | None, None]
 Sessions = sessionmaker[Session]
@@ -37,8 +40,8 @@ STARTED = Started(first_step=0, epoch=0, total_steps=10, parameters=5)
 
 
 @pytest.fixture
-def around(sessions: Sessions, tmp_path: Path) -> Surroundings:
-    return Surroundings(
+def context(sessions: Sessions, tmp_path: Path) -> ExecutionContext:
+    return ExecutionContext(
         sessions=sessions,
         host="alpha",
         storage=tmp_path,
@@ -46,7 +49,7 @@ def around(sessions: Sessions, tmp_path: Path) -> Surroundings:
         data_roots=(tmp_path / "roots",),
         parent=os.getppid(),
         load=functools.partial(load, folder=tmp_path / "datasets"),
-        rhythm=Rhythm(lease=30, renewal=0.05, stall=30),
+        timing=LeaseTiming(lease=30, renewal=0.05, stall=30),
         drain=Drain(),
     )
 
@@ -75,9 +78,9 @@ def claim_again(sessions: Sessions) -> Claim:
     return claim
 
 
-def run(claim: Claim, around: Surroundings) -> tuple[bool, Job, Attempt]:
-    usable = execute(claim, around, time.monotonic())
-    with around.sessions.begin() as session:
+def run(claim: Claim, context: ExecutionContext) -> tuple[bool, Job, Attempt]:
+    usable = execute(claim, context, time.monotonic())
+    with context.sessions.begin() as session:
         job = session.get_one(Job, claim.job_id)
         return usable, job, session.get_one(Attempt, (claim.job_id, claim.attempt))
 
@@ -102,24 +105,24 @@ def endless() -> Training:
 
 
 def test_out_of_memory_gives_another_attempt_in_another_process(
-    sessions: Sessions, around: Surroundings, train_as: Any
+    sessions: Sessions, context: ExecutionContext, train_as: Any
 ) -> None:
     train_as(failing(torch.OutOfMemoryError("CUDA out of memory")))
     claim = claim_job(sessions, resources={"max_attempts": 2})
-    usable, job, attempt = run(claim, around)
+    usable, job, attempt = run(claim, context)
     assert not usable
     assert (job.status, attempt.end) == ("queued", "oom")
-    _, job, attempt = run(claim_again(sessions), around)
+    _, job, attempt = run(claim_again(sessions), context)
     assert (job.status, job.reason, attempt.end) == ("failed", "oom", "oom")
     assert "CUDA out of memory" in (job.error or "")
 
 
 def test_an_error_keeps_its_traceback_and_the_last_log_line(
-    sessions: Sessions, around: Surroundings, train_as: Any
+    sessions: Sessions, context: ExecutionContext, train_as: Any
 ) -> None:
     train_as(failing(ValueError("no such thing")))
     claim = claim_job(sessions, resources={"max_attempts": 1})
-    usable, job, attempt = run(claim, around)
+    usable, job, attempt = run(claim, context)
     assert usable
     assert (job.status, job.reason, attempt.end) == ("failed", "error", "error")
     assert "Traceback" in (job.error or "")
@@ -132,47 +135,47 @@ def test_an_error_keeps_its_traceback_and_the_last_log_line(
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 @pytest.mark.parametrize("is_wrapped", [False, True], ids=["alone", "in a data error"])
 def test_a_full_disk_returns_the_job_and_says_where_it_was_full(
-    sessions: Sessions, around: Surroundings, train_as: Any, number: int, is_wrapped: bool
+    sessions: Sessions, context: ExecutionContext, train_as: Any, number: int, is_wrapped: bool
 ) -> None:
     error: Exception = OSError(number, os.strerror(number))
     if is_wrapped:
         error, error.__context__ = DataError("the set cannot be read"), error
     train_as(failing(error))
-    usable, job, attempt = run(claim_job(sessions, resources={"max_attempts": 1}), around)
+    usable, job, attempt = run(claim_job(sessions, resources={"max_attempts": 1}), context)
     assert usable
     assert (job.status, attempt.end, attempt.counts) == ("queued", "disk", False)
     where = (attempt.error or "").splitlines()[0]
     what = f"host alpha has no room for the job: {os.strerror(number)}"
-    assert where.startswith(f"{what} (afterwards {around.storage} has ")
+    assert where.startswith(f"{what} (afterwards {context.storage} has ")
     assert where.endswith(" MB free)")
     assert "Traceback" in (attempt.error or "")
 
 
 def test_a_drain_returns_the_job_to_the_queue(
-    sessions: Sessions, around: Surroundings, train_as: Any
+    sessions: Sessions, context: ExecutionContext, train_as: Any
 ) -> None:
     train_as(endless)
     claim = claim_job(sessions)
-    threading.Timer(0.3, around.drain.begin).start()
-    usable, job, attempt = run(claim, around)
+    threading.Timer(0.3, context.drain.begin).start()
+    usable, job, attempt = run(claim, context)
     assert usable
     assert (job.status, attempt.end, attempt.counts) == ("queued", "drained", False)
     assert job.step > 0
 
 
 def test_a_wish_to_preempt_returns_the_job_to_the_queue(
-    sessions: Sessions, around: Surroundings, train_as: Any
+    sessions: Sessions, context: ExecutionContext, train_as: Any
 ) -> None:
     train_as(endless)
     claim = claim_job(sessions)
     with sessions.begin() as session:
         commands.wish(session, session.get_one(Job, claim.job_id), "preempt", "root")
-    _, job, attempt = run(claim, around)
+    _, job, attempt = run(claim, context)
     assert (job.status, attempt.end) == ("queued", "preempted")
 
 
 def test_an_attempt_that_was_ended_by_others_is_abandoned_without_a_word(
-    sessions: Sessions, around: Surroundings, train_as: Any
+    sessions: Sessions, context: ExecutionContext, train_as: Any
 ) -> None:
     opened, closed = [], []
 
@@ -188,7 +191,7 @@ def test_an_attempt_that_was_ended_by_others_is_abandoned_without_a_word(
     with sessions.begin() as session:
         commands.end_attempt(session, claim.job_id, claim.attempt, "lost")
     second = claim_again(sessions)
-    usable, job, attempt = run(claim, around)
+    usable, job, attempt = run(claim, context)
     assert usable
     assert attempt.end == "lost"
     assert (job.status, job.attempt) == ("running", second.attempt)
@@ -197,33 +200,33 @@ def test_an_attempt_that_was_ended_by_others_is_abandoned_without_a_word(
 
 
 def test_time_of_earlier_attempts_counts_towards_the_deadline(
-    sessions: Sessions, around: Surroundings, train_as: Any
+    sessions: Sessions, context: ExecutionContext, train_as: Any
 ) -> None:
     train_as(endless)
     claim = claim_job(sessions, resources={"timeout": 100})
     with sessions.begin() as session:
         commands.end_attempt(session, claim.job_id, claim.attempt, "drained", seconds_used=99.8)
-    _, job, _ = run(claim_again(sessions), around)
+    _, job, _ = run(claim_again(sessions), context)
     assert (job.status, job.reason) == ("failed", "timeout")
     assert "100 seconds" in (job.error or "")
 
 
 def test_a_result_that_is_not_finite_is_a_success(
-    sessions: Sessions, around: Surroundings, train_as: Any
+    sessions: Sessions, context: ExecutionContext, train_as: Any
 ) -> None:
     def diverging() -> Training:
         yield STARTED
         yield Finished("diverged", {"best_val_loss": float("nan"), "epochs": 1})
 
     train_as(diverging)
-    _, job, attempt = run(claim_job(sessions), around)
+    _, job, attempt = run(claim_job(sessions), context)
     assert (job.status, job.reason, attempt.end) == ("succeeded", "diverged", "completed")
     assert job.metrics["best_val_loss"] is None
     assert job.non_finite == {"best_val_loss": "nan"}
 
 
 def test_a_result_that_waits_for_the_database_is_no_standstill(
-    sessions: Sessions, around: Surroundings, train_as: Any, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions, context: ExecutionContext, train_as: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def finished() -> Training:
         yield STARTED
@@ -236,10 +239,10 @@ def test_a_result_that_waits_for_the_database_is_no_standstill(
     train_as(finished)
     claim = claim_job(sessions)
     outside = replace(
-        around,
+        context,
         sessions=cast(Sessions, database),
         load=cast(Any, lambda *_: None),
-        rhythm=Rhythm(30, 0.05, stall=1.5),
+        timing=LeaseTiming(30, 0.05, stall=1.5),
     )
     execute(claim, outside, time.monotonic())
     with sessions.begin() as session:
@@ -261,12 +264,12 @@ class Outage:
 
 
 def test_a_dataset_that_cannot_be_decoded_fails_with_the_reason(
-    sessions: Sessions, around: Surroundings
+    sessions: Sessions, context: ExecutionContext
 ) -> None:
     with sessions.begin() as session:
         dataset = factories.make_dataset(session, "elsewhere", ready=False)
         factories.make_worker(session)
-    _, job, _ = run(claim_again(sessions), around)
+    _, job, _ = run(claim_again(sessions), context)
     with sessions.begin() as session:
         dataset = session.get_one(Dataset, dataset.id)
     assert (job.kind, job.status, dataset.status) == ("dataset", "failed", "failed")
@@ -275,7 +278,7 @@ def test_a_dataset_that_cannot_be_decoded_fails_with_the_reason(
 
 
 def test_the_log_of_a_registration_says_how_far_it_is_but_not_at_every_chunk(
-    sessions: Sessions, around: Surroundings, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions, context: ExecutionContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def decode(*_: Any) -> Generator[Progressed, None, DatasetInfo]:
         yield Progressed("found 3000 train images")
@@ -288,7 +291,7 @@ def test_the_log_of_a_registration_says_how_far_it_is_but_not_at_every_chunk(
         factories.make_dataset(session, "cats", ready=False)
         factories.make_worker(session)
     monkeypatch.setattr(module, "PROGRESS_SECONDS", 3600.0)
-    _, job, _ = run(claim_again(sessions), around)
+    _, job, _ = run(claim_again(sessions), context)
     with sessions.begin() as session:
         said = session.scalars(select(LogLine.text).where(LogLine.job_id == job.id)).all()
     assert job.status == "succeeded"

@@ -5,14 +5,14 @@ import errno
 import pytest
 import torch
 
-from worker.execution.failures import Failure, judge
+from worker.execution.failures import Failure, classify_exception
 
 
 def judged(error: Exception, cause: Exception | None = None) -> Failure:
     try:
         raise error from cause
     except Exception as raised:
-        return judge(raised)
+        return classify_exception(raised)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from store.db.errors import LostLease
 from store.jobs.attempts import Renewed
-from worker.execution.heartbeat import Heartbeat, Rhythm
+from worker.execution.heartbeat import Heartbeat, LeaseTiming
 
 AWAY = OperationalError("SELECT 1", {}, Exception("the server is gone"))
 
@@ -38,7 +38,7 @@ def make_heartbeat(
         database.renew,
         wanted,  # type: ignore[arg-type]
         abandon,  # type: ignore[arg-type]
-        Rhythm(lease=lease, renewal=0.02, stall=stall),
+        LeaseTiming(lease=lease, renewal=0.02, stall=stall),
         claimed_at=time.monotonic(),
         **more,  # type: ignore[arg-type]
     )
@@ -90,7 +90,7 @@ def test_a_job_that_stands_still_is_reported_with_its_stack_and_its_process_ends
     def abandon(end: str, text: str) -> None:
         reports.append((end, text))
 
-    with make_heartbeat(Database(), stall=0.2, abandon=abandon, leave=statuses.append):
+    with make_heartbeat(Database(), stall=0.2, abandon=abandon, exit_process=statuses.append):
         wait_until(lambda: statuses)
     assert statuses == [1]
     [(end, text)] = reports
@@ -109,7 +109,7 @@ def test_a_thread_that_does_not_hear_that_it_must_stop_is_not_waited_for(
     def abandon(end: str, text: str) -> None:
         ends.append(end)
 
-    options = {"wanted": lambda: end, "abandon": abandon, "leave": statuses.append}
+    options = {"wanted": lambda: end, "abandon": abandon, "exit_process": statuses.append}
     with make_heartbeat(Database(), **options) as heartbeat:
         for _ in range(8):
             time.sleep(0.05)
@@ -123,7 +123,7 @@ def test_a_job_that_hangs_ends_its_process_also_when_its_lease_was_lost_before()
     database = Database()
     database.error = LostLease(1, 1)
     statuses: list[int] = []
-    with make_heartbeat(database, stall=0.5, leave=statuses.append) as heartbeat:
+    with make_heartbeat(database, stall=0.5, exit_process=statuses.append) as heartbeat:
         wait_until(lambda: heartbeat.lost)
         wait_until(lambda: statuses)
     assert statuses == [1]
@@ -134,14 +134,14 @@ def test_a_stall_that_cannot_be_recorded_ends_the_process_all_the_same() -> None
         raise ValueError(text)
 
     statuses: list[int] = []
-    with make_heartbeat(Database(), stall=0.2, abandon=abandon, leave=statuses.append):
+    with make_heartbeat(Database(), stall=0.2, abandon=abandon, exit_process=statuses.append):
         wait_until(lambda: statuses)
     assert statuses == [1]
 
 
 def test_a_job_that_moves_is_not_taken_for_one_that_hangs() -> None:
     statuses: list[int] = []
-    with make_heartbeat(Database(), stall=0.3, leave=statuses.append) as heartbeat:
+    with make_heartbeat(Database(), stall=0.3, exit_process=statuses.append) as heartbeat:
         for _ in range(12):
             time.sleep(0.05)
             heartbeat.progressed()
@@ -150,7 +150,7 @@ def test_a_job_that_moves_is_not_taken_for_one_that_hangs() -> None:
 
 def test_an_orphan_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     statuses: list[int] = []
-    with make_heartbeat(Database(), leave=statuses.append):
+    with make_heartbeat(Database(), exit_process=statuses.append):
         monkeypatch.setattr("worker.execution.heartbeat.os.getppid", lambda: 1)
         wait_until(lambda: statuses)
     assert statuses == [1]
@@ -158,6 +158,6 @@ def test_an_orphan_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_orphan_ends_also_when_its_parent_died_before_the_claim() -> None:
     statuses: list[int] = []
-    with make_heartbeat(Database(), leave=statuses.append, parent=os.getppid() + 1):
+    with make_heartbeat(Database(), exit_process=statuses.append, parent=os.getppid() + 1):
         wait_until(lambda: statuses)
     assert statuses == [1]

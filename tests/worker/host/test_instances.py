@@ -18,7 +18,7 @@ from tests.support.factories import claim_job, make_job
 from worker.__main__ import _register
 from worker.execution.drain import Drain
 from worker.execution.space import Space
-from worker.host.child_watch import ChildWatch, end_attempts_of_the_dead
+from worker.host.child_watch import ChildWatch, end_orphaned_attempts
 from worker.host.devices import HostDevice
 from worker.host.host_lock import make_instance
 from worker.host.host_report import HostReport
@@ -96,7 +96,7 @@ def test_a_worker_whose_name_was_taken_claims_and_ends_nothing(
         assert (row.seen_at, row.draining, row.ended_at) == (before, False, None)
         assert row.shortage is None
     # No child of it is alive: only its own attempt is lost.
-    assert end_attempts_of_the_dead(sessions, "alpha", lambda: (), STALE.id) == 1
+    assert end_orphaned_attempts(sessions, "alpha", lambda: (), STALE.id) == 1
     assert open_attempts(sessions) == [NEW.id]
 
 
