@@ -12,7 +12,7 @@ SECONDS = 250.0
 #: Of modules that need more.
 OF_MODULE = {
     "tests/trainer/training/test_every_entry.py": 800.0,
-    "tests/trainer/surgery/test_replace_norms.py": 500.0,
+    "tests/trainer/surgery/test_every_model.py": 500.0,
 }
 
 
