@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.checks.context import examine
+from trainer.checks.context import build_context
 from trainer.checks.run import check
 from trainer.errors import ModelError
 from trainer.evaluation.losses import build_task
@@ -92,7 +92,7 @@ def measure_cells(model: Model, norms: Sequence[str]) -> Iterator[Cell]:
     assert model.size is not None
     info = _colour(model.size)
     # The same for every norm.
-    survey = examine(_make_spec(model.model, NORMS["batch"], model.size), info).survey
+    survey = build_context(_make_spec(model.model, NORMS["batch"], model.size), info).survey
     for norm in norms:
         spec = _make_spec(model.model, NORMS[norm], model.size)
         began = time.perf_counter()

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.trainer_specs import DIGITS, make_info, make_spec
 from trainer.checks import run as module
-from trainer.checks.context import Case, examine
+from trainer.checks.context import CheckContext, build_context
 from trainer.checks.run import check
 from trainer.spec.builtin import BUILT_IN
 from trainer.spec.dataset import DatasetInfo
@@ -48,15 +48,15 @@ def name_case(case: tuple[Any, ...]) -> str | None:
 
 def assert_refused_by_this_check_alone(
     monkeypatch: pytest.MonkeyPatch,
-    find: Callable[[Case], Iterator[Problem]],
+    find: Callable[[CheckContext], Iterator[Problem]],
     spec: JobSpec,
     info: DatasetInfo,
     pointer: str,
     layer: str | None,
     words: str,
 ) -> None:
-    case = examine(spec, info)
-    monkeypatch.setattr(module, "examine", lambda *_: case)
+    context = build_context(spec, info)
+    monkeypatch.setattr(module, "build_context", lambda *_: context)
     problems = [
         problem
         for problem in check(spec, info).problems
@@ -67,7 +67,7 @@ def assert_refused_by_this_check_alone(
     # The dry run after the checks would find some of it too, in less useful words.
     others = tuple(other for other in module.CHECKS if other is not find)
     monkeypatch.setattr(module, "CHECKS", others)
-    monkeypatch.setattr(module, "_rehearse", lambda case: (0, (), []))
+    monkeypatch.setattr(module, "_dry_run", lambda context: (0, (), []))
     assert not [problem for problem in check(spec, info).problems if problem in problems]
 
 
@@ -79,16 +79,16 @@ def assert_accepted(spec: JobSpec, info: DatasetInfo) -> None:
 
 def assert_warned_about_by_this_check_alone(
     monkeypatch: pytest.MonkeyPatch,
-    find: Callable[[Case], Iterator[str]],
+    find: Callable[[CheckContext], Iterator[str]],
     options: dict[str, Any],
     info: DatasetInfo,
     words: str,
 ) -> None:
     spec = make_spec(**{"model": "cnn", "norm": "batch", **options})
-    case = examine(spec, info)
-    monkeypatch.setattr(module, "examine", lambda *_: case)
+    context = build_context(spec, info)
+    monkeypatch.setattr(module, "build_context", lambda *_: context)
     assert any(words in warning for warning in check(spec, info).warnings)
-    monkeypatch.setattr(module, "_rehearse", lambda case: (0, (), []))
+    monkeypatch.setattr(module, "_dry_run", lambda context: (0, (), []))
     others = tuple(other for other in module.WARNINGS if other is not find)
     monkeypatch.setattr(module, "WARNINGS", others)
     assert not any(words in warning for warning in check(spec, info).warnings)

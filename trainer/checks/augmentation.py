@@ -2,22 +2,22 @@
 
 from collections.abc import Iterator
 
-from trainer.checks.context import Case
+from trainer.checks.context import CheckContext
 from trainer.spec import Flip, PaddedCrop, Problem, RandAugment, Rotate
 
 
-def augmented_vectors(case: Case) -> Iterator[Problem]:
-    if case.info.content == "vectors" and case.spec.augmentation:
+def check_augmentation_has_images(context: CheckContext) -> Iterator[Problem]:
+    if context.info.content == "vectors" and context.spec.augmentation:
         yield Problem(
             pointer="/augmentation/0/kind",
-            detail=f"{case.spec.augmentation[0].kind} is for images but {case.info.name} has vectors",
+            detail=f"{context.spec.augmentation[0].kind} is for images but {context.info.name} has vectors",
             remedy="no augmentation, or a dataset of images",
         )
 
 
-def reflected_too_far(case: Case) -> Iterator[Problem]:
-    side = min(case.shape[1:])
-    for index, one in enumerate(case.spec.augmentation):
+def check_reflected_padding(context: CheckContext) -> Iterator[Problem]:
+    side = min(context.shape[1:])
+    for index, one in enumerate(context.spec.augmentation):
         if isinstance(one, PaddedCrop) and one.fill == "reflect" and one.padding >= side:
             yield Problem(
                 pointer=f"/augmentation/{index}/padding",
@@ -27,24 +27,26 @@ def reflected_too_far(case: Case) -> Iterator[Problem]:
             )
 
 
-def wrong_augmentation(case: Case) -> Iterator[str]:
-    name = case.info.name.lower()
+def warn_label_changing_augmentation(context: CheckContext) -> Iterator[str]:
+    name = context.info.name.lower()
     if not any(digits in name for digits in ("digits", "mnist")) or "fashion" in name:
         return
-    for augmentation in case.spec.augmentation:
+    for augmentation in context.spec.augmentation:
         if isinstance(augmentation, Flip):
             yield f"wrong augmentation: a {augmentation.axis} flip turns digits into other signs"
         if isinstance(augmentation, Rotate) and augmentation.degrees > 90:
             yield f"wrong augmentation: rotated by {augmentation.degrees:g}° a 6 is a 9"
 
 
-def idle_rand_augment(case: Case) -> Iterator[str]:
-    if any(isinstance(one, RandAugment) and one.magnitude == 0 for one in case.spec.augmentation):
+def warn_idle_rand_augment(context: CheckContext) -> Iterator[str]:
+    if any(
+        isinstance(one, RandAugment) and one.magnitude == 0 for one in context.spec.augmentation
+    ):
         yield (
             "rand_augment at magnitude 0 does nothing but autocontrast and equalize, which have no "
             "magnitude"
         )
 
 
-AUGMENTATION_CHECKS = (augmented_vectors, reflected_too_far)
-AUGMENTATION_WARNINGS = (wrong_augmentation, idle_rand_augment)
+AUGMENTATION_CHECKS = (check_augmentation_has_images, check_reflected_padding)
+AUGMENTATION_WARNINGS = (warn_label_changing_augmentation, warn_idle_rand_augment)

@@ -13,7 +13,7 @@ from trainer.surgery import NormSite, Survey, choose_sites, shorten, survey_norm
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class CheckContext:
     """`survey` is None where the model cannot be built or run; one of the errors says why."""
 
     spec: JobSpec
@@ -48,7 +48,7 @@ class Case:
         return tuple(count for count in (usual, incomplete) if count > 0)
 
 
-def examine(spec: JobSpec, info: DatasetInfo) -> Case:
+def build_context(spec: JobSpec, info: DatasetInfo) -> CheckContext:
     """Builds the model on the meta device with its own norms, and looks at them once."""
     sizes, shape = split_sizes(spec.dataset, info), input_shape(spec, info)
     survey = unknown = unfit = None
@@ -66,7 +66,7 @@ def examine(spec: JobSpec, info: DatasetInfo) -> Case:
             dropout = _dropout_layers(model)
         except ModelError as error:
             unfit = error
-    return Case(spec, info, sizes, shape, survey, unknown, unfit, dropout)
+    return CheckContext(spec, info, sizes, shape, survey, unknown, unfit, dropout)
 
 
 def _dropout_layers(model: torch.nn.Module) -> tuple[str, ...]:

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import numpy
 
-from trainer.checks.context import Case
+from trainer.checks.context import CheckContext
 from trainer.data import share_out
 from trainer.errors import CutError
 from trainer.spec import Problem, Step
 
 
-def train_size_too_large(case: Case) -> Iterator[Problem]:
-    wanted, available = case.spec.dataset.train_size, case.sizes.available
+def check_train_size(context: CheckContext) -> Iterator[Problem]:
+    wanted, available = context.spec.dataset.train_size, context.sizes.available
     if wanted is not None and wanted > available:
         yield Problem(
             pointer="/dataset/train_size",
@@ -20,26 +20,30 @@ def train_size_too_large(case: Case) -> Iterator[Problem]:
         )
 
 
-def too_few_for_validation(case: Case) -> Iterator[Problem]:
-    yield from _one_per_class(case, "validation", case.sizes.val, "/dataset/val_fraction")
-
-
-def too_few_for_test(case: Case) -> Iterator[Problem]:
-    """Only where one is cut: a test split of the set's own may lack classes."""
-    if case.info.test_size is None:
-        yield from _one_per_class(case, "test", case.sizes.test, "/dataset/name")
-
-
-def too_few_for_training(case: Case) -> Iterator[Problem]:
-    cut = case.spec.dataset.train_size is not None
-    pointer = "/dataset/train_size" if cut else "/dataset/val_fraction"
-    yield from _one_per_class(
-        case, "training", min(case.sizes.train, case.sizes.available), pointer
+def check_validation_size(context: CheckContext) -> Iterator[Problem]:
+    yield from _check_one_per_class(
+        context, "validation", context.sizes.val, "/dataset/val_fraction"
     )
 
 
-def _one_per_class(case: Case, part: str, count: int, pointer: str) -> Iterator[Problem]:
-    classes = len(case.info.classes)
+def check_test_size(context: CheckContext) -> Iterator[Problem]:
+    """Only where one is cut: a test split of the set's own may lack classes."""
+    if context.info.test_size is None:
+        yield from _check_one_per_class(context, "test", context.sizes.test, "/dataset/name")
+
+
+def check_training_size(context: CheckContext) -> Iterator[Problem]:
+    cut = context.spec.dataset.train_size is not None
+    pointer = "/dataset/train_size" if cut else "/dataset/val_fraction"
+    yield from _check_one_per_class(
+        context, "training", min(context.sizes.train, context.sizes.available), pointer
+    )
+
+
+def _check_one_per_class(
+    context: CheckContext, part: str, count: int, pointer: str
+) -> Iterator[Problem]:
+    classes = len(context.info.classes)
     if count < max(classes, 1):
         yield Problem(
             pointer=pointer,
@@ -51,30 +55,30 @@ def _one_per_class(case: Case, part: str, count: int, pointer: str) -> Iterator[
         )
 
 
-def class_too_small(case: Case) -> Iterator[Problem]:
+def check_class_counts(context: CheckContext) -> Iterator[Problem]:
     """What only the counts of the classes show; sets registered before they were counted have none."""
-    counts = case.info.class_counts
-    if counts is None or any(True for rule in _FROM_SIZES for _ in rule(case)):
+    counts = context.info.class_counts
+    if counts is None or any(True for rule in _FROM_SIZES for _ in rule(context)):
         return
     try:
-        share_out(numpy.array(counts, dtype=numpy.int64), case.spec.dataset, case.info)
+        share_out(numpy.array(counts, dtype=numpy.int64), context.spec.dataset, context.info)
     except CutError as error:
         yield Problem(pointer=error.pointer, detail=str(error), remedy=error.remedy)
 
 
-def no_step(case: Case) -> Iterator[Problem]:
-    if not case.batches:
+def check_at_least_one_step(context: CheckContext) -> Iterator[Problem]:
+    if not context.batches:
         yield Problem(
             pointer="/training/batch_size",
-            detail=f"batch_size is {case.spec.training.batch_size} but the training split has "
-            f"{case.sizes.train} examples and drop_last leaves out an incomplete batch: "
+            detail=f"batch_size is {context.spec.training.batch_size} but the training split has "
+            f"{context.sizes.train} examples and drop_last leaves out an incomplete batch: "
             "there would be no step",
-            remedy=f"batch_size of at most {case.sizes.train}, or drop_last: false",
+            remedy=f"batch_size of at most {context.sizes.train}, or drop_last: false",
         )
 
 
-def late_milestones(case: Case) -> Iterator[str]:
-    schedule, periods = case.spec.schedule, case.spec.periods
+def warn_late_milestones(context: CheckContext) -> Iterator[str]:
+    schedule, periods = context.spec.schedule, context.spec.periods
     if not isinstance(schedule, Step):
         return
     if late := [milestone for milestone in schedule.milestones if milestone >= periods]:
@@ -85,10 +89,10 @@ def late_milestones(case: Case) -> Iterator[str]:
 
 
 _FROM_SIZES = (
-    train_size_too_large,
-    too_few_for_validation,
-    too_few_for_test,
-    too_few_for_training,
+    check_train_size,
+    check_validation_size,
+    check_test_size,
+    check_training_size,
 )
-DATA_CHECKS = (*_FROM_SIZES, class_too_small, no_step)
-DATA_WARNINGS = (late_milestones,)
+DATA_CHECKS = (*_FROM_SIZES, check_class_counts, check_at_least_one_step)
+DATA_WARNINGS = (warn_late_milestones,)

@@ -48,17 +48,17 @@ _POOLS = frozenset({"adaptive_avg_pool1d", "adaptive_avg_pool2d", "avg_pool1d", 
 
 
 def trace_blindness(
-    twin: nn.Module, example_shape: tuple[int, ...], removes_means: Callable[[str], bool]
+    meta_copy: nn.Module, example_shape: tuple[int, ...], removes_means: Callable[[str], bool]
 ) -> Blindness:
-    """`twin`, on the meta device, has its norms; `removes_means` says of which places they take out the
+    """`meta_copy`, on the meta device, has its norms; `removes_means` says of which places they take out the
     mean of each channel of each image. What is not understood counts as depending on the image."""
-    tracer = _BlindnessTracer(twin, removes_means)
-    twin.train()
+    tracer = _BlindnessTracer(meta_copy, removes_means)
+    meta_copy.train()
     with torch.no_grad(), torch.device("meta"):
         images = torch.empty((SAMPLES, *example_shape))
         tracer.marks[images] = _VARYING
         with tracer:
-            output = twin(images)
+            output = meta_copy(images)
     return Blindness(tuple(dict.fromkeys(tracer.pooled)), tracer.marks.get(output) is None)
 
 

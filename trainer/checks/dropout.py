@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from trainer.checks.context import Case
+from trainer.checks.context import CheckContext
 from trainer.spec import (
     DropBlock,
     DropConnect,
@@ -20,9 +20,9 @@ _MOST_DROPPED = 0.7
 _MOST_INPUT_DROPPED = 0.5
 
 
-def share_kept(case: Case) -> Iterator[str]:
+def warn_high_drop_rate(context: CheckContext) -> Iterator[str]:
     """Srivastava et al. 2014 write p for the share kept: 0.5 of hidden units, 0.8 of the input."""
-    for one in case.spec.regularization:
+    for one in context.spec.regularization:
         if not isinstance(one, (*_WITHIN_LAYERS, StochasticDepth)):
             continue
         given = [("p", one.p, _MOST_DROPPED)]
@@ -36,16 +36,16 @@ def share_kept(case: Case) -> Iterator[str]:
                 )
 
 
-def several_drops(case: Case) -> Iterator[str]:
-    parts = case.spec.regularization
+def warn_several_dropouts(context: CheckContext) -> Iterator[str]:
+    parts = context.spec.regularization
     found = [one.kind for one in parts if isinstance(one, _WITHIN_LAYERS) and one.p > 0]
     if len(found) > 1:
         yield f"{' and '.join(found)} drop one after the other: their effects multiply"
 
 
-def blocks_of_whole_maps(case: Case) -> Iterator[str]:
-    block = case.spec.regularizer(DropBlock)
-    maps = [min(site.shape[1:]) for site in case.sites if len(site.shape) == 3]
+def warn_blocks_cover_maps(context: CheckContext) -> Iterator[str]:
+    block = context.spec.regularizer(DropBlock)
+    maps = [min(site.shape[1:]) for site in context.sites if len(site.shape) == 3]
     if block is not None and block.p > 0 and maps and block.block_size > min(maps):
         yield (
             f"a block of {block.block_size}×{block.block_size} covers maps of {min(maps)} pixels: "
@@ -53,14 +53,18 @@ def blocks_of_whole_maps(case: Case) -> Iterator[str]:
         )
 
 
-def denoising(case: Case) -> Iterator[str]:
-    dropout = case.spec.regularizer(Dropout)
-    if dropout is not None and dropout.input_p > 0 and isinstance(case.spec.task, Reconstruction):
+def warn_denoising_autoencoder(context: CheckContext) -> Iterator[str]:
+    dropout = context.spec.regularizer(Dropout)
+    if (
+        dropout is not None
+        and dropout.input_p > 0
+        and isinstance(context.spec.task, Reconstruction)
+    ):
         yield "with input_p the autoencoder is a denoising one: it learns to restore dropped pixels"
 
 
-def blocks_from_the_start(case: Case) -> Iterator[str]:
-    block = case.spec.regularizer(DropBlock)
+def warn_drop_block_without_ramp(context: CheckContext) -> Iterator[str]:
+    block = context.spec.regularizer(DropBlock)
     if block is not None and block.p > 0 and not block.ramp:
         yield (
             f"drop_block drops {block.p:g} from the first step on: its paper lets p grow linearly from 0 "
@@ -68,9 +72,9 @@ def blocks_from_the_start(case: Case) -> Iterator[str]:
         )
 
 
-def weights_or_branches(case: Case) -> Iterator[str]:
+def warn_timm_drop_connect(context: CheckContext) -> Iterator[str]:
     """timm calls stochastic depth by that name."""
-    connect, model = case.spec.regularizer(DropConnect), case.spec.model
+    connect, model = context.spec.regularizer(DropConnect), context.spec.model
     if connect is None or connect.p == 0 or not isinstance(model, LibraryModel):
         return
     if model.name.startswith("timm:"):
@@ -80,11 +84,11 @@ def weights_or_branches(case: Case) -> Iterator[str]:
         )
 
 
-DROPPING_WARNINGS = (
-    share_kept,
-    several_drops,
-    blocks_of_whole_maps,
-    denoising,
-    blocks_from_the_start,
-    weights_or_branches,
+DROPOUT_WARNINGS = (
+    warn_high_drop_rate,
+    warn_several_dropouts,
+    warn_blocks_cover_maps,
+    warn_denoising_autoencoder,
+    warn_drop_block_without_ramp,
+    warn_timm_drop_connect,
 )

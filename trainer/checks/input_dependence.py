@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.checks.context import Case
+from trainer.checks.context import CheckContext
 from trainer.checks.dependence_trace import Blindness, trace_blindness
 from trainer.layers import drops
 from trainer.models import build_bare_model, count_parameters, input_shape, weightless
@@ -49,26 +49,26 @@ class Dependence:
     notes: tuple[str, ...] = ()
 
 
-def examine_dependence(case: Case, twin: nn.Module) -> Dependence:
-    """`twin` is the model on the meta device with its norms in; hooks are left on it."""
-    erasing = {site.name for site in case.sites if _removes_means(case, site)}
+def check_input_dependence(context: CheckContext, meta_copy: nn.Module) -> Dependence:
+    """`meta_copy` is the model on the meta device with its norms in; hooks are left on it."""
+    erasing = {site.name for site in context.sites if _removes_means(context, site)}
     if not erasing:
         return Dependence()
-    shape = input_shape(case.spec, case.info)
-    traced = trace_blindness(twin, shape, erasing.__contains__)
+    shape = input_shape(context.spec, context.info)
+    traced = trace_blindness(meta_copy, shape, erasing.__contains__)
     is_blind, last = traced.is_total, traced.pooled[-1] if traced.pooled else None
-    if _is_small(case, twin) and (measured := _measure(case, is_blind)) is not None:
+    if _is_small(context, meta_copy) and (measured := _measure(context, is_blind)) is not None:
         is_blind, last = measured.is_blind, last or measured.last_norm
     if is_blind:
-        return Dependence(blind=_describe_blind(case, last))
-    return Dependence(notes=tuple(_describe_constant_parts(case, traced)))
+        return Dependence(blind=_describe_blind(context, last))
+    return Dependence(notes=tuple(_describe_constant_parts(context, traced)))
 
 
-def _removes_means(case: Case, site: NormSite) -> bool:
+def _removes_means(context: CheckContext, site: NormSite) -> bool:
     """Whether the norm takes the mean over the positions out of each channel of each image."""
     if site.positions == 1 or site.folded:
         return False
-    match case.spec.norm:
+    match context.spec.norm:
         case InstanceNorm():
             return True
         case GroupNorm(groups=None, channels_per_group=size):
@@ -78,25 +78,25 @@ def _removes_means(case: Case, site: NormSite) -> bool:
         case LayerNorm(axes="all"):
             return site.channels == 1 and not site.tokens
         case BatchNorm() | GhostBatchNorm() | BatchRenorm():
-            return _is_batch_of_one(case)
+            return _is_batch_of_one(context)
         case _:
             return False
 
 
-def _is_batch_of_one(case: Case) -> bool:
-    return case.spec.training.batch_size // case.spec.training.accumulate == 1
+def _is_batch_of_one(context: CheckContext) -> bool:
+    return context.spec.training.batch_size // context.spec.training.accumulate == 1
 
 
-def _is_small(case: Case, twin: nn.Module) -> bool:
-    assert case.survey is not None
+def _is_small(context: CheckContext, meta_copy: nn.Module) -> bool:
+    assert context.survey is not None
     return (
-        case.survey.multiplications <= MOST_MULTIPLICATIONS
-        and count_parameters(twin) <= MOST_PARAMETERS
+        context.survey.multiplications <= MOST_MULTIPLICATIONS
+        and count_parameters(meta_copy) <= MOST_PARAMETERS
     )
 
 
-def _describe_blind(case: Case, layer: str | None) -> Problem:
-    norm = case.spec.norm
+def _describe_blind(context: CheckContext, layer: str | None) -> Problem:
+    norm = context.spec.norm
     if uses_batch_statistics(norm):
         pointer, remedy = "/training/batch_size", "a larger batch_size, or layer or group norm"
         over = "each batch is one image, and "
@@ -114,11 +114,11 @@ def _describe_blind(case: Case, layer: str | None) -> Problem:
     )
 
 
-def _describe_constant_parts(case: Case, traced: Blindness) -> Iterator[str]:
+def _describe_constant_parts(context: CheckContext, traced: Blindness) -> Iterator[str]:
     """Squeeze-and-excitation behind a norm gives every image the same gates."""
     if traced.pooled:
         yield (
-            f"averages over all positions behind {name_norm(case.spec.norm)} are the same for every image, "
+            f"averages over all positions behind {name_norm(context.spec.norm)} are the same for every image, "
             f"so what is computed from them is constant (gates, for example), behind {shorten(traced.pooled)}"
         )
 
@@ -131,13 +131,13 @@ class _Measured:
     last_norm: str | None
 
 
-def _measure(case: Case, is_expected: bool) -> _Measured | None:
+def _measure(context: CheckContext, is_expected: bool) -> _Measured | None:
     """None where it cannot be told: the model does not run, or overflows. Outputs that are close together
     are computed again in double precision, unless the trace says that they are equal."""
     try:
         with seeded("init", 0), torch.no_grad():
-            model = _build_random(case)
-            images = _draw_images(input_shape(case.spec, case.info))
+            model = _build_random(context)
+            images = _draw_images(input_shape(context.spec, context.info))
             spread, last = _compare(model, images)
             if spread < _CLEARLY and is_expected:
                 spread = 0.0
@@ -149,13 +149,13 @@ def _measure(case: Case, is_expected: bool) -> _Measured | None:
     return _Measured(spread < _HARDLY, last) if spread == spread else None
 
 
-def _build_random(case: Case) -> nn.Module:
+def _build_random(context: CheckContext) -> nn.Module:
     """On the CPU, in training mode with nothing dropped. Initial values are not computed."""
-    assert case.survey is not None
+    assert context.survey is not None
     with weightless():
-        model = build_bare_model(case.spec, case.info)
+        model = build_bare_model(context.spec, context.info)
     _make_parameters(model)
-    put_norms(model, case.spec.norm, case.survey)
+    put_norms(model, context.spec.norm, context.survey)
     for name, parameter in model.named_parameters():
         _fill(name, parameter)
     model.train()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from trainer.checks.context import Case
+from trainer.checks.context import CheckContext
 from trainer.errors import ModelError
 from trainer.models import build_bare_model, input_shape
 from trainer.spec import (
@@ -21,99 +21,99 @@ from trainer.surgery import run_on_meta
 _SIZES = (8, 16, 32, 64, 96, 128, 224, 256, 299, 384)
 
 
-def unknown_model(case: Case) -> Iterator[Problem]:
-    if (error := case.unknown) is not None:
+def check_model_exists(context: CheckContext) -> Iterator[Problem]:
+    if (error := context.unknown) is not None:
         yield Problem(pointer=error.pointer, detail=str(error), remedy=error.remedy)
 
 
-def unfit_model(case: Case) -> Iterator[Problem]:
+def check_model_fits_data(context: CheckContext) -> Iterator[Problem]:
     """It cannot be built for these images, or breaks on them; or dropout has no place in it."""
-    if (error := case.unfit) is None or _is_of_images_alone(case, error):
+    if (error := context.unfit) is None or _is_of_images_alone(context, error):
         return
     remedy = error.remedy
-    if error.pointer == "/model/name" and (size := _working_size(case)) is not None:
+    if error.pointer == "/model/name" and (size := _working_size(context)) is not None:
         remedy = f"dataset.image_size: {size}, or another model"
     yield Problem(pointer=error.pointer, layer=error.layer, detail=str(error), remedy=remedy)
 
 
-def _is_of_images_alone(case: Case, error: ModelError) -> bool:
+def _is_of_images_alone(context: CheckContext, error: ModelError) -> bool:
     """That it needs images is told by the checks of the task."""
-    return case.info.content == "vectors" and error.pointer == "/model/name"
+    return context.info.content == "vectors" and error.pointer == "/model/name"
 
 
-def _working_size(case: Case) -> int | None:
+def _working_size(context: CheckContext) -> int | None:
     """The first of the usual sizes that the model takes."""
     for size in _SIZES:
-        if size <= min(case.shape[1:]):
+        if size <= min(context.shape[1:]):
             continue
-        dataset = case.spec.dataset.model_copy(update={"image_size": size})
-        spec = case.spec.model_copy(update={"dataset": dataset})
+        dataset = context.spec.dataset.model_copy(update={"image_size": size})
+        spec = context.spec.model_copy(update={"dataset": dataset})
         try:
             with torch.device("meta"):
-                run_on_meta(build_bare_model(spec, case.info), input_shape(spec, case.info))
+                run_on_meta(build_bare_model(spec, context.info), input_shape(spec, context.info))
         except ModelError:
             continue
         return size
     return None
 
 
-def strange_output(case: Case) -> Iterator[Problem]:
-    wanted = _wanted_output(case)
-    if case.survey is None or wanted is None or case.survey.output_shape[1:] == wanted:
+def check_output_shape(context: CheckContext) -> Iterator[Problem]:
+    wanted = _wanted_output(context)
+    if context.survey is None or wanted is None or context.survey.output_shape[1:] == wanted:
         return
     yield Problem(
         pointer="/model/name",
-        detail=f"the model gives outputs of shape {case.survey.output_shape[1:]} per image "
+        detail=f"the model gives outputs of shape {context.survey.output_shape[1:]} per image "
         f"but {wanted} is needed",
         remedy="another model",
     )
 
 
-def _wanted_output(case: Case) -> tuple[int, ...] | None:
+def _wanted_output(context: CheckContext) -> tuple[int, ...] | None:
     """None for our own models of one task: that they have another is told by the checks of the task."""
-    match case.spec.task:
+    match context.spec.task:
         case Reconstruction():
             return None
-        case _ if isinstance(case.spec.model, Autoencoder | Polynomial):
+        case _ if isinstance(context.spec.model, Autoencoder | Polynomial):
             return None
         case Classification():
-            return (max(len(case.info.classes), 1),)
+            return (max(len(context.info.classes), 1),)
         case Regression():
             return (1,)
 
 
-def idle_mc_dropout(case: Case) -> Iterator[str]:
-    asked = [one.prefix for one in case.spec.evaluations if one.mode == "mc_dropout"]
-    if asked and case.survey is not None and not case.dropout:
+def warn_idle_mc_dropout(context: CheckContext) -> Iterator[str]:
+    asked = [one.prefix for one in context.spec.evaluations if one.mode == "mc_dropout"]
+    if asked and context.survey is not None and not context.dropout:
         yield (
             f"the model has no dropout layer that is on, so {', '.join(asked)} would be the mean of "
             "50 equal passes: the same as mode eval"
         )
 
 
-def idle_outputs(case: Case) -> Iterator[str]:
+def warn_unavailable_outputs(context: CheckContext) -> Iterator[str]:
     """Of variants that share their evaluations some may lack what others are shown with: no error."""
-    if case.survey is None:
+    if context.survey is None:
         return
     reasons: dict[str, str | None] = {
-        "grid": _no_plane(case),
-        "mc_curve": None if case.dropout else "nothing is dropped",
-        "augmented": None if case.spec.augmentation else "nothing is augmented",
+        "grid": _no_plane(context),
+        "mc_curve": None if context.dropout else "nothing is dropped",
+        "augmented": None if context.spec.augmentation else "nothing is augmented",
         "responses": None
-        if any(len(site.shape) == 3 for site in case.sites)
+        if any(len(site.shape) == 3 for site in context.sites)
         else "no norm sees maps",
     }
-    for evaluation in case.spec.evaluations:
+    for evaluation in context.spec.evaluations:
         for output in evaluation.outputs:
             if (reason := reasons.get(output)) is not None:
                 yield f"{evaluation.prefix} has no {output}: {reason}"
 
 
-def _no_plane(case: Case) -> str | None:
-    if case.info.content == "vectors" and case.info.shape[0] <= 2:
+def _no_plane(context: CheckContext) -> str | None:
+    if context.info.content == "vectors" and context.info.shape[0] <= 2:
         return None
     return "it is of one or two features"
 
 
-MODEL_CHECKS = (unknown_model, unfit_model, strange_output)
-MODEL_WARNINGS = (idle_mc_dropout, idle_outputs)
+MODEL_CHECKS = (check_model_exists, check_model_fits_data, check_output_shape)
+MODEL_WARNINGS = (warn_idle_mc_dropout, warn_unavailable_outputs)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import gcd
 from typing import TypeGuard
 
-from trainer.checks.context import Case
+from trainer.checks.context import CheckContext
 from trainer.spec import (
     DynamicTanh,
     EvoNorm,
@@ -30,8 +30,8 @@ SCALE_MATTERS = (NoNorm, LocalResponseNorm, DynamicTanh)
 _MOST_WITHOUT_NORM = 2
 
 
-def norms_out_of_reach(case: Case) -> Iterator[Problem]:
-    for obstacle in case.survey.obstacles if case.survey else ():
+def check_norms_replaceable(context: CheckContext) -> Iterator[Problem]:
+    for obstacle in context.survey.obstacles if context.survey else ():
         yield Problem(
             pointer="/model/name",
             layer=obstacle.layer or None,
@@ -40,9 +40,9 @@ def norms_out_of_reach(case: Case) -> Iterator[Problem]:
         )
 
 
-def no_norm_layers(case: Case) -> Iterator[Problem]:
-    survey, norm = case.survey, case.spec.norm
-    if survey is None or case.sites or survey.obstacles or isinstance(norm, NoNorm):
+def check_norm_sites_exist(context: CheckContext) -> Iterator[Problem]:
+    survey, norm = context.survey, context.spec.norm
+    if survey is None or context.sites or survey.obstacles or isinstance(norm, NoNorm):
         return
     yield Problem(
         pointer="/norm/kind",
@@ -52,23 +52,23 @@ def no_norm_layers(case: Case) -> Iterator[Problem]:
     )
 
 
-def undefined_norm(case: Case) -> Iterator[Problem]:
+def check_norm_fits_sites(context: CheckContext) -> Iterator[Problem]:
     """Layouts and windows on which not every norm means something, and places that it can't have."""
-    for site in case.sites:
-        if (error := explain_misfit(case.spec.norm, site)) is not None:
+    for site in context.sites:
+        if (error := explain_misfit(context.spec.norm, site)) is not None:
             yield Problem(
                 pointer=error.pointer, layer=site.name, detail=str(error), remedy=error.remedy
             )
 
 
-def groups_not_dividing(case: Case) -> Iterator[Problem]:
-    norm = case.spec.norm
+def check_groups_divide_channels(context: CheckContext) -> Iterator[Problem]:
+    norm = context.spec.norm
     if not _has_groups(norm):
         return
     given, field = _given_groups(norm), group_field(norm)
-    common = gcd(*(site.channels for site in case.sites))
+    common = gcd(*(site.channels for site in context.sites))
     fitting = ", ".join(str(n) for n in range(1, common + 1) if common % n == 0)
-    for site in case.sites:
+    for site in context.sites:
         if site.channels % given:
             yield Problem(
                 pointer=f"/norm/{field}",
@@ -78,11 +78,11 @@ def groups_not_dividing(case: Case) -> Iterator[Problem]:
             )
 
 
-def one_position(case: Case) -> Iterator[Problem]:
-    norm = case.spec.norm
+def check_positions_per_channel(context: CheckContext) -> Iterator[Problem]:
+    norm = context.spec.norm
     if not isinstance(norm, InstanceNorm | FilterResponseNorm):
         return
-    for site in case.sites:
+    for site in context.sites:
         if site.positions == 1 and len(site.shape) > 1 and not site.tokens:
             yield Problem(
                 pointer="/norm/kind",
@@ -92,12 +92,12 @@ def one_position(case: Case) -> Iterator[Problem]:
             )
 
 
-def one_element_per_group(case: Case) -> Iterator[Problem]:
+def check_elements_per_group(context: CheckContext) -> Iterator[Problem]:
     """No error in torch: the layer's output is its bias and what 1 / sqrt(eps) makes of rounding errors,
     or a sign, whatever the input."""
-    for site in case.sites:
-        if _elements(case.spec.norm, site) == 1:
-            yield _constant(case.spec.norm, site)
+    for site in context.sites:
+        if _elements(context.spec.norm, site) == 1:
+            yield _constant(context.spec.norm, site)
 
 
 def _elements(norm: NormSpec, site: NormSite) -> float | None:
@@ -145,9 +145,9 @@ def _or_larger(site: NormSite) -> str:
     return ", or larger images (dataset.image_size)" if len(site.shape) > 1 else ""
 
 
-def idle_lrn(case: Case) -> Iterator[str]:
+def warn_idle_lrn(context: CheckContext) -> Iterator[str]:
     """AlexNet's numbers were for activations in the hundreds."""
-    norm = case.spec.norm
+    norm = context.spec.norm
     if not isinstance(norm, LocalResponseNorm):
         return
     window = norm.n if norm.across == "channels" else norm.n**2
@@ -159,8 +159,8 @@ def idle_lrn(case: Case) -> Iterator[str]:
         )
 
 
-def unthresholded_response(case: Case) -> Iterator[str]:
-    norm = case.spec.norm
+def warn_filter_response_without_tlu(context: CheckContext) -> Iterator[str]:
+    norm = context.spec.norm
     if isinstance(norm, FilterResponseNorm) and not norm.tlu:
         yield (
             "filter_response removes no mean and was made for the thresholded linear unit behind it: "
@@ -168,8 +168,8 @@ def unthresholded_response(case: Case) -> Iterator[str]:
         )
 
 
-def scaled_twice(case: Case) -> Iterator[str]:
-    weights, norm = case.spec.weights, case.spec.norm
+def warn_redundant_weight_scaling(context: CheckContext) -> Iterator[str]:
+    weights, norm = context.spec.weights, context.spec.norm
     if weights.kind in ("weight_norm", "spectral") and uses_batch_statistics(norm):
         yield (
             f"{name_norm(norm)} takes the scale of weights out again, so {weights.kind} changes little "
@@ -177,34 +177,34 @@ def scaled_twice(case: Case) -> Iterator[str]:
         )
 
 
-def standardized_alone(case: Case) -> Iterator[str]:
-    norm = case.spec.norm
-    if case.spec.weights.kind == "standardization" and isinstance(norm, SCALE_MATTERS):
+def warn_weight_standardization_without_norm(context: CheckContext) -> Iterator[str]:
+    norm = context.spec.norm
+    if context.spec.weights.kind == "standardization" and isinstance(norm, SCALE_MATTERS):
         yield (
             "standardized weights have unit variance whatever the size of the layer, so with "
             f"{name_norm(norm)} activations grow from layer to layer: they are meant beside group norm"
         )
 
 
-def strawman(case: Case) -> Iterator[str]:
-    optimizer = case.spec.optimizer
-    if not isinstance(case.spec.norm, NoNorm) or not case.sites:
+def warn_untuned_baseline(context: CheckContext) -> Iterator[str]:
+    optimizer = context.spec.optimizer
+    if not isinstance(context.spec.norm, NoNorm) or not context.sites:
         return
     if (
         isinstance(optimizer, Sgd)
-        and case.spec.peak_learning_rate / (1 - optimizer.momentum) > _MOST_WITHOUT_NORM
+        and context.spec.peak_learning_rate / (1 - optimizer.momentum) > _MOST_WITHOUT_NORM
     ):
         yield (
-            f"without norm a learning rate of {case.spec.peak_learning_rate:g} at momentum {optimizer.momentum:g} may "
+            f"without norm a learning rate of {context.spec.peak_learning_rate:g} at momentum {optimizer.momentum:g} may "
             "diverge: tune it for this variant, or the comparison is with a strawman"
         )
 
 
-def tanh_for_batch_norm(case: Case) -> Iterator[str]:
+def warn_tanh_replaces_batch_norm(context: CheckContext) -> Iterator[str]:
     """Zhu et al. 2025, §9 and table 16: what holds for transformers does not hold here."""
-    if not isinstance(case.spec.norm, DynamicTanh):
+    if not isinstance(context.spec.norm, DynamicTanh):
         return
-    if any("BatchNorm" in site.kind and len(site.shape) > 1 for site in case.sites):
+    if any("BatchNorm" in site.kind and len(site.shape) > 1 for site in context.sites):
         yield (
             "dynamic tanh takes the place of batch norm in a convolutional network, where its own "
             "paper reports a loss of accuracy (ImageNet: ResNet-50 76.2 to 68.9 %, VGG19 72.7 to "
@@ -213,18 +213,18 @@ def tanh_for_batch_norm(case: Case) -> Iterator[str]:
 
 
 NORM_CHECKS = (
-    norms_out_of_reach,
-    no_norm_layers,
-    undefined_norm,
-    groups_not_dividing,
-    one_position,
-    one_element_per_group,
+    check_norms_replaceable,
+    check_norm_sites_exist,
+    check_norm_fits_sites,
+    check_groups_divide_channels,
+    check_positions_per_channel,
+    check_elements_per_group,
 )
 NORM_WARNINGS = (
-    idle_lrn,
-    unthresholded_response,
-    scaled_twice,
-    standardized_alone,
-    strawman,
-    tanh_for_batch_norm,
+    warn_idle_lrn,
+    warn_filter_response_without_tlu,
+    warn_redundant_weight_scaling,
+    warn_weight_standardization_without_norm,
+    warn_untuned_baseline,
+    warn_tanh_replaces_batch_norm,
 )

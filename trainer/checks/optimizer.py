@@ -2,26 +2,26 @@
 
 from collections.abc import Iterator
 
-from trainer.checks.context import Case
+from trainer.checks.context import CheckContext
 from trainer.spec import EpochTraining, LeastSquares, Polynomial, Problem
 
 _REMEDY = "optimizer: {kind: sgd}"
 
 
-def least_squares_elsewhere(case: Case) -> Iterator[Problem]:
-    if _asked(case) and not isinstance(case.spec.model, Polynomial):
+def check_least_squares_model(context: CheckContext) -> Iterator[Problem]:
+    if _uses_least_squares(context) and not isinstance(context.spec.model, Polynomial):
         yield Problem(
             pointer="/optimizer/kind",
-            detail=f"least_squares solves what is linear in its weights, which {case.spec.model.name} isn't",
+            detail=f"least_squares solves what is linear in its weights, which {context.spec.model.name} isn't",
             remedy=f"{_REMEDY}, or model: {{name: polynomial}}",
         )
 
 
-def least_squares_in_parts(case: Case) -> Iterator[Problem]:
+def check_least_squares_single_step(context: CheckContext) -> Iterator[Problem]:
     """One batch of all examples, once."""
-    if not _asked(case) or not isinstance(case.spec.model, Polynomial):
+    if not _uses_least_squares(context) or not isinstance(context.spec.model, Polynomial):
         return
-    training, train = case.spec.training, case.sizes.train
+    training, train = context.spec.training, context.sizes.train
     if training.batch_size < train:
         yield Problem(
             pointer="/training/batch_size",
@@ -35,7 +35,7 @@ def least_squares_in_parts(case: Case) -> Iterator[Problem]:
             detail=f"least_squares takes all examples at once but accumulate is {training.accumulate}",
             remedy="accumulate: 1",
         )
-    elif (periods := case.spec.periods) > 1:
+    elif (periods := context.spec.periods) > 1:
         field = "epochs" if isinstance(training, EpochTraining) else "steps"
         yield Problem(
             pointer=f"/training/{field}",
@@ -44,12 +44,12 @@ def least_squares_in_parts(case: Case) -> Iterator[Problem]:
         )
 
 
-def least_squares_with_more(case: Case) -> Iterator[Problem]:
+def check_least_squares_alone(context: CheckContext) -> Iterator[Problem]:
     """It minimizes the plain squared error of the examples as they are."""
-    if not _asked(case) or not isinstance(case.spec.model, Polynomial):
+    if not _uses_least_squares(context) or not isinstance(context.spec.model, Polynomial):
         return
     for place in ("regularization", "augmentation"):
-        for index, one in enumerate(getattr(case.spec, place)):
+        for index, one in enumerate(getattr(context.spec, place)):
             yield Problem(
                 pointer=f"/{place}/{index}/kind",
                 detail=f"least_squares minimizes the squared error alone: {one.kind} has no part in it",
@@ -57,8 +57,12 @@ def least_squares_with_more(case: Case) -> Iterator[Problem]:
             )
 
 
-def _asked(case: Case) -> bool:
-    return isinstance(case.spec.optimizer, LeastSquares)
+def _uses_least_squares(context: CheckContext) -> bool:
+    return isinstance(context.spec.optimizer, LeastSquares)
 
 
-OPTIMIZER_CHECKS = (least_squares_elsewhere, least_squares_in_parts, least_squares_with_more)
+OPTIMIZER_CHECKS = (
+    check_least_squares_model,
+    check_least_squares_single_step,
+    check_least_squares_alone,
+)

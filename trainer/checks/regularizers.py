@@ -3,8 +3,8 @@ nothing of what drops."""
 
 from collections.abc import Iterator
 
-from trainer.checks.batches import total_steps
-from trainer.checks.context import Case
+from trainer.checks.batches import count_total_steps
+from trainer.checks.context import CheckContext
 from trainer.checks.norms import SCALE_MATTERS
 from trainer.spec import (
     L1,
@@ -34,30 +34,30 @@ _OF_LABELS = (LabelSmoothing, Mixup, Cutmix)
 _ADDED_TO_COST = (LabelSmoothing, L1, L2, ElasticNet)
 
 
-def labels_without_classes(case: Case) -> Iterator[Problem]:
-    if isinstance(case.spec.task, Classification):
+def check_label_regularizers_have_classes(context: CheckContext) -> Iterator[Problem]:
+    if isinstance(context.spec.task, Classification):
         return
-    for index, one in enumerate(case.spec.regularization):
+    for index, one in enumerate(context.spec.regularization):
         if isinstance(one, _OF_LABELS):
             yield Problem(
                 pointer=f"/regularization/{index}/kind",
-                detail=f"{one.kind} acts on labels of classes, which a {case.spec.task.kind} has not",
+                detail=f"{one.kind} acts on labels of classes, which a {context.spec.task.kind} has not",
                 remedy=f"no {one.kind}, or task: {{kind: classification}}",
             )
 
 
-def pasted_vectors(case: Case) -> Iterator[Problem]:
-    for index, one in enumerate(case.spec.regularization):
-        if isinstance(one, Cutmix) and case.info.content == "vectors":
+def check_cutmix_has_images(context: CheckContext) -> Iterator[Problem]:
+    for index, one in enumerate(context.spec.regularization):
+        if isinstance(one, Cutmix) and context.info.content == "vectors":
             yield Problem(
                 pointer=f"/regularization/{index}/kind",
-                detail=f"cutmix pastes parts of images but {case.info.name} has vectors",
+                detail=f"cutmix pastes parts of images but {context.info.name} has vectors",
                 remedy="mixup",
             )
 
 
-def two_averages(case: Case) -> Iterator[Problem]:
-    kinds = [one.kind for one in case.spec.regularization]
+def check_single_average(context: CheckContext) -> Iterator[Problem]:
+    kinds = [one.kind for one in context.spec.regularization]
     if "ema" in kinds and "swa" in kinds:
         yield Problem(
             pointer=f"/regularization/{max(kinds.index('ema'), kinds.index('swa'))}/kind",
@@ -66,21 +66,21 @@ def two_averages(case: Case) -> Iterator[Problem]:
         )
 
 
-def subgradient_l1(case: Case) -> Iterator[str]:
-    l1, net = case.spec.regularizer(L1), case.spec.regularizer(ElasticNet)
+def warn_subgradient_l1(context: CheckContext) -> Iterator[str]:
+    l1, net = context.spec.regularizer(L1), context.spec.regularizer(ElasticNet)
     for kind, acts in (
         ("l1", l1 is not None and l1.value > 0 and not l1.proximal),
         ("elastic_net", net is not None and net.value * net.l1_ratio > 0),
     ):
         if acts:
             yield (
-                f"{kind} is a penalty whose subgradient {case.spec.optimizer.kind} follows: weights "
+                f"{kind} is a penalty whose subgradient {context.spec.optimizer.kind} follows: weights "
                 "become small but none exactly zero; l1 with proximal: true makes zeros"
             )
 
 
-def inexact_threshold(case: Case) -> Iterator[str]:
-    l1, optimizer = case.spec.regularizer(L1), case.spec.optimizer
+def warn_proximal_l1_without_sgd(context: CheckContext) -> Iterator[str]:
+    l1, optimizer = context.spec.regularizer(L1), context.spec.optimizer
     if l1 is not None and l1.proximal and l1.value > 0 and not isinstance(optimizer, Sgd):
         yield (
             "a proximal l1 shrinks by lr times its value, which fits the steps of sgd: "
@@ -88,9 +88,9 @@ def inexact_threshold(case: Case) -> Iterator[str]:
         )
 
 
-def averaged_zeros(case: Case) -> Iterator[str]:
-    l1, averages = case.spec.regularizer(L1), (EmaWeights, SwaWeights)
-    kinds = [one.kind for one in case.spec.regularization if isinstance(one, averages)]
+def warn_averaged_zeros(context: CheckContext) -> Iterator[str]:
+    l1, averages = context.spec.regularizer(L1), (EmaWeights, SwaWeights)
+    kinds = [one.kind for one in context.spec.regularization if isinstance(one, averages)]
     if kinds and l1 is not None and l1.proximal and l1.value > 0:
         yield (
             f"{kinds[0]} averages over times at which a weight was not zero: few of the zeros of a "
@@ -98,18 +98,18 @@ def averaged_zeros(case: Case) -> Iterator[str]:
         )
 
 
-def doubled_decay(case: Case) -> Iterator[str]:
+def warn_doubled_decay(context: CheckContext) -> Iterator[str]:
     kinds = L2 | WeightDecay | ElasticNet
-    parts = [one for one in case.spec.regularization if isinstance(one, kinds)]
+    parts = [one for one in context.spec.regularization if isinstance(one, kinds)]
     acting = [one.kind for one in parts if one.value > 0]
     if len(acting) > 1:
         verb = "both" if len(acting) == 2 else "all"
         yield f"{' and '.join(acting)} {verb} shrink the same weights; their effects add up"
 
 
-def decay_of_another_kind(case: Case) -> Iterator[str]:
-    decay, optimizer = case.spec.regularizer(WeightDecay), case.spec.optimizer.kind
-    l2 = case.spec.regularizer(L2)
+def warn_mismatched_decay(context: CheckContext) -> Iterator[str]:
+    decay, optimizer = context.spec.regularizer(WeightDecay), context.spec.optimizer.kind
+    l2 = context.spec.regularizer(L2)
     if decay is not None and decay.mode == "coupled" and optimizer == "adamw":
         yield "adamw with coupled weight decay is adam"
     if decay is not None and decay.mode == "decoupled" and optimizer == "adam":
@@ -129,23 +129,23 @@ def _is_coupled(decay: WeightDecay | None) -> bool:
     return decay is not None and decay.value > 0 and decay.mode != "decoupled"
 
 
-def scale_without_effect(case: Case) -> Iterator[str]:
+def warn_ineffective_scale_penalty(context: CheckContext) -> Iterator[str]:
     """What bounds the scale of weights, where the function does not depend on it."""
-    if case.spec.weights.kind == "plain":
-        yield from _scale_before_norm(case)
+    if context.spec.weights.kind == "plain":
+        yield from _warn_scale_before_norm(context)
     else:
-        yield from _scale_of_computed_weights(case.spec)
+        yield from _warn_scale_of_computed_weights(context.spec)
 
 
-def _scale_before_norm(case: Case) -> Iterator[str]:
+def _warn_scale_before_norm(context: CheckContext) -> Iterator[str]:
     """Only of layers that feed a norm and nothing else."""
-    fed = [site.producer for site in case.sites if site.producer is not None]
-    if isinstance(case.spec.norm, SCALE_MATTERS) or not fed:
+    fed = [site.producer for site in context.sites if site.producer is not None]
+    if isinstance(context.spec.norm, SCALE_MATTERS) or not fed:
         return
-    taken = f"weights whose scale {name_norm(case.spec.norm)} takes out again ({shorten(fed)})"
-    if case.spec.regularizer(MaxNorm) is not None:
+    taken = f"weights whose scale {name_norm(context.spec.norm)} takes out again ({shorten(fed)})"
+    if context.spec.regularizer(MaxNorm) is not None:
         yield f"max_norm bounds {taken}: it changes the effective learning rate only"
-    for part in case.spec.regularization:
+    for part in context.spec.regularization:
         if isinstance(part, WeightDecay | L2) and part.value > 0:
             yield (
                 f"{part.kind} shrinks {taken}: there it sets the effective learning rate, not the "
@@ -153,7 +153,7 @@ def _scale_before_norm(case: Case) -> Iterator[str]:
             )
 
 
-def _scale_of_computed_weights(spec: JobSpec) -> Iterator[str]:
+def _warn_scale_of_computed_weights(spec: JobSpec) -> Iterator[str]:
     decay, kind = spec.regularizer(WeightDecay), spec.weights.kind
     if spec.regularizer(MaxNorm) is not None:
         yield (
@@ -164,9 +164,9 @@ def _scale_of_computed_weights(spec: JobSpec) -> Iterator[str]:
         yield "weight decay acts on the v of weight_norm, whose length is free: g is what would shrink"
 
 
-def decayed_gains(case: Case) -> Iterator[str]:
-    decay, norm = case.spec.regularizer(WeightDecay), case.spec.norm
-    has_gains = case.sites and not isinstance(norm, NoNorm | LocalResponseNorm)
+def warn_decayed_gains(context: CheckContext) -> Iterator[str]:
+    decay, norm = context.spec.regularizer(WeightDecay), context.spec.norm
+    has_gains = context.sites and not isinstance(norm, NoNorm | LocalResponseNorm)
     if decay is None or decay.value == 0 or not has_gains:
         return
     if decay.parameters in ("weights_and_norms", "all"):
@@ -176,16 +176,16 @@ def decayed_gains(case: Case) -> Iterator[str]:
         )
 
 
-def softened_twice(case: Case) -> Iterator[str]:
-    mixing = [one.kind for one in case.spec.regularization if isinstance(one, Mixup | Cutmix)]
-    smoothing = case.spec.regularizer(LabelSmoothing)
+def warn_labels_softened_twice(context: CheckContext) -> Iterator[str]:
+    mixing = [one.kind for one in context.spec.regularization if isinstance(one, Mixup | Cutmix)]
+    smoothing = context.spec.regularizer(LabelSmoothing)
     if mixing and smoothing is not None and smoothing.value > 0:
         yield f"{' and '.join(mixing)} and label_smoothing both soften the labels"
 
 
-def monitored_mixture(case: Case) -> Iterator[str]:
-    mixing = [one.kind for one in case.spec.regularization if isinstance(one, Mixup | Cutmix)]
-    stopping = case.spec.early_stopping
+def warn_monitor_of_mixed_examples(context: CheckContext) -> Iterator[str]:
+    mixing = [one.kind for one in context.spec.regularization if isinstance(one, Mixup | Cutmix)]
+    stopping = context.spec.early_stopping
     if mixing and stopping.monitor.startswith("train_"):
         yield f"with {mixing[0]}, {stopping.monitor} is that of mixed examples: monitor validation"
     if mixing and isinstance(stopping, ProgressQuotient):
@@ -195,20 +195,20 @@ def monitored_mixture(case: Case) -> Iterator[str]:
         )
 
 
-def monitored_cost(case: Case) -> Iterator[str]:
+def warn_monitored_cost(context: CheckContext) -> Iterator[str]:
     """`train_cost` is what is minimized, so its size is a matter of what was added to the loss."""
-    parts = case.spec.regularization
+    parts = context.spec.regularization
     added = [one for one in parts if isinstance(one, _ADDED_TO_COST) and one.value > 0]
     terms = [one.kind for one in added if not (isinstance(one, L1) and one.proximal)]
-    if terms and case.spec.early_stopping.monitor == "train_cost":
+    if terms and context.spec.early_stopping.monitor == "train_cost":
         yield (
             f"train_cost holds {' and '.join(terms)}: it can't be compared with that of a variant "
             "without; monitor val_loss, which is of the plain loss"
         )
 
 
-def slow_average(case: Case) -> Iterator[str]:
-    ema, steps = case.spec.regularizer(EmaWeights), total_steps(case)
+def warn_slow_average(context: CheckContext) -> Iterator[str]:
+    ema, steps = context.spec.regularizer(EmaWeights), count_total_steps(context)
     if ema is not None and 1 / (1 - ema.decay) > steps / 2:
         yield (
             f"an ema of decay {ema.decay:g} looks back about {1 / (1 - ema.decay):.0f} steps but the "
@@ -216,8 +216,8 @@ def slow_average(case: Case) -> Iterator[str]:
         )
 
 
-def average_of_little(case: Case) -> Iterator[str]:
-    spec, swa = case.spec, case.spec.regularizer(SwaWeights)
+def warn_average_of_few_points(context: CheckContext) -> Iterator[str]:
+    spec, swa = context.spec, context.spec.regularizer(SwaWeights)
     if swa is None:
         return
     if (left := spec.periods - int(swa.start * spec.periods)) < 2:
@@ -228,18 +228,22 @@ def average_of_little(case: Case) -> Iterator[str]:
         yield f"{spec.early_stopping.kind} may end the training before swa begins to average"
 
 
-REGULARIZER_CHECKS = (labels_without_classes, pasted_vectors, two_averages)
+REGULARIZER_CHECKS = (
+    check_label_regularizers_have_classes,
+    check_cutmix_has_images,
+    check_single_average,
+)
 REGULARIZER_WARNINGS = (
-    subgradient_l1,
-    inexact_threshold,
-    averaged_zeros,
-    doubled_decay,
-    decay_of_another_kind,
-    scale_without_effect,
-    softened_twice,
-    monitored_mixture,
-    slow_average,
-    average_of_little,
-    decayed_gains,
-    monitored_cost,
+    warn_subgradient_l1,
+    warn_proximal_l1_without_sgd,
+    warn_averaged_zeros,
+    warn_doubled_decay,
+    warn_mismatched_decay,
+    warn_ineffective_scale_penalty,
+    warn_labels_softened_twice,
+    warn_monitor_of_mixed_examples,
+    warn_slow_average,
+    warn_average_of_few_points,
+    warn_decayed_gains,
+    warn_monitored_cost,
 )

@@ -9,10 +9,10 @@ import torch
 
 from trainer.checks.augmentation import AUGMENTATION_CHECKS, AUGMENTATION_WARNINGS
 from trainer.checks.batches import BATCH_CHECKS, BATCH_WARNINGS
-from trainer.checks.context import Case, examine
+from trainer.checks.context import CheckContext, build_context
 from trainer.checks.data import DATA_CHECKS, DATA_WARNINGS
-from trainer.checks.dropout import DROPPING_WARNINGS
-from trainer.checks.input_dependence import examine_dependence
+from trainer.checks.dropout import DROPOUT_WARNINGS
+from trainer.checks.input_dependence import check_input_dependence
 from trainer.checks.model import MODEL_CHECKS, MODEL_WARNINGS
 from trainer.checks.norms import NORM_CHECKS, NORM_WARNINGS
 from trainer.checks.optimizer import OPTIMIZER_CHECKS
@@ -31,7 +31,7 @@ from trainer.spec import (
 )
 from trainer.training import Order
 
-CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
+CHECKS: tuple[Callable[[CheckContext], Iterator[Problem]], ...] = (
     *TASK_CHECKS,
     *MODEL_CHECKS,
     *DATA_CHECKS,
@@ -41,12 +41,12 @@ CHECKS: tuple[Callable[[Case], Iterator[Problem]], ...] = (
     *NORM_CHECKS,
     *BATCH_CHECKS,
 )
-WARNINGS: tuple[Callable[[Case], Iterator[str]], ...] = (
+WARNINGS: tuple[Callable[[CheckContext], Iterator[str]], ...] = (
     *MODEL_WARNINGS,
     *DATA_WARNINGS,
     *AUGMENTATION_WARNINGS,
     *REGULARIZER_WARNINGS,
-    *DROPPING_WARNINGS,
+    *DROPOUT_WARNINGS,
     *NORM_WARNINGS,
     *BATCH_WARNINGS,
 )
@@ -54,41 +54,45 @@ WARNINGS: tuple[Callable[[Case], Iterator[str]], ...] = (
 
 def check(spec: JobSpec, info: DatasetInfo) -> Report:
     """Never raises for what a spec says: whatever is wrong is in the report."""
-    case = examine(spec, info)
-    problems = [problem for find in CHECKS for problem in find(case)]
-    parameters, notes = 0, case.notes
+    context = build_context(spec, info)
+    problems = [problem for find in CHECKS for problem in find(context)]
+    parameters, notes = 0, context.notes
     if not problems:
         try:
-            parameters, rehearsal_notes, problems = _rehearse(case)
-            notes += rehearsal_notes
+            parameters, dry_run_notes, problems = _dry_run(context)
+            notes += dry_run_notes
         except (ModelError, SurgeryError) as error:
             problems.append(as_problem(error))
     return Report(
         problems=tuple(problems),
-        warnings=tuple(warning for find in WARNINGS for warning in find(case)),
+        warnings=tuple(warning for find in WARNINGS for warning in find(context)),
         notes=notes,
         parameters=parameters,
         layers=tuple(
             Layer(name=s.name, kind=s.kind, channels=s.channels, positions=s.positions)
-            for s in case.sites
+            for s in context.sites
         ),
-        examples=Examples(train=case.sizes.train, val=case.sizes.val, test=case.sizes.test),
-        steps=0 if problems or not case.batches else _count_steps(case),
+        examples=Examples(
+            train=context.sizes.train, val=context.sizes.val, test=context.sizes.test
+        ),
+        steps=0 if problems or not context.batches else _count_steps(context),
     )
 
 
-def _count_steps(case: Case) -> int:
-    spec = case.spec
-    return Order(spec.training, case.sizes.train, spec.seed, torch.device("cpu")).plan().total_steps
+def _count_steps(context: CheckContext) -> int:
+    spec = context.spec
+    return (
+        Order(spec.training, context.sizes.train, spec.seed, torch.device("cpu")).plan().total_steps
+    )
 
 
-def _rehearse(case: Case) -> tuple[int, tuple[str, ...], list[Problem]]:
+def _dry_run(context: CheckContext) -> tuple[int, tuple[str, ...], list[Problem]]:
     """The real operation, on a model without weights: it finds what no single check knows. Then, whether
     the model that it made looks at its images. Gives the number of parameters, notes and problems."""
     with torch.device("meta"):
-        model, surgery = build_with_report(case.spec, case.info, case.survey)
-        choose_layers(model, case.spec.diagnostics)
-    dependence = examine_dependence(case, model)
+        model, surgery = build_with_report(context.spec, context.info, context.survey)
+        choose_layers(model, context.spec.diagnostics)
+    dependence = check_input_dependence(context, model)
     problems = [dependence.blind] if dependence.blind else []
     return count_parameters(model), (*surgery.notes, *dependence.notes), problems
 

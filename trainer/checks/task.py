@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from trainer.checks.context import Case
+from trainer.checks.context import CheckContext
 from trainer.spec import (
     Autoencoder,
     Classification,
@@ -16,24 +16,24 @@ from trainer.spec import (
 _ON_VECTORS = (Mlp, Autoencoder, Polynomial)
 
 
-def task_against_target(case: Case) -> Iterator[Problem]:
-    task, has_values = case.spec.task, case.info.target == "value"
+def check_task_fits_target(context: CheckContext) -> Iterator[Problem]:
+    task, has_values = context.spec.task, context.info.target == "value"
     if isinstance(task, Classification) and has_values:
         yield Problem(
             pointer="/task/kind",
-            detail=f"{case.info.name} has values as targets, which cannot be classified",
+            detail=f"{context.info.name} has values as targets, which cannot be classified",
             remedy="task: {kind: regression}",
         )
     if isinstance(task, Regression) and not has_values:
         yield Problem(
             pointer="/task/kind",
-            detail=f"{case.info.name} has classes as targets, which are no values to regress on",
+            detail=f"{context.info.name} has classes as targets, which are no values to regress on",
             remedy="task: {kind: classification}, or dataset: {name: polynomial_noise}",
         )
 
 
-def task_against_model(case: Case) -> Iterator[Problem]:
-    task, model = case.spec.task, case.spec.model
+def check_task_fits_model(context: CheckContext) -> Iterator[Problem]:
+    task, model = context.spec.task, context.spec.model
     if isinstance(task, Reconstruction) != isinstance(model, Autoencoder):
         if isinstance(task, Reconstruction):
             detail = f"{model.name} gives no images, which a reconstruction needs"
@@ -50,64 +50,68 @@ def task_against_model(case: Case) -> Iterator[Problem]:
         )
 
 
-def pixels_of_vectors(case: Case) -> Iterator[Problem]:
+def check_bce_has_pixels(context: CheckContext) -> Iterator[Problem]:
     """Binary cross-entropy is for pixels in [0, 1]."""
-    task = case.spec.task
-    if isinstance(task, Reconstruction) and task.loss == "bce" and case.info.content == "vectors":
+    task = context.spec.task
+    if (
+        isinstance(task, Reconstruction)
+        and task.loss == "bce"
+        and context.info.content == "vectors"
+    ):
         yield Problem(
             pointer="/task/loss",
-            detail=f"the features of {case.info.name} are no pixels in [0, 1], which bce needs",
+            detail=f"the features of {context.info.name} are no pixels in [0, 1], which bce needs",
             remedy="task: {kind: reconstruction, loss: mse}",
         )
 
 
-def model_of_images(case: Case) -> Iterator[Problem]:
-    if case.info.content == "vectors" and not isinstance(case.spec.model, _ON_VECTORS):
+def check_model_takes_vectors(context: CheckContext) -> Iterator[Problem]:
+    if context.info.content == "vectors" and not isinstance(context.spec.model, _ON_VECTORS):
         yield Problem(
             pointer="/model/name",
-            detail=f"{case.spec.model.name} needs images but {case.info.name} has vectors of "
-            f"{case.info.shape[0]} features",
+            detail=f"{context.spec.model.name} needs images but {context.info.name} has vectors of "
+            f"{context.info.shape[0]} features",
             remedy="model: {name: mlp}",
         )
 
 
-def options_of_images(case: Case) -> Iterator[Problem]:
-    if case.info.content != "vectors":
+def check_image_options(context: CheckContext) -> Iterator[Problem]:
+    if context.info.content != "vectors":
         return
     for option in ("image_size", "binarize", "shift"):
-        if getattr(case.spec.dataset, option) is not None:
+        if getattr(context.spec.dataset, option) is not None:
             yield Problem(
                 pointer=f"/dataset/{option}",
-                detail=f"{option} is for images but {case.info.name} has vectors",
+                detail=f"{option} is for images but {context.info.name} has vectors",
                 remedy=f"no {option}, or a dataset of images",
             )
 
 
-def noise_on_values(case: Case) -> Iterator[Problem]:
-    if case.info.target == "value" and case.spec.dataset.label_noise:
+def check_label_noise_has_classes(context: CheckContext) -> Iterator[Problem]:
+    if context.info.target == "value" and context.spec.dataset.label_noise:
         yield Problem(
             pointer="/dataset/label_noise",
-            detail=f"label_noise draws classes anew but {case.info.name} has values",
+            detail=f"label_noise draws classes anew but {context.info.name} has values",
             remedy="label_noise: 0.0; register a noisier set ({kind: generated, noise: …})",
         )
 
 
-def accuracy_without_classes(case: Case) -> Iterator[Problem]:
-    monitor = case.spec.early_stopping.monitor
-    if monitor.endswith("_accuracy") and not isinstance(case.spec.task, Classification):
+def check_accuracy_monitor(context: CheckContext) -> Iterator[Problem]:
+    monitor = context.spec.early_stopping.monitor
+    if monitor.endswith("_accuracy") and not isinstance(context.spec.task, Classification):
         yield Problem(
             pointer="/early_stopping/monitor",
-            detail=f"monitor is {monitor} but a {case.spec.task.kind} has no accuracy",
+            detail=f"monitor is {monitor} but a {context.spec.task.kind} has no accuracy",
             remedy="monitor: val_loss",
         )
 
 
 TASK_CHECKS = (
-    task_against_target,
-    task_against_model,
-    pixels_of_vectors,
-    model_of_images,
-    options_of_images,
-    noise_on_values,
-    accuracy_without_classes,
+    check_task_fits_target,
+    check_task_fits_model,
+    check_bce_has_pixels,
+    check_model_takes_vectors,
+    check_image_options,
+    check_label_noise_has_classes,
+    check_accuracy_monitor,
 )

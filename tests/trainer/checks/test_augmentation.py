@@ -14,10 +14,10 @@ from tests.support.spec_checks import (
 )
 from tests.support.trainer_specs import DIGITS, make_info, make_spec
 from trainer.checks.augmentation import (
-    augmented_vectors,
-    idle_rand_augment,
-    reflected_too_far,
-    wrong_augmentation,
+    check_augmentation_has_images,
+    check_reflected_padding,
+    warn_idle_rand_augment,
+    warn_label_changing_augmentation,
 )
 from trainer.checks.run import check
 from trainer.spec.builtin import BUILT_IN
@@ -25,7 +25,7 @@ from trainer.spec.builtin import BUILT_IN
 #: The check, the spec, the dataset, the field, a layer (or None), words of the detail or the remedy.
 BAD = [
     (
-        augmented_vectors,
+        check_augmentation_has_images,
         make_spec(MLP, augmentation=[{"kind": "brightness"}]),
         POINTS,
         "/augmentation/0/kind",
@@ -33,7 +33,7 @@ BAD = [
         "brightness is for images",
     ),
     (
-        augmented_vectors,
+        check_augmentation_has_images,
         make_spec(MLP, augmentation=[{"kind": "flip"}]),
         BUILT_IN["mnist1d"],
         "/augmentation/0/kind",
@@ -41,7 +41,7 @@ BAD = [
         "no augmentation",
     ),
     (
-        reflected_too_far,
+        check_reflected_padding,
         make_spec(augmentation=[{"kind": "padded_crop", "padding": 8, "fill": "reflect"}]),
         DIGITS,
         "/augmentation/0/padding",
@@ -49,7 +49,7 @@ BAD = [
         "at most 7",
     ),
     (
-        reflected_too_far,
+        check_reflected_padding,
         make_spec(
             augmentation=[
                 {"kind": "brightness"},
@@ -69,27 +69,32 @@ GOOD = [
 
 #: The check, the spec's options, the dataset, words of the warning.
 WARNED = [
-    (wrong_augmentation, {"augmentation": [{"kind": "flip"}]}, DIGITS, "horizontal flip"),
     (
-        wrong_augmentation,
+        warn_label_changing_augmentation,
+        {"augmentation": [{"kind": "flip"}]},
+        DIGITS,
+        "horizontal flip",
+    ),
+    (
+        warn_label_changing_augmentation,
         {"augmentation": [{"kind": "flip", "axis": "vertical"}]},
         make_info(name="mnist10k"),
         "vertical flip",
     ),
     (
-        wrong_augmentation,
+        warn_label_changing_augmentation,
         {"augmentation": [{"kind": "rotate", "degrees": 180.0}]},
         DIGITS,
         "a 6 is a 9",
     ),
     (
-        idle_rand_augment,
+        warn_idle_rand_augment,
         {"augmentation": [{"kind": "rand_augment", "magnitude": 0}]},
         DIGITS,
         "at magnitude 0",
     ),
     (
-        idle_rand_augment,
+        warn_idle_rand_augment,
         {"augmentation": [{"kind": "shift"}, {"kind": "rand_augment", "magnitude": 0}]},
         SMALL,
         "at magnitude 0",

@@ -18,22 +18,22 @@ from tests.support.spec_checks import (
 )
 from tests.support.trainer_specs import DIGITS, make_spec
 from trainer.checks.batches import (
-    accumulated_batch_statistics,
-    dropout_before_batch_norm,
-    momentum_of_elsewhere,
-    one_value_per_channel,
-    two_values_per_channel,
-    uneven_virtual_batches,
-    unfinished_ramp,
-    whole_virtual_batches,
+    check_accumulated_batch_statistics,
+    check_values_per_channel,
+    warn_dropout_before_batch_norm,
+    warn_keras_momentum,
+    warn_two_values_per_channel,
+    warn_uneven_virtual_batches,
+    warn_unfinished_renorm_ramp,
+    warn_virtual_batch_not_smaller,
 )
-from trainer.checks.context import examine
+from trainer.checks.context import build_context
 from trainer.models.build import build_model
 
 #: The check, the spec, the dataset, the field, a layer (or None), words of the detail or the remedy.
 BAD = [
     (
-        one_value_per_channel,
+        check_values_per_channel,
         make_spec(MLP, **batch(1)),
         DIGITS,
         "/training/batch_size",
@@ -41,7 +41,7 @@ BAD = [
         "a batch gives",
     ),
     (
-        one_value_per_channel,
+        check_values_per_channel,
         make_spec(MLP, **batch(3)),
         DIGITS,
         "/training/batch_size",
@@ -49,7 +49,7 @@ BAD = [
         "drop_last: true",
     ),
     (
-        one_value_per_channel,
+        check_values_per_channel,
         make_spec("torchvision:resnet18", **batch(1)),
         SMALL,
         "/training/batch_size",
@@ -57,7 +57,7 @@ BAD = [
         "a larger batch_size",
     ),
     (
-        one_value_per_channel,
+        check_values_per_channel,
         make_spec("timm:resnet18", **batch(383)),
         SMALL,
         "/training/batch_size",
@@ -65,7 +65,7 @@ BAD = [
         "last batch of 1150",
     ),
     (
-        one_value_per_channel,
+        check_values_per_channel,
         make_spec(MLP, "batch_renorm", **batch(1)),
         DIGITS,
         "/training/batch_size",
@@ -73,7 +73,7 @@ BAD = [
         "batch renorm norm one value",
     ),
     (
-        one_value_per_channel,
+        check_values_per_channel,
         make_spec(MLP, "ghost_batch", **batch(3)),
         DIGITS,
         "/training/batch_size",
@@ -81,7 +81,7 @@ BAD = [
         "drop_last: true",
     ),
     (
-        one_value_per_channel,
+        check_values_per_channel,
         make_spec(MLP, {"kind": "ghost_batch"}, **data(train_size=97), **batch(128, accumulate=4)),
         DIGITS,
         "/training/batch_size",
@@ -89,7 +89,7 @@ BAD = [
         "accumulate 4, so the last micro-batch of 97 examples",
     ),
     (
-        accumulated_batch_statistics,
+        check_accumulated_batch_statistics,
         make_spec("cnn", **batch(64, accumulate=4)),
         DIGITS,
         "/training/accumulate",
@@ -97,7 +97,7 @@ BAD = [
         "kind: ghost_batch, virtual_batch_size: 16}",
     ),
     (
-        accumulated_batch_statistics,
+        check_accumulated_batch_statistics,
         make_spec("cnn", "evonorm-B0", **batch(64, accumulate=2)),
         DIGITS,
         "/training/accumulate",
@@ -105,7 +105,7 @@ BAD = [
         "a norm of single samples",
     ),
     (
-        accumulated_batch_statistics,
+        check_accumulated_batch_statistics,
         make_spec("cnn", {"kind": "ghost_batch"}, **batch(64, accumulate=4)),
         DIGITS,
         "/norm/virtual_batch_size",
@@ -133,25 +133,25 @@ GOOD = [
 #: The check, the spec's options, the dataset, words of the warning.
 WARNED = [
     (
-        whole_virtual_batches,
+        warn_virtual_batch_not_smaller,
         {"norm": {"kind": "ghost_batch", "virtual_batch_size": 64}},
         DIGITS,
         "is batch norm then",
     ),
     (
-        whole_virtual_batches,
+        warn_virtual_batch_not_smaller,
         {"norm": {"kind": "ghost_batch"}, "training": {"batch_size": 16}},
         DIGITS,
         "32 is not below batch_size 16",
     ),
     (
-        unfinished_ramp,
+        warn_unfinished_renorm_ramp,
         {"norm": {"kind": "batch_renorm", "plain_steps": 5000, "ramp_steps": 35000}},
         DIGITS,
         "after 40000 steps but the training has 270",
     ),
     (
-        unfinished_ramp,
+        warn_unfinished_renorm_ramp,
         {
             "norm": {"kind": "batch_renorm", "ramp_steps": 100},
             "training": {"steps": 99, "eval_every": 9},
@@ -159,44 +159,44 @@ WARNED = [
         DIGITS,
         "has 99",
     ),
-    (two_values_per_channel, {"model": MLP, "training": {"batch_size": 2}}, DIGITS, "±1"),
+    (warn_two_values_per_channel, {"model": MLP, "training": {"batch_size": 2}}, DIGITS, "±1"),
     (
-        two_values_per_channel,
+        warn_two_values_per_channel,
         {"model": MLP, "norm": {"kind": "ghost_batch", "virtual_batch_size": 2}},
         DIGITS,
         "ghost batch norm sees two values",
     ),
     (
-        two_values_per_channel,
+        warn_two_values_per_channel,
         {"model": MLP, "norm": {"kind": "ghost_batch", "virtual_batch_size": 31}},
         DIGITS,
         "last virtual batch sees two values",
     ),
     (
-        two_values_per_channel,
+        warn_two_values_per_channel,
         {"model": {"name": "torchvision:resnet18"}, "training": {"batch_size": 2}},
         SMALL,
         "layer4.0.bn1",
     ),
     (
-        dropout_before_batch_norm,
+        warn_dropout_before_batch_norm,
         dropout(),
         DIGITS,
         "norm2 (after dropout1), norm3 (after dropout2)",
     ),
-    (dropout_before_batch_norm, {"model": MLP, **dropout()}, DIGITS, "norm2 (after dropout1)"),
+    (warn_dropout_before_batch_norm, {"model": MLP, **dropout()}, DIGITS, "norm2 (after dropout1)"),
     *(
         (
-            uneven_virtual_batches,
+            warn_uneven_virtual_batches,
             {"norm": {"kind": "ghost_batch", "virtual_batch_size": size}, **batch(64)},
             DIGITS,
             f"the last virtual batch of each has {rest},",
         )
         for size, rest in ((24, 16), (63, 1))
     ),
-    (momentum_of_elsewhere, {"norm": {"kind": "batch", "momentum": 0.9}}, DIGITS, "is 0.1 here"),
+    (warn_keras_momentum, {"norm": {"kind": "batch", "momentum": 0.9}}, DIGITS, "is 0.1 here"),
     (
-        momentum_of_elsewhere,
+        warn_keras_momentum,
         {"norm": {"kind": "batch_renorm", "momentum": 0.99}},
         DIGITS,
         "a momentum of 0.99 is the weight of the new batch",
@@ -242,7 +242,7 @@ def test_a_sound_spec_has_no_warnings(options):
     [
         case[1:3]
         for case in BAD
-        if case[0] is one_value_per_channel
+        if case[0] is check_values_per_channel
         and case[2] is DIGITS
         and "renorm" not in case[1].norm.kind
     ],
@@ -253,6 +253,6 @@ def test_what_the_batch_check_predicts_happens(case):
     model = build_model(spec, info)
     training = spec.training
     micro = training.batch_size // training.accumulate
-    last = examine(spec, info).sizes.train % training.batch_size % micro or micro
+    last = build_context(spec, info).sizes.train % training.batch_size % micro or micro
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         model(torch.randn(last, 1, 8, 8))

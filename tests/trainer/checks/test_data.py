@@ -13,19 +13,19 @@ from tests.support.spec_checks import (
 )
 from tests.support.trainer_specs import DIGITS, make_info, make_spec
 from trainer.checks.data import (
-    class_too_small,
-    late_milestones,
-    no_step,
-    too_few_for_test,
-    too_few_for_training,
-    too_few_for_validation,
-    train_size_too_large,
+    check_at_least_one_step,
+    check_class_counts,
+    check_test_size,
+    check_train_size,
+    check_training_size,
+    check_validation_size,
+    warn_late_milestones,
 )
 
 #: The check, the spec, the dataset, the field, a layer (or None), words of the detail or the remedy.
 BAD = [
     (
-        train_size_too_large,
+        check_train_size,
         make_spec(**data(train_size=1151)),
         DIGITS,
         "/dataset/train_size",
@@ -33,7 +33,7 @@ BAD = [
         "at most 1150",
     ),
     (
-        train_size_too_large,
+        check_train_size,
         make_spec(**data(train_size=900, val_fraction=0.5)),
         DIGITS,
         "/dataset/train_size",
@@ -41,7 +41,7 @@ BAD = [
         "719 examples",
     ),
     (
-        too_few_for_validation,
+        check_validation_size,
         make_spec(**data(val_fraction=0.005)),
         DIGITS,
         "/dataset/val_fraction",
@@ -49,7 +49,7 @@ BAD = [
         "would hold 7 examples",
     ),
     (
-        too_few_for_validation,
+        check_validation_size,
         make_spec(**data(val_fraction=0.0001)),
         DIGITS,
         "/dataset/val_fraction",
@@ -57,7 +57,7 @@ BAD = [
         "would hold 0 examples",
     ),
     (
-        too_few_for_training,
+        check_training_size,
         make_spec(**data(train_size=9)),
         DIGITS,
         "/dataset/train_size",
@@ -65,7 +65,7 @@ BAD = [
         "10 classes",
     ),
     (
-        too_few_for_training,
+        check_training_size,
         make_spec(**data(val_fraction=0.8)),
         make_info(train_size=50),
         "/dataset/val_fraction",
@@ -73,16 +73,16 @@ BAD = [
         "would hold 8",
     ),
     (
-        too_few_for_test,
+        check_test_size,
         make_spec(),
         make_info(train_size=40),
         "/dataset/name",
         None,
         "would hold 8",
     ),
-    (too_few_for_test, make_spec(), make_info(train_size=12), "/dataset/name", None, "at least 50"),
+    (check_test_size, make_spec(), make_info(train_size=12), "/dataset/name", None, "at least 50"),
     (
-        class_too_small,
+        check_class_counts,
         make_spec(),
         make_info(class_counts=(197, *[200] * 8, 0)),
         "/dataset/name",
@@ -90,7 +90,7 @@ BAD = [
         "class '9' has 0; each class needs 3",
     ),
     (
-        class_too_small,
+        check_class_counts,
         make_spec(),
         make_info(class_counts=(197, *[200] * 7, 198, 1), test_size=100),
         "/dataset/name",
@@ -98,7 +98,7 @@ BAD = [
         "at least 2, or leave the class out",
     ),
     (
-        no_step,
+        check_at_least_one_step,
         make_spec(**batch(1151, drop_last=True)),
         DIGITS,
         "/training/batch_size",
@@ -106,7 +106,7 @@ BAD = [
         "no step",
     ),
     (
-        no_step,
+        check_at_least_one_step,
         make_spec(**batch(64, drop_last=True), **data(train_size=63)),
         DIGITS,
         "/training/batch_size",
@@ -128,13 +128,13 @@ GOOD = [
 #: The check, the spec's options, the dataset, words of the warning.
 WARNED = [
     (
-        late_milestones,
+        warn_late_milestones,
         {"schedule": {"kind": "step", "milestones": [5, 15]}},
         DIGITS,
         "milestones 15 ",
     ),
     (
-        late_milestones,
+        warn_late_milestones,
         {
             "schedule": {"kind": "step", "milestones": [3]},
             "training": {"steps": 90, "eval_every": 40},

@@ -12,18 +12,18 @@ from tests.support.spec_checks import (
 )
 from tests.support.trainer_specs import DIGITS
 from trainer.checks.dropout import (
-    blocks_from_the_start,
-    blocks_of_whole_maps,
-    denoising,
-    several_drops,
-    share_kept,
-    weights_or_branches,
+    warn_blocks_cover_maps,
+    warn_denoising_autoencoder,
+    warn_drop_block_without_ramp,
+    warn_high_drop_rate,
+    warn_several_dropouts,
+    warn_timm_drop_connect,
 )
 
 #: The check, the spec's options, the dataset, words of the warning.
 WARNED = [
     (
-        several_drops,
+        warn_several_dropouts,
         {
             "regularization": [{"kind": "dropout", "p": 0.1}, {"kind": "drop_connect", "p": 0.1}],
             "norm": {"kind": "layer"},
@@ -32,7 +32,7 @@ WARNED = [
         "dropout and drop_connect drop",
     ),
     (
-        several_drops,
+        warn_several_dropouts,
         {
             "regularization": [
                 {"kind": "spatial_dropout", "p": 0.1},
@@ -44,13 +44,13 @@ WARNED = [
         "spatial_dropout and drop_block drop",
     ),
     (
-        blocks_of_whole_maps,
+        warn_blocks_cover_maps,
         {"regularization": [{"kind": "drop_block", "p": 0.1}], "norm": {"kind": "layer"}},
         DIGITS,
         "covers maps of 2 pixels",
     ),
     (
-        blocks_of_whole_maps,
+        warn_blocks_cover_maps,
         {
             "regularization": [{"kind": "drop_block", "p": 0.1, "block_size": 9}],
             "norm": {"kind": "layer"},
@@ -60,7 +60,7 @@ WARNED = [
     ),
     *(
         (
-            denoising,
+            warn_denoising_autoencoder,
             {
                 "model": {"name": "autoencoder", "hidden": hidden},
                 "norm": {"kind": "none"},
@@ -73,7 +73,7 @@ WARNED = [
         for hidden in (8, 16)
     ),
     *(
-        (share_kept, {"regularization": [part], "norm": {"kind": "layer"}}, DIGITS, words)
+        (warn_high_drop_rate, {"regularization": [part], "norm": {"kind": "layer"}}, DIGITS, words)
         for part, words in (
             ({"kind": "dropout", "p": 0.8}, "dropout with p 0.8 keeps 20%"),
             ({"kind": "dropout", "p": 0.5, "input_p": 0.8}, "it is 0.2 here"),
@@ -82,7 +82,7 @@ WARNED = [
     ),
     *(
         (
-            blocks_from_the_start,
+            warn_drop_block_without_ramp,
             {
                 "regularization": [{"kind": "drop_block", "p": p, "block_size": 2}],
                 "norm": {"kind": "layer"},
@@ -94,7 +94,7 @@ WARNED = [
     ),
     *(
         (
-            weights_or_branches,
+            warn_timm_drop_connect,
             {
                 "model": {"name": model},
                 "norm": {"kind": "layer", "axes": "channels"},

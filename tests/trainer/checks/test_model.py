@@ -17,23 +17,30 @@ from tests.support.spec_checks import (
     name_case,
 )
 from tests.support.trainer_specs import DIGITS, make_info, make_spec
-from trainer.checks.context import examine
+from trainer.checks.context import build_context
 from trainer.checks.model import (
-    idle_mc_dropout,
-    idle_outputs,
-    strange_output,
-    unfit_model,
-    unknown_model,
+    check_model_exists,
+    check_model_fits_data,
+    check_output_shape,
+    warn_idle_mc_dropout,
+    warn_unavailable_outputs,
 )
 
 MC_DROPOUT = {"mode": "mc_dropout"}
 
 #: The check, the spec, the dataset, the field, a layer (or None), words of the detail or the remedy.
 BAD = [
-    (unknown_model, make_spec("torchvision:resnet19"), SMALL, "/model/name", None, "resnet18"),
-    (unknown_model, make_spec("timm:no_such_net"), SMALL, "/model/name", None, "timm has no model"),
+    (check_model_exists, make_spec("torchvision:resnet19"), SMALL, "/model/name", None, "resnet18"),
     (
-        unfit_model,
+        check_model_exists,
+        make_spec("timm:no_such_net"),
+        SMALL,
+        "/model/name",
+        None,
+        "timm has no model",
+    ),
+    (
+        check_model_fits_data,
         make_spec("torchvision:vgg16_bn"),
         DIGITS,
         "/model/name",
@@ -41,7 +48,7 @@ BAD = [
         "image_size: 32",
     ),
     (
-        unfit_model,
+        check_model_fits_data,
         make_spec("torchvision:vit_b_16", "layer"),
         DIGITS,
         "/model/name",
@@ -49,7 +56,7 @@ BAD = [
         "image_size: 16",
     ),
     (
-        unfit_model,
+        check_model_fits_data,
         make_spec("cnn"),
         make_info(shape=(1, 3, 3)),
         "/model/name",
@@ -57,7 +64,7 @@ BAD = [
         "image_size: 8",
     ),
     (
-        unfit_model,
+        check_model_fits_data,
         make_spec("timm:resnet18", **dropout()),
         SMALL,
         "/regularization/0/where",
@@ -65,7 +72,7 @@ BAD = [
         "where: head",
     ),
     (
-        unfit_model,
+        check_model_fits_data,
         make_spec("torchvision:densenet121", **dropout()),
         SMALL,
         "/regularization/0/where",
@@ -74,7 +81,7 @@ BAD = [
     ),
     *(
         (
-            unfit_model,
+            check_model_fits_data,
             make_spec(model, "layer", regularization=[{"kind": kind, "p": 0.1}]),
             DIGITS,
             "/regularization/0/kind",
@@ -102,33 +109,38 @@ GOOD = [
 
 #: The check, the spec's options, the dataset, words of the warning.
 WARNED = [
-    (idle_mc_dropout, {"evaluations": [{}, MC_DROPOUT]}, DIGITS, "so mc_dropout_test would be"),
     (
-        idle_outputs,
+        warn_idle_mc_dropout,
+        {"evaluations": [{}, MC_DROPOUT]},
+        DIGITS,
+        "so mc_dropout_test would be",
+    ),
+    (
+        warn_unavailable_outputs,
         {"evaluations": [{"outputs": ["grid"]}]},
         DIGITS,
         "test has no grid: it is of one or two features",
     ),
     (
-        idle_outputs,
+        warn_unavailable_outputs,
         {"evaluations": [{"split": "val", "outputs": ["augmented"]}]},
         DIGITS,
         "final_val has no augmented: nothing is augmented",
     ),
     (
-        idle_outputs,
+        warn_unavailable_outputs,
         {"evaluations": [{"outputs": ["responses"]}], "model": MLP},
         DIGITS,
         "test has no responses: no norm sees maps",
     ),
     (
-        idle_outputs,
+        warn_unavailable_outputs,
         {"evaluations": [{"outputs": ["mc_curve"]}]},
         DIGITS,
         "test has no mc_curve: nothing is dropped",
     ),
     (
-        idle_mc_dropout,
+        warn_idle_mc_dropout,
         {"model": {"name": "torchvision:resnet18"}, "evaluations": [MC_DROPOUT]},
         SMALL,
         "the same as mode eval",
@@ -162,8 +174,8 @@ def test_a_sound_spec_has_no_warnings(options):
 
 
 def test_a_model_that_gives_no_logits_is_refused():
-    case = examine(make_spec(), DIGITS)
+    context = build_context(make_spec(), DIGITS)
     for shape in ((2, 11), (2, 10, 4)):
-        strange = replace(case, survey=replace(case.survey, output_shape=shape))
-        assert [problem.pointer for problem in strange_output(strange)] == ["/model/name"]
-    assert list(strange_output(case)) == []
+        strange = replace(context, survey=replace(context.survey, output_shape=shape))
+        assert [problem.pointer for problem in check_output_shape(strange)] == ["/model/name"]
+    assert list(check_output_shape(context)) == []

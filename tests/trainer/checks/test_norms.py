@@ -20,18 +20,18 @@ from tests.support.spec_checks import (
 )
 from tests.support.trainer_specs import DIGITS, NORMS, make_info, make_spec
 from trainer.checks.norms import (
-    groups_not_dividing,
-    idle_lrn,
-    no_norm_layers,
-    norms_out_of_reach,
-    one_element_per_group,
-    one_position,
-    scaled_twice,
-    standardized_alone,
-    strawman,
-    tanh_for_batch_norm,
-    undefined_norm,
-    unthresholded_response,
+    check_elements_per_group,
+    check_groups_divide_channels,
+    check_norm_fits_sites,
+    check_norm_sites_exist,
+    check_norms_replaceable,
+    check_positions_per_channel,
+    warn_filter_response_without_tlu,
+    warn_idle_lrn,
+    warn_redundant_weight_scaling,
+    warn_tanh_replaces_batch_norm,
+    warn_untuned_baseline,
+    warn_weight_standardization_without_norm,
 )
 from trainer.checks.run import check
 from trainer.models.build import build_model
@@ -59,7 +59,7 @@ POLYNOMIAL = make_spec(**REGRESSION, norm="batch")
 #: The check, the spec, the dataset, the field, a layer (or None), words of the detail or the remedy.
 BAD = [
     (
-        norms_out_of_reach,
+        check_norms_replaceable,
         make_spec("timm:convnextv2_femto"),
         COLOUR,
         "/model/name",
@@ -67,7 +67,7 @@ BAD = [
         "cannot be replaced",
     ),
     (
-        norms_out_of_reach,
+        check_norms_replaceable,
         make_spec("timm:convnextv2_atto", "layer"),
         COLOUR,
         "/model/name",
@@ -75,7 +75,7 @@ BAD = [
         "GlobalResponseNorm",
     ),
     (
-        no_norm_layers,
+        check_norm_sites_exist,
         POLYNOMIAL,
         VALUES,
         "/norm/kind",
@@ -83,7 +83,7 @@ BAD = [
         "neither norm layers nor convolutions",
     ),
     (
-        no_norm_layers,
+        check_norm_sites_exist,
         make_spec(**REGRESSION, norm=group(2)),
         VALUES,
         "/norm/kind",
@@ -91,7 +91,7 @@ BAD = [
         "group norm has no place",
     ),
     (
-        undefined_norm,
+        check_norm_fits_sites,
         make_spec("resnet20", {"kind": "layer", "placement": "after"}),
         DIGITS,
         "/norm/placement",
@@ -99,7 +99,7 @@ BAD = [
         "not followed by an activation",
     ),
     (
-        undefined_norm,
+        check_norm_fits_sites,
         make_spec("cnn", {"kind": "evonorm", "placement": "after"}),
         DIGITS,
         "/norm/placement",
@@ -107,7 +107,7 @@ BAD = [
         "takes the place of the activation",
     ),
     (
-        undefined_norm,
+        check_norm_fits_sites,
         make_spec("cnn", {"kind": "filter_response", "placement": "after"}),
         DIGITS,
         "/norm/placement",
@@ -115,7 +115,7 @@ BAD = [
         "takes the place of the activation",
     ),
     (
-        undefined_norm,
+        check_norm_fits_sites,
         make_spec("timm:vit_tiny_patch16_224", "group"),
         COLOUR,
         "/norm/kind",
@@ -123,7 +123,7 @@ BAD = [
         "sequence of tokens",
     ),
     (
-        undefined_norm,
+        check_norm_fits_sites,
         make_spec("torchvision:vit_b_16", "instance"),
         COLOUR,
         "/norm/kind",
@@ -131,7 +131,7 @@ BAD = [
         "sequence of tokens",
     ),
     (
-        groups_not_dividing,
+        check_groups_divide_channels,
         make_spec({"name": "cnn", "width": 6}, group(4)),
         DIGITS,
         "/norm/groups",
@@ -139,7 +139,7 @@ BAD = [
         "one of 1, 2, 3, 6,",
     ),
     (
-        groups_not_dividing,
+        check_groups_divide_channels,
         make_spec({"name": "mlp", "hidden": [12, 10]}, group(6)),
         DIGITS,
         "/norm/groups",
@@ -147,7 +147,7 @@ BAD = [
         "one of 1, 2,",
     ),
     (
-        groups_not_dividing,
+        check_groups_divide_channels,
         make_spec("torchvision:mobilenet_v3_small", group(32)),
         COLOUR,
         "/norm/groups",
@@ -155,7 +155,7 @@ BAD = [
         "16 channels",
     ),
     (
-        groups_not_dividing,
+        check_groups_divide_channels,
         make_spec({"name": "cnn", "width": 6}, {"kind": "group", "channels_per_group": 4}),
         DIGITS,
         "/norm/channels_per_group",
@@ -163,7 +163,7 @@ BAD = [
         "channels_per_group is 4",
     ),
     (
-        one_position,
+        check_positions_per_channel,
         make_spec("torchvision:resnet18", "filter_response"),
         SMALL,
         "/norm/kind",
@@ -171,7 +171,7 @@ BAD = [
         "filter response norm averages over positions",
     ),
     (
-        one_position,
+        check_positions_per_channel,
         make_spec("cnn", "filter_response"),
         make_info(shape=(1, 4, 4)),
         "/norm/kind",
@@ -179,7 +179,7 @@ BAD = [
         "larger images",
     ),
     (
-        groups_not_dividing,
+        check_groups_divide_channels,
         make_spec({"name": "cnn", "width": 6}, {"kind": "evonorm", "groups": 4}),
         DIGITS,
         "/norm/groups",
@@ -187,7 +187,7 @@ BAD = [
         "one of 1, 2, 3, 6,",
     ),
     (
-        one_element_per_group,
+        check_elements_per_group,
         make_spec({"name": "mlp", "hidden": [8, 1]}, "rms"),
         DIGITS,
         "/norm/kind",
@@ -195,7 +195,7 @@ BAD = [
         "its output is a sign",
     ),
     (
-        one_element_per_group,
+        check_elements_per_group,
         make_spec({"name": "cnn", "width": 1}, "layer-channels"),
         DIGITS,
         "/norm/kind",
@@ -203,11 +203,11 @@ BAD = [
         "amplified rounding noise",
     ),
     *(
-        (undefined_norm, spec, info, "/norm/kind", layer, gap.reason)
+        (check_norm_fits_sites, spec, info, "/norm/kind", layer, gap.reason)
         for spec, info, layer, gap in EMPTY_CELLS
     ),
     (
-        one_position,
+        check_positions_per_channel,
         make_spec("torchvision:resnet18", "instance"),
         SMALL,
         "/norm/kind",
@@ -215,7 +215,7 @@ BAD = [
         "larger images",
     ),
     (
-        one_position,
+        check_positions_per_channel,
         make_spec("torchvision:convnext_tiny", "instance"),
         COLOUR,
         "/norm/kind",
@@ -223,7 +223,7 @@ BAD = [
         "one per channel",
     ),
     (
-        one_element_per_group,
+        check_elements_per_group,
         make_spec(MLP, group(8)),
         DIGITS,
         "/norm/groups",
@@ -231,7 +231,7 @@ BAD = [
         "amplified rounding noise",
     ),
     (
-        one_element_per_group,
+        check_elements_per_group,
         make_spec({"name": "mlp", "hidden": [8, 1]}, "layer"),
         DIGITS,
         "/norm/kind",
@@ -239,7 +239,7 @@ BAD = [
         "a wider model",
     ),
     (
-        one_element_per_group,
+        check_elements_per_group,
         make_spec("torchvision:resnet18", {"kind": "group", "channels_per_group": 1}),
         SMALL,
         "/norm/channels_per_group",
@@ -262,28 +262,28 @@ GOOD = [
 
 #: The check, the spec's options, the dataset, words of the warning.
 WARNED = [
-    (idle_lrn, {"norm": {"kind": "lrn"}}, DIGITS, "a constant factor of 0.595"),
+    (warn_idle_lrn, {"norm": {"kind": "lrn"}}, DIGITS, "a constant factor of 0.595"),
     (
-        idle_lrn,
+        warn_idle_lrn,
         {"norm": {"kind": "lrn", "across": "space", "n": 3, "k": 1.0, "alpha": 1e-4}},
         DIGITS,
         "a constant factor of 1 on",
     ),
     (
-        unthresholded_response,
+        warn_filter_response_without_tlu,
         {"norm": {"kind": "filter_response", "tlu": False}},
         DIGITS,
         "removes no mean",
     ),
     (
-        unthresholded_response,
+        warn_filter_response_without_tlu,
         {"norm": {"kind": "filter_response", "tlu": False}, "model": {"name": "resnet20"}},
         SMALL,
         "removes no mean",
     ),
     *(
         (
-            tanh_for_batch_norm,
+            warn_tanh_replaces_batch_norm,
             {"norm": {"kind": "dynamic_tanh"}, "model": {"name": model}},
             SMALL,
             "ResNet-50 76.2 to 68.9 %",
@@ -291,12 +291,17 @@ WARNED = [
         for model in ("cnn", "torchvision:resnet18")
     ),
     *(
-        (scaled_twice, {"weights": {"kind": kind}}, DIGITS, f"so {kind} changes little")
+        (
+            warn_redundant_weight_scaling,
+            {"weights": {"kind": kind}},
+            DIGITS,
+            f"so {kind} changes little",
+        )
         for kind in ("weight_norm", "spectral")
     ),
     *(
         (
-            standardized_alone,
+            warn_weight_standardization_without_norm,
             {"weights": {"kind": "standardization"}, "norm": {"kind": kind}},
             DIGITS,
             f"with {words} activations grow",
@@ -304,13 +309,13 @@ WARNED = [
         for kind, words in (("none", "no norm"), ("lrn", "lrn across channels"))
     ),
     (
-        strawman,
+        warn_untuned_baseline,
         {"norm": {"kind": "none"}, "optimizer": {"kind": "sgd", "lr": 0.3}},
         DIGITS,
         "a strawman",
     ),
     (
-        strawman,
+        warn_untuned_baseline,
         {
             "norm": {"kind": "none"},
             "model": MLP,

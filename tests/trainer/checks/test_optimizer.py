@@ -10,9 +10,9 @@ from tests.support.spec_checks import (
 )
 from tests.support.trainer_specs import DIGITS, make_spec
 from trainer.checks.optimizer import (
-    least_squares_elsewhere,
-    least_squares_in_parts,
-    least_squares_with_more,
+    check_least_squares_alone,
+    check_least_squares_model,
+    check_least_squares_single_step,
 )
 
 
@@ -34,7 +34,7 @@ def fitted(model="polynomial", **more):
 #: The check, the spec, the dataset, the field, a layer (or None), words of the detail or the remedy.
 BAD = [
     (
-        least_squares_elsewhere,
+        check_least_squares_model,
         fitted("mlp"),
         VALUES,
         "/optimizer/kind",
@@ -42,7 +42,7 @@ BAD = [
         "linear in its weights, which mlp isn't optimizer: {kind: sgd}",
     ),
     (
-        least_squares_elsewhere,
+        check_least_squares_model,
         make_spec("cnn", optimizer={"kind": "least_squares"}),
         DIGITS,
         "/optimizer/kind",
@@ -50,7 +50,7 @@ BAD = [
         "which cnn isn't",
     ),
     (
-        least_squares_in_parts,
+        check_least_squares_single_step,
         fitted(training={"epochs": 1, "batch_size": 50}),
         VALUES,
         "/training/batch_size",
@@ -58,7 +58,7 @@ BAD = [
         "all 100 training examples at once but batch_size is 50 batch_size of at least 100",
     ),
     (
-        least_squares_in_parts,
+        check_least_squares_single_step,
         fitted(training={"epochs": 3, "batch_size": 100}),
         VALUES,
         "/training/epochs",
@@ -66,7 +66,7 @@ BAD = [
         "there would be 3 periods training: {epochs: 1}",
     ),
     (
-        least_squares_in_parts,
+        check_least_squares_single_step,
         fitted(training={"epochs": 1, "batch_size": 100, "accumulate": 2}),
         VALUES,
         "/training/accumulate",
@@ -74,7 +74,7 @@ BAD = [
         "accumulate is 2",
     ),
     (
-        least_squares_with_more,
+        check_least_squares_alone,
         fitted(regularization=[{"kind": "l2", "value": 0.1}]),
         VALUES,
         "/regularization/0/kind",
@@ -82,7 +82,7 @@ BAD = [
         "l2 has no part in it",
     ),
     (
-        least_squares_with_more,
+        check_least_squares_alone,
         fitted(
             regularization=[
                 {"kind": "gradient_clipping"},

@@ -7,9 +7,9 @@ from pydantic import ValidationError, field_validator
 from torch import Tensor, nn
 
 from tests.support.trainer_specs import DIGITS, NORMS, make_info, make_spec
-from trainer.checks import context as case_module
+from trainer.checks import context as context_module
 from trainer.checks import run as module
-from trainer.checks.norms import undefined_norm
+from trainer.checks.norms import check_norm_fits_sites
 from trainer.checks.run import check
 from trainer.spec.layouts import find_gap
 from trainer.spec.norm import LocalResponseNorm
@@ -42,8 +42,8 @@ ON_LINES = [
 def test_a_norm_is_refused_on_lines_where_the_table_has_no_cell_and_by_this_check_alone(
     monkeypatch, norm, gap, depth
 ):
-    monkeypatch.setattr(case_module, "build_bare_model", lambda spec, info: Lines(depth))
-    monkeypatch.setattr(module, "_rehearse", lambda case: (0, (), []))
+    monkeypatch.setattr(context_module, "build_bare_model", lambda spec, info: Lines(depth))
+    monkeypatch.setattr(module, "_dry_run", lambda context: (0, (), []))
     spec = make_spec("cnn", norm)
     found = check(spec, DIGITS).problems
     if gap is None:
@@ -54,7 +54,7 @@ def test_a_norm_is_refused_on_lines_where_the_table_has_no_cell_and_by_this_chec
         ("/norm/kind", layer, gap.remedy) for layer in layers
     ]
     assert all(gap.reason in problem.detail for problem in found)
-    kept = tuple(one for one in module.CHECKS if one is not undefined_norm)
+    kept = tuple(one for one in module.CHECKS if one is not check_norm_fits_sites)
     monkeypatch.setattr(module, "CHECKS", kept)
     assert check(spec, DIGITS).problems == ()
 

@@ -17,21 +17,21 @@ from tests.support.spec_checks import (
 )
 from tests.support.trainer_specs import DIGITS, make_spec
 from trainer.checks.regularizers import (
-    average_of_little,
-    averaged_zeros,
-    decay_of_another_kind,
-    decayed_gains,
-    doubled_decay,
-    inexact_threshold,
-    labels_without_classes,
-    monitored_cost,
-    monitored_mixture,
-    pasted_vectors,
-    scale_without_effect,
-    slow_average,
-    softened_twice,
-    subgradient_l1,
-    two_averages,
+    check_cutmix_has_images,
+    check_label_regularizers_have_classes,
+    check_single_average,
+    warn_average_of_few_points,
+    warn_averaged_zeros,
+    warn_decayed_gains,
+    warn_doubled_decay,
+    warn_ineffective_scale_penalty,
+    warn_labels_softened_twice,
+    warn_mismatched_decay,
+    warn_monitor_of_mixed_examples,
+    warn_monitored_cost,
+    warn_proximal_l1_without_sgd,
+    warn_slow_average,
+    warn_subgradient_l1,
 )
 from trainer.spec.builtin import BUILT_IN
 
@@ -43,7 +43,7 @@ def decay(**options):
 #: The check, the spec, the dataset, the field, a layer (or None), words of the detail or the remedy.
 BAD = [
     (
-        labels_without_classes,
+        check_label_regularizers_have_classes,
         make_spec(**REGRESSION, norm="none", regularization=[{"kind": "mixup"}]),
         VALUES,
         "/regularization/0/kind",
@@ -51,7 +51,7 @@ BAD = [
         "a regression has not",
     ),
     (
-        labels_without_classes,
+        check_label_regularizers_have_classes,
         make_spec(
             "autoencoder",
             **RECONSTRUCTION,
@@ -63,7 +63,7 @@ BAD = [
         "no label_smoothing",
     ),
     (
-        pasted_vectors,
+        check_cutmix_has_images,
         make_spec(MLP, regularization=[{"kind": "cutmix"}]),
         POINTS,
         "/regularization/0/kind",
@@ -71,7 +71,7 @@ BAD = [
         "mixup",
     ),
     (
-        pasted_vectors,
+        check_cutmix_has_images,
         make_spec(MLP, regularization=[{"kind": "mixup"}, {"kind": "cutmix"}]),
         BUILT_IN["mnist1d"],
         "/regularization/1/kind",
@@ -79,7 +79,7 @@ BAD = [
         "pastes parts of images",
     ),
     (
-        two_averages,
+        check_single_average,
         make_spec(regularization=[{"kind": "ema"}, {"kind": "swa"}]),
         DIGITS,
         "/regularization/1/kind",
@@ -87,7 +87,7 @@ BAD = [
         "one of them",
     ),
     (
-        two_averages,
+        check_single_average,
         make_spec(regularization=[{"kind": "swa"}, {"kind": "mixup"}, {"kind": "ema"}]),
         DIGITS,
         "/regularization/2/kind",
@@ -102,34 +102,39 @@ GOOD = [
 
 #: The check, the spec's options, the dataset, words of the warning.
 WARNED = [
-    (subgradient_l1, {"regularization": [{"kind": "l1", "value": 0.1}]}, DIGITS, "sgd follows"),
     (
-        subgradient_l1,
+        warn_subgradient_l1,
+        {"regularization": [{"kind": "l1", "value": 0.1}]},
+        DIGITS,
+        "sgd follows",
+    ),
+    (
+        warn_subgradient_l1,
         {"regularization": [{"kind": "l1", "value": 0.1}], "optimizer": {"kind": "adam"}},
         DIGITS,
         "adam follows",
     ),
     (
-        doubled_decay,
+        warn_doubled_decay,
         {"regularization": [{"kind": "l2", "value": 0.1}, {"kind": "weight_decay", "value": 0.1}]},
         DIGITS,
         "add up",
     ),
     (
-        doubled_decay,
+        warn_doubled_decay,
         {"regularization": [{"kind": "weight_decay", "value": 1.0}, {"kind": "l2", "value": 1.0}]},
         DIGITS,
         "add up",
     ),
     (
-        subgradient_l1,
+        warn_subgradient_l1,
         {"regularization": [{"kind": "elastic_net", "value": 0.1}]},
         DIGITS,
         "elastic_net is a penalty",
     ),
     *(
         (
-            inexact_threshold,
+            warn_proximal_l1_without_sgd,
             {
                 "regularization": [{"kind": "l1", "value": 0.1, "proximal": True}],
                 "optimizer": {"kind": kind},
@@ -141,7 +146,7 @@ WARNED = [
     ),
     *(
         (
-            averaged_zeros,
+            warn_averaged_zeros,
             {"regularization": [{"kind": "l1", "value": 0.1, "proximal": True}, average]},
             DIGITS,
             f"{average['kind']} averages over times",
@@ -149,7 +154,7 @@ WARNED = [
         for average in ({"kind": "ema", "decay": 0.9}, {"kind": "swa"})
     ),
     (
-        scale_without_effect,
+        warn_ineffective_scale_penalty,
         {
             "regularization": [{"kind": "max_norm"}],
             "norm": {"kind": "none"},
@@ -159,7 +164,7 @@ WARNED = [
         "spectral takes out",
     ),
     (
-        decay_of_another_kind,
+        warn_mismatched_decay,
         {
             "regularization": [{"kind": "weight_decay", "value": 0.1, "mode": "coupled"}],
             "optimizer": {"kind": "adamw"},
@@ -168,19 +173,19 @@ WARNED = [
         "is adam",
     ),
     (
-        decay_of_another_kind,
+        warn_mismatched_decay,
         {"regularization": [{"kind": "l2", "value": 0.1}], "optimizer": {"kind": "adam"}},
         DIGITS,
         "not the decoupled decay of adamw",
     ),
     (
-        scale_without_effect,
+        warn_ineffective_scale_penalty,
         {"regularization": [{"kind": "max_norm"}]},
         DIGITS,
         "batch norm takes out",
     ),
     (
-        scale_without_effect,
+        warn_ineffective_scale_penalty,
         {
             "regularization": [{"kind": "weight_decay", "value": 0.1}],
             "weights": {"kind": "weight_norm"},
@@ -190,20 +195,20 @@ WARNED = [
         "the v of weight_norm",
     ),
     (
-        softened_twice,
+        warn_labels_softened_twice,
         {"regularization": [{"kind": "mixup"}, {"kind": "label_smoothing"}]},
         DIGITS,
         "mixup and label_smoothing",
     ),
     (
-        softened_twice,
+        warn_labels_softened_twice,
         {"regularization": [{"kind": "label_smoothing"}, {"kind": "cutmix"}]},
         DIGITS,
         "cutmix and label_smoothing",
     ),
     *(
         (
-            monitored_mixture,
+            warn_monitor_of_mixed_examples,
             {
                 "regularization": [{"kind": kind}],
                 "early_stopping": {"kind": "patience", "monitor": "train_loss"},
@@ -215,7 +220,7 @@ WARNED = [
     ),
     *(
         (
-            monitored_mixture,
+            warn_monitor_of_mixed_examples,
             {
                 "regularization": [{"kind": kind}],
                 "early_stopping": {"kind": "progress_quotient"},
@@ -225,56 +230,66 @@ WARNED = [
         )
         for kind in ("mixup", "cutmix")
     ),
-    (slow_average, {"regularization": [{"kind": "ema", "decay": 0.9999}]}, DIGITS, "10000 steps"),
     (
-        slow_average,
+        warn_slow_average,
+        {"regularization": [{"kind": "ema", "decay": 0.9999}]},
+        DIGITS,
+        "10000 steps",
+    ),
+    (
+        warn_slow_average,
         {"regularization": [{"kind": "ema"}], "training": {"steps": 90, "eval_every": 40}},
         DIGITS,
         "has 90",
     ),
     (
-        average_of_little,
+        warn_average_of_few_points,
         {"regularization": [{"kind": "swa", "start": 0.95}]},
         DIGITS,
         "averages 1 point",
     ),
     (
-        average_of_little,
+        warn_average_of_few_points,
         {"regularization": [{"kind": "swa"}], "schedule": {"kind": "cosine"}},
         DIGITS,
         "nearly equal points",
     ),
     (
-        average_of_little,
+        warn_average_of_few_points,
         {"regularization": [{"kind": "swa"}], "early_stopping": {"kind": "patience"}},
         DIGITS,
         "before swa begins",
     ),
     *(
-        (decay_of_another_kind, {**decay(mode=mode), "optimizer": {"kind": "adam"}}, DIGITS, words)
+        (warn_mismatched_decay, {**decay(mode=mode), "optimizer": {"kind": "adam"}}, DIGITS, words)
         for mode, words in (
             (None, "weight_decay goes through adam's scaling"),
             ("coupled", "weight_decay goes through adam's scaling"),
             ("decoupled", "with decoupled weight decay is adamw"),
         )
     ),
-    (scale_without_effect, decay(), DIGITS, "weight_decay shrinks weights whose scale batch norm"),
     (
-        scale_without_effect,
+        warn_ineffective_scale_penalty,
+        decay(),
+        DIGITS,
+        "weight_decay shrinks weights whose scale batch norm",
+    ),
+    (
+        warn_ineffective_scale_penalty,
         {"norm": {"kind": "rms"}, "model": MLP, "regularization": [{"kind": "l2", "value": 0.1}]},
         DIGITS,
         "l2 shrinks weights whose scale rms norm takes out again (linear1, linear2)",
     ),
-    (decayed_gains, decay(parameters="all"), DIGITS, "shrinks the gains of batch norm"),
+    (warn_decayed_gains, decay(parameters="all"), DIGITS, "shrinks the gains of batch norm"),
     (
-        decayed_gains,
+        warn_decayed_gains,
         {**decay(parameters="weights_and_norms"), "norm": {"kind": "group", "groups": 2}},
         DIGITS,
         "shrinks the gains of group norm",
     ),
     *(
         (
-            monitored_cost,
+            warn_monitored_cost,
             {
                 "regularization": [term],
                 "early_stopping": {"kind": "patience", "monitor": "train_cost"},

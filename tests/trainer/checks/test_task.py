@@ -15,21 +15,21 @@ from tests.support.spec_checks import (
 )
 from tests.support.trainer_specs import DIGITS, make_info, make_spec
 from trainer.checks.task import (
-    accuracy_without_classes,
-    model_of_images,
-    noise_on_values,
-    options_of_images,
-    pixels_of_vectors,
-    task_against_model,
-    task_against_target,
+    check_accuracy_monitor,
+    check_bce_has_pixels,
+    check_image_options,
+    check_label_noise_has_classes,
+    check_model_takes_vectors,
+    check_task_fits_model,
+    check_task_fits_target,
 )
 from trainer.spec.builtin import BUILT_IN
 
 #: The check, the spec, the dataset, the field, a layer (or None), words of the detail or the remedy.
 BAD = [
-    (task_against_target, make_spec(MLP), VALUES, "/task/kind", None, "kind: regression"),
+    (check_task_fits_target, make_spec(MLP), VALUES, "/task/kind", None, "kind: regression"),
     (
-        task_against_target,
+        check_task_fits_target,
         make_spec(MLP, task={"kind": "regression"}),
         DIGITS,
         "/task/kind",
@@ -37,7 +37,7 @@ BAD = [
         "no values to regress on",
     ),
     (
-        task_against_model,
+        check_task_fits_model,
         make_spec("cnn", task={"kind": "reconstruction"}),
         DIGITS,
         "/model/name",
@@ -45,7 +45,7 @@ BAD = [
         "model: {name: autoencoder}",
     ),
     (
-        task_against_model,
+        check_task_fits_model,
         make_spec("autoencoder"),
         DIGITS,
         "/model/name",
@@ -53,7 +53,7 @@ BAD = [
         "task: {kind: reconstruction}",
     ),
     (
-        task_against_model,
+        check_task_fits_model,
         make_spec("polynomial", "none"),
         make_info(shape=(1, 1, 1)),
         "/model/name",
@@ -61,7 +61,7 @@ BAD = [
         "task: {kind: regression}",
     ),
     (
-        pixels_of_vectors,
+        check_bce_has_pixels,
         make_spec("autoencoder", **RECONSTRUCTION),
         POINTS,
         "/task/loss",
@@ -69,16 +69,23 @@ BAD = [
         "loss: mse",
     ),
     (
-        pixels_of_vectors,
+        check_bce_has_pixels,
         make_spec("autoencoder", **RECONSTRUCTION),
         BUILT_IN["mnist1d"],
         "/task/loss",
         None,
         "mnist1d are no pixels",
     ),
-    (model_of_images, make_spec("cnn"), POINTS, "/model/name", None, "vectors of 2 features"),
     (
-        model_of_images,
+        check_model_takes_vectors,
+        make_spec("cnn"),
+        POINTS,
+        "/model/name",
+        None,
+        "vectors of 2 features",
+    ),
+    (
+        check_model_takes_vectors,
         make_spec("torchvision:resnet18"),
         BUILT_IN["mnist1d"],
         "/model/name",
@@ -86,7 +93,7 @@ BAD = [
         "model: {name: mlp}",
     ),
     (
-        options_of_images,
+        check_image_options,
         make_spec(MLP, **data(image_size=8)),
         POINTS,
         "/dataset/image_size",
@@ -94,7 +101,7 @@ BAD = [
         "is for images",
     ),
     (
-        options_of_images,
+        check_image_options,
         make_spec(MLP, **data(binarize=0.5)),
         POINTS,
         "/dataset/binarize",
@@ -102,7 +109,7 @@ BAD = [
         "a dataset of images",
     ),
     (
-        noise_on_values,
+        check_label_noise_has_classes,
         make_spec(MLP, **data(label_noise=0.1), task={"kind": "regression"}),
         VALUES,
         "/dataset/label_noise",
@@ -110,7 +117,7 @@ BAD = [
         "draws classes anew",
     ),
     (
-        noise_on_values,
+        check_label_noise_has_classes,
         make_spec(**REGRESSION, norm="none", **data(label_noise=0.4)),
         VALUES,
         "/dataset/label_noise",
@@ -118,7 +125,7 @@ BAD = [
         "label_noise: 0.0",
     ),
     (
-        accuracy_without_classes,
+        check_accuracy_monitor,
         make_spec(
             **REGRESSION,
             norm="none",
@@ -130,7 +137,7 @@ BAD = [
         "a regression has no accuracy",
     ),
     (
-        accuracy_without_classes,
+        check_accuracy_monitor,
         make_spec(
             "autoencoder",
             **RECONSTRUCTION,

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.trainer_specs import make_info, make_spec
-from trainer.checks.context import Case
-from trainer.checks.data import DATA_CHECKS, no_step
+from trainer.checks.context import CheckContext
+from trainer.checks.data import DATA_CHECKS, check_at_least_one_step
 from trainer.data.splits import add_label_noise, cut, split_sizes
 from trainer.errors import DataError
 from trainer.spec.dataset import DatasetInfo, DatasetSpec
@@ -22,9 +22,9 @@ def labelled(*counts: int) -> tuple[numpy.ndarray, DatasetInfo]:
     return labels, make_info(classes=classes, train_size=len(labels))
 
 
-def case_of(spec: JobSpec, info: DatasetInfo) -> Case:
-    """As `examine` makes it, without a model."""
-    return Case(spec, info, split_sizes(spec.dataset, info), info.shape, None, None, None)
+def context_of(spec: JobSpec, info: DatasetInfo) -> CheckContext:
+    """As `build_context` makes it, without a model."""
+    return CheckContext(spec, info, split_sizes(spec.dataset, info), info.shape, None, None, None)
 
 
 @given(
@@ -106,8 +106,10 @@ def test_the_check_refuses_from_the_class_counts_exactly_what_cannot_be_cut(
         changes |= {"class_counts": None, "target": "value", "classes": ()}
     info = info.model_copy(update=changes)
     spec = make_spec(dataset={"name": "x", "val_fraction": fraction, "train_size": train_size})
-    case = case_of(spec, info)
-    problems = [one for find in DATA_CHECKS if find is not no_step for one in find(case)]
+    context = context_of(spec, info)
+    problems = [
+        one for find in DATA_CHECKS if find is not check_at_least_one_step for one in find(context)
+    ]
     try:
         rows = cut(labels, spec.dataset, info)
     except DataError:
@@ -126,13 +128,13 @@ def test_a_class_with_one_image_is_refused_with_its_count_and_a_remedy():
     spec = make_spec(dataset={"name": "animals"})
     for test_size, needed in ((None, 3), (40, 2)):
         held = info.model_copy(update={"test_size": test_size})
-        [problem] = [one for find in DATA_CHECKS for one in find(case_of(spec, held))]
+        [problem] = [one for find in DATA_CHECKS for one in find(context_of(spec, held))]
         assert problem.pointer == "/dataset/name"
         assert f"class 'owl' has 1; each class needs {needed}" in problem.detail
         assert f"at least {needed}, or leave the class out" in (problem.remedy or "")
     # Registered before classes were counted: only the sizes can be checked.
     old = info.model_copy(update={"class_counts": None})
-    assert not [one for find in DATA_CHECKS for one in find(case_of(spec, old))]
+    assert not [one for find in DATA_CHECKS for one in find(context_of(spec, old))]
 
 
 def test_label_noise_draws_exactly_the_share_anew():
