@@ -24,6 +24,7 @@ from store.db import (
     split_finite,
 )
 from store.jobs import retention
+from trainer.code_versions import with_generation
 from trainer.events import (
     CheckpointSaved,
     Diagnosed,
@@ -205,7 +206,7 @@ def _environment_changes(session: Session, job: Job, event: Started) -> list[str
     ).one_or_none()
     if not before:
         return []
-    now = event.environment
+    before, now = with_generation(before), with_generation(event.environment)
     return [
         f"the environment changed before attempt {job.attempt}: "
         f"{name} {before.get(name)} → {now.get(name)}"

@@ -15,6 +15,7 @@ from studies.comparison.arms import Arm, baselines
 from studies.comparison.schemas import Confound
 from studies.comparison.scoring import Row
 from studies.spec import ALTERNATIVES, StudyError, StudySpec
+from trainer.code_versions import with_generation
 from trainer.problems import did_you_mean
 from trainer.spec import Problem
 
@@ -221,8 +222,9 @@ def _environment(*names: str, only_on: str | None = None) -> Callable[[Row], Any
         environment = row.get("environment") or {}
         if only_on is not None and environment.get("device") != only_on:
             return None
-        found = {name: environment[name] for name in names if name in environment}
-        return found or None
+        # Digests of code that gives equal results are one value.
+        environment = with_generation(environment)
+        return {name: environment[name] for name in names if name in environment} or None
 
     return read
 

@@ -1,6 +1,6 @@
 """What is measured of a network: losses, evaluations, diagnostics, and the arrays that are kept."""
 
-from trainer.evaluation.evaluate import (
+from trainer.evaluation.evaluator import (
     Evaluator,
     Outcome,
     Predictor,

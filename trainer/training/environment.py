@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
+from trainer.code_versions import with_generation
 from trainer.spec import Numerics
-from trainer.training.facts import code_digest
+from trainer.training.code_digest import code_digest
 
 
 def apply_numerics(numerics: Numerics) -> None:
@@ -45,7 +46,8 @@ def describe_environment(numerics: Numerics, device: torch.device) -> dict[str, 
 
 
 def describe_change(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
-    """A warning where the environment is another one; None where it is the same."""
+    """A warning where the environment is another one; None where results are equal in both."""
+    before, now = with_generation(before), with_generation(now)
     changed = [
         f"{name} ({before.get(name)} → {now.get(name)})"
         for name in sorted({*before, *now})

@@ -1,11 +1,8 @@
 """What a training turned out to be, beyond what its spec says: counts and digests by which two trainings
 can be told apart, and what guessing would score."""
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping
-from functools import cache
-from pathlib import Path
 from typing import TypeAlias
 
 import torch
@@ -52,17 +49,6 @@ def describe_facts(
         "split": _split_digest(data),
         **_chance(spec, data),
     }
-
-
-@cache
-def code_digest() -> str:
-    """Of all modules of the trainer, by name: blake2b, 16 bytes, hex."""
-    root = Path(__file__).parent
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root)}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:

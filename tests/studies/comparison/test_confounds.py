@@ -67,6 +67,38 @@ def test_one_seed_is_enough(part: str, name: str, value: Any, kind: str) -> None
     assert (one.kind, one.variant, one.seeds) == (kind, "batch", 1)
 
 
+def compare_codes(monkeypatch: pytest.MonkeyPatch, **generations: int) -> Comparison:
+    """Of a baseline trained by code of the digest `before` and a variant by code of the digest `now`."""
+    monkeypatch.setattr("trainer.code_versions.GENERATIONS", generations)
+    rows = clean()
+    for row in rows:
+        change(row, "environment", code="now" if row["variant"] == "group" else "before")
+    return compare(STUDY, rows)
+
+
+def test_code_that_gives_equal_results_is_no_confound(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = compare_codes(monkeypatch, before=1, now=1)
+    assert "code" not in {one.kind for one in compared.confounds}
+    assert compared.verdict.state != "withheld"
+
+
+@pytest.mark.parametrize(
+    ("generations", "before", "now"),
+    [
+        ({"before": 1, "now": 2}, "generation 1", "generation 2"),
+        ({"before": 1}, "generation 1", "now"),
+        ({}, "before", "now"),
+    ],
+)
+def test_code_of_another_generation_is_a_confound(
+    monkeypatch: pytest.MonkeyPatch, generations: dict[str, int], before: str, now: str
+) -> None:
+    compared = compare_codes(monkeypatch, **generations)
+    assert open_kinds(compared) == {("code", "group")}
+    [one] = [one for one in compared.confounds if one.is_open]
+    assert (one.baseline_value, one.variant_value) == ({"code": before}, {"code": now})
+
+
 @pytest.mark.parametrize("kind", sorted({kind for *_, kind in HIDDEN}))
 def test_a_difference_that_is_declared_withholds_nothing(kind: str) -> None:
     rows = clean()

@@ -4,6 +4,7 @@ import hashlib
 import io
 import math
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,8 +13,8 @@ from pickle import UnpicklingError
 import pytest
 import torch
 
-import trainer.evaluation.evaluate
-import trainer.training.checkpoint
+import runtime.files
+import trainer.evaluation.evaluator
 from tests.support.trainings import (
     DEVICES,
     last_of,
@@ -79,7 +80,7 @@ def together(before: list[Event], after: list[Event]) -> list[Event]:
 def _few_passes() -> Iterator[None]:
     """Fifty take most of the time, and prove no more."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(trainer.evaluation.evaluate, "MC_PASSES", 3)
+        monkeypatch.setattr(trainer.evaluation.evaluator, "MC_PASSES", 3)
         yield
 
 
@@ -332,7 +333,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(monkeypatch, tm
     def no_space(handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trainer.training.checkpoint.os, "fsync", no_space)
+    monkeypatch.setattr(runtime.files.os, "fsync", no_space)
     with pytest.raises(OSError, match="No space"):
         write_file(path, b"new")
     assert path.read_bytes() == b"old"
@@ -351,7 +352,9 @@ def test_a_file_is_synced_before_it_gets_its_name_and_its_folder_after(monkeypat
         happened.append("rename")
         return rename(self, target)
 
-    monkeypatch.setattr(trainer.training.checkpoint.os, "fsync", record_fsync)
+    monkeypatch.setattr(runtime.files.os, "fsync", record_fsync)
     monkeypatch.setattr(Path, "replace", record_replace)
     write_file(tmp_path / "new" / "file", b"content")
+    # The unfinished file has a random part in its name.
+    happened = [re.sub(r"\.[0-9a-f]{8}\.tmp$", ".tmp", what) for what in happened]
     assert happened == [f"sync {tmp_path.name}", "sync .file.tmp", "rename", "sync new"]

@@ -2,6 +2,7 @@
 
 import torch
 
+from trainer.code_versions import GENERATIONS
 from trainer.spec.job import Numerics
 from trainer.training.environment import apply_numerics, describe_change, describe_environment
 
@@ -22,6 +23,15 @@ def test_the_same_environment_is_no_change_and_another_is_named():
     assert warning is not None
     assert "cpu_capability (NONE → " in warning
     assert "torch" not in warning
+
+
+def test_code_of_the_same_generation_is_no_change():
+    now = describe_environment(Numerics(), CPU)
+    first, *_, last = GENERATIONS
+    assert describe_change({**now, "code": first}, {**now, "code": last}) is None
+    warning = describe_change({**now, "code": "of nobody knows when"}, now)
+    assert warning is not None
+    assert "code (of nobody knows when → " in warning
 
 
 def test_numerics_set_torch_up():

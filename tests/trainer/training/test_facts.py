@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.trainings import make_spec, start
 from trainer.events import Started
-from trainer.training.facts import Facts, code_digest
+from trainer.training.facts import Facts
 
 
 def facts(folder: Path, **changes: Any) -> Facts:
@@ -77,7 +77,3 @@ def test_guessing_a_number_errs_by_the_variance_around_the_training_mean(tmp_pat
     assert "chance_accuracy" not in found
     # cos(1.5πx) on [0, 1] has variance 1/2 - (2/(3π))², and the set's noise comes on top.
     assert found["chance_loss"] == pytest.approx(0.5 - (2 / (3 * math.pi)) ** 2, rel=0.25)
-
-
-def test_the_code_has_a_digest_of_its_own() -> None:
-    assert len(code_digest()) == 32

@@ -1,0 +1,22 @@
+"""Which versions of the trainer's code give equal results.
+
+A training records the digest of the code that it ran (`trainer.training.code_digest`). Digests of one generation
+give the same weights and metrics, digit by digit, so a difference between them is none: no confound, no warning.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+#: Digest → generation, in order of time; the last is today's code. A digest that is missing counts as a
+#: generation of its own. `python -m tests.support.pin_code` adds one.
+GENERATIONS: Mapping[str, int] = {
+    # Of the files' bytes and names, as digests were before they were of syntax trees.
+    "082093b3ecca72f39089bf0693de2753": 1,
+    "13c835d8e77580928a38b883b5f5397f": 1,
+}
+
+
+def with_generation(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """The environment of a training, its code named by its generation if that is known."""
+    generation = GENERATIONS.get(environment.get("code", ""))
+    return dict(environment) | ({"code": f"generation {generation}"} if generation else {})
