@@ -1,0 +1,1 @@
+"""The science on results: expansion, statistics, verdicts, claims, reports, figures."""
