@@ -1,4 +1,4 @@
-"""A whole house for tests that break it: real PostgreSQL and Redis of its own, real worker processes."""
+"""Servers and worker processes for tests that break them: a PostgreSQL, a Redis and workers of their own."""
 
 import os
 import signal
@@ -60,7 +60,7 @@ def long_training(epochs: int = 20) -> dict[str, Any]:
 
 
 class Program:
-    """One `python -m …` of the house."""
+    """One `python -m …` of a cluster."""
 
     def __init__(self, name: str, environment: dict[str, str], log: Path) -> None:
         self.log = log
@@ -102,8 +102,8 @@ class Program:
         self.process.wait()
 
 
-class House:
-    """Servers, storage and programs; `tell` is what a failing test wants to print."""
+class Cluster:
+    """Servers, storage and programs; `logs` shows what the workers wrote."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -156,7 +156,7 @@ class House:
         self.programs.append(program)
         return program
 
-    def staff(self, name: str = "worker") -> Program:
+    def ensure_worker(self, name: str = "worker") -> Program:
         """The program of this name that an earlier test left running, or a new one."""
         for program in self.programs:
             if program.process.poll() is None and program.log.name == f"{name}.log":
@@ -221,7 +221,7 @@ class House:
     def wait_for_success(self, job_id: int, seconds: float = 600.0) -> Job:
         """One final status, and that a success."""
         job = self.wait(job_id, seconds=seconds)
-        assert job.status == "succeeded", f"{job.error}\n{self.tell()}"
+        assert job.status == "succeeded", f"{job.error}\n{self.logs()}"
         assert self.ends(job_id) == ["succeeded"]
         return job
 
@@ -233,13 +233,13 @@ class House:
         deadline = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > deadline:
-                raise AssertionError(f"{what}: not within {seconds} s\n{self.tell()}")
+                raise AssertionError(f"{what}: not within {seconds} s\n{self.logs()}")
             time.sleep(0.05)
 
-    def tell(self) -> str:
+    def logs(self) -> str:
         return "\n".join(log.read_text()[-6000:] for log in self.folder.glob("worker*.log"))
 
-    def silence(self, host: str) -> None:
+    def mark_host_dead(self, host: str) -> None:
         """Its worker is known to be gone; otherwise that takes longer than a test should."""
         with self.sessions.begin() as session:
             long_ago = func.now() - timedelta(hours=1)

@@ -34,7 +34,7 @@ SPEC: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class ProjectRows:
     """A project of its own, so that tests that share an MLflow server don't meet."""
 
     sessions: sessionmaker[Session]
@@ -131,17 +131,17 @@ class Shelf:
         return job_id
 
 
-def make_shelf(sessions: sessionmaker[Session]) -> Shelf:
+def make_project_rows(sessions: sessionmaker[Session]) -> ProjectRows:
     number = next(_unique)
     with sessions.begin() as session:
         owner = User(name=f"ada{number}", role="member")
         session.add(owner)
         session.flush()
         dataset = find_digits(session)
-        project = Project(name=f"shelf {number} {datetime.now(UTC):%H%M%S%f}", owner_id=owner.id)
+        project = Project(name=f"project {number} {datetime.now(UTC):%H%M%S%f}", owner_id=owner.id)
         session.add(project)
         session.flush()
-        return Shelf(sessions, project.name, owner.id, project.id, dataset.id)
+        return ProjectRows(sessions, project.name, owner.id, project.id, dataset.id)
 
 
 def _epoch(job_id: int, number: int, **fields: Any) -> Epoch:
@@ -160,10 +160,10 @@ def _epoch(job_id: int, number: int, **fields: Any) -> Epoch:
     return Epoch(job_id=job_id, epoch=number, **{**values, **fields})
 
 
-def problems(shelf: Shelf) -> dict[str, list[MirrorProblem]]:
+def problems(project_rows: ProjectRows) -> dict[str, list[MirrorProblem]]:
     """What MLflow lacks, by whose it is: `job 3`."""
     groups: dict[str, list[MirrorProblem]] = {}
-    with shelf.sessions.begin() as session:
+    with project_rows.sessions.begin() as session:
         for row in session.scalars(select(MirrorProblem).order_by(MirrorProblem.id)):
             owners = {"job": row.job_id, "study": row.study_id, "project": row.project_id}
             [name] = [f"{kind} {number}" for kind, number in owners.items() if number is not None]

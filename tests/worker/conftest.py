@@ -6,14 +6,14 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from tests.support.mirrored import Reader, Shelf, make_shelf
+from tests.support.mirrored import ProjectRows, Reader, make_project_rows
 from worker.mirror.__main__ import Settings
 from worker.mirror.tracking import Tracking
 
 
 @pytest.fixture
-def shelf(sessions: sessionmaker[Session]) -> Shelf:
-    return make_shelf(sessions)
+def project_rows(sessions: sessionmaker[Session]) -> ProjectRows:
+    return make_project_rows(sessions)
 
 
 @pytest.fixture

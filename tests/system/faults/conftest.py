@@ -1,33 +1,33 @@
-"""One house per module; what a test has started and submitted is gone before the next."""
+"""One cluster per module; what a test started and submitted is gone before the next test."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.cluster import House
+from tests.support.cluster import Cluster
 
 
 @pytest.fixture(scope="module")
-def standing_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    house = House(tmp_path_factory.mktemp("house"))
+def module_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
-        house.open()
-        yield house
+        cluster.open()
+        yield cluster
     finally:
-        house.close()
+        cluster.close()
 
 
 @pytest.fixture
-def house(standing_house: House) -> Iterator[House]:
-    standing_house.end_programs()
-    standing_house.clear()
-    yield standing_house
-    standing_house.end_programs()
+def cluster(module_cluster: Cluster) -> Iterator[Cluster]:
+    module_cluster.end_programs()
+    module_cluster.clear()
+    yield module_cluster
+    module_cluster.end_programs()
 
 
 @pytest.fixture
-def staffed_house(standing_house: House) -> House:
+def cluster_with_worker(module_cluster: Cluster) -> Cluster:
     """With a worker that tests share: for those that leave it well."""
-    standing_house.clear()
-    standing_house.staff()
-    return standing_house
+    module_cluster.clear()
+    module_cluster.ensure_worker()
+    return module_cluster

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.support.cluster import House, long_training, make_spec
+from tests.support.cluster import Cluster, long_training, make_spec
 
 #: What an epoch says of the training itself, and not of when and where it ran.
 COMPARED = (
@@ -19,79 +19,79 @@ COMPARED = (
 INTERRUPTED = make_spec(training=long_training())
 
 
-def learned(house: House, job_id: int) -> list[tuple[Any, ...]]:
-    return [tuple(getattr(row, name) for name in COMPARED) for row in house.epochs(job_id)]
+def learned(cluster: Cluster, job_id: int) -> list[tuple[Any, ...]]:
+    return [tuple(getattr(row, name) for name in COMPARED) for row in cluster.epochs(job_id)]
 
 
-def weights(house: House, job_id: int, kind: str) -> Mapping[str, Tensor]:
-    newest = [row for row in house.checkpoints(job_id) if row.kind == kind][-1]
-    content = torch.load(house.storage / newest.path, weights_only=True)
+def weights(cluster: Cluster, job_id: int, kind: str) -> Mapping[str, Tensor]:
+    newest = [row for row in cluster.checkpoints(job_id) if row.kind == kind][-1]
+    content = torch.load(cluster.storage / newest.path, weights_only=True)
     tensors: Mapping[str, Tensor] = content["state"]["model"] if kind == "last" else content
     return tensors
 
 
-def assert_equal_bits(house: House, one: int, other: int) -> None:
-    assert learned(house, one) == learned(house, other)
-    assert house.job(one).metrics == house.job(other).metrics
+def assert_equal_bits(cluster: Cluster, one: int, other: int) -> None:
+    assert learned(cluster, one) == learned(cluster, other)
+    assert cluster.job(one).metrics == cluster.job(other).metrics
     for kind in ("last", "best"):
-        left, right = weights(house, one, kind), weights(house, other, kind)
+        left, right = weights(cluster, one, kind), weights(cluster, other, kind)
         assert left.keys() == right.keys()
         assert all(torch.equal(left[name], right[name]) for name in left)
 
 
 def test_a_killed_child_is_reported_at_once_and_its_job_resumes_to_the_same_bits(
-    house: House,
+    cluster: Cluster,
 ) -> None:
     # Only the parent can be so quick: this lease outlasts the test.
-    worker = house.start(NORMLAB_LEASE_SECONDS="600")
-    (killed,) = house.submit(INTERRUPTED)
-    house.wait_for_epochs(killed)
+    worker = cluster.start(NORMLAB_LEASE_SECONDS="600")
+    (killed,) = cluster.submit(INTERRUPTED)
+    cluster.wait_for_epochs(killed)
     (child,) = worker.children()
     os.kill(child, signal.SIGKILL)
-    house.wait_for_success(killed)
+    cluster.wait_for_success(killed)
 
-    first, second = house.attempts(killed)
+    first, second = cluster.attempts(killed)
     assert (first.end, second.end) == ("lost", "completed")
     assert first.process == child != second.process
     assert second.first_step is not None
     assert second.first_step > 0
     # The last recorded epoch's checkpoint, the one before, or one from within the epoch after it.
-    assert second.first_step >= [row for row in house.epochs(killed) if row.attempt == 1][-2].step
-    (uninterrupted,) = house.submit(INTERRUPTED)
-    house.wait_for_success(uninterrupted)
-    assert len(house.attempts(uninterrupted)) == 1
-    assert_equal_bits(house, killed, uninterrupted)
+    assert second.first_step >= [row for row in cluster.epochs(killed) if row.attempt == 1][-2].step
+    (uninterrupted,) = cluster.submit(INTERRUPTED)
+    cluster.wait_for_success(uninterrupted)
+    assert len(cluster.attempts(uninterrupted)) == 1
+    assert_equal_bits(cluster, killed, uninterrupted)
 
 
-def test_jobs_of_a_killed_parent_go_on_under_the_next_one(house: House) -> None:
-    worker = house.start(NORMLAB_LEASE_SECONDS="600")
-    running, queued = house.submit(INTERRUPTED, make_spec())
-    house.wait_for_epochs(running)
+def test_jobs_of_a_killed_parent_go_on_under_the_next_one(cluster: Cluster) -> None:
+    worker = cluster.start(NORMLAB_LEASE_SECONDS="600")
+    running, queued = cluster.submit(INTERRUPTED, make_spec())
+    cluster.wait_for_epochs(running)
     children = worker.children()
     worker.kill()
-    house.until(lambda: not any(map(_lives, children)), "the children's end")
+    cluster.until(lambda: not any(map(_lives, children)), "the children's end")
 
-    house.start(NORMLAB_LEASE_SECONDS="600")
+    cluster.start(NORMLAB_LEASE_SECONDS="600")
     for job_id in (running, queued):
-        house.wait_for_success(job_id)
-    first, second = house.attempts(running)
+        cluster.wait_for_success(job_id)
+    first, second = cluster.attempts(running)
     assert (first.end, second.end) == ("lost", "completed")
     assert second.first_step is not None
     assert second.first_step > 0
-    assert [row.epoch for row in house.epochs(running)] == list(range(1, 21))
+    assert [row.epoch for row in cluster.epochs(running)] == list(range(1, 21))
 
 
-def test_the_sweep_returns_the_job_of_a_host_that_is_gone(house: House) -> None:
-    worker = house.start()
-    (job_id,) = house.submit(INTERRUPTED)
-    house.wait_for_epochs(job_id)
+def test_the_sweep_returns_the_job_of_a_host_that_is_gone(cluster: Cluster) -> None:
+    worker = cluster.start()
+    (job_id,) = cluster.submit(INTERRUPTED)
+    cluster.wait_for_epochs(job_id)
     worker.kill()
-    house.silence("here")
-    house.start("worker.sweep")
+    cluster.mark_host_dead("here")
+    cluster.start("worker.sweep")
     # Another host: only the lease tells that the first is gone.
-    house.start(NORMLAB_HOST_NAME="there")
-    house.wait_for_success(job_id)
-    first, second = house.attempts(job_id)
+    cluster.start(NORMLAB_HOST_NAME="there")
+    cluster.wait_for_success(job_id)
+    first, second = cluster.attempts(job_id)
     assert (first.host, second.host) == ("here", "there")
     assert (first.end, first.counts, second.end) == ("lost", True, "completed")
     assert second.first_step is not None

@@ -6,25 +6,25 @@ from pathlib import Path
 
 from store.db.models import Job, LogLine, Worker
 from store.jobs import commands, leases
-from tests.support.cluster import House, long_training, make_spec
+from tests.support.cluster import Cluster, long_training, make_spec
 
 
-def test_jobs_run_to_success_one_after_the_other(staffed_house: House) -> None:
-    house = staffed_house
-    ids = house.submit(make_spec(), make_spec(seed=1), make_spec(seed=2))
+def test_jobs_run_to_success_one_after_the_other(cluster_with_worker: Cluster) -> None:
+    cluster = cluster_with_worker
+    ids = cluster.submit(make_spec(), make_spec(seed=1), make_spec(seed=2))
     for job_id in ids:
-        job = house.wait_for_success(job_id)
+        job = cluster.wait_for_success(job_id)
         assert job.reason == "completed"
         assert 0 < job.metrics["test_accuracy"] <= 1
-        assert [epoch.epoch for epoch in house.epochs(job_id)] == [1, 2, 3]
-        assert [attempt.end for attempt in house.attempts(job_id)] == ["completed"]
+        assert [epoch.epoch for epoch in cluster.epochs(job_id)] == [1, 2, 3]
+        assert [attempt.end for attempt in cluster.attempts(job_id)] == ["completed"]
 
 
-def test_a_job_tells_its_epochs_in_its_log(staffed_house: House) -> None:
-    house = staffed_house
-    (job_id,) = house.submit(make_spec())
-    house.wait_for_success(job_id)
-    with house.sessions.begin() as session:
+def test_a_job_tells_its_epochs_in_its_log(cluster_with_worker: Cluster) -> None:
+    cluster = cluster_with_worker
+    (job_id,) = cluster.submit(make_spec())
+    cluster.wait_for_success(job_id)
+    with cluster.sessions.begin() as session:
         lines = session.query(LogLine).filter_by(job_id=job_id).order_by(LogLine.id).all()
     texts = [line.text for line in lines]
     assert texts[0].startswith("training from the start of ")
@@ -32,146 +32,146 @@ def test_a_job_tells_its_epochs_in_its_log(staffed_house: House) -> None:
     assert texts[-1].startswith("completed · ")
 
 
-def test_a_running_job_is_cancelled_within_seconds(staffed_house: House) -> None:
-    house = staffed_house
-    (job_id,) = house.submit(make_spec(training=long_training(500)))
-    house.wait_for_epochs(job_id)
+def test_a_running_job_is_cancelled_within_seconds(cluster_with_worker: Cluster) -> None:
+    cluster = cluster_with_worker
+    (job_id,) = cluster.submit(make_spec(training=long_training(500)))
+    cluster.wait_for_epochs(job_id)
     asked_at = time.monotonic()
-    house.wish(job_id, "cancel")
-    job = house.wait(job_id)
+    cluster.wish(job_id, "cancel")
+    job = cluster.wait(job_id)
     assert time.monotonic() - asked_at < 30
     assert (job.status, job.reason) == ("cancelled", "cancelled")
-    assert [attempt.end for attempt in house.attempts(job_id)] == ["cancelled"]
+    assert [attempt.end for attempt in cluster.attempts(job_id)] == ["cancelled"]
 
 
-def test_a_paused_job_goes_on_where_it_stopped(staffed_house: House) -> None:
-    house = staffed_house
-    (job_id,) = house.submit(make_spec(training=long_training()))
-    house.wait_for_epochs(job_id)
-    house.wish(job_id, "pause")
-    paused = house.wait(job_id, "paused")
-    assert paused.step == house.checkpoints(job_id)[-1].step
-    with house.sessions.begin() as session:
+def test_a_paused_job_goes_on_where_it_stopped(cluster_with_worker: Cluster) -> None:
+    cluster = cluster_with_worker
+    (job_id,) = cluster.submit(make_spec(training=long_training()))
+    cluster.wait_for_epochs(job_id)
+    cluster.wish(job_id, "pause")
+    paused = cluster.wait(job_id, "paused")
+    assert paused.step == cluster.checkpoints(job_id)[-1].step
+    with cluster.sessions.begin() as session:
         commands.resume(session, session.get_one(Job, job_id), "ada")
-    house.wake()
-    house.wait_for_success(job_id)
-    first, second = house.attempts(job_id)
+    cluster.wake()
+    cluster.wait_for_success(job_id)
+    first, second = cluster.attempts(job_id)
     assert (first.end, second.end) == ("paused", "completed")
     assert second.first_step == paused.step > 0
-    assert [epoch.epoch for epoch in house.epochs(job_id)] == list(range(1, 21))
+    assert [epoch.epoch for epoch in cluster.epochs(job_id)] == list(range(1, 21))
 
 
-def test_a_job_that_used_up_its_time_keeps_a_checkpoint(staffed_house: House) -> None:
-    house = staffed_house
+def test_a_job_that_used_up_its_time_keeps_a_checkpoint(cluster_with_worker: Cluster) -> None:
+    cluster = cluster_with_worker
     resources = {"device": "cpu", "timeout": 2.0}
-    (job_id,) = house.submit(make_spec(training=long_training(10_000), resources=resources))
-    job = house.wait(job_id)
+    (job_id,) = cluster.submit(make_spec(training=long_training(10_000), resources=resources))
+    job = cluster.wait(job_id)
     assert (job.status, job.reason) == ("failed", "timeout")
     assert 1.0 < job.seconds_used < 30.0
-    assert house.checkpoints(job_id)[-1].step == job.step > 0
+    assert cluster.checkpoints(job_id)[-1].step == job.step > 0
 
 
-def test_a_job_whose_loss_is_not_finite_succeeds_as_diverged(staffed_house: House) -> None:
-    house = staffed_house
+def test_a_job_whose_loss_is_not_finite_succeeds_as_diverged(cluster_with_worker: Cluster) -> None:
+    cluster = cluster_with_worker
     optimizer = {"kind": "sgd", "lr": 1e6, "momentum": 0.9}
-    (job_id,) = house.submit(make_spec(optimizer=optimizer, norm={"kind": "none"}))
-    job = house.wait_for_success(job_id)
+    (job_id,) = cluster.submit(make_spec(optimizer=optimizer, norm={"kind": "none"}))
+    job = cluster.wait_for_success(job_id)
     assert job.reason == "diverged"
-    assert house.epochs(job_id)[-1].non_finite
+    assert cluster.epochs(job_id)[-1].non_finite
 
 
-def test_a_child_that_ran_out_of_memory_is_replaced(staffed_house: House) -> None:
-    house = staffed_house
+def test_a_child_that_ran_out_of_memory_is_replaced(cluster_with_worker: Cluster) -> None:
+    cluster = cluster_with_worker
     # The first layer alone would take 256 GB.
     model = {"name": "mlp", "hidden": [1_000_000_000]}
     resources = {"device": "cpu", "max_attempts": 2}
-    too_large, fitting = house.submit(make_spec(model=model, resources=resources), make_spec())
-    job = house.wait(too_large)
+    too_large, fitting = cluster.submit(make_spec(model=model, resources=resources), make_spec())
+    job = cluster.wait(too_large)
     assert (job.status, job.reason) == ("failed", "oom")
     assert "can't allocate memory" in (job.error or "")
-    house.wait_for_success(fitting)
-    first, second = house.attempts(too_large)
-    assert len({first.process, second.process, house.attempts(fitting)[0].process}) == 3
+    cluster.wait_for_success(fitting)
+    first, second = cluster.attempts(too_large)
+    assert len({first.process, second.process, cluster.attempts(fitting)[0].process}) == 3
 
 
 def test_sigterm_to_the_parent_puts_jobs_down_in_mid_epoch_and_another_worker_goes_on(
-    staffed_house: House,
+    cluster_with_worker: Cluster,
 ) -> None:
-    house = staffed_house
-    worker = house.staff()
+    cluster = cluster_with_worker
+    worker = cluster.ensure_worker()
     # One epoch of some seconds: whatever the drain saves is in the middle of it.
     steps = {"steps": 40_000, "eval_every": 20_000, "batch_size": 4, "checkpoint_seconds": 3600}
-    (job_id,) = house.submit(make_spec(training=steps))
-    house.until(lambda: house.job(job_id).step > 100, "some steps")
+    (job_id,) = cluster.submit(make_spec(training=steps))
+    cluster.until(lambda: cluster.job(job_id).step > 100, "some steps")
     assert worker.terminate() == 0
-    assert house.job(job_id).status == "queued"
-    assert house.epochs(job_id) == []
+    assert cluster.job(job_id).status == "queued"
+    assert cluster.epochs(job_id) == []
 
-    house.start()
-    house.until(lambda: len(house.attempts(job_id)) == 2, "a second attempt")
-    house.until(lambda: house.attempts(job_id)[1].first_step is not None, "its start")
-    first, second = house.attempts(job_id)
+    cluster.start()
+    cluster.until(lambda: len(cluster.attempts(job_id)) == 2, "a second attempt")
+    cluster.until(lambda: cluster.attempts(job_id)[1].first_step is not None, "its start")
+    first, second = cluster.attempts(job_id)
     assert first.end == "drained"
     assert not first.counts
     assert second.first_step is not None
     assert second.first_step > 100
-    assert second.first_step == house.checkpoints(job_id)[-1].step
-    house.wish(job_id, "cancel")
-    house.wait(job_id)
+    assert second.first_step == cluster.checkpoints(job_id)[-1].step
+    cluster.wish(job_id, "cancel")
+    cluster.wait(job_id)
 
 
-def test_a_worker_without_jobs_leaves_at_once_and_says_so(staffed_house: House) -> None:
-    house = staffed_house
-    worker = house.staff()
-    house.until(lambda: len(worker.children()) == 1, "a child")
+def test_a_worker_without_jobs_leaves_at_once_and_says_so(cluster_with_worker: Cluster) -> None:
+    cluster = cluster_with_worker
+    worker = cluster.ensure_worker()
+    cluster.until(lambda: len(worker.children()) == 1, "a child")
     assert worker.terminate() == 0
-    with house.sessions.begin() as session:
+    with cluster.sessions.begin() as session:
         assert session.get_one(Worker, "here").draining
 
 
 def test_a_second_worker_of_the_same_name_is_refused_and_harms_no_job(
-    house: House, tmp_path: Path
+    cluster: Cluster, tmp_path: Path
 ) -> None:
-    house.start()
-    (job_id,) = house.submit(make_spec(training=long_training(200)))
-    house.wait_for_epochs(job_id)
+    cluster.start()
+    (job_id,) = cluster.submit(make_spec(training=long_training(200)))
+    cluster.wait_for_epochs(job_id)
     # A cloned machine: the same name, and a copy of the storage instead of the shared one.
-    shutil.copytree(house.storage, tmp_path / "storage")
+    shutil.copytree(cluster.storage, tmp_path / "storage")
     clone = {"NORMLAB_STORAGE": str(tmp_path / "storage"), "NORMLAB_HOST_LOCK_SECONDS": "0.5"}
-    second = house.start(**clone)
+    second = cluster.start(**clone)
     assert second.process.wait(60) == 1
-    assert "The host name 'here' is in use by another worker" in house.tell()
-    assert house.job(job_id).status == "running"
-    house.wait_for_success(job_id)
-    assert [attempt.end for attempt in house.attempts(job_id)] == ["completed"]
+    assert "The host name 'here' is in use by another worker" in cluster.logs()
+    assert cluster.job(job_id).status == "running"
+    cluster.wait_for_success(job_id)
+    assert [attempt.end for attempt in cluster.attempts(job_id)] == ["completed"]
 
 
-def test_a_worker_with_a_storage_of_its_own_is_refused(house: House, tmp_path: Path) -> None:
-    house.start()
-    house.until(house.storage.joinpath("storage-id").exists, "the storage's marker")
-    alone = house.start(NORMLAB_HOST_NAME="there", NORMLAB_STORAGE=str(tmp_path / "storage"))
+def test_a_worker_with_a_storage_of_its_own_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.start()
+    cluster.until(cluster.storage.joinpath("storage-id").exists, "the storage's marker")
+    alone = cluster.start(NORMLAB_HOST_NAME="there", NORMLAB_STORAGE=str(tmp_path / "storage"))
     assert alone.process.wait(60) == 1
-    assert f"{tmp_path / 'storage'} on " in house.tell()
-    with house.sessions.begin() as session:
+    assert f"{tmp_path / 'storage'} on " in cluster.logs()
+    with cluster.sessions.begin() as session:
         assert session.get(Worker, "there") is None
 
 
 def test_a_worker_that_lost_its_name_in_an_outage_saves_its_jobs_and_leaves_the_rest(
-    house: House,
+    cluster: Cluster,
 ) -> None:
-    worker = house.start(NORMLAB_LEASE_SECONDS="600")
-    (job_id,) = house.submit(make_spec(training=long_training(2000)))
-    house.wait_for_epochs(job_id)
+    worker = cluster.start(NORMLAB_LEASE_SECONDS="600")
+    (job_id,) = cluster.submit(make_spec(training=long_training(2000)))
+    cluster.wait_for_epochs(job_id)
     # Another machine registered while this one could not reach the database.
-    with house.sessions.begin() as session:
+    with cluster.sessions.begin() as session:
         clone = leases.Instance("clone", 7, "clone", "elsewhere")
         leases.register_worker(session, "here", 7, [("cpu", 0, "cpu", 1)], clone)
     assert worker.process.wait(60) == 1
-    assert "another worker has taken this host's name" in house.tell()
-    assert house.job(job_id).status == "queued"
-    (attempt,) = house.attempts(job_id)
+    assert "another worker has taken this host's name" in cluster.logs()
+    assert cluster.job(job_id).status == "queued"
+    (attempt,) = cluster.attempts(job_id)
     assert (attempt.end, attempt.counts) == ("drained", False)
-    with house.sessions.begin() as session:
+    with cluster.sessions.begin() as session:
         row = session.get_one(Worker, "here")
         assert (row.instance, row.draining, row.ended_at) == ("clone", False, None)
         # The name's next worker need not wait for this one.

@@ -8,7 +8,7 @@ from sqlalchemy import func, update
 from structlog.testing import capture_logs
 
 from store.db.models import Mirrored, Project
-from tests.support.mirrored import Reader, Shelf, make_shelf, problems
+from tests.support.mirrored import ProjectRows, Reader, make_project_rows, problems
 from worker.mirror.__main__ import Settings, drain
 from worker.mirror.deletions import Deletions
 from worker.mirror.experiments import Experiments
@@ -18,96 +18,96 @@ pytestmark = pytest.mark.usefixtures("mlflow_server")
 
 
 def test_a_deleted_run_is_noticed_not_written_to_and_catches_up_once_restored(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    job = shelf.add_job()
-    shelf.start(job)
-    shelf.train(job, [1])
+    job = project_rows.add_job()
+    project_rows.start(job)
+    project_rows.train(job, [1])
     drain(settings, tracking)
-    run = reader.run_of(shelf.project, job=job)
+    run = reader.run_of(project_rows.project, job=job)
     reader.client.delete_run(run.info.run_id)
-    shelf.train(job, [2])
-    shelf.finish(job, 2)
+    project_rows.train(job, [2])
+    project_rows.finish(job, 2)
     assert drain(settings, tracking) == 0
-    assert reader.runs(shelf.project) == []
+    assert reader.runs(project_rows.project) == []
     assert len(reader.points(run, "val/loss")) == 1
     assert reader.files(run) == {}
-    [problem] = problems(shelf)[f"job {job}"]
+    [problem] = problems(project_rows)[f"job {job}"]
     assert problem.kind == "deleted"
     assert "somebody deleted its run in MLflow" in problem.reason
     assert problem.next_at is None
 
     reader.client.restore_run(run.info.run_id)
     assert drain(settings, tracking) == 0
-    restored = reader.run_of(shelf.project, job=job)
+    restored = reader.run_of(project_rows.project, job=job)
     assert restored.info.run_id == run.info.run_id
     assert len(reader.points(restored, "val/loss")) == 2
     assert "learning_curves.png" in reader.files(restored)
-    assert problems(shelf) == {}
+    assert problems(project_rows) == {}
 
 
 def test_a_deletion_is_noticed_where_nothing_is_written_any_more(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    study = shelf.add_study()
-    job = shelf.add_finished_job(study=study)
+    study = project_rows.add_study()
+    job = project_rows.add_finished_job(study=study)
     drain(settings, tracking)
-    reader.client.delete_run(reader.run_of(shelf.project, study=study).info.run_id)
+    reader.client.delete_run(reader.run_of(project_rows.project, study=study).info.run_id)
     drain(settings, tracking)
-    assert problems(shelf).keys() == {f"study {study}"}
-    assert reader.run_of(shelf.project, job=job)
+    assert problems(project_rows).keys() == {f"study {study}"}
+    assert reader.run_of(project_rows.project, job=job)
 
 
 def test_a_run_deleted_while_the_mirror_writes_gets_no_file(
-    shelf: Shelf,
+    project_rows: ProjectRows,
     settings: Settings,
     tracking: Tracking,
     reader: Reader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """MLflow refuses metrics of a deleted run, but takes its files."""
-    job = shelf.add_finished_job()
+    job = project_rows.add_finished_job()
     with monkeypatch.context() as patch:
         patch.setattr("store.mlflow.mirror.next_files", lambda session: None)
         drain(settings, tracking)
-    run = reader.run_of(shelf.project, job=job)
+    run = reader.run_of(project_rows.project, job=job)
     reader.client.delete_run(run.info.run_id)
     monkeypatch.setattr("worker.mirror.deletions.Deletions.look", lambda self: None)
     assert drain(settings, tracking) == 0
     assert reader.files(run) == {}
-    assert [one.kind for one in problems(shelf)[f"job {job}"]] == ["deleted"]
+    assert [one.kind for one in problems(project_rows)[f"job {job}"]] == ["deleted"]
 
 
 @pytest.mark.parametrize("by", ["us", "people"])
 def test_runs_deleted_one_by_one_stay_deleted_when_their_experiment_is_restored(
-    by: str, shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    by: str, project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    kept, deleted = (shelf.add_finished_job(seed=seed) for seed in (0, 1))
+    kept, deleted = (project_rows.add_finished_job(seed=seed) for seed in (0, 1))
     drain(settings, tracking)
-    gone = reader.run_of(shelf.project, job=deleted).info.run_id
-    experiment = reader.client.get_experiment_by_name(shelf.project).experiment_id
+    gone = reader.run_of(project_rows.project, job=deleted).info.run_id
+    experiment = reader.client.get_experiment_by_name(project_rows.project).experiment_id
     reader.client.delete_run(gone)
     drain(settings, tracking)
     reader.client.delete_experiment(experiment)
     drain(settings, tracking)
-    with shelf.sessions.begin() as session:
-        project = session.get_one(Project, shelf.project_id)
+    with project_rows.sessions.begin() as session:
+        project = session.get_one(Project, project_rows.project_id)
         assert project.experiment_id == experiment
-    assert problems(shelf).keys() == {f"project {shelf.project_id}", f"job {deleted}"}
+    assert problems(project_rows).keys() == {f"project {project_rows.project_id}", f"job {deleted}"}
 
     if by == "people":
         reader.client.restore_experiment(experiment)
     else:
-        shelf.add_finished_job(seed=2)
+        project_rows.add_finished_job(seed=2)
     assert drain(settings, tracking) == 0
-    assert reader.run_of(shelf.project, job=kept)
-    assert gone not in {run.info.run_id for run in reader.runs(shelf.project)}
+    assert reader.run_of(project_rows.project, job=kept)
+    assert gone not in {run.info.run_id for run in reader.runs(project_rows.project)}
     assert reader.client.get_run(gone).info.lifecycle_stage == "deleted"
-    assert problems(shelf).keys() == {f"job {deleted}"}
+    assert problems(project_rows).keys() == {f"job {deleted}"}
 
 
 def test_a_mirror_that_ends_after_restoring_an_experiment_still_deletes_again(
-    shelf: Shelf,
+    project_rows: ProjectRows,
     settings: Settings,
     tracking: Tracking,
     reader: Reader,
@@ -119,14 +119,14 @@ def test_a_mirror_that_ends_after_restoring_an_experiment_still_deletes_again(
     def die(*arguments: object) -> None:
         raise Killed
 
-    deleted = shelf.add_finished_job()
+    deleted = project_rows.add_finished_job()
     drain(settings, tracking)
-    gone = reader.run_of(shelf.project, job=deleted).info.run_id
+    gone = reader.run_of(project_rows.project, job=deleted).info.run_id
     reader.client.delete_run(gone)
     drain(settings, tracking)
-    experiment = reader.client.get_experiment_by_name(shelf.project).experiment_id
+    experiment = reader.client.get_experiment_by_name(project_rows.project).experiment_id
     reader.client.delete_experiment(experiment)
-    shelf.add_finished_job(seed=1)
+    project_rows.add_finished_job(seed=1)
     with monkeypatch.context() as patch:
         patch.setattr("worker.mirror.tracking.Tracking.delete_run", die)
         with pytest.raises(Killed):
@@ -137,25 +137,25 @@ def test_a_mirror_that_ends_after_restoring_an_experiment_still_deletes_again(
 
 
 def test_a_renamed_experiment_is_found_by_its_id(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    shelf.add_finished_job()
+    project_rows.add_finished_job()
     drain(settings, tracking)
-    experiment = reader.client.get_experiment_by_name(shelf.project).experiment_id
-    reader.client.rename_experiment(experiment, f"{shelf.project}: our best")
-    shelf.add_finished_job(seed=1)
+    experiment = reader.client.get_experiment_by_name(project_rows.project).experiment_id
+    reader.client.rename_experiment(experiment, f"{project_rows.project}: our best")
+    project_rows.add_finished_job(seed=1)
     assert drain(settings, tracking) == 0
-    assert reader.client.get_experiment_by_name(shelf.project) is None
-    assert len(reader.runs(f"{shelf.project}: our best")) == 2
+    assert reader.client.get_experiment_by_name(project_rows.project) is None
+    assert len(reader.runs(f"{project_rows.project}: our best")) == 2
 
 
 def test_a_project_does_not_take_another_projects_experiment_that_got_its_name(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    other = make_shelf(shelf.sessions)
-    shelf.add_job()
+    other = make_project_rows(project_rows.sessions)
+    project_rows.add_job()
     drain(settings, tracking)
-    experiment = reader.client.get_experiment_by_name(shelf.project).experiment_id
+    experiment = reader.client.get_experiment_by_name(project_rows.project).experiment_id
     reader.client.rename_experiment(experiment, other.project)
     other.add_job()
     assert drain(settings, tracking) == 0
@@ -164,91 +164,93 @@ def test_a_project_does_not_take_another_projects_experiment_that_got_its_name(
 
 
 def test_a_run_deleted_for_good_is_said_and_not_made_anew(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    job = shelf.add_job()
-    shelf.start(job)
-    shelf.train(job, [1])
+    job = project_rows.add_job()
+    project_rows.start(job)
+    project_rows.train(job, [1])
     drain(settings, tracking)
-    lose_runs(shelf)
-    shelf.train(job, [2])
+    lose_runs(project_rows)
+    project_rows.train(job, [2])
     assert drain(settings, tracking) == 0
-    assert len(reader.runs(shelf.project, ViewType.ALL)) == 1
-    [problem] = problems(shelf)[f"job {job}"]
+    assert len(reader.runs(project_rows.project, ViewType.ALL)) == 1
+    [problem] = problems(project_rows)[f"job {job}"]
     assert problem.kind == "deleted"
     assert "--rebuild" in problem.reason
 
 
 def test_runs_deleted_for_good_are_asked_for_and_logged_once(
-    shelf: Shelf,
+    project_rows: ProjectRows,
     settings: Settings,
     tracking: Tracking,
     reader: Reader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    jobs = [shelf.add_job(seed=seed) for seed in (0, 1)]
+    jobs = [project_rows.add_job(seed=seed) for seed in (0, 1)]
     drain(settings, tracking)
-    runs = {job: reader.run_of(shelf.project, job=job).info.run_id for job in jobs}
+    runs = {job: reader.run_of(project_rows.project, job=job).info.run_id for job in jobs}
     for run_id in runs.values():
         reader.client.delete_run(run_id)
     drain(settings, tracking)
-    lose_runs(shelf)
+    lose_runs(project_rows)
     asked: list[str] = []
     stage_of = tracking.stage_of
     monkeypatch.setattr(tracking, "stage_of", lambda one: (asked.append(one), stage_of(one))[1])
 
-    deletions = make_deletions(shelf, tracking)
+    deletions = make_deletions(project_rows, tracking)
     with capture_logs() as logs:
         for _ in range(3):
             deletions.look()
         # As after an outage.
-        make_deletions(shelf, tracking).look()
+        make_deletions(project_rows, tracking).look()
     assert len(asked) == 2 * len(jobs)
     assert [line["event"] for line in logs] == ["run_deleted"] * len(jobs)
-    assert all("for good" in row.reason for job in jobs for row in problems(shelf)[f"job {job}"])
+    assert all(
+        "for good" in row.reason for job in jobs for row in problems(project_rows)[f"job {job}"]
+    )
 
-    find_runs(shelf, runs)
+    find_runs(project_rows, runs)
     reader.client.restore_run(runs[jobs[0]])
-    make_deletions(shelf, tracking).look()
-    assert problems(shelf).keys() == {f"job {jobs[1]}"}
+    make_deletions(project_rows, tracking).look()
+    assert problems(project_rows).keys() == {f"job {jobs[1]}"}
 
 
 def test_runs_that_are_lost_with_their_experiment_are_made_anew_with_all_their_points(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
     """As with an MLflow that was set up anew: the ids in SQL lead nowhere, or to somebody else's."""
-    study = shelf.add_study()
-    job = shelf.add_job(study=study)
-    shelf.start(job)
-    shelf.train(job, [1])
+    study = project_rows.add_study()
+    job = project_rows.add_job(study=study)
+    project_rows.start(job)
+    project_rows.train(job, [1])
     drain(settings, tracking)
-    experiment = reader.client.get_experiment_by_name(shelf.project).experiment_id
-    reader.client.rename_experiment(experiment, f"{shelf.project}: before")
+    experiment = reader.client.get_experiment_by_name(project_rows.project).experiment_id
+    reader.client.rename_experiment(experiment, f"{project_rows.project}: before")
     reader.client.set_experiment_tag(experiment, "normlab.project", "somebody else's")
-    lose_runs(shelf)
-    shelf.train(job, [2])
+    lose_runs(project_rows)
+    project_rows.train(job, [2])
     assert drain(settings, tracking) == 0
-    run = reader.run_of(shelf.project, job=job)
+    run = reader.run_of(project_rows.project, job=job)
     assert [step for step, _ in reader.points(run, "val/loss")] == [1, 2]
-    parent = reader.run_of(shelf.project, study=study)
+    parent = reader.run_of(project_rows.project, study=study)
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert problems(shelf) == {}
+    assert problems(project_rows) == {}
 
 
-def make_deletions(shelf: Shelf, tracking: Tracking) -> Deletions:
+def make_deletions(project_rows: ProjectRows, tracking: Tracking) -> Deletions:
     """As a mirror makes it when it starts and after each outage."""
-    return Deletions(shelf.sessions, tracking, Experiments(shelf.sessions, tracking))
+    return Deletions(project_rows.sessions, tracking, Experiments(project_rows.sessions, tracking))
 
 
-def find_runs(shelf: Shelf, runs: Mapping[int, str]) -> None:
+def find_runs(project_rows: ProjectRows, runs: Mapping[int, str]) -> None:
     """As after a restored backup of MLflow: the ids in SQL lead to these jobs' runs again."""
-    with shelf.sessions.begin() as session:
+    with project_rows.sessions.begin() as session:
         for job_id, run_id in runs.items():
             query = update(Mirrored).where(Mirrored.job_id == job_id)
             session.execute(query.values(run_id=run_id))
 
 
-def lose_runs(shelf: Shelf) -> None:
+def lose_runs(project_rows: ProjectRows) -> None:
     """As after `mlflow gc`: the ids in SQL lead nowhere."""
-    with shelf.sessions.begin() as session:
+    with project_rows.sessions.begin() as session:
         session.execute(update(Mirrored).values(run_id=func.md5(Mirrored.run_id)))

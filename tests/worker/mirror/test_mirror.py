@@ -18,7 +18,7 @@ from torch import nn
 
 from store.db.models import Epoch, Mirrored, MirrorProblem
 from store.jobs import commands
-from tests.support.mirrored import BEGIN, Reader, Shelf, mirror_environment, problems
+from tests.support.mirrored import BEGIN, ProjectRows, Reader, mirror_environment, problems
 from trainer.evaluation.weight_arrays import first_filters, serialize, weight_histograms
 from trainer.events import Diagnosed, EvaluationFinished
 from trainer.files import write_file
@@ -33,11 +33,11 @@ BEFORE_MLFLOW = datetime(1969, 1, 1, tzinfo=UTC)
 
 
 def test_a_finished_job_is_a_finished_run(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    job = shelf.add_finished_job(epochs=3)
+    job = project_rows.add_finished_job(epochs=3)
     assert drain(settings, tracking) == 0
-    run = reader.run_of(shelf.project, job=job)
+    run = reader.run_of(project_rows.project, job=job)
     assert run.info.run_name == "group | seed 0"
     assert run.info.status == "FINISHED"
     assert run.info.start_time == round(BEGIN.timestamp() * 1000)
@@ -59,7 +59,7 @@ def test_a_finished_job_is_a_finished_run(
 
 @pytest.mark.parametrize(("kind", "places"), [("epoch", (1, 2)), ("steps", (10, 20))])
 def test_looks_are_points_of_their_layers_and_a_figure(
-    shelf: Shelf,
+    project_rows: ProjectRows,
     sessions: sessionmaker[Session],
     settings: Settings,
     tracking: Tracking,
@@ -67,18 +67,18 @@ def test_looks_are_points_of_their_layers_and_a_figure(
     kind: str,
     places: tuple[int, int],
 ) -> None:
-    job = shelf.add_job(diagnostics={"kind": kind})
-    shelf.start(job)
-    shelf.train(job, (1, 2))
+    job = project_rows.add_job(diagnostics={"kind": kind})
+    project_rows.start(job)
+    project_rows.train(job, (1, 2))
     for epoch, median in ((1, 0.5), (2, 2.0)):
         look = {"before_p50": median, "before_std": 1.0, "after_p50": median, "after_std": 2.0}
         layers = {"norm1": look, "network": {"loss_gap": math.nan}}
         with sessions.begin() as session:
             commands.record_diagnosis(session, job, 1, Diagnosed(epoch, 10 * epoch, layers))
         assert drain(settings, tracking) == 0
-    shelf.finish(job, 2)
+    project_rows.finish(job, 2)
     assert drain(settings, tracking) == 0
-    run = reader.run_of(shelf.project, job=job)
+    run = reader.run_of(project_rows.project, job=job)
     points = reader.points(run, "diagnostics/norm1/before_p50")
     assert points == [(places[0], 0.5), (places[1], 2.0)]
     drift = reader.points(run, "diagnostics/norm1/before_drift_training")
@@ -88,11 +88,11 @@ def test_looks_are_points_of_their_layers_and_a_figure(
 
 
 def test_the_three_splits_are_inputs_with_digests_of_their_own(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    job = shelf.add_job()
+    job = project_rows.add_job()
     drain(settings, tracking)
-    inputs = reader.run_of(shelf.project, job=job).inputs.dataset_inputs
+    inputs = reader.run_of(project_rows.project, job=job).inputs.dataset_inputs
     assert {one.dataset.name for one in inputs} == {"digits"}
     assert len({one.dataset.digest for one in inputs}) == 3
     contexts = {tag.value for one in inputs for tag in one.tags}
@@ -100,24 +100,26 @@ def test_the_three_splits_are_inputs_with_digests_of_their_own(
 
 
 def test_the_run_follows_the_job_through_its_life(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    job = shelf.add_job()
+    job = project_rows.add_job()
     seen = []
     for step in (
         lambda: None,
-        lambda: shelf.start(job),
-        lambda: shelf.train(job, [1]),
-        lambda: shelf.change(job, status="paused"),
-        lambda: shelf.start(job),
-        lambda: shelf.train(job, [2]),
-        lambda: shelf.change(job, status="failed", reason="error", error="no", finished_at=BEGIN),
-        lambda: shelf.change(job, status="queued", reason=None, finished_at=None),
-        lambda: shelf.change(job, status="cancelled", reason="cancelled", finished_at=BEGIN),
+        lambda: project_rows.start(job),
+        lambda: project_rows.train(job, [1]),
+        lambda: project_rows.change(job, status="paused"),
+        lambda: project_rows.start(job),
+        lambda: project_rows.train(job, [2]),
+        lambda: project_rows.change(
+            job, status="failed", reason="error", error="no", finished_at=BEGIN
+        ),
+        lambda: project_rows.change(job, status="queued", reason=None, finished_at=None),
+        lambda: project_rows.change(job, status="cancelled", reason="cancelled", finished_at=BEGIN),
     ):
         step()
         drain(settings, tracking)
-        run = reader.run_of(shelf.project, job=job)
+        run = reader.run_of(project_rows.project, job=job)
         seen.append((run.info.status, len(reader.points(run, "train/loss"))))
     assert seen == [
         ("SCHEDULED", 0),
@@ -133,20 +135,20 @@ def test_the_run_follows_the_job_through_its_life(
 
 
 def test_a_diverged_job_has_nan_where_sql_has_none(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    job = shelf.add_job()
-    shelf.start(job)
-    shelf.train(job, [1])
+    job = project_rows.add_job()
+    project_rows.start(job)
+    project_rows.train(job, [1])
     names = {"train_loss": "inf", "val_loss": "nan"}
-    shelf.train(job, [2], train_loss=None, val_loss=None, non_finite=names)
-    shelf.finish(
+    project_rows.train(job, [2], train_loss=None, val_loss=None, non_finite=names)
+    project_rows.finish(
         job, 1, reason="diverged",
         metrics={"best_epoch": 1, "test_accuracy": 0.1, "test_loss": None},
         non_finite={"test_loss": "nan"},
     )  # fmt: skip
     assert drain(settings, tracking) == 0
-    run = reader.run_of(shelf.project, job=job)
+    run = reader.run_of(project_rows.project, job=job)
     assert run.info.status == "FINISHED"
     assert run.data.tags["normlab.reason"] == "diverged"
     assert math.isnan(run.data.metrics["test/loss"])
@@ -158,16 +160,18 @@ def test_a_diverged_job_has_nan_where_sql_has_none(
 
 
 def test_a_study_is_the_parent_of_its_jobs_and_shows_the_comparison(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    study = shelf.add_study()
+    study = project_rows.add_study()
     jobs = [
-        shelf.add_finished_job(study=study, variant=variant, seed=seed, accuracy=0.8 + seed / 10)
+        project_rows.add_finished_job(
+            study=study, variant=variant, seed=seed, accuracy=0.8 + seed / 10
+        )
         for variant in ("batch", "group")
         for seed in (0, 1)
     ]
     assert drain(settings, tracking) == 0
-    parent = reader.run_of(shelf.project, study=study)
+    parent = reader.run_of(project_rows.project, study=study)
     assert parent.info.run_name == "norms"
     assert parent.info.status == "FINISHED"
     assert parent.data.params["baseline"] == "batch"
@@ -177,24 +181,24 @@ def test_a_study_is_the_parent_of_its_jobs_and_shows_the_comparison(
         "comparison.json",
     }  # fmt: skip
     for job in jobs:
-        child = reader.run_of(shelf.project, job=job)
+        child = reader.run_of(project_rows.project, job=job)
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
 
 
 def test_what_is_drawn_keeps_no_number_waiting(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader,
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """All runs are closed before the first figure is drawn: of studies first, the latest first."""
-    studies = [shelf.add_study(name) for name in ("first", "second")]
-    jobs = [shelf.add_finished_job(study=study) for study in studies]
+    studies = [project_rows.add_study(name) for name in ("first", "second")]
+    jobs = [project_rows.add_finished_job(study=study) for study in studies]
     drawn: list[tuple[int | None, int | None]] = []
     open_runs: list[int] = []
     send = Projection.send_files
 
     def watched(self: Projection, row: Mirrored) -> None:
         drawn.append((row.study_id, row.job_id))
-        runs = reader.runs(shelf.project)
+        runs = reader.runs(project_rows.project)
         open_runs.append(sum(one.info.status != "FINISHED" for one in runs) + 4 - len(runs))
         send(self, row)
 
@@ -207,17 +211,21 @@ def test_what_is_drawn_keeps_no_number_waiting(
 
 
 def test_the_report_of_a_study_is_a_file_of_its_run(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader, tmp_path: Path
+    project_rows: ProjectRows,
+    settings: Settings,
+    tracking: Tracking,
+    reader: Reader,
+    tmp_path: Path,
 ) -> None:
-    study = shelf.add_study(description="hostile <b>")
+    study = project_rows.add_study(description="hostile <b>")
     jobs = [
-        shelf.add_finished_job(study=study, variant=one, seed=seed)
+        project_rows.add_finished_job(study=study, variant=one, seed=seed)
         for one in ("batch", "group")
         for seed in (0, 1)
     ]
     public = settings.model_copy(update={"public_mlflow_url": "https://mlflow.example"})
     assert drain(public, tracking) == 0
-    parent = reader.run_of(shelf.project, study=study)
+    parent = reader.run_of(project_rows.project, study=study)
 
     def read(name: str) -> str:
         return Path(
@@ -229,23 +237,23 @@ def test_the_report_of_a_study_is_a_file_of_its_run(
     assert page.count('src="data:image/png;base64,') == 3
     assert "![Learning curves](<learning_curves.png>)" in markdown
     for job in jobs:
-        run = reader.run_of(shelf.project, job=job).info.run_id
+        run = reader.run_of(project_rows.project, job=job).info.run_id
         assert (
             f"https://mlflow.example/#/experiments/{parent.info.experiment_id}/runs/{run}" in page
         )
 
 
 def test_kept_weights_and_looks_of_a_study_are_in_its_figures(
-    shelf: Shelf,
+    project_rows: ProjectRows,
     sessions: sessionmaker[Session],
     settings: Settings,
     tracking: Tracking,
     reader: Reader,
 ) -> None:
-    study = shelf.add_study()
-    job = shelf.add_job(study=study, diagnostics={"kind": "epoch"})
-    shelf.start(job)
-    shelf.train(job, (1, 2))
+    study = project_rows.add_study()
+    job = project_rows.add_job(study=study, diagnostics={"kind": "epoch"})
+    project_rows.start(job)
+    project_rows.train(job, (1, 2))
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(2, 2))
     arrays = {"filters": first_filters(model, (1, 8, 8)), "weights": weight_histograms(model)}
     files = []
@@ -260,43 +268,46 @@ def test_kept_weights_and_looks_of_a_study_are_in_its_figures(
         for epoch in (1, 2):
             look = Diagnosed(epoch, 10 * epoch, {"norm1": percentiles})
             commands.record_diagnosis(session, job, 1, look)
-    shelf.finish(job, 2)
+    project_rows.finish(job, 2)
     assert drain(settings, tracking) == 0
-    kept = reader.files(reader.run_of(shelf.project, study=study))
+    kept = reader.files(reader.run_of(project_rows.project, study=study))
     assert {"activations.png", "filters.png", "weights.png"} <= kept.keys()
 
 
 def test_a_study_that_is_extended_runs_again(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    study = shelf.add_study()
-    shelf.add_finished_job(study=study, seed=0)
+    study = project_rows.add_study()
+    project_rows.add_finished_job(study=study, seed=0)
     drain(settings, tracking)
-    assert reader.run_of(shelf.project, study=study).info.status == "FINISHED"
-    job = shelf.add_job(study=study, seed=1)
-    shelf.start(job)
+    assert reader.run_of(project_rows.project, study=study).info.status == "FINISHED"
+    job = project_rows.add_job(study=study, seed=1)
+    project_rows.start(job)
     drain(settings, tracking)
-    parent = reader.run_of(shelf.project, study=study)
+    parent = reader.run_of(project_rows.project, study=study)
     assert parent.info.status == "RUNNING"
     assert "1 of 2 jobs" in parent.data.tags["mlflow.note.content"]
     assert parent.data.tags["normlab.seeds"] == "2"
 
 
 def test_the_experiment_opens_as_model_training_ranked_by_validation(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    shelf.add_job()
+    project_rows.add_job()
     drain(settings, tracking)
-    tags = reader.client.get_experiment_by_name(shelf.project).tags
+    tags = reader.client.get_experiment_by_name(project_rows.project).tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
     assert tags["mlflow.experiment.primaryMetric.name"] == "best/val_accuracy"
 
 
 def test_what_has_not_changed_is_not_sent_again(
-    shelf: Shelf, settings: Settings, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+    project_rows: ProjectRows,
+    settings: Settings,
+    tracking: Tracking,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    study = shelf.add_study()
-    shelf.add_finished_job(study=study)
+    study = project_rows.add_study()
+    project_rows.add_finished_job(study=study)
     drain(settings, tracking)
 
     def refuse(*arguments: Any, **named: Any) -> None:
@@ -326,7 +337,7 @@ class Killed(BaseException):
 )
 def test_a_mirror_that_ends_before_any_step_leaves_nothing_missing_and_nothing_doubled(
     step: str,
-    shelf: Shelf,
+    project_rows: ProjectRows,
     settings: Settings,
     tracking: Tracking,
     reader: Reader,
@@ -335,14 +346,14 @@ def test_a_mirror_that_ends_before_any_step_leaves_nothing_missing_and_nothing_d
     def die(*arguments: Any, **named: Any) -> None:
         raise Killed
 
-    job = shelf.add_finished_job(study=shelf.add_study(), epochs=4)
+    job = project_rows.add_finished_job(study=project_rows.add_study(), epochs=4)
     with monkeypatch.context() as patch:
         patch.setattr(step, die)
         for _ in range(2):
             with pytest.raises(Killed):
                 drain(settings, tracking)
     assert drain(settings, tracking) == 0
-    assert_mirrored_once(shelf, reader, job, epochs=4)
+    assert_mirrored_once(project_rows, reader, job, epochs=4)
 
 
 KILLED_BETWEEN_BATCH_AND_WATERMARK = """
@@ -360,68 +371,70 @@ sys.exit(main(["--once"]))
 
 
 def test_a_mirror_killed_between_a_batch_and_its_watermark_doubles_no_point(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    job = shelf.add_finished_job(study=shelf.add_study(), epochs=4)
+    job = project_rows.add_finished_job(study=project_rows.add_study(), epochs=4)
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_BETWEEN_BATCH_AND_WATERMARK],
         env=mirror_environment(settings), capture_output=True, timeout=120, check=False,
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert len(reader.points(reader.run_of(shelf.project, job=job), "val/loss")) == 4
+    assert len(reader.points(reader.run_of(project_rows.project, job=job), "val/loss")) == 4
     assert drain(settings, tracking) == 0
-    assert_mirrored_once(shelf, reader, job, epochs=4)
+    assert_mirrored_once(project_rows, reader, job, epochs=4)
 
 
 def test_a_rebuild_sends_all_anew_and_bins_the_old_runs(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    study = shelf.add_study()
-    job = shelf.add_finished_job(study=study, epochs=3)
+    study = project_rows.add_study()
+    job = project_rows.add_finished_job(study=study, epochs=3)
     drain(settings, tracking)
-    before = {run.info.run_id for run in reader.runs(shelf.project)}
+    before = {run.info.run_id for run in reader.runs(project_rows.project)}
     rebuild(settings, tracking)
-    assert reader.runs(shelf.project) == []
+    assert reader.runs(project_rows.project) == []
     assert drain(settings, tracking) == 0
-    after = {run.info.run_id for run in reader.runs(shelf.project)}
+    after = {run.info.run_id for run in reader.runs(project_rows.project)}
     assert len(after) == 2
     assert not before & after
-    assert {run.info.run_id for run in reader.runs(shelf.project, ViewType.DELETED_ONLY)} == before
-    assert len(reader.points(reader.run_of(shelf.project, job=job), "val/loss")) == 3
+    assert {
+        run.info.run_id for run in reader.runs(project_rows.project, ViewType.DELETED_ONLY)
+    } == before
+    assert len(reader.points(reader.run_of(project_rows.project, job=job), "val/loss")) == 3
 
 
 def test_one_job_that_cannot_be_mirrored_does_not_keep_others_waiting(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    bad = shelf.add_job()
-    shelf.train(bad, [1], recorded_at=BEFORE_MLFLOW)
-    good = shelf.add_finished_job()
+    bad = project_rows.add_job()
+    project_rows.train(bad, [1], recorded_at=BEFORE_MLFLOW)
+    good = project_rows.add_finished_job()
     assert drain(settings, tracking) == 1
-    assert reader.run_of(shelf.project, job=good).info.status == "FINISHED"
-    [problem] = problems(shelf)[f"job {bad}"]
+    assert reader.run_of(project_rows.project, job=good).info.status == "FINISHED"
+    [problem] = problems(project_rows)[f"job {bad}"]
     assert problem.kind == "run"
     assert "Timestamp must be a nonnegative" in problem.reason
 
     assert drain(settings, tracking) == 1
-    [again] = problems(shelf)[f"job {bad}"]
+    [again] = problems(project_rows)[f"job {bad}"]
     assert again.attempts > problem.attempts
     assert again.since == problem.since
 
-    with shelf.sessions.begin() as session:
+    with project_rows.sessions.begin() as session:
         session.execute(update(Epoch).values(recorded_at=BEGIN))
     assert drain(settings, tracking) == 0
-    assert reader.run_of(shelf.project, job=bad).info.status == "SCHEDULED"
-    assert problems(shelf) == {}
+    assert reader.run_of(project_rows.project, job=bad).info.status == "SCHEDULED"
+    assert problems(project_rows) == {}
 
 
 def test_what_cannot_be_mirrored_is_not_tried_again_before_its_pause_is_over(
-    shelf: Shelf, settings: Settings, tracking: Tracking
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking
 ) -> None:
-    bad = shelf.add_job()
-    shelf.train(bad, [1], recorded_at=BEFORE_MLFLOW)
+    bad = project_rows.add_job()
+    project_rows.train(bad, [1], recorded_at=BEFORE_MLFLOW)
     drain(settings, tracking)
-    shelf.train(bad, [2])
-    with shelf.sessions.begin() as session:
+    project_rows.train(bad, [2])
+    with project_rows.sessions.begin() as session:
         # However slow this machine is.
         pause = MirrorProblem.next_at + timedelta(hours=1)
         attempts = session.scalar(
@@ -432,31 +445,33 @@ def test_what_cannot_be_mirrored_is_not_tried_again_before_its_pause_is_over(
         closing(Mirroring(settings, tracking, connection)) as mirroring,
     ):
         assert mirroring.run_pass().idle
-    assert problems(shelf)[f"job {bad}"][0].attempts == attempts
+    assert problems(project_rows)[f"job {bad}"][0].attempts == attempts
 
 
 def test_a_spec_of_more_params_than_one_batch_holds_is_sent_whole(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    job = shelf.add_job()
-    shelf.change(job, spec={"dataset": {"name": "digits"}, **{f"key{n}": n for n in range(230)}})
-    shelf.train(job, range(1, 201))
+    job = project_rows.add_job()
+    project_rows.change(
+        job, spec={"dataset": {"name": "digits"}, **{f"key{n}": n for n in range(230)}}
+    )
+    project_rows.train(job, range(1, 201))
     assert drain(settings, tracking) == 0
-    run = reader.run_of(shelf.project, job=job)
+    run = reader.run_of(project_rows.project, job=job)
     assert len(run.data.params) == 231
     assert len(reader.points(run, "val/loss")) == 200
 
 
 def test_what_mlflow_has_no_room_for_is_shortened_and_sent(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
     """Names, keys and values beyond its limits, and a request beyond a million characters."""
     long = "regularization=" + "é" * 400
-    first, second = (shelf.add_job(variant=long, seed=seed) for seed in (0, 1))
+    first, second = (project_rows.add_job(variant=long, seed=seed) for seed in (0, 1))
     spec = {"dataset": {"name": "digits"}, "x" * 300: "é" * 7000, "y(z)": 1, "a//../b": 2}
-    shelf.change(first, spec={**spec, **{f"key{n}": "é" * 5000 for n in range(60)}})
+    project_rows.change(first, spec={**spec, **{f"key{n}": "é" * 5000 for n in range(60)}})
     assert drain(settings, tracking) == 0
-    runs = [reader.run_of(shelf.project, job=job) for job in (first, second)]
+    runs = [reader.run_of(project_rows.project, job=job) for job in (first, second)]
     names = [run.info.run_name for run in runs]
     assert len(set(names)) == 2
     assert all(name.startswith("regularization=éé") and len(name) <= 250 for name in names)
@@ -470,22 +485,22 @@ def test_what_mlflow_has_no_room_for_is_shortened_and_sent(
 
 
 def test_metrics_have_sqls_names(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    job = shelf.add_job()
-    shelf.start(job)
-    shelf.train(job, [1], extra={"l2_term": 0.5})
+    job = project_rows.add_job()
+    project_rows.start(job)
+    project_rows.train(job, [1], extra={"l2_term": 0.5})
     metrics = {"stop_epoch_generalization_loss": 3.0, "shifted_test_accuracy": 0.5, "steps": 10}
-    shelf.finish(job, 1, metrics=metrics)
+    project_rows.finish(job, 1, metrics=metrics)
     assert drain(settings, tracking) == 0
-    values = reader.run_of(shelf.project, job=job).data.metrics
+    values = reader.run_of(project_rows.project, job=job).data.metrics
     assert values.keys() >= {*metrics, "l2_term", "seconds", "epoch_seconds"}
 
 
-def assert_mirrored_once(shelf: Shelf, reader: Reader, job: int, epochs: int) -> None:
+def assert_mirrored_once(project_rows: ProjectRows, reader: Reader, job: int, epochs: int) -> None:
     """One parent, one run, and of each of its points exactly one."""
-    assert len(reader.runs(shelf.project, ViewType.ALL)) == 2
-    run = reader.run_of(shelf.project, job=job)
+    assert len(reader.runs(project_rows.project, ViewType.ALL)) == 2
+    run = reader.run_of(project_rows.project, job=job)
     assert run.info.status == "FINISHED"
     for metric in ("train/loss", "train/cost", "val/loss", "val/accuracy", "lr"):
         steps = [step for step, _ in reader.points(run, metric)]

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from store.db.models import Checkpoint, Job, Mirrored
 from store.mlflow import exports
-from tests.support.mirrored import SPEC, Reader, Shelf, problems
+from tests.support.mirrored import SPEC, ProjectRows, Reader, problems
 from trainer.models.build import build_model
 from trainer.spec.builtin import BUILT_IN
 from trainer.spec.job import JobSpec
@@ -36,9 +36,9 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def add_weights(shelf: Shelf, storage: Path, job_id: int) -> Path:
+def add_weights(project_rows: ProjectRows, storage: Path, job_id: int) -> Path:
     """A best checkpoint of the job, as training leaves it."""
-    with shelf.sessions.begin() as session:
+    with project_rows.sessions.begin() as session:
         job = session.get_one(Job, job_id)
         spec = JobSpec.model_validate(job.spec)
         path = storage / "jobs" / str(job_id) / "attempt-1" / "best.pt"
@@ -67,10 +67,12 @@ def request_of(job_id: int, spec: JobSpec, path: Path, run: RunInfo) -> dict[str
     }
 
 
-def request_of_job(shelf: Shelf, reader: Reader, job: int, path: Path) -> dict[str, Any]:
+def request_of_job(
+    project_rows: ProjectRows, reader: Reader, job: int, path: Path
+) -> dict[str, Any]:
     """Of a job that is in MLflow."""
-    spec = JobSpec.model_validate(spec_of(shelf, job))
-    return request_of(job, spec, path, reader.run_of(shelf.project, job=job).info)
+    spec = JobSpec.model_validate(spec_of(project_rows, job))
+    return request_of(job, spec, path, reader.run_of(project_rows.project, job=job).info)
 
 
 def models_of(reader: Reader, project: str) -> list[Any]:
@@ -79,13 +81,13 @@ def models_of(reader: Reader, project: str) -> list[Any]:
 
 
 def test_a_logged_model_predicts_what_the_checkpoint_predicts(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    job = shelf.add_finished_job(epochs=2)
-    path = add_weights(shelf, settings.storage, job)
+    job = project_rows.add_finished_job(epochs=2)
+    path = add_weights(project_rows, settings.storage, job)
     assert drain(settings, tracking) == 0
-    run = reader.run_of(shelf.project, job=job)
-    (logged,) = models_of(reader, shelf.project)
+    run = reader.run_of(project_rows.project, job=job)
+    (logged,) = models_of(reader, project_rows.project)
     assert logged.status == "READY"
     assert logged.source_run_id == run.info.run_id
     assert run.data.tags["normlab.model"] == "logged"
@@ -95,7 +97,7 @@ def test_a_logged_model_predicts_what_the_checkpoint_predicts(
     assert (logged.model_type, logged.tags["normlab.task"]) == ("classification", "classification")
 
     model = mlflow.pytorch.load_model(f"models:/{logged.model_id}")
-    spec = JobSpec.model_validate({"dataset": {"name": "digits"}, **spec_of(shelf, job)})
+    spec = JobSpec.model_validate({"dataset": {"name": "digits"}, **spec_of(project_rows, job)})
     original = restore_model(spec, BUILT_IN["digits"], path)
     inputs = torch.randn(5, 1, 8, 8)
     with torch.no_grad():
@@ -139,23 +141,23 @@ def test_a_logged_model_carries_its_task_and_an_example_of_its_real_inputs(
     changes: dict[str, Any],
     shape: tuple[int, ...],
     output: tuple[int, ...],
-    shelf: Shelf,
+    project_rows: ProjectRows,
     settings: Settings,
     tracking: Tracking,
     reader: Reader,
 ) -> None:
     import mlflow.pyfunc
 
-    job = shelf.add_finished_job(study=shelf.add_study(models="none"), epochs=2)
+    job = project_rows.add_finished_job(study=project_rows.add_study(models="none"), epochs=2)
     spec = JobSpec.model_validate({**SPEC, **changes})
     path = settings.storage / "best.pt"
     save_weights(build_model(spec, BUILT_IN[spec.dataset.name]), 2, 20, path)
     assert drain(settings, tracking) == 0
-    run = reader.run_of(shelf.project, job=job)
+    run = reader.run_of(project_rows.project, job=job)
     request = request_of(job, spec, path, run.info)
     outcome = answer(tracking, request, settings.storage / "datasets")
     assert outcome["kind"] == "logged", outcome
-    (logged,) = models_of(reader, shelf.project)
+    (logged,) = models_of(reader, project_rows.project)
     assert logged.model_type == spec.task.kind
     assert f"(N, {', '.join(map(str, shape))})" in logged.tags["mlflow.note.content"]
     model = mlflow.pyfunc.load_model(f"models:/{logged.model_id}")
@@ -167,27 +169,27 @@ def test_a_logged_model_carries_its_task_and_an_example_of_its_real_inputs(
 
 
 def test_a_model_that_the_mirror_had_not_noted_when_it_died_is_not_doubled(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    job = shelf.add_finished_job(epochs=2)
-    add_weights(shelf, settings.storage, job)
+    job = project_rows.add_finished_job(epochs=2)
+    add_weights(project_rows, settings.storage, job)
     assert drain(settings, tracking) == 0
-    (logged,) = models_of(reader, shelf.project)
-    run_id = reader.run_of(shelf.project, job=job).info.run_id
+    (logged,) = models_of(reader, project_rows.project)
+    run_id = reader.run_of(project_rows.project, job=job).info.run_id
     # Another that was only begun, as a helper that was killed leaves it.
     reader.client.create_logged_model(logged.experiment_id, source_run_id=run_id)
-    with shelf.sessions.begin() as session:
+    with project_rows.sessions.begin() as session:
         row = session.scalars(select(Mirrored).where(Mirrored.job_id == job)).one()
         row.state = {**row.state, "model": "wanted", "model_id": None}
     assert drain(settings, tracking) == 0
-    assert [one.model_id for one in models_of(reader, shelf.project)] == [logged.model_id]
-    with shelf.sessions.begin() as session:
+    assert [one.model_id for one in models_of(reader, project_rows.project)] == [logged.model_id]
+    with project_rows.sessions.begin() as session:
         row = session.scalars(select(Mirrored).where(Mirrored.job_id == job)).one()
         assert (row.state["model"], row.state["model_id"]) == ("logged", logged.model_id)
 
 
 def test_a_model_that_cannot_be_exported_is_uploaded_as_a_state_dict(
-    shelf: Shelf,
+    project_rows: ProjectRows,
     settings: Settings,
     tracking: Tracking,
     reader: Reader,
@@ -197,15 +199,15 @@ def test_a_model_that_cannot_be_exported_is_uploaded_as_a_state_dict(
         raise RuntimeError("data-dependent control flow")
 
     monkeypatch.setattr("torch.export.export", refuse)
-    job = shelf.add_finished_job(study=shelf.add_study(models="none"), epochs=2)
-    path = add_weights(shelf, settings.storage, job)
+    job = project_rows.add_finished_job(study=project_rows.add_study(models="none"), epochs=2)
+    path = add_weights(project_rows, settings.storage, job)
     assert drain(settings, tracking) == 0
-    run = reader.run_of(shelf.project, job=job)
-    request = request_of_job(shelf, reader, job, path)
+    run = reader.run_of(project_rows.project, job=job)
+    request = request_of_job(project_rows, reader, job, path)
     outcome = answer(tracking, request, settings.storage / "datasets")
     assert outcome["kind"] == "state_dict"
     assert outcome["detail"].startswith("RuntimeError: data-dependent")
-    assert models_of(reader, shelf.project) == []
+    assert models_of(reader, project_rows.project) == []
     found = reader.client.download_artifacts(run.info.run_id, "state_dict.pt")
     loaded, saved = (torch.load(one, weights_only=True) for one in (found, path))
     assert loaded.keys() == saved.keys()
@@ -229,29 +231,29 @@ def test_a_model_that_breaks_its_helper_again_and_again_has_failed_and_the_mirro
     program: str,
     seconds: float,
     detail: str,
-    shelf: Shelf,
+    project_rows: ProjectRows,
     settings: Settings,
     tracking: Tracking,
     reader: Reader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     replace_helper(monkeypatch, program, seconds)
-    jobs = [shelf.add_finished_job(epochs=2) for _ in range(2)]
+    jobs = [project_rows.add_finished_job(epochs=2) for _ in range(2)]
     for job in jobs:
-        add_weights(shelf, settings.storage, job)
+        add_weights(project_rows, settings.storage, job)
     for number in (1, 2):
         # What waits to be tried again, a new mirror tries at once.
         assert drain(settings, tracking) == 1
         for job in jobs:
-            [problem] = problems(shelf)[f"job {job}"]
+            [problem] = problems(project_rows)[f"job {job}"]
             assert (problem.kind, problem.attempts) == ("model", number)
             assert problem.reason.endswith(f"{detail} (try {number} of 3)")
             assert problem.next_at is not None
     assert drain(settings, tracking) == 0
     for job in jobs:
-        tag = reader.run_of(shelf.project, job=job).data.tags["normlab.model"]
+        tag = reader.run_of(project_rows.project, job=job).data.tags["normlab.model"]
         assert tag.startswith("failed: ")
-        [problem] = problems(shelf)[f"job {job}"]
+        [problem] = problems(project_rows)[f"job {job}"]
         assert (problem.kind, problem.next_at) == ("model", None)
         assert problem.reason.endswith(f"{detail}; it was tried 3 times")
 
@@ -264,38 +266,41 @@ def replace_helper(monkeypatch: pytest.MonkeyPatch, program: str, seconds: float
 
 
 def test_a_model_whose_export_is_killed_once_is_logged_after_all(
-    shelf: Shelf,
+    project_rows: ProjectRows,
     settings: Settings,
     tracking: Tracking,
     reader: Reader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    job = shelf.add_finished_job(epochs=2)
-    add_weights(shelf, settings.storage, job)
+    job = project_rows.add_finished_job(epochs=2)
+    add_weights(project_rows, settings.storage, job)
     with monkeypatch.context() as patch:
         # As `kill -9` or the kernel does it while memory is short.
         kill = "import os, signal, sys; sys.stdin.readline(); os.kill(os.getpid(), signal.SIGKILL)"
         replace_helper(patch, kill, 60)
         assert drain(settings, tracking) == 1
-    [problem] = problems(shelf)[f"job {job}"]
+    [problem] = problems(project_rows)[f"job {job}"]
     assert problem.reason == (
         "ExportBroken: the export's process was killed by SIGKILL, "
         "usually because the machine had too little memory (try 1 of 3)"
     )
     assert drain(settings, tracking) == 0
-    assert reader.run_of(shelf.project, job=job).data.tags["normlab.model"] == "logged"
-    assert [model.status for model in models_of(reader, shelf.project)] == ["READY"]
-    assert problems(shelf) == {}
-    with shelf.sessions.begin() as session:
+    assert reader.run_of(project_rows.project, job=job).data.tags["normlab.model"] == "logged"
+    assert [model.status for model in models_of(reader, project_rows.project)] == ["READY"]
+    assert problems(project_rows) == {}
+    with project_rows.sessions.begin() as session:
         row = session.scalars(select(Mirrored).where(Mirrored.job_id == job)).one()
         assert exports.KEY not in row.state
 
 
 def test_a_mirror_that_ends_with_each_export_of_a_model_does_not_try_for_ever(
-    shelf: Shelf, settings: Settings, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+    project_rows: ProjectRows,
+    settings: Settings,
+    tracking: Tracking,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    job = shelf.add_finished_job(epochs=2)
-    add_weights(shelf, settings.storage, job)
+    job = project_rows.add_finished_job(epochs=2)
+    add_weights(project_rows, settings.storage, job)
     with monkeypatch.context() as patch:
         # Nothing is taken back: as if the kernel had killed the mirror as well.
         patch.setattr("store.mlflow.exports.take_back", lambda *_: None)
@@ -304,14 +309,14 @@ def test_a_mirror_that_ends_with_each_export_of_a_model_does_not_try_for_ever(
             with pytest.raises(SystemExit):
                 drain(settings, tracking)
     assert drain(settings, tracking) == 0
-    [problem] = problems(shelf)[f"job {job}"]
+    [problem] = problems(project_rows)[f"job {job}"]
     assert problem.reason.endswith("the mirror ended while it was exported; it was tried 3 times")
 
 
 @pytest.mark.parametrize("error", [SystemExit, ExportError], ids=["stopped", "MLflow away"])
 def test_an_export_that_others_ended_does_not_count(
     error: type[BaseException],
-    shelf: Shelf,
+    project_rows: ProjectRows,
     settings: Settings,
     tracking: Tracking,
     monkeypatch: pytest.MonkeyPatch,
@@ -319,22 +324,25 @@ def test_an_export_that_others_ended_does_not_count(
     def end(*_: Any) -> None:
         raise error
 
-    job = shelf.add_finished_job(epochs=2)
-    add_weights(shelf, settings.storage, job)
+    job = project_rows.add_finished_job(epochs=2)
+    add_weights(project_rows, settings.storage, job)
     monkeypatch.setattr(ModelLogger, "_ask", end)
     for _ in range(4):
         with suppress(SystemExit):
             assert drain(settings, tracking) == 1
-    with shelf.sessions.begin() as session:
+    with project_rows.sessions.begin() as session:
         row = session.scalars(select(Mirrored).where(Mirrored.job_id == job)).one()
         assert (row.state["model"], row.state[exports.KEY]) == ("wanted", 0)
 
 
 def test_an_exported_model_is_noted_however_often_mlflow_fails_right_after_the_export(
-    shelf: Shelf, settings: Settings, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+    project_rows: ProjectRows,
+    settings: Settings,
+    tracking: Tracking,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    job = shelf.add_finished_job(epochs=2)
-    add_weights(shelf, settings.storage, job)
+    job = project_rows.add_finished_job(epochs=2)
+    add_weights(project_rows, settings.storage, job)
     logged = {"kind": "logged", "model_id": "m-1"}
     monkeypatch.setattr(ModelLogger, "_ask", lambda *_: logged)
     with monkeypatch.context() as patch:
@@ -342,10 +350,10 @@ def test_an_exported_model_is_noted_however_often_mlflow_fails_right_after_the_e
         for _ in range(4):
             assert drain(settings, tracking) == 1
     assert drain(settings, tracking) == 0
-    with shelf.sessions.begin() as session:
+    with project_rows.sessions.begin() as session:
         row = session.scalars(select(Mirrored).where(Mirrored.job_id == job)).one()
         assert (row.state["model"], row.state["model_id"]) == ("logged", "m-1")
-    assert problems(shelf) == {}
+    assert problems(project_rows) == {}
 
 
 def fail_as_mlflow(*_: Any) -> None:
@@ -357,7 +365,7 @@ def die(*_: Any) -> None:
 
 
 def test_an_export_without_memory_is_tried_again_before_a_state_dict_has_to_do(
-    shelf: Shelf,
+    project_rows: ProjectRows,
     settings: Settings,
     tracking: Tracking,
     reader: Reader,
@@ -367,10 +375,10 @@ def test_an_export_without_memory_is_tried_again_before_a_state_dict_has_to_do(
         raise MemoryError("no room for it")
 
     monkeypatch.setattr("torch.export.export", refuse)
-    job = shelf.add_finished_job(study=shelf.add_study(models="none"), epochs=2)
-    path = add_weights(shelf, settings.storage, job)
+    job = project_rows.add_finished_job(study=project_rows.add_study(models="none"), epochs=2)
+    path = add_weights(project_rows, settings.storage, job)
     drain(settings, tracking)
-    request = request_of_job(shelf, reader, job, path)
+    request = request_of_job(project_rows, reader, job, path)
     folder = settings.storage / "datasets"
     assert answer(tracking, request, folder) == {"out_of_memory": "MemoryError: no room for it"}
     last = answer(tracking, {**request, "may_retry": False}, folder)
@@ -378,12 +386,12 @@ def test_an_export_without_memory_is_tried_again_before_a_state_dict_has_to_do(
 
 
 def test_a_checkpoint_that_is_gone_is_said_to_be_missing(
-    shelf: Shelf, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    job = shelf.add_finished_job(epochs=2)
-    add_weights(shelf, settings.storage, job).write_bytes(b"cut short")
+    job = project_rows.add_finished_job(epochs=2)
+    add_weights(project_rows, settings.storage, job).write_bytes(b"cut short")
     assert drain(settings, tracking) == 0
-    tags = reader.run_of(shelf.project, job=job).data.tags
+    tags = reader.run_of(project_rows.project, job=job).data.tags
     assert tags["normlab.model"].startswith("missing")
 
 
@@ -392,30 +400,34 @@ def test_a_checkpoint_that_is_gone_is_said_to_be_missing(
     [("none", []), ("best", [1, 2]), ("all", [0, 1, 2, 3])],
 )
 def test_the_policy_of_the_study_says_which_models_are_logged(
-    policy: str, wanted: list[int], shelf: Shelf, settings: Settings, tracking: Tracking
+    policy: str,
+    wanted: list[int],
+    project_rows: ProjectRows,
+    settings: Settings,
+    tracking: Tracking,
 ) -> None:
-    study = shelf.add_study(models=policy)
+    study = project_rows.add_study(models=policy)
     accuracies = [("batch", 0.7), ("batch", 0.9), ("group", 0.8), ("group", 0.6)]
     jobs = [
-        shelf.add_finished_job(study=study, variant=variant, seed=seed, accuracy=accuracy)
+        project_rows.add_finished_job(study=study, variant=variant, seed=seed, accuracy=accuracy)
         for seed, (variant, accuracy) in enumerate(accuracies)
     ]
     # The checkpoints are missing: what was tried is what was wanted.
     assert drain(settings, tracking) == 0
-    assert [jobs.index(job) for job in tried(shelf)] == wanted
+    assert [jobs.index(job) for job in tried(project_rows)] == wanted
 
 
 def test_a_best_model_waits_until_all_seeds_of_its_variant_are_over(
-    shelf: Shelf, settings: Settings, tracking: Tracking
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking
 ) -> None:
-    study = shelf.add_study(models="best")
-    first = shelf.add_finished_job(study=study, variant="batch", seed=0)
-    last = shelf.add_job(study=study, variant="batch", seed=1)
+    study = project_rows.add_study(models="best")
+    first = project_rows.add_finished_job(study=study, variant="batch", seed=0)
+    last = project_rows.add_job(study=study, variant="batch", seed=1)
     drain(settings, tracking)
-    assert tried(shelf) == []
-    shelf.finish(last, 2, accuracy=0.5)
+    assert tried(project_rows) == []
+    project_rows.finish(last, 2, accuracy=0.5)
     drain(settings, tracking)
-    assert tried(shelf) == [first]
+    assert tried(project_rows) == [first]
 
 
 def job_with(seed: int, status: str = "succeeded", **metrics: float | None) -> Job:
@@ -439,12 +451,12 @@ def test_the_best_job_is_the_best_on_validation(jobs: Sequence[Job], best: int |
     assert (None if found is None else found.seed) == best
 
 
-def tried(shelf: Shelf) -> list[int]:
-    with shelf.sessions.begin() as session:
+def tried(project_rows: ProjectRows) -> list[int]:
+    with project_rows.sessions.begin() as session:
         rows = session.scalars(select(Mirrored).where(Mirrored.job_id.is_not(None)))
         return sorted(row.job_id for row in rows if row.state.get("model") and row.job_id)
 
 
-def spec_of(shelf: Shelf, job_id: int) -> dict[str, Any]:
-    with shelf.sessions.begin() as session:
+def spec_of(project_rows: ProjectRows, job_id: int) -> dict[str, Any]:
+    with project_rows.sessions.begin() as session:
         return session.get_one(Job, job_id).spec

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from tests.support.mirrored import Reader, Shelf, mirror_environment
+from tests.support.mirrored import ProjectRows, Reader, mirror_environment
 from worker.mirror.__main__ import Settings
 
 
@@ -85,22 +85,24 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 
 def test_a_mirror_waits_for_mlflow_and_catches_up(
-    shelf: Shelf, settings: Settings, reader: Reader, tmp_path: Path
+    project_rows: ProjectRows, settings: Settings, reader: Reader, tmp_path: Path
 ) -> None:
     door = Door(settings.mlflow_url)
     outside = settings.model_copy(update={"mlflow_url": door.url})
-    job = shelf.add_finished_job(epochs=3)
+    job = project_rows.add_finished_job(epochs=3)
     with running(outside, tmp_path / "log") as mirror:
         wait_until(lambda: mirror.has_said("mirror_waits"))
-        assert reader.runs(shelf.project) == []
+        assert reader.runs(project_rows.project) == []
         door.open()
-        wait_until(lambda: any(one.info.status == "FINISHED" for one in reader.runs(shelf.project)))
+        wait_until(
+            lambda: any(one.info.status == "FINISHED" for one in reader.runs(project_rows.project))
+        )
         mirror.leave()
-    assert len(reader.points(reader.run_of(shelf.project, job=job), "val/loss")) == 3
+    assert len(reader.points(reader.run_of(project_rows.project, job=job), "val/loss")) == 3
 
 
 def test_a_second_mirror_stands_by_until_the_first_is_gone(
-    shelf: Shelf, settings: Settings, reader: Reader, tmp_path: Path
+    project_rows: ProjectRows, settings: Settings, reader: Reader, tmp_path: Path
 ) -> None:
     with (
         running(settings, tmp_path / "first") as first,
@@ -114,22 +116,22 @@ def test_a_second_mirror_stands_by_until_the_first_is_gone(
         works.process.kill()
         works.process.wait()
         wait_until(lambda: waits.has_said("mirror_works"))
-        job = shelf.add_finished_job()
-        wait_until(lambda: len(reader.runs(shelf.project)) == 1)
+        job = project_rows.add_finished_job()
+        wait_until(lambda: len(reader.runs(project_rows.project)) == 1)
         waits.leave()
-    assert reader.run_of(shelf.project, job=job)
+    assert reader.run_of(project_rows.project, job=job)
 
 
 def test_a_mirror_outlives_a_lost_database_connection(
-    shelf: Shelf, settings: Settings, reader: Reader, tmp_path: Path
+    project_rows: ProjectRows, settings: Settings, reader: Reader, tmp_path: Path
 ) -> None:
     with running(settings, tmp_path / "log") as mirror:
         wait_until(lambda: mirror.has_said("mirror_works"))
-        with shelf.sessions.begin() as session:
+        with project_rows.sessions.begin() as session:
             # Whoever holds an advisory lock here is the mirror.
             session.execute(
                 text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
             )
-        shelf.add_finished_job()
-        wait_until(lambda: len(reader.runs(shelf.project)) == 1)
+        project_rows.add_finished_job()
+        wait_until(lambda: len(reader.runs(project_rows.project)) == 1)
         mirror.leave()
