@@ -15,7 +15,7 @@ from trainer.checks.run import check
 from trainer.errors import ModelError
 from trainer.evaluation.losses import build_task
 from trainer.layers.dropout import drops
-from trainer.layers.kinds import is_producer
+from trainer.layers.kinds import has_weights
 from trainer.models.build import build_bare_model, build_with_report, count_parameters
 from trainer.optimization.optimizers import build_optimizer
 from trainer.random_streams import seeded
@@ -157,7 +157,7 @@ def _note_layers(model: nn.Module) -> list[nn.Module]:
             order.append(module)
 
     for module in model.modules():
-        if is_producer(module):
+        if has_weights(module):
             module.register_forward_pre_hook(note)
     return order
 

@@ -15,7 +15,7 @@ from trainer.models.build import build_model
 from trainer.optimization.mixup import build_mixer
 from trainer.random_streams import generator, seed_globals
 from trainer.spec.job import JobSpec
-from trainer.training.batch_order import Order
+from trainer.training.batch_order import BatchSampler
 
 LR, MOMENTUM = 0.05, 0.9
 
@@ -133,7 +133,7 @@ def write_out(spec: JobSpec, technique: Technique) -> Iterator[dict[str, Tensor]
     """The parameters after each step."""
     data = load_data(spec)
     model = build_model(spec, data.info)
-    order = Order(spec.training, len(data.train), spec.seed, torch.device("cpu"))
+    order = BatchSampler(spec.training, len(data.train), spec.seed, torch.device("cpu"))
     velocities = [torch.zeros_like(one) for one in model.parameters()]
     for step in range(order.plan().total_steps):
         rows = order.indices(step)

@@ -29,7 +29,7 @@ from trainer.spec import (
     Problem,
     Report,
 )
-from trainer.training import Order
+from trainer.training import BatchSampler
 
 CHECKS: tuple[Callable[[CheckContext], Iterator[Problem]], ...] = (
     *TASK_CHECKS,
@@ -82,7 +82,9 @@ def check(spec: JobSpec, info: DatasetInfo) -> Report:
 def _count_steps(context: CheckContext) -> int:
     spec = context.spec
     return (
-        Order(spec.training, context.sizes.train, spec.seed, torch.device("cpu")).plan().total_steps
+        BatchSampler(spec.training, context.sizes.train, spec.seed, torch.device("cpu"))
+        .plan()
+        .total_steps
     )
 
 

@@ -32,7 +32,7 @@ from trainer.data import Examples, Standardize
 from trainer.errors import ModelError
 from trainer.evaluation.losses import Task
 from trainer.events import Diagnosed
-from trainer.layers import drops, is_producer, start_dropping
+from trainer.layers import drops, has_weights, start_dropping
 from trainer.models import split_parameters
 from trainer.random_streams import generator, seed_globals
 from trainer.spec import (
@@ -252,7 +252,7 @@ def _running(norm: nn.Module) -> tuple[Tensor, Tensor] | None:
 
 
 def _weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    return ((name, module) for name, module in model.named_modules() if is_producer(module))
+    return ((name, module) for name, module in model.named_modules() if has_weights(module))
 
 
 def _describe_weights(layers: Mapping[str, nn.Module], learning_rate: float) -> Statistics:

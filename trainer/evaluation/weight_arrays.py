@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.evaluation.losses import Arrays
-from trainer.layers import is_producer
+from trainer.layers import has_weights
 
 #: Filters of the first layer that are kept, and values of them at most: a linear layer on large images
 #: has millions.
@@ -89,7 +89,7 @@ def serialize(arrays: Mapping[str, object]) -> bytes:
 def _weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """As they multiply: a parametrized weight after its parametrization."""
     for name, module in model.named_modules():
-        if is_producer(module) and isinstance(weight := module.weight, Tensor):
+        if has_weights(module) and isinstance(weight := module.weight, Tensor):
             yield name, weight.detach()
 
 

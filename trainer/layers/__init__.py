@@ -16,7 +16,7 @@ from trainer.layers.dropout import (
     set_progress,
     start_dropping,
 )
-from trainer.layers.kinds import is_activation, is_called_norm, is_leaf, is_producer, norm_layout
+from trainer.layers.kinds import has_weights, is_activation, is_called_norm, is_leaf, norm_layout
 from trainer.layers.norms import BatchRenorm, GhostBatchNorm
 
 __all__ = [
@@ -33,10 +33,10 @@ __all__ = [
     "drop_weights",
     "drops",
     "has_ramp",
+    "has_weights",
     "is_activation",
     "is_called_norm",
     "is_leaf",
-    "is_producer",
     "is_stochastic_depth",
     "norm_layout",
     "norms",

@@ -53,5 +53,6 @@ def is_activation(module: nn.Module) -> bool:
     return type(module).__name__ in _ACTIVATIONS
 
 
-def is_producer(module: nn.Module) -> bool:
+def has_weights(module: nn.Module) -> bool:
+    """A linear layer or a convolution; norms have gains."""
     return isinstance(module, nn.Linear | nn.modules.conv._ConvNd)

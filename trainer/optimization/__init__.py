@@ -1,6 +1,6 @@
 """What moves weights and when it stops: optimizers, penalties, gradients, averages, mixup, early stopping."""
 
-from trainer.optimization.early_stopping import Watches, has_diverged, is_better
+from trainer.optimization.early_stopping import EarlyStopping, has_diverged, is_better
 from trainer.optimization.gradients import build_gradient_rule
 from trainer.optimization.mixup import build_mixer
 from trainer.optimization.optimizers import build_optimizer, learning_rate, set_learning_rate
@@ -8,7 +8,7 @@ from trainer.optimization.penalties import build_penalties, build_projection
 from trainer.optimization.weight_averaging import build_average
 
 __all__ = [
-    "Watches",
+    "EarlyStopping",
     "build_average",
     "build_gradient_rule",
     "build_mixer",

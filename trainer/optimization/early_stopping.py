@@ -33,8 +33,8 @@ _RULES: tuple[StoppingSpec, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Watches:
-    """Every rule over one curve: the spec's own with its options, all others with their defaults.
+class EarlyStopping:
+    """Every stopping rule over one curve: the spec's own with its options, all others with their defaults.
 
     `stopped` holds the epoch (from 1) at which a rule first said stop.
     """
@@ -45,11 +45,11 @@ class Watches:
     stopped: Mapping[str, int]
 
     @classmethod
-    def start(cls, own: StoppingSpec) -> "Watches":
+    def start(cls, own: StoppingSpec) -> "EarlyStopping":
         memories: dict[str, Memory] = {rule.kind: {} for rule in _watching(own)}
         return cls(own, 0, memories, {})
 
-    def observe(self, metrics: Mapping[str, float]) -> "Watches":
+    def observe(self, metrics: Mapping[str, float]) -> "EarlyStopping":
         """After one more evaluation period."""
         epoch, stopped = self.epoch + 1, dict(self.stopped)
         memories: dict[str, Memory] = {}
@@ -57,7 +57,7 @@ class Watches:
             memories[rule.kind], stops = _follow(rule, self.memories[rule.kind], epoch, metrics)
             if stops:
                 stopped.setdefault(rule.kind, epoch)
-        return Watches(self.own, epoch, memories, stopped)
+        return EarlyStopping(self.own, epoch, memories, stopped)
 
     @property
     def stops(self) -> bool:
@@ -69,7 +69,7 @@ class Watches:
         return {"epoch": self.epoch, "memories": memories, "stopped": dict(self.stopped)}
 
     @classmethod
-    def restore(cls, own: StoppingSpec, state: Mapping[str, Any]) -> "Watches":
+    def restore(cls, own: StoppingSpec, state: Mapping[str, Any]) -> "EarlyStopping":
         return cls(own, state["epoch"], state["memories"], state["stopped"])
 
 

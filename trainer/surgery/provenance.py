@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from torch import Tensor, nn
 
-from trainer.layers import is_producer
+from trainer.layers import has_weights
 
 #: Values and their number stay, so a bias before is a bias after.
 SHAPE_FUNCTIONS = frozenset(
@@ -93,7 +93,7 @@ class Channels:
     def begin(self, module: nn.Module, x: Tensor, output: Tensor, channels_last: bool) -> None:
         """Behind a convolution, a linear layer or a norm, which sees all or a part of the channels."""
         axis = -1 if channels_last else 1
-        if is_producer(module):
+        if has_weights(module):
             self._tags[output] = self._through_layer(x, output, axis)
         else:
             self._tags[output] = self.of(x).entering(x.shape[axis])

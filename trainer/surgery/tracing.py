@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from trainer.errors import ModelError
-from trainer.layers import drops, is_activation, is_called_norm, is_leaf, is_producer, norm_layout
+from trainer.layers import drops, has_weights, is_activation, is_called_norm, is_leaf, norm_layout
 from trainer.surgery.provenance import SHAPE_FUNCTIONS, Channels, ChannelTag, Sources
 
 #: Samples in the example batch: two, so that batch norm has something to average over.
@@ -158,11 +158,11 @@ class Tracer(TorchFunctionMode):
     def _leaving(self, name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             self._stack.pop()
-            if isinstance(output, Tensor) and (is_producer(module) or name in self.layouts):
+            if isinstance(output, Tensor) and (has_weights(module) or name in self.layouts):
                 self._given[id(output)] = (output, name)
                 self.outputs.setdefault(name, tuple(output.shape))
                 self._begin_tags(name, module, args, output)
-            if is_producer(module) and isinstance(output, Tensor):
+            if has_weights(module) and isinstance(output, Tensor):
                 self._made[id(output)] = (output, name)
                 self.multiplications += output.numel() * module.weight[0].numel()  # type: ignore[index]
             if drops(module):
@@ -175,7 +175,7 @@ class Tracer(TorchFunctionMode):
         return hook
 
     def _begin_tags(self, name: str, module: nn.Module, args: Any, output: Tensor) -> None:
-        self._sources.begin(output, (name,) if is_producer(module) else ())
+        self._sources.begin(output, (name,) if has_weights(module) else ())
         is_last = isinstance(module, nn.Linear) or self.layouts.get(name) == "channels_last"
         self._channels.begin(module, args[0] if args else output, output, is_last)
 
@@ -210,7 +210,7 @@ class Tracer(TorchFunctionMode):
 
     def _is_on_weights(self) -> bool:
         """Libraries standardize the weights of a convolution by a norm's function."""
-        return self.innermost is not None and is_producer(self.modules[self.innermost])
+        return self.innermost is not None and has_weights(self.modules[self.innermost])
 
     def _follow(self, function: str, inputs: list[Any], result: Any) -> None:
         """Keep track of whose output a tensor still is, and of who else uses it."""

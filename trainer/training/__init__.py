@@ -1,11 +1,11 @@
 """The training loop, its state, its checkpoints, and what a training turned out to be."""
 
-from trainer.training.batch_order import Order
+from trainer.training.batch_order import BatchSampler
 from trainer.training.checkpoint import restore_model
 from trainer.training.loop import train
 
 __all__ = [
-    "Order",
+    "BatchSampler",
     "restore_model",
     "train",
 ]

@@ -22,7 +22,7 @@ class Plan:
         return min(epoch * self.period_steps, self.total_steps)
 
 
-class Order:
+class BatchSampler:
     """The batches of a seed: a pure function of the step, so a resumed training needs no state.
 
     Every pass over the examples is a new permutation from the stream `order`; a training by steps

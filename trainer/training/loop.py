@@ -71,7 +71,7 @@ def _train_period(run: Run) -> Iterator[Event]:
         if run.probe is not None and run.probe.is_due(run.step):
             yield run.look()
         if run.is_save_due() and run.step < last_step:
-            if not run.sums.are_finite():
+            if not run.running.are_finite():
                 break
             yield run.save()
 
@@ -106,4 +106,4 @@ def _take_step(run: Run) -> None:
         torch.stack(tuple(penalties.values())).sum().backward()  # type: ignore[no-untyped-call]
         terms |= penalties
     run.update_weights()
-    run.sums.add(torch.stack(scores).sum(0), terms)
+    run.running.add(torch.stack(scores).sum(0), terms)

@@ -9,7 +9,7 @@ from torch import Tensor
 _FIXED = 5
 
 
-class Sums:
+class RunningMetrics:
     """`values` (float64) holds loss, hits, examples, cost beyond the loss, steps, then each term of that
     cost, all times examples."""
 

@@ -24,7 +24,7 @@ from trainer.events import CheckpointSaved, Diagnosed, Progressed, Reason, Start
 from trainer.layers import has_ramp, set_progress
 from trainer.models import build_model, count_parameters
 from trainer.optimization import (
-    Watches,
+    EarlyStopping,
     build_average,
     build_gradient_rule,
     build_mixer,
@@ -38,11 +38,11 @@ from trainer.optimization import (
 )
 from trainer.random_streams import seed_globals
 from trainer.spec import JobSpec, LabelSmoothing, Numerics
-from trainer.training.batch_order import Order
+from trainer.training.batch_order import BatchSampler
 from trainer.training.checkpoint import Best, State, load_best, restore, save_state, save_weights
 from trainer.training.environment import describe_change, describe_environment
 from trainer.training.facts import describe_facts
-from trainer.training.running_metrics import Sums
+from trainer.training.running_metrics import RunningMetrics
 
 
 class Run:
@@ -61,7 +61,7 @@ class Run:
         self.forward = torch.compile(self.model, dynamic=False) if numerics.compiled else self.model
         self.standardize = Standardize(data.info, numerics, device)
         self.train, self.val = Examples.of(data.train, device), Examples.of(data.val, device)
-        self.order = Order(spec.training, len(self.train), spec.seed, device)
+        self.order = BatchSampler(spec.training, len(self.train), spec.seed, device)
         self.plan = plan = self.order.plan()
         self._set_up_batches()
         self._set_up_steps()
@@ -71,8 +71,8 @@ class Run:
         )  # fmt: skip
         self._saves, self._saved_at = 0, time.monotonic()
         self.step, self.epoch = 0, 0
-        self.sums = Sums(self._term_names(), device)
-        self.watches = Watches.start(spec.early_stopping)
+        self.running = RunningMetrics(self._term_names(), device)
+        self.stopping = EarlyStopping.start(spec.early_stopping)
         self.best: Best | None = None
         self.reason: Reason | None = None
 
@@ -197,16 +197,16 @@ class Run:
         """Syncs with the device, once; returns the period's metrics and whether it is the best."""
         metrics = self._metrics(validation)
         self.epoch += 1
-        self.sums.reset()
+        self.running.reset()
         diverged, monitor = has_diverged(metrics), self.spec.early_stopping.monitor
         best = self.best.metrics[monitor] if self.best else None
         is_best = not diverged and is_better(monitor, metrics[monitor], best)
-        self.watches = self.watches.observe(metrics)
+        self.stopping = self.stopping.observe(metrics)
         if diverged:
             self.reason = "diverged"
         elif self.step == self.plan.total_steps:
             self.reason = "completed"
-        elif self.watches.stops:
+        elif self.stopping.stops:
             self.reason = "early_stopped"
         return metrics, is_best
 
@@ -251,7 +251,7 @@ class Run:
             "steps": self.step,
             "best_epoch": self.best.epoch if self.best else math.nan,
             **{f"best_{name}": values[name] for name in names},
-            **{f"stop_epoch_{rule}": float(epoch) for rule, epoch in self.watches.stopped.items()},
+            **{f"stop_epoch_{rule}": float(epoch) for rule, epoch in self.stopping.stopped.items()},
         }
 
     def _best_names(self) -> list[str]:
@@ -260,13 +260,13 @@ class Run:
 
     def _metrics(self, validation: Outcome) -> dict[str, float]:
         """Takes `step` back to the first one that was not finite, if there was one."""
-        count = len(self.sums.values)
-        values = torch.cat((self.sums.values, validation.sums)).tolist()
+        count = len(self.running.values)
+        values = torch.cat((self.running.values, validation.sums)).tolist()
         sums, (val_loss, val_hits, val_examples) = values[:count], values[count:]
         # After a non-finite step the weights depend on when that was noticed.
-        self.step = self.plan.period_end(self.epoch) + Sums.steps(sums)
-        has_accuracy, seen = self.task.has_accuracy, Sums.seen(sums)
-        metrics = self.sums.metrics(sums, accuracy=has_accuracy)
+        self.step = self.plan.period_end(self.epoch) + RunningMetrics.steps(sums)
+        has_accuracy, seen = self.task.has_accuracy, RunningMetrics.seen(sums)
+        metrics = self.running.metrics(sums, accuracy=has_accuracy)
         metrics["val_loss"] = seen * val_loss / val_examples
         if has_accuracy:
             metrics["val_accuracy"] = seen * val_hits / val_examples
@@ -278,8 +278,8 @@ class Run:
             optimizer=self.optimizer.state_dict()["state"],
             step=self.step,
             epoch=self.epoch,
-            sums=self.sums.values,
-            watches=self.watches.state(),
+            sums=self.running.values,
+            watches=self.stopping.state(),
             average=self.average.state() if self.average is not None else None,
             best=self.best,
             reason=self.reason,
@@ -289,8 +289,8 @@ class Run:
         self.model.load_state_dict(state.model)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
-        self.step, self.epoch, self.sums.values = state.step, state.epoch, state.sums
-        self.watches = Watches.restore(self.spec.early_stopping, state.watches)
+        self.step, self.epoch, self.running.values = state.step, state.epoch, state.sums
+        self.stopping = EarlyStopping.restore(self.spec.early_stopping, state.watches)
         if self.average is not None and state.average is not None:
             self.average.restore(state.average)
         self.best, self.reason = state.best, state.reason

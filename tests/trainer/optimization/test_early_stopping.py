@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from tests.support.stopping_definitions import generalization_loss, has_risen, progress_quotient
-from trainer.optimization.early_stopping import Watches, has_diverged, is_better
+from trainer.optimization.early_stopping import EarlyStopping, has_diverged, is_better
 from trainer.spec.optimization import NoStopping, Patience, StoppingSpec
 
 NAN = math.nan
@@ -21,14 +21,14 @@ def rule(**document: object) -> StoppingSpec:
 
 def watch(
     own: StoppingSpec, validation: Sequence[float], training: Sequence[float] | None = None
-) -> Iterator[Watches]:
+) -> Iterator[EarlyStopping]:
     """After each evaluation."""
-    watches = Watches.start(own)
+    stopping = EarlyStopping.start(own)
     for train_loss, val_loss in zip(training or [1.0] * len(validation), validation, strict=True):
-        watches = watches.observe(
+        stopping = stopping.observe(
             {"train_loss": train_loss, "train_cost": train_loss, "val_loss": val_loss}
         )
-        yield watches
+        yield stopping
 
 
 def stop_epoch(own: StoppingSpec, *curves: Sequence[float]) -> int | None:
@@ -59,10 +59,10 @@ def test_patience_counts_evaluations_without_a_new_best(
     monitor, patience, min_delta, values, stops_after
 ):
     own = Patience(kind="patience", monitor=monitor, patience=patience, min_delta=min_delta)
-    watches = Watches.start(own)
+    stopping = EarlyStopping.start(own)
     for value in values:
-        watches = watches.observe({"train_loss": 1.0, "val_loss": 1.0, monitor: value})
-    assert watches.stopped.get("patience") == stops_after
+        stopping = stopping.observe({"train_loss": 1.0, "val_loss": 1.0, monitor: value})
+    assert stopping.stopped.get("patience") == stops_after
 
 
 @pytest.mark.parametrize(
@@ -157,12 +157,12 @@ LOSSES = st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10)), min_size=2, max
 @given(curve=LOSSES, cut=st.integers(0, 29))
 @pytest.mark.parametrize("own", RULES, ids=lambda one: one.kind)
 def test_restored_in_the_middle_of_a_curve_it_goes_on_as_if_nothing_had_been(own, curve, cut):
-    whole = broken = Watches.start(own)
+    whole = broken = EarlyStopping.start(own)
     for number, (train_loss, val_loss) in enumerate(curve):
         metrics = {"train_loss": train_loss, "train_cost": train_loss, "val_loss": val_loss}
         whole = whole.observe(metrics)
         if number == cut:
-            broken = Watches.restore(own, broken.state())
+            broken = EarlyStopping.restore(own, broken.state())
         broken = broken.observe(metrics)
     assert broken == whole
 

@@ -49,9 +49,9 @@ def test_a_training_records_what_its_spec_says(changes: dict[str, object], tmp_p
 
 
 def test_every_stopping_rule_may_leave_its_epoch(tmp_path: Path) -> None:
-    from trainer.optimization.early_stopping import Watches
+    from trainer.optimization.early_stopping import EarlyStopping
 
-    assert set(STOPPING_RULES) == set(Watches.start(make_spec().early_stopping).memories)
+    assert set(STOPPING_RULES) == set(EarlyStopping.start(make_spec().early_stopping).memories)
 
 
 def test_diagnostics_measure_what_is_listed(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from trainer.events import (
 )
 from trainer.files import write_file
 from trainer.models.build import build_model
-from trainer.optimization.early_stopping import Watches
+from trainer.optimization.early_stopping import EarlyStopping
 from trainer.spec.job import JobSpec
 from trainer.spec.optimization import Patience
 from trainer.training.checkpoint import Best, State
@@ -172,7 +172,7 @@ FRESH = {
     "step": 0,
     "epoch": 0,
     "sums": torch.zeros(5, dtype=torch.float64),
-    "watches": Watches.start(Patience(kind="patience", patience=2, min_delta=100.0)).state(),
+    "watches": EarlyStopping.start(Patience(kind="patience", patience=2, min_delta=100.0)).state(),
     "average": None,
     "best": None,
     "best.epoch": 0,

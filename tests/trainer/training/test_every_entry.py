@@ -22,7 +22,7 @@ from trainer.models.build import build_model
 from trainer.random_streams import seed_globals
 from trainer.spec.builtin import BUILT_IN
 from trainer.spec.job import JobSpec
-from trainer.training.batch_order import Order
+from trainer.training.batch_order import BatchSampler
 
 
 def make_job(name: str, **changes: Any) -> JobSpec:
@@ -69,7 +69,7 @@ def watched() -> Iterator[dict[str, list[str]]]:
     def digest(tensor: torch.Tensor) -> str:
         return hashlib.blake2b(tensor.numpy().tobytes()).hexdigest()
 
-    indices, build = Order.indices, trainer.training.state.build_augmentation
+    indices, build = BatchSampler.indices, trainer.training.state.build_augmentation
 
     def seen_indices(self, step):
         found = indices(self, step)
@@ -87,7 +87,7 @@ def watched() -> Iterator[dict[str, list[str]]]:
         return seen_augment
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Order, "indices", seen_indices)
+        patch.setattr(BatchSampler, "indices", seen_indices)
         patch.setattr(trainer.training.state, "build_augmentation", seen_build)
         yield digests
 

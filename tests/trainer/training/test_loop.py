@@ -31,7 +31,7 @@ from trainer.events import (
     Stepped,
 )
 from trainer.spec.job import Numerics
-from trainer.training.batch_order import Order
+from trainer.training.batch_order import BatchSampler
 from trainer.training.checkpoint import restore_model
 from trainer.training.loop import train
 
@@ -98,14 +98,14 @@ def test_training_by_steps_evaluates_every_so_many_and_at_the_end(tmp_path):
 def seen_batches(monkeypatch):
     """Digests of the indices of every batch that a training takes."""
     digests = []
-    original = Order.indices
+    original = BatchSampler.indices
 
     def indices(self, step):
         found = original(self, step)
         digests.append(hashlib.blake2b(found.numpy().tobytes()).hexdigest())
         return found
 
-    monkeypatch.setattr(Order, "indices", indices)
+    monkeypatch.setattr(BatchSampler, "indices", indices)
     return digests
 
 
