@@ -1,6 +1,7 @@
 """What docker-compose.yml promises, read from the file: no engine is needed."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,11 @@ def test_datasets_are_mounted_read_only() -> None:
     data = [mount for mount in mounts if "/srv/normlab/data" in mount]
     assert data
     assert all(mount.endswith(":ro") for mount in data)
+
+
+def test_the_image_gets_every_package() -> None:
+    """`.dockerignore` shuts everything out that it doesn't name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    let_in = (ROOT / ".dockerignore").read_text().splitlines()
+    assert [name for name in packages if f"!{name.rstrip('*')}" not in let_in] == []
