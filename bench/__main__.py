@@ -47,7 +47,7 @@ def main() -> None:
             ("way", "ms per job"),
             (
                 ("trainer alone", f"{path.alone_milliseconds:.0f}"),
-                ("claimed from SQL, leased, recorded", f"{path.claimed_milliseconds:.0f}"),
+                ("acquired from SQL, leased, recorded", f"{path.service_milliseconds:.0f}"),
                 ("the difference", f"{path.cost_milliseconds:.0f}"),
             ),
         )

@@ -1,4 +1,4 @@
-"""What the way through the service costs a job: claim, lease, records. Needs no broker: nobody is woken."""
+"""What the way through the service costs a job: acquiring, lease, records. Needs no broker: nobody is woken."""
 
 import functools
 import os
@@ -39,7 +39,7 @@ class PathCost:
     commands: int
     epochs: int
     alone_milliseconds: float
-    claimed_milliseconds: float
+    service_milliseconds: float
     cost_milliseconds: float
 
 
@@ -49,7 +49,7 @@ def measure_path(folder: Path, *, repeats: int) -> PathCost:
         context = _build_context(sessions, folder / "storage")
         _train_alone(folder / "warm", context)
         turns = [
-            (_train_alone(folder / f"alone-{turn}", context), _train_claimed(context))
+            (_train_alone(folder / f"alone-{turn}", context), _train_acquired(context))
             for turn in range(repeats)
         ]
     milliseconds = 1000 / JOBS
@@ -57,8 +57,8 @@ def measure_path(folder: Path, *, repeats: int) -> PathCost:
         JOBS,
         EPOCHS,
         milliseconds * median(alone for alone, _ in turns),
-        milliseconds * median(claimed for _, claimed in turns),
-        milliseconds * median(claimed - alone for alone, claimed in turns),
+        milliseconds * median(in_service for _, in_service in turns),
+        milliseconds * median(in_service - alone for alone, in_service in turns),
     )
 
 
@@ -73,7 +73,7 @@ def _train_alone(folder: Path, context: ExecutionContext) -> float:
     return time.perf_counter() - began
 
 
-def _train_claimed(context: ExecutionContext) -> float:
+def _train_acquired(context: ExecutionContext) -> float:
     """Seconds for all jobs, from their rows to their results."""
     with context.sessions.begin() as session:
         owner = users.find(session, "bench") or users.create_user(session, "bench", "admin")
@@ -82,22 +82,22 @@ def _train_claimed(context: ExecutionContext) -> float:
         new = [NewJob(_spec(seed), f"seed {seed}") for seed in range(JOBS)]
         commands.create(session, owner, "bench", dataset, new)
     began = time.perf_counter()
-    while _claim_and_execute(context):
+    while _acquire_and_execute(context):
         pass
     return time.perf_counter() - began
 
 
-def _claim_and_execute(context: ExecutionContext) -> bool:
-    claimed_at = time.monotonic()
+def _acquire_and_execute(context: ExecutionContext) -> bool:
+    acquired_at = time.monotonic()
     with context.sessions.begin() as session:
-        claim = commands.claim(
+        assignment = commands.acquire(
             session,
             HOST,
             1,
             lease_seconds=context.timing.lease,
             numerics=lambda device: Numerics(),
         )
-    return claim is not None and execute(claim, context, claimed_at)
+    return assignment is not None and execute(assignment, context, acquired_at)
 
 
 def _spec(seed: int) -> JobSpec:

@@ -41,8 +41,8 @@ class Settings(BaseSettings):
         float,
         Field(
             ge=0,
-            description="with less free where jobs write (storage, temporary folder), nothing is "
-            "claimed; 0: no check",
+            description="with less free where jobs write (storage, temporary folder), no job is "
+            "acquired; 0: no check",
         ),
     ] = 512.0
     host_lock_seconds: Annotated[

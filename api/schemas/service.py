@@ -57,7 +57,7 @@ class WaitingView(View):
             priority=PRIORITIES[waiting.job.priority],
             position=waiting.position,
             waiting_seconds=waiting.waiting_seconds,
-            claimable=waiting.claimable,
+            claimable=waiting.runnable,
         )
 
 
@@ -120,18 +120,20 @@ class WorkerView(View):
     busy: int
     claims: Annotated[bool, Field(description="alive, and takes jobs when it has a free slot")]
     shortage: Annotated[
-        ShortageView | None, Field(description="for want of this room it claims nothing")
+        ShortageView | None, Field(description="for want of this room it takes no jobs")
     ]
     held_until: Annotated[
         datetime | None,
-        Field(description="it claims nothing until then: its disk ran full under a job"),
+        Field(description="it takes no jobs until then: its disk ran full under a job"),
     ]
     clock_ahead_seconds: Annotated[
         float | None, Field(description="of the database's clock; negative: behind")
     ]
     problems: Annotated[
         list[str],
-        Field(description="what keeps it from claiming and what is wrong with it, a sentence each"),
+        Field(
+            description="what keeps it from taking jobs and what is wrong with it, a sentence each"
+        ),
     ]
 
 

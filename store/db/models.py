@@ -254,7 +254,7 @@ class Attempt(Table):
     """One execution of a job.
 
     `seconds`: training time as the worker measured it; `counts`: its end counts towards the limit.
-    `instance`: of the worker whose process runs it (`Worker.instance` at the claim).
+    `instance`: of the worker whose process runs it (`Worker.instance` when it started).
     """
 
     __tablename__ = "attempts"
@@ -284,8 +284,8 @@ class Worker(Table):
     `instance` is new at each start of a worker; NULL in rows from before there were any. `namespace`: in which
     `process` is a process id. `address`: where the server sees the worker; NULL on a Unix socket.
     `ended_at`: it has ended by itself, and none of its processes is left.
-    `shortage`: the folder without enough room (`store.hosts.host_health.Shortage`), for which the host claims nothing.
-    `held_until`: it claims nothing until then, because its disk ran full under a job, `disk_failures` times
+    `shortage`: the folder without enough room (`store.hosts.host_health.Shortage`), for which the host takes no jobs.
+    `held_until`: it takes no jobs until then, because its disk ran full under a job, `disk_failures` times
     without one that completed between them. `clock_ahead_seconds`: of the database's clock.
     """
 

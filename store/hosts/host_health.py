@@ -1,4 +1,4 @@
-"""Whether a host may claim: room on its disks, and its clock beside the database's. No SQL of jobs."""
+"""Whether a host may acquire jobs: room on its disks, and its clock beside the database's."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from store.db import Worker
 
-#: A host whose disk ran full under a job claims nothing for so long; twice as long each time, until a job
+#: A host whose disk ran full under a job takes no jobs for so long; twice as long each time, until a job
 #: has completed there.
 FIRST_HOLD_SECONDS = 30.0
 LONGEST_HOLD_SECONDS = 3600.0
@@ -60,7 +60,7 @@ def report(
 def report_shortage(
     session: Session, host: str, shortage: Shortage, instance: str | None = None
 ) -> None:
-    """The host claims nothing until a `report` without a shortage.
+    """The host takes no jobs until a `report` without a shortage.
 
     Nothing changes where another instance is the host's worker now.
     """
@@ -102,7 +102,7 @@ def _is_of(host: str, instance: str | None) -> Sequence[ColumnElement[bool]]:
     return Worker.host == host, Worker.instance.is_not_distinct_from(instance)
 
 
-def may_claim() -> ColumnElement[bool]:
+def may_acquire() -> ColumnElement[bool]:
     """Not draining and not held; whether it has room, the host measures itself."""
     is_free = or_(Worker.held_until.is_(None), Worker.held_until <= func.clock_timestamp())
     return and_(Worker.draining.is_(False), is_free)
@@ -110,11 +110,11 @@ def may_claim() -> ColumnElement[bool]:
 
 def is_held(session: Session, host: str) -> bool:
     """Whether the host's worker, draining or after a full disk, gets no job whatever is queued."""
-    return not session.scalar(select(may_claim()).where(Worker.host == host))
+    return not session.scalar(select(may_acquire()).where(Worker.host == host))
 
 
 def is_worth_waking() -> ColumnElement[bool]:
-    return and_(may_claim(), Worker.shortage.is_(None))
+    return and_(may_acquire(), Worker.shortage.is_(None))
 
 
 def is_off(clock_ahead_seconds: float | None) -> bool:
@@ -122,15 +122,15 @@ def is_off(clock_ahead_seconds: float | None) -> bool:
 
 
 def problems(worker: Worker, now: datetime) -> Sequence[str]:
-    """What keeps the host from claiming and what is wrong with it, a sentence each."""
+    """What keeps the host from taking jobs and what is wrong with it, a sentence each."""
     sentences = []
     if worker.shortage is not None:
-        sentences.append(f"claims nothing: {worker.shortage['detail']}")
+        sentences.append(f"takes no jobs: {worker.shortage['detail']}")
     elif worker.held_until is not None and worker.held_until > now:
         times = "once" if worker.disk_failures == 1 else f"{worker.disk_failures} times in a row"
         seconds = (worker.held_until - now) / timedelta(seconds=1)
         sentences.append(
-            f"claims nothing for {seconds:.0f} more seconds: its disk ran full under a job {times}"
+            f"takes no jobs for {seconds:.0f} more seconds: its disk ran full under a job {times}"
         )
     if is_off(worker.clock_ahead_seconds):
         sentences.append(clock_sentence(worker.clock_ahead_seconds or 0.0))

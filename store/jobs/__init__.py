@@ -1,8 +1,8 @@
-"""The life of a job: submitted, queued, claimed, recorded, ended, rescued."""
+"""The life of a job: submitted, queued, acquired, recorded, ended, rescued."""
 
 from store.jobs import commands, leases, maintenance, obstacles, queue, wakeups
+from store.jobs.acquire import Assignment
 from store.jobs.attempts import Renewed
-from store.jobs.claim import Claim
 from store.jobs.commands import NewJob
 from store.jobs.leases import Instance, is_any_alive, workers_view
 from store.jobs.queue import Waiting
@@ -11,7 +11,7 @@ from store.jobs.wakeups import QUEUE
 
 __all__ = [
     "QUEUE",
-    "Claim",
+    "Assignment",
     "Instance",
     "NewJob",
     "Renewed",

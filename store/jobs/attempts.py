@@ -22,7 +22,7 @@ from store.db import (
     transition,
 )
 from store.hosts import host_health
-from store.jobs.claim import worker_name
+from store.jobs.acquire import worker_name
 from store.jobs.recording import keep_metrics
 from trainer.events import Reason
 

@@ -1,6 +1,6 @@
 """Jobs as people handle them: submit, find, cancel, pause, resume, retry; and, from here, all else of a job.
 
-A running attempt's own writes are in `store.jobs.attempts`, claiming in `store.jobs.claim`; both are to be had here.
+A running attempt's own writes are in `store.jobs.attempts`, acquiring in `store.jobs.acquire`; both are exported here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,8 +30,8 @@ from store.db import (
     sanitize_text,
     transition,
 )
+from store.jobs.acquire import AssignedDevice, Assignment, acquire
 from store.jobs.attempts import Renewed, end_attempt, fail, finish, renew
-from store.jobs.claim import Claim, ClaimedDevice, claim
 from store.jobs.recording import (
     record_checkpoint,
     record_diagnosis,
@@ -45,11 +45,11 @@ from store.jobs.recording import (
 from trainer.spec import JobSpec, content_hash
 
 __all__ = [
-    "Claim",
-    "ClaimedDevice",
+    "AssignedDevice",
+    "Assignment",
     "NewJob",
     "Renewed",
-    "claim",
+    "acquire",
     "create",
     "end_attempt",
     "fail",

@@ -42,9 +42,9 @@ class DeviceView:
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """A host's worker; `alive`: seen lately; `busy` of its `slots` are in use; `claims`: gets jobs.
+    """A host's worker; `alive`: seen lately; `busy` of its `slots` are in use; `claims`: it takes jobs.
 
-    `problems`: what keeps it from claiming and what is wrong with it, a sentence each.
+    `problems`: what keeps it from taking jobs and what is wrong with it, a sentence each.
     """
 
     host: str
@@ -85,7 +85,7 @@ def register_worker(
 ) -> None:
     """The host's worker starts, with devices of (kind, number, name, slots); it isn't draining.
 
-    From now on only this instance claims for the host.
+    From now on only this instance acquires jobs for the host.
     """
     now = func.clock_timestamp()
     start = {
@@ -168,7 +168,7 @@ def release_expired(
 
 
 def free_slots(session: Session) -> dict[str, dict[str, int]]:
-    """Free slots by host and kind, of hosts seen lately that may claim."""
+    """Free slots by host and kind, of hosts seen lately that may acquire jobs."""
     busy = select(func.count()).where(Lease.device_id == Device.id, Lease.slot < Device.slots)
     free = func.sum(Device.slots - busy.scalar_subquery())
     statement = (

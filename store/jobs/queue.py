@@ -1,4 +1,4 @@
-"""The line of queued jobs: which are claimable, in which order, on which kind of device.
+"""The line of queued jobs: which are runnable, in which order, on which kind of device.
 
 Fair means: the higher priority class first, raised by one for every `AGING_SECONDS` of waiting; then
 the person who has used the machines least, old use fading by half every `HALF_LIFE_SECONDS`; then age.
@@ -39,19 +39,19 @@ AnySelect = TypeVar("AnySelect", bound=Select[*tuple[Any, ...]])
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A queued job and its place in the line, counted from 1; `claimable` is false without its data."""
+    """A queued job and its place in the line, counted from 1; `runnable` is false without its data."""
 
     job: Job
     position: int
     waiting_seconds: float
-    claimable: bool
+    runnable: bool
 
 
 def waiting(session: Session, limit: int = 100) -> Sequence[Waiting]:
     """The head of the line, in the order in which free slots are given out."""
     waited = _seconds_since(Job.queued_at)
     statement = (
-        in_order(select(Job, waited, claimable()))
+        in_order(select(Job, waited, is_runnable()))
         .options(joinedload(Job.owner), joinedload(Job.project), joinedload(Job.study))
         .where(Job.status == "queued")
         .limit(limit)
@@ -75,7 +75,7 @@ def running(session: Session) -> Sequence[Job]:
 
 
 def fairest(free: Mapping[str, int], host: str) -> Select[int]:
-    """The id of the claimable job whose turn it is, locked, given so many free devices of each kind.
+    """The id of the runnable job whose turn it is, locked, given so many free devices of each kind.
 
     A row that somebody else is changing right now (a cancel) is passed over, and so is, for a while, a job
     under which the host's disk ran full.
@@ -90,7 +90,7 @@ def fairest(free: Mapping[str, int], host: str) -> Select[int]:
     return (
         # Only the id: sorting whole rows would take three times as long.
         in_order(select(Job.id))
-        .where(claimable(), fits, Job.id.not_in(_filled_disk_of(host)))
+        .where(is_runnable(), fits, Job.id.not_in(_filled_disk_of(host)))
         .limit(1)
         .with_for_update(of=Job, key_share=True, skip_locked=True)
     )
@@ -116,20 +116,20 @@ def _filled_disk_of(host: str) -> Select[int]:
 
 
 def demand(session: Session) -> dict[str | None, int]:
-    """How many jobs are claimable, by the kind of device that they need; None: any."""
+    """How many jobs are runnable, by the kind of device that they need; None: any."""
     kind = required_kind().label("kind")
     statement = (
         select(kind, func.count())
         .select_from(Job)
         .outerjoin(Study, Study.id == Job.study_id)
         .join(Dataset, Dataset.id == Job.dataset_id)
-        .where(claimable())
+        .where(is_runnable())
         .group_by(kind)
     )
     return {kind: count for kind, count in session.execute(statement)}
 
 
-def claimable() -> ColumnElement[bool]:
+def is_runnable() -> ColumnElement[bool]:
     """Queued, and its dataset is there (to make it is what a dataset's job is for)."""
     return and_(Job.status == "queued", or_(Job.kind == "dataset", Dataset.status == "ready"))
 

@@ -27,7 +27,7 @@ class Waker:
         self._thread.start()
 
     def wake(self) -> None:
-        """Something became free or claimable: to be called after the commit."""
+        """Something became free or runnable: to be called after the commit."""
         self._asked.set()
 
     def close(self) -> None:

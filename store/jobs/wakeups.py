@@ -40,7 +40,7 @@ def make_celery(redis_url: str) -> Celery:
 
 
 def due(session: Session) -> dict[str, int]:
-    """How many wake-ups each host should get: a claimable job that fits and a free slot for each.
+    """How many wake-ups each host should get: a runnable job that fits and a free slot for each.
 
     Jobs that need one kind of device come first; those that may run anywhere take what is left.
     """

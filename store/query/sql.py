@@ -129,7 +129,7 @@ def _column(field: Field) -> ColumnElement[Any]:
         case "archived":
             return is_archived()
         case "device":
-            # What the study or the job was fixed to at its first claim; until then what it asked for.
+            # What the study or the job was fixed to when it first started; until then what it asked for.
             return func.coalesce(Job.numerics["device"].astext, Job.device)
         case _:
             plain: ColumnElement[Any] = getattr(Job, field.name).expression

@@ -74,8 +74,8 @@ def jobs_by_name(session: Session) -> dict[str, Job]:
     return {job.name: job for job in commands.list_jobs(session).items}
 
 
-def claim(session: Session) -> commands.Claim | None:
-    return commands.claim(session, "new", 7, lease_seconds=60, numerics=choose_numerics)
+def acquire(session: Session) -> commands.Assignment | None:
+    return commands.acquire(session, "new", 7, lease_seconds=60, numerics=choose_numerics)
 
 
 def test_every_job_is_read_as_it_was(upgraded: sessionmaker[Session]) -> None:
@@ -95,7 +95,7 @@ def test_what_ran_is_returned_and_goes_on_from_its_checkpoint(
         assert leases.release_expired(session) == [running]
     with upgraded.begin() as session:
         make_worker(session, "new", cpu=3)
-        first, second, third = (claim(session) for _ in range(3))
+        first, second, third = (acquire(session) for _ in range(3))
     assert first is not None
     assert second is not None
     assert third is None
@@ -103,15 +103,15 @@ def test_what_ran_is_returned_and_goes_on_from_its_checkpoint(
     assert [(saved.kind, saved.step) for saved in first.checkpoints] == [("last", 20), ("best", 10)]
     assert (second.job_id, second.attempt) == (queued, 1)
     with upgraded.begin() as session:
-        for claimed in (first, second):
+        for assignment in (first, second):
             epoch = EpochFinished(3, 30, {"val_loss": 0.1}, best=True, seconds=1.0)
-            commands.record_epoch(session, claimed.job_id, claimed.attempt, epoch)
+            commands.record_epoch(session, assignment.job_id, assignment.attempt, epoch)
             commands.finish(
-                session, claimed.job_id, claimed.attempt, reason="completed", metrics={}
+                session, assignment.job_id, assignment.attempt, reason="completed", metrics={}
             )
         commands.resume(session, jobs_by_name(session)["paused"], "ada")
     with upgraded.begin() as session:
-        resumed = claim(session)
+        resumed = acquire(session)
         assert resumed is not None
         commands.finish(session, resumed.job_id, resumed.attempt, reason="completed", metrics={})
     with upgraded() as session:

@@ -18,7 +18,7 @@ from store.db.engine import make_engine
 from store.db.models import Study, Table
 from store.jobs import commands
 from tests.support.factories import (
-    claim_job,
+    acquire_job,
     make_cells,
     make_job,
     make_study,
@@ -61,7 +61,7 @@ def study(sessions: Sessions) -> Study:
         ada = make_user(session, "ada")
         study = make_study(session, ada, make_cells(("none", "batch"), (0, 1)))
         study.tags = ["paper"]
-        first, second, third = (claim_job(session) for _ in range(3))
+        first, second, third = (acquire_job(session) for _ in range(3))
         assert first is not None
         assert second is not None
         assert third is not None

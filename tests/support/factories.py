@@ -12,7 +12,7 @@ from store.accounts.users import Role
 from store.catalog import datasets
 from store.db.models import Dataset, Job, Study, User
 from store.jobs import commands, leases
-from store.jobs.claim import Claim
+from store.jobs.acquire import Assignment
 from store.jobs.commands import NewJob
 from store.studies import studies
 from trainer.spec.dataset import DatasetInfo, Parquet
@@ -131,10 +131,10 @@ def make_worker(session: Session, host: str = "alpha", *, cpu: int = 1, cuda: in
     leases.register_worker(session, host, 100, devices)
 
 
-def claim_job(session: Session, host: str = "alpha", **options: Any) -> Claim | None:
-    """Claim as a worker of the host does."""
+def acquire_job(session: Session, host: str = "alpha", **options: Any) -> Assignment | None:
+    """Acquire as a worker of the host does."""
     settings = {"lease_seconds": 60.0, "numerics": choose_numerics, **options}
-    return commands.claim(session, host, 101, **settings)
+    return commands.acquire(session, host, 101, **settings)
 
 
 def choose_numerics(device: str) -> Numerics:

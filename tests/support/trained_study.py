@@ -7,37 +7,42 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store.catalog import datasets
 from store.jobs import commands
-from store.jobs.claim import Claim
-from tests.support.factories import claim_job, make_info, make_worker
+from store.jobs.acquire import Assignment
+from tests.support.factories import acquire_job, make_info, make_worker
 from trainer.events import CheckpointSaved, EpochFinished, EvaluationFinished, FileWritten, Started
 
 
 def train_all(sessions: sessionmaker[Session], storage: Path) -> list[int]:
-    """Every claimable job to its end; the third diverges. Returns the jobs in order of their claim."""
+    """Run every runnable job to its end; the third diverges. Returns the jobs in the order of their start."""
     done: list[int] = []
     with sessions.begin() as session:
         make_worker(session)
     while True:
         with sessions.begin() as session:
-            claim = claim_job(session)
-            if claim is None:
+            assignment = acquire_job(session)
+            if assignment is None:
                 return done
-            if claim.kind == "dataset":
-                _decode(session, claim)
+            if assignment.kind == "dataset":
+                _decode(session, assignment)
             else:
-                _train(session, claim, storage, diverges=len(done) == 2)
-                done.append(claim.job_id)
+                _train(session, assignment, storage, diverges=len(done) == 2)
+                done.append(assignment.job_id)
 
 
-def _decode(session: Session, claim: Claim) -> None:
-    datasets.mark_ready(session, claim.dataset_id, make_info(claim.dataset_name))
+def _decode(session: Session, assignment: Assignment) -> None:
+    datasets.mark_ready(session, assignment.dataset_id, make_info(assignment.dataset_name))
     commands.finish(
-        session, claim.job_id, claim.attempt, reason="completed", metrics={}, seconds_used=1.0
+        session,
+        assignment.job_id,
+        assignment.attempt,
+        reason="completed",
+        metrics={},
+        seconds_used=1.0,
     )
 
 
-def _train(session: Session, claim: Claim, storage: Path, *, diverges: bool) -> None:
-    job, attempt = claim.job_id, claim.attempt
+def _train(session: Session, assignment: Assignment, storage: Path, *, diverges: bool) -> None:
+    job, attempt = assignment.job_id, assignment.attempt
     loss = float("nan") if diverges else 0.25
     accuracy = float("nan") if diverges else 0.9 + (job * 37 % 100) / 1000
     commands.record_start(session, job, attempt, Started(0, 0, 2, 100))

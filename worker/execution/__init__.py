@@ -1,4 +1,4 @@
-"""One claimed job, to its end."""
+"""One acquired job, to its end."""
 
 from worker.execution.drain import Drain
 from worker.execution.execute import ExecutionContext, execute

@@ -1,4 +1,4 @@
-"""One claimed job, from its claim to its end in SQL."""
+"""One acquired job, from its start to its end in SQL."""
 
 import math
 import time
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db import LostLease
-from store.jobs import Claim, Renewed, commands
+from store.jobs import Assignment, Renewed, commands
 from trainer.data import Data, decode
 from trainer.errors import DataError
 from trainer.events import Event, Finished, Progressed, Stepped, Wish
@@ -41,7 +41,7 @@ STOPS: dict[str, Stop] = {"cancel": "cancelled", "pause": "paused", "preempt": "
 
 @dataclass(frozen=True, slots=True)
 class ExecutionContext:
-    """What a job needs besides its claim; made once per child, of the process `parent`."""
+    """What a job needs besides its assignment; made once per child, of the process `parent`."""
 
     sessions: sessionmaker[Session]
     host: str
@@ -54,36 +54,40 @@ class ExecutionContext:
     drain: Drain
 
 
-def execute(claim: Claim, context: ExecutionContext, claimed_at: float) -> bool:
+def execute(assignment: Assignment, context: ExecutionContext, acquired_at: float) -> bool:
     """Run the job to its end and record it; False when this process must not run another one."""
-    with structlog.contextvars.bound_contextvars(job=claim.job_id, attempt=claim.attempt):
-        execution = Execution(claim, context, claimed_at)
+    with structlog.contextvars.bound_contextvars(job=assignment.job_id, attempt=assignment.attempt):
+        execution = Execution(assignment, context, acquired_at)
         return execution.run()
 
 
 class Execution:
     """One attempt: its heartbeat, its recorder, and why it should stop."""
 
-    def __init__(self, claim: Claim, context: ExecutionContext, claimed_at: float) -> None:
-        self._claim = claim
+    def __init__(
+        self, assignment: Assignment, context: ExecutionContext, acquired_at: float
+    ) -> None:
+        self._assignment = assignment
         self._context = context
-        self._recorder = Recorder(context.sessions, context.storage, claim.job_id, claim.attempt)
+        self._recorder = Recorder(
+            context.sessions, context.storage, assignment.job_id, assignment.attempt
+        )
         self._heartbeat = Heartbeat(
             self._renew,
             self._wanted,
             self._abandon,
             context.timing,
-            claimed_at=claimed_at,
+            acquired_at=acquired_at,
             parent=context.parent,
         )
-        self._budget = claim.timeout_seconds - claim.seconds_used
+        self._budget = assignment.timeout_seconds - assignment.seconds_used
         self._step = 0
         self._stop: Stop | None = None
         self._draining_since: float | None = None
 
     def run(self) -> bool:
         """See `execute`."""
-        log.info("claimed", kind=self._claim.kind)
+        log.info("acquired", kind=self._assignment.kind)
         with self._heartbeat, forwarded_warnings(self._recorder.say):
             outcome = self._outcome()
             self._close(outcome)
@@ -93,7 +97,7 @@ class Execution:
     def _outcome(self) -> Outcome | None:
         """What became of it; None when the lease was lost and nothing may be said."""
         try:
-            return self._decode() if self._claim.kind == "dataset" else self._train()
+            return self._decode() if self._assignment.kind == "dataset" else self._train()
         except LostLease:
             return None
         except DataError as error:
@@ -115,20 +119,23 @@ class Execution:
         return replace(failure, text=f"{what} (afterwards {left})\n\n{failure.text}")
 
     def _train(self) -> Outcome | None:
-        claim = self._claim
-        assert claim.info is not None
-        spec = JobSpec.model_validate(claim.spec)
-        data = self._context.load(spec.dataset, DatasetInfo.model_validate(claim.info))
+        assignment = self._assignment
+        assert assignment.info is not None
+        spec = JobSpec.model_validate(assignment.spec)
+        data = self._context.load(spec.dataset, DatasetInfo.model_validate(assignment.info))
         self._heartbeat.progressed()
         events = train(
             spec,
             data,
-            self._context.storage / "jobs" / str(claim.job_id) / f"attempt-{claim.attempt}",
-            numerics=claim.numerics or Numerics(),
-            device=_torch_device(claim),
+            self._context.storage
+            / "jobs"
+            / str(assignment.job_id)
+            / f"attempt-{assignment.attempt}",
+            numerics=assignment.numerics or Numerics(),
+            device=_torch_device(assignment),
             resume=[
                 replace(saved, path=str(self._context.storage / saved.path))
-                for saved in claim.checkpoints
+                for saved in assignment.checkpoints
             ],
         )
         # Closed by name: an error that is kept keeps its frames, and with them the model's memory.
@@ -161,9 +168,9 @@ class Execution:
             self._recorder.say("info", line)
 
     def _decode(self) -> Outcome | None:
-        source: DatasetSource = TypeAdapter(DatasetSource).validate_python(self._claim.source)
+        source: DatasetSource = TypeAdapter(DatasetSource).validate_python(self._assignment.source)
         steps = decode(
-            self._claim.dataset_name,
+            self._assignment.dataset_name,
             source,
             self._context.storage / "datasets",
             self._context.data_roots,
@@ -191,9 +198,9 @@ class Execution:
         if self._recorder.failure is not None:
             raise self._recorder.failure
         if not heartbeat.trusted and not heartbeat.suspend(self._gives_up):
-            raise LostLease(self._claim.job_id, self._claim.attempt)
+            raise LostLease(self._assignment.job_id, self._assignment.attempt)
         if heartbeat.lost:
-            raise LostLease(self._claim.job_id, self._claim.attempt)
+            raise LostLease(self._assignment.job_id, self._assignment.attempt)
         if self._stop is None:
             if heartbeat.wish is not None:
                 self._stop = STOPS[heartbeat.wish]
@@ -218,8 +225,8 @@ class Execution:
                 self._last_write(self._judge(error))(session)
 
     def _last_write(self, outcome: Outcome) -> Write:
-        claim, used = self._claim, self._heartbeat.seconds_used
-        return lambda session: record_outcome(session, claim, outcome, used)
+        assignment, used = self._assignment, self._heartbeat.seconds_used
+        return lambda session: record_outcome(session, assignment, outcome, used)
 
     def _gives_up(self) -> bool:
         """A lost lease, or a drain that the database has kept waiting too long.
@@ -235,7 +242,7 @@ class Execution:
         return time.monotonic() - self._draining_since > PATIENCE_SECONDS
 
     def _renew(self, seconds_used: float) -> Renewed:
-        job, attempt = self._claim.job_id, self._claim.attempt
+        job, attempt = self._assignment.job_id, self._assignment.attempt
         with self._context.sessions.begin() as session:
             if self._step:
                 commands.record_step(session, job, attempt, self._step)
@@ -251,15 +258,15 @@ class Execution:
         with self._context.sessions.begin() as session:
             commands.end_attempt(
                 session,
-                self._claim.job_id,
-                self._claim.attempt,
+                self._assignment.job_id,
+                self._assignment.attempt,
                 end,
                 error=text if end == "stalled" else None,
                 seconds_used=self._heartbeat.seconds_used,
             )
 
 
-def _torch_device(claim: Claim) -> torch.device:
-    device = claim.devices[0]
+def _torch_device(assignment: Assignment) -> torch.device:
+    device = assignment.devices[0]
     # A file's tensors can't be mapped to `cpu:0`: the CPU has no number in torch.
     return torch.device("cpu") if device.kind == "cpu" else torch.device("cuda", device.number)

@@ -53,7 +53,7 @@ class Heartbeat:
         abandon: Callable[[End, str], None],
         timing: LeaseTiming,
         *,
-        claimed_at: float,
+        acquired_at: float,
         parent: int,
         exit_process: Callable[[int], None] = os._exit,
     ) -> None:
@@ -66,11 +66,11 @@ class Heartbeat:
         self._exit_process = exit_process
         self._parent = parent
         self._watched = threading.get_ident()
-        self._started_at = self._progressed_at = claimed_at
+        self._started_at = self._progressed_at = acquired_at
         self._suspended_seconds = 0.0
         self._suspended_at: float | None = None
-        self._trusted_until = claimed_at + timing.lease * (1 - MARGIN)
-        self._due_at = claimed_at + timing.renewal
+        self._trusted_until = acquired_at + timing.lease * (1 - MARGIN)
+        self._due_at = acquired_at + timing.renewal
         self._away = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)

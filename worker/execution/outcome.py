@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 from sqlalchemy.orm import Session
 
 from store.catalog import datasets
-from store.jobs import Claim, commands
+from store.jobs import Assignment, commands
 from studies.tuning import choose_when_complete
 from trainer.events import Finished
 from trainer.spec import DatasetInfo
@@ -17,9 +17,11 @@ Stop: TypeAlias = Literal["cancelled", "paused", "preempted", "drained", "timeou
 Outcome: TypeAlias = Finished | DatasetInfo | Failure | Stop
 
 
-def record_outcome(session: Session, claim: Claim, outcome: Outcome, seconds_used: float) -> None:
+def record_outcome(
+    session: Session, assignment: Assignment, outcome: Outcome, seconds_used: float
+) -> None:
     """Raises LostLease."""
-    job, attempt = claim.job_id, claim.attempt
+    job, attempt = assignment.job_id, assignment.attempt
     match outcome:
         case Finished(reason=reason, metrics=metrics):
             finished = commands.finish(
@@ -35,13 +37,13 @@ def record_outcome(session: Session, claim: Claim, outcome: Outcome, seconds_use
         case DatasetInfo():
             # Fenced first: a dataset is made ready only by the attempt that still holds its job.
             commands.finish(session, job, attempt, reason="completed", seconds_used=seconds_used)
-            datasets.mark_ready(session, claim.dataset_id, outcome)
+            datasets.mark_ready(session, assignment.dataset_id, outcome)
         case Failure(reason=reason, text=text, final=True):
             commands.fail(session, job, attempt, reason, text, seconds_used=seconds_used)
         case Failure(reason="oom" | "disk" | "error" as end, text=text):
             commands.end_attempt(session, job, attempt, end, error=text, seconds_used=seconds_used)
         case "timeout":
-            text = f"the job used up its {claim.timeout_seconds:g} seconds of training time"
+            text = f"the job used up its {assignment.timeout_seconds:g} seconds of training time"
             commands.fail(session, job, attempt, "timeout", text, seconds_used=seconds_used)
         case "cancelled" | "paused" | "preempted" | "drained":
             commands.end_attempt(session, job, attempt, outcome, seconds_used=seconds_used)

@@ -1,4 +1,4 @@
-"""Whether this host's disks have room for a job: asked before each claim, told in words."""
+"""Whether this host's disks have room for a job: asked before a job is acquired."""
 
 import os
 import tempfile

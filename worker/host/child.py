@@ -1,4 +1,4 @@
-"""What a wake-up does in a child: claim, execute, again until nothing is left. Composes the child."""
+"""What a wake-up does in a child: acquire a job, execute it, again until nothing is left. Composes the child."""
 
 import functools
 import importlib
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store.db import DATABASE_AWAY, make_engine, make_sessions
 from store.hosts import Shortage, host_health
-from store.jobs import Claim, Waker, commands, wakeups
+from store.jobs import Assignment, Waker, commands, wakeups
 from trainer.data import load
 from trainer.spec import Numerics
 from worker.execution import Drain, ExecutionContext, LeaseTiming, Space, execute
@@ -76,32 +76,32 @@ class Child:
         )
 
     def work(self) -> None:
-        """Until nothing is claimable. Others are woken only after this child has taken its next job.
+        """Until no job is runnable. Others are woken only after this child has taken its next job.
 
-        An orphan claims nothing: it would work on for ever, and keep the next parent from its host's name.
+        An orphan acquires nothing: it would work on for ever, and keep the next parent from its host's name.
         """
         finished_one = False
         while not self._drain.begun and os.getppid() == self._parent:
             if shortage := self._space.shortage():
                 self._refuse(shortage)
                 return
-            claimed_at = time.monotonic()
-            claim = self._claim()
-            if claim is not None:
-                self._warm = claim.devices[0].kind, claim.devices[0].number
+            acquired_at = time.monotonic()
+            assignment = self._acquire()
+            if assignment is not None:
+                self._warm = assignment.devices[0].kind, assignment.devices[0].number
             # Another host's wake-up, too, where this one gets no job. One that merely finds none wakes nobody: two such
             # hosts would wake each other for ever.
-            if finished_one or (claim is None and self._is_held()):
+            if finished_one or (assignment is None and self._is_held()):
                 self._waker.wake()
-            if claim is None:
+            if assignment is None:
                 return
-            if not execute(claim, self._context, claimed_at):
+            if not execute(assignment, self._context, acquired_at):
                 self._exit_process()
             finished_one = True
 
     def _refuse(self, shortage: Shortage) -> None:
         """Pass the wake-up on to the hosts that have room; this one's parent says when it has some again."""
-        log.warning("nothing is claimed", reason=shortage.detail)
+        log.warning("no job is acquired", reason=shortage.detail)
         try:
             with self._sessions.begin() as session:
                 host_health.report_shortage(
@@ -111,10 +111,10 @@ class Child:
             log.warning("the shortage is not reported: the database is away", error=str(error))
         self._waker.wake()
 
-    def _claim(self) -> Claim | None:
+    def _acquire(self) -> Assignment | None:
         try:
             with self._sessions.begin() as session:
-                return commands.claim(
+                return commands.acquire(
                     session,
                     self._settings.host_name,
                     os.getpid(),
@@ -124,7 +124,7 @@ class Child:
                     instance=self._instance,
                 )
         except DATABASE_AWAY as error:
-            log.warning("nothing is claimed: the database is away", error=str(error))
+            log.warning("no job is acquired: the database is away", error=str(error))
             return None
 
     def _is_held(self) -> bool:

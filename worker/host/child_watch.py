@@ -127,7 +127,7 @@ class ChildWatch:
             ended = end_orphaned_attempts(
                 self._sessions, self._host, living_children, self._instance
             )
-            # Also one that ended its attempt itself, and left: nobody else claims in its place.
+            # Also one that ended its attempt itself, and left: nobody else acquires a job in its place.
             if died or ended:
                 self._freed()
             # Only now: an absent database leaves the difference for the next look.

@@ -30,12 +30,12 @@ class HostReport:
         self._was_short = self._was_off = False
 
     def send(self, session: Session) -> bool:
-        """True if the host may claim again, for which it needs a wake-up."""
+        """True if the host may acquire jobs again, for which it needs a wake-up."""
         shortage = self._space.shortage()
         ahead = measure_clock(session, self._wall_clock)
         has_room_again = host_health.report(session, self._host, shortage, ahead, self._instance)
         if shortage is not None and not self._was_short:
-            log.warning("this host claims nothing", host=self._host, reason=shortage.detail)
+            log.warning("this host takes no jobs", host=self._host, reason=shortage.detail)
         elif shortage is None and self._was_short:
             log.info("this host has room again", host=self._host)
         if host_health.is_off(ahead) and not self._was_off:

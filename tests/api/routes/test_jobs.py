@@ -18,7 +18,7 @@ from store.hosts import host_health
 from store.jobs import commands, wakeups
 from store.jobs.waker import Waker
 from tests.support.documents import JOB, STUDY, changed, job
-from tests.support.factories import claim_job, make_worker
+from tests.support.factories import acquire_job, make_worker
 from tests.support.trained_study import train_all
 from trainer.events import Diagnosed
 
@@ -182,7 +182,7 @@ def test_a_running_job_is_asked(member: TestClient, sessions: sessionmaker[Sessi
     path = f"/api/v1/jobs/{submit(member)['id']}"
     with sessions.begin() as session:
         make_worker(session)
-        claim_job(session)
+        acquire_job(session)
     asked = member.post(f"{path}/pause").json()
     assert (asked["status"], asked["wish"]) == ("running", "pause")
     assert member.post(f"{path}/resume").json()["wish"] is None
@@ -277,7 +277,7 @@ def test_what_was_seen_inside_a_network_is_listed_with_its_drift(
     number = submit(member)["id"]
     with sessions.begin() as session:
         make_worker(session)
-        assert claim_job(session) is not None
+        assert acquire_job(session) is not None
         for step, median in ((4, 0.5), (8, -1.0)):
             look = {"before_p50": median, "before_std": 0.5}
             layers = {"norm1": look, "network": {"loss_gap": float("nan")}}
@@ -401,7 +401,7 @@ def test_the_queue_shows_who_waits_and_who_runs(
     first, second = submit(member)["id"], submit(member, changed(JOB, seed=1))["id"]
     with sessions.begin() as session:
         make_worker(session, cpu=2)
-        claim_job(session)
+        acquire_job(session)
     queue = member.get("/api/v1/queue").json()
     assert [(one["id"], one["position"]) for one in queue["queued"]] == [(second, 1)]
     assert [one["id"] for one in queue["running"]] == [first]
@@ -431,6 +431,6 @@ def test_a_host_without_room_is_named_on_itself_and_on_the_job_that_waits_for_it
         "needed_bytes": 512_000_000,
         "detail": detail,
     }
-    assert worker["problems"][0] == f"claims nothing: {detail}"
+    assert worker["problems"][0] == f"takes no jobs: {detail}"
     obstacle = member.get(f"/api/v1/jobs/{job}").json()["obstacle"]
-    assert obstacle.startswith(f"alpha claims nothing: {detail}")
+    assert obstacle.startswith(f"alpha takes no jobs: {detail}")

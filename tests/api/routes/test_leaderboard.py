@@ -10,7 +10,7 @@ from store.catalog import annotations
 from store.catalog.annotations import Annotation
 from store.db.models import Study
 from store.jobs import commands
-from tests.support.factories import claim_job, make_cells, make_study, make_worker, set_job
+from tests.support.factories import acquire_job, make_cells, make_study, make_worker, set_job
 from trainer.events import Started
 
 Sessions = sessionmaker[Session]
@@ -28,13 +28,13 @@ def train(sessions: Sessions, values: dict[str, list[float | None]], **parts: An
         ]
         study = make_study(session, cells=cells)
         for value in [one for some in values.values() for one in some]:
-            claim = claim_job(session)
-            assert claim is not None
-            commands.record_start(session, claim.job_id, 1, Started(0, 0, 9, 9, facts=FACTS))
+            assignment = acquire_job(session)
+            assert assignment is not None
+            commands.record_start(session, assignment.job_id, 1, Started(0, 0, 9, 9, facts=FACTS))
             metrics = {"best_val_accuracy": value, "test_accuracy": 1.0 - (value or 0.0)}
             reason = "diverged" if value is None else "completed"
-            commands.finish(session, claim.job_id, 1, reason=reason, seconds_used=1.0)
-            set_job(session, claim.job_id, metrics=metrics)
+            commands.finish(session, assignment.job_id, 1, reason=reason, seconds_used=1.0)
+            set_job(session, assignment.job_id, metrics=metrics)
         return study.id
 
 

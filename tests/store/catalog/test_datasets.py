@@ -9,7 +9,7 @@ from store.db.models import Dataset, Job
 from store.jobs import commands
 from store.results import result_rows
 from tests.support.factories import (
-    claim_job,
+    acquire_job,
     find_digits,
     make_dataset,
     make_info,
@@ -45,11 +45,11 @@ def test_a_registration_is_a_job_that_makes_the_dataset_ready(sessions: Sessions
         assert (dataset.status, job.kind, job.status) == ("registering", "dataset", "queued")
         assert datasets.registration(session, dataset.id) is job
 
-        claim = claim_job(session)
-        assert claim is not None
-        assert claim.dataset_id == dataset.id
-        datasets.mark_ready(session, claim.dataset_id, make_info("cats"))
-        commands.finish(session, claim.job_id, claim.attempt, reason="completed")
+        assignment = acquire_job(session)
+        assert assignment is not None
+        assert assignment.dataset_id == dataset.id
+        datasets.mark_ready(session, assignment.dataset_id, make_info("cats"))
+        commands.finish(session, assignment.job_id, assignment.attempt, reason="completed")
 
     with sessions.begin() as session:
         found = datasets.find(session, "cats")
@@ -85,9 +85,9 @@ def test_a_registration_that_fails_takes_the_jobs_that_wait_for_it_along(
         queued, paused = make_job(session, dataset=dataset), make_job(session, dataset=dataset)
         commands.wish(session, paused, "pause", "ada")
         unconcerned = make_job(session)
-        claim = claim_job(session)
-        assert claim is not None
-        commands.fail(session, claim.job_id, 1, "error", "no such folder")
+        assignment = acquire_job(session)
+        assert assignment is not None
+        commands.fail(session, assignment.job_id, 1, "error", "no such folder")
 
         found = session.get_one(Dataset, dataset.id, populate_existing=True)
         last = result_rows.transitions(session, queued.id)[-1]
@@ -146,11 +146,11 @@ def test_a_dataset_says_why_it_failed_in_words_and_its_job_keeps_the_stack(
         make_worker(session)
         dataset = make_dataset(session, "cats", ready=False)
         waiting = make_job(session, dataset=dataset)
-        claim = claim_job(session)
-        assert claim is not None
-        commands.fail(session, claim.job_id, 1, "error", error)
+        assignment = acquire_job(session)
+        assert assignment is not None
+        commands.fail(session, assignment.job_id, 1, "error", error)
         found = session.get_one(Dataset, dataset.id, populate_existing=True)
-        job = session.get_one(Job, claim.job_id)
+        job = session.get_one(Job, assignment.job_id)
     assert (found.error, job.error) == (said, error)
     assert waiting.error == f"dataset cats could not be registered: {said}"
 
@@ -159,9 +159,9 @@ def test_a_cancelled_second_try_is_not_blamed_on_the_first(sessions: Sessions) -
     with sessions.begin() as session:
         make_worker(session)
         dataset = make_dataset(session, "cats", ready=False)
-        claim = claim_job(session)
-        assert claim is not None
-        job = commands.fail(session, claim.job_id, 1, "error", "no such folder")
+        assignment = acquire_job(session)
+        assert assignment is not None
+        job = commands.fail(session, assignment.job_id, 1, "error", "no such folder")
         commands.retry(session, job, "ada")
         commands.wish(session, job, "cancel", "ada")
         found = session.get_one(Dataset, dataset.id, populate_existing=True)

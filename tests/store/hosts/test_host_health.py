@@ -10,22 +10,22 @@ from store.db.models import Attempt, Job, Worker
 from store.hosts import host_health
 from store.hosts.host_health import Shortage
 from store.jobs import commands, leases, obstacles, wakeups
+from store.jobs.acquire import Assignment
 from store.jobs.attempts import DISK_TRIES
-from store.jobs.claim import Claim
 from store.results import result_rows
-from tests.support.factories import claim_job, make_job, make_user, make_worker
+from tests.support.factories import acquire_job, make_job, make_user, make_worker
 
 Sessions = sessionmaker[Session]
 FULL = Shortage("/data", 3_000_000, 512_000_000, "/data has 3 MB free but 512 MB are needed")
 ERROR = "host alpha has no room for the job: /data has 3 MB free\n\nTraceback …"
 
 
-def run_full(session: Session, host: str = "alpha") -> Claim:
-    """The host claims a job, under which its disk runs full."""
-    claim = claim_job(session, host)
-    assert claim is not None
-    commands.end_attempt(session, claim.job_id, claim.attempt, "disk", error=ERROR)
-    return claim
+def run_full(session: Session, host: str = "alpha") -> Assignment:
+    """The host acquires a job, under which its disk runs full."""
+    assignment = acquire_job(session, host)
+    assert assignment is not None
+    commands.end_attempt(session, assignment.job_id, assignment.attempt, "disk", error=ERROR)
+    return assignment
 
 
 def let_pass(session: Session, seconds: float) -> None:
@@ -65,9 +65,9 @@ def test_a_full_disk_ends_the_attempt_but_neither_the_job_nor_its_tries(sessions
         )  # fmt: skip
         assert last.why == f"attempt 1 disk: {ERROR.splitlines()[0]}"
         # Others first: the host is held, and its neighbour takes what stands at the head of the line.
-        assert claim_job(session, "alpha") is None
+        assert acquire_job(session, "alpha") is None
         assert wakeups.due(session) == {"beta": 1}
-        again = claim_job(session, "beta")
+        again = acquire_job(session, "beta")
     assert again is not None
     assert (again.job_id, again.attempt) == (job.id, 2)
 
@@ -79,18 +79,18 @@ def test_a_host_goes_on_with_other_jobs_before_it_tries_that_one_again(sessions:
         large, small = make_job(session, ada), make_job(session, ada)
         run_full(session)
         let_pass(session, host_health.FIRST_HOLD_SECONDS)
-        claim = claim_job(session)
-        assert claim is not None
-        assert claim.job_id == small.id
+        assignment = acquire_job(session)
+        assert assignment is not None
+        assert assignment.job_id == small.id
         commands.finish(session, small.id, 1, reason="completed")
-        assert claim_job(session) is None
+        assert acquire_job(session) is None
         let_pass(session, 60.0)
         assert run_full(session).job_id == large.id
         # Twice as long the second time.
         let_pass(session, 90.0)
-        assert claim_job(session) is None
+        assert acquire_job(session) is None
         let_pass(session, 30.0)
-        again = claim_job(session)
+        again = acquire_job(session)
     assert again is not None
     assert (again.job_id, again.attempt) == (large.id, 3)
 
@@ -108,20 +108,20 @@ def test_the_hold_of_a_host_doubles_until_a_job_completes_there(sessions: Sessio
             held.append(worker.held_until - session.scalars(func.clock_timestamp().select()).one())
             let_pass(session, 1000.0)
         seconds = [round(one.total_seconds(), -1) for one in held]
-        claim = claim_job(session)
-        assert claim is not None
-        commands.finish(session, claim.job_id, claim.attempt, reason="completed")
+        assignment = acquire_job(session)
+        assert assignment is not None
+        commands.finish(session, assignment.job_id, assignment.attempt, reason="completed")
         assert session.get_one(Worker, "alpha", populate_existing=True).disk_failures == 0
     assert seconds == [30, 60, 120]
 
 
-def test_a_host_that_has_room_again_claims_at_once(sessions: Sessions) -> None:
+def test_a_host_that_has_room_again_takes_jobs_at_once(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session)
         make_job(session)
         host_health.report(session, "alpha", FULL, 0.0)
         assert host_health.report(session, "alpha", None, 0.0)
-        assert claim_job(session) is not None
+        assert acquire_job(session) is not None
 
 
 def test_room_that_a_failed_job_has_given_back_does_not_end_its_hosts_hold(
@@ -132,13 +132,15 @@ def test_room_that_a_failed_job_has_given_back_does_not_end_its_hosts_hold(
         make_job(session)
         make_job(session)
         for failures in (1, 2):
-            claim = claim_job(session)
-            assert claim is not None
+            assignment = acquire_job(session)
+            assert assignment is not None
             # The parent looks while the job writes, and again after the partial file was deleted.
             host_health.report(session, "alpha", FULL, 0.0)
-            commands.end_attempt(session, claim.job_id, claim.attempt, "disk", error=ERROR)
+            commands.end_attempt(
+                session, assignment.job_id, assignment.attempt, "disk", error=ERROR
+            )
             assert host_health.report(session, "alpha", None, 0.0)
-            assert claim_job(session) is None
+            assert acquire_job(session) is None
             worker = session.get_one(Worker, "alpha", populate_existing=True)
             assert worker.disk_failures == failures
             let_pass(session, host_health.FIRST_HOLD_SECONDS * failures)
@@ -172,7 +174,7 @@ def test_a_waiting_job_says_which_host_has_how_little_room(sessions: Sessions) -
         assert obstacles.find_obstacle(session, job) == f"attempt 1: {ERROR.splitlines()[0]}"
         for host in ("alpha", "beta"):
             host_health.report(session, host, FULL, 0.0)
-        said = f"claims nothing: {FULL.detail}"
+        said = f"takes no jobs: {FULL.detail}"
         assert obstacles.find_obstacle(session, job) == (
             f"attempt 1: {ERROR.splitlines()[0]}; alpha {said}; beta {said}"
         )
@@ -190,7 +192,7 @@ def test_a_job_that_needs_a_gpu_says_what_is_wrong_with_the_hosts_that_have_one(
         make_worker(session, "beta", cuda=1)
         assert obstacles.find_obstacle(session, job) is None
         host_health.report(session, "beta", FULL, 0.0)
-        assert obstacles.find_obstacle(session, job) == f"beta claims nothing: {FULL.detail}"
+        assert obstacles.find_obstacle(session, job) == f"beta takes no jobs: {FULL.detail}"
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from store.db.engine import database_now
 from store.db.errors import LostLease
 from store.db.models import Job, Lease
 from store.jobs import commands, leases
+from store.jobs.acquire import Assignment
 from store.jobs.attempts import End
-from store.jobs.claim import Claim
 from store.results import result_rows
-from tests.support.factories import claim_job, make_job, make_user, make_worker
+from tests.support.factories import acquire_job, make_job, make_user, make_worker
 from trainer.events import (
     CheckpointSaved,
     Diagnosed,
@@ -36,18 +36,18 @@ LOOK = Diagnosed(
 
 
 @pytest.fixture
-def claim(sessions: Sessions) -> Claim:
-    """A running job's claim; its host has one more slot."""
+def assignment(sessions: Sessions) -> Assignment:
+    """A running job's assignment; its host has one more slot."""
     with sessions.begin() as session:
         make_worker(session, cpu=2)
         make_job(session, make_user(session, "ada"))
-        claimed = claim_job(session)
-    assert claimed is not None
-    return claimed
+        assignment = acquire_job(session)
+    assert assignment is not None
+    return assignment
 
 
-def read_job(session: Session, claim: Claim) -> Job:
-    return session.get_one(Job, claim.job_id, populate_existing=True)
+def read_job(session: Session, assignment: Assignment) -> Job:
+    return session.get_one(Job, assignment.job_id, populate_existing=True)
 
 
 WRITES: dict[str, Callable[[Session, int, int], Any]] = {
@@ -74,26 +74,28 @@ WRITES: dict[str, Callable[[Session, int, int], Any]] = {
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 def test_an_attempt_that_lost_its_job_can_write_nothing(
-    sessions: Sessions, claim: Claim, write: Callable[[Session, int, int], Any]
+    sessions: Sessions, assignment: Assignment, write: Callable[[Session, int, int], Any]
 ) -> None:
     with sessions.begin() as session:
-        commands.end_attempt(session, claim.job_id, 1, "lost")
+        commands.end_attempt(session, assignment.job_id, 1, "lost")
         with pytest.raises(LostLease):
-            write(session, claim.job_id, 1)
+            write(session, assignment.job_id, 1)
     with sessions.begin() as session:
-        again = claim_job(session)
+        again = acquire_job(session)
     assert again is not None
     with sessions.begin() as session:
         with pytest.raises(LostLease):
-            write(session, claim.job_id, 1)
-        write(session, claim.job_id, 2)
+            write(session, assignment.job_id, 1)
+        write(session, assignment.job_id, 2)
 
 
-def test_a_renewal_prolongs_the_lease_and_brings_the_wish(sessions: Sessions, claim: Claim) -> None:
+def test_a_renewal_prolongs_the_lease_and_brings_the_wish(
+    sessions: Sessions, assignment: Assignment
+) -> None:
     with sessions.begin() as session:
-        assert commands.renew(session, claim.job_id, 1, 500.0, 1.0) == commands.Renewed(None)
-        commands.wish(session, read_job(session, claim), "pause", "bob")
-        assert commands.renew(session, claim.job_id, 1, 500.0, 1.0).wish == "pause"
+        assert commands.renew(session, assignment.job_id, 1, 500.0, 1.0) == commands.Renewed(None)
+        commands.wish(session, read_job(session, assignment), "pause", "bob")
+        assert commands.renew(session, assignment.job_id, 1, 500.0, 1.0).wish == "pause"
 
         left = session.scalars(select(Lease.expires_at)).one() - database_now(session)
 
@@ -101,68 +103,70 @@ def test_a_renewal_prolongs_the_lease_and_brings_the_wish(sessions: Sessions, cl
 
 
 def test_a_lease_that_ran_out_is_renewed_while_it_was_not_swept(
-    sessions: Sessions, claim: Claim
+    sessions: Sessions, assignment: Assignment
 ) -> None:
     with sessions.begin() as session:
-        commands.renew(session, claim.job_id, 1, -1.0, 1.0)
+        commands.renew(session, assignment.job_id, 1, -1.0, 1.0)
         assert leases.expired(session)
-        commands.renew(session, claim.job_id, 1, 60.0, 1.0)
+        commands.renew(session, assignment.job_id, 1, 60.0, 1.0)
         assert leases.release_expired(session) == []
 
 
 def test_the_time_used_is_summed_over_attempts_and_heard_twice_counts_once(
-    sessions: Sessions, claim: Claim
+    sessions: Sessions, assignment: Assignment
 ) -> None:
     with sessions.begin() as session:
-        commands.renew(session, claim.job_id, 1, 60.0, 5.0)
-        commands.renew(session, claim.job_id, 1, 60.0, 5.0)
-        commands.end_attempt(session, claim.job_id, 1, "drained", seconds_used=7.0)
-        again = claim_job(session)
+        commands.renew(session, assignment.job_id, 1, 60.0, 5.0)
+        commands.renew(session, assignment.job_id, 1, 60.0, 5.0)
+        commands.end_attempt(session, assignment.job_id, 1, "drained", seconds_used=7.0)
+        again = acquire_job(session)
         assert again is not None
         assert again.seconds_used == 7.0
-        commands.finish(session, claim.job_id, 2, reason="completed", seconds_used=3.0)
-        assert read_job(session, claim).seconds_used == 10.0
+        commands.finish(session, assignment.job_id, 2, reason="completed", seconds_used=3.0)
+        assert read_job(session, assignment).seconds_used == 10.0
 
 
-def test_the_start_is_recorded(sessions: Sessions, claim: Claim) -> None:
+def test_the_start_is_recorded(sessions: Sessions, assignment: Assignment) -> None:
     started = Started(
         40, 2, 100, 1234, ("a norm without producer",), {"torch": "2.9"}, {"norm_parameters": 8}
     )
     with sessions.begin() as session:
-        commands.record_start(session, claim.job_id, 1, started)
+        commands.record_start(session, assignment.job_id, 1, started)
 
-        job = read_job(session, claim)
-        attempt = result_rows.attempts(session, claim.job_id)[0]
+        job = read_job(session, assignment)
+        attempt = result_rows.attempts(session, assignment.job_id)[0]
 
     assert (job.step, job.total_steps, job.warnings) == (40, 100, ["a norm without producer"])
     assert job.facts == {"norm_parameters": 8}
     assert (attempt.first_step, attempt.environment) == (40, {"torch": "2.9"})
 
 
-def test_a_changed_environment_is_a_warning(sessions: Sessions, claim: Claim) -> None:
+def test_a_changed_environment_is_a_warning(sessions: Sessions, assignment: Assignment) -> None:
     with sessions.begin() as session:
         commands.record_start(
-            session, claim.job_id, 1, Started(0, 0, 9, 9, (), {"torch": "2.9", "cpu": "x"})
+            session, assignment.job_id, 1, Started(0, 0, 9, 9, (), {"torch": "2.9", "cpu": "x"})
         )
-        commands.end_attempt(session, claim.job_id, 1, "drained")
-        claim_job(session)
+        commands.end_attempt(session, assignment.job_id, 1, "drained")
+        acquire_job(session)
         commands.record_start(
-            session, claim.job_id, 2, Started(5, 0, 9, 9, (), {"torch": "2.10", "cpu": "x"})
+            session, assignment.job_id, 2, Started(5, 0, 9, 9, (), {"torch": "2.10", "cpu": "x"})
         )
 
-        warnings = read_job(session, claim).warnings
+        warnings = read_job(session, assignment).warnings
 
     assert warnings == ["the environment changed before attempt 2: torch 2.9 → 2.10"]
 
 
-def test_an_epoch_has_columns_and_the_rest_as_json(sessions: Sessions, claim: Claim) -> None:
+def test_an_epoch_has_columns_and_the_rest_as_json(
+    sessions: Sessions, assignment: Assignment
+) -> None:
     at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     metrics = {"train_loss": 0.5, "val_accuracy": 0.75, "learning_rate": 0.1, "sharpness": 3.0}
     event = EpochFinished(epoch=1, step=10, metrics=metrics, best=True, seconds=1.5)
     with sessions.begin() as session:
-        commands.record_epoch(session, claim.job_id, 1, event, at)
+        commands.record_epoch(session, assignment.job_id, 1, event, at)
 
-        row = result_rows.epochs(session, claim.job_id)[0]
+        row = result_rows.epochs(session, assignment.job_id)[0]
 
     assert (row.epoch, row.step, row.attempt, row.seconds) == (1, 10, 1, 1.5)
     assert (row.train_loss, row.val_accuracy, row.learning_rate) == (0.5, 0.75, 0.1)
@@ -170,40 +174,42 @@ def test_an_epoch_has_columns_and_the_rest_as_json(sessions: Sessions, claim: Cl
     assert row.recorded_at == at
 
 
-def test_an_epoch_that_is_not_finite_is_null_and_named(sessions: Sessions, claim: Claim) -> None:
+def test_an_epoch_that_is_not_finite_is_null_and_named(
+    sessions: Sessions, assignment: Assignment
+) -> None:
     metrics = {"train_loss": math.nan, "val_loss": math.inf, "other": -math.inf}
     event = EpochFinished(epoch=1, step=10, metrics=metrics, best=False, seconds=1.0)
     with sessions.begin() as session:
-        commands.record_epoch(session, claim.job_id, 1, event)
+        commands.record_epoch(session, assignment.job_id, 1, event)
 
-        row = result_rows.epochs(session, claim.job_id)[0]
+        row = result_rows.epochs(session, assignment.job_id)[0]
 
     assert (row.train_loss, row.val_loss, row.extra) == (None, None, {"other": None})
     assert row.non_finite == {"train_loss": "nan", "val_loss": "inf", "other": "-inf"}
 
 
-def test_an_epoch_is_recorded_once(sessions: Sessions, claim: Claim) -> None:
+def test_an_epoch_is_recorded_once(sessions: Sessions, assignment: Assignment) -> None:
     with sessions.begin() as session:
-        commands.record_epoch(session, claim.job_id, 1, EPOCH)
-        commands.end_attempt(session, claim.job_id, 1, "lost")
-        claim_job(session)
-        commands.record_epoch(session, claim.job_id, 2, EPOCH)
+        commands.record_epoch(session, assignment.job_id, 1, EPOCH)
+        commands.end_attempt(session, assignment.job_id, 1, "lost")
+        acquire_job(session)
+        commands.record_epoch(session, assignment.job_id, 2, EPOCH)
 
-        assert [row.attempt for row in result_rows.epochs(session, claim.job_id)] == [1]
+        assert [row.attempt for row in result_rows.epochs(session, assignment.job_id)] == [1]
 
 
 def test_a_look_has_a_row_per_layer_finite_or_named_and_is_recorded_once(
-    sessions: Sessions, claim: Claim
+    sessions: Sessions, assignment: Assignment
 ) -> None:
     later = Diagnosed(epoch=2, step=20, layers={"norm1": {"before_p50": 1.5}})
     with sessions.begin() as session:
-        commands.record_diagnosis(session, claim.job_id, 1, LOOK)
-        commands.record_diagnosis(session, claim.job_id, 1, later)
-        commands.end_attempt(session, claim.job_id, 1, "lost")
-        claim_job(session)
-        commands.record_diagnosis(session, claim.job_id, 2, later)
+        commands.record_diagnosis(session, assignment.job_id, 1, LOOK)
+        commands.record_diagnosis(session, assignment.job_id, 1, later)
+        commands.end_attempt(session, assignment.job_id, 1, "lost")
+        acquire_job(session)
+        commands.record_diagnosis(session, assignment.job_id, 2, later)
 
-        rows = result_rows.diagnoses(session, claim.job_id, limit=10)
+        rows = result_rows.diagnoses(session, assignment.job_id, limit=10)
         found = [(row.layer, row.step, row.attempt, row.statistics, row.non_finite) for row in rows]
         assert found == [
             ("norm1", 10, 1, {"before_p50": 0.5}, {}),
@@ -211,74 +217,82 @@ def test_a_look_has_a_row_per_layer_finite_or_named_and_is_recorded_once(
             ("norm1", 20, 1, {"before_p50": 1.5}, {}),
         ]
         only = result_rows.diagnoses(
-            session, claim.job_id, layer="norm1", after=rows[0].id, limit=10
+            session, assignment.job_id, layer="norm1", after=rows[0].id, limit=10
         )
         assert [row.step for row in only] == [20]
-        firsts = result_rows.first_diagnoses(session, claim.job_id)
+        firsts = result_rows.first_diagnoses(session, assignment.job_id)
         assert {layer: row.step for layer, row in firsts.items()} == {"norm1": 10, "network": 10}
 
 
 def test_two_last_checkpoints_and_the_best_that_they_need_are_kept(
-    sessions: Sessions, claim: Claim
+    sessions: Sessions, assignment: Assignment
 ) -> None:
     order = ["best 1", "last 1", "last 2", "best 3", "last 3", "best 4", "last 4", "last 5"]
     obsolete = []
     with sessions.begin() as session:
         for word in order:
             kind, step = word.split()
-            obsolete += commands.record_checkpoint(session, claim.job_id, 1, saved(kind, int(step)))
-        kept = [row.path for row in result_rows.checkpoints(session, claim.job_id)]
+            obsolete += commands.record_checkpoint(
+                session, assignment.job_id, 1, saved(kind, int(step))
+            )
+        kept = [row.path for row in result_rows.checkpoints(session, assignment.job_id)]
         assert kept == ["a/last 5", "a/last 4", "a/best 4"]
         assert obsolete == ["a/last 1", "a/last 2", "a/best 1", "a/last 3", "a/best 3"]
 
-        commands.record_checkpoint(session, claim.job_id, 1, saved("best", 6))
-        kept = [row.path for row in result_rows.checkpoints(session, claim.job_id)]
+        commands.record_checkpoint(session, assignment.job_id, 1, saved("best", 6))
+        kept = [row.path for row in result_rows.checkpoints(session, assignment.job_id)]
     assert kept == ["a/best 6", "a/last 5", "a/last 4", "a/best 4"]
 
 
 def test_after_a_fallback_the_newest_checkpoint_is_the_latest_saved(
-    sessions: Sessions, claim: Claim
+    sessions: Sessions, assignment: Assignment
 ) -> None:
     with sessions.begin() as session:
         for step in (10, 20):
-            commands.record_checkpoint(session, claim.job_id, 1, saved("last", step))
-        commands.end_attempt(session, claim.job_id, 1, "lost")
-        claim_job(session)
-        commands.record_checkpoint(session, claim.job_id, 2, saved("last", 15, folder="b"))
-        commands.end_attempt(session, claim.job_id, 2, "lost")
-        again = claim_job(session)
+            commands.record_checkpoint(session, assignment.job_id, 1, saved("last", step))
+        commands.end_attempt(session, assignment.job_id, 1, "lost")
+        acquire_job(session)
+        commands.record_checkpoint(session, assignment.job_id, 2, saved("last", 15, folder="b"))
+        commands.end_attempt(session, assignment.job_id, 2, "lost")
+        again = acquire_job(session)
 
     assert again is not None
     assert [checkpoint.path for checkpoint in again.checkpoints] == ["b/last 15", "a/last 20"]
 
 
-def test_a_checkpoint_reported_again_replaces_itself(sessions: Sessions, claim: Claim) -> None:
+def test_a_checkpoint_reported_again_replaces_itself(
+    sessions: Sessions, assignment: Assignment
+) -> None:
     with sessions.begin() as session:
         for step in (10, 20, 10):
-            assert commands.record_checkpoint(session, claim.job_id, 1, saved("last", step)) == []
+            assert (
+                commands.record_checkpoint(session, assignment.job_id, 1, saved("last", step)) == []
+            )
 
-        newest, other = result_rows.checkpoints(session, claim.job_id)
+        newest, other = result_rows.checkpoints(session, assignment.job_id)
 
     assert (newest.step, other.step) == (10, 20)
 
 
-def test_the_first_result_of_an_evaluation_stands(sessions: Sessions, claim: Claim) -> None:
+def test_the_first_result_of_an_evaluation_stands(
+    sessions: Sessions, assignment: Assignment
+) -> None:
     grid = FileWritten("predictions", "a/predictions.npy", "d", 10)
     with sessions.begin() as session:
         for accuracy, loss in ((0.5, math.nan), (0.6, 0.1)):
             metrics = {"test_accuracy": accuracy, "test_loss": loss}
             event = EvaluationFinished("test", metrics, (grid,))
-            commands.record_evaluation(session, claim.job_id, 1, event)
+            commands.record_evaluation(session, assignment.job_id, 1, event)
         commands.finish(
             session,
-            claim.job_id,
+            assignment.job_id,
             1,
             reason="early_stopped",
             metrics={"test_accuracy": 0.7, "best_epoch": 3},
         )
 
-        job = read_job(session, claim)
-        files = result_rows.files(session, claim.job_id)
+        job = read_job(session, assignment)
+        files = result_rows.files(session, assignment.job_id)
 
     assert job.metrics == {"test_accuracy": 0.5, "test_loss": None, "best_epoch": 3}
     assert job.non_finite == {"test_loss": "nan"}
@@ -286,14 +300,14 @@ def test_the_first_result_of_an_evaluation_stands(sessions: Sessions, claim: Cla
 
 
 def test_log_lines_are_kept_in_order_without_what_sql_refuses(
-    sessions: Sessions, claim: Claim
+    sessions: Sessions, assignment: Assignment
 ) -> None:
     with sessions.begin() as session:
         lines = [("info", "one"), ("error", "nul \x00 and \ud800")]
-        commands.record_log(session, claim.job_id, 1, lines)
+        commands.record_log(session, assignment.job_id, 1, lines)
 
-        first, second = result_rows.logs(session, claim.job_id)
-        assert [line.text for line in result_rows.logs(session, claim.job_id, first.id)] == [
+        first, second = result_rows.logs(session, assignment.job_id)
+        assert [line.text for line in result_rows.logs(session, assignment.job_id, first.id)] == [
             second.text
         ]
 
@@ -302,20 +316,20 @@ def test_log_lines_are_kept_in_order_without_what_sql_refuses(
 
 
 def test_a_finished_job_has_its_metrics_and_frees_its_slot(
-    sessions: Sessions, claim: Claim
+    sessions: Sessions, assignment: Assignment
 ) -> None:
     with sessions.begin() as session:
         commands.finish(
             session,
-            claim.job_id,
+            assignment.job_id,
             1,
             reason="diverged",
             metrics={"test_accuracy": math.nan, "epochs": 2},
             seconds_used=4.0,
         )
 
-        job = read_job(session, claim)
-        attempt = result_rows.attempts(session, claim.job_id)[0]
+        job = read_job(session, assignment)
+        attempt = result_rows.attempts(session, assignment.job_id)[0]
         assert session.scalars(select(Lease)).all() == []
 
     assert (job.status, job.reason, job.seconds_used) == ("succeeded", "diverged", 4.0)
@@ -330,13 +344,13 @@ def test_a_finished_job_has_its_metrics_and_frees_its_slot(
 
 @pytest.mark.parametrize("reason", ["timeout", "oom", "disk", "error"])
 def test_a_failure_for_good_leaves_no_attempt(
-    sessions: Sessions, claim: Claim, reason: Any
+    sessions: Sessions, assignment: Assignment, reason: Any
 ) -> None:
     with sessions.begin() as session:
-        commands.fail(session, claim.job_id, 1, reason, "Traceback: why", seconds_used=9.0)
+        commands.fail(session, assignment.job_id, 1, reason, "Traceback: why", seconds_used=9.0)
 
-        job = read_job(session, claim)
-        attempt = result_rows.attempts(session, claim.job_id)[0]
+        job = read_job(session, assignment)
+        attempt = result_rows.attempts(session, assignment.job_id)[0]
         assert session.scalars(select(Lease)).all() == []
 
     assert (job.status, job.reason, job.error) == ("failed", reason, "Traceback: why")
@@ -345,13 +359,13 @@ def test_a_failure_for_good_leaves_no_attempt(
 
 @pytest.mark.parametrize("end", ["drained", "preempted"])
 def test_what_is_nobodys_fault_may_happen_any_number_of_times(
-    sessions: Sessions, claim: Claim, end: End
+    sessions: Sessions, assignment: Assignment, end: End
 ) -> None:
     with sessions.begin() as session:
         for attempt in range(1, 6):
-            job = commands.end_attempt(session, claim.job_id, attempt, end)
+            job = commands.end_attempt(session, assignment.job_id, attempt, end)
             assert job.status == "queued"
-            assert claim_job(session) is not None
+            assert acquire_job(session) is not None
 
 
 @pytest.mark.parametrize(
@@ -359,36 +373,42 @@ def test_what_is_nobodys_fault_may_happen_any_number_of_times(
     [("lost", "error"), ("stalled", "error"), ("error", "error"), ("oom", "oom")],
 )
 def test_counted_ends_use_the_attempts_up(
-    sessions: Sessions, claim: Claim, end: End, reason: str
+    sessions: Sessions, assignment: Assignment, end: End, reason: str
 ) -> None:
     with sessions.begin() as session:
         for attempt in (1, 2):
-            job = commands.end_attempt(session, claim.job_id, attempt, end, error=f"no {attempt}")
+            job = commands.end_attempt(
+                session, assignment.job_id, attempt, end, error=f"no {attempt}"
+            )
             assert (job.status, job.reason, job.error) == ("queued", None, None)
-            claim_job(session)
-        job = commands.end_attempt(session, claim.job_id, 3, end, error="no 3")
-        errors = [row.error for row in result_rows.attempts(session, claim.job_id)]
+            acquire_job(session)
+        job = commands.end_attempt(session, assignment.job_id, 3, end, error="no 3")
+        errors = [row.error for row in result_rows.attempts(session, assignment.job_id)]
 
     assert (job.status, job.reason, job.error) == ("failed", reason, "no 3")
     assert errors == ["no 1", "no 2", "no 3"]
 
 
-def test_a_returned_job_keeps_its_place_in_the_line(sessions: Sessions, claim: Claim) -> None:
+def test_a_returned_job_keeps_its_place_in_the_line(
+    sessions: Sessions, assignment: Assignment
+) -> None:
     with sessions.begin() as session:
-        before = read_job(session, claim).queued_at
-        after = commands.end_attempt(session, claim.job_id, 1, "lost").queued_at
+        before = read_job(session, assignment).queued_at
+        after = commands.end_attempt(session, assignment.job_id, 1, "lost").queued_at
 
     assert before == after
 
 
-def test_every_change_of_status_says_who_and_why(sessions: Sessions, claim: Claim) -> None:
+def test_every_change_of_status_says_who_and_why(
+    sessions: Sessions, assignment: Assignment
+) -> None:
     with sessions.begin() as session:
-        commands.end_attempt(session, claim.job_id, 1, "drained")
-        claim_job(session)
-        commands.wish(session, read_job(session, claim), "cancel", "bob")
-        commands.end_attempt(session, claim.job_id, 2, "cancelled")
+        commands.end_attempt(session, assignment.job_id, 1, "drained")
+        acquire_job(session)
+        commands.wish(session, read_job(session, assignment), "cancel", "bob")
+        commands.end_attempt(session, assignment.job_id, 2, "cancelled")
 
-        changes = result_rows.transitions(session, claim.job_id)
+        changes = result_rows.transitions(session, assignment.job_id)
 
     assert [(one.from_status, one.to_status, one.who, one.why) for one in changes] == [
         (None, "queued", "ada", "submitted"),
@@ -401,49 +421,51 @@ def test_every_change_of_status_says_who_and_why(sessions: Sessions, claim: Clai
 
 @pytest.mark.parametrize("end", ["cancelled", "lost", "drained", "error"])
 def test_a_wish_to_cancel_is_fulfilled_by_any_end(
-    sessions: Sessions, claim: Claim, end: End
+    sessions: Sessions, assignment: Assignment, end: End
 ) -> None:
     with sessions.begin() as session:
-        commands.wish(session, read_job(session, claim), "cancel", "bob")
-        job = commands.end_attempt(session, claim.job_id, 1, end)
+        commands.wish(session, read_job(session, assignment), "cancel", "bob")
+        job = commands.end_attempt(session, assignment.job_id, 1, end)
 
     assert (job.status, job.reason, job.wish) == ("cancelled", "cancelled", None)
 
 
 @pytest.mark.parametrize("end", ["paused", "lost", "drained"])
 def test_a_wish_to_pause_is_fulfilled_by_any_end_that_leaves_attempts(
-    sessions: Sessions, claim: Claim, end: End
+    sessions: Sessions, assignment: Assignment, end: End
 ) -> None:
     with sessions.begin() as session:
-        commands.wish(session, read_job(session, claim), "pause", "bob")
-        job = commands.end_attempt(session, claim.job_id, 1, end)
+        commands.wish(session, read_job(session, assignment), "pause", "bob")
+        job = commands.end_attempt(session, assignment.job_id, 1, end)
 
     assert (job.status, job.wish) == ("paused", None)
 
 
-def test_a_job_resumed_before_it_had_paused_queues_again(sessions: Sessions, claim: Claim) -> None:
+def test_a_job_resumed_before_it_had_paused_queues_again(
+    sessions: Sessions, assignment: Assignment
+) -> None:
     with sessions.begin() as session:
-        commands.wish(session, read_job(session, claim), "pause", "bob")
-        commands.resume(session, read_job(session, claim), "bob")
-        job = commands.end_attempt(session, claim.job_id, 1, "paused")
+        commands.wish(session, read_job(session, assignment), "pause", "bob")
+        commands.resume(session, read_job(session, assignment), "bob")
+        job = commands.end_attempt(session, assignment.job_id, 1, "paused")
 
     assert job.status == "queued"
 
 
-def test_every_change_is_announced_with_the_job(sessions: Sessions, claim: Claim) -> None:
+def test_every_change_is_announced_with_the_job(sessions: Sessions, assignment: Assignment) -> None:
     with sessions() as listening:
         connection = listening.connection().connection.driver_connection
         assert connection is not None
         listening.execute(text("LISTEN normlab_jobs"))
         listening.commit()
         with sessions.begin() as session:
-            before = read_job(session, claim).changed_at
-            commands.record_epoch(session, claim.job_id, 1, EPOCH)
-            after = read_job(session, claim).changed_at
+            before = read_job(session, assignment).changed_at
+            commands.record_epoch(session, assignment.job_id, 1, EPOCH)
+            after = read_job(session, assignment).changed_at
         heard = [note.payload for note in connection.notifies(timeout=120, stop_after=1)]
         listening.execute(text("UNLISTEN *"))
 
-    assert heard == [str(claim.job_id)]
+    assert heard == [str(assignment.job_id)]
     assert after > before
 
 

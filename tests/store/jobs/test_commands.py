@@ -14,8 +14,8 @@ from store.jobs import commands
 from store.jobs.commands import NewJob, Wished
 from store.results import result_rows
 from tests.support.factories import (
+    acquire_job,
     cancel_registration,
-    claim_job,
     find_digits,
     make_dataset,
     make_job,
@@ -188,7 +188,7 @@ def test_a_running_job_is_asked_and_a_wish_to_cancel_is_not_weakened(sessions: S
     with sessions.begin() as session:
         make_worker(session)
         job = make_job(session)
-        claim_job(session)
+        acquire_job(session)
         wishes: list[tuple[Wished, str]] = [
             ("preempt", "preempt"),
             ("cancel", "cancel"),
@@ -230,18 +230,18 @@ def test_a_retried_job_has_all_its_attempts_and_time_again(sessions: Sessions) -
         make_worker(session)
         job = make_job(session, resources={"max_attempts": 2})
         for attempt in (1, 2):
-            claim_job(session)
+            acquire_job(session)
             commands.end_attempt(session, job.id, attempt, "error", error="boom", seconds_used=5.0)
         assert (job.status, job.error, job.seconds_used) == ("failed", "boom", 10.0)
 
         commands.retry(session, job, "ada")
         assert (job.status, job.reason, job.error, job.finished_at) == ("queued", None, None, None)
 
-        claim = claim_job(session)
-        assert claim is not None
-        assert (claim.attempt, claim.seconds_used) == (3, 0.0)
+        assignment = acquire_job(session)
+        assert assignment is not None
+        assert (assignment.attempt, assignment.seconds_used) == (3, 0.0)
         assert commands.end_attempt(session, job.id, 3, "error").status == "queued"
-        claim_job(session)
+        acquire_job(session)
         assert commands.end_attempt(session, job.id, 4, "error").status == "failed"
 
 
@@ -249,15 +249,15 @@ def test_a_retried_job_keeps_its_checkpoints(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session)
         job = make_job(session)
-        claim_job(session)
+        acquire_job(session)
         saved = CheckpointSaved("last", 1, 10, "jobs/1/last", "digest", 5)
         commands.record_checkpoint(session, job.id, 1, saved)
         commands.fail(session, job.id, 1, "timeout", "too long")
         commands.retry(session, job, "ada")
-        claim = claim_job(session)
+        assignment = acquire_job(session)
 
-    assert claim is not None
-    assert claim.checkpoints == (saved,)
+    assert assignment is not None
+    assert assignment.checkpoints == (saved,)
 
 
 def test_what_has_not_failed_is_not_retried(sessions: Sessions) -> None:
@@ -266,7 +266,7 @@ def test_what_has_not_failed_is_not_retried(sessions: Sessions) -> None:
         job = make_job(session)
         with pytest.raises(WrongStatus):
             commands.retry(session, job, "ada")
-        claim_job(session)
+        acquire_job(session)
         commands.finish(session, job.id, 1, reason="completed")
         with pytest.raises(WrongStatus):
             commands.retry(session, job, "ada")

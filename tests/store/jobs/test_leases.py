@@ -11,7 +11,7 @@ from store.db.models import Device, Lease, Worker
 from store.hosts import host_health
 from store.jobs import commands, leases
 from store.results import result_rows
-from tests.support.factories import claim_job, make_job, make_worker
+from tests.support.factories import acquire_job, make_job, make_worker
 
 Sessions = sessionmaker[Session]
 
@@ -20,7 +20,7 @@ def test_a_lost_attempt_is_ended_by_the_sweep(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session)
         job = make_job(session)
-        claim_job(session, lease_seconds=-10.0)
+        acquire_job(session, lease_seconds=-10.0)
 
         assert leases.release_expired(session, 60.0) == []
         assert leases.release_expired(session) == [job.id]
@@ -39,7 +39,7 @@ def test_a_job_that_cannot_be_returned_does_not_keep_the_others(
         make_worker(session, cpu=2)
         broken, sound = make_job(session), make_job(session)
         for _ in range(2):
-            claim_job(session, lease_seconds=-10.0)
+            acquire_job(session, lease_seconds=-10.0)
     end_attempt = leases.end_attempt
 
     def fail_for_one(session: Session, job_id: int, *args: Any, **options: Any) -> Any:
@@ -57,7 +57,7 @@ def test_a_job_that_is_lost_again_and_again_fails(sessions: Sessions) -> None:
         make_worker(session)
         job = make_job(session)
         for _ in range(3):
-            assert claim_job(session, lease_seconds=-1.0) is not None
+            assert acquire_job(session, lease_seconds=-1.0) is not None
             leases.release_expired(session)
 
     assert (job.status, job.reason, job.error) == (
@@ -70,7 +70,7 @@ def test_a_loss_that_an_outage_caused_does_not_count(sessions: Sessions) -> None
         make_worker(session)
         job = make_job(session)
         for _ in range(5):
-            assert claim_job(session, lease_seconds=-1.0) is not None
+            assert acquire_job(session, lease_seconds=-1.0) is not None
             leases.release_expired(session, counts=False)
 
         assert {attempt.end for attempt in result_rows.attempts(session, job.id)} == {"lost"}
@@ -81,7 +81,7 @@ def test_a_lease_that_is_still_held_is_left_alone(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session)
         job = make_job(session)
-        claim_job(session)
+        acquire_job(session)
 
         assert leases.expired(session) == []
         assert leases.release_expired(session) == []
@@ -92,7 +92,7 @@ def test_a_lease_left_by_an_ended_attempt_is_removed(sessions: Sessions) -> None
     with sessions.begin() as session:
         make_worker(session)
         job = make_job(session)
-        claim_job(session)
+        acquire_job(session)
         device = session.scalars(select(Device)).one()
         commands.finish(session, job.id, 1, reason="completed")
         expires = func.now() - timedelta(seconds=1)
@@ -123,11 +123,11 @@ def test_a_device_that_went_away_while_held_is_given_to_nobody(sessions: Session
     with sessions.begin() as session:
         make_worker(session, cpu=0, cuda=1)
         make_job(session)
-        claim_job(session)
+        acquire_job(session)
         make_worker(session, cpu=0, cuda=0)
         make_job(session)
 
-        assert claim_job(session) is None
+        assert acquire_job(session) is None
         assert leases.devices_view(session) == []
 
 
@@ -135,7 +135,7 @@ def test_devices_show_who_holds_them(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session, cpu=2)
         job = make_job(session, name="mine")
-        claim_job(session)
+        acquire_job(session)
 
         view = leases.devices_view(session)[0]
         worker = leases.workers_view(session)[0]

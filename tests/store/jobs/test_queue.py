@@ -3,33 +3,33 @@
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.jobs import commands, queue
-from tests.support.factories import claim_job, make_dataset, make_job, make_user, make_worker
+from tests.support.factories import acquire_job, make_dataset, make_job, make_user, make_worker
 
 Sessions = sessionmaker[Session]
 
 
-def test_the_line_is_shown_in_the_order_of_claims(sessions: Sessions) -> None:
+def test_the_queue_is_shown_in_the_order_of_acquisition(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session, cpu=2)
         ada, bob = make_user(session, "ada"), make_user(session, "bob")
         running = make_job(session, ada)
-        claim_job(session)
+        acquire_job(session)
         first, second = make_job(session, ada), make_job(session, bob)
         urgent = make_job(session, ada, resources={"priority": "urgent"})
 
-        line = queue.waiting(session)
-        claim = claim_job(session)
+        waiting = queue.waiting(session)
+        assignment = acquire_job(session)
 
         assert [job.id for job in queue.running(session)] == [running.id, urgent.id]
-    assert [(place.position, place.job.id) for place in line] == [
+    assert [(place.position, place.job.id) for place in waiting] == [
         (1, urgent.id),
         (2, second.id),
         (3, first.id),
     ]
-    assert [place.job.owner.name for place in line] == ["ada", "bob", "ada"]
-    assert all(place.claimable and place.waiting_seconds >= 0 for place in line)
-    assert claim is not None
-    assert claim.job_id == urgent.id
+    assert [place.job.owner.name for place in waiting] == ["ada", "bob", "ada"]
+    assert all(place.runnable and place.waiting_seconds >= 0 for place in waiting)
+    assert assignment is not None
+    assert assignment.job_id == urgent.id
 
 
 def test_a_job_without_its_data_is_shown_as_such(sessions: Sessions) -> None:
@@ -37,10 +37,10 @@ def test_a_job_without_its_data_is_shown_as_such(sessions: Sessions) -> None:
         dataset = make_dataset(session, ready=False)
         job = make_job(session, dataset=dataset)
 
-        claimable = {place.job.id: place.claimable for place in queue.waiting(session)}
+        runnable = {place.job.id: place.runnable for place in queue.waiting(session)}
 
-    assert claimable.pop(job.id) is False
-    assert list(claimable.values()) == [True]
+    assert runnable.pop(job.id) is False
+    assert list(runnable.values()) == [True]
 
 
 def test_a_changed_priority_changes_the_line(sessions: Sessions) -> None:

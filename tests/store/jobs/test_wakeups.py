@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from normlab.stack.servers import Redis
 from store.db.models import Worker
 from store.jobs import leases, wakeups
-from tests.support.factories import claim_job, make_dataset, make_job, make_study, make_worker
+from tests.support.factories import acquire_job, make_dataset, make_job, make_study, make_worker
 
 Sessions = sessionmaker[Session]
 
@@ -33,7 +33,7 @@ def test_nothing_is_due_without_jobs_or_without_slots(sessions: Sessions) -> Non
         make_worker(session, cpu=1)
         assert wakeups.due(session) == {}
         make_job(session)
-        claim_job(session)
+        acquire_job(session)
         make_job(session)
         assert wakeups.due(session) == {}
 
@@ -75,7 +75,7 @@ def test_the_rest_of_a_study_wakes_the_kind_it_is_fixed_to(sessions: Sessions) -
         make_worker(session, "alpha", cpu=2)
         make_worker(session, "beta", cpu=0, cuda=2)
         make_study(session)
-        claim_job(session, "beta")
+        acquire_job(session, "beta")
         assert wakeups.due(session) == {"beta": 1}
 
 

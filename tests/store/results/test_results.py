@@ -9,7 +9,7 @@ from store.db.errors import BadCursor
 from store.jobs import commands
 from store.results import curves, result_rows
 from tests.support.factories import (
-    claim_job,
+    acquire_job,
     make_cells,
     make_dataset,
     make_job,
@@ -26,14 +26,14 @@ def test_a_row_has_what_a_comparison_needs(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session)
         study = make_study(session, make_user(session, "ada"), make_cells(("batch",), (3,)))
-        claim = claim_job(session)
-        assert claim is not None
+        assignment = acquire_job(session)
+        assert assignment is not None
         for epoch in (1, 2):
             event = EpochFinished(epoch, epoch * 10, {"train_loss": 1.0}, best=True, seconds=0.5)
-            commands.record_epoch(session, claim.job_id, 1, event)
+            commands.record_epoch(session, assignment.job_id, 1, event)
         commands.finish(
             session,
-            claim.job_id,
+            assignment.job_id,
             1,
             reason="early_stopped",
             metrics={"test_accuracy": 0.9, "test_loss": math.inf},
@@ -45,7 +45,7 @@ def test_a_row_has_what_a_comparison_needs(sessions: Sessions) -> None:
     times = {name: row.pop(name) for name in ("created_at", "started_at", "finished_at")}
     assert times["created_at"] <= times["started_at"] <= times["finished_at"]
     assert row == {
-        "job_id": claim.job_id,
+        "job_id": assignment.job_id,
         "study_id": study.id,
         "study": "norms",
         "project": "default",
@@ -103,22 +103,22 @@ def test_a_study_s_rows_say_what_was_trained_where_and_how_long_until_the_best(
     with sessions.begin() as session:
         make_worker(session)
         study = make_study(session, cells=make_cells(("batch",), (0, 1)))
-        claim = claim_job(session)
-        assert claim is not None
+        assignment = acquire_job(session)
+        assert assignment is not None
         for environment in ({"torch": "1"}, {"torch": "2"}):
             started = Started(0, 0, 20, 9, (), environment, {"norm_parameters": 4})
-            commands.record_start(session, claim.job_id, 1, started)
+            commands.record_start(session, assignment.job_id, 1, started)
         for epoch in (1, 2, 3):
             event = EpochFinished(epoch, epoch * 10, {"train_loss": 1.0}, best=True, seconds=0.5)
-            commands.record_epoch(session, claim.job_id, 1, event)
+            commands.record_epoch(session, assignment.job_id, 1, event)
         metrics = {"best_epoch": 2.0}
         commands.finish(
-            session, claim.job_id, 1, reason="completed", metrics=metrics, seconds_used=9.0
+            session, assignment.job_id, 1, reason="completed", metrics=metrics, seconds_used=9.0
         )
 
         first, second = result_rows.study_rows(session, study.id)
 
-    assert (first["job_id"], second["best_seconds"]) == (claim.job_id, None)
+    assert (first["job_id"], second["best_seconds"]) == (assignment.job_id, None)
     assert first["best_seconds"] == 1.0
     assert (first["environment"], first["facts"]) == ({"torch": "2"}, {"norm_parameters": 4})
     assert first["spec"]["norm"]["kind"] == "batch"
@@ -129,7 +129,7 @@ def test_first_steps_are_those_at_which_a_curve_crossed(sessions: Sessions) -> N
     with sessions.begin() as session:
         make_worker(session, cpu=2)
         study = make_study(session, cells=make_cells(("batch",), (0, 1)))
-        first, second = claim_job(session), claim_job(session)
+        first, second = acquire_job(session), acquire_job(session)
         assert first is not None
         assert second is not None
         for epoch, value in ((1, 0.5), (2, 0.9), (3, 0.8)):

@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from store.db.models import Study
 from store.jobs import commands
 from store.results import series
-from tests.support.factories import claim_job, make_study, make_worker
+from tests.support.factories import acquire_job, make_study, make_worker
 from trainer.events import Diagnosed, EpochFinished, EvaluationFinished, FileWritten
 
 
@@ -15,64 +15,64 @@ def train(sessions: sessionmaker[Session], epochs: int) -> tuple[int, list[int]]
         study: Study = make_study(session)
         make_worker(session, f"host{study.id}", cpu=4)
         study_id = study.id
-    claimed = []
+    jobs = []
     for _ in range(4):
         with sessions.begin() as session:
-            claim = claim_job(session, f"host{study_id}")
-            assert claim is not None
-            claimed.append(claim.job_id)
+            assignment = acquire_job(session, f"host{study_id}")
+            assert assignment is not None
+            jobs.append(assignment.job_id)
             for number in range(1, epochs + 1):
                 metrics = {"val_loss": 1 / number, "val_accuracy": float("nan")}
                 event = EpochFinished(number, 10 * number, metrics, best=False, seconds=0.1)
-                commands.record_epoch(session, claim.job_id, claim.attempt, event)
-    return study_id, claimed
+                commands.record_epoch(session, assignment.job_id, assignment.attempt, event)
+    return study_id, jobs
 
 
 def test_curves_are_those_of_the_study_in_order(sessions: sessionmaker[Session]) -> None:
     other, _ = train(sessions, 1)
-    study, claimed = train(sessions, 5)
+    study, jobs = train(sessions, 5)
     with sessions.begin() as session:
         found = series.curves(session, study, most=1000)
-        assert sorted(found) == sorted(claimed)
-        assert [row["epoch"] for row in found[claimed[0]]] == [1, 2, 3, 4, 5]
-        assert found[claimed[0]][1]["val_loss"] == 0.5
-        assert found[claimed[0]][1]["val_accuracy"] is None
+        assert sorted(found) == sorted(jobs)
+        assert [row["epoch"] for row in found[jobs[0]]] == [1, 2, 3, 4, 5]
+        assert found[jobs[0]][1]["val_loss"] == 0.5
+        assert found[jobs[0]][1]["val_accuracy"] is None
         assert len(series.curves(session, other, most=1000)) == 4
 
 
 def test_long_curves_are_thinned_evenly_and_keep_their_ends(
     sessions: sessionmaker[Session],
 ) -> None:
-    study, claimed = train(sessions, 11)
+    study, jobs = train(sessions, 11)
     with sessions.begin() as session:
         found = series.curves(session, study, most=11)
-    for job in claimed:
+    for job in jobs:
         assert [row["epoch"] for row in found[job]] == [1, 4, 8, 11]
 
 
 def test_only_norms_are_looked_at_in_the_order_of_the_network(
     sessions: sessionmaker[Session],
 ) -> None:
-    _, claimed = train(sessions, 1)
+    _, jobs = train(sessions, 1)
     norm, weights = {"after_p50": 0.5}, {"weight_norm": 1.0}
     layers = {"norm2": norm, "conv": weights, "norm1": norm, "network": {"loss_gap": 0.1}}
     with sessions.begin() as session:
         for step in (20, 10):
-            commands.record_diagnosis(session, claimed[0], 1, Diagnosed(1, step, layers))
-        assert series.norm_layers(session, claimed[0]) == ["norm2", "norm1"]
-        looks = series.looks(session, claimed[0], ["norm1"])
+            commands.record_diagnosis(session, jobs[0], 1, Diagnosed(1, step, layers))
+        assert series.norm_layers(session, jobs[0]) == ["norm2", "norm1"]
+        looks = series.looks(session, jobs[0], ["norm1"])
         assert [(one.layer, one.step) for one in looks] == [("norm1", 10), ("norm1", 20)]
-        assert series.norm_layers(session, claimed[1]) == []
+        assert series.norm_layers(session, jobs[1]) == []
 
 
 def test_files_are_those_of_the_studys_jobs(sessions: sessionmaker[Session]) -> None:
-    study, claimed = train(sessions, 1)
+    study, jobs = train(sessions, 1)
     files = tuple(FileWritten(name, f"jobs/1/{name}", "d", 3) for name in ("b.npz", "a.npz"))
     with sessions.begin() as session:
         done = EvaluationFinished("test", {}, files)
-        commands.record_evaluation(session, claimed[0], 1, done)
+        commands.record_evaluation(session, jobs[0], 1, done)
         found = series.job_files(session, study)
         assert {job: [one.name for one in of] for job, of in found.items()} == {
-            claimed[0]: ["a.npz", "b.npz"]
+            jobs[0]: ["a.npz", "b.npz"]
         }
         assert list(series.dataset_digests(session, study)) == ["digits"]

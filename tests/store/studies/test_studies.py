@@ -12,8 +12,8 @@ from store.jobs import commands
 from store.results import result_rows
 from store.studies import studies
 from tests.support.factories import (
+    acquire_job,
     cancel_registration,
-    claim_job,
     make_cells,
     make_dataset,
     make_study,
@@ -163,8 +163,8 @@ def test_jobs_are_counted_by_status(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session)
         study, empty = make_study(session), make_study(session, cells=[])
-        claim = claim_job(session)
-        assert claim is not None
+        assignment = acquire_job(session)
+        assert assignment is not None
         commands.wish(session, studies.jobs_of(session, study.id)[-1], "cancel", "ada")
 
         counts = studies.counts(session, [study.id, empty.id])

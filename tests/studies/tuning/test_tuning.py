@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Job, Study
 from store.jobs import commands
-from store.jobs.claim import Claim
+from store.jobs.acquire import Assignment
 from store.jobs.commands import NewJob
 from store.results import result_rows
 from store.studies import studies
@@ -19,7 +19,7 @@ from studies.spec.expand import expand, expand_trials
 from studies.spec.study import StudyError, StudySpec
 from studies.tuning.select import choose_when_complete, chosen_settings, tuned_arms
 from studies.tuning.trials import Trials, choose
-from tests.support.factories import claim_job, make_user, make_worker
+from tests.support.factories import acquire_job, make_user, make_worker
 from tests.support.result_rows import make_row, make_study
 from trainer.events import Finished
 from worker.execution.failures import Failure
@@ -158,23 +158,23 @@ def made(sessions: Sessions) -> Study:
         )  # fmt: skip
 
 
-def claim_all(sessions: Sessions) -> list[Claim]:
-    claims = []
+def acquire_all(sessions: Sessions) -> list[Assignment]:
+    assignments = []
     while True:
         with sessions.begin() as session:
-            claim = claim_job(session)
-        if claim is None:
-            return claims
-        claims.append(claim)
+            assignment = acquire_job(session)
+        if assignment is None:
+            return assignments
+        assignments.append(assignment)
 
 
-def end(session: Session, claim: Claim) -> None:
+def end(session: Session, assignment: Assignment) -> None:
     """As its worker would; a rate of 0.1 is better for the baseline, one of 0.01 for the other."""
-    job = session.get_one(Job, claim.job_id)
+    job = session.get_one(Job, assignment.job_id)
     likes = {"none": 0.1, "group": 0.01}[str(job.variant)]
     accuracy = 0.9 if job.spec["optimizer"]["lr"] == likes else 0.5
     metrics = {"best_val_accuracy": accuracy, "test_accuracy": accuracy, "epochs": 1.0}
-    record_outcome(session, claim, Finished("completed", metrics), 1.0)
+    record_outcome(session, assignment, Finished("completed", metrics), 1.0)
 
 
 def own_jobs(session: Session, study_id: int) -> list[Job]:
@@ -184,11 +184,11 @@ def own_jobs(session: Session, study_id: int) -> list[Job]:
 def test_the_last_trial_chooses_and_makes_the_jobs_in_its_transaction(
     sessions: Sessions, made: Study
 ) -> None:
-    *first, last = claim_all(sessions)
+    *first, last = acquire_all(sessions)
     assert len(first) == 7
-    for claim in first:
+    for assignment in first:
         with sessions.begin() as session:
-            end(session, claim)
+            end(session, assignment)
             assert own_jobs(session, made.id) == []
     with sessions.begin() as session:
         end(session, last)
@@ -222,18 +222,18 @@ def test_the_last_trial_chooses_and_makes_the_jobs_in_its_transaction(
 
 
 def test_two_trials_that_end_at_once_make_one_choice(sessions: Sessions, made: Study) -> None:
-    *first, one, other = claim_all(sessions)
-    for claim in first:
+    *first, one, other = acquire_all(sessions)
+    for assignment in first:
         with sessions.begin() as session:
-            end(session, claim)
+            end(session, assignment)
     together = threading.Barrier(2)
 
-    def close(claim: Claim) -> None:
+    def close(assignment: Assignment) -> None:
         with sessions.begin() as session:
             together.wait()
-            end(session, claim)
+            end(session, assignment)
 
-    threads = [threading.Thread(target=close, args=(claim,)) for claim in (one, other)]
+    threads = [threading.Thread(target=close, args=(assignment,)) for assignment in (one, other)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -245,10 +245,10 @@ def test_two_trials_that_end_at_once_make_one_choice(sessions: Sessions, made: S
 def test_a_failed_trial_leaves_no_choice_until_it_is_retried(
     sessions: Sessions, made: Study
 ) -> None:
-    *first, last = claim_all(sessions)
-    for claim in first:
+    *first, last = acquire_all(sessions)
+    for assignment in first:
         with sessions.begin() as session:
-            end(session, claim)
+            end(session, assignment)
     with sessions.begin() as session:
         record_outcome(session, last, Failure("disk", "it is full", final=True), 1.0)
     with sessions.begin() as session:
@@ -259,19 +259,19 @@ def test_a_failed_trial_leaves_no_choice_until_it_is_retried(
         compared = read_comparison(session, study)
         assert any("go on with `retry`" in one for one in compared.verdict.reasons)
         commands.retry(session, session.get_one(Job, last.job_id), "ada")
-    (again,) = claim_all(sessions)
+    (again,) = acquire_all(sessions)
     with sessions.begin() as session:
         end(session, again)
         assert len(own_jobs(session, made.id)) == 6
 
 
 def test_a_comparison_and_results_see_no_trials(sessions: Sessions, made: Study) -> None:
-    for claim in claim_all(sessions):
+    for assignment in acquire_all(sessions):
         with sessions.begin() as session:
-            end(session, claim)
-    for claim in claim_all(sessions):
+            end(session, assignment)
+    for assignment in acquire_all(sessions):
         with sessions.begin() as session:
-            end(session, claim)
+            end(session, assignment)
     with sessions.begin() as session:
         study = studies.find(session, made.id)
         assert study is not None

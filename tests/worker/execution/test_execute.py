@@ -1,4 +1,4 @@
-"""How a claimed job ends in SQL, whatever its training does; the database is real, the training is not."""
+"""How an acquired job ends in SQL, whatever its training does; the database is real, the training is not."""
 
 import errno
 import functools
@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Attempt, Dataset, Job, LogLine
 from store.jobs import commands
-from store.jobs.claim import Claim
+from store.jobs.acquire import Assignment
 from tests.support import factories
 from trainer.data.load import load
 from trainer.errors import DataError
@@ -64,25 +64,25 @@ def train_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Training
     return replace
 
 
-def claim_job(sessions: Sessions, **parts: Any) -> Claim:
+def acquire_job(sessions: Sessions, **parts: Any) -> Assignment:
     with sessions.begin() as session:
         factories.make_job(session, **parts)
         factories.make_worker(session)
-    return claim_again(sessions)
+    return acquire_again(sessions)
 
 
-def claim_again(sessions: Sessions) -> Claim:
+def acquire_again(sessions: Sessions) -> Assignment:
     with sessions.begin() as session:
-        claim = factories.claim_job(session)
-    assert claim is not None
-    return claim
+        assignment = factories.acquire_job(session)
+    assert assignment is not None
+    return assignment
 
 
-def run(claim: Claim, context: ExecutionContext) -> tuple[bool, Job, Attempt]:
-    usable = execute(claim, context, time.monotonic())
+def run(assignment: Assignment, context: ExecutionContext) -> tuple[bool, Job, Attempt]:
+    usable = execute(assignment, context, time.monotonic())
     with context.sessions.begin() as session:
-        job = session.get_one(Job, claim.job_id)
-        return usable, job, session.get_one(Attempt, (claim.job_id, claim.attempt))
+        job = session.get_one(Job, assignment.job_id)
+        return usable, job, session.get_one(Attempt, (assignment.job_id, assignment.attempt))
 
 
 def failing(error: Exception) -> Callable[[], Training]:
@@ -108,11 +108,11 @@ def test_out_of_memory_gives_another_attempt_in_another_process(
     sessions: Sessions, context: ExecutionContext, train_as: Any
 ) -> None:
     train_as(failing(torch.OutOfMemoryError("CUDA out of memory")))
-    claim = claim_job(sessions, resources={"max_attempts": 2})
-    usable, job, attempt = run(claim, context)
+    assignment = acquire_job(sessions, resources={"max_attempts": 2})
+    usable, job, attempt = run(assignment, context)
     assert not usable
     assert (job.status, attempt.end) == ("queued", "oom")
-    _, job, attempt = run(claim_again(sessions), context)
+    _, job, attempt = run(acquire_again(sessions), context)
     assert (job.status, job.reason, attempt.end) == ("failed", "oom", "oom")
     assert "CUDA out of memory" in (job.error or "")
 
@@ -121,8 +121,8 @@ def test_an_error_keeps_its_traceback_and_the_last_log_line(
     sessions: Sessions, context: ExecutionContext, train_as: Any
 ) -> None:
     train_as(failing(ValueError("no such thing")))
-    claim = claim_job(sessions, resources={"max_attempts": 1})
-    usable, job, attempt = run(claim, context)
+    assignment = acquire_job(sessions, resources={"max_attempts": 1})
+    usable, job, attempt = run(assignment, context)
     assert usable
     assert (job.status, job.reason, attempt.end) == ("failed", "error", "error")
     assert "Traceback" in (job.error or "")
@@ -141,7 +141,7 @@ def test_a_full_disk_returns_the_job_and_says_where_it_was_full(
     if is_wrapped:
         error, error.__context__ = DataError("the set cannot be read"), error
     train_as(failing(error))
-    usable, job, attempt = run(claim_job(sessions, resources={"max_attempts": 1}), context)
+    usable, job, attempt = run(acquire_job(sessions, resources={"max_attempts": 1}), context)
     assert usable
     assert (job.status, attempt.end, attempt.counts) == ("queued", "disk", False)
     where = (attempt.error or "").splitlines()[0]
@@ -155,9 +155,9 @@ def test_a_drain_returns_the_job_to_the_queue(
     sessions: Sessions, context: ExecutionContext, train_as: Any
 ) -> None:
     train_as(endless)
-    claim = claim_job(sessions)
+    assignment = acquire_job(sessions)
     threading.Timer(0.3, context.drain.begin).start()
-    usable, job, attempt = run(claim, context)
+    usable, job, attempt = run(assignment, context)
     assert usable
     assert (job.status, attempt.end, attempt.counts) == ("queued", "drained", False)
     assert job.step > 0
@@ -167,10 +167,10 @@ def test_a_wish_to_preempt_returns_the_job_to_the_queue(
     sessions: Sessions, context: ExecutionContext, train_as: Any
 ) -> None:
     train_as(endless)
-    claim = claim_job(sessions)
+    assignment = acquire_job(sessions)
     with sessions.begin() as session:
-        commands.wish(session, session.get_one(Job, claim.job_id), "preempt", "root")
-    _, job, attempt = run(claim, context)
+        commands.wish(session, session.get_one(Job, assignment.job_id), "preempt", "root")
+    _, job, attempt = run(assignment, context)
     assert (job.status, attempt.end) == ("queued", "preempted")
 
 
@@ -187,11 +187,11 @@ def test_an_attempt_that_was_ended_by_others_is_abandoned_without_a_word(
             closed.append(True)
 
     train_as(watched)
-    claim = claim_job(sessions)
+    assignment = acquire_job(sessions)
     with sessions.begin() as session:
-        commands.end_attempt(session, claim.job_id, claim.attempt, "lost")
-    second = claim_again(sessions)
-    usable, job, attempt = run(claim, context)
+        commands.end_attempt(session, assignment.job_id, assignment.attempt, "lost")
+    second = acquire_again(sessions)
+    usable, job, attempt = run(assignment, context)
     assert usable
     assert attempt.end == "lost"
     assert (job.status, job.attempt) == ("running", second.attempt)
@@ -203,10 +203,12 @@ def test_time_of_earlier_attempts_counts_towards_the_deadline(
     sessions: Sessions, context: ExecutionContext, train_as: Any
 ) -> None:
     train_as(endless)
-    claim = claim_job(sessions, resources={"timeout": 100})
+    assignment = acquire_job(sessions, resources={"timeout": 100})
     with sessions.begin() as session:
-        commands.end_attempt(session, claim.job_id, claim.attempt, "drained", seconds_used=99.8)
-    _, job, _ = run(claim_again(sessions), context)
+        commands.end_attempt(
+            session, assignment.job_id, assignment.attempt, "drained", seconds_used=99.8
+        )
+    _, job, _ = run(acquire_again(sessions), context)
     assert (job.status, job.reason) == ("failed", "timeout")
     assert "100 seconds" in (job.error or "")
 
@@ -219,7 +221,7 @@ def test_a_result_that_is_not_finite_is_a_success(
         yield Finished("diverged", {"best_val_loss": float("nan"), "epochs": 1})
 
     train_as(diverging)
-    _, job, attempt = run(claim_job(sessions), context)
+    _, job, attempt = run(acquire_job(sessions), context)
     assert (job.status, job.reason, attempt.end) == ("succeeded", "diverged", "completed")
     assert job.metrics["best_val_loss"] is None
     assert job.non_finite == {"best_val_loss": "nan"}
@@ -237,16 +239,16 @@ def test_a_result_that_waits_for_the_database_is_no_standstill(
     monkeypatch.setattr(Heartbeat, "_end_here", lambda _, end: stalls.append(end))
     database = Outage(sessions)
     train_as(finished)
-    claim = claim_job(sessions)
+    assignment = acquire_job(sessions)
     outside = replace(
         context,
         sessions=cast(Sessions, database),
         load=cast(Any, lambda *_: None),
         timing=LeaseTiming(30, 0.05, stall=1.5),
     )
-    execute(claim, outside, time.monotonic())
+    execute(assignment, outside, time.monotonic())
     with sessions.begin() as session:
-        assert session.get_one(Job, claim.job_id).status == "succeeded"
+        assert session.get_one(Job, assignment.job_id).status == "succeeded"
     assert stalls == []
 
 
@@ -269,7 +271,7 @@ def test_a_dataset_that_cannot_be_decoded_fails_with_the_reason(
     with sessions.begin() as session:
         dataset = factories.make_dataset(session, "elsewhere", ready=False)
         factories.make_worker(session)
-    _, job, _ = run(claim_again(sessions), context)
+    _, job, _ = run(acquire_again(sessions), context)
     with sessions.begin() as session:
         dataset = session.get_one(Dataset, dataset.id)
     assert (job.kind, job.status, dataset.status) == ("dataset", "failed", "failed")
@@ -291,7 +293,7 @@ def test_the_log_of_a_registration_says_how_far_it_is_but_not_at_every_chunk(
         factories.make_dataset(session, "cats", ready=False)
         factories.make_worker(session)
     monkeypatch.setattr(module, "PROGRESS_SECONDS", 3600.0)
-    _, job, _ = run(claim_again(sessions), context)
+    _, job, _ = run(acquire_again(sessions), context)
     with sessions.begin() as session:
         said = session.scalars(select(LogLine.text).where(LogLine.job_id == job.id)).all()
     assert job.status == "succeeded"

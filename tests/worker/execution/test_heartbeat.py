@@ -39,7 +39,7 @@ def make_heartbeat(
         wanted,  # type: ignore[arg-type]
         abandon,  # type: ignore[arg-type]
         LeaseTiming(lease=lease, renewal=0.02, stall=stall),
-        claimed_at=time.monotonic(),
+        acquired_at=time.monotonic(),
         **more,  # type: ignore[arg-type]
     )
 
@@ -156,7 +156,7 @@ def test_an_orphan_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert statuses == [1]
 
 
-def test_an_orphan_ends_also_when_its_parent_died_before_the_claim() -> None:
+def test_an_orphan_ends_also_when_its_parent_died_before_the_job_was_acquired() -> None:
     statuses: list[int] = []
     with make_heartbeat(Database(), exit_process=statuses.append, parent=os.getppid() + 1):
         wait_until(lambda: statuses)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Job
 from store.jobs import commands
-from store.jobs.claim import Claim
+from store.jobs.acquire import Assignment
 from store.results import result_rows
 from tests.support import factories
 from trainer.events import CheckpointSaved
@@ -36,32 +36,32 @@ class Away:
 
 
 @pytest.fixture
-def claim(sessions: Sessions) -> Claim:
+def assignment(sessions: Sessions) -> Assignment:
     with sessions.begin() as session:
         factories.make_job(session)
         factories.make_worker(session)
-        claim = factories.claim_job(session)
-    assert claim is not None
-    return claim
+        assignment = factories.acquire_job(session)
+    assert assignment is not None
+    return assignment
 
 
-def close_as_completed(recorder: Recorder, claim: Claim) -> bool:
+def close_as_completed(recorder: Recorder, assignment: Assignment) -> bool:
     def finish(session: Session) -> None:
-        commands.finish(session, claim.job_id, claim.attempt, reason="completed")
+        commands.finish(session, assignment.job_id, assignment.attempt, reason="completed")
 
     return recorder.close(finish, give_up=lambda: False)
 
 
-def status(sessions: Sessions, claim: Claim) -> str:
+def status(sessions: Sessions, assignment: Assignment) -> str:
     with sessions.begin() as session:
-        return session.get_one(Job, claim.job_id).status
+        return session.get_one(Job, assignment.job_id).status
 
 
 def test_a_line_said_while_the_end_waits_for_the_database_does_not_undo_the_end(
-    sessions: Sessions, claim: Claim, tmp_path: Path
+    sessions: Sessions, assignment: Assignment, tmp_path: Path
 ) -> None:
     database = Away(sessions)
-    recorder = Recorder(cast(Sessions, database), tmp_path, claim.job_id, claim.attempt)
+    recorder = Recorder(cast(Sessions, database), tmp_path, assignment.job_id, assignment.attempt)
 
     def come_back() -> None:
         # As the recorder's own warning of the absence does: it is forwarded to the job's log.
@@ -70,27 +70,27 @@ def test_a_line_said_while_the_end_waits_for_the_database_does_not_undo_the_end(
         database.is_away = False
 
     threading.Thread(target=come_back).start()
-    assert close_as_completed(recorder, claim)
-    assert status(sessions, claim) == "succeeded"
+    assert close_as_completed(recorder, assignment)
+    assert status(sessions, assignment) == "succeeded"
 
 
 def test_a_file_that_cannot_be_deleted_does_not_keep_the_rest_from_being_recorded(
-    sessions: Sessions, claim: Claim, tmp_path: Path
+    sessions: Sessions, assignment: Assignment, tmp_path: Path
 ) -> None:
     (tmp_path / "step-1").mkdir()
-    recorder = Recorder(sessions, tmp_path, claim.job_id, claim.attempt)
+    recorder = Recorder(sessions, tmp_path, assignment.job_id, assignment.attempt)
     for step in (1, 2, 3):
         path = str(tmp_path / f"step-{step}")
         recorder.record(CheckpointSaved("last", 0, step, path, "d" * 32, 1))
     deadline = time.monotonic() + 120
-    while len(recorded(sessions, claim)) < 2 and time.monotonic() < deadline:
+    while len(recorded(sessions, assignment)) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.2)
-    assert close_as_completed(recorder, claim)
-    assert recorded(sessions, claim) == ["step-3", "step-2"]
-    assert status(sessions, claim) == "succeeded"
+    assert close_as_completed(recorder, assignment)
+    assert recorded(sessions, assignment) == ["step-3", "step-2"]
+    assert status(sessions, assignment) == "succeeded"
 
 
-def recorded(sessions: Sessions, claim: Claim) -> list[str]:
+def recorded(sessions: Sessions, assignment: Assignment) -> list[str]:
     with sessions.begin() as session:
-        return [row.path for row in result_rows.checkpoints(session, claim.job_id)]
+        return [row.path for row in result_rows.checkpoints(session, assignment.job_id)]

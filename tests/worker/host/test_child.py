@@ -17,14 +17,14 @@ from worker.host.child import Child
 from worker.settings import Settings
 
 
-@pytest.mark.parametrize(("is_orphan", "claimed"), [(False, 1), (True, 0)])
-def test_a_child_claims_while_its_parent_lives(
+@pytest.mark.parametrize(("is_orphan", "acquired"), [(False, 1), (True, 0)])
+def test_a_child_acquires_jobs_while_its_parent_lives(
     sessions: sessionmaker[Session],
     worker_database_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     is_orphan: bool,
-    claimed: int,
+    acquired: int,
 ) -> None:
     monkeypatch.setattr(module, "execute", lambda *_: True)
     with sessions.begin() as session:
@@ -32,10 +32,10 @@ def test_a_child_claims_while_its_parent_lives(
         job = make_job(session)
     Child(make_settings(worker_database_url, tmp_path), Drain(), os.getppid() + is_orphan).work()
     with sessions.begin() as session:
-        assert session.get_one(Job, job.id).attempt == claimed
+        assert session.get_one(Job, job.id).attempt == acquired
 
 
-def test_a_child_without_room_claims_nothing_and_passes_its_wake_up_on(
+def test_a_child_without_room_acquires_nothing_and_passes_its_wake_up_on(
     sessions: sessionmaker[Session],
     worker_database_url: str,
     tmp_path: Path,

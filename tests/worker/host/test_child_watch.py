@@ -24,12 +24,12 @@ FAR_TOO_MUCH = 10**18
 def test_a_host_without_room_is_registered_as_one(sessions: Sessions, tmp_path: Path) -> None:
     instance = make_instance()
     devices = (HostDevice("cpu", 0, "a processor", 1),)
-    for needed, claims in ((FAR_TOO_MUCH, False), (1, True)):
+    for needed, takes_jobs in ((FAR_TOO_MUCH, False), (1, True)):
         report = HostReport("alpha", Space((tmp_path,), needed), instance.id)
         _register(sessions, "alpha", instance, devices, None, report)
         with sessions.begin() as session:
             [worker] = leases.workers_view(session)
-        assert worker.claims == claims
+        assert worker.claims == takes_jobs
         assert worker.clock_ahead_seconds == pytest.approx(0.0, abs=5.0)
 
 

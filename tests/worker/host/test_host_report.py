@@ -46,7 +46,7 @@ def test_what_is_wrong_is_logged_when_it_begins_and_when_it_ends(
                 [worker] = leases.workers_view(session)
     assert answers == [False, False, True, False]
     assert [line["event"].split(":")[0] for line in lines] == [
-        "this host claims nothing",
+        "this host takes no jobs",
         "its clock is 3600 s ahead of the database's",
         "this host has room again",
     ]

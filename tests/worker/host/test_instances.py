@@ -14,7 +14,7 @@ from store.hosts.host_health import Shortage
 from store.hosts.host_names import Holder
 from store.jobs import commands, leases
 from store.jobs.leases import Instance
-from tests.support.factories import claim_job, make_job
+from tests.support.factories import acquire_job, make_job
 from worker.__main__ import _register
 from worker.execution.drain import Drain
 from worker.execution.space import Space
@@ -39,7 +39,7 @@ def holder(sessions: Sessions) -> Holder:
         make_job(session)
     register(sessions, "alpha", STALE, DEVICES, None)
     with sessions.begin() as session:
-        assert claim_job(session, instance=STALE.id) is not None
+        assert acquire_job(session, instance=STALE.id) is not None
         row = session.scalars(select(Worker)).one()
         return Holder(
             row.instance, row.process, row.machine, row.namespace, row.address, row.started_at,
@@ -79,14 +79,14 @@ def test_jobs_of_a_worker_that_is_seen_to_be_gone_end_at_once(
     assert open_attempts(sessions) == []
 
 
-def test_a_worker_whose_name_was_taken_claims_and_ends_nothing(
+def test_a_worker_whose_name_was_taken_acquires_and_ends_nothing(
     sessions: Sessions, holder: Holder
 ) -> None:
     register(sessions, "alpha", replace(NEW, namespace="elsewhere"), DEVICES, holder)
     with sessions.begin() as session:
         make_job(session)
-        assert claim_job(session, instance=STALE.id) is None
-        assert claim_job(session, instance=NEW.id) is not None
+        assert acquire_job(session, instance=STALE.id) is None
+        assert acquire_job(session, instance=NEW.id) is not None
         before = session.scalars(select(Worker.seen_at)).one()
         host_health.report(session, "alpha", None, 0.0, STALE.id)
         host_health.report_shortage(session, "alpha", FULL, STALE.id)
@@ -105,11 +105,13 @@ def test_the_disk_of_a_worker_whose_name_was_taken_neither_holds_its_host_nor_fo
 ) -> None:
     with sessions.begin() as session:
         make_job(session)
-        claim = claim_job(session, instance=STALE.id)
-        assert claim is not None
+        assignment = acquire_job(session, instance=STALE.id)
+        assert assignment is not None
     register(sessions, "alpha", replace(NEW, namespace="elsewhere"), DEVICES, holder)
     with sessions.begin() as session:
-        commands.end_attempt(session, claim.job_id, claim.attempt, "disk", error="no room")
+        commands.end_attempt(
+            session, assignment.job_id, assignment.attempt, "disk", error="no room"
+        )
         row = session.scalars(select(Worker)).one()
         assert (row.held_until, row.disk_failures) == (None, 0)
         host_health.hold(session, "alpha", NEW.id)
@@ -147,7 +149,7 @@ def test_a_worker_whose_jobs_run_on_shares_no_slot_with_its_successor(
     with sessions.begin() as session:
         make_job(session)
         make_job(session)
-        claim = claim_job(session, instance=NEW.id)
-        assert claim is not None
-        assert [device.slot for device in claim.devices] == [1]
-        assert claim_job(session, instance=NEW.id) is None
+        assignment = acquire_job(session, instance=NEW.id)
+        assert assignment is not None
+        assert [device.slot for device in assignment.devices] == [1]
+        assert acquire_job(session, instance=NEW.id) is None

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.jobs import commands
-from tests.support.factories import claim_job, make_job, make_worker
+from tests.support.factories import acquire_job, make_job, make_worker
 from trainer.data.cache import unfinished
 from trainer.events import CheckpointSaved
 from worker.sweep.orphans import delete_orphans, delete_unfinished
@@ -23,7 +23,7 @@ def job_id(sessions: Sessions) -> int:
     with sessions.begin() as session:
         make_worker(session)
         job = make_job(session)
-        assert claim_job(session) is not None
+        assert acquire_job(session) is not None
         path = f"jobs/{job.id}/attempt-1/named.pt"
         event = CheckpointSaved("last", 0, 1, path, "d" * 32, 1)
         commands.record_checkpoint(session, job.id, 1, event)

@@ -1,4 +1,4 @@
-"""Claiming: one short transaction gives a host the fairest job and the devices to run it on."""
+"""Acquiring a job: one short transaction gives a host the fairest job and the devices to run it on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ from store.jobs import queue
 from trainer.events import CheckpointSaved
 from trainer.spec import Numerics
 
-#: Serialises all claims (and nothing else): the key of an advisory lock.
-CLAIM_LOCK = 0x6E6C_0001
+#: Serialises all acquisitions (and nothing else): the key of an advisory lock.
+ACQUIRE_LOCK = 0x6E6C_0001
 
 Kind = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimedDevice:
+class AssignedDevice:
     """A device by its kind and its number on the host, and the slot held there."""
 
     kind: Kind
@@ -42,7 +42,7 @@ class ClaimedDevice:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Assignment:
     """All that an executor needs to know; `attempt` is the fencing number of everything it writes.
 
     `checkpoints`: newest first, their paths relative to the storage. `seconds_used`: by the attempts
@@ -57,7 +57,7 @@ class Claim:
     dataset_name: str
     source: dict[str, Any]
     info: dict[str, Any] | None
-    devices: tuple[ClaimedDevice, ...]
+    devices: tuple[AssignedDevice, ...]
     numerics: Numerics | None
     checkpoints: tuple[CheckpointSaved, ...]
     seconds_used: float
@@ -74,7 +74,7 @@ class _FreeDevice:
     slot: int
 
 
-def claim(
+def acquire(
     session: Session,
     host: str,
     process: int,
@@ -83,14 +83,14 @@ def claim(
     numerics: Callable[[str], Numerics],
     warm: tuple[str, int] | None = None,
     instance: str | None = None,
-) -> Claim | None:
+) -> Assignment | None:
     """The fairest job that fits what is free on the host, running from now on; None if there is none.
 
     `instance` is the worker's: one that is no longer the host's (another has taken its name) gets nothing.
     `numerics` is asked, with the kind of device, only where they are not yet fixed. `warm` is the
     device (kind, number) that the process has used: taken before others where the job may choose.
     """
-    session.execute(select(func.pg_advisory_xact_lock(CLAIM_LOCK)))
+    session.execute(select(func.pg_advisory_xact_lock(ACQUIRE_LOCK)))
     devices = _free_devices(session, host, instance, warm)
     if not devices:
         return None
@@ -124,7 +124,7 @@ def _free_devices(
         .where(
             Device.host == host,
             Worker.instance.is_not_distinct_from(instance),
-            host_health.may_claim(),
+            host_health.may_acquire(),
             Lease.id.is_(None),
         )
         .group_by(Device.id)
@@ -154,7 +154,7 @@ def _choose(devices: Sequence[_FreeDevice], job: Job, study: Study | None) -> Se
 def _fix_numerics(
     job: Job, study: Study | None, kind: str, numerics: Callable[[str], Numerics]
 ) -> Numerics | None:
-    """What was decided at the first claim of the study (or of the job without one) holds for all."""
+    """What was decided when the first job of the study started (or of the job without one) holds for all."""
     if job.kind == "dataset":
         return None
     fixed = (study.numerics if study else None) or job.numerics
@@ -199,10 +199,10 @@ def worker_name(host: str) -> str:
 
 def _describe(
     session: Session, job: Job, devices: Sequence[_FreeDevice], numerics: Numerics | None
-) -> Claim:
+) -> Assignment:
     dataset = session.get_one(Dataset, job.dataset_id, populate_existing=True)
     newest = select(Checkpoint).where(Checkpoint.job_id == job.id).order_by(Checkpoint.id.desc())
-    return Claim(
+    return Assignment(
         job_id=job.id,
         kind=job.kind,
         attempt=job.attempt,
@@ -211,7 +211,7 @@ def _describe(
         dataset_name=dataset.name,
         source=dataset.source,
         info=dataset.info,
-        devices=tuple(ClaimedDevice(d.kind, d.number, d.slot) for d in devices),
+        devices=tuple(AssignedDevice(d.kind, d.number, d.slot) for d in devices),
         numerics=numerics,
         checkpoints=tuple(_saved(checkpoint) for checkpoint in session.scalars(newest)),
         seconds_used=job.seconds_used,

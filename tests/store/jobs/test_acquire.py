@@ -1,4 +1,4 @@
-"""Claiming: who gets what, and never twice."""
+"""Acquiring jobs: who gets what, and never twice."""
 
 import threading
 from collections import Counter
@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Attempt, Job, Lease, Study, Transition, User
 from store.jobs import commands, leases
-from store.jobs.claim import Claim
+from store.jobs.acquire import Assignment
 from store.jobs.queue import AGING_SECONDS, HALF_LIFE_SECONDS
 from tests.support.factories import (
+    acquire_job,
     choose_numerics,
-    claim_job,
     make_cells,
     make_dataset,
     make_job,
@@ -28,23 +28,32 @@ from trainer.spec.job import Numerics
 Sessions = sessionmaker[Session]
 
 
-def test_a_claim_starts_an_attempt_on_a_slot(sessions: Sessions) -> None:
+def test_acquiring_starts_an_attempt_on_a_slot(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session)
         job = make_job(session, make_user(session, "ada"), resources={"timeout": 60})
 
     with sessions.begin() as session:
-        claim = claim_job(session)
+        assignment = acquire_job(session)
 
-    assert claim is not None
-    assert (claim.job_id, claim.attempt, claim.kind, claim.owner) == (job.id, 1, "training", "ada")
-    assert [(device.kind, device.number, device.slot) for device in claim.devices] == [
+    assert assignment is not None
+    assert (assignment.job_id, assignment.attempt, assignment.kind, assignment.owner) == (
+        job.id,
+        1,
+        "training",
+        "ada",
+    )
+    assert [(device.kind, device.number, device.slot) for device in assignment.devices] == [
         ("cpu", 0, 0)
     ]
-    assert claim.spec["dataset"]["name"] == claim.dataset_name == "digits"
-    assert claim.info is not None
-    assert claim.info["shape"] == [1, 8, 8]
-    assert (claim.timeout_seconds, claim.seconds_used, claim.checkpoints) == (60, 0, ())
+    assert assignment.spec["dataset"]["name"] == assignment.dataset_name == "digits"
+    assert assignment.info is not None
+    assert assignment.info["shape"] == [1, 8, 8]
+    assert (assignment.timeout_seconds, assignment.seconds_used, assignment.checkpoints) == (
+        60,
+        0,
+        (),
+    )
     with sessions.begin() as session:
         found = commands.find(session, job.id)
         assert found is not None
@@ -60,15 +69,15 @@ def test_a_claim_starts_an_attempt_on_a_slot(sessions: Sessions) -> None:
         ]
 
 
-def test_nothing_is_claimed_without_a_job_a_slot_or_a_host(sessions: Sessions) -> None:
+def test_nothing_is_acquired_without_a_job_a_slot_or_a_host(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session)
-        assert claim_job(session) is None
+        assert acquire_job(session) is None
         make_job(session)
         make_job(session)
-        assert claim_job(session, "unknown") is None
-        assert claim_job(session) is not None
-        assert claim_job(session) is None
+        assert acquire_job(session, "unknown") is None
+        assert acquire_job(session) is not None
+        assert acquire_job(session) is None
 
 
 def test_a_draining_host_gets_nothing(sessions: Sessions) -> None:
@@ -77,7 +86,7 @@ def test_a_draining_host_gets_nothing(sessions: Sessions) -> None:
         make_job(session)
         leases.set_draining(session, "alpha")
 
-        assert claim_job(session) is None
+        assert acquire_job(session) is None
 
 
 def test_a_lease_that_ran_out_holds_its_slot_until_it_is_swept(sessions: Sessions) -> None:
@@ -85,33 +94,33 @@ def test_a_lease_that_ran_out_holds_its_slot_until_it_is_swept(sessions: Session
         make_worker(session)
         owner = make_user(session)
         first, second = make_job(session, owner), make_job(session, owner)
-        claim_job(session, lease_seconds=-1.0)
+        acquire_job(session, lease_seconds=-1.0)
 
-        assert claim_job(session) is None
+        assert acquire_job(session) is None
         assert leases.release_expired(session) == [first.id]
-        again = claim_job(session)
+        again = acquire_job(session)
 
     assert again is not None
     assert (again.job_id, again.attempt) == (first.id, 2)
     assert second.status == "queued"
 
 
-def test_two_hosts_with_many_threads_claim_every_job_once(sessions: Sessions) -> None:
+def test_two_hosts_with_many_threads_acquire_every_job_once(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session, "alpha", cpu=3)
         make_worker(session, "beta", cpu=2)
         for _ in range(12):
             make_job(session)
-    claims: list[Claim] = []
+    assignments: list[Assignment] = []
     start = threading.Barrier(8)
 
     def work(host: str) -> None:
         start.wait()
         for _ in range(3):
             with sessions.begin() as session:
-                claim = claim_job(session, host)
-            if claim is not None:
-                claims.append(claim)
+                assignment = acquire_job(session, host)
+            if assignment is not None:
+                assignments.append(assignment)
 
     threads = [threading.Thread(target=work, args=(host,)) for host in ("alpha", "beta") * 4]
     for thread in threads:
@@ -119,7 +128,7 @@ def test_two_hosts_with_many_threads_claim_every_job_once(sessions: Sessions) ->
     for thread in threads:
         thread.join()
 
-    assert len({claim.job_id for claim in claims}) == len(claims) == 5
+    assert len({assignment.job_id for assignment in assignments}) == len(assignments) == 5
     with sessions.begin() as session:
         held = session.execute(select(Lease.device_id, Lease.slot)).all()
         assert len(set(held)) == 5
@@ -127,7 +136,7 @@ def test_two_hosts_with_many_threads_claim_every_job_once(sessions: Sessions) ->
         assert busy == {"alpha": 3, "beta": 2}
 
 
-def test_a_slot_that_is_freed_and_claimed_by_many_is_never_held_twice(sessions: Sessions) -> None:
+def test_a_slot_that_is_freed_and_wanted_by_many_is_never_held_twice(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session, cpu=2)
         made = {make_job(session).id for _ in range(10)}
@@ -137,16 +146,16 @@ def test_a_slot_that_is_freed_and_claimed_by_many_is_never_held_twice(sessions: 
     def work() -> None:
         while True:
             with sessions.begin() as session:
-                claim = claim_job(session)
+                assignment = acquire_job(session)
                 most.append(len(session.scalars(select(Lease.id)).all()))
-            if claim is None:
+            if assignment is None:
                 with sessions.begin() as session:
                     if not session.scalars(select(Job.id).where(Job.status == "queued")).all():
                         return
                 continue
             with sessions.begin() as session:
-                commands.finish(session, claim.job_id, claim.attempt, reason="completed")
-            done.append(claim.job_id)
+                commands.finish(session, assignment.job_id, assignment.attempt, reason="completed")
+            done.append(assignment.job_id)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -166,10 +175,10 @@ def test_a_job_that_somebody_is_changing_is_passed_over(sessions: Sessions) -> N
     with sessions.begin() as changing:
         commands.wish(changing, first, "cancel", "ada")
         with sessions.begin() as session:
-            claim = claim_job(session)
+            assignment = acquire_job(session)
 
-    assert claim is not None
-    assert claim.job_id == second.id
+    assert assignment is not None
+    assert assignment.job_id == second.id
 
 
 def test_a_higher_priority_goes_first_and_waiting_raises_it(sessions: Sessions) -> None:
@@ -180,10 +189,10 @@ def test_a_higher_priority_goes_first_and_waiting_raises_it(sessions: Sessions) 
         normal = make_job(session, owner)
         high = make_job(session, owner, resources={"priority": "high"})
 
-        assert claim_id(session) == high.id
+        assert acquire_id(session) == high.id
         set_job(session, low.id, queued_at=ago(2 * AGING_SECONDS + 1))
-        assert claim_id(session) == low.id
-        assert claim_id(session) == normal.id
+        assert acquire_id(session) == low.id
+        assert acquire_id(session) == normal.id
 
 
 def test_waiting_raises_nothing_above_the_highest_class(sessions: Sessions) -> None:
@@ -194,7 +203,7 @@ def test_waiting_raises_nothing_above_the_highest_class(sessions: Sessions) -> N
         set_job(session, low.id, queued_at=ago(100 * AGING_SECONDS))
         make_job(session, owner, resources={"priority": "urgent"})
 
-        assert claim_id(session) == low.id
+        assert acquire_id(session) == low.id
 
 
 def test_who_has_used_the_machines_less_goes_first(sessions: Sessions) -> None:
@@ -206,7 +215,7 @@ def test_who_has_used_the_machines_less_goes_first(sessions: Sessions) -> None:
         make_job(session, busy)
         later = make_job(session, idle)
 
-        assert claim_id(session) == later.id
+        assert acquire_id(session) == later.id
 
 
 def test_old_use_fades(sessions: Sessions) -> None:
@@ -218,7 +227,7 @@ def test_old_use_fades(sessions: Sessions) -> None:
         make_job(session, lately)
         faded = make_job(session, once)
 
-        assert claim_id(session) == faded.id
+        assert acquire_id(session) == faded.id
 
 
 def test_running_jobs_count_so_that_people_take_turns(sessions: Sessions) -> None:
@@ -228,7 +237,7 @@ def test_running_jobs_count_so_that_people_take_turns(sessions: Sessions) -> Non
         of_ada = [make_job(session, ada).id for _ in range(4)]
         of_bob = [make_job(session, bob).id for _ in range(2)]
 
-        order = [claim_id(session) for _ in range(4)]
+        order = [acquire_id(session) for _ in range(4)]
 
     assert set(order[:2]) == {of_ada[0], of_bob[0]}
     assert set(order[2:]) == {of_ada[1], of_bob[1]}
@@ -241,10 +250,10 @@ def test_equal_people_are_served_by_age_and_a_returned_job_stands_first(
         make_worker(session)
         owner = make_user(session)
         first, _ = make_job(session, owner), make_job(session, owner)
-        claim_job(session)
+        acquire_job(session)
         commands.end_attempt(session, first.id, 1, "drained")
 
-        assert claim_id(session) == first.id
+        assert acquire_id(session) == first.id
 
 
 def test_a_job_goes_only_to_the_device_that_it_asks_for(sessions: Sessions) -> None:
@@ -254,7 +263,7 @@ def test_a_job_goes_only_to_the_device_that_it_asks_for(sessions: Sessions) -> N
         on_gpu = make_job(session, resources={"device": "cuda"})
         on_cpu = make_job(session, resources={"device": "cpu"})
 
-        first, second = claim_job(session, "alpha"), claim_job(session, "beta")
+        first, second = acquire_job(session, "alpha"), acquire_job(session, "beta")
 
     assert first is not None
     assert (first.job_id, first.devices[0].kind) == (on_cpu.id, "cpu")
@@ -267,9 +276,13 @@ def test_a_job_that_may_choose_takes_a_gpu_then_the_cpu(sessions: Sessions) -> N
         make_worker(session, cpu=1, cuda=2)
         for _ in range(3):
             make_job(session)
-        claims = [claim_job(session) for _ in range(3)]
+        assignments = [acquire_job(session) for _ in range(3)]
 
-    taken = [(claim.devices[0].kind, claim.devices[0].number) for claim in claims if claim]
+    taken = [
+        (assignment.devices[0].kind, assignment.devices[0].number)
+        for assignment in assignments
+        if assignment
+    ]
     assert taken == [("cuda", 0), ("cuda", 1), ("cpu", 0)]
 
 
@@ -277,10 +290,10 @@ def test_a_warm_device_is_preferred(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session, cpu=1, cuda=2)
         make_job(session)
-        claim = claim_job(session, warm=("cuda", 1))
+        assignment = acquire_job(session, warm=("cuda", 1))
 
-    assert claim is not None
-    assert claim.devices[0].number == 1
+    assert assignment is not None
+    assert assignment.devices[0].number == 1
 
 
 def test_several_devices_are_held_together_or_not_at_all(sessions: Sessions) -> None:
@@ -290,21 +303,24 @@ def test_several_devices_are_held_together_or_not_at_all(sessions: Sessions) -> 
         job = make_job(session)
         set_job(session, job.id, devices=2)
 
-        assert claim_job(session, "small") is None
-        claim = claim_job(session, "large")
+        assert acquire_job(session, "small") is None
+        assignment = acquire_job(session, "large")
 
-    assert claim is not None
-    assert [(device.kind, device.number) for device in claim.devices] == [("cuda", 0), ("cuda", 1)]
+    assert assignment is not None
+    assert [(device.kind, device.number) for device in assignment.devices] == [
+        ("cuda", 0),
+        ("cuda", 1),
+    ]
 
 
-def test_the_first_claim_fixes_the_numerics_of_its_study(sessions: Sessions) -> None:
+def test_the_first_start_fixes_the_numerics_of_its_study(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session, "alpha", cpu=2)
         make_worker(session, "beta", cpu=1, cuda=1)
         study = make_study(session)
 
-        first = claim_job(session, "alpha")
-        second = claim_job(session, "beta", numerics=lambda _: pytest.fail("already fixed"))
+        first = acquire_job(session, "alpha")
+        second = acquire_job(session, "beta", numerics=lambda _: pytest.fail("already fixed"))
 
         fixed = session.get_one(Study, study.id, populate_existing=True).numerics
 
@@ -321,7 +337,7 @@ def test_a_study_fixed_to_one_kind_waits_for_it(sessions: Sessions) -> None:
         make_worker(session, "beta", cpu=4, cuda=1)
         make_study(session)
 
-        first, second = claim_job(session, "beta"), claim_job(session, "beta")
+        first, second = acquire_job(session, "beta"), acquire_job(session, "beta")
 
     assert first is not None
     assert first.devices[0].kind == "cuda"
@@ -333,11 +349,11 @@ def test_a_job_without_a_study_keeps_its_own_numerics(sessions: Sessions) -> Non
         make_worker(session, "alpha", cpu=1)
         make_worker(session, "beta", cpu=0, cuda=1)
         job = make_job(session)
-        claim_job(session, "alpha")
+        acquire_job(session, "alpha")
         commands.end_attempt(session, job.id, 1, "drained")
 
-        assert claim_job(session, "beta") is None
-        again = claim_job(session, "alpha", numerics=lambda _: pytest.fail("already fixed"))
+        assert acquire_job(session, "beta") is None
+        again = acquire_job(session, "alpha", numerics=lambda _: pytest.fail("already fixed"))
 
     assert again is not None
     assert again.numerics == choose_numerics("cpu")
@@ -349,12 +365,16 @@ def test_a_job_waits_for_its_dataset_whose_own_job_goes_first(sessions: Sessions
         dataset = make_dataset(session, "cats", ready=False)
         make_job(session, dataset=dataset)
 
-        claim = claim_job(session)
-        assert claim_job(session) is None
+        assignment = acquire_job(session)
+        assert acquire_job(session) is None
 
-    assert claim is not None
-    assert (claim.kind, claim.dataset_name, claim.numerics) == ("dataset", "cats", None)
-    assert claim.source == {
+    assert assignment is not None
+    assert (assignment.kind, assignment.dataset_name, assignment.numerics) == (
+        "dataset",
+        "cats",
+        None,
+    )
+    assert assignment.source == {
         "kind": "parquet",
         "path": "/data/cats",
         "configuration": None,
@@ -372,29 +392,29 @@ def test_a_dataset_is_decoded_on_the_cpu(sessions: Sessions) -> None:
         make_worker(session, cpu=0, cuda=1)
         make_dataset(session, ready=False)
 
-        assert claim_job(session) is None
+        assert acquire_job(session) is None
 
 
-def test_jobs_of_a_study_are_claimed_once_each(sessions: Sessions) -> None:
+def test_jobs_of_a_study_are_acquired_once_each(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session, cpu=8)
         make_study(session, cells=make_cells(seeds=(0, 1, 2)))
-        claims = [claim_job(session) for _ in range(7)]
+        assignments = [acquire_job(session) for _ in range(7)]
 
-    assert len({claim.job_id for claim in claims if claim}) == 6
-    assert claims[-1] is None
+    assert len({assignment.job_id for assignment in assignments if assignment}) == 6
+    assert assignments[-1] is None
 
 
-def claim_id(session: Session, host: str = "alpha") -> int | None:
-    claim = claim_job(session, host)
-    return claim.job_id if claim else None
+def acquire_id(session: Session, host: str = "alpha") -> int | None:
+    assignment = acquire_job(session, host)
+    return assignment.job_id if assignment else None
 
 
 def used(session: Session, owner: User, *, seconds: float, ended: float) -> None:
     """The person has used a device for so long, and stopped so many seconds ago."""
     make_worker(session, "past")
     job = make_job(session, owner)
-    assert claim_id(session, "past") == job.id
+    assert acquire_id(session, "past") == job.id
     commands.finish(session, job.id, 1, reason="completed")
     times = {"started_at": ago(ended + seconds), "ended_at": ago(ended)}
     session.execute(update(Attempt).where(Attempt.job_id == job.id).values(times))
