@@ -101,7 +101,7 @@ def test_a_hanging_redis_stops_nothing_that_runs_and_what_came_meanwhile_is_done
         asked_at = time.monotonic()
         during = cluster.submit(make_spec(seed=1))
         assert time.monotonic() - asked_at < 30
-        # The child that ends its job claims the next one with no message at all.
+        # The child that ends its job acquires the next one with no message at all.
         assert_all_succeed(cluster, [running, *during])
         idle = cluster.submit(make_spec(seed=2))
         time.sleep(1)
