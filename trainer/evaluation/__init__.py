@@ -8,13 +8,15 @@ from trainer.evaluation.evaluator import (
     evaluate,
     plain_predictor,
 )
-from trainer.evaluation.losses import build_task
-from trainer.evaluation.probe import build_probe, choose_layers
+from trainer.evaluation.losses import Task, build_task
+from trainer.evaluation.probe import Probe, build_probe, choose_layers
 
 __all__ = [
     "Evaluator",
     "Outcome",
     "Predictor",
+    "Probe",
+    "Task",
     "Weights",
     "build_probe",
     "build_task",

@@ -1,14 +1,19 @@
 """What moves weights and when it stops: optimizers, penalties, gradients, averages, mixup, early stopping."""
 
 from trainer.optimization.early_stopping import EarlyStopping, has_diverged, is_better
-from trainer.optimization.gradients import build_gradient_rule
-from trainer.optimization.mixup import build_mixer
+from trainer.optimization.gradients import GradientRule, build_gradient_rule
+from trainer.optimization.mixup import Mixer, build_mixer
 from trainer.optimization.optimizers import build_optimizer, learning_rate, set_learning_rate
-from trainer.optimization.penalties import build_penalties, build_projection
-from trainer.optimization.weight_averaging import build_average
+from trainer.optimization.penalties import Penalties, Projection, build_penalties, build_projection
+from trainer.optimization.weight_averaging import Average, build_average
 
 __all__ = [
+    "Average",
     "EarlyStopping",
+    "GradientRule",
+    "Mixer",
+    "Penalties",
+    "Projection",
     "build_average",
     "build_gradient_rule",
     "build_mixer",

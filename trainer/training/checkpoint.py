@@ -1,6 +1,7 @@
 """What a resumed training needs to equal an uninterrupted one, on disk."""
 
 import io
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -29,7 +30,7 @@ class Best:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class SavedState:
     """All that differs between a training at some step and a fresh one; nothing else.
 
     Random numbers are no part of it: every stream starts anew from (seed, step). `sums` are the
@@ -52,12 +53,37 @@ class State:
 class Restored:
     """A usable checkpoint, if there was one, and what a person should know about it."""
 
-    state: State | None
+    state: SavedState | None
     environment: Mapping[str, str]
     warnings: tuple[str, ...]
 
 
-def save_state(state: State, environment: Mapping[str, str], path: Path) -> CheckpointSaved:
+class CheckpointFolder:
+    """The checkpoints that one attempt writes into its folder, and when it last did."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._folder, self._environment = folder, environment
+        self._saves, self._saved_at = 0, time.monotonic()
+
+    def is_due(self, every_seconds: float) -> bool:
+        return time.monotonic() - self._saved_at >= every_seconds
+
+    def save(self, state: SavedState) -> CheckpointSaved:
+        self._saves += 1
+        path = self._folder / f"last-{self._saves:04d}-step-{state.step:08d}.pt"
+        saved = save_state(state, self._environment, path)
+        self._saved_at = time.monotonic()
+        return saved
+
+    def save_best(
+        self, model: nn.Module, epoch: int, step: int, metrics: Mapping[str, float]
+    ) -> tuple[CheckpointSaved, Best]:
+        path = self._folder / f"best-epoch-{epoch:05d}.pt"
+        saved = save_weights(model, epoch, step, path)
+        return saved, Best(epoch, metrics, f"{self._folder.name}/{path.name}", saved.digest)
+
+
+def save_state(state: SavedState, environment: Mapping[str, str], path: Path) -> CheckpointSaved:
     content = {
         "format": _FORMAT,
         "environment": dict(environment),
@@ -111,7 +137,7 @@ def restore_model(spec: JobSpec, info: DatasetInfo, path: Path) -> nn.Module:
 
 def _load_state(
     saved: CheckpointSaved, job_folder: Path, device: torch.device
-) -> tuple[State, Mapping[str, str]]:
+) -> tuple[SavedState, Mapping[str, str]]:
     content = _deserialized(read_verified(Path(saved.path), saved.digest), device)
     if content["format"] != _FORMAT:
         raise DamagedFile(f"format {content['format']} is not {_FORMAT}")
@@ -119,7 +145,7 @@ def _load_state(
     best = None if values["best"] is None else Best(**values["best"])
     if best is not None:
         read_verified(job_folder / best.path, best.digest)
-    state = State(**{**values, "best": best})
+    state = SavedState(**{**values, "best": best})
     return state, content["environment"]
 
 
@@ -133,6 +159,6 @@ def _deserialized(content: bytes, device: torch.device) -> Any:
     return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
 
 
-def _shallow(value: State | Best) -> dict[str, Any]:
+def _shallow(value: SavedState | Best) -> dict[str, Any]:
     """`dataclasses.asdict` without its deep copies."""
     return {field.name: getattr(value, field.name) for field in fields(value)}

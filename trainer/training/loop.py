@@ -6,21 +6,28 @@ from pathlib import Path
 
 import torch
 
+from runtime.files import make_folder
 from trainer.data import Data
-from trainer.evaluation import evaluate
+from trainer.evaluation import Evaluator, Weights, evaluate
 from trainer.events import (
     CheckpointSaved,
+    Diagnosed,
     EpochFinished,
     Event,
     Finished,
     Progressed,
+    Started,
     Stepped,
     Wish,
 )
+from trainer.layers import set_progress
+from trainer.models import count_parameters
 from trainer.random_streams import seed_globals
 from trainer.spec import JobSpec, Numerics
-from trainer.training.environment import apply_numerics
-from trainer.training.state import Run
+from trainer.training.checkpoint import CheckpointFolder, load_best, restore
+from trainer.training.environment import apply_numerics, describe_change
+from trainer.training.setup import TrainingSetup, set_up
+from trainer.training.state import TrainingState
 
 _PLAIN = Numerics()
 
@@ -42,68 +49,132 @@ def train(
     finite: that is a result, `diverged`.
     """
     apply_numerics(numerics)
-    run = Run(spec, data, folder, numerics, device or torch.device(numerics.device))
-    warnings = run.resume(resume)
-    wished = (yield run.started(warnings)) is Wish.SAVE_AND_STOP
-    for event in _work(run):
+    setup = set_up(spec, data, folder, numerics, device or torch.device(numerics.device))
+    state, checkpoints = TrainingState(setup), CheckpointFolder(folder, setup.environment)
+    warnings = _resume(setup, state, resume)
+    wished = (yield _describe_start(setup, state, warnings)) is Wish.SAVE_AND_STOP
+    for event in _work(setup, state, checkpoints):
         wished = (yield event) is Wish.SAVE_AND_STOP or wished
         if wished and isinstance(event, Stepped | Progressed):
-            yield run.save()
+            yield checkpoints.save(state.save())
             return
 
 
-def _work(run: Run) -> Iterator[Event]:
-    while run.reason is None:
-        yield from _train_period(run)
-    evaluator = run.make_evaluator()
+def _resume(
+    setup: TrainingSetup, state: TrainingState, checkpoints: Sequence[CheckpointSaved]
+) -> tuple[str, ...]:
+    """Goes on from the newest usable one; returns what a person should know about that."""
+    make_folder(setup.folder)
+    restored = restore(checkpoints, setup.folder.parent, setup.device)
+    if restored.state is None:
+        return restored.warnings
+    state.restore(restored.state)
+    change = describe_change(restored.environment, setup.environment)
+    return restored.warnings if change is None else (*restored.warnings, change)
+
+
+def _describe_start(
+    setup: TrainingSetup, state: TrainingState, warnings: tuple[str, ...]
+) -> Started:
+    return Started(
+        first_step=state.step,
+        epoch=state.epoch,
+        total_steps=setup.plan.total_steps,
+        parameters=count_parameters(setup.model),
+        warnings=warnings,
+        environment=setup.environment,
+        facts=setup.describe_facts(),
+    )
+
+
+def _work(
+    setup: TrainingSetup, state: TrainingState, checkpoints: CheckpointFolder
+) -> Iterator[Event]:
+    while state.reason is None:
+        yield from _train_period(setup, state, checkpoints)
+    evaluator = _make_evaluator(setup, state)
     scalars: dict[str, float] = {}
-    for evaluation in run.spec.evaluations:
+    for evaluation in setup.spec.evaluations:
         scalars |= yield from evaluator.run(evaluation)
-    yield Finished(run.reason, {**run.summary(), **scalars})
+    yield Finished(state.reason, {**state.summarize(), **scalars})
 
 
-def _train_period(run: Run) -> Iterator[Event]:
-    began, last_step = time.monotonic(), run.plan.period_end(run.epoch + 1)
-    run.model.train()
-    while run.step < last_step:
-        _take_step(run)
-        yield Stepped(run.step)
-        if run.probe is not None and run.probe.is_due(run.step):
-            yield run.look()
-        if run.is_save_due() and run.step < last_step:
-            if not run.running.are_finite():
+def _train_period(
+    setup: TrainingSetup, state: TrainingState, checkpoints: CheckpointFolder
+) -> Iterator[Event]:
+    began, last_step = time.monotonic(), setup.plan.period_end(state.epoch + 1)
+    setup.model.train()
+    while state.step < last_step:
+        _take_step(setup, state)
+        yield Stepped(state.step)
+        if setup.probe is not None and setup.probe.is_due(state.step):
+            yield _diagnose(setup, state)
+        if checkpoints.is_due(setup.spec.training.checkpoint_seconds) and state.step < last_step:
+            if not state.running.are_finite():
                 break
-            yield run.save()
+            yield checkpoints.save(state.save())
 
-    yield from run.average_weights()
-    predict = run.make_predictor()
-    validation = yield from evaluate(predict, run.val, run.task, "val")
-    metrics, is_best = run.close_period(validation)
-    yield EpochFinished(run.epoch, run.step, metrics, is_best, time.monotonic() - began)
+    yield from _average_weights(setup, state)
+    validation = yield from evaluate(setup.make_predictor(), setup.val, setup.task, "val")
+    metrics, is_best = state.close_period(validation)
+    yield EpochFinished(state.epoch, state.step, metrics, is_best, time.monotonic() - began)
     if is_best:
-        yield run.save_best(metrics)
-    yield run.save()
+        kept = {name: metrics[name] for name in setup.monitored}
+        saved, state.best = checkpoints.save_best(setup.validated, state.epoch, state.step, kept)
+        yield saved
+    yield checkpoints.save(state.save())
 
 
-def _take_step(run: Run) -> None:
+def _take_step(setup: TrainingSetup, state: TrainingState) -> None:
     """One optimizer step; the global generators are seeded for it, so that none has to be saved."""
-    pixels, targets = run.take_batch()
-    seed_globals("dropout", run.spec.seed, run.step)
-    run.optimizer.zero_grad()
-    scores, terms = [], run.start_terms()
-    for some_pixels, some_targets in run.micro_batches(pixels, targets):
-        predictions = run.task.predictions(run.forward(run.standardize(some_pixels)))
-        cost = run.task.loss(predictions, some_targets)
+    pixels, targets = setup.batches.take(state.step)
+    if setup.is_ramped:
+        set_progress(setup.model, state.step / setup.plan.total_steps)
+    seed_globals("dropout", setup.spec.seed, state.step)
+    setup.update.optimizer.zero_grad()
+    scores, terms = [], {"label_smoothing": torch.zeros((), device=setup.device)}
+    for some_pixels, some_targets in setup.batches.split(pixels, targets):
+        predictions = setup.task.predictions(setup.forward(setup.standardize(some_pixels)))
+        cost = setup.task.loss(predictions, some_targets)
         share = len(some_pixels) / len(pixels)
-        if (smoothing := run.task.smoothing_term(predictions, some_targets)) is not None:
+        if (smoothing := setup.task.smoothing_term(predictions, some_targets)) is not None:
             cost = cost + smoothing
             terms["label_smoothing"] += share * smoothing.detach()
         (share * cost).backward()  # type: ignore[no-untyped-call]
-        scores.append(run.task.score(predictions.detach(), some_targets))
+        scores.append(setup.task.score(predictions.detach(), some_targets))
 
-    if run.penalties is not None:
-        penalties = run.penalties()
+    if setup.penalties is not None:
+        penalties = setup.penalties()
         torch.stack(tuple(penalties.values())).sum().backward()  # type: ignore[no-untyped-call]
         terms |= penalties
-    run.update_weights()
-    run.running.add(torch.stack(scores).sum(0), terms)
+    setup.update.apply(state.step, setup.learning_rate(state.step))
+    state.step += 1
+    if setup.average is not None:
+        setup.average.after_step(setup.model)
+    state.running.add(torch.stack(scores).sum(0), terms)
+
+
+def _diagnose(setup: TrainingSetup, state: TrainingState) -> Diagnosed:
+    assert setup.probe is not None
+    return setup.probe.look(state.step, state.epoch + 1, setup.learning_rate(state.step - 1))
+
+
+def _average_weights(setup: TrainingSetup, state: TrainingState) -> Iterator[Progressed]:
+    """At the end of a period: brings the averaged weights, if there are any, up to date."""
+    if setup.average is None:
+        return
+    setup.average.after_period(setup.model, state.epoch + 1)
+    if setup.average.is_active:
+        for _ in setup.average.estimate_statistics(setup.standardized_batches()):
+            yield Progressed("batch statistics")
+
+
+def _make_evaluator(setup: TrainingSetup, state: TrainingState) -> Evaluator:
+    best, job_folder = state.best, setup.folder.parent
+    weights = Weights(
+        best=load_best(best, job_folder, setup.device) if best is not None else None,
+        last=setup.validated.state_dict() if state.reason != "diverged" else None,
+    )
+    return Evaluator(
+        setup.spec, setup.data, setup.folder, setup.model, weights, setup.standardize, setup.task
+    )

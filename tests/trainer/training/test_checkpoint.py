@@ -39,7 +39,7 @@ from trainer.models.build import build_model
 from trainer.optimization.early_stopping import EarlyStopping
 from trainer.spec.job import JobSpec
 from trainer.spec.optimization import Patience
-from trainer.training.checkpoint import Best, State
+from trainer.training.checkpoint import Best, SavedState
 
 NORMS = {
     "none": {"kind": "none"},
@@ -184,7 +184,7 @@ FRESH = {
 
 
 def all_fields() -> list[str]:
-    return [one.name for one in fields(State)] + [f"best.{one.name}" for one in fields(Best)]
+    return [one.name for one in fields(SavedState)] + [f"best.{one.name}" for one in fields(Best)]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import numpy
 import pytest
 import torch
 
-import trainer.training.state
+import trainer.training.setup
 from tests.support.catalogue import BASE, CATALOGUE, SECTIONS
 from tests.support.trainings import last_of, load_data, outcome, run, run_until
 from trainer.data.load import load
@@ -69,7 +69,7 @@ def watched() -> Iterator[dict[str, list[str]]]:
     def digest(tensor: torch.Tensor) -> str:
         return hashlib.blake2b(tensor.numpy().tobytes()).hexdigest()
 
-    indices, build = BatchSampler.indices, trainer.training.state.build_augmentation
+    indices, build = BatchSampler.indices, trainer.training.setup.build_augmentation
 
     def seen_indices(self, step):
         found = indices(self, step)
@@ -88,7 +88,7 @@ def watched() -> Iterator[dict[str, list[str]]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BatchSampler, "indices", seen_indices)
-        patch.setattr(trainer.training.state, "build_augmentation", seen_build)
+        patch.setattr(trainer.training.setup, "build_augmentation", seen_build)
         yield digests
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import trainer.training.state
+import trainer.training.setup
 from tests.support.trainings import (
     DEVICES,
     comparable,
@@ -113,7 +113,7 @@ def test_all_norms_see_the_same_batches_and_start_from_the_same_weights(
     seen_batches, monkeypatch, tmp_path
 ):
     starts = []
-    original = trainer.training.state.build_model
+    original = trainer.training.setup.build_model
 
     def build_model(spec, info):
         model = original(spec, info)
@@ -121,7 +121,7 @@ def test_all_norms_see_the_same_batches_and_start_from_the_same_weights(
         starts.append([layer.weight.detach().clone() for layer in layers])
         return model
 
-    monkeypatch.setattr(trainer.training.state, "build_model", build_model)
+    monkeypatch.setattr(trainer.training.setup, "build_model", build_model)
     orders = []
     for norm in NORMS:
         run(make_spec(norm=norm, **RICH), tmp_path / norm["kind"] / "attempt-1")
@@ -221,7 +221,7 @@ def test_the_best_weights_from_before_the_divergence_are_evaluated(monkeypatch, 
     def rate(peak, schedule, step, **_):
         return 0.05 if step < 4 else 1e38
 
-    monkeypatch.setattr(trainer.training.state, "learning_rate", rate)
+    monkeypatch.setattr(trainer.training.setup, "learning_rate", rate)
     events = run(make_spec(**DIVERGING, evaluations=FOR_LAST), tmp_path / "attempt-1")
     end = finished(events)
     assert [one.best for one in epochs(events)] == [True, False]

@@ -1,0 +1,213 @@
+"""What a training works with: set up once from its spec, and never replaced until it ends."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from trainer.data import Data, Examples, Standardize, memory_format
+from trainer.data.augmentation import Augmentation, build_augmentation
+from trainer.evaluation import Predictor, Probe, Task, build_probe, build_task, plain_predictor
+from trainer.layers import has_ramp
+from trainer.models import build_model
+from trainer.optimization import (
+    Average,
+    GradientRule,
+    Mixer,
+    Penalties,
+    Projection,
+    build_average,
+    build_gradient_rule,
+    build_mixer,
+    build_optimizer,
+    build_penalties,
+    build_projection,
+    learning_rate,
+    set_learning_rate,
+)
+from trainer.random_streams import seed_globals
+from trainer.spec import JobSpec, LabelSmoothing, Numerics
+from trainer.training.batch_order import BatchSampler, Plan
+from trainer.training.environment import describe_environment
+from trainer.training.facts import Facts, describe_facts
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """The examples of each step, a pure function of the step."""
+
+    spec: JobSpec
+    examples: Examples
+    sampler: BatchSampler
+    task: Task
+    augment: Augmentation | None
+    mix: Mixer | None
+
+    def take(self, step: int) -> tuple[Tensor, Tensor]:
+        """The pixels of the step after `step` finished ones, augmented and mixed, and their targets."""
+        seed = self.spec.seed
+        pixels, labels = self.examples.take(self.sampler.indices(step))
+        if self.augment is not None:
+            seed_globals("augmentation", seed, step)
+            pixels = self.augment(pixels)
+        if self.mix is not None:
+            seed_globals("mixing", seed, step)
+            return self.mix(pixels, labels)
+        return pixels, self.task.targets(pixels, labels)
+
+    def split(self, pixels: Tensor, targets: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
+        """Micro-batches of equal size; the last of an incomplete batch may be smaller."""
+        training = self.spec.training
+        size = training.batch_size // training.accumulate
+        return zip(torch.split(pixels, size), torch.split(targets, size), strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightUpdate:
+    """From the gradients of a whole batch to new weights."""
+
+    optimizer: torch.optim.Optimizer
+    adjust_gradients: GradientRule | None
+    project: Projection | None
+
+    def apply(self, step: int, rate: float) -> None:
+        """For the step after `step` finished ones, at this learning rate."""
+        if self.adjust_gradients is not None:
+            self.adjust_gradients(step)
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.step()
+        if self.project is not None:
+            self.project(rate)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSetup:
+    """The model's weights, the optimizer's moments, the probe and the average change as training goes on,
+    and with them what a checkpoint holds (`trainer.training.state`); which objects these are does not.
+
+    `forward` is the model, compiled where the numerics ask for it.
+    """
+
+    spec: JobSpec
+    data: Data
+    folder: Path
+    device: torch.device
+    environment: dict[str, str]
+    task: Task
+    model: nn.Module
+    forward: Callable[[Tensor], Tensor]
+    standardize: Standardize
+    batches: Batches
+    val: Examples
+    plan: Plan
+    is_ramped: bool
+    penalties: Penalties | None
+    update: WeightUpdate
+    average: Average | None
+    probe: Probe | None
+
+    def learning_rate(self, step: int) -> float:
+        """Of the step after `step` finished ones."""
+        return learning_rate(
+            self.spec.peak_learning_rate,
+            self.spec.schedule,
+            step,
+            total_steps=self.plan.total_steps,
+            period_steps=self.plan.period_steps,
+        )
+
+    def term_names(self) -> tuple[str, ...]:
+        """What is added to the loss, by name."""
+        smoothing = self.spec.regularizer(LabelSmoothing)
+        with torch.no_grad():
+            penalties = tuple(self.penalties()) if self.penalties is not None else ()
+        is_smoothed = smoothing is not None and smoothing.value > 0
+        return ("label_smoothing", *penalties) if is_smoothed else penalties
+
+    @property
+    def monitored(self) -> tuple[str, ...]:
+        """The metrics that are kept of the best epoch."""
+        measured = {"val_loss", "val_accuracy"} if self.task.has_accuracy else {"val_loss"}
+        return tuple(sorted({self.spec.early_stopping.monitor, *measured}))
+
+    @property
+    def validated(self) -> nn.Module:
+        """The model that is validated, kept and evaluated: the average where there is one by now."""
+        if self.average is not None and self.average.is_active:
+            return self.average.model
+        return self.model
+
+    def make_predictor(self) -> Predictor:
+        """Of the validated model, in eval mode."""
+        model = self.validated.eval()
+        forward: Callable[[Tensor], Tensor] = self.forward if model is self.model else model
+        return plain_predictor(forward, self.standardize, self.task)
+
+    def standardized_batches(self) -> Iterator[Tensor]:
+        """The training examples in order, as they are."""
+        return (self.standardize(pixels) for pixels, _ in self.batches.examples.batches())
+
+    def describe_facts(self) -> Facts:
+        return describe_facts(
+            self.spec, self.data, self.model, self.update.optimizer, self.plan, self.learning_rate
+        )
+
+
+def set_up(
+    spec: JobSpec, data: Data, folder: Path, numerics: Numerics, device: torch.device
+) -> TrainingSetup:
+    environment = describe_environment(numerics, device)
+    task = build_task(spec)
+    model = build_model(spec, data.info).to(device)
+    model.to(memory_format=memory_format(numerics))
+    # One static graph per shape, or the graph would depend on which shape came first.
+    forward = torch.compile(model, dynamic=False) if numerics.compiled else model
+    standardize = Standardize(data.info, numerics, device)
+    batches = _set_up_batches(spec, data, task, device)
+    plan = batches.sampler.plan()
+    return TrainingSetup(
+        spec=spec,
+        data=data,
+        folder=folder,
+        device=device,
+        environment=environment,
+        task=task,
+        model=model,
+        forward=forward,
+        standardize=standardize,
+        batches=batches,
+        val=Examples.of(data.val, device),
+        plan=plan,
+        is_ramped=has_ramp(model),
+        penalties=build_penalties(spec, model),
+        update=WeightUpdate(
+            optimizer=build_optimizer(spec, model),
+            adjust_gradients=build_gradient_rule(spec, model),
+            project=build_projection(spec, model),
+        ),
+        average=build_average(spec, model, plan.total_steps, plan.period_steps),
+        # Last: it hooks into the model, of which the average is a copy.
+        probe=build_probe(
+            spec,
+            model,
+            batches.examples,
+            standardize,
+            task,
+            plan.total_steps,
+            plan.period_steps,
+        ),
+    )
+
+
+def _set_up_batches(spec: JobSpec, data: Data, task: Task, device: torch.device) -> Batches:
+    examples = Examples.of(data.train, device)
+    return Batches(
+        spec=spec,
+        examples=examples,
+        sampler=BatchSampler(spec.training, len(examples), spec.seed, device),
+        task=task,
+        augment=build_augmentation(spec.augmentation),
+        mix=build_mixer(spec, len(data.info.classes)),
+    )
