@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.http import GoneClients, SafeHeaders, docs, drawings, errors, openapi
 from api.logs import configure_logging
-from api.processes import Checker, Drawer, Limits
+from api.processes import Checker, RenderQueue
 from api.routes import (
     catalog,
     curves,
@@ -33,8 +33,10 @@ from api.routes import (
 from api.services import Services
 from api.settings import Settings
 from api.storage import StorageCheck, refuse_wrong_storage
+from runtime.supervision import Limits
 from store.db import make_engine, make_sessions
 from store.jobs import Waker, wakeups
+from studies.rendering import Renderer
 
 PREFIX = "/api/v1"
 #: A request holds one connection, and so many requests run at once.
@@ -107,8 +109,7 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
         )
     )
     checker.start()
-    drawer = stack.enter_context(
-        closing(Drawer(seconds=settings.draw_seconds, megabytes=settings.draw_megabytes))
-    )
+    renderer = Renderer(seconds=settings.draw_seconds, megabytes=settings.draw_megabytes)
+    render_queue = stack.enter_context(closing(RenderQueue(renderer)))
     storage = StorageCheck(sessions, settings.storage)
-    return Services(settings, engine, sessions, checker, drawer, waker, storage)
+    return Services(settings, engine, sessions, checker, render_queue, waker, storage)

@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.processes import Checker, Drawer
+from api.processes import Checker, RenderQueue
 from api.settings import Settings
 from api.storage import StorageCheck
 from store.jobs import Waker
@@ -21,7 +21,7 @@ class Services:
     engine: Engine
     sessions: sessionmaker[Session]
     checker: Checker
-    drawer: Drawer
+    render_queue: RenderQueue
     waker: Waker
     storage: StorageCheck
 

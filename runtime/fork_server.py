@@ -5,22 +5,19 @@ line: {pid}, or {error}. The first line, {ready}, says that the libraries are lo
 so do this process and its helpers.
 """
 
-import ctypes
 import gc
 import json
 import logging
 import os
 import signal
 import socket
-import sys
 import warnings
 from collections.abc import Callable
 from typing import IO, Any, NoReturn
 
-log = logging.getLogger(__name__)
+from runtime.priority import end_with_parent
 
-#: Of `prctl`: the signal that a process gets when its parent ends.
-_SET_PARENT_DEATH_SIGNAL = 1
+log = logging.getLogger(__name__)
 
 Serve = Callable[[IO[bytes], IO[str]], None]
 
@@ -69,7 +66,10 @@ def _run(connection: socket.socket, serve: Serve, server: int) -> NoReturn:
     """The life of a helper. It never returns into the server's own loop."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        _end_with(server)
+        # It may be in the middle of something long when the server ends.
+        end_with_parent()
+        if os.getppid() != server:
+            os._exit(0)
         with connection.makefile("rb") as questions, connection.makefile("w") as answers:
             serve(questions, answers)
     except BrokenPipeError:  # nobody waits for the answer any more
@@ -77,14 +77,6 @@ def _run(connection: socket.socket, serve: Serve, server: int) -> NoReturn:
     except BaseException:
         log.exception("a helper ended")
     finally:
-        os._exit(0)
-
-
-def _end_with(server: int) -> None:
-    """A helper may be in the middle of something long when the server ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != server:
         os._exit(0)
 
 

@@ -1,14 +1,20 @@
-"""Low priority for background processes: training and answering requests come first."""
+"""What a background process asks of the kernel: a low priority, and to end with its parent."""
 
+import ctypes
 import os
+import signal
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 NICE = 10
+#: Of `prctl`: the signal that a process gets when its parent ends.
+_SET_PARENT_DEATH_SIGNAL = 1
 
 
 def lower_priority() -> None:
-    """Lowers this process's priority, and that of its session if it leads one.
+    """Lowers this process's priority, and that of its session if it leads one: training and answering requests
+    come first.
 
     Where Linux groups processes by session (`sched_autogroup`), niceness only counts inside a session,
     and each daemon has one of its own: the session's weight is what others notice (man 7 sched).
@@ -18,3 +24,9 @@ def lower_priority() -> None:
         # Another kernel, or one without sched_autogroup.
         with suppress(OSError):
             Path("/proc/self/autogroup").write_text(str(NICE))
+
+
+def end_with_parent() -> None:
+    """Has this process killed when the thread that started it ends, however that comes. On Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)

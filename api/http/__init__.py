@@ -17,7 +17,13 @@ from api.http.dependencies import (
     lock_asking_token,
 )
 from api.http.disconnects import GoneClients
-from api.http.drawings import HARMLESS, ask_for, not_yet, show, where
+from api.http.drawings import (
+    HARMLESS,
+    pending_headers,
+    pending_response,
+    render_response,
+    request_render,
+)
 from api.http.errors import (
     MEDIA_TYPE,
     BadParameter,
@@ -65,7 +71,6 @@ __all__ = [
     "TableFormat",
     "Unavailable",
     "Writer",
-    "ask_for",
     "describe_body",
     "docs",
     "drawings",
@@ -73,12 +78,13 @@ __all__ = [
     "errors",
     "get_current_user",
     "lock_asking_token",
-    "not_yet",
     "openapi",
     "parse",
+    "pending_headers",
+    "pending_response",
     "read_parameter",
+    "render_response",
+    "request_render",
     "respond_with_table",
-    "show",
     "spool_rows",
-    "where",
 ]

@@ -1,4 +1,4 @@
-"""How a drawing is asked for over HTTP: kept, joined or begun; and the 202 that says where it will be."""
+"""How a request gets a drawing: from the storage, or begun or joined; and the 202 that says where it will be."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,9 @@ from fastapi.responses import JSONResponse, Response
 
 from api.http.dependencies import get_current_user
 from api.http.errors import NotFound
-from api.processes import Drawing, Pending
+from api.processes import Pending
 from api.services import Services, ServicesDep
+from studies.rendering import CachedRender
 
 router = APIRouter(prefix="/drawings", tags=["studies"], dependencies=[Depends(get_current_user)])
 
@@ -26,68 +27,68 @@ MEDIA_TYPES = {".html": "text/html", ".png": "image/png", ".svg": "image/svg+xml
     summary="A drawing that took longer than its request",
     response_class=Response,
     responses={
-        200: {"content": {one: {} for one in MEDIA_TYPES.values()}},
+        200: {"content": {media_type: {} for media_type in MEDIA_TYPES.values()}},
         202: {"description": "still being drawn: Retry-After says when to look again"},
     },
 )
 def read_drawing(services: ServicesDep, name: str) -> Response:
-    """Where the `Location` of a 202 leads. It is kept until the study has changed and is drawn anew."""
-    drawing = Drawing.parse(name)
-    if drawing is None:
+    """Where the `Location` of a 202 leads. It is kept until the study has changed and is drawn again."""
+    render = CachedRender.parse(name)
+    if render is None:
         raise NotFound(
             f"{name!r} isn't the name of a drawing: request the report or the figure itself"
         )
-    if (kept := drawing.read(services.settings.storage)) is not None:
-        return show(drawing, kept)
-    pending = services.drawer.find(drawing.name)
+    if (content := render.read(services.settings.storage)) is not None:
+        return render_response(render, content)
+    pending = services.render_queue.find(render.name)
     if pending is None:
         raise NotFound("this drawing is not being made: request the report or the figure itself")
-    content = _await(services, drawing, pending)
-    return show(drawing, content) if content is not None else not_yet(drawing, pending)
+    drawn = _await(services, render, pending)
+    return pending_response(render, pending) if drawn is None else render_response(render, drawn)
 
 
-def ask_for(
-    services: Services, drawing: Drawing, content: Callable[[], bytes], *wanted: str
+def request_render(
+    services: Services, render: CachedRender, make: Callable[[], bytes]
 ) -> bytes | Pending:
-    """From the storage; or drawn once, kept there, and awaited for as long as a request may take.
+    """From the storage; or made once, kept there, and awaited for as long as a request may take.
 
-    `content` and `wanted`: for `Drawer.draw`. Raises `DrawerBusy` and `DrawingFailed`.
+    Raises `RendererBusy` and `RenderingFailed`.
     """
     storage = services.settings.storage
-    if (kept := drawing.read(storage)) is not None:
-        return kept
+    if (content := render.read(storage)) is not None:
+        return content
 
-    def make() -> bytes:
-        drawn = services.drawer.draw(content(), *wanted)
-        drawing.keep(storage, drawn)
-        return drawn
+    def make_and_keep() -> bytes:
+        made = make()
+        render.keep(storage, made)
+        return made
 
-    pending = services.drawer.start(drawing.name, make)
-    drawn = _await(services, drawing, pending)
+    pending = services.render_queue.start(render.name, make_and_keep)
+    drawn = _await(services, render, pending)
     return pending if drawn is None else drawn
 
 
-def show(drawing: Drawing, content: bytes) -> Response:
-    return Response(content, media_type=MEDIA_TYPES[drawing.suffix], headers=HARMLESS)
+def render_response(render: CachedRender, content: bytes) -> Response:
+    return Response(content, media_type=MEDIA_TYPES[render.suffix], headers=HARMLESS)
 
 
-def not_yet(drawing: Drawing, pending: Pending) -> Response:
+def pending_response(render: CachedRender, pending: Pending) -> Response:
     detail = f"still being drawn after {pending.seconds:.0f} s: look again at the Location"
-    return JSONResponse({"detail": detail}, 202, headers=where(drawing))
+    return JSONResponse({"detail": detail}, 202, headers=pending_headers(render))
 
 
-def where(drawing: Drawing) -> dict[str, str]:
+def pending_headers(render: CachedRender) -> dict[str, str]:
     """The headers of a 202."""
     return {
-        "Location": f"/api/v1/drawings/{drawing.name}",
+        "Location": f"/api/v1/drawings/{render.name}",
         "Retry-After": str(RETRY_AFTER_SECONDS),
     }
 
 
-def _await(services: Services, drawing: Drawing, pending: Pending) -> bytes | None:
+def _await(services: Services, render: CachedRender, pending: Pending) -> bytes | None:
     """None if it takes longer than a request may; a failure is told once."""
     try:
         return pending.wait(services.settings.draw_wait_seconds)
     finally:
         if pending.is_done:
-            services.drawer.forget(drawing.name)
+            services.render_queue.forget(render.name)

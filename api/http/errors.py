@@ -28,10 +28,11 @@ from starlette.exceptions import HTTPException
 
 from api.http.field_errors import FieldError, locate
 from api.http.headers import SAFE
-from api.processes import CheckerUnavailable, DrawerBusy, DrawingFailed
+from api.processes import CheckerUnavailable, RendererBusy
 from runtime.documents import DocumentError
 from store.db import DATABASE_AWAY
 from store.db import errors as store
+from studies.rendering import RenderingFailed
 from studies.spec import StudyError
 from trainer.problems import MOST_PROBLEMS, explain, problems
 from trainer.spec import Problem
@@ -176,8 +177,8 @@ def install(app: FastAPI) -> None:
         StudyError,
         DocumentError,
         CheckerUnavailable,
-        DrawerBusy,
-        DrawingFailed,
+        RendererBusy,
+        RenderingFailed,
         DataError,
         *DATABASE_AWAY,
     ):
@@ -211,9 +212,9 @@ def _translate(error: Exception) -> ApiError:
             return BadDocument(str(error))
         case CheckerUnavailable():
             return Unavailable(f"{error}; nothing was accepted, try again", error.retry_after)
-        case DrawerBusy():
+        case RendererBusy():
             return Unavailable(f"{error}; try again", error.retry_after)
-        case DrawingFailed():
+        case RenderingFailed():
             return ApiError(f"{error}; the report is there as json and as markdown")
         case store.NotFound():
             return NotFound(str(error))

@@ -7,7 +7,9 @@ from contextlib import closing, suppress
 import structlog
 
 from api.processes.check_queue import CheckQueue
-from api.processes.helper import Helper, HelperGone, HelperServer, Limits
+from runtime.helper_process import HelperProcess
+from runtime.helper_server import HelperServer
+from runtime.supervision import HelperGone, Limits
 
 SHORTEST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
@@ -35,7 +37,7 @@ class HelperPool:
         self._start_seconds = start_seconds
         self._before_start = before_start
         self._server: HelperServer | None = None
-        self._helpers: set[Helper] = set()
+        self._helpers: set[HelperProcess] = set()
         self._is_warm = False
         self._is_closing = False
         self._changed = threading.Condition()
@@ -73,7 +75,7 @@ class HelperPool:
 
     def _work(self) -> None:
         """The life of a thread that has one helper after the other."""
-        helper: Helper | None = None
+        helper: HelperProcess | None = None
         while self._wait_until_warm():
             # Before there is a question: nobody waits for it then, and what the last one held is free.
             with suppress(HelperGone):
@@ -93,7 +95,7 @@ class HelperPool:
         if helper is not None:
             self._end(helper)
 
-    def _fresh(self, helper: Helper | None) -> Helper:
+    def _fresh(self, helper: HelperProcess | None) -> HelperProcess:
         if helper is not None:
             if helper.is_fresh:
                 return helper
@@ -108,7 +110,7 @@ class HelperPool:
                 helper.kill()
         return helper
 
-    def _end(self, helper: Helper) -> None:
+    def _end(self, helper: HelperProcess) -> None:
         helper.close()
         with self._changed:
             self._helpers.discard(helper)

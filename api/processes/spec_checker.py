@@ -16,10 +16,10 @@ from typing import Any
 
 import trainer
 from api.processes.check_queue import CheckQueue, Closed, NoPlace, NotYet, Read, Work
-from api.processes.helper import HelperGone, Limits, TooBig, TooSlow
 from api.processes.helper_pool import HelperPool
 from api.processes.kept_answers import MOST_FILES, KeptAnswers
 from runtime.files import digest_of, digest_of_parts
+from runtime.supervision import HelperGone, Limits, TooBig, TooSlow
 from trainer.spec import ClassPictures, DatasetInfo, JobSpec, Preview, Problem, Report
 
 COMMAND = (sys.executable, "-m", "trainer.checks", "--serve")

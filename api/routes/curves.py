@@ -1,4 +1,4 @@
-"""Learning curves of a study or a job, as data or as a picture. Draws nothing itself."""
+"""Learning curves of a study or a job, as data or as a picture."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias
@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 
-from api.http import Id, ask_for, get_current_user, not_yet, show
-from api.processes import Drawing, Pending
+from api.http import Id, get_current_user, pending_response, render_response, request_render
+from api.processes import Pending
 from api.routes.jobs import find_job
 from api.routes.studies import find_study
 from api.services import Services, ServicesDep
 from store.db import Epoch
 from store.results import result_rows, series
+from studies.rendering import CachedRender, draw_curves
 from studies.report import MOST_PERIODS, CurveAxis, CurveMetric, Curves, job_curves, study_curves
 
 router = APIRouter(dependencies=[Depends(get_current_user)])
@@ -89,8 +90,11 @@ def _list_periods(rows: Sequence[Epoch]) -> list[dict[str, Any]]:
 def _respond(services: Services, owner: str, curves: Curves, format: Format) -> Curves | Response:
     if format == "json":
         return curves
-    content = curves.model_dump_json()
     kind = f"curves-{curves.metric}-{curves.x}"
-    drawing = Drawing.of(owner, kind, f".{format}", content)
-    drawn = ask_for(services, drawing, content.encode, "curves", format)
-    return not_yet(drawing, drawn) if isinstance(drawn, Pending) else show(drawing, drawn)
+    picture = CachedRender.of(owner, kind, f".{format}", curves.model_dump_json())
+    drawn = request_render(
+        services, picture, lambda: draw_curves(curves, format, services.render_queue.renderer)
+    )
+    if isinstance(drawn, Pending):
+        return pending_response(picture, drawn)
+    return render_response(picture, drawn)

@@ -1,4 +1,4 @@
-"""A study's report in three formats, and its figures. Draws nothing itself."""
+"""A study's report in three formats, and its figures."""
 
 from html import escape
 from typing import Annotated, Any, Literal, TypeAlias
@@ -6,11 +6,21 @@ from typing import Annotated, Any, Literal, TypeAlias
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import Response
 
-from api.http import HARMLESS, Id, NotFound, ask_for, get_current_user, not_yet, show, where
-from api.processes import Drawing, Pending
+from api.http import (
+    HARMLESS,
+    Id,
+    NotFound,
+    get_current_user,
+    pending_headers,
+    pending_response,
+    render_response,
+    request_render,
+)
+from api.processes import Pending
 from api.services import Services, ServicesDep
 from store.studies import studies
-from studies.report import ReportInput, exhibits, read_report, to_json, to_markdown_report
+from studies.rendering import cached_figure, cached_page, draw_figures, draw_page
+from studies.report import ReportInput, list_figures, read_report, to_json, to_markdown_report
 
 router = APIRouter(
     prefix="/studies/{study_id}", tags=["studies"], dependencies=[Depends(get_current_user)]
@@ -56,10 +66,10 @@ def read_one(
         case "markdown":
             content = to_markdown_report(report).encode()
         case "html":
-            drawing = Drawing.of(f"s{study_id}", "report", ".html", report.digest())
-            drawn = ask_for(services, drawing, lambda: _serialize(report), "html")
+            page = cached_page(report)
+            drawn = request_render(services, page, lambda: _draw_page(services, report))
             if isinstance(drawn, Pending):
-                status, headers = 202, where(drawing)
+                status, headers = 202, pending_headers(page)
                 content = _render_placeholder(report, drawn.seconds, headers["Location"])
             else:
                 content = drawn
@@ -86,14 +96,16 @@ def read_one(
 def read_figure(services: ServicesDep, study_id: Id, name: str) -> Response:
     """The report in JSON names them, and says how to get those that are lacking."""
     report = _read(services, study_id)
-    found = {one.name: one for one in exhibits(report)}
-    if name not in found:
-        raise NotFound(f"there is no figure {name!r}: there are {', '.join(found)}")
-    if lacks := found[name].lacks:
-        raise NotFound(f"study {study_id} has no figure {name}: {lacks}")
-    drawing = Drawing.of(f"s{study_id}", f"figure-{name}", ".png", report.digest())
-    drawn = ask_for(services, drawing, lambda: _serialize(report), "figure", name)
-    return not_yet(drawing, drawn) if isinstance(drawn, Pending) else show(drawing, drawn)
+    figures = {figure.name: figure for figure in list_figures(report)}
+    if name not in figures:
+        raise NotFound(f"there is no figure {name!r}: there are {', '.join(figures)}")
+    if reason := figures[name].missing_reason:
+        raise NotFound(f"study {study_id} has no figure {name}: {reason}")
+    figure = cached_figure(report, name)
+    drawn = request_render(services, figure, lambda: _draw_figure(services, report, name))
+    if isinstance(drawn, Pending):
+        return pending_response(figure, drawn)
+    return render_response(figure, drawn)
 
 
 def choose_format(accept: str) -> Format:
@@ -133,6 +145,10 @@ def _render_placeholder(report: ReportInput, seconds: float, location: str) -> b
     ).encode()
 
 
-def _serialize(report: ReportInput) -> bytes:
-    """For the process that draws."""
-    return report.model_dump_json().encode()
+def _draw_page(services: Services, report: ReportInput) -> bytes:
+    return draw_page(report, services.settings.storage, services.render_queue.renderer)
+
+
+def _draw_figure(services: Services, report: ReportInput, name: str) -> bytes:
+    storage, renderer = services.settings.storage, services.render_queue.renderer
+    return draw_figures(report, storage, renderer, [name])[name]

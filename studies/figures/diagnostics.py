@@ -1,6 +1,5 @@
-"""What was seen inside a job's network as PNG, from rows of SQL."""
+"""A job's diagnostics as PNG: activations around its norms, gradients and weights of its layers."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from studies.figures.mpl import png
 from trainer.spec import NETWORK, PERCENTILES
 
 DOTS_PER_INCH = 100
@@ -58,7 +58,7 @@ def draw_diagnostics(title: str, looks: Sequence[Look]) -> bytes:
         for axis, (statistic, label) in zip(panels, _LINES, strict=True):
             _draw_lines(axis, statistic, label, {name: layers[name] for name in chosen})
         panels[-1].legend(fontsize="x-small", frameon=False, bbox_to_anchor=(1.0, 1.0))
-    return _png(figure)
+    return png(figure)
 
 
 def _spread(names: Sequence[str], most: int = MOST_FANS) -> list[str]:
@@ -108,9 +108,3 @@ def _finish(axis: Axes) -> None:
     axis.set_xlabel("step", fontsize="small")
     axis.tick_params(which="both", labelsize="x-small")
     axis.grid(alpha=0.25)
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()

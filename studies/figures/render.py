@@ -14,18 +14,18 @@ from studies.figures.mpl import png
 from studies.figures.palette import styles
 from studies.figures.panels import draw_panels
 from studies.figures.weights import draw_filters, draw_histograms
-from studies.report import Exhibit, ReportInput, arms, figure_list
+from studies.report import ReportInput, arms, figure_list
 
 
-def gallery(report: ReportInput) -> Iterator[tuple[Exhibit, bytes]]:
-    """Every figure whose data exist, as PNG."""
-    for exhibit in figure_list.present(report):
-        yield exhibit, png(draw(report, exhibit.name))
+def render_all(report: ReportInput) -> Iterator[tuple[str, bytes]]:
+    """The name and PNG of every figure whose data exist."""
+    for info in figure_list.available_figures(report):
+        yield info.name, png(draw(report, info.name))
 
 
 def draw(report: ReportInput, name: str) -> Figure:
     """The figure of this name; raises LookupError for one that the report has not."""
-    if name not in {one.name for one in figure_list.present(report)}:
+    if name not in {info.name for info in figure_list.available_figures(report)}:
         raise LookupError(f"the report has no figure {name}")
     of_variant = styles(report.variants, report.comparison.baseline)
     match name:

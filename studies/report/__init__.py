@@ -12,7 +12,7 @@ from studies.report.curves import (
     study_curves,
 )
 from studies.report.explanations import reading
-from studies.report.figure_list import Exhibit, compared, exhibits, present
+from studies.report.figure_list import FigureInfo, available_figures, compared, list_figures
 from studies.report.format_html import to_html
 from studies.report.format_json import to_json
 from studies.report.format_markdown import to_markdown_report
@@ -29,22 +29,22 @@ __all__ = [
     "CurveMetric",
     "CurveSeries",
     "Curves",
-    "Exhibit",
+    "FigureInfo",
     "Filters",
     "Gap",
     "Histogram",
     "JobReport",
     "ReportInput",
     "arms",
+    "available_figures",
     "compared",
-    "exhibits",
     "figure_list",
     "finite_points",
     "gaps",
     "job_curves",
+    "list_figures",
     "mean_curve",
     "measure_of",
-    "present",
     "read_report",
     "reading",
     "stops",

@@ -1,4 +1,4 @@
-"""Which figures a report has, what they show, and how to get those that it lacks. Draws nothing."""
+"""Which figures a report has, what they show, and how to get those that it lacks."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -24,21 +24,22 @@ FILTERS = "filters"
 
 
 @dataclass(frozen=True, slots=True)
-class Exhibit:
-    """One figure: `name` is that of its file; `lacks` says how to get it where its data don't exist."""
+class FigureInfo:
+    """One figure: `name` is that of its file; `missing_reason` says how to get it where its data don't exist."""
 
     name: str
     title: str
-    lacks: str | None = None
+    missing_reason: str | None = None
 
 
-def exhibits(report: ReportInput) -> list[Exhibit]:
-    """In the order of the report."""
-    return list(_exhibits(report))
+def list_figures(report: ReportInput) -> list[FigureInfo]:
+    """In the order of the report, with those that it lacks."""
+    return list(_list_figures(report))
 
 
-def present(report: ReportInput) -> list[Exhibit]:
-    return [one for one in _exhibits(report) if one.lacks is None]
+def available_figures(report: ReportInput) -> list[FigureInfo]:
+    """Those whose data exist."""
+    return [figure for figure in _list_figures(report) if figure.missing_reason is None]
 
 
 def axis_figure(axis: Axis) -> str:
@@ -60,12 +61,12 @@ def compared(comparison: Comparison) -> list[tuple[VariantSummary, Difference]]:
     ]
 
 
-def _exhibits(report: ReportInput) -> Iterator[Exhibit]:
+def _list_figures(report: ReportInput) -> Iterator[FigureInfo]:
     metric = report.comparison.metric.replace("_", " ")
     if report.panels:
         has_any = any(one.kind != "nothing" for one in report.panels)
-        yield Exhibit(FIGURE, report.description or report.name, None if has_any else _EMPTY)
-    yield Exhibit(
+        yield FigureInfo(FIGURE, report.description or report.name, None if has_any else _EMPTY)
+    yield FigureInfo(
         DIFFERENCES,
         f"Differences to {report.comparison.baseline} in {metric}",
         None
@@ -73,20 +74,20 @@ def _exhibits(report: ReportInput) -> Iterator[Exhibit]:
         else "needs a second variant, and a seed at which it and the baseline have a value",
     )
     for axis in report.comparison.axes:
-        yield Exhibit(axis_figure(axis), f"{metric.capitalize()} over {axis.path}")
-    yield Exhibit(
+        yield FigureInfo(axis_figure(axis), f"{metric.capitalize()} over {axis.path}")
+    yield FigureInfo(
         LEARNING_CURVES,
         "Learning curves",
         None
         if any(one.curve.epoch for one in report.jobs)
         else "no evaluation period has ended yet",
     )
-    yield Exhibit(
+    yield FigureInfo(
         GAP,
         "Generalization gap",
         None if gaps(report.jobs) else "needs a job that succeeded without diverging",
     )
-    yield Exhibit(
+    yield FigureInfo(
         STOPPING,
         "Where each early-stopping rule would have stopped",
         None
@@ -96,11 +97,11 @@ def _exhibits(report: ReportInput) -> Iterator[Exhibit]:
     yield from _insides(report)
 
 
-def _insides(report: ReportInput) -> Iterator[Exhibit]:
+def _insides(report: ReportInput) -> Iterator[FigureInfo]:
     """Of one point of the matrix, which their titles name."""
     points = [one.point for one in report.jobs[:1] if report.spec.get("matrix")]
     where = "".join(f" at {place_name(point)}" for point in points)
-    yield Exhibit(
+    yield FigureInfo(
         ACTIVATIONS,
         f"Activations before and after norms{where}",
         None if report.fans else "put `diagnostics: {kind: epoch}` into the study's base",
@@ -110,4 +111,4 @@ def _insides(report: ReportInput) -> Iterator[Exhibit]:
         (FILTERS, f"Filters of the first layer{where}", report.filters),
     ):
         wish = f"put `evaluations: [{{outputs: [{name}]}}]` into the study's base"
-        yield Exhibit(name, title, None if found else wish)
+        yield FigureInfo(name, title, None if found else wish)

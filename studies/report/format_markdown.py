@@ -73,10 +73,10 @@ def _confounds(page: Page) -> Iterator[str]:
 
 
 def _figures(page: Page, pictures: Mapping[str, str]) -> Iterator[str]:
-    for one in page.exhibits:
+    for one in page.figures:
         title = markdown_text(one.title)
-        if one.lacks is not None:
-            yield f"- {title}: not there; {one.lacks}"
+        if one.missing_reason is not None:
+            yield f"- {title}: not there; {one.missing_reason}"
         elif one.name in pictures:
             yield f"![{title}](<{pictures[one.name]}>)"
         else:

@@ -11,7 +11,7 @@ from studies.comparison import Comparison
 from studies.presets import PresetRun
 from studies.report import explanations, figure_list
 from studies.report.claim_tables import claims_table
-from studies.report.figure_list import Exhibit
+from studies.report.figure_list import FigureInfo
 from studies.report.schemas import JobReport, ReportInput
 from studies.report.tables import NOTHING, Table, axis_table, slopes_table, variants_table
 from studies.report.trials_table import trials_table
@@ -60,7 +60,7 @@ class Page:
     open_confounds: tuple[str, ...]
     declared: tuple[str, ...]
     consequences: tuple[str, ...]
-    exhibits: tuple[Exhibit, ...]
+    figures: tuple[FigureInfo, ...]
     spec: str
     provenance: tuple[tuple[str, str], ...]
     jobs: Table
@@ -100,7 +100,7 @@ def make_page(report: ReportInput) -> Page:
             for one in explanations.declared_confounds(comparison)
         ),
         consequences=tuple(_capital(one) for one in explanations.consequences(comparison)),
-        exhibits=tuple(figure_list.exhibits(report)),
+        figures=tuple(figure_list.list_figures(report)),
         spec=spec_text(report.spec, report.variants),
         provenance=tuple(_provenance(report)),
         jobs=_jobs_table(report.jobs, comparison),

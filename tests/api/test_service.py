@@ -20,11 +20,11 @@ from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 
 from api.http.openapi import EXAMPLES
-from api.processes.render_cache import Drawing
 from api.routes import jobs as job_routes
 from api.settings import Settings
 from store.db.engine import make_engine, make_sessions
 from store.hosts.storage import adopt_storage
+from studies.rendering import CachedRender
 from tests.support.catalogue import SECTIONS as EXAMPLES_BY_SECTION
 from tests.support.documents import JOB, STUDY
 from tests.support.trained_study import train_all
@@ -202,7 +202,7 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
     settings: Settings,
 ) -> None:
     study = admin.post("/api/v1/studies", json=STUDY).json()["id"]
-    drawing = Drawing.of(f"s{study}", "kept", ".png", "earlier")
+    drawing = CachedRender.of(f"s{study}", "kept", ".png", "earlier")
     drawing.keep(settings.storage, b"png")
     train_all(sessions, settings.storage)
     trained = admin.get(f"/api/v1/studies/{study}/jobs").json()["items"][-1]["id"]

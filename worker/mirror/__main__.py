@@ -1,4 +1,4 @@
-"""`python -m worker.mirror`: copies to MLflow what SQL has and MLflow lacks. Trains nothing.
+"""`python -m worker.mirror`: copies to MLflow what SQL has and MLflow lacks.
 
 One mirror works at a time: its connection holds an advisory lock, hears of changes, and carries all of
 its SQL, so whoever has lost the lock can't write a watermark any more. It may be killed anywhere.
@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from runtime.priority import lower_priority
 from store.db import DATABASE_AWAY, JOBS_CHANNEL, make_engine, make_sessions
 from store.mlflow import Subject, exports, mirror, mirror_problems
+from studies.rendering import Renderer
 from worker.logs import configure_logging
 from worker.mirror.deletions import Deletions
 from worker.mirror.experiments import Experiments
@@ -182,7 +183,9 @@ class Mirroring:
         experiments = Experiments(self.sessions, tracking)
         deletions = Deletions(self.sessions, tracking, experiments)
         self.failures = Failures(self.sessions, tracking, experiments, deletions)
-        self.projection = Projection(self.sessions, settings.storage, tracking, experiments, links)
+        self.projection = Projection(
+            self.sessions, settings.storage, tracking, experiments, links, Renderer()
+        )
 
     def run_pass(self) -> Pass:
         """Jobs first, then studies, some files, one model: what is slow must not keep numbers waiting."""

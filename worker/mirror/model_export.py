@@ -20,6 +20,7 @@ from mlflow.models import infer_signature
 from numpy.typing import NDArray
 from torch import nn
 
+from runtime.priority import end_with_parent
 from trainer.data import Examples, Standardize, load
 from trainer.errors import DataError
 from trainer.spec import DatasetInfo, JobSpec, Numerics
@@ -38,6 +39,7 @@ _LARGEST_DATASET = 2**30
 
 
 def main() -> None:
+    end_with_parent()
     configure_logging(os.environ.get("NORMLAB_LOG_LEVEL", "INFO"))
     torch.set_num_threads(1)
     url, datasets = sys.argv[1:]

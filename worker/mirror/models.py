@@ -1,14 +1,10 @@
-"""Which jobs' models belong in MLflow, and the helper that puts them there. Loads no torch.
+"""Which jobs' models belong in MLflow, and the helper that puts them there.
 
 The helper (`worker.mirror.model_export`) is a process of its own: what exporting costs in memory ends with it,
 and a model that crashes or hangs it takes nothing else along.
 """
 
-import json
 import math
-import select
-import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runtime.files import DamagedFile, read_verified
+from runtime.helper_process import HelperProcess
+from runtime.supervision import HelperGone, Limits, OverLimit
 from store.db import FINAL_STATUSES, Checkpoint, Job
 from store.mlflow import JobToMirror, StudyToMirror
 from studies.spec import arm_name
@@ -100,8 +98,9 @@ class ModelLogger:
     ) -> None:
         self._command = [*helper, mlflow_url, str(storage / "datasets")]
         self._storage = storage
-        self._seconds = seconds
-        self._process: subprocess.Popen[bytes] | None = None
+        # Of the time alone: memory that is short shows as a kill or an error, and passes.
+        self._limits = Limits(wall_seconds=seconds)
+        self._process: HelperProcess | None = None
 
     def log_model(
         self, record: JobToMirror, checkpoint: Checkpoint | None, number: int = 1
@@ -125,48 +124,27 @@ class ModelLogger:
     def close(self) -> None:
         """Ends the helper, at once."""
         if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+            self._process.close()
             self._process = None
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any] | str:
         """The helper's answer, or what broke it instead."""
         if self._process is None:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        line = b""
+            self._process = HelperProcess.start(self._command)
         try:
-            stdin.write(json.dumps(request).encode() + b"\n")
-            stdin.flush()
-            if not select.select([stdout], [], [], self._seconds)[0]:
-                self.close()
-                return f"the export took longer than {self._seconds:g} seconds"
-            line = stdout.readline()
-        except BrokenPipeError:
-            pass
-        if line:
-            answer: dict[str, Any] = json.loads(line)
-            if out_of_memory := answer.get("out_of_memory"):
-                self.close()
-                return f"the export had not enough memory: {out_of_memory}"
-            return answer
-        code = self._process.wait()
-        self.close()
-        return f"the export's process {_describe_end(code)}"
+            answer = self._process.exchange(request, self._limits)
+        except HelperGone as error:
+            self.close()
+            subject = "the export" if isinstance(error, OverLimit) else "the export's process"
+            return f"{subject} {error}"
+        if out_of_memory := answer.get("out_of_memory"):
+            self.close()
+            return f"the export had not enough memory: {out_of_memory}"
+        return answer
 
 
 def _given_up(reason: str) -> Outcome:
     return Outcome("failed", detail=f"{reason}; it was tried {EXPORT_TRIES} times")
-
-
-def _describe_end(code: int) -> str:
-    if code == -signal.SIGKILL:
-        return "was killed by SIGKILL, usually because the machine had too little memory"
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
 
 
 def _request(record: JobToMirror, path: Path, *, may_retry: bool) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from studies.comparison import Comparison, read_comparison
 from studies.figures.diagnostics import Look, draw_diagnostics
 from studies.figures.learning_curves import draw_job
 from studies.figures.mpl import png
+from studies.rendering import Renderer
 from studies.report import read_report
 from worker.mirror import runs
 from worker.mirror.experiments import Experiments
@@ -48,6 +49,7 @@ class Projection:
     tracking: Tracking
     experiments: Experiments
     links: str
+    renderer: Renderer
 
     def mirror_job(self, record: JobToMirror, parent_run_id: str | None) -> None:
         job = record.job
@@ -183,7 +185,7 @@ class Projection:
             study = studies.find(session, study_id)
             assert study is not None
             report = read_report(session, study, self.storage, self.links)
-        for name, content in study_files(report):
+        for name, content in study_files(report, self.storage, self.renderer):
             self.tracking.send_file(run_id, name, content)
 
     def _compare(self, record: StudyToMirror) -> Comparison:

@@ -1,14 +1,18 @@
-"""The files of a study's run in MLflow: its figures, its report, its comparison. Sends nothing."""
+"""The files of a study's run in MLflow: its figures, its report, its comparison."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from studies.figures.render import gallery
+from studies.rendering import Renderer, draw_figures
 from studies.report import ReportInput, to_html, to_markdown_report
 
 
-def study_files(report: ReportInput) -> Iterator[tuple[str, bytes]]:
-    """Name and content, figures first: the report in Markdown shows those beside it."""
-    pictures = {exhibit.name: content for exhibit, content in gallery(report)}
+def study_files(
+    report: ReportInput, storage: Path, renderer: Renderer
+) -> Iterator[tuple[str, bytes]]:
+    """Name and content, figures first: the report in Markdown shows those beside it. Figures come from the storage
+    where they were drawn before. Raises `RenderingFailed`."""
+    pictures = draw_figures(report, storage, renderer)
     names = {name: f"{name}.png" for name in pictures}
     for name, content in pictures.items():
         yield names[name], content

@@ -15,11 +15,12 @@ from sqlalchemy import Connection, Engine
 from store.db import DATABASE_AWAY, make_engine, make_sessions
 from store.jobs import leases, maintenance, wakeups
 from store.studies import verdicts
+from studies.rendering import Renderer
 from worker.logs import configure_logging
 from worker.settings import Settings
 from worker.storage import wait_for_storage
 from worker.sweep.orphans import delete_orphans, delete_unfinished
-from worker.sweep.verdicts import Pen, judge_ended
+from worker.sweep.verdicts import judge_ended
 
 log = structlog.get_logger("worker.sweep")
 
@@ -58,7 +59,7 @@ class Sweep:
         self._tidied_at: float | None = None
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judging")
         self._judging: Future[list[int]] | None = None
-        self._pen = Pen()
+        self._renderer = Renderer()
 
     def run(self, stop: threading.Event) -> None:
         """One sweep at a time works; the others wait for its lock."""
@@ -75,7 +76,7 @@ class Sweep:
                     log.warning("the database is away", error=str(error))
                 self._away = True
             stop.wait(RETRY_SECONDS)
-        self._pen.stop()
+        self._renderer.stop()
         self._beside.shutdown(cancel_futures=True)
 
     def _rounds(self, connection: Connection, stop: threading.Event) -> None:
@@ -106,7 +107,7 @@ class Sweep:
             if error := self._judging.exception():
                 log.error("claims could not be judged", exc_info=error)
         storage = self._settings.storage
-        self._judging = self._beside.submit(judge_ended, self._sessions, storage, self._pen)
+        self._judging = self._beside.submit(judge_ended, self._sessions, storage, self._renderer)
 
     def _release(self) -> list[int]:
         """Nothing until one lease after an outage: till then the workers could not renew.

@@ -1,10 +1,6 @@
-"""What is kept of a study with claims once its jobs have ended: verdicts in SQL, figure and report as files.
-Needs no MLflow; draws in a process of its own."""
+"""What is kept of a study with claims once its jobs have ended: verdicts in SQL, figure and report as files."""
 
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import structlog
@@ -14,66 +10,33 @@ from runtime.files import digest_of, write_file
 from store.db import DATABASE_AWAY, database_now
 from store.studies import Kept, KeptFile, studies, verdicts
 from studies.claims import ClaimVerdict
-from studies.report import ReportInput, present, read_report
+from studies.rendering import (
+    Renderer,
+    RenderingFailed,
+    RenderingStopped,
+    draw_figures,
+    draw_page,
+)
+from studies.report import ReportInput, available_figures, read_report
 
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 4
-DRAWING_SECONDS = 120.0
 #: The figures that are kept: what the study itself says it shows.
 KEPT_FIGURES = ("figure",)
 
 
-class Stopped(Exception):
-    """The process that draws was ended, because this one ends."""
-
-
-class Pen:
-    """Draws in a process of its own, one at a time; `stop` ends the one that runs, and no other begins."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._is_stopped = False
-
-    def draw(self, content: bytes, arguments: list[str]) -> bytes:
-        """Raises Stopped, or SubprocessError where it fails or takes too long."""
-        command = [sys.executable, "-m", "studies.figures", *arguments]
-        with self._lock:
-            if self._is_stopped:
-                raise Stopped
-            self._child = child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
-        try:
-            drawn, _ = child.communicate(content, timeout=DRAWING_SECONDS)
-        finally:
-            child.kill()
-            child.wait()
-        if self._is_stopped:
-            raise Stopped
-        if child.returncode:
-            raise subprocess.CalledProcessError(child.returncode, command)
-        return drawn
-
-    def stop(self) -> None:
-        with self._lock:
-            self._is_stopped = True
-            if self._child is not None:
-                self._child.kill()
-
-
 def judge_ended(
-    sessions: sessionmaker[Session], storage: Path, pen: Pen | None = None
+    sessions: sessionmaker[Session], storage: Path, renderer: Renderer | None = None
 ) -> list[int]:
     """The studies that were judged; those whose verdicts are up to date are left alone."""
-    pen = pen or Pen()
+    renderer = renderer or Renderer()
     with sessions.begin() as session:
         due = [study.id for study in verdicts.due(session, AT_ONCE)]
     for study_id in due:
         try:
-            _judge(sessions, storage, pen, study_id)
-        except Stopped:
+            _judge(sessions, storage, renderer, study_id)
+        except RenderingStopped:
             break
         except DATABASE_AWAY:
             raise
@@ -85,14 +48,16 @@ def judge_ended(
     return due
 
 
-def _judge(sessions: sessionmaker[Session], storage: Path, pen: Pen, study_id: int) -> None:
+def _judge(
+    sessions: sessionmaker[Session], storage: Path, renderer: Renderer, study_id: int
+) -> None:
     with sessions.begin() as session:
         at = database_now(session)
         study = studies.find(session, study_id)
         if study is None:
             return
         report = read_report(session, study, storage, None)
-    files = list(_files(report, storage, pen))
+    files = list(_keep_files(report, storage, renderer))
     with sessions.begin() as session:
         if not verdicts.keep(session, study, at, [_kept(one) for one in report.claims], files):
             return
@@ -112,20 +77,40 @@ def _kept(one: ClaimVerdict) -> Kept:
     )
 
 
-def _files(report: ReportInput, storage: Path, pen: Pen) -> Iterator[KeptFile]:
-    """A drawing that fails costs its file, not the verdicts."""
-    shown = {one.name for one in present(report)}
-    wanted = {f"{name}.png": ["figure", name] for name in KEPT_FIGURES if name in shown}
-    content = report.model_dump_json().encode()
-    for name, arguments in {**wanted, "report.html": ["html"]}.items():
-        path = Path("studies") / str(report.study_id) / "ended" / name
+def _keep_files(report: ReportInput, storage: Path, renderer: Renderer) -> Iterator[KeptFile]:
+    """Copies, which stay as they are when the study is extended and drawn again."""
+    folder = Path("studies") / str(report.study_id) / "ended"
+    for name, content in _render(report, storage, renderer).items():
         try:
-            drawn = pen.draw(content, arguments)
-            write_file(storage / path, drawn)
-        except (OSError, subprocess.SubprocessError) as error:
+            write_file(storage / folder / name, content)
+        except OSError as error:
             log.warning(
-                "a study's file can't be made", study=report.study_id, file=name, error=str(error)
+                "a study's file can't be kept", study=report.study_id, file=name, error=str(error)
             )
             continue
-        digest = digest_of(drawn)
-        yield KeptFile(name=name, path=str(path), digest=digest, bytes=len(drawn))
+        digest, path = digest_of(content), str(folder / name)
+        yield KeptFile(name=name, path=path, digest=digest, bytes=len(content))
+
+
+def _render(report: ReportInput, storage: Path, renderer: Renderer) -> dict[str, bytes]:
+    """By name of its file. A drawing that fails costs its file and the page around it, not the verdicts."""
+    kept = [figure.name for figure in available_figures(report) if figure.name in KEPT_FIGURES]
+    try:
+        page = draw_page(report, storage, renderer)
+        pictures = draw_figures(report, storage, renderer, kept)
+        return {**_file_names(pictures), "report.html": page}
+    except RenderingStopped:
+        raise
+    except RenderingFailed as error:
+        log.warning("a study's report can't be drawn", study=report.study_id, error=str(error))
+    try:
+        return _file_names(draw_figures(report, storage, renderer, kept))
+    except RenderingStopped:
+        raise
+    except RenderingFailed as error:
+        log.warning("a study's figure can't be drawn", study=report.study_id, error=str(error))
+        return {}
+
+
+def _file_names(pictures: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {f"{name}.png": content for name, content in pictures.items()}

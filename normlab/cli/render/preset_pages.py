@@ -85,7 +85,9 @@ def write_pages(client: Client, studies: dict[str, Reference], folder: Path) -> 
 def _write(client: Client, name: str, reference: Reference, folder: Path) -> Entry:
     (folder / f"{name}.html").write_bytes(client.report(reference))
     figures = client.get(f"{reference.path}/report", format="json")["figures"]
-    has_figure = any(one["name"] == FIGURE and one["lacks"] is None for one in figures)
+    has_figure = any(
+        figure["name"] == FIGURE and figure["missing_reason"] is None for figure in figures
+    )
     if has_figure:
         (folder / f"{name}.png").write_bytes(client.figure(reference, FIGURE))
     study = client.show(reference)

@@ -9,7 +9,7 @@ import pytest
 
 from api.processes import check_queue
 from api.processes.check_queue import CheckQueue, Closed, NoPlace, NotYet, Work
-from api.processes.helper import HelperGone
+from runtime.supervision import HelperGone
 
 ANN, BOB, CAT = 1, 2, 3
 

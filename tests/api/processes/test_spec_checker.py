@@ -17,8 +17,6 @@ import pytest
 from fastapi.testclient import TestClient
 
 import trainer
-from api.processes import helper as helpers
-from api.processes.helper import Limits
 from api.processes.spec_checker import (
     Checker,
     CheckerUnavailable,
@@ -26,6 +24,8 @@ from api.processes.spec_checker import (
     StillChecking,
     _versions,
 )
+from runtime import helper_process
+from runtime.supervision import Limits
 from tests.support.documents import JOB, job
 from tests.support.factories import make_info, make_spec
 from trainer.spec.builtin import BUILT_IN
@@ -133,7 +133,7 @@ def test_a_helper_that_worked_for_long_makes_way_and_is_replaced(
 ) -> None:
     check_again(small)
     before = set(small.pids)
-    monkeypatch.setattr(helpers, "SHORT_SECONDS", 0.01)
+    monkeypatch.setattr(helper_process, "SHORT_SECONDS", 0.01)
     assert small.check(epochs(WORKS), DIGITS, ANN).parameters == 5
     # The thread that answered replaces it before it takes the next question.
     wait_until(lambda: set(small.pids) != before and len(small.pids) == len(before))
@@ -273,7 +273,7 @@ def test_the_helpers_end_with_their_process_however_that_ends(tmp_path: Path) ->
         import os, signal, sys, time
         from pathlib import Path
         from api.processes.spec_checker import Checker
-        from api.processes.helper import Limits
+        from runtime.supervision import Limits
         checker = Checker(limits=Limits(5, 5, 512), start_seconds=90, wait_seconds=5, helpers=2, places=8,
                           folder=Path({str(tmp_path)!r}), command=(sys.executable, "-c", {HELPERS!r}, "seen"))
         checker.start()

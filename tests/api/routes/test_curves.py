@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
+from api.processes import RenderQueue
 from tests.api.routes.test_reports import Counting
 from tests.support.documents import study
 from tests.support.trained_study import train_all
@@ -50,7 +51,7 @@ def test_a_picture_is_drawn_once_for_each_way_to_look_at_it(
     trained: str, viewer: TestClient, replace: Callable[..., None]
 ) -> None:
     counting = Counting()
-    replace(drawer=counting)
+    replace(render_queue=RenderQueue(counting))
     job = viewer.get(f"{trained}/jobs").json()["items"][-1]["id"]
     for path, format, kind in (
         (f"{trained}/curves", "png", "image/png"),

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from sqlalchemy.orm import Session, sessionmaker
 from store.db.models import Study
 from store.studies import studies, verdicts
 from studies.presets import find_preset, presets
+from studies.rendering import Renderer
 from tests.support.documents import study
 from tests.support.trained_study import train_all
-from worker.sweep.verdicts import Pen, judge_ended
+from worker.sweep.verdicts import judge_ended
 
 NAME = "batch-size-sensitivity"
 Sessions = sessionmaker[Session]
@@ -221,10 +223,10 @@ def test_who_stops_while_a_report_is_drawn_keeps_nothing_and_leaves_it_for_later
     member: TestClient, sessions: Sessions, storage: Path
 ) -> None:
     made = claiming(member, sessions, storage)
-    pen = Pen()
-    threading.Timer(0.5, pen.stop).start()
+    renderer = Renderer()
+    threading.Timer(0.5, renderer.stop).start()
     began = time.monotonic()
-    judge_ended(sessions, storage, pen)
+    judge_ended(sessions, storage, renderer)
     assert time.monotonic() - began < 60
     with sessions.begin() as session:
         assert verdicts.of_studies(session, [made])[made] == []
@@ -236,11 +238,11 @@ def test_what_is_declared_while_a_report_is_drawn_is_not_overlooked(
 ) -> None:
     made = claiming(member, sessions, storage)
 
-    class Interrupted(Pen):
-        def draw(self, content: bytes, arguments: list[str]) -> bytes:
+    class Interrupted(Renderer):
+        def render_figures(self, content: bytes, names: Sequence[str]) -> dict[str, bytes]:
             with sessions.begin() as session:
                 studies.declare(session, made, "torch", "it doesn't matter", "max")
-            return b"a drawing"
+            return {name: b"a drawing" for name in names}
 
     judge_ended(sessions, storage, Interrupted())
     with sessions.begin() as session:

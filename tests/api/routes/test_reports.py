@@ -1,10 +1,11 @@
 """Reports and tables over REST: three formats, drawn in a process of their own, kept until the study changes."""
 
+import base64
 import json
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,24 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.processes.render_cache import Drawing
-from api.processes.renderer import (
+from api.processes.render_queue import (
     AT_ONCE,
     MOST_FINISHED,
     WAITING,
-    Drawer,
-    DrawerBusy,
-    DrawingFailed,
+    RendererBusy,
+    RenderQueue,
 )
 from api.routes.reports import choose_format
+from runtime.helper_process import CommandRunner
+from store.db.models import Mirrored
+from store.studies import studies, verdicts
+from studies.rendering import CachedRender, Renderer, RenderingFailed
+from studies.rendering.renderer import COMMAND
+from studies.report import read_report
 from tests.support.documents import STUDY, study
 from tests.support.trained_study import train_all
+from worker.mirror.study_files import study_files
+from worker.sweep.verdicts import judge_ended
 
 PNG = b"\x89PNG\r\n"
 
@@ -38,16 +45,31 @@ def trained(member: TestClient, sessions: sessionmaker[Session], storage: Path) 
     return f"/api/v1/studies/{made}"
 
 
-class Counting(Drawer):
-    """Counts what is drawn, and draws nothing."""
+class Counting(Renderer):
+    """Counts the processes that would have been started, and draws nothing."""
 
     def __init__(self) -> None:
         super().__init__(seconds=5, megabytes=500)
         self.drawn: list[tuple[str, ...]] = []
 
-    def draw(self, report: bytes, *wanted: str) -> bytes:
-        self.drawn.append(wanted)
-        return f"drawing {len(self.drawn)}".encode()
+    def render(self, content: bytes, *arguments: str) -> bytes:
+        self.drawn.append(arguments)
+        drawing = f"drawing {len(self.drawn)}".encode()
+        output, *names = arguments
+        if output != "figures":
+            return drawing
+        return json.dumps({name: base64.b64encode(drawing).decode() for name in names}).encode()
+
+
+#: All figures of the trained study.
+FIGURES = ("differences", "learning_curves")
+
+
+def shows(page: str, number: int) -> bool:
+    """Whether the pictures in the page are those of the process of this number, and of no other."""
+    drawing = base64.b64encode(f"drawing {number}".encode()).decode()
+    pictures = re.findall(r'src="data:image/png;base64,([^"]*)"', page)
+    return bool(pictures) and set(pictures) == {drawing}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +90,7 @@ class Counting(Drawer):
 def test_the_format_is_the_one_asked_for(
     trained: str, viewer: TestClient, replace: Callable[..., None], asked: dict[str, Any], kind: str
 ) -> None:
-    replace(drawer=Counting())
+    replace(render_queue=RenderQueue(Counting()))
     answer = viewer.get(f"{trained}/report", **asked)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == kind
@@ -110,9 +132,11 @@ def test_json_has_the_data_and_says_which_figures_there_are(
     diverged = next(one for one in report["jobs"] if one["reason"] == "diverged")
     assert diverged["curve"]["val_loss"] == [None, None]
     assert [one["name"] for one in diverged["files"]] == ["predictions.npy"]
-    lacks = {one["name"]: one["lacks"] for one in report["figures"]}
-    assert lacks["differences"] is None
-    assert "evaluations" in lacks["filters"]
+    reasons = {one["name"]: one["missing_reason"] for one in report["figures"]}
+    assert reasons["differences"] is None
+    assert "evaluations" in reasons["filters"]
+    # The earlier name is still there.
+    assert reasons == {one["name"]: one["lacks"] for one in report["figures"]}
     assert report["provenance"]["data"].keys() == {"digits"}
     assert len(report["provenance"]["spec"]) == 32
 
@@ -135,25 +159,28 @@ def test_what_is_drawn_is_kept_until_the_study_changes(
     storage: Path,
 ) -> None:
     counting = Counting()
-    replace(drawer=counting)
+    replace(render_queue=RenderQueue(counting))
 
     def page() -> str:
         return member.get(f"{trained}/report", params={"format": "html"}).text
 
-    assert page() == page() == "drawing 1"
-    assert member.get(f"{trained}/figures/differences.png").text == "drawing 2"
-    assert counting.drawn == [("html",), ("figure", "differences")]
+    assert member.get(f"{trained}/figures/differences.png").text == "drawing 1"
+    others = tuple(name for name in FIGURES if name != "differences")
+    assert page() == page()
+    assert counting.drawn == [("figures", "differences"), ("figures", *others)]
+    assert member.get(f"{trained}/figures/learning_curves.png").text == "drawing 2"
     folder = storage / "studies" / trained.rsplit("/", 1)[1]
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(folder.iterdir())) == len(FIGURES) + 1
     assert member.post(f"{trained}/extend", json={"seeds": 1}).status_code == 202
-    assert page() == "drawing 3"
-    assert len(list(folder.iterdir())) == 2
+    assert shows(page(), 3)
+    assert len(counting.drawn) == 3
+    assert len(list(folder.iterdir())) == len(FIGURES) + 1
 
 
 def test_a_storage_that_takes_nothing_is_no_reason_to_show_nothing(
     trained: str, member: TestClient, replace: Callable[..., None], storage: Path
 ) -> None:
-    replace(drawer=Counting())
+    replace(render_queue=RenderQueue(Counting()))
     (storage / "studies").mkdir(exist_ok=True)
     folder = storage / "studies" / trained.rsplit("/", 1)[1]
     folder.write_text("not a folder")
@@ -161,31 +188,31 @@ def test_a_storage_that_takes_nothing_is_no_reason_to_show_nothing(
         answer = member.get(f"{trained}/report", params={"format": "html"})
     finally:
         folder.unlink()
-    assert answer.text == "drawing 1"
+    assert shows(answer.text, 1)
 
 
 def test_another_drawing_does_not_come_for_this_one(tmp_path: Path) -> None:
-    one = Drawing.of("s1", "report", ".html", "a")
+    one = CachedRender.of("s1", "report", ".html", "a")
     one.keep(tmp_path, b"1")
     assert one.read(tmp_path) == b"1"
-    assert Drawing.of("s1", "report", ".html", "b").read(tmp_path) is None
-    assert Drawing.of("s2", "report", ".html", "a").read(tmp_path) is None
-    assert Drawing.of("j1", "report", ".html", "a").read(tmp_path) is None
-    assert Drawing.of("s1", "figure-report", ".html", "a").read(tmp_path) is None
+    assert CachedRender.of("s1", "report", ".html", "b").read(tmp_path) is None
+    assert CachedRender.of("s2", "report", ".html", "a").read(tmp_path) is None
+    assert CachedRender.of("j1", "report", ".html", "a").read(tmp_path) is None
+    assert CachedRender.of("s1", "figure-report", ".html", "a").read(tmp_path) is None
 
 
 def test_a_drawing_is_found_by_its_name_and_by_nothing_else() -> None:
-    one = Drawing.of("s12", "figure-over_norm_kind", ".png", "a")
-    assert Drawing.parse(one.name) == one
+    one = CachedRender.of("s12", "figure-over_norm_kind", ".png", "a")
+    assert CachedRender.parse(one.name) == one
     for name in ("", "s1.report.html", f"s1.../x.{32 * 'a'}.html", f"s0.report.{32 * 'a'}.html"):
-        assert Drawing.parse(name) is None
+        assert CachedRender.parse(name) is None
 
 
 def test_a_large_report_reaches_a_slow_process_whole_and_back() -> None:
     program = "import sys, time; time.sleep(0.5); sys.stdout.buffer.write(sys.stdin.buffer.read())"
-    drawer = Drawer(seconds=20, megabytes=500, command=(sys.executable, "-c", program))
+    renderer = Renderer(seconds=20, megabytes=500, command=(sys.executable, "-c", program))
     report = bytes(range(256)) * 2**14
-    assert drawer.draw(report, "html") == report
+    assert renderer.render(report, "html") == report
 
 
 @pytest.mark.parametrize(
@@ -203,18 +230,19 @@ def test_a_large_report_reaches_a_slow_process_whole_and_back() -> None:
 def test_a_drawing_that_takes_too_much_is_ended(
     program: str, limits: dict[str, Any], why: str
 ) -> None:
-    drawer = Drawer(
+    renderer = Renderer(
         **{"seconds": 1, "megabytes": 256, **limits}, command=(sys.executable, "-c", program)
     )
-    with pytest.raises(DrawingFailed, match=why):
-        drawer.draw(b"never read", "html")
-    assert not drawer._running
+    with pytest.raises(RenderingFailed, match=why):
+        renderer.render(b"never read", "html")
+    assert renderer.is_idle
 
 
 def test_a_drawing_that_fails_is_a_problem_in_words(
     trained: str, viewer: TestClient, replace: Callable[..., None]
 ) -> None:
-    replace(drawer=Drawer(seconds=5, megabytes=500, command=(sys.executable, "-c", "1/0")))
+    renderer = Renderer(seconds=5, megabytes=500, command=(sys.executable, "-c", "1/0"))
+    replace(render_queue=RenderQueue(renderer))
     answer = viewer.get(f"{trained}/report", params={"format": "html"})
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
@@ -228,20 +256,21 @@ class Slow(Counting):
         super().__init__()
         self.may_draw = threading.Event()
 
-    def draw(self, report: bytes, *wanted: str) -> bytes:
+    def render(self, content: bytes, *arguments: str) -> bytes:
         assert self.may_draw.wait(60)
-        return super().draw(report, *wanted)
+        return super().render(content, *arguments)
 
 
 @pytest.fixture
 def slow(app: FastAPI, replace: Callable[..., None]) -> Iterator[Slow]:
     """In the service, where no request waits longer than a moment."""
-    drawer = Slow()
+    renderer = Slow()
+    queue = RenderQueue(renderer)
     settings = app.state.services.settings.model_copy(update={"draw_wait_seconds": 0.05})
-    replace(drawer=drawer, settings=settings)
-    yield drawer
-    drawer.may_draw.set()
-    drawer.close()
+    replace(render_queue=queue, settings=settings)
+    yield renderer
+    renderer.may_draw.set()
+    queue.close()
 
 
 def test_a_report_is_there_in_words_while_its_pictures_are_drawn(
@@ -263,11 +292,12 @@ def test_a_report_is_there_in_words_while_its_pictures_are_drawn(
     slow.may_draw.set()
     while (answer := viewer.get(there)).status_code == 202:
         pass
-    assert (answer.status_code, answer.text) == (200, "drawing 1")
+    assert answer.status_code == 200
+    assert shows(answer.text, 1)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert "sandbox" in answer.headers["content-security-policy"]
-    assert viewer.get(f"{trained}/report", params={"format": "html"}).text == "drawing 1"
-    assert slow.drawn == [("html",)]
+    assert viewer.get(f"{trained}/report", params={"format": "html"}).text == answer.text
+    assert slow.drawn == [("figures", *FIGURES)]
 
 
 def test_a_figure_that_many_ask_for_is_drawn_once(
@@ -281,61 +311,129 @@ def test_a_figure_that_many_ask_for_is_drawn_once(
     while (answer := viewer.get(path)).status_code == 202:
         pass
     assert answer.headers["content-type"] == "image/png"
-    assert slow.drawn == [("figure", "differences")]
+    assert slow.drawn == [("figures", "differences")]
 
 
 def test_a_drawing_that_fails_says_so_once_and_is_tried_again(
     trained: str, viewer: TestClient, replace: Callable[..., None]
 ) -> None:
-    drawer = Drawer(seconds=20, megabytes=500, command=(sys.executable, "-c", "1/0"))
-    replace(drawer=drawer)
+    queue = RenderQueue(Renderer(seconds=20, megabytes=500, command=(sys.executable, "-c", "1/0")))
+    replace(render_queue=queue)
     path = f"{trained}/figures/differences.png"
     assert [viewer.get(path).status_code for _ in range(2)] == [500, 500]
-    assert drawer._pending == {}
-    drawer.close()
+    assert queue._pending == {}
+    queue.close()
 
 
 def test_a_drawing_that_nobody_makes_is_not_found(viewer: TestClient) -> None:
-    for name in (Drawing.of("s1", "report", ".html", "x").name, "report.html"):
+    for name in (CachedRender.of("s1", "report", ".html", "x").name, "report.html"):
         answer = viewer.get(f"/api/v1/drawings/{name}")
         assert answer.status_code == 404
         assert "the report or the figure itself" in answer.json()["detail"]
 
 
 def test_a_place_in_the_line_is_not_for_everybody(
-    trained: str, viewer: TestClient, slow: Slow
+    trained: str, viewer: TestClient, app: FastAPI, slow: Slow
 ) -> None:
+    queue: RenderQueue = app.state.services.render_queue
     for number in range(AT_ONCE + WAITING):
-        slow.start(f"other {number}", lambda: slow.draw(b""))
+        queue.start(f"other {number}", lambda: slow.render(b"", "html"))
     answer = viewer.get(f"{trained}/report", params={"format": "html"})
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
-    with pytest.raises(DrawerBusy, match="wait"):
-        slow.start("one more", bytes)
+    with pytest.raises(RendererBusy, match="wait"):
+        queue.start("one more", bytes)
     slow.may_draw.set()
     for number in range(AT_ONCE + WAITING):
-        pending = slow.find(f"other {number}")
+        pending = queue.find(f"other {number}")
         assert pending is None or pending.wait(60)
     assert viewer.get(f"{trained}/report", params={"format": "html"}).status_code in (200, 202)
 
 
 def test_drawings_that_nobody_fetches_are_forgotten() -> None:
-    drawer = Counting()
+    queue = RenderQueue(Counting())
     for number in range(3 * MOST_FINISHED):
-        drawer.start(str(number), lambda: drawer.draw(b"")).wait(60)
-    assert len(drawer._pending) == MOST_FINISHED
-    drawer.close()
+        queue.start(str(number), lambda: queue.renderer.render(b"", "html")).wait(60)
+    assert len(queue._pending) == MOST_FINISHED
+    queue.close()
 
 
 def test_a_service_that_stops_leaves_no_drawing_behind() -> None:
-    drawer = Drawer(
+    renderer = Renderer(
         seconds=60, megabytes=500, command=(sys.executable, "-c", "import time; time.sleep(60)")
     )
-    pending = [drawer.start(str(number), lambda: drawer.draw(b"")) for number in range(4)]
-    drawer.close()
+    queue = RenderQueue(renderer)
+    pending = [queue.start(str(number), lambda: renderer.render(b"")) for number in range(4)]
+    queue.close()
     for one in pending:
-        with pytest.raises(DrawingFailed, match="stopped"):
+        with pytest.raises(RenderingFailed, match="stopped"):
             one.wait(60)
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The arguments of every process that draws, in the order of their starts."""
+    started: list[tuple[str, ...]] = []
+    run = CommandRunner.run
+
+    def counted(runner: CommandRunner, command: Sequence[str], content: bytes) -> bytes:
+        started.append(tuple(command[len(COMMAND) :]))
+        return run(runner, command, content)
+
+    monkeypatch.setattr(CommandRunner, "run", counted)
+    return started
+
+
+def test_what_the_sweep_has_drawn_is_copied_by_the_api_and_the_mirror(
+    member: TestClient,
+    sessions: sessionmaker[Session],
+    storage: Path,
+    starts: list[tuple[str, ...]],
+) -> None:
+    claim = {"name": "better", "says": "Group norm helps", "statistic": "test_accuracy",
+             "rising": ["none", "group"]}  # fmt: skip
+    document = study(claims=[claim], figure=[{"panel": "curves", "column": "val_loss"}])
+    made = member.post("/api/v1/studies", json=document).json()["id"]
+    train_all(sessions, storage)
+    assert judge_ended(sessions, storage) == [made]
+    [(output, *names)] = starts
+    assert output == "figures"
+    starts.clear()
+
+    with sessions.begin() as session:
+        # As the mirror leaves it: from now on the report has links.
+        session.add(Mirrored(study_id=made, run_id="a1", experiment_id="7"))
+    path = f"/api/v1/studies/{made}"
+    page = member.get(f"{path}/report", params={"format": "html"})
+    assert page.status_code == 200
+    assert "/#/experiments/7/runs/a1" in page.text
+    assert page.text.count('src="data:image/png;base64,') == len(names)
+    drawn = {name: member.get(f"{path}/figures/{name}.png").content for name in names}
+    assert all(content.startswith(PNG) for content in drawn.values())
+    with sessions.begin() as session:
+        row = studies.find(session, made)
+        assert row is not None
+        report = read_report(session, row, storage, "https://mlflow.example")
+    mirrored = dict(study_files(report, storage, Renderer()))
+    assert {name: mirrored[f"{name}.png"] for name in names} == drawn
+    assert "https://mlflow.example/#/experiments/7/runs/a1" in mirrored["report.html"].decode()
+    kept = storage / "studies" / str(made) / "ended" / "figure.png"
+    assert kept.read_bytes() == drawn["figure"]
+    assert starts == []
+
+
+def test_a_figure_that_cannot_be_drawn_keeps_no_other_from_the_verdicts(
+    member: TestClient, sessions: sessionmaker[Session], storage: Path
+) -> None:
+    claim = {"name": "better", "says": "Group norm helps", "statistic": "test_accuracy",
+             "rising": ["none", "group"]}  # fmt: skip
+    made = member.post("/api/v1/studies", json=study(claims=[claim])).json()["id"]
+    train_all(sessions, storage)
+    failing = Renderer(command=(sys.executable, "-c", "1/0"))
+    assert judge_ended(sessions, storage, failing) == [made]
+    with sessions.begin() as session:
+        assert [row.claim for row in verdicts.of_studies(session, [made])[made]] == ["better"]
+        assert verdicts.files_of(session, made) == []
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ class Service(Client):
         return b"<!doctype html>"
 
     def get(self, path: str, **parameters: Any) -> Any:
-        return {"figures": [{"name": "figure", "lacks": None}]}
+        return {"figures": [{"name": "figure", "missing_reason": None}]}
 
     def figure(self, reference: Reference, name: str) -> bytes:
         return b"png"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from studies.figures.mpl import png
 from studies.figures.palette import styles
-from studies.figures.render import draw, gallery
+from studies.figures.render import draw, render_all
 from studies.figures.weights import density, tile_rows
 from studies.report import figure_list
 from studies.report.generalization_gap import gaps
@@ -49,22 +49,26 @@ def words(figure: Figure) -> str:
 
 
 def test_a_report_with_all_data_has_every_figure() -> None:
-    found = {exhibit.name: content for exhibit, content in gallery(make_report())}
+    found = dict(render_all(make_report()))
     assert found.keys() == ALL
     assert all(content.startswith(PNG) and len(content) > 5000 for content in found.values())
 
 
 def test_what_has_no_data_is_left_out_and_says_how_to_get_it() -> None:
     report = make_report(insides=False)
-    assert {one.name for one in figure_list.present(report)} == ALL - {
+    assert {one.name for one in figure_list.available_figures(report)} == ALL - {
         "activations",
         "weights",
         "filters",
     }
-    lacks = {one.name: one.lacks for one in figure_list.exhibits(report) if one.lacks}
-    assert "diagnostics: {kind: epoch}" in (lacks["activations"] or "")
-    assert "evaluations: [{outputs: [weights]}]" in (lacks["weights"] or "")
-    assert "evaluations: [{outputs: [filters]}]" in (lacks["filters"] or "")
+    reasons = {
+        one.name: one.missing_reason
+        for one in figure_list.list_figures(report)
+        if one.missing_reason
+    }
+    assert "diagnostics: {kind: epoch}" in (reasons["activations"] or "")
+    assert "evaluations: [{outputs: [weights]}]" in (reasons["weights"] or "")
+    assert "evaluations: [{outputs: [filters]}]" in (reasons["filters"] or "")
     with pytest.raises(LookupError):
         draw(report, "weights")
 
@@ -81,8 +85,8 @@ def test_a_study_without_results_has_no_figures(status: str) -> None:
     none = tuple(one.model_copy(update={"difference": None}) for one in report.comparison.variants)
     comparison = report.comparison.model_copy(update={"variants": none})
     empty = report.model_copy(update={"jobs": jobs, "comparison": comparison})
-    assert figure_list.present(empty) == []
-    assert all(one.lacks for one in figure_list.exhibits(empty))
+    assert figure_list.available_figures(empty) == []
+    assert all(one.missing_reason for one in figure_list.list_figures(empty))
 
 
 def test_the_forest_has_a_point_and_an_interval_for_each_comparison() -> None:
@@ -137,9 +141,9 @@ def test_a_metric_over_an_axis_is_the_mean_at_each_value() -> None:
 
 def test_pictures_of_insides_say_of_which_point_of_the_matrix_they_are() -> None:
     report = make_report(matrix={"training.batch_size": [64, 8]})
-    titles = {one.name: one.title for one in figure_list.exhibits(report)}
+    titles = {one.name: one.title for one in figure_list.list_figures(report)}
     assert titles["weights"] == "Weights at batch_size=64"
-    assert {one.name: one.title for one in figure_list.exhibits(make_report())}[
+    assert {one.name: one.title for one in figure_list.list_figures(make_report())}[
         "weights"
     ] == "Weights"
 
@@ -280,10 +284,10 @@ def test_many_variants_and_points_are_drawn_within_bounds() -> None:
         f"v{n}": {"norm": {"kind": "none"}, "training": {"epochs": n + 1}} for n in range(30)
     }
     report = make_report(variants, matrix={"training.batch_size": [64, 32, 16]}, insides=False)
-    for exhibit in figure_list.present(report):
-        figure = draw(report, exhibit.name)
+    for info in figure_list.available_figures(report):
+        figure = draw(report, info.name)
         assert png(figure).startswith(PNG)
-        assert math.prod(figure.get_size_inches()) < 12 * 60, exhibit.name
+        assert math.prod(figure.get_size_inches()) < 12 * 60, info.name
 
 
 def test_the_input_survives_its_way_to_the_process_that_draws() -> None:

@@ -262,7 +262,7 @@ def replace_helper(monkeypatch: pytest.MonkeyPatch, program: str, seconds: float
     def make_logger(url: str, storage: Path) -> ModelLogger:
         return ModelLogger(url, storage, helper=[sys.executable, "-c", program], seconds=seconds)
 
-    monkeypatch.setattr("worker.mirror.ModelLogger", make_logger)
+    monkeypatch.setattr("worker.mirror.__main__.ModelLogger", make_logger)
 
 
 def test_a_model_whose_export_is_killed_once_is_logged_after_all(

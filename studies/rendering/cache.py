@@ -1,4 +1,4 @@
-"""Finished pages and figures in the storage: one of a kind per study or job, the newest."""
+"""Finished figures and pages in the storage: one of a kind per study or job, the newest."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from runtime.files import digest_of, digest_of_parts, write_file
 
 log = structlog.get_logger(__name__)
 
-#: By the letter of an owner: where its drawings are.
+#: By the letter of an owner: the folder of what was drawn of it.
 _FOLDERS = {"s": "studies", "j": "job_drawings"}
 _NAME = re.compile(
     r"(?P<owner>[sj][1-9]\d{0,18})\.(?P<kind>[a-z0-9_-]+)\.(?P<digest>[0-9a-f]{32})(?P<suffix>\.[a-z]+)"
@@ -21,9 +21,9 @@ _NAME = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
-    """Of a study (`s3`) or a job (`j12`); `kind` is `report`, `figure-<name>` or `curves-<options>`, `digest`
-    that of all that it is made of."""
+class CachedRender:
+    """A picture or page of a study (`s3`) or a job (`j12`), made or not; `kind` is `report`, `figure-<name>` or
+    `curves-<options>`, `digest` that of all that it is made of."""
 
     owner: str
     kind: str
@@ -33,13 +33,13 @@ class Drawing:
     @classmethod
     def of(cls, owner: str, kind: str, suffix: str, content: str) -> Self:
         """`content`: what goes into it, or a digest of that."""
-        return cls(owner, kind, suffix, digest_of(f"{content} {_drawn_by()}"))
+        return cls(owner, kind, suffix, digest_of(f"{content} {_code_digest()}"))
 
     @classmethod
     def parse(cls, name: str) -> Self | None:
-        """None for what isn't a drawing's name."""
-        found = _NAME.fullmatch(name)
-        return cls(**found.groupdict()) if found else None
+        """The one of this `name`; None for what isn't a name."""
+        match = _NAME.fullmatch(name)
+        return cls(**match.groupdict()) if match else None
 
     @property
     def name(self) -> str:
@@ -47,17 +47,18 @@ class Drawing:
         return f"{self.owner}.{self.kind}.{self.digest}{self.suffix}"
 
     def read(self, storage: Path) -> bytes | None:
-        """None where it isn't finished."""
+        """None where it isn't made, or could not be kept."""
         try:
             return self._path(storage).read_bytes()
         except OSError:
             return None
 
     def keep(self, storage: Path, content: bytes) -> None:
-        """In the place of earlier ones. What can't be kept is drawn again next time."""
+        """Replaces earlier ones of its kind. What can't be kept is drawn again next time."""
         path = self._path(storage)
         try:
-            write_file(path, content, durable=False)
+            if not path.exists():
+                write_file(path, content, durable=False)
             for earlier in path.parent.glob(f"{self.kind}.*{self.suffix}"):
                 if earlier != path:
                     earlier.unlink(missing_ok=True)
@@ -70,8 +71,8 @@ class Drawing:
 
 
 @cache
-def _drawn_by() -> str:
-    """Digest of all that turns a report into a drawing: another one draws anew."""
+def _code_digest() -> str:
+    """Of all that turns a report into a picture or a page: another version draws again."""
     root = Path(str(resources.files("studies")))
     paths = sorted((*root.rglob("*.py"), *root.rglob("templates/*")))
     return digest_of_parts(

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from api.processes import helper as helpers
-from api.processes.helper import HelperServer, Hung, Limits, TooBig, TooSlow, Watch
+from runtime import supervision
+from runtime.helper_server import HelperServer
+from runtime.supervision import Hung, Limits, TimedOut, TooBig, TooSlow, Watch, describe_exit
 
 LIMITS = Limits(cpu_seconds=20.0, idle_seconds=30.0, megabytes=512)
 
@@ -29,7 +30,7 @@ class Process:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(helpers, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(supervision, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 
@@ -75,3 +76,20 @@ def test_a_start_that_does_nothing_is_ended() -> None:
         with pytest.raises(Hung):
             server.wait_until_ready()
         server.wait()
+
+
+def test_a_helper_that_takes_longer_than_its_time_is_ended(clock: Any) -> None:
+    process: Any = Process()
+    watch = Watch(process, Limits(wall_seconds=10))
+    clock.now, process.seconds = 9.0, 14.0
+    watch.guard()
+    clock.now, process.seconds = 11.0, 16.0
+    with pytest.raises(TimedOut, match="took longer than 10 seconds"):
+        watch.guard()
+
+
+def test_an_exit_is_described_in_words() -> None:
+    assert describe_exit(3) == "ended with 3"
+    assert describe_exit(None) == "ended"
+    assert describe_exit(-6) == "was killed by SIGABRT"
+    assert "too little memory" in describe_exit(-9)

@@ -1,0 +1,142 @@
+"""What a helper process may use, and how it is known that it used more, ended or was killed.
+
+HelperGone
+├── Stopped
+└── OverLimit
+    ├── TooSlow
+    ├── TooBig
+    ├── Hung
+    └── TimedOut
+"""
+
+import contextlib
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psutil
+
+#: While a helper works, its limits are looked at so often; what it says is read at once.
+POLL_SECONDS = 0.1
+_EXIT_SECONDS = 5.0
+
+
+class HelperGone(Exception):
+    """The helper ended, or was ended, before it answered. The message is a predicate: "was killed by SIGKILL".
+
+    `stderr`: the end of what it wrote there, where that is captured.
+    """
+
+    stderr: str = ""
+
+
+class Stopped(HelperGone):
+    """The helper was ended, or never started, because its parent is being stopped."""
+
+
+class OverLimit(HelperGone):
+    """The helper used more than it may, and was ended."""
+
+
+class TooSlow(OverLimit):
+    """The helper used more CPU time than its limit and was ended."""
+
+
+class TooBig(OverLimit):
+    """The helper grew beyond its limit and was ended."""
+
+
+class Hung(OverLimit):
+    """The helper neither answered nor used the CPU and was ended."""
+
+
+class TimedOut(OverLimit):
+    """The helper took longer than its limit, whatever it did, and was ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one exchange: CPU time, time without any use of the CPU, resident memory, and time on the clock.
+
+    On a busy machine a process works slowly, and to start it again would only take longer: where nobody waits,
+    CPU time and idle time are the better limits.
+    """
+
+    cpu_seconds: float = math.inf
+    idle_seconds: float = math.inf
+    megabytes: float = math.inf
+    wall_seconds: float = math.inf
+
+
+class Watch:
+    """What a process has used since it is watched."""
+
+    def __init__(self, process: psutil.Process, limits: Limits) -> None:
+        self._process = process
+        self._limits = limits
+        self._before = self._used = _cpu_seconds(process)
+        self._began_at = self._moved_at = time.monotonic()
+
+    @property
+    def cpu_seconds(self) -> float:
+        return self._used - self._before
+
+    def guard(self) -> None:
+        """Raises `TooSlow`, `TooBig`, `Hung` or `TimedOut`."""
+        limits, now = self._limits, time.monotonic()
+        if (used := _cpu_seconds(self._process)) > self._used:
+            self._used, self._moved_at = used, now
+        if self.cpu_seconds > limits.cpu_seconds:
+            raise TooSlow(f"needed more than {limits.cpu_seconds:g} seconds of CPU time")
+        if now - self._moved_at > limits.idle_seconds:
+            raise Hung(f"did nothing for {limits.idle_seconds:g} seconds")
+        if now - self._began_at > limits.wall_seconds:
+            raise TimedOut(f"took longer than {limits.wall_seconds:g} seconds")
+        if self._process.memory_info().rss > limits.megabytes * 2**20:
+            raise TooBig(f"needed more than {limits.megabytes:g} MB")
+
+
+@contextlib.contextmanager
+def helper_errors() -> Iterator[None]:
+    """What a dead process makes of reading from it, writing to it or looking at it becomes `HelperGone`."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise Hung("did not take the request") from error
+    except (OSError, ValueError, psutil.Error) as error:
+        raise HelperGone(f"broke off: {error}") from error
+
+
+def describe_exit(code: int | None) -> str:
+    """A predicate; `code` as `subprocess` gives it: negative for a signal, None where it isn't known."""
+    if code is None:
+        return "ended"
+    if code >= 0:
+        return f"ended with {code}"
+    if code == -signal.SIGKILL:
+        return "was killed by SIGKILL, usually because the machine had too little memory"
+    return f"was killed by {signal.Signals(-code).name}"
+
+
+def wait_for_exit(process: psutil.Process) -> int | None:
+    """The exit code of a process that has closed its end; None for another's child, or one that lives on."""
+    try:
+        code: int | None = process.wait(_EXIT_SECONDS)
+    except psutil.Error:
+        return None
+    return code
+
+
+def kill_group(process: psutil.Process) -> None:
+    """Kills a process that leads a group, and whatever it started. Call it before, or right after, it is waited
+    for: later the number may be another group's."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)

@@ -1,0 +1,23 @@
+"""Figures and pages: drawn once by a process of their own, kept in the storage, copied from there."""
+
+from studies.rendering.cache import CachedRender
+from studies.rendering.renderer import Renderer, RenderingFailed, RenderingStopped
+from studies.rendering.reports import (
+    cached_figure,
+    cached_page,
+    draw_curves,
+    draw_figures,
+    draw_page,
+)
+
+__all__ = [
+    "CachedRender",
+    "Renderer",
+    "RenderingFailed",
+    "RenderingStopped",
+    "cached_figure",
+    "cached_page",
+    "draw_curves",
+    "draw_figures",
+    "draw_page",
+]
