@@ -4,6 +4,10 @@
 computed in the type of x.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,8 +20,53 @@ def per_channel(values: Tensor, x: Tensor) -> Tensor:
     return values.view(1, -1, *(1 for _ in x.shape[2:]))
 
 
+class _Affine(nn.Module):
+    """A gain and a bias for each channel, which leave x as it is until they are trained."""
+
+    def _add_gain_and_bias(self, channels: int) -> None:
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def _scale_and_shift(self, x: Tensor) -> Tensor:
+        return x * per_channel(self.weight, x) + per_channel(self.bias, x)
+
+
+class _RunningStatistics(nn.Module):
+    """Averages over batches, exponential with `momentum` as the weight of the new batch. Without a momentum
+    they are cumulative, as in torch's batch norm. They move on the device, without a sync."""
+
+    #: Value of each before the first batch, by the name of its buffer.
+    _START: ClassVar[Mapping[str, float]]
+
+    momentum: float | None
+    num_batches_tracked: Tensor
+
+    def _add_running(self, channels: int, momentum: float) -> None:
+        self.momentum = momentum
+        for name, value in self._START.items():
+            self.register_buffer(name, torch.full((channels,), value))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def reset_running_stats(self) -> None:
+        for name, value in self._START.items():
+            self.get_buffer(name).fill_(value)
+        self.num_batches_tracked.zero_()
+
+    def _move_running(self, **batch: Tensor) -> None:
+        """Towards the batch's statistics, by the names of their buffers; under `no_grad`."""
+        self.num_batches_tracked += 1
+        for name, value in batch.items():
+            running = self.get_buffer(name)
+            running += self._weight_of_new(running) * (value - running)
+
+    def _weight_of_new(self, running: Tensor) -> Tensor | float:
+        if self.momentum is None:
+            return 1 / self.num_batches_tracked.to(running)
+        return self.momentum
+
+
 class LocalResponseNorm(nn.Module):
-    """`x / (k + alpha Σ x²)^beta` (Krizhevsky et al. 2012, §3.3), the sum over n neighbours and not
+    """`x / (k + alpha Σ x²)^beta` (Krizhevsky et al. 2012, NeurIPS 25, §3.3), the sum over n neighbours and not
     divided by n: adjacent channels at a position, or (`across_space`) an n×n window of a channel."""
 
     weight: None = None
@@ -56,7 +105,7 @@ class LocalResponseNorm(nn.Module):
 
 
 class GhostBatchNorm(ExactBatchNorm):
-    """Batch norm by virtual batches (Hoffer et al. 2017): each normalized by itself, the running
+    """Batch norm by virtual batches (Hoffer et al. 2017, arXiv 1705.08741): each normalized by itself, the running
     statistics moved once by each; the last of a batch may be smaller."""
 
     def __init__(self, channels: int, virtual_batch_size: int, eps: float, momentum: float) -> None:
@@ -76,9 +125,14 @@ class GhostBatchNorm(ExactBatchNorm):
         return parts
 
 
-class BatchRenorm(nn.Module):
-    """Ioffe 2017, algorithm 1: `(x - μ_B) / σ_B * r + d`, r and d clipped and held constant in the
-    backward pass. The running statistics are those of μ_B and of σ_B = sqrt(biased variance + eps)."""
+class BatchRenorm(_Affine, _RunningStatistics):
+    """Ioffe 2017, arXiv 1702.03275, algorithm 1: `(x - μ_B) / σ_B * r + d`, r and d clipped and held constant
+    in the backward pass. The running statistics are those of μ_B and of σ_B = sqrt(biased variance + eps)."""
+
+    _START = MappingProxyType({"running_mean": 0.0, "running_std": 1.0})
+
+    running_mean: Tensor
+    running_std: Tensor
 
     def __init__(
         self,
@@ -95,24 +149,12 @@ class BatchRenorm(nn.Module):
         self.r_max, self.d_max = r_max, d_max
         self.plain_steps, self.ramp_steps = plain_steps, ramp_steps
         self.eps = eps
-        self.momentum: float | None = momentum
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.running_mean: Tensor
-        self.running_std: Tensor
-        self.num_batches_tracked: Tensor
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_std", torch.ones(channels))
-        self.register_buffer("num_batches_tracked", torch.tensor(0))
+        self._add_gain_and_bias(channels)
+        self._add_running(channels, momentum)
 
     @property
     def running_var(self) -> Tensor:
         return self.running_std.square() - self.eps
-
-    def reset_running_stats(self) -> None:
-        self.running_mean.zero_()
-        self.running_std.fill_(1)
-        self.num_batches_tracked.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         mean, std = self.running_mean, self.running_std
@@ -122,7 +164,7 @@ class BatchRenorm(nn.Module):
             normalized = normalized * per_channel(ratio, x) + per_channel(shift, x)
         else:
             normalized = (x - per_channel(mean, x)) / per_channel(std, x)
-        return normalized * per_channel(self.weight, x) + per_channel(self.bias, x)
+        return self._scale_and_shift(normalized)
 
     def _correct(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The batch's mean and deviation, r and d; then moves the running statistics."""
@@ -133,10 +175,7 @@ class BatchRenorm(nn.Module):
             r_max, d_max = self._limits()
             ratio = (std / self.running_std).clamp(1 / r_max, r_max)
             shift = ((mean - self.running_mean) / self.running_std).clamp(-d_max, d_max)
-            self.num_batches_tracked += 1
-            weight = self._weight_of_new()
-            self.running_mean += weight * (mean - self.running_mean)
-            self.running_std += weight * (std - self.running_std)
+            self._move_running(running_mean=mean, running_std=std)
         return mean, std, ratio, shift
 
     def _limits(self) -> tuple[Tensor, Tensor]:
@@ -145,83 +184,62 @@ class BatchRenorm(nn.Module):
         share = (done / self.ramp_steps).clamp(0, 1) if self.ramp_steps else (done >= 0).to(done)
         return 1 + share * (self.r_max - 1), share * torch.full_like(done, self.d_max)
 
-    def _weight_of_new(self) -> Tensor | float:
-        """Without a momentum the average is cumulative, as in torch's batch norm."""
-        if self.momentum is None:
-            return 1 / self.num_batches_tracked.to(self.running_std)
-        return self.momentum
 
-
-class FilterResponseNorm(nn.Module):
-    """Singh & Krishnan 2020: `x / sqrt(mean(x²) + eps)` over the positions of each sample and channel,
+class FilterResponseNorm(_Affine):
+    """Singh & Krishnan 2020, arXiv 1911.09737: `x / sqrt(mean(x²) + eps)` over the positions of each sample and channel,
     gain and bias, then (`tlu`) the thresholded linear unit max(y, τ)."""
 
     def __init__(self, channels: int, *, tlu: bool, eps: float) -> None:
         super().__init__()
         self.eps = eps
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self._add_gain_and_bias(channels)
         self.threshold = nn.Parameter(torch.zeros(channels)) if tlu else None
 
     def forward(self, x: Tensor) -> Tensor:
         power = x.square().mean(tuple(range(2, x.ndim)), keepdim=True)
-        scaled = x * (power + self.eps).rsqrt()
-        y = scaled * per_channel(self.weight, x) + per_channel(self.bias, x)
+        y = self._scale_and_shift(x * (power + self.eps).rsqrt())
         return y if self.threshold is None else torch.maximum(y, per_channel(self.threshold, x))
 
 
-class EvoNormB0(nn.Module):
-    """Liu et al. 2020: `x / max(sqrt(batch variance + eps), v x + sqrt(instance variance + eps))`, gain
-    and bias. Biased variances; the running one is unbiased, as in batch norm and in timm."""
+class EvoNormB0(_Affine, _RunningStatistics):
+    """Liu et al. 2020, arXiv 2004.02967: `x / max(sqrt(batch variance + eps), v x + sqrt(instance variance +
+    eps))`, gain and bias. Biased variances; the running one is unbiased, as in batch norm and in timm."""
+
+    _START = MappingProxyType({"running_var": 1.0})
+
+    running_var: Tensor
 
     def __init__(self, channels: int, *, eps: float, momentum: float) -> None:
         super().__init__()
         self.eps = eps
-        self.momentum: float | None = momentum
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self._add_gain_and_bias(channels)
         self.v = nn.Parameter(torch.ones(channels))
-        self.running_var: Tensor
-        self.num_batches_tracked: Tensor
-        self.register_buffer("running_var", torch.ones(channels))
-        self.register_buffer("num_batches_tracked", torch.tensor(0))
-
-    def reset_running_stats(self) -> None:
-        self.running_var.fill_(1)
-        self.num_batches_tracked.zero_()
+        self._add_running(channels, momentum)
 
     def forward(self, x: Tensor) -> Tensor:
         variance = self._batch_variance(x) if self.training else self.running_var
         batch = per_channel((variance + self.eps).sqrt(), x)
         instance = (x.var(tuple(range(2, x.ndim)), correction=0, keepdim=True) + self.eps).sqrt()
-        y = x / torch.maximum(batch, per_channel(self.v, x) * x + instance)
-        return y * per_channel(self.weight, x) + per_channel(self.bias, x)
+        return self._scale_and_shift(
+            x / torch.maximum(batch, per_channel(self.v, x) * x + instance)
+        )
 
     def _batch_variance(self, x: Tensor) -> Tensor:
         variance = x.var((0, *range(2, x.ndim)), correction=0)
         count = x.numel() // x.shape[1]
         with torch.no_grad():
-            self.num_batches_tracked += 1
-            unbiased = variance * (count / (count - 1))
-            weight = self._weight_of_new()
-            self.running_var += weight * (unbiased - self.running_var)
+            self._move_running(running_var=variance * (count / (count - 1)))
         return variance
 
-    def _weight_of_new(self) -> Tensor | float:
-        if self.momentum is None:
-            return 1 / self.num_batches_tracked.to(self.running_var)
-        return self.momentum
 
-
-class EvoNormS0(nn.Module):
-    """Liu et al. 2020: `x sigmoid(v x) / sqrt(group variance + eps)`, gain and bias; biased variance
-    over positions and the channels of a group, for each sample."""
+class EvoNormS0(_Affine):
+    """Liu et al. 2020, arXiv 2004.02967: `x sigmoid(v x) / sqrt(group variance + eps)`, gain and bias; biased
+    variance over positions and the channels of a group, for each sample."""
 
     def __init__(self, channels: int, *, groups: int, eps: float) -> None:
         super().__init__()
         self.groups, self.eps = groups, eps
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self._add_gain_and_bias(channels)
         self.v = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -229,19 +247,17 @@ class EvoNormS0(nn.Module):
         grouped = x.reshape(x.shape[0], self.groups, -1)
         std = (grouped.var(2, correction=0, keepdim=True) + self.eps).sqrt()
         gated = (x * (per_channel(self.v, x) * x).sigmoid()).reshape_as(grouped)
-        y = (gated / std).reshape_as(x)
-        return y * per_channel(self.weight, x) + per_channel(self.bias, x)
+        return self._scale_and_shift((gated / std).reshape_as(x))
 
 
-class DynamicTanhNorm(nn.Module):
-    """Zhu et al. 2025: `tanh(alpha x)`, alpha one learned number, then gain and bias."""
+class DynamicTanhNorm(_Affine):
+    """Zhu et al. 2025, arXiv 2503.10622: `tanh(alpha x)`, alpha one learned number, then gain and bias."""
 
     def __init__(self, channels: int, *, alpha: float) -> None:
         super().__init__()
+        # Before gain and bias: what acts on all parameters (noise on gradients) follows their order.
         self.alpha = nn.Parameter(torch.tensor(alpha))
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self._add_gain_and_bias(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = (self.alpha * x).tanh()
-        return y * per_channel(self.weight, x) + per_channel(self.bias, x)
+        return self._scale_and_shift((self.alpha * x).tanh())
