@@ -2,14 +2,17 @@
 
 from store.results import curves, leaderboard, pace, result_rows, series
 from store.results.columns import Column, parse_columns, parse_keys, parse_metric
+from store.results.leaderboard import RankedJob
 from store.results.ordering import Order, parse_order
 from store.results.pace import FinishedJob
-from store.results.result_rows import matching
+from store.results.result_rows import ResultRow, matching
 
 __all__ = [
     "Column",
     "FinishedJob",
     "Order",
+    "RankedJob",
+    "ResultRow",
     "curves",
     "leaderboard",
     "matching",

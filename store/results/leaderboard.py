@@ -1,5 +1,7 @@
 """The jobs that a leaderboard ranks, with what tells them apart."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Text, case, cast, func, select
@@ -13,15 +15,32 @@ from store.db import FINAL_STATUSES, Dataset, Job, Project, Study
 _SHARED = ("seed", "project", "resources")
 
 
+@dataclass(frozen=True, slots=True)
+class RankedJob:
+    """A job that takes part in a leaderboard.
+
+    `entry`: a digest of the spec but for its seed, project and resources; `dataset`, `task`: those parts of
+    the spec, the split's seed left out where splits are resampled; `data`: the digest of the dataset.
+    """
+
+    job_id: int
+    study_id: int | None
+    name: str
+    seed: int
+    status: str
+    reason: str | None
+    metrics: Mapping[str, float | None]
+    facts: Mapping[str, Any] | None
+    entry: str
+    dataset: dict[str, Any]
+    task: dict[str, Any]
+    data: str | None
+
+
 def finished_jobs(
     session: Session, *, project: str | None = None, dataset: str | None = None
-) -> list[dict[str, Any]]:
-    """Jobs that have ended (not by being cancelled) and aren't archived, in the order of their making.
-
-    Keys: job_id, study_id, name, variant, point, seed, status, reason, metrics, facts; `entry`: a digest of
-    the spec but for its seed, project and resources; `dataset`, `task`: those parts of the spec, the split's
-    seed left out where splits are resampled; `data`: the digest of the dataset.
-    """
+) -> list[RankedJob]:
+    """Jobs that have ended (not by being cancelled) and aren't archived, in the order in which they were made."""
     kept: ColumnElement[Any] = Job.spec.expression
     for part in _SHARED:
         kept = kept.op("-", return_type=JSONB())(part)
@@ -37,8 +56,6 @@ def finished_jobs(
             Job.id.label("job_id"),
             Job.study_id,
             Job.name,
-            Job.variant,
-            Job.point,
             Job.seed,
             Job.status,
             Job.reason,
@@ -65,4 +82,4 @@ def finished_jobs(
         statement = statement.where(Project.name == project)
     if dataset is not None:
         statement = statement.where(Dataset.name == dataset)
-    return [dict(row) for row in session.execute(statement).mappings()]
+    return [RankedJob(**row) for row in session.execute(statement).mappings()]

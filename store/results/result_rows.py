@@ -1,6 +1,8 @@
-"""What came out: one row per training job, and the records of one job in order. Only reads."""
+"""What came out: one row per training job, and the records of one job in order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, select, true
@@ -24,6 +26,44 @@ from store.db import (
 )
 from store.results.columns import MORE, ROW, Column, named, selecting
 from store.results.ordering import KEY, Order, cursor_after, ordered
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """A training job of a study and all that a comparison reads of it; its fields are the columns `ROW` and `MORE`.
+
+    `metrics`: None where not finite, and then `non_finite` says which of `nan`, `inf`, `-inf`; `facts`: what
+    the training turned out to be (`trainer.training.facts`), `environment`: what the last attempt that started
+    ran in, None before any has; `epochs`: evaluation periods; `best_seconds`: of training and validation
+    until the epoch whose weights were kept.
+    """
+
+    job_id: int
+    study_id: int | None
+    study: str | None
+    project: str | None
+    owner: str
+    name: str
+    variant: str
+    point: Mapping[str, Any]
+    trial: Mapping[str, Any] | None
+    seed: int
+    status: str
+    reason: str | None
+    metrics: Mapping[str, float | None]
+    non_finite: Mapping[str, str]
+    tags: Sequence[str]
+    epochs: int
+    seconds: float
+    attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    spec: Mapping[str, Any]
+    hash: str
+    facts: Mapping[str, Any] | None
+    environment: Mapping[str, Any] | None
+    best_seconds: float | None
 
 
 def rows(
@@ -108,18 +148,14 @@ def matching(
     return and_(true() if trials else Job.trial.is_(None), *given)
 
 
-def study_rows(session: Session, study_id: int, *, trials: bool = False) -> list[dict[str, Any]]:
-    """One row per job of the study, as it was made, with all that a comparison rests on: its cells, or
-    instead the trials of its tuning.
-
-    Beyond the keys of `rows`: spec, hash, facts, environment (of the last attempt that started), and
-    best_seconds (of training and validation, until the epoch whose weights were kept).
-    """
+def study_rows(session: Session, study_id: int, *, trials: bool = False) -> list[ResultRow]:
+    """One row per job of the study, in the order in which they were made: its cells, or instead the trials of
+    its tuning."""
     more = (column.label(name) for name, column in MORE.items())
     is_wanted = Job.trial.is_not(None) if trials else Job.trial.is_(None)
     statement = _rows().add_columns(*more).where(Job.study_id == study_id, is_wanted)
     statement = statement.order_by(None).order_by(Job.id)
-    return [dict(row) for row in session.execute(statement).mappings()]
+    return [ResultRow(**row) for row in session.execute(statement).mappings()]
 
 
 def epochs(session: Session, job_id: int, after: int = 0) -> Sequence[Epoch]:

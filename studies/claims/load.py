@@ -27,10 +27,10 @@ def read_evidence(session: Session, study: Study, spec: StudySpec) -> Evidence:
     curves = series.curves(session, study.id, _ALL)
     looks = series.study_looks(session, study.id)
     records = {
-        row["job_id"]: Record(
+        row.job_id: Record(
             row,
-            curves.get(row["job_id"], ()),
-            [Seen(one.layer, one.step, one.statistics) for one in looks.get(row["job_id"], ())],
+            curves.get(row.job_id, ()),
+            [Seen(one.layer, one.step, one.statistics) for one in looks.get(row.job_id, ())],
         )
         for row in rows
     }
@@ -40,8 +40,7 @@ def read_evidence(session: Session, study: Study, spec: StudySpec) -> Evidence:
         study=spec,
         arms={arm.name: arm for arm in arms},
         records={
-            arm.name: {seed: records[row["job_id"]] for seed, row in arm.rows.items()}
-            for arm in arms
+            arm.name: {seed: records[row.job_id] for seed, row in arm.rows.items()} for arm in arms
         },
         analysis=plan_analysis(spec, arms, study.planned_seeds),
         confounds=tuple(find_confounds(spec, arms, declared)),

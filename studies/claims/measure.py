@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never
 
-from studies.comparison import Row, finite, higher_is_better, score
+from store.results import ResultRow
+from studies.comparison import finite, higher_is_better, score
 from studies.spec import (
     Combined,
     CurveOf,
@@ -38,9 +39,9 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One job: its result row (`store.results.result_rows.study_rows`), its evaluation periods and its looks in order."""
+    """One job: its result row, its evaluation periods and its looks in order."""
 
-    row: Row
+    row: ResultRow
     curve: Sequence[Mapping[str, Any]] = ()
     looks: Sequence[Seen] = ()
 
@@ -51,13 +52,13 @@ Peers: TypeAlias = Mapping[str, Record]
 
 def measure(statistic: Statistic, job: Record, peers: Peers) -> float | None:
     """A finite number; None where the job has none: it failed, isn't finished, or didn't record it."""
-    if job.row["status"] != "succeeded":
+    if job.row.status != "succeeded":
         return None
     match statistic:
         case MetricOf(name=name):
             return _metric(job, name)
         case Diverged():
-            return float(job.row["reason"] == "diverged")
+            return float(job.row.reason == "diverged")
         case CurveOf():
             return _curve(statistic, job)
         case StepsToReach():
@@ -91,9 +92,9 @@ def is_lower_bound(statistic: Statistic, job: Record, peers: Peers) -> bool:
 
 def chance_after_divergence(job: Record, column: str) -> float | None:
     """What guessing scores, of a diverged job; None of another."""
-    if job.row["reason"] != "diverged":
+    if job.row.reason != "diverged":
         return None
-    return finite((job.row.get("facts") or {}).get(f"chance_{column.rpartition('_')[2]}"))
+    return finite((job.row.facts or {}).get(f"chance_{column.rpartition('_')[2]}"))
 
 
 def _metric(job: Record, name: str) -> float | None:
@@ -149,7 +150,7 @@ def _period(job: Record) -> int:
 
 
 def _planned_steps(job: Record) -> int:
-    facts = job.row.get("facts") or {}
+    facts = job.row.facts or {}
     return int(facts.get("total_steps") or (job.curve[-1]["step"] if job.curve else 0))
 
 
@@ -247,7 +248,7 @@ def _taken(take: Take, values: Sequence[float]) -> float | None:
 
 
 def _gain(part: Statistic, variant: str, job: Record, peers: Peers) -> float | None:
-    other = peers.get(arm_name(variant, job.row["point"]))
+    other = peers.get(arm_name(variant, job.row.point))
     first = None if other is None else measure(part, other, peers)
     second = measure(part, job, peers)
     return None if first is None or second is None else first - second

@@ -14,7 +14,13 @@ from studies.comparison.schemas import (
     Slope,
     VariantSummary,
 )
-from studies.comparison.scoring import Row, finite, higher_is_better, score, validation_metric
+from studies.comparison.scoring import (
+    Outcome,
+    finite,
+    higher_is_better,
+    score,
+    validation_metric,
+)
 
 __all__ = [
     "KIND_NAMES",
@@ -25,7 +31,7 @@ __all__ = [
     "Comparison",
     "Confound",
     "Difference",
-    "Row",
+    "Outcome",
     "Slope",
     "VariantSummary",
     "find_confounds",

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from studies.comparison.scoring import Row, Score, finite, is_affected, score
+from store.results import ResultRow
+from studies.comparison.scoring import Score, finite, is_affected, score
 from studies.spec import arm_name
 
 
@@ -16,7 +17,7 @@ class Arm:
 
     variant: str
     point: dict[str, Any]
-    rows: dict[int, Row]
+    rows: dict[int, ResultRow]
     metric: str
     scores: dict[int, Score] = field(repr=False)
 
@@ -50,23 +51,23 @@ class Arm:
 
     def numbers(self, metric: str, seeds: Sequence[int]) -> list[float]:
         """Another metric of the jobs that succeeded; what isn't finite is left out."""
-        return _finite(row["metrics"].get(metric) for row in self._succeeded(seeds))
+        return _finite(row.metrics.get(metric) for row in self._succeeded(seeds))
 
-    def column(self, name: str, seeds: Sequence[int]) -> list[float]:
-        """A number beside the metrics of the jobs that succeeded."""
-        return _finite(row.get(name) for row in self._succeeded(seeds))
+    def best_seconds(self, seeds: Sequence[int]) -> list[float]:
+        """How long the jobs that succeeded trained until the epoch whose weights were kept."""
+        return _finite(row.best_seconds for row in self._succeeded(seeds))
 
-    def _succeeded(self, seeds: Sequence[int]) -> list[Row]:
+    def _succeeded(self, seeds: Sequence[int]) -> list[ResultRow]:
         found = (self.rows[seed] for seed in seeds if seed in self.rows)
-        return [row for row in found if row["status"] == "succeeded"]
+        return [row for row in found if row.status == "succeeded"]
 
 
-def group(rows: Iterable[Row], metric: str) -> list[Arm]:
+def group(rows: Iterable[ResultRow], metric: str) -> list[Arm]:
     """In the order in which the jobs were made."""
-    arms: dict[tuple[str, str], list[Row]] = {}
-    for row in sorted(rows, key=lambda row: int(row["job_id"])):
-        place = json.dumps(row["point"], sort_keys=True)
-        arms.setdefault((row["variant"], place), []).append(row)
+    arms: dict[tuple[str, str], list[ResultRow]] = {}
+    for row in sorted(rows, key=lambda row: row.job_id):
+        place = json.dumps(row.point, sort_keys=True)
+        arms.setdefault((row.variant, place), []).append(row)
     return [_arm(found, metric) for found in arms.values()]
 
 
@@ -84,13 +85,13 @@ def baselines(arms: Iterable[Arm], baseline: str) -> Mapping[str, Arm]:
     return {arm.place: arm for arm in arms if arm.variant == baseline}
 
 
-def _arm(rows: Sequence[Row], metric: str) -> Arm:
+def _arm(rows: Sequence[ResultRow], metric: str) -> Arm:
     return Arm(
-        variant=rows[0]["variant"],
-        point=dict(rows[0]["point"]),
-        rows={row["seed"]: row for row in rows},
+        variant=rows[0].variant,
+        point=dict(rows[0].point),
+        rows={row.seed: row for row in rows},
         metric=metric,
-        scores={row["seed"]: score(row, metric) for row in rows},
+        scores={row.seed: score(row, metric) for row in rows},
     )
 
 

@@ -38,7 +38,7 @@ class Findings:
         """Jobs at the analysed seeds that haven't ended, and all jobs there."""
         seeds = self.analysis.seeds
         rows = [arm.rows[seed] for arm in self.arms for seed in seeds if seed in arm.rows]
-        return sum(row["status"] in _FATES["not finished"] for row in rows), len(rows)
+        return sum(row.status in _FATES["not finished"] for row in rows), len(rows)
 
     def _undirected(self) -> Iterator[str]:
         if not has_direction(self.metric):
@@ -86,9 +86,9 @@ def _why_missing(arm: Arm, seeds: Sequence[int]) -> str:
     said = []
     for words, statuses in _FATES.items():
         jobs = [
-            f"j{arm.rows[seed]['job_id']}"
+            f"j{arm.rows[seed].job_id}"
             for seed in seeds
-            if seed in arm.rows and arm.rows[seed]["status"] in statuses
+            if seed in arm.rows and arm.rows[seed].status in statuses
         ]
         if jobs:
             said.append(f"{len(jobs)} {words} ({listed(jobs)})")

@@ -44,7 +44,7 @@ def notes(findings: Findings, variants: Sequence[VariantSummary]) -> Iterator[st
     for one in variants:
         yield from _about(one)
     silent = sum(
-        not row.get("facts") and row["status"] == "succeeded"
+        not row.facts and row.status == "succeeded"
         for arm in findings.arms
         for row in arm.rows.values()
     )

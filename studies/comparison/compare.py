@@ -9,6 +9,7 @@ import statistics as stdlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from store.results import ResultRow
 from studies.comparison.arms import Arm, group
 from studies.comparison.blockers import Findings
 from studies.comparison.caveats import notes
@@ -28,7 +29,7 @@ from studies.comparison.schemas import (
     ToThreshold,
     VariantSummary,
 )
-from studies.comparison.scoring import Row, higher_is_better, validation_metric
+from studies.comparison.scoring import higher_is_better, validation_metric
 from studies.comparison.verdict import judge
 from studies.spec import StudySpec
 from studies.stats import group_sequential, inference
@@ -52,7 +53,7 @@ NOTHING_MORE = Known()
 
 def compare(
     study: StudySpec,
-    rows: Iterable[Row],
+    rows: Iterable[ResultRow],
     metric: str | None = None,
     known: Known = NOTHING_MORE,
 ) -> Comparison:
@@ -93,7 +94,7 @@ def _summary(
     values = arm.chosen(seeds)
     rows = [arm.rows[seed] for seed in seeds if seed in arm.rows]
     counts = {
-        status: sum(row["status"] == status for row in rows)
+        status: sum(row.status == status for row in rows)
         for status in ("succeeded", "failed", "cancelled")
     }
     best, worst = (max, min) if higher_is_better(arm.metric) else (min, max)
@@ -114,11 +115,11 @@ def _summary(
         epochs=Epochs(
             mean=inference.mean(arm.numbers("epochs", seeds)),
             best_mean=inference.mean(arm.numbers("best_epoch", seeds)),
-            best_seconds=inference.mean(arm.column("best_seconds", seeds)),
+            best_seconds=inference.mean(arm.best_seconds(seeds)),
         ),
         to_threshold=_to_threshold(rows, first_steps) if study.threshold else None,
         still_improving=sum(map(is_still_improving, rows)),
-        diverged=sum(row["reason"] == "diverged" for row in rows),
+        diverged=sum(row.reason == "diverged" for row in rows),
         failed=counts["failed"],
         cancelled=counts["cancelled"],
         pending=len(rows) - sum(counts.values()),
@@ -127,15 +128,15 @@ def _summary(
     )
 
 
-def _to_threshold(rows: Sequence[Row], first_steps: Mapping[int, int] | None) -> ToThreshold:
+def _to_threshold(rows: Sequence[ResultRow], first_steps: Mapping[int, int] | None) -> ToThreshold:
     known = first_steps or {}
-    steps = [known[row["job_id"]] for row in rows if row["job_id"] in known]
+    steps = [known[row.job_id] for row in rows if row.job_id in known]
     return ToThreshold(reached=len(steps), steps=inference.mean(steps))
 
 
 def _seed_value(arm: Arm, seed: int) -> SeedValue:
     score = arm.scores[seed]
-    job_id = arm.rows[seed]["job_id"]
+    job_id = arm.rows[seed].job_id
     return SeedValue(seed=seed, job_id=job_id, value=score.value, at_chance=score.at_chance)
 
 

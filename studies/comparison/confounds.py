@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.documents import pointer
+from store.results import ResultRow
 from studies.comparison.arms import Arm, baselines
 from studies.comparison.schemas import Confound
-from studies.comparison.scoring import Row
 from studies.spec import ALTERNATIVES, StudyError, StudySpec
 from trainer.code_versions import with_generation
 from trainer.problems import did_you_mean
@@ -30,9 +30,9 @@ class Kind:
 
     name: str
     what: str
-    read: Callable[[Row], Any]
+    read: Callable[[ResultRow], Any]
     parts: frozenset[str] = frozenset()
-    only_if: Callable[[Row, Row], bool] = lambda row, other: True
+    only_if: Callable[[ResultRow, ResultRow], bool] = lambda row, other: True
 
 
 def find_confounds(
@@ -60,7 +60,7 @@ def varying(arms: Sequence[Arm]) -> Iterator[tuple[str, int]]:
             yield kind.what, len(values)
 
 
-def _jobs(arm: Arm, reference: Arm) -> Iterator[tuple[Row, Row]]:
+def _jobs(arm: Arm, reference: Arm) -> Iterator[tuple[ResultRow, ResultRow]]:
     for seed, row in arm.rows.items():
         if seed in reference.rows:
             yield row, reference.rows[seed]
@@ -69,7 +69,7 @@ def _jobs(arm: Arm, reference: Arm) -> Iterator[tuple[Row, Row]]:
 def _differing(
     kind: Kind,
     arm: Arm,
-    both: Iterable[tuple[Row, Row]],
+    both: Iterable[tuple[ResultRow, ResultRow]],
     paths: Sequence[str],
     declared: Mapping[str, str],
 ) -> Iterator[Confound]:
@@ -87,9 +87,9 @@ def _differing(
         yield _confound(kind.name, kind.what, arm, found, causes, declared)
 
 
-def _changed(paths: Sequence[str], both: Iterable[tuple[Row, Row]]) -> list[str]:
+def _changed(paths: Sequence[str], both: Iterable[tuple[ResultRow, ResultRow]]) -> list[str]:
     """Of what is declared, what isn't the same in both variants after all."""
-    specs = [(_flat(row.get("spec") or {}), _flat(other.get("spec") or {})) for row, other in both]
+    specs = [(_flat(row.spec), _flat(other.spec)) for row, other in both]
     known = [(mine, theirs) for mine, theirs in specs if mine and theirs]
     return [
         path
@@ -100,14 +100,14 @@ def _changed(paths: Sequence[str], both: Iterable[tuple[Row, Row]]) -> list[str]
 
 def _undeclared_fields(
     arm: Arm,
-    both: Iterable[tuple[Row, Row]],
+    both: Iterable[tuple[ResultRow, ResultRow]],
     paths: Sequence[str],
     declared: Mapping[str, str],
 ) -> Iterator[Confound]:
     """Fields of the jobs' specs that differ although the study document doesn't say so."""
     found: dict[str, list[tuple[Any, Any]]] = {}
     for row, reference in both:
-        mine, theirs = _flat(row.get("spec") or {}), _flat(reference.get("spec") or {})
+        mine, theirs = _flat(row.spec), _flat(reference.spec)
         if not mine or not theirs:
             continue
         for path in sorted(mine.keys() | theirs.keys()):
@@ -186,15 +186,15 @@ def _flat(document: Any, path: str = "") -> dict[str, Any]:
     return flat
 
 
-def _fact(name: str) -> Callable[[Row], Any]:
-    return lambda row: (row.get("facts") or {}).get(name)
+def _fact(name: str) -> Callable[[ResultRow], Any]:
+    return lambda row: (row.facts or {}).get(name)
 
 
-def _decays(part: str) -> Callable[[Row], Any]:
+def _decays(part: str) -> Callable[[ResultRow], Any]:
     """Whether weight decay reaches them; None where there are none."""
 
-    def read(row: Row) -> bool | None:
-        facts = row.get("facts") or {}
+    def read(row: ResultRow) -> bool | None:
+        facts = row.facts or {}
         if not facts.get(f"{part}_parameters"):
             return None
         return bool(facts.get(f"decayed_{part}_parameters"))
@@ -202,9 +202,9 @@ def _decays(part: str) -> Callable[[Row], Any]:
     return read
 
 
-def _one_needs_biases(row: Row, other: Row) -> bool:
+def _one_needs_biases(row: ResultRow, other: ResultRow) -> bool:
     """Surgery gives biases to the layers before a norm that shifts nothing, or that comes too late to."""
-    specs = [one.get("spec") or {} for one in (row, other)]
+    specs = [one.spec for one in (row, other)]
     if not all(specs):
         return True
     needs = [
@@ -217,9 +217,9 @@ def _one_needs_biases(row: Row, other: Row) -> bool:
 _SHIFTLESS = ("none", "lrn", "rms")
 
 
-def _environment(*names: str, only_on: str | None = None) -> Callable[[Row], Any]:
-    def read(row: Row) -> dict[str, Any] | None:
-        environment = row.get("environment") or {}
+def _environment(*names: str, only_on: str | None = None) -> Callable[[ResultRow], Any]:
+    def read(row: ResultRow) -> dict[str, Any] | None:
+        environment = row.environment or {}
         if only_on is not None and environment.get("device") != only_on:
             return None
         # Digests of code that gives equal results are one value.

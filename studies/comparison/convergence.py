@@ -10,8 +10,9 @@ nothing is said.
 
 from collections.abc import Iterator, Sequence
 
+from store.results import ResultRow
 from studies.comparison.schemas import VariantSummary
-from studies.comparison.scoring import Row, finite
+from studies.comparison.scoring import finite
 from studies.stats import count, listed
 
 FEWEST_EVALUATIONS = 10
@@ -19,11 +20,11 @@ FEWEST_EVALUATIONS = 10
 _PARTS = 10
 
 
-def is_still_improving(row: Row) -> bool:
-    """Of one result row (`status, reason, metrics`)."""
-    if row["status"] != "succeeded" or row["reason"] != "completed":
+def is_still_improving(row: ResultRow) -> bool:
+    """Whether the job ended at its limit with its best evaluation among the last tenth."""
+    if row.status != "succeeded" or row.reason != "completed":
         return False
-    evaluations, best = (finite(row["metrics"].get(name)) for name in ("epochs", "best_epoch"))
+    evaluations, best = (finite(row.metrics.get(name)) for name in ("epochs", "best_epoch"))
     if evaluations is None or best is None or evaluations < FEWEST_EVALUATIONS:
         return False
     return best > evaluations - -(-evaluations // _PARTS)

@@ -66,7 +66,7 @@ def overlap(study: StudySpec, arm: Arm) -> float:
     if study.splits != "resampled":
         return 0.0
     for row in arm.rows.values():
-        facts = row.get("facts") or {}
+        facts = row.facts or {}
         train = finite(facts.get("train_size"))
         is_test = not arm.metric.startswith(("best_", "final_val")) and facts.get("test_is_cut")
         held_out = finite(facts.get("test_size" if is_test else "val_size"))

@@ -8,9 +8,22 @@ verdict. Nothing is dropped.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
-Row: TypeAlias = Mapping[str, Any]
+from store.results import ResultRow
+
+
+class Outcome(Protocol):
+    """What became of a job: all that its score rests on."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def metrics(self) -> Mapping[str, float | None]: ...
+    @property
+    def facts(self) -> Mapping[str, Any] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +34,14 @@ class Score:
     at_chance: bool = False
 
 
-def score(row: Row, metric: str) -> Score:
-    """Of one result row (`status, reason, metrics, facts`)."""
-    if row["status"] != "succeeded":
+def score(job: Outcome, metric: str) -> Score:
+    """What the job counts with by this metric."""
+    if job.status != "succeeded":
         return Score(None)
-    value = finite(row["metrics"].get(metric))
-    if value is not None or row["reason"] != "diverged":
+    value = finite(job.metrics.get(metric))
+    if value is not None or job.reason != "diverged":
         return Score(value)
-    chance = finite((row.get("facts") or {}).get(f"chance_{metric.rpartition('_')[2]}"))
+    chance = finite((job.facts or {}).get(f"chance_{metric.rpartition('_')[2]}"))
     return Score(chance, at_chance=chance is not None)
 
 
@@ -37,9 +50,9 @@ def finite(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def is_affected(row: Row) -> bool:
-    """Whether something went wrong, so that the seed is left out where survivors alone are looked at."""
-    return bool(row["status"] != "succeeded" or row["reason"] == "diverged")
+def is_affected(row: ResultRow) -> bool:
+    """Whether something went wrong, so that the seed is left out of the sensitivity analysis."""
+    return row.status != "succeeded" or row.reason == "diverged"
 
 
 def higher_is_better(metric: str) -> bool:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
+from store.results import ResultRow
 from studies.comparison import Answer
 from studies.spec import arm_name
 from studies.stats import Interval, t_interval
@@ -17,7 +18,8 @@ CurveMetric: TypeAlias = Literal["val_accuracy", "val_loss", "train_accuracy", "
 CurveAxis: TypeAlias = Literal["epoch", "step"]
 CURVE_METRICS: tuple[CurveMetric, ...] = get_args(CurveMetric)
 
-Row: TypeAlias = Mapping[str, Any]
+#: One evaluation period.
+Period: TypeAlias = Mapping[str, Any]
 #: Epoch or step, and the value there.
 Points: TypeAlias = list[tuple[int, float]]
 #: Epoch or step, mean, and the interval of the mean (None at one curve).
@@ -59,28 +61,28 @@ class Curves(Answer):
 
 def study_curves(
     title: str,
-    jobs: Sequence[Row],
-    periods: Mapping[int, Sequence[Row]],
+    jobs: Sequence[ResultRow],
+    periods: Mapping[int, Sequence[Period]],
     *,
     baseline: str,
     metric: CurveMetric | None = None,
     x: CurveAxis = "epoch",
 ) -> Curves:
-    """Of rows as `store.results.result_rows.study_rows` gives them, and of each job's evaluation periods.
+    """Of a study's jobs and the evaluation periods of each.
 
     A seed that stopped early keeps its last value in the mean, so that the mean isn't over those alone
     that went on; while a seed still trains, the mean ends where that seed is.
     """
     metric = metric or _usual_metric([row for rows in periods.values() for row in rows])
-    arms: dict[str, list[Row]] = {}
+    arms: dict[str, list[ResultRow]] = {}
     for job in jobs:
-        arms.setdefault(arm_name(job["variant"], job["point"]), []).append(job)
+        arms.setdefault(arm_name(job.variant, job.point), []).append(job)
     series = tuple(_series(name, of_arm, periods, metric, x) for name, of_arm in arms.items())
     return Curves(title=title, metric=metric, x=x, baseline=baseline, series=series)
 
 
 def job_curves(
-    title: str, periods: Sequence[Row], metric: CurveMetric | None = None, x: CurveAxis = "epoch"
+    title: str, periods: Sequence[Period], metric: CurveMetric | None = None, x: CurveAxis = "epoch"
 ) -> Curves:
     """Of one job: training and validation beside each other."""
     metric = metric or _usual_metric(periods)
@@ -107,7 +109,7 @@ def mean_curve(curves: Sequence[Sequence[tuple[int, float]]], until: float = mat
     return band
 
 
-def finite_points(periods: Sequence[Row], column: str, x: str = "epoch") -> Points:
+def finite_points(periods: Sequence[Period], column: str, x: str = "epoch") -> Points:
     return [
         (row[x], value)
         for row in periods
@@ -117,8 +119,8 @@ def finite_points(periods: Sequence[Row], column: str, x: str = "epoch") -> Poin
 
 def _series(
     name: str,
-    jobs: Sequence[Row],
-    periods: Mapping[int, Sequence[Row]],
+    jobs: Sequence[ResultRow],
+    periods: Mapping[int, Sequence[Period]],
     metric: CurveMetric,
     x: CurveAxis,
 ) -> CurveSeries:
@@ -126,32 +128,32 @@ def _series(
     left_out: Counter[str] = Counter()
     until = math.inf
     for job in jobs:
-        points = finite_points(periods.get(job["job_id"], ()), metric, x)
+        points = finite_points(periods.get(job.job_id, ()), metric, x)
         if (why := _left_out(job, points)) is not None:
             left_out[why] += 1
             continue
         curves.append(points)
-        if job["status"] in _UNFINISHED:
+        if job.status in _UNFINISHED:
             until = min(until, points[-1][0])
     return CurveSeries(
         name=name,
-        variant=jobs[0]["variant"],
-        place=arm_name("", jobs[0]["point"]).removeprefix(" · "),
+        variant=jobs[0].variant,
+        place=arm_name("", jobs[0].point).removeprefix(" · "),
         n=len(curves),
         left_out=dict(left_out),
         points=_points(mean_curve(curves, until)),
     )
 
 
-def _left_out(job: Row, points: Points) -> str | None:
-    if job["reason"] == "diverged":
+def _left_out(job: ResultRow, points: Points) -> str | None:
+    if job.reason == "diverged":
         return "diverged"
-    if job["status"] not in ("succeeded", *_UNFINISHED) or not points:
-        return str(job["status"]) if job["status"] != "succeeded" else "without a value"
+    if job.status not in ("succeeded", *_UNFINISHED) or not points:
+        return job.status if job.status != "succeeded" else "without a value"
     return None
 
 
-def _usual_metric(periods: Sequence[Row]) -> CurveMetric:
+def _usual_metric(periods: Sequence[Period]) -> CurveMetric:
     """Accuracy on validation; a regression has none."""
     has_accuracy = any(row["val_accuracy"] is not None for row in periods)
     return "val_accuracy" if has_accuracy or not periods else "val_loss"

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from runtime.files import digest_of
 from store.db import File, Study
 from store.mlflow import links
-from store.results import result_rows, series
+from store.results import ResultRow, result_rows, series
 from store.studies import studies
 from studies.claims import judge_claims, read_evidence
 from studies.comparison import Comparison, finite, read_comparison
@@ -34,8 +34,6 @@ from studies.tuning import tuned_arms
 MOST_PERIODS = 200_000
 #: Variants whose insides are shown, and jobs of each whose weights are added up.
 MOST_SHOWN, MOST_POOLED = 8, 8
-
-Row = Mapping[str, Any]
 
 
 def read_report(
@@ -80,44 +78,46 @@ def _jobs(
     session: Session,
     study: Study,
     comparison: Comparison,
-    rows: Sequence[Row],
+    rows: Sequence[ResultRow],
     files: Mapping[int, Sequence[File]],
     mlflow_url: str | None,
 ) -> Iterator[JobReport]:
     curves = series.curves(session, study.id, MOST_PERIODS)
-    ids = [row["job_id"] for row in rows]
+    ids = [row.job_id for row in rows]
     urls = links.job_urls(session, mlflow_url, ids) if mlflow_url else {}
     values = {one.job_id: one.value for arm in comparison.variants for one in arm.values}
     for row in rows:
-        job_id = row["job_id"]
+        job_id = row.job_id
         yield JobReport(
             id=job_id,
-            arm=arm_name(row["variant"], row["point"]),
+            arm=arm_name(row.variant, row.point),
             value=values.get(job_id),
-            metrics={name: finite(value) for name, value in row["metrics"].items()},
+            metrics={name: finite(value) for name, value in row.metrics.items()},
             mlflow_url=urls.get(job_id),
             curve=_curve(curves.get(job_id, [])),
             files=tuple(
                 StoredFile(name=one.name, digest=one.digest, bytes=one.bytes)
                 for one in files.get(job_id, ())
             ),
-            **{name: row[name] for name in _AS_THEY_ARE},
+            variant=row.variant,
+            point=dict(row.point),
+            seed=row.seed,
+            status=row.status,
+            reason=row.reason,
+            hash=row.hash,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
         )
 
 
-_AS_THEY_ARE = (
-    "variant", "point", "seed", "status", "reason", "hash", "started_at", "finished_at",
-)  # fmt: skip
-
-
-def _curve(periods: Sequence[Row]) -> Curve:
+def _curve(periods: Sequence[Mapping[str, Any]]) -> Curve:
     return Curve(**{name: tuple(row[name] for row in periods) for name in Curve.model_fields})
 
 
-def _finished_at(rows: Sequence[Row]) -> datetime | None:
+def _finished_at(rows: Sequence[ResultRow]) -> datetime | None:
     """When its last job ended; None while one goes on."""
-    ends = [row["finished_at"] for row in rows]
-    return max(ends) if ends and None not in ends else None
+    ends = [row.finished_at for row in rows if row.finished_at is not None]
+    return max(ends) if ends and len(ends) == len(rows) else None
 
 
 def _study_url(session: Session, study: Study, mlflow_url: str | None) -> str | None:
@@ -125,9 +125,9 @@ def _study_url(session: Session, study: Study, mlflow_url: str | None) -> str | 
     return urls.get(study.id)
 
 
-def _provenance(session: Session, study: Study, rows: Sequence[Row]) -> Provenance:
+def _provenance(session: Session, study: Study, rows: Sequence[ResultRow]) -> Provenance:
     document = json.dumps(study.spec, sort_keys=True).encode()
-    environments = [row["environment"] for row in rows if row.get("environment")]
+    environments = [row.environment for row in rows if row.environment]
     names = dict.fromkeys(name for one in environments for name in one)
     return Provenance(
         spec=digest_of(document),

@@ -9,7 +9,6 @@ from typing import Any
 
 from store.db import BadQuery
 from store.query import find_field, spec_fields
-from studies.comparison import Row
 
 #: Of every row, in this order; then metrics, then values of the spec.
 COLUMNS = (
@@ -21,7 +20,7 @@ COLUMNS = (
 DOCUMENTS = ("metrics", "non_finite", "spec")
 
 
-def flat_row(row: Row) -> dict[str, Any]:
+def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Of a row with `COLUMNS` and `DOCUMENTS`; metrics that aren't finite are None, see `not_finite`."""
     flat = {name: simple(row[name]) for name in COLUMNS}
     flat |= {_metric_column(name): value for name, value in row["metrics"].items()}
@@ -30,7 +29,7 @@ def flat_row(row: Row) -> dict[str, Any]:
     return flat
 
 
-def not_finite(row: Row) -> dict[str, str]:
+def not_finite(row: Mapping[str, Any]) -> dict[str, str]:
     """`nan`, `inf` or `-inf` by column."""
     return {_metric_column(name): value for name, value in row["non_finite"].items()}
 

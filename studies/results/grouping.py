@@ -5,11 +5,12 @@ A diverged job counts as in a comparison; a job that failed or isn't finished ha
 
 import json
 import statistics as plain
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from store.db import BadQuery
-from studies.comparison import Answer, Row, higher_is_better, score
+from studies.comparison import Answer, higher_is_better, score
 from studies.stats import Interval, inference
 
 
@@ -43,16 +44,34 @@ SORTABLE = (
 )  # fmt: skip
 
 
-def group_rows(rows: Iterable[Row], by: Sequence[str], metric: str) -> list[Group]:
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A row of the columns that a person chose, `by`, and what its score rests on."""
+
+    by: dict[str, Any]
+    status: str
+    reason: str | None
+    metrics: Mapping[str, float | None]
+    facts: Mapping[str, Any] | None
+
+
+def group_rows(rows: Iterable[Mapping[str, Any]], by: Sequence[str], metric: str) -> list[Group]:
     """In the order of the values that the rows have under the names `by`, missing ones last.
 
-    Beside these, rows have what `studies.comparison.scoring.score` reads.
+    Beside these, rows have `status`, `reason`, `metrics` and, unless nothing is known of them, `facts`.
     """
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[_Job]] = {}
     for row in rows:
-        key = json.dumps([row[name] for name in by], sort_keys=True, default=str)
-        groups.setdefault(key, []).append(row)
-    found = [_group(members, by, metric) for members in groups.values()]
+        job = _Job(
+            by={name: row[name] for name in by},
+            status=row["status"],
+            reason=row["reason"],
+            metrics=row["metrics"],
+            facts=row.get("facts"),
+        )
+        key = json.dumps(list(job.by.values()), sort_keys=True, default=str)
+        groups.setdefault(key, []).append(job)
+    found = [_group(members, metric) for members in groups.values()]
     return sorted(found, key=lambda group: [_place(value) for value in group.by.values()])
 
 
@@ -73,16 +92,16 @@ def arrange(groups: Sequence[Group], order: str) -> list[Group]:
     return [groups[at] for at in (*there, *(at for at in range(len(groups)) if keys[at][0]))]
 
 
-def _group(rows: Sequence[Row], by: Sequence[str], metric: str) -> Group:
-    scores = (score(row, metric).value for row in rows)
+def _group(jobs: Sequence[_Job], metric: str) -> Group:
+    scores = (score(job, metric).value for job in jobs)
     values = [value for value in scores if value is not None]
     best, worst = (max, min) if higher_is_better(metric) else (min, max)
-    statuses = [row["status"] for row in rows]
+    statuses = [job.status for job in jobs]
     ended = ("succeeded", "failed", "cancelled")
     return Group(
-        by={name: rows[0][name] for name in by},
+        by=jobs[0].by,
         metric=metric,
-        jobs=len(rows),
+        jobs=len(jobs),
         n=len(values),
         mean=inference.mean(values),
         std=inference.deviation(values),
@@ -91,7 +110,7 @@ def _group(rows: Sequence[Row], by: Sequence[str], metric: str) -> Group:
         interval=inference.t_interval(values),
         best=best(values, default=None),
         worst=worst(values, default=None),
-        diverged=sum(row["reason"] == "diverged" for row in rows),
+        diverged=sum(job.reason == "diverged" for job in jobs),
         failed=statuses.count("failed"),
         cancelled=statuses.count("cancelled"),
         pending=sum(status not in ended for status in statuses),

@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
-from studies.comparison import Answer, Row, higher_is_better, score
+from store.results import RankedJob
+from studies.comparison import Answer, higher_is_better, score
 from studies.stats import Interval, inference
 
 ValidationMetric = Literal["best_val_accuracy", "best_val_loss"]
@@ -34,17 +35,17 @@ class Entry(Answer):
     best_job: int | None
 
 
-def rank(rows: Iterable[Row], metric: ValidationMetric, most: int) -> list[Entry]:
+def rank(rows: Iterable[RankedJob], metric: ValidationMetric, most: int) -> list[Entry]:
     """The best `most` entries of each board, the board with the newest job first."""
-    boards: dict[str, list[Row]] = {}
+    boards: dict[str, list[RankedJob]] = {}
     for row in rows:
-        key = json.dumps([row["dataset"], row["task"], row["data"]], sort_keys=True)
+        key = json.dumps([row.dataset, row.task, row.data], sort_keys=True)
         boards.setdefault(key, []).append(row)
-    newest = sorted(boards.values(), key=lambda board: -max(row["job_id"] for row in board))
+    newest = sorted(boards.values(), key=lambda board: -max(row.job_id for row in board))
     return [entry for board in newest for entry in _ranked(board, metric)[:most]]
 
 
-def _ranked(board: Sequence[Row], metric: ValidationMetric) -> list[Entry]:
+def _ranked(board: Sequence[RankedJob], metric: ValidationMetric) -> list[Entry]:
     entries = list(_entries(board, metric))
     sign = -1 if higher_is_better(metric) else 1
     entries.sort(key=lambda one: (one.rank is None, sign * _mean(one)))
@@ -59,14 +60,14 @@ def _mean(entry: Entry) -> float:
     return math.inf if entry.mean is None else entry.mean
 
 
-def _entries(board: Sequence[Row], metric: ValidationMetric) -> Iterator[Entry]:
+def _entries(board: Sequence[RankedJob], metric: ValidationMetric) -> Iterator[Entry]:
     """Not yet in order: those that take part have rank 0. A seed counts once, as it was trained last."""
-    groups: dict[str, dict[int, Row]] = {}
+    groups: dict[str, dict[int, RankedJob]] = {}
     for row in board:
-        groups.setdefault(row["entry"], {})[row["seed"]] = row
+        groups.setdefault(row.entry, {})[row.seed] = row
     for seeds in groups.values():
         rows = list(seeds.values())
-        scores = {row["job_id"]: score(row, metric).value for row in rows}
+        scores = {row.job_id: score(row, metric).value for row in rows}
         values = [value for value in scores.values() if value is not None]
         choose = max if higher_is_better(metric) else min
         best = (
@@ -75,8 +76,8 @@ def _entries(board: Sequence[Row], metric: ValidationMetric) -> Iterator[Entry]:
             else None
         )
         yield Entry(
-            dataset=rows[0]["dataset"],
-            task=rows[0]["task"],
+            dataset=rows[0].dataset,
+            task=rows[0].task,
             rank=0 if len(values) == len(rows) else None,
             name=_name(rows[-1]),
             metric=metric,
@@ -84,14 +85,13 @@ def _entries(board: Sequence[Row], metric: ValidationMetric) -> Iterator[Entry]:
             mean=inference.mean(values),
             std=inference.deviation(values),
             interval=inference.t_interval(values),
-            diverged=sum(row["reason"] == "diverged" for row in rows),
-            failed=sum(row["status"] == "failed" for row in rows),
-            studies=tuple(sorted({row["study_id"] for row in rows if row["study_id"] is not None})),
+            diverged=sum(row.reason == "diverged" for row in rows),
+            failed=sum(row.status == "failed" for row in rows),
+            studies=tuple(sorted({row.study_id for row in rows if row.study_id is not None})),
             best_job=best[1] if best else None,
         )
 
 
-def _name(row: Row) -> str:
+def _name(row: RankedJob) -> str:
     """`group · batch_size=8`: a job's name without its seed."""
-    name: str = row["name"]
-    return name.removesuffix(f" | seed {row['seed']}")
+    return row.name.removesuffix(f" | seed {row.seed}")

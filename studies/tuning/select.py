@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 
 from store.db import Study, database_now
 from store.jobs import NewJob
-from store.results import result_rows
+from store.results import ResultRow, result_rows
 from store.studies import studies
-from studies.comparison import Row, validation_metric
+from studies.comparison import validation_metric
 from studies.spec import Setting, StudySpec, arm_name, expand, read_study
 from studies.tuning.trials import Trials, TunedArm, choose
 
@@ -25,7 +25,7 @@ def choose_when_complete(session: Session, study_id: int) -> None:
     if spec.tune is None or study.tuning is not None:
         return
     rows = result_rows.study_rows(session, study_id, trials=True)
-    if any(row["status"] != "succeeded" for row in rows):
+    if any(row.status != "succeeded" for row in rows):
         return
     arms = choose(spec.metric, _trials(spec, rows))
     study.tuning = {
@@ -54,22 +54,28 @@ def chosen_settings(study: Study) -> Mapping[str, Setting]:
     return {one.arm: one.setting for one in tuned_arms(study)}
 
 
-def _trials(spec: StudySpec, rows: Sequence[Row]) -> Iterator[Trials]:
+def _trials(spec: StudySpec, rows: Sequence[ResultRow]) -> Iterator[Trials]:
     """In the order of the study document: arms as they are trained, settings as they are tried."""
-    by_arm: dict[str, list[Row]] = {}
+    by_arm: dict[str, list[ResultRow]] = {}
     for row in rows:
-        point = _without(row["point"], row["trial"])
-        by_arm.setdefault(arm_name(row["variant"], point), []).append(row)
+        point = _without(row.point, _setting(row))
+        by_arm.setdefault(arm_name(row.variant, point), []).append(row)
     for name, found in by_arm.items():
-        settings: list[tuple[dict[str, Any], list[Row]]] = []
+        settings: list[tuple[dict[str, Any], list[ResultRow]]] = []
         for row in found:
-            same = next((rows for setting, rows in settings if setting == row["trial"]), None)
+            same = next((rows for setting, rows in settings if setting == row.trial), None)
             if same is None:
-                settings.append((dict(row["trial"]), [row]))
+                settings.append((_setting(row), [row]))
             else:
                 same.append(row)
-        point = _without(found[0]["point"], found[0]["trial"])
-        yield Trials(name, found[0]["variant"], point, settings)
+        point = _without(found[0].point, _setting(found[0]))
+        yield Trials(name, found[0].variant, point, settings)
+
+
+def _setting(row: ResultRow) -> dict[str, Any]:
+    """What tuning has set in this trial."""
+    assert row.trial is not None
+    return dict(row.trial)
 
 
 def _without(point: Mapping[str, Any], setting: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What an arm's trials come to: the setting that did best on validation. Pure functions."""
+"""What an arm's trials come to: the setting that did best on validation."""
 
 import math
 import statistics
@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from studies.comparison import Answer, Row, higher_is_better, score, validation_metric
+from store.results import ResultRow
+from studies.comparison import Answer, higher_is_better, score, validation_metric
 
 
 class Tried(Answer):
@@ -40,7 +41,7 @@ class Trials:
     arm: str
     variant: str
     point: dict[str, Any]
-    settings: Sequence[tuple[dict[str, Any], Sequence[Row]]]
+    settings: Sequence[tuple[dict[str, Any], Sequence[ResultRow]]]
 
 
 def choose(metric: str, arms: Iterable[Trials]) -> tuple[TunedArm, ...]:
@@ -52,9 +53,7 @@ def choose(metric: str, arms: Iterable[Trials]) -> tuple[TunedArm, ...]:
 
 
 def _choose(trials: Trials, metric: str, sign: int) -> TunedArm:
-    values = [
-        {row["seed"]: score(row, metric).value for row in rows} for _, rows in trials.settings
-    ]
+    values = [{row.seed: score(row, metric).value for row in rows} for _, rows in trials.settings]
     means = [_mean(one.values()) for one in values]
     ranks = [-math.inf if mean is None else sign * mean for mean in means]
     best = ranks.index(max(ranks))

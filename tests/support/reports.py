@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from store.results.result_rows import ResultRow
 from studies.comparison.compare import compare
 from studies.report.panels.schemas import Fan
 from studies.report.schemas import (
@@ -19,7 +20,7 @@ from studies.report.schemas import (
     StoredFile,
 )
 from studies.spec.expand import arm_name
-from tests.support.result_rows import ENVIRONMENT, Variants, fake_rows, make_study
+from tests.support.result_rows import ENVIRONMENT, Variants, alter, fake_rows, make_study
 
 BEGIN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 MEANS = {"none": 0.95, "batch": 0.97, "group": 0.965}
@@ -38,7 +39,7 @@ def make_report(
     study. The second job has diverged after its third epoch."""
     study = make_study(variants, seeds=8, **fields)
     rows = fake_rows(study, lambda variant, _: MEANS.get(variant, 0.9), seed=5, own=0.002)
-    rows[1]["reason"] = "diverged"
+    alter(rows, rows[1:2], reason="diverged")
     jobs = tuple(make_job(row) for row in rows)
     parts = {
         "study_id": 2,
@@ -68,22 +69,22 @@ def make_report(
     return ReportInput(**{**parts, **(change or {})})
 
 
-def make_job(row: Mapping[str, Any]) -> JobReport:
+def make_job(row: ResultRow) -> JobReport:
     return JobReport(
-        id=row["job_id"],
-        arm=arm_name(row["variant"], row["point"]),
-        variant=row["variant"],
-        point=row["point"],
-        seed=row["seed"],
-        status=row["status"],
-        reason=row["reason"],
-        value=row["metrics"]["test_accuracy"],
-        metrics={**row["metrics"], "best_epoch": BEST, "stop_epoch_patience": EPOCHS},
+        id=row.job_id,
+        arm=arm_name(row.variant, row.point),
+        variant=row.variant,
+        point=row.point,
+        seed=row.seed,
+        status=row.status,
+        reason=row.reason,
+        value=row.metrics["test_accuracy"],
+        metrics={**row.metrics, "best_epoch": BEST, "stop_epoch_patience": EPOCHS},
         hash="h",
         started_at=BEGIN,
         finished_at=BEGIN,
-        mlflow_url=f"http://mlflow.test/#/experiments/1/runs/{row['job_id']}",
-        curve=make_curve(row["seed"], diverged=row["reason"] == "diverged"),
+        mlflow_url=f"http://mlflow.test/#/experiments/1/runs/{row.job_id}",
+        curve=make_curve(row.seed, diverged=row.reason == "diverged"),
         files=(StoredFile(name="test_weights.npz", digest="f" * 32, bytes=10),),
     )
 

@@ -1,10 +1,13 @@
-"""Result rows as `store.results.result_rows.study_rows` gives them, made by a trainer whose true means are known."""
+"""Result rows as the store reads them, made by a trainer whose true means are known."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
+from store.results.result_rows import ResultRow
 from studies.spec.expand import expand
 from studies.spec.study import StudySpec, read_study
 
@@ -67,15 +70,20 @@ NORMS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_row(
-    number: int, variant: str, seed: int, value: float | None, **change: Any
-) -> dict[str, Any]:
+def make_row(number: int, variant: str, seed: int, value: float | None, **change: Any) -> ResultRow:
     """A finished job; validation is as good as test."""
     norm_parameters = 0 if variant == "none" else 64
-    return {
+    at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    fields: dict[str, Any] = {
         "job_id": number,
+        "study_id": 1,
+        "study": "s",
+        "project": "default",
+        "owner": "ann",
+        "name": f"{variant} | seed {seed}",
         "variant": variant,
         "point": {},
+        "trial": None,
         "seed": seed,
         "status": "succeeded",
         "reason": "completed",
@@ -85,12 +93,21 @@ def make_row(
             "epochs": 10.0,
             "best_epoch": 7.0,
         },
+        "non_finite": {},
+        "tags": [],
+        "epochs": 10,
+        "seconds": 5.0,
+        "attempts": 1,
+        "created_at": at,
+        "started_at": at,
+        "finished_at": at,
+        "spec": {},
+        "hash": "h",
         "facts": {**FACTS, "norm_parameters": norm_parameters},
         "environment": dict(ENVIRONMENT),
         "best_seconds": 3.5,
-        "spec": {},
-        **change,
     }
+    return ResultRow(**{**fields, **change})
 
 
 def fake_rows(
@@ -100,7 +117,7 @@ def fake_rows(
     seed: int,
     shared: float = 0.02,
     own: float = 0.01,
-) -> list[dict[str, Any]]:
+) -> list[ResultRow]:
     """A row for each cell: its arm's true mean, what the job's seed does to all variants alike (standard
     deviation `shared`) and what is the cell's own (`own`)."""
     draw = np.random.default_rng(seed)
@@ -118,6 +135,12 @@ def fake_rows(
     ]
 
 
-def change(row: dict[str, Any], part: str, **values: Any) -> None:
-    """Of one row's facts, environment or metrics."""
-    row[part] = {**row[part], **values}
+def change(row: ResultRow, part: str, **values: Any) -> None:
+    """Of one row's facts, environment or metrics, which are its own."""
+    getattr(row, part).update(values)
+
+
+def alter(rows: list[ResultRow], chosen: Iterable[ResultRow], **values: Any) -> None:
+    """Replaces the chosen rows of the list by rows with other values."""
+    numbers = {row.job_id for row in chosen}
+    rows[:] = [replace(row, **values) if row.job_id in numbers else row for row in rows]

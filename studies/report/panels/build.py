@@ -90,7 +90,7 @@ def _jobs(evidence: Evidence, panel: Panel) -> dict[str, list[Record]]:
             record
             for seed in evidence.analysis.seeds
             if (record := evidence.records[name].get(seed)) is not None
-            and record.row["status"] == "succeeded"
+            and record.row.status == "succeeded"
         ]
         for name in names
         if name in evidence.records
@@ -184,7 +184,7 @@ def _stopped(line: Line, jobs: Sequence[Record]) -> Iterator[Mark]:
         steps = [
             epoch * job.curve[0]["step"]
             for job in jobs
-            if job.curve and (epoch := finite(job.row["metrics"].get(f"stop_epoch_{rule}")))
+            if job.curve and (epoch := finite(job.row.metrics.get(f"stop_epoch_{rule}")))
         ]
         if (x := mean(steps)) is not None and line.x:
             yield Mark(arm=line.arm, x=x, y=float(numpy.interp(x, line.x, line.mean)), rule=rule)
@@ -297,7 +297,7 @@ def _fans(panel: FansPanel, jobs: Mapping[str, Sequence[Record]]) -> PanelData:
             for side in ("before", "after")
         }
         steps = tuple(one.step for one in looks)
-        seed = job.row["seed"]
+        seed = job.row.seed
         fans.append(Fan(variant=name, seed=seed, layer=layer, steps=steps, **sides))
     if not fans:
         return Nothing(title=panel.title, why="no job was looked into (`diagnostics`)")

@@ -65,7 +65,7 @@ def _all(
 ) -> list[Arrays]:
     found: list[Arrays] = []
     for record in records:
-        own = files.get(record.row["job_id"], ())
+        own = files.get(record.row.job_id, ())
         arrays = read_arrays(panel.panel, own, storage, panel.evaluation)
         if arrays is not None:
             found.append(arrays)

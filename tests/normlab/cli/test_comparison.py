@@ -7,17 +7,18 @@ from rich.console import Console
 
 from normlab.cli.render.comparison import answer, columns, flat, legend, show_comparison
 from normlab.cli.render.output import show_table
+from store.results.result_rows import ResultRow
 from studies.comparison.compare import Known, compare
-from tests.support.result_rows import change, fake_rows, make_study
+from tests.support.result_rows import alter, change, fake_rows, make_study
 
 STUDY = make_study(("none", "batch", "group"))
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[ResultRow]:
     return fake_rows(STUDY, lambda variant, _: 0.9 + 0.02 * (variant == "group"), seed=1)
 
 
-def answered(found: list[dict[str, Any]], study: Any = STUDY) -> dict[str, Any]:
+def answered(found: list[ResultRow], study: Any = STUDY) -> dict[str, Any]:
     return compare(study, found).model_dump(mode="json")
 
 
@@ -72,7 +73,7 @@ def test_the_verdict_comes_first_and_everything_is_said(
 
 def test_what_went_wrong_and_what_differs_is_said() -> None:
     found = rows()
-    found[15].update(reason="diverged")
+    alter(found, [found[15]], reason="diverged")
     change(found[15], "metrics", test_accuracy=0.4)
     change(found[22], "environment", torch="2.15.0")
     text = "\n".join(legend(answered(found)))

@@ -118,11 +118,11 @@ def test_a_study_s_rows_say_what_was_trained_where_and_how_long_until_the_best(
 
         first, second = result_rows.study_rows(session, study.id)
 
-    assert (first["job_id"], second["best_seconds"]) == (assignment.job_id, None)
-    assert first["best_seconds"] == 1.0
-    assert (first["environment"], first["facts"]) == ({"torch": "2"}, {"norm_parameters": 4})
-    assert first["spec"]["norm"]["kind"] == "batch"
-    assert (second["environment"], second["facts"]) == (None, None)
+    assert (first.job_id, second.best_seconds) == (assignment.job_id, None)
+    assert first.best_seconds == 1.0
+    assert (first.environment, first.facts) == ({"torch": "2"}, {"norm_parameters": 4})
+    assert first.spec["norm"]["kind"] == "batch"
+    assert (second.environment, second.facts) == (None, None)
 
 
 def test_first_steps_are_those_at_which_a_curve_crossed(sessions: Sessions) -> None:

@@ -11,6 +11,7 @@ from scipy import stats
 from scipy.special import ndtri
 from statsmodels.stats.multitest import multipletests
 
+from store.results.result_rows import ResultRow
 from studies.claims.evidence import Evidence
 from studies.claims.judge import judge_claims
 from studies.claims.measure import Record
@@ -20,7 +21,7 @@ from studies.comparison.confounds import find_confounds
 from studies.comparison.planned_seeds import plan_analysis
 from studies.spec.expand import expand
 from studies.spec.study import StudyError, StudySpec, read_study
-from tests.support.result_rows import BASE, fake_rows, make_study
+from tests.support.result_rows import BASE, alter, change, fake_rows, make_study
 
 RISES = {"name": "rises", "says": "group is better", "statistic": "test_accuracy"}
 
@@ -29,7 +30,7 @@ def claim(**parts: Any) -> dict[str, Any]:
     return {**RISES, **parts}
 
 
-def evidence_of(study: StudySpec, rows: Sequence[Mapping[str, Any]]) -> Evidence:
+def evidence_of(study: StudySpec, rows: Sequence[ResultRow]) -> Evidence:
     arms = group(rows, study.metric)
     return Evidence(
         study=study,
@@ -46,7 +47,7 @@ def judged(
     *,
     seed: int = 1,
     own: float = 0.01,
-    change: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
+    change: Callable[[list[ResultRow]], None] = lambda rows: None,
     **fields: Any,
 ) -> tuple[ClaimVerdict, ...]:
     study = make_study(tuple(means), claims=list(claims), **fields)
@@ -141,11 +142,11 @@ def test_an_arm_may_be_held_against_a_number() -> None:
     assert far.verdict == "does not hold"
 
 
-def swapped(rows: list[dict[str, Any]]) -> None:
+def swapped(rows: list[ResultRow]) -> None:
     """The labels, and all else of the two arms stays with its job."""
     other = {"none": "group", "group": "none"}
     for row in rows:
-        row["variant"] = other[row["variant"]]
+        alter(rows, [row], variant=other[row.variant])
 
 
 def test_swapped_labels_flip_a_directional_verdict() -> None:
@@ -170,7 +171,7 @@ def test_nothing_is_claimed_of_one_variant_over_disjoint_seeds(count: int) -> No
     wrong = 0
     for _ in range(draws):
         for row, value in zip(rows, draw.normal(0.9, 0.02, len(rows)).tolist(), strict=True):
-            row["metrics"] = {**row["metrics"], "test_accuracy": value}
+            change(row, "metrics", test_accuracy=value)
         found = judge_claims(_quick(study, rows))
         wrong += any(one.verdict != "undecided" for one in found)
     bound = 0.05 + float(ndtri(0.999)) * math.sqrt(0.05 * 0.95 / draws)
@@ -178,7 +179,7 @@ def test_nothing_is_claimed_of_one_variant_over_disjoint_seeds(count: int) -> No
     assert wrong > 0
 
 
-def _quick(study: StudySpec, rows: Sequence[Mapping[str, Any]]) -> Evidence:
+def _quick(study: StudySpec, rows: Sequence[ResultRow]) -> Evidence:
     arms = group(rows, study.metric)
     records = {arm.name: {seed: Record(row) for seed, row in arm.rows.items()} for arm in arms}
     return Evidence(study, {}, records, plan_analysis(study, arms, study.seed_list))
@@ -192,8 +193,8 @@ def test_without_enough_seeds_there_is_no_verdict() -> None:
 
 
 def test_a_missing_job_withholds_the_verdict_and_is_named() -> None:
-    def fail(rows: list[dict[str, Any]]) -> None:
-        rows[3].update(status="failed", reason="error")
+    def fail(rows: list[ResultRow]) -> None:
+        alter(rows, [rows[3]], status="failed", reason="error")
 
     (found,) = judged([claim(rising=["none", "group"])], {"none": 0.5, "group": 0.9}, change=fail)
     assert found.verdict == "undecided"
@@ -201,8 +202,8 @@ def test_a_missing_job_withholds_the_verdict_and_is_named() -> None:
 
 
 def test_a_claim_without_a_p_value_stays_in_the_family() -> None:
-    def fail(rows: list[dict[str, Any]]) -> None:
-        next(row for row in rows if row["variant"] == "batch").update(status="failed")
+    def fail(rows: list[ResultRow]) -> None:
+        alter(rows, [next(row for row in rows if row.variant == "batch")], status="failed")
 
     found = judged(
         [claim(rising=["none", "group"]), claim(name="other", rising=["none", "batch"])],
@@ -215,10 +216,10 @@ def test_a_claim_without_a_p_value_stays_in_the_family() -> None:
 
 
 def test_an_open_confound_withholds_the_verdict() -> None:
-    def confound(rows: list[dict[str, Any]]) -> None:
+    def confound(rows: list[ResultRow]) -> None:
         for row in rows:
-            if row["variant"] == "group":
-                row["environment"] = {**row["environment"], "torch": "1.0"}
+            if row.variant == "group":
+                change(row, "environment", torch="1.0")
 
     means = {"none": 0.5, "group": 0.9}
     (found,) = judged([claim(rising=["none", "group"])], means, change=confound)
@@ -228,10 +229,10 @@ def test_an_open_confound_withholds_the_verdict() -> None:
 
 @pytest.mark.parametrize("size", [64, 8])
 def test_a_confound_at_one_place_of_a_matrix_withholds_the_claims_of_that_place(size: int) -> None:
-    def confound(rows: list[dict[str, Any]]) -> None:
+    def confound(rows: list[ResultRow]) -> None:
         for row in rows:
-            if row["variant"] == "group" and row["point"]["training.batch_size"] == size:
-                row["environment"] = {**row["environment"], "torch": "1.0"}
+            if row.variant == "group" and row.point["training.batch_size"] == size:
+                change(row, "environment", torch="1.0")
 
     places = [f"batch_size={one}" for one in (64, 8)]
     found = judged(
@@ -264,7 +265,7 @@ def judged_by_curves(there: Callable[[int, str], int], **parts: Any) -> ClaimVer
             }
             for at in range(5, 205, 5)
         ]
-        row = {**job.row, "facts": {**job.row["facts"], "total_steps": 200}}
+        row = replace(job.row, facts={**(job.row.facts or {}), "total_steps": 200})
         return replace(job, row=row, curve=curve)
 
     records = {

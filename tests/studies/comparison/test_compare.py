@@ -1,23 +1,24 @@
 """The comparison against scipy and statsmodels, and what is said when not all is well."""
 
 import math
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from store.results.result_rows import ResultRow
 from studies.comparison.compare import Known, compare
 from studies.comparison.schemas import Comparison, VariantSummary
 from studies.spec.study import StudySpec
-from tests.support.result_rows import change, fake_rows, make_row, make_study
+from tests.support.result_rows import alter, change, fake_rows, make_row, make_study
 
 STUDY = make_study()
 THREE = make_study(("none", "batch", "layer", "group"))
 
 
-def rows(none: list[float], group: list[float]) -> list[dict[str, Any]]:
+def rows(none: list[float], group: list[float]) -> list[ResultRow]:
     values = [("none", seed, v) for seed, v in enumerate(none)]
     values += [("group", seed, v) for seed, v in enumerate(group)]
     return [make_row(number, *value) for number, value in enumerate(values)]
@@ -51,7 +52,7 @@ def test_differences_agree_with_scipy_and_statsmodels() -> None:
     found = fake_rows(THREE, lambda variant, _: 0.9 + 0.01 * (variant == "layer"), seed=3)
     compared = compare(THREE, found)
     by_arm = {
-        name: [row["metrics"]["test_accuracy"] for row in found if row["variant"] == name]
+        name: [row.metrics["test_accuracy"] for row in found if row.variant == name]
         for name in THREE.variants
     }
     tests = {n: stats.ttest_rel(by_arm[n], by_arm["none"]) for n in ("batch", "layer", "group")}
@@ -74,9 +75,8 @@ def test_differences_agree_with_scipy_and_statsmodels() -> None:
 
 def test_pairing_is_by_seed_not_by_order() -> None:
     none, group = two_arms()
-    shuffled = rows(none, group)
-    for number, one in enumerate(reversed(shuffled)):
-        one["job_id"] = number
+    backwards = reversed(rows(none, group))
+    shuffled = [replace(row, job_id=number) for number, row in enumerate(backwards)]
     straight = summary(compare(STUDY, rows(none, group))).difference
     assert summary(compare(STUDY, shuffled)).difference == straight
 
@@ -96,7 +96,7 @@ def test_one_seed_has_no_interval_and_no_deviation() -> None:
 
 def test_a_diverged_job_counts_with_its_best_checkpoint() -> None:
     found = rows(*two_arms())
-    found[3].update(reason="diverged")
+    alter(found, [found[3]], reason="diverged")
     change(found[3], "metrics", test_accuracy=0.2)
     compared = compare(STUDY, found)
     none = summary(compared, "none")
@@ -115,14 +115,14 @@ def test_a_diverged_job_without_a_checkpoint_counts_with_what_guessing_scores(
     found = rows(*two_arms())
     for row in found:
         change(row, "metrics", test_loss=0.3)
-    found[3].update(reason="diverged", metrics={"test_accuracy": None, "test_loss": None})
+    alter(found, [found[3]], reason="diverged", metrics={"test_accuracy": None, "test_loss": None})
     value = summary(compare(STUDY, found, metric), "none").values[3]
     assert (value.value, value.at_chance) == (chance, True)
 
 
 def test_where_guessing_has_no_score_a_diverged_job_withholds_the_verdict() -> None:
     found = rows(*two_arms())
-    found[3].update(reason="diverged", metrics={"test_accuracy": None}, facts=None)
+    alter(found, [found[3]], reason="diverged", metrics={"test_accuracy": None}, facts=None)
     compared = compare(STUDY, found)
     assert compared.verdict.state == "withheld"
     assert "none: 1 succeeded without a finite value (j3)" in compared.verdict.reasons
@@ -131,7 +131,7 @@ def test_where_guessing_has_no_score_a_diverged_job_withholds_the_verdict() -> N
 def test_the_sensitivity_line_is_the_result_without_the_seeds_that_went_wrong() -> None:
     none, group = two_arms()
     found = rows(none, group)
-    found[13].update(reason="diverged")
+    alter(found, [found[13]], reason="diverged")
     change(found[13], "metrics", test_accuracy=0.1)
     one = summary(compare(STUDY, found)).difference
     assert one is not None
@@ -147,9 +147,9 @@ def test_the_sensitivity_line_is_the_result_without_the_seeds_that_went_wrong() 
 
 def test_what_has_no_value_is_counted_never_dropped() -> None:
     found = rows(*two_arms())
-    found[0].update(status="failed", reason="oom", metrics={})
-    found[1].update(status="cancelled", reason="cancelled", metrics={})
-    found[4].update(status="running", reason=None, metrics={})
+    alter(found, [found[0]], status="failed", reason="oom", metrics={})
+    alter(found, [found[1]], status="cancelled", reason="cancelled", metrics={})
+    alter(found, [found[4]], status="running", reason=None, metrics={})
     compared = compare(STUDY, found)
     none, group = compared.variants
     assert (none.n, none.failed, none.cancelled, none.pending) == (7, 1, 1, 1)
@@ -185,8 +185,8 @@ def test_an_arm_at_a_point_without_the_baseline_is_no_comparison() -> None:
 def test_a_loss_is_better_when_lower() -> None:
     found = rows([0.3] * 10, [0.2] * 10)
     for row in found:
-        change(row, "metrics", test_loss=row["metrics"]["test_accuracy"])
-        change(row, "metrics", best_val_loss=row["metrics"]["test_accuracy"])
+        change(row, "metrics", test_loss=row.metrics["test_accuracy"])
+        change(row, "metrics", best_val_loss=row.metrics["test_accuracy"])
     compared = compare(STUDY, found, metric="test_loss")
     group = summary(compared)
     assert not compared.higher_is_better
@@ -231,6 +231,6 @@ def test_resampled_splits_widen_intervals_by_the_overlap() -> None:
 
 def test_the_answer_survives_json_without_nan() -> None:
     found = rows(*two_arms())
-    found[2].update(metrics={"test_accuracy": math.nan})
+    alter(found, [found[2]], metrics={"test_accuracy": math.nan})
     compared = compare(STUDY, found)
     assert Comparison.model_validate_json(compared.model_dump_json()) == compared

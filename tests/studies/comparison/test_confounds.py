@@ -4,20 +4,21 @@ from typing import Any
 
 import pytest
 
+from store.results.result_rows import ResultRow
 from studies.comparison.compare import Known, compare
 from studies.comparison.schemas import Comparison
 from studies.spec.study import StudySpec
-from tests.support.result_rows import BASE, change, fake_rows, make_study
+from tests.support.result_rows import BASE, alter, change, fake_rows, make_study
 
 STUDY = make_study(("none", "batch", "group"))
 
 
-def clean(study: StudySpec = STUDY) -> list[dict[str, Any]]:
+def clean(study: StudySpec = STUDY) -> list[ResultRow]:
     return fake_rows(study, lambda variant, _: 0.9, seed=1)
 
 
-def of(rows: list[dict[str, Any]], variant: str) -> list[dict[str, Any]]:
-    return [row for row in rows if row["variant"] == variant]
+def of(rows: list[ResultRow], variant: str) -> list[ResultRow]:
+    return [row for row in rows if row.variant == variant]
 
 
 def open_kinds(compared: Comparison) -> set[tuple[str, str]]:
@@ -116,7 +117,7 @@ def test_a_difference_that_is_declared_withholds_nothing(kind: str) -> None:
 def test_a_parameter_of_the_spec_that_the_study_does_not_speak_of_is_named() -> None:
     rows = clean()
     for row in of(rows, "group"):
-        row["spec"]["optimizer"]["lr"] = 0.7
+        row.spec["optimizer"]["lr"] = 0.7
     [one] = [one for one in compare(STUDY, rows).confounds if one.is_open]
     assert (one.kind, one.what, one.variant_value) == ("spec", "optimizer.lr", 0.7)
     assert one.baseline_value != 0.7
@@ -153,8 +154,8 @@ def test_decay_on_norms_is_no_consequence_of_the_optimizer() -> None:
 def test_two_fields_that_nobody_declared_are_two_reasons() -> None:
     rows = clean()
     for row in of(rows, "group"):
-        row["spec"]["optimizer"]["lr"] = 0.7
-        row["spec"]["model"]["activation"] = "tanh"
+        row.spec["optimizer"]["lr"] = 0.7
+        row.spec["model"]["activation"] = "tanh"
     reasons = " ".join(compare(STUDY, rows).verdict.reasons)
     assert "optimizer.lr" in reasons
     assert "model.activation" in reasons
@@ -245,14 +246,14 @@ def test_what_gives_way_to_a_declared_alternative_is_declared(
 def test_jobs_without_a_record_are_said_to_have_none() -> None:
     rows = clean()
     for row in rows:
-        row.update(facts=None, environment=None)
+        alter(rows, [row], facts=None, environment=None)
     assert any("30 jobs have no record of what" in note for note in compare(STUDY, rows).notes)
 
 
 def test_a_difference_between_seeds_that_every_variant_shares_is_a_note() -> None:
     rows = clean()
     for row in rows:
-        if row["seed"] >= 5:
+        if row.seed >= 5:
             change(row, "environment", torch="2.15.0")
     compared = compare(STUDY, rows)
     assert open_kinds(compared) == set()
@@ -264,5 +265,5 @@ def test_a_difference_between_seeds_that_every_variant_shares_is_a_note() -> Non
 def test_jobs_that_have_not_started_differ_in_nothing() -> None:
     rows = clean()
     for row in of(rows, "group"):
-        row.update(status="queued", reason=None, metrics={}, facts=None, environment=None)
+        alter(rows, [row], status="queued", reason=None, metrics={}, facts=None, environment=None)
     assert {one.variant for one in compare(STUDY, rows).confounds} == {"batch"}

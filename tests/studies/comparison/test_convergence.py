@@ -18,7 +18,7 @@ def compared(**best_epochs: float) -> Comparison:
     """Of two variants with ten jobs each, whose best epochs of ten are these."""
     rows = fake_rows(STUDY, lambda variant, _: 0.8 if variant == "none" else 0.9, seed=0)
     for row in rows:
-        change(row, "metrics", best_epoch=best_epochs[row["variant"]])
+        change(row, "metrics", best_epoch=best_epochs[row.variant])
     return compare(STUDY, rows)
 
 
@@ -89,7 +89,7 @@ def test_trainings_that_came_to_rest_are_no_reason_to_warn() -> None:
 def test_a_few_jobs_with_a_late_best_are_no_reason_to_warn() -> None:
     rows = fake_rows(STUDY, lambda *_: 0.8, seed=0)
     for row in rows:
-        change(row, "metrics", best_epoch=10.0 if row["seed"] % 2 else 7.0)
+        change(row, "metrics", best_epoch=10.0 if row.seed % 2 else 7.0)
     found = compare(STUDY, rows)
     assert [one.still_improving for one in found.variants] == [5, 5]
     assert convergence(found) == []

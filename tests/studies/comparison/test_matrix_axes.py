@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from store.results.result_rows import ResultRow
 from studies.comparison.compare import compare
 from studies.comparison.schemas import Axis, Slope
 from studies.spec.study import StudySpec
-from tests.support.result_rows import BASE, fake_rows, make_study
+from tests.support.result_rows import BASE, alter, fake_rows, make_study
 
 SIZES = [32, 8, 2]
 
@@ -24,7 +25,7 @@ def falls_for_batch(variant: str, point: Mapping[str, Any]) -> float:
     return 0.9 + 0.02 * np.log2(point["training.batch_size"]) * (variant == "batch")
 
 
-def axis_of(study: StudySpec, rows: list[dict[str, Any]]) -> Axis:
+def axis_of(study: StudySpec, rows: list[ResultRow]) -> Axis:
     [axis] = compare(study, rows).axes
     return axis
 
@@ -41,9 +42,9 @@ def test_the_table_has_the_mean_of_each_variant_at_each_value() -> None:
     for variant, means in axis.table.items():
         for size, mean in zip(SIZES, means, strict=True):
             values = [
-                row["metrics"]["test_accuracy"]
+                row.metrics["test_accuracy"]
                 for row in rows
-                if (row["variant"], row["point"]["training.batch_size"]) == (variant, size)
+                if (row.variant, row.point["training.batch_size"]) == (variant, size)
             ]
             assert mean == pytest.approx(np.mean(values), abs=1e-12)
 
@@ -57,9 +58,9 @@ def test_slopes_and_interactions_agree_with_scipy() -> None:
     for variant in slopes:
         for seed in range(10):
             found = {
-                row["point"]["training.batch_size"]: row["metrics"]["test_accuracy"]
+                row.point["training.batch_size"]: row.metrics["test_accuracy"]
                 for row in rows
-                if (row["variant"], row["seed"]) == (variant, seed)
+                if (row.variant, row.seed) == (variant, seed)
             }
             xs, ys = np.log2(list(found)), list(found.values())
             slopes[variant].append(stats.linregress(xs, ys).slope)
@@ -120,7 +121,7 @@ def test_an_axis_is_looked_at_over_the_values_of_the_others() -> None:
 def test_a_seed_with_a_hole_in_its_curve_has_no_slope() -> None:
     study = batch_sizes()
     rows = fake_rows(study, falls_for_batch, seed=1)
-    rows[0].update(status="failed", reason="oom", metrics={})
+    alter(rows, [rows[0]], status="failed", reason="oom", metrics={})
     axis = axis_of(study, rows)
     assert (slope_of(axis, "group").n, slope_of(axis, "batch").n) == (9, 10)
     interaction = slope_of(axis, "batch").difference

@@ -11,7 +11,7 @@ from studies.comparison.schemas import Comparison, Difference
 from studies.spec.study import StudyError, read_study, refuse_unplanned_seeds
 from studies.stats.group_sequential import nominal_levels
 from studies.stats.inference import seeds_needed
-from tests.support.result_rows import change, fake_rows, make_study
+from tests.support.result_rows import alter, change, fake_rows, make_study
 
 FOUR = ("none", "batch", "layer", "group")
 
@@ -64,9 +64,9 @@ def test_one_variant_over_two_disjoint_sets_of_seeds_is_seldom_claimed_to_differ
     for seed in range(200):
         rows = fake_rows(study, lambda *_: 0.9, seed=seed)
         for row in rows:
-            if row["variant"] == "group":
+            if row.variant == "group":
                 # The same arm at other seeds: nothing is shared, so nothing is paired.
-                value = float(np.random.default_rng([seed, row["seed"]]).normal(0.9, 0.0224))
+                value = float(np.random.default_rng([seed, row.seed]).normal(0.9, 0.0224))
                 change(row, "metrics", test_accuracy=value, best_val_accuracy=value)
         claims += decisions(compare(study, rows))["group"] != "undecided"
     assert 1 <= claims <= 21
@@ -122,7 +122,7 @@ def test_a_job_without_a_value_withholds_the_verdict(
 ) -> None:
     study = make_study(FOUR)
     rows = fake_rows(study, lambda variant, _: 0.9 + 0.1 * (variant == "batch"), seed=2)
-    rows[30].update(status=status, reason=reason, metrics={})
+    alter(rows, [rows[30]], status=status, reason=reason, metrics={})
     compared = compare(study, rows)
     assert (compared.verdict.state, compared.best) == ("withheld", None)
     assert said in compared.verdict.reasons
@@ -142,9 +142,9 @@ def test_a_variant_that_diverges_half_the_time_does_not_win_by_its_survivors() -
     study = make_study(FOUR)
     rows = fake_rows(study, lambda variant, _: 0.9 + 0.05 * (variant == "group"), seed=2)
     for row in rows:
-        if row["variant"] == "group" and row["seed"] % 2:
+        if row.variant == "group" and row.seed % 2:
             metrics = {"test_accuracy": None, "best_val_accuracy": None, "epochs": 1.0}
-            row.update(reason="diverged", metrics=metrics)
+            alter(rows, [row], reason="diverged", metrics=metrics)
     compared = compare(study, rows)
     assert decisions(compared)["group"] != "better"
     assert compared.best is not None
@@ -160,7 +160,7 @@ def test_the_best_is_chosen_on_validation_never_on_test() -> None:
     study = make_study(FOUR)
     rows = fake_rows(study, lambda variant, _: 0.9 + 0.05 * (variant == "group"), seed=2)
     for row in rows:
-        if row["variant"] == "batch":
+        if row.variant == "batch":
             change(row, "metrics", best_val_accuracy=0.99)
     compared = compare(study, rows)
     assert compared.best is not None
@@ -200,8 +200,8 @@ def test_what_has_turned_round_since_the_look_that_found_it_is_claimed_neither_w
     study = make_study(FOUR, seeds=16, looks=[8, 16])
     rows = fake_rows(study, lambda variant, _: 0.9 + 0.1 * (variant == "batch"), seed=5, own=0.002)
     for row in rows:
-        if row["variant"] == "batch" and row["seed"] >= 8:
-            change(row, "metrics", test_accuracy=row["metrics"]["test_accuracy"] - 0.25)
+        if row.variant == "batch" and row.seed >= 8:
+            change(row, "metrics", test_accuracy=row.metrics["test_accuracy"] - 0.25)
     compared = compare(study, rows)
     assert (difference(compared, "batch").mean or 0.0) < 0
     assert decisions(compared)["batch"] == "undecided"
@@ -209,7 +209,7 @@ def test_what_has_turned_round_since_the_look_that_found_it_is_claimed_neither_w
 
 def test_a_variant_without_any_job_withholds_the_verdict() -> None:
     rows = fake_rows(make_study(FOUR), lambda *_: 0.9, seed=2)
-    kept = [row for row in rows if row["variant"] != "layer"]
+    kept = [row for row in rows if row.variant != "layer"]
     assert "layer: no jobs" in compare(make_study(FOUR), kept).verdict.reasons
     assert compare(make_study(FOUR), []).verdict.state == "withheld"
 
@@ -218,8 +218,8 @@ def test_what_was_found_at_the_first_look_stays_found_at_the_second() -> None:
     study = make_study(FOUR, seeds=16, looks=[8, 16])
     rows = fake_rows(study, lambda variant, _: 0.9 + 0.1 * (variant == "batch"), seed=5, own=0.002)
     for row in rows:
-        if row["variant"] == "batch" and row["seed"] >= 8:
-            change(row, "metrics", test_accuracy=row["metrics"]["test_accuracy"] - 0.19)
+        if row.variant == "batch" and row.seed >= 8:
+            change(row, "metrics", test_accuracy=row.metrics["test_accuracy"] - 0.19)
     assert difference(compare(study, rows), "batch").p_adjusted == pytest.approx(1.0, abs=0.3)
     assert decisions(compare(study, rows))["batch"] == "better"
 
@@ -228,8 +228,8 @@ def test_the_first_look_stands_while_the_second_is_under_way() -> None:
     study = make_study(FOUR, seeds=16, looks=[8, 16])
     rows = fake_rows(study, lambda variant, _: 0.9 + 0.05 * (variant == "batch"), seed=5)
     for row in rows:
-        if row["seed"] >= 11:
-            row.update(status="running", reason=None, metrics={})
+        if row.seed >= 11:
+            alter(rows, [row], status="running", reason=None, metrics={})
     compared = compare(study, rows)
     assert (compared.plan.look, compared.plan.analysed) == (1, 8)
     assert decisions(compared) == decisions(looked(8, 0.05))
@@ -277,7 +277,7 @@ def test_the_best_is_held_against_what_stands_at_its_own_point() -> None:
 
     rows = fake_rows(study, mean, seed=1)
     for row in rows:
-        if (row["variant"], row["point"]["training.batch_size"]) == ("none", 64):
+        if (row.variant, row.point["training.batch_size"]) == ("none", 64):
             change(row, "metrics", best_val_accuracy=0.99)
     verdict = compare(study, rows).verdict
     assert verdict.sentence == (
@@ -309,9 +309,9 @@ def test_jobs_beyond_the_look_are_not_waited_for_in_words() -> None:
     study = make_study(FOUR, seeds=16, looks=[8, 16])
     rows = fake_rows(study, lambda *_: 0.9, seed=5)
     for row in rows:
-        if row["seed"] >= 8:
-            row.update(status="running", reason=None, metrics={})
-        if row["variant"] == "group":
+        if row.seed >= 8:
+            alter(rows, [row], status="running", reason=None, metrics={})
+        if row.variant == "group":
             change(row, "environment", torch="2.15.0")
     assert compare(study, rows).verdict.sentence == "The verdict is withheld."
 
@@ -328,7 +328,7 @@ def test_resampled_splits_whose_sizes_nobody_knows_withhold_the_verdict() -> Non
     rows = fake_rows(study, lambda *_: 0.9, seed=1)
     assert compare(study, rows).verdict.state != "withheld"
     for row in rows:
-        row.update(facts=None)
+        alter(rows, [row], facts=None)
     assert "the sizes of its splits aren't recorded" in compare(study, rows).verdict.reasons[0]
 
 
@@ -338,7 +338,7 @@ def test_of_two_sizes_of_splits_the_one_that_trusts_less_counts() -> None:
         study = make_study(("none", "group"), splits="resampled")
         rows = fake_rows(study, lambda *_: 0.9, seed=1)
         for row in rows:
-            if row["variant"] == small:
+            if row.variant == small:
                 change(row, "facts", train_size=100)
         interval = difference(compare(study, rows), "group").interval
         assert interval is not None

@@ -4,16 +4,17 @@ from typing import Any
 
 import pytest
 
+from store.results.result_rows import ResultRow
 from studies.figures.curves import draw_curves
 from studies.figures.mpl import encode
 from studies.report.curves import Curves, job_curves, study_curves
+from tests.support.result_rows import make_row
 
 Rows = list[dict[str, Any]]
 
 
-def make_job(number: int, variant: str = "batch", **changes: Any) -> dict[str, Any]:
-    ended = {"status": "succeeded", "reason": "completed", "point": {}}
-    return {"job_id": number, "variant": variant, **ended, **changes}
+def make_job(number: int, variant: str = "batch", **changes: Any) -> ResultRow:
+    return make_row(number, variant, number, None, **changes)
 
 
 def make_periods(*accuracies: float | None) -> Rows:
@@ -30,7 +31,7 @@ def make_periods(*accuracies: float | None) -> Rows:
     ]
 
 
-def trace(jobs: Rows, periods: dict[int, Rows], **options: Any) -> Curves:
+def trace(jobs: list[ResultRow], periods: dict[int, Rows], **options: Any) -> Curves:
     return study_curves("norms (s3)", jobs, periods, baseline="batch", **options)
 
 

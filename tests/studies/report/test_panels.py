@@ -71,7 +71,7 @@ def evidence(study: StudySpec) -> Evidence:
         arms={arm.name: arm for arm in arms},
         records={
             arm.name: {
-                seed: Record(row, curve(row["job_id"]), looks(row["job_id"]))
+                seed: Record(row, curve(row.job_id), looks(row.job_id))
                 for seed, row in arm.rows.items()
             }
             for arm in arms
@@ -89,7 +89,7 @@ def panels(
 
 def values(study: StudySpec, arm: str, metric: str = "test_accuracy") -> list[float]:
     known = evidence(study).records[arm]
-    return [one.row["metrics"][metric] for _, one in sorted(known.items())]
+    return [one.row.metrics[metric] for _, one in sorted(known.items())]
 
 
 def axes_of(figure: Figure) -> list[Any]:
@@ -149,8 +149,8 @@ def test_rules_are_marked_where_they_would_have_stopped_on_average() -> None:
     def stopped(job: Record) -> Record:
         # Jobs 1 and 2 are of the first arm; no rule says anything of the others.
         epochs = {1: 2.0, 2: 3.0}
-        known = {"stop_epoch_patience": epochs.get(job.row["job_id"])}
-        return replace(job, row={**job.row, "metrics": {**job.row["metrics"], **known}})
+        known = {"stop_epoch_patience": epochs.get(job.row.job_id)}
+        return replace(job, row=replace(job.row, metrics={**job.row.metrics, **known}))
 
     records = {
         arm: {seed: stopped(job) for seed, job in jobs.items()}
@@ -178,9 +178,9 @@ def with_curves(study: StudySpec, points: Any, reason: Any = lambda job: "comple
     plain = evidence(study)
 
     def changed(job: Record) -> Record:
-        number = job.row["job_id"]
-        facts = {**job.row["facts"], "total_steps": 20, "chance_accuracy": 0.1}
-        row = {**job.row, "reason": reason(number), "facts": facts}
+        number = job.row.job_id
+        facts = {**(job.row.facts or {}), "total_steps": 20, "chance_accuracy": 0.1}
+        row = replace(job.row, reason=reason(number), facts=facts)
         curve = [
             {"step": step, "train_loss": y, "val_loss": y, "val_accuracy": y}
             for step, y in points(number)

@@ -283,5 +283,5 @@ def test_a_comparison_and_results_see_no_trials(sessions: Sessions, made: Study)
         assert len(result_rows.rows(session, study_id=made.id).items) == 6
         tried = result_rows.study_rows(session, made.id, trials=True)
         assert len(tried) == 8
-        assert all(row["trial"] for row in tried)
+        assert all(row.trial for row in tried)
         assert [len(arm.tried) for arm in tuned_arms(study)] == [2, 2]

@@ -10,6 +10,7 @@ from studies.presets import presets
 from studies.spec.claims import Claim
 from studies.spec.expand import arm_name
 from tests.support.mlflow_reading import runs as mlflow_runs
+from tests.support.result_rows import make_row
 from tests.system.e2e.conftest import Stack, wait_for
 
 NAMES = list(presets())
@@ -30,8 +31,10 @@ def records(stack: Stack, study: int) -> dict[str, dict[int, Record]]:
             Seen(one["layer"], one["step"], one["statistics"])
             for one in stack.items(f"{path}/diagnostics")
         ]
-        record = Record(row, stack.items(f"{path}/epochs"), looks)
-        found.setdefault(arm_name(row["variant"], row["point"]), {})[row["seed"]] = record
+        told = {name: row[name] for name in ("point", "status", "reason", "metrics")}
+        job = make_row(row["job_id"], row["variant"], row["seed"], None, facts=None, **told)
+        record = Record(job, stack.items(f"{path}/epochs"), looks)
+        found.setdefault(arm_name(job.variant, job.point), {})[job.seed] = record
     return found
 
 
