@@ -8,7 +8,8 @@ mean_activation, active_fraction   the mean; the share above 1 % of the largest
 hoyer                              mean over examples of (√n - l1/l2) / (√n - 1): 0 dense, 1 one of n
                                    (Hoyer 2004, JMLR 5, p. 1460); of an example without any activity 1
 variance_ratio                     of norms with running statistics: geometric mean over norms and channels
-                                   of the variance they are given here over the running one (Li et al. 2019)
+                                   of the variance they are given here over the running one
+                                   (Li et al. 2019, arXiv 1801.05134)
 activation_shift                   where inputs are shifted: mean over percentiles of how far they move at
                                    the last norm's output, over p85 - p15 of the unshifted
 """

@@ -23,7 +23,7 @@ from trainer.layers import start_dropping
 from trainer.random_streams import generator, seed_globals
 from trainer.spec import Evaluation, JobSpec, Shift
 
-#: Monte-Carlo averaging of about 50 masks matches weight scaling (Srivastava et al. 2014, §7.5).
+#: Monte-Carlo averaging of about 50 masks matches weight scaling (Srivastava et al. 2014, JMLR 15, §7.5).
 MC_PASSES = 50
 
 #: Pixels in [0, 1] and the number of their batch, to the task's predictions.
@@ -182,7 +182,8 @@ class Evaluator:
 
 
 def _mc_dropout(model: nn.Module, predict: Predictor, task: Task, seed: int) -> Predictor:
-    """The mean prediction over passes with dropout on and norms in eval mode (Gal & Ghahramani 2016)."""
+    """The mean prediction over passes with dropout on and norms in eval mode (Gal & Ghahramani 2016, arXiv
+    1506.02142)."""
     start_dropping(model)
 
     def mean_of_passes(pixels: Tensor, number: int) -> Tensor:

@@ -66,7 +66,8 @@ class ClassificationTask:
         return functional.nll_loss(predictions, targets)
 
     def smoothing_term(self, predictions: Tensor, targets: Tensor) -> Tensor | None:
-        """What label smoothing (Szegedy et al. 2016, §7) adds to the loss: `ε (H(u, p) - loss)`."""
+        """What label smoothing (Szegedy et al. 2016, arXiv 1512.00567, §7) adds to the loss: `ε (H(u, p) -
+        loss)`."""
         if not self.smoothing:
             return None
         return self.smoothing * (-predictions.mean() - self.loss(predictions, targets))

@@ -15,7 +15,8 @@ channels and positions in the pass as in training
                                   std; variance_ratio the mean of batch over running variance
 convolutions and linear layers
     weight_norm, weight_sparsity (share of |w| < 0.01), gradient_norm (of the last step, all parameters),
-    effective_learning_rate       lr / |w|², which is what counts before a norm (van Laarhoven 2017)
+    effective_learning_rate       lr / |w|², which is what counts before a norm
+                                  (van Laarhoven 2017, arXiv 1706.05350)
 `network`
     train_loss, eval_loss, loss_gap = train_loss - eval_loss, weight_norm, gradient_norm
 """

@@ -26,8 +26,8 @@ def _is_precise(x: Tensor) -> bool:
 
 
 class GroupNorm(nn.GroupNorm):
-    """torch's group norm. Where channels vary fastest, each group's mean is subtracted first: it changes
-    neither the output nor the gradient, and leaves nothing to cancel."""
+    """torch's group norm (Wu & He 2018, arXiv 1803.08494). Where channels vary fastest, each group's mean is
+    subtracted first: it changes neither the output nor the gradient, and leaves nothing to cancel."""
 
     def forward(self, x: Tensor) -> Tensor:
         if channels_vary_fastest(x) and _is_precise(x):
@@ -42,7 +42,8 @@ class GroupNorm(nn.GroupNorm):
 
 
 class ExactBatchNorm(_BatchNorm):
-    """torch's batch norm. Where channels vary fastest, the batch's statistics are taken in two passes."""
+    """torch's batch norm (Ioffe & Szegedy 2015, arXiv 1502.03167). Where channels vary fastest, the batch's
+    statistics are taken in two passes."""
 
     def forward(self, x: Tensor) -> Tensor:
         # Other devices have kernels of their own, which don't sum one value after the other. Of one value per

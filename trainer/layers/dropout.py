@@ -26,7 +26,8 @@ class BranchSite(nn.Identity):
 
 
 class DropoutLinear(nn.Linear):
-    """A linear layer whose input is dropped: its parameters keep the names of the plain layer."""
+    """A linear layer whose input is dropped (Srivastava et al. 2014, JMLR 15): its parameters keep the names
+    of the plain layer."""
 
     def __init__(self, layer: nn.Linear, p: float) -> None:
         nn.Module.__init__(self)
@@ -39,7 +40,8 @@ class DropoutLinear(nn.Linear):
 
 
 class BlockDropout(nn.Module):
-    """Drops square blocks of a map N, C, H, W that lie fully inside it (Ghiasi et al. 2018, algorithm 1).
+    """Drops square blocks of a map N, C, H, W that lie fully inside it (Ghiasi et al. 2018, arXiv
+    1810.12890, algorithm 1).
 
     A block larger than the map is cut to it, and so drops the whole map with probability p. Even sizes
     are fine. `rate` is the present p, 0-dimensional and a function of the step: no part of the state.
@@ -84,7 +86,7 @@ def _spread(side: int, block: int, like: Tensor) -> Tensor:
 
 
 class BranchDropout(nn.Module):
-    """Drops a whole residual branch, for a sample or for the batch (Huang et al. 2016, §3).
+    """Drops a whole residual branch, for a sample or for the batch (Huang et al. 2016, arXiv 1603.09382, §3).
 
     The paper keeps training as it is and scales by 1 - p in evaluation; this does the inverse.
     """
@@ -105,7 +107,7 @@ class BranchDropout(nn.Module):
 
 
 class DropConnectLinear(nn.Linear):
-    """Drops weights, one mask a batch (Wan et al. 2013); evaluates with the mean weights."""
+    """Drops weights, one mask a batch (Wan et al. 2013, ICML); evaluates with the mean weights."""
 
     p: float
 

@@ -15,8 +15,8 @@ from trainer.spec import Activation, AlexNetSmall, InceptionSmall
 
 
 def build_alexnet_small(spec: AlexNetSmall, shape: Shape, outputs: int) -> nn.Module:
-    """Krizhevsky et al. 2012, §3.5, for N, C, H, W of 8×8 and more: norms behind the activations of the
-    first two convolutions, overlapping pooling, two hidden linear layers."""
+    """Krizhevsky et al. 2012 (NeurIPS 25), §3.5, for N, C, H, W of 8×8 and more: norms behind the activations
+    of the first two convolutions, overlapping pooling, two hidden linear layers."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels, height, width = shape
     for number, (factor, kernel) in enumerate(((1, 5), (2, 5), (3, 3), (3, 3), (2, 3)), start=1):
@@ -43,8 +43,8 @@ def build_alexnet_small(spec: AlexNetSmall, shape: Shape, outputs: int) -> nn.Mo
 
 
 def build_inception_small(spec: InceptionSmall, shape: Shape, outputs: int) -> nn.Module:
-    """A stem and two modules after Szegedy et al. 2015, with the two 3×3 convolutions of Ioffe & Szegedy
-    2015 in the place of one 5×5; each convolution with its norm and activation."""
+    """A stem and two modules after Szegedy et al. 2015 (arXiv 1409.4842), with the two 3×3 convolutions of
+    Ioffe & Szegedy 2015 in the place of one 5×5; each convolution with its norm and activation."""
     width, activation = spec.width, spec.activation
     return nn.Sequential(
         OrderedDict(

@@ -59,7 +59,8 @@ def build_cnn(spec: Cnn, shape: Shape, outputs: int) -> nn.Module:
 
 
 def build_resnet20(spec: ResNet20, shape: Shape, outputs: int) -> nn.Module:
-    """He et al. 2016, §4.2: three stages of three blocks, shortcuts without parameters (option A)."""
+    """He et al. 2016, arXiv 1512.03385, §4.2: three stages of three blocks, shortcuts without parameters
+    (option A)."""
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         conv=nn.Conv2d(shape[0], spec.width, 3, padding=1, bias=False),
         norm=nn.BatchNorm2d(spec.width),

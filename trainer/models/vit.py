@@ -23,7 +23,7 @@ def build_vit_small(spec: VitSmall, shape: Shape, outputs: int) -> nn.Module:
 
 
 class VisionTransformer(nn.Module):
-    """Dosovitskiy et al. 2021, with the mean of the tokens in the place of a class token."""
+    """Dosovitskiy et al. 2021, arXiv 2010.11929, with the mean of the tokens in the place of a class token."""
 
     def __init__(self, spec: VitSmall, shape: Shape, outputs: int) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 """When a training has a new best, when each stopping rule would end it, when it diverged.
 
-Early stopping after Prechelt 1998 ("Early stopping - but when?"): GL, PQ and UP, beside patience.
+GL, PQ and UP are those of Prechelt 1998 ("Early stopping - but when?", Neural Networks: Tricks of the Trade);
+patience stands beside them.
 """
 
 import math

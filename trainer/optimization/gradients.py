@@ -31,7 +31,7 @@ def build_gradient_rule(spec: JobSpec, model: nn.Module) -> GradientRule | None:
 
 
 def _clip(clipping: GradientClipping, parameters: Sequence[nn.Parameter]) -> None:
-    """Pascanu et al. 2013: the norm is that of all gradients together. No sync with the device."""
+    """Pascanu et al. 2013, arXiv 1211.5063: the norm is that of all gradients together. No sync with the device."""
     if clipping.by == "norm":
         nn.utils.clip_grad_norm_(parameters, clipping.value)
     else:
@@ -41,7 +41,8 @@ def _clip(clipping: GradientClipping, parameters: Sequence[nn.Parameter]) -> Non
 def _add_noise(
     noise: GradientNoise, parameters: Sequence[nn.Parameter], seed: int, step: int
 ) -> None:
-    """Neelakantan et al. 2015: variance eta / (1 + t)^gamma. Drawn on the CPU: equal on every device."""
+    """Neelakantan et al. 2015, arXiv 1511.06807: variance eta / (1 + t)^gamma. Drawn on the CPU: equal on
+    every device."""
     source = generator("gradient_noise", seed, step)
     deviation = (noise.eta / (1 + step) ** noise.gamma) ** 0.5
     with torch.no_grad():

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 class LeastSquaresStep(torch.optim.Optimizer):
     """Sets the layer's weight and bias to the minimizer of the batch's mean squared error, the one of
-    minimum norm where there are several (singular value decomposition, in float64).
+    minimum norm where there are several (singular value decomposition, in float64); Legendre 1805.
 
     The targets come of the gradient of that loss: `dL/dprediction = 2 (prediction - target) / N`.
     """

@@ -1,4 +1,5 @@
-"""Mixes the examples of a batch and their labels: mixup and cutmix.
+"""Mixes the examples of a batch and their labels: mixup (Zhang et al. 2018, arXiv 1710.09412) and cutmix
+(Yun et al. 2019, arXiv 1905.04899).
 
 Chance comes from the global CPU generator, which the caller has seeded: the same on every device.
 """

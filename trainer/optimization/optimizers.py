@@ -24,7 +24,7 @@ from trainer.spec import (
 
 class DecoupledSgd(torch.optim.SGD):
     """Weights shrink by `lr * weight_decay` of themselves before the step, whatever the gradient
-    (Loshchilov & Hutter 2019, algorithm 1)."""
+    (Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 1)."""
 
     def step(self, closure: Any = None) -> Any:
         with torch.no_grad():
@@ -35,7 +35,11 @@ class DecoupledSgd(torch.optim.SGD):
 
 
 def build_optimizer(spec: JobSpec, model: nn.Module) -> torch.optim.Optimizer:
-    """Fused: one kernel for all parameters, elementwise, so equal inputs give equal bits."""
+    """Adam is that of Kingma & Ba 2015 (arXiv 1412.6980), AdamW that of Loshchilov & Hutter 2019 (arXiv
+    1711.05101).
+
+    Fused: one kernel for all parameters, elementwise, so equal inputs give equal bits.
+    """
     decay = spec.regularizer(WeightDecay)
     mode = decay.mode if decay is not None else None
     match spec.optimizer:
@@ -68,7 +72,8 @@ def learning_rate(
     """The learning rate of the step after `step` finished ones.
 
     Warm-up is linear over `warmup_epochs` evaluation periods and reaches the peak at its end. The
-    cosine runs over what is left, and would reach its final value one step after the last.
+    cosine (Loshchilov & Hutter 2017, arXiv 1608.03983, without restarts) runs over what is left, and would
+    reach its final value one step after the last.
     """
     warmup_steps = schedule.warmup_epochs * period_steps
     if step + 1 < warmup_steps:

@@ -43,7 +43,7 @@ def _penalties(spec: JobSpec) -> list[tuple[str, float, float]]:
             case L2(value=value):
                 found.append((part.kind, 0.0, value / 2))
             case ElasticNet(value=value, l1_ratio=ratio):
-                # Zou & Hastie 2005, with the factors of scikit-learn.
+                # Zou & Hastie 2005, J. R. Stat. Soc. B 67, with the factors of scikit-learn.
                 found.append((part.kind, value * ratio, value * (1 - ratio) / 2))
             case _:
                 pass  # no penalty
@@ -60,7 +60,8 @@ def _penalty(weights: Sequence[nn.Parameter], l1: float, l2: float) -> Tensor:
 
 
 def build_projection(spec: JobSpec, model: nn.Module) -> Projection | None:
-    """First the soft threshold of a proximal l1, then the bound of max-norm; None without either.
+    """First the soft threshold of a proximal l1 (Parikh & Boyd 2014, Proximal Algorithms, §4.2), then the
+    bound of max-norm; None without either.
 
     With SGD the weights come to rest where those of the penalty would: its threshold is as long as the
     step of a lasting gradient, `lr / (1 - momentum)`. Adam scales the step of each weight by itself,
@@ -90,7 +91,7 @@ def _lasting_step(spec: JobSpec) -> float:
 
 
 def _bound(weight: Tensor, limit: float) -> None:
-    """Srivastava et al. 2014, §5.1: the incoming weights of a unit are a row, or a filter. Rows within
+    """Srivastava et al. 2014 (JMLR 15), §5.1: the incoming weights of a unit are a row, or a filter. Rows within
     the limit keep their bits. torch.renorm adds 1e-7 to the norms, in float64 too."""
     norms = torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.ndim)), keepdim=True)
     weight.mul_((limit / norms).clamp_(max=1))

@@ -26,8 +26,9 @@ def build_average(
 
 
 class Average:
-    """Takes the weights in after every step (EMA, Polyak & Juditsky 1992), or, from `first_period` on,
-    after every evaluation period (SWA, Izmailov et al. 2018). Buffers are those of the trained model.
+    """Takes the weights in after every step (EMA, after Polyak & Juditsky 1992, SIAM J. Control Optim. 30), or,
+    from `first_period` on, after every evaluation period (SWA, Izmailov et al. 2018, arXiv 1803.05407).
+    Buffers are those of the trained model.
 
     As torch's AveragedModel, whose count is a tensor: SWA's shares would be float32 in float64, and
     every step would wait for the device.

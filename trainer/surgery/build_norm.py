@@ -58,8 +58,10 @@ def _is_over_last_axis(spec: NormSpec, layout: Layout) -> bool:
 
 def _build_over_channels(spec: NormSpec, channels: int) -> nn.Module:
     if isinstance(spec, RmsNorm):
+        # Zhang & Sennrich 2019, arXiv 1910.07467.
         return nn.RMSNorm(channels, eps=spec.eps)
     assert isinstance(spec, LayerNorm)
+    # Ba et al. 2016, arXiv 1607.06450; over the channels of maps as in Liu et al. 2022, arXiv 2201.03545.
     return nn.LayerNorm(channels, eps=spec.eps)
 
 
@@ -67,15 +69,18 @@ def _build(spec: NormSpec, channels: int, layout: Layout) -> nn.Module:
     """For a layout with its channels second."""
     match spec:
         case BatchNorm(eps=eps, momentum=momentum):
-            # Ioffe & Szegedy 2015; normalizes by the biased variance, keeps a running unbiased one.
+            # Ioffe & Szegedy 2015, arXiv 1502.03167; normalizes by the biased variance, keeps a running
+            # unbiased one.
             return _BATCH[layout](channels, eps=eps, momentum=momentum)
         case LayerNorm(eps=eps):
-            # Ba et al. 2016, with the gain per channel of Wu & He 2018: layer norm is GroupNorm(1, C).
+            # Ba et al. 2016, arXiv 1607.06450, with the gain per channel of Wu & He 2018: layer norm is
+            # GroupNorm(1, C).
             return channels_last.GroupNorm(1, channels, eps=eps)
         case InstanceNorm(eps=eps):
-            # Ulyanov et al. 2016; torch's own default has no gain and bias.
+            # Ulyanov et al. 2016, arXiv 1607.08022; torch's own default has no gain and bias.
             return _INSTANCE[layout](channels, eps=eps, affine=True)
         case GroupNorm(eps=eps):
+            # Wu & He 2018, arXiv 1803.08494.
             return channels_last.GroupNorm(group_count(spec, channels), channels, eps=eps)
         case LocalResponseNorm(n=n, k=k, alpha=alpha, beta=beta):
             across_space = spec.across == "space"

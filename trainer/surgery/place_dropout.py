@@ -170,6 +170,7 @@ def _plan_maps(
 def _build_map_layer(part: SpatialDropout | DropBlock) -> nn.Module:
     match part:
         case SpatialDropout():
+            # Tompson et al. 2015, arXiv 1411.4280.
             return nn.Dropout2d(part.p)
         case DropBlock():
             return BlockDropout(part.p, part.block_size, part.channels, part.ramp)
@@ -199,7 +200,7 @@ def _drop_weights(model: nn.Module, part: DropConnect, shape: Shape) -> Iterator
 
 def _drop_branches(model: nn.Module, part: StochasticDepth, shape: Shape) -> None:
     """The linear rule `p_l = l / L * p` over the branches in the order of their calls (Huang et al. 2016,
-    §3); branches that are never called are none."""
+    arXiv 1603.09382, §3); branches that are never called are none."""
     for parent, child in list(find_branches(model)):
         setattr(parent, child, BranchDropout(0.0, part.per))
     called = [model.get_submodule(name) for name in trace(model, shape, BranchDropout)]

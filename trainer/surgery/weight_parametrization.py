@@ -38,6 +38,7 @@ def apply_weights(model: nn.Module, spec: JobSpec) -> tuple[str, ...]:
         case WeightNorm():
             kinds, act = (_ConvNd, nn.Linear), _normalize
         case SpectralNorm(power_iterations=iterations):
+            # Miyato et al. 2018, arXiv 1802.05957; torch's own.
             kinds = (_ConvNd, nn.Linear)
             act = partial(spectral_norm, n_power_iterations=iterations)
         case unknown:
@@ -56,7 +57,7 @@ def apply_weights(model: nn.Module, spec: JobSpec) -> tuple[str, ...]:
 
 class _Standardized(nn.Module):
     """Zero mean and unit variance over the weights of each output, `(w - mean) / sqrt(var + eps)` with the
-    biased variance (Qiao et al. 2019, §3.1; eps as in its second version and in timm)."""
+    biased variance (Qiao et al. 2019, arXiv 1903.10520, §3.1; eps as in its second version and in timm)."""
 
     def __init__(self, eps: float) -> None:
         super().__init__()
@@ -73,7 +74,7 @@ def _standardize(layer: nn.Module, eps: float) -> None:
 
 def _normalize(layer: nn.Module) -> None:
     """`w = g v / |v|` with one g per output, which begins at |v|: the same function at the start. The
-    last layer is no exception (Salimans & Kingma 2016, §2)."""
+    last layer is no exception (Salimans & Kingma 2016, arXiv 1602.07868, §2)."""
     weight_norm(layer, dim=0)
 
 

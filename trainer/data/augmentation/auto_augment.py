@@ -22,7 +22,7 @@ Operation = Callable[[Tensor, Tensor], Tensor]
 
 
 def augment_randomly(images: Tensor, spec: RandAugment) -> Tensor:
-    """Cubuk et al. 2020: operations drawn with repetition, all at one magnitude."""
+    """Cubuk et al. 2020, arXiv 1909.13719: operations drawn with repetition, all at one magnitude."""
     bins = torch.full((len(images),), spec.magnitude)
     for _ in range(spec.operations):
         images = _apply_drawn(images, _RANDOM, bins)
@@ -30,7 +30,7 @@ def augment_randomly(images: Tensor, spec: RandAugment) -> Tensor:
 
 
 def augment_trivially(images: Tensor) -> Tensor:
-    """Müller & Hutter 2021: one operation at a magnitude drawn evenly, from wider ranges."""
+    """Müller & Hutter 2021, arXiv 2103.10158: one operation at a magnitude drawn evenly, from wider ranges."""
     return _apply_drawn(images, _WIDE, torch.randint(BINS, (len(images),)))
 
 

@@ -80,7 +80,8 @@ def _inverse(spec: Affine, images: Tensor) -> Tensor:
 
 
 def crop_padded(images: Tensor, spec: PaddedCrop) -> Tensor:
-    """A window of the old size out of the padded image, its place drawn evenly."""
+    """A window of the old size out of the padded image, its place drawn evenly (He et al. 2016, arXiv
+    1512.03385, §4.2)."""
     mode = "reflect" if spec.fill == "reflect" else "constant"
     padded = functional.pad(images, [spec.padding] * 4, mode=mode)
     count, _, height, width = images.shape
@@ -93,7 +94,7 @@ def crop_padded(images: Tensor, spec: PaddedCrop) -> Tensor:
 
 
 def erase(images: Tensor, spec: RandomErasing) -> Tensor:
-    """Zhong et al. 2020: height over width between 0.3 and 3.3, evenly on a logarithmic scale."""
+    """Zhong et al. 2020, arXiv 1708.04896: height over width between 0.3 and 3.3, evenly on a logarithmic scale."""
     height, width = images.shape[2:]
     area = draw_uniform(images, spec.low, spec.high) * height * width
     ratio = draw_uniform(images, -1.2, 1.2).exp()
