@@ -1,1 +1,1 @@
-"""PyTorch: a library that trains one spec; its words (`spec`, `events`, `problems`) load no torch."""
+"""Trains one spec with PyTorch, as a library."""

@@ -1,4 +1,4 @@
-"""What the trainer refuses, told to the person who wrote the spec. Imports no torch.
+"""What the trainer refuses, told to the person who wrote the spec.
 
 TrainerError
 ├── DataError      a dataset that cannot be read

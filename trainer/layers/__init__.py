@@ -1,4 +1,4 @@
-"""Modules that torch lacks, and how to recognize layers; no spec of a job."""
+"""Modules that torch lacks, and how to recognize layers."""
 
 from trainer.layers import channels_last, norms
 from trainer.layers.dropout import (

@@ -1,4 +1,4 @@
-"""The datasets that come with Normlab, as registration would describe them. Imports no torch."""
+"""The datasets that come with Normlab, as registration would describe them."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

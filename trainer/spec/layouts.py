@@ -1,4 +1,4 @@
-"""On which layouts of activations each norm is defined, and why not on the others. Imports no torch.
+"""On which layouts of activations each norm is defined, and why not on the others.
 
 N samples, C channels, L or H × W positions. N, L, C are the tokens of a transformer, each of which
 stands for itself; N, H, W, C is a map whose channels come last.

@@ -1,4 +1,4 @@
-"""What a picture grid of augmented training images shows. Imports no torch."""
+"""What a picture grid of augmented training images shows."""
 
 from typing import Annotated
 

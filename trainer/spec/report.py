@@ -1,4 +1,4 @@
-"""What the check of a spec against its model and data found. Imports no torch."""
+"""What the check of a spec against its model and data found."""
 
 from typing import Annotated
 
