@@ -1,5 +1,5 @@
 """What a finished network's activations are like on a split, in evaluation mode: at its norms, and before its
-last linear layer. Changes nothing; looks at a bounded number of examples.
+last linear layer. Changes nothing; reads a bounded number of examples.
 
 Scalars (`describe_activations`), of the last hidden activations, which are what the last linear layer is
 given (behind dropout, which is off):
@@ -27,7 +27,7 @@ from trainer.evaluation.losses import Arrays
 from trainer.surgery import Site, bare_norm, find_sites
 
 PERCENTILES = (1, 5, 15, 25, 50, 75, 85, 95, 99)
-#: Examples that are looked at, and values of them a percentile is of, evenly spaced.
+#: Examples that are read, and values of them that percentiles are taken of, evenly spaced.
 EXAMPLES = 512
 MOST_VALUES = 2**18
 BINS = 50

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from trainer.data import Data, Examples, Standardize, apply_shift
 from trainer.evaluation.losses import Arrays, Task
-from trainer.evaluation.outputs import Subject, find_output
+from trainer.evaluation.outputs import Subject, measure_output
 from trainer.evaluation.weight_arrays import serialize
 from trainer.events import EvaluationFinished, FileWritten, Progressed
 from trainer.files import write_file
@@ -157,8 +157,7 @@ class Evaluator:
     def _write(
         self, evaluation: Evaluation, outcome: Outcome, model: nn.Module, examples: Examples
     ) -> tuple[tuple[FileWritten, ...], dict[str, float]]:
-        """A file per output, in the order of the spec, none for an output that there is nothing of; and
-        their scalars."""
+        """A file per output, in the order of the spec, but none for an empty one; and their scalars."""
         subject = Subject(
             self._spec, evaluation, self._data, examples, model, self._standardize, self._task,
             self._shift(evaluation),
@@ -167,11 +166,11 @@ class Evaluator:
         files: list[FileWritten] = []
         scalars: dict[str, float] = {}
         for output in dict.fromkeys(evaluation.outputs):
-            found = find_output(output, subject, self._predictions(outcome))
-            scalars |= found.scalars
-            if found.arrays:
+            measurement = measure_output(output, subject, self._predictions(outcome))
+            scalars |= measurement.scalars
+            if measurement.arrays:
                 path = folder / f"{prefix}_{output}.npz"
-                files.append(write_file(path, serialize(found.arrays)))
+                files.append(write_file(path, serialize(measurement.arrays)))
         return tuple(files), scalars
 
     def _predictions(self, outcome: Outcome) -> Arrays:
@@ -188,8 +187,8 @@ def _mc_dropout(model: nn.Module, predict: Predictor, task: Task, seed: int) -> 
 
     def mean_of_passes(pixels: Tensor, number: int) -> Tensor:
         passes = []
-        for one in range(MC_PASSES):
-            seed_globals("mc_dropout", seed, number * MC_PASSES + one)
+        for mask in range(MC_PASSES):
+            seed_globals("mc_dropout", seed, number * MC_PASSES + mask)
             passes.append(predict(pixels, number))
         return task.mean(torch.stack(passes))
 

@@ -28,8 +28,8 @@ MASKS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Arrays for a file, none where there is nothing of this kind; scalars for the metrics."""
+class Measurement:
+    """Arrays for a file, empty where the evaluation has nothing of this kind; scalars for the metrics."""
 
     arrays: Arrays
     scalars: dict[str, float]
@@ -63,49 +63,49 @@ class Subject:
         return apply_shift(pixels, self.shift, chance)
 
 
-def find_output(output: Output, subject: Subject, predictions: Arrays) -> Found:
+def measure_output(output: Output, subject: Subject, predictions: Arrays) -> Measurement:
     """`predictions`: what the task keeps of them. Leaves the model in eval mode."""
     subject.model.eval()
     match output:
         case "predictions":
-            return Found(predictions, {})
+            return Measurement(predictions, {})
         case "filters":
             arrays = first_filters(subject.model, subject.data.info.shape)
-            return Found(arrays, kurtosis_of_filters(subject.model))
+            return Measurement(arrays, kurtosis_of_filters(subject.model))
         case "weights":
-            return Found(weight_histograms(subject.model), weight_scalars(subject.model))
+            return Measurement(weight_histograms(subject.model), weight_scalars(subject.model))
         case "activations":
             return _activations(subject)
         case "responses":
             pixels, _ = subject.examples.take(slice(0, 16))
             pixels = subject.shifted(pixels, 0)
-            return Found(responses(subject.model, pixels, subject.predict), {})
+            return Measurement(responses(subject.model, pixels, subject.predict), {})
         case "grid":
-            return Found(grid(subject.data, subject.device, _probabilities(subject)), {})
+            return Measurement(grid(subject.data, subject.device, _probabilities(subject)), {})
         case "mc_curve":
-            return Found(_mc_curve(subject), {})
+            return Measurement(_mc_curve(subject), {})
         case "augmented":
             specs, seed = subject.spec.augmentation, subject.spec.seed
-            return Found(augmented(subject.data, subject.device, specs, seed), {})
+            return Measurement(augmented(subject.data, subject.device, specs, seed), {})
         case _:
             assert_never(output)
 
 
-def _activations(subject: Subject) -> Found:
+def _activations(subject: Subject) -> Measurement:
     count = len(subject.examples)
     rows = torch.linspace(0, count - 1, min(count, EXAMPLES), device=subject.device).round().long()
     pixels, _ = subject.examples.take(rows)
-    seen = observe(subject.model, lambda: subject.predict(subject.shifted(pixels, 0)))
+    activations = observe(subject.model, lambda: subject.predict(subject.shifted(pixels, 0)))
     unshifted = None
     if subject.shift is not None:
         unshifted = observe(subject.model, lambda: subject.predict(pixels))
-    return Found(*describe_activations(subject.model, seen, unshifted))
+    return Measurement(*describe_activations(subject.model, activations, unshifted))
 
 
 def _probabilities(subject: Subject) -> Callable[[Tensor], Tensor]:
     def predict(points: Tensor) -> Tensor:
-        found = subject.predict(points)
-        return found.exp() if subject.task.has_accuracy else found
+        predictions = subject.predict(points)
+        return predictions.exp() if subject.task.has_accuracy else predictions
 
     return predict
 
@@ -119,13 +119,13 @@ def _mc_curve(subject: Subject) -> Arrays:
         pixels = subject.shifted(pixels, number)
         targets = subject.task.targets(pixels, labels)
         passes = []
-        for one in range(MASKS):
-            seed_globals("mc_dropout", subject.spec.seed, number * MASKS + one)
+        for mask in range(MASKS):
+            seed_globals("mc_dropout", subject.spec.seed, number * MASKS + mask)
             with torch.no_grad():
                 passes.append(subject.predict(pixels))
         stacked = torch.stack(passes)
-        for one in range(MASKS):
-            sums[one] += subject.task.score(subject.task.mean(stacked[: one + 1]), targets)
+        for mask in range(MASKS):
+            sums[mask] += subject.task.score(subject.task.mean(stacked[: mask + 1]), targets)
     subject.model.eval()
     loss, hits, count = sums.cpu().numpy().T
     error = 1 - hits / count if subject.task.has_accuracy else loss / count

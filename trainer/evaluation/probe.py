@@ -1,6 +1,6 @@
-"""What goes on inside a network while it trains: one look at fixed training examples. Changes nothing.
+"""Diagnostics of a network while it trains, measured on fixed training examples. Changes nothing.
 
-A look is two passes over the same examples: one as in training (batch statistics, dropping on), one as
+A measurement is two passes over the same examples: one as in training (batch statistics, dropping on), one as
 in evaluation. Its statistics, by layer:
 
 norms (under the name of the place, also where the spec's norm is `none`), values over all examples,
@@ -85,20 +85,20 @@ def choose_layers(model: nn.Module, spec: DiagnosticsSpec) -> frozenset[str]:
     chosen: set[str] = set()
     for index, pattern in enumerate(spec.layers):
         prefix = pattern.removesuffix("*")
-        found = {n for n in names if n == pattern or (prefix != pattern and n.startswith(prefix))}
-        if not found:
+        matches = {n for n in names if n == pattern or (prefix != pattern and n.startswith(prefix))}
+        if not matches:
             near = difflib.get_close_matches(pattern, names, n=5, cutoff=0.3) or names[:5]
             raise ModelError(
                 f"the model has no norm, convolution or linear layer {pattern!r}",
                 f"one of {', '.join(near)}",
                 pointer=f"/diagnostics/layers/{index}",
             )
-        chosen |= found
+        chosen |= matches
     return frozenset(chosen)
 
 
 class Probe:
-    """Looks at the same examples each time; knows beforehand after which steps."""
+    """Measures on the same examples each time, after steps that are fixed beforehand."""
 
     def __init__(
         self,
@@ -125,28 +125,28 @@ class Probe:
     def is_due(self, step: int) -> bool:
         return step in self._due
 
-    def look(self, step: int, epoch: int, learning_rate: float) -> Diagnosed:
+    def measure(self, step: int, epoch: int, learning_rate: float) -> Diagnosed:
         """Right after a step, whose gradients the parameters still hold. Syncs with the device once."""
         model = self._model
-        with torch.no_grad(), _left_as_it_was(model):
+        with torch.no_grad(), _restored(model):
             model.eval()
             eval_loss = self._loss()
-            with _described(self._sites) as found:
+            with _described(self._sites) as statistics:
                 for norm in self._norms:
                     norm.train()
                 if self._has_drops:
                     start_dropping(model)
                     seed_globals("diagnostics", self._spec.seed, step)
                 train_loss = self._loss()
-            found |= _describe_weights(self._layers, learning_rate)
-            found[NETWORK] = {
+            statistics |= _describe_weights(self._layers, learning_rate)
+            statistics[NETWORK] = {
                 "train_loss": train_loss,
                 "eval_loss": eval_loss,
                 "loss_gap": train_loss - eval_loss,
                 "weight_norm": _norm(self._weights, train_loss),
                 "gradient_norm": _gradient_norm(model, train_loss),
             }
-        return Diagnosed(epoch, step, _fetch(found))
+        return Diagnosed(epoch, step, _fetch(statistics))
 
     def _loss(self) -> Tensor:
         predictions = self._task.predictions(self._model(self._inputs))
@@ -154,8 +154,8 @@ class Probe:
 
 
 @contextmanager
-def _left_as_it_was(model: nn.Module) -> Iterator[None]:
-    """Modes and buffers."""
+def _restored(model: nn.Module) -> Iterator[None]:
+    """Modes and buffers are afterwards as they were before."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
@@ -163,20 +163,20 @@ def _left_as_it_was(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-        for buffer, kept in buffers:
-            buffer.copy_(kept)
+        for buffer, before in buffers:
+            buffer.copy_(before)
 
 
 @contextmanager
 def _described(sites: Mapping[str, tuple[nn.Module, Site]]) -> Iterator[Statistics]:
-    """Fills up while the model runs: an activation in place would change what a norm gave before anybody
-    could look later. Of a norm that is called twice, the first call."""
-    found: Statistics = {}
+    """Fills up while the model runs: an activation in place would change what a norm gave before it could be
+    read later. Of a norm that is called twice, the first call."""
+    statistics: Statistics = {}
 
     def describe(name: str, site: Site, running: tuple[Tensor, Tensor] | None) -> Any:
         def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            if name not in found:
-                found[name] = _describe_site(args[0], output, site, running)
+            if name not in statistics:
+                statistics[name] = _describe_site(args[0], output, site, running)
 
         return hook
 
@@ -186,7 +186,7 @@ def _described(sites: Mapping[str, tuple[nn.Module, Site]]) -> Iterator[Statisti
         for name, (norm, site) in sites.items()
     ]
     try:
-        yield found
+        yield statistics
     finally:
         for handle in handles:
             handle.remove()
@@ -282,8 +282,8 @@ def _norm(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
     return norm
 
 
-def _fetch(found: Statistics) -> dict[str, dict[str, float]]:
+def _fetch(statistics: Statistics) -> dict[str, dict[str, float]]:
     """All numbers in one transfer."""
-    numbers = [value.double() for layer in found.values() for value in layer.values()]
+    numbers = [value.double() for layer in statistics.values() for value in layer.values()]
     values = iter(torch.stack(numbers).tolist())
-    return {name: {key: next(values) for key in layer} for name, layer in found.items()}
+    return {name: {key: next(values) for key in layer} for name, layer in statistics.items()}

@@ -1,4 +1,4 @@
-"""What is kept of a network's weights to look at: filters and histograms, as small arrays."""
+"""A network's weights as small arrays: the first filters and histograms of all."""
 
 import io
 import math
@@ -29,10 +29,10 @@ def first_filters(model: nn.Module, shape: tuple[int, int, int]) -> Arrays:
     for name, weight in _weights(model):
         total = len(weight)
         images = _as_images(weight, shape)
-        kept = min(KEPT_FILTERS, max(1, MOST_FILTER_VALUES // max(1, images[0].numel())))
+        count = min(KEPT_FILTERS, max(1, MOST_FILTER_VALUES // max(1, images[0].numel())))
         return {
             "layer": numpy.array(name),
-            "filters": images[:kept].float().cpu().numpy(),
+            "filters": images[:count].float().cpu().numpy(),
             "total": numpy.array(total),
         }
     return {}
@@ -45,12 +45,12 @@ def weight_histograms(model: nn.Module) -> Arrays:
     without a finite weight). Edges go evenly from -m to m, where m is the lowest power of two that no
     weight exceeds: so those of different trainings fall on each other and their counts can be added up.
     """
-    found = [(name, weight.flatten().double().cpu()) for name, weight in _weights(model)]
-    described = [_describe(weight[weight.isfinite()]) for _, weight in found]
+    weights = [(name, weight.flatten().double().cpu()) for name, weight in _weights(model)]
+    described = [_describe(weight[weight.isfinite()]) for _, weight in weights]
     if not described:
         return {}
-    names = numpy.array([name for name, _ in found])
-    columns = {key: numpy.stack([one[key] for one in described]) for key in described[0]}
+    names = numpy.array([name for name, _ in weights])
+    columns = {key: numpy.stack([row[key] for row in described]) for key in described[0]}
     return {"layers": names, **columns}
 
 

@@ -54,7 +54,7 @@ class BlockDropout(nn.Module):
     ) -> None:
         super().__init__()
         self.p, self.block_size, self.channels, self.ramp = p, block_size, channels, ramp
-        # A tensor, since a number that changes at every step would be compiled anew at every step.
+        # A tensor, since a number that changes at every step would be recompiled at every step.
         self.register_buffer("rate", torch.tensor(p), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class BlockDropout(nn.Module):
         samples, channels, *size = x.shape
         block = [min(self.block_size, side) for side in size]
         inside = [side - cut + 1 for side, cut in zip(size, block, strict=True)]
-        # Equation 1: so many first corners that about p of all pixels lie in some block.
+        # Equation 1: the share of first corners for which about p of all pixels lie in some block.
         gamma = self.rate * (prod(size) / (prod(block) * prod(inside)))
         masks = channels if self.channels == "each" else 1
         corners = (torch.rand((samples, masks, *inside), device=x.device) < gamma).to(x.dtype)

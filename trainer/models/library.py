@@ -14,9 +14,9 @@ from trainer.models.cnn_mlp_resnet import Shape
 from trainer.spec import LibraryModel
 from trainer.surgery import copy_to_meta
 
-#: Torchvision's models that end in several outputs while training unless told otherwise.
+#: Torchvision's models that end in several outputs while training by default.
 _AUXILIARY = ("googlenet", "inception_v3")
-#: The argument by which torchvision's models of fixed image size are told it.
+#: The argument by which torchvision's models of a fixed image size take that size.
 _SIZE_ARGUMENTS = {"vit": "image_size", "maxvit": "input_size"}
 
 
@@ -129,7 +129,7 @@ def _require_square(entry: str, shape: Shape) -> None:
 
 
 def _adapt_input(model: nn.Module, entry: str, channels: int) -> None:
-    """A first convolution for so many channels, with weights of the spread that the old one had.
+    """A first convolution for this number of channels, with weights of the spread that the old one had.
 
     Scaled so that its output keeps the variance it has for three channels.
     """

@@ -9,7 +9,7 @@ from torch import nn
 from trainer.random_streams import generator
 from trainer.spec import GradientClipping, GradientNoise, JobSpec
 
-#: Changes the gradients of the step after so many finished ones, in place.
+#: Changes the gradients of the step after this number of finished ones, in place.
 GradientRule: TypeAlias = Callable[[int], None]
 
 
@@ -18,10 +18,10 @@ def build_gradient_rule(spec: JobSpec, model: nn.Module) -> GradientRule | None:
     clipping, noise = spec.regularizer(GradientClipping), spec.regularizer(GradientNoise)
     if clipping is None and noise is None:
         return None
-    parameters = [one for one in model.parameters() if one.requires_grad]
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def adjust(step: int) -> None:
-        given = [one for one in parameters if one.grad is not None]
+        given = [parameter for parameter in parameters if parameter.grad is not None]
         if clipping is not None:
             _clip(clipping, given)
         if noise is not None:

@@ -61,8 +61,8 @@ def build_optimizer(spec: JobSpec, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def _linear_layer(model: nn.Module) -> nn.Linear:
-    """The only one there is: `trainer.checks.optimizer` has seen to that."""
-    (layer,) = (one for one in model.modules() if isinstance(one, nn.Linear))
+    """The only one: `trainer.checks.optimizer` refuses other models."""
+    (layer,) = (module for module in model.modules() if isinstance(module, nn.Linear))
     return layer
 
 
@@ -82,7 +82,7 @@ def learning_rate(
         case Constant():
             return peak
         case Step(milestones=milestones, factor=factor):
-            return peak * factor ** sum(step >= one * period_steps for one in milestones)
+            return peak * factor ** sum(step >= epoch * period_steps for epoch in milestones)
         case Cosine(final_fraction=final):
             progress = max(0.0, step - warmup_steps) / (total_steps - warmup_steps)
             return peak * (final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2)

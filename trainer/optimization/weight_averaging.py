@@ -73,20 +73,20 @@ class Average:
         return self._model
 
     def estimate_statistics(self, batches: Iterable[Tensor]) -> Generator[None, None, None]:
-        """Batch statistics anew: their mean over the batches, by size, each normalized by its own; what
+        """Estimates batch statistics again: their mean over the batches, by size, each normalized by its own; what
         drops is off. Yields after each batch; takes none where no layer has such statistics."""
         self._model.eval()
-        layers = [one for one in self._model.modules() if _has_statistics(one)]
+        layers = [module for module in self._model.modules() if _has_statistics(module)]
         if not layers:
             return
-        seen = 0
-        with _estimated_anew(layers):
+        examples = 0
+        with _reestimated(layers):
             for batch in _without_singles(batches):
-                seen += len(batch)
+                examples += len(batch)
                 for layer in layers:
                     # A ghost batch moves them once for each virtual batch: all of those count alike.
                     is_ghost = isinstance(layer, GhostBatchNorm)
-                    _set(layer, momentum=None if is_ghost else len(batch) / seen)
+                    _set(layer, momentum=None if is_ghost else len(batch) / examples)
                 with torch.no_grad():
                     self._model(batch)
                 yield
@@ -104,7 +104,7 @@ def _has_statistics(module: nn.Module) -> bool:
 
 
 @contextmanager
-def _estimated_anew(layers: Sequence[nn.Module]) -> Iterator[None]:
+def _reestimated(layers: Sequence[nn.Module]) -> Iterator[None]:
     """Layers in training, their statistics reset; nothing else of them has changed afterwards."""
     names = ("momentum", "r_max", "d_max")
     before = [

@@ -33,7 +33,7 @@ class Best:
 class SavedState:
     """All that differs between a training at some step and a fresh one; nothing else.
 
-    Random numbers are no part of it: every stream starts anew from (seed, step). `sums` are the
+    Random numbers are no part of it: every stream restarts from (seed, step). `sums` are the
     accumulators of the period under way; `watches` and `average` are what the stopping rules and the
     averaged weights remember, as they say it; `reason` is set once training is over.
     """

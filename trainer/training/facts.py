@@ -16,7 +16,7 @@ from trainer.training.batch_order import Plan
 
 Facts: TypeAlias = Mapping[str, int | float | str]
 
-#: So many learning rates, evenly over the training, make the digest of a schedule.
+#: The number of learning rates, evenly over the training, in the digest of a schedule.
 _RATES = 256
 _DECAYS = ("weight_decay", "decoupled_decay")
 
@@ -29,7 +29,7 @@ def describe_facts(
     plan: Plan,
     rate: Callable[[int], float],
 ) -> Facts:
-    """`rate` is the learning rate after so many steps. Digests are blake2b, 16 bytes, hex.
+    """`rate` is the learning rate after a number of steps. Digests are blake2b, 16 bytes, hex.
 
     Keys: weight_parameters, bias_parameters, norm_parameters (counts, as `trainer.models.parameters` parts
     them), decayed_norm_parameters, decayed_bias_parameters (under weight decay), examples_per_step,
@@ -61,8 +61,8 @@ def _parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str,
     }
 
     def count(some: list[nn.Parameter], within: set[int] | None = None) -> int:
-        chosen = [one for one in some if within is None or id(one) in within]
-        return sum(one.numel() for one in chosen if one.requires_grad)
+        counted = [one for one in some if within is None or id(one) in within]
+        return sum(parameter.numel() for parameter in counted if parameter.requires_grad)
 
     return {
         "weight_parameters": count(parts.weights),

@@ -1,4 +1,4 @@
-"""The training loop: a generator of events that can be told to save and stop, or be abandoned."""
+"""The training loop: a generator of events that can be asked to save and stop, or be abandoned."""
 
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -119,8 +119,10 @@ def _train_period(
     metrics, is_best = state.close_period(validation)
     yield EpochFinished(state.epoch, state.step, metrics, is_best, time.monotonic() - began)
     if is_best:
-        kept = {name: metrics[name] for name in setup.monitored}
-        saved, state.best = checkpoints.save_best(setup.validated, state.epoch, state.step, kept)
+        monitored = {name: metrics[name] for name in setup.monitored}
+        saved, state.best = checkpoints.save_best(
+            setup.validated, state.epoch, state.step, monitored
+        )
         yield saved
     yield checkpoints.save(state.save())
 
@@ -156,7 +158,7 @@ def _take_step(setup: TrainingSetup, state: TrainingState) -> None:
 
 def _diagnose(setup: TrainingSetup, state: TrainingState) -> Diagnosed:
     assert setup.probe is not None
-    return setup.probe.look(state.step, state.epoch + 1, setup.learning_rate(state.step - 1))
+    return setup.probe.measure(state.step, state.epoch + 1, setup.learning_rate(state.step - 1))
 
 
 def _average_weights(setup: TrainingSetup, state: TrainingState) -> Iterator[Progressed]:

@@ -21,7 +21,7 @@ class RunningMetrics:
         """Adds one step; `scores` are its loss, hits and examples, `terms` means over the examples.
 
         The sums stay as they are once they are not finite: what a diverged period reports must not
-        depend on how soon someone looked.
+        depend on how soon it was noticed.
         """
         each = [terms[name].detach().double() * scores[2] for name in self._terms]
         extra = torch.stack(each).sum() if each else scores.new_zeros(())
@@ -49,6 +49,6 @@ class RunningMetrics:
         return int(values[_FIXED - 1])
 
     @staticmethod
-    def seen(values: Sequence[float]) -> float:
+    def nan_unless_finite(values: Sequence[float]) -> float:
         """1, or NaN where the training was not finite: a factor for what was measured after it."""
         return 1.0 if math.isfinite(values[0] + values[3]) else math.nan

@@ -76,11 +76,11 @@ class TrainingState:
         sums, (val_loss, val_hits, val_examples) = values[:count], values[count:]
         # After a non-finite step the weights depend on when that was noticed.
         self.step = self._setup.plan.period_end(self.epoch) + RunningMetrics.steps(sums)
-        has_accuracy, seen = self._setup.task.has_accuracy, RunningMetrics.seen(sums)
+        has_accuracy, factor = self._setup.task.has_accuracy, RunningMetrics.nan_unless_finite(sums)
         metrics = self.running.metrics(sums, accuracy=has_accuracy)
-        metrics["val_loss"] = seen * val_loss / val_examples
+        metrics["val_loss"] = factor * val_loss / val_examples
         if has_accuracy:
-            metrics["val_accuracy"] = seen * val_hits / val_examples
+            metrics["val_accuracy"] = factor * val_hits / val_examples
         return {**metrics, "learning_rate": self._setup.learning_rate(self.step - 1)}
 
     def summarize(self) -> dict[str, float]:

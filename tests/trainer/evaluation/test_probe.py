@@ -36,7 +36,7 @@ def set_up(norm="batch", *, total_steps=12, period_steps=4, model=None, **change
 
 def look(norm="batch", **changes):
     _, built, probe = set_up(norm, **changes)
-    return built, probe, probe.look(4, 1, 0.05).layers
+    return built, probe, probe.measure(4, 1, 0.05).layers
 
 
 @pytest.mark.parametrize("norm", ["batch", "none", "layer", {"kind": "group", "groups": 2}])
@@ -95,7 +95,7 @@ def test_units_that_never_speak_are_dead():
     _, built, probe = set_up("batch")
     with torch.no_grad():
         built.norm2.bias[:2] = -100.0
-    layers = probe.look(4, 1, 0.05).layers
+    layers = probe.measure(4, 1, 0.05).layers
     assert layers["norm2"]["dead"] == 2 / 8
     assert layers["norm1"]["dead"] == 0
 
@@ -105,7 +105,7 @@ def test_the_gap_is_that_between_the_batch_and_the_running_statistics():
     with torch.no_grad():
         built.norm1.running_mean.fill_(1.0)
         built.norm1.running_var.fill_(4.0)
-    layers = probe.look(4, 1, 0.05).layers
+    layers = probe.measure(4, 1, 0.05).layers
     values = built.conv1(probe._inputs).detach().double().numpy()
     gap = (values.mean((0, 2, 3)) - 1.0) / 2.0
     found = layers["norm1"]
@@ -166,13 +166,13 @@ def test_a_look_leaves_buffers_modes_and_gradients(norm, changes):
     state = {name: value.clone() for name, value in built.state_dict().items()}
     gradients = [one.grad.clone() for one in built.parameters() if one.grad is not None]
     modes = [module.training for module in built.modules()]
-    first = probe.look(4, 1, 0.05)
+    first = probe.measure(4, 1, 0.05)
     assert all(torch.equal(value, state[name]) for name, value in built.state_dict().items())
     kept = [one.grad for one in built.parameters() if one.grad is not None]
     assert all(map(torch.equal, kept, gradients))
     assert [module.training for module in built.modules()] == modes
     assert not any(module._forward_hooks for module, _ in find_sites(built).values())
-    assert probe.look(4, 1, 0.05) == first
+    assert probe.measure(4, 1, 0.05) == first
 
 
 def test_looks_come_at_the_ends_of_periods_or_evenly_on_a_logarithmic_scale():
