@@ -11,7 +11,6 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from api.http import GoneClients, SafeHeaders, docs, drawings, errors, openapi
-from api.logs import configure_logging
 from api.processes import Checker, RenderQueue
 from api.routes import (
     catalog,
@@ -33,6 +32,7 @@ from api.routes import (
 from api.services import Services
 from api.settings import Settings
 from api.storage import StorageCheck, refuse_wrong_storage
+from runtime.logs import configure_logging
 from runtime.supervision import Limits
 from store.db import make_engine, make_sessions
 from store.jobs import Waker, wakeups

@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import warnings
 from types import FrameType
 from typing import Any
@@ -18,6 +17,7 @@ from celery.platforms import SecurityWarning
 from celery.signals import worker_shutting_down
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.logs import configure_logging
 from store.db import DATABASE_AWAY, make_engine, make_sessions
 from store.hosts import Holder
 from store.jobs import Instance, Waker, leases, wakeups
@@ -28,9 +28,8 @@ from worker.host.child_watch import ChildWatch, end_orphaned_attempts
 from worker.host.devices import HostDevice, find_devices
 from worker.host.host_lock import HostName, is_gone, make_instance
 from worker.host.host_report import HostReport
-from worker.logs import configure_logging
 from worker.settings import Settings
-from worker.storage import wait_for_storage
+from worker.startup import wait_for_database, wait_for_storage
 
 log = structlog.get_logger("worker")
 
@@ -92,25 +91,22 @@ def _register(
         log.warning(
             "the last worker of this name cannot be seen from here: its leases decide", host=host
         )
-    while True:
-        try:
-            with sessions.begin() as session:
-                leases.register_worker(
-                    session,
-                    host,
-                    instance.process,
-                    [(device.kind, device.number, device.name, device.slots) for device in devices],
-                    instance,
-                )
-                report.send(session)
-            if previous is not None and is_gone_before:
-                end_orphaned_attempts(sessions, host, lambda: (), previous.instance)
-        except DATABASE_AWAY as error:
-            log.warning("waiting for the database", error=str(error))
-            time.sleep(1)
-        else:
-            log.info("registered", host=host, devices=[device.name for device in devices])
-            return
+
+    def register() -> None:
+        with sessions.begin() as session:
+            leases.register_worker(
+                session,
+                host,
+                instance.process,
+                [(device.kind, device.number, device.name, device.slots) for device in devices],
+                instance,
+            )
+            report.send(session)
+        if previous is not None and is_gone_before:
+            end_orphaned_attempts(sessions, host, lambda: (), previous.instance)
+
+    wait_for_database(register)
+    log.info("registered", host=host, devices=[device.name for device in devices])
 
 
 def _say_ended(sessions: sessionmaker[Session], host: str, instance: Instance) -> None:

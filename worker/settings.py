@@ -1,31 +1,20 @@
 """What the environment says to the worker's processes (NORMLAB_*)."""
 
-import os
 import socket
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-Seconds = Annotated[float, Field(gt=0)]
+from runtime.settings import QueueSettings, Seconds
 
 
-class Settings(BaseSettings):
+class Settings(QueueSettings):
     """Read once, in each process's composition root; a lease and its rhythm belong together."""
 
-    # What was given holds passwords, and an error about it goes to the log.
-    model_config = SettingsConfigDict(env_prefix="NORMLAB_", frozen=True, hide_input_in_errors=True)
-
-    database_url: str
-    redis_url: str
-    storage: Path
-    data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     # `{n}` stands for the first number that no other worker has: for replicas with one environment.
     host_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\{n\})?$")] = Field(
         default_factory=socket.gethostname
     )
-    log_level: str = "INFO"
     cpu_slots: Annotated[int | None, Field(ge=0, description="default: cores / cpu_threads")] = None
     cpu_threads: Annotated[int, Field(ge=1)] = 1
     gpu_slots: Annotated[int, Field(ge=0, description="jobs at once on each GPU")] = 1
@@ -48,18 +37,6 @@ class Settings(BaseSettings):
     host_lock_seconds: Annotated[
         float, Field(ge=0, description="so long a start waits for an earlier worker to end")
     ] = 30.0
-
-    @field_validator("data_roots", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        return tuple(Path(part) for part in value.split(os.pathsep) if part)
-
-    @field_validator("storage")
-    @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.resolve()
 
     @field_validator("redis_url")
     @classmethod

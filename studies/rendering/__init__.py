@@ -1,7 +1,13 @@
 """Figures and pages: drawn once by a process of their own, kept in the storage, copied from there."""
 
 from studies.rendering.cache import CachedRender
-from studies.rendering.renderer import Renderer, RenderingFailed, RenderingStopped
+from studies.rendering.renderer import (
+    MEGABYTES,
+    SECONDS,
+    Renderer,
+    RenderingFailed,
+    RenderingStopped,
+)
 from studies.rendering.reports import (
     cached_figure,
     cached_page,
@@ -11,6 +17,8 @@ from studies.rendering.reports import (
 )
 
 __all__ = [
+    "MEGABYTES",
+    "SECONDS",
     "CachedRender",
     "Renderer",
     "RenderingFailed",

@@ -13,6 +13,7 @@ from runtime.supervision import HelperGone, Limits, OverLimit, Stopped
 COMMAND = (sys.executable, "-m", "studies.figures")
 #: A busy machine takes minutes; nobody's request is held for so long.
 SECONDS = 600.0
+#: Resident, of the process.
 MEGABYTES = 1024
 #: The machine's cores are for training.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

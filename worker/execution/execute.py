@@ -22,11 +22,11 @@ from trainer.training import train
 from worker.execution.drain import Drain
 from worker.execution.failures import Failure, classify_exception, disk_error
 from worker.execution.heartbeat import End, Heartbeat, LeaseTiming
+from worker.execution.job_warnings import forwarded_warnings
 from worker.execution.log_lines import format_event
 from worker.execution.outcome import Outcome, Stop, record_outcome
 from worker.execution.recorder import Recorder, Write
 from worker.execution.space import Space
-from worker.logs import forwarded_warnings
 
 log = structlog.get_logger(__name__)
 

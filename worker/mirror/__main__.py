@@ -12,28 +12,27 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
 import psycopg
 import structlog
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.logs import configure_logging
 from runtime.priority import lower_priority
+from runtime.settings import ServiceSettings
 from store.db import DATABASE_AWAY, JOBS_CHANNEL, make_engine, make_sessions
 from store.mlflow import Subject, exports, mirror, mirror_problems
 from studies.rendering import Renderer
-from worker.logs import configure_logging
 from worker.mirror.deletions import Deletions
 from worker.mirror.experiments import Experiments
 from worker.mirror.failures import Failures, Outage
 from worker.mirror.models import ExportBroken, ModelLogger
 from worker.mirror.projection import Projection
 from worker.mirror.tracking import Tracking
-from worker.storage import wait_for_storage
+from worker.startup import wait_for_storage
 
 log = structlog.get_logger("worker.mirror")
 
@@ -45,18 +44,12 @@ TIMER_SECONDS = 5.0
 LONGEST_BACKOFF_SECONDS = 30.0
 
 
-class Settings(BaseSettings):
+class Settings(ServiceSettings):
     """What the environment says (NORMLAB_*)."""
 
-    # What was given holds passwords, and an error about it goes to the log.
-    model_config = SettingsConfigDict(env_prefix="NORMLAB_", frozen=True, hide_input_in_errors=True)
-
-    database_url: str
     mlflow_url: str
     # Of the links in reports that people follow.
     public_mlflow_url: str | None = None
-    storage: Path
-    log_level: str = "INFO"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -20,13 +20,13 @@ from mlflow.models import infer_signature
 from numpy.typing import NDArray
 from torch import nn
 
+from runtime.logs import configure_logging
 from runtime.priority import end_with_parent
 from trainer.data import Examples, Standardize, load
 from trainer.errors import DataError
 from trainer.spec import DatasetInfo, JobSpec, Numerics
 from trainer.training import restore_model
 from worker.execution import is_out_of_memory
-from worker.logs import configure_logging
 from worker.mirror.limits import LONGEST_TAG, clip
 from worker.mirror.model_notes import input_formula, model_note, output_meaning
 from worker.mirror.tracking import Tracking

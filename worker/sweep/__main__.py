@@ -12,13 +12,13 @@ import structlog
 from celery import Celery
 from sqlalchemy import Connection, Engine
 
+from runtime.logs import configure_logging
 from store.db import DATABASE_AWAY, make_engine, make_sessions
 from store.jobs import leases, maintenance, wakeups
 from store.studies import verdicts
 from studies.rendering import Renderer
-from worker.logs import configure_logging
 from worker.settings import Settings
-from worker.storage import wait_for_storage
+from worker.startup import wait_for_storage
 from worker.sweep.orphans import delete_orphans, delete_unfinished
 from worker.sweep.verdicts import judge_ended
 

@@ -359,7 +359,7 @@ def test_a_mirror_that_ends_before_any_step_leaves_nothing_missing_and_nothing_d
 KILLED_BETWEEN_BATCH_AND_WATERMARK = """
 import os, signal, sys
 import store.mlflow.mirror
-from worker.mirror import main
+from worker.mirror.__main__ import main
 save = store.mlflow.mirror.save
 def save_studies_only(session, row):
     if row.job_id is not None:

@@ -1,0 +1,45 @@
+"""What the worker's processes wait for at their start: the database, and that their storage is the database's."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.db import DATABASE_AWAY, StorageRefused
+from store.hosts import check_storage
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 1.0
+
+
+def wait_for_database(action: Callable[[], None], stop: threading.Event | None = None) -> None:
+    """Repeats what needs the database until it is there, or `stop` is set: a host may come up before it."""
+    stop = stop or threading.Event()
+    while not stop.is_set():
+        try:
+            action()
+        except DATABASE_AWAY as error:
+            log.warning("waiting for the database", error=str(error))
+            stop.wait(RETRY_SECONDS)
+        else:
+            return
+
+
+def wait_for_storage(
+    sessions: sessionmaker[Session],
+    folder: Path,
+    *,
+    must_write: bool = True,
+    stop: threading.Event | None = None,
+) -> None:
+    """Waits for an absent database, unless told to stop.
+
+    Raises SystemExit, with what to do, when the folder isn't the database's storage.
+    """
+    try:
+        wait_for_database(lambda: check_storage(sessions, folder, must_write=must_write), stop)
+    except StorageRefused as error:
+        raise SystemExit(str(error)) from None
