@@ -1,19 +1,20 @@
 """Reading results: rows, columns, order, series, leaderboards."""
 
-from store.results import curves, leaderboard, pace, result_rows, series
+from store.results import leaderboard, pace, result_rows, series
 from store.results.columns import Column, parse_columns, parse_keys, parse_metric
 from store.results.leaderboard import RankedJob
 from store.results.ordering import Order, parse_order
 from store.results.pace import FinishedJob
 from store.results.result_rows import ResultRow, matching
+from store.results.series import LayerSnapshot
 
 __all__ = [
     "Column",
     "FinishedJob",
+    "LayerSnapshot",
     "Order",
     "RankedJob",
     "ResultRow",
-    "curves",
     "leaderboard",
     "matching",
     "pace",

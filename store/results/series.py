@@ -1,10 +1,11 @@
-"""What a study's report shows of its jobs beyond their results: curves, looks inside, files. Only reads."""
+"""What a study's report shows of its jobs beyond their results: curves, snapshots of layers, files."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from store.db import Dataset, Diagnosis, Epoch, File, Job
@@ -18,15 +19,28 @@ _CURVES = (
     Epoch.val_accuracy,
 )
 
+CurveColumn = Literal["train_loss", "train_accuracy", "val_loss", "val_accuracy"]
 
-def curves(session: Session, study_id: int, most: int) -> dict[int, list[dict[str, Any]]]:
+
+@dataclass(frozen=True, slots=True)
+class LayerSnapshot:
+    """What was recorded of one layer of a job at one step; a statistic that isn't finite is None."""
+
+    layer: str
+    step: int
+    statistics: Mapping[str, float | None]
+
+
+def curves(
+    session: Session, study_id: int, most: int | None = None
+) -> dict[int, list[dict[str, Any]]]:
     """By job of the study its evaluation periods, in order: epoch, step, losses and accuracies.
 
-    Where there are more than about `most` of them, of every job only each k-th and the last.
+    Where there are more than about `most` of them, of every job only each k-th, the first and the last.
     """
     inside = Epoch.job_id.in_(select(Job.id).where(Job.study_id == study_id))
-    count = session.scalars(select(func.count()).where(inside)).one()
-    every = -(-count // most)
+    count = 0 if most is None else session.scalars(select(func.count()).where(inside)).one()
+    every = 1 if most is None else -(-count // most)
     statement = select(Epoch.job_id, *_CURVES).where(inside)
     if every > 1:
         last = func.max(Epoch.epoch).over(partition_by=Epoch.job_id).label("last")
@@ -43,30 +57,89 @@ def curves(session: Session, study_id: int, most: int) -> dict[int, list[dict[st
     return dict(found)
 
 
-def norm_layers(session: Session, job_id: int) -> list[str]:
-    """The norms that were looked at in this job, in the order of the network."""
-    first = select(func.min(Diagnosis.step)).where(Diagnosis.job_id == job_id).scalar_subquery()
-    statement = select(Diagnosis.layer).where(
-        Diagnosis.job_id == job_id,
-        Diagnosis.step == first,
-        Diagnosis.statistics.has_key("after_p50"),
+def thin(
+    curves: Mapping[int, Sequence[Mapping[str, Any]]], most: int
+) -> dict[int, list[Mapping[str, Any]]]:
+    """As `curves` thins them, of curves that were read whole."""
+    count = sum(map(len, curves.values()))
+    every = -(-count // most)
+    return {
+        job_id: [
+            period
+            for period in periods
+            if every <= 1
+            or period["epoch"] % every == 0
+            or period["epoch"] in (1, periods[-1]["epoch"])
+        ]
+        for job_id, periods in curves.items()
+    }
+
+
+def first_steps(
+    session: Session, study_id: int, column: CurveColumn, value: float
+) -> dict[int, int]:
+    """By job of the study: the optimizer steps at the first evaluation with at least that accuracy, or at
+    most that loss; jobs that never got there are not there."""
+    curve = getattr(Epoch, column)
+    reached = curve <= value if column.endswith("_loss") else curve >= value
+    statement = (
+        select(Epoch.job_id, func.min(Epoch.step))
+        .join(Job, Job.id == Epoch.job_id)
+        .where(Job.study_id == study_id, reached)
+        .group_by(Epoch.job_id)
     )
-    return list(session.scalars(statement.order_by(Diagnosis.id)))
+    return {job_id: step for job_id, step in session.execute(statement)}
 
 
-def looks(session: Session, job_id: int, layers: Collection[str]) -> Sequence[Diagnosis]:
-    """Into these layers of the job, by step."""
-    statement = select(Diagnosis).where(Diagnosis.job_id == job_id, Diagnosis.layer.in_(layers))
-    return session.scalars(statement.order_by(Diagnosis.step, Diagnosis.id)).all()
+def norm_layers(session: Session, job_ids: Collection[int]) -> dict[int, list[str]]:
+    """By job the norms of its first snapshots, in the order of the network; jobs without any are not there."""
+    first = (
+        select(Diagnosis.job_id, func.min(Diagnosis.step).label("step"))
+        .where(Diagnosis.job_id.in_(job_ids))
+        .group_by(Diagnosis.job_id)
+        .subquery()
+    )
+    statement = (
+        select(Diagnosis.job_id, Diagnosis.layer)
+        .join(first, (first.c.job_id == Diagnosis.job_id) & (first.c.step == Diagnosis.step))
+        .where(Diagnosis.statistics.has_key("after_p50"))
+        .order_by(Diagnosis.id)
+    )
+    layers: dict[int, list[str]] = defaultdict(list)
+    for job_id, layer in session.execute(statement):
+        layers[job_id].append(layer)
+    return dict(layers)
 
 
-def study_looks(session: Session, study_id: int) -> dict[int, list[Diagnosis]]:
-    """By job of the study all that was seen inside its network, in the order of recording."""
+def layer_snapshots(
+    session: Session, layers: Mapping[int, Collection[str]]
+) -> dict[int, list[LayerSnapshot]]:
+    """By job the snapshots of these of its layers, by step."""
+    pairs = [(job_id, layer) for job_id, names in layers.items() for layer in names]
+    if not pairs:
+        return {}
+    chosen = tuple_(Diagnosis.job_id, Diagnosis.layer).in_(pairs)
+    return _snapshots(session, chosen, Diagnosis.step, Diagnosis.id)
+
+
+def study_snapshots(session: Session, study_id: int) -> dict[int, list[LayerSnapshot]]:
+    """By job of the study the snapshots of all layers, in the order of recording."""
     inside = Diagnosis.job_id.in_(select(Job.id).where(Job.study_id == study_id))
-    found: dict[int, list[Diagnosis]] = defaultdict(list)
-    for look in session.scalars(select(Diagnosis).where(inside).order_by(Diagnosis.id)):
-        found[look.job_id].append(look)
-    return dict(found)
+    return _snapshots(session, inside, Diagnosis.id)
+
+
+def _snapshots(
+    session: Session, condition: ColumnElement[bool], *order: ColumnElement[int] | Any
+) -> dict[int, list[LayerSnapshot]]:
+    statement = (
+        select(Diagnosis.job_id, Diagnosis.layer, Diagnosis.step, Diagnosis.statistics)
+        .where(condition)
+        .order_by(*order)
+    )
+    snapshots: dict[int, list[LayerSnapshot]] = defaultdict(list)
+    for job_id, layer, step, statistics in session.execute(statement):
+        snapshots[job_id].append(LayerSnapshot(layer, step, statistics))
+    return dict(snapshots)
 
 
 def job_files(session: Session, study_id: int) -> dict[int, list[File]]:

@@ -1,4 +1,4 @@
-"""From a study's claims and its jobs to their verdicts. Pure.
+"""From a study's claims and its jobs to their verdicts.
 
 A claim is the intersection of its parts: its p-value is the largest of theirs (Berger 1982, intersection-
 union test); its opposite, the union of the parts' opposites, has the smallest times their number. Both
@@ -10,10 +10,13 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from studies.claims.evidence import Evidence, lower_bounds, measured
+from sqlalchemy.orm import Session
+
+from store.db import Study
+from studies.claims.measure import lower_bounds, measure_arm
 from studies.claims.schemas import ArmValue, ClaimPart, ClaimVerdict, Relation, Verdict
 from studies.claims.wording import sentence, unit_of
-from studies.comparison import shared_overlap
+from studies.comparison import StudyEvidence, read_evidence, shared_overlap
 from studies.spec import ENOUGH_SEEDS, Claim
 from studies.stats import count, inference, listed
 
@@ -26,7 +29,7 @@ class _Tested:
     claim: Claim
     parts: tuple[ClaimPart, ...]
     values: Mapping[str, Mapping[int, float]]
-    obstacles: tuple[str, ...]
+    blockers: tuple[str, ...]
     holds: float | None
     opposite: float | None
     deviations: tuple[float | None, ...]
@@ -42,8 +45,17 @@ class _Tested:
         return smaller if self.claim.is_flat else min(1.0, 2 * smaller)
 
 
-def judge_claims(evidence: Evidence) -> tuple[ClaimVerdict, ...]:
+def read_claims(session: Session, study: Study) -> tuple[ClaimVerdict, ...]:
+    """Of the study as it is now; none where it claims nothing."""
+    if not study.spec.get("claims"):
+        return ()
+    return judge_claims(read_evidence(session, study, with_records=True))
+
+
+def judge_claims(evidence: StudyEvidence) -> tuple[ClaimVerdict, ...]:
     """In the order of the study."""
+    if not evidence.study.claims:
+        return ()
     tested = [_test(evidence, claim) for claim in evidence.study.claims]
     adjusted = inference.holm([1.0 if one.p_value is None else one.p_value for one in tested])
     return tuple(
@@ -52,18 +64,18 @@ def judge_claims(evidence: Evidence) -> tuple[ClaimVerdict, ...]:
     )
 
 
-def _test(evidence: Evidence, claim: Claim) -> _Tested:
+def _test(evidence: StudyEvidence, claim: Claim) -> _Tested:
     named = list(_pairs(claim))
     arms = dict.fromkeys(
         one for arm, _, reference in named for one in (arm, reference) if isinstance(one, str)
     )
-    values = {arm: measured(evidence, claim.statistic, arm) for arm in arms}
+    values = {arm: measure_arm(evidence, claim.statistic, arm) for arm in arms}
     compared = [_part(evidence, claim, values, *pair) for pair in named]
     parts = tuple(part for part, _ in compared)
-    obstacles = tuple(_obstacles(evidence, claim, values))
+    blockers = tuple(_blockers(evidence, claim, values))
     p_values = [(part.p_value, part.opposite_p_value) for part in parts]
     known = [(one, other) for one, other in p_values if one is not None and other is not None]
-    is_known = len(known) == len(parts) and not obstacles
+    is_known = len(known) == len(parts) and not blockers
     holds = max(one for one, _ in known) if is_known else None
     opposite = min(1.0, len(known) * min(other for _, other in known)) if is_known else None
     is_opposite = holds is not None and opposite is not None and holds > opposite
@@ -71,7 +83,7 @@ def _test(evidence: Evidence, claim: Claim) -> _Tested:
         claim,
         parts,
         values,
-        obstacles,
+        blockers,
         holds,
         opposite,
         tuple(deviation for _, deviation in compared),
@@ -101,7 +113,7 @@ def _pairs(claim: Claim) -> Iterator[tuple[str, Relation, str | float]]:
 
 
 def _part(
-    evidence: Evidence,
+    evidence: StudyEvidence,
     claim: Claim,
     values: Mapping[str, Mapping[int, float]],
     arm: str,
@@ -164,10 +176,10 @@ def _above_zero(gaps: Sequence[float], overlap: float) -> float | None:
     return both / 2 if (inference.mean(gaps) or 0.0) > 0 else 1 - both / 2
 
 
-def _obstacles(
-    evidence: Evidence, claim: Claim, values: Mapping[str, Mapping[int, float]]
+def _blockers(
+    evidence: StudyEvidence, claim: Claim, values: Mapping[str, Mapping[int, float]]
 ) -> Iterator[str]:
-    seeds = evidence.analysis.seeds
+    seeds = evidence.seeds
     for arm, known in values.items():
         if missing := [seed for seed in seeds if seed not in known]:
             yield f"{arm} has no value at {count(len(missing), 'seed')} ({listed(list(map(str, missing)))})"
@@ -179,7 +191,7 @@ def _obstacles(
 
 
 def _never_there(
-    evidence: Evidence,
+    evidence: StudyEvidence,
     claim: Claim,
     values: Mapping[str, Mapping[int, float]],
     is_opposite: bool,
@@ -202,8 +214,8 @@ def _said_to_be_low(
         yield reference
 
 
-def _verdict(evidence: Evidence, tested: _Tested, p_adjusted: float) -> ClaimVerdict:
-    claim, analysis = tested.claim, evidence.analysis
+def _verdict(evidence: StudyEvidence, tested: _Tested, p_adjusted: float) -> ClaimVerdict:
+    claim = tested.claim
     found = _decide(tested, p_adjusted)
     needed = _seeds_needed(evidence, tested) if found == "undecided" else None
     arms = tuple(_arm_value(evidence, arm, known) for arm, known in tested.values.items())
@@ -213,9 +225,9 @@ def _verdict(evidence: Evidence, tested: _Tested, p_adjusted: float) -> ClaimVer
         paper=claim.paper,
         verdict=found,
         sentence="",
-        reasons=(*tested.obstacles, *(tested.too_few if found == "undecided" else ())),
-        is_exploratory=analysis.is_exploratory,
-        n=len(analysis.seeds),
+        reasons=(*tested.blockers, *(tested.too_few if found == "undecided" else ())),
+        is_exploratory=evidence.is_exploratory,
+        n=len(evidence.seeds),
         margin=claim.margin,
         p_value=tested.p_value,
         p_adjusted=None if tested.p_value is None else p_adjusted,
@@ -237,7 +249,7 @@ def _decide(tested: _Tested, p_adjusted: float) -> Verdict:
     return "equivalent" if tested.claim.is_flat else "holds"
 
 
-def _arm_value(evidence: Evidence, arm: str, known: Mapping[int, float]) -> ArmValue:
+def _arm_value(evidence: StudyEvidence, arm: str, known: Mapping[int, float]) -> ArmValue:
     values = list(known.values())
     compared = evidence.arms.get(arm)
     share = shared_overlap(evidence.study, compared) if compared else 0.0
@@ -250,7 +262,7 @@ def _arm_value(evidence: Evidence, arm: str, known: Mapping[int, float]) -> ArmV
     )
 
 
-def _seeds_needed(evidence: Evidence, tested: _Tested) -> int | None:
+def _seeds_needed(evidence: StudyEvidence, tested: _Tested) -> int | None:
     """For the part that needs most, at the level that Holm asks of the smallest p-value; None where that
     is not to be had, or something else is in the way."""
     if tested.p_value is None or tested.too_few:

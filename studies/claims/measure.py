@@ -1,14 +1,13 @@
-"""What a statistic of `studies.spec.claims` amounts to for one job."""
+"""What a statistic of `studies.spec.claims` amounts to, for one job and for the jobs of an arm."""
 
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias, assert_never
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias, assert_never
 
-from store.results import ResultRow
-from studies.comparison import finite, higher_is_better, score
+from store.results import LayerSnapshot
+from studies.comparison import JobRecord, StudyEvidence, finite, higher_is_better, score
 from studies.spec import (
     Combined,
     CurveOf,
@@ -28,29 +27,38 @@ from trainer.spec import NETWORK
 _ERROR = "_error"
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One look at one layer: its statistics, where not finite None."""
-
-    layer: str
-    step: int
-    statistics: Mapping[str, float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One job: its result row, its evaluation periods and its looks in order."""
-
-    row: ResultRow
-    curve: Sequence[Mapping[str, Any]] = ()
-    looks: Sequence[Seen] = ()
-
-
 #: The jobs of the same seed, by name of the arm.
-Peers: TypeAlias = Mapping[str, Record]
+Peers: TypeAlias = Mapping[str, JobRecord]
 
 
-def measure(statistic: Statistic, job: Record, peers: Peers) -> float | None:
+def measure_arm(evidence: StudyEvidence, statistic: Statistic, arm: str) -> dict[int, float]:
+    """The statistic of each job of an arm that has one, by analysed seed."""
+    jobs = evidence.records.get(arm, {})
+    seeds = [seed for seed in evidence.seeds if seed in jobs]
+    found = {
+        seed: measure(statistic, jobs[seed], peers)
+        for seed, peers in _peers(evidence, seeds).items()
+    }
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def lower_bounds(
+    evidence: StudyEvidence, statistic: Statistic, arm: str, seeds: Iterable[int]
+) -> list[int]:
+    """At which of these seeds the arm's steps are only a lower bound."""
+    jobs = evidence.records.get(arm, {})
+    peers = _peers(evidence, seeds)
+    return [seed for seed, one in peers.items() if is_lower_bound(statistic, jobs[seed], one)]
+
+
+def _peers(evidence: StudyEvidence, seeds: Iterable[int]) -> dict[int, dict[str, JobRecord]]:
+    return {
+        seed: {name: jobs[seed] for name, jobs in evidence.records.items() if seed in jobs}
+        for seed in seeds
+    }
+
+
+def measure(statistic: Statistic, job: JobRecord, peers: Peers) -> float | None:
     """A finite number; None where the job has none: it failed, isn't finished, or didn't record it."""
     if job.row.status != "succeeded":
         return None
@@ -64,11 +72,13 @@ def measure(statistic: Statistic, job: Record, peers: Peers) -> float | None:
         case StepsToReach():
             return _steps_to_reach(statistic, job, peers)
         case Look(statistic=name):
-            return _looked(job, statistic.layer, statistic, lambda seen: seen.get(name))
+            return _of_snapshots(
+                job, statistic.layer, statistic, lambda statistics: statistics.get(name)
+            )
         case Spread(side=side):
             is_median = statistic.take == "total_variation"
             read = _column(f"{side}_p50") if is_median else _width(side)
-            return _looked(job, statistic.layer, statistic, read)
+            return _of_snapshots(job, statistic.layer, statistic, read)
         case Combined():
             return _combined(statistic, job, peers)
         case Gain(of=part, over=variant):
@@ -80,7 +90,7 @@ def measure(statistic: Statistic, job: Record, peers: Peers) -> float | None:
             assert_never(statistic)
 
 
-def is_lower_bound(statistic: Statistic, job: Record, peers: Peers) -> bool:
+def is_lower_bound(statistic: Statistic, job: JobRecord, peers: Peers) -> bool:
     """Whether the steps that were measured are too few, since the job never got there."""
     if isinstance(statistic, Logarithm):
         return is_lower_bound(statistic.of, job, peers)
@@ -90,21 +100,21 @@ def is_lower_bound(statistic: Statistic, job: Record, peers: Peers) -> bool:
     return steps is not None and steps > _planned_steps(job)
 
 
-def chance_after_divergence(job: Record, column: str) -> float | None:
+def chance_after_divergence(job: JobRecord, column: str) -> float | None:
     """What guessing scores, of a diverged job; None of another."""
     if job.row.reason != "diverged":
         return None
     return finite((job.row.facts or {}).get(f"chance_{column.rpartition('_')[2]}"))
 
 
-def _metric(job: Record, name: str) -> float | None:
+def _metric(job: JobRecord, name: str) -> float | None:
     if name.endswith(_ERROR):
         accuracy = score(job.row, name.removesuffix(_ERROR) + "_accuracy").value
         return None if accuracy is None else 1 - accuracy
     return score(job.row, name).value
 
 
-def _curve(statistic: CurveOf, job: Record) -> float | None:
+def _curve(statistic: CurveOf, job: JobRecord) -> float | None:
     column = statistic.column
     values = [
         (period["step"], finite(period[column]))
@@ -133,28 +143,28 @@ def _last(values: Sequence[tuple[int, float | None]]) -> float | None:
     return values[-1][1] if values else None
 
 
-def _is_beyond(job: Record, step: int) -> bool:
+def _is_beyond(job: JobRecord, step: int) -> bool:
     """Whether the job had diverged by this step: its last finite evaluation is a period or more earlier."""
     alive = [period["step"] for period in job.curve if finite(period["train_loss"]) is not None]
     return step - (alive[-1] if alive else 0) >= _period(job)
 
 
-def _missing_periods(job: Record) -> int:
+def _missing_periods(job: JobRecord) -> int:
     period, planned = _period(job), _planned_steps(job)
     alive = sum(finite(one["val_loss"]) is not None for one in job.curve)
     return max(0, math.ceil(planned / period) - alive) if planned else 0
 
 
-def _period(job: Record) -> int:
+def _period(job: JobRecord) -> int:
     return int(job.curve[0]["step"]) if job.curve else 1
 
 
-def _planned_steps(job: Record) -> int:
+def _planned_steps(job: JobRecord) -> int:
     facts = job.row.facts or {}
     return int(facts.get("total_steps") or (job.curve[-1]["step"] if job.curve else 0))
 
 
-def _steps_to_reach(statistic: StepsToReach, job: Record, peers: Peers) -> float | None:
+def _steps_to_reach(statistic: StepsToReach, job: JobRecord, peers: Peers) -> float | None:
     column, value = statistic.column, statistic.value
     if statistic.best_of is not None:
         other = peers.get(statistic.best_of)
@@ -175,7 +185,7 @@ Reading: TypeAlias = Callable[[Mapping[str, float | None]], float | None]
 
 
 def _column(name: str) -> Reading:
-    return lambda seen: seen.get(name)
+    return lambda statistics: statistics.get(name)
 
 
 def _width(side: str) -> Reading:
@@ -186,12 +196,12 @@ def _width(side: str) -> Reading:
     return width
 
 
-def _looked(job: Record, layer: str, how: Look | Spread, read: Reading) -> float | None:
-    """None as well where one of the looks that it takes saw something that isn't finite."""
+def _of_snapshots(job: JobRecord, layer: str, how: Look | Spread, read: Reading) -> float | None:
+    """None as well where a value of the snapshots that it takes isn't finite."""
     by_layer: dict[str, list[float | None]] = {}
-    for look in job.looks:
-        if look.step >= how.from_step:
-            by_layer.setdefault(look.layer, []).append(read(look.statistics))
+    for snapshot in job.snapshots:
+        if snapshot.step >= how.from_step:
+            by_layer.setdefault(snapshot.layer, []).append(read(snapshot.statistics))
     name = _layer(layer, by_layer)
     values = by_layer.get(name, []) if name is not None else []
     match how.take:
@@ -203,11 +213,11 @@ def _looked(job: Record, layer: str, how: Look | Spread, read: Reading) -> float
     return _taken(how.take, known) if known and len(known) == len(values) else None
 
 
-def chosen_layer(layer: str, looks: Sequence[Seen], statistic: str) -> str | None:
-    """What `first` and `last` mean among these looks, of those that have the statistic."""
+def chosen_layer(layer: str, snapshots: Sequence[LayerSnapshot], statistic: str) -> str | None:
+    """What `first` and `last` mean among these snapshots, of the layers that have the statistic."""
     found: dict[str, list[float | None]] = {}
-    for look in looks:
-        found.setdefault(look.layer, []).append(look.statistics.get(statistic))
+    for snapshot in snapshots:
+        found.setdefault(snapshot.layer, []).append(snapshot.statistics.get(statistic))
     return _layer(layer, found)
 
 
@@ -247,14 +257,14 @@ def _taken(take: Take, values: Sequence[float]) -> float | None:
             assert_never(take)
 
 
-def _gain(part: Statistic, variant: str, job: Record, peers: Peers) -> float | None:
+def _gain(part: Statistic, variant: str, job: JobRecord, peers: Peers) -> float | None:
     other = peers.get(arm_name(variant, job.row.point))
     first = None if other is None else measure(part, other, peers)
     second = measure(part, job, peers)
     return None if first is None or second is None else first - second
 
 
-def _combined(statistic: Combined, job: Record, peers: Peers) -> float | None:
+def _combined(statistic: Combined, job: JobRecord, peers: Peers) -> float | None:
     first, second = (measure(part, job, peers) for part in statistic.of)
     if first is None or second is None:
         return None

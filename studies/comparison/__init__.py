@@ -1,10 +1,9 @@
 """From result rows to a verdict: arms, scores, paired differences, confounds, decisions."""
 
-from studies.comparison.arms import Arm, group
-from studies.comparison.confounds import KIND_NAMES, find_confounds, refuse_unknown_kinds
+from studies.comparison.compare import compare, read_comparison
+from studies.comparison.confounds import KIND_NAMES, refuse_unknown_kinds
 from studies.comparison.differences import shared_overlap
-from studies.comparison.load import read_comparison
-from studies.comparison.planned_seeds import Analysis, plan_analysis
+from studies.comparison.evidence import JobRecord, StudyEvidence, gather_evidence, read_evidence
 from studies.comparison.schemas import (
     Answer,
     Axis,
@@ -24,22 +23,22 @@ from studies.comparison.scoring import (
 
 __all__ = [
     "KIND_NAMES",
-    "Analysis",
     "Answer",
-    "Arm",
     "Axis",
     "Comparison",
     "Confound",
     "Difference",
+    "JobRecord",
     "Outcome",
     "Slope",
+    "StudyEvidence",
     "VariantSummary",
-    "find_confounds",
+    "compare",
     "finite",
-    "group",
+    "gather_evidence",
     "higher_is_better",
-    "plan_analysis",
     "read_comparison",
+    "read_evidence",
     "refuse_unknown_kinds",
     "score",
     "shared_overlap",

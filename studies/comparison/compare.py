@@ -1,4 +1,4 @@
-"""From a study's result rows to its comparison: means, intervals, paired differences, what decides. Pure.
+"""From a study's result rows to its comparison: means, intervals, paired differences, what decides.
 
 Intervals are Student's t at 95 %; differences are paired by seed, at the same matrix point. A paired
 t-test with Holm's correction over all comparisons of the study decides; `studies.comparison.scoring` says what a job
@@ -6,19 +6,17 @@ counts with, whatever became of it. Nothing is dropped without being counted.
 """
 
 import statistics as stdlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
+from sqlalchemy.orm import Session
+
+from store.db import Study
 from store.results import ResultRow
-from studies.comparison.arms import Arm, group
-from studies.comparison.blockers import Findings
-from studies.comparison.caveats import notes
-from studies.comparison.confounds import find_confounds
-from studies.comparison.convergence import is_still_improving
-from studies.comparison.decisions import decide
-from studies.comparison.differences import differences, overlap
+from studies.comparison.arms import Arm
+from studies.comparison.caveats import is_still_improving, list_caveats
+from studies.comparison.differences import decide, list_differences, overlap
+from studies.comparison.evidence import StudyEvidence, read_evidence
 from studies.comparison.matrix_axes import describe_axes
-from studies.comparison.planned_seeds import Analysis, plan_analysis
 from studies.comparison.schemas import (
     Best,
     Comparison,
@@ -30,57 +28,38 @@ from studies.comparison.schemas import (
     VariantSummary,
 )
 from studies.comparison.scoring import higher_is_better, validation_metric
-from studies.comparison.verdict import judge
+from studies.comparison.verdict import find_blockers, judge
 from studies.spec import StudySpec
 from studies.stats import group_sequential, inference
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of a study besides its spec and its jobs' results.
-
-    `planned_seeds`: those it was submitted with (None: all); `declared`: kind of difference → why it
-    doesn't matter; `first_steps`: job → step at which it reached the study's threshold.
-    """
-
-    planned_seeds: Sequence[int] | None = None
-    declared: Mapping[str, str] | None = None
-    first_steps: Mapping[int, int] | None = None
+def read_comparison(session: Session, study: Study, metric: str | None = None) -> Comparison:
+    """Of the study as it is now; `metric`: None for the study's own."""
+    return compare(read_evidence(session, study, metric))
 
 
-NOTHING_MORE = Known()
-
-
-def compare(
-    study: StudySpec,
-    rows: Iterable[ResultRow],
-    metric: str | None = None,
-    known: Known = NOTHING_MORE,
-) -> Comparison:
-    """The comparison over result rows, as `store.results.result_rows.study_rows` gives them."""
-    metric = metric or study.metric
-    arms = group(rows, metric)
-    analysis = plan_analysis(study, arms, known.planned_seeds)
-    confounds = tuple(find_confounds(study, arms, {**study.declared, **(known.declared or {})}))
-    findings = Findings(study, metric, tuple(arms), analysis, confounds)
-    decided = decide(findings, differences(study, arms, analysis.seeds))
+def compare(evidence: StudyEvidence) -> Comparison:
+    """All arms of the study against its baseline."""
+    study, metric, seeds = evidence.study, evidence.metric, evidence.seeds
+    blockers = find_blockers(evidence)
+    arms = list(evidence.arms.values())
+    differences = decide(evidence, list_differences(study, arms, seeds), is_withheld=bool(blockers))
     variants = tuple(
-        _summary(study, arm, analysis.seeds, decided.get(arm.name), known.first_steps)
-        for arm in arms
+        _summary(study, arm, seeds, differences.get(arm.name), evidence.first_steps) for arm in arms
     )
-    best = None if findings.obstacles() else _best(variants, metric)
+    best = None if blockers else _best(variants, metric)
     return Comparison(
         metric=metric,
         baseline=study.baseline,
         higher_is_better=higher_is_better(metric),
         confidence=inference.CONFIDENCE,
-        verdict=judge(findings, variants, best),
+        verdict=judge(evidence, blockers, variants, best),
         best=best,
-        plan=_plan(study, analysis, len(decided)),
+        plan=_plan(evidence, len(differences)),
         variants=variants,
-        axes=tuple(describe_axes(study, arms, analysis.seeds)),
-        confounds=confounds,
-        notes=tuple(notes(findings, variants)),
+        axes=tuple(describe_axes(study, arms, seeds)),
+        confounds=evidence.confounds,
+        notes=tuple(list_caveats(evidence, variants)),
     )
 
 
@@ -89,7 +68,7 @@ def _summary(
     arm: Arm,
     seeds: Sequence[int],
     difference: Difference | None,
-    first_steps: Mapping[int, int] | None,
+    first_steps: Mapping[int, int],
 ) -> VariantSummary:
     values = arm.chosen(seeds)
     rows = [arm.rows[seed] for seed in seeds if seed in arm.rows]
@@ -128,9 +107,8 @@ def _summary(
     )
 
 
-def _to_threshold(rows: Sequence[ResultRow], first_steps: Mapping[int, int] | None) -> ToThreshold:
-    known = first_steps or {}
-    steps = [known[row.job_id] for row in rows if row.job_id in known]
+def _to_threshold(rows: Sequence[ResultRow], first_steps: Mapping[int, int]) -> ToThreshold:
+    steps = [first_steps[row.job_id] for row in rows if row.job_id in first_steps]
     return ToThreshold(reached=len(steps), steps=inference.mean(steps))
 
 
@@ -156,14 +134,14 @@ def _best(variants: Sequence[VariantSummary], metric: str) -> Best | None:
     )
 
 
-def _plan(study: StudySpec, analysis: Analysis, comparisons: int) -> Plan:
+def _plan(evidence: StudyEvidence, comparisons: int) -> Plan:
+    study, look = evidence.study, len(evidence.taken_looks)
     levels = group_sequential.nominal_levels(study.looks, inference.LEVEL) if study.looks else []
-    look = len(analysis.looks)
     return Plan(
-        seeds=analysis.planned,
+        seeds=evidence.planned,
         looks=study.looks,
         look=look if study.looks else None,
-        analysed=len(analysis.seeds),
+        analysed=len(evidence.seeds),
         level=levels[max(look - 1, 0)] if levels else inference.LEVEL,
         margin=study.margin,
         splits=study.splits,

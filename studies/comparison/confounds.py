@@ -50,7 +50,7 @@ def find_confounds(
         yield from _undeclared_fields(arm, both, paths, declared)
 
 
-def varying(arms: Sequence[Arm]) -> Iterator[tuple[str, int]]:
+def varying(arms: Iterable[Arm]) -> Iterator[tuple[str, int]]:
     """What nothing in a spec could explain and that isn't the same in all jobs, paired or not; and how
     many values it has."""
     rows = [row for arm in arms for row in arm.rows.values()]

@@ -1,36 +1,38 @@
-"""Each arm against the baseline's arm at the same point, paired by seed. Decides nothing."""
+"""Each arm against the baseline's arm at the same point, paired by seed, and what decides between them.
 
-from collections.abc import Sequence
+Holm's correction goes over all comparisons of the study, inside each look where looks were declared.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from studies.comparison.arms import Arm, baselines, pairs
-from studies.comparison.schemas import Difference, Sensitivity
+from studies.comparison.evidence import StudyEvidence
+from studies.comparison.schemas import Decision, Difference, Sensitivity
 from studies.comparison.scoring import finite, higher_is_better
 from studies.spec import StudySpec
-from studies.stats import inference
+from studies.stats import group_sequential, inference
 
 
-def differences(
+def list_differences(
     study: StudySpec, arms: Sequence[Arm], seeds: Sequence[int]
 ) -> dict[str, Difference]:
     """By the arm's name; an arm at a point without the baseline has none."""
     references = baselines(arms, study.baseline)
     return {
-        arm.name: difference(study, arm, references[arm.place], seeds)
+        arm.name: _difference(study, arm, references[arm.place], seeds)
         for arm in arms
         if arm.variant != study.baseline and arm.place in references
     }
 
 
-def difference(study: StudySpec, arm: Arm, reference: Arm, seeds: Sequence[int]) -> Difference:
+def _difference(study: StudySpec, arm: Arm, reference: Arm, seeds: Sequence[int]) -> Difference:
     """What can be said of it alone, without the other comparisons."""
     both = pairs(arm, reference, seeds)
     gaps = [one - other for one, other in both]
     share = shared_overlap(study, arm, reference)
     return Difference(
-        n=len(gaps),
-        mean=inference.mean(gaps),
-        interval=inference.t_interval(gaps, overlap=share),
-        p_value=inference.paired_p_value(gaps, overlap=share),
+        **inference.summarize(gaps, share),
         wilcoxon_p_value=inference.wilcoxon_p_value(gaps),
         bootstrap_interval=inference.bootstrap_interval(gaps),
         probability_of_improvement=inference.probability_of_improvement(
@@ -41,10 +43,11 @@ def difference(study: StudySpec, arm: Arm, reference: Arm, seeds: Sequence[int])
     )
 
 
-def p_values(
-    study: StudySpec, arms: Sequence[Arm], seeds: Sequence[int], margin: float | None = None
+def _p_values(
+    study: StudySpec, arms: Iterable[Arm], seeds: Sequence[int], margin: float | None = None
 ) -> dict[str, float | None]:
     """Of every comparison over these seeds: against no difference, or against one beyond the margin."""
+    arms = list(arms)
     references = baselines(arms, study.baseline)
     found: dict[str, float | None] = {}
     for arm in arms:
@@ -92,10 +95,102 @@ def _without_affected(
         for one, other in pairs(arm, reference, [seed for seed in seeds if seed not in wrong])
     ]
     share = shared_overlap(study, arm, reference)
-    return Sensitivity(
-        left_out=tuple(wrong),
-        n=len(gaps),
-        mean=inference.mean(gaps),
-        interval=inference.t_interval(gaps, overlap=share),
-        p_value=inference.paired_p_value(gaps, overlap=share),
+    return Sensitivity(left_out=tuple(wrong), **inference.summarize(gaps, share))
+
+
+def decide(
+    evidence: StudyEvidence, differences: Mapping[str, Difference], *, is_withheld: bool
+) -> dict[str, Difference]:
+    """Each difference with its p-value after Holm, and its decision unless that is withheld."""
+    margin = evidence.study.margin
+    adjusted, rejected = _tested(evidence)
+    equal, equivalent = _tested(evidence, margin) if margin is not None else ({}, {})
+    decided = {}
+    for name, one in differences.items():
+        if one.p_value is None:
+            decided[name] = one
+            continue
+        update: dict[str, Any] = {
+            "p_adjusted": adjusted[name],
+            "equivalence_p_value": equal.get(name),
+        }
+        if not is_withheld:
+            found = name in rejected and _still_points(evidence, name, rejected[name], one)
+            decision = _decision(evidence.metric, one, found, name in equivalent)
+            update["decision"] = decision
+            if decision == "undecided":
+                update |= _needed(evidence, name, one)
+        decided[name] = one.model_copy(update=update)
+    return decided
+
+
+def _tested(
+    evidence: StudyEvidence, margin: float | None = None
+) -> tuple[dict[str, float], dict[str, int]]:
+    """p-values after Holm over the analysed seeds, and whom it rejects, at which look.
+
+    What can't be tested stays in the family, as what no test would reject.
+    """
+    study, seeds = evidence.study, evidence.seeds
+    looks = [seeds[:size] for size in evidence.taken_looks] or [seeds]
+    found = [_p_values(study, evidence.arms.values(), taken, margin) for taken in looks]
+    names = list(found[-1])
+    if not names:
+        return {}, {}
+    by_look = [[1.0 if (p := one[name]) is None else p for name in names] for one in found]
+    planned = study.looks or (len(seeds),)
+    rejected = group_sequential.sequential_holm(by_look, planned)
+    adjusted = dict(zip(names, inference.holm(by_look[-1]), strict=True))
+    pairs_of = zip(names, rejected, strict=True)
+    return adjusted, {name: look for name, look in pairs_of if look is not None}
+
+
+def _still_points(evidence: StudyEvidence, name: str, look: int, present: Difference) -> bool:
+    """Whether the difference has the sign that it had at the look which found it."""
+    if not evidence.taken_looks:
+        return True
+    arm, reference = _compared(evidence, name)
+    both = pairs(arm, reference, evidence.seeds[: evidence.taken_looks[look]])
+    then = inference.mean([one - other for one, other in both]) or 0.0
+    return then * (present.mean or 0.0) > 0
+
+
+def _decision(
+    metric: str, difference: Difference, is_rejected: bool, is_equivalent: bool
+) -> Decision:
+    """A difference that is surely smaller than what matters is none, however surely it is there."""
+    if is_equivalent:
+        return "equivalent"
+    if not is_rejected:
+        return "undecided"
+    is_higher = (difference.mean or 0.0) > 0
+    return "better" if is_higher == higher_is_better(metric) else "worse"
+
+
+def _needed(
+    evidence: StudyEvidence, name: str, difference: Difference
+) -> dict[str, float | int | None]:
+    """How many seeds would show the margin or, without one, a difference as large as the one seen, at
+    the level that Holm asks of the smallest p-value."""
+    study = evidence.study
+    arm, reference = _compared(evidence, name)
+    both = pairs(arm, reference, evidence.seeds)
+    deviation = inference.deviation([one - other for one, other in both])
+    to_see = study.margin or abs(difference.mean or 0.0)
+    if not to_see or deviation is None:
+        return {}
+    level = inference.LEVEL / evidence.family
+    needed = inference.seeds_needed(
+        to_see,
+        deviation,
+        # With looks, what is left of the level for the last of them.
+        level=group_sequential.nominal_levels(study.looks, level)[-1] if study.looks else level,
+        overlap=shared_overlap(study, arm, reference),
     )
+    return {"to_see": to_see, "seeds_needed": needed}
+
+
+def _compared(evidence: StudyEvidence, name: str) -> tuple[Arm, Arm]:
+    """The arm of this name, and the baseline's at its point."""
+    arm = evidence.arms[name]
+    return arm, baselines(evidence.arms.values(), evidence.study.baseline)[arm.place]

@@ -2,7 +2,7 @@
 
 A slope is taken per seed (least squares over the axis, values at other axes averaged) and then treated as
 any other number: mean, t-interval, and paired difference to the baseline's slope, which is the
-interaction. Holm's correction is over the interactions of an axis. Decides nothing.
+interaction. Holm's correction is over the interactions of an axis.
 """
 
 import json
@@ -139,9 +139,6 @@ def _interaction(
 ) -> Difference:
     gaps = [slope - reference[seed] for seed, slope in slopes.items() if seed in reference]
     return Difference(
-        n=len(gaps),
-        mean=inference.mean(gaps),
-        interval=inference.t_interval(gaps, overlap=share),
-        p_value=inference.paired_p_value(gaps, overlap=share),
+        **inference.summarize(gaps, share),
         effect_size=inference.effect_size(gaps),
     )

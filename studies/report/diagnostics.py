@@ -1,4 +1,4 @@
-"""What jobs have kept of their networks' insides: looks from the database, weights from files of the
+"""What jobs have recorded of their networks' layers: snapshots from the database, weights from files of the
 storage, whose digests the database knows. A file that isn't what was written is as good as none."""
 
 import math
@@ -9,22 +9,27 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
-from store.db import Diagnosis, File
+from store.db import File
 from store.results import series
-from studies.report.panels import ARRAYS, Arrays, Column, Fan, read_arrays
+from studies.report.panels import ARRAYS, Arrays, Fan, read_arrays
 from studies.report.schemas import Filters, Histogram, JobReport
-from trainer.spec import PERCENTILES
 
 #: Layers that are shown, evenly over the depth.
 MOST_FANS, MOST_HISTOGRAMS = 3, 4
 MOST_FILTERS = 24
 
 
-def read_fan(session: Session, job: JobReport) -> list[Fan]:
-    """Of some of the job's norms, the first and the last among them; none where nobody looked."""
-    layers = spread(series.norm_layers(session, job.id), MOST_FANS)
-    looks = series.looks(session, job.id, layers) if layers else ()
-    return [_fan(job, layer, [one for one in looks if one.layer == layer]) for layer in layers]
+def read_fans(session: Session, arms: Sequence[Sequence[JobReport]]) -> list[Fan]:
+    """Of some norms of the first job of each arm that recorded any, the first and the last norm among them."""
+    layers = series.norm_layers(session, [job.id for jobs in arms for job in jobs])
+    shown = [job for jobs in arms if (job := next((one for one in jobs if one.id in layers), None))]
+    chosen = {job.id: spread(layers[job.id], MOST_FANS) for job in shown}
+    snapshots = series.layer_snapshots(session, chosen)
+    return [
+        Fan.of(job.variant, job.seed, layer, snapshots[job.id])
+        for job in shown
+        for layer in chosen[job.id]
+    ]
 
 
 def read_filters(job: JobReport, files: Sequence[File], storage: Path) -> Filters | None:
@@ -57,23 +62,6 @@ def spread(names: Sequence[str], most: int) -> list[str]:
     if len(names) <= most:
         return list(names)
     return [names[round(number * (len(names) - 1) / (most - 1))] for number in range(most)]
-
-
-def _fan(job: JobReport, layer: str, looks: Sequence[Diagnosis]) -> Fan:
-    def columns(side: str) -> dict[str, Column]:
-        return {
-            str(percent): tuple(one.statistics.get(f"{side}_p{percent}") for one in looks)
-            for percent in PERCENTILES
-        }
-
-    return Fan(
-        variant=job.variant,
-        seed=job.seed,
-        layer=layer,
-        steps=tuple(one.step for one in looks),
-        before=columns("before"),
-        after=columns("after"),
-    )
 
 
 def _histograms(variant: str, arrays: Arrays) -> Iterator[Histogram]:

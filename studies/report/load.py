@@ -1,4 +1,4 @@
-"""A study's report from the database and the storage: reads all that it is made of. Writes nothing."""
+"""A study's report from the database and the storage."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from runtime.files import digest_of
 from store.db import File, Study
 from store.mlflow import links
-from store.results import ResultRow, result_rows, series
+from store.results import ResultRow, series
 from store.studies import studies
-from studies.claims import judge_claims, read_evidence
-from studies.comparison import Comparison, finite, read_comparison
+from studies.claims import judge_claims
+from studies.comparison import Comparison, StudyEvidence, compare, finite, read_evidence
 from studies.presets import PresetRun
-from studies.report.diagnostics import read_fan, read_filters, read_histograms
+from studies.report.diagnostics import read_fans, read_filters, read_histograms
 from studies.report.panels import Fan, read_panels
 from studies.report.schemas import (
     Curve,
@@ -27,12 +27,12 @@ from studies.report.schemas import (
     ReportInput,
     StoredFile,
 )
-from studies.spec import arm_name, read_study
+from studies.spec import arm_name
 from studies.tuning import tuned_arms
 
 #: Evaluation periods of all jobs together; of more, an even choice is drawn.
 MOST_PERIODS = 200_000
-#: Variants whose insides are shown, and jobs of each whose weights are added up.
+#: Variants whose layers are shown, and jobs of each whose weights are added up.
 MOST_SHOWN, MOST_POOLED = 8, 8
 
 
@@ -40,14 +40,12 @@ def read_report(
     session: Session, study: Study, storage: Path, mlflow_url: str | None
 ) -> ReportInput:
     """Of the study as it is now; `mlflow_url`: the public base of the links, None where there is no MLflow."""
-    comparison = read_comparison(session, study)
-    rows = result_rows.study_rows(session, study.id)
+    evidence = read_evidence(session, study, with_records=True)
+    comparison = compare(evidence)
     files = series.job_files(session, study.id)
-    jobs = tuple(_jobs(session, study, comparison, rows, files, mlflow_url))
-    spec = read_study(study.spec)
-    evidence = read_evidence(session, study, spec) if spec.claims or spec.figure else None
+    jobs = tuple(_jobs(session, study, comparison, evidence, files, mlflow_url))
     counts = studies.counts(session, [study.id])[study.id]
-    fans, filters, histograms = _insides(session, jobs, files, storage)
+    fans, filters, histograms = _diagnostics(session, jobs, files, storage)
     return ReportInput(
         study_id=study.id,
         name=study.name,
@@ -56,18 +54,18 @@ def read_report(
         description=study.spec.get("description", ""),
         status=studies.status(counts),
         created_at=study.created_at,
-        finished_at=_finished_at(rows),
+        finished_at=_finished_at(evidence.rows),
         mlflow_url=_study_url(session, study, mlflow_url),
         warnings=tuple(study.warnings),
         spec=study.spec,
         comparison=comparison,
         declared_by={kind: one["who"] for kind, one in study.declared.items()},
-        claims=judge_claims(evidence) if evidence else (),
-        panels=read_panels(evidence, files, storage) if evidence else (),
+        claims=judge_claims(evidence),
+        panels=read_panels(evidence, files, storage),
         tuned=tuned_arms(study),
         preset=PresetRun.model_validate(study.preset) if study.preset else None,
         jobs=jobs,
-        provenance=_provenance(session, study, rows),
+        provenance=_provenance(session, study, evidence.rows),
         fans=fans,
         filters=filters,
         histograms=histograms,
@@ -78,15 +76,20 @@ def _jobs(
     session: Session,
     study: Study,
     comparison: Comparison,
-    rows: Sequence[ResultRow],
+    evidence: StudyEvidence,
     files: Mapping[int, Sequence[File]],
     mlflow_url: str | None,
 ) -> Iterator[JobReport]:
-    curves = series.curves(session, study.id, MOST_PERIODS)
-    ids = [row.job_id for row in rows]
+    # A study with claims has its curves read whole; of any other, no more than a report shows are read.
+    curves = (
+        series.thin(evidence.curves, MOST_PERIODS)
+        if evidence.curves
+        else series.curves(session, study.id, MOST_PERIODS)
+    )
+    ids = [row.job_id for row in evidence.rows]
     urls = links.job_urls(session, mlflow_url, ids) if mlflow_url else {}
     values = {one.job_id: one.value for arm in comparison.variants for one in arm.values}
-    for row in rows:
+    for row in evidence.rows:
         job_id = row.job_id
         yield JobReport(
             id=job_id,
@@ -139,7 +142,7 @@ def _provenance(session: Session, study: Study, rows: Sequence[ResultRow]) -> Pr
     )
 
 
-def _insides(
+def _diagnostics(
     session: Session,
     jobs: Sequence[JobReport],
     files: Mapping[int, Sequence[File]],
@@ -150,14 +153,12 @@ def _insides(
         return (), (), ()
     at_first = [one for one in jobs if one.point == jobs[0].point and one.status == "succeeded"]
     variants = list(dict.fromkeys(one.variant for one in at_first))[:MOST_SHOWN]
-    fans: list[Fan] = []
     filters: list[Filters] = []
     histograms: list[Histogram] = []
-    for variant in variants:
-        chosen = [one for one in at_first if one.variant == variant]
-        fans += next((fan for one in chosen if (fan := read_fan(session, one))), [])
+    arms = [[one for one in at_first if one.variant == variant] for variant in variants]
+    for variant, chosen in zip(variants, arms, strict=True):
         kept = (read_filters(one, files.get(one.id, ()), storage) for one in chosen)
         first = next((one for one in kept if one is not None), None)
         filters += [] if first is None else [first]
         histograms += read_histograms(variant, chosen[:MOST_POOLED], files, storage)
-    return tuple(fans), tuple(filters), tuple(histograms)
+    return tuple(read_fans(session, arms)), tuple(filters), tuple(histograms)

@@ -11,7 +11,7 @@ import math
 import statistics
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict
 
 from studies.spec import ENOUGH_SEEDS
 
@@ -26,6 +26,25 @@ RESAMPLES = 9999
 #: Up to so many differences scipy's signed ranks are exact whether values tie or not.
 MOST_PERMUTED = 13
 MOST_SEEDS = 100_000
+
+
+class Summary(TypedDict):
+    """What is said of every set of paired differences; `p_value`: of no difference, two-sided."""
+
+    n: int
+    mean: float | None
+    interval: Interval | None
+    p_value: float | None
+
+
+def summarize(gaps: Sequence[float], overlap: float) -> Summary:
+    """Of differences that are paired by seed; `overlap` as in `t_interval`."""
+    return {
+        "n": len(gaps),
+        "mean": mean(gaps),
+        "interval": t_interval(gaps, overlap=overlap),
+        "p_value": paired_p_value(gaps, overlap=overlap),
+    }
 
 
 def mean(values: Sequence[float]) -> float | None:

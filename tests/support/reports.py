@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from store.results.result_rows import ResultRow
-from studies.comparison.compare import compare
 from studies.report.panels.schemas import Fan
 from studies.report.schemas import (
     Curve,
@@ -20,7 +19,14 @@ from studies.report.schemas import (
     StoredFile,
 )
 from studies.spec.expand import arm_name
-from tests.support.result_rows import ENVIRONMENT, Variants, alter, fake_rows, make_study
+from tests.support.result_rows import (
+    ENVIRONMENT,
+    Variants,
+    alter,
+    compare_rows,
+    fake_rows,
+    make_study,
+)
 
 BEGIN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 MEANS = {"none": 0.95, "batch": 0.97, "group": 0.965}
@@ -53,7 +59,7 @@ def make_report(
         "mlflow_url": "http://mlflow.test/#/experiments/1/runs/a",
         "warnings": (),
         "spec": study.model_dump(mode="json"),
-        "comparison": compare(study, rows),
+        "comparison": compare_rows(study, rows),
         "jobs": jobs,
         "provenance": Provenance(
             spec="5" * 32,

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from store.results.result_rows import ResultRow
+from studies.comparison.compare import compare
+from studies.comparison.evidence import gather_evidence
+from studies.comparison.schemas import Comparison
 from studies.spec.expand import expand
 from studies.spec.study import StudySpec, read_study
 
@@ -133,6 +136,13 @@ def fake_rows(
         )
         for number, cell in enumerate(expand(study), start=1)
     ]
+
+
+def compare_rows(
+    study: StudySpec, rows: Iterable[ResultRow], metric: str | None = None, **known: Any
+) -> Comparison:
+    """The comparison over these rows; `known` is what else `gather_evidence` takes."""
+    return compare(gather_evidence(study, rows, metric=metric, **known))
 
 
 def change(row: ResultRow, part: str, **values: Any) -> None:

@@ -1,4 +1,4 @@
-"""From a study's jobs to the data of its own figure, panel by panel. Reads files, no database."""
+"""From a study's jobs to the data of its own figure, panel by panel."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -9,16 +9,14 @@ import numpy
 
 from store.db import File
 from studies.claims import (
-    Evidence,
-    Record,
     chance_after_divergence,
     chosen_layer,
     lower_bounds,
-    measured,
+    measure_arm,
     unit_of_statistic,
     words,
 )
-from studies.comparison import finite, higher_is_better
+from studies.comparison import JobRecord, StudyEvidence, finite, higher_is_better
 from studies.report.panels.from_arrays import array_panel
 from studies.report.panels.schemas import (
     Bar,
@@ -44,7 +42,7 @@ from studies.spec import (
     StepsToReach,
 )
 from studies.stats import mean, t_interval
-from trainer.spec import NETWORK, PERCENTILES, STOPPING_RULES
+from trainer.spec import NETWORK, STOPPING_RULES
 
 #: By place on an axis, the values of the seeds there.
 Places: TypeAlias = Mapping[float, Sequence[float]]
@@ -53,14 +51,14 @@ MOST_ARMS = 12
 
 
 def read_panels(
-    evidence: Evidence, files: Mapping[int, Sequence[File]], storage: Path
+    evidence: StudyEvidence, files: Mapping[int, Sequence[File]], storage: Path
 ) -> tuple[PanelData, ...]:
     """`files`: of each job."""
     return tuple(_read(evidence, panel, files, storage) for panel in evidence.study.figure)
 
 
 def _read(
-    evidence: Evidence, panel: Panel, files: Mapping[int, Sequence[File]], storage: Path
+    evidence: StudyEvidence, panel: Panel, files: Mapping[int, Sequence[File]], storage: Path
 ) -> PanelData:
     jobs = _jobs(evidence, panel)
     match panel:
@@ -82,13 +80,13 @@ def _read(
             assert_never(panel)
 
 
-def _jobs(evidence: Evidence, panel: Panel) -> dict[str, list[Record]]:
+def _jobs(evidence: StudyEvidence, panel: Panel) -> dict[str, list[JobRecord]]:
     """By arm those that succeeded, of the arms that the panel shows."""
     names = panel.arms or tuple(evidence.records)[:MOST_ARMS]
     return {
         name: [
             record
-            for seed in evidence.analysis.seeds
+            for seed in evidence.seeds
             if (record := evidence.records[name].get(seed)) is not None
             and record.row.status == "succeeded"
         ]
@@ -111,7 +109,9 @@ def _line(name: str, places: Places, label: str | None = None) -> Line:
     )
 
 
-def _gathered(jobs: Sequence[Record], read: Callable[[Record], Mapping[float, Any]]) -> Places:
+def _gathered(
+    jobs: Sequence[JobRecord], read: Callable[[JobRecord], Mapping[float, Any]]
+) -> Places:
     found: dict[float, list[float]] = {}
     for job in jobs:
         for x, value in read(job).items():
@@ -121,7 +121,7 @@ def _gathered(jobs: Sequence[Record], read: Callable[[Record], Mapping[float, An
 
 
 def _curves(
-    evidence: Evidence, panel: CurvesPanel, jobs: Mapping[str, Sequence[Record]]
+    evidence: StudyEvidence, panel: CurvesPanel, jobs: Mapping[str, Sequence[JobRecord]]
 ) -> PanelData:
     column, is_error = panel.column, panel.as_error
     lines = []
@@ -137,7 +137,7 @@ def _curves(
     return _lines(panel, lines, name.replace("_", " "), "step", unit, marks=marks, level=level)
 
 
-def _held(job: Record, column: str, steps: Sequence[int], is_error: bool) -> dict[float, float]:
+def _held(job: JobRecord, column: str, steps: Sequence[int], is_error: bool) -> dict[float, float]:
     """A curve at all of its arm's steps, so that no mean is of the survivors: a job that stopped early keeps
     its last value, a diverged one scores what guessing does."""
     seen = {one["step"]: finite(one[column]) for one in job.curve}
@@ -155,7 +155,7 @@ def _held(job: Record, column: str, steps: Sequence[int], is_error: bool) -> dic
 
 
 def _reached(
-    evidence: Evidence, panel: CurvesPanel, jobs: Mapping[str, Sequence[Record]]
+    evidence: StudyEvidence, panel: CurvesPanel, jobs: Mapping[str, Sequence[JobRecord]]
 ) -> tuple[tuple[Mark, ...], float | None]:
     """The mean best of the arm to be reached, and where each arm reaches its own seed's on average; no mark
     of an arm with a job that never does."""
@@ -171,14 +171,14 @@ def _reached(
     statistic = StepsToReach(kind="steps_to_reach", column=panel.column, best_of=panel.reach)
     marks = []
     for name in jobs:
-        steps = measured(evidence, statistic, name)
+        steps = measure_arm(evidence, statistic, name)
         x = mean(list(steps.values()))
         if x is not None and not lower_bounds(evidence, statistic, name, steps):
             marks.append(Mark(arm=name, x=x, y=level))
     return tuple(marks), level
 
 
-def _stopped(line: Line, jobs: Sequence[Record]) -> Iterator[Mark]:
+def _stopped(line: Line, jobs: Sequence[JobRecord]) -> Iterator[Mark]:
     """On the arm's line, at the mean over the jobs that the rule would have stopped."""
     for rule in STOPPING_RULES:
         steps = [
@@ -190,13 +190,13 @@ def _stopped(line: Line, jobs: Sequence[Record]) -> Iterator[Mark]:
             yield Mark(arm=line.arm, x=x, y=float(numpy.interp(x, line.x, line.mean)), rule=rule)
 
 
-def _over(evidence: Evidence, panel: OverPanel) -> PanelData:
+def _over(evidence: StudyEvidence, panel: OverPanel) -> PanelData:
     several = len(panel.statistics) > 1
     lines = []
     for statistic in panel.statistics:
         label = words(statistic)
         if panel.along is not None:
-            values = {x: measured(evidence, statistic, name) for name, x in panel.along.items()}
+            values = {x: measure_arm(evidence, statistic, name) for name, x in panel.along.items()}
             lines.append(_line(label, {x: list(one.values()) for x, one in values.items()}))
             continue
         for variant in evidence.study.variants:
@@ -209,16 +209,18 @@ def _over(evidence: Evidence, panel: OverPanel) -> PanelData:
     )  # fmt: skip
 
 
-def _places(evidence: Evidence, path: str, variant: str, statistic: Statistic) -> Places:
+def _places(evidence: StudyEvidence, path: str, variant: str, statistic: Statistic) -> Places:
     """Of the arms of a variant whose value on the axis is a number."""
     return {
-        float(place): list(measured(evidence, statistic, name).values())
+        float(place): list(measure_arm(evidence, statistic, name).values())
         for name, arm in evidence.arms.items()
         if arm.variant == variant and isinstance(place := arm.point.get(path), int | float)
     }
 
 
-def _bars(evidence: Evidence, panel: BarsPanel, jobs: Mapping[str, Sequence[Record]]) -> PanelData:
+def _bars(
+    evidence: StudyEvidence, panel: BarsPanel, jobs: Mapping[str, Sequence[JobRecord]]
+) -> PanelData:
     sets = tuple(_set(evidence, statistic, jobs) for statistic in panel.statistics)
     if not any(sets):
         return Nothing(title=panel.title, why="no job has these numbers yet")
@@ -230,21 +232,23 @@ def _bars(evidence: Evidence, panel: BarsPanel, jobs: Mapping[str, Sequence[Reco
     )
 
 
-def _set(evidence: Evidence, statistic: Statistic, arms: Mapping[str, Any]) -> tuple[Bar, ...]:
+def _set(evidence: StudyEvidence, statistic: Statistic, arms: Mapping[str, Any]) -> tuple[Bar, ...]:
     found = []
     for name in arms:
-        values = list(measured(evidence, statistic, name).values())
+        values = list(measure_arm(evidence, statistic, name).values())
         if (centre := mean(values)) is not None:
             low, high = t_interval(values) or (None, None)
             found.append(Bar(arm=name, mean=centre, low=low, high=high))
     return tuple(found)
 
 
-def _looks(panel: LooksPanel, jobs: Mapping[str, Sequence[Record]]) -> PanelData:
-    def read(job: Record) -> dict[float, Any]:
-        layer = chosen_layer(panel.layer, job.looks, panel.statistic)
+def _looks(panel: LooksPanel, jobs: Mapping[str, Sequence[JobRecord]]) -> PanelData:
+    def read(job: JobRecord) -> dict[float, Any]:
+        layer = chosen_layer(panel.layer, job.snapshots, panel.statistic)
         return {
-            one.step: one.statistics.get(panel.statistic) for one in job.looks if one.layer == layer
+            one.step: one.statistics.get(panel.statistic)
+            for one in job.snapshots
+            if one.layer == layer
         }
 
     lines = [_line(name, _gathered(found, read)) for name, found in jobs.items()]
@@ -252,15 +256,15 @@ def _looks(panel: LooksPanel, jobs: Mapping[str, Sequence[Record]]) -> PanelData
     return _lines(panel, lines, f"{name}, {panel.layer} layer", "step", "", y_scale=panel.y_scale)
 
 
-def _layers(panel: LayersPanel, jobs: Mapping[str, Sequence[Record]]) -> PanelData:
-    def read(job: Record) -> dict[float, Any]:
-        steps = sorted({one.step for one in job.looks})
+def _layers(panel: LayersPanel, jobs: Mapping[str, Sequence[JobRecord]]) -> PanelData:
+    def read(job: JobRecord) -> dict[float, Any]:
+        steps = sorted({one.step for one in job.snapshots})
         if not steps:
             return {}
         step = steps[0] if panel.at == "first" else steps[-1]
         values = [
             one.statistics[panel.statistic]
-            for one in job.looks
+            for one in job.snapshots
             if one.step == step and panel.statistic in one.statistics and one.layer != NETWORK
         ]
         return {float(number): value for number, value in enumerate(values, start=1)}
@@ -281,24 +285,14 @@ def _lines(
     )
 
 
-def _fans(panel: FansPanel, jobs: Mapping[str, Sequence[Record]]) -> PanelData:
+def _fans(panel: FansPanel, jobs: Mapping[str, Sequence[JobRecord]]) -> PanelData:
     fans = []
     for name, found in jobs.items():
-        job = next((one for one in found if one.looks), None)
-        layer = chosen_layer(panel.layer, job.looks, "after_p50") if job else None
+        job = next((one for one in found if one.snapshots), None)
+        layer = chosen_layer(panel.layer, job.snapshots, "after_p50") if job else None
         if job is None or layer is None:
             continue
-        looks = [one for one in job.looks if one.layer == layer]
-        sides = {
-            side: {
-                str(percent): tuple(one.statistics.get(f"{side}_p{percent}") for one in looks)
-                for percent in PERCENTILES
-            }
-            for side in ("before", "after")
-        }
-        steps = tuple(one.step for one in looks)
-        seed = job.row.seed
-        fans.append(Fan(variant=name, seed=seed, layer=layer, steps=steps, **sides))
+        fans.append(Fan.of(name, job.row.seed, layer, job.snapshots))
     if not fans:
         return Nothing(title=panel.title, why="no job was looked into (`diagnostics`)")
     return Fans(title=panel.title, fans=tuple(fans))

@@ -1,11 +1,11 @@
-"""Panels of what evaluations have kept as files: tiles, planes, histograms, curves over masks. Reads files."""
+"""Panels of what evaluations have kept as files: tiles, planes, histograms, curves over masks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from store.db import File
-from studies.claims import Record
+from studies.comparison import JobRecord
 from studies.report.panels.kept_arrays import Arrays, read_arrays
 from studies.report.panels.schemas import (
     Line,
@@ -25,7 +25,7 @@ from studies.stats import mean, t_interval
 MOST_TILES, MOST_PICTURES, MOST_MAPS = 24, 8, 8
 
 Files = Mapping[int, Sequence[File]]
-Jobs = Mapping[str, Sequence[Record]]
+Jobs = Mapping[str, Sequence[JobRecord]]
 
 
 def array_panel(panel: ArraysPanel, jobs: Jobs, files: Files, storage: Path) -> PanelData:
@@ -61,7 +61,7 @@ def _is_curve(panel: ArraysPanel) -> bool:
 
 
 def _all(
-    panel: ArraysPanel, records: Sequence[Record], files: Files, storage: Path, most: int | None
+    panel: ArraysPanel, records: Sequence[JobRecord], files: Files, storage: Path, most: int | None
 ) -> list[Arrays]:
     found: list[Arrays] = []
     for record in records:

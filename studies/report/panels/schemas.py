@@ -1,13 +1,16 @@
 """The data of a study's own figure, panel by panel, ready to be drawn; it crosses between processes as JSON."""
 
 import base64
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing
 from pydantic import Field
 
+from store.results import LayerSnapshot
 from studies.comparison import Answer
+from trainer.spec import PERCENTILES
 
 Column: TypeAlias = tuple[float | None, ...]
 Images: TypeAlias = numpy.typing.NDArray[np.float32]
@@ -22,6 +25,26 @@ class Fan(Answer):
     steps: tuple[int, ...]
     before: dict[str, Column]
     after: dict[str, Column]
+
+    @classmethod
+    def of(cls, variant: str, seed: int, layer: str, snapshots: Sequence[LayerSnapshot]) -> "Fan":
+        """From the snapshots of one job, in order; those of other layers are left out."""
+        shown = [snapshot for snapshot in snapshots if snapshot.layer == layer]
+
+        def columns(side: str) -> dict[str, Column]:
+            return {
+                str(percent): tuple(one.statistics.get(f"{side}_p{percent}") for one in shown)
+                for percent in PERCENTILES
+            }
+
+        return cls(
+            variant=variant,
+            seed=seed,
+            layer=layer,
+            steps=tuple(snapshot.step for snapshot in shown),
+            before=columns("before"),
+            after=columns("after"),
+        )
 
 
 class Numbers(Answer):

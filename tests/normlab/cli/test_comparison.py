@@ -8,8 +8,7 @@ from rich.console import Console
 from normlab.cli.render.comparison import answer, columns, flat, legend, show_comparison
 from normlab.cli.render.output import show_table
 from store.results.result_rows import ResultRow
-from studies.comparison.compare import Known, compare
-from tests.support.result_rows import alter, change, fake_rows, make_study
+from tests.support.result_rows import alter, change, compare_rows, fake_rows, make_study
 
 STUDY = make_study(("none", "batch", "group"))
 
@@ -19,7 +18,7 @@ def rows() -> list[ResultRow]:
 
 
 def answered(found: list[ResultRow], study: Any = STUDY) -> dict[str, Any]:
-    return compare(study, found).model_dump(mode="json")
+    return compare_rows(study, found).model_dump(mode="json")
 
 
 def test_the_table_shows_percent_signs_and_decisions() -> None:
@@ -41,8 +40,8 @@ def test_the_table_shows_percent_signs_and_decisions() -> None:
 
 def test_steps_to_the_study_s_threshold_have_a_column() -> None:
     study = make_study(("none", "group"), threshold={"value": 0.9})
-    known = Known(first_steps={11: 100, 12: 140})
-    found = compare(study, fake_rows(study, lambda *_: 0.9, seed=1), known=known)
+    steps = {11: 100, 12: 140}
+    found = compare_rows(study, fake_rows(study, lambda *_: 0.9, seed=1), first_steps=steps)
     answer = found.model_dump(mode="json")
     last = columns(answer)[-1]
     assert last.title == "steps to threshold"

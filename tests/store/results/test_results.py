@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.errors import BadCursor
 from store.jobs import commands
-from store.results import curves, result_rows
+from store.results import result_rows, series
 from tests.support.factories import (
     acquire_job,
     make_cells,
@@ -139,6 +139,6 @@ def test_first_steps_are_those_at_which_a_curve_crossed(sessions: Sessions) -> N
         event = EpochFinished(1, 10, {"val_accuracy": math.nan}, best=False, seconds=0.5)
         commands.record_epoch(session, second.job_id, 1, event)
 
-        assert curves.first_steps(session, study.id, "val_accuracy", 0.8) == {first.job_id: 20}
-        assert curves.first_steps(session, study.id, "val_loss", 0.15) == {first.job_id: 20}
-        assert curves.first_steps(session, study.id, "val_loss", 0.05) == {}
+        assert series.first_steps(session, study.id, "val_accuracy", 0.8) == {first.job_id: 20}
+        assert series.first_steps(session, study.id, "val_loss", 0.15) == {first.job_id: 20}
+        assert series.first_steps(session, study.id, "val_loss", 0.05) == {}

@@ -46,6 +46,7 @@ def test_long_curves_are_thinned_evenly_and_keep_their_ends(
     study, jobs = train(sessions, 11)
     with sessions.begin() as session:
         found = series.curves(session, study, most=11)
+        assert series.thin(series.curves(session, study), most=11) == found
     for job in jobs:
         assert [row["epoch"] for row in found[job]] == [1, 4, 8, 11]
 
@@ -59,10 +60,10 @@ def test_only_norms_are_looked_at_in_the_order_of_the_network(
     with sessions.begin() as session:
         for step in (20, 10):
             commands.record_diagnosis(session, jobs[0], 1, Diagnosed(1, step, layers))
-        assert series.norm_layers(session, jobs[0]) == ["norm2", "norm1"]
-        looks = series.looks(session, jobs[0], ["norm1"])
-        assert [(one.layer, one.step) for one in looks] == [("norm1", 10), ("norm1", 20)]
-        assert series.norm_layers(session, jobs[1]) == []
+        assert series.norm_layers(session, jobs) == {jobs[0]: ["norm2", "norm1"]}
+        snapshots = series.layer_snapshots(session, {jobs[0]: ["norm1"]})[jobs[0]]
+        assert [(one.layer, one.step) for one in snapshots] == [("norm1", 10), ("norm1", 20)]
+        assert series.layer_snapshots(session, {}) == {}
 
 
 def test_files_are_those_of_the_studys_jobs(sessions: sessionmaker[Session]) -> None:

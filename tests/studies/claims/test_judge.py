@@ -12,13 +12,10 @@ from scipy.special import ndtri
 from statsmodels.stats.multitest import multipletests
 
 from store.results.result_rows import ResultRow
-from studies.claims.evidence import Evidence
 from studies.claims.judge import judge_claims
-from studies.claims.measure import Record
 from studies.claims.schemas import ClaimVerdict
 from studies.comparison.arms import group
-from studies.comparison.confounds import find_confounds
-from studies.comparison.planned_seeds import plan_analysis
+from studies.comparison.evidence import JobRecord, StudyEvidence, gather_evidence
 from studies.spec.expand import expand
 from studies.spec.study import StudyError, StudySpec, read_study
 from tests.support.result_rows import BASE, alter, change, fake_rows, make_study
@@ -30,15 +27,8 @@ def claim(**parts: Any) -> dict[str, Any]:
     return {**RISES, **parts}
 
 
-def evidence_of(study: StudySpec, rows: Sequence[ResultRow]) -> Evidence:
-    arms = group(rows, study.metric)
-    return Evidence(
-        study=study,
-        arms={arm.name: arm for arm in arms},
-        records={arm.name: {seed: Record(row) for seed, row in arm.rows.items()} for arm in arms},
-        analysis=plan_analysis(study, arms, study.seed_list),
-        confounds=tuple(find_confounds(study, arms, study.declared)),
-    )
+def evidence_of(study: StudySpec, rows: Sequence[ResultRow]) -> StudyEvidence:
+    return gather_evidence(study, rows, planned_seeds=study.seed_list)
 
 
 def judged(
@@ -168,21 +158,22 @@ def test_nothing_is_claimed_of_one_variant_over_disjoint_seeds(count: int) -> No
     study = make_study(tuple(names), claims=claims, seeds=seeds)
     draw = np.random.default_rng(20261127)
     rows = fake_rows(study, lambda variant, point: 0.9, seed=0)
+    plain = evidence_of(study, rows)
     wrong = 0
     for _ in range(draws):
         for row, value in zip(rows, draw.normal(0.9, 0.02, len(rows)).tolist(), strict=True):
             change(row, "metrics", test_accuracy=value)
-        found = judge_claims(_quick(study, rows))
+        found = judge_claims(_quick(plain, study, rows))
         wrong += any(one.verdict != "undecided" for one in found)
     bound = 0.05 + float(ndtri(0.999)) * math.sqrt(0.05 * 0.95 / draws)
     assert wrong / draws <= bound
     assert wrong > 0
 
 
-def _quick(study: StudySpec, rows: Sequence[ResultRow]) -> Evidence:
+def _quick(plain: StudyEvidence, study: StudySpec, rows: Sequence[ResultRow]) -> StudyEvidence:
     arms = group(rows, study.metric)
-    records = {arm.name: {seed: Record(row) for seed, row in arm.rows.items()} for arm in arms}
-    return Evidence(study, {}, records, plan_analysis(study, arms, study.seed_list))
+    records = {arm.name: {seed: JobRecord(row) for seed, row in arm.rows.items()} for arm in arms}
+    return replace(plain, arms={}, records=records, confounds=())
 
 
 def test_without_enough_seeds_there_is_no_verdict() -> None:
@@ -255,7 +246,7 @@ def judged_by_curves(there: Callable[[int, str], int], **parts: Any) -> ClaimVer
     study = make_study(claims=[claim(**parts)])
     plain = evidence_of(study, fake_rows(study, lambda *_: 0.9, seed=1))
 
-    def trained(job: Record, step: int) -> Record:
+    def trained(job: JobRecord, step: int) -> JobRecord:
         curve = [
             {
                 "step": at,

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from studies.claims.measure import Peers, Record, Seen, measure
+from store.results.series import LayerSnapshot
+from studies.claims.measure import Peers, measure
+from studies.comparison.evidence import JobRecord
 from studies.spec.claims import Statistic
 from tests.support.result_rows import FACTS, make_row
 
@@ -17,11 +19,11 @@ def period(step: int, **columns: float | None) -> dict[str, Any]:
     return {"epoch": step // 10, "step": step, **empty, **columns}
 
 
-def record(curve: Any = (), looks: Any = (), **change: Any) -> Record:
-    return Record(make_row(1, "none", 0, 0.9, **change), curve, looks)
+def record(curve: Any = (), snapshots: Any = (), **change: Any) -> JobRecord:
+    return JobRecord(make_row(1, "none", 0, 0.9, **change), curve, snapshots)
 
 
-def number(statistic: Any, job: Record, peers: Peers | None = None) -> float | None:
+def number(statistic: Any, job: JobRecord, peers: Peers | None = None) -> float | None:
     return measure(ADAPTER.validate_python(statistic), job, peers or {})
 
 
@@ -105,8 +107,8 @@ def test_steps_to_reach_a_value_or_the_best_of_another_arm() -> None:
     assert number(reach(best_of="batch"), record(RISING), {}) is None
 
 
-def look(step: int, layer: str, **statistics: float | None) -> Seen:
-    return Seen(layer, step, statistics)
+def look(step: int, layer: str, **statistics: float | None) -> LayerSnapshot:
+    return LayerSnapshot(layer, step, statistics)
 
 
 LOOKS = [
@@ -142,24 +144,24 @@ LOOKS = [
     ],
 )  # fmt: skip
 def test_what_was_seen_inside(statistic: dict[str, Any], expected: float | None) -> None:
-    assert number(statistic, record(looks=LOOKS)) == expected
+    assert number(statistic, record(snapshots=LOOKS)) == expected
 
 
 def test_a_look_that_saw_no_number_leaves_none() -> None:
     looks = [look(1, "network", gradient_norm=3.0), look(2, "network", gradient_norm=None)]
     statistic = {"kind": "look", "statistic": "gradient_norm", "layer": "network"}
     for take in ("last", "mean", "max"):
-        assert number({**statistic, "take": take}, record(looks=looks)) is None
+        assert number({**statistic, "take": take}, record(snapshots=looks)) is None
     # What came before is there all the same.
-    assert number({**statistic, "take": "first"}, record(looks=looks)) == 3.0
+    assert number({**statistic, "take": "first"}, record(snapshots=looks)) == 3.0
 
 
 def test_a_gain_is_over_another_variant_at_the_same_point() -> None:
     at = {"training.batch_size": 8}
-    job = Record(make_row(1, "group", 0, 0.9, point=at))
+    job = JobRecord(make_row(1, "group", 0, 0.9, point=at))
     peers = {
-        "none · batch_size=8": Record(make_row(2, "none", 0, 0.7, point=at)),
-        "none": Record(make_row(3, "none", 0, 0.2)),
+        "none · batch_size=8": JobRecord(make_row(2, "none", 0, 0.7, point=at)),
+        "none": JobRecord(make_row(3, "none", 0, 0.2)),
     }
     gain = {"kind": "gain", "of": "test_error", "over": "none"}
     assert number(gain, job, peers) == pytest.approx(0.2)

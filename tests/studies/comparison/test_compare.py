@@ -9,10 +9,9 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from store.results.result_rows import ResultRow
-from studies.comparison.compare import Known, compare
 from studies.comparison.schemas import Comparison, VariantSummary
 from studies.spec.study import StudySpec
-from tests.support.result_rows import alter, change, fake_rows, make_row, make_study
+from tests.support.result_rows import alter, change, compare_rows, fake_rows, make_row, make_study
 
 STUDY = make_study()
 THREE = make_study(("none", "batch", "layer", "group"))
@@ -35,7 +34,7 @@ def summary(compared: Comparison, name: str = "group") -> VariantSummary:
 
 def test_means_and_intervals_agree_with_scipy() -> None:
     none, group = two_arms()
-    compared = compare(STUDY, rows(none, group))
+    compared = compare_rows(STUDY, rows(none, group))
     for found, values in zip(compared.variants, (none, group), strict=True):
         interval = stats.t.interval(0.95, 9, np.mean(values), stats.sem(values))
         assert (found.n, found.epochs.mean, found.epochs.best_mean) == (10, 10.0, 7.0)
@@ -50,7 +49,7 @@ def test_means_and_intervals_agree_with_scipy() -> None:
 
 def test_differences_agree_with_scipy_and_statsmodels() -> None:
     found = fake_rows(THREE, lambda variant, _: 0.9 + 0.01 * (variant == "layer"), seed=3)
-    compared = compare(THREE, found)
+    compared = compare_rows(THREE, found)
     by_arm = {
         name: [row.metrics["test_accuracy"] for row in found if row.variant == name]
         for name in THREE.variants
@@ -77,20 +76,20 @@ def test_pairing_is_by_seed_not_by_order() -> None:
     none, group = two_arms()
     backwards = reversed(rows(none, group))
     shuffled = [replace(row, job_id=number) for number, row in enumerate(backwards)]
-    straight = summary(compare(STUDY, rows(none, group))).difference
-    assert summary(compare(STUDY, shuffled)).difference == straight
+    straight = summary(compare_rows(STUDY, rows(none, group))).difference
+    assert summary(compare_rows(STUDY, shuffled)).difference == straight
 
 
 def test_under_eight_seeds_there_is_an_interval_but_no_p_value() -> None:
     study = make_study(seeds=7)
-    one = summary(compare(study, rows(*two_arms(n=7)))).difference
+    one = summary(compare_rows(study, rows(*two_arms(n=7)))).difference
     assert one is not None
     assert one.interval is not None
     assert (one.p_value, one.p_adjusted, one.decision) == (None, None, None)
 
 
 def test_one_seed_has_no_interval_and_no_deviation() -> None:
-    found = compare(make_study(seeds=1), [make_row(1, "none", 0, 0.9)]).variants[0]
+    found = compare_rows(make_study(seeds=1), [make_row(1, "none", 0, 0.9)]).variants[0]
     assert (found.n, found.mean, found.std, found.interval) == (1, 0.9, None, None)
 
 
@@ -98,7 +97,7 @@ def test_a_diverged_job_counts_with_its_best_checkpoint() -> None:
     found = rows(*two_arms())
     alter(found, [found[3]], reason="diverged")
     change(found[3], "metrics", test_accuracy=0.2)
-    compared = compare(STUDY, found)
+    compared = compare_rows(STUDY, found)
     none = summary(compared, "none")
     assert (none.n, none.diverged, none.incomplete) == (10, 1, False)
     assert (none.values[3].value, none.values[3].at_chance) == (0.2, False)
@@ -116,14 +115,14 @@ def test_a_diverged_job_without_a_checkpoint_counts_with_what_guessing_scores(
     for row in found:
         change(row, "metrics", test_loss=0.3)
     alter(found, [found[3]], reason="diverged", metrics={"test_accuracy": None, "test_loss": None})
-    value = summary(compare(STUDY, found, metric), "none").values[3]
+    value = summary(compare_rows(STUDY, found, metric), "none").values[3]
     assert (value.value, value.at_chance) == (chance, True)
 
 
 def test_where_guessing_has_no_score_a_diverged_job_withholds_the_verdict() -> None:
     found = rows(*two_arms())
     alter(found, [found[3]], reason="diverged", metrics={"test_accuracy": None}, facts=None)
-    compared = compare(STUDY, found)
+    compared = compare_rows(STUDY, found)
     assert compared.verdict.state == "withheld"
     assert "none: 1 succeeded without a finite value (j3)" in compared.verdict.reasons
 
@@ -133,14 +132,14 @@ def test_the_sensitivity_line_is_the_result_without_the_seeds_that_went_wrong() 
     found = rows(none, group)
     alter(found, [found[13]], reason="diverged")
     change(found[13], "metrics", test_accuracy=0.1)
-    one = summary(compare(STUDY, found)).difference
+    one = summary(compare_rows(STUDY, found)).difference
     assert one is not None
     assert one.sensitivity is not None
     assert (one.n, one.sensitivity.n, one.sensitivity.left_out) == (10, 9, (3,))
     kept = [b - a for seed, (a, b) in enumerate(zip(none, group, strict=True)) if seed != 3]
     assert one.sensitivity.mean == pytest.approx(np.mean(kept))
     assert one.mean == pytest.approx((sum(kept) + 0.1 - none[3]) / 10)
-    clean = summary(compare(STUDY, rows(none, group))).difference
+    clean = summary(compare_rows(STUDY, rows(none, group))).difference
     assert clean is not None
     assert clean.sensitivity is None
 
@@ -150,7 +149,7 @@ def test_what_has_no_value_is_counted_never_dropped() -> None:
     alter(found, [found[0]], status="failed", reason="oom", metrics={})
     alter(found, [found[1]], status="cancelled", reason="cancelled", metrics={})
     alter(found, [found[4]], status="running", reason=None, metrics={})
-    compared = compare(STUDY, found)
+    compared = compare_rows(STUDY, found)
     none, group = compared.variants
     assert (none.n, none.failed, none.cancelled, none.pending) == (7, 1, 1, 1)
     assert none.incomplete
@@ -169,7 +168,7 @@ def test_variants_are_compared_at_the_same_matrix_point() -> None:
                 point = {"training.batch_size": size}
                 value += 0.01 * seed
                 found.append(make_row(len(found), variant, seed, value, point=point))
-    compared = compare(study, found)
+    compared = compare_rows(study, found)
     means = {one.name: one.difference.mean for one in compared.variants if one.difference}
     assert means == pytest.approx({"group · batch_size=64": 0.01, "group · batch_size=8": 0.05})
 
@@ -177,7 +176,7 @@ def test_variants_are_compared_at_the_same_matrix_point() -> None:
 def test_an_arm_at_a_point_without_the_baseline_is_no_comparison() -> None:
     found = rows(*two_arms())
     found += [make_row(50 + seed, "group", seed, 0.99, point={"x": 1}) for seed in range(10)]
-    compared = compare(STUDY, found)
+    compared = compare_rows(STUDY, found)
     assert compared.plan.comparisons == 1
     assert summary(compared, "group · x=1").difference is None
 
@@ -187,7 +186,7 @@ def test_a_loss_is_better_when_lower() -> None:
     for row in found:
         change(row, "metrics", test_loss=row.metrics["test_accuracy"])
         change(row, "metrics", best_val_loss=row.metrics["test_accuracy"])
-    compared = compare(STUDY, found, metric="test_loss")
+    compared = compare_rows(STUDY, found, metric="test_loss")
     group = summary(compared)
     assert not compared.higher_is_better
     assert (group.best, group.worst) == (0.2, 0.2)
@@ -201,19 +200,18 @@ def test_a_loss_is_better_when_lower() -> None:
 def test_steps_to_a_threshold_count_those_that_reached_it() -> None:
     study = make_study(threshold={"metric": "val_accuracy", "value": 0.9})
     found = rows(*two_arms())
-    known = Known(first_steps={10: 100, 11: 300})
-    none, group = compare(study, found, known=known).variants
+    none, group = compare_rows(study, found, first_steps={10: 100, 11: 300}).variants
     assert none.to_threshold is not None
     assert (none.to_threshold.reached, none.to_threshold.steps) == (0, None)
     assert group.to_threshold is not None
     assert (group.to_threshold.reached, group.to_threshold.steps) == (2, 200.0)
-    assert compare(STUDY, found).variants[0].to_threshold is None
+    assert compare_rows(STUDY, found).variants[0].to_threshold is None
 
 
 def corrected(study: StudySpec, metric: str = "test_accuracy") -> float:
     """The interval's width over that of plain Student's t."""
-    one = summary(compare(study, rows(*two_arms()), metric)).difference
-    plain = summary(compare(STUDY, rows(*two_arms()), metric)).difference
+    one = summary(compare_rows(study, rows(*two_arms()), metric)).difference
+    plain = summary(compare_rows(STUDY, rows(*two_arms()), metric)).difference
     assert one is not None
     assert plain is not None
     assert one.interval is not None
@@ -232,5 +230,5 @@ def test_resampled_splits_widen_intervals_by_the_overlap() -> None:
 def test_the_answer_survives_json_without_nan() -> None:
     found = rows(*two_arms())
     alter(found, [found[2]], metrics={"test_accuracy": math.nan})
-    compared = compare(STUDY, found)
+    compared = compare_rows(STUDY, found)
     assert Comparison.model_validate_json(compared.model_dump_json()) == compared

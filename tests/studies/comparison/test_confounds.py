@@ -5,10 +5,9 @@ from typing import Any
 import pytest
 
 from store.results.result_rows import ResultRow
-from studies.comparison.compare import Known, compare
 from studies.comparison.schemas import Comparison
 from studies.spec.study import StudySpec
-from tests.support.result_rows import BASE, alter, change, fake_rows, make_study
+from tests.support.result_rows import BASE, alter, change, compare_rows, fake_rows, make_study
 
 STUDY = make_study(("none", "batch", "group"))
 
@@ -51,7 +50,7 @@ def test_a_hidden_difference_is_named_and_withholds_the_ranking(
     rows = clean()
     for row in of(rows, "group"):
         change(row, part, **{name: value})
-    compared = compare(STUDY, rows)
+    compared = compare_rows(STUDY, rows)
     assert open_kinds(compared) == {(kind, "group")}
     assert (compared.verdict.state, compared.best) == ("withheld", None)
     assert any(repr(kind) in reason for reason in compared.verdict.reasons)
@@ -64,7 +63,7 @@ def test_a_hidden_difference_is_named_and_withholds_the_ranking(
 def test_one_seed_is_enough(part: str, name: str, value: Any, kind: str) -> None:
     rows = clean()
     change(of(rows, "batch")[3], part, **{name: value})
-    [one] = [one for one in compare(STUDY, rows).confounds if one.is_open]
+    [one] = [one for one in compare_rows(STUDY, rows).confounds if one.is_open]
     assert (one.kind, one.variant, one.seeds) == (kind, "batch", 1)
 
 
@@ -73,8 +72,8 @@ def compare_codes(monkeypatch: pytest.MonkeyPatch, **generations: int) -> Compar
     monkeypatch.setattr("trainer.code_versions.GENERATIONS", generations)
     rows = clean()
     for row in rows:
-        change(row, "environment", code="now" if row["variant"] == "group" else "before")
-    return compare(STUDY, rows)
+        change(row, "environment", code="now" if row.variant == "group" else "before")
+    return compare_rows(STUDY, rows)
 
 
 def test_code_that_gives_equal_results_is_no_confound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,19 +105,19 @@ def test_a_difference_that_is_declared_withholds_nothing(kind: str) -> None:
     part, name, value = next((p, n, v) for p, n, v, k in HIDDEN if k == kind)
     for row in of(rows, "group"):
         change(row, part, **{name: value})
-    compared = compare(STUDY, rows, known=Known(declared={kind: "we know"}))
+    compared = compare_rows(STUDY, rows, declared={kind: "we know"})
     assert open_kinds(compared) == set()
     assert {one.declared for one in compared.confounds if one.kind == kind} == {"we know"}
     assert compared.verdict.state != "withheld"
     in_document = make_study(("none", "batch", "group"), declared={kind: "we know"})
-    assert compare(in_document, rows).verdict.state != "withheld"
+    assert compare_rows(in_document, rows).verdict.state != "withheld"
 
 
 def test_a_parameter_of_the_spec_that_the_study_does_not_speak_of_is_named() -> None:
     rows = clean()
     for row in of(rows, "group"):
         row.spec["optimizer"]["lr"] = 0.7
-    [one] = [one for one in compare(STUDY, rows).confounds if one.is_open]
+    [one] = [one for one in compare_rows(STUDY, rows).confounds if one.is_open]
     assert (one.kind, one.what, one.variant_value) == ("spec", "optimizer.lr", 0.7)
     assert one.baseline_value != 0.7
 
@@ -131,7 +130,7 @@ def test_parameters_that_no_declared_field_explains_are_named(fact: str) -> None
     rows = clean(study)
     for row in of(rows, "fast"):
         change(row, "facts", **{fact: 4000})
-    assert open_kinds(compare(study, rows)) == {(fact, "fast")}
+    assert open_kinds(compare_rows(study, rows)) == {(fact, "fast")}
 
 
 def test_biases_that_surgery_gives_to_neither_are_no_consequence_of_the_norm() -> None:
@@ -139,7 +138,7 @@ def test_biases_that_surgery_gives_to_neither_are_no_consequence_of_the_norm() -
     rows = clean(study)
     for row in of(rows, "group"):
         change(row, "facts", bias_parameters=4000)
-    assert open_kinds(compare(study, rows)) == {("bias_parameters", "group")}
+    assert open_kinds(compare_rows(study, rows)) == {("bias_parameters", "group")}
 
 
 def test_decay_on_norms_is_no_consequence_of_the_optimizer() -> None:
@@ -148,7 +147,7 @@ def test_decay_on_norms_is_no_consequence_of_the_optimizer() -> None:
     rows = clean(study)
     for row in of(rows, "adam"):
         change(row, "facts", decayed_norm_parameters=64)
-    assert open_kinds(compare(study, rows)) == {("norm_decay", "adam")}
+    assert open_kinds(compare_rows(study, rows)) == {("norm_decay", "adam")}
 
 
 def test_two_fields_that_nobody_declared_are_two_reasons() -> None:
@@ -156,7 +155,7 @@ def test_two_fields_that_nobody_declared_are_two_reasons() -> None:
     for row in of(rows, "group"):
         row.spec["optimizer"]["lr"] = 0.7
         row.spec["model"]["activation"] = "tanh"
-    reasons = " ".join(compare(STUDY, rows).verdict.reasons)
+    reasons = " ".join(compare_rows(STUDY, rows).verdict.reasons)
     assert "optimizer.lr" in reasons
     assert "model.activation" in reasons
 
@@ -166,11 +165,11 @@ def test_weight_decay_that_reaches_the_norms_of_one_variant_is_named() -> None:
     rows = clean(study)
     for row in of(rows, "group"):
         change(row, "facts", decayed_norm_parameters=64)
-    assert open_kinds(compare(study, rows)) == {("norm_decay", "group")}
+    assert open_kinds(compare_rows(study, rows)) == {("norm_decay", "group")}
 
 
 def test_nothing_is_flagged_on_a_clean_study() -> None:
-    compared = compare(STUDY, clean())
+    compared = compare_rows(STUDY, clean())
     assert open_kinds(compared) == set()
     assert {(one.kind, one.causes) for one in compared.confounds} == {
         ("norm_parameters", ("norm.kind",)),
@@ -183,7 +182,7 @@ def test_what_surgery_does_to_biases_is_a_consequence_of_the_norm() -> None:
     rows = clean()
     for row in of(rows, "none"):
         change(row, "facts", bias_parameters=42)
-    compared = compare(STUDY, rows)
+    compared = compare_rows(STUDY, rows)
     assert open_kinds(compared) == set()
     assert {one.kind for one in compared.confounds} == {"norm_parameters", "bias_parameters"}
 
@@ -212,7 +211,7 @@ def test_what_follows_from_a_declared_field_is_a_consequence(
     rows = clean(study)
     for row in of(rows, "changed"):
         change(row, "facts", **{fact: value})
-    compared = compare(study, rows)
+    compared = compare_rows(study, rows)
     assert open_kinds(compared) == set()
     assert [one.causes != () for one in compared.confounds] == [True]
 
@@ -224,7 +223,7 @@ def test_what_both_variants_declare_alike_is_no_cause() -> None:
     rows = clean(study)
     for row in of(rows, "layer"):
         change(row, "facts", examples_per_step=8)
-    assert open_kinds(compare(study, rows)) == {("effective_batch", "layer")}
+    assert open_kinds(compare_rows(study, rows)) == {("effective_batch", "layer")}
 
 
 @pytest.mark.parametrize(
@@ -240,14 +239,14 @@ def test_what_gives_way_to_a_declared_alternative_is_declared(
 ) -> None:
     document = {"norm": {"kind": "batch"}, **BASE, **base}
     study = make_study({"plain": {}, "changed": variant}, base=document)
-    assert open_kinds(compare(study, clean(study))) == set()
+    assert open_kinds(compare_rows(study, clean(study))) == set()
 
 
 def test_jobs_without_a_record_are_said_to_have_none() -> None:
     rows = clean()
     for row in rows:
         alter(rows, [row], facts=None, environment=None)
-    assert any("30 jobs have no record of what" in note for note in compare(STUDY, rows).notes)
+    assert any("30 jobs have no record of what" in note for note in compare_rows(STUDY, rows).notes)
 
 
 def test_a_difference_between_seeds_that_every_variant_shares_is_a_note() -> None:
@@ -255,7 +254,7 @@ def test_a_difference_between_seeds_that_every_variant_shares_is_a_note() -> Non
     for row in rows:
         if row.seed >= 5:
             change(row, "environment", torch="2.15.0")
-    compared = compare(STUDY, rows)
+    compared = compare_rows(STUDY, rows)
     assert open_kinds(compared) == set()
     assert (
         "the versions of libraries isn't the same in all jobs: 2 different ones" in compared.notes
@@ -266,4 +265,4 @@ def test_jobs_that_have_not_started_differ_in_nothing() -> None:
     rows = clean()
     for row in of(rows, "group"):
         alter(rows, [row], status="queued", reason=None, metrics={}, facts=None, environment=None)
-    assert {one.variant for one in compare(STUDY, rows).confounds} == {"batch"}
+    assert {one.variant for one in compare_rows(STUDY, rows).confounds} == {"batch"}

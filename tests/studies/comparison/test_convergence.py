@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 
 from normlab.cli.render.comparison import columns, flat, legend
-from studies.comparison.compare import compare
-from studies.comparison.convergence import FEWEST_EVALUATIONS, is_still_improving
+from studies.comparison.caveats import FEWEST_EVALUATIONS, is_still_improving
 from studies.comparison.schemas import Comparison
 from studies.report.tables import variants_table
-from tests.support.result_rows import change, fake_rows, make_row, make_study
+from tests.support.result_rows import change, compare_rows, fake_rows, make_row, make_study
 
 STUDY = make_study(("none", "group"))
 
@@ -19,7 +18,7 @@ def compared(**best_epochs: float) -> Comparison:
     rows = fake_rows(STUDY, lambda variant, _: 0.8 if variant == "none" else 0.9, seed=0)
     for row in rows:
         change(row, "metrics", best_epoch=best_epochs[row.variant])
-    return compare(STUDY, rows)
+    return compare_rows(STUDY, rows)
 
 
 def convergence(comparison: Comparison) -> list[str]:
@@ -90,7 +89,7 @@ def test_a_few_jobs_with_a_late_best_are_no_reason_to_warn() -> None:
     rows = fake_rows(STUDY, lambda *_: 0.8, seed=0)
     for row in rows:
         change(row, "metrics", best_epoch=10.0 if row.seed % 2 else 7.0)
-    found = compare(STUDY, rows)
+    found = compare_rows(STUDY, rows)
     assert [one.still_improving for one in found.variants] == [5, 5]
     assert convergence(found) == []
 

@@ -8,10 +8,9 @@ import pytest
 from scipy import stats
 
 from store.results.result_rows import ResultRow
-from studies.comparison.compare import compare
 from studies.comparison.schemas import Axis, Slope
 from studies.spec.study import StudySpec
-from tests.support.result_rows import BASE, alter, fake_rows, make_study
+from tests.support.result_rows import BASE, alter, compare_rows, fake_rows, make_study
 
 SIZES = [32, 8, 2]
 
@@ -26,7 +25,7 @@ def falls_for_batch(variant: str, point: Mapping[str, Any]) -> float:
 
 
 def axis_of(study: StudySpec, rows: list[ResultRow]) -> Axis:
-    [axis] = compare(study, rows).axes
+    [axis] = compare_rows(study, rows).axes
     return axis
 
 
@@ -113,7 +112,7 @@ def test_an_axis_is_looked_at_over_the_values_of_the_others() -> None:
     rows = fake_rows(
         study, lambda _, point: 0.5 + 0.002 * point["training.epochs"], seed=1, own=0.0
     )
-    sizes, epochs = compare(study, rows).axes
+    sizes, epochs = compare_rows(study, rows).axes
     assert slope_of(sizes, "batch").mean == pytest.approx(0.0, abs=1e-12)
     assert slope_of(epochs, "batch").mean == pytest.approx(0.09 / np.log2(10))
 
@@ -138,7 +137,7 @@ def test_means_over_other_points_are_not_compared() -> None:
     rows = fake_rows(
         study, lambda _, point: 0.8 + point["optimizer.lr"], seed=1, shared=0.01, own=0.0001
     )
-    sizes, _ = compare(study, rows).axes
+    sizes, _ = compare_rows(study, rows).axes
     assert slope_of(sizes, "batch").mean == pytest.approx(0.0, abs=1e-3)
     interaction = slope_of(sizes, "batch").difference
     assert interaction is not None

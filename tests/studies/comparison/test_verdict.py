@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from studies.comparison.compare import Known, compare
 from studies.comparison.schemas import Comparison, Difference
 from studies.spec.study import StudyError, read_study, refuse_unplanned_seeds
 from studies.stats.group_sequential import nominal_levels
 from studies.stats.inference import seeds_needed
-from tests.support.result_rows import alter, change, fake_rows, make_study
+from tests.support.result_rows import alter, change, compare_rows, fake_rows, make_study
 
 FOUR = ("none", "batch", "layer", "group")
 
@@ -20,7 +19,7 @@ def planted(effects: Mapping[str, float], seed: int = 1, **fields: Any) -> Compa
     """Of four variants; at this seed chance makes no false claim, as it does in a twentieth of all."""
     study = make_study(FOUR, **fields)
     rows = fake_rows(study, lambda variant, _: 0.9 + effects.get(variant, 0.0), seed=seed)
-    return compare(study, rows)
+    return compare_rows(study, rows)
 
 
 def decisions(compared: Comparison) -> dict[str, str | None]:
@@ -68,7 +67,7 @@ def test_one_variant_over_two_disjoint_sets_of_seeds_is_seldom_claimed_to_differ
                 # The same arm at other seeds: nothing is shared, so nothing is paired.
                 value = float(np.random.default_rng([seed, row.seed]).normal(0.9, 0.0224))
                 change(row, "metrics", test_accuracy=value, best_val_accuracy=value)
-        claims += decisions(compare(study, rows))["group"] != "undecided"
+        claims += decisions(compare_rows(study, rows))["group"] != "undecided"
     assert 1 <= claims <= 21
 
 
@@ -123,7 +122,7 @@ def test_a_job_without_a_value_withholds_the_verdict(
     study = make_study(FOUR)
     rows = fake_rows(study, lambda variant, _: 0.9 + 0.1 * (variant == "batch"), seed=2)
     alter(rows, [rows[30]], status=status, reason=reason, metrics={})
-    compared = compare(study, rows)
+    compared = compare_rows(study, rows)
     assert (compared.verdict.state, compared.best) == ("withheld", None)
     assert said in compared.verdict.reasons
     assert set(decisions(compared).values()) == {None}
@@ -135,7 +134,7 @@ def test_a_missing_job_withholds_the_verdict() -> None:
     study = make_study(FOUR)
     rows = fake_rows(study, lambda *_: 0.9, seed=2)
     del rows[30]
-    assert "group: no job at seed 0" in compare(study, rows).verdict.reasons
+    assert "group: no job at seed 0" in compare_rows(study, rows).verdict.reasons
 
 
 def test_a_variant_that_diverges_half_the_time_does_not_win_by_its_survivors() -> None:
@@ -145,7 +144,7 @@ def test_a_variant_that_diverges_half_the_time_does_not_win_by_its_survivors() -
         if row.variant == "group" and row.seed % 2:
             metrics = {"test_accuracy": None, "best_val_accuracy": None, "epochs": 1.0}
             alter(rows, [row], reason="diverged", metrics=metrics)
-    compared = compare(study, rows)
+    compared = compare_rows(study, rows)
     assert decisions(compared)["group"] != "better"
     assert compared.best is not None
     assert compared.best.name != "group"
@@ -162,7 +161,7 @@ def test_the_best_is_chosen_on_validation_never_on_test() -> None:
     for row in rows:
         if row.variant == "batch":
             change(row, "metrics", best_val_accuracy=0.99)
-    compared = compare(study, rows)
+    compared = compare_rows(study, rows)
     assert compared.best is not None
     assert (compared.best.name, compared.best.metric) == ("batch", "best_val_accuracy")
     assert decisions(compared)["group"] == "better"
@@ -171,19 +170,19 @@ def test_the_best_is_chosen_on_validation_never_on_test() -> None:
 def test_an_undeclared_extension_makes_the_verdict_exploratory() -> None:
     study = make_study(FOUR, seeds=12)
     rows = fake_rows(study, lambda variant, _: 0.9 + 0.05 * (variant == "batch"), seed=4)
-    compared = compare(study, rows, known=Known(planned_seeds=range(8)))
+    compared = compare_rows(study, rows, planned_seeds=range(8))
     assert compared.verdict.state == "exploratory"
     assert compared.verdict.sentence.startswith(
         "Exploratory, because the study had 8 seeds planned"
     )
     assert (compared.plan.seeds, compared.plan.analysed) == (8, 12)
-    assert compare(study, rows, known=Known(planned_seeds=range(12))).verdict.state == "decided"
+    assert compare_rows(study, rows, planned_seeds=range(12)).verdict.state == "decided"
 
 
 def looked(seeds: int, effect: float = 0.0, seed: int = 5) -> Comparison:
     study = make_study(FOUR, seeds=seeds, looks=[8, 16])
     rows = fake_rows(study, lambda variant, _: 0.9 + effect * (variant == "batch"), seed=seed)
-    return compare(study, rows, known=Known(planned_seeds=range(8)))
+    return compare_rows(study, rows, planned_seeds=range(8))
 
 
 def test_a_declared_look_is_no_afterthought() -> None:
@@ -202,7 +201,7 @@ def test_what_has_turned_round_since_the_look_that_found_it_is_claimed_neither_w
     for row in rows:
         if row.variant == "batch" and row.seed >= 8:
             change(row, "metrics", test_accuracy=row.metrics["test_accuracy"] - 0.25)
-    compared = compare(study, rows)
+    compared = compare_rows(study, rows)
     assert (difference(compared, "batch").mean or 0.0) < 0
     assert decisions(compared)["batch"] == "undecided"
 
@@ -210,8 +209,8 @@ def test_what_has_turned_round_since_the_look_that_found_it_is_claimed_neither_w
 def test_a_variant_without_any_job_withholds_the_verdict() -> None:
     rows = fake_rows(make_study(FOUR), lambda *_: 0.9, seed=2)
     kept = [row for row in rows if row.variant != "layer"]
-    assert "layer: no jobs" in compare(make_study(FOUR), kept).verdict.reasons
-    assert compare(make_study(FOUR), []).verdict.state == "withheld"
+    assert "layer: no jobs" in compare_rows(make_study(FOUR), kept).verdict.reasons
+    assert compare_rows(make_study(FOUR), []).verdict.state == "withheld"
 
 
 def test_what_was_found_at_the_first_look_stays_found_at_the_second() -> None:
@@ -220,8 +219,8 @@ def test_what_was_found_at_the_first_look_stays_found_at_the_second() -> None:
     for row in rows:
         if row.variant == "batch" and row.seed >= 8:
             change(row, "metrics", test_accuracy=row.metrics["test_accuracy"] - 0.19)
-    assert difference(compare(study, rows), "batch").p_adjusted == pytest.approx(1.0, abs=0.3)
-    assert decisions(compare(study, rows))["batch"] == "better"
+    assert difference(compare_rows(study, rows), "batch").p_adjusted == pytest.approx(1.0, abs=0.3)
+    assert decisions(compare_rows(study, rows))["batch"] == "better"
 
 
 def test_the_first_look_stands_while_the_second_is_under_way() -> None:
@@ -230,7 +229,7 @@ def test_the_first_look_stands_while_the_second_is_under_way() -> None:
     for row in rows:
         if row.seed >= 11:
             alter(rows, [row], status="running", reason=None, metrics={})
-    compared = compare(study, rows)
+    compared = compare_rows(study, rows)
     assert (compared.plan.look, compared.plan.analysed) == (1, 8)
     assert decisions(compared) == decisions(looked(8, 0.05))
 
@@ -253,16 +252,16 @@ def test_a_study_is_submitted_with_as_many_seeds_as_a_look_has() -> None:
 def test_equal_differences_are_decided_by_the_sign_flip_test() -> None:
     study = make_study(("none", "group"), seeds=8)
     rows = fake_rows(study, lambda variant, _: 0.9 - 0.01 * (variant == "group"), seed=1, own=0.0)
-    one = difference(compare(study, rows), "group")
+    one = difference(compare_rows(study, rows), "group")
     assert (one.p_value, one.decision, one.effect_size) == (2 / 2**8, "worse", None)
     same = fake_rows(study, lambda *_: 0.9, seed=1, own=0.0)
-    one = difference(compare(study, same), "group")
+    one = difference(compare_rows(study, same), "group")
     assert (one.p_value, one.decision) == (1.0, "undecided")
 
 
 def test_a_study_of_its_baseline_alone_has_nothing_to_tell_apart() -> None:
     study = make_study(("none",))
-    compared = compare(study, fake_rows(study, lambda *_: 0.9, seed=1))
+    compared = compare_rows(study, fake_rows(study, lambda *_: 0.9, seed=1))
     assert compared.verdict.state == "undecided"
     assert (
         compared.verdict.sentence == "No variant is better than none, which is best on validation."
@@ -279,7 +278,7 @@ def test_the_best_is_held_against_what_stands_at_its_own_point() -> None:
     for row in rows:
         if (row.variant, row.point["training.batch_size"]) == ("none", 64):
             change(row, "metrics", best_val_accuracy=0.99)
-    verdict = compare(study, rows).verdict
+    verdict = compare_rows(study, rows).verdict
     assert verdict.sentence == (
         "No variant is better than none · batch_size=64, which is best on validation."
     )
@@ -313,12 +312,12 @@ def test_jobs_beyond_the_look_are_not_waited_for_in_words() -> None:
             alter(rows, [row], status="running", reason=None, metrics={})
         if row.variant == "group":
             change(row, "environment", torch="2.15.0")
-    assert compare(study, rows).verdict.sentence == "The verdict is withheld."
+    assert compare_rows(study, rows).verdict.sentence == "The verdict is withheld."
 
 
 def test_a_metric_without_a_direction_has_no_better() -> None:
     study = make_study(FOUR)
-    compared = compare(study, fake_rows(study, lambda *_: 0.9, seed=1), "epochs")
+    compared = compare_rows(study, fake_rows(study, lambda *_: 0.9, seed=1), "epochs")
     assert compared.verdict.state == "withheld"
     assert compared.verdict.reasons[0].startswith("epochs is neither an accuracy nor a loss")
 
@@ -326,10 +325,10 @@ def test_a_metric_without_a_direction_has_no_better() -> None:
 def test_resampled_splits_whose_sizes_nobody_knows_withhold_the_verdict() -> None:
     study = make_study(FOUR, splits="resampled")
     rows = fake_rows(study, lambda *_: 0.9, seed=1)
-    assert compare(study, rows).verdict.state != "withheld"
+    assert compare_rows(study, rows).verdict.state != "withheld"
     for row in rows:
         alter(rows, [row], facts=None)
-    assert "the sizes of its splits aren't recorded" in compare(study, rows).verdict.reasons[0]
+    assert "the sizes of its splits aren't recorded" in compare_rows(study, rows).verdict.reasons[0]
 
 
 def test_of_two_sizes_of_splits_the_one_that_trusts_less_counts() -> None:
@@ -340,7 +339,7 @@ def test_of_two_sizes_of_splits_the_one_that_trusts_less_counts() -> None:
         for row in rows:
             if row.variant == small:
                 change(row, "facts", train_size=100)
-        interval = difference(compare(study, rows), "group").interval
+        interval = difference(compare_rows(study, rows), "group").interval
         assert interval is not None
         widths.append(interval[1] - interval[0])
     assert widths[0] == pytest.approx(widths[1])

@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from studies.claims.evidence import Evidence
-from studies.claims.measure import Record, Seen
-from studies.comparison.arms import group
-from studies.comparison.planned_seeds import plan_analysis
+from store.results.series import LayerSnapshot
+from studies.comparison.evidence import JobRecord, StudyEvidence, gather_evidence
 from studies.figures.mpl import png
 from studies.figures.palette import styles
 from studies.figures.panels import draw_panels
@@ -45,9 +43,11 @@ def curve(job: int) -> list[dict[str, Any]]:
     ]
 
 
-def looks(job: int) -> list[Seen]:
+def snapshots(job: int) -> list[LayerSnapshot]:
     return [
-        Seen(layer, step, {**percentiles(step), "gradient_norm": step * (number + 1) + job / 100})
+        LayerSnapshot(
+            layer, step, {**percentiles(step), "gradient_norm": step * (number + 1) + job / 100}
+        )
         for step in (1, 5)
         for number, layer in enumerate(("linear1", "linear2"))
     ]
@@ -61,22 +61,16 @@ def percentiles(step: int) -> dict[str, float | None]:
     }
 
 
-def evidence(study: StudySpec) -> Evidence:
+def evidence(study: StudySpec) -> StudyEvidence:
     # What couldn't be is refused before; here jobs have whatever a test needs.
     bare = study.model_copy(update={"figure": ()})
     rows = fake_rows(bare, lambda variant, _: MEANS[variant], seed=3)
-    arms = group(rows, study.metric)
-    return Evidence(
-        study=study,
-        arms={arm.name: arm for arm in arms},
-        records={
-            arm.name: {
-                seed: Record(row, curve(row.job_id), looks(row.job_id))
-                for seed, row in arm.rows.items()
-            }
-            for arm in arms
-        },
-        analysis=plan_analysis(study, arms, study.seed_list),
+    return gather_evidence(
+        study,
+        rows,
+        planned_seeds=study.seed_list,
+        curves={row.job_id: curve(row.job_id) for row in rows},
+        snapshots={row.job_id: snapshots(row.job_id) for row in rows},
     )
 
 
@@ -146,7 +140,7 @@ def test_rules_are_marked_where_they_would_have_stopped_on_average() -> None:
     study = make_study(figure=[{"panel": "curves", "column": "val_loss", "stops": True}], seeds=4)
     found = with_curves(study, lambda job: [(10, 0.5), (20, 0.7), (30, 0.9)])
 
-    def stopped(job: Record) -> Record:
+    def stopped(job: JobRecord) -> JobRecord:
         # Jobs 1 and 2 are of the first arm; no rule says anything of the others.
         epochs = {1: 2.0, 2: 3.0}
         known = {"stop_epoch_patience": epochs.get(job.row.job_id)}
@@ -173,11 +167,13 @@ def test_the_best_of_a_loss_is_its_lowest() -> None:
     assert {one.arm: one.x for one in found.marks} == {"none": 10.0, "group": 10.0}
 
 
-def with_curves(study: StudySpec, points: Any, reason: Any = lambda job: "completed") -> Evidence:
+def with_curves(
+    study: StudySpec, points: Any, reason: Any = lambda job: "completed"
+) -> StudyEvidence:
     """Each job with its own losses and accuracies, equal to one another, over steps."""
     plain = evidence(study)
 
-    def changed(job: Record) -> Record:
+    def changed(job: JobRecord) -> JobRecord:
         number = job.row.job_id
         facts = {**(job.row.facts or {}), "total_steps": 20, "chance_accuracy": 0.1}
         row = replace(job.row, reason=reason(number), facts=facts)

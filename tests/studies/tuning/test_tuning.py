@@ -14,7 +14,7 @@ from store.jobs.acquire import Assignment
 from store.jobs.commands import NewJob
 from store.results import result_rows
 from store.studies import studies
-from studies.comparison.load import read_comparison
+from studies.comparison.compare import read_comparison
 from studies.spec.expand import expand, expand_trials
 from studies.spec.study import StudyError, StudySpec
 from studies.tuning.select import choose_when_complete, chosen_settings, tuned_arms

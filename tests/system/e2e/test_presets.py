@@ -5,7 +5,9 @@ import json
 
 import pytest
 
-from studies.claims.measure import Record, Seen, measure
+from store.results.series import LayerSnapshot
+from studies.claims.measure import measure
+from studies.comparison.evidence import JobRecord
 from studies.presets import presets
 from studies.spec.claims import Claim
 from studies.spec.expand import arm_name
@@ -22,18 +24,18 @@ def runs(stack: Stack) -> dict[str, int]:
     return {name: stack.post(f"/presets/{name}/runs", {"scale": "toy"})["id"] for name in NAMES}
 
 
-def records(stack: Stack, study: int) -> dict[str, dict[int, Record]]:
+def records(stack: Stack, study: int) -> dict[str, dict[int, JobRecord]]:
     """By arm and seed, from REST alone."""
-    found: dict[str, dict[int, Record]] = {}
+    found: dict[str, dict[int, JobRecord]] = {}
     for row in stack.items("/results", study=study):
         path = f"/jobs/{row['job_id']}"
         looks = [
-            Seen(one["layer"], one["step"], one["statistics"])
+            LayerSnapshot(one["layer"], one["step"], one["statistics"])
             for one in stack.items(f"{path}/diagnostics")
         ]
         told = {name: row[name] for name in ("point", "status", "reason", "metrics")}
         job = make_row(row["job_id"], row["variant"], row["seed"], None, facts=None, **told)
-        record = Record(job, stack.items(f"{path}/epochs"), looks)
+        record = JobRecord(job, stack.items(f"{path}/epochs"), looks)
         found.setdefault(arm_name(job.variant, job.point), {})[job.seed] = record
     return found
 
