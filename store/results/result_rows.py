@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, and_, func, select, true
 from sqlalchemy.orm import Session
@@ -26,6 +26,8 @@ from store.db import (
 )
 from store.results.columns import MORE, ROW, Column, named, selecting
 from store.results.ordering import KEY, Order, cursor_after, ordered
+
+_Record = TypeVar("_Record", Attempt, Transition, Checkpoint, File)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,38 +194,32 @@ def first_diagnoses(session: Session, job_id: int) -> dict[str, Diagnosis]:
 
 def attempts(session: Session, job_id: int) -> Sequence[Attempt]:
     """In order of their numbers."""
-    statement = select(Attempt).where(Attempt.job_id == job_id)
-    return session.scalars(statement.order_by(Attempt.number)).all()
+    return _of_job(session, Attempt, job_id, Attempt.number)
 
 
 def transitions(session: Session, job_id: int) -> Sequence[Transition]:
     """In the order in which they happened."""
-    statement = select(Transition).where(Transition.job_id == job_id)
-    return session.scalars(statement.order_by(Transition.id)).all()
+    return _of_job(session, Transition, job_id, Transition.id)
 
 
 def checkpoints(session: Session, job_id: int) -> Sequence[Checkpoint]:
     """Newest first."""
-    statement = select(Checkpoint).where(Checkpoint.job_id == job_id)
-    return session.scalars(statement.order_by(Checkpoint.id.desc())).all()
+    return _of_job(session, Checkpoint, job_id, Checkpoint.id.desc())
 
 
 def files(session: Session, job_id: int) -> Sequence[File]:
     """By name."""
-    statement = select(File).where(File.job_id == job_id)
-    return session.scalars(statement.order_by(File.name)).all()
-
-
-def study_files(session: Session, study_id: int) -> Sequence[File]:
-    """By name."""
-    statement = select(File).where(File.study_id == study_id)
-    return session.scalars(statement.order_by(File.name)).all()
+    return _of_job(session, File, job_id, File.name)
 
 
 def logs(session: Session, job_id: int, after: int = 0, limit: int = 1000) -> Sequence[LogLine]:
     """Lines with an id beyond `after`, in order."""
     statement = select(LogLine).where(LogLine.job_id == job_id, LogLine.id > after)
     return session.scalars(statement.order_by(LogLine.id).limit(limit)).all()
+
+
+def _of_job(session: Session, table: type[_Record], job_id: int, order: Any) -> Sequence[_Record]:
+    return session.scalars(select(table).where(table.job_id == job_id).order_by(order)).all()
 
 
 def _rows() -> Select[Any]:

@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from studies.comparison import Answer
+from studies.comparison import FrozenModel
 from studies.stats import Interval
 
 Verdict = Literal["holds", "does not hold", "equivalent", "undecided"]
 Relation = Literal["above", "below", "within"]
 
 
-class ArmValue(Answer):
+class ArmValue(FrozenModel):
     """The claim's statistic in one arm over the analysed seeds."""
 
     arm: str
@@ -24,7 +24,7 @@ class ArmValue(Answer):
     values: Annotated[dict[int, float], Field(description="by seed")]
 
 
-class ClaimPart(Answer):
+class ClaimPart(FrozenModel):
     """One comparison of a claim: `difference` is `arm` minus `reference`, paired by seed.
 
     `p_value`: one-sided, for what is claimed; `opposite_p_value`: one-sided, for its opposite (of
@@ -41,7 +41,7 @@ class ClaimPart(Answer):
     opposite_p_value: float | None
 
 
-class ClaimVerdict(Answer):
+class ClaimVerdict(FrozenModel):
     """Whether a claim holds here.
 
     `p_value`: of the claim or its opposite, whichever speaks louder: the intersection-union test over its

@@ -1,33 +1,33 @@
 """From result rows to a verdict: arms, scores, paired differences, confounds, decisions."""
 
-from studies.comparison.compare import compare, read_comparison
-from studies.comparison.confounds import KIND_NAMES, refuse_unknown_kinds
-from studies.comparison.differences import shared_overlap
-from studies.comparison.evidence import JobRecord, StudyEvidence, gather_evidence, read_evidence
-from studies.comparison.schemas import (
-    Answer,
-    Axis,
-    Comparison,
-    Confound,
-    Difference,
-    Slope,
-    VariantSummary,
-)
-from studies.comparison.scoring import (
+from studies.comparison.arms import (
     Outcome,
     finite,
     higher_is_better,
     score,
     validation_metric,
 )
+from studies.comparison.compare import compare, read_comparison
+from studies.comparison.confounds import KIND_NAMES, refuse_unknown_kinds
+from studies.comparison.differences import shared_overlap
+from studies.comparison.evidence import JobRecord, StudyEvidence, gather_evidence, read_evidence
+from studies.comparison.schemas import (
+    Axis,
+    Comparison,
+    Confound,
+    Difference,
+    FrozenModel,
+    Slope,
+    VariantSummary,
+)
 
 __all__ = [
     "KIND_NAMES",
-    "Answer",
     "Axis",
     "Comparison",
     "Confound",
     "Difference",
+    "FrozenModel",
     "JobRecord",
     "Outcome",
     "Slope",

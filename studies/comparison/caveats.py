@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from store.results import ResultRow
+from studies.comparison.arms import finite
 from studies.comparison.confounds import varying
 from studies.comparison.evidence import StudyEvidence
 from studies.comparison.schemas import VariantSummary
-from studies.comparison.scoring import finite
 from studies.spec import ENOUGH_SEEDS
 from studies.stats import count, listed
 

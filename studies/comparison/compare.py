@@ -1,7 +1,7 @@
 """From a study's result rows to its comparison: means, intervals, paired differences, what decides.
 
 Intervals are Student's t at 95 %; differences are paired by seed, at the same matrix point. A paired
-t-test with Holm's correction over all comparisons of the study decides; `studies.comparison.scoring` says what a job
+t-test with Holm's correction over all comparisons of the study decides; `studies.comparison.arms` says what a job
 counts with, whatever became of it. Nothing is dropped without being counted.
 """
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from store.db import Study
 from store.results import ResultRow
-from studies.comparison.arms import Arm
+from studies.comparison.arms import Arm, higher_is_better, validation_metric
 from studies.comparison.caveats import is_still_improving, list_caveats
 from studies.comparison.differences import decide, list_differences, overlap
 from studies.comparison.evidence import StudyEvidence, read_evidence
@@ -27,7 +27,6 @@ from studies.comparison.schemas import (
     ToThreshold,
     VariantSummary,
 )
-from studies.comparison.scoring import higher_is_better, validation_metric
 from studies.comparison.verdict import find_blockers, judge
 from studies.spec import StudySpec
 from studies.stats import group_sequential, inference

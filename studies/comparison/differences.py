@@ -6,10 +6,9 @@ Holm's correction goes over all comparisons of the study, inside each look where
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from studies.comparison.arms import Arm, baselines, pairs
+from studies.comparison.arms import Arm, baselines, finite, higher_is_better, pairs
 from studies.comparison.evidence import StudyEvidence
 from studies.comparison.schemas import Decision, Difference, Sensitivity
-from studies.comparison.scoring import finite, higher_is_better
 from studies.spec import StudySpec
 from studies.stats import group_sequential, inference
 

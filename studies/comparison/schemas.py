@@ -14,13 +14,13 @@ Decision = Literal["better", "worse", "equivalent", "undecided"]
 State = Literal["decided", "undecided", "exploratory", "too_few_seeds", "withheld"]
 
 
-class Answer(BaseModel):
-    """Frozen base of the shapes below."""
+class FrozenModel(BaseModel):
+    """Base of all answers about a study: once made, they don't change."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class SeedValue(Answer):
+class SeedValue(FrozenModel):
     """One job's value: None when there is none; `at_chance`: it is what guessing would score."""
 
     seed: int
@@ -29,7 +29,7 @@ class SeedValue(Answer):
     at_chance: bool = False
 
 
-class Epochs(Answer):
+class Epochs(FrozenModel):
     """Evaluation periods trained until the end, and until the one whose weights were kept; seconds until
     then, evaluations included. Means over the jobs that have them."""
 
@@ -38,7 +38,7 @@ class Epochs(Answer):
     best_seconds: float | None = None
 
 
-class ToThreshold(Answer):
+class ToThreshold(FrozenModel):
     """Jobs that reached the study's threshold, and their mean optimizer steps until the evaluation that
     saw it."""
 
@@ -46,7 +46,7 @@ class ToThreshold(Answer):
     steps: float | None
 
 
-class Sensitivity(Answer):
+class Sensitivity(FrozenModel):
     """The difference once more without the seeds at which a job failed, diverged or is missing."""
 
     left_out: tuple[int, ...]
@@ -56,7 +56,7 @@ class Sensitivity(Answer):
     p_value: float | None
 
 
-class Difference(Answer):
+class Difference(FrozenModel):
     """Variant minus baseline, paired by seed.
 
     `p_value`: two-sided paired t; `p_adjusted`: after Holm over all comparisons of the study, which is
@@ -83,7 +83,7 @@ class Difference(Answer):
     sensitivity: Sensitivity | None = None
 
 
-class VariantSummary(Answer):
+class VariantSummary(FrozenModel):
     """One arm of the comparison: a variant at one matrix point; `validation`: the mean it is ranked by;
     `still_improving`: jobs that ended at the limit of their training with their best evaluation among the
     last tenth (`studies.comparison.convergence`)."""
@@ -112,7 +112,7 @@ class VariantSummary(Answer):
     values: tuple[SeedValue, ...]
 
 
-class Slope(Answer):
+class Slope(FrozenModel):
     """How a variant's metric moves along an axis: per seed the least-squares slope over the axis, then its
     mean with interval; `difference` is to the baseline's slope, the interaction."""
 
@@ -123,7 +123,7 @@ class Slope(Answer):
     difference: Difference | None
 
 
-class Axis(Answer):
+class Axis(FrozenModel):
     """One path of the matrix. `scale`: a slope is per unit, or per doubling; None where the values are no
     numbers, and then there are no slopes. `table`: mean per variant at each value, over the other axes."""
 
@@ -134,7 +134,7 @@ class Axis(Answer):
     slopes: tuple[Slope, ...]
 
 
-class Confound(Answer):
+class Confound(FrozenModel):
     """Something that differs between a variant and the baseline at the same seed.
 
     `causes`: the declared spec fields that it follows from; without any, and not `declared` by somebody,
@@ -155,7 +155,7 @@ class Confound(Answer):
         return not self.causes and self.declared is None
 
 
-class Plan(Answer):
+class Plan(FrozenModel):
     """What was fixed beforehand: seeds, looks, margin; `look` is the number of looks taken so far,
     `analysed` how many seeds the verdict rests on, and `level` what the smallest p-value, times the
     comparisons, must not exceed (with looks, all of them together make 5 %)."""
@@ -170,7 +170,7 @@ class Plan(Answer):
     comparisons: int
 
 
-class Best(Answer):
+class Best(FrozenModel):
     """The arm with the best mean on validation; test has no part in the choice."""
 
     name: str
@@ -180,7 +180,7 @@ class Best(Answer):
     mean: float
 
 
-class Verdict(Answer):
+class Verdict(FrozenModel):
     """The answer in a sentence, and why there is none where there is none."""
 
     state: State
@@ -188,7 +188,7 @@ class Verdict(Answer):
     reasons: tuple[str, ...] = ()
 
 
-class Comparison(Answer):
+class Comparison(FrozenModel):
     """All arms against the baseline, in the order of the study."""
 
     metric: str

@@ -6,11 +6,10 @@ withholds it. A study that grew without having said so beforehand gets one that 
 
 from collections.abc import Iterator, Sequence
 
-from studies.comparison.arms import Arm
+from studies.comparison.arms import Arm, has_direction
 from studies.comparison.differences import overlap
 from studies.comparison.evidence import StudyEvidence
 from studies.comparison.schemas import Best, Confound, Difference, State, VariantSummary, Verdict
-from studies.comparison.scoring import has_direction
 from studies.spec import ENOUGH_SEEDS
 from studies.stats import bounds, chance, count, gap, group_sequential, inference, listed, size
 

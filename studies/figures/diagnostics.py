@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from store.results import LayerSnapshot
 from studies.figures.mpl import png
 from trainer.spec import NETWORK, PERCENTILES
 
@@ -25,19 +25,10 @@ _LINES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One layer after so many steps."""
-
-    layer: str
-    step: int
-    statistics: Mapping[str, float | None]
-
-
-def draw_diagnostics(title: str, looks: Sequence[Look]) -> bytes:
+def draw_diagnostics(title: str, looks: Sequence[LayerSnapshot]) -> bytes:
     """Above, for some of the norms, the percentiles 1, 15, 50, 85, 99 before and after it; below, each
     weight layer's gradient, weights and effective learning rate. All over steps."""
-    layers: dict[str, list[Look]] = {}
+    layers: dict[str, list[LayerSnapshot]] = {}
     for look in looks:
         layers.setdefault(look.layer, []).append(look)
     norms = _spread([name for name, of in layers.items() if "after_p50" in of[0].statistics])
@@ -69,7 +60,7 @@ def _spread(names: Sequence[str], most: int = MOST_FANS) -> list[str]:
     return [names[place] for place in places]
 
 
-def _draw_fans(axis: Axes, name: str, looks: Sequence[Look]) -> None:
+def _draw_fans(axis: Axes, name: str, looks: Sequence[LayerSnapshot]) -> None:
     for side, color in _SIDES:
         curves = {p: _curve(looks, f"{side}_p{p}") for p in PERCENTILES}
         for low, high, alpha in ((1, 99, 0.12), (15, 85, 0.3)):
@@ -84,7 +75,7 @@ def _draw_fans(axis: Axes, name: str, looks: Sequence[Look]) -> None:
 
 
 def _draw_lines(
-    axis: Axes, statistic: str, label: str, layers: Mapping[str, Sequence[Look]]
+    axis: Axes, statistic: str, label: str, layers: Mapping[str, Sequence[LayerSnapshot]]
 ) -> None:
     palette = mpl.colormaps["viridis"]
     drawn = []
@@ -99,7 +90,7 @@ def _draw_lines(
     _finish(axis)
 
 
-def _curve(looks: Sequence[Look], statistic: str) -> dict[int, float]:
+def _curve(looks: Sequence[LayerSnapshot], statistic: str) -> dict[int, float]:
     values = ((look.step, look.statistics.get(statistic)) for look in looks)
     return {step: value for step, value in values if value is not None and math.isfinite(value)}
 

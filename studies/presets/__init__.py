@@ -167,7 +167,7 @@ class PresetRun(Part):
             return f"{head}: unchanged since its first run."
         return f"{head}. It first ran as {self.first_run}, and was changed since:"
 
-    def told_changes(self) -> tuple[str, ...]:
+    def change_log(self) -> tuple[str, ...]:
         """A sentence each."""
         return tuple(f"{one.what}: {one.why} (digest {one.digest})" for one in self.changes)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 from store.results import ResultRow
-from studies.comparison import Answer
+from studies.comparison import FrozenModel
 from studies.spec import arm_name
 from studies.stats import Interval, t_interval
 
@@ -28,7 +28,7 @@ Band: TypeAlias = list[tuple[int, float, Interval | None]]
 _UNFINISHED = ("queued", "running", "paused")
 
 
-class CurvePoint(Answer):
+class CurvePoint(FrozenModel):
     """The mean over the curves at this epoch or step, and its 95 % t-interval (None at one curve)."""
 
     x: int
@@ -37,7 +37,7 @@ class CurvePoint(Answer):
     high: float | None
 
 
-class CurveSeries(Answer):
+class CurveSeries(FrozenModel):
     """One arm of a study, or one job: the mean of `n` curves; `left_out`: how many jobs have none in it, by
     the reason; `place` is the arm's point of the matrix in words."""
 
@@ -49,7 +49,7 @@ class CurveSeries(Answer):
     points: tuple[CurvePoint, ...]
 
 
-class Curves(Answer):
+class Curves(FrozenModel):
     """What a figure of learning curves shows."""
 
     title: str

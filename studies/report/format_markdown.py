@@ -56,7 +56,7 @@ def _preset(preset: PresetRun) -> Iterator[str]:
     yield from ("", f"After {markdown_text(preset.paper)}. {markdown_text(preset.text)}", "")
     yield from _list((*preset.caveats, *([preset.measured] if preset.measured else [])))
     yield from ("", markdown_text(preset.provenance))
-    yield from _list(preset.told_changes())
+    yield from _list(preset.change_log())
 
 
 def _confounds(page: Page) -> Iterator[str]:

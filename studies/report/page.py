@@ -10,11 +10,17 @@ import yaml
 from studies.comparison import Comparison
 from studies.presets import PresetRun
 from studies.report import explanations, figure_list
-from studies.report.claim_tables import claims_table
 from studies.report.figure_list import FigureInfo
 from studies.report.schemas import JobReport, ReportInput
-from studies.report.tables import NOTHING, Table, axis_table, slopes_table, variants_table
-from studies.report.trials_table import trials_table
+from studies.report.tables import (
+    NOTHING,
+    Table,
+    axis_table,
+    claims_table,
+    slopes_table,
+    trials_table,
+    variants_table,
+)
 from studies.spec import StudySpec
 from studies.stats import amount, count, listed
 

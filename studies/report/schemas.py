@@ -14,13 +14,13 @@ from pydantic import Field
 
 from runtime.files import digest_of
 from studies.claims import ClaimVerdict
-from studies.comparison import Answer, Comparison
+from studies.comparison import Comparison, FrozenModel
 from studies.presets import PresetRun
 from studies.report.panels import Column, Fan, Images, PanelData
 from studies.tuning import TunedArm
 
 
-class Curve(Answer):
+class Curve(FrozenModel):
     """One job's evaluation periods as columns of equal length; None: not finite, or not measured."""
 
     epoch: tuple[int, ...] = ()
@@ -36,7 +36,7 @@ class Curve(Answer):
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-class StoredFile(Answer):
+class StoredFile(FrozenModel):
     """A file of a job, fetched with `GET /jobs/{id}/files/{name}`."""
 
     name: str
@@ -44,7 +44,7 @@ class StoredFile(Answer):
     bytes: int
 
 
-class JobReport(Answer):
+class JobReport(FrozenModel):
     """One job: `arm` is its variant at its matrix point, `value` what it counts with."""
 
     id: int
@@ -71,7 +71,7 @@ class JobReport(Answer):
         return "diverged" if self.reason == "diverged" else None
 
 
-class Filters(Answer):
+class Filters(FrozenModel):
     """The first filters of one job's first layer: `content` is float32 of this shape (count, channels,
     height, width), little-endian, base64; `total`: how many the layer has."""
 
@@ -92,7 +92,7 @@ class Filters(Answer):
         return flat.reshape(self.shape)
 
 
-class Histogram(Answer):
+class Histogram(FrozenModel):
     """The weights of one layer of a variant, over `jobs` jobs: counts between equidistant edges from
     -reach to reach."""
 
@@ -105,7 +105,7 @@ class Histogram(Answer):
     maximum: float
 
 
-class Provenance(Answer):
+class Provenance(FrozenModel):
     """What the study was trained with: `data` by name of the set; `environment` by name all values that
     its jobs' environments have."""
 
@@ -114,7 +114,7 @@ class Provenance(Answer):
     environment: dict[str, tuple[str, ...]]
 
 
-class ReportInput(Answer):
+class ReportInput(FrozenModel):
     """A study as it is now."""
 
     study_id: int

@@ -1,5 +1,4 @@
-"""A comparison as tables of words, accuracies in percent, and such a table as Markdown, LaTeX or CSV. Knows
-no HTTP and no page."""
+"""A comparison, its claims and its tuning as tables of words, accuracies in percent, and such a table as Markdown, LaTeX or CSV."""
 
 import csv
 import io
@@ -8,8 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from studies.comparison import Axis, Comparison, Slope, VariantSummary
-from studies.stats import Interval, is_share
+from studies.claims import ClaimVerdict, ours
+from studies.comparison import Axis, Comparison, Slope, VariantSummary, validation_metric
+from studies.spec import arm_name
+from studies.stats import Interval, amount, format_p_value, is_share
+from studies.tuning import TunedArm
 
 NOTHING = "–"
 
@@ -56,6 +58,19 @@ def slopes_table(axis: Axis, comparison: Comparison) -> Table:
     )  # fmt: skip
     chosen = (by_variant[name] for name in _ordered(axis, comparison) if name in by_variant)
     return Table(header, tuple(_slope_row(one, metric) for one in chosen))
+
+
+def claims_table(verdicts: Sequence[ClaimVerdict]) -> Table:
+    """A row per claim: the paper's number beside ours."""
+    header = ("claim", "verdict", "here", "reported before", "n", "p after Holm")
+    return Table(header, tuple(_claim_row(one) for one in verdicts))
+
+
+def trials_table(tuned: Sequence[TunedArm], metric: str) -> Table:
+    """A row per setting of each arm, the chosen one marked."""
+    chosen_by = validation_metric(metric)
+    header = ("arm", "setting", f"mean {chosen_by.replace('_', ' ')}", "seeds", "")
+    return Table(header, tuple(_trial_rows(tuned, chosen_by)))
 
 
 def to_markdown(table: Table) -> str:
@@ -146,8 +161,8 @@ def _columns(comparison: Comparison) -> Iterator[tuple[str, Any]]:
         "95 % interval of it",
         lambda one: _interval(of_difference(one, "interval"), metric, "+"),
     )
-    yield "p", lambda one: p_value(of_difference(one, "p_value"))
-    yield "p after Holm", lambda one: p_value(of_difference(one, "p_adjusted"))
+    yield "p", lambda one: _p_value(of_difference(one, "p_value"))
+    yield "p after Holm", lambda one: _p_value(of_difference(one, "p_adjusted"))
     yield "decision", lambda one: of_difference(one, "decision") or ""
     if any(one.still_improving for one in comparison.variants):
         yield "still improving", lambda one: str(one.still_improving)
@@ -199,9 +214,23 @@ def _slope_row(one: Slope, metric: str) -> tuple[str, ...]:
         _interval(one.interval, metric, "+"),
         "baseline" if difference is None else _number(difference.mean, metric, "+"),
         NOTHING if difference is None else _interval(difference.interval, metric, "+"),
-        NOTHING if difference is None else p_value(difference.p_value),
-        NOTHING if difference is None else p_value(difference.p_adjusted),
+        NOTHING if difference is None else _p_value(difference.p_value),
+        NOTHING if difference is None else _p_value(difference.p_adjusted),
     )
+
+
+def _claim_row(one: ClaimVerdict) -> tuple[str, ...]:
+    p_value = _p_value(one.p_adjusted)
+    return (one.says, one.verdict, ours(one), one.paper or NOTHING, str(one.n), p_value)
+
+
+def _trial_rows(tuned: Sequence[TunedArm], metric: str) -> Iterator[tuple[str, ...]]:
+    for arm in tuned:
+        for one in arm.tried:
+            setting = arm_name("", one.setting).removeprefix(" · ")
+            mean = NOTHING if one.mean is None else amount(one.mean, metric)
+            seeds = ", ".join(map(str, one.values))
+            yield (arm.arm, setting, mean, seeds, "chosen" if one.chosen else "")
 
 
 def _ordered(axis: Axis, comparison: Comparison) -> Sequence[str]:
@@ -210,10 +239,8 @@ def _ordered(axis: Axis, comparison: Comparison) -> Sequence[str]:
     return [name for name in order if name in axis.table]
 
 
-def p_value(value: float | None) -> str:
-    if value is None:
-        return NOTHING
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+def _p_value(value: float | None) -> str:
+    return NOTHING if value is None else format_p_value(value)
 
 
 def _mean(one: VariantSummary, metric: str) -> str:

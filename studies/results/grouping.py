@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from store.db import BadQuery
-from studies.comparison import Answer, higher_is_better, score
+from studies.comparison import FrozenModel, higher_is_better, score
 from studies.stats import Interval, inference
 
 
-class Group(Answer):
+class Group(FrozenModel):
     """Jobs with the same values of the fields `by`; `n` of them have a value of the metric.
 
     `best` and `worst` are by the metric's own direction; `pending` are neither finished nor failed.

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from store.results import RankedJob
-from studies.comparison import Answer, higher_is_better, score
+from studies.comparison import FrozenModel, higher_is_better, score
 from studies.stats import Interval, inference
 
 ValidationMetric = Literal["best_val_accuracy", "best_val_loss"]
 
 
-class Entry(Answer):
+class Entry(FrozenModel):
     """A spec without its seed. `rank` is None where a job has no value; `best_job`: the best of its jobs;
     `dataset` and `task` say which board it is on."""
 

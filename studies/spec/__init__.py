@@ -14,7 +14,7 @@ from studies.spec.claims import (
     StepsToReach,
     Take,
 )
-from studies.spec.expand import Cell, arm_name, expand, expand_trials, locate
+from studies.spec.expand import Cell, expand, expand_trials, locate
 from studies.spec.merge import ALTERNATIVES, merged
 from studies.spec.overrides import OverrideError, override, pointer_of
 from studies.spec.panels import (
@@ -32,6 +32,7 @@ from studies.spec.study import (
     Splits,
     StudyError,
     StudySpec,
+    arm_name,
     is_study,
     read_study,
     refuse_unplanned_seeds,

@@ -1,7 +1,6 @@
-"""From a study to its cells: variants × matrix × seeds, named, checked and located. Pure functions."""
+"""From a study to its cells: variants × matrix × seeds, named, checked and located."""
 
 import itertools
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ from pydantic import ValidationError
 from runtime.documents import MAX_DEPTH, pointer
 from studies.spec.feasibility import refuse_impossible
 from studies.spec.merge import merged, overlaid
-from studies.spec.study import Splits, StudyError, StudySpec
+from studies.spec.study import Splits, StudyError, StudySpec, arm_name
 from studies.spec.tuning import Setting
 from trainer.problems import did_you_mean, listed, problems
 from trainer.spec import JobSpec, Problem
@@ -152,20 +151,6 @@ def _wrong_size(study: StudySpec, size: int) -> StudyError:
     shown = size if size < 10**12 else "more than 10**12"
     detail = f"a study has 1 to {MAX_CELLS} cells, but this one has {shown}"
     return StudyError((Problem(pointer="/matrix" if study.matrix else "/seeds", detail=detail),))
-
-
-def arm_name(variant: str, point: Mapping[str, Any]) -> str:
-    """`group · batch_size=8`: the variant and its point, with paths as short as they stay distinct.
-
-    By path, not in the order of writing: SQL's JSON keeps none, and a name must not change there.
-    """
-    point = dict(sorted(point.items()))
-    last = [path.rsplit(".", 1)[-1] for path in point]
-    labels = (
-        f"{short if last.count(short) == 1 else path}={_label(value)}"
-        for (path, value), short in zip(point.items(), last, strict=True)
-    )
-    return " · ".join([variant, *labels])
 
 
 def locate(study: StudySpec, variant: str, point: Mapping[str, Any], place: str) -> str:
@@ -316,18 +301,3 @@ def _refuse_equal_names(arms: Sequence[_Arm]) -> None:
             remedy = "make one of them a variant of its own"
             raise StudyError((Problem(pointer=arm.source, detail=detail, remedy=remedy),))
         seen.add(name)
-
-
-def _label(value: Any) -> str:
-    if isinstance(value, Mapping):
-        tag = value.get("kind", value.get("name"))
-        rest = [
-            f"{key}={_label(one)}"
-            for key, one in sorted(value.items())
-            if key not in ("kind", "name")
-        ]
-        inside = ",".join(rest)
-        return f"{tag or ''}({inside})" if inside else str(tag or "{}")
-    if isinstance(value, list):
-        return "[" + ",".join(_label(one) for one in value) + "]"
-    return value if isinstance(value, str) else json.dumps(value)

@@ -1,6 +1,7 @@
-"""The study spec and its expansion into cells: pure functions over documents."""
+"""The study document, and the names of its arms."""
 
 import itertools
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
@@ -220,3 +221,32 @@ def refuse_unplanned_seeds(study: StudySpec) -> None:
 def is_study(document: Any) -> bool:
     """Whether a document means a study rather than a single job."""
     return isinstance(document, Mapping) and "variants" in document
+
+
+def arm_name(variant: str, point: Mapping[str, Any]) -> str:
+    """`group · batch_size=8`: the variant and its point, with paths as short as they stay distinct.
+
+    By path, not in the order of writing: SQL's JSON keeps none, and a name must not change there.
+    """
+    point = dict(sorted(point.items()))
+    last = [path.rsplit(".", 1)[-1] for path in point]
+    labels = (
+        f"{short if last.count(short) == 1 else path}={_label(value)}"
+        for (path, value), short in zip(point.items(), last, strict=True)
+    )
+    return " · ".join([variant, *labels])
+
+
+def _label(value: Any) -> str:
+    if isinstance(value, Mapping):
+        tag = value.get("kind", value.get("name"))
+        rest = [
+            f"{key}={_label(one)}"
+            for key, one in sorted(value.items())
+            if key not in ("kind", "name")
+        ]
+        inside = ",".join(rest)
+        return f"{tag or ''}({inside})" if inside else str(tag or "{}")
+    if isinstance(value, list):
+        return "[" + ",".join(_label(one) for one in value) + "]"
+    return value if isinstance(value, str) else json.dumps(value)

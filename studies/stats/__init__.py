@@ -2,7 +2,17 @@
 
 from studies.stats import group_sequential, inference
 from studies.stats.drift import with_drift
-from studies.stats.formatting import amount, bounds, chance, count, gap, is_share, listed, size
+from studies.stats.formatting import (
+    amount,
+    bounds,
+    chance,
+    count,
+    format_p_value,
+    gap,
+    is_share,
+    listed,
+    size,
+)
 from studies.stats.inference import Interval, mean, t_interval
 
 __all__ = [
@@ -11,6 +21,7 @@ __all__ = [
     "bounds",
     "chance",
     "count",
+    "format_p_value",
     "gap",
     "group_sequential",
     "inference",

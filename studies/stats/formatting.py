@@ -27,7 +27,14 @@ def bounds(interval: Interval, metric: str) -> str:
 
 
 def chance(p_value: float) -> str:
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+    """`p = 0.012`, or `p < 0.001`."""
+    text = format_p_value(p_value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def format_p_value(p_value: float) -> str:
+    """`0.012`, or `< 0.001`."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def count(number: int, noun: str) -> str:

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from store.results import ResultRow
-from studies.comparison import Answer, higher_is_better, score, validation_metric
+from studies.comparison import FrozenModel, higher_is_better, score, validation_metric
 
 
-class Tried(Answer):
+class Tried(FrozenModel):
     """A setting and what its trials reached on validation, mean over the tuning seeds."""
 
     setting: dict[str, Any]
@@ -21,7 +21,7 @@ class Tried(Answer):
     chosen: bool
 
 
-class TunedArm(Answer):
+class TunedArm(FrozenModel):
     """An arm with all that it tried, in the order of the study document."""
 
     arm: str

@@ -18,10 +18,10 @@ from runtime.files import digest_of
 from store.db import Epoch, Mirrored
 from store.jobs import commands
 from store.mlflow import JobToMirror, StudyToMirror, exports, mirror
-from store.results import result_rows
+from store.results import LayerSnapshot, result_rows
 from store.studies import studies
 from studies.comparison import Comparison, read_comparison
-from studies.figures.diagnostics import Look, draw_diagnostics
+from studies.figures.diagnostics import draw_diagnostics
 from studies.figures.learning_curves import draw_job
 from studies.figures.mpl import png
 from studies.rendering import Renderer
@@ -175,7 +175,7 @@ class Projection:
             )
             self.tracking.send_file(run_id, FIGURE, png(figure))
         if looks:
-            rows = [Look(one.layer, one.step, one.statistics) for one in looks]
+            rows = [LayerSnapshot(one.layer, one.step, one.statistics) for one in looks]
             self.tracking.send_file(
                 run_id, LOOKS_FIGURE, draw_diagnostics(run_name(job.name, LONGEST_TITLE), rows)
             )

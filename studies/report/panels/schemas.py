@@ -9,14 +9,14 @@ import numpy.typing
 from pydantic import Field
 
 from store.results import LayerSnapshot
-from studies.comparison import Answer
+from studies.comparison import FrozenModel
 from trainer.spec import PERCENTILES
 
 Column: TypeAlias = tuple[float | None, ...]
 Images: TypeAlias = numpy.typing.NDArray[np.float32]
 
 
-class Fan(Answer):
+class Fan(FrozenModel):
     """Percentiles of what one norm of one job is given and gives, over steps: `before["50"]` is a column."""
 
     variant: str
@@ -47,7 +47,7 @@ class Fan(Answer):
         )
 
 
-class Numbers(Answer):
+class Numbers(FrozenModel):
     """An array of float32: its shape and its bytes, little-endian, base64."""
 
     shape: tuple[int, ...]
@@ -62,7 +62,7 @@ class Numbers(Answer):
         return np.frombuffer(base64.b64decode(self.content), "<f4").reshape(self.shape)
 
 
-class Line(Answer):
+class Line(FrozenModel):
     """One arm's or variant's: means over seeds, with their intervals where there are two seeds."""
 
     arm: str
@@ -73,7 +73,7 @@ class Line(Answer):
     high: tuple[float | None, ...] = ()
 
 
-class Mark(Answer):
+class Mark(FrozenModel):
     """`rule`: of early stopping, and it would have stopped there; none: an arm reaches a level there."""
 
     arm: str
@@ -82,7 +82,7 @@ class Mark(Answer):
     rule: str | None = None
 
 
-class Lines(Answer):
+class Lines(FrozenModel):
     """`unit`: points are shares, shown in percent."""
 
     kind: Literal["lines"] = "lines"
@@ -97,14 +97,14 @@ class Lines(Answer):
     level: float | None = None
 
 
-class Bar(Answer):
+class Bar(FrozenModel):
     arm: str
     mean: float
     low: float | None
     high: float | None
 
 
-class Bars(Answer):
+class Bars(FrozenModel):
     """A set of bars per statistic, by arm."""
 
     kind: Literal["bars"] = "bars"
@@ -114,13 +114,13 @@ class Bars(Answer):
     sets: tuple[tuple[Bar, ...], ...]
 
 
-class Fans(Answer):
+class Fans(FrozenModel):
     kind: Literal["fans"] = "fans"
     title: str
     fans: tuple[Fan, ...]
 
 
-class Steps(Answer):
+class Steps(FrozenModel):
     """Histograms, a stepped line per arm: `edges` has one more than `counts`."""
 
     kind: Literal["steps"] = "steps"
@@ -131,14 +131,14 @@ class Steps(Answer):
     counts: tuple[Numbers, ...]
 
 
-class Row(Answer):
+class Row(FrozenModel):
     """Pictures side by side: N × C × H × W."""
 
     label: str
     pictures: Numbers
 
 
-class Tiles(Answer):
+class Tiles(FrozenModel):
     """`centred`: grey is zero, else pixels in [0, 1]."""
 
     kind: Literal["tiles"] = "tiles"
@@ -147,7 +147,7 @@ class Tiles(Answer):
     centred: bool
 
 
-class Plane(Answer):
+class Plane(FrozenModel):
     """Predictions of one arm over one or two features, and what it was trained on."""
 
     arm: str
@@ -157,13 +157,13 @@ class Plane(Answer):
     train_y: Numbers
 
 
-class Planes(Answer):
+class Planes(FrozenModel):
     kind: Literal["planes"] = "planes"
     title: str
     planes: tuple[Plane, ...]
 
 
-class Nothing(Answer):
+class Nothing(FrozenModel):
     """Why a panel is empty."""
 
     kind: Literal["nothing"] = "nothing"

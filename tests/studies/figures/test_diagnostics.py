@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from studies.figures.diagnostics import Look, draw_diagnostics
+from store.results.series import LayerSnapshot
+from studies.figures.diagnostics import draw_diagnostics
 from studies.stats.drift import with_drift
 from trainer.spec.recorded import PERCENTILES
 
@@ -35,18 +36,18 @@ def test_without_a_finite_beginning_there_is_no_drift(now: Any, first: Any) -> N
     assert with_drift(now, first) == now
 
 
-def norm(layer: str, step: int, value: float | None = 1.0) -> Look:
+def norm(layer: str, step: int, value: float | None = 1.0) -> LayerSnapshot:
     statistics = {
         f"{side}_p{percent}": None if value is None else value * percent
         for side in ("before", "after")
         for percent in PERCENTILES
     }
-    return Look(layer, step, statistics)
+    return LayerSnapshot(layer, step, statistics)
 
 
-def weights(layer: str, step: int, value: float | None = 1.0) -> Look:
+def weights(layer: str, step: int, value: float | None = 1.0) -> LayerSnapshot:
     names = ("weight_norm", "weight_sparsity", "gradient_norm", "effective_learning_rate")
-    return Look(layer, step, dict.fromkeys(names, value))
+    return LayerSnapshot(layer, step, dict.fromkeys(names, value))
 
 
 @pytest.mark.parametrize(
@@ -57,11 +58,15 @@ def weights(layer: str, step: int, value: float | None = 1.0) -> Look:
         [weights("conv1", 1), weights("conv1", 9)],
         [norm(f"norm{n}", step) for n in range(40) for step in (1, 5, 20)],
         [weights(f"conv{n}", step, 0.0) for n in range(40) for step in (1, 5)],
-        [norm("norm1", 1, None), weights("conv1", 1, None), Look("network", 1, {"loss_gap": 0.1})],
+        [
+            norm("norm1", 1, None),
+            weights("conv1", 1, None),
+            LayerSnapshot("network", 1, {"loss_gap": 0.1}),
+        ],
     ],
     ids=["none", "one", "weights", "deep", "zero", "not finite"],
 )
-def test_looks_are_drawn_whatever_they_hold(looks: list[Look]) -> None:
+def test_looks_are_drawn_whatever_they_hold(looks: list[LayerSnapshot]) -> None:
     assert draw_diagnostics("group | seed 1", looks).startswith(PNG)
 
 
