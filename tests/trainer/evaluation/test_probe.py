@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from studies.stats import drift as reading
+from studies.report.panels import build as reading
 from tests.support.trainings import load_data, make_spec, run
 from trainer.data.batches import Examples, Standardize
 from trainer.errors import ModelError
