@@ -17,6 +17,7 @@ from store.jobs.acquire import Assignment
 from store.jobs.attempts import End
 from store.results import result_rows
 from tests.support.factories import acquire_job, make_job, make_user, make_worker
+from trainer.code_versions import GENERATIONS
 from trainer.events import (
     CheckpointSaved,
     Diagnosed,
@@ -155,6 +156,27 @@ def test_a_changed_environment_is_a_warning(sessions: Sessions, assignment: Assi
         warnings = read_job(session, assignment).warnings
 
     assert warnings == ["the environment changed before attempt 2: torch 2.9 → 2.10"]
+
+
+def test_code_that_gives_equal_results_is_no_changed_environment(
+    sessions: Sessions, assignment: Assignment
+) -> None:
+    first, *_, last = GENERATIONS
+    with sessions.begin() as session:
+        for number, code in ((1, first), (2, last)):
+            started = Started(0, 0, 9, 9, (), {"code": code})
+            commands.record_start(session, assignment.job_id, number, started)
+            commands.end_attempt(session, assignment.job_id, number, "drained")
+            acquire_job(session)
+        commands.record_start(
+            session, assignment.job_id, 3, Started(0, 0, 9, 9, (), {"code": "unknown"})
+        )
+
+        warnings = read_job(session, assignment).warnings
+
+    assert warnings == [
+        f"the environment changed before attempt 3: code generation {GENERATIONS[last]} → unknown"
+    ]
 
 
 def test_an_epoch_has_columns_and_the_rest_as_json(
