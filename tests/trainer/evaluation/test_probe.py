@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from studies.report.panels import build as reading
+from studies.figures import diagnostics as reading
 from tests.support.trainings import load_data, make_spec, run
 from trainer.data.batches import Examples, Standardize
 from trainer.errors import ModelError
