@@ -83,6 +83,15 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _without_sync() -> Iterator[None]:
+    """No test cuts the power, and waiting for the disk takes longer than most tests' own work."""
+    with pytest.MonkeyPatch.context() as patch:
+        # A closed file is still an error.
+        patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A server of this process's own (with xdist: one per worker), without a database of Normlab's."""

@@ -228,25 +228,31 @@ def test_library_models_live_with_their_norms(model, norm):
     check_alive(build_model(spec, colour(size)), torch.randn(4, 3, size, size), spec)
 
 
+@cache
+def bare_state(model) -> tuple[dict[str, torch.Tensor], Survey]:
+    """Values and survey of the model with its own norms, on images of the size that real tensors take."""
+    info = colour(SMALL.get(model, 8))
+    bare = build_bare_model(with_norm(model, "batch"), info)
+    return bare.state_dict(), survey_norms(bare, info.shape)
+
+
 @pytest.mark.parametrize(
     ("model", "norm"),
     [(m, n) for m in ("mlp", "cnn", "resnet20", "inception_small", *SMALL) for n in KINDS],
 )
 def test_layers_that_variants_share_start_bit_equal(model, norm):
     info = colour(SMALL.get(model, 8))
-    bare = build_bare_model(with_norm(model, norm), info)
-    survey = survey_norms(bare, info.shape)
+    bare, survey = bare_state(model)
     sites, spec = survey.sites, with_norm(model, norm).norm
     alone = norm == "instance" and any(site.positions == 1 for site in sites)
     if alone or any(explain_misfit(spec, site) for site in sites):
         return  # refused: above
     norm_layers = {site.name for site in survey.sites}
     shared = {
-        name: value
-        for name, value in bare.state_dict().items()
-        if name.rpartition(".")[0] not in norm_layers
+        name: value for name, value in bare.items() if name.rpartition(".")[0] not in norm_layers
     }
-    state = build_model(with_norm(model, norm), info).state_dict()
+    built, _ = build_with_report(with_norm(model, norm), info, survey)
+    state = built.state_dict()
     assert shared
     for name, value in shared.items():
         assert torch.equal(state[name], value), name
