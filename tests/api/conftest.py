@@ -22,6 +22,7 @@ from store.accounts import users
 from store.accounts.users import Role
 from store.db.engine import make_sessions
 from store.hosts.storage import adopt_storage
+from tests.support.waiting import wait_for
 
 Clients = Callable[[str], TestClient]
 
@@ -141,10 +142,7 @@ def address(server: uvicorn.Server) -> str:
 
 
 def wait_until_ready(client: TestClient) -> None:
-    deadline = time.monotonic() + 600
-    while client.get("/readyz").status_code != 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(lambda: client.get("/readyz").status_code == 200, "the API is ready", 600)
 
 
 def _role(name: str) -> Role:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -34,6 +33,7 @@ from store.db.models import (
     Worker,
 )
 from store.jobs import commands, wakeups
+from tests.support.waiting import wait_for
 from trainer.spec.job import JobSpec
 
 ROOT = Path(__file__).parents[2]
@@ -230,11 +230,7 @@ class Cluster:
         self.until(lambda: len(self.epochs(job_id)) >= epochs, f"{epochs} epochs of {job_id}")
 
     def until(self, holds: Callable[[], bool], what: str, seconds: float = 600.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not holds():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{what}: not within {seconds} s\n{self.logs()}")
-            time.sleep(0.05)
+        wait_for(holds, lambda: f"{what}\n{self.logs()}", seconds)
 
     def logs(self) -> str:
         return "\n".join(log.read_text()[-6000:] for log in self.folder.glob("worker*.log"))

@@ -1,7 +1,6 @@
 """A real MLflow server on the tests' PostgreSQL, in a database of its own; started once per session."""
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 
 from normlab.stack.mlflow_server import HEALTH_PATH, server_command, server_environment
 from normlab.stack.servers import Postgres
+from tests.support.waiting import free_port
 
 _STARTS_WITHIN_SECONDS = 120
 
@@ -37,7 +37,7 @@ class _Server(subprocess.Popen[bytes]):
 
 
 def _start(database_url: str, folder: Path) -> _Server:
-    port = _free_port()
+    port = free_port()
     environment = server_environment(database_url)
     with (folder / "log").open("wb") as log:
         process = _Server(
@@ -60,9 +60,3 @@ def _wait_until_ready(url: str, process: _Server, log: Path) -> None:
             time.sleep(0.2)
     process.kill()
     pytest.fail(f"MLflow's server did not start:\n{log.read_text()[-4000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

@@ -4,12 +4,12 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tests.support.waiting import wait_for
 from trainer.__main__ import describe, main
 from trainer.events import EpochFinished, Progressed
 from trainer.spec.builtin import BUILT_IN
@@ -179,7 +179,8 @@ def test_an_interrupt_saves_and_stops_and_the_training_resumes(tmp_path):
     arguments = [sys.executable, "-m", "trainer", str(spec), "--out", str(tmp_path / "out")]
     arguments += ["--data", str(tmp_path / "datasets")]
     first = start(arguments)
-    wait_for(tmp_path / "out/events.jsonl", "EpochFinished")
+    events = tmp_path / "out/events.jsonl"
+    wait_for(lambda: events.exists() and "EpochFinished" in events.read_text(), "an epoch ended")
     first.send_signal(signal.SIGINT)
     out, error = first.communicate(timeout=60)
     assert first.returncode == 130, error
@@ -203,12 +204,3 @@ def start(arguments: list[str]) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def wait_for(path: Path, text: str, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if path.exists() and text in path.read_text():
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{text} never came in {path}")

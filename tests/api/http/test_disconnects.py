@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from api.http.disconnects import GoneClients
 from store.db.models import File
 from tests.support.documents import JOB
+from tests.support.waiting import wait_for
 
 
 def connect(address: str, lines: str, member: TestClient) -> socket.socket:
@@ -32,8 +33,7 @@ def connect(address: str, lines: str, member: TestClient) -> socket.socket:
 
 def wait_until_idle(server: uvicorn.Server) -> None:
     """Until no request is being answered."""
-    while server.server_state.tasks:
-        time.sleep(0.01)
+    wait_for(lambda: not server.server_state.tasks, "the server is idle", pause=0.01)
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 1000", "Transfer-Encoding: chunked"])

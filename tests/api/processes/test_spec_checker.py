@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -28,6 +27,7 @@ from runtime import helper_process
 from runtime.supervision import Limits
 from tests.support.documents import JOB, job
 from tests.support.factories import make_info, make_spec
+from tests.support.waiting import wait_for
 from trainer.spec.builtin import BUILT_IN
 
 #: Helpers that count their questions in a file and do what `training.epochs` says.
@@ -136,7 +136,7 @@ def test_a_helper_that_worked_for_long_makes_way_and_is_replaced(
     monkeypatch.setattr(helper_process, "SHORT_SECONDS", 0.01)
     assert small.check(epochs(WORKS), DIGITS, ANN).parameters == 5
     # The thread that answered replaces it before it takes the next question.
-    wait_until(lambda: set(small.pids) != before and len(small.pids) == len(before))
+    wait_for(lambda: set(small.pids) != before and len(small.pids) == len(before))
 
 
 def test_a_check_that_outlasts_its_request_goes_on_and_is_kept(small: Checker, seen: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_long_check_of_one_person_does_not_hold_up_another(start: Start) -> No
             )
             for size in (8, 16, 32)
         ]
-        wait_until(lambda: len(checker._queue._places) == 3)
+        wait_for(lambda: len(checker._queue._places) == 3)
         assert checker.check(epochs(3), DIGITS, BOB).parameters == 5
         assert not any(one.done() for one in long)
         checker.close()
@@ -176,7 +176,7 @@ def test_helpers_that_die_between_questions_are_started_again(small: Checker) ->
     check_again(small)
     for pid in small.pids:
         os.kill(pid, signal.SIGKILL)
-        wait_until(partial(is_gone, pid))
+        wait_for(partial(is_gone, pid))
     assert small.check(epochs(3), DIGITS, ANN).parameters == 5
 
 
@@ -185,7 +185,7 @@ def test_their_server_is_started_again(small: Checker) -> None:
     server = small._pool._server
     assert server is not None
     os.kill(server.pid, signal.SIGKILL)
-    wait_until(lambda: not small.is_ready)
+    wait_for(lambda: not small.is_ready)
     assert small.check(epochs(3), DIGITS, ANN).parameters == 5
     assert small._pool._server is not server
 
@@ -286,7 +286,7 @@ def test_the_helpers_end_with_their_process_however_that_ends(tmp_path: Path) ->
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     for pid in done.stdout.split():
-        wait_until(partial(is_gone, int(pid)))
+        wait_for(partial(is_gone, int(pid)))
 
 
 def test_closing_leaves_no_process(small: Checker) -> None:
@@ -302,13 +302,6 @@ def is_gone(pid: int) -> bool:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_without_a_check_nothing_is_accepted(
@@ -330,7 +323,7 @@ def test_a_person_who_has_no_place_left_is_told_to_come_back(
     replace(checker=checker)
     with ThreadPoolExecutor(1) as threads:
         long = threads.submit(member.post, "/api/v1/plans", json=job(training__epochs=SLEEPS))
-        wait_until(lambda: bool(checker._queue._places))
+        wait_for(lambda: bool(checker._queue._places))
         answer = member.post("/api/v1/plans", json=job(training__epochs=3))
         assert "1 of your requests wait for checks already; nothing was accepted" in answer.text
         assert int(answer.headers["Retry-After"]) > 0

@@ -20,6 +20,7 @@ from store.jobs.waker import Waker
 from tests.support.documents import JOB, STUDY, changed, job
 from tests.support.factories import acquire_job, make_worker
 from tests.support.trained_study import train_all
+from tests.support.waiting import wait_for
 from trainer.events import Diagnosed
 
 YAML = """
@@ -345,13 +346,6 @@ def broker(tmp_path: Path, replace: Callable[..., None], app: FastAPI) -> Iterat
 def waiting(server: Redis) -> int:
     with redis_client.Redis(unix_socket_path=str(server.socket)) as client:
         return int(client.llen("normlab.alpha"))  # type: ignore[arg-type]
-
-
-def wait_for(what: Callable[[], bool], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_free_worker_is_woken_once_per_slot(

@@ -6,9 +6,7 @@ Needs the image `normlab` (docker build -t normlab .) and the two base images; p
 import os
 import secrets
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import yaml
 
 from migrations.roles import PASSWORDS
 from normlab import Client
+from tests.support.waiting import free_port, wait_for
 
 ROOT = Path(__file__).parents[3]
 IMAGES = ("normlab:latest", "postgres:17", "redis:7")
@@ -33,7 +32,7 @@ class Stack:
     def __init__(self, command: list[str]) -> None:
         self.name = f"normlab-test-{os.getpid()}"
         self.token = f"nl_{secrets.token_hex(24)}"
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.client = Client(self.url, self.token)
         self._command = [*command, "--project-name", self.name]
@@ -42,7 +41,7 @@ class Stack:
             **{variable: secrets.token_hex(24) for variable in PASSWORDS.values()},
             "NORMLAB_BOOTSTRAP_TOKEN": self.token,
             "NORMLAB_API_PORT": str(port),
-            "NORMLAB_MLFLOW_PORT": str(_free_port()),
+            "NORMLAB_MLFLOW_PORT": str(free_port()),
         }
 
     def run(self, *arguments: str) -> None:
@@ -55,10 +54,7 @@ class Stack:
     def up(self) -> None:
         """Returns when the API is ready."""
         self.run("up", "--detach", "--no-build")
-        end = time.monotonic() + 5 * MINUTE
-        while not self._is_ready():
-            assert time.monotonic() < end, "the API was not ready in 5 minutes"
-            time.sleep(1.0)
+        wait_for(self._is_ready, "the API is ready", 5 * MINUTE, pause=1.0)
 
     def _is_ready(self) -> bool:
         try:
@@ -111,10 +107,3 @@ def _compose_command() -> list[str]:
     if compose := shutil.which("docker-compose"):
         return [compose]
     pytest.skip("Docker has no compose command")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

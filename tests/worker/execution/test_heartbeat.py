@@ -9,6 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from store.db.errors import LostLease
 from store.jobs.attempts import Renewed
+from tests.support.waiting import wait_for
 from worker.execution.heartbeat import Heartbeat, LeaseTiming
 
 AWAY = OperationalError("SELECT 1", {}, Exception("the server is gone"))
@@ -44,17 +45,10 @@ def make_heartbeat(
     )
 
 
-def wait_until(holds: object) -> None:
-    deadline = time.monotonic() + 120
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_renewals_bring_back_wishes() -> None:
     database = Database()
     with make_heartbeat(database) as heartbeat:
-        wait_until(lambda: database.renewals > 1)
+        wait_for(lambda: database.renewals > 1)
         assert heartbeat.wish == "pause"
         assert heartbeat.trusted
 
@@ -63,7 +57,7 @@ def test_a_job_is_suspended_before_its_lease_could_have_ended_and_goes_on_after_
     database = Database()
     database.error = AWAY
     with make_heartbeat(database, lease=0.3) as heartbeat:
-        wait_until(lambda: not heartbeat.trusted)
+        wait_for(lambda: not heartbeat.trusted)
         used = heartbeat.seconds_used
         assert used < 0.3 + 0.2
         threading.Timer(0.5, lambda: setattr(database, "error", None)).start()
@@ -77,7 +71,7 @@ def test_a_lost_lease_is_known_and_never_asked_for_again() -> None:
     database = Database()
     database.error = LostLease(1, 1)
     with make_heartbeat(database) as heartbeat:
-        wait_until(lambda: heartbeat.lost)
+        wait_for(lambda: heartbeat.lost)
         database.error = None
         time.sleep(0.2)
     assert database.renewals == 0
@@ -91,7 +85,7 @@ def test_a_job_that_stands_still_is_reported_with_its_stack_and_its_process_ends
         reports.append((end, text))
 
     with make_heartbeat(Database(), stall=0.2, abandon=abandon, exit_process=statuses.append):
-        wait_until(lambda: statuses)
+        wait_for(lambda: statuses)
     assert statuses == [1]
     [(end, text)] = reports
     assert end == "stalled"
@@ -115,7 +109,7 @@ def test_a_thread_that_does_not_hear_that_it_must_stop_is_not_waited_for(
             time.sleep(0.05)
             heartbeat.progressed()
         assert ends == []
-        wait_until(lambda: statuses)
+        wait_for(lambda: statuses)
     assert (ends, statuses) == ([end], [1])
 
 
@@ -124,8 +118,8 @@ def test_a_job_that_hangs_ends_its_process_also_when_its_lease_was_lost_before()
     database.error = LostLease(1, 1)
     statuses: list[int] = []
     with make_heartbeat(database, stall=0.5, exit_process=statuses.append) as heartbeat:
-        wait_until(lambda: heartbeat.lost)
-        wait_until(lambda: statuses)
+        wait_for(lambda: heartbeat.lost)
+        wait_for(lambda: statuses)
     assert statuses == [1]
 
 
@@ -135,7 +129,7 @@ def test_a_stall_that_cannot_be_recorded_ends_the_process_all_the_same() -> None
 
     statuses: list[int] = []
     with make_heartbeat(Database(), stall=0.2, abandon=abandon, exit_process=statuses.append):
-        wait_until(lambda: statuses)
+        wait_for(lambda: statuses)
     assert statuses == [1]
 
 
@@ -149,15 +143,17 @@ def test_a_job_that_moves_is_not_taken_for_one_that_hangs() -> None:
 
 
 def test_an_orphan_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not 1: the tests themselves may be the children of process 1.
+    parent = os.getppid()
     statuses: list[int] = []
     with make_heartbeat(Database(), exit_process=statuses.append):
-        monkeypatch.setattr("worker.execution.heartbeat.os.getppid", lambda: 1)
-        wait_until(lambda: statuses)
+        monkeypatch.setattr("worker.execution.heartbeat.os.getppid", lambda: parent + 1)
+        wait_for(lambda: statuses)
     assert statuses == [1]
 
 
 def test_an_orphan_ends_also_when_its_parent_died_before_the_job_was_acquired() -> None:
     statuses: list[int] = []
     with make_heartbeat(Database(), exit_process=statuses.append, parent=os.getppid() + 1):
-        wait_until(lambda: statuses)
+        wait_for(lambda: statuses)
     assert statuses == [1]

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -18,6 +17,7 @@ from store.db.models import Worker
 from store.hosts import host_names
 from store.jobs import leases
 from store.jobs.leases import Instance
+from tests.support.waiting import wait_for
 from worker.host import host_lock
 from worker.host.host_lock import HostName, make_instance
 
@@ -69,13 +69,6 @@ def count_locks(sessions: Sessions) -> int:
     with sessions.begin() as session:
         held = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted")
         return int(session.execute(held).scalar_one())
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_second_worker_is_refused_with_who_has_the_name_and_what_to_do(
@@ -165,7 +158,7 @@ def test_a_lost_session_is_replaced_and_the_lock_taken_again(
     taken = threading.Event()
     name.keep(taken.set)
     assert end_lock_sessions(sessions) == 1
-    wait_until(lambda: count_locks(sessions) == 1)
+    wait_for(lambda: count_locks(sessions) == 1)
     with pytest.raises(SystemExit):
         make_name(CLONE).take(0.05)
     assert not taken.is_set()
@@ -178,11 +171,11 @@ def test_a_newcomer_leaves_the_name_to_a_worker_that_has_just_lost_its_session(
     name.take(0)
     register(sessions, HERE)
     end_lock_sessions(sessions)
-    wait_until(lambda: count_locks(sessions) == 0)
+    wait_for(lambda: count_locks(sessions) == 0)
     with pytest.raises(SystemExit, match="in use by another worker"):
         make_name(CLONE).take(0.05)
     name.keep(lambda: None)
-    wait_until(lambda: count_locks(sessions) == 1)
+    wait_for(lambda: count_locks(sessions) == 1)
 
 
 def test_a_worker_whose_name_was_taken_meanwhile_is_told_once_and_leaves_the_lock(
@@ -199,7 +192,7 @@ def test_a_worker_whose_name_was_taken_meanwhile_is_told_once_and_leaves_the_loc
     told = threading.Semaphore(0)
     name.keep(told.release)
     assert told.acquire(timeout=30)
-    wait_until(lambda: count_locks(sessions) == 0)
+    wait_for(lambda: count_locks(sessions) == 0)
     assert not told.acquire(blocking=False)
     with sessions.begin() as session:
         assert session.scalars(select(Worker.instance)).one() == CLONE.id

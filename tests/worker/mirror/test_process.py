@@ -6,14 +6,14 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import text
 
 from tests.support.mirrored import ProjectRows, Reader, mirror_environment
+from tests.support.waiting import wait_for
 from worker.mirror.__main__ import Settings
 
 
@@ -46,13 +46,6 @@ def running(settings: Settings, log: Path) -> Iterator[Mirror]:
     finally:
         mirror.process.kill()
         mirror.process.wait()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
 
 
 class Door:
@@ -91,10 +84,10 @@ def test_a_mirror_waits_for_mlflow_and_catches_up(
     outside = settings.model_copy(update={"mlflow_url": door.url})
     job = project_rows.add_finished_job(epochs=3)
     with running(outside, tmp_path / "log") as mirror:
-        wait_until(lambda: mirror.has_said("mirror_waits"))
+        wait_for(lambda: mirror.has_said("mirror_waits"))
         assert reader.runs(project_rows.project) == []
         door.open()
-        wait_until(
+        wait_for(
             lambda: any(one.info.status == "FINISHED" for one in reader.runs(project_rows.project))
         )
         mirror.leave()
@@ -109,15 +102,15 @@ def test_a_second_mirror_stands_by_until_the_first_is_gone(
         running(settings, tmp_path / "second") as second,
     ):
         both = (first, second)
-        wait_until(lambda: any(one.has_said("mirror_works") for one in both))
-        wait_until(lambda: any(one.has_said("mirror_stands_by") for one in both))
+        wait_for(lambda: any(one.has_said("mirror_works") for one in both))
+        wait_for(lambda: any(one.has_said("mirror_stands_by") for one in both))
         works, waits = both if first.has_said("mirror_works") else (second, first)
         assert not waits.has_said("mirror_works")
         works.process.kill()
         works.process.wait()
-        wait_until(lambda: waits.has_said("mirror_works"))
+        wait_for(lambda: waits.has_said("mirror_works"))
         job = project_rows.add_finished_job()
-        wait_until(lambda: len(reader.runs(project_rows.project)) == 1)
+        wait_for(lambda: len(reader.runs(project_rows.project)) == 1)
         waits.leave()
     assert reader.run_of(project_rows.project, job=job)
 
@@ -126,12 +119,12 @@ def test_a_mirror_outlives_a_lost_database_connection(
     project_rows: ProjectRows, settings: Settings, reader: Reader, tmp_path: Path
 ) -> None:
     with running(settings, tmp_path / "log") as mirror:
-        wait_until(lambda: mirror.has_said("mirror_works"))
+        wait_for(lambda: mirror.has_said("mirror_works"))
         with project_rows.sessions.begin() as session:
             # Whoever holds an advisory lock here is the mirror.
             session.execute(
                 text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
             )
         project_rows.add_finished_job()
-        wait_until(lambda: len(reader.runs(project_rows.project)) == 1)
+        wait_for(lambda: len(reader.runs(project_rows.project)) == 1)
         mirror.leave()
