@@ -57,26 +57,30 @@ def judge_claims(evidence: StudyEvidence) -> tuple[ClaimVerdict, ...]:
     if not evidence.study.claims:
         return ()
     tested = [_test(evidence, claim) for claim in evidence.study.claims]
+    # What can't be tested stays in the family with the largest p-value: were it left out, a study would get easier
+    # levels for its other claims by losing jobs of this one.
     adjusted = inference.holm([1.0 if one.p_value is None else one.p_value for one in tested])
     return tuple(
-        _verdict(evidence, one, p_adjusted)
+        _make_verdict(evidence, one, p_adjusted)
         for one, p_adjusted in zip(tested, adjusted, strict=True)
     )
 
 
 def _test(evidence: StudyEvidence, claim: Claim) -> _Tested:
-    named = list(_pairs(claim))
+    named = list(_list_comparisons(claim))
     arms = dict.fromkeys(
         one for arm, _, reference in named for one in (arm, reference) if isinstance(one, str)
     )
     values = {arm: measure_arm(evidence, claim.statistic, arm) for arm in arms}
-    compared = [_part(evidence, claim, values, *pair) for pair in named]
+    compared = [_compare(evidence, claim, values, *pair) for pair in named]
     parts = tuple(part for part, _ in compared)
-    blockers = tuple(_blockers(evidence, claim, values))
+    blockers = tuple(_find_blockers(evidence, claim, values))
     p_values = [(part.p_value, part.opposite_p_value) for part in parts]
     known = [(one, other) for one, other in p_values if one is not None and other is not None]
+    # One part without a p-value leaves the whole claim without one: an intersection is not known by some of its parts.
     is_known = len(known) == len(parts) and not blockers
     holds = max(one for one, _ in known) if is_known else None
+    # The opposite holds as soon as one part's opposite does, so that it has as many chances to be found by luck.
     opposite = min(1.0, len(known) * min(other for _, other in known)) if is_known else None
     is_opposite = holds is not None and opposite is not None and holds > opposite
     return _Tested(
@@ -87,11 +91,11 @@ def _test(evidence: StudyEvidence, claim: Claim) -> _Tested:
         holds,
         opposite,
         tuple(deviation for _, deviation in compared),
-        tuple(_never_there(evidence, claim, values, is_opposite)),
+        tuple(_explain_lower_bounds(evidence, claim, values, is_opposite)),
     )
 
 
-def _pairs(claim: Claim) -> Iterator[tuple[str, Relation, str | float]]:
+def _list_comparisons(claim: Claim) -> Iterator[tuple[str, Relation, str | float]]:
     """Each comparison: an arm, how it should stand to the reference, and the reference."""
     chained: tuple[tuple[Relation, tuple[tuple[str, ...], ...]], ...] = (
         ("above", claim.rising),
@@ -112,7 +116,7 @@ def _pairs(claim: Claim) -> Iterator[tuple[str, Relation, str | float]]:
             yield arm, relation, number
 
 
-def _part(
+def _compare(
     evidence: StudyEvidence,
     claim: Claim,
     values: Mapping[str, Mapping[int, float]],
@@ -120,12 +124,12 @@ def _part(
     relation: Relation,
     reference: str | float,
 ) -> tuple[ClaimPart, float | None]:
-    """And the standard deviation of its differences."""
-    gaps = list(_gaps(values, arm, reference))
+    """One part of the claim, and the standard deviation of its differences."""
+    gaps = list(_pair_gaps(values, arm, reference))
     names = [name for name in (arm, reference) if isinstance(name, str)]
     compared = [evidence.arms[name] for name in names if name in evidence.arms]
     share = shared_overlap(evidence.study, *compared) if compared else 0.0
-    p_value, opposite = _p_values(gaps, relation, claim.margin, share)
+    p_value, opposite = _test_relation(gaps, relation, claim.margin, share)
     part = ClaimPart(
         arm=arm,
         relation=relation,
@@ -139,7 +143,7 @@ def _part(
     return part, inference.deviation(gaps)
 
 
-def _gaps(
+def _pair_gaps(
     values: Mapping[str, Mapping[int, float]], arm: str, reference: str | float
 ) -> Iterator[float]:
     for seed, value in values[arm].items():
@@ -148,35 +152,41 @@ def _gaps(
             yield value - other
 
 
-def _p_values(
+def _test_relation(
     gaps: Sequence[float], relation: Relation, margin: float | None, overlap: float
 ) -> tuple[float | None, float | None]:
     """One-sided: for the relation, and for its opposite."""
     match relation:
         case "above":
-            return _above_zero(gaps, overlap), _above_zero([-gap for gap in gaps], overlap)
+            return _test_above_zero(gaps, overlap), _test_above_zero(
+                [-gap for gap in gaps], overlap
+            )
         case "below":
-            return _above_zero([-gap for gap in gaps], overlap), _above_zero(gaps, overlap)
+            return _test_above_zero([-gap for gap in gaps], overlap), _test_above_zero(
+                gaps, overlap
+            )
         case "within":
             assert margin is not None
+            # Not within the margin is beyond it on either side: two chances, hence the factor of two below.
             beyond = [
-                _above_zero([gap - margin for gap in gaps], overlap),
-                _above_zero([-gap - margin for gap in gaps], overlap),
+                _test_above_zero([gap - margin for gap in gaps], overlap),
+                _test_above_zero([-gap - margin for gap in gaps], overlap),
             ]
             outside = [one for one in beyond if one is not None]
             within = inference.equivalence_p_value(gaps, margin, overlap=overlap)
             return within, min(1.0, 2 * min(outside)) if outside else None
 
 
-def _above_zero(gaps: Sequence[float], overlap: float) -> float | None:
+def _test_above_zero(gaps: Sequence[float], overlap: float) -> float | None:
     """One-sided paired t-test that the mean is above zero; None below `ENOUGH_SEEDS`."""
     both = inference.paired_p_value(gaps, overlap=overlap)
     if both is None:
         return None
+    # The two-sided test halves into the side that the mean is on.
     return both / 2 if (inference.mean(gaps) or 0.0) > 0 else 1 - both / 2
 
 
-def _blockers(
+def _find_blockers(
     evidence: StudyEvidence, claim: Claim, values: Mapping[str, Mapping[int, float]]
 ) -> Iterator[str]:
     seeds = evidence.seeds
@@ -190,20 +200,24 @@ def _blockers(
         yield f"its arms differ in {what}, which nothing declared explains"
 
 
-def _never_there(
+def _explain_lower_bounds(
     evidence: StudyEvidence,
     claim: Claim,
     values: Mapping[str, Mapping[int, float]],
     is_opposite: bool,
 ) -> Iterator[str]:
     """A lower bound of the steps bears out that an arm needs more of them, never that it needs fewer."""
-    low = [one for pair in _pairs(claim) for one in _said_to_be_low(*pair, is_opposite)]
+    # A job that never reaches the level has its planned steps as a lower bound. The bound is safe where the arm is said
+    # to need more steps, and would be a guess where it is said to need fewer.
+    low = [
+        one for pair in _list_comparisons(claim) for one in _find_claimed_low(*pair, is_opposite)
+    ]
     for name in dict.fromkeys(low):
         if bounds := lower_bounds(evidence, claim.statistic, name, values[name]):
             yield f"{name} never gets there at {count(len(bounds), 'seed')} ({listed(list(map(str, bounds)))})"
 
 
-def _said_to_be_low(
+def _find_claimed_low(
     arm: str, relation: Relation, reference: str | float, is_opposite: bool
 ) -> Iterator[str]:
     if relation == "within" or (relation == "below") is not is_opposite:
@@ -214,11 +228,11 @@ def _said_to_be_low(
         yield reference
 
 
-def _verdict(evidence: StudyEvidence, tested: _Tested, p_adjusted: float) -> ClaimVerdict:
+def _make_verdict(evidence: StudyEvidence, tested: _Tested, p_adjusted: float) -> ClaimVerdict:
     claim = tested.claim
     found = _decide(tested, p_adjusted)
-    needed = _seeds_needed(evidence, tested) if found == "undecided" else None
-    arms = tuple(_arm_value(evidence, arm, known) for arm, known in tested.values.items())
+    needed = _estimate_seeds(evidence, tested) if found == "undecided" else None
+    arms = tuple(_summarize_arm(evidence, arm, known) for arm, known in tested.values.items())
     verdict = ClaimVerdict(
         name=claim.name,
         says=claim.says,
@@ -249,7 +263,7 @@ def _decide(tested: _Tested, p_adjusted: float) -> Verdict:
     return "equivalent" if tested.claim.is_flat else "holds"
 
 
-def _arm_value(evidence: StudyEvidence, arm: str, known: Mapping[int, float]) -> ArmValue:
+def _summarize_arm(evidence: StudyEvidence, arm: str, known: Mapping[int, float]) -> ArmValue:
     values = list(known.values())
     compared = evidence.arms.get(arm)
     share = shared_overlap(evidence.study, compared) if compared else 0.0
@@ -262,7 +276,7 @@ def _arm_value(evidence: StudyEvidence, arm: str, known: Mapping[int, float]) ->
     )
 
 
-def _seeds_needed(evidence: StudyEvidence, tested: _Tested) -> int | None:
+def _estimate_seeds(evidence: StudyEvidence, tested: _Tested) -> int | None:
     """For the part that needs most, at the level that Holm asks of the smallest p-value; None where that
     is not to be had, or something else is in the way."""
     if tested.p_value is None or tested.too_few:
@@ -272,6 +286,7 @@ def _seeds_needed(evidence: StudyEvidence, tested: _Tested) -> int | None:
     for part, deviation in zip(tested.parts, tested.deviations, strict=True):
         difference = abs(part.difference or 0.0)
         if part.relation == "within":
+            # What has to be seen is the distance to the margin, not to zero.
             difference = abs((tested.claim.margin or 0.0) - difference)
         found = inference.seeds_needed(difference, deviation or 0.0, level=level)
         if found is None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from store.results import ResultRow
 from studies.comparison.arms import finite
-from studies.comparison.confounds import varying
+from studies.comparison.confounds import find_varying
 from studies.comparison.evidence import StudyEvidence
 from studies.comparison.schemas import VariantSummary
 from studies.spec import ENOUGH_SEEDS
@@ -54,7 +54,7 @@ def list_caveats(evidence: StudyEvidence, variants: Sequence[VariantSummary]) ->
             f"{count(silent, 'job')} have no record of what their training turned out to be: hidden "
             "differences between variants can't be seen in them"
         )
-    for what, values in varying(evidence.arms.values()):
+    for what, values in find_varying(evidence.arms.values()):
         yield f"{what} isn't the same in all jobs: {values} different ones"
 
 

@@ -43,14 +43,14 @@ def find_confounds(
     for arm in arms:
         if arm.variant == study.baseline or arm.place not in references:
             continue
-        both = list(_jobs(arm, references[arm.place]))
-        paths = _declared_paths(study, arm.variant)
+        both = list(_pair_jobs(arm, references[arm.place]))
+        paths = _list_declared_paths(study, arm.variant)
         for kind in KINDS:
-            yield from _differing(kind, arm, both, paths, declared)
-        yield from _undeclared_fields(arm, both, paths, declared)
+            yield from _find_differing(kind, arm, both, paths, declared)
+        yield from _find_undeclared_fields(arm, both, paths, declared)
 
 
-def varying(arms: Iterable[Arm]) -> Iterator[tuple[str, int]]:
+def find_varying(arms: Iterable[Arm]) -> Iterator[tuple[str, int]]:
     """What nothing in a spec could explain and that isn't the same in all jobs, paired or not; and how
     many values it has."""
     rows = [row for arm in arms for row in arm.rows.values()]
@@ -60,13 +60,13 @@ def varying(arms: Iterable[Arm]) -> Iterator[tuple[str, int]]:
             yield kind.what, len(values)
 
 
-def _jobs(arm: Arm, reference: Arm) -> Iterator[tuple[ResultRow, ResultRow]]:
+def _pair_jobs(arm: Arm, reference: Arm) -> Iterator[tuple[ResultRow, ResultRow]]:
     for seed, row in arm.rows.items():
         if seed in reference.rows:
             yield row, reference.rows[seed]
 
 
-def _differing(
+def _find_differing(
     kind: Kind,
     arm: Arm,
     both: Iterable[tuple[ResultRow, ResultRow]],
@@ -81,15 +81,18 @@ def _differing(
         and one != other
     ]
     if found:
-        changed = _changed(paths, both)
+        # A field is a cause only where it differs: what both variants declare alike explains nothing.
+        changed = _select_changed(paths, both)
+        # The norm explains a difference in biases only between jobs of which one needs them and the other doesn't.
         parts = kind.parts if all(kind.only_if(*pair) for pair in both) else kind.parts - {"norm"}
         causes = tuple(path for path in changed if path.split(".")[0] in parts)
-        yield _confound(kind.name, kind.what, arm, found, causes, declared)
+        yield _make_confound(kind.name, kind.what, arm, found, causes, declared)
 
 
-def _changed(paths: Sequence[str], both: Iterable[tuple[ResultRow, ResultRow]]) -> list[str]:
+def _select_changed(paths: Sequence[str], both: Iterable[tuple[ResultRow, ResultRow]]) -> list[str]:
     """Of what is declared, what isn't the same in both variants after all."""
-    specs = [(_flat(row.spec), _flat(other.spec)) for row, other in both]
+    specs = [(_flatten(row.spec), _flatten(other.spec)) for row, other in both]
+    # Rows without a spec can't show that a declared field is the same after all, so that it stays a possible cause.
     known = [(mine, theirs) for mine, theirs in specs if mine and theirs]
     return [
         path
@@ -98,7 +101,7 @@ def _changed(paths: Sequence[str], both: Iterable[tuple[ResultRow, ResultRow]]) 
     ]
 
 
-def _undeclared_fields(
+def _find_undeclared_fields(
     arm: Arm,
     both: Iterable[tuple[ResultRow, ResultRow]],
     paths: Sequence[str],
@@ -107,17 +110,17 @@ def _undeclared_fields(
     """Fields of the jobs' specs that differ although the study document doesn't say so."""
     found: dict[str, list[tuple[Any, Any]]] = {}
     for row, reference in both:
-        mine, theirs = _flat(row.spec), _flat(reference.spec)
+        mine, theirs = _flatten(row.spec), _flatten(reference.spec)
         if not mine or not theirs:
             continue
         for path in sorted(mine.keys() | theirs.keys()):
             if mine.get(path) != theirs.get(path) and not _is_covered(path, paths):
                 found.setdefault(path, []).append((mine.get(path), theirs.get(path)))
     for path, values in found.items():
-        yield _confound("spec", path, arm, values, (), declared)
+        yield _make_confound("spec", path, arm, values, (), declared)
 
 
-def _confound(
+def _make_confound(
     kind: str,
     what: str,
     arm: Arm,
@@ -142,7 +145,7 @@ def _confound(
     )
 
 
-def _declared_paths(study: StudySpec, variant: str) -> list[str]:
+def _list_declared_paths(study: StudySpec, variant: str) -> list[str]:
     """What the variant, or the baseline, says of itself in the study document, and what is tuned for each:
     dotted paths."""
     documents = (
@@ -150,13 +153,14 @@ def _declared_paths(study: StudySpec, variant: str) -> list[str]:
     )
     # What is tuned differs because every arm got as good a setting as any.
     tuned = study.tune.settings if study.tune else ()
-    return sorted({*tuned, *(path for document in documents for path in _flat(document))})
+    return sorted({*tuned, *(path for document in documents for path in _flatten(document))})
 
 
 def _is_covered(path: str, declared: Sequence[str]) -> bool:
     """Whether a field is what is declared, inside of it, or of an option whose kind is declared."""
     for one in declared:
         parent, _, last = one.rpartition(".")
+        # Whoever declares `optimizer.kind` declares another optimizer, with all options that come with it.
         scope = parent if last in ("kind", "name") else one
         if path == scope or path.startswith(f"{scope}.") or _gives_way(path, parent, last):
             return True
@@ -176,21 +180,21 @@ def _gives_way(path: str, parent: str, declared: str) -> bool:
 _NOT_LEARNED = frozenset({"seed", "project", "resources", "version", "evaluations", "diagnostics"})
 
 
-def _flat(document: Any, path: str = "") -> dict[str, Any]:
+def _flatten(document: Any, path: str = "") -> dict[str, Any]:
     """Leaves by dotted path; a list is a leaf."""
     if not isinstance(document, Mapping):
         return {path: document}
     flat: dict[str, Any] = {}
     for key, value in document.items():
-        flat |= _flat(value, f"{path}.{key}" if path else str(key))
+        flat |= _flatten(value, f"{path}.{key}" if path else str(key))
     return flat
 
 
-def _fact(name: str) -> Callable[[ResultRow], Any]:
+def _read_fact(name: str) -> Callable[[ResultRow], Any]:
     return lambda row: (row.facts or {}).get(name)
 
 
-def _decays(part: str) -> Callable[[ResultRow], Any]:
+def _read_decay(part: str) -> Callable[[ResultRow], Any]:
     """Whether weight decay reaches them; None where there are none."""
 
     def read(row: ResultRow) -> bool | None:
@@ -217,7 +221,7 @@ def _one_needs_biases(row: ResultRow, other: ResultRow) -> bool:
 _SHIFTLESS = ("none", "lrn", "rms")
 
 
-def _environment(*names: str, only_on: str | None = None) -> Callable[[ResultRow], Any]:
+def _read_environment(*names: str, only_on: str | None = None) -> Callable[[ResultRow], Any]:
     def read(row: ResultRow) -> dict[str, Any] | None:
         environment = row.environment or {}
         if only_on is not None and environment.get("device") != only_on:
@@ -234,22 +238,22 @@ _LENGTH = frozenset({"training", "dataset", "early_stopping"})
 _DECAY = frozenset({"regularization"})
 
 KINDS = (
-    Kind("weight_parameters", "the number of weights", _fact("weight_parameters"), _MODEL),
-    Kind("norm_parameters", "the number of parameters of norms", _fact("norm_parameters"), _MODEL | {"norm"}),
-    Kind("bias_parameters", "the number of biases", _fact("bias_parameters"), _MODEL | {"norm"}, _one_needs_biases),
-    Kind("norm_decay", "weight decay on the parameters of norms", _decays("norm"), _DECAY),
-    Kind("bias_decay", "weight decay on biases", _decays("bias"), _DECAY),
-    Kind("effective_batch", "the examples of a step", _fact("examples_per_step"), _LENGTH),
-    Kind("steps", "the number of steps", _fact("total_steps"), _LENGTH),
-    Kind("schedule", "the learning rate over the training", _fact("schedule"), _LENGTH | {"schedule", "optimizer"}),
-    Kind("data", "the digest of the data", _fact("data"), frozenset({"dataset"})),
-    Kind("split", "the cut of the data", _fact("split"), frozenset({"dataset"})),
-    Kind("code", "the code of the trainer", _environment("code")),
-    Kind("libraries", "the versions of libraries", _environment("python", "torch", "torchvision", "timm", "numpy", "cuda", "cudnn")),
-    Kind("device", "the device", _environment("device", "device_name")),
-    Kind("processor", "the processor", _environment("cpu", "cpu_capability", "platform", only_on="cpu")),
-    Kind("threads", "the number of threads", _environment("threads")),
-    Kind("numerics", "precision, memory format or compilation", _environment("precision", "memory_format", "compiled", "deterministic")),
+    Kind("weight_parameters", "the number of weights", _read_fact("weight_parameters"), _MODEL),
+    Kind("norm_parameters", "the number of parameters of norms", _read_fact("norm_parameters"), _MODEL | {"norm"}),
+    Kind("bias_parameters", "the number of biases", _read_fact("bias_parameters"), _MODEL | {"norm"}, _one_needs_biases),
+    Kind("norm_decay", "weight decay on the parameters of norms", _read_decay("norm"), _DECAY),
+    Kind("bias_decay", "weight decay on biases", _read_decay("bias"), _DECAY),
+    Kind("effective_batch", "the examples of a step", _read_fact("examples_per_step"), _LENGTH),
+    Kind("steps", "the number of steps", _read_fact("total_steps"), _LENGTH),
+    Kind("schedule", "the learning rate over the training", _read_fact("schedule"), _LENGTH | {"schedule", "optimizer"}),
+    Kind("data", "the digest of the data", _read_fact("data"), frozenset({"dataset"})),
+    Kind("split", "the cut of the data", _read_fact("split"), frozenset({"dataset"})),
+    Kind("code", "the code of the trainer", _read_environment("code")),
+    Kind("libraries", "the versions of libraries", _read_environment("python", "torch", "torchvision", "timm", "numpy", "cuda", "cudnn")),
+    Kind("device", "the device", _read_environment("device", "device_name")),
+    Kind("processor", "the processor", _read_environment("cpu", "cpu_capability", "platform", only_on="cpu")),
+    Kind("threads", "the number of threads", _read_environment("threads")),
+    Kind("numerics", "precision, memory format or compilation", _read_environment("precision", "memory_format", "compiled", "deterministic")),
 )  # fmt: skip
 
 #: What a person may declare: beside these kinds, that fields of the specs differ.

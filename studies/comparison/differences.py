@@ -19,13 +19,13 @@ def list_differences(
     """By the arm's name; an arm at a point without the baseline has none."""
     references = baselines(arms, study.baseline)
     return {
-        arm.name: _difference(study, arm, references[arm.place], seeds)
+        arm.name: _compare_arms(study, arm, references[arm.place], seeds)
         for arm in arms
         if arm.variant != study.baseline and arm.place in references
     }
 
 
-def _difference(study: StudySpec, arm: Arm, reference: Arm, seeds: Sequence[int]) -> Difference:
+def _compare_arms(study: StudySpec, arm: Arm, reference: Arm, seeds: Sequence[int]) -> Difference:
     """What can be said of it alone, without the other comparisons."""
     both = pairs(arm, reference, seeds)
     gaps = [one - other for one, other in both]
@@ -38,11 +38,11 @@ def _difference(study: StudySpec, arm: Arm, reference: Arm, seeds: Sequence[int]
             both, higher_is_better=higher_is_better(arm.metric)
         ),
         effect_size=inference.effect_size(gaps),
-        sensitivity=_without_affected(study, arm, reference, seeds),
+        sensitivity=_leave_out_affected(study, arm, reference, seeds),
     )
 
 
-def _p_values(
+def _test_all(
     study: StudySpec, arms: Iterable[Arm], seeds: Sequence[int], margin: float | None = None
 ) -> dict[str, float | None]:
     """Of every comparison over these seeds: against no difference, or against one beyond the margin."""
@@ -82,7 +82,7 @@ def shared_overlap(study: StudySpec, *arms: Arm) -> float:
     return max(overlap(study, arm) for arm in arms)
 
 
-def _without_affected(
+def _leave_out_affected(
     study: StudySpec, arm: Arm, reference: Arm, seeds: Sequence[int]
 ) -> Sensitivity | None:
     """None where nothing went wrong in either arm."""
@@ -102,8 +102,8 @@ def decide(
 ) -> dict[str, Difference]:
     """Each difference with its p-value after Holm, and its decision unless that is withheld."""
     margin = evidence.study.margin
-    adjusted, rejected = _tested(evidence)
-    equal, equivalent = _tested(evidence, margin) if margin is not None else ({}, {})
+    adjusted, rejected = _apply_holm(evidence)
+    equal, equivalent = _apply_holm(evidence, margin) if margin is not None else ({}, {})
     decided = {}
     for name, one in differences.items():
         if one.p_value is None:
@@ -114,16 +114,17 @@ def decide(
             "equivalence_p_value": equal.get(name),
         }
         if not is_withheld:
-            found = name in rejected and _still_points(evidence, name, rejected[name], one)
-            decision = _decision(evidence.metric, one, found, name in equivalent)
+            # A difference that was found at an earlier look and has turned its sign since is found no more.
+            found = name in rejected and _keeps_sign(evidence, name, rejected[name], one)
+            decision = _choose_decision(evidence.metric, one, found, name in equivalent)
             update["decision"] = decision
             if decision == "undecided":
-                update |= _needed(evidence, name, one)
+                update |= _estimate_seeds(evidence, name, one)
         decided[name] = one.model_copy(update=update)
     return decided
 
 
-def _tested(
+def _apply_holm(
     evidence: StudyEvidence, margin: float | None = None
 ) -> tuple[dict[str, float], dict[str, int]]:
     """p-values after Holm over the analysed seeds, and whom it rejects, at which look.
@@ -132,7 +133,8 @@ def _tested(
     """
     study, seeds = evidence.study, evidence.seeds
     looks = [seeds[:size] for size in evidence.taken_looks] or [seeds]
-    found = [_p_values(study, evidence.arms.values(), taken, margin) for taken in looks]
+    found = [_test_all(study, evidence.arms.values(), taken, margin) for taken in looks]
+    # What can't be tested keeps its place in the family as p = 1: the others must not profit from its absence.
     names = list(found[-1])
     if not names:
         return {}, {}
@@ -144,17 +146,17 @@ def _tested(
     return adjusted, {name: look for name, look in pairs_of if look is not None}
 
 
-def _still_points(evidence: StudyEvidence, name: str, look: int, present: Difference) -> bool:
+def _keeps_sign(evidence: StudyEvidence, name: str, look: int, present: Difference) -> bool:
     """Whether the difference has the sign that it had at the look which found it."""
     if not evidence.taken_looks:
         return True
-    arm, reference = _compared(evidence, name)
+    arm, reference = _find_pair(evidence, name)
     both = pairs(arm, reference, evidence.seeds[: evidence.taken_looks[look]])
     then = inference.mean([one - other for one, other in both]) or 0.0
     return then * (present.mean or 0.0) > 0
 
 
-def _decision(
+def _choose_decision(
     metric: str, difference: Difference, is_rejected: bool, is_equivalent: bool
 ) -> Decision:
     """A difference that is surely smaller than what matters is none, however surely it is there."""
@@ -166,15 +168,16 @@ def _decision(
     return "better" if is_higher == higher_is_better(metric) else "worse"
 
 
-def _needed(
+def _estimate_seeds(
     evidence: StudyEvidence, name: str, difference: Difference
 ) -> dict[str, float | int | None]:
     """How many seeds would show the margin or, without one, a difference as large as the one seen, at
     the level that Holm asks of the smallest p-value."""
     study = evidence.study
-    arm, reference = _compared(evidence, name)
+    arm, reference = _find_pair(evidence, name)
     both = pairs(arm, reference, evidence.seeds)
     deviation = inference.deviation([one - other for one, other in both])
+    # Without a margin nobody has said what matters, and the difference seen stands for it.
     to_see = study.margin or abs(difference.mean or 0.0)
     if not to_see or deviation is None:
         return {}
@@ -189,7 +192,7 @@ def _needed(
     return {"to_see": to_see, "seeds_needed": needed}
 
 
-def _compared(evidence: StudyEvidence, name: str) -> tuple[Arm, Arm]:
+def _find_pair(evidence: StudyEvidence, name: str) -> tuple[Arm, Arm]:
     """The arm of this name, and the baseline's at its point."""
     arm = evidence.arms[name]
     return arm, baselines(evidence.arms.values(), evidence.study.baseline)[arm.place]

@@ -1,4 +1,4 @@
-"""How long the jobs of a plan will train, judged by finished ones. Pure functions."""
+"""How long the jobs of a plan will train, judged by finished ones."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

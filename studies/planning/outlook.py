@@ -1,5 +1,5 @@
 """What can be said of a job or a study before it is trained: defaults taken, whether a verdict will be
-possible. Pure functions."""
+possible."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

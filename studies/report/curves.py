@@ -1,4 +1,4 @@
-"""Learning curves of a study's arms or of one job: means over seeds, with what is left out. Draws nothing.
+"""Learning curves of a study's arms or of one job: means over seeds, with what is left out.
 
 Only training and validation have curves: the test set stays sealed. A value that isn't finite is None.
 """

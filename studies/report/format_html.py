@@ -1,5 +1,5 @@
 """A report as one HTML file: styles and pictures inside, no scripts, nothing fetched. Whatever a person wrote
-is escaped. Draws nothing itself."""
+is escaped."""
 
 import base64
 from collections.abc import Mapping

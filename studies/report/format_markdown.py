@@ -1,4 +1,4 @@
-"""A report as Markdown. Whatever a person wrote is text in it, never markup. Draws nothing."""
+"""A report as Markdown. Whatever a person wrote is text in it, never markup."""
 
 from collections.abc import Iterable, Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""How one part of a study's document is laid over another. Pure functions over documents."""
+"""How one part of a study's document is laid over another."""
 
 from collections.abc import Mapping
 from typing import Any

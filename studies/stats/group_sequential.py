@@ -30,6 +30,8 @@ def sequential_holm(
         for index in sorted(range(count), key=p_values.__getitem__):
             if rejected[index] is not None:
                 continue
+            # Each rejection hands its share of the level on to those that are left, as Holm does; a level that has
+            # grown this way holds from here on, and earlier looks are not taken again.
             if p_values[index] > nominal_levels(looks, level / rejected.count(None))[look]:
                 break
             rejected[index] = look
@@ -52,6 +54,7 @@ def _nominal_levels(looks: tuple[int, ...], level: float) -> tuple[float, ...]:
         return (level,)
     from scipy.special import ndtr, ndtri
 
+    # Information time: the share of the last look's seeds, which a mean of equal variances accumulates linearly.
     times = [look / looks[-1] for look in looks]
     spent = [2 * float(ndtr(ndtri(level / 4) / math.sqrt(time))) for time in times]
     return tuple(
@@ -73,6 +76,7 @@ def _bounds(times: Sequence[float], spent: Sequence[float]) -> list[float]:
     bounds: list[float] = []
     for time, step, to_spend in zip(times, steps, np.diff(spent, prepend=0.0), strict=True):
         bounds.append(_bound(heights, masses, step, to_spend))
+        # Only the paths that stayed below the bound go on to the next look; the others have been rejected.
         nodes, widths = _nodes(time, bounds[-1])
         density = np.exp(-(((nodes[:, None] - heights) / step) ** 2) / 2) @ masses
         heights, masses = nodes, density * widths / (step * math.sqrt(2 * math.pi))
