@@ -1,4 +1,4 @@
-"""`python -m worker.health`: whether this host's worker is alive by its own word in SQL. Loads no torch."""
+"""`python -m worker.health`: whether this host's worker is alive by its own word in SQL."""
 
 import sys
 

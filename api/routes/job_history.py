@@ -1,4 +1,4 @@
-"""What a job left behind: epochs, attempts, transitions, log lines, checkpoints and files. Only reads."""
+"""What a job left behind: epochs, attempts, transitions, log lines, checkpoints and files."""
 
 from pathlib import Path
 from typing import Annotated

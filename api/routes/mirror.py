@@ -1,4 +1,4 @@
-"""What MLflow lacks of all that is in SQL, and why. Only reads."""
+"""What MLflow lacks of all that is in SQL, and why."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The line of waiting jobs, and the workers and devices that serve it. Only reads."""
+"""The line of waiting jobs, and the workers and devices that serve it."""
 
 from typing import Annotated
 

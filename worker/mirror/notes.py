@@ -1,4 +1,4 @@
-"""The descriptions of runs, in Markdown: a job's outcome, a study's comparison. Sends nothing."""
+"""The descriptions of runs, in Markdown: a job's outcome, a study's comparison."""
 
 from typing import Any
 

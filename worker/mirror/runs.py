@@ -1,4 +1,4 @@
-"""What a job or a study looks like as an MLflow run: names, params, metrics, tags, inputs. Sends nothing."""
+"""What a job or a study looks like as an MLflow run: names, params, metrics, tags, inputs."""
 
 import json
 import math
