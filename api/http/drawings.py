@@ -1,6 +1,6 @@
 """How a request gets a drawing: from the storage, or begun or joined; and the 202 that says where it will be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse, Response
@@ -9,7 +9,8 @@ from api.http.dependencies import get_current_user
 from api.http.errors import NotFound
 from api.processes import Pending
 from api.services import Services, ServicesDep
-from studies.rendering import CachedRender
+from store.mlflow import links
+from studies.rendering import STUDY, CachedRender, fill_links, linked_jobs
 
 router = APIRouter(prefix="/drawings", tags=["studies"], dependencies=[Depends(get_current_user)])
 
@@ -39,12 +40,14 @@ def read_drawing(services: ServicesDep, name: str) -> Response:
             f"{name!r} isn't the name of a drawing: request the report or the figure itself"
         )
     if (content := render.read(services.settings.storage)) is not None:
-        return render_response(render, content)
+        return _render_with_links(services, render, content)
     pending = services.render_queue.find(render.name)
     if pending is None:
         raise NotFound("this drawing is not being made: request the report or the figure itself")
     drawn = _await(services, render, pending)
-    return pending_response(render, pending) if drawn is None else render_response(render, drawn)
+    if drawn is None:
+        return pending_response(render, pending)
+    return _render_with_links(services, render, drawn)
 
 
 def request_render(
@@ -83,6 +86,24 @@ def pending_headers(render: CachedRender) -> dict[str, str]:
         "Location": f"/api/v1/drawings/{render.name}",
         "Retry-After": str(RETRY_AFTER_SECONDS),
     }
+
+
+def _render_with_links(services: Services, render: CachedRender, content: bytes) -> Response:
+    """A page is kept without its links to MLflow, which may come later than the page."""
+    if render.suffix == ".html":
+        content = fill_links(content, _read_links(services, render, linked_jobs(content)))
+    return render_response(render, content)
+
+
+def _read_links(services: Services, page: CachedRender, job_ids: Sequence[int]) -> dict[str, str]:
+    base = services.settings.mlflow_url
+    if base is None:
+        return {}
+    with services.sessions.begin() as session:
+        study_id = int(page.owner[1:])
+        study = links.study_urls(session, base, [study_id]).get(study_id, "")
+        jobs = links.job_urls(session, base, job_ids)
+    return {STUDY: study, **{str(job_id): url for job_id, url in jobs.items()}}
 
 
 def _await(services: Services, render: CachedRender, pending: Pending) -> bytes | None:

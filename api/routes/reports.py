@@ -19,7 +19,14 @@ from api.http import (
 from api.processes import Pending
 from api.services import Services, ServicesDep
 from store.studies import studies
-from studies.rendering import cached_figure, cached_page, draw_figures, draw_page
+from studies.rendering import (
+    cached_figure,
+    cached_page,
+    draw_figure,
+    draw_report,
+    fill_links,
+    report_links,
+)
 from studies.report import ReportInput, list_figures, read_report, to_json, to_markdown_report
 
 router = APIRouter(
@@ -67,12 +74,15 @@ def read_one(
             content = to_markdown_report(report).encode()
         case "html":
             page = cached_page(report)
-            drawn = request_render(services, page, lambda: _draw_page(services, report))
+            storage, renderer = services.settings.storage, services.render_queue.renderer
+            drawn = request_render(
+                services, page, lambda: draw_report(report, storage, renderer).page
+            )
             if isinstance(drawn, Pending):
                 status, headers = 202, pending_headers(page)
                 content = _render_placeholder(report, drawn.seconds, headers["Location"])
             else:
-                content = drawn
+                content = fill_links(drawn, report_links(report))
     name = f"report-s{study_id}.{_SUFFIXES[chosen]}"
     return Response(
         content,
@@ -102,7 +112,8 @@ def read_figure(services: ServicesDep, study_id: Id, name: str) -> Response:
     if reason := figures[name].missing_reason:
         raise NotFound(f"study {study_id} has no figure {name}: {reason}")
     figure = cached_figure(report, name)
-    drawn = request_render(services, figure, lambda: _draw_figure(services, report, name))
+    renderer = services.render_queue.renderer
+    drawn = request_render(services, figure, lambda: draw_figure(report, name, renderer))
     if isinstance(drawn, Pending):
         return pending_response(figure, drawn)
     return render_response(figure, drawn)
@@ -143,12 +154,3 @@ def _render_placeholder(report: ReportInput, seconds: float, location: str) -> b
         f"<p>The figures are still being drawn ({seconds:.0f} s so far); they will be at <a href='{location}'>{location}</a>.</p>\n"
         f'<pre style="white-space: pre-wrap">{escape(to_markdown_report(report))}</pre>\n'
     ).encode()
-
-
-def _draw_page(services: Services, report: ReportInput) -> bytes:
-    return draw_page(report, services.settings.storage, services.render_queue.renderer)
-
-
-def _draw_figure(services: Services, report: ReportInput, name: str) -> bytes:
-    storage, renderer = services.settings.storage, services.render_queue.renderer
-    return draw_figures(report, storage, renderer, [name])[name]

@@ -1,7 +1,7 @@
-"""`python -m studies.figures figures NAME...`: reads a report's input (or learning curves) as JSON, writes what was
-asked for, and ends. So what drawing costs in memory and time ends with it.
+"""`python -m studies.figures report`: reads a report's input (or learning curves) as JSON, writes what was asked for,
+and ends. So what drawing costs in memory and time ends with it.
 
-`figures` is answered with a JSON object of PNGs in base64 by name, all else with the bytes of the picture or page.
+`report` writes JSON: {page: HTML, figures: {name: PNG in base64}}; all else the bytes of the picture or page.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from studies.figures.mpl import encode, png
 from studies.figures.render import draw, render_all
 from studies.report import Curves, ReportInput, to_html
 
-Output = Literal["html", "figure", "figures", "curves"]
+Output = Literal["report", "html", "figure", "curves"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,37 +24,37 @@ def main(arguments: list[str] | None = None) -> int:
     end_with_parent()
     lower_priority()
     content = sys.stdin.buffer.read()
-    names: list[str] = options.names
     match cast(Output, options.output):
         case "curves":
-            format: Literal["png", "svg"] = "svg" if "svg" in names else "png"
-            rendered = encode(draw_curves(Curves.model_validate_json(content)), format)
-        case "figures":
-            rendered = _render_figures(ReportInput.model_validate_json(content), names)
+            figure = draw_curves(Curves.model_validate_json(content))
+            rendered = encode(figure, options.name or "png")
         case output:
-            rendered = render(ReportInput.model_validate_json(content), output, *names)
+            rendered = render(ReportInput.model_validate_json(content), output, options.name)
     sys.stdout.buffer.write(rendered)
     return 0
 
 
-def render(report: ReportInput, output: Literal["html", "figure"], name: str = "") -> bytes:
-    """The bytes of the whole page, or of one figure as PNG."""
+def render(
+    report: ReportInput, output: Literal["report", "html", "figure"], name: str = ""
+) -> bytes:
+    """The bytes of the page, of one figure as PNG, or of the page and all figures as JSON."""
     match output:
+        case "report":
+            pictures = dict(render_all(report))
+            encoded = {
+                name: base64.b64encode(picture).decode() for name, picture in pictures.items()
+            }
+            return json.dumps({"page": to_html(report, pictures), "figures": encoded}).encode()
         case "html":
             return to_html(report, dict(render_all(report))).encode()
         case "figure":
             return png(draw(report, name))
 
 
-def _render_figures(report: ReportInput, names: list[str]) -> bytes:
-    pictures = {name: base64.b64encode(png(draw(report, name))).decode() for name in names}
-    return json.dumps(pictures).encode()
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m studies.figures", description=__doc__)
     parser.add_argument("output", choices=get_args(Output))
-    parser.add_argument("names", nargs="*", help="of the figures; png or svg for curves")
+    parser.add_argument("name", nargs="?", default="", help="of the figure; png or svg for curves")
     return parser
 
 

@@ -9,23 +9,33 @@ from studies.rendering.renderer import (
     RenderingStopped,
 )
 from studies.rendering.reports import (
+    STUDY,
+    RenderedReport,
     cached_figure,
     cached_page,
     draw_curves,
-    draw_figures,
-    draw_page,
+    draw_figure,
+    draw_report,
+    fill_links,
+    linked_jobs,
+    report_links,
 )
 
 __all__ = [
     "MEGABYTES",
     "SECONDS",
+    "STUDY",
     "CachedRender",
+    "RenderedReport",
     "Renderer",
     "RenderingFailed",
     "RenderingStopped",
     "cached_figure",
     "cached_page",
     "draw_curves",
-    "draw_figures",
-    "draw_page",
+    "draw_figure",
+    "draw_report",
+    "fill_links",
+    "linked_jobs",
+    "report_links",
 ]

@@ -1,7 +1,5 @@
 """The process that draws: matplotlib never comes into the one that asks for a picture."""
 
-import base64
-import json
 import sys
 from collections.abc import Sequence
 
@@ -60,11 +58,6 @@ class Renderer:
         except HelperGone as error:
             log.error("a report was not drawn", reason=str(error), stderr=error.stderr)
             raise RenderingFailed(f"the process that draws {error}") from error
-
-    def render_figures(self, content: bytes, names: Sequence[str]) -> dict[str, bytes]:
-        """PNGs by name, all from one process; raises `RenderingFailed`."""
-        encoded = json.loads(self.render(content, "figures", *names))
-        return {name: base64.b64decode(encoded[name]) for name in names}
 
     def stop(self) -> None:
         """Ends what is being drawn; nothing begins any more."""

@@ -33,7 +33,7 @@ from tests.support.trained_study import train_all
 def test_an_error_of_ours_is_a_problem_whose_name_is_in_the_log(
     member: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_routes, "views", lambda *_: 1 / 0)
+    monkeypatch.setattr(job_routes, "build_job_views", lambda *_: 1 / 0)
     with capture_logs() as logs:
         answer = member.get("/api/v1/jobs")
     assert answer.status_code == 500

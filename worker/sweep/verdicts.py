@@ -1,6 +1,6 @@
 """What is kept of a study with claims once its jobs have ended: verdicts in SQL, figure and report as files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -14,8 +14,10 @@ from studies.rendering import (
     Renderer,
     RenderingFailed,
     RenderingStopped,
-    draw_figures,
-    draw_page,
+    draw_figure,
+    draw_report,
+    fill_links,
+    report_links,
 )
 from studies.report import ReportInput, available_figures, read_report
 
@@ -93,24 +95,20 @@ def _keep_files(report: ReportInput, storage: Path, renderer: Renderer) -> Itera
 
 
 def _render(report: ReportInput, storage: Path, renderer: Renderer) -> dict[str, bytes]:
-    """By name of its file. A drawing that fails costs its file and the page around it, not the verdicts."""
+    """By name of its file. What can't be drawn costs its file, not the verdicts."""
     kept = [figure.name for figure in available_figures(report) if figure.name in KEPT_FIGURES]
     try:
-        page = draw_page(report, storage, renderer)
-        pictures = draw_figures(report, storage, renderer, kept)
-        return {**_file_names(pictures), "report.html": page}
+        drawn = draw_report(report, storage, renderer)
+        page = fill_links(drawn.page, report_links(report))
+        return {**{f"{name}.png": drawn.figures[name] for name in kept}, "report.html": page}
     except RenderingStopped:
         raise
     except RenderingFailed as error:
         log.warning("a study's report can't be drawn", study=report.study_id, error=str(error))
     try:
-        return _file_names(draw_figures(report, storage, renderer, kept))
+        return {f"{name}.png": draw_figure(report, name, renderer) for name in kept}
     except RenderingStopped:
         raise
     except RenderingFailed as error:
         log.warning("a study's figure can't be drawn", study=report.study_id, error=str(error))
         return {}
-
-
-def _file_names(pictures: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {f"{name}.png": content for name, content in pictures.items()}

@@ -1,8 +1,8 @@
 """Presets and verdicts over REST, and what the sweep keeps of them in SQL and the storage."""
 
+import json
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from store.db.models import Study
 from store.studies import studies, verdicts
 from studies.presets import find_preset, presets
 from studies.rendering import Renderer
+from studies.report import ReportInput, available_figures
 from tests.support.documents import study
 from tests.support.trained_study import train_all
 from worker.sweep.verdicts import judge_ended
@@ -239,10 +240,14 @@ def test_what_is_declared_while_a_report_is_drawn_is_not_overlooked(
     made = claiming(member, sessions, storage)
 
     class Interrupted(Renderer):
-        def render_figures(self, content: bytes, names: Sequence[str]) -> dict[str, bytes]:
+        def render(self, content: bytes, *arguments: str) -> bytes:
             with sessions.begin() as session:
                 studies.declare(session, made, "torch", "it doesn't matter", "max")
-            return {name: b"a drawing" for name in names}
+            figures = {
+                figure.name: ""
+                for figure in available_figures(ReportInput.model_validate_json(content))
+            }
+            return json.dumps({"page": "a drawing", "figures": figures}).encode()
 
     judge_ended(sessions, storage, Interrupted())
     with sessions.begin() as session:
