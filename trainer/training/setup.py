@@ -45,6 +45,18 @@ class Batches:
     augment: Augmentation | None
     mix: Mixer | None
 
+    @classmethod
+    def of(cls, spec: JobSpec, data: Data, task: Task, device: torch.device) -> "Batches":
+        examples = Examples.of(data.train, device)
+        return cls(
+            spec=spec,
+            examples=examples,
+            sampler=BatchSampler(spec.training, len(examples), spec.seed, device),
+            task=task,
+            augment=build_augmentation(spec.augmentation),
+            mix=build_mixer(spec, len(data.info.classes)),
+        )
+
     def take(self, step: int) -> tuple[Tensor, Tensor]:
         """The pixels of the step after `step` finished ones, augmented and mixed, and their targets."""
         seed = self.spec.seed
@@ -71,6 +83,14 @@ class WeightUpdate:
     optimizer: torch.optim.Optimizer
     adjust_gradients: GradientRule | None
     project: Projection | None
+
+    @classmethod
+    def of(cls, spec: JobSpec, model: nn.Module) -> "WeightUpdate":
+        return cls(
+            optimizer=build_optimizer(spec, model),
+            adjust_gradients=build_gradient_rule(spec, model),
+            project=build_projection(spec, model),
+        )
 
     def apply(self, step: int, rate: float) -> None:
         """For the step after `step` finished ones, at this learning rate."""
@@ -165,7 +185,7 @@ def set_up(
     # One static graph per shape, or the graph would depend on which shape came first.
     forward = torch.compile(model, dynamic=False) if numerics.compiled else model
     standardize = Standardize(data.info, numerics, device)
-    batches = _set_up_batches(spec, data, task, device)
+    batches = Batches.of(spec, data, task, device)
     plan = batches.sampler.plan()
     return TrainingSetup(
         spec=spec,
@@ -182,32 +202,9 @@ def set_up(
         plan=plan,
         is_ramped=has_ramp(model),
         penalties=build_penalties(spec, model),
-        update=WeightUpdate(
-            optimizer=build_optimizer(spec, model),
-            adjust_gradients=build_gradient_rule(spec, model),
-            project=build_projection(spec, model),
-        ),
+        update=WeightUpdate.of(spec, model),
         average=build_average(spec, model, plan.total_steps, plan.period_steps),
-        # Last: it hooks into the model, of which the average is a copy.
         probe=build_probe(
-            spec,
-            model,
-            batches.examples,
-            standardize,
-            task,
-            plan.total_steps,
-            plan.period_steps,
+            spec, model, batches.examples, standardize, task, plan.total_steps, plan.period_steps
         ),
-    )
-
-
-def _set_up_batches(spec: JobSpec, data: Data, task: Task, device: torch.device) -> Batches:
-    examples = Examples.of(data.train, device)
-    return Batches(
-        spec=spec,
-        examples=examples,
-        sampler=BatchSampler(spec.training, len(examples), spec.seed, device),
-        task=task,
-        augment=build_augmentation(spec.augmentation),
-        mix=build_mixer(spec, len(data.info.classes)),
     )
