@@ -2,17 +2,15 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from normlab.cli.render import draw, say, summary, tell
-from normlab.client import FINAL, Client, Reference
-from normlab.errors import NotReachable, WaitedTooLong
-
-_OUTAGE_SECONDS = 120.0
+from normlab.client import FINAL, Client, Reference, outlast_outage
+from normlab.errors import WaitedTooLong
 
 Names = Annotated[list[str], typer.Argument(help="jobs (j12) or studies (s3)", metavar="ID...")]
 
@@ -69,7 +67,7 @@ def snapshots(
         asked_at = time.monotonic()
         for one in references:
             if one not in read or not _have_ended(read[one]):
-                read[one] = _patiently(partial(_jobs, client, one))
+                read[one] = outlast_outage(partial(_jobs, client, one))
         jobs = [job for one in references for job in read[one]]
         yield jobs
         if _have_ended(jobs):
@@ -87,15 +85,3 @@ def _have_ended(jobs: Sequence[dict[str, Any]]) -> bool:
 
 def _jobs(client: Client, reference: Reference) -> list[dict[str, Any]]:
     return [client.show(reference)] if reference.kind == "job" else client.jobs_of(reference)
-
-
-def _patiently(read: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """A restart of the API is no reason to give up a wait of hours."""
-    give_up = time.monotonic() + _OUTAGE_SECONDS
-    while True:
-        try:
-            return read()
-        except NotReachable:
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(1.0)

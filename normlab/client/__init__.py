@@ -5,7 +5,7 @@ from normlab.client.dataframes import exported_frame
 from normlab.client.documents import read_mapping
 from normlab.client.ids import Reference
 from normlab.client.readiness import LINE_SECONDS
-from normlab.client.transport import Transport, save
+from normlab.client.transport import Transport, outlast_outage, save
 
 __all__ = [
     "FINAL",
@@ -14,6 +14,7 @@ __all__ = [
     "Reference",
     "Transport",
     "exported_frame",
+    "outlast_outage",
     "read_mapping",
     "save",
 ]

@@ -16,6 +16,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -25,8 +26,8 @@ from urllib.parse import quote
 from normlab.client.dataframes import flatten, flatten_group, frame
 from normlab.client.documents import Document, read_input
 from normlab.client.ids import Reference
-from normlab.client.transport import PREFIX, Transport, retry_after
-from normlab.errors import NormlabError, NotReachable, Refused, WaitedTooLong
+from normlab.client.transport import PREFIX, Transport, outlast_outage, retry_after
+from normlab.errors import NormlabError, Refused, WaitedTooLong
 from normlab.home import Home
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 Item: TypeAlias = dict[str, Any]
 Named: TypeAlias = Reference | str | int
 FINAL = frozenset({"succeeded", "failed", "cancelled", "partial"})
-#: A restart of the API is no reason to give up a wait of hours.
-_OUTAGE_SECONDS = 120.0
 #: Between two looks at a drawing, where the service says nothing else.
 _DRAWING_PAUSE = 2.0
 
@@ -146,7 +145,7 @@ class Client:
         seen: Item | None = None
         pause = 0.25
         while True:
-            item = self._show_patiently(reference, deadline)
+            item = outlast_outage(partial(self.show, reference), deadline)
             if item != seen:
                 yield item
                 pause = 0.25
@@ -427,16 +426,6 @@ class Client:
                 # The study has changed, or the service was started again: what is there now.
                 answer = self._http.request("GET", path, again=True, params=parameters)
         return answer.content
-
-    def _show_patiently(self, reference: Reference, deadline: float | None) -> Item:
-        give_up = time.monotonic() + _OUTAGE_SECONDS
-        while True:
-            try:
-                return self.show(reference)
-            except NotReachable:
-                if time.monotonic() > min(give_up, deadline or give_up):
-                    raise
-                time.sleep(1.0)
 
 
 def _number(study: Named | None) -> int | None:

@@ -1,13 +1,13 @@
-"""HTTP with the service: address, token, retries, problems, pages."""
+"""HTTP with the service: address, token, retries, outages, problems, pages."""
 
 import contextlib
 import ipaddress
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -20,8 +20,25 @@ from normlab.home import Home
 PREFIX = "/api/v1"
 _RETRY_PAUSES = (0.5, 1.0, 2.0)
 _LONGEST_RETRY_AFTER = 10.0
+#: A restart of the API is no reason to give up a wait of hours.
+OUTAGE_SECONDS = 120.0
 #: The service may read a lot before it sends the first byte.
 _STREAM = httpx.Timeout(600.0, connect=5.0)
+
+T = TypeVar("T")
+
+
+def outlast_outage(read: Callable[[], T], deadline: float | None = None) -> T:
+    """What `read` returns once the service can be reached; raises NotReachable after a long outage, or after the
+    deadline (of `time.monotonic`)."""
+    give_up = min(time.monotonic() + OUTAGE_SECONDS, deadline or float("inf"))
+    while True:
+        try:
+            return read()
+        except NotReachable:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(1.0)
 
 
 class Origin(Enum):

@@ -1,7 +1,7 @@
 """What a field of a query may be: a job's column, a value of its spec, or a metric."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from store.db import JOB_STATUSES, REASONS, BadQuery
 from store.query.spec_fields import spec_fields
+from trainer.problems import listed
 
 
 class Kind(StrEnum):
@@ -75,7 +76,7 @@ _USUAL_METRICS = (
     "best.epoch", "best.val_accuracy", "best.val_loss", "test.accuracy", "test.loss",
     "best_epoch", "best_val_accuracy", "best_val_loss", "test_accuracy", "test_loss",
 )  # fmt: skip
-_MOST_LISTED = 15
+MOST_LISTED = 15
 
 
 def find_field(name: str, position: int = 0) -> Field:
@@ -122,17 +123,12 @@ def meant(word: str, known: Iterable[str]) -> str | None:
     return by_lower[close[0]] if close else None
 
 
-def listed(words: Sequence[str]) -> str:
-    more = len(words) - _MOST_LISTED
-    return ", ".join(words[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
-
-
 def _suggestion(name: str, known: Iterable[str]) -> str:
     inside = sorted(one for one in known if one.startswith(f"{name}."))
     if f"{name}.kind" in inside:
-        return f"did you mean {name}.kind? There are {listed(inside)}"
+        return f"did you mean {name}.kind? There are {listed(inside, MOST_LISTED)}"
     if inside:
-        return f"there are {listed(inside)}"
+        return f"there are {listed(inside, MOST_LISTED)}"
     ends = sorted(one for one in known if one.endswith(f".{name}"))
     close = " or ".join(ends[:3]) or meant(name, [*known, *_ALIASES, *_USUAL_METRICS])
     if close:

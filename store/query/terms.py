@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 from store.db import BadQuery
 from store.query.expressions import Operator, Term, write_value
-from store.query.fields import Field, Kind, listed, meant
+from store.query.fields import MOST_LISTED, Field, Kind, meant
+from trainer.problems import listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def _choice(field: Field, term: Term) -> str:
     written = str(term.value) if isinstance(term.value, str) else write_value(term.value)
     close = meant(written, field.choices)
     hint = f"did you mean {close}? " if close else ""
-    detail = f"{field.name} is never {written[:60]!r}; {hint}it is one of {listed(field.choices)}"
+    detail = f"{field.name} is never {written[:60]!r}; {hint}it is one of {listed(field.choices, MOST_LISTED)}"
     raise BadQuery(detail, term.position)
 
 

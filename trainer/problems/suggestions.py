@@ -41,8 +41,8 @@ def _ratio(name: str, word: str) -> float:
     return difflib.SequenceMatcher(None, name.lower(), word).ratio()
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str], most: int = MOST_NAMES) -> str:
     """`a, b, c`, cut off where there are too many to read."""
     every = list(names)
-    more = f", … ({len(every)} in all)" if len(every) > MOST_NAMES else ""
-    return ", ".join(every[:MOST_NAMES]) + more
+    more = f", … ({len(every)} in all)" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
