@@ -37,7 +37,7 @@ def measure_arm(evidence: StudyEvidence, statistic: Statistic, arm: str) -> dict
     seeds = [seed for seed in evidence.seeds if seed in jobs]
     found = {
         seed: measure(statistic, jobs[seed], peers)
-        for seed, peers in _peers(evidence, seeds).items()
+        for seed, peers in _find_peers(evidence, seeds).items()
     }
     return {seed: value for seed, value in found.items() if value is not None}
 
@@ -47,11 +47,11 @@ def lower_bounds(
 ) -> list[int]:
     """At which of these seeds the arm's steps are only a lower bound."""
     jobs = evidence.records.get(arm, {})
-    peers = _peers(evidence, seeds)
+    peers = _find_peers(evidence, seeds)
     return [seed for seed, one in peers.items() if is_lower_bound(statistic, jobs[seed], one)]
 
 
-def _peers(evidence: StudyEvidence, seeds: Iterable[int]) -> dict[int, dict[str, JobRecord]]:
+def _find_peers(evidence: StudyEvidence, seeds: Iterable[int]) -> dict[int, dict[str, JobRecord]]:
     return {
         seed: {name: jobs[seed] for name, jobs in evidence.records.items() if seed in jobs}
         for seed in seeds
@@ -64,25 +64,25 @@ def measure(statistic: Statistic, job: JobRecord, peers: Peers) -> float | None:
         return None
     match statistic:
         case MetricOf(name=name):
-            return _metric(job, name)
+            return _read_metric(job, name)
         case Diverged():
             return float(job.row.reason == "diverged")
         case CurveOf():
-            return _curve(statistic, job)
+            return _read_curve(statistic, job)
         case StepsToReach():
-            return _steps_to_reach(statistic, job, peers)
+            return _count_steps_to_reach(statistic, job, peers)
         case Look(statistic=name):
-            return _of_snapshots(
+            return _read_snapshots(
                 job, statistic.layer, statistic, lambda statistics: statistics.get(name)
             )
         case Spread(side=side):
             is_median = statistic.take == "total_variation"
-            read = _column(f"{side}_p50") if is_median else _width(side)
-            return _of_snapshots(job, statistic.layer, statistic, read)
+            read = _read_column(f"{side}_p50") if is_median else _read_width(side)
+            return _read_snapshots(job, statistic.layer, statistic, read)
         case Combined():
-            return _combined(statistic, job, peers)
+            return _combine(statistic, job, peers)
         case Gain(of=part, over=variant):
-            return _gain(part, variant, job, peers)
+            return _measure_gain(part, variant, job, peers)
         case Logarithm(of=part):
             value = measure(part, job, peers)
             return math.log10(value) if value is not None and value > 0 else None
@@ -97,7 +97,7 @@ def is_lower_bound(statistic: Statistic, job: JobRecord, peers: Peers) -> bool:
     if not isinstance(statistic, StepsToReach):
         return False
     steps = measure(statistic, job, peers)
-    return steps is not None and steps > _planned_steps(job)
+    return steps is not None and steps > _count_planned_steps(job)
 
 
 def chance_after_divergence(job: JobRecord, column: str) -> float | None:
@@ -107,14 +107,14 @@ def chance_after_divergence(job: JobRecord, column: str) -> float | None:
     return finite((job.row.facts or {}).get(f"chance_{column.rpartition('_')[2]}"))
 
 
-def _metric(job: JobRecord, name: str) -> float | None:
+def _read_metric(job: JobRecord, name: str) -> float | None:
     if name.endswith(_ERROR):
         accuracy = score(job.row, name.removesuffix(_ERROR) + "_accuracy").value
         return None if accuracy is None else 1 - accuracy
     return score(job.row, name).value
 
 
-def _curve(statistic: CurveOf, job: JobRecord) -> float | None:
+def _read_curve(statistic: CurveOf, job: JobRecord) -> float | None:
     column = statistic.column
     values = [
         (period["step"], finite(period[column]))
@@ -128,43 +128,43 @@ def _curve(statistic: CurveOf, job: JobRecord) -> float | None:
             best = max if higher_is_better(column) else min
             return best(known, default=chance)
         case "mean":
-            known += [] if chance is None else [chance] * _missing_periods(job)
+            known += [] if chance is None else [chance] * _count_missing_periods(job)
             return statistics.fmean(known) if known else None
         case "last":
-            return chance if chance is not None else _last(values)
+            return chance if chance is not None else _take_last(values)
         case "at_step":
             is_beyond = chance is not None and _is_beyond(job, statistic.step or 0)
-            return chance if is_beyond else _last(values)
+            return chance if is_beyond else _take_last(values)
         case _:
             assert_never(statistic.take)
 
 
-def _last(values: Sequence[tuple[int, float | None]]) -> float | None:
+def _take_last(values: Sequence[tuple[int, float | None]]) -> float | None:
     return values[-1][1] if values else None
 
 
 def _is_beyond(job: JobRecord, step: int) -> bool:
     """Whether the job had diverged by this step: its last finite evaluation is a period or more earlier."""
     alive = [period["step"] for period in job.curve if finite(period["train_loss"]) is not None]
-    return step - (alive[-1] if alive else 0) >= _period(job)
+    return step - (alive[-1] if alive else 0) >= _find_period(job)
 
 
-def _missing_periods(job: JobRecord) -> int:
-    period, planned = _period(job), _planned_steps(job)
+def _count_missing_periods(job: JobRecord) -> int:
+    period, planned = _find_period(job), _count_planned_steps(job)
     alive = sum(finite(one["val_loss"]) is not None for one in job.curve)
     return max(0, math.ceil(planned / period) - alive) if planned else 0
 
 
-def _period(job: JobRecord) -> int:
+def _find_period(job: JobRecord) -> int:
     return int(job.curve[0]["step"]) if job.curve else 1
 
 
-def _planned_steps(job: JobRecord) -> int:
+def _count_planned_steps(job: JobRecord) -> int:
     facts = job.row.facts or {}
     return int(facts.get("total_steps") or (job.curve[-1]["step"] if job.curve else 0))
 
 
-def _steps_to_reach(statistic: StepsToReach, job: JobRecord, peers: Peers) -> float | None:
+def _count_steps_to_reach(statistic: StepsToReach, job: JobRecord, peers: Peers) -> float | None:
     column, value = statistic.column, statistic.value
     if statistic.best_of is not None:
         other = peers.get(statistic.best_of)
@@ -178,17 +178,17 @@ def _steps_to_reach(statistic: StepsToReach, job: JobRecord, peers: Peers) -> fl
             reached >= value if higher_is_better(column) else reached <= value
         ):
             return float(period["step"])
-    return float(_planned_steps(job) + _period(job))
+    return float(_count_planned_steps(job) + _find_period(job))
 
 
 Reading: TypeAlias = Callable[[Mapping[str, float | None]], float | None]
 
 
-def _column(name: str) -> Reading:
+def _read_column(name: str) -> Reading:
     return lambda statistics: statistics.get(name)
 
 
-def _width(side: str) -> Reading:
+def _read_width(side: str) -> Reading:
     def width(seen: Mapping[str, float | None]) -> float | None:
         low, high = seen.get(f"{side}_p15"), seen.get(f"{side}_p85")
         return None if low is None or high is None else high - low
@@ -196,13 +196,13 @@ def _width(side: str) -> Reading:
     return width
 
 
-def _of_snapshots(job: JobRecord, layer: str, how: Look | Spread, read: Reading) -> float | None:
+def _read_snapshots(job: JobRecord, layer: str, how: Look | Spread, read: Reading) -> float | None:
     """None as well where a value of the snapshots that it takes isn't finite."""
     by_layer: dict[str, list[float | None]] = {}
     for snapshot in job.snapshots:
         if snapshot.step >= how.from_step:
             by_layer.setdefault(snapshot.layer, []).append(read(snapshot.statistics))
-    name = _layer(layer, by_layer)
+    name = _find_layer(layer, by_layer)
     values = by_layer.get(name, []) if name is not None else []
     match how.take:
         case "first":
@@ -210,7 +210,7 @@ def _of_snapshots(job: JobRecord, layer: str, how: Look | Spread, read: Reading)
         case "last":
             values = values[-1:]
     known = [value for value in values if value is not None]
-    return _taken(how.take, known) if known and len(known) == len(values) else None
+    return _reduce(how.take, known) if known and len(known) == len(values) else None
 
 
 def chosen_layer(layer: str, snapshots: Sequence[LayerSnapshot], statistic: str) -> str | None:
@@ -218,10 +218,10 @@ def chosen_layer(layer: str, snapshots: Sequence[LayerSnapshot], statistic: str)
     found: dict[str, list[float | None]] = {}
     for snapshot in snapshots:
         found.setdefault(snapshot.layer, []).append(snapshot.statistics.get(statistic))
-    return _layer(layer, found)
+    return _find_layer(layer, found)
 
 
-def _layer(layer: str, found: Mapping[str, Sequence[float | None]]) -> str | None:
+def _find_layer(layer: str, found: Mapping[str, Sequence[float | None]]) -> str | None:
     """`first` and `last` among the layers, in the order of the network, that have the statistic."""
     having = [
         name
@@ -237,7 +237,7 @@ def _layer(layer: str, found: Mapping[str, Sequence[float | None]]) -> str | Non
             return layer
 
 
-def _taken(take: Take, values: Sequence[float]) -> float | None:
+def _reduce(take: Take, values: Sequence[float]) -> float | None:
     match take:
         case "first":
             return values[0]
@@ -257,14 +257,14 @@ def _taken(take: Take, values: Sequence[float]) -> float | None:
             assert_never(take)
 
 
-def _gain(part: Statistic, variant: str, job: JobRecord, peers: Peers) -> float | None:
+def _measure_gain(part: Statistic, variant: str, job: JobRecord, peers: Peers) -> float | None:
     other = peers.get(arm_name(variant, job.row.point))
     first = None if other is None else measure(part, other, peers)
     second = measure(part, job, peers)
     return None if first is None or second is None else first - second
 
 
-def _combined(statistic: Combined, job: JobRecord, peers: Peers) -> float | None:
+def _combine(statistic: Combined, job: JobRecord, peers: Peers) -> float | None:
     first, second = (measure(part, job, peers) for part in statistic.of)
     if first is None or second is None:
         return None

@@ -41,9 +41,9 @@ def list_caveats(evidence: StudyEvidence, variants: Sequence[VariantSummary]) ->
             f"{count(len(tune.candidates()), 'setting')} at seeds {listed(list(map(str, tune.seeds)))}, which "
             "are none of these, and went on with its best on validation"
         )
-    yield from convergence_note(variants)
+    yield from note_convergence(variants)
     for one in variants:
-        yield from _about(one)
+        yield from _describe_jobs(one)
     silent = sum(
         not row.facts and row.status == "succeeded"
         for arm in evidence.arms.values()
@@ -58,7 +58,7 @@ def list_caveats(evidence: StudyEvidence, variants: Sequence[VariantSummary]) ->
         yield f"{what} isn't the same in all jobs: {values} different ones"
 
 
-def _about(one: VariantSummary) -> Iterator[str]:
+def _describe_jobs(one: VariantSummary) -> Iterator[str]:
     if one.diverged:
         guessed = sum(value.at_chance for value in one.values)
         jobs = [value.job_id for value in one.values if value.value is None]
@@ -102,14 +102,17 @@ def is_still_improving(row: ResultRow) -> bool:
     return best > evaluations - -(-evaluations // _PARTS)
 
 
-def convergence_note(variants: Sequence[VariantSummary]) -> Iterator[str]:
+def note_convergence(variants: Sequence[VariantSummary]) -> Iterator[str]:
     """A line where most jobs of a variant were still improving, with the count of each such variant."""
-    unfinished = [one for one in variants if 2 * one.still_improving > _ended(one)]
+    unfinished = [one for one in variants if 2 * one.still_improving > _count_ended(one)]
     if not unfinished:
         return
-    improving, ended = sum(one.still_improving for one in variants), sum(map(_ended, variants))
+    improving, ended = (
+        sum(one.still_improving for one in variants),
+        sum(map(_count_ended, variants)),
+    )
     is_most = 2 * improving > ended
-    counts = [f"{one.name} {one.still_improving} of {_ended(one)}" for one in unfinished]
+    counts = [f"{one.name} {one.still_improving} of {_count_ended(one)}" for one in unfinished]
     yield (
         f"not converged{'' if is_most else ' in some variants'}: {improving} of {count(ended, 'job')} ended at the "
         "limit of epochs or steps with the best evaluation in the last tenth, still improving "
@@ -117,6 +120,6 @@ def convergence_note(variants: Sequence[VariantSummary]) -> Iterator[str]:
     )
 
 
-def _ended(one: VariantSummary) -> int:
+def _count_ended(one: VariantSummary) -> int:
     """Jobs that succeeded."""
     return len(one.values) - one.failed - one.cancelled - one.pending

@@ -44,9 +44,10 @@ def compare(evidence: StudyEvidence) -> Comparison:
     arms = list(evidence.arms.values())
     differences = decide(evidence, list_differences(study, arms, seeds), is_withheld=bool(blockers))
     variants = tuple(
-        _summary(study, arm, seeds, differences.get(arm.name), evidence.first_steps) for arm in arms
+        _summarize(study, arm, seeds, differences.get(arm.name), evidence.first_steps)
+        for arm in arms
     )
-    best = None if blockers else _best(variants, metric)
+    best = None if blockers else _find_best(variants, metric)
     return Comparison(
         metric=metric,
         baseline=study.baseline,
@@ -54,7 +55,7 @@ def compare(evidence: StudyEvidence) -> Comparison:
         confidence=inference.CONFIDENCE,
         verdict=judge(evidence, blockers, variants, best),
         best=best,
-        plan=_plan(evidence, len(differences)),
+        plan=_describe_plan(evidence, len(differences)),
         variants=variants,
         axes=tuple(describe_axes(study, arms, seeds)),
         confounds=evidence.confounds,
@@ -62,7 +63,7 @@ def compare(evidence: StudyEvidence) -> Comparison:
     )
 
 
-def _summary(
+def _summarize(
     study: StudySpec,
     arm: Arm,
     seeds: Sequence[int],
@@ -95,29 +96,29 @@ def _summary(
             best_mean=inference.mean(arm.numbers("best_epoch", seeds)),
             best_seconds=inference.mean(arm.best_seconds(seeds)),
         ),
-        to_threshold=_to_threshold(rows, first_steps) if study.threshold else None,
+        to_threshold=_count_reached(rows, first_steps) if study.threshold else None,
         still_improving=sum(map(is_still_improving, rows)),
         diverged=sum(row.reason == "diverged" for row in rows),
         failed=counts["failed"],
         cancelled=counts["cancelled"],
         pending=len(rows) - sum(counts.values()),
         incomplete=len(values) < len(seeds),
-        values=tuple(_seed_value(arm, seed) for seed in seeds if seed in arm.rows),
+        values=tuple(_make_seed_value(arm, seed) for seed in seeds if seed in arm.rows),
     )
 
 
-def _to_threshold(rows: Sequence[ResultRow], first_steps: Mapping[int, int]) -> ToThreshold:
+def _count_reached(rows: Sequence[ResultRow], first_steps: Mapping[int, int]) -> ToThreshold:
     steps = [first_steps[row.job_id] for row in rows if row.job_id in first_steps]
     return ToThreshold(reached=len(steps), steps=inference.mean(steps))
 
 
-def _seed_value(arm: Arm, seed: int) -> SeedValue:
+def _make_seed_value(arm: Arm, seed: int) -> SeedValue:
     score = arm.scores[seed]
     job_id = arm.rows[seed].job_id
     return SeedValue(seed=seed, job_id=job_id, value=score.value, at_chance=score.at_chance)
 
 
-def _best(variants: Sequence[VariantSummary], metric: str) -> Best | None:
+def _find_best(variants: Sequence[VariantSummary], metric: str) -> Best | None:
     """By the mean on validation; None while nothing has one."""
     ranked = [one for one in variants if one.validation is not None]
     if not ranked:
@@ -133,7 +134,7 @@ def _best(variants: Sequence[VariantSummary], metric: str) -> Best | None:
     )
 
 
-def _plan(evidence: StudyEvidence, comparisons: int) -> Plan:
+def _describe_plan(evidence: StudyEvidence, comparisons: int) -> Plan:
     study, look = evidence.study, len(evidence.taken_looks)
     levels = group_sequential.nominal_levels(study.looks, inference.LEVEL) if study.looks else []
     return Plan(

@@ -24,29 +24,31 @@ def describe_axes(study: StudySpec, arms: Sequence[Arm], seeds: Sequence[int]) -
     """Of every path of the matrix with more than one value."""
     for path, values in study.matrix.items():
         if len(values) > 1:
-            yield _axis(study, arms, seeds, path, values)
+            yield _describe_axis(study, arms, seeds, path, values)
 
 
-def _axis(
+def _describe_axis(
     study: StudySpec, arms: Sequence[Arm], seeds: Sequence[int], path: str, values: Sequence[Any]
 ) -> Axis:
-    whole = _whole(study, arms, path, values)
+    whole = _select_complete(study, arms, path, values)
     by_variant = {v: [arm for arm in whole if arm.variant == v] for v in study.variants}
-    curves = {name: _curves(some, seeds, path, values) for name, some in by_variant.items()}
+    curves = {name: _trace_curves(some, seeds, path, values) for name, some in by_variant.items()}
     shares = {
         name: shared_overlap(study, *some) if some else 0.0 for name, some in by_variant.items()
     }
-    scale, places = _scale(values)
+    scale, places = _choose_scale(values)
     return Axis(
         path=path,
         values=tuple(values),
         scale=scale,
-        table={variant: _means(curve, len(values)) for variant, curve in curves.items()},
-        slopes=tuple(_slopes(study.baseline, curves, places, shares)) if places else (),
+        table={variant: _average_columns(curve, len(values)) for variant, curve in curves.items()},
+        slopes=tuple(_compare_slopes(study.baseline, curves, places, shares)) if places else (),
     )
 
 
-def _whole(study: StudySpec, arms: Sequence[Arm], path: str, values: Sequence[Any]) -> list[Arm]:
+def _select_complete(
+    study: StudySpec, arms: Sequence[Arm], path: str, values: Sequence[Any]
+) -> list[Arm]:
     """The arms at those settings of the other axes at which every variant has every value: anything else
     would compare means over different points."""
     wanted = {(variant, repr(value)) for variant in study.variants for value in values}
@@ -62,7 +64,7 @@ def _whole(study: StudySpec, arms: Sequence[Arm], path: str, values: Sequence[An
     ]
 
 
-def _scale(values: Sequence[Any]) -> tuple[Any, list[float] | None]:
+def _choose_scale(values: Sequence[Any]) -> tuple[Any, list[float] | None]:
     """How the axis is measured, and where its values lie on it."""
     if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in values):
         return None, None
@@ -72,38 +74,42 @@ def _scale(values: Sequence[Any]) -> tuple[Any, list[float] | None]:
     return "per unit", numbers
 
 
-def _curves(
+def _trace_curves(
     arms: Sequence[Arm], seeds: Sequence[int], path: str, values: Sequence[Any]
 ) -> dict[int, list[float | None]]:
     """By seed: the variant's value at each value of the axis, over the other axes; None where one lacks."""
     return {
         seed: [
-            _over_others([arm for arm in arms if arm.point.get(path) == value], seed)
+            _average_others([arm for arm in arms if arm.point.get(path) == value], seed)
             for value in values
         ]
         for seed in seeds
     }
 
 
-def _over_others(arms: Sequence[Arm], seed: int) -> float | None:
+def _average_others(arms: Sequence[Arm], seed: int) -> float | None:
     found = [arm.values[seed] for arm in arms if seed in arm.values]
     return inference.mean(found) if found and len(found) == len(arms) else None
 
 
-def _means(curves: Mapping[int, Sequence[float | None]], count: int) -> tuple[float | None, ...]:
+def _average_columns(
+    curves: Mapping[int, Sequence[float | None]], count: int
+) -> tuple[float | None, ...]:
     columns = [[curve[index] for curve in curves.values()] for index in range(count)]
     return tuple(inference.mean([one for one in column if one is not None]) for column in columns)
 
 
-def _slopes(
+def _compare_slopes(
     baseline: str,
     curves: Mapping[str, Mapping[int, Sequence[float | None]]],
     places: Sequence[float],
     shares: Mapping[str, float],
 ) -> Iterator[Slope]:
-    found = {variant: _by_seed(curve, places) for variant, curve in curves.items()}
+    found = {variant: _fit_slopes(curve, places) for variant, curve in curves.items()}
     interactions = {
-        variant: _interaction(slopes, found[baseline], max(shares[variant], shares[baseline]))
+        variant: _compare_interaction(
+            slopes, found[baseline], max(shares[variant], shares[baseline])
+        )
         for variant, slopes in found.items()
         if variant != baseline
     }
@@ -122,7 +128,7 @@ def _slopes(
         )
 
 
-def _by_seed(
+def _fit_slopes(
     curves: Mapping[int, Sequence[float | None]], places: Sequence[float]
 ) -> dict[int, float]:
     """The slope at each seed whose curve is whole."""
@@ -134,7 +140,7 @@ def _by_seed(
     return {seed: inference.slope(places, curve) for seed, curve in whole.items()}
 
 
-def _interaction(
+def _compare_interaction(
     slopes: Mapping[int, float], reference: Mapping[int, float], share: float
 ) -> Difference:
     gaps = [slope - reference[seed] for seed, slope in slopes.items() if seed in reference]

@@ -17,10 +17,10 @@ from studies.stats import bounds, chance, count, gap, group_sequential, inferenc
 def find_blockers(evidence: StudyEvidence) -> tuple[str, ...]:
     """Why the verdict, and with it the ranking, is withheld; empty where nothing stands in its way."""
     return (
-        *_undirected(evidence),
-        *_missing(evidence),
-        *_unmeasured(evidence),
-        *_unexplained(evidence),
+        *_find_undirected(evidence),
+        *_find_missing(evidence),
+        *_find_unmeasured(evidence),
+        *_find_unexplained(evidence),
     )
 
 
@@ -39,12 +39,14 @@ def judge(
         )
         return Verdict(state="too_few_seeds", sentence=sentence, reasons=blockers)
     if blockers:
-        return Verdict(state="withheld", sentence=_withheld(evidence), reasons=blockers)
+        return Verdict(state="withheld", sentence=_describe_withheld(evidence), reasons=blockers)
     compared = [one for one in variants if one.difference is not None]
-    sentence = _about_best(evidence, variants, best)
-    others = tuple(_about(evidence, one) for one in compared if not best or one.name != best.name)
+    sentence = _describe_best(evidence, variants, best)
+    others = tuple(
+        _describe_difference(evidence, one) for one in compared if not best or one.name != best.name
+    )
     if evidence.is_exploratory:
-        sentence = f"Exploratory, because {_unplanned(evidence)}: {sentence}"
+        sentence = f"Exploratory, because {_explain_growth(evidence)}: {sentence}"
         return Verdict(state="exploratory", sentence=sentence, reasons=others)
     told = any(
         one.difference is not None and one.difference.decision not in (None, "undecided")
@@ -54,21 +56,21 @@ def judge(
     return Verdict(state=state, sentence=sentence, reasons=others)
 
 
-def _unplanned(evidence: StudyEvidence) -> str:
+def _explain_growth(evidence: StudyEvidence) -> str:
     study = evidence.study
     if study.looks:
         return f"the study has {len(study.seed_list)} seeds, and looks were declared at {listed([str(n) for n in study.looks])}"
     return f"the study had {count(evidence.planned, 'seed')} planned and was given others later"
 
 
-def _withheld(evidence: StudyEvidence) -> str:
+def _describe_withheld(evidence: StudyEvidence) -> str:
     unfinished, jobs = _count_unfinished(evidence)
     if unfinished:
         return f"No verdict yet: {unfinished} of {count(jobs, 'job')} are not finished."
     return "The verdict is withheld."
 
 
-def _about_best(
+def _describe_best(
     evidence: StudyEvidence, variants: Sequence[VariantSummary], best: Best | None
 ) -> str:
     baseline, metric = evidence.study.baseline, evidence.metric.replace("_", " ")
@@ -91,13 +93,13 @@ def _about_best(
     found = next(one for one in variants if one.name == best.name)
     if found.difference is None:
         return f"{best.name} is best on validation; there is no {baseline} at its point."
-    said = _about(evidence, found)
+    said = _describe_difference(evidence, found)
     if found.difference.decision == "better":
         return f"{said} On validation it is best of all."
     return f"On validation {best.name} is best, but {metric} doesn't confirm it: {said}"
 
 
-def _about(evidence: StudyEvidence, one: VariantSummary) -> str:
+def _describe_difference(evidence: StudyEvidence, one: VariantSummary) -> str:
     """A sentence about a comparison."""
     difference, baseline, metric = one.difference, evidence.study.baseline, evidence.metric
     assert difference is not None
@@ -106,7 +108,7 @@ def _about(evidence: StudyEvidence, one: VariantSummary) -> str:
     seen = (
         f"{gap(difference.mean, metric)} of {metric.replace('_', ' ')} "
         f"({inference.CONFIDENCE * 100:.0f} % interval {bounds(difference.interval, metric)}, "
-        f"{chance(difference.p_adjusted)}{_corrected(evidence)}, {count(difference.n, 'seed')})"
+        f"{chance(difference.p_adjusted)}{_describe_correction(evidence)}, {count(difference.n, 'seed')})"
     )
     match difference.decision:
         case "better" | "worse":
@@ -115,10 +117,10 @@ def _about(evidence: StudyEvidence, one: VariantSummary) -> str:
             margin = size(evidence.study.margin or 0.0, metric)
             return f"{one.name} is equivalent to {baseline} within {margin}: {seen}."
         case _:
-            return f"{one.name} can't be told apart from {baseline}: {seen}{_more(difference, metric)}."
+            return f"{one.name} can't be told apart from {baseline}: {seen}{_describe_power(difference, metric)}."
 
 
-def _corrected(evidence: StudyEvidence) -> str:
+def _describe_correction(evidence: StudyEvidence) -> str:
     """How many comparisons p is corrected for, and which look it is held to what level at."""
     family, looks, taken = evidence.family, evidence.study.looks, len(evidence.taken_looks)
     said = f" after Holm over {family} comparisons" if family > 1 else ""
@@ -128,7 +130,7 @@ def _corrected(evidence: StudyEvidence) -> str:
     return said
 
 
-def _more(difference: Difference, metric: str) -> str:
+def _describe_power(difference: Difference, metric: str) -> str:
     if difference.to_see is None:
         return ""
     what = f"to see a difference of {size(difference.to_see, metric)}"
@@ -150,12 +152,12 @@ def _count_unfinished(evidence: StudyEvidence) -> tuple[int, int]:
     return sum(row.status in _FATES["not finished"] for row in rows), len(rows)
 
 
-def _undirected(evidence: StudyEvidence) -> Iterator[str]:
+def _find_undirected(evidence: StudyEvidence) -> Iterator[str]:
     if not has_direction(evidence.metric):
         yield f"{evidence.metric} is neither an accuracy nor a loss: no value of it is the better one"
 
 
-def _unmeasured(evidence: StudyEvidence) -> Iterator[str]:
+def _find_unmeasured(evidence: StudyEvidence) -> Iterator[str]:
     if evidence.study.splits == "resampled":
         for arm in evidence.arms.values():
             if arm.values and overlap(evidence.study, arm) == 0:
@@ -165,7 +167,7 @@ def _unmeasured(evidence: StudyEvidence) -> Iterator[str]:
                 )
 
 
-def _missing(evidence: StudyEvidence) -> Iterator[str]:
+def _find_missing(evidence: StudyEvidence) -> Iterator[str]:
     if evidence.study.tune is not None and not evidence.arms:
         yield (
             "its tuning isn't over: the study's own jobs are made once every trial has succeeded; "
@@ -178,10 +180,10 @@ def _missing(evidence: StudyEvidence) -> Iterator[str]:
             yield f"{variant}: no jobs"
     for arm in evidence.arms.values():
         if seeds := [seed for seed in evidence.seeds if seed not in arm.values]:
-            yield f"{arm.name}: {_why_missing(arm, seeds)}"
+            yield f"{arm.name}: {_explain_missing(arm, seeds)}"
 
 
-def _unexplained(evidence: StudyEvidence) -> Iterator[str]:
+def _find_unexplained(evidence: StudyEvidence) -> Iterator[str]:
     found: dict[tuple[str, str], list[Confound]] = {}
     for one in evidence.confounds:
         if one.is_open:
@@ -194,7 +196,7 @@ def _unexplained(evidence: StudyEvidence) -> Iterator[str]:
         )
 
 
-def _why_missing(arm: Arm, seeds: Sequence[int]) -> str:
+def _explain_missing(arm: Arm, seeds: Sequence[int]) -> str:
     """`1 failed, to be retried (j12), 2 not finished (j13 and j14)`."""
     said = []
     for words, statuses in _FATES.items():

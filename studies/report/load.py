@@ -43,9 +43,9 @@ def read_report(
     evidence = read_evidence(session, study, with_records=True)
     comparison = compare(evidence)
     files = series.job_files(session, study.id)
-    jobs = tuple(_jobs(session, study, comparison, evidence, files, mlflow_url))
+    jobs = tuple(_read_jobs(session, study, comparison, evidence, files, mlflow_url))
     counts = studies.counts(session, [study.id])[study.id]
-    fans, filters, histograms = _diagnostics(session, jobs, files, storage)
+    fans, filters, histograms = _read_diagnostics(session, jobs, files, storage)
     return ReportInput(
         study_id=study.id,
         name=study.name,
@@ -54,8 +54,8 @@ def read_report(
         description=study.spec.get("description", ""),
         status=studies.status(counts),
         created_at=study.created_at,
-        finished_at=_finished_at(evidence.rows),
-        mlflow_url=_study_url(session, study, mlflow_url),
+        finished_at=_find_end(evidence.rows),
+        mlflow_url=_find_url(session, study, mlflow_url),
         warnings=tuple(study.warnings),
         spec=study.spec,
         comparison=comparison,
@@ -65,14 +65,14 @@ def read_report(
         tuned=tuned_arms(study),
         preset=PresetRun.model_validate(study.preset) if study.preset else None,
         jobs=jobs,
-        provenance=_provenance(session, study, evidence.rows),
+        provenance=_read_provenance(session, study, evidence.rows),
         fans=fans,
         filters=filters,
         histograms=histograms,
     )
 
 
-def _jobs(
+def _read_jobs(
     session: Session,
     study: Study,
     comparison: Comparison,
@@ -97,7 +97,7 @@ def _jobs(
             value=values.get(job_id),
             metrics={name: finite(value) for name, value in row.metrics.items()},
             mlflow_url=urls.get(job_id),
-            curve=_curve(curves.get(job_id, [])),
+            curve=_make_curve(curves.get(job_id, [])),
             files=tuple(
                 StoredFile(name=one.name, digest=one.digest, bytes=one.bytes)
                 for one in files.get(job_id, ())
@@ -113,22 +113,22 @@ def _jobs(
         )
 
 
-def _curve(periods: Sequence[Mapping[str, Any]]) -> Curve:
+def _make_curve(periods: Sequence[Mapping[str, Any]]) -> Curve:
     return Curve(**{name: tuple(row[name] for row in periods) for name in Curve.model_fields})
 
 
-def _finished_at(rows: Sequence[ResultRow]) -> datetime | None:
+def _find_end(rows: Sequence[ResultRow]) -> datetime | None:
     """When its last job ended; None while one goes on."""
     ends = [row.finished_at for row in rows if row.finished_at is not None]
     return max(ends) if ends and len(ends) == len(rows) else None
 
 
-def _study_url(session: Session, study: Study, mlflow_url: str | None) -> str | None:
+def _find_url(session: Session, study: Study, mlflow_url: str | None) -> str | None:
     urls = links.study_urls(session, mlflow_url, [study.id]) if mlflow_url else {}
     return urls.get(study.id)
 
 
-def _provenance(session: Session, study: Study, rows: Sequence[ResultRow]) -> Provenance:
+def _read_provenance(session: Session, study: Study, rows: Sequence[ResultRow]) -> Provenance:
     document = json.dumps(study.spec, sort_keys=True).encode()
     environments = [row.environment for row in rows if row.environment]
     names = dict.fromkeys(name for one in environments for name in one)
@@ -142,7 +142,7 @@ def _provenance(session: Session, study: Study, rows: Sequence[ResultRow]) -> Pr
     )
 
 
-def _diagnostics(
+def _read_diagnostics(
     session: Session,
     jobs: Sequence[JobReport],
     files: Mapping[int, Sequence[File]],

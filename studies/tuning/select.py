@@ -27,7 +27,7 @@ def choose_when_complete(session: Session, study_id: int) -> None:
     rows = result_rows.study_rows(session, study_id, trials=True)
     if any(row.status != "succeeded" for row in rows):
         return
-    arms = choose(spec.metric, _trials(spec, rows))
+    arms = choose(spec.metric, _group_trials(spec, rows))
     study.tuning = {
         "metric": validation_metric(spec.metric),
         "at": database_now(session).isoformat(),
@@ -54,29 +54,29 @@ def chosen_settings(study: Study) -> Mapping[str, Setting]:
     return {one.arm: one.setting for one in tuned_arms(study)}
 
 
-def _trials(spec: StudySpec, rows: Sequence[ResultRow]) -> Iterator[Trials]:
+def _group_trials(spec: StudySpec, rows: Sequence[ResultRow]) -> Iterator[Trials]:
     """In the order of the study document: arms as they are trained, settings as they are tried."""
     by_arm: dict[str, list[ResultRow]] = {}
     for row in rows:
-        point = _without(row.point, _setting(row))
+        point = _leave_out(row.point, _get_setting(row))
         by_arm.setdefault(arm_name(row.variant, point), []).append(row)
     for name, found in by_arm.items():
         settings: list[tuple[dict[str, Any], list[ResultRow]]] = []
         for row in found:
             same = next((rows for setting, rows in settings if setting == row.trial), None)
             if same is None:
-                settings.append((_setting(row), [row]))
+                settings.append((_get_setting(row), [row]))
             else:
                 same.append(row)
-        point = _without(found[0].point, _setting(found[0]))
+        point = _leave_out(found[0].point, _get_setting(found[0]))
         yield Trials(name, found[0].variant, point, settings)
 
 
-def _setting(row: ResultRow) -> dict[str, Any]:
+def _get_setting(row: ResultRow) -> dict[str, Any]:
     """What tuning has set in this trial."""
     assert row.trial is not None
     return dict(row.trial)
 
 
-def _without(point: Mapping[str, Any], setting: Mapping[str, Any]) -> dict[str, Any]:
+def _leave_out(point: Mapping[str, Any], setting: Mapping[str, Any]) -> dict[str, Any]:
     return {path: value for path, value in point.items() if path not in setting}

@@ -54,7 +54,7 @@ def choose(metric: str, arms: Iterable[Trials]) -> tuple[TunedArm, ...]:
 
 def _choose(trials: Trials, metric: str, sign: int) -> TunedArm:
     values = [{row.seed: score(row, metric).value for row in rows} for _, rows in trials.settings]
-    means = [_mean(one.values()) for one in values]
+    means = [_average(one.values()) for one in values]
     ranks = [-math.inf if mean is None else sign * mean for mean in means]
     best = ranks.index(max(ranks))
     return TunedArm(
@@ -70,7 +70,7 @@ def _choose(trials: Trials, metric: str, sign: int) -> TunedArm:
     )
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
+def _average(values: Iterable[float | None]) -> float | None:
     known = list(values)
     finite = [value for value in known if value is not None]
     return statistics.fmean(finite) if finite and len(finite) == len(known) else None

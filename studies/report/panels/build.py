@@ -60,27 +60,27 @@ def read_panels(
 def _read(
     evidence: StudyEvidence, panel: Panel, files: Mapping[int, Sequence[File]], storage: Path
 ) -> PanelData:
-    jobs = _jobs(evidence, panel)
+    jobs = _select_jobs(evidence, panel)
     match panel:
         case CurvesPanel():
-            return _curves(evidence, panel, jobs)
+            return _build_curves(evidence, panel, jobs)
         case OverPanel():
-            return _over(evidence, panel)
+            return _build_over(evidence, panel)
         case BarsPanel():
-            return _bars(evidence, panel, jobs)
+            return _build_bars(evidence, panel, jobs)
         case LooksPanel():
-            return _looks(panel, jobs)
+            return _build_snapshots(panel, jobs)
         case LayersPanel():
-            return _layers(panel, jobs)
+            return _build_layers(panel, jobs)
         case FansPanel():
-            return _fans(panel, jobs)
+            return _build_fans(panel, jobs)
         case ArraysPanel():
             return array_panel(panel, jobs, files, storage)
         case _:
             assert_never(panel)
 
 
-def _jobs(evidence: StudyEvidence, panel: Panel) -> dict[str, list[JobRecord]]:
+def _select_jobs(evidence: StudyEvidence, panel: Panel) -> dict[str, list[JobRecord]]:
     """By arm those that succeeded, of the arms that the panel shows."""
     names = panel.arms or tuple(evidence.records)[:MOST_ARMS]
     return {
@@ -95,7 +95,7 @@ def _jobs(evidence: StudyEvidence, panel: Panel) -> dict[str, list[JobRecord]]:
     }
 
 
-def _line(name: str, places: Places, label: str | None = None) -> Line:
+def _make_line(name: str, places: Places, label: str | None = None) -> Line:
     """Means with intervals, from left to right; places without a value are left out."""
     known = [(x, values) for x, values in sorted(places.items()) if values]
     intervals = [t_interval(values) for _, values in known]
@@ -109,9 +109,7 @@ def _line(name: str, places: Places, label: str | None = None) -> Line:
     )
 
 
-def _gathered(
-    jobs: Sequence[JobRecord], read: Callable[[JobRecord], Mapping[float, Any]]
-) -> Places:
+def _gather(jobs: Sequence[JobRecord], read: Callable[[JobRecord], Mapping[float, Any]]) -> Places:
     found: dict[float, list[float]] = {}
     for job in jobs:
         for x, value in read(job).items():
@@ -120,24 +118,28 @@ def _gathered(
     return found
 
 
-def _curves(
+def _build_curves(
     evidence: StudyEvidence, panel: CurvesPanel, jobs: Mapping[str, Sequence[JobRecord]]
 ) -> PanelData:
     column, is_error = panel.column, panel.as_error
     lines = []
     for name, found in jobs.items():
         steps = sorted({one["step"] for job in found for one in job.curve})
-        read = partial(_held, column=column, steps=steps, is_error=is_error)
-        lines.append(_line(name, _gathered(found, read)))
-    marks, level = _reached(evidence, panel, jobs) if panel.reach else ((), None)
+        read = partial(_carry_forward, column=column, steps=steps, is_error=is_error)
+        lines.append(_make_line(name, _gather(found, read)))
+    marks, level = _mark_reached(evidence, panel, jobs) if panel.reach else ((), None)
     if panel.stops:
-        marks = (*marks, *(mark for line in lines for mark in _stopped(line, jobs[line.arm])))
+        marks = (*marks, *(mark for line in lines for mark in _mark_stops(line, jobs[line.arm])))
     unit = "points" if column.endswith("_accuracy") else ""
     name = column.replace("_accuracy", "_error") if is_error else column
-    return _lines(panel, lines, name.replace("_", " "), "step", unit, marks=marks, level=level)
+    return _build_lines(
+        panel, lines, name.replace("_", " "), "step", unit, marks=marks, level=level
+    )
 
 
-def _held(job: JobRecord, column: str, steps: Sequence[int], is_error: bool) -> dict[float, float]:
+def _carry_forward(
+    job: JobRecord, column: str, steps: Sequence[int], is_error: bool
+) -> dict[float, float]:
     """A curve at all of its arm's steps, so that no mean is of the survivors: a job that stopped early keeps
     its last value, a diverged one scores what guessing does."""
     seen = {one["step"]: finite(one[column]) for one in job.curve}
@@ -154,7 +156,7 @@ def _held(job: JobRecord, column: str, steps: Sequence[int], is_error: bool) -> 
     return curve
 
 
-def _reached(
+def _mark_reached(
     evidence: StudyEvidence, panel: CurvesPanel, jobs: Mapping[str, Sequence[JobRecord]]
 ) -> tuple[tuple[Mark, ...], float | None]:
     """The mean best of the arm to be reached, and where each arm reaches its own seed's on average; no mark
@@ -178,7 +180,7 @@ def _reached(
     return tuple(marks), level
 
 
-def _stopped(line: Line, jobs: Sequence[JobRecord]) -> Iterator[Mark]:
+def _mark_stops(line: Line, jobs: Sequence[JobRecord]) -> Iterator[Mark]:
     """On the arm's line, at the mean over the jobs that the rule would have stopped."""
     for rule in STOPPING_RULES:
         steps = [
@@ -190,26 +192,28 @@ def _stopped(line: Line, jobs: Sequence[JobRecord]) -> Iterator[Mark]:
             yield Mark(arm=line.arm, x=x, y=float(numpy.interp(x, line.x, line.mean)), rule=rule)
 
 
-def _over(evidence: StudyEvidence, panel: OverPanel) -> PanelData:
+def _build_over(evidence: StudyEvidence, panel: OverPanel) -> PanelData:
     several = len(panel.statistics) > 1
     lines = []
     for statistic in panel.statistics:
         label = words(statistic)
         if panel.along is not None:
             values = {x: measure_arm(evidence, statistic, name) for name, x in panel.along.items()}
-            lines.append(_line(label, {x: list(one.values()) for x, one in values.items()}))
+            lines.append(_make_line(label, {x: list(one.values()) for x, one in values.items()}))
             continue
         for variant in evidence.study.variants:
-            places = _places(evidence, panel.path or "", variant, statistic)
-            lines.append(_line(variant, places, f"{variant}, {label}" if several else variant))
+            places = _collect_places(evidence, panel.path or "", variant, statistic)
+            lines.append(_make_line(variant, places, f"{variant}, {label}" if several else variant))
     first = panel.statistics[0]
-    return _lines(
+    return _build_lines(
         panel, lines, "value" if several else words(first), panel.path or "variant",
         unit_of_statistic(first), x_scale=panel.scale, y_scale=panel.y_scale,
     )  # fmt: skip
 
 
-def _places(evidence: StudyEvidence, path: str, variant: str, statistic: Statistic) -> Places:
+def _collect_places(
+    evidence: StudyEvidence, path: str, variant: str, statistic: Statistic
+) -> Places:
     """Of the arms of a variant whose value on the axis is a number."""
     return {
         float(place): list(measure_arm(evidence, statistic, name).values())
@@ -218,10 +222,10 @@ def _places(evidence: StudyEvidence, path: str, variant: str, statistic: Statist
     }
 
 
-def _bars(
+def _build_bars(
     evidence: StudyEvidence, panel: BarsPanel, jobs: Mapping[str, Sequence[JobRecord]]
 ) -> PanelData:
-    sets = tuple(_set(evidence, statistic, jobs) for statistic in panel.statistics)
+    sets = tuple(_build_set(evidence, statistic, jobs) for statistic in panel.statistics)
     if not any(sets):
         return Nothing(title=panel.title, why="no job has these numbers yet")
     return Bars(
@@ -232,7 +236,9 @@ def _bars(
     )
 
 
-def _set(evidence: StudyEvidence, statistic: Statistic, arms: Mapping[str, Any]) -> tuple[Bar, ...]:
+def _build_set(
+    evidence: StudyEvidence, statistic: Statistic, arms: Mapping[str, Any]
+) -> tuple[Bar, ...]:
     found = []
     for name in arms:
         values = list(measure_arm(evidence, statistic, name).values())
@@ -242,7 +248,7 @@ def _set(evidence: StudyEvidence, statistic: Statistic, arms: Mapping[str, Any])
     return tuple(found)
 
 
-def _looks(panel: LooksPanel, jobs: Mapping[str, Sequence[JobRecord]]) -> PanelData:
+def _build_snapshots(panel: LooksPanel, jobs: Mapping[str, Sequence[JobRecord]]) -> PanelData:
     def read(job: JobRecord) -> dict[float, Any]:
         layer = chosen_layer(panel.layer, job.snapshots, panel.statistic)
         return {
@@ -251,12 +257,14 @@ def _looks(panel: LooksPanel, jobs: Mapping[str, Sequence[JobRecord]]) -> PanelD
             if one.layer == layer
         }
 
-    lines = [_line(name, _gathered(found, read)) for name, found in jobs.items()]
+    lines = [_make_line(name, _gather(found, read)) for name, found in jobs.items()]
     name = panel.statistic.replace("_", " ")
-    return _lines(panel, lines, f"{name}, {panel.layer} layer", "step", "", y_scale=panel.y_scale)
+    return _build_lines(
+        panel, lines, f"{name}, {panel.layer} layer", "step", "", y_scale=panel.y_scale
+    )
 
 
-def _layers(panel: LayersPanel, jobs: Mapping[str, Sequence[JobRecord]]) -> PanelData:
+def _build_layers(panel: LayersPanel, jobs: Mapping[str, Sequence[JobRecord]]) -> PanelData:
     def read(job: JobRecord) -> dict[float, Any]:
         steps = sorted({one.step for one in job.snapshots})
         if not steps:
@@ -269,12 +277,12 @@ def _layers(panel: LayersPanel, jobs: Mapping[str, Sequence[JobRecord]]) -> Pane
         ]
         return {float(number): value for number, value in enumerate(values, start=1)}
 
-    lines = [_line(name, _gathered(found, read)) for name, found in jobs.items()]
+    lines = [_make_line(name, _gather(found, read)) for name, found in jobs.items()]
     label = f"{panel.statistic.replace('_', ' ')} at the {panel.at} look"
-    return _lines(panel, lines, label, "layer, from the input on", "", y_scale=panel.y_scale)
+    return _build_lines(panel, lines, label, "layer, from the input on", "", y_scale=panel.y_scale)
 
 
-def _lines(
+def _build_lines(
     panel: Panel, lines: Sequence[Line], y_label: str, x_label: str, unit: str, **more: Any
 ) -> PanelData:
     shown = tuple(one for one in lines if one.x)
@@ -285,7 +293,7 @@ def _lines(
     )
 
 
-def _fans(panel: FansPanel, jobs: Mapping[str, Sequence[JobRecord]]) -> PanelData:
+def _build_fans(panel: FansPanel, jobs: Mapping[str, Sequence[JobRecord]]) -> PanelData:
     fans = []
     for name, found in jobs.items():
         job = next((one for one in found if one.snapshots), None)

@@ -9,7 +9,7 @@ from scipy import stats
 from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.admission import _Arm, _warnings
+from api.admission import _Arm, _merge_warnings
 from api.processes.spec_checker import Checker
 from store.db.models import Attempt
 from studies.spec.expand import Cell, arm_name
@@ -247,7 +247,7 @@ def test_a_warning_is_said_once_with_the_fewest_names(
         else Report()
         for arm in arms
     ]
-    assert _warnings(arms, reports) == told
+    assert _merge_warnings(arms, reports) == told
 
 
 def test_each_variant_and_point_is_checked_once_whatever_its_seeds(
