@@ -1,4 +1,4 @@
-"""From a document to what may be accepted: validated, its datasets known, checked on its network."""
+"""Admission: from a document to a checked plan of jobs."""
 
 import time
 from collections import Counter
@@ -29,7 +29,7 @@ from trainer.spec import DatasetInfo, JobSpec, Problem, Report
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a document asks for, all of it checked: the jobs and what they learn on."""
+    """The jobs that a document asks for and their datasets, all checked."""
 
     new: tuple[NewJob, ...]
     datasets: Mapping[str, Dataset]
@@ -51,7 +51,7 @@ class CheckedArm:
 
 @dataclass(frozen=True, slots=True)
 class _Arm:
-    """The cells of one variant at one point: they differ in nothing that a check looks at."""
+    """The cells of one variant at one point: they differ only in what no check looks at."""
 
     name: str
     variant: str
@@ -169,7 +169,7 @@ def _check_arms(
         except StillChecking as error:
             if not reports:
                 raise
-            done = f"{len(reports)} of {len(arms)} combinations are checked, and remembered"
+            done = f"{len(reports)} of {len(arms)} combinations are checked and cached"
             raise StillChecking(done, retry_after=1) from error
     return reports
 
@@ -187,7 +187,7 @@ def _locate_problems(
 
 
 def _collect_notes(report: Report) -> tuple[str, ...]:
-    """What a reader of the results must know: what is doubtful, and what was built instead of what."""
+    """The warnings and notes that readers of the results must know."""
     return (*report.warnings, *report.notes)
 
 

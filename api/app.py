@@ -1,4 +1,4 @@
-"""The composition root of the API process: what lives as long as it, and where the routes hang.
+"""The composition root of the API process: long-lived services, middleware and routes.
 
 `python -m uvicorn api.app:make_app --factory`
 """
@@ -39,7 +39,7 @@ from store.jobs import Waker, wakeups
 from studies.rendering import Renderer
 
 PREFIX = "/api/v1"
-#: A request holds one connection, and so many requests run at once.
+#: The most requests that run at once; each holds one connection.
 CONNECTIONS = 20
 
 _ROUTERS = (
@@ -88,7 +88,7 @@ def _make_lifespan(settings: Settings) -> Any:
 
 
 def _open(settings: Settings, stack: ExitStack) -> Services:
-    """Everything that lives as long as the process; the stack closes it, last opened first."""
+    """The long-lived services of the process; the stack closes them, last opened first."""
     engine = make_engine(settings.database_url, pool_size=CONNECTIONS)
     stack.callback(engine.dispose)
     sessions = make_sessions(engine)

@@ -1,4 +1,4 @@
-"""What the endpoints work with, made once per process by `api.app`."""
+"""The long-lived services that endpoints use, created once per process by `api.app`."""
 
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
@@ -15,7 +15,7 @@ from store.jobs import Waker
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The process's long-lived parts."""
+    """Settings, connections and helper processes."""
 
     settings: Settings
     engine: Engine

@@ -1,4 +1,4 @@
-"""What the environment says to the API process (NORMLAB_*)."""
+"""Settings of the API process, from the environment (NORMLAB_*)."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Whether this process's storage is the database's: asked at its start, and again until the database has answered."""
+"""The check that the storage belongs to the database: at the start, then until the database has answered."""
 
 import sys
 import threading
@@ -40,7 +40,7 @@ class StorageCheck:
         self._said: str | None = None
 
     def find_problem(self) -> str | None:
-        """Without paths, for whoever may ask; the log has the whole."""
+        """The problem without paths, because readiness needs no token; the log has the details."""
         with self._lock:
             if self._is_right:
                 return None
@@ -50,9 +50,7 @@ class StorageCheck:
                 if str(error) != self._said:
                     log.error("the storage is refused", detail=str(error))
                 self._said = str(error)
-                return (
-                    "the storage is not this database's or cannot be used; the API's log says more"
-                )
+                return "the storage does not belong to this database or cannot be used; see the API's log"
             except SQLAlchemyError as error:
                 return type(error).__name__
             self._is_right = True

@@ -18,8 +18,8 @@ async def read_body(
     """The bytes of the body, refused as soon as they are too many."""
     kind, limit = "a JSON body", services.settings.body_bytes
     if not _is_json(request):
-        kind, limit = "a body that isn't called JSON", min(services.settings.yaml_bytes, limit)
-    refusal = TooLarge(f"{kind} is at most {limit} bytes here")
+        kind, limit = "a body not declared as JSON", min(services.settings.yaml_bytes, limit)
+    refusal = TooLarge(f"{kind} may have at most {limit} bytes")
     length = request.headers.get("content-length", "0")
     if length.isdigit() and int(length) > limit:
         raise refusal
@@ -37,7 +37,7 @@ def read_mapping(request: Request, body: Annotated[bytes, Depends(read_body)]) -
     """The mapping in the body. Not async: a long document is read beside the event loop."""
     document = read_document(body, as_json=_is_json(request)) if body.strip() else None
     if document is None:
-        raise BadDocument("a JSON or YAML document is needed, but the body is empty")
+        raise BadDocument("a JSON or YAML document is required, but the body is empty")
     if not isinstance(document, dict):
         raise Invalid.at("", f"must be a mapping of keys to values, but got {_kind(document)}")
     ensure_storable(document)

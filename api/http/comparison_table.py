@@ -1,4 +1,4 @@
-"""A comparison as a table for another program, a page or a paper."""
+"""Comparison tables as CSV, Markdown and LaTeX."""
 
 from typing import Any, Literal, TypeAlias, assert_never
 

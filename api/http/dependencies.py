@@ -1,4 +1,4 @@
-"""Who asks, what they may, and which page they want."""
+"""Dependencies of endpoints: the user, their permissions, the requested page."""
 
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
@@ -18,7 +18,7 @@ _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 def get_secret(credentials: _Credentials) -> str:
     if credentials is None:
-        raise Unauthorized("a token is needed: send 'Authorization: Bearer <token>'")
+        raise Unauthorized("a token is required: send 'Authorization: Bearer <token>'")
     return credentials.credentials
 
 
@@ -47,13 +47,13 @@ def _refused() -> Unauthorized:
 
 def require_writer(user: Annotated[User, Depends(get_current_user)]) -> User:
     if user.role == "viewer":
-        raise Forbidden(f"{user.name} is a viewer: viewers read, members and admins change")
+        raise Forbidden(f"{user.name} is a viewer: only members and admins can make changes")
     return user
 
 
 def require_admin(user: Annotated[User, Depends(get_current_user)]) -> User:
     if user.role != "admin":
-        raise Forbidden(f"{user.name} is a {user.role}: only an admin may do this")
+        raise Forbidden(f"{user.name} is a {user.role}: only admins can do this")
     return user
 
 
@@ -65,21 +65,21 @@ Administrator: TypeAlias = Annotated[User, Depends(require_admin)]
 def ensure_own(user: User, owner: User, what: str) -> None:
     """A member changes only what is theirs; raises `Forbidden`."""
     if user.role != "admin" and user.id != owner.id:
-        raise Forbidden(f"{what} is {owner.name}'s: only they or an admin may change it")
+        raise Forbidden(f"{what} belongs to {owner.name}: only the owner or an admin can change it")
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which part of a list is wanted."""
+    """The requested page of a list."""
 
     limit: int
     cursor: str | None
 
 
 def get_page(
-    limit: Annotated[int, Query(ge=1, le=500, description="items at most")] = 50,
+    limit: Annotated[int, Query(ge=1, le=500, description="maximum number of items")] = 50,
     cursor: Annotated[
-        str | None, Query(max_length=200, description="the `next_cursor` of the page before")
+        str | None, Query(max_length=200, description="`next_cursor` of the previous page")
     ] = None,
 ) -> PageRequest:
     return PageRequest(limit, cursor)
@@ -90,4 +90,4 @@ Page: TypeAlias = Annotated[PageRequest, Depends(get_page)]
 #: The largest identifier that the database can hold.
 Id: TypeAlias = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Filter: TypeAlias = Annotated[str | None, Query(max_length=200)]
-Archived: TypeAlias = Annotated[bool, Query(description="what is archived, too")]
+Archived: TypeAlias = Annotated[bool, Query(description="include archived")]

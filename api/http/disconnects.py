@@ -1,4 +1,4 @@
-"""A client that goes away before its request or its answer is complete: no error of ours, one line in the log."""
+"""Clients that disconnect early: one line in the log instead of an error."""
 
 import structlog
 from starlette.requests import ClientDisconnect

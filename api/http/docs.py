@@ -1,4 +1,4 @@
-"""The page at `/docs`, which tries out the API: all of it from this service, so that it works offline."""
+"""The API explorer at `/docs`, served with its own assets so that it works offline."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every answer that isn't a success, as RFC 9457 problem+json.
+"""Errors, answered as RFC 9457 problem+json.
 
 ApiError
 ├── Unauthorized   401
@@ -74,12 +74,12 @@ class ProblemDetails(BaseModel):
     title: str
     status: int
     detail: str
-    instance: str | None = Field(None, description="names this one failure in the server's log")
+    instance: str | None = Field(None, description="URI of this failure, as in the server's log")
     errors: list[FieldError] = []
 
 
 class ApiError(Exception):
-    """An answer other than the one asked for."""
+    """Base of the errors that are answered as problem+json."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
 
@@ -96,13 +96,13 @@ class ApiError(Exception):
 
 
 class BadDocument(ApiError):
-    """The body isn't a document."""
+    """The body is not a JSON or YAML document."""
 
     status = HTTPStatus.BAD_REQUEST
 
 
 class Unauthorized(ApiError):
-    """Nobody, or nobody that we know."""
+    """The token is missing or not valid."""
 
     status = HTTPStatus.UNAUTHORIZED
 
@@ -111,31 +111,31 @@ class Unauthorized(ApiError):
 
 
 class Forbidden(ApiError):
-    """Known, but may not."""
+    """The user lacks the permission."""
 
     status = HTTPStatus.FORBIDDEN
 
 
 class NotFound(ApiError):
-    """There is no such thing."""
+    """The resource does not exist."""
 
     status = HTTPStatus.NOT_FOUND
 
 
 class Conflict(ApiError):
-    """Not in the state that it is in."""
+    """The request conflicts with the resource's state."""
 
     status = HTTPStatus.CONFLICT
 
 
 class TooLarge(ApiError):
-    """More bytes than are read."""
+    """The body exceeds the size limit."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
 class Invalid(ApiError):
-    """The document says something that can't be."""
+    """The document fails validation."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
@@ -149,7 +149,7 @@ class Invalid(ApiError):
 
 
 class BadParameter(ApiError):
-    """The query, the path or a header says something that can't be."""
+    """A query parameter, path parameter or header fails validation."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
@@ -159,7 +159,7 @@ class BadParameter(ApiError):
 
 
 class Unavailable(ApiError):
-    """Not now."""
+    """The service is temporarily unavailable."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
@@ -215,14 +215,14 @@ def _translate(error: Exception) -> ApiError:
         case RendererBusy():
             return Unavailable(f"{error}; try again", error.retry_after)
         case RenderingFailed():
-            return ApiError(f"{error}; the report is there as json and as markdown")
+            return ApiError(f"{error}; the report is available as json and as markdown")
         case store.NotFound():
             return NotFound(str(error))
         case store.NameTaken():
             return Conflict(str(error), [FieldError(pointer="/name", detail=str(error))])
         case store.OutlivesParent():
             return Invalid.at(
-                "/expires_at", str(error), "leave it out: it then expires with that one"
+                "/expires_at", str(error), "omit it: the token then expires with its parent"
             )
         case store.BadCursor():
             return BadParameter("cursor", str(error))
@@ -268,7 +268,7 @@ def _answer_unexpected(request: Request, error: Exception) -> Response:
     log.error(
         "a request failed", method=request.method, path=request.url.path, name=name, exc_info=error
     )
-    detail = f"an error of ours, kept in the server's log as {name}"
+    detail = f"internal error; quote reference {name} to the operator"
     return _respond(HTTPStatus.INTERNAL_SERVER_ERROR, detail, instance=name)
 
 
@@ -298,7 +298,7 @@ def _respond(
 
 
 def _summarize(errors: Sequence[FieldError]) -> str:
-    """The first finding in words, and how many more there are."""
+    """The first error, and how many more there are."""
     first = errors[0]
     place = first.parameter or first.pointer
     sentence = f"{place}: {first.detail}" if place else first.detail

@@ -1,4 +1,4 @@
-"""What is wrong with a field of a document, and where a person finds it: on a line, or in a setting."""
+"""Errors of single fields, with their line in the document or the `set` parameter that set them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,20 +13,24 @@ _MOST_OF_SETTING = 200
 
 
 class FieldError(BaseModel):
-    """What is wrong with one field of the document sent, or with one parameter of the address."""
+    """An error in one field of the document, or in one parameter of the request."""
 
     pointer: str | None = Field(None, description="JSON pointer into the document that was sent")
-    line: int | None = Field(None, description="where that stands in the body, from 1")
-    column: int | None = Field(None, description="of the line, from 1")
+    line: int | None = Field(None, description="line of the field in the body, from 1")
+    column: int | None = Field(None, description="column of the field in that line, from 1")
     setting: str | None = Field(
         None,
-        description="the PATH=VALUE of `set` that put it there; it stands on no line of the body",
+        description="the PATH=VALUE of `set` that set the field, which then has no line in the body",
     )
-    parameter: str | None = Field(None, description="of the query, the path or a header")
-    position: int | None = Field(None, description="of the character in it that shows why, from 0")
-    detail: str = Field(description="the value and the rule")
-    layer: str | None = Field(None, description="the network's layer that it concerns")
-    remedy: str | None = Field(None, description="what would be right")
+    parameter: str | None = Field(
+        None, description="name of the query parameter, path parameter or header"
+    )
+    position: int | None = Field(
+        None, description="position of the offending character in the parameter, from 0"
+    )
+    detail: str = Field(description="the value, and the rule it violates")
+    layer: str | None = Field(None, description="the network layer concerned")
+    remedy: str | None = Field(None, description="how to fix it")
 
 
 def locate(errors: Sequence[FieldError], body: bytes, settings: Sequence[str]) -> list[FieldError]:

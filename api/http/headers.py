@@ -1,9 +1,9 @@
-"""Headers that every answer has: nothing is guessed of its type, and nothing of it is kept by a cache."""
+"""Security headers of every response: no type sniffing, no caching."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: What is only for who has a token must not stay in a cache; a route that knows better says so itself.
+#: Responses need a token, so caches must not keep them; a route may set its own headers.
 SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 

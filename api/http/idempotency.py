@@ -1,4 +1,4 @@
-"""A creation that may be sent twice: the same key and document get the same answer."""
+"""Idempotency keys: a repeated creation gets the answer of the first."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ _Key = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=200,
-        description="the same key and document get the same answer again; nothing is made twice",
+        description="makes the request idempotent: the same key and document get the same answer, and nothing is created twice",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""What OpenAPI can't see from the endpoints: documents in two formats, their examples, problem+json."""
+"""Additions to FastAPI's OpenAPI document: request documents in two formats, examples, problem+json."""
 
 import json
 from typing import Any
@@ -111,7 +111,7 @@ def describe_body(*models: type[BaseModel]) -> dict[str, Any]:
 #: For every route: what an error looks like.
 RESPONSES: dict[int | str, dict[str, Any]] = {
     "4XX": {
-        "description": "what is wrong, and where",
+        "description": "the error, with the fields concerned",
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
     }
 }

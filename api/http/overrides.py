@@ -1,4 +1,4 @@
-"""Documents of jobs and studies with single values set by the address: `?set=base.optimizer.lr=0.01`."""
+"""Documents of jobs and studies with single values set by query parameters: `?set=base.optimizer.lr=0.01`."""
 
 from typing import Annotated, Any, TypeAlias
 

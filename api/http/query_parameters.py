@@ -1,4 +1,4 @@
-"""Which results are wanted: the parameters that rows, groups and the export share."""
+"""The query parameters that select results, shared by rows, groups and the export."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,9 +21,9 @@ Which jobs: `norm.kind=group and optimizer.lr>=0.1 and best.val_accuracy>0.9`. O
 `not in (…)`; `~`: contains, in any case; `and`, `or`, `not`, parentheses; values are numbers, words, dates, \
 `true`, `false`, `null` and 'strings'. Fields: any value of a spec, `id`, `name`, `status`, `reason`, `variant`, \
 `seed`, `study`, `project`, `person`, `created`, `started`, `finished`, `epochs`, `seconds`, `attempts`, `tag`, \
-`archived`, `dataset`, `device`, and metrics (`best.val_accuracy`, `test_accuracy`, `metrics.NAME`). Of a list any \
-element counts: `regularization.kind=dropout`, `regularization.dropout.p>0.2`. What is missing or isn't finite is \
-false in every comparison; `a = null` finds what is missing. Archived jobs are left out unless the query says \
+`archived`, `dataset`, `device`, and metrics (`best.val_accuracy`, `test_accuracy`, `metrics.NAME`). A list \
+matches if any element does: `regularization.kind=dropout`, `regularization.dropout.p>0.2`. Comparisons with missing \
+or non-finite values are false; `a = null` matches missing values. Archived jobs are left out unless the query says \
 `archived` or the parameter `study` names their study."""
 
 
@@ -34,13 +34,13 @@ def build_job_filter(
     variant: Filter = None,
     status: JobStatus | None = None,
     owner: Filter = None,
-    trials: Annotated[bool, Query(description="the trials of tuning, too")] = False,
+    trials: Annotated[bool, Query(description="include tuning trials")] = False,
 ) -> ColumnElement[bool]:
     """All of these together."""
     found = matching(
         study_id=study, project=project, variant=variant, status=status, owner=owner, trials=trials
     )
-    # Whoever names a study wants its jobs, wherever they have been put.
+    # A request that names a study gets all of its jobs, archived or not.
     archived = study is not None
     if query is None:
         return and_(found, compile_query(None, archived=archived))
@@ -50,7 +50,10 @@ def build_job_filter(
 def get_order(
     sort: Annotated[
         str | None,
-        Query(max_length=200, description="a field: `optimizer.lr`; falling: `-best.val_accuracy`"),
+        Query(
+            max_length=200,
+            description="field to sort by: `optimizer.lr`; descending: `-best.val_accuracy`",
+        ),
     ] = None,
 ) -> Order | None:
     """Rows without a value come last."""
@@ -60,16 +63,18 @@ def get_order(
 def get_columns(
     columns: Annotated[
         str | None,
-        Query(max_length=4000, description="fields: `job_id,norm.kind,best.val_accuracy`"),
+        Query(
+            max_length=4000, description="fields to return: `job_id,norm.kind,best.val_accuracy`"
+        ),
     ] = None,
 ) -> list[Column] | None:
     return None if columns is None else read_parameter("columns", columns, parse_columns)
 
 
 def get_result_page(
-    limit: Annotated[int, Query(ge=1, le=500, description="items at most")] = 50,
+    limit: Annotated[int, Query(ge=1, le=500, description="maximum number of items")] = 50,
     cursor: Annotated[
-        str | None, Query(max_length=20_000, description="the `next_cursor` of the page before")
+        str | None, Query(max_length=20_000, description="`next_cursor` of the previous page")
     ] = None,
 ) -> PageRequest:
     """A cursor carries the value that rows are sorted by, which may be a long text."""

@@ -1,4 +1,4 @@
-"""Rows as the lines of a file, kept on disk meanwhile: a slow reader holds no connection to the database."""
+"""Exports, spooled to disk so that a slow reader holds no database connection."""
 
 import csv
 import io

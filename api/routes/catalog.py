@@ -1,4 +1,4 @@
-"""What a spec may choose from, read off the spec's own classes. Nothing here is kept by hand twice."""
+"""The catalog of options and the JSON Schemas, generated from the classes of the spec."""
 
 import inspect
 import re
@@ -54,31 +54,31 @@ SECTIONS: dict[str, Any] = {
 class Choice(View):
     """One alternative and its options."""
 
-    kind: Annotated[str, Field(description="its `kind` (a model's `name`) in a spec")]
+    kind: Annotated[str, Field(description="the value of `kind` in a spec (for models, of `name`)")]
     description: str
     papers: list[str]
     pitfalls: Annotated[list[str], Field(description="what to know before choosing it")]
     layouts: Annotated[
         dict[str, dict[str, str | None]] | None,
         Field(
-            description="of a norm: on which layouts of activations it is defined (null) and why not on "
-            "others, by the options that this depends on"
+            description="norms only: per activation layout null where the norm is defined, else the reason "
+            "why it is not; keyed by the options that this depends on"
         ),
     ] = None
     options: Annotated[dict[str, Any], Field(description="JSON Schema")]
 
 
-@router.get("/catalog", summary="What a spec may choose from")
+@router.get("/catalog", summary="List the options of a spec: norms, regularizers, models, ...")
 def read_catalog() -> dict[str, list[Choice]]:
     return _build_catalog()
 
 
-@router.get("/schemas/job", summary="JSON Schema of the job spec")
+@router.get("/schemas/job", summary="Read the JSON Schema of the job spec")
 def read_job_schema() -> dict[str, Any]:
     return _make_schema(JobSpec)
 
 
-@router.get("/schemas/study", summary="JSON Schema of the study spec")
+@router.get("/schemas/study", summary="Read the JSON Schema of the study spec")
 def read_study_schema() -> dict[str, Any]:
     return _make_schema(StudySpec)
 

@@ -1,4 +1,4 @@
-"""Learning curves of a study or a job, as data or as a picture."""
+"""Learning curves of a study or a job, as data or as an image."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias
@@ -19,22 +19,24 @@ from studies.report import MOST_PERIODS, CurveAxis, CurveMetric, Curves, job_cur
 router = APIRouter(dependencies=[Depends(get_current_user)])
 
 Format: TypeAlias = Literal["json", "png", "svg"]
-Wanted: TypeAlias = Annotated[Format, Query(description="data, or a picture")]
+Wanted: TypeAlias = Annotated[Format, Query(description="data (json) or an image")]
 Metric: TypeAlias = Annotated[
     CurveMetric | None, Query(description="default: val_accuracy, or val_loss where there is none")
 ]
-X: TypeAlias = Annotated[CurveAxis, Query(description="evaluation periods or optimizer steps")]
+X: TypeAlias = Annotated[
+    CurveAxis, Query(description="x-axis: evaluation periods or optimizer steps")
+]
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/png": {}, "image/svg+xml": {}}},
-    202: {"description": "the picture is still being drawn; `Location` says where"},
+    202: {"description": "the image is still being rendered; `Location` is its URL"},
 }
 _COLUMNS = ("epoch", "step", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
 @router.get(
     "/studies/{study_id}/curves",
-    summary="The study's learning curves: means over seeds",
+    summary="Read a study's learning curves: means over seeds",
     tags=["studies"],
     response_model=Curves,
     responses=_ANSWERS,
@@ -46,8 +48,8 @@ def read_study_curves(
     x: X = "epoch",
     format: Wanted = "json",
 ) -> Curves | Response:
-    """A line per variant and point of the matrix. A seed that stopped early keeps its last value; what is left
-    out (diverged, failed) is counted. Of training and validation alone: the test set stays sealed."""
+    """One curve per variant and matrix point. A seed that stopped early keeps its last value; excluded seeds
+    (diverged, failed) are counted. Only training and validation data: the test set stays sealed."""
     with services.sessions.begin() as session:
         study = find_study(session, study_id)
         curves = study_curves(
@@ -63,7 +65,7 @@ def read_study_curves(
 
 @router.get(
     "/jobs/{job_id}/curves",
-    summary="The job's learning curve on validation, and on training beside it",
+    summary="Read a job's learning curves on validation and training data",
     tags=["jobs"],
     response_model=Curves,
     responses=_ANSWERS,
@@ -75,7 +77,7 @@ def read_job_curves(
     x: X = "epoch",
     format: Wanted = "json",
 ) -> Curves | Response:
-    """All that was recorded of it is at `epochs`."""
+    """The complete record is at `/jobs/{job_id}/epochs`."""
     with services.sessions.begin() as session:
         job = find_job(session, job_id)
         periods = _list_periods(result_rows.epochs(session, job_id))

@@ -1,4 +1,4 @@
-"""Datasets: register, list, read, see."""
+"""Datasets: register, list, read, preview."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,7 +57,7 @@ router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(
 def register_dataset(
     services: ServicesDep, user: Writer, document: Document, once: Once
 ) -> Response:
-    """A worker decodes it once, as the job `job_id`; jobs may name it when it is ready."""
+    """A worker decodes the dataset once, as job `job_id`; jobs can use it once its status is `ready`."""
     if earlier := once.earlier_answer():
         return earlier
     new = parse(NewDataset, document)
@@ -93,10 +93,10 @@ def read_dataset(services: ServicesDep, name: str) -> DatasetView:
     response_class=Response,
     responses={200: {"content": {"image/png": {}}}},
     openapi_extra=describe_body(Preview),
-    summary="See augmented training images",
+    summary="Preview augmented training images",
 )
 def preview_dataset(services: ServicesDep, user: Reader, name: str, document: Document) -> Response:
-    """A PNG: a row for each image, as it is and then augmented again and again. Nothing is stored."""
+    """A PNG with one row per image: the original, then augmented versions. Nothing is stored."""
     spec, info = parse(Preview, document), _read_info(services, name)
     pixels = spec.image_size or max(info.shape[1:])
     shown = f"{spec.images} rows × {1 + spec.draws} images"
@@ -112,17 +112,19 @@ def preview_dataset(services: ServicesDep, user: Reader, name: str, document: Do
     "/{name}/pictures",
     response_class=Response,
     responses={200: {"content": {"image/png": {}}}},
-    summary="See training images of each class",
+    summary="Show training images of each class",
 )
 def draw_classes(
     services: ServicesDep,
     user: Reader,
     name: str,
     images: Annotated[int, Query(ge=1, le=16, description="images of each class")] = 8,
-    pixels: Annotated[int, Query(ge=8, le=256, description="an image's longer side")] = 64,
-    names: Annotated[bool, Query(description="false: images alone, without gaps")] = True,
+    pixels: Annotated[int, Query(ge=8, le=256, description="size of an image's longer side")] = 64,
+    names: Annotated[
+        bool, Query(description="false: only the images, without names and gaps")
+    ] = True,
 ) -> Response:
-    """A PNG: a row for each class (the first 200), with its name and its number of examples."""
+    """A PNG with one row per class (the first 200), with its name and its number of examples."""
     info = _read_info(services, name)
     rows = min(len(info.classes), MOST_CLASSES)
     if why := _explain_too_large(f"{rows} classes × {images} images", rows * images, pixels):
@@ -152,9 +154,7 @@ def _explain_too_large(shown: str, images: int, pixels: int) -> str | None:
     if images * pixels**2 <= MOST_SHEET_PIXELS:
         return None
     fitting = int((MOST_SHEET_PIXELS / images) ** 0.5)
-    return (
-        f"{shown} of {pixels} pixels are too large a picture; {fitting} pixels fit, or fewer images"
-    )
+    return f"{shown} of {pixels} pixels exceed the size limit; use at most {fitting} pixels, or fewer images"
 
 
 @contextmanager
@@ -176,7 +176,7 @@ def _ensure_readable(source: DatasetSource, roots: Sequence[Path]) -> None:
     """Raises `Invalid` for what may not be read; that it is there only a worker can tell."""
     match source:
         case BuiltIn():
-            detail = "builtin datasets are there already and can't be registered"
+            detail = "builtin datasets already exist and cannot be registered"
             raise Invalid.at("/source/kind", detail, "use it by its name: GET /api/v1/datasets")
         case Parquet() | ImageFolder():
             try:

@@ -1,6 +1,6 @@
-"""Whether this process lives, and whether it can serve. Needs no token and tells no secrets.
+"""Liveness and readiness of the API process; both need no token.
 
-The endpoints are async, and what they look at has threads of its own: they answer when all threads are taken.
+The endpoints are async and their checks have threads of their own, so they answer even when all others are busy.
 """
 
 from collections.abc import Callable
@@ -24,14 +24,14 @@ _THREADS = CapacityLimiter(4)
 
 
 class Check(View):
-    """One thing that serving needs."""
+    """The result of one check."""
 
     ok: bool
     detail: str = ""
 
 
 class Readiness(View):
-    """All that serving needs; when something lacks, this is a problem+json of status 503."""
+    """The results of all checks; a problem+json of status 503 if one fails."""
 
     title: str
     status: int
@@ -39,12 +39,12 @@ class Readiness(View):
     checks: dict[str, Check]
 
 
-@router.get("/healthz", summary="The process lives")
+@router.get("/healthz", summary="Liveness check")
 async def read_health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", response_model=Readiness, summary="The process can serve")
+@router.get("/readyz", response_model=Readiness, summary="Readiness check")
 async def read_readiness(services: ServicesDep) -> Response:
     checks = await to_thread.run_sync(_check_all, services, limiter=_THREADS)
     lacking = [name for name, check in checks.items() if not check.ok]
@@ -82,9 +82,7 @@ def _check_migrations(services: Services) -> Check:
             current = is_current(connection)
     except SQLAlchemyError as error:
         return Check(ok=False, detail=type(error).__name__)
-    return Check(
-        ok=current, detail="" if current else "the database lacks our tables' last changes"
-    )
+    return Check(ok=current, detail="" if current else "the database schema is not up to date")
 
 
 def _check_redis(services: Services) -> Check:
@@ -105,7 +103,7 @@ def _check_storage(services: Services) -> Check:
 
 def _check_checker(services: Services) -> Check:
     ready = services.checker.is_ready
-    return Check(ok=ready, detail="" if ready else "the helper that checks specs is starting")
+    return Check(ok=ready, detail="" if ready else "the spec checker is starting")
 
 
 _CHECKS: dict[str, Callable[[Services], Check]] = {

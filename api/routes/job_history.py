@@ -1,4 +1,4 @@
-"""What a job left behind: epochs, attempts, transitions, log lines, checkpoints and files."""
+"""The record of a job: epochs, diagnostics, attempts, status changes, log lines, checkpoints and files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,13 +25,13 @@ from studies.stats import with_drift
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"], dependencies=[Depends(get_current_user)])
 
-After = Annotated[int, Query(ge=0, le=2**63 - 1, description="only what comes after this one")]
-Limit = Annotated[int, Query(ge=1, le=10_000, description="items at most")]
+After = Annotated[int, Query(ge=0, le=2**63 - 1, description="only items after this one")]
+Limit = Annotated[int, Query(ge=1, le=10_000, description="maximum number of items")]
 Cursor = Annotated[str | None, Query(max_length=200)]
-Layer = Annotated[str | None, Query(max_length=200, description="this one alone")]
+Layer = Annotated[str | None, Query(max_length=200, description="only this layer")]
 
 
-@router.get("/epochs", summary="The job's evaluation periods, in order")
+@router.get("/epochs", summary="List a job's evaluation periods, in order")
 def list_epochs(
     services: ServicesDep, job_id: Id, after: After = 0, limit: Limit = 1000, cursor: Cursor = None
 ) -> Listing[EpochView]:
@@ -44,7 +44,7 @@ def list_epochs(
     )
 
 
-@router.get("/diagnostics", summary="What was seen inside the job's network, look by look")
+@router.get("/diagnostics", summary="List a job's layer diagnostics, in order")
 def list_diagnoses(
     services: ServicesDep,
     job_id: Id,
@@ -67,7 +67,7 @@ def _view_diagnosis(row: Diagnosis, first: Diagnosis) -> DiagnosisView:
     return view.model_copy(update={"statistics": with_drift(row.statistics, first.statistics)})
 
 
-@router.get("/attempts", summary="The job's attempts, in order")
+@router.get("/attempts", summary="List a job's attempts, in order")
 def list_attempts(services: ServicesDep, job_id: Id) -> Listing[AttemptView]:
     with services.sessions.begin() as session:
         find_job(session, job_id)
@@ -75,7 +75,7 @@ def list_attempts(services: ServicesDep, job_id: Id) -> Listing[AttemptView]:
         return Listing(items=[AttemptView.model_validate(row) for row in rows])
 
 
-@router.get("/transitions", summary="Who changed the job's status, when and why")
+@router.get("/transitions", summary="List a job's status changes: who, when and why")
 def list_transitions(services: ServicesDep, job_id: Id) -> Listing[TransitionView]:
     with services.sessions.begin() as session:
         find_job(session, job_id)
@@ -83,11 +83,11 @@ def list_transitions(services: ServicesDep, job_id: Id) -> Listing[TransitionVie
         return Listing(items=[TransitionView.model_validate(row) for row in rows])
 
 
-@router.get("/logs", summary="What the job said, in order")
+@router.get("/logs", summary="List a job's log lines, in order")
 def list_logs(
     services: ServicesDep, job_id: Id, after: After = 0, limit: Limit = 1000, cursor: Cursor = None
 ) -> Listing[LogLineView]:
-    """To follow, ask again with `after` = the id of the last line."""
+    """To follow the log, repeat the request with `after` set to the id of the last line."""
     with services.sessions.begin() as session:
         find_job(session, job_id)
         rows = result_rows.logs(session, job_id, _start_after(after, cursor), limit + 1)
@@ -97,7 +97,7 @@ def list_logs(
     )
 
 
-@router.get("/checkpoints", summary="The job's checkpoints, newest first")
+@router.get("/checkpoints", summary="List a job's checkpoints, newest first")
 def list_checkpoints(services: ServicesDep, job_id: Id) -> Listing[CheckpointView]:
     with services.sessions.begin() as session:
         find_job(session, job_id)
@@ -105,7 +105,7 @@ def list_checkpoints(services: ServicesDep, job_id: Id) -> Listing[CheckpointVie
         return Listing(items=[CheckpointView.model_validate(row) for row in rows])
 
 
-@router.get("/files", summary="The job's files, by name")
+@router.get("/files", summary="List a job's files, by name")
 def list_files(services: ServicesDep, job_id: Id) -> Listing[FileView]:
     with services.sessions.begin() as session:
         find_job(session, job_id)

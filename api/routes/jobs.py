@@ -42,7 +42,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(get_curr
     summary="Submit a job",
 )
 def submit_job(services: ServicesDep, user: Writer, document: Overridden, once: Once) -> Response:
-    """The answer means committed: from here the job ends in one final status, whatever crashes."""
+    """The job is committed before the response is sent: it reaches exactly one final status, whatever crashes."""
     if earlier := once.earlier_answer():
         return earlier
     plan = plan_job(services, user, document)
@@ -67,7 +67,7 @@ def list_jobs(
     tag: Filter = None,
     archived: Archived = False,
 ) -> Listing[JobView]:
-    """Without what is archived, unless it is asked for or is of the study that is."""
+    """Archived jobs are left out unless `archived` is set or `study` names their study."""
     with services.sessions.begin() as session:
         found = commands.list_jobs(
             session,
@@ -96,7 +96,7 @@ def read_job(services: ServicesDep, job_id: Id) -> JobView:
     "/{job_id}", openapi_extra=describe_body(AnnotationChange), summary="Tag, note or archive a job"
 )
 def annotate_job(services: ServicesDep, user: Writer, job_id: Id, document: Document) -> JobView:
-    """An archived job is left out of lists; nothing of it is deleted."""
+    """An archived job is left out of lists; nothing is deleted."""
     said = parse(AnnotationChange, document)
     with services.sessions.begin() as session:
         ensure_own(user, find_job(session, job_id).owner, f"job {job_id}")
@@ -109,17 +109,19 @@ def cancel_job(services: ServicesDep, user: Writer, job_id: Id) -> JobView:
     return _change(services, user, job_id, partial(_wish, "cancel"))
 
 
-@router.post("/{job_id}/pause", summary="Pause a job: it is saved and leaves its device")
+@router.post(
+    "/{job_id}/pause", summary="Pause a job: it saves a checkpoint and releases its device"
+)
 def pause_job(services: ServicesDep, user: Writer, job_id: Id) -> JobView:
     return _change(services, user, job_id, partial(_wish, "pause"))
 
 
-@router.post("/{job_id}/resume", summary="Let a paused job go on")
+@router.post("/{job_id}/resume", summary="Resume a paused job from its last checkpoint")
 def resume_job(services: ServicesDep, user: Writer, job_id: Id) -> JobView:
     return _change(services, user, job_id, commands.resume)
 
 
-@router.post("/{job_id}/retry", summary="Try a failed or cancelled job again")
+@router.post("/{job_id}/retry", summary="Retry a failed or cancelled job")
 def retry_job(services: ServicesDep, user: Writer, job_id: Id) -> JobView:
     return _change(services, user, job_id, commands.retry)
 
@@ -127,10 +129,10 @@ def retry_job(services: ServicesDep, user: Writer, job_id: Id) -> JobView:
 @router.post(
     "/{job_id}/priority",
     openapi_extra=describe_body(PriorityChange),
-    summary="Change a job's priority while it waits",
+    summary="Change a job's priority",
 )
 def prioritize_job(services: ServicesDep, user: Writer, job_id: Id, document: Document) -> JobView:
-    """The class counts whenever the job waits for a device; a running job keeps the one it has."""
+    """The priority applies whenever the job is queued; a running job keeps its device."""
     wanted = parse(PriorityChange, document).priority
     return _change(services, user, job_id, partial(_prioritize, wanted))
 

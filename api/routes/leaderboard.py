@@ -25,7 +25,7 @@ class EntryView(Entry, View):
     mlflow_url: str | None
 
 
-@router.get("/leaderboard", summary="Which spec did best on validation, per dataset and task")
+@router.get("/leaderboard", summary="Rank specs by validation results, per dataset and task")
 def read_leaderboard(
     services: ServicesDep,
     project: Filter = None,
@@ -33,9 +33,11 @@ def read_leaderboard(
     metric: Annotated[
         str, Query(max_length=100, description="best_val_accuracy or best_val_loss")
     ] = "best_val_accuracy",
-    limit: Annotated[int, Query(ge=1, le=500, description="entries per board at most")] = 20,
+    limit: Annotated[
+        int, Query(ge=1, le=500, description="maximum number of entries per board")
+    ] = 20,
 ) -> Listing[EntryView]:
-    """Only what was trained on the same data for the same task is ranked together."""
+    """Only jobs trained on the same data for the same task are ranked together."""
     chosen = _validation_metric(metric)
     with services.sessions.begin() as session:
         entries = rank(

@@ -1,4 +1,4 @@
-"""What MLflow lacks of all that is in SQL, and why."""
+"""What is missing in MLflow, and why."""
 
 from typing import Annotated
 
@@ -12,11 +12,12 @@ from store.mlflow import mirror_problems
 router = APIRouter(prefix="/mirror", tags=["mirror"], dependencies=[Depends(get_current_user)])
 
 
-@router.get("", summary="What MLflow lacks, and why")
+@router.get("", summary="List what is missing in MLflow, and why")
 def read_mirror(
-    services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000, description="problems")] = 100
+    services: ServicesDep,
+    limit: Annotated[int, Query(ge=1, le=1000, description="maximum number of problems")] = 100,
 ) -> MirrorView:
-    """The oldest first; empty where MLflow has everything, or will have it in a moment."""
+    """Oldest first; empty if MLflow has everything, or is about to."""
     with services.sessions.begin() as session:
         lacks = mirror_problems.list_problems(session, limit)
         return MirrorView(

@@ -1,4 +1,4 @@
-"""Plans: what a job or study document would create, checked like a submission. Creates nothing."""
+"""Plans: what a job or study document would create, checked like a submission."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -21,10 +21,10 @@ router = APIRouter(tags=["plans"], dependencies=[Depends(get_current_user)])
 @router.post(
     "/plans",
     openapi_extra=describe_body(StudySpec, JobSpec),
-    summary="What a document would create; nothing is",
+    summary="Plan a job or study without creating it",
 )
 def make_plan(services: ServicesDep, user: Reader, document: Overridden) -> PlanView:
-    """A document that would be refused is refused here with the same answer."""
+    """An invalid document is rejected with the same error as a submission."""
     if not is_study(document):
         plan = plan_job(services, user, document)
         return _build_view(services, "job", plan, outlook.spec_defaults(_list_specs(plan.arms)))

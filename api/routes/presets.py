@@ -1,4 +1,4 @@
-"""The catalogue of presets: list, read, run; and the verdicts on a study's claims."""
+"""Presets: list, read, run; and the verdicts on a study's claims."""
 
 from functools import partial
 from typing import Annotated
@@ -57,8 +57,8 @@ def list_presets() -> Listing[PresetView]:
 @router.get("/presets/{name}", summary="Read a preset")
 def read_preset(
     name: str,
-    scale: Annotated[Scale, Query(description="of the study that is shown")] = "small",
-    dataset: Annotated[str | None, Query(description="default: the scale's first")] = None,
+    scale: Annotated[Scale, Query(description="scale of the study shown")] = "small",
+    dataset: Annotated[str | None, Query(description="default: the scale's first dataset")] = None,
 ) -> PresetDetail:
     preset = _find(name)
     try:
@@ -86,7 +86,7 @@ def read_preset(
 def run_preset(
     services: ServicesDep, user: Writer, name: str, document: Document, once: Once
 ) -> Response:
-    """Like any study; its report carries the preset's digest, text and caveats, and its claims' verdicts."""
+    """The run is an ordinary study; its report also has the preset's digest, text, caveats and verdicts on its claims."""
     preset = _find(name)
     if earlier := once.earlier_answer():
         return earlier
@@ -132,16 +132,20 @@ def list_runs(services: ServicesDep, name: str, page: Page) -> Listing[RunView]:
         return Listing(items=items, next_cursor=found.next_cursor)
 
 
-@router.get("/studies/{study_id}/verdicts", summary="Do the study's claims hold?", tags=["studies"])
+@router.get(
+    "/studies/{study_id}/verdicts",
+    summary="List the verdicts on a study's claims",
+    tags=["studies"],
+)
 def read_verdicts(services: ServicesDep, study_id: Id) -> Listing[ClaimVerdict]:
-    """As of now; once all jobs have ended they are kept in SQL as well. None where nothing is claimed."""
+    """Computed from the current results; stored once all jobs have ended. Empty for a study without claims."""
     with services.sessions.begin() as session:
         return Listing(items=list(read_claims(session, find_study(session, study_id))))
 
 
 @router.get("/studies/{study_id}/files", summary="List a study's files", tags=["studies"])
 def list_files(services: ServicesDep, study_id: Id) -> Listing[FileView]:
-    """Figure and report as they were when its jobs had ended; none where nothing is claimed."""
+    """Figure and report as of the end of its jobs; empty for a study without claims."""
     with services.sessions.begin() as session:
         find_study(session, study_id)
         rows = verdicts.files_of(session, study_id)
@@ -163,7 +167,7 @@ def _ensure_registered(services: Services, dataset: str) -> None:
     with services.sessions.begin() as session:
         known = datasets.find(session, dataset)
     if known is None:
-        detail = f"needs the dataset {dataset}, which isn't registered here"
+        detail = f"requires the dataset {dataset}, which is not registered"
         raise Invalid.at("/dataset", detail, command)
 
 

@@ -1,4 +1,4 @@
-"""The line of waiting jobs, and the workers and devices that serve it."""
+"""The queue, the workers and their devices."""
 
 from typing import Annotated
 
@@ -12,10 +12,10 @@ from store.jobs import leases, queue
 router = APIRouter(tags=["queue"], dependencies=[Depends(get_current_user)])
 
 
-@router.get("/queue", summary="What waits, in order, and what runs")
+@router.get("/queue", summary="Read the queue: waiting jobs in order, and running jobs")
 def read_queue(
     services: ServicesDep,
-    limit: Annotated[int, Query(ge=1, le=1000, description="waiting jobs")] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="maximum number of waiting jobs")] = 100,
 ) -> QueueView:
     with services.sessions.begin() as session:
         return QueueView(
@@ -24,14 +24,14 @@ def read_queue(
         )
 
 
-@router.get("/workers", summary="The hosts that train")
+@router.get("/workers", summary="List the workers")
 def list_workers(services: ServicesDep) -> Listing[WorkerView]:
     with services.sessions.begin() as session:
         items = [WorkerView.model_validate(one) for one in leases.workers_view(session)]
         return Listing(items=items)
 
 
-@router.get("/devices", summary="Their devices, and who holds them until when")
+@router.get("/devices", summary="List the devices and the jobs that hold them")
 def list_devices(services: ServicesDep) -> Listing[DeviceView]:
     with services.sessions.begin() as session:
         items = [DeviceView.model_validate(one) for one in leases.devices_view(session)]

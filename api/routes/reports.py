@@ -40,13 +40,15 @@ _TYPES: dict[Format, str] = {
 }  # fmt: skip
 _SUFFIXES: dict[Format, str] = {"html": "html", "json": "json", "markdown": "md"}
 _NOT_YET: dict[int | str, dict[str, Any]] = {
-    202: {"description": "pictures are still being drawn; `Location` says where"}
+    202: {
+        "description": "the figures are still being rendered; `Location` is the URL of the result"
+    }
 }
 
 
 @router.get(
     "/report",
-    summary="The answer as one document",
+    summary="Read a study's report",
     response_class=Response,
     responses={200: {"content": {one: {} for one in _TYPES.values()}}, **_NOT_YET},
 )
@@ -54,15 +56,15 @@ def read_one(
     services: ServicesDep,
     study_id: Id,
     format: Annotated[
-        Format | None, Query(description="default: what Accept asks for, else json")
+        Format | None, Query(description="default: as the Accept header prefers, else json")
     ] = None,
     accept: Annotated[str, Header()] = "",
 ) -> Response:
     """The verdict and its reasons, tables, confounds, figures, the study document, digests and versions, and
-    every job. HTML is one file with its pictures inside; JSON is the data without pictures.
+    every job. HTML is one file with embedded figures; JSON is the data without figures.
 
-    Pictures that take long are not waited for: 202 is a page of words alone, and `Location` leads to the one
-    with pictures, once it is drawn."""
+    Figures that take long are not waited for: a 202 response is the page without figures, and `Location` is the
+    URL of the complete page."""
     chosen = format or choose_format(accept)
     report = _read(services, study_id)
     status = 200
@@ -99,16 +101,16 @@ def read_one(
 
 @router.get(
     "/figures/{name}.png",
-    summary="A figure of the report",
+    summary="Read a figure of the report",
     response_class=Response,
     responses={200: {"content": {"image/png": {}}}, **_NOT_YET},
 )
 def read_figure(services: ServicesDep, study_id: Id, name: str) -> Response:
-    """The report in JSON names them, and says how to get those that are lacking."""
+    """The JSON report lists the figures, and explains how to get those that are missing."""
     report = _read(services, study_id)
     figures = {figure.name: figure for figure in list_figures(report)}
     if name not in figures:
-        raise NotFound(f"there is no figure {name!r}: there are {', '.join(figures)}")
+        raise NotFound(f"there is no figure {name!r}; available: {', '.join(figures)}")
     if reason := figures[name].missing_reason:
         raise NotFound(f"study {study_id} has no figure {name}: {reason}")
     figure = cached_figure(report, name)

@@ -1,4 +1,4 @@
-"""Results: one row per training job, whatever became of it; rows in groups; rows as a file."""
+"""Results of training jobs: as rows, in groups, and as a file."""
 
 from typing import Annotated
 
@@ -24,11 +24,11 @@ from studies.results import Group, arrange, export, group_rows
 router = APIRouter(tags=["results"], dependencies=[Depends(get_current_user)])
 
 
-@router.get("/results", summary="What came out, newest job first, or as it is asked for")
+@router.get("/results", summary="List results: one row per job, newest first unless sorted")
 def list_results(
     services: ServicesDep, page: ResultPage, jobs: Jobs, sort: Sorting, columns: Columns
 ) -> Listing[ResultView] | ChosenRows:
-    """Diverged, failed and unfinished jobs are rows, too: nothing is dropped."""
+    """Diverged, failed and unfinished jobs are included."""
     with services.sessions.begin() as session:
         found = result_rows.rows(
             session,
@@ -45,21 +45,24 @@ def list_results(
     return Listing(items=items, next_cursor=found.next_cursor)
 
 
-@router.get("/results/groups", summary="Results by the values of any fields, with statistics")
+@router.get("/results/groups", summary="Group results by the values of any fields, with statistics")
 def list_groups(
     services: ServicesDep,
     jobs: Jobs,
-    by: Annotated[str, Query(max_length=1000, description="fields: `norm.kind,optimizer.lr`")],
+    by: Annotated[
+        str, Query(max_length=1000, description="fields to group by: `norm.kind,optimizer.lr`")
+    ],
     metric: Annotated[
         str,
         Query(max_length=200, description="`best.val_accuracy`, `test_accuracy`, `metrics.NAME`"),
     ] = "best_val_accuracy",
     sort: Annotated[
-        str | None, Query(max_length=200, description="`-mean`, `n`, a field of `by`; falling: `-`")
+        str | None,
+        Query(max_length=200, description="`mean`, `n` or a field of `by`; descending: `-mean`"),
     ] = None,
 ) -> Listing[Group]:
-    """In the order of the fields' values. A diverged job counts with its best checkpoint, else with what
-    guessing scores; jobs that failed or aren't finished are counted and have no value."""
+    """Ordered by the fields' values. A diverged job counts with its best checkpoint, else with the score of
+    guessing; failed and unfinished jobs are counted but have no value."""
     keys = read_parameter("by", by, parse_keys)
     chosen = read_parameter("metric", metric, parse_metric).name
     columns = [*parse_columns("status,reason,metrics,facts"), *keys]
@@ -73,7 +76,7 @@ def list_groups(
 
 @router.get(
     "/results/export",
-    summary="Results as one file: a line per job, a column per field",
+    summary="Export results as one file: a line per job, a column per field",
     response_class=StreamingResponse,
     responses={200: {"content": {kind: {} for kind in TYPES.values()}}},
 )
@@ -84,9 +87,9 @@ def export_results(
     columns: Columns,
     format: Annotated[ExportFormat, Query(description="`jsonl`: a JSON object per line")] = "csv",
 ) -> StreamingResponse:
-    """All that match, as they were at one moment. Without `columns`: all of a job, its metrics and its spec,
-    each named as a query names it. Metrics that aren't finite are `nan`, `inf`, `-inf` in CSV; in JSON lines
-    they are null and named in `non_finite`."""
+    """All matching jobs, from one consistent snapshot. Without `columns`: all fields of a job, its metrics and its
+    spec, named as in queries. Non-finite metrics are `nan`, `inf`, `-inf` in CSV; in JSON lines they are null
+    and named in `non_finite`."""
     wanted = columns or parse_columns(",".join((*export.COLUMNS, *export.DOCUMENTS)))
     names = [column.name for column in columns] if columns else None
     with services.sessions.begin() as session:

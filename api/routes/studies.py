@@ -1,4 +1,4 @@
-"""Studies: submit, list, read, compare, extend, and what is done to all their jobs."""
+"""Studies: submit, list, read, compare, extend, and control of all their jobs."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -63,7 +63,8 @@ router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(ge
     summary="Submit a study",
 )
 def submit_study(services: ServicesDep, user: Writer, document: Overridden, once: Once) -> Response:
-    """The answer means committed: from here all its jobs end in one final status, whatever crashes."""
+    """The study is committed before the response is sent: each of its jobs reaches exactly one final status,
+    whatever crashes."""
     if earlier := once.earlier_answer():
         return earlier
     study, plan = plan_study(services, user, document)
@@ -127,7 +128,7 @@ def read_one(services: ServicesDep, study_id: Id) -> StudyView:
 def annotate_study(
     services: ServicesDep, user: Writer, study_id: Id, document: Document
 ) -> StudyView:
-    """An archived study is left out of lists, and so are its jobs; nothing of it is deleted."""
+    """An archived study and its jobs are left out of lists; nothing is deleted."""
     said = parse(AnnotationChange, document)
     with services.sessions.begin() as session:
         _find_own(session, user, study_id)
@@ -161,7 +162,7 @@ def list_study_jobs(
 
 @router.get(
     "/{study_id}/comparison",
-    summary="Which variant is better, and by how much",
+    summary="Compare the variants: which is better, and by how much",
     response_model=Comparison,
     responses=TABLES,
 )
@@ -169,14 +170,16 @@ def compare(
     services: ServicesDep,
     study_id: Id,
     metric: Annotated[
-        str | None, Query(pattern=r"^[a-z][a-z0-9_]{0,99}$", description="default: the study's")
+        str | None,
+        Query(pattern=r"^[a-z][a-z0-9_]{0,99}$", description="default: the study's metric"),
     ] = None,
     format: Annotated[
-        TableFormat | None, Query(description="its table alone; default: all of it as json")
+        TableFormat | None,
+        Query(description="only the table, in this format; default: the whole comparison as json"),
     ] = None,
 ) -> Comparison | Response:
-    """Means with 95 % t-intervals, paired differences to the baseline, what decides, and the verdict in a
-    sentence; what went wrong is counted."""
+    """Means with 95 % t-intervals, paired differences to the baseline with p-values, and the verdict in a
+    sentence; failed and diverged jobs are counted."""
     with services.sessions.begin() as session:
         study = find_study(session, study_id)
         if metric is not None:
@@ -189,7 +192,7 @@ def _ensure_known(metric: str, rows: Sequence[dict[str, Any]]) -> None:
     """Some job has it, or none has any metric yet; raises `BadParameter`."""
     known = sorted(set().union(*(row["metrics"] for row in rows)))
     if known and metric not in known:
-        detail = f"no job of this study has it; they have {', '.join(known)}, but got {metric!r}"
+        detail = f"no job of this study has the metric {metric!r}; available: {', '.join(known)}"
         raise BadParameter("metric", detail)
 
 
@@ -228,10 +231,10 @@ def extend_study(
 @router.post(
     "/{study_id}/declarations",
     openapi_extra=describe_body(Declaration),
-    summary="Stand for a difference between a study's variants",
+    summary="Acknowledge a difference between variants",
 )
 def declare(services: ServicesDep, user: Writer, study_id: Id, document: Document) -> StudyView:
-    """It then no longer withholds the ranking; the comparison and the report name who said why."""
+    """The difference no longer withholds the ranking; comparison and report name who acknowledged it, and why."""
     declaration = parse(Declaration, document)
     with services.sessions.begin() as session:
         _find_own(session, user, study_id)
@@ -239,27 +242,29 @@ def declare(services: ServicesDep, user: Writer, study_id: Id, document: Documen
         return build_study_views(services, session, [find_study(session, study_id)])[0]
 
 
-@router.post("/{study_id}/cancel", summary="Cancel all jobs of a study that haven't ended")
+@router.post("/{study_id}/cancel", summary="Cancel all unfinished jobs of a study")
 def cancel_study(services: ServicesDep, user: Writer, study_id: Id) -> StudyView:
     return _change(services, user, study_id, ("queued", "running", "paused"), _wish("cancel"))
 
 
-@router.post("/{study_id}/pause", summary="Pause all jobs of a study that wait or run")
+@router.post("/{study_id}/pause", summary="Pause all queued and running jobs of a study")
 def pause_study(services: ServicesDep, user: Writer, study_id: Id) -> StudyView:
     return _change(services, user, study_id, ("queued", "running"), _wish("pause"))
 
 
-@router.post("/{study_id}/resume", summary="Let a study's paused jobs go on")
+@router.post(
+    "/{study_id}/resume", summary="Resume a study's paused jobs from their last checkpoints"
+)
 def resume_study(services: ServicesDep, user: Writer, study_id: Id) -> StudyView:
     return _change(services, user, study_id, ("paused", "running"), commands.resume)
 
 
-@router.post("/{study_id}/retry", summary="Try a study's failed jobs again")
+@router.post("/{study_id}/retry", summary="Retry a study's failed jobs")
 def retry_study(
     services: ServicesDep,
     user: Writer,
     study_id: Id,
-    cancelled: Annotated[bool, Query(description="the cancelled jobs, too")] = False,
+    cancelled: Annotated[bool, Query(description="include cancelled jobs")] = False,
 ) -> StudyView:
     wanted = ("failed", "cancelled") if cancelled else ("failed",)
     return _change(services, user, study_id, wanted, commands.retry)
@@ -268,12 +273,12 @@ def retry_study(
 @router.post(
     "/{study_id}/priority",
     openapi_extra=describe_body(PriorityChange),
-    summary="Change the priority of a study's jobs that haven't ended",
+    summary="Change the priority of a study's unfinished jobs",
 )
 def prioritize_study(
     services: ServicesDep, user: Writer, study_id: Id, document: Document
 ) -> StudyView:
-    """Jobs that are added later have the priority that the spec gives them."""
+    """Jobs added later get the priority in the spec."""
     wanted = parse(PriorityChange, document).priority
 
     def change(session: Session, job: Job, who: str) -> None:
@@ -369,7 +374,7 @@ def _change(
                     change(session, job, user.name)
                     changed += 1
         if not changed:
-            raise Conflict(f"study {study_id} has no job for this: none is {' or '.join(statuses)}")
+            raise Conflict(f"study {study_id} has no job that is {' or '.join(statuses)}")
         answer = build_study_views(services, session, [find_study(session, study_id)])[0]
     services.waker.wake()
     return answer

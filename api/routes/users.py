@@ -1,4 +1,4 @@
-"""People and their tokens: admins see to people, everybody to their own tokens."""
+"""Users and tokens: admins manage users, users manage their own tokens."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -31,12 +31,12 @@ _LONGEST_LIFE = timedelta(days=36_525)
 router = APIRouter(tags=["users"], dependencies=[Depends(get_current_user)])
 
 
-@router.get("/users/me", summary="Who one is")
+@router.get("/users/me", summary="Read the current user")
 def read_self(user: Reader) -> UserView:
     return UserView.model_validate(user)
 
 
-@router.get("/users", summary="List people")
+@router.get("/users", summary="List users")
 def list_users(services: ServicesDep) -> Listing[UserView]:
     with services.sessions.begin() as session:
         return Listing(items=[UserView.model_validate(one) for one in users.list_users(session)])
@@ -46,7 +46,7 @@ def list_users(services: ServicesDep) -> Listing[UserView]:
     "/users",
     status_code=status.HTTP_201_CREATED,
     openapi_extra=describe_body(NewUser),
-    summary="Let a person in",
+    summary="Create a user",
 )
 def create_user(services: ServicesDep, _: Administrator, document: Document) -> UserView:
     new = parse(NewUser, document)
@@ -57,7 +57,7 @@ def create_user(services: ServicesDep, _: Administrator, document: Document) -> 
 @router.patch(
     "/users/{name}",
     openapi_extra=describe_body(UserChange),
-    summary="Change a person's role or access",
+    summary="Change a user's role or access",
 )
 def change_user(
     services: ServicesDep, admin: Administrator, name: str, document: Document
@@ -66,7 +66,7 @@ def change_user(
     with services.sessions.begin() as session:
         user = _find(session, name)
         if user.id == admin.id:
-            raise Conflict("nobody changes their own role or access: ask another admin")
+            raise Conflict("admins cannot change their own role or access: ask another admin")
         if change.role is not None:
             users.set_role(session, user, change.role)
         if change.disabled is not None:
@@ -75,7 +75,7 @@ def change_user(
         return UserView.model_validate(user)
 
 
-@router.get("/tokens", summary="List one's own tokens; an admin: everybody's")
+@router.get("/tokens", summary="List your own tokens; for admins, all tokens")
 def list_tokens(services: ServicesDep, user: Reader) -> Listing[TokenView]:
     with services.sessions.begin() as session:
         found = users.list_tokens(session, None if user.role == "admin" else user)
@@ -91,10 +91,10 @@ def list_tokens(services: ServicesDep, user: Reader) -> Listing[TokenView]:
 def create_token(
     services: ServicesDep, user: Reader, asking: Secret, document: Document
 ) -> SecretView:
-    """It expires no later than the token of this request, with which it is made."""
+    """The new token expires no later than the token of this request."""
     new = parse(NewToken, document)
     if new.user not in (None, user.name) and user.role != "admin":
-        raise Forbidden(f"{user.name} may make tokens of their own only")
+        raise Forbidden(f"{user.name} can create tokens only for themselves")
     if new.expires_at is not None:
         _ensure_ahead(new.expires_at)
     with services.sessions.begin() as session:
@@ -116,26 +116,28 @@ def revoke_token(
     token_id: Id,
     children: Annotated[
         users.Children,
-        Query(description="the tokens made with it are revoked, too: those of its user, all, none"),
+        Query(
+            description="which tokens created with it are revoked too: those of its user (`own`), `all` or `none`"
+        ),
     ] = "own",
 ) -> None:
     with services.sessions.begin() as session:
         token = users.find_token(session, token_id)
-        # A token of somebody else isn't even said to exist.
+        # The answer must not reveal that another user's token exists.
         if token is None or (user.role != "admin" and token.user_id != user.id):
             raise NotFound(f"there is no token {token_id}")
-        # Somebody who was an admin once may have made them.
+        # A former admin may have created tokens for others with this one.
         if children == "all" and user.role != "admin":
-            raise Forbidden(f"{user.name} may revoke tokens of their own only, not `all`")
+            raise Forbidden(f"{user.name} can revoke only their own tokens, not `all`")
         users.revoke_token(session, token_id, children)
 
 
 def _ensure_ahead(expires_at: datetime) -> None:
-    """Neither past nor so far that the database has such a time and Python has not."""
+    """Raises `Invalid` for a past time, and for one beyond the range of Python's datetime."""
     now = datetime.now(UTC)
     if not now < expires_at < now + _LONGEST_LIFE:
-        detail = f"must lie ahead, by 100 years at most, but got {expires_at.isoformat()}"
-        raise Invalid.at("/expires_at", detail, "leave it out: the token then never expires")
+        detail = f"must be in the future, at most 100 years ahead, but got {expires_at.isoformat()}"
+        raise Invalid.at("/expires_at", detail, "omit it: the token then never expires")
 
 
 def _find(session: Session, name: str, pointer: str | None = None) -> User:

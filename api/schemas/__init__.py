@@ -1,4 +1,4 @@
-"""The shapes of requests and answers."""
+"""Schemas of requests and responses."""
 
 from api.schemas.changes import AnnotationChange, Declaration, Extension, PriorityChange
 from api.schemas.jobs_studies import (

@@ -1,4 +1,4 @@
-"""The documents that change what is there: more seeds, a difference somebody stands for, tags and notes."""
+"""Schemas of changes: more seeds, acknowledged differences, priorities, tags and notes."""
 
 from typing import Annotated
 
@@ -16,14 +16,16 @@ class Extension(Part):
     seeds: Annotated[
         Annotated[int, Field(strict=True, ge=1, le=1000)]
         | Annotated[list[Seed], Field(min_length=1, max_length=1000)],
-        Field(description="how many more, or which; those that the study has already stay"),
+        Field(description="how many more, or which ones; existing seeds are kept"),
     ]
 
 
 class Declaration(Part):
     """A difference between a study's variants that doesn't matter, and why."""
 
-    kind: Annotated[str, Field(description="as the comparison's `confounds` name it")]
+    kind: Annotated[
+        str, Field(description="the kind of difference, as in the comparison's `confounds`")
+    ]
     why: Annotated[str, Field(min_length=1, max_length=1000)]
 
     @field_validator("kind")
@@ -35,20 +37,22 @@ class Declaration(Part):
 
 
 class PriorityChange(Part):
-    """Another class in the queue for what hasn't ended."""
+    """A new priority for unfinished jobs."""
 
     priority: Priority
 
 
 class AnnotationChange(Part):
-    """What people say of a job or a study; what is left out stays."""
+    """Tags, note and archived flag of a job or study; omitted fields are unchanged."""
 
     tags: Annotated[
-        list[Tag] | None, Field(max_length=50, description="all of them: what isn't there goes")
+        list[Tag] | None,
+        Field(max_length=50, description="the complete list: tags not in it are removed"),
     ] = None
     note: Annotated[str | None, Field(max_length=10_000)] = None
     archived: Annotated[
-        bool | None, Field(strict=True, description="out of the way: lists leave it out")
+        bool | None,
+        Field(strict=True, description="archived jobs and studies are left out of lists"),
     ] = None
 
     @field_validator("tags")

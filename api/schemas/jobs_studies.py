@@ -1,4 +1,4 @@
-"""The shapes of the answers about jobs and studies. All times are RFC 3339 in UTC, durations in seconds, no number is NaN."""
+"""Schemas of jobs, studies and results. Times are RFC 3339 in UTC, durations are in seconds, no number is NaN."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,10 +11,11 @@ from store.db import PRIORITIES, Job, MirrorProblem, Study
 
 Item = TypeVar("Item", bound=BaseModel)
 Metrics = Annotated[
-    dict[str, float | None], Field(description="null: not a finite number, named in `non_finite`")
+    dict[str, float | None],
+    Field(description="null if not finite; the value is then in `non_finite`"),
 ]
 NonFinite = Annotated[
-    dict[str, str], Field(description="metrics that aren't finite: nan, inf or -inf")
+    dict[str, str], Field(description="metrics that are not finite: nan, inf or -inf")
 ]
 JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 StudyStatus = Literal["queued", "running", "paused", "succeeded", "partial", "cancelled"]
@@ -23,10 +24,10 @@ StudyStatus = Literal["queued", "running", "paused", "succeeded", "partial", "ca
 MirrorProblems = Annotated[
     list[ProblemView],
     Field(
-        description="what MLflow lacks of it, and why; of a study, also of its jobs, the first ones"
+        description="what is missing in MLflow, and why; for a study also of its jobs, the first ones"
     ),
 ]
-#: Of a study's problems so many are part of the answer.
+#: The most problems of a study in one answer.
 MOST_MIRROR_PROBLEMS = 20
 
 
@@ -37,7 +38,7 @@ class View(BaseModel):
 
 
 class Listing(View, Generic[Item]):
-    """One page; `next_cursor` goes back as `cursor`, null on the last page."""
+    """One page; pass `next_cursor` as `cursor` to get the next page; null on the last page."""
 
     items: list[Item]
     next_cursor: str | None = None
@@ -53,9 +54,9 @@ class JobView(View):
     project: str | None
     owner: str
     variant: str | None
-    point: Annotated[dict[str, Any], Field(description="the matrix's values: dotted path → value")]
+    point: Annotated[dict[str, Any], Field(description="the matrix point: dotted path → value")]
     trial: Annotated[
-        dict[str, Any] | None, Field(description="of a study's tuning: the setting it tries")
+        dict[str, Any] | None, Field(description="for a tuning trial: the settings it tries")
     ]
     seed: int
     status: JobStatus
@@ -84,8 +85,8 @@ class JobView(View):
     obstacle: Annotated[
         str | None,
         Field(
-            description="what keeps a queued job from starting, other than the jobs before it; "
-            "said where a single job is read"
+            description="what prevents a queued job from starting, other than the jobs ahead of it; "
+            "only present when a single job is read"
         ),
     ]
 
@@ -134,7 +135,7 @@ class EpochView(View):
 
 
 class DiagnosisView(View):
-    """What one look into the network saw of one layer; `network` is the whole."""
+    """Statistics of one layer at one diagnostic step; the layer `network` is the whole network."""
 
     epoch: int
     step: int
@@ -159,7 +160,7 @@ class AttemptView(View):
 
 
 class TransitionView(View):
-    """Who changed a job's status, when, from what, to what, and why."""
+    """A change of a job's status."""
 
     at: datetime
     who: str
@@ -191,7 +192,7 @@ class FileView(View):
 
 
 class LogLineView(View):
-    """One line that a job's attempt said."""
+    """A log line of a job's attempt."""
 
     id: int
     attempt: int
@@ -201,7 +202,7 @@ class LogLineView(View):
 
 
 class Declared(View):
-    """Why a difference between variants doesn't matter, and who says so."""
+    """An acknowledged difference between variants: why it doesn't matter, and who says so."""
 
     why: str
     who: str
@@ -225,21 +226,23 @@ class StudyView(View):
     note: str
     archived: bool
     numerics: dict[str, Any] | None
-    planned_seeds: Annotated[list[int], Field(description="those it was submitted with")]
+    planned_seeds: Annotated[list[int], Field(description="the seeds it was submitted with")]
     declared: Annotated[
-        dict[str, Declared], Field(description="differences that somebody stands for, by kind")
+        dict[str, Declared], Field(description="acknowledged differences between variants, by kind")
     ]
     tuning: Annotated[
         dict[str, Any] | None,
-        Field(description="per arm what was tried and chosen, once all trials have succeeded"),
+        Field(description="per arm the settings tried and chosen, once all trials have succeeded"),
     ]
     preset: Annotated[
-        dict[str, str] | None, Field(description="which it ran: name, scale, dataset, digest")
+        dict[str, str] | None, Field(description="the preset it ran: name, scale, dataset, digest")
     ]
     created_at: datetime
     mlflow_url: str | None
     mirror_problems: MirrorProblems
-    mirror_problem_count: Annotated[int, Field(description="of them and those that are left out")]
+    mirror_problem_count: Annotated[
+        int, Field(description="number of problems, including those not listed")
+    ]
 
     @classmethod
     def of(
@@ -279,17 +282,17 @@ class StudyView(View):
 
 
 class AcceptedStudy(StudyView):
-    """A study that was submitted or extended just now, and what to know about that."""
+    """A study that was just submitted or extended, with notes."""
 
     same_as: Annotated[
         list[int],
-        Field(description="earlier studies of the project that differ in name or seeds at most"),
+        Field(description="earlier studies of the project that differ only in name or seeds"),
     ]
     notes: list[str]
 
 
 def _short(preset: Mapping[str, Any] | None) -> dict[str, str] | None:
-    """Without its text: that is in the report."""
+    """The preset without its text, which is in the report."""
     if preset is None:
         return None
     return {name: preset[name] for name in ("name", "scale", "dataset", "digest")}
@@ -312,9 +315,9 @@ class ResultView(View):
     reason: str | None
     metrics: Metrics
     non_finite: NonFinite
-    tags: Annotated[list[str], Field(description="the job's and its study's")]
+    tags: Annotated[list[str], Field(description="tags of the job and of its study")]
     epochs: Annotated[int, Field(description="evaluation periods trained")]
-    seconds: Annotated[float, Field(description="of training, over all attempts")]
+    seconds: Annotated[float, Field(description="training time over all attempts")]
     attempts: int
     created_at: datetime
     started_at: datetime | None
@@ -322,7 +325,7 @@ class ResultView(View):
 
 
 class ChosenRows(View):
-    """One page of rows with the columns that were asked for, by the names that they were asked by."""
+    """One page of rows with the requested columns, named as requested."""
 
     items: list[dict[str, Any]]
     next_cursor: str | None = None

@@ -1,4 +1,4 @@
-"""The shapes of what is said about the mirror to MLflow."""
+"""Schemas of the problems of the mirror to MLflow."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self
@@ -9,25 +9,26 @@ from store.db import MirrorProblem
 
 
 class ProblemView(BaseModel):
-    """Something that MLflow lacks, and why."""
+    """Something that is missing in MLflow, and why."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
     kind: Annotated[
         Literal["run", "files", "model", "deleted", "experiment"],
         Field(
-            description="run, files, model: could not be sent; deleted: somebody deleted the run in "
-            "MLflow; experiment: somebody deleted the project's experiment there"
+            description="run, files, model: could not be sent; deleted: the run was deleted in MLflow; "
+            "experiment: the project's experiment was deleted in MLflow"
         ),
     ]
     job_id: int | None
     study_id: int | None
     reason: str
-    attempts: Annotated[
-        int, Field(description="how often it was tried; 0: it cannot be sent at all")
-    ]
+    attempts: Annotated[int, Field(description="number of attempts; 0: it cannot be sent at all")]
     since: datetime
-    next_at: Annotated[datetime | None, Field(description="the next attempt; null: none by itself")]
+    next_at: Annotated[
+        datetime | None,
+        Field(description="time of the next attempt; null: there is no automatic attempt"),
+    ]
 
 
 class NamedProblem(ProblemView):
@@ -41,7 +42,7 @@ class NamedProblem(ProblemView):
 
 
 class MirrorView(BaseModel):
-    """What MLflow lacks."""
+    """What is missing in MLflow."""
 
-    count: Annotated[int, Field(description="of all problems, also of those that are left out")]
+    count: Annotated[int, Field(description="number of problems, including those not listed")]
     problems: list[NamedProblem]

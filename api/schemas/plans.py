@@ -1,4 +1,4 @@
-"""The shapes of a plan: what a document would create, how long that takes, and what can come of it."""
+"""Schemas of a plan: what a document would create, how long it takes, and whether a verdict is possible."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,7 +9,7 @@ from trainer.spec import Problem
 
 
 class PlannedCell(View):
-    """What would become a job."""
+    """A job that would be created."""
 
     name: str
     variant: str | None
@@ -24,28 +24,28 @@ class PlannedArm(View):
     variant: str | None
     point: dict[str, Any]
     jobs: int
-    parameters: Annotated[int, Field(description="learned numbers")]
-    examples: Annotated[dict[str, int], Field(description="images or rows of each split")]
-    steps: Annotated[int, Field(description="of each job, at most")]
+    parameters: Annotated[int, Field(description="number of learned parameters")]
+    examples: Annotated[dict[str, int], Field(description="number of examples per split")]
+    steps: Annotated[int, Field(description="maximum number of steps of each job")]
 
 
 class TakenDefault(View):
-    """A field that the document leaves out, and the value that it therefore has."""
+    """A field omitted from the document, and its default."""
 
-    field: Annotated[str, Field(description="dotted path; of a study's base from dataset on")]
+    field: Annotated[str, Field(description="dotted path; for a study, within its base")]
     value: Any
-    arms: Annotated[list[str], Field(description="where, if not everywhere")]
+    arms: Annotated[list[str], Field(description="the arms concerned; empty: all")]
 
 
 class EstimateView(View):
-    """What the jobs take at most, in seconds from low to high, judged by finished jobs."""
+    """Upper bound on the duration in seconds, as a range from low to high, estimated from finished jobs."""
 
     seconds: Annotated[
         tuple[float, float] | None,
-        Field(description="on the slots, once it is their turn; null where no worker is there"),
+        Field(description="elapsed time on all slots once started; null if there is no worker"),
     ]
     work_seconds: Annotated[
-        tuple[float, float], Field(description="the trainings one after another")
+        tuple[float, float], Field(description="total training time, one job after another")
     ]
     slots: int
     basis: Annotated[
@@ -55,7 +55,7 @@ class EstimateView(View):
             "others of the model's name on the same data, by parameters and examples per step"
         ),
     ]
-    jobs: Annotated[int, Field(description="finished jobs that it rests on")]
+    jobs: Annotated[int, Field(description="number of finished jobs it is based on")]
 
 
 class OutlookView(View):
@@ -66,21 +66,27 @@ class OutlookView(View):
 
 
 class PlanView(View):
-    """What would be created; nothing is."""
+    """What would be created."""
 
     kind: Literal["job", "study"]
     count: int
-    then: Annotated[int, Field(description="jobs that follow once trials of tuning have succeeded")]
+    then: Annotated[
+        int, Field(description="number of jobs created once the tuning trials have succeeded")
+    ]
     variants: int
-    points: Annotated[int, Field(description="of the matrix, includes among them")]
+    points: Annotated[int, Field(description="number of matrix points, includes among them")]
     seeds: int
-    steps: Annotated[int, Field(description="of all jobs together, at most")]
-    estimate: Annotated[EstimateView | None, Field(description="null: no finished job to judge by")]
-    verdict: Annotated[OutlookView | None, Field(description="null: a job has none")]
-    defaults: Annotated[list[TakenDefault], Field(description="what the document leaves out")]
-    same_as: Annotated[list[int], Field(description="studies that train the same already")]
+    steps: Annotated[int, Field(description="maximum number of steps of all jobs together")]
+    estimate: Annotated[
+        EstimateView | None, Field(description="null: no finished job to estimate from")
+    ]
+    verdict: Annotated[OutlookView | None, Field(description="null for a job")]
+    defaults: Annotated[list[TakenDefault], Field(description="fields omitted from the document")]
+    same_as: Annotated[list[int], Field(description="existing studies that train the same")]
     arms: list[PlannedArm]
     cells: list[PlannedCell]
     problems: list[Problem]
     warnings: list[str]
-    parameters: Annotated[dict[str, int], Field(description="learned numbers per variant or arm")]
+    parameters: Annotated[
+        dict[str, int], Field(description="number of learned parameters per variant or arm")
+    ]

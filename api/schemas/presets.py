@@ -1,4 +1,4 @@
-"""The shapes of presets over REST."""
+"""Schemas of presets."""
 
 from typing import Annotated, Any, Self
 
@@ -14,9 +14,11 @@ class ScaleView(View):
     """One size of a preset's study."""
 
     scale: Scale
-    takes: Annotated[str, Field(description="how long, on what; or that it has not been run")]
+    takes: Annotated[
+        str, Field(description="how long it takes, on which hardware; or that it has not been run")
+    ]
     datasets: Annotated[list[str], Field(description="the first is the default")]
-    cells: Annotated[int, Field(description="final trainings")]
+    cells: Annotated[int, Field(description="number of final trainings")]
 
     @classmethod
     def of(cls, preset: Preset, scale: Scale) -> Self:
@@ -26,17 +28,17 @@ class ScaleView(View):
 
 
 class PresetView(View):
-    """A preset as a line of the catalogue."""
+    """A preset in the list."""
 
     name: str
     title: str
     topic: str
     paper: str
-    claims: Annotated[list[str], Field(description="what the results should bear out")]
+    claims: Annotated[list[str], Field(description="the claims to test")]
     scales: list[ScaleView]
-    digest: Annotated[str, Field(description="of the studies and their claims")]
+    digest: Annotated[str, Field(description="digest of the studies and their claims")]
     first_run: Annotated[str | None, Field(description="the digest when it first ran")]
-    changes: Annotated[list[Change], Field(description="in studies or claims, since then")]
+    changes: Annotated[list[Change], Field(description="changes to studies or claims since then")]
 
     @classmethod
     def of(cls, preset: Preset, **more: Any) -> Self:
@@ -66,19 +68,19 @@ class PresetDetail(PresetView):
 
 
 class RunRequest(Part):
-    """Which size of a preset to run, on what."""
+    """Which scale of a preset to run, and on which dataset."""
 
     scale: Scale = "small"
-    dataset: Annotated[Name | None, Field(description="default: the scale's first")] = None
+    dataset: Annotated[Name | None, Field(description="default: the scale's first dataset")] = None
     project: Name | None = None
     seeds: Annotated[
         Annotated[int, Field(strict=True, ge=1, le=1000)] | list[Seed] | None,
-        Field(description="other than the preset's"),
+        Field(description="how many, or which ones; default: the preset's"),
     ] = None
 
 
 class ShortVerdict(View):
-    """A claim's verdict without the numbers it rests on."""
+    """A claim's verdict without its details."""
 
     claim: str
     verdict: str
@@ -104,5 +106,7 @@ class RunView(View):
     scale: str
     dataset: str
     digest: str
-    own_seeds: Annotated[bool, Field(description="on other seeds than the preset's")]
+    own_seeds: Annotated[
+        bool, Field(description="whether it ran with other seeds than the preset's")
+    ]
     verdicts: list[ShortVerdict]

@@ -1,4 +1,4 @@
-"""The shapes of what is said about datasets, the queue, workers, devices, people and tokens."""
+"""Schemas of datasets, the queue, workers, devices, users and tokens."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -34,17 +34,19 @@ class DatasetView(View):
 
 
 class WaitingView(View):
-    """A queued job and its place in the line."""
+    """A queued job and its position in the queue."""
 
     id: int
     name: str
     study_id: int | None
     study: Annotated[str | None, Field(description="its study's name")]
     owner: str
-    priority: Annotated[str, Field(description="its class: waiting raises it by one an hour")]
-    position: Annotated[int, Field(description="from 1, in the order in which slots are given out")]
+    priority: Annotated[
+        str, Field(description="priority class; each hour of waiting raises it by one")
+    ]
+    position: Annotated[int, Field(description="from 1, in the order in which jobs will start")]
     waiting_seconds: float
-    claimable: Annotated[bool, Field(description="false: its dataset isn't there yet")]
+    claimable: Annotated[bool, Field(description="false: its dataset is not ready yet")]
 
     @classmethod
     def of(cls, waiting: Waiting) -> Self:
@@ -92,7 +94,7 @@ class RunningView(View):
 
 
 class QueueView(View):
-    """The head of the line, and what runs."""
+    """Waiting jobs in order, and running jobs."""
 
     queued: list[WaitingView]
     running: list[RunningView]
@@ -115,30 +117,29 @@ class WorkerView(View):
     started_at: datetime
     seen_at: datetime
     draining: bool
-    alive: Annotated[bool, Field(description="seen lately")]
+    alive: Annotated[bool, Field(description="whether it was seen recently")]
     slots: int
     busy: int
     claims: Annotated[bool, Field(description="alive, and takes jobs when it has a free slot")]
     shortage: Annotated[
-        ShortageView | None, Field(description="for want of this room it takes no jobs")
+        ShortageView | None, Field(description="missing disk space, for which it takes no jobs")
     ]
     held_until: Annotated[
         datetime | None,
-        Field(description="it takes no jobs until then: its disk ran full under a job"),
+        Field(description="it takes no jobs until then, because its disk ran full during a job"),
     ]
     clock_ahead_seconds: Annotated[
-        float | None, Field(description="of the database's clock; negative: behind")
+        float | None,
+        Field(description="how far its clock is ahead of the database's; negative: behind"),
     ]
     problems: Annotated[
         list[str],
-        Field(
-            description="what keeps it from taking jobs and what is wrong with it, a sentence each"
-        ),
+        Field(description="what keeps it from taking jobs and other problems, one sentence each"),
     ]
 
 
 class HeldView(View):
-    """A slot in use, and until when unless renewed."""
+    """A slot in use; its lease expires at `expires_at` unless renewed."""
 
     slot: int
     job_id: int
@@ -159,7 +160,7 @@ class DeviceView(View):
 
 
 class UserView(View):
-    """A person."""
+    """A user."""
 
     id: int
     name: str
@@ -169,21 +170,21 @@ class UserView(View):
 
 
 class NewUser(Part):
-    """A person to let in."""
+    """A user to create."""
 
     name: Name
     role: Role = "member"
 
 
 class UserChange(Part):
-    """What to change of a person; what isn't named stays."""
+    """Changes to a user; omitted fields are unchanged."""
 
     role: Role | None = None
     disabled: bool | None = None
 
 
 class TokenView(View):
-    """A bearer token; its secret is told once, when it is made."""
+    """A bearer token; its secret is shown only once, when it is created."""
 
     id: int
     user: str
@@ -192,7 +193,7 @@ class TokenView(View):
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
-    parent_id: Annotated[int | None, Field(description="the token that it was made with")]
+    parent_id: Annotated[int | None, Field(description="the token it was created with")]
 
     @classmethod
     def of(cls, token: Token) -> Self:
@@ -201,19 +202,22 @@ class TokenView(View):
 
 
 class NewToken(Part):
-    """A token to make."""
+    """A token to create."""
 
     name: Annotated[str, Field(min_length=1, max_length=100, description="where it will be used")]
-    user: Annotated[Name | None, Field(description="whose (admins only); default: one's own")] = (
-        None
-    )
+    user: Annotated[
+        Name | None,
+        Field(description="owner of the token (admins only); default: the current user"),
+    ] = None
     expires_at: Annotated[
         AwareDatetime | None,
-        Field(description="no later than the token of the request; null: as that one, or never"),
+        Field(
+            description="no later than the token of the request; null: when that one expires, or never"
+        ),
     ] = None
 
 
 class SecretView(TokenView):
-    """A new token with its secret, which nobody can read again."""
+    """A new token with its secret, which cannot be read again."""
 
     secret: str

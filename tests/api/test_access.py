@@ -110,7 +110,7 @@ def test_a_member_changes_no_job_of_another(
     answer = eve.post(f"/api/v1/jobs/{job}/{verb}")
 
     assert answer.status_code == 403
-    assert "is max's" in answer.json()["detail"]
+    assert "belongs to max" in answer.json()["detail"]
     assert eve.get(f"/api/v1/jobs/{job}").json()["status"] == "queued"
 
 

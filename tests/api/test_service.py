@@ -30,7 +30,7 @@ from tests.support.documents import JOB, STUDY
 from tests.support.trained_study import train_all
 
 
-def test_an_error_of_ours_is_a_problem_whose_name_is_in_the_log(
+def test_an_internal_error_is_a_problem_whose_name_is_in_the_log(
     member: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_routes, "build_job_views", lambda *_: 1 / 0)

@@ -1,4 +1,4 @@
-"""Clients that go away in the middle, over real sockets: no error of ours, and nothing is left of them."""
+"""Clients that go away in the middle, over real sockets: no internal error, and nothing is left of them."""
 
 import asyncio
 import logging
@@ -77,7 +77,7 @@ def test_a_download_that_is_left_is_no_error(
     (storage / "weights.pt").write_bytes(bytes(20_000_000))
     with sessions.begin() as session:
         session.add(File(job_id=job, name="weights.pt", path="weights.pt", bytes=2, digest=""))
-    monkeypatch.setattr("api.routes.results.spool", lambda *_: iter([bytes(100_000)] * 200))
+    monkeypatch.setattr("api.routes.results.spool_rows", lambda *_: iter([bytes(100_000)] * 200))
     target = "/api/v1/results/export" if path == "export" else f"/api/v1/jobs/{job}/{path}"
 
     with capture_logs() as logs:

@@ -36,10 +36,10 @@ def test_no_answer_is_guessed_or_kept(
     ensure_safe(answer.headers)
 
 
-def test_a_refused_token_and_an_error_of_ours_are_not_kept_either(
+def test_a_refused_token_and_an_internal_error_are_not_kept_either(
     member: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_routes, "views", lambda *_: 1 / 0)
+    monkeypatch.setattr(job_routes, "build_job_views", lambda *_: 1 / 0)
     for headers, status in (({"Authorization": "Bearer nl_x"}, 401), ({}, 500)):
         answer = member.get("/api/v1/jobs", headers=headers)
         assert answer.status_code == status

@@ -138,10 +138,10 @@ def test_a_picture_that_cannot_be_drawn_is_refused_with_the_field(
         (
             {"images": 16, "draws": 15, "image_size": 1024},
             "/image_size",
-            "16 rows × 16 images of 1024 pixels are too large a picture; 176 pixels fit, or fewer images",
+            "16 rows × 16 images of 1024 pixels exceed the size limit; use at most 176 pixels, or fewer images",
         ),
-        ({"images": 8, "draws": 7, "image_size": 354}, "/image_size", "353 pixels fit"),
-        ({"images": 16, "draws": 16}, "/images", "of 400 pixels are too large a picture"),
+        ({"images": 8, "draws": 7, "image_size": 354}, "/image_size", "use at most 353 pixels"),
+        ({"images": 16, "draws": 16}, "/images", "of 400 pixels exceed the size limit"),
     ],
 )
 def test_a_preview_that_is_too_large_is_refused_with_what_would_fit(
@@ -152,7 +152,7 @@ def test_a_preview_that_is_too_large_is_refused_with_what_would_fit(
     says: str,
 ) -> None:
     info = BUILT_IN["digits"].model_copy(update={"shape": (3, 300, 400)})
-    monkeypatch.setattr(routes, "_ready", lambda *_: info)
+    monkeypatch.setattr(routes, "_read_info", lambda *_: info)
     monkeypatch.setattr(Checker, "preview", lambda *_: b"a picture")
     path = "/api/v1/datasets/digits/preview"
     answer = viewer.post(path, json=wanted)
@@ -179,7 +179,7 @@ def test_the_classes_are_answered_as_a_picture(viewer: TestClient) -> None:
         ("digit/pictures", 404, "no dataset named 'digit'; did you mean 'digits'"),
         ("moons/pictures", 409, "moons has vectors, of which there is no picture"),
         ("digits/pictures?images=17", 422, "images"),
-        ("digits/pictures?images=16&pixels=256", 422, "223 pixels fit, or fewer images"),
+        ("digits/pictures?images=16&pixels=256", 422, "use at most 223 pixels, or fewer images"),
     ],
 )
 def test_a_picture_of_classes_that_cannot_be_drawn_is_refused_in_words(

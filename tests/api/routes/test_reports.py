@@ -244,7 +244,7 @@ def test_a_drawing_that_fails_is_a_problem_in_words(
     answer = viewer.get(f"{trained}/report", params={"format": "html"})
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
-    assert "the report is there as json" in answer.json()["detail"]
+    assert "the report is available as json" in answer.json()["detail"]
 
 
 class Slow(Counting):
