@@ -1,4 +1,4 @@
-"""What a person imports and types: the Python client, the `normlab` command, the local stack."""
+"""The Python client, the `normlab` command and the local stack."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""Whom local servers run as, and folders and programs they can reach.
+"""The accounts that local servers run as, and the folders and programs they can reach.
 
 PostgreSQL refuses to run as root, so root's servers run under a user id that nothing else uses. No
 permission outside the server's own folders is ever changed: an unreachable program is copied, and a

@@ -1,4 +1,4 @@
-"""What can go wrong between a person and the service, in words for the person.
+"""Errors of the client, the command and the local stack, with messages for the user.
 
 NormlabError
 ├── NotReachable   no answer at all
@@ -16,7 +16,7 @@ from typing import Any
 
 
 class NormlabError(Exception):
-    """Something that the message explains."""
+    """Base of all errors; the message explains what happened."""
 
 
 class NotReachable(NormlabError):
@@ -44,7 +44,7 @@ class ServerError(NormlabError):
 
 
 class Refused(NormlabError):
-    """The service said no; `problem` holds its details, `status` the HTTP status.
+    """The service rejected the request; `problem` holds its details, `status` the HTTP status.
 
     `document`: the name of what was sent, where its lines are those that a person wrote.
     """

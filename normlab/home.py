@@ -1,4 +1,4 @@
-"""Where a local stack lives: its folder, its ports, its token."""
+"""The home of a local stack: its folder, ports, token and log limits."""
 
 import fcntl
 import json
@@ -140,7 +140,7 @@ class Home:
         if token is not None and len(token) < _SHORTEST_TOKEN:
             raise StackError(
                 f"the token in {self.token_file} has {len(token)} characters and needs at least "
-                f"{_SHORTEST_TOKEN}: remove the file, and a new one is made"
+                f"{_SHORTEST_TOKEN}: remove the file, and a new token is created"
             )
         if token is None:
             token = f"nl_{secrets.token_urlsafe(32)}"

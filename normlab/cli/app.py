@@ -1,4 +1,4 @@
-"""All verbs of the `normlab` command, in the order of its help."""
+"""The `normlab` command with all its verbs, in the order of its help."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -31,7 +31,7 @@ app = typer.Typer(
 
 Jobs are called j12, studies s3; a bare number means a job.
 
-The service is the one at NORMLAB_URL, which needs a NORMLAB_TOKEN of its own, else the local stack of NORMLAB_HOME. Start one with `normlab up --detach`, or see everything at once with `normlab demo`.""",
+Commands use the service at NORMLAB_URL with NORMLAB_TOKEN; if NORMLAB_URL is not set, the local stack in NORMLAB_HOME. Start a local stack with `normlab up --detach`, or try everything at once with `normlab demo`.""",
 )
 
 
@@ -57,7 +57,7 @@ def main(
 
 
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "The local stack": (stack.up, stack.down, stack.status, demo.demo),
+    "Local stack": (stack.up, stack.down, stack.status, demo.demo),
     "Submit": (
         submit.init,
         catalog.catalog,

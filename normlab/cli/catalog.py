@@ -1,4 +1,4 @@
-"""`catalog`: what a spec may choose from."""
+"""The verb `catalog`: the options of a spec."""
 
 import json
 import re
@@ -27,12 +27,14 @@ _CHOICES = (
 
 def catalog(
     section: Annotated[
-        str | None, typer.Argument(help="norms, regularizers, models, …; all if left out")
+        str | None, typer.Argument(help="norms, regularizers, models, …; default: all")
     ] = None,
-    kind: Annotated[str | None, typer.Argument(help="one entry: its options and pitfalls")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="one entry, with its options and pitfalls")
+    ] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """What a spec may choose from, with options, papers and pitfalls."""
+    """List what a spec can choose from, with options, papers and pitfalls."""
     with Client() as client:
         found = client.get("catalog")
     chosen = _chosen(found, section, kind)
@@ -75,7 +77,7 @@ def _describe(choice: Mapping[str, Any]) -> None:
             if reason is not None:
                 say_paragraph(f"  not on {layout}: {reason}")
     for pitfall in choice["pitfalls"]:
-        say_paragraph(f"  Mind: {pitfall}")
+        say_paragraph(f"  Note: {pitfall}")
 
 
 def _options(schema: Mapping[str, Any]) -> Iterator[str]:

@@ -1,5 +1,4 @@
-"""`cancel`, `pause`, `resume`, `retry`, `priority`, `extend`, `declare`, and `tag`, `note`, `archive`, `unarchive`:
-changes to jobs and studies."""
+"""The verbs that change jobs and studies: control (`cancel`, `pause`, ...) and annotation (`tag`, `note`, ...)."""
 
 from enum import StrEnum
 from typing import Annotated, Any
@@ -15,24 +14,24 @@ Many = Annotated[list[str], typer.Argument(help="jobs (j12) or studies (s3)", me
 
 
 def cancel(names: Many) -> None:
-    """Cancel; a running job stops at its next step."""
+    """Cancel jobs; a running job stops at its next step."""
     _order(names, "cancel")
 
 
 def pause(names: Many) -> None:
-    """Pause; a running job saves itself and gives its device back."""
+    """Pause jobs; a running job saves a checkpoint and releases its device."""
     _order(names, "pause")
 
 
 def resume(names: Many) -> None:
-    """Let paused jobs go on where they stopped."""
+    """Resume paused jobs from their last checkpoint."""
     _order(names, "resume")
 
 
 def retry(
     names: Many,
     cancelled: Annotated[
-        bool, typer.Option("--cancelled", help="of a study, the cancelled jobs, too")
+        bool, typer.Option("--cancelled", help="for a study, also its cancelled jobs")
     ] = False,
 ) -> None:
     """Run a failed or cancelled job again, or the failed jobs of a study."""
@@ -40,7 +39,7 @@ def retry(
 
 
 class Priority(StrEnum):
-    """The classes of the queue, the last one first in line."""
+    """The priority classes of the queue, lowest first."""
 
     LOW = "low"
     NORMAL = "normal"
@@ -49,7 +48,7 @@ class Priority(StrEnum):
 
 
 def priority(
-    names: Many, to: Annotated[Priority, typer.Argument(help="the class of the queue")]
+    names: Many, to: Annotated[Priority, typer.Argument(help="the priority class")]
 ) -> None:
     """Change the priority of jobs that haven't ended: `normlab priority s2 j40 high`."""
     references = [Reference.parse(name) for name in names]
@@ -61,9 +60,9 @@ def priority(
 
 def extend(
     study: Annotated[str, typer.Argument(help="a study (s3)", metavar="STUDY")],
-    seeds: Annotated[str, typer.Option(help="how many more, or which: 8,9,10")],
+    seeds: Annotated[str, typer.Option(help="how many more, or which ones: 8,9,10")],
 ) -> None:
-    """Add seeds to a study: every variant is trained with them, too.
+    """Add seeds to a study; every variant is trained with them.
 
     Its verdict becomes exploratory, unless the study declared `looks` and grows to one of them.
     """
@@ -83,10 +82,10 @@ def extend(
 
 def declare(
     study: Annotated[str, typer.Argument(help="a study (s3)", metavar="STUDY")],
-    kind: Annotated[str, typer.Argument(help="the difference, as `compare` names it: libraries")],
-    why: Annotated[str, typer.Option(help="why it doesn't matter; your name stands beside it")],
+    kind: Annotated[str, typer.Argument(help="the kind of difference, as in `compare`: libraries")],
+    why: Annotated[str, typer.Option(help="why it doesn't matter; recorded with your name")],
 ) -> None:
-    """Stand for a difference between variants that withholds the ranking."""
+    """Acknowledge a difference between variants that withholds the ranking."""
     reference = Reference.study(study)
     with Client() as client:
         item = client.declare(reference, kind, why)
@@ -111,9 +110,9 @@ def _sentence(reference: Reference, item: dict[str, Any]) -> str:
 def tag(
     name: Named,
     tags: Annotated[list[str] | None, typer.Argument(help="tags to add", metavar="TAG...")] = None,
-    remove: Annotated[list[str] | None, typer.Option(help="a tag to take away")] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="a tag to remove")] = None,
 ) -> None:
-    """Add tags to a job or study, or take some away; without any, print them."""
+    """Add or remove tags of a job or study; without tags, print them."""
     with Client() as client:
         have = list(client.show(name)["tags"])
         if tags or remove:
@@ -126,19 +125,19 @@ def note(
     name: Named,
     text: Annotated[str | None, typer.Argument(help="the whole note; '' removes it")] = None,
 ) -> None:
-    """Write a note to a job or study; without a text, print it."""
+    """Set the note of a job or study; without a text, print it."""
     with Client() as client:
         found = client.show(name) if text is None else client.annotate(name, note=text)
     say(found["note"] or f"{Reference.parse(name)}: no note")
 
 
 def archive(names: Many) -> None:
-    """Take what has ended out of the way: lists leave it out, nothing is deleted."""
+    """Archive jobs or studies that have ended: lists leave them out, nothing is deleted."""
     _set_archived(names, archived=True)
 
 
 def unarchive(names: Many) -> None:
-    """Bring back what was archived."""
+    """Unarchive jobs or studies."""
     _set_archived(names, archived=False)
 
 
@@ -147,4 +146,4 @@ def _set_archived(names: list[str], *, archived: bool) -> None:
     with Client() as client:
         for reference in references:
             client.annotate(reference, archived=archived)
-            say(f"{reference}: {'archived' if archived else 'back in the lists'}")
+            say(f"{reference}: {'archived' if archived else 'unarchived'}")

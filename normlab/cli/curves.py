@@ -1,4 +1,4 @@
-"""`curves`: learning curves in the terminal, or as a picture that the service draws."""
+"""The verb `curves`: learning curves in the terminal, or as an image rendered by the service."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ _COLUMNS = ("name", "variant", "place", "n", "x", "mean", "low", "high")
 
 
 class Metric(StrEnum):
-    """What the service draws curves of."""
+    """The metrics that have learning curves."""
 
     VAL_ACCURACY = "val_accuracy"
     VAL_LOSS = "val_loss"
@@ -48,7 +48,7 @@ class Metric(StrEnum):
 
 
 class Axis(StrEnum):
-    """What the curves go along."""
+    """The x-axis of the curves."""
 
     EPOCH = "epoch"
     STEP = "step"
@@ -59,13 +59,14 @@ def curves(
     metric: Annotated[
         Metric | None, typer.Option(help="default: val_accuracy, or val_loss without one")
     ] = None,
-    x: Annotated[Axis, typer.Option("--x", help="along epochs or optimizer steps")] = Axis.EPOCH,
+    x: Annotated[Axis, typer.Option("--x", help="x-axis: epochs or optimizer steps")] = Axis.EPOCH,
     out: Annotated[
-        Path | None, typer.Option("--out", help="a picture instead: a file ending in .png or .svg")
+        Path | None,
+        typer.Option("--out", help="write an image to this file instead (.png or .svg)"),
     ] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Learning curves: each variant's mean over its seeds, or one job's validation beside its training."""
+    """Plot learning curves: each variant's mean over its seeds, or a job's validation and training curves."""
     reference = Reference.parse(name)
     wanted = {"x": x.value, **({"metric": metric.value} if metric else {})}
     with Client() as client:
@@ -171,7 +172,7 @@ def _rows(series: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 def _write(client: Client, reference: Reference, out: Path, wanted: Mapping[str, str]) -> None:
     if out.suffix.lower() not in PICTURES:
         raise NormlabError(f"{out} must end in {' or '.join(PICTURES)}")
-    with Patience("drawing the curves") as wait:
+    with Patience("rendering the curves") as wait:
         content = client.curves_picture(
             reference, out.suffix.lower().removeprefix("."), on_wait=wait, **wanted
         )

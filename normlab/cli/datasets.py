@@ -1,4 +1,4 @@
-"""`dataset add|list|show|preview`: what jobs may train on."""
+"""The verbs `dataset add|list|show|preview`."""
 
 import json
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ app = typer.Typer(no_args_is_help=True, help="Datasets: add, list, show, preview
 #: A terminal shows no more classes than this, and the service draws no more than that.
 _MOST_THUMBNAILS, _MOST_ROWS = 20, 200
 
-Name = Annotated[str, typer.Argument(help="the name that specs will use")]
+Name = Annotated[str, typer.Argument(help="the name to use in specs")]
 
 
 @app.command()
@@ -47,11 +47,13 @@ def add(
     ],
     size: Annotated[
         int | None,
-        typer.Option(help="resize images to size × size pixels; of a generated set: examples"),
+        typer.Option(
+            help="resize images to size × size pixels; for a generated dataset: number of examples"
+        ),
     ] = None,
     background: Annotated[
         str | None,
-        typer.Option(help="under transparent images: white (default), black or #rrggbb"),
+        typer.Option(help="background of transparent images: white (default), black or #rrggbb"),
     ] = None,
     skip_unreadable: Annotated[
         bool,
@@ -63,23 +65,23 @@ def add(
         bool,
         typer.Option(
             "--skip-unlabelled",
-            help="of parquet and the hub: leave out examples without a label (unlabelled: skip)",
+            help="leave out examples without a label (unlabelled: skip); parquet and Hugging Face only",
         ),
     ] = False,
     layout: Annotated[
         str | None,
-        typer.Option(help="of folders of images: what they are, auto, classes or splits"),
+        typer.Option(help="for image folders: what the folders are (auto, classes or splits)"),
     ] = None,
     image: Annotated[str | None, typer.Option(help="the column with the images")] = None,
     label: Annotated[str | None, typer.Option(help="the column with the labels")] = None,
     configuration: Annotated[
-        str | None, typer.Option(help="which of several sets that lie in one place")
+        str | None, typer.Option(help="which configuration, if the source has several")
     ] = None,
-    noise: Annotated[float | None, typer.Option(help="of a generated set")] = None,
-    seed: Annotated[int | None, typer.Option(help="of a generated set")] = None,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="until it is decoded")] = False,
+    noise: Annotated[float | None, typer.Option(help="for a generated dataset")] = None,
+    seed: Annotated[int | None, typer.Option(help="for a generated dataset")] = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="wait until it is decoded")] = False,
 ) -> None:
-    """Register a dataset; a worker decodes it once. Folders are the workers', below NORMLAB_DATA_ROOTS."""
+    """Register a dataset; a worker decodes it once. Folders are paths on the workers, below NORMLAB_DATA_ROOTS."""
     options = {
         "size": size,
         "background": background,
@@ -98,7 +100,9 @@ def add(
             follow_registration(client, added["job_id"])
             _say_end(client.dataset(name))
         else:
-            say(f"Dataset {name}: {added['status']}; see how it goes: normlab dataset show {name}")
+            say(
+                f"Dataset {name}: {added['status']}; follow its progress with: normlab dataset show {name}"
+            )
 
 
 def _say_end(dataset: dict[str, Any]) -> None:
@@ -107,7 +111,7 @@ def _say_end(dataset: dict[str, Any]) -> None:
         raise NormlabError(f"dataset {name} could not be registered: {dataset['error']}")
     say(f"Dataset {name} is ready")
     say_outcome(dataset)
-    say(f"all of it, with pictures: normlab dataset show {name}")
+    say(f"details, with images: normlab dataset show {name}")
 
 
 @app.command("list")
@@ -122,10 +126,10 @@ def show(
     name: Name,
     output: Output = Format.TABLE,
     pictures: Annotated[
-        Path | None, typer.Option(help="save a PNG with images of each class here")
+        Path | None, typer.Option(help="write a PNG with images of each class to this file")
     ] = None,
 ) -> None:
-    """One dataset: what it holds, image by class, and what registration took, mapped and skipped."""
+    """Show a dataset: its contents, images of each class, and what registration took, mapped and skipped."""
     with Client() as client:
         dataset = client.dataset(name)
         match output:
@@ -153,11 +157,11 @@ def _show_pictures(client: Client, dataset: dict[str, Any]) -> None:
         try:
             sheet = client.class_pictures(name, images=1, pixels=PIXELS, names=False)
         except Refused as error:
-            say(f"no pictures: {error}")
+            say(f"no images: {error}")
             return
         rows = min(len(info["classes"]), _MOST_ROWS)
         show_thumbnails(console(), sheet, classes, rows)
-    say(f"pictures of each class: normlab dataset show {name} --pictures {name}.png")
+    say(f"images of each class: normlab dataset show {name} --pictures {name}.png")
 
 
 def _save(content: bytes, path: Path) -> None:
@@ -172,14 +176,14 @@ def preview(
     name: Name,
     spec: Annotated[
         Path | None,
-        typer.Option(help="YAML or JSON with `augmentation` (a job or study will do)"),
+        typer.Option(help="YAML or JSON file with `augmentation`, such as a job or a study"),
     ] = None,
-    out: Annotated[Path, typer.Option(help="where the picture goes")] = Path("preview.png"),
-    images: Annotated[int, typer.Option(min=1, max=16, help="rows")] = 6,
-    draws: Annotated[int, typer.Option(min=1, max=16, help="augmented ones a row")] = 7,
-    seed: Annotated[int, typer.Option(min=0, help="of the draws")] = 0,
+    out: Annotated[Path, typer.Option(help="output file")] = Path("preview.png"),
+    images: Annotated[int, typer.Option(min=1, max=16, help="number of images, one per row")] = 6,
+    draws: Annotated[int, typer.Option(min=1, max=16, help="augmented versions of each image")] = 7,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the augmentation")] = 0,
 ) -> None:
-    """Draw augmented training images as a training would see them, into a PNG."""
+    """Write a PNG of augmented training images, as a training would see them."""
     options = _augmentation(spec) if spec is not None else {}
     with Client() as client:
         picture = client.preview(name, images=images, draws=draws, seed=seed, **options)
@@ -242,13 +246,13 @@ def follow_registration(client: Client, job_id: int) -> None:
             for text in _progress(client, job):
                 wait(text)
     except KeyboardInterrupt:
-        typer.echo(f"The registration goes on; to end it: normlab cancel {job}", err=True)
+        typer.echo(f"The registration continues; cancel it with: normlab cancel {job}", err=True)
         raise
 
 
 def _progress(client: Client, job: Reference) -> Iterator[str]:
     """What the job does, again and again: its log's last line while it runs."""
-    last_id, text = 0, "reading what is there"
+    last_id, text = 0, "reading the source"
     for [state] in watch.snapshots(client, [job]):
         match state["status"]:
             case "running":
@@ -256,6 +260,6 @@ def _progress(client: Client, job: Reference) -> Iterator[str]:
                     last_id, text = line["id"], line["text"]
                 yield text
             case "queued":
-                yield "waiting for a worker" if not state["attempt"] else "about to be tried again"
+                yield "waiting for a worker" if not state["attempt"] else "waiting for a retry"
             case "paused":
-                yield f"paused (go on with: normlab resume {job})"
+                yield f"paused (resume with: normlab resume {job})"

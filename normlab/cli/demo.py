@@ -1,4 +1,4 @@
-"""`demo`: from nothing to a comparison on real data, with one command."""
+"""The verb `demo`: from nothing to a comparison on real data."""
 
 import os
 import shutil
@@ -50,13 +50,13 @@ def show_where_next(client: Client, reference: Reference, home: Home) -> None:
     command = _own_name()
     curves = study.get("mlflow_url") or home.mlflow_url
     rows = {
-        "the API, to try out": f"{client.url}/docs  (token: {home.token_file})",
-        "this table again": f"{command} compare {reference}",
-        "all of it, with figures": f"{command} report {reference} > report.html",
-        "every job, or one": f"{command} show {reference}, {command} show j{job}",
-        "four more seeds": f"{command} extend {reference} --seeds 4",
-        "a study of your own": f"copy the file above, then: {command} submit FILE --wait",
-        "stop it all": f"{command} down",
+        "API documentation": f"{client.url}/docs  (token: {home.token_file})",
+        "show this table again": f"{command} compare {reference}",
+        "write a report with figures": f"{command} report {reference} > report.html",
+        "show all jobs, or one": f"{command} show {reference}, {command} show j{job}",
+        "add four seeds": f"{command} extend {reference} --seeds 4",
+        "run your own study": f"copy the file above, then: {command} submit FILE --wait",
+        "stop the stack": f"{command} down",
     }
     say("Where to look next:")
     for what, where in rows.items():

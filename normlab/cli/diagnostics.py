@@ -1,4 +1,4 @@
-"""`diagnostics`: what was seen inside a job's network while it trained."""
+"""The verb `diagnostics`: layer statistics recorded during training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -13,16 +13,18 @@ from normlab.errors import NormlabError
 
 def diagnostics(
     name: Job,
-    layer: Annotated[str | None, typer.Option(help="this one alone; network: the whole")] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="only this layer; network: the whole network")
+    ] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """What was seen inside a job's network while it trained (its spec must ask for diagnostics)."""
+    """Show the layer statistics recorded while a job trained (its spec must enable diagnostics)."""
     with Client() as client:
         options = {} if layer is None else {"layer": layer}
         looks = client.part(name, "diagnostics", **options)
         if layer is not None and not looks:
             _require_layer(layer, client.part(name, "diagnostics"))
-    nothing = "nothing was seen: the job's spec has diagnostics off, or has not come to a look yet"
+    nothing = "no diagnostics: they are off in the job's spec, or none have been recorded yet"
     if output is Format.TABLE:
         emit(looks, LOOKS, output, nothing)
     else:
@@ -36,9 +38,9 @@ def diagnostics(
 
 
 def _require_layer(layer: str, looks: Sequence[Mapping[str, Any]]) -> None:
-    """Where something was seen, but not there."""
+    """Raises NormlabError if there are diagnostics, but not of this layer."""
     if seen := list(dict.fromkeys(one["layer"] for one in looks)):
-        raise NormlabError(f"nothing was seen in {layer!r}, but in {', '.join(seen)}")
+        raise NormlabError(f"no diagnostics of layer {layer!r}; available: {', '.join(seen)}")
 
 
 def _statistic(key: str) -> Column:

@@ -1,4 +1,4 @@
-"""`preset list|show|run|all`: results of the literature as studies, and whether they hold here."""
+"""The verbs `preset list|show|run|all`."""
 
 import json
 from enum import StrEnum
@@ -28,7 +28,7 @@ from normlab.client import Client
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Results of the literature as studies with verdicts: list, show, run.",
+    help="Presets, which are results of the literature as studies with verdicts: list, show, run, all.",
 )
 
 
@@ -40,11 +40,11 @@ class Scale(StrEnum):
     FULL = "full"
 
 
-Name = Annotated[str, typer.Argument(help="a preset, as `normlab preset list` names it")]
+Name = Annotated[str, typer.Argument(help="name of a preset (see `normlab preset list`)")]
 Size = Annotated[
     Scale, typer.Option(help="toy: seconds; small: minutes on a laptop; full: the paper's")
 ]
-On = Annotated[str | None, typer.Option(help="default: the scale's first")]
+On = Annotated[str | None, typer.Option(help="dataset; default: the scale's first")]
 
 
 @app.command("list")
@@ -58,7 +58,7 @@ def list_(output: Output = Format.TABLE) -> None:
 def show(
     name: Name, scale: Size = Scale.SMALL, dataset: On = None, output: Output = Format.TABLE
 ) -> None:
-    """One preset: paper, claims, caveats, runs (-o json: with its study as it would be submitted)."""
+    """Show a preset: paper, claims, caveats, runs (-o json: with the study it would submit)."""
     with Client() as client:
         found = client.preset(name, scale=scale.value, dataset=dataset)
         runs = client.items(f"presets/{name}/runs", most=20)
@@ -101,41 +101,44 @@ def run(
     dataset: On = None,
     project: Annotated[str | None, typer.Option(help="default: presets")] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="other than the preset's; under 8: no verdicts")
+        int | None,
+        typer.Option(
+            min=1, help="number of seeds, if not the preset's; fewer than 8 give no verdicts"
+        ),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", "-w", help="stay, and print the verdicts")
+        bool, typer.Option("--wait", "-w", help="wait until it has ended, and print the verdicts")
     ] = False,
 ) -> None:
-    """Submit a preset's study. With --wait: its verdicts; the exit status is 0 if all jobs succeeded."""
+    """Submit a preset's study. With --wait, the exit status is 0 if all jobs succeeded."""
     wanted: dict[str, Any] = {"dataset": dataset, "project": project, "seeds": seeds}
     given = {key: value for key, value in wanted.items() if value is not None}
     with Client() as client:
         reference = client.run_preset(name, scale=scale.value, **given)
         show_accepted(client, reference)
         if not wait:
-            say(f"its verdicts, once it has ended: normlab compare {reference}")
+            say(f"once it has ended, see its verdicts with: normlab compare {reference}")
             return
         code = watch.follow_to_the_end(client, [reference])
         say()
         show_claims(client.verdicts(reference))
-        say(f"all of it, with the figure: normlab report {reference} > report.html")
+        say(f"full report with the figure: normlab report {reference} > report.html")
         raise typer.Exit(code)
 
 
 @app.command("all")
 def run_all(
     scale: Size = Scale.SMALL,
-    out: Annotated[Path, typer.Option(help="where index.html, reports and figures go")] = Path(
-        "presets"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="output folder for index.html, reports and figures")
+    ] = Path("presets"),
     markdown: Annotated[
-        Path | None, typer.Option(help="the page as Markdown, too; its figures are those of --out")
+        Path | None, typer.Option(help="also write the page as Markdown, with the figures in --out")
     ] = None,
 ) -> None:
-    """Run what hasn't run yet of the whole catalogue, and write one page of all figures and verdicts.
+    """Run all presets that have not run yet, and write one page of all figures and verdicts.
 
-    Can be stopped and started again. The exit status is 0 if all jobs of all studies succeeded.
+    It can be interrupted and restarted. The exit status is 0 if all jobs of all studies succeeded.
     """
     with Client() as client:
         studies = start_all(client, scale.value) | find_others(client, scale.value)
@@ -147,7 +150,7 @@ def run_all(
             say(f"{entry.name}: {verdicts}")
     if markdown is not None:
         write_markdown(entries, markdown, out)
-    say(f"All of it is in {out / 'index.html'}")
+    say(f"The page is {out / 'index.html'}")
     raise typer.Exit(code)
 
 

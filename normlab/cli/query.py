@@ -1,4 +1,4 @@
-"""`query`, `export`, `leaderboard`: results of all studies, filtered, sorted, grouped, ranked."""
+"""The verbs `query`, `export` and `leaderboard`: results of all studies, filtered, sorted, grouped, ranked."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ from normlab.cli.render import (
 from normlab.client import Client, Reference, exported_frame, save
 from normlab.errors import NormlabError
 
-#: Shown as it stands (`\b`), in 78 columns.
+#: Printed unwrapped (`\b`), in 78 columns.
 _GRAMMAR = """
 
 \b
@@ -38,8 +38,8 @@ normlab query 'project=digits' --by norm.kind,optimizer.lr --sort -mean
 
 \b
 Fields     values of a spec: norm.kind, optimizer.lr, training.batch_size ...
-           of a list any element counts: regularization.kind=dropout
-           of one kind of element: regularization.dropout.p>0.2
+           of a list, any element: regularization.kind=dropout
+           of elements of a kind: regularization.dropout.p>0.2
            of a job: id, name, status, reason, variant, seed, study (name
            or s3), project, person, created, started, finished, epochs,
            seconds, attempts, tag, archived, dataset, device
@@ -48,8 +48,8 @@ Operators  = == != < <= > >=, ~ (contains), in (a, b), not in (a, b)
 Logic      and, or, not, parentheses; not binds first, or last
 Values     0.1, true, false, null, words, 'strings', "strings",
            dates (2026-11-26: that day) and times (2026-11-26T09:30:00Z)
-Missing    what isn't there or isn't finite is false in every comparison,
-           != and not in, too; norm.groups=null finds it
+Missing    comparisons with missing or non-finite values are false,
+           also != and not in; norm.groups=null matches missing values
 Archived   jobs are left out unless the query says archived (archived=true)
 """
 _EXAMPLES = """
@@ -59,36 +59,38 @@ normlab export --study s2 --out s2.csv
 normlab export 'norm.kind=group and created>=2026-11-01' > group.csv
 normlab export --format parquet --out all.parquet
 
-What a query may say: normlab query --help
+Query language: normlab query --help
 """
 
-Query = Annotated[str | None, typer.Argument(help="which jobs; without one, all", metavar="QUERY")]
-Study = Annotated[str | None, typer.Option(help="only this study's (s3)")]
+Query = Annotated[str | None, typer.Argument(help="which jobs; default: all", metavar="QUERY")]
+Study = Annotated[str | None, typer.Option(help="only this study (s3)")]
 
 
 def query(
     text: Query = None,
     sort: Annotated[
-        str | None, typer.Option(help="a field (with --by also mean, n, ...); -FIELD: falling")
+        str | None,
+        typer.Option(help="field to sort by (with --by also mean, n, ...); -FIELD: descending"),
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(help="any fields: id,norm.kind,test_accuracy")
+        str | None, typer.Option(help="fields to show: id,norm.kind,test_accuracy")
     ] = None,
-    by: Annotated[
-        str | None, typer.Option(help="one line per value of these fields, with statistics")
-    ] = None,
+    by: Annotated[str | None, typer.Option(help="group by these fields, with statistics")] = None,
     metric: Annotated[
-        str | None, typer.Option(help="with --by: whose statistics; default: best.val_accuracy")
+        str | None,
+        typer.Option(help="with --by: metric of the statistics; default: best.val_accuracy"),
     ] = None,
     study: Study = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="lines at most")] = 50,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, help="maximum number of lines")
+    ] = 50,
     output: Output = Format.TABLE,
 ) -> None:
     """Search the results of all studies."""
     if by is None and metric is not None:
-        raise NormlabError("--metric says what --by computes statistics of: say --by, too")
+        raise NormlabError("--metric requires --by")
     if by is not None and columns is not None:
-        raise NormlabError("--by has columns of its own: leave --columns out")
+        raise NormlabError("--columns cannot be combined with --by")
     with Client() as client:
         if by is not None:
             names = by.split(",")
@@ -101,11 +103,11 @@ def query(
             wanted = [_column(name) for name in found[0]] if found else []
     emit(found[:limit], wanted, output, "nothing matches")
     if len(found) > limit:
-        typer.echo(f"There are more than these {limit}: -n {limit * 10} shows more", err=True)
+        typer.echo(f"There are more than {limit} results: -n {limit * 10} shows more", err=True)
 
 
 class ExportFormat(StrEnum):
-    """What a table may be written as."""
+    """The file formats of an export."""
 
     CSV = "csv"
     PARQUET = "parquet"
@@ -117,11 +119,15 @@ def export(
     format: Annotated[
         ExportFormat, typer.Option("--format", help="csv or parquet (Apache Parquet)")
     ] = ExportFormat.CSV,
-    out: Annotated[Path | None, typer.Option("--out", help="a file; default: print it")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="output file; default: standard output")
+    ] = None,
 ) -> None:
-    """Write all results that match as one table: a line per job, with its metrics and its whole spec."""
+    """Export matching results as one table: a line per job, with its metrics and its spec."""
     if format is ExportFormat.PARQUET and out is None and sys.stdout.isatty():
-        raise NormlabError("Parquet is nothing to read in a terminal: say --out results.parquet")
+        raise NormlabError(
+            "Parquet is a binary format: write it to a file with --out results.parquet"
+        )
     if study is not None:
         Reference.study(study)
     with Client() as client:
@@ -134,7 +140,7 @@ def export(
                 raise
             raise NormlabError(f"{out} cannot be written: {error.strerror}") from error
     if out is not None:
-        typer.echo(f"{out} is written: {size(out.stat().st_size)}", err=True)
+        typer.echo(f"wrote {out} ({size(out.stat().st_size)})", err=True)
 
 
 query.__doc__ = (query.__doc__ or "") + _GRAMMAR
@@ -233,18 +239,20 @@ def _key(name: str) -> Column:
 
 def leaderboard(
     project: Annotated[str | None, typer.Option(help="only this project's")] = None,
-    dataset: Annotated[str | None, typer.Option(help="only on this dataset")] = None,
+    dataset: Annotated[str | None, typer.Option(help="only this dataset")] = None,
     metric: Annotated[
-        str, typer.Option(help="best_val_accuracy or best_val_loss; test is sealed")
+        str, typer.Option(help="best_val_accuracy or best_val_loss; the test set is sealed")
     ] = "best_val_accuracy",
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="per board")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, help="maximum number of entries per board")
+    ] = 20,
     output: Output = Format.TABLE,
 ) -> None:
-    """Which spec did best on validation, whoever trained it; a board per dataset and task."""
+    """Rank specs by validation results of all users, one board per dataset and task."""
     with Client() as client:
         found = client.leaderboard(project=project, dataset=dataset, metric=metric, limit=limit)
     if output is not Format.TABLE or not found:
-        emit(found, _columns(metric), output, "nothing has ended yet")
+        emit(found, _columns(metric), output, "no job has ended yet")
         return
     boards: dict[str, list[Any]] = {}
     for entry in found:

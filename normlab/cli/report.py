@@ -1,4 +1,4 @@
-"""`report`: a study's answer as one document. Knows what the service sends, not what stands in it."""
+"""The verb `report`: a study's report as one document."""
 
 import sys
 from enum import StrEnum
@@ -23,18 +23,19 @@ class ReportFormat(StrEnum):
 def report(
     name: Annotated[str, typer.Argument(help="a study (s3)", metavar="STUDY")],
     format: Annotated[
-        ReportFormat, typer.Option("--format", help="html: one file, pictures inside")
+        ReportFormat, typer.Option("--format", help="html: one file with embedded figures")
     ] = ReportFormat.HTML,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="a file; default: print it, or report-s3.html if it is HTML in a terminal"
+            "--out",
+            help="output file; default: standard output, or report-s3.html for HTML in a terminal",
         ),
     ] = None,
 ) -> None:
-    """The answer as one document to read, print or send: verdict, tables, figures, spec, digests, jobs."""
+    """Write a study's report as one document: verdict, tables, figures, spec, digests, jobs."""
     study = Reference.study(name)
-    with Client() as client, Patience("drawing the figures") as wait:
+    with Client() as client, Patience("rendering the figures") as wait:
         content = client.report(study, format.value, on_wait=wait)
     if out is None and format is ReportFormat.HTML and sys.stdout.isatty():
         out = Path(f"report-{study}.html")

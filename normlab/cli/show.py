@@ -1,4 +1,4 @@
-"""`list`, `show`, `logs`, `compare`, `queue`, `download`: what the service knows."""
+"""The verbs that read: `list`, `show`, `logs`, `compare`, `queue`, `download`."""
 
 import json
 import time
@@ -39,15 +39,17 @@ Study = Annotated[str, typer.Argument(help="a study (s3)", metavar="STUDY")]
 
 
 def list_(
-    jobs: Annotated[bool, typer.Option("--jobs", "-j", help="jobs, not studies")] = False,
+    jobs: Annotated[
+        bool, typer.Option("--jobs", "-j", help="list jobs instead of studies")
+    ] = False,
     study: Annotated[str | None, typer.Option(help="only this study's jobs")] = None,
     project: Annotated[str | None, typer.Option(help="only this project's")] = None,
     status: Annotated[str | None, typer.Option(help="only jobs with this status")] = None,
     variant: Annotated[str | None, typer.Option(help="only jobs of this variant")] = None,
-    owner: Annotated[str | None, typer.Option(help="only this person's")] = None,
-    tag: Annotated[str | None, typer.Option(help="only what has this tag")] = None,
-    archived: Annotated[bool, typer.Option("--archived", help="what is archived, too")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="at most so many")] = 50,
+    owner: Annotated[str | None, typer.Option(help="only this user's")] = None,
+    tag: Annotated[str | None, typer.Option(help="only those with this tag")] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="include archived")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="maximum number")] = 50,
     output: Output = Format.TABLE,
 ) -> None:
     """List studies, newest first; with --jobs or a filter on jobs, list jobs."""
@@ -68,7 +70,7 @@ def list_(
 
 
 def show(name: Named, output: Output = Format.TABLE) -> None:
-    """Everything about one job or study: its status, metrics, attempts, or the jobs of a study."""
+    """Show a job (status, metrics, attempts) or a study (status, jobs)."""
     with Client() as client:
         reference = Reference.parse(name)
         item = client.show(reference)
@@ -82,9 +84,11 @@ def show(name: Named, output: Output = Format.TABLE) -> None:
 
 def logs(
     name: Named,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="until it has ended")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="keep printing until it has ended")
+    ] = False,
 ) -> None:
-    """What a job said, or all jobs of a study."""
+    """Print the log of a job, or of all jobs of a study."""
     with Client() as client:
         reference = Reference.parse(name)
         seen: dict[Reference, int] = {}
@@ -99,13 +103,13 @@ def logs(
 
 def compare(
     name: Study,
-    metric: Annotated[str | None, typer.Option(help="instead of the metric of record")] = None,
+    metric: Annotated[str | None, typer.Option(help="default: the study's metric")] = None,
     output: Annotated[
         ComparisonFormat,
-        typer.Option("--output", "-o", help="how to print it; latex: a table for a paper"),
+        typer.Option("--output", "-o", help="output format; latex: a table for a paper"),
     ] = ComparisonFormat.TABLE,
 ) -> None:
-    """Which variant is better, and is it real? Verdict, means, intervals, paired differences to the baseline."""
+    """Compare the variants of a study: verdict, means, intervals, paired differences to the baseline."""
     with Client() as client:
         if output in (ComparisonFormat.MARKDOWN, ComparisonFormat.LATEX):
             say(client.comparison_table(name, output.value, metric).rstrip())
@@ -124,7 +128,7 @@ def compare(
 
 
 def queue(output: Output = Format.TABLE) -> None:
-    """Who is running and who is waiting, in the order in which they will start; and hosts that can't work."""
+    """Show running jobs, waiting jobs in the order in which they will start, and hosts that cannot work."""
     with Client() as client:
         found = client.get("queue")
         workers = client.get("workers")["items"] if output is Format.TABLE else ()
@@ -133,16 +137,16 @@ def queue(output: Output = Format.TABLE) -> None:
         return
     rows = [{**row, "state": "running"} for row in found["running"]]
     rows += [{**row, "state": "queued"} for row in found["queued"]]
-    emit(rows, _QUEUE, output, "nothing runs and nothing waits")
+    emit(rows, _QUEUE, output, "no jobs are running or waiting")
     say_workers(workers)
 
 
 def download(
     name: Named,
-    to: Annotated[Path | None, typer.Option("--to", help="a folder; default: ./ID")] = None,
-    weights: Annotated[bool, typer.Option(help="also the best checkpoint")] = False,
+    to: Annotated[Path | None, typer.Option("--to", help="target folder; default: ./ID")] = None,
+    weights: Annotated[bool, typer.Option(help="also download the best checkpoint")] = False,
 ) -> None:
-    """Fetch the files of a job, or of all jobs of a study."""
+    """Download the files of a job, or of all jobs of a study."""
     with Client() as client:
         reference = Reference.parse(name)
         folder = to or Path(str(reference))
@@ -179,7 +183,7 @@ def _show_study(client: Client, reference: Reference, item: dict[str, Any], outp
 
 
 def _show_remarks(item: dict[str, Any]) -> None:
-    """What the service warns of, what people say of it, where its curves are."""
+    """Warnings, tags, note, the link to MLflow, problems of the mirror."""
     for warning in item["warnings"]:
         say(f"warning: {warning}")
     if item["tags"] or item["archived"]:
@@ -250,10 +254,10 @@ def _download_best(client: Client, job: Reference, target: Path) -> bool:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """The service names the file, we say where: never outside the folder."""
+    """The path of a file named by the service, which must be inside the folder."""
     target = (folder / name).resolve()
     if not target.is_relative_to(folder.resolve()):
-        raise NormlabError(f"the file name {name!r} leads out of {folder}")
+        raise NormlabError(f"the file name {name!r} is outside of {folder}")
     return target
 
 

@@ -1,4 +1,4 @@
-"""`up`, `down`, `status`: the local stack."""
+"""The verbs of the local stack: `up`, `down`, `status`."""
 
 import json
 import os
@@ -32,34 +32,38 @@ _ASK_SECONDS = 5.0
 
 Timeout = Annotated[
     float | None,
-    typer.Option(help="wait at most so many seconds; default: as long as every part works"),
+    typer.Option(
+        help="maximum time to wait, in seconds; default: as long as every process makes progress"
+    ),
 ]
 
 
 def up(
     detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="return once it is ready; it runs on")
+        bool, typer.Option("--detach", "-d", help="run in the background; return once it is ready")
     ] = False,
     timeout: Timeout = None,
     adopt_storage: Annotated[
         bool,
         typer.Option(
             "--adopt-storage",
-            help="take $NORMLAB_HOME/storage for the database's, though it was emptied or replaced",
+            help="accept $NORMLAB_HOME/storage as the database's, although it was emptied or replaced",
         ),
     ] = False,
 ) -> None:
     """Start the whole stack on this machine: database, broker, MLflow, API, worker.
 
     Its files are in NORMLAB_HOME (~/.normlab; for root /var/lib/normlab), its ports are
-    NORMLAB_API_PORT (8000) and NORMLAB_MLFLOW_PORT (5000). Several can run side by side.
+    NORMLAB_API_PORT (8000) and NORMLAB_MLFLOW_PORT (5000). Several stacks can run side by side.
     PostgreSQL and Redis come with Normlab; NORMLAB_POSTGRES_BIN (a folder) and
-    NORMLAB_REDIS_SERVER (a program) name others. A slow machine is waited for: with --timeout,
-    `up --detach` gives up waiting, and the stack goes on starting.
+    NORMLAB_REDIS_SERVER (a program) name others. With --timeout, `up --detach` stops waiting after
+    that time, and the stack continues to start.
     """
     home = Home.from_environment()
     if adopt_storage and home.is_locked():
-        raise StackError("a storage can't be adopted while the stack runs: `normlab down` first")
+        raise StackError(
+            "cannot adopt a storage while the stack is running: run `normlab down` first"
+        )
     if home.is_locked() and home.read_state().get("phase") == "ready":
         say("Normlab is already running:")
         show_urls(home.read_state())
@@ -79,10 +83,10 @@ def bring_up(home: Home, timeout: float | None = None, *, adopt_storage: bool = 
     """Starts it in the background, or joins one that is starting."""
     for variable in ("NORMLAB_DATABASE_URL", "NORMLAB_REDIS_URL"):
         if os.environ.get(variable):
-            typer.echo(f"{variable} is not used: the local stack starts its own server", err=True)
+            typer.echo(f"{variable} is ignored: the local stack starts its own server", err=True)
     say(f"Starting Normlab in {home.folder}")
     then = (
-        "The stack goes on starting: `normlab status` shows how far it is, `normlab up --detach` "
+        "The stack continues to start: `normlab status` shows its progress, `normlab up --detach` "
         "waits again, `normlab down` stops it."
     )
     progress = StackProgress(home, timeout=timeout, then=then)
@@ -96,7 +100,7 @@ def _show_ready(state: Mapping[str, Any]) -> None:
 
 
 def down() -> None:
-    """Stop the local stack; running jobs are saved and go on at the next `up`."""
+    """Stop the local stack; running jobs are saved and resume at the next `up`."""
     home = Home.from_environment()
     was_running = home.is_locked()
     if was_running:
@@ -112,11 +116,12 @@ def down() -> None:
 
 def status(
     database: Annotated[
-        bool, typer.Option("--database", help="the URL of its PostgreSQL, with the password")
+        bool,
+        typer.Option("--database", help="print the URL of its PostgreSQL, including the password"),
     ] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """The processes of the local stack, where to reach it, which hosts can't work, and what MLflow lacks."""
+    """Show the processes and URLs of the local stack, hosts that cannot work, and what is missing in MLflow."""
     home = Home.from_environment()
     state = control.status(home)
     if database and state["phase"] != "down":

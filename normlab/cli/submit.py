@@ -1,6 +1,6 @@
-"""`init`, `validate`, `plan`, `submit`: a spec on its way to the service.
+"""The verbs from a spec to a study: `init`, `validate`, `plan`, `submit`.
 
-Warnings stand in full in the plan and in the record that `show` prints; validate and submit count them.
+`plan` and `show` print warnings in full; `validate` and `submit` print their number.
 """
 
 import json
@@ -65,7 +65,7 @@ def plan(
     settings: Settings = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """What a spec would train: jobs, images, steps, time, and whether there can be a verdict.
+    """Show what a spec would train: jobs, images, steps, time, and whether a verdict is possible.
 
     Nothing is created. `-o csv` lists every job.
     """
@@ -87,7 +87,7 @@ def plan(
 def submit(
     file: File,
     settings: Settings = None,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="stay until it has ended")] = False,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="wait until it has ended")] = False,
 ) -> None:
     """Submit a job or a study. With --wait the exit status is 0 only if it succeeded."""
     with Client() as client:
@@ -120,7 +120,7 @@ def _offer_instead(client: Client, earlier: Reference) -> None:
 def _count_warnings(warnings: list[str], command: str) -> None:
     if warnings:
         many = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
-        typer.echo(f"{many}: read with {command}", err=True)
+        typer.echo(f"{many}: see {command}", err=True)
 
 
 def _specs(files: list[Path]) -> list[Path]:
@@ -130,7 +130,7 @@ def _specs(files: list[Path]) -> list[Path]:
         if file.is_dir():
             inside = sorted(p for p in file.iterdir() if p.suffix in (".yaml", ".yml", ".json"))
             if not inside:
-                raise NormlabError(f"{file} holds no .yaml, .yml or .json file")
+                raise NormlabError(f"{file} contains no .yaml, .yml or .json file")
             found += inside
         else:
             found.append(file)
@@ -147,8 +147,8 @@ def _jobs(count: int) -> str:
 
 
 def init(
-    file: Annotated[Path, typer.Argument(help="where it goes")] = Path("study.yaml"),
-    force: Annotated[bool, typer.Option("--force", help="replace a file that is there")] = False,
+    file: Annotated[Path, typer.Argument(help="output file")] = Path("study.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
 ) -> None:
     """Write a commented study to start from."""
     template = (resources.files("normlab") / "template.yaml").read_text(encoding="utf-8")
@@ -159,5 +159,5 @@ def init(
         raise NormlabError(f"{file} exists already; --force replaces it") from None
     except OSError as error:
         raise NormlabError(f"{file} cannot be written: {error.strerror}") from error
-    say(f"{file} is a study with comments: change it, then see what it would train with")
+    say(f"{file} is a commented study: edit it, then see what it would train with")
     say(f"  normlab plan {file}")

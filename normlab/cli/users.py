@@ -1,4 +1,4 @@
-"""`token create|list|revoke` and `users list|add`: who may do what."""
+"""The verbs `token create|list|revoke` and `users list|add`."""
 
 import json
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ users = typer.Typer(help="Users: list, add.")
 
 
 class Role(StrEnum):
-    """What a person may do."""
+    """The permissions of a user."""
 
     ADMIN = "admin"
     MEMBER = "member"
@@ -24,7 +24,7 @@ class Role(StrEnum):
 
 
 class Children(StrEnum):
-    """Which tokens are revoked with the one that they were made with."""
+    """Which tokens are revoked along with the one they were created with."""
 
     OWN = "own"
     ALL = "all"
@@ -33,11 +33,11 @@ class Children(StrEnum):
 
 @tokens.command()
 def create(
-    name: Annotated[str, typer.Argument(help="what it is for")],
-    user: Annotated[str | None, typer.Option(help="for somebody else (admins)")] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="expires after so many days")] = None,
+    name: Annotated[str, typer.Argument(help="what the token is for")],
+    user: Annotated[str | None, typer.Option(help="for another user (admins only)")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="days until expiry")] = None,
 ) -> None:
-    """Create a token. It is shown once; only its hash is kept.
+    """Create a token; the secret is shown only once.
 
     It expires no later than the token that is used to create it, and is revoked with that one.
     """
@@ -50,7 +50,7 @@ def create(
         body["expires_at"] = (datetime.now(UTC) + timedelta(days=days)).isoformat()
     with Client() as client:
         made = client.post("tokens", body)
-    typer.echo("Keep it: it is not shown again. Use it as NORMLAB_TOKEN.", err=True)
+    typer.echo("Save it: it is not shown again. Set it as NORMLAB_TOKEN.", err=True)
     if made["expires_at"]:
         typer.echo(f"It expires at {made['expires_at']}.", err=True)
     say(made["secret"])
@@ -65,16 +65,20 @@ def list_(output: Output = Format.TABLE) -> None:
 
 @tokens.command()
 def revoke(
-    number: Annotated[int, typer.Argument(help="its id, as listed", metavar="ID")],
+    number: Annotated[
+        int, typer.Argument(help="id of the token (see `normlab token list`)", metavar="ID")
+    ],
     children: Annotated[
         Children | None,
-        typer.Option(help="revoke the tokens made with it, too: those of the same user, all, none"),
+        typer.Option(
+            help="which tokens created with it are revoked too: those of the same user (own), all or none"
+        ),
     ] = None,
 ) -> None:
-    """Revoke a token: it is refused from now on.
+    """Revoke a token; it is rejected from now on.
 
-    If other tokens were made with it, `--children` says what becomes of them: all if it may have leaked, none
-    if one of them replaces it.
+    If other tokens were created with it, `--children` decides whether they are revoked too: `all` if it may have
+    leaked, `none` if one of them replaces it.
     """
     with Client() as client:
         if children is None:
@@ -84,13 +88,13 @@ def revoke(
 
 
 def _ensure_childless(listed: Iterable[Item], number: int) -> None:
-    """Nobody locks themselves or others out by an oversight."""
+    """Raises NormlabError if other tokens were created with it, so that nobody is locked out by accident."""
     children = [token for token in listed if token["parent_id"] == number]
     if children:
         names = ", ".join(f"{one['id']} ({one['name']}, {one['user']})" for one in children)
         raise NormlabError(
-            f"tokens were made with token {number}: {names}; nothing was revoked. Choose with --children: "
-            "`own` or `all` revokes them, too (if it may have leaked), `none` keeps them"
+            f"tokens were created with token {number}: {names}; nothing was revoked. Choose with --children: "
+            "`own` or `all` revokes them too (if it may have leaked), `none` keeps them"
         )
 
 
@@ -103,7 +107,7 @@ def list_or_add(
     role: Annotated[Role, typer.Option(help="of the new user", hidden=True)] = Role.MEMBER,
     output: Output = Format.TABLE,
 ) -> None:
-    """List the users, or add one (admins)."""
+    """List the users."""
     if context.invoked_subcommand is not None:
         return
     if add:
@@ -121,13 +125,13 @@ def list_users(output: Output = Format.TABLE) -> None:
 
 @users.command("add")
 def add_user(
-    name: Annotated[str, typer.Argument(help="how they are called everywhere")],
+    name: Annotated[str, typer.Argument(help="name of the user")],
     role: Annotated[
         Role, typer.Option(help="viewers read, members submit, admins manage")
     ] = Role.MEMBER,
     output: Output = Format.TABLE,
 ) -> None:
-    """Let a person in (admins); their token is made with `normlab token create`."""
+    """Add a user (admins only); create their token with `normlab token create`."""
     _add(name, role, output)
 
 
@@ -141,7 +145,7 @@ def _add(name: str, role: Role, output: Format) -> None:
             emit([made], _USERS, output, "")
         case Format.TABLE:
             token = f"normlab token create NAME --user {made['name']}"
-            say(f"{made['name']} is a {made['role']}; make a token for them with: {token}")
+            say(f"{made['name']} is a {made['role']}; create a token for them with: {token}")
 
 
 _TOKENS = (
@@ -151,7 +155,7 @@ _TOKENS = (
     Column("age", ago("created_at"), raw("created_at"), right=True),
     Column("last used", ago("last_used_at"), raw("last_used_at"), right=True),
     Column("expires", field("expires_at")),
-    Column("made with", field("parent_id"), raw("parent_id"), right=True),
+    Column("created with", field("parent_id"), raw("parent_id"), right=True),
     Column("revoked", field("revoked_at")),
 )
 _USERS = (

@@ -1,4 +1,4 @@
-"""`watch`, `wait`: progress until the end, drawn in a terminal, told line by line when piped."""
+"""The verbs `watch` and `wait`: progress until the end, redrawn in a terminal, line by line when piped."""
 
 import sys
 import time
@@ -23,7 +23,7 @@ def watch(names: Names) -> None:
 
 def wait(
     names: Names,
-    timeout: Annotated[float | None, typer.Option(help="give up after so many seconds")] = None,
+    timeout: Annotated[float | None, typer.Option(help="maximum time to wait, in seconds")] = None,
 ) -> None:
     """Wait until jobs or studies have ended; the exit status is 0 only if all succeeded."""
     with Client() as client:

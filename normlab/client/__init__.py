@@ -1,4 +1,4 @@
-"""The Python client, over HTTP."""
+"""The Python client."""
 
 from normlab.client.client import FINAL, Client
 from normlab.client.dataframes import exported_frame

@@ -1,4 +1,4 @@
-"""Who gets a token: the service that it is meant for, and nobody else, wherever a link or a redirect leads."""
+"""Bearer authentication that sends a token only to its own service, whatever links and redirects say."""
 
 from collections.abc import Generator
 

@@ -1,4 +1,4 @@
-"""Normlab from Python: submit, wait, get results as a table. Speaks HTTP only.
+"""The Python client: submit, wait, get results as tables.
 
 from normlab import Client
 
@@ -45,7 +45,7 @@ class Client:
 
     Without arguments: NORMLAB_URL and NORMLAB_TOKEN, else the local stack of NORMLAB_HOME. The token of
     that home is sent to its own API only: any other URL needs a token of its own.
-    Every method raises NormlabError with a message for a person.
+    Every method raises NormlabError with a message for the user.
     """
 
     def __init__(
@@ -440,5 +440,5 @@ def _names(names: Sequence[str]) -> list[str]:
 
 def _mapping(answer: Any) -> Item:
     if not isinstance(answer, dict):
-        raise NormlabError(f"the service answered {answer!r:.80}; is NORMLAB_URL right?")
+        raise NormlabError(f"the service answered {answer!r:.80}; check NORMLAB_URL")
     return answer

@@ -1,4 +1,4 @@
-"""What the service sends as tables of pandas. pandas is imported where a table is made."""
+"""Answers of the service as pandas DataFrames."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a person hands in as a job, a study or a part of one, read as the service reads it."""
+"""Documents to submit, read as the service reads them."""
 
 import json
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ def read_mapping(file: Path, what: str) -> dict[str, Any]:
     """The mapping in a YAML or JSON file; raises Unreadable, or NormlabError where it holds no mapping: `what` says which."""
     value = _read(_read_bytes(file), str(file))
     if not isinstance(value, dict):
-        raise NormlabError(f"{file} should hold {what}")
+        raise NormlabError(f"{file} must contain {what}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""How jobs and studies are called: `j12` and `s3`."""
+"""References to jobs and studies: `j12` and `s3`."""
 
 import re
 from dataclasses import dataclass

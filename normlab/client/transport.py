@@ -1,4 +1,4 @@
-"""HTTP with the service: address, token, retries, outages, problems, pages."""
+"""HTTP requests to the service: address, token, retries, outages, errors, pages."""
 
 import contextlib
 import ipaddress
@@ -42,7 +42,7 @@ def outlast_outage(read: Callable[[], T], deadline: float | None = None) -> T:
 
 
 class Origin(Enum):
-    """Who named the service."""
+    """Where the URL of the service comes from."""
 
     ARGUMENT = auto()
     ENVIRONMENT = auto()
@@ -50,10 +50,10 @@ class Origin(Enum):
 
 
 _HINTS = {
-    Origin.ARGUMENT: "it is the URL given to the client: is it right, and does the service run there?",
-    Origin.ENVIRONMENT: "it is what NORMLAB_URL names: is it right, and does the service run there? "
-    "With Docker, `docker compose ps` shows it",
-    Origin.LOCAL: "is the stack up? start it with: normlab up --detach",
+    Origin.ARGUMENT: "check the URL given to the client, and that the service runs there",
+    Origin.ENVIRONMENT: "check NORMLAB_URL, and that the service runs there; "
+    "with Docker, `docker compose ps` shows it",
+    Origin.LOCAL: "start the local stack with: normlab up --detach",
 }
 
 
@@ -300,8 +300,10 @@ def _checked(answer: httpx.Response) -> httpx.Response:
 
 
 def _redirection(answer: httpx.Response) -> str:
-    """It isn't followed: neither token nor document goes to an address that nobody named."""
-    return f"{answer.url} leads to {answer.headers['Location']}: name that service in NORMLAB_URL"
+    """Redirects are not followed: neither token nor document may go to an address that the user didn't name."""
+    return (
+        f"{answer.url} redirects to {answer.headers['Location']}: set NORMLAB_URL to that service"
+    )
 
 
 def _json(answer: httpx.Response) -> Any:
@@ -310,4 +312,4 @@ def _json(answer: httpx.Response) -> Any:
     try:
         return answer.json()
     except ValueError:
-        raise NormlabError(f"{answer.url} does not speak JSON; is NORMLAB_URL right?") from None
+        raise NormlabError(f"{answer.url} did not answer with JSON; check NORMLAB_URL") from None

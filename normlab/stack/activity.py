@@ -1,4 +1,4 @@
-"""Whether a process that is late still works: its log grows, it uses the CPU, or it reads and writes."""
+"""Signs of activity of a starting process: its log grows, it uses the CPU, or it reads and writes."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import psutil
 
 from normlab.stack.rotation import older_piece
 
-#: A part that shows no sign of work for so long hangs.
+#: A process without signs of activity for this long is considered hung.
 IDLE_SECONDS = 300.0
 _LOOK_SECONDS = 5.0
 _IO_BYTES = 2**16

@@ -1,4 +1,4 @@
-"""PostgreSQL's data folder and its owner's password, made by `initdb`."""
+"""The data folder of PostgreSQL and its owner's password, created with `initdb`."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""What a person asks of the local stack: up, down, status. Talks to the supervisor by file and signal."""
+"""Start, stop and status of the local stack, through the supervisor's state file and signals."""
 
 import os
 import signal

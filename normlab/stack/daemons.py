@@ -1,4 +1,4 @@
-"""The Python processes of the local stack: what they run, with what environment, and when they are ready."""
+"""The Python processes of the local stack: commands, environments and readiness checks."""
 
 import os
 import signal
@@ -18,11 +18,11 @@ from normlab.home import Home
 from normlab.stack.mlflow_server import HEALTH_PATH, server_command, server_environment
 from normlab.stack.servers import Postgres, Redis
 
-#: Marks every process of a stack with its home, so that a leftover is known whatever became of its parent.
+#: Marks every process of a stack with its home, so that leftovers are found even without their parent.
 MARK = "NORMLAB_STACK"
 #: The roles that `python -m migrations` makes.
 API_ROLE, WORKER_ROLE, MLFLOW_ROLE = "normlab_api", "normlab_worker", "normlab_mlflow"
-#: Of another service, perhaps; a process of the stack gets what it needs, and no more.
+#: They may belong to another service; a process of the stack gets only what it needs.
 _SECRETS = (
     "NORMLAB_TOKEN", "NORMLAB_BOOTSTRAP_TOKEN", "NORMLAB_DATABASE_URL", "NORMLAB_REDIS_URL",
 )  # fmt: skip
@@ -32,8 +32,8 @@ _STOP_SECONDS = {"worker": 90.0}
 _ASK_SECONDS = 30.0
 
 _REFUSED = (
-    "The service refuses the token in {}: it was revoked, or its user is disabled. Set NORMLAB_TOKEN to "
-    "another one; `python -m migrations reset-admin` brings an admin back (README, Operate)"
+    "The service rejects the token in {}: it was revoked, or its user is disabled. Set NORMLAB_TOKEN to "
+    "another one; `python -m migrations reset-admin` restores an admin (README, Operate)"
 )
 
 

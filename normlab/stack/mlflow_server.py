@@ -1,4 +1,4 @@
-"""How MLflow's tracking server is started: its command line and environment.
+"""The command line and environment of MLflow's tracking server.
 
 At its defaults the server was seen with 15 processes and 2.4 GB; one worker without job execution
 is two processes (the command and uvicorn) and about 0.6 GB.

@@ -1,4 +1,4 @@
-"""One part of the local stack under supervision: its state, and what it says of itself while it starts."""
+"""The state of one supervised part of the local stack."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Whether the ports of a stack are free, and who has them if not."""
+"""The check that the ports of a stack are free."""
 
 import socket
 from contextlib import suppress

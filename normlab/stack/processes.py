@@ -1,4 +1,4 @@
-"""Starting, finding and ending single processes."""
+"""Starting, finding and ending processes."""
 
 import os
 import signal

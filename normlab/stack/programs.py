@@ -1,4 +1,4 @@
-"""Which PostgreSQL and Redis programs run: those of our wheels, unless the user names others."""
+"""The choice of PostgreSQL and Redis programs: those of the wheels, unless the user names others."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""Logs of running processes, which would otherwise grow without bound.
+"""Rotation of the logs of running processes.
 
 The processes write to descriptors that they inherited, and children of theirs do, too, so a log can't be
 renamed under them: it is copied and emptied. They append, so their next line is the emptied log's first.

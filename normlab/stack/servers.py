@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis as processes of this machine, for `normlab up` and for tests.
+"""PostgreSQL and Redis as local processes, for `normlab up` and for tests.
 
 Both listen on a Unix socket in a folder of mode 0700 and on no
 port; PostgreSQL also asks for a password, which lies in a file of mode 0600.

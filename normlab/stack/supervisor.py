@@ -1,4 +1,4 @@
-"""Keeps the local stack running: starts it in order, restarts what crashes, stops all of it.
+"""The supervisor of the local stack: starts it in order, restarts crashed parts, stops all of it.
 
 One process per home, which holds the home's lock. It writes what it knows to `stack.json` and takes
 no orders but signals.
@@ -32,7 +32,7 @@ from normlab.stack.ports import check_ports
 from normlab.stack.rotation import bounded_logs
 from normlab.stack.servers import Postgres, Redis
 
-#: In a row, while the stack starts: a part that ends so often is broken, not late.
+#: A part that ends this often in a row while the stack starts is broken, not late.
 _START_TRIES = 5
 _HEALTHY_SECONDS = 60.0
 _LONGEST_PAUSE = 30.0
@@ -198,7 +198,9 @@ class Supervisor:
         if (part.state, part.detail) != before:
             self._publish()
         if part.state == "starting" and part.hangs:
-            log_error(f"{part.name} has done nothing for {part.idle_seconds:.0f} s: restarting it")
+            log_error(
+                f"{part.name} has shown no activity for {part.idle_seconds:.0f} s: restarting it"
+            )
             part.runnable.stop()
 
     def _restart(self, part: Part) -> None:
@@ -263,7 +265,7 @@ class Supervisor:
             if self._phase in ("starting", "ready"):
                 raise
             # A terminal or pipe that is gone must not keep the parts from being stopped.
-            log_error(f"the stop goes on but cannot be shown: {error}")
+            log_error(f"the stop continues but cannot be shown: {error}")
             self._show = _show_nothing
 
     def _state(self) -> dict[str, Any]:

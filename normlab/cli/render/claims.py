@@ -1,4 +1,4 @@
-"""Verdicts on claims as a person reads them. Knows the shape of the answer, no route."""
+"""Verdicts on claims as a table with sentences."""
 
 from collections.abc import Sequence
 

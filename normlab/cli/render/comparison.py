@@ -1,5 +1,4 @@
-"""A comparison as a verdict and a table that a stranger understands. Knows the shape of the answer, no
-route."""
+"""A comparison as a verdict, a table and the explanation of how to read it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum

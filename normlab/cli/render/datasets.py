@@ -1,4 +1,4 @@
-"""A dataset in words: what it holds, its classes, and what registration took, mapped and skipped."""
+"""A dataset as text: contents, classes, and what registration took, mapped and skipped."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -7,14 +7,14 @@ from rich.cells import cell_len
 
 from normlab.cli.render.output import Item, console, say
 
-#: Of more classes the counts are not all listed.
+#: The most classes whose counts are listed.
 MOST_CLASSES = 60
-#: After a registration, the counts of so many are.
+#: The most classes whose counts are listed after a registration.
 FEW_CLASSES = 10
 
 
 def show_dataset(dataset: Item) -> None:
-    """All that is known of it, for a reader."""
+    """Print all of a dataset."""
     for key in ("name", "status", "owner", "created_at", "job_id"):
         if dataset.get(key) is not None:
             say(f"{key.removesuffix('_at').removesuffix('_id'):<9} {_plain(key, dataset[key])}")

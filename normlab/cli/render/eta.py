@@ -1,5 +1,4 @@
-"""What can be said of a study under way: how far it is, when it may end, which variant is ahead on
-validation."""
+"""Progress of a running study: the share done, the time left, the variant that leads on validation."""
 
 import math
 import statistics

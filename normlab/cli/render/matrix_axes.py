@@ -1,4 +1,4 @@
-"""A comparison along the axes of its matrix as tables. Knows the shape of the answer, no route."""
+"""A comparison along the axes of its matrix, as tables."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

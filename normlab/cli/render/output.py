@@ -1,4 +1,4 @@
-"""How answers look: tables, JSON, CSV, and the small formats in them."""
+"""Output as tables, JSON and CSV, and the formatting of times and sizes."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-Output: TypeAlias = Annotated[Format, typer.Option("--output", "-o", help="how to print it")]
+Output: TypeAlias = Annotated[Format, typer.Option("--output", "-o", help="output format")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a person sees while the service works on something: on stderr, so that a pipe gets the result alone."""
+"""A progress line on stderr while the service works, so that a pipe gets the result alone."""
 
 import time
 from types import TracebackType

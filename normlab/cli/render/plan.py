@@ -1,4 +1,4 @@
-"""How a plan looks: its jobs by variant and point, sizes, time, whether there can be a verdict, defaults."""
+"""A plan as text: jobs by variant and point, sizes, time, the possible verdict, defaults."""
 
 import shlex
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from normlab.cli.render.output import (
 
 
 def show_plan(plan: Item, file: str, settings: Sequence[str] = ()) -> None:
-    """All that is known of a plan before it is submitted."""
+    """Print all of a plan."""
     emit(plan["arms"], _ARMS, Format.TABLE, "no jobs")
     say()
     say(_cells(plan))
@@ -54,7 +54,7 @@ def time_sentence(plan: Item) -> str:
     """How long the jobs take, and what says so."""
     estimate = plan["estimate"]
     if estimate is None:
-        return "unknown: no finished job here trained such a model on this data"
+        return "unknown: no finished job has trained such a model on this data"
     jobs = "1 finished job" if estimate["jobs"] == 1 else f"{estimate['jobs']} finished jobs"
     basis = (
         f"measured on {jobs} of the same model, data and batch size"
@@ -62,7 +62,7 @@ def time_sentence(plan: Item) -> str:
         else f"a rough guess from {jobs} of another size, by parameters and images per step"
     )
     if estimate["seconds"] is None:
-        where = "of training, but no worker is there"
+        where = "of training, but no worker is running"
         return f"{_range(estimate['work_seconds'])} {where} ({basis})"
     slots = f"{estimate['slots']} slot{'' if estimate['slots'] == 1 else 's'}"
     return f"at most {_range(estimate['seconds'])} on {slots} once it starts ({basis})"

@@ -1,7 +1,7 @@
-"""The whole catalogue in one go: what hasn't run yet is run, then an index page of figures and verdicts.
+"""Runs of all presets, and the index page of their figures and verdicts.
 
-It can be stopped and started again: a preset whose study of the same digest has ended, or is under way, isn't
-submitted anew. What was run on other data than a preset's first stands beside it.
+It can be interrupted and restarted: a preset whose study of the same digest has ended or is running is not
+submitted again. Runs on other datasets than a preset's first are shown too.
 """
 
 import html
@@ -34,7 +34,7 @@ def start_all(client: Client, scale: str) -> dict[str, Reference]:
         name = preset["name"]
         if (known := _known_run(client, preset, scale, datasets[0])) is not None:
             found[name] = known
-            say(f"{name}: {known} has it")
+            say(f"{name}: already run as {known}")
             continue
         found[name] = client.run_preset(name, scale=scale)
         say(f"{name}: submitted as {found[name]}")
@@ -48,7 +48,7 @@ def find_others(client: Client, scale: str) -> dict[str, Reference]:
         for dataset in datasets[1:]:
             if (known := _known_run(client, preset, scale, dataset)) is not None:
                 found[f"{preset['name']}-{dataset}"] = known
-                say(f"{preset['name']} on {dataset}: {known} has it")
+                say(f"{preset['name']} on {dataset}: already run as {known}")
     return found
 
 

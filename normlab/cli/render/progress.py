@@ -21,7 +21,7 @@ Jobs: TypeAlias = list[dict[str, Any]]
 
 _MOST_SEEDS = 16
 _MOST_RUNNING = 8
-#: Trainings last longer than what else is waited for, and the line is long.
+#: Longer than for other waits: trainings take long, and so is the line.
 _QUIET_SECONDS = 30.0
 _STYLES = {"succeeded": "green", "failed": "bold red", "cancelled": "yellow", "paused": "yellow"}
 _FINAL_MARKS = {"succeeded": "✓", "failed": "✗", "cancelled": "–", "paused": "‖", "queued": "·"}
@@ -38,9 +38,9 @@ def draw(snapshots: Iterator[Jobs]) -> Jobs:
 
 
 def tell(snapshots: Iterator[Jobs]) -> Jobs:
-    """One line per change of a job's status; at the end of each, what can be said of the rest.
+    """One line per change of a job's status; at the end of each, the estimate for the rest.
 
-    Where nothing changes, a line every 30 seconds says how far it is and how long that has taken.
+    Without changes, a line every 30 seconds shows progress and elapsed time.
     """
     seen: dict[int, tuple[Any, ...]] = {}
     jobs: Jobs = []

@@ -1,4 +1,4 @@
-"""What keeps the service from its work, in words: what MLflow lacks, and hosts that may not claim."""
+"""Problems of the service as text: what is missing in MLflow, and hosts that cannot claim jobs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,14 +21,14 @@ def problem_lines(item: Item) -> Iterator[str]:
         owner = f"j{problem['job_id']}: " if of_job else ""
         yield f"warning: {owner}{_describe(problem)}"
     if (left := item.get("mirror_problem_count", 0) - len(problems)) > 0:
-        yield f"warning: {left} more that MLflow lacks: normlab show each job"
+        yield f"warning: {left} more missing in MLflow: run `normlab show` for each job"
 
 
 def say_mirror(answer: Mapping[str, Any] | None) -> None:
     if answer is None or not answer["count"]:
         return
     say()
-    say(f"MLflow lacks {answer['count']} of what is in the database:")
+    say(f"MLflow lacks {answer['count']} items that are in the database:")
     for line in _problem_lines(answer["problems"]):
         say(f"  {line}")
     if left := answer["count"] - len(answer["problems"]):
@@ -60,7 +60,7 @@ def _describe(problem: Item) -> str:
 
 
 def say_workers(workers: Sequence[Item] | None) -> None:
-    """A line for each thing that is wrong with a host; nothing where all is well."""
+    """Print a warning for each problem of a host."""
     lines = [line for worker in workers or () for line in _host_lines(worker)]
     if lines:
         say()
@@ -73,5 +73,5 @@ def _host_lines(worker: Item) -> Sequence[str]:
         # One that was stopped on purpose says so before it goes; one that is gone for good never does.
         if worker["draining"] or seconds_since(worker["seen_at"]) > _FORGOTTEN_SECONDS:
             return []
-        return [f"host {worker['host']} has said nothing for {ago('seen_at')(worker)}"]
+        return [f"host {worker['host']} has not reported for {ago('seen_at')(worker)}"]
     return [f"host {worker['host']}: {problem}" for problem in worker["problems"]]

@@ -1,4 +1,4 @@
-"""What `up` and `down` say while the local stack starts and stops: what is ready, and what is awaited."""
+"""Progress of the local stack while it starts and stops: what is ready, and what is awaited."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +20,8 @@ _NAMES = {
     "worker": "worker",
     "sweep": "sweep",
     "mirror": "mirror to MLflow",
-    "migrations": "the migrations of the database",
-    "adopt-storage": "the storage to be adopted",
+    "migrations": "the database migrations",
+    "adopt-storage": "the adoption of the storage",
 }
 _RISING = {"ready": "ready", "restarting": "ended; it will be restarted"}
 _FALLING = {"stopped": "stopped"}
@@ -31,7 +31,7 @@ _MOST_OF_A_LOG = 80
 class StackProgress:
     """A line for each part that is ready, ended or stopped; else every ten seconds what is awaited.
 
-    With `timeout` it raises WaitedTooLong when the stack isn't ready after so many seconds.
+    With `timeout` it raises WaitedTooLong if the stack isn't ready after that many seconds.
     """
 
     def __init__(

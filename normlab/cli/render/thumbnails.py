@@ -1,4 +1,4 @@
-"""Small pictures of classes in a terminal: half blocks, each two pixels, one above the other."""
+"""Thumbnails of classes in a terminal, drawn with half blocks of two pixels each."""
 
 import io
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Numbers of a metric for a person: accuracies in percent."""
+"""Formatting of metric values: accuracies in percent."""
 
 from collections.abc import Mapping
 from typing import Any

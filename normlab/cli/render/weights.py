@@ -1,4 +1,4 @@
-"""How a downloaded checkpoint is loaded."""
+"""Instructions for loading a downloaded checkpoint."""
 
 from pathlib import Path
 

@@ -127,7 +127,7 @@ def test_a_user_is_added_by_the_new_and_the_old_name(
     service: Service, arguments: tuple[str, ...]
 ) -> None:
     assert run(*arguments) == (
-        "emmy is a viewer; make a token for them with: normlab token create NAME --user emmy\n"
+        "emmy is a viewer; create a token for them with: normlab token create NAME --user emmy\n"
     )
     assert service.asked == [("users", {"name": "emmy", "role": "viewer"})]
 

@@ -169,7 +169,7 @@ def test_every_option_of_a_source_has_a_flag(serve: Callable[..., Service]) -> N
         "kind": "parquet", "path": "/data", "size": 16, "background": "#ff0000", "unreadable": "skip",
         "unlabelled": "skip", "image": "img", "label": "y", "configuration": "small",
     }  # fmt: skip
-    assert "see how it goes: normlab dataset show shapes" in done.output
+    assert "follow its progress with: normlab dataset show shapes" in done.output
     CliRunner().invoke(app, ["add", "f", "image_folder:/data", "--layout", "classes"])
     assert service.added == {"kind": "image_folder", "path": "/data", "layout": "classes"}
     drawn = ["add", "m", "generated:moons", "--size", "50", "--noise", "0.1", "--seed", "3"]

@@ -54,7 +54,7 @@ def test_a_layer_in_which_nothing_was_seen_is_told_with_those_that_were(
     script.say(200, page(*LOOKS, *LOOKS))
     code, out, error = text(run(url, tmp_path, "diagnostics", "j7", "--layer", "nrom1"))
     assert (code, out) == (1, "")
-    assert error == "normlab: nothing was seen in 'nrom1', but in norm1, conv1\n"
+    assert error == "normlab: no diagnostics of layer 'nrom1'; available: norm1, conv1\n"
     assert [asked(script, n)[1].get("layer") for n in (0, 1)] == ["nrom1", None]
 
 

@@ -35,7 +35,7 @@ def test_a_study_names_the_job_that_mlflow_lacks() -> None:
     item = {"counts": {}, "mirror_problems": [deleted], "mirror_problem_count": 3}
     assert list(problem_lines(item)) == [
         "warning: j12: somebody deleted its run (noticed 11m ago)",
-        "warning: 2 more that MLflow lacks: normlab show each job",
+        "warning: 2 more missing in MLflow: run `normlab show` for each job",
     ]
 
 
@@ -44,7 +44,7 @@ def test_status_says_how_much_mlflow_lacks(capsys: pytest.CaptureFixture[str]) -
     say_mirror({"count": 4, "problems": problems})
     assert capsys.readouterr().out.splitlines() == [
         "",
-        "MLflow lacks 4 of what is in the database:",
+        "MLflow lacks 4 items that are in the database:",
         "  j12 batch | seed 1: MLflow lacks it: MlflowException: too long "
         "(3 attempts in 11m, the next in 20s)",
         "  s3 norms: MLflow lacks it: MlflowException: too long (3 attempts in 11m, the next in 20s)",

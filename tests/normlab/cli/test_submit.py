@@ -85,7 +85,7 @@ def test_a_plan_says_all_that_is_known_beforehand(capsys: pytest.CaptureFixture[
         ),
         (
             {"seconds": None, "basis": "scaled", "jobs": 1},
-            "1m 20s to 2m 30s of training, but no worker is there (a rough guess from 1 finished job of "
+            "1m 20s to 2m 30s of training, but no worker is running (a rough guess from 1 finished job of "
             "another size, by parameters and images per step)",
         ),
     ],
@@ -96,7 +96,7 @@ def test_an_estimate_says_what_it_rests_on(changes: dict[str, Any], sentence: st
 
 def test_without_an_estimate_the_time_is_unknown() -> None:
     said = time_sentence({**PLAN, "estimate": None})
-    assert said == "unknown: no finished job here trained such a model on this data"
+    assert said == "unknown: no finished job has trained such a model on this data"
 
 
 class Service:

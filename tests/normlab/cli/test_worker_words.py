@@ -28,7 +28,7 @@ def test_each_thing_that_is_wrong_with_a_host_is_a_line(capsys: pytest.CaptureFi
         "",
         "warning: host beta: claims nothing: /data has 3 MB free",
         "warning: host beta: its clock is 61 s behind",
-        "warning: host gamma has said nothing for 11m",
+        "warning: host gamma has not reported for 11m",
     ]
 
 

@@ -96,7 +96,7 @@ def test_a_wait_that_is_over_names_what_was_configured(
     monkeypatch.setenv("NORMLAB_URL", unused_url())
     with Client(token="nl_secret") as client, pytest.raises(NotReachable) as raised:
         client.show("j1")
-    assert "it is what NORMLAB_URL names" in str(raised.value)
+    assert "check NORMLAB_URL" in str(raised.value)
     assert "normlab up" not in str(raised.value)
 
 

@@ -112,7 +112,7 @@ def test_a_report_is_waited_for_while_its_pictures_are_drawn(
         "/api/v1/studies/2/report?format=html", there, there,
         "/api/v1/studies/2/report?format=html", there,
     ]  # fmt: skip
-    assert done.stderr.decode() == "drawing the figures … 0s\n"
+    assert done.stderr.decode() == "rendering the figures … 0s\n"
 
 
 def test_a_wait_in_a_terminal_is_one_line_that_is_redrawn() -> None:

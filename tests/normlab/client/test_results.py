@@ -114,8 +114,8 @@ def test_groups_are_a_table_with_statistics(url: str, script: Script, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["query", "--metric", "test_accuracy"], "say --by, too"),
-        (["query", "--by", "seed", "--columns", "seed"], "leave --columns out"),
+        (["query", "--metric", "test_accuracy"], "--metric requires --by"),
+        (["query", "--by", "seed", "--columns", "seed"], "--columns cannot be combined with --by"),
         (["query", "--study", "j3"], "is a job"),
         (["export", "--study", "j3"], "is a job"),
     ],

@@ -305,7 +305,7 @@ def test_what_is_awaited_is_said_every_ten_seconds_with_the_time_that_passed(
     ]
     clock.now += 10
     show(state("starting", step="migrations", redis="ready"))
-    assert "35.0 s  waiting for the migrations of the database" in capsys.readouterr().out
+    assert "35.0 s  waiting for the database migrations" in capsys.readouterr().out
 
 
 def test_a_timeout_says_which_parts_are_ready_and_what_happens_to_them(tmp_path: Path) -> None:
