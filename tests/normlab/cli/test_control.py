@@ -164,8 +164,8 @@ def test_a_warning_is_printed_once_on_the_way_to_a_training(
     validated, submitted = run("validate", "study.yaml"), run("submit", "study.yaml")
     assert (planned + validated + submitted).count(WARNING) == 1
     assert f"warning: {WARNING}" in planned
-    assert "1 warning: read with normlab plan study.yaml" in validated
-    assert "1 warning: read with normlab show s2" in submitted
+    assert "1 warning: see normlab plan study.yaml" in validated
+    assert "1 warning: see normlab show s2" in submitted
 
 
 def test_a_folder_is_planned_file_by_file(service: Service, tmp_path: Path) -> None:

@@ -62,4 +62,4 @@ def test_a_job_without_looks_says_why(url: str, script: Script, tmp_path: Path) 
     script.say(200, page())
     code, _, error = text(run(url, tmp_path, "diagnostics", "j7"))
     assert code == 0
-    assert "diagnostics off" in error
+    assert "off in the job's spec" in error

@@ -124,7 +124,7 @@ def test_what_is_accepted_counts_its_warnings_and_offers_the_earlier_study(
         "  normlab extend s3 --seeds 4",
         "  normlab retry s3",
     ]
-    assert said.err == "2 warnings: read with normlab show s5\n"
+    assert said.err == "2 warnings: see normlab show s5\n"
 
 
 def test_a_study_to_start_from_is_valid_and_replaces_nothing(

@@ -31,7 +31,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
 def test_a_token_with_which_others_were_made_is_revoked_only_with_a_choice(script: Script) -> None:
     script.answers.clear()
     script.say(200, LISTED)
-    with pytest.raises(NormlabError, match=r"made with token 1: 2 \(laptop, ada\).*--children"):
+    with pytest.raises(NormlabError, match=r"created with token 1: 2 \(laptop, ada\).*--children"):
         revoke(1)
     assert [method for method, *_ in script.seen] == ["GET"]
 

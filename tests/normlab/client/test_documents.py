@@ -86,5 +86,5 @@ def test_json_is_a_part_of_yaml(document: Any, indent: str | None) -> None:
 def test_a_file_that_holds_no_mapping_is_refused_by_its_name(tmp_path: Path) -> None:
     file = tmp_path / "source.yaml"
     file.write_text("- parquet")
-    with pytest.raises(NormlabError, match=r"source\.yaml should hold a source"):
+    with pytest.raises(NormlabError, match=r"source\.yaml must contain a source"):
         read_source(str(file), {})

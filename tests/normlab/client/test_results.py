@@ -88,7 +88,7 @@ def test_it_says_that_there_are_more(url: str, script: Script, tmp_path: Path) -
     script.say(200, {"items": ROWS, "next_cursor": "x"})
     code, out, error = text(run(url, tmp_path, "query", "-n", "1"))
     assert (code, len(out.splitlines())) == (0, 2)
-    assert "more than these 1: -n 10 shows more" in error
+    assert "more than 1 results: -n 10 shows more" in error
     script.say(200, {"items": [], "next_cursor": None})
     assert text(run(url, tmp_path, "query", "seed=9")) == (0, "", "nothing matches\n")
 
@@ -159,7 +159,7 @@ def test_an_export_is_what_the_service_sends(url: str, script: Script, tmp_path:
     )  # fmt: skip
     done = run(url, tmp_path, "export", "--out", "deep/all.csv")
     assert (done.stdout, (tmp_path / "deep" / "all.csv").read_bytes()) == (b"", content)
-    assert "all.csv is written: 8 B" in done.stderr.decode()
+    assert "all.csv (8 B)" in done.stderr.decode()
 
 
 def test_an_export_as_parquet_keeps_types(url: str, script: Script, tmp_path: Path) -> None:

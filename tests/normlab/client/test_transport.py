@@ -358,7 +358,7 @@ def test_whoever_listens_in_the_place_of_the_stack_gets_no_token(
         make_home(monkeypatch, tmp_path, url, pid=pid)
         with Client() as client:
             for ask in (lambda: client.show("j1"), lambda: list(client.export())):
-                with pytest.raises(NotReachable, match="start it with: normlab up --detach"):
+                with pytest.raises(NotReachable, match="start the local stack with: normlab up --detach"):
                     ask()
     assert script.seen == []
 
@@ -418,7 +418,7 @@ def test_a_redirect_takes_no_token_along(client: Client, script: Script) -> None
     elsewhere = Script()
     with serve(elsewhere) as url:
         script.say(307, "", Location=f"{url}/api/v1/jobs/1")
-        with pytest.raises(Refused, match=f"leads to {url}/api/v1/jobs/1: name that service in"):
+        with pytest.raises(Refused, match=f"redirects to {url}/api/v1/jobs/1: set NORMLAB_URL to"):
             client.show("j1")
         script.say(302, "", Location=f"{url}/x")
         with pytest.raises(Refused, match="leads to"):
