@@ -358,7 +358,9 @@ def test_whoever_listens_in_the_place_of_the_stack_gets_no_token(
         make_home(monkeypatch, tmp_path, url, pid=pid)
         with Client() as client:
             for ask in (lambda: client.show("j1"), lambda: list(client.export())):
-                with pytest.raises(NotReachable, match="start the local stack with: normlab up --detach"):
+                with pytest.raises(
+                    NotReachable, match="start the local stack with: normlab up --detach"
+                ):
                     ask()
     assert script.seen == []
 
