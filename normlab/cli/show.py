@@ -18,7 +18,6 @@ from normlab.cli.render import (
     duration,
     emit,
     field,
-    flat,
     problem_lines,
     raw,
     say,
@@ -111,20 +110,15 @@ def compare(
 ) -> None:
     """Compare the variants of a study: verdict, means, intervals, paired differences to the baseline."""
     with Client() as client:
-        if output in (ComparisonFormat.MARKDOWN, ComparisonFormat.LATEX):
-            say(client.comparison_table(name, output.value, metric).rstrip())
-            return
-        found = client.comparison(name, metric)
-        claims = client.verdicts(name) if output is ComparisonFormat.TABLE else []
-    if output is ComparisonFormat.JSON:
-        say(json.dumps(found, indent=2))
-        return
-    if output is ComparisonFormat.CSV:
-        rows = [flat(one) for one in found["variants"]]
-        emit(rows, [Column(name, field(name)) for name in rows[0]], Format.CSV, "")
-    else:
-        show_claims(claims)
-        show_comparison(found)
+        match output:
+            case ComparisonFormat.CSV | ComparisonFormat.MARKDOWN | ComparisonFormat.LATEX:
+                say(client.comparison_table(name, output.value, metric).rstrip())
+            case ComparisonFormat.JSON:
+                say(json.dumps(client.comparison(name, metric), indent=2))
+            case ComparisonFormat.TABLE:
+                comparison = client.comparison(name, metric)
+                show_claims(client.verdicts(name))
+                show_comparison(comparison)
 
 
 def queue(output: Output = Format.TABLE) -> None:

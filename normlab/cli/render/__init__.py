@@ -1,7 +1,7 @@
 """How answers look in a terminal."""
 
 from normlab.cli.render.claims import show_claims
-from normlab.cli.render.comparison import ComparisonFormat, flat, show_comparison
+from normlab.cli.render.comparison import ComparisonFormat, show_comparison
 from normlab.cli.render.datasets import say_outcome, show_dataset
 from normlab.cli.render.output import (
     Column,
@@ -48,7 +48,6 @@ __all__ = [
     "emit",
     "field",
     "find_others",
-    "flat",
     "interval",
     "problem_lines",
     "raw",

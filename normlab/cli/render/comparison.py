@@ -63,38 +63,6 @@ def columns(comparison: Mapping[str, Any]) -> tuple[Column, ...]:
     return (name, *(Column(title, text, right=bool(title)) for title, text in numbers.items()))
 
 
-def flat(one: Item) -> dict[str, Any]:
-    """For programs: a variant's numbers, unrounded, each under a name of its own."""
-    difference, epochs = one["difference"] or {}, one.get("epochs") or {}
-    low, high = one["interval"] or (None, None)
-    difference_low, difference_high = difference.get("interval") or (None, None)
-    return {
-        "variant": one.get("name") or one["variant"],
-        **{name: one.get(name) for name in _OF_VARIANT},
-        "low": low,
-        "high": high,
-        "difference": difference.get("mean"),
-        "difference_low": difference_low,
-        "difference_high": difference_high,
-        **{name: difference.get(name) for name in _OF_DIFFERENCE},
-        "epochs": epochs.get("mean"),
-        "best_epoch": epochs.get("best_mean"),
-        "best_seconds": epochs.get("best_seconds"),
-        "steps_to_threshold": (one.get("to_threshold") or {}).get("steps"),
-        "reached_threshold": (one.get("to_threshold") or {}).get("reached"),
-        "still_improving": one.get("still_improving"),
-        "diverged": one["diverged"],
-        "failed": one["failed"],
-    }
-
-
-_OF_VARIANT = ("n", "mean", "std", "median", "interquartile_mean", "best", "worst", "validation")
-_OF_DIFFERENCE = (
-    "p_value", "p_adjusted", "decision", "wilcoxon_p_value", "probability_of_improvement",
-    "effect_size", "equivalence_p_value", "seeds_needed",
-)  # fmt: skip
-
-
 def answer(comparison: Mapping[str, Any]) -> list[str]:
     """The verdict, and what it says of each variant or why there is none: a paragraph each."""
     verdict = comparison["verdict"]
