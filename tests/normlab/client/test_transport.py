@@ -423,7 +423,7 @@ def test_a_redirect_takes_no_token_along(client: Client, script: Script) -> None
         with pytest.raises(Refused, match=f"redirects to {url}/api/v1/jobs/1: set NORMLAB_URL to"):
             client.show("j1")
         script.say(302, "", Location=f"{url}/x")
-        with pytest.raises(Refused, match="leads to"):
+        with pytest.raises(Refused, match="redirects to"):
             list(client.export())
     assert elsewhere.seen == []
 
