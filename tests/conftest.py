@@ -8,8 +8,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 
+import signal
 from collections.abc import Generator, Iterator
+from types import FrameType
 
+import psutil
 import pytest
 from pytest_socket import socket_allow_hosts
 from sqlalchemy import Engine, text
@@ -31,6 +34,21 @@ from tests.support.sharing import ByUnit, unit_number
 EXCUSES = ("gpu", "docker", "shared_data")
 
 _budget = Budget()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Told to end, the tests stop their servers, as after Ctrl-C."""
+    controls_others = bool(config.getoption("numprocesses", None)) and not hasattr(
+        config, "workerinput"
+    )
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # Ctrl-C reaches all processes of a terminal, another signal only this one.
+        for process in psutil.Process().children() if controls_others else []:
+            process.terminate()
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,18 +1,22 @@
 """What a module of tests may take: it fails when its tests use up more CPU time.
 
-The limits are several times what was measured: they catch a test of minutes, not a slow day. Time counts
-in this process and in those that a test starts and waits for.
+The limits are three to four times what was measured: they catch a test of minutes, not a slow day. Time
+counts in this process and in those that a test starts and waits for, not in a stack that runs on.
 """
 
 import os
 
 import pytest
 
-SECONDS = 250.0
-#: Of modules that need more.
+SECONDS = 150.0
+#: Of modules that need more; behind each, what was measured on one core.
 OF_MODULE = {
-    "tests/trainer/training/test_every_entry.py": 800.0,
-    "tests/trainer/surgery/test_every_model.py": 500.0,
+    "tests/system/faults/test_servers_fail.py": 300.0,  # 82
+    "tests/trainer/surgery/test_every_model.py": 500.0,  # 160
+    "tests/trainer/surgery/test_place_dropout.py": 200.0,  # 52
+    "tests/trainer/training/test_every_entry.py": 250.0,  # 60
+    "tests/worker/mirror/test_mirror.py": 200.0,  # 51
+    "tests/worker/mirror/test_models.py": 200.0,  # 42
 }
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from tests.system.e2e.conftest import Stack
+from tests.support.stack import Stack
 
 
 def mlflow_post(stack: Stack, path: str, body: Any) -> Any:

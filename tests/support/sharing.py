@@ -6,7 +6,8 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 
 #: Folders and files that make one unit; every other file is a unit of its own. Together are tests that
 #: need both cores and would only slow each other down (whole stacks of processes), and tests that share
-#: a server that takes long to start (MLflow, the helper that checks specs).
+#: a server that takes long to start (MLflow, the helper that checks specs). Then come the files that take
+#: longest: one of them at the end would leave the other process idle for minutes.
 UNITS = (
     (
         "tests/system/e2e/",
@@ -15,8 +16,15 @@ UNITS = (
         "tests/system/compose/",
     ),
     ("tests/worker/",),
-    ("tests/trainer/training/test_every_entry.py",),
     ("tests/api/",),
+    ("tests/trainer/surgery/test_every_model.py",),
+    ("tests/trainer/training/test_every_entry.py",),
+    ("tests/trainer/surgery/test_place_dropout.py",),
+    ("tests/trainer/checks/test_presets.py",),
+    ("tests/trainer/surgery/test_weight_parametrization.py",),
+    ("tests/trainer/training/test_checkpoint.py",),
+    ("tests/studies/report/test_report.py",),
+    ("tests/studies/figures/test_render.py",),
 )
 
 

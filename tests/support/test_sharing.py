@@ -21,7 +21,7 @@ def test_whole_stacks_are_one_unit_and_other_files_come_after_the_units() -> Non
         for path in ("tests/system/e2e/test_faults.py", "tests/system/faults/test_kill.py")
     ]
     assert numbers == [0, 0]
-    assert unit_number("tests/trainer/surgery/test_replace_norms.py::test_it") == len(UNITS)
+    assert unit_number("tests/store/jobs/test_commands.py::test_it") == len(UNITS)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Whatever process of the whole stack is killed: one final status, nothing missing or doubled anywhere."""
 
-import json
 import os
 import signal
 from typing import Any
@@ -10,7 +9,8 @@ import psutil
 import pytest
 
 from tests.support.mlflow_reading import history, run_of_job
-from tests.system.e2e.conftest import Stack, wait_for
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 
 EPOCHS = 15
 RUNNING: dict[str, Any] = {
@@ -51,7 +51,7 @@ def whole(stack: Stack) -> Stack:
     """The stack with every process ready again after what an earlier test did to it."""
 
     def is_whole() -> bool:
-        return all(row["state"] == "ready" for row in processes(stack))
+        return all(row["state"] == "ready" for row in stack.status()["processes"])
 
     wait_for(is_whole, "every process is ready")
     return stack
@@ -91,12 +91,7 @@ def test_killed_children_are_followed_by_an_attempt_from_the_checkpoint(whole: S
 
 
 def pid_of(stack: Stack, name: str) -> int:
-    return int(next(row["pid"] for row in processes(stack) if row["name"] == name))
-
-
-def processes(stack: Stack) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(stack.normlab("status", "-o", "json"))["processes"]
-    return found
+    return int(stack.process(name)["pid"])
 
 
 def final(stack: Stack, job_id: int) -> dict[str, Any] | None:

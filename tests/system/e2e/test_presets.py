@@ -13,7 +13,8 @@ from studies.spec.claims import Claim
 from studies.spec.expand import arm_name
 from tests.support.mlflow_reading import runs as mlflow_runs
 from tests.support.result_rows import make_row
-from tests.system.e2e.conftest import Stack, wait_for
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 
 NAMES = list(presets())
 

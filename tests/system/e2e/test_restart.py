@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.support.mlflow_reading import history, run_of_job
-from tests.system.e2e.conftest import Stack, wait_for
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 
 EPOCHS = 20
 STUDY: dict[str, Any] = {
@@ -28,7 +29,7 @@ STUDY: dict[str, Any] = {
 @pytest.mark.timeout(900)
 def test_jobs_queued_and_running_go_on_after_down_and_up(stack: Stack) -> None:
     slots = sum(worker["slots"] for worker in stack.items("/workers"))
-    study = stack.post("/studies", {**STUDY, "seeds": max(6, slots)})["id"]
+    study = stack.post("/studies", {**STUDY, "seeds": max(3, slots)})["id"]
 
     def is_underway() -> bool:
         running = stack.items(f"/studies/{study}/jobs", status="running")

@@ -8,7 +8,8 @@ import yaml
 
 from tests.support.catalogue import CATALOGUE
 from tests.support.mlflow_reading import history, run_of_job
-from tests.system.e2e.conftest import Stack, wait_for
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 
 VARIANTS: dict[str, Any] = {
     "evonorm": {"norm": {"kind": "evonorm", "groups": 2}},

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.system.e2e.conftest import Stack
+from tests.support.stack import Stack
 
 NOTEBOOK = Path(__file__).parents[3] / "docs" / "tutorial.ipynb"
 

@@ -16,7 +16,8 @@ from tests.support.mlflow_reading import (
     mlflow_post,
     run_of_job,
 )
-from tests.system.e2e.conftest import SHARED_DATA, Stack, wait_for
+from tests.support.stack import SHARED_DATA, Stack
+from tests.support.waiting import wait_for
 
 SEEDS = 8
 STUDY: dict[str, Any] = {
