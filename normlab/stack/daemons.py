@@ -16,6 +16,7 @@ import psutil
 
 from normlab.home import Home
 from normlab.stack.mlflow_server import HEALTH_PATH, server_command, server_environment
+from normlab.stack.processes import ManagedProcess
 from normlab.stack.servers import Postgres, Redis
 
 #: Marks every process of a stack with its home, so that leftovers are found even without their parent.
@@ -50,7 +51,7 @@ class Runnable(Protocol):
     def stop(self) -> None: ...
 
 
-class Daemon:
+class Daemon(ManagedProcess):
     """One process with a group of its own; stopping it leaves nothing of the group.
 
     It may take `stop_seconds` to end well before it is killed.
@@ -71,15 +72,6 @@ class Daemon:
         self._stop_seconds = stop_seconds
         self._environment = environment
         self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
-
-    @property
-    def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     @property
     def exit_code(self) -> int | None:
@@ -133,7 +125,7 @@ def base_environment(home: Home) -> dict[str, str]:
 
 
 def service_environment(home: Home, postgres: Postgres, redis: Redis, role: str) -> dict[str, str]:
-    """What a process of ours sees that logs in to the database as `role`."""
+    """The environment of a service process, which logs in to the database as `role`."""
     return base_environment(home) | {
         "NORMLAB_DATABASE_URL": postgres.url("normlab", role),
         "NORMLAB_REDIS_URL": redis.url,

@@ -16,6 +16,20 @@ from normlab.errors import ServerError
 from normlab.stack.activity import IDLE_SECONDS, Activity, last_lines
 
 
+class ManagedProcess:
+    """A process that this one starts and stops; `_process` is None while it is stopped."""
+
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+
 def running_in(folder: Path, *names: str) -> list[psutil.Process]:
     """Processes of these names whose working folder is `folder`: never one that merely got an old id."""
     return list(_running_in(folder, names))

@@ -19,7 +19,14 @@ import psutil
 from normlab.accounts import private_folder, server_account, socket_folder
 from normlab.errors import ServerError
 from normlab.stack.clusters import PASSWORD, initialize
-from normlab.stack.processes import end_processes, end_server, running_in, start_process, wait_until
+from normlab.stack.processes import (
+    ManagedProcess,
+    end_processes,
+    end_server,
+    running_in,
+    start_process,
+    wait_until,
+)
 from normlab.stack.programs import (
     REDIS_VARIABLE,
     Program,
@@ -36,7 +43,7 @@ __all__ = ["Postgres", "Redis", "ServerError"]
 OWNER = "normlab"
 
 
-class Postgres:
+class Postgres(ManagedProcess):
     """PostgreSQL on `folder`, which holds its data, its password and nothing else.
 
     `durable=False` gives up safety against a power cut for speed: for tests. `while_waiting` is
@@ -60,17 +67,8 @@ class Postgres:
         self._durable = durable
         self._while_waiting = while_waiting
         self._account = server_account(self.folder.parent)
-        self._process: subprocess.Popen[bytes] | None = None
         self._program: Program | None = None
         self.remarks: list[str] = []
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
-
-    @property
-    def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     def url(self, database: str, role: str = OWNER) -> str:
         """For SQLAlchemy; holds the role's password."""
@@ -174,7 +172,7 @@ class Postgres:
         return done.stdout.strip()
 
 
-class Redis:
+class Redis(ManagedProcess):
     """Redis without persistence: SQL is the truth, the broker may forget everything."""
 
     def __init__(
@@ -190,16 +188,7 @@ class Redis:
         self.log = log or self.folder / "redis.log"
         self._while_waiting = while_waiting
         self._account = server_account(self.folder.parent)
-        self._process: subprocess.Popen[bytes] | None = None
         self.remarks: list[str] = []
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
-
-    @property
-    def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     @property
     def socket(self) -> Path:

@@ -72,7 +72,7 @@ def test_a_stack_whose_token_is_refused_gets_ready_and_says_so(
         while worker.state == "starting":
             worker.ask()
     [remark] = worker.remarks
-    assert f"refuses the token in {tmp_path / 'token'}" in remark
+    assert f"rejects the token in {tmp_path / 'token'}" in remark
     assert "python -m migrations reset-admin" in remark
 
 
