@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from trainer.data.load import load
-from trainer.events import Event, Stepped, Wish
+from trainer.events import Event, Stepped, StopRequest
 from trainer.spec.builtin import BUILT_IN
 from trainer.spec.job import JobSpec
 from trainer.training.loop import train
@@ -34,7 +34,7 @@ NORMS: dict[str, dict[str, Any]] = {
 WARM_STEPS = 20
 STEPS_A_ROUND = 10
 
-Training = Generator[Event, Wish | None, None]
+Training = Generator[Event, StopRequest | None, None]
 
 
 @dataclass(frozen=True, slots=True)

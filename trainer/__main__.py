@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from runtime.documents import DocumentError, read_document
 from trainer.errors import TrainerError
-from trainer.events import CheckpointSaved, Event, Finished, Progressed, Stepped, Wish
+from trainer.events import CheckpointSaved, Event, Finished, Progressed, Stepped, StopRequest
 from trainer.problems import PlaceFinder, problems
 from trainer.spec import BUILT_IN, DatasetInfo, DatasetSource, JobSpec, Numerics, Problem
 
@@ -181,13 +181,13 @@ def _train(spec: JobSpec, info: DatasetInfo, options: argparse.Namespace) -> int
 
 
 def _follow(
-    events: Generator[Event, Wish | None, None],
+    events: Generator[Event, StopRequest | None, None],
     log: TextIO,
     known: Sequence[CheckpointSaved],
     *,
     show_steps: bool,
 ) -> int:
-    """Prints and logs the events; a signal becomes a wish."""
+    """Prints and logs the events; a signal becomes a request to stop."""
     signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: signals.append(received))
@@ -200,7 +200,7 @@ def _follow(
         if isinstance(event, CheckpointSaved):
             kept = _forget_old([event, *kept])
         try:
-            event = events.send(Wish.SAVE_AND_STOP if signals else None)
+            event = events.send(StopRequest.SAVE_AND_STOP if signals else None)
         except StopIteration:
             break
     if isinstance(event, Finished):

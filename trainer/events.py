@@ -1,4 +1,4 @@
-"""What a training yields, in order, and what its caller may wish.
+"""What a training yields, in order, and what its caller may request.
 
 Same spec, same data, same numerics: equal events, but for the fields in `WALL_CLOCK`.
 """
@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 WALL_CLOCK = frozenset({"seconds", "environment", "path", "digest", "bytes"})
 
 
-class Wish(Enum):
+class StopRequest(Enum):
     """What the caller may `send` into a training between two events."""
 
     SAVE_AND_STOP = "save_and_stop"

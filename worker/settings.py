@@ -20,7 +20,11 @@ class Settings(QueueSettings):
     gpu_slots: Annotated[int, Field(ge=0, description="jobs at once on each GPU")] = 1
     lease_seconds: Seconds = 90.0
     heartbeat_seconds: Annotated[
-        float, Field(gt=0, description="a wish is seen so soon; never above a quarter of the lease")
+        float,
+        Field(
+            gt=0,
+            description="a requested action is seen within this time; never above a quarter of the lease",
+        ),
     ] = 2.0
     stall_seconds: Annotated[
         float, Field(gt=0, description="no step for so long: the lease is no longer renewed")

@@ -106,14 +106,14 @@ def annotate_job(services: ServicesDep, user: Writer, job_id: Id, document: Docu
 
 @router.post("/{job_id}/cancel", summary="Cancel a job")
 def cancel_job(services: ServicesDep, user: Writer, job_id: Id) -> JobView:
-    return _change(services, user, job_id, partial(_wish, "cancel"))
+    return _change(services, user, job_id, partial(_request_action, "cancel"))
 
 
 @router.post(
     "/{job_id}/pause", summary="Pause a job: it saves a checkpoint and releases its device"
 )
 def pause_job(services: ServicesDep, user: Writer, job_id: Id) -> JobView:
-    return _change(services, user, job_id, partial(_wish, "pause"))
+    return _change(services, user, job_id, partial(_request_action, "pause"))
 
 
 @router.post("/{job_id}/resume", summary="Resume a paused job from its last checkpoint")
@@ -167,8 +167,8 @@ def _change(
     return answer
 
 
-def _wish(wish: commands.Wished, session: Session, job: Job, who: str) -> None:
-    commands.wish(session, job, wish, who)
+def _request_action(action: commands.RequestedAction, session: Session, job: Job, who: str) -> None:
+    commands.request_action(session, job, action, who)
 
 
 def _prioritize(priority: Priority, session: Session, job: Job, who: str) -> None:

@@ -244,12 +244,14 @@ def declare(services: ServicesDep, user: Writer, study_id: Id, document: Documen
 
 @router.post("/{study_id}/cancel", summary="Cancel all unfinished jobs of a study")
 def cancel_study(services: ServicesDep, user: Writer, study_id: Id) -> StudyView:
-    return _change(services, user, study_id, ("queued", "running", "paused"), _wish("cancel"))
+    return _change(
+        services, user, study_id, ("queued", "running", "paused"), _request_action("cancel")
+    )
 
 
 @router.post("/{study_id}/pause", summary="Pause all queued and running jobs of a study")
 def pause_study(services: ServicesDep, user: Writer, study_id: Id) -> StudyView:
-    return _change(services, user, study_id, ("queued", "running"), _wish("pause"))
+    return _change(services, user, study_id, ("queued", "running"), _request_action("pause"))
 
 
 @router.post(
@@ -349,9 +351,9 @@ def _extend(study: StudySpec, extension: Extension) -> StudySpec:
     return read_study({**document, "seeds": len(seeds) if natural else seeds})
 
 
-def _wish(wish: commands.Wished) -> Callable[[Session, Job, str], None]:
+def _request_action(action: commands.RequestedAction) -> Callable[[Session, Job, str], None]:
     def change(session: Session, job: Job, who: str) -> None:
-        commands.wish(session, job, wish, who)
+        commands.request_action(session, job, action, who)
 
     return change
 

@@ -61,7 +61,17 @@ class JobView(View):
     seed: int
     status: JobStatus
     reason: str | None
-    wish: Annotated[str | None, Field(description="what the running job was asked to do")]
+    requested_action: Annotated[
+        str | None,
+        Field(description="what the running job was asked to do: cancel, pause or preempt"),
+    ]
+    wish: Annotated[
+        str | None,
+        Field(
+            description="the former name of `requested_action`",
+            json_schema_extra={"deprecated": True},
+        ),
+    ]
     spec: dict[str, Any]
     metrics: Metrics
     non_finite: NonFinite
@@ -104,6 +114,7 @@ class JobView(View):
             project=job.project.name if job.project else None,
             owner=job.owner.name,
             priority=PRIORITIES[job.priority],
+            wish=job.requested_action,
             archived=job.archived_at is not None,
             mlflow_url=url,
             mirror_problems=[ProblemView.model_validate(one) for one in problems],
@@ -112,7 +123,7 @@ class JobView(View):
 
 
 _JOB_COLUMNS = frozenset(JobView.model_fields) - {
-    "project", "owner", "priority", "archived", "mlflow_url", "mirror_problems", "obstacle",
+    "project", "owner", "priority", "wish", "archived", "mlflow_url", "mirror_problems", "obstacle",
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ _OPTIONS = (
 )
 
 # A server or network that vanished without a word is noticed within a minute, not after hours: a lease's
-# renewal, a wish to stop and a parent's watch over its children all wait for an answer. Unix sockets ignore it.
+# renewal, a request to stop and a parent's watch over its children all wait for an answer. Unix sockets ignore it.
 _KEEPALIVES = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,

@@ -50,7 +50,7 @@ def transition(
     reason: str | None = None,
     error: str | None = None,
 ) -> None:
-    """Change the status of a locked job; any wish is over with it. An error of None keeps the last."""
+    """Change the status of a locked job; this fulfils or ends any requested action. An error of None keeps the last."""
     now = database_now(session)
     session.add(
         Transition(
@@ -59,7 +59,7 @@ def transition(
     )
     job.status = status
     job.reason = reason
-    job.wish = job.wished_by = None
+    job.requested_action = job.requested_by = None
     if error is not None:
         job.error = sanitize_text(error)
     job.finished_at = now if status in FINAL_STATUSES else None

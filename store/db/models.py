@@ -32,7 +32,7 @@ ATTEMPT_ENDS = (
     "completed", "lost", "preempted", "drained", "paused", "cancelled", "stalled", "oom", "disk", "error",
 )  # fmt: skip
 COUNTED_ENDS = ("lost", "stalled", "oom", "error")
-WISHES = ("cancel", "pause", "preempt")
+REQUESTED_ACTIONS = ("cancel", "pause", "preempt")
 PRIORITIES = ("low", "normal", "high", "urgent")
 ROLES = ("admin", "member", "viewer")
 VERDICTS = ("holds", "does not hold", "equivalent", "undecided")
@@ -203,8 +203,8 @@ class Job(Table):
     hash: Mapped[str]
     status: Mapped[str] = mapped_column(server_default="queued")
     reason: Mapped[str | None]
-    wish: Mapped[str | None]
-    wished_by: Mapped[str | None]
+    requested_action: Mapped[str | None]
+    requested_by: Mapped[str | None]
     priority: Mapped[int] = mapped_column(server_default="1")
     device: Mapped[str] = mapped_column(server_default="auto")
     devices: Mapped[int] = mapped_column(server_default="1")
@@ -238,7 +238,7 @@ class Job(Table):
         CheckConstraint(_one_of("kind", ("training", "dataset")), name="kind"),
         CheckConstraint(_one_of("status", JOB_STATUSES), name="status"),
         CheckConstraint(_one_of("reason", REASONS), name="reason"),
-        CheckConstraint(_one_of("wish", WISHES), name="wish"),
+        CheckConstraint(_one_of("requested_action", REQUESTED_ACTIONS), name="requested_action"),
         CheckConstraint(
             f"({_one_of('status', FINAL_STATUSES)}) = (finished_at IS NOT NULL)", name="finished"
         ),

@@ -37,9 +37,9 @@ DISK_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """The lease was renewed; `wish`: `cancel`, `pause`, `preempt` or None."""
+    """The lease was renewed; `requested_action`: `cancel`, `pause`, `preempt` or None."""
 
-    wish: str | None
+    requested_action: str | None
 
 
 def renew(
@@ -58,7 +58,7 @@ def renew(
         raise LostLease(job_id, attempt)
     _add_seconds(session, job, seconds_used)
     session.flush()
-    return Renewed(wish=job.wish)
+    return Renewed(requested_action=job.requested_action)
 
 
 def finish(
@@ -109,11 +109,11 @@ def end_attempt(
     counts: bool | None = None,
     who: str | None = None,
 ) -> Job:
-    """End the attempt but not (unless it was wished or the attempts are used up) the job.
+    """End the attempt but not (unless that was requested or the attempts are used up) the job.
 
     `lost, stalled, oom, error` count towards the job's limit, unless `counts` says otherwise (a loss that
     an outage of the database caused); `disk` has a limit of its own, and its host is held. A job that goes
-    on keeps its `queued_at`, and so stands at the head of its line. A wish to cancel or to pause is
+    on keeps its `queued_at`, and so stands at the head of its line. A request to cancel or to pause is
     fulfilled by any end.
     """
     job = lock_attempt(session, job_id, attempt)
@@ -124,8 +124,8 @@ def end_attempt(
         host_health.hold(session, host, row.instance)
     signed = who or worker_name(host)
     why = _why(attempt, end, error)
-    if end == "cancelled" or job.wish == "cancel":
-        by = job.wished_by or signed
+    if end == "cancelled" or job.requested_action == "cancel":
+        by = job.requested_by or signed
         transition(session, job, "cancelled", who=by, why=f"attempt {end}", reason="cancelled")
     elif used_up := _used_up(session, job, end, counted):
         reason = end if end in ("oom", "disk") else "error"
@@ -133,8 +133,8 @@ def end_attempt(
         transition(
             session, job, "failed", who=signed, why=f"{why}; {used_up}", reason=reason, error=text
         )
-    elif job.wish == "pause":
-        by = job.wished_by or signed
+    elif job.requested_action == "pause":
+        by = job.requested_by or signed
         transition(session, job, "paused", who=by, why=f"attempt {end}")
     else:
         # Also a paused attempt whose job was resumed before it had stopped.

@@ -66,12 +66,12 @@ __all__ = [
     "record_start",
     "record_step",
     "renew",
+    "request_action",
     "resume",
     "retry",
-    "wish",
 ]
 
-Wished = Literal["cancel", "pause", "preempt"]
+RequestedAction = Literal["cancel", "pause", "preempt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,17 +165,17 @@ def list_jobs(
     return newest_first(session, statement, Job.id, cursor, limit)
 
 
-def wish(session: Session, job: Job, wish: Wished, who: str) -> None:
+def request_action(session: Session, job: Job, action: RequestedAction, who: str) -> None:
     """Cancel, pause or preempt: at once where nothing runs, else the running attempt is asked to.
 
-    A wish to cancel is not weakened by a later one. Raises WrongStatus for a job in a final status, and
+    A request to cancel is not weakened by a later one. Raises WrongStatus for a job in a final status, and
     for preempting one that doesn't run.
     """
     job = lock(session, job.id)
-    match job.status, wish:
+    match job.status, action:
         case "running", _:
-            if job.wish != "cancel":
-                job.wish, job.wished_by = wish, who
+            if job.requested_action != "cancel":
+                job.requested_action, job.requested_by = action, who
                 mark_changed(session, job)
         case (("queued" | "paused"), "cancel"):
             transition(session, job, "cancelled", who=who, why="cancelled", reason="cancelled")
@@ -184,14 +184,14 @@ def wish(session: Session, job: Job, wish: Wished, who: str) -> None:
         case "paused", "pause":
             pass
         case _:
-            raise WrongStatus(f"cannot {wish} job {job.id}: it is {job.status}")
+            raise WrongStatus(f"cannot {action} job {job.id}: it is {job.status}")
 
 
 def resume(session: Session, job: Job, who: str) -> None:
     """A paused job queues again; one that is only asked to pause is no longer. Else raises WrongStatus."""
     job = lock(session, job.id)
-    if job.status == "running" and job.wish == "pause":
-        job.wish = job.wished_by = None
+    if job.status == "running" and job.requested_action == "pause":
+        job.requested_action = job.requested_by = None
         mark_changed(session, job)
     elif job.status == "paused":
         job.queued_at = database_now(session)

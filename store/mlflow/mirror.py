@@ -230,7 +230,7 @@ def forget_all(session: Session) -> list[tuple[str, str | None]]:
     return [(run_id, model) for run_id, model in rows if run_id]
 
 
-def wish_models(session: Session, job_ids: Collection[int], experiment_id: str) -> None:
+def request_models(session: Session, job_ids: Collection[int], experiment_id: str) -> None:
     """Notes that these jobs' models belong in MLflow, once their runs are closed there."""
     for job_id in job_ids:
         row = open_run(session, experiment_id, job_id=job_id)

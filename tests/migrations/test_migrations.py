@@ -96,6 +96,30 @@ INSERT INTO mirrored (job_id, run_id, experiment_id, seen_at) SELECT id, id::tex
 """
 
 
+def test_what_a_running_job_was_asked_to_do_survives_the_new_names_in_both_directions(
+    empty_engine: Engine,
+) -> None:
+    upgrade(address(empty_engine), "0002")
+    with empty_engine.begin() as connection:
+        connection.execute(text(_A_STUDY_EXTENDED))
+    upgrade(address(empty_engine), "0011")
+    with empty_engine.begin() as connection:
+        connection.execute(text("UPDATE jobs SET wish = 'pause', wished_by = 'ada' WHERE seed = 0"))
+    for revision, names, name in (
+        ("0012", ("requested_action", "requested_by"), "ck_jobs_requested_action"),
+        ("0011", ("wish", "wished_by"), "ck_jobs_ck_jobs_wish"),
+    ):
+        change = upgrade if revision == "0012" else downgrade
+        change(address(empty_engine), revision)
+        with empty_engine.connect() as connection:
+            rows = connection.execute(
+                text(f"SELECT {', '.join(names)}, count(*) FROM jobs GROUP BY 1, 2 ORDER BY 3")
+            )
+            assert rows.all() == [("pause", "ada", 2), (None, None, 4)]
+        checks = {check["name"] for check in inspect(empty_engine).get_check_constraints("jobs")}
+        assert name in checks
+
+
 def test_autogenerate_finds_no_difference(empty_engine: Engine) -> None:
     upgrade(address(empty_engine))
 

@@ -186,9 +186,9 @@ class Cluster:
         with self.sessions.begin() as session:
             return session.get_one(Job, job_id)
 
-    def wish(self, job_id: int, wish: Any) -> None:
+    def request_action(self, job_id: int, action: Any) -> None:
         with self.sessions.begin() as session:
-            commands.wish(session, session.get_one(Job, job_id), wish, "ada")
+            commands.request_action(session, session.get_one(Job, job_id), action, "ada")
 
     def attempts(self, job_id: int) -> Sequence[Attempt]:
         with self.sessions.begin() as session:

@@ -57,7 +57,7 @@ def make_dataset(session: Session, name: str | None = None, *, ready: bool = Tru
     )
     if ready:
         datasets.mark_ready(session, dataset.id, make_info(name))
-        commands.wish(session, job, "cancel", "test")
+        commands.request_action(session, job, "cancel", "test")
         session.refresh(dataset)
     return dataset
 
@@ -66,7 +66,7 @@ def cancel_registration(session: Session, dataset: Dataset) -> None:
     """The dataset has failed then."""
     job = datasets.registration(session, dataset.id)
     assert job is not None
-    commands.wish(session, job, "cancel", "test")
+    commands.request_action(session, job, "cancel", "test")
 
 
 def make_info(name: str = "some") -> DatasetInfo:

@@ -22,7 +22,7 @@ from trainer.events import (
     Event,
     Finished,
     Stepped,
-    Wish,
+    StopRequest,
 )
 from trainer.spec.builtin import BUILT_IN
 from trainer.spec.dataset import DatasetSpec
@@ -73,7 +73,7 @@ def _folder() -> Path:
 
 def start(
     spec: JobSpec, folder: Path, resume: Sequence[CheckpointSaved] = (), device: str = "cpu"
-) -> Generator[Event, Wish | None, None]:
+) -> Generator[Event, StopRequest | None, None]:
     numerics = Numerics.model_validate({"device": device})
     return train(spec, load_data(spec), folder, numerics=numerics, resume=resume)
 
@@ -91,19 +91,19 @@ def run_until(
     device: str = "cpu",
     resume: Sequence[CheckpointSaved] = (),
 ) -> tuple[list[Event], list[Event]]:
-    """The events up to the wanted one, and those that answer the wish to save and stop there."""
+    """The events up to the wanted one, and those that answer the request to save and stop there."""
     training = start(spec, folder, resume, device)
     before: list[Event] = []
     for event in training:
         before.append(event)
         if event == wanted:
-            return before, list(_after_wish(training))
+            return before, list(_after_stop_request(training))
     raise AssertionError(f"{wanted} never came")
 
 
-def _after_wish(training: Generator[Event, Wish | None, None]) -> Iterable[Event]:
+def _after_stop_request(training: Generator[Event, StopRequest | None, None]) -> Iterable[Event]:
     try:
-        yield training.send(Wish.SAVE_AND_STOP)
+        yield training.send(StopRequest.SAVE_AND_STOP)
     except StopIteration:
         return
     yield from training

@@ -18,7 +18,7 @@ from trainer.events import (
     Progressed,
     Started,
     Stepped,
-    Wish,
+    StopRequest,
 )
 from trainer.layers import set_progress
 from trainer.models import count_parameters
@@ -40,10 +40,10 @@ def train(
     numerics: Numerics = _PLAIN,
     device: torch.device | None = None,
     resume: Sequence[CheckpointSaved] = (),
-) -> Generator[Event, Wish | None, None]:
+) -> Generator[Event, StopRequest | None, None]:
     """Trains the spec; `folder` is the attempt's own, and its parent is the job's.
 
-    Goes on from the first usable of `resume`, newest first. `Wish.SAVE_AND_STOP` is answered at the
+    Goes on from the first usable of `resume`, newest first. `StopRequest.SAVE_AND_STOP` is answered at the
     next `Stepped` or `Progressed`: `CheckpointSaved("last")`, and no `Finished`. Closing the generator
     abandons the training. Everything that goes wrong propagates, but for a loss that is no longer
     finite: that is a result, `diverged`.
@@ -52,10 +52,10 @@ def train(
     setup = set_up(spec, data, folder, numerics, device or torch.device(numerics.device))
     state, checkpoints = TrainingState(setup), CheckpointFolder(folder, setup.environment)
     warnings = _resume(setup, state, resume)
-    wished = (yield _describe_start(setup, state, warnings)) is Wish.SAVE_AND_STOP
+    stop_requested = (yield _describe_start(setup, state, warnings)) is StopRequest.SAVE_AND_STOP
     for event in _work(setup, state, checkpoints):
-        wished = (yield event) is Wish.SAVE_AND_STOP or wished
-        if wished and isinstance(event, Stepped | Progressed):
+        stop_requested = (yield event) is StopRequest.SAVE_AND_STOP or stop_requested
+        if stop_requested and isinstance(event, Stepped | Progressed):
             yield checkpoints.save(state.save())
             return
 

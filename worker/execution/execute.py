@@ -16,7 +16,7 @@ from store.db import LostLease
 from store.jobs import Assignment, Renewed, commands
 from trainer.data import Data, decode
 from trainer.errors import DataError
-from trainer.events import Event, Finished, Progressed, Stepped, Wish
+from trainer.events import Event, Finished, Progressed, Stepped, StopRequest
 from trainer.spec import DatasetInfo, DatasetSource, DatasetSpec, JobSpec, Numerics
 from trainer.training import train
 from worker.execution.drain import Drain
@@ -35,7 +35,7 @@ PATIENCE_SECONDS = 5.0
 #: While a dataset is decoded its job's log says how far it is, no more often than this.
 PROGRESS_SECONDS = 2.0
 
-#: What each wish makes of an attempt.
+#: How each requested action ends an attempt.
 STOPS: dict[str, Stop] = {"cancel": "cancelled", "pause": "paused", "preempt": "preempted"}
 
 
@@ -142,12 +142,14 @@ class Execution:
         with closing(events):
             return self._follow(events, spec.periods)
 
-    def _follow(self, events: Generator[Event, Wish | None, None], periods: int) -> Outcome | None:
+    def _follow(
+        self, events: Generator[Event, StopRequest | None, None], periods: int
+    ) -> Outcome | None:
         """Drive the training to its end, or until something stops it."""
-        wish: Wish | None = None
+        request: StopRequest | None = None
         while True:
             try:
-                event = events.send(wish)
+                event = events.send(request)
             except StopIteration:
                 return self._stop
             self._take(event, periods)
@@ -156,7 +158,7 @@ class Execution:
             asks = isinstance(event, Stepped | Progressed) and self._should_stop()
             if asks and self._stop == "cancelled":
                 return self._stop
-            wish = Wish.SAVE_AND_STOP if asks else None
+            request = StopRequest.SAVE_AND_STOP if asks else None
 
     def _take(self, event: Event, periods: int) -> None:
         self._heartbeat.progressed()
@@ -202,8 +204,8 @@ class Execution:
         if heartbeat.lost:
             raise LostLease(self._assignment.job_id, self._assignment.attempt)
         if self._stop is None:
-            if heartbeat.wish is not None:
-                self._stop = STOPS[heartbeat.wish]
+            if heartbeat.requested_action is not None:
+                self._stop = STOPS[heartbeat.requested_action]
             elif self._context.drain.begun:
                 self._stop = "drained"
             elif heartbeat.seconds_used > self._budget:
@@ -250,7 +252,7 @@ class Execution:
 
     def _wanted(self) -> End | None:
         """What can't wait for a thread that doesn't listen; a pause can, for it is there to save."""
-        if self._heartbeat.wish == "cancel":
+        if self._heartbeat.requested_action == "cancel":
             return "cancelled"
         return "drained" if self._context.drain.begun else None
 

@@ -1,4 +1,4 @@
-"""The thread that keeps a job's lease while the job moves, and brings back wishes."""
+"""The thread that keeps a job's lease while the job moves, and brings back requested actions."""
 
 import os
 import sys
@@ -39,7 +39,7 @@ class LeaseTiming:
 
 
 class Heartbeat:
-    """State shared by two threads: the job's says `progressed`, this one's renews and reads wishes.
+    """State shared by two threads: the job's says `progressed`, this one's renews it and reads requested actions.
 
     `renew(seconds_used)` is a fenced write; `wanted()` is the end that the job should come to now, if
     any. `abandon(end, stack)` is called once when nothing moved for too long, and the process ends after
@@ -57,7 +57,7 @@ class Heartbeat:
         parent: int,
         exit_process: Callable[[int], None] = os._exit,
     ) -> None:
-        self.wish: str | None = None
+        self.requested_action: str | None = None
         self.lost = False
         self._renew = renew
         self._wanted = wanted
@@ -165,7 +165,7 @@ class Heartbeat:
                 log.warning("the lease is not renewed", error=str(error), exc_info=unforeseen)
             self._away = True
             return
-        self.wish = renewed.wish
+        self.requested_action = renewed.requested_action
         self._trusted_until = asked_at + self._timing.lease * (1 - MARGIN)
         self._due_at = asked_at + self._timing.renewal
         self._away = False

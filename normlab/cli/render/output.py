@@ -165,8 +165,8 @@ def size(count: float) -> str:
 
 def status(item: Item) -> str:
     """`succeeded (early_stopped)`, `running → cancel`."""
-    if item.get("wish"):
-        return f"{item['status']} → {item['wish']}"
+    if item.get("requested_action"):
+        return f"{item['status']} → {item['requested_action']}"
     reason = item.get("reason")
     return (
         f"{item['status']} ({reason})" if reason not in (None, item["status"]) else item["status"]

@@ -49,7 +49,7 @@ def tell(snapshots: Iterator[Jobs]) -> Jobs:
         ended = sum(job["status"] in FINAL for job in jobs)
         # What has ended first: it made room for what has begun.
         for job in sorted(jobs, key=lambda job: job["status"] not in FINAL):
-            news = (job["status"], job["wish"], job["attempt"])
+            news = (job["status"], job.get("requested_action"), job["attempt"])
             waits_still = job["status"] == "queued" and not job["attempt"]
             if seen.get(job["id"]) != news and not waits_still:
                 spoke = time.monotonic()

@@ -185,8 +185,20 @@ def test_a_running_job_is_asked(member: TestClient, sessions: sessionmaker[Sessi
         make_worker(session)
         acquire_job(session)
     asked = member.post(f"{path}/pause").json()
-    assert (asked["status"], asked["wish"]) == ("running", "pause")
-    assert member.post(f"{path}/resume").json()["wish"] is None
+    assert (asked["status"], asked["requested_action"]) == ("running", "pause")
+    assert member.post(f"{path}/resume").json()["requested_action"] is None
+
+
+def test_the_former_name_of_the_requested_action_is_still_answered(
+    member: TestClient, sessions: sessionmaker[Session]
+) -> None:
+    path = f"/api/v1/jobs/{submit(member)['id']}"
+    with sessions.begin() as session:
+        make_worker(session)
+        acquire_job(session)
+    assert member.post(f"{path}/cancel").json()["wish"] == "cancel"
+    views = member.get("/openapi.json").json()["components"]["schemas"]
+    assert views["JobView"]["properties"]["wish"]["deprecated"] is True
 
 
 def test_the_same_key_and_document_make_one_job(member: TestClient) -> None:

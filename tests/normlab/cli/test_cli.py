@@ -29,7 +29,7 @@ def job(number: int, status: str = "queued", **more: Any) -> dict[str, Any]:
         "seed": number,
         "status": status,
         "reason": None,
-        "wish": None,
+        "requested_action": None,
         "attempt": 0,
         "step": 0,
         "total_steps": None,

@@ -18,7 +18,7 @@ Sessions = sessionmaker[Session]
 def cancelled_study(session: Session) -> Study:
     study = make_study(session, cells=make_cells(("none",), (0, 1)))
     for job in studies.jobs_of(session, study.id):
-        commands.wish(session, job, "cancel", "ada")
+        commands.request_action(session, job, "cancel", "ada")
     return study
 
 
@@ -52,7 +52,7 @@ def test_a_job_is_found_by_its_own_tag_and_by_its_study_s(sessions: Sessions) ->
 def test_what_is_archived_is_left_out_where_it_is_not_asked_for(sessions: Sessions) -> None:
     with sessions.begin() as session:
         study, alone = cancelled_study(session), make_job(session)
-        commands.wish(session, alone, "cancel", "ada")
+        commands.request_action(session, alone, "cancel", "ada")
         annotations.annotate_study(session, study.id, Annotation(archived=True))
         assert ids(session, archived=False) == [alone.id]
         assert studies.list_studies(session, archived=False).items == []

@@ -66,7 +66,7 @@ def test_a_name_is_taken_while_it_is_not_failed(sessions: Sessions) -> None:
         with pytest.raises(NameTaken):
             datasets.register(session, bob, "digits", SOURCE)
 
-        commands.wish(session, job, "cancel", "ada")
+        commands.request_action(session, job, "cancel", "ada")
         other = Parquet(kind="parquet", path="/data/other")
         again, new = datasets.register(session, bob, "cats", other)
 
@@ -83,7 +83,7 @@ def test_a_registration_that_fails_takes_the_jobs_that_wait_for_it_along(
         make_worker(session)
         dataset = make_dataset(session, "cats", ready=False)
         queued, paused = make_job(session, dataset=dataset), make_job(session, dataset=dataset)
-        commands.wish(session, paused, "pause", "ada")
+        commands.request_action(session, paused, "pause", "ada")
         unconcerned = make_job(session)
         assignment = acquire_job(session)
         assert assignment is not None
@@ -105,7 +105,7 @@ def test_a_cancelled_registration_fails_the_dataset_and_its_retry_revives_it(
 ) -> None:
     with sessions.begin() as session:
         _, job = datasets.register(session, make_user(session), "cats", SOURCE)
-        commands.wish(session, job, "cancel", "ada")
+        commands.request_action(session, job, "cancel", "ada")
         found = datasets.find(session, "cats")
         assert found is not None
         session.refresh(found)
@@ -163,7 +163,7 @@ def test_a_cancelled_second_try_is_not_blamed_on_the_first(sessions: Sessions) -
         assert assignment is not None
         job = commands.fail(session, assignment.job_id, 1, "error", "no such folder")
         commands.retry(session, job, "ada")
-        commands.wish(session, job, "cancel", "ada")
+        commands.request_action(session, job, "cancel", "ada")
         found = session.get_one(Dataset, dataset.id, populate_existing=True)
     assert (found.status, found.error) == ("failed", "its registration was cancelled")
 

@@ -173,7 +173,7 @@ def test_a_job_that_somebody_is_changing_is_passed_over(sessions: Sessions) -> N
         first, second = make_job(session), make_job(session)
 
     with sessions.begin() as changing:
-        commands.wish(changing, first, "cancel", "ada")
+        commands.request_action(changing, first, "cancel", "ada")
         with sessions.begin() as session:
             assignment = acquire_job(session)
 

@@ -90,13 +90,13 @@ def test_an_attempt_that_lost_its_job_can_write_nothing(
         write(session, assignment.job_id, 2)
 
 
-def test_a_renewal_prolongs_the_lease_and_brings_the_wish(
+def test_a_renewal_prolongs_the_lease_and_brings_the_requested_action(
     sessions: Sessions, assignment: Assignment
 ) -> None:
     with sessions.begin() as session:
         assert commands.renew(session, assignment.job_id, 1, 500.0, 1.0) == commands.Renewed(None)
-        commands.wish(session, read_job(session, assignment), "pause", "bob")
-        assert commands.renew(session, assignment.job_id, 1, 500.0, 1.0).wish == "pause"
+        commands.request_action(session, read_job(session, assignment), "pause", "bob")
+        assert commands.renew(session, assignment.job_id, 1, 500.0, 1.0).requested_action == "pause"
 
         left = session.scalars(select(Lease.expires_at)).one() - database_now(session)
 
@@ -427,7 +427,7 @@ def test_every_change_of_status_says_who_and_why(
     with sessions.begin() as session:
         commands.end_attempt(session, assignment.job_id, 1, "drained")
         acquire_job(session)
-        commands.wish(session, read_job(session, assignment), "cancel", "bob")
+        commands.request_action(session, read_job(session, assignment), "cancel", "bob")
         commands.end_attempt(session, assignment.job_id, 2, "cancelled")
 
         changes = result_rows.transitions(session, assignment.job_id)
@@ -442,32 +442,32 @@ def test_every_change_of_status_says_who_and_why(
 
 
 @pytest.mark.parametrize("end", ["cancelled", "lost", "drained", "error"])
-def test_a_wish_to_cancel_is_fulfilled_by_any_end(
+def test_a_request_to_cancel_is_fulfilled_by_any_end(
     sessions: Sessions, assignment: Assignment, end: End
 ) -> None:
     with sessions.begin() as session:
-        commands.wish(session, read_job(session, assignment), "cancel", "bob")
+        commands.request_action(session, read_job(session, assignment), "cancel", "bob")
         job = commands.end_attempt(session, assignment.job_id, 1, end)
 
-    assert (job.status, job.reason, job.wish) == ("cancelled", "cancelled", None)
+    assert (job.status, job.reason, job.requested_action) == ("cancelled", "cancelled", None)
 
 
 @pytest.mark.parametrize("end", ["paused", "lost", "drained"])
-def test_a_wish_to_pause_is_fulfilled_by_any_end_that_leaves_attempts(
+def test_a_request_to_pause_is_fulfilled_by_any_end_that_leaves_attempts(
     sessions: Sessions, assignment: Assignment, end: End
 ) -> None:
     with sessions.begin() as session:
-        commands.wish(session, read_job(session, assignment), "pause", "bob")
+        commands.request_action(session, read_job(session, assignment), "pause", "bob")
         job = commands.end_attempt(session, assignment.job_id, 1, end)
 
-    assert (job.status, job.wish) == ("paused", None)
+    assert (job.status, job.requested_action) == ("paused", None)
 
 
 def test_a_job_resumed_before_it_had_paused_queues_again(
     sessions: Sessions, assignment: Assignment
 ) -> None:
     with sessions.begin() as session:
-        commands.wish(session, read_job(session, assignment), "pause", "bob")
+        commands.request_action(session, read_job(session, assignment), "pause", "bob")
         commands.resume(session, read_job(session, assignment), "bob")
         job = commands.end_attempt(session, assignment.job_id, 1, "paused")
 

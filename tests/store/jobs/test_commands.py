@@ -11,7 +11,7 @@ from store.db.errors import BadCursor, DatasetUnavailable, NotFound, WrongStatus
 from store.db.lifecycle import lock
 from store.db.models import Job
 from store.jobs import commands
-from store.jobs.commands import NewJob, Wished
+from store.jobs.commands import NewJob, RequestedAction
 from store.results import result_rows
 from tests.support.factories import (
     acquire_job,
@@ -53,7 +53,7 @@ def test_a_new_job_is_queued_with_what_its_spec_says(sessions: Sessions) -> None
     assert (job.device, job.timeout_seconds, job.priority, job.max_attempts) == (
         "cuda", 7200, 2, 5,
     )  # fmt: skip
-    assert (job.attempt, job.seconds_used, job.metrics, job.wish) == (0, 0, {}, None)
+    assert (job.attempt, job.seconds_used, job.metrics, job.requested_action) == (0, 0, {}, None)
 
 
 def test_a_project_is_made_once_and_keeps_its_first_owner(sessions: Sessions) -> None:
@@ -138,7 +138,7 @@ def test_lists_are_filtered(sessions: Sessions, filters: dict[str, Any], expecte
         make_dataset(session, ready=False)
         study = make_study(session)
         cancelled = make_job(session, make_user(session, "ada"), project="shelf")
-        commands.wish(session, cancelled, "cancel", "ada")
+        commands.request_action(session, cancelled, "cancel", "ada")
 
         found = commands.list_jobs(session, **filters).items
         assert len(commands.list_jobs(session, study_id=study.id).items) == 4
@@ -151,10 +151,10 @@ def test_lists_are_filtered(sessions: Sessions, filters: dict[str, Any], expecte
 def test_a_queued_job_is_cancelled_at_once(sessions: Sessions) -> None:
     with sessions.begin() as session:
         job = make_job(session)
-        commands.wish(session, job, "cancel", "ada")
+        commands.request_action(session, job, "cancel", "ada")
         last = result_rows.transitions(session, job.id)[-1]
 
-    assert (job.status, job.reason, job.wish) == ("cancelled", "cancelled", None)
+    assert (job.status, job.reason, job.requested_action) == ("cancelled", "cancelled", None)
     assert job.finished_at is not None
     assert (last.who, last.from_status, last.to_status) == ("ada", "queued", "cancelled")
 
@@ -164,8 +164,8 @@ def test_a_queued_job_pauses_and_queues_again_at_the_end(sessions: Sessions) -> 
         job = make_job(session)
         before = job.queued_at
     with sessions.begin() as session:
-        commands.wish(session, job, "pause", "ada")
-        commands.wish(session, job, "pause", "ada")
+        commands.request_action(session, job, "pause", "ada")
+        commands.request_action(session, job, "pause", "ada")
     with sessions.begin() as session:
         found = commands.find(session, job.id)
         assert found is not None
@@ -178,35 +178,39 @@ def test_a_queued_job_pauses_and_queues_again_at_the_end(sessions: Sessions) -> 
 def test_a_paused_job_can_be_cancelled(sessions: Sessions) -> None:
     with sessions.begin() as session:
         job = make_job(session)
-        commands.wish(session, job, "pause", "ada")
-        commands.wish(session, job, "cancel", "ada")
+        commands.request_action(session, job, "pause", "ada")
+        commands.request_action(session, job, "cancel", "ada")
 
     assert job.status == "cancelled"
 
 
-def test_a_running_job_is_asked_and_a_wish_to_cancel_is_not_weakened(sessions: Sessions) -> None:
+def test_a_running_job_is_asked_and_a_request_to_cancel_is_not_weakened(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session)
         job = make_job(session)
         acquire_job(session)
-        wishes: list[tuple[Wished, str]] = [
+        requests: list[tuple[RequestedAction, str]] = [
             ("preempt", "preempt"),
             ("cancel", "cancel"),
             ("pause", "cancel"),
         ]
-        for wish, expected in wishes:
-            commands.wish(session, job, wish, "ada")
-            assert (job.status, job.wish, job.wished_by) == ("running", expected, "ada")
+        for action, expected in requests:
+            commands.request_action(session, job, action, "ada")
+            assert (job.status, job.requested_action, job.requested_by) == (
+                "running",
+                expected,
+                "ada",
+            )
 
 
-@pytest.mark.parametrize("wish", ["cancel", "pause", "preempt"])
-def test_a_finished_job_is_asked_nothing(sessions: Sessions, wish: Any) -> None:
+@pytest.mark.parametrize("action", ["cancel", "pause", "preempt"])
+def test_a_finished_job_is_asked_nothing(sessions: Sessions, action: Any) -> None:
     with sessions.begin() as session:
         job = make_job(session)
-        commands.wish(session, job, "cancel", "ada")
+        commands.request_action(session, job, "cancel", "ada")
 
         with pytest.raises(WrongStatus, match="it is cancelled"):
-            commands.wish(session, job, wish, "ada")
+            commands.request_action(session, job, action, "ada")
 
 
 def test_only_a_running_job_is_preempted(sessions: Sessions) -> None:
@@ -214,7 +218,7 @@ def test_only_a_running_job_is_preempted(sessions: Sessions) -> None:
         job = make_job(session)
 
         with pytest.raises(WrongStatus, match="cannot preempt"):
-            commands.wish(session, job, "preempt", "ada")
+            commands.request_action(session, job, "preempt", "ada")
 
 
 def test_only_a_paused_job_is_resumed(sessions: Sessions) -> None:

@@ -71,7 +71,7 @@ def test_every_training_has_a_row_whatever_became_of_it(sessions: Sessions) -> N
         make_dataset(session, ready=False)
         alone = make_job(session, project="shelf")
         study = make_study(session)
-        commands.wish(session, alone, "cancel", "ada")
+        commands.request_action(session, alone, "cancel", "ada")
 
         assert len(result_rows.rows(session).items) == 5
         assert [row["status"] for row in result_rows.rows(session, project="shelf").items] == [

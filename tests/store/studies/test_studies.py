@@ -165,7 +165,7 @@ def test_jobs_are_counted_by_status(sessions: Sessions) -> None:
         study, empty = make_study(session), make_study(session, cells=[])
         assignment = acquire_job(session)
         assert assignment is not None
-        commands.wish(session, studies.jobs_of(session, study.id)[-1], "cancel", "ada")
+        commands.request_action(session, studies.jobs_of(session, study.id)[-1], "cancel", "ada")
 
         counts = studies.counts(session, [study.id, empty.id])
 

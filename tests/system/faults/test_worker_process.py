@@ -1,4 +1,4 @@
-"""A worker's parent and children at work: jobs run, are wished otherwise, and are put down at a drain."""
+"""A worker's parent and children at work: jobs run, are asked to stop, and are handed back at a drain."""
 
 import shutil
 import time
@@ -37,7 +37,7 @@ def test_a_running_job_is_cancelled_within_seconds(cluster_with_worker: Cluster)
     (job_id,) = cluster.submit(make_spec(training=long_training(500)))
     cluster.wait_for_epochs(job_id)
     asked_at = time.monotonic()
-    cluster.wish(job_id, "cancel")
+    cluster.request_action(job_id, "cancel")
     job = cluster.wait(job_id)
     assert time.monotonic() - asked_at < 30
     assert (job.status, job.reason) == ("cancelled", "cancelled")
@@ -48,7 +48,7 @@ def test_a_paused_job_goes_on_where_it_stopped(cluster_with_worker: Cluster) -> 
     cluster = cluster_with_worker
     (job_id,) = cluster.submit(make_spec(training=long_training()))
     cluster.wait_for_epochs(job_id)
-    cluster.wish(job_id, "pause")
+    cluster.request_action(job_id, "pause")
     paused = cluster.wait(job_id, "paused")
     assert paused.step == cluster.checkpoints(job_id)[-1].step
     with cluster.sessions.begin() as session:
@@ -116,7 +116,7 @@ def test_sigterm_to_the_parent_puts_jobs_down_in_mid_epoch_and_another_worker_go
     assert second.first_step is not None
     assert second.first_step > 100
     assert second.first_step == cluster.checkpoints(job_id)[-1].step
-    cluster.wish(job_id, "cancel")
+    cluster.request_action(job_id, "cancel")
     cluster.wait(job_id)
 
 

@@ -157,7 +157,7 @@ def test_three_attempts_in_a_row_share_the_best_weights(tmp_path):
         for event in training:
             part.append(event)
             if event == Stepped(step):
-                resume = [training.send(trainer.events.Wish.SAVE_AND_STOP)]
+                resume = [training.send(trainer.events.StopRequest.SAVE_AND_STOP)]
                 break
         events += part
     # The best weights lie in the first attempt's folder only.

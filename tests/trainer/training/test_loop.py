@@ -1,4 +1,4 @@
-"""The loop: equal events, shared streams, early stopping, divergence, wishes."""
+"""The loop: equal events, shared streams, early stopping, divergence, stop requests."""
 
 import hashlib
 import math
@@ -232,20 +232,20 @@ def test_the_best_weights_from_before_the_divergence_are_evaluated(monkeypatch, 
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 6])
-def test_the_wish_to_save_and_stop_is_answered_at_once(step, tmp_path):
+def test_the_request_to_save_and_stop_is_answered_at_once(step, tmp_path):
     _, after = run_until(Stepped(step), make_spec(), tmp_path / "attempt-1")
     (saved,) = after
     assert (saved.kind, saved.step) == ("last", step)
     assert Path(saved.path).exists()
 
 
-def test_a_wish_between_periods_is_answered_at_the_next_step(tmp_path):
+def test_a_stop_request_between_periods_is_answered_at_the_next_step(tmp_path):
     training = start(make_spec(), tmp_path / "attempt-1")
     for event in training:
         if isinstance(event, EpochFinished):
             break
     before = epochs([event])[0].step
-    after = [training.send(trainer.events.Wish.SAVE_AND_STOP), *training]
+    after = [training.send(trainer.events.StopRequest.SAVE_AND_STOP), *training]
     kinds = [one.kind if isinstance(one, CheckpointSaved) else type(one) for one in after]
     assert kinds == ["best", "last", Stepped, "last"]
     assert after[-1].step == before + 1

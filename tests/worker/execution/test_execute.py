@@ -23,7 +23,7 @@ from store.jobs.acquire import Assignment
 from tests.support import factories
 from trainer.data.load import load
 from trainer.errors import DataError
-from trainer.events import Event, Finished, Progressed, Started, Stepped, Wish
+from trainer.events import Event, Finished, Progressed, Started, Stepped, StopRequest
 from trainer.spec.dataset import DatasetInfo
 from worker.execution.drain import Drain
 from worker.execution.execute import ExecutionContext, execute
@@ -33,7 +33,7 @@ from worker.execution.space import Space
 #: The room exports a function of the module's name.
 module = importlib.import_module("worker.execution.execute")
 
-Training = Generator[Event, Wish | None, None]
+Training = Generator[Event, StopRequest | None, None]
 Sessions = sessionmaker[Session]
 
 STARTED = Started(first_step=0, epoch=0, total_steps=10, parameters=5)
@@ -100,7 +100,7 @@ def endless() -> Training:
     while True:
         step += 1
         time.sleep(0.005)
-        if (yield Stepped(step)) is Wish.SAVE_AND_STOP:
+        if (yield Stepped(step)) is StopRequest.SAVE_AND_STOP:
             return
 
 
@@ -163,13 +163,13 @@ def test_a_drain_returns_the_job_to_the_queue(
     assert job.step > 0
 
 
-def test_a_wish_to_preempt_returns_the_job_to_the_queue(
+def test_a_request_to_preempt_returns_the_job_to_the_queue(
     sessions: Sessions, context: ExecutionContext, train_as: Any
 ) -> None:
     train_as(endless)
     assignment = acquire_job(sessions)
     with sessions.begin() as session:
-        commands.wish(session, session.get_one(Job, assignment.job_id), "preempt", "root")
+        commands.request_action(session, session.get_one(Job, assignment.job_id), "preempt", "root")
     _, job, attempt = run(assignment, context)
     assert (job.status, attempt.end) == ("queued", "preempted")
 

@@ -26,7 +26,7 @@ class Database:
         if self.error is not None:
             raise self.error
         self.renewals += 1
-        return Renewed(wish="pause")
+        return Renewed(requested_action="pause")
 
 
 def make_heartbeat(
@@ -45,11 +45,11 @@ def make_heartbeat(
     )
 
 
-def test_renewals_bring_back_wishes() -> None:
+def test_renewals_bring_back_requested_actions() -> None:
     database = Database()
     with make_heartbeat(database) as heartbeat:
         wait_for(lambda: database.renewals > 1)
-        assert heartbeat.wish == "pause"
+        assert heartbeat.requested_action == "pause"
         assert heartbeat.trusted
 
 
