@@ -90,6 +90,8 @@ def acquire(
     `numerics` is asked, with the kind of device, only where they are not yet fixed. `warm` is the
     device (kind, number) that the process has used: taken before others where the job may choose.
     """
+    # One acquisition at a time: two side by side would see the same free slots and the same use by each
+    # owner, and neither would get the fairest job. The lock ends with this short transaction.
     session.execute(select(func.pg_advisory_xact_lock(ACQUIRE_LOCK)))
     devices = _free_devices(session, host, instance, warm)
     if not devices:
@@ -98,6 +100,7 @@ def acquire(
     if job_id is None:
         return None
     job = lock(session, job_id)
+    # Read again under the lock: another job of the study may have fixed its numerics meanwhile.
     study = session.get(Study, job.study_id, populate_existing=True) if job.study_id else None
     chosen = _choose(devices, job, study)
     fixed = _fix_numerics(job, study, chosen[0].kind, numerics)
@@ -173,6 +176,7 @@ def _start(
     devices: Sequence[_FreeDevice],
     lease_seconds: float,
 ) -> None:
+    # The new number is the fence: from the commit on, a write of an earlier attempt raises LostLease.
     job.attempt += 1
     if job.started_at is None:
         job.started_at = database_now(session)

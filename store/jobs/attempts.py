@@ -71,6 +71,8 @@ def finish(
     seconds_used: float | None = None,
 ) -> Job:
     """The job succeeded (a diverged one, too): its metrics are final, its slots are free."""
+    # Raises before anything is written, and keeps the row locked until the commit, so that neither the
+    # sweep nor another attempt can end this one in between.
     job = lock_attempt(session, job_id, attempt)
     row = _end(session, job, "completed", None, seconds_used, counts=False)
     host_health.forgive(session, row.host, row.instance)

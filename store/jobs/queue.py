@@ -146,6 +146,7 @@ def required_kind() -> ColumnElement[str | None]:
 def in_order(statement: AnySelect) -> AnySelect:
     """The statement's jobs, with their study and dataset joined, the fairest first."""
     use = _use_by_owner().subquery()
+    # Waiting raises a job's class step by step up to the highest, so that none is passed over for ever.
     waited_classes = func.floor(_seconds_since(Job.queued_at) / AGING_SECONDS)
     priority = func.least(literal(len(PRIORITIES) - 1), Job.priority + waited_classes)
     return (
@@ -153,6 +154,8 @@ def in_order(statement: AnySelect) -> AnySelect:
         .outerjoin(Study, Study.id == Job.study_id)
         .join(Dataset, Dataset.id == Job.dataset_id)
         .outerjoin(use, use.c.owner_id == Job.owner_id)
+        # Within a class the owner who has used least goes first, then the job that has waited longest; the id
+        # makes the order total.
         .order_by(priority.desc(), func.coalesce(use.c.seconds, 0.0), Job.queued_at, Job.id)
     )
 

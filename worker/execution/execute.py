@@ -156,6 +156,7 @@ class Execution:
             if isinstance(event, Finished):
                 return event
             asks = isinstance(event, Stepped | Progressed) and self._should_stop()
+            # A cancelled job needs no checkpoint: closing the generator abandons its training.
             if asks and self._stop == "cancelled":
                 return self._stop
             request = StopRequest.SAVE_AND_STOP if asks else None

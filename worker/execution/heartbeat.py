@@ -152,6 +152,8 @@ class Heartbeat:
         self._exit_process(1)
 
     def _beat(self) -> None:
+        # Taken before the request: the lease counts from when the database writes it, which is later, so
+        # that this process never trusts its lease longer than the database does.
         asked_at = time.monotonic()
         try:
             renewed = self._renew(self.seconds_used)
