@@ -1,27 +1,22 @@
-"""The tables. Wide where a column has a standard meaning, JSON for the rest; every time is timestamptz.
-
-Relationships are never loaded behind one's back (`lazy="raise"`): a query that needs one names it.
-"""
+"""Studies, their jobs, and what became of both: attempts, transitions, results, files, verdicts."""
 
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     CheckConstraint,
-    DateTime,
     ForeignKey,
     Identity,
     Index,
     Integer,
-    MetaData,
-    Text,
     UniqueConstraint,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from store.db.models.accounts import Dataset, Project, User
+from store.db.models.table import Table, one_of
 
 JOB_STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled")
 FINAL_STATUSES = ("succeeded", "failed", "cancelled")
@@ -34,92 +29,7 @@ ATTEMPT_ENDS = (
 COUNTED_ENDS = ("lost", "stalled", "oom", "error")
 REQUESTED_ACTIONS = ("cancel", "pause", "preempt")
 PRIORITIES = ("low", "normal", "high", "urgent")
-ROLES = ("admin", "member", "viewer")
 VERDICTS = ("holds", "does not hold", "equivalent", "undecided")
-MIRROR_PROBLEMS = ("run", "files", "model", "deleted", "experiment")
-
-
-def _one_of(column: str, values: tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
-
-
-class Table(DeclarativeBase):
-    """Base of all tables: constraint names, JSON as jsonb, aware datetimes, unlimited text."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {  # noqa: RUF012
-        datetime: DateTime(timezone=True),
-        dict[str, Any]: JSONB(none_as_null=True),
-        list[Any]: JSONB(none_as_null=True),
-        str: Text,
-        int: BigInteger,
-    }
-
-
-class User(Table):
-    """A person; `name` is how they are called everywhere."""
-
-    __tablename__ = "users"
-    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
-    role: Mapped[str]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    disabled_at: Mapped[datetime | None]
-    __table_args__ = (CheckConstraint(_one_of("role", ROLES), name="role"),)
-
-
-class Token(Table):
-    """A bearer token; only its hash is kept. `parent_id`: the token with which it was made."""
-
-    __tablename__ = "tokens"
-    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    name: Mapped[str]
-    hash: Mapped[str] = mapped_column(unique=True)
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    expires_at: Mapped[datetime | None]
-    last_used_at: Mapped[datetime | None]
-    revoked_at: Mapped[datetime | None]
-    parent_id: Mapped[int | None] = mapped_column(
-        ForeignKey("tokens.id", ondelete="SET NULL"), index=True
-    )
-    user: Mapped[User] = relationship(lazy="raise")
-
-
-class Project(Table):
-    """A named shelf; made at first use. `experiment_id`: the one in MLflow, whatever people call it there."""
-
-    __tablename__ = "projects"
-    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
-    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
-    experiment_id: Mapped[str | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-class Dataset(Table):
-    """A registered dataset: `source` as posted, `info` (trainer.spec.DatasetInfo) once decoded."""
-
-    __tablename__ = "datasets"
-    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    name: Mapped[str] = mapped_column(unique=True)
-    owner_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
-    source: Mapped[dict[str, Any]]
-    status: Mapped[str] = mapped_column(server_default="registering")
-    info: Mapped[dict[str, Any] | None]
-    error: Mapped[str | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    __table_args__ = (
-        CheckConstraint(_one_of("status", ("registering", "ready", "failed")), name="status"),
-    )
 
 
 class Study(Table):
@@ -175,7 +85,7 @@ class Verdict(Table):
     sentence: Mapped[str]
     answer: Mapped[dict[str, Any]]
     judged_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    __table_args__ = (CheckConstraint(_one_of("verdict", VERDICTS), name="verdict"),)
+    __table_args__ = (CheckConstraint(one_of("verdict", VERDICTS), name="verdict"),)
 
 
 class Job(Table):
@@ -235,12 +145,12 @@ class Job(Table):
     owner: Mapped[User] = relationship(lazy="raise")
     __table_args__ = (
         UniqueConstraint("study_id", "variant", "point", "seed"),
-        CheckConstraint(_one_of("kind", ("training", "dataset")), name="kind"),
-        CheckConstraint(_one_of("status", JOB_STATUSES), name="status"),
-        CheckConstraint(_one_of("reason", REASONS), name="reason"),
-        CheckConstraint(_one_of("requested_action", REQUESTED_ACTIONS), name="requested_action"),
+        CheckConstraint(one_of("kind", ("training", "dataset")), name="kind"),
+        CheckConstraint(one_of("status", JOB_STATUSES), name="status"),
+        CheckConstraint(one_of("reason", REASONS), name="reason"),
+        CheckConstraint(one_of("requested_action", REQUESTED_ACTIONS), name="requested_action"),
         CheckConstraint(
-            f"({_one_of('status', FINAL_STATUSES)}) = (finished_at IS NOT NULL)", name="finished"
+            f"({one_of('status', FINAL_STATUSES)}) = (finished_at IS NOT NULL)", name="finished"
         ),
         Index("ix_jobs_claimable", "queued_at", postgresql_where=text("status = 'queued'")),
         Index("ix_jobs_study_id_id", "study_id", "id"),
@@ -272,79 +182,10 @@ class Attempt(Table):
     environment: Mapped[dict[str, Any] | None]
     error: Mapped[str | None]
     __table_args__ = (
-        CheckConstraint(_one_of('"end"', ATTEMPT_ENDS), name="end"),
+        CheckConstraint(one_of('"end"', ATTEMPT_ENDS), name="end"),
         CheckConstraint('("end" IS NULL) = (ended_at IS NULL)', name="ended"),
         Index("ix_attempts_ended_at", "ended_at"),
     )
-
-
-class Worker(Table):
-    """A worker's parent process on a host, which owns the host's queue.
-
-    `instance` is new at each start of a worker; NULL in rows from before there were any. `namespace`: in which
-    `process` is a process id. `address`: where the server sees the worker; NULL on a Unix socket.
-    `ended_at`: it has ended by itself, and none of its processes is left.
-    `shortage`: the folder without enough room (`store.hosts.host_health.Shortage`), for which the host takes no jobs.
-    `held_until`: it takes no jobs until then, because its disk ran full under a job, `disk_failures` times
-    without one that completed between them. `clock_ahead_seconds`: of the database's clock.
-    """
-
-    __tablename__ = "workers"
-    host: Mapped[str] = mapped_column(primary_key=True)
-    process: Mapped[int]
-    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    draining: Mapped[bool] = mapped_column(server_default="false")
-    instance: Mapped[str | None]
-    machine: Mapped[str | None]
-    namespace: Mapped[str | None]
-    address: Mapped[str | None]
-    ended_at: Mapped[datetime | None]
-    shortage: Mapped[dict[str, Any] | None]
-    disk_failures: Mapped[int] = mapped_column(Integer, server_default="0")
-    held_until: Mapped[datetime | None]
-    clock_ahead_seconds: Mapped[float | None]
-
-
-class Storage(Table):
-    """The one storage of this database: the id in the folder's marker file, and where it was adopted."""
-
-    __tablename__ = "storage"
-    singleton: Mapped[bool] = mapped_column(primary_key=True, server_default="true")
-    id: Mapped[str]
-    folder: Mapped[str]
-    machine: Mapped[str]
-    adopted_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    __table_args__ = (CheckConstraint("singleton", name="singleton"),)
-
-
-class Device(Table):
-    """A device of a host and how many jobs it may run at once."""
-
-    __tablename__ = "devices"
-    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    host: Mapped[str] = mapped_column(ForeignKey("workers.host", ondelete="CASCADE"))
-    kind: Mapped[str]
-    number: Mapped[int]
-    name: Mapped[str]
-    slots: Mapped[int]
-    __table_args__ = (
-        UniqueConstraint("host", "kind", "number"),
-        CheckConstraint(_one_of("kind", ("cpu", "cuda")), name="kind"),
-    )
-
-
-class Lease(Table):
-    """A job's attempt holds one slot of one device until `expires_at`, unless renewed."""
-
-    __tablename__ = "leases"
-    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), index=True)
-    attempt: Mapped[int]
-    device_id: Mapped[int] = mapped_column(ForeignKey("devices.id"))
-    slot: Mapped[int]
-    expires_at: Mapped[datetime]
-    __table_args__ = (UniqueConstraint("device_id", "slot"),)
 
 
 class Epoch(Table):
@@ -400,7 +241,7 @@ class Checkpoint(Table):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     __table_args__ = (
         UniqueConstraint("job_id", "path"),
-        CheckConstraint(_one_of("kind", ("last", "best")), name="kind"),
+        CheckConstraint(one_of("kind", ("last", "best")), name="kind"),
     )
 
 
@@ -447,60 +288,3 @@ class Transition(Table):
     from_status: Mapped[str | None]
     to_status: Mapped[str]
     why: Mapped[str]
-
-
-class IdempotencyKey(Table):
-    """A request already accepted: the same key and body give the same answer again."""
-
-    __tablename__ = "idempotency_keys"
-    user_id: Mapped[int] = mapped_column(
-        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
-    )
-    key: Mapped[str] = mapped_column(primary_key=True)
-    fingerprint: Mapped[str]
-    status_code: Mapped[int]
-    response: Mapped[dict[str, Any]]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-class Mirrored(Table):
-    """How far MLflow has a job or a study: its run, the last epoch sent, the change it has seen."""
-
-    __tablename__ = "mirrored"
-    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"), unique=True)
-    study_id: Mapped[int | None] = mapped_column(ForeignKey("studies.id"), unique=True)
-    run_id: Mapped[str]
-    experiment_id: Mapped[str]
-    epoch: Mapped[int] = mapped_column(server_default="0")
-    seen_at: Mapped[datetime | None]
-    closed_at: Mapped[datetime | None]
-    state: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
-    __table_args__ = (CheckConstraint("num_nonnulls(job_id, study_id) = 1", name="one_owner"),)
-
-
-class MirrorProblem(Table):
-    """What MLflow lacks of a job, a study or a project, and why; gone once MLflow has it.
-
-    `kind`: `run`, `files` and `model` could not be sent; `deleted`: somebody deleted the run there;
-    `experiment`: somebody deleted the project's experiment there. `next_at`: when it is tried again;
-    NULL: not by itself.
-    """
-
-    __tablename__ = "mirror_problems"
-    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))
-    study_id: Mapped[int | None] = mapped_column(ForeignKey("studies.id"))
-    project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id"))
-    kind: Mapped[str]
-    reason: Mapped[str]
-    attempts: Mapped[int] = mapped_column(Integer)
-    since: Mapped[datetime] = mapped_column(server_default=func.now())
-    next_at: Mapped[datetime | None]
-    __table_args__ = (
-        UniqueConstraint("job_id", "kind"),
-        UniqueConstraint("study_id", "kind"),
-        UniqueConstraint("project_id", "kind"),
-        CheckConstraint(_one_of("kind", MIRROR_PROBLEMS), name="kind"),
-        CheckConstraint("num_nonnulls(job_id, study_id, project_id) = 1", name="one_owner"),
-    )

@@ -1,0 +1,64 @@
+"""The tables. Wide where a column has a standard meaning, JSON for the rest; every time is timestamptz.
+
+Relationships are never loaded implicitly (`lazy="raise"`): a query that needs one names it.
+"""
+
+from store.db.models.accounts import ROLES, Dataset, IdempotencyKey, Project, Token, User
+from store.db.models.hosts import Device, Lease, Storage, Worker
+from store.db.models.jobs import (
+    ATTEMPT_ENDS,
+    COUNTED_ENDS,
+    FINAL_STATUSES,
+    JOB_STATUSES,
+    PRIORITIES,
+    REASONS,
+    REQUESTED_ACTIONS,
+    VERDICTS,
+    Attempt,
+    Checkpoint,
+    Diagnosis,
+    Epoch,
+    File,
+    Job,
+    LogLine,
+    Study,
+    Transition,
+    Verdict,
+)
+from store.db.models.mirror import MIRROR_PROBLEMS, Mirrored, MirrorProblem
+from store.db.models.table import Table
+
+__all__ = [
+    "ATTEMPT_ENDS",
+    "COUNTED_ENDS",
+    "FINAL_STATUSES",
+    "JOB_STATUSES",
+    "MIRROR_PROBLEMS",
+    "PRIORITIES",
+    "REASONS",
+    "REQUESTED_ACTIONS",
+    "ROLES",
+    "VERDICTS",
+    "Attempt",
+    "Checkpoint",
+    "Dataset",
+    "Device",
+    "Diagnosis",
+    "Epoch",
+    "File",
+    "IdempotencyKey",
+    "Job",
+    "Lease",
+    "LogLine",
+    "MirrorProblem",
+    "Mirrored",
+    "Project",
+    "Storage",
+    "Study",
+    "Table",
+    "Token",
+    "Transition",
+    "User",
+    "Verdict",
+    "Worker",
+]

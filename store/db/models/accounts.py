@@ -1,0 +1,83 @@
+"""People and their tokens, their projects and datasets, and requests already accepted."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, func
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from store.db.models.table import Table, one_of
+
+ROLES = ("admin", "member", "viewer")
+
+
+class User(Table):
+    """A person; `name` is how they are called everywhere."""
+
+    __tablename__ = "users"
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    role: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    disabled_at: Mapped[datetime | None]
+    __table_args__ = (CheckConstraint(one_of("role", ROLES), name="role"),)
+
+
+class Token(Table):
+    """A bearer token; only its hash is kept. `parent_id`: the token with which it was made."""
+
+    __tablename__ = "tokens"
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str]
+    hash: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    parent_id: Mapped[int | None] = mapped_column(
+        ForeignKey("tokens.id", ondelete="SET NULL"), index=True
+    )
+    user: Mapped[User] = relationship(lazy="raise")
+
+
+class IdempotencyKey(Table):
+    """A request already accepted: the same key and body give the same answer again."""
+
+    __tablename__ = "idempotency_keys"
+    user_id: Mapped[int] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]
+    status_code: Mapped[int]
+    response: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Project(Table):
+    """A named shelf; made at first use. `experiment_id`: the one in MLflow, whatever people call it there."""
+
+    __tablename__ = "projects"
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    experiment_id: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Dataset(Table):
+    """A registered dataset: `source` as posted, `info` (trainer.spec.DatasetInfo) once decoded."""
+
+    __tablename__ = "datasets"
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    owner_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    source: Mapped[dict[str, Any]]
+    status: Mapped[str] = mapped_column(server_default="registering")
+    info: Mapped[dict[str, Any] | None]
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    __table_args__ = (
+        CheckConstraint(one_of("status", ("registering", "ready", "failed")), name="status"),
+    )
