@@ -62,7 +62,7 @@ def test_a_technique_is_implemented_beside_its_paper(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", techniques(NormSpec, WeightsSpec).keys() - {"none", "plain", "lrn"}
+    "kind", sorted(techniques(NormSpec, WeightsSpec).keys() - {"none", "plain", "lrn"})
 )
 def test_a_norm_has_an_arxiv_id_in_its_spec(kind: str) -> None:
     assert any(re.search(ARXIV, paper) for paper in cited(TECHNIQUES[kind]))
