@@ -111,7 +111,7 @@ class Home:
         return f"http://127.0.0.1:{self.mlflow_port}"
 
     def make_folders(self) -> None:
-        """Closed to others; root's can be passed, because its servers run as somebody else."""
+        """Closed to others; root's can be passed, because its servers run as another user."""
         try:
             if not self.folder.exists():
                 self.folder.parent.mkdir(parents=True, exist_ok=True)

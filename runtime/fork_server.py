@@ -72,7 +72,7 @@ def _run(connection: socket.socket, serve: Serve, server: int) -> NoReturn:
             os._exit(0)
         with connection.makefile("rb") as questions, connection.makefile("w") as answers:
             serve(questions, answers)
-    except BrokenPipeError:  # nobody waits for the answer any more
+    except BrokenPipeError:  # the other side no longer waits for the answer
         pass
     except BaseException:
         log.exception("a helper ended")

@@ -12,7 +12,7 @@ _SHARED: list[structlog.typing.Processor] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 
-#: Libraries that say at INFO what nobody needs.
+#: Libraries whose INFO lines are noise.
 _QUIET = ("alembic", "celery.redirected", "httpx", "kombu", "PIL", "matplotlib")
 
 

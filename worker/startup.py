@@ -35,7 +35,7 @@ def wait_for_storage(
     must_write: bool = True,
     stop: threading.Event | None = None,
 ) -> None:
-    """Waits for an absent database, unless told to stop.
+    """Waits for an absent database, unless it is stopped.
 
     Raises SystemExit, with what to do, when the folder isn't the database's storage.
     """

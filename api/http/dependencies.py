@@ -34,7 +34,7 @@ def get_current_user(services: ServicesDep, secret: Secret) -> User:
 
 
 def lock_asking_token(session: Session, secret: str) -> Token:
-    """The token of this request, which nobody revokes before the transaction ends."""
+    """The token of this request, which cannot be revoked before the transaction ends."""
     token = users.lock_token(session, secret)
     if token is None:
         raise _refused()

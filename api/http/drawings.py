@@ -107,7 +107,7 @@ def _read_links(services: Services, page: CachedRender, job_ids: Sequence[int]) 
 
 
 def _await(services: Services, render: CachedRender, pending: Pending) -> bytes | None:
-    """None if it takes longer than a request may; a failure is told once."""
+    """None if it takes longer than a request may; a failure is reported once."""
     try:
         return pending.wait(services.settings.draw_wait_seconds)
     finally:

@@ -17,7 +17,7 @@ TYPES: Mapping[ExportFormat, str] = {
 }  # fmt: skip
 #: Of a JSON object that is a whole job: its metrics that are null because they aren't finite.
 NOT_FINITE = "non_finite"
-#: Lines of CSV are sent together until they have so many characters.
+#: Lines of CSV are sent together up to this many characters.
 _CHUNK = 64 * 1024
 
 

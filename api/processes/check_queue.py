@@ -147,7 +147,7 @@ class CheckQueue:
         return place
 
     def _make_room(self, person: int) -> None:
-        """Whoever has most places loses the newest to somebody with fewer; raises `NoPlace`."""
+        """The person with most places loses the newest to one with fewer; raises `NoPlace`."""
         counts = Counter(place.person for place in self._places if not place.is_lost)
         if counts[person] >= self._places_of_one:
             raise NoPlace(f"{counts[person]} of your requests wait for checks already")

@@ -55,7 +55,7 @@ class HelperPool:
         """The queue must be closed."""
         with self._changed:
             self._is_closing = True
-            # They first: with their server gone, nobody would collect them.
+            # They first: with their server gone, no process would collect them.
             for process in (*self._helpers, self._server):
                 if process is not None:
                     process.kill()
@@ -88,7 +88,7 @@ class HelperPool:
             except HelperGone as error:
                 log.warning("the helper that checks specs is gone", why=str(error))
                 self._queue.finish(work, error=error)
-            except Exception as error:  # an answer that nobody understands is no yes
+            except Exception as error:  # an answer that can't be read is not a yes
                 self._queue.finish(work, error=error)
             else:
                 self._queue.finish(work, value)

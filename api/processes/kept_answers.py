@@ -1,4 +1,4 @@
-"""Answers of checks in files, for the next process: at most so many, and so large.
+"""Answers of checks in files, for the next process, limited in number and size.
 
 A file that can't be read, or isn't what was written, is as good as none.
 """

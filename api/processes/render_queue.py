@@ -13,7 +13,7 @@ from studies.rendering import Renderer, RenderingStopped
 #: The machine's cores are for training.
 AT_ONCE = 2
 WAITING = 8
-#: Finished drawings that nobody has fetched yet.
+#: Finished drawings that have not been fetched yet.
 MOST_FINISHED = 8
 
 

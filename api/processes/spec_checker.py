@@ -102,7 +102,7 @@ class Checker:
     def check(
         self, spec: JobSpec, info: DatasetInfo, person: int, seconds: float | None = None
     ) -> Report:
-        """What a helper says of the spec, within so many seconds; raises `CheckerUnavailable`."""
+        """The helper's report on the spec, within this many seconds; raises `CheckerUnavailable`."""
         key = self._key(spec, info)
         if (kept := self._answers.get(key) or self._kept.read(key)) is not None:
             self._remember(key, kept)

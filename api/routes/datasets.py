@@ -150,7 +150,7 @@ def _read_info(services: Services, name: str) -> DatasetInfo:
 
 
 def _explain_too_large(shown: str, images: int, pixels: int) -> str | None:
-    """Why so many images, of so many pixels on the longer side, are not drawn; None where they are."""
+    """Why that many images of that size are not drawn; None if they are."""
     if images * pixels**2 <= MOST_SHEET_PIXELS:
         return None
     fitting = int((MOST_SHEET_PIXELS / images) ** 0.5)

@@ -1,4 +1,4 @@
-"""The `normlab` command: its entry point and how its errors are told."""
+"""The `normlab` command: its entry point and how its errors are printed."""
 
 import os
 import sys

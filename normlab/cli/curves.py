@@ -153,7 +153,7 @@ def _mark(number: int) -> str:
 
 
 def _tick(value: float, chars: int, delta: float, left: bool = False) -> str:
-    """A label of an axis, as short as it can be told from the next."""
+    """A label of an axis, as short as it can be while it differs from the next."""
     text = f"{value:.4g}"
     return text.ljust(chars) if left else text.rjust(chars)
 

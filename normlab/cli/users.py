@@ -88,7 +88,7 @@ def revoke(
 
 
 def _ensure_childless(listed: Iterable[Item], number: int) -> None:
-    """Raises NormlabError if other tokens were created with it, so that nobody is locked out by accident."""
+    """Raises NormlabError if other tokens were created with it, so that no user is locked out by accident."""
     children = [token for token in listed if token["parent_id"] == number]
     if children:
         names = ", ".join(f"{one['id']} ({one['name']}, {one['user']})" for one in children)

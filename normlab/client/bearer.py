@@ -24,7 +24,7 @@ class Bearer(httpx.Auth):
 class HomeBearer(httpx.Auth):
     """A token for the process that is a local stack's API: the given one, else the home's own.
 
-    Anything else that listens at its address counts as nobody: httpx.ConnectError.
+    Anything else that listens at its address counts as no answer: httpx.ConnectError.
     """
 
     def __init__(self, home: Home, token: str | None = None) -> None:

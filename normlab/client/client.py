@@ -179,7 +179,7 @@ class Client:
         return _mapping(self._http.post(path, {"priority": priority}))
 
     def extend(self, study: Named, seeds: int | list[int]) -> Item:
-        """More seeds: so many more, or exactly these."""
+        """More seeds: a number of further ones, or exactly these."""
         answer = self._http.request(
             "POST",
             f"{Reference.study(study).path}/extend",

@@ -15,7 +15,7 @@ _JSON, _YAML = "application/json", "application/yaml"
 class Document:
     """A job or a study on its way to the service; it is a study if it has variants.
 
-    `name` is what messages call it; None for a mapping, whose lines nobody has written.
+    `name` is what messages call it; None for a mapping, which has no lines.
     """
 
     content: bytes

@@ -24,7 +24,7 @@ _STARTING = (
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """The answer of `/readyz`; `status` is None where nobody answered."""
+    """The answer of `/readyz`; `status` is None without an answer."""
 
     status: int | None
     detail: str

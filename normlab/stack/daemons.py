@@ -202,7 +202,7 @@ def make_checks(home: Home, token: str, worker: Runnable) -> dict[str, Callable[
 
 def _find_worker(home: Home, token: str, pid: int | None) -> Answer:
     """Ready once the API lists this process as alive: the rows of earlier ones stay."""
-    # Until our API listens there, somebody else may: they get no token.
+    # Until our API listens there, another process may: it gets no token.
     if not home.is_served():
         return Answer(ready=False)
     status, document = _ask_as(token, f"{home.api_url}/api/v1/workers")

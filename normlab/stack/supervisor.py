@@ -48,7 +48,7 @@ class StopAsked(Exception):
 
 
 class Supervisor:
-    """`run` returns when it is told to stop, or raises why the stack could not start.
+    """`run` returns when it is stopped, or raises why the stack could not start.
 
     `show` gets the state at each change and about once a second; what it raises stops the stack.
     What it raises while the stack stops is written to the log, and `show` isn't called again.

@@ -60,7 +60,7 @@ def bootstrap(url: str, secret: str | None) -> bool:
 def bootstrap_admin(session: Session, name: str, secret: str) -> User | None:
     """The first admin with this token; None, and nothing is changed, if there has ever been a user.
 
-    Users are never deleted: somebody who was disabled, and a token that was revoked, stay so.
+    Users are never deleted: a disabled user and a revoked token stay so.
     """
     if session.scalars(select(User.id).limit(1)).first() is not None:
         return None
@@ -77,7 +77,7 @@ def bootstrap_admin(session: Session, name: str, secret: str) -> User | None:
 def reset_admin(url: str, secret: str) -> list[str]:
     """Makes sure that the user `admin` exists, is enabled, is an admin and has this token; says what it did.
 
-    Raises BadSecret, and changes nothing, if the secret is weak, was revoked, or is somebody else's.
+    Raises BadSecret, and changes nothing, if the secret is weak, was revoked, or is another user's.
     """
     ensure_strong(secret)
     engine = make_engine(url)

@@ -97,7 +97,7 @@ def _within_parent(expires_at: datetime | None, parent: Token | None) -> datetim
 
 
 def authenticate(session: Session, secret: str) -> User | None:
-    """Whose secret it is; None if it is nobody's, revoked, expired, or of a disabled user."""
+    """The user of this secret; None if it is unknown, revoked, expired, or of a disabled user."""
     now = func.clock_timestamp()
     valid = (Token.hash == hash_secret(secret), is_valid(), User.disabled_at.is_(None))
     row = session.execute(select(User, Token.id).join(Token).where(*valid)).one_or_none()
@@ -115,7 +115,7 @@ def authenticate(session: Session, secret: str) -> User | None:
 
 
 def lock_token(session: Session, secret: str) -> Token | None:
-    """The valid token of this secret, which nobody revokes before the transaction ends."""
+    """The valid token of this secret, which cannot be revoked before the transaction ends."""
     query = select(Token).where(Token.hash == hash_secret(secret), is_valid())
     return session.scalars(query.with_for_update()).one_or_none()
 
@@ -214,7 +214,7 @@ def enable_user(session: Session, user: User) -> None:
 
 @contextmanager
 def _keeping_an_admin(session: Session, refusal: str, at_risk: bool = True) -> Iterator[None]:
-    """Raises LastAdmin if the change in its body leaves nobody who can administer the service.
+    """Raises LastAdmin if the change in its body leaves no admin.
 
     The rows of all admins are locked first, so that of two such changes at once the second sees what the
     first has done. Requests that only refer to these rows, such as submissions, don't wait for it.

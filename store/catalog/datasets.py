@@ -23,7 +23,7 @@ TIMEOUT_SECONDS = 24 * 3600.0
 
 def seed_built_in(session: Session) -> None:
     """Make the rows of the datasets that need no registration, ready; harmless when they exist. A name
-    that somebody had registered before it came with Normlab stays theirs."""
+    that a user had registered before it came with Normlab stays theirs."""
     source = BuiltIn(kind="builtin").model_dump(mode="json")
     for name, info in BUILT_IN.items():
         document = info.model_dump(mode="json")

@@ -115,7 +115,7 @@ def end_attempt(
 
     `lost, stalled, oom, error` count towards the job's limit, unless `counts` says otherwise (a loss that
     an outage of the database caused); `disk` has a limit of its own, and its host is held. A job that goes
-    on keeps its `queued_at`, and so stands at the head of its line. A request to cancel or to pause is
+    on keeps its `queued_at`, and so is first in the queue of its class. A request to cancel or to pause is
     fulfilled by any end.
     """
     job = lock_attempt(session, job_id, attempt)

@@ -98,8 +98,8 @@ def create(
 
     Raises DatasetUnavailable when the dataset's registration has failed.
     """
-    shelf = projects.get_or_create(session, project, owner)
-    return insert(session, owner, shelf, {dataset.name: dataset}, new, study)
+    project_row = projects.get_or_create(session, project, owner)
+    return insert(session, owner, project_row, {dataset.name: dataset}, new, study)
 
 
 def insert(

@@ -104,7 +104,7 @@ def register_worker(
         .values(host=host, **start)
         .on_conflict_do_update(index_elements=[Worker.host], set_=start)
     )
-    # A device that is gone may still be held by an attempt that nobody has ended yet.
+    # A device that is gone may still be held by an attempt that has not been ended yet.
     session.execute(update(Device).where(Device.host == host).values(slots=0))
     for kind, number, name, slots in devices:
         statement = insert(Device).values(

@@ -1,4 +1,4 @@
-"""What keeps the house in order reads and deletes: open attempts, old keys, paths."""
+"""What maintenance reads and deletes: open attempts, old keys, paths."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ LOCK = 0x6E6F726D_7377
 
 @dataclass(frozen=True, slots=True)
 class OpenAttempt:
-    """An attempt that nobody has ended, and the process that holds it."""
+    """An attempt that has not been ended, and the process that holds it."""
 
     job_id: int
     number: int

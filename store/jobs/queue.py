@@ -75,9 +75,9 @@ def running(session: Session) -> Sequence[Job]:
 
 
 def fairest(free: Mapping[str, int], host: str) -> Select[int]:
-    """The id of the runnable job whose turn it is, locked, given so many free devices of each kind.
+    """The id of the runnable job whose turn it is, locked, given the number of free devices of each kind.
 
-    A row that somebody else is changing right now (a cancel) is passed over, and so is, for a while, a job
+    A row that another transaction is changing (a cancel) is skipped, and so is, for a while, a job
     under which the host's disk ran full.
     """
     fits = or_(

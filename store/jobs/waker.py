@@ -1,4 +1,4 @@
-"""Sends the wake-ups that are due, from a thread of its own: a hanging broker holds nobody up.
+"""Sends the wake-ups that are due, from a thread of its own: a hanging broker delays no request.
 
 What is not sent here, the sweep sends.
 """

@@ -200,7 +200,7 @@ def open_run(
 
 
 def save(session: Session, mirrored: Mirrored) -> bool:
-    """Writes the row as it is in memory; False when somebody has forgotten it meanwhile."""
+    """Writes the row as it is in memory; False if it was deleted meanwhile."""
     values = {
         "run_id": mirrored.run_id,
         "experiment_id": mirrored.experiment_id,
@@ -214,7 +214,7 @@ def save(session: Session, mirrored: Mirrored) -> bool:
 
 
 def forget(session: Session, mirrored: Mirrored) -> None:
-    """The run is gone: the job or study is sent anew, and a study's jobs learn their new parent."""
+    """The run is gone: the job or study is sent again, and a study's jobs learn their new parent."""
     session.execute(delete(Mirrored).where(Mirrored.id == mirrored.id))
     if mirrored.study_id is not None:
         jobs = select(Job.id).where(Job.study_id == mirrored.study_id)
@@ -241,7 +241,7 @@ def request_models(session: Session, job_ids: Collection[int], experiment_id: st
 def next_files(session: Session) -> Mirrored | None:
     """The row of the ended study or job whose figures are to be sent next.
 
-    Studies before jobs, the latest first: that is what somebody looks at now, a backlog isn't.
+    Studies before jobs, the latest first: people look at those now, not at a backlog.
     """
     owners = (MirrorProblem.job_id, Mirrored.job_id), (MirrorProblem.study_id, Mirrored.study_id)
     query = (

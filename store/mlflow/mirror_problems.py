@@ -98,7 +98,7 @@ def are_waiting(session: Session) -> bool:
 
 
 def is_held_back(kind: Kind, *owners: tuple[OptionalId, OptionalId | Id]) -> ColumnElement[bool]:
-    """Whether the row's owner pauses in this kind, or somebody has deleted its run."""
+    """Whether the row's owner pauses in this kind, or its run was deleted."""
     owned = or_(*(column == owner for column, owner in owners))
     pauses = and_(MirrorProblem.kind == kind, MirrorProblem.next_at > func.clock_timestamp())
     return exists().where(owned, or_(pauses, MirrorProblem.kind == "deleted"))
@@ -157,7 +157,7 @@ def count(session: Session) -> int:
 
 
 def _upsert(session: Session, subject: Subject, reason: str, attempts: int) -> MirrorProblem:
-    """The subject's row, with this reason and so many attempts more."""
+    """The subject's row, with this reason and that many more attempts."""
     [column] = subject.owner
     # What MLflow or an exporter says may hold characters that PostgreSQL refuses.
     reason = sanitize_text(reason)

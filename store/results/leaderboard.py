@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from store.catalog import is_archived
 from store.db import FINAL_STATUSES, Dataset, Job, Project, Study
 
-#: Parts of a spec that make no other entry: the same training at another seed, elsewhere, by somebody else.
+#: Parts of a spec that make no other entry: the same training at another seed, elsewhere, by another user.
 _SHARED = ("seed", "project", "resources")
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from store.db import Job
 from store.jobs import leases
 
-#: Older jobs than so many aren't looked at: the search stays quick, and machines change.
+#: Only this many of the latest jobs are looked at: the search stays quick, and machines change.
 RECENT_JOBS = 20_000
 _MOST = 500
 _PARAMETERS = ("weight_parameters", "bias_parameters", "norm_parameters")

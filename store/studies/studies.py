@@ -94,7 +94,7 @@ def add_jobs(
 
 
 def declare(session: Session, study_id: int, kind: str, why: str, who: str) -> None:
-    """Somebody stands for a difference between the study's variants; a later word replaces an earlier."""
+    """Records that a difference between the study's variants is acknowledged; a later reason replaces an earlier one."""
     study = lock(session, study_id)
     at = database_now(session).isoformat()
     study.declared = {**study.declared, kind: {"why": sanitize_text(why), "who": who, "at": at}}

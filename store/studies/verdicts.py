@@ -67,8 +67,8 @@ def due(session: Session, most: int) -> Sequence[Study]:
 def keep(
     session: Session, judged: Study, at: datetime, found: Sequence[Kept], files: Sequence[KeptFile]
 ) -> bool:
-    """In the place of what was there; MLflow gets them anew. `judged`: the study as it was `at` that time,
-    when the verdicts were found; if somebody has declared a difference since, nothing is kept."""
+    """Replaces what was there; MLflow gets them again. `judged`: the study as it was `at` that time,
+    when the verdicts were found; if a difference was declared since, nothing is kept."""
     study_id = judged.id
     if studies.lock(session, study_id).declared != judged.declared:
         return False
@@ -100,7 +100,7 @@ def keep(
 
 
 def set_aside(session: Session, study_id: int, at: datetime) -> None:
-    """It is due again when one of its jobs has changed after that, or somebody declares a difference."""
+    """It is due again when one of its jobs has changed after that, or a difference is declared."""
     session.execute(update(Study).where(Study.id == study_id).values(judged_at=at))
 
 

@@ -12,7 +12,7 @@ from studies.stats import count, listed
 
 _SPLITS = {
     "fixed": "the split of the data is the same at every seed: the answer is about this split",
-    "resampled": "the split of the data is drawn anew at each seed; intervals and tests allow for the "
+    "resampled": "the split of the data is drawn again at each seed; intervals and tests allow for the "
     "overlap of the training sets (Nadeau & Bengio 2003)",
     "subsets": "each seed draws other training examples of the data; validation and test are the same at "
     "every seed: the answer is about training sets of this size from this data",

@@ -128,7 +128,7 @@ def _make_confound(
     causes: tuple[str, ...],
     declared: Mapping[str, str],
 ) -> Confound:
-    """The first pair's values stand for all; of several at once, those that differ."""
+    """The first pair's values represent all; of several at once, those that differ."""
     mine, theirs = found[0]
     if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
         names = [name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)]
@@ -168,7 +168,7 @@ def _is_covered(path: str, declared: Sequence[str]) -> bool:
 
 
 def _gives_way(path: str, parent: str, declared: str) -> bool:
-    """Whether the field is what the declared one stands for instead: epochs for steps, for one."""
+    """Whether the field is an alternative to the declared one, as epochs are to steps."""
     above, _, last = path.rpartition(".")
     return above == parent and any(
         (declared in one and last in other) or (declared in other and last in one)

@@ -177,7 +177,7 @@ def _estimate_seeds(
     arm, reference = _find_pair(evidence, name)
     both = pairs(arm, reference, evidence.seeds)
     deviation = inference.deviation([one - other for one, other in both])
-    # Without a margin nobody has said what matters, and the difference seen stands for it.
+    # Without a margin, the difference that was seen takes its place.
     to_see = study.margin or abs(difference.mean or 0.0)
     if not to_see or deviation is None:
         return {}

@@ -117,7 +117,7 @@ def _describe_difference(evidence: StudyEvidence, one: VariantSummary) -> str:
             margin = size(evidence.study.margin or 0.0, metric)
             return f"{one.name} is equivalent to {baseline} within {margin}: {seen}."
         case _:
-            return f"{one.name} can't be told apart from {baseline}: {seen}{_describe_power(difference, metric)}."
+            return f"{one.name} can't be distinguished from {baseline}: {seen}{_describe_power(difference, metric)}."
 
 
 def _describe_correction(evidence: StudyEvidence) -> str:
@@ -191,7 +191,7 @@ def _find_unexplained(evidence: StudyEvidence) -> Iterator[str]:
     for (kind, _), same in found.items():
         yield (
             f"{listed([one.variant for one in same])} and {evidence.study.baseline} differ in "
-            f"{same[0].what}, which nothing declared explains: train anew, or declare {kind!r} "
+            f"{same[0].what}, which nothing declared explains: train again, or declare {kind!r} "
             "with a reason"
         )
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from studies.figures.mpl import draw_band, finish, make_figure
 from studies.report.panels import Column, Fan
 
-#: Sides of a norm, in colours that are told apart by people with any colour vision.
+#: Sides of a norm, in colours that people with any colour vision can distinguish.
 SIDES = (("before", "#e69f00"), ("after", "#0072b2"))
 #: Percentiles between which a band goes, the lightest first.
 BANDS = (("1", "99", 0.15), ("15", "85", 0.3))

@@ -9,7 +9,7 @@ from runtime.helper_process import CommandRunner
 from runtime.supervision import HelperGone, Limits, OverLimit, Stopped
 
 COMMAND = (sys.executable, "-m", "studies.figures")
-#: A busy machine takes minutes; nobody's request is held for so long.
+#: A busy machine takes minutes; no request is held that long.
 SECONDS = 600.0
 #: Resident, of the process.
 MEGABYTES = 1024

@@ -157,7 +157,7 @@ Logarithm.model_rebuild()
 
 
 def _as_chains(value: Any) -> Any:
-    """One chain of names stands for a list of one chain."""
+    """One chain of names is read as a list of one chain."""
     is_chain = isinstance(value, list | tuple) and value and isinstance(value[0], str)
     return [value] if is_chain else value
 

@@ -147,7 +147,7 @@ def _refuse_split_seeds(study: StudySpec, specs: Sequence[JobSpec]) -> None:
 
 
 def _wrong_size(study: StudySpec, size: int) -> StudyError:
-    # Python writes no number of thousands of digits, and nobody reads one.
+    # Python refuses to print an integer of thousands of digits.
     shown = size if size < 10**12 else "more than 10**12"
     detail = f"a study has 1 to {MAX_CELLS} cells, but this one has {shown}"
     return StudyError((Problem(pointer="/matrix" if study.matrix else "/seeds", detail=detail),))
@@ -293,7 +293,7 @@ def _refuse_repeats(valid: list[tuple[_Arm, JobSpec]]) -> None:
 
 
 def _refuse_equal_names(arms: Sequence[_Arm]) -> None:
-    """Points that say the last part of different paths, or 1 and "1", would be told by one name."""
+    """Points that say the last part of different paths, or 1 and "1", would get the same name."""
     seen: set[str] = set()
     for arm in arms:
         if (name := arm_name(arm.variant, arm.point)) in seen:

@@ -16,7 +16,7 @@ from trainer.spec import FieldValueError, Name, Part, Problem, Seed, Upgrades, u
 VERSION = 1
 UPGRADES: Upgrades = {}
 
-#: Under so many paired seeds there are no p-values and no verdicts.
+#: With fewer paired seeds there are no p-values and no verdicts.
 ENOUGH_SEEDS = 8
 
 
@@ -36,7 +36,7 @@ class StudyError(ValueError):
 
 
 def _without_default(schema: dict[str, Any]) -> None:
-    """It stands for another field of the document, and is no valid value itself."""
+    """A placeholder for another field of the document; not a valid value itself."""
     schema.pop("default")
 
 

@@ -98,7 +98,7 @@ def _bound(
 
 
 def _nodes(time: float, bound: float) -> "tuple[NDArray[float64], NDArray[float64]]":
-    """Where paths below the bound matter, and the widths they stand for (Gauss & Legendre).
+    """Where paths below the bound matter, and the widths of their intervals (Gauss & Legendre).
 
     Eight deviations above zero none arrives, and from eight below none gets above zero any more.
     """

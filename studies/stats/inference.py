@@ -23,7 +23,7 @@ POWER = 0.8
 #: Metrics equal on paper differ by so much: of themselves if they are large, else absolutely.
 DIGITS = 12
 RESAMPLES = 9999
-#: Up to so many differences scipy's signed ranks are exact whether values tie or not.
+#: Up to this many differences, scipy's signed ranks are exact whether values tie or not.
 MOST_PERMUTED = 13
 MOST_SEEDS = 100_000
 
@@ -161,7 +161,7 @@ def wilcoxon_p_value(differences: Sequence[float]) -> float | None:
 
     if len(gaps) > MOST_PERMUTED:
         return float(wilcoxon(gaps).pvalue)
-    # scipy permutes as well where values tie, but ranks anew each time, which takes half a second.
+    # scipy permutes as well where values tie, but ranks again each time, which takes half a second.
     ranks = np.sign(gaps) * (rankdata(np.abs(gaps)) - gaps.count(0))
     return float(
         permutation_test(

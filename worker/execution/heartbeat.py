@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 #: The lease counts as over so much (of its length) before it is: room for a step and for the clock.
 MARGIN = 0.1
 RETRY_SECONDS = 0.5
-#: A job that was told to stop may take so long to hear it: a step, a batch, the loading of its data.
+#: A job may take this long to stop when asked: a step, a batch, the loading of its data.
 UNHEARD_SECONDS = 15.0
 TICK_SECONDS = 0.25
 
@@ -95,7 +95,7 @@ class Heartbeat:
 
     @property
     def trusted(self) -> bool:
-        """By this process's own clock, nobody else can hold the job yet."""
+        """By this process's own clock, no other attempt can hold the job yet."""
         return time.monotonic() < self._trusted_until
 
     @property

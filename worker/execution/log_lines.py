@@ -16,7 +16,7 @@ SHOWN = ("val_accuracy", "val_loss", "train_loss", "train_accuracy")
 
 
 def format_event(event: Event, periods: int) -> str | None:
-    """`epoch 3/15 · val_accuracy 0.93 · …`; None for what happens too often to be told."""
+    """`epoch 3/15 · val_accuracy 0.93 · …`; None for what happens too often to be logged."""
     match event:
         case Started():
             where = "from the start" if event.first_step == 0 else f"from step {event.first_step}"

@@ -31,7 +31,7 @@ Write = Callable[[Session], list[str] | None]
 class Recorder:
     """Writes in order, several at once in one transaction, again and again while the database is away.
 
-    After a lost lease it writes nothing more: whatever is still waiting belongs to nobody.
+    After a lost lease it writes nothing more: whatever is still waiting is discarded.
     """
 
     def __init__(

@@ -63,4 +63,4 @@ def when_forked(app: Celery, begin: Callable[[], None]) -> None:
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _leave_logging_alone(**_: Any) -> None:
-    """Celery configures no logging where somebody listens to this signal; `runtime.logs` did it."""
+    """Celery configures no logging if this signal has a receiver; `runtime.logs` did it."""

@@ -51,7 +51,7 @@ def is_gone(holder: Holder, mine: Instance) -> bool:
 class HostName:
     """A host's name, held by this instance from `take` to `release`.
 
-    A name with `{n}` in it stands for many, numbered from 1: the first one that no other worker has.
+    A name with `{n}` in it is a pattern, numbered from 1: the first one that no other worker has.
     The session that holds the lock is opened before the fork and used by the parent alone. The children inherit its
     socket, so the lock of a killed parent is free once the last of them has ended, too.
     """

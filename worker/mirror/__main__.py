@@ -79,7 +79,7 @@ def _check_storage(settings: Settings) -> None:
 
 
 def follow(settings: Settings, tracking: Tracking) -> NoReturn:
-    """Mirrors until the process is told to stop; outages are waited for."""
+    """Mirrors until the process is stopped; waits out outages."""
     failures = 0
     is_new = True
     while True:
@@ -117,7 +117,7 @@ def drain(settings: Settings, tracking: Tracking) -> int:
 
 
 def rebuild(settings: Settings, tracking: Tracking) -> None:
-    """Forgets how far MLflow is and bins the runs so far: a mirror, also one at work, sends all anew."""
+    """Forgets how far MLflow is and bins the runs so far: a mirror, also a running one, sends everything again."""
     engine = make_engine(settings.database_url, pool_size=1)
     with Session(engine) as session, session.begin():
         forgotten = mirror.forget_all(session)
@@ -298,7 +298,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rebuild",
         action="store_true",
-        help="forget how far MLflow is, so that all is sent anew, to new runs (by the mirror at work, "
+        help="forget how far MLflow is, so that everything is sent again, to new runs (by the mirror at work, "
         "or at once with --once)",
     )
     return parser

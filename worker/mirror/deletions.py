@@ -1,6 +1,6 @@
 """What people have deleted in MLflow, one run or a whole experiment: noticed, noted in SQL, respected.
 
-A deleted run is neither restored nor made anew nor written to; restored by people, it catches up. An
+A deleted run is neither restored nor created again nor written to; restored by people, it catches up. An
 experiment comes back, without the runs that were deleted before it, when its project has something new.
 """
 
@@ -18,12 +18,10 @@ from worker.mirror.tracking import KEY_TAG, Tracking
 
 log = structlog.get_logger("worker.mirror")
 
-DELETED = (
-    "somebody deleted its run in MLflow: it is no longer written to; restored there, it catches up"
-)
+DELETED = "its run was deleted in MLflow and is no longer written to; restored there, it catches up"
 GONE = (
-    "somebody deleted its run in MLflow for good: only a rebuild of the mirror "
-    "(python -m worker.mirror --rebuild) sends it anew"
+    "its run was deleted in MLflow for good: only a rebuild of the mirror "
+    "(python -m worker.mirror --rebuild) sends it again"
 )
 
 Found = Literal["nothing", "deleted", "repaired"]
@@ -98,7 +96,7 @@ class Deletions:
 
     def _note_experiment(self, project: Project, experiment: Experiment) -> None:
         reason = (
-            f"somebody deleted its experiment {experiment.name!r} in MLflow: "
+            f"its experiment {experiment.name!r} was deleted in MLflow: "
             "it comes back when the project has something new"
         )
         log.info("experiment_deleted", experiment=experiment.experiment_id)
@@ -138,7 +136,7 @@ class Deletions:
             log.info("run_deleted", run=row.run_id, reason=reason)
 
     def _forget(self, row: Mirrored) -> None:
-        """MLflow was lost or replaced: the run is made anew."""
+        """MLflow was lost or replaced: the run is created again."""
         log.info("run_gone", run=row.run_id)
         self._experiments.forget()
         with self._sessions.begin() as session:

@@ -11,7 +11,7 @@ from worker.mirror.tracking import Tracking
 
 log = structlog.get_logger("worker.mirror")
 
-#: Every experiment's tag with its project's name: ids start again in an MLflow that was set up anew.
+#: Every experiment's tag with its project's name: ids start again in a new MLflow.
 PROJECT_TAG = "normlab.project"
 
 
@@ -90,7 +90,7 @@ class Experiments:
 
 
 def is_of(experiment: Experiment, project: str) -> bool:
-    """Whether the experiment is this project's, or nobody's so far."""
+    """Whether the experiment is this project's, or has no project yet."""
     return bool(experiment.tags.get(PROJECT_TAG, project) == project)
 
 

@@ -1,7 +1,7 @@
 """What becomes of a job, study, file or model that MLflow refuses: noted in SQL, explained, tried again.
 
 Outage
-    MLflow does not answer: nobody's failure
+    MLflow does not answer: no failure of the job or study
 """
 
 import time
@@ -108,6 +108,6 @@ class Failures:
             return "repaired"
         with self._sessions.begin() as session:
             parent = mirror.parent_of(session, row)
-        # The parent is looked at as well: where MLflow was lost, both are made anew.
+        # The parent is looked at as well: where MLflow was lost, both are created again.
         answers = [self._deletions.explain(one) for one in (row, parent) if one is not None]
         return "repaired" if "repaired" in answers else answers[0]

@@ -34,7 +34,7 @@ from worker.mirror.tracking import Tracking
 log = structlog.get_logger("worker.mirror.model_export")
 
 NAME = "model"
-#: Datasets up to so many bytes are read to say how a model's inputs are standardized.
+#: Datasets up to this size in bytes are read to say how a model's inputs are standardized.
 _LARGEST_DATASET = 2**30
 
 

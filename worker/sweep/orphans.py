@@ -22,7 +22,7 @@ _JOBS_AT_ONCE = 500
 def delete_orphans(
     sessions: sessionmaker[Session], storage: Path, minimum_age_seconds: float = MINIMUM_AGE_SECONDS
 ) -> int:
-    """Delete what is old enough, of jobs that nobody runs; how many files it was."""
+    """Delete what is old enough, of jobs that are not running; returns the number of files."""
     numbers = sorted(
         int(folder.name) for folder in (storage / "jobs").glob("*") if folder.name.isdecimal()
     )
@@ -50,7 +50,7 @@ def delete_unfinished(storage: Path, minimum_age_seconds: float = UNFINISHED_SEC
 
 def _now(storage: Path) -> float:
     """By the clock that gives files their times, which is the file server's: ours may be an hour ahead, and
-    what somebody is writing at this moment would look old. Raises OSError where nothing can be changed."""
+    a file that is being written would look old. Raises OSError where nothing can be changed."""
     os.utime(storage)
     return storage.stat().st_mtime
 

@@ -18,7 +18,7 @@ def scaled(value: float | None, metric: str, *, sign: bool = False) -> str:
 
 
 def test_metric(job: Mapping[str, Any]) -> str:
-    """What a job's result is told by: its accuracy on test, or its loss where the task has none."""
+    """The metric that a job's result is shown by: its accuracy on test, or its loss where the task has none."""
     has_loss_alone = "test_loss" in job["metrics"] and "test_accuracy" not in job["metrics"]
     return "test_loss" if has_loss_alone else "test_accuracy"
 

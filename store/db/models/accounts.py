@@ -56,7 +56,7 @@ class IdempotencyKey(Table):
 
 
 class Project(Table):
-    """A named shelf; made at first use. `experiment_id`: the one in MLflow, whatever people call it there."""
+    """A named group of studies and jobs, created at first use. `experiment_id`: the one in MLflow, whatever people call it there."""
 
     __tablename__ = "projects"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)

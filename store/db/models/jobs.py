@@ -92,7 +92,7 @@ class Job(Table):
     """One training (or the decoding of one dataset, `kind`), from acceptance to its one final status.
 
     `attempt` is the fencing number: whoever writes for a job must hold it. It only rises; attempts up
-    to `attempt_base` no longer count towards `max_attempts`, because somebody asked for a retry since.
+    to `attempt_base` no longer count towards `max_attempts`, because of a retry since.
     `facts`: what its training turned out to be (`trainer.training.facts`), once it has started. `trial`: the
     setting that it tries for its study's tuning; NULL of all others.
     """

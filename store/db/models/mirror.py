@@ -30,8 +30,8 @@ class Mirrored(Table):
 class MirrorProblem(Table):
     """What MLflow lacks of a job, a study or a project, and why; gone once MLflow has it.
 
-    `kind`: `run`, `files` and `model` could not be sent; `deleted`: somebody deleted the run there;
-    `experiment`: somebody deleted the project's experiment there. `next_at`: when it is tried again;
+    `kind`: `run`, `files` and `model` could not be sent; `deleted`: the run was deleted there;
+    `experiment`: the project's experiment was deleted there. `next_at`: when it is tried again;
     NULL: not by itself.
     """
 

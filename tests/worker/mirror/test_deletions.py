@@ -34,7 +34,7 @@ def test_a_deleted_run_is_noticed_not_written_to_and_catches_up_once_restored(
     assert reader.files(run) == {}
     [problem] = problems(project_rows)[f"job {job}"]
     assert problem.kind == "deleted"
-    assert "somebody deleted its run in MLflow" in problem.reason
+    assert "its run was deleted in MLflow" in problem.reason
     assert problem.next_at is None
 
     reader.client.restore_run(run.info.run_id)
