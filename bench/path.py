@@ -18,7 +18,7 @@ from store.catalog import datasets
 from store.db.engine import make_engine, make_sessions
 from store.jobs import commands, leases
 from store.jobs.commands import NewJob
-from trainer.data.load import load
+from trainer.data.loading import load
 from trainer.spec.builtin import BUILT_IN
 from trainer.spec.dataset import DatasetSpec
 from trainer.spec.job import JobSpec, Numerics

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from trainer.data.load import load
+from trainer.data.loading import load
 from trainer.events import Event, Stepped, StopRequest
 from trainer.spec.builtin import BUILT_IN
 from trainer.spec.job import JobSpec

@@ -37,7 +37,7 @@ FORBIDDEN = [
     (LAYERS, "api", "worker"),
     (LAYERS, "runtime", "trainer"),
     ("Rooms of the trainer", "trainer.models", "trainer.training"),
-    ("Rooms of the trainer's data", "trainer.data.sources", "trainer.data.decode"),
+    ("Rooms of the trainer's data", "trainer.data.sources", "trainer.data.decoding"),
     ("Rooms of studies", "studies.comparison", "studies.report"),
     ("Rooms of the store", "store.db", "store.jobs"),
     ("Rooms of the API", "api.http", "api.routes"),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainer.data.load import Data, load
+from trainer.data.loading import Data, load
 from trainer.events import (
     WALL_CLOCK,
     CheckpointSaved,

@@ -165,7 +165,7 @@ def test_what_decoding_mapped_or_left_out_is_told(command, monkeypatch):
         yield Progressed("found 1797 train")
         return BUILT_IN["digits"].model_copy(update={"record": record})
 
-    monkeypatch.setattr("trainer.data.load.decode", decode)
+    monkeypatch.setattr("trainer.data.decode", decode)
     (Path.cwd() / "source.yaml").write_text("{kind: parquet, path: /data}")
     spec = SPEC.replace("name: digits", "name: elsewhere")
     _, _, error = command(spec, "--source", "source.yaml", "--out", "out")

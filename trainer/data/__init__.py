@@ -3,8 +3,8 @@
 from trainer.data.batches import Examples, Standardize, memory_format
 from trainer.data.cache import load_part
 from trainer.data.class_images import draw_classes
-from trainer.data.decode import decode
-from trainer.data.load import Data, apply_shift, ensure_decoded, load, prepare
+from trainer.data.decoding import decode
+from trainer.data.loading import Data, apply_shift, ensure_decoded, load, prepare
 from trainer.data.splits import Sizes, cut, share_out, split_sizes
 
 __all__ = [

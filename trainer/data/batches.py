@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.data.load import Split
+from trainer.data.loading import Split
 from trainer.spec import DatasetInfo, Numerics
 
 

@@ -10,7 +10,7 @@ import numpy.typing
 from PIL import Image, ImageDraw, ImageFont
 
 from trainer.data.cache import load_part
-from trainer.data.load import ensure_decoded
+from trainer.data.loading import ensure_decoded
 from trainer.errors import DataError
 from trainer.spec import MOST_CLASSES, ClassPictures, DatasetInfo
 

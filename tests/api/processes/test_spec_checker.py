@@ -357,6 +357,6 @@ def test_a_study_too_long_to_check_at_once_gets_through_in_parts(
         if answer.status_code == 200:
             break
         assert answer.status_code == 503, answer.text
-        assert "remembered" in answer.json()["detail"]
+        assert "are checked and cached" in answer.json()["detail"]
     assert codes[-1] == 200
     assert len(codes) > 1

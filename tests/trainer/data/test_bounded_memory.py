@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.support.real_inputs import encode, pictures, write_folder, write_parquet
-from trainer.data.decode import decode
+from trainer.data.decoding import decode
 from trainer.data.image_file import ImageFile
 from trainer.data.sources.labels import number, read_labels
 from trainer.data.sources.pixels import Reader
@@ -52,7 +52,7 @@ def test_an_image_of_another_shape_ends_it_before_others_are_read(
 
 def test_a_chunk_ends_with_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_parquet(tmp_path / "set" / "train.parquet")
-    monkeypatch.setattr("trainer.data.decode.CHUNK_BYTES", 50 * 16 * 16 * 3)
+    monkeypatch.setattr("trainer.data.decoding.CHUNK_BYTES", 50 * 16 * 16 * 3)
     said = steps(tmp_path / "set")
     assert [text for text in said if text.startswith("decoded")] == [
         "decoded 50 of 120 train images",

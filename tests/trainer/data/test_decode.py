@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from tests.support.trainer_specs import DIGITS
-from trainer.data.decode import decode
-from trainer.data.load import load
+from trainer.data.decoding import decode
+from trainer.data.loading import load
 from trainer.data.sources.find import allowed_path
 from trainer.data.sources.parquet_files import ParquetFiles, group_files
 from trainer.errors import DataError
@@ -288,7 +288,7 @@ def test_cifar_images_become_a_dataset_in_colour(tmp_path):
 
 
 def test_the_room_for_all_images_is_taken_before_the_second_is_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr("trainer.data.decode.CHUNK", 1)
+    monkeypatch.setattr("trainer.data.decoding.CHUNK", 1)
     write_folder(tmp_path / "cats", size=(600, 500))
     source = ImageFolder(kind="image_folder", path="cats")
     steps = decode("cats", source, tmp_path / "cache", [tmp_path])

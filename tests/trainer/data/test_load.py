@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.support.trainer_specs import DIGITS, make_info
-from trainer.data.decode import decode
-from trainer.data.load import apply_shift, load
+from trainer.data.decoding import decode
+from trainer.data.loading import apply_shift, load
 from trainer.data.splits import split_sizes
 from trainer.errors import DataError
 from trainer.spec.dataset import BuiltIn, DatasetSpec, Shift

@@ -13,7 +13,7 @@ from tests.support.real_inputs import NAMES, TEST, TRAIN, cut_out, draw, encode,
 from tests.support.real_inputs import write_both as both
 from tests.support.real_inputs import write_folder as folder
 from tests.support.real_inputs import write_parquet as parquet
-from trainer.data.decode import decode
+from trainer.data.decoding import decode
 from trainer.errors import DataError
 from trainer.spec.dataset import DatasetInfo, ImageFolder, Parquet
 

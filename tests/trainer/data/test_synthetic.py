@@ -7,8 +7,8 @@ import numpy
 import pytest
 import torch
 
-from trainer.data.decode import decode
-from trainer.data.load import load
+from trainer.data.decoding import decode
+from trainer.data.loading import load
 from trainer.data.sources.synthetic import draw
 from trainer.errors import DataError
 from trainer.events import Progressed

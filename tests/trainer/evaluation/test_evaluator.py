@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.support.trainings import epochs, finished, load_data, make_spec, run
 from trainer.data.batches import Examples
-from trainer.data.load import apply_shift
+from trainer.data.loading import apply_shift
 from trainer.evaluation.weight_arrays import (
     KEPT_FILTERS,
     first_filters,

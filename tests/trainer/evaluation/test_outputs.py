@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from tests.support.trainings import finished, load_data, make_spec, outcome, run
-from trainer.data.load import apply_shift
+from trainer.data.loading import apply_shift
 from trainer.evaluation.activations import PERCENTILES
 from trainer.events import CheckpointSaved, EvaluationFinished
 from trainer.random_streams import generator, seed_globals

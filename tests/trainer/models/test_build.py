@@ -193,7 +193,7 @@ def test_models_of_several_outputs_give_logits_alone():
 
 def test_importing_the_models_imports_neither_library():
     code = (
-        "import sys, trainer.models.build, trainer.data.load\n"
+        "import sys, trainer.models.build, trainer.data.loading\n"
         "print([n for n in ('timm', 'torchvision', 'sklearn', 'datasets') if n in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

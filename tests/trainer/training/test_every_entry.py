@@ -16,7 +16,7 @@ import torch
 import trainer.training.setup
 from tests.support.catalogue import BASE, CATALOGUE, SECTIONS
 from tests.support.trainings import last_of, load_data, outcome, run, run_until
-from trainer.data.load import load
+from trainer.data.loading import load
 from trainer.events import CheckpointSaved, Diagnosed, Started, Stepped
 from trainer.models.build import build_model
 from trainer.random_streams import seed_globals

@@ -21,7 +21,7 @@ from store.db.models import Attempt, Dataset, Job, LogLine
 from store.jobs import commands
 from store.jobs.acquire import Assignment
 from tests.support import factories
-from trainer.data.load import load
+from trainer.data.loading import load
 from trainer.errors import DataError
 from trainer.events import Event, Finished, Progressed, Started, Stepped, StopRequest
 from trainer.spec.dataset import DatasetInfo

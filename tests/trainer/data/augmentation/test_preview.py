@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from trainer.data.augmentation.preview import draw_preview
-from trainer.data.load import load
+from trainer.data.loading import load
 from trainer.errors import DataError
 from trainer.spec.builtin import BUILT_IN
 from trainer.spec.dataset import DatasetSpec

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.data.cache import load_part
-from trainer.data.decode import decode
+from trainer.data.decoding import decode
 from trainer.data.sources import moments
 from trainer.data.splits import add_label_noise, cut
 from trainer.errors import DataError
