@@ -1,10 +1,13 @@
 """The record of a job: epochs, diagnostics, attempts, status changes, log lines, checkpoints and files."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import FileResponse
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
 
 from api.http import Id, NotFound, get_current_user
 from api.routes.jobs import find_job
@@ -24,6 +27,8 @@ from store.results import result_rows
 from studies.stats import with_drift
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"], dependencies=[Depends(get_current_user)])
+
+_View = TypeVar("_View", bound=BaseModel)
 
 After = Annotated[int, Query(ge=0, le=2**63 - 1, description="only items after this one")]
 Limit = Annotated[int, Query(ge=1, le=10_000, description="maximum number of items")]
@@ -69,18 +74,12 @@ def _view_diagnosis(row: Diagnosis, first: Diagnosis) -> DiagnosisView:
 
 @router.get("/attempts", summary="List a job's attempts, in order")
 def list_attempts(services: ServicesDep, job_id: Id) -> Listing[AttemptView]:
-    with services.sessions.begin() as session:
-        find_job(session, job_id)
-        rows = result_rows.attempts(session, job_id)
-        return Listing(items=[AttemptView.model_validate(row) for row in rows])
+    return _list_records(services, job_id, result_rows.attempts, AttemptView)
 
 
 @router.get("/transitions", summary="List a job's status changes: who, when and why")
 def list_transitions(services: ServicesDep, job_id: Id) -> Listing[TransitionView]:
-    with services.sessions.begin() as session:
-        find_job(session, job_id)
-        rows = result_rows.transitions(session, job_id)
-        return Listing(items=[TransitionView.model_validate(row) for row in rows])
+    return _list_records(services, job_id, result_rows.transitions, TransitionView)
 
 
 @router.get("/logs", summary="List a job's log lines, in order")
@@ -99,18 +98,12 @@ def list_logs(
 
 @router.get("/checkpoints", summary="List a job's checkpoints, newest first")
 def list_checkpoints(services: ServicesDep, job_id: Id) -> Listing[CheckpointView]:
-    with services.sessions.begin() as session:
-        find_job(session, job_id)
-        rows = result_rows.checkpoints(session, job_id)
-        return Listing(items=[CheckpointView.model_validate(row) for row in rows])
+    return _list_records(services, job_id, result_rows.checkpoints, CheckpointView)
 
 
 @router.get("/files", summary="List a job's files, by name")
 def list_files(services: ServicesDep, job_id: Id) -> Listing[FileView]:
-    with services.sessions.begin() as session:
-        find_job(session, job_id)
-        rows = result_rows.files(session, job_id)
-        return Listing(items=[FileView.model_validate(row) for row in rows])
+    return _list_records(services, job_id, result_rows.files, FileView)
 
 
 @router.get("/checkpoints/{checkpoint_id}", summary="Download a checkpoint")
@@ -131,6 +124,18 @@ def download_file(services: ServicesDep, job_id: Id, name: str) -> FileResponse:
     if path is None:
         raise NotFound(f"job {job_id} has no file {name!r}")
     return _send_file(services, path, Path(name).name)
+
+
+def _list_records(
+    services: Services,
+    job_id: int,
+    read: Callable[[Session, int], Sequence[Any]],
+    view: type[_View],
+) -> Listing[_View]:
+    """All records of one kind; raises `NotFound`."""
+    with services.sessions.begin() as session:
+        find_job(session, job_id)
+        return Listing(items=[view.model_validate(row) for row in read(session, job_id)])
 
 
 def _start_after(after: int, cursor: str | None) -> int:

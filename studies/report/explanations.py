@@ -49,7 +49,7 @@ def open_confounds(comparison: Comparison) -> list[Confound]:
 
 
 def declared_confounds(comparison: Comparison) -> list[Confound]:
-    """For which somebody stands."""
+    """Which a user has acknowledged."""
     found = comparison.confounds
     return [one for one in found if not one.causes and one.declared is not None]
 

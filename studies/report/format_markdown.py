@@ -65,7 +65,7 @@ def _confounds(page: Page) -> Iterator[str]:
         yield ""
         yield from (*_list(page.open_confounds), "")
     if page.declared:
-        yield from ("For which somebody stands:", "", *_list(page.declared), "")
+        yield from ("Acknowledged differences:", "", *_list(page.declared), "")
     if page.consequences:
         yield from ("As a consequence of what the study declares:", "", *_list(page.consequences))
     elif not page.open_confounds and not page.declared:

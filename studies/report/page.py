@@ -170,7 +170,7 @@ def _provenance(report: ReportInput) -> Iterator[tuple[str, str]]:
 
 
 def _who(report: ReportInput, kind: str) -> str:
-    """Who stands for it; the study document speaks for its owner."""
+    """Who declared it; what the study document declares, its owner did."""
     return f"Declared by {report.declared_by.get(kind, report.owner)}"
 
 

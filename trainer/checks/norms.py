@@ -196,7 +196,7 @@ def warn_untuned_baseline(context: CheckContext) -> Iterator[str]:
     ):
         yield (
             f"without norm a learning rate of {context.spec.peak_learning_rate:g} at momentum {optimizer.momentum:g} may "
-            "diverge: tune it for this variant, or the comparison is with a strawman"
+            "diverge: tune it for this variant, or the comparison is unfair to it"
         )
 
 

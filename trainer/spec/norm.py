@@ -30,7 +30,7 @@ class NoNorm(Part):
     kind: Literal["none"]
     pitfalls: ClassVar[tuple[str, ...]] = (
         "without norm a network wants a lower learning rate: tune it per variant, or the comparison "
-        "is with a strawman",
+        "is unfair to it",
     )
 
 

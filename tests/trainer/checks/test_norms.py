@@ -312,7 +312,7 @@ WARNED = [
         warn_untuned_baseline,
         {"norm": {"kind": "none"}, "optimizer": {"kind": "sgd", "lr": 0.3}},
         DIGITS,
-        "a strawman",
+        "is unfair to it",
     ),
     (
         warn_untuned_baseline,
@@ -322,7 +322,7 @@ WARNED = [
             "optimizer": {"kind": "sgd", "lr": 3.0, "momentum": 0.0},
         },
         DIGITS,
-        "a strawman",
+        "is unfair to it",
     ),
 ]
 
