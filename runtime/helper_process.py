@@ -80,6 +80,8 @@ class HelperProcess:
                 for answer in receive_line(self._socket):
                     if answer is not None:
                         return answer
+                    if watch.has_ended:
+                        break
                     watch.guard()
                     self._lower_priority(watch.cpu_seconds)
         except HelperGone as error:
@@ -196,10 +198,12 @@ class CommandRunner:
         with helper_errors():
             watch = Watch(process, self._limits)
             for received in _receive(connection):
-                if received is None:
-                    watch.guard()
-                else:
+                if received is not None:
                     answer += received
+                elif watch.has_ended:
+                    break
+                else:
+                    watch.guard()
             # It has closed its end, and may go on nevertheless.
             while True:
                 try:

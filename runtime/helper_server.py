@@ -4,10 +4,11 @@ Each end of a socket pair sees the other's end, however that comes.
 """
 
 import math
+import os
 import socket
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import psutil
@@ -63,6 +64,8 @@ class HelperServer:
                 for answer in receive_line(self._socket):
                     if answer is not None:
                         return answer
+                    if watch.has_ended:
+                        break
                     watch.guard()
                 raise HelperGone(describe_exit(self._process.poll()))
         except HelperGone:
@@ -70,8 +73,12 @@ class HelperServer:
             raise
 
     def wait(self) -> None:
-        """Until it has ended."""
-        self._process.wait()
+        """Until it has ended. Several threads may wait."""
+        # psutil's `wait` collects the process, and leaves no exit code to other threads: this only looks, and
+        # `poll`, which is subprocess's own and safe for threads, collects.
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        self._process.poll()
 
     def kill(self) -> None:
         """Its helpers end with it."""
@@ -82,5 +89,5 @@ class HelperServer:
     def close(self) -> None:
         """Ends it at once; harmless when it has ended."""
         self.kill()
-        self._process.wait()
+        self.wait()
         self._socket.close()

@@ -84,6 +84,14 @@ class Watch:
     def cpu_seconds(self) -> float:
         return self._used - self._before
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended. What it has started may still hold its streams open."""
+        try:
+            return bool(self._process.status() == psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return True
+
     def guard(self) -> None:
         """Raises `TooSlow`, `TooBig`, `Hung` or `TimedOut`."""
         limits, now = self._limits, time.monotonic()

@@ -24,7 +24,7 @@ for line in sys.stdin:
         case "grow": hoard = bytearray(400 * 2**20); time.sleep(60)
         case "abort": os.abort()
         case "leave": sys.exit(3)
-        case "child": request["pid"] = subprocess.Popen(["sleep", "60"]).pid
+        case "child": request["pid"] = subprocess.Popen(["sleep", "600"]).pid
         case "half": print("{", end="", flush=True); sys.exit(3)
     print(json.dumps(request), flush=True)
 """
@@ -85,8 +85,9 @@ def test_what_a_helper_has_started_ends_with_it(helper: HelperProcess) -> None:
 
 
 def test_what_a_helper_that_died_has_started_ends_as_well(helper: HelperProcess) -> None:
+    """Though what it has started holds its end of the connection open."""
     child = helper.exchange({"do": "child"}, GENEROUS)["pid"]
-    with pytest.raises(HelperGone):
+    with pytest.raises(HelperGone, match="was killed by SIGABRT"):
         helper.exchange({"do": "abort"}, GENEROUS)
     assert is_gone(child)
 
@@ -138,8 +139,13 @@ def test_a_command_that_fails_says_what_it_wrote_to_stderr() -> None:
 
 
 def test_what_a_command_has_started_ends_with_it() -> None:
-    program = "import json, subprocess; print(json.dumps(subprocess.Popen(['sleep', '60'], stdout=-3).pid))"
+    program = "import json, subprocess; print(json.dumps(subprocess.Popen(['sleep', '600'], stdout=-3).pid))"
     assert is_gone(json.loads(run(program)))
+
+
+def test_a_command_has_ended_though_what_it_has_started_holds_its_output_open() -> None:
+    program = "import os, subprocess; os.write(1, b'%d' % subprocess.Popen(['sleep', '600']).pid)"
+    assert is_gone(int(run(program)))
 
 
 def test_a_runner_that_is_stopped_ends_its_command_and_starts_no_other() -> None:

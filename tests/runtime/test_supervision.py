@@ -1,5 +1,8 @@
 """A helper is ended for what it uses, not for the time that passes while it works."""
 
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
@@ -93,3 +96,18 @@ def test_an_exit_is_described_in_words() -> None:
     assert describe_exit(None) == "ended"
     assert describe_exit(-6) == "was killed by SIGABRT"
     assert "too little memory" in describe_exit(-9)
+
+
+# Who collects a process first is chance: once wouldn't do.
+@pytest.mark.parametrize("repeat", range(4))
+def test_several_threads_may_wait_for_a_server_and_its_exit_code_stays_known(repeat: int) -> None:
+    server = HelperServer(("/bin/sleep", "600"), idle_seconds=60, megabytes=512)
+    with ThreadPoolExecutor(4) as threads:
+        waiting = [threads.submit(server.wait) for _ in range(4)]
+        # All of them wait by then, or come to a process that has ended: both must do.
+        time.sleep(0.2)
+        server.kill()
+        for future in waiting:
+            future.result(60)
+    server.close()
+    assert server._process.returncode == -signal.SIGKILL
