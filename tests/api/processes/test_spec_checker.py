@@ -107,9 +107,14 @@ def check_again(checker: Checker) -> None:
     assert checker.check(epochs(2), DIGITS, ANN).parameters == 5
 
 
+def both_pids(checker: Checker) -> set[int]:
+    """Of its two helpers, once both are there: one may answer before the other is forked."""
+    wait_for(lambda: len(checker.pids) == 2, "both helpers are there")
+    return set(checker.pids)
+
+
 def test_a_helper_that_hangs_is_replaced(small: Checker) -> None:
-    check_again(small)
-    before = set(small.pids)
+    before = both_pids(small)
     with pytest.raises(CheckerUnavailable, match="did nothing for 2 seconds"):
         small.check(epochs(SLEEPS), DIGITS, ANN)
     assert small.check(epochs(3), DIGITS, ANN).parameters == 5
@@ -119,8 +124,7 @@ def test_a_helper_that_hangs_is_replaced(small: Checker) -> None:
 def test_a_model_that_needs_too_much_cpu_time_is_refused_and_ends_only_its_helper(
     small: Checker,
 ) -> None:
-    check_again(small)
-    before = set(small.pids)
+    before = both_pids(small)
     [problem] = small.check(epochs(SPINS), DIGITS, ANN).problems
     assert problem.detail == "checking the model needed more than 1 seconds of CPU time"
     assert "NORMLAB_CHECK_SECONDS" in str(problem.remedy)
@@ -131,12 +135,11 @@ def test_a_model_that_needs_too_much_cpu_time_is_refused_and_ends_only_its_helpe
 def test_a_helper_that_worked_for_long_makes_way_and_is_replaced(
     small: Checker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check_again(small)
-    before = set(small.pids)
+    before = both_pids(small)
     monkeypatch.setattr(helper_process, "SHORT_SECONDS", 0.01)
     assert small.check(epochs(WORKS), DIGITS, ANN).parameters == 5
     # The thread that answered replaces it before it takes the next question.
-    wait_for(lambda: set(small.pids) != before and len(small.pids) == len(before))
+    wait_for(lambda: set(small.pids) != before and len(small.pids) == 2, "it is replaced")
 
 
 def test_a_check_that_outlasts_its_request_goes_on_and_is_kept(small: Checker, seen: Path) -> None:
