@@ -39,6 +39,7 @@ FORBIDDEN = [
     ("Rooms of the trainer", "trainer.models", "trainer.training"),
     ("Rooms of the trainer's data", "trainer.data.sources", "trainer.data.decoding"),
     ("Rooms of studies", "studies.comparison", "studies.report"),
+    ("The way of a comparison", "studies.comparison.evidence", "studies.comparison.verdict"),
     ("Rooms of the store", "store.db", "store.jobs"),
     ("Rooms of the API", "api.http", "api.routes"),
     ("Rooms of the worker", "worker.execution", "worker.mirror"),

@@ -128,7 +128,7 @@ def _compare(
     gaps = list(_pair_gaps(values, arm, reference))
     names = [name for name in (arm, reference) if isinstance(name, str)]
     compared = [evidence.arms[name] for name in names if name in evidence.arms]
-    share = shared_overlap(evidence.study, *compared) if compared else 0.0
+    share = shared_overlap(*compared)
     p_value, opposite = _test_relation(gaps, relation, claim.margin, share)
     part = ClaimPart(
         arm=arm,
@@ -266,7 +266,7 @@ def _decide(tested: _Tested, p_adjusted: float) -> Verdict:
 def _summarize_arm(evidence: StudyEvidence, arm: str, known: Mapping[int, float]) -> ArmValue:
     values = list(known.values())
     compared = evidence.arms.get(arm)
-    share = shared_overlap(evidence.study, compared) if compared else 0.0
+    share = compared.overlap if compared else 0.0
     return ArmValue(
         arm=arm,
         n=len(values),

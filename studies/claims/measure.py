@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias, assert_never
 
 from store.results import LayerSnapshot
-from studies.comparison import JobRecord, StudyEvidence, finite, higher_is_better, score
+from studies.comparison import JobRecord, StudyEvidence
 from studies.spec import (
     Combined,
     CurveOf,
@@ -22,6 +22,7 @@ from studies.spec import (
     Take,
     arm_name,
 )
+from studies.stats import finite, higher_is_better, score
 from trainer.spec import NETWORK
 
 _ERROR = "_error"

@@ -1,12 +1,5 @@
 """From result rows to a verdict: arms, scores, paired differences, confounds, decisions."""
 
-from studies.comparison.arms import (
-    Outcome,
-    finite,
-    higher_is_better,
-    score,
-    validation_metric,
-)
 from studies.comparison.compare import compare, read_comparison
 from studies.comparison.confounds import KIND_NAMES, refuse_unknown_kinds
 from studies.comparison.differences import shared_overlap
@@ -29,18 +22,13 @@ __all__ = [
     "Difference",
     "FrozenModel",
     "JobRecord",
-    "Outcome",
     "Slope",
     "StudyEvidence",
     "VariantSummary",
     "compare",
-    "finite",
     "gather_evidence",
-    "higher_is_better",
     "read_comparison",
     "read_evidence",
     "refuse_unknown_kinds",
-    "score",
     "shared_overlap",
-    "validation_metric",
 ]

@@ -8,18 +8,18 @@ withholds the ranking, until it is declared.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from runtime.documents import pointer
 from store.results import ResultRow
-from studies.comparison.arms import Arm, baselines
 from studies.comparison.schemas import Confound
 from studies.spec import ALTERNATIVES, StudyError, StudySpec
 from trainer.code_versions import with_generation
 from trainer.problems import did_you_mean
 from trainer.spec import Problem
 
-Values = Mapping[str, Any]
+#: The jobs of an arm and of the baseline at its point, of one seed each.
+Pairs: TypeAlias = Sequence[tuple[ResultRow, ResultRow]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,40 +36,33 @@ class Kind:
 
 
 def find_confounds(
-    study: StudySpec, arms: Sequence[Arm], declared: Mapping[str, str]
+    study: StudySpec, pairs: Iterable[tuple[str, Pairs]], declared: Mapping[str, str]
 ) -> Iterator[Confound]:
-    """In the order of the arms; `declared`: kind → why it doesn't matter."""
-    references = baselines(arms, study.baseline)
-    for arm in arms:
-        if arm.variant == study.baseline or arm.place not in references:
+    """In the order of the arms; `pairs`: each arm's name with its jobs beside the baseline's; `declared`: kind →
+    why it doesn't matter."""
+    for arm, both in pairs:
+        if not both:
             continue
-        both = list(_pair_jobs(arm, references[arm.place]))
-        paths = _list_declared_paths(study, arm.variant)
+        paths = _list_declared_paths(study, both[0][0].variant)
         for kind in KINDS:
             yield from _find_differing(kind, arm, both, paths, declared)
         yield from _find_undeclared_fields(arm, both, paths, declared)
 
 
-def find_varying(arms: Iterable[Arm]) -> Iterator[tuple[str, int]]:
+def find_varying(rows: Iterable[ResultRow]) -> Iterator[tuple[str, int]]:
     """What nothing in a spec could explain and that isn't the same in all jobs, paired or not; and how
     many values it has."""
-    rows = [row for arm in arms for row in arm.rows.values()]
+    rows = list(rows)
     for kind in KINDS:
         values = {repr(value) for row in rows if (value := kind.read(row)) is not None}
         if not kind.parts and len(values) > 1:
             yield kind.what, len(values)
 
 
-def _pair_jobs(arm: Arm, reference: Arm) -> Iterator[tuple[ResultRow, ResultRow]]:
-    for seed, row in arm.rows.items():
-        if seed in reference.rows:
-            yield row, reference.rows[seed]
-
-
 def _find_differing(
     kind: Kind,
-    arm: Arm,
-    both: Iterable[tuple[ResultRow, ResultRow]],
+    arm: str,
+    both: Pairs,
     paths: Sequence[str],
     declared: Mapping[str, str],
 ) -> Iterator[Confound]:
@@ -89,7 +82,7 @@ def _find_differing(
         yield _make_confound(kind.name, kind.what, arm, found, causes, declared)
 
 
-def _select_changed(paths: Sequence[str], both: Iterable[tuple[ResultRow, ResultRow]]) -> list[str]:
+def _select_changed(paths: Sequence[str], both: Pairs) -> list[str]:
     """Of what is declared, what isn't the same in both variants after all."""
     specs = [(_flatten(row.spec), _flatten(other.spec)) for row, other in both]
     # Rows without a spec can't show that a declared field is the same after all, so that it stays a possible cause.
@@ -102,8 +95,8 @@ def _select_changed(paths: Sequence[str], both: Iterable[tuple[ResultRow, Result
 
 
 def _find_undeclared_fields(
-    arm: Arm,
-    both: Iterable[tuple[ResultRow, ResultRow]],
+    arm: str,
+    both: Pairs,
     paths: Sequence[str],
     declared: Mapping[str, str],
 ) -> Iterator[Confound]:
@@ -123,7 +116,7 @@ def _find_undeclared_fields(
 def _make_confound(
     kind: str,
     what: str,
-    arm: Arm,
+    arm: str,
     found: Sequence[tuple[Any, Any]],
     causes: tuple[str, ...],
     declared: Mapping[str, str],
@@ -136,7 +129,7 @@ def _make_confound(
     return Confound(
         kind=kind,
         what=what,
-        variant=arm.name,
+        variant=arm,
         baseline_value=theirs,
         variant_value=mine,
         seeds=len(found),

@@ -1,25 +1,100 @@
 """All that the answers about a study rest on, read once: jobs, arms, analysed seeds and confounds.
 
 Comparison, claims, figures and report are handed a `StudyEvidence` and read nothing else of the study.
+
+An arm is a variant at a matrix point. A diverged job counts with what its best checkpoint on validation reached,
+else with what guessing would score: it is a result. A job that failed, was cancelled or isn't finished has no
+value, and withholds the verdict. Nothing is dropped.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from sqlalchemy.orm import Session
 
 from store.db import Study
 from store.results import LayerSnapshot, ResultRow, result_rows, series
-from studies.comparison.arms import Arm, baselines, group
-from studies.comparison.confounds import find_confounds
+from studies.comparison.confounds import find_confounds, find_varying
 from studies.comparison.schemas import Confound
-from studies.spec import StudySpec, read_study
+from studies.spec import StudySpec, arm_name, read_study
+from studies.stats import Score, finite, score
 
 #: The evaluation periods of each job, in order.
 Curves: TypeAlias = Mapping[int, Sequence[Mapping[str, Any]]]
 #: What was recorded of each job's layers, in order.
 Snapshots: TypeAlias = Mapping[int, Sequence[LayerSnapshot]]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The jobs of a variant at a point, in the order in which they were made, and what each counts with."""
+
+    variant: str
+    point: dict[str, Any]
+    rows: dict[int, ResultRow]
+    metric: str
+    scores: dict[int, Score] = field(repr=False)
+    #: Held-out over training examples where splits are resampled, else 0.
+    overlap: float
+
+    @cached_property
+    def name(self) -> str:
+        return arm_name(self.variant, self.point)
+
+    @cached_property
+    def place(self) -> str:
+        """The same for all arms at one point."""
+        return json.dumps(self.point, sort_keys=True)
+
+    @cached_property
+    def values(self) -> dict[int, float]:
+        """By seed; those that have none are not there."""
+        return {seed: one.value for seed, one in self.scores.items() if one.value is not None}
+
+    @cached_property
+    def affected(self) -> frozenset[int]:
+        """Seeds at which a job failed, diverged or isn't finished."""
+        return frozenset(
+            seed
+            for seed, row in self.rows.items()
+            if row.status != "succeeded" or row.reason == "diverged"
+        )
+
+    def chosen(self, seeds: Sequence[int]) -> list[float]:
+        """The values at these seeds that have one."""
+        return [self.values[seed] for seed in seeds if seed in self.values]
+
+    def pair_with(self, reference: "Arm", seeds: Sequence[int]) -> list[tuple[float, float]]:
+        """(own value, the reference's) at each of these seeds at which both have a value."""
+        return [
+            (self.values[seed], reference.values[seed])
+            for seed in seeds
+            if seed in self.values and seed in reference.values
+        ]
+
+    def scored(self, metric: str, seeds: Sequence[int]) -> list[float]:
+        """What the jobs count with by another metric."""
+        found = [score(self.rows[seed], metric).value for seed in seeds if seed in self.rows]
+        return [value for value in found if value is not None]
+
+    def numbers(self, metric: str, seeds: Sequence[int]) -> list[float]:
+        """Another metric of the jobs that succeeded; what isn't finite is left out."""
+        return _list_finite(row.metrics.get(metric) for row in self._succeeded(seeds))
+
+    def best_seconds(self, seeds: Sequence[int]) -> list[float]:
+        """How long the jobs that succeeded trained until the epoch whose weights were kept."""
+        return _list_finite(row.best_seconds for row in self._succeeded(seeds))
+
+    def _succeeded(self, seeds: Sequence[int]) -> list[ResultRow]:
+        found = (self.rows[seed] for seed in seeds if seed in self.rows)
+        return [row for row in found if row.status == "succeeded"]
+
+
+def _list_finite(values: Iterable[Any]) -> list[float]:
+    return [number for value in values if (number := finite(value)) is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +110,11 @@ class JobRecord:
 class StudyEvidence:
     """A study's jobs as they are now, and what was fixed before anybody saw a result.
 
-    `arms` and `records` are by the arm's name. `seeds`: those that are analysed, in order; `taken_looks`: how
+    `arms` and `records` are by the arm's name; `references`: the baseline's arm at the point of each arm that is
+    compared with it. `seeds`: those that are analysed, in order; `taken_looks`: how
     many seeds each look taken so far has, the present one last; `planned`: how many seeds the study was
-    planned with; `is_exploratory`: it has grown without having said so beforehand. `first_steps`: job → step
+    planned with; `is_exploratory`: it has grown without having said so beforehand. `varying`: what no spec explains and
+    isn't the same in all jobs, with the number of its values. `first_steps`: job → step
     at which it reached the study's threshold. Curves and snapshots are there where they were asked for.
     """
 
@@ -45,6 +122,7 @@ class StudyEvidence:
     metric: str
     rows: tuple[ResultRow, ...]
     arms: Mapping[str, Arm]
+    references: Mapping[str, Arm]
     records: Mapping[str, Mapping[int, JobRecord]]
     curves: Curves
     seeds: tuple[int, ...]
@@ -52,16 +130,13 @@ class StudyEvidence:
     planned: int
     is_exploratory: bool
     confounds: tuple[Confound, ...]
+    varying: tuple[tuple[str, int], ...]
     first_steps: Mapping[int, int]
 
     @property
     def family(self) -> int:
-        """How many comparisons there are: arms at a point that has the baseline, without the baseline itself."""
-        baseline = self.study.baseline
-        references = baselines(self.arms.values(), baseline)
-        return sum(
-            arm.variant != baseline and arm.place in references for arm in self.arms.values()
-        )
+        """How many comparisons there are."""
+        return len(self.references)
 
 
 def read_evidence(
@@ -101,7 +176,8 @@ def gather_evidence(
     difference → why it doesn't matter, besides what the study document declares."""
     metric, rows = metric or study.metric, tuple(rows)
     curves, snapshots = curves or {}, snapshots or {}
-    arms = group(rows, metric)
+    arms = group_arms(study, rows, metric)
+    references = _find_references(study, arms)
     seeds = _all_seeds(study, arms)
     taken_looks = _taken_looks(study, arms, seeds)
     return StudyEvidence(
@@ -109,6 +185,7 @@ def gather_evidence(
         metric=metric,
         rows=rows,
         arms={arm.name: arm for arm in arms},
+        references=references,
         records={
             arm.name: {
                 seed: JobRecord(row, curves.get(row.job_id, ()), snapshots.get(row.job_id, ()))
@@ -122,9 +199,68 @@ def gather_evidence(
         taken_looks=taken_looks,
         planned=_planned_count(study, seeds, planned_seeds),
         is_exploratory=_is_exploratory(study, seeds, planned_seeds),
-        confounds=tuple(find_confounds(study, arms, {**study.declared, **(declared or {})})),
+        confounds=tuple(
+            find_confounds(
+                study,
+                [_pair_rows(arm, references[arm.name]) for arm in arms if arm.name in references],
+                {**study.declared, **(declared or {})},
+            )
+        ),
+        varying=tuple(find_varying(row for arm in arms for row in arm.rows.values())),
         first_steps=first_steps or {},
     )
+
+
+def group_arms(study: StudySpec, rows: Iterable[ResultRow], metric: str) -> list[Arm]:
+    """In the order in which the jobs were made."""
+    by_arm: dict[tuple[str, str], list[ResultRow]] = {}
+    for row in sorted(rows, key=lambda row: row.job_id):
+        place = json.dumps(row.point, sort_keys=True)
+        by_arm.setdefault((row.variant, place), []).append(row)
+    return [
+        Arm(
+            variant=jobs[0].variant,
+            point=dict(jobs[0].point),
+            rows={row.seed: row for row in jobs},
+            metric=metric,
+            scores={row.seed: score(row, metric) for row in jobs},
+            overlap=_measure_overlap(study, jobs, metric),
+        )
+        for jobs in by_arm.values()
+    ]
+
+
+def _measure_overlap(study: StudySpec, rows: Sequence[ResultRow], metric: str) -> float:
+    """Held-out over training examples where splits are resampled, for the correction of Nadeau & Bengio
+    (2003); 0 where the split is fixed, or nothing has started yet. Where the test split is the set's own,
+    it is validation that is held out of the training examples."""
+    if study.splits != "resampled":
+        return 0.0
+    for row in rows:
+        facts = row.facts or {}
+        train = finite(facts.get("train_size"))
+        is_test = not metric.startswith(("best_", "final_val")) and facts.get("test_is_cut")
+        held_out = finite(facts.get("test_size" if is_test else "val_size"))
+        if train and held_out is not None:
+            return held_out / train
+    return 0.0
+
+
+def _find_references(study: StudySpec, arms: Sequence[Arm]) -> dict[str, Arm]:
+    """Of each arm that has the baseline at its point, but the baseline itself."""
+    at_place = {arm.place: arm for arm in arms if arm.variant == study.baseline}
+    return {
+        arm.name: at_place[arm.place]
+        for arm in arms
+        if arm.variant != study.baseline and arm.place in at_place
+    }
+
+
+def _pair_rows(arm: Arm, reference: Arm) -> tuple[str, list[tuple[ResultRow, ResultRow]]]:
+    """The arm's name, and its jobs beside the reference's at the same seed."""
+    return arm.name, [
+        (row, reference.rows[seed]) for seed, row in arm.rows.items() if seed in reference.rows
+    ]
 
 
 def _all_seeds(study: StudySpec, arms: Sequence[Arm]) -> tuple[int, ...]:

@@ -10,8 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from studies.comparison.arms import Arm
-from studies.comparison.differences import shared_overlap
+from studies.comparison.evidence import Arm
 from studies.comparison.schemas import Axis, Difference, Slope
 from studies.spec import StudySpec
 from studies.stats import inference
@@ -34,7 +33,7 @@ def _describe_axis(
     by_variant = {v: [arm for arm in whole if arm.variant == v] for v in study.variants}
     curves = {name: _trace_curves(some, seeds, path, values) for name, some in by_variant.items()}
     shares = {
-        name: shared_overlap(study, *some) if some else 0.0 for name, some in by_variant.items()
+        name: max((arm.overlap for arm in own), default=0.0) for name, own in by_variant.items()
     }
     scale, places = _choose_scale(values)
     return Axis(

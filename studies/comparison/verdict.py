@@ -1,27 +1,23 @@
-"""The study's verdict in a sentence, a sentence for each comparison, and why there is no verdict where there is none.
+"""The study's verdict in a sentence, a sentence for each comparison, and what a reader should be careful about.
 
-Under 8 seeds there is none. A job without a value, or a difference between variants that nobody declared,
-withholds it. A study that grew without having said so beforehand gets one that is exploratory.
+Under 8 seeds there is no verdict. A study that grew without having said so beforehand gets one that is exploratory.
 """
 
 from collections.abc import Iterator, Sequence
 
-from studies.comparison.arms import Arm, has_direction
-from studies.comparison.differences import overlap
+from studies.comparison.differences import UNFINISHED
 from studies.comparison.evidence import StudyEvidence
-from studies.comparison.schemas import Best, Confound, Difference, State, VariantSummary, Verdict
+from studies.comparison.schemas import Best, Difference, State, VariantSummary, Verdict
 from studies.spec import ENOUGH_SEEDS
 from studies.stats import bounds, chance, count, gap, group_sequential, inference, listed, size
 
-
-def find_blockers(evidence: StudyEvidence) -> tuple[str, ...]:
-    """Why the verdict, and with it the ranking, is withheld; empty where nothing stands in its way."""
-    return (
-        *_find_undirected(evidence),
-        *_find_missing(evidence),
-        *_find_unmeasured(evidence),
-        *_find_unexplained(evidence),
-    )
+_SPLITS = {
+    "fixed": "the split of the data is the same at every seed: the answer is about this split",
+    "resampled": "the split of the data is drawn again at each seed; intervals and tests allow for the "
+    "overlap of the training sets (Nadeau & Bengio 2003)",
+    "subsets": "each seed draws other training examples of the data; validation and test are the same at "
+    "every seed: the answer is about training sets of this size from this data",
+}
 
 
 def judge(
@@ -149,72 +145,90 @@ def _count_unfinished(evidence: StudyEvidence) -> tuple[int, int]:
         for seed in evidence.seeds
         if seed in arm.rows
     ]
-    return sum(row.status in _FATES["not finished"] for row in rows), len(rows)
+    return sum(row.status in UNFINISHED for row in rows), len(rows)
 
 
-def _find_undirected(evidence: StudyEvidence) -> Iterator[str]:
-    if not has_direction(evidence.metric):
-        yield f"{evidence.metric} is neither an accuracy nor a loss: no value of it is the better one"
-
-
-def _find_unmeasured(evidence: StudyEvidence) -> Iterator[str]:
-    if evidence.study.splits == "resampled":
-        for arm in evidence.arms.values():
-            if arm.values and overlap(evidence.study, arm) == 0:
-                yield (
-                    f"{arm.name}: the sizes of its splits aren't recorded, so that the overlap of "
-                    "resampled splits can't be allowed for"
-                )
-
-
-def _find_missing(evidence: StudyEvidence) -> Iterator[str]:
-    if evidence.study.tune is not None and not evidence.arms:
+def list_caveats(evidence: StudyEvidence, variants: Sequence[VariantSummary]) -> Iterator[str]:
+    """About the seeds, the splits, the tuning, the jobs' ends, and what isn't the same in all jobs."""
+    study, seeds = evidence.study, len(evidence.seeds)
+    if seeds < ENOUGH_SEEDS:
+        yield f"{count(seeds, 'seed')}: under {ENOUGH_SEEDS} there are no p-values and no verdict"
+    if study.looks and evidence.taken_looks:
         yield (
-            "its tuning isn't over: the study's own jobs are made once every trial has succeeded; "
-            "failed and cancelled ones go on with `retry`"
+            f"look {len(evidence.taken_looks)} of {len(study.looks)}, at {seeds} seeds; intervals are not "
+            "corrected for looking more than once, decisions are"
         )
-        return
-    there = {arm.variant for arm in evidence.arms.values()}
-    for variant in evidence.study.variants:
-        if variant not in there:
-            yield f"{variant}: no jobs"
-    for arm in evidence.arms.values():
-        if seeds := [seed for seed in evidence.seeds if seed not in arm.values]:
-            yield f"{arm.name}: {_explain_missing(arm, seeds)}"
-
-
-def _find_unexplained(evidence: StudyEvidence) -> Iterator[str]:
-    found: dict[tuple[str, str], list[Confound]] = {}
-    for one in evidence.confounds:
-        if one.is_open:
-            found.setdefault((one.kind, one.what), []).append(one)
-    for (kind, _), same in found.items():
+    if evidence.is_exploratory:
         yield (
-            f"{listed([one.variant for one in same])} and {evidence.study.baseline} differ in "
-            f"{same[0].what}, which nothing declared explains: train again, or declare {kind!r} "
-            "with a reason"
+            f"the study was extended beyond the {evidence.planned} seeds that it was planned with: "
+            "whoever looks until something shows will see something"
         )
+    yield _SPLITS[study.splits]
+    if (tune := study.tune) is not None:
+        yield (
+            f"{listed(list(tune.settings))} was tuned: every arm tried the same "
+            f"{count(len(tune.candidates()), 'setting')} at seeds {listed(list(map(str, tune.seeds)))}, which "
+            "are none of these, and went on with its best on validation"
+        )
+    yield from note_convergence(variants)
+    for one in variants:
+        yield from _describe_jobs(one)
+    silent = sum(
+        not row.facts and row.status == "succeeded"
+        for arm in evidence.arms.values()
+        for row in arm.rows.values()
+    )
+    if silent:
+        yield (
+            f"{count(silent, 'job')} have no record of what their training turned out to be: hidden "
+            "differences between variants can't be seen in them"
+        )
+    for what, values in evidence.varying:
+        yield f"{what} isn't the same in all jobs: {values} different ones"
 
 
-def _explain_missing(arm: Arm, seeds: Sequence[int]) -> str:
-    """`1 failed, to be retried (j12), 2 not finished (j13 and j14)`."""
-    said = []
-    for words, statuses in _FATES.items():
-        jobs = [
-            f"j{arm.rows[seed].job_id}"
-            for seed in seeds
-            if seed in arm.rows and arm.rows[seed].status in statuses
+def _describe_jobs(one: VariantSummary) -> Iterator[str]:
+    if one.diverged:
+        guessed = sum(value.at_chance for value in one.values)
+        jobs = [value.job_id for value in one.values if value.value is None]
+        lost = max(0, len(jobs) - one.pending - one.failed - one.cancelled)
+        reached = one.diverged - guessed - lost
+        said = [
+            f"{reached} with their best checkpoint on validation" if reached else "",
+            f"{guessed} with what guessing scores, having none" if guessed else "",
+            f"{lost} have no finite value to count with" if lost else "",
         ]
-        if jobs:
-            said.append(f"{len(jobs)} {words} ({listed(jobs)})")
-    if absent := [str(seed) for seed in seeds if seed not in arm.rows]:
-        said.append(f"no job at {'seeds' if len(absent) > 1 else 'seed'} {listed(absent)}")
-    return ", ".join(said)
+        yield (
+            f"{one.name}: {count(one.diverged, 'job')} diverged and count"
+            f"{'s' if one.diverged == 1 else ''}: {', '.join(part for part in said if part)}"
+        )
+    if one.pending:
+        yield f"{one.name}: {one.pending} of {count(len(one.values), 'job')} are not finished"
+    if one.failed or one.cancelled:
+        yield (
+            f"{one.name}: {one.failed} failed and {one.cancelled} cancelled jobs have no value; "
+            "the mean is over the rest and may flatter it"
+        )
 
 
-_FATES = {
-    "failed, to be retried": ("failed",),
-    "cancelled, to be retried": ("cancelled",),
-    "not finished": ("queued", "running", "paused"),
-    "succeeded without a finite value": ("succeeded",),
-}
+def note_convergence(variants: Sequence[VariantSummary]) -> Iterator[str]:
+    """A line where most jobs of a variant were still improving, with the count of each such variant."""
+    unfinished = [one for one in variants if 2 * one.still_improving > _count_ended(one)]
+    if not unfinished:
+        return
+    improving, ended = (
+        sum(one.still_improving for one in variants),
+        sum(map(_count_ended, variants)),
+    )
+    is_most = 2 * improving > ended
+    counts = [f"{one.name} {one.still_improving} of {_count_ended(one)}" for one in unfinished]
+    yield (
+        f"not converged{'' if is_most else ' in some variants'}: {improving} of {count(ended, 'job')} ended at the "
+        "limit of epochs or steps with the best evaluation in the last tenth, still improving "
+        f"({listed(counts)}); a longer training may rank the variants differently"
+    )
+
+
+def _count_ended(one: VariantSummary) -> int:
+    """Jobs that succeeded."""
+    return len(one.values) - one.failed - one.cancelled - one.pending

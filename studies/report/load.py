@@ -14,7 +14,7 @@ from store.mlflow import links
 from store.results import ResultRow, series
 from store.studies import studies
 from studies.claims import judge_claims
-from studies.comparison import Comparison, StudyEvidence, compare, finite, read_evidence
+from studies.comparison import Comparison, StudyEvidence, compare, read_evidence
 from studies.presets import PresetRun
 from studies.report.diagnostics import read_fans, read_filters, read_histograms
 from studies.report.panels import Fan, read_panels
@@ -28,6 +28,7 @@ from studies.report.schemas import (
     StoredFile,
 )
 from studies.spec import arm_name
+from studies.stats import finite
 from studies.tuning import tuned_arms
 
 #: Evaluation periods of all jobs together; of more, an even choice is drawn.

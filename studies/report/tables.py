@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from studies.claims import ClaimVerdict, ours
-from studies.comparison import Axis, Comparison, Slope, VariantSummary, validation_metric
+from studies.comparison import Axis, Comparison, Slope, VariantSummary
 from studies.spec import arm_name
-from studies.stats import Interval, amount, format_p_value, is_share
+from studies.stats import Interval, amount, format_p_value, is_share, validation_metric
 from studies.tuning import TunedArm
 
 NOTHING = "–"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from store.db import BadQuery
-from studies.comparison import FrozenModel, higher_is_better, score
-from studies.stats import Interval, inference
+from studies.comparison import FrozenModel
+from studies.stats import Interval, higher_is_better, inference, score
 
 
 class Group(FrozenModel):

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from store.results import RankedJob
-from studies.comparison import FrozenModel, higher_is_better, score
-from studies.stats import Interval, inference
+from studies.comparison import FrozenModel
+from studies.stats import Interval, higher_is_better, inference, score
 
 ValidationMetric = Literal["best_val_accuracy", "best_val_loss"]
 

@@ -1,34 +1,48 @@
-"""Tests, intervals, group-sequential levels, and numbers as text."""
+"""Tests, intervals, group-sequential levels; metrics and how their numbers are written."""
 
 from studies.stats import group_sequential, inference
 from studies.stats.drift import with_drift
-from studies.stats.formatting import (
+from studies.stats.inference import Interval, mean, t_interval
+from studies.stats.metrics import (
+    Outcome,
+    Score,
     amount,
     bounds,
     chance,
     count,
+    finite,
     format_p_value,
     gap,
+    has_direction,
+    higher_is_better,
     is_share,
     listed,
+    score,
     size,
+    validation_metric,
 )
-from studies.stats.inference import Interval, mean, t_interval
 
 __all__ = [
     "Interval",
+    "Outcome",
+    "Score",
     "amount",
     "bounds",
     "chance",
     "count",
+    "finite",
     "format_p_value",
     "gap",
     "group_sequential",
+    "has_direction",
+    "higher_is_better",
     "inference",
     "is_share",
     "listed",
     "mean",
+    "score",
     "size",
     "t_interval",
+    "validation_metric",
     "with_drift",
 ]

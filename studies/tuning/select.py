@@ -10,8 +10,8 @@ from store.db import Study, database_now
 from store.jobs import NewJob
 from store.results import ResultRow, result_rows
 from store.studies import studies
-from studies.comparison import validation_metric
 from studies.spec import Setting, StudySpec, arm_name, expand, read_study
+from studies.stats import validation_metric
 from studies.tuning.trials import Trials, TunedArm, choose
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from store.results import ResultRow
-from studies.comparison import FrozenModel, higher_is_better, score, validation_metric
+from studies.comparison import FrozenModel
+from studies.stats import higher_is_better, score, validation_metric
 
 
 class Tried(FrozenModel):

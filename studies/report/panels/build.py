@@ -16,7 +16,7 @@ from studies.claims import (
     unit_of_statistic,
     words,
 )
-from studies.comparison import JobRecord, StudyEvidence, finite, higher_is_better
+from studies.comparison import JobRecord, StudyEvidence
 from studies.report.panels.from_arrays import array_panel
 from studies.report.panels.schemas import (
     Bar,
@@ -41,7 +41,7 @@ from studies.spec import (
     Statistic,
     StepsToReach,
 )
-from studies.stats import mean, t_interval
+from studies.stats import finite, higher_is_better, mean, t_interval
 from trainer.spec import NETWORK, STOPPING_RULES
 
 #: By place on an axis, the values of the seeds there.

@@ -14,8 +14,7 @@ from statsmodels.stats.multitest import multipletests
 from store.results.result_rows import ResultRow
 from studies.claims.judge import judge_claims
 from studies.claims.schemas import ClaimVerdict
-from studies.comparison.arms import group
-from studies.comparison.evidence import JobRecord, StudyEvidence, gather_evidence
+from studies.comparison.evidence import JobRecord, StudyEvidence, gather_evidence, group_arms
 from studies.spec.expand import expand
 from studies.spec.study import StudyError, StudySpec, read_study
 from tests.support.result_rows import BASE, alter, change, fake_rows, make_study
@@ -171,7 +170,7 @@ def test_nothing_is_claimed_of_one_variant_over_disjoint_seeds(count: int) -> No
 
 
 def _quick(plain: StudyEvidence, study: StudySpec, rows: Sequence[ResultRow]) -> StudyEvidence:
-    arms = group(rows, study.metric)
+    arms = group_arms(study, rows, study.metric)
     records = {arm.name: {seed: JobRecord(row) for seed, row in arm.rows.items()} for arm in arms}
     return replace(plain, arms={}, records=records, confounds=())
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from normlab.cli.render.comparison import columns, legend
-from studies.comparison.caveats import FEWEST_EVALUATIONS, is_still_improving
+from studies.comparison.compare import FEWEST_EVALUATIONS, is_still_improving
 from studies.comparison.schemas import Comparison
 from studies.report.tables import to_csv, variants_table
 from tests.support.result_rows import change, compare_rows, fake_rows, make_row, make_study

@@ -1,0 +1,114 @@
+"""A metric by its name: which way is better, what a job counts with, and how its numbers are written.
+
+Accuracies are written in percent, their differences in points.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from studies.stats.inference import Interval
+
+
+class Outcome(Protocol):
+    """What became of a job: all that its score rests on."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def metrics(self) -> Mapping[str, float | None]: ...
+    @property
+    def facts(self) -> Mapping[str, Any] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """`value` is a finite number, or None."""
+
+    value: float | None
+    at_chance: bool = False
+
+
+def score(job: Outcome, metric: str) -> Score:
+    """What the job counts with by this metric."""
+    if job.status != "succeeded":
+        return Score(None)
+    value = finite(job.metrics.get(metric))
+    if value is not None or job.reason != "diverged":
+        return Score(value)
+    chance = finite((job.facts or {}).get(f"chance_{metric.rpartition('_')[2]}"))
+    return Score(chance, at_chance=chance is not None)
+
+
+def is_share(metric: str) -> bool:
+    """Whether it is a share of examples, which is written in percent."""
+    return metric.endswith("accuracy")
+
+
+def finite(value: Any) -> float | None:
+    """The number, or None for what is none."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def higher_is_better(metric: str) -> bool:
+    return not metric.endswith(("_loss", "_cost"))
+
+
+def has_direction(metric: str) -> bool:
+    """Whether one value of it is better than another."""
+    return metric.endswith(("accuracy", "_loss", "_cost"))
+
+
+def validation_metric(metric: str) -> str:
+    """What variants are ranked by where `metric` is what the study is about."""
+    return "best_val_loss" if metric.endswith(("_loss", "_cost")) else "best_val_accuracy"
+
+
+def amount(value: float, metric: str) -> str:
+    """`97.88 %`, or `0.1234` for what is no accuracy."""
+    return f"{value * 100:.2f} %" if is_share(metric) else f"{value:.4g}"
+
+
+def gap(value: float, metric: str) -> str:
+    """`+0.66 points`, or `-0.0123`."""
+    return f"{value * 100:+.2f} points" if is_share(metric) else f"{value:+.4g}"
+
+
+def size(value: float, metric: str) -> str:
+    """The gap without its sign."""
+    return f"{abs(value) * 100:.2f} points" if is_share(metric) else f"{abs(value):.4g}"
+
+
+def bounds(interval: Interval, metric: str) -> str:
+    """`+0.02 to +1.31`."""
+    low, high = (f"{one * 100:+.2f}" if is_share(metric) else f"{one:+.4g}" for one in interval)
+    return f"{low} to {high}"
+
+
+def chance(p_value: float) -> str:
+    """`p = 0.012`, or `p < 0.001`."""
+    text = format_p_value(p_value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def format_p_value(p_value: float) -> str:
+    """`0.012`, or `< 0.001`."""
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 job`, `3 jobs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """`a, b and c`; what is more than `most` is counted."""
+    shown = list(names[:most])
+    if len(names) > most:
+        return f"{', '.join(shown)} and {len(names) - most} more"
+    return " and ".join(
+        part for part in (", ".join(shown[:-1]), shown[-1] if shown else "") if part
+    )
