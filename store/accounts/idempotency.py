@@ -23,6 +23,9 @@ def claim_key(session: Session, user: User, key: str, fingerprint: str) -> Store
 
     A second request with the key waits until the first one's transaction has ended. Raises KeyReused.
     """
+    # There is no row yet that could be locked. The advisory lock ends with the transaction: the second
+    # request then finds the row of the first, or, after a rollback, does the work itself. Keys whose 64 bits
+    # collide would only wait for each other.
     session.execute(select(func.pg_advisory_xact_lock(_lock_number(user, key))))
     row = session.get(IdempotencyKey, (user.id, key))
     if row is None:

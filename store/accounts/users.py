@@ -227,6 +227,8 @@ def _keeping_an_admin(session: Session, refusal: str, at_risk: bool = True) -> I
     before = _administration(session)
     yield
     session.flush()
+    # Compared, not required to be 2: in a service whose admins have no valid token left (their tokens
+    # expired) a role can still be changed, as long as nothing gets worse.
     if _administration(session) < before:
         raise LastAdmin(refusal)
 

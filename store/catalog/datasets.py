@@ -109,6 +109,7 @@ def mark_ready(session: Session, dataset_id: int, info: DatasetInfo) -> None:
         .where(Dataset.id == dataset_id)
         .values(status="ready", info=document, error=None)
     )
+    # The hash covers the data's digest, which is known only now.
     early = select(Job).where(Job.dataset_id == dataset_id, Job.kind == "training", Job.hash == "")
     for job in session.scalars(early):
         job.hash = content_hash(JobSpec.model_validate(job.spec), info.digest)

@@ -24,6 +24,9 @@ def lock(session: Session, job_id: int) -> Job:
 
 def lock_attempt(session: Session, job_id: int, attempt: int) -> Job:
     """The fence: the job, locked, if this attempt still runs it; raises LostLease."""
+    # Both conditions: the number alone would let an attempt write after its job has ended, the status alone
+    # one that was given up and replaced. PostgreSQL evaluates them again on the newest row once it has the
+    # lock, so that one that waited for the sweep sees what the sweep did.
     fence = (Job.attempt == attempt, Job.status == "running")
     job = session.scalars(_locked(job_id).where(*fence)).one_or_none()
     if job is None:
@@ -59,11 +62,15 @@ def transition(
     )
     job.status = status
     job.reason = reason
+    # Whatever was requested is done with: an attempt that ends by itself just before it hears of a pause must
+    # not leave the request to the next attempt.
     job.requested_action = job.requested_by = None
     if error is not None:
         job.error = sanitize_text(error)
     job.finished_at = now if status in FINAL_STATUSES else None
     mark_changed(session, job)
+    # In the same transaction: the jobs that wait for the dataset are never seen waiting for a registration
+    # that has ended, and each gets its final status.
     if job.kind == "dataset" and status == "cancelled":
         fail_dataset(session, job.dataset_id, "its registration was cancelled")
     if job.kind == "dataset" and status == "failed":
@@ -116,6 +123,8 @@ def fail_dataset(session: Session, dataset_id: int, error: str) -> None:
     waiting = select(Job.id).where(
         Job.dataset_id == dataset_id, Job.kind == "training", Job.status.in_(("queued", "paused"))
     )
+    # In the order of ids, as everywhere where several jobs are locked, against deadlocks. Read again under
+    # the lock, since somebody may have cancelled the job meanwhile.
     for job_id in session.scalars(waiting.order_by(Job.id)).all():
         job = lock(session, job_id)
         if job.status not in ("queued", "paused"):

@@ -31,7 +31,10 @@ def newest_first(
 ) -> Page[Row]:
     """One page of `statement`, by falling `key`; raises BadCursor."""
     if cursor is not None:
+        # By key, not by OFFSET: rows that are added while somebody pages neither repeat nor hide any, and the
+        # last page costs as much as the first.
         statement = statement.where(key < decode_cursor(cursor))
+    # One more than asked for shows whether there is a next page, without counting.
     rows = session.scalars(statement.order_by(key.desc()).limit(limit + 1)).unique().all()
     return cut(rows, key.key, limit)
 

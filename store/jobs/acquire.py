@@ -116,6 +116,9 @@ def _free_devices(
 
     A lease that ran out still holds its slot until the sweep has ended its attempt.
     """
+    # A device has no rows for its slots, only their number, so they are enumerated here and joined with the
+    # leases: what finds no lease is free. A device that is gone has 0 slots, and the series up to -1 is
+    # empty.
     slot = func.generate_series(0, Device.slots - 1).table_valued("slot").render_derived()
     first_free = func.min(slot.c.slot)
     free_count = func.count()
@@ -134,6 +137,8 @@ def _free_devices(
         .order_by(Device.kind.desc(), free_count.desc(), Device.number)
     )
     devices = [_FreeDevice(*row) for row in session.execute(statement)]
+    # False sorts before True and the sort is stable: the warm device moves to the front, the rest stays in
+    # SQL's order. On the warm device the process has its CUDA context and its memory pool already.
     return sorted(devices, key=lambda device: (device.kind, device.number) != warm)
 
 
@@ -150,6 +155,8 @@ def _choose(devices: Sequence[_FreeDevice], job: Job, study: Study | None) -> Se
     for device in devices:
         by_kind.setdefault(device.kind, []).append(device)
     kinds = [required] if required else list(by_kind)
+    # Never empty: `queue.fairest` chose the job by the same rule (`required_kind`, and as many free devices
+    # of one kind), and nobody else has taken a slot since, because of the lock. Change both together.
     enough = (by_kind[kind] for kind in kinds if len(by_kind.get(kind, ())) >= job.devices)
     return next(enough)[: job.devices]
 
@@ -164,6 +171,8 @@ def _fix_numerics(
     if fixed is None:
         fixed = numerics(kind).model_dump(mode="json")
     job.numerics = fixed
+    # The first job of a study decides for all of them: variants that ran on different kinds of devices or in
+    # different precisions could not be compared.
     if study is not None and study.numerics is None:
         study.numerics = fixed
     return Numerics.model_validate(fixed)

@@ -54,6 +54,7 @@ def renew(
         .values(expires_at=expires_at)
         .returning(Lease.id)
     ).all()
+    # The attempt has not ended but its lease is gone, so its slot may be another's already.
     if not renewed:
         raise LostLease(job_id, attempt)
     _add_seconds(session, job, seconds_used)
@@ -126,6 +127,9 @@ def end_attempt(
         host_health.hold(session, host, row.instance)
     signed = who or worker_name(host)
     why = _why(attempt, end, error)
+    # The order of the branches decides. Cancelling comes first: whoever asked for it shall not read that the
+    # job failed. The limit comes before pausing: a job without an attempt left that were paused could be
+    # resumed beyond its limit.
     if end == "cancelled" or job.requested_action == "cancel":
         by = job.requested_by or signed
         transition(session, job, "cancelled", who=by, why=f"attempt {end}", reason="cancelled")
@@ -179,6 +183,8 @@ def _end(
     row.ended_at, row.end = database_now(session), end
     row.error = None if error is None else sanitize_text(error)
     row.counts = counts
+    # In the transaction that ends the attempt: a slot that were freed earlier would be given to a second job
+    # while the first still trains, one that were freed later would be lost if the process died in between.
     session.execute(delete(Lease).where(Lease.job_id == job.id, Lease.attempt == job.attempt))
     session.flush()
     return row
@@ -195,6 +201,8 @@ def _count_attempts(session: Session, job: Job, condition: ColumnElement[bool]) 
 def _add_seconds(session: Session, job: Job, seconds_used: float) -> None:
     """Bring the attempt's time up to `seconds_used`; hearing the same number again adds nothing."""
     row = session.get_one(Attempt, (job.id, job.attempt), populate_existing=True)
+    # Workers send totals, not differences: a renewal whose commit was done but whose answer was lost is sent
+    # again, and would be added twice.
     more = max(0.0, seconds_used - row.seconds)
     row.seconds += more
     job.seconds_used += more

@@ -114,7 +114,10 @@ def insert(
     who: str | None = None,
 ) -> list[Job]:
     """Accept jobs on these datasets, by name; `device` overrides that of the specs."""
+    # The caller's row was read in another session, when the request was authenticated.
     owner = session.get_one(User, owner.id)
+    # Locked until the commit: a registration that fails at this moment either sees these jobs and ends them,
+    # or has failed before and they are refused. Without the lock they would wait for data that never comes.
     usable = {name: datasets.lock_usable(session, dataset) for name, dataset in on.items()}
     jobs = [_row(one, owner, project, usable[one.spec.dataset.name], study, device) for one in new]
     session.add_all(jobs)
@@ -174,6 +177,9 @@ def request_action(session: Session, job: Job, action: RequestedAction, who: str
     job = lock(session, job.id)
     match job.status, action:
         case "running", _:
+            # Only noted: the worker reads it with its next renewal, writes a checkpoint if there is to be
+            # one, and ends the attempt itself. Ending it here would leave a training on the device without a
+            # lease.
             if job.requested_action != "cancel":
                 job.requested_action, job.requested_by = action, who
                 mark_changed(session, job)
@@ -194,6 +200,9 @@ def resume(session: Session, job: Job, who: str) -> None:
         job.requested_action = job.requested_by = None
         mark_changed(session, job)
     elif job.status == "paused":
+        # The wait begins again. Aging counts from here, and hours in which nobody wanted the job to run shall
+        # not lift it over those that were waiting. (An attempt that was lost keeps its place: see
+        # `end_attempt`.)
         job.queued_at = database_now(session)
         transition(session, job, "queued", who=who, why="resumed")
     else:
@@ -209,6 +218,8 @@ def retry(session: Session, job: Job, who: str) -> None:
     if job.status not in ("failed", "cancelled"):
         raise WrongStatus(f"cannot retry job {job.id}: it is {job.status}")
     datasets.prepare_retry(session, job)
+    # Attempts and seconds are counted from here on. `attempt` itself is never set back: it is the fence, and
+    # a number that were given out twice would let a forgotten process of an earlier attempt write again.
     job.attempt_base = job.attempt
     job.seconds_used = 0.0
     job.error = None

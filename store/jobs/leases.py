@@ -100,6 +100,8 @@ def register_worker(
         "ended_at": None,
     }
     session.execute(
+        # The host's name is the key: a new instance takes over the row, and with it the name, in one
+        # statement. From the commit on whatever an older instance updates matches no row (`_update_worker`).
         insert(Worker)
         .values(host=host, **start)
         .on_conflict_do_update(index_elements=[Worker.host], set_=start)
@@ -153,14 +155,19 @@ def release_expired(
 
     `counts=False` after an outage of the database, which kept workers from renewing. Returns the jobs.
     """
+    # A job on several devices has several leases, but its attempt ends once. Always in the order of the jobs'
+    # ids: two transactions that lock several jobs in different orders would wait for each other.
     held = {(lease.job_id, lease.attempt) for lease in expired(session, grace_seconds)}
     released = []
     for job_id, attempt in sorted(held):
         try:
+            # A savepoint for each: an error undoes what was written for this job only, and leaves the
+            # transaction usable for the others.
             with session.begin_nested():
                 if _release(session, job_id, attempt, grace_seconds, counts=counts, who=who):
                     released.append(job_id)
         except DATABASE_AWAY:
+            # The connection is gone, and the savepoints with it: nothing is left to go on with.
             raise
         except Exception:  # One job that can't be returned must not keep the others.
             log.exception("a job whose lease ran out is not returned", job=job_id, attempt=attempt)
@@ -169,6 +176,8 @@ def release_expired(
 
 def free_slots(session: Session) -> dict[str, dict[str, int]]:
     """Free slots by host and kind, of hosts seen lately that may acquire jobs."""
+    # After a restart with fewer slots, attempts may still hold slots of higher numbers, which take none of
+    # those that there are now.
     busy = select(func.count()).where(Lease.device_id == Device.id, Lease.slot < Device.slots)
     free = func.sum(Device.slots - busy.scalar_subquery())
     statement = (
@@ -228,6 +237,7 @@ def workers_view(session: Session) -> list[WorkerView]:
 
 
 def _update_worker(host: str, instance: str | None) -> Update:
+    # Not `=`: the instance is NULL where none was given, and NULL = NULL is not true.
     same = Worker.instance.is_not_distinct_from(instance)
     return update(Worker).where(Worker.host == host, same)
 

@@ -39,6 +39,8 @@ def _hosts(session: Session, job: Job) -> list[str]:
     workers = [
         worker for worker in leases.workers_view(session) if worker.alive and worker.host in fitting
     ]
+    # One host that takes jobs is enough: then the job only waits for its turn, and what is wrong elsewhere
+    # does not hold it up.
     if any(worker.claims for worker in workers):
         return []
     reasons = [

@@ -58,6 +58,8 @@ def record_start(session: Session, job_id: int, attempt: int, event: Started) ->
 def record_step(session: Session, job_id: int, attempt: int, step: int) -> None:
     """How far the training is; an unchanged step changes nothing."""
     job = lock_attempt(session, job_id, attempt)
+    # A change of `changed_at` makes the mirror send the job to MLflow again, so a report without news must
+    # not change it. (`record_log` changes nothing either: lines are read from SQL alone.)
     if step != job.step:
         job.step = step
         mark_changed(session, job)
@@ -81,9 +83,12 @@ def record_epoch(
         "seconds": event.seconds,
         "recorded_at": recorded_at or func.clock_timestamp(),
         "non_finite": non_finite,
+        # `pop`: what has a column of its own must not stand in `extra`, too.
         **{name: finite.pop(name, None) for name in STANDARD_METRICS},
         "extra": finite,
     }
+    # An attempt that resumes at a checkpoint repeats the epochs after it, with the same numbers (resume is
+    # exact). The first row stays, because it may have been read and sent to MLflow already.
     session.execute(postgresql.insert(Epoch).values(row).on_conflict_do_nothing())
     job.step = event.step
     mark_changed(session, job)
@@ -142,6 +147,8 @@ def record_checkpoint(
         "bytes": event.bytes,
     }
     session.execute(insert(Checkpoint).values(values))
+    # Rows before files: the caller deletes the files after the commit. The other way round a rollback would
+    # leave rows of files that are gone, and the next attempt would have nothing to resume from.
     obsolete = retention.drop_obsolete_checkpoints(session, job_id)
     mark_changed(session, job)
     return obsolete
@@ -179,6 +186,8 @@ def record_log(
 
 def keep_metrics(job: Job, metrics: dict[str, float] | Any) -> None:
     finite, non_finite = split_finite(metrics)
+    # Evaluations that a later attempt repeats do not replace what people have read. A name whose value isn't
+    # finite is there, too, with None.
     new = {name for name in finite if name not in job.metrics}
     job.metrics = job.metrics | {name: finite[name] for name in new}
     job.non_finite = job.non_finite | {name: non_finite[name] for name in new if name in non_finite}

@@ -31,6 +31,8 @@ def _needed(last: Sequence[Checkpoint], best: Sequence[Checkpoint]) -> set[int]:
     """The ids of `last`, of the newest best, and of the best that each of `last` refers to."""
     kept = {row.id for row in (*last, *best[:1])}
     for row in last:
+        # A `last` checkpoint names its best weights by file and digest, and is not restored without them
+        # (`trainer.training.checkpoint`). `best` is newest first, so this is the best at that step.
         referred = next((one for one in best if one.step <= row.step and one.id < row.id), None)
         if referred is not None:
             kept.add(referred.id)

@@ -39,6 +39,8 @@ class Waker:
     def _run(self) -> None:
         while True:
             self._asked.wait()
+            # Cleared before the rows are read: what is committed while they are read sets it again and gets a
+            # round of its own. Cleared afterwards, such a wake-up would be lost until the next sweep.
             self._asked.clear()
             self._send()
             if self._is_closing and not self._asked.is_set():

@@ -25,6 +25,7 @@ def make_celery(redis_url: str) -> Celery:
         broker_connection_timeout=SOCKET_SECONDS,
         broker_connection_retry=False,
         broker_connection_max_retries=0,
+        # One thread sends (`Waker`), and a connection that is kept spares every wake-up a handshake.
         broker_pool_limit=1,
         broker_transport_options={
             "socket_timeout": SOCKET_SECONDS,

@@ -193,6 +193,8 @@ def open_run(
             experiment_id=experiment_id,
             state={"key": uuid4().hex},
         )
+        # The row may be there already: from a try that was cut off after its commit, whose key finds the run,
+        # or from another transaction that was faster.
         .on_conflict_do_nothing()
     )
     owner = Mirrored.job_id == job_id if job_id is not None else Mirrored.study_id == study_id
@@ -210,6 +212,8 @@ def save(session: Session, mirrored: Mirrored) -> bool:
         "state": mirrored.state,
     }
     query = update(Mirrored).where(Mirrored.id == mirrored.id).values(values)
+    # An UPDATE by id, not a flush of the object: a row that `forget_all` has deleted meanwhile is no error,
+    # and must not be made again with a run that belongs to the time before.
     return session.execute(query.returning(Mirrored.id)).first() is not None
 
 

@@ -57,6 +57,8 @@ def record_failure(
     """
     row = _upsert(session, subject, reason, attempts=1)
     pause = pause_after(row.attempts, first_pause)
+    # Only once: a cause that seems to be out of the way and is not would else make the mirror try without a
+    # pause for ever.
     if at_once and row.attempts == 1:
         pause = 0.0
     row.next_at = func.clock_timestamp() + timedelta(seconds=pause)
@@ -165,6 +167,8 @@ def _upsert(session: Session, subject: Subject, reason: str, attempts: int) -> M
         **subject.owner, kind=subject.kind, reason=reason, attempts=attempts
     )
     session.execute(
+        # `attempts` is added up in SQL, and `since` keeps its first value: it says how long MLflow has lacked
+        # this.
         made.on_conflict_do_update(
             index_elements=[column, "kind"],
             set_={"reason": reason, "attempts": MirrorProblem.attempts + attempts},

@@ -58,6 +58,8 @@ def _comparison(one: Comparison) -> ColumnElement[bool]:
             return not_(sql.is_there(field))
         case "!=" if one.term.value is None:
             return sql.is_there(field)
+        # Not SQL's `!=` on the values: a list is unequal only if none of its elements is equal, and where
+        # there is nothing the answer is false, not NULL.
         case "!=":
             equal = sql.matches(field, "=", [read_term(field, one.term)])
             return and_(sql.is_there(field), not_(equal))
@@ -69,6 +71,8 @@ def _comparison(one: Comparison) -> ColumnElement[bool]:
 
 def _membership(one: Membership) -> ColumnElement[bool]:
     field = find_field(one.field, one.position)
+    # One condition over all values, not one for each joined by OR: 200 values in a list would else search the
+    # spec's document 200 times.
     found = sql.matches(field, "=", [read_term(field, term) for term in one.terms])
     return and_(sql.is_there(field), not_(found)) if one.negated else found
 

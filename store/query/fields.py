@@ -113,6 +113,7 @@ def known_fields() -> dict[str, Field]:
         )
         for one in spec_fields().values()
     )
+    # The later one wins: `seed` means the job's own column, which needs no search in the document.
     return {field.name: field for field in (*spec, *_COLUMNS)}
 
 

@@ -49,6 +49,8 @@ def parse_query(text: str) -> Expression:
     _ensure_text(text)
     parser = _parser()
     try:
+        # Before parsing: the compiler's recursion, and SQLAlchemy's, follow the depth of the text, and
+        # Python's stack ends at about a thousand frames.
         _ensure_small(list(parser.lex(text)))
         parsed: Expression = parser.parse(text)  # type: ignore[assignment]
     except UnexpectedCharacters as error:
@@ -58,6 +60,10 @@ def parse_query(text: str) -> Expression:
     return parsed
 
 
+# Keywords have priority over WORD (`.2`) but must not be followed by a character of a word: `android` is one
+# word, not `and` and `roid`. The lexer is "basic", so a keyword is one wherever it stands; as a value it
+# needs quotes, and `_bad_token` says so. A contextual lexer would take `status = and` for a comparison with
+# the word `and`.
 _GRAMMAR = r"""
 ?start: either
 ?either: both (_OR both)*
@@ -138,6 +144,8 @@ def _word_value(token: str, position: int) -> Value:
         return CONSTANTS[token.lower()]
     if not NUMBER.fullmatch(token):
         return str(token)
+    # At most 18 digits, which every bigint holds. Exact, because ids and seeds beyond 2**53 are no longer
+    # told apart as floats. What is longer is compared as a float.
     if re.fullmatch(r"0|-?[1-9][0-9]{0,17}", token):
         return int(token)
     number = float(token)
@@ -151,6 +159,7 @@ def _unquoted(token: str, position: int) -> str:
         escape, place = found[1], position + 1 + found.start()
         if escape in _UNESCAPES:
             return _UNESCAPES[escape]
+        # Only `uXXXX` has five characters; a lone `u` or a backslash at the end gets here as well.
         if len(escape) != 5:
             right = r"""there are \\ \' \" \n \t \r and \uXXXX"""
             raise BadQuery(f"\\{escape} is no escape; {right}", place)

@@ -35,6 +35,8 @@ _IN_PATH: dict[Operator, str] = {"=": "==", "<": "<", "<=": "<=", ">": ">", ">="
 
 def is_there(field: Field) -> ColumnElement[bool]:
     """Whether there is any value; never NULL."""
+    # In jsonpath's lax mode a path that leads nowhere yields nothing instead of an error: a job whose model
+    # has no `width` is simply not found by `model.width`.
     if field.path:
         return _path_exists(field, "@ != null", None)
     return _column(field).is_not(None)
@@ -43,6 +45,8 @@ def is_there(field: Field) -> ColumnElement[bool]:
 def matches(field: Field, operator: Operator, values: Sequence[Typed]) -> ColumnElement[bool]:
     """Whether any of the field's values stands so to any of `values`; never NULL."""
     if field.path:
+        # jsonpath compares each value found with each of `$values`. Values of different types are never equal
+        # there, and no error either: a text that looks like a number matches no number.
         return _path_exists(field, f"@ {_IN_PATH[operator]} $values[*]", list(values))
     return _false_if_null(or_(*(_compare(field, operator, value) for value in values)))
 
@@ -51,6 +55,8 @@ def contains(field: Field, part: str) -> ColumnElement[bool]:
     """Whether any of the field's texts has this part, in any case; never NULL."""
     if not field.path:
         return _false_if_null(_column(field).icontains(part, autoescape=True))
+    # A row for each value, since jsonpath itself has no "contains" that ignores case: `like_regex` would read
+    # the person's text as a pattern.
     value = func.jsonb_path_query(_document(field), _path(field.path), type_=JSONB).column_valued()
     found = _as_text(value).icontains(part, autoescape=True)
     return exists(select(literal_column("1")).where(found))
@@ -68,6 +74,8 @@ def key_of(field: Field) -> ColumnElement[Any]:
     """What rows are sorted by: the first of many; a float, a text or a time, NULL where there is none."""
     match field.kind:
         case Kind.NUMBER if field.path:
+            # Only numbers: a metric that isn't finite is null in the document, and a spec may have a word in
+            # the place of a number. Either would make the cast to double fail, and with it the whole list.
             number = _path(f'{field.path} ? (@.type() == "number")')
             first = func.jsonb_path_query_first(_document(field), number, type_=JSONB)
             return cast(first, Double)
@@ -173,13 +181,17 @@ def _is_study(text: str) -> ColumnElement[bool]:
     """By its name, or by its number: 3 or s3."""
     digits = text.removeprefix("s")
     if digits.isascii() and digits.isdigit() and len(digits) < 19:
+        # A study may be called "3", too; then both are found.
         return or_(Study.name == text, Job.study_id == int(digits))
     return Study.name == text
 
 
 def _path_exists(field: Field, test: str, values: list[Typed] | None) -> ColumnElement[bool]:
     path = _path(f"{field.path} ? ({test})")
+    # Bound as a variable of the path, never written into it: whatever a person types stays a value.
     variables = cast(literal({"values": values or []}, JSONB), JSONB)
+    # The last argument makes it silent: what would be an error of the path for one job's document counts as
+    # not found, and doesn't fail the query for all jobs.
     return _false_if_null(func.jsonb_path_exists(_document(field), path, variables, true()))
 
 
@@ -206,9 +218,13 @@ def _path(text: str) -> ColumnElement[Any]:
 
 
 def _as_text(value: Any) -> ColumnElement[Any]:
+    # The empty path names the value itself; `#>>` gives a string without the quotes that a cast of jsonb to
+    # text would leave around it.
     text: ColumnElement[Any] = value.op("#>>", return_type=Text())(literal_column("'{}'"))
     return text
 
 
 def _false_if_null(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    # `not` turns true and false around but leaves NULL as it is, and a row whose condition is NULL is in
+    # neither a query nor its negation. So no condition may be NULL: see `store.query.compile`.
     return func.coalesce(condition, false())

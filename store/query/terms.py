@@ -69,6 +69,7 @@ def read_part(field: Field, term: Term) -> str:
 
 def _number(field: Field, term: Term) -> int | float:
     value = term.value
+    # In Python True is an int, but `seed = true` is a mistake.
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
     if field.name == "id" and isinstance(value, str) and re.fullmatch(r"j[0-9]{1,15}", value):
@@ -111,6 +112,7 @@ def _span(field: Field, term: Term) -> Span:
             field, term, "write a date like 2026-11-26 or a time like 2026-11-26T09:30:00Z"
         )
     try:
+        # Python reads T and Z in upper case only, and RFC 3339 allows both.
         start = datetime.fromisoformat(found[0].upper())
         if start.tzinfo is None:
             start = start.replace(tzinfo=UTC)

@@ -98,6 +98,8 @@ def parse_metric(text: str) -> Field:
 
 def selecting(statement: Select[Any], columns: Sequence[Column]) -> Select[Any]:
     """These columns alone, besides the job's id as `job_id`; to be read with `named`."""
+    # Numbered, since the names are a person's text and two of them may mean the same column. The joins stay
+    # (`maintain_column_froms`), because conditions and order refer to them.
     chosen = (column.expression.label(f"c{number}") for number, column in enumerate(columns))
     return statement.with_only_columns(Job.id.label("job_id"), *chosen, maintain_column_froms=True)
 

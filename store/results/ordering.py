@@ -45,6 +45,8 @@ def ordered(statement: Select[Any], order: Order, cursor: str | None) -> Select[
     """The statement's rows in this order from the cursor on, with `KEY`. Raises BadCursor."""
     key = sql.key_of(order.field)
     if cursor is not None:
+        # The condition is the order's, spelled out: PostgreSQL's row comparison `(key, id) > (…)` knows one
+        # direction for all columns, and gives NULL where the key is NULL.
         statement = statement.where(_is_beyond(key, order, *_decode(cursor, order)))
     direction = (key.desc() if order.descending else key.asc()).nulls_last()
     return statement.add_columns(key.label(KEY)).order_by(None).order_by(direction, Job.id.desc())
@@ -55,6 +57,9 @@ def cursor_after(row: Mapping[str, Any], job_id: int, order: Order) -> str:
     value = row[KEY]
     if isinstance(value, datetime):
         value = value.isoformat()
+    # The order is part of the cursor: one that was made by another order would be a valid place in this one,
+    # and silently skip rows. JSON keeps every digit of a float, so that rows of an equal value are found
+    # again as equal.
     text = json.dumps([order.text, value, job_id], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
@@ -65,6 +70,8 @@ def _is_beyond(
     older = Job.id < job_id
     if value is None:
         return and_(key.is_(None), older)
+    # Equal keys go on by falling ids, whichever way the keys go; rows without a key come after all others.
+    # Together the order is total, so that no row is on two pages or on none.
     farther = key < value if order.descending else key > value
     return or_(farther, and_(key == value, older), key.is_(None))
 

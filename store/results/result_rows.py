@@ -125,6 +125,7 @@ def each_row(
     statement = selecting(_rows().where(condition), columns)
     if order is not None:
         statement = ordered(statement, order, None)
+    # A cursor on the server: an export of 100,000 jobs never lies in this process's memory as a whole.
     for row in session.execute(statement, execution_options={"yield_per": 500}).mappings():
         yield named(dict(row), columns)
 
@@ -241,6 +242,7 @@ def _page(
 ) -> Page[dict[str, Any]]:
     """At most `limit` of the rows, of which one more was asked for."""
     cursor = None
+    # The last row that is shown, not the one more that was asked for: that one begins the next page.
     if limit is not None and len(found) > limit:
         found = found[:limit]
         last = found[-1]["job_id"]

@@ -81,6 +81,8 @@ def add_jobs(
     known = study.spec
     study = lock(session, study.id)
     if spec is not None:
+        # The cells were expanded and checked without a lock, which may take half a minute. If the spec has
+        # changed since, they belong to a study that no longer is.
         if study.spec != known:
             raise Overtaken
         study.spec = spec

@@ -144,6 +144,8 @@ class Job(Table):
     dataset: Mapped[Dataset] = relationship(lazy="raise")
     owner: Mapped[User] = relationship(lazy="raise")
     __table_args__ = (
+        # A cell of a study is one job, even if two requests extend the study at once. Jobs without a study
+        # are not concerned: in a unique constraint no NULL equals another.
         UniqueConstraint("study_id", "variant", "point", "seed"),
         CheckConstraint(one_of("kind", ("training", "dataset")), name="kind"),
         CheckConstraint(one_of("status", JOB_STATUSES), name="status"),
@@ -152,6 +154,7 @@ class Job(Table):
         CheckConstraint(
             f"({one_of('status', FINAL_STATUSES)}) = (finished_at IS NOT NULL)", name="finished"
         ),
+        # Partial: the table keeps every job there ever was, but acquiring looks at queued ones only.
         Index("ix_jobs_claimable", "queued_at", postgresql_where=text("status = 'queued'")),
         Index("ix_jobs_study_id_id", "study_id", "id"),
         Index("ix_jobs_owner_id_id", "owner_id", "id"),

@@ -11,6 +11,8 @@ from sqlalchemy.orm import DeclarativeBase
 class Table(DeclarativeBase):
     """Base of all tables: constraint names, JSON as jsonb, aware datetimes, unlimited text."""
 
+    # Names that follow from the columns: a migration can drop a constraint by its name, whatever PostgreSQL
+    # of whatever version would have called it.
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -22,6 +24,7 @@ class Table(DeclarativeBase):
     )
     type_annotation_map = {  # noqa: RUF012
         datetime: DateTime(timezone=True),
+        # A Python None becomes SQL's NULL, not the JSON value null, which `IS NULL` would not find.
         dict[str, Any]: JSONB(none_as_null=True),
         list[Any]: JSONB(none_as_null=True),
         str: Text,
