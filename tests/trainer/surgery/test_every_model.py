@@ -2,12 +2,14 @@
 
 import copy
 import re
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
 import torch
 from torch import nn
 
+from tests.support.model_cache import built_once, remembered_shapes
 from tests.support.toy_models import colour
 from tests.support.trainer_specs import DIGITS, NORMS, make_spec
 from trainer.errors import SurgeryError
@@ -73,6 +75,13 @@ SMALL = {
 
 #: Layouts of our own models that are not N, C, H, W.
 _OWN_LAYOUTS = {"mlp": "N,C", "vit_small": "N,L,C", "autoencoder": "N,C"}
+
+
+@pytest.fixture(autouse=True)
+def _cheap_models() -> Iterator[None]:
+    """A few dozen models meet a dozen norms each."""
+    with built_once(), remembered_shapes():
+        yield
 
 
 def with_norm(model, norm) -> JobSpec:
