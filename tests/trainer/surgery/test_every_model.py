@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.model_cache import built_once, remembered_shapes
+from tests.support.model_cache import built_once
 from tests.support.toy_models import colour
 from tests.support.trainer_specs import DIGITS, NORMS, make_spec
 from trainer.errors import SurgeryError
@@ -21,6 +21,7 @@ from trainer.surgery.build_norm import (
     find_sites,
     uses_batch_statistics,
 )
+from trainer.surgery.remembered_shapes import RememberedShapes
 from trainer.surgery.replace_norms import choose_sites, explain_misfit
 from trainer.surgery.survey import Survey, survey_norms
 
@@ -80,7 +81,7 @@ _OWN_LAYOUTS = {"mlp": "N,C", "vit_small": "N,L,C", "autoencoder": "N,C"}
 @pytest.fixture(autouse=True)
 def _cheap_models() -> Iterator[None]:
     """A few dozen models meet a dozen norms each."""
-    with built_once(), remembered_shapes():
+    with built_once(), RememberedShapes():
         yield
 
 
