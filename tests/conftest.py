@@ -18,6 +18,7 @@ from pytest_socket import socket_allow_hosts
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session, sessionmaker
 from xdist.remote import Producer
+from xdist.workermanage import NodeManager
 
 from migrations.rights import apply_rights
 from migrations.roles import API, WORKER
@@ -34,6 +35,10 @@ from tests.support.sharing import ByUnit, unit_number
 EXCUSES = ("gpu", "docker", "shared_data")
 
 _budget = Budget()
+
+# xdist kills the processes of an interrupted run after ten seconds: a whole stack takes longer to stop on
+# a busy machine, and would be left running.
+NodeManager.EXIT_TIMEOUT = 120
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,7 +8,7 @@ from tests.support.stack import Stack
 
 
 def mlflow_post(stack: Stack, path: str, body: Any) -> Any:
-    answer = httpx.post(f"{stack.mlflow_url}/api/2.0/mlflow/{path}", json=body, timeout=120)
+    answer = stack.mlflow.post(path, json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -50,9 +50,7 @@ def run_of_job(stack: Stack, job_id: int) -> dict[str, Any] | None:
 
 
 def history(stack: Stack, run_id: str, metric: str) -> list[dict[str, Any]]:
-    answer = httpx.get(
-        f"{stack.mlflow_url}/api/2.0/mlflow/metrics/get-history",
-        params={"run_id": run_id, "metric_key": metric},
-    )
+    asked = {"run_id": run_id, "metric_key": metric}
+    answer = stack.mlflow.get("metrics/get-history", params=asked)
     points: list[dict[str, Any]] = answer.json().get("metrics", [])
     return [{"step": int(point["step"]), "value": float(point["value"])} for point in points]

@@ -75,9 +75,10 @@ def make_installation(home: Path, **settings: str) -> Installation:
 
 @dataclass(frozen=True, slots=True)
 class Stack(Installation):
-    """A running one, and HTTP as its first administrator."""
+    """A running one; `api` speaks to it as its first administrator, `mlflow` to MLflow's REST interface."""
 
     api: httpx.Client
+    mlflow: httpx.Client
     mlflow_url: str
 
     def get(self, path: str, **parameters: Any) -> Any:

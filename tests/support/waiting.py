@@ -7,6 +7,10 @@ from typing import TypeVar
 
 #: Far longer than anything takes: a busy machine is no reason to fail.
 PATIENCE_SECONDS = 400.0
+#: The pause between two looks grows up to this: who waits for long must not keep the cores busy with
+#: asking, least of all on the machine that does what is waited for.
+LONGEST_PAUSE_SECONDS = 0.5
+_GROWTH = 1.2
 
 T = TypeVar("T")
 
@@ -17,13 +21,17 @@ def wait_for(
     seconds: float = PATIENCE_SECONDS,
     pause: float = 0.05,
 ) -> T:
-    """The first true answer of `look`; fails where there is none in time, naming `what` it waited for."""
+    """The first true answer of `look`; fails where there is none in time, naming `what` it waited for.
+
+    `pause` is the first one, in seconds.
+    """
     deadline = time.monotonic() + seconds
     while not (answer := look()):
         if time.monotonic() > deadline:
             reason = what if isinstance(what, str) else what()
             raise AssertionError(f"after {seconds:g} s it is not so: {reason}")
         time.sleep(pause)
+        pause = max(pause, min(pause * _GROWTH, LONGEST_PAUSE_SECONDS))
     return answer
 
 

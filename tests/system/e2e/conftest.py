@@ -20,13 +20,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         installation.normlab("up", "--detach")
         token = (home / "token").read_text().strip()
-        with httpx.Client(
-            base_url=f"http://127.0.0.1:{environment['NORMLAB_API_PORT']}/api/v1",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=60,
-        ) as api:
-            mlflow_url = f"http://127.0.0.1:{environment['NORMLAB_MLFLOW_PORT']}"
-            yield Stack(home, environment, api, mlflow_url)
+        api_url = f"http://127.0.0.1:{environment['NORMLAB_API_PORT']}/api/v1"
+        mlflow_url = f"http://127.0.0.1:{environment['NORMLAB_MLFLOW_PORT']}"
+        headers = {"Authorization": f"Bearer {token}"}
+        with (
+            httpx.Client(base_url=api_url, headers=headers, timeout=60) as api,
+            httpx.Client(base_url=f"{mlflow_url}/api/2.0/mlflow", timeout=120) as mlflow,
+        ):
+            yield Stack(home, environment, api, mlflow, mlflow_url)
     finally:
         installation.normlab("down")
         left = installation.processes()
