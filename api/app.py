@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from api.http import GoneClients, SafeHeaders, docs, drawings, errors, openapi
+from api.http import GoneClients, SafeHeaders, docs, drawings, error_responses, openapi
 from api.processes import Checker, RenderQueue
 from api.routes import (
     catalog,
@@ -70,7 +70,7 @@ def make_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(module.router, prefix=PREFIX)
     app.include_router(health.router)
     docs.install(app)
-    errors.install(app)
+    error_responses.install(app)
     openapi.describe(app)
     return app
 

@@ -1,6 +1,6 @@
 """What all endpoints share: who asks, bodies, errors, idempotency, OpenAPI."""
 
-from api.http import docs, drawings, errors, openapi
+from api.http import docs, drawings, error_responses, openapi
 from api.http.body import Document
 from api.http.comparison_table import TABLES, TableFormat, respond_with_table
 from api.http.dependencies import (
@@ -24,8 +24,8 @@ from api.http.drawings import (
     render_response,
     request_render,
 )
+from api.http.error_responses import MEDIA_TYPE
 from api.http.errors import (
-    MEDIA_TYPE,
     BadParameter,
     Conflict,
     Forbidden,
@@ -75,7 +75,7 @@ __all__ = [
     "docs",
     "drawings",
     "ensure_own",
-    "errors",
+    "error_responses",
     "get_current_user",
     "lock_asking_token",
     "openapi",

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from api.http.errors import MEDIA_TYPE, ProblemDetails
+from api.http.error_responses import MEDIA_TYPE, ProblemDetails
 from api.schemas import (
     AnnotationChange,
     Declaration,

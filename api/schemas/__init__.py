@@ -1,8 +1,7 @@
 """Schemas of requests and responses."""
 
 from api.schemas.changes import AnnotationChange, Declaration, Extension, PriorityChange
-from api.schemas.jobs_studies import (
-    AcceptedStudy,
+from api.schemas.jobs import (
     AttemptView,
     CheckpointView,
     ChosenRows,
@@ -14,7 +13,6 @@ from api.schemas.jobs_studies import (
     Listing,
     LogLineView,
     ResultView,
-    StudyView,
     TransitionView,
     View,
 )
@@ -43,6 +41,7 @@ from api.schemas.service import (
     WaitingView,
     WorkerView,
 )
+from api.schemas.studies import AcceptedStudy, StudyView
 
 __all__ = [
     "AcceptedStudy",

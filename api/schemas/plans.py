@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api.schemas.jobs_studies import View
+from api.schemas.jobs import View
 from trainer.spec import Problem
 
 

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field
 
-from api.schemas.jobs_studies import StudyView, View
+from api.schemas.jobs import View
+from api.schemas.studies import StudyView
 from store.db import Verdict
 from studies.presets import Change, Preset, Scale
 from trainer.spec import Name, Part, Seed

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, Field
 
-from api.schemas.jobs_studies import View
+from api.schemas.jobs import View
 from store.db import PRIORITIES, Job, Token
 from store.jobs import Waiting
 from trainer.spec import DatasetInfo, DatasetSource, Name, Part

@@ -1,13 +1,62 @@
-"""How often the export of a job's model was begun: counted before each try, so that one that takes the whole
-mirror along counts, too."""
+"""What is sent to MLflow after a run is closed there: its figures and its model.
+
+A model's exports are counted before each try, so that one that takes the whole mirror along counts, too.
+"""
+
+from collections.abc import Collection
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from store.db import Mirrored
+from store.db import Checkpoint, Mirrored, MirrorProblem
+from store.mlflow.mirror import open_run
+from store.mlflow.mirror_problems import is_held_back
 
 #: In the state of a job's row of `mirrored`, until something has become of the model.
 KEY = "exports"
+
+
+def request_models(session: Session, job_ids: Collection[int], experiment_id: str) -> None:
+    """Notes that these jobs' models belong in MLflow, once their runs are closed there."""
+    for job_id in job_ids:
+        row = open_run(session, experiment_id, job_id=job_id)
+        if "model" not in row.state:
+            row.state = {**row.state, "model": "wanted"}
+
+
+def next_files(session: Session) -> Mirrored | None:
+    """The row of the ended study or job whose figures are to be sent next.
+
+    Studies before jobs, the latest first: people look at those now, not at a backlog.
+    """
+    owners = (MirrorProblem.job_id, Mirrored.job_id), (MirrorProblem.study_id, Mirrored.study_id)
+    query = (
+        select(Mirrored)
+        .where(
+            ~is_held_back("files", *owners),
+            Mirrored.closed_at.is_not(None),
+            Mirrored.state["files"].astext == "wanted",
+        )
+        .order_by(Mirrored.study_id.is_(None), Mirrored.closed_at.desc(), Mirrored.id.desc())
+        .limit(1)
+    )
+    return session.scalar(query)
+
+
+def next_model(session: Session) -> int | None:
+    """The job whose model is to be logged next, the latest first."""
+    query = select(Mirrored.job_id).where(
+        Mirrored.job_id.is_not(None),
+        ~is_held_back("model", (MirrorProblem.job_id, Mirrored.job_id)),
+        Mirrored.closed_at.is_not(None),
+        Mirrored.state["model"].astext == "wanted",
+    )
+    return session.scalar(query.order_by(Mirrored.closed_at.desc(), Mirrored.id.desc()).limit(1))
+
+
+def best_checkpoint(session: Session, job_id: int) -> Checkpoint | None:
+    query = select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.kind == "best")
+    return session.scalar(query.order_by(Checkpoint.id.desc()).limit(1))
 
 
 def begin(session: Session, job_id: int) -> int:

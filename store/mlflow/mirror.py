@@ -16,7 +16,6 @@ from sqlalchemy.orm import Session
 
 from store.db import (
     FINAL_STATUSES,
-    Checkpoint,
     Dataset,
     Diagnosis,
     Epoch,
@@ -232,49 +231,6 @@ def forget_all(session: Session) -> list[tuple[str, str | None]]:
     model_id = Mirrored.state["model_id"].astext
     rows = session.execute(delete(Mirrored).returning(Mirrored.run_id, model_id))
     return [(run_id, model) for run_id, model in rows if run_id]
-
-
-def request_models(session: Session, job_ids: Collection[int], experiment_id: str) -> None:
-    """Notes that these jobs' models belong in MLflow, once their runs are closed there."""
-    for job_id in job_ids:
-        row = open_run(session, experiment_id, job_id=job_id)
-        if "model" not in row.state:
-            row.state = {**row.state, "model": "wanted"}
-
-
-def next_files(session: Session) -> Mirrored | None:
-    """The row of the ended study or job whose figures are to be sent next.
-
-    Studies before jobs, the latest first: people look at those now, not at a backlog.
-    """
-    owners = (MirrorProblem.job_id, Mirrored.job_id), (MirrorProblem.study_id, Mirrored.study_id)
-    query = (
-        select(Mirrored)
-        .where(
-            ~is_held_back("files", *owners),
-            Mirrored.closed_at.is_not(None),
-            Mirrored.state["files"].astext == "wanted",
-        )
-        .order_by(Mirrored.study_id.is_(None), Mirrored.closed_at.desc(), Mirrored.id.desc())
-        .limit(1)
-    )
-    return session.scalar(query)
-
-
-def next_model(session: Session) -> int | None:
-    """The job whose model is to be logged next, the latest first."""
-    query = select(Mirrored.job_id).where(
-        Mirrored.job_id.is_not(None),
-        ~is_held_back("model", (MirrorProblem.job_id, Mirrored.job_id)),
-        Mirrored.closed_at.is_not(None),
-        Mirrored.state["model"].astext == "wanted",
-    )
-    return session.scalar(query.order_by(Mirrored.closed_at.desc(), Mirrored.id.desc()).limit(1))
-
-
-def best_checkpoint(session: Session, job_id: int) -> Checkpoint | None:
-    query = select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.kind == "best")
-    return session.scalar(query.order_by(Checkpoint.id.desc()).limit(1))
 
 
 def _new_epochs(session: Session, job_ids: Collection[int]) -> dict[int, list[Epoch]]:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api import admission
 from api.http import body as body_module
-from api.http import errors
+from api.http import error_responses
 from api.processes.spec_checker import Checker
 from api.routes import datasets
 from store.db.models import Dataset, IdempotencyKey, Job, Project, Study
@@ -583,5 +583,5 @@ def test_what_a_setting_put_there_is_told_by_the_setting_and_not_by_a_line(
 
 
 def test_half_a_surrogate_pair_in_a_message_is_no_reason_for_no_answer() -> None:
-    answer = errors._respond(HTTPStatus.CONFLICT, "'\ud800' is taken")
+    answer = error_responses._respond(HTTPStatus.CONFLICT, "'\ud800' is taken")
     assert json.loads(answer.body)["detail"] == "'?' is taken"

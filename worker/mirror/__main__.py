@@ -225,7 +225,7 @@ class Mirroring:
         until = time.monotonic() + PASS_SECONDS
         while sent == 0 or time.monotonic() < until:
             with self.sessions.begin() as session:
-                row = mirror.next_files(session)
+                row = exports.next_files(session)
             if row is None:
                 break
             with self.failures.noted(
@@ -237,12 +237,12 @@ class Mirroring:
 
     def _log_next_model(self) -> int:
         with self.sessions.begin() as session:
-            job_id = mirror.next_model(session)
+            job_id = exports.next_model(session)
             if job_id is None:
                 self.models.close()
                 return 0
             record = mirror.read_jobs(session, [job_id])[0]
-            checkpoint = mirror.best_checkpoint(session, job_id)
+            checkpoint = exports.best_checkpoint(session, job_id)
         assert record.mirrored is not None
         subject = Subject("model", job_id=job_id)
         outcome = None

@@ -97,7 +97,7 @@ class Projection:
         self._set_status(row, runs.study_status(record), ended_at)
         row.state = {**row.state, "sent": fresh.digest}
         with self.sessions.begin() as session:
-            mirror.request_models(session, models_wanted(record), row.experiment_id)
+            exports.request_models(session, models_wanted(record), row.experiment_id)
         self._save(row, seen_at=record.changed_at, closed_at=ended_at)
 
     def send_files(self, row: Mirrored) -> None:

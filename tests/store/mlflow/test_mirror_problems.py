@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Job, Mirrored, MirrorProblem
-from store.mlflow import mirror, mirror_problems
+from store.mlflow import exports, mirror, mirror_problems
 from store.mlflow.mirror_problems import Subject, pause_after
 from tests.support.factories import make_job, make_study
 
@@ -73,11 +73,11 @@ def test_no_file_and_no_model_of_a_deleted_run_is_due(sessions: sessionmaker[Ses
             )
         )
         session.flush()
-        assert mirror.next_files(session) is not None
-        assert mirror.next_model(session) == job.id
+        assert exports.next_files(session) is not None
+        assert exports.next_model(session) == job.id
         mirror_problems.note(session, Subject("deleted", job_id=job.id), "deleted")
-        assert mirror.next_files(session) is None
-        assert mirror.next_model(session) is None
+        assert exports.next_files(session) is None
+        assert exports.next_model(session) is None
 
 
 def test_a_study_has_its_own_problems_its_projects_and_its_jobs(

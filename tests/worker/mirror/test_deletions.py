@@ -68,7 +68,7 @@ def test_a_run_deleted_while_the_mirror_writes_gets_no_file(
     """MLflow refuses metrics of a deleted run, but takes its files."""
     job = project_rows.add_finished_job()
     with monkeypatch.context() as patch:
-        patch.setattr("store.mlflow.mirror.next_files", lambda session: None)
+        patch.setattr("store.mlflow.exports.next_files", lambda session: None)
         drain(settings, tracking)
     run = reader.run_of(project_rows.project, job=job)
     reader.client.delete_run(run.info.run_id)

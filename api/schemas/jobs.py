@@ -1,13 +1,13 @@
-"""Schemas of jobs, studies and results. Times are RFC 3339 in UTC, durations are in seconds, no number is NaN."""
+"""Schemas of jobs, their records and their results. Times are RFC 3339 in UTC, durations are in seconds, no number is NaN."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.mirror import ProblemView
-from store.db import PRIORITIES, Job, MirrorProblem, Study
+from store.db import PRIORITIES, Job, MirrorProblem
 
 Item = TypeVar("Item", bound=BaseModel)
 Metrics = Annotated[
@@ -18,7 +18,6 @@ NonFinite = Annotated[
     dict[str, str], Field(description="metrics that are not finite: nan, inf or -inf")
 ]
 JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
-StudyStatus = Literal["queued", "running", "paused", "succeeded", "partial", "cancelled"]
 
 
 MirrorProblems = Annotated[
@@ -27,8 +26,6 @@ MirrorProblems = Annotated[
         description="what is missing in MLflow, and why; for a study also of its jobs, the first ones"
     ),
 ]
-#: The most problems of a study in one answer.
-MOST_MIRROR_PROBLEMS = 20
 
 
 class View(BaseModel):
@@ -210,103 +207,6 @@ class LogLineView(View):
     at: datetime
     level: str
     text: str
-
-
-class Declared(View):
-    """An acknowledged difference between variants: why it doesn't matter, and who says so."""
-
-    why: str
-    who: str
-    at: datetime
-
-
-class StudyView(View):
-    """A study; its status is derived from its jobs."""
-
-    id: int
-    name: str
-    project: str
-    owner: str
-    status: StudyStatus
-    counts: Annotated[dict[JobStatus, int], Field(description="jobs by status")]
-    spec: dict[str, Any]
-    baseline: str
-    metric: str
-    warnings: list[str]
-    tags: list[str]
-    note: str
-    archived: bool
-    numerics: dict[str, Any] | None
-    planned_seeds: Annotated[list[int], Field(description="the seeds it was submitted with")]
-    declared: Annotated[
-        dict[str, Declared], Field(description="acknowledged differences between variants, by kind")
-    ]
-    tuning: Annotated[
-        dict[str, Any] | None,
-        Field(description="per arm the settings tried and chosen, once all trials have succeeded"),
-    ]
-    preset: Annotated[
-        dict[str, str] | None, Field(description="the preset it ran: name, scale, dataset, digest")
-    ]
-    created_at: datetime
-    mlflow_url: str | None
-    mirror_problems: MirrorProblems
-    mirror_problem_count: Annotated[
-        int, Field(description="number of problems, including those not listed")
-    ]
-
-    @classmethod
-    def of(
-        cls,
-        study: Study,
-        status: str,
-        counts: Mapping[str, int],
-        url: str | None = None,
-        problems: Sequence[MirrorProblem] = (),
-    ) -> Self:
-        return cls(
-            id=study.id,
-            name=study.name,
-            project=study.project.name,
-            owner=study.owner.name,
-            status=status,
-            counts={one: counts.get(one, 0) for one in get_args(JobStatus)},
-            spec=study.spec,
-            baseline=study.spec["baseline"],
-            metric=study.spec["metric"],
-            warnings=study.warnings,
-            tags=study.tags,
-            note=study.note,
-            archived=study.archived_at is not None,
-            numerics=study.numerics,
-            planned_seeds=study.planned_seeds,
-            declared={kind: Declared(**one) for kind, one in study.declared.items()},
-            tuning=study.tuning,
-            preset=_short(study.preset),
-            created_at=study.created_at,
-            mlflow_url=url,
-            mirror_problems=[
-                ProblemView.model_validate(one) for one in problems[:MOST_MIRROR_PROBLEMS]
-            ],
-            mirror_problem_count=len(problems),
-        )
-
-
-class AcceptedStudy(StudyView):
-    """A study that was just submitted or extended, with notes."""
-
-    same_as: Annotated[
-        list[int],
-        Field(description="earlier studies of the project that differ only in name or seeds"),
-    ]
-    notes: list[str]
-
-
-def _short(preset: Mapping[str, Any] | None) -> dict[str, str] | None:
-    """The preset without its text, which is in the report."""
-    if preset is None:
-        return None
-    return {name: preset[name] for name in ("name", "scale", "dataset", "digest")}
 
 
 class ResultView(View):

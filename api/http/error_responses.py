@@ -1,0 +1,194 @@
+"""Every error as an answer: RFC 9457 problem+json, from our own errors, the store's, the framework's and the rest."""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import DataError
+from starlette.exceptions import HTTPException
+
+from api.http.errors import (
+    ApiError,
+    BadDocument,
+    BadParameter,
+    Conflict,
+    Invalid,
+    NotFound,
+    Unavailable,
+    summarize,
+)
+from api.http.field_errors import FieldError, locate
+from api.http.headers import SAFE
+from api.processes import CheckerUnavailable, RendererBusy
+from runtime.documents import DocumentError
+from store.db import DATABASE_AWAY
+from store.db import errors as store
+from studies.rendering import RenderingFailed
+from studies.spec import StudyError
+from trainer.problems import MOST_PROBLEMS, explain
+
+MEDIA_TYPE = "application/problem+json"
+
+log = structlog.get_logger(__name__)
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457: what went wrong."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "about:blank",
+                    "title": "Unprocessable Content",
+                    "status": 422,
+                    "detail": "/norm/groups: 5 groups do not divide the 32 channels of features.0",
+                    "errors": [
+                        {
+                            "pointer": "/norm/groups",
+                            "line": 4,
+                            "column": 22,
+                            "detail": "5 groups do not divide the 32 channels of features.0",
+                            "layer": "features.0",
+                            "remedy": "groups that divide 32: 1, 2, 4, 8, 16, 32",
+                        }
+                    ],
+                }
+            ]
+        }
+    )
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    instance: str | None = Field(None, description="URI of this failure, as in the server's log")
+    errors: list[FieldError] = []
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of the app a problem+json."""
+    app.add_exception_handler(ApiError, _answer_api_error)
+    app.add_exception_handler(RequestValidationError, _answer_parameters)
+    app.add_exception_handler(HTTPException, _answer_framework)
+    for kind in (
+        store.StoreError,
+        StudyError,
+        DocumentError,
+        CheckerUnavailable,
+        RendererBusy,
+        RenderingFailed,
+        DataError,
+        *DATABASE_AWAY,
+    ):
+        app.add_exception_handler(kind, _answer_known)
+    app.add_exception_handler(Exception, _answer_unexpected)
+
+
+def _answer_api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    body, settings = getattr(request.state, "body", b""), getattr(request.state, "settings", ())
+    return _respond(error.status, error.detail, locate(error.errors, body, settings), error.headers)
+
+
+def _answer_known(request: Request, error: Exception) -> Response:
+    return _answer_api_error(request, _translate(error))
+
+
+def _translate(error: Exception) -> ApiError:
+    match error:
+        case StudyError():
+            return Invalid(error.problems[:MOST_PROBLEMS])
+        case DocumentError():
+            return BadDocument(str(error))
+        case CheckerUnavailable():
+            return Unavailable(f"{error}; nothing was accepted, try again", error.retry_after)
+        case RendererBusy():
+            return Unavailable(f"{error}; try again", error.retry_after)
+        case RenderingFailed():
+            return ApiError(f"{error}; the report is available as json and as markdown")
+        case store.NotFound():
+            return NotFound(str(error))
+        case store.NameTaken():
+            return Conflict(str(error), [FieldError(pointer="/name", detail=str(error))])
+        case store.OutlivesParent():
+            return Invalid.at(
+                "/expires_at", str(error), "omit it: the token then expires with its parent"
+            )
+        case store.BadCursor():
+            return BadParameter("cursor", str(error))
+        case store.BadQuery():
+            return BadParameter("query", str(error), error.position)
+        case store.KeyReused():
+            return BadParameter("Idempotency-Key", str(error))
+        case store.DatasetUnavailable() | store.MixedDevices():
+            return Invalid.at("", str(error))
+        case store.StoreError():
+            return Conflict(str(error))
+        case DataError():
+            return Invalid.at("", f"not storable: {str(error.orig).splitlines()[0]}")
+        case _:
+            log.warning("the database does not answer", error=str(error))
+            return Unavailable("the database does not answer; nothing was changed, try again", 5)
+
+
+def _answer_parameters(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        FieldError(parameter=str(one["loc"][-1]), detail=explain(one)) for one in error.errors()
+    ]
+    return _respond(HTTPStatus.UNPROCESSABLE_ENTITY, summarize(errors), errors)
+
+
+def _answer_framework(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    match status:
+        case HTTPStatus.NOT_FOUND:
+            detail = f"there is nothing at {request.url.path}"
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = (error.headers or {}).get("Allow", "other methods")
+            detail = f"{request.url.path} takes {allowed}, not {request.method}"
+        case _:
+            detail = str(error.detail)
+    return _respond(status, detail, headers=error.headers)
+
+
+def _answer_unexpected(request: Request, error: Exception) -> Response:
+    name = f"urn:uuid:{uuid.uuid4()}"
+    log.error(
+        "a request failed", method=request.method, path=request.url.path, name=name, exc_info=error
+    )
+    detail = f"internal error; quote reference {name} to the operator"
+    return _respond(HTTPStatus.INTERNAL_SERVER_ERROR, detail, instance=name)
+
+
+def _respond(
+    status: HTTPStatus,
+    detail: str,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+    instance: str | None = None,
+) -> Response:
+    body = ProblemDetails(
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        instance=instance,
+        errors=list(errors),
+    )
+    # Not `model_dump_json`: what was sent may stand in it, and may hold surrogates, which UTF-8 lacks.
+    text = json.dumps(body.model_dump(exclude_none=True), ensure_ascii=False)
+    return Response(
+        text.encode("utf-8", "replace"),
+        status_code=status,
+        # An unexpected error is answered outside of all middleware.
+        headers={**SAFE, **(headers or {})},
+        media_type=MEDIA_TYPE,
+    )

@@ -1,0 +1,113 @@
+"""Schemas of studies, with the formats of `api.schemas.jobs`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import Field
+
+from api.schemas.jobs import JobStatus, MirrorProblems, View
+from api.schemas.mirror import ProblemView
+from store.db import MirrorProblem, Study
+
+StudyStatus = Literal["queued", "running", "paused", "succeeded", "partial", "cancelled"]
+
+#: The most problems of a study in one answer.
+MOST_MIRROR_PROBLEMS = 20
+
+
+class Declared(View):
+    """An acknowledged difference between variants: why it doesn't matter, and who says so."""
+
+    why: str
+    who: str
+    at: datetime
+
+
+class StudyView(View):
+    """A study; its status is derived from its jobs."""
+
+    id: int
+    name: str
+    project: str
+    owner: str
+    status: StudyStatus
+    counts: Annotated[dict[JobStatus, int], Field(description="jobs by status")]
+    spec: dict[str, Any]
+    baseline: str
+    metric: str
+    warnings: list[str]
+    tags: list[str]
+    note: str
+    archived: bool
+    numerics: dict[str, Any] | None
+    planned_seeds: Annotated[list[int], Field(description="the seeds it was submitted with")]
+    declared: Annotated[
+        dict[str, Declared], Field(description="acknowledged differences between variants, by kind")
+    ]
+    tuning: Annotated[
+        dict[str, Any] | None,
+        Field(description="per arm the settings tried and chosen, once all trials have succeeded"),
+    ]
+    preset: Annotated[
+        dict[str, str] | None, Field(description="the preset it ran: name, scale, dataset, digest")
+    ]
+    created_at: datetime
+    mlflow_url: str | None
+    mirror_problems: MirrorProblems
+    mirror_problem_count: Annotated[
+        int, Field(description="number of problems, including those not listed")
+    ]
+
+    @classmethod
+    def of(
+        cls,
+        study: Study,
+        status: str,
+        counts: Mapping[str, int],
+        url: str | None = None,
+        problems: Sequence[MirrorProblem] = (),
+    ) -> Self:
+        return cls(
+            id=study.id,
+            name=study.name,
+            project=study.project.name,
+            owner=study.owner.name,
+            status=status,
+            counts={one: counts.get(one, 0) for one in get_args(JobStatus)},
+            spec=study.spec,
+            baseline=study.spec["baseline"],
+            metric=study.spec["metric"],
+            warnings=study.warnings,
+            tags=study.tags,
+            note=study.note,
+            archived=study.archived_at is not None,
+            numerics=study.numerics,
+            planned_seeds=study.planned_seeds,
+            declared={kind: Declared(**one) for kind, one in study.declared.items()},
+            tuning=study.tuning,
+            preset=_short(study.preset),
+            created_at=study.created_at,
+            mlflow_url=url,
+            mirror_problems=[
+                ProblemView.model_validate(one) for one in problems[:MOST_MIRROR_PROBLEMS]
+            ],
+            mirror_problem_count=len(problems),
+        )
+
+
+class AcceptedStudy(StudyView):
+    """A study that was just submitted or extended, with notes."""
+
+    same_as: Annotated[
+        list[int],
+        Field(description="earlier studies of the project that differ only in name or seeds"),
+    ]
+    notes: list[str]
+
+
+def _short(preset: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """The preset without its text, which is in the report."""
+    if preset is None:
+        return None
+    return {name: preset[name] for name in ("name", "scale", "dataset", "digest")}
