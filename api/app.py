@@ -20,13 +20,13 @@ from api.routes import (
     job_history,
     jobs,
     leaderboard,
-    mirror,
+    operations,
     plans,
     presets,
-    queue,
     reports,
     results,
     studies,
+    study_control,
     users,
 )
 from api.services import Services
@@ -43,7 +43,7 @@ PREFIX = "/api/v1"
 CONNECTIONS = 20
 
 _ROUTERS = (
-    jobs, job_history, studies, presets, plans, datasets, results, reports, curves, drawings, leaderboard, queue, mirror,
+    jobs, job_history, studies, study_control, presets, plans, datasets, results, reports, curves, drawings, leaderboard, operations,
     catalog, users,
 )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Jobs: submit, list, read, annotate, cancel, pause, resume, retry."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Depends, Query, Response, status
 from sqlalchemy.orm import Session
@@ -29,9 +29,15 @@ from store.catalog import annotations
 from store.db import Job, User
 from store.jobs import commands, obstacles
 from store.mlflow import links, mirror_problems
-from trainer.spec import JobSpec, Priority
+from trainer.spec import JobSpec
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(get_current_user)])
+
+
+class JobChange(Protocol):
+    """One of `store.jobs.commands`, with its other arguments given."""
+
+    def __call__(self, session: Session, job: Job, *, who: str) -> None: ...
 
 
 @router.post(
@@ -106,14 +112,14 @@ def annotate_job(services: ServicesDep, user: Writer, job_id: Id, document: Docu
 
 @router.post("/{job_id}/cancel", summary="Cancel a job")
 def cancel_job(services: ServicesDep, user: Writer, job_id: Id) -> JobView:
-    return _change(services, user, job_id, partial(_request_action, "cancel"))
+    return _change(services, user, job_id, partial(commands.request_action, action="cancel"))
 
 
 @router.post(
     "/{job_id}/pause", summary="Pause a job: it saves a checkpoint and releases its device"
 )
 def pause_job(services: ServicesDep, user: Writer, job_id: Id) -> JobView:
-    return _change(services, user, job_id, partial(_request_action, "pause"))
+    return _change(services, user, job_id, partial(commands.request_action, action="pause"))
 
 
 @router.post("/{job_id}/resume", summary="Resume a paused job from its last checkpoint")
@@ -133,8 +139,8 @@ def retry_job(services: ServicesDep, user: Writer, job_id: Id) -> JobView:
 )
 def prioritize_job(services: ServicesDep, user: Writer, job_id: Id, document: Document) -> JobView:
     """The priority applies whenever the job is queued; a running job keeps its device."""
-    wanted = parse(PriorityChange, document).priority
-    return _change(services, user, job_id, partial(_prioritize, wanted))
+    priority = parse(PriorityChange, document).priority
+    return _change(services, user, job_id, partial(commands.prioritize, priority=priority))
 
 
 def find_job(session: Session, job_id: int) -> Job:
@@ -153,26 +159,16 @@ def build_job_views(services: Services, session: Session, found: Sequence[Job]) 
     return [JobView.of(job, urls.get(job.id), problems.get(job.id, ())) for job in found]
 
 
-def _change(
-    services: Services, user: User, job_id: int, change: Callable[[Session, Job, str], None]
-) -> JobView:
+def _change(services: Services, user: User, job_id: int, change: JobChange) -> JobView:
     """Does it to a job that is the user's to change, and wakes who may now have something to do."""
     with services.sessions.begin() as session:
         job = find_job(session, job_id)
         ensure_own(user, job.owner, f"job {job_id}")
-        change(session, job, user.name)
+        change(session, job, who=user.name)
         session.flush()
         answer = _build_view(services, session, job_id)
     services.waker.wake()
     return answer
-
-
-def _request_action(action: commands.RequestedAction, session: Session, job: Job, who: str) -> None:
-    commands.request_action(session, job, action, who)
-
-
-def _prioritize(priority: Priority, session: Session, job: Job, who: str) -> None:
-    commands.prioritize(session, job, priority, who)
 
 
 def _build_view(services: Services, session: Session, job_id: int) -> JobView:

@@ -1,7 +1,6 @@
-"""Studies: submit, list, read, compare, extend, and control of all their jobs."""
+"""Studies: submit, list, read, annotate, compare, extend."""
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response, status
@@ -12,7 +11,6 @@ from api.http import (
     TABLES,
     Archived,
     BadParameter,
-    Conflict,
     Document,
     Filter,
     Id,
@@ -37,12 +35,11 @@ from api.schemas import (
     JobStatus,
     JobView,
     Listing,
-    PriorityChange,
     StudyView,
 )
 from api.services import Services, ServicesDep
 from store.catalog import annotations
-from store.db import Job, Study, User, WrongStatus
+from store.db import Study, User
 from store.jobs import commands
 from store.mlflow import links, mirror_problems
 from store.results import result_rows
@@ -131,7 +128,7 @@ def annotate_study(
     """An archived study and its jobs are left out of lists; nothing is deleted."""
     said = parse(AnnotationChange, document)
     with services.sessions.begin() as session:
-        _find_own(session, user, study_id)
+        find_own_study(session, user, study_id)
         annotations.annotate_study(session, study_id, annotations.Annotation(**dict(said)))
         session.flush()
         return build_study_views(services, session, [find_study(session, study_id)])[0]
@@ -210,7 +207,7 @@ def extend_study(
         return earlier
     extension = parse(Extension, document)
     with services.sessions.begin() as session:
-        found = _find_own(session, user, study_id)
+        found = find_own_study(session, user, study_id)
     study = _extend(read_study(found.spec), extension)
     # Before the choice of a tuning there are no settings to train with: it will see to the new seeds.
     waits = study.tune is not None and found.tuning is None
@@ -237,56 +234,9 @@ def declare(services: ServicesDep, user: Writer, study_id: Id, document: Documen
     """The difference no longer withholds the ranking; comparison and report name who acknowledged it, and why."""
     declaration = parse(Declaration, document)
     with services.sessions.begin() as session:
-        _find_own(session, user, study_id)
+        find_own_study(session, user, study_id)
         studies.declare(session, study_id, declaration.kind, declaration.why, user.name)
         return build_study_views(services, session, [find_study(session, study_id)])[0]
-
-
-@router.post("/{study_id}/cancel", summary="Cancel all unfinished jobs of a study")
-def cancel_study(services: ServicesDep, user: Writer, study_id: Id) -> StudyView:
-    return _change(
-        services, user, study_id, ("queued", "running", "paused"), _request_action("cancel")
-    )
-
-
-@router.post("/{study_id}/pause", summary="Pause all queued and running jobs of a study")
-def pause_study(services: ServicesDep, user: Writer, study_id: Id) -> StudyView:
-    return _change(services, user, study_id, ("queued", "running"), _request_action("pause"))
-
-
-@router.post(
-    "/{study_id}/resume", summary="Resume a study's paused jobs from their last checkpoints"
-)
-def resume_study(services: ServicesDep, user: Writer, study_id: Id) -> StudyView:
-    return _change(services, user, study_id, ("paused", "running"), commands.resume)
-
-
-@router.post("/{study_id}/retry", summary="Retry a study's failed jobs")
-def retry_study(
-    services: ServicesDep,
-    user: Writer,
-    study_id: Id,
-    cancelled: Annotated[bool, Query(description="include cancelled jobs")] = False,
-) -> StudyView:
-    wanted = ("failed", "cancelled") if cancelled else ("failed",)
-    return _change(services, user, study_id, wanted, commands.retry)
-
-
-@router.post(
-    "/{study_id}/priority",
-    openapi_extra=describe_body(PriorityChange),
-    summary="Change the priority of a study's unfinished jobs",
-)
-def prioritize_study(
-    services: ServicesDep, user: Writer, study_id: Id, document: Document
-) -> StudyView:
-    """Jobs added later get the priority in the spec."""
-    wanted = parse(PriorityChange, document).priority
-
-    def change(session: Session, job: Job, who: str) -> None:
-        commands.prioritize(session, job, wanted, who)
-
-    return _change(services, user, study_id, ("queued", "paused", "running"), change)
 
 
 def find_study(session: Session, study_id: int) -> Study:
@@ -296,7 +246,7 @@ def find_study(session: Session, study_id: int) -> Study:
     return study
 
 
-def _find_own(session: Session, user: User, study_id: int) -> Study:
+def find_own_study(session: Session, user: User, study_id: int) -> Study:
     study = find_study(session, study_id)
     ensure_own(user, study.owner, f"study {study_id}")
     return study
@@ -349,34 +299,3 @@ def _extend(study: StudySpec, extension: Extension) -> StudySpec:
     document = study.model_dump(mode="json")
     natural = seeds == list(range(len(seeds)))
     return read_study({**document, "seeds": len(seeds) if natural else seeds})
-
-
-def _request_action(action: commands.RequestedAction) -> Callable[[Session, Job, str], None]:
-    def change(session: Session, job: Job, who: str) -> None:
-        commands.request_action(session, job, action, who)
-
-    return change
-
-
-def _change(
-    services: Services,
-    user: User,
-    study_id: int,
-    statuses: Sequence[str],
-    change: Callable[[Session, Job, str], None],
-) -> StudyView:
-    """Does it to the study's jobs in these statuses; raises `Conflict` when there is none."""
-    with services.sessions.begin() as session:
-        _find_own(session, user, study_id)
-        changed = 0
-        for job in studies.jobs_of(session, study_id):
-            # A job may change, or have nothing to take back, before its turn comes.
-            with contextlib.suppress(WrongStatus):
-                if job.status in statuses:
-                    change(session, job, user.name)
-                    changed += 1
-        if not changed:
-            raise Conflict(f"study {study_id} has no job that is {' or '.join(statuses)}")
-        answer = build_study_views(services, session, [find_study(session, study_id)])[0]
-    services.waker.wake()
-    return answer
