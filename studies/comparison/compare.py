@@ -1,42 +1,44 @@
-"""From a study's result rows to its comparison: means, intervals, paired differences, what decides.
+"""From a study's evidence to its comparison: a summary of each arm, what decides, and the axes of the matrix.
 
 Intervals are Student's t at 95 %; differences are paired by seed, at the same matrix point. A paired
 t-test with Holm's correction over all comparisons of the study decides; `studies.stats.metrics` says what a
 job counts with, whatever became of it. Nothing is dropped without being counted.
+
+Along an axis a slope is taken per seed (least squares, values at other axes averaged) and then treated as any other
+number: mean, t-interval, and paired difference to the baseline's slope, which is the interaction. Holm's correction
+is over the interactions of an axis.
 """
 
+import json
+import math
 import statistics as stdlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from store.db import Study
 from store.results import ResultRow
-from studies.comparison.differences import decide, find_blockers
+from studies.comparison.differences import decide, find_blockers, shared_overlap
 from studies.comparison.evidence import Arm, StudyEvidence, read_evidence
-from studies.comparison.matrix_axes import describe_axes
 from studies.comparison.schemas import (
+    Axis,
     Best,
     Comparison,
     Difference,
     Epochs,
     Plan,
     SeedValue,
+    Slope,
     ToThreshold,
     VariantSummary,
 )
-from studies.comparison.verdict import judge, list_caveats
+from studies.comparison.verdict import is_still_improving, judge, list_caveats
 from studies.spec import StudySpec
-from studies.stats import finite, group_sequential, higher_is_better, inference, validation_metric
+from studies.stats import group_sequential, higher_is_better, inference, validation_metric
 
-#: A job is *still improving* if it ended at the limit of its epochs or steps (not by early stopping, not diverged)
-#: and its best evaluation, by the metric that the job monitors, is among the last tenth of all, rounded up. A
-#: training that has come to rest, whose best is as likely at one evaluation as at any other, has it there by
-#: chance in 10 % (1 of 10) to 18 % (2 of 11) of all cases. So a variant is reported only if more than half of its
-#: jobs are like that. With fewer than this many evaluations the last one alone is more than a tenth of them.
-FEWEST_EVALUATIONS = 10
-#: The last tenth of the evaluations.
-_PARTS = 10
+#: Values that span more than this factor are looked at by doublings.
+_SPAN = 4.0
 
 
 def read_comparison(session: Session, study: Study, metric: str | None = None) -> Comparison:
@@ -64,7 +66,7 @@ def compare(evidence: StudyEvidence) -> Comparison:
         best=best,
         plan=_describe_plan(evidence, len(differences)),
         variants=variants,
-        axes=tuple(describe_axes(study, arms, seeds)),
+        axes=tuple(_describe_axes(study, arms, seeds)),
         confounds=evidence.confounds,
         notes=tuple(list_caveats(evidence, variants)),
     )
@@ -114,16 +116,6 @@ def _summarize(
     )
 
 
-def is_still_improving(row: ResultRow) -> bool:
-    """Whether the job ended at its limit with its best evaluation among the last tenth."""
-    if row.status != "succeeded" or row.reason != "completed":
-        return False
-    evaluations, best = (finite(row.metrics.get(name)) for name in ("epochs", "best_epoch"))
-    if evaluations is None or best is None or evaluations < FEWEST_EVALUATIONS:
-        return False
-    return best > evaluations - -(-evaluations // _PARTS)
-
-
 def _count_reached(rows: Sequence[ResultRow], first_steps: Mapping[int, int]) -> ToThreshold:
     steps = [first_steps[row.job_id] for row in rows if row.job_id in first_steps]
     return ToThreshold(reached=len(steps), steps=inference.mean(steps))
@@ -163,4 +155,132 @@ def _describe_plan(evidence: StudyEvidence, comparisons: int) -> Plan:
         margin=study.margin,
         splits=study.splits,
         comparisons=comparisons,
+    )
+
+
+def _describe_axes(study: StudySpec, arms: Sequence[Arm], seeds: Sequence[int]) -> Iterator[Axis]:
+    """Of every path of the matrix with more than one value."""
+    for path, values in study.matrix.items():
+        if len(values) > 1:
+            yield _describe_axis(study, arms, seeds, path, values)
+
+
+def _describe_axis(
+    study: StudySpec, arms: Sequence[Arm], seeds: Sequence[int], path: str, values: Sequence[Any]
+) -> Axis:
+    whole = _select_complete(study, arms, path, values)
+    by_variant = {v: [arm for arm in whole if arm.variant == v] for v in study.variants}
+    curves = {name: _trace_curves(some, seeds, path, values) for name, some in by_variant.items()}
+    overlaps = {name: shared_overlap(*own) for name, own in by_variant.items()}
+    scale, places = _choose_scale(values)
+    return Axis(
+        path=path,
+        values=tuple(values),
+        scale=scale,
+        table={variant: _average_columns(curve, len(values)) for variant, curve in curves.items()},
+        slopes=tuple(_compare_slopes(study.baseline, curves, places, overlaps)) if places else (),
+    )
+
+
+def _select_complete(
+    study: StudySpec, arms: Sequence[Arm], path: str, values: Sequence[Any]
+) -> list[Arm]:
+    """The arms at those settings of the other axes at which every variant has every value: anything else
+    would compare means over different points."""
+    wanted = {(variant, repr(value)) for variant in study.variants for value in values}
+    found: dict[str, list[Arm]] = {}
+    for arm in arms:
+        others = {other: value for other, value in arm.point.items() if other != path}
+        found.setdefault(json.dumps(others, sort_keys=True), []).append(arm)
+    return [
+        arm
+        for same in found.values()
+        if wanted <= {(one.variant, repr(one.point.get(path))) for one in same}
+        for arm in same
+    ]
+
+
+def _choose_scale(values: Sequence[Any]) -> tuple[Any, list[float] | None]:
+    """How the axis is measured, and where its values lie on it."""
+    if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in values):
+        return None, None
+    numbers = [float(one) for one in values]
+    if min(numbers) > 0 and max(numbers) / min(numbers) >= _SPAN:
+        return "per doubling", [math.log2(one) for one in numbers]
+    return "per unit", numbers
+
+
+def _trace_curves(
+    arms: Sequence[Arm], seeds: Sequence[int], path: str, values: Sequence[Any]
+) -> dict[int, list[float | None]]:
+    """By seed: the variant's value at each value of the axis, over the other axes; None where one lacks."""
+    return {
+        seed: [
+            _average_others([arm for arm in arms if arm.point.get(path) == value], seed)
+            for value in values
+        ]
+        for seed in seeds
+    }
+
+
+def _average_others(arms: Sequence[Arm], seed: int) -> float | None:
+    found = [arm.values[seed] for arm in arms if seed in arm.values]
+    return inference.mean(found) if found and len(found) == len(arms) else None
+
+
+def _average_columns(
+    curves: Mapping[int, Sequence[float | None]], count: int
+) -> tuple[float | None, ...]:
+    columns = [[curve[index] for curve in curves.values()] for index in range(count)]
+    return tuple(inference.mean([one for one in column if one is not None]) for column in columns)
+
+
+def _compare_slopes(
+    baseline: str,
+    curves: Mapping[str, Mapping[int, Sequence[float | None]]],
+    places: Sequence[float],
+    overlaps: Mapping[str, float],
+) -> Iterator[Slope]:
+    found = {variant: _fit_slopes(curve, places) for variant, curve in curves.items()}
+    interactions = {
+        variant: _compare_interaction(
+            slopes, found[baseline], max(overlaps[variant], overlaps[baseline])
+        )
+        for variant, slopes in found.items()
+        if variant != baseline
+    }
+    tested = [name for name, one in interactions.items() if one.p_value is not None]
+    adjusted = inference.holm([interactions[name].p_value or 0.0 for name in tested])
+    for name, p_value in zip(tested, adjusted, strict=True):
+        interactions[name] = interactions[name].model_copy(update={"p_adjusted": p_value})
+    for variant, slopes in found.items():
+        numbers = list(slopes.values())
+        yield Slope(
+            variant=variant,
+            n=len(numbers),
+            mean=inference.mean(numbers),
+            interval=inference.t_interval(numbers, overlap=overlaps[variant]),
+            difference=interactions.get(variant),
+        )
+
+
+def _fit_slopes(
+    curves: Mapping[int, Sequence[float | None]], places: Sequence[float]
+) -> dict[int, float]:
+    """The slope at each seed whose curve is whole."""
+    whole = {
+        seed: [value for value in curve if value is not None]
+        for seed, curve in curves.items()
+        if None not in curve
+    }
+    return {seed: inference.slope(places, curve) for seed, curve in whole.items()}
+
+
+def _compare_interaction(
+    slopes: Mapping[int, float], reference: Mapping[int, float], overlap: float
+) -> Difference:
+    gaps = [slope - reference[seed] for seed, slope in slopes.items() if seed in reference]
+    return Difference(
+        **inference.summarize(gaps, overlap),
+        effect_size=inference.effect_size(gaps),
     )

@@ -1,14 +1,15 @@
-"""The shapes of a study's answer: summaries, differences, axes, confounds, verdict.
+"""The shapes of a study's answer: summaries, differences, axes, confounds, verdict; and how to read them, in words.
 
 Numbers are in the metric's own unit; what can't be computed is None.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from studies.spec import Splits
-from studies.stats import Interval
+from studies.stats import Interval, bounds, gap, is_share, listed
 
 Decision = Literal["better", "worse", "equivalent", "undecided"]
 State = Literal["decided", "undecided", "exploratory", "too_few_seeds", "withheld"]
@@ -154,6 +155,11 @@ class Confound(FrozenModel):
     def is_open(self) -> bool:
         return not self.causes and self.declared is None
 
+    def describe(self, baseline: str) -> str:
+        """`group and none differ in the number of weights: 1010 and 1000`."""
+        values = f"{_write(self.variant_value)} and {_write(self.baseline_value)}"
+        return f"{self.variant} and {baseline} differ in {self.what}: {values}"
+
 
 class Plan(FrozenModel):
     """What was fixed beforehand: seeds, looks, margin; `look` is the number of looks taken so far,
@@ -202,3 +208,75 @@ class Comparison(FrozenModel):
     axes: tuple[Axis, ...]
     confounds: tuple[Confound, ...]
     notes: tuple[str, ...]
+
+    # mypy doesn't know that pydantic takes a property here.
+    @computed_field(  # type: ignore[prop-decorator]
+        description="how to read the numbers, what changes without the affected seeds, and what else differs"
+    )
+    @property
+    def explanations(self) -> tuple[str, ...]:
+        """A paragraph each."""
+        return (self.reading, *self.sensitivities, *self._explain_confounds())
+
+    @property
+    def reading(self) -> str:
+        """How to read the summaries of the variants."""
+        points = "; they are in percentage points" if is_share(self.metric) else ""
+        sentences = [
+            f"Mean ± standard deviation over n seeds, with the {self.confidence * 100:.0f} % interval of the mean "
+            "(Student's t).",
+            f"Differences to {self.baseline} are paired: the same seed has the same data order and start in every "
+            f"variant{points}.",
+            "An interval that leaves out zero means that chance alone hardly explains the difference.",
+        ]
+        if any(one.difference and one.difference.p_value is not None for one in self.variants):
+            sentences.append(
+                "What decides is p after Holm: a paired t-test with Holm's correction for the "
+                f"{self.plan.comparisons} comparisons of the study, at {self.plan.level * 100:.3g} %. Intervals are "
+                "for one comparison each."
+            )
+        return " ".join(sentences)
+
+    @property
+    def sensitivities(self) -> tuple[str, ...]:
+        """For each comparison in which something went wrong: what is left without those seeds."""
+        return tuple(
+            f"{arm.name} to {self.baseline} without the seeds at which a job failed, diverged or is missing "
+            f"({listed(list(map(str, rest.left_out)))}): {self._write_gap(rest)}, n = {rest.n}."
+            for arm in self.variants
+            if arm.difference is not None and (rest := arm.difference.sensitivity) is not None
+        )
+
+    @property
+    def consequences(self) -> tuple[str, ...]:
+        """What differs because of what the study declares, each with its causes."""
+        causes: dict[str, dict[str, None]] = {}
+        for confound in self.confounds:
+            if confound.causes:
+                causes.setdefault(confound.what, {}).update(dict.fromkeys(confound.causes))
+        return tuple(f"{what}, by {listed(list(fields))}" for what, fields in causes.items())
+
+    def _explain_confounds(self) -> Iterator[str]:
+        """What follows from the declared is one paragraph; anything else has one of its own."""
+        for confound in self.confounds:
+            if not confound.causes:
+                reason = (
+                    "nothing declared explains it"
+                    if confound.declared is None
+                    else f"declared: {confound.declared}"
+                )
+                yield f"{confound.describe(self.baseline)}; {reason}."
+        if self.consequences:
+            yield f"Differs as a consequence of what the study declares: {'; '.join(self.consequences)}."
+
+    def _write_gap(self, rest: Sensitivity) -> str:
+        if rest.mean is None:
+            return "nothing is left"
+        interval = f" ({bounds(rest.interval, self.metric)})" if rest.interval else ""
+        return gap(rest.mean, self.metric) + interval
+
+
+def _write(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    return str(value)

@@ -5,11 +5,22 @@ Under 8 seeds there is no verdict. A study that grew without having said so befo
 
 from collections.abc import Iterator, Sequence
 
+from store.results import ResultRow
 from studies.comparison.differences import UNFINISHED
 from studies.comparison.evidence import StudyEvidence
 from studies.comparison.schemas import Best, Difference, State, VariantSummary, Verdict
 from studies.spec import ENOUGH_SEEDS
-from studies.stats import bounds, chance, count, gap, group_sequential, inference, listed, size
+from studies.stats import (
+    bounds,
+    chance,
+    count,
+    finite,
+    gap,
+    group_sequential,
+    inference,
+    listed,
+    size,
+)
 
 _SPLITS = {
     "fixed": "the split of the data is the same at every seed: the answer is about this split",
@@ -18,6 +29,15 @@ _SPLITS = {
     "subsets": "each seed draws other training examples of the data; validation and test are the same at "
     "every seed: the answer is about training sets of this size from this data",
 }
+
+#: A job is *still improving* if it ended at the limit of its epochs or steps (not by early stopping, not diverged)
+#: and its best evaluation, by the metric that the job monitors, is among the last tenth of all, rounded up. A
+#: training that has come to rest, whose best is as likely at one evaluation as at any other, has it there by
+#: chance in 10 % (1 of 10) to 18 % (2 of 11) of all cases. So a variant is reported only if more than half of its
+#: jobs are like that. With fewer than this many evaluations the last one alone is more than a tenth of them.
+FEWEST_EVALUATIONS = 10
+#: The last tenth of the evaluations.
+_PARTS = 10
 
 
 def judge(
@@ -209,6 +229,16 @@ def _describe_jobs(one: VariantSummary) -> Iterator[str]:
             f"{one.name}: {one.failed} failed and {one.cancelled} cancelled jobs have no value; "
             "the mean is over the rest and may flatter it"
         )
+
+
+def is_still_improving(row: ResultRow) -> bool:
+    """Whether the job ended at its limit with its best evaluation among the last tenth."""
+    if row.status != "succeeded" or row.reason != "completed":
+        return False
+    evaluations, best = (finite(row.metrics.get(name)) for name in ("epochs", "best_epoch"))
+    if evaluations is None or best is None or evaluations < FEWEST_EVALUATIONS:
+        return False
+    return best > evaluations - -(-evaluations // _PARTS)
 
 
 def note_convergence(variants: Sequence[VariantSummary]) -> Iterator[str]:

@@ -11,7 +11,6 @@ from studies.report.curves import (
     mean_curve,
     study_curves,
 )
-from studies.report.explanations import reading
 from studies.report.figure_list import FigureInfo, available_figures, compared, list_figures
 from studies.report.format_html import to_html
 from studies.report.format_json import to_json
@@ -46,7 +45,6 @@ __all__ = [
     "mean_curve",
     "measure_of",
     "read_report",
-    "reading",
     "stops",
     "study_curves",
     "to_csv",

@@ -9,7 +9,7 @@ import yaml
 
 from studies.comparison import Comparison
 from studies.presets import PresetRun
-from studies.report import explanations, figure_list
+from studies.report import figure_list
 from studies.report.figure_list import FigureInfo
 from studies.report.schemas import JobReport, ReportInput
 from studies.report.tables import (
@@ -23,6 +23,8 @@ from studies.report.tables import (
 )
 from studies.spec import StudySpec
 from studies.stats import amount, count, listed
+
+_IQM = "IQM: the mean without the lowest and the highest quarter."
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +92,20 @@ def make_page(report: ReportInput) -> Page:
         trials=trials_table(report.tuned, comparison.metric) if report.tuned else None,
         variants=variants_table(comparison),
         best=comparison.best.name if comparison.best else None,
-        reading=explanations.reading(comparison),
-        sensitivities=tuple(explanations.sensitivities(comparison)),
+        reading=f"{comparison.reading} {_IQM}",
+        sensitivities=comparison.sensitivities,
         notes=(*comparison.notes, *report.warnings),
         axes=tuple(
             AxisPart(axis.path, axis_table(axis, comparison), slopes_table(axis, comparison))
             for axis in comparison.axes
         ),
-        open_confounds=tuple(
-            explanations.difference_between(one, baseline)
-            for one in explanations.open_confounds(comparison)
-        ),
+        open_confounds=tuple(one.describe(baseline) for one in comparison.confounds if one.is_open),
         declared=tuple(
-            f"{explanations.difference_between(one, baseline)}. {_who(report, one.kind)}: {one.declared}"
-            for one in explanations.declared_confounds(comparison)
+            f"{one.describe(baseline)}. {_who(report, one.kind)}: {one.declared}"
+            for one in comparison.confounds
+            if not one.causes and one.declared is not None
         ),
-        consequences=tuple(_capital(one) for one in explanations.consequences(comparison)),
+        consequences=tuple(_capital(one) for one in comparison.consequences),
         figures=tuple(figure_list.list_figures(report)),
         spec=spec_text(report.spec, report.variants),
         provenance=tuple(_provenance(report)),

@@ -5,7 +5,7 @@ from typing import Any
 from store.db import FINAL_STATUSES
 from store.mlflow import JobToMirror, StudyToMirror
 from studies.comparison import Comparison
-from studies.report import reading, to_markdown, variants_table
+from studies.report import to_markdown, variants_table
 from worker.mirror.limits import LONGEST_TAG, clip, run_name
 
 _LONGEST_ERROR = 4000
@@ -48,7 +48,7 @@ def study_note(record: StudyToMirror, comparison: Comparison | None) -> str:
         verdict = comparison.verdict
         lines += [f"**{verdict.sentence}**", "", *(f"- {reason}" for reason in verdict.reasons), ""]
         table = to_markdown(variants_table(comparison, brief=True))
-        lines += [table, "", reading(comparison), "", *(f"- {note}" for note in comparison.notes)]
+        lines += [table, "", comparison.reading, "", *(f"- {note}" for note in comparison.notes)]
     return clip("\n".join(lines), LONGEST_TAG)
 
 

@@ -1,6 +1,6 @@
 """A comparison as a verdict, a table and the explanation of how to read it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -70,58 +70,9 @@ def answer(comparison: Mapping[str, Any]) -> list[str]:
 
 
 def legend(comparison: Mapping[str, Any]) -> list[str]:
-    """How to read the table, and what to be careful about: a paragraph each."""
-    metric, baseline = comparison["metric"], comparison["baseline"]
-    accuracy = metric.endswith("accuracy")
-    tested = any(
-        (one["difference"] or {}).get("p_value") is not None for one in comparison["variants"]
-    )
-    reading = (
-        f"Mean ± standard deviation over n seeds. Differences to {baseline} are paired: the same seed has the "
-        f"same data order and start in every variant{'; they are in percentage points' if accuracy else ''}. "
-        "An interval that leaves out zero means that chance alone hardly explains the difference."
-        + (
-            " What decides is p: a paired t-test with Holm's correction for the number of comparisons, at "
-            f"{'the level of this look' if comparison['plan']['looks'] else '5 %'}. "
-            "Intervals are for one comparison each."
-            if tested
-            else ""
-        )
-    )
-    lines = [reading, *_sensitivities(comparison), *_confounds(comparison)]
-    return [*lines, *(f"Note: {note}" for note in comparison.get("notes", []))]
-
-
-def _sensitivities(comparison: Mapping[str, Any]) -> Iterator[str]:
-    metric, baseline = comparison["metric"], comparison["baseline"]
-    for one in comparison["variants"]:
-        if found := (one["difference"] or {}).get("sensitivity"):
-            seeds = ", ".join(map(str, found["left_out"]))
-            difference = (
-                "nothing is left"
-                if found["mean"] is None
-                else f"{scaled(found['mean'], metric, sign=True)}, "
-                f"{interval(found['interval'], metric, sign=True)}"
-            )
-            yield (
-                f"Without the seeds at which a job failed, diverged or is missing ({seeds}): "
-                f"{one['name']} to {baseline} {difference}, n = {found['n']}."
-            )
-
-
-def _confounds(comparison: Mapping[str, Any]) -> Iterator[str]:
-    """What differs besides what was declared; what follows from the declared is summed up."""
-    follows: dict[str, set[str]] = {}
-    for one in comparison["confounds"]:
-        if one["causes"]:
-            follows.setdefault(one["what"], set()).update(one["causes"])
-            continue
-        said = f"declared: {one['declared']}" if one["declared"] else "nothing declared explains it"
-        values = f"{one['baseline_value']} → {one['variant_value']}"
-        yield f"Differs: {one['variant']} in {one['what']} ({values}); {said}."
-    if follows:
-        parts = [f"{what} (by {', '.join(sorted(causes))})" for what, causes in follows.items()]
-        yield f"Differs as a consequence of what the study declares: {'; '.join(parts)}."
+    """How to read the table, and what to be careful about: a paragraph each, in the service's words."""
+    notes = (f"Note: {note}" for note in comparison.get("notes", []))
+    return [*comparison.get("explanations", []), *notes]
 
 
 def _mean(one: Item, metric: str) -> str:

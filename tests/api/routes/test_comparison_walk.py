@@ -6,8 +6,10 @@ from types import FrameType
 from typing import Any
 
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
+from store.db.models import Attempt
 from tests.api.routes.test_studies import submit
 from tests.support.documents import study
 from tests.support.factories import set_job
@@ -74,13 +76,17 @@ def _file_of(frame: FrameType) -> str | None:
 def test_a_comparison_enters_ten_files_and_returns_to_none(
     member: TestClient, sessions: sessionmaker[Session], storage: Path
 ) -> None:
-    document = study(seeds=8, matrix={"optimizer.lr": [0.1, 0.2, 0.5]}, declared={"libraries": "x"})
+    document = study(seeds=8, matrix={"optimizer.lr": [0.1, 0.2]}, declared={"libraries": "dates"})
     path = f"/api/v1/studies/{submit(member, document)['id']}/comparison"
     jobs = train_all(sessions, storage)
     with sessions.begin() as session:
         for number, job in enumerate(jobs):
             metrics = {"test_accuracy": 0.9 + number / 1000, "best_val_accuracy": 0.9}
             set_job(session, job, reason="completed", metrics=metrics)
+        changed = update(Attempt).where(Attempt.job_id == jobs[-1])
+        session.execute(changed.values(environment={"device": "cpu", "numpy": "1"}))
+        others = update(Attempt).where(Attempt.job_id != jobs[-1])
+        session.execute(others.values(environment={"device": "cpu", "numpy": "2"}))
     walk = Walk()
     # Each request of this client runs in threads of its own, which take the function over when they start.
     threading.setprofile(walk.record)
@@ -88,7 +94,10 @@ def test_a_comparison_enters_ten_files_and_returns_to_none(
         answer = member.get(path)
     finally:
         threading.setprofile(None)
-    assert answer.json()["verdict"]["state"] == "decided"
-    assert "studies/comparison/verdict.py" in walk.files
+    found = answer.json()
+    assert found["verdict"]["state"] == "decided"
+    assert (len(found["axes"]), len(found["confounds"])) == (1, 1)
+    assert any("numpy 1 and numpy 2; declared: dates" in text for text in found["explanations"])
+    assert {"studies/comparison/verdict.py", "store/results/result_rows.py"} <= set(walk.files)
     assert len(walk.files) <= MOST_FILES, walk.files
     assert walk.returns == set()

@@ -78,7 +78,9 @@ def test_the_verdict_comes_first_and_everything_is_said(
     printed = capsys.readouterr().out
     assert printed.startswith("group is better than none: +")
     assert " ".join(found["verdict"]["reasons"][0].split()[:6]) in printed
-    assert "What decides is p: a paired t-test with Holm's correction" in " ".join(printed.split())
+    assert "What decides is p after Holm: a paired t-test with Holm's correction" in " ".join(
+        printed.split()
+    )
 
 
 def test_what_went_wrong_and_what_differs_is_said() -> None:
@@ -88,13 +90,14 @@ def test_what_went_wrong_and_what_differs_is_said() -> None:
     change(found[22], "environment", torch="2.15.0")
     text = "\n".join(legend(answered(found)))
     assert (
-        "Without the seeds at which a job failed, diverged or is missing (5): batch to none" in text
+        "batch to none without the seeds at which a job failed, diverged or is missing (5): "
+        in text
     )
     assert (
-        "Differs: group in the versions of libraries ({'torch': '2.14.1'} → {'torch': '2.15.0'}); "
+        "group and none differ in the versions of libraries: torch 2.15.0 and torch 2.14.1; "
         "nothing declared explains it." in text
     )
-    assert "the number of parameters of norms (by norm.groups, norm.kind)" in text
+    assert "the number of parameters of norms, by norm.kind and norm.groups" in text
     assert "Note: batch: 1 job diverged" in text
     assert answer(answered(found))[0] == "The verdict is withheld."
 

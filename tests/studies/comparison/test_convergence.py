@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from normlab.cli.render.comparison import columns, legend
-from studies.comparison.compare import FEWEST_EVALUATIONS, is_still_improving
 from studies.comparison.schemas import Comparison
+from studies.comparison.verdict import FEWEST_EVALUATIONS, is_still_improving
 from studies.report.tables import to_csv, variants_table
 from tests.support.result_rows import change, compare_rows, fake_rows, make_row, make_study
 

@@ -7,13 +7,6 @@ import re
 import pytest
 
 from studies.comparison.schemas import Comparison
-from studies.report.explanations import (
-    consequences,
-    declared_confounds,
-    open_confounds,
-    reading,
-    sensitivities,
-)
 from studies.report.tables import (
     Table,
     axis_table,
@@ -143,11 +136,11 @@ def test_an_axis_has_its_means_and_slopes() -> None:
     assert slopes.rows[0][4] == "baseline"
 
 
-def test_remarks_name_what_went_wrong_and_what_differs(comparison: Comparison) -> None:
-    assert "p after Holm" in reading(comparison)
-    first, second = sensitivities(comparison)
+def test_explanations_name_what_went_wrong_and_what_differs(comparison: Comparison) -> None:
+    assert "p after Holm" in comparison.reading
+    first, second = comparison.sensitivities
     assert first.startswith("batch to none without the seeds")
     assert "(1)" in second
-    [follows] = consequences(comparison)
+    [follows] = comparison.consequences
     assert follows.startswith("the number of parameters of norms, by norm.")
-    assert open_confounds(comparison) == declared_confounds(comparison) == []
+    assert not [one for one in comparison.confounds if not one.causes]
