@@ -67,6 +67,8 @@ def plan_job(services: Services, user: User, document: Any) -> Plan:
     """Raises `Invalid`, `Conflict` or `CheckerUnavailable`."""
     spec = parse(JobSpec, document)
     dataset, info = _find_dataset(services, spec.dataset.name, "/dataset/name")
+    # Between the two transactions, not inside one: a check may wait for its turn and take seconds, and a
+    # connection that is held meanwhile is missing elsewhere.
     report = services.checker.check(spec, info, user.id)
     if report.problems:
         raise Invalid(report.problems)
@@ -84,12 +86,16 @@ def plan_study(services: Services, user: User, document: Any) -> tuple[StudySpec
     study = read_study(document)
     refuse_unplanned_seeds(study)
     refuse_unknown_kinds(study)
+    # Expanded even where trials come first: the specs that the tuning will complete must be valid, too, or
+    # the study would fail only when its trials have been paid for.
     cells = expand(study)
     return study, plan_cells(services, user, study, expand_trials(study) or cells)
 
 
 def plan_cells(services: Services, user: User, study: StudySpec, cells: Sequence[Cell]) -> Plan:
     """As `plan_study`, for some of a study's cells."""
+    # One check for each arm, not for each cell: what is checked doesn't depend on the seed, and a study of 5
+    # variants with 20 seeds needs 5 answers, not 100.
     arms = _group_arms(cells)
     known = _find_datasets(services, study, arms)
     reports = _check_arms(services, user, arms, {name: info for name, (_, info) in known.items()})
@@ -137,6 +143,8 @@ def _find_dataset(services: Services, name: str, place: str) -> tuple[Dataset, D
     if dataset.status == "failed":
         detail = f"dataset {name!r} could not be registered: {dataset.error}"
         raise Invalid.at(place, detail, "register it again")
+    # Without the digest and the shapes neither the check nor the job's hash can be computed, so this is not
+    # an error of the document: the same request will succeed later.
     if dataset.info is None:
         detail = f"dataset {name!r} is still being registered; submit again when it is ready"
         raise Conflict(detail, headers={"Retry-After": "10"})
@@ -159,6 +167,8 @@ def _check_arms(
     services: Services, user: User, arms: Sequence[_Arm], infos: Mapping[str, DatasetInfo]
 ) -> list[Report]:
     """One for each arm; the checker keeps its answers, so a later try gets further."""
+    # One deadline for all arms: clients wait a minute for an answer, and many checks that each kept their own
+    # limit would add up to more.
     deadline = time.monotonic() + services.settings.study_check_seconds
     reports: list[Report] = []
     for arm in arms:
@@ -169,6 +179,8 @@ def _check_arms(
         except StillChecking as error:
             if not reports:
                 raise
+            # The answers so far are in the cache, so a client that repeats the request after Retry-After
+            # finds them at once and gets further each time.
             done = f"{len(reports)} of {len(arms)} combinations are checked and cached"
             raise StillChecking(done, retry_after=1) from error
     return reports
@@ -183,6 +195,8 @@ def _locate_problems(
         for arm, report in zip(arms, reports, strict=True)
         for one in report.problems
     )
+    # A mistake in the base is found in every arm but stands in the document once, and so `locate` leads all
+    # of them to one pointer.
     return tuple(dict.fromkeys(found))
 
 
@@ -206,6 +220,8 @@ def _merge_warnings(arms: Sequence[_Arm], reports: Sequence[Report]) -> tuple[st
 
 def _name_arms(some: Sequence[_Arm], arms: Sequence[_Arm]) -> list[str]:
     """Of some of the arms, the shortest that say which."""
+    # A variant that is concerned at all of its points is named once. With variants a and b at two points
+    # each, `a`, not `a | lr=0.1, a | lr=0.01`.
     points = Counter(arm.variant for arm in arms)
     whole = {
         variant

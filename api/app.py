@@ -64,6 +64,8 @@ def make_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    # The one added last is the outermost, so every answer passes `SafeHeaders`; only an unforeseen error is
+    # answered outside of it (`api.http.error_responses`).
     app.add_middleware(GoneClients)
     app.add_middleware(SafeHeaders)
     for module in _ROUTERS:

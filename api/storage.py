@@ -41,6 +41,8 @@ class StorageCheck:
 
     def find_problem(self) -> str | None:
         """The problem without paths, because readiness needs no token; the log has the details."""
+        # Asked at every readiness check until it is right, then never again: a marker file on a network file
+        # system is not read every few seconds for ever.
         with self._lock:
             if self._is_right:
                 return None

@@ -99,10 +99,13 @@ class HelperProcess:
     def _lower_priority(self, cpu_seconds: float) -> None:
         if cpu_seconds > SHORT_SECONDS and not self._is_slowed:
             self._is_slowed = True
+            # Only ever lower: without privileges a process cannot raise its priority again, so one that was
+            # slowed is not fresh any more, and gets a successor.
             self._process.nice(max(NICE, self._process.nice()))
 
     def _why_gone(self, error: HelperGone | None) -> HelperGone:
         """Closes it, and returns the error to raise."""
+        # `OverLimit` and its kin say already why it was ended; the exit code would only say SIGKILL.
         if error is None or type(error) is HelperGone:
             code = wait_for_exit(self._process)
             if error is None or code is not None:
@@ -150,6 +153,8 @@ class CommandRunner:
         with ours, tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
             stdin.write(content)
             stdin.seek(0)
+            # The child has its own copy of this end. Ours must be closed, or the other one would never see
+            # the end of the stream.
             with theirs:
                 process = self._start(command, stdin, theirs, stderr)
             try:
@@ -239,6 +244,7 @@ def receive_line(connection: socket.socket) -> Iterator[dict[str, Any] | None]:
             yield None
             continue
         line += received
+        # The other side writes one line for each request, so nothing of a next line can have come with it.
         if line.endswith(b"\n"):
             answer: dict[str, Any] = json.loads(line)
             yield answer
@@ -263,6 +269,8 @@ def _is_open(connection: socket.socket) -> bool:
     """Between two exchanges: a process has ended when its end is closed, also one that is still a zombie."""
     try:
         connection.setblocking(False)
+        # A look that takes nothing away. There should be nothing to read between two exchanges: an empty
+        # answer is the end of the stream, and no answer at all is a helper that waits.
         return bool(connection.recv(1, socket.MSG_PEEK))
     except BlockingIOError:
         return True

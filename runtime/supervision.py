@@ -95,6 +95,8 @@ class Watch:
     def guard(self) -> None:
         """Raises `TooSlow`, `TooBig`, `Hung` or `TimedOut`."""
         limits, now = self._limits, time.monotonic()
+        # Progress is use of the CPU, not time on the clock: on a machine that is busy with trainings a
+        # healthy helper may need minutes for what takes it a second.
         if (used := _cpu_seconds(self._process)) > self._used:
             self._used, self._moved_at = used, now
         if self.cpu_seconds > limits.cpu_seconds:
@@ -103,6 +105,8 @@ class Watch:
             raise Hung(f"did nothing for {limits.idle_seconds:g} seconds")
         if now - self._began_at > limits.wall_seconds:
             raise TimedOut(f"took longer than {limits.wall_seconds:g} seconds")
+        # Resident memory is measured, not limited by `RLIMIT_AS`: torch's libraries reserve far more address
+        # space than they use, and an allocation that fails inside of them looks like any other crash.
         if self._process.memory_info().rss > limits.megabytes * 2**20:
             raise TooBig(f"needed more than {limits.megabytes:g} MB")
 

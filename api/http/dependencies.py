@@ -26,6 +26,8 @@ Secret: TypeAlias = Annotated[str, Depends(get_secret)]
 
 
 def get_current_user(services: ServicesDep, secret: Secret) -> User:
+    # Committed at once, not held for the endpoint's own transaction, which may come only after a check. The
+    # row stays readable (`expire_on_commit=False`), but belongs to no session any more.
     with services.sessions.begin() as session:
         user = users.authenticate(session, secret)
     if user is None:
@@ -36,6 +38,7 @@ def get_current_user(services: ServicesDep, secret: Secret) -> User:
 def lock_asking_token(session: Session, secret: str) -> Token:
     """The token of this request, which cannot be revoked before the transaction ends."""
     token = users.lock_token(session, secret)
+    # It was valid when the request was authenticated; it may have been revoked since.
     if token is None:
         raise _refused()
     return token

@@ -41,6 +41,8 @@ def read_drawing(services: ServicesDep, name: str) -> Response:
         )
     if (content := render.read(services.settings.storage)) is not None:
         return _render_with_links(services, render, content)
+    # The name alone does not say what to draw, so what is neither stored nor pending can only be asked for
+    # where it comes from.
     pending = services.render_queue.find(render.name)
     if pending is None:
         raise NotFound("this drawing is not being made: request the report or the figure itself")
@@ -61,6 +63,7 @@ def request_render(
     if (content := render.read(storage)) is not None:
         return content
 
+    # Kept by the thread that draws, not by the request: whoever asked may have gone when it is done.
     def make_and_keep() -> bytes:
         made = make()
         render.keep(storage, made)

@@ -74,6 +74,9 @@ class ProblemDetails(BaseModel):
 
 def install(app: FastAPI) -> None:
     """Makes every error of the app a problem+json."""
+    # Starlette looks handlers up along the class of the exception, so the one of `ApiError` is also its
+    # subclasses'. The one of `Exception` runs outside of all middleware, and the exception is raised again
+    # after it, for the server's log.
     app.add_exception_handler(ApiError, _answer_api_error)
     app.add_exception_handler(RequestValidationError, _answer_parameters)
     app.add_exception_handler(HTTPException, _answer_framework)
@@ -93,6 +96,7 @@ def install(app: FastAPI) -> None:
 
 def _answer_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
+    # Both are there only if the request came far enough to have read them.
     body, settings = getattr(request.state, "body", b""), getattr(request.state, "settings", ())
     return _respond(error.status, error.detail, locate(error.errors, body, settings), error.headers)
 
@@ -121,6 +125,8 @@ def _translate(error: Exception) -> ApiError:
             return Invalid.at(
                 "/expires_at", str(error), "omit it: the token then expires with its parent"
             )
+        # Whatever the store refuses for a reason of its own gets a status here; the general case below is a
+        # conflict, because what is left concerns the state of a row.
         case store.BadCursor():
             return BadParameter("cursor", str(error))
         case store.BadQuery():
@@ -131,8 +137,13 @@ def _translate(error: Exception) -> ApiError:
             return Invalid.at("", str(error))
         case store.StoreError():
             return Conflict(str(error))
+        # A number beyond a column's range, for instance. Only the first line of PostgreSQL's message: those
+        # after it may quote the statement and its values.
         case DataError():
             return Invalid.at("", f"not storable: {str(error.orig).splitlines()[0]}")
+        # One of DATABASE_AWAY. A request makes its changes in one transaction, and a lost connection rolls it
+        # back: "nothing was changed" holds except when the connection broke during the commit itself, and
+        # against that there are idempotency keys.
         case _:
             log.warning("the database does not answer", error=str(error))
             return Unavailable("the database does not answer; nothing was changed, try again", 5)
@@ -161,6 +172,8 @@ def _answer_framework(request: Request, error: Exception) -> Response:
 
 
 def _answer_unexpected(request: Request, error: Exception) -> Response:
+    # The client gets a reference instead of the message: an unforeseen exception may hold paths, SQL or
+    # secrets.
     name = f"urn:uuid:{uuid.uuid4()}"
     log.error(
         "a request failed", method=request.method, path=request.url.path, name=name, exc_info=error

@@ -87,6 +87,8 @@ class Invalid(ApiError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
     def __init__(self, found: Iterable[Problem]) -> None:
+        # Checks return the trainer's `Problem`, which is independent of requests; `FieldError` adds the line,
+        # the column and the parameter.
         errors = [FieldError.model_validate(one.model_dump()) for one in found]
         super().__init__(summarize(errors), errors)
 

@@ -36,6 +36,8 @@ class FieldError(BaseModel):
 def locate(errors: Sequence[FieldError], body: bytes, settings: Sequence[str]) -> list[FieldError]:
     """With the setting that put there what their pointers name, or its line and column in the body that was
     sent; not in a huge one, which no person has written."""
+    # The body is parsed a second time, with positions, and only once it has failed: a good document does not
+    # pay for it.
     places = PlaceFinder(body if len(body) <= _MOST_BYTES_OF_LINES else b"")
     placed: list[FieldError] = []
     for error in errors:
@@ -52,6 +54,8 @@ def locate(errors: Sequence[FieldError], body: bytes, settings: Sequence[str]) -
 def _setting_of(pointer: str, settings: Sequence[str]) -> str | None:
     """The last one that sets what the pointer names, or what that is part of."""
     for setting in reversed(settings):
+        # With a slash at both ends, or `/model/width` would also be found for an error at
+        # `/model/width_factor`.
         if f"{pointer}/".startswith(f"{pointer_of(setting)}/"):
             return setting
     return None

@@ -48,11 +48,15 @@ class Creation:
 
     def earlier_answer(self) -> Response | None:
         """What this key was answered before; raises `KeyReused`. Spares a check, and decides nothing."""
+        # A transaction of its own, so its lock on the key is free again before the check begins. Two equal
+        # requests may both come this far; `answer` decides which one creates.
         with self._sessions.begin() as session:
             return self._stored(session)
 
     def answer(self, session: Session, make: Callable[[], BaseModel]) -> Response:
         """Makes it, or finds that it is made, in one transaction with the key."""
+        # Asked again, under the lock that is now held until the commit: the key and what was created become
+        # visible together, or not at all.
         if stored := self._stored(session):
             return stored
         made: dict[str, Any] = make().model_dump(mode="json")
@@ -77,5 +81,7 @@ Once: TypeAlias = Annotated[Creation, Depends(Creation)]
 
 
 def _fingerprint(path: str, document: Any) -> str:
+    # Sorted keys: a client that writes the same document in another order repeats its request. The path is
+    # part of it, because one key must not serve two endpoints.
     text = json.dumps([path, document], sort_keys=True)
     return digest_of(text)

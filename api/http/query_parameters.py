@@ -43,6 +43,7 @@ def build_job_filter(
     # A request that names a study gets all of its jobs, archived or not.
     archived = study is not None
     if query is None:
+        # Also without a query there is a condition: archived jobs are left out.
         return and_(found, compile_query(None, archived=archived))
     return and_(found, read_parameter("query", query, partial(compile_query, archived=archived)))
 

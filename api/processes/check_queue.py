@@ -99,7 +99,11 @@ class CheckQueue:
         """The value of the work, or of an equal one that waits or runs; raises what the helper's side gave as its
         error, `NoPlace`, `NotYet` or `Closed`."""
         with self._changed:
+            # One condition for everything (`_changed`): places, lines and states change together, and the
+            # number of threads that are woken for nothing is small, since there are at most 24 places.
             place = self._enter(person, work)
+            # Perhaps an equal one that was here before: then this request waits for that one's answer, and
+            # its own work is dropped.
             work = place.work
             try:
                 self._changed.wait_for(
@@ -140,6 +144,8 @@ class CheckQueue:
         work = self._works.setdefault(work.key, work)
         place = _Place(person, work)
         self._places.append(place)
+        # Also where the work is in another person's line: it runs at whichever turn comes first. `_next`
+        # skips it in the other line, where it is no longer waiting.
         line = self._lines.setdefault(person, deque())
         if work.state is _State.WAITING and work not in line:
             line.append(work)
@@ -154,8 +160,11 @@ class CheckQueue:
         if counts.total() < MOST_PLACES:
             return
         busiest, most = counts.most_common(1)[0]
+        # Taking a place from somebody who has only one more would merely swap the two, and the next request
+        # would swap them back.
         if most <= counts[person] + 1:
             raise NoPlace(f"{counts.total()} requests wait for checks already")
+        # The newest has waited least, so least is lost; the older ones keep their turns.
         newest = [one for one in self._places if one.person == busiest and not one.is_lost][-1]
         newest.is_lost = True
         self._changed.notify_all()
@@ -163,6 +172,8 @@ class CheckQueue:
     def _leave(self, place: _Place) -> None:
         self._places.remove(place)
         work = place.work
+        # Nobody waits for it any more: it need not be computed. One that already runs goes on, since its
+        # answer is kept and the request will come again.
         if work.state is _State.WAITING and all(one.work is not work for one in self._places):
             work.state = _State.DROPPED
             del self._works[work.key]
@@ -178,6 +189,8 @@ class CheckQueue:
         """Of the first person in line who may have a helper; they go to the end of the line."""
         if self._is_paused:
             return None
+        # A dictionary keeps the order of insertion, so it serves as the round: the first person is taken out
+        # and put back at the end. A copy, because of that.
         for person, line in list(self._lines.items()):
             while line and line[0].state is not _State.WAITING:
                 line.popleft()
@@ -194,4 +207,6 @@ class CheckQueue:
     def _may_run(self, person: int) -> bool:
         """The last free helper is for people for whom none works."""
         free = self._helpers - len(self._running)
+        # One person's slow checks may take all helpers but one; a newcomer's quick one then needs not wait
+        # for any of them. With a single helper there is nothing to reserve.
         return self._helpers == 1 or free > 1 or all(one.person != person for one in self._running)

@@ -149,6 +149,8 @@ class HelperPool:
         with closing(server):
             server.wait_until_ready()
             with self._changed:
+                # Not before: the server's first line is {ready}, and a fork that was asked for earlier would
+                # take it for its answer.
                 self._is_warm = True
                 self._queue.resume()
                 self._changed.notify_all()

@@ -50,6 +50,8 @@ class KeptAnswers:
         content = report.model_dump_json().encode()
         content = digest_of(content).encode() + b"\n" + content
         try:
+            # Not durable: syncing each of thousands of small files would cost more than to compute again what
+            # a power failure loses. A file that was cut off by one fails the digest and counts as none.
             write_file(self._path(key), content, durable=False)
             with self._lock:
                 self._count(len(content))
@@ -82,6 +84,7 @@ class KeptAnswers:
         is_full = (
             len(found) > self._most_files or sum(size for _, size, _ in found) > self._most_bytes
         )
+        # Down to three quarters, so that the folder is not listed again at every write while it is full.
         share = KEPT_SHARE if is_full else 1.0
         files = total = 0
         for _, size, path in found:

@@ -67,6 +67,7 @@ class RenderQueue:
         with self._lock:
             if (pending := self._pending.get(name)) is not None:
                 return pending
+            # Finished ones don't count: their threads are free, they only wait to be fetched.
             if sum(not one.is_done for one in self._pending.values()) >= AT_ONCE + WAITING:
                 raise RendererBusy(f"{AT_ONCE + WAITING} drawings are being made or wait for it")
             self._forget_oldest()

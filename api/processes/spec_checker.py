@@ -103,6 +103,8 @@ class Checker:
         self, spec: JobSpec, info: DatasetInfo, person: int, seconds: float | None = None
     ) -> Report:
         """The helper's report on the spec, within this many seconds; raises `CheckerUnavailable`."""
+        # First the memory of this process, then the folder, which outlives it and which other processes
+        # share.
         key = self._key(spec, info)
         if (kept := self._answers.get(key) or self._kept.read(key)) is not None:
             self._remember(key, kept)
@@ -142,6 +144,8 @@ class Checker:
 
     def _key(self, spec: JobSpec, info: DatasetInfo) -> str:
         return _digest(
+            # The seed is not part of it: all seeds of an arm are one question. The versions are: after an
+            # upgrade of torch or of our checks an old "yes" may be wrong.
             [spec.model_dump_json(exclude=UNCHECKED), info.model_dump_json(), self._versions]
         )
 
@@ -154,6 +158,7 @@ class Checker:
     def _remember(self, key: str, answer: Report) -> None:
         with self._lock:
             self._answers[key] = answer
+            # The one that was added first goes first; it is still in the folder.
             while len(self._answers) > MOST_FILES:
                 self._answers.popitem(last=False)
 
@@ -221,6 +226,8 @@ def _versions() -> str:
     """Of the libraries and of our own code."""
     libraries = ",".join(f"{name}={_version(name)}" for name in LIBRARIES)
     [folder] = trainer.__path__
+    # `rglob`, since the code is in folders within folders; sorted, because the file system promises no order
+    # and the digest depends on it.
     code = digest_of_parts(path.read_bytes() for path in sorted(Path(folder).rglob("*.py")))
     return f"{libraries},trainer={code}"
 

@@ -20,6 +20,8 @@ from migrations.run import is_current
 router = APIRouter(tags=["health"])
 
 _REDIS_SECONDS = 1.0
+# Threads of their own: with all 40 of the shared ones waiting for checks or drawings, a service that is only
+# busy would look like one that is not ready.
 _THREADS = CapacityLimiter(4)
 
 

@@ -149,6 +149,8 @@ def _encode_cursor(last: int | None) -> str | None:
 def _send_file(services: Services, path: str, name: str) -> FileResponse:
     """A file under the storage root, and nothing else; raises `NotFound`."""
     root = services.settings.storage.resolve()
+    # Paths in the database come from workers, and links can lead out of the storage: what counts is where the
+    # path really ends.
     place = (root / path).resolve()
     if not place.is_relative_to(root) or not place.is_file():
         raise NotFound(f"{path} is not in the storage")

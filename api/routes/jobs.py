@@ -49,6 +49,8 @@ class JobChange(Protocol):
 )
 def submit_job(services: ServicesDep, user: Writer, document: Overridden, once: Once) -> Response:
     """The job is committed before the response is sent: it reaches exactly one final status, whatever crashes."""
+    # Before the check, which may take seconds: a repeated request is usually one whose answer was lost, and
+    # gets it again at once.
     if earlier := once.earlier_answer():
         return earlier
     plan = plan_job(services, user, document)

@@ -99,6 +99,8 @@ def run_preset(
     chosen = {"project": wanted.project, "seeds": wanted.seeds}
     submitted |= {field: value for field, value in chosen.items() if value is not None}
     study, plan = plan_study(services, user, submitted)
+    # Seeds of one's own make it another study than the one whose claims were fixed beforehand, and the report
+    # says so.
     planned = preset.study_spec(wanted.scale, wanted.dataset).seed_list
     run = PresetRun.of(preset, wanted.scale, wanted.dataset, study.seed_list != planned)
     spec = study.model_dump(mode="json")

@@ -130,6 +130,8 @@ def choose_format(accept: str) -> Format:
         for name, media_type in _TYPES.items():
             if kind == media_type:
                 wishes.append((_parse_quality(quality), name))
+    # `max` keeps the first of equals, so among equal qualities the order in the header decides. `*/*` names
+    # no format and is ignored.
     best = max(wishes, key=lambda wish: wish[0], default=(0.0, "json"))
     return best[1] if best[0] > 0 else "json"
 

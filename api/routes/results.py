@@ -94,6 +94,8 @@ def export_results(
     names = [column.name for column in columns] if columns else None
     with services.sessions.begin() as session:
         rows = result_rows.each_row(session, condition=jobs, order=sort, columns=wanted)
+        # Read to the end before the transaction ends, and sent afterwards: a client on a slow line must hold
+        # neither a connection nor a snapshot, which would keep the vacuum from its work.
         lines = spool_rows(rows, names, format)
     return StreamingResponse(
         lines,

@@ -69,6 +69,7 @@ def submit_study(services: ServicesDep, user: Writer, document: Overridden, once
     with services.sessions.begin() as session:
 
         def create() -> AcceptedStudy:
+            # Before the study is created, or it would find itself.
             same = studies.same_as(session, spec, study.project)
             made = studies.create(
                 session,
@@ -208,6 +209,8 @@ def extend_study(
     extension = parse(Extension, document)
     with services.sessions.begin() as session:
         found = find_own_study(session, user, study_id)
+    # Outside of a transaction, because the check takes long. Whether the study is still the same is asked
+    # under its lock (`studies.add_jobs`), and answered with a conflict if not.
     study = _extend(read_study(found.spec), extension)
     # Before the choice of a tuning there are no settings to train with: it will see to the new seeds.
     waits = study.tune is not None and found.tuning is None
@@ -292,10 +295,12 @@ def _count_unsuccessful(study: StudyView) -> int:
 def _extend(study: StudySpec, extension: Extension) -> StudySpec:
     have = study.seed_list
     if isinstance(extension.seeds, int):
+        # Beyond the largest one, not into gaps: a seed that somebody left out on purpose stays out.
         new = range(max(have) + 1, max(have) + 1 + extension.seeds)
         seeds = [*have, *new]
     else:
         seeds = list(dict.fromkeys([*have, *extension.seeds]))
     document = study.model_dump(mode="json")
+    # 0, 1, …, n−1 is written as n: the study reads as if it had been submitted with that many.
     natural = seeds == list(range(len(seeds)))
     return read_study({**document, "seeds": len(seeds) if natural else seeds})

@@ -84,6 +84,8 @@ def _change(
     with services.sessions.begin() as session:
         find_own_study(session, user, study_id)
         changed = 0
+        # All in one transaction, so that a study is never half cancelled; and in the order of ids, like
+        # everything that locks several jobs.
         for job in studies.jobs_of(session, study_id):
             # A job may change, or have nothing to take back, before its turn comes.
             with contextlib.suppress(WrongStatus):
@@ -93,5 +95,6 @@ def _change(
         if not changed:
             raise Conflict(f"study {study_id} has no job that is {' or '.join(statuses)}")
         answer = build_study_views(services, session, [find_study(session, study_id)])[0]
+    # After the commit, or a worker could look before there is anything to see.
     services.waker.wake()
     return answer

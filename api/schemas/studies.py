@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import Field
 
 from api.schemas.jobs import JobStatus, MirrorProblems, View
 from api.schemas.mirror import ProblemView
 from store.db import MirrorProblem, Study
-
-StudyStatus = Literal["queued", "running", "paused", "succeeded", "partial", "cancelled"]
+from store.studies import studies
 
 #: The most problems of a study in one answer.
 MOST_MIRROR_PROBLEMS = 20
@@ -31,7 +30,7 @@ class StudyView(View):
     name: str
     project: str
     owner: str
-    status: StudyStatus
+    status: studies.StudyStatus
     counts: Annotated[dict[JobStatus, int], Field(description="jobs by status")]
     spec: dict[str, Any]
     baseline: str
