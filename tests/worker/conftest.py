@@ -1,14 +1,31 @@
 """A project in SQL, a mirror's settings, and MLflow as the mirror and a reader reach it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from mlflow import MlflowClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from tests.support.mirrored import ProjectRows, Reader, make_project_rows
+from tests.support.mirrored import ProjectRows, Reader, RendererHere, make_project_rows
 from worker.mirror.__main__ import Settings
 from worker.mirror.tracking import Tracking
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _plain_tracebacks() -> Iterator[None]:
+    """As in production: structlog's default takes seconds to draw one with all its locals."""
+    processors = [structlog.processors.format_exc_info, structlog.dev.ConsoleRenderer(colors=False)]
+    structlog.configure(processors=processors)
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def _drawn_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mirror draws the report of each study that ends, most of them for tests that look at something else."""
+    monkeypatch.setattr("worker.mirror.__main__.Renderer", RendererHere)
 
 
 @pytest.fixture

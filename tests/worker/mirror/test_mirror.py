@@ -18,6 +18,7 @@ from torch import nn
 
 from store.db.models import Epoch, Mirrored, MirrorProblem
 from store.jobs import commands
+from studies.rendering import Renderer
 from tests.support.mirrored import BEGIN, ProjectRows, Reader, mirror_environment, problems
 from trainer.evaluation.weight_arrays import first_filters, serialize, weight_histograms
 from trainer.events import Diagnosed, EvaluationFinished
@@ -216,7 +217,10 @@ def test_the_report_of_a_study_is_a_file_of_its_run(
     tracking: Tracking,
     reader: Reader,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # By the process that draws in production.
+    monkeypatch.setattr("worker.mirror.__main__.Renderer", Renderer)
     study = project_rows.add_study(description="hostile <b>")
     jobs = [
         project_rows.add_finished_job(study=study, variant=one, seed=seed)

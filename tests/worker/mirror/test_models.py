@@ -1,8 +1,9 @@
 """The best weights of the right jobs become models that `mlflow.pytorch.load_model` loads."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from mlflow.entities import RunInfo
 from sqlalchemy import select
 
+from runtime.helper_process import HelperProcess
+from runtime.supervision import Limits
 from store.db.models import Checkpoint, Job, Mirrored
 from store.mlflow import exports
 from tests.support.mirrored import SPEC, ProjectRows, Reader, problems
@@ -21,7 +24,7 @@ from trainer.spec.job import JobSpec
 from trainer.training.checkpoint import restore_model, save_weights
 from worker.mirror.__main__ import Settings, drain
 from worker.mirror.model_export import answer
-from worker.mirror.models import ExportError, ModelLogger, best_job
+from worker.mirror.models import HELPER, ExportError, ModelLogger, best_job
 from worker.mirror.projection import Projection
 from worker.mirror.tracking import Tracking
 
@@ -34,6 +37,36 @@ pytestmark = pytest.mark.filterwarnings(
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptHelper:
+    """A helper that outlives the mirror that closes it."""
+
+    process: HelperProcess
+
+    def exchange(self, request: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
+        return self.process.exchange(request, limits)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def kept_helper(
+    mlflow_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[KeptHelper]:
+    """The one that exports in production: it takes seconds to import torch and MLflow."""
+    datasets = tmp_path_factory.mktemp("datasets")
+    process = HelperProcess.start([*HELPER, mlflow_server, str(datasets)])
+    yield KeptHelper(process)
+    process.close()
+
+
+@pytest.fixture
+def export_helper(kept_helper: KeptHelper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every mirror of the test asks the same helper."""
+    monkeypatch.setattr("worker.mirror.models.HelperProcess.start", lambda _: kept_helper)
 
 
 def add_weights(project_rows: ProjectRows, storage: Path, job_id: int) -> Path:
@@ -80,6 +113,7 @@ def models_of(reader: Reader, project: str) -> list[Any]:
     return list(reader.client.search_logged_models([experiment.experiment_id]))
 
 
+@pytest.mark.usefixtures("export_helper")
 def test_a_logged_model_predicts_what_the_checkpoint_predicts(
     project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
@@ -168,6 +202,7 @@ def test_a_logged_model_carries_its_task_and_an_example_of_its_real_inputs(
     assert model.predict(example).shape == (2, *output)
 
 
+@pytest.mark.usefixtures("export_helper")
 def test_a_model_that_the_mirror_had_not_noted_when_it_died_is_not_doubled(
     project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
@@ -271,6 +306,7 @@ def test_a_model_whose_export_is_killed_once_is_logged_after_all(
     tracking: Tracking,
     reader: Reader,
     monkeypatch: pytest.MonkeyPatch,
+    kept_helper: KeptHelper,
 ) -> None:
     job = project_rows.add_finished_job(epochs=2)
     add_weights(project_rows, settings.storage, job)
@@ -284,6 +320,7 @@ def test_a_model_whose_export_is_killed_once_is_logged_after_all(
         "ExportBroken: the export's process was killed by SIGKILL, "
         "usually because the machine had too little memory (try 1 of 3)"
     )
+    monkeypatch.setattr("worker.mirror.models.HelperProcess.start", lambda _: kept_helper)
     assert drain(settings, tracking) == 0
     assert reader.run_of(project_rows.project, job=job).data.tags["normlab.model"] == "logged"
     assert [model.status for model in models_of(reader, project_rows.project)] == ["READY"]
