@@ -254,8 +254,10 @@ def _make_verdict(evidence: StudyEvidence, tested: _Tested, p_adjusted: float) -
 
 
 def _decide(tested: _Tested, p_adjusted: float) -> Verdict:
+    # Holm's correction has to be passed before anything else: a claim and its opposite share this one p-value.
     if tested.holds is None or tested.opposite is None or p_adjusted > inference.LEVEL:
         return "undecided"
+    # Significant, but by numbers that are only bounds: neither the claim nor its opposite is borne out.
     if tested.too_few:
         return "undecided"
     if tested.holds > tested.opposite:

@@ -61,6 +61,7 @@ def _find_peers(evidence: StudyEvidence, seeds: Iterable[int]) -> dict[int, dict
 
 def measure(statistic: Statistic, job: JobRecord, peers: Peers) -> float | None:
     """A finite number; None where the job has none: it failed, isn't finished, or didn't record it."""
+    # A diverged job has succeeded: it goes on to its best checkpoint, or to chance.
     if job.row.status != "succeeded":
         return None
     match statistic:
@@ -128,12 +129,17 @@ def _read_curve(statistic: CurveOf, job: JobRecord) -> float | None:
         case "best":
             best = max if higher_is_better(column) else min
             return best(known, default=chance)
+        # The mean of a curve that broke off would be that of its good part: each period that a diverged job
+        # didn't live to see counts as guessing.
         case "mean":
             known += [] if chance is None else [chance] * _count_missing_periods(job)
             return statistics.fmean(known) if known else None
         case "last":
+            # After divergence the last evaluation is of broken weights, or from long before: what the network is
+            # worth is chance.
             return chance if chance is not None else _take_last(values)
         case "at_step":
+            # Before its divergence the job has ordinary values; they count as such.
             is_beyond = chance is not None and _is_beyond(job, statistic.step or 0)
             return chance if is_beyond else _take_last(values)
         case _:
@@ -146,6 +152,7 @@ def _take_last(values: Sequence[tuple[int, float | None]]) -> float | None:
 
 def _is_beyond(job: JobRecord, step: int) -> bool:
     """Whether the job had diverged by this step: its last finite evaluation is a period or more earlier."""
+    # By the training loss, which is the first to stop being finite.
     alive = [period["step"] for period in job.curve if finite(period["train_loss"]) is not None]
     return step - (alive[-1] if alive else 0) >= _find_period(job)
 
@@ -167,6 +174,8 @@ def _count_planned_steps(job: JobRecord) -> int:
 
 def _count_steps_to_reach(statistic: StepsToReach, job: JobRecord, peers: Peers) -> float | None:
     column, value = statistic.column, statistic.value
+    # The level to reach is the best of another variant at the same seed, not its mean: the pair shares data order
+    # and start.
     if statistic.best_of is not None:
         other = peers.get(statistic.best_of)
         best = CurveOf(kind="curve", column=column, take="best")
@@ -179,6 +188,8 @@ def _count_steps_to_reach(statistic: StepsToReach, job: JobRecord, peers: Peers)
             reached >= value if higher_is_better(column) else reached <= value
         ):
             return float(period["step"])
+    # Never reached: one period more than was planned, so that such a job ranks behind one that got there at the
+    # very end. `is_lower_bound` knows it by this.
     return float(_count_planned_steps(job) + _find_period(job))
 
 
@@ -251,6 +262,7 @@ def _reduce(take: Take, values: Sequence[float]) -> float | None:
         case "min":
             return min(values)
         case "spread_ratio":
+            # A ratio has a meaning only between positive numbers.
             return max(values) / min(values) if min(values) > 0 else None
         case "total_variation":
             return sum(abs(one - other) for one, other in itertools.pairwise(values))
@@ -259,6 +271,7 @@ def _reduce(take: Take, values: Sequence[float]) -> float | None:
 
 
 def _measure_gain(part: Statistic, variant: str, job: JobRecord, peers: Peers) -> float | None:
+    # The same seed at the same matrix point, so that the gain is a paired difference.
     other = peers.get(arm_name(variant, job.row.point))
     first = None if other is None else measure(part, other, peers)
     second = measure(part, job, peers)

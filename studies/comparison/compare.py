@@ -49,6 +49,8 @@ def read_comparison(session: Session, study: Study, metric: str | None = None) -
 def compare(evidence: StudyEvidence) -> Comparison:
     """All arms of the study against its baseline."""
     study, metric, seeds = evidence.study, evidence.metric, evidence.seeds
+    # The order matters: blockers withhold decisions, decisions make the summaries, and the verdict speaks of
+    # both.
     blockers = find_blockers(evidence)
     arms = list(evidence.arms.values())
     differences = decide(evidence, is_withheld=bool(blockers))
@@ -132,6 +134,8 @@ def _find_best(variants: Sequence[VariantSummary], metric: str) -> Best | None:
     ranked = [one for one in variants if one.validation is not None]
     if not ranked:
         return None
+    # By validation, never by the test metric: choosing the best of many by test and then reporting its test value
+    # would report the luck of the draw as well.
     choose = max if higher_is_better(metric) else min
     best = choose(ranked, key=lambda one: one.validation or 0.0)
     return Best(
@@ -187,6 +191,7 @@ def _select_complete(
 ) -> list[Arm]:
     """The arms at those settings of the other axes at which every variant has every value: anything else
     would compare means over different points."""
+    # By `repr`, as a value of the matrix may be a list or a mapping, which no set can hold.
     wanted = {(variant, repr(value)) for variant in study.variants for value in values}
     found: dict[str, list[Arm]] = {}
     for arm in arms:
@@ -205,6 +210,8 @@ def _choose_scale(values: Sequence[Any]) -> tuple[Any, list[float] | None]:
     if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in values):
         return None, None
     numbers = [float(one) for one in values]
+    # Batch sizes of 2, 8 and 32 lie evenly on a scale of doublings; on a linear one the slope would rest on the largest value
+    # almost alone.
     if min(numbers) > 0 and max(numbers) / min(numbers) >= _SPAN:
         return "per doubling", [math.log2(one) for one in numbers]
     return "per unit", numbers
@@ -249,6 +256,8 @@ def _compare_slopes(
         for variant, slopes in found.items()
         if variant != baseline
     }
+    # Each axis is a question of its own, asked beside the study's one that decides: its interactions are
+    # corrected among themselves.
     tested = [name for name, one in interactions.items() if one.p_value is not None]
     adjusted = inference.holm([interactions[name].p_value or 0.0 for name in tested])
     for name, p_value in zip(tested, adjusted, strict=True):
@@ -268,6 +277,7 @@ def _fit_slopes(
     curves: Mapping[int, Sequence[float | None]], places: Sequence[float]
 ) -> dict[int, float]:
     """The slope at each seed whose curve is whole."""
+    # A slope over fewer values than the others' would be a slope of something else.
     whole = {
         seed: [value for value in curve if value is not None]
         for seed, curve in curves.items()

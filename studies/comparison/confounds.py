@@ -41,6 +41,7 @@ def find_confounds(
     """In the order of the arms; `pairs`: each arm's name with its jobs beside the baseline's; `declared`: kind →
     why it doesn't matter."""
     for arm, both in pairs:
+        # Nothing can differ at a seed that only one of the two has.
         if not both:
             continue
         paths = _list_declared_paths(study, both[0][0].variant)
@@ -54,6 +55,8 @@ def find_varying(rows: Iterable[ResultRow]) -> Iterator[tuple[str, int]]:
     many values it has."""
     rows = list(rows)
     for kind in KINDS:
+        # By their text, as a mapping can't be in a set. All jobs are looked at here, not pairs: if the even seeds
+        # of every variant ran on another host, no pair differs, and still a reader should know.
         values = {repr(value) for row in rows if (value := kind.read(row)) is not None}
         if not kind.parts and len(values) > 1:
             yield kind.what, len(values)
@@ -66,6 +69,8 @@ def _find_differing(
     paths: Sequence[str],
     declared: Mapping[str, str],
 ) -> Iterator[Confound]:
+    # A job that hasn't started, or that an older version recorded less of, has None here: it neither differs from
+    # anything nor equals it.
     found = [
         (one, other)
         for row, reference in both
@@ -106,6 +111,8 @@ def _find_undeclared_fields(
         mine, theirs = _flatten(row.spec), _flatten(reference.spec)
         if not mine or not theirs:
             continue
+        # The jobs' specs, as they were trained, and not the study's document: a default that has changed since the first
+        # seeds were submitted shows in them alone.
         for path in sorted(mine.keys() | theirs.keys()):
             if mine.get(path) != theirs.get(path) and not _is_covered(path, paths):
                 found.setdefault(path, []).append((mine.get(path), theirs.get(path)))
@@ -123,6 +130,7 @@ def _make_confound(
 ) -> Confound:
     """The first pair's values represent all; of several at once, those that differ."""
     mine, theirs = found[0]
+    # Of a dozen versions of libraries only those that differ are shown: torch 2.15.0 and torch 2.14.1.
     if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
         names = [name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)]
         mine, theirs = ({name: one.get(name) for name in sorted(names)} for one in (mine, theirs))
@@ -141,6 +149,7 @@ def _make_confound(
 def _list_declared_paths(study: StudySpec, variant: str) -> list[str]:
     """What the variant, or the baseline, says of itself in the study document, and what is tuned for each:
     dotted paths."""
+    # The baseline's own settings count as well: what it alone sets differs in every other variant.
     documents = (
         study.variants[name] for name in (study.baseline, variant) if name in study.variants
     )
@@ -163,6 +172,8 @@ def _is_covered(path: str, declared: Sequence[str]) -> bool:
 def _gives_way(path: str, parent: str, declared: str) -> bool:
     """Whether the field is an alternative to the declared one, as epochs are to steps."""
     above, _, last = path.rpartition(".")
+    # Declaring steps also removes the base's epochs. Both fields then differ from the baseline's, and the second
+    # only follows from the first.
     return above == parent and any(
         (declared in one and last in other) or (declared in other and last in one)
         for one, other in ALTERNATIVES
@@ -194,6 +205,8 @@ def _read_decay(part: str) -> Callable[[ResultRow], Any]:
         facts = row.facts or {}
         if not facts.get(f"{part}_parameters"):
             return None
+        # Not how many: the number of decayed parameters follows from the number of parameters, which is a kind of
+        # its own. The question is whether the rule is the same.
         return bool(facts.get(f"decayed_{part}_parameters"))
 
     return read
@@ -202,6 +215,7 @@ def _read_decay(part: str) -> Callable[[ResultRow], Any]:
 def _one_needs_biases(row: ResultRow, other: ResultRow) -> bool:
     """Surgery gives biases to the layers before a norm that shifts nothing, or that comes too late to."""
     specs = [one.spec for one in (row, other)]
+    # A row without its spec can't rule the norm out as the cause.
     if not all(specs):
         return True
     needs = [
@@ -217,6 +231,8 @@ _SHIFTLESS = ("none", "lrn", "rms")
 def _read_environment(*names: str, only_on: str | None = None) -> Callable[[ResultRow], Any]:
     def read(row: ResultRow) -> dict[str, Any] | None:
         environment = row.environment or {}
+        # The processor's instruction set decides how sums are rounded where the training ran on it. Two hosts
+        # with the same GPU are no confound for having different processors.
         if only_on is not None and environment.get("device") != only_on:
             return None
         # Digests of code that gives equal results are one value.
@@ -226,6 +242,8 @@ def _read_environment(*names: str, only_on: str | None = None) -> Callable[[Resu
     return read
 
 
+# Which parts of a spec may explain a difference. A kind without any (code, libraries, device) is in no spec, so
+# that only a person can acknowledge it.
 _MODEL = frozenset({"model", "dataset", "task", "weights"})
 _LENGTH = frozenset({"training", "dataset", "early_stopping"})
 _DECAY = frozenset({"regularization"})

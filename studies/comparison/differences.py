@@ -35,11 +35,16 @@ def decide(evidence: StudyEvidence, *, is_withheld: bool) -> dict[str, Differenc
     """Every difference to the baseline, by the arm's name: with its p-value after Holm, and its decision unless
     that is withheld."""
     margin = evidence.study.margin
+    # Two families, each corrected by itself at 5 %: that there is no difference, and that the difference reaches
+    # beyond the margin. One comparison may be rejected in both, if the difference is there and too small to
+    # matter.
     adjusted, rejected = _apply_holm(evidence)
     equal, equivalent = _apply_holm(evidence, margin) if margin is not None else ({}, {})
     decided = {}
     for name, arm in _list_compared(evidence):
         one = _compare_arms(arm, evidence.references[name], evidence.seeds)
+        # Too few pairs for a test: the difference is shown with its interval, and nothing is decided. It keeps
+        # its place in Holm's family.
         if one.p_value is None:
             decided[name] = one
             continue
@@ -47,6 +52,8 @@ def decide(evidence: StudyEvidence, *, is_withheld: bool) -> dict[str, Differenc
             "p_adjusted": adjusted[name],
             "equivalence_p_value": equal.get(name),
         }
+        # Only the decision is withheld. Means, intervals and p-values are shown: they are what one needs to see
+        # what is wrong.
         if not is_withheld:
             # A difference that was found at an earlier look and has turned its sign since is found no more.
             found = name in rejected and _keeps_sign(evidence, name, rejected[name], one)
@@ -62,6 +69,8 @@ def _compare_arms(arm: Arm, reference: Arm, seeds: Sequence[int]) -> Difference:
     """What can be said of it alone, without the other comparisons."""
     both = arm.pair_with(reference, seeds)
     gaps = [one - other for one, other in both]
+    # The t-test and its interval allow for the overlap of resampled splits; Wilcoxon's test and the bootstrap
+    # can't, and only stand beside them.
     overlap = shared_overlap(arm, reference)
     return Difference(
         **inference.summarize(gaps, overlap),
@@ -86,6 +95,7 @@ def shared_overlap(*arms: Arm) -> float:
 
 def _leave_out_affected(arm: Arm, reference: Arm, seeds: Sequence[int]) -> Sensitivity | None:
     """None where nothing went wrong in either arm."""
+    # A seed is left out of both arms, whichever of them it went wrong in, so that what remains is still paired.
     wrong = [seed for seed in seeds if seed in arm.affected | reference.affected]
     if not wrong:
         return None
@@ -102,6 +112,8 @@ def _apply_holm(
     What can't be tested stays in the family, as what no test would reject.
     """
     study, seeds = evidence.study, evidence.seeds
+    # Holm's procedure is run at every look that was taken, over the seeds that there were then. What an earlier
+    # look rejected stays rejected: the level that it spent cannot be spent again.
     looks = [seeds[:size] for size in evidence.taken_looks] or [seeds]
     p_values = [_test_all(evidence, taken, margin) for taken in looks]
     # What can't be tested keeps its place in the family as p = 1: the others must not profit from its absence.
@@ -109,8 +121,12 @@ def _apply_holm(
     if not names:
         return {}, {}
     by_look = [[1.0 if (p := one[name]) is None else p for name in names] for one in p_values]
+    # A study without declared looks is analysed once, at all its seeds, where the whole level may be spent.
     planned = study.looks or (len(seeds),)
     rejected = group_sequential.sequential_holm(by_look, planned)
+    # For reading only: the p-values of the present look, corrected as if it were the only one. What is rejected
+    # follows from each look's own level: with
+    # looks at 8 and 16 seeds about 0.3 % and 4.9 %.
     adjusted = dict(zip(names, inference.holm(by_look[-1]), strict=True))
     pairs_of = zip(names, rejected, strict=True)
     return adjusted, {name: look for name, look in pairs_of if look is not None}
@@ -137,6 +153,9 @@ def _list_compared(evidence: StudyEvidence) -> Iterator[tuple[str, Arm]]:
 
 def _keeps_sign(evidence: StudyEvidence, name: str, look: int, present: Difference) -> bool:
     """Whether the difference has the sign that it had at the look which found it."""
+    # A two-sided test rejects "no difference" without saying in which direction. Today's sign must not be read
+    # into the rejection of an earlier look: had the mean turned from -1 to +0.2 points since, the variant would
+    # be called better on the strength of seeds at which it was worse.
     if not evidence.taken_looks:
         return True
     seeds = evidence.seeds[: evidence.taken_looks[look]]
@@ -148,6 +167,8 @@ def _choose_decision(
     metric: str, difference: Difference, is_rejected: bool, is_equivalent: bool
 ) -> Decision:
     """A difference that is surely smaller than what matters is none, however surely it is there."""
+    # With a margin of 2 points, +0.3 points at p < 0.001 is equivalent: certainly there, and no reason to prefer
+    # either variant.
     if is_equivalent:
         return "equivalent"
     if not is_rejected:
@@ -168,6 +189,7 @@ def _estimate_seeds(
     to_see = study.margin or abs(difference.mean or 0.0)
     if not to_see or deviation is None:
         return {}
+    # Holm holds only the smallest p-value to level / m. Planning for it is on the safe side for all others.
     level = inference.LEVEL / evidence.family
     needed = inference.seeds_needed(
         to_see,
@@ -187,6 +209,8 @@ def _find_undirected(evidence: StudyEvidence) -> Iterator[str]:
 def _find_unmeasured(evidence: StudyEvidence) -> Iterator[str]:
     if evidence.study.splits == "resampled":
         for arm in evidence.arms.values():
+            # Zero is what an arm has whose jobs recorded no sizes. Its intervals would be those of independent
+            # splits, which are too narrow, and nobody could see it.
             if arm.values and arm.overlap == 0:
                 yield (
                     f"{arm.name}: the sizes of its splits aren't recorded, so that the overlap of "
@@ -201,6 +225,8 @@ def _find_missing(evidence: StudyEvidence) -> Iterator[str]:
             "failed and cancelled ones go on with `retry`"
         )
         return
+    # Arms are made of jobs: a variant without any job is in none of the loops over arms, and would be dropped in
+    # silence.
     there = {arm.variant for arm in evidence.arms.values()}
     for variant in evidence.study.variants:
         if variant not in there:
@@ -213,6 +239,8 @@ def _find_missing(evidence: StudyEvidence) -> Iterator[str]:
 def _find_unexplained(evidence: StudyEvidence) -> Iterator[str]:
     found: dict[tuple[str, str], list[Confound]] = {}
     for one in evidence.confounds:
+        # One sentence for each thing that differs, whatever the number of arms: a new version of a library
+        # usually concerns them all.
         if one.is_open:
             found.setdefault((one.kind, one.what), []).append(one)
     for (kind, _), same in found.items():

@@ -48,6 +48,7 @@ def judge(
 ) -> Verdict:
     """The study's verdict; `variants` carry their decided differences."""
     seeds = len(evidence.seeds)
+    # Before the blockers: with three seeds there is no verdict, whatever is repaired.
     if seeds < ENOUGH_SEEDS:
         sentence = (
             f"No verdict with {count(seeds, 'seed')}: from {ENOUGH_SEEDS} on there is one."
@@ -64,6 +65,7 @@ def judge(
     if evidence.is_exploratory:
         sentence = f"Exploratory, because {_explain_growth(evidence)}: {sentence}"
         return Verdict(state="exploratory", sentence=sentence, reasons=others)
+    # Better, worse and equivalent are answers. A study is undecided only if no comparison has one.
     told = any(
         one.difference is not None and one.difference.decision not in (None, "undecided")
         for one in compared
@@ -92,6 +94,8 @@ def _describe_best(
     baseline, metric = evidence.study.baseline, evidence.metric.replace("_", " ")
     if best is None:
         return "No variant has a value on validation, so none is best."
+    # Best on validation need not be best on test. Where the two disagree both are said, and neither is hidden
+    # behind the other.
     if best.variant == baseline:
         better = [
             one.name
@@ -141,6 +145,8 @@ def _describe_correction(evidence: StudyEvidence) -> str:
     family, looks, taken = evidence.family, evidence.study.looks, len(evidence.taken_looks)
     said = f" after Holm over {family} comparisons" if family > 1 else ""
     if looks and taken:
+        # What the corrected p-value is held to at this look. With several comparisons it is only about this: the
+        # level of each is computed within its own share, which doesn't scale evenly.
         level = group_sequential.nominal_levels(looks, inference.LEVEL)[taken - 1]
         said += f", at look {taken} of {len(looks)}, which asks for about {level:.2g}"
     return said
@@ -211,6 +217,8 @@ def _describe_jobs(one: VariantSummary) -> Iterator[str]:
     if one.diverged:
         guessed = sum(value.at_chance for value in one.values)
         jobs = [value.job_id for value in one.values if value.value is None]
+        # Diverged jobs are of three sorts. Those without any value are what remains of the jobs without a value
+        # when the failed, cancelled and unfinished ones are taken off.
         lost = max(0, len(jobs) - one.pending - one.failed - one.cancelled)
         reached = one.diverged - guessed - lost
         said = [
@@ -246,6 +254,7 @@ def note_convergence(variants: Sequence[VariantSummary]) -> Iterator[str]:
     unfinished = [one for one in variants if 2 * one.still_improving > _count_ended(one)]
     if not unfinished:
         return
+    # Counted over all variants, so that one slow variant isn't taken for a study that was too short.
     improving, ended = (
         sum(one.still_improving for one in variants),
         sum(map(_count_ended, variants)),

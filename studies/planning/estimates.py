@@ -48,11 +48,13 @@ def estimate(
         for end in (0, 1)
     ]
     usable = _usable(arms, slots)
+    # A study of three jobs gains nothing from a fourth slot.
     beside = min(usable, sum(arm.jobs for arm in arms))
     return Estimate(
         wall=(sums[0] / beside, sums[1] / beside) if beside else None,
         work=(sums[0], sums[1]),
         slots=usable,
+        # One guessed arm makes the whole a guess.
         basis="scaled" if any(pace.basis == "scaled" for pace in known) else "measured",
         jobs=len(rest_on),
     )
@@ -70,6 +72,8 @@ def _pace(arm: ArmWork, finished: Sequence[FinishedJob]) -> _Pace | None:
     wanted = arm.spec.model_dump(mode="json")
     device = arm.spec.resources.device
     usable = [one for one in finished if device in ("auto", one.device)]
+    # From the most alike to the less: a norm or an augmentation may double the time of a step, so that jobs with
+    # the same ones are preferred.
     alike: Sequence[Callable[[FinishedJob], bool]] = (
         lambda one: _same(one, wanted, *_NETWORK, *_DETAILS),
         lambda one: _same(one, wanted, *_NETWORK),
@@ -115,6 +119,8 @@ def _scaled(arm: ArmWork, job: FinishedJob) -> Range:
 def _middle(values: Sequence[float]) -> Range:
     """Without the lowest and the highest tenth."""
     ordered = sorted(values)
+    # A job that shared its GPU, or that compiled on its first steps, would otherwise stretch the range. Under ten
+    # jobs nothing is cut.
     cut = len(ordered) // 10
     return ordered[cut], ordered[-1 - cut]
 

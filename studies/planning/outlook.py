@@ -68,6 +68,7 @@ def growth_notes(study: StudySpec, planned: Sequence[int]) -> Iterator[str]:
 def repeat_notes(same: Sequence[tuple[int, str, int]]) -> Iterator[str]:
     """What could be done instead of submitting a study again; `same`: id, status and how many jobs failed or
     were cancelled, of the studies that train the same, newest first."""
+    # The newest alone: of five repetitions one wants to continue the last.
     for study_id, status, unsuccessful in same[:1]:
         retry = f" Its {count(unsuccessful, 'job')} that failed or were cancelled can be retried."
         yield (
@@ -104,6 +105,7 @@ def _default_at(part: BaseModel, path: Sequence[str]) -> Any:
     for key in path:
         if not hasattr(part, key):
             return None
+        # A part that was left out has defaults throughout, whatever its own `model_fields_set` says.
         said = said and key in part.model_fields_set
         part = getattr(part, key)
     return None if said else part

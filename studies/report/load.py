@@ -41,6 +41,7 @@ def read_report(
     session: Session, study: Study, storage: Path, mlflow_url: str | None
 ) -> ReportInput:
     """Of the study as it is now; `mlflow_url`: the public base of the links, None where there is no MLflow."""
+    # Curves and snapshots are read with it, once, for claims, panels and the report's own curves.
     evidence = read_evidence(session, study, with_records=True)
     comparison = compare(evidence)
     files = series.job_files(session, study.id)
@@ -89,6 +90,7 @@ def _read_jobs(
     )
     ids = [row.job_id for row in evidence.rows]
     urls = links.job_urls(session, mlflow_url, ids) if mlflow_url else {}
+    # What each job counts with is decided by the comparison alone; the table of jobs must not decide it again.
     values = {one.job_id: one.value for arm in comparison.variants for one in arm.values}
     for row in evidence.rows:
         job_id = row.job_id
@@ -152,6 +154,7 @@ def _read_diagnostics(
     """Of the first variants, at the first point of the matrix."""
     if not jobs:
         return (), (), ()
+    # Layers are shown at one point of the matrix: of other points they may have other shapes.
     at_first = [one for one in jobs if one.point == jobs[0].point and one.status == "succeeded"]
     variants = list(dict.fromkeys(one.variant for one in at_first))[:MOST_SHOWN]
     filters: list[Filters] = []

@@ -118,12 +118,15 @@ def to_csv(comparison: Comparison) -> str:
 
 def markdown_text(text: str) -> str:
     """Text that Markdown takes for nothing else; on one line."""
+    # What a person has typed (names of variants, of studies) must not become a heading, a link or HTML.
     escaped = re.sub(r"([\\`*_\[\]<>|#~$&])", r"\\\1", text)
     return re.sub(r"\s+", " ", escaped)
 
 
 def latex_text(text: str) -> str:
     """Text that LaTeX takes for nothing else; signs stand as in mathematics."""
+    # `\0` marks signs before digits, which are set as in mathematics; the second pass then escapes all the rest
+    # in one go, so that no escape is escaped again.
     signed = re.sub(r"(?<![\w.)-])([-+])(?=\d)", r"\0\1", re.sub(r"\s+", " ", text))
     return re.sub(r"\0[-+]|[\\&%$#_{}~^±·<>–]", lambda found: _LATEX[found[0]], signed)
 
@@ -150,6 +153,7 @@ def _columns(comparison: Comparison) -> Iterator[tuple[str, Any]]:
     yield "median", lambda one: _number(one.median, metric)
     yield "IQM", lambda one: _number(one.interquartile_mean, metric)
     yield (
+        # The title is formatted once more with the metric: braces in a variant's name are kept as they are.
         f"difference to {baseline}{unit}".replace("{", "{{").replace("}", "}}"),
         lambda one: (
             "baseline"

@@ -25,6 +25,7 @@ def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
     flat = {name: simple(row[name]) for name in COLUMNS}
     flat |= {_metric_column(name): value for name, value in row["metrics"].items()}
     for name, value in flat_spec(row["spec"]).items():
+        # A field of the spec that has the name of a job's own column, such as `seed`, is left to the latter.
         flat.setdefault(name, value)
     return flat
 
@@ -85,6 +86,8 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 def _element(element: Any, name: str) -> Iterator[tuple[str, Any]]:
     """What is of one kind goes by it."""
+    # Penalties come in any order. `regularization.dropout.p` is the same column in every job,
+    # `regularization.0.p` would not be.
     if not isinstance(element, dict) or "kind" not in element:
         yield from _leaves(element, name)
         return

@@ -69,6 +69,7 @@ def group_rows(rows: Iterable[Mapping[str, Any]], by: Sequence[str], metric: str
             metrics=row["metrics"],
             facts=row.get("facts"),
         )
+        # Values may be lists, which can't be keys; the text of `1` and `"1"` differs, so that they stay apart.
         key = json.dumps(list(job.by.values()), sort_keys=True, default=str)
         groups.setdefault(key, []).append(job)
     found = [_group(members, metric) for members in groups.values()]
@@ -87,6 +88,7 @@ def arrange(groups: Sequence[Group], order: str) -> list[Group]:
     keys = [
         _place(group.by[name] if name in group.by else getattr(group, name)) for group in groups
     ]
+    # Missing values are put last in either direction, which `reverse` alone would turn around.
     there = [at for at in range(len(groups)) if not keys[at][0]]
     there.sort(key=keys.__getitem__, reverse=falling)
     return [groups[at] for at in (*there, *(at for at in range(len(groups)) if keys[at][0]))]

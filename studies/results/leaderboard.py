@@ -39,6 +39,8 @@ def rank(rows: Iterable[RankedJob], metric: ValidationMetric, most: int) -> list
     """The best `most` entries of each board, the board with the newest job first."""
     boards: dict[str, list[RankedJob]] = {}
     for row in rows:
+        # `data` is the digest of the decoded examples: two data sets of one name, or one that was decoded anew
+        # from other files, have boards of their own.
         key = json.dumps([row.dataset, row.task, row.data], sort_keys=True)
         boards.setdefault(key, []).append(row)
     newest = sorted(boards.values(), key=lambda board: -max(row.job_id for row in board))
@@ -48,6 +50,8 @@ def rank(rows: Iterable[RankedJob], metric: ValidationMetric, most: int) -> list
 def _ranked(board: Sequence[RankedJob], metric: ValidationMetric) -> list[Entry]:
     entries = list(_entries(board, metric))
     sign = -1 if higher_is_better(metric) else 1
+    # Who has a job without a value comes last whatever the mean of the others: else one would lead by deleting
+    # the bad seeds.
     entries.sort(key=lambda one: (one.rank is None, sign * _mean(one)))
     places = iter(range(1, len(entries) + 1))
     return [
@@ -64,6 +68,8 @@ def _entries(board: Sequence[RankedJob], metric: ValidationMetric) -> Iterator[E
     """Not yet in order: those that take part have rank 0. A seed counts once, as it was trained last."""
     groups: dict[str, dict[int, RankedJob]] = {}
     for row in board:
+        # The same spec trained twice at a seed gives the same result; counted twice it would shrink the interval
+        # for nothing.
         groups.setdefault(row.entry, {})[row.seed] = row
     for seeds in groups.values():
         rows = list(seeds.values())

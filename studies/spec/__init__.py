@@ -14,8 +14,8 @@ from studies.spec.claims import (
     StepsToReach,
     Take,
 )
-from studies.spec.expand import Cell, expand, expand_trials, locate
-from studies.spec.merge import ALTERNATIVES, merged
+from studies.spec.expand import Cell, expand, expand_trials
+from studies.spec.merge import ALTERNATIVES, locate, merged
 from studies.spec.overrides import OverrideError, override, pointer_of
 from studies.spec.panels import (
     ArraysPanel,

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from runtime.documents import MAX_DEPTH, pointer
 from studies.spec.feasibility import refuse_impossible
-from studies.spec.merge import merged, overlaid
+from studies.spec.merge import locate, merged, overlaid
 from studies.spec.study import Splits, StudyError, StudySpec, arm_name
 from studies.spec.tuning import Setting
 from trainer.problems import did_you_mean, listed, problems
@@ -68,13 +68,17 @@ def expand(study: StudySpec, settings: Mapping[str, Setting] | None = None) -> t
     if not arms or size > MAX_CELLS:
         raise _wrong_size(study, size)
     found: list[Problem] = []
+    # At the first seed only: cells of an arm differ in nothing else, and a study may have 10,000.
     specs = {index: _spec_of(study, arm, found) for index, arm in enumerate(arms)}
+    # All problems at once: a document with three slips should not take three submissions.
     if found:
         raise StudyError(tuple(dict.fromkeys(found)))
     valid = [(arm, spec) for index, arm in enumerate(arms) if (spec := specs[index])]
     _refuse_repeats(valid)
     _refuse_equal_names(arms)
     _refuse_split_seeds(study, [spec for _, spec in valid])
+    # A study that was accepted must stay trainable: a rule that has become stricter since is no reason to refuse
+    # its further seeds.
     if settings is None:
         refuse_impossible(study, {arm_name(arm.variant, arm.point): spec for arm, spec in valid})
     return tuple(
@@ -153,32 +157,6 @@ def _wrong_size(study: StudySpec, size: int) -> StudyError:
     return StudyError((Problem(pointer="/matrix" if study.matrix else "/seeds", detail=detail),))
 
 
-def locate(study: StudySpec, variant: str, point: Mapping[str, Any], place: str) -> str:
-    """Where in the study document a pointer into a cell's spec was written."""
-    segments = place.strip("/").split("/") if place else []
-    for path in study.tune.settings if study.tune else ():
-        if segments[: path.count(".") + 1] == path.split("."):
-            return pointer("tune", path)
-    for path in point:
-        if segments[: path.count(".") + 1] == path.split("."):
-            return pointer("matrix", path) if path in study.matrix else _entry_with(study, point)
-    inside: Any = study.variants[variant]
-    for segment in segments:
-        if not isinstance(inside, Mapping) or segment not in inside:
-            break
-        inside = inside[segment]
-        if not isinstance(inside, Mapping):
-            return pointer("variants", variant) + place
-    first = segments[0] if segments else ""
-    owner = pointer("variants", variant) if first in study.variants[variant] else "/base"
-    return owner + place
-
-
-def _entry_with(study: StudySpec, point: Mapping[str, Any]) -> str:
-    entries = (index for index, entry in enumerate(study.include) if point.items() <= entry.items())
-    return pointer("include", *entries)
-
-
 def _arms(study: StudySpec) -> list[_Arm]:
     points = [
         dict(zip(study.matrix, values, strict=True))
@@ -202,6 +180,7 @@ def _included(study: StudySpec) -> Iterator[_Arm]:
 
 
 def _matches(arm: _Arm, entry: Mapping[str, Any]) -> bool:
+    # None may be a value of the matrix, so that it can't stand for a path that is missing.
     absent = object()
     have = {**arm.point, "variant": arm.variant}
     return bool(entry) and all(have.get(key, absent) == value for key, value in entry.items())
@@ -269,6 +248,8 @@ def _placed(document: Any, path: list[str], value: Any, arm: _Arm, whole: str) -
     if not path:
         return overlaid(document, value)
     head, rest = path[0], path[1:]
+    # A path may lead into an object that doesn't exist yet, but not into a list that doesn't: `regularization.3`
+    # of nothing is a slip.
     if isinstance(document, Mapping) or (document is None and not head.isdigit()):
         inside = dict(document or {})
         return {**inside, head: _placed(inside.get(head), rest, value, arm, whole)}
@@ -283,6 +264,8 @@ def _placed(document: Any, path: list[str], value: Any, arm: _Arm, whole: str) -
 def _refuse_repeats(valid: list[tuple[_Arm, JobSpec]]) -> None:
     seen: dict[str, _Arm] = {}
     for arm, spec in valid:
+        # Two arms that train the same would enlarge the family of comparisons, and their difference would be exactly
+        # zero.
         content = spec.model_dump_json(exclude={"project": True, "seed": True, "resources": True})
         first = seen.setdefault(content, arm)
         if first is not arm:

@@ -1,7 +1,10 @@
-"""How one part of a study's document is laid over another."""
+"""How one part of a study's document is laid over another, and which of them a field came from."""
 
 from collections.abc import Mapping
 from typing import Any
+
+from runtime.documents import pointer
+from studies.spec.study import StudySpec
 
 #: Fields of which a spec says only one or the other.
 ALTERNATIVES = (
@@ -31,5 +34,35 @@ def overlaid(below: Any, above: Any) -> Any:
     """The one above, or the merge of two mappings of one kind."""
     if not isinstance(below, Mapping) or not isinstance(above, Mapping):
         return above
+    # `norm: {kind: batch, momentum: 0.2}` with `{kind: group}` above must not keep the momentum: options belong
+    # to their kind.
     same = all(tag not in above or above[tag] == below.get(tag) for tag in ("kind", "name"))
     return merged(below, above) if same else above
+
+
+def locate(study: StudySpec, variant: str, point: Mapping[str, Any], place: str) -> str:
+    """Where in the study document a pointer into a cell's spec was written."""
+    segments = place.strip("/").split("/") if place else []
+    # What was set last comes first: tuning over the matrix, the matrix over the variant, the variant over the
+    # base.
+    for path in study.tune.settings if study.tune else ():
+        if segments[: path.count(".") + 1] == path.split("."):
+            return pointer("tune", path)
+    for path in point:
+        if segments[: path.count(".") + 1] == path.split("."):
+            return pointer("matrix", path) if path in study.matrix else _entry_with(study, point)
+    inside: Any = study.variants[variant]
+    for segment in segments:
+        if not isinstance(inside, Mapping) or segment not in inside:
+            break
+        inside = inside[segment]
+        if not isinstance(inside, Mapping):
+            return pointer("variants", variant) + place
+    first = segments[0] if segments else ""
+    owner = pointer("variants", variant) if first in study.variants[variant] else "/base"
+    return owner + place
+
+
+def _entry_with(study: StudySpec, point: Mapping[str, Any]) -> str:
+    entries = (index for index, entry in enumerate(study.include) if point.items() <= entry.items())
+    return pointer("include", *entries)

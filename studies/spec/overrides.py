@@ -75,6 +75,7 @@ def _placed(inside: Any, path: Sequence[str], value: Any, setting: str, above: s
                     f"{setting!r:.80}: there is no variant {head!r}; the variants are {listed}"
                 )
             return {**inside, head: _placed(inside.get(head), rest, value, setting, place)}
+        # The field may be left out of the document and still be in the schema; validation says so if it isn't.
         case None if not head.isdigit():
             return {head: _placed(None, rest, value, setting, place)}
         case list():

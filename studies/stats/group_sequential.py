@@ -48,14 +48,18 @@ def nominal_levels(looks: Sequence[int], level: float) -> list[float]:
     return list(_nominal_levels(tuple(looks), level))
 
 
+# Cached: Holm asks for the same looks at level / m for every m, in each of a report's comparisons.
 @lru_cache(maxsize=4096)
 def _nominal_levels(looks: tuple[int, ...], level: float) -> tuple[float, ...]:
+    # Exactly the level, without the rounding of the integrals below: a study without looks must decide as Holm
+    # does.
     if len(looks) == 1:
         return (level,)
     from scipy.special import ndtr, ndtri
 
     # Information time: the share of the last look's seeds, which a mean of equal variances accumulates linearly.
     times = [look / looks[-1] for look in looks]
+    # O'Brien and Fleming's spending: of 5 % over looks at 8 and 16, about 0.3 % is spent at the first.
     spent = [2 * float(ndtr(ndtri(level / 4) / math.sqrt(time))) for time in times]
     return tuple(
         2 * float(ndtr(-bound / math.sqrt(time)))
@@ -105,6 +109,7 @@ def _nodes(time: float, bound: float) -> "tuple[NDArray[float64], NDArray[float6
     import numpy as np
 
     points, weights = np.polynomial.legendre.leggauss(256)
+    # A path that is far below can't come back in the time that is left, and early on none has come far.
     low = -8 * math.sqrt(min(time, 1 - time))
     high = min(bound, 8 * math.sqrt(time))
     return low + (high - low) * (points + 1) / 2, weights * (high - low) / 2

@@ -37,8 +37,10 @@ def score(job: Outcome, metric: str) -> Score:
     if job.status != "succeeded":
         return Score(None)
     value = finite(job.metrics.get(metric))
+    # A diverged job whose best checkpoint was evaluated has a value like any other.
     if value is not None or job.reason != "diverged":
         return Score(value)
+    # `test_accuracy` and `best_val_accuracy` share a chance level, which is recorded under their last word.
     chance = finite((job.facts or {}).get(f"chance_{metric.rpartition('_')[2]}"))
     return Score(chance, at_chance=chance is not None)
 

@@ -20,10 +20,13 @@ def choose_when_complete(session: Session, study_id: int) -> None:
 
     Nothing is chosen while one has failed or was cancelled: budgets would be unequal. Once chosen, it stays.
     """
+    # Two workers may close the last two trials at once. The lock makes the second wait; it then sees the choice
+    # and returns.
     study = studies.lock(session, study_id)
     spec = read_study(study.spec)
     if spec.tune is None or study.tuning is not None:
         return
+    # Read after the lock, so that a trial which another transaction has just closed is seen.
     rows = result_rows.study_rows(session, study_id, trials=True)
     if any(row.status != "succeeded" for row in rows):
         return
@@ -63,6 +66,7 @@ def _group_trials(spec: StudySpec, rows: Sequence[ResultRow]) -> Iterator[Trials
     for name, found in by_arm.items():
         settings: list[tuple[dict[str, Any], list[ResultRow]]] = []
         for row in found:
+            # Settings are mappings, which can't be keys; an arm has few of them.
             same = next((rows for setting, rows in settings if setting == row.trial), None)
             if same is None:
                 settings.append((_get_setting(row), [row]))

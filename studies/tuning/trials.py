@@ -57,6 +57,7 @@ def _choose(trials: Trials, metric: str, sign: int) -> TunedArm:
     values = [{row.seed: score(row, metric).value for row in rows} for _, rows in trials.settings]
     means = [_average(one.values()) for one in values]
     ranks = [-math.inf if mean is None else sign * mean for mean in means]
+    # `index` takes the first of equals, so that the choice doesn't depend on which trial ended first.
     best = ranks.index(max(ranks))
     return TunedArm(
         arm=trials.arm,
@@ -72,6 +73,7 @@ def _choose(trials: Trials, metric: str, sign: int) -> TunedArm:
 
 
 def _average(values: Iterable[float | None]) -> float | None:
+    # One seed without a value leaves the setting without a mean: it might otherwise win by its luckier seeds.
     known = list(values)
     finite = [value for value in known if value is not None]
     return statistics.fmean(finite) if finite and len(finite) == len(known) else None

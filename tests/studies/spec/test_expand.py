@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from studies.spec.expand import MAX_CELLS, expand, locate
+from studies.spec.expand import MAX_CELLS, expand
+from studies.spec.merge import locate
 from studies.spec.study import StudyError, read_study
 
 DEMO: dict[str, Any] = {
