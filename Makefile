@@ -21,9 +21,9 @@ presets: $(VENV)/.installed ## run the catalogue of presets at small scale (resu
 	@$(BIN)/normlab up --detach
 	@$(BIN)/normlab preset all
 
-# All tests are shared by two processes (tests/support/sharing.py); a few start sooner in one.
+# All tests are shared by three processes (tests/support/sharing.py); a few start sooner in one.
 test: $(VENV)/.dev ## install and run all tests (TESTS=tests/store for some)
-	@$(BIN)/python -m pytest --durations=10 $(or $(TESTS),-n 2)
+	@$(BIN)/python -m pytest --durations=10 $(or $(TESTS),-n 3)
 
 lint: $(VENV)/.dev ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -1,20 +1,16 @@
-"""How `pytest -n 2` shares the tests: whole units, the longest first, each in one process and in order."""
+"""How `pytest -n 3` shares the tests: whole units, the longest first, each in one process and in order."""
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
 #: Folders and files that make one unit; every other file is a unit of its own. Together are tests that
-#: need both cores and would only slow each other down (whole stacks of processes), and tests that share
-#: a server that takes long to start (MLflow, the helper that checks specs). Then come the files that take
-#: longest: one of them at the end would leave the other process idle for minutes.
+#: need a whole stack and would only slow each other down, and tests that share a server that takes long
+#: to start (MLflow, the helper that checks specs). Then come the files that take longest: one of them at
+#: the end would leave the other processes idle for minutes.
 UNITS = (
-    (
-        "tests/system/e2e/",
-        "tests/system/faults/",
-        "tests/normlab/stack/test_stack.py",
-        "tests/system/compose/",
-    ),
+    ("tests/system/e2e/", "tests/system/compose/"),
+    ("tests/system/faults/", "tests/normlab/stack/test_stack.py"),
     ("tests/worker/",),
     ("tests/api/",),
     ("tests/trainer/surgery/test_every_model.py",),

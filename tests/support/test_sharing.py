@@ -15,12 +15,17 @@ def test_what_the_tables_name_is_there(path: str) -> None:
     assert (ROOT / path).exists()
 
 
-def test_whole_stacks_are_one_unit_and_other_files_come_after_the_units() -> None:
+def test_whole_stacks_are_two_units_and_other_files_come_after_the_units() -> None:
     numbers = [
         unit_number(f"{path}::test_it[a-b]")
-        for path in ("tests/system/e2e/test_faults.py", "tests/system/faults/test_kill.py")
+        for path in (
+            "tests/system/e2e/test_faults.py",
+            "tests/system/e2e/test_presets.py",
+            "tests/system/faults/test_kill.py",
+            "tests/normlab/stack/test_stack.py",
+        )
     ]
-    assert numbers == [0, 0]
+    assert numbers == [0, 0, 1, 1]
     assert unit_number("tests/store/jobs/test_commands.py::test_it") == len(UNITS)
 
 

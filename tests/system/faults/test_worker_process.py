@@ -133,7 +133,7 @@ def test_a_second_worker_of_the_same_name_is_refused_and_harms_no_job(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     cluster.start()
-    (job_id,) = cluster.submit(make_spec(training=long_training(200)))
+    (job_id,) = cluster.submit(make_spec(training=long_training(10_000)))
     cluster.wait_for_epochs(job_id)
     # A cloned machine: the same name, and a copy of the storage instead of the shared one.
     shutil.copytree(cluster.storage, tmp_path / "storage")
@@ -142,8 +142,13 @@ def test_a_second_worker_of_the_same_name_is_refused_and_harms_no_job(
     assert second.process.wait(60) == 1
     assert "The host name 'here' is in use by another worker" in cluster.logs()
     assert cluster.job(job_id).status == "running"
-    cluster.wait_for_success(job_id)
-    assert [attempt.end for attempt in cluster.attempts(job_id)] == ["completed"]
+    # Its only attempt goes on and obeys, and its worker takes the next job.
+    cluster.wait_for_epochs(job_id, len(cluster.epochs(job_id)) + 3)
+    cluster.request_action(job_id, "cancel")
+    assert cluster.wait(job_id).status == "cancelled"
+    assert [attempt.end for attempt in cluster.attempts(job_id)] == ["cancelled"]
+    (next_id,) = cluster.submit(make_spec())
+    cluster.wait_for_success(next_id)
 
 
 def test_a_worker_with_a_storage_of_its_own_is_refused(cluster: Cluster, tmp_path: Path) -> None:
