@@ -18,8 +18,6 @@ StoreError
 └── KeyReused
 """
 
-from typing import ClassVar
-
 
 class StoreError(Exception):
     """The store refused."""
@@ -96,5 +94,3 @@ class StorageRefused(StoreError):
 
 class KeyReused(StoreError):
     """The idempotency key was already used for a different request."""
-
-    status: ClassVar[int] = 422
