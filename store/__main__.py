@@ -48,7 +48,7 @@ def _adopt() -> str | None:
     print(  # noqa: T201
         f"{folder} is the storage now, with the id {adopted.id}. If the API, workers, the sweep or the mirror run, "
         f"restart them.\n"
-        f"Of {adopted.named} files that the database names, {adopted.missing} are missing in it."
+        f"Of the {adopted.named} files in the database, {adopted.missing} are missing in it."
     )
     return None
 

@@ -24,7 +24,7 @@ def ensure_strong(secret: str) -> None:
         )
     if not re.fullmatch(r"[!-~]+", secret):
         raise BadSecret(
-            "it may have ASCII letters, digits and punctuation only, without spaces: "
+            "it may contain only ASCII letters, digits and punctuation, and no spaces: "
             "`openssl rand -hex 24` makes one"
         )
 
@@ -75,7 +75,7 @@ def bootstrap_admin(session: Session, name: str, secret: str) -> User | None:
 
 
 def reset_admin(url: str, secret: str) -> list[str]:
-    """Makes sure that the user `admin` exists, is enabled, is an admin and has this token; says what it did.
+    """Makes sure that the user `admin` exists, is enabled, is an admin and has this token; returns what it changed.
 
     Raises BadSecret, and changes nothing, if the secret is weak, was revoked, or is another user's.
     """
@@ -92,14 +92,14 @@ def _reset(session: Session, secret: str) -> Iterator[str]:
     user = users.find(session, ADMIN)
     if user is None:
         user = users.create_user(session, ADMIN, "admin")
-        yield f"made the user {ADMIN}"
+        yield f"created the user {ADMIN}"
     yield from _restore_user(session, user)
     yield from _restore_token(session, user, secret)
 
 
 def _restore_user(session: Session, user: User) -> Iterator[str]:
     if user.disabled_at is not None:
-        yield f"{user.name} was disabled since {user.disabled_at.isoformat()}, and is enabled again"
+        yield f"{user.name} had been disabled since {user.disabled_at.isoformat()}, and is enabled again"
         users.enable_user(session, user)
     if user.role != "admin":
         yield f"{user.name} was a {user.role}, and is an admin again"
@@ -112,7 +112,7 @@ def _restore_token(session: Session, user: User, secret: str) -> Iterator[str]:
     ).one_or_none()
     if token is None:
         session.add(Token(user=user, name="reset-admin", hash=users.hash_secret(secret)))
-        yield f"{user.name} has a new token, reset-admin; the other tokens are as they were"
+        yield f"{user.name} has a new token, reset-admin; the other tokens are unchanged"
         return
     if token.user_id != user.id:
         raise BadSecret(f"it is the token of another user (token {token.id}): choose a new secret")

@@ -31,12 +31,12 @@ Role: TypeAlias = Literal["admin", "member", "viewer"]
 Children: TypeAlias = Literal["own", "all", "none"]
 
 PREFIX = "nl_"
-_LAST_ADMIN = "{} is the last admin who can sign in: make another user an admin first"
+_LAST_ADMIN = "{} is the last admin who can sign in; make another user an admin first"
 USE_NOTED_SECONDS = 60
 
 
 def create_user(session: Session, name: str, role: Role) -> User:
-    """Raises NameTaken."""
+    """A new user, without a token; raises NameTaken."""
     statement = insert(User).values(name=name, role=role)
     made = statement.on_conflict_do_nothing(index_elements=[User.name]).returning(User)
     user = session.scalars(made).one_or_none()
@@ -54,7 +54,7 @@ def create_token(
     parent: Token | None = None,
     most: int | None = None,
 ) -> tuple[Token, str]:
-    """A new token and its secret, which can't be had again. Without `expires_at` it lives as long as its parent.
+    """A new token and its secret, which is shown only once. Without `expires_at` it expires with its parent.
 
     `most`: how many valid tokens the user may have. Raises OutlivesParent and TooManyTokens.
     """
@@ -199,7 +199,7 @@ def set_role(session: Session, user: User, role: Role) -> None:
 
 
 def disable_user(session: Session, user: User) -> None:
-    """None of the user's tokens opens anything any more; what is theirs stays. Raises LastAdmin."""
+    """The user's tokens are refused from now on; their jobs and studies stay. Raises LastAdmin."""
     with _keeping_an_admin(session, _LAST_ADMIN.format(user.name)):
         row = session.get_one(User, user.id)
         if row.disabled_at is None:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
-#: Told the id of every job that changed, in the transaction that changed it.
+#: Receives the id of every job that changed, in the transaction that changed it.
 JOBS_CHANNEL = "normlab_jobs"
 
 #: What is raised when the database can't be reached or went away: the same work may be tried again.
@@ -65,7 +65,7 @@ def database_now(session: Session) -> datetime:
 
 
 def notify(session: Session, channel: str, payload: str) -> None:
-    """Tell whoever listens, once this transaction is committed."""
+    """Notify the channel's listeners once this transaction is committed."""
     session.execute(select(func.pg_notify(channel, payload)))
 
 

@@ -1,4 +1,4 @@
-"""What the store refuses, as exceptions.
+"""Errors of the store; the first line of a class's docstring is its default message.
 
 StoreError
 ├── NotFound
@@ -20,14 +20,14 @@ StoreError
 
 
 class StoreError(Exception):
-    """The store refused."""
+    """The store refused the request."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (self.__doc__ or "").split("\n", 1)[0])
 
 
 class NotFound(StoreError):
-    """There is no such row."""
+    """The row does not exist."""
 
 
 class WrongStatus(StoreError):
@@ -35,11 +35,11 @@ class WrongStatus(StoreError):
 
 
 class Overtaken(StoreError):
-    """Somebody else changed this meanwhile; nothing was changed, try again."""
+    """Another request changed this at the same time; nothing was changed, try again."""
 
 
 class LostLease(StoreError):
-    """The attempt no longer holds the job: nothing it says may be written."""
+    """The attempt no longer holds the job, so its writes are rejected."""
 
     def __init__(self, job_id: int, attempt: int) -> None:
         super().__init__(f"attempt {attempt} no longer holds job {job_id}")
@@ -52,11 +52,11 @@ class NameTaken(StoreError):
 
 
 class LastAdmin(StoreError):
-    """Nobody could administer the service any more."""
+    """The change would leave the service without an admin who can sign in."""
 
 
 class TooManyTokens(StoreError):
-    """The person has as many tokens as one person may have."""
+    """The user already has the maximum number of valid tokens."""
 
 
 class OutlivesParent(StoreError):
@@ -64,7 +64,7 @@ class OutlivesParent(StoreError):
 
 
 class BadSecret(StoreError):
-    """The secret cannot be an administrator's token."""
+    """The secret cannot be used as an admin's token."""
 
 
 class DatasetUnavailable(StoreError):
@@ -76,11 +76,11 @@ class MixedDevices(StoreError):
 
 
 class BadCursor(StoreError):
-    """The cursor is not one that this service gave out."""
+    """The cursor is invalid: pass the `next_cursor` of the previous page of the same list."""
 
 
 class BadQuery(StoreError):
-    """The query cannot be understood; `position` is the 0-based character that shows why."""
+    """The query is invalid; `position` is the 0-based index of the offending character."""
 
     def __init__(self, detail: str, position: int) -> None:
         super().__init__(detail)
@@ -89,7 +89,7 @@ class BadQuery(StoreError):
 
 
 class StorageRefused(StoreError):
-    """The folder is not this database's storage, or cannot be used."""
+    """The folder is not the storage of this database, or cannot be used."""
 
 
 class KeyReused(StoreError):

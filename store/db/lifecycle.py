@@ -78,8 +78,8 @@ def transition(
 
 
 def in_words(error: str) -> str:
-    """What an error says without the stack beside it, which the job keeps: the exception at the end of a
-    traceback, or the sentence before a stack."""
+    """An error without its stack trace: the exception at the end of a traceback, or the sentence before a
+    stack. The job keeps the whole text."""
     lines = error.strip().splitlines()
     stack = [at for at, line in enumerate(lines) if line.startswith("  ")]
     if not any(lines[at].startswith('  File "') for at in stack):

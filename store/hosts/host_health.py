@@ -15,7 +15,7 @@ FIRST_HOLD_SECONDS = 30.0
 LONGEST_HOLD_SECONDS = 3600.0
 #: A worker that was not seen for so long gets no wake-ups.
 SEEN_SECONDS = 20.0
-#: A clock that is off by less is not worth a word.
+#: A clock that differs by less is not reported.
 CLOCK_SECONDS = 5.0
 
 

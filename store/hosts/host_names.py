@@ -1,4 +1,4 @@
-"""Who may use a host's name: an advisory lock in a session of its own, and the worker's row.
+"""Which worker may use a host's name: an advisory lock in a dedicated session, and the worker's row.
 
 The lock keeps two workers from a name at the same time; the row says whose the name is. A worker whose session
 was cut off still has the name, unless another instance has registered meanwhile.

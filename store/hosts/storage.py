@@ -1,7 +1,7 @@
-"""Which folder is this database's storage: a marker file in it holds the id that SQL has.
+"""The storage folder of a database, recognized by a marker file with the id that the database has.
 
-A new marker is written under a name that holds its id, its row is committed, then it gets its right name: a process
-that is killed in between leaves what the next one completes.
+A new marker is written under a temporary name that contains its id, its row is committed, then it is renamed: if a
+process is killed in between, the next one completes the renaming.
 """
 
 import errno
@@ -26,24 +26,24 @@ MARKER = "storage-id"
 #: Serialises those who adopt a storage: the key of an advisory lock.
 LOCK = 0x6E6C_0003
 
-#: A folder that lacks all of the newest files, and at least three, is not the one they were written to.
+#: A folder without any of the newest files (at least three) is not the one they were written to.
 NEWEST = 20
 FEWEST = 3
-#: Younger files may not yet be seen over a network file system.
+#: Files younger than this may not be visible yet over a network file system.
 SETTLED = timedelta(minutes=1)
 
 ADOPTING = (
     "`normlab up --adopt-storage` for the local stack, elsewhere `python -m store adopt-storage`."
 )
 _REMEDY = (
-    "Mount there the one folder that the API, all workers, the sweep and the mirror share (NORMLAB_STORAGE); or, if "
-    "this folder takes its place from now on (restored, moved, emptied), adopt it once: " + ADOPTING
+    "Mount the folder that the API, all workers, the sweep and the mirror share (NORMLAB_STORAGE); or, if this folder "
+    "replaces it (it was restored, moved or emptied), adopt it once: " + ADOPTING
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A folder that became the storage; of the `named` files that SQL names, `missing` aren't in it."""
+    """A folder that became the storage; `missing` of the `named` files in the database are not in it."""
 
     id: str
     named: int
@@ -75,7 +75,8 @@ def check_storage(
 
 
 def adopt_storage(sessions: sessionmaker[Session], folder: Path) -> Adopted:
-    """Makes the folder the storage, whatever was before, under a new id: who starts on another is refused."""
+    """Makes the folder the storage under a new id, whatever it was before; processes that start with another
+    folder are refused from now on."""
     with sessions.begin() as session:
         session.execute(select(func.pg_advisory_xact_lock(LOCK)))
         marker = _adopt(session, folder)
@@ -86,19 +87,20 @@ def adopt_storage(sessions: sessionmaker[Session], folder: Path) -> Adopted:
 
 
 def _refuse_strangers(session: Session, folder: Path) -> None:
-    """Raises StorageRefused where a database that has no storage must not adopt the folder by itself."""
+    """Raises StorageRefused where a database without a storage must not adopt the folder automatically."""
     marker = _read_marker(folder)
     if marker is not None:
         raise StorageRefused(
             f"The storage {folder} belongs to another database: its file {MARKER} says {marker!r}, and this database "
-            "has no storage yet. Two databases in one storage would delete each other's files. Set NORMLAB_STORAGE "
-            "to a folder of its own; or, if the other database is gone, adopt it once: " + ADOPTING
+            "has no storage yet. Two databases that share a storage would delete each other's files. Set NORMLAB_STORAGE "
+            "to another folder; or, if the other database no longer exists, adopt this one once: "
+            + ADOPTING
         )
     _refuse_lacking(session, folder, since=None)
 
 
 def _compare(session: Session, folder: Path, row: Storage) -> None:
-    # In this order: another process may be giving the marker its name right now.
+    # In this order: another process may be renaming the marker right now.
     unnamed = _read_marker(folder, row.id)
     marker = _read_marker(folder)
     if row.id not in (unnamed, marker):
@@ -114,12 +116,12 @@ def _compare(session: Session, folder: Path, row: Storage) -> None:
 
 
 def _refuse_lacking(session: Session, folder: Path, since: datetime | None) -> None:
-    """A copy of the storage has its marker, too, but not what was written since."""
+    """Raises StorageRefused for a copy of the storage: it has the marker but not the files written since."""
     paths = _newest_paths(session, since)
     if len(paths) >= FEWEST and not any((folder / path).exists() for path in paths):
         raise StorageRefused(
-            f"{folder} on {socket.gethostname()} is not this database's storage, or a copy of it: it has none of the "
-            f"{len(paths)} newest files that the database names, like {paths[0]}. " + _REMEDY
+            f"{folder} on {socket.gethostname()} is not this database's storage, or is an old copy of it: it contains none "
+            f"of the {len(paths)} newest files in the database, such as {paths[0]}. " + _REMEDY
         )
 
 
@@ -162,7 +164,7 @@ def _complete(folder: Path, marker: str) -> None:
 
 
 def _read_marker(folder: Path, committed: str | None = None) -> str | None:
-    """What the marker says, or the one of an id that was killed before it got its name; None: there is none."""
+    """The id in the marker file, or in the one not yet renamed (`committed`); None if there is no such file."""
     name = f"{MARKER}.{committed}" if committed else MARKER
     with _in_words(folder):
         try:
@@ -176,7 +178,7 @@ def _ensure_writable(folder: Path) -> None:
         try:
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
-            # A full disk may have room again; until then it is said where something is written.
+            # A full disk may have room again later; until then each write reports it.
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
 
@@ -188,6 +190,6 @@ def _in_words(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageRefused(
             f"The storage {folder} on {socket.gethostname()} cannot be used by user {os.geteuid()}: "
-            f"{error.strerror} ({error.filename}). Give this user a folder where it may read, write and delete "
-            "(NORMLAB_STORAGE)."
+            f"{error.strerror} ({error.filename}). Allow this user to read, write and delete there, or set "
+            "NORMLAB_STORAGE to another folder."
         ) from error

@@ -1,4 +1,4 @@
-"""How an attempt keeps its lease and how it ends, each write fenced: LostLease once the job isn't its own.
+"""How an attempt keeps its lease and how it ends. Every write is fenced: LostLease once it no longer holds the job.
 
 `seconds_used` is the attempt's own training time so far, in seconds; the job's is the sum.
 """
@@ -31,7 +31,7 @@ End = Literal[
 ]
 FailureReason = Literal["timeout", "oom", "disk", "error"]
 
-#: The disk may run full under a job so often, on whatever hosts, before the job fails.
+#: How often the disk may run full under a job, on any hosts, before the job fails.
 DISK_TRIES = 5
 
 
@@ -156,13 +156,13 @@ def _why(attempt: int, end: End, error: str | None) -> str:
 
 
 def _used_up(session: Session, job: Job, end: End, counted: bool) -> str | None:
-    """Which limit this end was the last of, in words."""
+    """The limit that this end has reached, in words; None if there are attempts left."""
     if end == "disk":
         tries = _count_attempts(session, job, Attempt.end == "disk")
-        words = f"the disk ran full under {tries} attempts, which is the limit"
+        words = f"the disk ran full under {tries} attempts (the limit)"
         return words if tries >= DISK_TRIES else None
     if counted and _count_attempts(session, job, Attempt.counts.is_(True)) >= job.max_attempts:
-        return f"no attempt is left of {job.max_attempts}"
+        return f"all {job.max_attempts} attempts are used up"
     return None
 
 

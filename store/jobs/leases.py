@@ -64,7 +64,7 @@ class WorkerView:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One start of a worker's parent process: `id` is its alone.
+    """One start of a worker's parent process, with a unique `id`.
 
     `machine` is what people call it; `namespace` says in which `process` is a process id: two workers with
     equal ones can look for each other's processes.

@@ -38,7 +38,7 @@ def sweep_lock(engine: Engine) -> Iterator[Connection | None]:
 
 
 def check_alive(connection: Connection) -> None:
-    """Raises one of DATABASE_AWAY when the connection, and with it its lock, is gone."""
+    """Raises one of DATABASE_AWAY when the connection, and with it its lock, is lost."""
     connection.execute(text("SELECT 1"))
 
 
@@ -72,7 +72,7 @@ def delete_old_keys(session: Session, older_than: timedelta) -> int:
 
 
 def settled_jobs(session: Session, job_ids: Collection[int]) -> set[int]:
-    """Those of them that no process is writing files for."""
+    """The ids of these jobs for which no process is writing files."""
     query = select(Job.id).where(Job.id.in_(job_ids), Job.status != "running")
     return set(session.scalars(query))
 

@@ -1,4 +1,4 @@
-"""The line of queued jobs: which are runnable, in which order, on which kind of device.
+"""The queue: which jobs are runnable, in which order, on which kind of device.
 
 Fair means: the higher priority class first, raised by one for every `AGING_SECONDS` of waiting; then
 the person who has used the machines least, old use fading by half every `HALF_LIFE_SECONDS`; then age.
@@ -31,7 +31,7 @@ AGING_SECONDS = 3600.0
 HALF_LIFE_SECONDS = 24 * 3600.0
 #: A running attempt is charged at least this, where its study has no finished job to tell better.
 ASSUMED_SECONDS = 300.0
-#: A host passes over a job under which its disk ran full for so long, twice as long each time.
+#: How long a host skips a job under which its disk ran full; twice as long each time.
 FIRST_DISK_PAUSE_SECONDS = 60.0
 
 AnySelect = TypeVar("AnySelect", bound=Select[*tuple[Any, ...]])
@@ -39,7 +39,7 @@ AnySelect = TypeVar("AnySelect", bound=Select[*tuple[Any, ...]])
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A queued job and its place in the line, counted from 1; `runnable` is false without its data."""
+    """A queued job and its position, counted from 1; `runnable` is false until its dataset is ready."""
 
     job: Job
     position: int
@@ -48,7 +48,7 @@ class Waiting:
 
 
 def waiting(session: Session, limit: int = 100) -> Sequence[Waiting]:
-    """The head of the line, in the order in which free slots are given out."""
+    """The first jobs of the queue, in the order in which they get free slots."""
     waited = _seconds_since(Job.queued_at)
     statement = (
         in_order(select(Job, waited, is_runnable()))
@@ -75,7 +75,7 @@ def running(session: Session) -> Sequence[Job]:
 
 
 def fairest(free: Mapping[str, int], host: str) -> Select[int]:
-    """The id of the runnable job whose turn it is, locked, given the number of free devices of each kind.
+    """The id of the next runnable job, locked, given the number of free devices of each kind.
 
     A row that another transaction is changing (a cancel) is skipped, and so is, for a while, a job
     under which the host's disk ran full.

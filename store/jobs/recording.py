@@ -1,4 +1,4 @@
-"""What a running attempt says of its training, each write fenced: LostLease once the job isn't its own."""
+"""Records of a running attempt. Every write is fenced: LostLease once it no longer holds the job."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -101,7 +101,7 @@ def record_diagnosis(
     event: Diagnosed,
     recorded_at: datetime | None = None,
 ) -> None:
-    """A look is recorded once: a later attempt that repeats it after a checkpoint changes nothing."""
+    """A diagnosis is recorded once: a later attempt that repeats it after a checkpoint changes nothing."""
     job = lock_attempt(session, job_id, attempt)
     rows: list[dict[str, Any]] = []
     for layer, statistics in event.layers.items():

@@ -1,6 +1,6 @@
-"""Sends the wake-ups that are due, from a thread of its own: a hanging broker delays no request.
+"""Sends the wake-ups that are due, in a separate thread, so that a hanging broker delays no request.
 
-What is not sent here, the sweep sends.
+The sweep sends what could not be sent here.
 """
 
 import threading
@@ -54,4 +54,4 @@ class Waker:
                 wakeups.send(self._celery, due)
         except Exception as error:  # This thread must outlive whatever it is.
             unforeseen = None if isinstance(error, DATABASE_AWAY) else error
-            log.warning("no wake-up is sent", error=str(error), exc_info=unforeseen)
+            log.warning("wake-ups could not be sent", error=str(error), exc_info=unforeseen)

@@ -1,4 +1,4 @@
-"""Wake-ups: messages that tell a host to look into the table. They carry no job and may all be lost."""
+"""Wake-ups: messages that make a host check the queue in SQL. They carry no job, and losing one loses nothing."""
 
 import random
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 QUEUE = "normlab.{host}"
 TASK = "normlab.work"
-#: A broker that hangs must not hold up who has just accepted a job.
+#: A hanging broker must not delay the process that has just accepted a job.
 SOCKET_SECONDS = 0.5
 
 
@@ -78,7 +78,7 @@ def send(celery: Celery, due: Mapping[str, int]) -> int:
         except Exception as error:
             # Whatever the broker does: the job is accepted, and the sweep tries again. No
             # traceback: one for every request would bury the log while Redis is away.
-            log.warning("no wake-up could be sent", host=host, sent=sent, error=repr(error))
+            log.warning("wake-ups could not be sent", host=host, sent=sent, error=repr(error))
             return sent
     return sent
 

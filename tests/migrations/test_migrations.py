@@ -159,7 +159,7 @@ def test_the_command_resets_the_admin(
     monkeypatch.setenv("NORMLAB_BOOTSTRAP_TOKEN", "nl_reset" * 4)
     migrations_main.main(["reset-admin"])
 
-    assert "made the user admin\nadmin has a new token" in capsys.readouterr().out
+    assert "created the user admin\nadmin has a new token" in capsys.readouterr().out
     with Session(empty_engine) as session:
         assert users.authenticate(session, "nl_reset" * 4) is not None
 

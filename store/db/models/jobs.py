@@ -1,4 +1,4 @@
-"""Studies, their jobs, and what became of both: attempts, transitions, results, files, verdicts."""
+"""Studies and jobs, and their records: attempts, transitions, results, files, verdicts."""
 
 from datetime import datetime
 from typing import Any
@@ -35,8 +35,8 @@ VERDICTS = ("holds", "does not hold", "equivalent", "undecided")
 class Study(Table):
     """A study as it is now; its status is derived from its jobs.
 
-    `planned_seeds`: those it was submitted with. `declared`: differences between variants that somebody
-    stands for, by kind: `{why, who, at}`. `preset`: which one it came from, as it was then
+    `planned_seeds`: those it was submitted with. `declared`: acknowledged differences between
+    variants, by kind: `{why, who, at}`. `preset`: which one it came from, as it was then
     (`studies.presets.PresetRun`). `tuning`: what its trials came to, once all have succeeded. `judged_at`: what its verdicts rest on was as it is since then.
     """
 
@@ -71,7 +71,7 @@ class Study(Table):
 
 
 class Verdict(Table):
-    """What became of one claim of a study whose jobs have ended; `answer` is all of it
+    """The verdict on one claim of a study whose jobs have ended; `answer` is the whole document
     (`studies.claims.schemas.ClaimVerdict`)."""
 
     __tablename__ = "verdicts"
@@ -212,8 +212,8 @@ class Epoch(Table):
 
 
 class Diagnosis(Table):
-    """What one look into a job's network saw of one layer. A value that isn't finite is NULL here and
-    named in `non_finite`. Ids grow in the order of recording."""
+    """Statistics of one layer at one diagnostic step. A value that isn't finite is NULL here and named in
+    `non_finite`. Ids grow in the order of recording."""
 
     __tablename__ = "diagnoses"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -268,7 +268,7 @@ class File(Table):
 
 
 class LogLine(Table):
-    """One line that a job's attempt said."""
+    """One log line of a job's attempt."""
 
     __tablename__ = "log_lines"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)

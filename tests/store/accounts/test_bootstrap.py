@@ -113,16 +113,16 @@ def test_a_reset_brings_the_admin_back_and_says_how(sessions: Sessions, database
     said = reset_admin(database_url, OTHER)
 
     assert [re.sub(r"since \S+,", "since …,", line) for line in said] == [
-        "admin was disabled since …, and is enabled again",
+        "admin had been disabled since …, and is enabled again",
         "admin was a viewer, and is an admin again",
-        "admin has a new token, reset-admin; the other tokens are as they were",
+        "admin has a new token, reset-admin; the other tokens are unchanged",
     ]
     assert role_of(sessions, OTHER) == "admin"
     assert reset_admin(database_url, OTHER)[0].startswith("admin had this token already")
 
 
 def test_a_reset_makes_an_admin_where_there_is_none(sessions: Sessions, database_url: str) -> None:
-    assert reset_admin(database_url, SECRET)[0] == "made the user admin"
+    assert reset_admin(database_url, SECRET)[0] == "created the user admin"
     assert role_of(sessions, SECRET) == "admin"
 
 

@@ -156,7 +156,7 @@ def test_a_job_that_fits_nowhere_fails_with_its_reason_in_words(sessions: Sessio
             let_pass(session, 3600.0)
         last = result_rows.transitions(session, job.id)[-1]
         assert (job.status, job.reason, job.error) == ("failed", "disk", ERROR)
-        assert last.why.endswith("; the disk ran full under 5 attempts, which is the limit")
+        assert last.why.endswith("; the disk ran full under 5 attempts (the limit)")
 
         commands.retry(session, job, "ada")
         run_full(session)

@@ -180,7 +180,7 @@ def test_an_emptied_storage_is_refused_until_it_is_adopted(
     monkeypatch.setenv("NORMLAB_DATABASE_URL", database_url)
     monkeypatch.setenv("NORMLAB_STORAGE", str(new))
     assert main(["adopt-storage"]) is None
-    assert "Of 3 files that the database names, 3 are missing in it." in capsys.readouterr().out
+    assert "Of the 3 files in the database, 3 are missing in it." in capsys.readouterr().out
     check_storage(sessions, new)
     with pytest.raises(StorageRefused):
         check_storage(sessions, old)
@@ -206,7 +206,7 @@ def test_a_copy_is_refused_that_lacks_what_was_written_since(
     shutil.copytree(tmp_path / "shared", tmp_path / "copy")
     add_checkpoints(sessions, tmp_path / "shared")
     check_storage(sessions, tmp_path / "shared")
-    with pytest.raises(StorageRefused, match="or a copy of it"):
+    with pytest.raises(StorageRefused, match="or is an old copy of it"):
         check_storage(sessions, tmp_path / "copy")
 
 
