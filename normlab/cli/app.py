@@ -77,7 +77,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         query.export,
         diagnostics.diagnostics,
         show.queue,
-        show.download,
+        report.download,
     ),
     "Follow": (watch.watch, watch.wait),
     "Annotate": (control.tag, control.note, control.archive, control.unarchive),

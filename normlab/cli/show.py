@@ -1,14 +1,12 @@
-"""The verbs that read: `list`, `show`, `logs`, `compare`, `queue`, `download`."""
+"""The verbs that read: `list`, `show`, `logs`, `compare`, `queue`."""
 
 import json
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from normlab.cli.render import (
-    BEST,
     Column,
     ComparisonFormat,
     Format,
@@ -21,7 +19,6 @@ from normlab.cli.render import (
     problem_lines,
     raw,
     say,
-    say_how_to_load,
     say_workers,
     scaled,
     show_claims,
@@ -30,7 +27,6 @@ from normlab.cli.render import (
     test_metric,
 )
 from normlab.client import FINAL, Client, Reference
-from normlab.errors import NormlabError
 
 Named = Annotated[str, typer.Argument(help="a job (j12) or a study (s3)", metavar="ID")]
 Job = Annotated[str, typer.Argument(help="a job (j12)", metavar="JOB")]
@@ -93,7 +89,7 @@ def logs(
         seen: dict[Reference, int] = {}
         while True:
             ended = client.show(reference)["status"] in FINAL
-            for job in _jobs_of(client, reference):
+            for job in jobs_of(client, reference):
                 _print_logs(client, job, seen, prefix=reference.kind == "study")
             if ended or not follow:
                 return
@@ -133,30 +129,6 @@ def queue(output: Output = Format.TABLE) -> None:
     rows += [{**row, "state": "queued"} for row in found["queued"]]
     emit(rows, _QUEUE, output, "no jobs are running or waiting")
     say_workers(workers)
-
-
-def download(
-    name: Named,
-    to: Annotated[Path | None, typer.Option("--to", help="target folder; default: ./ID")] = None,
-    weights: Annotated[bool, typer.Option(help="also download the best checkpoint")] = False,
-) -> None:
-    """Download the files of a job, or of all jobs of a study."""
-    with Client() as client:
-        reference = Reference.parse(name)
-        folder = to or Path(str(reference))
-        count = 0
-        best: list[tuple[Reference, Path]] = []
-        for job in _jobs_of(client, reference):
-            target = folder / str(job) if reference.kind == "study" else folder
-            for file in client.part(job, "files"):
-                client.download(job, file["name"], _inside(target, file["name"]))
-                count += 1
-            if weights and _download_best(client, job, target):
-                count += 1
-                best.append((job, target / BEST))
-    say(f"{count} files in {folder}" if count else f"{reference} has no files")
-    if best:
-        say_how_to_load(*best[0])
 
 
 def _show_study(client: Client, reference: Reference, item: dict[str, Any], output: Format) -> None:
@@ -222,7 +194,7 @@ def _show_job(client: Client, reference: Reference, item: dict[str, Any], output
         say(item["error"].rstrip())
 
 
-def _jobs_of(client: Client, reference: Reference) -> list[Reference]:
+def jobs_of(client: Client, reference: Reference) -> list[Reference]:
     if reference.kind == "job":
         return [reference]
     return [Reference("job", job["id"]) for job in client.jobs_of(reference)]
@@ -235,24 +207,6 @@ def _print_logs(
         seen[job] = line["id"]
         at = line["at"][11:19]
         say(f"{f'{job}  ' if prefix else ''}{at}  {line['level']:<7}  {line['text']}")
-
-
-def _download_best(client: Client, job: Reference, target: Path) -> bool:
-    """False where the job has no best checkpoint."""
-    best = [row for row in client.part(job, "checkpoints") if row["kind"] == "best"]
-    if not best:
-        return False
-    newest = max(best, key=lambda row: int(row["id"]))
-    client.download_path(f"{job.path}/checkpoints/{newest['id']}", target / BEST)
-    return True
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """The path of a file named by the service, which must be inside the folder."""
-    target = (folder / name).resolve()
-    if not target.is_relative_to(folder.resolve()):
-        raise NormlabError(f"the file name {name!r} is outside of {folder}")
-    return target
 
 
 def _study_label(row: Item) -> str:

@@ -5,14 +5,22 @@ import ipaddress
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from enum import Enum, auto
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
-from normlab.client.bearer import Bearer, HomeBearer
+from normlab.client.bearer import (
+    HINTS,
+    NAMES,
+    Bearer,
+    HomeBearer,
+    Origin,
+    explain_unusable_token,
+    find_bearer,
+    find_origin,
+)
 from normlab.client.readiness import ask, is_starting, may_be_starting, wait_until_ready
 from normlab.errors import NormlabError, NoToken, NotReachable, Refused
 from normlab.home import Home
@@ -41,29 +49,6 @@ def outlast_outage(read: Callable[[], T], deadline: float | None = None) -> T:
             time.sleep(1.0)
 
 
-class Origin(Enum):
-    """Where the URL of the service comes from."""
-
-    ARGUMENT = auto()
-    ENVIRONMENT = auto()
-    LOCAL = auto()
-
-
-_HINTS = {
-    Origin.ARGUMENT: "check the URL given to the client, and that the service runs there",
-    Origin.ENVIRONMENT: "check NORMLAB_URL, and that the service runs there; "
-    "with Docker, `docker compose ps` shows it",
-    Origin.LOCAL: "start the local stack with: normlab up --detach",
-}
-
-
-_NAMED = {
-    Origin.ARGUMENT: "was given to the client",
-    Origin.ENVIRONMENT: "NORMLAB_URL names",
-    Origin.LOCAL: "is the local stack",
-}
-
-
 class Transport:
     """One connection pool to one service.
 
@@ -82,10 +67,10 @@ class Transport:
         """`home`: this local stack and its own token, whatever the environment names."""
         if home is None:
             self._home = home = Home.from_environment()
-            self._origin = _origin(url)
+            self._origin = find_origin(url)
             url = url or os.environ.get("NORMLAB_URL") or home.running_api_url
             self.url = url.rstrip("/")
-            self._bearer = Bearer(self.url, token) if token else _find_bearer(self.url, home)
+            self._bearer = Bearer(self.url, token) if token else find_bearer(self.url, home)
         else:
             self._home, self._origin = home, Origin.LOCAL
             self.url = home.running_api_url
@@ -132,10 +117,10 @@ class Transport:
         """Before anything is sent: whoever listens there may not be who is meant."""
         if self._bearer is None:
             home = self._home
-            named = f"{self.url}, which {_NAMED[self._origin]}, needs a token of its own"
+            named = f"{self.url}, which {NAMES[self._origin]}, needs a token of its own"
             kept = f"; the one in {home.token_file} is for {home.running_api_url} only"
             raise NoToken(
-                f"{_unusable_token()}, and {named}{kept if home.token_file.exists() else ''}"
+                f"{explain_unusable_token()}, and {named}{kept if home.token_file.exists() else ''}"
             )
 
     def _send(
@@ -169,7 +154,7 @@ class Transport:
 
     def _unreachable(self, error: Exception) -> str:
         reason = str(error) or type(error).__name__
-        return f"{self.url} does not answer ({reason}); {_HINTS[self._origin]}"
+        return f"{self.url} does not answer ({reason}); {HINTS[self._origin]}"
 
     def get(self, path: str, **parameters: Any) -> Any:
         given = {name: value for name, value in parameters.items() if value is not None}
@@ -233,38 +218,6 @@ def save(chunks: Iterable[bytes], target: Path) -> None:
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _find_bearer(url: str, home: Home) -> httpx.Auth | None:
-    """The environment's token or the home's; None if neither is meant for this address.
-
-    NORMLAB_TOKEN belongs to the service that NORMLAB_URL names, and without that to the local stack.
-    """
-    token, named = os.environ.get("NORMLAB_TOKEN") or None, os.environ.get("NORMLAB_URL")
-    if token and named and _is_same(url, named):
-        return Bearer(url, token)
-    if _is_same(url, home.running_api_url):
-        return HomeBearer(home, None if named else token)
-    return None
-
-
-def _is_same(url: str, other: str) -> bool:
-    return url.rstrip("/").lower() == other.rstrip("/").lower()
-
-
-def _unusable_token() -> str:
-    """Why the environment's token can't be used."""
-    if not os.environ.get("NORMLAB_TOKEN"):
-        return "NORMLAB_TOKEN is not set"
-    named = os.environ.get("NORMLAB_URL")
-    owner = f"{named}, which NORMLAB_URL names," if named else "the local stack"
-    return f"NORMLAB_TOKEN is for {owner} only"
-
-
-def _origin(url: str | None) -> Origin:
-    if url:
-        return Origin.ARGUMENT
-    return Origin.ENVIRONMENT if os.environ.get("NORMLAB_URL") else Origin.LOCAL
 
 
 def _is_starting(home: Home) -> bool:

@@ -18,6 +18,7 @@ import psutil
 
 from normlab.accounts import private_folder, server_account, socket_folder
 from normlab.errors import ServerError
+from normlab.home import Home
 from normlab.stack.clusters import PASSWORD, initialize
 from normlab.stack.processes import (
     ManagedProcess,
@@ -243,6 +244,23 @@ class Redis(ManagedProcess):
             connection.sendall(b"PING\r\n")
             return connection.recv(16).startswith(b"+PONG")
         return False
+
+
+def make_servers(home: Home, while_waiting: Callable[[], None]) -> tuple[Postgres, Redis]:
+    """Of the stack in this home, not started yet."""
+    postgres = Postgres(
+        home.folder / "postgres",
+        sockets=home.sockets,
+        log=home.logs / "postgres.log",
+        while_waiting=while_waiting,
+    )
+    redis = Redis(
+        home.folder / "redis",
+        sockets=home.sockets,
+        log=home.logs / "redis.log",
+        while_waiting=while_waiting,
+    )
+    return postgres, redis
 
 
 def _remove(sockets: Path) -> None:

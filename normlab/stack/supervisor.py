@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,10 +26,11 @@ from normlab.stack.daemons import (
     make_daemons,
     migration_environment,
 )
+from normlab.stack.output import log_error, log_remarks, show_nothing
 from normlab.stack.parts import Part
 from normlab.stack.ports import check_ports
 from normlab.stack.rotation import bounded_logs
-from normlab.stack.servers import Postgres, Redis
+from normlab.stack.servers import make_servers
 
 #: A part that ends this often in a row while the stack starts is broken, not late.
 _START_TRIES = 5
@@ -98,18 +98,7 @@ class Supervisor:
     def _start(self) -> None:
         home = self._home
         self._publish()
-        postgres = Postgres(
-            home.folder / "postgres",
-            sockets=home.sockets,
-            log=home.logs / "postgres.log",
-            while_waiting=self._check_for_stop,
-        )
-        redis = Redis(
-            home.folder / "redis",
-            sockets=home.sockets,
-            log=home.logs / "redis.log",
-            while_waiting=self._check_for_stop,
-        )
+        postgres, redis = make_servers(home, self._check_for_stop)
         end_leftovers(home)
         check_ports(home)
         token = home.ensure_token()
@@ -266,7 +255,7 @@ class Supervisor:
                 raise
             # A terminal or pipe that is gone must not keep the parts from being stopped.
             log_error(f"the stop continues but cannot be shown: {error}")
-            self._show = _show_nothing
+            self._show = show_nothing
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -285,32 +274,10 @@ class Supervisor:
         }
 
 
-def log_error(text: str) -> None:
-    """To the supervisor's own log; in the foreground that is a terminal, which may be gone."""
-    with suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
-
-
-def _show_nothing(state: Mapping[str, Any]) -> None:
-    """Takes the place of a `show` that has failed."""
-
-
-def _log_remarks() -> Callable[[Mapping[str, Any]], None]:
-    said: set[str] = set()
-
-    def show(state: Mapping[str, Any]) -> None:
-        for remark in state["remarks"]:
-            if remark not in said:
-                said.add(remark)
-                log_error(remark)
-
-    return show
-
-
 def main() -> int:
     """The detached supervisor: its output is its log."""
     home = Home.from_environment()
-    supervisor = Supervisor(home, show=_log_remarks(), adopt_storage=ADOPT_STORAGE in sys.argv[1:])
+    supervisor = Supervisor(home, show=log_remarks(), adopt_storage=ADOPT_STORAGE in sys.argv[1:])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, supervisor.ask_to_stop)
     try:

@@ -16,7 +16,8 @@ import pytest
 
 from normlab.cli.control import retry
 from normlab.cli.query import export
-from normlab.cli.show import download, list_
+from normlab.cli.report import download
+from normlab.cli.show import list_
 from normlab.cli.stack import ask_api
 from normlab.cli.submit import submit
 from normlab.cli.users import create
