@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class PathRefused(Exception):
-    """The path may not be read, or there is nothing at it; the message says which, and why."""
+    """The path may not be read, or does not exist; the message says which, and why."""
 
 
 def locate(path: str | Path, roots: Sequence[Path]) -> Path:

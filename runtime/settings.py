@@ -1,4 +1,4 @@
-"""What the environment says to every process of the service (NORMLAB_*)."""
+"""Settings that every process of the service reads from its environment (NORMLAB_*)."""
 
 import os
 from pathlib import Path

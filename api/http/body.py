@@ -58,8 +58,8 @@ def ensure_storable(document: dict[str, Any]) -> None:
 
 
 def _is_json(request: Request) -> bool:
-    """What doesn't say that it is JSON is read as YAML, of which JSON is a part: curl sends a document without
-    a type of its own as `application/x-www-form-urlencoded`."""
+    """A body that isn't declared as JSON is read as YAML, a superset of JSON: curl declares a document as
+    `application/x-www-form-urlencoded` unless told otherwise."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return kind == "application/json" or kind.endswith("+json")
 

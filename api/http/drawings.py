@@ -1,4 +1,4 @@
-"""How a request gets a drawing: from the storage, or begun or joined; and the 202 that says where it will be."""
+"""How a request gets a rendered figure or report: from the storage, or rendered, or as a 202 with its location."""
 
 from collections.abc import Callable, Sequence
 

@@ -83,7 +83,7 @@ def get_result_page(
 
 
 def read_parameter(parameter: str, text: str, parse: Callable[[str], Parsed]) -> Parsed:
-    """What the parameter says. Raises BadParameter with a caret under the place."""
+    """The parsed parameter. Raises BadParameter with a caret under the error's position."""
     try:
         return parse(text)
     except BadQuery as error:

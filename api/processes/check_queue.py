@@ -1,7 +1,7 @@
-"""Who waits for a check, and whose turn it is: one question of each person after the other.
+"""The queue of checks, round-robin over users.
 
-A request that waits holds one of the few threads that answer all requests, so there are few places, and nobody
-has many of them. Who finds none is refused at once. Equal questions are asked once.
+A waiting request holds one of the few threads that answer all requests, so the number of places is limited, in
+total and per user; a request without a place is refused at once. Equal questions are asked once.
 """
 
 import threading
@@ -18,11 +18,11 @@ Read = Callable[[Mapping[str, Any]], Any]
 
 
 class NoPlace(Exception):
-    """There are as many requests as may wait; the message says whose."""
+    """The maximum number of requests is waiting; the message says whose."""
 
 
 class NotYet(Exception):
-    """The answer was not there in time. `is_running`: it is being computed, and will be kept."""
+    """There was no answer in time. `is_running`: it is being computed, and will be cached."""
 
     def __init__(self, *, is_running: bool) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class NotYet(Exception):
 
 
 class Closed(Exception):
-    """The process ends."""
+    """The service is being stopped."""
 
 
 class _State(Enum):
@@ -41,7 +41,7 @@ class _State(Enum):
 
 
 class Work:
-    """A question and what becomes of it. `read` makes the value that is returned of a helper's answer."""
+    """A question and its outcome. `read` converts a helper's answer to the value that is returned."""
 
     def __init__(self, key: str, question: Mapping[str, Any], read: Read) -> None:
         self.key = key
@@ -156,14 +156,14 @@ class CheckQueue:
         """The person with most places loses the newest to one with fewer; raises `NoPlace`."""
         counts = Counter(place.person for place in self._places if not place.is_lost)
         if counts[person] >= self._places_of_one:
-            raise NoPlace(f"{counts[person]} of your requests wait for checks already")
+            raise NoPlace(f"{counts[person]} of your requests are already waiting for checks")
         if counts.total() < MOST_PLACES:
             return
         busiest, most = counts.most_common(1)[0]
         # Taking a place from somebody who has only one more would merely swap the two, and the next request
         # would swap them back.
         if most <= counts[person] + 1:
-            raise NoPlace(f"{counts.total()} requests wait for checks already")
+            raise NoPlace(f"{counts.total()} requests are already waiting for checks")
         # The newest has waited least, so least is lost; the older ones keep their turns.
         newest = [one for one in self._places if one.person == busiest and not one.is_lost][-1]
         newest.is_lost = True
@@ -182,11 +182,11 @@ class CheckQueue:
         if self._is_closed:
             raise Closed
         if place.is_lost:
-            raise NoPlace("others with fewer requests wait for checks, too")
+            raise NoPlace("users with fewer waiting requests go first")
         raise NotYet(is_running=place.work.state is _State.RUNNING)
 
     def _next(self) -> Work | None:
-        """Of the first person in line who may have a helper; they go to the end of the line."""
+        """The next work of the first user who may have a helper; the user goes to the end of the round."""
         if self._is_paused:
             return None
         # A dictionary keeps the order of insertion, so it serves as the round: the first person is taken out

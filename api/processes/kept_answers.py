@@ -57,7 +57,7 @@ class KeptAnswers:
                 self._count(len(content))
         except OSError as error:
             log.warning(
-                "a check's answer can't be kept", folder=str(self._folder), error=str(error)
+                "a check's answer cannot be cached", folder=str(self._folder), error=str(error)
             )
 
     def _path(self, key: str) -> Path:

@@ -1,6 +1,6 @@
-"""What is being drawn for requests: few at once, few that wait, and nobody has to wait for it.
+"""The queue of figures and reports that are rendered for requests, limited in number.
 
-A drawing goes on when its request has ended, and whoever asks for it again joins it.
+Rendering continues after its request has ended; a later request for the same name joins it.
 """
 
 import threading
@@ -18,7 +18,7 @@ MOST_FINISHED = 8
 
 
 class RendererBusy(Exception):
-    """Too many want a drawing; come back after `retry_after` seconds."""
+    """The render queue is full; try again after `retry_after` seconds."""
 
     retry_after = 5
 
@@ -69,7 +69,9 @@ class RenderQueue:
                 return pending
             # Finished ones don't count: their threads are free, they only wait to be fetched.
             if sum(not one.is_done for one in self._pending.values()) >= AT_ONCE + WAITING:
-                raise RendererBusy(f"{AT_ONCE + WAITING} drawings are being made or wait for it")
+                raise RendererBusy(
+                    f"{AT_ONCE + WAITING} figures or reports are already being rendered"
+                )
             self._forget_oldest()
             pending = self._pending[name] = Pending(self._threads.submit(make))
             return pending
@@ -80,7 +82,7 @@ class RenderQueue:
             return self._pending.get(name)
 
     def forget(self, name: str) -> None:
-        """Somebody has what came of it; asked for again, it is drawn again."""
+        """The result has been fetched; the next request for it renders it again."""
         with self._lock:
             self._pending.pop(name, None)
 

@@ -30,7 +30,7 @@ UNCHECKED = {"seed", "project", "resources"}
 
 
 class CheckerUnavailable(Exception):
-    """The check can't be made now; come back after `retry_after` seconds."""
+    """The check is not possible now; try again after `retry_after` seconds."""
 
     def __init__(self, message: str, retry_after: int = 5) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class CheckerUnavailable(Exception):
 
 
 class CheckFailed(Exception):
-    """The check itself is wrong: it has no answer to a valid spec."""
+    """The check itself failed: it gave no answer to a valid spec."""
 
 
 class NoPicture(Exception):
@@ -188,7 +188,7 @@ class Checker:
 
     def _why_not_yet(self, is_running: bool) -> str:
         if is_running:
-            return "the check takes long on this machine now; it goes on, and its answer is kept"
+            return "the check takes longer than a request may wait; it continues, and its answer is cached"
         if not self.is_ready:
             return "the helper that checks specs is still starting"
         return "the check is busy with other specs"

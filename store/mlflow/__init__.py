@@ -1,4 +1,4 @@
-"""What MLflow lacks of SQL, and what keeps it from there."""
+"""What is missing in MLflow, and why."""
 
 from store.mlflow import experiments, exports, links, mirror, mirror_problems
 from store.mlflow.mirror import JobToMirror, StudyToMirror

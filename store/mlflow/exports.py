@@ -1,6 +1,6 @@
 """What is sent to MLflow after a run is closed there: its figures and its model.
 
-A model's exports are counted before each try, so that one that takes the whole mirror along counts, too.
+Exports of a model are counted before each attempt, so that an attempt that ends the whole mirror is counted as well.
 """
 
 from collections.abc import Collection
@@ -12,7 +12,7 @@ from store.db import Checkpoint, Mirrored, MirrorProblem
 from store.mlflow.mirror import open_run
 from store.mlflow.mirror_problems import is_held_back
 
-#: In the state of a job's row of `mirrored`, until something has become of the model.
+#: In the state of a job's row of `mirrored`, until its model has been sent or given up.
 KEY = "exports"
 
 
@@ -27,7 +27,7 @@ def request_models(session: Session, job_ids: Collection[int], experiment_id: st
 def next_files(session: Session) -> Mirrored | None:
     """The row of the ended study or job whose figures are to be sent next.
 
-    Studies before jobs, the latest first: people look at those now, not at a backlog.
+    Studies before jobs, the latest first: people look at those, not at a backlog.
     """
     owners = (MirrorProblem.job_id, Mirrored.job_id), (MirrorProblem.study_id, Mirrored.study_id)
     query = (
@@ -60,7 +60,7 @@ def best_checkpoint(session: Session, job_id: int) -> Checkpoint | None:
 
 
 def begin(session: Session, job_id: int) -> int:
-    """The number of this try, from 1."""
+    """Counts an attempt; returns its number, from 1."""
     row = session.scalars(_row(job_id)).one()
     number = int(row.state.get(KEY, 0)) + 1
     row.state = {**row.state, KEY: number}
@@ -68,7 +68,7 @@ def begin(session: Session, job_id: int) -> int:
 
 
 def take_back(session: Session, job_id: int) -> None:
-    """The try that was begun last says nothing about the model."""
+    """Uncounts the last attempt: it ended for a reason that has nothing to do with the model."""
     row = session.scalars(_row(job_id)).one_or_none()
     if row is not None:
         row.state = {**row.state, KEY: max(0, int(row.state.get(KEY, 0)) - 1)}

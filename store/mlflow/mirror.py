@@ -1,4 +1,4 @@
-"""What MLflow lacks of SQL, and how far it has come.
+"""What is missing in MLflow, and how far each run has been written.
 
 A row of `mirrored` is made, with a key, before its run: `run_id` is empty until the run is known to
 exist. So a crash in between leaves a row that says under which key to look for the run.
@@ -39,7 +39,7 @@ LOCK = 0x6E6F726D_6D6C
 
 @dataclass(frozen=True, slots=True)
 class JobToMirror:
-    """A job with the epochs and looks that MLflow lacks."""
+    """A job with its epochs and diagnostics that are missing in MLflow."""
 
     job: Job
     owner: str
@@ -57,7 +57,7 @@ class JobToMirror:
 
 @dataclass(frozen=True, slots=True)
 class StudyToMirror:
-    """A study with all its jobs and the verdicts that are kept of it; `changed_at` is its jobs' latest."""
+    """A study with all its jobs and stored verdicts; `changed_at` is the latest of its jobs'."""
 
     study: Study
     owner: str
@@ -217,7 +217,7 @@ def save(session: Session, mirrored: Mirrored) -> bool:
 
 
 def forget(session: Session, mirrored: Mirrored) -> None:
-    """The run is gone: the job or study is sent again, and a study's jobs learn their new parent."""
+    """The run no longer exists: the job or study is sent again, and a study's jobs get the new parent."""
     session.execute(delete(Mirrored).where(Mirrored.id == mirrored.id))
     if mirrored.study_id is not None:
         jobs = select(Job.id).where(Job.study_id == mirrored.study_id)
@@ -225,8 +225,8 @@ def forget(session: Session, mirrored: Mirrored) -> None:
 
 
 def forget_all(session: Session) -> list[tuple[str, str | None]]:
-    """Forgets how far MLflow is and what it lacks; the answer is the runs written until now, each with
-    its model. Which experiment is a project's stays known."""
+    """Forgets all runs and problems; returns the runs written so far, each with its model. Projects keep their
+    experiments."""
     mirror_problems.clear_all(session)
     model_id = Mirrored.state["model_id"].astext
     rows = session.execute(delete(Mirrored).returning(Mirrored.run_id, model_id))
@@ -251,7 +251,7 @@ def _new_diagnoses(session: Session, job_ids: Collection[int]) -> dict[int, list
 
 
 def read_diagnoses(session: Session, job_id: int) -> Sequence[Diagnosis]:
-    """All looks into this job, in order."""
+    """All diagnostics of this job, in order."""
     query = select(Diagnosis).where(Diagnosis.job_id == job_id)
     return session.scalars(query.order_by(Diagnosis.step, Diagnosis.id)).all()
 

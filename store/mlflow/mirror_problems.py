@@ -1,4 +1,4 @@
-"""What MLflow lacks, why, since when, and when the mirror tries again."""
+"""What could not be sent to MLflow, why, since when, and when the mirror tries again."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ LONGEST_PAUSE_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What MLflow lacks: something of one job, one study or one project."""
+    """What is missing in MLflow: something of one job, one study or one project."""
 
     kind: Kind
     job_id: int | None = None
@@ -51,9 +51,9 @@ def record_failure(
     at_once: bool,
     first_pause: float = FIRST_PAUSE_SECONDS,
 ) -> float:
-    """Counts one more attempt; the answer is the pause before the next, in seconds.
+    """Counts one more attempt; returns the pause before the next, in seconds.
 
-    `at_once` says that the cause is out of the way: it holds for the first attempt only.
+    `at_once`: the cause has been removed, so there is no pause; for the first attempt only.
     """
     row = _upsert(session, subject, reason, attempts=1)
     pause = pause_after(row.attempts, first_pause)
@@ -66,7 +66,7 @@ def record_failure(
 
 
 def pause_after(attempts: int, first_pause: float = FIRST_PAUSE_SECONDS) -> float:
-    """Seconds until what has failed so often is tried again: twice as long each time, up to an hour."""
+    """Seconds until the next attempt: twice as long after each failure, up to an hour."""
     return min(LONGEST_PAUSE_SECONDS, first_pause * 2.0 ** min(attempts - 1, 20))
 
 

@@ -1,4 +1,4 @@
-"""A query as a condition in SQL. Knows the rules of comparing, no table.
+"""A query as a condition in SQL: the rules of comparison. Where values are stored is in `store.query.sql`.
 
 Where a value is missing, or is a number that isn't finite, every comparison is false, `!=` and `not in`,
 too: `a != b` says that a is there and nothing in it equals b. `a = null` says that it is not there. `not`
@@ -19,8 +19,7 @@ from store.query.terms import ensure_operator, read_part, read_term
 
 
 def compile_query(text: str | None, *, archived: bool = False) -> ColumnElement[bool]:
-    """The condition that the text says; archived jobs are left out unless it speaks of `archived`, or they
-    are wanted.
+    """The text as a condition; archived jobs are left out unless it names `archived`, or `archived` is set.
 
     Raises BadQuery.
     """
@@ -78,7 +77,7 @@ def _membership(one: Membership) -> ColumnElement[bool]:
 
 
 def point_at(text: str, error: BadQuery) -> str:
-    """The error with the line that it is in and a caret below its place."""
+    """The error's message, the line in which it occurs, and a caret below its position."""
     position = min(error.position, len(text))
     start = text.rfind("\n", 0, position) + 1
     line = text[start:].split("\n", 1)[0]

@@ -1,4 +1,4 @@
-"""What a query says, as frozen values, and its text."""
+"""The syntax tree of a query, as frozen values, and its text."""
 
 import dataclasses
 import re
@@ -12,7 +12,7 @@ OPERATORS: tuple[Operator, ...] = ("=", "!=", "<", "<=", ">", ">=", "~")
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A value and where it stands. An integer is exact; any other number is a finite float."""
+    """A value and its position. An integer is exact; any other number is a finite float."""
 
     value: Value
     position: int = dataclasses.field(default=0, compare=False)
@@ -86,7 +86,7 @@ def write_query(expression: Expression) -> str:
 
 
 def write_value(value: Value) -> str:
-    """As it stands in a query; a word in quotes where it would be read as something else."""
+    """The value as a literal of the language; a word is quoted where it would be read as something else."""
     match value:
         case None:
             return "null"

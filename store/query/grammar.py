@@ -43,7 +43,7 @@ MOST_TERMS = 200
 
 
 def parse_query(text: str) -> Expression:
-    """The expression that the text says. Raises BadQuery."""
+    """The text as an expression. Raises BadQuery."""
     from lark import UnexpectedCharacters, UnexpectedToken
 
     _ensure_text(text)
@@ -134,7 +134,7 @@ def _parser() -> "Lark":
 def _field(token: "Token") -> str:
     if not _FIELD.fullmatch(token):
         raise BadQuery(
-            f"{str(token)!r} is no field: fields are like norm.kind", token.start_pos or 0
+            f"{str(token)!r} is not a field name; write one like norm.kind", token.start_pos or 0
         )
     return str(token)
 
@@ -150,7 +150,7 @@ def _word_value(token: str, position: int) -> Value:
         return int(token)
     number = float(token)
     if not math.isfinite(number):
-        raise BadQuery(f"{token[:40]} is beyond the numbers that can be stored", position)
+        raise BadQuery(f"{token[:40]} is too large to be stored", position)
     return number
 
 
@@ -161,8 +161,8 @@ def _unquoted(token: str, position: int) -> str:
             return _UNESCAPES[escape]
         # Only `uXXXX` has five characters; a lone `u` or a backslash at the end gets here as well.
         if len(escape) != 5:
-            right = r"""there are \\ \' \" \n \t \r and \uXXXX"""
-            raise BadQuery(f"\\{escape} is no escape; {right}", place)
+            right = r"""use \\ \' \" \n \t \r or \uXXXX"""
+            raise BadQuery(f"\\{escape} is not an escape sequence; {right}", place)
         character = chr(int(escape[1:], 16))
         if unstorable := _unstorable(character):
             raise BadQuery(f"{unstorable}: leave \\{escape} out", place)
@@ -174,8 +174,8 @@ def _unquoted(token: str, position: int) -> str:
 def _unstorable(character: str) -> str | None:
     """Why no stored text has it, or None."""
     if character == "\0":
-        return "no text holds the character NUL"
-    return "no text holds half a surrogate pair" if "\ud800" <= character <= "\udfff" else None
+        return "text cannot contain the character NUL"
+    return "text cannot contain a lone surrogate" if "\ud800" <= character <= "\udfff" else None
 
 
 def _ensure_text(text: str) -> None:
@@ -207,7 +207,7 @@ def _ensure_small(tokens: Sequence["Token"]) -> None:
                 terms += 1
         position = token.start_pos or 0
         if opened[-1] + negations > MOST_DEPTH:
-            detail = f"at most {MOST_DEPTH} parentheses and nots may stand within each other"
+            detail = f"a query may nest at most {MOST_DEPTH} parentheses and nots"
             raise BadQuery(detail, position)
         if terms > MOST_TERMS:
             raise BadQuery(f"a query has at most {MOST_TERMS} values to compare with", position)
@@ -216,15 +216,17 @@ def _ensure_small(tokens: Sequence["Token"]) -> None:
 def _bad_character(text: str, position: int) -> BadQuery:
     character = text[position]
     if character in "'\"":
-        return BadQuery(f"the string has no end: close it with {character}", position)
-    right = "use = != < <= > >= ~" if character == "!" else "put it in quotes if it is of a value"
-    return BadQuery(f"found {character!r}, which means nothing here; {right}", position)
+        return BadQuery(f"the string is not closed; end it with {character}", position)
+    right = "use = != < <= > >= ~" if character == "!" else "if it is part of a value, quote it"
+    return BadQuery(f"unexpected character {character!r}; {right}", position)
 
 
 def _bad_token(text: str, token: "Token", accepted: Iterable[str]) -> BadQuery:
     if token.type == "$END":
-        return BadQuery(f"the query ends too early: {_right(set(accepted))} is missing", len(text))
-    detail = f"found {str(token)[:60]!r} where {_right(set(accepted))} belongs"
+        return BadQuery(
+            f"unexpected end of the query: {_right(set(accepted))} is missing", len(text)
+        )
+    detail = f"found {str(token)[:60]!r} but expected {_right(set(accepted))}"
     if token.lower() in KEYWORDS and "STRING" in accepted:
         detail += f"; as a value, put it in quotes: '{token}'"
     return BadQuery(detail, token.start_pos or 0)

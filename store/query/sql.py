@@ -1,4 +1,4 @@
-"""Where the values of a field are, as SQL over jobs joined with their study, project and owner.
+"""The values of a field, as SQL over jobs joined with their study, project and owner.
 
 No text of a person becomes SQL: paths are made of names that the spec's schema has or that are checked
 letters, and both paths and values are bound.
@@ -43,7 +43,7 @@ def is_there(field: Field) -> ColumnElement[bool]:
 
 
 def matches(field: Field, operator: Operator, values: Sequence[Typed]) -> ColumnElement[bool]:
-    """Whether any of the field's values stands so to any of `values`; never NULL."""
+    """Whether `operator` holds between any of the field's values and any of `values`; never NULL."""
     if field.path:
         # jsonpath compares each value found with each of `$values`. Values of different types are never equal
         # there, and no error either: a text that looks like a number matches no number.

@@ -37,10 +37,10 @@ _TIME = re.compile(
 
 def ensure_operator(field: Field, operator: Operator, position: int) -> None:
     """Raises BadQuery where this operator means nothing for the field."""
-    known = _OPERATORS[field.kind]
-    if operator not in known:
-        detail = f"{field.name} is {field.kind.value}: it takes {' '.join(known)} in, not in"
-        raise BadQuery(f"{detail}, but not {operator}", position)
+    operators = _OPERATORS[field.kind]
+    if operator not in operators:
+        detail = f"{field.name} is {field.kind.value}, which does not support {operator}"
+        raise BadQuery(f"{detail}; use one of {' '.join(operators)} in, not in", position)
 
 
 def read_term(field: Field, term: Term) -> Typed:
@@ -95,7 +95,7 @@ def _choice(field: Field, term: Term) -> str:
     written = str(term.value) if isinstance(term.value, str) else write_value(term.value)
     close = meant(written, field.choices)
     hint = f"did you mean {close}? " if close else ""
-    detail = f"{field.name} is never {written[:60]!r}; {hint}it is one of {listed(field.choices, MOST_LISTED)}"
+    detail = f"{field.name} cannot be {written[:60]!r}; {hint}it is one of {listed(field.choices, MOST_LISTED)}"
     raise BadQuery(detail, term.position)
 
 
@@ -119,7 +119,7 @@ def _span(field: Field, term: Term) -> Span:
         length = timedelta(days=1) if found[0] == found[1] else timedelta(microseconds=1)
         return Span(start.astimezone(UTC), (start + length).astimezone(UTC))
     except (ValueError, OverflowError):
-        raise BadQuery(f"there is no such time as {found[0]}", term.position) from None
+        raise BadQuery(f"{found[0]} is not a valid time", term.position) from None
 
 
 def _wrong(field: Field, term: Term, right: str | None = None) -> BadQuery:

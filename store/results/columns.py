@@ -91,7 +91,7 @@ def parse_metric(text: str) -> Field:
     """`test_accuracy`, `best.val_accuracy`, `metrics.NAME`. Raises BadQuery."""
     field = find_field(text.strip())
     if field.place != "metrics":
-        detail = f"{field.name} is no metric; metrics are like test_accuracy and metrics.NAME"
+        detail = f"{field.name} is not a metric; write one like test_accuracy or metrics.NAME"
         raise BadQuery(detail, 0)
     return field
 

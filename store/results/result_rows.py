@@ -1,4 +1,4 @@
-"""What came out: one row per training job, and the records of one job in order."""
+"""Results: one row per training job, and the records of one job in order."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -85,10 +85,8 @@ def rows(
 ) -> Page[dict[str, Any]]:
     """One row per training job, the newest first unless there is an order; without a limit, all.
 
-    `trials`: those of tuning, too; `condition` as `store.query.compile` compiles one. Keys: those of `columns`, else job_id, study_id, study,
-    project, owner, name, variant, point, seed, status, reason, metrics (by name; None where not finite),
-    non_finite (name to `nan`, `inf`, `-inf`), epochs (periods trained), seconds, attempts, created_at,
-    started_at, finished_at. Raises BadCursor.
+    `trials`: include tuning trials; `condition`: from `store.query.compile`. Keys: those of `columns`, else of
+    `store.results.columns.ROW`. Raises BadCursor.
     """
     statement = _rows().where(
         matching(
@@ -139,7 +137,7 @@ def matching(
     owner: str | None = None,
     trials: bool = False,
 ) -> ColumnElement[bool]:
-    """The rows with all of these; what is None does not matter. `trials`: those of tuning, too."""
+    """The condition that all of these hold; None: any value. `trials`: include tuning trials."""
     wanted = {
         Job.study_id: study_id,
         Project.name: project,
@@ -170,7 +168,7 @@ def epochs(session: Session, job_id: int, after: int = 0) -> Sequence[Epoch]:
 def diagnoses(
     session: Session, job_id: int, *, layer: str | None = None, after: int = 0, limit: int
 ) -> Sequence[Diagnosis]:
-    """What was seen inside the job's network, in the order of recording; `after` is an id."""
+    """The diagnostics of the job's layers, in the order of recording; `after` is an id."""
     statement = select(Diagnosis).where(Diagnosis.job_id == job_id, Diagnosis.id > after)
     if layer is not None:
         statement = statement.where(Diagnosis.layer == layer)
@@ -178,7 +176,7 @@ def diagnoses(
 
 
 def first_diagnoses(session: Session, job_id: int) -> dict[str, Diagnosis]:
-    """The first look at each layer, which drift is measured from."""
+    """The first diagnosis of each layer, from which drift is measured."""
     first = (
         select(Diagnosis.layer, func.min(Diagnosis.step).label("step"))
         .where(Diagnosis.job_id == job_id)

@@ -1,4 +1,4 @@
-"""What became of studies' claims, kept once their jobs have ended. Judges nothing."""
+"""The verdicts on studies' claims, stored once their jobs have ended."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from store.studies import studies
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One claim's verdict: the columns that are asked for, and all of it."""
+    """One claim's verdict: the columns that are queried, and the whole document."""
 
     claim: str
     verdict: str
@@ -100,12 +100,12 @@ def keep(
 
 
 def set_aside(session: Session, study_id: int, at: datetime) -> None:
-    """It is due again when one of its jobs has changed after that, or a difference is declared."""
+    """The study is not due until one of its jobs changes after `at`, or a difference is declared."""
     session.execute(update(Study).where(Study.id == study_id).values(judged_at=at))
 
 
 def retry_failed(session: Session) -> None:
-    """Studies that were set aside without a verdict are due again: what judges them may be another program now."""
+    """Studies that could not be judged are due again: the program that judges them may be a newer version."""
     kept = exists().where(Verdict.study_id == Study.id)
     set_aside = Study.judged_at.is_not(None)
     session.execute(update(Study).where(set_aside, ~kept).values(judged_at=None))

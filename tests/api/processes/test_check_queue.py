@@ -115,7 +115,7 @@ def test_nobody_has_more_than_their_places(start: Start) -> None:
     scene.ask(ANN, "a1")
     scene.ask(ANN, "a2")
     scene.take()
-    with pytest.raises(NoPlace, match="2 of your requests wait"):
+    with pytest.raises(NoPlace, match="2 of your requests are already waiting"):
         scene.ask(ANN, "a3").result()
     assert not scene.ask(BOB, "b1").done()
 
@@ -128,10 +128,10 @@ def test_whoever_has_most_places_loses_one_to_somebody_with_fewer(
     asked = {key: scene.ask(ANN, key) for key in ("a1", "a2", "a3")}
     scene.ask(BOB, "b1")
     bobs = scene.ask(BOB, "b2")
-    with pytest.raises(NoPlace, match="others with fewer"):
+    with pytest.raises(NoPlace, match="users with fewer"):
         asked["a3"].result()
     assert not bobs.done()
-    with pytest.raises(NoPlace, match="4 requests wait"):
+    with pytest.raises(NoPlace, match="4 requests are already waiting"):
         scene.ask(BOB, "b3").result()
     assert [scene.take_and_answer() for _ in range(4)] == ["a1", "b1", "a2", "b2"]
 

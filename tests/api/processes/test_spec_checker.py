@@ -149,7 +149,7 @@ def test_a_helper_that_worked_for_long_makes_way_and_is_replaced(
 
 def test_a_check_that_outlasts_its_request_goes_on_and_is_kept(small: Checker, seen: Path) -> None:
     check_again(small)
-    with pytest.raises(StillChecking, match="its answer is kept"):
+    with pytest.raises(StillChecking, match="its answer is cached"):
         small.check(epochs(THINKS), DIGITS, ANN, 0.3)
     assert small.check(epochs(THINKS), DIGITS, ANN).parameters == 5
     assert seen.read_text() == "xx"
@@ -333,7 +333,9 @@ def test_a_person_who_has_no_place_left_is_told_to_come_back(
         long = threads.submit(member.post, "/api/v1/plans", json=job(training__epochs=SLEEPS))
         wait_for(lambda: bool(checker._queue._places))
         answer = member.post("/api/v1/plans", json=job(training__epochs=3))
-        assert "1 of your requests wait for checks already; nothing was accepted" in answer.text
+        assert (
+            "1 of your requests are already waiting for checks; nothing was accepted" in answer.text
+        )
         assert int(answer.headers["Retry-After"]) > 0
         assert viewer.post("/api/v1/plans", json=job(training__epochs=4)).status_code == 200
         checker.close()

@@ -192,7 +192,7 @@ def test_groups_are_of_any_fields_and_sorted_as_asked(viewer: TestClient) -> Non
         ({"by": "norm.knid"}, "by", "did you mean norm.kind?"),
         ({"by": "metrics"}, "by", "is a document"),
         ({"by": ""}, "by", "a name is missing"),
-        ({"by": "seed", "metric": "seed"}, "metric", "seed is no metric"),
+        ({"by": "seed", "metric": "seed"}, "metric", "seed is not a metric"),
         ({"by": "seed", "sort": "-mode"}, "sort", "they have seed, jobs, n, mean"),
         ({}, "by", "required"),
     ],
