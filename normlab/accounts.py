@@ -68,6 +68,8 @@ def server_account(home: Path) -> Account:
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid(), switched=False)
     digest = hashlib.blake2b(os.fsencode(home.resolve()), digest_size=8).digest()
+    # The digest only says where to begin: if that id is taken here, the next free one follows, the same at every
+    # start.
     start = int.from_bytes(digest) % len(OWN_IDS)
     for uid in (*OWN_IDS[start:], *OWN_IDS[:start]):
         if _is_mapped(uid) and not _has_name(uid):
@@ -215,6 +217,8 @@ def _copy(root: Path, parts: Sequence[str], copy: Path) -> None:
     What a link leads to is copied under the link's name: its target may lie where only we may go,
     and a program may decide by its name what it does.
     """
+    # With our process id: two stacks may copy the same program at once, and neither must take the other's half
+    # for the whole.
     unfinished = copy.with_name(f"{copy.name}.{os.getpid()}")
     for part in parts:
         source, target = root / part, unfinished / part
@@ -223,6 +227,7 @@ def _copy(root: Path, parts: Sequence[str], copy: Path) -> None:
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
+    # Before the rename: whoever sees the copy may run it.
     for path in (unfinished, *unfinished.rglob("*")):
         path.chmod(0o755)
     unfinished.rename(copy)

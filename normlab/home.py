@@ -63,6 +63,7 @@ class Home:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Home":
         """Raises StackError for a port that is none, or a limit of the logs."""
+        # Root's servers run as another user, which /root is closed to.
         default = "/var/lib/normlab" if os.geteuid() == 0 else "~/.normlab"
         folder = Path(environment.get("NORMLAB_HOME") or default).expanduser().absolute()
         return cls(
@@ -144,6 +145,7 @@ class Home:
             )
         if token is None:
             token = f"nl_{secrets.token_urlsafe(32)}"
+            # Made with its mode: written first and closed to others afterwards, it could be read in between.
             descriptor = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(f"{token}\n")
@@ -160,12 +162,14 @@ class Home:
     def write_state(self, state: Mapping[str, Any]) -> None:
         unfinished = self.folder / "stack.json.new"
         unfinished.write_text(json.dumps(state, indent=1))
+        # Readers never see half of it.
         unfinished.replace(self.folder / "stack.json")
 
     def is_locked(self) -> bool:
         """Whether a supervisor is alive: its lock goes with it, even at a power cut."""
         try:
             with open(self.folder / "stack.lock") as file:
+                # A shared lock, so that two readers don't take each other for a supervisor.
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True

@@ -153,6 +153,7 @@ def _show_pictures(client: Client, dataset: dict[str, Any]) -> None:
         return
     say()
     classes = info["classes"][:_MOST_THUMBNAILS]
+    # Pictures are drawn with coloured characters: in a pipe they would be noise.
     if console().is_terminal and console().color_system is not None:
         try:
             sheet = client.class_pictures(name, images=1, pixels=PIXELS, names=False)
@@ -213,6 +214,7 @@ def read_source(text: str, options: dict[str, Any]) -> dict[str, Any]:
     if colon and kind == "generated":
         return {"kind": kind, "generator": place, **given}
     if colon and kind in ("parquet", "image_folder"):
+        # Absolute, as the worker that reads it has another working folder.
         return {"kind": kind, "path": str(Path(place).expanduser().absolute()), **given}
     if not Path(text).is_file():
         raise NormlabError(
@@ -245,6 +247,7 @@ def follow_registration(client: Client, job_id: int) -> None:
         with Patience("waiting for the registration") as wait:
             for text in _progress(client, job):
                 wait(text)
+    # Ctrl-C ends the wait only; the job belongs to the service.
     except KeyboardInterrupt:
         typer.echo(f"The registration continues; cancel it with: normlab cancel {job}", err=True)
         raise

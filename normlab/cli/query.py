@@ -97,7 +97,9 @@ def query(
             found = client.groups(text, by=names, metric=metric, sort=sort, study=study)
             wanted = _group_columns(found)
         else:
+            # JSON is what programs read: all that the service sends, unless they ask for less.
             chosen = columns or (None if output is Format.JSON else _usual(sort))
+            # One more than is shown tells whether there are more.
             filters = {"query": text, "sort": sort, "columns": chosen, "most": limit + 1}
             found = client.result_rows(study, **filters)
             wanted = [_column(name) for name in found[0]] if found else []
@@ -129,6 +131,7 @@ def export(
             "Parquet is a binary format: write it to a file with --out results.parquet"
         )
     if study is not None:
+        # Checked before the stream is opened: an error in the middle of a file would be too late.
         Reference.study(study)
     with Client() as client:
         kind = "csv" if format is ExportFormat.CSV else "jsonl"
@@ -149,6 +152,8 @@ export.__doc__ = (export.__doc__ or "") + _EXAMPLES
 
 def _write(chunks: Iterable[bytes], format: ExportFormat, out: Path | None) -> None:
     if format is ExportFormat.PARQUET:
+        # Which type a column has is known once all rows are there, so that Parquet can't be written while they
+        # come.
         content: bytes = exported_frame(chunks).to_parquet(None, index=False)
         chunks = [content]
     if out is not None:

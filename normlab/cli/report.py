@@ -41,6 +41,7 @@ def report(
     if out is None and format is ReportFormat.HTML and sys.stdout.isatty():
         out = Path(f"report-{study}.html")
     if out is None:
+        # Bytes, not text: what stands in a pipe or file must be the document that the service sent.
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
         return
@@ -87,6 +88,8 @@ def _download_best(client: Client, job: Reference, target: Path) -> bool:
 
 def _inside(folder: Path, name: str) -> Path:
     """The path of a file named by the service, which must be inside the folder."""
+    # The name comes from the service. Were it `../.bashrc`, or lead through a link out of the folder, a download
+    # would overwrite a file of the person's.
     target = (folder / name).resolve()
     if not target.is_relative_to(folder.resolve()):
         raise NormlabError(f"the file name {name!r} is outside of {folder}")

@@ -88,6 +88,8 @@ def logs(
         reference = Reference.parse(name)
         seen: dict[Reference, int] = {}
         while True:
+            # Asked before the logs are read: lines that were written between the two are printed in this round,
+            # and none is lost.
             ended = client.show(reference)["status"] in FINAL
             for job in jobs_of(client, reference):
                 _print_logs(client, job, seen, prefix=reference.kind == "study")
@@ -125,6 +127,7 @@ def queue(output: Output = Format.TABLE) -> None:
     if output is Format.JSON:
         say(json.dumps(found, indent=2))
         return
+    # One table of both, as a person asks when a job will start and what it waits for at once.
     rows = [{**row, "state": "running"} for row in found["running"]]
     rows += [{**row, "state": "queued"} for row in found["queued"]]
     emit(rows, _QUEUE, output, "no jobs are running or waiting")

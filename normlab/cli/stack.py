@@ -64,6 +64,8 @@ def up(
         raise StackError(
             "cannot adopt a storage while the stack is running: run `normlab down` first"
         )
+    # The lock says that a supervisor is alive, the file what it last wrote: only both together mean a stack that
+    # runs.
     if home.is_locked() and home.read_state().get("phase") == "ready":
         say("Normlab is already running:")
         show_urls(home.read_state())
@@ -152,6 +154,7 @@ def status(
 
 def ask_api(home: Home, path: str, **parameters: Any) -> Any:
     """What the local stack's own API answers; None if it doesn't, or takes long."""
+    # Of this home whatever NORMLAB_URL names: `status` is about the local stack.
     transport = Transport(home=home, timeout=_ASK_SECONDS)
     try:
         return transport.get(path, **parameters)

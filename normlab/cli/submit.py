@@ -43,6 +43,8 @@ def validate(
             try:
                 found = client.plan(_document(file), settings=settings or ())
             except (Refused, Unreadable) as error:
+                # Of a single file the error is the command's own; of several each is named, and the others are
+                # still checked.
                 if len(specs) == 1:
                     raise
                 refused += 1

@@ -50,6 +50,7 @@ def create(
         body["expires_at"] = (datetime.now(UTC) + timedelta(days=days)).isoformat()
     with Client() as client:
         made = client.post("tokens", body)
+    # On stderr, so that `TOKEN=$(normlab token create ci)` gets the secret alone.
     typer.echo("Save it: it is not shown again. Set it as NORMLAB_TOKEN.", err=True)
     if made["expires_at"]:
         typer.echo(f"It expires at {made['expires_at']}.", err=True)

@@ -66,6 +66,7 @@ def snapshots(
     while True:
         asked_at = time.monotonic()
         for one in references:
+            # What has ended isn't asked for again: of a long list of studies only the last ones cost requests.
             if one not in read or not _have_ended(read[one]):
                 read[one] = outlast_outage(partial(_jobs, client, one))
         jobs = [job for one in references for job in read[one]]

@@ -42,6 +42,8 @@ class Bearer(httpx.Auth):
         self._token = token
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        # Compared at every request: an answer may name an absolute address (`Location`), to which httpx would
+        # send the same `auth`.
         if _place_of(request.url) == _place_of(httpx.URL(self._url)):
             request.headers["Authorization"] = f"Bearer {self._token}"
         yield request
@@ -58,6 +60,8 @@ class HomeBearer(httpx.Auth):
         self._token = token
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        # Asked at every request: between two of them the stack may have gone down and another process have taken
+        # the port.
         if not self._home.is_served():
             raise httpx.ConnectError(
                 "the API of the local stack does not listen there; another service needs "
@@ -79,6 +83,7 @@ def find_bearer(url: str, home: Home) -> httpx.Auth | None:
     NORMLAB_TOKEN belongs to the service that NORMLAB_URL names, and without that to the local stack.
     """
     token, named = os.environ.get("NORMLAB_TOKEN") or None, os.environ.get("NORMLAB_URL")
+    # The environment's token was made by that service; sent anywhere else it would be given away.
     if token and named and _is_same(url, named):
         return Bearer(url, token)
     if _is_same(url, home.running_api_url):

@@ -89,6 +89,8 @@ class Client(ResultReader):
             "studies" if given.is_study else "jobs",
             given,
             settings,
+            # A new key for each call and the same for its retries: sent twice it is one job, called twice it is
+            # two.
             {"Idempotency-Key": key or str(uuid.uuid4())},
         )
         return Reference("study" if given.is_study else "job", answer["id"]), answer
@@ -133,6 +135,7 @@ class Client(ResultReader):
     def follow(self, name: Named, *, timeout: float | None = None) -> Iterator[Item]:
         """What `show` says, whenever it has changed; ends at the final status."""
         reference = Reference.parse(name)
+        # One deadline for everything: outages count as waiting, or a wait of an hour might take two.
         deadline = time.monotonic() + timeout if timeout is not None else None
         seen: Item | None = None
         pause = 0.25
@@ -145,6 +148,8 @@ class Client(ResultReader):
                 return
             if deadline is not None and time.monotonic() + pause > deadline:
                 raise WaitedTooLong(f"{reference} is still {item['status']} after {timeout:g} s")
+            # From a quarter of a second to two seconds: a short job is seen to end at once, a long one costs few
+            # requests. Any change makes it quick again.
             time.sleep(pause)
             seen, pause = item, min(pause * 1.5, 2.0)
 
@@ -271,6 +276,8 @@ class Client(ResultReader):
                 params={"set": list(settings)} if settings else None,
                 headers={"Content-Type": given.media_type, **headers},
             )
+        # Raised anew with the document's name, which the transport doesn't know, and without the first one's
+        # traceback.
         except Refused as error:
             raise Refused(error.status, error.problem, given.name) from None
         return as_mapping(answer.json())

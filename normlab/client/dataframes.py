@@ -15,6 +15,7 @@ def frame(
     rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None
 ) -> "pandas.DataFrame":
     """One row each; the columns are there even if no row is."""
+    # Only here: pandas takes long to import, and most verbs of the command need none of it.
     import pandas
 
     return pandas.DataFrame(list(rows), columns=list(columns) if columns is not None else None)
@@ -57,6 +58,7 @@ def _series(name: str, values: list[Any]) -> "pandas.Series[Any]":
     types = {type(value) for value in values if value is not None}
     if types == {bool}:
         return pandas.Series(values, dtype="boolean")
+    # numpy's integers can't be missing: a column with one gap would turn to floats, and 3 to 3.0.
     if types == {int}:
         return pandas.Series(values, dtype="Int64")
     if types and types <= {int, float}:
@@ -76,6 +78,7 @@ def _exported(chunks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     rest = b""
     for chunk in chunks:
+        # Chunks end anywhere, also in the middle of a line or of a character.
         *whole, rest = (rest + chunk).split(b"\n")
         yield from whole
     if rest:

@@ -28,6 +28,8 @@ def read_input(document: Path | str | Mapping[str, Any]) -> Document:
     """A file, YAML or JSON text, or a mapping; raises Unreadable."""
     if isinstance(document, Mapping):
         return Document(json.dumps(document).encode(), _JSON, "variants" in document, None)
+    # A path holds no line break and doesn't begin with a brace; anything else is taken for a path, so that its
+    # error names the file.
     if isinstance(document, str) and ("\n" in document or document.lstrip().startswith("{")):
         content, name = document.encode(), "<text>"
     else:

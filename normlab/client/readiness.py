@@ -70,6 +70,7 @@ def ask(url: str, trust_env: bool) -> Readiness:
         return Readiness(None, str(error) or type(error).__name__, may_be_starting(error))
     detail = f"it answers {answer.status_code}"
     with suppress(ValueError, AttributeError):
+        # A proxy's answer may be HTML, or JSON that is no mapping.
         detail = answer.json().get("detail") or detail
     return Readiness(answer.status_code, detail, is_starting(answer.status_code))
 
@@ -81,6 +82,7 @@ def is_starting(status: int) -> bool:
 def may_be_starting(error: BaseException) -> bool:
     """Whether waiting could help: an unknown host name stays unknown."""
     cause: BaseException | None = error
+    # httpx wraps the socket's error twice; only the innermost tells an unknown name from a refused connection.
     while cause is not None:
         if isinstance(cause, socket.gaierror):
             return False

@@ -52,6 +52,7 @@ class ResultReader:
         `metric` (best_val_accuracy unless said).
         """
         if group_by is not None:
+            # `most` is applied here: the service has all groups at once and pages none of them.
             groups = self.groups(query, by=group_by, metric=metric, sort=sort, study=study)
             return frame(flatten_group(group) for group in groups[:most])
         filters: Item = {"query": query, "sort": sort, "most": most}
@@ -156,6 +157,8 @@ class ResultReader:
     ) -> bytes:
         """What is drawn, however long it takes; the service gives up by itself, with a problem."""
         answer = self._http.request("GET", path, again=True, params=parameters)
+        # The address of the rendering, not the report's own: asked for anew, the report would be rendered anew
+        # while its study changes.
         while answer.status_code == HTTPStatus.ACCEPTED:
             if on_wait:
                 on_wait()

@@ -39,6 +39,7 @@ T = TypeVar("T")
 def outlast_outage(read: Callable[[], T], deadline: float | None = None) -> T:
     """What `read` returns once the service can be reached; raises NotReachable after a long outage, or after the
     deadline (of `time.monotonic`)."""
+    # Counted from the first attempt: a read that hangs until its timeout is part of the outage.
     give_up = min(time.monotonic() + OUTAGE_SECONDS, deadline or float("inf"))
     while True:
         try:
@@ -97,7 +98,11 @@ class Transport:
 
         Raises NoToken, NotReachable, or Refused with the service's problem.
         """
+        # Before the wait: two minutes for a service and then an error about the token would be two minutes
+        # wasted.
         self._ensure_token()
+        # A connection that breaks after the request was sent leaves open whether it was done. What has no
+        # idempotency key must not be sent into such doubt.
         if self._is_worth_waiting and not (again or method == "GET"):
             # What must not be sent twice is sent only to a service that is there.
             self._await_somebody()
@@ -105,12 +110,16 @@ class Transport:
         if not self._is_worth_waiting:
             return self._send(method, path, pauses, **arguments)
         try:
+            # The first attempt has no retries: if the service is still starting, `wait_until_ready` waits longer
+            # and tells the person why.
             return self._send(method, path, (), **arguments)
         except (NotReachable, Refused) as error:
             if not self._has_become_ready(error):
                 raise
             return self._send(method, path, pauses, **arguments)
         finally:
+            # Once only: a service that was there and has gone is an outage, which the caller may outlast, and not
+            # a start.
             self._is_worth_waiting = False
 
     def _ensure_token(self) -> None:
@@ -126,13 +135,17 @@ class Transport:
     def _send(
         self, method: str, path: str, pauses: Sequence[float], **arguments: Any
     ) -> httpx.Response:
+        # None marks the last attempt, whose failure is the caller's.
         for pause in (*pauses, None):
             try:
                 answer = self._client.request(method, path, **arguments)
             except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
+                # An address that is no URL doesn't become one by waiting.
                 if pause is None or not isinstance(error, httpx.TransportError):
                     raise NotReachable(self._unreachable(error)) from error
             else:
+                # 503 is the one answer that says nothing was done and to come again: the service is starting, or
+                # its checkers are busy.
                 if answer.status_code != 503 or pause is None:
                     return _checked(answer)
                 pause = retry_after(answer, pause)
@@ -184,7 +197,9 @@ class Transport:
         self._ensure_token()
         given = {name: value for name, value in parameters.items() if value is not None}
         try:
+            # Closed even if the reader stops in the middle: an open answer keeps its connection out of the pool.
             with contextlib.closing(self._open(path, given)) as answer:
+                # An error's body has to be read before its problem can be shown; a success is left to the stream.
                 if not answer.is_success:
                     answer.read()
                 yield from _checked(answer).iter_bytes()
@@ -215,6 +230,7 @@ def save(chunks: Iterable[bytes], target: Path) -> None:
     try:
         with unfinished.open("wb") as file:
             file.writelines(chunks)
+        # A rename within one folder is atomic: a download that breaks off leaves what was there before.
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -245,6 +261,7 @@ def _checked(answer: httpx.Response) -> httpx.Response:
         problem = answer.json()
     except ValueError:
         problem = None
+    # Not our service: a proxy, or something else at that address. Its text is the best clue.
     if not isinstance(problem, Mapping):
         problem = {"title": answer.reason_phrase, "detail": answer.text[:500]}
     if answer.has_redirect_location:

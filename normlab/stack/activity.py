@@ -39,6 +39,7 @@ class Activity:
     def idle_seconds(self) -> float:
         """Time since the last sign of work; looks every five seconds at most."""
         now = self._clock()
+        # Each look walks through all children of the process, which is not for free on a busy machine.
         if self._signs is None or now - self._looked_at >= _LOOK_SECONDS:
             self._looked_at = now
             signs = self._read_signs(self._pid, self._log)
@@ -60,11 +61,15 @@ def signs_of_work(pid: int, log: Path) -> Signs:
         process = psutil.Process(pid)
         for member in (process, *process.children(recursive=True)):
             with suppress(psutil.Error):
+                # With the children's time that was already waited for (the third and fourth): a short-lived child
+                # is work, too.
                 seconds += sum(member.cpu_times()[:4])
                 # Not every system counts them.
                 if hasattr(member, "io_counters"):
                     counters = member.io_counters()
                     moved += counters.read_bytes + counters.write_bytes
+    # Coarse on purpose: a process that only waits still uses a few milliseconds and reads a few bytes now and
+    # then, and must count as idle.
     return size, round(seconds, 1), moved // _IO_BYTES
 
 

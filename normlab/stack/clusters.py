@@ -25,9 +25,12 @@ def initialize(folder: Path, postgres: Path, account: Account, *, durable: bool)
     data = private_folder(unfinished / "data", maker)
     _write_private(unfinished / PASSWORD, secrets.token_hex(24), maker)
     _run_initdb(data, postgres.with_name("initdb"), maker, durable=durable)
+    # `initdb` looks its user up in /etc/passwd and refuses one without a name; the server itself doesn't.
     if maker != account:
         hand_over(unfinished, account)
     (unfinished / PASSWORD).replace(folder / PASSWORD)
+    # The last step of weight: once `data` exists it is complete, and the password that it was made with is in its
+    # place already.
     data.rename(folder / "data")
     unfinished.rmdir()
 
@@ -54,6 +57,7 @@ def _run_initdb(data: Path, initdb: Path, account: Account, *, durable: bool) ->
 
 
 def _write_private(path: Path, text: str, account: Account) -> None:
+    # O_EXCL: a file that is there already, perhaps with other rights, isn't written to.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)

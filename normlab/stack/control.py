@@ -69,6 +69,8 @@ def _end(supervisor: psutil.Process, home: Home, show: Show) -> None:
                 supervisor.wait(0.2)
                 return
             before, state = state, home.read_state()
+            # Any change starts the clock anew: a worker may save many jobs, and a stop that moves on is not a
+            # stop that hangs.
             if state != before:
                 moved_at = time.monotonic()
             if state.get("phase") not in ("starting", "ready"):
@@ -119,6 +121,8 @@ def _launch_supervisor(home: Home, *, adopt_storage: bool) -> "subprocess.Popen[
 def _follow(home: Home, show: Show, launched: "subprocess.Popen[bytes] | None") -> dict[str, Any]:
     while True:
         state = home.read_state()
+        # Until the new supervisor has written its own state, the file is the earlier one's, which may well say
+        # `ready`.
         if state and (launched is None or state["supervisor"]["pid"] == launched.pid):
             show(state)
             if state["phase"] == "ready":
@@ -145,6 +149,7 @@ def _supervisor(home: Home) -> psutil.Process | None:
         known = home.read_state().get("supervisor", {"pid": 0, "created": 0.0})
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(known["pid"])
+            # The process id alone may be taken again by any other process, which must not be signalled.
             if abs(process.create_time() - known["created"]) < 1.0:
                 return process
         # One that has just begun has the lock but has not yet said who it is.
@@ -159,6 +164,8 @@ def _sweep(home: Home) -> int:
     if not home.folder.exists():
         return 0
     found = end_leftovers(home)
+    # The servers carry no mark in their environment (and root's run as another user): they are found by their
+    # working folder.
     Redis(home.folder / "redis", sockets=home.sockets).stop()
     Postgres(home.folder / "postgres", sockets=home.sockets).stop()
     return found

@@ -78,6 +78,7 @@ class Daemon(ManagedProcess):
         return self._process.poll() if self._process else None
 
     def start(self) -> None:
+        # A child of the process before may have survived it and still hold its port or its devices.
         self._kill_group()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -104,7 +105,9 @@ class Daemon(ManagedProcess):
     def _kill_group(self) -> None:
         if self._process is not None:
             with suppress(ProcessLookupError):
+                # The group's id is its leader's: `start_new_session` has made it so.
                 os.killpg(self._process.pid, signal.SIGKILL)
+            # Reaped, or it would stay as a zombie, which looks alive to whoever searches for leftovers.
             self._process.wait()
 
 
@@ -113,6 +116,7 @@ def base_environment(home: Home) -> dict[str, str]:
     given = {name: value for name, value in os.environ.items() if name not in _SECRETS}
     return {
         "NORMLAB_DATA_ROOTS": str(home.folder / "data"),
+        # The person's own settings come after the defaults and before what must be so for this stack.
         **given,
         MARK: str(home.folder),
         "NORMLAB_HOME": str(home.folder),
@@ -153,6 +157,8 @@ def python_path() -> str:
 
 def make_daemons(home: Home, postgres: Postgres, redis: Redis) -> dict[str, Daemon]:
     """By name, in the order of their start."""
+    # The API and the workers' parents compute nothing large; each job gets its number of threads from its spec.
+    # Without this every process starts a pool of one thread per core.
     one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
     api = ["uvicorn", "api.app:make_app", "--factory", "--host", "127.0.0.1"]
     api += ["--port", str(home.api_port), "--no-access-log", "--timeout-graceful-shutdown", "5"]
@@ -225,6 +231,7 @@ def _ask_as(token: str | None, url: str) -> tuple[int | None, Mapping[str, Any]]
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     document: Any = {}
     try:
+        # No proxy: the address is this machine's own, and the token must not go elsewhere.
         answer = httpx.get(url, headers=headers, timeout=_ASK_SECONDS, trust_env=False)
     except httpx.HTTPError:
         return None, {}
@@ -250,6 +257,7 @@ def end_leftovers(home: Home) -> int:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
     _, alive = psutil.wait_procs(found, timeout=10.0)
+    # Again and again: a process that is being killed may have started another in the meantime.
     deadline = time.monotonic() + 10.0
     while alive and time.monotonic() < deadline:
         for process in alive:
@@ -264,6 +272,7 @@ def describe_process(process: psutil.Process) -> dict[str, Any]:
     """Its memory with all its children, in bytes."""
     family = [process, *process.children(recursive=True)]
     memory = 0
+    # A member may end while it is counted.
     for member in family:
         with suppress(psutil.Error):
             memory += member.memory_info().rss

@@ -14,6 +14,9 @@ from normlab.home import seconds_after_boot
 from normlab.stack.activity import IDLE_SECONDS, Activity
 from normlab.stack.daemons import Answer, Runnable
 
+_HEALTHY_SECONDS = 60.0
+_LONGEST_PAUSE = 30.0
+
 
 @dataclass(slots=True)
 class Part:
@@ -77,6 +80,7 @@ class Part:
         """
         if self._asking is not None and self._asking.is_alive():
             return
+        # Taken here and not in the thread, so that the part's state changes in one thread only.
         while self._answers:
             self._take(self._answers.pop())
         if self.state == "starting":
@@ -84,10 +88,24 @@ class Part:
             self._asking = threading.Thread(target=_ask, args=arguments, daemon=True)
             self._asking.start()
 
+    def plan_restart(self) -> None:
+        """It has ended: another one is started after 1, 2, 4, 8, 16, then 30 seconds."""
+        # A part that ends at once must not fill the log and the CPU with its starts.
+        self.failures += 1
+        self.state = "restarting"
+        self.restart_at = time.monotonic() + min(2.0 ** (self.failures - 1), _LONGEST_PAUSE)
+
+    def forgive_failures(self) -> None:
+        """After a minute of health."""
+        # A part that ends twenty seconds after each start would else begin each time with the shortest pause.
+        if self.ready_seconds > _HEALTHY_SECONDS:
+            self.failures = 0
+
     def _take(self, answer: Answer) -> None:
         self.detail, self.remark = answer.detail, answer.remark
         if answer.ready:
             self._become_ready()
+        # It answers that it isn't ready: it works, even if its log and its CPU time stand still.
         elif answer.detail and self._activity is not None:
             self._activity.note()
 

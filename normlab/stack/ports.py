@@ -24,6 +24,8 @@ def check_ports(home: Home) -> None:
 
 def is_taken(port: int) -> bool:
     with socket.socket() as probe:
+        # Without it a port whose last connection is still in TIME_WAIT would look taken for a minute after a
+        # stop.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

@@ -42,6 +42,8 @@ def _running_in(folder: Path, names: Sequence[str]) -> Iterator[psutil.Process]:
         return
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
+            # The folder itself and not its path is compared: the server may have been started through a link, or
+            # see another path than we do.
             if process.name() in names and os.path.samestat(os.stat(process.cwd()), there):
                 yield process
 
@@ -53,6 +55,8 @@ def end_processes(
     if not processes:
         return
     with suppress(psutil.NoSuchProcess):
+        # The oldest is the server itself. Signalled alone it ends its children in order; where one of
+        # PostgreSQL's is killed, it assumes a crash and restarts all others.
         min(processes, key=_started).send_signal(gently)
     _, alive = psutil.wait_procs(list(processes), timeout=seconds)
     for process in alive:
@@ -107,6 +111,7 @@ def wait_until(
                     f"{last_lines(log)}"
                 )
             time.sleep(0.02)
+    # Also a KeyboardInterrupt: whoever gave up waiting has no handle to stop the server with.
     except BaseException:
         process.kill()
         raise

@@ -59,6 +59,8 @@ def start_first(
         try:
             program = check(candidate)
             start(program)
+        # A program that starts and then fails (a library is missing, the locale isn't there) is as unusable as
+        # one that isn't there.
         except (ServerError, OSError) as error:
             reasons.append(f"{candidate.description} cannot be used: {error}")
         else:
@@ -127,6 +129,7 @@ def check_postgres(candidate: Candidate, data: Path, account: Account) -> Progra
     major = _ask_version(path, _POSTGRES_ANSWER, "a PostgreSQL server", account)
     if major < OLDEST_POSTGRES:
         raise ServerError(f"its version is {major}, but Normlab needs {OLDEST_POSTGRES} or newer")
+    # A newer PostgreSQL cannot read the data folder of an older one, and says so only in its log.
     made_by = data / "PG_VERSION"
     if made_by.exists() and made_by.read_text().strip() != str(major):
         raise ServerError(

@@ -28,6 +28,7 @@ def rotate(log: Path, limits: LogLimits) -> None:
             return
     except FileNotFoundError:
         return
+    # Room first: the oldest piece goes before a new one of the same size is written.
     _delete_from(log, limits.kept)
     unfinished = log.with_name(f"{log.name}.new")
     try:
@@ -37,6 +38,8 @@ def rotate(log: Path, limits: LogLimits) -> None:
                 if (older := older_piece(log, number)).exists():
                     older.replace(older_piece(log, number + 1))
             unfinished.replace(older_piece(log, 1))
+            # Once more, for what was written while the pieces were renamed: the shorter the time to the cut, the
+            # less is lost.
             _copy_present(source, target)
             os.truncate(log, 0)
     finally:
@@ -82,6 +85,7 @@ def bounded_logs(
                     rotate(log, limits)
                     failed.discard(log)
                 except OSError as error:
+                    # Once per log, not once a second.
                     if log not in failed:
                         log_error(f"{log} has reached its limit and can't be rotated: {error}")
                     failed.add(log)

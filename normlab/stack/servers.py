@@ -81,11 +81,15 @@ class Postgres(ManagedProcess):
         secret = (self.folder / PASSWORD).read_text()
         if role == OWNER:
             return secret
+        # A keyed digest: whoever holds a role's password can compute neither the owner's nor another role's, and
+        # no second file has to be kept.
         return hashlib.blake2b(role.encode(), key=secret.encode(), digest_size=24).hexdigest()
 
     def start(self) -> None:
         """Returns when it accepts connections; what an earlier one left behind is cleared first."""
         self.remarks[:] = [self._account.remark] if self._account.remark else []
+        # Nobody may run on this data folder: PostgreSQL's own guard against a second server, postmaster.pid, is
+        # removed below.
         end_processes(running_in(self._data, "postgres"), signal.SIGINT)
         private_folder(self.folder, self._account)
         private_folder(self.sockets, self._account)
@@ -99,6 +103,8 @@ class Postgres(ManagedProcess):
     def _start(self, program: Program) -> None:
         if not self._data.exists():
             initialize(self.folder, program.path, self._account, durable=self._durable)
+        # No server runs here any more, so that the file is of one that was killed. PostgreSQL refuses to start if
+        # its process id belongs to anybody now, such as after a reboot of a container.
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         with self.log.open("ab") as log:
             command = [str(program.path), *self._options(program)]
@@ -114,17 +120,21 @@ class Postgres(ManagedProcess):
     def create_databases(self, *names: str) -> None:
         """Creates those that are missing."""
         for name in names:
+            # PostgreSQL has no CREATE DATABASE IF NOT EXISTS.
             if self._sql(f"SELECT 1 FROM pg_database WHERE datname = '{name}'") != "1":  # noqa: S608
                 self._sql(f'CREATE DATABASE "{name}"')
 
     def stop(self) -> None:
         """Open transactions are rolled back; harmless when it isn't running."""
+        # SIGINT is PostgreSQL's fast shutdown: it rolls transactions back and ends. SIGTERM would wait until
+        # every client has gone.
         end_server(self._process, signal.SIGINT, lambda: running_in(self._data, "postgres"))
         self._process = None
         _remove(self.sockets)
 
     def _options(self, program: Program) -> list[str]:
         settings = {
+            # No port: nobody else on this machine can even try a password.
             "listen_addresses": "",
             "unix_socket_directories": str(self.sockets),
             "unix_socket_permissions": "0700",
@@ -133,6 +143,8 @@ class Postgres(ManagedProcess):
             "logging_collector": "off",
         }
         if program.major >= 18:
+            # PostgreSQL 18 would start three I/O workers more; for one machine's small database they are memory
+            # without use.
             settings["io_method"] = "sync"
         if not self._durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -143,6 +155,8 @@ class Postgres(ManagedProcess):
         """The eighth line of postmaster.pid is the server's own word for it."""
         with suppress(OSError, IndexError):
             lines = (self._data / "postmaster.pid").read_text().splitlines()
+            # The process id as well: the file of an earlier server may say `ready` until the new one has
+            # overwritten it.
             return lines[0] == str(self.pid) and lines[7].strip() == "ready"
         return False
 
@@ -160,6 +174,8 @@ class Postgres(ManagedProcess):
             check=False,
             text=True,
             capture_output=True,
+            # psql must not take a host, a user or a password from the environment of the person who starts the
+            # stack.
             env={
                 "PGHOST": str(self.sockets),
                 "PGUSER": OWNER,

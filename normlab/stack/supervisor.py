@@ -34,8 +34,6 @@ from normlab.stack.servers import make_servers
 
 #: A part that ends this often in a row while the stack starts is broken, not late.
 _START_TRIES = 5
-_HEALTHY_SECONDS = 60.0
-_LONGEST_PAUSE = 30.0
 _SHOW_SECONDS = 1.0
 #: What `normlab up --adopt-storage` passes on.
 ADOPT_STORAGE = "--adopt-storage"
@@ -80,6 +78,8 @@ class Supervisor:
 
     def run(self) -> None:
         home = self._home
+        # The lock first: it keeps a second supervisor from taking this one's processes for leftovers and ending
+        # them.
         with home.lock(), bounded_logs(home.logs, home.log_limits, log_error):
             try:
                 self._start()
@@ -99,12 +99,15 @@ class Supervisor:
         home = self._home
         self._publish()
         postgres, redis = make_servers(home, self._check_for_stop)
+        # What a killed supervisor left would still hold the ports, the data folder and jobs that the new worker
+        # is about to acquire.
         end_leftovers(home)
         check_ports(home)
         token = home.ensure_token()
         self._launch(Part("postgres", postgres))
         self._launch(Part("redis", redis))
         postgres.create_databases("normlab")
+        # The role that a daemon logs in as is made by a migration, which has to run before it.
         migrating = migration_environment(home, postgres, token)
         daemons = make_daemons(home, postgres, redis)
         checks = make_checks(home, token, daemons["worker"])
@@ -141,11 +144,14 @@ class Supervisor:
         self._publish()
         step.start()
         try:
+            # By pauses and not by `wait`: a signal that asks to stop has to be heard in the middle of a long
+            # migration.
             while step.alive:
                 self._pause(0.05)
             if step.exit_code != 0:
                 raise StackError(f"`{name}` failed; {last_lines(self._log(name))}")
         finally:
+            # A step that fails, or that is interrupted, leaves no process behind that migrates on by itself.
             step.stop()
             self._step = None
 
@@ -154,6 +160,8 @@ class Supervisor:
         while any(part.state != "ready" for part in self._parts.values()):
             self._look_after_parts()
             for part in self._parts.values():
+                # Only while starting. Of a stack that has been ready, a part is restarted for ever: the others
+                # still serve, and its cause may pass.
                 if part.failures >= _START_TRIES:
                     raise StackError(
                         f"{part.name} ended {part.failures} times in a row; "
@@ -169,17 +177,13 @@ class Supervisor:
             if part.runnable.alive:
                 self._look_at(part)
             elif part.state != "restarting":
-                part.failures += 1
-                part.state = "restarting"
-                pause = min(2.0 ** (part.failures - 1), _LONGEST_PAUSE)
-                part.restart_at = time.monotonic() + pause
+                part.plan_restart()
                 self._publish()
             elif time.monotonic() >= part.restart_at:
                 self._restart(part)
 
     def _look_at(self, part: Part) -> None:
-        if part.ready_seconds > _HEALTHY_SECONDS:
-            part.failures = 0
+        part.forgive_failures()
         if part.state != "starting":
             return
         before = (part.state, part.detail)
@@ -190,6 +194,7 @@ class Supervisor:
             log_error(
                 f"{part.name} has shown no activity for {part.idle_seconds:.0f} s: restarting it"
             )
+            # Only stopped: the next round finds that it has ended, and counts a failure like any other.
             part.runnable.stop()
 
     def _restart(self, part: Part) -> None:
@@ -230,6 +235,8 @@ class Supervisor:
         for part in parts:
             part.state = "stopping"
         self._publish()
+        # In threads, as each stop waits for its process: a worker may need a minute to save its jobs, and the
+        # others should not wait for it.
         with ThreadPoolExecutor(len(parts)) as pool:
             stops = {pool.submit(part.runnable.stop): part for part in parts}
             for stop in as_completed(stops):
@@ -278,6 +285,7 @@ def main() -> int:
     """The detached supervisor: its output is its log."""
     home = Home.from_environment()
     supervisor = Supervisor(home, show=log_remarks(), adopt_storage=ADOPT_STORAGE in sys.argv[1:])
+    # SIGHUP too: a closed terminal should stop the stack as Ctrl-C does, and not kill it.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, supervisor.ask_to_stop)
     try:

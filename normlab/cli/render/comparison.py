@@ -55,6 +55,7 @@ def columns(comparison: Mapping[str, Any]) -> tuple[Column, ...]:
         "diverged": lambda one: str(one["diverged"]),
         "failed": lambda one: str(one["failed"]),
     }
+    # A column of zeros would only make the table wider than the terminal.
     if any(one.get("still_improving") for one in comparison["variants"]):
         numbers["still improving"] = lambda one: str(one.get("still_improving") or 0)
     if any(one.get("to_threshold") for one in comparison["variants"]):

@@ -30,6 +30,7 @@ def seconds_left(jobs: Sequence[Job], now: datetime | None = None) -> float | No
     share = done(jobs)
     if not starts or not 0 < share < 1:
         return None
+    # Waiting in the queue is no pace: from the first start on.
     passed = ((now or datetime.now(UTC)) - min(starts)).total_seconds()
     return max(0.0, passed * (1 - share) / share)
 
@@ -45,6 +46,8 @@ def ahead(jobs: Sequence[Job]) -> str | None:
     for job in jobs:
         if job["status"] == "succeeded":
             value = job["metrics"].get(metric)
+            # NaN makes the arm's whole mean NaN, by which it is left out below: an arm must not lead by the seeds
+            # that survived.
             arms.setdefault(arm_of(job), []).append(math.nan if value is None else value)
     means = {name: statistics.fmean(values) for name, values in arms.items()}
     ranked = {name: mean for name, mean in means.items() if math.isfinite(mean)}

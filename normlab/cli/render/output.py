@@ -62,6 +62,7 @@ def emit(items: Sequence[Item], columns: Sequence[Column], output: Format, nothi
         case Format.JSON:
             say(json.dumps(list(items), indent=2))
         case Format.CSV:
+            # `\n` as every other tool here writes it; csv's own default is `\r\n`.
             writer = csv.writer(sys.stdout, lineterminator="\n")
             writer.writerow([column.title for column in columns])
             for item in items:

@@ -53,6 +53,7 @@ class StackProgress:
 
     def __call__(self, state: Mapping[str, Any]) -> None:
         for remark in state.get("remarks", ()):
+            # The state is shown about once a second, and its remarks stay in it.
             if self._is_news("", remark):
                 typer.echo(remark, err=True)
         phase = state.get("phase")
