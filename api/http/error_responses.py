@@ -1,4 +1,4 @@
-"""Every error as an answer: RFC 9457 problem+json, from our own errors, the store's, the framework's and the rest."""
+"""Responses to errors as RFC 9457 problem+json: our own, the store's, the framework's, and unexpected ones."""
 
 import json
 import uuid

@@ -1,6 +1,6 @@
-"""Answers of checks in files, for the next process, limited in number and size.
+"""A cache of check reports in files, shared by processes, limited in number and size.
 
-A file that can't be read, or isn't what was written, is as good as none.
+A file that can't be read, or whose digest is wrong, counts as missing.
 """
 
 import threading
@@ -46,7 +46,7 @@ class KeptAnswers:
             return None
 
     def write(self, key: str, report: Report) -> None:
-        """What can't be written is computed again next time."""
+        """Errors are logged only: the report is computed again next time."""
         content = report.model_dump_json().encode()
         content = digest_of(content).encode() + b"\n" + content
         try:

@@ -42,7 +42,7 @@ class CheckFailed(Exception):
 
 
 class NoPicture(Exception):
-    """There is no picture of this dataset; the message says why."""
+    """The image cannot be drawn; the message says why."""
 
 
 class StillChecking(CheckerUnavailable):

@@ -1,4 +1,4 @@
-"""Users, tokens, idempotency keys, and what a new service needs."""
+"""Users, tokens, idempotency keys, and the bootstrap of a new database."""
 
 from store.accounts import idempotency, users
 from store.accounts.bootstrap import bootstrap, ensure_strong, has_users, reset_admin

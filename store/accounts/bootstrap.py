@@ -1,4 +1,4 @@
-"""What a new service needs in its tables before anybody can use it, and how its operator becomes an admin again."""
+"""The first rows of a new database (datasets, an admin), and how an operator regains admin access."""
 
 import re
 from collections.abc import Iterator

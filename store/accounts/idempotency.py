@@ -1,4 +1,4 @@
-"""Requests that may be repeated: the same key and the same request give the first answer again."""
+"""Idempotency keys: the same key and the same request get the first response again."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from store.db import IdempotencyKey, KeyReused, User
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """What was answered the first time."""
+    """The response to the first request."""
 
     status_code: int
     response: dict[str, Any]
 
 
 def claim_key(session: Session, user: User, key: str, fingerprint: str) -> StoredResponse | None:
-    """The first answer; None if this is the first request, which then must `save` in this transaction.
+    """The first response; None if this is the first request, which then must call `save` in this transaction.
 
     A second request with the key waits until the first one's transaction has ended. Raises KeyReused.
     """
@@ -43,7 +43,7 @@ def save(
     status_code: int,
     response: dict[str, Any],
 ) -> None:
-    """Keep the answer, together with what the request has made."""
+    """Store the response, in the transaction that creates what was requested."""
     session.add(
         IdempotencyKey(
             user_id=user.id,

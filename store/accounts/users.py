@@ -1,7 +1,7 @@
-"""People and their tokens. A secret is shown once; only its hash is kept.
+"""Users and their tokens. A secret is shown once; only its hash is stored.
 
-A token is made with another one, its parent, and never outlives it: it expires no later, and is
-revoked with it unless whoever revokes decides otherwise.
+A token is created with another one, its parent, and expires no later. Revoking the parent revokes it too, unless
+`children` says otherwise.
 """
 
 import hashlib
@@ -144,9 +144,9 @@ def find_token(session: Session, token_id: int) -> Token | None:
 
 
 def revoke_token(session: Session, token_id: int, children: Children = "own") -> Sequence[Token]:
-    """It and the tokens made with it are refused from now on; the time of the first revocation stands.
+    """Revoke the token and those created with it; the time of an earlier revocation is kept.
 
-    Returns those that this call has revoked. Raises NotFound, and LastAdmin if no admin could sign in.
+    Returns the tokens that this call has revoked. Raises NotFound, and LastAdmin if no admin could sign in.
     """
     token = find_token(session, token_id)
     if token is None:

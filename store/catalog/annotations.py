@@ -1,4 +1,4 @@
-"""What people say of jobs and studies: tags, a note, and that they are out of the way. Changes no status."""
+"""Annotations of jobs and studies: tags, a note, archived. They change no status."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from store.db import (
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What is None stays as it is."""
+    """A change of annotations; None leaves a field unchanged."""
 
     tags: Sequence[str] | None = None
     note: str | None = None
@@ -28,7 +28,7 @@ class Annotation:
 
 
 def annotate_job(session: Session, job_id: int, said: Annotation) -> None:
-    """Raises WrongStatus when a job that hasn't ended should be out of the way."""
+    """Raises WrongStatus for archiving a job that hasn't ended."""
     job = lifecycle.lock(session, job_id)
     if said.archived and job.status not in FINAL_STATUSES:
         raise WrongStatus(f"cannot archive job {job_id}: it is {job.status}")
@@ -37,7 +37,7 @@ def annotate_job(session: Session, job_id: int, said: Annotation) -> None:
 
 
 def annotate_study(session: Session, study_id: int, said: Annotation) -> None:
-    """A study that is out of the way takes its jobs along; raises WrongStatus while one hasn't ended."""
+    """Archiving a study archives its jobs; raises WrongStatus while one of them hasn't ended."""
     study = session.get_one(Study, study_id, with_for_update=True)
     if said.archived and (unfinished := _unfinished(session, study_id)):
         raise WrongStatus(f"cannot archive study {study_id}: job {unfinished} has not ended")

@@ -22,8 +22,8 @@ TIMEOUT_SECONDS = 24 * 3600.0
 
 
 def seed_built_in(session: Session) -> None:
-    """Make the rows of the datasets that need no registration, ready; harmless when they exist. A name
-    that a user had registered before it came with Normlab stays theirs."""
+    """Create or update the rows of the built-in datasets. A dataset that a user registered under such a name, before
+    the built-in one existed, stays theirs."""
     source = BuiltIn(kind="builtin").model_dump(mode="json")
     for name, info in BUILT_IN.items():
         document = info.model_dump(mode="json")
@@ -42,7 +42,7 @@ def find(session: Session, name: str) -> Dataset | None:
 
 
 def names(session: Session) -> list[str]:
-    """Of all that could be used, in alphabetical order."""
+    """The names of all datasets whose registration hasn't failed, in alphabetical order."""
     usable = select(Dataset.name).where(Dataset.status != "failed").order_by(Dataset.name)
     return list(session.scalars(usable))
 
@@ -102,7 +102,7 @@ def register(
 
 
 def mark_ready(session: Session, dataset_id: int, info: DatasetInfo) -> None:
-    """The data is decoded. To be called in the transaction that finishes the job, which is fenced."""
+    """Record that the data is decoded. Call it in the transaction that finishes the job, which is fenced."""
     document = info.model_dump(mode="json")
     session.execute(
         update(Dataset)
@@ -116,7 +116,7 @@ def mark_ready(session: Session, dataset_id: int, info: DatasetInfo) -> None:
 
 
 def lock_usable(session: Session, dataset: Dataset) -> Dataset:
-    """The dataset as it is now, kept so until the transaction ends; raises DatasetUnavailable."""
+    """The current row, locked against changes until the transaction ends; raises DatasetUnavailable."""
     # A registration that fails meanwhile must see the jobs that are being made on it.
     statement = select(Dataset).where(Dataset.id == dataset.id).with_for_update(read=True)
     found = session.scalars(statement, execution_options={"populate_existing": True}).one()

@@ -1,4 +1,4 @@
-"""Projects: shelves that are made when first named."""
+"""Projects, created when they are first named."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from store.db import Project, User
 
 
 def get_or_create(session: Session, name: str, owner: User) -> Project:
-    """The project of this name, made as the owner's if there is none."""
+    """The project of this name, created for the owner if it does not exist."""
     made = insert(Project).values(name=name, owner_id=owner.id)
     session.execute(made.on_conflict_do_nothing(index_elements=[Project.name]))
     return session.scalars(select(Project).where(Project.name == name)).one()

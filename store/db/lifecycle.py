@@ -1,6 +1,6 @@
-"""The one place where a job's status changes: locked, with a transition, announced.
+"""The one place where a job's status changes: under its row's lock, recorded as a transition, announced.
 
-Who changes a job holds its row's lock, so that changes of one job come one after another.
+Every change of a job holds its row's lock, so that changes are serialized.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from store.db.nonfinite import sanitize_text
 
 
 def lock(session: Session, job_id: int) -> Job:
-    """The job as it is now, ours until the transaction ends; raises NotFound."""
+    """The current row of the job, locked until the transaction ends; raises NotFound."""
     job = session.scalars(_locked(job_id)).one_or_none()
     if job is None:
         raise NotFound(f"there is no job {job_id}")
@@ -23,7 +23,7 @@ def lock(session: Session, job_id: int) -> Job:
 
 
 def lock_attempt(session: Session, job_id: int, attempt: int) -> Job:
-    """The fence: the job, locked, if this attempt still runs it; raises LostLease."""
+    """The fence: the job's row, locked, if this attempt still runs it; raises LostLease."""
     # Both conditions: the number alone would let an attempt write after its job has ended, the status alone
     # one that was given up and replaced. PostgreSQL evaluates them again on the newest row once it has the
     # lock, so that one that waited for the sweep sees what the sweep did.
@@ -103,7 +103,7 @@ def note(session: Session, job: Job, *, who: str, why: str) -> None:
 
 
 def mark_changed(session: Session, job: Job) -> None:
-    """Note and announce that a locked job changed."""
+    """Set `changed_at` of a locked job, and announce the change."""
     # Not now(): that is when the transaction began, and one that waited for the lock would set it back.
     job.changed_at = database_now(session)
     notify(session, JOBS_CHANNEL, str(job.id))
@@ -111,7 +111,7 @@ def mark_changed(session: Session, job: Job) -> None:
 
 
 def fail_dataset(session: Session, dataset_id: int, error: str) -> None:
-    """What was registering has failed, and so have the jobs that waited for it: each must end."""
+    """Fail the registration of a dataset, and the jobs that wait for it: each must reach a final status."""
     failed = session.execute(
         update(Dataset)
         .where(Dataset.id == dataset_id, Dataset.status == "registering")

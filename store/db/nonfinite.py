@@ -1,4 +1,4 @@
-"""Numbers that aren't finite, and text that isn't, on their way into SQL."""
+"""Values that PostgreSQL or JSON cannot store: numbers that aren't finite, NUL, lone surrogates, very long text."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ MAX_TEXT = 64_000
 def split_finite(
     metrics: Mapping[str, float | None],
 ) -> tuple[dict[str, float | None], dict[str, str]]:
-    """The metrics with None for what isn't finite, and that by name: `nan`, `inf` or `-inf`."""
+    """The metrics with None for values that aren't finite, and these by name as `nan`, `inf` or `-inf`."""
     finite: dict[str, float | None] = {}
     non_finite: dict[str, str] = {}
     for name, value in metrics.items():

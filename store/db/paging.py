@@ -29,7 +29,7 @@ def newest_first(
     cursor: str | None,
     limit: int,
 ) -> Page[Row]:
-    """One page of `statement`, by falling `key`; raises BadCursor."""
+    """One page of `statement`, by descending `key`; raises BadCursor."""
     if cursor is not None:
         # By key, not by OFFSET: rows that are added while somebody pages neither repeat nor hide any, and the
         # last page costs as much as the first.
@@ -40,7 +40,7 @@ def newest_first(
 
 
 def cut(rows: Sequence[Row], key: str, limit: int) -> Page[Row]:
-    """A page of at most `limit` of the rows, of which one more was asked for."""
+    """A page of at most `limit` of the rows, of which `limit` + 1 were requested."""
     if len(rows) <= limit:
         return Page(rows, None)
     return Page(rows[:limit], encode_cursor(_key(rows[limit - 1], key)))

@@ -1,4 +1,4 @@
-"""Hosts: their names, their room and clock, and the storage that they share."""
+"""Hosts: their names, disk space and clocks, and the storage that they share."""
 
 from store.hosts import host_health
 from store.hosts.host_health import SEEN_SECONDS, Shortage

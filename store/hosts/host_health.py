@@ -1,4 +1,4 @@
-"""Whether a host may acquire jobs: room on its disks, and its clock beside the database's."""
+"""Whether a host may acquire jobs: space on its disks, and its clock compared with the database's."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +21,7 @@ CLOCK_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """A folder without enough room; `detail` is the sentence for people."""
+    """A folder without enough space; `detail` is a sentence for users."""
 
     folder: str
     free_bytes: int
@@ -36,9 +36,9 @@ def report(
     clock_ahead_seconds: float,
     instance: str | None = None,
 ) -> bool:
-    """The host's worker is alive and says how it is; True if it had too little room before and has it now.
+    """Record that the host's worker is alive, and its state; True if it had too little space before and has it now.
 
-    A hold stays. Nothing changes where another instance is the host's worker now.
+    A hold is kept. Nothing changes where another instance is the host's worker now.
     """
     row = session.scalars(
         select(Worker)
@@ -68,7 +68,7 @@ def report_shortage(
 
 
 def hold(session: Session, host: str, instance: str | None = None) -> None:
-    """The disk ran full under one of the host's jobs: others get the next ones first.
+    """The disk ran full under one of the host's jobs: other hosts get the next jobs for a while.
 
     Nothing changes where another instance is the host's worker now.
     """
@@ -103,7 +103,7 @@ def _is_of(host: str, instance: str | None) -> Sequence[ColumnElement[bool]]:
 
 
 def may_acquire() -> ColumnElement[bool]:
-    """Not draining and not held; whether it has room, the host measures itself."""
+    """Not draining and not held; a host checks for itself whether it has enough space."""
     is_free = or_(Worker.held_until.is_(None), Worker.held_until <= func.clock_timestamp())
     return and_(Worker.draining.is_(False), is_free)
 

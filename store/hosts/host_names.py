@@ -1,7 +1,7 @@
 """Which worker may use a host's name: an advisory lock in a dedicated session, and the worker's row.
 
-The lock keeps two workers from a name at the same time; the row says whose the name is. A worker whose session
-was cut off still has the name, unless another instance has registered meanwhile.
+The lock prevents two workers from using a name at the same time; the row says which one owns it. A worker that has
+lost its session still owns the name, unless another instance has registered since.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from store.hosts.host_health import SEEN_SECONDS
 class Holder:
     """The worker that registered last under a host's name.
 
-    `may_live`: it has not said that it ended, and was seen since the server's start or shortly before
-    (`SEEN_SECONDS`): it could be a living worker that has lost its session and is about to take the lock again.
+    `may_live`: it has not reported its end, and was seen since the server's start or shortly before
+    (`SEEN_SECONDS`): it could be a live worker that has lost its session and is about to take the lock again.
     """
 
     instance: str | None

@@ -164,7 +164,7 @@ def _choose(devices: Sequence[_FreeDevice], job: Job, study: Study | None) -> Se
 def _fix_numerics(
     job: Job, study: Study | None, kind: str, numerics: Callable[[str], Numerics]
 ) -> Numerics | None:
-    """What was decided when the first job of the study started (or of the job without one) holds for all."""
+    """The numerics decided when the study's first job started (without a study: this job) hold for all attempts."""
     if job.kind == "dataset":
         return None
     fixed = (study.numerics if study else None) or job.numerics
@@ -206,7 +206,7 @@ def _start(
 
 
 def worker_name(host: str) -> str:
-    """How a host signs transitions."""
+    """The name under which a host's worker appears in transitions."""
     return f"worker {host}"
 
 

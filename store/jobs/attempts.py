@@ -175,7 +175,7 @@ def _end(
     *,
     counts: bool,
 ) -> Attempt:
-    """Close the attempt's row and give its slots back."""
+    """Close the attempt's row and release its slots."""
     if seconds_used is not None:
         _add_seconds(session, job, seconds_used)
     row = session.get_one(Attempt, (job.id, job.attempt))
@@ -199,7 +199,7 @@ def _count_attempts(session: Session, job: Job, condition: ColumnElement[bool]) 
 
 
 def _add_seconds(session: Session, job: Job, seconds_used: float) -> None:
-    """Bring the attempt's time up to `seconds_used`; hearing the same number again adds nothing."""
+    """Raise the attempt's time to `seconds_used`; repeating the same number adds nothing."""
     row = session.get_one(Attempt, (job.id, job.attempt), populate_existing=True)
     # Workers send totals, not differences: a renewal whose commit was done but whose answer was lost is sent
     # again, and would be added twice.

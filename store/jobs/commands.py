@@ -1,6 +1,6 @@
-"""Jobs as people handle them: submit, find, cancel, pause, resume, retry; and, from here, all else of a job.
+"""Commands on jobs: submit, find, cancel, pause, resume, retry, prioritize.
 
-A running attempt's own writes are in `store.jobs.attempts`, acquiring in `store.jobs.acquire`; both are exported here.
+Also exports the writes of a running attempt (`store.jobs.attempts`, `recording`) and `store.jobs.acquire`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ RequestedAction = Literal["cancel", "pause", "preempt"]
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be made: one cell of a study, or one by itself."""
+    """A job to be created: one cell of a study, or a single job."""
 
     spec: JobSpec
     name: str
@@ -194,7 +194,7 @@ def request_action(session: Session, job: Job, action: RequestedAction, who: str
 
 
 def resume(session: Session, job: Job, who: str) -> None:
-    """A paused job queues again; one that is only asked to pause is no longer. Else raises WrongStatus."""
+    """Re-queue a paused job, or withdraw the request to pause a running one; raises WrongStatus for others."""
     job = lock(session, job.id)
     if job.status == "running" and job.requested_action == "pause":
         job.requested_action = job.requested_by = None
@@ -210,9 +210,9 @@ def resume(session: Session, job: Job, who: str) -> None:
 
 
 def retry(session: Session, job: Job, who: str) -> None:
-    """A failed or cancelled job queues again, with all its attempts and all its time before it.
+    """Re-queue a failed or cancelled job, with its full number of attempts and its full time limit.
 
-    It goes on from its last checkpoint. Raises WrongStatus for any other job.
+    It resumes from its last checkpoint. Raises WrongStatus for any other job.
     """
     job = lock(session, job.id)
     if job.status not in ("failed", "cancelled"):
@@ -228,7 +228,7 @@ def retry(session: Session, job: Job, who: str) -> None:
 
 
 def prioritize(session: Session, job: Job, priority: str, who: str) -> None:
-    """Put a job that hasn't ended into another class of the queue; raises WrongStatus for one that has.
+    """Change the priority class of a job that hasn't ended; raises WrongStatus for one that has.
 
     A running job keeps its device: the class counts once it waits again. Setting the same class changes
     nothing.

@@ -1,4 +1,4 @@
-"""Hosts, their devices, and who holds a slot until when."""
+"""Hosts, their devices, and the leases on their slots."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -243,7 +243,7 @@ def _update_worker(host: str, instance: str | None) -> Update:
 
 
 def is_any_alive(session: Session, namespace: str) -> bool:
-    """Whether a worker whose process ids are of this namespace was seen lately."""
+    """Whether a worker in this namespace of process ids was seen lately."""
     query = select(Worker.host).where(Worker.namespace == namespace, _seen_lately())
     return session.scalars(query.limit(1)).first() is not None
 

@@ -1,4 +1,4 @@
-"""What keeps a queued job from starting, other than the jobs before it."""
+"""What prevents a queued job from starting, other than the jobs ahead of it."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session

@@ -41,8 +41,8 @@ STANDARD_METRICS = (
 
 
 def record_start(session: Session, job_id: int, attempt: int, event: Started) -> None:
-    """Where the attempt starts, in which environment, and what the training turned out to be; an
-    environment that differs from before is a warning."""
+    """The attempt's first step, its environment and the training's facts; an environment that differs from the
+    previous attempt's is a warning."""
     job = lock_attempt(session, job_id, attempt)
     warnings = [*job.warnings, *event.warnings, *_environment_changes(session, job, event)]
     job.warnings = list(dict.fromkeys(warnings))
@@ -56,7 +56,7 @@ def record_start(session: Session, job_id: int, attempt: int, event: Started) ->
 
 
 def record_step(session: Session, job_id: int, attempt: int, step: int) -> None:
-    """How far the training is; an unchanged step changes nothing."""
+    """The training's progress; an unchanged step changes nothing."""
     job = lock_attempt(session, job_id, attempt)
     # A change of `changed_at` makes the mirror send the job to MLflow again, so a report without news must
     # not change it. (`record_log` changes nothing either: lines are read from SQL alone.)
@@ -126,7 +126,7 @@ def record_diagnosis(
 def record_checkpoint(
     session: Session, job_id: int, attempt: int, event: CheckpointSaved
 ) -> list[str]:
-    """From now on the file counts; returns the paths that no row names any more, to be deleted.
+    """Register a checkpoint file; returns the paths of obsolete files, to be deleted.
 
     `event.path` is relative to the storage. The two newest `last` are kept, and the best that each of
     them would go on from.

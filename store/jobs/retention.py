@@ -12,7 +12,7 @@ KEPT_LAST = 2
 
 
 def drop_obsolete_checkpoints(session: Session, job_id: int) -> list[str]:
-    """Forget what no resume can need; returns the paths of the forgotten files."""
+    """Delete the rows of checkpoints that no resume can need; returns their paths."""
     newest = select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.id.desc())
     rows = session.scalars(newest).all()
     kept = _needed([row for row in rows if row.kind == "last"][:KEPT_LAST], _best(rows))

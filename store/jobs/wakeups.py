@@ -61,11 +61,11 @@ def due(session: Session) -> dict[str, int]:
 
 
 def send(celery: Celery, due: Mapping[str, int]) -> int:
-    """Send those that don't yet lie in their host's queue and return how many went out.
+    """Send those that aren't in their host's queue yet, and return how many were sent.
 
-    Never raises; a broken broker costs about a second. A wake-up that lies there was sent for an earlier
-    job but will be as good: the host looks into the table after it has taken it. So a host that takes none
-    is not buried in them, and none needs an end of validity, which Celery would judge by that host's clock.
+    Never raises; a broken broker costs about a second. A wake-up that is already in the queue was sent for an
+    earlier job but serves as well: the host checks the table after it has received it. So a host that receives
+    none does not accumulate them, and none needs an expiry, which Celery would judge by that host's clock.
     """
     sent = 0
     for host, count in due.items():

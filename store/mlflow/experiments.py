@@ -1,4 +1,4 @@
-"""Which experiment in MLflow is a project's, and which of its runs people have deleted there."""
+"""The experiments of projects in MLflow, and the runs that people have deleted there."""
 
 from collections.abc import Collection, Sequence
 

@@ -1,4 +1,4 @@
-"""Addresses of MLflow's pages for what is mirrored there. Asks MLflow nothing."""
+"""URLs of MLflow's pages of mirrored jobs and studies, built without a request to MLflow."""
 
 from collections.abc import Collection, Mapping
 

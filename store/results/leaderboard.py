@@ -1,4 +1,4 @@
-"""The jobs that a leaderboard ranks, with what tells them apart."""
+"""The jobs that a leaderboard ranks, with the digests that group them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ _PARAMETERS = ("weight_parameters", "bias_parameters", "norm_parameters")
 
 @dataclass(frozen=True, slots=True)
 class FinishedJob:
-    """What a training was and how long each of its steps took, evaluations included."""
+    """A finished training and the seconds per step, evaluations included."""
 
     spec: Mapping[str, Any]
     device: str | None

@@ -1,4 +1,4 @@
-"""Studies: their making, their growing, and the status that follows from their jobs'."""
+"""Studies: creation, extension, and the status derived from their jobs'."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal

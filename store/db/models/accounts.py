@@ -12,7 +12,7 @@ ROLES = ("admin", "member", "viewer")
 
 
 class User(Table):
-    """A person; `name` is how they are called everywhere."""
+    """A user; `name` identifies them everywhere."""
 
     __tablename__ = "users"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -56,7 +56,7 @@ class IdempotencyKey(Table):
 
 
 class Project(Table):
-    """A named group of studies and jobs, created at first use. `experiment_id`: the one in MLflow, whatever people call it there."""
+    """A named group of studies and jobs, created at first use. `experiment_id`: its experiment in MLflow, even if renamed there."""
 
     __tablename__ = "projects"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)

@@ -1,4 +1,4 @@
-"""How far MLflow has what SQL has, and what it lacks."""
+"""The state of the mirror to MLflow: what has been sent, and what could not be."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ MIRROR_PROBLEMS = ("run", "files", "model", "deleted", "experiment")
 
 
 class Mirrored(Table):
-    """How far MLflow has a job or a study: its run, the last epoch sent, the change it has seen."""
+    """What MLflow has of a job or a study: its run, the last epoch sent, the `changed_at` last seen."""
 
     __tablename__ = "mirrored"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -28,7 +28,7 @@ class Mirrored(Table):
 
 
 class MirrorProblem(Table):
-    """What MLflow lacks of a job, a study or a project, and why; gone once MLflow has it.
+    """What is missing in MLflow of a job, a study or a project, and why; deleted once it has been sent.
 
     `kind`: `run`, `files` and `model` could not be sent; `deleted`: the run was deleted there;
     `experiment`: the project's experiment was deleted there. `next_at`: when it is tried again;
