@@ -9,7 +9,7 @@ from trainer.errors import ModelError
 from trainer.layers import drop_probability, drops
 from trainer.models import Shape, build_bare_model, input_shape, require_known
 from trainer.spec import DatasetInfo, JobSpec, LibraryModel, StepTraining
-from trainer.surgery import NormSite, Survey, choose_sites, shorten, survey_norms
+from trainer.surgery import NormSite, Survey, choose_sites, on_meta, shorten, survey_norms
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def build_context(spec: JobSpec, info: DatasetInfo) -> CheckContext:
         unknown = error
     if unknown is None:
         try:
-            with torch.device("meta"):
+            with on_meta():
                 model = build_bare_model(spec, info)
             survey = survey_norms(model, shape)
             dropout = _dropout_layers(model)

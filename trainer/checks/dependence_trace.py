@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from trainer.layers import drops
-from trainer.surgery import SAMPLES, TensorMap, find_sites
+from trainer.surgery import SAMPLES, TensorMap, find_sites, on_meta
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def trace_blindness(
     mean of each channel of each image. What is not understood counts as depending on the image."""
     tracer = _BlindnessTracer(meta_copy, removes_means)
     meta_copy.train()
-    with torch.no_grad(), torch.device("meta"):
+    with torch.no_grad(), on_meta():
         images = torch.empty((SAMPLES, *example_shape))
         tracer.marks[images] = _VARYING
         with tracer:

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-import torch
-
 from trainer.checks.context import CheckContext
 from trainer.errors import ModelError
 from trainer.models import build_bare_model, input_shape
@@ -15,7 +13,7 @@ from trainer.spec import (
     Reconstruction,
     Regression,
 )
-from trainer.surgery import run_on_meta
+from trainer.surgery import on_meta, run_on_meta
 
 #: Image sizes that are tried for a remedy.
 _SIZES = (8, 16, 32, 64, 96, 128, 224, 256, 299, 384)
@@ -49,7 +47,7 @@ def _working_size(context: CheckContext) -> int | None:
         dataset = context.spec.dataset.model_copy(update={"image_size": size})
         spec = context.spec.model_copy(update={"dataset": dataset})
         try:
-            with torch.device("meta"):
+            with on_meta():
                 run_on_meta(build_bare_model(spec, context.info), input_shape(spec, context.info))
         except ModelError:
             continue

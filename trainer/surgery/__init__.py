@@ -10,6 +10,7 @@ from trainer.surgery.build_norm import (
 from trainer.surgery.notes import shorten
 from trainer.surgery.place_dropout import place_dropout
 from trainer.surgery.provenance import TensorMap
+from trainer.surgery.remembered_shapes import on_meta
 from trainer.surgery.replace_norms import (
     SurgeryReport,
     choose_sites,
@@ -35,6 +36,7 @@ __all__ = [
     "explain_misfit",
     "find_sites",
     "group_field",
+    "on_meta",
     "place_dropout",
     "put_norms",
     "replace_norms",

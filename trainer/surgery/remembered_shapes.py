@@ -4,7 +4,8 @@ PyTorch works out many shapes in Python, those of norms above all, at up to a mi
 blocks, and a model is asked about again with every norm that is put into it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -18,23 +19,32 @@ _results: dict[Any, Any] = {}
 _MOST_RESULTS = 20_000
 
 
+@contextmanager
+def on_meta() -> Iterator[None]:
+    """Tensors that are made inside have a shape and nothing else."""
+    with torch.device("meta"), RememberedShapes():  # type: ignore[no-untyped-call]
+        yield
+
+
 class RememberedShapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Inside, on the meta device, an operator that only computes returns empty tensors like those that it returned
-    before for tensors of the same shapes, strides and types. All others run as ever; one that raises does so
-    again."""
+    before for tensors of the same shapes, strides and types, and one that has filled such a tensor fills the next
+    without being asked. All others run as ever; one that raises does so again."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if not _only_computes(func):
+        fills = _fills(func)
+        if not fills and not _only_computes(func):
             return func(*args, **kwargs)
         try:
             key = (func, _key(args), _key(tuple(kwargs.items())))
         except _NotOnMeta:
             return func(*args, **kwargs)
         if (description := _results.get(key)) is not None:
-            return _empty(description)
+            # A tensor of the meta device has no values that could be written.
+            return args[0] if fills else _empty(description)
         result = func(*args, **kwargs)
         if len(_results) >= _MOST_RESULTS:
             _results.clear()
@@ -54,6 +64,23 @@ def _only_computes(func: Any) -> bool:
     returns_tensors = all(str(returned.type) == "Tensor" for returned in schema.returns)
     aliases = [part.alias_info for part in (*schema.arguments, *schema.returns)]
     return takes_tensors and returns_tensors and not any(aliases)
+
+
+@cache
+def _fills(func: Any) -> bool:
+    """It writes values to its first argument, `add_` or `normal_` say, and returns that: neither one that changes
+    the shape or strides of a tensor, nor one that writes to others."""
+    schema = func._schema
+    name = schema.name.rpartition("::")[2]
+    written = [argument.alias_info is not None for argument in schema.arguments]
+    return (
+        name.endswith("_")
+        and not name.startswith("_")
+        and torch.Tag.inplace_view not in func.tags
+        and written[:1] == [True]
+        and not any(written[1:])
+        and [str(returned.type) for returned in schema.returns] == ["Tensor"]
+    )
 
 
 def _key(value: Any) -> Any:

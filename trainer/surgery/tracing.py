@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from trainer.errors import ModelError
 from trainer.layers import drops, has_weights, is_activation, is_called_norm, is_leaf, norm_layout
 from trainer.surgery.provenance import SHAPE_FUNCTIONS, Channels, ChannelTag, Sources
-from trainer.surgery.remembered_shapes import RememberedShapes
+from trainer.surgery.remembered_shapes import on_meta
 
 #: Samples in the example batch: two, so that batch norm has something to average over.
 SAMPLES = 2
@@ -37,7 +37,7 @@ def run_on_meta(
     tracer = tracer or Tracer(twin)
     twin.train()
     try:
-        with torch.no_grad(), torch.device("meta"), RememberedShapes(), tracer:  # type: ignore[no-untyped-call]
+        with torch.no_grad(), on_meta(), tracer:
             output = twin(torch.empty((SAMPLES, *example_shape)))
     except Exception as error:  # a library's model breaks on small images in every way there is
         raise ModelError(

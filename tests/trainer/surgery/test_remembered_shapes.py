@@ -30,7 +30,7 @@ def test_a_survey_from_memory_equals_one_without(model, monkeypatch):
     with torch.device("meta"):
         bare = build_bare_model(make_spec(model), info)
     first, again = survey_norms(bare, info.shape), survey_norms(bare, info.shape)
-    monkeypatch.setattr(trainer.surgery.tracing, "RememberedShapes", nullcontext)
+    monkeypatch.setattr(trainer.surgery.tracing, "on_meta", lambda: torch.device("meta"))
     assert first == again == survey_norms(bare, info.shape)
 
 
@@ -83,10 +83,13 @@ def test_tensors_with_values_and_operators_that_write_or_view_are_left_alone():
     assert doubled.tolist() == [[0, 2, 4], [6, 8, 10]]
     assert again.tolist() == [[2, 4, 6], [8, 10, 12]]
     assert x[0].tolist() == [2, 3, 4]
-    y = meta(2, 3)
-    with RememberedShapes():
-        assert y.add_(1) is y
-        assert y[0]._base is y
+    for _ in range(2):
+        y = meta(2, 3)
+        with RememberedShapes():
+            assert y.add_(1) is y
+            assert y[0]._base is y
+            assert y.t_().shape == (3, 2)
+            assert y.resize_(4).shape == (4,)
 
 
 def test_what_fails_fails_each_time():
@@ -94,3 +97,5 @@ def test_what_fails_fails_each_time():
         for _ in range(2):
             with pytest.raises(RuntimeError):
                 meta(2, 3) + meta(4, 5)
+            with pytest.raises(RuntimeError):
+                meta(3).add_(meta(2, 3))

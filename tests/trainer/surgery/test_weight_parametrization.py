@@ -13,6 +13,7 @@ from tests.support.trainer_specs import DIGITS, make_info, make_spec
 from trainer.errors import ModelError
 from trainer.models.build import build_model, build_with_report
 from trainer.models.parameters import split_parameters
+from trainer.surgery.remembered_shapes import RememberedShapes
 from trainer.surgery.weight_parametrization import apply_weights
 
 ACTING = {name: entry for name, entry in WEIGHTS.items() if name != "plain"}
@@ -202,7 +203,7 @@ def test_the_parts_of_acted_on_parameters_are_those_of_the_plain_model():
 def test_library_models_run_with_acted_on_weights(name, weights):
     info = make_info(shape=(3, 224, 224), mean=(0.5,) * 3, std=(0.25,) * 3)
     norm = "batch" if "levit" in name else "layer"
-    with torch.device("meta"):
+    with torch.device("meta"), RememberedShapes():
         model = build(name, weights, norm, info)
         model.train()(torch.empty(2, 3, 224, 224)).sum().backward()
     assert acted_on(model)
