@@ -21,7 +21,7 @@ from trainer.surgery.build_norm import (
     find_sites,
     uses_batch_statistics,
 )
-from trainer.surgery.remembered_shapes import RememberedShapes
+from trainer.surgery.remembered_shapes import on_meta
 from trainer.surgery.replace_norms import choose_sites, explain_misfit
 from trainer.surgery.survey import Survey, survey_norms
 
@@ -81,7 +81,7 @@ _OWN_LAYOUTS = {"mlp": "N,C", "vit_small": "N,L,C", "autoencoder": "N,C"}
 @pytest.fixture(autouse=True)
 def _cheap_models() -> Iterator[None]:
     """A few dozen models meet a dozen norms each."""
-    with built_once(), RememberedShapes():
+    with built_once():
         yield
 
 
@@ -113,7 +113,7 @@ def library_info(model):
 def library_survey(model) -> Survey:
     """Likewise; a survey of the larger ones takes a second or more."""
     info = library_info(model)
-    with torch.device("meta"):
+    with on_meta():
         return survey_norms(build_bare_model(make_spec(model), info), info.shape)
 
 
@@ -180,7 +180,7 @@ def test_every_norm_goes_into_library_models_or_is_refused_by_layer(model, norm)
     misfit = next((e for s in sites if (e := explain_misfit(spec.norm, s))), None)
     alone = norm == "instance" and any(s.positions == 1 for s in sites)
     indivisible = norm.startswith(("group", "evonorm-S0")) and any(s.channels % 2 for s in sites)
-    with torch.device("meta"):
+    with on_meta():
         if misfit is not None or indivisible or alone:
             with pytest.raises(SurgeryError) as error:
                 build_with_report(spec, info, survey)
@@ -204,7 +204,7 @@ def test_every_norm_goes_into_library_models_or_is_refused_by_layer(model, norm)
 @pytest.mark.parametrize("model", ["timm:resnet18", "timm:regnetx_002", "torchvision:vit_b_16"])
 def test_a_build_that_surveys_by_itself_does_the_same_as_with_a_survey_of_another_build(model):
     spec, info = make_spec(model, "dynamic_tanh"), library_info(model)
-    with torch.device("meta"):
+    with on_meta():
         _, alone = build_with_report(spec, info)
         _, given = build_with_report(spec, info, library_survey(model))
     assert alone == given
@@ -288,7 +288,7 @@ def test_without_norm_a_zero_bias_takes_its_place_where_one_layer_feeds_it(model
 
 
 def test_a_norm_after_a_concatenation_or_a_sum_has_no_single_producer():
-    with torch.device("meta"):
+    with on_meta():
         _, report = build_with_report(make_spec("torchvision:densenet121", "none"), colour(224))
     # Of its 121 norms, the two of each of 58 layers, 3 transitions, the first and the last.
     assert len(report.biases) == 59
@@ -323,7 +323,7 @@ def test_gain_and_bias_are_taken_over_so_that_zero_branches_stay_zero():
 
 
 def test_weights_standardized_by_a_library_are_no_norms_of_activations():
-    with torch.device("meta"):
+    with on_meta():
         _, report = build_with_report(make_spec("timm:nf_resnet26", "none"), colour(224))
         assert report.replaced == ()
         _, report = build_with_report(make_spec("timm:nf_resnet26", "batch"), colour(224))

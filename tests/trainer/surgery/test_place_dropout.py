@@ -1,11 +1,13 @@
 """Where things are dropped in whole models, and that nothing else of the model changes by it."""
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import nn
 
+from tests.support.model_cache import built_once
 from tests.support.trainer_specs import DIGITS, make_info, make_spec
 from tests.support.trainings import run
 from trainer.errors import ModelError
@@ -18,6 +20,7 @@ from trainer.layers.dropout import (
     start_dropping,
 )
 from trainer.models.build import build_model, build_with_report
+from trainer.surgery.remembered_shapes import on_meta
 
 COLOUR = make_info(shape=(3, 32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
 RESNET = {"name": "resnet20", "width": 4}
@@ -34,6 +37,13 @@ DROPS = {
     "stochastic_depth per batch": {"kind": "stochastic_depth", "p": 0.4, "per": "batch"},
 }
 every_drop = pytest.mark.parametrize("drop", DROPS.values(), ids=DROPS)
+
+
+@pytest.fixture(autouse=True)
+def _built_once() -> Iterator[None]:
+    """The same model drops in one way after the other."""
+    with built_once():
+        yield
 
 
 def build(model, *drop, norm="group", info=DIGITS, **rest):
@@ -103,7 +113,9 @@ def test_the_state_goes_round_into_another_copy(drop):
 
 @every_drop
 def test_what_drops_can_be_exported(drop):
-    model = build(RESNET, drop).eval()
+    # Twenty layers take a second to export, and only branches need them.
+    skips = drop["kind"] == "stochastic_depth"
+    model = build(RESNET if skips else {"name": "cnn", "width": 4}, drop).eval()
     sizes = ({0: torch.export.Dim("batch", min=2)},)
     with torch.no_grad():
         exported = torch.export.export(model, (digits(),), dynamic_shapes=sizes).module()
@@ -147,7 +159,7 @@ def test_drop_connect_spares_the_last_layer():
 
 def test_drop_connect_tells_of_layers_whose_weights_attention_reads():
     spec = make_spec("torchvision:swin_t", "layer", regularization=[DROPS["drop_connect"]])
-    with torch.device("meta"):
+    with on_meta():
         model, report = build_with_report(spec, COLOUR)
     connected = [name for name in found(model) if "stochastic_depth" not in name]
     assert "features.1.0.mlp.0" in connected
@@ -175,7 +187,7 @@ def test_branches_are_skipped_by_the_linear_rule(per):
     ],
 )
 def test_residual_models_of_the_libraries_skip_their_own_branches(name, norm, branches, first):
-    with torch.device("meta"):
+    with on_meta():
         model = build(name, DROPS["stochastic_depth"], norm=norm, info=COLOUR)
     names = [n for n, m in model.named_modules() if isinstance(m, BranchDropout) and m.p]
     assert names[0] == first
@@ -211,7 +223,7 @@ def test_library_models_drop_parts_of_maps_behind_their_activations(drop):
 
 
 def test_gates_and_tokens_of_library_models_are_not_dropped():
-    with torch.device("meta"):
+    with on_meta():
         names = found(
             build(
                 "torchvision:mobilenet_v3_small",
@@ -261,7 +273,7 @@ def test_what_has_no_place_in_a_model_is_refused_with_field_and_remedy(
         else make_info(shape=(3, 64, 64), mean=(0.5,) * 3, std=(1.0,) * 3)
     )
     decay = {"kind": "weight_decay", "value": 0.1}
-    with pytest.raises(ModelError) as error, torch.device("meta"):
+    with pytest.raises(ModelError) as error, on_meta():
         build(model, decay, DROPS[drop], norm=norm, info=info)
     assert error.value.pointer == f"/regularization/1/{field}"
     assert error.value.layer == layer
@@ -276,7 +288,7 @@ def test_a_dropout_of_nothing_changes_nothing_anywhere():
         {"kind": "drop_block", "p": 0.0},
     ]
     assert found(build("cnn", *none)) == {}
-    with torch.device("meta"):
+    with on_meta():
         assert found(build("torchvision:resnet18", none[0], info=COLOUR)) == {}
 
 

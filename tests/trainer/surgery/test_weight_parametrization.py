@@ -13,7 +13,7 @@ from tests.support.trainer_specs import DIGITS, make_info, make_spec
 from trainer.errors import ModelError
 from trainer.models.build import build_model, build_with_report
 from trainer.models.parameters import split_parameters
-from trainer.surgery.remembered_shapes import RememberedShapes
+from trainer.surgery.remembered_shapes import on_meta
 from trainer.surgery.weight_parametrization import apply_weights
 
 ACTING = {name: entry for name, entry in WEIGHTS.items() if name != "plain"}
@@ -158,7 +158,7 @@ def test_copies_states_float64_and_meta_work(weights):
     states = [one.state_dict() for one in (model, twin, other)]
     assert all(torch.equal(states[0][n], one[n]) for one in states[1:] for n in states[0])
     assert model.double()(x.double()).dtype == torch.float64
-    with torch.device("meta"):
+    with on_meta():
         assert build(CNN, weights)(torch.empty(2, 1, 8, 8)).shape == (2, 10)
 
 
@@ -203,7 +203,7 @@ def test_the_parts_of_acted_on_parameters_are_those_of_the_plain_model():
 def test_library_models_run_with_acted_on_weights(name, weights):
     info = make_info(shape=(3, 224, 224), mean=(0.5,) * 3, std=(0.25,) * 3)
     norm = "batch" if "levit" in name else "layer"
-    with torch.device("meta"), RememberedShapes():
+    with on_meta():
         model = build(name, weights, norm, info)
         model.train()(torch.empty(2, 3, 224, 224)).sum().backward()
     assert acted_on(model)
@@ -212,7 +212,7 @@ def test_library_models_run_with_acted_on_weights(name, weights):
 def test_what_cannot_be_acted_on_in_an_attention_is_told():
     info = make_info(shape=(3, 32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
     spec = make_spec("torchvision:vit_b_16", "layer", weights={"kind": "weight_norm"})
-    with torch.device("meta"):
+    with on_meta():
         _, report = build_with_report(spec, info)
     assert any(
         "input projections" in n and "encoder_layer_0.self_attention" in n for n in report.notes
