@@ -12,9 +12,7 @@ from studies.report.curves import (
     study_curves,
 )
 from studies.report.figure_list import FigureInfo, available_figures, compared, list_figures
-from studies.report.format_html import to_html
-from studies.report.format_json import to_json
-from studies.report.format_markdown import to_markdown_report
+from studies.report.formats import to_html, to_json, to_markdown_report
 from studies.report.generalization_gap import Gap, gaps, measure_of
 from studies.report.load import MOST_PERIODS, read_report
 from studies.report.schemas import Filters, Histogram, JobReport, ReportInput, arms

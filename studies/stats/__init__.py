@@ -1,7 +1,6 @@
 """Tests, intervals, group-sequential levels; metrics and how their numbers are written."""
 
 from studies.stats import group_sequential, inference
-from studies.stats.drift import with_drift
 from studies.stats.inference import Interval, mean, t_interval
 from studies.stats.metrics import (
     Outcome,
@@ -20,6 +19,7 @@ from studies.stats.metrics import (
     score,
     size,
     validation_metric,
+    with_drift,
 )
 
 __all__ = [

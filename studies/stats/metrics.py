@@ -1,4 +1,5 @@
-"""A metric by its name: which way is better, what a job counts with, and how its numbers are written.
+"""A metric by its name: which way is better, what a job counts with, how its numbers are written; and
+how far a layer has drifted.
 
 Accuracies are written in percent, their differences in points.
 """
@@ -114,3 +115,17 @@ def listed(names: Sequence[str], most: int = 6) -> str:
     return " and ".join(
         part for part in (", ".join(shown[:-1]), shown[-1] if shown else "") if part
     )
+
+
+def with_drift(
+    statistics: Mapping[str, float | None], first: Mapping[str, float | None]
+) -> dict[str, float | None]:
+    """Adds how far the median before and after a norm has moved since the first look, in units of the
+    first standard deviation: `before_drift_training`, `after_drift_training`."""
+    drifted = dict(statistics)
+    for side in ("before", "after"):
+        now, then = statistics.get(f"{side}_p50"), first.get(f"{side}_p50")
+        std = first.get(f"{side}_std")
+        if now is not None and then is not None and std:
+            drifted[f"{side}_drift_training"] = abs(now - then) / std
+    return drifted

@@ -1,7 +1,6 @@
 """How answers look in a terminal."""
 
-from normlab.cli.render.claims import show_claims
-from normlab.cli.render.comparison import ComparisonFormat, show_comparison
+from normlab.cli.render.comparison import ComparisonFormat, show_claims, show_comparison
 from normlab.cli.render.datasets import say_outcome, show_dataset
 from normlab.cli.render.output import (
     Column,

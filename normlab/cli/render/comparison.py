@@ -1,11 +1,10 @@
-"""A comparison as a verdict, a table and the explanation of how to read it."""
+"""A comparison: the verdict, tables of variants and along the matrix, how to read them; and verdicts on claims."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from normlab.cli.render.matrix_axes import show_axes
-from normlab.cli.render.output import Column, Item, say, say_paragraph, show_table
+from normlab.cli.render.output import Column, Item, field, say, say_paragraph, show_table
 from normlab.cli.render.units import interval, p_value, scaled, unit_name
 
 
@@ -25,7 +24,7 @@ def show_comparison(comparison: Mapping[str, Any]) -> None:
         say_paragraph(line)
     say()
     show_table(comparison["variants"], columns(comparison))
-    show_axes(comparison)
+    _show_axes(comparison)
     say()
     for line in legend(comparison):
         say_paragraph(line)
@@ -91,3 +90,59 @@ def _to_threshold(one: Item) -> str:
 
 def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _show_axes(comparison: Mapping[str, Any]) -> None:
+    """A table of means per axis, and how each variant moves along it."""
+    for axis in comparison["axes"]:
+        say()
+        say(f"{unit_name(comparison['metric'])} over {axis['path']} (means over seeds):")
+        rows = [{"variant": name, "means": means} for name, means in axis["table"].items()]
+        show_table(rows, list(_axis_columns(axis, comparison["metric"])))
+        for line in _slopes(axis, comparison):
+            say_paragraph(line)
+
+
+def _axis_columns(axis: Mapping[str, Any], metric: str) -> Iterator[Column]:
+    yield Column("variant", lambda row: str(row["variant"]))
+    for number, value in enumerate(axis["values"]):
+
+        def text(row: Item, number: int = number) -> str:
+            return scaled(row["means"][number], metric)
+
+        yield Column(str(value), text, right=True)
+
+
+def _slopes(axis: Mapping[str, Any], comparison: Mapping[str, Any]) -> Iterator[str]:
+    metric, baseline = comparison["metric"], comparison["baseline"]
+    for one in axis["slopes"]:
+        if one["mean"] is None:
+            continue
+        line = f"{one['variant']}: {scaled(one['mean'], metric, sign=True)} {axis['scale']}"
+        if one["interval"] is not None:
+            line += f" ({interval(one['interval'], metric, sign=True)})"
+        difference = one["difference"]
+        if difference is not None and difference["mean"] is not None:
+            line += f"; to {baseline}'s slope {scaled(difference['mean'], metric, sign=True)}"
+        if difference is not None and difference["p_adjusted"] is not None:
+            line += f", p = {p_value(difference['p_adjusted'])} after Holm"
+        yield line
+
+
+def show_claims(found: Sequence[Item]) -> None:
+    """A line per claim, then the sentence it rests on."""
+    if not found:
+        return
+    show_table(found, _CLAIMS)
+    say()
+    for one in found:
+        say_paragraph(f"- {one['name']}: {one['sentence']}")
+    say()
+
+
+_CLAIMS = (
+    Column("claim", field("name")),
+    Column("verdict", field("verdict")),
+    Column("what is claimed", field("says")),
+    Column("reported before", field("paper")),
+)

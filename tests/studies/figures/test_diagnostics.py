@@ -8,7 +8,7 @@ import pytest
 
 from store.results.series import LayerSnapshot
 from studies.figures.diagnostics import draw_diagnostics
-from studies.stats.drift import with_drift
+from studies.stats.metrics import with_drift
 from trainer.spec.recorded import PERCENTILES
 
 PNG = b"\x89PNG\r\n"
@@ -71,6 +71,6 @@ def test_looks_are_drawn_whatever_they_hold(looks: list[LayerSnapshot]) -> None:
 
 
 def test_the_words_of_diagnostics_load_no_drawing() -> None:
-    code = "import sys, studies.stats.drift; print('matplotlib' in sys.modules)"
+    code = "import sys, studies.stats.metrics; print('matplotlib' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

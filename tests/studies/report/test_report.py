@@ -12,9 +12,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from studies.figures.__main__ import render
-from studies.report.format_html import to_html
-from studies.report.format_json import to_json
-from studies.report.format_markdown import to_markdown_report
+from studies.report.formats import to_html, to_json, to_markdown_report
 from studies.report.page import make_page, spec_text
 from studies.report.schemas import ReportInput
 from studies.spec.study import read_study

@@ -1,11 +1,47 @@
-"""A report as Markdown. Whatever a person wrote is text in it, never markup."""
+"""A report as HTML, JSON and Markdown. Whatever a person wrote is text in it, never markup."""
 
+import base64
+import dataclasses
+import json
 from collections.abc import Iterable, Iterator, Mapping
 
 from studies.presets import PresetRun
+from studies.report.figure_list import list_figures
 from studies.report.page import Page, make_page
 from studies.report.schemas import ReportInput
 from studies.report.tables import Table, markdown_text, to_markdown
+
+#: Pictures' data are in files of their own: the jobs' `files` name them.
+_PICTURED = {"fans", "filters", "histograms", "panels"}
+
+
+def to_html(report: ReportInput, pictures: Mapping[str, bytes]) -> str:
+    """One file: styles and pictures inside, no scripts, nothing fetched. `pictures`: the PNG of each figure, by its
+    name."""
+    # Imported here: the API's process reads reports, and never writes one as HTML.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("studies.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    encoded = {name: base64.b64encode(content).decode() for name, content in pictures.items()}
+    return environment.get_template("report.html").render(page=make_page(report), pictures=encoded)
+
+
+def to_json(report: ReportInput) -> bytes:
+    """For a program: all its data, without pictures and what only they need; with `figures`: which there are by
+    name, and how to get those that are missing."""
+    data = report.model_dump(mode="json", exclude=_PICTURED)
+    data["figures"] = [
+        # `lacks` is the earlier name of `missing_reason`.
+        {**dataclasses.asdict(figure), "lacks": figure.missing_reason}
+        for figure in list_figures(report)
+    ]
+    return json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False).encode()
 
 
 def to_markdown_report(report: ReportInput, pictures: Mapping[str, str] | None = None) -> str:
