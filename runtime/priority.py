@@ -7,23 +7,35 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-NICE = 10
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
 #: Of `prctl`: the signal that a process gets when its parent ends.
 _SET_PARENT_DEATH_SIGNAL = 1
 
 
+class PrioritySettings(BaseSettings):
+    """What the environment says (NORMLAB_*)."""
+
+    model_config = SettingsConfigDict(env_prefix="NORMLAB_", frozen=True)
+
+    #: A niceness, as of `nice`: at 10 a busy process gets a tenth of what a busy training gets.
+    background_nice: int = Field(default=10, ge=0, le=19)
+
+
 def lower_priority() -> None:
-    """Lowers this process's priority, and that of its session if it leads one: training and answering requests
-    come first.
+    """Lowers this process's priority by `background_nice`, and that of its session if it leads one: training
+    and answering requests come first.
 
     Where Linux groups processes by session (`sched_autogroup`), niceness only counts inside a session,
     and each daemon has one of its own: the session's weight is what others notice (man 7 sched).
     """
-    os.nice(NICE)
+    nice = PrioritySettings().background_nice
+    os.nice(nice)
     if os.getsid(0) == os.getpid():
         # Another kernel, or one without sched_autogroup.
         with suppress(OSError):
-            Path("/proc/self/autogroup").write_text(str(NICE))
+            Path("/proc/self/autogroup").write_text(str(nice))
 
 
 def end_with_parent() -> None:

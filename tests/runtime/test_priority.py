@@ -1,9 +1,12 @@
+import os
 import subprocess
 import sys
 
 import pytest
 
-from runtime.priority import NICE
+from runtime.priority import PrioritySettings
+
+NICE = PrioritySettings().background_nice
 
 PROGRAM = """
 import os
@@ -15,11 +18,27 @@ print(group.split()[-1] if group else "")
 """
 
 
+def lowered(leads: bool, **settings: str) -> list[str]:
+    """Its niceness and its session's, as a process says that has lowered its priority."""
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        start_new_session=leads,
+        stdout=-1,
+        text=True,
+        check=True,
+        env={**os.environ, **settings},
+    ).stdout.split("\n")[:2]
+
+
+def test_the_setting_says_by_how_much() -> None:
+    before = os.nice(0)
+    assert int(lowered(False, NORMLAB_BACKGROUND_NICE="0")[0]) == before
+    assert int(lowered(False, NORMLAB_BACKGROUND_NICE="3")[0]) == min(before + 3, 19)
+
+
 @pytest.mark.parametrize("leads", [True, False])
 def test_the_weight_of_a_session_is_lowered_by_its_leader_only(leads: bool) -> None:
-    own, group = subprocess.run(
-        [sys.executable, "-c", PROGRAM], start_new_session=leads, stdout=-1, text=True, check=True
-    ).stdout.split("\n")[:2]
+    own, group = lowered(leads)
     assert int(own) >= NICE
     # Of a process in a CPU cgroup (a container) the file says nothing, and there niceness alone counts.
     assert not group or (int(group) == NICE) == leads

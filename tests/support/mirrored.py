@@ -183,8 +183,10 @@ class RendererHere(Renderer):
 
 
 def mirror_environment(settings: Settings) -> dict[str, str]:
+    """Of one that doesn't give way to the other tests, which may use both cores for minutes."""
     return {
         **os.environ,
+        "NORMLAB_BACKGROUND_NICE": "0",
         "NORMLAB_DATABASE_URL": settings.database_url,
         "NORMLAB_MLFLOW_URL": settings.mlflow_url,
         "NORMLAB_STORAGE": str(settings.storage),

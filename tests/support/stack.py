@@ -67,8 +67,12 @@ class Installation:
 
 
 def make_installation(home: Path, **settings: str) -> Installation:
-    """Nothing of it runs yet."""
+    """Nothing of it runs yet.
+
+    Its mirror doesn't give way: it would starve beside tests that use both cores, and tests wait for it.
+    """
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("NORMLAB_")}
+    settings = {"NORMLAB_BACKGROUND_NICE": "0", **settings}
     ports = {"NORMLAB_API_PORT": str(free_port()), "NORMLAB_MLFLOW_PORT": str(free_port())}
     return Installation(home, {**inherited, **ports, **settings, "NORMLAB_HOME": str(home)})
 

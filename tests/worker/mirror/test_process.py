@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from tests.support.mirrored import ProjectRows, Reader, mirror_environment
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 from worker.mirror.__main__ import Settings
 
 
@@ -35,7 +35,7 @@ class Mirror:
     def leave(self) -> None:
         """It ends by itself once it is told to; on a busy machine that takes a while."""
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout=60) == 0, self.log.read_text()
+        assert self.process.wait(PATIENCE_SECONDS) == 0, self.log.read_text()
 
 
 @contextmanager
