@@ -283,13 +283,14 @@ def _build_accepted(
     [view, *earlier] = build_study_views(services, session, [study, *same])
     notes = [
         *growth_notes(read_study(study.spec), study.planned_seeds),
-        *repeat_notes([(one.id, one.status, _count_unsuccessful(one)) for one in earlier]),
+        *repeat_notes(
+            [
+                (one.id, one.status, one.counts["failed"] + one.counts["cancelled"])
+                for one in earlier
+            ]
+        ),
     ]
     return AcceptedStudy(**dict(view), same_as=[one.id for one in same], notes=notes)
-
-
-def _count_unsuccessful(study: StudyView) -> int:
-    return study.counts["failed"] + study.counts["cancelled"]
 
 
 def _extend(study: StudySpec, extension: Extension) -> StudySpec:
