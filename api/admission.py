@@ -97,10 +97,12 @@ def plan_cells(services: Services, user: User, study: StudySpec, cells: Sequence
     # One check for each arm, not for each cell: what is checked doesn't depend on the seed, and a study of 5
     # variants with 20 seeds needs 5 answers, not 100.
     arms = _group_arms(cells)
-    known = _find_datasets(services, study, arms)
-    reports = _check_arms(services, user, arms, {name: info for name, (_, info) in known.items()})
-    if found := _locate_problems(study, arms, reports):
-        raise Invalid(found[:MOST_PROBLEMS])
+    datasets_by_name = _find_datasets(services, study, arms)
+    reports = _check_arms(
+        services, user, arms, {name: info for name, (_, info) in datasets_by_name.items()}
+    )
+    if problems := _locate_problems(study, arms, reports):
+        raise Invalid(problems[:MOST_PROBLEMS])
     return Plan(
         new=tuple(
             NewJob(
@@ -109,7 +111,7 @@ def plan_cells(services: Services, user: User, study: StudySpec, cells: Sequence
             for arm, report in zip(arms, reports, strict=True)
             for cell in arm.cells
         ),
-        datasets={name: dataset for name, (dataset, _) in known.items()},
+        datasets={name: dataset for name, (dataset, _) in datasets_by_name.items()},
         warnings=_merge_warnings(arms, reports),
         arms=tuple(
             CheckedArm(arm.name, arm.variant, arm.point, arm.spec, len(arm.cells), report)
@@ -154,13 +156,13 @@ def _find_dataset(services: Services, name: str, place: str) -> tuple[Dataset, D
 def _find_datasets(
     services: Services, study: StudySpec, arms: Sequence[_Arm]
 ) -> dict[str, tuple[Dataset, DatasetInfo]]:
-    known: dict[str, tuple[Dataset, DatasetInfo]] = {}
+    found: dict[str, tuple[Dataset, DatasetInfo]] = {}
     for arm in arms:
         name = arm.spec.dataset.name
-        if name not in known:
+        if name not in found:
             place = locate(study, arm.variant, arm.point, "/dataset/name")
-            known[name] = _find_dataset(services, name, place)
-    return known
+            found[name] = _find_dataset(services, name, place)
+    return found
 
 
 def _check_arms(
@@ -190,14 +192,14 @@ def _locate_problems(
     study: StudySpec, arms: Sequence[_Arm], reports: Sequence[Report]
 ) -> tuple[Problem, ...]:
     """The problems, once each, with pointers into the study as it was written."""
-    found = (
+    problems = (
         one.model_copy(update={"pointer": locate(study, arm.variant, arm.point, one.pointer)})
         for arm, report in zip(arms, reports, strict=True)
         for one in report.problems
     )
     # A mistake in the base is found in every arm but stands in the document once, and so `locate` leads all
     # of them to one pointer.
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(problems))
 
 
 def _collect_notes(report: Report) -> tuple[str, ...]:
@@ -213,8 +215,10 @@ def _merge_warnings(arms: Sequence[_Arm], reports: Sequence[Report]) -> tuple[st
         for warning in dict.fromkeys(_collect_notes(report)):
             concerned.setdefault(warning, []).append(arm)
     return tuple(
-        warning if len(some) == len(arms) > 1 else f"{listed(_name_arms(some, arms))}: {warning}"
-        for warning, some in concerned.items()
+        warning
+        if len(arms_concerned) == len(arms) > 1
+        else f"{listed(_name_arms(arms_concerned, arms))}: {warning}"
+        for warning, arms_concerned in concerned.items()
     )
 
 

@@ -37,15 +37,17 @@ def build_job_filter(
     trials: Annotated[bool, Query(description="include tuning trials")] = False,
 ) -> ColumnElement[bool]:
     """All of these together."""
-    found = matching(
+    condition = matching(
         study_id=study, project=project, variant=variant, status=status, owner=owner, trials=trials
     )
     # A request that names a study gets all of its jobs, archived or not.
     archived = study is not None
     if query is None:
         # Also without a query there is a condition: archived jobs are left out.
-        return and_(found, compile_query(None, archived=archived))
-    return and_(found, read_parameter("query", query, partial(compile_query, archived=archived)))
+        return and_(condition, compile_query(None, archived=archived))
+    return and_(
+        condition, read_parameter("query", query, partial(compile_query, archived=archived))
+    )
 
 
 def get_order(

@@ -72,22 +72,23 @@ class KeptAnswers:
 
     def _delete_oldest(self) -> tuple[int, int]:
         """Makes room where there is too much; the number of files and bytes afterwards."""
-        found = []
+        entries = []
         for path in self._folder.iterdir():
             # Another process may be deleting, too.
             try:
                 status = path.stat()
             except FileNotFoundError:
                 continue
-            found.append((status.st_mtime, status.st_size, path))
-        found.sort(reverse=True)
+            entries.append((status.st_mtime, status.st_size, path))
+        entries.sort(reverse=True)
         is_full = (
-            len(found) > self._most_files or sum(size for _, size, _ in found) > self._most_bytes
+            len(entries) > self._most_files
+            or sum(size for _, size, _ in entries) > self._most_bytes
         )
         # Down to three quarters, so that the folder is not listed again at every write while it is full.
         share = KEPT_SHARE if is_full else 1.0
         files = total = 0
-        for _, size, path in found:
+        for _, size, path in entries:
             if files + 1 > share * self._most_files or total + size > share * self._most_bytes:
                 path.unlink(missing_ok=True)
             else:

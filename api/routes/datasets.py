@@ -74,9 +74,9 @@ def register_dataset(
 @router.get("", summary="List datasets, newest first")
 def list_datasets(services: ServicesDep, page: Page) -> Listing[DatasetView]:
     with services.sessions.begin() as session:
-        found = datasets.list_datasets(session, cursor=page.cursor, limit=page.limit)
-        items = [_build_view(session, dataset) for dataset in found.items]
-        return Listing(items=items, next_cursor=found.next_cursor)
+        listing = datasets.list_datasets(session, cursor=page.cursor, limit=page.limit)
+        items = [_build_view(session, dataset) for dataset in listing.items]
+        return Listing(items=items, next_cursor=listing.next_cursor)
 
 
 @router.get("/{name}", summary="Read a dataset")
@@ -129,10 +129,10 @@ def draw_classes(
     rows = min(len(info.classes), MOST_CLASSES)
     if why := _explain_too_large(f"{rows} classes × {images} images", rows * images, pixels):
         raise BadParameter("pixels", why)
-    wanted = ClassPictures(images=images, pixels=pixels, names=names)
+    pictures = ClassPictures(images=images, pixels=pixels, names=names)
     with _translate_errors():
         folder = services.settings.storage / "datasets"
-        picture = services.checker.draw_classes(wanted, info, folder, user.id)
+        picture = services.checker.draw_classes(pictures, info, folder, user.id)
     return Response(picture, media_type="image/png")
 
 

@@ -51,14 +51,14 @@ async def read_readiness(services: ServicesDep) -> Response:
     checks = await to_thread.run_sync(_check_all, services, limiter=_THREADS)
     lacking = [name for name, check in checks.items() if not check.ok]
     status = HTTPStatus.SERVICE_UNAVAILABLE if lacking else HTTPStatus.OK
-    found = Readiness(
+    readiness = Readiness(
         title=status.phrase,
         status=status,
         detail=f"not ready: {', '.join(lacking)}" if lacking else "ready",
         checks=checks,
     )
     return Response(
-        found.model_dump_json(),
+        readiness.model_dump_json(),
         status_code=status,
         media_type=MEDIA_TYPE if lacking else "application/json",
         headers={"Retry-After": "2"} if lacking else None,

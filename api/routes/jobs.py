@@ -77,7 +77,7 @@ def list_jobs(
 ) -> Listing[JobView]:
     """Archived jobs are left out unless `archived` is set or `study` names their study."""
     with services.sessions.begin() as session:
-        found = commands.list_jobs(
+        listing = commands.list_jobs(
             session,
             project=project,
             tag=tag,
@@ -90,7 +90,7 @@ def list_jobs(
             limit=page.limit,
         )
         return Listing(
-            items=build_job_views(services, session, found.items), next_cursor=found.next_cursor
+            items=build_job_views(services, session, listing.items), next_cursor=listing.next_cursor
         )
 
 
@@ -105,10 +105,10 @@ def read_job(services: ServicesDep, job_id: Id) -> JobView:
 )
 def annotate_job(services: ServicesDep, user: Writer, job_id: Id, document: Document) -> JobView:
     """An archived job is left out of lists; nothing is deleted."""
-    said = parse(AnnotationChange, document)
+    change = parse(AnnotationChange, document)
     with services.sessions.begin() as session:
         ensure_own(user, find_job(session, job_id).owner, f"job {job_id}")
-        annotations.annotate_job(session, job_id, annotations.Annotation(**dict(said)))
+        annotations.annotate_job(session, job_id, annotations.Annotation(**dict(change)))
         return _build_view(services, session, job_id)
 
 

@@ -125,13 +125,13 @@ def _estimate(services: Services, arms: Sequence[CheckedArm], whole: float) -> E
     ]
     networks = {(arm.spec.dataset.name, arm.spec.model.name) for arm in arms}
     with services.sessions.begin() as session:
-        found = estimate(works, pace.finished_jobs(session, networks), pace.slots(session))
-    if found is None:
+        result = estimate(works, pace.finished_jobs(session, networks), pace.slots(session))
+    if result is None:
         return None
     return EstimateView(
-        seconds=found.wall,
-        work_seconds=found.work,
-        slots=found.slots,
-        basis=found.basis,
-        jobs=found.jobs,
+        seconds=result.wall,
+        work_seconds=result.work,
+        slots=result.slots,
+        basis=result.basis,
+        jobs=result.jobs,
     )

@@ -90,19 +90,19 @@ def run_preset(
     preset = _find(name)
     if earlier := once.earlier_answer():
         return earlier
-    wanted = parse(RunRequest, document)
+    request = parse(RunRequest, document)
     try:
-        submitted = preset.document(wanted.scale, wanted.dataset)
+        submitted = preset.document(request.scale, request.dataset)
     except NotOffered as error:
         raise Invalid.at(f"/{error.field}", str(error)) from error
     _ensure_registered(services, submitted["base"]["dataset"]["name"])
-    chosen = {"project": wanted.project, "seeds": wanted.seeds}
+    chosen = {"project": request.project, "seeds": request.seeds}
     submitted |= {field: value for field, value in chosen.items() if value is not None}
     study, plan = plan_study(services, user, submitted)
     # Seeds of one's own make it another study than the one whose claims were fixed beforehand, and the report
     # says so.
-    planned = preset.study_spec(wanted.scale, wanted.dataset).seed_list
-    run = PresetRun.of(preset, wanted.scale, wanted.dataset, study.seed_list != planned)
+    planned = preset.study_spec(request.scale, request.dataset).seed_list
+    run = PresetRun.of(preset, request.scale, request.dataset, study.seed_list != planned)
     spec = study.model_dump(mode="json")
     with services.sessions.begin() as session:
         create = partial(
@@ -124,14 +124,14 @@ def run_preset(
 def list_runs(services: ServicesDep, name: str, page: Page) -> Listing[RunView]:
     _find(name)
     with services.sessions.begin() as session:
-        found = studies.list_studies(session, preset=name, cursor=page.cursor, limit=page.limit)
-        known = verdicts.of_studies(session, [study.id for study in found.items])
-        views = build_study_views(services, session, found.items)
+        listing = studies.list_studies(session, preset=name, cursor=page.cursor, limit=page.limit)
+        verdicts_by_study = verdicts.of_studies(session, [study.id for study in listing.items])
+        views = build_study_views(services, session, listing.items)
         items = [
-            _build_run_view(study, view, known[study.id])
-            for study, view in zip(found.items, views, strict=True)
+            _build_run_view(study, view, verdicts_by_study[study.id])
+            for study, view in zip(listing.items, views, strict=True)
         ]
-        return Listing(items=items, next_cursor=found.next_cursor)
+        return Listing(items=items, next_cursor=listing.next_cursor)
 
 
 @router.get(
@@ -167,8 +167,8 @@ def _ensure_registered(services: Services, dataset: str) -> None:
     if command is None:
         return
     with services.sessions.begin() as session:
-        known = datasets.find(session, dataset)
-    if known is None:
+        row = datasets.find(session, dataset)
+    if row is None:
         detail = f"requires the dataset {dataset}, which is not registered"
         raise Invalid.at("/dataset", detail, command)
 

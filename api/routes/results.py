@@ -30,7 +30,7 @@ def list_results(
 ) -> Listing[ResultView] | ChosenRows:
     """Diverged, failed and unfinished jobs are included."""
     with services.sessions.begin() as session:
-        found = result_rows.rows(
+        listing = result_rows.rows(
             session,
             trials=True,  # It is for the condition to leave them out.
             condition=jobs,
@@ -40,9 +40,9 @@ def list_results(
             limit=page.limit,
         )
     if columns is not None:
-        return ChosenRows(items=list(found.items), next_cursor=found.next_cursor)
-    items = [ResultView.model_validate(row) for row in found.items]
-    return Listing(items=items, next_cursor=found.next_cursor)
+        return ChosenRows(items=list(listing.items), next_cursor=listing.next_cursor)
+    items = [ResultView.model_validate(row) for row in listing.items]
+    return Listing(items=items, next_cursor=listing.next_cursor)
 
 
 @router.get("/results/groups", summary="Group results by the values of any fields, with statistics")
@@ -90,10 +90,10 @@ def export_results(
     """All matching jobs, from one consistent snapshot. Without `columns`: all fields of a job, its metrics and its
     spec, named as in queries. Non-finite metrics are `nan`, `inf`, `-inf` in CSV; in JSON lines they are null
     and named in `non_finite`."""
-    wanted = columns or parse_columns(",".join((*export.COLUMNS, *export.DOCUMENTS)))
+    selected = columns or parse_columns(",".join((*export.COLUMNS, *export.DOCUMENTS)))
     names = [column.name for column in columns] if columns else None
     with services.sessions.begin() as session:
-        rows = result_rows.each_row(session, condition=jobs, order=sort, columns=wanted)
+        rows = result_rows.each_row(session, condition=jobs, order=sort, columns=selected)
         # Read to the end before the transaction ends, and sent afterwards: a client on a slow line must hold
         # neither a connection nor a snapshot, which would keep the vacuum from its work.
         lines = spool_rows(rows, names, format)

@@ -98,7 +98,7 @@ def list_studies(
     archived: Archived = False,
 ) -> Listing[StudyView]:
     with services.sessions.begin() as session:
-        found = studies.list_studies(
+        listing = studies.list_studies(
             session,
             owner=owner,
             project=project,
@@ -108,7 +108,8 @@ def list_studies(
             limit=page.limit,
         )
         return Listing(
-            items=build_study_views(services, session, found.items), next_cursor=found.next_cursor
+            items=build_study_views(services, session, listing.items),
+            next_cursor=listing.next_cursor,
         )
 
 
@@ -127,10 +128,10 @@ def annotate_study(
     services: ServicesDep, user: Writer, study_id: Id, document: Document
 ) -> StudyView:
     """An archived study and its jobs are left out of lists; nothing is deleted."""
-    said = parse(AnnotationChange, document)
+    change = parse(AnnotationChange, document)
     with services.sessions.begin() as session:
         find_own_study(session, user, study_id)
-        annotations.annotate_study(session, study_id, annotations.Annotation(**dict(said)))
+        annotations.annotate_study(session, study_id, annotations.Annotation(**dict(change)))
         session.flush()
         return build_study_views(services, session, [find_study(session, study_id)])[0]
 
@@ -145,7 +146,7 @@ def list_study_jobs(
 ) -> Listing[JobView]:
     with services.sessions.begin() as session:
         find_study(session, study_id)
-        found = commands.list_jobs(
+        listing = commands.list_jobs(
             session,
             study_id=study_id,
             status=status,
@@ -154,7 +155,7 @@ def list_study_jobs(
             limit=page.limit,
         )
         return Listing(
-            items=build_job_views(services, session, found.items), next_cursor=found.next_cursor
+            items=build_job_views(services, session, listing.items), next_cursor=listing.next_cursor
         )
 
 
@@ -182,15 +183,15 @@ def compare(
         study = find_study(session, study_id)
         if metric is not None:
             _ensure_known(metric, result_rows.rows(session, study_id=study_id).items)
-        found = read_comparison(session, study, metric)
-    return found if format is None else respond_with_table(found, study.name, format)
+        comparison = read_comparison(session, study, metric)
+    return comparison if format is None else respond_with_table(comparison, study.name, format)
 
 
 def _ensure_known(metric: str, rows: Sequence[dict[str, Any]]) -> None:
     """Some job has it, or none has any metric yet; raises `BadParameter`."""
-    known = sorted(set().union(*(row["metrics"] for row in rows)))
-    if known and metric not in known:
-        detail = f"no job of this study has the metric {metric!r}; available: {', '.join(known)}"
+    metrics = sorted(set().union(*(row["metrics"] for row in rows)))
+    if metrics and metric not in metrics:
+        detail = f"no job of this study has the metric {metric!r}; available: {', '.join(metrics)}"
         raise BadParameter("metric", detail)
 
 
@@ -208,19 +209,19 @@ def extend_study(
         return earlier
     extension = parse(Extension, document)
     with services.sessions.begin() as session:
-        found = find_own_study(session, user, study_id)
+        row = find_own_study(session, user, study_id)
     # Outside of a transaction, because the check takes long. Whether the study is still the same is asked
     # under its lock (`studies.add_jobs`), and answered with a conflict if not.
-    study = _extend(read_study(found.spec), extension)
+    study = _extend(read_study(row.spec), extension)
     # Before the choice of a tuning there are no settings to train with: it will see to the new seeds.
-    waits = study.tune is not None and found.tuning is None
-    cells = () if waits else expand(study, chosen_settings(found))
+    waits = study.tune is not None and row.tuning is None
+    cells = () if waits else expand(study, chosen_settings(row))
     plan = plan_cells(services, user, study, cells)
     spec = study.model_dump(mode="json")
     with services.sessions.begin() as session:
 
         def extend() -> AcceptedStudy:
-            studies.add_jobs(session, found, plan.new, user.name, spec)
+            studies.add_jobs(session, row, plan.new, user.name, spec)
             return _build_accepted(services, session, find_study(session, study_id))
 
         answer = once.answer(session, extend)

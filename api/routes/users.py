@@ -78,8 +78,8 @@ def change_user(
 @router.get("/tokens", summary="List your own tokens; for admins, all tokens")
 def list_tokens(services: ServicesDep, user: Reader) -> Listing[TokenView]:
     with services.sessions.begin() as session:
-        found = users.list_tokens(session, None if user.role == "admin" else user)
-        return Listing(items=[TokenView.of(token) for token in found])
+        tokens = users.list_tokens(session, None if user.role == "admin" else user)
+        return Listing(items=[TokenView.of(token) for token in tokens])
 
 
 @router.post(

@@ -27,21 +27,21 @@ class Annotation:
     archived: bool | None = None
 
 
-def annotate_job(session: Session, job_id: int, said: Annotation) -> None:
+def annotate_job(session: Session, job_id: int, change: Annotation) -> None:
     """Raises WrongStatus for archiving a job that hasn't ended."""
     job = lifecycle.lock(session, job_id)
-    if said.archived and job.status not in FINAL_STATUSES:
+    if change.archived and job.status not in FINAL_STATUSES:
         raise WrongStatus(f"cannot archive job {job_id}: it is {job.status}")
-    _apply(session, job, said)
+    _apply(session, job, change)
     lifecycle.mark_changed(session, job)
 
 
-def annotate_study(session: Session, study_id: int, said: Annotation) -> None:
+def annotate_study(session: Session, study_id: int, change: Annotation) -> None:
     """Archiving a study archives its jobs; raises WrongStatus while one of them hasn't ended."""
     study = session.get_one(Study, study_id, with_for_update=True)
-    if said.archived and (unfinished := _unfinished(session, study_id)):
+    if change.archived and (unfinished := _unfinished(session, study_id)):
         raise WrongStatus(f"cannot archive study {study_id}: job {unfinished} has not ended")
-    _apply(session, study, said)
+    _apply(session, study, change)
     session.execute(update(Mirrored).where(Mirrored.study_id == study_id).values(seen_at=None))
 
 
@@ -55,13 +55,13 @@ def is_archived() -> ColumnElement[bool]:
     return or_(Job.archived_at.is_not(None), Study.archived_at.is_not(None))
 
 
-def _apply(session: Session, one: Job | Study, said: Annotation) -> None:
-    if said.tags is not None:
-        one.tags = list(said.tags)
-    if said.note is not None:
-        one.note = sanitize_text(said.note)
-    if said.archived is not None and said.archived != (one.archived_at is not None):
-        one.archived_at = database_now(session) if said.archived else None
+def _apply(session: Session, one: Job | Study, change: Annotation) -> None:
+    if change.tags is not None:
+        one.tags = list(change.tags)
+    if change.note is not None:
+        one.note = sanitize_text(change.note)
+    if change.archived is not None and change.archived != (one.archived_at is not None):
+        one.archived_at = database_now(session) if change.archived else None
 
 
 def _unfinished(session: Session, study_id: int) -> int | None:

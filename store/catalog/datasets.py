@@ -119,10 +119,10 @@ def lock_usable(session: Session, dataset: Dataset) -> Dataset:
     """The current row, locked against changes until the transaction ends; raises DatasetUnavailable."""
     # A registration that fails meanwhile must see the jobs that are being made on it.
     statement = select(Dataset).where(Dataset.id == dataset.id).with_for_update(read=True)
-    found = session.scalars(statement, execution_options={"populate_existing": True}).one()
-    if found.status == "failed":
-        raise DatasetUnavailable(f"dataset {found.name} could not be registered: {found.error}")
-    return found
+    row = session.scalars(statement, execution_options={"populate_existing": True}).one()
+    if row.status == "failed":
+        raise DatasetUnavailable(f"dataset {row.name} could not be registered: {row.error}")
+    return row
 
 
 def prepare_retry(session: Session, job: Job) -> None:

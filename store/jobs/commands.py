@@ -146,7 +146,7 @@ def list_jobs(
     limit: int = 50,
 ) -> Page[Job]:
     """Newest first; `owner` and `project` are names; `archived`: those, too. Raises BadCursor."""
-    wanted = {
+    filters = {
         Job.kind: kind,
         User.name: owner,
         Project.name: project,
@@ -159,7 +159,7 @@ def list_jobs(
         .join(User, User.id == Job.owner_id)
         .outerjoin(Project, Project.id == Job.project_id)
         .outerjoin(Study, Study.id == Job.study_id)
-        .where(*(column == value for column, value in wanted.items() if value is not None))
+        .where(*(column == value for column, value in filters.items() if value is not None))
     )
     if tag is not None:
         statement = statement.where(annotations.is_tagged(tag))

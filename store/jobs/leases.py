@@ -187,10 +187,10 @@ def free_slots(session: Session) -> dict[str, dict[str, int]]:
         .group_by(Device.host, Device.kind)
         .order_by(Device.host, Device.kind)
     )
-    found: dict[str, dict[str, int]] = {}
+    slots: dict[str, dict[str, int]] = {}
     for host, kind, count in session.execute(statement):
-        found.setdefault(host, {})[kind] = int(count)
-    return found
+        slots.setdefault(host, {})[kind] = int(count)
+    return slots
 
 
 def devices_view(session: Session) -> list[DeviceView]:

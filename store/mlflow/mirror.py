@@ -157,8 +157,8 @@ def read_study(session: Session, study_id: int) -> StudyToMirror:
     )
     study, owner, project, mirrored = session.execute(query).one()
     jobs = session.scalars(select(Job).where(Job.study_id == study_id).order_by(Job.id)).all()
-    kept = verdicts.of_studies(session, [study_id])[study_id]
-    return StudyToMirror(study, owner, project, mirrored, jobs, kept)
+    rows = verdicts.of_studies(session, [study_id])[study_id]
+    return StudyToMirror(study, owner, project, mirrored, jobs, rows)
 
 
 def runs_of_studies(session: Session, study_ids: Collection[int]) -> dict[int, str]:

@@ -26,10 +26,10 @@ def compile_query(text: str | None, *, archived: bool = False) -> ColumnElement[
     if text is None:
         return true() if archived else not_(is_archived())
     expression = parse_query(text)
-    found = condition(expression)
+    matching = condition(expression)
     if archived or "archived" in fields_named(expression):
-        return found
-    return and_(found, not_(is_archived()))
+        return matching
+    return and_(matching, not_(is_archived()))
 
 
 def condition(expression: Expression) -> ColumnElement[bool]:
@@ -49,31 +49,31 @@ def condition(expression: Expression) -> ColumnElement[bool]:
             assert_never(expression)
 
 
-def _comparison(one: Comparison) -> ColumnElement[bool]:
-    field = find_field(one.field, one.position)
-    ensure_operator(field, one.operator, one.operator_position)
-    match one.operator:
-        case "=" if one.term.value is None:
+def _comparison(comparison: Comparison) -> ColumnElement[bool]:
+    field = find_field(comparison.field, comparison.position)
+    ensure_operator(field, comparison.operator, comparison.operator_position)
+    match comparison.operator:
+        case "=" if comparison.term.value is None:
             return not_(sql.is_there(field))
-        case "!=" if one.term.value is None:
+        case "!=" if comparison.term.value is None:
             return sql.is_there(field)
         # Not SQL's `!=` on the values: a list is unequal only if none of its elements is equal, and where
         # there is nothing the answer is false, not NULL.
         case "!=":
-            equal = sql.matches(field, "=", [read_term(field, one.term)])
+            equal = sql.matches(field, "=", [read_term(field, comparison.term)])
             return and_(sql.is_there(field), not_(equal))
         case "~":
-            return sql.contains(field, read_part(field, one.term))
+            return sql.contains(field, read_part(field, comparison.term))
         case operator:
-            return sql.matches(field, operator, [read_term(field, one.term)])
+            return sql.matches(field, operator, [read_term(field, comparison.term)])
 
 
-def _membership(one: Membership) -> ColumnElement[bool]:
-    field = find_field(one.field, one.position)
+def _membership(membership: Membership) -> ColumnElement[bool]:
+    field = find_field(membership.field, membership.position)
     # One condition over all values, not one for each joined by OR: 200 values in a list would else search the
     # spec's document 200 times.
-    found = sql.matches(field, "=", [read_term(field, term) for term in one.terms])
-    return and_(sql.is_there(field), not_(found)) if one.negated else found
+    is_member = sql.matches(field, "=", [read_term(field, term) for term in membership.terms])
+    return and_(sql.is_there(field), not_(is_member)) if membership.negated else is_member
 
 
 def point_at(text: str, error: BadQuery) -> str:

@@ -81,14 +81,14 @@ MOST_LISTED = 15
 
 def find_field(name: str, position: int = 0) -> Field:
     """The field of this name. Raises BadQuery at `position`, with the name that may have been meant."""
-    known = known_fields()
-    if found := known.get(_ALIASES.get(name, name)):
+    fields = known_fields()
+    if found := fields.get(_ALIASES.get(name, name)):
         return found
     if name.startswith("metrics."):
         return metric_field(name.removeprefix("metrics."), position)
     if _FAMILY.fullmatch(name):
         return metric_field(name.replace(".", "_"), position)
-    raise BadQuery(f"there is no field {name[:60]!r}; {_suggestion(name, known)}", position)
+    raise BadQuery(f"there is no field {name[:60]!r}; {_suggestion(name, fields)}", position)
 
 
 def metric_field(name: str, position: int = 0) -> Field:

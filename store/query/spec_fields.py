@@ -105,11 +105,11 @@ def _merged(name: str, leaves: list[_Leaf]) -> SpecField:
     [kind] = {_TYPES[leaf.schema["type"]] for leaf in leaves}
     choices: dict[str, None] = {}
     for leaf in leaves:
-        said = leaf.schema.get("enum") or [
+        values = leaf.schema.get("enum") or [
             leaf.schema[key] for key in ("const",) if key in leaf.schema
         ]
-        choices |= dict.fromkeys(said)
-        if not said:
+        choices |= dict.fromkeys(values)
+        if not values:
             choices.clear()
             break
     # A value that may also be a list of them is found by the list's path as well.

@@ -58,8 +58,8 @@ def contains(field: Field, part: str) -> ColumnElement[bool]:
     # A row for each value, since jsonpath itself has no "contains" that ignores case: `like_regex` would read
     # the person's text as a pattern.
     value = func.jsonb_path_query(_document(field), _path(field.path), type_=JSONB).column_valued()
-    found = _as_text(value).icontains(part, autoescape=True)
-    return exists(select(literal_column("1")).where(found))
+    matching = _as_text(value).icontains(part, autoescape=True)
+    return exists(select(literal_column("1")).where(matching))
 
 
 def value_of(field: Field) -> ColumnElement[Any]:
@@ -99,8 +99,8 @@ def trained_epochs() -> ColumnElement[int]:
 
 def best_seconds() -> ColumnElement[float]:
     """Of training and validation, until the epoch whose weights were kept."""
-    kept = Job.metrics["best_epoch"].as_float()
-    until = and_(Epoch.job_id == Job.id, Epoch.epoch <= kept)
+    best_epoch = Job.metrics["best_epoch"].as_float()
+    until = and_(Epoch.job_id == Job.id, Epoch.epoch <= best_epoch)
     return select(func.sum(Epoch.seconds)).where(until).scalar_subquery()
 
 
@@ -126,8 +126,8 @@ def _column(field: Field) -> ColumnElement[Any]:
         case "owner":
             return User.name.expression
         case "created" | "started" | "finished":
-            found: ColumnElement[Any] = getattr(Job, f"{field.name}_at").expression
-            return found
+            time: ColumnElement[Any] = getattr(Job, f"{field.name}_at").expression
+            return time
         case "epochs":
             return trained_epochs()
         case "seconds":
@@ -140,8 +140,8 @@ def _column(field: Field) -> ColumnElement[Any]:
             # What the study or the job was fixed to when it first started; until then what it asked for.
             return func.coalesce(Job.numerics["device"].astext, Job.device)
         case _:
-            plain: ColumnElement[Any] = getattr(Job, field.name).expression
-            return plain
+            column: ColumnElement[Any] = getattr(Job, field.name).expression
+            return column
 
 
 def _compare(field: Field, operator: Operator, value: Typed) -> ColumnElement[bool]:

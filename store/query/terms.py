@@ -106,20 +106,20 @@ def _flag(field: Field, term: Term) -> bool:
 
 
 def _span(field: Field, term: Term) -> Span:
-    found = _TIME.fullmatch(term.value) if isinstance(term.value, str) else None
-    if found is None:
+    match = _TIME.fullmatch(term.value) if isinstance(term.value, str) else None
+    if match is None:
         raise _wrong(
             field, term, "write a date like 2026-11-26 or a time like 2026-11-26T09:30:00Z"
         )
     try:
         # Python reads T and Z in upper case only, and RFC 3339 allows both.
-        start = datetime.fromisoformat(found[0].upper())
+        start = datetime.fromisoformat(match[0].upper())
         if start.tzinfo is None:
             start = start.replace(tzinfo=UTC)
-        length = timedelta(days=1) if found[0] == found[1] else timedelta(microseconds=1)
+        length = timedelta(days=1) if match[0] == match[1] else timedelta(microseconds=1)
         return Span(start.astimezone(UTC), (start + length).astimezone(UTC))
     except (ValueError, OverflowError):
-        raise BadQuery(f"{found[0]} is not a valid time", term.position) from None
+        raise BadQuery(f"{match[0]} is not a valid time", term.position) from None
 
 
 def _wrong(field: Field, term: Term, right: str | None = None) -> BadQuery:

@@ -63,18 +63,18 @@ def find_column(name: str, position: int = 0) -> Column:
 
 def parse_names(text: str) -> list[tuple[str, int]]:
     """The names of a list with commas, each once, and where they stand. Raises BadQuery."""
-    found: dict[str, int] = {}
+    places: dict[str, int] = {}
     position = 0
     for part in text.split(","):
         name = part.strip()
         place = position + (part.index(name) if name else 0)
         if not name:
             raise BadQuery("a name is missing; names are separated by single commas", place)
-        found.setdefault(name, place)
-        if len(found) > MOST_COLUMNS:
+        places.setdefault(name, place)
+        if len(places) > MOST_COLUMNS:
             raise BadQuery(f"at most {MOST_COLUMNS} names may be given", place)
         position += len(part) + 1
-    return list(found.items())
+    return list(places.items())
 
 
 def parse_columns(text: str) -> list[Column]:

@@ -41,14 +41,14 @@ def finished_jobs(
     session: Session, *, project: str | None = None, dataset: str | None = None
 ) -> list[RankedJob]:
     """Jobs that have ended (not by being cancelled) and aren't archived, in the order in which they were made."""
-    kept: ColumnElement[Any] = Job.spec.expression
+    entry: ColumnElement[Any] = Job.spec.expression
     for part in _SHARED:
-        kept = kept.op("-", return_type=JSONB())(part)
+        entry = entry.op("-", return_type=JSONB())(part)
     # Where the seed cuts the data, the cut is no other entry and no other board.
     resampled = Study.spec["splits"].astext == "resampled"
-    kept = case(
-        (resampled, kept.op("#-", return_type=JSONB())(array(["dataset", "split_seed"]))),
-        else_=kept,
+    entry = case(
+        (resampled, entry.op("#-", return_type=JSONB())(array(["dataset", "split_seed"]))),
+        else_=entry,
     )
     cut = Job.spec["dataset"].op("-", return_type=JSONB())("split_seed")
     statement = (
@@ -63,7 +63,7 @@ def finished_jobs(
             Job.facts,
             # jsonb writes its keys in one order, so equal specs have equal texts. The digest spares the
             # transfer of every job's spec; it guards nothing, hence md5.
-            func.md5(cast(kept, Text)).label("entry"),
+            func.md5(cast(entry, Text)).label("entry"),
             case((resampled, cut), else_=Job.spec["dataset"]).label("dataset"),
             Job.spec["task"].label("task"),
             Dataset.info["digest"].astext.label("data"),

@@ -80,8 +80,8 @@ def _decode(cursor: str, order: Order) -> tuple[Any, int]:
     """The last row's value and job. Raises BadCursor."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        found = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True).decode())
-        text, value, job_id = found
+        document = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True).decode())
+        text, value, job_id = document
         if text != order.text or type(job_id) is not int or not 0 < job_id < 2**63:
             raise BadCursor
         return _value(value, order.field.kind), job_id
@@ -97,10 +97,10 @@ def _value(value: Any, kind: Kind) -> Any:
         case Kind.NUMBER if type(value) in (int, float) and math.isfinite(value):
             return float(value)
         case Kind.TIME:
-            found = datetime.fromisoformat(value)
-            if found.tzinfo is None:
+            time = datetime.fromisoformat(value)
+            if time.tzinfo is None:
                 raise BadCursor
-            return found
+            return time
         case Kind.TEXT | Kind.CHOICE | Kind.FLAG if isinstance(value, str):
             value.encode()
             if "\0" not in value:

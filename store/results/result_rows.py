@@ -108,8 +108,8 @@ def rows(
         statement = statement.where(Job.id < decode_cursor(cursor))
     if limit is not None:
         statement = statement.limit(limit + 1)
-    found = [dict(row) for row in session.execute(statement).mappings()]
-    return _page(found, order, columns, limit)
+    page = [dict(row) for row in session.execute(statement).mappings()]
+    return _page(page, order, columns, limit)
 
 
 def each_row(
@@ -138,14 +138,14 @@ def matching(
     trials: bool = False,
 ) -> ColumnElement[bool]:
     """The condition that all of these hold; None: any value. `trials`: include tuning trials."""
-    wanted = {
+    filters = {
         Job.study_id: study_id,
         Project.name: project,
         Job.variant: variant,
         Job.status: status,
         User.name: owner,
     }
-    given = (column == value for column, value in wanted.items() if value is not None)
+    given = (column == value for column, value in filters.items() if value is not None)
     return and_(true() if trials else Job.trial.is_(None), *given)
 
 
@@ -233,7 +233,7 @@ def _rows() -> Select[Any]:
 
 
 def _page(
-    found: list[dict[str, Any]],
+    rows: list[dict[str, Any]],
     order: Order | None,
     columns: Sequence[Column] | None,
     limit: int | None,
@@ -241,10 +241,10 @@ def _page(
     """At most `limit` of the rows, of which one more was asked for."""
     cursor = None
     # The last row that is shown, not the one more that was asked for: that one begins the next page.
-    if limit is not None and len(found) > limit:
-        found = found[:limit]
-        last = found[-1]["job_id"]
-        cursor = cursor_after(found[-1], last, order) if order else encode_cursor(last)
-    for row in found:
+    if limit is not None and len(rows) > limit:
+        rows = rows[:limit]
+        last = rows[-1]["job_id"]
+        cursor = cursor_after(rows[-1], last, order) if order else encode_cursor(last)
+    for row in rows:
         row.pop(KEY, None)
-    return Page(found if columns is None else [named(row, columns) for row in found], cursor)
+    return Page(rows if columns is None else [named(row, columns) for row in rows], cursor)

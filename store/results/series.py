@@ -52,12 +52,12 @@ def curves(
         statement = select(*columns).where(
             (rows.c.epoch % every == 0) | (rows.c.epoch == rows.c.last) | (rows.c.epoch == 1)
         )
-    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    periods_by_job: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in session.execute(statement).mappings():
-        found[row["job_id"]].append(dict(row))
-    for periods in found.values():
+        periods_by_job[row["job_id"]].append(dict(row))
+    for periods in periods_by_job.values():
         periods.sort(key=lambda row: int(row["epoch"]))
-    return dict(found)
+    return dict(periods_by_job)
 
 
 def thin(
@@ -153,11 +153,11 @@ def job_files(session: Session, study_id: int) -> dict[int, list[File]]:
         .where(Job.study_id == study_id)
         .order_by(File.job_id, File.name)
     )
-    found: dict[int, list[File]] = defaultdict(list)
+    files: dict[int, list[File]] = defaultdict(list)
     for file in session.scalars(statement):
         assert file.job_id is not None
-        found[file.job_id].append(file)
-    return dict(found)
+        files[file.job_id].append(file)
+    return dict(files)
 
 
 def dataset_digests(session: Session, study_id: int) -> dict[str, str]:

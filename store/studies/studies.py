@@ -78,12 +78,12 @@ def add_jobs(
     `spec` replaces the study's. Raises like `create`, and Overtaken when the study as given is no
     longer what it is: `spec` and the cells come of the old one.
     """
-    known = study.spec
+    spec_before = study.spec
     study = lock(session, study.id)
     if spec is not None:
         # The cells were expanded and checked without a lock, which may take half a minute. If the spec has
         # changed since, they belong to a study that no longer is.
-        if study.spec != known:
+        if study.spec != spec_before:
             raise Overtaken
         study.spec = spec
     present = session.execute(
@@ -156,12 +156,14 @@ def list_studies(
 def same_as(session: Session, spec: Mapping[str, Any], project: str) -> Sequence[Study]:
     """The project's studies that train the same, newest first: they differ in name or seeds at most."""
     ignored = array(_NOT_COMPARED)
-    kept = Study.spec.op("-", return_type=JSONB())(ignored)
-    wanted = {key: value for key, value in spec.items() if key not in _NOT_COMPARED}
+    compared = Study.spec.op("-", return_type=JSONB())(ignored)
+    expected = {key: value for key, value in spec.items() if key not in _NOT_COMPARED}
     statement = (
         _loaded()
         .join(Project, Project.id == Study.project_id)
-        .where(Project.name == project, Study.archived_at.is_(None), kept == cast(wanted, JSONB))
+        .where(
+            Project.name == project, Study.archived_at.is_(None), compared == cast(expected, JSONB)
+        )
         .order_by(Study.id.desc())
         .limit(20)
     )
@@ -185,7 +187,7 @@ def jobs_of(session: Session, study_id: int) -> Sequence[Job]:
 
 def counts(session: Session, study_ids: Collection[int]) -> dict[int, dict[str, int]]:
     """For each study, how many of its jobs have each status; every status is there."""
-    found = {study_id: dict.fromkeys(JOB_STATUSES, 0) for study_id in study_ids}
+    totals = {study_id: dict.fromkeys(JOB_STATUSES, 0) for study_id in study_ids}
     statement = (
         select(Job.study_id, Job.status, func.count())
         .where(Job.study_id.in_(study_ids))
@@ -193,8 +195,8 @@ def counts(session: Session, study_ids: Collection[int]) -> dict[int, dict[str, 
     )
     for study_id, status, count in session.execute(statement):
         assert study_id is not None
-        found[study_id][status] = count
-    return found
+        totals[study_id][status] = count
+    return totals
 
 
 def status(counts: Mapping[str, int]) -> StudyStatus:

@@ -106,18 +106,18 @@ def set_aside(session: Session, study_id: int, at: datetime) -> None:
 
 def retry_failed(session: Session) -> None:
     """Studies that could not be judged are due again: the program that judges them may be a newer version."""
-    kept = exists().where(Verdict.study_id == Study.id)
+    has_verdict = exists().where(Verdict.study_id == Study.id)
     set_aside = Study.judged_at.is_not(None)
-    session.execute(update(Study).where(set_aside, ~kept).values(judged_at=None))
+    session.execute(update(Study).where(set_aside, ~has_verdict).values(judged_at=None))
 
 
 def of_studies(session: Session, study_ids: Sequence[int]) -> dict[int, list[Verdict]]:
     """By study its verdicts, in the order of its claims."""
-    found: dict[int, list[Verdict]] = {study_id: [] for study_id in study_ids}
+    groups: dict[int, list[Verdict]] = {study_id: [] for study_id in study_ids}
     statement = select(Verdict).where(Verdict.study_id.in_(study_ids))
     for one in session.scalars(statement.order_by(Verdict.study_id, Verdict.number)):
-        found[one.study_id].append(one)
-    return found
+        groups[one.study_id].append(one)
+    return groups
 
 
 def files_of(session: Session, study_id: int) -> Sequence[File]:
