@@ -1,7 +1,7 @@
 """Studies: submit, list, read, annotate, compare, extend."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response, status
 from sqlalchemy.orm import Session
@@ -42,9 +42,10 @@ from store.catalog import annotations
 from store.db import Study, User
 from store.jobs import commands
 from store.mlflow import links, mirror_problems
-from store.results import result_rows
+from store.results import ResultRow
 from store.studies import studies
-from studies.comparison import Comparison, read_comparison
+from studies.comparison import Comparison, read_evidence
+from studies.comparison import compare as compare_arms
 from studies.planning import growth_notes, repeat_notes
 from studies.spec import StudySpec, expand, read_study
 from studies.tuning import chosen_settings
@@ -181,15 +182,17 @@ def compare(
     sentence; failed and diverged jobs are counted."""
     with services.sessions.begin() as session:
         study = find_study(session, study_id)
-        if metric is not None:
-            _ensure_known(metric, result_rows.rows(session, study_id=study_id).items)
-        comparison = read_comparison(session, study, metric)
+        evidence = read_evidence(session, study, metric)
+    if metric is not None:
+        _ensure_recorded(metric, evidence.rows)
+    # After the transaction: tests and bootstrap intervals take a while and need nothing of the database.
+    comparison = compare_arms(evidence)
     return comparison if format is None else respond_with_table(comparison, study.name, format)
 
 
-def _ensure_known(metric: str, rows: Sequence[dict[str, Any]]) -> None:
+def _ensure_recorded(metric: str, rows: Sequence[ResultRow]) -> None:
     """Some job has it, or none has any metric yet; raises `BadParameter`."""
-    metrics = sorted(set().union(*(row["metrics"] for row in rows)))
+    metrics = sorted(set().union(*(row.metrics for row in rows)))
     if metrics and metric not in metrics:
         detail = f"no job of this study has the metric {metric!r}; available: {', '.join(metrics)}"
         raise BadParameter("metric", detail)
