@@ -8,9 +8,10 @@ from typing import Any
 
 from api.http import Conflict, Invalid, parse
 from api.processes import StillChecking
+from api.schemas import Extension
 from api.services import Services
 from store.catalog import datasets
-from store.db import Dataset, User
+from store.db import Dataset, Study, User
 from store.jobs import NewJob
 from studies.comparison import refuse_unknown_kinds
 from studies.spec import (
@@ -23,6 +24,7 @@ from studies.spec import (
     read_study,
     refuse_unplanned_seeds,
 )
+from studies.tuning import chosen_settings
 from trainer.problems import MOST_PROBLEMS, did_you_mean, listed
 from trainer.spec import DatasetInfo, JobSpec, Problem, Report
 
@@ -89,11 +91,36 @@ def plan_study(services: Services, user: User, document: Any) -> tuple[StudySpec
     # Expanded even where trials come first: the specs that the tuning will complete must be valid, too, or
     # the study would fail only when its trials have been paid for.
     cells = expand(study)
-    return study, plan_cells(services, user, study, expand_trials(study) or cells)
+    return study, _plan_cells(services, user, study, expand_trials(study) or cells)
 
 
-def plan_cells(services: Services, user: User, study: StudySpec, cells: Sequence[Cell]) -> Plan:
-    """As `plan_study`, for some of a study's cells."""
+def plan_extension(
+    services: Services, user: User, row: Study, extension: Extension
+) -> tuple[StudySpec, Plan]:
+    """The study with the additional seeds, and the jobs of all its cells; raises as `plan_study`."""
+    study = _add_seeds(read_study(row.spec), extension)
+    # A tuning that hasn't chosen yet has no settings to train with; its choice will create the jobs of the new
+    # seeds as well.
+    is_tuning = study.tune is not None and row.tuning is None
+    cells = () if is_tuning else expand(study, chosen_settings(row))
+    return study, _plan_cells(services, user, study, cells)
+
+
+def _add_seeds(study: StudySpec, extension: Extension) -> StudySpec:
+    present = study.seed_list
+    if isinstance(extension.seeds, int):
+        # Beyond the largest one, not into gaps: a seed that somebody left out on purpose stays out.
+        following = max(present) + 1
+        seeds = [*present, *range(following, following + extension.seeds)]
+    else:
+        seeds = list(dict.fromkeys([*present, *extension.seeds]))
+    document = study.model_dump(mode="json")
+    # 0, 1, …, n−1 is written as n: the study reads as if it had been submitted with that many.
+    is_default = seeds == list(range(len(seeds)))
+    return read_study({**document, "seeds": len(seeds) if is_default else seeds})
+
+
+def _plan_cells(services: Services, user: User, study: StudySpec, cells: Sequence[Cell]) -> Plan:
     # One check for each arm, not for each cell: what is checked doesn't depend on the seed, and a study of 5
     # variants with 20 seeds needs 5 answers, not 100.
     arms = _group_arms(cells)

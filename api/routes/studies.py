@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response, status
 from sqlalchemy.orm import Session
 
-from api.admission import plan_cells, plan_study
+from api.admission import plan_extension, plan_study
 from api.http import (
     TABLES,
     Archived,
@@ -47,8 +47,7 @@ from store.studies import studies
 from studies.comparison import Comparison, read_evidence
 from studies.comparison import compare as compare_arms
 from studies.planning import growth_notes, repeat_notes
-from studies.spec import StudySpec, expand, read_study
-from studies.tuning import chosen_settings
+from studies.spec import StudySpec, read_study
 
 router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(get_current_user)])
 
@@ -215,11 +214,7 @@ def extend_study(
         row = find_own_study(session, user, study_id)
     # Outside of a transaction, because the check takes long. Whether the study is still the same is asked
     # under its lock (`studies.add_jobs`), and answered with a conflict if not.
-    study = _extend(read_study(row.spec), extension)
-    # Before the choice of a tuning there are no settings to train with: it will see to the new seeds.
-    waits = study.tune is not None and row.tuning is None
-    cells = () if waits else expand(study, chosen_settings(row))
-    plan = plan_cells(services, user, study, cells)
+    study, plan = plan_extension(services, user, row, extension)
     spec = study.model_dump(mode="json")
     with services.sessions.begin() as session:
 
@@ -287,25 +282,10 @@ def _build_accepted(
     [view, *earlier] = build_study_views(services, session, [study, *same])
     notes = [
         *growth_notes(read_study(study.spec), study.planned_seeds),
-        *repeat_notes(
-            [
-                (one.id, one.status, one.counts["failed"] + one.counts["cancelled"])
-                for one in earlier
-            ]
-        ),
+        *repeat_notes([(one.id, one.status, _count_unsuccessful(one)) for one in earlier]),
     ]
     return AcceptedStudy(**dict(view), same_as=[one.id for one in same], notes=notes)
 
 
-def _extend(study: StudySpec, extension: Extension) -> StudySpec:
-    have = study.seed_list
-    if isinstance(extension.seeds, int):
-        # Beyond the largest one, not into gaps: a seed that somebody left out on purpose stays out.
-        new = range(max(have) + 1, max(have) + 1 + extension.seeds)
-        seeds = [*have, *new]
-    else:
-        seeds = list(dict.fromkeys([*have, *extension.seeds]))
-    document = study.model_dump(mode="json")
-    # 0, 1, …, n−1 is written as n: the study reads as if it had been submitted with that many.
-    natural = seeds == list(range(len(seeds)))
-    return read_study({**document, "seeds": len(seeds) if natural else seeds})
+def _count_unsuccessful(study: StudyView) -> int:
+    return study.counts["failed"] + study.counts["cancelled"]
