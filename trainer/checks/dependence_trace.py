@@ -124,6 +124,8 @@ class _BlindnessTracer(TorchFunctionMode):
         own = [mark for mark in marks if mark is not None]
         if not own:
             return None
+        # A sum of two tensors with constant means has a constant mean; with one whose mean varies,
+        # or whose channels lie on another axis, nothing is known.
         if any(mark.norm is None or mark.axis != own[0].axis for mark in own):
             return _VARYING
         mark = own[-1]
@@ -131,6 +133,8 @@ class _BlindnessTracer(TorchFunctionMode):
         if _is_pooling(name, x, mark.axis, args, kwargs, output):
             self.pooled += [known.norm for known in own if known.norm is not None]
             return None
+        # Whatever is not listed there (a ReLU, for one) makes the mean depend on the image again:
+        # clipping values changes it by how they are spread.
         axis = _follow_axis(name, inputs, x, mark.axis, args, kwargs, output)
         return _VARYING if axis is None else replace(mark, axis=axis)
 

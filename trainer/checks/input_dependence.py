@@ -156,6 +156,8 @@ def _build_random(context: CheckContext) -> nn.Module:
         model = build_bare_model(context.spec, context.info)
     _make_parameters(model)
     put_norms(model, context.spec.norm, context.survey)
+    # After the norms are in: their gains and biases are drawn as well, for a gain of zero would
+    # hide the image.
     for name, parameter in model.named_parameters():
         _fill(name, parameter)
     model.train()
@@ -201,6 +203,9 @@ def _compare(model: nn.Module, images: list[Tensor]) -> tuple[float, str | None]
 
     def keep(name: str) -> object:
         def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            # A few values are enough to tell that inputs differ; whole activations of a large
+            # network would fill the memory. A copy, since an activation in place would overwrite
+            # them.
             prints[-1][name] = args[0].flatten()[:64].clone()
 
         return hook

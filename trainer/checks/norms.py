@@ -66,6 +66,8 @@ def check_groups_divide_channels(context: CheckContext) -> Iterator[Problem]:
     if not _has_groups(norm):
         return
     given, field = _given_groups(norm), group_field(norm)
+    # The divisors of the greatest common divisor are the numbers that fit all layers: of 16, 24 and
+    # 32 channels 1, 2, 4 and 8.
     common = gcd(*(site.channels for site in context.sites))
     fitting = ", ".join(str(n) for n in range(1, common + 1) if common % n == 0)
     for site in context.sites:

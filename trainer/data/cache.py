@@ -39,8 +39,11 @@ def unfinished(folder: Path) -> Iterator[Path]:
 def publish(temporary: Path, folder: Path, info: DatasetInfo) -> None:
     """Make a complete folder appear under its digest; one that is already there stays."""
     (temporary / "info.json").write_text(info.model_dump_json(indent=2))
+    # All content reaches the disk before the name does: after a power failure a folder under a
+    # digest is either absent or complete.
     for path in (*temporary.iterdir(), temporary):
         sync(path)
+    # `mkdtemp` makes folders that only their owner can enter; hosts may run under other users.
     temporary.chmod(0o755)
     try:
         temporary.rename(folder / info.digest)
@@ -59,6 +62,8 @@ def compute_digest(
     for part in parts:
         images = numpy.load(folder / f"{part}-images.npy", mmap_mode="r")
         labels = numpy.load(folder / f"{part}-labels.npy", mmap_mode="r")
+        # Types are part of the digest only where they are not the usual ones: the digests of the
+        # built-in sets are written in the code, and must stay what they are.
         kind = () if images.dtype == numpy.uint8 else (str(images.dtype), str(labels.dtype))
         content.update(repr((part, images.shape, *kind)).encode())
         for start in range(0, len(images), _CHUNK):

@@ -62,6 +62,8 @@ def decode(
     reading = _reading(source)
     with cache.unfinished(folder) as temporary:
         parts = yield from _write_all(temporary, opened, reading)
+        # Before the digest, which reads everything once more: a set that is refused should be
+        # refused early.
         _require_variety(parts["train"].file, reading)
         info = yield from _inspect(name, temporary, opened, parts, reading)
         cache.publish(temporary, folder, info)

@@ -92,6 +92,8 @@ def prepare(images: Tensor, rows: Tensor, spec: DatasetSpec) -> Tensor:
         if size != (height, width):
             chunk = _resize(chunk, size)
         if spec.binarize is not None:
+            # Compared on the scale of the stored bytes: 0.5 is 127.5, so 127 becomes black and 128
+            # white.
             chunk = (chunk >= spec.binarize * 255).to(torch.uint8) * 255
         prepared[start : start + _CHUNK] = chunk
     return prepared

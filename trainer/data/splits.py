@@ -139,6 +139,8 @@ def _take(
     groups: Array, rows: Integers, counts: Integers, step: int, seed: int
 ) -> tuple[Integers, Integers]:
     """So many of the rows of each class, and the rows left; both ascending."""
+    # One permutation of all rows, then the first ones of each class: the rows of one class do not
+    # depend on how many of the others are taken.
     shuffled = rows[torch.randperm(len(rows), generator=generator("split", seed, step)).numpy()]
     taken = numpy.zeros(len(groups), dtype=bool)
     for group, count in enumerate(counts):
@@ -158,6 +160,10 @@ def _allocate(counts: Integers, total: int, part: Part, pointer: str) -> Integer
             "a larger dataset" if part == "test" else "another train_size or val_fraction",
             pointer,
         )
+    # For 10 of 24, 15 and 11 examples the quotas are 4.8, 3.0 and 2.2. Rounded down they give 9,
+    # and the one that is missing goes to the first class, which lost most. Where the limits of 1
+    # and of a class's count give too many, the class that is furthest above its quota gives one
+    # back.
     quota = counts * (total / counts.sum())
     given: Integers = numpy.clip(numpy.floor(quota).astype(numpy.int64), 1, highest)
     while (missing := total - int(given.sum())) != 0:
@@ -176,5 +182,6 @@ def add_label_noise(
     step = {"train": _TRAIN_NOISE, "val": _VAL_NOISE}[part]
     chance = generator("split", spec.split_seed, step)
     chosen = torch.randperm(len(labels), generator=chance)[: portion(spec.label_noise, len(labels))]
+    # The old label may come again: with 10 classes a noise of 0.2 changes about 18 % of the labels.
     drawn = torch.randint(classes, (len(chosen),), generator=chance)
     return labels.index_copy(0, chosen, drawn)

@@ -54,6 +54,8 @@ def evaluate(
     for number, (pixels, labels) in enumerate(examples.batches(passes)):
         with torch.no_grad():
             predictions, targets = predict(pixels, number), task.targets(pixels, labels)
+            # Inside of `no_grad`, but the event outside of it: a generator that is suspended in the
+            # block would switch gradients off for whoever runs meanwhile.
             sums += task.score(predictions, targets)
         if keep:
             kept.append((predictions, targets))
@@ -188,6 +190,8 @@ def _mc_dropout(model: nn.Module, predict: Predictor, task: Task, seed: int) -> 
     def mean_of_passes(pixels: Tensor, number: int) -> Tensor:
         passes = []
         for mask in range(MC_PASSES):
+            # A seed for each pair of batch and mask, so the same masks are drawn wherever the
+            # evaluation is repeated.
             seed_globals("mc_dropout", seed, number * MC_PASSES + mask)
             passes.append(predict(pixels, number))
         return task.mean(torch.stack(passes))

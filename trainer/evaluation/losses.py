@@ -70,6 +70,9 @@ class ClassificationTask:
         loss)`."""
         if not self.smoothing:
             return None
+        # `(1 - ε) loss + ε H(u, p)` is the loss plus this term; apart from it the loss stays
+        # comparable between variants with and without smoothing. The mean over N and K is the
+        # cross-entropy with the uniform u.
         return self.smoothing * (-predictions.mean() - self.loss(predictions, targets))
 
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
@@ -87,6 +90,8 @@ class ClassificationTask:
 
     def mean(self, passes: Tensor) -> Tensor:
         """P, N, K → N, K: the logarithm of the mean probability."""
+        # log(1/P Σ exp(x)) without leaving the logarithms, where small probabilities would
+        # underflow to 0.
         return passes.logsumexp(0) - math.log(len(passes))
 
     def arrays(self, predictions: Tensor, targets: Tensor) -> Arrays:

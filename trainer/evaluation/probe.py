@@ -72,6 +72,8 @@ def build_probe(
             ends = {*range(period_steps, total_steps + 1, period_steps), total_steps}
             return Probe(spec, model, examples, standardize, task, frozenset(ends))
         case StepDiagnostics(points=points):
+            # Evenly on a logarithmic scale, as most happens early: five points in 10,000 steps are
+            # 1, 10, 100, 1000 and 10,000. Points that round to the same step are measured once.
             spaced = torch.logspace(0, torch.tensor(total_steps).log10().item(), points).round()
             due = frozenset(int(step) for step in spaced.tolist())
             return Probe(spec, model, examples, standardize, task, due)
@@ -111,6 +113,8 @@ class Probe:
     ) -> None:
         assert not isinstance(spec.diagnostics, NoDiagnostics)
         source = generator("diagnostics", spec.seed)
+        # From a stream of its own: a spec with diagnostics trains on the same batches, and to the
+        # same bits, as without.
         rows = torch.randperm(len(examples), generator=source)[: spec.diagnostics.samples]
         pixels, labels = examples.take(rows.to(examples.labels.device))
         self._inputs, self._targets = standardize(pixels), task.targets(pixels, labels)
@@ -132,6 +136,9 @@ class Probe:
             model.eval()
             eval_loss = self._loss()
             with _described(self._sites) as statistics:
+                # Only the norms, not the whole model: other layers would act differently in
+                # training mode too, and the gap between the two losses should be due to batch
+                # statistics and dropping alone.
                 for norm in self._norms:
                     norm.train()
                 if self._has_drops:
@@ -221,6 +228,8 @@ def _distributions(**sides: Tensor) -> dict[str, Tensor]:
     count = flat.shape[1]
     mean = flat.mean(1)
     std = torch.linalg.vector_norm(flat - mean[:, None], dim=1) / count**0.5
+    # Every k-th value, rounded up, so never more than the limit: sorting all of them would cost
+    # more than the pass.
     some = flat[:, :: -(-count // _MOST_VALUES)]
     percentiles = _percentiles(some)
     # The examples come one after the other; a remainder of fewer than four values belongs to none.

@@ -70,6 +70,8 @@ class BlockDropout(nn.Module):
         down, right = (_spread(side, cut, x) for side, cut in zip(size, block, strict=True))
         # How many blocks cover a pixel: two small products, several times faster than max pooling.
         kept = ((down @ corners @ right.T) < 0.5).to(x.dtype)
+        # Scaled by what was really kept in this batch, not by 1 - p, as in the paper; `clamp` for a
+        # batch that lost all.
         return x * (kept * (kept.numel() / kept.sum().clamp(min=1)))
 
     def extra_repr(self) -> str:
@@ -149,6 +151,8 @@ def drop_weights(layer: nn.Module, p: float) -> bool:
     """
     for kind in _DROP_CONNECT:
         if type(layer) is kind.__base__:
+            # The class is exchanged instead of the object: optimizers, hooks and other modules may
+            # already refer to it.
             layer.__class__ = kind
             assert isinstance(layer, _DROP_CONNECT)
             layer.p = p

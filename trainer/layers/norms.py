@@ -54,6 +54,9 @@ class _RunningStatistics(nn.Module):
 
     def _move_running(self, **batch: Tensor) -> None:
         """Towards the batch's statistics, by the names of their buffers; under `no_grad`."""
+        # Counted first, so that without a momentum the first batch has the weight 1/1 and nothing
+        # of the start value is left. Batches of 2, 4 and 6 then give 2, 2 + (4 - 2) / 2 = 3 and 3 +
+        # (6 - 3) / 3 = 4: their mean.
         self.num_batches_tracked += 1
         for name, value in batch.items():
             running = self.get_buffer(name)
@@ -79,6 +82,9 @@ class LocalResponseNorm(nn.Module):
         self.across_space, self.n = across_space, n
         self.k, self.alpha, self.beta = k, alpha, beta
         if not across_space:
+            # A band of ones: row i has a one for every channel whose square counts at channel i.
+            # With n = 3 and four channels the rows are 1100, 1110, 0111 and 0011. It follows from
+            # channels and n, so no checkpoint holds it.
             rows = torch.arange(channels)
             band = (rows[:, None] - rows).abs() <= n // 2
             self.register_buffer("band", band.to(torch.get_default_dtype()), persistent=False)
@@ -94,7 +100,9 @@ class LocalResponseNorm(nn.Module):
     def _sums(self, squares: Tensor) -> Tensor:
         if self.across_space:
             n = self.n
+            # Dividing by 1 makes a sum of the average. The zeros of the padding add nothing.
             return functional.avg_pool2d(squares, n, 1, n // 2, divisor_override=1)
+        # The band is symmetric, so it may stand on either side of the squares.
         band: Tensor = self.get_buffer("band").to(squares.dtype)
         if squares.ndim == 2:
             return squares @ band
@@ -168,11 +176,15 @@ class BatchRenorm(_Affine, _RunningStatistics):
 
     def _correct(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The batch's mean and deviation, r and d; then moves the running statistics."""
+        # Over samples and positions: all axes but that of the channels.
         axes = (0, *range(2, x.ndim))
         variance, mean = torch.var_mean(x, axes, correction=0)
         std = (variance + self.eps).sqrt()
         with torch.no_grad():
             r_max, d_max = self._limits()
+            # Not clipped, r and d would turn (x - μ_B) / σ_B into (x - μ) / σ, which is what
+            # evaluation computes; with r = 1 and d = 0 the layer is batch norm. The paper takes
+            # both from the averages of the batches before, so these move last.
             ratio = (std / self.running_std).clamp(1 / r_max, r_max)
             shift = ((mean - self.running_mean) / self.running_std).clamp(-d_max, d_max)
             self._move_running(running_mean=mean, running_std=std)
@@ -180,6 +192,9 @@ class BatchRenorm(_Affine, _RunningStatistics):
 
     def _limits(self) -> tuple[Tensor, Tensor]:
         """r_max from 1 and d_max from 0, linearly over the ramp; on the device, without a sync."""
+        # With 1000 plain steps, a ramp of 4000 and a limit of 3, the limit is 1 up to step 1000, 2
+        # at step 3000 and 3 from step 5000 on. A ramp of no steps is a jump, for which there is
+        # nothing to divide by.
         done = (self.num_batches_tracked - self.plain_steps).to(self.running_std)
         share = (done / self.ramp_steps).clamp(0, 1) if self.ramp_steps else (done >= 0).to(done)
         return 1 + share * (self.r_max - 1), share * torch.full_like(done, self.d_max)
@@ -196,6 +211,8 @@ class FilterResponseNorm(_Affine):
         self.threshold = nn.Parameter(torch.zeros(channels)) if tlu else None
 
     def forward(self, x: Tensor) -> Tensor:
+        # No mean is subtracted, so activations may have any offset; the learned threshold τ takes
+        # the place of ReLU's zero for that reason (§3 of the paper).
         power = x.square().mean(tuple(range(2, x.ndim)), keepdim=True)
         y = self._scale_and_shift(x * (power + self.eps).rsqrt())
         return y if self.threshold is None else torch.maximum(y, per_channel(self.threshold, x))
@@ -218,6 +235,9 @@ class EvoNormB0(_Affine, _RunningStatistics):
 
     def forward(self, x: Tensor) -> Tensor:
         variance = self._batch_variance(x) if self.training else self.running_var
+        # The left side of the maximum is one number for a channel, over the whole batch; the right
+        # side differs from sample to sample and with x itself, which is the layer's nonlinearity.
+        # So no activation follows it.
         batch = per_channel((variance + self.eps).sqrt(), x)
         instance = (x.var(tuple(range(2, x.ndim)), correction=0, keepdim=True) + self.eps).sqrt()
         return self._scale_and_shift(
@@ -226,6 +246,8 @@ class EvoNormB0(_Affine, _RunningStatistics):
 
     def _batch_variance(self, x: Tensor) -> Tensor:
         variance = x.var((0, *range(2, x.ndim)), correction=0)
+        # The batch is divided by its biased variance; the running one estimates that of the
+        # population and is larger by n / (n - 1): for 64 samples of 8×8 positions by 4096 / 4095.
         count = x.numel() // x.shape[1]
         with torch.no_grad():
             self._move_running(running_var=variance * (count / (count - 1)))

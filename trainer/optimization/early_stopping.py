@@ -53,10 +53,13 @@ class EarlyStopping:
     def observe(self, metrics: Mapping[str, float]) -> "EarlyStopping":
         """After one more evaluation period."""
         epoch, stopped = self.epoch + 1, dict(self.stopped)
+        # All rules follow every training, so that one run tells where each would have ended it;
+        # only the spec's own ends it.
         memories: dict[str, Memory] = {}
         for rule in _watching(self.own):
             memories[rule.kind], stops = _follow(rule, self.memories[rule.kind], epoch, metrics)
             if stops:
+                # The first time counts: while training goes on a rule may say stop again.
                 stopped.setdefault(rule.kind, epoch)
         return EarlyStopping(self.own, epoch, memories, stopped)
 
@@ -110,6 +113,9 @@ def _follow(
 def _wait(rule: Patience, memory: Memory, metrics: Mapping[str, float]) -> tuple[Memory, bool]:
     """Gains up to `min_delta` add up until together they exceed it. Patience 0 acts as 1: an evaluation
     that was itself a new best never stops."""
+    # With `min_delta` 0.1 and losses of 1.00, 0.95 and 0.89, the second is no progress but the
+    # third is: it is compared with 1.00, not with 0.95. So a curve that falls slowly but steadily
+    # is not stopped.
     reference, stale = memory.get("reference"), memory.get("stale", 0)
     value = metrics[rule.monitor]
     if _gain(rule.monitor, value, reference) > rule.min_delta:
@@ -138,12 +144,16 @@ def _follow_progress(
     strip = [*memory.get("strip", ()), metrics["train_loss"]]
     if epoch % rule.strip:
         return {"minimum": minimum, "strip": strip}, False
+    # For k = 5, losses on validation 10 % above their minimum (GL = 10) and a strip whose mean is
+    # 12.5 % above its minimum (P = 125) give a quotient of 0.08. On a flat strip (P = 0) any rise
+    # above the minimum stops.
     stops = _loss_above(minimum, metrics) > rule.alpha * _progress(strip)
     return {"minimum": minimum, "strip": []}, stops
 
 
 def _progress(strip: list[float]) -> float:
     """P_k(t) = 1000 (mean / minimum - 1) of the strip's training losses."""
+    # `fsum` rounds once, so the mean is the same in whatever order losses are added.
     lowest, mean = min(strip), math.fsum(strip) / len(strip)
     if lowest == 0:
         return 0.0 if mean == 0 else math.inf
@@ -155,6 +165,9 @@ def _count_increases(
 ) -> tuple[Memory, bool]:
     if epoch % rule.strip:
         return memory, False
+    # UP compares the ends of strips that do not overlap, whatever happens between them: with strips
+    # of 5 and `increases` 3 it takes 20 epochs at least, the first strip having nothing to compare
+    # with.
     before, value = memory.get("end"), metrics["val_loss"]
     rose = before is not None and value > before
     increases = memory.get("increases", 0) + 1 if rose else 0

@@ -26,6 +26,9 @@ class LeastSquaresStep(torch.optim.Optimizer):
 
             def see_gradient(gradient: Tensor) -> None:
                 count = len(gradient)
+                # From dL/dprediction = 2 (prediction - target) / N, solved for the target: the
+                # optimizer is given gradients only, as any other, and the loop needs no case for
+                # it.
                 self._targets = predictions.double() - gradient.double() * count / 2
 
             output.register_hook(see_gradient)  # type: ignore[no-untyped-call]

@@ -59,5 +59,7 @@ def _paste(images: Tensor, others: Tensor, share: float) -> tuple[Tensor, float]
     )
     mixed = images.clone()
     mixed[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
+    # The label follows the area that was really pasted, which is less than was drawn where the box
+    # is cut at the border.
     area = max(0, bottom - top) * max(0, right - left)
     return mixed, 1 - area / (height * width)

@@ -76,6 +76,8 @@ def learning_rate(
     reach its final value one step after the last.
     """
     warmup_steps = schedule.warmup_epochs * period_steps
+    # With 10 steps of warm-up the first step has a tenth of the peak and the tenth all of it; no
+    # step has a rate of 0.
     if step + 1 < warmup_steps:
         peak *= (step + 1) / warmup_steps
     match schedule:

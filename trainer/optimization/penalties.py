@@ -41,6 +41,8 @@ def _penalties(spec: JobSpec) -> list[tuple[str, float, float]]:
             case L1(proximal=False, value=value):
                 found.append((part.kind, value, 0.0))
             case L2(value=value):
+                # Half, so that the gradient is `value * w`: with plain SGD the same step as a
+                # weight decay of `value`.
                 found.append((part.kind, 0.0, value / 2))
             case ElasticNet(value=value, l1_ratio=ratio):
                 # Zou & Hastie 2005, J. R. Stat. Soc. B 67, with the factors of scikit-learn.
@@ -87,6 +89,7 @@ def build_projection(spec: JobSpec, model: nn.Module) -> Projection | None:
 def _lasting_step(spec: JobSpec) -> float:
     """How far a gradient of one that stays moves a weight at a learning rate of one: the sum of the powers
     of the momentum, with Nesterov's too."""
+    # 1 + m + m² + …: a momentum of 0.9 makes a lasting gradient's steps ten times as long.
     return 1 / (1 - spec.optimizer.momentum) if isinstance(spec.optimizer, Sgd) else 1.0
 
 

@@ -18,6 +18,8 @@ def build_average(
     """A copy of the model that draws nothing; None where the spec averages nothing."""
     ema, swa = spec.regularizer(EmaWeights), spec.regularizer(SwaWeights)
     if swa is not None:
+        # Rounded up: the last period may be shorter. Of 10 periods and a start at 0.75, the first
+        # seven are left out.
         periods = -(-total_steps // period_steps)
         return Average(model, decay=None, first_period=int(swa.start * periods) + 1)
     if ema is not None:
@@ -48,6 +50,7 @@ class Average:
         """`period` counts from 1. One that was taken in before, as when a training stopped between that
         and the period's end, isn't taken in again."""
         if self._first_period is not None and period - self._first_period == self._taken:
+            # Shares of 1, 1/2, 1/3 and so on make the average the mean of all that was taken in.
             self._take(model, 1 / (self._taken + 1))
 
     def _take(self, model: nn.Module, share: float) -> None:
@@ -55,6 +58,8 @@ class Average:
         theirs: list[Tensor] = [*model.parameters()]
         with torch.no_grad():
             if self._taken == 0:
+                # The first one replaces the initial weights instead of being mixed with them, which
+                # an average with a decay of 0.999 would otherwise remember for thousands of steps.
                 torch._foreach_copy_(ours, theirs)
             else:
                 torch._foreach_lerp_(ours, theirs, share)
@@ -84,6 +89,8 @@ class Average:
             for batch in _without_singles(batches):
                 examples += len(batch)
                 for layer in layers:
+                    # A momentum of (size of this batch) / (examples so far) makes the running mean
+                    # that of all examples: batches of 64, 64 and 32 get the weights 1, 1/2 and 1/5.
                     # A ghost batch moves them once for each virtual batch: all of those count alike.
                     is_ghost = isinstance(layer, GhostBatchNorm)
                     _set(layer, momentum=None if is_ghost else len(batch) / examples)

@@ -42,6 +42,8 @@ def build_norm(spec: NormSpec, channels: int, layout: Layout) -> nn.Module:
     if _is_over_last_axis(spec, layout):
         over_channels = _build_over_channels(spec, channels)
         is_last = layout == "N,C" or layout in _SECOND
+        # The movement of axes is a view: nothing is copied unless the kernel asks for contiguous
+        # memory.
         return over_channels if is_last else ChannelsSecond(over_channels)
     if layout in _SECOND:
         return ChannelsLast(_build(spec, channels, _SECOND[layout]))
@@ -172,6 +174,7 @@ class Site:
 
 
 def mark_site(norm: nn.Module, site: Site) -> None:
+    # By `vars`, past `nn.Module.__setattr__`, which mypy sees as taking tensors and modules only.
     vars(norm)["normlab_site"] = site
 
 

@@ -125,6 +125,9 @@ def _drop_before_classifier(model: nn.Module, shape: Shape, p: float) -> None:
 
 def _drop_input(model: nn.Module, p: float) -> None:
     """A first layer; or, in a model with a `forward` of its own, a layer that its call begins with."""
+    # A container calls its children in order, so a first child is enough, and unlike a hook it
+    # shows when the model is printed. The others keep their names, and with them the names of their
+    # parameters.
     if type(model) is nn.Sequential:
         children = dict(model.named_children())
         model._modules.clear()
@@ -212,6 +215,8 @@ def _drop_branches(model: nn.Module, part: StochasticDepth, shape: Shape) -> Non
         )
     for number, branch in enumerate(called, start=1):
         assert isinstance(branch, BranchDropout)
+        # With p = 0.5 and ten branches the first is dropped with 0.05, the last with 0.5: early
+        # layers feed all later ones.
         branch.p = part.p * number / len(called)
 
 

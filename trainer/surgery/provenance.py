@@ -57,6 +57,7 @@ class Sources:
         self._sources[output] = frozenset(names)
 
     def follow(self, function: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+        # A product with a matrix of parameters is a layer, though written as a function.
         has_weights = any(isinstance(item, nn.Parameter) and item.ndim > 1 for item in inputs)
         sources: frozenset[str] = frozenset()
         if not (function in _PRODUCTS and has_weights):

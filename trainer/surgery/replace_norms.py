@@ -57,6 +57,8 @@ def replace_norms(
     """
     survey = survey or survey_norms(model, example_shape)
     refuse_obstacles(survey, norm)
+    # First on a copy that has shapes but no weights, and is thrown away: a model that breaks with
+    # this norm is refused before the real one is touched.
     twin = copy_to_meta(model)
     put_norms(twin, norm, survey)
     _require_working(twin, norm, example_shape, survey)
@@ -144,6 +146,8 @@ def put_norms(model: nn.Module, norm: NormSpec, survey: Survey) -> SurgeryReport
     changes: dict[int, nn.Module] = {}
     for site in sites:
         changes |= _place(norm, site, made[site.name], modules)
+    # With duplicates: a layer that several parents share must be replaced under each of its names.
+    # As a list, since the model changes meanwhile.
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if id(module) in changes:
             parent, _, child = name.rpartition(".")
@@ -168,6 +172,7 @@ def _place(
         }
     if after:
         assert activation is not None
+        # The norm leaves its old place, before the activation, and comes back behind it.
         rest = {} if site.follows else {id(old): nn.Identity()}
         return {**rest, id(activation): ActivationThenNorm(activation, new)}
     changes: dict[int, nn.Module] = {}
@@ -175,6 +180,8 @@ def _place(
         changes[id(activation)] = nn.Identity()
     if site.follows:
         old.add_module("norm", new)
+        # A hook, since the convolution must stay the module that it is: its name, and with it the
+        # names of its parameters in checkpoints, would change inside of a wrapper.
         old.register_forward_hook(_normalize_output)
         return changes
     return {**changes, id(old): new}
@@ -195,6 +202,7 @@ def _build(norm: NormSpec, site: NormSite, old: nn.Module) -> nn.Module:
     if values is not None:
         new.to(values.device)
     new.train(old.training)
+    # The mark is an attribute, not a buffer, so state dicts are those of a model without it.
     mark_site(new, Site(site.name, -1 if site.layout in ("N,L,C", "N,H,W,C") else 1))
     if not site.follows:
         _copy_affine(old, new)
@@ -210,6 +218,8 @@ def _fitted(norm: NormSpec, site: NormSite) -> nn.Module:
 
 def _copy_affine(old: nn.Module, new: nn.Module) -> None:
     for values, target in zip(_affine(old), _affine(bare_norm(new)), strict=True):
+        # A norm without a gain or a bias of its own takes none over, and one whose predecessor had
+        # none begins with torch's ones and zeros.
         if values is not None and target is not None:
             with torch.no_grad():
                 target.copy_(values)
@@ -233,6 +243,9 @@ def _add_biases(modules: dict[str, nn.Module], sites: Sequence[NormSite]) -> tup
     given: list[str] = []
     for site in sites:
         layer = modules.get(site.producer) if site.producer else None
+        # Libraries leave out the bias of a convolution whose norm has one. Where the new norm has
+        # none, that shift would be missing: the comparison would be about the bias as much as about
+        # the norm.
         if layer is not None and layer.bias is None:
             weight = layer.weight
             assert isinstance(weight, torch.Tensor)

@@ -90,6 +90,8 @@ def survey_norms(model: nn.Module, example_shape: tuple[int, ...]) -> Survey:
             obstacles[name] = str(error)
     return Survey(
         sites=tuple(sites),
+        # Only a model without any normalization gets places: beside norms of its own, further ones
+        # would make it another model.
         places=() if tracer.layouts or obstacles else tuple(_places(tracer)),
         unused=tuple(name for name in tracer.layouts if name not in tracer.seen),
         obstacles=tuple(Obstacle(name, detail) for name, detail in obstacles.items()),
@@ -106,6 +108,8 @@ class _Unfit(Exception):
 
 def _site(tracer: Tracer, name: str) -> NormSite:
     module, seen = tracer.modules[name], tracer.seen[name]
+    # Of several calls the smallest input counts, which is where a norm has the fewest values to
+    # average over.
     shape, last = min(seen.shapes, key=prod), tracer.layouts[name] == "channels_last"
     if len({len(other) for other in seen.shapes}) > 1 or len(shape) not in _FIRST:
         raise _Unfit(f"{type(module).__name__} sees inputs of shapes {seen.shapes}")
@@ -117,6 +121,8 @@ def _site(tracer: Tracer, name: str) -> NormSite:
                 f"{type(module).__name__} sees a part of the channels, such as one head of attention, in "
                 f"inputs of shape {shape}"
             )
+        # Channels second, whatever the layout, so that whoever reads a site finds them in one
+        # place.
         shape = (shape[0], shape[-1], *shape[1:-1])
     return NormSite(
         name,

@@ -60,6 +60,8 @@ def describe_image(shape: tuple[int, ...]) -> str:
 
 def copy_to_meta(model: nn.Module) -> nn.Module:
     """The same modules with tensors that hold nothing; the weights are not copied on the way."""
+    # `deepcopy` takes from the memo what it would copy: filled with empty tensors, it copies the
+    # modules alone, and a tensor that two modules share is one tensor in the copy as well.
     memo: dict[int, Any] = {}
     for module in model.modules():
         for tensor in _tensors_of(module):
@@ -135,6 +137,8 @@ class Tracer(TorchFunctionMode):
         """The convolution or linear layer whose output goes to this norm and nowhere else."""
         seen = self.seen[name]
         sole = next(iter(seen.producers)) if len(seen.producers) == 1 else None
+        # As often as the norm was called, and no more: somebody else, such as a residual branch,
+        # may use the same output.
         return sole if sole is not None and self._uses[sole] == len(seen.shapes) else None
 
     def sole_activation(self, name: str) -> str | None:
@@ -201,6 +205,8 @@ class Tracer(TorchFunctionMode):
         if name in _STATISTICS and self.innermost in self._suspects:
             self._note_strange_norm(self.innermost)
         result = func(*args, **(kwargs or {}))
+        # Inside of a norm nothing is followed: its own arithmetic would look like further users of
+        # what it was given.
         if not inside:
             self._follow(name, [*args, *(kwargs or {}).values()], result)
         return result
@@ -228,6 +234,8 @@ class Tracer(TorchFunctionMode):
         self._channels.follow(function, tensors, outputs)
         makers = [self._made[id(item)][1] for item in tensors if id(item) in self._made]
         for output in outputs:
+            # An operation in place returns the tensor that it was given, which is no longer what
+            # the layer had made.
             self._made.pop(id(output), None)
             self._given.pop(id(output), None)
         if function in SHAPE_FUNCTIONS and len(makers) == 1:

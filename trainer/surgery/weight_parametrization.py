@@ -45,6 +45,8 @@ def apply_weights(model: nn.Module, spec: JobSpec) -> tuple[str, ...]:
             assert_never(unknown)
     layers = {name: m for name, m in model.named_modules() if isinstance(m, kinds)}
     left = {name: why for name, layer in layers.items() if (why := _explain_misfit(layer, spec))}
+    # A parametrization replaces the parameter in one of the layers; the other would go on with the
+    # old one.
     left |= dict.fromkeys(_tied(layers), "shares its weights with another layer")
     if len(left) == len(layers):
         raise _no_layer(spec, left)

@@ -48,6 +48,9 @@ class BatchSampler:
     def indices(self, step: int) -> Tensor:
         """The examples of the step after `step` finished ones: int64, on the device."""
         number, batch = divmod(step, self.steps_per_pass)
+        # The permutation is a function of the seed and the number of the pass, so a training that
+        # resumes in the middle of a pass draws it again instead of loading it. It is drawn on the
+        # CPU: GPUs have generators of their own.
         if self._pass is None or self._pass[0] != number:
             source = generator("order", self._seed, number)
             shuffled = torch.randperm(self._examples, generator=source).to(self._device)

@@ -70,6 +70,9 @@ class CheckpointFolder:
 
     def save(self, state: SavedState) -> CheckpointSaved:
         self._saves += 1
+        # The number of the save is part of the name: a training that is asked to stop right after a
+        # checkpoint saves the same step again, and a file that SQL knows by its digest must never
+        # be overwritten.
         path = self._folder / f"last-{self._saves:04d}-step-{state.step:08d}.pt"
         saved = save_state(state, self._environment, path)
         self._saved_at = time.monotonic()
@@ -89,6 +92,7 @@ def save_state(state: SavedState, environment: Mapping[str, str], path: Path) ->
         "environment": dict(environment),
         "state": {
             **_shallow(state),
+            # Plain dicts, since `weights_only` loads no classes.
             "best": None if state.best is None else _shallow(state.best),
         },
     }
@@ -143,6 +147,8 @@ def _load_state(
         raise DamagedFile(f"format {content['format']} is not {_FORMAT}")
     values = content["state"]
     best = None if values["best"] is None else Best(**values["best"])
+    # A state whose best weights are damaged could go on but not be evaluated at the end. Noticed here, it
+    # counts as damaged itself, and the checkpoint before it is tried.
     if best is not None:
         read_verified(job_folder / best.path, best.digest)
     state = SavedState(**{**values, "best": best})
@@ -156,6 +162,7 @@ def _serialized(value: Any) -> bytes:
 
 
 def _deserialized(content: bytes, device: torch.device) -> Any:
+    # `weights_only` refuses pickled code: a checkpoint may lie where others can write.
     return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
 
 

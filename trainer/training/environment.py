@@ -24,6 +24,8 @@ def apply_numerics(numerics: Numerics) -> None:
     # Empty memory is written before it is read anyway; filling it first would only cost time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = numerics.deterministic
+    # Benchmarking picks the kernel that is fastest on this run's timing, so two runs could round
+    # differently.
     torch.backends.cudnn.benchmark = False
     # float32 means all of its 24 bits, in convolutions as in matrix products.
     torch.backends.cudnn.allow_tf32 = False

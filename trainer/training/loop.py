@@ -48,11 +48,15 @@ def train(
     abandons the training. Everything that goes wrong propagates, but for a loss that is no longer
     finite: that is a result, `diverged`.
     """
+    # These settings are the whole process's, which may have trained another job before: they are made
+    # before anything is computed.
     apply_numerics(numerics)
     setup = set_up(spec, data, folder, numerics, device or torch.device(numerics.device))
     state, checkpoints = TrainingState(setup), CheckpointFolder(folder, setup.environment)
     warnings = _resume(setup, state, resume)
     stop_requested = (yield _describe_start(setup, state, warnings)) is StopRequest.SAVE_AND_STOP
+    # A request that comes with any other event (a checkpoint, an epoch's end) is remembered until
+    # the next step or batch: only there does the state lie between two whole steps.
     for event in _work(setup, state, checkpoints):
         stop_requested = (yield event) is StopRequest.SAVE_AND_STOP or stop_requested
         if stop_requested and isinstance(event, Stepped | Progressed):
@@ -65,6 +69,8 @@ def _resume(
 ) -> tuple[str, ...]:
     """Goes on from the newest usable one; returns what a person should know about that."""
     make_folder(setup.folder)
+    # Checkpoints of earlier attempts lie beside this attempt's folder, so they are looked up from the
+    # job's.
     restored = restore(checkpoints, setup.folder.parent, setup.device)
     if restored.state is None:
         return restored.warnings
@@ -110,16 +116,23 @@ def _train_period(
         if setup.probe is not None and setup.probe.is_due(state.step):
             yield _diagnose(setup, state)
         if checkpoints.is_due(setup.spec.training.checkpoint_seconds) and state.step < last_step:
+            # A checkpoint waits for the device anyway, so looking at the sums costs nothing more.
+            # Once they are not finite, the rest of the period can change no result, and a
+            # checkpoint of such weights would be of no use.
             if not state.running.are_finite():
                 break
             yield checkpoints.save(state.save())
 
+    # Before the validation, which is of the averaged weights where there are any.
     yield from _average_weights(setup, state)
     validation = yield from evaluate(setup.make_predictor(), setup.val, setup.task, "val")
     metrics, is_best = state.close_period(validation)
     yield EpochFinished(state.epoch, state.step, metrics, is_best, time.monotonic() - began)
     if is_best:
         monitored = {name: metrics[name] for name in setup.monitored}
+        # The best weights are written before the state that refers to them: a crash in between
+        # leaves a file that nothing names, where the other order would leave a checkpoint whose
+        # best weights do not exist.
         saved, state.best = checkpoints.save_best(
             setup.validated, state.epoch, state.step, monitored
         )
@@ -132,12 +145,15 @@ def _take_step(setup: TrainingSetup, state: TrainingState) -> None:
     pixels, targets = setup.batches.take(state.step)
     if setup.is_ramped:
         set_progress(setup.model, state.step / setup.plan.total_steps)
+    # Seeded once for the step, not for each micro-batch, whose masks must differ from one another.
     seed_globals("dropout", setup.spec.seed, state.step)
     setup.update.optimizer.zero_grad()
     scores, terms = [], {"label_smoothing": torch.zeros((), device=setup.device)}
     for some_pixels, some_targets in setup.batches.split(pixels, targets):
         predictions = setup.task.predictions(setup.forward(setup.standardize(some_pixels)))
         cost = setup.task.loss(predictions, some_targets)
+        # Each micro-batch counts by its size, so that the sum of the gradients is that of the mean
+        # over the whole batch: 64 examples in parts of 48 and 16 count 3/4 and 1/4.
         share = len(some_pixels) / len(pixels)
         if (smoothing := setup.task.smoothing_term(predictions, some_targets)) is not None:
             cost = cost + smoothing
@@ -146,6 +162,8 @@ def _take_step(setup: TrainingSetup, state: TrainingState) -> None:
         scores.append(setup.task.score(predictions.detach(), some_targets))
 
     if setup.penalties is not None:
+        # Once for the step: weights are the same for all micro-batches, and in a backward pass of
+        # its own the penalty's gradient is added to theirs.
         penalties = setup.penalties()
         torch.stack(tuple(penalties.values())).sum().backward()  # type: ignore[no-untyped-call]
         terms |= penalties
@@ -175,6 +193,8 @@ def _make_evaluator(setup: TrainingSetup, state: TrainingState) -> Evaluator:
     best, job_folder = state.best, setup.folder.parent
     weights = Weights(
         best=load_best(best, job_folder, setup.device) if best is not None else None,
+        # The weights of a diverged training depend on how soon the divergence was noticed, so they
+        # are not evaluated.
         last=setup.validated.state_dict() if state.reason != "diverged" else None,
     )
     return Evaluator(

@@ -25,6 +25,7 @@ class RunningMetrics:
         """
         each = [terms[name].detach().double() * scores[2] for name in self._terms]
         extra = torch.stack(each).sum() if each else scores.new_zeros(())
+        # `where` instead of `if`: a condition in Python would wait for the device at every step.
         added = self.values + torch.stack((*scores, extra, torch.ones_like(extra), *each))
         self.values = torch.where(self.values.isfinite().all(), added, self.values)
 

@@ -61,6 +61,9 @@ class Batches:
         """The pixels of the step after `step` finished ones, augmented and mixed, and their targets."""
         seed = self.spec.seed
         pixels, labels = self.examples.take(self.sampler.indices(step))
+        # Both seeds are functions of the step alone. An augmentation that is added to a spec draws
+        # from its own stream, so batches are mixed as they were without it, and a resumed training
+        # draws what it would have drawn.
         if self.augment is not None:
             seed_globals("augmentation", seed, step)
             pixels = self.augment(pixels)
@@ -96,6 +99,8 @@ class WeightUpdate:
         """For the step after `step` finished ones, at this learning rate."""
         if self.adjust_gradients is not None:
             self.adjust_gradients(step)
+        # Gradients are changed first; the projection comes last, since only after the step are
+        # there new weights that may have left the allowed set.
         set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
         if self.project is not None:
@@ -162,6 +167,7 @@ class TrainingSetup:
     def make_predictor(self) -> Predictor:
         """Of the validated model, in eval mode."""
         model = self.validated.eval()
+        # Only the trained model was compiled; the average is a copy that runs as it is.
         forward: Callable[[Tensor], Tensor] = self.forward if model is self.model else model
         return plain_predictor(forward, self.standardize, self.task)
 

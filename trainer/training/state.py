@@ -30,6 +30,8 @@ class TrainingState:
         setup = self._setup
         return SavedState(
             model=setup.model.state_dict(),
+            # Only the moments. The groups hold what the spec says (decay, momentum) and the
+            # learning rate, which is set anew before every step.
             optimizer=setup.update.optimizer.state_dict()["state"],
             step=self.step,
             epoch=self.epoch,
@@ -61,6 +63,9 @@ class TrainingState:
         best = self.best.metrics[monitor] if self.best else None
         is_best = not diverged and is_better(monitor, metrics[monitor], best)
         self.stopping = self.stopping.observe(metrics)
+        # The order decides what a period is called for which several hold: one that is not finite
+        # has diverged, even at the last step, and who reaches the last step has completed, even if
+        # a rule says stop there.
         if diverged:
             self.reason = "diverged"
         elif self.step == self._setup.plan.total_steps:
@@ -72,6 +77,7 @@ class TrainingState:
     def _measure(self, validation: Outcome) -> dict[str, float]:
         """Takes `step` back to the first one that was not finite, if there was one."""
         count = len(self.running.values)
+        # One transfer for training and validation together: each one waits for the device.
         values = torch.cat((self.running.values, validation.sums)).tolist()
         sums, (val_loss, val_hits, val_examples) = values[:count], values[count:]
         # After a non-finite step the weights depend on when that was noticed.

@@ -90,6 +90,8 @@ class Execution:
         log.info("acquired", kind=self._assignment.kind)
         with self._heartbeat, forwarded_warnings(self._recorder.say):
             outcome = self._outcome()
+            # Still inside the heartbeat: the last write may wait for the database, and the job must
+            # not be released meanwhile.
             self._close(outcome)
         log.info("ended", outcome=type(outcome).__name__, seconds=self._heartbeat.seconds_used)
         return not (isinstance(outcome, Failure) and outcome.poisoned)
@@ -200,10 +202,15 @@ class Execution:
         heartbeat = self._heartbeat
         if self._recorder.failure is not None:
             raise self._recorder.failure
+        # A lease that may have run out allows no further step: another host may have the job by
+        # now. The state stays in memory, so that nothing is lost if the renewal comes through after
+        # all.
         if not heartbeat.trusted and not heartbeat.suspend(self._gives_up):
             raise LostLease(self._assignment.job_id, self._assignment.attempt)
         if heartbeat.lost:
             raise LostLease(self._assignment.job_id, self._assignment.attempt)
+        # The first reason stays. A job that is being paused when the worker starts to drain ends as
+        # paused, and is not queued again.
         if self._stop is None:
             if heartbeat.requested_action is not None:
                 self._stop = STOPS[heartbeat.requested_action]

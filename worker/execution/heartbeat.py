@@ -69,6 +69,9 @@ class Heartbeat:
         self._started_at = self._progressed_at = acquired_at
         self._suspended_seconds = 0.0
         self._suspended_at: float | None = None
+        # `acquired_at` was read before the lease was asked for, so by this process's clock the lease ends
+        # too early, never too late. With 90 s and a margin of 0.1 the attempt is suspended after 81 s,
+        # unless it was renewed.
         self._trusted_until = acquired_at + timing.lease * (1 - MARGIN)
         self._due_at = acquired_at + timing.renewal
         self._away = False
@@ -113,6 +116,8 @@ class Heartbeat:
                 time.sleep(0.05)
         finally:
             now = time.monotonic()
+            # The time spent waiting for the database is not the job's: it counts neither towards
+            # its timeout nor as standing still.
             self._suspended_seconds += now - self._suspended_at
             self._suspended_at, self._progressed_at = None, now
         return self.trusted or self.lost
@@ -121,9 +126,8 @@ class Heartbeat:
         tick = min(TICK_SECONDS, self._timing.renewal)
         while not self._stop.wait(tick):
             if os.getppid() != self._parent:
-                self._exit_process(
-                    1
-                )  # An orphan's lease ends by itself, or the next parent ends it.
+                # An orphan's lease runs out by itself, or the next parent ends its attempt.
+                self._exit_process(1)
                 return
             if end := self._due_end():
                 self._end_here(end)
@@ -134,6 +138,7 @@ class Heartbeat:
 
     def _due_end(self) -> End | None:
         """Why the attempt ends from here, its own thread not listening."""
+        # A suspended attempt stands still on purpose, and asks itself when to give up.
         if self._suspended_at is not None:
             return None
         still_for = time.monotonic() - self._progressed_at

@@ -82,8 +82,11 @@ class Recorder:
         with self._changed:
             if last is not None:
                 self._waiting.append(last)
+            # In the same critical section as the last write, so that no event slips in behind it.
             self._closed = True
             self._changed.notify()
+        # Joined in short steps, since a drain or a lost lease must be able to end the wait while
+        # the database is away.
         while self._thread.is_alive() and not give_up():
             self._thread.join(0.05)
         written = not self._thread.is_alive()
@@ -116,7 +119,9 @@ class Recorder:
             else:
                 self._away = False
                 with self._changed:
+                    # Only what was committed; events that came meanwhile were appended behind it.
                     del self._waiting[: len(batch)]
+                # After the commit: were it rolled back, rows would name files that are gone.
                 self._delete(obsolete)
 
     def _next_batch(self) -> list[Write]:

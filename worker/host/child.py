@@ -85,6 +85,8 @@ class Child:
             if shortage := self._space.shortage():
                 self._refuse(shortage)
                 return
+            # Before the request, so that this process never trusts its lease for longer than the
+            # database does.
             acquired_at = time.monotonic()
             assignment = self._acquire()
             if assignment is not None:

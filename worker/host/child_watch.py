@@ -132,6 +132,7 @@ class ChildWatch:
                 self._freed()
             # Only now: an absent database leaves the difference for the next look.
             self._living = living
+        # New children join at once; dead ones stay until their attempts have ended in SQL, above.
         self._living |= living
         if self._drain.begun and not self._draining:
             with self._sessions.begin() as session:

@@ -61,6 +61,7 @@ class Projection:
         if record.final:
             metrics += runs.final_metrics(job)
         is_new = "sent" not in row.state
+        # Once: MLflow refuses a parameter that it has with another value.
         params = runs.job_params(job.spec) if is_new else None
         fresh = _Fresh(row.state, {**tags, "mlflow.note.content": job_note(record)})
         self.tracking.send(row.run_id, metrics, params, fresh.tags)
@@ -74,6 +75,8 @@ class Projection:
         if record.diagnoses:
             row.state = {**row.state, "diagnosis": record.diagnoses[-1].id}
         row.state = {**row.state, "sent": fresh.digest, **({"model": "wanted"} if wanted else {})}
+        # The watermark comes last, and is the job's change that was read, not the present one: what
+        # a crash leaves unsent, or what changes meanwhile, is due in the next pass.
         self._save(row, seen_at=job.changed_at, closed_at=job.finished_at)
 
     def _looks(self, record: JobToMirror) -> list[Metric]:
@@ -154,6 +157,8 @@ class Projection:
             with self.sessions.begin() as session:
                 row = mirror.open_run(session, experiment_id, **owner)
         else:
+            # The row has a key but no run: the mirror died between creating the run in MLflow and
+            # noting it here. Looked up by its key, it is not created twice.
             found = self.tracking.find_run(row.experiment_id, KEY_TAG, row.state["key"])
         if found is None:
             row.experiment_id = experiment_id

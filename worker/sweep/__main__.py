@@ -57,6 +57,8 @@ class Sweep:
         self._away = False
         self._back_at: float | None = None
         self._tidied_at: float | None = None
+        # One thread: studies are judged one after the other, and a round never starts a second
+        # judging beside the first.
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judging")
         self._judging: Future[list[int]] | None = None
         self._renderer = Renderer()
@@ -87,6 +89,7 @@ class Sweep:
 
     def round(self) -> None:
         """Raises one of DATABASE_AWAY; what is undone then is done by the next round."""
+        # Leases first: the wake-ups that follow then count the jobs that have just become runnable.
         released = self._release()
         if released:
             log.warning("leases ran out: their jobs go back to the head of the line", jobs=released)

@@ -68,6 +68,8 @@ def _orphans(
     sessions: sessionmaker[Session], storage: Path, job_ids: Sequence[int], before: float
 ) -> Iterator[Path]:
     with sessions.begin() as session:
+        # The rows are read before the folders are listed. A file that gets its row in between is
+        # not named here, but it is younger than `before`.
         settled = maintenance.settled_jobs(session, job_ids)
         named = maintenance.named_paths(session, settled)
     for job_id in settled:

@@ -35,6 +35,8 @@ def augment_trivially(images: Tensor) -> Tensor:
 
 
 def _apply_drawn(images: Tensor, space: Mapping[str, "_Range"], bins: Tensor) -> Tensor:
+    # Each sample draws an operation, but an operation runs once, on all the samples that drew it:
+    # at most 14 calls, however large the batch.
     choices = torch.randint(len(space), (len(images),))
     signs = 1.0 - 2.0 * torch.randint(2, (len(images),))
     augmented = images.clone()
@@ -164,6 +166,7 @@ def _sharpness(images: Tensor, magnitude: Tensor) -> Tensor:
 
 
 def _posterize(images: Tensor, bits: Tensor) -> Tensor:
+    # 4 bits leave 16 levels. The brightest pixel, 1.0, would otherwise get a level of its own.
     levels = (2 ** bits.round()).view(-1, 1, 1, 1)
     return torch.minimum((images * levels).floor(), levels - 1) / levels
 

@@ -37,6 +37,8 @@ def resample_affinely(images: Tensor, specs: tuple[Affine, ...]) -> Tensor:
     """Each output pixel looks up where it came from: inverses, in reverse."""
     lookup = torch.eye(3, device=images.device).expand(len(images), 3, 3)
     for spec in specs:
+        # To find where an output pixel came from, the last transformation is undone first: (B A)⁻¹
+        # = A⁻¹ B⁻¹. One lookup instead of several resamplings, each of which would blur the image.
         lookup = lookup @ _inverse(spec, images)
     return resample(images, lookup)
 
@@ -89,6 +91,8 @@ def crop_padded(images: Tensor, spec: PaddedCrop) -> Tensor:
     rows = shifts[0] + torch.arange(height, device=images.device)
     columns = shifts[1] + torch.arange(width, device=images.device)
     samples = torch.arange(count, device=images.device)
+    # One gather for the whole batch, with a window of its own for each sample. Indexed so, the
+    # channels come last.
     cut = padded[samples[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     return cut.permute(0, 3, 1, 2).contiguous()
 
@@ -97,6 +101,7 @@ def erase(images: Tensor, spec: RandomErasing) -> Tensor:
     """Zhong et al. 2020, arXiv 1708.04896: height over width between 0.3 and 3.3, evenly on a logarithmic scale."""
     height, width = images.shape[2:]
     area = draw_uniform(images, spec.low, spec.high) * height * width
+    # exp(±1.2) is 3.3 and 0.3.
     ratio = draw_uniform(images, -1.2, 1.2).exp()
     tall = (area * ratio).sqrt().round().clamp(1, height)
     wide = (area / ratio).sqrt().round().clamp(1, width)
