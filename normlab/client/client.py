@@ -200,7 +200,7 @@ class Client(ResultReader):
         return as_mapping(self._http.request("PATCH", Reference.parse(name).path, json=body).json())
 
     def declare(self, study: Named, kind: str, why: str) -> Item:
-        """Stands for a difference between variants that withholds the ranking (`confounds`)."""
+        """Acknowledges a difference between variants that withholds the ranking (`confounds`)."""
         path = f"{Reference.study(study).path}/declarations"
         return as_mapping(self._http.post(path, {"kind": kind, "why": why}))
 

@@ -42,11 +42,11 @@ def decide(evidence: StudyEvidence, *, is_withheld: bool) -> dict[str, Differenc
     equal, equivalent = _apply_holm(evidence, margin) if margin is not None else ({}, {})
     decided = {}
     for name, arm in _list_compared(evidence):
-        one = _compare_arms(arm, evidence.references[name], evidence.seeds)
+        difference = _compare_arms(arm, evidence.references[name], evidence.seeds)
         # Too few pairs for a test: the difference is shown with its interval, and nothing is decided. It keeps
         # its place in Holm's family.
-        if one.p_value is None:
-            decided[name] = one
+        if difference.p_value is None:
+            decided[name] = difference
             continue
         update: dict[str, Any] = {
             "p_adjusted": adjusted[name],
@@ -56,12 +56,16 @@ def decide(evidence: StudyEvidence, *, is_withheld: bool) -> dict[str, Differenc
         # what is wrong.
         if not is_withheld:
             # A difference that was found at an earlier look and has turned its sign since is found no more.
-            found = name in rejected and _keeps_sign(evidence, name, rejected[name], one)
-            decision = _choose_decision(evidence.metric, one, found, name in equivalent)
+            is_rejected = name in rejected and _keeps_sign(
+                evidence, name, rejected[name], difference
+            )
+            decision = _choose_decision(
+                evidence.metric, difference, is_rejected, name in equivalent
+            )
             update["decision"] = decision
             if decision == "undecided":
-                update |= _estimate_seeds(evidence, name, one)
-        decided[name] = one.model_copy(update=update)
+                update |= _estimate_seeds(evidence, name, difference)
+        decided[name] = difference.model_copy(update=update)
     return decided
 
 
@@ -128,8 +132,8 @@ def _apply_holm(
     # follows from each look's own level: with
     # looks at 8 and 16 seeds about 0.3 % and 4.9 %.
     adjusted = dict(zip(names, inference.holm(by_look[-1]), strict=True))
-    pairs_of = zip(names, rejected, strict=True)
-    return adjusted, {name: look for name, look in pairs_of if look is not None}
+    looks_of = zip(names, rejected, strict=True)
+    return adjusted, {name: look for name, look in looks_of if look is not None}
 
 
 def _test_all(
@@ -221,8 +225,8 @@ def _find_unmeasured(evidence: StudyEvidence) -> Iterator[str]:
 def _find_missing(evidence: StudyEvidence) -> Iterator[str]:
     if evidence.study.tune is not None and not evidence.arms:
         yield (
-            "its tuning isn't over: the study's own jobs are made once every trial has succeeded; "
-            "failed and cancelled ones go on with `retry`"
+            "its tuning isn't complete: the study's own jobs are created once every trial has succeeded; "
+            "`retry` runs failed and cancelled ones again"
         )
         return
     # Arms are made of jobs: a variant without any job is in none of the loops over arms, and would be dropped in
@@ -237,13 +241,13 @@ def _find_missing(evidence: StudyEvidence) -> Iterator[str]:
 
 
 def _find_unexplained(evidence: StudyEvidence) -> Iterator[str]:
-    found: dict[tuple[str, str], list[Confound]] = {}
-    for one in evidence.confounds:
+    by_kind: dict[tuple[str, str], list[Confound]] = {}
+    for confound in evidence.confounds:
         # One sentence for each thing that differs, whatever the number of arms: a new version of a library
         # usually concerns them all.
-        if one.is_open:
-            found.setdefault((one.kind, one.what), []).append(one)
-    for (kind, _), same in found.items():
+        if confound.is_open:
+            by_kind.setdefault((confound.kind, confound.what), []).append(confound)
+    for (kind, _), same in by_kind.items():
         yield (
             f"{listed([one.variant for one in same])} and {evidence.study.baseline} differ in "
             f"{same[0].what}, which nothing declared explains: train again, or declare {kind!r} "
@@ -253,7 +257,7 @@ def _find_unexplained(evidence: StudyEvidence) -> Iterator[str]:
 
 def _explain_missing(arm: Arm, seeds: Sequence[int]) -> str:
     """`1 failed, to be retried (j12), 2 not finished (j13 and j14)`."""
-    said = []
+    reasons = []
     for words, statuses in _FATES.items():
         jobs = [
             f"j{arm.rows[seed].job_id}"
@@ -261,7 +265,7 @@ def _explain_missing(arm: Arm, seeds: Sequence[int]) -> str:
             if seed in arm.rows and arm.rows[seed].status in statuses
         ]
         if jobs:
-            said.append(f"{len(jobs)} {words} ({listed(jobs)})")
+            reasons.append(f"{len(jobs)} {words} ({listed(jobs)})")
     if absent := [str(seed) for seed in seeds if seed not in arm.rows]:
-        said.append(f"no job at {'seeds' if len(absent) > 1 else 'seed'} {listed(absent)}")
-    return ", ".join(said)
+        reasons.append(f"no job at {'seeds' if len(absent) > 1 else 'seed'} {listed(absent)}")
+    return ", ".join(reasons)

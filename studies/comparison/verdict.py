@@ -66,11 +66,11 @@ def judge(
         sentence = f"Exploratory, because {_explain_growth(evidence)}: {sentence}"
         return Verdict(state="exploratory", sentence=sentence, reasons=others)
     # Better, worse and equivalent are answers. A study is undecided only if no comparison has one.
-    told = any(
+    is_answered = any(
         one.difference is not None and one.difference.decision not in (None, "undecided")
         for one in compared
     )
-    state: State = "decided" if told else "undecided"
+    state: State = "decided" if is_answered else "undecided"
     return Verdict(state=state, sentence=sentence, reasons=others)
 
 
@@ -110,13 +110,13 @@ def _describe_best(
             )
         where = f"{best.name}, which" if best.point else f"{baseline}, which"
         return f"No variant is better than {where} is best on validation."
-    found = next(one for one in variants if one.name == best.name)
-    if found.difference is None:
+    winner = next(one for one in variants if one.name == best.name)
+    if winner.difference is None:
         return f"{best.name} is best on validation; there is no {baseline} at its point."
-    said = _describe_difference(evidence, found)
-    if found.difference.decision == "better":
-        return f"{said} On validation it is best of all."
-    return f"On validation {best.name} is best, but {metric} doesn't confirm it: {said}"
+    sentence = _describe_difference(evidence, winner)
+    if winner.difference.decision == "better":
+        return f"{sentence} On validation it is best of all."
+    return f"On validation {best.name} is best, but {metric} doesn't confirm it: {sentence}"
 
 
 def _describe_difference(evidence: StudyEvidence, one: VariantSummary) -> str:
@@ -143,13 +143,13 @@ def _describe_difference(evidence: StudyEvidence, one: VariantSummary) -> str:
 def _describe_correction(evidence: StudyEvidence) -> str:
     """How many comparisons p is corrected for, and which look it is held to what level at."""
     family, looks, taken = evidence.family, evidence.study.looks, len(evidence.taken_looks)
-    said = f" after Holm over {family} comparisons" if family > 1 else ""
+    correction = f" after Holm over {family} comparisons" if family > 1 else ""
     if looks and taken:
         # What the corrected p-value is held to at this look. With several comparisons it is only about this: the
         # level of each is computed within its own share, which doesn't scale evenly.
         level = group_sequential.nominal_levels(looks, inference.LEVEL)[taken - 1]
-        said += f", at look {taken} of {len(looks)}, which asks for about {level:.2g}"
-    return said
+        correction += f", at look {taken} of {len(looks)}, which asks for about {level:.2g}"
+    return correction
 
 
 def _describe_power(difference: Difference, metric: str) -> str:
@@ -187,7 +187,7 @@ def list_caveats(evidence: StudyEvidence, variants: Sequence[VariantSummary]) ->
     if evidence.is_exploratory:
         yield (
             f"the study was extended beyond the {evidence.planned} seeds that it was planned with: "
-            "whoever looks until something shows will see something"
+            "whoever adds seeds until something is significant finds something by chance"
         )
     yield _SPLITS[study.splits]
     if (tune := study.tune) is not None:

@@ -155,7 +155,7 @@ def _unseen(place: str, specs: Sequence[JobSpec]) -> list[Problem]:
     return [
         Problem(
             pointer=place,
-            detail="asks what is seen inside the network, but nothing looks there",
+            detail="needs diagnostics of the network, but no job records any",
             remedy="put `diagnostics: {kind: epoch}` into the base",
         )
     ]

@@ -184,5 +184,5 @@ def _build_fans(panel: FansPanel, jobs: Mapping[str, Sequence[JobRecord]]) -> Pa
             continue
         fans.append(Fan.of(name, job.row.seed, layer, job.snapshots))
     if not fans:
-        return Nothing(title=panel.title, why="no job was looked into (`diagnostics`)")
+        return Nothing(title=panel.title, why="no job recorded `diagnostics`")
     return Fans(title=panel.title, fans=tuple(fans))

@@ -342,7 +342,7 @@ def test_a_claim_of_an_arm_that_there_is_not_is_refused_with_those_there_are() -
         ("no_such_metric", "no job of this study records 'no_such_metric'"),
         ({"kind": "difference", "of": ["test_error", "end_error"]}, "no job of this study records 'end_error'"),
         ({"kind": "gain", "of": "test_error", "over": "batch"}, "there is no variant 'batch'"),
-        ({"kind": "log10", "of": {"kind": "look", "statistic": "dead"}}, "nothing looks there"),
+        ({"kind": "log10", "of": {"kind": "look", "statistic": "dead"}}, "no job records any"),
     ],
 )  # fmt: skip
 def test_a_claim_of_what_no_job_could_have_is_refused(statistic: Any, said: str) -> None:

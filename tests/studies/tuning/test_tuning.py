@@ -257,7 +257,10 @@ def test_a_failed_trial_leaves_no_choice_until_it_is_retried(
         assert own_jobs(session, made.id) == []
         assert study.tuning is None
         compared = read_comparison(session, study)
-        assert any("go on with `retry`" in one for one in compared.verdict.reasons)
+        assert any(
+            "`retry` runs failed and cancelled ones again" in one
+            for one in compared.verdict.reasons
+        )
         commands.retry(session, session.get_one(Job, last.job_id), "ada")
     (again,) = acquire_all(sessions)
     with sessions.begin() as session:
