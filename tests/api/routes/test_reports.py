@@ -338,7 +338,7 @@ def test_a_place_in_the_line_is_not_for_everybody(
     answer = viewer.get(f"{trained}/report", params={"format": "html"})
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
-    with pytest.raises(RendererBusy, match="wait"):
+    with pytest.raises(RendererBusy, match="already being rendered"):
         queue.start("one more", bytes)
     slow.may_draw.set()
     for number in range(AT_ONCE + WAITING):
