@@ -1,13 +1,20 @@
 """Every arm of every preset on every dataset passes the network-aware check; the full ones, too, which nobody
 has run: on the meta device they cost no memory."""
 
-import pytest
+from functools import cache
 
+import pytest
+from torch import nn
+
+import trainer.checks.context
 from studies.presets import find_preset, presets
 from studies.spec.expand import arm_name, expand, expand_trials
 from trainer.checks.run import check
+from trainer.models.build import build_bare_model
 from trainer.spec.builtin import BUILT_IN
 from trainer.spec.dataset import DatasetInfo
+from trainer.spec.job import JobSpec
+from trainer.surgery.survey import survey_norms
 
 SIZES = [
     (name, scale, dataset)
@@ -35,6 +42,30 @@ ELSEWHERE = {
     "cifar10": described("cifar10", (3, 32, 32), 50_000, 10_000),
     "imagenet": described("imagenet", (3, 224, 224), 1_281_167, 50_000),
 }
+
+
+@cache
+def bare_model(spec: JobSpec, info: DatasetInfo) -> nn.Module:
+    return build_bare_model(spec, info)
+
+
+def shared_bare_model(spec: JobSpec, info: DatasetInfo) -> nn.Module:
+    """One for all arms that differ in nothing that a model with its own norms is made of."""
+    parts = spec.model_dump(include={"model", "regularization", "init", "task"})
+    dataset = {"name": info.name, "image_size": spec.dataset.image_size}
+    return bare_model(
+        JobSpec.model_validate({**parts, "dataset": dataset, "norm": {"kind": "none"}}), info
+    )
+
+
+surveyed = cache(survey_norms)
+
+
+@pytest.fixture(autouse=True)
+def _surveyed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arms differ in norms and numbers: their models are surveyed before those are looked at."""
+    monkeypatch.setattr(trainer.checks.context, "build_bare_model", shared_bare_model)
+    monkeypatch.setattr(trainer.checks.context, "survey_norms", surveyed)
 
 
 @pytest.mark.parametrize(("name", "scale", "dataset"), SIZES)
