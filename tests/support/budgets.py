@@ -12,11 +12,7 @@ SECONDS = 150.0
 #: Of modules that need more; behind each, the CPU seconds of the module run alone, imports included.
 OF_MODULE = {
     "tests/system/faults/test_servers_fail.py": 300.0,  # 85
-    "tests/trainer/surgery/test_every_model.py": 500.0,  # 153
-    "tests/trainer/surgery/test_place_dropout.py": 200.0,  # 42
-    "tests/trainer/training/test_every_entry.py": 250.0,  # 42
-    "tests/worker/mirror/test_mirror.py": 200.0,  # 61
-    "tests/worker/mirror/test_models.py": 200.0,  # 76
+    "tests/trainer/surgery/test_every_model.py": 300.0,  # 67
 }
 
 
