@@ -11,10 +11,10 @@ from studies.comparison import JobRecord, StudyEvidence
 from studies.spec import (
     Combined,
     CurveOf,
+    DiagnosticOf,
     Diverged,
     Gain,
     Logarithm,
-    Look,
     MetricOf,
     Spread,
     Statistic,
@@ -73,7 +73,7 @@ def measure(statistic: Statistic, job: JobRecord, peers: Peers) -> float | None:
             return _read_curve(statistic, job)
         case StepsToReach():
             return _count_steps_to_reach(statistic, job, peers)
-        case Look(statistic=name):
+        case DiagnosticOf(statistic=name):
             return _read_snapshots(
                 job, statistic.layer, statistic, lambda statistics: statistics.get(name)
             )
@@ -208,7 +208,9 @@ def _read_width(side: str) -> Reading:
     return width
 
 
-def _read_snapshots(job: JobRecord, layer: str, how: Look | Spread, read: Reading) -> float | None:
+def _read_snapshots(
+    job: JobRecord, layer: str, how: DiagnosticOf | Spread, read: Reading
+) -> float | None:
     """None as well where a value of the snapshots that it takes isn't finite."""
     by_layer: dict[str, list[float | None]] = {}
     for snapshot in job.snapshots:

@@ -8,10 +8,10 @@ from studies.spec import (
     Claim,
     Combined,
     CurveOf,
+    DiagnosticOf,
     Diverged,
     Gain,
     Logarithm,
-    Look,
     MetricOf,
     Spread,
     StepsToReach,
@@ -57,7 +57,7 @@ def words(statistic: Any) -> str:
             return "diverged"
         case StepsToReach(value=value, best_of=arm):
             return f"steps to reach {f'the best of {arm}' if arm else value}"
-        case Look(statistic=name, layer=layer):
+        case DiagnosticOf(statistic=name, layer=layer):
             return f"{name.replace('_', ' ')}, {layer}"
         case Spread(take=take, layer=layer):
             return f"{take.replace('_', ' ')}, {layer} layer"

@@ -67,8 +67,8 @@ class StepsToReach(Part):
 Take: TypeAlias = Literal["first", "last", "mean", "max", "min", "spread_ratio", "total_variation"]
 
 
-class Look(Part):
-    """One number of what was seen inside the network during training (`diagnostics`).
+class DiagnosticOf(Part):
+    """One number of the network's diagnostics during training (`diagnostics`).
 
     spread_ratio is the largest over the smallest; total_variation the sum of the absolute changes.
     """
@@ -135,7 +135,7 @@ _Statistic: TypeAlias = Annotated[
     | Annotated[Diverged, Tag("diverged")]
     | Annotated[CurveOf, Tag("curve")]
     | Annotated[StepsToReach, Tag("steps_to_reach")]
-    | Annotated[Look, Tag("look")]
+    | Annotated[DiagnosticOf, Tag("look")]
     | Annotated[Spread, Tag("spread")]
     | Annotated[Combined, Tag("combined")]
     | Annotated[Gain, Tag("gain")]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from runtime.documents import pointer
-from studies.spec.claims import CurveOf, Gain, Look, MetricOf, Spread, StepsToReach, parts
+from studies.spec.claims import CurveOf, DiagnosticOf, Gain, MetricOf, Spread, StepsToReach, parts
 from studies.spec.panels import (
     ArraysPanel,
     CurvesPanel,
@@ -121,8 +121,8 @@ def _unmeasured(
                     yield from _unevaluated(place, step, specs)
             case StepsToReach(column=column):
                 yield from _no_curve(place, column, specs)
-            case Look(statistic=name, layer=layer):
-                yield from _unseen(place, specs) or _unknown_look(place, name, layer)
+            case DiagnosticOf(statistic=name, layer=layer):
+                yield from _unseen(place, specs) or _unknown_diagnostic(place, name, layer)
             case Spread():
                 yield from _unseen(place, specs)
 
@@ -161,7 +161,7 @@ def _unseen(place: str, specs: Sequence[JobSpec]) -> list[Problem]:
     ]
 
 
-def _unknown_look(place: str, name: str, layer: str) -> list[Problem]:
+def _unknown_diagnostic(place: str, name: str, layer: str) -> list[Problem]:
     known = NETWORK_STATISTICS if layer == NETWORK else LAYER_STATISTICS
     if name in known:
         return []
@@ -180,9 +180,13 @@ def _empty_panel(
             detail = f"{path} isn't in the matrix{did_you_mean(path, study.matrix)}"
             yield Problem(pointer=f"{place}/path", detail=detail)
         case LooksPanel(statistic=name, layer=layer):
-            yield from _unseen(place, specs) or _unknown_look(f"{place}/statistic", name, layer)
+            yield from _unseen(place, specs) or _unknown_diagnostic(
+                f"{place}/statistic", name, layer
+            )
         case LayersPanel(statistic=name):
-            yield from _unseen(place, specs) or _unknown_look(f"{place}/statistic", name, "last")
+            yield from _unseen(place, specs) or _unknown_diagnostic(
+                f"{place}/statistic", name, "last"
+            )
         case FansPanel():
             yield from _unseen(place, specs)
         case ArraysPanel(panel=output, evaluation=wanted):

@@ -61,7 +61,7 @@ class BarsPanel(_Panel):
 
 
 class LooksPanel(_Panel):
-    """What was seen inside the network over steps (`diagnostics`): mean and band per arm."""
+    """A statistic of the network's diagnostics over steps (`diagnostics`): mean and band per arm."""
 
     panel: Literal["looks"]
     statistic: str
@@ -70,7 +70,7 @@ class LooksPanel(_Panel):
 
 
 class LayersPanel(_Panel):
-    """What was seen inside the network over its depth, at the first or the last look."""
+    """A statistic of the network's diagnostics over its depth, at the first or the last measurement."""
 
     panel: Literal["layers"]
     statistic: str

@@ -26,6 +26,7 @@ from runtime.settings import ServiceSettings
 from store.db import DATABASE_AWAY, JOBS_CHANNEL, make_engine, make_sessions
 from store.mlflow import Subject, exports, mirror, mirror_problems
 from studies.rendering import Renderer
+from worker.mirror.connection import locked_connection, wait_for_change
 from worker.mirror.deletions import Deletions
 from worker.mirror.experiments import Experiments
 from worker.mirror.failures import Failures, Outage
@@ -39,8 +40,6 @@ log = structlog.get_logger("worker.mirror")
 JOBS_AT_ONCE = 50
 #: Passes begin at least so far apart: what changes meanwhile goes together.
 PASS_SECONDS = 2.0
-#: A pass comes at least so often, should a notification be lost.
-TIMER_SECONDS = 5.0
 LONGEST_BACKOFF_SECONDS = 30.0
 
 
@@ -96,7 +95,8 @@ def follow(settings: Settings, tracking: Tracking) -> NoReturn:
                     done = mirroring.run_pass()
                     failures = 0
                     if not done.cut_short:
-                        _wait_for_change(connection, started)
+                        wait_for_change(connection)
+                        time.sleep(max(0.0, started + PASS_SECONDS - time.monotonic()))
         except (*DATABASE_AWAY, DBAPIError, psycopg.Error, Outage) as error:
             failures += 1
             pause = min(LONGEST_BACKOFF_SECONDS, 2.0 ** min(failures - 1, 10))
@@ -126,24 +126,6 @@ def rebuild(settings: Settings, tracking: Tracking) -> None:
     for run_id, model_id in forgotten:
         tracking.retire_run(run_id, model_id)
     log.info("mirror_forgot", runs=len(forgotten))
-
-
-@contextmanager
-def locked_connection(database_url: str) -> Iterator[Connection]:
-    """The one mirror's connection; waits while another mirror lives."""
-    engine = make_engine(database_url, pool_size=1)
-    try:
-        with engine.connect() as connection:
-            # Closed when we are done with it, never given back to a pool with the lock still held.
-            connection.detach()
-            if not _has_lock(connection):
-                log.info("mirror_stands_by")
-                while not _has_lock(connection):
-                    time.sleep(PASS_SECONDS)
-            log.info("mirror_works")
-            yield connection
-    finally:
-        engine.dispose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +164,7 @@ class Mirroring:
 
     def run_pass(self) -> Pass:
         """Jobs first, then studies, some files, one model: what is slow must not keep numbers waiting."""
-        self.failures.look_for_deletions()
+        self.failures.find_deletions()
         return Pass(
             self._mirror_jobs(), self._mirror_studies(), self._send_files(), self._log_next_model()
         )
@@ -271,25 +253,6 @@ class Mirroring:
             with suppress(*DATABASE_AWAY), self.sessions.begin() as session:
                 exports.take_back(session, job_id)
             raise
-
-
-def _wait_for_change(connection: Connection, pass_started: float) -> None:
-    """Returns when jobs changed or the timer ran out, and a pause after the last pass began."""
-    # Not driver_connection: that is None once the connection is detached.
-    driver = connection.connection.dbapi_connection
-    assert isinstance(driver, psycopg.Connection)
-    for _ in driver.notifies(timeout=TIMER_SECONDS, stop_after=1):
-        pass
-    time.sleep(max(0.0, pass_started + PASS_SECONDS - time.monotonic()))
-
-
-def _has_lock(connection: Connection) -> bool:
-    """Takes the lock if it is free, and listens from then on."""
-    with Session(connection) as session, session.begin():
-        taken = mirror.try_lock(session)
-        if taken:
-            session.execute(text(f"LISTEN {JOBS_CHANNEL}"))
-    return taken
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -40,7 +40,7 @@ class Deletions:
         # that this takes, the mirror has a new instance of this class, which asks for each run once more.
         self._gone: set[str] = set()
 
-    def look(self) -> None:
+    def search(self) -> None:
         """Compares SQL with what is deleted in MLflow now, in both directions."""
         self._experiments.delete_again()
         with self._sessions.begin() as session:
@@ -48,7 +48,7 @@ class Deletions:
         if not projects:
             return
         before = self._tracking.experiments()
-        self._look_at_experiments(projects, before)
+        self._search_experiments(projects, before)
         active = _active(projects, before)
         run_ids = self._tracking.deleted_runs(sorted(active), KEY_TAG)
         # An experiment that was deleted meanwhile took its runs along: those weren't deleted one by one.
@@ -76,7 +76,7 @@ class Deletions:
                 self._note(row, GONE)
         return "deleted"
 
-    def _look_at_experiments(
+    def _search_experiments(
         self, projects: Sequence[Project], known: Mapping[str, Experiment]
     ) -> None:
         with self._sessions.begin() as session:

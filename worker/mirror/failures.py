@@ -21,8 +21,8 @@ from worker.mirror.tracking import Tracking, is_refused
 
 log = structlog.get_logger("worker.mirror")
 
-#: So often the mirror looks for what people have deleted or restored in MLflow.
-LOOK_SECONDS = 60.0
+#: How often the mirror searches for what people have deleted or restored in MLflow.
+SEARCH_SECONDS = 60.0
 #: Characters of an error that are kept as a problem's reason.
 LONGEST_REASON = 1000
 
@@ -45,7 +45,7 @@ class Failures:
         self._tracking = tracking
         self._experiments = experiments
         self._deletions = deletions
-        self._next_look = 0.0
+        self._next_search = 0.0
 
     @contextmanager
     def noted(self, subject: Subject, row: Mirrored | None) -> Iterator[None]:
@@ -62,19 +62,19 @@ class Failures:
             with self._sessions.begin() as session:
                 mirror_problems.clear(session, subject)
 
-    def look_for_deletions(self) -> None:
-        """Now and then: a failure of this is logged, the next look may succeed."""
-        if time.monotonic() < self._next_look:
+    def find_deletions(self) -> None:
+        """Now and then: a failure of this is logged, the next search may succeed."""
+        if time.monotonic() < self._next_search:
             return
         try:
-            self._deletions.look()
+            self._deletions.search()
         except DBAPIError:
             raise
         except Exception as error:
             if not self._tracking.is_up():
                 raise Outage(str(error)) from error
             log.warning("deletions_not_seen", exc_info=True)
-        self._next_look = time.monotonic() + LOOK_SECONDS
+        self._next_search = time.monotonic() + SEARCH_SECONDS
 
     def end_pauses(self) -> None:
         with self._sessions.begin() as session:

@@ -37,7 +37,7 @@ from worker.mirror.tracking import KEY_TAG, Tracking
 FIGURE = "learning_curves.png"
 #: Characters that fit above a job's figure.
 LONGEST_TITLE = 110
-LOOKS_FIGURE = "diagnostics.png"
+DIAGNOSTICS_FIGURE = "diagnostics.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Projection:
         row = self._run_of(
             record, job.project_id, job.name, job.started_at or job.created_at, tags, job_id=job.id
         )
-        metrics = [*runs.epoch_metrics(record.epochs), *self._looks(record)]
+        metrics = [*runs.epoch_metrics(record.epochs), *self._read_diagnosis_metrics(record)]
         if record.final:
             metrics += runs.final_metrics(job)
         is_new = "sent" not in row.state
@@ -79,7 +79,7 @@ class Projection:
         # a crash leaves unsent, or what changes meanwhile, is due in the next pass.
         self._save(row, seen_at=job.changed_at, closed_at=job.finished_at)
 
-    def _looks(self, record: JobToMirror) -> list[Metric]:
+    def _read_diagnosis_metrics(self, record: JobToMirror) -> list[Metric]:
         if not record.diagnoses:
             return []
         with self.sessions.begin() as session:
@@ -172,17 +172,19 @@ class Projection:
             job = commands.find(session, job_id)
             assert job is not None
             epochs = mirror.read_epochs(session, [job_id]).get(job_id, [])
-            looks = mirror.read_diagnoses(session, job_id)
+            diagnoses = mirror.read_diagnoses(session, job_id)
         if epochs:
             best = job.metrics.get("best_epoch")
             figure = draw_job(
                 run_name(job.name, LONGEST_TITLE), [_row(epoch) for epoch in epochs], best
             )
             self.tracking.send_file(run_id, FIGURE, png(figure))
-        if looks:
-            rows = [LayerSnapshot(one.layer, one.step, one.statistics) for one in looks]
+        if diagnoses:
+            rows = [LayerSnapshot(row.layer, row.step, row.statistics) for row in diagnoses]
             self.tracking.send_file(
-                run_id, LOOKS_FIGURE, draw_diagnostics(run_name(job.name, LONGEST_TITLE), rows)
+                run_id,
+                DIAGNOSTICS_FIGURE,
+                draw_diagnostics(run_name(job.name, LONGEST_TITLE), rows),
             )
 
     def _send_study_files(self, run_id: str, study_id: int) -> None:

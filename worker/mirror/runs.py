@@ -52,15 +52,18 @@ def epoch_metrics(epochs: Iterable[Epoch]) -> Iterator[Metric]:
 
 
 def diagnosis_metrics(
-    looks: Iterable[Diagnosis], firsts: Mapping[str, Diagnosis], spec: Mapping[str, Any]
+    diagnoses: Iterable[Diagnosis], firsts: Mapping[str, Diagnosis], spec: Mapping[str, Any]
 ) -> Iterator[Metric]:
-    """`diagnostics/<layer>/<statistic>`, at the epoch where one look is taken after each, else the step."""
+    """`diagnostics/<layer>/<statistic>`, at the epoch where they are measured after each, else the step."""
     by_epoch = spec["diagnostics"]["kind"] == "epoch"
-    for look in looks:
-        statistics = with_drift(look.statistics, firsts[look.layer].statistics)
-        at, place = milliseconds(look.recorded_at), look.epoch if by_epoch else look.step
-        for name, value in _with_nan(statistics, look.non_finite).items():
-            yield Metric(diagnosis_metric(look.layer, name), value, at, place)
+    for diagnosis in diagnoses:
+        statistics = with_drift(diagnosis.statistics, firsts[diagnosis.layer].statistics)
+        at, place = (
+            milliseconds(diagnosis.recorded_at),
+            diagnosis.epoch if by_epoch else diagnosis.step,
+        )
+        for name, value in _with_nan(statistics, diagnosis.non_finite).items():
+            yield Metric(diagnosis_metric(diagnosis.layer, name), value, at, place)
 
 
 def final_metrics(job: Job) -> list[Metric]:

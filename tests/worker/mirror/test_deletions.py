@@ -72,7 +72,7 @@ def test_a_run_deleted_while_the_mirror_writes_gets_no_file(
         drain(settings, tracking)
     run = reader.run_of(project_rows.project, job=job)
     reader.client.delete_run(run.info.run_id)
-    monkeypatch.setattr("worker.mirror.deletions.Deletions.look", lambda self: None)
+    monkeypatch.setattr("worker.mirror.deletions.Deletions.search", lambda self: None)
     assert drain(settings, tracking) == 0
     assert reader.files(run) == {}
     assert [one.kind for one in problems(project_rows)[f"job {job}"]] == ["deleted"]
@@ -200,9 +200,9 @@ def test_runs_deleted_for_good_are_asked_for_and_logged_once(
     deletions = make_deletions(project_rows, tracking)
     with capture_logs() as logs:
         for _ in range(3):
-            deletions.look()
+            deletions.search()
         # As after an outage.
-        make_deletions(project_rows, tracking).look()
+        make_deletions(project_rows, tracking).search()
     assert len(asked) == 2 * len(jobs)
     assert [line["event"] for line in logs] == ["run_deleted"] * len(jobs)
     assert all(
@@ -211,7 +211,7 @@ def test_runs_deleted_for_good_are_asked_for_and_logged_once(
 
     find_runs(project_rows, runs)
     reader.client.restore_run(runs[jobs[0]])
-    make_deletions(project_rows, tracking).look()
+    make_deletions(project_rows, tracking).search()
     assert problems(project_rows).keys() == {f"job {jobs[1]}"}
 
 

@@ -23,7 +23,8 @@ from tests.support.mirrored import BEGIN, ProjectRows, Reader, mirror_environmen
 from trainer.evaluation.weight_arrays import first_filters, serialize, weight_histograms
 from trainer.events import Diagnosed, EvaluationFinished
 from trainer.files import write_file
-from worker.mirror.__main__ import Mirroring, Settings, drain, locked_connection, rebuild
+from worker.mirror.__main__ import Mirroring, Settings, drain, rebuild
+from worker.mirror.connection import locked_connection
 from worker.mirror.projection import Projection
 from worker.mirror.tracking import Tracking
 
@@ -59,7 +60,7 @@ def test_a_finished_job_is_a_finished_run(
 
 
 @pytest.mark.parametrize(("kind", "places"), [("epoch", (1, 2)), ("steps", (10, 20))])
-def test_looks_are_points_of_their_layers_and_a_figure(
+def test_diagnostics_are_points_of_their_layers_and_a_figure(
     project_rows: ProjectRows,
     sessions: sessionmaker[Session],
     settings: Settings,
@@ -247,7 +248,7 @@ def test_the_report_of_a_study_is_a_file_of_its_run(
         )
 
 
-def test_kept_weights_and_looks_of_a_study_are_in_its_figures(
+def test_kept_weights_and_diagnostics_of_a_study_are_in_its_figures(
     project_rows: ProjectRows,
     sessions: sessionmaker[Session],
     settings: Settings,
