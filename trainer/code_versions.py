@@ -15,6 +15,7 @@ GENERATIONS: Mapping[str, int] = {
     "5e7069f276dad9130f336402b94b5699": 1,
     "c4baf0d0d48817eec31e67f7315993fb": 1,
     "71c13b7d363bc50d13fd1cab99a0f195": 1,
+    "8d5cb7cb54e7715326153f78711a5220": 1,
 }
 
 

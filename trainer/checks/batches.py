@@ -8,7 +8,7 @@ from trainer.surgery import shorten, uses_batch_statistics
 
 
 def check_values_per_channel(context: CheckContext) -> Iterator[Problem]:
-    """There is nothing to average over: torch raises in the middle of the first epoch."""
+    """With one value per channel torch raises, in the middle of the first epoch."""
     if not uses_batch_statistics(context.spec.norm):
         return
     sizes, training = _list_normalized_sizes(context), context.spec.training
@@ -40,7 +40,7 @@ def _list_normalized_sizes(context: CheckContext) -> tuple[int, ...]:
 
 
 def check_accumulated_batch_statistics(context: CheckContext) -> Iterator[Problem]:
-    """Micro-batches are normalized each by itself: that is ghost batch norm, and must be said."""
+    """Micro-batches are normalized each by itself: that is ghost batch norm, and the spec must name it."""
     norm, training = context.spec.norm, context.spec.training
     if training.accumulate == 1 or not uses_batch_statistics(norm):
         return
@@ -50,7 +50,7 @@ def check_accumulated_batch_statistics(context: CheckContext) -> Iterator[Proble
             pointer="/training/accumulate",
             detail=f"accumulate is {training.accumulate}, so {name_norm(norm)} would see micro-batches "
             f"of {micro} and not the batch of {training.batch_size}",
-            remedy=f"norm: {{kind: ghost_batch, virtual_batch_size: {micro}}}, which says so; "
+            remedy=f"norm: {{kind: ghost_batch, virtual_batch_size: {micro}}}, which states this; "
             "accumulate: 1; or a norm of single samples",
         )
     elif micro % norm.virtual_batch_size:
@@ -94,7 +94,7 @@ def warn_virtual_batch_not_smaller(context: CheckContext) -> Iterator[str]:
     if isinstance(norm, GhostBatchNorm) and norm.virtual_batch_size >= size:
         yield (
             f"virtual_batch_size {norm.virtual_batch_size} is not below batch_size {size}: "
-            "ghost batch norm is batch norm then"
+            "ghost batch norm is then the same as batch norm"
         )
 
 
@@ -126,7 +126,7 @@ def warn_unfinished_renorm_ramp(context: CheckContext) -> Iterator[str]:
     needed = norm.plain_steps + norm.ramp_steps
     if needed > (steps := count_total_steps(context)):
         yield (
-            f"batch_renorm comes to its limits after {needed} steps but the training has {steps}: "
+            f"batch_renorm reaches its limits after {needed} steps but the training has {steps}: "
             "scale plain_steps and ramp_steps to it"
         )
 

@@ -1,4 +1,4 @@
-"""One spec with what its checks look at: split sizes, and the model's norm layers. Judges nothing."""
+"""One spec with what its checks read: split sizes, and the model's norm layers."""
 
 from dataclasses import dataclass
 
@@ -49,7 +49,7 @@ class CheckContext:
 
 
 def build_context(spec: JobSpec, info: DatasetInfo) -> CheckContext:
-    """Builds the model on the meta device with its own norms, and looks at them once."""
+    """Builds the model on the meta device with its own norms, and surveys them once."""
     sizes, shape = split_sizes(spec.dataset, info), input_shape(spec, info)
     survey = unknown = unfit = None
     dropout: tuple[str, ...] = ()

@@ -71,8 +71,8 @@ def check_at_least_one_step(context: CheckContext) -> Iterator[Problem]:
         yield Problem(
             pointer="/training/batch_size",
             detail=f"batch_size is {context.spec.training.batch_size} but the training split has "
-            f"{context.sizes.train} examples and drop_last leaves out an incomplete batch: "
-            "there would be no step",
+            f"{context.sizes.train} examples and drop_last drops incomplete batches, "
+            "so the training has no step",
             remedy=f"batch_size of at most {context.sizes.train}, or drop_last: false",
         )
 

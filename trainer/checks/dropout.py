@@ -15,7 +15,7 @@ from trainer.spec import (
 
 _WITHIN_LAYERS = (Dropout, SpatialDropout, DropBlock, DropConnect)
 
-#: Nearly nobody drops more, but many papers give the share that they keep.
+#: Higher rates are rare, while many papers give the share that is kept.
 _MOST_DROPPED = 0.7
 _MOST_INPUT_DROPPED = 0.5
 

@@ -35,7 +35,7 @@ def check_model_fits_data(context: CheckContext) -> Iterator[Problem]:
 
 
 def _is_of_images_alone(context: CheckContext, error: ModelError) -> bool:
-    """That it needs images is told by the checks of the task."""
+    """The checks of the task report a model that needs images."""
     return context.info.content == "vectors" and error.pointer == "/model/name"
 
 
@@ -56,19 +56,19 @@ def _working_size(context: CheckContext) -> int | None:
 
 
 def check_output_shape(context: CheckContext) -> Iterator[Problem]:
-    wanted = _wanted_output(context)
-    if context.survey is None or wanted is None or context.survey.output_shape[1:] == wanted:
+    expected = _expected_output(context)
+    if context.survey is None or expected is None or context.survey.output_shape[1:] == expected:
         return
     yield Problem(
         pointer="/model/name",
-        detail=f"the model gives outputs of shape {context.survey.output_shape[1:]} per image "
-        f"but {wanted} is needed",
+        detail=f"the model's outputs have shape {context.survey.output_shape[1:]} per image "
+        f"but {expected} is needed",
         remedy="another model",
     )
 
 
-def _wanted_output(context: CheckContext) -> tuple[int, ...] | None:
-    """None for our own models of one task: that they have another is told by the checks of the task."""
+def _expected_output(context: CheckContext) -> tuple[int, ...] | None:
+    """None for our own models of one task: the checks of the task report that they are used for another."""
     match context.spec.task:
         case Reconstruction():
             return None

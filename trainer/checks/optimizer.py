@@ -12,7 +12,7 @@ def check_least_squares_model(context: CheckContext) -> Iterator[Problem]:
     if _uses_least_squares(context) and not isinstance(context.spec.model, Polynomial):
         yield Problem(
             pointer="/optimizer/kind",
-            detail=f"least_squares solves what is linear in its weights, which {context.spec.model.name} isn't",
+            detail=f"least_squares needs a model that is linear in its weights but {context.spec.model.name} is not",
             remedy=f"{_REMEDY}, or model: {{name: polynomial}}",
         )
 
@@ -39,7 +39,7 @@ def check_least_squares_single_step(context: CheckContext) -> Iterator[Problem]:
         field = "epochs" if isinstance(training, EpochTraining) else "steps"
         yield Problem(
             pointer=f"/training/{field}",
-            detail=f"least_squares is there after one step but there would be {periods} periods",
+            detail=f"least_squares ends after one step but the training has {periods} periods",
             remedy="training: {epochs: 1}",
         )
 
@@ -52,8 +52,8 @@ def check_least_squares_alone(context: CheckContext) -> Iterator[Problem]:
         for index, one in enumerate(getattr(context.spec, place)):
             yield Problem(
                 pointer=f"/{place}/{index}/kind",
-                detail=f"least_squares minimizes the squared error alone: {one.kind} has no part in it",
-                remedy=f"{_REMEDY}, or leave it out",
+                detail=f"least_squares minimizes the squared error alone and cannot use {one.kind}",
+                remedy=f"{_REMEDY}, or remove {one.kind}",
             )
 
 

@@ -1,5 +1,5 @@
-"""Checks and warnings of a spec about its regularizers: clashes with each other and with the rest. Knows
-nothing of what drops."""
+"""Checks and warnings of a spec about its regularizers: conflicts with each other and with the rest of
+the spec. Dropout is in `dropout.py`."""
 
 from collections.abc import Iterator
 
@@ -41,7 +41,7 @@ def check_label_regularizers_have_classes(context: CheckContext) -> Iterator[Pro
         if isinstance(one, _OF_LABELS):
             yield Problem(
                 pointer=f"/regularization/{index}/kind",
-                detail=f"{one.kind} acts on labels of classes, which a {context.spec.task.kind} has not",
+                detail=f"{one.kind} needs class labels but the task is {context.spec.task.kind}",
                 remedy=f"no {one.kind}, or task: {{kind: classification}}",
             )
 

@@ -21,13 +21,13 @@ def check_task_fits_target(context: CheckContext) -> Iterator[Problem]:
     if isinstance(task, Classification) and has_values:
         yield Problem(
             pointer="/task/kind",
-            detail=f"{context.info.name} has values as targets, which cannot be classified",
+            detail=f"a classification needs classes as targets but {context.info.name} has values",
             remedy="task: {kind: regression}",
         )
     if isinstance(task, Regression) and not has_values:
         yield Problem(
             pointer="/task/kind",
-            detail=f"{context.info.name} has classes as targets, which are no values to regress on",
+            detail=f"a regression needs values as targets but {context.info.name} has classes",
             remedy="task: {kind: classification}, or dataset: {name: polynomial_noise}",
         )
 
@@ -36,16 +36,16 @@ def check_task_fits_model(context: CheckContext) -> Iterator[Problem]:
     task, model = context.spec.task, context.spec.model
     if isinstance(task, Reconstruction) != isinstance(model, Autoencoder):
         if isinstance(task, Reconstruction):
-            detail = f"{model.name} gives no images, which a reconstruction needs"
+            detail = f"a reconstruction needs a model that outputs images but {model.name} does not"
             remedy = "model: {name: autoencoder}"
         else:
-            detail = f"an autoencoder gives images, which a {task.kind} can't use"
+            detail = f"an autoencoder outputs images, which a {task.kind} cannot use"
             remedy = "task: {kind: reconstruction}"
         yield Problem(pointer="/model/name", detail=detail, remedy=remedy)
     if isinstance(model, Polynomial) and not isinstance(task, Regression):
         yield Problem(
             pointer="/model/name",
-            detail=f"a polynomial gives one value, which a {task.kind} can't use",
+            detail=f"a polynomial outputs one value, which a {task.kind} cannot use",
             remedy="task: {kind: regression}, or model: {name: mlp}",
         )
 
@@ -60,7 +60,7 @@ def check_bce_has_pixels(context: CheckContext) -> Iterator[Problem]:
     ):
         yield Problem(
             pointer="/task/loss",
-            detail=f"the features of {context.info.name} are no pixels in [0, 1], which bce needs",
+            detail=f"bce needs pixels in [0, 1] but {context.info.name} has features of any size",
             remedy="task: {kind: reconstruction, loss: mse}",
         )
 

@@ -79,7 +79,7 @@ def _require_examples(opened: Opened) -> None:
 
 
 def _has_values(opened: Opened) -> bool:
-    """Numbers as targets, which are no labels of classes."""
+    """Whether the targets are numbers instead of class labels."""
     return numpy.issubdtype(opened.parts["train"].labels.dtype, numpy.floating)
 
 
@@ -154,7 +154,7 @@ def _read(image: Encoded | Array, reading: _Reading) -> Decoded | None:
     except UnreadableImage as error:
         if not reading.skips:
             remedy = (
-                "mend or remove it, or register with `unreadable: skip` to leave such images out"
+                "repair or remove it, or register with `unreadable: skip` to leave such images out"
             )
             raise DataError(f"{error}; {remedy}") from None
         reading.unreadable.append(image.name)
@@ -162,7 +162,7 @@ def _read(image: Encoded | Array, reading: _Reading) -> Decoded | None:
 
 
 def _require_variety(file: ImageFile, reading: _Reading) -> None:
-    """A set of equal images trains to the end, at chance."""
+    """Training on equal images would run to its end, at chance level."""
     if file.varied or file.first is None:
         return
     text = f"all {file.done} training images are equal"

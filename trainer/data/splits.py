@@ -1,4 +1,4 @@
-"""How a dataset is cut into train, validation and test. Knows labels and counts, no images.
+"""How a dataset is cut into train, validation and test. Works on labels and counts; no image is read.
 
 A cut of classes is stratified: each keeps its share, and at least one example on either side. A cut of
 values is not.
@@ -138,7 +138,7 @@ def cut(labels: Array, spec: DatasetSpec, info: DatasetInfo) -> Cut:
 def _take(
     groups: Array, rows: Integers, counts: Integers, step: int, seed: int
 ) -> tuple[Integers, Integers]:
-    """So many of the rows of each class, and the rows left; both ascending."""
+    """`counts` of the rows of each class, and the remaining rows; both ascending."""
     # One permutation of all rows, then the first ones of each class: the rows of one class do not
     # depend on how many of the others are taken.
     shuffled = rows[torch.randperm(len(rows), generator=generator("split", seed, step)).numpy()]

@@ -8,12 +8,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from runtime.documents import pointer
-from trainer.problems.library_names import TORCHVISION
 from trainer.problems.schema_walk import Model, names_at
-from trainer.problems.suggestions import did_you_mean, listed, nearest
+from trainer.problems.suggestions import TORCHVISION, did_you_mean, listed, nearest
 from trainer.spec import NAME_PATTERN, NAME_RULE, OWN_MODELS, FieldValueError, Problem
 
-#: So many of a document's problems are told at once.
+#: At most this many problems of a document are reported at once.
 MOST_PROBLEMS = 100
 #: Pydantic's rules in words that a person who writes YAML uses.
 _RULES: Mapping[str, str] = {

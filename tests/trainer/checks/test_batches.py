@@ -136,7 +136,7 @@ WARNED = [
         warn_virtual_batch_not_smaller,
         {"norm": {"kind": "ghost_batch", "virtual_batch_size": 64}},
         DIGITS,
-        "is batch norm then",
+        "is then the same as batch norm",
     ),
     (
         warn_virtual_batch_not_smaller,

@@ -39,7 +39,7 @@ BAD = [
         VALUES,
         "/optimizer/kind",
         None,
-        "linear in its weights, which mlp isn't optimizer: {kind: sgd}",
+        "linear in its weights but mlp is not optimizer: {kind: sgd}",
     ),
     (
         check_least_squares_model,
@@ -47,7 +47,7 @@ BAD = [
         DIGITS,
         "/optimizer/kind",
         None,
-        "which cnn isn't",
+        "but cnn is not",
     ),
     (
         check_least_squares_single_step,
@@ -63,7 +63,7 @@ BAD = [
         VALUES,
         "/training/epochs",
         None,
-        "there would be 3 periods training: {epochs: 1}",
+        "the training has 3 periods training: {epochs: 1}",
     ),
     (
         check_least_squares_single_step,
@@ -79,7 +79,7 @@ BAD = [
         VALUES,
         "/regularization/0/kind",
         None,
-        "l2 has no part in it",
+        "cannot use l2",
     ),
     (
         check_least_squares_alone,
@@ -92,7 +92,7 @@ BAD = [
         VALUES,
         "/regularization/1/kind",
         None,
-        "weight_decay has no part in it",
+        "cannot use weight_decay",
     ),
 ]
 

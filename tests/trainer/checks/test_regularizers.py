@@ -48,7 +48,7 @@ BAD = [
         VALUES,
         "/regularization/0/kind",
         None,
-        "a regression has not",
+        "but the task is regression",
     ),
     (
         check_label_regularizers_have_classes,

@@ -34,7 +34,7 @@ BAD = [
         DIGITS,
         "/task/kind",
         None,
-        "no values to regress on",
+        "a regression needs values as targets",
     ),
     (
         check_task_fits_model,
@@ -74,7 +74,7 @@ BAD = [
         BUILT_IN["mnist1d"],
         "/task/loss",
         None,
-        "mnist1d are no pixels",
+        "needs pixels in [0, 1] but mnist1d",
     ),
     (
         check_model_takes_vectors,

@@ -7,8 +7,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from studies.spec.study import StudySpec
 from trainer.problems.explain import MOST_PROBLEMS, problems
-from trainer.problems.library_names import TORCHVISION
 from trainer.problems.schema_walk import Model
+from trainer.problems.suggestions import TORCHVISION
 from trainer.spec.dataset import DatasetSource
 from trainer.spec.job import JobSpec
 from trainer.spec.report import Problem

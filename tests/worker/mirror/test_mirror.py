@@ -319,7 +319,7 @@ def test_what_has_not_changed_is_not_sent_again(
         raise AssertionError("a request")
 
     # Looking for what people have deleted asks, but sends nothing.
-    monkeypatch.setattr("worker.mirror.deletions.Deletions.look", lambda self: None)
+    monkeypatch.setattr("worker.mirror.deletions.Deletions.search", lambda self: None)
     monkeypatch.setattr("mlflow.utils.rest_utils.http_request", refuse)
     monkeypatch.setattr("mlflow.tracking.client.MlflowClient.log_batch", refuse)
     assert drain(settings, tracking) == 0

@@ -92,13 +92,13 @@ def _require_train(tree: FileTree, splits: Mapping[str, Split], layout: FolderLa
     if splits and "train" not in splits.values():
         named = ", ".join(f"{top} ({split}, by its name)" for top, split in sorted(splits.items()))
         raise DataError(
-            f"{tree.root} has no folder of a train split but {named}: put the word train into the name "
+            f"{tree.root} has no train split, only {named}: put the word train into the name "
             "of the folder with training images, or register with `layout: classes` if folders are classes"
         )
     if layout == "splits" and not splits:
         raise DataError(
-            f"{tree.root} has no folder whose name says a split and whose images lie in folders of "
-            "classes, as `layout: splits` asks"
+            f"{tree.root} has no folder that is named after a split and holds class folders, "
+            "which `layout: splits` requires"
         )
 
 
@@ -145,7 +145,7 @@ def _without_splits(
         )
     classes = tuple(sorted(tops))
     split_like = [name for name in classes if is_split_word(name)]
-    why = "their images lie directly in them, so they are no splits"
+    why = "their images lie directly in them, so they are not splits"
     if layout == "classes":
         why = "`layout: classes`"
     record = [entry("taken", "folders as classes", split_like, why=why)] if split_like else []
@@ -223,7 +223,7 @@ def _unused_folders(
 ) -> Iterator[RecordEntry]:
     for top in sorted(set(tops) - set(splits)):
         if read_split(top):
-            why = "its images lie in no folders of classes, so they have no labels"
+            why = "its images are not in class folders, so they have no labels"
         else:
             why = "its name has no word like train, validation or test"
         yield entry("skipped", f"the folder {top}", count=len(tops[top]), why=why)
@@ -239,7 +239,7 @@ def _nested(part: FolderPart, depth: int) -> list[RecordEntry]:
 
 def _outside(paths: Sequence[PurePath]) -> list[RecordEntry]:
     names = [str(path) for path in paths]
-    why = "they lie in no folder of a class"
+    why = "they are not in a class folder"
     return [entry("skipped", "images", names, why=why)] if names else []
 
 
@@ -253,7 +253,7 @@ def _left_out(
     used = {folder for path in images for folder in path.parents}
     empty = [path for path in tree.folders if path not in used]
     reasons = (
-        (others, "files", "their names end like none of the images that Normlab reads"),
+        (others, "files", "their suffixes are not those of image formats that Normlab reads"),
         (empty, "folders", "there are no images in them"),
         (tree.leftovers, "leftovers", "hidden files, or what archives and systems leave behind"),
         (tree.loops, "links", "they lead back to themselves, or to a folder that holds them"),

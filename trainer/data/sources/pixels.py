@@ -12,7 +12,6 @@ import numpy.typing
 from PIL import Image, ImageColor, UnidentifiedImageError
 
 from trainer.data.sources.records import printable
-from trainer.data.sources.transparency import lay_over
 from trainer.errors import DataError, UnreadableImage
 
 #: How many bytes of pixels are counted at once.
@@ -24,6 +23,9 @@ Pixels = numpy.typing.NDArray[numpy.uint8]
 _GREY = frozenset({"1", "L", "LA", "La"})
 #: PIL's modes of more than 8 bits, which uint8 cannot hold.
 _DEEP = ("I", "F")
+
+#: How many bytes a strip takes, at four a pixel.
+STRIP_BYTES = 4 * 2**20
 
 _ORIENTATION = 0x0112
 #: How to turn an image whose EXIF orientation is the key so that it is upright.
@@ -210,3 +212,34 @@ def pixel_moments(images: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]
     deviation = numpy.sqrt(numpy.maximum((counts @ values**2) / total - mean**2, 0)) / 255
     deviation[deviation == 0] = 1.0
     return tuple((mean / 255).tolist()), tuple(deviation.tolist())
+
+
+def lay_over(image: Image.Image, ground: tuple[int, ...]) -> tuple[Image.Image, bool]:
+    """A loaded image with transparency as RGB, over the background, and whether any of its pixels is transparent.
+
+    Strip by strip, so that no further whole copies of a large image are made.
+    """
+    _reduce_transparent_colour(image)
+    width, height = image.size
+    flat, is_transparent = Image.new("RGB", image.size), False
+    at_once = max(1, STRIP_BYTES // (4 * width))
+    for start in range(0, height, at_once):
+        strip = _to_rgba(image.crop((0, start, width, min(start + at_once, height))))
+        if strip.getchannel("A").getextrema() != (255, 255):
+            is_transparent = True
+            strip = Image.alpha_composite(Image.new("RGBA", strip.size, ground), strip)
+        flat.paste(strip.convert("RGB"), (0, start))
+    return flat, is_transparent
+
+
+def _to_rgba(strip: Image.Image) -> Image.Image:
+    # There is no direct way from grey with premultiplied alpha.
+    straight = strip.convert("LA") if strip.mode == "La" else strip
+    return straight.convert("RGBA")
+
+
+def _reduce_transparent_colour(image: Image.Image) -> None:
+    """PIL reads the high bytes of a PNG of 16 bits in RGB, and its transparent colour in full."""
+    colour = image.info.get("transparency")
+    if isinstance(colour, tuple) and max(colour) > 255:
+        image.info["transparency"] = tuple(value >> 8 for value in colour)

@@ -1,4 +1,4 @@
-"""What names say: which split a file or folder belongs to, and which files are no data at all.
+"""Names of files and folders: which split they belong to, and which files are not data.
 
 The words are those of the `datasets` library (`data_files.SPLIT_KEYWORDS`), in any case, between any
 characters that are no letters; `eval` counts as validation, and `trainval` as train.

@@ -75,15 +75,15 @@ def test_validation_beside_test_is_left_out_and_said(tmp_path: Path) -> None:
         (["train/1.png", "test/1.png"], "directly in test and train, which are names of splits"),
         (
             ["test/a/1.png", "val/a/1.png"],
-            r"train split but test \(test, by its name\), val \(validation, by its name\): put the word",
+            r"train split, only test \(test, by its name\), val \(validation, by its name\): put the word",
         ),
         (
             ["train/a/1.png", "car/a/1.png", "bus/a/1.png", "bus/b/1.png"],
             r"two ways: train as a split, by its name, without bus, car; or all .* `layout: classes`",
         ),
         (["crash test/x/1.png", "dog/x/1.png"], r"crash test \(test, by its name\).*`layout: cl"),
-        (["test/x/1.png", "dog/1.png"], r"no folder of a train split but test"),
-        (["shapes/a/1.png", "shapes-test/a/1.png"], r"no folder of a train split but shapes-test"),
+        (["test/x/1.png", "dog/1.png"], r"no train split, only test"),
+        (["shapes/a/1.png", "shapes-test/a/1.png"], r"no train split, only shapes-test"),
         (["x-train/a/1.png", "x-test/a/1.png", "y/1.png"], "as splits, by their names, without y;"),
         (["a/train/1.png", "b/train/1.png"], r"/a is read as a class but holds 'train'"),
         (["set/train/a/1.png", "set/test/a/1.png"], r"register .*/set"),
@@ -114,12 +114,12 @@ def test_the_layout_says_which_of_two_readings_is_meant(tmp_path: Path) -> None:
 def test_a_class_with_the_word_of_a_split_in_its_name_is_one_if_told(tmp_path: Path) -> None:
     files = ("crash test/batch1/1.png", "dog/batch1/1.png")
     assert layout(tmp_path, *files, read_as="classes").classes == ("crash test", "dog")
-    with pytest.raises(DataError, match=r"no folder of a train split but crash test"):
+    with pytest.raises(DataError, match=r"no train split, only crash test"):
         layout(tmp_path, read_as="splits")
 
 
 def test_a_layout_of_splits_without_any_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no folder whose name says a split"):
+    with pytest.raises(DataError, match=r"no folder that is named after a split"):
         layout(tmp_path, "a/1.png", "b/1.png", read_as="splits")
 
 

@@ -134,7 +134,7 @@ def whole(image: Image.Image, size: int | None, back: Image.Transpose | None) ->
 def test_strips_give_the_pixels_of_the_whole_image(
     monkeypatch: pytest.MonkeyPatch, mode: str, size: int | None
 ) -> None:
-    monkeypatch.setattr("trainer.data.sources.transparency.STRIP_BYTES", 4 * 31 * 5)
+    monkeypatch.setattr("trainer.data.sources.pixels.STRIP_BYTES", 4 * 31 * 5)
     noise = numpy.random.default_rng(0).integers(0, 256, (43, 31, 4)).astype(numpy.uint8)
     noise[:20, :, 3] = 255
     image = Image.fromarray(noise)
@@ -151,7 +151,7 @@ def test_a_large_transparent_image_is_copied_as_a_whole_only_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     content = file(Image.new("RGBA", (300, 40), (200, 0, 0, 51)))
-    monkeypatch.setattr("trainer.data.sources.transparency.STRIP_BYTES", 4 * 300 * 4)
+    monkeypatch.setattr("trainer.data.sources.pixels.STRIP_BYTES", 4 * 300 * 4)
     make = Image.Image._new
     sizes: list[tuple[int, int]] = []
 
