@@ -91,7 +91,7 @@ def _count_steps(context: CheckContext) -> int:
 
 def _dry_run(context: CheckContext) -> tuple[int, tuple[str, ...], list[Problem]]:
     """The real operation, on a model without weights: it finds what no single check knows. Then, whether
-    the model that it made looks at its images. Gives the number of parameters, notes and problems."""
+    the model that it made depends on its images. Gives the number of parameters, notes and problems."""
     with on_meta():
         model, surgery = build_with_report(context.spec, context.info, context.survey)
         choose_layers(model, context.spec.diagnostics)

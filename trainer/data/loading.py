@@ -43,7 +43,7 @@ class Split:
 @dataclass(frozen=True, slots=True)
 class Data:
     """The three splits; `info` is the registered one with the shape, mean and std of *this* training
-    split: after resizing and binarizing, and with no look at validation or test."""
+    split: after resizing and binarizing, without any example of validation or test."""
 
     info: DatasetInfo
     train: Split

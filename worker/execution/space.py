@@ -11,7 +11,7 @@ from store.hosts import Shortage
 from worker.settings import Settings
 
 MEGABYTE = 1_000_000
-#: File systems run out of names for files, too.
+#: A file system can run out of inodes before it runs out of bytes.
 NEEDED_FILES = 1000
 
 
@@ -30,7 +30,7 @@ class Space:
         return cls(folders, round(settings.min_free_mb * MEGABYTE))
 
     def shortage(self) -> Shortage | None:
-        """What is wrong with the first folder that has too little room; None if all have enough."""
+        """The first folder that has too little room, and why; None if all have enough."""
         if self.needed_bytes == 0:
             return None
         return next((lack for folder in self.folders if (lack := self._shortage(folder))), None)

@@ -97,7 +97,7 @@ class ChildWatch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the watch after one last look."""
+        """Ends the watch after one last check."""
         self._stop.set()
         self._thread.join(timeout=10)
 
@@ -130,7 +130,7 @@ class ChildWatch:
             # Also one that ended its attempt itself, and left: nobody else acquires a job in its place.
             if died or ended:
                 self._freed()
-            # Only now: an absent database leaves the difference for the next look.
+            # Only now: an absent database leaves the difference for the next check.
             self._living = living
         # New children join at once; dead ones stay until their attempts have ended in SQL, above.
         self._living |= living

@@ -18,9 +18,9 @@ from store.jobs import Instance
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 0.5
-#: A lost session is noticed so soon, and the lock is then asked for so often.
+#: How often the session is checked and, if it was lost, the lock is asked for again.
 KEEP_SECONDS = 1.0
-#: So many workers may share a name with `{n}`.
+#: The most workers that may share a name with `{n}`.
 MOST_NUMBERED = 1000
 
 
@@ -141,12 +141,12 @@ class HostName:
                 self._warn(
                     "the session that holds the host's name is lost", error=_first_line(error)
                 )
-            except Exception:  # The name must be kept, whatever goes wrong with one look.
+            except Exception:  # The name must be kept, whatever goes wrong with one check.
                 self._drop_session()
                 log.exception("the host's name could not be looked after", host=self.host)
 
     def _is_taken(self) -> bool:
-        """Asks the row whose the name is, which also shows that the session lives; takes a lost lock again."""
+        """Reads who holds the name, which also shows that the session is alive; takes a lost lock again."""
         session = self._open_session()
         had_lock = self._is_locked
         self._is_locked = had_lock or session.try_lock(self.host)

@@ -1,4 +1,4 @@
-"""`python -m worker.sweep`: the plain loop that sets right what ended silently."""
+"""`python -m worker.sweep`: the loop that releases expired leases and judges studies that have ended."""
 
 import signal
 import sys
