@@ -16,6 +16,7 @@ GENERATIONS: Mapping[str, int] = {
     "c4baf0d0d48817eec31e67f7315993fb": 1,
     "71c13b7d363bc50d13fd1cab99a0f195": 1,
     "8d5cb7cb54e7715326153f78711a5220": 1,
+    "a4dc0ab62249e376aa1ff90ddd014a76": 1,
 }
 
 

@@ -40,20 +40,23 @@ class RememberedShapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return func(*args, **kwargs)
         try:
             key = (func, _key(args), _key(tuple(kwargs.items())))
-        except _NotOnMeta:
+        except _NotDescribed:
             return func(*args, **kwargs)
         if (description := _results.get(key)) is not None:
             # A tensor of the meta device has no values that could be written.
             return args[0] if fills else _empty(description)
         result = func(*args, **kwargs)
+        # Not of `zeros_like(x, device="cpu")`, say: that is a tensor with values.
+        if not all(_is_described(part) for part in _tensors(result)):
+            return result
         if len(_results) >= _MOST_RESULTS:
             _results.clear()
         _results[key] = _describe(result)
         return result
 
 
-class _NotOnMeta(Exception):
-    """A tensor with values is among the arguments."""
+class _NotDescribed(Exception):
+    """A tensor with values, or a sparse one, is among the arguments."""
 
 
 @cache
@@ -85,13 +88,23 @@ def _fills(func: Any) -> bool:
 
 def _key(value: Any) -> Any:
     if isinstance(value, Tensor):
-        if not value.is_meta:
-            raise _NotOnMeta
+        if not _is_described(value):
+            raise _NotDescribed
         return tuple(value.shape), value.stride(), value.dtype
     if isinstance(value, list | tuple):
         return tuple(map(_key, value))
     # 1, 1.0 and True are equal and hash alike, but give results of different types.
     return type(value), value
+
+
+def _tensors(result: Any) -> Iterator[Tensor]:
+    parts = result if isinstance(result, list | tuple) else (result,)
+    return (part for part in parts if isinstance(part, Tensor))
+
+
+def _is_described(tensor: Tensor) -> bool:
+    """Whether shape, strides and type say all of it: it is on the meta device, and not sparse."""
+    return tensor.is_meta and tensor.layout is torch.strided
 
 
 def _describe(result: Any) -> Any:

@@ -99,3 +99,20 @@ def test_what_fails_fails_each_time():
                 meta(2, 3) + meta(4, 5)
             with pytest.raises(RuntimeError):
                 meta(3).add_(meta(2, 3))
+
+
+def test_a_result_with_values_is_not_replaced_by_an_empty_one():
+    with RememberedShapes():
+        for _ in range(2):
+            assert torch.zeros_like(meta(2, 3), device="cpu").tolist() == [[0, 0, 0], [0, 0, 0]]
+            assert meta(2, 3).new_ones(2, device="cpu").tolist() == [1, 1]
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+def test_a_sparse_tensor_stays_sparse():
+    places = torch.empty((1, 2), dtype=torch.int64, device="meta")
+    sparse = torch.sparse_coo_tensor(places, meta(2), (4,))
+    with RememberedShapes():
+        for _ in range(2):
+            assert torch.zeros_like(sparse).layout is torch.sparse_coo
+            assert torch.zeros_like(meta(4)).layout is torch.strided
