@@ -70,7 +70,7 @@ class RenderQueue:
             # Finished ones don't count: their threads are free, they only wait to be fetched.
             if sum(not one.is_done for one in self._pending.values()) >= AT_ONCE + WAITING:
                 raise RendererBusy(
-                    f"{AT_ONCE + WAITING} figures or reports are already being rendered"
+                    f"{AT_ONCE + WAITING} figures or reports are already being rendered or waiting"
                 )
             self._forget_oldest()
             pending = self._pending[name] = Pending(self._threads.submit(make))

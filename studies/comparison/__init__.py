@@ -3,11 +3,10 @@
 from studies.comparison.compare import compare, read_comparison
 from studies.comparison.confounds import KIND_NAMES, refuse_unknown_kinds
 from studies.comparison.differences import shared_overlap
-from studies.comparison.evidence import JobRecord, StudyEvidence, gather_evidence, read_evidence
+from studies.comparison.evidence import JobRecord, StudyEvidence, read_evidence
 from studies.comparison.schemas import (
     Axis,
     Comparison,
-    Confound,
     Difference,
     FrozenModel,
     Slope,
@@ -18,7 +17,6 @@ __all__ = [
     "KIND_NAMES",
     "Axis",
     "Comparison",
-    "Confound",
     "Difference",
     "FrozenModel",
     "JobRecord",
@@ -26,7 +24,6 @@ __all__ = [
     "StudyEvidence",
     "VariantSummary",
     "compare",
-    "gather_evidence",
     "read_comparison",
     "read_evidence",
     "refuse_unknown_kinds",

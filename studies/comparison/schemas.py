@@ -87,7 +87,7 @@ class Difference(FrozenModel):
 class VariantSummary(FrozenModel):
     """One arm of the comparison: a variant at one matrix point; `validation`: the mean it is ranked by;
     `still_improving`: jobs that ended at the limit of their training with their best evaluation among the
-    last tenth (`studies.comparison.caveats`)."""
+    last tenth (`studies.comparison.verdict`)."""
 
     name: str
     variant: str

@@ -3,7 +3,6 @@
 from studies.stats import group_sequential, inference
 from studies.stats.inference import Interval, mean, t_interval
 from studies.stats.metrics import (
-    Outcome,
     Score,
     amount,
     bounds,
@@ -24,7 +23,6 @@ from studies.stats.metrics import (
 
 __all__ = [
     "Interval",
-    "Outcome",
     "Score",
     "amount",
     "bounds",

@@ -120,8 +120,8 @@ def listed(names: Sequence[str], most: int = 6) -> str:
 def with_drift(
     statistics: Mapping[str, float | None], first: Mapping[str, float | None]
 ) -> dict[str, float | None]:
-    """Adds how far the median before and after a norm has moved since the first look, in units of the
-    first standard deviation: `before_drift_training`, `after_drift_training`."""
+    """Adds how far the median before and after a norm has moved since the first measurement, in units of
+    the first standard deviation: `before_drift_training`, `after_drift_training`."""
     drifted = dict(statistics)
     for side in ("before", "after"):
         now, then = statistics.get(f"{side}_p50"), first.get(f"{side}_p50")

@@ -170,7 +170,7 @@ def _build_layers(panel: LayersPanel, jobs: Mapping[str, Sequence[JobRecord]]) -
         return {float(number): value for number, value in enumerate(values, start=1)}
 
     lines = [make_line(name, gather_places(found, read)) for name, found in jobs.items()]
-    label = f"{panel.statistic.replace('_', ' ')} at the {panel.at} look"
+    label = f"{panel.statistic.replace('_', ' ')} at the {panel.at} measurement"
     return build_lines(panel, lines, label, "layer, from the input on", "", y_scale=panel.y_scale)
 
 
