@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Item: TypeAlias = dict[str, Any]
 Named: TypeAlias = Reference | str | int
-#: Between two looks at a drawing, where the service says nothing else.
+#: Seconds between two requests for a figure or report, unless the service sends Retry-After.
 _DRAWING_PAUSE = 2.0
 
 
@@ -157,8 +157,8 @@ class ResultReader:
     ) -> bytes:
         """What is drawn, however long it takes; the service gives up by itself, with a problem."""
         answer = self._http.request("GET", path, again=True, params=parameters)
-        # The address of the rendering, not the report's own: asked for anew, the report would be rendered anew
-        # while its study changes.
+        # The address of the rendering, not the report's own: while the study changes, each request for the
+        # report would start another rendering.
         while answer.status_code == HTTPStatus.ACCEPTED:
             if on_wait:
                 on_wait()

@@ -116,7 +116,7 @@ def read_jobs(session: Session, job_ids: Collection[int]) -> list[JobToMirror]:
         .order_by(Job.changed_at, Job.id)
     )
     rows = session.execute(query).all()
-    epochs, looks = _new_epochs(session, job_ids), _new_diagnoses(session, job_ids)
+    epochs, diagnoses = _new_epochs(session, job_ids), _new_diagnoses(session, job_ids)
     return [
         JobToMirror(
             job,
@@ -126,7 +126,7 @@ def read_jobs(session: Session, job_ids: Collection[int]) -> list[JobToMirror]:
             dataset,
             mirrored,
             epochs.get(job.id, []),
-            looks.get(job.id, []),
+            diagnoses.get(job.id, []),
         )
         for job, owner, project, study, dataset, mirrored in rows
     ]

@@ -92,7 +92,7 @@ class Sweep:
         # Leases first: the wake-ups that follow then count the jobs that have just become runnable.
         released = self._release()
         if released:
-            log.warning("leases ran out: their jobs go back to the head of the line", jobs=released)
+            log.warning("leases expired; their attempts have ended", jobs=released)
         with self._sessions.begin() as session:
             due = wakeups.due(session)
         if due:
