@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 #: Operator and arguments → shape, strides and type of each of its results.
 _results: dict[Any, Any] = {}
-#: About a kilobyte each. The largest models have some hundreds, so this is rarely reached.
+#: Less than a kilobyte each. The largest models have some hundreds, so this is rarely reached.
 _MOST_RESULTS = 20_000
 
 

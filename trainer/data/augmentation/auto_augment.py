@@ -36,7 +36,7 @@ def augment_trivially(images: Tensor) -> Tensor:
 
 def _apply_drawn(images: Tensor, space: Mapping[str, "_Range"], bins: Tensor) -> Tensor:
     # Each sample draws an operation, but an operation runs once, on all the samples that drew it:
-    # at most 14 calls, however large the batch.
+    # at most 13 calls, however large the batch (the identity needs none).
     choices = torch.randint(len(space), (len(images),))
     signs = 1.0 - 2.0 * torch.randint(2, (len(images),))
     augmented = images.clone()
