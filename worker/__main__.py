@@ -5,7 +5,6 @@ import signal
 import sys
 import threading
 import warnings
-from types import FrameType
 from typing import Any
 
 # Read by cuBLAS when a child first uses it; without it, deterministic mode refuses to work.
@@ -18,6 +17,7 @@ from celery.signals import worker_shutting_down
 from sqlalchemy.orm import Session, sessionmaker
 
 from runtime.logs import configure_logging
+from runtime.termination import Termination
 from store.db import DATABASE_AWAY, make_engine, make_sessions
 from store.hosts import Holder
 from store.jobs import Instance, Waker, leases, wakeups
@@ -39,7 +39,9 @@ def main() -> int:
     settings = Settings()
     configure_logging(settings.log_level)
     drain = Drain()
-    _leave_on_signal(drain)
+    # Before Celery takes the signals there is nothing to save: leave at once.
+    termination = Termination(signal.SIGTERM, signal.SIGINT)
+    _drain_on_shutdown(drain)
     sessions = make_sessions(make_engine(settings.database_url))
     wait_for_storage(sessions, settings.storage)
     instance = make_instance()
@@ -51,6 +53,8 @@ def main() -> int:
         report = HostReport(settings.host_name, Space.of(settings), instance.id)
         _register(sessions, settings.host_name, instance, devices, previous, report)
         try:
+            import_ahead()
+            termination.check()
             slots = sum(device.slots for device in devices)
             return _serve(settings, sessions, drain, slots, name, instance, report)
         finally:
@@ -59,15 +63,7 @@ def main() -> int:
         name.release()
 
 
-def _leave_on_signal(drain: Drain) -> None:
-    """Before Celery takes the signals there is nothing to save: leave at once."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        sys.exit(0)
-
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, leave)
-
+def _drain_on_shutdown(drain: Drain) -> None:
     def begin(**_: Any) -> None:
         drain.begin()
 
@@ -127,7 +123,6 @@ def _serve(
     instance: Instance,
     report: HostReport,
 ) -> int:
-    import_ahead()
     app = make_app(settings)
     add_task(app, settings, drain, instance.id)
     watches: list[ChildWatch] = []

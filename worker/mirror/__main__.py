@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from runtime.logs import configure_logging
 from runtime.priority import lower_priority
 from runtime.settings import ServiceSettings
+from runtime.termination import NO_TERMINATION, Termination
 from store.db import DATABASE_AWAY, JOBS_CHANNEL, make_engine, make_sessions
 from store.mlflow import Subject, exports, mirror, mirror_problems
 from studies.rendering import Renderer
@@ -53,7 +54,8 @@ class Settings(ServiceSettings):
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _leave)
+    # Every step may be repeated, so the mirror leaves where it stands.
+    termination = Termination(signal.SIGTERM)
     lower_priority()
     # MLflow would print an address for every run: the one inside this network.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
@@ -64,9 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.rebuild:
         rebuild(settings, tracking)
     if options.once:
-        return drain(settings, tracking)
+        return drain(settings, tracking, termination)
     if not options.rebuild:
-        follow(settings, tracking)
+        follow(settings, tracking, termination)
     return 0
 
 
@@ -77,20 +79,21 @@ def _check_storage(settings: Settings) -> None:
     engine.dispose()
 
 
-def follow(settings: Settings, tracking: Tracking) -> NoReturn:
+def follow(settings: Settings, tracking: Tracking, termination: Termination) -> NoReturn:
     """Mirrors until the process is stopped; waits out outages."""
     failures = 0
     is_new = True
     while True:
         try:
             with (
-                locked_connection(settings.database_url) as connection,
+                locked_connection(settings.database_url, termination) as connection,
                 closing(Mirroring(settings, tracking, connection)) as mirroring,
             ):
                 if is_new:
                     mirroring.failures.end_pauses()
                     is_new = False
                 while True:
+                    termination.check()
                     started = time.monotonic()
                     done = mirroring.run_pass()
                     failures = 0
@@ -101,18 +104,19 @@ def follow(settings: Settings, tracking: Tracking) -> NoReturn:
             failures += 1
             pause = min(LONGEST_BACKOFF_SECONDS, 2.0 ** min(failures - 1, 10))
             log.warning("mirror_waits", error=str(error)[:300], seconds=pause)
+            termination.check()
             time.sleep(pause)
 
 
-def drain(settings: Settings, tracking: Tracking) -> int:
+def drain(settings: Settings, tracking: Tracking, termination: Termination = NO_TERMINATION) -> int:
     """Mirrors all that is due, once; 1 when something could not be mirrored."""
     with (
-        locked_connection(settings.database_url) as connection,
+        locked_connection(settings.database_url, termination) as connection,
         closing(Mirroring(settings, tracking, connection)) as mirroring,
     ):
         mirroring.failures.end_pauses()
         while not mirroring.run_pass().idle:
-            pass
+            termination.check()
         return 1 if mirroring.failures.are_waiting() else 0
 
 
@@ -265,11 +269,6 @@ def _parser() -> argparse.ArgumentParser:
         "or at once with --once)",
     )
     return parser
-
-
-def _leave(signal_number: int, frame: object) -> NoReturn:
-    """Every step may be repeated, so the mirror leaves where it stands."""
-    sys.exit(0)
 
 
 if __name__ == "__main__":

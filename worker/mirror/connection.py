@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
+from runtime.termination import NO_TERMINATION, Termination
 from store.db import JOBS_CHANNEL, make_engine
 from store.mlflow import mirror
 
@@ -21,7 +22,9 @@ TIMER_SECONDS = 5.0
 
 
 @contextmanager
-def locked_connection(database_url: str) -> Iterator[Connection]:
+def locked_connection(
+    database_url: str, termination: Termination = NO_TERMINATION
+) -> Iterator[Connection]:
     """The one mirror's connection; waits while another mirror lives."""
     engine = make_engine(database_url, pool_size=1)
     try:
@@ -31,6 +34,7 @@ def locked_connection(database_url: str) -> Iterator[Connection]:
             if not _has_lock(connection):
                 log.info("mirror_stands_by")
                 while not _has_lock(connection):
+                    termination.check()
                     time.sleep(LOCK_RETRY_SECONDS)
             log.info("mirror_works")
             yield connection

@@ -1,0 +1,31 @@
+"""How a process ends when a signal asks it to: at the step it is at, also where Python loses the exception."""
+
+import signal
+from types import FrameType
+
+
+class Termination:
+    """From its creation on, each of these signals raises SystemExit(0) in the main thread.
+
+    What a handler raises while a weak reference's callback or a finalizer runs goes no further: Python
+    prints "Exception ignored in" and goes on. So every loop also calls `check`.
+    """
+
+    def __init__(self, *signals: signal.Signals) -> None:
+        # A bool and no `threading.Event`: a handler may interrupt the thread that holds the event's lock.
+        self._is_requested = False
+        for number in signals:
+            signal.signal(number, self._request)
+
+    def check(self) -> None:
+        """Raises SystemExit(0) if a signal has come."""
+        if self._is_requested:
+            raise SystemExit(0)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self._is_requested = True
+        raise SystemExit(0)
+
+
+#: Of a caller that handles its signals itself.
+NO_TERMINATION = Termination()

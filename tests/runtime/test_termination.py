@@ -1,0 +1,62 @@
+"""A signal ends a process also where Python ignores what its handler raises."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+
+PREPARED = """
+    import os, signal, weakref
+    from runtime.termination import Termination
+
+    termination = Termination(signal.SIGTERM)
+
+    class Thing:
+        pass
+
+    thing = Thing()
+"""
+
+
+def exit_status(program: str) -> tuple[int, str]:
+    """Of a Python process that runs it, and what it wrote."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(PREPARED) + textwrap.dedent(program)],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_it_ends_at_once_with_its_cleanup_done() -> None:
+    program = """
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            print("goes on")
+        finally:
+            print("cleaned up")
+    """
+    assert exit_status(program) == (0, "cleaned up\n")
+
+
+def test_an_exit_that_python_has_lost_comes_with_the_next_check() -> None:
+    program = """
+        noticed = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        del thing
+        print("goes on")
+        termination.check()
+        print("never reached")
+    """
+    status, output = exit_status(program)
+    assert status == 0
+    assert "Exception ignored in" in output
+    assert "goes on" in output
+    assert "never reached" not in output
+
+
+def test_without_a_signal_a_check_does_nothing() -> None:
+    assert exit_status("termination.check(); print('goes on')") == (0, "goes on\n")
+
+
+def test_other_signals_keep_their_meaning() -> None:
+    status, _ = exit_status("os.kill(os.getpid(), signal.SIGUSR1)")
+    assert status == -signal.SIGUSR1
