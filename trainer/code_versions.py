@@ -17,6 +17,7 @@ GENERATIONS: Mapping[str, int] = {
     "71c13b7d363bc50d13fd1cab99a0f195": 1,
     "8d5cb7cb54e7715326153f78711a5220": 1,
     "a4dc0ab62249e376aa1ff90ddd014a76": 1,
+    "38f1b438647dddd6ce62036469a8253f": 2,
 }
 
 

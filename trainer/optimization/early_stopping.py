@@ -153,8 +153,10 @@ def _follow_progress(
 
 def _progress(strip: list[float]) -> float:
     """P_k(t) = 1000 (mean / minimum - 1) of the strip's training losses."""
-    # `fsum` rounds once, so the mean is the same in whatever order losses are added.
-    lowest, mean = min(strip), math.fsum(strip) / len(strip)
+    # `fsum` rounds once, so the mean is the same in whatever order losses are added. Of equal losses it may
+    # still round to just below them: a negative progress would stop a flat curve that is at its minimum.
+    lowest = min(strip)
+    mean = max(math.fsum(strip) / len(strip), lowest)
     if lowest == 0:
         return 0.0 if mean == 0 else math.inf
     return 1000 * (mean / lowest - 1)

@@ -80,13 +80,22 @@ def test_no_job_notices_for_good_that_something_was_killed(whole: Stack, victim:
 
 def test_killed_children_are_followed_by_an_attempt_from_the_checkpoint(whole: Stack) -> None:
     stack = whole
-    job_id = stack.post("/jobs", {**RUNNING, "seed": 7})["id"]
+    # Longer than any machine needs to find and kill them.
+    endless = {**RUNNING, "seed": 7, "training": {**RUNNING["training"], "epochs": 10_000}}
+    job_id = stack.post("/jobs", endless)["id"]
     wait_for(lambda: len(stack.items(f"/jobs/{job_id}/epochs")) >= 2, "it is being trained")
     kill_child(stack)
+
+    def resumed() -> bool:
+        attempts = stack.items(f"/jobs/{job_id}/attempts")
+        return len(attempts) == 2 and attempts[1]["first_step"] is not None
+
+    wait_for(resumed, "a second attempt trains")
+    stack.post(f"/jobs/{job_id}/cancel")
     wait_for(lambda: final(stack, job_id), "the job ended")
     first, second = stack.items(f"/jobs/{job_id}/attempts")
     assert (first["number"], first["end"]) == (1, "lost")
-    assert (second["number"], second["end"]) == (2, "completed")
+    assert (second["number"], second["end"]) == (2, "cancelled")
     assert second["first_step"] > 0
 
 

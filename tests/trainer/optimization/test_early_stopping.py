@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -169,6 +169,8 @@ def test_restored_in_the_middle_of_a_curve_it_goes_on_as_if_nothing_had_been(own
 
 @settings(deadline=None, max_examples=200)
 @given(curve=LOSSES)
+# The mean of these five equal losses rounds to less than one of them.
+@example(curve=[(3.6681441598892977, 0.0)] * 5)
 def test_the_fold_equals_the_definitions_over_the_whole_curve(curve):
     training, validation = [one for one, _ in curve], [one for _, one in curve]
     *_, last = watch(NoStopping(kind="none"), validation, training)
