@@ -161,7 +161,7 @@ def test_a_changed_environment_is_a_warning(sessions: Sessions, assignment: Assi
 def test_code_that_gives_equal_results_is_no_changed_environment(
     sessions: Sessions, assignment: Assignment
 ) -> None:
-    first, *_, last = GENERATIONS
+    first, last = [code for code, generation in GENERATIONS.items() if generation == 1][:2]
     with sessions.begin() as session:
         for number, code in ((1, first), (2, last)):
             started = Started(0, 0, 9, 9, (), {"code": code})
@@ -174,9 +174,7 @@ def test_code_that_gives_equal_results_is_no_changed_environment(
 
         warnings = read_job(session, assignment).warnings
 
-    assert warnings == [
-        f"the environment changed before attempt 3: code generation {GENERATIONS[last]} → unknown"
-    ]
+    assert warnings == ["the environment changed before attempt 3: code generation 1 → unknown"]
 
 
 def test_an_epoch_has_columns_and_the_rest_as_json(
