@@ -105,7 +105,7 @@ class HelperProcess:
 
     def _why_gone(self, error: HelperGone | None) -> HelperGone:
         """Closes it, and returns the error to raise."""
-        # `OverLimit` and its kin say already why it was ended; the exit code would only say SIGKILL.
+        # `OverLimit` and its subclasses already say why it was ended; the exit code would only say SIGKILL.
         if error is None or type(error) is HelperGone:
             code = wait_for_exit(self._process)
             if error is None or code is not None:

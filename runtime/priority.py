@@ -19,7 +19,7 @@ class PrioritySettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="NORMLAB_", frozen=True)
 
-    #: A niceness, as of `nice`: at 10 a busy process gets a tenth of what a busy training gets.
+    #: A niceness, as of `nice`: at 10 a busy process gets about a tenth of what a busy training gets.
     background_nice: int = Field(default=10, ge=0, le=19)
 
 

@@ -17,7 +17,7 @@ from celery.signals import worker_shutting_down
 from sqlalchemy.orm import Session, sessionmaker
 
 from runtime.logs import configure_logging
-from runtime.termination import Termination
+from runtime.termination import NO_TERMINATION, Termination
 from store.db import DATABASE_AWAY, make_engine, make_sessions
 from store.hosts import Holder
 from store.jobs import Instance, Waker, leases, wakeups
@@ -43,15 +43,15 @@ def main() -> int:
     termination = Termination(signal.SIGTERM, signal.SIGINT)
     _drain_on_shutdown(drain)
     sessions = make_sessions(make_engine(settings.database_url))
-    wait_for_storage(sessions, settings.storage)
+    wait_for_storage(sessions, settings.storage, termination=termination)
     instance = make_instance()
     name = HostName(settings.database_url, settings.host_name, instance)
     try:
-        previous = name.take(settings.host_lock_seconds)
+        previous = name.take(settings.host_lock_seconds, termination)
         settings = settings.model_copy(update={"host_name": name.host})
         devices = find_devices(settings)
         report = HostReport(settings.host_name, Space.of(settings), instance.id)
-        _register(sessions, settings.host_name, instance, devices, previous, report)
+        _register(sessions, settings.host_name, instance, devices, previous, report, termination)
         try:
             import_ahead()
             termination.check()
@@ -77,6 +77,7 @@ def _register(
     devices: tuple[HostDevice, ...],
     previous: Holder | None,
     report: HostReport,
+    termination: Termination = NO_TERMINATION,
 ) -> None:
     """Retried for ever: a host that comes up before its database waits for it.
 
@@ -101,7 +102,7 @@ def _register(
         if previous is not None and is_gone_before:
             end_orphaned_attempts(sessions, host, lambda: (), previous.instance)
 
-    wait_for_database(register)
+    wait_for_database(register, termination=termination)
     log.info("registered", host=host, devices=[device.name for device in devices])
 
 

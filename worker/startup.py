@@ -7,6 +7,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.termination import NO_TERMINATION, Termination
 from store.db import DATABASE_AWAY, StorageRefused
 from store.hosts import check_storage
 
@@ -15,10 +16,18 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 1.0
 
 
-def wait_for_database(action: Callable[[], None], stop: threading.Event | None = None) -> None:
-    """Repeats what needs the database until it is there, or `stop` is set: a host may come up before it."""
+def wait_for_database(
+    action: Callable[[], None],
+    stop: threading.Event | None = None,
+    termination: Termination = NO_TERMINATION,
+) -> None:
+    """Repeats what needs the database until it is there, or `stop` is set: a host may come up before it.
+
+    Raises SystemExit when `termination` has been requested.
+    """
     stop = stop or threading.Event()
     while not stop.is_set():
+        termination.check()
         try:
             action()
         except DATABASE_AWAY as error:
@@ -34,12 +43,17 @@ def wait_for_storage(
     *,
     must_write: bool = True,
     stop: threading.Event | None = None,
+    termination: Termination = NO_TERMINATION,
 ) -> None:
     """Waits for an absent database, unless it is stopped.
 
     Raises SystemExit, with what to do, when the folder isn't the database's storage.
     """
+
+    def check() -> None:
+        check_storage(sessions, folder, must_write=must_write)
+
     try:
-        wait_for_database(lambda: check_storage(sessions, folder, must_write=must_write), stop)
+        wait_for_database(check, stop, termination)
     except StorageRefused as error:
         raise SystemExit(str(error)) from None

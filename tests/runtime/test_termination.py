@@ -53,6 +53,23 @@ def test_an_exit_that_python_has_lost_comes_with_the_next_check() -> None:
     assert "never reached" not in output
 
 
+def test_a_start_that_waits_for_the_database_ends_although_its_exit_was_lost() -> None:
+    program = """
+        from store.db import DATABASE_AWAY
+        from worker.startup import wait_for_database
+
+        def away():
+            raise DATABASE_AWAY[0]("connecting", None, Exception("refused"))
+
+        noticed = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        del thing
+        wait_for_database(away, termination=termination)
+    """
+    status, output = exit_status(program)
+    assert status == 0, output
+    assert "Exception ignored in" in output
+
+
 def test_without_a_signal_a_check_does_nothing() -> None:
     assert exit_status("termination.check(); print('goes on')") == (0, "goes on\n")
 

@@ -3,12 +3,14 @@
 import hashlib
 from pathlib import Path
 
+from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.catalog import datasets
+from store.db.models import Attempt
 from store.jobs import commands
 from store.jobs.acquire import Assignment
-from tests.support.factories import acquire_job, make_info, make_worker
+from tests.support.factories import acquire_job, make_info, make_worker, set_job
 from trainer.events import CheckpointSaved, EpochFinished, EvaluationFinished, FileWritten, Started
 
 
@@ -27,6 +29,24 @@ def train_all(sessions: sessionmaker[Session], storage: Path) -> list[int]:
             else:
                 _train(session, assignment, storage, diverges=len(done) == 2)
                 done.append(assignment.job_id)
+
+
+def train_all_with_another_numpy_for_the_last(
+    sessions: sessionmaker[Session], storage: Path
+) -> list[int]:
+    """As `train_all`, with close results, and an environment that differs where nobody declared it."""
+    jobs = train_all(sessions, storage)
+    with sessions.begin() as session:
+        for number, job in enumerate(jobs):
+            metrics = {"test_accuracy": 0.9 + number / 1000, "best_val_accuracy": 0.9}
+            set_job(session, job, reason="completed", metrics=metrics)
+        for condition, version in (
+            (Attempt.job_id == jobs[-1], "1"),
+            (Attempt.job_id != jobs[-1], "2"),
+        ):
+            environment = {"device": "cpu", "numpy": version}
+            session.execute(update(Attempt).where(condition).values(environment=environment))
+    return jobs
 
 
 def _decode(session: Session, assignment: Assignment) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import structlog
 
+from runtime.termination import NO_TERMINATION, Termination
 from store.db import DATABASE_AWAY
 from store.hosts import Holder, NameSession, open_session
 from store.jobs import Instance
@@ -68,13 +69,16 @@ class HostName:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def take(self, patience_seconds: float) -> Holder | None:
+    def take(
+        self, patience_seconds: float, termination: Termination = NO_TERMINATION
+    ) -> Holder | None:
         """Returns who had the name before; it has ended, or was silent for long. Waits for an absent database.
 
         Raises SystemExit, with what to do, when another worker keeps the name.
         """
         until: float | None = None
         while True:
+            termination.check()
             try:
                 is_ours, previous = self._try_to_take()
             except DATABASE_AWAY as error:

@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     settings = Settings()
     configure_logging(settings.log_level)
-    _check_storage(settings)
+    _check_storage(settings, termination)
     tracking = Tracking(settings.mlflow_url)
     if options.rebuild:
         rebuild(settings, tracking)
@@ -72,10 +72,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _check_storage(settings: Settings) -> None:
+def _check_storage(settings: Settings, termination: Termination) -> None:
     engine = make_engine(settings.database_url, pool_size=1)
     # It only reads there.
-    wait_for_storage(make_sessions(engine), settings.storage, must_write=False)
+    wait_for_storage(
+        make_sessions(engine), settings.storage, must_write=False, termination=termination
+    )
     engine.dispose()
 
 

@@ -6,14 +6,11 @@ from types import FrameType
 from typing import Any
 
 from fastapi.testclient import TestClient
-from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
-from store.db.models import Attempt
 from tests.api.routes.test_studies import submit
 from tests.support.documents import study
-from tests.support.factories import set_job
-from tests.support.trained_study import train_all
+from tests.support.trained_study import train_all_with_another_numpy_for_the_last
 
 ROOT = Path(__file__).parents[3]
 #: What every request passes, whatever it asks for: headers, access, the services, JSON of the database.
@@ -78,15 +75,7 @@ def test_a_comparison_enters_ten_files_and_returns_to_none(
 ) -> None:
     document = study(seeds=8, matrix={"optimizer.lr": [0.1, 0.2]}, declared={"libraries": "dates"})
     path = f"/api/v1/studies/{submit(member, document)['id']}/comparison"
-    jobs = train_all(sessions, storage)
-    with sessions.begin() as session:
-        for number, job in enumerate(jobs):
-            metrics = {"test_accuracy": 0.9 + number / 1000, "best_val_accuracy": 0.9}
-            set_job(session, job, reason="completed", metrics=metrics)
-        changed = update(Attempt).where(Attempt.job_id == jobs[-1])
-        session.execute(changed.values(environment={"device": "cpu", "numpy": "1"}))
-        others = update(Attempt).where(Attempt.job_id != jobs[-1])
-        session.execute(others.values(environment={"device": "cpu", "numpy": "2"}))
+    train_all_with_another_numpy_for_the_last(sessions, storage)
     walk = Walk()
     # Each request of this client runs in threads of its own, which take the function over when they start.
     threading.setprofile(walk.record)

@@ -6,16 +6,14 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from scipy import stats
-from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.admission import _Arm, _merge_warnings
 from api.processes.spec_checker import Checker
-from store.db.models import Attempt
 from studies.spec.expand import Cell, arm_name
 from tests.support.documents import JOB, STUDY, study
 from tests.support.factories import set_job
-from tests.support.trained_study import train_all
+from tests.support.trained_study import train_all, train_all_with_another_numpy_for_the_last
 from trainer.spec.job import JobSpec
 from trainer.spec.report import Report
 
@@ -391,15 +389,7 @@ def test_a_hidden_difference_withholds_the_ranking_until_somebody_stands_for_it(
     member: TestClient, sessions: sessionmaker[Session], storage: Path
 ) -> None:
     path = f"/api/v1/studies/{submit(member, study(seeds=8))['id']}"
-    jobs = train_all(sessions, storage)
-    with sessions.begin() as session:
-        for number, job in enumerate(jobs):
-            metrics = {"test_accuracy": 0.9 + number / 1000, "best_val_accuracy": 0.9}
-            set_job(session, job, reason="completed", metrics=metrics)
-        attempts = update(Attempt).where(Attempt.job_id == jobs[-1])
-        session.execute(attempts.values(environment={"device": "cpu", "numpy": "1"}))
-        attempts = update(Attempt).where(Attempt.job_id != jobs[-1])
-        session.execute(attempts.values(environment={"device": "cpu", "numpy": "2"}))
+    train_all_with_another_numpy_for_the_last(sessions, storage)
     withheld = member.get(f"{path}/comparison").json()
     assert withheld["verdict"]["state"] == "withheld"
     assert "declare 'libraries' with a reason" in withheld["verdict"]["reasons"][0]
