@@ -23,7 +23,7 @@ from store.hosts import Holder
 from store.jobs import Instance, Waker, leases, wakeups
 from worker.execution import Drain, Space
 from worker.host.celery_app import make_app, when_forked
-from worker.host.child import add_task, import_ahead
+from worker.host.child import add_task
 from worker.host.child_watch import ChildWatch, end_orphaned_attempts
 from worker.host.devices import HostDevice, find_devices
 from worker.host.host_lock import HostName, is_gone, make_instance
@@ -53,7 +53,6 @@ def main() -> int:
         report = HostReport(settings.host_name, Space.of(settings), instance.id)
         _register(sessions, settings.host_name, instance, devices, previous, report, termination)
         try:
-            import_ahead()
             termination.check()
             slots = sum(device.slots for device in devices)
             return _serve(settings, sessions, drain, slots, name, instance, report)

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -73,5 +73,9 @@ def png(figure: Figure) -> bytes:
 
 def encode(figure: Figure, format: Literal["png", "svg"]) -> bytes:
     content = io.BytesIO()
-    figure.savefig(content, format=format)
+    if format == "png":
+        # The same bytes as `savefig`, which draws everything once more to learn its extent.
+        cast(FigureCanvasAgg, figure.canvas).print_png(content)  # type: ignore[no-untyped-call]
+    else:
+        figure.savefig(content, format=format)
     return content.getvalue()

@@ -5,8 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.optimization.eager import EagerOptimizer
 
-class LeastSquaresStep(torch.optim.Optimizer):
+
+class LeastSquaresStep(EagerOptimizer):
     """Sets the layer's weight and bias to the minimizer of the batch's mean squared error, the one of
     minimum norm where there are several (singular value decomposition, in float64); Legendre 1805.
 

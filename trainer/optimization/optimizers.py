@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from trainer.models import split_parameters
+from trainer.optimization import eager
 from trainer.optimization.least_squares import LeastSquaresStep
 from trainer.spec import (
     Adam,
@@ -22,7 +23,7 @@ from trainer.spec import (
 )
 
 
-class DecoupledSgd(torch.optim.SGD):
+class DecoupledSgd(eager.Sgd):
     """Weights shrink by `lr * weight_decay` of themselves before the step, whatever the gradient
     (Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 1)."""
 
@@ -48,10 +49,10 @@ def build_optimizer(spec: JobSpec, model: nn.Module) -> torch.optim.Optimizer:
                 groups = _parameter_groups(decay, model, "decoupled_decay")
                 return DecoupledSgd(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
             groups = _parameter_groups(decay, model)
-            return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
+            return eager.Sgd(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
         case Adam(lr=lr, betas=betas, eps=eps) | AdamW(lr=lr, betas=betas, eps=eps):
             usual = "decoupled" if isinstance(spec.optimizer, AdamW) else "coupled"
-            kind = torch.optim.AdamW if (mode or usual) == "decoupled" else torch.optim.Adam
+            kind = eager.AdamW if (mode or usual) == "decoupled" else eager.Adam
             groups = _parameter_groups(decay, model)
             return kind(groups, lr=lr, betas=betas, eps=eps, weight_decay=0.0, fused=True)
         case LeastSquares():

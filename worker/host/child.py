@@ -1,7 +1,6 @@
 """What a wake-up does in a child: acquire a job, execute it, again until nothing is left. Composes the child."""
 
 import functools
-import importlib
 import logging
 import os
 import sys
@@ -23,14 +22,6 @@ log = structlog.get_logger(__name__)
 
 #: Loaded data kept in a child for the next jobs of the same study.
 KEPT_DATASETS = 2
-
-
-def import_ahead() -> None:
-    """In the parent: what an optimizer would import in every child, at its first job, for seconds.
-
-    An import only, no operation on tensors: the threads that one starts would be missing in the child.
-    """
-    importlib.import_module("torch._dynamo")
 
 
 def add_task(app: Celery, settings: Settings, drain: Drain, instance: str) -> None:

@@ -5,10 +5,12 @@ import shutil
 import numpy
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from tests.support.trainer_specs import DIGITS, make_info
 from trainer.data.decoding import decode
 from trainer.data.loading import apply_shift, load
+from trainer.data.sources.find import open_source
 from trainer.data.splits import split_sizes
 from trainer.errors import DataError
 from trainer.spec.dataset import BuiltIn, DatasetSpec, Shift
@@ -31,6 +33,14 @@ def test_the_built_in_digits_are_what_the_spec_package_says(tmp_path):
         except StopIteration as end:
             found = end.value
     assert found == DIGITS
+
+
+def test_digits_are_those_of_scikit_learn():
+    parts = open_source("digits", BuiltIn(kind="builtin"), ()).parts
+    images, labels = load_digits(return_X_y=True)
+    pixels = numpy.stack(list(parts["train"].images()))
+    assert numpy.array_equal(pixels.reshape(-1, 64), numpy.rint(images * (255 / 16)))
+    assert numpy.array_equal(parts["train"].labels, labels)
 
 
 def test_digits_are_decoded_on_demand_and_cut_in_three(tmp_path):
