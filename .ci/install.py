@@ -9,18 +9,23 @@ says goes to LOG, and its end is printed if it fails. Needs the standard library
 # ruff: noqa: T201 - it talks to the person who waits.
 
 import compileall
+import functools
 import os
 import re
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 PIPED_SECONDS = float(os.environ.get("NORMLAB_INSTALL_SECONDS", "15"))
 LAST_LINES = 20
-#: Nobody imports the tests of the packages installed.
-NOT_COMPILED = re.compile(r"/tests?/")
+#: Nobody imports the tests of the packages installed, nor these parts of large ones (but for a module here and
+#: there, which Python then compiles itself).
+NOT_COMPILED = re.compile(
+    r"/(tests?|databricks|debugpy|networkx|pip|pygments/lexers|setuptools|sympy/physics|torch/(_inductor|testing))/"
+)
 
 
 class Progress:
@@ -68,7 +73,7 @@ class Progress:
 
 
 def main(log: str, command: list[str]) -> int:
-    began = time.monotonic()
+    began, since = time.monotonic(), time.time()
     environment = Path(command[0]).absolute().parents[1]
     progress = Progress(environment)
     with open(log, "w", encoding="utf-8") as file:
@@ -85,8 +90,7 @@ def main(log: str, command: list[str]) -> int:
             code = process.wait()
             if code == 0:
                 progress.is_compiling = True
-                # What doesn't compile (a template, a file for another Python) isn't imported either.
-                compileall.compile_dir(environment / "lib", quiet=2, rx=NOT_COMPILED, workers=0)
+                compile_packages(environment, since)
         finally:
             over.set()
             speaker.join()
@@ -97,6 +101,17 @@ def main(log: str, command: list[str]) -> int:
             print("".join(file.readlines()[-LAST_LINES:]), end="", file=sys.stderr)
         print(f"The installation failed (exit status {code}); all of it: {log}", file=sys.stderr)
     return code
+
+
+def compile_packages(environment: Path, since: float) -> None:
+    """Those that came or changed after `since` (seconds since the epoch): looking at all takes seconds."""
+    packages = environment.glob("lib/python3*/site-packages/*/")
+    changed = [folder for folder in packages if folder.stat().st_ctime >= since]
+    # What doesn't compile (a template, a file for another Python) isn't imported either.
+    compile_one = functools.partial(compileall.compile_dir, quiet=2, rx=NOT_COMPILED)
+    with ProcessPoolExecutor() as pool:
+        # From the last, so that torch and sympy, the largest, begin early.
+        list(pool.map(compile_one, sorted(changed, reverse=True)))
 
 
 def speak(progress: Progress, began: float, over: threading.Event) -> None:

@@ -63,3 +63,17 @@ def test_a_failed_installation_ends_with_pips_last_words(tmp_path: Path) -> None
     assert done.returncode == 3
     assert "ERROR: no space left on device" in done.stderr
     assert f"exit status 3); all of it: {tmp_path / 'log'}" in done.stderr
+
+
+def test_only_what_came_with_this_step_is_compiled(tmp_path: Path) -> None:
+    site = tmp_path / "venv" / "lib" / "python3.11" / "site-packages"
+    for package in ("before", "new", "new/tests"):
+        (site / package).mkdir(parents=True)
+        (site / package / "__init__.py").touch()
+    began = (site / "new").stat().st_ctime
+    while (site / "before").stat().st_ctime >= began:
+        (site / "new" / "later").touch()
+        began = (site / "new").stat().st_ctime
+    load().compile_packages(tmp_path / "venv", began)
+    compiled = {path.parent.parent.name for path in site.rglob("*.pyc")}
+    assert compiled == {"new"}
