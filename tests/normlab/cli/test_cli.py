@@ -1,7 +1,6 @@
 """The command: its help, its errors, its tables, and progress that reads well when piped."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from normlab.cli.render.output import Column, Format, duration, emit, field, sho
 from normlab.cli.render.progress import line, picture, tell
 from normlab.cli.render.units import interval, p_value, scaled
 from normlab.errors import NormlabError
+from tests.support.cli import run_here
 
 
 def job(number: int, status: str = "queued", **more: Any) -> dict[str, Any]:
@@ -38,14 +38,9 @@ def job(number: int, status: str = "queued", **more: Any) -> dict[str, Any]:
     }
 
 
-def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "normlab", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "120", **environment},
-    )
+def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    done = run_here(*arguments, COLUMNS="120", **environment)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
@@ -61,11 +56,19 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
 
 
 def test_every_verb_explains_itself() -> None:
-    listed = run("--help").stdout
+    listed = run("--help")[1]
     for verb in ("up", "down", "demo", "submit", "compare", "wait", "dataset", "token", "users"):
         assert verb in listed
-    assert "takes" not in run("extend", "--help").stderr
-    assert run("--version").stdout.startswith("normlab ")
+    assert "takes" not in run("extend", "--help")[2]
+    assert run("--version")[1].startswith("normlab ")
+
+
+def test_the_command_is_a_process_that_says_its_mistakes() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "normlab", "show", "x9"], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("normlab: ")
 
 
 @pytest.mark.parametrize(
@@ -83,24 +86,26 @@ def test_every_verb_explains_itself() -> None:
 def test_a_mistake_is_one_message_and_no_traceback(
     tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    done = run(*arguments, NORMLAB_HOME=str(tmp_path), NORMLAB_URL="", NORMLAB_API_PORT="9")
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    code, out, error = run(
+        *arguments, NORMLAB_HOME=str(tmp_path), NORMLAB_URL="", NORMLAB_API_PORT="9"
+    )
+    assert code == 1
+    assert message in error
+    assert "Traceback" not in error
+    assert out == ""
 
 
 def test_a_port_that_is_none_is_said_so(tmp_path: Path) -> None:
-    done = run("up", "-d", NORMLAB_HOME=str(tmp_path), NORMLAB_API_PORT="http")
-    assert done.returncode == 1
-    assert "NORMLAB_API_PORT must be a port from 1 to 65535 but is 'http'" in done.stderr
+    code, _, error = run("up", "-d", NORMLAB_HOME=str(tmp_path), NORMLAB_API_PORT="http")
+    assert code == 1
+    assert "NORMLAB_API_PORT must be a port from 1 to 65535 but is 'http'" in error
 
 
 def test_status_and_down_without_a_stack(tmp_path: Path) -> None:
-    done = run("status", NORMLAB_HOME=str(tmp_path))
-    assert done.returncode == 1
-    assert "Nothing is running" in done.stderr
-    assert run("down", NORMLAB_HOME=str(tmp_path / "never")).returncode == 0
+    code, _, error = run("status", NORMLAB_HOME=str(tmp_path))
+    assert code == 1
+    assert "Nothing is running" in error
+    assert run("down", NORMLAB_HOME=str(tmp_path / "never"))[0] == 0
     assert not (tmp_path / "never").exists()
 
 

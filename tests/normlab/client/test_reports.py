@@ -16,6 +16,7 @@ from rich.console import Console
 from normlab.cli.render.patience import Patience
 from normlab.client.client import Client
 from tests.normlab.client.test_transport import Script, handler
+from tests.support.cli import run_here
 
 PAGE = "<!doctype html>\n<p>ü</p>\r\n".encode()
 
@@ -35,9 +36,14 @@ def url(script: Script) -> Iterator[str]:
         thread.join()
 
 
-def run(
+def run(url: str, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    return run_here(*arguments, folder=folder, NORMLAB_URL=url, NORMLAB_TOKEN="nl_x")
+
+
+def run_alone(
     url: str, folder: Path, *arguments: str, stdout: int = subprocess.PIPE
 ) -> "subprocess.CompletedProcess[bytes]":
+    """In a process of its own, which writes to a pipe or a terminal."""
     return subprocess.run(
         [sys.executable, "-m", "normlab", *arguments],
         check=False,
@@ -55,7 +61,7 @@ def run(
 
 def test_a_report_goes_whole_through_a_pipe(url: str, script: Script, tmp_path: Path) -> None:
     script.say(200, PAGE)
-    done = run(url, tmp_path, "report", "s2")
+    done = run_alone(url, tmp_path, "report", "s2")
     assert (done.returncode, done.stdout) == (0, PAGE)
     assert script.seen[0][1] == "/api/v1/studies/2/report?format=html"
 
@@ -64,7 +70,7 @@ def test_html_in_a_terminal_becomes_a_file(url: str, script: Script, tmp_path: P
     script.say(200, PAGE)
     here, terminal = pty.openpty()
     try:
-        assert run(url, tmp_path, "report", "s2", stdout=terminal).returncode == 0
+        assert run_alone(url, tmp_path, "report", "s2", stdout=terminal).returncode == 0
         said = os.read(here, 1000).decode()
     finally:
         os.close(terminal)
@@ -77,7 +83,7 @@ def test_markdown_in_a_terminal_is_printed(url: str, script: Script, tmp_path: P
     script.say(200, b"# norms\n")
     here, terminal = pty.openpty()
     try:
-        done = run(url, tmp_path, "report", "s2", "--format", "markdown", stdout=terminal)
+        done = run_alone(url, tmp_path, "report", "s2", "--format", "markdown", stdout=terminal)
         said = os.read(here, 1000).decode()
     finally:
         os.close(terminal)
