@@ -21,10 +21,11 @@ from pathlib import Path
 
 PIPED_SECONDS = float(os.environ.get("NORMLAB_INSTALL_SECONDS", "15"))
 LAST_LINES = 20
-#: Nobody imports the tests of the packages installed, nor these parts of large ones (but for a module here and
-#: there, which Python then compiles itself).
+#: Below site-packages, what (almost) nobody imports: tests, and parts of large packages. Python compiles a module
+#: of these when it is imported.
 NOT_COMPILED = re.compile(
-    r"/(tests?|databricks|debugpy|networkx|pip|pygments/lexers|setuptools|sympy/physics|torch/(_inductor|testing))/"
+    r"/site-packages/.*(?<=/)"
+    r"(tests?|databricks|debugpy|networkx|pip|pygments/lexers|setuptools|sympy/physics|torch/(_inductor|testing))/"
 )
 
 
@@ -104,7 +105,8 @@ def main(log: str, command: list[str]) -> int:
 
 
 def compile_packages(environment: Path, since: float) -> None:
-    """Those that came or changed after `since` (seconds since the epoch): looking at all takes seconds."""
+    """Compiles the packages installed or changed after `since` (seconds since the epoch): looking at all of them
+    takes seconds."""
     packages = environment.glob("lib/python3*/site-packages/*/")
     changed = [folder for folder in packages if folder.stat().st_ctime >= since]
     # What doesn't compile (a template, a file for another Python) isn't imported either.

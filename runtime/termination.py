@@ -13,17 +13,17 @@ class Termination:
 
     def __init__(self, *signals: signal.Signals) -> None:
         # A bool and no `threading.Event`: a handler may interrupt the thread that holds the event's lock.
-        self._is_requested = False
+        self.is_requested = False
         for number in signals:
             signal.signal(number, self._request)
 
     def check(self) -> None:
         """Raises SystemExit(0) if a signal has come."""
-        if self._is_requested:
+        if self.is_requested:
             raise SystemExit(0)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        self._is_requested = True
+        self.is_requested = True
         raise SystemExit(0)
 
 

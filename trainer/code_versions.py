@@ -18,7 +18,7 @@ GENERATIONS: Mapping[str, int] = {
     "8d5cb7cb54e7715326153f78711a5220": 1,
     "a4dc0ab62249e376aa1ff90ddd014a76": 1,
     "38f1b438647dddd6ce62036469a8253f": 2,
-    "4fc84bb58bac016485e2e5b1f48d1b14": 2,
+    "8475d002702d4ac3b6119b3f35427dc4": 2,
 }
 
 

@@ -17,7 +17,7 @@ from celery.signals import worker_shutting_down
 from sqlalchemy.orm import Session, sessionmaker
 
 from runtime.logs import configure_logging
-from runtime.termination import NO_TERMINATION, Termination
+from runtime.termination import Termination
 from store.db import DATABASE_AWAY, make_engine, make_sessions
 from store.hosts import Holder
 from store.jobs import Instance, Waker, leases, wakeups
@@ -55,7 +55,7 @@ def main() -> int:
         try:
             termination.check()
             slots = sum(device.slots for device in devices)
-            return _serve(settings, sessions, drain, slots, name, instance, report)
+            return _serve(settings, sessions, drain, slots, name, instance, report, termination)
         finally:
             _say_ended(sessions, settings.host_name, instance)
     finally:
@@ -76,7 +76,7 @@ def _register(
     devices: tuple[HostDevice, ...],
     previous: Holder | None,
     report: HostReport,
-    termination: Termination = NO_TERMINATION,
+    termination: Termination,
 ) -> None:
     """Retried for ever: a host that comes up before its database waits for it.
 
@@ -122,6 +122,7 @@ def _serve(
     name: HostName,
     instance: Instance,
     report: HostReport,
+    termination: Termination,
 ) -> int:
     app = make_app(settings)
     add_task(app, settings, drain, instance.id)
@@ -142,6 +143,9 @@ def _serve(
         watch = ChildWatch(sessions, settings.host_name, drain, report, waker.wake, instance.id)
         watches.append(watch)
         name.keep(leave)
+        # From here on Celery handles the signal; one that came before may have been lost.
+        if termination.is_requested:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     when_forked(app, begin)
     assert threading.active_count() == 1, "a fork would lose these threads, not the locks they hold"

@@ -17,28 +17,29 @@ def server_command(
     artifacts: Path | str,
     port: int,
     host: str = "127.0.0.1",
-    allowed_hosts: str | None = None,
     python: str = sys.executable,
 ) -> list[str]:
-    """The server's argv. `allowed_hosts` (a list with commas) is needed where a proxy renames it."""
-    command = [
+    """The server's argv."""
+    return [
         *(python, "-m", "worker.mlflow_server"),
         *("--host", host),
         *("--port", str(port)),
         *("--workers", "1"),
         *("--artifacts-destination", str(artifacts)),
     ]
-    return command if allowed_hosts is None else [*command, "--allowed-hosts", allowed_hosts]
 
 
-def server_environment(database_url: str) -> Mapping[str, str]:
+def server_environment(database_url: str, allowed_hosts: str | None = None) -> Mapping[str, str]:
     """What to add to the environment; the database URL goes here because argv is public (`ps`).
 
     `database_url` names a database that nothing else uses, in SQLAlchemy's form with psycopg:
     `postgresql+psycopg://user:password@host/mlflow` or `...://user@/mlflow?host=/socket/folder`.
-    The server creates its tables at its first start.
+    The server creates its tables at its first start. `allowed_hosts` (a list with commas) is needed where
+    others than this machine call it, or a proxy renames it.
     """
+    hosts = {"MLFLOW_SERVER_ALLOWED_HOSTS": allowed_hosts} if allowed_hosts is not None else {}
     return {
+        **hosts,
         "MLFLOW_BACKEND_STORE_URI": database_url,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -74,7 +74,7 @@ def png(figure: Figure) -> bytes:
 def encode(figure: Figure, format: Literal["png", "svg"]) -> bytes:
     content = io.BytesIO()
     if format == "png":
-        # The same bytes as `savefig`, which draws everything once more to learn its extent.
+        # The same bytes as `savefig`, which draws the figure a second time to compute its layout.
         cast(FigureCanvasAgg, figure.canvas).print_png(content)  # type: ignore[no-untyped-call]
     else:
         figure.savefig(content, format=format)

@@ -70,6 +70,20 @@ def test_a_start_that_waits_for_the_database_ends_although_its_exit_was_lost() -
     assert "Exception ignored in" in output
 
 
+def test_a_start_that_waits_for_its_name_ends_although_its_exit_was_lost() -> None:
+    program = """
+        from worker.host.host_lock import HostName, make_instance
+
+        noticed = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        del thing
+        # Nothing listens there: it would try for ever.
+        HostName("postgresql+psycopg://nobody@127.0.0.1:9/none", "alpha", make_instance()).take(600, termination)
+    """
+    status, output = exit_status(program)
+    assert status == 0, output
+    assert "Exception ignored in" in output
+
+
 def test_without_a_signal_a_check_does_nothing() -> None:
     assert exit_status("termination.check(); print('goes on')") == (0, "goes on\n")
 

@@ -1,4 +1,4 @@
-"""The `normlab` command in the tests' own process: it starts at once, and what it runs through is seen."""
+"""The `normlab` command in the tests' own process: it starts at once, and coverage sees what it runs."""
 
 import contextlib
 import io

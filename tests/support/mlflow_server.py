@@ -38,7 +38,8 @@ class _Server(subprocess.Popen[bytes]):
 
 def _start(database_url: str, folder: Path) -> _Server:
     port = free_port()
-    environment = server_environment(database_url)
+    # As in compose, where others call it by the name of its service.
+    environment = server_environment(database_url, "mlflow:5000,127.0.0.1:*,localhost:*")
     with (folder / "log").open("wb") as log:
         process = _Server(
             server_command(artifacts=folder / "artifacts", port=port),

@@ -1,8 +1,8 @@
 """PyTorch's optimizers without `torch._dynamo`, which nothing here compiles with.
 
-PyTorch wraps methods of its optimizers to tell the compiler about them, and each wrapper imports the
-compiler at its first call: 1.3 CPU seconds and 90 MB in every process that trains. The functions in the
-wrappers are the same arithmetic.
+PyTorch decorates methods of its optimizers for the compiler, and each decorator imports the compiler at
+its first call: 1.3 CPU seconds and 90 MB in every process that trains. The undecorated functions do the
+same arithmetic.
 """
 
 import inspect
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 
 class EagerOptimizer(Optimizer):
-    """Base of an optimizer that defines `step` itself."""
+    """Replaces the decorated methods of the base; a subclass defines `step`."""
 
     add_param_group = inspect.unwrap(Optimizer.add_param_group)
     load_state_dict = inspect.unwrap(Optimizer.load_state_dict)

@@ -5,12 +5,13 @@ blocks, and a model is asked about again with every norm that is put into it.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from inspect import isfunction
 from typing import Any
 
 import torch
+import torch._refs.nn.functional
 
 # The first convolution on the meta device imports it: half a second that a worker spends before it forks.
 import torch.fx.experimental.symbolic_shapes
@@ -38,6 +39,7 @@ class RememberedShapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
+        # Else the first operator inside imports the compiler, to keep it out of this class.
         return False
 
     def __torch_dispatch__(
@@ -66,8 +68,11 @@ class RememberedShapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @cache
 def _keep_compiler_out() -> None:
-    """Torch's functions for shapes ask its compiler at their first call how to be left alone by it, and keep the
-    answer. The wrapped functions lie in the closures of their wrappers. Nothing is compiled here, and importing the compiler takes 1.3 CPU seconds and 90 MB in each process.
+    """PyTorch's shape functions are decorated with `_disable_dynamo`, which imports the compiler at the first call
+    (1.3 CPU seconds, 90 MB) and caches its answer on the decorated function. The answer is set here beforehand.
+
+    The decorated functions are found in the closures of their wrappers. One that isn't, after an upgrade, works as
+    ever and imports the compiler.
     """
     modules = (torch._refs, torch._refs.nn.functional)
     to_visit: list[Any] = [part for module in modules for part in vars(module).values()]
@@ -77,7 +82,9 @@ def _keep_compiler_out() -> None:
         if isfunction(function) and function not in visited:
             visited.add(function)
             vars(function).setdefault("__dynamo_disable", function)
-            to_visit += [cell.cell_contents for cell in function.__closure__ or ()]
+            for cell in function.__closure__ or ():
+                with suppress(ValueError):  # an empty cell
+                    to_visit.append(cell.cell_contents)
 
 
 class _NotDescribed(Exception):

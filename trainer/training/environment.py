@@ -20,7 +20,7 @@ def apply_numerics(numerics: Numerics) -> None:
     pooling of AlexNet and VGG, by torch's documentation), torch warns and trains: the job's log says so.
     """
     torch.set_num_threads(numerics.threads)
-    # As `use_deterministic_algorithms`, which would import the compiler to tell it: seconds, in every process.
+    # Sets the same state as `use_deterministic_algorithms`, without importing the compiler.
     torch.set_deterministic_debug_mode("warn" if numerics.deterministic else "default")
     # Empty memory is written before it is read anyway; filling it first would only cost time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

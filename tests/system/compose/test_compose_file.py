@@ -71,14 +71,13 @@ def test_mlflow_starts_as_on_a_laptop() -> None:
         artifacts="/srv/normlab/mlartifacts",
         port=5000,
         host="0.0.0.0",
-        allowed_hosts="mlflow:5000,127.0.0.1:*,localhost:*",
         python="python",
     )
     given = [part for argument in SERVICES["mlflow"]["command"] for part in argument.split("=", 1)]
     assert given == expected
     environment = dict(SERVICES["mlflow"]["environment"])
     assert environment.pop("MLFLOW_BACKEND_STORE_URI").endswith("@postgres:5432/mlflow")
-    wanted = dict(server_environment("unused"))
+    wanted = dict(server_environment("unused", "mlflow:5000,127.0.0.1:*,localhost:*"))
     del wanted["MLFLOW_BACKEND_STORE_URI"]
     assert environment == wanted
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.termination import NO_TERMINATION
 from store.jobs import leases
 from tests.support.factories import make_worker
 from worker.__main__ import _register
@@ -26,7 +27,7 @@ def test_a_host_without_room_is_registered_as_one(sessions: Sessions, tmp_path: 
     devices = (HostDevice("cpu", 0, "a processor", 1),)
     for needed, takes_jobs in ((FAR_TOO_MUCH, False), (1, True)):
         report = HostReport("alpha", Space((tmp_path,), needed), instance.id)
-        _register(sessions, "alpha", instance, devices, None, report)
+        _register(sessions, "alpha", instance, devices, None, report, NO_TERMINATION)
         with sessions.begin() as session:
             [worker] = leases.workers_view(session)
         assert worker.claims == takes_jobs

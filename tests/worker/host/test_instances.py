@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.termination import NO_TERMINATION
 from store.db.models import Attempt, Worker
 from store.hosts import host_health
 from store.hosts.host_health import Shortage
@@ -55,7 +56,7 @@ def register(
     previous: Holder | None,
 ) -> None:
     report = HostReport(host, NO_FOLDERS, instance.id)
-    _register(sessions, host, instance, devices, previous, report)
+    _register(sessions, host, instance, devices, previous, report, NO_TERMINATION)
 
 
 def open_attempts(sessions: Sessions) -> list[str | None]:

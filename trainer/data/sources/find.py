@@ -89,9 +89,13 @@ def _open_built_in(name: str) -> Opened:
     if name != "digits":
         known = ", ".join(("digits", *GENERATED))
         raise DataError(f"there is no built-in dataset {name!r}; there are {known}")
-    # As `sklearn.datasets.load_digits`, whose import takes a second and 80 MB.
-    path = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
-    table = numpy.loadtxt(str(path), delimiter=",")
+    # The file that `sklearn.datasets.load_digits` reads: importing scikit-learn takes a second and 80 MB.
+    path = Path(
+        str(distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz"))
+    )
+    if not path.is_file():
+        raise DataError(f"the digits of scikit-learn are not at {path}: install the pinned version")
+    table = numpy.loadtxt(path, delimiter=",")
     # Whole numbers from 0 to 16; the factor is 255 / 16.
     pixels = numpy.rint(table[:, :64].reshape(-1, 1, 8, 8) * (255 / 16)).astype(numpy.uint8)
     part = Part(table[:, 64].astype(numpy.int64), lambda: iter(pixels))
