@@ -3,8 +3,8 @@
 # and sympy, some 900 modules, to write one flag of the compiler's configuration. set_deterministic_debug_mode(),
 # which sets the same state, imports none of them. Without either, the constructor of an optimizer imports
 # torch._dynamo, to tell a compiler that nobody uses to leave add_param_group() alone.
-# Output seen (modules, CPU seconds): "use_deterministic_algorithms +913 1.29, set_deterministic_debug_mode +0 0.00,
-# SGD +880 1.21"; each in a process of its own that had imported torch.
+# Output seen (modules, CPU seconds): "use_deterministic_algorithms +893 1.46", "set_deterministic_debug_mode +0 0.00",
+# "SGD +893 1.25"; each in a process of its own that had imported torch.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
