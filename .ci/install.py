@@ -24,7 +24,7 @@ LAST_LINES = 20
 #: Below site-packages, what (almost) nobody imports: tests, and parts of large packages. Python compiles a module
 #: of these when it is imported.
 NOT_COMPILED = re.compile(
-    r"/site-packages/.*(?<=/)"
+    r"/site-packages/(.*/)?"
     r"(tests?|databricks|debugpy|networkx|pip|pygments/lexers|setuptools|sympy/physics|torch/(_inductor|testing))/"
 )
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch._refs.nn.functional
 
-# The first convolution on the meta device imports it: half a second that a worker spends before it forks.
+# The first convolution on the meta device imports it: a quarter of a second that a worker spends before it forks.
 import torch.fx.experimental.symbolic_shapes
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode

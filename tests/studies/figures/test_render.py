@@ -1,5 +1,6 @@
 """Every figure of a report shows the report's numbers; one whose data don't exist is left out."""
 
+import io
 import math
 import statistics
 from typing import Any
@@ -52,6 +53,14 @@ def test_a_report_with_all_data_has_every_figure() -> None:
     found = dict(render_all(make_report()))
     assert found.keys() == ALL
     assert all(content.startswith(PNG) and len(content) > 5000 for content in found.values())
+
+
+def test_a_png_has_the_bytes_of_savefig() -> None:
+    report = make_report()
+    for name in sorted(ALL):
+        expected = io.BytesIO()
+        draw(report, name).savefig(expected, format="png")
+        assert png(draw(report, name)) == expected.getvalue(), name
 
 
 def test_what_has_no_data_is_left_out_and_says_how_to_get_it() -> None:

@@ -181,3 +181,11 @@ def test_a_worker_that_lost_its_name_in_an_outage_saves_its_jobs_and_leaves_the_
         assert (row.instance, row.draining, row.ended_at) == ("clone", False, None)
         # The name's next worker need not wait for this one.
         leases.worker_ended(session, "here", "clone")
+
+
+def test_a_worker_whose_exit_was_lost_before_celery_ran_ends(cluster: Cluster) -> None:
+    program = cluster.start("tests.support.lost_signal_worker")
+    assert program.process.wait(120) == 0
+    said = program.log.read_text()
+    assert "Exception ignored in" in said
+    assert "registered" in said
