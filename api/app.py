@@ -1,6 +1,6 @@
 """The composition root of the API process: long-lived services, middleware and routes.
 
-`python -m uvicorn api.app:make_app --factory`
+`python -m runtime.http_server api.app:make_app --factory`, or with uvicorn in its place
 """
 
 from collections.abc import AsyncIterator

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 # Read by cuBLAS when a child first uses it; without it, deterministic mode refuses to work.
@@ -41,7 +42,8 @@ def main() -> int:
     drain = Drain()
     # Before Celery takes the signals there is nothing to save: leave at once.
     termination = Termination(signal.SIGTERM, signal.SIGINT)
-    _drain_on_shutdown(drain)
+    watches: list[ChildWatch] = []
+    _drain_on_shutdown(drain, watches)
     sessions = make_sessions(make_engine(settings.database_url))
     wait_for_storage(sessions, settings.storage, termination=termination)
     instance = make_instance()
@@ -55,16 +57,20 @@ def main() -> int:
         try:
             termination.check()
             slots = sum(device.slots for device in devices)
-            return _serve(settings, sessions, drain, slots, name, instance, report, termination)
+            return _serve(
+                settings, sessions, drain, slots, name, instance, report, termination, watches
+            )
         finally:
             _say_ended(sessions, settings.host_name, instance)
     finally:
         name.release()
 
 
-def _drain_on_shutdown(drain: Drain) -> None:
+def _drain_on_shutdown(drain: Drain, watches: Sequence[ChildWatch]) -> None:
     def begin(**_: Any) -> None:
         drain.begin()
+        for watch in watches:
+            watch.look()
 
     worker_shutting_down.connect(begin, weak=False)
 
@@ -123,10 +129,10 @@ def _serve(
     instance: Instance,
     report: HostReport,
     termination: Termination,
+    watches: list[ChildWatch],
 ) -> int:
     app = make_app(settings)
     add_task(app, settings, drain, instance.id)
-    watches: list[ChildWatch] = []
     taken = threading.Event()
 
     def leave() -> None:

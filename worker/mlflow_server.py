@@ -1,16 +1,17 @@
 """`python -m worker.mlflow_server`: MLflow's `mlflow server` in one process.
 
 That command imports MLflow, starts uvicorn in a second process, which imports it again, and waits for that
-process: 180 MB for nothing. Here uvicorn runs in the command's own process. MLflow reads some settings
-while it is imported, before the command reads its options, so these are set in the environment:
-MLFLOW_SERVER_ALLOWED_HOSTS, MLFLOW_SERVER_CORS_ALLOWED_ORIGINS and MLFLOW_SERVER_X_FRAME_OPTIONS.
+process: 180 MB for nothing. Here uvicorn runs in the command's own process, and sleeps while nobody asks.
+MLflow reads some settings while it is imported, before the command reads its options, so these are set in the
+environment: MLFLOW_SERVER_ALLOWED_HOSTS, MLFLOW_SERVER_CORS_ALLOWED_ORIGINS and
+MLFLOW_SERVER_X_FRAME_OPTIONS.
 """
 
 import os
 import sys
 from collections.abc import Sequence
 
-import uvicorn
+from runtime import http_server
 
 
 def main(options: Sequence[str]) -> None:
@@ -25,7 +26,7 @@ def main(options: Sequence[str]) -> None:
 def _serve(command: list[str], *, extra_env: dict[str, str], **_: object) -> None:
     """In place of starting `python -m uvicorn OPTIONS mlflow.server.fastapi_app:app`."""
     os.environ.update(extra_env)
-    uvicorn.main(command[command.index("uvicorn") + 1 :], prog_name="uvicorn")
+    http_server.main(command[command.index("uvicorn") + 1 :])
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ def make_daemons(home: Home, postgres: Postgres, redis: Redis) -> dict[str, Daem
     # The API and the workers' parents compute nothing large; each job gets its number of threads from its spec.
     # Without this every process starts a pool of one thread per core.
     one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
-    api = ["uvicorn", "api.app:make_app", "--factory", "--host", "127.0.0.1"]
+    api = ["runtime.http_server", "api.app:make_app", "--factory", "--host", "127.0.0.1"]
     api += ["--port", str(home.api_port), "--no-access-log", "--timeout-graceful-shutdown", "5"]
     mlflow = server_command(artifacts=home.folder / "mlflow", port=home.mlflow_port)
     mlflow_url = postgres.url("mlflow", MLFLOW_ROLE)

@@ -13,7 +13,7 @@ from typing import IO
 
 from normlab.home import LogLimits
 
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 5.0
 _BLOCK_BYTES = 10**6
 
 
@@ -74,7 +74,7 @@ def bounded_logs(
     log_error: Callable[[str], None],
     seconds: float = _LOOK_SECONDS,
 ) -> Iterator[None]:
-    """Looks after all logs in `folder`, once a second, until the block ends."""
+    """Looks after all logs in `folder`, every five seconds, until the block ends."""
     over = threading.Event()
 
     def look() -> None:
@@ -85,7 +85,7 @@ def bounded_logs(
                     rotate(log, limits)
                     failed.discard(log)
                 except OSError as error:
-                    # Once per log, not once a second.
+                    # Once per log, not at every look.
                     if log not in failed:
                         log_error(f"{log} has reached its limit and can't be rotated: {error}")
                     failed.add(log)

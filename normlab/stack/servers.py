@@ -234,6 +234,8 @@ class Redis(ManagedProcess):
         command = [
             str(program.path), "--port", "0", "--unixsocket", str(self.socket),
             "--unixsocketperm", "700", "--save", "", "--appendonly", "no", "--daemonize", "no",
+            # Nothing in it expires or is rehashed: its background work may wake it once a second, not ten times.
+            "--hz", "1", "--dynamic-hz", "no",
             "--dir", self._account.working_folder(self.folder),
         ]  # fmt: skip
         with self.log.open("ab") as log:

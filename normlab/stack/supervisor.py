@@ -31,10 +31,13 @@ from normlab.stack.parts import Part
 from normlab.stack.ports import check_ports
 from normlab.stack.rotation import bounded_logs
 from normlab.stack.servers import make_servers
+from runtime.alarm import Alarm
 
 #: A part that ends this often in a row while the stack starts is broken, not late.
 _START_TRIES = 5
 _SHOW_SECONDS = 1.0
+#: Between two looks at parts that are all ready.
+_REST_SECONDS = 10.0
 #: What `normlab up --adopt-storage` passes on.
 ADOPT_STORAGE = "--adopt-storage"
 #: The servers go last: a worker that drains still writes.
@@ -48,7 +51,8 @@ class StopAsked(Exception):
 class Supervisor:
     """`run` returns when it is stopped, or raises why the stack could not start.
 
-    `show` gets the state at each change and about once a second; what it raises stops the stack.
+    `show` gets the state at each change, and while the stack starts about once a second; what it raises
+    stops the stack.
     What it raises while the stack stops is written to the log, and `show` isn't called again.
     With `adopt_storage`, the home's folder becomes the database's storage before anything uses it.
     """
@@ -72,9 +76,11 @@ class Supervisor:
         self._began = time.monotonic()
         self._seconds: float | None = None
         self._stop_asked = False
+        self._alarm = Alarm()
 
     def ask_to_stop(self, number: int = 0, frame: FrameType | None = None) -> None:
         self._stop_asked = True
+        self._alarm.ring()
 
     def run(self) -> None:
         home = self._home
@@ -85,7 +91,7 @@ class Supervisor:
                 self._start()
                 while True:
                     self._look_after_parts()
-                    self._pause()
+                    self._rest()
             except StopAsked:
                 pass
             except (ServerError, StackError, OSError) as error:
@@ -214,6 +220,15 @@ class Supervisor:
     def _pause(self, seconds: float = 0.2) -> None:
         self._check_for_stop()
         time.sleep(seconds)
+
+    def _rest(self) -> None:
+        """While all is well: until a part ends or a signal comes."""
+        if any(part.state != "ready" for part in self._parts.values()):
+            self._pause()
+            return
+        self._check_for_stop()
+        processes = [part.runnable.pid for part in self._parts.values()]
+        self._alarm.wait([pid for pid in processes if pid is not None], _REST_SECONDS)
 
     def _stop(self) -> None:
         self._phase = "stopping"

@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import psycopg
 from sqlalchemy import Connection, func, select, text
 
 from store.db import Worker, make_engine
@@ -66,6 +67,12 @@ class NameSession:
         ).where(Worker.host == host)
         row = self._connection.execute(statement).one_or_none()
         return None if row is None else Holder(*row)
+
+    def fileno(self) -> int:
+        """Of its socket, which can be read from when the server has ended the session."""
+        driver = self._connection.connection.dbapi_connection
+        assert isinstance(driver, psycopg.Connection)
+        return driver.fileno()
 
     def close(self) -> None:
         """Also closes what is broken; the lock is free afterwards, or once the server has noticed."""

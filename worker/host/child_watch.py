@@ -8,6 +8,7 @@ import psutil
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.alarm import Alarm
 from store.db import DATABASE_AWAY, LostLease
 from store.jobs import commands, leases, maintenance
 from worker.execution import Drain
@@ -15,6 +16,7 @@ from worker.host.host_report import HostReport
 
 log = structlog.get_logger(__name__)
 
+#: Between two looks while a child is missing.
 LOOK_SECONDS = 0.25
 SEEN_SECONDS = 5.0
 
@@ -88,23 +90,41 @@ class ChildWatch:
         self._drain = drain
         self._report = report
         self._freed = freed
+        # Those at the last look, and with them the dead ones whose attempts haven't ended in SQL.
+        self._seen: set[int] = set()
         self._living: set[int] = set()
+        self._most_living = 0
         self._round_due_at = 0.0
         self._draining = False
         self._away = False
         self._stop = threading.Event()
+        self._alarm = Alarm()
         self._thread = threading.Thread(target=self._run, name="children", daemon=True)
         self._thread.start()
+
+    def look(self) -> None:
+        """At once: the drain has begun. Safe inside a signal handler."""
+        self._alarm.ring()
 
     def stop(self) -> None:
         """Ends the watch after one last check."""
         self._stop.set()
+        self._alarm.ring()
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
+        while not self._stop.is_set():
             self._try(self._check_children)
+            self._alarm.wait(self._seen, self._pause_seconds())
         self._try(self._check_children)
+
+    def _pause_seconds(self) -> float:
+        # The system tells of a death, but not of the birth of a dead child's successor; and what SQL did not take
+        # is tried again.
+        is_one_missing = len(self._seen) < self._most_living
+        if self._away or is_one_missing or self._seen != self._living:
+            return LOOK_SECONDS
+        return self._round_due_at - time.monotonic()
 
     def _try(self, look: Callable[[], None]) -> None:
         try:
@@ -120,7 +140,7 @@ class ChildWatch:
             self._away = False
 
     def _check_children(self) -> None:
-        living = living_children()
+        self._seen = living = living_children()
         is_round_due = time.monotonic() >= self._round_due_at
         died = bool(self._living - living)
         if died or is_round_due:
@@ -134,6 +154,7 @@ class ChildWatch:
             self._living = living
         # New children join at once; dead ones stay until their attempts have ended in SQL, above.
         self._living |= living
+        self._most_living = max(self._most_living, len(living))
         if self._drain.begun and not self._draining:
             with self._sessions.begin() as session:
                 leases.set_draining(session, self._host, instance=self._instance)

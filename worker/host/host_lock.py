@@ -1,6 +1,7 @@
 """One worker per host name, however many machines are called alike: the name is locked in SQL."""
 
 import os
+import select
 import socket
 import threading
 import time
@@ -19,8 +20,10 @@ from store.jobs import Instance
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 0.5
-#: How often the session is checked and, if it was lost, the lock is asked for again.
+#: How often a lost lock is asked for again.
 KEEP_SECONDS = 1.0
+#: How often a session is checked that the server has not ended: its network may be gone.
+CHECK_SECONDS = 10.0
 #: The most workers that may share a name with `{n}`.
 MOST_NUMBERED = 1000
 
@@ -67,6 +70,7 @@ class HostName:
         self._is_locked = False
         self._has_warned = False
         self._stop = threading.Event()
+        self._stop_reader, self._stop_writer = socket.socketpair()
         self._thread: threading.Thread | None = None
 
     def take(
@@ -112,8 +116,10 @@ class HostName:
     def release(self) -> None:
         """Ends the thread and frees the lock."""
         self._stop.set()
+        self._stop_writer.close()
         if self._thread is not None:
             self._thread.join(timeout=5)
+        self._stop_reader.close()
         self._drop_session()
 
     def _try_to_take(self) -> tuple[bool, Holder | None]:
@@ -134,7 +140,7 @@ class HostName:
         return False, previous
 
     def _keep(self, when_taken: Callable[[], None]) -> None:
-        while not self._stop.wait(KEEP_SECONDS):
+        while not self._pause():
             try:
                 if self._is_taken():
                     self._drop_session()
@@ -148,6 +154,15 @@ class HostName:
             except Exception:  # The name must be kept, whatever goes wrong with one check.
                 self._drop_session()
                 log.exception("the host's name could not be looked after", host=self.host)
+
+    def _pause(self) -> bool:
+        """Until the session should be checked; True when that has come to an end."""
+        if self._session is None or not self._is_locked:
+            return self._stop.wait(KEEP_SECONDS)
+        # A session that is lost is noticed at once: its end of the socket is closed then.
+        sources: list[NameSession | socket.socket] = [self._session, self._stop_reader]
+        select.select(sources, (), (), CHECK_SECONDS)
+        return self._stop.is_set()
 
     def _is_taken(self) -> bool:
         """Reads who holds the name, which also shows that the session is alive; takes a lost lock again."""

@@ -1,5 +1,6 @@
 """The connection of the one mirror that works: it holds the advisory lock and hears of changes."""
 
+import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,5 +57,8 @@ def wait_for_change(connection: Connection) -> None:
     # Not driver_connection: that is None once the connection is detached.
     driver = connection.connection.dbapi_connection
     assert isinstance(driver, psycopg.Connection)
-    for _ in driver.notifies(timeout=TIMER_SECONDS, stop_after=1):
-        pass
+    # psycopg itself would wake ten times a second; what it has read already, it keeps for `notifies`.
+    if not any(driver.notifies(timeout=0, stop_after=1)):
+        select.select([driver], (), (), TIMER_SECONDS)
+        for _ in driver.notifies(timeout=0):
+            pass
