@@ -1,65 +1,97 @@
-"""`python -m bench`: prints what the README says about speed, as medians of one interleaved run."""
+"""`python -m bench`: every figure of docs/performance.md beside its goal, as a table and as JSON.
+
+Contestants take turns within a section, so that what else the machine does hits all alike; figures are medians
+over the rounds. Each section runs in a process of its own. Progress goes to stderr.
+"""
 
 import argparse
-import logging
+import json
+import multiprocessing
 import tempfile
-from collections.abc import Iterable
+import time
+import traceback
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
-import structlog
+from bench.harness.figures import table_rows, text_table
+from bench.harness.machine import describe_machine, load_average
+from bench.harness.progress import say
+from bench.sections import QUICK, SECTIONS, Effort
 
-from bench.layers import measure_lrn
-from bench.looks import measure_looks
-from bench.path import measure_path
-from bench.steps import measure_steps
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=30, help="of 10 steps per norm (%(default)s)")
-    parser.add_argument("--repeats", type=int, default=5, help="of the 8 jobs (%(default)s)")
-    options = parser.parse_args()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    with tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder:
-        steps = measure_steps(Path(folder), rounds=options.rounds)
-        print("One training step of cnn (width 32, batch 64) on digits, one thread; medians")
-        _print_table(
-            ("norm", "ms", "ratio to none"),
-            ((row.norm, f"{row.milliseconds:.2f}", f"{row.ratio:.2f}") for row in steps),
-        )
-        lrn = measure_lrn(rounds=options.rounds)
-        print("\nLocal response norm on 32×64×16×16, forward and backward, one thread; medians")
-        _print_table(
-            ("layer", "ms"),
-            (
-                ("ours", f"{lrn.ours_milliseconds:.2f}"),
-                ("torch's own", f"{lrn.stock_milliseconds:.2f}"),
-                ("torch's to ours", f"{lrn.ratio:.2f} times"),
-            ),
-        )
-        looks = measure_looks(Path(folder), rounds=options.rounds)
-        print(
-            f"\nA training step with diagnostics every epoch to one without: {looks:.3f} (median)"
-        )
-        path = measure_path(Path(folder), repeats=options.repeats)
-        print(f"\n{path.jobs} jobs of {path.epochs} epochs one after the other; medians")
-        _print_table(
-            ("way", "ms per job"),
-            (
-                ("trainer alone", f"{path.alone_milliseconds:.0f}"),
-                ("acquired from SQL, leased, recorded", f"{path.service_milliseconds:.0f}"),
-                ("the difference", f"{path.cost_milliseconds:.0f}"),
-            ),
-        )
+FORMAT = 1
+#: A median of fewer hides neither a slow first round nor a disturbed one.
+ROUNDS, QUICK_ROUNDS = 5, 1
 
 
-def _print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    table = [head, *rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
-    for row in table:
-        first, *others = zip(row, widths, strict=True)
-        cells = [first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)]
-        print("  " + "  ".join(cells))
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _parse(arguments)
+    effort = Effort(options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS), options.quick)
+    names = options.only or (QUICK if options.quick else tuple(SECTIONS))
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "machine": describe_machine(),
+        "rounds": effort.rounds,
+        "quick": effort.quick,
+        "sections": {},
+    }
+    for name in names:
+        say(f"{name}: {describe(name)}")
+        document["sections"][name] = section = run_section(name, effort)
+        print_section(section)
+        # After each: an interrupted run has what it measured.
+        options.output.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    say(f"wrote {options.output}")
+
+
+def run_section(name: str, effort: Effort) -> dict[str, Any]:
+    """Its description; `failure` is a traceback where it raised, and then the other sections still run."""
+    before, began = load_average(), time.monotonic()
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder,
+            # A new interpreter, which shares no memory with this one and has started no other process.
+            ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool,
+        ):
+            described = pool.submit(measure, name, folder, effort).result()
+    except Exception:
+        described = {"title": describe(name), "figures": [], "rounds": {}}
+        described["failure"] = traceback.format_exc()
+    seconds = time.monotonic() - began
+    return {**described, "seconds": seconds, "load": [before, load_average()]}
+
+
+def measure(name: str, folder: str, effort: Effort) -> dict[str, Any]:
+    return SECTIONS[name](Path(folder), effort).describe()
+
+
+def describe(name: str) -> str:
+    return (SECTIONS[name].__doc__ or "").rstrip(".")
+
+
+def print_section(section: dict[str, Any]) -> None:
+    (before, *_), (after, *_) = section["load"]
+    print(f"\n{section['title']} ({section['seconds']:.0f} s, load {before:.1f} to {after:.1f})")
+    print(section.get("failure") or text_table(table_rows(section["figures"])), flush=True)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    listed = "\n".join(f"  {name:<10} {describe(name)}" for name in SECTIONS)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        epilog=f"sections:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", nargs="+", choices=tuple(SECTIONS), metavar="SECTION",
+                        help="these sections")  # fmt: skip
+    parser.add_argument("--rounds", type=int, help=f"{ROUNDS}; with --quick {QUICK_ROUNDS}")
+    parser.add_argument("--quick", action="store_true",
+                        help="about three minutes: fewer rounds, sections and peers")  # fmt: skip
+    parser.add_argument("--output", type=Path, default=Path("bench-result.json"), metavar="JSON",
+                        help="where the result goes (%(default)s)")  # fmt: skip
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

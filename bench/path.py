@@ -1,144 +1,133 @@
-"""What the way through the service costs a job: acquiring, lease, records. Needs no broker: nobody is woken."""
+"""What the way through the service costs a job besides its steps: acquiring, lease, checkpoints, records.
 
-import functools
-import os
+A worker's child works off jobs of two lengths; the same trainings as a bare loop are taken off. What is left
+grows with the epochs by the cost of an epoch, and begins with that of a job.
+"""
+
+import logging
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from types import ModuleType
 
-from sqlalchemy.orm import Session, sessionmaker
+import structlog
+import torch
 
-from migrations.run import upgrade
-from normlab.stack.servers import Postgres
-from store.accounts import users
-from store.catalog import datasets
-from store.db.engine import make_engine, make_sessions
-from store.jobs import commands, leases
-from store.jobs.commands import NewJob
-from trainer.data.loading import load
-from trainer.spec.builtin import BUILT_IN
-from trainer.spec.dataset import DatasetSpec
-from trainer.spec.job import JobSpec, Numerics
-from trainer.training.loop import train
-from worker.execution.drain import Drain
-from worker.execution.execute import ExecutionContext, execute
-from worker.execution.heartbeat import LeaseTiming
+from bench.harness.figures import Figure, Section, at_most
+from bench.harness.progress import say
+from bench.harness.queue import Queue, make_queue
+from bench.harness.turns import take_turns
+from bench.sweep.inputs import write_inputs
+from bench.sweep.study import Size, job_document
+from worker.host.child import Child
 
-HOST = "bench"
-JOBS = 8
-EPOCHS = 3
+NORM = "batch"
+SHORT, LONG = 2, 12
+SIZE = Size(seeds=4, epochs=LONG)
+#: So small that an epoch's steps don't hide what an epoch costs besides.
+WIDTH = 4
+
+Work = Callable[[], "Turn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Of one job."""
+
+    seconds: float
+    cpu_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class PathCost:
-    """Medians over the repeats, of one job; `cost` is the median of each repeat's difference."""
+    """Seconds, besides the steps and the validations themselves."""
 
-    commands: int
-    epochs: int
-    alone_milliseconds: float
-    service_milliseconds: float
-    cost_milliseconds: float
+    per_job: float
+    per_epoch: float
 
 
-def measure_path(folder: Path, *, repeats: int) -> PathCost:
-    """The same jobs both ways, in turn, so that what else the machine does hits both alike."""
-    with _database(folder / "postgres") as sessions:
-        context = _build_context(sessions, folder / "storage")
-        _train_alone(folder / "warm", context)
-        turns = [
-            (_train_alone(folder / f"alone-{turn}", context), _train_acquired(context))
-            for turn in range(repeats)
-        ]
-    milliseconds = 1000 / JOBS
-    return PathCost(
-        JOBS,
-        EPOCHS,
-        milliseconds * median(alone for alone, _ in turns),
-        milliseconds * median(in_service for _, in_service in turns),
-        milliseconds * median(in_service - alone for alone, in_service in turns),
-    )
-
-
-def _train_alone(folder: Path, context: ExecutionContext) -> float:
-    """Seconds for all jobs."""
-    began = time.perf_counter()
-    for seed in range(JOBS):
-        spec = _spec(seed)
-        data = context.load(spec.dataset, BUILT_IN["digits"])
-        for _ in train(spec, data, folder / str(seed) / "attempt-1"):
-            pass
-    return time.perf_counter() - began
-
-
-def _train_acquired(context: ExecutionContext) -> float:
-    """Seconds for all jobs, from their rows to their results."""
-    with context.sessions.begin() as session:
-        owner = users.find(session, "bench") or users.create_user(session, "bench", "admin")
-        dataset = datasets.find(session, "digits")
-        assert dataset is not None
-        new = [NewJob(_spec(seed), f"seed {seed}") for seed in range(JOBS)]
-        commands.create(session, owner, "bench", dataset, new)
-    began = time.perf_counter()
-    while _acquire_and_execute(context):
-        pass
-    return time.perf_counter() - began
-
-
-def _acquire_and_execute(context: ExecutionContext) -> bool:
-    acquired_at = time.monotonic()
-    with context.sessions.begin() as session:
-        assignment = commands.acquire(
-            session,
-            HOST,
-            1,
-            lease_seconds=context.timing.lease,
-            numerics=lambda device: Numerics(),
+def measure_path(folder: Path, *, rounds: int) -> Section:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    torch.set_num_threads(1)
+    write_inputs(folder / "inputs", SIZE, WIDTH)
+    with make_queue(folder) as queue:
+        queue.register()
+        child = queue.make_child()
+        train_acquired(queue, child, SHORT)
+        turns = take_turns(
+            {
+                "bare, short": lambda: train_bare(folder / "inputs", SHORT),
+                "service, short": lambda: train_acquired(queue, child, SHORT),
+                "bare, long": lambda: train_bare(folder / "inputs", LONG),
+                "service, long": lambda: train_acquired(queue, child, LONG),
+            },
+            rounds,
+            lambda number, name: say(f"path, round {number + 1} of {rounds}: {name}"),
         )
-    return assignment is not None and execute(assignment, context, acquired_at)
+    wall = separate(turns, lambda turn: turn.seconds)
+    cpu = separate(turns, lambda turn: turn.cpu_seconds)
+    figures = [
+        Figure("per job, outside its epochs: wall", 1000 * wall.per_job, "ms", at_most(100)),
+        Figure("per job, outside its epochs: CPU", 1000 * cpu.per_job, "ms"),
+        Figure(
+            "per epoch, besides steps and validation: wall", 1000 * wall.per_epoch, "ms", at_most(3)
+        ),
+        Figure("per epoch, besides steps and validation: CPU", 1000 * cpu.per_epoch, "ms"),
+    ]
+    rows = {name: [asdict(turn) for turn in own] for name, own in turns.items()}
+    return Section("A job's way through the service", figures, rows)
 
 
-def _spec(seed: int) -> JobSpec:
-    return JobSpec.model_validate(
-        {
-            "project": "bench",
-            "dataset": {"name": "digits"},
-            "model": {"name": "cnn", "width": 8},
-            "norm": {"kind": "batch"},
-            "training": {"epochs": EPOCHS},
-            "seed": seed,
-        }
+def separate(turns: dict[str, list[Turn]], part: Callable[[Turn], float]) -> PathCost:
+    """Medians over the rounds of what each round says."""
+
+    def beyond(length: str) -> Sequence[float]:
+        pairs = zip(turns[f"service, {length}"], turns[f"bare, {length}"], strict=True)
+        return [part(service) - part(bare) for service, bare in pairs]
+
+    short = beyond("short")
+    slopes = [
+        (long - brief) / (LONG - SHORT) for long, brief in zip(beyond("long"), short, strict=True)
+    ]
+    fixed = [brief - SHORT * slope for brief, slope in zip(short, slopes, strict=True)]
+    return PathCost(median(fixed), median(slopes))
+
+
+def train_acquired(queue: Queue, child: Child, epochs: int) -> Turn:
+    """From their rows to their results."""
+    documents = [job_document(NORM, seed, Size(1, epochs), WIDTH) for seed in range(SIZE.seeds)]
+    queue.submit(documents)
+    return _time(child.work)
+
+
+def train_bare(inputs: Path, epochs: int) -> Turn:
+    training = load_plain_training()
+    loaded = training.Inputs(inputs)
+    jobs = [job for job in loaded.jobs if job.norm == NORM]
+
+    def work() -> None:
+        for job in jobs:
+            list(training.train(job._replace(epochs=epochs), loaded))
+
+    return _time(work)
+
+
+def load_plain_training() -> ModuleType:
+    """The peers' loop; their folder is no package, since its scripts run without Normlab."""
+    peers = str(Path(__file__).parent / "peers")
+    if peers not in sys.path:
+        sys.path.insert(0, peers)
+    import training
+
+    return training
+
+
+def _time(work: Callable[[], None]) -> Turn:
+    began, cpu = time.perf_counter(), time.process_time()
+    work()
+    return Turn(
+        (time.perf_counter() - began) / SIZE.seeds, (time.process_time() - cpu) / SIZE.seeds
     )
-
-
-def _build_context(sessions: sessionmaker[Session], storage: Path) -> ExecutionContext:
-    with sessions.begin() as session:
-        datasets.seed_built_in(session)
-        leases.register_worker(session, HOST, 1, [("cpu", 0, "bench", 1)])
-    cached = functools.lru_cache(1)(functools.partial(load, folder=storage / "datasets"))
-    cached(DatasetSpec(name="digits"), BUILT_IN["digits"])
-    return ExecutionContext(
-        sessions=sessions,
-        storage=storage,
-        data_roots=(),
-        parent=os.getppid(),
-        load=cached,
-        timing=LeaseTiming(90.0, 2.0, 600.0),
-        drain=Drain(),
-    )
-
-
-@contextmanager
-def _database(folder: Path) -> Iterator[sessionmaker[Session]]:
-    server = Postgres(folder)
-    server.start()
-    try:
-        server.create_databases("bench")
-        upgrade(server.url("bench"))
-        engine = make_engine(server.url("bench"))
-        yield make_sessions(engine)
-        engine.dispose()
-    finally:
-        server.stop()

@@ -1,0 +1,129 @@
+"""A local stack of Normlab for a measurement: a home and ports of its own, started as a person starts it."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+FINAL = ("succeeded", "failed", "cancelled", "partial")
+_REQUEST_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Nothing of it runs until `up`."""
+
+    home: Path
+    environment: Mapping[str, str]
+
+    def command(self, *arguments: str) -> str:
+        """What `normlab` prints; raises RuntimeError where it fails."""
+        done = subprocess.run(
+            [sys.executable, "-m", "normlab", *arguments],
+            check=False, capture_output=True, text=True, env=self.environment,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise RuntimeError(f"normlab {' '.join(arguments)} failed: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def up(self) -> None:
+        self.command("up", "--detach")
+
+    def down(self) -> None:
+        self.command("down")
+
+    @contextmanager
+    def running(self) -> Iterator["Service"]:
+        self.up()
+        try:
+            with self.connect() as service:
+                yield service
+        finally:
+            self.down()
+
+    @contextmanager
+    def connect(self) -> Iterator["Service"]:
+        token = (self.home / "token").read_text().strip()
+        api, mlflow = self.environment["NORMLAB_API_PORT"], self.environment["NORMLAB_MLFLOW_PORT"]
+        with (
+            httpx.Client(
+                base_url=f"http://127.0.0.1:{api}/api/v1/",
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=_REQUEST_SECONDS,
+                trust_env=False,
+            ) as to_api,
+            httpx.Client(
+                base_url=f"http://127.0.0.1:{mlflow}/api/2.0/mlflow/",
+                timeout=_REQUEST_SECONDS,
+                trust_env=False,
+            ) as to_mlflow,
+        ):
+            yield Service(to_api, to_mlflow)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running stack, as its administrator."""
+
+    api: httpx.Client
+    mlflow: httpx.Client
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        return self.api.get(path, params=parameters).raise_for_status().json()
+
+    def post(self, path: str, document: Any) -> Any:
+        answer = self.api.post(path, json=document)
+        if answer.is_error:
+            raise RuntimeError(f"POST {path} was answered {answer.status_code}: {answer.text}")
+        return answer.json()
+
+    def wait(self, path: str, pause_seconds: float) -> Any:
+        """The job or study once its status is final; it is asked for rarely, since each answer costs CPU."""
+        while (row := self.get(path))["status"] not in FINAL:
+            time.sleep(pause_seconds)
+        return row
+
+    def jobs_of(self, study: int) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.get("jobs", study=study, limit=100)["items"]
+        return rows
+
+    def finished_runs(self) -> list[dict[str, Any]]:
+        """Of jobs, in MLflow: `job`, and its metrics as name → (step, value)."""
+        ids = [row["experiment_id"] for row in self._search("experiments", {})]
+        query = {"experiment_ids": ids, "filter": "status = 'FINISHED'"}
+        return [
+            {
+                "run_id": run["info"]["run_id"],
+                "job": int(tags["normlab.job"]),
+                "metrics": {
+                    row["key"]: (int(row["step"]), row["value"]) for row in run["data"]["metrics"]
+                },
+            }
+            for run in self._search("runs", query)
+            if "normlab.job" in (tags := {row["key"]: row["value"] for row in run["data"]["tags"]})
+        ]
+
+    def _search(self, kind: str, query: Mapping[str, Any]) -> list[dict[str, Any]]:
+        answer = self.mlflow.post(f"{kind}/search", json={"max_results": 1000, **query})
+        rows: list[dict[str, Any]] = answer.raise_for_status().json().get(kind, [])
+        return rows
+
+
+def make_stack(home: Path, **settings: str) -> Stack:
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("NORMLAB_")}
+    ports = {"NORMLAB_API_PORT": str(free_port()), "NORMLAB_MLFLOW_PORT": str(free_port())}
+    return Stack(home, {**inherited, **ports, **settings, "NORMLAB_HOME": str(home)})
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as unused:
+        port: int = unused.getsockname()[1]
+    return port
