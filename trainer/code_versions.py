@@ -19,6 +19,7 @@ GENERATIONS: Mapping[str, int] = {
     "a4dc0ab62249e376aa1ff90ddd014a76": 1,
     "38f1b438647dddd6ce62036469a8253f": 2,
     "8475d002702d4ac3b6119b3f35427dc4": 2,
+    "9cb521b36e930eae1d9415e736739d91": 2,
 }
 
 

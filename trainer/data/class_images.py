@@ -4,7 +4,6 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy
 import numpy.typing
 from PIL import Image, ImageDraw, ImageFont
@@ -109,6 +108,9 @@ def _labelled(
 
 def _font() -> ImageFont.FreeTypeFont:
     """DejaVu Sans comes with matplotlib, and has more of the world's letters than Pillow's own."""
+    # Here, because no training needs it.
+    import matplotlib
+
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(path, 12)
 

@@ -203,12 +203,13 @@ import sys, tempfile
 from pathlib import Path
 from tests.support.catalogue import CATALOGUE
 from tests.support.trainings import make_spec, run
+from trainer.models import model_names
 from trainer.spec import JobSpec
+model_names("timm"), model_names("torchvision")
 decoupled = {"kind": "weight_decay", "value": 0.01, "mode": "decoupled"}
 chosen = [make_spec(regularization=[decoupled])]
 for name, job in CATALOGUE.items():
-    # A model of torchvision imports torchvision, which imports the compiler.
-    if name.startswith(("norms/", "optimizers/", "models/")) and name != "models/library":
+    if name.startswith(("norms/", "optimizers/", "models/")):
         chosen.append(JobSpec.model_validate(job))
 for spec in chosen:
     with tempfile.TemporaryDirectory() as folder:
