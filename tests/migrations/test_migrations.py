@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.orm import Session
 
 from migrations import __main__ as migrations_main
-from migrations.run import downgrade, is_current, make_config, upgrade
+from migrations.run import downgrade, head, is_current, make_config, upgrade
 from normlab.stack.servers import Postgres
 from store.accounts import users
 from store.catalog import datasets
@@ -38,6 +39,10 @@ def test_an_empty_database_gets_all_tables(empty_engine: Engine) -> None:
     assert set(Table.metadata.tables) <= set(inspect(empty_engine).get_table_names())
     with empty_engine.connect() as connection:
         assert is_current(connection)
+
+
+def test_the_newest_migration_is_known_by_its_file() -> None:
+    assert head() == ScriptDirectory.from_config(make_config()).get_current_head()
 
 
 def test_going_down_leaves_nothing_and_going_up_again_works(empty_engine: Engine) -> None:
