@@ -76,12 +76,13 @@ def fill(
     owners: int = 20,
     projects: int = 10,
     mirrored: bool = True,
+    analyze: bool = True,
 ) -> History:
     """Add ended jobs, the last of them a moment ago, and queued ones; may be called again for more.
 
     Studies of 1,000 jobs go around the owners `person1`, `person2`, … and the projects `history1`, …; the queued
     jobs are in one study of each owner. `mirrored`: as if MLflow had all that has ended, so that the mirror leaves
-    it alone. Needs the built-in datasets, and an engine of the tables' owner.
+    it alone. `analyze`: PostgreSQL learns of the rows. Needs the built-in datasets, and an engine of the tables' owner.
     """
     values = {
         "jobs": jobs,
@@ -105,8 +106,9 @@ def fill(
         epochs = _insert_epochs(connection, values)
         waiting = _insert_studies(connection, "queue", values, min(owners, queued))
         _execute(connection, (_QUEUED_JOBS, _SUBMITTED), values)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("VACUUM (ANALYZE)"))
+    if analyze:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM (ANALYZE)"))
     return History([*ended, *waiting], jobs, epochs, queued)
 
 

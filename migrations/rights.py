@@ -39,6 +39,7 @@ RIGHTS: Mapping[str, tuple[str, str]] = {
     "jobs": (_WRITE, _WRITE),
     "transitions": (_ADD, _ADD),
     "attempts": (_READ, _WRITE),
+    "usage": (_READ, _ALL),
     "workers": (_READ, _ALL),
     "devices": (_READ, _ALL),
     "leases": (_READ, _ALL),

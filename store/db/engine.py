@@ -60,13 +60,24 @@ def make_sessions(engine: Engine) -> sessionmaker[Session]:
 
 def database_now(session: Session) -> datetime:
     """The database's clock at this moment, not at the transaction's start."""
-    now: datetime = session.scalars(select(func.clock_timestamp())).one()
+    # What is pending is not written for this question: a row could be written before it knows its time, and would
+    # be written again.
+    with session.no_autoflush:
+        now: datetime = session.scalars(select(func.clock_timestamp())).one()
     return now
 
 
 def notify(session: Session, channel: str, payload: str) -> None:
     """Notify the channel's listeners once this transaction is committed."""
     session.execute(select(func.pg_notify(channel, payload)))
+
+
+def notify_job(session: Session, job_id: int) -> datetime:
+    """Notify the listeners on jobs once this transaction is committed; the database's clock at this moment."""
+    now, message = func.clock_timestamp(), func.pg_notify(JOBS_CHANNEL, str(job_id))
+    with session.no_autoflush:
+        moment: datetime = session.execute(select(now, message)).one()[0]
+    return moment
 
 
 def notify_jobs(session: Session, job_ids: Iterable[int]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session, joinedload
 
-from store.db.engine import JOBS_CHANNEL, database_now, notify, notify_jobs
+from store.db.engine import notify_job, notify_jobs
 from store.db.errors import LostLease, NotFound
 from store.db.models import FINAL_STATUSES, Dataset, Job, Transition
 from store.db.nonfinite import sanitize_text
@@ -54,7 +54,7 @@ def transition(
     error: str | None = None,
 ) -> None:
     """Change the status of a locked job; this fulfils or ends any requested action. An error of None keeps the last."""
-    now = database_now(session)
+    now = notify_job(session, job.id)
     session.add(
         Transition(
             job_id=job.id, who=who, from_status=job.status, to_status=status, why=sanitize_text(why)
@@ -68,7 +68,8 @@ def transition(
     if error is not None:
         job.error = sanitize_text(error)
     job.finished_at = now if status in FINAL_STATUSES else None
-    mark_changed(session, job)
+    job.changed_at = now
+    session.flush()
     # In the same transaction: the jobs that wait for the dataset are never seen waiting for a registration
     # that has ended, and each gets its final status.
     if job.kind == "dataset" and status == "cancelled":
@@ -105,8 +106,7 @@ def note(session: Session, job: Job, *, who: str, why: str) -> None:
 def mark_changed(session: Session, job: Job) -> None:
     """Set `changed_at` of a locked job, and announce the change."""
     # Not now(): that is when the transaction began, and one that waited for the lock would set it back.
-    job.changed_at = database_now(session)
-    notify(session, JOBS_CHANNEL, str(job.id))
+    job.changed_at = notify_job(session, job.id)
     session.flush()
 
 

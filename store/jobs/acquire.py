@@ -2,27 +2,25 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import func, select, true
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from store.db import (
     Attempt,
     Checkpoint,
-    Dataset,
     Device,
     Job,
     Lease,
     Study,
+    User,
     Worker,
-    database_now,
-    lock,
     transition,
 )
 from store.hosts import host_health
-from store.jobs import queue
+from store.jobs import queue, usage
 from trainer.events import CheckpointSaved
 from trainer.spec import Numerics
 
@@ -67,6 +65,15 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
+class _Locked:
+    """A job that is ours until the commit; how long it may run, and the time at which it was locked."""
+
+    job: Job
+    expected_seconds: float
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class _FreeDevice:
     id: int
     kind: Kind
@@ -96,17 +103,45 @@ def acquire(
     devices = _free_devices(session, host, instance, warm)
     if not devices:
         return None
-    job_id = session.scalars(queue.fairest(_count_by_kind(devices), host)).first()
-    if job_id is None:
+    locked = _lock_fairest(session, _count_by_kind(devices), host)
+    if locked is None:
         return None
-    job = lock(session, job_id)
-    # Read again under the lock: another job of the study may have fixed its numerics meanwhile.
-    study = session.get(Study, job.study_id, populate_existing=True) if job.study_id else None
-    chosen = _choose(devices, job, study)
-    fixed = _fix_numerics(job, study, chosen[0].kind, numerics)
-    attempt = Attempt(job_id=job.id, host=host, process=process, instance=instance)
+    job = locked.job
+    chosen = _choose(devices, job)
+    fixed = _fix_numerics(job, chosen[0].kind, numerics)
+    attempt = Attempt(
+        job_id=job.id,
+        host=host,
+        process=process,
+        instance=instance,
+        started_at=locked.now,
+        expected_seconds=locked.expected_seconds,
+    )
     _start(session, job, attempt, chosen, lease_seconds)
     return _describe(session, job, chosen, fixed)
+
+
+def _lock_fairest(session: Session, free: Mapping[str, int], host: str) -> _Locked | None:
+    """The fairest job, with its owner, study and dataset as they are now."""
+    passed_over: list[int] = []
+    while (job_id := queue.fairest(session, free, host, passed_over)) is not None:
+        # One that another transaction is changing (a cancel) is passed over: to wait for it would make all
+        # acquisitions wait.
+        statement = (
+            select(Job, usage.expected_seconds(), func.clock_timestamp())
+            .where(Job.id == job_id, Job.status == "queued")
+            .options(
+                joinedload(Job.owner).load_only(User.name),
+                joinedload(Job.study).load_only(Study.numerics),
+                joinedload(Job.dataset),
+            )
+            .with_for_update(of=Job, key_share=True, skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+        if (row := session.execute(statement).one_or_none()) is not None:
+            return _Locked(*row)
+        passed_over.append(job_id)
+    return None
 
 
 def _free_devices(
@@ -147,9 +182,9 @@ def _count_by_kind(devices: Sequence[_FreeDevice]) -> Mapping[str, int]:
     return {kind: kinds.count(kind) for kind in kinds}
 
 
-def _choose(devices: Sequence[_FreeDevice], job: Job, study: Study | None) -> Sequence[_FreeDevice]:
+def _choose(devices: Sequence[_FreeDevice], job: Job) -> Sequence[_FreeDevice]:
     """As many as the job needs, all of one kind: the required one, else the first with enough."""
-    numerics = (study.numerics if study else None) or job.numerics
+    numerics = _fixed_numerics(job)
     required = numerics["device"] if numerics else None if job.device == "auto" else job.device
     by_kind: dict[str, list[_FreeDevice]] = {}
     for device in devices:
@@ -161,20 +196,22 @@ def _choose(devices: Sequence[_FreeDevice], job: Job, study: Study | None) -> Se
     return next(enough)[: job.devices]
 
 
-def _fix_numerics(
-    job: Job, study: Study | None, kind: str, numerics: Callable[[str], Numerics]
-) -> Numerics | None:
+def _fixed_numerics(job: Job) -> dict[str, Any] | None:
+    return (job.study.numerics if job.study else None) or job.numerics
+
+
+def _fix_numerics(job: Job, kind: str, numerics: Callable[[str], Numerics]) -> Numerics | None:
     """The numerics decided when the study's first job started (without a study: this job) hold for all attempts."""
     if job.kind == "dataset":
         return None
-    fixed = (study.numerics if study else None) or job.numerics
+    fixed = _fixed_numerics(job)
     if fixed is None:
         fixed = numerics(kind).model_dump(mode="json")
     job.numerics = fixed
     # The first job of a study decides for all of them: variants that ran on different kinds of devices or in
     # different precisions could not be compared.
-    if study is not None and study.numerics is None:
-        study.numerics = fixed
+    if job.study is not None and job.study.numerics is None:
+        job.study.numerics = fixed
     return Numerics.model_validate(fixed)
 
 
@@ -188,7 +225,7 @@ def _start(
     # The new number is the fence: from the commit on, a write of an earlier attempt raises LostLease.
     job.attempt += 1
     if job.started_at is None:
-        job.started_at = database_now(session)
+        job.started_at = attempt.started_at
     attempt.number = job.attempt
     session.add(attempt)
     session.add_all(
@@ -213,8 +250,7 @@ def worker_name(host: str) -> str:
 def _describe(
     session: Session, job: Job, devices: Sequence[_FreeDevice], numerics: Numerics | None
 ) -> Assignment:
-    dataset = session.get_one(Dataset, job.dataset_id, populate_existing=True)
-    newest = select(Checkpoint).where(Checkpoint.job_id == job.id).order_by(Checkpoint.id.desc())
+    dataset = job.dataset
     return Assignment(
         job_id=job.id,
         kind=job.kind,
@@ -226,12 +262,20 @@ def _describe(
         info=dataset.info,
         devices=tuple(AssignedDevice(d.kind, d.number, d.slot) for d in devices),
         numerics=numerics,
-        checkpoints=tuple(_saved(checkpoint) for checkpoint in session.scalars(newest)),
+        checkpoints=_checkpoints(session, job),
         seconds_used=job.seconds_used,
         timeout_seconds=job.timeout_seconds,
         study_id=job.study_id,
         owner=job.owner.name,
     )
+
+
+def _checkpoints(session: Session, job: Job) -> tuple[CheckpointSaved, ...]:
+    # Before its first attempt a job has none.
+    if job.attempt == 1:
+        return ()
+    newest = select(Checkpoint).where(Checkpoint.job_id == job.id).order_by(Checkpoint.id.desc())
+    return tuple(_saved(checkpoint) for checkpoint in session.scalars(newest))
 
 
 def _saved(row: Checkpoint) -> CheckpointSaved:

@@ -22,6 +22,7 @@ from store.db import (
     transition,
 )
 from store.hosts import host_health
+from store.jobs import usage
 from store.jobs.acquire import worker_name
 from store.jobs.recording import keep_metrics
 from trainer.events import Reason
@@ -179,7 +180,6 @@ def _end(
     if seconds_used is not None:
         _add_seconds(session, job, seconds_used)
     row = session.get_one(Attempt, (job.id, job.attempt))
-    # Asked first: the question itself would write a row that has ended but knows no time.
     row.ended_at, row.end = database_now(session), end
     row.error = None if error is None else sanitize_text(error)
     row.counts = counts
@@ -187,6 +187,7 @@ def _end(
     # while the first still trains, one that were freed later would be lost if the process died in between.
     session.execute(delete(Lease).where(Lease.job_id == job.id, Lease.attempt == job.attempt))
     session.flush()
+    usage.charge(session, job, row)
     return row
 
 

@@ -158,6 +158,12 @@ def release_expired(
     # A job on several devices has several leases, but its attempt ends once. Always in the order of the jobs'
     # ids: two transactions that lock several jobs in different orders would wait for each other.
     held = {(lease.job_id, lease.attempt) for lease in expired(session, grace_seconds)}
+    if not held:
+        return []
+    # All of them before the first ends: an end writes its owner's use, and whoever else ends an attempt of that
+    # person has its job's lock by then.
+    jobs = select(Job.id).where(Job.id.in_([job_id for job_id, _ in held])).order_by(Job.id)
+    session.execute(jobs.with_for_update(key_share=True))
     released = []
     for job_id, attempt in sorted(held):
         try:

@@ -1,4 +1,4 @@
-"""What maintenance reads and deletes: open attempts, old keys, paths."""
+"""What maintenance reads, checks and deletes: open attempts, use, old keys, paths."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -9,9 +9,13 @@ from sqlalchemy import Connection, Engine, delete, func, select, text, union_all
 from sqlalchemy.orm import Session
 
 from store.db import Attempt, Checkpoint, File, IdempotencyKey, Job
+from store.jobs import usage
 
 #: PostgreSQL's advisory lock of the one sweep.
 LOCK = 0x6E6F726D_7377
+
+#: Of the kept use of a person, which is rounded at each end of an attempt.
+USAGE_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,17 @@ def delete_old_keys(session: Session, older_than: timedelta) -> int:
     before = func.clock_timestamp() - older_than
     query = delete(IdempotencyKey).where(IdempotencyKey.created_at < before)
     return len(session.execute(query.returning(IdempotencyKey.key)).all())
+
+
+def check_usage(session: Session) -> float:
+    """Compare everybody's kept use with the sum over all attempts, and make it anew where it differs.
+
+    Returns the largest relative difference; no way for an attempt to end should make one.
+    """
+    difference = usage.drift(session)
+    if difference > USAGE_TOLERANCE:
+        usage.rebuild(session)
+    return difference
 
 
 def settled_jobs(session: Session, job_ids: Collection[int]) -> set[int]:

@@ -3,7 +3,7 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from store.db import Attempt, Dataset, Job, Study
+from store.db import Attempt, Dataset, Job
 from store.jobs import leases, queue
 
 
@@ -27,12 +27,7 @@ def _last_full_disk(session: Session, job: Job) -> list[str]:
 
 def _hosts(session: Session, job: Job) -> list[str]:
     """What is wrong with the hosts that have a device for the job, where none of them takes any."""
-    kind = session.scalars(
-        select(queue.required_kind())
-        .select_from(Job)
-        .outerjoin(Study, Study.id == Job.study_id)
-        .where(Job.id == job.id)
-    ).one()
+    kind = session.scalars(select(queue.required_kind()).where(Job.id == job.id)).one()
     fitting = {
         device.host for device in leases.devices_view(session) if kind in (None, device.kind)
     }

@@ -1,18 +1,22 @@
 """The queue: which jobs are runnable, in which order, on which kind of device.
 
 Fair means: the higher priority class first, raised by one for every `AGING_SECONDS` of waiting; then
-the person who has used the machines least, old use fading by half every `HALF_LIFE_SECONDS`; then age.
+the person who has used the machines least (`usage`); then age. Within one person's jobs of one class this is
+age alone, so that the whole order is a merge of a few lines, each of which an index holds in order: what comes
+first is found at their heads, however long they are and however many jobs have ended.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, TypeVar
+from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Float,
     Select,
+    Subquery,
+    Text,
     and_,
     case,
     cast,
@@ -20,21 +24,22 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    literal_column,
     or_,
     select,
+    true,
+    tuple_,
+    union_all,
 )
-from sqlalchemy.orm import Session, aliased, joinedload
+from sqlalchemy.orm import Session, joinedload, load_only
+from sqlalchemy.orm.interfaces import ORMOption
 
-from store.db import PRIORITIES, Attempt, Dataset, Job, Study
+from store.db import PRIORITIES, Attempt, Dataset, Job, Study, User
+from store.jobs import usage
 
 AGING_SECONDS = 3600.0
-HALF_LIFE_SECONDS = 24 * 3600.0
-#: A running attempt is charged at least this, where its study has no finished job to tell better.
-ASSUMED_SECONDS = 300.0
 #: How long a host skips a job under which its disk ran full; twice as long each time.
 FIRST_DISK_PAUSE_SECONDS = 60.0
-
-AnySelect = TypeVar("AnySelect", bound=Select[*tuple[Any, ...]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +52,19 @@ class Waiting:
     runnable: bool
 
 
+#: Written into the statement, not bound: a plan for any value of a parameter could not use the partial indexes.
+_IS_QUEUED = Job.status == literal_column("'queued'")
+_IS_RUNNING = Job.status == literal_column("'running'")
+
+
 def waiting(session: Session, limit: int = 100) -> Sequence[Waiting]:
     """The first jobs of the queue, in the order in which they get free slots."""
-    waited = _seconds_since(Job.queued_at)
+    first = _in_order(_lines(), limit=limit).limit(limit).subquery("first")
     statement = (
-        in_order(select(Job, waited, is_runnable()))
-        .options(joinedload(Job.owner), joinedload(Job.project), joinedload(Job.study))
-        .where(Job.status == "queued")
-        .limit(limit)
+        select(Job, _seconds_since(Job.queued_at), is_runnable())
+        .join(first, first.c.id == Job.id)
+        .options(*_as_listed())
+        .order_by(first.c.priority.desc(), first.c.used, first.c.queued_at, first.c.id)
     )
     rows = session.execute(statement).all()
     return [
@@ -66,33 +76,87 @@ def waiting(session: Session, limit: int = 100) -> Sequence[Waiting]:
 def running(session: Session) -> Sequence[Job]:
     """All running jobs, those that started first in front."""
     statement = (
-        select(Job)
-        .options(joinedload(Job.owner), joinedload(Job.project), joinedload(Job.study))
-        .where(Job.status == "running")
-        .order_by(Job.started_at, Job.id)
+        select(Job).options(*_as_listed()).where(_IS_RUNNING).order_by(Job.started_at, Job.id)
     )
     return session.scalars(statement).all()
 
 
-def fairest(free: Mapping[str, int], host: str) -> Select[int]:
-    """The id of the next runnable job, locked, given the number of free devices of each kind.
+def fairest(
+    session: Session, free: Mapping[str, int], host: str, passed_over: Collection[int] = ()
+) -> int | None:
+    """The id of the next runnable job, given the number of free devices of each kind.
 
-    A row that another transaction is changing (a cancel) is skipped, and so is, for a while, a job
-    under which the host's disk ran full.
+    `passed_over`: not these. A job under which the host's disk ran full is passed over for a while, too.
     """
+    kind = required_kind()
     fits = or_(
-        false(),
         *(
-            and_(Job.devices <= count, or_(required_kind() == kind, required_kind().is_(None)))
-            for kind, count in free.items()
-        ),
+            and_(Job.devices <= count, func.coalesce(kind, free_kind) == free_kind)
+            for free_kind, count in free.items()
+        )
     )
-    return (
-        # Only the id: sorting whole rows would take three times as long.
-        in_order(select(Job.id))
-        .where(is_runnable(), fits, Job.id.not_in(_filled_disk_of(host)))
+    conditions = [is_runnable(), fits, Job.id.not_in(_filled_disk_of(host))]
+    if passed_over:
+        conditions.append(Job.id.not_in(passed_over))
+    # Lines of jobs that ask for another kind of device are not even looked into.
+    lines = _lines(("auto", *free))
+    return session.scalars(_in_order(lines, *conditions, limit=1).limit(1)).first()
+
+
+def _lines(devices: Collection[str] = ("auto", "cpu", "cuda")) -> Subquery:
+    """Each person, class and kind of device of which there are queued jobs."""
+    columns = (Job.owner_id, Job.priority, Job.device)
+    # Each row is looked up in the index beyond the one before. To read it as a whole (DISTINCT) would take as
+    # long as the queue is.
+    line = (
+        select(*columns).where(_IS_QUEUED).order_by(*columns).limit(1).cte("line", recursive=True)
+    )
+    following = (
+        select(*columns)
+        .where(_IS_QUEUED, tuple_(*columns) > tuple_(*line.c))
+        .order_by(*columns)
         .limit(1)
-        .with_for_update(of=Job, key_share=True, skip_locked=True)
+        .correlate(line)
+        .lateral("following")
+    )
+    line = line.union_all(select(*following.c).select_from(line).join(following, true()))
+    return select(line).where(line.c.device.in_(devices)).subquery("lines")
+
+
+def _in_order(
+    lines: Subquery, *conditions: ColumnElement[bool], limit: int
+) -> Select[int, float, float, datetime]:
+    """The jobs that meet the conditions, the fairest first; `limit`: of each line."""
+    head = (
+        select(Job.id, Job.queued_at)
+        .where(
+            _IS_QUEUED,
+            Job.owner_id == lines.c.owner_id,
+            Job.priority == lines.c.priority,
+            Job.device == lines.c.device,
+            # In a CASE, of which the planner supposes that it holds for every second row. If it thought that it
+            # held for hardly any it would read and sort the whole line instead of walking along the index.
+            case((and_(true(), *conditions), true()), else_=false()),
+        )
+        .order_by(Job.queued_at, Job.id)
+        .limit(limit)
+        .correlate(lines)
+        .lateral("head")
+    )
+    owners = usage.by_owner()
+    used = func.coalesce(owners.c.seconds, 0.0).label("used")
+    # Waiting raises a job's class step by step up to the highest, so that none is passed over for ever.
+    waited_classes = func.floor(_seconds_since(head.c.queued_at) / AGING_SECONDS)
+    highest = literal(len(PRIORITIES) - 1)
+    priority = func.least(highest, lines.c.priority + waited_classes).label("priority")
+    return (
+        select(head.c.id, priority, used, head.c.queued_at)
+        .select_from(lines)
+        .join(head, true())
+        .outerjoin(owners, owners.c.owner_id == lines.c.owner_id)
+        # Within a class the owner who has used least goes first, then the job that has waited longest; the id
+        # makes the order total.
+        .order_by(priority.desc(), used, head.c.queued_at, head.c.id)
     )
 
 
@@ -104,7 +168,7 @@ def _filled_disk_of(host: str) -> Select[int]:
         .join(Job, Job.id == Attempt.job_id)
         .where(
             Attempt.host == host,
-            Attempt.end == "disk",
+            Attempt.end == literal_column("'disk'"),
             Attempt.number > Job.attempt_base,
             # Asked of the index first: the longest pause is far shorter.
             Attempt.ended_at > func.statement_timestamp() - timedelta(hours=2),
@@ -115,77 +179,52 @@ def _filled_disk_of(host: str) -> Select[int]:
     )
 
 
-def demand(session: Session) -> dict[str | None, int]:
-    """How many jobs are runnable, by the kind of device that they need; None: any."""
-    kind = required_kind().label("kind")
-    statement = (
-        select(kind, func.count())
-        .select_from(Job)
-        .outerjoin(Study, Study.id == Job.study_id)
-        .join(Dataset, Dataset.id == Job.dataset_id)
-        .where(is_runnable())
-        .group_by(kind)
-    )
-    return {kind: count for kind, count in session.execute(statement)}
+def demand(session: Session, free: Mapping[str, int]) -> dict[str | None, int]:
+    """How many jobs are runnable, by the kind of device that they need (None: any); no more than are free."""
+    # Counting stops there: the queue may be far longer than what can start now.
+    most = [*free.items(), (None, sum(free.values()))]
+    counts = [_count_runnable(kind, count) for kind, count in most if count > 0]
+    if not counts:
+        return {}
+    return {kind: count for kind, count in session.execute(union_all(*counts)) if count}
+
+
+def _count_runnable(kind: str | None, most: int) -> Select[str | None, int]:
+    is_counted = and_(is_runnable(), required_kind().is_not_distinct_from(kind))
+    jobs = select(Job.id).where(_IS_QUEUED, case((is_counted, true()), else_=false())).limit(most)
+    return select(literal(kind, Text), func.count()).select_from(jobs.subquery())
 
 
 def is_runnable() -> ColumnElement[bool]:
     """Queued, and its dataset is there (to make it is what a dataset's job is for)."""
-    return and_(Job.status == "queued", or_(Job.kind == "dataset", Dataset.status == "ready"))
+    # Looked up for one job after the other: a join could begin with all datasets, or with all studies.
+    status = select(Dataset.status).where(Dataset.id == Job.dataset_id).correlate(Job)
+    return and_(_IS_QUEUED, or_(Job.kind == "dataset", status.scalar_subquery() == "ready"))
 
 
 def required_kind() -> ColumnElement[str | None]:
     """`cpu` or `cuda` where the numerics are fixed or the spec says so, else NULL."""
+    fixed = select(Study.numerics["device"].astext).where(Study.id == Job.study_id).correlate(Job)
     return func.coalesce(
-        Study.numerics["device"].astext,
-        Job.numerics["device"].astext,
-        func.nullif(Job.device, "auto"),
+        fixed.scalar_subquery(), Job.numerics["device"].astext, func.nullif(Job.device, "auto")
     )
 
 
-def in_order(statement: AnySelect) -> AnySelect:
-    """The statement's jobs, with their study and dataset joined, the fairest first."""
-    use = _use_by_owner().subquery()
-    # Waiting raises a job's class step by step up to the highest, so that none is passed over for ever.
-    waited_classes = func.floor(_seconds_since(Job.queued_at) / AGING_SECONDS)
-    priority = func.least(literal(len(PRIORITIES) - 1), Job.priority + waited_classes)
+def _as_listed() -> Sequence[ORMOption]:
+    """What a list shows of a job, its study and its owner: not their documents."""
     return (
-        statement.select_from(Job)
-        .outerjoin(Study, Study.id == Job.study_id)
-        .join(Dataset, Dataset.id == Job.dataset_id)
-        .outerjoin(use, use.c.owner_id == Job.owner_id)
-        # Within a class the owner who has used least goes first, then the job that has waited longest; the id
-        # makes the order total.
-        .order_by(priority.desc(), func.coalesce(use.c.seconds, 0.0), Job.queued_at, Job.id)
+        load_only(
+            Job.name,
+            Job.study_id,
+            Job.priority,
+            Job.attempt,
+            Job.step,
+            Job.total_steps,
+            Job.started_at,
+        ),
+        joinedload(Job.owner).load_only(User.name),
+        joinedload(Job.study).load_only(Study.name),
     )
-
-
-def _use_by_owner() -> Select[int, float]:
-    """Each person's seconds on devices, fading with age; what runs counts at its estimate at least."""
-    used = Attempt.ended_at - Attempt.started_at
-    charged = case(
-        (Attempt.ended_at.is_not(None), cast(extract("epoch", used), Float)),
-        else_=func.greatest(_seconds_since(Attempt.started_at), _estimate()),
-    )
-    age = func.coalesce(_seconds_since(Attempt.ended_at), 0.0)
-    # Beyond ten half-lives less than a thousandth is left.
-    recent = or_(Attempt.ended_at.is_(None), age < 10 * HALF_LIFE_SECONDS)
-    seconds = func.sum(charged * Job.devices * func.power(0.5, age / HALF_LIFE_SECONDS))
-    return (
-        select(Job.owner_id, cast(seconds, Float).label("seconds"))
-        .join(Attempt, Attempt.job_id == Job.id)
-        .where(recent)
-        .group_by(Job.owner_id)
-    )
-
-
-def _estimate() -> ColumnElement[float]:
-    """What a job of the same study took on average."""
-    other = aliased(Job)
-    average = select(func.avg(other.seconds_used)).where(
-        other.study_id == Job.study_id, other.status == "succeeded"
-    )
-    return func.coalesce(average.correlate(Job).scalar_subquery(), ASSUMED_SECONDS)
 
 
 def _seconds_since(moment: Any) -> ColumnElement[float]:

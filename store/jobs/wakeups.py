@@ -1,7 +1,7 @@
 """Wake-ups: messages that make a host check the queue in SQL. They carry no job, and losing one loses nothing."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import structlog
 from celery import Celery
@@ -45,12 +45,12 @@ def due(session: Session) -> dict[str, int]:
 
     Jobs that need one kind of device come first; those that may run anywhere take what is left.
     """
-    demand = queue.demand(session)
     wakeups: dict[str, int] = {}
     # In another order each time: a host that can do nothing with its wake-up (it has lost its broker, or the
     # job needs more devices than it has free) would else keep it from the others for ever.
     free = list(leases.free_slots(session).items())
     random.shuffle(free)
+    demand = queue.demand(session, _sum_by_kind(slots for _, slots in free))
     for kind in ("cuda", "cpu"):
         for host, slots in free:
             _take(demand, kind, slots, kind, host, wakeups)
@@ -81,6 +81,14 @@ def send(celery: Celery, due: Mapping[str, int]) -> int:
             log.warning("wake-ups could not be sent", host=host, sent=sent, error=repr(error))
             return sent
     return sent
+
+
+def _sum_by_kind(free: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for slots in free:
+        for kind, count in slots.items():
+            sums[kind] = sums.get(kind, 0) + count
+    return sums
 
 
 def _take(

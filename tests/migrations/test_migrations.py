@@ -15,6 +15,7 @@ from store.accounts import users
 from store.catalog import datasets
 from store.db.engine import make_engine
 from store.db.models import Table
+from store.jobs import usage
 
 
 @pytest.fixture
@@ -75,6 +76,32 @@ INSERT INTO jobs (project_id, study_id, dataset_id, owner_id, name, variant, see
 SELECT studies.project_id, studies.id, datasets.id, studies.owner_id, 'j', variant, seed, '{}', '', 1,
   studies.created_at + CASE WHEN seed = 2 THEN interval '1 hour' ELSE interval '0' END
 FROM studies, datasets, unnest(ARRAY['a', 'b']) AS variant, generate_series(0, 2) AS seed;
+"""
+
+
+def test_what_people_have_used_is_summed_up(empty_engine: Engine) -> None:
+    upgrade(address(empty_engine), "0012")
+    with empty_engine.begin() as connection:
+        connection.execute(text(_A_STUDY_EXTENDED))
+        connection.execute(text(_ATTEMPTS))
+    upgrade(address(empty_engine))
+    with Session(empty_engine) as session:
+        assert usage.drift(session) < 1e-6
+        assert session.scalars(text("SELECT seconds FROM usage")).one() == pytest.approx(
+            100 + 50, rel=1e-3
+        )
+        estimates = session.scalars(text("SELECT expected_seconds FROM attempts ORDER BY job_id"))
+        assert estimates.all() == [300, 300, 40]
+
+
+#: A job that has just succeeded, one that did a day ago, and one that runs.
+_ATTEMPTS = """
+UPDATE jobs SET status = 'succeeded', reason = 'completed', finished_at = now(), seconds_used = 40 WHERE seed < 2 AND variant = 'a';
+UPDATE jobs SET status = 'running' WHERE seed = 2 AND variant = 'a';
+INSERT INTO attempts (job_id, number, host, process, started_at, ended_at, "end")
+SELECT id, 1, 'h', 1, now() - seed * interval '1 day' - interval '100 seconds', now() - seed * interval '1 day', 'completed'
+FROM jobs WHERE status = 'succeeded' ORDER BY seed;
+INSERT INTO attempts (job_id, number, host, process) SELECT id, 1, 'h', 1 FROM jobs WHERE status = 'running';
 """
 
 

@@ -143,6 +143,9 @@ class Sweep:
     def _tidy(self) -> None:
         with self._sessions.begin() as session:
             maintenance.delete_old_keys(session, KEYS_LAST)
+            difference = maintenance.check_usage(session)
+        if difference > maintenance.USAGE_TOLERANCE:
+            log.error("what people have used was wrong, and is summed up anew", by=difference)
         try:
             delete_orphans(self._sessions, self._settings.storage)
             delete_unfinished(self._settings.storage)

@@ -23,6 +23,7 @@ from store.db.models.jobs import (
     LogLine,
     Study,
     Transition,
+    Usage,
     Verdict,
 )
 from store.db.models.mirror import MIRROR_PROBLEMS, Mirrored, MirrorProblem
@@ -58,6 +59,7 @@ __all__ = [
     "Table",
     "Token",
     "Transition",
+    "Usage",
     "User",
     "Verdict",
     "Worker",

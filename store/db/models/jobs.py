@@ -154,8 +154,25 @@ class Job(Table):
         CheckConstraint(
             f"({one_of('status', FINAL_STATUSES)}) = (finished_at IS NOT NULL)", name="finished"
         ),
-        # Partial: the table keeps every job there ever was, but acquiring looks at queued ones only.
-        Index("ix_jobs_claimable", "queued_at", postgresql_where=text("status = 'queued'")),
+        # Partial: the table keeps every job there ever was, but the queue is the queued ones only. A person's
+        # jobs of one class and device lie side by side, the oldest first (`store.jobs.queue`).
+        Index(
+            "ix_jobs_claimable",
+            "owner_id",
+            "priority",
+            "device",
+            "queued_at",
+            "id",
+            postgresql_where=text("status = 'queued'"),
+        ),
+        Index("ix_jobs_running", "started_at", "id", postgresql_where=text("status = 'running'")),
+        # No column in it changes while a job runs: the many updates of its progress touch no index.
+        Index(
+            "ix_jobs_succeeded",
+            "study_id",
+            "finished_at",
+            postgresql_where=text("status = 'succeeded'"),
+        ),
         Index("ix_jobs_study_id_id", "study_id", "id"),
         Index("ix_jobs_owner_id_id", "owner_id", "id"),
         Index("ix_jobs_project_id_id", "project_id", "id"),
@@ -167,6 +184,7 @@ class Attempt(Table):
     """One execution of a job.
 
     `seconds`: training time as the worker measured it; `counts`: its end counts towards the limit.
+    `expected_seconds`: what it counts with at least in its owner's use while it runs (`store.jobs.usage`).
     `instance`: of the worker whose process runs it (`Worker.instance` when it started).
     """
 
@@ -181,14 +199,27 @@ class Attempt(Table):
     end: Mapped[str | None]
     counts: Mapped[bool] = mapped_column(server_default="false")
     seconds: Mapped[float] = mapped_column(server_default="0")
+    expected_seconds: Mapped[float] = mapped_column(server_default="300")
     first_step: Mapped[int | None]
     environment: Mapped[dict[str, Any] | None]
     error: Mapped[str | None]
     __table_args__ = (
         CheckConstraint(one_of('"end"', ATTEMPT_ENDS), name="end"),
         CheckConstraint('("end" IS NULL) = (ended_at IS NULL)', name="ended"),
-        Index("ix_attempts_ended_at", "ended_at"),
+        Index("ix_attempts_open", "host", postgresql_where=text("ended_at IS NULL")),
+        Index(
+            "ix_attempts_full_disk", "host", "ended_at", postgresql_where=text("\"end\" = 'disk'")
+        ),
     )
+
+
+class Usage(Table):
+    """What a person's ended attempts used of the machines: device-seconds, faded to `as_of` (`store.jobs.usage`)."""
+
+    __tablename__ = "usage"
+    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    seconds: Mapped[float]
+    as_of: Mapped[datetime]
 
 
 class Epoch(Table):

@@ -9,9 +9,10 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Attempt, Job, Lease, Study, Transition, User
-from store.jobs import commands, leases
+from store.jobs import commands, leases, usage
 from store.jobs.acquire import Assignment
-from store.jobs.queue import AGING_SECONDS, HALF_LIFE_SECONDS
+from store.jobs.queue import AGING_SECONDS
+from store.jobs.usage import HALF_LIFE_SECONDS
 from tests.support.factories import (
     acquire_job,
     choose_numerics,
@@ -418,6 +419,7 @@ def used(session: Session, owner: User, *, seconds: float, ended: float) -> None
     commands.finish(session, job.id, 1, reason="completed")
     times = {"started_at": ago(ended + seconds), "ended_at": ago(ended)}
     session.execute(update(Attempt).where(Attempt.job_id == job.id).values(times))
+    usage.rebuild(session)
 
 
 def ago(seconds: float) -> datetime:

@@ -1,0 +1,125 @@
+"""What acquiring a job costs beside a long history and queue: many workers that acquire, work for a while, and end.
+
+Of its own: `python -m bench.acquire --jobs 100000 --queued 1000 --workers 16`. `measure_acquire` takes any database
+that `bench.history` has filled.
+"""
+
+import argparse
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from bench import history
+from migrations.run import upgrade
+from normlab.stack.servers import Postgres
+from store.catalog import datasets
+from store.db.engine import make_engine, make_sessions
+from store.jobs import commands, leases
+from trainer.spec.job import Numerics
+
+HOST = "bench"
+
+
+@dataclass(frozen=True, slots=True)
+class AcquireCost:
+    """Milliseconds from the start of each acquisition to its commit, in ascending order, and the CPU milliseconds
+    of the worker's own process for one acquisition and one end."""
+
+    milliseconds: Sequence[float]
+    cpu_milliseconds: float
+
+    def quantile(self, share: float) -> float:
+        return self.milliseconds[
+            min(len(self.milliseconds) - 1, int(share * len(self.milliseconds)))
+        ]
+
+
+def measure_acquire(
+    url: str, *, workers: int = 16, each: int = 20, work_seconds: float = 0.4
+) -> AcquireCost:
+    """`each`: how many jobs a worker takes, one after the other, with `work_seconds` of sleep for each."""
+    engine = make_engine(url)
+    with make_sessions(engine).begin() as session:
+        leases.register_worker(session, HOST, os.getpid(), [("cpu", 0, "bench", workers)])
+    engine.dispose()
+    context = multiprocessing.get_context("fork")
+    with context.Pool(workers) as pool:
+        tasks = [(url, each, work_seconds, number) for number in range(workers)]
+        answers = pool.starmap(_work, tasks, chunksize=1)
+    return AcquireCost(
+        sorted(one for milliseconds, _ in answers for one in milliseconds),
+        sum(cpu for _, cpu in answers) / len(answers),
+    )
+
+
+def _work(url: str, each: int, work_seconds: float, number: int) -> tuple[list[float], float]:
+    engine = make_engine(url, pool_size=1)
+    # The first two make the connection and compile the statements.
+    _take_one(engine, 0.0)
+    _take_one(engine, work_seconds * number / 16)
+    began_cpu = time.process_time()
+    taken = [_take_one(engine, work_seconds) for _ in range(each)]
+    cpu = 1000 * (time.process_time() - began_cpu) / max(1, each)
+    engine.dispose()
+    return [one for one in taken if one is not None], cpu
+
+
+def _take_one(engine: Engine, work_seconds: float) -> float | None:
+    sessions = make_sessions(engine)
+    began = time.perf_counter()
+    with sessions.begin() as session:
+        assignment = commands.acquire(
+            session, HOST, os.getpid(), lease_seconds=90.0, numerics=lambda device: Numerics()
+        )
+    milliseconds = 1000 * (time.perf_counter() - began)
+    time.sleep(work_seconds)
+    if assignment is None:
+        return None
+    with sessions.begin() as session:
+        job, attempt = assignment.job_id, assignment.attempt
+        commands.finish(session, job, attempt, reason="completed", seconds_used=work_seconds)
+    return milliseconds
+
+
+def fill_database(server: Postgres, *, jobs: int, queued: int, epochs_per_job: int = 1) -> str:
+    """The URL of a new database with a history."""
+    server.create_databases("bench")
+    url = server.url("bench")
+    upgrade(url)
+    engine = make_engine(url)
+    with make_sessions(engine).begin() as session:
+        datasets.seed_built_in(session)
+    history.fill(engine, jobs=jobs, queued=queued, epochs_per_job=epochs_per_job)
+    engine.dispose()
+    return url
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.acquire", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=100_000, help="that have ended (%(default)s)")
+    parser.add_argument("--queued", type=int, default=1000, help="(%(default)s)")
+    parser.add_argument("--workers", type=int, default=16, help="(%(default)s)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder:
+        server = Postgres(Path(folder) / "postgres")
+        server.start()
+        try:
+            url = fill_database(server, jobs=options.jobs, queued=options.queued)
+            cost = measure_acquire(url, workers=options.workers)
+        finally:
+            server.stop()
+    print(f"{options.jobs} ended jobs, {options.queued} queued, {options.workers} workers")
+    print(
+        f"  an acquisition: median {cost.quantile(0.5):.1f} ms, 99 % {cost.quantile(0.99):.1f} ms"
+    )
+    print(f"  CPU of the worker for it and its end: {cost.cpu_milliseconds:.1f} ms")
+
+
+if __name__ == "__main__":
+    main()

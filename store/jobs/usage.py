@@ -1,0 +1,134 @@
+"""What each person has used of the machines: device-seconds that fade by half every `HALF_LIFE_SECONDS`.
+
+A row of `usage` holds the sum of a person's ended attempts as it was at `as_of`; while it fades nothing is written.
+An attempt is added by the transaction that ends it. Until then it counts at its estimate, or at the time that it has
+run where that is longer; this part is read from the open attempts, so that there is nothing to give back when an
+attempt ends, in whatever way.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    Select,
+    Subquery,
+    cast,
+    delete,
+    extract,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    union_all,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session, aliased
+
+from store.db import Attempt, Job, Usage
+
+HALF_LIFE_SECONDS = 24 * 3600.0
+#: A running attempt counts at least this, where its study has no finished job to tell better.
+ASSUMED_SECONDS = 300.0
+#: An estimate is the mean of so many of the study's jobs that succeeded last.
+RECENT_JOBS = 20
+
+
+def charge(session: Session, job: Job, attempt: Attempt) -> None:
+    """Add an attempt that has just ended to its owner's use."""
+    assert attempt.ended_at is not None
+    seconds = (attempt.ended_at - attempt.started_at).total_seconds() * job.devices
+    row = postgresql.insert(Usage).values(
+        owner_id=job.owner_id, seconds=seconds, as_of=attempt.ended_at
+    )
+    # Attempts don't commit in the order of their ends: the sum is as of the latest, and either part fades to it.
+    latest = func.greatest(Usage.as_of, row.excluded.as_of)
+    total = _faded(Usage.seconds, _seconds_between(Usage.as_of, latest)) + _faded(
+        row.excluded.seconds, _seconds_between(row.excluded.as_of, latest)
+    )
+    session.execute(
+        row.on_conflict_do_update(
+            index_elements=[Usage.owner_id], set_={"seconds": total, "as_of": latest}
+        )
+    )
+
+
+def expected_seconds() -> ColumnElement[float]:
+    """How long a job of the statement will run, as far as the finished ones of its study tell."""
+    other = aliased(Job)
+    recent = (
+        select(other.seconds_used)
+        .where(other.study_id == Job.study_id, other.status == literal_column("'succeeded'"))
+        .order_by(other.finished_at.desc())
+        .limit(RECENT_JOBS)
+        .correlate(Job)
+        .subquery()
+    )
+    mean = select(func.avg(recent.c.seconds_used)).scalar_subquery()
+    return func.coalesce(mean, ASSUMED_SECONDS)
+
+
+def by_owner() -> Subquery:
+    """`owner_id` and `seconds` of everybody who has used or is using a device."""
+    now = func.statement_timestamp()
+    ended = select(
+        Usage.owner_id, _faded(Usage.seconds, _seconds_between(Usage.as_of, now)).label("seconds")
+    )
+    running = func.greatest(_seconds_between(Attempt.started_at, now), Attempt.expected_seconds)
+    opened = (
+        select(Job.owner_id, (running * Job.devices).label("seconds"))
+        .join(Attempt, Attempt.job_id == Job.id)
+        .where(Attempt.ended_at.is_(None))
+    )
+    parts = union_all(ended, opened).subquery("parts")
+    return (
+        select(parts.c.owner_id, func.sum(parts.c.seconds).label("seconds"))
+        .group_by(parts.c.owner_id)
+        .subquery("used")
+    )
+
+
+def drift(session: Session) -> float:
+    """The largest relative difference between a person's kept use and the sum over all of their attempts."""
+    now = func.statement_timestamp()
+    kept = select(
+        Usage.owner_id, _faded(Usage.seconds, _seconds_between(Usage.as_of, now)).label("seconds")
+    ).subquery("kept")
+    summed = _summed(now).subquery("summed")
+    one, other = func.coalesce(kept.c.seconds, 0.0), func.coalesce(summed.c.seconds, 0.0)
+    # Seconds below one are noise: relative to them nothing would ever be equal.
+    relative = func.abs(one - other) / func.greatest(one, other, 1.0)
+    both = kept.join(summed, kept.c.owner_id == summed.c.owner_id, full=True)
+    largest = session.scalars(select(func.max(relative)).select_from(both)).one()
+    return float(largest or 0.0)
+
+
+def rebuild(session: Session) -> None:
+    """Sum up everybody's use anew; whoever ends an attempt waits until this transaction has ended."""
+    session.execute(text("LOCK TABLE usage IN SHARE ROW EXCLUSIVE MODE"))
+    session.execute(delete(Usage))
+    now = func.statement_timestamp()
+    summed = _summed(now).add_columns(now)
+    session.execute(insert(Usage).from_select(["owner_id", "seconds", "as_of"], summed))
+
+
+def _summed(now: ColumnElement[Any]) -> Select[int, float]:
+    used = _seconds_between(Attempt.started_at, Attempt.ended_at) * Job.devices
+    faded = _faded(used, _seconds_between(Attempt.ended_at, now))
+    return (
+        select(Job.owner_id, func.sum(faded).label("seconds"))
+        .join(Attempt, Attempt.job_id == Job.id)
+        .where(Attempt.ended_at.is_not(None))
+        .group_by(Job.owner_id)
+    )
+
+
+def _faded(seconds: Any, age: ColumnElement[float]) -> ColumnElement[float]:
+    # At most a thousand halvings: power() raises an error where the result is too small for a float.
+    halvings = func.least(age / HALF_LIFE_SECONDS, 1000.0)
+    return cast(seconds * func.power(0.5, halvings), Float)
+
+
+def _seconds_between(earlier: Any, later: Any) -> ColumnElement[float]:
+    return cast(extract("epoch", later - earlier), Float)
