@@ -80,9 +80,11 @@ FROM studies, datasets, unnest(ARRAY['a', 'b']) AS variant, generate_series(0, 2
 
 
 def test_what_people_have_used_is_summed_up(empty_engine: Engine) -> None:
-    upgrade(address(empty_engine), "0012")
+    upgrade(address(empty_engine), "0002")
     with empty_engine.begin() as connection:
         connection.execute(text(_A_STUDY_EXTENDED))
+    upgrade(address(empty_engine), "0012")
+    with empty_engine.begin() as connection:
         connection.execute(text(_ATTEMPTS))
     upgrade(address(empty_engine))
     with Session(empty_engine) as session:
