@@ -162,7 +162,7 @@ def _group_arms(cells: Iterable[Cell]) -> list[_Arm]:
 
 def _find_dataset(services: Services, name: str, place: str) -> tuple[Dataset, DatasetInfo]:
     """The dataset, ready to be used; raises `Invalid` at that place, or `Conflict`."""
-    with services.sessions.begin() as session:
+    with services.readers() as session:
         dataset = datasets.find(session, name)
         if dataset is None:
             names = datasets.names(session)

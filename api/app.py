@@ -34,8 +34,8 @@ from api.settings import Settings
 from api.storage import StorageCheck, refuse_wrong_storage
 from runtime.logs import configure_logging
 from runtime.supervision import Limits
-from store.db import make_engine, make_sessions
-from store.jobs import Waker, wakeups
+from store.db import make_engine, make_readers, make_sessions
+from store.jobs import Intake, Waker, wakeups
 from studies.rendering import Renderer
 
 PREFIX = "/api/v1"
@@ -114,4 +114,14 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
     renderer = Renderer(seconds=settings.draw_seconds, megabytes=settings.draw_megabytes)
     render_queue = stack.enter_context(closing(RenderQueue(renderer)))
     storage = StorageCheck(sessions, settings.storage)
-    return Services(settings, engine, sessions, checker, render_queue, waker, storage)
+    return Services(
+        settings,
+        engine,
+        sessions,
+        make_readers(sessions),
+        checker,
+        render_queue,
+        Intake(sessions),
+        waker,
+        storage,
+    )

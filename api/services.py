@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.processes import Checker, RenderQueue
 from api.settings import Settings
 from api.storage import StorageCheck
-from store.jobs import Waker
+from store.jobs import Intake, Waker
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,11 @@ class Services:
     settings: Settings
     engine: Engine
     sessions: sessionmaker[Session]
+    #: For one statement that needs no transaction around it.
+    readers: sessionmaker[Session]
     checker: Checker
     render_queue: RenderQueue
+    intake: Intake
     waker: Waker
     storage: StorageCheck
 

@@ -12,11 +12,13 @@ from api.services import ServicesDep
 from store.accounts import users
 from store.db import Token, User
 
+# Dependencies that only compare values are async: FastAPI runs the others in a thread each, and to hand a request
+# from thread to thread costs more than they do.
 _bearer = HTTPBearer(auto_error=False, description="as printed by `normlab token create`")
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def get_secret(credentials: _Credentials) -> str:
+async def get_secret(credentials: _Credentials) -> str:
     if credentials is None:
         raise Unauthorized("a token is required: send 'Authorization: Bearer <token>'")
     return credentials.credentials
@@ -26,9 +28,9 @@ Secret: TypeAlias = Annotated[str, Depends(get_secret)]
 
 
 def get_current_user(services: ServicesDep, secret: Secret) -> User:
-    # Committed at once, not held for the endpoint's own transaction, which may come only after a check. The
-    # row stays readable (`expire_on_commit=False`), but belongs to no session any more.
-    with services.sessions.begin() as session:
+    # Not held for the endpoint's own transaction, which may come only after a check. The row stays readable
+    # (`expire_on_commit=False`), but belongs to no session any more.
+    with services.readers() as session:
         user = users.authenticate(session, secret)
     if user is None:
         raise _refused()
@@ -48,13 +50,13 @@ def _refused() -> Unauthorized:
     return Unauthorized("the token is unknown, expired or revoked")
 
 
-def require_writer(user: Annotated[User, Depends(get_current_user)]) -> User:
+async def require_writer(user: Annotated[User, Depends(get_current_user)]) -> User:
     if user.role == "viewer":
         raise Forbidden(f"{user.name} is a viewer: only members and admins can make changes")
     return user
 
 
-def require_admin(user: Annotated[User, Depends(get_current_user)]) -> User:
+async def require_admin(user: Annotated[User, Depends(get_current_user)]) -> User:
     if user.role != "admin":
         raise Forbidden(f"{user.name} is a {user.role}: only admins can do this")
     return user
@@ -79,7 +81,7 @@ class PageRequest:
     cursor: str | None
 
 
-def get_page(
+async def get_page(
     limit: Annotated[int, Query(ge=1, le=500, description="maximum number of items")] = 50,
     cursor: Annotated[
         str | None, Query(max_length=200, description="`next_cursor` of the previous page")

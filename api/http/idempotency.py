@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import cached_property
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import Depends, Header, Request, Response, status
@@ -11,9 +12,10 @@ from sqlalchemy.orm import Session
 
 from api.http.body import Document
 from api.http.dependencies import Reader
-from api.services import ServicesDep
+from api.services import Services, ServicesDep
 from runtime.files import digest_of
 from store.accounts import idempotency
+from store.db import User
 
 _Key = Annotated[
     str | None,
@@ -30,24 +32,24 @@ class Creation:
     """One request to create something, with or without a key."""
 
     def __init__(
-        self,
-        request: Request,
-        services: ServicesDep,
-        user: Reader,
-        document: Document,
-        key: _Key = None,
+        self, request: Request, services: Services, user: User, document: Any, key: str | None
     ) -> None:
         self._sessions = services.sessions
         self._user = user
         self._key = key
+        self._path = request.url.path
         # A value that the address sets makes it another document.
         settings = request.query_params.getlist("set")
-        self._fingerprint = _fingerprint(
-            request.url.path, [document, settings] if settings else document
-        )
+        self._document = [document, settings] if settings else document
+
+    @property
+    def has_key(self) -> bool:
+        return bool(self._key)
 
     def earlier_answer(self) -> Response | None:
         """What this key was answered before; raises `KeyReused`. Spares a check, and decides nothing."""
+        if not self._key:
+            return None
         # A transaction of its own, so its lock on the key is free again before the check begins. Two equal
         # requests may both come this far; `answer` decides which one creates.
         with self._sessions.begin() as session:
@@ -59,12 +61,26 @@ class Creation:
         # visible together, or not at all.
         if stored := self._stored(session):
             return stored
-        made: dict[str, Any] = make().model_dump(mode="json")
+        response = self.respond(make())
         if self._key:
             idempotency.save(
-                session, self._user, self._key, self._fingerprint, status.HTTP_202_ACCEPTED, made
+                session,
+                self._user,
+                self._key,
+                self._fingerprint,
+                response.status_code,
+                json.loads(bytes(response.body)),
             )
-        return JSONResponse(made, status.HTTP_202_ACCEPTED)
+        return response
+
+    def respond(self, made: BaseModel) -> Response:
+        """The answer to a creation that is committed, or will be before it is sent."""
+        content = made.model_dump_json()
+        return Response(content, status.HTTP_202_ACCEPTED, media_type="application/json")
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return _fingerprint(self._path, self._document)
 
     def _stored(self, session: Session) -> Response | None:
         if not self._key:
@@ -77,7 +93,13 @@ class Creation:
         )
 
 
-Once: TypeAlias = Annotated[Creation, Depends(Creation)]
+async def get_creation(
+    request: Request, services: ServicesDep, user: Reader, document: Document, key: _Key = None
+) -> Creation:
+    return Creation(request, services, user, document, key)
+
+
+Once: TypeAlias = Annotated[Creation, Depends(get_creation)]
 
 
 def _fingerprint(path: str, document: Any) -> str:

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import Depends, Query, Request
+from starlette.concurrency import run_in_threadpool
 
 from api.http.body import Document, ensure_storable
 from api.http.errors import BadParameter
@@ -18,13 +19,17 @@ _Settings = Annotated[
 ]
 
 
-def apply_settings(
+async def apply_settings(
     request: Request, document: Document, settings: _Settings = None
 ) -> dict[str, Any]:
     """Raises `BadParameter` for a path that isn't there, and for a result that is no document; `Invalid` for
     values that can't be stored."""
     if not settings:
         return document
+    return await run_in_threadpool(_override, request, document, settings)
+
+
+def _override(request: Request, document: dict[str, Any], settings: list[str]) -> dict[str, Any]:
     # For the answer to a bad document: what was set stands on no line of the body.
     request.state.settings = settings
     try:

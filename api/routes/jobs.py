@@ -27,7 +27,7 @@ from api.schemas import AnnotationChange, JobStatus, JobView, Listing, PriorityC
 from api.services import Services, ServicesDep
 from store.catalog import annotations
 from store.db import Job, User
-from store.jobs import commands, obstacles
+from store.jobs import Submission, commands, creation, obstacles
 from store.mlflow import links, mirror_problems
 from trainer.spec import JobSpec
 
@@ -56,9 +56,14 @@ def submit_job(services: ServicesDep, user: Writer, document: Overridden, once: 
     plan = plan_job(services, user, document)
     [new] = plan.new
     [dataset] = plan.datasets.values()
-    with services.sessions.begin() as session:
-        create = partial(commands.create, session, user, new.spec.project, dataset, [new])
-        answer = once.answer(session, lambda: JobView.of(create()[0]))
+    submission = Submission(user, new.spec.project, dataset, new)
+    if not once.has_key:
+        answer = once.respond(JobView.of(services.intake.accept(submission)))
+    else:
+        with services.sessions.begin() as session:
+            answer = once.answer(
+                session, lambda: JobView.of(creation.accept(session, [submission])[0])
+            )
     services.waker.wake()
     return answer
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased, joinedload
 
@@ -98,19 +98,13 @@ def _within_parent(expires_at: datetime | None, parent: Token | None) -> datetim
 
 def authenticate(session: Session, secret: str) -> User | None:
     """The user of this secret; None if it is unknown, revoked, expired, or of a disabled user."""
-    now = func.clock_timestamp()
-    valid = (Token.hash == hash_secret(secret), is_valid(), User.disabled_at.is_(None))
-    row = session.execute(select(User, Token.id).join(Token).where(*valid)).one_or_none()
+    row = session.execute(_AUTHENTICATED, {"hash": hash_secret(secret)}).one_or_none()
     if row is None:
         return None
-    user, token_id = row
+    user, token_id, is_noted = row
     # Not at every request: a note of use is a write, and all requests of a token would queue for it.
-    stale = Token.last_used_at < now - timedelta(seconds=USE_NOTED_SECONDS)
-    session.execute(
-        update(Token)
-        .where(Token.id == token_id, or_(Token.last_used_at.is_(None), stale))
-        .values(last_used_at=now)
-    )
+    if not is_noted:
+        session.execute(_USED, {"token_id": token_id})
     return user
 
 
@@ -247,6 +241,23 @@ def is_valid() -> ColumnElement[bool]:
     now = func.clock_timestamp()
     unexpired = or_(Token.expires_at.is_(None), Token.expires_at > now)
     return and_(Token.revoked_at.is_(None), unexpired)
+
+
+_NOTED = and_(
+    Token.last_used_at.is_not(None),
+    Token.last_used_at >= func.clock_timestamp() - timedelta(seconds=USE_NOTED_SECONDS),
+)
+_AUTHENTICATED = (
+    select(User, Token.id, _NOTED)
+    .join(Token)
+    .where(Token.hash == bindparam("hash"), is_valid(), User.disabled_at.is_(None))
+)
+# The condition once more: of requests that come at once, one notes it.
+_USED = (
+    update(Token)
+    .where(Token.id == bindparam("token_id"), not_(_NOTED))
+    .values(last_used_at=func.clock_timestamp())
+)
 
 
 def hash_secret(secret: str) -> str:

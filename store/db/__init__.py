@@ -6,6 +6,7 @@ from store.db.engine import (
     JOBS_CHANNEL,
     database_now,
     make_engine,
+    make_readers,
     make_sessions,
     notify,
 )
@@ -115,6 +116,7 @@ __all__ = [
     "lock",
     "lock_attempt",
     "make_engine",
+    "make_readers",
     "make_sessions",
     "mark_changed",
     "newest_first",

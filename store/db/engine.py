@@ -1,13 +1,16 @@
 """Connections to PostgreSQL, its clock, and its notifications."""
 
 import json
+import select as readiness
+import time
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, Engine, Text, cast, create_engine, func, select
+from psycopg import Connection
+from sqlalchemy import ARRAY, Engine, Text, cast, create_engine, event, func, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -35,6 +38,11 @@ _KEEPALIVES = {
 }
 
 
+#: A pooled connection that was used less long ago is taken as it is, unless its socket has something to say.
+_TRUSTED_SECONDS = 1.0
+_USED_AT = "used_at"
+
+
 def make_engine(url: str, *, pool_size: int = 5) -> Engine:
     """An engine on psycopg; a plain `postgresql://` URL is one for psycopg, too.
 
@@ -43,19 +51,27 @@ def make_engine(url: str, *, pool_size: int = 5) -> Engine:
     address = make_url(url)
     if address.get_backend_name() == "postgresql":
         address = address.set(drivername="postgresql+psycopg")
-    return create_engine(
+    engine = create_engine(
         address,
-        pool_pre_ping=True,
         pool_size=pool_size,
         pool_timeout=10,
         connect_args={"connect_timeout": 5, "options": _OPTIONS, **_KEEPALIVES},
         json_serializer=_dump_json,
     )
+    _replace_dead_connections(engine)
+    return engine
 
 
 def make_sessions(engine: Engine) -> sessionmaker[Session]:
     """Sessions whose rows stay readable after the commit."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def make_readers(sessions: sessionmaker[Session]) -> sessionmaker[Session]:
+    """Sessions of the same pool in which each statement is a transaction of its own: for a single statement, which
+    then needs neither BEGIN nor COMMIT."""
+    engine: Engine = sessions.kw["bind"]
+    return make_sessions(engine.execution_options(isolation_level="AUTOCOMMIT"))
 
 
 def database_now(session: Session) -> datetime:
@@ -85,6 +101,42 @@ def notify_jobs(session: Session, job_ids: Iterable[int]) -> None:
     texts = cast([str(job_id) for job_id in job_ids], ARRAY(Text))
     ids = func.unnest(texts).column_valued("id")
     session.execute(select(func.pg_notify(JOBS_CHANNEL, ids)))
+
+
+def _replace_dead_connections(engine: Engine) -> None:
+    """Pings a pooled connection before it is used again, but not where that would tell nothing new: SQLAlchemy's
+    `pool_pre_ping` costs a round trip for each of a request's transactions."""
+
+    def note_use(_: Any, record: Any) -> None:
+        record.info[_USED_AT] = time.monotonic()
+
+    def ping(connection: Any, record: Any, _: Any) -> None:
+        used_at = record.info.get(_USED_AT)
+        if used_at is None:
+            return
+        # A server that restarts or ends a session closes its socket, and that can be seen from here. A network
+        # that went away without a word can't, hence the ping after a while without use.
+        is_trusted = time.monotonic() - used_at < _TRUSTED_SECONDS
+        if is_trusted and not _has_input(connection):
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            if engine.dialect.is_disconnect(error, connection, None):
+                raise InvalidatePoolError from error
+            raise
+
+    event.listen(engine, "checkin", note_use)
+    event.listen(engine, "checkout", ping)
+
+
+def _has_input(connection: Connection) -> bool:
+    """Whether the server has sent something unasked, or has closed its side."""
+    if connection.closed:
+        return True
+    poll = readiness.poll()
+    poll.register(connection.fileno(), readiness.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _dump_json(value: Any) -> str:

@@ -1,9 +1,10 @@
 """The life of a job: submitted, queued, acquired, recorded, ended, rescued."""
 
-from store.jobs import commands, leases, maintenance, obstacles, queue, wakeups
+from store.jobs import commands, creation, leases, maintenance, obstacles, queue, wakeups
 from store.jobs.acquire import Assignment
 from store.jobs.attempts import Renewed
-from store.jobs.commands import NewJob
+from store.jobs.creation import NewJob, Submission
+from store.jobs.intake import Intake
 from store.jobs.leases import Instance, is_any_alive, workers_view
 from store.jobs.queue import Waiting
 from store.jobs.waker import Waker
@@ -13,11 +14,14 @@ __all__ = [
     "QUEUE",
     "Assignment",
     "Instance",
+    "Intake",
     "NewJob",
     "Renewed",
+    "Submission",
     "Waiting",
     "Waker",
     "commands",
+    "creation",
     "is_any_alive",
     "leases",
     "maintenance",

@@ -3,18 +3,15 @@
 Also exports the writes of a running attempt (`store.jobs.attempts`, `recording`) and `store.jobs.acquire`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from store.catalog import annotations, datasets, projects
+from store.catalog import annotations, datasets
 from store.db import (
     FINAL_STATUSES,
     PRIORITIES,
-    Dataset,
     Job,
     Page,
     Project,
@@ -26,12 +23,11 @@ from store.db import (
     mark_changed,
     newest_first,
     note,
-    record_created,
-    sanitize_text,
     transition,
 )
 from store.jobs.acquire import AssignedDevice, Assignment, acquire
 from store.jobs.attempts import Renewed, end_attempt, fail, finish, renew
+from store.jobs.creation import NewJob, create
 from store.jobs.recording import (
     record_checkpoint,
     record_diagnosis,
@@ -42,7 +38,6 @@ from store.jobs.recording import (
     record_start,
     record_step,
 )
-from trainer.spec import JobSpec, content_hash
 
 __all__ = [
     "AssignedDevice",
@@ -72,58 +67,6 @@ __all__ = [
 ]
 
 RequestedAction = Literal["cancel", "pause", "preempt"]
-
-
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """A job to be created: one cell of a study, or a single job."""
-
-    spec: JobSpec
-    name: str
-    variant: str | None = None
-    point: Mapping[str, Any] = field(default_factory=dict)
-    warnings: Sequence[str] = ()
-    trial: Mapping[str, Any] | None = None
-
-
-def create(
-    session: Session,
-    owner: User,
-    project: str,
-    dataset: Dataset,
-    new: Sequence[NewJob],
-    study: Study | None = None,
-) -> list[Job]:
-    """Accept jobs on one dataset; the project is made if it is new.
-
-    Raises DatasetUnavailable when the dataset's registration has failed.
-    """
-    project_row = projects.get_or_create(session, project, owner)
-    return insert(session, owner, project_row, {dataset.name: dataset}, new, study)
-
-
-def insert(
-    session: Session,
-    owner: User,
-    project: Project,
-    on: Mapping[str, Dataset],
-    new: Sequence[NewJob],
-    study: Study | None,
-    *,
-    device: str | None = None,
-    who: str | None = None,
-) -> list[Job]:
-    """Accept jobs on these datasets, by name; `device` overrides that of the specs."""
-    # The caller's row was read in another session, when the request was authenticated.
-    owner = session.get_one(User, owner.id)
-    # Locked until the commit: a registration that fails at this moment either sees these jobs and ends them,
-    # or has failed before and they are refused. Without the lock they would wait for data that never comes.
-    usable = {name: datasets.lock_usable(session, dataset) for name, dataset in on.items()}
-    jobs = [_row(one, owner, project, usable[one.spec.dataset.name], study, device) for one in new]
-    session.add_all(jobs)
-    session.flush()
-    record_created(session, jobs, who or owner.name)
-    return jobs
 
 
 def find(session: Session, job_id: int) -> Job | None:
@@ -241,37 +184,6 @@ def prioritize(session: Session, job: Job, priority: str, who: str) -> None:
         why = f"priority changed from {PRIORITIES[job.priority]} to {priority}"
         job.priority = level
         note(session, job, who=who, why=why)
-
-
-def _row(
-    new: NewJob,
-    owner: User,
-    project: Project,
-    dataset: Dataset,
-    study: Study | None,
-    device: str | None,
-) -> Job:
-    resources = new.spec.resources
-    return Job(
-        kind="training",
-        owner=owner,
-        project=project,
-        dataset=dataset,
-        study_id=study.id if study else None,
-        name=new.name,
-        variant=new.variant,
-        point=dict(new.point),
-        trial=None if new.trial is None else dict(new.trial),
-        seed=new.spec.seed,
-        spec=new.spec.model_dump(mode="json"),
-        hash=content_hash(new.spec, dataset.info["digest"]) if dataset.info else "",
-        warnings=[sanitize_text(warning) for warning in new.warnings],
-        priority=PRIORITIES.index(resources.priority),
-        device=device or resources.device,
-        devices=resources.devices,
-        timeout_seconds=resources.timeout,
-        max_attempts=resources.max_attempts,
-    )
 
 
 def _loaded() -> Any:

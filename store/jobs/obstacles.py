@@ -19,7 +19,8 @@ def find_obstacle(session: Session, job: Job) -> str | None:
 
 
 def _last_full_disk(session: Session, job: Job) -> list[str]:
-    attempt = session.get(Attempt, (job.id, job.attempt))
+    # Most jobs that are looked at while they wait have not been tried yet.
+    attempt = session.get(Attempt, (job.id, job.attempt)) if job.attempt else None
     if attempt is None or attempt.end != "disk" or not attempt.error:
         return []
     return [f"attempt {attempt.number}: {attempt.error.splitlines()[0]}"]

@@ -12,6 +12,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from store.db import DATABASE_AWAY
 from store.jobs import wakeups
 
+#: Between two rounds: submissions that come faster are looked at together.
+PAUSE_SECONDS = 0.05
+
 log = structlog.get_logger(__name__)
 
 
@@ -22,7 +25,7 @@ class Waker:
         self._sessions = sessions
         self._celery = celery
         self._asked = threading.Event()
-        self._is_closing = False
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
         self._thread.start()
 
@@ -32,7 +35,7 @@ class Waker:
 
     def close(self) -> None:
         """Sends what is still due, for a moment at most."""
-        self._is_closing = True
+        self._closing.set()
         self._asked.set()
         self._thread.join(timeout=5)
 
@@ -43,7 +46,7 @@ class Waker:
             # round of its own. Cleared afterwards, such a wake-up would be lost until the next sweep.
             self._asked.clear()
             self._send()
-            if self._is_closing and not self._asked.is_set():
+            if self._closing.wait(PAUSE_SECONDS) and not self._asked.is_set():
                 return
 
     def _send(self) -> None:

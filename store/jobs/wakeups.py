@@ -49,6 +49,9 @@ def due(session: Session) -> dict[str, int]:
     # In another order each time: a host that can do nothing with its wake-up (it has lost its broker, or the
     # job needs more devices than it has free) would else keep it from the others for ever.
     free = list(leases.free_slots(session).items())
+    # Usually all are busy where there is a queue, and then its length, which takes longer to find, is of no use.
+    if not any(count > 0 for _, slots in free for count in slots.values()):
+        return wakeups
     random.shuffle(free)
     demand = queue.demand(session, _sum_by_kind(slots for _, slots in free))
     for kind in ("cuda", "cpu"):

@@ -27,7 +27,7 @@ from store.db import (
     notify,
     sanitize_text,
 )
-from store.jobs import NewJob, commands
+from store.jobs import NewJob, creation
 
 StudyStatus = Literal["queued", "running", "paused", "succeeded", "partial", "cancelled"]
 
@@ -62,7 +62,8 @@ def create(
     )
     session.add(study)
     session.flush()
-    _insert_jobs(session, study, cells, _device(cells), owner.name)
+    on = _find_datasets(session, cells)
+    creation.insert_jobs(session, study, on, cells, device=_device(cells), who=owner.name)
     return study
 
 
@@ -89,10 +90,11 @@ def add_jobs(
     present = session.execute(
         select(Job.variant, Job.point, Job.seed, Job.device).where(Job.study_id == study.id)
     ).all()
-    there = [(row.variant, row.point, row.seed) for row in present]
-    new = [one for one in cells if (one.variant, dict(one.point), one.spec.seed) not in there]
+    there = {_identify(row.variant, row.point, row.seed) for row in present}
+    new = [one for one in cells if _identify(one.variant, one.point, one.spec.seed) not in there]
     device = _device(new, *{row.device for row in present})
-    return _insert_jobs(session, study, new, device, who)
+    on = _find_datasets(session, new)
+    return creation.add_jobs(session, study, on, new, device=device, who=who)
 
 
 def declare(session: Session, study_id: int, kind: str, why: str, who: str) -> None:
@@ -222,17 +224,30 @@ def status(counts: Mapping[str, int]) -> StudyStatus:
     return "cancelled" if of["cancelled"] == ended else "partial"
 
 
-def _insert_jobs(
-    session: Session, study: Study, cells: Sequence[NewJob], device: str | None, who: str
-) -> list[Job]:
+def _find_datasets(session: Session, cells: Sequence[NewJob]) -> dict[str, Dataset]:
+    """Those of the cells, by name; raises DatasetUnavailable."""
     names = {cell.spec.dataset.name for cell in cells}
     rows = session.scalars(select(Dataset).where(Dataset.name.in_(names)).order_by(Dataset.id))
     on = {dataset.name: dataset for dataset in rows}
     if missing := names - on.keys():
         raise DatasetUnavailable(f"not registered: {', '.join(sorted(missing))}")
-    return commands.insert(
-        session, study.owner, study.project, on, cells, study, device=device, who=who
-    )
+    return on
+
+
+def _identify(variant: str | None, point: Mapping[str, Any], seed: int) -> tuple[Any, ...]:
+    """Of a cell within its study; equal where variant, point and seed are."""
+    return variant, _freeze(point), seed
+
+
+def _freeze(value: Any) -> Any:
+    """A value of a document that can be looked up in a set."""
+    match value:
+        case Mapping():
+            return frozenset((key, _freeze(inside)) for key, inside in value.items())
+        case list() | tuple():
+            return tuple(map(_freeze, value))
+        case _:
+            return value
 
 
 def _device(cells: Sequence[NewJob], *present: str) -> str | None:

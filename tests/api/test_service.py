@@ -22,7 +22,7 @@ from structlog.testing import capture_logs
 from api.http.openapi import EXAMPLES
 from api.routes import jobs as job_routes
 from api.settings import Settings
-from store.db.engine import make_engine, make_sessions
+from store.db.engine import make_engine, make_readers, make_sessions
 from store.hosts.storage import adopt_storage
 from studies.rendering import CachedRender
 from tests.support.catalogue import SECTIONS as EXAMPLES_BY_SECTION
@@ -49,7 +49,8 @@ def test_without_a_database_it_says_to_come_back(
     app: FastAPI, replace: Callable[..., None], tmp_path: Path
 ) -> None:
     engine = make_engine(f"postgresql://nobody@/nothing?host={tmp_path}")
-    replace(engine=engine, sessions=make_sessions(engine))
+    sessions = make_sessions(engine)
+    replace(engine=engine, sessions=sessions, readers=make_readers(sessions))
     client = TestClient(app, headers={"Authorization": "Bearer nl_x"})
     answer = client.get("/api/v1/jobs")
     assert answer.status_code == 503

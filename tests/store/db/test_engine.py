@@ -51,7 +51,9 @@ def test_a_connection_that_died_is_replaced(sessions: Sessions, database_url: st
     with engine.connect() as connection:
         process = connection.scalar(text("SELECT pg_backend_pid()"))
     with sessions.begin() as session:
-        session.execute(text("SELECT pg_terminate_backend(:process)"), {"process": process})
+        # Waits until the process has ended.
+        ending = text("SELECT pg_terminate_backend(:process, 60000)")
+        assert session.scalar(ending, {"process": process})
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT 1")) == 1
     engine.dispose()

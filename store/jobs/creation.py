@@ -1,0 +1,237 @@
+"""Creation: any number of jobs, their first transitions and their announcement, in one statement."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Float,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    insert,
+    literal,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm.attributes import set_committed_value
+
+from store.catalog import datasets, projects
+from store.db import (
+    JOBS_CHANNEL,
+    PRIORITIES,
+    Dataset,
+    Job,
+    Study,
+    Transition,
+    User,
+    sanitize_text,
+)
+from trainer.spec import JobSpec, content_hash
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be created: one cell of a study, or a single job."""
+
+    spec: JobSpec
+    name: str
+    variant: str | None = None
+    point: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    trial: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A single job that somebody submits to a project, by its name."""
+
+    owner: User
+    project: str
+    dataset: Dataset
+    new: NewJob
+
+
+def create(
+    session: Session, owner: User, project: str, dataset: Dataset, new: Sequence[NewJob]
+) -> list[Job]:
+    """Accept jobs without a study on one dataset; the project is made if it is new.
+
+    Raises DatasetUnavailable when the dataset's registration has failed.
+    """
+    return accept(session, [Submission(owner, project, dataset, one) for one in new])
+
+
+def accept(session: Session, submissions: Sequence[Submission]) -> list[Job]:
+    """Accept jobs without a study, in their order; raises as `create`, and then none is accepted."""
+    owners = {one.project: one.owner for one in submissions}
+    # In one order everywhere: two transactions that each make two projects would else wait for one another.
+    on = {name: projects.get_or_create(session, name, owners[name]) for name in sorted(owners)}
+    usable = _lock_datasets(session, (one.dataset for one in submissions))
+    rows = [
+        _row(one.new, one.owner.id, on[one.project].id, usable[one.dataset.name])
+        for one in submissions
+    ]
+    jobs = _insert(session, rows)
+    for job, one in zip(jobs, submissions, strict=True):
+        # Known here: to load them would take two statements more.
+        set_committed_value(job, "owner", one.owner)
+        set_committed_value(job, "project", on[one.project])
+    return jobs
+
+
+def insert_jobs(
+    session: Session,
+    study: Study,
+    on: Mapping[str, Dataset],
+    new: Sequence[NewJob],
+    *,
+    device: str | None,
+    who: str,
+) -> None:
+    """Accept a study's jobs on these datasets, by name; `device` overrides that of the specs.
+
+    Raises DatasetUnavailable.
+    """
+    rows = _study_rows(session, study, on, new, device)
+    session.execute(_INSERTED, _parameters(rows, who))
+
+
+def add_jobs(
+    session: Session,
+    study: Study,
+    on: Mapping[str, Dataset],
+    new: Sequence[NewJob],
+    *,
+    device: str | None,
+    who: str,
+) -> list[Job]:
+    """As `insert_jobs`, and reads the new rows, in the order of the cells."""
+    return _insert(session, _study_rows(session, study, on, new, device), who)
+
+
+def _study_rows(
+    session: Session,
+    study: Study,
+    on: Mapping[str, Dataset],
+    new: Sequence[NewJob],
+    device: str | None,
+) -> list[dict[str, Any]]:
+    usable = _lock_datasets(session, on.values())
+    return [
+        {
+            **_row(one, study.owner_id, study.project_id, usable[one.spec.dataset.name], device),
+            "study_id": study.id,
+        }
+        for one in new
+    ]
+
+
+def _lock_datasets(session: Session, on: Iterable[Dataset]) -> dict[str, Dataset]:
+    """The present rows, by name, locked until the commit."""
+    # A registration that fails at this moment either sees the new jobs and ends them, or has failed before and
+    # they are refused. Without the lock they would wait for data that never comes.
+    by_id = {dataset.id: dataset for dataset in on}
+    rows = [datasets.lock_usable(session, by_id[number]) for number in sorted(by_id)]
+    return {row.name: row for row in rows}
+
+
+def _insert(session: Session, rows: Sequence[dict[str, Any]], who: str | None = None) -> list[Job]:
+    """`who` submits them; None: the owner of each."""
+    return [row[0] for row in session.execute(_INSERTED_JOBS, _parameters(rows, who))]
+
+
+def _parameters(rows: Sequence[Mapping[str, Any]], who: str | None) -> dict[str, Any]:
+    return {"rows": [{"number": n, **row} for n, row in enumerate(rows)], "who": who}
+
+
+def _row(
+    new: NewJob, owner_id: int, project_id: int, dataset: Dataset, device: str | None = None
+) -> dict[str, Any]:
+    resources = new.spec.resources
+    return {
+        "owner_id": owner_id,
+        "project_id": project_id,
+        "dataset_id": dataset.id,
+        "name": new.name,
+        "variant": new.variant,
+        "point": dict(new.point),
+        "trial": None if new.trial is None else dict(new.trial),
+        "seed": new.spec.seed,
+        "spec": new.spec.model_dump(mode="json"),
+        "hash": content_hash(new.spec, dataset.info["digest"]) if dataset.info else "",
+        "warnings": [sanitize_text(warning) for warning in new.warnings],
+        "priority": PRIORITIES.index(resources.priority),
+        "device": device or resources.device,
+        "devices": resources.devices,
+        "timeout_seconds": resources.timeout,
+        "max_attempts": resources.max_attempts,
+    }
+
+
+# All rows are one parameter. Multi-row VALUES would have twenty parameters for each: a text of hundreds of
+# kilobytes, which SQLAlchemy and psycopg each take apart in Python, for longer than PostgreSQL needs for the rows.
+_ROWS = (
+    func.json_to_recordset(bindparam("rows", type_=JSON))
+    .table_valued(
+        column("number", BigInteger),
+        column("owner_id", BigInteger),
+        column("project_id", BigInteger),
+        column("study_id", BigInteger),
+        column("dataset_id", BigInteger),
+        column("name", Text),
+        column("variant", Text),
+        column("point", JSONB),
+        column("trial", JSONB),
+        column("seed", BigInteger),
+        column("spec", JSONB),
+        column("hash", Text),
+        column("warnings", JSONB),
+        column("priority", BigInteger),
+        column("device", Text),
+        column("devices", BigInteger),
+        column("timeout_seconds", Float),
+        column("max_attempts", BigInteger),
+        name="new",
+    )
+    .render_derived(with_types=True)
+)
+_GIVEN = [one.name for one in _ROWS.c if one.name != "number"]
+_MADE = (
+    insert(Job)
+    .from_select(
+        ["kind", *_GIVEN],
+        # PostgreSQL numbers the new rows in the order in which they were given.
+        select(literal("training", Text), *(_ROWS.c[name] for name in _GIVEN)).order_by(
+            _ROWS.c.number
+        ),
+    )
+    .returning(Job)
+    .cte("made")
+)
+_NOTED = (
+    insert(Transition)
+    .from_select(
+        ["job_id", "who", "to_status", "why"],
+        select(
+            _MADE.c.id,
+            func.coalesce(bindparam("who", type_=Text), User.name),
+            _MADE.c.status,
+            literal("submitted", Text),
+        )
+        .join(User, User.id == _MADE.c.owner_id)
+        .order_by(_MADE.c.id),
+    )
+    .cte("noted")
+)
+_ANNOUNCED = func.pg_notify(literal(JOBS_CHANNEL, Text), cast(_MADE.c.id, Text))
+_INSERTED: Select[Any] = select(func.count(_ANNOUNCED)).add_cte(_NOTED)
+_INSERTED_JOBS: Select[Any] = (
+    select(aliased(Job, _MADE), _ANNOUNCED).add_cte(_NOTED).order_by(_MADE.c.id)
+)

@@ -1,0 +1,78 @@
+"""Single jobs that are submitted at the same moment, accepted in one transaction."""
+
+import threading
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.db import DATABASE_AWAY, Job
+from store.jobs.creation import Submission, accept
+
+
+@dataclass(eq=False, slots=True)
+class _Entry:
+    """A submission and what became of it."""
+
+    submission: Submission
+    job: Job | None = None
+    error: Exception | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.job is not None or self.error is not None
+
+
+class Intake:
+    """Group commit: what is submitted while a transaction is being committed goes into the next one together.
+
+    A commit waits for the disk, and commits that notify wait for one another (PostgreSQL's `NOTIFY` takes a lock),
+    so a transaction for each of many requests at once would take longer than one for all. Safe for many threads.
+    """
+
+    def __init__(self, sessions: sessionmaker[Session]) -> None:
+        self._sessions = sessions
+        self._lock = threading.Lock()
+        self._waiting: list[_Entry] = []
+        #: Held while a transaction is under way.
+        self._turn = threading.Lock()
+
+    @property
+    def is_busy(self) -> bool:
+        return self._turn.locked()
+
+    @property
+    def waiting(self) -> int:
+        """How many submissions wait for the next transaction."""
+        return len(self._waiting)
+
+    def accept(self, submission: Submission) -> Job:
+        """The job, once it is committed; raises as `creation.create`."""
+        entry = _Entry(submission)
+        with self._lock:
+            self._waiting.append(entry)
+        # Whoever gets the turn commits for all who wait, and they find it done when the turn is theirs.
+        with self._turn:
+            if not entry.is_done:
+                with self._lock:
+                    entries, self._waiting = self._waiting, []
+                self._commit(entries)
+        if entry.error is not None:
+            raise entry.error
+        assert entry.job is not None
+        return entry.job
+
+    def _commit(self, entries: list[_Entry]) -> None:
+        try:
+            with self._sessions.begin() as session:
+                jobs = accept(session, [entry.submission for entry in entries])
+        except Exception as error:
+            # One that can't be accepted must not refuse the others. A database that is away refuses all alike.
+            if len(entries) == 1 or isinstance(error, DATABASE_AWAY):
+                for entry in entries:
+                    entry.error = error
+            else:
+                for entry in entries:
+                    self._commit([entry])
+        else:
+            for entry, job in zip(entries, jobs, strict=True):
+                entry.job = job

@@ -1,0 +1,117 @@
+"""Jobs as they are accepted: many in one statement, and many requests in one transaction."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Engine, event, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.db.errors import DatasetUnavailable
+from store.db.models import Dataset, Job, Transition
+from store.jobs import creation
+from store.jobs.creation import NewJob, Submission
+from store.jobs.intake import Intake
+from tests.support.factories import (
+    cancel_registration,
+    find_digits,
+    make_cells,
+    make_dataset,
+    make_spec,
+    make_user,
+)
+from tests.support.waiting import wait_for
+
+Sessions = sessionmaker[Session]
+
+
+def make_submissions(session: Session, *seeds: int) -> list[Submission]:
+    owner, digits = make_user(session, "ada"), find_digits(session)
+    return [
+        Submission(owner, "cats", digits, NewJob(make_spec(seed=seed), f"seed {seed}"))
+        for seed in seeds
+    ]
+
+
+def test_many_jobs_are_numbered_as_they_were_given(sessions: Sessions) -> None:
+    seeds = [7, 3, 11, 5]
+    with sessions.begin() as session:
+        jobs = creation.accept(session, make_submissions(session, *seeds))
+        assert [job.seed for job in jobs] == seeds
+        assert [job.id for job in jobs] == sorted(job.id for job in jobs)
+        assert [job.name for job in jobs] == [f"seed {seed}" for seed in seeds]
+
+
+def test_each_new_job_has_a_first_transition_by_its_owner(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        [job] = creation.accept(session, make_submissions(session, 0))
+        [first] = session.scalars(select(Transition).where(Transition.job_id == job.id))
+    assert (first.who, first.from_status, first.to_status, first.why) == (
+        "ada", None, "queued", "submitted",
+    )  # fmt: skip
+    assert (job.owner.name, job.project and job.project.name) == ("ada", "cats")
+
+
+def test_what_a_job_lacks_is_null_in_sql(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        [job] = creation.accept(session, make_submissions(session, 0))
+        statement = select(Job.id).where(
+            Job.trial.is_(None), Job.variant.is_(None), Job.study_id.is_(None)
+        )
+        assert session.scalars(statement).all() == [job.id]
+
+
+def test_numbers_of_a_spec_stay_as_they_were(sessions: Sessions) -> None:
+    cells = make_cells(("batch",), (0,), optimizer={"kind": "sgd", "lr": 1e-05})
+    with sessions.begin() as session:
+        owner, digits = make_user(session, "ada"), find_digits(session)
+        [job] = creation.create(session, owner, "cats", digits, cells)
+        session.expire(job)
+        assert job.spec == cells[0].spec.model_dump(mode="json")
+
+
+def test_submissions_at_one_moment_share_a_transaction(engine: Engine, sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        submissions = make_submissions(session, *range(6))
+    intake, commits = Intake(sessions), list[object]()
+    note = commits.append
+    digits = select(Dataset.id).where(Dataset.id == submissions[0].dataset.id)
+    event.listen(engine, "commit", note)
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            with sessions.begin() as session:
+                session.execute(digits.with_for_update())
+                # The first finds its dataset locked, and the others come while it waits.
+                first = pool.submit(intake.accept, submissions[0])
+                wait_for(lambda: intake.is_busy and not intake.waiting, "the first waits")
+                others = [pool.submit(intake.accept, one) for one in submissions[1:]]
+                wait_for(lambda: intake.waiting == len(others), "the others wait")
+            jobs = [future.result() for future in (first, *others)]
+    finally:
+        event.remove(engine, "commit", note)
+    assert [job.seed for job in jobs] == list(range(6))
+    # That of the lock, of the first, and of the other five.
+    assert len(commits) == 3
+
+
+def test_one_that_is_refused_refuses_no_other(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        cats = make_dataset(session, "cats", ready=False)
+        good, other = make_submissions(session, 0, 1)
+        cancel_registration(session, cats)
+        spec = make_spec(dataset={"name": "cats"})
+        bad = Submission(good.owner, "cats", cats, NewJob(spec, "on nothing"))
+    intake, ready = Intake(sessions), threading.Barrier(3)
+
+    def accept(submission: Submission) -> Job:
+        ready.wait()
+        return intake.accept(submission)
+
+    with ThreadPoolExecutor(3) as pool:
+        first, refused, last = (pool.submit(accept, one) for one in (good, bad, other))
+        with pytest.raises(DatasetUnavailable):
+            refused.result()
+        assert [first.result().seed, last.result().seed] == [0, 1]
+    with sessions.begin() as session:
+        trainings = select(Job.name).where(Job.kind == "training").order_by(Job.seed)
+        assert session.scalars(trainings).all() == ["seed 0", "seed 1"]
