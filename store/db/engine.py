@@ -8,7 +8,17 @@ from datetime import datetime
 from typing import Any
 
 from psycopg import Connection
-from sqlalchemy import ARRAY, Engine, Text, cast, create_engine, event, func, select
+from sqlalchemy import (
+    ARRAY,
+    Engine,
+    Text,
+    bindparam,
+    cast,
+    create_engine,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -36,6 +46,10 @@ _KEEPALIVES = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
 }
+
+# Made once: every change of a job asks.
+_CLOCK = select(func.clock_timestamp())
+_CLOCK_AND_NOTIFY = _CLOCK.add_columns(func.pg_notify(JOBS_CHANNEL, bindparam("job", type_=Text)))
 
 
 #: A pooled connection that was used less long ago is taken as it is, unless its socket has something to say.
@@ -79,7 +93,7 @@ def database_now(session: Session) -> datetime:
     # What is pending is not written for this question: a row could be written before it knows its time, and would
     # be written again.
     with session.no_autoflush:
-        now: datetime = session.scalars(select(func.clock_timestamp())).one()
+        now: datetime = session.scalars(_CLOCK).one()
     return now
 
 
@@ -90,10 +104,9 @@ def notify(session: Session, channel: str, payload: str) -> None:
 
 def notify_job(session: Session, job_id: int) -> datetime:
     """Notify the listeners on jobs once this transaction is committed; the database's clock at this moment."""
-    now, message = func.clock_timestamp(), func.pg_notify(JOBS_CHANNEL, str(job_id))
     with session.no_autoflush:
-        moment: datetime = session.execute(select(now, message)).one()[0]
-    return moment
+        now: datetime = session.execute(_CLOCK_AND_NOTIFY, {"job": str(job_id)}).one()[0]
+    return now
 
 
 def notify_jobs(session: Session, job_ids: Iterable[int]) -> None:

@@ -4,8 +4,9 @@ Every change of a job holds its row's lock, so that changes are serialized.
 """
 
 from collections.abc import Sequence
+from functools import cache
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, bindparam, select, update
 from sqlalchemy.orm import Session, joinedload
 
 from store.db.engine import notify_job, notify_jobs
@@ -16,7 +17,7 @@ from store.db.nonfinite import sanitize_text
 
 def lock(session: Session, job_id: int) -> Job:
     """The current row of the job, locked until the transaction ends; raises NotFound."""
-    job = session.scalars(_locked(job_id)).one_or_none()
+    job = session.scalars(_locked(), {"id": job_id}).one_or_none()
     if job is None:
         raise NotFound(f"there is no job {job_id}")
     return job
@@ -24,11 +25,7 @@ def lock(session: Session, job_id: int) -> Job:
 
 def lock_attempt(session: Session, job_id: int, attempt: int) -> Job:
     """The fence: the job's row, locked, if this attempt still runs it; raises LostLease."""
-    # Both conditions: the number alone would let an attempt write after its job has ended, the status alone
-    # one that was given up and replaced. PostgreSQL evaluates them again on the newest row once it has the
-    # lock, so that one that waited for the sweep sees what the sweep did.
-    fence = (Job.attempt == attempt, Job.status == "running")
-    job = session.scalars(_locked(job_id).where(*fence)).one_or_none()
+    job = session.scalars(_fenced(), {"id": job_id, "attempt": attempt}).one_or_none()
     if job is None:
         raise LostLease(job_id, attempt)
     return job
@@ -133,11 +130,21 @@ def fail_dataset(session: Session, dataset_id: int, error: str) -> None:
         transition(session, job, "failed", who="system", why=why, reason="error", error=why)
 
 
-def _locked(job_id: int) -> Select[Job]:
+@cache
+def _fenced() -> Select[Job]:
+    # Both conditions: the number alone would let an attempt write after its job has ended, the status alone
+    # one that was given up and replaced. PostgreSQL evaluates them again on the newest row once it has the
+    # lock, so that one that waited for the sweep sees what the sweep did.
+    return _locked().where(Job.attempt == bindparam("attempt"), Job.status == "running")
+
+
+@cache
+def _locked() -> Select[Job]:
+    """Made once: to make it takes longer than PostgreSQL takes to answer it."""
     # Rows that only refer to the job (its epochs, its log) may be written meanwhile: hence key_share.
     return (
         select(Job)
-        .where(Job.id == job_id)
+        .where(Job.id == bindparam("id"))
         .options(joinedload(Job.owner), joinedload(Job.project))
         .with_for_update(of=Job, key_share=True)
         .execution_options(populate_existing=True)

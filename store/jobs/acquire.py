@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import func, select, true
+from sqlalchemy import Select, Text, bindparam, func, select, true
 from sqlalchemy.orm import Session, joinedload
 
 from store.db import (
@@ -127,21 +128,25 @@ def _lock_fairest(session: Session, free: Mapping[str, int], host: str) -> _Lock
     while (job_id := queue.fairest(session, free, host, passed_over)) is not None:
         # One that another transaction is changing (a cancel) is passed over: to wait for it would make all
         # acquisitions wait.
-        statement = (
-            select(Job, usage.expected_seconds(), func.clock_timestamp())
-            .where(Job.id == job_id, Job.status == "queued")
-            .options(
-                joinedload(Job.owner).load_only(User.name),
-                joinedload(Job.study).load_only(Study.numerics),
-                joinedload(Job.dataset),
-            )
-            .with_for_update(of=Job, key_share=True, skip_locked=True)
-            .execution_options(populate_existing=True)
-        )
-        if (row := session.execute(statement).one_or_none()) is not None:
+        if (row := session.execute(_unless_locked(), {"id": job_id}).one_or_none()) is not None:
             return _Locked(*row)
         passed_over.append(job_id)
     return None
+
+
+@cache
+def _unless_locked() -> Select[Job, float, datetime]:
+    return (
+        select(Job, usage.expected_seconds(), func.clock_timestamp())
+        .where(Job.id == bindparam("id"), Job.status == "queued")
+        .options(
+            joinedload(Job.owner).load_only(User.name),
+            joinedload(Job.study).load_only(Study.numerics),
+            joinedload(Job.dataset),
+        )
+        .with_for_update(of=Job, key_share=True, skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
 
 
 def _free_devices(
@@ -151,30 +156,35 @@ def _free_devices(
 
     A lease that ran out still holds its slot until the sweep has ended its attempt.
     """
+    rows = session.execute(_free_slots(), {"host": host, "instance": instance})
+    devices = [_FreeDevice(*row) for row in rows]
+    # False sorts before True and the sort is stable: the warm device moves to the front, the rest stays in
+    # SQL's order. On the warm device the process has its CUDA context and its memory pool already.
+    return sorted(devices, key=lambda device: (device.kind, device.number) != warm)
+
+
+@cache
+def _free_slots() -> Select[int, str, int, Any]:
     # A device has no rows for its slots, only their number, so they are enumerated here and joined with the
     # leases: what finds no lease is free. A device that is gone has 0 slots, and the series up to -1 is
     # empty.
     slot = func.generate_series(0, Device.slots - 1).table_valued("slot").render_derived()
     first_free = func.min(slot.c.slot)
     free_count = func.count()
-    statement = (
+    return (
         select(Device.id, Device.kind, Device.number, first_free)
         .join(Worker, Worker.host == Device.host)
         .join(slot, true())
         .outerjoin(Lease, (Lease.device_id == Device.id) & (Lease.slot == slot.c.slot))
         .where(
-            Device.host == host,
-            Worker.instance.is_not_distinct_from(instance),
+            Device.host == bindparam("host"),
+            Worker.instance.is_not_distinct_from(bindparam("instance", type_=Text)),
             host_health.may_acquire(),
             Lease.id.is_(None),
         )
         .group_by(Device.id)
         .order_by(Device.kind.desc(), free_count.desc(), Device.number)
     )
-    devices = [_FreeDevice(*row) for row in session.execute(statement)]
-    # False sorts before True and the sort is stable: the warm device moves to the front, the rest stays in
-    # SQL's order. On the warm device the process has its CUDA context and its memory pool already.
-    return sorted(devices, key=lambda device: (device.kind, device.number) != warm)
 
 
 def _count_by_kind(devices: Sequence[_FreeDevice]) -> Mapping[str, int]:

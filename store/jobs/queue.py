@@ -9,15 +9,21 @@ first is found at their heads, however long they are and however many jobs have 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
+    BigInteger,
     ColumnElement,
     Float,
+    Integer,
     Select,
     Subquery,
     Text,
+    all_,
     and_,
+    bindparam,
     case,
     cast,
     extract,
@@ -59,18 +65,23 @@ _IS_RUNNING = Job.status == literal_column("'running'")
 
 def waiting(session: Session, limit: int = 100) -> Sequence[Waiting]:
     """The first jobs of the queue, in the order in which they get free slots."""
-    first = _in_order(_lines(), limit=limit).limit(limit).subquery("first")
-    statement = (
+    rows = session.execute(_waiting(), {"most": limit}).all()
+    return [
+        Waiting(job, position, seconds, ready)
+        for position, (job, seconds, ready) in enumerate(rows, start=1)
+    ]
+
+
+@cache
+def _waiting() -> Select[Job, float, bool]:
+    most = bindparam("most", type_=Integer)
+    first = _in_order(_lines(), limit=most).limit(most).subquery("first")
+    return (
         select(Job, _seconds_since(Job.queued_at), is_runnable())
         .join(first, first.c.id == Job.id)
         .options(*_as_listed())
         .order_by(first.c.priority.desc(), first.c.used, first.c.queued_at, first.c.id)
     )
-    rows = session.execute(statement).all()
-    return [
-        Waiting(job, position, seconds, ready)
-        for position, (job, seconds, ready) in enumerate(rows, start=1)
-    ]
 
 
 def running(session: Session) -> Sequence[Job]:
@@ -88,19 +99,31 @@ def fairest(
 
     `passed_over`: not these. A job under which the host's disk ran full is passed over for a while, too.
     """
-    kind = required_kind()
+    values = {"host": host, "passed_over": list(passed_over)}
+    counts = {f"free_{kind}": count for kind, count in free.items()}
+    return session.scalars(_fairest(tuple(sorted(free))), {**values, **counts}).first()
+
+
+@cache
+def _fairest(kinds: Sequence[str]) -> Select[int, float, float, datetime]:
+    """Made once for each set of kinds, which takes longer than PostgreSQL takes to answer it."""
+    required = required_kind()
     fits = or_(
         *(
-            and_(Job.devices <= count, func.coalesce(kind, free_kind) == free_kind)
-            for free_kind, count in free.items()
+            and_(
+                Job.devices <= bindparam(f"free_{kind}", type_=Integer),
+                func.coalesce(required, kind) == kind,
+            )
+            for kind in kinds
         )
     )
-    conditions = [is_runnable(), fits, Job.id.not_in(_filled_disk_of(host))]
-    if passed_over:
-        conditions.append(Job.id.not_in(passed_over))
+    passed_over = bindparam("passed_over", type_=ARRAY(BigInteger))
+    conditions = [is_runnable(), fits, Job.id.not_in(_filled_disk()), Job.id != all_(passed_over)]
     # Lines of jobs that ask for another kind of device are not even looked into.
-    lines = _lines(("auto", *free))
-    return session.scalars(_in_order(lines, *conditions, limit=1).limit(1)).first()
+    lines = _lines(("auto", *kinds))
+    # Not bound: a plan for any limit supposes that it is a tenth of the rows.
+    first = literal_column("1", Integer)
+    return _in_order(lines, *conditions, limit=first).limit(first)
 
 
 def _lines(devices: Collection[str] = ("auto", "cpu", "cuda")) -> Subquery:
@@ -109,13 +132,17 @@ def _lines(devices: Collection[str] = ("auto", "cpu", "cuda")) -> Subquery:
     # Each row is looked up in the index beyond the one before. To read it as a whole (DISTINCT) would take as
     # long as the queue is.
     line = (
-        select(*columns).where(_IS_QUEUED).order_by(*columns).limit(1).cte("line", recursive=True)
+        select(*columns)
+        .where(_IS_QUEUED)
+        .order_by(*columns)
+        .limit(literal_column("1"))
+        .cte("line", recursive=True)
     )
     following = (
         select(*columns)
         .where(_IS_QUEUED, tuple_(*columns) > tuple_(*line.c))
         .order_by(*columns)
-        .limit(1)
+        .limit(literal_column("1"))
         .correlate(line)
         .lateral("following")
     )
@@ -124,7 +151,7 @@ def _lines(devices: Collection[str] = ("auto", "cpu", "cuda")) -> Subquery:
 
 
 def _in_order(
-    lines: Subquery, *conditions: ColumnElement[bool], limit: int
+    lines: Subquery, *conditions: ColumnElement[bool], limit: int | ColumnElement[int]
 ) -> Select[int, float, float, datetime]:
     """The jobs that meet the conditions, the fairest first; `limit`: of each line."""
     head = (
@@ -160,14 +187,14 @@ def _in_order(
     )
 
 
-def _filled_disk_of(host: str) -> Select[int]:
-    """Jobs that this host shall not try again yet: other hosts may have more room, other jobs need less."""
+def _filled_disk() -> Select[int]:
+    """Jobs that the host shall not try again yet: other hosts may have more room, other jobs need less."""
     pause = FIRST_DISK_PAUSE_SECONDS * func.power(2.0, func.least(func.count(), 10) - 1)
     return (
         select(Attempt.job_id)
         .join(Job, Job.id == Attempt.job_id)
         .where(
-            Attempt.host == host,
+            Attempt.host == bindparam("host"),
             Attempt.end == literal_column("'disk'"),
             Attempt.number > Job.attempt_base,
             # Asked of the index first: the longest pause is far shorter.

@@ -6,11 +6,13 @@ run where that is longer; this part is read from the open attempts, so that ther
 attempt ends, in whatever way.
 """
 
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Float,
+    Insert,
     Select,
     Subquery,
     cast,
@@ -39,18 +41,20 @@ def charge(session: Session, job: Job, attempt: Attempt) -> None:
     """Add an attempt that has just ended to its owner's use."""
     assert attempt.ended_at is not None
     seconds = (attempt.ended_at - attempt.started_at).total_seconds() * job.devices
-    row = postgresql.insert(Usage).values(
-        owner_id=job.owner_id, seconds=seconds, as_of=attempt.ended_at
-    )
+    values = {"owner_id": job.owner_id, "seconds": seconds, "as_of": attempt.ended_at}
+    session.execute(_add(), values)
+
+
+@cache
+def _add() -> Insert:
+    row = postgresql.insert(Usage)
     # Attempts don't commit in the order of their ends: the sum is as of the latest, and either part fades to it.
     latest = func.greatest(Usage.as_of, row.excluded.as_of)
     total = _faded(Usage.seconds, _seconds_between(Usage.as_of, latest)) + _faded(
         row.excluded.seconds, _seconds_between(row.excluded.as_of, latest)
     )
-    session.execute(
-        row.on_conflict_do_update(
-            index_elements=[Usage.owner_id], set_={"seconds": total, "as_of": latest}
-        )
+    return row.on_conflict_do_update(
+        index_elements=[Usage.owner_id], set_={"seconds": total, "as_of": latest}
     )
 
 
