@@ -9,14 +9,18 @@ import contextlib
 import json
 import os
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import IO, Any, Self
 
 import psutil
 
+from runtime import preloaded
+from runtime.preloaded import ForkedProcess
 from runtime.supervision import (
     POLL_SECONDS,
     HelperGone,
@@ -55,7 +59,7 @@ class HelperProcess:
         ours, theirs = socket.socketpair()
         with theirs, ExitStack() as stack:
             stack.enter_context(ours)
-            process = start_group(
+            process = start_preloaded(
                 command, environment, stdin=theirs.fileno(), stdout=theirs.fileno()
             )
             stack.pop_all()
@@ -234,6 +238,24 @@ def start_group(
         stdout=stdout,
         stderr=stderr,
     )
+
+
+def start_preloaded(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    stdin: int,
+    stdout: int | None = None,
+) -> psutil.Popen | ForkedProcess:
+    """As `start_group`, forked where the environment names a process that has torch loaded; ends with this one."""
+    place = os.environ.get(preloaded.VARIABLE)
+    if place and list(command[:2]) == [sys.executable, "-m"]:
+        streams = (stdin, 1 if stdout is None else stdout, 2)
+        seen = {**os.environ, **(environment or {})}
+        # Where it has ended, the helper loads its libraries itself.
+        with contextlib.suppress(OSError):
+            return preloaded.fork(place, command[1:], seen, streams, folder=Path.cwd(), bound=True)
+    return start_group(command, environment, stdin=stdin, stdout=stdout)
 
 
 def receive_line(connection: socket.socket) -> Iterator[dict[str, Any] | None]:

@@ -13,7 +13,8 @@ from typing import Any
 
 import psutil
 
-from runtime.helper_process import HelperProcess, receive_line, start_group
+from runtime.helper_process import HelperProcess, receive_line, start_preloaded
+from runtime.preloaded import ForkedProcess
 from runtime.supervision import HelperGone, Limits, Watch, describe_exit, helper_errors, kill_group
 
 #: A helper has one core, and no GPU.
@@ -29,7 +30,7 @@ class HelperServer:
         ours, theirs = socket.socketpair()
         with theirs, ExitStack() as stack:
             self._socket = stack.enter_context(ours)
-            self._process = start_group(command, _ENVIRONMENT, stdin=theirs.fileno())
+            self._process = start_preloaded(command, _ENVIRONMENT, stdin=theirs.fileno())
             stack.pop_all()
         self._turn = threading.Lock()
 
@@ -74,6 +75,9 @@ class HelperServer:
 
     def wait(self) -> None:
         """Until it has ended. Several threads may wait."""
+        if isinstance(self._process, ForkedProcess):
+            self._process.wait()
+            return
         # psutil's `wait` collects the process, and leaves no exit code to other threads: this only looks, and
         # `poll`, which is subprocess's own and safe for threads, collects.
         with suppress(ChildProcessError):

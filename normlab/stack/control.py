@@ -14,6 +14,7 @@ import psutil
 from normlab.errors import StackError
 from normlab.home import Home
 from normlab.stack.daemons import describe_process, end_leftovers, leftovers, python_path
+from normlab.stack.preloads import remove_sockets
 from normlab.stack.servers import Postgres, Redis
 from normlab.stack.supervisor import ADOPT_STORAGE, Supervisor
 
@@ -164,6 +165,7 @@ def _sweep(home: Home) -> int:
     if not home.folder.exists():
         return 0
     found = end_leftovers(home)
+    remove_sockets(home)
     # The servers carry no mark in their environment (and root's run as another user): they are found by their
     # working folder.
     Redis(home.folder / "redis", sockets=home.sockets).stop()

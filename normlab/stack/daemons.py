@@ -9,15 +9,22 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import httpx
 import psutil
 
 from normlab.home import Home
-from normlab.stack.mlflow_server import HEALTH_PATH, server_command, server_environment
+from normlab.stack.mlflow_server import (
+    HEALTH_PATH,
+    TELEMETRY_OFF,
+    server_command,
+    server_environment,
+)
+from normlab.stack.preloads import socket_of
 from normlab.stack.processes import ManagedProcess
 from normlab.stack.servers import Postgres, Redis
+from runtime.preloaded import VARIABLE, ForkedProcess, fork
 
 #: Marks every process of a stack with its home, so that leftovers are found even without their parent.
 MARK = "NORMLAB_STACK"
@@ -66,12 +73,15 @@ class Daemon(ManagedProcess):
         folder: Path,
         log: Path,
         stop_seconds: float = 30.0,
+        preload: Path | None = None,
     ) -> None:
+        """`preload`: the socket of a process that has imported what it needs, and forks it."""
         self.command = command
         self.log = log
         self._stop_seconds = stop_seconds
         self._environment = environment
         self._folder = folder
+        self._preload = preload
 
     @property
     def exit_code(self) -> int | None:
@@ -80,10 +90,10 @@ class Daemon(ManagedProcess):
     def start(self) -> None:
         # A child of the process before may have survived it and still hold its port or its devices.
         self._kill_group()
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+        with self.log.open("ab") as log, open(os.devnull, "rb") as nothing:
+            self._process = self._fork(nothing, log) or subprocess.Popen(
                 self.command,
-                stdin=subprocess.DEVNULL,
+                stdin=nothing,
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
@@ -91,13 +101,24 @@ class Daemon(ManagedProcess):
                 start_new_session=True,
             )
 
+    def _fork(self, nothing: IO[bytes], log: IO[bytes]) -> ForkedProcess | None:
+        """None where no process forks: it then imports what it needs itself."""
+        if self._preload is None:
+            return None
+        streams = (nothing.fileno(), log.fileno(), log.fileno())
+        with suppress(OSError):
+            return fork(
+                self._preload, self.command[1:], self._environment, streams, folder=self._folder
+            )
+        return None
+
     def stop(self) -> None:
         """Only the parent is asked: it knows how to end its children well."""
         if self._process is None:
             return
         if self.alive:
             self._process.terminate()
-            with suppress(subprocess.TimeoutExpired):
+            with suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):
                 self._process.wait(self._stop_seconds)
         self._kill_group()
         self._process = None
@@ -155,23 +176,33 @@ def python_path() -> str:
     return os.pathsep.join(path for path in paths if path)
 
 
+def preload_environment(home: Home) -> dict[str, str]:
+    """What a process sees that imports for others: what libraries read then, and no secrets."""
+    return base_environment(home) | one_thread() | TELEMETRY_OFF
+
+
+def one_thread() -> dict[str, str]:
+    """The API and the workers' parents compute nothing large; each job gets its number of threads from its spec.
+    Without this every process starts a pool of one thread per core."""
+    return {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
+
+
 def make_daemons(home: Home, postgres: Postgres, redis: Redis) -> dict[str, Daemon]:
     """By name, in the order of their start."""
-    # The API and the workers' parents compute nothing large; each job gets its number of threads from its spec.
-    # Without this every process starts a pool of one thread per core.
-    one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
     api = ["runtime.http_server", "api.app:make_app", "--factory", "--host", "127.0.0.1"]
     api += ["--port", str(home.api_port), "--no-access-log", "--timeout-graceful-shutdown", "5"]
     mlflow = server_command(artifacts=home.folder / "mlflow", port=home.mlflow_port)
     mlflow_url = postgres.url("mlflow", MLFLOW_ROLE)
-    for_api = service_environment(home, postgres, redis, API_ROLE) | one_thread
-    for_workers = service_environment(home, postgres, redis, WORKER_ROLE) | one_thread
+    # What starts helpers that compute has them forked.
+    common = one_thread() | {VARIABLE: str(socket_of(home, "worker"))}
+    for_api = service_environment(home, postgres, redis, API_ROLE) | common
+    for_workers = service_environment(home, postgres, redis, WORKER_ROLE) | common
     commands: dict[str, tuple[list[str], Mapping[str, str]]] = {
-        "mlflow": (mlflow, {**base_environment(home), **server_environment(mlflow_url)}),
         "api": ([sys.executable, "-m", *api], for_api),
         "worker": ([sys.executable, "-m", "worker"], for_workers),
         "sweep": ([sys.executable, "-m", "worker.sweep"], for_workers),
         "mirror": ([sys.executable, "-m", "worker.mirror"], for_workers),
+        "mlflow": (mlflow, {**base_environment(home), **server_environment(mlflow_url)}),
     }
     return {
         name: Daemon(
@@ -180,6 +211,7 @@ def make_daemons(home: Home, postgres: Postgres, redis: Redis) -> dict[str, Daem
             home.folder,
             home.logs / f"{name}.log",
             _STOP_SECONDS.get(name, 30.0),
+            socket_of(home, name),
         )
         for name, (command, environment) in commands.items()
     }

@@ -10,6 +10,8 @@ from pathlib import Path
 
 #: Answers 200 as soon as the server takes requests.
 HEALTH_PATH = "/health"
+#: MLflow reads it while it is imported.
+TELEMETRY_OFF = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 
 def server_command(
@@ -42,8 +44,7 @@ def server_environment(database_url: str, allowed_hosts: str | None = None) -> M
         **hosts,
         "MLFLOW_BACKEND_STORE_URI": database_url,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
+        **TELEMETRY_OFF,
         # One process with few threads: a pool of its own size, not five plus ten of overflow.
         "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "5",
         "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "5",

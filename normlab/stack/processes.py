@@ -14,12 +14,13 @@ import psutil
 from normlab.accounts import Account
 from normlab.errors import ServerError
 from normlab.stack.activity import IDLE_SECONDS, Activity, last_lines
+from runtime.preloaded import ForkedProcess
 
 
 class ManagedProcess:
     """A process that this one starts and stops; `_process` is None while it is stopped."""
 
-    _process: subprocess.Popen[bytes] | None = None
+    _process: subprocess.Popen[bytes] | ForkedProcess | None = None
 
     @property
     def pid(self) -> int | None:
@@ -118,7 +119,7 @@ def wait_until(
 
 
 def end_server(
-    process: subprocess.Popen[bytes] | None,
+    process: subprocess.Popen[bytes] | ForkedProcess | None,
     gently: signal.Signals,
     find: Callable[[], Sequence[psutil.Process]],
     seconds: float = 10.0,

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import FrameType
@@ -25,10 +25,12 @@ from normlab.stack.daemons import (
     make_checks,
     make_daemons,
     migration_environment,
+    preload_environment,
 )
 from normlab.stack.output import log_error, log_remarks, show_nothing
 from normlab.stack.parts import Part
 from normlab.stack.ports import check_ports
+from normlab.stack.preloads import Preloads
 from normlab.stack.rotation import bounded_logs
 from normlab.stack.servers import make_servers
 from runtime.alarm import Alarm
@@ -76,6 +78,7 @@ class Supervisor:
         self._began = time.monotonic()
         self._seconds: float | None = None
         self._stop_asked = False
+        self._preloads = Preloads(home, preload_environment(home))
         self._alarm = Alarm()
 
     def ask_to_stop(self, number: int = 0, frame: FrameType | None = None) -> None:
@@ -110,6 +113,7 @@ class Supervisor:
         end_leftovers(home)
         check_ports(home)
         token = home.ensure_token()
+        self._preloads.start()
         self._launch(Part("postgres", postgres))
         self._launch(Part("redis", redis))
         postgres.create_databases("normlab")
@@ -117,15 +121,22 @@ class Supervisor:
         migrating = migration_environment(home, postgres, token)
         daemons = make_daemons(home, postgres, redis)
         checks = make_checks(home, token, daemons["worker"])
-        # MLflow is the slowest to start and needs nothing of the others.
         self._run_once("migrations", ["-m", "migrations.mlflow_database"], migrating)
-        self._launch(Part("mlflow", daemons.pop("mlflow"), checks["mlflow"]))
         self._run_once("migrations", ["-m", "migrations", "upgrade"], migrating)
         if self._adopts_storage:
             self._adopt_storage(migrating)
-        for name, daemon in daemons.items():
-            self._launch(Part(name, daemon, checks.get(name)))
+        self._launch_forked(
+            [Part(name, daemon, checks.get(name)) for name, daemon in daemons.items()]
+        )
         self._wait_until_ready()
+
+    def _launch_forked(self, waiting: list[Part]) -> None:
+        """Each as soon as there is a process that forks it."""
+        while waiting:
+            for part in [part for part in waiting if self._preloads.can_fork(part.name)]:
+                waiting.remove(part)
+                self._launch(part)
+            self._pause(0.02)
 
     def _adopt_storage(self, environment: Mapping[str, str]) -> None:
         storage = {"NORMLAB_STORAGE": str(self._home.storage)}
@@ -234,17 +245,20 @@ class Supervisor:
         self._phase = "stopping"
         self._remarks.clear()
         self._publish()
-        for names in _STOP_ORDER:
-            self._stop_together([self._parts[name] for name in names if name in self._parts])
+        services, servers = _STOP_ORDER
+        self._stop_together(services)
+        self._preloads.stop()
+        self._stop_together(servers)
         end_leftovers(self._home)
         self._phase = "failed" if self._error else "stopped"
         self._publish()
 
-    def _stop_together(self, parts: list[Part]) -> None:
+    def _stop_together(self, names: Iterable[str]) -> None:
         """All at once; says of each when it has stopped.
 
         A part that can't be stopped keeps no other running: what is left of it goes with the leftovers.
         """
+        parts = [self._parts[name] for name in names if name in self._parts]
         if not parts:
             return
         for part in parts:

@@ -71,14 +71,18 @@ def _id(question: Any) -> Any:
     return question.get("id") if isinstance(question, dict) else None
 
 
+def load_libraries() -> None:
+    """Everything that a check needs is loaded, and nothing is computed: see `serve_forks`."""
+    for library in ("torchvision", "timm"):
+        model_names(library)
+
+
 def main() -> None:
     if sys.argv[1:] != ["--serve"]:
         sys.exit("usage: python -m trainer.checks --serve")
     logging.basicConfig(stream=sys.stderr)
-    # Everything that a check needs is loaded, and nothing is computed: see `serve_forks`.
     torch.set_num_threads(1)
-    for library in ("torchvision", "timm"):
-        model_names(library)
+    load_libraries()
     serve_forks(serve)
 
 

@@ -40,6 +40,7 @@ def test_the_storage_is_adopted_between_the_migrations_and_the_api(
 
     for step, fake in (("_run_once", run_once), ("_launch", launch)):
         monkeypatch.setattr(made, step, fake)
+    monkeypatch.setattr(made._preloads, "start", lambda: None)
     made._start()
     adopted = ["store adopt-storage"] if adopt_storage else []
     expected = ["migrations upgrade", *adopted, "api"]

@@ -1,0 +1,166 @@
+"""Processes that are forked by one that has imported what they need: they look and end like started ones."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from runtime.helper_process import HelperProcess
+from runtime.preloaded import UNKNOWN, VARIABLE, ForkedProcess, Question, fork, listen
+from runtime.process_title import ROOM, make_room
+from runtime.supervision import Limits
+from tests.support.waiting import wait_for
+
+#: What is run: a module beside the test, which has imported nothing itself.
+PROGRAM = """
+import json, os, sys
+print(json.dumps([sys.argv[1:], os.environ.get("ANSWER"), os.getcwd(), "html.parser" in sys.modules]))
+sys.stdout.flush()
+for line in sys.stdin:
+    sys.exit("it failed")
+sys.exit(3)
+"""
+
+HELPER = """
+import json, sys
+for line in sys.stdin:
+    print(json.dumps({"has_imported": "html.parser" in sys.modules}), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("preload")
+    (folder / "forked_program.py").write_text(PROGRAM)
+    (folder / "forked_helper.py").write_text(HELPER)
+    return folder
+
+
+@contextmanager
+def preload(folder: Path, *modules: str) -> Iterator[tuple[Path, "subprocess.Popen[bytes]"]]:
+    path = folder / f"{len(list(folder.iterdir()))}.sock"
+    places = os.pathsep.join([str(Path.cwd()), str(folder)])
+    environment = make_room({**os.environ, "PYTHONPATH": places})
+    with listen(path) as listening:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "runtime.preload", *modules, ROOM],
+            stdin=listening.fileno(),
+            env=environment,
+        )
+    try:
+        yield path, process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def preloaded(folder: Path) -> Iterator[Path]:
+    with preload(folder, "html.parser") as (path, _):
+        yield path
+
+
+def start(path: Path, *, bound: bool = False) -> tuple[ForkedProcess, int, int]:
+    """The process, and where it reads and writes."""
+    reads, to_it = os.pipe()
+    from_it, writes = os.pipe()
+    environment = {"ANSWER": "42", "PATH": "/bin"}
+    command = ("-m", "forked_program", "an argument")
+    try:
+        process = fork(
+            path, command, environment, (reads, writes, writes), folder="/tmp", bound=bound
+        )
+    finally:
+        os.close(reads)
+        os.close(writes)
+    return process, to_it, from_it
+
+
+def test_it_has_what_was_imported_and_all_else_of_its_own(preloaded: Path) -> None:
+    process, to_it, from_it = start(preloaded)
+    said = os.fdopen(os.dup(from_it))
+    assert json.loads(said.readline()) == [["an argument"], "42", "/tmp", True]
+    seen = psutil.Process(process.pid)
+    assert seen.cmdline()[1:4] == ["-m", "forked_program", "an"]
+    assert seen.environ() == {"ANSWER": "42", "PATH": "/bin"}
+    assert os.getsid(process.pid) == process.pid
+    assert process.poll() is None
+    os.write(to_it, b"fail\n")
+    assert process.wait(60) == process.poll() == 1
+    assert said.read() == "it failed\n"
+    said.close()
+    os.close(to_it)
+    os.close(from_it)
+
+
+def test_its_exit_status_is_known(preloaded: Path) -> None:
+    process, to_it, from_it = start(preloaded)
+    with pytest.raises(psutil.TimeoutExpired):
+        process.wait(0.01)
+    os.close(to_it)
+    assert process.wait(60) == 3
+    killed, *ends = start(preloaded)
+    killed.kill()
+    assert killed.wait(60) == -signal.SIGKILL
+    for descriptor in (from_it, *ends):
+        os.close(descriptor)
+
+
+def test_one_that_is_bound_ends_with_who_asked_for_it(preloaded: Path) -> None:
+    process, *ends = start(preloaded, bound=True)
+    other, *others = start(preloaded)
+    process.close()
+    wait_for(lambda: not psutil.pid_exists(process.pid))
+    assert other.poll() is None
+    other.kill()
+    assert other.wait(60) == -signal.SIGKILL
+    for descriptor in (*ends, *others):
+        os.close(descriptor)
+
+
+def test_where_nothing_forks_any_more_it_is_said_and_what_was_forked_goes_on(folder: Path) -> None:
+    with preload(folder) as (path, server):
+        question = Question(path)
+        process, to_it, from_it = start(path)
+        wait_for(lambda: question.is_answered)
+        server.kill()
+        server.wait()
+        with pytest.raises(ConnectionError):
+            start(path)
+        assert process.poll() is None
+        process.kill()
+        assert process.wait(60) == UNKNOWN
+        os.close(to_it)
+        os.close(from_it)
+
+
+def test_a_helper_is_forked_where_the_environment_says_so(
+    preloaded: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    command = [sys.executable, "-m", "forked_helper"]
+    for place, has_imported in ((str(preloaded), True), (str(folder / "nothing"), False)):
+        monkeypatch.setenv(VARIABLE, place)
+        helper = HelperProcess.start(command)
+        try:
+            answer = helper.exchange({"question": 1}, Limits(wall_seconds=60))
+        finally:
+            helper.close()
+        assert answer == {"has_imported": has_imported}
+        wait_for(lambda helper=helper: not psutil.pid_exists(helper.pid))
+
+
+def test_a_module_that_starts_a_thread_is_refused(folder: Path) -> None:
+    (folder / "starts_a_thread.py").write_text(
+        "import threading\nthreading.Thread(target=input, daemon=True).start()\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    )
+    with preload(folder, "starts_a_thread") as (_, server):
+        assert server.wait(60) == 1
