@@ -37,6 +37,8 @@ RIGHTS: Mapping[str, tuple[str, str]] = {
     "datasets": (_WRITE, _CHANGE),
     "studies": (_WRITE, _CHANGE),
     "jobs": (_WRITE, _WRITE),
+    # Written by the triggers of `jobs` alone.
+    "results": (_READ, _READ),
     "transitions": (_ADD, _ADD),
     "attempts": (_READ, _WRITE),
     "usage": (_READ, _ALL),

@@ -42,7 +42,7 @@ def list_epochs(
 ) -> Listing[EpochView]:
     with services.sessions.begin() as session:
         find_job(session, job_id)
-        rows = result_rows.epochs(session, job_id, _start_after(after, cursor))
+        rows = result_rows.epochs(session, job_id, _start_after(after, cursor), limit + 1)
     page = [EpochView.model_validate(row) for row in rows[:limit]]
     return Listing(
         items=page, next_cursor=_encode_cursor(page[-1].epoch if len(rows) > limit else None)

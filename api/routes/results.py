@@ -18,8 +18,9 @@ from api.http import (
 )
 from api.schemas import ChosenRows, Listing, ResultView
 from api.services import ServicesDep
+from store.results import groups as result_groups
 from store.results import parse_columns, parse_keys, parse_metric, result_rows
-from studies.results import Group, arrange, export, group_rows
+from studies.results import Group, arrange, describe_groups, export
 
 router = APIRouter(tags=["results"], dependencies=[Depends(get_current_user)])
 
@@ -64,11 +65,10 @@ def list_groups(
     """Ordered by the fields' values. A diverged job counts with its best checkpoint, else with the score of
     guessing; failed and unfinished jobs are counted but have no value."""
     keys = read_parameter("by", by, parse_keys)
-    chosen = read_parameter("metric", metric, parse_metric).name
-    columns = [*parse_columns("status,reason,metrics,facts"), *keys]
+    score = read_parameter("metric", metric, parse_metric)
     with services.sessions.begin() as session:
-        rows = list(result_rows.each_row(session, condition=jobs, columns=columns))
-    groups = group_rows(rows, [key.name for key in keys], chosen)
+        rows = result_groups.read_groups(session, condition=jobs, by=keys, metric=score)
+    groups = describe_groups(rows, score.name)
     if sort is not None:
         groups = read_parameter("sort", sort, lambda text: arrange(groups, text))
     return Listing(items=groups)

@@ -32,7 +32,9 @@ DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
 
 # A process that hangs inside a transaction must not hold everybody's locks for long. Nor may a machine that
 # vanished: the server's own keepalives end its sessions, and with them their locks, within 25 seconds.
+# To start parallel workers or to compile a query takes longer than any statement of ours needs.
 _OPTIONS = (
+    "-c max_parallel_workers_per_gather=0 -c jit=off "
     "-c timezone=UTC -c idle_in_transaction_session_timeout=60000 -c lock_timeout=20000 "
     "-c application_name=normlab -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 "
     "-c tcp_keepalives_count=3"

@@ -9,7 +9,6 @@ from typing import assert_never
 
 from sqlalchemy import ColumnElement, and_, not_, or_, true
 
-from store.catalog import is_archived
 from store.db import BadQuery
 from store.query import sql
 from store.query.expressions import And, Comparison, Expression, Membership, Not, Or, fields_named
@@ -24,12 +23,12 @@ def compile_query(text: str | None, *, archived: bool = False) -> ColumnElement[
     Raises BadQuery.
     """
     if text is None:
-        return true() if archived else not_(is_archived())
+        return true() if archived else not_(sql.is_archived())
     expression = parse_query(text)
     matching = condition(expression)
     if archived or "archived" in fields_named(expression):
         return matching
-    return and_(matching, not_(is_archived()))
+    return and_(matching, not_(sql.is_archived()))
 
 
 def condition(expression: Expression) -> ColumnElement[bool]:

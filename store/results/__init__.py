@@ -1,7 +1,8 @@
 """Reading results: rows, columns, order, series, leaderboards."""
 
-from store.results import leaderboard, pace, result_rows, series
+from store.results import groups, leaderboard, pace, result_rows, series
 from store.results.columns import Column, parse_columns, parse_keys, parse_metric
+from store.results.groups import ResultGroup
 from store.results.leaderboard import RankedJob
 from store.results.ordering import Order, parse_order
 from store.results.pace import FinishedJob
@@ -14,7 +15,9 @@ __all__ = [
     "LayerSnapshot",
     "Order",
     "RankedJob",
+    "ResultGroup",
     "ResultRow",
+    "groups",
     "leaderboard",
     "matching",
     "pace",

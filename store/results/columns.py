@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select
+from sqlalchemy import ColumnElement, Select, Text, cast, select
+from sqlalchemy.dialects.postgresql import JSONB
 
-from store.db import BadQuery, Job, Project, Study, User
+from store.db import BadQuery, Job, Project, Result, Study, User
 from store.query import Field, find_field, sql
 
 MOST_COLUMNS = 100
@@ -14,27 +15,27 @@ _DOCUMENTS = ("point", "trial", "metrics", "non_finite", "spec", "facts", "envir
 
 #: What a row has unless other columns are asked for.
 ROW: Mapping[str, Any] = {
-    "job_id": Job.id,
-    "study_id": Job.study_id,
+    "job_id": Result.job_id,
+    "study_id": Result.study_id,
     "study": Study.name,
     "project": Project.name,
     "owner": User.name,
-    "name": Job.name,
-    "variant": Job.variant,
+    "name": Result.name,
+    "variant": Result.variant,
     "point": Job.point,
     "trial": Job.trial,
-    "seed": Job.seed,
-    "status": Job.status,
-    "reason": Job.reason,
+    "seed": Result.seed,
+    "status": Result.status,
+    "reason": Result.reason,
     "metrics": Job.metrics,
     "non_finite": Job.non_finite,
     "tags": sql.value_of(find_field("tag")),
     "epochs": sql.trained_epochs(),
     "seconds": Job.seconds_used,
     "attempts": Job.attempt,
-    "created_at": Job.created_at,
-    "started_at": Job.started_at,
-    "finished_at": Job.finished_at,
+    "created_at": Result.created_at,
+    "started_at": Result.started_at,
+    "finished_at": Result.finished_at,
 }
 #: What a comparison rests on, too.
 MORE: Mapping[str, Any] = {
@@ -48,17 +49,26 @@ MORE: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`name` is how it was asked for; it never becomes SQL."""
+    """`name` is how it was asked for; it never becomes SQL. `key` is equal where `expression` is, and cheaper
+    where the value has a column of its own."""
 
     name: str
     expression: ColumnElement[Any]
+    key: ColumnElement[Any]
 
 
 def find_column(name: str, position: int = 0) -> Column:
     """A column of every row, one of `MORE`, or any field. Raises BadQuery."""
     if (known := ROW.get(name, MORE.get(name))) is not None:
-        return Column(name, known)
-    return Column(name, sql.value_of(find_field(name, position)))
+        return Column(name, known, _key(known))
+    field = find_field(name, position)
+    value, column = sql.value_of(field), sql.column_of(field)
+    return Column(name, value, _key(value) if column is None else column)
+
+
+def _key(value: Any) -> ColumnElement[Any]:
+    # As text, which keeps 1 and 1.0 apart as Python does.
+    return cast(value, Text) if isinstance(value.type, JSONB) else value
 
 
 def parse_names(text: str) -> list[tuple[str, int]]:
@@ -96,12 +106,24 @@ def parse_metric(text: str) -> Field:
     return field
 
 
-def selecting(statement: Select[Any], columns: Sequence[Column]) -> Select[Any]:
-    """These columns alone, besides the job's id as `job_id`; to be read with `named`."""
-    # Numbered, since the names are a person's text and two of them may mean the same column. The joins stay
-    # (`maintain_column_froms`), because conditions and order refer to them.
-    chosen = (column.expression.label(f"c{number}") for number, column in enumerate(columns))
-    return statement.with_only_columns(Job.id.label("job_id"), *chosen, maintain_column_froms=True)
+def joined(*columns: Any) -> Select[Any]:
+    """These columns of results, of their jobs, and of those jobs' owners, projects and studies."""
+    # Outer joins, although every result has a job and an owner: PostgreSQL leaves out an outer join of which
+    # no column is read, so that a query over the whole history reads `results` alone where it can.
+    return (
+        select(*columns)
+        .select_from(Result)
+        .outerjoin(Job, Job.id == Result.job_id)
+        .outerjoin(User, User.id == Result.owner_id)
+        .outerjoin(Project, Project.id == Result.project_id)
+        .outerjoin(Study, Study.id == Result.study_id)
+    )
+
+
+def numbered(columns: Sequence[Column]) -> list[ColumnElement[Any]]:
+    """To be read with `named`."""
+    # Numbered, since the names are a person's text and two of them may mean the same column.
+    return [column.expression.label(f"c{number}") for number, column in enumerate(columns)]
 
 
 def _find_key(name: str, position: int) -> Column:

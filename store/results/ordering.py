@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, or_
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, or_
 
-from store.db import BadCursor, Job
+from store.db import BadCursor, Result
 from store.query import Field, Kind, find_field, sql
 
 #: The column of a row that its place in the order is read from.
@@ -41,15 +41,33 @@ def parse_order(text: str) -> Order:
     return Order(find_field(name[descending:], position), descending)
 
 
-def ordered(statement: Select[Any], order: Order, cursor: str | None) -> Select[Any]:
-    """The statement's rows in this order from the cursor on, with `KEY`. Raises BadCursor."""
+def key_of(order: Order) -> ColumnElement[Any]:
+    """The value that rows are ordered by, as `KEY`."""
+    return sql.key_of(order.field).label(KEY)
+
+
+def sequence(
+    order: Order, key: ColumnElement[Any], job_id: SQLColumnExpression[int]
+) -> list[ColumnElement[Any]]:
+    """What to order rows of this key and job by."""
+    return [(key.desc() if order.descending else key.asc()).nulls_last(), job_id.desc()]
+
+
+def conditions_beyond(cursor: str, order: Order) -> list[ColumnElement[bool]]:
+    """Which rows come after the cursor, as conditions to be read one after the other. Raises BadCursor.
+
+    One range of the order each, so that an index can begin at it: those with a value, then those without.
+    """
     key = sql.key_of(order.field)
-    if cursor is not None:
-        # The condition is the order's, spelled out: PostgreSQL's row comparison `(key, id) > (…)` knows one
-        # direction for all columns, and gives NULL where the key is NULL.
-        statement = statement.where(_is_beyond(key, order, *_decode(cursor, order)))
-    direction = (key.desc() if order.descending else key.asc()).nulls_last()
-    return statement.add_columns(key.label(KEY)).order_by(None).order_by(direction, Job.id.desc())
+    value, job_id = _decode(cursor, order)
+    older = Result.job_id < job_id
+    if value is None:
+        return [and_(key.is_(None), older)]
+    # Equal keys go on by falling ids, whichever way the keys go; rows without a key come after all others.
+    # Together the order is total, so that no row is on two pages or on none. PostgreSQL's row comparison
+    # `(key, id) > (…)` knows one direction for all columns; the first condition is the one that an index takes.
+    at_or_beyond = key <= value if order.descending else key >= value
+    return [and_(at_or_beyond, or_(key != value, older)), key.is_(None)]
 
 
 def cursor_after(row: Mapping[str, Any], job_id: int, order: Order) -> str:
@@ -62,18 +80,6 @@ def cursor_after(row: Mapping[str, Any], job_id: int, order: Order) -> str:
     # again as equal.
     text = json.dumps([order.text, value, job_id], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _is_beyond(
-    key: ColumnElement[Any], order: Order, value: Any, job_id: int
-) -> ColumnElement[bool]:
-    older = Job.id < job_id
-    if value is None:
-        return and_(key.is_(None), older)
-    # Equal keys go on by falling ids, whichever way the keys go; rows without a key come after all others.
-    # Together the order is total, so that no row is on two pages or on none.
-    farther = key < value if order.descending else key > value
-    return or_(farther, and_(key == value, older), key.is_(None))
 
 
 def _decode(cursor: str, order: Order) -> tuple[Any, int]:

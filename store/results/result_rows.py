@@ -14,18 +14,24 @@ from store.db import (
     Diagnosis,
     Epoch,
     File,
-    Job,
     LogLine,
     Page,
     Project,
-    Study,
+    Result,
     Transition,
     User,
     decode_cursor,
     encode_cursor,
 )
-from store.results.columns import MORE, ROW, Column, named, selecting
-from store.results.ordering import KEY, Order, cursor_after, ordered
+from store.results.columns import MORE, ROW, Column, joined, named, numbered
+from store.results.ordering import (
+    KEY,
+    Order,
+    conditions_beyond,
+    cursor_after,
+    key_of,
+    sequence,
+)
 
 _Record = TypeVar("_Record", Attempt, Transition, Checkpoint, File)
 
@@ -88,28 +94,52 @@ def rows(
     `trials`: include tuning trials; `condition`: from `store.query.compile`. Keys: those of `columns`, else of
     `store.results.columns.ROW`. Raises BadCursor.
     """
-    statement = _rows().where(
-        matching(
-            study_id=study_id,
-            project=project,
-            variant=variant,
-            status=status,
-            owner=owner,
-            trials=trials,
-        )
+    matches = matching(
+        study_id=study_id,
+        project=project,
+        variant=variant,
+        status=status,
+        owner=owner,
+        trials=trials,
     )
-    if condition is not None:
-        statement = statement.where(condition)
-    if columns is not None:
-        statement = selecting(statement, columns)
+    keys = joined(Result.job_id).where(matches, true() if condition is None else condition)
     if order is not None:
-        statement = ordered(statement, order, cursor)
-    elif cursor is not None:
-        statement = statement.where(Job.id < decode_cursor(cursor))
-    if limit is not None:
-        statement = statement.limit(limit + 1)
-    page = [dict(row) for row in session.execute(statement).mappings()]
+        ranges = [true()] if cursor is None else conditions_beyond(cursor, order)
+    else:
+        ranges = [true() if cursor is None else Result.job_id < decode_cursor(cursor)]
+    page: list[dict[str, Any]] = []
+    for beyond in ranges:
+        # One more than asked for shows whether there is a next page, without counting.
+        most = None if limit is None else limit + 1 - len(page)
+        if most != 0:
+            page += _read_page(session, keys.where(beyond).limit(most), order, columns)
     return _page(page, order, columns, limit)
+
+
+def _read_page(
+    session: Session, keys: Select[Any], order: Order | None, columns: Sequence[Column] | None
+) -> list[dict[str, Any]]:
+    """The first rows of these keys in this order, up to their limit."""
+    # Two steps in one statement: which jobs are on the page is read from narrow rows and indexes, and the wide
+    # documents only of those.
+    chosen = (
+        [column.label(name) for name, column in ROW.items()]
+        if columns is None
+        else [Result.job_id.label("job_id"), *numbered(columns)]
+    )
+    if order is None:
+        place = keys.order_by(Result.job_id.desc()).subquery("page")
+        statement = joined(*chosen).order_by(Result.job_id.desc())
+    else:
+        key = key_of(order)
+        place = (
+            keys.add_columns(key).order_by(*sequence(order, key, Result.job_id)).subquery("page")
+        )
+        sort_key = place.c[KEY]
+        statement = joined(*chosen, sort_key)
+        statement = statement.order_by(*sequence(order, sort_key, Result.job_id))
+    statement = statement.join(place, place.c.job_id == Result.job_id)
+    return [dict(row) for row in session.execute(statement).mappings()]
 
 
 def each_row(
@@ -120,9 +150,11 @@ def each_row(
     columns: Sequence[Column],
 ) -> Iterator[dict[str, Any]]:
     """All rows as `rows` orders them, fetched while they are taken: no more than some are in memory."""
-    statement = selecting(_rows().where(condition), columns)
-    if order is not None:
-        statement = ordered(statement, order, None)
+    statement = joined(Result.job_id.label("job_id"), *numbered(columns)).where(condition)
+    if order is None:
+        statement = statement.order_by(Result.job_id.desc())
+    else:
+        statement = statement.order_by(*sequence(order, key_of(order), Result.job_id))
     # A cursor on the server: an export of 100,000 jobs never lies in this process's memory as a whole.
     for row in session.execute(statement, execution_options={"yield_per": 500}).mappings():
         yield named(dict(row), columns)
@@ -139,30 +171,34 @@ def matching(
 ) -> ColumnElement[bool]:
     """The condition that all of these hold; None: any value. `trials`: include tuning trials."""
     filters = {
-        Job.study_id: study_id,
+        Result.study_id: study_id,
         Project.name: project,
-        Job.variant: variant,
-        Job.status: status,
+        Result.variant: variant,
+        Result.status: status,
         User.name: owner,
     }
     given = (column == value for column, value in filters.items() if value is not None)
-    return and_(true() if trials else Job.trial.is_(None), *given)
+    return and_(true() if trials else ~Result.is_trial, *given)
 
 
 def study_rows(session: Session, study_id: int, *, trials: bool = False) -> list[ResultRow]:
     """One row per job of the study, in the order in which they were made: its cells, or instead the trials of
     its tuning."""
-    more = (column.label(name) for name, column in MORE.items())
-    is_wanted = Job.trial.is_not(None) if trials else Job.trial.is_(None)
-    statement = _rows().add_columns(*more).where(Job.study_id == study_id, is_wanted)
-    statement = statement.order_by(None).order_by(Job.id)
+    columns = (column.label(name) for name, column in {**ROW, **MORE}.items())
+    statement = (
+        joined(*columns)
+        .where(Result.study_id == study_id, Result.is_trial == trials)
+        .order_by(Result.job_id)
+    )
     return [ResultRow(**row) for row in session.execute(statement).mappings()]
 
 
-def epochs(session: Session, job_id: int, after: int = 0) -> Sequence[Epoch]:
+def epochs(
+    session: Session, job_id: int, after: int = 0, limit: int | None = None
+) -> Sequence[Epoch]:
     """The job's evaluation periods beyond `after`, in order."""
     statement = select(Epoch).where(Epoch.job_id == job_id, Epoch.epoch > after)
-    return session.scalars(statement.order_by(Epoch.epoch)).all()
+    return session.scalars(statement.order_by(Epoch.epoch).limit(limit)).all()
 
 
 def diagnoses(
@@ -219,17 +255,6 @@ def logs(session: Session, job_id: int, after: int = 0, limit: int = 1000) -> Se
 
 def _of_job(session: Session, table: type[_Record], job_id: int, order: Any) -> Sequence[_Record]:
     return session.scalars(select(table).where(table.job_id == job_id).order_by(order)).all()
-
-
-def _rows() -> Select[Any]:
-    return (
-        select(*(column.label(name) for name, column in ROW.items()))
-        .join(User, User.id == Job.owner_id)
-        .outerjoin(Project, Project.id == Job.project_id)
-        .outerjoin(Study, Study.id == Job.study_id)
-        .where(Job.kind == "training")
-        .order_by(Job.id.desc())
-    )
 
 
 def _page(

@@ -2,7 +2,7 @@
 
 from studies.results import export
 from studies.results.export import flat_row, in_order, not_finite, simple
-from studies.results.grouping import Group, arrange, group_rows
+from studies.results.grouping import Group, arrange, describe_groups
 from studies.results.leaderboard import Entry, ValidationMetric, rank
 
 __all__ = [
@@ -10,9 +10,9 @@ __all__ = [
     "Group",
     "ValidationMetric",
     "arrange",
+    "describe_groups",
     "export",
     "flat_row",
-    "group_rows",
     "in_order",
     "not_finite",
     "rank",

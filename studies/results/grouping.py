@@ -4,14 +4,14 @@ A diverged job counts as in a comparison; a job that failed or isn't finished ha
 """
 
 import json
-import statistics as plain
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import statistics
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from store.db import BadQuery
+from store.results import ResultGroup
 from studies.comparison import FrozenModel
-from studies.stats import Interval, higher_is_better, inference, score
+from studies.stats import Interval, higher_is_better, inference
 
 
 class Group(FrozenModel):
@@ -44,36 +44,10 @@ SORTABLE = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A row of the columns that a person chose, `by`, and what its score rests on."""
-
-    by: dict[str, Any]
-    status: str
-    reason: str | None
-    metrics: Mapping[str, float | None]
-    facts: Mapping[str, Any] | None
-
-
-def group_rows(rows: Iterable[Mapping[str, Any]], by: Sequence[str], metric: str) -> list[Group]:
-    """In the order of the values that the rows have under the names `by`, missing ones last.
-
-    Beside these, rows have `status`, `reason`, `metrics` and, unless nothing is known of them, `facts`.
-    """
-    groups: dict[str, list[_Job]] = {}
-    for row in rows:
-        job = _Job(
-            by={name: row[name] for name in by},
-            status=row["status"],
-            reason=row["reason"],
-            metrics=row["metrics"],
-            facts=row.get("facts"),
-        )
-        # Values may be lists, which can't be keys; the text of `1` and `"1"` differs, so that they stay apart.
-        key = json.dumps(list(job.by.values()), sort_keys=True, default=str)
-        groups.setdefault(key, []).append(job)
-    found = [_group(members, metric) for members in groups.values()]
-    return sorted(found, key=lambda group: [_place(value) for value in group.by.values()])
+def describe_groups(groups: Iterable[ResultGroup], metric: str) -> list[Group]:
+    """In the order of the values that they have in common, missing ones last."""
+    described = [_describe(group, metric) for group in groups]
+    return sorted(described, key=lambda group: [_place(value) for value in group.by.values()])
 
 
 def arrange(groups: Sequence[Group], order: str) -> list[Group]:
@@ -94,28 +68,28 @@ def arrange(groups: Sequence[Group], order: str) -> list[Group]:
     return [groups[at] for at in (*there, *(at for at in range(len(groups)) if keys[at][0]))]
 
 
-def _group(jobs: Sequence[_Job], metric: str) -> Group:
-    scores = (score(job, metric).value for job in jobs)
-    values = [value for value in scores if value is not None]
+def _describe(group: ResultGroup, metric: str) -> Group:
+    values = group.scores
     best, worst = (max, min) if higher_is_better(metric) else (min, max)
-    statuses = [job.status for job in jobs]
-    ended = ("succeeded", "failed", "cancelled")
+    mean, std = inference.mean(values), inference.deviation(values)
     return Group(
-        by=jobs[0].by,
+        by=group.by,
         metric=metric,
-        jobs=len(jobs),
+        jobs=group.jobs,
         n=len(values),
-        mean=inference.mean(values),
-        std=inference.deviation(values),
-        median=plain.median(values) if values else None,
+        mean=mean,
+        std=std,
+        median=statistics.median(values) if values else None,
         interquartile_mean=inference.interquartile_mean(values) if values else None,
-        interval=inference.t_interval(values),
+        interval=None
+        if mean is None or std is None
+        else inference.interval_around(mean, std, len(values)),
         best=best(values, default=None),
         worst=worst(values, default=None),
-        diverged=sum(job.reason == "diverged" for job in jobs),
-        failed=statuses.count("failed"),
-        cancelled=statuses.count("cancelled"),
-        pending=sum(status not in ended for status in statuses),
+        diverged=group.diverged,
+        failed=group.failed,
+        cancelled=group.cancelled,
+        pending=group.pending,
     )
 
 

@@ -27,6 +27,7 @@ from store.db.models.jobs import (
     Verdict,
 )
 from store.db.models.mirror import MIRROR_PROBLEMS, Mirrored, MirrorProblem
+from store.db.models.results import Result
 from store.db.models.table import Table
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "MirrorProblem",
     "Mirrored",
     "Project",
+    "Result",
     "Storage",
     "Study",
     "Table",

@@ -1,0 +1,92 @@
+"""Results in groups of equal values, counted and with their scores, read in one pass over narrow rows."""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, LargeBinary, case, func, literal
+from sqlalchemy.orm import Session
+
+from store.db import FINAL_STATUSES, Result
+from store.query import Field, sql
+from store.results.columns import Column, joined, named, numbered
+
+
+@dataclass(frozen=True, slots=True)
+class ResultGroup:
+    """Jobs with equal values `by`; `scores` are those of the jobs that have one, the newest job's first.
+
+    A diverged job without a value has the score of guessing; `pending`: neither finished nor failed.
+    """
+
+    by: dict[str, Any]
+    jobs: int
+    scores: Sequence[float]
+    diverged: int
+    failed: int
+    cancelled: int
+    pending: int
+
+
+def read_groups(
+    session: Session, *, condition: ColumnElement[bool], by: Sequence[Column], metric: Field
+) -> list[ResultGroup]:
+    """The results that meet the condition, grouped; the group with the newest job first."""
+    # The binary digits themselves: statistics are added exactly from them, and 100,000 scores are one value to
+    # send instead of as many rows. Each with its job, since to sort them here would take longer than to read them.
+    score = func.float8send(_score(metric), type_=LargeBinary)
+    job = func.int8send(Result.job_id, type_=LargeBinary)
+    scores = func.string_agg(job.op("||")(score), literal(b"", LargeBinary))
+    groups = (
+        joined(
+            func.max(Result.job_id).label("newest"),
+            func.count().label("jobs"),
+            scores.label("scores"),
+            _count(Result.reason == "diverged").label("diverged"),
+            _count(Result.status == "failed").label("failed"),
+            _count(Result.status == "cancelled").label("cancelled"),
+            _count(Result.status.not_in(FINAL_STATUSES)).label("pending"),
+        )
+        .where(condition)
+        .group_by(*(column.key for column in by))
+        .subquery("groups")
+    )
+    # What a group's values look like is read from its newest job: those of the keys may be written differently.
+    statement = (
+        joined(groups, *numbered(by))
+        .join(groups, groups.c.newest == Result.job_id)
+        .order_by(groups.c.newest.desc())
+    )
+    return [
+        ResultGroup(
+            by=named(dict(row), by),
+            jobs=row["jobs"],
+            scores=_unpack(row["scores"]),
+            diverged=row["diverged"],
+            failed=row["failed"],
+            cancelled=row["cancelled"],
+            pending=row["pending"],
+        )
+        for row in session.execute(statement).mappings()
+    ]
+
+
+def _score(metric: Field) -> ColumnElement[Any]:
+    """What a job counts with, as `studies.stats.score` says; NULL if it has none."""
+    chance = sql.chance_of(metric.name.rpartition("_")[2])
+    guessed = case((Result.reason == "diverged", chance))
+    return case((Result.status == "succeeded", func.coalesce(sql.key_of(metric), guessed)))
+
+
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.count().filter(condition)
+
+
+def _unpack(scores: bytes | None) -> Sequence[float]:
+    """Newest first: sums that aren't exact depend on the order in their last digit."""
+    import numpy as np
+
+    pairs = np.frombuffer(scores or b"", [("job_id", ">i8"), ("score", ">f8")])
+    order = np.argsort(pairs["job_id"].astype(np.int64), kind="stable")[::-1]
+    return array("d", pairs["score"].astype(np.float64)[order].tobytes())
