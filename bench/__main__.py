@@ -18,7 +18,7 @@ from typing import Any
 from bench.harness.figures import table_rows, text_table
 from bench.harness.machine import describe_machine, load_average
 from bench.harness.progress import say
-from bench.sections import QUICK, SECTIONS, Effort
+from bench.sections import QUICK, SECTIONS, Effort, measure
 
 FORMAT = 1
 #: A median of fewer hides neither a slow first round nor a disturbed one.
@@ -60,10 +60,6 @@ def run_section(name: str, effort: Effort) -> dict[str, Any]:
         described["failure"] = traceback.format_exc()
     seconds = time.monotonic() - began
     return {**described, "seconds": seconds, "load": [before, load_average()]}
-
-
-def measure(name: str, folder: str, effort: Effort) -> dict[str, Any]:
-    return SECTIONS[name](Path(folder), effort).describe()
 
 
 def describe(name: str) -> str:

@@ -65,7 +65,7 @@ def measure_crowd(folder: Path, *, repeats: int) -> CrowdCost:
     alone: list[float] = []
     crowded: list[float] = []
     nobody, crowd = Crowd(0), Crowd(CROWD)
-    with _service(folder) as (url, viewer, neighbour):
+    with serve(folder) as (url, viewer, neighbour):
         plan_small(url, neighbour)
         for _ in range(repeats):
             for around, seconds in ((nobody, alone), (crowd, crowded)):
@@ -163,8 +163,8 @@ def _client(url: str, token: str = "") -> httpx.Client:
 
 
 @contextmanager
-def _service(folder: Path) -> Iterator[tuple[str, str, str]]:
-    """The API's address, and the tokens of a viewer and of a member."""
+def serve(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """The API without workers: its address, and the tokens of a viewer and of a member."""
     with ExitStack() as stack:
         postgres, redis = Postgres(folder / "postgres"), Redis(folder / "redis")
         for server in (postgres, redis):

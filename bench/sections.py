@@ -1,11 +1,13 @@
 """The sections of the benchmark, in the order in which they run. Each imports what it measures by itself."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeAlias
+from statistics import median
+from typing import Any, TypeAlias
 
-from bench.harness.figures import Figure, Section
+from bench.harness.figures import Figure, Section, at_least, at_most
+from bench.harness.progress import say
 
 # What a section imports would be in the memory and the start of those that don't need it.
 
@@ -80,6 +82,58 @@ def path(folder: Path, effort: Effort) -> Section:
     return measure_path(folder, rounds=effort.rounds)
 
 
+def claims(folder: Path, effort: Effort) -> Section:
+    """Acquiring a job beside 100,000 ended and 1,000 queued ones, by 16 workers."""
+    from bench.acquire import fill_database, measure_acquire
+    from normlab.stack.servers import Postgres
+
+    jobs = 10_000 if effort.quick else 100_000
+    server = Postgres(folder / "postgres")
+    server.start()
+    try:
+        url = fill_database(server, jobs=jobs, queued=1000)
+        # Each takes jobs from the queue, which must stay long.
+        each = max(2, 40 // effort.rounds)
+        costs = []
+        for number in range(effort.rounds):
+            say(f"claims, round {number + 1} of {effort.rounds}")
+            costs.append(measure_acquire(url, each=each))
+    finally:
+        server.stop()
+    times = sorted(time for cost in costs for time in cost.milliseconds)
+    figures = [
+        Figure("acquire: median", median(times), "ms"),
+        Figure("acquire: 99 %", times[int(0.99 * (len(times) - 1))], "ms", at_most(10)),
+        Figure("acquire and end: CPU", median(cost.cpu_milliseconds for cost in costs), "ms"),
+    ]
+    title = f"Claims beside {jobs:,} ended and 1,000 queued jobs, 16 workers"
+    return Section(title, figures, {"milliseconds": times})
+
+
+def posts(folder: Path, effort: Effort) -> Section:
+    """`POST /jobs` at 32 connections, and a study of 1,000 cells planned and created; no worker runs."""
+    from bench.crowd import serve
+    from bench.posts import PostCost, measure_posts
+
+    costs: list[PostCost] = []
+    with serve(folder) as (url, _, member):
+        for number in range(effort.rounds):
+            say(f"posts, round {number + 1} of {effort.rounds}")
+            costs.append(measure_posts(url, member, seconds=5.0 if effort.quick else 15.0))
+
+    def middle(name: str) -> float:
+        return median(getattr(cost, name) for cost in costs)
+
+    figures = [
+        Figure("jobs accepted", middle("per_second"), "/s", at_least(150)),
+        Figure("POST: median", middle("p50_milliseconds"), "ms"),
+        Figure("POST: 99 %", middle("p99_milliseconds"), "ms", at_most(150)),
+        Figure("plan of 1,000 cells", middle("plan_seconds"), "s", at_most(2)),
+        Figure("study of 1,000 cells after its plan", middle("create_seconds"), "s", at_most(1)),
+    ]
+    return Section("Submission", figures, {"rounds": [asdict(cost) for cost in costs]})
+
+
 def start(folder: Path, effort: Effort) -> Section:
     """The start of a stack, its memory and CPU at rest, one job alone."""
     from bench.start import measure_start
@@ -96,10 +150,16 @@ def sweep(folder: Path, effort: Effort) -> Section:
 
 
 SECTIONS: Mapping[str, Run] = {
-    run.__name__: run for run in (imports, steps, lightning, layers, looks, path, start, sweep)
+    run.__name__: run
+    for run in (imports, steps, lightning, layers, looks, path, claims, posts, start, sweep)
 }
 #: Those that three minutes are enough for.
-QUICK = ("imports", "steps", "path", "sweep")
+QUICK = ("imports", "path", "claims", "posts", "sweep")
+
+
+def measure(name: str, folder: str, effort: Effort) -> dict[str, Any]:
+    """What a section measured, as JSON. Here and not in `__main__`, which another process imports by another name."""
+    return SECTIONS[name](Path(folder), effort).describe()
 
 
 def _many(effort: Effort) -> int:

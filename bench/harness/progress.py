@@ -3,8 +3,6 @@
 import sys
 import time
 
-_BEGAN = time.monotonic()
-
 
 def say(what: str) -> None:
-    print(f"{time.monotonic() - _BEGAN:6.0f} s  {what}", file=sys.stderr, flush=True)
+    print(f"{time.strftime('%H:%M:%S')}  {what}", file=sys.stderr, flush=True)

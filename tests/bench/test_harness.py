@@ -171,6 +171,11 @@ def test_a_failed_section_is_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
     assert section["failure"].endswith("OSError: no room\n")
 
 
+def test_a_section_is_run_in_another_interpreter() -> None:
+    # `python -m bench` is `__main__`, and what is defined there can't be found by another process.
+    assert command.measure.__module__ == "bench.sections"
+
+
 def test_every_section_says_what_it_measures() -> None:
     assert set(QUICK) <= set(SECTIONS)
     assert all(command.describe(name) for name in SECTIONS)
