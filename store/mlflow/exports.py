@@ -3,13 +3,15 @@
 Exports of a model are counted before each attempt, so that an attempt that ends the whole mirror is counted as well.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session
 
-from store.db import Checkpoint, Mirrored, MirrorProblem
-from store.mlflow.mirror import open_run
+from store.db import Attempt, Checkpoint, Job, Mirrored, MirrorProblem
+from store.mlflow.mirror import open_runs
 from store.mlflow.mirror_problems import is_held_back
 
 #: In the state of a job's row of `mirrored`, until its model has been sent or given up.
@@ -18,14 +20,27 @@ KEY = "exports"
 
 def request_models(session: Session, job_ids: Collection[int], experiment_id: str) -> None:
     """Notes that these jobs' models belong in MLflow, once their runs are closed there."""
-    for job_id in job_ids:
-        row = open_run(session, experiment_id, job_id=job_id)
+    for row in open_runs(session, dict.fromkeys(job_ids, experiment_id)).values():
         if "model" not in row.state:
             row.state = {**row.state, "model": "wanted"}
 
 
-def next_files(session: Session) -> Mirrored | None:
-    """The row of the ended study or job whose figures are to be sent next.
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Whether jobs run, and whether some wait to be claimed."""
+
+    is_running: bool
+    is_queued: bool
+
+
+def read_load(session: Session) -> Load:
+    running = exists().where(Attempt.ended_at.is_(None))
+    queued = exists().where(Job.status == "queued")
+    return Load(*session.execute(select(running, queued)).one())
+
+
+def next_files(session: Session, waited_seconds: float = 0.0, limit: int = 1) -> Sequence[Mirrored]:
+    """The rows of ended studies and jobs whose figures are to be sent next: those that have waited so long.
 
     Studies before jobs, the latest first: people look at those, not at a backlog.
     """
@@ -34,21 +49,21 @@ def next_files(session: Session) -> Mirrored | None:
         select(Mirrored)
         .where(
             ~is_held_back("files", *owners),
-            Mirrored.closed_at.is_not(None),
+            _has_waited(waited_seconds),
             Mirrored.state["files"].astext == "wanted",
         )
         .order_by(Mirrored.study_id.is_(None), Mirrored.closed_at.desc(), Mirrored.id.desc())
-        .limit(1)
+        .limit(limit)
     )
-    return session.scalar(query)
+    return session.scalars(query).all()
 
 
-def next_model(session: Session) -> int | None:
-    """The job whose model is to be logged next, the latest first."""
+def next_model(session: Session, waited_seconds: float = 0.0) -> int | None:
+    """The job whose model is to be logged next, the latest first, among those that have waited so long."""
     query = select(Mirrored.job_id).where(
         Mirrored.job_id.is_not(None),
         ~is_held_back("model", (MirrorProblem.job_id, Mirrored.job_id)),
-        Mirrored.closed_at.is_not(None),
+        _has_waited(waited_seconds),
         Mirrored.state["model"].astext == "wanted",
     )
     return session.scalar(query.order_by(Mirrored.closed_at.desc(), Mirrored.id.desc()).limit(1))
@@ -72,6 +87,31 @@ def take_back(session: Session, job_id: int) -> None:
     row = session.scalars(_row(job_id)).one_or_none()
     if row is not None:
         row.state = {**row.state, KEY: max(0, int(row.state.get(KEY, 0)) - 1)}
+
+
+def note_files(session: Session, sent: Mirrored) -> bool:
+    """The figures of this row are sent, unless it has ended anew meanwhile; False if the row is gone."""
+    row = session.scalar(select(Mirrored).where(Mirrored.id == sent.id).with_for_update())
+    if row is None or row.run_id != sent.run_id:
+        return False
+    if row.closed_at == sent.closed_at:
+        row.state = {**row.state, "files": "sent"}
+    return True
+
+
+def note_model(session: Session, exported: Mirrored, kind: str, model_id: str | None) -> bool:
+    """What became of a job's model; False if its row is gone, as after a rebuild."""
+    row = session.scalar(select(Mirrored).where(Mirrored.id == exported.id).with_for_update())
+    if row is None or row.run_id != exported.run_id:
+        return False
+    before = {name: value for name, value in row.state.items() if name != KEY}
+    row.state = {**before, "model": kind, "model_id": model_id}
+    return True
+
+
+def _has_waited(seconds: float) -> ColumnElement[bool]:
+    """Since its run was closed; a run that goes on again has nothing to send."""
+    return Mirrored.closed_at <= func.clock_timestamp() - timedelta(seconds=seconds)
 
 
 def _row(job_id: int) -> Select[Mirrored]:

@@ -4,15 +4,27 @@ A row of `mirrored` is made, with a key, before its run: `run_id` is empty until
 exist. So a crash in between leaves a row that says under which key to look for the run.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 from uuid import uuid4
 
-from sqlalchemy import BigInteger, ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    and_,
+    cast,
+    column,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+    values,
+)
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from store.db import (
     FINAL_STATUSES,
@@ -35,6 +47,9 @@ OfJob = TypeVar("OfJob", Epoch, Diagnosis)
 
 #: PostgreSQL's advisory lock of the one mirror.
 LOCK = 0x6E6F726D_6D6C
+
+#: The columns of `mirrored` that say how far a run has been written.
+_SAVED = ("id", "run_id", "experiment_id", "epoch", "seen_at", "closed_at", "state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +101,36 @@ def try_lock(session: Session) -> bool:
     return bool(session.scalar(select(func.pg_try_advisory_lock(LOCK))))
 
 
-def due_jobs(session: Session, limit: int) -> list[int]:
-    """Jobs that changed since MLflow saw them, oldest change first.
+def due_jobs(session: Session, limit: int, among: Collection[int] | None = None) -> list[int]:
+    """Jobs that changed since MLflow saw them: those that have ended first, then the oldest change first.
 
-    Compared for inequality: transactions don't commit in the order of their times.
+    A job that has never started has no run yet. `among`: only these are looked at, and those with a problem; None: every
+    job.
     """
-    changed = or_(Mirrored.id.is_(None), Mirrored.seen_at.is_distinct_from(Job.changed_at))
+    # Compared for inequality: transactions don't commit in the order of their times.
+    changed = Mirrored.seen_at.is_distinct_from(Job.changed_at)
+    has_ended = Job.status.in_(FINAL_STATUSES)
+    has_run = or_(Mirrored.id.is_not(None), Job.attempt > 0, has_ended)
     held_back = is_held_back("run", (MirrorProblem.job_id, Job.id))
     query = (
         select(Job.id)
         .outerjoin(Mirrored, Mirrored.job_id == Job.id)
-        .where(Job.kind == "training", changed, ~held_back)
-        .order_by(Job.changed_at, Job.id)
+        .where(Job.kind == "training", changed, has_run, ~held_back)
+        .order_by(has_ended.desc(), Job.changed_at, Job.id)
         .limit(limit)
     )
+    if among is not None:
+        among = {*among, *_with_problem(session, MirrorProblem.job_id)}
+        if not among:
+            return []
+        query = query.where(Job.id.in_(among))
     return list(session.scalars(query))
 
 
 def read_jobs(session: Session, job_ids: Collection[int]) -> list[JobToMirror]:
     """These jobs and their new epochs. The jobs are read first: what follows may only be newer."""
+    if not job_ids:
+        return []
     query = (
         select(Job, User.name, Project.name, Study, Dataset, Mirrored)
         .join(User, User.id == Job.owner_id)
@@ -132,11 +158,22 @@ def read_jobs(session: Session, job_ids: Collection[int]) -> list[JobToMirror]:
     ]
 
 
-def due_studies(session: Session) -> list[int]:
-    """Studies with a job that changed since MLflow saw the study."""
+def studies_of(session: Session, job_ids: Collection[int]) -> set[int]:
+    """The studies that these jobs belong to."""
+    if not job_ids:
+        return set()
+    query = select(Job.study_id).where(Job.id.in_(job_ids), Job.study_id.is_not(None)).distinct()
+    return {study_id for study_id in session.scalars(query) if study_id is not None}
+
+
+def due_studies(session: Session, among: Collection[int] | None = None) -> dict[int, bool]:
+    """Studies with a job that changed since MLflow saw the study, and whether all jobs have ended.
+
+    `among`: only these are looked at, and those with a problem; None: every study.
+    """
     held_back = is_held_back("run", (MirrorProblem.study_id, Study.id))
     query = (
-        select(Study.id)
+        select(Study.id, func.bool_and(Job.status.in_(FINAL_STATUSES)))
         .join(Job, Job.study_id == Study.id)
         .outerjoin(Mirrored, Mirrored.study_id == Study.id)
         .where(~held_back)
@@ -144,7 +181,12 @@ def due_studies(session: Session) -> list[int]:
         .having(Mirrored.seen_at.is_distinct_from(func.max(Job.changed_at)))
         .order_by(Study.id)
     )
-    return list(session.scalars(query))
+    if among is not None:
+        among = {*among, *_with_problem(session, MirrorProblem.study_id)}
+        if not among:
+            return {}
+        query = query.where(Study.id.in_(among))
+    return {study_id: has_ended for study_id, has_ended in session.execute(query)}
 
 
 def read_study(session: Session, study_id: int) -> StudyToMirror:
@@ -163,6 +205,8 @@ def read_study(session: Session, study_id: int) -> StudyToMirror:
 
 def runs_of_studies(session: Session, study_ids: Collection[int]) -> dict[int, str]:
     """The parent runs of those of these studies that have one."""
+    if not study_ids:
+        return {}
     query = select(Mirrored.study_id, Mirrored.run_id)
     rows = session.execute(query.where(Mirrored.study_id.in_(study_ids), Mirrored.run_id != ""))
     return {study_id: run_id for study_id, run_id in rows if study_id is not None}
@@ -179,41 +223,47 @@ def read_epochs(session: Session, job_ids: Collection[int]) -> dict[int, list[Ep
     return _epochs(session, Epoch.job_id.in_(job_ids))
 
 
-def open_run(
-    session: Session, experiment_id: str, *, job_id: int | None = None, study_id: int | None = None
-) -> Mirrored:
-    """A row for a run that is about to be made, or the row that is there; not yet committed."""
-    session.execute(
-        insert(Mirrored)
-        .values(
-            job_id=job_id,
-            study_id=study_id,
-            run_id="",
-            experiment_id=experiment_id,
-            state={"key": uuid4().hex},
-        )
-        # The row may be there already: from a try that was cut off after its commit, whose key finds the run,
-        # or from another transaction that was faster.
-        .on_conflict_do_nothing()
+def open_runs(
+    session: Session,
+    experiment_ids: Mapping[int, str],
+    *,
+    of_studies: bool = False,
+) -> dict[int, Mirrored]:
+    """A row for each run that is about to be made, by the id of its job (or study), or the row that is there; not
+    yet committed."""
+    if not experiment_ids:
+        return {}
+    owner = Mirrored.study_id if of_studies else Mirrored.job_id
+    rows = [
+        {owner.key: owner_id, "run_id": "", "experiment_id": one, "state": {"key": uuid4().hex}}
+        for owner_id, one in experiment_ids.items()
+    ]
+    # The row may be there already: from a try that was cut off after its commit, whose key finds the run,
+    # or from another transaction that was faster.
+    session.execute(insert(Mirrored).values(rows).on_conflict_do_nothing())
+    opened = session.scalars(select(Mirrored).where(owner.in_(experiment_ids)))
+    return {getattr(row, owner.key): row for row in opened}
+
+
+def save(session: Session, rows: Sequence[Mirrored]) -> set[int]:
+    """Writes the rows as they are in memory, in one statement; returns the ids of those that were still there."""
+    if not rows:
+        return set()
+    columns = [Mirrored.__table__.c[name] for name in _SAVED]
+    written = values(*(column(one.name, one.type) for one in columns), name="written").data(
+        [tuple(getattr(row, name) for name in _SAVED) for row in rows]
     )
-    owner = Mirrored.job_id == job_id if job_id is not None else Mirrored.study_id == study_id
-    return session.scalars(select(Mirrored).where(owner)).one()
-
-
-def save(session: Session, mirrored: Mirrored) -> bool:
-    """Writes the row as it is in memory; False if it was deleted meanwhile."""
-    values = {
-        "run_id": mirrored.run_id,
-        "experiment_id": mirrored.experiment_id,
-        "epoch": mirrored.epoch,
-        "seen_at": mirrored.seen_at,
-        "closed_at": mirrored.closed_at,
-        "state": mirrored.state,
-    }
-    query = update(Mirrored).where(Mirrored.id == mirrored.id).values(values)
-    # An UPDATE by id, not a flush of the object: a row that `forget_all` has deleted meanwhile is no error,
+    # Cast, because a column of nothing but NULLs would be text.
+    # An UPDATE by id, not a flush of the objects: a row that `forget_all` has deleted meanwhile is no error,
     # and must not be made again with a run that belongs to the time before.
-    return session.execute(query.returning(Mirrored.id)).first() is not None
+    query = (
+        update(Mirrored)
+        .where(Mirrored.id == written.c.id)
+        .values({one.name: cast(written.c[one.name], one.type) for one in columns[1:]})
+        .returning(Mirrored.id)
+        .execution_options(synchronize_session=False)
+    )
+    return set(session.scalars(query))
 
 
 def forget(session: Session, mirrored: Mirrored) -> None:
@@ -231,6 +281,12 @@ def forget_all(session: Session) -> list[tuple[str, str | None]]:
     model_id = Mirrored.state["model_id"].astext
     rows = session.execute(delete(Mirrored).returning(Mirrored.run_id, model_id))
     return [(run_id, model) for run_id, model in rows if run_id]
+
+
+def _with_problem(session: Session, owner: InstrumentedAttribute[int | None]) -> list[int]:
+    """Whose run could not be written, and may be tried again."""
+    query = select(owner).where(MirrorProblem.kind == "run", owner.is_not(None))
+    return [owner_id for owner_id in session.scalars(query) if owner_id is not None]
 
 
 def _new_epochs(session: Session, job_ids: Collection[int]) -> dict[int, list[Epoch]]:

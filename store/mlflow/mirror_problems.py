@@ -84,6 +84,12 @@ def clear(session: Session, subject: Subject) -> None:
     session.execute(delete(MirrorProblem).where(_is_about(subject)))
 
 
+def clear_runs(session: Session, job_ids: Collection[int]) -> None:
+    """The runs of these jobs have been written."""
+    of_run = MirrorProblem.kind == "run"
+    session.execute(delete(MirrorProblem).where(of_run, MirrorProblem.job_id.in_(job_ids)))
+
+
 def clear_all(session: Session) -> None:
     session.execute(delete(MirrorProblem))
 

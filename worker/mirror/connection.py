@@ -18,8 +18,6 @@ log = structlog.get_logger("worker.mirror")
 
 #: How often a mirror that stands by tries to get the lock.
 LOCK_RETRY_SECONDS = 2.0
-#: A pass comes at least so often, should a notification be lost.
-TIMER_SECONDS = 5.0
 
 
 @contextmanager
@@ -52,13 +50,16 @@ def _has_lock(connection: Connection) -> bool:
     return taken
 
 
-def wait_for_change(connection: Connection) -> None:
-    """Returns when jobs have changed or the timer has run out."""
+def wait_for_changes(connection: Connection, seconds: float) -> set[int] | None:
+    """The jobs that have changed since the last call; empty when that takes longer, None when it may be any."""
     # Not driver_connection: that is None once the connection is detached.
     driver = connection.connection.dbapi_connection
     assert isinstance(driver, psycopg.Connection)
-    # psycopg itself would wake ten times a second; what it has read already, it keeps for `notifies`.
-    if not any(driver.notifies(timeout=0, stop_after=1)):
-        select.select([driver], (), (), TIMER_SECONDS)
-        for _ in driver.notifies(timeout=0):
-            pass
+    notices = list(driver.notifies(timeout=0))
+    if not notices:
+        # psycopg itself would wake ten times a second; what it has read already, it keeps for `notifies`.
+        select.select([driver], (), (), seconds)
+        notices = list(driver.notifies(timeout=0))
+    # An announcement without a job is about a study, or about many jobs.
+    payloads = [one.payload for one in notices]
+    return {int(one) for one in payloads} if all(payloads) else None

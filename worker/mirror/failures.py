@@ -55,9 +55,7 @@ class Failures:
         except DBAPIError:
             raise
         except Exception as error:
-            if not self._tracking.is_up():
-                raise Outage(str(error)) from error
-            self._record(subject, row, error)
+            self.record(subject, row, error)
         else:
             with self._sessions.begin() as session:
                 mirror_problems.clear(session, subject)
@@ -85,7 +83,10 @@ class Failures:
         with self._sessions.begin() as session:
             return mirror_problems.are_waiting(session)
 
-    def _record(self, subject: Subject, row: Mirrored | None, error: Exception) -> None:
+    def record(self, subject: Subject, row: Mirrored | None, error: Exception) -> None:
+        """Raises `Outage` where MLflow is away: then the error says nothing about the subject."""
+        if not self._tracking.is_up():
+            raise Outage(str(error)) from error
         found = self._explain(row) if is_refused(error) else "nothing"
         with self._sessions.begin() as session:
             if found == "deleted":
@@ -98,7 +99,7 @@ class Failures:
                 session, subject, reason, at_once=at_once, first_pause=first
             )
         log.warning(
-            "not_mirrored", kind=subject.kind, **subject.owner, retry_seconds=pause, exc_info=True
+            "not_mirrored", kind=subject.kind, **subject.owner, retry_seconds=pause, exc_info=error
         )
 
     def _explain(self, row: Mirrored | None) -> Found:

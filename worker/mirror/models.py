@@ -6,6 +6,7 @@ and a model that crashes or hangs it takes nothing else along.
 
 import math
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from studies.spec import arm_name
 from worker.mirror.runs import kept_epoch
 
 EXPORT_SECONDS = 600.0
+#: The helper that exports waits so long for another model.
+IDLE_SECONDS = 60.0
 #: An export whose process was killed or hung is tried so often: mostly memory was short, which passes.
 EXPORT_TRIES = 3
 HELPER = (sys.executable, "-m", "worker.mirror.model_export")
@@ -86,7 +89,8 @@ def _rank(job: Job) -> float | None:
 
 
 class ModelLogger:
-    """Hands models to the helper, one after another; it lives while there are some."""
+    """Hands models to the helper, one after another. It takes seconds to import torch and MLflow, and holds
+    hundreds of megabytes: so it stays for the next model, and ends when there has been none for a while."""
 
     def __init__(
         self,
@@ -95,12 +99,16 @@ class ModelLogger:
         *,
         helper: Sequence[str] = HELPER,
         seconds: float = EXPORT_SECONDS,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._command = [*helper, mlflow_url, str(storage / "datasets")]
         self._storage = storage
         # Of the time alone: memory that is short shows as a kill or an error, and passes.
         self._limits = Limits(wall_seconds=seconds)
+        self._idle_seconds = idle_seconds
         self._process: HelperProcess | None = None
+        self._used_at = 0.0
+        self._is_stopped = False
 
     def log_model(
         self, record: JobToMirror, checkpoint: Checkpoint | None, number: int = 1
@@ -121,24 +129,42 @@ class ModelLogger:
             raise ExportError(answer["away"])
         return Outcome(**answer)
 
+    def close_if_idle(self) -> None:
+        """Ends the helper when it has had nothing to do for `idle_seconds`. Not beside `log_model`."""
+        if time.monotonic() - self._used_at > self._idle_seconds:
+            self._end_helper()
+
+    def stop(self) -> None:
+        """Ends what is exported, at once; nothing begins any more. May be called beside `log_model`."""
+        self._is_stopped = True
+        # Not closed: whoever talks to it does that.
+        if (process := self._process) is not None:
+            process.kill()
+
     def close(self) -> None:
-        """Ends the helper, at once."""
-        if self._process is not None:
-            self._process.close()
-            self._process = None
+        """Ends the helper. Not beside `log_model`."""
+        self._end_helper()
+
+    def _end_helper(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any] | str:
         """The helper's answer, or what broke it instead."""
-        if self._process is None:
-            self._process = HelperProcess.start(self._command)
+        process = self._process = self._process or HelperProcess.start(self._command)
         try:
-            answer = self._process.exchange(request, self._limits)
+            if self._is_stopped:
+                raise ExportError("the mirror is being stopped")
+            answer = process.exchange(request, self._limits)
         except HelperGone as error:
-            self.close()
+            self._end_helper()
             subject = "the export" if isinstance(error, OverLimit) else "the export's process"
             return f"{subject} {error}"
+        finally:
+            self._used_at = time.monotonic()
         if out_of_memory := answer.get("out_of_memory"):
-            self.close()
+            self._end_helper()
             return f"the export had not enough memory: {out_of_memory}"
         return answer
 

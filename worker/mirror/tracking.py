@@ -7,6 +7,7 @@ than wait for its end, so it must come before any other import of mlflow.
 import itertools
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -20,6 +21,8 @@ for _name, _value in {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # It would ask for each run that ends, and print an address of it: the one inside this network.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }.items():
     os.environ.setdefault(_name, _value)
@@ -60,11 +63,12 @@ class RunDeleted(Exception):
 
 
 class Tracking:
-    """One MLflow server."""
+    """One MLflow server. Safe for many threads."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.client = MlflowClient(tracking_uri=url)
+        self._inputs_turn = threading.Lock()
         # `log_model` has no argument for it.
         mlflow.set_tracking_uri(url)
 
@@ -143,7 +147,10 @@ class Tracking:
             self.client.log_batch(run_id, some_metrics, some_params, some_tags)
 
     def send_inputs(self, run_id: str, inputs: Sequence[DatasetInput]) -> None:
-        self.client.log_inputs(run_id, inputs)
+        """One after another: MLflow looks for a dataset before it adds it, so that of two requests that both found
+        none, the second fails."""
+        with self._inputs_turn:
+            self.client.log_inputs(run_id, inputs)
 
     def send_file(self, run_id: str, name: str, content: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -30,7 +30,7 @@ from studies.rendering.renderer import COMMAND
 from studies.report import ReportInput, available_figures, read_report
 from tests.support.documents import STUDY, study
 from tests.support.trained_study import train_all
-from worker.mirror.study_files import study_files
+from worker.mirror.exports import study_files
 from worker.sweep.verdicts import judge_ended
 
 PNG = b"\x89PNG\r\n"

@@ -78,15 +78,16 @@ def test_mlflow_is_told(sessions: Sessions) -> None:
         study = cancelled_study(session)
         first = studies.jobs_of(session, study.id)[0]
         last = max(job.changed_at for job in studies.jobs_of(session, study.id))
-        mirror.open_run(session, "1", job_id=first.id).seen_at = first.changed_at
-        mirror.open_run(session, "1", study_id=study.id).seen_at = last
+        mirror.open_runs(session, {first.id: "1"})[first.id].seen_at = first.changed_at
+        rows = mirror.open_runs(session, {study.id: "1"}, of_studies=True)
+        rows[study.id].seen_at = last
         session.flush()
         due = {job.id for job in studies.jobs_of(session, study.id)} - {first.id}
-        assert (set(mirror.due_jobs(session, 9)), mirror.due_studies(session)) == (due, [])
+        assert (set(mirror.due_jobs(session, 9)), mirror.due_studies(session)) == (due, {})
     with sessions.begin() as session:
         annotations.annotate_study(session, study.id, Annotation(tags=("paper",)))
         annotations.annotate_job(session, first.id, Annotation(tags=("best",)))
     with sessions.begin() as session:
         assert set(mirror.due_jobs(session, 9)) == {*due, first.id}
-        assert mirror.due_studies(session) == [study.id]
+        assert list(mirror.due_studies(session)) == [study.id]
         assert session.get_one(Job, first.id).tags == ["best"]

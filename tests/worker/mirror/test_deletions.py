@@ -68,7 +68,7 @@ def test_a_run_deleted_while_the_mirror_writes_gets_no_file(
     """MLflow refuses metrics of a deleted run, but takes its files."""
     job = project_rows.add_finished_job()
     with monkeypatch.context() as patch:
-        patch.setattr("store.mlflow.exports.next_files", lambda session: None)
+        patch.setattr("store.mlflow.exports.next_files", lambda *_: [])
         drain(settings, tracking)
     run = reader.run_of(project_rows.project, job=job)
     reader.client.delete_run(run.info.run_id)
@@ -153,11 +153,11 @@ def test_a_project_does_not_take_another_projects_experiment_that_got_its_name(
     project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
     other = make_project_rows(project_rows.sessions)
-    project_rows.add_job()
+    project_rows.add_finished_job()
     drain(settings, tracking)
     experiment = reader.client.get_experiment_by_name(project_rows.project).experiment_id
     reader.client.rename_experiment(experiment, other.project)
-    other.add_job()
+    other.add_finished_job()
     assert drain(settings, tracking) == 0
     assert len(reader.runs(other.project)) == 1
     assert len(reader.runs(f"{other.project} (2)")) == 1
@@ -186,7 +186,7 @@ def test_runs_deleted_for_good_are_asked_for_and_logged_once(
     reader: Reader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    jobs = [project_rows.add_job(seed=seed) for seed in (0, 1)]
+    jobs = [project_rows.add_finished_job(seed=seed) for seed in (0, 1)]
     drain(settings, tracking)
     runs = {job: reader.run_of(project_rows.project, job=job).info.run_id for job in jobs}
     for run_id in runs.values():

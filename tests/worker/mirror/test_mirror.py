@@ -16,16 +16,16 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 from torch import nn
 
-from store.db.models import Epoch, Mirrored, MirrorProblem
+from store.db.models import Epoch, MirrorProblem
 from store.jobs import commands
 from studies.rendering import Renderer
 from tests.support.mirrored import BEGIN, ProjectRows, Reader, mirror_environment, problems
 from trainer.evaluation.weight_arrays import first_filters, serialize, weight_histograms
 from trainer.events import Diagnosed, EvaluationFinished
 from trainer.files import write_file
-from worker.mirror.__main__ import Mirroring, Settings, drain, rebuild
+from worker.mirror.__main__ import Settings, drain, make_mirroring, rebuild
 from worker.mirror.connection import locked_connection
-from worker.mirror.projection import Projection
+from worker.mirror.exports import Exports, FilesExport
 from worker.mirror.tracking import Tracking
 
 pytestmark = pytest.mark.usefixtures("mlflow_server")
@@ -93,6 +93,7 @@ def test_the_three_splits_are_inputs_with_digests_of_their_own(
     project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
     job = project_rows.add_job()
+    project_rows.start(job)
     drain(settings, tracking)
     inputs = reader.run_of(project_rows.project, job=job).inputs.dataset_inputs
     assert {one.dataset.name for one in inputs} == {"digits"}
@@ -121,10 +122,12 @@ def test_the_run_follows_the_job_through_its_life(
     ):
         step()
         drain(settings, tracking)
-        run = reader.run_of(project_rows.project, job=job)
-        seen.append((run.info.status, len(reader.points(run, "train/loss"))))
+        # A job that has never started has none.
+        for run in reader.runs(project_rows.project) or [None]:
+            points = run and len(reader.points(run, "train/loss"))
+            seen.append(run and (run.info.status, points))
     assert seen == [
-        ("SCHEDULED", 0),
+        None,
         ("RUNNING", 0),
         ("RUNNING", 1),
         ("SCHEDULED", 1),
@@ -196,15 +199,15 @@ def test_what_is_drawn_keeps_no_number_waiting(
     jobs = [project_rows.add_finished_job(study=study) for study in studies]
     drawn: list[tuple[int | None, int | None]] = []
     open_runs: list[int] = []
-    send = Projection.send_files
+    send = Exports._send_files
 
-    def watched(self: Projection, row: Mirrored) -> None:
-        drawn.append((row.study_id, row.job_id))
+    def watched(self: Exports, export: FilesExport) -> None:
+        drawn.append((export.row.study_id, export.row.job_id))
         runs = reader.runs(project_rows.project)
         open_runs.append(sum(one.info.status != "FINISHED" for one in runs) + 4 - len(runs))
-        send(self, row)
+        send(self, export)
 
-    monkeypatch.setattr(Projection, "send_files", watched)
+    monkeypatch.setattr(Exports, "_send_files", watched)
     assert drain(settings, tracking) == 0
     assert drawn == [
         *((study, None) for study in reversed(studies)), *((None, job) for job in reversed(jobs))
@@ -298,7 +301,7 @@ def test_a_study_that_is_extended_runs_again(
 def test_the_experiment_opens_as_model_training_ranked_by_validation(
     project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
-    project_rows.add_job()
+    project_rows.add_finished_job()
     drain(settings, tracking)
     tags = reader.client.get_experiment_by_name(project_rows.project).tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
@@ -366,10 +369,10 @@ import os, signal, sys
 import store.mlflow.mirror
 from worker.mirror.__main__ import main
 save = store.mlflow.mirror.save
-def save_studies_only(session, row):
-    if row.job_id is not None:
+def save_studies_only(session, rows):
+    if any(row.job_id is not None for row in rows):
         os.kill(os.getpid(), signal.SIGKILL)
-    return save(session, row)
+    return save(session, rows)
 store.mlflow.mirror.save = save_studies_only
 sys.exit(main(["--once"]))
 """
@@ -412,6 +415,7 @@ def test_one_job_that_cannot_be_mirrored_does_not_keep_others_waiting(
     project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
     bad = project_rows.add_job()
+    project_rows.start(bad)
     project_rows.train(bad, [1], recorded_at=BEFORE_MLFLOW)
     good = project_rows.add_finished_job()
     assert drain(settings, tracking) == 1
@@ -428,7 +432,7 @@ def test_one_job_that_cannot_be_mirrored_does_not_keep_others_waiting(
     with project_rows.sessions.begin() as session:
         session.execute(update(Epoch).values(recorded_at=BEGIN))
     assert drain(settings, tracking) == 0
-    assert reader.run_of(project_rows.project, job=bad).info.status == "SCHEDULED"
+    assert reader.run_of(project_rows.project, job=bad).info.status == "RUNNING"
     assert problems(project_rows) == {}
 
 
@@ -436,6 +440,7 @@ def test_what_cannot_be_mirrored_is_not_tried_again_before_its_pause_is_over(
     project_rows: ProjectRows, settings: Settings, tracking: Tracking
 ) -> None:
     bad = project_rows.add_job()
+    project_rows.start(bad)
     project_rows.train(bad, [1], recorded_at=BEFORE_MLFLOW)
     drain(settings, tracking)
     project_rows.train(bad, [2])
@@ -447,9 +452,9 @@ def test_what_cannot_be_mirrored_is_not_tried_again_before_its_pause_is_over(
         )
     with (
         locked_connection(settings.database_url) as connection,
-        closing(Mirroring(settings, tracking, connection)) as mirroring,
+        closing(make_mirroring(settings, tracking, connection)) as mirroring,
     ):
-        assert mirroring.run_pass().idle
+        assert mirroring.run_pass(everything=True).is_idle
     assert problems(project_rows)[f"job {bad}"][0].attempts == attempts
 
 
@@ -457,6 +462,7 @@ def test_a_spec_of_more_params_than_one_batch_holds_is_sent_whole(
     project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
     job = project_rows.add_job()
+    project_rows.start(job)
     project_rows.change(
         job, spec={"dataset": {"name": "digits"}, **{f"key{n}": n for n in range(230)}}
     )
@@ -473,6 +479,8 @@ def test_what_mlflow_has_no_room_for_is_shortened_and_sent(
     """Names, keys and values beyond its limits, and a request beyond a million characters."""
     long = "regularization=" + "é" * 400
     first, second = (project_rows.add_job(variant=long, seed=seed) for seed in (0, 1))
+    for job in (first, second):
+        project_rows.start(job)
     spec = {"dataset": {"name": "digits"}, "x" * 300: "é" * 7000, "y(z)": 1, "a//../b": 2}
     project_rows.change(first, spec={**spec, **{f"key{n}": "é" * 5000 for n in range(60)}})
     assert drain(settings, tracking) == 0

@@ -23,9 +23,9 @@ from trainer.spec.builtin import BUILT_IN
 from trainer.spec.job import JobSpec
 from trainer.training.checkpoint import restore_model, save_weights
 from worker.mirror.__main__ import Settings, drain
+from worker.mirror.exports import Exports, ModelExport
 from worker.mirror.model_export import answer
 from worker.mirror.models import HELPER, ExportError, ModelLogger, best_job
-from worker.mirror.projection import Projection
 from worker.mirror.tracking import Tracking
 
 # Exporting imports parts of torch and MLflow that use what they themselves have deprecated.
@@ -47,6 +47,9 @@ class KeptHelper:
 
     def exchange(self, request: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
         return self.process.exchange(request, limits)
+
+    def kill(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -383,7 +386,7 @@ def test_an_exported_model_is_noted_however_often_mlflow_fails_right_after_the_e
     logged = {"kind": "logged", "model_id": "m-1"}
     monkeypatch.setattr(ModelLogger, "_ask", lambda *_: logged)
     with monkeypatch.context() as patch:
-        patch.setattr(Projection, "note_model", fail_as_mlflow)
+        patch.setattr(Exports, "_send_model", fail_after_the_export)
         for _ in range(4):
             assert drain(settings, tracking) == 1
     assert drain(settings, tracking) == 0
@@ -393,7 +396,8 @@ def test_an_exported_model_is_noted_however_often_mlflow_fails_right_after_the_e
     assert problems(project_rows) == {}
 
 
-def fail_as_mlflow(*_: Any) -> None:
+def fail_after_the_export(self: Exports, export: ModelExport) -> None:
+    export.export()
     raise ConnectionError("MLflow went away")
 
 

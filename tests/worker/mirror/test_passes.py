@@ -1,0 +1,187 @@
+"""A pass: few requests and statements however many jobs there are; exports wait, and keep nothing waiting."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from sqlalchemy import Engine, event, select
+
+from runtime.helper_process import HelperProcess
+from store.db import JOBS_CHANNEL, notify
+from store.db.models import Mirrored
+from store.mlflow import exports
+from store.mlflow.exports import Load
+from tests.support.mirrored import ProjectRows, Reader
+from tests.support.waiting import wait_for
+from worker.mirror.__main__ import Settings, make_mirroring
+from worker.mirror.connection import locked_connection, wait_for_changes
+from worker.mirror.exports import Exports
+from worker.mirror.models import ModelLogger
+from worker.mirror.passes import Mirroring
+from worker.mirror.tracking import Tracking
+
+pytestmark = pytest.mark.usefixtures("mlflow_server")
+
+IDLE = Load(is_running=False, is_queued=False)
+BUSY = Load(is_running=True, is_queued=True)
+
+
+@contextmanager
+def mirroring_of(settings: Settings, tracking: Tracking) -> Iterator[Mirroring]:
+    with locked_connection(settings.database_url) as connection:
+        mirroring = make_mirroring(settings, tracking, connection)
+        yield mirroring
+        mirroring.close()
+
+
+def test_a_run_takes_four_requests_and_a_pass_the_same_statements_however_many_jobs_end(
+    project_rows: ProjectRows,
+    settings: Settings,
+    tracking: Tracking,
+    reader: Reader,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: Counter[str] = Counter()
+    send = requests.Session.send
+
+    def counted(self: requests.Session, request: Any, **named: Any) -> requests.Response:
+        sent[request.path_url.removeprefix("/api/2.0/mlflow/").partition("?")[0]] += 1
+        return send(self, request, **named)
+
+    statements: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    monkeypatch.setattr(Exports, "advance", lambda *_, **__: 0)
+    monkeypatch.setattr("worker.mirror.deletions.Deletions.search", lambda _: None)
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        with mirroring_of(settings, tracking) as mirroring:
+            mirroring.run_pass()
+            counts = []
+            study = project_rows.add_study()
+            for jobs in (2, 5):
+                for seed in range(jobs):
+                    project_rows.add_finished_job(study=study, seed=10 * jobs + seed, epochs=1)
+                monkeypatch.setattr(requests.Session, "send", counted)
+                sent.clear()
+                statements.clear()
+                assert mirroring.run_pass(everything=True).jobs == jobs
+                monkeypatch.setattr(requests.Session, "send", send)
+                counts.append((jobs, dict(sent), len(statements)))
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    # The first pass also makes the experiment and the study's run, whose note each pass writes anew.
+    [_, (jobs, requested, statement_count)] = counts
+    each = {
+        "runs/create": jobs,
+        "runs/log-batch": jobs,
+        "runs/log-inputs": jobs,
+        "runs/update": jobs,
+    }
+    assert requested == {**each, "runs/log-batch": jobs + 1}
+    assert statement_count <= 25
+    finished = [one for one in reader.runs(project_rows.project) if one.info.status == "FINISHED"]
+    assert len(finished) == 8
+
+
+def test_what_is_drawn_waits_while_jobs_run_but_not_for_ever(
+    project_rows: ProjectRows,
+    settings: Settings,
+    tracking: Tracking,
+    reader: Reader,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exports, "read_load", lambda _: BUSY)
+    job = project_rows.add_finished_job()
+    patient = settings.model_copy(update={"export_wait_seconds": 1e9})
+    with mirroring_of(patient, tracking) as mirroring:
+        assert mirroring.run_pass().exports == 0
+        assert reader.run_of(project_rows.project, job=job).info.status == "FINISHED"
+    # It ended in January.
+    with mirroring_of(settings, tracking) as mirroring:
+        assert mirroring.run_pass().exports == 1
+        mirroring.exports.wait()
+    assert "learning_curves.png" in reader.files(reader.run_of(project_rows.project, job=job))
+
+
+def test_numbers_are_sent_while_a_model_is_exported_and_a_stopped_export_does_not_count(
+    project_rows: ProjectRows,
+    settings: Settings,
+    tracking: Tracking,
+    reader: Reader,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hang = [sys.executable, "-c", "import time; time.sleep(600)"]
+    monkeypatch.setattr(
+        "worker.mirror.__main__.ModelLogger",
+        lambda url, storage: ModelLogger(url, storage, helper=hang),
+    )
+    monkeypatch.setattr("worker.mirror.models._is_whole", lambda *_: True)
+    monkeypatch.setattr(exports, "next_files", lambda *_: [])
+    monkeypatch.setattr(exports, "read_load", lambda _: IDLE)
+    monkeypatch.setattr(exports, "best_checkpoint", lambda *_: _Checkpoint())
+    first = project_rows.add_finished_job()
+    with mirroring_of(settings, tracking) as mirroring:
+        assert mirroring.run_pass().exports == 1
+        assert state_of(project_rows, first)[exports.KEY] == 1
+        second = project_rows.add_finished_job(seed=1)
+        mirroring.note_changes({second})
+        done = mirroring.run_pass()
+        assert (done.jobs, done.exports) == (1, 0)
+        assert mirroring.exports.is_running
+    assert reader.run_of(project_rows.project, job=second).info.status == "FINISHED"
+    assert state_of(project_rows, first)[exports.KEY] == 0
+
+
+class _Checkpoint:
+    path, digest = "best.pt", ""
+
+
+def test_the_helper_that_exports_stays_for_the_next_model_and_ends_when_none_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    echo = "import sys\nfor line in sys.stdin: print('{}', flush=True)"
+    started: list[HelperProcess] = []
+    start = HelperProcess.start
+
+    def counted(command: list[str]) -> HelperProcess:
+        started.append(start(command))
+        return started[-1]
+
+    monkeypatch.setattr("worker.mirror.models.HelperProcess.start", counted)
+    logger = ModelLogger("", tmp_path, helper=[sys.executable, "-c", echo])
+    for _ in range(2):
+        assert logger._ask({}) == {}
+        logger.close_if_idle()
+    assert len(started) == 1
+    assert started[0].is_fresh
+    logger._idle_seconds = 0.0
+    logger.close_if_idle()
+    assert not started[0].is_fresh
+
+
+def test_a_mirror_hears_which_jobs_have_changed(
+    project_rows: ProjectRows, settings: Settings
+) -> None:
+    with locked_connection(settings.database_url) as connection:
+        assert wait_for_changes(connection, 0) == set()
+        with project_rows.sessions.begin() as session:
+            for job_id in ("3", "5"):
+                notify(session, JOBS_CHANNEL, job_id)
+        heard: set[int] = set()
+        wait_for(lambda: heard.update(wait_for_changes(connection, 0.1) or ()) or heard == {3, 5})
+        with project_rows.sessions.begin() as session:
+            notify(session, JOBS_CHANNEL, "")
+        wait_for(lambda: wait_for_changes(connection, 0.1) is None)
+
+
+def state_of(project_rows: ProjectRows, job_id: int) -> dict[str, Any]:
+    with project_rows.sessions.begin() as session:
+        return session.scalars(select(Mirrored).where(Mirrored.job_id == job_id)).one().state
