@@ -1,7 +1,9 @@
 """What the hot statements read beside a long history: counts and plans, never times."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,9 +23,11 @@ OWNERS = 4
 
 
 @contextmanager
-def explaining(engine: Engine) -> Iterator[list[Plan]]:
-    """The nodes of the plan of each statement that is executed meanwhile, with the rows that they yielded."""
+def explaining(engine: Engine) -> Iterator[tuple[list[Plan], list[Plan]]]:
+    """The nodes of the plan of each statement that is executed meanwhile, with the rows that they yielded; and
+    those of its plan for any values."""
     plans: list[Plan] = []
+    for_any_values: list[Plan] = []
 
     def explain(
         connection: Connection, cursor: Any, sql: str, parameters: Any, context: Any, many: bool
@@ -35,10 +39,14 @@ def explaining(engine: Engine) -> Iterator[list[Plan]]:
         (answer,) = beside.fetchone() or ()
         beside.execute("ROLLBACK TO SAVEPOINT explained")
         plans.append(list(nodes(answer[0]["Plan"])))
+        # Once it has been prepared a statement may be planned for any values instead of these.
+        beside.execute(f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {numbered(sql, parameters)}")
+        (answer,) = beside.fetchone() or ()
+        for_any_values.append(list(nodes(answer[0]["Plan"])))
 
     event.listen(engine, "before_cursor_execute", explain)
     try:
-        yield plans
+        yield plans, for_any_values
     finally:
         event.remove(engine, "before_cursor_execute", explain)
 
@@ -51,6 +59,17 @@ def filled(sessions: sessionmaker[Session], engine: Engine) -> sessionmaker[Sess
     with sessions.begin() as session:
         make_worker(session, cpu=2)
     return sessions
+
+
+def numbered(sql: str, parameters: Mapping[str, Any]) -> str:
+    """With $1 for the first parameter, as PostgreSQL wants it, and the types that psycopg would send."""
+    types = {float: "::float8", timedelta: "::interval", datetime: "::timestamptz"}
+    numbers = {name: f"${number}" for number, name in enumerate(parameters, start=1)}
+    return re.sub(
+        r"%\((\w+)\)s",
+        lambda found: numbers[found[1]] + types.get(type(parameters[found[1]]), ""),
+        sql,
+    )
 
 
 def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -75,10 +94,10 @@ def test_no_statement_on_a_jobs_way_reads_the_history(
     read: dict[str, float] = {}
 
     def run(name: str, action: Callable[[Session], object]) -> Any:
-        with filled.begin() as session, explaining(engine) as plans:
+        with filled.begin() as session, explaining(engine) as (plans, for_any_values):
             answer = action(session)
         counts[name] = len(plans)
-        for plan in plans:
+        for plan in (*plans, *for_any_values):
             scanned = {
                 node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"
             } & GROWING
