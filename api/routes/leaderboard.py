@@ -8,7 +8,6 @@ from api.http import BadParameter, Filter, get_current_user
 from api.schemas import Listing, View
 from api.services import ServicesDep
 from store.mlflow import links
-from store.results import leaderboard
 from studies.results import Entry, ValidationMetric, rank
 
 router = APIRouter(tags=["results"], dependencies=[Depends(get_current_user)])
@@ -40,9 +39,7 @@ def read_leaderboard(
     """Only jobs trained on the same data for the same task are ranked together."""
     chosen = _validation_metric(metric)
     with services.sessions.begin() as session:
-        entries = rank(
-            leaderboard.finished_jobs(session, project=project, dataset=dataset), chosen, limit
-        )
+        entries = rank(session, chosen, limit, project=project, dataset=dataset)
         base = services.settings.mlflow_url
         jobs = [one.best_job for one in entries if one.best_job is not None]
         urls = links.job_urls(session, base, jobs) if base else {}

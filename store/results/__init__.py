@@ -3,7 +3,7 @@
 from store.results import groups, leaderboard, pace, result_rows, series
 from store.results.columns import Column, parse_columns, parse_keys, parse_metric
 from store.results.groups import ResultGroup
-from store.results.leaderboard import RankedJob
+from store.results.leaderboard import RankedEntry, RankedJob
 from store.results.ordering import Order, parse_order
 from store.results.pace import FinishedJob
 from store.results.result_rows import ResultRow, matching
@@ -14,6 +14,7 @@ __all__ = [
     "FinishedJob",
     "LayerSnapshot",
     "Order",
+    "RankedEntry",
     "RankedJob",
     "ResultGroup",
     "ResultRow",

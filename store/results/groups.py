@@ -35,7 +35,7 @@ def read_groups(
     """The results that meet the condition, grouped; the group with the newest job first."""
     # The binary digits themselves: statistics are added exactly from them, and 100,000 scores are one value to
     # send instead of as many rows. Each with its job, since to sort them here would take longer than to read them.
-    score = func.float8send(_score(metric), type_=LargeBinary)
+    score = func.float8send(score_of(metric), type_=LargeBinary)
     job = func.int8send(Result.job_id, type_=LargeBinary)
     scores = func.string_agg(job.op("||")(score), literal(b"", LargeBinary))
     groups = (
@@ -72,7 +72,7 @@ def read_groups(
     ]
 
 
-def _score(metric: Field) -> ColumnElement[Any]:
+def score_of(metric: Field) -> ColumnElement[Any]:
     """What a job counts with, as `studies.stats.score` says; NULL if it has none."""
     chance = sql.chance_of(metric.name.rpartition("_")[2])
     guessed = case((Result.reason == "diverged", chance))

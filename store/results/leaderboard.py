@@ -1,26 +1,53 @@
 """The jobs that a leaderboard ranks, with the digests that group them."""
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, case, cast, func, select
-from sqlalchemy.dialects.postgresql import JSONB, array
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    LargeBinary,
+    case,
+    cast,
+    func,
+    literal,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from store.catalog import is_archived
-from store.db import FINAL_STATUSES, Dataset, Job, Project, Study
+from store.db import FINAL_STATUSES, Dataset, Job, Project, Result, Study
+from store.query import Field, sql
+from store.results.columns import joined
+from store.results.groups import score_of
 
-#: Parts of a spec that make no other entry: the same training at another seed, elsewhere, by another user.
-_SHARED = ("seed", "project", "resources")
+#: A job, its seed and its score, as PostgreSQL sends them.
+_JOB = struct.Struct(">qqd")
+_NO_SCORE = struct.pack(">d", float("nan"))
+
+
+@dataclass(frozen=True, slots=True)
+class RankedEntry:
+    """The jobs of one spec, whoever trained it: of each seed the newest, by seed its id and score (NaN: none).
+
+    `board`: equal where data and task are; `first` and `newest`: of all its jobs, older ones of a seed, too.
+    """
+
+    board: tuple[int, UUID]
+    first: int
+    newest: int
+    jobs: Mapping[int, tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True)
 class RankedJob:
     """A job that takes part in a leaderboard.
 
-    `entry`: a digest of the spec but for its seed, project and resources; `dataset`, `task`: those parts of
-    the spec, the split's seed left out where splits are resampled; `data`: the digest of the dataset.
+    `dataset`, `task`: those parts of the spec, the split's seed left out where splits are resampled.
     """
 
     job_id: int
@@ -31,57 +58,79 @@ class RankedJob:
     reason: str | None
     metrics: Mapping[str, float | None]
     facts: Mapping[str, Any] | None
-    entry: str
     dataset: dict[str, Any]
     task: dict[str, Any]
-    data: str | None
 
 
-def finished_jobs(
-    session: Session, *, project: str | None = None, dataset: str | None = None
-) -> list[RankedJob]:
-    """Jobs that have ended (not by being cancelled) and aren't archived, in the order in which they were made."""
-    entry: ColumnElement[Any] = Job.spec.expression
-    for part in _SHARED:
-        entry = entry.op("-", return_type=JSONB())(part)
-    # Where the seed cuts the data, the cut is no other entry and no other board.
-    resampled = Study.spec["splits"].astext == "resampled"
-    entry = case(
-        (resampled, entry.op("#-", return_type=JSONB())(array(["dataset", "split_seed"]))),
-        else_=entry,
-    )
-    cut = Job.spec["dataset"].op("-", return_type=JSONB())("split_seed")
+def read_entries(
+    session: Session, metric: Field, *, project: str | None = None, dataset: str | None = None
+) -> Sequence[RankedEntry]:
+    """Of the jobs that have ended (not by being cancelled) and aren't archived, the oldest entry first."""
+    resampled = _is_resampled()
+    board = case((resampled, Result.resampled_board), else_=Result.board)
+    entry = case((resampled, Result.resampled_entry), else_=Result.entry)
+    numbers = _send("int8send", Result.job_id).op("||")(_send("int8send", Result.seed))
+    score = func.coalesce(_send("float8send", score_of(metric)), literal(_NO_SCORE, LargeBinary))
+    jobs = func.string_agg(numbers.op("||")(score), literal(b"", LargeBinary))
+    first = func.min(Result.job_id)
     statement = (
-        select(
-            Job.id.label("job_id"),
-            Job.study_id,
-            Job.name,
-            Job.seed,
-            Job.status,
-            Job.reason,
-            Job.metrics,
-            Job.facts,
-            # jsonb writes its keys in one order, so equal specs have equal texts. The digest spares the
-            # transfer of every job's spec; it guards nothing, hence md5.
-            func.md5(cast(entry, Text)).label("entry"),
-            case((resampled, cut), else_=Job.spec["dataset"]).label("dataset"),
-            Job.spec["task"].label("task"),
-            Dataset.info["digest"].astext.label("data"),
-        )
-        .join(Dataset, Dataset.id == Job.dataset_id)
-        .outerjoin(Project, Project.id == Job.project_id)
-        .outerjoin(Study, Study.id == Job.study_id)
+        joined(Result.dataset_id, board, first, func.max(Result.job_id), jobs)
         .where(
-            Job.kind == "training",
-            Job.status.in_(FINAL_STATUSES),
-            Job.status != "cancelled",
-            ~is_archived(),
-            Job.trial.is_(None),
+            Result.status.in_(FINAL_STATUSES),
+            Result.status != "cancelled",
+            ~sql.is_archived(),
+            ~Result.is_trial,
         )
-        .order_by(Job.id)
+        .group_by(Result.dataset_id, board, entry)
+        .order_by(first)
     )
     if project is not None:
         statement = statement.where(Project.name == project)
     if dataset is not None:
-        statement = statement.where(Dataset.name == dataset)
-    return [RankedJob(**row) for row in session.execute(statement).mappings()]
+        named = select(Dataset.id).where(Dataset.name == dataset)
+        statement = statement.where(Result.dataset_id.in_(named))
+    return [
+        RankedEntry((dataset_id, board), oldest, newest, _newest_by_seed(packed))
+        for dataset_id, board, oldest, newest, packed in session.execute(statement)
+    ]
+
+
+def read_jobs(session: Session, job_ids: Collection[int]) -> Mapping[int, RankedJob]:
+    """By id."""
+    cut = Job.spec["dataset"].op("-", return_type=JSONB())("split_seed")
+    # One parameter, however many jobs: a statement takes at most 65,535.
+    shown = func.unnest(cast(list(job_ids), ARRAY(BigInteger))).column_valued("shown")
+    statement = joined(
+        Result.job_id,
+        Result.study_id,
+        Result.name,
+        Result.seed,
+        Result.status,
+        Result.reason,
+        Job.metrics,
+        Job.facts,
+        case((_is_resampled(), cut), else_=Job.spec["dataset"]).label("dataset"),
+        Job.spec["task"].label("task"),
+    ).where(Result.job_id.in_(select(shown)))
+    return {row["job_id"]: RankedJob(**row) for row in session.execute(statement).mappings()}
+
+
+def _is_resampled() -> ColumnElement[bool]:
+    # Where the seed cuts the data, the cut is no other entry and no other board. Asked once for each study, not for
+    # each of its jobs.
+    resampled = select(Study.id).where(Study.spec["splits"].astext == "resampled")
+    return Result.study_id.in_(resampled.correlate(None))
+
+
+def _send(name: str, value: Any) -> ColumnElement[bytes]:
+    sent: ColumnElement[bytes] = getattr(func, name)(value, type_=LargeBinary)
+    return sent
+
+
+def _newest_by_seed(packed: bytes) -> dict[int, tuple[int, float]]:
+    # The same spec trained twice at a seed gives the same result; counted twice it would shrink the interval for
+    # nothing. In the order of the jobs, in which a seed stands where it was first.
+    jobs: dict[int, tuple[int, float]] = {}
+    for job_id, seed, score in sorted(_JOB.iter_unpack(packed)):
+        jobs[seed] = (job_id, score)
+    return jobs

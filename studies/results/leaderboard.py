@@ -4,14 +4,17 @@ Only what was trained on the same data for the same task is ranked together. A d
 comparison; an entry of which a job has no value comes last, so that none leads by its survivors.
 """
 
-import json
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from store.results import RankedJob
+from sqlalchemy.orm import Session
+
+from store.query import find_field
+from store.results import RankedEntry, RankedJob, leaderboard
 from studies.comparison import FrozenModel
-from studies.stats import Interval, higher_is_better, inference, score
+from studies.stats import Interval, higher_is_better, inference
 
 ValidationMetric = Literal["best_val_accuracy", "best_val_loss"]
 
@@ -35,56 +38,58 @@ class Entry(FrozenModel):
     best_job: int | None
 
 
-def rank(rows: Iterable[RankedJob], metric: ValidationMetric, most: int) -> list[Entry]:
+def rank(
+    session: Session,
+    metric: ValidationMetric,
+    most: int,
+    *,
+    project: str | None = None,
+    dataset: str | None = None,
+) -> list[Entry]:
     """The best `most` entries of each board, the board with the newest job first."""
-    boards: dict[str, list[RankedJob]] = {}
-    for row in rows:
-        # `data` is the digest of the decoded examples: two data sets of one name, or one that was decoded anew
-        # from other files, have boards of their own.
-        key = json.dumps([row.dataset, row.task, row.data], sort_keys=True)
-        boards.setdefault(key, []).append(row)
-    newest = sorted(boards.values(), key=lambda board: -max(row.job_id for row in board))
-    return [entry for board in newest for entry in _ranked(board, metric)[:most]]
+    boards: dict[Any, list[RankedEntry]] = {}
+    for entry in leaderboard.read_entries(
+        session, find_field(metric), project=project, dataset=dataset
+    ):
+        boards.setdefault(entry.board, []).append(entry)
+    newest = sorted(boards.values(), key=lambda board: -max(entry.newest for entry in board))
+    best = [_best(board, metric, most) for board in newest]
+    # Only now the jobs' documents, and only of those that are shown.
+    shown = [job_id for board in best for entry in board for job_id, _ in entry.jobs.values()]
+    jobs = leaderboard.read_jobs(session, shown)
+    return [entry for board in best for entry in _describe(board, jobs, metric)]
 
 
-def _ranked(board: Sequence[RankedJob], metric: ValidationMetric) -> list[Entry]:
-    entries = list(_entries(board, metric))
+def _best(board: Sequence[RankedEntry], metric: ValidationMetric, most: int) -> list[RankedEntry]:
     sign = -1 if higher_is_better(metric) else 1
+
+    def place(entry: RankedEntry) -> tuple[bool, float]:
+        scores = _scores(entry)
+        mean = inference.mean(scores)
+        return len(scores) < len(entry.jobs), math.inf if mean is None else sign * mean
+
     # Who has a job without a value comes last whatever the mean of the others: else one would lead by deleting
     # the bad seeds.
-    entries.sort(key=lambda one: (one.rank is None, sign * _mean(one)))
-    places = iter(range(1, len(entries) + 1))
-    return [
-        one if one.rank is None else one.model_copy(update={"rank": next(places)})
-        for one in entries
-    ]
+    return sorted(board, key=place)[:most]
 
 
-def _mean(entry: Entry) -> float:
-    return math.inf if entry.mean is None else entry.mean
+def _scores(entry: RankedEntry) -> list[float]:
+    return [score for _, score in entry.jobs.values() if not math.isnan(score)]
 
 
-def _entries(board: Sequence[RankedJob], metric: ValidationMetric) -> Iterator[Entry]:
-    """Not yet in order: those that take part have rank 0. A seed counts once, as it was trained last."""
-    groups: dict[str, dict[int, RankedJob]] = {}
-    for row in board:
-        # The same spec trained twice at a seed gives the same result; counted twice it would shrink the interval
-        # for nothing.
-        groups.setdefault(row.entry, {})[row.seed] = row
-    for seeds in groups.values():
-        rows = list(seeds.values())
-        scores = {row.job_id: score(row, metric).value for row in rows}
-        values = [value for value in scores.values() if value is not None]
-        choose = max if higher_is_better(metric) else min
-        best = (
-            choose((value, job) for job, value in scores.items() if value is not None)
-            if values
-            else None
-        )
+def _describe(
+    board: Sequence[RankedEntry], jobs: Mapping[int, RankedJob], metric: ValidationMetric
+) -> Iterator[Entry]:
+    places = itertools.count(1)
+    choose = max if higher_is_better(metric) else min
+    for entry in board:
+        rows = [jobs[job_id] for job_id, _ in entry.jobs.values()]
+        values = _scores(entry)
+        scores = [(score, job_id) for job_id, score in entry.jobs.values() if not math.isnan(score)]
         yield Entry(
             dataset=rows[0].dataset,
             task=rows[0].task,
-            rank=0 if len(values) == len(rows) else None,
+            rank=next(places) if len(values) == len(rows) else None,
             name=_name(rows[-1]),
             metric=metric,
             n=len(values),
@@ -94,7 +99,7 @@ def _entries(board: Sequence[RankedJob], metric: ValidationMetric) -> Iterator[E
             diverged=sum(row.reason == "diverged" for row in rows),
             failed=sum(row.status == "failed" for row in rows),
             studies=tuple(sorted({row.study_id for row in rows if row.study_id is not None})),
-            best_job=best[1] if best else None,
+            best_job=choose(scores)[1] if scores else None,
         )
 
 
