@@ -17,7 +17,6 @@ from studies.comparison import refuse_unknown_kinds
 from studies.spec import (
     Cell,
     StudySpec,
-    arm_name,
     expand,
     expand_trials,
     locate,
@@ -154,7 +153,7 @@ def _name_job(spec: JobSpec) -> str:
 def _group_arms(cells: Iterable[Cell]) -> list[_Arm]:
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault(arm_name(cell.variant, cell.point), []).append(cell)
+        groups.setdefault(cell.arm, []).append(cell)
     return [
         _Arm(name, same[0].variant, same[0].point, tuple(same)) for name, same in groups.items()
     ]

@@ -158,7 +158,8 @@ class Checker:
     def _remember(self, key: str, answer: Report) -> None:
         with self._lock:
             self._answers[key] = answer
-            # The one that was added first goes first; it is still in the folder.
+            self._answers.move_to_end(key)
+            # The one that was asked for the longest ago goes first; it is still in the folder.
             while len(self._answers) > MOST_FILES:
                 self._answers.popitem(last=False)
 

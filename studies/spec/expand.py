@@ -36,6 +36,8 @@ class Cell:
     point: dict[str, Any]
     seed: int
     spec: JobSpec
+    #: The name of its arm, which it shares with the cells of the other seeds.
+    arm: str
     trial: Mapping[str, Any] | None = None
 
 
@@ -81,17 +83,21 @@ def expand(study: StudySpec, settings: Mapping[str, Setting] | None = None) -> t
     # its further seeds.
     if settings is None:
         refuse_impossible(study, {arm_name(arm.variant, arm.point): spec for arm, spec in valid})
-    return tuple(
-        Cell(
-            name=f"{arm_name(arm.variant, arm.point)} | seed {seed}",
+    return tuple(cell for arm, spec in valid for cell in _seeded(study, arm, spec))
+
+
+def _seeded(study: StudySpec, arm: _Arm, spec: JobSpec) -> Iterator[Cell]:
+    """The cells of an arm."""
+    name = arm_name(arm.variant, arm.point)
+    for seed in study.seed_list:
+        yield Cell(
+            name=f"{name} | seed {seed}",
             variant=arm.variant,
             point=arm.point,
             seed=seed,
             spec=_at_seed(study, spec, seed),
+            arm=name,
         )
-        for arm, spec in valid
-        for seed in study.seed_list
-    )
 
 
 def expand_trials(study: StudySpec) -> tuple[Cell, ...]:
@@ -119,12 +125,14 @@ def expand_trials(study: StudySpec) -> tuple[Cell, ...]:
 
 def _trial(study: StudySpec, arm: _Arm, spec: JobSpec, seed: int) -> Cell:
     point = {**arm.point, **arm.setting}
+    name = arm_name(arm.variant, point)
     return Cell(
-        name=f"{arm_name(arm.variant, point)} | trial at seed {seed}",
+        name=f"{name} | trial at seed {seed}",
         variant=arm.variant,
         point=point,
         seed=seed,
         spec=_at_seed(study, spec.model_copy(update={"evaluations": ()}), seed),
+        arm=name,
         trial=arm.setting,
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.trainer_specs import DIGITS, make_info, make_spec
+from trainer.checks import context as context_module
 from trainer.checks import run as module
 from trainer.checks.context import CheckContext, build_context
 from trainer.checks.run import check
@@ -22,6 +23,12 @@ MLP: dict[str, Any] = {"name": "mlp", "hidden": [8, 8]}
 VIT: dict[str, Any] = {"name": "vit_small", "patch": 4, "width": 8, "depth": 1, "heads": 2}
 REGRESSION: dict[str, Any] = {"model": {"name": "polynomial"}, "task": {"kind": "regression"}}
 RECONSTRUCTION: dict[str, Any] = {"task": {"kind": "reconstruction"}}
+
+
+def forget_networks() -> None:
+    """The next check tries its network anew: after a patch of what it is made of."""
+    context_module._survey.cache_clear()
+    module._try_network.cache_clear()
 
 
 def group(count: int) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """One spec with what its checks read: split sizes, and the model's norm layers."""
 
+import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -10,6 +12,13 @@ from trainer.layers import drop_probability, drops
 from trainer.models import Shape, build_bare_model, input_shape, require_known
 from trainer.spec import DatasetInfo, JobSpec, LibraryModel, StepTraining
 from trainer.surgery import NormSite, Survey, choose_sites, on_meta, shorten, survey_norms
+
+#: Of a spec, what the network doesn't depend on.
+BESIDE_THE_NETWORK = {
+    "project", "optimizer", "schedule", "training", "early_stopping", "evaluations", "seed", "resources",
+}  # fmt: skip
+#: The arms of a study often train one network by many settings, and ask one after the other.
+_MOST_NETWORKS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,14 @@ class CheckContext:
         return tuple(count for count in (usual, incomplete) if count > 0)
 
 
+def describe_network(spec: JobSpec, *, is_batch_of_one: bool = False) -> str:
+    """The spec of the network alone, as JSON: all else has its defaults, except that a batch of one image says so."""
+    document = spec.model_dump(mode="json", exclude=BESIDE_THE_NETWORK)
+    if is_batch_of_one:
+        document["training"] = {"batch_size": 1}
+    return json.dumps(document)
+
+
 def build_context(spec: JobSpec, info: DatasetInfo) -> CheckContext:
     """Builds the model on the meta device with its own norms, and surveys them once."""
     sizes, shape = split_sizes(spec.dataset, info), input_shape(spec, info)
@@ -60,13 +77,20 @@ def build_context(spec: JobSpec, info: DatasetInfo) -> CheckContext:
         unknown = error
     if unknown is None:
         try:
-            with on_meta():
-                model = build_bare_model(spec, info)
-            survey = survey_norms(model, shape)
-            dropout = _dropout_layers(model)
+            survey, dropout = _survey(describe_network(spec), info.model_dump_json())
         except ModelError as error:
             unfit = error
     return CheckContext(spec, info, sizes, shape, survey, unknown, unfit, dropout)
+
+
+@lru_cache(maxsize=_MOST_NETWORKS)
+def _survey(network: str, info: str) -> tuple[Survey, tuple[str, ...]]:
+    """Of the model with its own norms, and the layers that drop something. What is kept is a function of these two
+    texts, because it is made from them."""
+    spec, dataset = JobSpec.model_validate_json(network), DatasetInfo.model_validate_json(info)
+    with on_meta():
+        model = build_bare_model(spec, dataset)
+    return survey_norms(model, input_shape(spec, dataset)), _dropout_layers(model)
 
 
 def _dropout_layers(model: torch.nn.Module) -> tuple[str, ...]:

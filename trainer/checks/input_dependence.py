@@ -78,12 +78,12 @@ def _removes_means(context: CheckContext, site: NormSite) -> bool:
         case LayerNorm(axes="all"):
             return site.channels == 1 and not site.tokens
         case BatchNorm() | GhostBatchNorm() | BatchRenorm():
-            return _is_batch_of_one(context)
+            return is_batch_of_one(context)
         case _:
             return False
 
 
-def _is_batch_of_one(context: CheckContext) -> bool:
+def is_batch_of_one(context: CheckContext) -> bool:
     return context.spec.training.batch_size // context.spec.training.accumulate == 1
 
 

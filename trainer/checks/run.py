@@ -4,15 +4,16 @@ Everything is counted on the meta device: big models take seconds and no memory.
 """
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import torch
 
 from trainer.checks.augmentation import AUGMENTATION_CHECKS, AUGMENTATION_WARNINGS
 from trainer.checks.batches import BATCH_CHECKS, BATCH_WARNINGS
-from trainer.checks.context import CheckContext, build_context
+from trainer.checks.context import CheckContext, build_context, describe_network
 from trainer.checks.data import DATA_CHECKS, DATA_WARNINGS
 from trainer.checks.dropout import DROPOUT_WARNINGS
-from trainer.checks.input_dependence import check_input_dependence
+from trainer.checks.input_dependence import check_input_dependence, is_batch_of_one
 from trainer.checks.model import MODEL_CHECKS, MODEL_WARNINGS
 from trainer.checks.norms import NORM_CHECKS, NORM_WARNINGS
 from trainer.checks.optimizer import OPTIMIZER_CHECKS
@@ -92,11 +93,22 @@ def _count_steps(context: CheckContext) -> int:
 def _dry_run(context: CheckContext) -> tuple[int, tuple[str, ...], list[Problem]]:
     """The real operation, on a model without weights: it finds what no single check knows. Then, whether
     the model that it made depends on its images. Gives the number of parameters, notes and problems."""
+    network = describe_network(context.spec, is_batch_of_one=is_batch_of_one(context))
+    parameters, notes, problems = _try_network(network, context.info.model_dump_json())
+    return parameters, notes, list(problems)
+
+
+@lru_cache(maxsize=1024)
+def _try_network(network: str, info: str) -> tuple[int, tuple[str, ...], tuple[Problem, ...]]:
+    """Kept: the arms of a study that differ in the settings of the training alone all ask this."""
+    context = build_context(
+        JobSpec.model_validate_json(network), DatasetInfo.model_validate_json(info)
+    )
     with on_meta():
         model, surgery = build_with_report(context.spec, context.info, context.survey)
         choose_layers(model, context.spec.diagnostics)
     dependence = check_input_dependence(context, model)
-    problems = [dependence.blind] if dependence.blind else []
+    problems = (dependence.blind,) if dependence.blind else ()
     return count_parameters(model), (*surgery.notes, *dependence.notes), problems
 
 

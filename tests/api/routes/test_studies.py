@@ -234,7 +234,12 @@ def test_a_warning_is_said_once_with_the_fewest_names(
 ) -> None:
     spec = JobSpec.model_validate(JOB)
     arms = [
-        _Arm(arm_name(variant, {"lr": lr}), variant, {"lr": lr}, (Cell("", variant, {}, 0, spec),))
+        _Arm(
+            arm_name(variant, {"lr": lr}),
+            variant,
+            {"lr": lr},
+            (Cell("", variant, {}, 0, spec, ""),),
+        )
         for variant in ("a", "b")
         for lr in (1, 2)
     ]

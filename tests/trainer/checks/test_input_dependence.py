@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tests.support.spec_checks import forget_networks
 from tests.support.trainer_specs import DIGITS, make_spec
 from trainer.checks import input_dependence
 from trainer.checks.dependence_trace import Blindness
@@ -93,6 +94,7 @@ def check_toy(monkeypatch, middle, norm="instance", start=None, **options):
         return toy
 
     monkeypatch.setattr(models, "_build", build_toy)
+    forget_networks()
     return check(make_spec("cnn", norm, **options), DIGITS)
 
 

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError, field_validator
 from torch import Tensor, nn
 
+from tests.support.spec_checks import forget_networks
 from tests.support.trainer_specs import DIGITS, NORMS, make_info, make_spec
 from trainer.checks import context as context_module
 from trainer.checks import run as module
@@ -113,4 +114,5 @@ def test_a_default_that_differs_between_libraries_is_told_by_this_note_alone(
     spec = make_spec(model, norm)
     assert any(words in note for note in check(spec, SMALL).notes)
     monkeypatch.setattr(notes, "_describe_options", lambda norm, sites, modules: iter(()))
+    forget_networks()
     assert not any(words in note for note in check(spec, SMALL).notes)

@@ -2,8 +2,10 @@
 
 from collections import Counter
 
-from tests.support.spec_checks import COLOUR
-from tests.support.trainer_specs import make_spec
+import pytest
+
+from tests.support.spec_checks import COLOUR, batch, forget_networks
+from tests.support.trainer_specs import DIGITS, make_spec
 from tests.trainer.checks import (
     test_augmentation,
     test_batches,
@@ -15,6 +17,7 @@ from tests.trainer.checks import (
     test_regularizers,
     test_task,
 )
+from trainer.checks import run
 from trainer.checks.model import check_output_shape
 from trainer.checks.run import CHECKS, WARNINGS, check
 
@@ -60,3 +63,29 @@ def test_a_model_that_computes_with_tensors_while_it_is_built_is_checked_too():
     report = check(make_spec("torchvision:regnet_y_400mf"), COLOUR)
     assert report.problems == ()
     assert report.parameters == 3_907_554
+
+
+SETTINGS = (
+    {},
+    batch(16),
+    batch(1),
+    batch(8, accumulate=8),
+    {"optimizer": {"kind": "adam", "lr": 0.5}, "seed": 3},
+    {"training": {"epochs": 7}, "evaluations": [], "early_stopping": {"kind": "patience"}},
+)
+
+
+def test_arms_that_train_one_network_try_it_once():
+    for settings in SETTINGS:
+        check(make_spec("cnn", "batch", **settings), DIGITS)
+    # With a batch of one, batch norm takes out what the network sees: that is another question.
+    assert run._try_network.cache_info().misses == 2
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "instance"])
+def test_a_network_that_was_tried_before_gets_the_same_report(norm):
+    specs = [make_spec("cnn", norm, **settings) for settings in SETTINGS]
+    after_others = [check(spec, DIGITS) for spec in specs]
+    for spec, report in zip(specs, after_others, strict=True):
+        forget_networks()
+        assert check(spec, DIGITS) == report
