@@ -1,8 +1,9 @@
 """The parent's watch over its children: a dead child's attempt ends at once."""
 
+import os
 import threading
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 
 import psutil
 import structlog
@@ -34,7 +35,7 @@ def end_orphaned_attempts(
     """
     with sessions.begin() as session:
         held = maintenance.open_attempts(session, host, instance)
-    alive = living()
+    alive = living() if held else ()
     dead = [attempt for attempt in held if attempt.process not in alive]
     for attempt in dead:
         log.warning("a worker process died", job=attempt.job_id, attempt=attempt.number)
@@ -66,6 +67,19 @@ def living_children() -> set[int]:
         except psutil.NoSuchProcess:
             continue
     return living
+
+
+def are_all_living(children: Iterable[int]) -> bool:
+    """Whether each of these is a child of this process and runs: cheaper than to look for children among all
+    processes of the machine."""
+    try:
+        processes = [psutil.Process(child) for child in children]
+        return all(
+            process.ppid() == os.getpid() and process.status() != psutil.STATUS_ZOMBIE
+            for process in processes
+        )
+    except psutil.NoSuchProcess:
+        return False
 
 
 class ChildWatch:
@@ -139,8 +153,15 @@ class ChildWatch:
         else:
             self._away = False
 
+    def _find_living(self) -> set[int]:
+        # A new child only takes the place of a dead one.
+        is_complete = bool(self._seen) and len(self._seen) >= self._most_living
+        if is_complete and are_all_living(self._seen):
+            return self._seen
+        return living_children()
+
     def _check_children(self) -> None:
-        self._seen = living = living_children()
+        self._seen = living = self._find_living()
         is_round_due = time.monotonic() >= self._round_due_at
         died = bool(self._living - living)
         if died or is_round_due:
@@ -151,7 +172,7 @@ class ChildWatch:
             if died or ended:
                 self._freed()
             # Only now: an absent database leaves the difference for the next check.
-            self._living = living
+            self._living = set(living)
         # New children join at once; dead ones stay until their attempts have ended in SQL, above.
         self._living |= living
         self._most_living = max(self._most_living, len(living))

@@ -1,5 +1,7 @@
 """What the parent of a host's workers says at its start and again and again, and whom it wakes."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from worker.__main__ import _register
 from worker.execution.drain import Drain
 from worker.execution.space import Space
 from worker.host import child_watch
-from worker.host.child_watch import ChildWatch
+from worker.host.child_watch import ChildWatch, living_children
 from worker.host.devices import HostDevice
 from worker.host.host_lock import make_instance
 from worker.host.host_report import HostReport
@@ -54,3 +56,39 @@ def test_a_host_that_gets_room_is_woken_without_a_restart(
         watch.stop()
     with sessions.begin() as session:
         assert leases.workers_view(session)[0].claims
+
+
+def test_children_are_looked_for_when_one_has_died_and_not_again_and_again(
+    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_watch, "SEEN_SECONDS", 0.02)
+    looks: list[set[int]] = []
+
+    def look() -> set[int]:
+        # This process may have children of other tests.
+        looks.append(living_children() & {child.pid})
+        return looks[-1]
+
+    monkeypatch.setattr(child_watch, "living_children", look)
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    with sessions.begin() as session:
+        make_worker(session)
+    report = HostReport("alpha", Space((tmp_path,), 1))
+    rounds = threading.Semaphore(0)
+    monkeypatch.setattr(report, "send", lambda session: rounds.release())
+    died = threading.Event()
+    watch = ChildWatch(sessions, "alpha", Drain(), report, freed=died.set)
+    try:
+        for _ in range(4):
+            assert rounds.acquire(timeout=60)
+        assert looks == [{child.pid}]
+        died.clear()
+        child.kill()
+        assert died.wait(60)
+    finally:
+        watch.stop()
+        child.kill()
+        child.wait()
+        assert child.stdin is not None
+        child.stdin.close()
+    assert looks[1] == set()
