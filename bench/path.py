@@ -1,17 +1,16 @@
 """What the way through the service costs a job besides its steps: acquiring, lease, checkpoints, records.
 
-A worker's child works off jobs of two lengths; the same trainings as a bare loop are taken off. What is left
-grows with the epochs by the cost of an epoch, and begins with that of a job.
+A worker's child works off jobs of two lengths; what the steps and the validations of the same trainings take by
+themselves is taken off. What is left grows with the epochs by the cost of an epoch, and begins with that of a job.
 """
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from types import ModuleType
+from typing import Any
 
 import structlog
 import torch
@@ -20,13 +19,16 @@ from bench.harness.figures import Figure, Section, at_most
 from bench.harness.progress import say
 from bench.harness.queue import Queue, make_queue
 from bench.harness.turns import take_turns
-from bench.sweep.inputs import write_inputs
 from bench.sweep.study import Size, job_document
+from trainer.data.loading import load
+from trainer.events import EpochFinished, Progressed, Stepped
+from trainer.spec.builtin import BUILT_IN
+from trainer.spec.job import JobSpec
+from trainer.training.loop import train
 from worker.host.child import Child
 
-NORM = "batch"
+JOBS = 4
 SHORT, LONG = 2, 12
-SIZE = Size(seeds=4, epochs=LONG)
 #: So small that an epoch's steps don't hide what an epoch costs besides.
 WIDTH = 4
 
@@ -52,16 +54,15 @@ class PathCost:
 def measure_path(folder: Path, *, rounds: int) -> Section:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     torch.set_num_threads(1)
-    write_inputs(folder / "inputs", SIZE, WIDTH)
     with make_queue(folder) as queue:
         queue.register()
         child = queue.make_child()
         train_acquired(queue, child, SHORT)
         turns = take_turns(
             {
-                "bare, short": lambda: train_bare(folder / "inputs", SHORT),
+                "alone, short": lambda: train_alone(folder / "alone", SHORT),
                 "service, short": lambda: train_acquired(queue, child, SHORT),
-                "bare, long": lambda: train_bare(folder / "inputs", LONG),
+                "alone, long": lambda: train_alone(folder / "alone", LONG),
                 "service, long": lambda: train_acquired(queue, child, LONG),
             },
             rounds,
@@ -85,8 +86,8 @@ def separate(turns: dict[str, list[Turn]], part: Callable[[Turn], float]) -> Pat
     """Medians over the rounds of what each round says."""
 
     def beyond(length: str) -> Sequence[float]:
-        pairs = zip(turns[f"service, {length}"], turns[f"bare, {length}"], strict=True)
-        return [part(service) - part(bare) for service, bare in pairs]
+        pairs = zip(turns[f"service, {length}"], turns[f"alone, {length}"], strict=True)
+        return [part(service) - part(alone) for service, alone in pairs]
 
     short = beyond("short")
     slopes = [
@@ -98,36 +99,32 @@ def separate(turns: dict[str, list[Turn]], part: Callable[[Turn], float]) -> Pat
 
 def train_acquired(queue: Queue, child: Child, epochs: int) -> Turn:
     """From their rows to their results."""
-    documents = [job_document(NORM, seed, Size(1, epochs), WIDTH) for seed in range(SIZE.seeds)]
-    queue.submit(documents)
+    queue.submit(_document(seed, epochs) for seed in range(JOBS))
     return _time(child.work)
 
 
-def train_bare(inputs: Path, epochs: int) -> Turn:
-    training = load_plain_training()
-    loaded = training.Inputs(inputs)
-    jobs = [job for job in loaded.jobs if job.norm == NORM]
+def train_alone(folder: Path, epochs: int) -> Turn:
+    """Only what the steps and the validations of the same jobs take, in the trainer by itself."""
+    seconds, cpu = 0.0, 0.0
+    for number in range(JOBS):
+        spec = JobSpec.model_validate(_document(number, epochs))
+        data = load(spec.dataset, BUILT_IN["digits"], folder / "datasets")
+        events = train(spec, data, folder / f"{time.time_ns()}" / "attempt-1")
+        while True:
+            began, began_cpu = time.perf_counter(), time.process_time()
+            if (event := next(events, None)) is None:
+                break
+            if isinstance(event, Stepped | Progressed | EpochFinished):
+                seconds += time.perf_counter() - began
+                cpu += time.process_time() - began_cpu
+    return Turn(seconds / JOBS, cpu / JOBS)
 
-    def work() -> None:
-        for job in jobs:
-            list(training.train(job._replace(epochs=epochs), loaded))
 
-    return _time(work)
-
-
-def load_plain_training() -> ModuleType:
-    """The peers' loop; their folder is no package, since its scripts run without Normlab."""
-    peers = str(Path(__file__).parent / "peers")
-    if peers not in sys.path:
-        sys.path.insert(0, peers)
-    import training
-
-    return training
+def _document(seed: int, epochs: int) -> dict[str, Any]:
+    return job_document("batch", seed, Size(1, epochs), WIDTH)
 
 
 def _time(work: Callable[[], None]) -> Turn:
     began, cpu = time.perf_counter(), time.process_time()
     work()
-    return Turn(
-        (time.perf_counter() - began) / SIZE.seeds, (time.process_time() - cpu) / SIZE.seeds
-    )
+    return Turn((time.perf_counter() - began) / JOBS, (time.process_time() - cpu) / JOBS)

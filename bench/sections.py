@@ -134,6 +134,14 @@ def posts(folder: Path, effort: Effort) -> Section:
     return Section("Submission", figures, {"rounds": [asdict(cost) for cost in costs]})
 
 
+def queries(folder: Path, effort: Effort) -> Section:
+    """Routes that read the history, at three sizes of it, and MLflow's search and group-by beside ours."""
+    from bench.histories import measure_histories
+
+    sizes = (1000, 10_000) if effort.quick else (1000, 10_000, 100_000)
+    return measure_histories(folder, sizes=sizes, requests=10 if effort.quick else 50)
+
+
 def start(folder: Path, effort: Effort) -> Section:
     """The start of a stack, its memory and CPU at rest, one job alone."""
     from bench.start import measure_start
@@ -151,7 +159,19 @@ def sweep(folder: Path, effort: Effort) -> Section:
 
 SECTIONS: Mapping[str, Run] = {
     run.__name__: run
-    for run in (imports, steps, lightning, layers, looks, path, claims, posts, start, sweep)
+    for run in (
+        imports,
+        steps,
+        lightning,
+        layers,
+        looks,
+        path,
+        claims,
+        posts,
+        queries,
+        start,
+        sweep,
+    )
 }
 #: Those that three minutes are enough for.
 QUICK = ("imports", "path", "claims", "posts", "sweep")

@@ -61,19 +61,29 @@ class Queue:
 
 @contextmanager
 def make_queue(folder: Path) -> Iterator[Queue]:
+    with make_database(folder) as (postgres, engine):
+        redis = Redis(folder / "redis")
+        redis.start()
+        try:
+            storage = folder / "storage"
+            storage.mkdir()
+            url = postgres.url("bench")
+            yield Queue(url, redis.url, storage, engine, make_sessions(engine))
+        finally:
+            redis.stop()
+
+
+@contextmanager
+def make_database(folder: Path) -> Iterator[tuple[Postgres, Engine]]:
+    """PostgreSQL with a migrated database `bench`, which holds the built-in datasets."""
     with ExitStack() as stack:
-        postgres, redis = Postgres(folder / "postgres"), Redis(folder / "redis")
-        for server in (postgres, redis):
-            server.start()
-            stack.callback(server.stop)
+        postgres = Postgres(folder / "postgres")
+        postgres.start()
+        stack.callback(postgres.stop)
         postgres.create_databases("bench")
-        url = postgres.url("bench")
-        upgrade(url)
-        engine = make_engine(url)
+        upgrade(postgres.url("bench"))
+        engine = make_engine(postgres.url("bench"))
         stack.callback(engine.dispose)
-        sessions = make_sessions(engine)
-        with sessions.begin() as session:
+        with make_sessions(engine).begin() as session:
             datasets.seed_built_in(session)
-        storage = folder / "storage"
-        storage.mkdir()
-        yield Queue(url, redis.url, storage, engine, sessions)
+        yield postgres, engine
