@@ -195,6 +195,7 @@ class CommandRunner:
                 stdin=stdin.fileno(),
                 stdout=stdout.fileno(),
                 stderr=stderr.fileno(),
+                own_session=True,
             )
             self._running.add(process)
         return process
@@ -228,12 +229,17 @@ def start_group(
     stdin: int,
     stdout: int | None = None,
     stderr: int | None = None,
+    own_session: bool = False,
 ) -> psutil.Popen:
-    """A process that leads a group of its own; its streams are descriptors, or this process's."""
+    """A process that leads a group of its own; its streams are descriptors, or this process's.
+
+    `own_session`: it leads a session, too, whose weight it may then lower without its parent's (`runtime.priority`).
+    """
     return psutil.Popen(
         list(command),
         env={**os.environ, **(environment or {})},
-        process_group=0,
+        process_group=None if own_session else 0,
+        start_new_session=own_session,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,

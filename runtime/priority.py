@@ -4,7 +4,7 @@ import ctypes
 import os
 import signal
 import sys
-from contextlib import suppress
+import time
 from pathlib import Path
 
 from pydantic import Field
@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 #: Of `prctl`: the signal that a process gets when its parent ends.
 _SET_PARENT_DEATH_SIGNAL = 1
+_TRIES = 20
+_PAUSE_SECONDS = 0.11
 
 
 class PrioritySettings(BaseSettings):
@@ -33,9 +35,20 @@ def lower_priority() -> None:
     nice = PrioritySettings().background_nice
     os.nice(nice)
     if os.getsid(0) == os.getpid():
-        # Another kernel, or one without sched_autogroup.
-        with suppress(OSError):
+        _weigh_session(nice)
+
+
+def _weigh_session(nice: int) -> None:
+    for _ in range(_TRIES):
+        try:
             Path("/proc/self/autogroup").write_text(str(nice))
+        except BlockingIOError:
+            # Of processes that are not root's, the kernel takes one such change in a tenth of a second.
+            time.sleep(_PAUSE_SECONDS)
+        except OSError:  # another kernel, or one without sched_autogroup
+            return
+        else:
+            return
 
 
 def end_with_parent() -> None:

@@ -1,10 +1,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from runtime.helper_process import CommandRunner
 from runtime.priority import PrioritySettings
+from runtime.supervision import Limits
 
 NICE = PrioritySettings().background_nice
 
@@ -34,6 +37,17 @@ def test_the_setting_says_by_how_much() -> None:
     before = os.nice(0)
     assert int(lowered(False, NORMLAB_BACKGROUND_NICE="0")[0]) == before
     assert int(lowered(False, NORMLAB_BACKGROUND_NICE="3")[0]) == min(before + 3, 19)
+
+
+def test_a_command_lowers_its_own_weight_and_not_that_of_whoever_started_it() -> None:
+    """Such as the API, in whose session a niceness alone would not give way to a training."""
+    before = Path("/proc/self/autogroup")
+    ours = before.read_text() if before.exists() else ""
+    runner = CommandRunner(Limits(), {"NORMLAB_BACKGROUND_NICE": "7"})
+    own, group = runner.run([sys.executable, "-c", PROGRAM], b"").decode().split("\n")[:2]
+    assert int(own) == min(os.nice(0) + 7, 19)
+    assert group in ("", "7")
+    assert not before.exists() or before.read_text() == ours
 
 
 @pytest.mark.parametrize("leads", [True, False])

@@ -66,6 +66,11 @@ def test_a_service_comes_back_after_a_crash(name: str) -> None:
     assert SERVICES[name]["restart"] == "unless-stopped"
 
 
+def test_what_draws_and_exports_gives_way_to_the_workers() -> None:
+    shares = {name: service.get("cpu_shares", 1024) for name, service in SERVICES.items()}
+    assert shares["mirror"] < shares["sweep"] < shares["worker-cpu"] < shares["api"]
+
+
 def test_mlflow_starts_as_on_a_laptop() -> None:
     expected = server_command(
         artifacts="/srv/normlab/mlartifacts",
