@@ -1,0 +1,218 @@
+"""Queries over the whole history through the API in this process, and MLflow's own for the same runs."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, event, func, select
+
+from api.app import make_app
+from api.services import Services
+from api.settings import Settings
+from api.storage import StorageCheck
+from store.accounts import users
+from store.db import Job, Project, make_engine, make_readers, make_sessions
+
+#: Of one measurement; the first requests, which fill caches and prepare statements, are not counted.
+REQUESTS = 30
+_WARM_UP = 3
+_SORTED = {"query": "norm.kind=batch", "sort": "-best.val_accuracy", "limit": 50}
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTimes:
+    """Milliseconds of a request, and the statements that it sends to PostgreSQL."""
+
+    name: str
+    p50: float
+    p95: float
+    statements: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTimes:
+    """All routes at one size of the history; `export_rows`: per second, of eight columns and of all."""
+
+    jobs: int
+    routes: Sequence[RouteTimes]
+    export_rows: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class MlflowTimes:
+    """Milliseconds of MLflow's filtered and sorted search, and of a group-by made of all runs of an experiment."""
+
+    runs: int
+    search_p50: float
+    search_p95: float
+    group_seconds: float
+
+
+def measure_queries(url: str, *, requests: int = REQUESTS) -> QueryTimes:
+    """Of the database that this URL names; it gets one user, `queries`."""
+    engine = make_engine(url)
+    with tempfile.TemporaryDirectory() as folder, _serve(engine, url, Path(folder)) as client:
+        with engine.connect() as connection:
+            newest = select(Job.id, Job.study_id).where(Job.study_id.is_not(None))
+            finished = newest.where(Job.status == "succeeded").order_by(Job.id.desc()).limit(1)
+            job_id, study_id = connection.execute(finished).one()
+            jobs = connection.scalar(select(func.count()).select_from(Job)) or 0
+            project = connection.scalars(
+                select(Project.name).join(Job, Job.project_id == Project.id).where(Job.id == job_id)
+            ).one()
+        routes = [
+            _measure(engine, client, name, path, parameters, requests)
+            for name, (path, parameters) in _routes(job_id, study_id, project).items()
+        ]
+        exported = {
+            "eight columns": _measure_export(client, columns=_COLUMNS),
+            "all columns": _measure_export(client),
+        }
+    engine.dispose()
+    return QueryTimes(jobs, routes, exported)
+
+
+def measure_mlflow(
+    tracking_uri: str, experiment_id: str, *, requests: int = REQUESTS
+) -> MlflowTimes:
+    """Of the mirrored runs of one experiment: `search_runs` as it is quickest, and pandas' group-by of all."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri)
+
+    def search() -> None:
+        client.search_runs(
+            [experiment_id],
+            "params.`norm.kind` = 'batch'",
+            order_by=["metrics.best_val_accuracy DESC"],
+            max_results=50,
+        )
+
+    times = _times(search, requests)
+    started = time.perf_counter()
+    groups: dict[str | None, list[float]] = {}
+    runs, token = 0, None
+    while True:
+        page = client.search_runs([experiment_id], max_results=5000, page_token=token)
+        for run in page:
+            value = run.data.metrics.get("best_val_accuracy")
+            if value is not None:
+                groups.setdefault(run.data.params.get("norm.kind"), []).append(value)
+        runs, token = runs + len(page), page.token
+        if not token:
+            break
+    {kind: (statistics.fmean(values), statistics.stdev(values)) for kind, values in groups.items()}
+    return MlflowTimes(runs, *_percentiles(times), time.perf_counter() - started)
+
+
+_COLUMNS = "job_id,study,variant,seed,norm.kind,optimizer.lr,best.val_accuracy,test.accuracy"
+
+
+def _routes(
+    job_id: int, study_id: int, project: str
+) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    """Path and parameters by name; those of whole pages begin in the middle of the history."""
+    return {
+        "results": ("results", {}),
+        "results, filtered and sorted": ("results", _SORTED),
+        "results, chosen columns": ("results", {**_SORTED, "columns": _COLUMNS}),
+        "results, rising loss": ("results", {"sort": "best.val_loss"}),
+        "results, by a rare field": (
+            "results",
+            {"query": "norm.groups=8", "sort": "-test.accuracy"},
+        ),
+        "groups of one study": ("results/groups", {"by": "norm.kind", "study": study_id}),
+        "groups of one project": (
+            "results/groups",
+            {"by": "norm.kind,optimizer.lr", "project": project},
+        ),
+        "groups of all jobs": ("results/groups", {"by": "norm.kind"}),
+        "leaderboard": ("leaderboard", {}),
+        "leaderboard of one project": ("leaderboard", {"project": project}),
+        "jobs": ("jobs", {}),
+        "jobs of a project": ("jobs", {"project": project, "status": "succeeded"}),
+        "studies": ("studies", {}),
+        "jobs of a study": (f"studies/{study_id}/jobs", {}),
+        "epochs": (f"jobs/{job_id}/epochs", {"limit": 100}),
+    }
+
+
+@contextmanager
+def _serve(engine: Engine, url: str, storage: Path) -> Iterator[TestClient]:
+    """The API without what only submissions and drawings need: its lifespan would load torch in helpers."""
+    settings = Settings(database_url=url, redis_url="redis://127.0.0.1:1/0", storage=storage)
+    app = make_app(settings)
+    sessions = make_sessions(engine)
+    absent: Any = None
+    app.state.services = Services(
+        settings=settings,
+        engine=engine,
+        sessions=sessions,
+        readers=make_readers(sessions),
+        checker=absent,
+        render_queue=absent,
+        intake=absent,
+        waker=absent,
+        storage=StorageCheck(sessions, storage),
+    )
+    with sessions.begin() as session:
+        user = users.find(session, "queries") or users.create_user(session, "queries", "viewer")
+        _, secret = users.create_token(session, user, "bench")
+    yield TestClient(app, headers={"Authorization": f"Bearer {secret}"})
+
+
+def _measure(
+    engine: Engine,
+    client: TestClient,
+    name: str,
+    path: str,
+    parameters: Mapping[str, Any],
+    requests: int,
+) -> RouteTimes:
+    statements: list[str] = []
+
+    def ask() -> None:
+        answer = client.get(f"/api/v1/{path}", params=dict(parameters))
+        assert answer.status_code == 200, answer.text
+
+    times = _times(ask, requests)
+
+    def note(*details: Any) -> None:
+        statements.append(details[2])
+
+    event.listen(engine, "before_cursor_execute", note)
+    ask()
+    event.remove(engine, "before_cursor_execute", note)
+    return RouteTimes(name, *_percentiles(times), len(statements))
+
+
+def _measure_export(client: TestClient, **parameters: str) -> float:
+    """Rows per second, of the whole history as JSON lines."""
+    started = time.perf_counter()
+    rows = 0
+    with client.stream(
+        "GET", "/api/v1/results/export", params={**parameters, "format": "jsonl"}
+    ) as answer:
+        for chunk in answer.iter_bytes():
+            rows += chunk.count(b"\n")
+    return rows / (time.perf_counter() - started)
+
+
+def _times(work: Callable[[], None], requests: int) -> list[float]:
+    """Milliseconds of each."""
+    times = []
+    for _ in range(_WARM_UP + requests):
+        started = time.perf_counter()
+        work()
+        times.append(1000 * (time.perf_counter() - started))
+    return times[_WARM_UP:]
+
+
+def _percentiles(times: Sequence[float]) -> tuple[float, float]:
+    return statistics.median(times), statistics.quantiles(times, n=20, method="inclusive")[-1]
