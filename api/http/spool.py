@@ -25,22 +25,52 @@ def spool_rows(
     rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None, format: ExportFormat
 ) -> Iterator[bytes]:
     """Reads all rows at once, flat unless there are chosen columns; the bytes come when they are taken."""
-    names: dict[str, None] = dict.fromkeys(columns or ())
     with ExitStack() as stack:
         file = stack.enter_context(tempfile.TemporaryFile())
-        for row in rows:
-            if columns is None:
-                flat = flat_row(row)
-                names |= dict.fromkeys(flat)
-                flat[NOT_FINITE] = not_finite(row)
-            else:
-                flat = {name: simple(value) for name, value in row.items()}
-            file.write(json.dumps(flat, ensure_ascii=False, default=_text).encode() + b"\n")
+        header = _write_flat(file, rows) if columns is None else None
+        if columns is not None:
+            # The columns are known, so that what is written is what is sent.
+            write = _write_csv if format == "csv" else _write_lines
+            write(file, rows, columns)
         file.seek(0)
         # From here on closed by whoever takes the bytes.
         stack.pop_all()
-    header = list(names) if columns is not None else in_order(names)
+    if header is None:
+        return _chunks(file)
     return _csv(file, header) if format == "csv" else _lines(file, header)
+
+
+def _write_flat(file: IO[bytes], rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Lines of JSON, each with the columns that its job has; returns the names of all."""
+    names: dict[str, None] = {}
+    for row in rows:
+        flat = flat_row(row)
+        names |= dict.fromkeys(flat)
+        flat[NOT_FINITE] = not_finite(row)
+        file.write(_encode(flat).encode() + b"\n")
+    return in_order(names)
+
+
+def _write_lines(
+    file: IO[bytes], rows: Iterable[Mapping[str, Any]], columns: Sequence[str]
+) -> None:
+    for row in rows:
+        file.write(_encode({name: simple(row[name]) for name in columns}).encode() + b"\n")
+
+
+def _write_csv(file: IO[bytes], rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    text = io.TextIOWrapper(file, "utf-8", newline="", write_through=False)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(simple(row[name])) for name in columns] for row in rows)
+    # The file stays open: it is read from its beginning.
+    text.detach()
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
 
 
 def _lines(file: IO[bytes], header: Sequence[str]) -> Iterator[bytes]:
@@ -48,7 +78,7 @@ def _lines(file: IO[bytes], header: Sequence[str]) -> Iterator[bytes]:
     nothing = dict.fromkeys(header)
     with file:
         for line in file:
-            yield json.dumps(nothing | json.loads(line), ensure_ascii=False).encode() + b"\n"
+            yield _encode(nothing | json.loads(line)).encode() + b"\n"
 
 
 def _csv(file: IO[bytes], header: Sequence[str]) -> Iterator[bytes]:
@@ -68,9 +98,19 @@ def _csv(file: IO[bytes], header: Sequence[str]) -> Iterator[bytes]:
 
 
 def _cell(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else value
+    match value:
+        case bool():
+            return str(value).lower()
+        case datetime():
+            return _text(value)
+        case _:
+            return value
 
 
 def _text(value: Any) -> str:
     assert isinstance(value, datetime), value
     return value.isoformat()
+
+
+#: Made once: `json.dumps` with options makes an encoder for each row.
+_encode = json.JSONEncoder(ensure_ascii=False, default=_text).encode

@@ -5,6 +5,7 @@ A list is its one element, else JSON text; of an empty one nothing is left.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from store.db import BadQuery
@@ -64,6 +65,8 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted({*COLUMNS, *names}, key=lambda name: (places.get(name, len(COLUMNS)), name))
 
 
+# Remembered: a name that no query knows is looked for among all that it may have been meant to be.
+@lru_cache(maxsize=4096)
 def _metric_column(name: str) -> str:
     """The bare name where it means the metric in a query, too."""
     try:
