@@ -20,6 +20,7 @@ GENERATIONS: Mapping[str, int] = {
     "38f1b438647dddd6ce62036469a8253f": 2,
     "8475d002702d4ac3b6119b3f35427dc4": 2,
     "9cb521b36e930eae1d9415e736739d91": 2,
+    "529a5e3db17b20ab65b347ab3d7e622d": 2,
 }
 
 

@@ -8,10 +8,11 @@ from trainer.evaluation.evaluator import (
     evaluate,
     plain_predictor,
 )
-from trainer.evaluation.losses import Task, build_task
+from trainer.evaluation.losses import Batch, Task, build_task
 from trainer.evaluation.probe import Probe, build_probe, choose_layers
 
 __all__ = [
+    "Batch",
     "Evaluator",
     "Outcome",
     "Predictor",

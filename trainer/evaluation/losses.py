@@ -5,7 +5,7 @@ float64 sums: loss, hits, examples. A task without accuracy has no hits.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never
 
@@ -24,6 +24,9 @@ from trainer.spec import (
 )
 
 Arrays: TypeAlias = Mapping[str, numpy.typing.NDArray[Any]]
+
+#: Predictions and their targets.
+Batch: TypeAlias = tuple[Tensor, Tensor]
 
 #: Reconstructed images that a file of predictions holds.
 KEPT_IMAGES = 64
@@ -88,6 +91,21 @@ class ClassificationTask:
         hits = torch.where(loss.isnan(), torch.nan, hits)
         return torch.stack((loss, hits, torch.full_like(loss, len(targets))))
 
+    def scores(self, batches: Sequence[Batch]) -> Tensor:
+        """A row for each batch, equal to its `score` to the last bit."""
+        if any(targets.is_floating_point() for _, targets in batches):
+            return torch.stack([self.score(*batch) for batch in batches])
+        sizes = [len(targets) for _, targets in batches]
+        predictions = torch.cat([predictions for predictions, _ in batches]).double()
+        targets = torch.cat([targets for _, targets in batches])
+        # Batch by batch: a sum in another order would have other last bits. Hits are whole numbers.
+        parts = zip(predictions.split(sizes), targets.split(sizes), strict=True)
+        losses = torch.stack([functional.nll_loss(*part, reduction="sum") for part in parts])
+        is_hit = predictions.argmax(1) == targets
+        hits = torch.stack([part.sum() for part in is_hit.split(sizes)]).double()
+        hits = torch.where(losses.isnan(), torch.nan, hits)
+        return torch.stack((losses, hits, losses.new_tensor(sizes)), 1)
+
     def mean(self, passes: Tensor) -> Tensor:
         """P, N, K → N, K: the logarithm of the mean probability."""
         # log(1/P Σ exp(x)) without leaving the logarithms, where small probabilities would
@@ -123,6 +141,9 @@ class RegressionTask:
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
         return _losses_only((predictions.double() - targets).square().sum(), len(targets))
 
+    def scores(self, batches: Sequence[Batch]) -> Tensor:
+        return torch.stack([self.score(*batch) for batch in batches])
+
     def mean(self, passes: Tensor) -> Tensor:
         return passes.mean(0)
 
@@ -152,6 +173,9 @@ class ReconstructionTask:
 
     def score(self, predictions: Tensor, targets: Tensor) -> Tensor:
         return _losses_only(self._sum(predictions.double(), targets.double()), len(targets))
+
+    def scores(self, batches: Sequence[Batch]) -> Tensor:
+        return torch.stack([self.score(*batch) for batch in batches])
 
     def mean(self, passes: Tensor) -> Tensor:
         return passes.sigmoid().mean(0).logit() if self.binary else passes.mean(0)

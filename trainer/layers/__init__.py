@@ -13,6 +13,7 @@ from trainer.layers.dropout import (
     drops,
     has_ramp,
     is_stochastic_depth,
+    may_draw,
     set_progress,
     start_dropping,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "is_called_norm",
     "is_leaf",
     "is_stochastic_depth",
+    "may_draw",
     "norm_layout",
     "norms",
     "set_progress",

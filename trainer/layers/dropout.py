@@ -196,6 +196,31 @@ def drops(module: nn.Module) -> bool:
     return drop_probability(module) > 0
 
 
+#: Torch's layers that draw nothing. A class derived from one of them may have a `forward` of its own.
+_WITHOUT_CHANCE = frozenset(
+    {nn.Sequential, nn.ModuleList, nn.Identity, nn.Flatten, nn.Linear, nn.Conv1d, nn.Conv2d}
+    | {nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.GroupNorm}
+    | {nn.LayerNorm, nn.ReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh}
+    | {nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d}
+)
+_SITES = (DropSite, HeadSite, BranchSite)
+
+
+def may_draw(model: nn.Module) -> bool:
+    """Whether something of it may draw random numbers in training: false only where it is known not to.
+
+    Of this package's modules only those of this file draw.
+    """
+    return any(map(_may_draw, model.modules()))
+
+
+def _may_draw(module: nn.Module) -> bool:
+    kind = type(module)
+    if kind.__module__ == __name__:
+        return kind not in _SITES
+    return not (kind in _WITHOUT_CHANCE or kind.__module__.startswith("trainer."))
+
+
 def start_dropping(model: nn.Module) -> None:
     """All that drops does so, at its full p, though the rest of the model may be in evaluation mode.
 

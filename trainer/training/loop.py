@@ -5,10 +5,11 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from runtime.files import make_folder
 from trainer.data import Data
-from trainer.evaluation import Evaluator, Weights, evaluate
+from trainer.evaluation import Batch, Evaluator, Weights, evaluate
 from trainer.events import (
     CheckpointSaved,
     Diagnosed,
@@ -145,22 +146,11 @@ def _take_step(setup: TrainingSetup, state: TrainingState) -> None:
     pixels, targets = setup.batches.take(state.step)
     if setup.is_ramped:
         set_progress(setup.model, state.step / setup.plan.total_steps)
-    # Seeded once for the step, not for each micro-batch, whose masks must differ from one another.
-    seed_globals("dropout", setup.spec.seed, state.step)
+    # Once for the step, not for each micro-batch, whose masks must differ from one another.
+    if setup.may_draw:
+        seed_globals("dropout", setup.spec.seed, state.step)
     setup.update.optimizer.zero_grad()
-    scores, terms = [], {"label_smoothing": torch.zeros((), device=setup.device)}
-    for some_pixels, some_targets in setup.batches.split(pixels, targets):
-        predictions = setup.task.predictions(setup.forward(setup.standardize(some_pixels)))
-        cost = setup.task.loss(predictions, some_targets)
-        # Each micro-batch counts by its size, so that the sum of the gradients is that of the mean
-        # over the whole batch: 64 examples in parts of 48 and 16 count 3/4 and 1/4.
-        share = len(some_pixels) / len(pixels)
-        if (smoothing := setup.task.smoothing_term(predictions, some_targets)) is not None:
-            cost = cost + smoothing
-            terms["label_smoothing"] += share * smoothing.detach()
-        (share * cost).backward()  # type: ignore[no-untyped-call]
-        scores.append(setup.task.score(predictions.detach(), some_targets))
-
+    batches, terms = _add_gradients(setup, pixels, targets)
     if setup.penalties is not None:
         # Once for the step: weights are the same for all micro-batches, and in a backward pass of
         # its own the penalty's gradient is added to theirs.
@@ -171,7 +161,30 @@ def _take_step(setup: TrainingSetup, state: TrainingState) -> None:
     state.step += 1
     if setup.average is not None:
         setup.average.after_step(setup.model)
-    state.running.add(torch.stack(scores).sum(0), terms)
+    state.running.add(batches, terms)
+
+
+def _add_gradients(
+    setup: TrainingSetup, pixels: Tensor, targets: Tensor
+) -> tuple[list[Batch], dict[str, Tensor]]:
+    """Of the loss, by micro-batches; returns the predictions and targets of each, and what is added to
+    the loss."""
+    batches: list[Batch] = []
+    terms: dict[str, Tensor] = {}
+    for some_pixels, some_targets in setup.batches.split(pixels, targets):
+        predictions = setup.task.predictions(setup.forward(setup.standardize(some_pixels)))
+        cost = setup.task.loss(predictions, some_targets)
+        # Each micro-batch counts by its size, so that the sum of the gradients is that of the mean
+        # over the whole batch: 64 examples in parts of 48 and 16 count 3/4 and 1/4.
+        share = len(some_pixels) / len(pixels)
+        if (smoothing := setup.task.smoothing_term(predictions, some_targets)) is not None:
+            cost = cost + smoothing
+            part = share * smoothing.detach()
+            terms["label_smoothing"] = terms["label_smoothing"] + part if terms else part
+        # A product with 1 changes no bit, and costs two operations.
+        (cost if share == 1 else share * cost).backward()  # type: ignore[no-untyped-call]
+        batches.append((predictions.detach(), some_targets))
+    return batches, terms
 
 
 def _diagnose(setup: TrainingSetup, state: TrainingState) -> Diagnosed:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trainer.data import Data, Examples, Standardize, memory_format
 from trainer.data.augmentation import Augmentation, build_augmentation
 from trainer.evaluation import Predictor, Probe, Task, build_probe, build_task, plain_predictor
-from trainer.layers import has_ramp
+from trainer.layers import has_ramp, may_draw
 from trainer.models import build_model
 from trainer.optimization import (
     Average,
@@ -75,6 +75,8 @@ class Batches:
     def split(self, pixels: Tensor, targets: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
         """Micro-batches of equal size; the last of an incomplete batch may be smaller."""
         training = self.spec.training
+        if training.accumulate == 1:
+            return [(pixels, targets)]
         size = training.batch_size // training.accumulate
         return zip(torch.split(pixels, size), torch.split(targets, size), strict=True)
 
@@ -128,6 +130,7 @@ class TrainingSetup:
     val: Examples
     plan: Plan
     is_ramped: bool
+    may_draw: bool
     penalties: Penalties | None
     update: WeightUpdate
     average: Average | None
@@ -207,6 +210,7 @@ def set_up(
         val=Examples.of(data.val, device),
         plan=plan,
         is_ramped=has_ramp(model),
+        may_draw=may_draw(model),
         penalties=build_penalties(spec, model),
         update=WeightUpdate.of(spec, model),
         average=build_average(spec, model, plan.total_steps, plan.period_steps),

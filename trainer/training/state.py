@@ -3,8 +3,6 @@
 import math
 from collections.abc import Mapping
 
-import torch
-
 from trainer.evaluation import Outcome
 from trainer.events import Reason
 from trainer.optimization import EarlyStopping, has_diverged, is_better
@@ -20,7 +18,7 @@ class TrainingState:
     def __init__(self, setup: TrainingSetup) -> None:
         self._setup = setup
         self.step, self.epoch = 0, 0
-        self.running = RunningMetrics(setup.term_names(), setup.device)
+        self.running = RunningMetrics(setup.task, setup.term_names())
         self.stopping = EarlyStopping.start(setup.spec.early_stopping)
         self.best: Best | None = None
         self.reason: Reason | None = None
@@ -55,7 +53,7 @@ class TrainingState:
         self.best, self.reason = saved.best, saved.reason
 
     def close_period(self, validation: Outcome) -> tuple[dict[str, float], bool]:
-        """Syncs with the device, once; returns the period's metrics and whether it is the best."""
+        """Syncs with the device; returns the period's metrics and whether it is the best."""
         metrics = self._measure(validation)
         self.epoch += 1
         self.running.reset()
@@ -76,10 +74,8 @@ class TrainingState:
 
     def _measure(self, validation: Outcome) -> dict[str, float]:
         """Takes `step` back to the first one that was not finite, if there was one."""
-        count = len(self.running.values)
-        # One transfer for training and validation together: each one waits for the device.
-        values = torch.cat((self.running.values, validation.sums)).tolist()
-        sums, (val_loss, val_hits, val_examples) = values[:count], values[count:]
+        sums: list[float] = self.running.values.tolist()
+        val_loss, val_hits, val_examples = validation.sums.tolist()
         # After a non-finite step the weights depend on when that was noticed.
         self.step = self._setup.plan.period_end(self.epoch) + RunningMetrics.steps(sums)
         has_accuracy, factor = self._setup.task.has_accuracy, RunningMetrics.nan_unless_finite(sums)

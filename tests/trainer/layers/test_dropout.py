@@ -2,11 +2,15 @@
 
 import copy
 import math
+import random
 
+import numpy
 import pytest
 import torch
 from torch import nn
 
+from tests.support.catalogue import CATALOGUE
+from tests.support.trainings import load_data
 from trainer.layers.dropout import (
     BlockDropout,
     BranchDropout,
@@ -15,9 +19,12 @@ from trainer.layers.dropout import (
     drop_weights,
     drops,
     has_ramp,
+    may_draw,
     set_progress,
     start_dropping,
 )
+from trainer.models.build import build_model
+from trainer.spec.job import JobSpec
 
 torch.set_num_threads(1)
 
@@ -282,3 +289,35 @@ def test_the_libraries_own_layers_are_known_by_their_names():
     assert [drop_probability(layer) for layer in known] == [0.2] * len(known)
     assert not drops(timm.layers.DropPath(0.0))
     assert not drops(nn.Linear(2, 2))
+
+
+def generators() -> tuple[object, ...]:
+    array = numpy.random.get_state()
+    return random.getstate(), array[1].tobytes(), array[2], torch.get_rng_state().tolist()
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_model_that_is_known_not_to_draw_leaves_all_generators_alone(name):
+    spec = JobSpec.model_validate(CATALOGUE[name])
+    info = load_data(spec).info
+    model = build_model(spec, info).train()
+    size = spec.dataset.image_size
+    before = generators()
+    model(torch.ones(4, *(info.shape if size is None else (info.shape[0], size, size))))
+    assert may_draw(model) or generators() == before
+    drops_something = any(drops(module) for module in model.modules())
+    assert may_draw(model) or not drops_something
+
+
+@pytest.mark.parametrize("name", ["models/mlp", "models/cnn", "models/resnet20", "norms/group"])
+def test_usual_models_are_known_not_to_draw(name):
+    spec = JobSpec.model_validate(CATALOGUE[name])
+    assert not may_draw(build_model(spec, load_data(spec).info))
+
+
+def test_a_module_that_is_not_known_may_draw():
+    class Noisy(nn.Linear):
+        pass
+
+    assert may_draw(nn.Sequential(nn.Linear(2, 2), Noisy(2, 2)))
+    assert may_draw(nn.Sequential(nn.Dropout(0.0)))
