@@ -18,7 +18,7 @@ class DamagedFile(Exception):
     """The file is not what was written."""
 
 
-def digest_of(content: bytes | str) -> str:
+def digest_of(content: bytes | memoryview | str) -> str:
     """blake2b, 16 bytes, hex; of text: of its UTF-8."""
     encoded = content.encode() if isinstance(content, str) else content
     return hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).hexdigest()
@@ -33,7 +33,7 @@ def digest_of_parts(parts: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
+def write_file(path: Path, content: bytes | memoryview, *, durable: bool = True) -> None:
     """Creates missing folders, and replaces a file that is there. Several processes may write the same path.
 
     `durable`: it outlives a power cut once this returns.

@@ -21,6 +21,8 @@ GENERATIONS: Mapping[str, int] = {
     "8475d002702d4ac3b6119b3f35427dc4": 2,
     "9cb521b36e930eae1d9415e736739d91": 2,
     "529a5e3db17b20ab65b347ab3d7e622d": 2,
+    "c398b85900cecf1313902ed343d32ae0": 2,
+    "ec4e8d296e60bb8872611d52f1d104d8": 2,
 }
 
 

@@ -1,6 +1,7 @@
 """What a training yields, in order, and what its caller may request.
 
-Same spec, same data, same numerics: equal events, but for the fields in `WALL_CLOCK`.
+Same spec, same data, same numerics: equal events, but for the fields in `WALL_CLOCK`, and for how often and
+between which events `CheckpointSaved` comes.
 """
 
 from collections.abc import Mapping
@@ -75,7 +76,11 @@ class Diagnosed:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointSaved:
-    """A file is complete on disk: `path` is absolute, `digest` is blake2b of its bytes (hex, 16 bytes)."""
+    """A file is durable: `path` is absolute, `digest` is blake2b of its bytes (hex, 16 bytes).
+
+    `last`: all of the training as it was after `step` steps, which may be some steps ago. `best`: the best
+    weights by then, before the first `last` that refers to them.
+    """
 
     kind: Literal["last", "best"]
     epoch: int

@@ -132,6 +132,8 @@ def record_checkpoint(
     them would go on from.
     """
     job = lock_attempt(session, job_id, attempt)
+    # Training has gone on while the file was written, and may have reported a later step.
+    job.step = max(job.step, event.step)
     # Replaced, not updated: the newest row has the highest id.
     session.execute(
         delete(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.path == event.path)

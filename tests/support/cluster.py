@@ -55,8 +55,8 @@ def make_spec(**changes: Any) -> JobSpec:
 
 
 def long_training(epochs: int = 20) -> dict[str, Any]:
-    """Some seconds of work."""
-    return {"epochs": epochs, "batch_size": 8, "checkpoint_seconds": 1.0}
+    """Some seconds of work, saved several times an epoch."""
+    return {"epochs": epochs, "batch_size": 8, "checkpoint_seconds": 0.02}
 
 
 class Program:

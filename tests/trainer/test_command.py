@@ -46,8 +46,10 @@ def kinds(events):
 def test_events_are_printed_as_json_lines_without_steps(command, tmp_path):
     status, events, _ = command()
     assert status == 0
-    period = ["EpochFinished", "CheckpointSaved", "CheckpointSaved"]
-    assert kinds(events) == ["Started", *period * 3, "EvaluationFinished", "Finished"]
+    # A checkpoint is announced when it is complete: its place depends on the disk.
+    others = [kind for kind in kinds(events) if kind != "CheckpointSaved"]
+    assert others == ["Started", *["EpochFinished"] * 3, "EvaluationFinished", "Finished"]
+    assert kinds(events).count("CheckpointSaved") == 2
     assert events[-1]["metrics"]["steps"] == 12
     logged = (tmp_path / "runs/spec/events.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in logged] == events
@@ -59,13 +61,14 @@ def test_steps_are_printed_on_demand(command):
 
 
 def test_only_two_checkpoints_of_each_kind_are_kept(command, tmp_path):
-    command(SPEC, "--out", "out")
+    often = SPEC.replace("epochs: 3", "epochs: 3, checkpoint_seconds: 1.0e-9")
+    command(often, "--out", "out")
     names = sorted(path.name for path in (tmp_path / "out/attempt-1").glob("*.pt"))
     assert names == [
         "best-epoch-00002.pt",
         "best-epoch-00003.pt",
-        "last-0002-step-00000008.pt",
-        "last-0003-step-00000012.pt",
+        "last-0011-step-00000011.pt",
+        "last-0012-step-00000012.pt",
     ]
 
 

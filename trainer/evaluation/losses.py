@@ -99,10 +99,10 @@ class ClassificationTask:
         predictions = torch.cat([predictions for predictions, _ in batches]).double()
         targets = torch.cat([targets for _, targets in batches])
         # Batch by batch: a sum in another order would have other last bits. Hits are whole numbers.
-        parts = zip(predictions.split(sizes), targets.split(sizes), strict=True)
+        parts = zip(torch.split(predictions, sizes), torch.split(targets, sizes), strict=True)
         losses = torch.stack([functional.nll_loss(*part, reduction="sum") for part in parts])
         is_hit = predictions.argmax(1) == targets
-        hits = torch.stack([part.sum() for part in is_hit.split(sizes)]).double()
+        hits = torch.stack([part.sum() for part in torch.split(is_hit, sizes)]).double()
         hits = torch.where(losses.isnan(), torch.nan, hits)
         return torch.stack((losses, hits, losses.new_tensor(sizes)), 1)
 

@@ -109,8 +109,8 @@ class _Training(Part):
     ] = 1
     drop_last: Annotated[bool, Field(description="leave out an incomplete last batch")] = False
     checkpoint_seconds: Annotated[
-        Positive, Field(description="save at least this often inside a long epoch; seconds")
-    ] = 60.0
+        Positive, Field(description="save at least this often: a crash costs no more; seconds")
+    ] = 30.0
 
     @model_validator(mode="after")
     def _accumulates_evenly(self) -> Self:

@@ -2,8 +2,11 @@
 
 import io
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,16 @@ class Best:
     digest: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BestWeights:
+    """The best weights in memory: a file holds them once a checkpoint refers to them."""
+
+    epoch: int
+    step: int
+    metrics: Mapping[str, float]
+    weights: Mapping[str, Tensor]
+
+
 @dataclass(frozen=True, slots=True)
 class SavedState:
     """All that differs between a training at some step and a fresh one; nothing else.
@@ -45,7 +58,7 @@ class SavedState:
     sums: Tensor
     watches: Any
     average: Any
-    best: Best | None
+    best: Best | BestWeights | None
     reason: Reason | None
 
 
@@ -59,34 +72,79 @@ class Restored:
 
 
 class CheckpointFolder:
-    """The checkpoints that one attempt writes into its folder, and when it last did."""
+    """The checkpoints that one attempt writes into its folder, by a thread of their own: training never
+    waits for the disk, unless a checkpoint is due before the one before it is complete."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder, self._environment = folder, environment
         self._saves, self._saved_at = 0, time.monotonic()
+        self._thread = ThreadPoolExecutor(1, "checkpoints")
+        self._writing: Future[list[CheckpointSaved]] | None = None
+        self._complete: list[CheckpointSaved] = []
+        self._best: tuple[BestWeights, Best] | None = None
 
     def is_due(self, every_seconds: float) -> bool:
         return time.monotonic() - self._saved_at >= every_seconds
 
-    def save(self, state: SavedState) -> CheckpointSaved:
+    def begin(self, state: SavedState) -> None:
+        """Nothing of the state may change afterwards. Waits for the checkpoint before."""
+        self._collect()
+        self._saved_at = time.monotonic()
         self._saves += 1
+        self._writing = self._thread.submit(self._write, state, self._saves)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is a checkpoint to announce."""
+        return bool(self._complete) or (self._writing is not None and self._writing.done())
+
+    def announce(self) -> Iterator[CheckpointSaved]:
+        """What was not announced before, once it is durable: waits for it. Raises what made that impossible."""
+        self._collect()
+        while self._complete:
+            yield self._complete.pop(0)
+
+    def close(self) -> None:
+        """Deletes what was not announced, and so has no name."""
+        self._thread.shutdown()
+        with suppress(Exception):
+            for saved in self.announce():
+                Path(saved.path).unlink(missing_ok=True)
+
+    def _collect(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            self._complete += writing.result()
+
+    def _write(self, state: SavedState, number: int) -> list[CheckpointSaved]:
+        saved: list[CheckpointSaved] = []
+        best = state.best
+        if isinstance(best, BestWeights):
+            # The best weights are written before the state that refers to them: a crash in between
+            # leaves a file that nothing names, where the other order would leave a checkpoint whose
+            # best weights do not exist.
+            if self._best is None or self._best[0] is not best:
+                saved.append(self._write_best(best))
+                name = f"{self._folder.name}/{Path(saved[0].path).name}"
+                self._best = best, Best(best.epoch, best.metrics, name, saved[0].digest)
+            best = self._best[1]
         # The number of the save is part of the name: a training that is asked to stop right after a
         # checkpoint saves the same step again, and a file that SQL knows by its digest must never
         # be overwritten.
-        path = self._folder / f"last-{self._saves:04d}-step-{state.step:08d}.pt"
-        saved = save_state(state, self._environment, path)
-        self._saved_at = time.monotonic()
-        return saved
+        path = self._folder / f"last-{number:04d}-step-{state.step:08d}.pt"
+        return [*saved, save_state(replace(state, best=best), self._environment, path)]
 
-    def save_best(
-        self, model: nn.Module, epoch: int, step: int, metrics: Mapping[str, float]
-    ) -> tuple[CheckpointSaved, Best]:
-        path = self._folder / f"best-epoch-{epoch:05d}.pt"
-        saved = save_weights(model, epoch, step, path)
-        return saved, Best(epoch, metrics, f"{self._folder.name}/{path.name}", saved.digest)
+    def _write_best(self, best: BestWeights) -> CheckpointSaved:
+        """Parameters and buffers only: a plain state dict."""
+        path = self._folder / f"best-epoch-{best.epoch:05d}.pt"
+        written = write_file(path, _serialized(best.weights))
+        return CheckpointSaved(
+            "best", best.epoch, best.step, written.path, written.digest, written.bytes
+        )
 
 
 def save_state(state: SavedState, environment: Mapping[str, str], path: Path) -> CheckpointSaved:
+    assert not isinstance(state.best, BestWeights)
     content = {
         "format": _FORMAT,
         "environment": dict(environment),
@@ -102,10 +160,22 @@ def save_state(state: SavedState, environment: Mapping[str, str], path: Path) ->
     )
 
 
-def save_weights(model: nn.Module, epoch: int, step: int, path: Path) -> CheckpointSaved:
-    """Parameters and buffers only: a plain state dict."""
-    written = write_file(path, _serialized(model.state_dict()))
-    return CheckpointSaved("best", epoch, step, written.path, written.digest, written.bytes)
+def copied(value: Any) -> Any:
+    """Of nested tensors, on the CPU: what training changes afterwards changes the copy no more."""
+    match value:
+        case Tensor():
+            return value.detach().to("cpu", copy=True)
+        case OrderedDict():
+            copy = OrderedDict((name, copied(part)) for name, part in value.items())
+            # The versions of a state dict's modules.
+            vars(copy).update(vars(value))
+            return copy
+        case dict():
+            return {name: copied(part) for name, part in value.items()}
+        case list() | tuple():
+            return type(value)(copied(part) for part in value)
+        case _:
+            return value
 
 
 def restore(resume: Sequence[CheckpointSaved], job_folder: Path, device: torch.device) -> Restored:
@@ -155,10 +225,10 @@ def _load_state(
     return state, content["environment"]
 
 
-def _serialized(value: Any) -> bytes:
+def _serialized(value: Any) -> memoryview:
     buffer = io.BytesIO()
     torch.save(value, buffer)
-    return buffer.getvalue()
+    return buffer.getbuffer()
 
 
 def _deserialized(content: bytes, device: torch.device) -> Any:

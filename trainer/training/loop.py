@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from runtime.files import make_folder
 from trainer.data import Data
 from trainer.evaluation import Batch, Evaluator, Weights, evaluate
 from trainer.events import (
@@ -25,7 +25,7 @@ from trainer.layers import set_progress
 from trainer.models import count_parameters
 from trainer.random_streams import seed_globals
 from trainer.spec import JobSpec, Numerics
-from trainer.training.checkpoint import CheckpointFolder, load_best, restore
+from trainer.training.checkpoint import Best, CheckpointFolder, load_best, restore
 from trainer.training.environment import apply_numerics, describe_change
 from trainer.training.setup import TrainingSetup, set_up
 from trainer.training.state import TrainingState
@@ -53,15 +53,28 @@ def train(
     # before anything is computed.
     apply_numerics(numerics)
     setup = set_up(spec, data, folder, numerics, device or torch.device(numerics.device))
-    state, checkpoints = TrainingState(setup), CheckpointFolder(folder, setup.environment)
-    warnings = _resume(setup, state, resume)
+    state = TrainingState(setup)
+    with closing(CheckpointFolder(folder, setup.environment)) as checkpoints:
+        yield from _run(setup, state, checkpoints, _resume(setup, state, resume))
+
+
+def _run(
+    setup: TrainingSetup,
+    state: TrainingState,
+    checkpoints: CheckpointFolder,
+    warnings: tuple[str, ...],
+) -> Generator[Event, StopRequest | None, None]:
     stop_requested = (yield _describe_start(setup, state, warnings)) is StopRequest.SAVE_AND_STOP
     # A request that comes with any other event (a checkpoint, an epoch's end) is remembered until
     # the next step or batch: only there does the state lie between two whole steps.
     for event in _work(setup, state, checkpoints):
+        if checkpoints.is_complete or isinstance(event, Finished):
+            for saved in checkpoints.announce():
+                stop_requested = (yield saved) is StopRequest.SAVE_AND_STOP or stop_requested
         stop_requested = (yield event) is StopRequest.SAVE_AND_STOP or stop_requested
         if stop_requested and isinstance(event, Stepped | Progressed):
-            yield checkpoints.save(state.save())
+            checkpoints.begin(state.save())
+            yield from checkpoints.announce()
             return
 
 
@@ -69,7 +82,6 @@ def _resume(
     setup: TrainingSetup, state: TrainingState, checkpoints: Sequence[CheckpointSaved]
 ) -> tuple[str, ...]:
     """Goes on from the newest usable one; returns what a person should know about that."""
-    make_folder(setup.folder)
     # Checkpoints of earlier attempts lie beside this attempt's folder, so they are looked up from the
     # job's.
     restored = restore(checkpoints, setup.folder.parent, setup.device)
@@ -122,7 +134,7 @@ def _train_period(
             # checkpoint of such weights would be of no use.
             if not state.running.are_finite():
                 break
-            yield checkpoints.save(state.save())
+            checkpoints.begin(state.save())
 
     # Before the validation, which is of the averaged weights where there are any.
     yield from _average_weights(setup, state)
@@ -130,15 +142,10 @@ def _train_period(
     metrics, is_best = state.close_period(validation)
     yield EpochFinished(state.epoch, state.step, metrics, is_best, time.monotonic() - began)
     if is_best:
-        monitored = {name: metrics[name] for name in setup.monitored}
-        # The best weights are written before the state that refers to them: a crash in between
-        # leaves a file that nothing names, where the other order would leave a checkpoint whose
-        # best weights do not exist.
-        saved, state.best = checkpoints.save_best(
-            setup.validated, state.epoch, state.step, monitored
-        )
-        yield saved
-    yield checkpoints.save(state.save())
+        state.keep_best(metrics)
+    # At the end always: what is left is no training, and a later attempt shall not train again.
+    if state.reason is not None or checkpoints.is_due(setup.spec.training.checkpoint_seconds):
+        checkpoints.begin(state.save())
 
 
 def _take_step(setup: TrainingSetup, state: TrainingState) -> None:
@@ -203,9 +210,13 @@ def _average_weights(setup: TrainingSetup, state: TrainingState) -> Iterator[Pro
 
 
 def _make_evaluator(setup: TrainingSetup, state: TrainingState) -> Evaluator:
-    best, job_folder = state.best, setup.folder.parent
+    best = state.best
+    if isinstance(best, Best):
+        best_weights = load_best(best, setup.folder.parent, setup.device)
+    else:
+        best_weights = None if best is None else best.weights
     weights = Weights(
-        best=load_best(best, job_folder, setup.device) if best is not None else None,
+        best=best_weights,
         # The weights of a diverged training depend on how soon the divergence was noticed, so they
         # are not evaluated.
         last=setup.validated.state_dict() if state.reason != "diverged" else None,

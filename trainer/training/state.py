@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from trainer.evaluation import Outcome
 from trainer.events import Reason
 from trainer.optimization import EarlyStopping, has_diverged, is_better
-from trainer.training.checkpoint import Best, SavedState
+from trainer.training.checkpoint import Best, BestWeights, SavedState, copied
 from trainer.training.running_metrics import RunningMetrics
 from trainer.training.setup import TrainingSetup
 
@@ -20,25 +20,31 @@ class TrainingState:
         self.step, self.epoch = 0, 0
         self.running = RunningMetrics(setup.task, setup.term_names())
         self.stopping = EarlyStopping.start(setup.spec.early_stopping)
-        self.best: Best | None = None
+        self.best: Best | BestWeights | None = None
         self.reason: Reason | None = None
 
     def save(self) -> SavedState:
-        """All of it, with weights, optimizer and average as they are."""
+        """A copy of all of it, with weights, optimizer and average as they are."""
         setup = self._setup
         return SavedState(
-            model=setup.model.state_dict(),
+            model=copied(setup.model.state_dict()),
             # Only the moments. The groups hold what the spec says (decay, momentum) and the
             # learning rate, which is set anew before every step.
-            optimizer=setup.update.optimizer.state_dict()["state"],
+            optimizer=copied(setup.update.optimizer.state_dict()["state"]),
             step=self.step,
             epoch=self.epoch,
             sums=self.running.values,
             watches=self.stopping.state(),
-            average=setup.average.state() if setup.average is not None else None,
+            average=copied(setup.average.state()) if setup.average is not None else None,
             best=self.best,
             reason=self.reason,
         )
+
+    def keep_best(self, metrics: Mapping[str, float]) -> None:
+        """The validated weights are the best so far."""
+        monitored = {name: metrics[name] for name in self._setup.monitored}
+        weights = copied(self._setup.validated.state_dict())
+        self.best = BestWeights(self.epoch, self.step, monitored, weights)
 
     def restore(self, saved: SavedState) -> None:
         """The opposite of `save`; the learning rate and what else is in the spec stays as it is."""

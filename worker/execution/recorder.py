@@ -61,7 +61,7 @@ class Recorder:
                 self._add(lambda session: commands.record_diagnosis(session, job, attempt, event))
             case CheckpointSaved():
                 saved = replace(event, path=self._relative(event.path))
-                self._add(lambda session: _record_checkpoint(session, job, attempt, saved))
+                self._add(lambda session: commands.record_checkpoint(session, job, attempt, saved))
             case EvaluationFinished():
                 files = tuple(replace(file, path=self._relative(file.path)) for file in event.files)
                 done = replace(event, files=files)
@@ -146,10 +146,3 @@ class Recorder:
         if not self._away:
             self._away = True
             log.warning("the database is away: what happened waits in memory", error=str(error))
-
-
-def _record_checkpoint(
-    session: Session, job: int, attempt: int, saved: CheckpointSaved
-) -> list[str]:
-    commands.record_step(session, job, attempt, saved.step)
-    return commands.record_checkpoint(session, job, attempt, saved)

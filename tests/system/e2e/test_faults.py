@@ -20,7 +20,7 @@ RUNNING: dict[str, Any] = {
     "norm": {"kind": "batch"},
     "regularization": [{"kind": "dropout", "p": 0.1}],
     "optimizer": {"kind": "sgd", "lr": 0.01},
-    "training": {"epochs": EPOCHS, "batch_size": 8, "checkpoint_seconds": 1},
+    "training": {"epochs": EPOCHS, "batch_size": 8, "checkpoint_seconds": 0.05},
 }
 QUEUED = {**RUNNING, "training": {"epochs": 2}, "resources": {"priority": "low"}}
 
