@@ -135,7 +135,7 @@ def test_saving_and_stopping_at_any_moment_changes_nothing(moment, norm, device,
     job = tmp_path / "stopped"
     before, after = run_until(moment, spec, job / "attempt-1", device=device)
     resumed = run(spec, job / "attempt-2", [last_of(after)], device=device)
-    assert outcome(together(before, resumed)) == outcome(whole)
+    assert outcome(together([*before, *after], resumed)) == outcome(whole)
 
 
 def test_training_by_steps_resumes_in_the_middle_of_pass_and_period(tmp_path):
