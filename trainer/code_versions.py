@@ -20,9 +20,7 @@ GENERATIONS: Mapping[str, int] = {
     "38f1b438647dddd6ce62036469a8253f": 2,
     "8475d002702d4ac3b6119b3f35427dc4": 2,
     "9cb521b36e930eae1d9415e736739d91": 2,
-    "529a5e3db17b20ab65b347ab3d7e622d": 2,
-    "c398b85900cecf1313902ed343d32ae0": 2,
-    "ec4e8d296e60bb8872611d52f1d104d8": 2,
+    "3a991fdb5dd5e4684f2a3202ee21c618": 2,
 }
 
 
