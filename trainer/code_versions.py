@@ -20,7 +20,7 @@ GENERATIONS: Mapping[str, int] = {
     "38f1b438647dddd6ce62036469a8253f": 2,
     "8475d002702d4ac3b6119b3f35427dc4": 2,
     "9cb521b36e930eae1d9415e736739d91": 2,
-    "3a991fdb5dd5e4684f2a3202ee21c618": 2,
+    "d58583d23da6bd6ffaa0dad967a63f00": 2,
 }
 
 

@@ -1,7 +1,7 @@
 """The training loop: a generator of events that can be asked to save and stop, or be abandoned."""
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from trainer.layers import set_progress
 from trainer.models import count_parameters
 from trainer.random_streams import seed_globals
 from trainer.spec import JobSpec, Numerics
-from trainer.training.checkpoint import Best, CheckpointFolder, load_best, restore
+from trainer.training.checkpoint import Best, BestWeights, CheckpointFolder, load_best, restore
 from trainer.training.environment import apply_numerics, describe_change
 from trainer.training.setup import TrainingSetup, set_up
 from trainer.training.state import TrainingState
@@ -210,11 +210,15 @@ def _average_weights(setup: TrainingSetup, state: TrainingState) -> Iterator[Pro
 
 
 def _make_evaluator(setup: TrainingSetup, state: TrainingState) -> Evaluator:
-    best = state.best
-    if isinstance(best, Best):
-        best_weights = load_best(best, setup.folder.parent, setup.device)
-    else:
-        best_weights = None if best is None else best.weights
+    match state.best:
+        case Best() as best:
+            best_weights: Mapping[str, Tensor] | None = load_best(
+                best, setup.folder.parent, setup.device
+            )
+        case BestWeights(weights=best_weights):
+            pass
+        case None:
+            best_weights = None
     weights = Weights(
         best=best_weights,
         # The weights of a diverged training depend on how soon the divergence was noticed, so they
