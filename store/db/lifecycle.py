@@ -14,6 +14,9 @@ from store.db.errors import LostLease, NotFound
 from store.db.models import FINAL_STATUSES, Dataset, Job, Transition
 from store.db.nonfinite import sanitize_text
 
+#: Where a session keeps the job whose row it locked last, and the transaction in which it did.
+_HELD = "locked job"
+
 
 def lock(session: Session, job_id: int) -> Job:
     """The current row of the job, locked until the transaction ends; raises NotFound."""
@@ -24,10 +27,25 @@ def lock(session: Session, job_id: int) -> Job:
 
 
 def lock_attempt(session: Session, job_id: int, attempt: int) -> Job:
-    """The fence: the job's row, locked, if this attempt still runs it; raises LostLease."""
+    """The fence: the job's row, locked, if this attempt still runs it; raises LostLease.
+
+    Asked again in the same transaction it costs nothing: the row is still locked, so that nobody else has changed it.
+    """
+    held = session.info.get(_HELD)
+    # Not in a savepoint, whose end may let go of what was locked in it.
+    if (
+        held is not None
+        and held[0] is session.get_transaction()
+        and not session.in_nested_transaction()
+    ):
+        job = held[1]
+        if (job.id, job.attempt, job.status) == (job_id, attempt, "running"):
+            return job
     job = session.scalars(_fenced(), {"id": job_id, "attempt": attempt}).one_or_none()
     if job is None:
         raise LostLease(job_id, attempt)
+    if not session.in_nested_transaction():
+        session.info[_HELD] = session.get_transaction(), job
     return job
 
 

@@ -23,9 +23,13 @@ from trainer.events import (
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 0.5
+#: What comes within this time after the first event is written with it, in one transaction.
+GATHERING_SECONDS = 0.05
 
 #: What one transaction does; what it returns are files (relative to the storage) nobody names any more.
 Write = Callable[[Session], list[str] | None]
+#: Level and text of a line for the job's log.
+Line = tuple[str, str]
 
 
 class Recorder:
@@ -42,10 +46,10 @@ class Recorder:
         self._storage = storage
         self._job = job
         self._attempt = attempt
-        self._waiting: list[Write] = []
+        self._waiting: list[Write | Line] = []
         self._changed = threading.Condition()
         self._closed = False
-        self._away = False
+        self._away = self._has_begun = False
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
@@ -71,8 +75,7 @@ class Recorder:
 
     def say(self, level: str, text: str) -> None:
         """One line for the job's log."""
-        line = (level, text)
-        self._add(lambda session: commands.record_log(session, self._job, self._attempt, [line]))
+        self._add((level, text))
 
     def close(self, last: Write | None = None, *, give_up: Callable[[], bool]) -> bool:
         """Write `last` after all that waits, then end; False when given up before it was written.
@@ -99,7 +102,7 @@ class Recorder:
     def _relative(self, path: str) -> str:
         return str(Path(path).relative_to(self._storage))
 
-    def _add(self, write: Write) -> None:
+    def _add(self, write: Write | Line) -> None:
         with self._changed:
             # After the last write the attempt is over: another in its transaction would undo it.
             if not self._closed:
@@ -124,15 +127,23 @@ class Recorder:
                 # After the commit: were it rolled back, rows would name files that are gone.
                 self._delete(obsolete)
 
-    def _next_batch(self) -> list[Write]:
+    def _next_batch(self) -> list[Write | Line]:
         with self._changed:
-            while not (self._waiting or self._closed):
-                self._changed.wait()
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            # The start is written at once: it sets the job's step, which the heartbeat then raises.
+            if self._has_begun:
+                self._changed.wait_for(lambda: self._closed, GATHERING_SECONDS)
+            self._has_begun = True
             return list(self._waiting)
 
-    def _write(self, batch: list[Write]) -> list[str]:
+    def _write(self, batch: list[Write | Line]) -> list[str]:
+        lines = [line for line in batch if isinstance(line, tuple)]
+        writes = [write for write in batch if not isinstance(write, tuple)]
         with self._sessions.begin() as session:
-            return [path for write in batch for path in write(session) or ()]
+            # First: the last write ends the attempt, and nothing can be said in its name afterwards.
+            if lines:
+                commands.record_log(session, self._job, self._attempt, lines)
+            return [path for write in writes for path in write(session) or ()]
 
     def _delete(self, paths: list[str]) -> None:
         for path in paths:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import Engine
+from sqlalchemy.event import listen, remove
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -14,7 +16,8 @@ from store.jobs import commands
 from store.jobs.acquire import Assignment
 from store.results import result_rows
 from tests.support import factories
-from trainer.events import CheckpointSaved
+from tests.support.waiting import wait_for
+from trainer.events import CheckpointSaved, EpochFinished
 from worker.execution.recorder import Recorder
 
 Sessions = sessionmaker[Session]
@@ -94,3 +97,33 @@ def test_a_file_that_cannot_be_deleted_does_not_keep_the_rest_from_being_recorde
 def recorded(sessions: Sessions, assignment: Assignment) -> list[str]:
     with sessions.begin() as session:
         return [row.path for row in result_rows.checkpoints(session, assignment.job_id)]
+
+
+def test_what_an_epoch_says_is_one_transaction_of_few_statements(
+    sessions: Sessions, assignment: Assignment, engine: Engine, tmp_path: Path
+) -> None:
+    statements: list[str] = []
+
+    def count(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    recorder = Recorder(sessions, tmp_path, assignment.job_id, assignment.attempt)
+    recorder.say("info", "training from the start")
+    wait_for(lambda: not recorder._waiting, "the first write")
+    listen(engine, "before_cursor_execute", count)
+    listen(engine, "commit", commit := lambda _: statements.append("COMMIT"))
+    try:
+        recorder.record(EpochFinished(1, 10, {"train_loss": 1.0}, True, 0.1))
+        recorder.say("info", "epoch 1/2")
+        recorder.record(CheckpointSaved("best", 1, 10, str(tmp_path / "best"), "d" * 32, 1))
+        recorder.record(CheckpointSaved("last", 1, 10, str(tmp_path / "last"), "d" * 32, 1))
+        recorder.close(give_up=lambda: False)
+    finally:
+        remove(engine, "before_cursor_execute", count)
+        remove(engine, "commit", commit)
+    assert statements.count("COMMIT") == 1
+    # The lock once; a line, an epoch, two checkpoints, and after each of them the announcement.
+    assert len(statements) - 1 <= 18, statements
+    with sessions.begin() as session:
+        job = session.get_one(Job, assignment.job_id)
+        assert (job.step, len(result_rows.checkpoints(session, job.id))) == (10, 2)
