@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from sqlalchemy import Select, bindparam, select, update
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, SessionTransaction, joinedload
 
 from store.db.engine import notify_job, notify_jobs
 from store.db.errors import LostLease, NotFound
@@ -31,22 +31,19 @@ def lock_attempt(session: Session, job_id: int, attempt: int) -> Job:
 
     Asked again in the same transaction it costs nothing: the row is still locked, so that nobody else has changed it.
     """
-    held = session.info.get(_HELD)
+    held: tuple[SessionTransaction | None, Job] | None = session.info.get(_HELD)
     # Not in a savepoint, whose end may let go of what was locked in it.
-    if (
-        held is not None
-        and held[0] is session.get_transaction()
-        and not session.in_nested_transaction()
-    ):
+    is_held = held is not None and held[0] is session.get_transaction()
+    if held is not None and is_held and not session.in_nested_transaction():
         job = held[1]
         if (job.id, job.attempt, job.status) == (job_id, attempt, "running"):
             return job
-    job = session.scalars(_fenced(), {"id": job_id, "attempt": attempt}).one_or_none()
-    if job is None:
+    locked = session.scalars(_fenced(), {"id": job_id, "attempt": attempt}).one_or_none()
+    if locked is None:
         raise LostLease(job_id, attempt)
     if not session.in_nested_transaction():
-        session.info[_HELD] = session.get_transaction(), job
-    return job
+        session.info[_HELD] = session.get_transaction(), locked
+    return locked
 
 
 def record_created(session: Session, jobs: Sequence[Job], who: str) -> None:
