@@ -7,6 +7,7 @@ that `bench.history` has filled.
 import argparse
 import multiprocessing
 import os
+import random
 import tempfile
 import time
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ from store.jobs import commands, leases
 from trainer.spec.job import Numerics
 
 HOST = "bench"
+#: The first makes the connection and compiles the statements, the fifth prepares them.
+WARM_UP = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +44,12 @@ class AcquireCost:
 
 
 def measure_acquire(
-    url: str, *, workers: int = 16, each: int = 20, work_seconds: float = 0.4
+    url: str, *, workers: int = 16, each: int = 20, work_seconds: float = 1.0
 ) -> AcquireCost:
-    """`each`: how many jobs a worker takes, one after the other, with `work_seconds` of sleep for each."""
+    """`each`: how many jobs a worker takes, one after the other, with about `work_seconds` of sleep for each. As many
+    are queued first, so that the queue stays as long."""
     engine = make_engine(url)
+    history.fill(engine, jobs=0, queued=workers * (WARM_UP + each), analyze=False)
     with make_sessions(engine).begin() as session:
         leases.register_worker(session, HOST, os.getpid(), [("cpu", 0, "bench", workers)])
     engine.dispose()
@@ -60,11 +65,13 @@ def measure_acquire(
 
 def _work(url: str, each: int, work_seconds: float, number: int) -> tuple[list[float], float]:
     engine = make_engine(url, pool_size=1)
-    # The first two make the connection and compile the statements.
-    _take_one(engine, 0.0)
-    _take_one(engine, work_seconds * number / 16)
+    # Not all at the same moment: jobs don't take equally long.
+    draw = random.Random(number)  # noqa: S311
+    lengths = [work_seconds * draw.uniform(0.5, 1.5) for _ in range(WARM_UP + each)]
+    for seconds in lengths[:WARM_UP]:
+        _take_one(engine, seconds)
     began_cpu = time.process_time()
-    taken = [_take_one(engine, work_seconds) for _ in range(each)]
+    taken = [_take_one(engine, seconds) for seconds in lengths[WARM_UP:]]
     cpu = 1000 * (time.process_time() - began_cpu) / max(1, each)
     engine.dispose()
     return [one for one in taken if one is not None], cpu
