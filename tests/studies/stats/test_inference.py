@@ -3,6 +3,7 @@
 import statistics
 import subprocess
 import sys
+from random import Random
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from statsmodels.stats.weightstats import ttost_paired
 from studies.stats.inference import (
     LEVEL,
     POWER,
+    _sample_deviation,
     bootstrap_interval,
     deviation,
     effect_size,
@@ -281,3 +283,18 @@ def test_a_process_that_compares_nothing_loads_no_statistics_library() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"scipy", "statsmodels", "pandas", "torch"} & set(run.stdout.split())
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 7, 10, 150, 151])
+def test_deviations_and_trimmed_means_are_the_libraries_to_the_last_digit(n: int) -> None:
+    random = Random(n)
+    samples = [
+        [random.random() for _ in range(n)],
+        [random.gauss(0, 1) * 10.0 ** random.randint(-290, 150) for _ in range(n)],
+        [0.9 + random.random() * 1e-15 for _ in range(n)],
+        [random.choice((0.1, 0.2, 0.3)) for _ in range(n)],
+        [random.randint(0, 99) * 5e-324 for _ in range(n)],
+    ]
+    for values in samples:
+        assert _sample_deviation(values) == statistics.stdev(values)
+        assert interquartile_mean(values) == float(stats.trim_mean(values, 0.25))
