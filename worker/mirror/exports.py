@@ -4,6 +4,7 @@ A thread of its own draws, exports and talks to MLflow, one thing after another.
 one connection: `advance` notes what has been sent, and reads what comes next.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -37,6 +38,8 @@ LONGEST_TITLE = 110
 FILES_AT_ONCE = 8
 #: While jobs are queued, slots are idle once nothing has run for so long: between two jobs, one is free for a moment.
 QUIET_SECONDS = 10.0
+#: While jobs run, what has waited too long is looked for so often.
+BUSY_LOOK_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ class Exports:
         self._renderer = renderer
         self._wait_seconds = wait_seconds
         self._busy_at = time.monotonic()
+        self._is_expected, self._looked_at = True, -math.inf
         # Its thread lives as long as this does: the helper that exports ends with the thread that started it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="exports")
         self._running: list[tuple[FilesExport | ModelExport, Future[Any]]] = []
@@ -110,11 +114,14 @@ class Exports:
         self._settle()
         if self._running:
             return 0
-        waited = 0.0 if at_once or self._are_slots_idle() else self._wait_seconds
-        begun = self._begin_files(waited) or self._begin_model(waited)
+        begun = self._begin_next(0.0 if at_once or self._are_slots_idle() else self._wait_seconds)
         if not begun:
             self._models.close_if_idle()
         return begun
+
+    def expect(self) -> None:
+        """Something may have become due: until then, nobody looks where nothing was."""
+        self._is_expected = True
 
     def close(self) -> None:
         """Ends what runs, which doesn't count as a try."""
@@ -134,6 +141,18 @@ class Exports:
             self._busy_at = time.monotonic()
             return False
         return not load.is_queued or time.monotonic() - self._busy_at > QUIET_SECONDS
+
+    def _begin_next(self, waited_seconds: float) -> int:
+        now = time.monotonic()
+        if not self._is_expected or (
+            waited_seconds > 0 and now - self._looked_at < BUSY_LOOK_SECONDS
+        ):
+            return 0
+        begun = self._begin_files(waited_seconds) or self._begin_model(waited_seconds)
+        # To find that nothing is due takes a look at every run.
+        if not begun:
+            self._is_expected, self._looked_at = waited_seconds > 0, now
+        return begun
 
     def _begin_files(self, waited_seconds: float) -> int:
         with self._sessions.begin() as session:

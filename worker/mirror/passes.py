@@ -93,12 +93,12 @@ class Mirroring:
         if everything or time.monotonic() - self._scanned_at > SCAN_SECONDS:
             self.note_changes(None)
             self._scanned_at = time.monotonic()
+            self.exports.expect()
         self.failures.find_deletions()
-        return Pass(
-            self._mirror_jobs(),
-            self._mirror_studies(may_wait=not everything),
-            self.exports.advance(at_once=everything),
-        )
+        jobs, studies = self._mirror_jobs(), self._mirror_studies(may_wait=not everything)
+        if jobs or studies:
+            self.exports.expect()
+        return Pass(jobs, studies, self.exports.advance(at_once=everything))
 
     def close(self) -> None:
         self.exports.close()

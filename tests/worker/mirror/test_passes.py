@@ -140,6 +140,26 @@ def test_numbers_are_sent_while_a_model_is_exported_and_a_stopped_export_does_no
     assert state_of(project_rows, first)[exports.KEY] == 0
 
 
+def test_exports_are_not_looked_for_again_where_none_was_due(
+    project_rows: ProjectRows,
+    settings: Settings,
+    tracking: Tracking,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[float] = []
+    monkeypatch.setattr(exports, "next_files", lambda *a: looks.append(a[1]) or [])
+    monkeypatch.setattr(exports, "read_load", lambda _: IDLE)
+    with mirroring_of(settings, tracking) as mirroring:
+        for _ in range(3):
+            assert mirroring.run_pass().is_idle
+        assert looks == [0.0]
+        job = project_rows.add_job()
+        project_rows.start(job)
+        mirroring.note_changes({job})
+        assert mirroring.run_pass().jobs == 1
+        assert looks == [0.0, 0.0]
+
+
 class _Checkpoint:
     path, digest = "best.pt", ""
 
