@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, cast, select
+from sqlalchemy import ColumnElement, Text, cast
 from sqlalchemy.dialects.postgresql import JSONB
 
 from store.db import BadQuery, Job, Project, Result, Study, User
@@ -104,20 +104,6 @@ def parse_metric(text: str) -> Field:
         detail = f"{field.name} is not a metric; write one like test_accuracy or metrics.NAME"
         raise BadQuery(detail, 0)
     return field
-
-
-def joined(*columns: Any) -> Select[Any]:
-    """These columns of results, of their jobs, and of those jobs' owners, projects and studies."""
-    # Outer joins, although every result has a job and an owner: PostgreSQL leaves out an outer join of which
-    # no column is read, so that a query over the whole history reads `results` alone where it can.
-    return (
-        select(*columns)
-        .select_from(Result)
-        .outerjoin(Job, Job.id == Result.job_id)
-        .outerjoin(User, User.id == Result.owner_id)
-        .outerjoin(Project, Project.id == Result.project_id)
-        .outerjoin(Study, Study.id == Result.study_id)
-    )
 
 
 def numbered(columns: Sequence[Column]) -> list[ColumnElement[Any]]:

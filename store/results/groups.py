@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from store.db import FINAL_STATUSES, Result
 from store.query import Field, sql
-from store.results.columns import Column, joined, named, numbered
+from store.results.columns import Column, named, numbered
+from store.results.result_rows import joined
 
 
 @dataclass(frozen=True, slots=True)

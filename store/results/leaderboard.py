@@ -22,8 +22,8 @@ from sqlalchemy.orm import Session
 
 from store.db import FINAL_STATUSES, Dataset, Job, Project, Result, Study
 from store.query import Field, sql
-from store.results.columns import joined
 from store.results.groups import score_of
+from store.results.result_rows import joined
 
 #: A job, its seed and its score, as PostgreSQL sends them.
 _JOB = struct.Struct(">qqd")

@@ -14,16 +14,18 @@ from store.db import (
     Diagnosis,
     Epoch,
     File,
+    Job,
     LogLine,
     Page,
     Project,
     Result,
+    Study,
     Transition,
     User,
     decode_cursor,
     encode_cursor,
 )
-from store.results.columns import MORE, ROW, Column, joined, named, numbered
+from store.results.columns import MORE, ROW, Column, named, numbered
 from store.results.ordering import (
     KEY,
     Order,
@@ -158,6 +160,20 @@ def each_row(
     # A cursor on the server: an export of 100,000 jobs never lies in this process's memory as a whole.
     for row in session.execute(statement, execution_options={"yield_per": 500}).mappings():
         yield named(dict(row), columns)
+
+
+def joined(*columns: Any) -> Select[Any]:
+    """These columns of results, of their jobs, and of those jobs' owners, projects and studies."""
+    # Outer joins, although every result has a job and an owner: PostgreSQL leaves out an outer join of which
+    # no column is read, so that a query over the whole history reads `results` alone where it can.
+    return (
+        select(*columns)
+        .select_from(Result)
+        .outerjoin(Job, Job.id == Result.job_id)
+        .outerjoin(User, User.id == Result.owner_id)
+        .outerjoin(Project, Project.id == Result.project_id)
+        .outerjoin(Study, Study.id == Result.study_id)
+    )
 
 
 def matching(
