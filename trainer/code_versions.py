@@ -21,6 +21,7 @@ GENERATIONS: Mapping[str, int] = {
     "8475d002702d4ac3b6119b3f35427dc4": 2,
     "9cb521b36e930eae1d9415e736739d91": 2,
     "d58583d23da6bd6ffaa0dad967a63f00": 2,
+    "1fdc0187966371ac7032db1a374b4770": 2,
 }
 
 

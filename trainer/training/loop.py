@@ -179,7 +179,7 @@ def _add_gradients(
     batches: list[Batch] = []
     terms: dict[str, Tensor] = {}
     for some_pixels, some_targets in setup.batches.split(pixels, targets):
-        predictions = setup.task.predictions(setup.forward(setup.standardize(some_pixels)))
+        predictions = setup.task.predictions(setup.forward(setup.batches.to_inputs(some_pixels)))
         cost = setup.task.loss(predictions, some_targets)
         # Each micro-batch counts by its size, so that the sum of the gradients is that of the mean
         # over the whole batch: 64 examples in parts of 48 and 16 count 3/4 and 1/4.

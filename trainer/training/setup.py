@@ -28,17 +28,25 @@ from trainer.optimization import (
     set_learning_rate,
 )
 from trainer.random_streams import seed_globals
-from trainer.spec import JobSpec, LabelSmoothing, Numerics
+from trainer.spec import JobSpec, LabelSmoothing, Numerics, Reconstruction
 from trainer.training.batch_order import BatchSampler, Plan
 from trainer.training.environment import describe_environment
 from trainer.training.facts import Facts, describe_facts
 
+#: Training splits of at most so many numbers are standardized once, 64 MB of floats.
+_PREPARED_NUMBERS = 2**24
+
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """The examples of each step, a pure function of the step."""
+    """The examples of each step, a pure function of the step.
+
+    `prepared`: all examples as the model is given them, where no step changes them.
+    """
 
     spec: JobSpec
+    standardize: Standardize
+    prepared: Tensor | None
     examples: Examples
     sampler: BatchSampler
     task: Task
@@ -46,21 +54,42 @@ class Batches:
     mix: Mixer | None
 
     @classmethod
-    def of(cls, spec: JobSpec, data: Data, task: Task, device: torch.device) -> "Batches":
+    def of(
+        cls,
+        spec: JobSpec,
+        data: Data,
+        task: Task,
+        standardize: Standardize,
+        numerics: Numerics,
+        device: torch.device,
+    ) -> "Batches":
         examples = Examples.of(data.train, device)
+        is_fixed = not spec.augmentation and not isinstance(spec.task, Reconstruction)
+        is_plain = numerics.memory_format == "contiguous" and spec.training.accumulate == 1
+        is_small = examples.images.numel() <= _PREPARED_NUMBERS
+        mix = build_mixer(spec, len(data.info.classes))
+        prepared = None
+        if is_fixed and is_plain and is_small and mix is None:
+            # Elementwise, so the bits are those of any batch.
+            prepared = standardize(examples.take(slice(None))[0])
         return cls(
             spec=spec,
+            standardize=standardize,
+            prepared=prepared,
             examples=examples,
             sampler=BatchSampler(spec.training, len(examples), spec.seed, device),
             task=task,
             augment=build_augmentation(spec.augmentation),
-            mix=build_mixer(spec, len(data.info.classes)),
+            mix=mix,
         )
 
     def take(self, step: int) -> tuple[Tensor, Tensor]:
         """The pixels of the step after `step` finished ones, augmented and mixed, and their targets."""
-        seed = self.spec.seed
-        pixels, labels = self.examples.take(self.sampler.indices(step))
+        seed, rows = self.spec.seed, self.sampler.indices(step)
+        if self.prepared is not None:
+            # Copies, not views: kernels may round by how memory is aligned.
+            return self.prepared.index_select(0, rows), self.examples.labels.index_select(0, rows)
+        pixels, labels = self.examples.take(rows)
         # Both seeds are functions of the step alone. An augmentation that is added to a spec draws
         # from its own stream, so batches are mixed as they were without it, and a resumed training
         # draws what it would have drawn.
@@ -71,6 +100,10 @@ class Batches:
             seed_globals("mixing", seed, step)
             return self.mix(pixels, labels)
         return pixels, self.task.targets(pixels, labels)
+
+    def to_inputs(self, pixels: Tensor) -> Tensor:
+        """What the model is given of what `take` gives."""
+        return pixels if self.prepared is not None else self.standardize(pixels)
 
     def split(self, pixels: Tensor, targets: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
         """Micro-batches of equal size; the last of an incomplete batch may be smaller."""
@@ -194,7 +227,7 @@ def set_up(
     # One static graph per shape, or the graph would depend on which shape came first.
     forward = torch.compile(model, dynamic=False) if numerics.compiled else model
     standardize = Standardize(data.info, numerics, device)
-    batches = Batches.of(spec, data, task, device)
+    batches = Batches.of(spec, data, task, standardize, numerics, device)
     plan = batches.sampler.plan()
     return TrainingSetup(
         spec=spec,
