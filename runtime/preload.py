@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from runtime.process_title import ROOM, set_title
+from runtime.process_title import ROOM, set_arguments, set_title
 
 log = logging.getLogger(__name__)
 
@@ -186,6 +186,8 @@ def _say(connection: socket.socket, document: dict[str, Any]) -> None:
 def main(modules: list[str]) -> None:
     """Each is a module, or `module:function` for one whose function loads more."""
     logging.basicConfig(stream=sys.stderr)
+    # Without those that only make room.
+    set_arguments([sys.executable, "-m", "runtime.preload", *modules])
     listening = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for name in modules:

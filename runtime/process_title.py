@@ -13,12 +13,22 @@ def set_title(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
 
     The process itself must not read the originals any more: `os.environ` was cleared and set anew.
     """
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    begin, end = (int(field) for field in fields[_ARGUMENTS])
-    _write(begin, end, " ".join(arguments).encode(), last=b".")
-    begin, end = (int(field) for field in fields[_ENVIRONMENT])
+    set_arguments(arguments)
+    begin, end = _place(_ENVIRONMENT)
     lines = b"".join(f"{name}={value}\0".encode() for name, value in environment.items())
     _write(begin, end, lines, last=b"\0")
+
+
+def set_arguments(arguments: Sequence[str]) -> None:
+    """Of the two, only the command line."""
+    begin, end = _place(_ARGUMENTS)
+    _write(begin, end, " ".join(arguments).encode(), last=b".")
+
+
+def _place(field: slice) -> tuple[int, int]:
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    begin, end = (int(number) for number in fields[field])
+    return begin, end
 
 
 def _write(begin: int, end: int, content: bytes, *, last: bytes) -> None:
