@@ -23,6 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from runtime.preloaded import check_peer
 from runtime.process_title import ROOM, set_arguments, set_title
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Preload:
     def _accept(self) -> None:
         connection, _ = self._listening.accept()
         try:
+            check_peer(connection)
             message, streams, *_ = socket.recv_fds(connection, LONGEST_REQUEST, _STREAMS)
             request = json.loads(message)
             if not request["arguments"]:

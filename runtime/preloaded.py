@@ -4,6 +4,7 @@ import json
 import os
 import select
 import socket
+import struct
 import sys
 import threading
 import weakref
@@ -69,6 +70,7 @@ class Question:
     def __init__(self, path: Path) -> None:
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._connection.connect(str(path))
+        check_peer(self._connection)
         self._connection.send(json.dumps({"arguments": []}).encode())
         self._connection.setblocking(False)
         self._is_answered = False
@@ -119,6 +121,8 @@ def fork(
         # It may still be importing.
         connection.settimeout(_ANSWER_SECONDS)
         connection.connect(str(path))
+        # The environment that follows may hold passwords.
+        check_peer(connection)
         socket.send_fds(connection, [json.dumps(request).encode()], list(streams))
         answer: dict[str, Any] = json.loads(connection.recv(4096) or b"{}")
         if "pid" not in answer:
@@ -130,6 +134,19 @@ def fork(
     except BaseException:
         connection.close()
         raise
+
+
+def check_peer(connection: socket.socket) -> None:
+    """Raises PermissionError where the other side belongs to another user.
+
+    The folder of the sockets is the database's account's, which must not run anything as us.
+    """
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack(
+        "3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    )
+    if uid != os.geteuid():
+        raise PermissionError(f"the other side of the connection is user {uid}, not {os.geteuid()}")
 
 
 def is_possible() -> bool:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,15 @@ import psutil
 import pytest
 
 from runtime.helper_process import HelperProcess
-from runtime.preloaded import UNKNOWN, VARIABLE, ForkedProcess, Question, fork, listen
+from runtime.preloaded import (
+    UNKNOWN,
+    VARIABLE,
+    ForkedProcess,
+    Question,
+    check_peer,
+    fork,
+    listen,
+)
 from runtime.process_title import ROOM, make_room
 from runtime.supervision import Limits
 from tests.support.waiting import wait_for
@@ -164,3 +173,20 @@ def test_a_module_that_starts_a_thread_is_refused(folder: Path) -> None:
     )
     with preload(folder, "starts_a_thread") as (_, server):
         assert server.wait(60) == 1
+
+
+def test_another_user_can_neither_ask_nor_answer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listen(folder / "peer.sock") as listening:
+        asking = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        asking.connect(str(folder / "peer.sock"))
+        answering, _ = listening.accept()
+        with asking, answering:
+            check_peer(asking)
+            check_peer(answering)
+            us = os.geteuid()
+            monkeypatch.setattr(os, "geteuid", lambda: us + 1)
+            for side in (asking, answering):
+                with pytest.raises(PermissionError, match=f"user {us}"):
+                    check_peer(side)
