@@ -12,6 +12,7 @@ from mlflow.entities import Run, ViewType
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from store.db.engine import notify_jobs
 from store.db.models import Epoch, Job, MirrorProblem, Project, Study, User
 from studies.figures.__main__ import render
 from studies.rendering import Renderer
@@ -99,6 +100,7 @@ class ProjectRows:
             for name, value in fields.items():
                 setattr(job, name, value)
             job.changed_at = func.clock_timestamp()
+            notify_jobs(session, [job_id])
 
     def start(self, job_id: int) -> None:
         self.change(job_id, status="running", attempt=1, started_at=BEGIN)
@@ -108,6 +110,7 @@ class ProjectRows:
         with self.sessions.begin() as session:
             session.add_all(_epoch(job_id, number, **fields) for number in epochs)
             session.get_one(Job, job_id).changed_at = func.clock_timestamp()
+            notify_jobs(session, [job_id])
 
     def finish(self, job_id: int, epochs: int, accuracy: float = 0.9, **fields: Any) -> None:
         values = {

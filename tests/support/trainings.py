@@ -1,6 +1,7 @@
 """Small trainings on built-in data: their specs, how to run them, and what of two of them must be equal."""
 
 import atexit
+import io
 import os
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import fields, is_dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from trainer.data.loading import Data, load
 from trainer.events import (
@@ -20,10 +22,12 @@ from trainer.events import (
     EpochFinished,
     EvaluationFinished,
     Event,
+    FileWritten,
     Finished,
     Stepped,
     StopRequest,
 )
+from trainer.files import write_file
 from trainer.spec.builtin import BUILT_IN
 from trainer.spec.dataset import DatasetSpec
 from trainer.spec.job import JobSpec, Numerics
@@ -152,3 +156,10 @@ def outcome(events: Sequence[Event]) -> dict[str, Any]:
         "finished": comparable(events[-1]),
         "weights": {name: one.numpy().tobytes() for name, one in weights.items()},
     }
+
+
+def save_weights(model: nn.Module, path: Path) -> FileWritten:
+    """As a training saves its best ones."""
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    return write_file(path, buffer.getvalue())

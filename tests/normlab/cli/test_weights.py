@@ -9,10 +9,10 @@ import torch
 
 from normlab.cli.render.weights import say_how_to_load
 from normlab.client.ids import Reference
+from tests.support.trainings import save_weights
 from trainer.models.build import build_model
 from trainer.spec.builtin import BUILT_IN
 from trainer.spec.job import JobSpec
-from trainer.training.checkpoint import save_weights
 
 
 class FakeClient:
@@ -39,7 +39,7 @@ def test_the_recipe_for_a_downloaded_checkpoint_runs(
 ) -> None:
     path = tmp_path / "best.pt"
     original = build_model(FakeClient.spec, BUILT_IN["digits"]).eval()
-    save_weights(original, 1, 10, path)
+    save_weights(original, path)
     say_how_to_load(Reference.parse("j12"), path)
     said = capsys.readouterr().out
     code = "\n".join(line for line in said.splitlines() if line.startswith("  "))

@@ -18,10 +18,11 @@ from runtime.supervision import Limits
 from store.db.models import Checkpoint, Job, Mirrored
 from store.mlflow import exports
 from tests.support.mirrored import SPEC, ProjectRows, Reader, problems
+from tests.support.trainings import save_weights
 from trainer.models.build import build_model
 from trainer.spec.builtin import BUILT_IN
 from trainer.spec.job import JobSpec
-from trainer.training.checkpoint import restore_model, save_weights
+from trainer.training.checkpoint import restore_model
 from worker.mirror.__main__ import Settings, drain
 from worker.mirror.exports import Exports, ModelExport
 from worker.mirror.model_export import answer
@@ -78,7 +79,7 @@ def add_weights(project_rows: ProjectRows, storage: Path, job_id: int) -> Path:
         job = session.get_one(Job, job_id)
         spec = JobSpec.model_validate(job.spec)
         path = storage / "jobs" / str(job_id) / "attempt-1" / "best.pt"
-        saved = save_weights(build_model(spec, BUILT_IN["digits"]), 2, 20, path)
+        saved = save_weights(build_model(spec, BUILT_IN["digits"]), path)
         relative = str(path.relative_to(storage))
         session.add(
             Checkpoint(
@@ -188,7 +189,7 @@ def test_a_logged_model_carries_its_task_and_an_example_of_its_real_inputs(
     job = project_rows.add_finished_job(study=project_rows.add_study(models="none"), epochs=2)
     spec = JobSpec.model_validate({**SPEC, **changes})
     path = settings.storage / "best.pt"
-    save_weights(build_model(spec, BUILT_IN[spec.dataset.name]), 2, 20, path)
+    save_weights(build_model(spec, BUILT_IN[spec.dataset.name]), path)
     assert drain(settings, tracking) == 0
     run = reader.run_of(project_rows.project, job=job)
     request = request_of(job, spec, path, run.info)
