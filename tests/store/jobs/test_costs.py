@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from bench import history
 from store.jobs import commands, leases, maintenance, queue, wakeups
+from store.mlflow import exports
 from tests.support.factories import acquire_job, make_worker
 from trainer.events import EpochFinished
 
@@ -115,6 +116,7 @@ def test_no_statement_on_a_jobs_way_reads_the_history(
     run("running", queue.running)
     run("open attempts", lambda session: maintenance.open_attempts(session, "alpha"))
     run("nothing is due", wakeups.due)
+    run("load", exports.read_load)
     run("sweep", leases.release_expired)
     run("finish", lambda session: commands.finish(session, job, attempt, reason="completed"))
     run("something is due", wakeups.due)
@@ -124,7 +126,7 @@ def test_no_statement_on_a_jobs_way_reads_the_history(
     assert counts["renew"] <= 5
     assert counts["record_epoch"] <= 4
     assert counts["finish"] <= 11
-    for name in ("queue", "running", "open attempts", "nothing is due", "sweep"):
+    for name in ("queue", "running", "open attempts", "nothing is due", "load", "sweep"):
         assert counts[name] == 1
     # The heads of the lines, found twice: as lines and as jobs.
     assert read["acquire"] <= 4 * OWNERS
