@@ -8,12 +8,14 @@ from sqlalchemy.orm import Session
 
 from store.db import (
     FINAL_STATUSES,
+    JOBS_CHANNEL,
     Job,
     Mirrored,
     Study,
     WrongStatus,
     database_now,
     lifecycle,
+    notify,
     sanitize_text,
 )
 
@@ -43,6 +45,8 @@ def annotate_study(session: Session, study_id: int, change: Annotation) -> None:
         raise WrongStatus(f"cannot archive study {study_id}: job {unfinished} has not ended")
     _apply(session, study, change)
     session.execute(update(Mirrored).where(Mirrored.study_id == study_id).values(seen_at=None))
+    # No job has changed, so that without this the mirror would look at the study with its next look at all of them.
+    notify(session, JOBS_CHANNEL, "")
 
 
 def is_tagged(tag: str) -> ColumnElement[bool]:

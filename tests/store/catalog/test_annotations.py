@@ -1,6 +1,7 @@
 """Tags, notes, and what is out of the way."""
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.catalog import annotations
@@ -91,3 +92,19 @@ def test_mlflow_is_told(sessions: Sessions) -> None:
         assert set(mirror.due_jobs(session, 9)) == {*due, first.id}
         assert list(mirror.due_studies(session)) == [study.id]
         assert session.get_one(Job, first.id).tags == ["best"]
+
+
+def test_the_mirror_hears_of_a_study_none_of_whose_jobs_has_changed(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        study = cancelled_study(session)
+    with sessions() as listening:
+        connection = listening.connection().connection.driver_connection
+        assert connection is not None
+        listening.execute(text("LISTEN normlab_jobs"))
+        listening.commit()
+        with sessions.begin() as session:
+            annotations.annotate_study(session, study.id, Annotation(tags=("paper",)))
+        heard = [note.payload for note in connection.notifies(timeout=120, stop_after=1)]
+        listening.execute(text("UNLISTEN *"))
+    # No name of a job: any may be due.
+    assert heard == [""]
