@@ -117,17 +117,21 @@ class Sweep:
 
         What ran out because of the outage doesn't count towards the limit of attempts.
         """
-        with self._sessions.begin() as session:
-            if self._back_at is None:
-                return leases.release_expired(session)
-            settled_for = time.monotonic() - self._back_at - self._settings.lease_seconds
-            if settled_for < 0:
-                return []
-            # Ran out before one lease had passed since: not renewed since.
-            by_outage = leases.release_expired(session, settled_for, counts=False)
-            released = [*by_outage, *leases.release_expired(session)]
+        if self._back_at is None:
+            return self._release_older_than(0.0, counts=True)
+        settled_for = time.monotonic() - self._back_at - self._settings.lease_seconds
+        if settled_for < 0:
+            return []
+        # Ran out before one lease had passed since: not renewed since. A transaction of its own: by its end it
+        # holds the use of those jobs' owners, and must not wait for other jobs' locks then.
+        by_outage = self._release_older_than(settled_for, counts=False)
+        released = [*by_outage, *self._release_older_than(0.0, counts=True)]
         self._back_at = None
         return released
+
+    def _release_older_than(self, seconds: float, *, counts: bool) -> list[int]:
+        with self._sessions.begin() as session:
+            return leases.release_expired(session, seconds, counts=counts)
 
     def _note_return(self) -> None:
         """A server that started less than a lease ago was away too, whether we saw it or not."""
