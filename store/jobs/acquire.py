@@ -27,6 +27,9 @@ from trainer.spec import Numerics
 
 #: Serialises all acquisitions (and nothing else): the key of an advisory lock.
 ACQUIRE_LOCK = 0x6E6C_0001
+#: Locked jobs that an acquisition passes over before it gives up: each costs a search of the queue, during which
+#: all other acquisitions wait. Whoever changes more at once, a whole study, wakes the hosts afterwards.
+MOST_PASSED_OVER = 20
 
 Kind = Literal["cpu", "cuda"]
 
@@ -125,7 +128,9 @@ def acquire(
 def _lock_fairest(session: Session, free: Mapping[str, int], host: str) -> _Locked | None:
     """The fairest job, with its owner, study and dataset as they are now."""
     passed_over: list[int] = []
-    while (job_id := queue.fairest(session, free, host, passed_over)) is not None:
+    while len(passed_over) < MOST_PASSED_OVER:
+        if (job_id := queue.fairest(session, free, host, passed_over)) is None:
+            return None
         # One that another transaction is changing (a cancel) is passed over: to wait for it would make all
         # acquisitions wait.
         if (row := session.execute(_unless_locked(), {"id": job_id}).one_or_none()) is not None:

@@ -5,12 +5,12 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Attempt, Job, Lease, Study, Transition, User
 from store.jobs import commands, leases, usage
-from store.jobs.acquire import Assignment
+from store.jobs.acquire import MOST_PASSED_OVER, Assignment
 from store.jobs.queue import AGING_SECONDS
 from store.jobs.usage import HALF_LIFE_SECONDS
 from tests.support.factories import (
@@ -24,6 +24,7 @@ from tests.support.factories import (
     make_worker,
     set_job,
 )
+from tests.support.statements import counting_statements
 from trainer.spec.job import Numerics
 
 Sessions = sessionmaker[Session]
@@ -180,6 +181,21 @@ def test_a_job_that_somebody_is_changing_is_passed_over(sessions: Sessions) -> N
 
     assert assignment is not None
     assert assignment.job_id == second.id
+
+
+def test_an_acquisition_does_not_search_through_a_study_that_somebody_is_changing(
+    sessions: Sessions, engine: Engine
+) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        study = make_study(session, cells=make_cells(seeds=range(MOST_PASSED_OVER + 5)))
+    jobs = select(Job.id).where(Job.study_id == study.id)
+    with sessions.begin() as changing:
+        changing.execute(jobs.with_for_update(key_share=True))
+        with sessions.begin() as session, counting_statements(engine) as statements:
+            assert acquire_job(session) is None
+    # The lock, the free slots, and two for each job.
+    assert len(statements) == 2 + 2 * MOST_PASSED_OVER
 
 
 def test_a_higher_priority_goes_first_and_waiting_raises_it(sessions: Sessions) -> None:
