@@ -70,7 +70,8 @@ def create(
 
 def accept(session: Session, submissions: Sequence[Submission]) -> list[Job]:
     """Accept jobs without a study, in their order; raises as `create`, and then none is accepted."""
-    owners = {one.project: one.owner for one in submissions}
+    # A new project is that of whoever came first.
+    owners = {one.project: one.owner for one in reversed(submissions)}
     # In one order everywhere: two transactions that each make two projects would else wait for one another.
     on = {name: projects.get_or_create(session, name, owners[name]) for name in sorted(owners)}
     usable = _lock_datasets(session, (one.dataset for one in submissions))

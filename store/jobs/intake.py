@@ -1,7 +1,7 @@
 """Single jobs that are submitted at the same moment, accepted in one transaction."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -22,6 +22,14 @@ class _Entry:
         return self.job is not None or self.error is not None
 
 
+@dataclass(eq=False, slots=True)
+class _Line:
+    """What waits for the next transaction; `turn` is held while a transaction is under way."""
+
+    waiting: list[_Entry] = field(default_factory=list)
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Intake:
     """Group commit: what is submitted while a transaction is being committed goes into the next one together.
 
@@ -32,29 +40,29 @@ class Intake:
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         self._sessions = sessions
         self._lock = threading.Lock()
-        self._waiting: list[_Entry] = []
-        #: Held while a transaction is under way.
-        self._turn = threading.Lock()
+        #: By dataset: while somebody holds a dataset's lock, jobs on it wait, and no others.
+        self._lines: dict[int, _Line] = {}
 
     @property
     def is_busy(self) -> bool:
-        return self._turn.locked()
+        return any(line.turn.locked() for line in list(self._lines.values()))
 
     @property
     def waiting(self) -> int:
         """How many submissions wait for the next transaction."""
-        return len(self._waiting)
+        return sum(len(line.waiting) for line in list(self._lines.values()))
 
     def accept(self, submission: Submission) -> Job:
         """The job, once it is committed; raises as `creation.create`."""
         entry = _Entry(submission)
         with self._lock:
-            self._waiting.append(entry)
+            line = self._lines.setdefault(submission.dataset.id, _Line())
+            line.waiting.append(entry)
         # Whoever gets the turn commits for all who wait, and they find it done when the turn is theirs.
-        with self._turn:
+        with line.turn:
             if not entry.is_done:
                 with self._lock:
-                    entries, self._waiting = self._waiting, []
+                    entries, line.waiting = line.waiting, []
                 self._commit(entries)
         if entry.error is not None:
             raise entry.error

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine, event, select
@@ -115,3 +116,32 @@ def test_one_that_is_refused_refuses_no_other(sessions: Sessions) -> None:
     with sessions.begin() as session:
         trainings = select(Job.name).where(Job.kind == "training").order_by(Job.seed)
         assert session.scalars(trainings).all() == ["seed 0", "seed 1"]
+
+
+def test_jobs_on_other_datasets_do_not_wait_for_one_that_is_locked(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        [on_digits] = make_submissions(session, 0)
+        cats = make_dataset(session, "cats")
+        spec = make_spec(dataset={"name": "cats"})
+        on_cats = Submission(on_digits.owner, "cats", cats, NewJob(spec, "on cats"))
+    intake = Intake(sessions)
+    digits = select(Dataset.id).where(Dataset.id == on_digits.dataset.id)
+    with ThreadPoolExecutor(2) as pool:
+        with sessions.begin() as session:
+            session.execute(digits.with_for_update())
+            first = pool.submit(intake.accept, on_digits)
+            wait_for(lambda: intake.is_busy and not intake.waiting, "the first waits")
+            # Less than the time after which the first would give up its lock, and be refused.
+            assert pool.submit(intake.accept, on_cats).result(timeout=10).name == "on cats"
+            assert not first.done()
+        assert first.result().name == "seed 0"
+
+
+def test_a_new_project_is_that_of_the_first_who_named_it(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        [first] = make_submissions(session, 0)
+        second = replace(first, owner=make_user(session, "bob"))
+    with sessions.begin() as session:
+        projects = [job.project for job in creation.accept(session, [first, second])]
+        owners = [project.owner_id for project in projects if project is not None]
+    assert owners == [first.owner.id, first.owner.id]
