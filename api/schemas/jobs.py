@@ -87,7 +87,10 @@ class JobView(View):
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    mlflow_url: str | None
+    mlflow_url: Annotated[
+        str | None,
+        Field(description="its run in MLflow; made once the job has started, or has ended"),
+    ]
     mirror_problems: MirrorProblems
     obstacle: Annotated[
         str | None,

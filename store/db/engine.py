@@ -49,12 +49,12 @@ _KEEPALIVES = {
     "tcp_user_timeout": 25_000,
 }
 
-# Made once: every change of a job asks.
+# Made once, since every change of a job executes one of them.
 _CLOCK = select(func.clock_timestamp())
 _CLOCK_AND_NOTIFY = _CLOCK.add_columns(func.pg_notify(JOBS_CHANNEL, bindparam("job", type_=Text)))
 
 
-#: A pooled connection that was used less long ago is taken as it is, unless its socket has something to say.
+#: A pooled connection that was used more recently is not pinged, unless its socket has input.
 _TRUSTED_SECONDS = 1.0
 _USED_AT = "used_at"
 
@@ -129,8 +129,8 @@ def _replace_dead_connections(engine: Engine) -> None:
         used_at = record.info.get(_USED_AT)
         if used_at is None:
             return
-        # A server that restarts or ends a session closes its socket, and that can be seen from here. A network
-        # that went away without a word can't, hence the ping after a while without use.
+        # A server that restarts or ends a session closes its socket, which shows as input. A network that fails
+        # silently does not, hence the ping after a while without use.
         is_trusted = time.monotonic() - used_at < _TRUSTED_SECONDS
         if is_trusted and not _has_input(connection):
             return
