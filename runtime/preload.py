@@ -19,24 +19,29 @@ import socket
 import sys
 import threading
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NoReturn
 
 from runtime.preloaded import check_peer
+from runtime.priority import weigh_session
 from runtime.process_title import ROOM, set_arguments, set_title
 
 log = logging.getLogger(__name__)
 
 LONGEST_REQUEST = 2**17
 _STREAMS = 3
+#: Whoever connects sends its request at once; all others wait for it.
+_REQUEST_SECONDS = 5.0
 
 
 class Preload:
     """The processes that it has forked, by their connections."""
 
-    def __init__(self, listening: socket.socket) -> None:
+    def __init__(self, listening: socket.socket, set_by_modules: Mapping[str, str]) -> None:
+        """`set_by_modules`: what modules have added to the environment while they were imported."""
         self._listening = listening
+        self._set_by_modules = set_by_modules
         self._connections: dict[int, socket.socket] = {}
         self._bound: set[int] = set()
         self._signals, self._signalled = socket.socketpair()
@@ -61,21 +66,26 @@ class Preload:
 
     def _accept(self) -> None:
         connection, _ = self._listening.accept()
+        streams: list[int] = []
         try:
             check_peer(connection)
+            connection.settimeout(_REQUEST_SECONDS)
             message, streams, *_ = socket.recv_fds(connection, LONGEST_REQUEST, _STREAMS)
+            connection.settimeout(None)
             request = json.loads(message)
             if not request["arguments"]:
                 _say(connection, {"ready": True})
                 connection.close()
                 return
+            _check_waiting(connection)
             pid = self._fork(connection, request, streams)
         except (OSError, ValueError) as error:
             _say(connection, {"error": str(error)})
             connection.close()
             return
-        for stream in streams:
-            os.close(stream)
+        finally:
+            for stream in streams:
+                os.close(stream)
         self._connections[pid] = connection
         if request["bound"]:
             self._bound.add(pid)
@@ -99,6 +109,7 @@ class Preload:
                 part.close()
             for connection in self._connections.values():
                 connection.close()
+            request["environment"] = {**self._set_by_modules, **request["environment"]}
             _become(request, streams)
             code = _run_module(request["arguments"])
         except BaseException:
@@ -125,8 +136,18 @@ class Preload:
     def _let_go(self, pid: int) -> None:
         """The other side has gone: nobody else would end its process."""
         self._bound.discard(pid)
-        with suppress(ProcessLookupError):
+        try:
             os.killpg(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            # It leads no group yet. It was not waited for, so its number is its own.
+            os.kill(pid, signal.SIGKILL)
+
+
+def _check_waiting(connection: socket.socket) -> None:
+    """Raises ConnectionError where the other side has given up: it starts the process itself."""
+    with suppress(BlockingIOError):
+        connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        raise ConnectionAbortedError("the other side has given up")
 
 
 def _become(request: dict[str, Any], streams: list[int]) -> None:
@@ -142,9 +163,7 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
     os.environ.update(environment)
     if request["nice"]:
         os.setpriority(os.PRIO_PROCESS, 0, request["nice"])
-        # Of the new session: see `runtime.priority`.
-        with suppress(OSError):
-            Path("/proc/self/autogroup").write_text(str(request["nice"]))
+        weigh_session(request["nice"])
     set_title([sys.executable, *request["arguments"]], environment)
 
 
@@ -192,6 +211,7 @@ def main(modules: list[str]) -> None:
     set_arguments([sys.executable, "-m", "runtime.preload", *modules])
     listening = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    before = dict(os.environ)
     for name in modules:
         module, _, function = name.partition(":")
         loaded = importlib.import_module(module)
@@ -204,7 +224,8 @@ def main(modules: list[str]) -> None:
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
     gc.freeze()
-    Preload(listening).serve()
+    added = {name: value for name, value in os.environ.items() if name not in before}
+    Preload(listening, added).serve()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+from runtime.alarm import can_watch_processes
+
 #: Names the socket of a process that has torch loaded, for those that start helpers.
 VARIABLE = "NORMLAB_PRELOADED"
 #: Of a process whose exit status is known to nobody: what forked it has ended.
@@ -151,7 +153,7 @@ def check_peer(connection: socket.socket) -> None:
 
 def is_possible() -> bool:
     """On Linux only."""
-    return sys.platform == "linux" and hasattr(os, "pidfd_open")
+    return sys.platform == "linux" and can_watch_processes()
 
 
 def _is_readable(descriptor: int, seconds: float | None) -> bool:

@@ -35,10 +35,11 @@ def lower_priority() -> None:
     nice = PrioritySettings().background_nice
     os.nice(nice)
     if os.getsid(0) == os.getpid():
-        _weigh_session(nice)
+        weigh_session(nice)
 
 
-def _weigh_session(nice: int) -> None:
+def weigh_session(nice: int) -> None:
+    """Lowers the priority of the session that this process leads, where the kernel weighs sessions."""
     for _ in range(_TRIES):
         try:
             Path("/proc/self/autogroup").write_text(str(nice))

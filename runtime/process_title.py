@@ -1,6 +1,7 @@
 """What others see of a forked process: the command line and environment of what it runs, not of what forked it."""
 
 import ctypes
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,14 +16,14 @@ def set_title(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     """
     set_arguments(arguments)
     begin, end = _place(_ENVIRONMENT)
-    lines = b"".join(f"{name}={value}\0".encode() for name, value in environment.items())
+    lines = b"".join(os.fsencode(f"{name}={value}\0") for name, value in environment.items())
     _write(begin, end, lines, last=b"\0")
 
 
 def set_arguments(arguments: Sequence[str]) -> None:
     """Of the two, only the command line."""
     begin, end = _place(_ARGUMENTS)
-    _write(begin, end, " ".join(arguments).encode(), last=b".")
+    _write(begin, end, os.fsencode(" ".join(arguments)), last=b".")
 
 
 def _place(field: slice) -> tuple[int, int]:
@@ -32,6 +33,9 @@ def _place(field: slice) -> tuple[int, int]:
 
 
 def _write(begin: int, end: int, content: bytes, *, last: bytes) -> None:
+    # Some kernels, such as gVisor's, don't say where they lie.
+    if end - begin < 2:
+        return
     # The kernel takes arguments that don't end with a zero for one text, up to the first zero.
     room = end - begin - 2
     ctypes.memset(begin, 0, end - begin)

@@ -117,7 +117,9 @@ class Daemon(ManagedProcess):
         if self._process is None:
             return
         if self.alive:
-            self._process.terminate()
+            # It may end at this moment.
+            with suppress(psutil.NoSuchProcess):
+                self._process.terminate()
             with suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):
                 self._process.wait(self._stop_seconds)
         self._kill_group()

@@ -1,10 +1,15 @@
 """A wait ends with a process, at a ring or when its time is over."""
 
+import errno
+import os
 import subprocess
 import sys
 import threading
 import time
 
+import pytest
+
+from runtime import alarm
 from runtime.alarm import Alarm
 
 LONG = 600.0
@@ -31,3 +36,20 @@ def test_a_ring_ends_this_wait_or_the_next_but_only_one() -> None:
     began = time.monotonic()
     alarm.wait([], 0.05)
     assert time.monotonic() - began >= 0.05
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM, errno.EMFILE])
+def test_where_the_end_of_a_process_cannot_be_heard_it_is_looked_for(
+    error: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(process: int) -> int:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    alarm.can_watch_processes.cache_clear()
+    try:
+        began = time.monotonic()
+        Alarm().wait([os.getpid()], LONG)
+        assert time.monotonic() - began < LONG / 10
+    finally:
+        alarm.can_watch_processes.cache_clear()

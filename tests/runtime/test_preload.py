@@ -23,7 +23,7 @@ from runtime.preloaded import (
     fork,
     listen,
 )
-from runtime.process_title import ROOM, make_room
+from runtime.process_title import ROOM, make_room, set_title
 from runtime.supervision import Limits
 from tests.support.waiting import wait_for
 
@@ -76,11 +76,11 @@ def preloaded(folder: Path) -> Iterator[Path]:
         yield path
 
 
-def start(path: Path, *, bound: bool = False) -> tuple[ForkedProcess, int, int]:
+def start(path: Path, *, bound: bool = False, **more: str) -> tuple[ForkedProcess, int, int]:
     """The process, and where it reads and writes."""
     reads, to_it = os.pipe()
     from_it, writes = os.pipe()
-    environment = {"ANSWER": "42", "PATH": "/bin"}
+    environment = {"ANSWER": "42", "PATH": "/bin", **more}
     command = ("-m", "forked_program", "an argument")
     try:
         process = fork(
@@ -164,6 +164,54 @@ def test_a_helper_is_forked_where_the_environment_says_so(
             helper.close()
         assert answer == {"has_imported": has_imported}
         wait_for(lambda helper=helper: not psutil.pid_exists(helper.pid))
+
+
+def test_what_modules_set_in_the_environment_is_set_in_what_is_forked(folder: Path) -> None:
+    (folder / "sets_variables.py").write_text(
+        "import os\n"
+        "os.environ.setdefault('SET_BY_A_MODULE', 'yes')\n"
+        "os.environ.setdefault('ANSWER', 'a default')\n"
+    )
+    with preload(folder, "sets_variables") as (path, _):
+        process, *ends = start(path)
+        assert os.read(ends[1], 1000)
+        seen = psutil.Process(process.pid).environ()
+        process.kill()
+        process.wait(60)
+    assert (seen["SET_BY_A_MODULE"], seen["ANSWER"]) == ("yes", "42")
+    for descriptor in ends:
+        os.close(descriptor)
+
+
+def test_a_variable_need_not_be_utf_8(preloaded: Path) -> None:
+    process, to_it, from_it = start(preloaded, NAME=os.fsdecode(b"caf\xe9"))
+    assert os.read(from_it, 1000)
+    assert b"NAME=caf\xe9\0" in Path(f"/proc/{process.pid}/environ").read_bytes()
+    for descriptor in (to_it, from_it):
+        os.close(descriptor)
+    process.wait(60)
+
+
+def test_what_nobody_waits_for_any_more_is_not_forked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with preload(folder) as (path, server):
+        question = Question(path)
+        wait_for(lambda: question.is_answered)
+        server.send_signal(signal.SIGSTOP)
+        with monkeypatch.context() as patch:
+            patch.setattr("runtime.preloaded._ANSWER_SECONDS", 0.1)
+            with pytest.raises(TimeoutError):
+                start(path)
+        question = Question(path)
+        server.send_signal(signal.SIGCONT)
+        wait_for(lambda: question.is_answered)
+        assert psutil.Process(server.pid).children() == []
+
+
+def test_where_the_kernel_hides_the_command_line_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.process_title._place", lambda _: (0, 0))
+    set_title(["python"], {"NAME": "value"})
 
 
 def test_a_module_that_starts_a_thread_is_refused(folder: Path) -> None:
