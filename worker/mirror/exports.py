@@ -129,9 +129,10 @@ class Exports:
         self._renderer.stop()
         self._thread.shutdown(cancel_futures=True)
         self._models.close()
-        for export, _ in self._running:
-            if isinstance(export, ModelExport):
-                self._take_back(export)
+        with suppress(*DATABASE_AWAY):
+            for export, _ in self._running:
+                if isinstance(export, ModelExport):
+                    self._take_back(export)
         self._running = []
 
     def _are_slots_idle(self) -> bool:
@@ -160,7 +161,8 @@ class Exports:
         # Of studies one at a time: a report takes seconds.
         for row in rows if rows and rows[0].study_id is None else rows[:1]:
             subject = Subject("files", job_id=row.job_id, study_id=row.study_id)
-            with self._failures.noted(subject, row):
+            # Only what has been sent clears an earlier problem, and ends its pauses.
+            with self._failures.recorded(subject, row):
                 export = FilesExport(row, self._prepare_files(row))
                 self._running.append((export, self._thread.submit(self._send_files, export)))
         return len(rows)
@@ -244,7 +246,7 @@ class Exports:
             self._tracking.retire_run(row.run_id, model_id)
 
     def _take_back(self, export: ModelExport) -> None:
-        with suppress(*DATABASE_AWAY), self._sessions.begin() as session:
+        with self._sessions.begin() as session:
             exports.take_back(session, export.record.job.id)
 
 

@@ -50,15 +50,20 @@ class Failures:
     @contextmanager
     def noted(self, subject: Subject, row: Mirrored | None) -> Iterator[None]:
         """What fails inside is recorded as the subject's problem; what succeeds has none any more."""
+        with self.recorded(subject, row):
+            yield
+            with self._sessions.begin() as session:
+                mirror_problems.clear(session, subject)
+
+    @contextmanager
+    def recorded(self, subject: Subject, row: Mirrored | None) -> Iterator[None]:
+        """What fails inside is recorded as the subject's problem."""
         try:
             yield
         except DBAPIError:
             raise
         except Exception as error:
             self.record(subject, row, error)
-        else:
-            with self._sessions.begin() as session:
-                mirror_problems.clear(session, subject)
 
     def find_deletions(self) -> None:
         """Now and then: a failure of this is logged, the next search may succeed."""

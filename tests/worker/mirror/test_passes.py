@@ -13,7 +13,7 @@ from sqlalchemy import Engine, event, select
 
 from runtime.helper_process import HelperProcess
 from store.db import JOBS_CHANNEL, notify
-from store.db.models import Mirrored
+from store.db.models import Mirrored, MirrorProblem
 from store.mlflow import exports
 from store.mlflow.exports import Load
 from tests.support.mirrored import ProjectRows, Reader
@@ -158,6 +158,31 @@ def test_exports_are_not_looked_for_again_where_none_was_due(
         mirroring.note_changes({job})
         assert mirroring.run_pass().jobs == 1
         assert looks == [0.0, 0.0]
+
+
+def test_figures_that_are_refused_again_and_again_are_tried_ever_more_rarely(
+    project_rows: ProjectRows,
+    settings: Settings,
+    tracking: Tracking,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise ValueError("no such file")
+
+    monkeypatch.setattr(Tracking, "send_file", refuse)
+    monkeypatch.setattr(exports, "read_load", lambda _: IDLE)
+    monkeypatch.setattr(exports, "next_model", lambda *_: None)
+    project_rows.add_finished_job()
+    attempts = []
+    with mirroring_of(settings, tracking) as mirroring:
+        for _ in range(3):
+            mirroring.failures.end_pauses()
+            assert mirroring.run_pass(everything=True).exports == 1
+            mirroring.exports.wait()
+            mirroring.run_pass(everything=True)
+            with project_rows.sessions.begin() as session:
+                attempts.append(session.scalar(select(MirrorProblem.attempts)))
+    assert attempts == [1, 2, 3]
 
 
 class _Checkpoint:
