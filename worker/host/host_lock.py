@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -116,6 +117,9 @@ class HostName:
     def release(self) -> None:
         """Ends the thread and frees the lock."""
         self._stop.set()
+        # Not only closed: children that still live have inherited it.
+        with suppress(OSError):
+            self._stop_writer.shutdown(socket.SHUT_RDWR)
         self._stop_writer.close()
         if self._thread is not None:
             self._thread.join(timeout=5)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -196,6 +197,21 @@ def test_a_worker_whose_name_was_taken_meanwhile_is_told_once_and_leaves_the_loc
     assert not told.acquire(blocking=False)
     with sessions.begin() as session:
         assert session.scalars(select(Worker.instance)).one() == CLONE.id
+
+
+def test_a_name_is_released_at_once_also_beside_children(
+    sessions: Sessions, make_name: MakeName
+) -> None:
+    name = make_name(HERE)
+    name.take(0)
+    register(sessions, HERE)
+    # As a child inherits it.
+    inherited = name._stop_writer.dup()
+    name.keep(lambda: None)
+    began = time.monotonic()
+    name.release()
+    assert time.monotonic() - began < host_lock.CHECK_SECONDS / 4
+    inherited.close()
 
 
 def test_a_silent_worker_without_a_session_loses_its_name(
