@@ -22,6 +22,7 @@ GENERATIONS: Mapping[str, int] = {
     "9cb521b36e930eae1d9415e736739d91": 2,
     "d58583d23da6bd6ffaa0dad967a63f00": 2,
     "1fdc0187966371ac7032db1a374b4770": 2,
+    "d3af96569a992720c65a9e833d472bf6": 2,
 }
 
 

@@ -109,7 +109,7 @@ class _Training(Part):
     ] = 1
     drop_last: Annotated[bool, Field(description="leave out an incomplete last batch")] = False
     checkpoint_seconds: Annotated[
-        Positive, Field(description="save at least this often: a crash costs no more; seconds")
+        Positive, Field(description="between checkpoints: about what a crash may cost; seconds")
     ] = 30.0
 
     @model_validator(mode="after")

@@ -108,7 +108,9 @@ class CheckpointFolder:
         """Deletes what was not announced, and so has no name."""
         self._thread.shutdown()
         with suppress(Exception):
-            for saved in self.announce():
+            self._collect()
+        for saved in self._complete:
+            with suppress(OSError):
                 Path(saved.path).unlink(missing_ok=True)
 
     def _collect(self) -> None:
@@ -132,7 +134,13 @@ class CheckpointFolder:
         # checkpoint saves the same step again, and a file that SQL knows by its digest must never
         # be overwritten.
         path = self._folder / f"last-{number:04d}-step-{state.step:08d}.pt"
-        return [*saved, save_state(replace(state, best=best), self._environment, path)]
+        try:
+            return [*saved, save_state(replace(state, best=best), self._environment, path)]
+        except BaseException:
+            # On a full disk, what nothing names takes the room of what comes next.
+            for one in saved:
+                Path(one.path).unlink(missing_ok=True)
+            raise
 
     def _write_best(self, best: BestWeights) -> CheckpointSaved:
         """Parameters and buffers only: a plain state dict."""

@@ -292,6 +292,20 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(monkeypatch, tmp_
         run(make_spec(), tmp_path / "attempt-1")
 
 
+def test_best_weights_that_no_checkpoint_refers_to_do_not_fill_a_disk(monkeypatch, tmp_path):
+    write = trainer.training.checkpoint.write_file
+
+    def no_space(path, content):
+        if path.name.startswith("last"):
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(trainer.training.checkpoint, "write_file", no_space)
+    with pytest.raises(OSError, match="No space"):
+        run(make_spec(), tmp_path / "attempt-1")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize("seconds", [1e-9, 30.0])
 def test_closing_the_training_leaves_nothing_that_was_not_announced(seconds, tmp_path):
     for stop_after in range(1, 14):
