@@ -6,14 +6,15 @@ exist. So a crash in between leaves a row that says under which key to look for 
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TypeVar
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     and_,
+    case,
     cast,
     column,
     delete,
@@ -50,6 +51,9 @@ LOCK = 0x6E6F726D_6D6C
 
 #: The columns of `mirrored` that say how far a run has been written.
 _SAVED = ("id", "run_id", "experiment_id", "epoch", "seen_at", "closed_at", "state")
+
+#: `seen_at` of a study that is being written: older than any change, so that it stays due.
+_BEING_WRITTEN = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +194,10 @@ def due_studies(session: Session, among: Collection[int] | None = None) -> dict[
 
 
 def read_study(session: Session, study_id: int) -> StudyToMirror:
+    """The study as it is to be written. A verdict, a tag or a job that comes later makes it due again (`save`)."""
+    # From here on NULL means a change after this one was read: whoever makes it waits for this transaction.
+    marked = update(Mirrored).where(Mirrored.study_id == study_id, Mirrored.seen_at.is_(None))
+    session.execute(marked.values(seen_at=_BEING_WRITTEN))
     query = (
         select(Study, User.name, Project.name, Mirrored)
         .join(User, User.id == Study.owner_id)
@@ -256,10 +264,17 @@ def save(session: Session, rows: Sequence[Mirrored]) -> set[int]:
     # Cast, because a column of nothing but NULLs would be text.
     # An UPDATE by id, not a flush of the objects: a row that `forget_all` has deleted meanwhile is no error,
     # and must not be made again with a run that belongs to the time before.
+    new: dict[str, ColumnElement[Any]] = {
+        one.name: cast(written.c[one.name], one.type) for one in columns[1:]
+    }
+    # A study that has changed since it was read, or has not been read since its row was made, stays as it is: due.
+    is_due = and_(Mirrored.study_id.is_not(None), Mirrored.seen_at.is_(None))
+    for name, kept in (("seen_at", Mirrored.seen_at), ("closed_at", Mirrored.closed_at)):
+        new[name] = case((is_due, kept), else_=new[name])
     query = (
         update(Mirrored)
         .where(Mirrored.id == written.c.id)
-        .values({one.name: cast(written.c[one.name], one.type) for one in columns[1:]})
+        .values(new)
         .returning(Mirrored.id)
         .execution_options(synchronize_session=False)
     )

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
+from store.catalog.annotations import Annotation, annotate_study
 from store.db.models import Attempt, Job, Mirrored
 from store.mlflow import exports, mirror
 from store.mlflow.exports import Load
@@ -48,6 +49,26 @@ def test_the_studies_of_jobs_that_changed_are_due_until_they_were_seen(
         row.seen_at = max(job.changed_at for job in jobs)
         session.flush()
         assert mirror.due_studies(session, {study.id}) == {}
+
+
+def test_a_study_that_changes_while_it_is_written_stays_due(
+    sessions: sessionmaker[Session],
+) -> None:
+    with sessions.begin() as session:
+        study = make_study(session)
+        row = mirror.open_runs(session, {study.id: "1"}, of_studies=True)[study.id]
+    for change_comes in (True, False):
+        with sessions.begin() as session:
+            record = mirror.read_study(session, study.id)
+        if change_comes:
+            with sessions.begin() as session:
+                annotate_study(session, study.id, Annotation(tags=["norms"]))
+        row.seen_at, row.closed_at = record.changed_at, NOW
+        with sessions.begin() as session:
+            assert mirror.save(session, [row]) == {row.id}
+            kept = session.get_one(Mirrored, row.id)
+            assert (study.id in mirror.due_studies(session)) is change_comes
+            assert kept.closed_at == (None if change_comes else NOW)
 
 
 def test_watermarks_are_written_together_and_forgotten_rows_are_left_out(
