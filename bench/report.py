@@ -17,10 +17,11 @@ def render(document: Mapping[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     verdicts = [row["verdict"] for section in document["sections"].values() for row in section["figures"]
                 if row["goal"] is not None]  # fmt: skip
+    rounds = document["rounds"]
     lines = [
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gigabytes']} GB; "
         f"{machine['system']}; Python {machine['python']}; {packages}; commit {machine['commit']}. "
-        f"Medians of {document['rounds']} rounds. {verdicts.count('reached')} of {len(verdicts)} goals "
+        f"{'One round' if rounds == 1 else f'Medians of {rounds} rounds'}. {verdicts.count('reached')} of {len(verdicts)} goals "
         f"are reached.",
     ]
     for name, section in document["sections"].items():
