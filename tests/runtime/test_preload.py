@@ -216,8 +216,7 @@ def test_where_the_kernel_hides_the_command_line_it_stays(monkeypatch: pytest.Mo
 
 def test_a_module_that_starts_a_thread_is_refused(folder: Path) -> None:
     (folder / "starts_a_thread.py").write_text(
-        "import threading\nthreading.Thread(target=input, daemon=True).start()\n"
-        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
     )
     with preload(folder, "starts_a_thread") as (_, server):
         assert server.wait(60) == 1
