@@ -19,13 +19,13 @@ import socket
 import sys
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from runtime.preloaded import check_peer
 from runtime.priority import weigh_session
-from runtime.process_title import ROOM, set_arguments, set_title
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,10 @@ LONGEST_REQUEST = 2**17
 _STREAMS = 3
 #: Whoever connects sends its request at once; all others wait for it.
 _REQUEST_SECONDS = 5.0
+#: Fields of /proc/PID/stat after the name of the program: where arguments and environment lie.
+_ARGUMENTS, _ENVIRONMENT = slice(45, 47), slice(47, 49)
+#: Arguments that only make room for those of forked processes.
+ROOM = "." * 1024
 
 
 class Preload:
@@ -202,6 +206,46 @@ def _say(connection: socket.socket, document: dict[str, Any]) -> None:
     # The other side may have gone.
     with suppress(OSError):
         connection.send(json.dumps(document).encode())
+
+
+def set_title(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    """What others see of this process: the command line and environment of what it runs, not of what forked it.
+
+    Writes both over those that this process began with, as far as there is room: see `make_room`.
+    The process itself must not read the originals any more: `os.environ` was cleared and set anew.
+    """
+    set_arguments(arguments)
+    begin, end = _place(_ENVIRONMENT)
+    lines = b"".join(os.fsencode(f"{name}={value}\0") for name, value in environment.items())
+    _write(begin, end, lines, last=b"\0")
+
+
+def set_arguments(arguments: Sequence[str]) -> None:
+    """Of the two, only the command line."""
+    begin, end = _place(_ARGUMENTS)
+    _write(begin, end, os.fsencode(" ".join(arguments)), last=b".")
+
+
+def _place(field: slice) -> tuple[int, int]:
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    begin, end = (int(number) for number in fields[field])
+    return begin, end
+
+
+def _write(begin: int, end: int, content: bytes, *, last: bytes) -> None:
+    # Some kernels, such as gVisor's, don't say where they lie.
+    if end - begin < 2:
+        return
+    # The kernel takes arguments that don't end with a zero for one text, up to the first zero.
+    room = end - begin - 2
+    ctypes.memset(begin, 0, end - begin)
+    ctypes.memmove(begin, content[:room], min(room, len(content)))
+    ctypes.memmove(end - 1, last, 1)
+
+
+def make_room(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that forks others, with room for theirs."""
+    return {**environment, "NORMLAB_ROOM": "." * 8192}
 
 
 def main(modules: list[str]) -> None:

@@ -5,8 +5,7 @@ import json
 from sqlalchemy import create_engine, text
 
 from trainer.spec.job import JobSpec
-from worker.mirror.metric_names import JOB_SLASH_FORMS
-from worker.mirror.runs import job_params
+from worker.mirror.runs import JOB_SLASH_FORMS, job_params
 
 _NORMS = ("none", "batch", "layer", "group")
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from runtime.helper_process import HelperProcess
+from runtime.preload import ROOM, make_room, set_title
 from runtime.preloaded import (
     UNKNOWN,
     VARIABLE,
@@ -23,7 +24,6 @@ from runtime.preloaded import (
     fork,
     listen,
 )
-from runtime.process_title import ROOM, make_room, set_title
 from runtime.supervision import Limits
 from tests.support.waiting import wait_for
 
@@ -210,7 +210,7 @@ def test_what_nobody_waits_for_any_more_is_not_forked(
 
 
 def test_where_the_kernel_hides_the_command_line_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.process_title._place", lambda _: (0, 0))
+    monkeypatch.setattr("runtime.preload._place", lambda _: (0, 0))
     set_title(["python"], {"NAME": "value"})
 
 

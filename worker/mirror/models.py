@@ -132,7 +132,7 @@ class ModelLogger:
     def close_if_idle(self) -> None:
         """Ends the helper when it has had nothing to do for `idle_seconds`. Not beside `log_model`."""
         if time.monotonic() - self._used_at > self._idle_seconds:
-            self._end_helper()
+            self.close()
 
     def stop(self) -> None:
         """Ends what is exported, at once; nothing begins any more. May be called beside `log_model`."""
@@ -143,9 +143,6 @@ class ModelLogger:
 
     def close(self) -> None:
         """Ends the helper. Not beside `log_model`."""
-        self._end_helper()
-
-    def _end_helper(self) -> None:
         process, self._process = self._process, None
         if process is not None:
             process.close()
@@ -158,13 +155,13 @@ class ModelLogger:
                 raise ExportError("the mirror is being stopped")
             answer = process.exchange(request, self._limits)
         except HelperGone as error:
-            self._end_helper()
+            self.close()
             subject = "the export" if isinstance(error, OverLimit) else "the export's process"
             return f"{subject} {error}"
         finally:
             self._used_at = time.monotonic()
         if out_of_memory := answer.get("out_of_memory"):
-            self._end_helper()
+            self.close()
             return f"the export had not enough memory: {out_of_memory}"
         return answer
 

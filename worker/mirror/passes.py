@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.mlflow import JobToMirror, Subject, mirror
@@ -123,15 +122,10 @@ class Mirroring:
         by_experiment: dict[str, list[JobToMirror]] = {}
         for record in records:
             job = record.job
-            try:
+            with self.failures.recorded(Subject("run", job_id=job.id), record.mirrored):
                 experiment_id = self._projection.experiment_of(record, job.project_id)
                 if job.study_id is not None and job.study_id not in parents:
                     parents[job.study_id] = self._open_study(job.study_id)
-            except DBAPIError:
-                raise
-            except Exception as error:
-                self.failures.record(Subject("run", job_id=job.id), record.mirrored, error)
-            else:
                 by_experiment.setdefault(experiment_id, []).append(record)
         return self._projection.open_jobs(by_experiment, parents)
 

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
@@ -19,7 +19,6 @@ from worker.mirror.limits import (
     clip,
     entity_key,
 )
-from worker.mirror.metric_names import EPOCH_SLASH_FORMS, diagnosis_metric, epoch_metric, job_metric
 from worker.mirror.tracking import milliseconds
 
 STATUSES = {
@@ -29,6 +28,29 @@ STATUSES = {
     "succeeded": "FINISHED",
     "failed": "FAILED",
     "cancelled": "KILLED",
+}
+
+# The names of metrics are SQL's own, except for these slash forms, which group MLflow's charts.
+#: Columns of the epoch table. `seconds` is also what a job took in all, so an epoch's have another name.
+EPOCH_SLASH_FORMS: Final[Mapping[str, str]] = {
+    "train_loss": "train/loss",
+    "train_cost": "train/cost",
+    "train_accuracy": "train/accuracy",
+    "val_loss": "val/loss",
+    "val_accuracy": "val/accuracy",
+    "learning_rate": "lr",
+    "seconds": "epoch_seconds",
+}
+#: A job's own metrics: those of the epoch that was kept, and of its weights on the test split.
+JOB_SLASH_FORMS: Final[Mapping[str, str]] = {
+    "best_epoch": "best/epoch",
+    "best_train_loss": "best/train_loss",
+    "best_train_cost": "best/train_cost",
+    "best_train_accuracy": "best/train_accuracy",
+    "best_val_loss": "best/val_loss",
+    "best_val_accuracy": "best/val_accuracy",
+    "test_loss": "test/loss",
+    "test_accuracy": "test/accuracy",
 }
 
 _CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
@@ -73,6 +95,21 @@ def final_metrics(job: Job) -> list[Metric]:
     at, step = milliseconds(job.finished_at), kept_epoch(job)
     values = {**_with_nan(job.metrics, job.non_finite), "seconds": job.seconds_used}
     return [Metric(job_metric(name), value, at, step) for name, value in values.items()]
+
+
+def epoch_metric(name: str) -> str:
+    """Of a column of `epochs`, or a key of its `extra`."""
+    return EPOCH_SLASH_FORMS.get(name) or entity_key(name)
+
+
+def job_metric(name: str) -> str:
+    """Of a key of a job's `metrics`."""
+    return JOB_SLASH_FORMS.get(name) or entity_key(name)
+
+
+def diagnosis_metric(layer: str, statistic: str) -> str:
+    """Of a layer's statistic: one group of charts per layer."""
+    return entity_key(f"diagnostics/{layer}/{statistic}")
 
 
 def kept_epoch(job: Job) -> int:

@@ -13,7 +13,7 @@ from trainer.optimization.early_stopping import _RULES
 from trainer.spec.dataset import Shift
 from trainer.spec.job import Evaluation
 from trainer.spec.part import Metric
-from worker.mirror.metric_names import (
+from worker.mirror.runs import (
     EPOCH_SLASH_FORMS,
     JOB_SLASH_FORMS,
     diagnosis_metric,
