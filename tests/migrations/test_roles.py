@@ -96,6 +96,16 @@ def test_a_role_may_not_do_what_is_not_its_work(
         as_role(owner, role, statement)
 
 
+@pytest.mark.parametrize("role", [API, WORKER])
+def test_no_role_may_execute_what_has_the_rights_of_the_owner(owner: Connection, role: str) -> None:
+    query = (
+        "SELECT proname, has_function_privilege(%s, oid, 'EXECUTE') FROM pg_proc "
+        "WHERE prosecdef AND pronamespace = 'public'::regnamespace ORDER BY proname"
+    )
+    rights = owner.execute(query, [role]).fetchall()
+    assert rights == [(name, False) for name in ("add_results", "change_result", "replace_result")]
+
+
 def test_the_rights_on_every_table_are_listed() -> None:
     assert set(RIGHTS) == set(TABLES)
 
