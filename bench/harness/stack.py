@@ -96,7 +96,7 @@ class Service:
         return rows
 
     def finished_runs(self) -> list[dict[str, Any]]:
-        """Of jobs, in MLflow: `job`, and its metrics as name → (step, value)."""
+        """Of jobs, in MLflow: `job`, its metrics as name → (step, value), and whether its model was exported."""
         ids = [row["experiment_id"] for row in self._search("experiments", {})]
         query = {"experiment_ids": ids, "filter": "status = 'FINISHED'"}
         return [
@@ -106,6 +106,7 @@ class Service:
                 "metrics": {
                     row["key"]: (int(row["step"]), row["value"]) for row in run["data"]["metrics"]
                 },
+                "has_model": "normlab.model" in tags,
             }
             for run in self._search("runs", query)
             if "normlab.job" in (tags := {row["key"]: row["value"] for row in run["data"]["tags"]})

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from bench.harness.process_tree import MemoryWatch, cpu_seconds
 from bench.harness.stack import Service, make_stack
 from bench.sweep.environments import PEERS, peer_python
-from bench.sweep.study import SMALL, WORKERS, Size, study_document
+from bench.sweep.study import NORMS, SMALL, WORKERS, Size, study_document
 from normlab.stack.servers import Postgres, Redis
 
 #: A person who watches; each look costs the service CPU time, which counts.
@@ -100,10 +100,12 @@ def run_celery(inputs: Path, run: Path, size: Size) -> Cost:
 
 
 def run_normlab(inputs: Path, run: Path, size: Size) -> Cost:
-    """Warm: a small study has been run, and MLflow has it."""
+    """Warm: a small study has been run, and MLflow has it with its models."""
     settings = {"NORMLAB_CPU_SLOTS": str(WORKERS), "NORMLAB_CPU_THREADS": "1"}
     with make_stack(run / "home", **settings).running() as service:
         _sweep(service, SMALL, "warm-up")
+        # Its exports begin when it has ended, and would take the time of the sweep.
+        _wait_for_models(service)
         cost = measure(lambda: _sweep(service, size, "sweep"))
         # The newest study comes first.
         study = service.get("studies", limit=1)["items"][0]["id"]
@@ -133,6 +135,15 @@ def _wait_for_mlflow(service: Service, jobs: Sequence[Mapping[str, Any]]) -> flo
             return time.time()
         time.sleep(_MLFLOW_LOOK_SECONDS)
     raise RuntimeError(f"MLflow lacked results {_PATIENCE_SECONDS:.0f} s after the last job")
+
+
+def _wait_for_models(service: Service) -> None:
+    """Of each variant, the best job's."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while sum(run["has_model"] for run in service.finished_runs()) < len(NORMS):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"MLflow lacked models {_PATIENCE_SECONDS:.0f} s after the last job")
+        time.sleep(_MLFLOW_LOOK_SECONDS)
 
 
 def _is_complete(metrics: Mapping[str, tuple[int, float]], epochs: int) -> bool:
