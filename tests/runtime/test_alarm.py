@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,16 +11,19 @@ import time
 import pytest
 
 from runtime import alarm
-from runtime.alarm import Alarm
+from runtime.alarm import Alarm, can_watch_processes
 
-LONG = 600.0
+#: Beyond the limit of a test: what is not heard fails it.
+LONG = 3600.0
 
 
 def test_the_end_of_a_process_ends_the_wait() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    threading.Timer(0.05, process.kill).start()
+    # Later than a look would come that nothing asked for.
+    threading.Timer(0.5, process.kill).start()
     Alarm().wait([process.pid], LONG)
-    assert process.wait() < 0
+    assert process.poll() == -signal.SIGKILL or not can_watch_processes()
+    assert process.wait() == -signal.SIGKILL
     # And one that is gone already lets nobody wait.
     Alarm().wait([process.pid], LONG)
     assert process.stdin is not None
@@ -50,6 +54,6 @@ def test_where_the_end_of_a_process_cannot_be_heard_it_is_looked_for(
     try:
         began = time.monotonic()
         Alarm().wait([os.getpid()], LONG)
-        assert time.monotonic() - began < LONG / 10
+        assert time.monotonic() - began < LONG / 60
     finally:
         alarm.can_watch_processes.cache_clear()
