@@ -1,4 +1,4 @@
-"""Counts the SQL statements of a request."""
+"""Counts the SQL statements of a request, or of all that a process does."""
 
 import threading
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from sqlalchemy import Engine, event
 
 
 @contextmanager
-def counting_statements(engine: Engine) -> Iterator[list[str]]:
-    """The statements that the engine executes meanwhile, except those of the thread that sends wake-ups."""
+def counting_statements(engine: Engine | type[Engine]) -> Iterator[list[str]]:
+    """The statements that the engine (or every one) executes meanwhile, except those of the thread that sends wake-ups."""
     statements: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:

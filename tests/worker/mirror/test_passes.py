@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import requests
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, select
 
 from runtime.helper_process import HelperProcess
 from store.db import JOBS_CHANNEL, notify
@@ -17,6 +17,7 @@ from store.db.models import Mirrored, MirrorProblem
 from store.mlflow import exports
 from store.mlflow.exports import Load
 from tests.support.mirrored import ProjectRows, Reader
+from tests.support.statements import counting_statements
 from tests.support.waiting import wait_for
 from worker.mirror.__main__ import Settings, make_mirroring
 from worker.mirror.connection import locked_connection, wait_for_changes
@@ -53,42 +54,29 @@ def test_a_run_takes_four_requests_and_a_pass_the_same_statements_however_many_j
         sent[request.path_url.removeprefix("/api/2.0/mlflow/").partition("?")[0]] += 1
         return send(self, request, **named)
 
-    statements: list[str] = []
-
-    def note(*arguments: Any) -> None:
-        statements.append(arguments[2])
-
     monkeypatch.setattr(Exports, "advance", lambda *_, **__: 0)
     monkeypatch.setattr("worker.mirror.deletions.Deletions.search", lambda _: None)
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        with mirroring_of(settings, tracking) as mirroring:
-            mirroring.run_pass()
-            counts = []
-            study = project_rows.add_study()
-            for jobs in (2, 5):
-                for seed in range(jobs):
-                    project_rows.add_finished_job(study=study, seed=10 * jobs + seed, epochs=1)
-                monkeypatch.setattr(requests.Session, "send", counted)
-                sent.clear()
-                statements.clear()
+    with mirroring_of(settings, tracking) as mirroring:
+        mirroring.run_pass()
+        counts = []
+        study = project_rows.add_study()
+        for jobs in (1, 2, 5):
+            for seed in range(jobs):
+                project_rows.add_finished_job(study=study, seed=10 * jobs + seed, epochs=1)
+            sent.clear()
+            with monkeypatch.context() as patch, counting_statements(Engine) as statements:
+                patch.setattr(requests.Session, "send", counted)
                 assert mirroring.run_pass(everything=True).jobs == jobs
-                monkeypatch.setattr(requests.Session, "send", send)
-                counts.append((jobs, dict(sent), len(statements)))
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
+            counts.append((jobs, dict(sent), len(statements)))
     # The first pass also makes the experiment and the study's run, whose note each pass writes anew.
-    [_, (jobs, requested, statement_count)] = counts
-    each = {
-        "runs/create": jobs,
-        "runs/log-batch": jobs,
-        "runs/log-inputs": jobs,
-        "runs/update": jobs,
-    }
-    assert requested == {**each, "runs/log-batch": jobs + 1}
-    assert statement_count <= 25
+    for jobs, requested, _ in counts[1:]:
+        each = dict.fromkeys(("runs/create", "runs/log-inputs", "runs/update"), jobs)
+        assert requested == {**each, "runs/log-batch": jobs + 1}
+    few, many = (statement_count for _, _, statement_count in counts[1:])
+    assert few == many <= 25
     finished = [one for one in reader.runs(project_rows.project) if one.info.status == "FINISHED"]
-    assert len(finished) == 8
+    # That of the study, too.
+    assert len(finished) == sum(jobs for jobs, _, _ in counts) + 1
 
 
 def test_what_is_drawn_waits_while_jobs_run_but_not_for_ever(
