@@ -91,8 +91,11 @@ def test_no_plan_scans_the_records_or_documents_of_all_jobs(
     parameters: dict[str, str],
 ) -> None:
     filled = {name: value.format(**planted) for name, value in parameters.items()}
-    viewer.get(f"/api/v1/{path.format(**planted)}", params=filled)
+    answer = viewer.get(f"/api/v1/{path.format(**planted)}", params=filled)
+    assert answer.status_code == 200, answer.text
     reads = [sent for sent in statements if sent[0].lstrip().startswith(("SELECT", "WITH"))]
+    # That of the token, and those of the route.
+    assert len(reads) >= 2
     with engine.begin() as connection:
         # So few rows would be scanned whatever the indexes: a scan that is left has no other way.
         connection.execute(text("SET LOCAL enable_seqscan = off"))

@@ -3,11 +3,12 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.catalog.annotations import Annotation, annotate_job
 from store.db import Job, Result
+from store.db.models import Transition
 from store.jobs import commands
 from store.query import sql
 from store.query.fields import known_fields
@@ -80,6 +81,10 @@ def test_what_becomes_of_a_job_is_in_its_row(sessions: Sessions) -> None:
 
 def test_a_dataset_s_job_has_no_row_and_a_deleted_job_loses_its(sessions: Sessions) -> None:
     with sessions.begin() as session:
-        job = make_job(session)
-        set_job(session, job.id, kind="dataset")
+        of_dataset, deleted = (make_job(session) for _ in range(2))
+        assert [row[0] for row in kept(session)] == [of_dataset.id, deleted.id]
+        set_job(session, of_dataset.id, kind="dataset")
+        assert [row[0] for row in kept(session)] == [deleted.id]
+        session.execute(delete(Transition).where(Transition.job_id == deleted.id))
+        session.execute(delete(Job).where(Job.id == deleted.id))
         assert kept(session) == []

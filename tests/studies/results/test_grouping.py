@@ -26,6 +26,11 @@ def test_the_best_loss_is_the_lowest() -> None:
     assert (one.best, one.worst) == (0.5, 0.7)
 
 
+def test_a_group_of_several_values_has_their_number_and_their_mean() -> None:
+    [one] = describe_groups([group(0.1, 0.5, x=1)], "test_accuracy")
+    assert (one.n, one.mean) == (2, pytest.approx(0.3))
+
+
 def test_one_value_has_no_spread_and_none_no_statistics() -> None:
     one, none = describe_groups([group(0.5, x=1), group(x=2)], "test_accuracy")
     assert (one.mean, one.median, one.interquartile_mean, one.std, one.interval) == (
