@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from runtime.preloaded import check_peer
+from runtime.preloaded import ROOM, check_peer
 from runtime.priority import weigh_session
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,6 @@ _STREAMS = 3
 _REQUEST_SECONDS = 5.0
 #: Fields of /proc/PID/stat after the name of the program: where arguments and environment lie.
 _ARGUMENTS, _ENVIRONMENT = slice(45, 47), slice(47, 49)
-#: Arguments that only make room for those of forked processes.
-ROOM = "." * 1024
 
 
 class Preload:
@@ -211,7 +209,7 @@ def _say(connection: socket.socket, document: dict[str, Any]) -> None:
 def set_title(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     """What others see of this process: the command line and environment of what it runs, not of what forked it.
 
-    Writes both over those that this process began with, as far as there is room: see `make_room`.
+    Writes both over those that this process began with, as far as there is room: see `preloaded.make_room`.
     The process itself must not read the originals any more: `os.environ` was cleared and set anew.
     """
     set_arguments(arguments)
@@ -241,11 +239,6 @@ def _write(begin: int, end: int, content: bytes, *, last: bytes) -> None:
     ctypes.memset(begin, 0, end - begin)
     ctypes.memmove(begin, content[:room], min(room, len(content)))
     ctypes.memmove(end - 1, last, 1)
-
-
-def make_room(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process that forks others, with room for theirs."""
-    return {**environment, "NORMLAB_ROOM": "." * 8192}
 
 
 def main(modules: list[str]) -> None:

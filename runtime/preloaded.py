@@ -21,6 +21,8 @@ from runtime.alarm import can_watch_processes
 VARIABLE = "NORMLAB_PRELOADED"
 #: Of a process whose exit status is known to nobody: what forked it has ended.
 UNKNOWN = 255
+#: Arguments that only make room for those of forked processes.
+ROOM = "." * 1024
 _ANSWER_SECONDS = 120.0
 _CODE_SECONDS = 5.0
 
@@ -87,6 +89,11 @@ class Question:
                 self._is_answered = True
                 self._connection.close()
         return self._is_answered
+
+
+def make_room(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that forks others, with room for theirs."""
+    return {**environment, "NORMLAB_ROOM": "." * 8192}
 
 
 def listen(path: Path) -> socket.socket:

@@ -15,8 +15,15 @@ import psutil
 
 from normlab.accounts import private_folder, server_account
 from normlab.home import Home
-from runtime.preload import ROOM, make_room
-from runtime.preloaded import ForkedProcess, Question, fork, is_possible, listen
+from runtime.preloaded import (
+    ROOM,
+    ForkedProcess,
+    Question,
+    fork,
+    is_possible,
+    listen,
+    make_room,
+)
 
 _BASE = "service"
 #: What each imports; the first is forked by none, the others by it.

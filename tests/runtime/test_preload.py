@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from runtime.helper_process import HelperProcess
-from runtime.preload import ROOM, make_room, set_title
+from runtime.preload import set_title
 from runtime.preloaded import (
+    ROOM,
     UNKNOWN,
     VARIABLE,
     ForkedProcess,
@@ -23,6 +24,7 @@ from runtime.preloaded import (
     check_peer,
     fork,
     listen,
+    make_room,
 )
 from runtime.supervision import Limits
 from tests.support.waiting import wait_for
