@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from bench import model_cells
-from bench.model_cells import Model, measure_cells
-from bench.model_table import explain_failure, write_table
-from bench.models import Results
+from bench.models import cells
+from bench.models.__main__ import Results
+from bench.models.cells import Model, measure_cells
+from bench.models.table import explain_failure, write_table
 from trainer.spec.report import Report
 
 CNN = Model("cnn", 8, 1)
@@ -31,7 +31,7 @@ def test_a_refused_cell_carries_layer_and_reason():
 
 
 def test_a_cell_that_the_check_accepts_and_training_refuses_shows(monkeypatch, tmp_path):
-    monkeypatch.setattr(model_cells, "check", lambda *args: Report())
+    monkeypatch.setattr(cells, "check", lambda *args: Report())
     (cell,) = measure_cells(VIT, ["instance"])
     assert cell.accepted
     assert "not defined on a sequence of tokens" in str(explain_failure(cell))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from bench.model_cells import NORMS, Cell, Model
+from bench.models.cells import NORMS, Cell, Model
 
 #: A network whose class scores differ by less of their size did not look at its images.
 LEAST_SPREAD = 1e-10

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.model_cells import NORMS, Cell, Model, send_lines
-from bench.model_table import write_table
+from bench.models.cells import NORMS, Cell, Model, send_lines
+from bench.models.table import write_table
 from trainer.models.library import model_names
 
 FAMILIES = (
@@ -130,7 +130,7 @@ def main() -> None:
 
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.models", description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("bench/models.jsonl"))
+    parser.add_argument("--results", type=Path, default=Path("bench/models/models.jsonl"))
     parser.add_argument("--table", type=Path, default=Path("docs/models.md"))
     parser.add_argument(
         "--again", nargs="*", default=(), metavar="NAME",

@@ -10,7 +10,7 @@ from typing import Any
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from bench.measures import Job, value_of
+from bench.verdicts.measures import Job, value_of
 from normlab import Client
 from studies.spec.claims import Claim
 from studies.spec.expand import arm_name

@@ -1,0 +1,1 @@
+"""Which norm goes into which model of torchvision and timm: docs/models.md."""
