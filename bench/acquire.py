@@ -1,6 +1,6 @@
 """What acquiring a job costs beside a long history and queue: many workers that acquire, work for a while, and end.
 
-Of its own: `python -m bench.acquire --jobs 100000 --queued 1000 --workers 16`. `measure_acquire` takes any database
+By itself: `python -m bench.acquire --jobs 100000 --queued 1000 --workers 16`. `measure_acquire` takes any database
 that `bench.history` has filled.
 """
 
@@ -17,9 +17,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from bench import history
-from migrations.run import upgrade
-from normlab.stack.servers import Postgres
-from store.catalog import datasets
+from bench.harness.database import make_database
 from store.db.engine import make_engine, make_sessions
 from store.jobs import commands, leases
 from trainer.spec.job import Numerics
@@ -94,33 +92,20 @@ def _take_one(engine: Engine, work_seconds: float) -> float | None:
     return milliseconds
 
 
-def fill_database(server: Postgres, *, jobs: int, queued: int, epochs_per_job: int = 1) -> str:
-    """The URL of a new database with a history."""
-    server.create_databases("bench")
-    url = server.url("bench")
-    upgrade(url)
-    engine = make_engine(url)
-    with make_sessions(engine).begin() as session:
-        datasets.seed_built_in(session)
-    history.fill(engine, jobs=jobs, queued=queued, epochs_per_job=epochs_per_job)
-    engine.dispose()
-    return url
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.acquire", description=__doc__)
     parser.add_argument("--jobs", type=int, default=100_000, help="that have ended (%(default)s)")
     parser.add_argument("--queued", type=int, default=1000, help="(%(default)s)")
     parser.add_argument("--workers", type=int, default=16, help="(%(default)s)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder:
-        server = Postgres(Path(folder) / "postgres")
-        server.start()
-        try:
-            url = fill_database(server, jobs=options.jobs, queued=options.queued)
-            cost = measure_acquire(url, workers=options.workers)
-        finally:
-            server.stop()
+    with (
+        tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder,
+        make_database(Path(folder)) as (server, engine),
+    ):
+        history.fill(engine, jobs=options.jobs, queued=options.queued, epochs_per_job=1)
+        # No connection of ours may be used in a child.
+        engine.dispose()
+        cost = measure_acquire(server.url("bench"), workers=options.workers)
     print(f"{options.jobs} ended jobs, {options.queued} queued, {options.workers} workers")
     print(
         f"  an acquisition: median {cost.quantile(0.5):.1f} ms, 99 % {cost.quantile(0.99):.1f} ms"

@@ -24,11 +24,10 @@ from typing import Any
 
 import httpx
 
-from migrations.run import upgrade
-from normlab.stack.servers import Postgres, Redis
+from bench.harness.database import make_database
+from normlab.stack.servers import Redis
 from store.accounts import users
-from store.catalog import datasets
-from store.db.engine import make_engine, make_sessions
+from store.db.engine import make_sessions
 
 CROWD = 45
 GIANTS = (
@@ -166,22 +165,16 @@ def _client(url: str, token: str = "") -> httpx.Client:
 def serve(folder: Path) -> Iterator[tuple[str, str, str]]:
     """The API without workers: its address, and the tokens of a viewer and of a member."""
     with ExitStack() as stack:
-        postgres, redis = Postgres(folder / "postgres"), Redis(folder / "redis")
-        for server in (postgres, redis):
-            server.start()
-            stack.callback(server.stop)
-        postgres.create_databases("bench")
-        database = postgres.url("bench")
-        upgrade(database)
-        engine = make_engine(database)
-        stack.callback(engine.dispose)
+        postgres, engine = stack.enter_context(make_database(folder))
+        redis = Redis(folder / "redis")
+        redis.start()
+        stack.callback(redis.stop)
         with make_sessions(engine).begin() as session:
-            datasets.seed_built_in(session)
             viewer = users.create_user(session, "vera", "viewer")
             member = users.create_user(session, "max", "member")
             tokens = [users.create_token(session, one, "bench")[1] for one in (viewer, member)]
         environment = {
-            "NORMLAB_DATABASE_URL": database,
+            "NORMLAB_DATABASE_URL": postgres.url("bench"),
             "NORMLAB_REDIS_URL": redis.url,
             "NORMLAB_STORAGE": str(folder / "storage"),
             "NORMLAB_LOG_LEVEL": "ERROR",

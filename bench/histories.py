@@ -5,10 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench import history
+from bench.harness.database import make_database
 from bench.harness.figures import Figure, Section, at_least, at_most
 from bench.harness.mlflow_history import fill_mlflow
 from bench.harness.progress import say
-from bench.harness.queue import make_database
 from bench.queries import MlflowTimes, QueryTimes, measure_mlflow, measure_queries
 
 EPOCHS_PER_JOB = 50

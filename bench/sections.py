@@ -84,21 +84,20 @@ def path(folder: Path, effort: Effort) -> Section:
 
 def claims(folder: Path, effort: Effort) -> Section:
     """Acquiring a job beside 100,000 ended and 1,000 queued ones, by 16 workers."""
-    from bench.acquire import fill_database, measure_acquire
-    from normlab.stack.servers import Postgres
+    from bench import history
+    from bench.acquire import measure_acquire
+    from bench.harness.database import make_database
 
     jobs = 10_000 if effort.quick else 100_000
-    server = Postgres(folder / "postgres")
-    server.start()
-    try:
-        url = fill_database(server, jobs=jobs, queued=1000)
+    with make_database(folder) as (server, engine):
+        history.fill(engine, jobs=jobs, queued=1000, epochs_per_job=1)
+        # No connection of ours may be used in a child.
+        engine.dispose()
         each = 5 if effort.quick else 20
         costs = []
         for number in range(effort.rounds):
             say(f"claims, round {number + 1} of {effort.rounds}")
-            costs.append(measure_acquire(url, each=each))
-    finally:
-        server.stop()
+            costs.append(measure_acquire(server.url("bench"), each=each))
     times = sorted(time for cost in costs for time in cost.milliseconds)
     figures = [
         Figure("acquire: median", median(times), "ms"),

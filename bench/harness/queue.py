@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from migrations.run import upgrade
-from normlab.stack.servers import Postgres, Redis
+from bench.harness.database import make_database
+from normlab.stack.servers import Redis
 from store.accounts import users
 from store.catalog import datasets
-from store.db.engine import make_engine, make_sessions
+from store.db.engine import make_sessions
 from store.jobs import commands, leases
 from store.jobs.commands import NewJob
 from trainer.spec.job import JobSpec
@@ -71,19 +71,3 @@ def make_queue(folder: Path) -> Iterator[Queue]:
             yield Queue(url, redis.url, storage, engine, make_sessions(engine))
         finally:
             redis.stop()
-
-
-@contextmanager
-def make_database(folder: Path) -> Iterator[tuple[Postgres, Engine]]:
-    """PostgreSQL with a migrated database `bench`, which holds the built-in datasets."""
-    with ExitStack() as stack:
-        postgres = Postgres(folder / "postgres")
-        postgres.start()
-        stack.callback(postgres.stop)
-        postgres.create_databases("bench")
-        upgrade(postgres.url("bench"))
-        engine = make_engine(postgres.url("bench"))
-        stack.callback(engine.dispose)
-        with make_sessions(engine).begin() as session:
-            datasets.seed_built_in(session)
-        yield postgres, engine
