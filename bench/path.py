@@ -32,8 +32,6 @@ SHORT, LONG = 2, 12
 #: So small that an epoch's steps don't hide what an epoch costs besides.
 WIDTH = 4
 
-Work = Callable[[], "Turn"]
-
 
 @dataclass(frozen=True, slots=True)
 class Turn:

@@ -9,7 +9,6 @@ from typing import Any
 from bench.harness.figures import markdown_table, table_rows
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-HEAD = ("", "measured", "goal", "")
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -32,7 +31,7 @@ def render(document: Mapping[str, Any]) -> str:
             f"before, {after:.1f} after.",
             f"It failed: `{section['failure'].strip().splitlines()[-1]}`"
             if section.get("failure")
-            else markdown_table(_emphasized(section["figures"]), HEAD),
+            else markdown_table(_emphasized(section["figures"])),
         ]
     return "\n\n".join(lines) + "\n"
 

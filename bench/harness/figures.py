@@ -86,20 +86,20 @@ def _describe_goal(goal: Mapping[str, Any]) -> str:
     return f"{'≤' if goal['bound'] == 'at most' else '≥'} {goal['value']:,g}"
 
 
-def text_table(rows: Sequence[Sequence[str]], head: Sequence[str] = HEAD) -> str:
+def text_table(rows: Sequence[Sequence[str]]) -> str:
     """In columns: names to the left, values to the right, what follows to the left."""
-    table = [head, *rows] if any(head) else list(rows)
-    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
+    table = [HEAD, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return "\n".join(
         "  "
         + "  ".join(
-            text.ljust(width) if i in (0, len(head) - 1) else text.rjust(width)
+            text.ljust(width) if i in (0, len(HEAD) - 1) else text.rjust(width)
             for i, (text, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in table
     )
 
 
-def markdown_table(rows: Sequence[Sequence[str]], head: Sequence[str] = HEAD) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 2), "---"], *rows]
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    lines = [HEAD, ("---", "---:", "---:", "---"), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

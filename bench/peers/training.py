@@ -43,7 +43,6 @@ class Job(NamedTuple):
     batch_size: int
     epochs: int
     patience: int
-    channels_last: bool
 
 
 class Inputs:
@@ -142,10 +141,8 @@ def train(
     job: Job, inputs: Inputs, after_step: Callable[[], None] = lambda: None
 ) -> Iterator[Epoch | dict[str, Any]]:
     """An `Epoch` after each pass, and at the end the summary."""
-    layout = torch.channels_last if job.channels_last else torch.contiguous_format
     network = build_network(job.norm, job.width)
     network.load_state_dict(inputs.weights(job))
-    network.to(memory_format=layout)
     train_x, train_y = inputs.split("train")
     val_x, val_y = inputs.split("val")
     update = FusedSgd(network, job.lr, job.decay)
@@ -154,7 +151,7 @@ def train(
         network.train()
         sums = torch.zeros(2, dtype=torch.float64)
         for rows in inputs.order(job, epoch - 1).split(job.batch_size):
-            x, y = train_x[rows].contiguous(memory_format=layout), train_y[rows]
+            x, y = train_x[rows], train_y[rows]
             scores = network(x)
             loss = functional.cross_entropy(scores, y)
             loss.backward()
@@ -163,7 +160,7 @@ def train(
                 sums += torch.stack((loss.detach() * len(y), (scores.argmax(1) == y).sum()))
             step += 1
             after_step()
-        val_loss, val_accuracy = _evaluate(network, val_x.contiguous(memory_format=layout), val_y)
+        val_loss, val_accuracy = _evaluate(network, val_x, val_y)
         train_loss, train_accuracy = (sums / len(train_y)).tolist()
         yield Epoch(epoch, step, train_loss, train_accuracy, val_loss, val_accuracy)
         if val_loss < best:
@@ -173,7 +170,7 @@ def train(
             break
     network.load_state_dict(kept)
     test_x, test_y = inputs.split("test")
-    test_loss, test_accuracy = _evaluate(network, test_x.contiguous(memory_format=layout), test_y)
+    test_loss, test_accuracy = _evaluate(network, test_x, test_y)
     yield {
         "key": job.key, "epochs": epoch, "steps": step, "best_epoch": best_epoch,
         "best_val_loss": best, "test_loss": test_loss, "test_accuracy": test_accuracy,

@@ -20,12 +20,11 @@ from trainer.spec.job import JobSpec
 from trainer.training.batch_order import BatchSampler
 
 
-def write_inputs(folder: Path, size: study.Size, width: int = study.WIDTH) -> None:
+def write_inputs(folder: Path, size: study.Size) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     specs = {
-        f"{norm}-{seed}": JobSpec.model_validate(study.job_document(norm, seed, size, width))
+        f"{norm}-{seed}": JobSpec.model_validate(study.job_document(norm, seed, size))
         for norm in study.NORMS
-        if norm != "group" or width % 8 == 0
         for seed in range(size.seeds)
     }
     arrays: dict[str, numpy.ndarray] = {}
@@ -65,7 +64,6 @@ def _describe(key: str, spec: JobSpec) -> dict[str, object]:
         "batch_size": study.BATCH_SIZE,
         "epochs": spec.periods,
         "patience": study.PATIENCE,
-        "channels_last": False,
     }
 
 
