@@ -7,7 +7,6 @@ then in the crowd; no plan is sent twice, so no answer comes from a cache.
 import argparse
 import itertools
 import os
-import socket
 import ssl
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -25,6 +24,7 @@ from typing import Any
 import httpx
 
 from bench.harness.database import make_database
+from bench.harness.stack import free_port
 from normlab.stack.servers import Redis
 from store.accounts import users
 from store.db.engine import make_sessions
@@ -185,8 +185,7 @@ def serve(folder: Path) -> Iterator[tuple[str, str, str]]:
 @contextmanager
 def _api(environment: dict[str, str]) -> Iterator[str]:
     """Its address, once it is ready."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as unused:
-        port = unused.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", "api.app:make_app", "--factory"]
     options = ["--port", str(port), "--log-level", "error", "--timeout-graceful-shutdown", "5"]
     process = subprocess.Popen([*command, *options], env={**os.environ, **environment})

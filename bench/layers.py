@@ -2,15 +2,18 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import torch
 from torch import Tensor, nn
 
+from bench.harness.turns import median_ratio, take_turns
 from trainer.spec.norm import LocalResponseNorm
 from trainer.surgery.build_norm import build_norm
 
 SHAPE = (32, 64, 16, 16)
+WARM_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +31,14 @@ def measure_lrn(*, rounds: int) -> LayerCost:
     ours = build_norm(LocalResponseNorm(kind="lrn"), SHAPE[1], "N,C,H,W")
     stock = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
     x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
-    turns = [(_milliseconds(ours, x), _milliseconds(stock, x)) for _ in range(rounds + 3)][3:]
+    contestants = {
+        "ours": partial(_milliseconds, ours, x),
+        "stock": partial(_milliseconds, stock, x),
+    }
+    take_turns(contestants, WARM_ROUNDS)
+    turns = take_turns(contestants, rounds)
     return LayerCost(
-        median(one for one, _ in turns),
-        median(other for _, other in turns),
-        median(other / one for one, other in turns),
+        median(turns["ours"]), median(turns["stock"]), median_ratio(turns["stock"], turns["ours"])
     )
 
 

@@ -1,8 +1,9 @@
 """What diagnostics cost a training. Times the trainer as it is, and nothing around it."""
 
+from functools import partial
 from pathlib import Path
-from statistics import median
 
+from bench.harness.turns import median_ratio, take_turns
 from bench.steps import advance, start_training
 
 STEPS_A_ROUND = 108
@@ -25,10 +26,10 @@ def measure_looks(folder: Path, *, rounds: int) -> float:
     }
     for training in trainings.values():
         advance(training, 18 * PERIODS_WARM)
-    turns = [
-        {kind: advance(training, STEPS_A_ROUND) for kind, training in trainings.items()}
-        for _ in range(rounds)
-    ]
+    turns = take_turns(
+        {kind: partial(advance, training, STEPS_A_ROUND) for kind, training in trainings.items()},
+        rounds,
+    )
     for training in trainings.values():
         training.close()
-    return median(turn["epoch"] / turn["off"] for turn in turns)
+    return median_ratio(turns["epoch"], turns["off"])

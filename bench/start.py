@@ -1,4 +1,4 @@
-"""What a stack costs that does nothing yet: its start, its memory and CPU while idle, one job alone."""
+"""What a stack costs without load: its start, its memory and CPU while idle, and one job alone."""
 
 import resource
 import subprocess

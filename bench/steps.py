@@ -3,10 +3,12 @@
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.harness.turns import median_ratio, take_turns
 from trainer.data.loading import load
 from trainer.events import Event, Stepped, StopRequest
 from trainer.spec.builtin import BUILT_IN
@@ -47,22 +49,22 @@ class StepCost:
 
 
 def measure_steps(folder: Path, *, rounds: int) -> list[StepCost]:
-    """All trainings take turns of a few steps, so that what else the machine does hits all alike."""
+    """All trainings take turns of a few steps."""
     steps = WARM_STEPS + rounds * STEPS_A_ROUND + 1
     trainings = {norm: _start(norm, folder, steps) for norm in NORMS}
     for training in trainings.values():
         advance(training, WARM_STEPS)
-    turns = [
-        {norm: advance(training, STEPS_A_ROUND) for norm, training in trainings.items()}
-        for _ in range(rounds)
-    ]
+    turns = take_turns(
+        {norm: partial(advance, training, STEPS_A_ROUND) for norm, training in trainings.items()},
+        rounds,
+    )
     for training in trainings.values():
         training.close()
     return [
         StepCost(
             norm,
-            1000 * median(turn[norm] for turn in turns),
-            median(turn[norm] / turn["none"] for turn in turns),
+            1000 * median(turns[norm]),
+            median_ratio(turns[norm], turns["none"]),
         )
         for norm in NORMS
     ]

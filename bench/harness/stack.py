@@ -101,7 +101,6 @@ class Service:
         query = {"experiment_ids": ids, "filter": "status = 'FINISHED'"}
         return [
             {
-                "run_id": run["info"]["run_id"],
                 "job": int(tags["normlab.job"]),
                 "metrics": {
                     row["key"]: (int(row["step"]), row["value"]) for row in run["data"]["metrics"]
