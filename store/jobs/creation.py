@@ -70,11 +70,13 @@ def create(
 
 def accept(session: Session, submissions: Sequence[Submission]) -> list[Job]:
     """Accept jobs without a study, in their order; raises as `create`, and then none is accepted."""
+    # Before the projects: a transaction that waits for a dataset must not hold a new project's name, for which
+    # jobs on other datasets would wait.
+    usable = lock_datasets(session, (one.dataset for one in submissions))
     # A new project is that of whoever came first.
     owners = {one.project: one.owner for one in reversed(submissions)}
     # In one order everywhere: two transactions that each make two projects would else wait for one another.
     on = {name: projects.get_or_create(session, name, owners[name]) for name in sorted(owners)}
-    usable = _lock_datasets(session, (one.dataset for one in submissions))
     rows = [
         _row(one.new, one.owner.id, on[one.project].id, usable[one.dataset.name])
         for one in submissions
@@ -87,6 +89,15 @@ def accept(session: Session, submissions: Sequence[Submission]) -> list[Job]:
     return jobs
 
 
+def lock_datasets(session: Session, on: Iterable[Dataset]) -> dict[str, Dataset]:
+    """The present rows, by name, locked until the commit; raises DatasetUnavailable."""
+    # A registration that fails at this moment either sees the new jobs and ends them, or has failed before and
+    # they are refused. Without the lock they would wait for data that never comes.
+    by_id = {dataset.id: dataset for dataset in on}
+    rows = [datasets.lock_usable(session, by_id[number]) for number in sorted(by_id)]
+    return {row.name: row for row in rows}
+
+
 def insert_jobs(
     session: Session,
     study: Study,
@@ -96,12 +107,8 @@ def insert_jobs(
     device: str | None,
     who: str,
 ) -> None:
-    """Accept a study's jobs on these datasets, by name; `device` overrides that of the specs.
-
-    Raises DatasetUnavailable.
-    """
-    rows = _study_rows(session, study, on, new, device)
-    session.execute(_INSERTED, _parameters(rows, who))
+    """Accept a study's jobs on these datasets (of `lock_datasets`); `device` overrides that of the specs."""
+    session.execute(_INSERTED, _parameters(_study_rows(study, on, new, device), who))
 
 
 def add_jobs(
@@ -114,33 +121,19 @@ def add_jobs(
     who: str,
 ) -> list[Job]:
     """As `insert_jobs`, and reads the new rows, in the order of the cells."""
-    return _insert(session, _study_rows(session, study, on, new, device), who)
+    return _insert(session, _study_rows(study, on, new, device), who)
 
 
 def _study_rows(
-    session: Session,
-    study: Study,
-    on: Mapping[str, Dataset],
-    new: Sequence[NewJob],
-    device: str | None,
+    study: Study, on: Mapping[str, Dataset], new: Sequence[NewJob], device: str | None
 ) -> list[dict[str, Any]]:
-    usable = _lock_datasets(session, on.values())
     return [
         {
-            **_row(one, study.owner_id, study.project_id, usable[one.spec.dataset.name], device),
+            **_row(one, study.owner_id, study.project_id, on[one.spec.dataset.name], device),
             "study_id": study.id,
         }
         for one in new
     ]
-
-
-def _lock_datasets(session: Session, on: Iterable[Dataset]) -> dict[str, Dataset]:
-    """The present rows, by name, locked until the commit."""
-    # A registration that fails at this moment either sees the new jobs and ends them, or has failed before and
-    # they are refused. Without the lock they would wait for data that never comes.
-    by_id = {dataset.id: dataset for dataset in on}
-    rows = [datasets.lock_usable(session, by_id[number]) for number in sorted(by_id)]
-    return {row.name: row for row in rows}
 
 
 def _insert(session: Session, rows: Sequence[dict[str, Any]], who: str | None = None) -> list[Job]:

@@ -49,6 +49,7 @@ def create(
     Raises DatasetUnavailable, and MixedDevices when one cell asks for cpu and another for cuda.
     """
     owner = session.get_one(User, owner.id)
+    on = _lock_datasets(session, cells)
     study = Study(
         project=projects.get_or_create(session, project, owner),
         owner=owner,
@@ -62,7 +63,6 @@ def create(
     )
     session.add(study)
     session.flush()
-    on = _find_datasets(session, cells)
     creation.insert_jobs(session, study, on, cells, device=_device(cells), who=owner.name)
     return study
 
@@ -93,7 +93,7 @@ def add_jobs(
     there = {_identify(row.variant, row.point, row.seed) for row in present}
     new = [one for one in cells if _identify(one.variant, one.point, one.spec.seed) not in there]
     device = _device(new, *{row.device for row in present})
-    on = _find_datasets(session, new)
+    on = _lock_datasets(session, new)
     return creation.add_jobs(session, study, on, new, device=device, who=who)
 
 
@@ -224,11 +224,11 @@ def status(counts: Mapping[str, int]) -> StudyStatus:
     return "cancelled" if of["cancelled"] == ended else "partial"
 
 
-def _find_datasets(session: Session, cells: Sequence[NewJob]) -> dict[str, Dataset]:
-    """Those of the cells, by name; raises DatasetUnavailable."""
+def _lock_datasets(session: Session, cells: Sequence[NewJob]) -> dict[str, Dataset]:
+    """Those of the cells, by name, locked until the commit; raises DatasetUnavailable."""
     names = {cell.spec.dataset.name for cell in cells}
     rows = session.scalars(select(Dataset).where(Dataset.name.in_(names)).order_by(Dataset.id))
-    on = {dataset.name: dataset for dataset in rows}
+    on = creation.lock_datasets(session, rows)
     if missing := names - on.keys():
         raise DatasetUnavailable(f"not registered: {', '.join(sorted(missing))}")
     return on
