@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import socket
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -189,7 +188,7 @@ class CommandRunner:
         with self._lock:
             if self._is_stopped:
                 raise Stopped("did not start: this process is being stopped")
-            process = start_group(
+            process = start_preloaded(
                 command,
                 self._environment,
                 stdin=stdin.fileno(),
@@ -252,16 +251,20 @@ def start_preloaded(
     *,
     stdin: int,
     stdout: int | None = None,
+    stderr: int | None = None,
+    own_session: bool = False,
 ) -> psutil.Popen | ForkedProcess:
-    """As `start_group`, forked where the environment names a process that has torch loaded; ends with this one."""
-    place = os.environ.get(preloaded.VARIABLE)
-    if place and list(command[:2]) == [sys.executable, "-m"]:
-        streams = (stdin, 1 if stdout is None else stdout, 2)
+    """As `start_group`, forked where a process has loaded what it needs (`preloaded.VARIABLE`): then it always leads
+    a session, and ends with this process."""
+    if place := preloaded.find_socket(command):
+        streams = (stdin, 1 if stdout is None else stdout, 2 if stderr is None else stderr)
         seen = {**os.environ, **(environment or {})}
         # Where it has ended, the helper loads its libraries itself.
         with contextlib.suppress(OSError):
             return preloaded.fork(place, command[1:], seen, streams, folder=Path.cwd(), bound=True)
-    return start_group(command, environment, stdin=stdin, stdout=stdout)
+    return start_group(
+        command, environment, stdin=stdin, stdout=stdout, stderr=stderr, own_session=own_session
+    )
 
 
 def receive_line(connection: socket.socket) -> Iterator[dict[str, Any] | None]:

@@ -17,7 +17,8 @@ import psutil
 
 from runtime.alarm import can_watch_processes
 
-#: Names the socket of a process that has torch loaded, for those that start helpers.
+#: For those that start helpers: a JSON object of modules, and for each the socket of a process that has loaded what
+#: it needs, and forks it.
 VARIABLE = "NORMLAB_PRELOADED"
 #: Of a process whose exit status is known to nobody: what forked it has ended.
 UNKNOWN = 255
@@ -143,6 +144,14 @@ def fork(
     except BaseException:
         connection.close()
         raise
+
+
+def find_socket(command: Sequence[str]) -> str | None:
+    """Where a process listens that forks this command, `python -m MODULE ...`; None where none does."""
+    if list(command[:2]) != [sys.executable, "-m"]:
+        return None
+    sockets: dict[str, str] = json.loads(os.environ.get(VARIABLE) or "{}")
+    return sockets.get(command[2])
 
 
 def check_peer(connection: socket.socket) -> None:

@@ -1,5 +1,6 @@
 """The Python processes of the local stack: commands, environments and readiness checks."""
 
+import json
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from normlab.stack.mlflow_server import (
     server_command,
     server_environment,
 )
-from normlab.stack.preloads import socket_of
+from normlab.stack.preloads import socket_of, sockets_of_helpers
 from normlab.stack.processes import ManagedProcess
 from normlab.stack.servers import Postgres, Redis
 from runtime.preloaded import VARIABLE, ForkedProcess, fork
@@ -196,7 +197,7 @@ def make_daemons(home: Home, postgres: Postgres, redis: Redis) -> dict[str, Daem
     mlflow = server_command(artifacts=home.folder / "mlflow", port=home.mlflow_port)
     mlflow_url = postgres.url("mlflow", MLFLOW_ROLE)
     # What starts helpers that compute has them forked.
-    common = one_thread() | {VARIABLE: str(socket_of(home, "worker"))}
+    common = one_thread() | {VARIABLE: json.dumps(sockets_of_helpers(home))}
     for_api = service_environment(home, postgres, redis, API_ROLE) | common
     for_workers = service_environment(home, postgres, redis, WORKER_ROLE) | common
     commands: dict[str, tuple[list[str], Mapping[str, str]]] = {

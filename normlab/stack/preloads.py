@@ -30,7 +30,7 @@ _BASE = "service"
 _MODULES: Mapping[str, tuple[str, ...]] = {
     _BASE: ("runtime.http_server", "api.app", "worker.sweep.__main__"),
     "torch": ("worker.__main__", "trainer.checks.__main__:load_libraries"),
-    "mlflow": ("mlflow.tracking", "worker.mirror.__main__"),
+    "mlflow": ("mlflow.tracking", "worker.mirror.__main__", "studies.figures.__main__"),
 }
 _OF_PARTS = {
     "api": _BASE,
@@ -39,11 +39,22 @@ _OF_PARTS = {
     "mirror": "mlflow",
     "mlflow": "mlflow",
 }
+#: The helpers that parts start.
+_OF_HELPERS = {
+    "trainer.checks": "torch",
+    "worker.mirror.model_export": "torch",
+    "studies.figures": "mlflow",
+}
 
 
 def socket_of(home: Home, part: str) -> Path:
     """Where the process listens that forks a part."""
     return _socket(home, _OF_PARTS[part])
+
+
+def sockets_of_helpers(home: Home) -> dict[str, str]:
+    """By module, as `runtime.preloaded.VARIABLE` names them."""
+    return {module: str(_socket(home, name)) for module, name in _OF_HELPERS.items()}
 
 
 def remove_sockets(home: Home) -> None:

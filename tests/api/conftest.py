@@ -36,6 +36,11 @@ def short_tracebacks() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _forked(preload: None) -> None:
+    """Workers and helpers load no libraries."""
+
+
 @pytest.fixture(scope="session")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("storage")

@@ -4,19 +4,16 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
-from runtime.helper_process import HelperProcess
+from runtime.helper_process import CommandRunner, HelperProcess
 from runtime.preload import set_title
 from runtime.preloaded import (
-    ROOM,
     UNKNOWN,
     VARIABLE,
     ForkedProcess,
@@ -24,9 +21,9 @@ from runtime.preloaded import (
     check_peer,
     fork,
     listen,
-    make_room,
 )
-from runtime.supervision import Limits
+from runtime.supervision import HelperGone, Limits
+from tests.support.preload import running_preload
 from tests.support.waiting import wait_for
 
 #: What is run: a module beside the test, which has imported nothing itself.
@@ -46,35 +43,26 @@ for line in sys.stdin:
 """
 
 
+COMMAND = """
+import os, sys
+if sys.argv[1] == "fail":
+    sys.exit("it failed")
+print(sys.stdin.read(), os.environ["ANSWER"], "yes" if "html.parser" in sys.modules else "no", end="")
+"""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("preload")
     (folder / "forked_program.py").write_text(PROGRAM)
     (folder / "forked_helper.py").write_text(HELPER)
+    (folder / "forked_command.py").write_text(COMMAND)
     return folder
-
-
-@contextmanager
-def preload(folder: Path, *modules: str) -> Iterator[tuple[Path, "subprocess.Popen[bytes]"]]:
-    path = folder / f"{len(list(folder.iterdir()))}.sock"
-    places = os.pathsep.join([str(Path.cwd()), str(folder)])
-    environment = make_room({**os.environ, "PYTHONPATH": places})
-    with listen(path) as listening:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "runtime.preload", *modules, ROOM],
-            stdin=listening.fileno(),
-            env=environment,
-        )
-    try:
-        yield path, process
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
 def preloaded(folder: Path) -> Iterator[Path]:
-    with preload(folder, "html.parser") as (path, _):
+    with running_preload(folder, "html.parser") as (path, _):
         yield path
 
 
@@ -137,7 +125,7 @@ def test_one_that_is_bound_ends_with_who_asked_for_it(preloaded: Path) -> None:
 
 
 def test_where_nothing_forks_any_more_it_is_said_and_what_was_forked_goes_on(folder: Path) -> None:
-    with preload(folder) as (path, server):
+    with running_preload(folder) as (path, server):
         question = Question(path)
         process, to_it, from_it = start(path)
         wait_for(lambda: question.is_answered)
@@ -158,7 +146,7 @@ def test_a_helper_is_forked_where_the_environment_says_so(
     monkeypatch.setenv("PYTHONPATH", str(folder))
     command = [sys.executable, "-m", "forked_helper"]
     for place, has_imported in ((str(preloaded), True), (str(folder / "nothing"), False)):
-        monkeypatch.setenv(VARIABLE, place)
+        monkeypatch.setenv(VARIABLE, json.dumps({"forked_helper": place}))
         helper = HelperProcess.start(command)
         try:
             answer = helper.exchange({"question": 1}, Limits(wall_seconds=60))
@@ -168,13 +156,28 @@ def test_a_helper_is_forked_where_the_environment_says_so(
         wait_for(lambda helper=helper: not psutil.pid_exists(helper.pid))
 
 
+def test_a_command_is_forked_where_the_environment_says_so(
+    preloaded: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    command = [sys.executable, "-m", "forked_command"]
+    for place, has_imported in ((str(preloaded), b"yes"), (str(folder / "nothing"), b"no")):
+        monkeypatch.setenv(VARIABLE, json.dumps({"forked_command": place}))
+        runner = CommandRunner(Limits(wall_seconds=60), {"ANSWER": "42"})
+        assert runner.run([*command, "go on"], b"content") == b"content 42 " + has_imported
+        with pytest.raises(HelperGone, match="ended with 1") as failure:
+            runner.run([*command, "fail"], b"")
+        assert failure.value.stderr == "it failed"
+        assert runner.is_idle
+
+
 def test_what_modules_set_in_the_environment_is_set_in_what_is_forked(folder: Path) -> None:
     (folder / "sets_variables.py").write_text(
         "import os\n"
         "os.environ.setdefault('SET_BY_A_MODULE', 'yes')\n"
         "os.environ.setdefault('ANSWER', 'a default')\n"
     )
-    with preload(folder, "sets_variables") as (path, _):
+    with running_preload(folder, "sets_variables") as (path, _):
         process, *ends = start(path)
         assert os.read(ends[1], 1000)
         seen = psutil.Process(process.pid).environ()
@@ -197,7 +200,7 @@ def test_a_variable_need_not_be_utf_8(preloaded: Path) -> None:
 def test_what_nobody_waits_for_any_more_is_not_forked(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with preload(folder) as (path, server):
+    with running_preload(folder) as (path, server):
         question = Question(path)
         wait_for(lambda: question.is_answered)
         server.send_signal(signal.SIGSTOP)
@@ -220,7 +223,7 @@ def test_a_module_that_starts_a_thread_is_refused(folder: Path) -> None:
     (folder / "starts_a_thread.py").write_text(
         "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
     )
-    with preload(folder, "starts_a_thread") as (_, server):
+    with running_preload(folder, "starts_a_thread") as (_, server):
         assert server.wait(60) == 1
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from migrations.rights import apply_rights
 from migrations.roles import WORKER
 from migrations.run import upgrade
 from normlab.stack.servers import Postgres, Redis
+from runtime.helper_process import start_preloaded
 from store.accounts import users
 from store.catalog import datasets
 from store.db.engine import make_engine, make_sessions
@@ -36,7 +36,6 @@ from store.jobs import commands, wakeups
 from tests.support.waiting import wait_for
 from trainer.spec.job import JobSpec
 
-ROOT = Path(__file__).parents[2]
 LEASE_SECONDS = 4.0
 
 
@@ -60,19 +59,18 @@ def long_training(epochs: int = 20) -> dict[str, Any]:
 
 
 class Program:
-    """One `python -m …` of a cluster."""
+    """One `python -m …` of a cluster; `environment` is added to this process's."""
 
     def __init__(self, name: str, environment: dict[str, str], log: Path) -> None:
         self.log = log
-        with log.open("ab") as file:
-            self.process = subprocess.Popen(
+        with log.open("ab") as file, open(os.devnull, "rb") as nothing:
+            self.process = start_preloaded(
                 [sys.executable, "-m", name],
-                env=environment,
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
+                environment,
+                stdin=nothing.fileno(),
+                stdout=file.fileno(),
+                stderr=file.fileno(),
+                own_session=True,
             )
 
     def children(self) -> list[int]:
@@ -88,14 +86,17 @@ class Program:
         return self.process.wait(seconds)
 
     def kill(self) -> None:
-        self.process.kill()
+        with suppress(psutil.NoSuchProcess):
+            self.process.kill()
         self.process.wait()
 
     def end(self) -> None:
         """However it is: nothing is left of its group afterwards."""
         if self.process.poll() is None:
-            self.process.terminate()
-            with suppress(subprocess.TimeoutExpired):
+            # It may end at this moment.
+            with suppress(psutil.NoSuchProcess):
+                self.process.terminate()
+            with suppress(psutil.TimeoutExpired):
                 self.process.wait(10)
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -140,7 +141,7 @@ class Cluster:
 
     def start(self, name: str = "worker", **settings: str) -> Program:
         """`worker` or `worker.sweep`, with the short rhythm that tests need."""
-        environment = os.environ | {
+        environment = {
             "NORMLAB_DATABASE_URL": self.postgres.url("normlab", WORKER),
             "NORMLAB_REDIS_URL": self.redis.url,
             "NORMLAB_STORAGE": str(self.storage),

@@ -22,6 +22,11 @@ def _plain_tracebacks() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _forked(preload: None) -> None:
+    """Workers and helpers load no libraries."""
+
+
 @pytest.fixture(autouse=True)
 def _drawn_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mirror draws the report of each study that ends, most of them for tests that look at something else."""

@@ -7,6 +7,11 @@ import pytest
 from tests.support.cluster import Cluster
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _forked(preload: None) -> None:
+    """Workers and helpers load no libraries."""
+
+
 @pytest.fixture(scope="module")
 def module_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path_factory.mktemp("cluster"))

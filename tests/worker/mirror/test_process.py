@@ -1,17 +1,19 @@
 """The mirror as a process: it waits for what is away, stands by, and leaves when told."""
 
 import json
+import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from sqlalchemy import text
 
+from runtime.helper_process import start_preloaded
 from tests.support.mirrored import ProjectRows, Reader, mirror_environment
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 from worker.mirror.__main__ import Settings
@@ -22,11 +24,13 @@ class Mirror:
 
     def __init__(self, settings: Settings, log: Path) -> None:
         self.log = log
-        with log.open("wb") as stderr:
-            self.process = subprocess.Popen(
+        with log.open("wb") as stderr, open(os.devnull, "rb") as nothing:
+            self.process = start_preloaded(
                 [sys.executable, "-m", "worker.mirror"],
-                env=mirror_environment(settings), stderr=stderr,
-            )  # fmt: skip
+                mirror_environment(settings),
+                stdin=nothing.fileno(),
+                stderr=stderr.fileno(),
+            )
 
     def has_said(self, event: str) -> bool:
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{"]
@@ -44,7 +48,8 @@ def running(settings: Settings, log: Path) -> Iterator[Mirror]:
     try:
         yield mirror
     finally:
-        mirror.process.kill()
+        with suppress(psutil.NoSuchProcess):
+            mirror.process.kill()
         mirror.process.wait()
 
 
