@@ -23,6 +23,7 @@ GENERATIONS: Mapping[str, int] = {
     "d58583d23da6bd6ffaa0dad967a63f00": 2,
     "1fdc0187966371ac7032db1a374b4770": 2,
     "d3af96569a992720c65a9e833d472bf6": 2,
+    "8cf7325493421d353c2c5d6263be17a4": 2,
 }
 
 

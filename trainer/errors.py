@@ -5,7 +5,8 @@ TrainerError
 │   ├── UnreadableImage   one of its images, which `unreadable: skip` leaves out
 │   └── CutError          a dataset that cannot be cut as the spec asks
 ├── ModelError     a model that is unknown, or unfit for the images
-└── SurgeryError   a norm that cannot take the place of the model's own
+├── SurgeryError   a norm that cannot take the place of the model's own
+└── MachineError   a machine that lacks what the spec needs
 """
 
 
@@ -52,3 +53,7 @@ class SurgeryError(TrainerError):
         self.remedy = remedy
         self.pointer = pointer
         self.layer = layer
+
+
+class MachineError(TrainerError):
+    """This machine lacks what the spec needs; another one may have it."""

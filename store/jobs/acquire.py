@@ -23,7 +23,7 @@ from store.db import (
 from store.hosts import host_health
 from store.jobs import queue, usage
 from trainer.events import CheckpointSaved
-from trainer.spec import Numerics
+from trainer.spec import ASKED_FOR, Numerics
 
 #: Serialises all acquisitions (and nothing else): the key of an advisory lock.
 ACQUIRE_LOCK = 0x6E6C_0001
@@ -220,14 +220,14 @@ def _fix_numerics(job: Job, kind: str, numerics: Callable[[str], Numerics]) -> N
     if job.kind == "dataset":
         return None
     fixed = _fixed_numerics(job)
-    if fixed is None:
-        fixed = numerics(kind).model_dump(mode="json")
-    job.numerics = fixed
-    # The first job of a study decides for all of them: variants that ran on different kinds of devices or in
-    # different precisions could not be compared.
+    decided = numerics(kind) if fixed is None else Numerics.model_validate(fixed)
+    own = decided.for_job(job.spec or {})
+    job.numerics = own.model_dump(mode="json")
+    # The first job of a study decides for all of them, because variants that ran on different kinds of devices
+    # could not be compared; not what each asks for, in which variants may differ.
     if job.study is not None and job.study.numerics is None:
-        job.study.numerics = fixed
-    return Numerics.model_validate(fixed)
+        job.study.numerics = own.model_dump(mode="json", exclude=set(ASKED_FOR))
+    return own
 
 
 def _start(

@@ -25,8 +25,8 @@ Pairs: TypeAlias = Sequence[tuple[ResultRow, ResultRow]]
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One way in which two trainings may differ. `read` gives what is compared, None where there is
-    nothing to compare; `parts` are the parts of a spec that may be the cause, `only_if` says between which
-    two jobs the norm may be."""
+    nothing to compare; `parts` are the parts of a spec, or fields of them, that may be the cause, `only_if` says
+    between which two jobs the norm may be."""
 
     name: str
     what: str
@@ -83,7 +83,7 @@ def _find_differing(
         changed = _select_changed(paths, both)
         # The norm explains a difference in biases only between jobs of which one needs them and the other doesn't.
         parts = kind.parts if all(kind.only_if(*pair) for pair in both) else kind.parts - {"norm"}
-        causes = tuple(path for path in changed if path.split(".")[0] in parts)
+        causes = tuple(path for path in changed if {path, path.split(".")[0]} & parts)
         yield _make_confound(kind.name, kind.what, arm, found, causes, declared)
 
 
@@ -264,7 +264,9 @@ KINDS = (
     Kind("device", "the device", _read_environment("device", "device_name")),
     Kind("processor", "the processor", _read_environment("cpu", "cpu_capability", "platform", only_on="cpu")),
     Kind("threads", "the number of threads", _read_environment("threads")),
-    Kind("numerics", "precision, memory format or compilation", _read_environment("precision", "memory_format", "compiled", "deterministic")),
+    Kind("precision", "the precision", _read_environment("precision"), frozenset({"training.precision"})),
+    Kind("compiled", "compilation", _read_environment("compiled"), frozenset({"training.compile"})),
+    Kind("numerics", "memory format or determinism", _read_environment("memory_format", "deterministic")),
 )  # fmt: skip
 
 #: What a person may declare: beside these kinds, that fields of the specs differ.

@@ -154,6 +154,11 @@ INITIALIZATIONS: dict[str, Job] = {
     "normal": {"kind": "normal", "std": 0.1},
 }
 
+TRAINING: dict[str, Job] = {
+    "bf16": {**BASE["training"], "precision": "bf16"},
+    "compile": {**BASE["training"], "drop_last": True, "compile": True},
+}
+
 DATASETS: dict[str, Job] = {
     name: {"dataset": {"name": name, "train_size": 100}, "model": {"name": "mlp", "hidden": [16]}}
     for name in ("moons", "circles", "blobs", "mnist1d")
@@ -188,6 +193,7 @@ SECTIONS: dict[str, dict[str, Job]] = {
         },
     },
     "schedules": _in("schedule", SCHEDULES),
+    "training": _in("training", TRAINING),
     "early_stopping": _in("early_stopping", STOPPING),
     "diagnostics": _in("diagnostics", DIAGNOSTICS),
     "datasets": DATASETS,

@@ -43,6 +43,8 @@ ENVIRONMENT: dict[str, str] = {
     "platform": "Linux x86_64",
     "threads": "1",
     "precision": "float32",
+    "compiled": "False",
+    "memory_format": "contiguous",
 }
 BASE: dict[str, Any] = {"dataset": {"name": "digits"}, "model": {"name": "mlp"}}
 

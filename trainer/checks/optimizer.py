@@ -57,6 +57,25 @@ def check_least_squares_alone(context: CheckContext) -> Iterator[Problem]:
             )
 
 
+def check_least_squares_float32(context: CheckContext) -> Iterator[Problem]:
+    """It solves for what the last layer is given and gives."""
+    if not _uses_least_squares(context) or not isinstance(context.spec.model, Polynomial):
+        return
+    training = context.spec.training
+    if training.precision != "float32":
+        yield Problem(
+            pointer="/training/precision",
+            detail=f"least_squares needs all digits of the targets but precision is {training.precision}",
+            remedy=f"precision: float32, or {_REMEDY}",
+        )
+    if training.compile:
+        yield Problem(
+            pointer="/training/compile",
+            detail="least_squares looks into the model while it runs, which a compiled model can't show",
+            remedy=f"compile: false, or {_REMEDY}",
+        )
+
+
 def _uses_least_squares(context: CheckContext) -> bool:
     return isinstance(context.spec.optimizer, LeastSquares)
 
@@ -65,4 +84,5 @@ OPTIMIZER_CHECKS = (
     check_least_squares_model,
     check_least_squares_single_step,
     check_least_squares_alone,
+    check_least_squares_float32,
 )

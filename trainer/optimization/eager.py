@@ -1,4 +1,4 @@
-"""PyTorch's optimizers without `torch._dynamo`, which nothing here compiles with.
+"""PyTorch's optimizers without `torch._dynamo`, which only a spec with `training.compile` needs.
 
 PyTorch decorates methods of its optimizers for the compiler, and each decorator imports the compiler at
 its first call: 1.3 CPU seconds and 90 MB in every process that trains. The undecorated functions do the

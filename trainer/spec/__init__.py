@@ -39,6 +39,7 @@ from trainer.spec.diagnostics import (
     StepDiagnostics,
 )
 from trainer.spec.job import (
+    ASKED_FOR,
     UPGRADES,
     VERSION,
     Duration,
@@ -161,6 +162,7 @@ from trainer.spec.report import Examples, Layer, Problem, Report
 from trainer.spec.task import Classification, Reconstruction, Regression, TaskSpec
 
 __all__ = [
+    "ASKED_FOR",
     "BUILT_IN",
     "GENERATED",
     "L1",

@@ -19,6 +19,7 @@ from trainer.spec.optimization import (
     LeastSquares,
     NoStopping,
     OptimizerSpec,
+    Precision,
     ScheduleSpec,
     Sgd,
     StoppingSpec,
@@ -234,12 +235,22 @@ def content_hash(spec: JobSpec, dataset_digest: str) -> str:
     return digest_of(text)
 
 
+#: Of numerics, what each job's spec decides, and the field of its `training` that does.
+ASKED_FOR: Final[Mapping[str, str]] = {"precision": "precision", "compiled": "compile"}
+
+
 class Numerics(Part):
-    """What changes numerics: decided once per study, at its first claim."""
+    """What changes numerics: decided once per study, at its first claim, but for what is `ASKED_FOR`."""
 
     device: Literal["cpu", "cuda"] = "cpu"
     threads: Count = 1
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     compiled: bool = False
     deterministic: bool = True
+
+    def for_job(self, document: Mapping[str, Any]) -> "Numerics":
+        """With what the job's spec asks for."""
+        training = document.get("training", {})
+        asked = {name: training[field] for name, field in ASKED_FOR.items() if field in training}
+        return Numerics.model_validate({**self.model_dump(exclude=set(ASKED_FOR)), **asked})

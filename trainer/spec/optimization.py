@@ -1,10 +1,13 @@
 """Optimizers, schedules, the length of training and when it stops early."""
 
+import operator
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from trainer.spec.part import Count, Fraction, Metric, NotNegative, Part, Positive, Whole
+
+Precision: TypeAlias = Literal["float32", "bf16"]
 
 
 class _WithRate(Part):
@@ -108,6 +111,24 @@ class _Training(Part):
         Field(le=4096, description="micro-batches that a batch is taken in, one step for all"),
     ] = 1
     drop_last: Annotated[bool, Field(description="leave out an incomplete last batch")] = False
+    # Left out of documents at their defaults, as in the documents from before they were there: those keep their
+    # content hashes.
+    precision: Annotated[
+        Precision,
+        Field(
+            exclude_if="float32".__eq__,
+            description="bf16: convolutions and matrix products in bfloat16; parameters, norms and losses "
+            "stay in float32",
+        ),
+    ] = "float32"
+    compile: Annotated[
+        bool,
+        Field(
+            exclude_if=operator.not_,
+            description="by torch.compile, from whose kernels results differ in their last digits; takes "
+            "a minute at the start of every attempt, and a C++ compiler where it trains on a CPU",
+        ),
+    ] = False
     checkpoint_seconds: Annotated[
         Positive, Field(description="between checkpoints: about what a crash may cost; seconds")
     ] = 30.0

@@ -49,6 +49,7 @@ def train(
     abandons the training. Everything that goes wrong propagates, but for a loss that is no longer
     finite: that is a result, `diverged`.
     """
+    numerics = numerics.for_job(spec.model_dump(include={"training"}))
     # These settings are the whole process's, which may have trained another job before: they are made
     # before anything is computed.
     apply_numerics(numerics)

@@ -30,8 +30,10 @@ from trainer.optimization import (
 from trainer.random_streams import seed_globals
 from trainer.spec import JobSpec, LabelSmoothing, Numerics, Reconstruction
 from trainer.training.batch_order import BatchSampler, Plan
+from trainer.training.compilation import compile_model
 from trainer.training.environment import describe_environment
 from trainer.training.facts import Facts, describe_facts
+from trainer.training.precision import use_bfloat16
 
 #: Training splits of at most so many numbers are standardized once, 64 MB of floats.
 _PREPARED_NUMBERS = 2**24
@@ -224,8 +226,11 @@ def set_up(
     task = build_task(spec)
     model = build_model(spec, data.info).to(device)
     model.to(memory_format=memory_format(numerics))
-    # One static graph per shape, or the graph would depend on which shape came first.
-    forward = torch.compile(model, dynamic=False) if numerics.compiled else model
+    # Before the classes of modules, by which it is known, are exchanged.
+    draws = may_draw(model)
+    if numerics.precision == "bf16":
+        use_bfloat16(model, device)
+    forward = compile_model(model, device) if numerics.compiled else model
     standardize = Standardize(data.info, numerics, device)
     batches = Batches.of(spec, data, task, standardize, numerics, device)
     plan = batches.sampler.plan()
@@ -243,7 +248,7 @@ def set_up(
         val=Examples.of(data.val, device),
         plan=plan,
         is_ramped=has_ramp(model),
-        may_draw=may_draw(model),
+        may_draw=draws,
         penalties=build_penalties(spec, model),
         update=WeightUpdate.of(spec, model),
         average=build_average(spec, model, plan.total_steps, plan.period_steps),

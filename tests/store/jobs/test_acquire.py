@@ -25,7 +25,7 @@ from tests.support.factories import (
     set_job,
 )
 from tests.support.statements import counting_statements
-from trainer.spec.job import Numerics
+from trainer.spec.job import ASKED_FOR, Numerics
 
 Sessions = sessionmaker[Session]
 
@@ -346,7 +346,29 @@ def test_the_first_start_fixes_the_numerics_of_its_study(sessions: Sessions) -> 
     assert second is not None
     assert second.numerics == first.numerics
     assert second.devices[0].kind == "cpu"
-    assert fixed == first.numerics.model_dump(mode="json")
+    assert fixed == first.numerics.model_dump(mode="json", exclude=set(ASKED_FOR))
+
+
+def test_each_job_of_a_study_has_the_precision_that_it_asks_for(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session, "alpha", cpu=2)
+        study = make_study(session)
+        first = acquire_job(session, "alpha")
+        assert first is not None
+        for job in session.scalars(select(Job).where(Job.id != first.job_id)).all():
+            training = {**job.spec["training"], "precision": "bf16"}
+            set_job(session, job.id, spec={**job.spec, "training": training})
+
+        second = acquire_job(session, "alpha", numerics=lambda _: pytest.fail("already fixed"))
+
+        assert second is not None
+        recorded = session.get_one(Job, second.job_id, populate_existing=True).numerics
+        shared = session.get_one(Study, study.id, populate_existing=True).numerics
+
+    assert second.numerics == first.numerics.model_copy(update={"precision": "bf16"})
+    assert recorded == second.numerics.model_dump(mode="json")
+    assert shared is not None
+    assert not shared.keys() & ASKED_FOR.keys()
 
 
 def test_a_study_fixed_to_one_kind_waits_for_it(sessions: Sessions) -> None:

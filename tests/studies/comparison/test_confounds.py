@@ -39,7 +39,9 @@ HIDDEN: list[tuple[str, str, Any, str]] = [
     ("environment", "device", "cuda", "device"),
     ("environment", "cpu", "another processor", "processor"),
     ("environment", "threads", "2", "threads"),
-    ("environment", "precision", "bfloat16", "numerics"),
+    ("environment", "precision", "bf16", "precision"),
+    ("environment", "compiled", "True", "compiled"),
+    ("environment", "memory_format", "channels_last", "numerics"),
 ]
 
 
@@ -214,6 +216,24 @@ def test_what_follows_from_a_declared_field_is_a_consequence(
     compared = compare_rows(study, rows)
     assert open_kinds(compared) == set()
     assert [one.causes != () for one in compared.confounds] == [True]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "fact", "recorded"),
+    [("precision", "bf16", "precision", "bf16"), ("compile", True, "compiled", "True")],
+)
+def test_precision_and_compilation_follow_from_their_own_fields_alone(
+    field: str, value: Any, fact: str, recorded: str
+) -> None:
+    norm = {"norm": {"kind": "batch"}}
+    for training, is_open in (({field: value}, False), ({"batch_size": 32}, True)):
+        study = make_study({"plain": norm, "changed": {**norm, "training": training}})
+        rows = clean(study)
+        for row in of(rows, "changed"):
+            change(row, "environment", **{fact: recorded})
+        confounds = [one for one in compare_rows(study, rows).confounds if one.kind == fact]
+        assert [one.variant_value for one in confounds] == [{fact: recorded}]
+        assert [one.is_open for one in confounds] == [is_open]
 
 
 def test_what_both_variants_declare_alike_is_no_cause() -> None:

@@ -11,6 +11,7 @@ from tests.support.spec_checks import (
 from tests.support.trainer_specs import DIGITS, make_spec
 from trainer.checks.optimizer import (
     check_least_squares_alone,
+    check_least_squares_float32,
     check_least_squares_model,
     check_least_squares_single_step,
 )
@@ -93,6 +94,22 @@ BAD = [
         "/regularization/1/kind",
         None,
         "cannot use weight_decay",
+    ),
+    (
+        check_least_squares_float32,
+        fitted(training={"epochs": 1, "batch_size": 100, "precision": "bf16"}),
+        VALUES,
+        "/training/precision",
+        None,
+        "all digits of the targets but precision is bf16 precision: float32",
+    ),
+    (
+        check_least_squares_float32,
+        fitted(training={"epochs": 1, "batch_size": 100, "compile": True}),
+        VALUES,
+        "/training/compile",
+        None,
+        "looks into the model while it runs",
     ),
 ]
 

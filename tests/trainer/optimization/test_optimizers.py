@@ -209,7 +209,7 @@ model_names("timm"), model_names("torchvision")
 decoupled = {"kind": "weight_decay", "value": 0.01, "mode": "decoupled"}
 chosen = [make_spec(regularization=[decoupled])]
 for name, job in CATALOGUE.items():
-    if name.startswith(("norms/", "optimizers/", "models/")):
+    if name.startswith(("norms/", "optimizers/", "models/")) or name == "training/bf16":
         chosen.append(JobSpec.model_validate(job))
 for spec in chosen:
     with tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ValidationError
 
 import trainer.spec.job as job_module
 from trainer.spec.dataset import DatasetSpec, Shift
-from trainer.spec.job import Evaluation, JobSpec, content_hash
+from trainer.spec.job import Evaluation, JobSpec, Numerics, content_hash
+from trainer.spec.optimization import EpochTraining
 from trainer.spec.regularization import Dropout, WeightDecay
 
 MINIMAL = {"dataset": {"name": "digits"}, "model": {"name": "cnn"}, "norm": {"kind": "none"}}
@@ -92,6 +93,32 @@ def test_the_hash_covers_every_other_field() -> None:
     hashes = {content_hash(spec(**{key: value}), "digest") for key, value in others.items()}
     hashes |= {content_hash(base, "digest"), content_hash(base, "other data")}
     assert len(hashes) == len(others) + 2
+
+
+@pytest.mark.parametrize("asked", [{"precision": "bf16"}, {"compile": True}])
+def test_an_option_that_came_later_is_in_no_document_at_its_default(asked: dict[str, Any]) -> None:
+    """Documents and hashes from before the option was there stay what they are."""
+    [(field, value)] = asked.items()
+    default = spec(training={field: EpochTraining.model_fields[field].default})
+    assert field not in default.model_dump(mode="json")["training"]
+    assert content_hash(default, "digest") == content_hash(spec(), "digest")
+    changed = spec(training=asked)
+    assert changed.model_dump(mode="json")["training"][field] == value
+    assert content_hash(changed, "digest") != content_hash(spec(), "digest")
+    assert JobSpec.model_validate_json(changed.model_dump_json()) == changed
+
+
+def test_the_hash_of_a_spec_stays_what_it_is() -> None:
+    assert content_hash(spec(), "digest") == "9d9f32667864438b5ace36f51b92c506"
+
+
+def test_numerics_are_those_of_the_study_but_for_what_the_job_asks_for() -> None:
+    decided = Numerics(device="cuda", threads=3)
+    assert decided.for_job(spec().model_dump(mode="json")) == decided
+    asked = spec(training={"precision": "bf16", "compile": True}).model_dump(mode="json")
+    own = decided.for_job(asked)
+    assert own == Numerics(device="cuda", threads=3, precision="bf16", compiled=True)
+    assert own.for_job(spec().model_dump(mode="json")) == decided
 
 
 def test_a_spec_of_an_older_version_is_upgraded(monkeypatch: pytest.MonkeyPatch) -> None:
