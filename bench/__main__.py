@@ -43,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # After each: an interrupted run has what it measured.
         options.output.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     say(f"wrote {options.output}")
+    if failed := [name for name, section in document["sections"].items() if section.get("failure")]:
+        say(
+            f"failed: {', '.join(failed)}; python -m bench --only {' '.join(failed)} runs them again"
+        )
 
 
 def run_section(name: str, effort: Effort) -> dict[str, Any]:

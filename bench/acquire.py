@@ -1,7 +1,7 @@
 """What acquiring a job costs beside a long history and queue: many workers that acquire, work for a while, and end.
 
 By itself: `python -m bench.acquire --jobs 100000 --queued 1000 --workers 16`. `measure_acquire` takes any database
-that `bench.history` has filled.
+that `bench.harness.history` has filled.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from bench import history
+from bench.harness import history
 from bench.harness.database import make_database
 from store.db.engine import make_engine, make_sessions
 from store.jobs import commands, leases

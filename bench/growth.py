@@ -20,18 +20,19 @@ from unittest import mock
 
 import structlog
 
-from bench import history
+from bench.harness import history
 from bench.harness.machine import describe_machine
 from bench.harness.process_tree import adopt_orphans, cpu_seconds
 from bench.harness.progress import say
 from bench.harness.queue import Queue, make_queue
-from bench.start import ONE_EPOCH
+from bench.service.start import ONE_EPOCH
 from trainer.events import EpochFinished, Event, Finished, Started, Stepped
 from worker.execution import Drain
 from worker.host.child import Child
 from worker.settings import Settings
 
 WORK_SECONDS = 0.01
+PATIENCE_SECONDS = 300.0
 JOBS = (10, 100, 1000, 10_000)
 WORKERS = (1, 2, 4, 8, 16)
 HISTORY = (0, 1000, 10_000, 100_000)
@@ -93,7 +94,8 @@ def run_jobs(queue: Queue, jobs: int, workers: int, past: int) -> Point:
     context = multiprocessing.get_context("fork")
     # No connection of ours may be used in a child.
     queue.engine.dispose()
-    ready, go = context.Barrier(workers + 1), context.Barrier(workers + 1)
+    # Whoever waits longer for a worker that failed raises.
+    ready, go = (context.Barrier(workers + 1, timeout=PATIENCE_SECONDS) for _ in range(2))
     processes = [
         context.Process(target=_work, args=(queue.settings(), ready, go)) for _ in range(workers)
     ]

@@ -26,14 +26,14 @@ Run: TypeAlias = Callable[[Path, Effort], Section]
 
 def imports(folder: Path, effort: Effort) -> Section:
     """What `import api.app` and `normlab --help` take."""
-    from bench.start import measure_imports
+    from bench.service.start import measure_imports
 
     return measure_imports(rounds=effort.rounds)
 
 
 def steps(folder: Path, effort: Effort) -> Section:
     """A training step of cnn (width 32, batch 64) on digits under each norm, one thread."""
-    from bench.steps import measure_steps
+    from bench.training.steps import measure_steps
 
     rows = measure_steps(folder, rounds=_many(effort))
     figures = [
@@ -49,14 +49,14 @@ def steps(folder: Path, effort: Effort) -> Section:
 
 def lightning(folder: Path, effort: Effort) -> Section:
     """A training step beside that of Lightning, and beside torch's plain optimizer."""
-    from bench.sweep.lightning import measure_lightning
+    from bench.training.lightning import measure_lightning
 
     return measure_lightning(folder, rounds=effort.rounds)
 
 
 def layers(folder: Path, effort: Effort) -> Section:
     """Local response norm on 32×64×16×16, forward and backward, one thread."""
-    from bench.layers import measure_lrn
+    from bench.training.layers import measure_lrn
 
     lrn = measure_lrn(rounds=_many(effort))
     figures = [
@@ -69,7 +69,7 @@ def layers(folder: Path, effort: Effort) -> Section:
 
 def looks(folder: Path, effort: Effort) -> Section:
     """A training with diagnostics every epoch beside one without."""
-    from bench.looks import measure_looks
+    from bench.training.looks import measure_looks
 
     ratio = measure_looks(folder, rounds=_many(effort))
     return Section("Diagnostics", [Figure("step with diagnostics every epoch ÷ without", ratio)])
@@ -77,15 +77,15 @@ def looks(folder: Path, effort: Effort) -> Section:
 
 def path(folder: Path, effort: Effort) -> Section:
     """What the way through the service costs a job: acquired from SQL, leased, recorded."""
-    from bench.path import measure_path
+    from bench.service.path import measure_path
 
     return measure_path(folder, rounds=effort.rounds)
 
 
 def claims(folder: Path, effort: Effort) -> Section:
     """Acquiring a job beside 100,000 ended and 1,000 queued ones, by 16 workers."""
-    from bench import history
     from bench.acquire import AcquireCost, measure_acquire
+    from bench.harness import history
     from bench.harness.database import make_database
 
     jobs = 10_000 if effort.quick else 100_000
@@ -113,8 +113,8 @@ def claims(folder: Path, effort: Effort) -> Section:
 
 def posts(folder: Path, effort: Effort) -> Section:
     """`POST /jobs` at 32 connections, and a study of 1,000 cells planned and created; no worker runs."""
-    from bench.crowd import serve
-    from bench.posts import PostCost, measure_posts
+    from bench.harness.api import serve
+    from bench.service.posts import PostCost, measure_posts
 
     costs: list[PostCost] = []
     with serve(folder) as (url, _, member):
@@ -137,7 +137,7 @@ def posts(folder: Path, effort: Effort) -> Section:
 
 def queries(folder: Path, effort: Effort) -> Section:
     """Routes that read the history, at three sizes of it, and MLflow's search and group-by beside ours."""
-    from bench.histories import measure_histories
+    from bench.service.histories import measure_histories
 
     sizes = (1000, 10_000) if effort.quick else (1000, 10_000, 100_000)
     return measure_histories(folder, sizes=sizes, requests=10 if effort.quick else 50)
@@ -145,9 +145,16 @@ def queries(folder: Path, effort: Effort) -> Section:
 
 def start(folder: Path, effort: Effort) -> Section:
     """The start of a stack, its memory and CPU at rest, one job alone."""
-    from bench.start import measure_start
+    from bench.service.start import measure_start
 
     return measure_start(folder, rounds=effort.rounds)
+
+
+def mirror(folder: Path, effort: Effort) -> Section:
+    """One-epoch jobs, which end as fast as jobs can, and how far MLflow is behind."""
+    from bench.service.mirror import measure_mirror
+
+    return measure_mirror(folder, rounds=effort.rounds)
 
 
 def sweep(folder: Path, effort: Effort) -> Section:
@@ -171,16 +178,22 @@ SECTIONS: Mapping[str, Run] = {
         posts,
         queries,
         start,
+        mirror,
         sweep,
     )
 }
+#: Of one section; past that its processes are killed, so that it fails and the next one begins.
+MOST_SECONDS = 1500.0
 #: Those that three minutes are enough for.
 QUICK = ("imports", "path", "claims", "posts", "sweep")
 
 
 def measure(name: str, folder: str, effort: Effort) -> dict[str, Any]:
     """What a section measured, as JSON. Here and not in `__main__`, which another process imports by another name."""
-    return SECTIONS[name](Path(folder), effort).describe()
+    from bench.harness.process_tree import limit_time
+
+    with limit_time(MOST_SECONDS):
+        return SECTIONS[name](Path(folder), effort).describe()
 
 
 def _many(effort: Effort) -> int:

@@ -71,6 +71,25 @@ def cpu_seconds() -> float:
     return total
 
 
+def kill_descendants() -> None:
+    """At once, so that whoever waits for one of them goes on, and fails."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+@contextmanager
+def limit_time(seconds: float) -> Iterator[None]:
+    """At the limit all descendants are killed."""
+    timer = threading.Timer(seconds, kill_descendants)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def pss_bytes() -> int:
     """Proportional set size of all descendants: pages that several share count once."""
     return sum(map(_pss_of, _descendants()))

@@ -5,9 +5,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import httpx
 
 FINAL = ("succeeded", "failed", "cancelled", "partial")
 _REQUEST_SECONDS = 120.0
+_MLFLOW_LOOK_SECONDS = 0.5
+#: Long after any mirror should have caught up.
+_MLFLOW_PATIENCE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +96,20 @@ class Service:
         return row
 
     def jobs_of(self, study: int) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.get("jobs", study=study, limit=100)["items"]
+        rows: list[dict[str, Any]] = []
+        page: dict[str, Any] = {"next_cursor": None}
+        while not rows or page["next_cursor"]:
+            cursor = {"cursor": page["next_cursor"]} if rows else {}
+            page = self.get("jobs", study=study, limit=500, **cursor)
+            rows += page["items"]
         return rows
 
-    def finished_runs(self) -> list[dict[str, Any]]:
-        """Of jobs, in MLflow: `job`, its metrics as name → (step, value), and whether its model was exported."""
-        ids = [row["experiment_id"] for row in self._search("experiments", {})]
+    def finished_runs(self, project: str) -> list[dict[str, Any]]:
+        """Of at most 1,000 jobs, in MLflow: `job`, its metrics as name → (step, value), and whether its model was exported."""
+        named = {"filter": f"name = '{project}'"}
+        ids = [row["experiment_id"] for row in self._search("experiments", named)]
+        if not ids:
+            return []
         query = {"experiment_ids": ids, "filter": "status = 'FINISHED'"}
         return [
             {
@@ -115,6 +127,30 @@ class Service:
         answer = self.mlflow.post(f"{kind}/search", json={"max_results": 1000, **query})
         rows: list[dict[str, Any]] = answer.raise_for_status().json().get(kind, [])
         return rows
+
+
+def wait_for_mlflow(service: Service, project: str, jobs: Sequence[Mapping[str, Any]]) -> float:
+    """The time at which every job had a finished run with its last epoch and its test result."""
+    deadline = time.monotonic() + _MLFLOW_PATIENCE_SECONDS
+    epochs = {job["id"]: int(job["metrics"]["epochs"]) for job in jobs}
+    while time.monotonic() < deadline:
+        runs = {run["job"]: run["metrics"] for run in service.finished_runs(project)}
+        complete = sum(_is_complete(runs.get(job, {}), last) for job, last in epochs.items())
+        if complete == len(jobs):
+            return time.time()
+        time.sleep(_MLFLOW_LOOK_SECONDS)
+    raise RuntimeError(
+        f"MLflow had {complete} of {len(jobs)} results {_MLFLOW_PATIENCE_SECONDS:.0f} s after the last job"
+    )
+
+
+def _is_complete(metrics: Mapping[str, tuple[int, float]], epochs: int) -> bool:
+    return metrics.get("val/loss", (0, 0.0))[0] == epochs and "test/accuracy" in metrics
+
+
+def to_timestamp(text: str) -> float:
+    """Of a time in an answer of the API."""
+    return datetime.fromisoformat(text).timestamp()
 
 
 def make_stack(home: Path, **settings: str) -> Stack:

@@ -1,11 +1,27 @@
 """The order in which contestants take turns, so that what else the machine does hits all alike."""
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import TypeVar
 
+from bench.harness.process_tree import kill_descendants, limit_time
+from bench.harness.progress import say
+
 Name = TypeVar("Name")
 Result = TypeVar("Result")
+
+_MOST_CHARACTERS = 200
+#: Of one contestant; afterwards it is not run again, so that what hangs doesn't cost the others their time.
+MOST_FAILURES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """In place of a contestant's result of one round."""
+
+    reason: str
 
 
 def interleave(names: Sequence[Name], rounds: int) -> Iterator[tuple[int, Name]]:
@@ -27,6 +43,48 @@ def take_turns(
         announce(number, name)
         results[name].append(contestants[name]())
     return results
+
+
+def tolerate(work: Callable[[], Result], limit_seconds: float) -> Callable[[], Result | Failure]:
+    """The work as a contestant whose failure is a result, so that the others' results are kept. Processes that
+    it leaves behind, or still has at the limit, are killed."""
+    failures: list[Failure] = []
+
+    def attempt() -> Result | Failure:
+        if len(failures) == MOST_FAILURES:
+            return failures[-1]
+        try:
+            with limit_time(limit_seconds):
+                return work()
+        except Exception as error:
+            say(traceback.format_exc())
+            kill_descendants()
+            lines = f"{type(error).__name__}: {error}".splitlines()
+            failures.append(Failure(lines[0][:_MOST_CHARACTERS]))
+            return failures[-1]
+
+    return attempt
+
+
+def successes(results: Sequence[Result | Failure]) -> list[Result]:
+    return [result for result in results if not isinstance(result, Failure)]
+
+
+def pairs_of_successes(
+    results: Sequence[Result | Failure], others: Sequence[Result | Failure]
+) -> list[tuple[Result, Result]]:
+    """Of the rounds in which both succeeded."""
+    return [
+        (one, other)
+        for one, other in zip(results, others, strict=True)
+        if not isinstance(one, Failure) and not isinstance(other, Failure)
+    ]
+
+
+def describe_failures(results: Sequence[Result | Failure]) -> str:
+    """A note for the contestant's figures; empty if it never failed."""
+    reasons = [result.reason for result in results if isinstance(result, Failure)]
+    return f"failed in {len(reasons)} of {len(results)} rounds: {reasons[-1]}" if reasons else ""
 
 
 def median_ratio(values: Sequence[float], base: Sequence[float]) -> float:

@@ -23,7 +23,7 @@ from training import MOMENTUM, Inputs, Job, build_network
 class Module(lightning.LightningModule):
     def __init__(self, job: Job, weights: dict[str, Tensor]) -> None:
         super().__init__()
-        self.job, self.network = job, build_network(job.norm, job.width)
+        self.job, self.network = job, build_network(job)
         self.network.load_state_dict(weights)
         self.times: list[float] = []
 

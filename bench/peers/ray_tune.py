@@ -7,7 +7,7 @@ from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Ray gives up after half a minute where a busy machine is slow.
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
 
 import mlflow
 import ray

@@ -35,6 +35,7 @@ class Job(NamedTuple):
     """A row of `jobs.json`; `key` names its arrays."""
 
     key: str
+    model: str
     norm: str
     seed: int
     width: int
@@ -71,7 +72,19 @@ class Inputs:
         return self.arrays[f"order/{job.seed}"][number]
 
 
-def build_network(norm: str, width: int) -> nn.Sequential:
+def build_network(job: Job) -> nn.Sequential:
+    match job.model:
+        case "cnn":
+            return _build_cnn(job.norm, job.width)
+        case "mlp":
+            return _build_mlp(job.width)
+        case "resnet20":
+            return _build_resnet20(job.width)
+        case _:
+            raise ValueError(f"no such model here: {job.model}")
+
+
+def _build_cnn(norm: str, width: int) -> nn.Sequential:
     """Three convolutions of width, 2 × width and 4 × width, global average pooling, a linear layer."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels = 1
@@ -102,6 +115,60 @@ def _build_norm(norm: str, channels: int) -> nn.Module:
             return nn.GroupNorm(8, channels)
         case _:
             raise ValueError(f"no such norm here: {norm}")
+
+
+def _build_mlp(width: int) -> nn.Sequential:
+    """On images of 8×8 pixels: three hidden layers, each with batch norm."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    inputs = 64
+    for number in (1, 2, 3):
+        layers[f"linear{number}"] = nn.Linear(inputs, width, bias=False)
+        layers[f"norm{number}"] = nn.BatchNorm1d(width)
+        layers[f"activation{number}"] = nn.ReLU()
+        inputs = width
+    layers["classifier"] = nn.Linear(width, 10)
+    return nn.Sequential(layers)
+
+
+def _build_resnet20(width: int) -> nn.Sequential:
+    """With batch norm, and shortcuts without parameters (He et al. 2016, arXiv 1512.03385, §4.2)."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        conv=nn.Conv2d(1, width, 3, padding=1, bias=False),
+        norm=nn.BatchNorm2d(width),
+        activation=nn.ReLU(),
+    )
+    channels = width
+    for stage in range(3):
+        for block in range(3):
+            size = width * 2**stage
+            stride = 2 if stage and block == 0 else 1
+            layers[f"stage{stage + 1}_block{block + 1}"] = Block(channels, size, stride)
+            channels = size
+    layers["average"] = nn.AdaptiveAvgPool2d(1)
+    layers["flatten"] = nn.Flatten()
+    layers["classifier"] = nn.Linear(channels, 10)
+    return nn.Sequential(layers)
+
+
+class Block(nn.Module):
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.activation1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        self.activation2 = nn.ReLU()
+        self.stride, self.padding = stride, width - channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.activation1(self.norm1(self.conv1(x)))
+        branch = self.norm2(self.conv2(branch))
+        if self.padding:
+            x = x[:, :, :: self.stride, :: self.stride]
+            before = self.padding // 2
+            x = functional.pad(x, (0, 0, 0, 0, before, self.padding - before))
+        return self.activation2(branch + x)
 
 
 class FusedSgd:
@@ -141,7 +208,7 @@ def train(
     job: Job, inputs: Inputs, after_step: Callable[[], None] = lambda: None
 ) -> Iterator[Epoch | dict[str, Any]]:
     """An `Epoch` after each pass, and at the end the summary."""
-    network = build_network(job.norm, job.width)
+    network = build_network(job)
     network.load_state_dict(inputs.weights(job))
     train_x, train_y = inputs.split("train")
     val_x, val_y = inputs.split("val")

@@ -8,21 +8,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from bench.harness.process_tree import MemoryWatch, cpu_seconds
-from bench.harness.stack import Service, make_stack
+from bench.harness.stack import Service, make_stack, to_timestamp, wait_for_mlflow
 from bench.sweep.environments import PEERS, peer_python
-from bench.sweep.study import NORMS, SMALL, WORKERS, Size, study_document
+from bench.sweep.study import NORMS, PROJECT, SMALL, WORKERS, Size, study_document
 from normlab.stack.servers import Postgres, Redis
 
 #: A person who watches; each look costs the service CPU time, which counts.
 _LOOK_SECONDS = 2.0
 _MLFLOW_LOOK_SECONDS = 0.5
-#: Long after any mirror should have caught up.
-_PATIENCE_SECONDS = 300.0
+_PATIENCE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +67,14 @@ def run_bare(inputs: Path, run: Path, size: Size) -> Cost:
 
 
 def run_multiprocessing(inputs: Path, run: Path, size: Size) -> Cost:
-    script = PEERS / "multiprocessing_mlflow.py"
-    return measure(lambda: _run_cold([[peer_python("mlflow"), script, inputs, run]]))
+    # Installed before the clock.
+    command = [peer_python("mlflow"), PEERS / "multiprocessing_mlflow.py", inputs, run]
+    return measure(lambda: _run_cold([command]))
 
 
 def run_ray(inputs: Path, run: Path, size: Size) -> Cost:
-    return measure(lambda: _run_cold([[peer_python("ray"), PEERS / "ray_tune.py", inputs, run]]))
+    command = [peer_python("ray"), PEERS / "ray_tune.py", inputs, run]
+    return measure(lambda: _run_cold([command]))
 
 
 def run_celery(inputs: Path, run: Path, size: Size) -> Cost:
@@ -121,33 +121,17 @@ def _sweep(service: Service, size: Size, name: str) -> Timing:
     jobs = service.jobs_of(study)
     if status != "succeeded" or len(jobs) != size.jobs:
         raise RuntimeError(f"the study of {size.jobs} jobs has {len(jobs)} and ended as {status}")
-    ended = max(datetime.fromisoformat(job["finished_at"]).timestamp() for job in jobs)
-    return Timing(ended - began, _wait_for_mlflow(service, jobs) - ended)
-
-
-def _wait_for_mlflow(service: Service, jobs: Sequence[Mapping[str, Any]]) -> float:
-    """The time at which every job had a finished run with its last epoch and its test result."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    epochs = {job["id"]: int(job["metrics"]["epochs"]) for job in jobs}
-    while time.monotonic() < deadline:
-        runs = {run["job"]: run["metrics"] for run in service.finished_runs()}
-        if all(_is_complete(runs.get(job, {}), last) for job, last in epochs.items()):
-            return time.time()
-        time.sleep(_MLFLOW_LOOK_SECONDS)
-    raise RuntimeError(f"MLflow lacked results {_PATIENCE_SECONDS:.0f} s after the last job")
+    ended = max(to_timestamp(job["finished_at"]) for job in jobs)
+    return Timing(ended - began, wait_for_mlflow(service, PROJECT, jobs) - ended)
 
 
 def _wait_for_models(service: Service) -> None:
     """Of each variant, the best job's."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while sum(run["has_model"] for run in service.finished_runs()) < len(NORMS):
+    while sum(run["has_model"] for run in service.finished_runs(PROJECT)) < len(NORMS):
         if time.monotonic() > deadline:
             raise RuntimeError(f"MLflow lacked models {_PATIENCE_SECONDS:.0f} s after the last job")
         time.sleep(_MLFLOW_LOOK_SECONDS)
-
-
-def _is_complete(metrics: Mapping[str, tuple[int, float]], epochs: int) -> bool:
-    return metrics.get("val/loss", (0, 0.0))[0] == epochs and "test/accuracy" in metrics
 
 
 def _curve(service: Service, job: int) -> list[float]:

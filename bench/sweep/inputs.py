@@ -17,16 +17,23 @@ from trainer.data.loading import load
 from trainer.models.build import build_model
 from trainer.spec.builtin import BUILT_IN
 from trainer.spec.job import JobSpec
+from trainer.spec.model import Cnn, Mlp
 from trainer.training.batch_order import BatchSampler
 
 
-def write_inputs(folder: Path, size: study.Size) -> None:
+def write_inputs(folder: Path, size: study.Size, *, other_models: bool = False) -> None:
+    """`other_models`: one job more of each, under its name."""
     folder.mkdir(parents=True, exist_ok=True)
     specs = {
         f"{norm}-{seed}": JobSpec.model_validate(study.job_document(norm, seed, size))
         for norm in study.NORMS
         for seed in range(size.seeds)
     }
+    if other_models:
+        specs |= {
+            name: JobSpec.model_validate(study.job_document("batch", 0, size, model))
+            for name, model in study.OTHER_MODELS.items()
+        }
     arrays: dict[str, numpy.ndarray] = {}
     data = load(next(iter(specs.values())).dataset, BUILT_IN["digits"], folder / "datasets")
     for name in ("train", "val", "test"):
@@ -56,9 +63,10 @@ def _orders(spec: JobSpec, examples: int) -> Iterator[numpy.ndarray]:
 def _describe(key: str, spec: JobSpec) -> dict[str, object]:
     return {
         "key": key,
-        "norm": key.partition("-")[0],
+        "model": spec.model.name,
+        "norm": key.partition("-")[0] if isinstance(spec.model, Cnn) else "batch",
         "seed": spec.seed,
-        "width": spec.model.width,
+        "width": spec.model.hidden[0] if isinstance(spec.model, Mlp) else spec.model.width,
         "lr": study.LR,
         "decay": study.DECAY,
         "batch_size": study.BATCH_SIZE,
@@ -72,8 +80,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=study.FULL.seeds)
     parser.add_argument("--epochs", type=int, default=study.FULL.epochs)
+    parser.add_argument("--other-models", action="store_true")
     options = parser.parse_args()
-    write_inputs(options.folder, study.Size(options.seeds, options.epochs))
+    size = study.Size(options.seeds, options.epochs)
+    write_inputs(options.folder, size, other_models=options.other_models)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,15 @@ import pytest
 from bench import __main__ as command
 from bench.harness import process_tree
 from bench.harness.figures import Figure, Section, at_least, at_most, table_rows, text_table
-from bench.harness.turns import interleave, median_ratio, take_turns
+from bench.harness.turns import (
+    MOST_FAILURES,
+    Failure,
+    describe_failures,
+    interleave,
+    median_ratio,
+    pairs_of_successes,
+    take_turns,
+)
 from bench.report import BEGIN, END, render, replace_between_markers
 from bench.sections import QUICK, SECTIONS, Effort
 from bench.sweep.contestants import Cost
@@ -70,6 +78,28 @@ def test_a_ratio_is_taken_within_its_round() -> None:
     assert median_ratio([2, 20, 2], [1, 10, 1]) == 2
 
 
+def test_a_contestant_that_fails_costs_only_its_own_results() -> None:
+    """In a process of its own: what a failed contestant has left running is killed."""
+    script = """
+import subprocess, sys
+from bench.harness.turns import take_turns, tolerate
+calls = []
+def hang():
+    calls.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+    if (code := calls[-1].wait()) != 0:
+        raise RuntimeError(f"it ended with {code}")
+print(take_turns({"good": tolerate(lambda: 1, 60), "bad": tolerate(hang, 0.1)}, 3), len(calls))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    failure = Failure("RuntimeError: it ended with -9")
+    expected = {"good": [1] * 3, "bad": [failure] * 3}
+    assert done.stdout.strip() == f"{expected} {MOST_FAILURES}"
+    assert pairs_of_successes([1, failure, 3], [4, 5, 6]) == [(1, 4), (3, 6)]
+    assert describe_failures([1, failure]) == f"failed in 1 of 2 rounds: {failure.reason}"
+
+
 def test_time_and_memory_of_a_daemon_count_and_its_death_loses_nothing(tmp_path: Path) -> None:
     """In a process of its own: to adopt orphans can't be undone."""
     ready = tmp_path / "ready"
@@ -122,6 +152,18 @@ def test_the_sweep_is_judged_by_ratios_within_a_round() -> None:
     assert figures["Normlab: last job's end to all in MLflow"].value == 4
     difference = figures["largest relative difference of a validation loss, Normlab to bare"]
     assert difference.value == pytest.approx(0.01 / 0.51)
+
+
+def test_the_sweep_says_who_failed_and_keeps_what_others_reached() -> None:
+    failure = Failure("OSError: no room")
+    mixed = {**costs(), CELERY: [failure] * 2, BARE: [failure, costs()[BARE][1]]}
+    figures = {figure.name: figure for figure in summarize(mixed, FULL).figures}
+    assert figures[f"{CELERY}: wall"].value is None
+    assert figures[f"{CELERY}: wall"].note == "failed in 2 of 2 rounds: OSError: no room"
+    assert figures["Normlab: wall ÷ warm Celery"].verdict == "not measured"
+    # The round in which both were measured.
+    assert figures["Normlab: wall ÷ bare"].value == pytest.approx(0.8)
+    assert figures[f"{BARE}: wall"].note == "failed in 1 of 2 rounds: OSError: no room"
 
 
 def test_another_number_of_epochs_is_said() -> None:

@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from bench.growth import RESULT, fake_trainer
 from bench.harness.queue import Queue
-from bench.start import ONE_EPOCH
+from bench.service.start import ONE_EPOCH
 from store.db import Job
 
 

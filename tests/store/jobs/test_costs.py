@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
-from bench import history
+from bench.harness import history
 from store.jobs import commands, leases, maintenance, queue, wakeups
 from store.mlflow import exports
 from tests.support.factories import acquire_job, make_worker

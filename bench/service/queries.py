@@ -137,6 +137,7 @@ def _routes(
         "leaderboard of one project": ("leaderboard", {"project": project}),
         "jobs": ("jobs", {}),
         "jobs of a project": ("jobs", {"project": project, "status": "succeeded"}),
+        "queue": ("queue", {}),
         "studies": ("studies", {}),
         "jobs of a study": (f"studies/{study_id}/jobs", {}),
         "epochs": (f"jobs/{job_id}/epochs", {"limit": 100}),

@@ -6,14 +6,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from statistics import median
 
 from bench.harness.figures import Figure, Section, at_most
 from bench.harness.process_tree import adopt_orphans, cpu_seconds, pss_bytes
 from bench.harness.progress import say
-from bench.harness.stack import Service, Stack, make_stack
+from bench.harness.stack import Service, Stack, make_stack, to_timestamp
 from bench.harness.turns import take_turns
 
 #: Until a start's own work has ended, before the memory of an idle stack is read.
@@ -95,7 +94,8 @@ def measure_start(folder: Path, *, rounds: int) -> Section:
             with stack.connect() as service:
                 idle.append(_rest())
                 alone.append(_run_alone(service))
-                idle_after = _rest()
+                if number == rounds - 1:
+                    idle_after = _rest()
         finally:
             stack.down()
     rows = {
@@ -151,7 +151,7 @@ def _run_alone(service: Service) -> list[float]:
         row = service.wait(f"jobs/{job}", 0.1)
         if row["status"] != "succeeded":
             raise RuntimeError(f"job {job} ended as {row['status']}: {row['error']}")
-        seconds.append(datetime.fromisoformat(row["finished_at"]).timestamp() - began)
+        seconds.append(to_timestamp(row["finished_at"]) - began)
         # Until the mirror has copied it: the next one should find a stack at rest.
         time.sleep(2.0)
     return seconds[1:]

@@ -4,14 +4,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import history
+from bench.harness import history
 from bench.harness.database import make_database
 from bench.harness.figures import Figure, Section, at_least, at_most
 from bench.harness.mlflow_history import fill_mlflow
 from bench.harness.progress import say
-from bench.queries import MlflowTimes, QueryTimes, measure_mlflow, measure_queries
+from bench.harness.turns import Failure, describe_failures, tolerate
+from bench.service.queries import MlflowTimes, QueryTimes, measure_mlflow, measure_queries
+from normlab.stack.servers import Postgres
 
 EPOCHS_PER_JOB = 50
+QUEUED = 1000
+MLFLOW_SECONDS = 600.0
 #: Where ours is compared with MLflow.
 COMPARED = 10_000
 SORTED, GROUPED = "results, filtered and sorted", "groups of all jobs"
@@ -20,26 +24,34 @@ SORTED, GROUPED = "results, filtered and sorted", "groups of all jobs"
 def measure_histories(folder: Path, *, sizes: Sequence[int], requests: int) -> Section:
     """One database that grows; MLflow has one of its own on the same server."""
     ours: list[QueryTimes] = []
-    mlflow: MlflowTimes | None = None
+    mlflow: MlflowTimes | Failure | None = None
     with make_database(folder) as (server, engine):
         reached = 0
         for size in sizes:
             say(f"queries: filling up to {size} jobs of {EPOCHS_PER_JOB} epochs")
-            history.fill(engine, jobs=size - reached, epochs_per_job=EPOCHS_PER_JOB, queued=0)
+            queued = QUEUED if reached == 0 else 0
+            history.fill(engine, jobs=size - reached, epochs_per_job=EPOCHS_PER_JOB, queued=queued)
             reached = size
             ours.append(measure_queries(server.url("bench"), requests=requests))
-            if size == COMPARED:
-                say(f"queries: MLflow with {size} runs")
-                server.create_databases("mlflow")
-                experiment = fill_mlflow(server.url("mlflow"), size)
-                mlflow = measure_mlflow(server.url("mlflow"), experiment, requests=requests)
+        if COMPARED in sizes:
+            say(f"queries: MLflow with {COMPARED} runs")
+            # At the end: a failure stops the server.
+            mlflow = tolerate(lambda: _measure_mlflow(server, requests), MLFLOW_SECONDS)()
     figures = [*_absolute(ours[-1]), *_growth(ours)]
-    compared = [times for size, times in zip(sizes, ours, strict=True) if size == COMPARED]
-    if mlflow is not None:
-        figures += _beside_mlflow(compared[0], mlflow)
+    match mlflow:
+        case MlflowTimes():
+            figures += _beside_mlflow(ours[sizes.index(COMPARED)], mlflow)
+        case Failure():
+            figures.append(Figure("MLflow's queries", None, note=describe_failures([mlflow])))
     rows = {str(size): asdict(times) for size, times in zip(sizes, ours, strict=True)}
     title = f"Queries over {sizes[-1]:,} jobs and {sizes[-1] * EPOCHS_PER_JOB:,} epochs"
     return Section(title, figures, {**rows, "mlflow": mlflow and asdict(mlflow)})
+
+
+def _measure_mlflow(server: Postgres, requests: int) -> MlflowTimes:
+    server.create_databases("mlflow")
+    experiment = fill_mlflow(server.url("mlflow"), COMPARED)
+    return measure_mlflow(server.url("mlflow"), experiment, requests=requests)
 
 
 def _absolute(times: QueryTimes) -> Iterator[Figure]:

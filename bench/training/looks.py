@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.harness.turns import median_ratio, take_turns
-from bench.steps import advance, start_training
+from bench.training.steps import advance, start_training
 
 STEPS_A_ROUND = 108
 PERIODS_WARM = 2

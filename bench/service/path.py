@@ -6,7 +6,7 @@ themselves is taken off. What is left grows with the epochs by the cost of an ep
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -30,7 +30,7 @@ from worker.host.child import Child
 JOBS = 4
 SHORT, LONG = 2, 12
 #: So small that an epoch's steps don't hide what an epoch costs besides.
-WIDTH = 4
+MODEL: Mapping[str, Any] = {"name": "cnn", "width": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def train_alone(folder: Path, epochs: int) -> Turn:
 
 
 def _document(seed: int, epochs: int) -> dict[str, Any]:
-    return job_document("batch", seed, Size(1, epochs), WIDTH)
+    return job_document("batch", seed, Size(1, epochs), MODEL)
 
 
 def _time(work: Callable[[], None]) -> Turn:
