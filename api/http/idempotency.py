@@ -27,6 +27,8 @@ _Key = Annotated[
     ),
 ]
 
+_CREATED = status.HTTP_202_ACCEPTED
+
 
 class Creation:
     """One request to create something, with or without a key."""
@@ -34,7 +36,7 @@ class Creation:
     def __init__(
         self, request: Request, services: Services, user: User, document: Any, key: str | None
     ) -> None:
-        self._sessions = services.sessions
+        self._readers = services.readers
         self._user = user
         self._key = key
         self._path = request.url.path
@@ -50,47 +52,44 @@ class Creation:
         """What this key was answered before; raises `KeyReused`. Spares a check, and decides nothing."""
         if not self._key:
             return None
-        # A transaction of its own, so its lock on the key is free again before the check begins. Two equal
-        # requests may both come this far; `answer` decides which one creates.
-        with self._sessions.begin() as session:
-            return self._stored(session)
+        # Without a lock, which would be held while the document is checked. Two equal requests may both come this
+        # far; the transaction that stores the key decides which one creates.
+        with self._readers() as session:
+            return _replay(idempotency.find(session, self._user, self._key, self._fingerprint))
 
     def answer(self, session: Session, make: Callable[[], BaseModel]) -> Response:
         """Makes it, or finds that it is made, in one transaction with the key."""
         # Asked again, under the lock that is now held until the commit: the key and what was created become
         # visible together, or not at all.
-        if stored := self._stored(session):
-            return stored
-        response = self.respond(make())
+        if self._key:
+            stored = idempotency.claim_key(session, self._user, self._key, self._fingerprint)
+            if earlier := _replay(stored):
+                return earlier
+        made = make()
+        self.remember(session, made)
+        return self.respond(made)
+
+    def remember(self, session: Session, made: BaseModel) -> None:
+        """Stores the answer with the key, in the transaction that creates; raises `Overtaken` if an equal request
+        was faster."""
         if self._key:
             idempotency.save(
                 session,
                 self._user,
                 self._key,
                 self._fingerprint,
-                response.status_code,
-                json.loads(bytes(response.body)),
+                _CREATED,
+                json.loads(made.model_dump_json()),
             )
-        return response
 
     def respond(self, made: BaseModel) -> Response:
         """The answer to a creation that is committed, or will be before it is sent."""
         content = made.model_dump_json()
-        return Response(content, status.HTTP_202_ACCEPTED, media_type="application/json")
+        return Response(content, _CREATED, media_type="application/json")
 
     @cached_property
     def _fingerprint(self) -> str:
         return _fingerprint(self._path, self._document)
-
-    def _stored(self, session: Session) -> Response | None:
-        if not self._key:
-            return None
-        stored = idempotency.claim_key(session, self._user, self._key, self._fingerprint)
-        if stored is None:
-            return None
-        return JSONResponse(
-            stored.response, stored.status_code, headers={"Idempotent-Replayed": "true"}
-        )
 
 
 async def get_creation(
@@ -100,6 +99,14 @@ async def get_creation(
 
 
 Once: TypeAlias = Annotated[Creation, Depends(get_creation)]
+
+
+def _replay(stored: idempotency.StoredResponse | None) -> Response | None:
+    if stored is None:
+        return None
+    return JSONResponse(
+        stored.response, stored.status_code, headers={"Idempotent-Replayed": "true"}
+    )
 
 
 def _fingerprint(path: str, document: Any) -> str:

@@ -26,8 +26,8 @@ from api.http import (
 from api.schemas import AnnotationChange, JobStatus, JobView, Listing, PriorityChange
 from api.services import Services, ServicesDep
 from store.catalog import annotations
-from store.db import Job, User
-from store.jobs import Submission, commands, creation, obstacles
+from store.db import Job, Overtaken, User
+from store.jobs import Submission, commands, obstacles
 from store.mlflow import links, mirror_problems
 from trainer.spec import JobSpec
 
@@ -56,16 +56,21 @@ def submit_job(services: ServicesDep, user: Writer, document: Overridden, once: 
     plan = plan_job(services, user, document)
     [new] = plan.new
     [dataset] = plan.datasets.values()
-    submission = Submission(user, new.spec.project, dataset, new)
-    if not once.has_key:
-        answer = once.respond(JobView.of(services.intake.accept(submission)))
-    else:
-        with services.sessions.begin() as session:
-            answer = once.answer(
-                session, lambda: JobView.of(creation.accept(session, [submission])[0])
-            )
+
+    def remember(session: Session, job: Job) -> None:
+        once.remember(session, JobView.of(job))
+
+    try:
+        job = services.intake.accept(
+            Submission(user, new.spec.project, dataset, new, remember if once.has_key else None)
+        )
+    except Overtaken:
+        # An equal request was accepted meanwhile: nothing of this one was.
+        if earlier := once.earlier_answer():
+            return earlier
+        raise
     services.waker.wake()
-    return answer
+    return once.respond(JobView.of(job))
 
 
 @router.get("", summary="List jobs, newest first")

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from store.db import IdempotencyKey, KeyReused, User
+from store.db import IdempotencyKey, KeyReused, Overtaken, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,16 @@ class StoredResponse:
 
     status_code: int
     response: dict[str, Any]
+
+
+def find(session: Session, user: User, key: str, fingerprint: str) -> StoredResponse | None:
+    """The first response, once it is committed; raises KeyReused."""
+    row = session.get(IdempotencyKey, (user.id, key))
+    if row is None:
+        return None
+    if row.fingerprint != fingerprint:
+        raise KeyReused
+    return StoredResponse(row.status_code, row.response)
 
 
 def claim_key(session: Session, user: User, key: str, fingerprint: str) -> StoredResponse | None:
@@ -27,12 +38,7 @@ def claim_key(session: Session, user: User, key: str, fingerprint: str) -> Store
     # request then finds the row of the first, or, after a rollback, does the work itself. Keys whose 64 bits
     # collide would only wait for each other.
     session.execute(select(func.pg_advisory_xact_lock(_lock_number(user, key))))
-    row = session.get(IdempotencyKey, (user.id, key))
-    if row is None:
-        return None
-    if row.fingerprint != fingerprint:
-        raise KeyReused
-    return StoredResponse(row.status_code, row.response)
+    return find(session, user, key, fingerprint)
 
 
 def save(
@@ -43,17 +49,20 @@ def save(
     status_code: int,
     response: dict[str, Any],
 ) -> None:
-    """Store the response, in the transaction that creates what was requested."""
-    session.add(
-        IdempotencyKey(
-            user_id=user.id,
-            key=key,
-            fingerprint=fingerprint,
-            status_code=status_code,
-            response=response,
-        )
-    )
-    session.flush()
+    """Store the response, in the transaction that creates what was requested.
+
+    Waits for another transaction that stores the key; raises Overtaken if that one is committed.
+    """
+    row = {
+        "user_id": user.id,
+        "key": key,
+        "fingerprint": fingerprint,
+        "status_code": status_code,
+        "response": response,
+    }
+    statement = insert(IdempotencyKey).on_conflict_do_nothing().returning(IdempotencyKey.key)
+    if session.execute(statement, row).one_or_none() is None:
+        raise Overtaken
 
 
 def _lock_number(user: User, key: str) -> int:

@@ -1,6 +1,6 @@
 """Creation: any number of jobs, their first transitions and their announcement, in one statement."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,12 +50,13 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A single job that somebody submits to a project, by its name."""
+    """A single job that somebody submits to a project, by its name; `remember` joins the transaction that creates it."""
 
     owner: User
     project: str
     dataset: Dataset
     new: NewJob
+    remember: Callable[[Session, Job], None] | None = None
 
 
 def create(
@@ -86,6 +87,8 @@ def accept(session: Session, submissions: Sequence[Submission]) -> list[Job]:
         # Known here: to load them would take two statements more.
         set_committed_value(job, "owner", one.owner)
         set_committed_value(job, "project", on[one.project])
+        if one.remember is not None:
+            one.remember(session, job)
     return jobs
 
 

@@ -11,9 +11,10 @@ from store.jobs.creation import Submission, accept
 
 @dataclass(eq=False, slots=True)
 class _Entry:
-    """A submission and what became of it."""
+    """A submission and what became of it; `called` once that is known, or once it is its turn to commit."""
 
     submission: Submission
+    called: threading.Event = field(default_factory=threading.Event)
     job: Job | None = None
     error: Exception | None = None
 
@@ -24,10 +25,10 @@ class _Entry:
 
 @dataclass(eq=False, slots=True)
 class _Line:
-    """What waits for the next transaction; `turn` is held while a transaction is under way."""
+    """What waits for the next transaction, and whether one is under way."""
 
     waiting: list[_Entry] = field(default_factory=list)
-    turn: threading.Lock = field(default_factory=threading.Lock)
+    is_busy: bool = False
 
 
 class Intake:
@@ -45,7 +46,7 @@ class Intake:
 
     @property
     def is_busy(self) -> bool:
-        return any(line.turn.locked() for line in list(self._lines.values()))
+        return any(line.is_busy for line in list(self._lines.values()))
 
     @property
     def waiting(self) -> int:
@@ -58,16 +59,29 @@ class Intake:
         with self._lock:
             line = self._lines.setdefault(submission.dataset.id, _Line())
             line.waiting.append(entry)
-        # Whoever gets the turn commits for all who wait, and they find it done when the turn is theirs.
-        with line.turn:
-            if not entry.is_done:
-                with self._lock:
-                    entries, line.waiting = line.waiting, []
-                self._commit(entries)
+            if not line.is_busy:
+                line.is_busy = True
+                entry.called.set()
+        entry.called.wait()
+        if not entry.is_done:
+            self._commit_waiting(line)
         if entry.error is not None:
             raise entry.error
         assert entry.job is not None
         return entry.job
+
+    def _commit_waiting(self, line: _Line) -> None:
+        with self._lock:
+            entries, line.waiting = line.waiting, []
+        try:
+            self._commit(entries)
+        finally:
+            with self._lock:
+                # Each commits once at most: whoever came first since then is the next to do it for all.
+                line.is_busy = bool(line.waiting)
+                called = [*entries, *line.waiting[:1]]
+            for entry in called:
+                entry.called.set()
 
     def _commit(self, entries: list[_Entry]) -> None:
         try:

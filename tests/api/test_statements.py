@@ -34,9 +34,9 @@ def test_a_job_is_accepted_with_five_statements(app: FastAPI, known: TestClient)
 
 
 def test_a_repeatable_submission_asks_for_its_key_besides(app: FastAPI, known: TestClient) -> None:
-    # Locked and looked up before the check and again in the transaction, and stored.
+    # Looked up before the check, and stored with the job.
     headers = {"Idempotency-Key": "once"}
-    assert count(app, known, "POST", "/jobs", json=JOB, headers=headers) == 10
+    assert count(app, known, "POST", "/jobs", json=JOB, headers=headers) == 7
 
 
 def test_a_token_is_looked_up_in_one_statement(app: FastAPI, known: TestClient) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store.accounts import idempotency
 from store.accounts.idempotency import StoredResponse
-from store.db.errors import KeyReused
+from store.db.errors import KeyReused, Overtaken
 from store.db.models import Job, User
 from tests.support.factories import make_job, make_user
 
@@ -53,6 +53,17 @@ def test_a_request_that_failed_leaves_the_key_free(sessions: Sessions) -> None:
 
     with sessions.begin() as session:
         assert idempotency.claim_key(session, user, "key", "other print") is None
+
+
+def test_a_key_that_was_stored_meanwhile_is_not_stored_again(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        user = make_user(session)
+        idempotency.save(session, user, "key", "print", 202, {"id": 1})
+
+    with sessions() as session:
+        with pytest.raises(Overtaken):
+            idempotency.save(session, user, "key", "print", 202, {"id": 2})
+        assert idempotency.find(session, user, "key", "print") == StoredResponse(202, {"id": 1})
 
 
 def test_the_same_request_many_times_at_once_creates_once(sessions: Sessions) -> None:

@@ -21,7 +21,7 @@ from tests.support.factories import (
     make_spec,
     make_user,
 )
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 Sessions = sessionmaker[Session]
 
@@ -93,6 +93,37 @@ def test_submissions_at_one_moment_share_a_transaction(engine: Engine, sessions:
     assert [job.seed for job in jobs] == list(range(6))
     # That of the lock, of the first, and of the other five.
     assert len(commits) == 3
+
+
+def test_a_job_that_is_committed_waits_for_no_later_transaction(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        submissions = make_submissions(session, *range(4))
+    intake, gates = Intake(sessions), [threading.Event() for _ in range(3)]
+    # Transactions of the first, of the second and third, and of the fourth: each held up at its gate.
+    held = [
+        replace(submission, remember=lambda _session, _job, gate=gate: gate.wait())
+        for submission, gate in zip(
+            submissions, (gates[0], gates[1], gates[1], gates[2]), strict=True
+        )
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        try:
+            first = pool.submit(intake.accept, held[0])
+            wait_for(lambda: intake.is_busy and not intake.waiting, "the first is under way")
+            together = [pool.submit(intake.accept, one) for one in held[1:3]]
+            wait_for(lambda: intake.waiting == 2, "two wait")
+            gates[0].set()
+            assert first.result(PATIENCE_SECONDS).seed == 0
+            wait_for(lambda: not intake.waiting, "the two are under way")
+            last = pool.submit(intake.accept, held[3])
+            wait_for(lambda: intake.waiting == 1, "the last waits")
+            gates[1].set()
+            assert {future.result(PATIENCE_SECONDS).seed for future in together} == {1, 2}
+            assert not last.done()
+        finally:
+            for gate in gates:
+                gate.set()
+        assert last.result(PATIENCE_SECONDS).seed == 3
 
 
 def test_one_that_is_refused_refuses_no_other(sessions: Sessions) -> None:
