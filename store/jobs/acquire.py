@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import Select, Text, bindparam, func, select, true
+from sqlalchemy import Select, Text, and_, bindparam, false, func, select, true, tuple_
 from sqlalchemy.orm import Session, joinedload
 
 from store.db import (
@@ -15,6 +15,7 @@ from store.db import (
     Device,
     Job,
     Lease,
+    Result,
     Study,
     User,
     Worker,
@@ -23,7 +24,7 @@ from store.db import (
 from store.hosts import host_health
 from store.jobs import queue, usage
 from trainer.events import CheckpointSaved
-from trainer.spec import ASKED_FOR, Numerics
+from trainer.spec import ASKED_FOR, CHANNELS_LAST, Numerics
 
 #: Serialises all acquisitions (and nothing else): the key of an advisory lock.
 ACQUIRE_LOCK = 0x6E6C_0001
@@ -112,7 +113,7 @@ def acquire(
         return None
     job = locked.job
     chosen = _choose(devices, job)
-    fixed = _fix_numerics(job, chosen[0].kind, numerics)
+    fixed = _fix_numerics(session, job, chosen[0].kind, numerics)
     attempt = Attempt(
         job_id=job.id,
         host=host,
@@ -215,12 +216,16 @@ def _fixed_numerics(job: Job) -> dict[str, Any] | None:
     return (job.study.numerics if job.study else None) or job.numerics
 
 
-def _fix_numerics(job: Job, kind: str, numerics: Callable[[str], Numerics]) -> Numerics | None:
+def _fix_numerics(
+    session: Session, job: Job, kind: str, numerics: Callable[[str], Numerics]
+) -> Numerics | None:
     """The numerics decided when the study's first job started (without a study: this job) hold for all attempts."""
     if job.kind == "dataset":
         return None
     fixed = _fixed_numerics(job)
-    decided = numerics(kind) if fixed is None else Numerics.model_validate(fixed)
+    decided = (
+        _decide(session, job, numerics(kind)) if fixed is None else Numerics.model_validate(fixed)
+    )
     own = decided.for_job(job.spec or {})
     job.numerics = own.model_dump(mode="json")
     # The first job of a study decides for all of them, because variants that ran on different kinds of devices
@@ -228,6 +233,21 @@ def _fix_numerics(job: Job, kind: str, numerics: Callable[[str], Numerics]) -> N
     if job.study is not None and job.study.numerics is None:
         job.study.numerics = own.model_dump(mode="json", exclude=set(ASKED_FOR))
     return own
+
+
+def _decide(session: Session, job: Job, numerics: Numerics) -> Numerics:
+    """With the memory format: channels-last where every job of the study may have it."""
+    if numerics.device != "cpu":
+        return numerics
+    # Once in a study's life, by the index of its jobs. `results` has these words in columns of their own, so that no
+    # spec is read.
+    may = and_(
+        tuple_(Result.model_name, Result.norm_kind).in_(sorted(CHANNELS_LAST)),
+        Result.weights_kind == "plain",
+    )
+    whose = Result.job_id == job.id if job.study_id is None else Result.study_id == job.study_id
+    may_all = session.scalar(select(func.bool_and(func.coalesce(may, false()))).where(whose))
+    return numerics.model_copy(update={"memory_format": "channels_last"}) if may_all else numerics
 
 
 def _start(

@@ -40,6 +40,7 @@ from trainer.spec.diagnostics import (
 )
 from trainer.spec.job import (
     ASKED_FOR,
+    CHANNELS_LAST,
     UPGRADES,
     VERSION,
     Duration,
@@ -164,6 +165,7 @@ from trainer.spec.task import Classification, Reconstruction, Regression, TaskSp
 __all__ = [
     "ASKED_FOR",
     "BUILT_IN",
+    "CHANNELS_LAST",
     "GENERATED",
     "L1",
     "L2",

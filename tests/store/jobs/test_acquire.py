@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select, update
@@ -369,6 +370,67 @@ def test_each_job_of_a_study_has_the_precision_that_it_asks_for(sessions: Sessio
     assert recorded == second.numerics.model_dump(mode="json")
     assert shared is not None
     assert not shared.keys() & ASKED_FOR.keys()
+
+
+CNN = {"model": {"name": "cnn"}}
+RESNET = {"model": {"name": "resnet20"}}
+
+
+@pytest.mark.parametrize(
+    ("variants", "parts", "memory_format"),
+    [
+        (("none", "batch"), CNN, "channels_last"),
+        (("batch", "layer"), CNN, "contiguous"),
+        (("none", "instance"), CNN, "contiguous"),
+        (("none", "batch"), RESNET, "contiguous"),
+        (("none", "batch"), {**CNN, "weights": {"kind": "weight_norm"}}, "contiguous"),
+    ],
+)
+def test_a_study_is_trained_channels_last_where_all_of_its_jobs_may_be(
+    sessions: Sessions, variants: tuple[str, ...], parts: dict[str, Any], memory_format: str
+) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cpu=4)
+        study = make_study(session, cells=make_cells(variants, **parts))
+        jobs = [acquire_job(session) for _ in range(4)]
+        fixed = session.get_one(Study, study.id, populate_existing=True).numerics
+    formats = [job.numerics.memory_format for job in jobs if job is not None and job.numerics]
+    assert formats == [memory_format] * 4
+    assert fixed is not None
+    assert fixed["memory_format"] == memory_format
+
+
+def test_a_job_without_a_study_has_the_memory_format_of_its_own_model_and_norm(
+    sessions: Sessions,
+) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cpu=2)
+        make_job(session, **CNN, norm={"kind": "batch"})
+        make_job(session, **CNN, norm={"kind": "group", "groups": 4})
+        jobs = [acquire_job(session) for _ in range(2)]
+    formats = [job.numerics.memory_format for job in jobs if job is not None and job.numerics]
+    assert formats == ["channels_last", "contiguous"]
+
+
+def test_a_gpu_trains_contiguous_maps(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cpu=0, cuda=1)
+        make_study(session, cells=make_cells(("none", "batch"), **CNN))
+        job = acquire_job(session)
+    assert job is not None
+    assert job.numerics == Numerics(device="cuda", threads=3)
+
+
+def test_numerics_that_were_decided_before_stay_what_they_are(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cpu=4)
+        study = make_study(session, cells=make_cells(("none", "batch"), **CNN))
+        # As studies have them whose first job started before the rule was there.
+        decided = Numerics(threads=7).model_dump(mode="json")
+        session.execute(update(Study).where(Study.id == study.id).values(numerics=decided))
+        job = acquire_job(session)
+    assert job is not None
+    assert job.numerics == Numerics(threads=7)
 
 
 def test_a_study_fixed_to_one_kind_waits_for_it(sessions: Sessions) -> None:
