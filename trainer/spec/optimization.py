@@ -125,8 +125,8 @@ class _Training(Part):
         bool,
         Field(
             exclude_if=operator.not_,
-            description="by torch.compile, from whose kernels results differ in their last digits; takes "
-            "a minute at the start of every attempt, and a C++ compiler where it trains on a CPU",
+            description="by torch.compile, from whose kernels results differ in their last digits; every "
+            "attempt begins with it, and a CPU needs a C++ compiler",
         ),
     ] = False
     checkpoint_seconds: Annotated[
