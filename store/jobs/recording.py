@@ -72,26 +72,44 @@ def record_epoch(
     event: EpochFinished,
     recorded_at: datetime | None = None,
 ) -> None:
+    record_epochs(session, job_id, attempt, [event], recorded_at)
+
+
+def record_epochs(
+    session: Session,
+    job_id: int,
+    attempt: int,
+    events: Sequence[EpochFinished],
+    recorded_at: datetime | None = None,
+) -> None:
     """An epoch is recorded once: a later attempt that repeats it after a checkpoint changes nothing."""
     job = lock_attempt(session, job_id, attempt)
+    moment = recorded_at or func.clock_timestamp()
+    # An attempt that resumes at a checkpoint repeats the epochs after it, with the same numbers (resume is
+    # exact). The first row stays, because it may have been read and sent to MLflow already.
+    session.execute(
+        postgresql.insert(Epoch)
+        .values([_epoch_row(job_id, attempt, event, moment) for event in events])
+        .on_conflict_do_nothing()
+    )
+    job.step = events[-1].step
+    mark_changed(session, job)
+
+
+def _epoch_row(job_id: int, attempt: int, event: EpochFinished, moment: Any) -> dict[str, Any]:
     finite, non_finite = split_finite(event.metrics)
-    row: dict[str, Any] = {
+    return {
         "job_id": job_id,
         "attempt": attempt,
         "epoch": event.epoch,
         "step": event.step,
         "seconds": event.seconds,
-        "recorded_at": recorded_at or func.clock_timestamp(),
+        "recorded_at": moment,
         "non_finite": non_finite,
         # `pop`: what has a column of its own must not stand in `extra`, too.
         **{name: finite.pop(name, None) for name in STANDARD_METRICS},
         "extra": finite,
     }
-    # An attempt that resumes at a checkpoint repeats the epochs after it, with the same numbers (resume is
-    # exact). The first row stays, because it may have been read and sent to MLflow already.
-    session.execute(postgresql.insert(Epoch).values(row).on_conflict_do_nothing())
-    job.step = event.step
-    mark_changed(session, job)
 
 
 def record_diagnosis(

@@ -4,7 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
+from typing import TypeAlias
 
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
@@ -24,12 +26,13 @@ log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 0.5
 #: What comes within this time after the first event is written with it, in one transaction.
-GATHERING_SECONDS = 0.05
+GATHERING_SECONDS = 0.2
 
 #: What one transaction does; what it returns are files (relative to the storage) nobody names any more.
 Write = Callable[[Session], list[str] | None]
 #: Level and text of a line for the job's log.
 Line = tuple[str, str]
+Entry: TypeAlias = Write | EpochFinished | Line
 
 
 class Recorder:
@@ -46,7 +49,7 @@ class Recorder:
         self._storage = storage
         self._job = job
         self._attempt = attempt
-        self._waiting: list[Write | Line] = []
+        self._waiting: list[Entry] = []
         self._changed = threading.Condition()
         self._closed = False
         self._away = self._has_begun = False
@@ -60,7 +63,7 @@ class Recorder:
             case Started():
                 self._add(lambda session: commands.record_start(session, job, attempt, event))
             case EpochFinished():
-                self._add(lambda session: commands.record_epoch(session, job, attempt, event))
+                self._add(event)
             case Diagnosed():
                 self._add(lambda session: commands.record_diagnosis(session, job, attempt, event))
             case CheckpointSaved():
@@ -102,7 +105,7 @@ class Recorder:
     def _relative(self, path: str) -> str:
         return str(Path(path).relative_to(self._storage))
 
-    def _add(self, write: Write | Line) -> None:
+    def _add(self, write: Entry) -> None:
         with self._changed:
             # After the last write the attempt is over: another in its transaction would undo it.
             if not self._closed:
@@ -127,7 +130,7 @@ class Recorder:
                 # After the commit: were it rolled back, rows would name files that are gone.
                 self._delete(obsolete)
 
-    def _next_batch(self) -> list[Write | Line]:
+    def _next_batch(self) -> list[Entry]:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             # The start is written at once: it sets the job's step, which the heartbeat then raises.
@@ -136,14 +139,23 @@ class Recorder:
             self._has_begun = True
             return list(self._waiting)
 
-    def _write(self, batch: list[Write | Line]) -> list[str]:
+    def _write(self, batch: list[Entry]) -> list[str]:
+        obsolete: list[str] = []
         lines = [line for line in batch if isinstance(line, tuple)]
         writes = [write for write in batch if not isinstance(write, tuple)]
         with self._sessions.begin() as session:
             # First: the last write ends the attempt, and nothing can be said in its name afterwards.
             if lines:
                 commands.record_log(session, self._job, self._attempt, lines)
-            return [path for write in writes for path in write(session) or ()]
+            # Epochs that follow one another are one statement.
+            for _, group in groupby(writes, type):
+                same = list(group)
+                if epochs := [one for one in same if isinstance(one, EpochFinished)]:
+                    commands.record_epochs(session, self._job, self._attempt, epochs)
+                for write in same:
+                    if not isinstance(write, EpochFinished):
+                        obsolete += write(session) or ()
+        return obsolete
 
     def _delete(self, paths: list[str]) -> None:
         for path in paths:

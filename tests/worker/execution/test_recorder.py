@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.event import listen, remove
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from store.db.models import Job
+from store.db.models import Epoch, Job
 from store.jobs import commands
 from store.jobs.acquire import Assignment
 from store.results import result_rows
@@ -130,3 +130,27 @@ def test_what_an_epoch_says_is_one_transaction_of_few_statements(
     with sessions.begin() as session:
         job = session.get_one(Job, assignment.job_id)
         assert (job.step, len(result_rows.checkpoints(session, job.id))) == (10, 2)
+
+
+def test_epochs_that_come_together_take_as_many_statements_as_one(
+    sessions: Sessions,
+    assignment: Assignment,
+    engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.execution.recorder.GATHERING_SECONDS", 600.0)
+    recorder = Recorder(sessions, tmp_path, assignment.job_id, assignment.attempt)
+    recorder.say("info", "training from the start")
+    wait_for(lambda: not recorder._waiting, "the first write")
+    with counting_statements(engine) as statements:
+        for epoch in (1, 2, 3):
+            recorder.say("info", f"epoch {epoch}/3")
+            recorder.record(EpochFinished(epoch, 10 * epoch, {"val_loss": 1 / epoch}, True, 0.1))
+        recorder.close(give_up=lambda: False)
+    # The lock; the lines and their announcement; the epochs, and the job with its own.
+    assert len(statements) == 6, statements
+    with sessions.begin() as session:
+        assert session.get_one(Job, assignment.job_id).step == 30
+        rows = session.scalars(select(Epoch).order_by(Epoch.epoch)).all()
+        assert [(row.epoch, row.val_loss) for row in rows] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
