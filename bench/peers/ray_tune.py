@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ def trial(config: dict[str, Any]) -> None:
                 tune.report(row._asdict())
             else:
                 mlflow.log_metrics({key: value for key, value in row.items() if key != "key"})
+    # A process may run several trials: what counts is the last of its files.
+    (Path(config["run"]) / f"{os.getpid()}.cpu").write_text(f"{time.process_time()}")
 
 
 def main() -> None:
@@ -47,6 +50,7 @@ def main() -> None:
         tune.with_resources(trial, {"cpu": 1}),
         param_space={
             "inputs": str(inputs),
+            "run": str(run),
             "tracking": tracking,
             "number": tune.grid_search(list(range(len(Inputs(inputs).jobs)))),
         },
