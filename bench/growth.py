@@ -156,6 +156,8 @@ def draw(points: dict[str, list[Point]], path: Path) -> None:
         axis.plot(xs, [one.per_job_milliseconds for one in points[name]], "o-", label="wall")
         axis.plot(xs, [one.cpu_milliseconds for one in points[name]], "s--", label="CPU")
         axis.set_xscale("symlog", linthresh=min((x for x in xs if x), default=1))
+        axis.set_xticks(xs, [f"{x:,}" for x in xs])
+        axis.minorticks_off()
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("ms per job, without the training")

@@ -120,7 +120,7 @@ def posts(folder: Path, effort: Effort) -> Section:
     with serve(folder) as (url, _, member):
         for number in range(effort.rounds):
             say(f"posts, round {number + 1} of {effort.rounds}")
-            costs.append(measure_posts(url, member, seconds=5.0 if effort.quick else 15.0))
+            costs.append(measure_posts(url, member, seconds=5.0 if effort.quick else 10.0))
 
     def middle(name: str) -> float:
         return median(getattr(cost, name) for cost in costs)
@@ -154,7 +154,8 @@ def mirror(folder: Path, effort: Effort) -> Section:
     """One-epoch jobs, which end as fast as jobs can, and how far MLflow is behind."""
     from bench.service.mirror import measure_mirror
 
-    return measure_mirror(folder, rounds=effort.rounds)
+    # A round is hundreds of jobs.
+    return measure_mirror(folder, rounds=min(3, effort.rounds))
 
 
 def sweep(folder: Path, effort: Effort) -> Section:

@@ -53,17 +53,22 @@ def tolerate(work: Callable[[], Result], limit_seconds: float) -> Callable[[], R
     def attempt() -> Result | Failure:
         if len(failures) == MOST_FAILURES:
             return failures[-1]
-        try:
-            with limit_time(limit_seconds):
-                return work()
-        except Exception as error:
-            say(traceback.format_exc())
+        with limit_time(limit_seconds):
+            result = catch_failure(work)
+        if isinstance(result, Failure):
             kill_descendants()
-            lines = f"{type(error).__name__}: {error}".splitlines()
-            failures.append(Failure(lines[0][:_MOST_CHARACTERS]))
-            return failures[-1]
+            failures.append(result)
+        return result
 
     return attempt
+
+
+def catch_failure(work: Callable[[], Result]) -> Result | Failure:
+    try:
+        return work()
+    except Exception as error:
+        say(traceback.format_exc())
+        return Failure(f"{type(error).__name__}: {error}".splitlines()[0][:_MOST_CHARACTERS])
 
 
 def successes(results: Sequence[Result | Failure]) -> list[Result]:

@@ -9,13 +9,12 @@ from bench.harness.database import make_database
 from bench.harness.figures import Figure, Section, at_least, at_most
 from bench.harness.mlflow_history import fill_mlflow
 from bench.harness.progress import say
-from bench.harness.turns import Failure, describe_failures, tolerate
+from bench.harness.turns import Failure, catch_failure, describe_failures
 from bench.service.queries import MlflowTimes, QueryTimes, measure_mlflow, measure_queries
 from normlab.stack.servers import Postgres
 
 EPOCHS_PER_JOB = 50
 QUEUED = 1000
-MLFLOW_SECONDS = 600.0
 #: Where ours is compared with MLflow.
 COMPARED = 10_000
 SORTED, GROUPED = "results, filtered and sorted", "groups of all jobs"
@@ -33,10 +32,9 @@ def measure_histories(folder: Path, *, sizes: Sequence[int], requests: int) -> S
             history.fill(engine, jobs=size - reached, epochs_per_job=EPOCHS_PER_JOB, queued=queued)
             reached = size
             ours.append(measure_queries(server.url("bench"), requests=requests))
-        if COMPARED in sizes:
-            say(f"queries: MLflow with {COMPARED} runs")
-            # At the end: a failure stops the server.
-            mlflow = tolerate(lambda: _measure_mlflow(server, requests), MLFLOW_SECONDS)()
+            if size == COMPARED:
+                say(f"queries: MLflow with {size} runs")
+                mlflow = catch_failure(lambda: _measure_mlflow(server, requests))
     figures = [*_absolute(ours[-1]), *_growth(ours)]
     match mlflow:
         case MlflowTimes():
