@@ -36,6 +36,8 @@ log = structlog.get_logger("worker.mirror")
 
 #: Passes begin at least so far apart: what changes meanwhile goes together.
 PASS_SECONDS = 2.0
+#: As long as jobs wait for a slot, so far apart: what passes cost, with MLflow and PostgreSQL, is taken from training.
+BUSY_PASS_SECONDS = 10.0
 #: A pass comes at least so often: for what is tried again.
 TIMER_SECONDS = 5.0
 #: How often is looked whether an export has ended.
@@ -110,12 +112,13 @@ def follow(settings: Settings, tracking: Tracking, termination: Termination) -> 
 def _rest(
     connection: Connection, mirroring: Mirroring, started: float, termination: Termination
 ) -> None:
-    """Until the next pass is due: when something has changed, and PASS_SECONDS after the last one began."""
+    """Until the next pass is due: when something has changed, and `shortest_pause` after the last one began."""
     has_changes = False
+    shortest = shortest_pause(mirroring)
     while True:
         termination.check()
         now = time.monotonic()
-        end = started + (PASS_SECONDS if has_changes else TIMER_SECONDS)
+        end = started + (shortest if has_changes else max(shortest, TIMER_SECONDS))
         if now >= end:
             return
         if has_changes:
@@ -128,6 +131,10 @@ def _rest(
         has_changes = has_changes or changes is None or bool(changes)
         if mirroring.exports.is_running:
             mirroring.exports.advance()
+
+
+def shortest_pause(mirroring: Mirroring) -> float:
+    return BUSY_PASS_SECONDS if mirroring.exports.are_jobs_waiting else PASS_SECONDS
 
 
 def drain(settings: Settings, tracking: Tracking, termination: Termination = NO_TERMINATION) -> int:

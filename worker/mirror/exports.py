@@ -93,6 +93,7 @@ class Exports:
         self._renderer = renderer
         self._wait_seconds = wait_seconds
         self._busy_at = time.monotonic()
+        self._are_jobs_waiting = False
         self._is_expected, self._looked_at = True, -math.inf
         # Its thread lives as long as this does: the helper that exports ends with the thread that started it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="exports")
@@ -116,8 +117,13 @@ class Exports:
             return 0
         begun = self._begin_next(0.0 if at_once or self._are_slots_idle() else self._wait_seconds)
         if not begun:
-            self._models.close_if_idle()
+            self._models.close_if_idle(at_once=self._are_jobs_waiting)
         return begun
+
+    @property
+    def are_jobs_waiting(self) -> bool:
+        """Whether, at the last look, jobs were queued beside those that run: no slot is free for long."""
+        return self._are_jobs_waiting
 
     def expect(self) -> None:
         """Something may have become due: until then, nobody looks where nothing was."""
@@ -138,6 +144,7 @@ class Exports:
     def _are_slots_idle(self) -> bool:
         with self._sessions.begin() as session:
             load = exports.read_load(session)
+        self._are_jobs_waiting = load.is_running and load.is_queued
         if load.is_running:
             self._busy_at = time.monotonic()
             return False

@@ -129,9 +129,10 @@ class ModelLogger:
             raise ExportError(answer["away"])
         return Outcome(**answer)
 
-    def close_if_idle(self) -> None:
-        """Ends the helper when it has had nothing to do for `idle_seconds`. Not beside `log_model`."""
-        if time.monotonic() - self._used_at > self._idle_seconds:
+    def close_if_idle(self, *, at_once: bool = False) -> None:
+        """Ends the helper when it has had nothing to do for `idle_seconds`, or `at_once`: its memory is needed.
+        Not beside `log_model`."""
+        if at_once or time.monotonic() - self._used_at > self._idle_seconds:
             self.close()
 
     def stop(self) -> None:

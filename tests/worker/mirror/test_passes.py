@@ -19,7 +19,13 @@ from store.mlflow.exports import Load
 from tests.support.mirrored import ProjectRows, Reader
 from tests.support.statements import counting_statements
 from tests.support.waiting import wait_for
-from worker.mirror.__main__ import Settings, make_mirroring
+from worker.mirror.__main__ import (
+    BUSY_PASS_SECONDS,
+    PASS_SECONDS,
+    Settings,
+    make_mirroring,
+    shortest_pause,
+)
 from worker.mirror.connection import locked_connection, wait_for_changes
 from worker.mirror.exports import Exports
 from worker.mirror.models import ModelLogger
@@ -198,6 +204,25 @@ def test_the_helper_that_exports_stays_for_the_next_model_and_ends_when_none_com
     logger._idle_seconds = 0.0
     logger.close_if_idle()
     assert not started[0].is_fresh
+
+
+def test_while_jobs_wait_for_a_slot_passes_are_rarer_and_no_helper_keeps_its_memory(
+    settings: Settings, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[bool] = []
+    monkeypatch.setattr(
+        ModelLogger, "close_if_idle", lambda _, *, at_once=False: closed.append(at_once)
+    )
+    monkeypatch.setattr(exports, "next_files", lambda *_: [])
+    monkeypatch.setattr(exports, "next_model", lambda *_: None)
+    pauses = []
+    with mirroring_of(settings, tracking) as mirroring:
+        for load in (BUSY, Load(is_running=True, is_queued=False), IDLE):
+            monkeypatch.setattr(exports, "read_load", lambda _, load=load: load)
+            mirroring.run_pass()
+            pauses.append(shortest_pause(mirroring))
+    assert pauses == [BUSY_PASS_SECONDS, PASS_SECONDS, PASS_SECONDS]
+    assert closed == [True, False, False]
 
 
 def test_a_mirror_hears_which_jobs_have_changed(
