@@ -51,7 +51,8 @@ _KEEPALIVES = {
 
 # Made once, since every change of a job executes one of them.
 _CLOCK = select(func.clock_timestamp())
-_CLOCK_AND_NOTIFY = _CLOCK.add_columns(func.pg_notify(JOBS_CHANNEL, bindparam("job", type_=Text)))
+#: Takes the job's id as the text `job`.
+CLOCK_AND_NOTIFY = _CLOCK.add_columns(func.pg_notify(JOBS_CHANNEL, bindparam("job", type_=Text)))
 
 
 #: A pooled connection that was used more recently is not pinged, unless its socket has input.
@@ -107,7 +108,7 @@ def notify(session: Session, channel: str, payload: str) -> None:
 def notify_job(session: Session, job_id: int) -> datetime:
     """Notify the listeners on jobs once this transaction is committed; the database's clock at this moment."""
     with session.no_autoflush:
-        now: datetime = session.execute(_CLOCK_AND_NOTIFY, {"job": str(job_id)}).one()[0]
+        now: datetime = session.execute(CLOCK_AND_NOTIFY, {"job": str(job_id)}).one()[0]
     return now
 
 

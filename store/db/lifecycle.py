@@ -4,12 +4,14 @@ Every change of a job holds its row's lock, so that changes are serialized.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cache
+from typing import Any
 
-from sqlalchemy import Select, bindparam, select, update
+from sqlalchemy import Select, bindparam, insert, select, update
 from sqlalchemy.orm import Session, SessionTransaction, joinedload
 
-from store.db.engine import notify_job, notify_jobs
+from store.db.engine import CLOCK_AND_NOTIFY, notify_job, notify_jobs
 from store.db.errors import LostLease, NotFound
 from store.db.models import FINAL_STATUSES, Dataset, Job, Transition
 from store.db.nonfinite import sanitize_text
@@ -66,12 +68,17 @@ def transition(
     error: str | None = None,
 ) -> None:
     """Change the status of a locked job; this fulfils or ends any requested action. An error of None keeps the last."""
-    now = notify_job(session, job.id)
-    session.add(
-        Transition(
-            job_id=job.id, who=who, from_status=job.status, to_status=status, why=sanitize_text(why)
-        )
-    )
+    values = {
+        "job": str(job.id),
+        "job_id": job.id,
+        "who": who,
+        "from_status": job.status,
+        "to_status": status,
+        "why": sanitize_text(why),
+    }
+    # What is pending is written once it is complete, at the end.
+    with session.no_autoflush:
+        now: datetime = session.execute(_noted(), values).one()[0]
     job.status = status
     job.reason = reason
     # Whatever was requested is done with: an attempt that ends by itself just before it hears of a pause must
@@ -143,6 +150,21 @@ def fail_dataset(session: Session, dataset_id: int, error: str) -> None:
             continue
         why = f"dataset {failed} could not be registered: {error}"
         transition(session, job, "failed", who="system", why=why, reason="error", error=why)
+
+
+@cache
+def _noted() -> Select[datetime, Any]:
+    """A transition, its announcement and the database's clock, in one statement."""
+    given = (
+        Transition.job_id,
+        Transition.who,
+        Transition.from_status,
+        Transition.to_status,
+        Transition.why,
+    )
+    row = select(*(bindparam(column.key, type_=column.type) for column in given))
+    noted = insert(Transition).from_select([column.key for column in given], row)
+    return CLOCK_AND_NOTIFY.add_cte(noted.cte("noted"))
 
 
 @cache

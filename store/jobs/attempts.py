@@ -77,9 +77,9 @@ def finish(
     # sweep nor another attempt can end this one in between.
     job = lock_attempt(session, job_id, attempt)
     row = _end(session, job, "completed", None, seconds_used, counts=False)
-    host_health.forgive(session, row.host, row.instance)
     keep_metrics(job, metrics or {})
     transition(session, job, "succeeded", who=worker_name(row.host), why=reason, reason=reason)
+    host_health.forgive(session, row.host, row.instance)
     return job
 
 
@@ -185,9 +185,11 @@ def _end(
     row.counts = counts
     # In the transaction that ends the attempt: a slot that were freed earlier would be given to a second job
     # while the first still trains, one that were freed later would be lost if the process died in between.
-    session.execute(delete(Lease).where(Lease.job_id == job.id, Lease.attempt == job.attempt))
-    session.flush()
-    usage.charge(session, job, row)
+    held = delete(Lease).where(Lease.job_id == job.id, Lease.attempt == job.attempt)
+    # The job is written once, with its new status.
+    with session.no_autoflush:
+        session.execute(held)
+        usage.charge(session, job, row)
     return row
 
 
