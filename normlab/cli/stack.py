@@ -22,7 +22,6 @@ from normlab.cli.render import (
     say_workers,
     size,
 )
-from normlab.client import Transport
 from normlab.errors import NormlabError, StackError
 from normlab.home import Home
 from normlab.stack import control
@@ -154,6 +153,8 @@ def status(
 
 def ask_api(home: Home, path: str, **parameters: Any) -> Any:
     """What the local stack's own API answers; None if it doesn't, or takes long."""
+    from normlab.client import Transport
+
     # Of this home whatever NORMLAB_URL names: `status` is about the local stack.
     transport = Transport(home=home, timeout=_ASK_SECONDS)
     try:

@@ -25,7 +25,7 @@ from urllib.parse import quote
 from normlab.client.documents import Document, read_input
 from normlab.client.ids import Reference
 from normlab.client.results import Item, Named, ResultReader, as_mapping
-from normlab.client.transport import Transport, outlast_outage
+from normlab.client.waiting import outlast_outage
 from normlab.errors import Refused, WaitedTooLong
 from normlab.home import Home
 
@@ -43,6 +43,9 @@ class Client(ResultReader):
     def __init__(
         self, url: str | None = None, token: str | None = None, *, home: Home | None = None
     ) -> None:
+        # httpx takes a third of the time in which the command starts, and its help needs none.
+        from normlab.client.transport import Transport
+
         self._http = Transport(url, token, home=home)
 
     @property

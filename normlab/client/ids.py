@@ -6,6 +6,9 @@ from typing import Literal, TypeAlias
 
 from normlab.errors import NormlabError
 
+#: Of all paths of the API.
+PREFIX = "/api/v1"
+
 Kind: TypeAlias = Literal["job", "study"]
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import httpx
 
-#: Between two lines about the same wait, where nothing is redrawn.
-LINE_SECONDS = 10.0
+from normlab.client.waiting import LINE_SECONDS
+
 READY_SECONDS = 120.0
 _PAUSE_SECONDS = 1.0
 _ASK_SECONDS = 10.0

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
 from normlab.client.dataframes import flatten, flatten_group, frame
-from normlab.client.ids import Reference
-from normlab.client.transport import PREFIX, Transport, retry_after
+from normlab.client.ids import PREFIX, Reference
+from normlab.client.waiting import retry_after
 from normlab.errors import NormlabError, Refused
 
 if TYPE_CHECKING:
     import pandas
+
+    from normlab.client.transport import Transport
 
 Item: TypeAlias = dict[str, Any]
 Named: TypeAlias = Reference | str | int
@@ -24,7 +26,7 @@ _DRAWING_PAUSE = 2.0
 class ResultReader:
     """The reading half of `normlab.Client`."""
 
-    _http: Transport
+    _http: "Transport"
 
     def results(self, study: Named | None = None, **filters: Any) -> "pandas.DataFrame":
         """One row per job; metrics and matrix points are columns, NaN and infinities are themselves."""
@@ -162,7 +164,7 @@ class ResultReader:
         while answer.status_code == HTTPStatus.ACCEPTED:
             if on_wait:
                 on_wait()
-            time.sleep(retry_after(answer, _DRAWING_PAUSE))
+            time.sleep(retry_after(answer.headers, _DRAWING_PAUSE))
             there = answer.headers["Location"].removeprefix(PREFIX).lstrip("/")
             try:
                 answer = self._http.request("GET", there, again=True)

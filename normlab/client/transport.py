@@ -4,9 +4,9 @@ import contextlib
 import ipaddress
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -21,33 +21,16 @@ from normlab.client.bearer import (
     find_bearer,
     find_origin,
 )
+from normlab.client.downloads import save
+from normlab.client.ids import PREFIX
 from normlab.client.readiness import ask, is_starting, may_be_starting, wait_until_ready
+from normlab.client.waiting import retry_after
 from normlab.errors import NormlabError, NoToken, NotReachable, Refused
 from normlab.home import Home
 
-PREFIX = "/api/v1"
 _RETRY_PAUSES = (0.5, 1.0, 2.0)
-_LONGEST_RETRY_AFTER = 10.0
-#: A restart of the API is no reason to give up a wait of hours.
-OUTAGE_SECONDS = 120.0
 #: The service may read a lot before it sends the first byte.
 _STREAM = httpx.Timeout(600.0, connect=5.0)
-
-T = TypeVar("T")
-
-
-def outlast_outage(read: Callable[[], T], deadline: float | None = None) -> T:
-    """What `read` returns once the service can be reached; raises NotReachable after a long outage, or after the
-    deadline (of `time.monotonic`)."""
-    # Counted from the first attempt: a read that hangs until its timeout is part of the outage.
-    give_up = min(time.monotonic() + OUTAGE_SECONDS, deadline or float("inf"))
-    while True:
-        try:
-            return read()
-        except NotReachable:
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(1.0)
 
 
 class Transport:
@@ -148,7 +131,7 @@ class Transport:
                 # its checkers are busy.
                 if answer.status_code != 503 or pause is None:
                     return _checked(answer)
-                pause = retry_after(answer, pause)
+                pause = retry_after(answer.headers, pause)
             time.sleep(pause)
         raise AssertionError
 
@@ -223,19 +206,6 @@ class Transport:
         save(self.stream(path), target)
 
 
-def save(chunks: Iterable[bytes], target: Path) -> None:
-    """Into a temporary name first: what stands under `target` is complete."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f"{target.name}.part")
-    try:
-        with unfinished.open("wb") as file:
-            file.writelines(chunks)
-        # A rename within one folder is atomic: a download that breaks off leaves what was there before.
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def _is_starting(home: Home) -> bool:
     return home.is_locked() and home.read_state().get("phase") == "starting"
 
@@ -246,12 +216,6 @@ def _is_loopback(url: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def retry_after(answer: httpx.Response, pause: float) -> float:
-    """The seconds that the service asks for, within reason; `pause` where it doesn't."""
-    text = answer.headers.get("Retry-After", "")
-    return min(float(text), _LONGEST_RETRY_AFTER) if text.isdecimal() else pause
 
 
 def _checked(answer: httpx.Response) -> httpx.Response:

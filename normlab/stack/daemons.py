@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-import httpx
 import psutil
 
 from normlab.home import Home
@@ -247,10 +247,10 @@ def _find_worker(home: Home, token: str, pid: int | None) -> Answer:
     if not home.is_served():
         return Answer(ready=False)
     status, document = _ask_as(token, f"{home.api_url}/api/v1/workers")
-    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         # Nobody else can be asked; the stack works for all who have a token of their own.
         return Answer(ready=True, remark=_REFUSED.format(home.token_file))
-    rows = document.get("items", ()) if status == httpx.codes.OK else ()
+    rows = document.get("items", ()) if status == HTTPStatus.OK else ()
     return Answer(ready=any(row["alive"] and row["process"] == pid for row in rows))
 
 
@@ -258,11 +258,13 @@ def _ask(url: str) -> Answer:
     status, document = _ask_as(None, url)
     if status is None:
         return Answer(ready=False)
-    return Answer(status == httpx.codes.OK, f"it answers {document.get('detail') or status}")
+    return Answer(status == HTTPStatus.OK, f"it answers {document.get('detail') or status}")
 
 
 def _ask_as(token: str | None, url: str) -> tuple[int | None, Mapping[str, Any]]:
     """The status of the answer, None if there is none, and the mapping that is in it."""
+    import httpx
+
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     document: Any = {}
     try:
