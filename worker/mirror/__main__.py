@@ -114,15 +114,16 @@ def _rest(
 ) -> None:
     """Until the next pass is due: when something has changed, and `shortest_pause` after the last one began."""
     has_changes = False
-    shortest = shortest_pause(mirroring)
     while True:
         termination.check()
         now = time.monotonic()
+        shortest = shortest_pause(mirroring)
         end = started + (shortest if has_changes else max(shortest, TIMER_SECONDS))
         if now >= end:
             return
         if has_changes:
-            time.sleep(min(LOOK_SECONDS, end - now))
+            step = LOOK_SECONDS if mirroring.exports.is_running else PASS_SECONDS
+            time.sleep(min(step, end - now))
         seconds = 0.0 if has_changes else end - now
         if mirroring.exports.is_running:
             seconds = min(seconds, LOOK_SECONDS)
@@ -131,6 +132,9 @@ def _rest(
         has_changes = has_changes or changes is None or bool(changes)
         if mirroring.exports.is_running:
             mirroring.exports.advance()
+        elif mirroring.exports.are_jobs_waiting:
+            # The last of them may have got its slot: what has ended by then needn't wait for ten seconds.
+            mirroring.exports.look_at_slots()
 
 
 def shortest_pause(mirroring: Mirroring) -> float:

@@ -115,7 +115,7 @@ class Exports:
         self._settle()
         if self._running:
             return 0
-        begun = self._begin_next(0.0 if at_once or self._are_slots_idle() else self._wait_seconds)
+        begun = self._begin_next(0.0 if at_once or self.look_at_slots() else self._wait_seconds)
         if not begun:
             self._models.close_if_idle(at_once=self._are_jobs_waiting)
         return begun
@@ -124,6 +124,16 @@ class Exports:
     def are_jobs_waiting(self) -> bool:
         """Whether, at the last look, jobs were queued beside those that run: no slot is free for long."""
         return self._are_jobs_waiting
+
+    def look_at_slots(self) -> bool:
+        """Whether they are idle."""
+        with self._sessions.begin() as session:
+            load = exports.read_load(session)
+        self._are_jobs_waiting = load.is_running and load.is_queued
+        if load.is_running:
+            self._busy_at = time.monotonic()
+            return False
+        return not load.is_queued or time.monotonic() - self._busy_at > QUIET_SECONDS
 
     def expect(self) -> None:
         """Something may have become due: until then, nobody looks where nothing was."""
@@ -140,15 +150,6 @@ class Exports:
                 if isinstance(export, ModelExport):
                     self._take_back(export)
         self._running = []
-
-    def _are_slots_idle(self) -> bool:
-        with self._sessions.begin() as session:
-            load = exports.read_load(session)
-        self._are_jobs_waiting = load.is_running and load.is_queued
-        if load.is_running:
-            self._busy_at = time.monotonic()
-            return False
-        return not load.is_queued or time.monotonic() - self._busy_at > QUIET_SECONDS
 
     def _begin_next(self, waited_seconds: float) -> int:
         now = time.monotonic()

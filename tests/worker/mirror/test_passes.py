@@ -221,7 +221,11 @@ def test_while_jobs_wait_for_a_slot_passes_are_rarer_and_no_helper_keeps_its_mem
             monkeypatch.setattr(exports, "read_load", lambda _, load=load: load)
             mirroring.run_pass()
             pauses.append(shortest_pause(mirroring))
-    assert pauses == [BUSY_PASS_SECONDS, PASS_SECONDS, PASS_SECONDS]
+        monkeypatch.setattr(exports, "read_load", lambda _: BUSY)
+        # Between two passes, too.
+        mirroring.exports.look_at_slots()
+        pauses.append(shortest_pause(mirroring))
+    assert pauses == [BUSY_PASS_SECONDS, PASS_SECONDS, PASS_SECONDS, BUSY_PASS_SECONDS]
     assert closed == [True, False, False]
 
 
