@@ -184,7 +184,7 @@ SECTIONS: Mapping[str, Run] = {
     )
 }
 #: Of one section; past that its processes are killed, so that it fails and the next one begins.
-MOST_SECONDS = 1500.0
+MOST_SECONDS = 1800.0
 #: Those that three minutes are enough for.
 QUICK = ("imports", "path", "claims", "posts", "sweep")
 

@@ -1,6 +1,8 @@
 """Whether MLflow keeps up with one-epoch jobs, which end as fast as jobs can."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -9,6 +11,7 @@ from bench.harness.figures import Figure, Section, at_most
 from bench.harness.process_tree import adopt_orphans
 from bench.harness.progress import say
 from bench.harness.stack import Service, make_stack, to_timestamp, wait_for_mlflow
+from bench.harness.turns import Failure, catch_failure, describe_failures, successes
 from bench.service.start import ONE_EPOCH
 
 JOBS = 634
@@ -28,23 +31,33 @@ class Mirrored:
 def measure_mirror(folder: Path, *, rounds: int, jobs: int = JOBS) -> Section:
     adopt_orphans()
     settings = {"NORMLAB_CPU_SLOTS": str(WORKERS), "NORMLAB_CPU_THREADS": "1"}
-    results = []
+    results: list[Mirrored | Failure] = []
     with make_stack(folder / "home", **settings).running() as service:
         _mirror(service, "warm-up", 10)
         for number in range(rounds):
             say(f"mirror, round {number + 1} of {rounds}")
-            results.append(_mirror(service, f"round-{number + 1}", jobs))
-    late = median(result.late_seconds for result in results)
-    rate = median(60 * result.jobs / result.seconds for result in results)
-    # Of MLflow's side: all runs, from the first job's start until they were complete.
-    runs = median(60 * one.jobs / (one.seconds + one.late_seconds) for one in results)
-    figures = [
-        Figure("jobs ended", rate, "/min"),
-        Figure("runs complete in MLflow", runs, "/min"),
-        Figure("last job's end to all in MLflow", late, "s", at_most(10)),
-    ]
-    title = f"{jobs} one-epoch jobs in MLflow"
-    return Section(title, figures, {"rounds": [asdict(one) for one in results]})
+            results.append(catch_failure(partial(_mirror, service, f"round-{number + 1}", jobs)))
+            # What MLflow still lacks would be in its way in the next round.
+            if isinstance(results[-1], Failure):
+                break
+    return summarize(results, jobs)
+
+
+def summarize(results: Sequence[Mirrored | Failure], jobs: int) -> Section:
+    note = describe_failures(results)
+    figures = [Figure("last job's end to all in MLflow", None, "s", at_most(10), note)]
+    if done := successes(results):
+        late = median(one.late_seconds for one in done)
+        ended = median(60 * one.jobs / one.seconds for one in done)
+        # Of MLflow's side: all runs, from the first job's start until they were complete.
+        mirrored = median(60 * one.jobs / (one.seconds + one.late_seconds) for one in done)
+        figures = [
+            Figure("jobs ended", ended, "/min"),
+            Figure("runs complete in MLflow", mirrored, "/min"),
+            Figure("last job's end to all in MLflow", late, "s", at_most(10), note),
+        ]
+    rows = {"rounds": [asdict(one) for one in results]}
+    return Section(f"{jobs} one-epoch jobs in MLflow", figures, rows)
 
 
 def _mirror(service: Service, project: str, count: int) -> Mirrored:

@@ -22,6 +22,7 @@ from bench.harness.turns import (
 )
 from bench.report import BEGIN, END, render, replace_between_markers
 from bench.sections import QUICK, SECTIONS, Effort
+from bench.service import mirror
 from bench.sweep.contestants import Cost
 from bench.sweep.section import BARE, CELERY, NORMLAB, summarize
 from bench.sweep.study import FULL
@@ -164,6 +165,16 @@ def test_the_sweep_says_who_failed_and_keeps_what_others_reached() -> None:
     # The round in which both were measured.
     assert figures["Normlab: wall ÷ bare"].value == pytest.approx(0.8)
     assert figures[f"{BARE}: wall"].note == "failed in 1 of 2 rounds: OSError: no room"
+
+
+def test_a_mirror_that_is_too_late_is_said_beside_its_goal() -> None:
+    too_late = Failure("RuntimeError: MLflow had 1 of 8 results 120 s after the last job")
+    figures = mirror.summarize([mirror.Mirrored(8, 2.0, 4.0), too_late], 8).figures
+    assert [figure.value for figure in figures] == [240, 80, 4]
+    assert "MLflow had 1 of 8 results" in figures[-1].note
+    (figure,) = mirror.summarize([too_late], 8).figures
+    assert figure.verdict == "not measured"
+    assert figure.goal is not None
 
 
 def test_another_number_of_epochs_is_said() -> None:
