@@ -5,6 +5,7 @@ that `bench.harness.history` has filled.
 """
 
 import argparse
+import gc
 import multiprocessing
 import os
 import random
@@ -51,6 +52,9 @@ def measure_acquire(
     with make_sessions(engine).begin() as session:
         leases.register_worker(session, HOST, os.getpid(), [("cpu", 0, "bench", workers)])
     engine.dispose()
+    # As a worker does before it forks its children.
+    gc.collect()
+    gc.freeze()
     context = multiprocessing.get_context("fork")
     with context.Pool(workers) as pool:
         tasks = [(url, each, work_seconds, number) for number in range(workers)]

@@ -130,8 +130,12 @@ class _Client:
     def post(self, path: str, document: Mapping[str, Any]) -> tuple[float, Any]:
         """The seconds until the whole answer was read, and the answer; repeated while checks aren't done."""
         body = json.dumps(document)
+        # As Normlab's client does.
+        headers = {**self._headers, "Idempotency-Key": str(uuid.uuid4())}
         began = time.perf_counter()
-        while (response := self._send(path, body)).status == HTTPStatus.SERVICE_UNAVAILABLE:
+        while (
+            response := self._send(path, body, headers)
+        ).status == HTTPStatus.SERVICE_UNAVAILABLE:
             response.read()
             if time.perf_counter() - began > PATIENCE_SECONDS:
                 raise RuntimeError(f"{path} was not answered within {PATIENCE_SECONDS:g} seconds")
@@ -142,8 +146,8 @@ class _Client:
             raise RuntimeError(f"{path} was answered {response.status}: {content[:500]!r}")
         return took, json.loads(content)
 
-    def _send(self, path: str, body: str) -> http.client.HTTPResponse:
-        self._connection.request("POST", path, body, self._headers)
+    def _send(self, path: str, body: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        self._connection.request("POST", path, body, headers)
         return self._connection.getresponse()
 
     def close(self) -> None:
