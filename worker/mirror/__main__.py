@@ -138,7 +138,10 @@ def _rest(
 
 
 def shortest_pause(mirroring: Mirroring) -> float:
-    return BUSY_PASS_SECONDS if mirroring.exports.are_jobs_waiting else PASS_SECONDS
+    """Between the beginnings of two passes."""
+    # Where jobs end faster than a few in a second, ten seconds' worth of them would never be caught up with.
+    may_wait = mirroring.exports.are_jobs_waiting and not mirroring.is_batch_due
+    return BUSY_PASS_SECONDS if may_wait else PASS_SECONDS
 
 
 def drain(settings: Settings, tracking: Tracking, termination: Termination = NO_TERMINATION) -> int:

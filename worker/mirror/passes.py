@@ -87,6 +87,11 @@ class Mirroring:
         elif self._jobs is not None:
             self._jobs |= job_ids
 
+    @property
+    def is_batch_due(self) -> bool:
+        """Whether half as many jobs have changed as a pass takes, or all are to be looked at."""
+        return self._jobs is None or len(self._jobs) >= JOBS_AT_ONCE // 2
+
     def run_pass(self, *, everything: bool = False) -> Pass:
         """`everything`: also what may wait, and not only of the jobs that were said to have changed."""
         if everything or time.monotonic() - self._scanned_at > SCAN_SECONDS:
