@@ -11,7 +11,8 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from api.http import GoneClients, SafeHeaders, docs, drawings, error_responses, openapi
+from api import web
+from api.http import GoneClients, SafeHeaders, drawings, error_responses, openapi
 from api.processes import Checker, RenderQueue
 from api.routes import (
     catalog,
@@ -35,7 +36,7 @@ from api.settings import Settings
 from api.storage import StorageCheck, refuse_wrong_storage
 from runtime.logs import configure_logging
 from runtime.supervision import Limits
-from store.db import make_engine, make_readers, make_sessions
+from store.db import Changes, make_engine, make_readers, make_sessions
 from store.jobs import Intake, Waker, wakeups
 from studies.rendering import Renderer
 
@@ -62,7 +63,7 @@ def make_app(settings: Settings | None = None) -> FastAPI:
         description=openapi.DESCRIPTION,
         lifespan=_make_lifespan(settings),
         responses=openapi.RESPONSES,
-        # FastAPI's pages load their scripts from elsewhere: see `api.http.docs`.
+        # FastAPI's pages load their scripts from elsewhere: see `api.web.docs`.
         docs_url=None,
         redoc_url=None,
     )
@@ -73,7 +74,7 @@ def make_app(settings: Settings | None = None) -> FastAPI:
     for module in _ROUTERS:
         app.include_router(module.router, prefix=PREFIX)
     app.include_router(health.router)
-    docs.install(app)
+    web.install(app)
     error_responses.install(app)
     openapi.describe(app)
     if is_own_process:
@@ -120,6 +121,8 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
     renderer = Renderer(seconds=settings.draw_seconds, megabytes=settings.draw_megabytes)
     render_queue = stack.enter_context(closing(RenderQueue(renderer)))
     storage = StorageCheck(sessions, settings.storage)
+    changes = stack.enter_context(closing(Changes(engine)))
+    changes.start()
     return Services(
         settings,
         engine,
@@ -130,4 +133,5 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
         Intake(sessions),
         waker,
         storage,
+        changes,
     )

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.processes import Checker, RenderQueue
 from api.settings import Settings
 from api.storage import StorageCheck
+from store.db import Changes
 from store.jobs import Intake, Waker
 
 
@@ -27,6 +28,7 @@ class Services:
     intake: Intake
     waker: Waker
     storage: StorageCheck
+    changes: Changes
 
 
 async def get_services(request: Request) -> Services:

@@ -1,6 +1,6 @@
 """What all endpoints share: who asks, bodies, errors, idempotency, OpenAPI."""
 
-from api.http import docs, drawings, error_responses, openapi
+from api.http import drawings, error_responses, openapi
 from api.http.body import Document
 from api.http.comparison_table import TABLES, TableFormat, respond_with_table
 from api.http.dependencies import (
@@ -24,13 +24,15 @@ from api.http.drawings import (
     render_response,
     request_render,
 )
-from api.http.error_responses import MEDIA_TYPE
+from api.http.error_responses import MEDIA_TYPE, as_api_error, is_known
 from api.http.errors import (
+    ApiError,
     BadParameter,
     Conflict,
     Forbidden,
     Invalid,
     NotFound,
+    Unauthorized,
     Unavailable,
     parse,
 )
@@ -39,14 +41,26 @@ from api.http.idempotency import Once
 from api.http.openapi import describe_body
 from api.http.overrides import Overridden
 from api.http.query_parameters import Columns, Jobs, ResultPage, Sorting, read_parameter
+from api.http.sessions import (
+    SESSION_LENGTH,
+    SESSION_NAME,
+    clear_session,
+    csrf_token,
+    ensure_same_site,
+    read_session,
+    set_session,
+)
 from api.http.spool import TYPES, ExportFormat, spool_rows
 
 __all__ = [
     "HARMLESS",
     "MEDIA_TYPE",
+    "SESSION_LENGTH",
+    "SESSION_NAME",
     "TABLES",
     "TYPES",
     "Administrator",
+    "ApiError",
     "Archived",
     "BadParameter",
     "Columns",
@@ -69,22 +83,29 @@ __all__ = [
     "Secret",
     "Sorting",
     "TableFormat",
+    "Unauthorized",
     "Unavailable",
     "Writer",
+    "as_api_error",
+    "clear_session",
+    "csrf_token",
     "describe_body",
-    "docs",
     "drawings",
     "ensure_own",
+    "ensure_same_site",
     "error_responses",
     "get_current_user",
+    "is_known",
     "lock_asking_token",
     "openapi",
     "parse",
     "pending_headers",
     "pending_response",
     "read_parameter",
+    "read_session",
     "render_response",
     "request_render",
     "respond_with_table",
+    "set_session",
     "spool_rows",
 ]

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
-from fastapi import Depends, Path, Query
+from fastapi import Depends, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 
 from api.http.errors import Forbidden, Unauthorized
+from api.http.sessions import read_session
 from api.services import ServicesDep
 from store.accounts import users
 from store.db import Token, User
@@ -18,10 +19,13 @@ _bearer = HTTPBearer(auto_error=False, description="as printed by `normlab token
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-async def get_secret(credentials: _Credentials) -> str:
-    if credentials is None:
-        raise Unauthorized("a token is required: send 'Authorization: Bearer <token>'")
-    return credentials.credentials
+async def get_secret(request: Request, credentials: _Credentials) -> str:
+    """Of the header, else of the browser's session."""
+    if credentials is not None:
+        return credentials.credentials
+    if (session := read_session(request)) is not None:
+        return session
+    raise Unauthorized("a token is required: send 'Authorization: Bearer <token>'")
 
 
 Secret: TypeAlias = Annotated[str, Depends(get_secret)]

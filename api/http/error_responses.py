@@ -37,6 +37,18 @@ MEDIA_TYPE = "application/problem+json"
 
 log = structlog.get_logger(__name__)
 
+#: What the parts below raise.
+_KNOWN: tuple[type[Exception], ...] = (
+    store.StoreError,
+    StudyError,
+    DocumentError,
+    CheckerUnavailable,
+    RendererBusy,
+    RenderingFailed,
+    DataError,
+    *DATABASE_AWAY,
+)
+
 
 class ProblemDetails(BaseModel):
     """RFC 9457: what went wrong."""
@@ -80,16 +92,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, _answer_api_error)
     app.add_exception_handler(RequestValidationError, _answer_parameters)
     app.add_exception_handler(HTTPException, _answer_framework)
-    for kind in (
-        store.StoreError,
-        StudyError,
-        DocumentError,
-        CheckerUnavailable,
-        RendererBusy,
-        RenderingFailed,
-        DataError,
-        *DATABASE_AWAY,
-    ):
+    for kind in _KNOWN:
         app.add_exception_handler(kind, _answer_known)
     app.add_exception_handler(Exception, _answer_unexpected)
 
@@ -102,11 +105,18 @@ def _answer_api_error(request: Request, error: Exception) -> Response:
 
 
 def _answer_known(request: Request, error: Exception) -> Response:
-    return _answer_api_error(request, _translate(error))
+    return _answer_api_error(request, as_api_error(error))
 
 
-def _translate(error: Exception) -> ApiError:
+def is_known(error: Exception) -> bool:
+    """Whether `as_api_error` takes it; any other is a fault of ours."""
+    return isinstance(error, (ApiError, *_KNOWN))
+
+
+def as_api_error(error: Exception) -> ApiError:
     match error:
+        case ApiError():
+            return error
         case StudyError():
             return Invalid(error.problems[:MOST_PROBLEMS])
         case DocumentError():

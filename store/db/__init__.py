@@ -1,6 +1,7 @@
 """Tables, connections, errors, paging, and the one place where a job's status changes."""
 
 from store.db import errors, lifecycle, paging
+from store.db.changes import Changes, News
 from store.db.engine import (
     DATABASE_AWAY,
     JOBS_CHANNEL,
@@ -74,6 +75,7 @@ __all__ = [
     "BadCursor",
     "BadQuery",
     "BadSecret",
+    "Changes",
     "Checkpoint",
     "Dataset",
     "DatasetUnavailable",
@@ -92,6 +94,7 @@ __all__ = [
     "Mirrored",
     "MixedDevices",
     "NameTaken",
+    "News",
     "NotFound",
     "OutlivesParent",
     "Overtaken",

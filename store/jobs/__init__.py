@@ -1,6 +1,6 @@
 """The life of a job: submitted, queued, acquired, recorded, ended, rescued."""
 
-from store.jobs import commands, creation, leases, maintenance, obstacles, queue, wakeups
+from store.jobs import commands, creation, leases, maintenance, obstacles, queue, usage, wakeups
 from store.jobs.acquire import Assignment
 from store.jobs.attempts import Renewed
 from store.jobs.creation import NewJob, Submission
@@ -27,6 +27,7 @@ __all__ = [
     "maintenance",
     "obstacles",
     "queue",
+    "usage",
     "wakeups",
     "workers_view",
 ]

@@ -1,10 +1,11 @@
 """Reading results: rows, columns, order, series, leaderboards."""
 
-from store.results import groups, leaderboard, pace, result_rows, series
+from store.results import groups, leaderboard, overview, pace, result_rows, series
 from store.results.columns import Column, parse_columns, parse_keys, parse_metric
 from store.results.groups import ResultGroup
 from store.results.leaderboard import RankedEntry, RankedJob
 from store.results.ordering import Order, parse_order
+from store.results.overview import Progress, Share
 from store.results.pace import FinishedJob
 from store.results.result_rows import ResultRow, matching
 from store.results.series import LayerSnapshot
@@ -14,13 +15,16 @@ __all__ = [
     "FinishedJob",
     "LayerSnapshot",
     "Order",
+    "Progress",
     "RankedEntry",
     "RankedJob",
     "ResultGroup",
     "ResultRow",
+    "Share",
     "groups",
     "leaderboard",
     "matching",
+    "overview",
     "pace",
     "parse_columns",
     "parse_keys",

@@ -269,6 +269,12 @@ def logs(session: Session, job_id: int, after: int = 0, limit: int = 1000) -> Se
     return session.scalars(statement.order_by(LogLine.id).limit(limit)).all()
 
 
+def last_logs(session: Session, job_id: int, limit: int) -> Sequence[LogLine]:
+    """The end of the log, in order."""
+    statement = select(LogLine).where(LogLine.job_id == job_id).order_by(LogLine.id.desc())
+    return session.scalars(statement.limit(limit)).all()[::-1]
+
+
 def _of_job(session: Session, table: type[_Record], job_id: int, order: Any) -> Sequence[_Record]:
     return session.scalars(select(table).where(table.job_id == job_id).order_by(order)).all()
 

@@ -15,6 +15,7 @@ from studies.report.figure_list import FigureInfo, available_figures, compared, 
 from studies.report.formats import to_html, to_json, to_markdown_report
 from studies.report.generalization_gap import Gap, gaps, measure_of
 from studies.report.load import MOST_PERIODS, read_report
+from studies.report.page import make_page, spec_text
 from studies.report.schemas import Filters, Histogram, JobReport, ReportInput, arms
 from studies.report.stopping_points import KEPT, stops
 from studies.report.tables import to_csv, to_latex, to_markdown, variants_table
@@ -40,9 +41,11 @@ __all__ = [
     "gaps",
     "job_curves",
     "list_figures",
+    "make_page",
     "mean_curve",
     "measure_of",
     "read_report",
+    "spec_text",
     "stops",
     "study_curves",
     "to_csv",

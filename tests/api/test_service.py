@@ -190,7 +190,7 @@ with TestClient(app, headers={"Authorization": f"Bearer {sys.argv[1]}"}) as clie
         answer = client.request(method, path, json=body)
         if not answer.is_success:
             failed.append([method, path, answer.text])
-heavy = [name for name in ("torch", "torchvision", "timm", "mlflow", "matplotlib", "jinja2") if name in sys.modules]
+heavy = [name for name in ("torch", "torchvision", "timm", "mlflow", "matplotlib") if name in sys.modules]
 print(json.dumps({"failed": failed, "heavy": heavy}))
 """
 
@@ -266,7 +266,21 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
         ("DELETE", f"/tokens/{token['id']}", None),
     ]
     requests = [(method, f"/api/v1{path}", body) for method, path, body in requests]
-    requests += [("GET", path, None) for path in ("/healthz", "/readyz", "/docs", "/openapi.json")]
+    requests += [
+        ("GET", path, None)
+        for path in (
+            "/healthz",
+            "/readyz",
+            "/docs",
+            "/openapi.json",
+            "/",
+            "/studies",
+            f"/studies/{study}",
+            f"/studies/{study}/sentence",
+            job,
+            "/login",
+        )
+    ]
     assert uncovered(app, requests) == set()
 
     adopt_storage(sessions, settings.storage)

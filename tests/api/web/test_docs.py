@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from api.http import docs
+from api.web import docs
 
 TYPES = {
     "swagger-ui.css": "text/css",

@@ -1,0 +1,5 @@
+"""What a browser shows: pages rendered on the server, their assets, and the API explorer."""
+
+from api.web.install import install
+
+__all__ = ["install"]

@@ -1,0 +1,86 @@
+"""A forest plot as coordinates: each variant's difference to the baseline with its interval, on one axis with zero."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from studies.comparison import Comparison
+from studies.stats import is_share
+
+#: Of the picture, in its own units; names stand to the left of the axis.
+WIDTH, LEFT, RIGHT, ROW, TOP = 760, 190, 30, 30, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A variant: its height in the picture, where its mean lies, and the interval's ends where it has one."""
+
+    name: str
+    y: float
+    mean: float
+    ends: tuple[float, float] | None
+    decision: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """`zero`: where the baseline lies; `ticks`: positions on the axis and what stands there."""
+
+    rows: Sequence[Row]
+    height: float
+    zero: float
+    ticks: Sequence[tuple[float, str]]
+    unit: str
+
+
+def make_forest(comparison: Comparison) -> Forest | None:
+    """None where no variant has a difference yet."""
+    found = [
+        (one.name, one.difference)
+        for one in comparison.variants
+        if one.difference is not None and one.difference.mean is not None
+    ]
+    if not found:
+        return None
+    factor = 100.0 if is_share(comparison.metric) else 1.0
+    values = [0.0]
+    for _, difference in found:
+        values += [difference.mean or 0.0, *(difference.interval or ())]
+    low, high = min(values) * factor, max(values) * factor
+    margin = 0.05 * (high - low) or 1.0
+    low, high = low - margin, high + margin
+
+    def place(value: float) -> float:
+        return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+
+    rows = []
+    for number, (name, difference) in enumerate(found):
+        mean = (difference.mean or 0.0) * factor
+        ends = difference.interval and tuple(one * factor for one in difference.interval)
+        words = f"{name}: {mean:+.4g}" + (f" ({ends[0]:+.4g} to {ends[1]:+.4g})" if ends else "")
+        rows.append(
+            Row(
+                name,
+                TOP + ROW * (number + 0.5),
+                place(mean),
+                (place(ends[0]), place(ends[1])) if ends else None,
+                difference.decision or "",
+                words,
+            )
+        )
+    ticks = [(place(at), f"{at:+g}" if at else "0") for at in _round_values(low, high)]
+    unit = "percentage points" if factor > 1 else comparison.metric.replace("_", " ")
+    return Forest(rows, TOP + ROW * len(rows), place(0.0), ticks, unit)
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    """About five, at steps of 1, 2 or 5 times a power of ten; zero is one of them."""
+    step = 10.0**-12
+    for power in range(-12, 13):
+        for factor in (1, 2, 5):
+            step = factor * 10.0**power
+            if (high - low) / step <= 6:
+                first = int(-(-low // step))
+                last = int(high // step)
+                return [round(number * step, 12) for number in range(first, last + 1)]
+    return [0.0]

@@ -1,0 +1,27 @@
+"""All pages and their assets, added to the application."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import Response
+from starlette.staticfiles import StaticFiles
+
+from api.web import docs, events, jobs, login, now, studies
+from api.web.docs import STATIC
+
+_ROUTERS = (docs, login, now, studies, jobs, events)
+
+
+class _Assets(StaticFiles):
+    """A browser may keep them, and asks whether they have changed."""
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        response = super().file_response(*arguments, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def install(app: FastAPI) -> None:
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    app.mount("/static", _Assets(directory=STATIC), name="static")

@@ -1,0 +1,161 @@
+"""Pages as HTML: the templates with what they share, and errors as pages.
+
+Each template is both a whole page and, for a request of htmx, the part of it that changes: what a browser replaces is
+made by the same lines as what it first showed.
+"""
+
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.routing import APIRoute
+from markupsafe import Markup
+
+from api.http import Unauthorized, as_api_error, csrf_token, is_known, read_session
+from store.db import User
+from studies.stats import is_share
+
+FOLDER = Path(__file__).parent
+#: Nothing from elsewhere, and neither scripts nor styles inside the page.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
+
+
+class PageRoute(APIRoute):
+    """A route whose errors are pages; whoever isn't logged in is led to the login."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_page(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Unauthorized:
+                return _to_login(request)
+            except RequestValidationError:
+                return error_page(
+                    request, HTTPStatus.NOT_FOUND, f"there is nothing at {request.url.path}"
+                )
+            except Exception as error:
+                if not is_known(error):
+                    raise
+                known = as_api_error(error)
+                return error_page(request, known.status, known.detail)
+
+        return handle_page
+
+
+def _to_login(request: Request) -> Response:
+    target = request.headers.get("HX-Current-URL") or str(request.url)
+    place = target.removeprefix(str(request.base_url).rstrip("/"))
+    address = f"/login?next={quote(place, safe='')}"
+    if is_fragment(request):
+        # A redirect would be followed for the part that is replaced only.
+        return Response(status_code=HTTPStatus.UNAUTHORIZED, headers={"HX-Redirect": address})
+    return RedirectResponse(address, HTTPStatus.SEE_OTHER)
+
+
+def error_page(request: Request, status: HTTPStatus, detail: str) -> Response:
+    return render(request, "error.html", None, status=status, title=status.phrase, detail=detail)
+
+
+def is_fragment(request: Request) -> bool:
+    """Whether htmx asks, which takes the changing part only."""
+    return request.headers.get("HX-Request") == "true" and not request.headers.get("HX-Boosted")
+
+
+def render(
+    request: Request,
+    template: str,
+    user: User | None,
+    *,
+    status: int = HTTPStatus.OK,
+    **context: Any,
+) -> HTMLResponse:
+    """The page for this user, or the part of it that changes."""
+    secret = read_session(request) if request.method == "GET" else None
+    text = (
+        environment()
+        .get_template(template)
+        .render(
+            **context,
+            user=user,
+            csrf=csrf_token(secret) if secret else "",
+            path=request.url.path,
+            here=str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
+            is_fragment=is_fragment(request),
+        )
+    )
+    return HTMLResponse(text, status, headers=_HEADERS)
+
+
+@cache
+def environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    made.filters |= {"time": _time, "duration": duration, "value": _value, "size": _size}
+    made.globals["to_json"] = lambda value: json.dumps(value, separators=(",", ":"))
+    return made
+
+
+def _time(at: datetime | None) -> Markup:
+    """When it was, which the page's script writes in the reader's zone and words."""
+    if at is None:
+        return Markup("–")
+    exact = at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        at.astimezone(UTC).isoformat(timespec="seconds"), exact, exact[:16]
+    )
+
+
+def duration(seconds: float | None) -> str:
+    """`42 s`, `5 min`, `3 h 20 min`, `2 d 4 h`."""
+    if seconds is None:
+        return "–"
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
+    if seconds < 60:
+        return f"{max(0, int(seconds))} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60:02d} min" if hours < 24 else f"{days} d {hours % 24} h"
+
+
+def _value(value: float | None, metric: str) -> str:
+    """In percent if it is a share."""
+    if value is None:
+        return "–"
+    return f"{value * 100:.2f} %" if is_share(metric) else f"{value:.4g}"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def first_line(text: str | None) -> str:
+    return (text or "").strip().split("\n", 1)[0]
+
+
+def options(values: Mapping[str, str | None]) -> str:
+    """The query of an address, without what isn't set."""
+    return "&".join(f"{name}={quote(value, safe='')}" for name, value in values.items() if value)

@@ -1,0 +1,105 @@
+"""Studies: the list, and one study: its answer first, then what it rests on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from api.http import Filter, Id, Reader
+from api.routes.studies import build_study_views, find_study
+from api.services import ServicesDep
+from api.web.forest import make_forest
+from api.web.render import PageRoute, options, render
+from store.db import Job
+from store.studies import studies
+from studies.comparison import compare, read_evidence
+from studies.report import make_page, read_report
+from studies.spec import arm_name
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+PAGE = 25
+
+
+@router.get("/studies")
+def list_studies(
+    request: Request,
+    services: ServicesDep,
+    user: Reader,
+    project: Filter = None,
+    owner: Filter = None,
+    tag: Filter = None,
+    archived: bool = False,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> Response:
+    with services.sessions.begin() as session:
+        listing = studies.list_studies(
+            session,
+            project=project or None,
+            owner=owner or None,
+            tag=tag or None,
+            archived=archived,
+            cursor=cursor or None,
+            limit=PAGE,
+        )
+        views = build_study_views(services, session, listing.items)
+    wanted = {
+        "project": project,
+        "owner": owner,
+        "tag": tag,
+        "archived": "true" if archived else None,
+    }
+    more = options({**wanted, "cursor": listing.next_cursor}) if listing.next_cursor else ""
+    return render(
+        request,
+        "studies.html",
+        user,
+        title="Studies",
+        studies=views,
+        wanted=wanted,
+        is_filtered=any(wanted.values()),
+        is_first=cursor is None,
+        more=more,
+    )
+
+
+@router.get("/studies/{study_id}/sentence")
+def read_sentence(request: Request, services: ServicesDep, user: Reader, study_id: Id) -> Response:
+    """The verdict of one study, which a list asks for when it comes into view."""
+    with services.sessions.begin() as session:
+        evidence = read_evidence(session, find_study(session, study_id))
+    return render(request, "sentence.html", user, verdict=compare(evidence).verdict)
+
+
+@router.get("/studies/{study_id}")
+def show_study(request: Request, services: ServicesDep, user: Reader, study_id: Id) -> Response:
+    with services.sessions.begin() as session:
+        study = find_study(session, study_id)
+        [view] = build_study_views(services, session, [study])
+        jobs = studies.jobs_of(session, study_id)
+        report = read_report(
+            session, study, services.settings.storage, services.settings.mlflow_url
+        )
+    return render(
+        request,
+        "study.html",
+        user,
+        title=view.name,
+        study=view,
+        page=make_page(report),
+        forest=make_forest(report.comparison),
+        job_ids=[job.id for job in jobs],
+        grid=_make_grid([job for job in jobs if job.trial is None]),
+        trials=[job for job in jobs if job.trial is not None],
+        may_change=user.role == "admin" or (user.role == "member" and view.owner == user.name),
+    )
+
+
+def _make_grid(jobs: Sequence[Job]) -> Mapping[str, object]:
+    """Variants (at each point) × seeds."""
+    seeds = sorted({job.seed for job in jobs})
+    rows: dict[str, dict[int, Job]] = {}
+    for job in jobs:
+        rows.setdefault(arm_name(job.variant or "", job.point), {})[job.seed] = job
+    return {"seeds": seeds, "rows": rows}

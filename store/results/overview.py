@@ -1,0 +1,78 @@
+"""What goes on now: how far the running jobs are, how many wait, and who uses the machines."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, literal_column, select
+from sqlalchemy.orm import Session
+
+from store.db import Attempt, Job, User
+from store.jobs import usage
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A running attempt: seconds since it began, steps done in it, steps to do; `seconds_left` at this pace, None
+    before its first step."""
+
+    started_at: datetime
+    seconds: float
+    steps_done: int
+    steps_left: int | None
+
+    @property
+    def seconds_left(self) -> float | None:
+        if self.steps_left is None or self.steps_done <= 0:
+            return None
+        return self.seconds / self.steps_done * self.steps_left
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a person has used of the machines lately (`usage`), in device-seconds, and what they have there."""
+
+    name: str
+    seconds: float
+    running: int
+    queued: int
+
+
+def progress(session: Session) -> Mapping[int, Progress]:
+    """Of each running job, by its id."""
+    seconds = func.extract("epoch", func.clock_timestamp() - Attempt.started_at)
+    statement = (
+        select(Job.id, Job.step, Job.total_steps, Attempt.started_at, Attempt.first_step, seconds)
+        .join(Attempt, (Attempt.job_id == Job.id) & (Attempt.number == Job.attempt))
+        .where(Job.status == literal_column("'running'"))
+    )
+    found = {}
+    for job_id, step, total, started_at, first_step, passed in session.execute(statement):
+        left = None if total is None else max(0, total - step)
+        found[job_id] = Progress(started_at, float(passed), step - (first_step or 0), left)
+    return found
+
+
+def shares(session: Session) -> Sequence[Share]:
+    """Of everybody who uses the machines, has used them lately or waits for them; who has used most comes first."""
+    used = usage.by_owner()
+    counts = (
+        select(
+            Job.owner_id,
+            func.count().filter(Job.status == literal_column("'running'")).label("running"),
+            func.count().filter(Job.status == literal_column("'queued'")).label("queued"),
+        )
+        .where(Job.status.in_((literal_column("'queued'"), literal_column("'running'"))))
+        .group_by(Job.owner_id)
+        .subquery("counts")
+    )
+    seconds = func.coalesce(used.c.seconds, 0.0)
+    running, queued = (func.coalesce(counts.c[name], 0) for name in ("running", "queued"))
+    statement = (
+        select(User.name, seconds, running, queued)
+        .outerjoin(used, used.c.owner_id == User.id)
+        .outerjoin(counts, counts.c.owner_id == User.id)
+        .where((seconds >= 1.0) | (running > 0) | (queued > 0))
+        .order_by(seconds.desc(), User.name)
+    )
+    return [Share(*row) for row in session.execute(statement)]

@@ -1,0 +1,160 @@
+"""A browser's way in: the token makes a session, which only our own pages can use to change anything."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.accounts import users
+from store.accounts.users import Role
+from store.db import Token, database_now
+from tests.support.documents import JOB
+
+Sessions = sessionmaker[Session]
+
+
+@pytest.fixture
+def browser(app: FastAPI) -> TestClient:
+    return TestClient(app, follow_redirects=False)
+
+
+def make_token(sessions: Sessions, name: str = "max", role: Role = "member") -> str:
+    with sessions.begin() as session:
+        return users.create_token(session, users.create_user(session, name, role), "laptop")[1]
+
+
+def log_in(browser: TestClient, token: str, target: str = "/studies") -> None:
+    answer = browser.post("/login", data={"token": token, "next": target})
+    assert (answer.status_code, answer.headers["location"]) == (303, target)
+
+
+def csrf_of(browser: TestClient) -> str:
+    found = re.search(r'data-csrf="([0-9a-f]{64})"', browser.get("/").text)
+    assert found
+    return found[1]
+
+
+def test_whoever_is_not_logged_in_is_led_to_the_login_and_back(
+    browser: TestClient, sessions: Sessions
+) -> None:
+    answer = browser.get("/studies?tag=a%26b")
+    assert (answer.status_code, answer.headers["location"]) == (
+        303, "/login?next=%2Fstudies%3Ftag%3Da%2526b",
+    )  # fmt: skip
+    form = browser.get(answer.headers["location"]).text
+    assert 'name="next" value="/studies?tag=a%26b"' in form
+    log_in(browser, make_token(sessions), "/studies?tag=a%26b")
+    assert browser.get("/studies?tag=a%26b").status_code == 200
+
+
+def test_a_part_that_is_asked_for_without_a_session_leads_the_whole_page_to_the_login(
+    browser: TestClient,
+) -> None:
+    headers = {"HX-Request": "true", "HX-Current-URL": "http://testserver/studies/3"}
+    answer = browser.get("/studies/3", headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["HX-Redirect"] == "/login?next=%2Fstudies%2F3"
+
+
+def test_the_cookie_can_be_read_by_no_script_and_is_sent_from_no_other_site(
+    browser: TestClient, sessions: Sessions
+) -> None:
+    answer = browser.post("/login", data={"token": make_token(sessions)})
+    cookie = answer.headers["set-cookie"].lower()
+    assert all(part in cookie for part in ("httponly", "samesite=strict", "path=/"))
+    assert "secure" not in cookie
+    encrypted = TestClient(browser.app, base_url="https://testserver", follow_redirects=False)
+    answer = encrypted.post("/login", data={"token": make_token(sessions, "eve")})
+    assert "secure" in answer.headers["set-cookie"].lower()
+
+
+@pytest.mark.parametrize("token", ["", "nl_unknown", "é\x00"])
+def test_a_wrong_token_is_refused_in_words(browser: TestClient, token: str) -> None:
+    answer = browser.post("/login", data={"token": token, "next": "/studies"})
+    assert answer.status_code == 401
+    assert "set-cookie" not in answer.headers
+    assert 'role="alert"' in answer.text
+    assert 'value="/studies"' in answer.text
+
+
+@pytest.mark.parametrize(
+    "target", ["https://evil.test/", "//evil.test", "/\\evil.test", "evil", "/a\r\nX: y", ""]
+)
+def test_a_login_leads_to_no_other_site(
+    browser: TestClient, sessions: Sessions, target: str
+) -> None:
+    answer = browser.post("/login", data={"token": make_token(sessions), "next": target})
+    assert answer.headers["location"] == "/"
+
+
+def test_another_site_can_log_nobody_in(browser: TestClient, sessions: Sessions) -> None:
+    answer = browser.post(
+        "/login", data={"token": make_token(sessions)}, headers={"Sec-Fetch-Site": "cross-site"}
+    )
+    assert answer.status_code == 403
+    assert "set-cookie" not in answer.headers
+
+
+def test_a_session_reads_everything_and_changes_only_with_the_page_s_token(
+    browser: TestClient, sessions: Sessions
+) -> None:
+    log_in(browser, make_token(sessions))
+    assert browser.get("/api/v1/jobs").status_code == 200
+    for headers in ({}, {"X-CSRF-Token": "0" * 64}, {"X-CSRF-Token": ""}):
+        answer = browser.post("/api/v1/jobs", json=JOB, headers=headers)
+        assert answer.status_code == 403
+        assert "load the page again" in answer.json()["detail"]
+    answer = browser.post("/api/v1/jobs", json=JOB, headers={"X-CSRF-Token": csrf_of(browser)})
+    assert answer.status_code == 202
+    assert answer.json()["owner"] == "max"
+
+
+def test_the_token_of_one_session_is_not_that_of_another(
+    app: FastAPI, browser: TestClient, sessions: Sessions
+) -> None:
+    log_in(browser, make_token(sessions))
+    other = TestClient(app, follow_redirects=False)
+    log_in(other, make_token(sessions, "eve"))
+    answer = browser.post("/logout", headers={"X-CSRF-Token": csrf_of(other)})
+    assert answer.status_code == 403
+    assert browser.get("/").status_code == 200
+
+
+def test_logging_out_ends_the_session_and_not_the_token(
+    browser: TestClient, sessions: Sessions
+) -> None:
+    token = make_token(sessions)
+    log_in(browser, token)
+    [cookie] = browser.cookies.jar
+    answer = browser.post("/logout", headers={"X-CSRF-Token": csrf_of(browser)})
+    assert answer.status_code == 204
+    # Also for whoever has copied the cookie.
+    browser.cookies.set(cookie.name, cookie.value or "")
+    assert browser.get("/").status_code == 303
+    headers = {"Authorization": f"Bearer {token}"}
+    assert browser.get("/api/v1/jobs", headers=headers).status_code == 200
+
+
+def test_a_session_ends_with_its_token(browser: TestClient, sessions: Sessions) -> None:
+    log_in(browser, make_token(sessions))
+    with sessions.begin() as session:
+        parent = session.scalars(select(Token).where(Token.name == "laptop")).one()
+        users.revoke_token(session, parent.id)
+    assert browser.get("/").status_code == 303
+
+
+def test_a_session_expires_no_later_than_its_token(browser: TestClient, sessions: Sessions) -> None:
+    token = make_token(sessions)
+    with sessions.begin() as session:
+        end = database_now(session) + timedelta(hours=1)
+        session.execute(update(Token).values(expires_at=end))
+    log_in(browser, token)
+    with sessions.begin() as session:
+        opened = session.scalars(select(Token).where(Token.name == "browser session")).one()
+        assert opened.expires_at == end
+        session.execute(update(Token).values(expires_at=database_now(session)))
+    assert browser.get("/").status_code == 303

@@ -1,0 +1,162 @@
+"""The pages: what they say of jobs and studies, to whom they offer what, and what they ask of a browser."""
+
+import re
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session, sessionmaker
+
+from tests.support.documents import JOB, study
+from tests.support.factories import acquire_job, make_worker
+from tests.support.trained_study import train_all
+
+Sessions = sessionmaker[Session]
+
+
+@pytest.fixture
+def trained(member: TestClient, sessions: Sessions, storage: Path) -> int:
+    document = study(description="<script>alert(1)</script>")
+    made: int = member.post("/api/v1/studies", json=document).json()["id"]
+    train_all(sessions, storage)
+    return made
+
+
+def read(client: TestClient, path: str) -> str:
+    answer = client.get(path)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    return answer.text
+
+
+def test_every_page_keeps_a_browser_to_our_own_files(trained: int, member: TestClient) -> None:
+    for path in ("/login", "/", "/studies", f"/studies/{trained}", "/jobs/1"):
+        answer = member.get(path)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self'; style-src 'self';" in policy
+        assert "unsafe" not in policy
+        # Neither scripts nor styles in the page, which the policy would refuse; nor other sites.
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=", answer.text)
+        assert not re.search(
+            r'(?:src|action|href)="(?:https?:)?//',
+            answer.text.replace("http://mlflow.test:5000", ""),
+        )
+        for asset in re.findall(r'(?:src|href)="(/static/[^"]+)"', answer.text):
+            assert member.get(asset).status_code == 200, asset
+
+
+def test_what_people_write_is_text(trained: int, member: TestClient) -> None:
+    member.patch(f"/api/v1/studies/{trained}", json={"note": "<b>x</b>"})
+    page = read(member, f"/studies/{trained}")
+    assert "&lt;script&gt;alert" in page
+    assert "&lt;b&gt;x" in page
+    assert not any(one in page for one in ("<b>x", "<script>alert"))
+
+
+def test_a_study_begins_with_its_answer_and_what_limits_it(
+    trained: int, member: TestClient
+) -> None:
+    comparison = member.get(f"/api/v1/studies/{trained}/comparison").json()
+    page = read(member, f"/studies/{trained}")
+    places = [
+        page.index(part)
+        for part in (
+            comparison["verdict"]["sentence"],
+            "Variants</h2>",
+            "Learning curves</h2>",
+            "Jobs</h2>",
+        )
+    ]
+    assert places == sorted(places)
+    for reason in comparison["verdict"]["reasons"]:
+        assert places[0] < page.index(reason) < places[1]
+    for job in member.get(f"/api/v1/studies/{trained}/jobs").json()["items"]:
+        assert f'href="/jobs/{job["id"]}"' in page
+    sentence = read(member, f"/studies/{trained}/sentence")
+    assert comparison["verdict"]["sentence"] in sentence
+    assert "<html" not in sentence
+
+
+def test_htmx_gets_the_part_that_changes_and_a_browser_the_whole(
+    trained: int, member: TestClient
+) -> None:
+    for path in ("/", "/studies", f"/studies/{trained}", "/jobs/1"):
+        whole = read(member, path)
+        part = member.get(path, headers={"HX-Request": "true"}).text
+        assert part.lstrip().startswith('<div id="part"')
+        assert f'hx-get="{path}"' in part
+        assert "<html" in whole
+        # The same lines made both; how long things take may have gone on meanwhile.
+        assert re.sub(r"\d+ s", "", part.strip()) in re.sub(r"\d+ s", "", whole)
+
+
+def test_only_who_may_change_a_study_is_offered_to(
+    trained: int, member: TestClient, viewer: TestClient, admin: TestClient
+) -> None:
+    member.post("/api/v1/jobs", json=JOB)
+    [job] = member.get("/api/v1/jobs?status=queued").json()["items"]
+    for client, may in ((member, True), (admin, True), (viewer, False)):
+        assert (f"/api/v1/studies/{trained}/extend" in read(client, f"/studies/{trained}")) is may
+        assert (f"/api/v1/jobs/{job['id']}/cancel" in read(client, f"/jobs/{job['id']}")) is may
+
+
+def test_now_shows_what_runs_what_waits_and_who_uses_the_machines(
+    member: TestClient, sessions: Sessions
+) -> None:
+    empty = read(member, "/")
+    assert all(
+        part in empty for part in ("No worker is running", "Nothing waits", "Nobody has used")
+    )
+    with sessions.begin() as session:
+        make_worker(session, "alpha", cpu=2)
+    for seed in (1, 2, 3):
+        member.post("/api/v1/jobs", json={**JOB, "seed": seed})
+    with sessions.begin() as session:
+        assignment = acquire_job(session, "alpha")
+        assert assignment is not None
+    page = read(member, "/")
+    running, waiting = page.split('id="queue"')
+    assert f'href="/jobs/{assignment.job_id}"' in running
+    assert running.count("alpha cpu") == 2
+    assert ">free<" in running
+    assert waiting.index("next for a free slot") < waiting.index("behind 1 other")
+    assert re.search(r"max</?[^%]*100 %", waiting, re.DOTALL)
+
+
+def test_a_job_shows_its_results_history_log_and_files(trained: int, member: TestClient) -> None:
+    job = next(
+        one
+        for one in member.get(f"/api/v1/studies/{trained}/jobs").json()["items"]
+        if one["status"] == "succeeded" and one["reason"] != "diverged"
+    )
+    page = read(member, f"/jobs/{job['id']}")
+    assert f"{job['metrics']['test_accuracy'] * 100:.2f} %" in page
+    assert page.count("<td>queued</td>") == page.count("<td>succeeded</td>") == 1
+    for checkpoint in member.get(f"/api/v1/jobs/{job['id']}/checkpoints").json()["items"]:
+        assert f"/api/v1/jobs/{job['id']}/checkpoints/{checkpoint['id']}" in page
+
+
+@pytest.mark.parametrize("path", ["/studies/99999", "/jobs/99999", "/jobs/x", f"/studies/{2**70}"])
+def test_what_is_not_there_is_a_page_that_leads_on(member: TestClient, path: str) -> None:
+    answer = member.get(path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/html")
+    assert 'href="/studies"' in answer.text
+
+
+def test_lists_are_filtered_and_paged(
+    member: TestClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.web.studies.PAGE", 1)
+    for name in ("one", "two"):
+        made = member.post("/api/v1/studies", json=study(name=name)).json()["id"]
+    member.patch(f"/api/v1/studies/{made}", json={"tags": ["mine"]})
+    first = read(member, "/studies")
+    assert ">two</a>" in first
+    assert ">one</a>" not in first
+    [older] = re.findall(r'rel="next" href="([^"]+)"', first)
+    second = read(member, older.replace("&amp;", "&"))
+    assert ">one</a>" in second
+    assert 'rel="next"' not in second
+    assert ">two</a>" in read(member, "/studies?tag=mine")
+    assert "No study has these" in read(member, "/studies?owner=nobody")
