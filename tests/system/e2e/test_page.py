@@ -1,0 +1,150 @@
+"""The page in a real browser, over a whole stack: what a person sees, presses and waits for."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.support.stack import Stack
+from tests.support.waiting import PATIENCE_SECONDS
+
+MILLISECONDS = 1000 * PATIENCE_SECONDS
+WIDTHS = {"desktop": 1280, "phone": 390}
+JOB: dict[str, Any] = {
+    "project": "page",
+    "dataset": {"name": "digits", "train_size": 300},
+    "model": {"name": "mlp", "hidden": [16]},
+    "norm": {"kind": "batch"},
+    "training": {"epochs": 400, "batch_size": 16},
+}
+STUDY: dict[str, Any] = {
+    "project": "page",
+    "name": "seen-in-a-browser",
+    "base": {"dataset": JOB["dataset"], "model": JOB["model"], "training": {"epochs": 2}},
+    "variants": {"none": {"norm": {"kind": "none"}}, "batch": {"norm": {"kind": "batch"}}},
+    "seeds": 2,
+    "baseline": "none",
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def study(stack: Stack) -> int:
+    made = stack.post("/studies", STUDY)["id"]
+    stack.wait(f"/studies/{made}")
+    return int(made)
+
+
+def address(stack: Stack) -> str:
+    return f"http://127.0.0.1:{stack.environment['NORMLAB_API_PORT']}"
+
+
+def token_of(stack: Stack, name: str, role: str) -> str:
+    stack.post("/users", {"name": name, "role": role})
+    secret: str = stack.post("/tokens", {"name": "browser", "user": name})["secret"]
+    return secret
+
+
+@contextmanager
+def logged_in(browser: Browser, stack: Stack, token: str, **options: Any) -> Iterator[Page]:
+    """A page of its own; fails if the browser complained, or asked another site."""
+    complaints: list[str] = []
+    with browser.new_context(**options) as context:
+        page = context.new_page()
+        page.set_default_timeout(MILLISECONDS)
+        page.on(
+            "console",
+            lambda one: complaints.append(one.text) if one.type in ("error", "warning") else None,
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda one: None if one.url.startswith(address(stack)) else complaints.append(one.url),
+        )
+        page.goto(f"{address(stack)}/studies")
+        page.get_by_label("Token").fill(token)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url("**/studies")
+        yield page
+    assert complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_every_page_can_be_read_by_everybody(
+    browser: Browser, stack: Stack, study: int, width: int, scheme: Any
+) -> None:
+    token = token_of(stack, f"reader-{width}-{scheme}", "viewer")
+    job = stack.get(f"/studies/{study}/jobs")["items"][0]["id"]
+    size = {"width": width, "height": 900}
+    with logged_in(browser, stack, token, viewport=size, color_scheme=scheme) as page:
+        for path in ("/", "/studies", f"/studies/{study}", f"/jobs/{job}"):
+            page.goto(address(stack) + path)
+            if path.count("/") == 2:
+                expect(page.locator(".chart canvas")).to_be_visible(timeout=MILLISECONDS)
+            found = Axe().run(page).response["violations"]
+            serious = [one for one in found if one["impact"] in ("serious", "critical")]
+            assert serious == [], path
+            # Nothing is cut off: what is wider scrolls inside the page.
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_a_member_follows_a_job_and_cancels_it(browser: Browser, stack: Stack) -> None:
+    token = token_of(stack, "mia", "member")
+    answer = stack.api.post("/jobs", json=JOB, headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 202, answer.text
+    made = answer.json()
+    with logged_in(browser, stack, token) as page:
+        page.goto(f"{address(stack)}/jobs/{made['id']}")
+        expect(page.locator(".verdict")).to_contain_text("running", timeout=MILLISECONDS)
+        # Without a reload: the page hears of epochs as they end.
+        expect(page.locator("pre.log")).to_contain_text("epoch 2/400", timeout=MILLISECONDS)
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator(".verdict")).to_contain_text("cancelled", timeout=MILLISECONDS)
+        expect(page.get_by_role("button", name="Retry")).to_be_visible(timeout=MILLISECONDS)
+
+
+def test_a_viewer_is_offered_nothing_to_change(browser: Browser, stack: Stack, study: int) -> None:
+    with logged_in(browser, stack, token_of(stack, "vic", "viewer")) as page:
+        page.goto(f"{address(stack)}/studies/{study}")
+        expect(page.get_by_role("heading", level=1)).to_contain_text("seen-in-a-browser")
+        assert page.get_by_role("main").get_by_role("button").count() == 0
+
+
+def test_a_session_that_was_revoked_leads_to_the_login(
+    browser: Browser, stack: Stack, study: int
+) -> None:
+    token = token_of(stack, "eva", "admin")
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.set_default_timeout(MILLISECONDS)
+        page.goto(f"{address(stack)}/studies/{study}")
+        page.get_by_label("Token").fill(token)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(f"**/studies/{study}")
+        [parent] = [
+            one
+            for one in stack.get("/tokens")["items"]
+            if one["user"] == "eva" and one["name"] == "browser"
+        ]
+        assert stack.api.delete(f"/tokens/{parent['id']}").status_code == 204
+        page.get_by_text("More seeds, tags, note").click()
+        page.get_by_label("Note").fill("not to be saved")
+        page.get_by_role("button", name="Save").click()
+        page.wait_for_url("**/login*")
+    assert stack.get(f"/studies/{study}")["note"] == ""
