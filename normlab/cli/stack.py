@@ -67,7 +67,7 @@ def up(
     # runs.
     if home.is_locked() and home.read_state().get("phase") == "ready":
         say("Normlab is already running:")
-        show_urls(home.read_state())
+        show_urls(home, home.read_state())
     elif detach or home.is_locked():
         bring_up(home, timeout, adopt_storage=adopt_storage)
         say("Stop it with: normlab down")
@@ -97,7 +97,7 @@ def bring_up(home: Home, timeout: float | None = None, *, adopt_storage: bool = 
 
 def _show_ready(state: Mapping[str, Any]) -> None:
     say(f"Ready after {state['seconds']:.0f} s:")
-    show_urls(state)
+    show_urls(Home.from_environment(), state)
 
 
 def down() -> None:
@@ -146,7 +146,7 @@ def status(
     if output is Format.TABLE:
         say()
         say(f"{state['phase']}, home {home.folder}, logs {home.logs}")
-        show_urls(state)
+        show_urls(home, state)
         say_workers(workers)
         say_mirror(mirror)
 
@@ -165,8 +165,9 @@ def ask_api(home: Home, path: str, **parameters: Any) -> Any:
         transport.close()
 
 
-def show_urls(state: Mapping[str, Any]) -> None:
-    say(f"  API     {state['api_url']}  (try it at {state['api_url']}/docs)")
+def show_urls(home: Home, state: Mapping[str, Any]) -> None:
+    say(f"  Page    {state['api_url']}  (log in with the token in {home.token_file})")
+    say(f"  API     {state['api_url']}/docs")
     say(f"  MLflow  {state['mlflow_url']}")
 
 
