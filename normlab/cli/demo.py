@@ -50,7 +50,8 @@ def show_where_next(client: Client, reference: Reference, home: Home) -> None:
     command = _own_name()
     curves = study.get("mlflow_url") or home.mlflow_url
     rows = {
-        "API documentation": f"{client.url}/docs  (token: {home.token_file})",
+        "this study in the browser": f"{client.url}/studies/{reference.id}  (token: {home.token_file})",
+        "API documentation": f"{client.url}/docs",
         "show this table again": f"{command} compare {reference}",
         "write a report with figures": f"{command} report {reference} > report.html",
         "show all jobs, or one": f"{command} show {reference}, {command} show j{job}",
