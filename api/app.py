@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import web
 from api.http import GoneClients, SafeHeaders, drawings, error_responses, openapi
+from api.kept_results import KeptResults
 from api.processes import Checker, RenderQueue
 from api.routes import (
     catalog,
@@ -134,4 +135,5 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
         waker,
         storage,
         changes,
+        KeptResults(changes),
     )

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from api.kept_results import KeptResults
 from api.processes import Checker, RenderQueue
 from api.settings import Settings
 from api.storage import StorageCheck
@@ -29,6 +30,7 @@ class Services:
     waker: Waker
     storage: StorageCheck
     changes: Changes
+    kept_results: KeptResults
 
 
 async def get_services(request: Request) -> Services:

@@ -1,17 +1,18 @@
 """Studies: the list, and one study: its answer first, then what it rests on."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from sqlalchemy.orm import Session
 
 from api.http import Filter, Id, Reader
 from api.routes.studies import build_study_views, find_study
-from api.services import ServicesDep
+from api.services import Services, ServicesDep
 from api.web.forest import make_forest
 from api.web.render import PageRoute, options, render
-from store.db import Job
+from store.db import Job, Study
 from store.studies import studies
 from studies.comparison import compare, read_evidence
 from studies.report import make_page, read_report
@@ -77,9 +78,8 @@ def show_study(request: Request, services: ServicesDep, user: Reader, study_id: 
     with services.sessions.begin() as session:
         study = find_study(session, study_id)
         [view] = build_study_views(services, session, [study])
-        jobs = studies.jobs_of(session, study_id)
-        report = read_report(
-            session, study, services.settings.storage, services.settings.mlflow_url
+        results = services.kept_results.read(
+            study_id, lambda: _read_results(services, session, study)
         )
     return render(
         request,
@@ -87,13 +87,26 @@ def show_study(request: Request, services: ServicesDep, user: Reader, study_id: 
         user,
         title=view.name,
         study=view,
-        page=make_page(report),
-        forest=make_forest(report.comparison),
-        job_ids=[job.id for job in jobs],
-        grid=_make_grid([job for job in jobs if job.trial is None]),
-        trials=[job for job in jobs if job.trial is not None],
         may_change=user.role == "admin" or (user.role == "member" and view.owner == user.name),
+        **results,
     )
+
+
+def _read_results(
+    services: Services, session: Session, study: Study
+) -> tuple[dict[str, Any], list[int]]:
+    """With the ids of the study's jobs."""
+    jobs = studies.jobs_of(session, study.id)
+    report = read_report(session, study, services.settings.storage, services.settings.mlflow_url)
+    ids = [job.id for job in jobs]
+    results = {
+        "page": make_page(report),
+        "forest": make_forest(report.comparison),
+        "job_ids": ids,
+        "grid": _make_grid([job for job in jobs if job.trial is None]),
+        "trials": [job for job in jobs if job.trial is not None],
+    }
+    return results, ids
 
 
 def _make_grid(jobs: Sequence[Job]) -> Mapping[str, object]:

@@ -13,11 +13,12 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, event, func, select
 
 from api.app import make_app
+from api.kept_results import KeptResults
 from api.services import Services
 from api.settings import Settings
 from api.storage import StorageCheck
 from store.accounts import users
-from store.db import Job, Project, make_engine, make_readers, make_sessions
+from store.db import Changes, Job, Project, make_engine, make_readers, make_sessions
 
 #: Of one measurement; the first requests, which fill caches and prepare statements, are not counted.
 REQUESTS = 30
@@ -141,6 +142,10 @@ def _routes(
         "studies": ("studies", {}),
         "jobs of a study": (f"studies/{study_id}/jobs", {}),
         "epochs": (f"jobs/{job_id}/epochs", {"limit": 100}),
+        "page: now": ("/", {}),
+        "page: studies": ("/studies", {}),
+        "page: a study": (f"/studies/{study_id}", {}),
+        "page: a job": (f"/jobs/{job_id}", {}),
     }
 
 
@@ -151,6 +156,8 @@ def _serve(engine: Engine, url: str, storage: Path) -> Iterator[TestClient]:
     app = make_app(settings)
     sessions = make_sessions(engine)
     absent: Any = None
+    changes = Changes(engine)
+    changes.start()
     app.state.services = Services(
         settings=settings,
         engine=engine,
@@ -161,11 +168,16 @@ def _serve(engine: Engine, url: str, storage: Path) -> Iterator[TestClient]:
         intake=absent,
         waker=absent,
         storage=StorageCheck(sessions, storage),
+        changes=changes,
+        kept_results=KeptResults(changes),
     )
     with sessions.begin() as session:
         user = users.find(session, "queries") or users.create_user(session, "queries", "viewer")
         _, secret = users.create_token(session, user, "bench")
-    yield TestClient(app, headers={"Authorization": f"Bearer {secret}"})
+    try:
+        yield TestClient(app, headers={"Authorization": f"Bearer {secret}"})
+    finally:
+        changes.close()
 
 
 def _measure(
@@ -179,7 +191,8 @@ def _measure(
     statements: list[str] = []
 
     def ask() -> None:
-        answer = client.get(f"/api/v1/{path}", params=dict(parameters))
+        address = path if path.startswith("/") else f"/api/v1/{path}"
+        answer = client.get(address, params=dict(parameters))
         assert answer.status_code == 200, answer.text
 
     times = _times(ask, requests)

@@ -66,6 +66,12 @@ class Changes:
             with self._lock:
                 self._subscribers.discard(call)
 
+    @property
+    def mark(self) -> str:
+        """Where the changes so far end."""
+        with self._lock:
+            return f"{self._name}-{self._count}"
+
     def since(self, mark: str | None = None) -> News | None:
         """None where nothing has changed; without a mark, or with one that means nothing here, only the present one."""
         with self._lock:

@@ -3,6 +3,8 @@
 
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#666666"];
 const REFRESH_MILLISECONDS = 1000;
+// A page that takes the service long is asked for more rarely.
+const REFRESH_TO_ANSWER = 10;
 const csrf = document.body.dataset.csrf;
 
 // Times -------------------------------------------------------------------------------------------------------------
@@ -81,11 +83,13 @@ function valueOf(field) {
 
 let timer = null;
 let refreshedAt = 0;
+let answerMilliseconds = 0;
 
 function refresh() {
   const part = document.getElementById("part");
   if (part === null || timer !== null) return;
-  const wait = Math.max(0, refreshedAt + REFRESH_MILLISECONDS - Date.now());
+  const pause = Math.max(REFRESH_MILLISECONDS, REFRESH_TO_ANSWER * answerMilliseconds);
+  const wait = Math.max(0, refreshedAt + pause - Date.now());
   timer = window.setTimeout(() => {
     timer = null;
     refreshedAt = Date.now();
@@ -110,6 +114,9 @@ function concerns(jobs) {
 let opened = new Set();
 document.addEventListener("htmx:beforeSwap", () => {
   opened = new Set([...document.querySelectorAll("details[open] > summary")].map((one) => one.textContent));
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.target?.id === "part") answerMilliseconds = Date.now() - refreshedAt;
 });
 document.addEventListener("htmx:afterSwap", () => {
   for (const summary of document.querySelectorAll("details > summary")) {
