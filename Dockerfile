@@ -28,4 +28,4 @@ RUN python -m pip install --no-deps . && python -m pip check
 
 WORKDIR /srv/normlab
 USER normlab
-CMD ["python", "-m", "runtime.http_server", "api.app:make_app", "--factory", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["python", "-m", "runtime.http_server", "api.app:make_app", "--factory", "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "5"]

@@ -31,6 +31,7 @@ RIGHTS: Mapping[str, tuple[str, str]] = {
     "alembic_version": (_READ, _READ),
     "users": (_WRITE, _READ),
     "tokens": (_WRITE, _NOTHING),
+    "browser_sessions": ("SELECT, INSERT, DELETE", _NOTHING),
     "idempotency_keys": (_ADD, "SELECT, DELETE"),
     "storage": (_WRITE, _WRITE),
     "projects": (_WRITE, _CHANGE),

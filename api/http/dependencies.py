@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from api.http.errors import Forbidden, Unauthorized
 from api.http.sessions import read_session
 from api.services import ServicesDep
-from store.accounts import users
+from store.accounts import sessions, users
 from store.db import Token, User
 
 # Dependencies that only compare values are async: FastAPI runs the others in a thread each, and to hand a request
@@ -22,6 +22,9 @@ _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 async def get_secret(request: Request, credentials: _Credentials) -> str:
     """Of the header, else of the browser's session."""
     if credentials is not None:
+        # What a cookie holds is sent by a browser, to us: nobody else has a use for it.
+        if credentials.credentials.startswith(sessions.PREFIX):
+            raise _refused()
         return credentials.credentials
     if (session := read_session(request)) is not None:
         return session
@@ -35,15 +38,23 @@ def get_current_user(services: ServicesDep, secret: Secret) -> User:
     # Not held for the endpoint's own transaction, which may come only after a check. The row stays readable
     # (`expire_on_commit=False`), but belongs to no session any more.
     with services.readers() as session:
-        user = users.authenticate(session, secret)
+        user = authenticate(session, secret)
     if user is None:
         raise _refused()
     return user
 
 
+def authenticate(session: Session, secret: str) -> User | None:
+    """The user of a token or of a browser's session."""
+    if secret.startswith(sessions.PREFIX):
+        return sessions.authenticate(session, secret)
+    return users.authenticate(session, secret)
+
+
 def lock_asking_token(session: Session, secret: str) -> Token:
     """The token of this request, which cannot be revoked before the transaction ends."""
-    token = users.lock_token(session, secret)
+    is_session = secret.startswith(sessions.PREFIX)
+    token = (sessions.find_token if is_session else users.lock_token)(session, secret)
     # It was valid when the request was authenticated; it may have been revoked since.
     if token is None:
         raise _refused()

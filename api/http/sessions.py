@@ -1,21 +1,15 @@
-"""The browser's way in: a session cookie in place of the token's header, and the CSRF token that goes with it.
-
-A session is a token of its own (`store.accounts.users`), made with the one that somebody logged in with: it is revoked
-with that one, listed beside it, and expires no later.
-"""
+"""The browser's way in: a session cookie in place of the token's header, and the CSRF token that goes with it."""
 
 import hashlib
 import hmac
-from datetime import timedelta
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.responses import Response
 
 from api.http.errors import Forbidden
 
-#: What the token of a session is called.
-SESSION_NAME = "browser session"
-SESSION_LENGTH = timedelta(days=7)
 CSRF_HEADER = "X-CSRF-Token"
 _UNCHANGING = ("GET", "HEAD", "OPTIONS")
 
@@ -46,15 +40,18 @@ def csrf_token(secret: str) -> str:
 
 def ensure_same_site(request: Request) -> None:
     """For a login, before which there is no session; raises `Forbidden` when another site's page sends it."""
-    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+    origin = request.headers.get("Origin")
+    is_foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("Host")
+    # Browsers tell the second only to servers that they reach over TLS, or on their own machine.
+    if is_foreign or request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
         raise Forbidden("log in on Normlab's own page")
 
 
-def set_session(request: Request, response: Response, secret: str) -> None:
+def set_session(request: Request, response: Response, secret: str, ends: datetime) -> None:
     response.set_cookie(
         cookie_name(request),
         secret,
-        max_age=int(SESSION_LENGTH.total_seconds()),
+        max_age=max(0, int((ends - datetime.now(UTC)).total_seconds())),
         httponly=True,
         secure=request.url.scheme == "https",
         samesite="strict",

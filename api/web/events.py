@@ -1,28 +1,30 @@
-"""`/events`: tells open pages that jobs have changed, so that they ask for what they show anew.
+"""`/events`: tells open pages which jobs have changed, so that they ask for what they show anew.
 
-Each listener keeps its mark (`Last-Event-ID`), and nothing waits for it here: five hundred take no more memory than
-their connections, and one that was away for a moment hears what it has missed, or that anything may have changed.
+Nothing is queued for a listener: it keeps its place itself, as the id of the last event (`Last-Event-ID`, or `since`
+of a page that was just rendered), and hears of what came after that, or that anything may have changed.
 """
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.http import Secret, get_current_user
+from api.http import Secret, authenticate, get_current_user
 from api.services import Services, ServicesDep
-from store.accounts import users
-from store.db import Changes
+from runtime.http_server import called_at_end
+from store.db import DATABASE_AWAY
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(get_current_user)])
 
 #: Changes that come close together are told together.
-TOGETHER_SECONDS = 0.2
-#: Comments keep proxies from closing a quiet connection; the session is looked at as often.
+TOGETHER_SECONDS = 0.1
+#: So often a comment is sent, for proxies that close quiet connections, and the session looked at.
 HEARTBEAT_SECONDS = 15.0
 
 
@@ -30,39 +32,53 @@ HEARTBEAT_SECONDS = 15.0
 async def follow(
     services: ServicesDep,
     secret: Secret,
+    since: Annotated[str | None, Query(max_length=100)] = None,
     last_event_id: Annotated[str | None, Header(max_length=100)] = None,
 ) -> StreamingResponse:
     return StreamingResponse(
-        _tell(services, secret, last_event_id),
+        _tell(services, secret, last_event_id or since),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
 
 
-async def _tell(services: Services, secret: str, mark: str | None) -> AsyncIterator[str]:
-    changes: Changes = services.changes
+async def _tell(services: Services, secret: str, last: str | None) -> AsyncIterator[str]:
     loop, changed = asyncio.get_running_loop(), asyncio.Event()
-    with changes.subscribed(lambda: loop.call_soon_threadsafe(changed.set)):
+    is_ending = asyncio.Event()
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(changed.set)
+
+    def end() -> None:
+        loop.call_soon_threadsafe(is_ending.set)
+        wake()
+
+    checked_at = time.monotonic()
+    with services.changes.subscribed(wake), called_at_end(end):
         yield "retry: 2000\n\n"
-        while True:
+        while not is_ending.is_set():
             changed.clear()
-            if (news := changes.since(mark)) is not None:
-                is_first, mark = mark is None, news.mark
-                jobs = (
-                    "[]"
-                    if is_first
-                    else json.dumps(sorted(news.jobs) if news.jobs is not None else None)
-                )
-                yield f"id: {mark}\nevent: changed\ndata: {jobs}\n\n"
-            try:
+            if (news := services.changes.since(last)) is not None:
+                last = news.mark
+                yield f"id: {last}\nevent: changed\ndata: {_write(news.jobs)}\n\n"
+            with suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), HEARTBEAT_SECONDS)
                 await asyncio.sleep(TOGETHER_SECONDS)
-            except TimeoutError:
-                if not await run_in_threadpool(_is_valid, services, secret):
+            if time.monotonic() - checked_at >= HEARTBEAT_SECONDS:
+                checked_at = time.monotonic()
+                if not await run_in_threadpool(_may_go_on, services, secret):
                     return
                 yield ": still here\n\n"
 
 
-def _is_valid(services: Services, secret: str) -> bool:
-    with services.readers() as session:
-        return users.authenticate(session, secret) is not None
+def _write(jobs: frozenset[int] | None) -> str:
+    return json.dumps(None if jobs is None else sorted(jobs))
+
+
+def _may_go_on(services: Services, secret: str) -> bool:
+    """Whether the session is valid still, as far as the database can be asked."""
+    try:
+        with services.readers() as session:
+            return authenticate(session, secret) is not None
+    except DATABASE_AWAY:
+        return True

@@ -1,23 +1,24 @@
-"""Log in with a token, log out: the session is a token of its own, in a cookie that no script can read."""
+"""Log in with a token, log out: a session, in a cookie that no script can read."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Query, Request, status
 from fastapi.responses import RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from api.http import (
-    SESSION_LENGTH,
-    SESSION_NAME,
-    Secret,
+    TooLarge,
     clear_session,
+    cookie_name,
     ensure_same_site,
+    read_session,
     set_session,
 )
 from api.services import Services, ServicesDep
 from api.web.render import PageRoute, render
-from store.accounts import users
+from store.accounts import sessions, users
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -33,10 +34,11 @@ def show_login(request: Request, next: Next = "/") -> Response:
 @router.post("/login")
 async def log_in(request: Request, services: ServicesDep) -> Response:
     ensure_same_site(request)
-    form = parse_qs((await request.body())[:_LONGEST_FORM].decode("utf-8", "replace"))
+    form = parse_qs((await _read_form(request)).decode("utf-8", "replace"))
     token, target = (form.get(name, [""])[0].strip() for name in ("token", "next"))
-    secret = _open_session(services, token)
-    if secret is None:
+    before = request.cookies.get(cookie_name(request))
+    opened = await run_in_threadpool(_open_session, services, token, before)
+    if opened is None:
         problem = "This token is unknown, expired or revoked." if token else "Enter a token."
         return render(
             request,
@@ -47,33 +49,44 @@ async def log_in(request: Request, services: ServicesDep) -> Response:
             problem=problem,
         )
     response = RedirectResponse(_own_address(target), status.HTTP_303_SEE_OTHER)
-    set_session(request, response, secret)
+    set_session(request, response, *opened)
     return response
 
 
 @router.post("/logout")
-def log_out(request: Request, services: ServicesDep, secret: Secret) -> Response:
-    with services.sessions.begin() as session:
-        token = users.lock_token(session, secret)
-        if token is not None and token.name == SESSION_NAME:
-            users.revoke_token(session, token.id)
+def log_out(request: Request, services: ServicesDep) -> Response:
+    """Also of a session that has ended already."""
+    secret = read_session(request)
+    if secret is not None:
+        with services.sessions.begin() as session:
+            sessions.close_session(session, secret)
     response = Response(status_code=status.HTTP_204_NO_CONTENT)
     clear_session(request, response)
     return response
 
 
-def _open_session(services: Services, token: str) -> str | None:
-    """The secret of a new session; None for a token that isn't valid."""
+async def _read_form(request: Request) -> bytes:
+    """Refused as soon as it is too long."""
+    form = bytearray()
+    async for chunk in request.stream():
+        form += chunk
+        if len(form) > _LONGEST_FORM:
+            raise TooLarge(f"a login has at most {_LONGEST_FORM} bytes")
+    return bytes(form)
+
+
+def _open_session(
+    services: Services, token: str, before: str | None
+) -> tuple[str, datetime] | None:
+    """Secret and end of a new session, in place of the one before; None for a token that isn't valid."""
     with services.sessions.begin() as session:
         user = users.authenticate(session, token) if token else None
         parent = users.lock_token(session, token) if user else None
-        if user is None or parent is None:
+        if parent is None:
             return None
-        end = datetime.now(UTC) + SESSION_LENGTH
-        if parent.expires_at is not None:
-            end = min(end, parent.expires_at)
-        _, secret = users.create_token(session, user, SESSION_NAME, end, parent=parent)
-        return secret
+        if before:
+            sessions.close_session(session, before)
+        return sessions.open_session(session, parent)
 
 
 def _own_address(target: str) -> str:

@@ -46,7 +46,6 @@ def show_now(request: Request, services: ServicesDep, user: Reader) -> Response:
         shares = overview.shares(session)
         context: dict[str, Any] = {
             "slots": _read_slots(session, hosts),
-            "workers": workers,
             "troubled": [one for one in workers if one.problems],
             "waiting": queue.waiting(session, MOST_WAITING),
             "waiting_count": sum(one.queued for one in shares),

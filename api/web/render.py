@@ -11,7 +11,7 @@ from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import jinja2
 from fastapi import Request
@@ -20,7 +20,15 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
 from markupsafe import Markup
 
-from api.http import Unauthorized, as_api_error, csrf_token, is_known, read_session
+from api.http import (
+    Unauthorized,
+    as_api_error,
+    clear_session,
+    cookie_name,
+    csrf_token,
+    is_known,
+    read_session,
+)
 from store.db import User
 from studies.stats import is_share
 
@@ -40,6 +48,8 @@ class PageRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_page(request: Request) -> Response:
+            # Before anything is read: what changes from now on is told by `/events`.
+            request.state.mark = request.app.state.services.changes.mark
             try:
                 return await handle(request)
             except Unauthorized:
@@ -52,23 +62,43 @@ class PageRoute(APIRoute):
                 if not is_known(error):
                     raise
                 known = as_api_error(error)
-                return error_page(request, known.status, known.detail)
+                return error_page(request, known.status, known.detail, known.headers)
 
         return handle_page
 
 
 def _to_login(request: Request) -> Response:
-    target = request.headers.get("HX-Current-URL") or str(request.url)
-    place = target.removeprefix(str(request.base_url).rstrip("/"))
-    address = f"/login?next={quote(place, safe='')}"
+    if request.headers.get("Sec-Fetch-Site") == "cross-site" and not _has_cookie(request):
+        # A link on another site comes without the cookie (SameSite=Strict); the page's own request has it.
+        return render(request, "again.html", None, address=_place(str(request.url)))
+    target = _place(request.headers.get("HX-Current-URL") or str(request.url))
+    address = f"/login?next={quote(target, safe='')}"
     if is_fragment(request):
         # A redirect would be followed for the part that is replaced only.
-        return Response(status_code=HTTPStatus.UNAUTHORIZED, headers={"HX-Redirect": address})
-    return RedirectResponse(address, HTTPStatus.SEE_OTHER)
+        response = Response(status_code=HTTPStatus.UNAUTHORIZED, headers={"HX-Redirect": address})
+    else:
+        response = RedirectResponse(address, HTTPStatus.SEE_OTHER)
+    if _has_cookie(request):
+        clear_session(request, response)
+    return response
 
 
-def error_page(request: Request, status: HTTPStatus, detail: str) -> Response:
-    return render(request, "error.html", None, status=status, title=status.phrase, detail=detail)
+def _has_cookie(request: Request) -> bool:
+    return cookie_name(request) in request.cookies
+
+
+def _place(url: str) -> str:
+    """Path and query of an address."""
+    parts = urlsplit(url)
+    return parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def error_page(
+    request: Request, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    page = render(request, "error.html", None, status=status, title=status.phrase, detail=detail)
+    page.headers.update(headers or {})
+    return page
 
 
 def is_fragment(request: Request) -> bool:
@@ -85,7 +115,7 @@ def render(
     **context: Any,
 ) -> HTMLResponse:
     """The page for this user, or the part of it that changes."""
-    secret = read_session(request) if request.method == "GET" else None
+    secret = read_session(request) if request.method == "GET" and user is not None else None
     text = (
         environment()
         .get_template(template)
@@ -93,6 +123,8 @@ def render(
             **context,
             user=user,
             csrf=csrf_token(secret) if secret else "",
+            has_pages=user is not None or template == "error.html",
+            mark=request.state.mark,
             path=request.url.path,
             here=str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
             is_fragment=is_fragment(request),
@@ -150,10 +182,6 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
-
-
-def first_line(text: str | None) -> str:
-    return (text or "").strip().split("\n", 1)[0]
 
 
 def options(values: Mapping[str, str | None]) -> str:

@@ -1,6 +1,6 @@
 """Users, tokens, idempotency keys, and the bootstrap of a new database."""
 
-from store.accounts import idempotency, users
+from store.accounts import idempotency, sessions, users
 from store.accounts.bootstrap import bootstrap, ensure_strong, has_users, reset_admin
 
 __all__ = [
@@ -9,5 +9,6 @@ __all__ = [
     "has_users",
     "idempotency",
     "reset_admin",
+    "sessions",
     "users",
 ]

@@ -5,7 +5,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 #: Changes that are remembered for those who were away for a moment.
 REMEMBERED = 1000
 _RETRY_SECONDS = 2.0
+_TOGETHER_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,11 @@ class Changes:
         while not self._is_closed:
             try:
                 self._listen()
-            except (*DATABASE_AWAY, psycopg.Error, OSError) as error:
+            except Exception as error:
                 if not self._is_closed:
-                    log.warning("changes are not heard", error=str(error).splitlines()[0])
-            # What was announced meanwhile is lost.
-            self._note([None])
-            select.select([self._ours], (), (), _RETRY_SECONDS)
+                    is_away = isinstance(error, (*DATABASE_AWAY, psycopg.Error))
+                    log.warning("changes are not heard", error=str(error), exc_info=not is_away)
+                    self._wait(_RETRY_SECONDS)
 
     def _listen(self) -> None:
         with self._engine.connect() as connection:
@@ -103,12 +103,22 @@ class Changes:
             assert isinstance(driver, psycopg.Connection)
             driver.autocommit = True
             driver.execute(f"LISTEN {JOBS_CHANNEL}")
+            # What was announced before is lost.
             self._note([None])
             while not self._is_closed:
-                select.select([driver, self._ours], (), ())
+                self._wait(None, driver.fileno())
                 notices = [one.payload for one in driver.notifies(timeout=0)]
                 if notices:
-                    self._note([int(one) if one else None for one in notices])
+                    self._note([int(one) if one.isdecimal() else None for one in notices])
+                    # Many commits at once are one call of each subscriber.
+                    self._wait(_TOGETHER_SECONDS)
+
+    def _wait(self, seconds: float | None, *descriptors: int) -> None:
+        """Until one of these can be read, `close` is called, or the time is over."""
+        poll = select.poll()
+        for descriptor in (self._ours.fileno(), *descriptors):
+            poll.register(descriptor, select.POLLIN)
+        poll.poll(None if seconds is None else 1000 * seconds)
 
     def _note(self, jobs: list[int | None]) -> None:
         with self._lock:
@@ -116,4 +126,6 @@ class Changes:
             self._count += len(jobs)
             subscribers = list(self._subscribers)
         for call in subscribers:
-            call()
+            # One whose event loop has ended must not keep the others from hearing.
+            with suppress(RuntimeError):
+                call()

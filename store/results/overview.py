@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, literal_column, select
+from sqlalchemy import func, literal, literal_column, select, union_all
 from sqlalchemy.orm import Session
 
 from store.db import Attempt, Job, User
@@ -49,21 +49,33 @@ def progress(session: Session) -> Mapping[int, Progress]:
     found = {}
     for job_id, step, total, started_at, first_step, passed in session.execute(statement):
         left = None if total is None else max(0, total - step)
-        found[job_id] = Progress(started_at, float(passed), step - (first_step or 0), left)
+        # Until it has begun to train, the step is that of the attempt before.
+        done = 0 if first_step is None else step - first_step
+        found[job_id] = Progress(started_at, float(passed), done, left)
     return found
 
 
 def shares(session: Session) -> Sequence[Share]:
     """Of everybody who uses the machines, has used them lately or waits for them; who has used most comes first."""
     used = usage.by_owner()
+    # One for each: neither of the two partial indexes serves a condition on both.
+    held = union_all(
+        *(
+            select(
+                Job.owner_id,
+                literal(int(status == "running")).label("running"),
+                literal(int(status == "queued")).label("queued"),
+            ).where(Job.status == literal_column(f"'{status}'"))
+            for status in ("running", "queued")
+        )
+    ).subquery("held")
     counts = (
         select(
-            Job.owner_id,
-            func.count().filter(Job.status == literal_column("'running'")).label("running"),
-            func.count().filter(Job.status == literal_column("'queued'")).label("queued"),
+            held.c.owner_id,
+            func.sum(held.c.running).label("running"),
+            func.sum(held.c.queued).label("queued"),
         )
-        .where(Job.status.in_((literal_column("'queued'"), literal_column("'running'"))))
-        .group_by(Job.owner_id)
+        .group_by(held.c.owner_id)
         .subquery("counts")
     )
     seconds = func.coalesce(used.c.seconds, 0.0)

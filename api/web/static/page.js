@@ -5,6 +5,9 @@ const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9
 const REFRESH_MILLISECONDS = 1000;
 // A page that takes the service long is asked for more rarely.
 const REFRESH_TO_ANSWER = 10;
+const RETRY_MILLISECONDS = 5000;
+// Nobody announces that time passes, or that a worker is silent.
+const STALE_MILLISECONDS = 30000;
 const csrf = document.body.dataset.csrf;
 
 // Times -------------------------------------------------------------------------------------------------------------
@@ -28,29 +31,43 @@ function writeTimes(root) {
   }
 }
 
-// Changes ------------------------------------------------------------------------------------------------------------
+// Messages ------------------------------------------------------------------------------------------------------------
 
-const message = document.getElementById("message");
-
-function complain(text) {
-  message.textContent = text;
-  message.hidden = !text;
+// `message`: what somebody pressed failed; `trouble`: the page can't be brought up to date. Neither replaces the other.
+function show(id, text) {
+  const element = document.getElementById(id);
+  element.textContent = text;
+  element.hidden = !text;
 }
 
+async function detailOf(answer) {
+  try {
+    return (await answer.json()).detail;
+  } catch {
+    return `The service answers: ${answer.status}.`;
+  }
+}
+
+function toLogin() {
+  window.location.assign(`/login?next=${encodeURIComponent(window.location.pathname + window.location.search)}`);
+}
+
+// What people change ---------------------------------------------------------------------------------------------------
+
 // One request; the button can't be pressed again until it is answered.
-async function send(button, method, address, body) {
+async function send(button, method, address, body, more = {}) {
   button.disabled = true;
   try {
-    const headers = { "X-CSRF-Token": csrf, ...(body && { "Content-Type": "application/json" }) };
+    const headers = { "X-CSRF-Token": csrf, ...(body && { "Content-Type": "application/json" }), ...more };
     const answer = await fetch(address, { method, headers, body: body && JSON.stringify(body) });
-    if (answer.status === 401) return void window.location.assign("/login");
-    if (!answer.ok) throw new Error((await answer.json()).detail);
-    complain("");
-    if (button.form) delete button.form.dataset.unsaved;
+    if (answer.status === 401) return void toLogin();
+    if (!answer.ok) return void show("message", await detailOf(answer));
+    show("message", "");
     if (button.dataset.then) return void window.location.assign(button.dataset.then);
+    if (button.form) finish(button.form);
     refresh();
-  } catch (error) {
-    complain(error instanceof TypeError ? "The service does not answer; whether anything was changed shows when it does." : error.message);
+  } catch {
+    show("message", "The service does not answer. Once it does, the page shows whether anything was changed.");
   } finally {
     button.disabled = false;
   }
@@ -62,13 +79,16 @@ document.addEventListener("click", (event) => {
   send(button, "POST", button.dataset.post);
 });
 
+// Of a PATCH only what was edited: somebody else may have changed the rest. The key makes a second try harmless.
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (!form.dataset.api) return;
   event.preventDefault();
   const [method, address] = form.dataset.api.split(" ");
-  const values = [...form.elements].filter((one) => one.name).map((one) => [one.name, valueOf(one)]);
-  send(form.querySelector("button"), method, address, Object.fromEntries(values));
+  const fields = [...form.elements].filter((one) => one.name && (method !== "PATCH" || one.value !== one.defaultValue));
+  const body = Object.fromEntries(fields.map((one) => [one.name, valueOf(one)]));
+  form.dataset.key ??= [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16)).join("");
+  send(form.querySelector("button"), method, address, body, method === "POST" ? { "Idempotency-Key": form.dataset.key } : {});
 });
 
 function valueOf(field) {
@@ -79,79 +99,122 @@ function valueOf(field) {
   }
 }
 
+function finish(form) {
+  delete form.dataset.key;
+  for (const field of form.elements) if (field.name) field.defaultValue = field.value;
+}
+
 // The part of the page that changes -----------------------------------------------------------------------------------
 
 let timer = null;
-let refreshedAt = 0;
+let isAsking = false;
+let isDue = false;
+let askedAt = 0;
 let answerMilliseconds = 0;
 
+// Soon, and again if it is due again before it is done.
 function refresh() {
-  const part = document.getElementById("part");
-  if (part === null || timer !== null) return;
+  if (document.getElementById("part") === null || document.hidden) return;
+  isDue = true;
+  if (timer !== null || isAsking) return;
   const pause = Math.max(REFRESH_MILLISECONDS, REFRESH_TO_ANSWER * answerMilliseconds);
-  const wait = Math.max(0, refreshedAt + pause - Date.now());
-  timer = window.setTimeout(() => {
-    timer = null;
-    refreshedAt = Date.now();
-    // What somebody is writing would be lost.
-    if (document.querySelector("#part form[data-unsaved]") !== null) return refresh();
-    htmx.trigger("#part", "changed");
-  }, wait);
+  timer = window.setTimeout(ask, Math.max(0, askedAt + pause - Date.now()));
 }
 
-document.addEventListener("input", (event) => {
-  const form = event.target.closest("#part form[data-api]");
-  if (form !== null) form.dataset.unsaved = "";
-});
+async function ask() {
+  timer = null;
+  isDue = false;
+  isAsking = true;
+  askedAt = Date.now();
+  const part = document.getElementById("part");
+  try {
+    const headers = { "HX-Request": "true", "HX-Current-URL": window.location.href };
+    const answer = await fetch(part.dataset.address, { headers });
+    if (answer.status === 401) return void toLogin();
+    if (!answer.ok) throw new Error();
+    replace(part, await answer.text());
+    show("trouble", "");
+  } catch {
+    show("trouble", "The service does not answer; this page may be out of date.");
+    window.setTimeout(refresh, RETRY_MILLISECONDS * (1 + Math.random()));
+  } finally {
+    answerMilliseconds = Date.now() - askedAt;
+    isAsking = false;
+    if (isDue) refresh();
+  }
+}
 
-function concerns(jobs) {
-  const of = document.getElementById("part")?.dataset.concerns;
-  if (jobs === null || of === undefined) return true;
-  const ours = new Set(JSON.parse(of));
+// Morphed, not replaced: focus, scrolling and selection stay. Forms are their reader's, charts draw themselves, what
+// people opened stays open, and a study's sentence is asked for again only when one of its jobs has changed status.
+function replace(part, html) {
+  const log = part.querySelector("pre.log");
+  const follows = log !== null && log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
+  Idiomorph.morph(part, html, {
+    morphStyle: "outerHTML",
+    callbacks: {
+      beforeNodeMorphed(old, fresh) {
+        if (!(old instanceof Element)) return true;
+        if (old.matches("form, .chart")) return false;
+        if (old.dataset.state !== undefined) {
+          if (old.dataset.state !== fresh.dataset?.state) {
+            old.dataset.state = fresh.dataset?.state ?? "";
+            htmx.trigger(old, "again");
+          }
+          return false;
+        }
+        return true;
+      },
+      beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
+    },
+  });
+  const now = document.getElementById("part");
+  htmx.process(now);
+  writeTimes(now);
+  const scrolled = now.querySelector("pre.log");
+  if (follows && scrolled) scrolled.scrollTop = scrolled.scrollHeight;
+  drawAll();
+}
+
+// Open while the page is seen: a browser allows six connections to one service.
+let source = null;
+let last = document.body.dataset.since;
+
+function follow() {
+  source = new EventSource(`/events?since=${encodeURIComponent(last)}`);
+  source.addEventListener("open", () => show("connection", ""));
+  source.addEventListener("error", () => {
+    show("connection", "reconnecting…");
+    if (source?.readyState !== EventSource.CLOSED) return;
+    // Refused: the session may have ended. What asks for the part finds out, and the login follows.
+    source = null;
+    refresh();
+    window.setTimeout(() => source ?? (document.hidden || follow()), RETRY_MILLISECONDS * (1 + Math.random()));
+  });
+  source.addEventListener("changed", (event) => {
+    last = event.lastEventId;
+    if (isOurs(JSON.parse(event.data))) refresh();
+  });
+}
+
+function isOurs(jobs) {
+  const shown = document.getElementById("part")?.dataset.jobs;
+  if (jobs === null || shown === undefined) return true;
+  const ours = new Set(JSON.parse(shown));
   return jobs.some((job) => ours.has(job));
 }
 
-let opened = new Set();
-document.addEventListener("htmx:beforeSwap", () => {
-  opened = new Set([...document.querySelectorAll("details[open] > summary")].map((one) => one.textContent));
-});
-document.addEventListener("htmx:afterRequest", (event) => {
-  if (event.detail.target?.id === "part") answerMilliseconds = Date.now() - refreshedAt;
-});
-document.addEventListener("htmx:afterSwap", () => {
-  for (const summary of document.querySelectorAll("details > summary")) {
-    if (opened.has(summary.textContent)) summary.parentElement.open = true;
+document.addEventListener("visibilitychange", () => {
+  if (!csrf) return;
+  if (document.hidden) {
+    source?.close();
+    source = null;
+  } else {
+    refresh();
+    source ?? follow();
   }
 });
-document.addEventListener("htmx:load", (event) => {
-  writeTimes(event.detail.elt);
-  for (const log of event.detail.elt.querySelectorAll("pre.log")) log.scrollTop = log.scrollHeight;
-  for (const element of document.querySelectorAll(".chart[data-curves]")) showCurves(element);
-});
-document.addEventListener("htmx:sendError", () => complain("The service does not answer."));
-document.addEventListener("htmx:responseError", (event) => {
-  if (event.detail.xhr.status !== 401) complain(`The service answers: ${event.detail.xhr.status}.`);
-});
 
-function follow() {
-  const state = document.getElementById("connection");
-  const source = new EventSource("/events");
-  source.addEventListener("open", () => {
-    state.textContent = "";
-    complain("");
-  });
-  source.addEventListener("error", () => {
-    state.textContent = "reconnecting…";
-    // Refused, as when the session has ended: what asks for the part is then led to the login.
-    if (source.readyState === EventSource.CLOSED) {
-      refresh();
-      window.setTimeout(follow, 5000);
-    }
-  });
-  source.addEventListener("changed", (event) => {
-    if (concerns(JSON.parse(event.data))) refresh();
-  });
-}
+document.addEventListener("htmx:load", (event) => writeTimes(event.detail.elt));
 
 // Learning curves -----------------------------------------------------------------------------------------------------
 
@@ -176,25 +239,48 @@ function controlsOf(element) {
   return { metric, logarithmic, plot: null, note: null };
 }
 
+function drawAll() {
+  for (const element of document.querySelectorAll(".chart[data-curves]")) showCurves(element);
+}
+
 async function showCurves(element, isNew = false) {
   element.state ??= controlsOf(element);
   const state = element.state;
   const chosen = state.metric.value;
-  const answer = await fetch(element.dataset.curves + (chosen ? `?metric=${chosen}` : ""));
-  if (!answer.ok) return;
-  const curves = await answer.json();
-  const data = columns(curves);
-  if (data[0].length === 0) {
-    state.note ??= element.appendChild(document.createElement("p"));
-    state.note.className = "quiet";
-    state.note.textContent = "No epoch has ended yet.";
+  let curves;
+  try {
+    const answer = await fetch(element.dataset.curves + (chosen ? `?metric=${chosen}` : ""));
+    if (!answer.ok) return void note(element, await detailOf(answer));
+    curves = await answer.json();
+  } catch {
     return;
   }
-  state.note?.remove();
-  state.note = null;
-  if (state.plot && !isNew && state.plot.series.length === data.length) return void state.plot.setData(data, false);
-  state.plot?.destroy();
+  const data = columns(curves);
+  if (data[0].length === 0) return void note(element, "No epoch has ended yet.");
+  note(element, "");
+  const plot = state.plot;
+  if (plot && !isNew && plot.series.length === data.length) {
+    // Zoomed in, the scales are the reader's.
+    const [xs] = plot.data;
+    const isZoomed = plot.scales.x.min > xs[0] || plot.scales.x.max < xs[xs.length - 1];
+    plot.setData(data, !isZoomed);
+    if (isZoomed) plot.redraw();
+    return;
+  }
+  plot?.destroy();
   state.plot = new uPlot(layout(curves, element, state.logarithmic.checked), data, element);
+}
+
+function note(element, text) {
+  const state = element.state;
+  if (text) {
+    state.plot?.destroy();
+    state.plot = null;
+  }
+  state.note ??= element.appendChild(document.createElement("p"));
+  state.note.className = "quiet";
+  state.note.textContent = text;
+  state.note.hidden = !text;
 }
 
 // One row of x, then mean, lower and upper bound of each series.
@@ -251,5 +337,9 @@ window.addEventListener("resize", () => {
 });
 
 writeTimes(document);
-window.setInterval(() => writeTimes(document), 30000);
-if (csrf) follow();
+for (const log of document.querySelectorAll("pre.log")) log.scrollTop = log.scrollHeight;
+if (csrf) {
+  drawAll();
+  follow();
+  window.setInterval(refresh, STALE_MILLISECONDS);
+}

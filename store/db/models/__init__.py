@@ -3,7 +3,15 @@
 Relationships are never loaded implicitly (`lazy="raise"`): a query that needs one names it.
 """
 
-from store.db.models.accounts import ROLES, Dataset, IdempotencyKey, Project, Token, User
+from store.db.models.accounts import (
+    ROLES,
+    BrowserSession,
+    Dataset,
+    IdempotencyKey,
+    Project,
+    Token,
+    User,
+)
 from store.db.models.hosts import Device, Lease, Storage, Worker
 from store.db.models.jobs import (
     ATTEMPT_ENDS,
@@ -42,6 +50,7 @@ __all__ = [
     "ROLES",
     "VERDICTS",
     "Attempt",
+    "BrowserSession",
     "Checkpoint",
     "Dataset",
     "Device",

@@ -41,6 +41,17 @@ class Token(Table):
     user: Mapped[User] = relationship(lazy="raise")
 
 
+class BrowserSession(Table):
+    """A browser that somebody has logged in with a token; valid no longer than that one."""
+
+    __tablename__ = "browser_sessions"
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    token_id: Mapped[int] = mapped_column(ForeignKey("tokens.id", ondelete="CASCADE"), index=True)
+    hash: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+
+
 class IdempotencyKey(Table):
     """A request already accepted: the same key and body give the same answer again."""
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store.accounts import users
 from store.accounts.users import Role
-from store.db import Token, database_now
+from store.db import BrowserSession, Token, database_now
 from tests.support.documents import JOB
 
 Sessions = sessionmaker[Session]
@@ -142,9 +142,12 @@ def test_logging_out_ends_the_session_and_not_the_token(
 def test_a_session_ends_with_its_token(browser: TestClient, sessions: Sessions) -> None:
     log_in(browser, make_token(sessions))
     with sessions.begin() as session:
-        parent = session.scalars(select(Token).where(Token.name == "laptop")).one()
-        users.revoke_token(session, parent.id)
-    assert browser.get("/").status_code == 303
+        users.revoke_token(session, session.scalars(select(Token.id)).one())
+    answer = browser.get("/")
+    assert answer.status_code == 303
+    # The browser forgets it: the login is no page of somebody who is logged in.
+    assert "max-age=0" in answer.headers["set-cookie"].lower()
+    assert "Log out" not in browser.get("/login").text
 
 
 def test_a_session_expires_no_later_than_its_token(browser: TestClient, sessions: Sessions) -> None:
@@ -152,9 +155,60 @@ def test_a_session_expires_no_later_than_its_token(browser: TestClient, sessions
     with sessions.begin() as session:
         end = database_now(session) + timedelta(hours=1)
         session.execute(update(Token).values(expires_at=end))
-    log_in(browser, token)
+    answer = browser.post("/login", data={"token": token})
+    [length] = re.findall(r"max-age=(\d+)", answer.headers["set-cookie"].lower())
+    assert 0 < int(length) <= 3600
     with sessions.begin() as session:
-        opened = session.scalars(select(Token).where(Token.name == "browser session")).one()
-        assert opened.expires_at == end
-        session.execute(update(Token).values(expires_at=database_now(session)))
+        assert session.scalars(select(BrowserSession.expires_at)).one() == end
+        session.execute(update(BrowserSession).values(expires_at=database_now(session)))
     assert browser.get("/").status_code == 303
+
+
+def test_a_session_is_no_token(browser: TestClient, sessions: Sessions) -> None:
+    """Neither for programs, nor among those that a person may have, nor as an admin's last way in."""
+    token = make_token(sessions, "ann", "admin")
+    log_in(browser, token)
+    [cookie] = browser.cookies.jar
+    headers = {"Authorization": f"Bearer {cookie.value}"}
+    assert TestClient(browser.app).get("/api/v1/jobs", headers=headers).status_code == 401
+    [only] = browser.get("/api/v1/tokens").json()["items"]
+    answer = browser.delete(
+        f"/api/v1/tokens/{only['id']}", headers={"X-CSRF-Token": csrf_of(browser)}
+    )
+    assert answer.status_code == 409
+
+
+def test_a_login_replaces_the_session_before_and_a_person_has_only_so_many(
+    app: FastAPI, browser: TestClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = make_token(sessions)
+    for _ in range(3):
+        log_in(browser, token)
+    with sessions.begin() as session:
+        assert len(session.scalars(select(BrowserSession.id)).all()) == 1
+    monkeypatch.setattr("store.accounts.sessions.MOST", 2)
+    for _ in range(2):
+        log_in(TestClient(app, follow_redirects=False), token)
+    # That of the browser was the first.
+    assert browser.get("/").status_code == 303
+
+
+def test_a_login_is_short(browser: TestClient) -> None:
+    answer = browser.post("/login", data={"token": "x" * 20_000})
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("origin", ["https://evil.test", "null", "http://testserver.evil.test"])
+def test_another_origin_can_log_nobody_in(
+    browser: TestClient, sessions: Sessions, origin: str
+) -> None:
+    data = {"token": make_token(sessions)}
+    assert browser.post("/login", data=data, headers={"Origin": origin}).status_code == 403
+    ours = browser.post("/login", data=data, headers={"Origin": "http://testserver"})
+    assert ours.status_code == 303
+
+
+def test_a_link_on_another_site_is_followed_once_more_from_ours(browser: TestClient) -> None:
+    answer = browser.get("/studies?tag=a", headers={"Sec-Fetch-Site": "cross-site"})
+    assert answer.status_code == 200
+    assert 'content="0; url=/studies?tag=a"' in answer.text

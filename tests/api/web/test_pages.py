@@ -90,7 +90,7 @@ def test_htmx_gets_the_part_that_changes_and_a_browser_the_whole(
         whole = read(member, path)
         part = member.get(path, headers={"HX-Request": "true"}).text
         assert part.lstrip().startswith('<div id="part"')
-        assert f'hx-get="{path}"' in part
+        assert f'data-address="{path}"' in part
         assert "<html" in whole
         # The same lines made both; how long things take may have gone on meanwhile.
         assert re.sub(r"\d+ s", "", part.strip()) in re.sub(r"\d+ s", "", whole)
@@ -111,7 +111,7 @@ def test_now_shows_what_runs_what_waits_and_who_uses_the_machines(
 ) -> None:
     empty = read(member, "/")
     assert all(
-        part in empty for part in ("No worker is running", "Nothing waits", "Nobody has used")
+        part in empty for part in ("No worker is running", "The queue is empty", "Nobody has used")
     )
     with sessions.begin() as session:
         make_worker(session, "alpha", cpu=2)
@@ -125,7 +125,7 @@ def test_now_shows_what_runs_what_waits_and_who_uses_the_machines(
     assert f'href="/jobs/{assignment.job_id}"' in running
     assert running.count("alpha cpu") == 2
     assert ">free<" in running
-    assert waiting.index("next for a free slot") < waiting.index("behind 1 other")
+    assert waiting.index("next in line") < waiting.index("behind 1 other")
     assert re.search(r"max</?[^%]*100 %", waiting, re.DOTALL)
 
 
@@ -165,4 +165,4 @@ def test_lists_are_filtered_and_paged(
     assert ">one</a>" in second
     assert 'rel="next"' not in second
     assert ">two</a>" in read(member, "/studies?tag=mine")
-    assert "No study has these" in read(member, "/studies?owner=nobody")
+    assert "No study matches" in read(member, "/studies?owner=nobody")

@@ -98,10 +98,12 @@ def test_a_lost_connection_is_made_anew_and_what_was_missed_is_told(
         news = heard.since(begin.mark)
         assert news is not None
         assert news.jobs is None
-        before = heard._count
-        wait_for(lambda: heard._count > before or _announced(heard, sessions), "it hears again")
 
+    def hears_again() -> bool:
+        mark = heard.mark
+        announce(sessions, "5")
+        wait_for(lambda: heard.since(mark), "something has changed")
+        after = heard.since(mark)
+        return after is not None and after.jobs == {5}
 
-def _announced(heard: Changes, sessions: Sessions) -> bool:
-    announce(sessions, "5")
-    return False
+    wait_for(hears_again, "it hears again")

@@ -1,0 +1,68 @@
+"""Browser sessions: opened with a token, and valid while that token is, but no longer than `LENGTH`.
+
+Their secrets are none of a token: they count as no token of a person, and are accepted from a browser's cookie only.
+"""
+
+import secrets
+from datetime import datetime, timedelta
+
+from sqlalchemy import Select, delete, func, select
+from sqlalchemy.orm import Session
+
+from store.accounts import users
+from store.db import BrowserSession, Token, User, database_now
+
+PREFIX = "ns_"
+LENGTH = timedelta(days=7)
+#: Of one person; those that were opened first end.
+MOST = 50
+
+
+def open_session(session: Session, token: Token) -> tuple[str, datetime]:
+    """The new session's secret, and when it ends."""
+    now = database_now(session)
+    ends = min(now + LENGTH, token.expires_at or now + LENGTH)
+    secret = PREFIX + secrets.token_urlsafe(32)
+    _delete_superfluous(session, token.user_id)
+    session.add(BrowserSession(token_id=token.id, hash=users.hash_secret(secret), expires_at=ends))
+    session.flush()
+    return secret, ends
+
+
+def close_session(session: Session, secret: str) -> None:
+    """Harmless for one that doesn't exist."""
+    session.execute(delete(BrowserSession).where(BrowserSession.hash == users.hash_secret(secret)))
+
+
+def authenticate(session: Session, secret: str) -> User | None:
+    """The user of a session that hasn't ended."""
+    query = _current(secret).with_only_columns(User, maintain_column_froms=True)
+    return session.scalars(query).one_or_none()
+
+
+def find_token(session: Session, secret: str) -> Token | None:
+    """The token that a session was opened with, which cannot be revoked before the transaction ends."""
+    query = _current(secret).with_for_update(of=Token)
+    return session.scalars(query).one_or_none()
+
+
+def _current(secret: str) -> Select[Token]:
+    return (
+        select(Token)
+        .join(BrowserSession, BrowserSession.token_id == Token.id)
+        .join(User, User.id == Token.user_id)
+        .where(
+            BrowserSession.hash == users.hash_secret(secret),
+            BrowserSession.expires_at > func.clock_timestamp(),
+            users.is_valid(),
+            User.disabled_at.is_(None),
+        )
+    )
+
+
+def _delete_superfluous(session: Session, user_id: int) -> None:
+    own = select(BrowserSession.id).join(Token).where(Token.user_id == user_id)
+    ended = own.where(BrowserSession.expires_at <= func.clock_timestamp())
+    session.execute(delete(BrowserSession).where(BrowserSession.id.in_(ended)))
+    beyond = own.order_by(BrowserSession.id.desc()).offset(MOST - 1)
+    session.execute(delete(BrowserSession).where(BrowserSession.id.in_(beyond)))
