@@ -5,6 +5,7 @@ const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9
 const REFRESH_MILLISECONDS = 1000;
 // A page that takes the service long is asked for more rarely.
 const REFRESH_TO_ANSWER = 10;
+const LONGEST_MILLISECONDS = 10000;
 const RETRY_MILLISECONDS = 5000;
 // Nobody announces that time passes, or that a worker is silent.
 const STALE_MILLISECONDS = 30000;
@@ -117,7 +118,7 @@ function refresh() {
   if (document.getElementById("part") === null || document.hidden) return;
   isDue = true;
   if (timer !== null || isAsking) return;
-  const pause = Math.max(REFRESH_MILLISECONDS, REFRESH_TO_ANSWER * answerMilliseconds);
+  const pause = Math.min(Math.max(REFRESH_MILLISECONDS, REFRESH_TO_ANSWER * answerMilliseconds), LONGEST_MILLISECONDS);
   timer = window.setTimeout(ask, Math.max(0, askedAt + pause - Date.now()));
 }
 

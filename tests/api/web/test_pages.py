@@ -4,12 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
+from api.web import studies
+from store.db import Changes, notify
+from store.db.engine import JOBS_CHANNEL
 from tests.support.documents import JOB, study
 from tests.support.factories import acquire_job, make_worker
 from tests.support.trained_study import train_all
+from tests.support.waiting import wait_for
 
 Sessions = sessionmaker[Session]
 
@@ -166,3 +171,38 @@ def test_lists_are_filtered_and_paged(
     assert 'rel="next"' not in second
     assert ">two</a>" in read(member, "/studies?tag=mine")
     assert "No study matches" in read(member, "/studies?owner=nobody")
+
+
+def test_a_study_s_results_are_kept_until_one_of_its_jobs_changes(
+    trained: int,
+    member: TestClient,
+    app: FastAPI,
+    sessions: Sessions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changes: Changes = app.state.services.changes
+    read_results, asked = studies._read_results, list[int]()
+    monkeypatch.setattr(
+        studies, "_read_results", lambda *given: (asked.append(1), read_results(*given))[1]
+    )
+    # What was announced before is heard before this.
+    with sessions.begin() as session:
+        notify(session, JOBS_CHANNEL, "999999999")
+    wait_for(lambda: changes._recent[-1] == 999999999, "the training is heard of")
+    page = read(member, f"/studies/{trained}")
+    assert read(member, f"/studies/{trained}") == page
+    assert len(asked) == 1
+    # A job of nobody's study changes nothing here; seeds that are added do.
+    before = changes.mark
+    member.post("/api/v1/jobs", json=JOB)
+    wait_for(lambda: changes.mark != before, "the job is heard of")
+    read(member, f"/studies/{trained}")
+    assert len(asked) == 1
+    before = changes.mark
+    member.post(f"/api/v1/studies/{trained}/extend", json={"seeds": 1})
+    wait_for(lambda: changes.mark != before, "the seeds are heard of")
+    assert read(member, f"/studies/{trained}").count('class="status queued"') > 1
+    assert len(asked) == 2
+    # Tags and notes are read each time.
+    member.patch(f"/api/v1/studies/{trained}", json={"tags": ["mine"]})
+    assert "#mine" in read(member, f"/studies/{trained}")

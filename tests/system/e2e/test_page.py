@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.stack import Stack
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 MILLISECONDS = 1000 * PATIENCE_SECONDS
 WIDTHS = {"desktop": 1280, "phone": 390}
@@ -29,6 +29,10 @@ STUDY: dict[str, Any] = {
     "seeds": 2,
     "baseline": "none",
 }
+
+
+#: Of the curves that are drawn.
+LAST_EPOCH = "document.querySelector('.chart').state?.plot?.data[0].at(-1) ?? 0"
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +115,13 @@ def test_a_member_follows_a_job_and_cancels_it(browser: Browser, stack: Stack) -
     with logged_in(browser, stack, token) as page:
         page.goto(f"{address(stack)}/jobs/{made['id']}")
         expect(page.locator(".verdict")).to_contain_text("running", timeout=MILLISECONDS)
-        # Without a reload: the page hears of epochs as they end.
+        # Without a reload: the page hears of epochs as they end, and its curves grow.
         expect(page.locator("pre.log")).to_contain_text("epoch 2/400", timeout=MILLISECONDS)
+        shown = page.evaluate(LAST_EPOCH)
+        wait_for(
+            lambda: page.wait_for_timeout(100) or page.evaluate(LAST_EPOCH) > shown,
+            "a later epoch is drawn",
+        )
         page.on("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Cancel").click()
         expect(page.locator(".verdict")).to_contain_text("cancelled", timeout=MILLISECONDS)
@@ -148,3 +157,40 @@ def test_a_session_that_was_revoked_leads_to_the_login(
         page.get_by_role("button", name="Save").click()
         page.wait_for_url("**/login*")
     assert stack.get(f"/studies/{study}")["note"] == ""
+
+
+def test_what_somebody_types_and_where_they_are_stays_while_jobs_run(
+    browser: Browser, stack: Stack
+) -> None:
+    made = stack.post("/jobs", JOB)["id"]
+    with logged_in(browser, stack, token_of(stack, "fay", "viewer")) as page:
+        field = page.get_by_label("Project")
+        field.fill("pag")
+        page.evaluate("document.getElementById('part').isTheSame = true")
+        asked = [0]
+        page.on("request", lambda one: asked.append(1) if one.url.endswith("/studies") else None)
+        wait_for(lambda: page.wait_for_timeout(200) or len(asked) > 2, "the list was asked for")
+        expect(field).to_be_focused()
+        expect(field).to_have_value("pag")
+        assert page.evaluate("document.getElementById('part').isTheSame") is True
+    stack.post(f"/jobs/{made}/cancel")
+
+
+def test_an_open_page_goes_on_after_a_restart_of_the_api(
+    browser: Browser, stack: Stack, study: int
+) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.set_default_timeout(MILLISECONDS)
+        page.goto(f"{address(stack)}/studies/{study}")
+        page.get_by_label("Token").fill(token_of(stack, "gus", "viewer"))
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(f"**/studies/{study}")
+        expect(page.locator(".chart canvas")).to_be_visible(timeout=MILLISECONDS)
+        [server] = stack.processes("api.app:make_app")
+        server.kill()
+        expect(page.locator("#connection")).to_have_text("reconnecting…", timeout=MILLISECONDS)
+        expect(page.locator("#connection")).to_have_text("", timeout=MILLISECONDS)
+        made = stack.post(f"/studies/{study}/extend", {"seeds": 1})
+        assert made["counts"]["queued"]
+        expect(page.locator(".grid")).to_contain_text("seed 2", timeout=MILLISECONDS)
