@@ -6,27 +6,14 @@ for the date in its answers.
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
 
+from runtime.termination import call_at_end
+
 #: uvicorn's count of turns in a second: at each tenth it renews the date.
 _TURNS = 10
-
-
-_at_end: set[Callable[[], object]] = set()
-
-
-@contextmanager
-def called_at_end(call: Callable[[], object]) -> Iterator[None]:
-    """Streams that would go on for ever: uvicorn waits for them. `call` must return at once."""
-    _at_end.add(call)
-    try:
-        yield
-    finally:
-        _at_end.discard(call)
 
 
 class QuietServer(uvicorn.Server):
@@ -48,8 +35,7 @@ class QuietServer(uvicorn.Server):
         super().handle_exit(sig, frame)
         if self._ends is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(self._ends.set)
-        for call in list(_at_end):
-            call()
+        call_at_end()
 
 
 def main(options: list[str]) -> None:

@@ -1,6 +1,8 @@
 """How a process ends when a signal asks it to: at the step it is at, also where Python loses the exception."""
 
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 
@@ -29,3 +31,22 @@ class Termination:
 
 #: Of a caller that handles its signals itself.
 NO_TERMINATION = Termination()
+
+
+_at_end: set[Callable[[], object]] = set()
+
+
+@contextmanager
+def called_at_end(call: Callable[[], object]) -> Iterator[None]:
+    """Streams that would go on for ever: uvicorn waits for them. `call` must return at once."""
+    _at_end.add(call)
+    try:
+        yield
+    finally:
+        _at_end.discard(call)
+
+
+def call_at_end() -> None:
+    """By whoever handles the signal that asks the process to end."""
+    for call in list(_at_end):
+        call()

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.http import Secret, authenticate, get_current_user
 from api.services import Services, ServicesDep
-from runtime.http_server import called_at_end
+from runtime.termination import called_at_end
 from store.db import DATABASE_AWAY
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(get_current_user)])
