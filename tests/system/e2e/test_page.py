@@ -58,6 +58,8 @@ def address(stack: Stack) -> str:
 
 
 def token_of(stack: Stack, name: str, role: str) -> str:
+    """Of a new user, of a name that no other test takes: all share one stack."""
+    name = f"page-{name}"
     stack.post("/users", {"name": name, "role": role})
     secret: str = stack.post("/tokens", {"name": "browser", "user": name})["secret"]
     return secret
@@ -149,7 +151,7 @@ def test_a_session_that_was_revoked_leads_to_the_login(
         [parent] = [
             one
             for one in stack.get("/tokens")["items"]
-            if one["user"] == "eva" and one["name"] == "browser"
+            if one["user"] == "page-eva" and one["name"] == "browser"
         ]
         assert stack.api.delete(f"/tokens/{parent['id']}").status_code == 204
         page.get_by_text("More seeds, tags, note").click()
