@@ -47,7 +47,10 @@ def following(address: str, token: str, **headers: str) -> Iterator[Iterator[str
     ):
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
-        yield (line for line in answer.iter_lines() if line and not line.startswith("retry"))
+        lines = (line for line in answer.iter_lines() if line)
+        # From now on it hears of changes, and of the server's end.
+        assert next(lines) == "retry: 2000"
+        yield lines
 
 
 def read_event(lines: Iterator[str]) -> tuple[str, object]:
