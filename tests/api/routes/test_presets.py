@@ -1,6 +1,7 @@
 """Presets and verdicts over REST, and what the sweep keeps of them in SQL and the storage."""
 
 import json
+import sys
 import threading
 import time
 from pathlib import Path
@@ -224,7 +225,8 @@ def test_who_stops_while_a_report_is_drawn_keeps_nothing_and_leaves_it_for_later
     member: TestClient, sessions: Sessions, storage: Path
 ) -> None:
     made = claiming(member, sessions, storage)
-    renderer = Renderer()
+    # However fast a machine draws.
+    renderer = Renderer(command=(sys.executable, "-c", "import time; time.sleep(600)"))
     threading.Timer(0.5, renderer.stop).start()
     began = time.monotonic()
     judge_ended(sessions, storage, renderer)
