@@ -16,6 +16,7 @@ from api.http.dependencies import (
     ensure_own,
     get_current_user,
     lock_asking_token,
+    may_change,
 )
 from api.http.disconnects import GoneClients
 from api.http.drawings import (
@@ -99,6 +100,7 @@ __all__ = [
     "get_current_user",
     "is_known",
     "lock_asking_token",
+    "may_change",
     "openapi",
     "parse",
     "pending_headers",

@@ -82,9 +82,14 @@ Writer: TypeAlias = Annotated[User, Depends(require_writer)]
 Administrator: TypeAlias = Annotated[User, Depends(require_admin)]
 
 
+def may_change(user: User, owner: str) -> bool:
+    """Whether what this person owns is the user's to change: admins change everything, viewers nothing."""
+    return user.role == "admin" or (user.role == "member" and user.name == owner)
+
+
 def ensure_own(user: User, owner: User, what: str) -> None:
     """A member changes only what is theirs; raises `Forbidden`."""
-    if user.role != "admin" and user.id != owner.id:
+    if not may_change(user, owner.name):
         raise Forbidden(f"{what} belongs to {owner.name}: only the owner or an admin can change it")
 
 

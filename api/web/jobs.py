@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
-from api.http import Id, Reader
+from api.http import Id, Reader, may_change
 from api.routes.jobs import build_job_views, find_job
 from api.services import Services, ServicesDep
 from api.web.render import PageRoute, render
@@ -33,7 +33,7 @@ def show_job(request: Request, services: ServicesDep, user: Reader, job_id: Id) 
         "job.html",
         user,
         title=view.name,
-        may_change=user.role == "admin" or (user.role == "member" and view.owner == user.name),
+        may_change=may_change(user, view.owner),
         **context,
     )
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
-from api.http import Filter, Id, Reader
+from api.http import Filter, Id, Reader, may_change
 from api.routes.studies import build_study_views, find_study
 from api.services import Services, ServicesDep
 from api.web.forest import make_forest
@@ -87,7 +87,7 @@ def show_study(request: Request, services: ServicesDep, user: Reader, study_id: 
         user,
         title=view.name,
         study=view,
-        may_change=user.role == "admin" or (user.role == "member" and view.owner == user.name),
+        may_change=may_change(user, view.owner),
         **results,
     )
 

@@ -1,7 +1,7 @@
 """Tables, connections, errors, paging, and the one place where a job's status changes."""
 
 from store.db import errors, lifecycle, paging
-from store.db.changes import Changes, News
+from store.db.changes import ChangedJobs, Changes
 from store.db.engine import (
     DATABASE_AWAY,
     JOBS_CHANNEL,
@@ -77,6 +77,7 @@ __all__ = [
     "BadQuery",
     "BadSecret",
     "BrowserSession",
+    "ChangedJobs",
     "Changes",
     "Checkpoint",
     "Dataset",
@@ -96,7 +97,6 @@ __all__ = [
     "Mirrored",
     "MixedDevices",
     "NameTaken",
-    "News",
     "NotFound",
     "OutlivesParent",
     "Overtaken",

@@ -24,7 +24,7 @@ _TOGETHER_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class ChangedJobs:
     """What has changed since an earlier mark: these jobs; None: any may have. `mark` is where it ends."""
 
     mark: str
@@ -73,7 +73,7 @@ class Changes:
         with self._lock:
             return f"{self._name}-{self._count}"
 
-    def since(self, mark: str | None = None) -> News | None:
+    def since(self, mark: str | None = None) -> ChangedJobs | None:
         """None where nothing has changed; without a mark, or with one that means nothing here, only the present one."""
         with self._lock:
             now = f"{self._name}-{self._count}"
@@ -82,9 +82,9 @@ class Changes:
             name, _, number = (mark or "").partition("-")
             missed = self._count - int(number) if name == self._name and number.isdigit() else None
             if missed is None or not 0 <= missed <= len(self._recent):
-                return News(now, None)
+                return ChangedJobs(now, None)
             jobs = list(self._recent)[len(self._recent) - missed :]
-        return News(now, None if None in jobs else frozenset(one for one in jobs if one))
+        return ChangedJobs(now, None if None in jobs else frozenset(one for one in jobs if one))
 
     def _run(self) -> None:
         while not self._is_closed:
