@@ -38,6 +38,11 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+#: Address and name, in the order of the navigation.
+PAGES = {
+    "/": "Now",
+    "/studies": "Studies",
+}
 _HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
 
 
@@ -124,6 +129,7 @@ def render(
             user=user,
             csrf=csrf_token(secret) if secret else "",
             has_pages=user is not None or template == "error.html",
+            pages=PAGES.items(),
             mark=request.state.mark,
             path=request.url.path,
             here=str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),

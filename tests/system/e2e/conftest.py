@@ -1,10 +1,12 @@
 """One whole local stack for all tests of the whole path."""
 
 import os
+import shutil
 from collections.abc import Iterator
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from tests.support.stack import SHARED_DATA, Stack, make_installation
 
@@ -34,3 +36,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         installation.normlab("down")
         left = installation.processes()
     assert not left, [process.cmdline() for process in left]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

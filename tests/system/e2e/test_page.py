@@ -1,19 +1,22 @@
 """The page in a real browser, over a whole stack: what a person sees, presses and waits for."""
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error, expect
 
+from tests.support.browser import (
+    MILLISECONDS,
+    WIDTHS,
+    address,
+    ensure_readable,
+    logged_in,
+    token_of,
+)
 from tests.support.stack import Stack
-from tests.support.waiting import PATIENCE_SECONDS, wait_for
+from tests.support.waiting import wait_for
 
-MILLISECONDS = 1000 * PATIENCE_SECONDS
-WIDTHS = {"desktop": 1280, "phone": 390}
 JOB: dict[str, Any] = {
     "project": "page",
     "dataset": {"name": "digits", "train_size": 300},
@@ -36,57 +39,10 @@ LAST_EPOCH = "document.querySelector('.chart').state?.plot?.data[0].at(-1) ?? 0"
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("no Chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def study(stack: Stack) -> int:
     made = stack.post("/studies", STUDY)["id"]
     stack.wait(f"/studies/{made}")
     return int(made)
-
-
-def address(stack: Stack) -> str:
-    return f"http://127.0.0.1:{stack.environment['NORMLAB_API_PORT']}"
-
-
-def token_of(stack: Stack, name: str, role: str) -> str:
-    """Of a new user, of a name that no other test takes: all share one stack."""
-    name = f"page-{name}"
-    stack.post("/users", {"name": name, "role": role})
-    secret: str = stack.post("/tokens", {"name": "browser", "user": name})["secret"]
-    return secret
-
-
-@contextmanager
-def logged_in(browser: Browser, stack: Stack, token: str, **options: Any) -> Iterator[Page]:
-    """A page of its own; fails if the browser complained, or asked another site."""
-    complaints: list[str] = []
-    with browser.new_context(**options) as context:
-        page = context.new_page()
-        page.set_default_timeout(MILLISECONDS)
-        page.on(
-            "console",
-            lambda one: complaints.append(one.text) if one.type in ("error", "warning") else None,
-        )
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda one: None if one.url.startswith(address(stack)) else complaints.append(one.url),
-        )
-        page.goto(f"{address(stack)}/studies")
-        page.get_by_label("Token").fill(token)
-        page.get_by_role("button", name="Log in").click()
-        page.wait_for_url("**/studies")
-        yield page
-    assert complaints == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -102,11 +58,7 @@ def test_every_page_can_be_read_by_everybody(
             page.goto(address(stack) + path)
             if path.count("/") == 2:
                 expect(page.locator(".chart canvas")).to_be_visible(timeout=MILLISECONDS)
-            found = Axe().run(page).response["violations"]
-            serious = [one for one in found if one["impact"] in ("serious", "critical")]
-            assert serious == [], path
-            # Nothing is cut off: what is wider scrolls inside the page.
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+            ensure_readable(page, width)
 
 
 def test_a_member_follows_a_job_and_cancels_it(browser: Browser, stack: Stack) -> None:
