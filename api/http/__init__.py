@@ -52,7 +52,7 @@ from api.http.sessions import (
     read_session,
     set_session,
 )
-from api.http.spool import TYPES, ExportFormat, spool_rows
+from api.http.spool import TYPES, ExportFormat, spool_jobs, spool_rows
 
 __all__ = [
     "HARMLESS",
@@ -111,5 +111,6 @@ __all__ = [
     "request_render",
     "respond_with_table",
     "set_session",
+    "spool_jobs",
     "spool_rows",
 ]

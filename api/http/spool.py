@@ -4,12 +4,13 @@ import csv
 import io
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from typing import IO, Any, Literal, TypeAlias
 
-from studies.results import flat_row, in_order, not_finite, simple
+from studies.results import Header, export, flat_metrics, flat_spec, simple
 
 ExportFormat: TypeAlias = Literal["csv", "jsonl"]
 TYPES: Mapping[ExportFormat, str] = {
@@ -17,54 +18,58 @@ TYPES: Mapping[ExportFormat, str] = {
 }  # fmt: skip
 #: Of a JSON object that is a whole job: its metrics that are null because they aren't finite.
 NOT_FINITE = "non_finite"
-#: Lines of CSV are sent together up to this many characters.
+#: Lines are sent together up to this many bytes.
 _CHUNK = 64 * 1024
+#: So many specs are remembered while jobs are written.
+_MOST_SPECS = 1000
 
 
 def spool_rows(
-    rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None, format: ExportFormat
+    rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str], format: ExportFormat
 ) -> Iterator[bytes]:
-    """Reads all rows at once, flat unless there are chosen columns; the bytes come when they are taken."""
+    """Reads all rows at once; the bytes come when they are taken."""
+    write = _write_csv if format == "csv" else _write_lines
+    file, _ = _spool(lambda file: write(file, rows, columns))
+    return _chunks(file)
+
+
+def spool_jobs(rows: Iterable[Mapping[str, Any]], *, format: ExportFormat) -> Iterator[bytes]:
+    """Whole jobs, a column per metric and field of the spec (`studies.results.export`). Reads all rows at once;
+    the bytes come when they are taken, since which columns there are is known only after the last job."""
+    file, names = _spool(lambda file: _write_jobs(file, rows))
+    header = Header.of(names)
+    lines = _csv_lines if format == "csv" else _json_lines
+    return _in_chunks(lines(file, header))
+
+
+def _spool(write: Callable[[IO[bytes]], Iterable[str]]) -> tuple[IO[bytes], Iterable[str]]:
     with ExitStack() as stack:
         file = stack.enter_context(tempfile.TemporaryFile())
-        header = _write_flat(file, rows) if columns is None else None
-        if columns is not None:
-            # The columns are known, so that what is written is what is sent.
-            write = _write_csv if format == "csv" else _write_lines
-            write(file, rows, columns)
+        names = write(file)
         file.seek(0)
         # From here on closed by whoever takes the bytes.
         stack.pop_all()
-    if header is None:
-        return _chunks(file)
-    return _csv(file, header) if format == "csv" else _lines(file, header)
-
-
-def _write_flat(file: IO[bytes], rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Lines of JSON, each with the columns that its job has; returns the names of all."""
-    names: dict[str, None] = {}
-    for row in rows:
-        flat = flat_row(row)
-        names |= dict.fromkeys(flat)
-        flat[NOT_FINITE] = not_finite(row)
-        file.write(_encode(flat).encode() + b"\n")
-    return in_order(names)
+    return file, names
 
 
 def _write_lines(
     file: IO[bytes], rows: Iterable[Mapping[str, Any]], columns: Sequence[str]
-) -> None:
+) -> Sequence[str]:
     for row in rows:
         file.write(_encode({name: simple(row[name]) for name in columns}).encode() + b"\n")
+    return columns
 
 
-def _write_csv(file: IO[bytes], rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+def _write_csv(
+    file: IO[bytes], rows: Iterable[Mapping[str, Any]], columns: Sequence[str]
+) -> Sequence[str]:
     text = io.TextIOWrapper(file, "utf-8", newline="", write_through=False)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([_cell(simple(row[name])) for name in columns] for row in rows)
     # The file stays open: it is read from its beginning.
     text.detach()
+    return columns
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:
@@ -73,28 +78,83 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
             yield chunk
 
 
-def _lines(file: IO[bytes], header: Sequence[str]) -> Iterator[bytes]:
+def _write_jobs(file: IO[bytes], rows: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    """Two lines of JSON for each; returns the names of all columns."""
+    names: dict[str, None] = {}
+    places: OrderedDict[str, int] = OrderedDict()
+    for row in rows:
+        own = {name: simple(row[name]) for name in export.COLUMNS}
+        metrics, non_finite = flat_metrics(row["metrics"]), flat_metrics(row["non_finite"])
+        names |= dict.fromkeys((*metrics, *non_finite))
+        # The seeds of an arm share their spec's columns, and jobs of one study lie together. Whoever reads the
+        # spool keeps them in the same places.
+        spec, place = None, places.pop(row["spec"], None)
+        if place is None:
+            spec = flat_spec(json.loads(row["spec"]))
+            names |= dict.fromkeys(spec)
+            is_full = len(places) == _MOST_SPECS
+            place = places.popitem(last=False)[1] if is_full else len(places)
+        places[row["spec"]] = place
+        line = f"{_encode(own)}\n{_encode((metrics, non_finite, place, spec))}\n"
+        file.write(line.encode())
+    return names
+
+
+def _json_lines(file: IO[bytes], header: Header) -> Iterator[str]:
     """Every line has the same keys in the same order, and what else the row has."""
-    nothing = dict.fromkeys(header)
+
+    def write(values: Sequence[Any]) -> str:
+        return _encode(dict(zip(header.spec, values, strict=True)))
+
+    for own, metrics, non_finite, spec in _read_jobs(file, header, write):
+        objects = (own, _encode(metrics), spec)
+        members = ", ".join(one[1:-1] for one in objects if one != "{}")
+        yield f'{{{members}, "{NOT_FINITE}": {_encode(non_finite)}}}\n'
+
+
+def _csv_lines(file: IO[bytes], header: Header) -> Iterator[str]:
+    def write(values: Sequence[Any]) -> str:
+        # Behind an empty cell: what is written begins with the comma before the values.
+        return _csv_line(["", *values]) if values else ""
+
+    yield f"{_csv_line(header.names)}\n"
+    for own, metrics, non_finite, spec in _read_jobs(file, header, write):
+        yield f"{_csv_line((json.loads(own) | metrics | non_finite).values())}{spec}\n"
+
+
+def _read_jobs(
+    file: IO[bytes], header: Header, write: Callable[[Sequence[Any]], str]
+) -> Iterator[tuple[str, dict[str, Any], dict[str, str], str]]:
+    """Of each: its own columns as JSON, its metrics, those that aren't finite, and what `write` makes of its values
+    in the spec's columns, which is done once for each spec."""
+    specs: dict[int, tuple[dict[str, Any], str]] = {}
     with file:
-        for line in file:
-            yield _encode(nothing | json.loads(line)).encode() + b"\n"
+        for own in file:
+            metrics, non_finite, place, spec = json.loads(file.readline())
+            if spec is not None:
+                # What only older versions' specs have.
+                beside = {name: spec.get(name) for name in header.metrics}
+                specs[place] = beside, write([spec.get(name) for name in header.spec])
+            beside, written = specs[place]
+            yield own.decode().rstrip(), beside | metrics, non_finite, written
 
 
-def _csv(file: IO[bytes], header: Sequence[str]) -> Iterator[bytes]:
+def _in_chunks(lines: Iterable[str]) -> Iterator[bytes]:
+    chunk: list[str] = []
+    size = 0
+    for line in lines:
+        chunk.append(line)
+        size += len(line)
+        if size > _CHUNK:
+            yield "".join(chunk).encode()
+            chunk, size = [], 0
+    yield "".join(chunk).encode()
+
+
+def _csv_line(values: Iterable[Any]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, header, lineterminator="\n")
-    writer.writeheader()
-    with file:
-        for line in file:
-            cells = json.loads(line)
-            cells |= cells.pop(NOT_FINITE, {})
-            writer.writerow({name: _cell(value) for name, value in cells.items()})
-            if text.tell() > _CHUNK:
-                yield text.getvalue().encode()
-                text.seek(0)
-                text.truncate()
-        yield text.getvalue().encode()
+    csv.writer(text, lineterminator="").writerow([_cell(value) for value in values])
+    return text.getvalue()
 
 
 def _cell(value: Any) -> Any:

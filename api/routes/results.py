@@ -1,5 +1,6 @@
 """Results of training jobs: as rows, in groups, and as a file."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -14,12 +15,20 @@ from api.http import (
     Sorting,
     get_current_user,
     read_parameter,
+    spool_jobs,
     spool_rows,
 )
 from api.schemas import ChosenRows, Listing, ResultView
 from api.services import ServicesDep
+from store.results import (
+    SPEC_WITHOUT_SEED,
+    Column,
+    parse_columns,
+    parse_keys,
+    parse_metric,
+    result_rows,
+)
 from store.results import groups as result_groups
-from store.results import parse_columns, parse_keys, parse_metric, result_rows
 from studies.results import Group, arrange, describe_groups, export
 
 router = APIRouter(tags=["results"], dependencies=[Depends(get_current_user)])
@@ -90,15 +99,22 @@ def export_results(
     """All matching jobs, from one consistent snapshot. Without `columns`: all fields of a job, its metrics and its
     spec, named as in queries. Non-finite metrics are `nan`, `inf`, `-inf` in CSV; in JSON lines they are null
     and named in `non_finite`."""
-    selected = columns or parse_columns(",".join((*export.COLUMNS, *export.DOCUMENTS)))
-    names = [column.name for column in columns] if columns else None
+    selected = columns or _all_columns()
+    spool = partial(spool_rows, columns=[one.name for one in columns]) if columns else spool_jobs
     with services.sessions.begin() as session:
         rows = result_rows.each_row(session, condition=jobs, order=sort, columns=selected)
         # Read to the end before the transaction ends, and sent afterwards: a client on a slow line must hold
         # neither a connection nor a snapshot, which would keep the vacuum from its work.
-        lines = spool_rows(rows, names, format)
+        lines = spool(rows, format=format)
     return StreamingResponse(
         lines,
         media_type=TYPES[format],
         headers={"Content-Disposition": f'attachment; filename="results.{format}"'},
     )
+
+
+def _all_columns() -> list[Column]:
+    return [
+        *parse_columns(",".join((*export.COLUMNS, *export.DOCUMENTS))),
+        SPEC_WITHOUT_SEED,
+    ]

@@ -1,7 +1,7 @@
 """Reading results: rows, columns, order, series, leaderboards."""
 
 from store.results import groups, leaderboard, overview, pace, result_rows, series
-from store.results.columns import Column, parse_columns, parse_keys, parse_metric
+from store.results.columns import SPEC_WITHOUT_SEED, Column, parse_columns, parse_keys, parse_metric
 from store.results.groups import ResultGroup
 from store.results.leaderboard import RankedEntry, RankedJob
 from store.results.ordering import Order, parse_order
@@ -11,6 +11,7 @@ from store.results.result_rows import ResultRow, matching
 from store.results.series import LayerSnapshot
 
 __all__ = [
+    "SPEC_WITHOUT_SEED",
     "Column",
     "FinishedJob",
     "LayerSnapshot",

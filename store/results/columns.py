@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, cast
+from sqlalchemy import ColumnElement, Text, cast, literal
 from sqlalchemy.dialects.postgresql import JSONB
 
 from store.db import BadQuery, Job, Project, Result, Study, User
@@ -55,6 +55,11 @@ class Column:
     name: str
     expression: ColumnElement[Any]
     key: ColumnElement[Any]
+
+
+_WITHOUT_SEED = cast(Job.spec.op("-")(literal("seed", Text)), Text)
+#: The same text for all seeds of an arm, so that it needs to be parsed once.
+SPEC_WITHOUT_SEED = Column("spec", _WITHOUT_SEED, _WITHOUT_SEED)
 
 
 def find_column(name: str, position: int = 0) -> Column:

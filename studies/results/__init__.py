@@ -1,20 +1,20 @@
 """Results across studies: export, groups, leaderboards."""
 
 from studies.results import export
-from studies.results.export import flat_row, in_order, not_finite, simple
+from studies.results.export import Header, flat_metrics, flat_spec, simple
 from studies.results.grouping import Group, arrange, describe_groups
 from studies.results.leaderboard import Entry, ValidationMetric, rank
 
 __all__ = [
     "Entry",
     "Group",
+    "Header",
     "ValidationMetric",
     "arrange",
     "describe_groups",
     "export",
-    "flat_row",
-    "in_order",
-    "not_finite",
+    "flat_metrics",
+    "flat_spec",
     "rank",
     "simple",
 ]

@@ -4,7 +4,8 @@ A list is its one element, else JSON text; of an empty one nothing is left.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -17,23 +18,36 @@ COLUMNS = (
     "tags", "epochs", "seconds", "best_seconds", "attempts", "created_at", "started_at", "finished_at",
     "hash",
 )  # fmt: skip
-#: What is spread over columns of its own.
-DOCUMENTS = ("metrics", "non_finite", "spec")
+#: What is spread over columns of its own, besides the spec.
+DOCUMENTS = ("metrics", "non_finite")
 
 
-def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a row with `COLUMNS` and `DOCUMENTS`; metrics that aren't finite are None, see `not_finite`."""
-    flat = {name: simple(row[name]) for name in COLUMNS}
-    flat |= {_metric_column(name): value for name, value in row["metrics"].items()}
-    for name, value in flat_spec(row["spec"]).items():
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The columns of many jobs: those of every row, then metrics by name (and what only the specs of older versions
+    have), then the spec's in its own order."""
+
+    metrics: Sequence[str]
+    spec: Sequence[str]
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "Header":
+        places = {name: place for place, name in enumerate(spec_fields())}
         # A field of the spec that has the name of a job's own column, such as `seed`, is left to the latter.
-        flat.setdefault(name, value)
-    return flat
+        others = {*names}.difference(COLUMNS)
+        return cls(
+            metrics=sorted(name for name in others if name not in places),
+            spec=sorted((name for name in others if name in places), key=places.__getitem__),
+        )
+
+    @property
+    def names(self) -> list[str]:
+        return [*COLUMNS, *self.metrics, *self.spec]
 
 
-def not_finite(row: Mapping[str, Any]) -> dict[str, str]:
-    """`nan`, `inf` or `-inf` by column."""
-    return {_metric_column(name): value for name, value in row["non_finite"].items()}
+def flat_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """By column; also of `non_finite`."""
+    return {_metric_column(name): value for name, value in metrics.items()}
 
 
 def flat_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,14 +69,6 @@ def simple(value: Any) -> Any:
             return json.dumps(value, ensure_ascii=False)
         case _:
             return value
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """The columns of many flat rows: those of every row, metrics by name, the spec's in its own order."""
-    places = {name: len(COLUMNS) + at for at, name in enumerate(spec_fields(), start=1)}
-    # A job's columns come before values of the same name in its spec, as in a query.
-    places |= {name: at for at, name in enumerate(COLUMNS)}
-    return sorted({*COLUMNS, *names}, key=lambda name: (places.get(name, len(COLUMNS)), name))
 
 
 # Remembered: a name that no query knows is looked for among all that it may have been meant to be.

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from store.query.fields import find_field
-from studies.results.export import COLUMNS, flat_row, flat_spec, in_order, not_finite, simple
+from studies.results.export import COLUMNS, Header, flat_metrics, flat_spec, simple
 from tests.support.factories import make_spec
 
 PARTS: list[dict[str, Any]] = [
@@ -41,20 +41,8 @@ def test_values_of_lists_are_by_kind_and_together() -> None:
 
 def test_a_metric_is_bare_only_where_a_query_means_the_metric() -> None:
     metrics = {"test_accuracy": 0.5, "epochs": 3.0, "odd": None}
-    row = {name: name for name in COLUMNS} | {
-        "metrics": metrics,
-        "spec": {"seed": 7, "norm": {"kind": "batch"}},
-    }
-    flat = flat_row(row)
-    assert list(flat)[len(COLUMNS) :] == [
-        "test_accuracy",
-        "metrics.epochs",
-        "metrics.odd",
-        "norm.kind",
-    ]
-    assert (flat["epochs"], flat["seed"]) == ("epochs", "seed")
-    assert not_finite({"non_finite": {"odd": "nan", "test_loss": "inf"}}) == {
-        "metrics.odd": "nan", "test_loss": "inf",
+    assert flat_metrics(metrics) == {
+        "test_accuracy": 0.5, "metrics.epochs": 3.0, "metrics.odd": None,
     }  # fmt: skip
 
 
@@ -67,7 +55,8 @@ def test_a_cell_holds_one_value(value: Any, cell: Any) -> None:
 
 
 def test_columns_are_those_of_every_row_then_metrics_then_the_spec() -> None:
-    names = ["norm.kind", "test_accuracy", "metrics.odd", "dataset.name", "best_val_loss"]
-    assert in_order(names) == [
+    # `seed` is a job's own column, whatever its spec says.
+    names = ["norm.kind", "test_accuracy", "seed", "metrics.odd", "dataset.name", "best_val_loss"]
+    assert Header.of(names).names == [
         *COLUMNS, "best_val_loss", "metrics.odd", "test_accuracy", "dataset.name", "norm.kind",
     ]  # fmt: skip
