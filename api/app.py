@@ -70,13 +70,14 @@ def make_app(settings: Settings | None = None) -> FastAPI:
     )
     # The one added last is the outermost, so every answer passes `SafeHeaders`; only an unforeseen error is
     # answered outside of it (`api.http.error_responses`).
+    app.add_middleware(web.CompressedPages)
     app.add_middleware(GoneClients)
     app.add_middleware(SafeHeaders)
     for module in _ROUTERS:
         app.include_router(module.router, prefix=PREFIX)
     app.include_router(health.router)
-    web.install(app)
     error_responses.install(app)
+    web.install(app)
     openapi.describe(app)
     if is_own_process:
         # What is loaded stays. A collection that looks through it takes a tenth of a second, for all requests.

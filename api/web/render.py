@@ -101,7 +101,16 @@ def _place(url: str) -> str:
 def error_page(
     request: Request, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    page = render(request, "error.html", None, status=status, title=status.phrase, detail=detail)
+    page = render(
+        request,
+        "error.html",
+        None,
+        status=status,
+        title=status.phrase,
+        detail=detail,
+        # What was sent by a form is not sent again by a link.
+        may_try_again=status >= HTTPStatus.INTERNAL_SERVER_ERROR and request.method == "GET",
+    )
     page.headers.update(headers or {})
     return page
 
@@ -130,7 +139,7 @@ def render(
             csrf=csrf_token(secret) if secret else "",
             has_pages=user is not None or template == "error.html",
             pages=PAGES.items(),
-            mark=request.state.mark,
+            mark=getattr(request.state, "mark", ""),
             path=request.url.path,
             here=str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
             is_fragment=is_fragment(request),
