@@ -50,12 +50,14 @@ FIRST_DISK_PAUSE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A queued job and its position, counted from 1; `runnable` is false until its dataset is ready."""
+    """A queued job and its position, counted from 1; `runnable` is false until its dataset is ready; `kind` of
+    device: None where it may have any."""
 
     job: Job
     position: int
     waiting_seconds: float
     runnable: bool
+    kind: str | None
 
 
 #: Written into the statement, not bound: a plan for any value of a parameter could not use the partial indexes.
@@ -67,17 +69,17 @@ def waiting(session: Session, limit: int = 100) -> Sequence[Waiting]:
     """The first jobs of the queue, in the order in which they get free slots."""
     rows = session.execute(_waiting(), {"most": limit}).all()
     return [
-        Waiting(job, position, seconds, ready)
-        for position, (job, seconds, ready) in enumerate(rows, start=1)
+        Waiting(job, position, seconds, ready, kind)
+        for position, (job, seconds, ready, kind) in enumerate(rows, start=1)
     ]
 
 
 @cache
-def _waiting() -> Select[Job, float, bool]:
+def _waiting() -> Select[Job, float, bool, str | None]:
     most = bindparam("most", type_=Integer)
     first = _in_order(_lines(), limit=most).limit(most).subquery("first")
     return (
-        select(Job, _seconds_since(Job.queued_at), is_runnable())
+        select(Job, _seconds_since(Job.queued_at), is_runnable(), required_kind())
         .join(first, first.c.id == Job.id)
         .options(*_as_listed())
         .order_by(first.c.priority.desc(), first.c.used, first.c.queued_at, first.c.id)
@@ -244,6 +246,7 @@ def _as_listed() -> Sequence[ORMOption]:
             Job.name,
             Job.study_id,
             Job.priority,
+            Job.devices,
             Job.attempt,
             Job.step,
             Job.total_steps,

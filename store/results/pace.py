@@ -4,11 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import ARRAY, BigInteger, cast, func, literal_column, select, true, tuple_
 from sqlalchemy.orm import Session
 
 from store.db import Job
-from store.jobs import leases
+from store.jobs import leases, usage
 
 #: Only this many of the latest jobs are looked at: the search stays quick, and machines change.
 RECENT_JOBS = 20_000
@@ -52,6 +52,23 @@ def finished_jobs(session: Session, networks: Collection[tuple[str, str]]) -> Se
         )
         for row in session.execute(statement)
     ]
+
+
+def recent_seconds(session: Session, study_ids: Collection[int]) -> Mapping[int, float]:
+    """By study how long its last jobs took that succeeded, on average; studies without any are not there."""
+    if not study_ids:
+        return {}
+    ids = func.unnest(cast(list(study_ids), ARRAY(BigInteger))).table_valued("id").render_derived()
+    recent = (
+        select(Job.seconds_used)
+        .where(Job.study_id == ids.c.id, Job.status == literal_column("'succeeded'"))
+        .order_by(Job.finished_at.desc())
+        .limit(usage.RECENT_JOBS)
+        .lateral("recent")
+    )
+    mean = func.avg(recent.c.seconds_used)
+    statement = select(ids.c.id, mean).select_from(ids).join(recent, true()).group_by(ids.c.id)
+    return {study_id: float(seconds) for study_id, seconds in session.execute(statement)}
 
 
 def slots(session: Session) -> Mapping[str, int]:

@@ -3,10 +3,13 @@
 from studies.planning import outlook
 from studies.planning.estimates import ArmWork, estimate
 from studies.planning.outlook import growth_notes, repeat_notes
+from studies.planning.starts import Turn, expect_starts
 
 __all__ = [
     "ArmWork",
+    "Turn",
     "estimate",
+    "expect_starts",
     "growth_notes",
     "outlook",
     "repeat_notes",

@@ -1,20 +1,24 @@
 """The pages: what they say of jobs and studies, to whom they offer what, and what they ask of a browser."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.web import studies
-from store.db import Changes, notify
+from store.db import Attempt, Changes, Job, database_now, notify
 from store.db.engine import JOBS_CHANNEL
+from store.jobs import commands
 from tests.support.documents import JOB, study
 from tests.support.factories import acquire_job, make_worker
 from tests.support.trained_study import train_all
 from tests.support.waiting import wait_for
+from trainer.events import Started
 
 Sessions = sessionmaker[Session]
 
@@ -41,7 +45,7 @@ def first_job(client: TestClient, study_id: int) -> int:
 
 def test_every_page_keeps_a_browser_to_our_own_files(trained: int, member: TestClient) -> None:
     job = f"/jobs/{first_job(member, trained)}"
-    for path in ("/login", "/", "/studies", f"/studies/{trained}", job, "/jobs/999999"):
+    for path in ("/login", "/", "/studies", f"/studies/{trained}", job, "/jobs/999999", "/admin"):
         answer = member.get(path)
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'; script-src 'self'; style-src 'self';" in policy
@@ -91,7 +95,8 @@ def test_a_study_begins_with_its_answer_and_what_limits_it(
 def test_htmx_gets_the_part_that_changes_and_a_browser_the_whole(
     trained: int, member: TestClient
 ) -> None:
-    for path in ("/", "/studies", f"/studies/{trained}", f"/jobs/{first_job(member, trained)}"):
+    job = f"/jobs/{first_job(member, trained)}"
+    for path in ("/", "/studies", f"/studies/{trained}", job, "/admin"):
         whole = read(member, path)
         part = member.get(path, headers={"HX-Request": "true"}).text
         assert part.lstrip().startswith('<div id="part"')
@@ -132,6 +137,44 @@ def test_now_shows_what_runs_what_waits_and_who_uses_the_machines(
     assert ">free<" in running
     assert waiting.index("next in line") < waiting.index("behind 1 other")
     assert re.search(r"max</?[^%]*100 %", waiting, re.DOTALL)
+
+
+def test_what_waits_says_why_and_when_it_may_start(
+    member: TestClient, sessions: Sessions, storage: Path
+) -> None:
+    study_id = member.post("/api/v1/studies", json=study()).json()["id"]
+    train_all(sessions, storage)
+    with sessions.begin() as session:
+        session.execute(update(Job).values(seconds_used=100.0))
+    member.post(f"/api/v1/studies/{study_id}/extend", json={"seeds": 2})
+    with sessions.begin() as session:
+        running = acquire_job(session)
+        assert running is not None
+    # It has begun, but nothing tells yet how long it will take.
+    first = read(member, "/").split('id="queue"')[1]
+    assert "next in line: the only cpu slot is in use" in first
+    assert "in about" not in first
+    with sessions.begin() as session:
+        commands.record_start(session, running.job_id, running.attempt, Started(0, 0, 100, 10))
+        commands.record_step(session, running.job_id, running.attempt, 50)
+        began = database_now(session) - timedelta(seconds=60)
+        session.execute(update(Attempt).where(Attempt.end.is_(None)).values(started_at=began))
+    rows = read(member, "/").split('id="queue"')[1]
+    # As long again as it took for the first half, then one after the other as long as those before.
+    assert re.findall(r"in about (\d+) min", rows) == ["1", "2", "4"]
+
+
+def test_a_job_that_no_host_can_run_says_so_and_holds_up_no_other(
+    member: TestClient, sessions: Sessions
+) -> None:
+    member.post("/api/v1/jobs", json={**JOB, "resources": {"device": "cuda"}})
+    member.post("/api/v1/jobs", json={**JOB, "resources": {"device": "cpu"}})
+    with sessions.begin() as session:
+        make_worker(session)
+    rows = read(member, "/").split('id="queue"')[1]
+    assert rows.index("no worker with a device of kind cuda is running") < rows.index(
+        "in a moment</td>"
+    )
 
 
 def test_a_job_shows_its_results_history_log_and_files(trained: int, member: TestClient) -> None:

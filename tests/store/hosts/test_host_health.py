@@ -13,7 +13,7 @@ from store.jobs import commands, leases, obstacles, wakeups
 from store.jobs.acquire import Assignment
 from store.jobs.attempts import DISK_TRIES
 from store.results import result_rows
-from tests.support.factories import acquire_job, make_job, make_user, make_worker
+from tests.support.factories import acquire_job, make_job, make_user, make_worker, set_job
 
 Sessions = sessionmaker[Session]
 FULL = Shortage("/data", 3_000_000, 512_000_000, "/data has 3 MB free but 512 MB are needed")
@@ -193,6 +193,20 @@ def test_a_job_that_needs_a_gpu_says_what_is_wrong_with_the_hosts_that_have_one(
         assert obstacles.find_obstacle(session, job) is None
         host_health.report(session, "beta", FULL, 0.0)
         assert obstacles.find_obstacle(session, job) == f"beta takes no jobs: {FULL.detail}"
+
+
+def test_a_job_that_needs_more_devices_than_any_host_has_says_so(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        job = make_job(session, resources={"device": "cuda"})
+        set_job(session, job.id, devices=2)
+        session.refresh(job)
+        for host in ("alpha", "beta"):
+            make_worker(session, host, cuda=1)
+        assert obstacles.find_obstacle(session, job) == (
+            "no worker with 2 devices of kind cuda is running"
+        )
+        make_worker(session, "gamma", cuda=2)
+        assert obstacles.find_obstacle(session, job) is None
 
 
 @pytest.mark.parametrize(
