@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from api.http import Id, NotFound, get_current_user
+from api.http import BadParameter, Id, NotFound, get_current_user
 from api.routes.jobs import find_job
 from api.schemas import (
     AttemptView,
@@ -24,6 +24,7 @@ from api.schemas import (
 from api.services import Services, ServicesDep
 from store.db import Diagnosis, paging
 from store.results import result_rows
+from studies.report import LayerCurves, read_layer_curves
 from studies.stats import with_drift
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"], dependencies=[Depends(get_current_user)])
@@ -33,6 +34,10 @@ _View = TypeVar("_View", bound=BaseModel)
 After = Annotated[int, Query(ge=0, le=2**63 - 1, description="only items after this one")]
 Limit = Annotated[int, Query(ge=1, le=10_000, description="maximum number of items")]
 Cursor = Annotated[str | None, Query(max_length=200)]
+Statistic = Annotated[
+    str | None,
+    Query(max_length=100, description="default: gradient_norm, or the first recorded one"),
+]
 Layer = Annotated[str | None, Query(max_length=200, description="only this layer")]
 
 
@@ -65,6 +70,19 @@ def list_diagnoses(
         page = [_view_diagnosis(row, firsts[row.layer]) for row in rows[:limit]]
         following = rows[limit - 1].id if len(rows) > limit else None
     return Listing(items=page, next_cursor=_encode_cursor(following))
+
+
+@router.get("/diagnostics/curves", summary="Read one statistic of a job's layers as curves")
+def read_diagnostic_curves(
+    services: ServicesDep, job_id: Id, statistic: Statistic = None
+) -> LayerCurves:
+    """A curve for each layer that has the statistic; of many layers, an even choice. Empty where nothing was recorded."""
+    with services.sessions.begin() as session:
+        curves = read_layer_curves(session, find_job(session, job_id), statistic)
+    if statistic is not None and curves.statistics and statistic not in curves.statistics:
+        recorded = ", ".join(curves.statistics)
+        raise BadParameter("statistic", f"must be one of {recorded}, but got {statistic!r}")
+    return curves
 
 
 def _view_diagnosis(row: Diagnosis, first: Diagnosis) -> DiagnosisView:

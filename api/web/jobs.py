@@ -1,5 +1,8 @@
-"""One job: how it goes or went, its curves and log, its spec, and all that is on record of it."""
+"""One job: how it goes or went, its curves and log, its spec beside the baseline's, and all that is on record of it."""
 
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -11,15 +14,25 @@ from api.http import Id, Reader, may_change
 from api.routes.jobs import build_job_views, find_job
 from api.services import Services, ServicesDep
 from api.web.render import PageRoute, render
-from store.db import Job
+from store.db import FINAL_STATUSES, PRIORITIES, Job, Study
 from store.jobs import obstacles
-from store.results import overview, result_rows
+from store.results import overview, result_rows, series
 from store.studies import studies
+from studies.spec import list_differences
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 #: Lines at the end of the log.
 MOST_LINES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class BesideBaseline:
+    """A job's spec beside that of its study's baseline at the same seed and point; no `job`: the study has none there."""
+
+    variant: str
+    job: Job | None
+    differences: Sequence[tuple[str, str, str]]
 
 
 @router.get("/jobs/{job_id}")
@@ -34,6 +47,8 @@ def show_job(request: Request, services: ServicesDep, user: Reader, job_id: Id) 
         user,
         title=view.name,
         may_change=may_change(user, view.owner),
+        is_final=view.status in FINAL_STATUSES,
+        priorities=PRIORITIES,
         **context,
     )
 
@@ -44,8 +59,10 @@ def _read_job(services: Services, session: Session, job: Job) -> dict[str, Any]:
     return {
         "job": view,
         "study": study,
+        "beside": _compare_specs(session, study, job) if study is not None else None,
         "obstacle": obstacles.find_obstacle(session, job),
         "progress": overview.progress(session).get(job.id),
+        "has_snapshots": series.has_snapshots(session, job.id),
         "attempts": result_rows.attempts(session, job.id),
         "transitions": result_rows.transitions(session, job.id),
         "checkpoints": result_rows.checkpoints(session, job.id),
@@ -55,3 +72,24 @@ def _read_job(services: Services, session: Session, job: Job) -> dict[str, Any]:
             view.spec, sort_keys=False, allow_unicode=True, default_flow_style=None
         ),
     }
+
+
+def _compare_specs(session: Session, study: Study, job: Job) -> BesideBaseline | None:
+    """None for the baseline itself."""
+    variant = study.spec["baseline"]
+    if job.variant == variant:
+        return None
+    other = studies.find_cell(session, study.id, variant, job.point, job.seed)
+    differences = list_differences(other.spec, job.spec) if other is not None else ()
+    rows = [(one.path, _write(one.one), _write(one.other)) for one in differences]
+    return BesideBaseline(variant, other, rows)
+
+
+def _write(value: Any) -> str:
+    match value:
+        case None:
+            return "–"
+        case str():
+            return value
+        case _:
+            return json.dumps(value, ensure_ascii=False)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy import ColumnElement, Float, cast, exists, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from store.db import Dataset, Diagnosis, Epoch, File, Job
@@ -29,6 +29,16 @@ class LayerSnapshot:
     layer: str
     step: int
     statistics: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One statistic of a layer at one step; None: not finite, or not measured."""
+
+    layer: str
+    epoch: int
+    step: int
+    value: float | None
 
 
 def curves(
@@ -123,6 +133,29 @@ def layer_snapshots(
         return {}
     chosen = tuple_(Diagnosis.job_id, Diagnosis.layer).in_(pairs)
     return _snapshots(session, chosen, Diagnosis.step, Diagnosis.id)
+
+
+def has_snapshots(session: Session, job_id: int) -> bool:
+    return bool(session.scalar(select(exists().where(Diagnosis.job_id == job_id))))
+
+
+def snapshot_steps(session: Session, job_id: int, layer: str) -> Sequence[int]:
+    """The steps at which this layer was measured, in order."""
+    of_layer = (Diagnosis.job_id == job_id, Diagnosis.layer == layer)
+    return session.scalars(select(Diagnosis.step).where(*of_layer).order_by(Diagnosis.step)).all()
+
+
+def statistic(
+    session: Session, job_id: int, name: str, layers: Collection[str], steps: Collection[int]
+) -> Sequence[Measured]:
+    """One statistic of these layers of a job at these steps, by step."""
+    value = cast(Diagnosis.statistics[name].astext, Float)
+    rows = (
+        select(Diagnosis.layer, Diagnosis.epoch, Diagnosis.step, value)
+        .where(Diagnosis.job_id == job_id, Diagnosis.layer.in_(layers), Diagnosis.step.in_(steps))
+        .order_by(Diagnosis.step)
+    )
+    return [Measured(*row) for row in session.execute(rows)]
 
 
 def study_snapshots(session: Session, study_id: int) -> dict[int, list[LayerSnapshot]]:

@@ -127,6 +127,16 @@ def find(session: Session, study_id: int) -> Study | None:
     return session.scalars(_loaded().where(Study.id == study_id)).one_or_none()
 
 
+def find_cell(
+    session: Session, study_id: int, variant: str, point: Mapping[str, Any], seed: int
+) -> Job | None:
+    """The study's job of this variant at this point and seed."""
+    cell = select(Job).where(
+        Job.study_id == study_id, Job.variant == variant, Job.point == point, Job.seed == seed
+    )
+    return session.scalars(cell).one_or_none()
+
+
 def list_studies(
     session: Session,
     *,

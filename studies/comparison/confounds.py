@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from runtime.documents import pointer
 from store.results import ResultRow
 from studies.comparison.schemas import Confound
-from studies.spec import ALTERNATIVES, StudyError, StudySpec
+from studies.spec import ALTERNATIVES, StudyError, StudySpec, leaves
 from trainer.code_versions import with_generation
 from trainer.problems import did_you_mean
 from trainer.spec import Problem
@@ -89,7 +89,7 @@ def _find_differing(
 
 def _select_changed(paths: Sequence[str], both: Pairs) -> list[str]:
     """Of what is declared, what isn't the same in both variants after all."""
-    specs = [(_flatten(row.spec), _flatten(other.spec)) for row, other in both]
+    specs = [(leaves(row.spec), leaves(other.spec)) for row, other in both]
     # Rows without a spec can't show that a declared field is the same after all, so that it stays a possible cause.
     known = [(mine, theirs) for mine, theirs in specs if mine and theirs]
     return [
@@ -108,7 +108,7 @@ def _find_undeclared_fields(
     """Fields of the jobs' specs that differ although the study document doesn't say so."""
     found: dict[str, list[tuple[Any, Any]]] = {}
     for row, reference in both:
-        mine, theirs = _flatten(row.spec), _flatten(reference.spec)
+        mine, theirs = leaves(row.spec), leaves(reference.spec)
         if not mine or not theirs:
             continue
         # The jobs' specs, as they were trained, and not the study's document: a default that has changed since the first
@@ -155,7 +155,7 @@ def _list_declared_paths(study: StudySpec, variant: str) -> list[str]:
     )
     # What is tuned differs because every arm got as good a setting as any.
     tuned = study.tune.settings if study.tune else ()
-    return sorted({*tuned, *(path for document in documents for path in _flatten(document))})
+    return sorted({*tuned, *(path for document in documents for path in leaves(document))})
 
 
 def _is_covered(path: str, declared: Sequence[str]) -> bool:
@@ -182,16 +182,6 @@ def _gives_way(path: str, parent: str, declared: str) -> bool:
 
 #: Parts of a spec that change nothing of what is learned.
 _NOT_LEARNED = frozenset({"seed", "project", "resources", "version", "evaluations", "diagnostics"})
-
-
-def _flatten(document: Any, path: str = "") -> dict[str, Any]:
-    """Leaves by dotted path; a list is a leaf."""
-    if not isinstance(document, Mapping):
-        return {path: document}
-    flat: dict[str, Any] = {}
-    for key, value in document.items():
-        flat |= _flatten(value, f"{path}.{key}" if path else str(key))
-    return flat
 
 
 def _read_fact(name: str) -> Callable[[ResultRow], Any]:

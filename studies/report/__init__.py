@@ -14,6 +14,7 @@ from studies.report.curves import (
 from studies.report.figure_list import FigureInfo, available_figures, compared, list_figures
 from studies.report.formats import to_html, to_json, to_markdown_report
 from studies.report.generalization_gap import Gap, gaps, measure_of
+from studies.report.layer_curves import LayerCurves, read_layer_curves
 from studies.report.load import MOST_PERIODS, read_report
 from studies.report.page import make_page, spec_text
 from studies.report.schemas import Filters, Histogram, JobReport, ReportInput, arms
@@ -32,6 +33,7 @@ __all__ = [
     "Gap",
     "Histogram",
     "JobReport",
+    "LayerCurves",
     "ReportInput",
     "arms",
     "available_figures",
@@ -44,6 +46,7 @@ __all__ = [
     "make_page",
     "mean_curve",
     "measure_of",
+    "read_layer_curves",
     "read_report",
     "spec_text",
     "stops",

@@ -4,7 +4,7 @@ storage, whose digests the database knows. A file that isn't what was written is
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -13,6 +13,8 @@ from store.db import File
 from store.results import series
 from studies.report.panels import ARRAYS, Arrays, Fan, read_arrays
 from studies.report.schemas import Filters, Histogram, JobReport
+
+Item = TypeVar("Item")
 
 #: Layers that are shown, evenly over the depth.
 MOST_FANS, MOST_HISTOGRAMS = 3, 4
@@ -57,11 +59,11 @@ def read_histograms(
     return [_sum(by_layer[layer]) for layer in spread(list(by_layer), MOST_HISTOGRAMS)]
 
 
-def spread(names: Sequence[str], most: int) -> list[str]:
+def spread(items: Sequence[Item], most: int) -> list[Item]:
     """Evenly over them, the first and the last among them."""
-    if len(names) <= most:
-        return list(names)
-    return [names[round(number * (len(names) - 1) / (most - 1))] for number in range(most)]
+    if len(items) <= most:
+        return list(items)
+    return [items[round(number * (len(items) - 1) / (most - 1))] for number in range(most)]
 
 
 def _histograms(variant: str, arrays: Arrays) -> Iterator[Histogram]:

@@ -14,6 +14,7 @@ from studies.spec.claims import (
     StepsToReach,
     Take,
 )
+from studies.spec.differences import Difference, leaves, list_differences
 from studies.spec.expand import Cell, expand, expand_trials
 from studies.spec.merge import ALTERNATIVES, locate, merged
 from studies.spec.overrides import OverrideError, override, pointer_of
@@ -50,6 +51,7 @@ __all__ = [
     "CurveOf",
     "CurvesPanel",
     "DiagnosticOf",
+    "Difference",
     "Diverged",
     "FansPanel",
     "Gain",
@@ -72,6 +74,8 @@ __all__ = [
     "expand",
     "expand_trials",
     "is_study",
+    "leaves",
+    "list_differences",
     "locate",
     "merged",
     "override",

@@ -226,7 +226,15 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
         *(("GET", path, None) for path in ("/datasets", "/datasets/digits", job)),
         *(
             ("GET", f"{job}/{part}", None)
-            for part in ("epochs", "curves", "diagnostics", "logs", "attempts", "files")
+            for part in (
+                "epochs",
+                "curves",
+                "diagnostics",
+                "diagnostics/curves",
+                "logs",
+                "attempts",
+                "files",
+            )
         ),
         *(("GET", f"{job}/{part}", None) for part in ("transitions", "checkpoints")),
         ("GET", f"{job}/files/predictions.npy", None),
@@ -278,6 +286,7 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
             f"/studies/{study}",
             f"/studies/{study}/sentence",
             job,
+            "/admin",
             "/login",
         )
     ]

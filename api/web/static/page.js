@@ -54,15 +54,19 @@ function toLogin() {
 
 // What people change ---------------------------------------------------------------------------------------------------
 
-// One request; the button can't be pressed again until it is answered.
+// One request; the button can't be pressed again until it is answered. Afterwards the page says what was `done`, and how
+// to undo it: by the same request with another body.
 async function send(button, method, address, body, more = {}) {
   button.disabled = true;
+  // As it was pressed: the page may be brought up to date meanwhile.
+  const { done = "", undo } = { ...button.dataset };
   try {
     const headers = { "X-CSRF-Token": csrf, ...(body && { "Content-Type": "application/json" }), ...more };
     const answer = await fetch(address, { method, headers, body: body && JSON.stringify(body) });
     if (answer.status === 401) return void toLogin();
     if (!answer.ok) return void show("message", await detailOf(answer));
     show("message", "");
+    showDone(done, undo && { send: `${method} ${address}`, body: undo, done: "Undone." });
     if (button.dataset.then) return void window.location.assign(button.dataset.then);
     if (button.form) finish(button.form);
     refresh();
@@ -73,10 +77,21 @@ async function send(button, method, address, body, more = {}) {
   }
 }
 
+function showDone(text, undo) {
+  show("done", text);
+  if (!undo) return;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Undo";
+  Object.assign(button.dataset, undo);
+  document.getElementById("done").append(" ", button);
+}
+
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-post]");
+  const button = event.target.closest("button[data-post], button[data-send]");
   if (button === null || (button.dataset.confirm && !window.confirm(button.dataset.confirm))) return;
-  send(button, "POST", button.dataset.post);
+  const [method, address] = (button.dataset.send ?? `POST ${button.dataset.post}`).split(" ");
+  send(button, method, address, button.dataset.body && JSON.parse(button.dataset.body));
 });
 
 // Of a PATCH only what was edited: somebody else may have changed the rest. The key makes a second try harmless.
@@ -101,6 +116,7 @@ function valueOf(field) {
 
 function finish(form) {
   delete form.dataset.key;
+  if (form.dataset.clear !== undefined) return void form.reset();
   for (const field of form.elements) if (field.name) field.defaultValue = field.value;
 }
 
