@@ -6,10 +6,10 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from api.web import docs, error_pages, events, jobs, login, now, studies
+from api.web import admin, docs, error_pages, events, jobs, login, now, studies
 from api.web.docs import STATIC
 
-_ROUTERS = (docs, login, now, studies, jobs, events)
+_ROUTERS = (docs, login, now, studies, jobs, admin, events)
 
 
 class _Assets(StaticFiles):

@@ -138,7 +138,7 @@ def render(
             user=user,
             csrf=csrf_token(secret) if secret else "",
             has_pages=user is not None or template == "error.html",
-            pages=PAGES.items(),
+            pages=_pages(user).items(),
             mark=getattr(request.state, "mark", ""),
             path=request.url.path,
             here=str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
@@ -146,6 +146,12 @@ def render(
         )
     )
     return HTMLResponse(text, status, headers=_HEADERS)
+
+
+def _pages(user: User | None) -> Mapping[str, str]:
+    if user is None:
+        return PAGES
+    return {**PAGES, "/admin": "Admin" if user.role == "admin" else "Account"}
 
 
 @cache

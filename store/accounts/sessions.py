@@ -46,6 +46,12 @@ def find_token(session: Session, secret: str) -> Token | None:
     return session.scalars(query).one_or_none()
 
 
+def find_token_id(session: Session, secret: str) -> int | None:
+    """Of the token that a session was opened with."""
+    query = _current(secret).with_only_columns(Token.id, maintain_column_froms=True)
+    return session.scalars(query).one_or_none()
+
+
 def _current(secret: str) -> Select[Token]:
     return (
         select(Token)

@@ -118,17 +118,19 @@ def find(session: Session, name: str) -> User | None:
     return session.scalars(select(User).where(User.name == name)).one_or_none()
 
 
-def list_users(session: Session) -> Sequence[User]:
-    """All, by name."""
-    return session.scalars(select(User).order_by(User.name)).all()
+def list_users(session: Session, limit: int | None = None) -> Sequence[User]:
+    """By name; all without a limit."""
+    return session.scalars(select(User).order_by(User.name).limit(limit)).all()
 
 
-def list_tokens(session: Session, user: User | None = None) -> Sequence[Token]:
-    """All tokens that aren't revoked (of one user, if given) with their users, newest first."""
+def list_tokens(
+    session: Session, user: User | None = None, limit: int | None = None
+) -> Sequence[Token]:
+    """Tokens that aren't revoked (of one user, if given) with their users, newest first; all without a limit."""
     statement = select(Token).options(joinedload(Token.user)).where(Token.revoked_at.is_(None))
     if user is not None:
         statement = statement.where(Token.user_id == user.id)
-    return session.scalars(statement.order_by(Token.id.desc())).all()
+    return session.scalars(statement.order_by(Token.id.desc()).limit(limit)).all()
 
 
 def find_token(session: Session, token_id: int) -> Token | None:

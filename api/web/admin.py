@@ -1,0 +1,144 @@
+"""A person's own tokens and what applies to them; for admins also users, all tokens, workers, storage and the mirror."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from sqlalchemy.orm import Session
+
+from api.http import Reader, Secret
+from api.services import Services, ServicesDep
+from api.web.render import PageRoute, render
+from store.accounts import sessions, users
+from store.db import ROLES, Token, User
+from store.hosts import Stored, disk_use
+from store.jobs import leases
+from store.mlflow import mirror_problems
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+#: Of each list, so many are shown.
+MOST_TOKENS, MOST_USERS, MOST_PROBLEMS, MOST_FOLDERS = 200, 500, 20, 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """`is_own_way_in`: this browser has logged in with it."""
+
+    token: Token
+    is_expired: bool
+    is_own_way_in: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Of the storage's file system, in bytes; None where it can't be asked."""
+
+    total: int
+    free: int
+
+
+@router.get("/admin")
+def show_admin(request: Request, services: ServicesDep, user: Reader, secret: Secret) -> Response:
+    is_admin = user.role == "admin"
+    with services.sessions.begin() as session:
+        context = _read_account(session, user, secret)
+        if is_admin:
+            context |= _read_service(session, context["way_in"])
+    if is_admin:
+        storage = services.settings.storage
+        context["stored"] = {**context["stored"], "datasets": _measure_datasets(storage)}
+        context["disk"] = _measure_disk(storage)
+    return render(
+        request,
+        "admin.html",
+        user,
+        title="Admin" if is_admin else "Account",
+        is_admin=is_admin,
+        roles=ROLES,
+        applies=_describe_rules(services),
+        **context,
+    )
+
+
+def _read_account(session: Session, user: User, secret: str) -> dict[str, Any]:
+    is_session = secret.startswith(sessions.PREFIX)
+    way_in = sessions.find_token_id(session, secret) if is_session else None
+    tokens = _make_rows(users.list_tokens(session, user, MOST_TOKENS), way_in)
+    ends = next((one.token.expires_at for one in tokens if one.is_own_way_in), None)
+    return {"own_tokens": tokens, "way_in": way_in, "way_in_ends": ends}
+
+
+def _read_service(session: Session, way_in: int | None) -> dict[str, Any]:
+    """What admins see besides."""
+    tokens = users.list_tokens(session, limit=MOST_TOKENS + 1)
+    devices: dict[str, list[leases.DeviceView]] = {}
+    for device in leases.devices_view(session):
+        devices.setdefault(device.host, []).append(device)
+    return {
+        "people": users.list_users(session, MOST_USERS),
+        "all_tokens": _make_rows(tokens[:MOST_TOKENS], way_in),
+        "has_more_tokens": len(tokens) > MOST_TOKENS,
+        "workers": leases.workers_view(session),
+        "devices": devices,
+        "stored": disk_use.read_stored(session),
+        "problems": mirror_problems.list_problems(session, MOST_PROBLEMS),
+        "problem_count": mirror_problems.count(session),
+    }
+
+
+def _make_rows(tokens: Sequence[Token], way_in: int | None) -> Sequence[TokenRow]:
+    now = datetime.now(UTC)
+    return [
+        TokenRow(one, one.expires_at is not None and one.expires_at <= now, one.id == way_in)
+        for one in tokens
+    ]
+
+
+def _describe_rules(services: Services) -> Mapping[str, str]:
+    """What applies to everybody today, by what it is about."""
+    settings = services.settings
+    return {
+        "Viewers": "read everything, and change nothing but their own tokens.",
+        "Members": "submit jobs and studies, and change their own.",
+        "Admins": "change everybody's jobs and studies, and manage users and all tokens.",
+        "Tokens": f"{settings.tokens_per_person} valid ones per person. Whoever has a token can do what its owner can.",
+        "Logins": f"end after {sessions.LENGTH.days} days, or with the token that was entered.",
+        "Documents": f"at most {_megabytes(settings.body_bytes)} as JSON, {_megabytes(settings.yaml_bytes)} as YAML.",
+        "History": "each change of a job's status stays on its page: when, by whom and why.",
+    }
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 2**20:g} MiB"
+
+
+def _measure_datasets(storage: Path) -> Stored:
+    """Decoded datasets have no row for each file; their folders are few, and flat."""
+    count = size = 0
+    try:
+        with os.scandir(storage / "datasets") as folders:
+            for folder in folders:
+                if count == MOST_FOLDERS:
+                    break
+                if folder.is_dir(follow_symlinks=False):
+                    count += 1
+                    size += sum(one.stat().st_size for one in os.scandir(folder))
+    except OSError:
+        # Not decoded yet, or being deleted meanwhile.
+        pass
+    return Stored(count, size)
+
+
+def _measure_disk(storage: Path) -> Disk | None:
+    try:
+        usage = shutil.disk_usage(storage)
+    except OSError:
+        return None
+    return Disk(usage.total, usage.free)
