@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from sqlalchemy.orm import Session
 
 from api.http import Filter, Id, Reader, may_change
 from api.routes.studies import build_study_views, find_study
@@ -78,9 +77,7 @@ def show_study(request: Request, services: ServicesDep, user: Reader, study_id: 
     with services.sessions.begin() as session:
         study = find_study(session, study_id)
         [view] = build_study_views(services, session, [study])
-        results = services.kept_results.read(
-            study_id, lambda: _read_results(services, session, study)
-        )
+    results = services.kept_results.read(study_id, lambda: _read_results(services, study))
     return render(
         request,
         "study.html",
@@ -92,12 +89,13 @@ def show_study(request: Request, services: ServicesDep, user: Reader, study_id: 
     )
 
 
-def _read_results(
-    services: Services, session: Session, study: Study
-) -> tuple[dict[str, Any], list[int]]:
+def _read_results(services: Services, study: Study) -> tuple[dict[str, Any], list[int]]:
     """With the ids of the study's jobs."""
-    jobs = studies.jobs_of(session, study.id)
-    report = read_report(session, study, services.settings.storage, services.settings.mlflow_url)
+    settings = services.settings
+    # Statistics are computed between the statements, of which each is a transaction of its own: none is open for long.
+    with services.readers() as session:
+        jobs = studies.jobs_of(session, study.id)
+        report = read_report(session, study, settings.storage, settings.mlflow_url)
     ids = [job.id for job in jobs]
     results = {
         "page": make_page(report),
