@@ -1,6 +1,7 @@
 """One job: how it goes or went, its curves and log, its spec beside the baseline's, and all that is on record of it."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,5 +92,25 @@ def _write(value: Any) -> str:
             return "–"
         case str():
             return value
+        case bool() | int() | float():
+            return json.dumps(value)
         case _:
-            return json.dumps(value, ensure_ascii=False)
+            # As one writes it; the database keeps no order of keys.
+            return yaml.safe_dump(
+                _tags_first(value),
+                sort_keys=False,
+                allow_unicode=True,
+                default_flow_style=True,
+                width=math.inf,
+            ).strip()
+
+
+def _tags_first(value: Any) -> Any:
+    match value:
+        case list():
+            return [_tags_first(one) for one in value]
+        case dict():
+            order = sorted(value, key=lambda name: name not in ("kind", "name"))
+            return {name: _tags_first(value[name]) for name in order}
+        case _:
+            return value

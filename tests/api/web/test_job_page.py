@@ -50,6 +50,16 @@ def test_a_job_says_what_its_spec_has_otherwise_than_the_baseline_s(member: Test
     assert "Beside the baseline" not in own
 
 
+def test_a_list_in_a_spec_is_written_as_one_writes_it(member: TestClient) -> None:
+    dropout = {"kind": "dropout", "p": 0.2}
+    made = member.post(
+        "/api/v1/studies", json=study(variants__group__regularization=[dropout])
+    ).json()["id"]
+    jobs = member.get(f"/api/v1/studies/{made}/jobs").json()["items"]
+    job = next(one for one in jobs if one["variant"] == "group")
+    assert "<td>[]</td><td>[{kind: dropout, p: 0.2" in read(member, f"/jobs/{job['id']}")
+
+
 def test_a_job_without_a_study_has_nothing_beside_it(member: TestClient) -> None:
     page = read(member, f"/jobs/{member.post('/api/v1/jobs', json=JOB).json()['id']}")
     assert "baseline" not in page.lower()

@@ -1,0 +1,150 @@
+"""What people do with their tokens, admins with users, and anybody with a job's layers, in a real browser."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.browser import (
+    MILLISECONDS,
+    WIDTHS,
+    address,
+    ensure_readable,
+    logged_in,
+    token_of,
+)
+from tests.support.stack import Stack
+
+JOB: dict[str, Any] = {
+    "project": "page",
+    "dataset": {"name": "digits", "train_size": 300},
+    "model": {"name": "mlp", "hidden": [16]},
+    "norm": {"kind": "batch"},
+    "training": {"epochs": 3},
+    "diagnostics": {"kind": "epoch"},
+}
+
+
+@pytest.fixture(scope="module")
+def job(stack: Stack) -> int:
+    made = stack.post("/jobs", JOB)["id"]
+    stack.wait(f"/jobs/{made}")
+    return int(made)
+
+
+def accept_dialogs(page: Page) -> None:
+    page.on("dialog", lambda dialog: dialog.accept())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_account_admin_and_errors_can_be_read_by_everybody(
+    browser: Browser, stack: Stack, width: int, scheme: Any
+) -> None:
+    size = {"width": width, "height": 900}
+    for role in ("viewer", "admin"):
+        token = token_of(stack, f"{role}-{width}-{scheme}", role)
+        with logged_in(browser, stack, token, viewport=size, color_scheme=scheme) as page:
+            page.goto(f"{address(stack)}/admin")
+            ensure_readable(page, width)
+
+
+def test_a_new_token_is_shown_once_works_and_can_be_revoked(browser: Browser, stack: Stack) -> None:
+    token = token_of(stack, "kim", "member")
+    with logged_in(browser, stack, token) as page:
+        page.goto(f"{address(stack)}/admin")
+        page.get_by_label("New token for").fill("laptop")
+        page.get_by_label("Valid for").select_option("30 days")
+        page.get_by_role("button", name="Create").click()
+        secret = page.get_by_label("Secret")
+        expect(secret).to_have_value(re.compile("^nl_"), timeout=MILLISECONDS)
+        headers = {"Authorization": f"Bearer {secret.input_value()}"}
+        assert stack.api.get("/users/me", headers=headers).json()["name"] == "page-kim"
+        # The page was brought up to date meanwhile, and the secret is still there; not after it was loaded anew.
+        row = page.get_by_role("row").filter(has_text="laptop")
+        expect(row).to_contain_text("in 30 days", timeout=MILLISECONDS)
+        expect(secret).to_be_visible()
+        page.reload()
+        expect(page.get_by_label("Secret")).not_to_be_visible()
+        accept_dialogs(page)
+        row.get_by_role("button", name="Revoke").click()
+        expect(row).to_have_count(0, timeout=MILLISECONDS)
+        assert stack.api.get("/users/me", headers=headers).status_code == 401
+
+
+def test_revoking_the_token_one_logged_in_with_leads_to_the_login(
+    browser: Browser, stack: Stack
+) -> None:
+    with logged_in(browser, stack, token_of(stack, "leo", "viewer")) as page:
+        page.goto(f"{address(stack)}/admin")
+        accept_dialogs(page)
+        row = page.get_by_role("row").filter(has_text="this browser")
+        row.get_by_role("button", name="Revoke").click()
+        page.wait_for_url("**/login*")
+
+
+def test_an_admin_makes_a_user_a_viewer_and_takes_it_back(browser: Browser, stack: Stack) -> None:
+    with logged_in(browser, stack, token_of(stack, "zoe", "admin")) as page:
+        page.goto(f"{address(stack)}/admin")
+        accept_dialogs(page)
+        page.get_by_label("New user").fill("page-noa")
+        page.get_by_role("button", name="Create").last.click()
+        users = page.get_by_role("region", name="Users")
+        row = users.get_by_role("row").filter(has_text="page-noa")
+        expect(row).to_contain_text("member", timeout=MILLISECONDS)
+        row.get_by_role("button", name="Make page-noa a viewer").click()
+        expect(page.locator("#done")).to_contain_text("page-noa is now a viewer")
+        page.locator("#done").get_by_role("button", name="Undo").click()
+        expect(page.locator("#done")).to_have_text("Undone.")
+        expect(row.get_by_role("button", name="Make page-noa a viewer")).to_be_visible()
+        row.get_by_role("button", name="Disable").click()
+        expect(row).to_contain_text("disabled", timeout=MILLISECONDS)
+    found = next(one for one in stack.get("/users")["items"] if one["name"] == "page-noa")
+    assert (found["role"], found["disabled_at"] is None) == ("member", False)
+
+
+def test_a_job_is_archived_and_brought_back(browser: Browser, stack: Stack, job: int) -> None:
+    with logged_in(browser, stack, token_of(stack, "ada", "admin")) as page:
+        page.goto(f"{address(stack)}/jobs/{job}")
+        page.get_by_role("button", name="Archive", exact=True).click()
+        expect(page.get_by_role("button", name="Unarchive")).to_be_visible(timeout=MILLISECONDS)
+        assert stack.get(f"/jobs/{job}")["archived"]
+        page.get_by_role("button", name="Undo").click()
+        expect(page.get_by_role("button", name="Archive", exact=True)).to_be_visible(
+            timeout=MILLISECONDS
+        )
+        page.get_by_text("Tags, note").click()
+        page.get_by_label("Tags").fill("one two")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("main")).to_contain_text("#one · #two", timeout=MILLISECONDS)
+    row = stack.get(f"/jobs/{job}")
+    assert (row["archived"], row["tags"]) == (False, ["one", "two"])
+
+
+def test_the_quantity_that_is_drawn_of_the_layers_is_chosen(
+    browser: Browser, stack: Stack, job: int
+) -> None:
+    with logged_in(browser, stack, token_of(stack, "uma", "viewer")) as page:
+        page.goto(f"{address(stack)}/jobs/{job}")
+        layers = page.locator("#layers")
+        expect(layers.locator("canvas")).to_be_visible(timeout=MILLISECONDS)
+        page.get_by_label("Quantity").select_option("after the norm: mean")
+        # A line for each norm, and none for what has no norm.
+        legend = layers.locator(".u-legend .u-series")
+        expect(legend).to_have_count(2, timeout=MILLISECONDS)
+        values = "document.getElementById('layers').state.plot.data"
+        assert page.evaluate(f"{values}[0]") == [1, 2, 3]
+        assert all(isinstance(one, float | int) for one in page.evaluate(f"{values}[1]"))
+        ensure_readable(page, 1280)
+
+
+def test_an_address_that_does_not_exist_leads_on(browser: Browser, stack: Stack) -> None:
+    with browser.new_context(viewport={"width": 390, "height": 700}) as context:
+        page = context.new_page()
+        answer = page.goto(f"{address(stack)}/nothing")
+        assert answer is not None
+        assert answer.status == 404
+        expect(page.get_by_role("heading", level=1)).to_have_text("Not Found")
+        ensure_readable(page, 390)
+        expect(page.get_by_role("link", name="All studies")).to_be_visible()
