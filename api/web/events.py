@@ -22,8 +22,8 @@ from store.db import DATABASE_AWAY
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(get_current_user)])
 
-#: Changes that come close together are told together.
-TOGETHER_SECONDS = 0.1
+#: So far apart are two events at least: a change is told at once, and those that come close after it together.
+APART_SECONDS = 0.1
 #: So often a comment is sent, for proxies that close quiet connections, and the session looked at.
 HEARTBEAT_SECONDS = 15.0
 
@@ -53,17 +53,20 @@ async def _tell(services: Services, secret: str, last: str | None) -> AsyncItera
         loop.call_soon_threadsafe(is_ending.set)
         wake()
 
-    checked_at = time.monotonic()
+    checked_at, told_at = time.monotonic(), 0.0
     with services.changes.subscribed(wake), called_at_end(end):
         yield "retry: 2000\n\n"
         while not is_ending.is_set():
             changed.clear()
             if (news := services.changes.since(last)) is not None:
-                last = news.mark
+                last, told_at = news.mark, time.monotonic()
                 yield f"id: {last}\nevent: changed\ndata: {_write(news.jobs)}\n\n"
             with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), HEARTBEAT_SECONDS)
-                await asyncio.sleep(TOGETHER_SECONDS)
+                # Not `wait_for`, which makes a task: there are hundreds of streams, each of which waits once for an event.
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await changed.wait()
+            if (pause := told_at + APART_SECONDS - time.monotonic()) > 0:
+                await asyncio.sleep(pause)
             if time.monotonic() - checked_at >= HEARTBEAT_SECONDS:
                 checked_at = time.monotonic()
                 if not await run_in_threadpool(_may_go_on, services, secret):

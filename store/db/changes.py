@@ -83,7 +83,8 @@ class Changes:
             missed = self._count - int(number) if name == self._name and number.isdigit() else None
             if missed is None or not 0 <= missed <= len(self._recent):
                 return ChangedJobs(now, None)
-            jobs = list(self._recent)[len(self._recent) - missed :]
+            # From its end, where few were missed: a list of all would be made for each of hundreds of pages.
+            jobs = [self._recent[place] for place in range(-missed, 0)]
         return ChangedJobs(now, None if None in jobs else frozenset(one for one in jobs if one))
 
     def _run(self) -> None:
