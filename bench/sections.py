@@ -143,6 +143,22 @@ def queries(folder: Path, effort: Effort) -> Section:
     return measure_histories(folder, sizes=sizes, requests=10 if effort.quick else 50)
 
 
+def pages(folder: Path, effort: Effort) -> Section:
+    """Pages at three lengths of the history: the server's time, and the bytes that a browser loads."""
+    from bench.service.pages import measure_pages
+
+    sizes = (1000, 10_000) if effort.quick else (1000, 10_000, 100_000)
+    return measure_pages(folder, sizes=sizes, requests=10 if effort.quick else 50)
+
+
+def listeners(folder: Path, effort: Effort) -> Section:
+    """500 open pages that follow changes: when each hears of one, and the process's memory."""
+    from bench.service.listeners import measure_listeners
+
+    count, changes = (100, 20) if effort.quick else (500, 100)
+    return measure_listeners(folder, listeners=count, changes=changes)
+
+
 def start(folder: Path, effort: Effort) -> Section:
     """The start of a stack, its memory and CPU at rest, one job alone."""
     from bench.service.start import measure_start
@@ -178,6 +194,8 @@ SECTIONS: Mapping[str, Run] = {
         claims,
         posts,
         queries,
+        pages,
+        listeners,
         start,
         mirror,
         sweep,

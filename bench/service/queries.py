@@ -18,6 +18,7 @@ from api.services import Services
 from api.settings import Settings
 from api.storage import StorageCheck
 from store.accounts import users
+from store.accounts.users import Role
 from store.db import Changes, Job, Project, make_engine, make_readers, make_sessions
 
 #: Of one measurement; the first requests, which fill caches and prepare statements, are not counted.
@@ -56,19 +57,20 @@ class MlflowTimes:
 
 
 def measure_queries(url: str, *, requests: int = REQUESTS) -> QueryTimes:
-    """Of the database that this URL names; it gets one user, `queries`."""
+    """Of the database that this URL names; it gets one user, `bench-viewer`."""
     engine = make_engine(url)
-    with tempfile.TemporaryDirectory() as folder, _serve(engine, url, Path(folder)) as client:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serve_in_process(engine, url, Path(folder)) as client,
+    ):
+        job_id, study_id = find_newest(engine)
         with engine.connect() as connection:
-            newest = select(Job.id, Job.study_id).where(Job.study_id.is_not(None))
-            finished = newest.where(Job.status == "succeeded").order_by(Job.id.desc()).limit(1)
-            job_id, study_id = connection.execute(finished).one()
             jobs = connection.scalar(select(func.count()).select_from(Job)) or 0
             project = connection.scalars(
                 select(Project.name).join(Job, Job.project_id == Project.id).where(Job.id == job_id)
             ).one()
         routes = [
-            _measure(engine, client, name, path, parameters, requests)
+            measure_route(engine, client, name, path, parameters, requests)
             for name, (path, parameters) in _routes(job_id, study_id, project).items()
         ]
         exported = {
@@ -77,6 +79,15 @@ def measure_queries(url: str, *, requests: int = REQUESTS) -> QueryTimes:
         }
     engine.dispose()
     return QueryTimes(jobs, routes, exported)
+
+
+def find_newest(engine: Engine) -> tuple[int, int]:
+    """The job of a study that succeeded last, and the study."""
+    newest = select(Job.id, Job.study_id).where(Job.study_id.is_not(None))
+    finished = newest.where(Job.status == "succeeded").order_by(Job.id.desc()).limit(1)
+    with engine.connect() as connection:
+        job_id, study_id = connection.execute(finished).one()
+    return job_id, study_id
 
 
 def measure_mlflow(
@@ -142,15 +153,13 @@ def _routes(
         "studies": ("studies", {}),
         "jobs of a study": (f"studies/{study_id}/jobs", {}),
         "epochs": (f"jobs/{job_id}/epochs", {"limit": 100}),
-        "page: now": ("/", {}),
-        "page: studies": ("/studies", {}),
-        "page: a study": (f"/studies/{study_id}", {}),
-        "page: a job": (f"/jobs/{job_id}", {}),
     }
 
 
 @contextmanager
-def _serve(engine: Engine, url: str, storage: Path) -> Iterator[TestClient]:
+def serve_in_process(
+    engine: Engine, url: str, storage: Path, role: Role = "viewer"
+) -> Iterator[TestClient]:
     """The API without what only submissions and drawings need: its lifespan would load torch in helpers."""
     settings = Settings(database_url=url, redis_url="redis://127.0.0.1:1/0", storage=storage)
     app = make_app(settings)
@@ -172,7 +181,8 @@ def _serve(engine: Engine, url: str, storage: Path) -> Iterator[TestClient]:
         kept_results=KeptResults(changes),
     )
     with sessions.begin() as session:
-        user = users.find(session, "queries") or users.create_user(session, "queries", "viewer")
+        name = f"bench-{role}"
+        user = users.find(session, name) or users.create_user(session, name, role)
         _, secret = users.create_token(session, user, "bench")
     try:
         yield TestClient(app, headers={"Authorization": f"Bearer {secret}"})
@@ -180,17 +190,20 @@ def _serve(engine: Engine, url: str, storage: Path) -> Iterator[TestClient]:
         changes.close()
 
 
-def _measure(
+def measure_route(
     engine: Engine,
     client: TestClient,
     name: str,
     path: str,
     parameters: Mapping[str, Any],
     requests: int,
+    prepare: Callable[[], None] = lambda: None,
 ) -> RouteTimes:
+    """`prepare`: what is done before each request, in its time."""
     statements: list[str] = []
 
     def ask() -> None:
+        prepare()
         address = path if path.startswith("/") else f"/api/v1/{path}"
         answer = client.get(address, params=dict(parameters))
         assert answer.status_code == 200, answer.text
