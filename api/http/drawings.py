@@ -20,7 +20,14 @@ HARMLESS = {
     "Content-Security-Policy": "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
     "X-Content-Type-Options": "nosniff",
 }
-MEDIA_TYPES = {".html": "text/html", ".png": "image/png", ".svg": "image/svg+xml"}
+MEDIA_TYPES = {
+    ".html": "text/html",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".pdf": "application/pdf",
+}
+#: A browser that shows PDF itself shows none that must not run anything.
+_AS_FILE = {"Content-Disposition": "attachment"}
 
 
 @router.get(
@@ -75,7 +82,8 @@ def request_render(
 
 
 def render_response(render: CachedRender, content: bytes) -> Response:
-    return Response(content, media_type=MEDIA_TYPES[render.suffix], headers=HARMLESS)
+    more = _AS_FILE if render.suffix == ".pdf" else {}
+    return Response(content, media_type=MEDIA_TYPES[render.suffix], headers=HARMLESS | more)
 
 
 def pending_response(render: CachedRender, pending: Pending) -> Response:

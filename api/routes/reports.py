@@ -27,7 +27,14 @@ from studies.rendering import (
     fill_links,
     report_links,
 )
-from studies.report import ReportInput, list_figures, read_report, to_json, to_markdown_report
+from studies.report import (
+    PictureFormat,
+    ReportInput,
+    list_figures,
+    read_report,
+    to_json,
+    to_markdown_report,
+)
 
 router = APIRouter(
     prefix="/studies/{study_id}", tags=["studies"], dependencies=[Depends(get_current_user)]
@@ -100,12 +107,15 @@ def read_one(
 
 
 @router.get(
-    "/figures/{name}.png",
+    "/figures/{name}.{format}",
     summary="Read a figure of the report",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}}, **_NOT_YET},
+    responses={
+        200: {"content": {"image/png": {}, "image/svg+xml": {}, "application/pdf": {}}},
+        **_NOT_YET,
+    },
 )
-def read_figure(services: ServicesDep, study_id: Id, name: str) -> Response:
+def read_figure(services: ServicesDep, study_id: Id, name: str, format: PictureFormat) -> Response:
     """The JSON report lists the figures, and explains how to get those that are missing."""
     report = _read(services, study_id)
     figures = {figure.name: figure for figure in list_figures(report)}
@@ -113,9 +123,9 @@ def read_figure(services: ServicesDep, study_id: Id, name: str) -> Response:
         raise NotFound(f"there is no figure {name!r}; available: {', '.join(figures)}")
     if reason := figures[name].missing_reason:
         raise NotFound(f"study {study_id} has no figure {name}: {reason}")
-    figure = cached_figure(report, name)
+    figure = cached_figure(report, name, format)
     renderer = services.render_queue.renderer
-    drawn = request_render(services, figure, lambda: draw_figure(report, name, renderer))
+    drawn = request_render(services, figure, lambda: draw_figure(report, name, renderer, format))
     if isinstance(drawn, Pending):
         return pending_response(figure, drawn)
     return render_response(figure, drawn)

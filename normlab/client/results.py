@@ -105,10 +105,15 @@ class ResultReader:
         return self._drawn(path, {"format": format}, on_wait)
 
     def figure(
-        self, study: Named, name: str, *, on_wait: Callable[[], None] | None = None
+        self,
+        study: Named,
+        name: str,
+        format: str = "png",
+        *,
+        on_wait: Callable[[], None] | None = None,
     ) -> bytes:
-        """A figure of the report as PNG; the report as `json` names them. Waits until it is drawn."""
-        path = f"{Reference.study(study).path}/figures/{quote(name)}.png"
+        """A figure of the report as `png`, `svg` or `pdf`; the report as `json` names them. Waits until it is drawn."""
+        path = f"{Reference.study(study).path}/figures/{quote(name)}.{quote(format)}"
         return self._drawn(path, {}, on_wait)
 
     def curves(self, name: Named, **options: Any) -> Item:

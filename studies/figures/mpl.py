@@ -1,14 +1,17 @@
-"""Figures made without pyplot (no global state, nothing to close) and as PNG; how their axes look."""
+"""Figures made without pyplot (no global state, nothing to close), as PNG, SVG or PDF; how their axes look."""
 
 import io
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import cast
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
+
+from studies.report import PictureFormat
 
 DOTS_PER_INCH = 150
 FAINT = "0.4"
@@ -71,11 +74,13 @@ def png(figure: Figure) -> bytes:
     return encode(figure, "png")
 
 
-def encode(figure: Figure, format: Literal["png", "svg"]) -> bytes:
+def encode(figure: Figure, format: PictureFormat) -> bytes:
     content = io.BytesIO()
     if format == "png":
         # The same bytes as `savefig`, which draws the figure a second time to compute its layout.
         cast(FigureCanvasAgg, figure.canvas).print_png(content)  # type: ignore[no-untyped-call]
     else:
-        figure.savefig(content, format=format)
+        # Publishers refuse the fonts that matplotlib puts into a PDF by default (type 3).
+        with rc_context({"pdf.fonttype": 42}):
+            figure.savefig(content, format=format)
     return content.getvalue()

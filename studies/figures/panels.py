@@ -15,42 +15,34 @@ from studies.figures.mpl import draw_band, finish, make_figure
 from studies.figures.palette import Style
 from studies.figures.palette import styles as styles_of
 from studies.figures.panel_images import draw_plane, draw_tiles
-from studies.report.panels import Bars, Fans, Lines, Nothing, PanelData, Planes, Steps, Tiles
+from studies.report.panels import (
+    ACROSS,
+    WIDTH,
+    Bars,
+    Fans,
+    Lines,
+    Nothing,
+    PanelData,
+    Planes,
+    Steps,
+    Tiles,
+    figure_height,
+    panel_height,
+)
 
-WIDTH = 9.0
 _NOTE = "Lines and bars: mean over seeds; bands and whiskers: its 95 % t-interval. Pictures, fans and planes: one job each."
-_ACROSS = 4
 
 
 def draw_panels(panels: Sequence[PanelData], variants: Mapping[str, Style]) -> Figure:
     """`variants`: how each variant looks; arms that are none get a look of their own."""
-    heights = [_height(one) for one in panels]
-    figure = make_figure(WIDTH, sum(heights) + 0.4, note=_NOTE)
+    heights = [panel_height(one) for one in panels]
+    figure = make_figure(WIDTH, figure_height(panels), note=_NOTE)
     parts = figure.subfigures(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, panel in zip(parts, panels, strict=True):
         if panel.title:
             part.suptitle(panel.title, fontsize="small", x=0.01, ha="left")
         _draw(part, panel, variants)
     return figure
-
-
-def _height(panel: PanelData) -> float:
-    match panel:
-        case Tiles():
-            return 0.3 + sum(_picture_height(row.pictures.shape) for row in panel.rows)
-        case Planes():
-            return 2.6 * -(-len(panel.planes) // _ACROSS)
-        case Fans():
-            return 2.3 * -(-len(panel.fans) // _ACROSS)
-        case Nothing():
-            return 0.8
-        case _:
-            return 3.2
-
-
-def _picture_height(shape: Sequence[int]) -> float:
-    """Of a row of N × C × H × W that is as wide as the figure, its label above."""
-    return min(1.3, WIDTH / max(shape[0], 1) * shape[2] / shape[3]) + 0.25
 
 
 def _draw(part: SubFigure, panel: PanelData, variants: Mapping[str, Style]) -> None:
@@ -163,7 +155,7 @@ def _draw_steps(axis: Axes, panel: Steps, variants: Mapping[str, Style]) -> None
 
 
 def _each(part: SubFigure, items: Sequence[Any], draw: Callable[[Axes, Any], None]) -> None:
-    columns = min(_ACROSS, len(items))
+    columns = min(ACROSS, len(items))
     rows = -(-len(items) // columns)
     axes = part.subplots(rows, columns, squeeze=False).flatten()
     for axis, item in zip(axes, items, strict=False):

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from studies.rendering.cache import CachedRender
 from studies.rendering.renderer import Renderer
-from studies.report import Curves, ReportInput, available_figures
+from studies.report import Curves, PictureFormat, ReportInput, available_figures
 
 #: Addresses in MLflow: the study's by this word, a job's by its number.
 Links: TypeAlias = Mapping[str, str]
@@ -35,9 +35,9 @@ class RenderedReport:
     figures: Mapping[str, bytes]
 
 
-def cached_figure(report: ReportInput, name: str) -> CachedRender:
-    """Where the PNG of one of the report's figures is kept."""
-    return CachedRender.of(f"s{report.study_id}", f"figure-{name}", ".png", _content(report))
+def cached_figure(report: ReportInput, name: str, format: PictureFormat = "png") -> CachedRender:
+    """Where one of the report's figures is kept."""
+    return CachedRender.of(f"s{report.study_id}", f"figure-{name}", f".{format}", _content(report))
 
 
 def cached_page(report: ReportInput) -> CachedRender:
@@ -69,9 +69,11 @@ def _draw_all(
     return page, figures
 
 
-def draw_figure(report: ReportInput, name: str, renderer: Renderer) -> bytes:
-    """One figure as PNG; raises `RenderingFailed`."""
-    return renderer.render(_content(report).encode(), "figure", name)
+def draw_figure(
+    report: ReportInput, name: str, renderer: Renderer, format: PictureFormat = "png"
+) -> bytes:
+    """One figure; raises `RenderingFailed`."""
+    return renderer.render(_content(report).encode(), "figure", name, format)
 
 
 def draw_curves(curves: Curves, format: str, renderer: Renderer) -> bytes:

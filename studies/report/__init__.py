@@ -11,7 +11,13 @@ from studies.report.curves import (
     mean_curve,
     study_curves,
 )
-from studies.report.figure_list import FigureInfo, available_figures, compared, list_figures
+from studies.report.figure_list import (
+    FigureInfo,
+    PictureFormat,
+    available_figures,
+    compared,
+    list_figures,
+)
 from studies.report.formats import to_html, to_json, to_markdown_report
 from studies.report.generalization_gap import Gap, gaps, measure_of
 from studies.report.layer_curves import LayerCurves, read_layer_curves
@@ -34,6 +40,7 @@ __all__ = [
     "Histogram",
     "JobReport",
     "LayerCurves",
+    "PictureFormat",
     "ReportInput",
     "arms",
     "available_figures",

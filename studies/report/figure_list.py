@@ -3,13 +3,16 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from studies.comparison import Axis, Comparison, Difference, VariantSummary
 from studies.report.generalization_gap import gaps
 from studies.report.schemas import ReportInput
 from studies.report.stopping_points import any_stops
 from studies.spec import arm_name
+
+#: What a figure is drawn as: for the screen, to edit, for a paper.
+PictureFormat: TypeAlias = Literal["png", "svg", "pdf"]
 
 #: What the study itself says it shows.
 FIGURE = "figure"

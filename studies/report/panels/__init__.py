@@ -16,9 +16,12 @@ from studies.report.panels.schemas import (
     Steps,
     Tiles,
 )
+from studies.report.panels.sizes import ACROSS, WIDTH, figure_height, panel_height
 
 __all__ = [
+    "ACROSS",
     "ARRAYS",
+    "WIDTH",
     "Arrays",
     "Bars",
     "Column",
@@ -32,6 +35,8 @@ __all__ = [
     "Planes",
     "Steps",
     "Tiles",
+    "figure_height",
+    "panel_height",
     "read_arrays",
     "read_panels",
 ]

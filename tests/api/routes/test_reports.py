@@ -121,6 +121,22 @@ def test_a_page_has_figures_verdict_and_links(trained: str, viewer: TestClient) 
     assert figure.content.startswith(PNG)
 
 
+@pytest.mark.parametrize(
+    ("format", "kind", "begin"),
+    [("svg", "image/svg+xml", b"<?xml"), ("pdf", "application/pdf", b"%PDF-")],
+)
+def test_a_figure_can_be_had_for_a_paper(
+    trained: str, viewer: TestClient, format: str, kind: str, begin: bytes
+) -> None:
+    figure = viewer.get(f"{trained}/figures/differences.{format}")
+    assert figure.headers["content-type"] == kind
+    assert figure.content.startswith(begin)
+    # What could run in a browser can't; a PDF, which is then not shown, is a file to save.
+    assert "sandbox" in figure.headers["content-security-policy"]
+    assert (figure.headers.get("content-disposition") == "attachment") is (format == "pdf")
+    assert viewer.get(f"{trained}/figures/differences.jpg").status_code == 422
+
+
 def test_json_has_the_data_and_says_which_figures_there_are(
     trained: str, viewer: TestClient
 ) -> None:
@@ -164,7 +180,7 @@ def test_what_is_drawn_is_kept_until_the_study_changes(
 
     assert member.get(f"{trained}/figures/differences.png").text == "drawing 1"
     assert page() == page() == "drawing 2"
-    assert counting.drawn == [("figure", "differences"), ("report",)]
+    assert counting.drawn == [("figure", "differences", "png"), ("report",)]
     # Those of the page, too.
     assert member.get(f"{trained}/figures/learning_curves.png").text == "drawing 2"
     folder = storage / "studies" / trained.rsplit("/", 1)[1]
@@ -308,7 +324,7 @@ def test_a_figure_that_many_ask_for_is_drawn_once(
     while (answer := viewer.get(path)).status_code == 202:
         pass
     assert answer.headers["content-type"] == "image/png"
-    assert slow.drawn == [("figure", "differences")]
+    assert slow.drawn == [("figure", "differences", "png")]
 
 
 def test_a_drawing_that_fails_says_so_once_and_is_tried_again(

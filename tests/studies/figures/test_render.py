@@ -10,11 +10,11 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from studies.figures.mpl import png
+from studies.figures.mpl import encode, png
 from studies.figures.palette import styles
 from studies.figures.render import draw, render_all
 from studies.figures.weights import density, tile_rows
-from studies.report import figure_list
+from studies.report import PictureFormat, figure_list
 from studies.report.generalization_gap import gaps
 from studies.report.schemas import Histogram, ReportInput
 from tests.support.reports import (
@@ -61,6 +61,14 @@ def test_a_png_has_the_bytes_of_savefig() -> None:
         expected = io.BytesIO()
         draw(report, name).savefig(expected, format="png")
         assert png(draw(report, name)) == expected.getvalue(), name
+
+
+@pytest.mark.parametrize(("format", "begin"), [("svg", b"<?xml"), ("pdf", b"%PDF-")])
+def test_a_figure_can_be_had_for_a_paper(format: PictureFormat, begin: bytes) -> None:
+    content = encode(draw(make_report(), "differences"), format)
+    assert content.startswith(begin)
+    # A font that publishers take.
+    assert b"/Type3" not in content
 
 
 def test_what_has_no_data_is_left_out_and_says_how_to_get_it() -> None:
