@@ -65,7 +65,9 @@ def register_dataset(
     with services.sessions.begin() as session:
         answer = once.answer(
             session,
-            lambda: _build_view(session, datasets.register(session, user, new.name, new.source)[0]),
+            lambda: build_dataset_views(
+                session, [datasets.register(session, user, new.name, new.source)[0]]
+            )[0],
         )
     services.waker.wake()
     return answer
@@ -75,17 +77,14 @@ def register_dataset(
 def list_datasets(services: ServicesDep, page: Page) -> Listing[DatasetView]:
     with services.sessions.begin() as session:
         listing = datasets.list_datasets(session, cursor=page.cursor, limit=page.limit)
-        items = [_build_view(session, dataset) for dataset in listing.items]
+        items = build_dataset_views(session, listing.items)
         return Listing(items=items, next_cursor=listing.next_cursor)
 
 
 @router.get("/{name}", summary="Read a dataset")
 def read_dataset(services: ServicesDep, name: str) -> DatasetView:
     with services.sessions.begin() as session:
-        dataset = datasets.find(session, name)
-        if dataset is None:
-            raise _unknown_dataset(session, name)
-        return _build_view(session, dataset)
+        return build_dataset_views(session, [find_dataset(session, name)])[0]
 
 
 @router.post(
@@ -97,15 +96,19 @@ def read_dataset(services: ServicesDep, name: str) -> DatasetView:
 )
 def preview_dataset(services: ServicesDep, user: Reader, name: str, document: Document) -> Response:
     """A PNG with one row per image: the original, then augmented versions. Nothing is stored."""
-    spec, info = parse(Preview, document), _read_info(services, name)
+    spec, info = parse(Preview, document), read_info(services, name)
+    return Response(draw_augmented(services, user, info, spec), media_type="image/png")
+
+
+def draw_augmented(services: Services, user: User, info: DatasetInfo, spec: Preview) -> bytes:
+    """The PNG of a preview."""
     pixels = spec.image_size or max(info.shape[1:])
     shown = f"{spec.images} rows × {1 + spec.draws} images"
     if why := _explain_too_large(shown, spec.images * (1 + spec.draws), pixels):
         raise Invalid.at("/image_size" if spec.image_size else "/images", why)
     with _translate_errors():
         folder = services.settings.storage / "datasets"
-        picture = services.checker.preview(spec, info, folder, user.id)
-    return Response(picture, media_type="image/png")
+        return services.checker.preview(spec, info, folder, user.id)
 
 
 @router.get(
@@ -125,7 +128,7 @@ def draw_classes(
     ] = True,
 ) -> Response:
     """A PNG with one row per class (the first 200), with its name and its number of examples."""
-    info = _read_info(services, name)
+    info = read_info(services, name)
     rows = min(len(info.classes), MOST_CLASSES)
     if why := _explain_too_large(f"{rows} classes × {images} images", rows * images, pixels):
         raise BadParameter("pixels", why)
@@ -136,12 +139,10 @@ def draw_classes(
     return Response(picture, media_type="image/png")
 
 
-def _read_info(services: Services, name: str) -> DatasetInfo:
+def read_info(services: Services, name: str) -> DatasetInfo:
     """What a finished registration stored; raises `NotFound`, or `Conflict` before that."""
     with services.sessions.begin() as session:
-        dataset = datasets.find(session, name)
-        if dataset is None:
-            raise _unknown_dataset(session, name)
+        dataset = find_dataset(session, name)
     if dataset.status == "failed":
         raise Conflict(f"dataset {name!r} could not be registered: {dataset.error}")
     if dataset.info is None:
@@ -167,9 +168,13 @@ def _translate_errors() -> Iterator[None]:
         raise Conflict(str(error)) from error
 
 
-def _unknown_dataset(session: Session, name: str) -> NotFound:
-    meant = did_you_mean(name, datasets.names(session))
-    return NotFound(f"there is no dataset named {name!r}{meant}")
+def find_dataset(session: Session, name: str) -> Dataset:
+    """Raises `NotFound`."""
+    dataset = datasets.find(session, name)
+    if dataset is None:
+        meant = did_you_mean(name, datasets.names(session))
+        raise NotFound(f"there is no dataset named {name!r}{meant}")
+    return dataset
 
 
 def _ensure_readable(source: DatasetSource, roots: Sequence[Path]) -> None:
@@ -189,16 +194,19 @@ def _ensure_readable(source: DatasetSource, roots: Sequence[Path]) -> None:
             pass
 
 
-def _build_view(session: Session, dataset: Dataset) -> DatasetView:
-    job = datasets.registration(session, dataset.id)
-    owner = session.get(User, dataset.owner_id) if dataset.owner_id else None
-    return DatasetView(
-        name=dataset.name,
-        owner=owner.name if owner else None,
-        status=dataset.status,
-        source=dataset.source,
-        info=DatasetInfo.model_validate(dataset.info) if dataset.info else None,
-        error=dataset.error,
-        job_id=job.id if job else None,
-        created_at=dataset.created_at,
-    )
+def build_dataset_views(session: Session, rows: Sequence[Dataset]) -> list[DatasetView]:
+    jobs = datasets.registrations(session, rows)
+    owners = datasets.owner_names(session, rows)
+    return [
+        DatasetView(
+            name=row.name,
+            owner=owners[row.owner_id] if row.owner_id else None,
+            status=row.status,
+            source=row.source,
+            info=DatasetInfo.model_validate(row.info) if row.info else None,
+            error=row.error,
+            job_id=jobs[row.id].id if row.id in jobs else None,
+            created_at=row.created_at,
+        )
+        for row in rows
+    ]

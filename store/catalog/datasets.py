@@ -1,6 +1,8 @@
 """Registered datasets and the jobs that decode them."""
 
-from sqlalchemy import select, update
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -19,6 +21,8 @@ from trainer.spec import BUILT_IN, BuiltIn, DatasetInfo, DatasetSource, JobSpec,
 
 #: For decoding one dataset, over all attempts.
 TIMEOUT_SECONDS = 24 * 3600.0
+#: As in the index: of a dataset that is used a lot, all trainings would be looked through.
+_IS_REGISTRATION = Job.kind == literal_column("'dataset'")
 
 
 def seed_built_in(session: Session) -> None:
@@ -52,10 +56,26 @@ def list_datasets(session: Session, *, cursor: str | None = None, limit: int = 5
     return newest_first(session, select(Dataset), Dataset.id, cursor, limit)
 
 
-def registration(session: Session, dataset_id: int) -> Job | None:
-    """The newest job that decodes, or has decoded, this dataset; None for a built-in one."""
-    jobs = select(Job).where(Job.dataset_id == dataset_id, Job.kind == "dataset")
-    return session.scalars(jobs.order_by(Job.id.desc()).limit(1)).one_or_none()
+def statuses(session: Session, names: Collection[str]) -> dict[str, str]:
+    """By name; those that there are."""
+    rows = session.execute(select(Dataset.name, Dataset.status).where(Dataset.name.in_(names)))
+    return {name: status for name, status in rows}
+
+
+def registrations(session: Session, rows: Sequence[Dataset]) -> dict[int, Job]:
+    """By dataset the newest job that decodes, or has decoded it; a built-in one has none."""
+    jobs = select(Job).where(Job.dataset_id.in_([row.id for row in rows]), _IS_REGISTRATION)
+    # Each registration of a name that had failed has a job of its own; the last one stays.
+    return {job.dataset_id: job for job in session.scalars(jobs.order_by(Job.id))}
+
+
+def owner_names(session: Session, rows: Sequence[Dataset]) -> dict[int, str]:
+    """By the owners' ids."""
+    ids = {row.owner_id for row in rows if row.owner_id is not None}
+    return {
+        user_id: name
+        for user_id, name in session.execute(select(User.id, User.name).where(User.id.in_(ids)))
+    }
 
 
 def register(

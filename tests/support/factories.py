@@ -64,8 +64,7 @@ def make_dataset(session: Session, name: str | None = None, *, ready: bool = Tru
 
 def cancel_registration(session: Session, dataset: Dataset) -> None:
     """The dataset has failed then."""
-    job = datasets.registration(session, dataset.id)
-    assert job is not None
+    job = datasets.registrations(session, [dataset])[dataset.id]
     commands.request_action(session, job, "cancel", "test")
 
 

@@ -177,6 +177,9 @@ class Job(Table):
         Index("ix_jobs_owner_id_id", "owner_id", "id"),
         Index("ix_jobs_project_id_id", "project_id", "id"),
         Index("ix_jobs_dataset_id", "dataset_id"),
+        Index(
+            "ix_jobs_registrations", "dataset_id", "id", postgresql_where=text("kind = 'dataset'")
+        ),
     )
 
 

@@ -152,7 +152,7 @@ def test_a_preview_that_is_too_large_is_refused_with_what_would_fit(
     says: str,
 ) -> None:
     info = BUILT_IN["digits"].model_copy(update={"shape": (3, 300, 400)})
-    monkeypatch.setattr(routes, "_read_info", lambda *_: info)
+    monkeypatch.setattr(routes, "read_info", lambda *_: info)
     monkeypatch.setattr(Checker, "preview", lambda *_: b"a picture")
     path = "/api/v1/datasets/digits/preview"
     answer = viewer.post(path, json=wanted)

@@ -32,7 +32,7 @@ def test_the_built_in_ones_are_ready_and_seeded_once(sessions: Sessions) -> None
 
         digits = find_digits(session)
         assert len(datasets.list_datasets(session).items) == len(BUILT_IN)
-        assert datasets.registration(session, digits.id) is None
+        assert datasets.registrations(session, [digits]) == {}
     assert (digits.status, digits.source) == ("ready", {"kind": "builtin"})
     assert digits.info == BUILT_IN["digits"].model_dump(mode="json")
 
@@ -43,7 +43,7 @@ def test_a_registration_is_a_job_that_makes_the_dataset_ready(sessions: Sessions
         ada = make_user(session, "ada")
         dataset, job = datasets.register(session, ada, "cats", SOURCE)
         assert (dataset.status, job.kind, job.status) == ("registering", "dataset", "queued")
-        assert datasets.registration(session, dataset.id) is job
+        assert datasets.registrations(session, [dataset]) == {dataset.id: job}
 
         assignment = acquire_job(session)
         assert assignment is not None
