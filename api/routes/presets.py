@@ -1,9 +1,11 @@
 """Presets: list, read, run; and the verdicts on a study's claims."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response, status
+from sqlalchemy.orm import Session
 
 from api.admission import plan_study
 from api.http import (
@@ -60,7 +62,7 @@ def read_preset(
     scale: Annotated[Scale, Query(description="scale of the study shown")] = "small",
     dataset: Annotated[str | None, Query(description="default: the scale's first dataset")] = None,
 ) -> PresetDetail:
-    preset = _find(name)
+    preset = find_named(name)
     try:
         document = preset.document(scale, dataset)
     except NotOffered as error:
@@ -87,7 +89,7 @@ def run_preset(
     services: ServicesDep, user: Writer, name: str, document: Document, once: Once
 ) -> Response:
     """The run is an ordinary study; its report also has the preset's digest, text, caveats and verdicts on its claims."""
-    preset = _find(name)
+    preset = find_named(name)
     if earlier := once.earlier_answer():
         return earlier
     request = parse(RunRequest, document)
@@ -122,15 +124,10 @@ def run_preset(
 
 @router.get("/presets/{name}/runs", summary="List a preset's runs, newest first")
 def list_runs(services: ServicesDep, name: str, page: Page) -> Listing[RunView]:
-    _find(name)
+    find_named(name)
     with services.sessions.begin() as session:
         listing = studies.list_studies(session, preset=name, cursor=page.cursor, limit=page.limit)
-        verdicts_by_study = verdicts.of_studies(session, [study.id for study in listing.items])
-        views = build_study_views(services, session, listing.items)
-        items = [
-            _build_run_view(study, view, verdicts_by_study[study.id])
-            for study, view in zip(listing.items, views, strict=True)
-        ]
+        items = build_run_views(services, session, listing.items)
         return Listing(items=items, next_cursor=listing.next_cursor)
 
 
@@ -154,7 +151,8 @@ def list_files(services: ServicesDep, study_id: Id) -> Listing[FileView]:
         return Listing(items=[FileView.model_validate(row) for row in rows])
 
 
-def _find(name: str) -> Preset:
+def find_named(name: str) -> Preset:
+    """Raises `NotFound`."""
     try:
         return find_preset(name)
     except UnknownPreset as error:
@@ -171,6 +169,16 @@ def _ensure_registered(services: Services, dataset: str) -> None:
     if row is None:
         detail = f"requires the dataset {dataset}, which is not registered"
         raise Invalid.at("/dataset", detail, command)
+
+
+def build_run_views(services: Services, session: Session, found: Sequence[Study]) -> list[RunView]:
+    """Of studies that ran presets."""
+    of_study = verdicts.of_studies(session, [study.id for study in found])
+    views = build_study_views(services, session, found)
+    return [
+        _build_run_view(study, view, of_study[study.id])
+        for study, view in zip(found, views, strict=True)
+    ]
 
 
 def _build_run_view(study: Study, view: StudyView, found: list[Verdict]) -> RunView:

@@ -7,9 +7,10 @@ from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from api.web import admin, docs, error_pages, events, jobs, login, now, studies
+from api.web.catalog import datasets, presets
 from api.web.docs import STATIC
 
-_ROUTERS = (docs, login, now, studies, jobs, admin, events)
+_ROUTERS = (docs, login, now, studies, jobs, presets, datasets, admin, events)
 
 
 class _Assets(StaticFiles):

@@ -42,6 +42,8 @@ POLICY = (
 PAGES = {
     "/": "Now",
     "/studies": "Studies",
+    "/presets": "Presets",
+    "/datasets": "Datasets",
 }
 _HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
 

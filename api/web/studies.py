@@ -10,9 +10,9 @@ from api.http import Filter, Id, Reader, may_change
 from api.routes.studies import build_study_views, find_study
 from api.services import Services, ServicesDep
 from api.web.forest import make_forest
+from api.web.pictures import make_own_figure
 from api.web.render import PageRoute, options, render
 from store.db import Job, Study
-from store.mlflow import links
 from store.studies import studies
 from studies.comparison import compare, read_evidence
 from studies.report import make_page, read_report
@@ -78,21 +78,20 @@ def show_study(request: Request, services: ServicesDep, user: Reader, study_id: 
     with services.sessions.begin() as session:
         study = find_study(session, study_id)
         [view] = build_study_views(services, session, [study])
-    results = services.kept_results.read(study_id, lambda: _read_results(services, study))
+    results = services.kept_results.read(study_id, lambda: read_results(services, study))
     return render(
         request,
         "study.html",
         user,
         title=view.name,
         study=view,
-        table_url=links.table_url(view.mlflow_url) if view.mlflow_url else None,
         may_change=may_change(user, view.owner),
         **results,
     )
 
 
-def _read_results(services: Services, study: Study) -> tuple[dict[str, Any], list[int]]:
-    """With the ids of the study's jobs."""
+def read_results(services: Services, study: Study) -> tuple[dict[str, Any], list[int]]:
+    """What is shown of a study until one of its jobs changes, with their ids."""
     settings = services.settings
     # Statistics are computed between the statements, of which each is a transaction of its own: none is open for long.
     with services.readers() as session:
@@ -102,6 +101,7 @@ def _read_results(services: Services, study: Study) -> tuple[dict[str, Any], lis
     results = {
         "page": make_page(report),
         "forest": make_forest(report.comparison),
+        "figure": make_own_figure(report),
         "job_ids": ids,
         "grid": _make_grid([job for job in jobs if job.trial is None]),
         "trials": [job for job in jobs if job.trial is not None],

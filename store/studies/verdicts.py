@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, exists, func, select, text, update
+from sqlalchemy import ColumnElement, delete, exists, func, literal_column, select, text, update
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, joinedload
 
 from store.db import (
@@ -118,6 +119,28 @@ def of_studies(session: Session, study_ids: Sequence[int]) -> dict[int, list[Ver
     for one in session.scalars(statement.order_by(Verdict.study_id, Verdict.number)):
         groups[one.study_id].append(one)
     return groups
+
+
+def newest_runs(session: Session) -> dict[str, Study]:
+    """By preset the run that says most, with owner and project: the newest one with verdicts, of toy scale only where
+    there is no other; where none has verdicts, the newest."""
+    # As in the index, which serves the condition.
+    name: ColumnElement[str] = literal_column("(studies.preset ->> 'name')")
+    is_toy = literal_column("(studies.preset ->> 'scale')") == literal_column("'toy'")
+    is_judged = exists().where(Verdict.study_id == Study.id)
+    chosen = (
+        select(Study.id)
+        .ext(distinct_on(name))
+        .where(Study.preset.is_not(None), Study.archived_at.is_(None))
+        .order_by(name, is_judged.desc(), is_toy, Study.id.desc())
+    )
+    statement = (
+        select(Study)
+        .options(joinedload(Study.owner), joinedload(Study.project))
+        .where(Study.id.in_(chosen))
+    )
+    runs = session.scalars(statement).all()
+    return {run.preset["name"]: run for run in runs if run.preset is not None}
 
 
 def files_of(session: Session, study_id: int) -> Sequence[File]:

@@ -8,7 +8,7 @@ from studies.claims.measure import (
     measure_arm,
 )
 from studies.claims.schemas import ClaimVerdict
-from studies.claims.wording import ours, unit_of_statistic, words
+from studies.claims.wording import margin_of, ours, unit_of_statistic, words
 
 __all__ = [
     "ClaimVerdict",
@@ -16,6 +16,7 @@ __all__ = [
     "chosen_layer",
     "judge_claims",
     "lower_bounds",
+    "margin_of",
     "measure_arm",
     "ours",
     "read_claims",

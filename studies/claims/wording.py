@@ -100,6 +100,11 @@ def shown(value: float, unit: str) -> str:
     return f"{value * 100:.2f} %" if unit == _POINTS else f"{value:.4g}"
 
 
+def margin_of(claim: Claim) -> str | None:
+    """`1.00 points`: what the claim takes for no difference; None where it takes every difference for one."""
+    return None if claim.margin is None else _size(claim.margin, unit_of(claim))
+
+
 def span(interval: Interval, unit: str) -> str:
     low, high = (f"{one * 100:+.2f}" if unit == _POINTS else f"{one:+.4g}" for one in interval)
     return f"{low} to {high}"

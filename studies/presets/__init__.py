@@ -8,7 +8,7 @@ first ran stands in the file, with every change since, so that nothing is tuned 
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Literal
@@ -23,13 +23,43 @@ from trainer.spec import Name, Part
 Scale = Literal["toy", "small", "full"]
 
 #: Where a preset's dataset comes from when it isn't there: the hub's commit is part of the experiment.
-SOURCES = {
-    "mnist": "hugging_face:ylecun/mnist@77f3279092a1c1579b2250db8eafed0ad422088c",
-    "cifar10": "hugging_face:uoft-cs/cifar10@0b2714987fa478483af9968de7c934580d0bb9a2 --image img",
-    "imagenet": "image_folder:FOLDER --size 224",
+SOURCES: Mapping[str, Mapping[str, str]] = {
+    "mnist": {
+        "kind": "hugging_face",
+        "repository": "ylecun/mnist",
+        "revision": "77f3279092a1c1579b2250db8eafed0ad422088c",
+    },
+    "cifar10": {
+        "kind": "hugging_face",
+        "repository": "uoft-cs/cifar10",
+        "revision": "0b2714987fa478483af9968de7c934580d0bb9a2",
+        "image": "img",
+    },
+    "imagenet": {"kind": "image_folder", "path": "FOLDER", "size": "224"},
 }
 #: A folder of one's own instead of the hub.
 FOLDERS = {"mnist": "parquet:FOLDER", "cifar10": "parquet:FOLDER --image img"}
+
+#: The presets as one reads them, by the question that they are about.
+CHAPTERS: Mapping[str, tuple[str, ...]] = {
+    "Underfitting, overfitting, and when to stop": (
+        "underfit-overfit-regression",
+        "underfit-overfit-classification",
+        "iterations",
+        "early-stopping",
+    ),
+    "Penalties on weights": ("l1-l2",),
+    "Data augmentation": ("augmentation",),
+    "Dropout": ("dropout-train-test", "dropout-data-size", "dropout-features"),
+    "Why to normalize": (
+        "gradient-challenges",
+        "why-normalization",
+        "activation-drift",
+        "bn-learning-rate",
+    ),
+    "Which norm": ("norms-compared", "batch-size-sensitivity", "group-number", "lrn"),
+    "Norms together with other regularization": ("weight-decay-with-norm", "bn-dropout-clash"),
+}
 
 
 class UnknownPreset(LookupError):
@@ -201,9 +231,21 @@ def how_to_register(dataset: str) -> str | None:
     """The command, of a dataset that doesn't come with Normlab; None of another."""
     if dataset not in SOURCES:
         return None
-    command = f"normlab dataset add {dataset} {SOURCES[dataset]} --wait"
+    command = f"normlab dataset add {dataset} {_as_argument(SOURCES[dataset])} --wait"
     own = FOLDERS.get(dataset)
     return f"{command}{f' (or from a folder of your own: {own})' if own else ''}"
+
+
+def _as_argument(source: Mapping[str, str]) -> str:
+    """`hugging_face:OWNER/NAME@COMMIT --image img`"""
+    match source:
+        case {"kind": kind, "repository": repository, "revision": revision, **options}:
+            place = f"{repository}@{revision}"
+        case {"kind": kind, "path": place, **options}:
+            pass
+        case _:
+            raise AssertionError(source)
+    return " ".join([f"{kind}:{place}", *(f"--{name} {value}" for name, value in options.items())])
 
 
 def _content_of(scale: ScaleSpec) -> Any:

@@ -245,7 +245,10 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
             for one in ("html", "json", "markdown")
         ),
         *(("GET", f"/studies/{study}/comparison?format={one}", None) for one in ("csv", "latex")),
-        ("GET", f"/studies/{study}/figures/differences.png", None),
+        *(
+            ("GET", f"/studies/{study}/figures/differences.{one}", None)
+            for one in ("png", "svg", "pdf")
+        ),
         ("GET", f"/studies/{study}/curves?format=svg", None),
         ("GET", f"/drawings/{drawing.name}", None),
         *(("GET", f"/studies/{study}/{part}", None) for part in ("verdicts", "files")),
@@ -286,6 +289,11 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
             f"/studies/{study}",
             f"/studies/{study}/sentence",
             job,
+            "/presets",
+            "/presets/batch-size-sensitivity",
+            "/datasets",
+            "/datasets/digits",
+            "/datasets/digits/augmented?augmentation=flip&seed=0",
             "/admin",
             "/login",
         )

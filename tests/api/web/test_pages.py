@@ -45,7 +45,8 @@ def first_job(client: TestClient, study_id: int) -> int:
 
 def test_every_page_keeps_a_browser_to_our_own_files(trained: int, member: TestClient) -> None:
     job = f"/jobs/{first_job(member, trained)}"
-    for path in ("/login", "/", "/studies", f"/studies/{trained}", job, "/jobs/999999", "/admin"):
+    pages = ("/presets", "/presets/lrn", "/datasets", "/datasets/digits", "/admin")
+    for path in ("/login", "/", "/studies", f"/studies/{trained}", job, "/jobs/999999", *pages):
         answer = member.get(path)
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'; script-src 'self'; style-src 'self';" in policy
@@ -224,9 +225,9 @@ def test_a_study_s_results_are_kept_until_one_of_its_jobs_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     changes: Changes = app.state.services.changes
-    read_results, asked = studies._read_results, list[int]()
+    read_results, asked = studies.read_results, list[int]()
     monkeypatch.setattr(
-        studies, "_read_results", lambda *given: (asked.append(1), read_results(*given))[1]
+        studies, "read_results", lambda *given: (asked.append(1), read_results(*given))[1]
     )
     # What was announced before is heard before this.
     with sessions.begin() as session:

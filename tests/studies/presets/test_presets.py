@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from studies.presets import (
+    CHAPTERS,
     SOURCES,
     NotOffered,
     Preset,
@@ -152,6 +153,10 @@ def test_a_source_on_the_hub_is_pinned_by_its_commit(name: str) -> None:
     revision = command.split("@")[1].split()[0]
     assert len(revision) == 40
     assert set(revision) <= set("0123456789abcdef")
+
+
+def test_every_preset_is_in_one_chapter() -> None:
+    assert sorted(name for names in CHAPTERS.values() for name in names) == sorted(ALL)
 
 
 def test_a_preset_is_data(tmp_path: Any) -> None:

@@ -1,0 +1,207 @@
+"""Presets: the catalogue with what came out here, and one preset: its claims, its figure, and how to run it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from sqlalchemy.orm import Session
+
+from api.http import Reader
+from api.routes.presets import build_run_views, find_named
+from api.schemas import RunView
+from api.services import Services, ServicesDep
+from api.web.pictures import OwnFigure
+from api.web.render import PageRoute, render
+from api.web.studies import read_results
+from store.catalog import datasets
+from store.db import Study
+from store.studies import studies, verdicts
+from studies.claims import margin_of
+from studies.presets import CHAPTERS, SOURCES, Preset, how_to_register, presets
+from studies.spec import Claim, expand, expand_trials
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+#: Of a preset's runs, so many are listed.
+MOST_RUNS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimLine:
+    """A claim as it was fixed beforehand; `margin`: what it takes for no difference."""
+
+    name: str
+    says: str
+    paper: str
+    margin: str | None
+
+    @classmethod
+    def of(cls, claim: Claim) -> "ClaimLine":
+        return cls(claim.name, claim.says, claim.paper, margin_of(claim))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A preset in the list; `sentence`: the first one of its text."""
+
+    preset: Preset
+    sentence: str
+    claims: Sequence[ClaimLine]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A scale of a preset on one of its datasets, and what a run of it trains."""
+
+    scale: str
+    dataset: str
+    takes: str
+    jobs: int
+    trials: int
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A dataset that a run would need: `status` of its registration, None without any; `command` registers it, and
+    `query` fills in the form that does."""
+
+    name: str
+    status: str | None
+    command: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """The run that says most, and all as they are listed; `judged`: that run's study, if it has verdicts."""
+
+    run: RunView | None = None
+    listed: Sequence[RunView] = ()
+    has_more: bool = False
+    judged: Study | None = None
+
+
+@router.get("/presets")
+def list_presets(request: Request, services: ServicesDep, user: Reader) -> Response:
+    with services.sessions.begin() as session:
+        newest = verdicts.newest_runs(session)
+        views = build_run_views(services, session, list(newest.values()))
+    return render(
+        request,
+        "presets.html",
+        user,
+        title="Presets",
+        chapters=_list_chapters(),
+        runs=dict(zip(newest, views, strict=True)),
+        said={name: _said(view) for name, view in zip(newest, views, strict=True)},
+    )
+
+
+@router.get("/presets/{name}")
+def show_preset(request: Request, services: ServicesDep, user: Reader, name: str) -> Response:
+    preset, offers = find_named(name), _list_offers(name)
+    with services.sessions.begin() as session:
+        runs = _read_runs(services, session, name)
+        missing = _find_missing(session, {one.dataset for one in offers})
+    chosen = next((one for one in offers if one.scale == "small"), offers[0])
+    return render(
+        request,
+        "preset.html",
+        user,
+        title=preset.title,
+        preset=preset,
+        claims=_describe(name).claims,
+        offers=offers,
+        chosen=chosen if chosen.dataset not in missing else None,
+        missing=missing,
+        may_run=user.role != "viewer",
+        run=runs.run,
+        runs=runs.listed,
+        has_more=runs.has_more,
+        said=_said(runs.run) if runs.run else {},
+        figure=_find_figure(services, runs.judged),
+    )
+
+
+@cache
+def _list_chapters() -> Sequence[tuple[str, Sequence[Entry]]]:
+    return [(chapter, [_describe(name) for name in names]) for chapter, names in CHAPTERS.items()]
+
+
+@cache
+def _describe(name: str) -> Entry:
+    preset = presets()[name]
+    scale = "small" if "small" in preset.scales else next(iter(preset.scales))
+    claims = [ClaimLine.of(one) for one in preset.study_spec(scale).claims]
+    return Entry(preset, re.split(r"(?<=[.?])\s+(?=[A-Z])", preset.text)[0], claims)
+
+
+@cache
+def _list_offers(name: str) -> Sequence[Offer]:
+    preset = presets()[name]
+    return [
+        _make_offer(preset, scale, dataset)
+        for scale, size in preset.scales.items()
+        for dataset in size.datasets
+    ]
+
+
+def _make_offer(preset: Preset, scale: str, dataset: str) -> Offer:
+    study = preset.study_spec(scale, dataset)
+    return Offer(
+        scale=scale,
+        dataset=dataset,
+        takes=next(size.takes for name, size in preset.scales.items() if name == scale),
+        jobs=len(expand(study)),
+        trials=len(expand_trials(study)),
+        seeds=len(study.seed_list),
+    )
+
+
+def _read_runs(services: Services, session: Session, name: str) -> _Runs:
+    """The runs, and the one that says most."""
+    listing = studies.list_studies(session, preset=name, archived=False, limit=MOST_RUNS)
+    newest = verdicts.newest_runs(session).get(name)
+    if newest is None:
+        return _Runs()
+    [run, *runs] = build_run_views(services, session, [newest, *listing.items])
+    return _Runs(run, runs, listing.next_cursor is not None, newest if run.verdicts else None)
+
+
+def _find_figure(services: Services, study: Study | None) -> OwnFigure | None:
+    """As the study's page shows it."""
+    if study is None:
+        return None
+    results = services.kept_results.read(study.id, lambda: read_results(services, study))
+    figure: OwnFigure | None = results["figure"]
+    return figure
+
+
+def _said(run: RunView) -> Mapping[str, Any]:
+    """By claim its verdict."""
+    return {one.claim: one for one in run.verdicts}
+
+
+def _find_missing(session: Session, names: set[str]) -> Mapping[str, Missing]:
+    """Of these datasets those that no job may use now."""
+    statuses = datasets.statuses(session, names)
+    return {
+        name: Missing(
+            name,
+            statuses.get(name),
+            (how_to_register(name) or "").partition(" (")[0],
+            urlencode({"name": name, **_without_placeholder(SOURCES.get(name, {}))}),
+        )
+        for name in sorted(names)
+        if statuses.get(name) in (None, "failed")
+    }
+
+
+def _without_placeholder(source: Mapping[str, str]) -> Mapping[str, str]:
+    return {key: value for key, value in source.items() if value != "FOLDER"}
