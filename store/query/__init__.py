@@ -2,7 +2,8 @@
 
 from store.query import sql
 from store.query.compile import compile_query, point_at
-from store.query.fields import Field, Kind, find_field
+from store.query.expressions import write_value
+from store.query.fields import Field, Kind, find_field, known_fields
 from store.query.spec_fields import spec_fields
 
 __all__ = [
@@ -10,7 +11,9 @@ __all__ = [
     "Kind",
     "compile_query",
     "find_field",
+    "known_fields",
     "point_at",
     "spec_fields",
     "sql",
+    "write_value",
 ]

@@ -1,7 +1,8 @@
 """Reading results: rows, columns, order, series, leaderboards."""
 
-from store.results import groups, leaderboard, overview, pace, result_rows, series
+from store.results import compared, groups, leaderboard, overview, pace, result_rows, series
 from store.results.columns import SPEC_WITHOUT_SEED, Column, parse_columns, parse_keys, parse_metric
+from store.results.compared import ComparedJob
 from store.results.groups import ResultGroup
 from store.results.leaderboard import RankedEntry, RankedJob
 from store.results.ordering import Order, parse_order
@@ -13,6 +14,7 @@ from store.results.series import LayerSnapshot
 __all__ = [
     "SPEC_WITHOUT_SEED",
     "Column",
+    "ComparedJob",
     "FinishedJob",
     "LayerSnapshot",
     "Order",
@@ -22,6 +24,7 @@ __all__ = [
     "ResultGroup",
     "ResultRow",
     "Share",
+    "compared",
     "groups",
     "leaderboard",
     "matching",

@@ -31,9 +31,14 @@ class ResultGroup:
 
 
 def read_groups(
-    session: Session, *, condition: ColumnElement[bool], by: Sequence[Column], metric: Field
+    session: Session,
+    *,
+    condition: ColumnElement[bool],
+    by: Sequence[Column],
+    metric: Field,
+    limit: int | None = None,
 ) -> list[ResultGroup]:
-    """The results that meet the condition, grouped; the group with the newest job first."""
+    """The results that meet the condition, grouped; the group with the newest job first, and no more than `limit`."""
     # The binary digits themselves: statistics are added exactly from them, and 100,000 scores are one value to
     # send instead of as many rows. Each with its job, since to sort them here would take longer than to read them.
     score = func.float8send(score_of(metric), type_=LargeBinary)
@@ -58,6 +63,7 @@ def read_groups(
         joined(groups, *numbered(by))
         .join(groups, groups.c.newest == Result.job_id)
         .order_by(groups.c.newest.desc())
+        .limit(limit)
     )
     return [
         ResultGroup(

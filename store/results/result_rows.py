@@ -179,13 +179,14 @@ def joined(*columns: Any) -> Select[Any]:
 def matching(
     *,
     study_id: int | None = None,
+    study_ids: Sequence[int] | None = None,
     project: str | None = None,
     variant: str | None = None,
     status: str | None = None,
     owner: str | None = None,
     trials: bool = False,
 ) -> ColumnElement[bool]:
-    """The condition that all of these hold; None: any value. `trials`: include tuning trials."""
+    """The condition that all of these hold; None: any value. `study_ids`: any of them; `trials`: include tuning trials."""
     filters = {
         Result.study_id: study_id,
         Project.name: project,
@@ -194,7 +195,8 @@ def matching(
         User.name: owner,
     }
     given = (column == value for column, value in filters.items() if value is not None)
-    return and_(true() if trials else ~Result.is_trial, *given)
+    inside = true() if study_ids is None else Result.study_id.in_(study_ids)
+    return and_(true() if trials else ~Result.is_trial, inside, *given)
 
 
 def study_rows(session: Session, study_id: int, *, trials: bool = False) -> list[ResultRow]:

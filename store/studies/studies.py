@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Select, cast, func, select, update
+from sqlalchemy import ColumnElement, Select, cast, exists, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB, array
 from sqlalchemy.orm import Session, joinedload
 
@@ -20,6 +20,7 @@ from store.db import (
     Overtaken,
     Page,
     Project,
+    Result,
     Study,
     User,
     database_now,
@@ -145,10 +146,12 @@ def list_studies(
     tag: str | None = None,
     preset: str | None = None,
     archived: bool = True,
+    with_job: ColumnElement[bool] | None = None,
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[Study]:
-    """Newest first; `owner`, `project` and `preset` are names; `archived`: those, too. Raises BadCursor."""
+    """Newest first; `owner`, `project` and `preset` are names; `archived`: those, too; `with_job`: a condition from
+    `store.query` that a job of the study must meet, trials of its tuning aside. Raises BadCursor."""
     statement = (
         _loaded()
         .join(User, User.id == Study.owner_id)
@@ -164,7 +167,22 @@ def list_studies(
         statement = statement.where(Study.preset["name"].astext == preset)
     if not archived:
         statement = statement.where(Study.archived_at.is_(None))
+    if with_job is not None:
+        statement = statement.where(_has_job(with_job))
     return newest_first(session, statement, Study.id, cursor, limit)
+
+
+def _has_job(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    # The job's own owner and project, whose tables stand in both queries, and the study of the outer one.
+    matching = (
+        select(Result.job_id)
+        .select_from(Result)
+        .outerjoin(Job, Job.id == Result.job_id)
+        .outerjoin(User, User.id == Result.owner_id)
+        .outerjoin(Project, Project.id == Result.project_id)
+        .where(Result.study_id == Study.id, ~Result.is_trial, condition)
+    )
+    return exists(matching.correlate(Study))
 
 
 def same_as(session: Session, spec: Mapping[str, Any], project: str) -> Sequence[Study]:

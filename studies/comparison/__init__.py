@@ -1,12 +1,19 @@
 """From result rows to a verdict: arms, scores, paired differences, confounds, decisions."""
 
 from studies.comparison.compare import compare, read_comparison
-from studies.comparison.confounds import KIND_NAMES, refuse_unknown_kinds
+from studies.comparison.confounds import (
+    KIND_NAMES,
+    find_differing,
+    is_covered,
+    refuse_unknown_kinds,
+)
 from studies.comparison.differences import shared_overlap
 from studies.comparison.evidence import JobRecord, StudyEvidence, read_evidence
 from studies.comparison.schemas import (
     Axis,
     Comparison,
+    Confound,
+    Decision,
     Difference,
     FrozenModel,
     Slope,
@@ -17,6 +24,8 @@ __all__ = [
     "KIND_NAMES",
     "Axis",
     "Comparison",
+    "Confound",
+    "Decision",
     "Difference",
     "FrozenModel",
     "JobRecord",
@@ -24,6 +33,8 @@ __all__ = [
     "StudyEvidence",
     "VariantSummary",
     "compare",
+    "find_differing",
+    "is_covered",
     "read_comparison",
     "read_evidence",
     "refuse_unknown_kinds",

@@ -8,7 +8,7 @@ withholds the ranking, until it is declared.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from runtime.documents import pointer
 from store.results import ResultRow
@@ -18,8 +18,20 @@ from trainer.code_versions import with_generation
 from trainer.problems import did_you_mean
 from trainer.spec import Problem
 
+
+class Training(Protocol):
+    """What two jobs may differ in: their specs, what their trainings turned out to be, and what they ran in."""
+
+    @property
+    def spec(self) -> Mapping[str, Any]: ...
+    @property
+    def facts(self) -> Mapping[str, Any] | None: ...
+    @property
+    def environment(self) -> Mapping[str, Any] | None: ...
+
+
 #: The jobs of an arm and of the baseline at its point, of one seed each.
-Pairs: TypeAlias = Sequence[tuple[ResultRow, ResultRow]]
+Pairs: TypeAlias = Sequence[tuple[Training, Training]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +42,15 @@ class Kind:
 
     name: str
     what: str
-    read: Callable[[ResultRow], Any]
+    read: Callable[[Training], Any]
     parts: frozenset[str] = frozenset()
-    only_if: Callable[[ResultRow, ResultRow], bool] = lambda row, other: True
+    only_if: Callable[[Training, Training], bool] = lambda row, other: True
 
 
 def find_confounds(
-    study: StudySpec, pairs: Iterable[tuple[str, Pairs]], declared: Mapping[str, str]
+    study: StudySpec,
+    pairs: Iterable[tuple[str, Sequence[tuple[ResultRow, ResultRow]]]],
+    declared: Mapping[str, str],
 ) -> Iterator[Confound]:
     """In the order of the arms; `pairs`: each arm's name with its jobs beside the baseline's; `declared`: kind →
     why it doesn't matter."""
@@ -45,9 +59,16 @@ def find_confounds(
         if not both:
             continue
         paths = _list_declared_paths(study, both[0][0].variant)
-        for kind in KINDS:
-            yield from _find_differing(kind, arm, both, paths, declared)
+        yield from find_differing(arm, both, paths, declared)
         yield from _find_undeclared_fields(arm, both, paths, declared)
+
+
+def find_differing(
+    arm: str, both: Pairs, paths: Sequence[str], declared: Mapping[str, str]
+) -> Iterator[Confound]:
+    """What differs besides the specs; `paths`: the fields of the spec that may be its cause."""
+    for kind in KINDS:
+        yield from _find_differing(kind, arm, both, paths, declared)
 
 
 def find_varying(rows: Iterable[ResultRow]) -> Iterator[tuple[str, int]]:
@@ -63,11 +84,7 @@ def find_varying(rows: Iterable[ResultRow]) -> Iterator[tuple[str, int]]:
 
 
 def _find_differing(
-    kind: Kind,
-    arm: str,
-    both: Pairs,
-    paths: Sequence[str],
-    declared: Mapping[str, str],
+    kind: Kind, arm: str, both: Pairs, paths: Sequence[str], declared: Mapping[str, str]
 ) -> Iterator[Confound]:
     # A job that hasn't started, or that an older version recorded less of, has None here: it neither differs from
     # anything nor equals it.
@@ -100,10 +117,7 @@ def _select_changed(paths: Sequence[str], both: Pairs) -> list[str]:
 
 
 def _find_undeclared_fields(
-    arm: str,
-    both: Pairs,
-    paths: Sequence[str],
-    declared: Mapping[str, str],
+    arm: str, both: Pairs, paths: Sequence[str], declared: Mapping[str, str]
 ) -> Iterator[Confound]:
     """Fields of the jobs' specs that differ although the study document doesn't say so."""
     found: dict[str, list[tuple[Any, Any]]] = {}
@@ -114,7 +128,7 @@ def _find_undeclared_fields(
         # The jobs' specs, as they were trained, and not the study's document: a default that has changed since the first
         # seeds were submitted shows in them alone.
         for path in sorted(mine.keys() | theirs.keys()):
-            if mine.get(path) != theirs.get(path) and not _is_covered(path, paths):
+            if mine.get(path) != theirs.get(path) and not is_covered(path, paths):
                 found.setdefault(path, []).append((mine.get(path), theirs.get(path)))
     for path, values in found.items():
         yield _make_confound("spec", path, arm, values, (), declared)
@@ -158,7 +172,7 @@ def _list_declared_paths(study: StudySpec, variant: str) -> list[str]:
     return sorted({*tuned, *(path for document in documents for path in leaves(document))})
 
 
-def _is_covered(path: str, declared: Sequence[str]) -> bool:
+def is_covered(path: str, declared: Sequence[str]) -> bool:
     """Whether a field is what is declared, inside of it, or of an option whose kind is declared."""
     for one in declared:
         parent, _, last = one.rpartition(".")
@@ -184,14 +198,14 @@ def _gives_way(path: str, parent: str, declared: str) -> bool:
 _NOT_LEARNED = frozenset({"seed", "project", "resources", "version", "evaluations", "diagnostics"})
 
 
-def _read_fact(name: str) -> Callable[[ResultRow], Any]:
+def _read_fact(name: str) -> Callable[[Training], Any]:
     return lambda row: (row.facts or {}).get(name)
 
 
-def _read_decay(part: str) -> Callable[[ResultRow], Any]:
+def _read_decay(part: str) -> Callable[[Training], Any]:
     """Whether weight decay reaches them; None where there are none."""
 
-    def read(row: ResultRow) -> bool | None:
+    def read(row: Training) -> bool | None:
         facts = row.facts or {}
         if not facts.get(f"{part}_parameters"):
             return None
@@ -202,7 +216,7 @@ def _read_decay(part: str) -> Callable[[ResultRow], Any]:
     return read
 
 
-def _one_needs_biases(row: ResultRow, other: ResultRow) -> bool:
+def _one_needs_biases(row: Training, other: Training) -> bool:
     """Surgery gives biases to the layers before a norm that shifts nothing, or that comes too late to."""
     specs = [one.spec for one in (row, other)]
     # A row without its spec can't rule the norm out as the cause.
@@ -218,8 +232,8 @@ def _one_needs_biases(row: ResultRow, other: ResultRow) -> bool:
 _SHIFTLESS = ("none", "lrn", "rms")
 
 
-def _read_environment(*names: str, only_on: str | None = None) -> Callable[[ResultRow], Any]:
-    def read(row: ResultRow) -> dict[str, Any] | None:
+def _read_environment(*names: str, only_on: str | None = None) -> Callable[[Training], Any]:
+    def read(row: Training) -> dict[str, Any] | None:
         environment = row.environment or {}
         # The processor's instruction set decides how sums are rounded where the training ran on it. Two hosts
         # with the same GPU are no confound for having different processors.

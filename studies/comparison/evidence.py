@@ -20,7 +20,7 @@ from store.results import LayerSnapshot, ResultRow, result_rows, series
 from studies.comparison.confounds import find_confounds, find_varying
 from studies.comparison.schemas import Confound
 from studies.spec import StudySpec, arm_name, read_study
-from studies.stats import Score, finite, score
+from studies.stats import Score, finite, held_out_share, score
 
 #: The evaluation periods of each job, in order.
 Curves: TypeAlias = Mapping[int, Sequence[Mapping[str, Any]]]
@@ -233,21 +233,8 @@ def group_arms(study: StudySpec, rows: Iterable[ResultRow], metric: str) -> list
 
 
 def _measure_overlap(study: StudySpec, rows: Sequence[ResultRow], metric: str) -> float:
-    """Held-out over training examples where splits are resampled, for the correction of Nadeau & Bengio
-    (2003); 0 where the split is fixed, or nothing has started yet. Where the test split is the set's own,
-    it is validation that is held out of the training examples."""
-    # With 10 seeds and a quarter as many held-out as training examples, the variance of the mean is s² (1/10 +
-    # 1/4) instead of s² / 10: intervals are 1.9 times as wide.
-    if study.splits != "resampled":
-        return 0.0
-    for row in rows:
-        facts = row.facts or {}
-        train = finite(facts.get("train_size"))
-        is_test = not metric.startswith(("best_", "final_val")) and facts.get("test_is_cut")
-        held_out = finite(facts.get("test_size" if is_test else "val_size"))
-        if train and held_out is not None:
-            return held_out / train
-    return 0.0
+    """Held-out over training examples where splits are resampled; 0 where the split is fixed."""
+    return held_out_share(rows, metric) if study.splits == "resampled" else 0.0
 
 
 def _find_references(study: StudySpec, arms: Sequence[Arm]) -> dict[str, Arm]:

@@ -1,20 +1,31 @@
-"""Results across studies: export, groups, leaderboards."""
+"""Results across studies: export, groups, leaderboards, and groups side by side."""
 
 from studies.results import export
 from studies.results.export import Header, flat_metrics, flat_spec, simple
+from studies.results.findings import ComparedGroup, SideBySide
 from studies.results.grouping import Group, arrange, describe_groups
 from studies.results.leaderboard import Entry, ValidationMetric, rank
+from studies.results.side_by_side import MOST_JOBS, compare_sides
+from studies.results.sides import MOST_SIDES, Side, group_by_arm, group_by_fields
 
 __all__ = [
+    "MOST_JOBS",
+    "MOST_SIDES",
+    "ComparedGroup",
     "Entry",
     "Group",
     "Header",
+    "Side",
+    "SideBySide",
     "ValidationMetric",
     "arrange",
+    "compare_sides",
     "describe_groups",
     "export",
     "flat_metrics",
     "flat_spec",
+    "group_by_arm",
+    "group_by_fields",
     "rank",
     "simple",
 ]

@@ -5,7 +5,7 @@ A diverged job counts as in a comparison; a job that failed or isn't finished ha
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from store.db import BadQuery
@@ -46,8 +46,8 @@ SORTABLE = (
 
 def describe_groups(groups: Iterable[ResultGroup], metric: str) -> list[Group]:
     """In the order of the values that they have in common, missing ones last."""
-    described = [_describe(group, metric) for group in groups]
-    return sorted(described, key=lambda group: [_place(value) for value in group.by.values()])
+    described = [describe_group(group, metric) for group in groups]
+    return sorted(described, key=lambda group: place_of(group.by))
 
 
 def arrange(groups: Sequence[Group], order: str) -> list[Group]:
@@ -68,7 +68,7 @@ def arrange(groups: Sequence[Group], order: str) -> list[Group]:
     return [groups[at] for at in (*there, *(at for at in range(len(groups)) if keys[at][0]))]
 
 
-def _describe(group: ResultGroup, metric: str) -> Group:
+def describe_group(group: ResultGroup, metric: str) -> Group:
     values = group.scores
     best, worst = (max, min) if higher_is_better(metric) else (min, max)
     mean, std = inference.mean(values), inference.deviation(values)
@@ -91,6 +91,11 @@ def _describe(group: ResultGroup, metric: str) -> Group:
         cancelled=group.cancelled,
         pending=group.pending,
     )
+
+
+def place_of(by: Mapping[str, Any]) -> list[tuple[bool, int, Any]]:
+    """Of a group among others: by its values."""
+    return [_place(value) for value in by.values()]
 
 
 def _place(value: Any) -> tuple[bool, int, Any]:
