@@ -43,7 +43,16 @@ from api.http.headers import SafeHeaders
 from api.http.idempotency import Once
 from api.http.openapi import describe_body
 from api.http.overrides import Overridden
-from api.http.query_parameters import Columns, Jobs, ResultPage, Sorting, read_parameter
+from api.http.query_parameters import (
+    Columns,
+    Jobs,
+    ResultPage,
+    Sorting,
+    StudiesWith,
+    StudyIds,
+    read_parameter,
+    read_query,
+)
 from api.http.sessions import (
     clear_session,
     cookie_name,
@@ -82,6 +91,8 @@ __all__ = [
     "SafeHeaders",
     "Secret",
     "Sorting",
+    "StudiesWith",
+    "StudyIds",
     "TableFormat",
     "TooLarge",
     "Unauthorized",
@@ -106,6 +117,7 @@ __all__ = [
     "pending_headers",
     "pending_response",
     "read_parameter",
+    "read_query",
     "read_session",
     "render_response",
     "request_render",

@@ -5,9 +5,10 @@ from functools import partial
 from typing import Annotated, TypeAlias, TypeVar
 
 from fastapi import Depends, Query
+from pydantic import Field
 from sqlalchemy import ColumnElement, and_
 
-from api.http.dependencies import Filter, PageRequest
+from api.http.dependencies import Archived, Filter, PageRequest
 from api.http.errors import BadParameter
 from api.schemas import JobStatus
 from store.db import BadQuery
@@ -27,9 +28,16 @@ or non-finite values are false; `a = null` matches missing values. Archived jobs
 `archived` or the parameter `study` names their study."""
 
 
+StudyIds: TypeAlias = Annotated[
+    list[Annotated[int, Field(ge=1, le=2**63 - 1)]] | None,
+    Query(max_length=100, description="several studies; a job may be of any of them"),
+]
+
+
 def build_job_filter(
     query: Annotated[str | None, Query(description=QUERY)] = None,
     study: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    studies: StudyIds = None,
     project: Filter = None,
     variant: Filter = None,
     status: JobStatus | None = None,
@@ -38,16 +46,29 @@ def build_job_filter(
 ) -> ColumnElement[bool]:
     """All of these together."""
     condition = matching(
-        study_id=study, project=project, variant=variant, status=status, owner=owner, trials=trials
+        study_id=study,
+        study_ids=studies,
+        project=project,
+        variant=variant,
+        status=status,
+        owner=owner,
+        trials=trials,
     )
     # A request that names a study gets all of its jobs, archived or not.
-    archived = study is not None
-    if query is None:
-        # Also without a query there is a condition: archived jobs are left out.
-        return and_(condition, compile_query(None, archived=archived))
-    return and_(
-        condition, read_parameter("query", query, partial(compile_query, archived=archived))
-    )
+    archived = study is not None or studies is not None
+    # Also without a query there is a condition: archived jobs are left out.
+    return and_(condition, read_query(query, archived=archived))
+
+
+def build_study_filter(
+    query: Annotated[
+        str | None,
+        Query(description="studies that have a job for which this query of `GET /results` holds"),
+    ] = None,
+    archived: Archived = False,
+) -> ColumnElement[bool] | None:
+    """What a job of the study must meet."""
+    return None if query is None else read_query(query, archived=archived)
 
 
 def get_order(
@@ -84,6 +105,13 @@ def get_result_page(
     return PageRequest(limit, cursor)
 
 
+def read_query(query: str | None, *, archived: bool = False) -> ColumnElement[bool]:
+    """The condition of a query; raises BadParameter."""
+    if query is None:
+        return compile_query(None, archived=archived)
+    return read_parameter("query", query, partial(compile_query, archived=archived))
+
+
 def read_parameter(parameter: str, text: str, parse: Callable[[str], Parsed]) -> Parsed:
     """The parsed parameter. Raises BadParameter with a caret under the error's position."""
     try:
@@ -93,6 +121,7 @@ def read_parameter(parameter: str, text: str, parse: Callable[[str], Parsed]) ->
 
 
 Jobs: TypeAlias = Annotated[ColumnElement[bool], Depends(build_job_filter)]
+StudiesWith: TypeAlias = Annotated[ColumnElement[bool] | None, Depends(build_study_filter)]
 Sorting: TypeAlias = Annotated[Order | None, Depends(get_order)]
 Columns: TypeAlias = Annotated[list[Column] | None, Depends(get_columns)]
 ResultPage: TypeAlias = Annotated[PageRequest, Depends(get_result_page)]

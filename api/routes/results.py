@@ -1,37 +1,55 @@
-"""Results of training jobs: as rows, in groups, and as a file."""
+"""Results of training jobs: as rows, in groups, side by side, and as a file."""
 
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
+from sqlalchemy import ColumnElement
 
 from api.http import (
     TYPES,
+    BadParameter,
     Columns,
     ExportFormat,
     Jobs,
     ResultPage,
     Sorting,
+    StudyIds,
     get_current_user,
     read_parameter,
     spool_jobs,
     spool_rows,
 )
+from api.routes.studies import find_study
 from api.schemas import ChosenRows, Listing, ResultView
-from api.services import ServicesDep
+from api.services import Services, ServicesDep
 from store.results import (
     SPEC_WITHOUT_SEED,
     Column,
+    compared,
     parse_columns,
     parse_keys,
     parse_metric,
     result_rows,
 )
 from store.results import groups as result_groups
-from studies.results import Group, arrange, describe_groups, export
+from studies.results import (
+    MOST_JOBS,
+    Group,
+    SideBySide,
+    arrange,
+    choose_reference,
+    compare_sides,
+    describe_groups,
+    export,
+    group_by_arm,
+    group_by_fields,
+)
 
 router = APIRouter(tags=["results"], dependencies=[Depends(get_current_user)])
+
+MOST_STUDIES = 6
 
 
 @router.get("/results", summary="List results: one row per job, newest first unless sorted")
@@ -81,6 +99,75 @@ def list_groups(
     if sort is not None:
         groups = read_parameter("sort", sort, lambda text: arrange(groups, text))
     return Listing(items=groups)
+
+
+@router.get(
+    "/results/comparison",
+    summary="Compare groups of any query, or the variants of several studies, side by side",
+)
+def compare_results(
+    services: ServicesDep,
+    jobs: Jobs,
+    by: Annotated[
+        str | None,
+        Query(
+            max_length=1000,
+            description="fields to group by: `norm.kind`; without it, the variants of `studies` are compared",
+        ),
+    ] = None,
+    studies: StudyIds = None,
+    metric: Annotated[
+        str,
+        Query(max_length=200, description="`best.val_accuracy`, `best_val_loss`, `metrics.NAME`"),
+    ] = "best_val_accuracy",
+    reference: Annotated[
+        str | None,
+        Query(
+            max_length=1000,
+            description="what all others are compared with, one of `references`; default: the first",
+        ),
+    ] = None,
+) -> SideBySide:
+    """Exploratory: nothing of it was fixed beforehand. Jobs with the same seed, the same data and equal settings but for
+    what is compared are pairs; groups that have some are tested by them, the others only stand beside."""
+    return read_side_by_side(
+        services, jobs, by=by, studies=studies, metric=metric, reference=reference
+    )
+
+
+def read_side_by_side(
+    services: Services,
+    jobs: ColumnElement[bool],
+    *,
+    by: str | None,
+    studies: list[int] | None,
+    metric: str,
+    reference: str | None,
+) -> SideBySide:
+    """By fields, or else by the variants of studies. Raises BadParameter, BadQuery and NotFound."""
+    keys = [] if by is None else read_parameter("by", by, parse_keys)
+    score = read_parameter("metric", metric, parse_metric)
+    numbers = [] if keys else _read_studies(studies)
+    with services.sessions.begin() as session:
+        found = [find_study(session, number) for number in numbers]
+        rows = compared.read_compared(session, jobs, keys, MOST_JOBS)
+    # Tests need nothing of the database.
+    sides = group_by_fields(rows) if keys else group_by_arm(rows, found)
+    if reference is not None:
+        read_parameter("reference", reference, lambda text: choose_reference(sides, text))
+    return compare_sides(sides, score.name, by=[key.name for key in keys], reference=reference)
+
+
+def _read_studies(studies: list[int] | None) -> list[int]:
+    numbers = list(dict.fromkeys(studies or ()))
+    if not studies:
+        raise BadParameter(
+            "by", f"name the fields to group by, or two to {MOST_STUDIES} `studies` to compare"
+        )
+    if not 2 <= len(numbers) <= MOST_STUDIES:
+        detail = f"two to {MOST_STUDIES} studies can be compared, but got {len(numbers)}"
+        raise BadParameter("studies", detail)
+    return numbers
 
 
 @router.get(

@@ -18,6 +18,7 @@ from api.http import (
     Once,
     Overridden,
     Page,
+    StudiesWith,
     TableFormat,
     Writer,
     describe_body,
@@ -92,6 +93,7 @@ def submit_study(services: ServicesDep, user: Writer, document: Overridden, once
 def list_studies(
     services: ServicesDep,
     page: Page,
+    with_job: StudiesWith,
     project: Filter = None,
     owner: Filter = None,
     tag: Filter = None,
@@ -104,6 +106,7 @@ def list_studies(
             project=project,
             tag=tag,
             archived=archived,
+            with_job=with_job,
             cursor=page.cursor,
             limit=page.limit,
         )

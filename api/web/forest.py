@@ -1,9 +1,9 @@
-"""A forest plot as coordinates: each variant's difference to the baseline with its interval, on one axis with zero."""
+"""A forest plot as coordinates: differences to one baseline with their intervals, on one axis with zero."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from studies.comparison import Comparison
+from studies.comparison import Difference
 from studies.stats import is_share
 
 #: Of the picture, in its own units; names stand to the left of the axis.
@@ -12,7 +12,7 @@ WIDTH, LEFT, RIGHT, ROW, TOP = 760, 190, 30, 30, 8
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A variant: its height in the picture, where its mean lies, and the interval's ends where it has one."""
+    """A difference: its height in the picture, where its mean lies, and the interval's ends where it has one."""
 
     name: str
     y: float
@@ -33,16 +33,16 @@ class Forest:
     unit: str
 
 
-def make_forest(comparison: Comparison) -> Forest | None:
-    """None where no variant has a difference yet."""
+def make_forest(metric: str, differences: Iterable[tuple[str, Difference | None]]) -> Forest | None:
+    """By name; None where none has a difference yet."""
     found = [
-        (one.name, one.difference)
-        for one in comparison.variants
-        if one.difference is not None and one.difference.mean is not None
+        (name, difference)
+        for name, difference in differences
+        if difference is not None and difference.mean is not None
     ]
     if not found:
         return None
-    factor = 100.0 if is_share(comparison.metric) else 1.0
+    factor = 100.0 if is_share(metric) else 1.0
     values = [0.0]
     for _, difference in found:
         values += [difference.mean or 0.0, *(difference.interval or ())]
@@ -69,7 +69,7 @@ def make_forest(comparison: Comparison) -> Forest | None:
             )
         )
     ticks = [(place(at), f"{at:+g}" if at else "0") for at in _round_values(low, high)]
-    unit = "percentage points" if factor > 1 else comparison.metric.replace("_", " ")
+    unit = "percentage points" if factor > 1 else metric.replace("_", " ")
     return Forest(rows, TOP + ROW * len(rows), place(0.0), ticks, unit)
 
 

@@ -6,6 +6,7 @@ made by the same lines as what it first showed.
 
 import json
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
@@ -21,6 +22,7 @@ from fastapi.routing import APIRoute
 from markupsafe import Markup
 
 from api.http import (
+    BadParameter,
     Unauthorized,
     as_api_error,
     clear_session,
@@ -29,7 +31,7 @@ from api.http import (
     is_known,
     read_session,
 )
-from store.db import User
+from store.db import BadQuery, User
 from studies.stats import is_share
 
 FOLDER = Path(__file__).parent
@@ -42,6 +44,7 @@ POLICY = (
 PAGES = {
     "/": "Now",
     "/studies": "Studies",
+    "/results": "Results",
     "/presets": "Presets",
     "/datasets": "Datasets",
 }
@@ -117,6 +120,22 @@ def error_page(
     return page
 
 
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """What is wrong in a field of a form; `pointer`: the line that was typed, with a caret where it goes wrong."""
+
+    parameter: str
+    message: str
+    pointer: str
+    position: int | None
+
+
+def describe_mistake(error: BadParameter | BadQuery) -> Mistake:
+    [problem] = as_api_error(error).errors
+    message, _, pointer = problem.detail.partition("\n")
+    return Mistake(problem.parameter or "", message, pointer, problem.position)
+
+
 def is_fragment(request: Request) -> bool:
     """Whether htmx asks, which takes the changing part only."""
     return request.headers.get("HX-Request") == "true" and not request.headers.get("HX-Boosted")
@@ -165,12 +184,12 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters |= {"time": _time, "duration": duration, "value": _value, "size": _size}
+    made.filters |= {"time": write_time, "duration": duration, "value": _value, "size": _size}
     made.globals["to_json"] = lambda value: json.dumps(value, separators=(",", ":"))
     return made
 
 
-def _time(at: datetime | None) -> Markup:
+def write_time(at: datetime | None) -> Markup:
     """When it was, which the page's script writes in the reader's zone and words."""
     if at is None:
         return Markup("–")

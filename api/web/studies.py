@@ -6,12 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from api.http import Filter, Id, Reader, may_change
+from api.http import BadParameter, Filter, Id, Reader, may_change, read_query
 from api.routes.studies import build_study_views, find_study
+from api.schemas import StudyView
 from api.services import Services, ServicesDep
 from api.web.forest import make_forest
 from api.web.pictures import make_own_figure
-from api.web.render import PageRoute, options, render
+from api.web.render import PageRoute, describe_mistake, options, render
 from store.db import Job, Study
 from store.studies import studies
 from studies.comparison import compare, read_evidence
@@ -31,38 +32,56 @@ def list_studies(
     project: Filter = None,
     owner: Filter = None,
     tag: Filter = None,
+    query: str = "",
     archived: bool = False,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Response:
-    with services.sessions.begin() as session:
-        listing = studies.list_studies(
-            session,
-            project=project or None,
-            owner=owner or None,
-            tag=tag or None,
-            archived=archived,
-            cursor=cursor or None,
-            limit=PAGE,
-        )
-        views = build_study_views(services, session, listing.items)
     wanted = {
-        "project": project,
-        "owner": owner,
-        "tag": tag,
+        "project": project or None,
+        "owner": owner or None,
+        "tag": tag or None,
+        "query": query.strip() or None,
         "archived": "true" if archived else None,
     }
-    more = options({**wanted, "cursor": listing.next_cursor}) if listing.next_cursor else ""
+    mistake, views, next_cursor = None, list[StudyView](), None
+    try:
+        views, next_cursor = _read_list(services, wanted, cursor)
+    except BadParameter as error:
+        mistake = describe_mistake(error)
+    more = options({**wanted, "cursor": next_cursor}) if next_cursor else ""
     return render(
         request,
         "studies.html",
         user,
+        status=422 if mistake else 200,
         title="Studies",
         studies=views,
+        mistake=mistake,
         wanted=wanted,
         is_filtered=any(wanted.values()),
         is_first=cursor is None,
         more=more,
     )
+
+
+def _read_list(
+    services: Services, wanted: Mapping[str, str | None], cursor: str | None
+) -> tuple[list[StudyView], str | None]:
+    """With the cursor of the next page."""
+    archived, query = bool(wanted["archived"]), wanted["query"]
+    with_job = read_query(query, archived=archived) if query else None
+    with services.sessions.begin() as session:
+        listing = studies.list_studies(
+            session,
+            project=wanted["project"],
+            owner=wanted["owner"],
+            tag=wanted["tag"],
+            archived=archived,
+            with_job=with_job,
+            cursor=cursor or None,
+            limit=PAGE,
+        )
+        return build_study_views(services, session, listing.items), listing.next_cursor
 
 
 @router.get("/studies/{study_id}/sentence")
@@ -100,7 +119,10 @@ def read_results(services: Services, study: Study) -> tuple[dict[str, Any], list
     ids = [job.id for job in jobs]
     results = {
         "page": make_page(report),
-        "forest": make_forest(report.comparison),
+        "forest": make_forest(
+            report.comparison.metric,
+            [(one.name, one.difference) for one in report.comparison.variants],
+        ),
         "figure": make_own_figure(report),
         "job_ids": ids,
         "grid": _make_grid([job for job in jobs if job.trial is None]),

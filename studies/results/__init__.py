@@ -5,7 +5,7 @@ from studies.results.export import Header, flat_metrics, flat_spec, simple
 from studies.results.findings import ComparedGroup, SideBySide
 from studies.results.grouping import Group, arrange, describe_groups
 from studies.results.leaderboard import Entry, ValidationMetric, rank
-from studies.results.side_by_side import MOST_JOBS, compare_sides
+from studies.results.side_by_side import MOST_JOBS, choose_reference, compare_sides
 from studies.results.sides import MOST_SIDES, Side, group_by_arm, group_by_fields
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "SideBySide",
     "ValidationMetric",
     "arrange",
+    "choose_reference",
     "compare_sides",
     "describe_groups",
     "export",

@@ -50,7 +50,7 @@ def compare_sides(
 ) -> SideBySide:
     """`by`: the fields that the jobs are grouped by, none for arms of studies. Raises BadQuery if there is no such
     reference, or nothing beside it."""
-    family = _choose_reference(sides, reference)
+    family = choose_reference(sides, reference)
     kept = {side.name: drop_repeated(side.jobs, metric) for side in sides}
     others = [job for side in sides if side.family == family for job in kept[side.name]]
     groups, confounds = list[ComparedGroup](), list[Confound]()
@@ -82,7 +82,8 @@ def compare_sides(
     )
 
 
-def _choose_reference(sides: Sequence[Side], reference: str | None) -> str:
+def choose_reference(sides: Sequence[Side], reference: str | None) -> str:
+    """One of the sides' families, the first where none is asked for; raises BadQuery."""
     families = list(dict.fromkeys(side.family for side in sides))
     if len(families) < 2:
         detail = f"two groups or more are compared, but the jobs are in {len(families) or 'none'}"

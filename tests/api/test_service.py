@@ -220,6 +220,7 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
         ("GET", "/leaderboard", None),
         ("GET", "/results?query=norm.kind=group&sort=-test_accuracy&columns=norm.kind,seed", None),
         ("GET", "/results/groups?by=norm.kind&metric=test_accuracy&sort=-mean", None),
+        ("GET", "/results/comparison?by=norm.kind", None),
         *(("GET", f"/results/export?format={one}", None) for one in ("csv", "jsonl")),
         *(("GET", path, None) for path in ("/devices", "/catalog", "/users", "/users/me")),
         *(("GET", path, None) for path in ("/schemas/job", "/schemas/study", "/tokens")),

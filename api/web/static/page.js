@@ -180,7 +180,8 @@ function replace(part, html) {
         }
         return true;
       },
-      beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
+      // Nor is what people have ticked taken back.
+      beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS") && name !== "checked",
     },
   });
   const now = document.getElementById("part");

@@ -1,0 +1,132 @@
+"""Groups of a query, or the variants of several studies, side by side."""
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from sqlalchemy import and_
+
+from api.http import BadParameter, Reader, read_query
+from api.routes.results import MOST_STUDIES, read_side_by_side
+from api.services import Services, ServicesDep
+from api.web.forest import make_forest
+from api.web.render import PageRoute, describe_mistake, options, render
+from api.web.results import METRIC, METRICS
+from store.db import BadQuery
+from store.query import known_fields
+from store.results import matching
+from studies.results import MOST_SIDES, ComparedGroup, SideBySide
+from studies.stats import amount, bounds, format_p_value, gap
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+_NOTHING = "–"
+
+
+@router.get("/compare")
+def show_comparison(
+    request: Request,
+    services: ServicesDep,
+    user: Reader,
+    studies: Annotated[list[str] | None, Query()] = None,
+    query: str = "",
+    by: str = "",
+    metric: str = "",
+    reference: str = "",
+) -> Response:
+    typed = {"query": query, "by": by, "metric": metric, "reference": reference}
+    asked = {name: text.strip() for name, text in typed.items()}
+    asked["studies"] = " ".join(studies or ()).strip()
+    mistake, found = None, None
+    try:
+        if asked["by"] or asked["studies"]:
+            found = _compare(services, asked)
+    except (BadParameter, BadQuery) as error:
+        mistake = describe_mistake(error)
+    return render(
+        request,
+        "compare.html",
+        user,
+        status=422 if mistake else 200,
+        title="Compare",
+        asked=asked,
+        mistake=mistake,
+        default=METRIC,
+        metrics=METRICS,
+        fields=known_fields().values(),
+        most={"groups": MOST_SIDES, "studies": MOST_STUDIES},
+        **_describe(found, asked),
+    )
+
+
+def _compare(services: Services, asked: dict[str, str]) -> SideBySide:
+    numbers = _read_numbers(asked["studies"])
+    # Whoever names a study gets all of its jobs, archived or not.
+    condition = read_query(asked["query"] or None, archived=bool(numbers))
+    return read_side_by_side(
+        services,
+        and_(matching(study_ids=numbers or None), condition),
+        by=asked["by"] or None,
+        studies=numbers,
+        metric=asked["metric"] or METRIC,
+        reference=asked["reference"] or None,
+    )
+
+
+def _read_numbers(text: str) -> list[int]:
+    """`3 s7` or `3, 7`; raises BadParameter."""
+    words = [word for word in re.split(r"[\s,]+", text) if word]
+    wrong = next((word for word in words if not re.fullmatch(r"s?[0-9]{1,18}", word)), None)
+    if wrong is not None:
+        detail = f"studies are named by their numbers, like 3 or s3, but got {wrong[:60]!r}"
+        raise BadParameter("studies", detail)
+    return [int(word.removeprefix("s")) for word in words]
+
+
+def _describe(found: SideBySide | None, asked: dict[str, str]) -> dict[str, Any]:
+    if found is None:
+        return {"found": None}
+    open_confounds = [one for one in found.confounds if one.is_open]
+    explained: dict[str, dict[str, None]] = {}
+    for one in found.confounds:
+        if one.causes:
+            explained.setdefault(one.what, {}).update(dict.fromkeys(one.causes))
+    numbers = _read_numbers(asked["studies"])
+    repeated = "".join(f"&studies={number}" for number in numbers)
+    return {
+        "found": found,
+        "rows": [_describe_group(one, found.metric) for one in found.groups],
+        "forest": make_forest(found.metric, [(one.name, one.difference) for one in found.groups]),
+        "differing": [one.describe(found.reference) for one in open_confounds],
+        "explained": [f"{what}, by {', '.join(causes)}" for what, causes in explained.items()],
+        "address": f"/api/v1/results/comparison?{options({**asked, 'studies': None})}{repeated}",
+    }
+
+
+def _describe_group(group: ComparedGroup, metric: str) -> dict[str, Any]:
+    """A row of the table; `study`: the one that an arm is of."""
+    difference, name = group.difference, group.name
+    mean = _NOTHING if group.mean is None else amount(group.mean, metric)
+    if group.mean is not None and group.std is not None:
+        mean = f"{mean} ± {amount(group.std, metric)}"
+    cells = [str(group.jobs), str(group.n), mean, _write_interval(group, metric)]
+    if difference is None:
+        cells += [_NOTHING] * 4
+        finding = "reference" if group.is_reference else "no pairs"
+    else:
+        cells += [
+            _NOTHING if difference.mean is None else gap(difference.mean, metric),
+            _NOTHING if difference.interval is None else bounds(difference.interval, metric),
+            f"{group.pairs} at {difference.n}" if group.pairs != difference.n else str(group.pairs),
+            _NOTHING if difference.p_adjusted is None else format_p_value(difference.p_adjusted),
+        ]
+        too_few = difference.p_value is None
+        finding = "too few seeds" if too_few else difference.decision or "not judged"
+    return {"name": name, "study": group.by.get("study"), "cells": cells, "finding": finding}
+
+
+def _write_interval(group: ComparedGroup, metric: str) -> str:
+    if group.interval is None:
+        return _NOTHING
+    return " to ".join(amount(one, metric) for one in group.interval)
