@@ -9,8 +9,9 @@ from starlette.staticfiles import StaticFiles
 from api.web import admin, docs, error_pages, events, jobs, login, now, studies
 from api.web.catalog import datasets, presets
 from api.web.docs import STATIC
+from api.web.results import compare, listing
 
-_ROUTERS = (docs, login, now, studies, jobs, presets, datasets, admin, events)
+_ROUTERS = (docs, login, now, studies, listing, compare, jobs, presets, datasets, admin, events)
 
 
 class _Assets(StaticFiles):

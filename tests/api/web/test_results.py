@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.web import results
+from api.web.results import listing
 from store.db.models import Job
 from tests.support.factories import make_cells, make_job, make_study, make_user, set_job
 
@@ -65,7 +65,7 @@ def text_of(page: str) -> str:
 def test_jobs_are_listed_with_the_columns_in_the_order_and_by_pages(
     viewer: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "PAGE", 10)
+    monkeypatch.setattr(listing, "PAGE", 10)
     view = {"query": "norm.kind=batch", "columns": "optimizer.lr,best.val_accuracy", "sort": "-best.val_accuracy"}  # fmt: skip
     first = read(viewer, "/results", **view)
     assert first.count("<tr>") == 11
@@ -121,7 +121,7 @@ def test_a_mistake_suggests_what_may_have_been_meant(viewer: TestClient) -> None
 
 def _with_few_groups(viewer: TestClient) -> str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(results, "MOST_GROUPS", 5)
+        patch.setattr(listing, "MOST_GROUPS", 5)
         return read(viewer, "/results", 422, by="id")
 
 
@@ -206,7 +206,8 @@ def test_groups_lead_to_their_comparison(viewer: TestClient) -> None:
 
 def test_a_comparison_of_nothing_says_how_to_come_to_one(viewer: TestClient) -> None:
     assert "Two ways lead to a comparison" in read(viewer, "/compare")
-    for wrong in ("x", "1", "0x3 5"):
-        page = read(viewer, "/compare", 422, studies=wrong)
+    for wrong, status in (("x", 422), ("1", 422), ("0x3 5", 422), ("99998 7", 404)):
+        page = read(viewer, "/compare", status, studies=wrong)
         assert 'id="studies-mistake"' in page
-    assert "there is no study 99999" in read(viewer, "/compare", 404, studies="99998 99999").replace("99998", "99999")  # fmt: skip
+        assert f'value="{wrong}"' in page
+    assert "there is no study 99998" in page

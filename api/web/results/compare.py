@@ -1,18 +1,19 @@
 """Groups of a query, or the variants of several studies, side by side."""
 
 import re
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from sqlalchemy import and_
 
-from api.http import BadParameter, Reader, read_query
+from api.http import BadParameter, NotFound, Reader, read_query
 from api.routes.results import MOST_STUDIES, read_side_by_side
 from api.services import Services, ServicesDep
 from api.web.forest import make_forest
-from api.web.render import PageRoute, describe_mistake, options, render
-from api.web.results import METRIC, METRICS
+from api.web.render import Mistake, PageRoute, describe_mistake, options, render
+from api.web.results.listing import METRIC, METRICS
 from store.db import BadQuery
 from store.query import known_fields
 from store.results import matching
@@ -38,17 +39,19 @@ def show_comparison(
     typed = {"query": query, "by": by, "metric": metric, "reference": reference}
     asked = {name: text.strip() for name, text in typed.items()}
     asked["studies"] = " ".join(studies or ()).strip()
-    mistake, found = None, None
+    mistake, found, status = None, None, HTTPStatus.OK
     try:
         if asked["by"] or asked["studies"]:
             found = _compare(services, asked)
     except (BadParameter, BadQuery) as error:
-        mistake = describe_mistake(error)
+        mistake, status = describe_mistake(error), HTTPStatus.UNPROCESSABLE_ENTITY
+    except NotFound as error:
+        mistake, status = Mistake("studies", error.detail, "", None), error.status
     return render(
         request,
         "compare.html",
         user,
-        status=422 if mistake else 200,
+        status=status,
         title="Compare",
         asked=asked,
         mistake=mistake,

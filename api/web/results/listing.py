@@ -10,8 +10,8 @@ from fastapi.responses import Response
 
 from api.http import BadParameter, Reader, read_parameter, read_query
 from api.services import Services, ServicesDep
-from api.web.cells import find_metric, narrow_query, write_amount, write_cell, write_value
 from api.web.render import PageRoute, describe_mistake, options, render
+from api.web.results.cells import find_metric, narrow_query, write_amount, write_cell, write_value
 from store.db import BadQuery, User
 from store.query import find_field, known_fields
 from store.query import write_value as quote_value
