@@ -140,22 +140,29 @@ def _group_by_key(
 def _read_keys(jobs: Iterable[ComparedJob], free: Sequence[str]) -> dict[int, Key]:
     """By job."""
     open_paths = (_NOT_LEARNED, *(path for path in free if path not in _ALWAYS_EQUAL))
-    # Thousands of specs have the same hundred paths.
+    # Thousands of specs have the same hundred paths, and but for their seeds there are few different ones.
     is_free = cache(lambda path: is_covered(path, open_paths))
-    return {job.job_id: _make_key(job, _prune(job.spec, "", is_free)) for job in jobs}
+    prune = cache(lambda text: json.dumps(_prune(json.loads(text), "", is_free), sort_keys=True))
+    cut = [name for name in _CUT if f"dataset.{name}" not in open_paths]
+    return {
+        job.job_id: Key(
+            prune(_write_seedless(job.spec)),
+            job.seed,
+            tuple(job.spec["dataset"].get(name) for name in cut),
+        )
+        for job in jobs
+    }
 
 
-def _make_key(job: ComparedJob, settings: dict[str, Any]) -> Key:
-    dataset = settings.get("dataset", {})
-    cut = tuple(dataset.get(name) for name in _CUT)
-    rest = {name: value for name, value in dataset.items() if name not in _CUT}
-    return Key(json.dumps({**settings, "dataset": rest}, sort_keys=True), job.seed, cut)
+def _write_seedless(spec: Mapping[str, Any]) -> str:
+    dataset = {name: value for name, value in spec["dataset"].items() if name not in _CUT}
+    return json.dumps({**spec, "seed": None, "dataset": dataset})
 
 
 def _prune(value: Any, path: str, is_free: Callable[[str], bool]) -> Any:
     """Without what lies at free paths."""
     match value:
-        case Mapping():
+        case dict():
             inside = ((key, f"{path}.{key}" if path else key, one) for key, one in value.items())
             return {key: _prune(one, at, is_free) for key, at, one in inside if not is_free(at)}
         case list():
@@ -168,7 +175,7 @@ def _prune(value: Any, path: str, is_free: Callable[[str], bool]) -> Any:
 
 
 def _place_element(element: Any, path: str) -> str:
-    kind = element.get("kind") if isinstance(element, Mapping) else None
+    kind = element.get("kind") if isinstance(element, dict) else None
     return f"{path}.{kind}" if kind else path
 
 
