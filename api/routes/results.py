@@ -105,7 +105,7 @@ def list_groups(
     "/results/comparison",
     summary="Compare groups of any query, or the variants of several studies, side by side",
 )
-def compare_results(
+def read_result_comparison(
     services: ServicesDep,
     jobs: Jobs,
     by: Annotated[
