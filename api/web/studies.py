@@ -14,6 +14,7 @@ from api.web.forest import make_forest
 from api.web.pictures import make_own_figure
 from api.web.render import PageRoute, describe_mistake, options, render
 from store.db import Job, Study
+from store.mlflow import links
 from store.studies import studies
 from studies.comparison import compare, read_evidence
 from studies.report import make_page, read_report
@@ -104,6 +105,7 @@ def show_study(request: Request, services: ServicesDep, user: Reader, study_id: 
         user,
         title=view.name,
         study=view,
+        table_url=links.table_url(view.mlflow_url) if view.mlflow_url else None,
         may_change=may_change(user, view.owner),
         **results,
     )

@@ -8,12 +8,20 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from store.db import Mirrored
 
 # MLflow's page opens in its view for language models unless the address says otherwise.
-_VIEW = "workflowType=machine_learning"
+_WORKFLOW = "workflowType=machine_learning"
+#: The saved view, with useful columns, that the mirror gives every experiment.
+VIEW = "normlab"
 
 
 def run_url(base: str, experiment_id: str, run_id: str) -> str:
     """The page of a run, in the model-training view."""
-    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?{_VIEW}"
+    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?{_WORKFLOW}"
+
+
+def table_url(url_of_run: str) -> str:
+    """The table of all runs of the experiment that this run (`run_url`) is in, with useful columns."""
+    experiment, _, _ = url_of_run.rpartition("/runs/")
+    return f"{experiment}/runs?{_WORKFLOW}&viewStateShareKey={VIEW}"
 
 
 def job_urls(session: Session, base: str, job_ids: Collection[int]) -> Mapping[int, str]:

@@ -4,10 +4,13 @@ Importing this module sets MLflow's client up for a process that would rather he
 than wait for its end, so it must come before any other import of mlflow.
 """
 
+import base64
 import itertools
+import json
 import os
 import tempfile
 import threading
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -40,6 +43,7 @@ from mlflow.entities import (  # noqa: E402
 )
 from mlflow.exceptions import MlflowException  # noqa: E402
 
+from store.mlflow import links  # noqa: E402
 from worker.mirror.limits import batches  # noqa: E402
 
 METRICS_AT_ONCE, PARAMS_AT_ONCE, TAGS_AT_ONCE = 800, 100, 100
@@ -48,11 +52,36 @@ EXPERIMENTS_AT_ONCE = 100
 #: On every run: under which it is found when the mirror died before it had noted the run's id.
 KEY_TAG = "normlab.key"
 
+#: The columns of a view that every experiment has; MLflow shows neither metrics nor tags unless they are chosen.
+VIEW_COLUMNS = (
+    "metrics.`best/val_accuracy`", "metrics.`best/val_loss`", "metrics.`best/epoch`", "metrics.`test/accuracy`",
+    "tags.`normlab.variant`", "tags.`normlab.seed`", "tags.`normlab.status`",
+)  # fmt: skip
+
+
+def _make_view() -> str:
+    """A saved view of MLflow's table of runs, as its page writes them: all jobs, the best on validation first."""
+    state = {
+        "searchFilter": "",
+        "orderByKey": "metrics.`best/val_accuracy`",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "selectedColumns": VIEW_COLUMNS,
+    }
+    packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
+    view = {"name": "Normlab: results", "createdAt": 0, "updatedAt": 0}
+    return json.dumps({**view, "state": f"deflate;{packed}"})
+
+
 #: Of an experiment: its page opens with the tabs of model training, ranked by validation.
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.experiment.primaryMetric.name": "best/val_accuracy",
     "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
+    f"mlflow.sharedViewState.{links.VIEW}": _make_view(),
 }
 
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Mirrored
-from store.mlflow.links import job_urls, run_url, study_urls
+from store.mlflow.links import job_urls, run_url, study_urls, table_url
 from tests.support.factories import make_job, make_study
 
 
@@ -11,6 +11,8 @@ def test_a_link_opens_the_view_of_model_training() -> None:
     view = "workflowType=machine_learning"
     base = "http://localhost:5000"
     assert run_url(f"{base}/", "3", "abc") == f"{base}/#/experiments/3/runs/abc?{view}"
+    table = f"{base}/#/experiments/3/runs?{view}&viewStateShareKey=normlab"
+    assert table_url(run_url(base, "3", "abc")) == table
 
 
 def test_only_what_has_a_run_has_a_link(sessions: sessionmaker[Session]) -> None:

@@ -1,9 +1,12 @@
 """SQL's jobs and studies appear in a real MLflow, each epoch's point exactly once."""
 
+import base64
+import json
 import math
 import signal
 import subprocess
 import sys
+import zlib
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -306,6 +309,21 @@ def test_the_experiment_opens_as_model_training_ranked_by_validation(
     tags = reader.client.get_experiment_by_name(project_rows.project).tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
     assert tags["mlflow.experiment.primaryMetric.name"] == "best/val_accuracy"
+
+
+def test_the_experiment_has_a_view_with_columns_that_its_runs_have(
+    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
+) -> None:
+    job = project_rows.add_finished_job()
+    drain(settings, tracking)
+    tags = reader.client.get_experiment_by_name(project_rows.project).tags
+    view = json.loads(tags["mlflow.sharedViewState.normlab"])
+    state = json.loads(zlib.decompress(base64.b64decode(view["state"].removeprefix("deflate;"))))
+    run = reader.run_of(project_rows.project, job=job).data
+    shown = {f"metrics.`{name}`" for name in run.metrics} | {f"tags.`{name}`" for name in run.tags}
+    # A job on its own has no variant.
+    assert set(state["selectedColumns"]) - shown <= {"tags.`normlab.variant`"}
+    assert state["orderByKey"] in shown
 
 
 def test_what_has_not_changed_is_not_sent_again(
