@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from studies.comparison import Difference
 from studies.stats import is_share
 
-#: Of the picture, in its own units; names stand to the left of the axis.
-WIDTH, LEFT, RIGHT, ROW, TOP = 760, 190, 30, 30, 8
+#: Of the picture, in its own units: no wider than a phone, so that names stand above their intervals.
+WIDTH, LEFT, RIGHT, ROW, TOP = 480, 16, 16, 46, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def make_forest(metric: str, differences: Iterable[tuple[str, Difference | None]
         rows.append(
             Row(
                 name,
-                TOP + ROW * (number + 0.5),
+                TOP + ROW * number + 32,
                 place(mean),
                 (place(ends[0]), place(ends[1])) if ends else None,
                 difference.decision or "",
@@ -74,12 +74,12 @@ def make_forest(metric: str, differences: Iterable[tuple[str, Difference | None]
 
 
 def _round_values(low: float, high: float) -> list[float]:
-    """About five, at steps of 1, 2 or 5 times a power of ten; zero is one of them."""
+    """About four, at steps of 1, 2 or 5 times a power of ten; zero is one of them."""
     step = 10.0**-12
     for power in range(-12, 13):
         for factor in (1, 2, 5):
             step = factor * 10.0**power
-            if (high - low) / step <= 6:
+            if (high - low) / step <= 5:
                 first = int(-(-low // step))
                 last = int(high // step)
                 return [round(number * step, 12) for number in range(first, last + 1)]
