@@ -83,6 +83,8 @@ def _paths(engine: Engine) -> Mapping[str, str]:
         **{name.lower(): path for path, name in PAGES.items()},
         "a study of 1,000 jobs": f"/studies/{study}",
         "a job": f"/jobs/{job}",
+        "a preset": "/presets/norms-compared",
+        "a dataset": "/datasets/digits",
         "admin": "/admin",
     }
 
