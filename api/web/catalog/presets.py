@@ -28,7 +28,7 @@ from studies.spec import Claim, expand, expand_trials
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 #: Of a preset's runs, so many are listed.
-MOST_RUNS = 20
+MOST_RUNS = 10
 
 
 @dataclass(frozen=True, slots=True)
