@@ -19,7 +19,18 @@ MAX_DEPTH = 50
 
 
 class DocumentError(ValueError):
-    """The text is not a document: broken YAML or JSON, with its place where known."""
+    """The text is not a document: broken YAML or JSON. `problem` is the message without the place, which is
+    `line` and `column`, from 1, where it is known."""
+
+    def __init__(
+        self, what: str, problem: str = "", line: int | None = None, column: int | None = None
+    ) -> None:
+        place = "" if line is None else f" at line {line}, column {column}"
+        why = f": {problem}" if problem else ""
+        super().__init__(f"{what}{place}{why}")
+        self.problem = f"{what}{why}"
+        self.line = line
+        self.column = column
 
 
 def read_document(text: str | bytes, *, as_json: bool = False) -> Any:
@@ -30,11 +41,9 @@ def read_document(text: str | bytes, *, as_json: bool = False) -> Any:
     except UnicodeDecodeError as error:
         raise DocumentError(f"not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
-        raise DocumentError(
-            f"broken JSON at line {error.lineno}, column {error.colno}: {error.msg}"
-        ) from error
+        raise DocumentError("broken JSON", error.msg, error.lineno, error.colno) from error
     except yaml.MarkedYAMLError as error:
-        raise DocumentError(f"broken YAML{_place(error)}: {error.problem}") from error
+        raise _broken_yaml(error) from error
     except yaml.YAMLError as error:
         raise DocumentError(f"broken YAML: {error}") from error
     except RecursionError as error:
@@ -160,9 +169,11 @@ _Loader.add_constructor(
 )
 
 
-def _place(error: yaml.MarkedYAMLError) -> str:
+def _broken_yaml(error: yaml.MarkedYAMLError) -> DocumentError:
     mark = error.problem_mark or error.context_mark
-    return f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    if mark is None:
+        return DocumentError("broken YAML", str(error.problem))
+    return DocumentError("broken YAML", str(error.problem), mark.line + 1, mark.column + 1)
 
 
 def _measure(value: Any, known: dict[int, tuple[int, int]], depth: int) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """What all endpoints share: who asks, bodies, errors, idempotency, OpenAPI."""
 
 from api.http import drawings, error_responses, openapi
-from api.http.body import Document
+from api.http.body import Document, read_body, read_mapping
 from api.http.comparison_table import TABLES, TableFormat, respond_with_table
 from api.http.dependencies import (
     Administrator,
@@ -26,7 +26,7 @@ from api.http.drawings import (
     render_response,
     request_render,
 )
-from api.http.error_responses import MEDIA_TYPE, as_api_error, is_known
+from api.http.error_responses import MEDIA_TYPE, as_api_error, find_places, is_known
 from api.http.errors import (
     ApiError,
     BadParameter,
@@ -39,6 +39,7 @@ from api.http.errors import (
     Unavailable,
     parse,
 )
+from api.http.field_errors import FieldError
 from api.http.headers import SafeHeaders
 from api.http.idempotency import Once
 from api.http.openapi import describe_body
@@ -76,6 +77,7 @@ __all__ = [
     "Conflict",
     "Document",
     "ExportFormat",
+    "FieldError",
     "Filter",
     "Forbidden",
     "GoneClients",
@@ -108,6 +110,7 @@ __all__ = [
     "ensure_own",
     "ensure_same_site",
     "error_responses",
+    "find_places",
     "get_current_user",
     "is_known",
     "lock_asking_token",
@@ -116,6 +119,8 @@ __all__ = [
     "parse",
     "pending_headers",
     "pending_response",
+    "read_body",
+    "read_mapping",
     "read_parameter",
     "read_query",
     "read_session",

@@ -99,13 +99,18 @@ def install(app: FastAPI) -> None:
 
 def _answer_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    # Both are there only if the request came far enough to have read them.
-    body, settings = getattr(request.state, "body", b""), getattr(request.state, "settings", ())
-    return _respond(error.status, error.detail, locate(error.errors, body, settings), error.headers)
+    return _respond(error.status, error.detail, find_places(request, error), error.headers)
 
 
 def _answer_known(request: Request, error: Exception) -> Response:
     return _answer_api_error(request, as_api_error(error))
+
+
+def find_places(request: Request, error: ApiError) -> list[FieldError]:
+    """The errors of single fields, with their places in what was sent."""
+    # Both are there only if the request came far enough to have read them.
+    body, settings = getattr(request.state, "body", b""), getattr(request.state, "settings", ())
+    return locate(error.errors, body, settings)
 
 
 def is_known(error: Exception) -> bool:
@@ -120,7 +125,8 @@ def as_api_error(error: Exception) -> ApiError:
         case StudyError():
             return Invalid(error.problems[:MOST_PROBLEMS])
         case DocumentError():
-            return BadDocument(str(error))
+            place = FieldError(line=error.line, column=error.column, detail=error.problem)
+            return BadDocument(str(error), [place] if error.line is not None else [])
         case CheckerUnavailable():
             return Unavailable(f"{error}; nothing was accepted, try again", error.retry_after)
         case RendererBusy():

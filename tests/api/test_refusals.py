@@ -568,6 +568,15 @@ def test_a_problem_names_the_line_and_the_column(viewer: TestClient, content_typ
     assert line[error["column"] - 1 :] == '"lr": -1.0'
 
 
+def test_a_broken_document_names_the_line_and_the_column(viewer: TestClient) -> None:
+    body, headers = b"a: [1\nb: 2", {"Content-Type": YAML}
+    problem = viewer.post("/api/v1/plans", content=body, headers=headers).json()
+    assert "line 2, column 2" in problem["detail"]
+    [error] = problem["errors"]
+    assert (error["line"], error["column"]) == (2, 2)
+    assert "line" not in error["detail"]
+
+
 def test_what_a_setting_put_there_is_told_by_the_setting_and_not_by_a_line(
     viewer: TestClient,
 ) -> None:
