@@ -6,12 +6,25 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from api.web import admin, docs, error_pages, events, jobs, login, now, studies
+from api.web import admin, docs, error_pages, events, jobs, login, now, studies, submit
 from api.web.catalog import datasets, presets
 from api.web.docs import STATIC
 from api.web.results import compare, listing
 
-_ROUTERS = (docs, login, now, studies, listing, compare, jobs, presets, datasets, admin, events)
+_ROUTERS = (
+    docs,
+    login,
+    now,
+    studies,
+    listing,
+    compare,
+    jobs,
+    submit,
+    presets,
+    datasets,
+    admin,
+    events,
+)
 
 
 class _Assets(StaticFiles):

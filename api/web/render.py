@@ -45,6 +45,7 @@ PAGES = {
     "/": "Now",
     "/studies": "Studies",
     "/results": "Results",
+    "/submit": "Submit",
     "/presets": "Presets",
     "/datasets": "Datasets",
 }

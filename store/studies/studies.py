@@ -202,6 +202,17 @@ def same_as(session: Session, spec: Mapping[str, Any], project: str) -> Sequence
     return session.scalars(statement).all()
 
 
+def variants_of(session: Session, study_id: int) -> Sequence[str]:
+    """In the order in which the study was written, which its spec no longer has."""
+    statement = (
+        select(Job.variant)
+        .where(Job.study_id == study_id, Job.variant.is_not(None))
+        .group_by(Job.variant)
+        .order_by(func.min(Job.id))
+    )
+    return [variant for variant in session.scalars(statement) if variant is not None]
+
+
 #: Of two studies' specs, what may differ without another training being meant.
 _NOT_COMPARED = ("name", "seeds", "looks", "declared")
 

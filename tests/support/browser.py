@@ -51,12 +51,13 @@ def logged_in(
         page.wait_for_url("**/studies")
         yield page
     refusal = "the server responded with a status of 4" if may_be_refused else None
-    assert [one for one in complaints if refusal is None or refusal not in one] == []
+    unexpected = [one for one in complaints if refusal is None or refusal not in one]
+    assert unexpected == [], unexpected
 
 
 def ensure_readable(page: Page, width: int) -> None:
     """By everybody: axe finds nothing serious, and nothing is cut off, since what is wider scrolls inside the page."""
     found = Axe().run(page).response["violations"]
     serious = [one for one in found if one["impact"] in ("serious", "critical")]
-    assert serious == [], page.url
+    assert serious == [], (page.url, serious)
     assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url

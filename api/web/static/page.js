@@ -102,9 +102,13 @@ document.addEventListener("submit", (event) => {
   const [method, address] = form.dataset.api.split(" ");
   const fields = [...form.elements].filter((one) => one.name && (method !== "PATCH" || one.value !== one.defaultValue));
   const body = Object.fromEntries(fields.map((one) => [one.name, valueOf(one)]));
-  form.dataset.key ??= [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  form.dataset.key ??= makeKey();
   send(form.querySelector("button"), method, address, body, method === "POST" ? { "Idempotency-Key": form.dataset.key } : {});
 });
+
+function makeKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
 
 function valueOf(field) {
   switch (field.dataset.type) {

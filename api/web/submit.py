@@ -1,0 +1,254 @@
+"""The page to submit from: a document to start with, and what the service says of what was made of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Annotated
+
+import yaml
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from api.http import (
+    ApiError,
+    FieldError,
+    Filter,
+    NotFound,
+    Reader,
+    as_api_error,
+    find_places,
+    is_known,
+    read_body,
+    read_mapping,
+)
+from api.routes.jobs import find_job
+from api.routes.plans import make_plan
+from api.routes.studies import find_study
+from api.schemas import EstimateView, PlanView
+from api.services import ServicesDep
+from api.web.render import PageRoute, duration, render
+from store.catalog import datasets
+from store.db import User
+from store.results import overview
+from store.studies import studies
+from studies.presets import NotOffered, Preset, UnknownPreset, find_preset, presets
+from studies.report import spec_text
+from studies.stats import count
+from trainer.spec import JobSpec
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+#: Of a plan's arms, and of those that take a default, so many are listed.
+MOST_ARMS = 50
+
+Number = Annotated[int | None, Query(ge=1, le=2**63 - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A file of the command's, to start from."""
+
+    title: str
+    file: str
+
+
+TEMPLATES = {
+    "study": Template("A first study, with comments", "template.yaml"),
+    "demo": Template("The demo: norms in a network of sigmoids, on digits", "demo.yaml"),
+    "job": Template("A single job", "job.yaml"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The text that the page opens with. `address`: the page that it comes from, if there is one."""
+
+    title: str
+    text: str
+    address: str | None = None
+
+
+@router.get("/submit")
+def show_submit(
+    request: Request,
+    services: ServicesDep,
+    user: Reader,
+    template: Filter = None,
+    preset: Filter = None,
+    scale: Filter = None,
+    dataset: Filter = None,
+    study: Number = None,
+    job: Number = None,
+) -> Response:
+    with services.sessions.begin() as session:
+        if study is not None:
+            start = _start_from_study(session, study)
+        elif job is not None:
+            start = _start_from_job(session, job)
+        elif preset is not None:
+            start = _start_from_preset(preset, scale, dataset)
+        else:
+            start = _start_from_template(template or "study")
+        names = datasets.names(session)
+    return render(
+        request,
+        "submit.html",
+        user,
+        title="Submit",
+        start=start,
+        templates=TEMPLATES,
+        presets=presets().values(),
+        datasets=names,
+        may_submit=_may_submit(user),
+    )
+
+
+@router.post("/submit/check")
+async def check(request: Request, services: ServicesDep, user: Reader) -> Response:
+    """What the document in the body would train, or what is wrong with it; that is no error here, where it is being
+    written."""
+    try:
+        document = await read_mapping(request, await read_body(request, services))
+        plan = await run_in_threadpool(make_plan, services, user, document)
+    except Exception as error:
+        if not is_known(error):
+            raise
+        return _show_problems(request, user, as_api_error(error))
+    return await run_in_threadpool(_show_plan, request, services, user, plan)
+
+
+def _start_from_template(name: str) -> Start:
+    if name not in TEMPLATES:
+        raise NotFound(f"there is no template {name!r}; the templates are {', '.join(TEMPLATES)}")
+    return Start(TEMPLATES[name].title, _read_template(TEMPLATES[name].file))
+
+
+@cache
+def _read_template(file: str) -> str:
+    return (resources.files("normlab") / file).read_text(encoding="utf-8")
+
+
+def _start_from_preset(name: str, scale: str | None, dataset: str | None) -> Start:
+    try:
+        preset = find_preset(name)
+        document = preset.document(scale or _usual_scale(preset), dataset)
+    except (UnknownPreset, NotOffered) as error:
+        raise NotFound(str(error)) from error
+    return Start(
+        f"Preset {preset.name}: {preset.title}", spec_text(document, tuple(document["variants"]))
+    )
+
+
+def _usual_scale(preset: Preset) -> str:
+    return "small" if "small" in preset.scales else next(iter(preset.scales))
+
+
+def _start_from_study(session: Session, study_id: int) -> Start:
+    study = find_study(session, study_id)
+    variants = studies.variants_of(session, study_id)
+    return Start(study.name, spec_text(study.spec, tuple(variants)), f"/studies/{study_id}")
+
+
+def _start_from_job(session: Session, job_id: int) -> Start:
+    job = find_job(session, job_id)
+    if job.kind != "training":
+        raise NotFound(f"job {job_id} trains nothing: it decoded a dataset")
+    # Through its class, for the order in which one writes it: the database keeps none.
+    spec = JobSpec.model_validate(job.spec).model_dump(mode="json", exclude_none=True)
+    document = {name: value for name, value in spec.items() if value != []}
+    text = yaml.safe_dump(
+        document, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+    )
+    return Start(job.name, text, f"/jobs/{job_id}")
+
+
+def _may_submit(user: User) -> bool:
+    return user.role != "viewer"
+
+
+def _show_problems(request: Request, user: User, error: ApiError) -> Response:
+    problems = find_places(request, error) or [FieldError(detail=error.detail)]
+    return render(
+        request,
+        "checked.html",
+        user,
+        summary=count(len(problems), "problem"),
+        problems=problems,
+        plan=None,
+        retry=(error.headers or {}).get("Retry-After"),
+    )
+
+
+def _show_plan(request: Request, services: ServicesDep, user: User, plan: PlanView) -> Response:
+    with services.sessions.begin() as session:
+        waiting = sum(one.queued for one in overview.shares(session))
+    return render(
+        request,
+        "checked.html",
+        user,
+        summary=f"A valid {plan.kind}",
+        problems=(),
+        plan=plan,
+        facts=_describe(plan, waiting),
+        collection="studies" if plan.kind == "study" else "jobs",
+        may_submit=_may_submit(user),
+        most=MOST_ARMS,
+        retry=None,
+    )
+
+
+def _describe(plan: PlanView, waiting: int) -> Mapping[str, str]:
+    """What is said of a plan, in words. The bill is the time on devices: that is what is shared."""
+    facts = {
+        "Jobs": _count_jobs(plan),
+        "Steps": f"{plan.steps:,} at most",
+        **_describe_time(plan.estimate),
+        "Queue": f"{count(waiting, 'job')} {'waits' if waiting == 1 else 'wait'} now"
+        if waiting
+        else "empty now",
+    }
+    if plan.verdict:
+        facts["Verdict"] = _capital(plan.verdict.sentence)
+    return facts
+
+
+def _count_jobs(plan: PlanView) -> str:
+    """`32 (4 variants × 8 seeds)`."""
+    if plan.kind == "job":
+        return "1"
+    jobs = plan.then or plan.count
+    factors = [(plan.variants, "variant"), (plan.points, "point"), (plan.seeds, "seed")]
+    product = " × ".join(count(*one) for one in factors if one[1] != "point" or one[0] > 1)
+    whole = plan.variants * plan.points * plan.seeds
+    left_out = f", less {whole - jobs} that are left out" if jobs < whole else ""
+    trials = f"{count(plan.count, 'trial')} of tuning, then " if plan.then else ""
+    return f"{trials}{jobs} ({product}{left_out})"
+
+
+def _describe_time(estimate: EstimateView | None) -> Mapping[str, str]:
+    if estimate is None:
+        return {"Device time": "unknown: no finished job has trained such a model on this data"}
+    jobs = count(estimate.jobs, "finished job")
+    basis = (
+        f"measured on {jobs} of the same model, data and batch size"
+        if estimate.basis == "measured"
+        else f"a rough guess from {jobs} of another size"
+    )
+    return {
+        "Device time": f"{_span(estimate.work_seconds)}, at most ({basis})",
+        "Duration": f"{_span(estimate.seconds)} on {count(estimate.slots, 'slot')}, once it starts"
+        if estimate.seconds
+        else "unknown: no worker is running",
+    }
+
+
+def _span(seconds: tuple[float, float]) -> str:
+    low, high = (duration(max(1.0, one)) for one in seconds)
+    return f"about {high}" if low == high else f"{low} to {high}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

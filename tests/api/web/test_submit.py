@@ -1,0 +1,204 @@
+"""The page to submit from: what one may start with, what is said of a document, and to whom the button is offered."""
+
+import gzip
+import json
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+import yaml
+from fastapi.testclient import TestClient
+
+from api.web.submit import TEMPLATES
+from runtime.documents import read_document
+from studies.presets import presets
+from studies.spec import is_study
+from tests.support.documents import JOB, STUDY, job, study
+
+#: Of a page with all that it loads, compressed.
+MOST_BYTES = 150_000
+
+
+def read(client: TestClient, path: str) -> str:
+    answer = client.get(path)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def text_of(page: str) -> str:
+    """What the page opens with."""
+    [text] = re.findall(r"<textarea[^>]*>\n(.*?)</textarea>", page, re.DOTALL)
+    return unescape(text)
+
+
+def document_of(client: TestClient, path: str) -> Any:
+    return read_document(text_of(read(client, path)))
+
+
+def check(client: TestClient, text: str) -> str:
+    answer = client.post(
+        "/submit/check", content=text.encode(), headers={"Content-Type": "application/yaml"}
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def write(document: Any) -> str:
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_template_can_be_submitted_as_it_is(member: TestClient, template: str) -> None:
+    text = text_of(read(member, f"/submit?template={template}"))
+    outcome = check(member, text)
+    kind = "study" if is_study(read_document(text)) else "job"
+    assert f'data-summary="A valid {kind}"' in outcome
+    assert f">Submit {kind}</button>" in outcome
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_a_preset_opens_as_its_study(member: TestClient, preset: str) -> None:
+    assert document_of(member, f"/submit?preset={preset}") == presets()[preset].document("small")
+
+
+def test_a_preset_opens_at_another_scale(member: TestClient) -> None:
+    document = document_of(member, "/submit?preset=norms-compared&scale=toy")
+    assert document == presets()["norms-compared"].document("toy")
+
+
+def test_a_study_runs_again_with_its_variants_in_order(member: TestClient) -> None:
+    document = study(variants={name: STUDY["variants"]["group"] for name in ("zeta",)})
+    document["variants"] = {
+        "zeta": {"norm": {"kind": "none"}},
+        "alpha": {"norm": {"kind": "batch"}},
+        "mu": {"norm": {"kind": "group", "groups": 4}},
+    }
+    document |= {"baseline": "mu", "seeds": [3, 5]}
+    made = member.post("/api/v1/studies", json=document).json()["id"]
+    page = read(member, f"/submit?study={made}")
+    again = read_document(text_of(page))
+    assert list(again["variants"]) == ["zeta", "alpha", "mu"]
+    assert {name: again[name] for name in document} == document
+    assert f'href="/studies/{made}"' in page
+    # The one that is there is said to train the same.
+    outcome = check(member, text_of(page))
+    assert f'href="/studies/{made}"' in outcome
+
+
+def test_a_job_runs_again_as_it_was(member: TestClient) -> None:
+    made = member.post("/api/v1/jobs", json={**JOB, "seed": 7}).json()
+    page = read(member, f"/submit?job={made['id']}")
+    again = member.post("/api/v1/jobs", content=text_of(page)).json()
+    assert again["spec"] == made["spec"]
+
+
+def test_who_may_submit_is_led_from_a_study_and_a_job_to_the_page(
+    member: TestClient, viewer: TestClient
+) -> None:
+    made = member.post("/api/v1/studies", json=STUDY).json()["id"]
+    [item, *_] = member.get(f"/api/v1/studies/{made}/jobs").json()["items"]
+    for path, target in (
+        (f"/studies/{made}", f"/submit?study={made}"),
+        (f"/jobs/{item['id']}", f"/submit?job={item['id']}"),
+    ):
+        assert f'href="{target}"' in read(member, path)
+        assert f'href="{target}"' not in read(viewer, path)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "template=x",
+        "preset=x",
+        "preset=norms-compared&scale=x",
+        "study=99999",
+        "job=99999",
+        "job=x",
+    ],
+)
+def test_what_is_not_there_is_a_page_that_leads_on(member: TestClient, query: str) -> None:
+    answer = member.get(f"/submit?{query}")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/html")
+
+
+def test_what_people_write_is_text(member: TestClient) -> None:
+    document = study(description="</textarea><script>alert(1)</script>")
+    made = member.post("/api/v1/studies", json=document).json()["id"]
+    page = read(member, f"/submit?study={made}")
+    assert "<script>alert" not in page
+    assert read_document(text_of(page))["description"] == document["description"]
+    assert "<script>alert" not in check(member, "<script>alert(1)</script>: 1\nmodel: {}")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "said"),
+    [
+        (write(job(norm__kind="bacth")), 8, 3, "did you mean &#39;batch&#39;?"),
+        ("dataset: {name: digits}\nmodel: {name: cnn}\nnorm: {kind: group, groups: 5}\n", 3, 21, "one of 1, 2, 4, 8, 16, 32"),
+        (write(study(base__optimizer__lrate=0.1)), 12, 5, "the keys allowed here are"),
+        ("a: [1\nb: 2", 2, 2, "broken YAML"),
+        ("model: 1\nmodel: 2\n", 2, 1, "appears twice"),
+    ],
+)  # fmt: skip
+def test_a_problem_is_told_with_its_place_and_what_would_be_right(
+    viewer: TestClient, text: str, line: int, column: int, said: str
+) -> None:
+    outcome = check(viewer, text)
+    assert f'data-line="{line}" data-column="{column}"' in outcome
+    assert said in outcome
+    assert "<button" not in outcome
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "the body is empty"),
+        ("- 1", "must be a mapping"),
+        ("#" * 2**21, "at most 1048576 bytes"),
+    ],
+)
+def test_a_problem_of_the_whole_document_has_no_line(
+    member: TestClient, text: str, said: str
+) -> None:
+    outcome = check(member, text)
+    assert said in outcome
+    assert "data-line" not in outcome
+    assert 'data-summary="1 problem"' in outcome
+
+
+def test_a_plan_says_what_it_costs_and_what_will_come_of_it(member: TestClient) -> None:
+    document = study(seeds=8, matrix={"training.batch_size": [64, 32]})
+    outcome = check(member, write(document))
+    assert "32 (2 variants × 2 points × 8 seeds)" in outcome
+    assert "unknown: no finished job has trained such a model" in outcome
+    assert "A verdict is possible: 8 seeds" in outcome
+    assert 'data-submit="/api/v1/studies" data-then="/studies"' in outcome
+    member.post("/api/v1/studies", json=document)
+    assert "32 jobs wait now" in check(member, write(JOB))
+
+
+def test_the_button_is_for_those_who_may_submit(member: TestClient, viewer: TestClient) -> None:
+    for client, may in ((member, True), (viewer, False)):
+        assert ("You are a viewer" in read(client, "/submit")) is not may
+        assert ("<button" in check(client, write(JOB))) is may
+
+
+def test_the_page_is_small_with_all_that_it_loads(member: TestClient) -> None:
+    page = read(member, "/submit")
+    assets = re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
+    assert "/static/codemirror.min.js" in assets
+    paths = ["/submit", *assets, "/api/v1/schemas/study", "/api/v1/schemas/job"]
+    sizes = {path: len(gzip.compress(member.get(path).content, 9)) for path in paths}
+    assert sum(sizes.values()) <= MOST_BYTES, json.dumps(sizes, indent=2)
+
+
+def test_what_both_schemas_define_is_the_same_in_both(member: TestClient) -> None:
+    """The page joins them."""
+    study, job = (
+        member.get(f"/api/v1/schemas/{name}").json()["$defs"] for name in ("study", "job")
+    )
+    assert {name: study[name] for name in study.keys() & job.keys()} == {
+        name: job[name] for name in study.keys() & job.keys()
+    }
