@@ -1,5 +1,6 @@
 """The page to submit from: a document to start with, and what the service says of what was made of it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -64,10 +65,11 @@ TEMPLATES = {
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The text that the page opens with. `address`: the page that it comes from, if there is one."""
+    """The text that the page opens with, and what to know about it. `address`: the page that it comes from."""
 
     title: str
     text: str
+    note: str
     address: str | None = None
 
 
@@ -91,7 +93,7 @@ def show_submit(
         elif preset is not None:
             start = _start_from_preset(preset, scale, dataset)
         else:
-            start = _start_from_template(template or "study")
+            start = _start_from_template(template or "study", dataset)
         names = datasets.names(session)
     return render(
         request,
@@ -120,10 +122,19 @@ async def check(request: Request, services: ServicesDep, user: Reader) -> Respon
     return await run_in_threadpool(_show_plan, request, services, user, plan)
 
 
-def _start_from_template(name: str) -> Start:
+def _start_from_template(name: str, dataset: str | None) -> Start:
+    """`dataset`: one in place of the digits."""
     if name not in TEMPLATES:
         raise NotFound(f"there is no template {name!r}; the templates are {', '.join(TEMPLATES)}")
-    return Start(TEMPLATES[name].title, _read_template(TEMPLATES[name].file))
+    text = _read_template(TEMPLATES[name].file)
+    if dataset:
+        # A text of JSON is one of YAML as well, whatever the name holds.
+        text = text.replace("{name: digits}", f"{{name: {json.dumps(dataset)}}}")
+    note = (
+        "A study compares variants; a job is a single training. Change the document as you like, and see what "
+        "it would train before you submit it."
+    )
+    return Start(TEMPLATES[name].title, text, note)
 
 
 @cache
@@ -137,9 +148,12 @@ def _start_from_preset(name: str, scale: str | None, dataset: str | None) -> Sta
         document = preset.document(scale or _usual_scale(preset), dataset)
     except (UnknownPreset, NotOffered) as error:
         raise NotFound(str(error)) from error
-    return Start(
-        f"Preset {preset.name}: {preset.title}", spec_text(document, tuple(document["variants"]))
+    note = (
+        "Submitted from here, it is a study of your own, with the preset's claims. From the preset's page it runs as "
+        "it is, and counts among the preset's runs."
     )
+    text = spec_text(document, tuple(document["variants"]))
+    return Start(f"Preset {preset.name}", text, note, f"/presets/{preset.name}")
 
 
 def _usual_scale(preset: Preset) -> str:
@@ -149,7 +163,8 @@ def _usual_scale(preset: Preset) -> str:
 def _start_from_study(session: Session, study_id: int) -> Start:
     study = find_study(session, study_id)
     variants = studies.variants_of(session, study_id)
-    return Start(study.name, spec_text(study.spec, tuple(variants)), f"/studies/{study_id}")
+    text = spec_text(study.spec, tuple(variants))
+    return Start(study.name, text, _again("study"), f"/studies/{study_id}")
 
 
 def _start_from_job(session: Session, job_id: int) -> Start:
@@ -158,11 +173,14 @@ def _start_from_job(session: Session, job_id: int) -> Start:
         raise NotFound(f"job {job_id} trains nothing: it decoded a dataset")
     # Through its class, for the order in which one writes it: the database keeps none.
     spec = JobSpec.model_validate(job.spec).model_dump(mode="json", exclude_none=True)
-    document = {name: value for name, value in spec.items() if value != []}
     text = yaml.safe_dump(
-        document, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+        spec, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
     )
-    return Start(job.name, text, f"/jobs/{job_id}")
+    return Start(job.name, text, _again("job"), f"/jobs/{job_id}")
+
+
+def _again(kind: str) -> str:
+    return f"Change what you like: what you submit is a new {kind}, and this one stays as it is."
 
 
 def _may_submit(user: User) -> bool:

@@ -67,6 +67,12 @@ def test_a_preset_opens_at_another_scale(member: TestClient) -> None:
     assert document == presets()["norms-compared"].document("toy")
 
 
+def test_a_template_opens_with_another_dataset(member: TestClient) -> None:
+    for name in ("moons", "a: b # c"):
+        page = member.get("/submit", params={"template": "job", "dataset": name})
+        assert read_document(text_of(page.text))["dataset"] == {"name": name}
+
+
 def test_a_study_runs_again_with_its_variants_in_order(member: TestClient) -> None:
     document = study(variants={name: STUDY["variants"]["group"] for name in ("zeta",)})
     document["variants"] = {
