@@ -139,7 +139,8 @@ const MONOSPACE = 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono",
 const THEME = {
   "&": { fontSize: ".85rem", border: "1px solid var(--field)", borderRadius: "6px", backgroundColor: "var(--paper)", color: "var(--text)", overflow: "hidden" },
   "&.cm-focused": { outline: "2px solid var(--mark)", outlineOffset: "-1px" },
-  ".cm-scroller": { fontFamily: MONOSPACE, lineHeight: "1.5", minHeight: "24rem", maxHeight: "75vh", overflow: "auto" },
+  ".cm-scroller": { fontFamily: MONOSPACE, lineHeight: "1.5", maxHeight: "75vh", overflow: "auto" },
+  ".cm-content, .cm-gutter": { minHeight: "24rem" },
   ".cm-content": { caretColor: "var(--text)", padding: ".6rem 0" },
   ".cm-gutters": { backgroundColor: "var(--panel)", color: "var(--quiet)", borderRight: "1px solid var(--line)" },
   ".cm-tooltip": { backgroundColor: "var(--panel)", color: "var(--text)", border: "1px solid var(--line)", borderRadius: "4px" },
@@ -251,8 +252,12 @@ function showOutcome(html) {
   const { summary, retry } = outcome.firstElementChild.dataset;
   document.getElementById("checked").textContent = summary;
   const problems = [...outcome.querySelectorAll("[data-line]")];
-  editor.mark(problems.map((one) => ({ ...placeOf(one), message: one.querySelector(".what").innerText })));
+  editor.mark(problems.map((one) => ({ ...placeOf(one), message: messageOf(one) })));
   if (retry) checkSoon(1000 * Number(retry));
+}
+
+function messageOf(problem) {
+  return [...problem.querySelectorAll(".what p")].map((one) => one.textContent).join("\n");
 }
 
 function placeOf(problem) {
