@@ -25,8 +25,8 @@ STUDY_ANEW = "a study of 1,000 jobs, after one has changed"
 
 _CHECKPOINTS = """
 INSERT INTO checkpoints (job_id, attempt, kind, epoch, step, path, digest, bytes)
-SELECT job.id, 1, kind, 1, job.step, 'jobs/' || job.id || '/attempt-1/' || kind || '.pt', md5(job.id::text), 150000
-FROM jobs AS job CROSS JOIN (VALUES ('last'), ('best')) AS kinds (kind) WHERE job.status = 'succeeded'
+SELECT job.id, 1, file.kind, 1, job.step, 'jobs/' || job.id || '/attempt-1/' || file.kind || '.pt', md5(CAST(job.id AS text)), 150000
+FROM jobs AS job CROSS JOIN (VALUES ('last'), ('best')) AS file (kind) WHERE job.status = 'succeeded'
 ON CONFLICT DO NOTHING
 """
 
