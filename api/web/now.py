@@ -146,7 +146,8 @@ def _say_why(one: Waiting, usable: Sequence[Slot]) -> str:
         )
     if len(fitting) == 1:
         return f"next in line: the only{kind} slot is in use"
-    return f"next in line: all {len(fitting)}{kind} slots are in use"
+    number = "both" if len(fitting) == 2 else f"all {len(fitting)}"
+    return f"next in line: {number}{kind} slots are in use"
 
 
 def _expect_starts(
