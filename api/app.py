@@ -35,6 +35,7 @@ from api.routes import (
 from api.services import Services
 from api.settings import Settings
 from api.storage import StorageCheck, refuse_wrong_storage
+from api.streams import Streams
 from runtime.logs import configure_logging
 from runtime.supervision import Limits
 from store.db import Changes, make_engine, make_readers, make_sessions
@@ -123,7 +124,8 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
     renderer = Renderer(seconds=settings.draw_seconds, megabytes=settings.draw_megabytes)
     render_queue = stack.enter_context(closing(RenderQueue(renderer)))
     storage = StorageCheck(sessions, settings.storage)
-    changes = stack.enter_context(closing(Changes(engine)))
+    changes, streams = stack.enter_context(closing(Changes(engine))), Streams()
+    stack.enter_context(changes.subscribed(streams.wake))
     changes.start()
     return Services(
         settings,
@@ -136,5 +138,6 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
         waker,
         storage,
         changes,
+        streams,
         KeptResults(changes),
     )

@@ -11,6 +11,7 @@ from api.kept_results import KeptResults
 from api.processes import Checker, RenderQueue
 from api.settings import Settings
 from api.storage import StorageCheck
+from api.streams import Streams
 from store.db import Changes
 from store.jobs import Intake, Waker
 
@@ -30,6 +31,7 @@ class Services:
     waker: Waker
     storage: StorageCheck
     changes: Changes
+    streams: Streams
     kept_results: KeptResults
 
 

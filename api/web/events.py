@@ -6,6 +6,7 @@ of a page that was just rendered), and hears of what came after that, or that an
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -24,8 +25,10 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(get_current_us
 
 #: So far apart are two events at least: a change is told at once, and those that come close after it together.
 APART_SECONDS = 0.1
-#: So often a comment is sent, for proxies that close quiet connections, and the session looked at.
+#: So often at least a comment is sent, for proxies that close quiet connections.
 HEARTBEAT_SECONDS = 15.0
+#: So often at least the session is looked at: for hundreds of pages that costs more than to tell them what changes.
+CHECK_SECONDS = 60.0
 
 
 @router.get("/events")
@@ -43,18 +46,14 @@ async def follow(
 
 
 async def _tell(services: Services, secret: str, last: str | None) -> AsyncIterator[str]:
-    loop, changed = asyncio.get_running_loop(), asyncio.Event()
-    is_ending = asyncio.Event()
-
-    def wake() -> None:
-        loop.call_soon_threadsafe(changed.set)
+    loop, is_ending = asyncio.get_running_loop(), asyncio.Event()
 
     def end() -> None:
         loop.call_soon_threadsafe(is_ending.set)
-        wake()
+        loop.call_soon_threadsafe(changed.set)
 
-    checked_at, told_at = time.monotonic(), 0.0
-    with services.changes.subscribed(wake), called_at_end(end):
+    told_at, beats_at, checks_at = 0.0, _in_about(HEARTBEAT_SECONDS), _in_about(CHECK_SECONDS)
+    with services.streams.woken() as changed, called_at_end(end):
         yield "retry: 2000\n\n"
         while not is_ending.is_set():
             changed.clear()
@@ -62,16 +61,23 @@ async def _tell(services: Services, secret: str, last: str | None) -> AsyncItera
                 last, told_at = news.mark, time.monotonic()
                 yield f"id: {last}\nevent: changed\ndata: {_write(news.jobs)}\n\n"
             with suppress(TimeoutError):
-                # Not `wait_for`, which makes a task: there are hundreds of streams, each of which waits once for an event.
-                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                # Not `wait_for`, which makes a task for each stream and each change.
+                async with asyncio.timeout(min(beats_at, checks_at) - time.monotonic()):
                     await changed.wait()
             if (pause := told_at + APART_SECONDS - time.monotonic()) > 0:
                 await asyncio.sleep(pause)
-            if time.monotonic() - checked_at >= HEARTBEAT_SECONDS:
-                checked_at = time.monotonic()
+            if time.monotonic() >= checks_at:
+                checks_at = _in_about(CHECK_SECONDS)
                 if not await run_in_threadpool(_may_go_on, services, secret):
                     return
+            if time.monotonic() >= beats_at:
+                beats_at = _in_about(HEARTBEAT_SECONDS)
                 yield ": still here\n\n"
+
+
+def _in_about(seconds: float) -> float:
+    """Not all at once: after a restart of the service all pages come back in the same second."""
+    return time.monotonic() + seconds * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def _write(jobs: frozenset[int] | None) -> str:

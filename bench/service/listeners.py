@@ -23,6 +23,8 @@ from store.db.engine import JOBS_CHANNEL
 PAUSE_SECONDS = 0.5
 #: Until those that were told or opened have settled.
 SETTLE_SECONDS = 2.0
+#: Listeners that come and go before anything is measured.
+FIRST = 10
 #: Times that all listeners leave and come back.
 RETURNS = 3
 _MEGABYTE, _MILLISECONDS = 10**6, 1000.0
@@ -122,8 +124,8 @@ async def _measure(
     count: int,
     changes: int,
 ) -> Cost:
-    # What is loaded with the first request, and the threads that answer, are not those of a listener.
-    async with _listening(url, token, count):
+    # What is loaded with the first requests, and the threads that answer, are not a listener's.
+    async with _listening(url, token, FIRST):
         pass
     before = await _settle(process)
     async with _listening(url, token, count) as listeners:

@@ -17,6 +17,7 @@ from api.kept_results import KeptResults
 from api.services import Services
 from api.settings import Settings
 from api.storage import StorageCheck
+from api.streams import Streams
 from store.accounts import users
 from store.accounts.users import Role
 from store.db import Changes, Job, Project, make_engine, make_readers, make_sessions
@@ -178,6 +179,7 @@ def serve_in_process(
         waker=absent,
         storage=StorageCheck(sessions, storage),
         changes=changes,
+        streams=Streams(),
         kept_results=KeptResults(changes),
     )
     with sessions.begin() as session:

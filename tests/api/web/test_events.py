@@ -94,6 +94,7 @@ def test_the_stream_of_a_revoked_token_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(events, "CHECK_SECONDS", 0.1)
     with following(address, token, since=changes.mark) as lines:
         assert next(lines) == ": still here"
         with sessions.begin() as session:
