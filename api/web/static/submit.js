@@ -245,10 +245,11 @@ async function check() {
   }
 }
 
-// Morphed, so that what somebody opened stays open.
+// What somebody opened stays open.
 function showOutcome(html) {
-  const keepsOpen = (name, node) => !(name === "open" && node.tagName === "DETAILS");
-  Idiomorph.morph(outcome, html, { morphStyle: "innerHTML", callbacks: { beforeAttributeUpdated: keepsOpen } });
+  const open = [...outcome.querySelectorAll("details[open]")].map((one) => one.id);
+  outcome.innerHTML = html;
+  for (const one of outcome.querySelectorAll("details")) one.open = open.includes(one.id);
   const { summary, retry } = outcome.firstElementChild.dataset;
   document.getElementById("checked").textContent = summary;
   const problems = [...outcome.querySelectorAll("[data-line]")];
