@@ -20,7 +20,9 @@ MOST_BYTES = 150_000
 
 @pytest.fixture
 def trained(member: TestClient, sessions: sessionmaker[Session], storage: Path) -> int:
-    made: int = member.post("/api/v1/studies", json=study()).json()["id"]
+    made: int = member.post(
+        "/api/v1/studies", json=study(matrix={"training.batch_size": [64, 32]})
+    ).json()["id"]
     train_all(sessions, storage)
     return made
 
@@ -64,6 +66,16 @@ def test_a_file_is_the_same_compressed_or_not_and_known_by_one_tag(member: TestC
     again = member.get(path, headers={"If-None-Match": headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert again.headers["etag"] == headers["etag"]
+
+
+def test_what_pages_load_beside_their_files_is_compressed(trained: int, member: TestClient) -> None:
+    for path in ("schemas/study", f"studies/{trained}/curves"):
+        headers, _ = fetch(member, f"/api/v1/{path}", **{"Accept-Encoding": "gzip"})
+        assert headers["content-encoding"] == "gzip"
+    picture, _ = fetch(
+        member, f"/api/v1/studies/{trained}/curves?format=png", **{"Accept-Encoding": "gzip"}
+    )
+    assert "content-encoding" not in picture
 
 
 @pytest.mark.parametrize("part", ["files/predictions.npy", "checkpoints/{checkpoint}", "epochs"])
