@@ -124,7 +124,7 @@ def read_result_comparison(
         str | None,
         Query(
             max_length=1000,
-            description="what all others are compared with, one of `references`; default: the first",
+            description="what all others are compared with, one of `references`; default: `none`, else the first",
         ),
     ] = None,
 ) -> SideBySide:

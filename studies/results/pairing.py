@@ -39,10 +39,12 @@ class Key(NamedTuple):
 
 
 class Unpaired(FrozenModel):
-    """Jobs of a group that have no partner in the reference, and why."""
+    """Jobs of a group that have no partner in the reference, and why; `fields` of the spec by which they could be
+    compared as well."""
 
     jobs: int
     why: str
+    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def pair_jobs(
     seeds = {(key.settings, key.seed) for key in others}
     find_nearest = cache(_make_nearest(settings))
     pairs: list[Pair] = []
-    reasons: Counter[str] = Counter()
+    reasons: Counter[tuple[str, tuple[str, ...]]] = Counter()
     lacking: list[int] = []
     for key, same in own.items():
         partners = others.get(key, [])
@@ -97,19 +99,23 @@ def pair_jobs(
             pairs.append((same[0], partners[0]))
         elif partners:
             # Which of them belongs to which is a choice that could be made by the result.
-            reasons[_explain_ambiguous(same if len(same) > 1 else partners)] += len(same)
+            alike = same if len(same) > 1 else partners
+            reasons["several at one seed differ only in {}", _list_differing(alike)] += len(same)
         elif key.settings not in settings:
-            reasons[f"they differ in {listed(find_nearest(key.settings))}"] += len(same)
+            reasons["they differ in {}", find_nearest(key.settings)] += len(same)
         elif (key.settings, key.seed) in seeds:
-            reasons["they differ in the cut of the data"] += len(same)
+            reasons["they differ in the cut of the data", ()] += len(same)
         else:
             lacking += [key.seed] * len(same)
     if lacking:
         numbers = [str(seed) for seed in sorted(set(lacking))]
         named = f"seed{'s' if len(numbers) > 1 else ''} {listed(numbers)}"
-        reasons[f"there is no job beside them at {named}"] += len(lacking)
-    unpaired = tuple(Unpaired(jobs=number, why=why) for why, number in reasons.most_common())
-    return Pairing(pairs, unpaired)
+        reasons[f"there is no job beside them at {named}", ()] += len(lacking)
+    unpaired = (
+        Unpaired(jobs=number, why=why.format(listed(fields)), fields=fields)
+        for (why, fields), number in reasons.most_common()
+    )
+    return Pairing(pairs, tuple(unpaired))
 
 
 def _find_paths(name: str) -> Iterator[str]:
@@ -185,17 +191,16 @@ def _make_nearest(others: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
 
     def find(settings: str) -> tuple[str, ...]:
         own = leaves(json.loads(settings))
-        return min((_list_differing([own, other]) for other in flat), key=len)
+        return min((_list_paths([own, other]) for other in flat), key=len)
 
     return find
 
 
-def _explain_ambiguous(jobs: Sequence[ComparedJob]) -> str:
-    fields = _list_differing([leaves(job.spec) for job in jobs])
-    return f"several at one seed differ only in {listed(fields)}, which is not compared"
+def _list_differing(jobs: Sequence[ComparedJob]) -> tuple[str, ...]:
+    return _list_paths([leaves(job.spec) for job in jobs])
 
 
-def _list_differing(flat: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+def _list_paths(flat: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     first = flat[0]
     paths = dict.fromkeys(path for one in flat for path in one)
     absent = object()

@@ -83,13 +83,13 @@ def compare_sides(
 
 
 def choose_reference(sides: Sequence[Side], reference: str | None) -> str:
-    """One of the sides' families, the first where none is asked for; raises BadQuery."""
+    """One of the sides' families: the one that is asked for, else `none`, else the first. Raises BadQuery."""
     families = list(dict.fromkeys(side.family for side in sides))
     if len(families) < 2:
         detail = f"two groups or more are compared, but the jobs are in {len(families) or 'none'}"
         raise BadQuery(detail, 0)
     if reference is None:
-        return families[0]
+        return "none" if "none" in families else families[0]
     if reference not in families:
         detail = f"there is no {reference[:100]!r} to compare with; there are {listed(families, len(families))}"
         raise BadQuery(detail, 0)

@@ -21,17 +21,26 @@ def find_metric(name: str) -> str | None:
     return field.name if field.place == "metrics" else None
 
 
+def is_number(name: str) -> bool:
+    """Whether what stands in the column is aligned to the right."""
+    try:
+        return find_field(name).kind is Kind.NUMBER
+    except BadQuery:
+        return False
+
+
 def write_cell(row: Mapping[str, Any], name: str, metric: str | None) -> str:
     value = row[name]
     if metric is None:
-        return write_value(value)
+        return f"{value:.1f}" if name.endswith("seconds") and value else write_value(value)
     return row["non_finite"].get(metric) or write_amount(value, metric)
 
 
 def write_amount(value: Any, metric: str) -> str:
     if not isinstance(value, int | float):
         return write_value(value)
-    return amount(value, metric) if is_share(metric) else f"{value:.6g}"
+    # Epochs are counted: 12345 is not 1.234e+04.
+    return f"{value:.0f}" if value == int(value) and not is_share(metric) else amount(value, metric)
 
 
 def write_value(value: Any) -> str:

@@ -15,7 +15,7 @@ from api.web.forest import make_forest
 from api.web.render import Mistake, PageRoute, describe_mistake, options, render
 from api.web.results.listing import METRIC, METRICS
 from store.db import BadQuery
-from store.query import known_fields
+from store.query import known_fields, spec_fields
 from store.results import matching
 from studies.results import MOST_SIDES, ComparedGroup, SideBySide
 from studies.stats import amount, bounds, format_p_value, gap
@@ -57,7 +57,7 @@ def show_comparison(
         mistake=mistake,
         default=METRIC,
         metrics=METRICS,
-        fields=known_fields().values(),
+        fields=list(known_fields().values()),
         most={"groups": MOST_SIDES, "studies": MOST_STUDIES},
         **_describe(found, asked),
     )
@@ -103,7 +103,22 @@ def _describe(found: SideBySide | None, asked: dict[str, str]) -> dict[str, Any]
         "forest": make_forest(found.metric, [(one.name, one.difference) for one in found.groups]),
         "differing": [one.describe(found.reference) for one in open_confounds],
         "explained": [f"{what}, by {', '.join(causes)}" for what, causes in explained.items()],
+        "finer": _suggest_finer(found, asked),
         "address": f"/api/v1/results/comparison?{options({**asked, 'studies': None})}{repeated}",
+    }
+
+
+def _suggest_finer(found: SideBySide, asked: dict[str, str]) -> dict[str, str]:
+    """Comparisons by what keeps jobs from being pairs, too: the fields, and where it is."""
+    by = [name.strip() for name in (asked["by"] or "variant").split(",")]
+    differing = dict.fromkeys(one.fields for group in found.groups for one in group.unpaired)
+    names = spec_fields()
+    return {
+        ",".join(
+            (*by, *fields)
+        ): f"/compare?{options({**asked, 'by': ','.join((*by, *fields)), 'reference': None})}"
+        for fields in differing
+        if fields and all(name in names and name not in by for name in fields)
     }
 
 

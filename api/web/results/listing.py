@@ -11,7 +11,14 @@ from fastapi.responses import Response
 from api.http import BadParameter, Reader, read_parameter, read_query
 from api.services import Services, ServicesDep
 from api.web.render import PageRoute, describe_mistake, options, render
-from api.web.results.cells import find_metric, narrow_query, write_amount, write_cell, write_value
+from api.web.results.cells import (
+    find_metric,
+    is_number,
+    narrow_query,
+    write_amount,
+    write_cell,
+    write_value,
+)
 from store.db import BadQuery, User
 from store.query import find_field, known_fields
 from store.query import write_value as quote_value
@@ -99,7 +106,7 @@ def show_results(
         is_first=cursor is None,
         defaults={"columns": COLUMNS, "metric": METRIC},
         examples=_list_examples(user),
-        fields=known_fields().values(),
+        fields=list(known_fields().values()),
         metrics=METRICS,
         **context,
     )
@@ -149,7 +156,7 @@ def _read_jobs(services: Services, asked: Asked, cursor: str | None) -> dict[str
         for row in page.items
     ]
     heads = [_make_head(asked, name, title) for name, title in _FIXED.items()]
-    heads += [_make_head(asked, name, name, is_number=bool(metrics[name])) for name in metrics]
+    heads += [_make_head(asked, name, name, is_number=is_number(name)) for name in metrics]
     whole = Asked(asked.query, ",".join(("job_id", *_FIXED, "reason", *metrics)), asked.sort)
     return {
         "jobs": jobs,

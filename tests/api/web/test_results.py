@@ -196,6 +196,20 @@ def test_studies_side_by_side_say_what_the_api_says(viewer: TestClient, planted:
     assert found["sentence"] in text_of(typed)
 
 
+def test_what_does_not_pair_leads_to_a_comparison_that_has_it(
+    viewer: TestClient, sessions: Sessions, planted: list[int]
+) -> None:
+    with sessions.begin() as session:
+        training = {"training": {"epochs": 2, "batch_size": 8}}
+        other = make_study(session, cells=make_cells(seeds=range(8), **training), spec=SPEC)
+    page = read(viewer, "/compare", studies=[planted[0], other.id])
+    assert "they differ in training.batch_size" in page
+    [address] = re.findall(r'href="([^"]+)">groups by variant, training.batch_size', page)
+    finer = text_of(read(viewer, html.unescape(address)))
+    assert "variant=none, training.batch_size=8" in finer
+    assert "What does not pair" not in finer
+
+
 def test_groups_lead_to_their_comparison(viewer: TestClient) -> None:
     page = read(viewer, "/results", by="norm.kind", query="study=norms", metric="test_accuracy")
     [address] = re.findall(r'href="([^"]+)">Compare these groups', page)
