@@ -85,6 +85,9 @@ def _paths(engine: Engine) -> Mapping[str, str]:
         "a job": f"/jobs/{job}",
         "a preset": "/presets/norms-compared",
         "a dataset": "/datasets/digits",
+        "results of a query": "/results?query=norm.kind%3Dgroup&sort=-best_val_accuracy",
+        "groups of 1,000 jobs": f"/results?query=study%3D{study}&by=norm.kind",
+        "160 jobs side by side": f"/compare?query=study%3D{study}+and+seed%3C8&by=norm.kind",
         "admin": "/admin",
     }
 

@@ -82,7 +82,11 @@ def show_results(
     asked = Asked(*(one.strip() for one in (query, columns, sort, by, metric)))
     mistake, view = None, dict[str, Any]()
     try:
-        view = _read_groups(services, asked) if asked.by else _read_jobs(services, asked, cursor)
+        view = (
+            _read_groups(services, asked)
+            if asked.by
+            else _read_jobs(services, asked, cursor or None)
+        )
     except (BadParameter, BadQuery) as error:
         mistake = describe_mistake(error)
     context: dict[str, Any] = {
@@ -103,7 +107,7 @@ def show_results(
         title="Results",
         asked=asked,
         mistake=mistake,
-        is_first=cursor is None,
+        is_first=not cursor,
         defaults={"columns": COLUMNS, "metric": METRIC},
         examples=_list_examples(user),
         fields=list(known_fields().values()),

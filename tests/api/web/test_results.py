@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.web.results import listing
 from store.db.models import Job
 from tests.support.factories import make_cells, make_job, make_study, make_user, set_job
+from tests.support.statements import counting_statements
 
 Sessions = sessionmaker[Session]
 DAY = datetime(2026, 11, 26, tzinfo=UTC)
@@ -159,6 +161,25 @@ def test_a_view_is_exported_as_it_is_seen(viewer: TestClient) -> None:
     page = read(viewer, "/results", by="norm.kind")
     [address] = re.findall(r'href="([^"]+)">The groups as JSON', page)
     assert len(viewer.get(html.unescape(address)).json()["items"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        ("/results?sort=-best_val_accuracy", 1),
+        ("/results?query=seed%3C3&by=norm.kind,seed", 1),
+        ("/compare?by=norm.kind", 2),
+        ("/studies?query=norm.kind%3Dbatch", 6),
+    ],
+)
+def test_a_page_takes_few_statements_however_much_it_shows(
+    app: FastAPI, viewer: TestClient, path: str, most: int
+) -> None:
+    read(viewer, path)
+    with counting_statements(app.state.services.engine) as statements:
+        read(viewer, path)
+    # One of them is the token's.
+    assert len(statements) - 1 <= most, "\n".join(statements)
 
 
 def test_nothing_found_leads_on(viewer: TestClient) -> None:
