@@ -207,7 +207,7 @@ def measure_route(
     def ask() -> None:
         prepare()
         address = path if path.startswith("/") else f"/api/v1/{path}"
-        answer = client.get(address, params=dict(parameters))
+        answer = client.get(address, params=dict(parameters) or None)
         assert answer.status_code == 200, answer.text
 
     times = _times(ask, requests)
