@@ -1,10 +1,12 @@
 """Jobs that are compared side by side, wherever they were submitted: all that pairs and scores rest on."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, cast, func, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Text, cast, func, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
@@ -42,12 +44,15 @@ _COLUMNS: Mapping[str, Any] = {
     "job_id": Result.job_id,
     "study_id": Result.study_id,
     "variant": Result.variant,
-    "point": Job.point,
     "seed": Result.seed,
     "status": Result.status,
     "reason": Result.reason,
     "metrics": Job.metrics,
     "spec": Job.spec,
+}
+#: Documents that are the same of many jobs.
+_SHARED: Mapping[str, Any] = {
+    "point": Job.point,
     "facts": Job.facts,
     "environment": sql.environment(),
     "declared": Study.spec["variants"].op("->", return_type=JSONB())(Result.variant),
@@ -66,13 +71,22 @@ def read_compared(
         raise BadQuery(detail, 0)
     # One parameter, however many jobs: a statement takes at most 65,535.
     chosen = func.unnest(cast(list(ids), ARRAY(BigInteger))).column_valued("chosen")
-    columns = (column.label(name) for name, column in _COLUMNS.items())
+    columns = [column.label(name) for name, column in _COLUMNS.items()]
+    columns += [cast(column, Text).label(name) for name, column in _SHARED.items()]
     statement = (
         joined(*columns, *numbered(by))
         .where(Result.job_id.in_(select(chosen)))
         .order_by(Result.job_id)
     )
+    # Each is read once: of a thousand jobs their environment may be one.
+    read: Callable[[str | None], Any] = cache(
+        lambda text: None if text is None else json.loads(text)
+    )
     return [
-        ComparedJob(**{name: row[name] for name in _COLUMNS}, by=named(dict(row), by))
+        ComparedJob(
+            **{name: row[name] for name in _COLUMNS},
+            **{name: read(row[name]) for name in _SHARED},
+            by=named(dict(row), by),
+        )
         for row in session.execute(statement).mappings()
     ]

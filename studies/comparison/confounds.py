@@ -8,6 +8,7 @@ withholds the ranking, until it is declared.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol, TypeAlias
 
 from runtime.documents import pointer
@@ -67,8 +68,10 @@ def find_differing(
     arm: str, both: Pairs, paths: Sequence[str], declared: Mapping[str, str]
 ) -> Iterator[Confound]:
     """What differs besides the specs; `paths`: the fields of the spec that may be its cause."""
+    # The same for all kinds, and needed only where one differs.
+    find_changed = cache(lambda: _select_changed(paths, both))
     for kind in KINDS:
-        yield from _find_differing(kind, arm, both, paths, declared)
+        yield from _find_differing(kind, arm, both, find_changed, declared)
 
 
 def find_varying(rows: Iterable[ResultRow]) -> Iterator[tuple[str, int]]:
@@ -84,7 +87,11 @@ def find_varying(rows: Iterable[ResultRow]) -> Iterator[tuple[str, int]]:
 
 
 def _find_differing(
-    kind: Kind, arm: str, both: Pairs, paths: Sequence[str], declared: Mapping[str, str]
+    kind: Kind,
+    arm: str,
+    both: Pairs,
+    find_changed: Callable[[], Sequence[str]],
+    declared: Mapping[str, str],
 ) -> Iterator[Confound]:
     # A job that hasn't started, or that an older version recorded less of, has None here: it neither differs from
     # anything nor equals it.
@@ -97,7 +104,7 @@ def _find_differing(
     ]
     if found:
         # A field is a cause only where it differs: what both variants declare alike explains nothing.
-        changed = _select_changed(paths, both)
+        changed = find_changed()
         # The norm explains a difference in biases only between jobs of which one needs them and the other doesn't.
         parts = kind.parts if all(kind.only_if(*pair) for pair in both) else kind.parts - {"norm"}
         causes = tuple(path for path in changed if {path, path.split(".")[0]} & parts)
