@@ -13,7 +13,7 @@ _JSON, _YAML = "application/json", "application/yaml"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A job or a study on its way to the service; it is a study if it has variants.
+    """A job or a study on its way to the service; it is a study if it has variants, or a base for them.
 
     `name` is what messages call it; None for a mapping, which has no lines.
     """
@@ -27,7 +27,7 @@ class Document:
 def read_input(document: Path | str | Mapping[str, Any]) -> Document:
     """A file, YAML or JSON text, or a mapping; raises Unreadable."""
     if isinstance(document, Mapping):
-        return Document(json.dumps(document).encode(), _JSON, "variants" in document, None)
+        return Document(json.dumps(document).encode(), _JSON, _is_study(document), None)
     # A path holds no line break and doesn't begin with a brace; anything else is taken for a path, so that its
     # error names the file.
     if isinstance(document, str) and ("\n" in document or document.lstrip().startswith("{")):
@@ -36,8 +36,12 @@ def read_input(document: Path | str | Mapping[str, Any]) -> Document:
         content, name = _read_bytes(Path(document).expanduser()), str(document)
     media_type = _JSON if name.lower().endswith(".json") else _YAML
     value = _read(content, name, as_json=media_type == _JSON)
-    is_study = isinstance(value, Mapping) and "variants" in value
-    return Document(content, media_type, is_study, name)
+    return Document(content, media_type, _is_study(value), name)
+
+
+def _is_study(value: Any) -> bool:
+    """As the service decides it."""
+    return isinstance(value, Mapping) and ("variants" in value or "base" in value)
 
 
 def read_mapping(file: Path, what: str) -> dict[str, Any]:

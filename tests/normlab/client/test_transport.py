@@ -449,6 +449,8 @@ STUDY = "variants: {a: {}}\n"
     ("make", "is_study"),
     [
         (lambda folder: {"variants": {}}, True),
+        (lambda folder: {"base": {}}, True),
+        (lambda folder: "base: {}\n", True),
         (lambda folder: {"norm": {}}, False),
         (lambda folder: STUDY, True),
         (lambda folder: '{"variants": {}}', True),

@@ -6,7 +6,7 @@ import pytest
 
 from studies.spec.expand import MAX_CELLS, expand
 from studies.spec.merge import locate
-from studies.spec.study import StudyError, read_study
+from studies.spec.study import StudyError, is_study, read_study
 
 DEMO: dict[str, Any] = {
     "project": "digits",
@@ -199,3 +199,13 @@ def test_two_arms_never_have_one_name() -> None:
     points = [{"variant": "group", "norm.eps": 0.001}, {"variant": "group", "optimizer.eps": 0.001}]
     document = study(base={**DEMO["base"], "optimizer": {"kind": "adam"}}, include=points)
     assert refused(document)[0][1] == "two arms would both be called 'group · eps=0.001'"
+
+
+def test_a_document_with_a_base_is_a_study_and_is_told_that_it_needs_variants() -> None:
+    document = {"base": {"norm": {"kind": "bacth"}}, "seeds": 3}
+    assert is_study(document)
+    with pytest.raises(StudyError) as caught:
+        read_study(document)
+    [problem] = caught.value.problems
+    assert problem.pointer == "/variants"
+    assert "a study needs `variants`" in problem.detail
