@@ -26,7 +26,13 @@ from api.http.drawings import (
     render_response,
     request_render,
 )
-from api.http.error_responses import MEDIA_TYPE, as_api_error, find_places, is_known
+from api.http.error_responses import (
+    MEDIA_TYPE,
+    as_api_error,
+    describe_parameters,
+    find_places,
+    is_known,
+)
 from api.http.errors import (
     ApiError,
     BadParameter,
@@ -38,6 +44,7 @@ from api.http.errors import (
     Unauthorized,
     Unavailable,
     parse,
+    summarize,
 )
 from api.http.field_errors import FieldError
 from api.http.headers import SafeHeaders
@@ -106,6 +113,7 @@ __all__ = [
     "cookie_name",
     "csrf_token",
     "describe_body",
+    "describe_parameters",
     "drawings",
     "ensure_own",
     "ensure_same_site",
@@ -130,4 +138,5 @@ __all__ = [
     "set_session",
     "spool_jobs",
     "spool_rows",
+    "summarize",
 ]

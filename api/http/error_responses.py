@@ -167,10 +167,18 @@ def as_api_error(error: Exception) -> ApiError:
 
 def _answer_parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [
-        FieldError(parameter=str(one["loc"][-1]), detail=explain(one)) for one in error.errors()
-    ]
+    errors = describe_parameters(error)
     return _respond(HTTPStatus.UNPROCESSABLE_ENTITY, summarize(errors), errors)
+
+
+def describe_parameters(error: RequestValidationError) -> list[FieldError]:
+    """Each parameter that is refused: its name, the rule, and what it was."""
+    return [FieldError(parameter=_name(one["loc"]), detail=explain(one)) for one in error.errors()]
+
+
+def _name(place: Sequence[str | int]) -> str:
+    """Of the parameter, also where one of its several values is wrong: `query`, its name, and the value's place."""
+    return str(place[1] if len(place) > 1 else place[0])
 
 
 def _answer_framework(request: Request, error: Exception) -> Response:
@@ -180,7 +188,9 @@ def _answer_framework(request: Request, error: Exception) -> Response:
         case HTTPStatus.NOT_FOUND:
             detail = f"there is nothing at {request.url.path}"
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = (error.headers or {}).get("Allow", "other methods")
+            # The framework's are in any order.
+            methods = (error.headers or {}).get("Allow", "other methods").split(", ")
+            allowed = ", ".join(sorted(methods))
             detail = f"{request.url.path} takes {allowed}, not {request.method}"
         case _:
             detail = str(error.detail)

@@ -22,6 +22,6 @@ _HEADERS = {
 router = APIRouter(include_in_schema=False)
 
 
-@router.get("/docs")
+@router.api_route("/docs", methods=["GET", "HEAD"])
 def read_docs() -> FileResponse:
     return FileResponse(STATIC / "docs.html", media_type="text/html", headers=_HEADERS)

@@ -28,8 +28,10 @@ from api.http import (
     clear_session,
     cookie_name,
     csrf_token,
+    describe_parameters,
     is_known,
     read_session,
+    summarize,
 )
 from store.db import BadQuery, User
 from studies.stats import is_share
@@ -53,7 +55,12 @@ _HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
 
 
 class PageRoute(APIRoute):
-    """A route whose errors are pages; whoever isn't logged in is led to the login."""
+    """A route whose errors are pages; whoever isn't logged in is led to the login. Where it takes GET it takes HEAD."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        if self.methods is not None and "GET" in self.methods:
+            self.methods.add("HEAD")
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -61,14 +68,19 @@ class PageRoute(APIRoute):
         async def handle_page(request: Request) -> Response:
             # Before anything is read: what changes from now on is told by `/events`.
             request.state.mark = request.app.state.services.changes.mark
+            answer = await answer_person(request)
+            if request.method == "HEAD":
+                # With the length that it would have.
+                answer.body = b""
+            return answer
+
+        async def answer_person(request: Request) -> Response:
             try:
                 return await handle(request)
             except Unauthorized:
                 return _to_login(request)
-            except RequestValidationError:
-                return error_page(
-                    request, HTTPStatus.NOT_FOUND, f"there is nothing at {request.url.path}"
-                )
+            except RequestValidationError as error:
+                return _refuse(request, error)
             except Exception as error:
                 if not is_known(error):
                     raise
@@ -76,6 +88,14 @@ class PageRoute(APIRoute):
                 return error_page(request, known.status, known.detail, known.headers)
 
         return handle_page
+
+
+def _refuse(request: Request, error: RequestValidationError) -> Response:
+    if any(one["loc"][0] == "path" for one in error.errors()):
+        detail = f"there is nothing at {request.url.path}"
+        return error_page(request, HTTPStatus.NOT_FOUND, detail)
+    detail = f"the parameter {summarize(describe_parameters(error))}"
+    return error_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail)
 
 
 def _to_login(request: Request) -> Response:
@@ -115,7 +135,8 @@ def error_page(
         title=status.phrase,
         detail=detail,
         # What was sent by a form is not sent again by a link.
-        may_try_again=status >= HTTPStatus.INTERNAL_SERVER_ERROR and request.method == "GET",
+        may_try_again=status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        and request.method in ("GET", "HEAD"),
     )
     page.headers.update(headers or {})
     return page
@@ -151,7 +172,9 @@ def render(
     **context: Any,
 ) -> HTMLResponse:
     """The page for this user, or the part of it that changes."""
-    secret = read_session(request) if request.method == "GET" and user is not None else None
+    secret = (
+        read_session(request) if request.method in ("GET", "HEAD") and user is not None else None
+    )
     text = (
         environment()
         .get_template(template)

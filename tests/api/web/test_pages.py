@@ -250,3 +250,59 @@ def test_a_study_s_results_are_kept_until_one_of_its_jobs_changes(
     # Tags and notes are read each time.
     member.patch(f"/api/v1/studies/{trained}", json={"tags": ["mine"]})
     assert "#mine" in read(member, f"/studies/{trained}")
+
+
+def test_a_study_s_sentence_is_kept_as_its_results_are(
+    trained: int, member: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_verdict, asked = studies.read_verdict, list[int]()
+    monkeypatch.setattr(
+        studies, "read_verdict", lambda *given: (asked.append(1), read_verdict(*given))[1]
+    )
+    sentence = read(member, f"/studies/{trained}/sentence")
+    assert read(member, f"/studies/{trained}/sentence") == sentence
+    assert len(asked) == 1
+    assert member.get("/studies/99999/sentence").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (
+            "/datasets/digits?seed=-1",
+            "The parameter seed: must be at least 0, but got &#34;-1&#34;.",
+        ),
+        (
+            "/studies?archived=maybe",
+            "The parameter archived: must be true or false, but got &#34;maybe&#34;.",
+        ),
+        (
+            "/studies?project=" + 201 * "x",
+            "The parameter project: must have at most 200 characters, but got ",
+        ),
+        (
+            "/submit?preset=" + 300 * "x",
+            "The parameter preset: must have at most 200 characters, but got ",
+        ),
+    ],
+)
+def test_a_parameter_that_is_refused_is_named_with_what_is_allowed(
+    member: TestClient, address: str, said: str
+) -> None:
+    answer = member.get(address)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"].startswith("text/html")
+    assert said in answer.text
+    assert "there is nothing at" not in answer.text
+
+
+def test_pages_answer_a_head_with_what_they_answer_a_get_but_the_body(
+    trained: int, member: TestClient
+) -> None:
+    places = ("/", "/studies", f"/studies/{trained}", "/admin", "/login", "/docs", "/studies/99999")
+    for path in places:
+        whole, head = member.get(path), member.head(path)
+        assert (head.status_code, head.content) == (whole.status_code, b"")
+        assert head.headers["content-type"] == whole.headers["content-type"]
+    # What changes something takes no HEAD.
+    assert member.head("/submit/check").status_code == 405
