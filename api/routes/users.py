@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends, Query, status
 from sqlalchemy.orm import Session
 
@@ -28,6 +29,8 @@ from store.db import User
 
 _LONGEST_LIFE = timedelta(days=36_525)
 
+log = structlog.get_logger(__name__)
+
 router = APIRouter(tags=["users"], dependencies=[Depends(get_current_user)])
 
 
@@ -48,10 +51,12 @@ def list_users(services: ServicesDep) -> Listing[UserView]:
     openapi_extra=describe_body(NewUser),
     summary="Create a user",
 )
-def create_user(services: ServicesDep, _: Administrator, document: Document) -> UserView:
+def create_user(services: ServicesDep, admin: Administrator, document: Document) -> UserView:
     new = parse(NewUser, document)
     with services.sessions.begin() as session:
-        return UserView.model_validate(users.create_user(session, new.name, new.role))
+        view = UserView.model_validate(users.create_user(session, new.name, new.role))
+    log.info("a user was created", user=view.name, role=view.role, by=admin.name)
+    return view
 
 
 @router.patch(
@@ -72,7 +77,10 @@ def change_user(
         if change.disabled is not None:
             (users.disable_user if change.disabled else users.enable_user)(session, user)
         session.refresh(user)
-        return UserView.model_validate(user)
+        view = UserView.model_validate(user)
+    changed = change.model_dump(exclude_none=True)
+    log.info("a user was changed", user=view.name, by=admin.name, **changed)
+    return view
 
 
 @router.get("/tokens", summary="List your own tokens; for admins, all tokens")
@@ -104,7 +112,9 @@ def create_token(
         token, secret = users.create_token(
             session, owner, new.name, new.expires_at, parent=parent, most=most
         )
-        return SecretView(**TokenView.of(token).model_dump(), secret=secret)
+        view = TokenView.of(token)
+    log.info("a token was created", token=view.id, name=view.name, user=view.user, by=user.name)
+    return SecretView(**view.model_dump(), secret=secret)
 
 
 @router.delete(
@@ -129,7 +139,16 @@ def revoke_token(
         # A former admin may have created tokens for others with this one.
         if children == "all" and user.role != "admin":
             raise Forbidden(f"{user.name} can revoke only their own tokens, not `all`")
+        owner, name = token.user.name, token.name
         users.revoke_token(session, token_id, children)
+    log.info(
+        "a token was revoked",
+        token=token_id,
+        name=name,
+        user=owner,
+        children=children,
+        by=user.name,
+    )
 
 
 def _ensure_ahead(expires_at: datetime) -> None:
