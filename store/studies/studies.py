@@ -95,7 +95,7 @@ def add_jobs(
     new = [one for one in cells if _identify(one.variant, one.point, one.spec.seed) not in there]
     device = _device(new, *{row.device for row in present})
     on = _lock_datasets(session, new)
-    # Of jobs that nobody knows yet it isn't heard which study has changed.
+    # Listeners know the study by the jobs that it had: the notice of a new job's id would tell them nothing.
     notify(session, JOBS_CHANNEL, "")
     return creation.add_jobs(session, study, on, new, device=device, who=who)
 
