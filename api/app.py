@@ -13,8 +13,8 @@ from starlette.concurrency import run_in_threadpool
 
 from api import web
 from api.http import GoneClients, SafeHeaders, drawings, error_responses, openapi
-from api.kept_results import KeptResults
-from api.processes import Checker, RenderQueue
+from api.kept_results import MOST_VERDICTS, KeptResults
+from api.processes import Checker, OneEach, RenderQueue
 from api.routes import (
     catalog,
     curves,
@@ -34,7 +34,7 @@ from api.routes import (
 )
 from api.services import Services
 from api.settings import Settings
-from api.storage import StorageCheck, refuse_wrong_storage
+from api.storage import DatasetSizes, StorageCheck, refuse_wrong_storage
 from api.streams import Streams
 from runtime.logs import configure_logging
 from runtime.supervision import Limits
@@ -140,4 +140,7 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
         changes,
         streams,
         KeptResults(changes),
+        KeptResults(changes, MOST_VERDICTS),
+        OneEach(),
+        DatasetSizes(settings.storage / "datasets"),
     )

@@ -8,9 +8,9 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.kept_results import KeptResults
-from api.processes import Checker, RenderQueue
+from api.processes import Checker, OneEach, RenderQueue
 from api.settings import Settings
-from api.storage import StorageCheck
+from api.storage import DatasetSizes, StorageCheck
 from api.streams import Streams
 from store.db import Changes
 from store.jobs import Intake, Waker
@@ -33,6 +33,11 @@ class Services:
     changes: Changes
     streams: Streams
     kept_results: KeptResults
+    #: What a list of studies says of each.
+    kept_verdicts: KeptResults
+    #: Of the documents that are checked while they are written.
+    drafts: OneEach
+    dataset_sizes: DatasetSizes
 
 
 async def get_services(request: Request) -> Services:

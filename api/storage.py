@@ -1,7 +1,10 @@
-"""The check that the storage belongs to the database: at the start, then until the database has answered."""
+"""The storage: whether it belongs to the database, at the start and until the database has answered; and what decoded
+datasets take there."""
 
+import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 import structlog
@@ -10,7 +13,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.settings import Settings
 from store.db import StorageRefused, make_engine, make_sessions
-from store.hosts import check_storage
+from store.hosts import Stored, check_storage
+
+#: Of decoded datasets, so many are measured, and not again for so long.
+MOST_FOLDERS, KEPT_SECONDS = 1000, 60.0
 
 log = structlog.get_logger(__name__)
 
@@ -57,3 +63,43 @@ class StorageCheck:
                 return type(error).__name__
             self._is_right = True
             return None
+
+
+class DatasetSizes:
+    """How many datasets are decoded and how large they are: they have no row for each file, but their folders are few,
+    and flat. Safe for many threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._kept: tuple[float, Stored] | None = None
+
+    def read(self) -> Stored:
+        """As it is now, or was up to a minute ago."""
+        with self._lock:
+            if self._kept is None or time.monotonic() - self._kept[0] > KEPT_SECONDS:
+                self._kept = time.monotonic(), self._measure()
+            return self._kept[1]
+
+    def _measure(self) -> Stored:
+        count = size = 0
+        try:
+            with os.scandir(self._folder) as entries:
+                folders = [one.path for one in entries if one.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            # Nothing is decoded yet.
+            return Stored(0, 0)
+        except OSError as error:
+            log.warning("the decoded datasets cannot be listed", error=str(error))
+            return Stored(0, 0)
+        for folder in folders[:MOST_FOLDERS]:
+            try:
+                with os.scandir(folder) as files:
+                    size += sum(one.stat().st_size for one in files)
+                count += 1
+            except FileNotFoundError:
+                # Being deleted meanwhile, and so not counted.
+                continue
+            except OSError as error:
+                log.warning("a decoded dataset cannot be measured", folder=folder, error=str(error))
+        return Stored(count, size)

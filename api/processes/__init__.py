@@ -1,6 +1,7 @@
 """Helper processes under supervision: the check of specs, and drawing."""
 
 from api.processes.check_queue import MOST_PLACES
+from api.processes.one_each import OneEach
 from api.processes.render_queue import Pending, RendererBusy, RenderQueue
 from api.processes.spec_checker import Checker, CheckerUnavailable, NoPicture, StillChecking
 
@@ -9,6 +10,7 @@ __all__ = [
     "Checker",
     "CheckerUnavailable",
     "NoPicture",
+    "OneEach",
     "Pending",
     "RenderQueue",
     "RendererBusy",

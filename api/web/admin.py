@@ -1,6 +1,5 @@
 """A person's own tokens and what applies to them; for admins also users, all tokens, workers, storage and the mirror."""
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +16,14 @@ from api.services import Services, ServicesDep
 from api.web.render import PageRoute, render
 from store.accounts import sessions, users
 from store.db import ROLES, Token, User
-from store.hosts import Stored, disk_use
+from store.hosts import disk_use
 from store.jobs import leases
 from store.mlflow import mirror_problems
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 #: Of each list, so many are shown.
-MOST_TOKENS, MOST_USERS, MOST_PROBLEMS, MOST_FOLDERS = 200, 500, 20, 1000
+MOST_TOKENS, MOST_USERS, MOST_PROBLEMS = 200, 500, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def show_admin(request: Request, services: ServicesDep, user: Reader, secret: Se
             context |= _read_service(session, context["way_in"])
     if is_admin:
         storage = services.settings.storage
-        context["stored"] = {**context["stored"], "datasets": _measure_datasets(storage)}
+        context["stored"] = {**context["stored"], "datasets": services.dataset_sizes.read()}
         context["disk"] = _measure_disk(storage)
     return render(
         request,
@@ -117,23 +116,6 @@ def _describe_rules(services: Services) -> Mapping[str, str]:
 
 def _megabytes(count: int) -> str:
     return f"{count / 2**20:g} MiB"
-
-
-def _measure_datasets(storage: Path) -> Stored:
-    """Decoded datasets have no row for each file; their folders are few, and flat."""
-    count = size = 0
-    try:
-        with os.scandir(storage / "datasets") as folders:
-            for folder in folders:
-                if count == MOST_FOLDERS:
-                    break
-                if folder.is_dir(follow_symlinks=False):
-                    count += 1
-                    size += sum(one.stat().st_size for one in os.scandir(folder))
-    except OSError:
-        # Not decoded yet, or being deleted meanwhile.
-        pass
-    return Stored(count, size)
 
 
 def _measure_disk(storage: Path) -> Disk | None:

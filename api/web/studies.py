@@ -88,9 +88,10 @@ def _read_list(
 @router.get("/studies/{study_id}/sentence")
 def read_sentence(request: Request, services: ServicesDep, user: Reader, study_id: Id) -> Response:
     """The verdict of one study, which a list asks for when it comes into view."""
-    with services.sessions.begin() as session:
-        evidence = read_evidence(session, find_study(session, study_id))
-    return render(request, "sentence.html", user, verdict=compare(evidence).verdict)
+    with services.readers() as session:
+        study = find_study(session, study_id)
+    kept = services.kept_verdicts.read(study_id, lambda: read_verdict(services, study))
+    return render(request, "sentence.html", user, **kept)
 
 
 @router.get("/studies/{study_id}")
@@ -109,6 +110,14 @@ def show_study(request: Request, services: ServicesDep, user: Reader, study_id: 
         may_change=may_change(user, view.owner),
         **results,
     )
+
+
+def read_verdict(services: Services, study: Study) -> tuple[dict[str, Any], list[int]]:
+    """Until one of its jobs changes, with their ids."""
+    with services.readers() as session:
+        evidence = read_evidence(session, study)
+    ids = [row.job_id for arm in evidence.arms.values() for row in arm.rows.values()]
+    return {"verdict": compare(evidence).verdict}, ids
 
 
 def read_results(services: Services, study: Study) -> tuple[dict[str, Any], list[int]]:

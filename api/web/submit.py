@@ -113,8 +113,11 @@ async def check(request: Request, services: ServicesDep, user: Reader) -> Respon
     """What the document in the body would train, or what is wrong with it; that is no error here, where it is being
     written."""
     try:
-        document = await read_mapping(request, await read_body(request, services))
-        plan = await run_in_threadpool(make_plan, services, user, document)
+        body = await read_body(request, services)
+        # Of one person no two at a time: each may hold one of the few threads for seconds.
+        with services.drafts.held_by(user.id):
+            document = await read_mapping(request, body)
+            plan = await run_in_threadpool(make_plan, services, user, document)
     except Exception as error:
         if not is_known(error):
             raise
@@ -189,14 +192,16 @@ def _may_submit(user: User) -> bool:
 
 def _show_problems(request: Request, user: User, error: ApiError) -> Response:
     problems = find_places(request, error) or [FieldError(detail=error.detail)]
+    retry = (error.headers or {}).get("Retry-After")
     return render(
         request,
         "checked.html",
         user,
-        summary=count(len(problems), "problem"),
+        # Asked again by the page, and no fault of the document.
+        summary="Not checked yet" if retry else count(len(problems), "problem"),
         problems=problems,
         plan=None,
-        retry=(error.headers or {}).get("Retry-After"),
+        retry=retry,
     )
 
 

@@ -14,9 +14,10 @@ from sqlalchemy import Engine, event, func, select
 
 from api.app import make_app
 from api.kept_results import KeptResults
+from api.processes import OneEach
 from api.services import Services
 from api.settings import Settings
-from api.storage import StorageCheck
+from api.storage import DatasetSizes, StorageCheck
 from api.streams import Streams
 from store.accounts import users
 from store.accounts.users import Role
@@ -181,6 +182,9 @@ def serve_in_process(
         changes=changes,
         streams=Streams(),
         kept_results=KeptResults(changes),
+        kept_verdicts=KeptResults(changes),
+        drafts=OneEach(),
+        dataset_sizes=DatasetSizes(storage / "datasets"),
     )
     with sessions.begin() as session:
         name = f"bench-{role}"

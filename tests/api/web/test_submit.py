@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from api.web.submit import TEMPLATES
@@ -120,7 +121,6 @@ def test_who_may_submit_is_led_from_a_study_and_a_job_to_the_page(
         "preset=norms-compared&scale=x",
         "study=99999",
         "job=99999",
-        "job=x",
     ],
 )
 def test_what_is_not_there_is_a_page_that_leads_on(member: TestClient, query: str) -> None:
@@ -208,3 +208,24 @@ def test_what_both_schemas_define_is_the_same_in_both(member: TestClient) -> Non
     assert {name: study[name] for name in study.keys() & job.keys()} == {
         name: job[name] for name in study.keys() & job.keys()
     }
+
+
+def test_of_one_person_no_two_documents_are_checked_at_the_same_time(
+    app: FastAPI, member: TestClient, viewer: TestClient
+) -> None:
+    person = member.get("/api/v1/users/me").json()["id"]
+    with app.state.services.drafts.held_by(person):
+        outcome = check(member, write(JOB))
+        assert 'data-summary="Not checked yet" data-retry="2"' in outcome
+        assert "another document of yours is being checked" in outcome
+        # Others don't wait for that.
+        assert 'data-summary="A valid job"' in check(viewer, write(JOB))
+    assert 'data-summary="A valid job"' in check(member, write(JOB))
+
+
+def test_a_document_with_a_base_and_no_variants_is_told_what_a_study_needs(
+    member: TestClient,
+) -> None:
+    outcome = check(member, write({"base": job(), "seeds": 2}))
+    assert "a study needs `variants`" in outcome
+    assert "unknown key" not in outcome
