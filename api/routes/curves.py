@@ -14,11 +14,20 @@ from api.services import Services, ServicesDep
 from store.db import Epoch
 from store.results import result_rows, series
 from studies.rendering import CachedRender, draw_curves
-from studies.report import MOST_PERIODS, CurveAxis, CurveMetric, Curves, job_curves, study_curves
+from studies.report import (
+    MOST_PERIODS,
+    MOST_SEED_POINTS,
+    MOST_SEEDS,
+    CurveAxis,
+    CurveMetric,
+    Curves,
+    job_curves,
+    study_curves,
+)
 
 router = APIRouter(dependencies=[Depends(get_current_user)])
 
-Format: TypeAlias = Literal["json", "png", "svg"]
+Format: TypeAlias = Literal["json", "png", "svg", "pdf"]
 Wanted: TypeAlias = Annotated[Format, Query(description="data (json) or an image")]
 Metric: TypeAlias = Annotated[
     CurveMetric | None, Query(description="default: val_accuracy, or val_loss where there is none")
@@ -26,12 +35,27 @@ Metric: TypeAlias = Annotated[
 X: TypeAlias = Annotated[
     CurveAxis, Query(description="x-axis: evaluation periods or optimizer steps")
 ]
+Seeds: TypeAlias = Annotated[
+    bool,
+    Query(
+        description=f"also every seed's own curve: of at most {MOST_SEEDS} jobs (`seeds_left_out` counts the others), with"
+        f" at most {MOST_SEED_POINTS} points each"
+    ),
+]
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/png": {}, "image/svg+xml": {}}},
+    200: {"content": {"image/png": {}, "image/svg+xml": {}, "application/pdf": {}}},
     202: {"description": "the image is still being rendered; `Location` is its URL"},
 }
-_COLUMNS = ("epoch", "step", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+_COLUMNS = (
+    "epoch",
+    "step",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "non_finite",
+)
 
 
 @router.get(
@@ -46,10 +70,11 @@ def read_study_curves(
     study_id: Id,
     metric: Metric = None,
     x: X = "epoch",
+    seeds: Seeds = False,
     format: Wanted = "json",
 ) -> Curves | Response:
     """One curve per variant and matrix point. A seed that stopped early keeps its last value; excluded seeds
-    (diverged, failed) are counted. Only training and validation data: the test set stays sealed."""
+    (diverged, failed) are counted, and with `seeds` they have their own curve. Only training and validation data: the test set stays sealed."""
     with services.sessions.begin() as session:
         study = find_study(session, study_id)
         curves = study_curves(
@@ -59,6 +84,7 @@ def read_study_curves(
             baseline=study.spec["baseline"],
             metric=metric,
             x=x,
+            seeds=seeds,
         )
     return _respond(services, f"s{study_id}", curves, format)
 
@@ -92,7 +118,8 @@ def _list_periods(rows: Sequence[Epoch]) -> list[dict[str, Any]]:
 def _respond(services: Services, owner: str, curves: Curves, format: Format) -> Curves | Response:
     if format == "json":
         return curves
-    kind = f"curves-{curves.metric}-{curves.x}"
+    with_seeds = any(one.seeds for one in curves.series)
+    kind = f"curves-{curves.metric}-{curves.x}{'-seeds' if with_seeds else ''}"
     picture = CachedRender.of(owner, kind, f".{format}", curves.model_dump_json())
     drawn = request_render(
         services, picture, lambda: draw_curves(curves, format, services.render_queue.renderer)

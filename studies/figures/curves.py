@@ -16,13 +16,14 @@ _COLUMNS = 2
 
 
 def draw_curves(curves: Curves) -> Figure:
-    """Means over seeds with their 95 % t-intervals."""
+    """Means over seeds with their 95 % t-intervals; where the curves have seeds, each as a thin line."""
     places, more = shown(list(dict.fromkeys(one.place for one in curves.series)), MOST_ROWS)
     variants = list(dict.fromkeys(one.variant for one in curves.series))
     looks = styles(variants, curves.baseline or "")
     columns = min(_COLUMNS, len(places))
     rows = -(-len(places) // columns)
     is_mean = any(one.n > 1 for one in curves.series)
+    with_seeds = any(one.seeds for one in curves.series)
     note = (
         "Mean over seeds with its 95 % t-interval; a seed that stopped early keeps its last value."
     )
@@ -30,7 +31,7 @@ def draw_curves(curves: Curves) -> Figure:
         8.0 if columns == 1 else 11.0,
         max(4.0 * rows, 0.3 * len(variants) + 1.5),
         title=curves.title,
-        note=(note if is_mean else "") + more,
+        note=(note if is_mean else "") + (_seeds_note(curves) if with_seeds else "") + more,
     )
     for place, axis in zip(places, grid_of(figure, len(places), columns), strict=True):
         of_place = [one for one in curves.series if one.place == place]
@@ -40,10 +41,22 @@ def draw_curves(curves: Curves) -> Figure:
     return figure
 
 
+def _seeds_note(curves: Curves) -> str:
+    note = " Thin: each seed; dotted: one that is not in the mean."
+    if curves.seeds_left_out:
+        note += f" {curves.seeds_left_out} more seeds are not drawn."
+    return note
+
+
 def _draw(axis: Axes, one: CurveSeries, style: Style) -> None:
     counts = [f"n={one.n}"] if one.n != 1 or one.left_out else []
     counts += [f"{count} {why}" for why, count in one.left_out.items()]
     label = one.variant + (f" ({', '.join(counts)})" if counts else "")
+    for seed in one.seeds:
+        line = ":" if seed.left_out else style.dash
+        axis.plot(
+            *zip(*seed.points, strict=True), line, color=style.color, linewidth=0.7, alpha=0.5
+        )
     xs = [point.x for point in one.points]
     means = [point.mean for point in one.points]
     marker = style.marker if len(xs) == 1 else ""

@@ -77,7 +77,7 @@ def draw_figure(
 
 
 def draw_curves(curves: Curves, format: str, renderer: Renderer) -> bytes:
-    """Learning curves as `png` or `svg`; raises `RenderingFailed`."""
+    """Learning curves as `png`, `svg` or `pdf`; raises `RenderingFailed`."""
     return renderer.render(curves.model_dump_json().encode(), "curves", format)
 
 

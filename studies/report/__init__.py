@@ -2,6 +2,8 @@
 
 from studies.report import figure_list
 from studies.report.curves import (
+    MOST_SEED_POINTS,
+    MOST_SEEDS,
     CurveAxis,
     CurveMetric,
     Curves,
@@ -30,6 +32,8 @@ from studies.report.tables import to_csv, to_latex, to_markdown, variants_table
 __all__ = [
     "KEPT",
     "MOST_PERIODS",
+    "MOST_SEEDS",
+    "MOST_SEED_POINTS",
     "CurveAxis",
     "CurveMetric",
     "CurveSeries",

@@ -6,11 +6,12 @@ Only training and validation have curves: the test set stays sealed. A value tha
 import math
 import statistics as stdlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 from store.results import ResultRow
 from studies.comparison import FrozenModel
+from studies.report.diagnostics import spread
 from studies.spec import arm_name
 from studies.stats import Interval, t_interval
 
@@ -25,6 +26,8 @@ Points: TypeAlias = list[tuple[int, float]]
 #: Epoch or step, mean, and the interval of the mean (None at one curve).
 Band: TypeAlias = list[tuple[int, float, Interval | None]]
 
+#: More lines nobody tells apart; more points no screen shows.
+MOST_SEEDS, MOST_SEED_POINTS = 200, 500
 _UNFINISHED = ("queued", "running", "paused")
 
 
@@ -37,9 +40,19 @@ class CurvePoint(FrozenModel):
     high: float | None
 
 
+class SeedCurve(FrozenModel):
+    """One job's own values, as pairs of epoch or step and value; `left_out`: why the mean is without them."""
+
+    job_id: int
+    seed: int
+    left_out: str | None
+    points: tuple[tuple[int, float], ...]
+
+
 class CurveSeries(FrozenModel):
     """One arm of a study, or one job: the mean of `n` curves; `left_out`: how many jobs have none in it, by
-    the reason; `place` is the arm's point of the matrix in words."""
+    the reason; `place` is the arm's point of the matrix in words; `seeds`: its jobs, where they were asked for;
+    `non_finite`: how many values of one job are NaN or infinite, which no curve shows."""
 
     name: str
     variant: str
@@ -47,16 +60,20 @@ class CurveSeries(FrozenModel):
     n: int
     left_out: dict[str, int]
     points: tuple[CurvePoint, ...]
+    seeds: tuple[SeedCurve, ...] = ()
+    non_finite: int = 0
 
 
 class Curves(FrozenModel):
-    """What a figure of learning curves shows."""
+    """What a figure of learning curves shows; `seeds_left_out`: jobs without a curve of their own, since there are too
+    many."""
 
     title: str
     metric: CurveMetric
     x: CurveAxis
     baseline: str | None = None
     series: tuple[CurveSeries, ...]
+    seeds_left_out: int = 0
 
 
 def study_curves(
@@ -67,8 +84,9 @@ def study_curves(
     baseline: str,
     metric: CurveMetric | None = None,
     x: CurveAxis = "epoch",
+    seeds: bool = False,
 ) -> Curves:
-    """Of a study's jobs and the evaluation periods of each.
+    """Of a study's jobs and the evaluation periods of each; with `seeds`, of each job as well.
 
     A seed that stopped early keeps its last value in the mean, so that the mean isn't over those alone
     that went on; while a seed still trains, the mean ends where that seed is.
@@ -77,8 +95,18 @@ def study_curves(
     arms: dict[str, list[ResultRow]] = {}
     for job in jobs:
         arms.setdefault(arm_name(job.variant, job.point), []).append(job)
-    series = tuple(_series(name, of_arm, periods, metric, x) for name, of_arm in arms.items())
-    return Curves(title=title, metric=metric, x=x, baseline=baseline, series=series)
+    measured = [job.job_id for job in jobs if seeds and periods.get(job.job_id)]
+    own = set(spread(measured, MOST_SEEDS))
+    return Curves(
+        title=title,
+        metric=metric,
+        x=x,
+        baseline=baseline,
+        series=tuple(
+            _series(name, of_arm, periods, metric, x, own) for name, of_arm in arms.items()
+        ),
+        seeds_left_out=len(measured) - len(own),
+    )
 
 
 def job_curves(
@@ -91,7 +119,16 @@ def job_curves(
     for split, words in (("val", "validation"), ("train", "training")):
         name = f"{split}_{measure}"
         points = _points(mean_curve([finite_points(periods, name, x)]))
-        series.append(CurveSeries(name=name, variant=words, n=1, left_out={}, points=points))
+        series.append(
+            CurveSeries(
+                name=name,
+                variant=words,
+                n=1,
+                left_out={},
+                points=points,
+                non_finite=sum(name in row.get("non_finite", ()) for row in periods),
+            )
+        )
     return Curves(title=title, metric=metric, x=x, series=tuple(series))
 
 
@@ -123,13 +160,20 @@ def _series(
     periods: Mapping[int, Sequence[Period]],
     metric: CurveMetric,
     x: CurveAxis,
+    own: Collection[int],
 ) -> CurveSeries:
+    """`own`: the jobs that get a curve of their own beside the mean."""
     curves: list[Points] = []
+    seeds: list[SeedCurve] = []
     left_out: Counter[str] = Counter()
     until = math.inf
     for job in jobs:
         points = finite_points(periods.get(job.job_id, ()), metric, x)
-        if (why := _left_out(job, points)) is not None:
+        why = _left_out(job, points)
+        if job.job_id in own and points:
+            drawn = tuple(spread(points, MOST_SEED_POINTS))
+            seeds.append(SeedCurve(job_id=job.job_id, seed=job.seed, left_out=why, points=drawn))
+        if why is not None:
             left_out[why] += 1
             continue
         curves.append(points)
@@ -142,6 +186,7 @@ def _series(
         n=len(curves),
         left_out=dict(left_out),
         points=_points(mean_curve(curves, until)),
+        seeds=tuple(seeds),
     )
 
 

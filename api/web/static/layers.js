@@ -17,20 +17,8 @@ function inWords(statistic) {
 }
 
 function layerControls(element) {
-  const controls = document.createElement("div");
-  controls.className = "controls";
-  const statistic = document.createElement("select");
-  statistic.ariaLabel = "Quantity";
-  const scale = document.createElement("label");
-  const logarithmic = document.createElement("input");
-  logarithmic.type = "checkbox";
-  scale.append(logarithmic, " logarithmic");
-  const hint = document.createElement("span");
-  hint.className = "small";
-  controls.append(statistic, scale, hint);
-  controls.addEventListener("change", () => showLayers(element, true));
-  element.append(controls);
-  return { statistic, logarithmic, hint, plot: null, note: null };
+  const controls = { statistic: makeChoice("quantity", "Quantity"), logY: makeSwitch("layers_log_y", "logarithmic y") };
+  return addControls(element, controls, showLayers);
 }
 
 function offer(select, statistics, chosen) {
@@ -52,50 +40,50 @@ function offer(select, statistics, chosen) {
 async function showLayers(element, isNew = false) {
   element.state ??= layerControls(element);
   const state = element.state;
-  const chosen = state.statistic.value;
+  // What is in the address is offered once it is known what was recorded.
+  const isOffered = state.statistic.options.length > 0;
+  const chosen = isOffered ? state.statistic.value : inAddress("quantity");
   let curves;
   try {
     const answer = await fetch(element.dataset.layers + (chosen ? `?statistic=${encodeURIComponent(chosen)}` : ""));
+    if (answer.status === 401) return void toLogin();
+    if (answer.status === 422 && !isOffered && chosen) {
+      keepInAddress("quantity", "");
+      return void showLayers(element, isNew);
+    }
     if (!answer.ok) return void note(element, await detailOf(answer));
     curves = await answer.json();
   } catch {
     return;
   }
   // Asked for again meanwhile: that answer is the one to show.
-  if (chosen !== state.statistic.value) return;
+  if (isOffered && chosen !== state.statistic.value) return;
   offer(state.statistic, curves.statistics, curves.statistic);
-  state.hint.textContent = curves.left_out
-    ? `${curves.layers.length} of ${curves.layers.length + curves.left_out} layers, evenly over the depth. Drag to zoom, double-click for all.`
-    : "Drag to zoom, double-click for all.";
+  const count = curves.layers.length;
+  state.hint.textContent = `${curves.left_out ? `${count} of ${count + curves.left_out} layers, evenly over the depth. ` : ""}${ZOOM}`;
   if (curves.at.length === 0) return void note(element, "Nothing of this has been recorded yet.");
+  const isLogarithmic = { x: curves.x === "step", y: state.logY.checked };
+  const [data, tooSmall] = fit([curves.at, ...curves.layers.map((one) => one.values)], isLogarithmic);
+  if (isBlank(data)) return void note(element, `There is no finite value to draw. ${tooSmall}`.trim());
   note(element, "");
-  const data = [curves.at, ...curves.layers.map((one) => one.values)];
-  if (state.plot && !isNew && state.plot.series.length === data.length) return void state.plot.setData(data);
-  state.plot?.destroy();
-  state.plot = new uPlot(layerLayout(curves, element, state.logarithmic.checked), data, element);
+  remark(element, [tooSmall]);
+  draw(element, data, layerLayout(curves, element, isLogarithmic), isNew);
 }
 
 function layerLayout(curves, element, isLogarithmic) {
-  const style = getComputedStyle(document.documentElement);
-  const colour = (name) => style.getPropertyValue(name).trim();
-  const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") } };
   const count = curves.layers.length;
   return {
-    width: Math.max(280, element.clientWidth),
-    height: 360,
-    scales: { x: { time: false, distr: curves.x === "step" ? 3 : 1 }, y: { distr: isLogarithmic ? 3 : 1 } },
-    axes: [
-      { ...axis, label: curves.x },
-      { ...axis, size: 70, label: inWords(curves.statistic), values: (_, ticks) => ticks.map((v) => (v == null ? "" : +v.toPrecision(3))) },
-    ],
+    ...makeLayout(element, isLogarithmic, [curves.x, inWords(curves.statistic)], writeNumber),
     series: [
       { label: curves.x, value: (_, x) => x ?? "–" },
       ...curves.layers.map((one, number) => ({
         label: one.layer,
+        key: one.layer,
         // From the first layer to the last, so that the depth can be seen.
         stroke: `hsl(${Math.round(260 - (230 * number) / Math.max(1, count - 1))} 65% 50%)`,
         width: 2,
         spanGaps: true,
+        points: { show: hasPoints(15) },
         value: (_, v) => (v == null ? "–" : v.toPrecision(4)),
       })),
     ],

@@ -31,6 +31,27 @@ def test_a_study_has_a_curve_for_each_variant(trained: str, viewer: TestClient) 
     assert (steps["metric"], steps["x"]) == ("train_loss", "step")
 
 
+def test_a_study_shows_every_seed_where_asked(trained: str, viewer: TestClient) -> None:
+    means = viewer.get(f"{trained}/curves").json()
+    found = viewer.get(f"{trained}/curves", params={"seeds": True, "x": "step"}).json()
+    jobs = viewer.get(f"{trained}/jobs").json()["items"]
+    assert all(one["seeds"] == [] for one in means["series"])
+    shown = [seed for one in found["series"] for seed in one["seeds"]]
+    assert sorted(one["job_id"] for one in shown) == sorted(one["id"] for one in jobs)
+    assert [one["left_out"] for one in shown].count("diverged") == 1
+    assert all(len(one["points"]) == 2 for one in shown)
+    assert found["seeds_left_out"] == 0
+
+
+def test_a_job_that_diverged_says_how_many_of_its_values_no_curve_shows(
+    trained: str, viewer: TestClient
+) -> None:
+    jobs = viewer.get(f"{trained}/jobs").json()["items"]
+    [diverged] = [one["id"] for one in jobs if one["reason"] == "diverged"]
+    found = viewer.get(f"/api/v1/jobs/{diverged}/curves", params={"metric": "val_loss"}).json()
+    assert [(one["points"], one["non_finite"]) for one in found["series"]] == [([], 2), ([], 2)]
+
+
 def test_a_job_has_a_curve(trained: str, viewer: TestClient) -> None:
     job = viewer.get(f"{trained}/jobs").json()["items"][-1]["id"]
     epochs = viewer.get(f"/api/v1/jobs/{job}/epochs").json()["items"]
@@ -57,8 +78,14 @@ def test_a_picture_is_drawn_once_for_each_way_to_look_at_it(
         (f"{trained}/curves", "png", "image/png"),
         (f"{trained}/curves", "svg", "image/svg+xml"),
         (f"{trained}/curves", "png", "image/png"),
+        (f"{trained}/curves", "pdf", "application/pdf"),
         (f"/api/v1/jobs/{job}/curves", "png", "image/png"),
     ):
         answer = viewer.get(path, params={"format": format})
         assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
-    assert counting.drawn == [("curves", "png"), ("curves", "svg"), ("curves", "png")]
+    assert counting.drawn == [
+        ("curves", "png"),
+        ("curves", "svg"),
+        ("curves", "pdf"),
+        ("curves", "png"),
+    ]

@@ -88,6 +88,9 @@ def test_a_study_begins_with_its_answer_and_what_limits_it(
         assert places[0] < page.index(reason) < places[1]
     for job in member.get(f"/api/v1/studies/{trained}/jobs").json()["items"]:
         assert f'href="/jobs/{job["id"]}"' in page
+    for format in ("png", "svg", "pdf"):
+        assert f'href="/api/v1/studies/{trained}/figures/differences.{format}"' in page
+        assert f'href="/api/v1/studies/{trained}/curves?format={format}"' in page
     sentence = read(member, f"/studies/{trained}/sentence")
     assert comparison["verdict"]["sentence"] in sentence
     assert "<html" not in sentence
@@ -187,6 +190,7 @@ def test_a_job_shows_its_results_history_log_and_files(trained: int, member: Tes
     page = read(member, f"/jobs/{job['id']}")
     assert f"{job['metrics']['test_accuracy'] * 100:.2f} %" in page
     assert page.count("<td>queued</td>") == page.count("<td>succeeded</td>") == 1
+    assert f'href="/api/v1/jobs/{job["id"]}/curves?format=pdf"' in page
     for checkpoint in member.get(f"/api/v1/jobs/{job['id']}/checkpoints").json()["items"]:
         assert f"/api/v1/jobs/{job['id']}/checkpoints/{checkpoint['id']}" in page
 

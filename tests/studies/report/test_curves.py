@@ -59,6 +59,32 @@ def test_what_diverged_or_failed_is_counted_and_not_in_the_mean() -> None:
     assert one.left_out == {"diverged": 1, "failed": 1}
 
 
+def test_seeds_are_shown_where_they_are_asked_for_also_those_that_are_in_no_mean() -> None:
+    jobs = [make_job(1), make_job(2, reason="diverged"), make_job(3, status="queued", reason=None)]
+    periods = {1: make_periods(0.2, 0.4), 2: make_periods(0.9, None)}
+    assert [one.seeds for one in trace(jobs, periods).series] == [()]
+    found = trace(jobs, periods, seeds=True)
+    assert [(one.job_id, one.left_out, one.points) for one in found.series[0].seeds] == [
+        (1, None, ((1, 0.2), (2, 0.4))),
+        (2, "diverged", ((1, 0.9),)),
+    ]
+    assert found.seeds_left_out == 0
+    lines = draw_curves(found).axes[0].lines
+    assert [len(line.get_xdata()) for line in lines] == [2, 1, 2]  # type: ignore[arg-type]
+
+
+def test_of_many_seeds_and_points_an_even_choice_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studies.report.curves.MOST_SEEDS", 3)
+    monkeypatch.setattr("studies.report.curves.MOST_SEED_POINTS", 2)
+    jobs = [make_job(number) for number in range(1, 6)]
+    periods = {job.job_id: make_periods(0.2, 0.4, 0.6) for job in jobs}
+    found = trace(jobs, periods, seeds=True)
+    assert [one.job_id for one in found.series[0].seeds] == [1, 3, 5]
+    assert found.series[0].seeds[0].points == ((1, 0.2), (3, 0.6))
+    assert found.seeds_left_out == 2
+    assert found.series[0].n == 5
+
+
 def test_curves_go_along_steps_and_show_the_metric_that_is_asked_for() -> None:
     found = trace([make_job(1)], {1: make_periods(0.2, 0.4)}, metric="train_loss", x="step")
     assert (found.metric, found.x) == ("train_loss", "step")
@@ -76,6 +102,16 @@ def test_a_job_shows_validation_beside_training() -> None:
     assert [(one.name, one.variant) for one in found.series] == [
         ("val_loss", "validation"),
         ("train_loss", "training"),
+    ]
+
+
+def test_values_of_a_job_that_are_not_finite_are_counted() -> None:
+    periods = make_periods(None, None)
+    periods[1] |= {"val_loss": None, "non_finite": {"val_loss": "nan"}}
+    found = job_curves("one (j1)", periods)
+    assert [(one.name, one.non_finite) for one in found.series] == [
+        ("val_loss", 1),
+        ("train_loss", 0),
     ]
 
 

@@ -35,6 +35,8 @@ STUDY: dict[str, Any] = {
 
 
 #: Of the curves that are drawn.
+LINES = "document.querySelector('.chart').state?.plot?.series.length"
+SHOWN = "document.querySelector('.chart').state.plot.series.filter((one) => one.show).length"
 LAST_EPOCH = "document.querySelector('.chart').state?.plot?.data[0].at(-1) ?? 0"
 
 
@@ -87,6 +89,32 @@ def test_a_viewer_is_offered_nothing_to_change(browser: Browser, stack: Stack, s
         page.goto(f"{address(stack)}/studies/{study}")
         expect(page.get_by_role("heading", level=1)).to_contain_text("seen-in-a-browser")
         assert page.get_by_role("main").get_by_role("button").count() == 0
+
+
+def test_a_chart_shows_what_its_address_says_and_keeps_what_is_chosen_there(
+    browser: Browser, stack: Stack, study: int
+) -> None:
+    with logged_in(browser, stack, token_of(stack, "kim", "viewer")) as page:
+        page.goto(f"{address(stack)}/studies/{study}?metric=val_loss&x=step")
+        expect(page.locator(".chart canvas")).to_be_visible(timeout=MILLISECONDS)
+        expect(page.get_by_label("Metric")).to_have_value("val_loss")
+        # The axis, and of each variant a mean with two bounds.
+        assert page.evaluate(LINES) == 7
+        page.get_by_label("show seeds").check()
+        wait_for(lambda: page.wait_for_timeout(100) or page.evaluate(LINES) == 11, "seeds")
+        page.get_by_label("logarithmic y").check()
+        assert page.url.endswith("?metric=val_loss&x=step&seeds=1&log_y=1")
+        page.reload()
+        wait_for(lambda: page.wait_for_timeout(100) or page.evaluate(LINES) == 11, "seeds")
+        with page.expect_download() as download:
+            page.locator("[aria-labelledby=curves]").get_by_role("link", name="PDF").click()
+        assert download.value.suggested_filename == f"s{study}-curves.pdf"
+        link = page.locator("[aria-labelledby=curves]").get_by_role("link", name="SVG")
+        assert "metric=val_loss&x=step&seeds=true&format=svg" in str(link.get_attribute("href"))
+        # By the keyboard, a variant is hidden with its band and its seeds.
+        page.locator(".u-label", has_text="batch (n = 2)").press("Enter")
+        assert page.evaluate(SHOWN) == 6
+        ensure_readable(page, 1280)
 
 
 def test_a_session_that_was_revoked_leads_to_the_login(
