@@ -54,6 +54,7 @@ from api.http.overrides import Overridden
 from api.http.query_parameters import (
     Columns,
     Jobs,
+    Outcomes,
     ResultPage,
     Sorting,
     StudiesWith,
@@ -93,6 +94,7 @@ __all__ = [
     "Jobs",
     "NotFound",
     "Once",
+    "Outcomes",
     "Overridden",
     "Page",
     "Reader",

@@ -12,7 +12,7 @@ from api.http.dependencies import Archived, Filter, PageRequest
 from api.http.errors import BadParameter
 from api.schemas import JobStatus
 from store.db import BadQuery
-from store.query import compile_query, point_at
+from store.query import compile_query, outcomes_named, point_at
 from store.results import Column, Order, matching, parse_columns, parse_order
 
 Parsed = TypeVar("Parsed")
@@ -58,6 +58,14 @@ def build_job_filter(
     archived = study is not None or studies is not None
     # Also without a query there is a condition: archived jobs are left out.
     return and_(condition, read_query(query, archived=archived))
+
+
+def list_outcomes(
+    query: Annotated[str | None, Query(description=QUERY)] = None, status: JobStatus | None = None
+) -> list[str]:
+    """By which of their outcomes `build_job_filter` selects jobs."""
+    named = [] if query is None else read_parameter("query", query, outcomes_named)
+    return sorted({*named, *(("status",) if status else ())})
 
 
 def build_study_filter(
@@ -121,6 +129,7 @@ def read_parameter(parameter: str, text: str, parse: Callable[[str], Parsed]) ->
 
 
 Jobs: TypeAlias = Annotated[ColumnElement[bool], Depends(build_job_filter)]
+Outcomes: TypeAlias = Annotated[list[str], Depends(list_outcomes)]
 StudiesWith: TypeAlias = Annotated[ColumnElement[bool] | None, Depends(build_study_filter)]
 Sorting: TypeAlias = Annotated[Order | None, Depends(get_order)]
 Columns: TypeAlias = Annotated[list[Column] | None, Depends(get_columns)]

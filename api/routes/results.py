@@ -1,5 +1,6 @@
 """Results of training jobs: as rows, in groups, side by side, and as a file."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from api.http import (
     Columns,
     ExportFormat,
     Jobs,
+    Outcomes,
     ResultPage,
     Sorting,
     StudyIds,
@@ -24,6 +26,7 @@ from api.http import (
 from api.routes.studies import find_study
 from api.schemas import ChosenRows, Listing, ResultView
 from api.services import Services, ServicesDep
+from store.query import is_outcome
 from store.results import (
     SPEC_WITHOUT_SEED,
     Column,
@@ -108,6 +111,7 @@ def list_groups(
 def read_result_comparison(
     services: ServicesDep,
     jobs: Jobs,
+    outcomes: Outcomes,
     by: Annotated[
         str | None,
         Query(
@@ -131,7 +135,13 @@ def read_result_comparison(
     """Exploratory: nothing of it was fixed beforehand. Jobs with the same seed, the same data and equal settings but for
     what is compared are pairs; groups that have some are tested by them, the others only stand beside."""
     return read_side_by_side(
-        services, jobs, by=by, studies=studies, metric=metric, reference=reference
+        services,
+        jobs,
+        outcomes=outcomes,
+        by=by,
+        studies=studies,
+        metric=metric,
+        reference=reference,
     )
 
 
@@ -139,23 +149,27 @@ def read_side_by_side(
     services: Services,
     jobs: ColumnElement[bool],
     *,
+    outcomes: Sequence[str],
     by: str | None,
     studies: list[int] | None,
     metric: str,
     reference: str | None,
 ) -> SideBySide:
-    """By fields, or else by the variants of studies. Raises BadParameter, BadQuery and NotFound."""
+    """By fields, or else by the variants of studies; `outcomes`: the fields of their results by which the jobs were
+    selected. Raises BadParameter, BadQuery and NotFound."""
     keys = [] if by is None else read_parameter("by", by, parse_keys)
     score = read_parameter("metric", metric, parse_metric)
     numbers = [] if keys else _read_studies(studies)
     with services.sessions.begin() as session:
-        found = [find_study(session, number) for number in numbers]
+        documents = [find_study(session, number) for number in numbers]
         rows = compared.read_compared(session, jobs, keys, MOST_JOBS)
     # Tests need nothing of the database.
-    sides = group_by_fields(rows) if keys else group_by_arm(rows, found)
+    sides = group_by_fields(rows) if keys else group_by_arm(rows, documents)
     if reference is not None:
         read_parameter("reference", reference, lambda text: choose_reference(sides, text))
-    return compare_sides(sides, score.name, by=[key.name for key in keys], reference=reference)
+    names = [key.name for key in keys]
+    outcomes = list(dict.fromkeys((*outcomes, *filter(is_outcome, names))))
+    return compare_sides(sides, score.name, by=names, reference=reference, outcomes=outcomes)
 
 
 def _read_studies(studies: list[int] | None) -> list[int]:

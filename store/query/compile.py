@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, not_, or_, true
 from store.db import BadQuery
 from store.query import sql
 from store.query.expressions import And, Comparison, Expression, Membership, Not, Or, fields_named
-from store.query.fields import find_field
+from store.query.fields import find_field, is_outcome
 from store.query.grammar import parse_query
 from store.query.terms import ensure_operator, read_part, read_term
 
@@ -29,6 +29,12 @@ def compile_query(text: str | None, *, archived: bool = False) -> ColumnElement[
     if archived or "archived" in fields_named(expression):
         return matching
     return and_(matching, not_(sql.is_archived()))
+
+
+def outcomes_named(text: str | None) -> list[str]:
+    """The fields in the query whose values follow from how trainings went. Raises BadQuery."""
+    names = fields_named(parse_query(text)) if text is not None else set()
+    return sorted(filter(is_outcome, names))
 
 
 def condition(expression: Expression) -> ColumnElement[bool]:

@@ -68,6 +68,8 @@ _ALIASES = {
     "started_at": "started",
     "finished_at": "finished",
 }
+#: What training has decided, besides metrics.
+_OUTCOMES = ("status", "reason", "epochs", "seconds", "attempts")
 #: `best.val_accuracy` is the metric best_val_accuracy; the names of evaluations end in `test`, too.
 _FAMILY = re.compile(r"(best|final|last|test|stop_epoch|mc_dropout|shifted)[._][a-z0-9_.]+")
 _METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
@@ -97,6 +99,15 @@ def metric_field(name: str, position: int = 0) -> Field:
         detail = f"a metric's name is a letter, then letters, digits and _, but got {name[:60]!r}"
         raise BadQuery(detail, position)
     return Field(name, Kind.NUMBER, "metrics", f'$."{name}"')
+
+
+def is_outcome(name: str) -> bool:
+    """Whether its values follow from how the training went."""
+    try:
+        field = find_field(name)
+    except BadQuery:
+        return False
+    return field.place == "metrics" or field.name in _OUTCOMES
 
 
 @cache

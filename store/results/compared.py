@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from store.db import BadQuery, Job, Result, Study
 from store.query import sql
-from store.results.columns import Column, named, numbered
+from store.results.columns import SPEC_WITHOUT_SEED, Column, named, numbered
 from store.results.result_rows import joined
 
 
@@ -20,8 +20,9 @@ from store.results.result_rows import joined
 class ComparedJob:
     """A training job; `by`: its values of the fields that were asked for.
 
-    `declared`: what its variant changes in the base of its study, `tuned`: what that study tuned, by dotted path; both
-    None without a study. `environment`: what the last attempt that started ran in.
+    `spec` is without its seed, so that the jobs of an arm share it. `declared`: what its variant changes in the base of
+    its study, `tuned`: what that study tuned, by dotted path; both None without a study. `environment`: what the last
+    attempt that started ran in.
     """
 
     job_id: int
@@ -48,10 +49,10 @@ _COLUMNS: Mapping[str, Any] = {
     "status": Result.status,
     "reason": Result.reason,
     "metrics": Job.metrics,
-    "spec": Job.spec,
 }
 #: Documents that are the same of many jobs.
 _SHARED: Mapping[str, Any] = {
+    "spec": SPEC_WITHOUT_SEED.expression,
     "point": Job.point,
     "facts": Job.facts,
     "environment": sql.environment(),

@@ -1,7 +1,7 @@
 """Results in groups of equal values, counted and with their scores, read in one pass over narrow rows."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from store.results.result_rows import joined
 
 @dataclass(frozen=True, slots=True)
 class ResultGroup:
-    """Jobs with equal values `by`; `scores` are those of the jobs that have one, the newest job's first.
+    """Jobs with equal values `by`; `scores` are those of the jobs that have one, the newest job's first; `seeds`: theirs.
 
     A diverged job without a value has the score of guessing; `pending`: neither finished nor failed.
     """
@@ -24,6 +24,7 @@ class ResultGroup:
     by: dict[str, Any]
     jobs: int
     scores: Sequence[float]
+    seeds: Sequence[int]
     diverged: int
     failed: int
     cancelled: int
@@ -42,8 +43,8 @@ def read_groups(
     # The binary digits themselves: statistics are added exactly from them, and 100,000 scores are one value to
     # send instead of as many rows. Each with its job, since to sort them here would take longer than to read them.
     score = func.float8send(score_of(metric), type_=LargeBinary)
-    job = func.int8send(Result.job_id, type_=LargeBinary)
-    scores = func.string_agg(job.op("||")(score), literal(b"", LargeBinary))
+    job, seed = (func.int8send(one, type_=LargeBinary) for one in (Result.job_id, Result.seed))
+    scores = func.string_agg(job.op("||")(seed).op("||")(score), literal(b"", LargeBinary))
     groups = (
         joined(
             func.max(Result.job_id).label("newest"),
@@ -65,18 +66,21 @@ def read_groups(
         .order_by(groups.c.newest.desc())
         .limit(limit)
     )
-    return [
-        ResultGroup(
-            by=named(dict(row), by),
-            jobs=row["jobs"],
-            scores=_unpack(row["scores"]),
-            diverged=row["diverged"],
-            failed=row["failed"],
-            cancelled=row["cancelled"],
-            pending=row["pending"],
-        )
-        for row in session.execute(statement).mappings()
-    ]
+    return [_read_group(dict(row), by) for row in session.execute(statement).mappings()]
+
+
+def _read_group(row: Mapping[str, Any], by: Sequence[Column]) -> ResultGroup:
+    scores, seeds = _unpack(row["scores"])
+    return ResultGroup(
+        by=named(row, by),
+        jobs=row["jobs"],
+        scores=scores,
+        seeds=seeds,
+        diverged=row["diverged"],
+        failed=row["failed"],
+        cancelled=row["cancelled"],
+        pending=row["pending"],
+    )
 
 
 def score_of(metric: Field) -> ColumnElement[Any]:
@@ -90,10 +94,11 @@ def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.count().filter(condition)
 
 
-def _unpack(scores: bytes | None) -> Sequence[float]:
-    """Newest first: sums that aren't exact depend on the order in their last digit."""
+def _unpack(scores: bytes | None) -> tuple[Sequence[float], Sequence[int]]:
+    """Scores and seeds, newest first: sums that aren't exact depend on the order in their last digit."""
     import numpy as np
 
-    pairs = np.frombuffer(scores or b"", [("job_id", ">i8"), ("score", ">f8")])
-    order = np.argsort(pairs["job_id"].astype(np.int64), kind="stable")[::-1]
-    return array("d", pairs["score"].astype(np.float64)[order].tobytes())
+    jobs = np.frombuffer(scores or b"", [("job_id", ">i8"), ("seed", ">i8"), ("score", ">f8")])
+    order = np.argsort(jobs["job_id"].astype(np.int64), kind="stable")[::-1]
+    values = array("d", jobs["score"].astype(np.float64)[order].tobytes())
+    return values, array("q", jobs["seed"].astype(np.int64)[order].tobytes())

@@ -4,6 +4,7 @@ from studies.comparison.compare import compare, read_comparison
 from studies.comparison.confounds import (
     KIND_NAMES,
     find_differing,
+    find_varying,
     is_covered,
     refuse_unknown_kinds,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "VariantSummary",
     "compare",
     "find_differing",
+    "find_varying",
     "is_covered",
     "read_comparison",
     "read_evidence",

@@ -74,7 +74,7 @@ def find_differing(
         yield from _find_differing(kind, arm, both, find_changed, declared)
 
 
-def find_varying(rows: Iterable[ResultRow]) -> Iterator[tuple[str, int]]:
+def find_varying(rows: Iterable[Training]) -> Iterator[tuple[str, int]]:
     """What nothing in a spec could explain and that isn't the same in all jobs, paired or not; and how
     many values it has."""
     rows = list(rows)
@@ -113,14 +113,21 @@ def _find_differing(
 
 def _select_changed(paths: Sequence[str], both: Pairs) -> list[str]:
     """Of what is declared, what isn't the same in both variants after all."""
-    specs = [(leaves(row.spec), leaves(other.spec)) for row, other in both]
     # Rows without a spec can't show that a declared field is the same after all, so that it stays a possible cause.
-    known = [(mine, theirs) for mine, theirs in specs if mine and theirs]
+    known = [(row.spec, other.spec) for row, other in both if row.spec and other.spec]
     return [
         path
         for path in paths
-        if not known or any(mine.get(path) != theirs.get(path) for mine, theirs in known)
+        if not known or any(_leaf(mine, path) != _leaf(theirs, path) for mine, theirs in known)
     ]
+
+
+def _leaf(spec: Mapping[str, Any], path: str) -> Any:
+    """One of the spec's `leaves`, without reading the others; None where there is none."""
+    value: Any = spec
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return None if isinstance(value, Mapping) else value
 
 
 def _find_undeclared_fields(

@@ -12,14 +12,15 @@ from studies.stats import count, listed
 class ComparedGroup(Group):
     """A group beside the reference; its own numbers are over all of its jobs, paired or not.
 
-    `repeated`: jobs left out because another of the same spec and seed stands for them. `pairs`: its jobs with a partner
-    in the reference; `incomplete`: pairs in which a job has no value. `difference`: group minus reference, over seeds;
+    `repeated`: jobs left out because another of the same spec and seed stands for them; `environments`: in what they ran
+    differently. `pairs`: its jobs with a partner in the reference; `incomplete`: pairs in which a job has no value. `difference`: group minus reference, over seeds;
     None without a pair. `withheld`: why it isn't judged.
     """
 
     name: str
     is_reference: bool
     repeated: int
+    environments: tuple[str, ...] = ()
     pairs: int = 0
     incomplete: int = 0
     difference: Difference | None = None
@@ -77,10 +78,12 @@ def describe_unpaired(groups: Iterable[ComparedGroup], reference: str) -> Iterat
     for group in groups:
         if not group.unpaired:
             continue
-        number = sum(one.jobs for one in group.unpaired)
+        number = sum(reason.jobs for reason in group.unpaired)
         reasons = (
-            one.why if len(group.unpaired) == 1 else f"{one.why} ({count(one.jobs, 'job')})"
-            for one in group.unpaired
+            reason.why
+            if len(group.unpaired) == 1
+            else f"{reason.why} ({count(reason.jobs, 'job')})"
+            for reason in group.unpaired
         )
         having = "has" if number == 1 else "have"
         yield (
@@ -90,13 +93,18 @@ def describe_unpaired(groups: Iterable[ComparedGroup], reference: str) -> Iterat
 
 
 def list_caveats(
-    groups: Sequence[ComparedGroup], metric: str, *, is_resampled: bool
+    groups: Sequence[ComparedGroup], metric: str, outcomes: Sequence[str], *, is_resampled: bool
 ) -> Iterator[str]:
     """What a reader should be careful about."""
     yield (
         "nothing of this comparison was fixed before the results were seen, neither its groups nor its metric nor its "
         "seeds: what it finds is a question for a study of its own"
     )
+    if outcomes:
+        yield (
+            f"the jobs were selected by {listed(outcomes)}, which their training has decided: those that diverged or did "
+            "badly may be missing, so that no group is called better or worse"
+        )
     if metric.startswith(("test", "final_test")):
         yield (
             "the test set confirms what validation has chosen: the best of many groups by test owes some of its "
@@ -126,6 +134,10 @@ def _describe_jobs(group: ComparedGroup) -> Iterator[str]:
         yield (
             f"{group.name}: {count(group.repeated, 'job')} repeated a spec at the same seed; the newest with a value "
             "stands for all"
+        )
+    if group.environments:
+        yield (
+            f"{group.name}: jobs that repeated a spec did not run alike: {listed(group.environments)} differed"
         )
     if group.diverged:
         yield (

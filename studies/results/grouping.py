@@ -5,6 +5,7 @@ A diverged job counts as in a comparison; a job that failed or isn't finished ha
 
 import json
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ from studies.stats import Interval, higher_is_better, inference
 class Group(FrozenModel):
     """Jobs with the same values of the fields `by`; `n` of them have a value of the metric.
 
-    `best` and `worst` are by the metric's own direction; `pending` are neither finished nor failed.
+    `best` and `worst` are by the metric's own direction; `pending` are neither finished nor failed. `interval`: of the
+    mean, over seeds; jobs of one seed are averaged first, since they share their data order.
     """
 
     by: dict[str, Any]
@@ -68,7 +70,8 @@ def arrange(groups: Sequence[Group], order: str) -> list[Group]:
     return [groups[at] for at in (*there, *(at for at in range(len(groups)) if keys[at][0]))]
 
 
-def describe_group(group: ResultGroup, metric: str) -> Group:
+def describe_group(group: ResultGroup, metric: str, *, overlap: float = 0.0) -> Group:
+    """`overlap` as in `t_interval`."""
     values = group.scores
     best, worst = (max, min) if higher_is_better(metric) else (min, max)
     mean, std = inference.mean(values), inference.deviation(values)
@@ -81,9 +84,7 @@ def describe_group(group: ResultGroup, metric: str) -> Group:
         std=std,
         median=statistics.median(values) if values else None,
         interquartile_mean=inference.interquartile_mean(values) if values else None,
-        interval=None
-        if mean is None or std is None
-        else inference.interval_around(mean, std, len(values)),
+        interval=_interval_of(group, mean, std, overlap),
         best=best(values, default=None),
         worst=worst(values, default=None),
         diverged=group.diverged,
@@ -91,6 +92,25 @@ def describe_group(group: ResultGroup, metric: str) -> Group:
         cancelled=group.cancelled,
         pending=group.pending,
     )
+
+
+def _interval_of(
+    group: ResultGroup, mean: float | None, std: float | None, overlap: float
+) -> Interval | None:
+    if mean is None or std is None:
+        return None
+    if len(set(group.seeds)) == len(group.seeds):
+        return inference.interval_around(mean, std, len(group.scores), overlap=overlap)
+    means = average_by_seed(zip(group.seeds, group.scores, strict=True))
+    return inference.t_interval(means, overlap=overlap)
+
+
+def average_by_seed(values: Iterable[tuple[int, float]]) -> list[float]:
+    """The mean of each seed's values, in the order of the seeds' first."""
+    by_seed: dict[int, list[float]] = defaultdict(list)
+    for seed, value in values:
+        by_seed[seed].append(value)
+    return [same[0] if len(same) == 1 else statistics.fmean(same) for same in by_seed.values()]
 
 
 def place_of(by: Mapping[str, Any]) -> list[tuple[bool, int, Any]]:

@@ -16,11 +16,13 @@ MOST_SIDES = 20
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Jobs that are one row of the comparison. `family`: what others are compared with; of a study a variant at all of
-    its points, so that each arm is compared at its own."""
+    """Jobs that are one row of the comparison. `reference_name`: by what name it is chosen as the reference; the arms of
+    a variant share it, so that each arm of another is compared at its own point.
+
+    `name` is for people: two arms may have the same."""
 
     name: str
-    family: str
+    reference_name: str
     by: Mapping[str, Any]
     jobs: Sequence[ComparedJob]
 
@@ -66,7 +68,7 @@ def _make_arm(study_id: int, variant: str, jobs: Sequence[ComparedJob]) -> Side:
     point = jobs[0].point
     return Side(
         name=f"s{study_id} {arm_name(variant, point)}",
-        family=f"s{study_id} {variant}",
+        reference_name=f"s{study_id} {variant}",
         by={"study": study_id, "variant": variant, **point},
         jobs=jobs,
     )

@@ -15,7 +15,7 @@ from api.web.forest import make_forest
 from api.web.render import Mistake, PageRoute, describe_mistake, options, render
 from api.web.results.listing import METRIC, METRICS
 from store.db import BadQuery
-from store.query import known_fields, spec_fields
+from store.query import known_fields, outcomes_named, spec_fields
 from store.results import matching
 from studies.results import MOST_SIDES, ComparedGroup, SideBySide
 from studies.stats import amount, bounds, format_p_value, gap
@@ -70,6 +70,7 @@ def _compare(services: Services, asked: dict[str, str]) -> SideBySide:
     return read_side_by_side(
         services,
         and_(matching(study_ids=numbers or None), condition),
+        outcomes=outcomes_named(asked["query"] or None),
         by=asked["by"] or None,
         studies=numbers,
         metric=asked["metric"] or METRIC,

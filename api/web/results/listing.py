@@ -129,7 +129,7 @@ def _list_examples(user: User) -> Mapping[str, Asked]:
             f"{mine} and (regularization.dropout.p>0.2 or not optimizer.lr=0.1)", "optimizer.lr"
         ),
         "Norms side by side, at each batch size": Asked(
-            "study ~ norm and not reason=diverged", by="norm.kind,training.batch_size"
+            "study ~ norm", by="norm.kind,training.batch_size"
         ),
     }
 

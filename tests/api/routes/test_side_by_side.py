@@ -93,6 +93,26 @@ def test_the_variants_of_studies_are_paired_with_the_first_one_s_baseline(
     assert found["notes"][0].startswith("nothing of this comparison was fixed")
 
 
+@pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ({"query": "not reason=diverged"}, "reason"),
+        ({"query": "best.val_accuracy>0.1"}, "best.val_accuracy"),
+        ({"status": "succeeded"}, "status"),
+        ({"by": "norm.kind,status"}, "status"),
+    ],
+)
+def test_who_selects_jobs_by_their_outcome_gets_no_judgement(
+    viewer: TestClient, parameters: dict[str, str], named: str
+) -> None:
+    comparison = compare(viewer, **{"by": "norm.kind", **parameters})
+    assert comparison["notes"][1].startswith(f"the jobs were selected by {named}")
+    assert {(one["difference"] or {}).get("decision") for one in comparison["groups"]} == {None}
+    if "status" not in parameters:
+        page = viewer.get("/compare", params={"by": "norm.kind", **parameters}).text
+        assert "which their training has decided" in page
+
+
 def test_archived_jobs_count_where_their_study_is_named(
     viewer: TestClient, planted: list[int], sessions: sessionmaker[Session]
 ) -> None:

@@ -4,6 +4,7 @@ import html
 import re
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from fastapi import FastAPI
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.web.results import listing
 from store.db.models import Job
+from store.query import outcomes_named
 from tests.support.factories import make_cells, make_job, make_study, make_user, set_job
 from tests.support.statements import counting_statements
 
@@ -133,6 +135,9 @@ def test_every_example_runs(viewer: TestClient) -> None:
     assert len(examples) == 4
     for one in examples:
         read(viewer, html.unescape(one))
+    # What is compared leaves out nobody by what became of it.
+    compared = [parse_qs(html.unescape(one).partition("?")[2]) for one in examples if "by=" in one]
+    assert [outcomes_named(one["query"][0]) for one in compared] == [[]]
     assert "<code>norm.kind</code>" in page
     assert "<code>best_val_accuracy</code>" in page
 

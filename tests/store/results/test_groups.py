@@ -71,14 +71,15 @@ def test_a_number_and_the_text_that_looks_like_it_are_apart(session: Session) ->
 
 
 def test_nothing_is_dropped(session: Session) -> None:
-    plant(session, "succeeded", "completed", {"test_accuracy": 0.5})
-    plant(session, "succeeded", "diverged", {"test_accuracy": None})
+    plant(session, "succeeded", "completed", {"test_accuracy": 0.5}, seed=2**31 - 1)
+    plant(session, "succeeded", "diverged", {"test_accuracy": None}, seed=3)
     plant(session, "failed", "oom", {"test_accuracy": 0.9})
     plant(session, "cancelled", "cancelled", {"test_accuracy": 0.9})
     plant(session, "running", None, {"test_accuracy": 0.9})
     plant(session, "paused", None, {"test_accuracy": 0.9})
     [group] = read(session, "norm.kind", "test_accuracy")
     assert (group.jobs, list(group.scores)) == (6, [0.1, 0.5])
+    assert list(group.seeds) == [3, 2**31 - 1]
     assert (group.diverged, group.failed, group.cancelled, group.pending) == (1, 1, 1, 2)
 
 

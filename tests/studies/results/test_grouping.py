@@ -1,17 +1,27 @@
 """Groups of result rows: who is in which, in what order, and what they score."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from store.db.errors import BadQuery
 from store.results import ResultGroup
 from studies.results.grouping import arrange, describe_groups
 
 
-def group(*scores: float, **by: Any) -> ResultGroup:
+def group(*scores: float, seeds: Sequence[int] | None = None, **by: Any) -> ResultGroup:
     return ResultGroup(
-        by, max(1, len(scores)), scores, diverged=0, failed=0, cancelled=0, pending=not scores
+        by,
+        max(1, len(scores)),
+        scores,
+        seeds=range(len(scores)) if seeds is None else seeds,
+        diverged=0,
+        failed=0,
+        cancelled=0,
+        pending=not scores,
     )
 
 
@@ -29,6 +39,20 @@ def test_the_best_loss_is_the_lowest() -> None:
 def test_a_group_of_several_values_has_their_number_and_their_mean() -> None:
     [one] = describe_groups([group(0.1, 0.5, x=1)], "test_accuracy")
     assert (one.n, one.mean) == (2, pytest.approx(0.3))
+
+
+def test_jobs_of_one_seed_are_one_value_of_the_interval() -> None:
+    scores = (0.1, 0.3, 0.5, 0.9)
+    apart, repeated = describe_groups(
+        [group(*scores, x=1), group(*scores, x=2, seeds=[0, 0, 1, 1])], "test_accuracy"
+    )
+    assert apart.interval == pytest.approx(tuple(interval_of(scores)))
+    assert repeated.interval == pytest.approx(tuple(interval_of((0.2, 0.7))))
+    assert (repeated.n, repeated.mean, repeated.std) == (4, apart.mean, apart.std)
+
+
+def interval_of(values: Sequence[float]) -> Any:
+    return stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
 
 
 def test_one_value_has_no_spread_and_none_no_statistics() -> None:

@@ -190,6 +190,108 @@ def test_splits_that_follow_the_seed_widen_the_interval() -> None:
     assert difference.interval == inference.t_interval(gaps, overlap=200 / 800)
 
 
+def test_studies_that_fix_their_splits_in_two_ways_are_not_resampled() -> None:
+    none, batch = draw(0.8), draw(0.82)
+    jobs = [
+        dataclasses.replace(job, job_id=job.job_id + 1000 * split, study_id=split)
+        for split in (1, 2)
+        for job in plant(
+            {"none": none, "batch": batch}, dataset={"name": "digits", "split_seed": split}
+        )
+    ]
+    comparison = compare(jobs)
+    gaps = [(one or 0.0) - (other or 0.0) for one, other in zip(batch, none, strict=True)]
+    group = group_of(comparison, "batch")
+    assert group.difference is not None
+    assert group.difference.interval == pytest.approx(inference.t_interval(gaps))
+    assert not any("Nadeau" in note for note in comparison.notes)
+    # Jobs of one seed are one value of a group's own interval, too.
+    assert (group.jobs, group.interval) == (20, inference.t_interval([v or 0.0 for v in batch]))
+
+
+def test_overlaps_that_differ_withhold_the_judgement_and_the_largest_is_allowed_for() -> None:
+    none, batch = draw(0.8), draw(0.9)
+    jobs = [
+        make_compared(
+            number,
+            value,
+            by={"norm.kind": norm},
+            norm=NORMS[norm],
+            seed=seed,
+            dataset={"name": "digits", "split_seed": seed},
+        )
+        for number, (norm, seed, value) in enumerate(
+            (norm, seed, value)
+            for norm, values in (("none", none), ("batch", batch))
+            for seed, value in enumerate(values)
+        )
+    ]
+    for number in (3, 13):
+        [job] = [job for job in jobs if job.job_id == number]
+        change(jobs, number, facts={**(job.facts or {}), "val_size": 400})
+    comparison = compare(jobs)
+    gaps = [(one or 0.0) - (other or 0.0) for one, other in zip(batch, none, strict=True)]
+    difference = group_of(comparison, "batch").difference
+    assert difference is not None
+    assert difference.interval == pytest.approx(inference.t_interval(gaps, overlap=400 / 800))
+    assert difference.decision is None
+    assert (
+        "batch isn't judged: the overlap of its training sets isn't the same in all jobs"
+        in comparison.notes
+    )
+
+
+def test_a_query_by_outcomes_withholds_every_judgement() -> None:
+    jobs = plant({"none": draw(0.8), "batch": draw(0.9)})
+    comparison = compare_sides(
+        group_by_fields(jobs), METRIC, by=("norm.kind",), reference="none", outcomes=("reason",)
+    )
+    difference = group_of(comparison, "batch").difference
+    assert difference is not None
+    assert difference.p_value is not None
+    assert difference.decision is None
+    assert "batch isn't judged: its jobs were selected by reason" in comparison.notes
+    assert "those that diverged or did badly may be missing" in comparison.notes[1]
+
+
+def test_arms_of_one_name_keep_their_own_jobs() -> None:
+    """A variant may be named as another one at one of its points is."""
+    named = {"none": {"norm": NORMS["none"]}, "none · lr=8": {"norm": NORMS["batch"]}}
+    jobs = [
+        dataclasses.replace(job, study_id=5, variant=variant, point=point, declared=named[variant])
+        for job, variant, point in (
+            *((job, "none", {}) for job in plant({"none": draw(0.8)})),
+            *((job, "none", {"lr": 8}) for job in number_from(500, plant({"none": draw(0.7)}))),
+            *((job, "none · lr=8", {}) for job in number_from(900, plant({"batch": draw(0.9)}))),
+        )
+    ]
+    sides = group_by_arm(jobs, [Study(id=5, spec={"baseline": "none"})])
+    assert len({side.name for side in sides}) == 2
+    groups = compare_sides(sides, METRIC, reference="s5 none").groups
+    assert [(group.jobs, round(group.mean or 0.0, 1)) for group in groups] == [
+        (10, 0.8),
+        (10, 0.7),
+        (10, 0.9),
+    ]
+    assert [group.is_reference for group in groups] == [True, True, False]
+
+
+def number_from(start: int, jobs: list[ComparedJob]) -> list[ComparedJob]:
+    return [dataclasses.replace(job, job_id=start + job.job_id) for job in jobs]
+
+
+def test_twins_of_two_devices_are_a_caveat() -> None:
+    jobs = plant({"none": draw(0.8), "batch": draw(0.9)})
+    environment = {**(jobs[-1].environment or {}), "device": "cuda"}
+    jobs.append(dataclasses.replace(jobs[-1], job_id=999, environment=environment))
+    comparison = compare(jobs)
+    assert group_of(comparison, "batch").repeated == 1
+    assert (
+        "batch: jobs that repeated a spec did not run alike: the device differed"
+        in comparison.notes
+    )
+
+
 def test_within_one_study_it_is_the_study_s_own_comparison() -> None:
     study = make_study(("none", "batch", "group"), matrix={"training.batch_size": [8, 64]})
     rows = fake_rows(study, lambda variant, point: 0.9 if variant == "batch" else 0.88, seed=3)
