@@ -14,8 +14,8 @@ from studies.stats import group_sequential, has_direction, higher_is_better, inf
 
 UNFINISHED = ("queued", "running", "paused")
 _FATES = {
-    "failed, to be retried": ("failed",),
-    "cancelled, to be retried": ("cancelled",),
+    "failed": ("failed",),
+    "cancelled": ("cancelled",),
     "not finished": UNFINISHED,
     "succeeded without a finite value": ("succeeded",),
 }
@@ -256,7 +256,7 @@ def _find_unexplained(evidence: StudyEvidence) -> Iterator[str]:
 
 
 def _explain_missing(arm: Arm, seeds: Sequence[int]) -> str:
-    """`1 failed, to be retried (j12), 2 not finished (j13 and j14)`."""
+    """`1 failed (j12), 2 not finished (j13 and j14)`."""
     reasons = []
     for words, statuses in _FATES.items():
         jobs = [

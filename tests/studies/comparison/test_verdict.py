@@ -111,8 +111,8 @@ def test_under_eight_seeds_there_is_no_verdict() -> None:
 @pytest.mark.parametrize(
     ("status", "reason", "said"),
     [
-        ("failed", "oom", "group: 1 failed, to be retried (j31)"),
-        ("cancelled", "cancelled", "group: 1 cancelled, to be retried (j31)"),
+        ("failed", "oom", "group: 1 failed (j31)"),
+        ("cancelled", "cancelled", "group: 1 cancelled (j31)"),
         ("running", None, "group: 1 not finished (j31)"),
     ],
 )
