@@ -89,6 +89,7 @@ def _paths(engine: Engine) -> Mapping[str, str]:
         "groups of 1,000 jobs": f"/results?query=study%3D{study}&by=norm.kind",
         "160 jobs side by side": f"/compare?query=study%3D{study}+and+seed%3C8&by=norm.kind",
         "admin": "/admin",
+        "admin: sizes": "/admin/storage",
     }
 
 

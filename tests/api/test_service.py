@@ -296,6 +296,7 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
             "/datasets/digits",
             "/datasets/digits/augmented?augmentation=flip&seed=0",
             "/admin",
+            "/admin/storage",
             "/login",
         )
     ]

@@ -92,11 +92,13 @@ def test_an_admin_sees_workers_storage_and_what_mlflow_lacks(
     assert f'<a href="/jobs/{job}">' in page
     assert "&lt;b&gt;no&lt;/b&gt; experiment" in page
     jobs = member.get(f"/api/v1/studies/{made}/jobs").json()["items"]
+    page = admin.get("/admin/storage").text
     # A checkpoint and a file of each (`trained_study`).
     for what, size in (("Checkpoints of jobs", 7), ("Files of jobs", 7)):
         row = rf'{what}</th><td class="number">{len(jobs)}</td><td class="number">{size * len(jobs)} B'
         assert re.search(row, page)
     assert "free on its file system" in page
+    assert member.get("/admin/storage").status_code == 403
 
 
 def test_a_browser_knows_the_token_it_has_logged_in_with(

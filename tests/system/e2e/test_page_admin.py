@@ -47,6 +47,9 @@ def test_account_admin_and_errors_can_be_read_by_everybody(
         token = token_of(stack, f"{role}-{width}-{scheme}", role)
         with logged_in(browser, stack, token, viewport=size, color_scheme=scheme) as page:
             page.goto(f"{address(stack)}/admin")
+            if role == "admin":
+                storage = page.get_by_role("region", name="Storage")
+                expect(storage).to_contain_text("Decoded datasets", timeout=MILLISECONDS)
             ensure_readable(page, width)
 
 
