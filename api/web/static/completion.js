@@ -285,8 +285,11 @@ class SchemaReader {
     const last = path.at(-1);
     const options = new Map();
     const add = (label, more) => options.has(label) || options.set(label, { label, ...more });
-    const owners = fitting(this.at({ path: path.slice(0, -1), nodes }), nodes.at(-2) ?? makeNode(), last);
-    for (const owner of path.length ? owners : []) {
+    const parents = path.length ? this.at({ path: path.slice(0, -1), nodes }) : [];
+    const owners = fitting(parents, nodes.at(-2) ?? makeNode(), last);
+    // Of the word that chooses between alternatives all are offered, also those that other options here don't fit.
+    const chosen = parents.filter((one) => one.properties?.[last]?.const !== undefined && !owners.includes(one));
+    for (const owner of [...owners, ...chosen]) {
       for (const one of this.step(owner, last)) {
         if (one.const !== undefined) add(String(one.const), { info: inOneLine(owner) });
         for (const value of one.enum ?? (one.type === "boolean" ? [true, false] : [])) add(String(value), { info: inOneLine(one) });

@@ -35,6 +35,7 @@ COMPLETIONS: list[tuple[str, list[Any]]] = [
     ("base:\n  norm: ¦", ["{kind: batch}", "{kind: group}"]),
     ("base:\n  norm: {kind: ¦}\n", NORMS),
     ("base:\n  norm:\n    kind: gr¦\n    groups: 4\n", ["group", ..., "batch"]),
+    ("base: {optimizer: {kind: ¦, momentum: 0.9}}", ["sgd", "adam"]),
     ("base:\n  norm: {kind: group, ¦}\n", ["groups", "eps", ..., "kind", "momentum"]),
     ("variants:\n  a: {norm: {kind: ¦\n  b: {norm: {kind: none}}\n", NORMS),
     ("base:\n  optimizer: {kind: sgd, nesterov: ¦}", ["true", "false"]),
