@@ -176,10 +176,10 @@ def _read_studies(studies: list[int] | None) -> list[int]:
     numbers = list(dict.fromkeys(studies or ()))
     if not studies:
         raise BadParameter(
-            "by", f"name the fields to group by, or two to {MOST_STUDIES} `studies` to compare"
+            "by", f"name the fields to group by, or 2 to {MOST_STUDIES} `studies` to compare"
         )
     if not 2 <= len(numbers) <= MOST_STUDIES:
-        detail = f"two to {MOST_STUDIES} studies can be compared, but got {len(numbers)}"
+        detail = f"2 to {MOST_STUDIES} studies can be compared, but got {len(numbers)}"
         raise BadParameter("studies", detail)
     return numbers
 

@@ -82,7 +82,7 @@ def _compare_specs(session: Session, study: Study, job: Job) -> BesideBaseline |
         return None
     other = studies.find_cell(session, study.id, variant, job.point, job.seed)
     differences = list_differences(other.spec, job.spec) if other is not None else ()
-    rows = [(one.path, _write(one.one), _write(one.other)) for one in differences]
+    rows = [(leaf.path, _write(leaf.left), _write(leaf.right)) for leaf in differences]
     return BesideBaseline(variant, other, rows)
 
 

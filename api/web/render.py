@@ -34,10 +34,12 @@ from api.http import (
     summarize,
 )
 from store.db import BadQuery, User
-from studies.stats import is_share
+from studies.stats import inference, is_share
 
 FOLDER = Path(__file__).parent
 #: Nothing from elsewhere, and neither scripts nor styles inside the page.
+#: `95 %`
+CONFIDENCE = f"{inference.CONFIDENCE * 100:g} %"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -209,6 +211,7 @@ def environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     made.filters |= {"time": write_time, "duration": duration, "value": _value, "size": _size}
+    made.globals["confidence"] = CONFIDENCE
     made.globals["to_json"] = lambda value: json.dumps(value, separators=(",", ":"))
     return made
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api.http import BadParameter, Filter, Id, Reader, may_change, read_query
+from api.routes.results import MOST_STUDIES
 from api.routes.studies import build_study_views, find_study
 from api.schemas import StudyView
 from api.services import Services, ServicesDep
@@ -62,6 +63,7 @@ def list_studies(
         is_filtered=any(wanted.values()),
         is_first=cursor is None,
         more=more,
+        most_compared=MOST_STUDIES,
     )
 
 

@@ -7,20 +7,20 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A dotted path and what stands there in the one and in the other; None: nothing."""
+    """A dotted path and its values in two documents; None: nothing."""
 
     path: str
-    one: Any
-    other: Any
+    left: Any
+    right: Any
 
 
-def list_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Sequence[Difference]:
+def list_differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> Sequence[Difference]:
     """By path."""
-    mine, theirs = leaves(one), leaves(other)
+    lefts, rights = leaves(left), leaves(right)
     return [
-        Difference(path, mine.get(path), theirs.get(path))
-        for path in sorted(mine.keys() | theirs.keys())
-        if mine.get(path) != theirs.get(path)
+        Difference(path, lefts.get(path), rights.get(path))
+        for path in sorted(lefts.keys() | rights.keys())
+        if lefts.get(path) != rights.get(path)
     ]
 
 

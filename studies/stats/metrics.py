@@ -88,23 +88,33 @@ def validation_metric(metric: str) -> str:
 
 def amount(value: float, metric: str) -> str:
     """`97.88 %`, or `0.1234` for what is no accuracy."""
-    return f"{value * 100:.2f} %" if is_share(metric) else f"{value:.4g}"
+    return f"{value * 100:.2f} %" if is_share(metric) else f"{value:{_digits(value)}}"
 
 
 def gap(value: float, metric: str) -> str:
     """`+0.66 points`, or `-0.0123`."""
-    return f"{value * 100:+.2f} points" if is_share(metric) else f"{value:+.4g}"
+    return f"{value * 100:+.2f} points" if is_share(metric) else f"{value:+{_digits(value)}}"
 
 
 def size(value: float, metric: str) -> str:
     """The gap without its sign."""
-    return f"{abs(value) * 100:.2f} points" if is_share(metric) else f"{abs(value):.4g}"
+    return (
+        f"{abs(value) * 100:.2f} points" if is_share(metric) else f"{abs(value):{_digits(value)}}"
+    )
 
 
 def bounds(interval: Interval, metric: str) -> str:
     """`+0.02 to +1.31`."""
-    low, high = (f"{one * 100:+.2f}" if is_share(metric) else f"{one:+.4g}" for one in interval)
+    low, high = (
+        f"{bound * 100:+.2f}" if is_share(metric) else f"{bound:+{_digits(bound)}}"
+        for bound in interval
+    )
     return f"{low} to {high}"
+
+
+def _digits(value: float) -> str:
+    # Steps and epochs are counted: 12345 is not 1.234e+04.
+    return ".0f" if 1e3 <= abs(value) < 1e9 else ".4g"
 
 
 def chance(p_value: float) -> str:

@@ -9,7 +9,7 @@ from api.web.render import write_time
 from store.db import BadQuery
 from store.query import Kind, find_field
 from store.query import write_value as quote_value
-from studies.stats import amount, is_share
+from studies.stats import amount
 
 
 def find_metric(name: str) -> str | None:
@@ -39,8 +39,7 @@ def write_cell(row: Mapping[str, Any], name: str, metric: str | None) -> str:
 def write_amount(value: Any, metric: str) -> str:
     if not isinstance(value, int | float):
         return write_value(value)
-    # Epochs are counted: 12345 is not 1.234e+04.
-    return f"{value:.0f}" if value == int(value) and not is_share(metric) else amount(value, metric)
+    return amount(value, metric)
 
 
 def write_value(value: Any) -> str:

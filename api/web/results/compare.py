@@ -39,10 +39,10 @@ def show_comparison(
     typed = {"query": query, "by": by, "metric": metric, "reference": reference}
     asked = {name: text.strip() for name, text in typed.items()}
     asked["studies"] = " ".join(studies or ()).strip()
-    mistake, found, status = None, None, HTTPStatus.OK
+    mistake, comparison, status = None, None, HTTPStatus.OK
     try:
         if asked["by"] or asked["studies"]:
-            found = _compare(services, asked)
+            comparison = _compare(services, asked)
     except (BadParameter, BadQuery) as error:
         mistake, status = describe_mistake(error), HTTPStatus.UNPROCESSABLE_ENTITY
     except NotFound as error:
@@ -59,7 +59,7 @@ def show_comparison(
         metrics=METRICS,
         fields=list(known_fields().values()),
         most={"groups": MOST_SIDES, "studies": MOST_STUDIES},
-        **_describe(found, asked),
+        **_describe(comparison, asked),
     )
 
 
@@ -88,31 +88,38 @@ def _read_numbers(text: str) -> list[int]:
     return [int(word.removeprefix("s")) for word in words]
 
 
-def _describe(found: SideBySide | None, asked: dict[str, str]) -> dict[str, Any]:
-    if found is None:
-        return {"found": None}
-    open_confounds = [one for one in found.confounds if one.is_open]
+def _describe(comparison: SideBySide | None, asked: dict[str, str]) -> dict[str, Any]:
+    if comparison is None:
+        return {"comparison": None}
     explained: dict[str, dict[str, None]] = {}
-    for one in found.confounds:
-        if one.causes:
-            explained.setdefault(one.what, {}).update(dict.fromkeys(one.causes))
+    for confound in comparison.confounds:
+        if confound.causes:
+            explained.setdefault(confound.what, {}).update(dict.fromkeys(confound.causes))
     numbers = _read_numbers(asked["studies"])
     repeated = "".join(f"&studies={number}" for number in numbers)
     return {
-        "found": found,
-        "rows": [_describe_group(one, found.metric) for one in found.groups],
-        "forest": make_forest(found.metric, [(one.name, one.difference) for one in found.groups]),
-        "differing": [one.describe(found.reference) for one in open_confounds],
+        "comparison": comparison,
+        "rows": [_describe_group(group, comparison.metric) for group in comparison.groups],
+        "forest": make_forest(
+            comparison.metric, [(group.name, group.difference) for group in comparison.groups]
+        ),
+        "differing": [
+            confound.describe(comparison.reference)
+            for confound in comparison.confounds
+            if confound.is_open
+        ],
         "explained": [f"{what}, by {', '.join(causes)}" for what, causes in explained.items()],
-        "finer": _suggest_finer(found, asked),
+        "finer": _suggest_finer(comparison, asked),
         "address": f"/api/v1/results/comparison?{options({**asked, 'studies': None})}{repeated}",
     }
 
 
-def _suggest_finer(found: SideBySide, asked: dict[str, str]) -> dict[str, str]:
+def _suggest_finer(comparison: SideBySide, asked: dict[str, str]) -> dict[str, str]:
     """Comparisons by what keeps jobs from being pairs, too: the fields, and where it is."""
     by = [name.strip() for name in (asked["by"] or "variant").split(",")]
-    differing = dict.fromkeys(one.fields for group in found.groups for one in group.unpaired)
+    differing = dict.fromkeys(
+        reason.fields for group in comparison.groups for reason in group.unpaired
+    )
     names = spec_fields()
     return {
         ",".join(
@@ -148,4 +155,4 @@ def _describe_group(group: ComparedGroup, metric: str) -> dict[str, Any]:
 def _write_interval(group: ComparedGroup, metric: str) -> str:
     if group.interval is None:
         return _NOTHING
-    return " to ".join(amount(one, metric) for one in group.interval)
+    return " to ".join(amount(bound, metric) for bound in group.interval)

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from api.http import BadParameter, Reader, read_parameter, read_query
 from api.services import Services, ServicesDep
-from api.web.render import PageRoute, describe_mistake, options, render
+from api.web.render import CONFIDENCE, PageRoute, describe_mistake, options, render
 from api.web.results.cells import (
     find_metric,
     is_number,
@@ -112,6 +112,7 @@ def show_results(
         examples=_list_examples(user),
         fields=list(known_fields().values()),
         metrics=METRICS,
+        most_compared=MOST_SIDES,
         **context,
     )
 
@@ -217,7 +218,7 @@ _STATISTICS: Mapping[str, str | None] = {
     "jobs": "jobs",
     "n": "n",
     "mean": "mean",
-    "95 % interval": None,
+    f"{CONFIDENCE} interval": None,
     "best": "best",
     "diverged": "diverged",
     "failed": "failed",
@@ -230,7 +231,7 @@ def _describe_group(asked: Asked, group: Group) -> dict[str, Any]:
     """`jobs`: where those of the group are listed, None where no query says which they are."""
     query = narrow_query(asked.query, group.by)
     interval = group.interval and "{} to {}".format(
-        *(amount(one, group.metric) for one in group.interval)
+        *(amount(bound, group.metric) for bound in group.interval)
     )
     mean, std = (write_amount(one, group.metric) for one in (group.mean, group.std))
     return {

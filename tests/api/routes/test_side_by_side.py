@@ -125,7 +125,7 @@ def test_archived_jobs_count_where_their_study_is_named(
 @pytest.mark.parametrize(
     ("parameters", "parameter", "said"),
     [
-        ({}, "by", "name the fields to group by, or two to 6 `studies`"),
+        ({}, "by", "name the fields to group by, or 2 to 6 `studies`"),
         ({"studies": [3]}, "studies", "but got 1"),
         ({"studies": list(range(1, 8))}, "studies", "but got 7"),
         ({"by": "norm.knid"}, "by", "did you mean norm.kind?"),

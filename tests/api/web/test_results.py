@@ -157,6 +157,18 @@ def test_groups_show_what_the_api_says_and_lead_to_their_jobs(viewer: TestClient
     assert jobs.count("<tr>") == groups[0]["jobs"] + 1
 
 
+def test_a_group_s_row_writes_all_its_numbers_alike(viewer: TestClient, sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        for job in session.scalars(select(Job).where(Job.variant == "batch")):
+            metrics = {"steps_taken": 12345.678 + job.seed, "best_val_loss": 0.123456789 + job.seed}
+            set_job(session, job.id, metrics=metrics)
+    view = {"query": "norm.kind=batch", "by": "norm.kind"}
+    steps = text_of(read(viewer, "/results", **view, metric="metrics.steps_taken"))
+    assert "12349 ± 2.366 12347 to 12351 12353" in steps
+    losses = text_of(read(viewer, "/results", **view, metric="best_val_loss"))
+    assert "3.623 ± 2.366 1.576 to 5.671 0.1235" in losses
+
+
 def test_a_view_is_exported_as_it_is_seen(viewer: TestClient) -> None:
     page = read(viewer, "/results", query="norm.kind=batch and seed<2", columns="optimizer.kind")
     [address] = re.findall(r'href="([^"]+)">As CSV', page)
@@ -233,7 +245,7 @@ def test_what_does_not_pair_leads_to_a_comparison_that_has_it(
     [address] = re.findall(r'href="([^"]+)">groups by variant, training.batch_size', page)
     finer = text_of(read(viewer, html.unescape(address)))
     assert "variant=none, training.batch_size=8" in finer
-    assert "What does not pair" not in finer
+    assert "Jobs without a partner" not in finer
 
 
 def test_groups_lead_to_their_comparison(viewer: TestClient) -> None:
@@ -245,7 +257,7 @@ def test_groups_lead_to_their_comparison(viewer: TestClient) -> None:
 
 
 def test_a_comparison_of_nothing_says_how_to_come_to_one(viewer: TestClient) -> None:
-    assert "Two ways lead to a comparison" in read(viewer, "/compare")
+    assert "You can compare:" in read(viewer, "/compare")
     for wrong, status in (("x", 422), ("1", 422), ("0x3 5", 422), ("99998 7", 404)):
         page = read(viewer, "/compare", status, studies=wrong)
         assert 'id="studies-mistake"' in page

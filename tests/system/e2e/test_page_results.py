@@ -112,7 +112,7 @@ def test_studies_are_chosen_in_the_list_and_stand_side_by_side(
         page.evaluate("ask()")
         expect(page.get_by_role("checkbox", name=f"(s{one})")).to_be_checked()
         page.get_by_role("checkbox", name=f"(s{other})").check()
-        page.get_by_role("button", name="Compare the chosen ones").click()
+        page.get_by_role("button", name="Compare selected").click()
         page.wait_for_url("**/compare?*")
         expect(page.get_by_role("heading", level=2).first).to_contain_text("Exploratory")
         expect(page.locator("svg.forest")).to_be_visible()
