@@ -6,23 +6,14 @@ document.addEventListener("submit", async (event) => {
   if (!form.dataset.create) return;
   event.preventDefault();
   clearProblems(form);
+  const body = JSON.stringify(documentOf(form));
   const button = event.submitter ?? form.querySelector("button");
-  button.disabled = true;
-  try {
-    const body = JSON.stringify(documentOf(form));
-    const headers = { "X-CSRF-Token": csrf, "Content-Type": "application/json", "Idempotency-Key": keyOf(form, body) };
-    const answer = await fetch(form.dataset.create, { method: "POST", headers, body });
-    if (answer.status === 401) return void toLogin();
-    if (!answer.ok) return void showProblems(form, await answer.json());
-    const made = await answer.json();
-    // Pressed again after that, another one is wanted.
-    delete form.dataset.key;
-    window.location.assign(form.dataset.then.replace(/\{(\w+)\}/g, (_, field) => encodeURIComponent(made[field])));
-  } catch {
-    show("message", "The service does not answer. Try again: nothing is made twice.");
-  } finally {
-    button.disabled = false;
-  }
+  const refuse = async (answer) => showProblems(form, await answer.json());
+  const made = await request(button, "POST", form.dataset.create, { body, key: keyOf(form, body), refuse });
+  if (!made) return;
+  // Pressed again after that, another one is wanted.
+  delete form.dataset.key;
+  window.location.assign(form.dataset.then.replace(/\{(\w+)\}/g, (_, field) => encodeURIComponent(made[field])));
 });
 
 // `source.path` stands within `source`. What is empty is left out, so that the service's defaults hold.
@@ -50,7 +41,7 @@ function put(whole, path, field) {
 // The same document again has the same key, so that a second try makes nothing twice.
 function keyOf(form, body) {
   if (form.dataset.key === undefined || form.dataset.body !== body) {
-    form.dataset.key = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    form.dataset.key = makeKey();
     form.dataset.body = body;
   }
   return form.dataset.key;

@@ -54,27 +54,39 @@ function toLogin() {
 
 // What people change ---------------------------------------------------------------------------------------------------
 
-// One request; the button can't be pressed again until it is answered. Afterwards the page says what was `done`, and how
-// to undo it: by the same request with another body.
-async function send(button, method, address, body, more = {}) {
+// One request; the button can't be pressed again until it is answered. Returns what the service says, or nothing where it
+// refuses, which is said by `refuse`, or doesn't answer. With a key a second try is harmless.
+async function request(button, method, address, { body, type = "application/json", key, refuse = showDetail } = {}) {
   button.disabled = true;
-  // As it was pressed: the page may be brought up to date meanwhile.
-  const { done = "", undo } = { ...button.dataset };
   try {
-    const headers = { "X-CSRF-Token": csrf, ...(body && { "Content-Type": "application/json" }), ...more };
-    const answer = await fetch(address, { method, headers, body: body && JSON.stringify(body) });
+    const headers = { "X-CSRF-Token": csrf, ...(body && { "Content-Type": type }), ...(key && { "Idempotency-Key": key }) };
+    const answer = await fetch(address, { method, headers, body });
     if (answer.status === 401) return void toLogin();
-    if (!answer.ok) return void show("message", await detailOf(answer));
+    if (!answer.ok) return void (await refuse(answer));
+    const text = await answer.text();
     show("message", "");
-    showDone(done, undo && { send: `${method} ${address}`, body: undo, done: "Undone." });
-    if (button.dataset.then) return void window.location.assign(button.dataset.then);
-    if (button.form) finish(button.form);
-    refresh();
+    return text ? JSON.parse(text) : {};
   } catch {
-    show("message", "The service does not answer. Once it does, the page shows whether anything was changed.");
+    const next = key ? "Try again: nothing is made twice." : "Once it does, the page shows whether anything was changed.";
+    show("message", `The service does not answer. ${next}`);
   } finally {
     button.disabled = false;
   }
+}
+
+async function showDetail(answer) {
+  show("message", await detailOf(answer));
+}
+
+// Afterwards the page says what was `done`, and how to undo it: by the same request with another body.
+async function send(button, method, address, body, key) {
+  // As it was pressed: the page may be brought up to date meanwhile.
+  const { done = "", undo } = { ...button.dataset };
+  if (!(await request(button, method, address, { body, key }))) return;
+  showDone(done, undo && { send: `${method} ${address}`, body: undo, done: "Undone." });
+  if (button.dataset.then) return void window.location.assign(button.dataset.then);
+  if (button.form) finish(button.form);
+  refresh();
 }
 
 function showDone(text, undo) {
@@ -91,7 +103,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-post], button[data-send]");
   if (button === null || (button.dataset.confirm && !window.confirm(button.dataset.confirm))) return;
   const [method, address] = (button.dataset.send ?? `POST ${button.dataset.post}`).split(" ");
-  send(button, method, address, button.dataset.body && JSON.parse(button.dataset.body));
+  send(button, method, address, button.dataset.body);
 });
 
 // Of a PATCH only what was edited: somebody else may have changed the rest. The key makes a second try harmless.
@@ -103,7 +115,7 @@ document.addEventListener("submit", (event) => {
   const fields = [...form.elements].filter((one) => one.name && (method !== "PATCH" || one.value !== one.defaultValue));
   const body = Object.fromEntries(fields.map((one) => [one.name, valueOf(one)]));
   form.dataset.key ??= makeKey();
-  send(form.querySelector("button"), method, address, body, method === "POST" ? { "Idempotency-Key": form.dataset.key } : {});
+  send(form.querySelector("button"), method, address, JSON.stringify(body), method === "POST" ? form.dataset.key : undefined);
 });
 
 function makeKey() {
@@ -175,6 +187,8 @@ function replace(part, html) {
       beforeNodeMorphed(old, fresh) {
         if (!(old instanceof Element)) return true;
         if (old.matches("form, .chart")) return false;
+        // The same picture, which is shown already.
+        if (old.dataset.from !== undefined && old.dataset.from === fresh.getAttribute("src")) return false;
         if (old.dataset.state !== undefined) {
           if (old.dataset.state !== fresh.dataset?.state) {
             old.dataset.state = fresh.dataset?.state ?? "";
@@ -184,7 +198,7 @@ function replace(part, html) {
         }
         return true;
       },
-      // Nor is what people have ticked taken back.
+      // What people have opened or ticked stays so.
       beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS") && name !== "checked",
     },
   });

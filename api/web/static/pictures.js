@@ -15,17 +15,32 @@ async function awaitDrawing(address) {
   }
 }
 
+function writeAsAddress(content) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.addEventListener("load", () => resolve(reader.result));
+    reader.addEventListener("error", reject);
+    reader.readAsDataURL(content);
+  });
+}
+
 async function load(image) {
   if (underway.has(image)) return;
+  if (image.dataset.from) return void say(image, "The browser can't show this picture.");
   underway.add(image);
   say(image, "The picture is being drawn…");
+  const address = image.getAttribute("src");
   try {
-    const answer = await awaitDrawing(image.src);
+    const answer = await awaitDrawing(address);
     if (answer.status === 401) return void toLogin();
     if (!answer.ok) return void say(image, await detailOf(answer));
+    const picture = await writeAsAddress(await answer.blob());
     say(image, "");
-    // Asked for once more: what is drawn is kept.
-    image.src = image.getAttribute("src");
+    // The page may have been brought up to date meanwhile, with another picture.
+    if (image.getAttribute("src") !== address) return;
+    // Shown as it came: not every picture is kept, and asked for once more it might be drawn once more.
+    image.src = picture;
+    image.dataset.from = address;
   } catch {
     say(image, "The service does not answer. Load the page again to see the picture.");
   } finally {

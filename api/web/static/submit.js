@@ -286,25 +286,14 @@ function keyOf(text) {
 }
 
 async function submitDocument(button) {
-  button.disabled = true;
   const text = editor.text();
-  const headers = { "X-CSRF-Token": csrf, "Content-Type": "application/yaml", "Idempotency-Key": keyOf(text) };
-  try {
-    const answer = await fetch(button.dataset.submit, { method: "POST", headers, body: text });
-    if (answer.status === 401) return void toLogin();
-    if (answer.ok) {
-      const { id } = await answer.json();
-      sent = null;
-      keepText(sentName, null);
-      keepText(draftName, null);
-      return void window.location.assign(`${button.dataset.then}/${id}`);
-    }
-    show("message", await detailOf(answer));
-    check();
-  } catch {
-    show("message", "The service does not answer. Try again: however often you do, it is submitted once.");
-  }
-  button.disabled = false;
+  const made = await request(button, "POST", button.dataset.submit, { body: text, type: "application/yaml", key: keyOf(text) });
+  if (!made) return void check();
+  button.disabled = true;
+  sent = null;
+  keepText(sentName, null);
+  keepText(draftName, null);
+  window.location.assign(`${button.dataset.then}/${made.id}`);
 }
 
 // -----------------------------------------------------------------------------------------------------------------------

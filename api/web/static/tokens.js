@@ -12,21 +12,11 @@ document.addEventListener("submit", async (event) => {
   if (days.value) body.expires_at = new Date(Date.now() + DAY_MILLISECONDS * days.value).toISOString();
   if (user) body.user = user.value;
   const button = form.querySelector("button[type=submit]");
-  button.disabled = true;
-  try {
-    const headers = { "X-CSRF-Token": csrf, "Content-Type": "application/json" };
-    const answer = await fetch("/api/v1/tokens", { method: "POST", headers, body: JSON.stringify(body) });
-    if (answer.status === 401) return void toLogin();
-    if (!answer.ok) return void show("message", await detailOf(answer));
-    show("message", "");
-    tell(form, await answer.json());
-    name.value = "";
-    refresh();
-  } catch {
-    show("message", "The service does not answer. Once it does, the page shows whether a token was made.");
-  } finally {
-    button.disabled = false;
-  }
+  const token = await request(button, "POST", "/api/v1/tokens", { body: JSON.stringify(body) });
+  if (!token) return;
+  tell(form, token);
+  name.value = "";
+  refresh();
 });
 
 function tell(form, token) {

@@ -90,7 +90,6 @@ def test_revoking_the_token_one_logged_in_with_leads_to_the_login(
 def test_an_admin_makes_a_user_a_viewer_and_takes_it_back(browser: Browser, stack: Stack) -> None:
     with logged_in(browser, stack, token_of(stack, "zoe", "admin")) as page:
         page.goto(f"{address(stack)}/admin")
-        accept_dialogs(page)
         page.get_by_label("New user").fill("page-noa")
         page.get_by_role("button", name="Create").last.click()
         users = page.get_by_role("region", name="Users")
@@ -102,6 +101,10 @@ def test_an_admin_makes_a_user_a_viewer_and_takes_it_back(browser: Browser, stac
         expect(page.locator("#done")).to_have_text("Undone.")
         expect(row.get_by_role("button", name="Make page-noa a viewer")).to_be_visible()
         row.get_by_role("button", name="Disable").click()
+        expect(row).to_contain_text("disabled", timeout=MILLISECONDS)
+        row.get_by_role("button", name="Enable").click()
+        expect(row).to_contain_text("active", timeout=MILLISECONDS)
+        page.locator("#done").get_by_role("button", name="Undo").click()
         expect(row).to_contain_text("disabled", timeout=MILLISECONDS)
     found = next(one for one in stack.get("/users")["items"] if one["name"] == "page-noa")
     assert (found["role"], found["disabled_at"] is None) == ("member", False)

@@ -1,5 +1,6 @@
 """Presets and datasets in a real browser: what a person reads, runs and registers there."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,31 @@ def test_a_figure_comes_once_it_is_drawn(browser: Browser, stack: Stack, run: in
         wait_for_pictures(page)
         assert answers == []
         expect(picture).to_be_visible()
+
+
+def test_a_picture_is_shown_as_it_came_and_not_asked_for_again(
+    browser: Browser, stack: Stack
+) -> None:
+    with logged_in(browser, stack, token_of(stack, "once", "viewer")) as page:
+        statuses = [202, 200]
+        asked: list[str] = []
+
+        def answer(route: Any) -> None:
+            asked.append(route.request.url)
+            if statuses.pop(0) == 202:
+                route.fulfill(status=202, headers={"Retry-After": "1"}, json={"detail": "later"})
+            else:
+                route.continue_()
+
+        # Nothing is kept of a dataset's pictures: each request draws one.
+        page.route("**/digits/pictures*", answer)
+        page.goto(f"{address(stack)}/datasets/digits")
+        wait_for_pictures(page)
+        with page.expect_response("**/datasets/digits"):
+            page.evaluate("refresh()")
+        page.wait_for_function("!isAsking")
+        expect(page.locator("img").first).to_have_attribute("src", re.compile("^data:image/png"))
+        assert len(asked) == 2
 
 
 def test_a_member_registers_a_dataset_and_sees_what_it_became(
