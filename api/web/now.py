@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from api.http import Reader
 from api.services import ServicesDep
 from api.web.render import PageRoute, render
-from store.db import PRIORITIES, Job
+from store.db import PRIORITIES, Job, User
 from store.jobs import Waiting, leases, obstacles, queue
-from store.results import Progress, overview, pace
+from store.results import Progress, Share, overview, pace
 from studies.planning import Turn, expect_starts
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -55,6 +55,14 @@ class Place:
     starts_in: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The reader's part: what they have used, and the first of their jobs in the queue (None: none is listed)."""
+
+    share: Share
+    next: Place | None
+
+
 @router.get("/")
 def show_now(request: Request, services: ServicesDep, user: Reader) -> Response:
     with services.sessions.begin() as session:
@@ -63,16 +71,26 @@ def show_now(request: Request, services: ServicesDep, user: Reader) -> Response:
         hosts = {one.host for one in workers if one.alive}
         slots = _read_slots(session, devices, hosts)
         shares = overview.shares(session)
+        places = _read_queue(session, workers, devices, slots)
         context: dict[str, Any] = {
             "slots": slots,
             "troubled": [one for one in workers if one.problems],
-            "queue": _read_queue(session, workers, devices, slots),
+            "queue": places,
+            "own": _find_own(user, shares, places),
             "waiting_count": sum(one.queued for one in shares),
             "priorities": PRIORITIES,
             "shares": shares,
             "used": sum(one.seconds for one in shares) or 1.0,
         }
     return render(request, "now.html", user, title="Now", **context)
+
+
+def _find_own(user: User, shares: Sequence[Share], places: Sequence[Place]) -> Own | None:
+    share = next((one for one in shares if one.name == user.name), None)
+    if share is None:
+        return None
+    mine = (one for one in places if one.waiting.job.owner.name == user.name)
+    return Own(share, next(mine, None))
 
 
 def _read_slots(

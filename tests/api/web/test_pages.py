@@ -1,24 +1,19 @@
 """The pages: what they say of jobs and studies, to whom they offer what, and what they ask of a browser."""
 
 import re
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.web import studies
-from store.db import Attempt, Changes, Job, database_now, notify
+from store.db import Changes, notify
 from store.db.engine import JOBS_CHANNEL
-from store.jobs import commands
 from tests.support.documents import JOB, study
-from tests.support.factories import acquire_job, make_worker
 from tests.support.trained_study import train_all
 from tests.support.waiting import wait_for
-from trainer.events import Started
 
 Sessions = sessionmaker[Session]
 
@@ -118,67 +113,6 @@ def test_only_who_may_change_a_study_is_offered_to(
     for client, may in ((member, True), (admin, True), (viewer, False)):
         assert (f"/api/v1/studies/{trained}/extend" in read(client, f"/studies/{trained}")) is may
         assert (f"/api/v1/jobs/{job['id']}/cancel" in read(client, f"/jobs/{job['id']}")) is may
-
-
-def test_now_shows_what_runs_what_waits_and_who_uses_the_machines(
-    member: TestClient, sessions: Sessions
-) -> None:
-    empty = read(member, "/")
-    assert all(
-        part in empty for part in ("No worker is running", "The queue is empty", "Nobody has used")
-    )
-    with sessions.begin() as session:
-        make_worker(session, "alpha", cpu=2)
-    for seed in (1, 2, 3):
-        member.post("/api/v1/jobs", json={**JOB, "seed": seed})
-    with sessions.begin() as session:
-        assignment = acquire_job(session, "alpha")
-        assert assignment is not None
-    page = read(member, "/")
-    running, waiting = page.split('id="queue"')
-    assert f'href="/jobs/{assignment.job_id}"' in running
-    assert running.count("alpha cpu") == 2
-    assert ">free<" in running
-    assert waiting.index("next in line") < waiting.index("behind 1 other")
-    assert re.search(r"max</?[^%]*100 %", waiting, re.DOTALL)
-
-
-def test_what_waits_says_why_and_when_it_may_start(
-    member: TestClient, sessions: Sessions, storage: Path
-) -> None:
-    study_id = member.post("/api/v1/studies", json=study()).json()["id"]
-    train_all(sessions, storage)
-    with sessions.begin() as session:
-        session.execute(update(Job).values(seconds_used=100.0))
-    member.post(f"/api/v1/studies/{study_id}/extend", json={"seeds": 2})
-    with sessions.begin() as session:
-        running = acquire_job(session)
-        assert running is not None
-    # It has begun, but nothing tells yet how long it will take.
-    first = read(member, "/").split('id="queue"')[1]
-    assert "next in line: the only cpu slot is in use" in first
-    assert "in about" not in first
-    with sessions.begin() as session:
-        commands.record_start(session, running.job_id, running.attempt, Started(0, 0, 100, 10))
-        commands.record_step(session, running.job_id, running.attempt, 50)
-        began = database_now(session) - timedelta(seconds=60)
-        session.execute(update(Attempt).where(Attempt.end.is_(None)).values(started_at=began))
-    rows = read(member, "/").split('id="queue"')[1]
-    # As long again as it took for the first half, then one after the other as long as those before.
-    assert re.findall(r"in about (\d+) min", rows) == ["1", "2", "4"]
-
-
-def test_a_job_that_no_host_can_run_says_so_and_holds_up_no_other(
-    member: TestClient, sessions: Sessions
-) -> None:
-    member.post("/api/v1/jobs", json={**JOB, "resources": {"device": "cuda"}})
-    member.post("/api/v1/jobs", json={**JOB, "resources": {"device": "cpu"}})
-    with sessions.begin() as session:
-        make_worker(session)
-    rows = read(member, "/").split('id="queue"')[1]
-    assert rows.index("no worker with a device of kind cuda is running") < rows.index(
-        "in a moment</td>"
-    )
 
 
 def test_a_job_shows_its_results_history_log_and_files(trained: int, member: TestClient) -> None:
@@ -310,3 +244,20 @@ def test_pages_answer_a_head_with_what_they_answer_a_get_but_the_body(
         assert head.headers["content-type"] == whole.headers["content-type"]
     # What changes something takes no HEAD.
     assert member.head("/submit/check").status_code == 405
+
+
+def test_a_study_that_has_ended_can_be_archived_and_brought_back(
+    member: TestClient, viewer: TestClient
+) -> None:
+    made = member.post("/api/v1/studies", json=study()).json()["id"]
+    assert "Archive</button>" not in read(member, f"/studies/{made}")
+    member.post(f"/api/v1/studies/{made}/cancel")
+    for archived, said in ((False, "Archive"), (True, "Unarchive")):
+        member.patch(f"/api/v1/studies/{made}", json={"archived": archived})
+        page = read(member, f"/studies/{made}")
+        [button] = [one for one in re.findall(r"<button [^>]*>[^<]*", page) if "rchive" in one]
+        assert button.endswith(f">{said}")
+        body, undo = (re.findall(rf'data-{name}="([^"]+)"', button)[0] for name in ("body", "undo"))
+        assert (("true" in body), ("true" in undo)) == (not archived, archived)
+        assert "rchive</button>" not in read(viewer, f"/studies/{made}")
+    assert " · archived" in page

@@ -1,0 +1,109 @@
+"""The first page: what runs, what waits and why, who uses the machines, and what of that is the reader's."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+from sqlalchemy import update
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.db import Attempt, Job, database_now
+from store.jobs import commands
+from tests.api.web.test_pages import read
+from tests.support.documents import JOB, study
+from tests.support.factories import acquire_job, make_worker
+from tests.support.trained_study import train_all
+from trainer.events import Started
+
+Sessions = sessionmaker[Session]
+
+
+def test_now_shows_what_runs_what_waits_and_who_uses_the_machines(
+    member: TestClient, sessions: Sessions
+) -> None:
+    empty = read(member, "/")
+    assert all(
+        part in empty for part in ("No worker is running", "The queue is empty", "Nobody has used")
+    )
+    with sessions.begin() as session:
+        make_worker(session, "alpha", cpu=2)
+    for seed in (1, 2, 3):
+        member.post("/api/v1/jobs", json={**JOB, "seed": seed})
+    with sessions.begin() as session:
+        assignment = acquire_job(session, "alpha")
+        assert assignment is not None
+    page = read(member, "/")
+    running, waiting = page.split('id="queue"')
+    assert f'href="/jobs/{assignment.job_id}"' in running
+    assert running.count("alpha cpu") == 2
+    assert ">free<" in running
+    assert waiting.index("next in line") < waiting.index("behind 1 other")
+    assert re.search(r"max</?[^%]*100 %", waiting, re.DOTALL)
+
+
+def test_what_waits_says_why_and_when_it_may_start(
+    member: TestClient, sessions: Sessions, storage: Path
+) -> None:
+    study_id = member.post("/api/v1/studies", json=study()).json()["id"]
+    train_all(sessions, storage)
+    with sessions.begin() as session:
+        session.execute(update(Job).values(seconds_used=100.0))
+    member.post(f"/api/v1/studies/{study_id}/extend", json={"seeds": 2})
+    with sessions.begin() as session:
+        running = acquire_job(session)
+        assert running is not None
+    # It has begun, but nothing tells yet how long it will take.
+    first = read(member, "/").split('id="queue"')[1]
+    assert "next in line: the only cpu slot is in use" in first
+    assert "in about" not in first
+    with sessions.begin() as session:
+        commands.record_start(session, running.job_id, running.attempt, Started(0, 0, 100, 10))
+        commands.record_step(session, running.job_id, running.attempt, 50)
+        began = database_now(session) - timedelta(seconds=60)
+        session.execute(update(Attempt).where(Attempt.end.is_(None)).values(started_at=began))
+    rows = read(member, "/").split('id="queue"')[1]
+    # As long again as it took for the first half, then one after the other as long as those before.
+    assert re.findall(r"in about (\d+) min", rows) == ["1", "2", "4"]
+
+
+def test_a_job_that_no_host_can_run_says_so_and_holds_up_no_other(
+    member: TestClient, sessions: Sessions
+) -> None:
+    member.post("/api/v1/jobs", json={**JOB, "resources": {"device": "cuda"}})
+    member.post("/api/v1/jobs", json={**JOB, "resources": {"device": "cpu"}})
+    with sessions.begin() as session:
+        make_worker(session)
+    rows = read(member, "/").split('id="queue"')[1]
+    assert rows.index("no worker with a device of kind cuda is running") < rows.index(
+        "in a moment</td>"
+    )
+
+
+def test_readers_are_told_their_share_and_where_their_next_job_stands(
+    member: TestClient, viewer: TestClient, admin: TestClient, sessions: Sessions
+) -> None:
+    assert own(member) is None
+    with sessions.begin() as session:
+        make_worker(session)
+    admin.post("/api/v1/jobs", json=JOB)
+    with sessions.begin() as session:
+        assert acquire_job(session) is not None
+    admin.post("/api/v1/jobs", json={**JOB, "seed": 2})
+    mine = member.post("/api/v1/jobs", json={**JOB, "seed": 3}).json()
+    # Who has used less goes first.
+    assert own(member) == (
+        f"You have used no device time lately. Your next job, {mine['name']}, is at position 1 in the queue "
+        "(next in line: the only slot is in use)."
+    )
+    said = own(admin)
+    assert said is not None
+    assert "Your share is 100 %: 5 min of device time, in which your running job counts" in said
+    assert "is at position 2 in the queue (behind 1 other)." in said
+    assert own(viewer) is None
+
+
+def own(client: TestClient) -> str | None:
+    """The sentence for the reader."""
+    sentence = re.search(r'<p id="own">(.*?)</p>', read(client, "/"), re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", "", sentence[1]).split()) if sentence else None
