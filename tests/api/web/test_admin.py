@@ -35,8 +35,10 @@ def test_everybody_sees_their_own_tokens_and_only_admins_the_service(
     assert "/api/v1/users" not in page
     assert "<h1>Account</h1>" in page
     assert f"DELETE /api/v1/tokens/{theirs}" in read(viewer)
+    assert 'id="audit"' not in page
     page = read(admin)
     assert "<h1>Admin</h1>" in page
+    assert 'id="audit"' in page
     for token in (mine, theirs):
         assert f"DELETE /api/v1/tokens/{token}" in page
 
@@ -57,6 +59,10 @@ def test_an_admin_changes_everybody_but_themselves(admin: TestClient, member: Te
     page = read(admin)
     assert 'aria-label="Enable max"' in page
     assert 'aria-label="Disable max"' not in page
+    # What can be undone isn't asked for twice.
+    buttons = re.findall(r"<button [^>]*PATCH /api/v1/users/[^>]*>", page)
+    assert len(buttons) == 3
+    assert all("data-undo" in one and "data-confirm" not in one for one in buttons)
 
 
 def test_what_names_a_token_is_text(member: TestClient) -> None:

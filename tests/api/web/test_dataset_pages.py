@@ -131,7 +131,9 @@ def test_a_dataset_that_is_being_registered_says_how_far_it_is(
     assert "read 40 of 100 files" in page
     assert "<img" not in page
     # The job has a page, too.
-    assert "register flowers" in read(member, f"/jobs/{job}")
+    page = read(member, f"/jobs/{job}")
+    assert "register flowers" in page
+    assert not any(one in page for one in ("Learning curves", "data-curves", "uPlot"))
 
 
 def test_a_dataset_that_failed_says_why_and_what_to_do(
