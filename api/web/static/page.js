@@ -8,6 +8,7 @@ const LONGEST_MILLISECONDS = 10000;
 const RETRY_MILLISECONDS = 5000;
 // Nobody announces that time passes, or that a worker is silent.
 const STALE_MILLISECONDS = 30000;
+const AWAY = "The service does not answer.";
 const csrf = document.body.dataset.csrf;
 
 // Times -------------------------------------------------------------------------------------------------------------
@@ -57,7 +58,10 @@ function toLogin() {
 // One request; the button can't be pressed again until it is answered. Returns what the service says, or nothing where it
 // refuses, which is said by `refuse`, or doesn't answer. With a key a second try is harmless.
 async function request(button, method, address, { body, type = "application/json", key, refuse = showDetail } = {}) {
+  // A button loses the focus while it is disabled.
+  const isFocused = document.activeElement === button;
   button.disabled = true;
+  show("done", "");
   try {
     const headers = { "X-CSRF-Token": csrf, ...(body && { "Content-Type": type }), ...(key && { "Idempotency-Key": key }) };
     const answer = await fetch(address, { method, headers, body });
@@ -68,9 +72,10 @@ async function request(button, method, address, { body, type = "application/json
     return text ? JSON.parse(text) : {};
   } catch {
     const next = key ? "Try again: nothing is made twice." : "Once it does, the page shows whether anything was changed.";
-    show("message", `The service does not answer. ${next}`);
+    show("message", `${AWAY} ${next}`);
   } finally {
     button.disabled = false;
+    if (isFocused && document.activeElement === document.body) button.focus();
   }
 }
 
@@ -166,6 +171,7 @@ async function ask() {
     if (!answer.ok) throw new Error();
     replace(part, await answer.text());
     show("trouble", "");
+    if (document.getElementById("message").textContent.startsWith(AWAY)) show("message", "");
   } catch {
     show("trouble", "The service does not answer; this page may be out of date.");
     window.setTimeout(refresh, RETRY_MILLISECONDS * (1 + Math.random()));
@@ -186,6 +192,7 @@ function replace(part, html) {
     callbacks: {
       beforeNodeMorphed(old, fresh) {
         if (!(old instanceof Element)) return true;
+        if (old.matches("form")) replaceChoices(old, fresh);
         if (old.matches("form, .chart")) return false;
         // The same picture, which is shown already.
         if (old.dataset.from !== undefined && old.dataset.from === fresh.getAttribute("src")) return false;
@@ -209,6 +216,15 @@ function replace(part, html) {
   if (follows && scrolled) scrolled.scrollTop = scrolled.scrollHeight;
   // What else draws itself does so anew.
   document.dispatchEvent(new Event("normlab:replaced"));
+}
+
+// What people have chosen and typed stays.
+function replaceChoices(old, fresh) {
+  for (const select of old.querySelectorAll("select[data-fresh]")) {
+    const { value } = select;
+    select.replaceChildren(...fresh.querySelector(`select[name="${select.name}"]`).cloneNode(true).children);
+    select.value = value;
+  }
 }
 
 // Open while the page is seen: a browser allows six connections to one service.
