@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from sqlalchemy import ColumnElement
 
 from api.http import (
@@ -48,6 +48,7 @@ from studies.results import (
     export,
     group_by_arm,
     group_by_fields,
+    write_csv,
 )
 
 router = APIRouter(tags=["results"], dependencies=[Depends(get_current_user)])
@@ -107,6 +108,8 @@ def list_groups(
 @router.get(
     "/results/comparison",
     summary="Compare groups of any query, or the variants of several studies, side by side",
+    response_model=SideBySide,
+    responses={200: {"content": {"text/csv": {}}}},
 )
 def read_result_comparison(
     services: ServicesDep,
@@ -131,10 +134,14 @@ def read_result_comparison(
             description="what all others are compared with, one of `references`; default: `none`, else the first",
         ),
     ] = None,
-) -> SideBySide:
+    format: Annotated[
+        Literal["csv"] | None,
+        Query(description="only the groups, as a table; default: the whole comparison as json"),
+    ] = None,
+) -> SideBySide | Response:
     """Exploratory: nothing of it was fixed beforehand. Jobs with the same seed, the same data and equal settings but for
     what is compared are pairs; groups that have some are tested by them, the others only stand beside."""
-    return read_side_by_side(
+    comparison = read_side_by_side(
         services,
         jobs,
         outcomes=outcomes,
@@ -143,6 +150,9 @@ def read_result_comparison(
         metric=metric,
         reference=reference,
     )
+    if format is None:
+        return comparison
+    return Response(write_csv(comparison), media_type="text/csv")
 
 
 def read_side_by_side(

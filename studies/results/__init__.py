@@ -7,6 +7,7 @@ from studies.results.grouping import Group, arrange, describe_groups
 from studies.results.leaderboard import Entry, ValidationMetric, rank
 from studies.results.side_by_side import MOST_JOBS, choose_reference, compare_sides
 from studies.results.sides import MOST_SIDES, Side, group_by_arm, group_by_fields
+from studies.results.table import write_csv
 
 __all__ = [
     "MOST_JOBS",
@@ -29,4 +30,5 @@ __all__ = [
     "group_by_fields",
     "rank",
     "simple",
+    "write_csv",
 ]

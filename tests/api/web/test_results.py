@@ -1,6 +1,8 @@
 """The pages of results and of comparisons: what they find, what they say of a query that is wrong, where they lead."""
 
+import csv
 import html
+import io
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -230,6 +232,14 @@ def test_studies_side_by_side_say_what_the_api_says(viewer: TestClient, planted:
         assert f'<a href="/studies/{number}">s{number} none</a>' in page
     [address] = re.findall(r'href="([^"]+)">As JSON', page)
     assert viewer.get(html.unescape(address)).json() == found
+    [table] = re.findall(r'href="([^"]+)" download="comparison.csv">As CSV', page)
+    answer = viewer.get(html.unescape(table))
+    assert answer.headers["content-type"].startswith("text/csv")
+    for row, group in zip(csv.DictReader(io.StringIO(answer.text)), found["groups"], strict=True):
+        assert (row["group"], row["reference"]) == (group["name"], found["reference"])
+        assert (float(row["mean"]), int(row["pairs"])) == (group["mean"], group["pairs"])
+        decision = (group["difference"] or {}).get("decision")
+        assert row["decision"] == (decision or "")
     typed = read(viewer, "/compare", studies=f"s{planted[0]}, {planted[1]}")
     assert found["sentence"] in text_of(typed)
 
