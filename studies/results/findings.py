@@ -13,8 +13,8 @@ class ComparedGroup(Group):
     """A group beside the reference; its own numbers are over all of its jobs, paired or not.
 
     `repeated`: jobs left out because another of the same spec and seed stands for them; `environments`: in what they ran
-    differently. `pairs`: its jobs with a partner in the reference; `incomplete`: pairs in which a job has no value. `difference`: group minus reference, over seeds;
-    None without a pair. `withheld`: why it isn't judged.
+    differently. `pairs`: its jobs with a partner in the reference; `incomplete`: pairs in which a job has no value.
+    `difference`: group minus reference, over seeds; None without a pair. `withheld`: why it isn't judged.
     """
 
     name: str
@@ -68,7 +68,7 @@ def state_rule(by: Sequence[str]) -> str:
         else "what their variants change in their studies"
     )
     return (
-        f"Two jobs are a pair if they have the same seed, the same data and equal settings but for {allowed}; "
+        f"Two jobs are a pair if they have the same seed, are measured on the same examples and have equal settings but for {allowed}; "
         "differences at one seed are averaged first, so that n counts seeds."
     )
 

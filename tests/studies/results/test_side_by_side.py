@@ -1,7 +1,6 @@
 """Groups side by side: differences of pairs as scipy and statsmodels compute them, and what withholds a judgement."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,41 +9,18 @@ from statsmodels.stats.multitest import multipletests
 
 from store.db import BadQuery, Study
 from store.results import ComparedJob
-from studies.results import ComparedGroup, SideBySide, compare_sides, group_by_arm, group_by_fields
-from studies.stats import inference
-from tests.support.compared import METRIC, as_compared, make_compared
+from studies.results import compare_sides, group_by_arm, group_by_fields
+from tests.support.compared import (
+    METRIC,
+    as_compared,
+    change,
+    compare,
+    draw,
+    group_of,
+    make_compared,
+    plant,
+)
 from tests.support.result_rows import BASE, NORMS, compare_rows, fake_rows, make_study
-
-NUMBERS = np.random.default_rng(7)
-
-
-def plant(norms: dict[str, list[float | None]], **parts: Any) -> list[ComparedJob]:
-    """For each norm a job at every seed; the ids go on through all of them."""
-    return [
-        make_compared(
-            100 * number + seed, value, by={"norm.kind": norm}, norm=NORMS[norm], seed=seed, **parts
-        )
-        for number, (norm, values) in enumerate(norms.items())
-        for seed, value in enumerate(values)
-    ]
-
-
-def compare(jobs: list[ComparedJob], reference: str | None = "none", *by: str) -> SideBySide:
-    return compare_sides(
-        group_by_fields(jobs), METRIC, by=by or ("norm.kind",), reference=reference
-    )
-
-
-def group_of(found: SideBySide, name: str) -> ComparedGroup:
-    return next(group for group in found.groups if group.name == name)
-
-
-def change(jobs: list[ComparedJob], number: int, **values: Any) -> None:
-    jobs[:] = [dataclasses.replace(job, **values) if job.job_id == number else job for job in jobs]
-
-
-def draw(mean: float, count: int = 10) -> list[float | None]:
-    return [float(value) for value in NUMBERS.normal(mean, 0.01, count)]
 
 
 def test_differences_are_those_of_a_paired_t_test_with_holm_s_correction() -> None:
@@ -164,80 +140,6 @@ def test_a_difference_that_nothing_compared_explains_withholds_the_judgement() -
     assert (
         "batch isn't judged: the jobs of its pairs differ in the code of the trainer, too"
         in found.notes
-    )
-
-
-def test_splits_that_follow_the_seed_widen_the_interval() -> None:
-    none, batch = draw(0.8), draw(0.82)
-    jobs = [
-        make_compared(
-            number,
-            value,
-            by={"norm.kind": norm},
-            norm=NORMS[norm],
-            seed=seed,
-            dataset={"name": "digits", "split_seed": seed},
-        )
-        for number, (norm, seed, value) in enumerate(
-            (norm, seed, value)
-            for norm, values in (("none", none), ("batch", batch))
-            for seed, value in enumerate(values)
-        )
-    ]
-    gaps = [(one or 0.0) - (other or 0.0) for one, other in zip(batch, none, strict=True)]
-    difference = group_of(compare(jobs), "batch").difference
-    assert difference is not None
-    assert difference.interval == inference.t_interval(gaps, overlap=200 / 800)
-
-
-def test_studies_that_fix_their_splits_in_two_ways_are_not_resampled() -> None:
-    none, batch = draw(0.8), draw(0.82)
-    jobs = [
-        dataclasses.replace(job, job_id=job.job_id + 1000 * split, study_id=split)
-        for split in (1, 2)
-        for job in plant(
-            {"none": none, "batch": batch}, dataset={"name": "digits", "split_seed": split}
-        )
-    ]
-    comparison = compare(jobs)
-    gaps = [(one or 0.0) - (other or 0.0) for one, other in zip(batch, none, strict=True)]
-    group = group_of(comparison, "batch")
-    assert group.difference is not None
-    assert group.difference.interval == pytest.approx(inference.t_interval(gaps))
-    assert not any("Nadeau" in note for note in comparison.notes)
-    # Jobs of one seed are one value of a group's own interval, too.
-    assert (group.jobs, group.interval) == (20, inference.t_interval([v or 0.0 for v in batch]))
-
-
-def test_overlaps_that_differ_withhold_the_judgement_and_the_largest_is_allowed_for() -> None:
-    none, batch = draw(0.8), draw(0.9)
-    jobs = [
-        make_compared(
-            number,
-            value,
-            by={"norm.kind": norm},
-            norm=NORMS[norm],
-            seed=seed,
-            dataset={"name": "digits", "split_seed": seed},
-        )
-        for number, (norm, seed, value) in enumerate(
-            (norm, seed, value)
-            for norm, values in (("none", none), ("batch", batch))
-            for seed, value in enumerate(values)
-        )
-    ]
-    for number in (3, 13):
-        [job] = [job for job in jobs if job.job_id == number]
-        change(jobs, number, facts={**(job.facts or {}), "val_size": 400})
-    comparison = compare(jobs)
-    gaps = [(one or 0.0) - (other or 0.0) for one, other in zip(batch, none, strict=True)]
-    difference = group_of(comparison, "batch").difference
-    assert difference is not None
-    assert difference.interval == pytest.approx(inference.t_interval(gaps, overlap=400 / 800))
-    assert difference.decision is None
-    assert (
-        "batch isn't judged: the overlap of its training sets isn't the same in all jobs"
-        in comparison.notes
     )
 
 
