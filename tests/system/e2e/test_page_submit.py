@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from html import unescape
 from typing import Any
 
 import pytest
@@ -114,6 +115,12 @@ def test_a_member_submits_the_demo_and_sees_it_answer(browser: Browser, stack: S
         verdict = stack.get(f"/studies/{made}/comparison")["verdict"]
         expect(page.locator("#answer")).to_have_text(verdict["sentence"], timeout=MILLISECONDS)
         assert page.evaluate("document.body.isTheSame") is True
+        # The whole report is one click away. It is read from the answer: its policy allows no script, not even Playwright's.
+        study_page = page.url
+        with page.expect_response("**/report?format=html") as report:
+            page.get_by_role("link", name="the whole report").click()
+        assert verdict["sentence"] in unescape(report.value.text())
+        page.goto(study_page)
         # And again, changed.
         page.get_by_role("link", name="Run again with changes").click()
         expect(page.locator("#outcome")).to_contain_text("trains the same", timeout=MILLISECONDS)
