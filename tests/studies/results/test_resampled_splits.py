@@ -40,6 +40,8 @@ def test_studies_that_fix_their_splits_in_two_ways_are_not_resampled() -> None:
         for job in plant(
             {"none": none, "batch": batch}, dataset={"name": "digits", "split_seed": split}
         )
+        # The second has fewer seeds, so that not every seed has both splits.
+        if split == 1 or job.seed < 5
     ]
     comparison = compare(jobs)
     gaps = [(one or 0.0) - (other or 0.0) for one, other in zip(batch, none, strict=True)]
@@ -48,7 +50,7 @@ def test_studies_that_fix_their_splits_in_two_ways_are_not_resampled() -> None:
     assert group.difference.interval == pytest.approx(inference.t_interval(gaps))
     assert not any("Nadeau" in note for note in comparison.notes)
     # Jobs of one seed are one value of a group's own interval, too.
-    assert (group.jobs, group.interval) == (20, inference.t_interval([v or 0.0 for v in batch]))
+    assert (group.jobs, group.interval) == (15, inference.t_interval([v or 0.0 for v in batch]))
 
 
 def test_overlaps_that_differ_withhold_the_judgement_and_the_largest_is_allowed_for() -> None:
