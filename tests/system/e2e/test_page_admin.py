@@ -54,7 +54,7 @@ def test_account_admin_and_errors_can_be_read_by_everybody(
 
 
 def test_a_new_token_is_shown_once_works_and_can_be_revoked(browser: Browser, stack: Stack) -> None:
-    token = token_of(stack, "kim", "member")
+    token = token_of(stack, "lia", "member")
     with logged_in(browser, stack, token) as page:
         page.goto(f"{address(stack)}/admin")
         page.get_by_label("New token for").fill("laptop")
@@ -63,7 +63,7 @@ def test_a_new_token_is_shown_once_works_and_can_be_revoked(browser: Browser, st
         secret = page.get_by_label("Secret")
         expect(secret).to_have_value(re.compile("^nl_"), timeout=MILLISECONDS)
         headers = {"Authorization": f"Bearer {secret.input_value()}"}
-        assert stack.api.get("/users/me", headers=headers).json()["name"] == "page-kim"
+        assert stack.api.get("/users/me", headers=headers).json()["name"] == "page-lia"
         # The page was brought up to date meanwhile, and the secret is still there; not after it was loaded anew.
         row = page.get_by_role("row").filter(has_text="laptop")
         expect(row).to_contain_text("in 30 days", timeout=MILLISECONDS)

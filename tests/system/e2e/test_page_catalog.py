@@ -77,7 +77,7 @@ def test_a_member_runs_a_preset_and_lands_on_its_study(browser: Browser, stack: 
         expect(picture).to_be_attached(timeout=MILLISECONDS)
         wait_for_pictures(page)
         with page.expect_download(timeout=MILLISECONDS) as download:
-            page.get_by_role("link", name="PDF").click()
+            page.get_by_role("figure").get_by_role("link", name="PDF").click()
         assert download.value.suggested_filename.endswith("-figure.pdf")
         assert Path(download.value.path()).read_bytes().startswith(b"%PDF-")
 
