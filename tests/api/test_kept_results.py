@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from api.kept_results import KeptResults
 from store.db import Changes
+from tests.support.waiting import wait_for
 
 
 class Maker:
@@ -30,6 +31,8 @@ class Maker:
 def changes(engine: Engine) -> Iterator[Changes]:
     with closing(Changes(engine)) as changes:
         changes.start()
+        # When it begins to listen anything may have changed, which is not what is tested here.
+        wait_for(lambda: not changes.mark.endswith("-0"), "changes are heard")
         yield changes
 
 
