@@ -34,12 +34,12 @@ from api.http import (
     summarize,
 )
 from store.db import BadQuery, User
-from studies.stats import inference, is_share
+from studies.stats import amount, inference
 
 FOLDER = Path(__file__).parent
-#: Nothing from elsewhere, and neither scripts nor styles inside the page.
 #: `95 %`
 CONFIDENCE = f"{inference.CONFIDENCE * 100:g} %"
+#: Nothing from elsewhere, and neither scripts nor styles inside the page.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -239,10 +239,7 @@ def duration(seconds: float | None) -> str:
 
 
 def _value(value: float | None, metric: str) -> str:
-    """In percent if it is a share."""
-    if value is None:
-        return "–"
-    return f"{value * 100:.2f} %" if is_share(metric) else f"{value:.4g}"
+    return "–" if value is None else amount(value, metric)
 
 
 def _size(count: float) -> str:

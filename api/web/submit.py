@@ -35,7 +35,7 @@ from store.catalog import datasets
 from store.db import User
 from store.results import overview
 from store.studies import studies
-from studies.presets import NotOffered, Preset, UnknownPreset, find_preset, presets
+from studies.presets import NotOffered, UnknownPreset, find_preset, presets
 from studies.report import spec_text
 from studies.stats import count
 from trainer.spec import JobSpec
@@ -148,7 +148,7 @@ def _read_template(file: str) -> str:
 def _start_from_preset(name: str, scale: str | None, dataset: str | None) -> Start:
     try:
         preset = find_preset(name)
-        document = preset.document(scale or _usual_scale(preset), dataset)
+        document = preset.document(scale or preset.usual_scale, dataset)
     except (UnknownPreset, NotOffered) as error:
         raise NotFound(str(error)) from error
     note = (
@@ -157,10 +157,6 @@ def _start_from_preset(name: str, scale: str | None, dataset: str | None) -> Sta
     )
     text = spec_text(document, tuple(document["variants"]))
     return Start(f"Preset {preset.name}", text, note, f"/presets/{preset.name}")
-
-
-def _usual_scale(preset: Preset) -> str:
-    return "small" if "small" in preset.scales else next(iter(preset.scales))
 
 
 def _start_from_study(session: Session, study_id: int) -> Start:

@@ -129,6 +129,11 @@ class Preset(Part):
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
+    @property
+    def usual_scale(self) -> Scale:
+        """What is shown and run unless another one is asked for."""
+        return "small" if "small" in self.scales else next(iter(self.scales))
+
     def document(self, scale: str, dataset: str | None = None) -> dict[str, Any]:
         """The study document of this size on this dataset; raises `NotOffered`."""
         chosen = next((one for name, one in self.scales.items() if name == scale), None)

@@ -26,6 +26,15 @@ def token_of(stack: Stack, name: str, role: str) -> str:
     return secret
 
 
+def log_in(page: Page, stack: Stack, token: str, path: str) -> None:
+    """By the page at this path, which leads to the login and back."""
+    page.set_default_timeout(MILLISECONDS)
+    page.goto(address(stack) + path)
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(address(stack) + path)
+
+
 @contextmanager
 def logged_in(
     browser: Browser, stack: Stack, token: str, *, may_be_refused: bool = False, **options: Any
@@ -35,7 +44,6 @@ def logged_in(
     complaints: list[str] = []
     with browser.new_context(**options) as context:
         page = context.new_page()
-        page.set_default_timeout(MILLISECONDS)
         page.on(
             "console",
             lambda one: complaints.append(one.text) if one.type in ("error", "warning") else None,
@@ -45,10 +53,7 @@ def logged_in(
             "request",
             lambda one: None if one.url.startswith(address(stack)) else complaints.append(one.url),
         )
-        page.goto(f"{address(stack)}/studies")
-        page.get_by_label("Token").fill(token)
-        page.get_by_role("button", name="Log in").click()
-        page.wait_for_url("**/studies")
+        log_in(page, stack, token, "/studies")
         yield page
     refusal = "the server responded with a status of 4" if may_be_refused else None
     unexpected = [one for one in complaints if refusal is None or refusal not in one]

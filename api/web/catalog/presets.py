@@ -109,7 +109,7 @@ def show_preset(request: Request, services: ServicesDep, user: Reader, name: str
     with services.sessions.begin() as session:
         runs = _read_runs(services, session, name)
         missing = _find_missing(session, {one.dataset for one in offers})
-    chosen = next((one for one in offers if one.scale == "small"), offers[0])
+    chosen = next(one for one in offers if one.scale == preset.usual_scale)
     return render(
         request,
         "preset.html",
@@ -137,8 +137,7 @@ def _list_chapters() -> Sequence[tuple[str, Sequence[Entry]]]:
 @cache
 def _describe(name: str) -> Entry:
     preset = presets()[name]
-    scale = "small" if "small" in preset.scales else next(iter(preset.scales))
-    claims = [ClaimLine.of(one) for one in preset.study_spec(scale).claims]
+    claims = [ClaimLine.of(one) for one in preset.study_spec(preset.usual_scale).claims]
     return Entry(preset, re.split(r"(?<=[.?])\s+(?=[A-Z])", preset.text)[0], claims)
 
 
@@ -146,18 +145,18 @@ def _describe(name: str) -> Entry:
 def _list_offers(name: str) -> Sequence[Offer]:
     preset = presets()[name]
     return [
-        _make_offer(preset, scale, dataset)
+        _make_offer(preset, scale, dataset, size.takes)
         for scale, size in preset.scales.items()
         for dataset in size.datasets
     ]
 
 
-def _make_offer(preset: Preset, scale: str, dataset: str) -> Offer:
+def _make_offer(preset: Preset, scale: str, dataset: str, takes: str) -> Offer:
     study = preset.study_spec(scale, dataset)
     return Offer(
         scale=scale,
         dataset=dataset,
-        takes=next(size.takes for name, size in preset.scales.items() if name == scale),
+        takes=takes,
         jobs=len(expand(study)),
         trials=len(expand_trials(study)),
         seeds=len(study.seed_list),

@@ -1,17 +1,20 @@
 """Groups side by side whose jobs do not all split their data alike."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import pytest
 
+from store.results import ComparedJob
 from studies.stats import inference
 from tests.support.compared import change, compare, draw, group_of, make_compared, plant
 from tests.support.result_rows import NORMS
 
 
-def test_splits_that_follow_the_seed_widen_the_interval() -> None:
-    none, batch = draw(0.8), draw(0.82)
-    jobs = [
+def plant_resampled(values: Mapping[str, Sequence[float | None]]) -> list[ComparedJob]:
+    """By norm, at each seed; the split follows the seed."""
+    planted = [(norm, seed, one) for norm in values for seed, one in enumerate(values[norm])]
+    return [
         make_compared(
             number,
             value,
@@ -20,12 +23,13 @@ def test_splits_that_follow_the_seed_widen_the_interval() -> None:
             seed=seed,
             dataset={"name": "digits", "split_seed": seed},
         )
-        for number, (norm, seed, value) in enumerate(
-            (norm, seed, value)
-            for norm, values in (("none", none), ("batch", batch))
-            for seed, value in enumerate(values)
-        )
+        for number, (norm, seed, value) in enumerate(planted)
     ]
+
+
+def test_splits_that_follow_the_seed_widen_the_interval() -> None:
+    none, batch = draw(0.8), draw(0.82)
+    jobs = plant_resampled({"none": none, "batch": batch})
     gaps = [(one or 0.0) - (other or 0.0) for one, other in zip(batch, none, strict=True)]
     difference = group_of(compare(jobs), "batch").difference
     assert difference is not None
@@ -55,21 +59,7 @@ def test_studies_that_fix_their_splits_in_two_ways_are_not_resampled() -> None:
 
 def test_overlaps_that_differ_withhold_the_judgement_and_the_largest_is_allowed_for() -> None:
     none, batch = draw(0.8), draw(0.9)
-    jobs = [
-        make_compared(
-            number,
-            value,
-            by={"norm.kind": norm},
-            norm=NORMS[norm],
-            seed=seed,
-            dataset={"name": "digits", "split_seed": seed},
-        )
-        for number, (norm, seed, value) in enumerate(
-            (norm, seed, value)
-            for norm, values in (("none", none), ("batch", batch))
-            for seed, value in enumerate(values)
-        )
-    ]
+    jobs = plant_resampled({"none": none, "batch": batch})
     for number in (3, 13):
         [job] = [job for job in jobs if job.job_id == number]
         change(jobs, number, facts={**(job.facts or {}), "val_size": 400})

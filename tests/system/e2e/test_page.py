@@ -11,6 +11,7 @@ from tests.support.browser import (
     WIDTHS,
     address,
     ensure_readable,
+    log_in,
     logged_in,
     token_of,
 )
@@ -123,11 +124,7 @@ def test_a_session_that_was_revoked_leads_to_the_login(
     token = token_of(stack, "eva", "admin")
     with browser.new_context() as context:
         page = context.new_page()
-        page.set_default_timeout(MILLISECONDS)
-        page.goto(f"{address(stack)}/studies/{study}")
-        page.get_by_label("Token").fill(token)
-        page.get_by_role("button", name="Log in").click()
-        page.wait_for_url(f"**/studies/{study}")
+        log_in(page, stack, token, f"/studies/{study}")
         page.get_by_text("More seeds, tags, note").click()
         page.get_by_label("Note").fill("not to be saved")
         [parent] = [
@@ -165,11 +162,7 @@ def test_an_open_page_goes_on_after_a_restart_of_the_api(
 ) -> None:
     with browser.new_context() as context:
         page = context.new_page()
-        page.set_default_timeout(MILLISECONDS)
-        page.goto(f"{address(stack)}/studies/{study}")
-        page.get_by_label("Token").fill(token_of(stack, "gus", "viewer"))
-        page.get_by_role("button", name="Log in").click()
-        page.wait_for_url(f"**/studies/{study}")
+        log_in(page, stack, token_of(stack, "gus", "viewer"), f"/studies/{study}")
         expect(page.locator(".chart canvas")).to_be_visible(timeout=MILLISECONDS)
         [server] = stack.processes("api.app:make_app")
         server.kill()

@@ -39,7 +39,7 @@ def accept_dialogs(page: Page) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
-def test_account_admin_and_errors_can_be_read_by_everybody(
+def test_account_and_admin_can_be_read_by_everybody(
     browser: Browser, stack: Stack, width: int, scheme: Any
 ) -> None:
     size = {"width": width, "height": 900}

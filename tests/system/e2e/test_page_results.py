@@ -6,10 +6,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.support.browser import (
-    MILLISECONDS,
     WIDTHS,
     address,
     ensure_readable,
+    log_in,
     logged_in,
     token_of,
 )
@@ -75,10 +75,7 @@ def test_a_query_is_typed_corrected_and_kept_in_the_address(
 ) -> None:
     with browser.new_context() as context:
         page = context.new_page()
-        page.set_default_timeout(MILLISECONDS)
-        page.goto(f"{address(stack)}/results")
-        page.get_by_label("Token").fill(token_of(stack, "rita", "viewer"))
-        page.get_by_role("button", name="Log in").click()
+        log_in(page, stack, token_of(stack, "rita", "viewer"), "/results")
         field = page.get_by_label("Query over all jobs")
         field.fill("project=page-results and norm.knid=batch")
         field.press("Enter")

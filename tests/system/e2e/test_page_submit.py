@@ -13,6 +13,7 @@ from tests.support.browser import (
     WIDTHS,
     address,
     ensure_readable,
+    log_in,
     logged_in,
     token_of,
 )
@@ -218,10 +219,7 @@ def test_a_second_try_after_a_lost_answer_submits_nothing_twice(
 ) -> None:
     with browser.new_context() as context:
         page = context.new_page()
-        page.set_default_timeout(MILLISECONDS)
-        page.goto(f"{address(stack)}/submit?template=job")
-        page.get_by_label("Token").fill(token_of(stack, "ida", "member"))
-        page.get_by_role("button", name="Log in").click()
+        log_in(page, stack, token_of(stack, "ida", "member"), "/submit?template=job")
         write(page, JOB)
         lost = []
 
@@ -251,7 +249,5 @@ def test_without_scripts_there_is_the_document(browser: Browser, stack: Stack) -
     token = token_of(stack, "nos", "viewer")
     with browser.new_context(java_script_enabled=False) as context:
         page = context.new_page()
-        page.goto(f"{address(stack)}/submit?template=demo")
-        page.get_by_label("Token").fill(token)
-        page.get_by_role("button", name="Log in").click()
+        log_in(page, stack, token, "/submit?template=demo")
         expect(page.get_by_label("Study or job, in YAML")).to_contain_text("sigmoids-and-norms")
