@@ -56,7 +56,7 @@ def show_where_next(client: Client, reference: Reference, home: Home) -> None:
         "write a report with figures": f"{command} report {reference} > report.html",
         "show all jobs, or one": f"{command} show {reference}, {command} show j{job}",
         "add four seeds": f"{command} extend {reference} --seeds 4",
-        "run your own study": f"copy the file above, then: {command} submit FILE --wait",
+        "run your own study": f"{client.url}/submit, or copy the file above: {command} submit FILE --wait",
         "stop the stack": f"{command} down",
     }
     say("Where to look next:")

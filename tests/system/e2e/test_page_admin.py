@@ -58,7 +58,7 @@ def test_a_new_token_is_shown_once_works_and_can_be_revoked(browser: Browser, st
     with logged_in(browser, stack, token) as page:
         page.goto(f"{address(stack)}/admin")
         page.get_by_label("New token for").fill("laptop")
-        page.get_by_label("Valid for").select_option("30 days")
+        page.get_by_label("Expires").select_option("in 30 days")
         page.get_by_role("button", name="Create").click()
         secret = page.get_by_label("Secret")
         expect(secret).to_have_value(re.compile("^nl_"), timeout=MILLISECONDS)
