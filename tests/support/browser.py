@@ -5,12 +5,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.support.stack import Stack
 from tests.support.waiting import PATIENCE_SECONDS
 
+#: Of whatever is expected of a page: its own limit of 5 s is too short for a busy machine.
 MILLISECONDS = 1000 * PATIENCE_SECONDS
+expect.set_options(timeout=MILLISECONDS)
 WIDTHS = {"desktop": 1280, "phone": 390}
 
 

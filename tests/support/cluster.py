@@ -33,10 +33,11 @@ from store.db.models import (
     Worker,
 )
 from store.jobs import commands, wakeups
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 from trainer.spec.job import JobSpec
 
-LEASE_SECONDS = 4.0
+#: A busy machine renews in this time too.
+LEASE_SECONDS = 10.0
 
 
 def make_spec(**changes: Any) -> JobSpec:
@@ -80,7 +81,7 @@ class Program:
             return [one.pid for one in parent.children() if one.cmdline() == parent.cmdline()]
         return []
 
-    def terminate(self, seconds: float = 60.0) -> int:
+    def terminate(self, seconds: float = PATIENCE_SECONDS) -> int:
         """SIGTERM to the parent alone; its exit status."""
         self.process.terminate()
         return self.process.wait(seconds)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE_SECONDS, wait_for
 from trainer.__main__ import describe, main
 from trainer.events import EpochFinished, Progressed
 from trainer.spec.builtin import BUILT_IN
@@ -185,7 +185,7 @@ def test_an_interrupt_saves_and_stops_and_the_training_resumes(tmp_path):
     events = tmp_path / "out/events.jsonl"
     wait_for(lambda: events.exists() and "EpochFinished" in events.read_text(), "an epoch ended")
     first.send_signal(signal.SIGINT)
-    out, error = first.communicate(timeout=60)
+    out, error = first.communicate(timeout=PATIENCE_SECONDS)
     assert first.returncode == 130, error
     saved = json.loads(out.splitlines()[-1])
     assert (saved["event"], saved["kind"]) == ("CheckpointSaved", "last")
@@ -193,7 +193,7 @@ def test_an_interrupt_saves_and_stops_and_the_training_resumes(tmp_path):
     assert second.stdout is not None
     started = json.loads(second.stdout.readline())
     second.terminate()
-    second.communicate(timeout=60)
+    second.communicate(timeout=PATIENCE_SECONDS)
     assert started["first_step"] == saved["step"]
     assert second.returncode == 143
 

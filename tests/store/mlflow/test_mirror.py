@@ -6,6 +6,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.catalog.annotations import Annotation, annotate_study
+from store.db import database_now
 from store.db.models import Attempt, Job, Mirrored
 from store.mlflow import exports, mirror
 from store.mlflow.exports import Load
@@ -96,8 +97,9 @@ def test_an_export_that_has_waited_long_enough_is_due(sessions: sessionmaker[Ses
         rows = mirror.open_runs(session, dict.fromkeys((recent, waiting), "1"))
         for row in rows.values():
             row.state = {"files": "wanted", "model": "wanted"}
-        rows[recent].closed_at = NOW - timedelta(minutes=1)
-        rows[waiting].closed_at = NOW - timedelta(hours=1)
+        now = database_now(session)
+        rows[recent].closed_at = now - timedelta(minutes=1)
+        rows[waiting].closed_at = now - timedelta(hours=1)
         session.flush()
         assert [row.job_id for row in exports.next_files(session, limit=5)] == [recent, waiting]
         assert [row.job_id for row in exports.next_files(session, 1800, 5)] == [waiting]

@@ -17,6 +17,7 @@ from studies.report.page import make_page, spec_text
 from studies.report.schemas import ReportInput
 from studies.spec.study import read_study
 from tests.support.reports import make_report
+from tests.support.waiting import PATIENCE_SECONDS
 
 HOSTILE = '<script>alert(1)</script>"&{{ 7*7 }}\n# not a title\n```\n[x](javascript:alert(1))'
 PNG = b"\x89PNG\r\n"
@@ -195,7 +196,7 @@ def test_a_process_of_its_own_draws_from_json(
         input=report.model_dump_json().encode(),
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.lstrip().startswith(begin)

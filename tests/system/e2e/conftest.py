@@ -16,7 +16,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     installation = make_installation(
         tmp_path_factory.mktemp("home") / "normlab",
         NORMLAB_DATA_ROOTS=os.environ.get("NORMLAB_TEST_DATA", str(SHARED_DATA)),
-        NORMLAB_LEASE_SECONDS="6",
+        NORMLAB_LEASE_SECONDS="20",
         # Other tests' jobs run nearly always: models and figures would wait for them.
         NORMLAB_EXPORT_WAIT_SECONDS="5",
     )

@@ -7,7 +7,6 @@ import pytest
 from playwright.sync_api import Browser, Error, expect
 
 from tests.support.browser import (
-    MILLISECONDS,
     WIDTHS,
     address,
     ensure_readable,
@@ -60,7 +59,7 @@ def test_every_page_can_be_read_by_everybody(
         for path in ("/", "/studies", f"/studies/{study}", f"/jobs/{job}"):
             page.goto(address(stack) + path)
             if path.count("/") == 2:
-                expect(page.locator(".chart canvas")).to_be_visible(timeout=MILLISECONDS)
+                expect(page.locator(".chart canvas")).to_be_visible()
             ensure_readable(page, width)
 
 
@@ -71,9 +70,9 @@ def test_a_member_follows_a_job_and_cancels_it(browser: Browser, stack: Stack) -
     made = answer.json()
     with logged_in(browser, stack, token) as page:
         page.goto(f"{address(stack)}/jobs/{made['id']}")
-        expect(page.locator(".verdict")).to_contain_text("running", timeout=MILLISECONDS)
+        expect(page.locator(".verdict")).to_contain_text("running")
         # Without a reload: the page hears of epochs as they end, and its curves grow.
-        expect(page.locator("pre.log")).to_contain_text("epoch 2/400", timeout=MILLISECONDS)
+        expect(page.locator("pre.log")).to_contain_text("epoch 2/400")
         shown = page.evaluate(LAST_EPOCH)
         wait_for(
             lambda: page.wait_for_timeout(100) or page.evaluate(LAST_EPOCH) > shown,
@@ -81,8 +80,8 @@ def test_a_member_follows_a_job_and_cancels_it(browser: Browser, stack: Stack) -
         )
         page.on("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Cancel").click()
-        expect(page.locator(".verdict")).to_contain_text("cancelled", timeout=MILLISECONDS)
-        expect(page.get_by_role("button", name="Retry")).to_be_visible(timeout=MILLISECONDS)
+        expect(page.locator(".verdict")).to_contain_text("cancelled")
+        expect(page.get_by_role("button", name="Retry")).to_be_visible()
 
 
 def test_a_viewer_is_offered_nothing_to_change(browser: Browser, stack: Stack, study: int) -> None:
@@ -97,7 +96,7 @@ def test_a_chart_shows_what_its_address_says_and_keeps_what_is_chosen_there(
 ) -> None:
     with logged_in(browser, stack, token_of(stack, "kim", "viewer")) as page:
         page.goto(f"{address(stack)}/studies/{study}?metric=val_loss&x=step")
-        expect(page.locator(".chart canvas")).to_be_visible(timeout=MILLISECONDS)
+        expect(page.locator(".chart canvas")).to_be_visible()
         expect(page.get_by_label("Metric")).to_have_value("val_loss")
         # The axis, and of each variant a mean with two bounds.
         assert page.evaluate(LINES) == 7
@@ -163,11 +162,11 @@ def test_an_open_page_goes_on_after_a_restart_of_the_api(
     with browser.new_context() as context:
         page = context.new_page()
         log_in(page, stack, token_of(stack, "gus", "viewer"), f"/studies/{study}")
-        expect(page.locator(".chart canvas")).to_be_visible(timeout=MILLISECONDS)
+        expect(page.locator(".chart canvas")).to_be_visible()
         [server] = stack.processes("api.app:make_app")
         server.kill()
-        expect(page.locator("#connection")).to_have_text("reconnecting…", timeout=MILLISECONDS)
-        expect(page.locator("#connection")).to_have_text("", timeout=MILLISECONDS)
+        expect(page.locator("#connection")).to_have_text("reconnecting…")
+        expect(page.locator("#connection")).to_have_text("")
         made = stack.post(f"/studies/{study}/extend", {"seeds": 1})
         assert made["counts"]["queued"]
-        expect(page.locator(".grid")).to_contain_text("seed 2", timeout=MILLISECONDS)
+        expect(page.locator(".grid")).to_contain_text("seed 2")

@@ -7,7 +7,6 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import (
-    MILLISECONDS,
     WIDTHS,
     address,
     ensure_readable,
@@ -49,7 +48,7 @@ def test_account_and_admin_can_be_read_by_everybody(
             page.goto(f"{address(stack)}/admin")
             if role == "admin":
                 storage = page.get_by_role("region", name="Storage")
-                expect(storage).to_contain_text("Decoded datasets", timeout=MILLISECONDS)
+                expect(storage).to_contain_text("Decoded datasets")
             ensure_readable(page, width)
 
 
@@ -61,18 +60,18 @@ def test_a_new_token_is_shown_once_works_and_can_be_revoked(browser: Browser, st
         page.get_by_label("Expires").select_option("in 30 days")
         page.get_by_role("button", name="Create").click()
         secret = page.get_by_label("Secret")
-        expect(secret).to_have_value(re.compile("^nl_"), timeout=MILLISECONDS)
+        expect(secret).to_have_value(re.compile("^nl_"))
         headers = {"Authorization": f"Bearer {secret.input_value()}"}
         assert stack.api.get("/users/me", headers=headers).json()["name"] == "page-lia"
         # The page was brought up to date meanwhile, and the secret is still there; not after it was loaded anew.
         row = page.get_by_role("row").filter(has_text="laptop")
-        expect(row).to_contain_text("in 30 days", timeout=MILLISECONDS)
+        expect(row).to_contain_text("in 30 days")
         expect(secret).to_be_visible()
         page.reload()
         expect(page.get_by_label("Secret")).not_to_be_visible()
         accept_dialogs(page)
         row.get_by_role("button", name="Revoke").click()
-        expect(row).to_have_count(0, timeout=MILLISECONDS)
+        expect(row).to_have_count(0)
         assert stack.api.get("/users/me", headers=headers).status_code == 401
 
 
@@ -94,7 +93,7 @@ def test_an_admin_makes_a_user_a_viewer_and_takes_it_back(browser: Browser, stac
         page.get_by_role("button", name="Create").last.click()
         users = page.get_by_role("region", name="Users")
         row = users.get_by_role("row").filter(has_text="page-noa")
-        expect(row).to_contain_text("member", timeout=MILLISECONDS)
+        expect(row).to_contain_text("member")
         # A token can be made for her at once.
         expect(page.get_by_label("Person").locator("option", has_text="page-noa")).to_have_count(1)
         make_viewer = row.get_by_role("button", name="Make page-noa a viewer")
@@ -106,11 +105,11 @@ def test_an_admin_makes_a_user_a_viewer_and_takes_it_back(browser: Browser, stac
         expect(page.locator("#done")).to_have_text("Undone.")
         expect(row.get_by_role("button", name="Make page-noa a viewer")).to_be_visible()
         row.get_by_role("button", name="Disable").click()
-        expect(row).to_contain_text("disabled", timeout=MILLISECONDS)
+        expect(row).to_contain_text("disabled")
         row.get_by_role("button", name="Enable").click()
-        expect(row).to_contain_text("active", timeout=MILLISECONDS)
+        expect(row).to_contain_text("active")
         page.locator("#done").get_by_role("button", name="Undo").click()
-        expect(row).to_contain_text("disabled", timeout=MILLISECONDS)
+        expect(row).to_contain_text("disabled")
     found = next(one for one in stack.get("/users")["items"] if one["name"] == "page-noa")
     assert (found["role"], found["disabled_at"] is None) == ("member", False)
 
@@ -119,16 +118,14 @@ def test_a_job_is_archived_and_brought_back(browser: Browser, stack: Stack, job:
     with logged_in(browser, stack, token_of(stack, "ada", "admin")) as page:
         page.goto(f"{address(stack)}/jobs/{job}")
         page.get_by_role("button", name="Archive", exact=True).click()
-        expect(page.get_by_role("button", name="Unarchive")).to_be_visible(timeout=MILLISECONDS)
+        expect(page.get_by_role("button", name="Unarchive")).to_be_visible()
         assert stack.get(f"/jobs/{job}")["archived"]
         page.get_by_role("button", name="Undo").click()
-        expect(page.get_by_role("button", name="Archive", exact=True)).to_be_visible(
-            timeout=MILLISECONDS
-        )
+        expect(page.get_by_role("button", name="Archive", exact=True)).to_be_visible()
         page.get_by_text("Tags, note").click()
         page.get_by_label("Tags").fill("one two")
         page.get_by_role("button", name="Save").click()
-        expect(page.get_by_role("main")).to_contain_text("#one · #two", timeout=MILLISECONDS)
+        expect(page.get_by_role("main")).to_contain_text("#one · #two")
     row = stack.get(f"/jobs/{job}")
     assert (row["archived"], row["tags"]) == (False, ["one", "two"])
 
@@ -139,11 +136,11 @@ def test_the_quantity_that_is_drawn_of_the_layers_is_chosen(
     with logged_in(browser, stack, token_of(stack, "uma", "viewer")) as page:
         page.goto(f"{address(stack)}/jobs/{job}")
         layers = page.locator("#layers")
-        expect(layers.locator("canvas")).to_be_visible(timeout=MILLISECONDS)
+        expect(layers.locator("canvas")).to_be_visible()
         page.get_by_label("Quantity").select_option("after the norm: mean")
         # A line for each norm, and none for what has no norm.
         legend = layers.locator(".u-legend .u-series")
-        expect(legend).to_have_count(2, timeout=MILLISECONDS)
+        expect(legend).to_have_count(2)
         values = "document.getElementById('layers').state.plot.data"
         assert page.evaluate(f"{values}[0]") == [1, 2, 3]
         assert all(isinstance(one, float | int) for one in page.evaluate(f"{values}[1]"))

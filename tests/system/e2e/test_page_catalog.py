@@ -8,7 +8,6 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import (
-    MILLISECONDS,
     WIDTHS,
     address,
     ensure_readable,
@@ -66,7 +65,7 @@ def test_a_member_runs_a_preset_and_lands_on_its_study(browser: Browser, stack: 
         # What the browser lets through, the service refuses beside its field.
         page.evaluate("document.querySelector('form.create').noValidate = true")
         page.get_by_role("button", name="Run").click()
-        expect(page.locator(".wrong")).to_contain_text("1000", timeout=MILLISECONDS)
+        expect(page.locator(".wrong")).to_contain_text("1000")
         expect(page.get_by_label("Number of seeds")).to_be_focused()
         page.get_by_label("Number of seeds").fill("")
         page.get_by_role("button", name="Run").click()
@@ -74,9 +73,9 @@ def test_a_member_runs_a_preset_and_lands_on_its_study(browser: Browser, stack: 
         expect(page.get_by_role("heading", level=1)).to_contain_text(f"{NAME} · toy · digits")
         # Once its jobs have ended, its own figure comes without a reload.
         picture = page.get_by_role("img", name="What does weight decay do in front of a norm?")
-        expect(picture).to_be_attached(timeout=MILLISECONDS)
+        expect(picture).to_be_attached()
         wait_for_pictures(page)
-        with page.expect_download(timeout=MILLISECONDS) as download:
+        with page.expect_download() as download:
             page.get_by_role("figure").get_by_role("link", name="PDF").click()
         assert download.value.suggested_filename.endswith("-figure.pdf")
         assert Path(download.value.path()).read_bytes().startswith(b"%PDF-")
@@ -137,16 +136,16 @@ def test_a_member_registers_a_dataset_and_sees_what_it_became(
         expect(page.get_by_label("Repository")).to_be_hidden()
         page.get_by_label("Examples", exact=True).fill("5")
         page.get_by_role("button", name="Register").click()
-        expect(page.locator(".wrong")).to_contain_text("20", timeout=MILLISECONDS)
+        expect(page.locator(".wrong")).to_contain_text("20")
         page.get_by_label("Examples", exact=True).fill("200")
         page.get_by_role("button", name="Register").click()
         page.wait_for_url("**/datasets/page%20drawn")
-        expect(page.locator("dl")).to_contain_text("200", timeout=MILLISECONDS)
+        expect(page.locator("dl")).to_contain_text("200")
         page.goto(f"{address(stack)}/datasets")
         page.get_by_label("Name", exact=True).fill("digits")
         page.get_by_label("From").select_option("a formula")
         page.get_by_role("button", name="Register").click()
-        expect(page.locator(".wrong")).to_contain_text("digits", timeout=MILLISECONDS)
+        expect(page.locator(".wrong")).to_contain_text("digits")
         expect(page.get_by_label("Name", exact=True)).to_be_focused()
 
 

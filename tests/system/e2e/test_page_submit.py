@@ -9,7 +9,6 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.support.browser import (
-    MILLISECONDS,
     WIDTHS,
     address,
     ensure_readable,
@@ -81,15 +80,15 @@ def test_the_page_can_be_read_by_everybody(
     size = {"width": width, "height": 900}
     with logged_in(browser, stack, token, viewport=size, color_scheme=scheme) as page:
         page.goto(f"{address(stack)}/submit?template=demo")
-        expect(say(page)).to_have_text("A valid study", timeout=MILLISECONDS)
+        expect(say(page)).to_have_text("A valid study")
         for summary in ("Start from a template", "Defaults taken", "Variants"):
             page.get_by_text(summary, exact=True).click()
         ensure_readable(page, width)
         write(page, JOB.replace("batch", "bacth") + "seeds: 2\n")
-        expect(say(page)).to_have_text("2 problems", timeout=MILLISECONDS)
+        expect(say(page)).to_have_text("2 problems")
         ensure_readable(page, width)
         page.keyboard.type("no")
-        expect(page.get_by_role("option").first).to_be_visible(timeout=MILLISECONDS)
+        expect(page.get_by_role("option").first).to_be_visible()
         ensure_readable(page, width)
 
 
@@ -98,23 +97,23 @@ def test_a_member_submits_the_demo_and_sees_it_answer(browser: Browser, stack: S
         page.get_by_role("link", name="Submit", exact=True).click()
         page.get_by_text("Start from a template").click()
         page.get_by_role("link", name="The demo").click()
-        expect(say(page)).to_have_text("A valid study", timeout=MILLISECONDS)
+        expect(say(page)).to_have_text("A valid study")
         expect(page.locator("#outcome")).to_contain_text("32 (4 variants × 8 seeds)")
         expect(page.locator("#outcome")).to_contain_text("9,216 at most")
         # The same in an eighth of the time.
         page.evaluate("editor.replace(editor.text().replace('epochs: 16', 'epochs: 2'))")
-        expect(page.locator("#outcome")).to_contain_text("1,152 at most", timeout=MILLISECONDS)
+        expect(page.locator("#outcome")).to_contain_text("1,152 at most")
         expect(page.locator("#outcome")).to_contain_text("A verdict is possible: 8 seeds")
         page.get_by_role("button", name="Submit study").click()
         page.wait_for_url(re.compile(r"/studies/\d+$"))
         expect(page.get_by_role("heading", level=1)).to_contain_text("sigmoids-and-norms")
         # Without a reload.
         page.evaluate("document.body.isTheSame = true")
-        expect(page.locator(".grid .succeeded").first).to_be_visible(timeout=MILLISECONDS)
+        expect(page.locator(".grid .succeeded").first).to_be_visible()
         made = int(page.url.rpartition("/")[2])
         stack.wait(f"/studies/{made}")
         verdict = stack.get(f"/studies/{made}/comparison")["verdict"]
-        expect(page.locator("#answer")).to_have_text(verdict["sentence"], timeout=MILLISECONDS)
+        expect(page.locator("#answer")).to_have_text(verdict["sentence"])
         assert page.evaluate("document.body.isTheSame") is True
         # The whole report is one click away. It is read from the answer: its policy allows no script, not even Playwright's.
         study_page = page.url
@@ -124,7 +123,7 @@ def test_a_member_submits_the_demo_and_sees_it_answer(browser: Browser, stack: S
         page.goto(study_page)
         # And again, changed.
         page.get_by_role("link", name="Run again with changes").click()
-        expect(page.locator("#outcome")).to_contain_text("trains the same", timeout=MILLISECONDS)
+        expect(page.locator("#outcome")).to_contain_text("trains the same")
         expect(page.locator("#outcome")).to_contain_text("of the same model, data and batch size")
 
 
@@ -134,7 +133,7 @@ def test_a_slip_is_marked_at_its_line_and_told_with_what_would_be_right(
     with logged_in(browser, stack, token_of(stack, "sue", "member")) as page:
         page.goto(f"{address(stack)}/submit?template=job")
         write(page, JOB.replace("batch", "bacth"))
-        expect(say(page)).to_have_text("1 problem", timeout=MILLISECONDS)
+        expect(say(page)).to_have_text("1 problem")
         expect(page.locator(".cm-lintRange-error")).to_have_text("kind: bacth")
         expect(page.locator(".cm-lint-marker-error")).to_have_count(1)
         expect(page.locator(".problems")).to_contain_text("did you mean 'batch'?")
@@ -144,7 +143,7 @@ def test_a_slip_is_marked_at_its_line_and_told_with_what_would_be_right(
         for _ in "kind: bacth":
             page.keyboard.press("Shift+ArrowRight")
         page.keyboard.insert_text("kind: batch")
-        expect(say(page)).to_have_text("A valid job", timeout=MILLISECONDS)
+        expect(say(page)).to_have_text("A valid job")
         expect(page.locator(".cm-lintRange-error")).to_have_count(0)
         page.get_by_role("button", name="Submit job").click()
         page.wait_for_url(re.compile(r"/jobs/\d+$"))
@@ -158,13 +157,13 @@ def test_the_editor_completes_keys_and_kinds(browser: Browser, stack: Stack) -> 
         page.goto(f"{address(stack)}/submit")
         write(page, "base:\n  ")
         page.keyboard.type("no")
-        expect(page.get_by_role("option")).to_contain_text(["norm"], timeout=MILLISECONDS)
+        expect(page.get_by_role("option")).to_contain_text(["norm"])
         # So long it takes no key that was meant for the text.
         page.wait_for_timeout(200)
         page.keyboard.press("Tab")
         page.keyboard.type("{kind: gr")
         option = page.get_by_role("option", selected=True)
-        expect(option).to_have_text("group", timeout=MILLISECONDS)
+        expect(option).to_have_text("group")
         # What it is, beside it.
         expect(page.locator(".cm-completionInfo")).to_contain_text("Wu & He 2018")
         page.wait_for_timeout(200)
@@ -207,7 +206,7 @@ def test_what_somebody_wrote_survives_a_reload_until_they_start_over(
         page.go_back()
         page.reload()
         expect(page.get_by_role("textbox")).to_contain_text("train_size: 300")
-        expect(say(page)).to_have_text("A valid job", timeout=MILLISECONDS)
+        expect(say(page)).to_have_text("A valid job")
         page.get_by_role("button", name="Start over").click()
         expect(page.get_by_role("textbox")).to_contain_text("A job: one training")
         page.reload()
@@ -229,7 +228,7 @@ def test_a_second_try_after_a_lost_answer_submits_nothing_twice(
 
         page.route("**/api/v1/jobs", lose, times=1)
         page.get_by_role("button", name="Submit job").click()
-        expect(page.get_by_role("alert")).to_contain_text("Try again", timeout=MILLISECONDS)
+        expect(page.get_by_role("alert")).to_contain_text("Try again")
         # The key outlives the page.
         page.reload()
         page.get_by_role("button", name="Submit job").click()
@@ -240,7 +239,7 @@ def test_a_second_try_after_a_lost_answer_submits_nothing_twice(
 def test_a_viewer_sees_the_plan_and_has_no_button(browser: Browser, stack: Stack) -> None:
     with logged_in(browser, stack, token_of(stack, "val", "viewer")) as page:
         page.goto(f"{address(stack)}/submit")
-        expect(say(page)).to_have_text("A valid study", timeout=MILLISECONDS)
+        expect(say(page)).to_have_text("A valid study")
         expect(page.get_by_role("main")).to_contain_text("You are a viewer")
         assert page.get_by_role("main").get_by_role("button").count() == 0
 

@@ -46,13 +46,13 @@ def test_a_database_away_for_longer_than_a_lease_suspends_the_training_and_loses
 ) -> None:
     cluster = with_sweep(cluster_with_worker)
     # Longer than a lease on a fast machine, too: one that ends before has nothing to suspend.
-    (job_id,) = cluster.submit(make_spec(training=long_training(120)))
+    (job_id,) = cluster.submit(make_spec(training=long_training(250)))
     cluster.wait_for_epochs(job_id)
     with away(cluster):
         time.sleep(LEASE_SECONDS * 1.5)
         cluster.until(lambda: "training is suspended" in cluster.logs(), "the suspension")
     assert_all_succeed(cluster, [job_id])
-    assert [row.epoch for row in cluster.epochs(job_id)] == list(range(1, 121))
+    assert [row.epoch for row in cluster.epochs(job_id)] == list(range(1, 251))
     # A renewal came before the sweep's patience was over: still the same attempt.
     assert [attempt.end for attempt in cluster.attempts(job_id)] == ["completed"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from store.db.models import Job, LogLine, Worker
 from store.jobs import commands, leases
 from tests.support.cluster import Cluster, long_training, make_spec
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 def test_jobs_run_to_success_one_after_the_other(cluster_with_worker: Cluster) -> None:
@@ -139,7 +140,7 @@ def test_a_second_worker_of_the_same_name_is_refused_and_harms_no_job(
     shutil.copytree(cluster.storage, tmp_path / "storage")
     clone = {"NORMLAB_STORAGE": str(tmp_path / "storage"), "NORMLAB_HOST_LOCK_SECONDS": "0.5"}
     second = cluster.start(**clone)
-    assert second.process.wait(60) == 1
+    assert second.process.wait(PATIENCE_SECONDS) == 1
     assert "The host name 'here' is in use by another worker" in cluster.logs()
     assert cluster.job(job_id).status == "running"
     # Its only attempt goes on and obeys, and its worker takes the next job.
@@ -155,7 +156,7 @@ def test_a_worker_with_a_storage_of_its_own_is_refused(cluster: Cluster, tmp_pat
     cluster.start()
     cluster.until(cluster.storage.joinpath("storage-id").exists, "the storage's marker")
     alone = cluster.start(NORMLAB_HOST_NAME="there", NORMLAB_STORAGE=str(tmp_path / "storage"))
-    assert alone.process.wait(60) == 1
+    assert alone.process.wait(PATIENCE_SECONDS) == 1
     assert f"{tmp_path / 'storage'} on " in cluster.logs()
     with cluster.sessions.begin() as session:
         assert session.get(Worker, "there") is None
@@ -171,7 +172,7 @@ def test_a_worker_that_lost_its_name_in_an_outage_saves_its_jobs_and_leaves_the_
     with cluster.sessions.begin() as session:
         clone = leases.Instance("clone", 7, "clone", "elsewhere")
         leases.register_worker(session, "here", 7, [("cpu", 0, "cpu", 1)], clone)
-    assert worker.process.wait(60) == 1
+    assert worker.process.wait(PATIENCE_SECONDS) == 1
     assert "another worker has taken this host's name" in cluster.logs()
     assert cluster.job(job_id).status == "queued"
     (attempt,) = cluster.attempts(job_id)

@@ -6,7 +6,8 @@ import importlib
 import os
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,7 @@ from store.db.models import Attempt, Dataset, Job, LogLine
 from store.jobs import commands
 from store.jobs.acquire import Assignment
 from tests.support import factories
+from tests.support.waiting import wait_for
 from trainer.data.loading import load
 from trainer.errors import DataError
 from trainer.events import Event, Finished, Progressed, Started, Stepped, StopRequest
@@ -94,6 +96,24 @@ def failing(error: Exception) -> Callable[[], Training]:
     return training
 
 
+@contextmanager
+def drained_after_steps(context: ExecutionContext, job_id: int) -> Iterator[None]:
+    """The worker is told to stop once the job's row says that training has gone on."""
+
+    def has_steps() -> bool:
+        with context.sessions.begin() as session:
+            return session.get_one(Job, job_id).step > 0
+
+    def begin() -> None:
+        wait_for(has_steps, "a step")
+        context.drain.begin()
+
+    thread = threading.Thread(target=begin)
+    thread.start()
+    yield
+    thread.join()
+
+
 def endless() -> Training:
     yield STARTED
     step = 0
@@ -156,8 +176,8 @@ def test_a_drain_returns_the_job_to_the_queue(
 ) -> None:
     train_as(endless)
     assignment = acquire_job(sessions)
-    threading.Timer(0.3, context.drain.begin).start()
-    usable, job, attempt = run(assignment, context)
+    with drained_after_steps(context, assignment.job_id):
+        usable, job, attempt = run(assignment, context)
     assert usable
     assert (job.status, attempt.end, attempt.counts) == ("queued", "drained", False)
     assert job.step > 0
