@@ -139,8 +139,8 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
         storage,
         changes,
         streams,
-        KeptResults(changes),
-        KeptResults(changes, MOST_VERDICTS),
+        stack.enter_context(closing(KeptResults(changes))),
+        stack.enter_context(closing(KeptResults(changes, MOST_VERDICTS))),
         OneEach(),
         DatasetSizes(settings.storage / "datasets"),
     )

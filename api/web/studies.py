@@ -24,6 +24,9 @@ from studies.spec import arm_name
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 PAGE = 25
+#: How long a study's page waits for results with the latest changes, before it shows those of before them; and, where
+#: nobody has looked at the study yet, before it says that they are being made.
+LATE_SECONDS, FIRST_LATE_SECONDS = 0.05, 0.3
 
 
 @router.get("/studies")
@@ -101,7 +104,12 @@ def show_study(request: Request, services: ServicesDep, user: Reader, study_id: 
     with services.sessions.begin() as session:
         study = find_study(session, study_id)
         [view] = build_study_views(services, session, [study])
-    results = services.kept_results.read(study_id, lambda: read_results(services, study))
+    found = services.kept_results.find(
+        study_id,
+        lambda: read_results(services, study),
+        seconds=LATE_SECONDS,
+        first_seconds=FIRST_LATE_SECONDS,
+    )
     return render(
         request,
         "study.html",
@@ -110,7 +118,8 @@ def show_study(request: Request, services: ServicesDep, user: Reader, study_id: 
         study=view,
         table_url=links.table_url(view.mlflow_url) if view.mlflow_url else None,
         may_change=may_change(user, view.owner),
-        **results,
+        is_late=found.is_late,
+        **(found.content or {"page": None}),
     )
 
 

@@ -193,6 +193,8 @@ def serve_in_process(
     try:
         yield TestClient(app, headers={"Authorization": f"Bearer {secret}"})
     finally:
+        for kept in (app.state.services.kept_results, app.state.services.kept_verdicts):
+            kept.close()
         changes.close()
 
 
@@ -205,20 +207,20 @@ def measure_route(
     requests: int,
     prepare: Callable[[], None] = lambda: None,
 ) -> RouteTimes:
-    """`prepare`: what is done before each request, in its time."""
+    """`prepare`: what is done before each request, not in its time."""
     statements: list[str] = []
 
     def ask() -> None:
-        prepare()
         address = path if path.startswith("/") else f"/api/v1/{path}"
         answer = client.get(address, params=dict(parameters) or None)
         assert answer.status_code == 200, answer.text
 
-    times = _times(ask, requests)
+    times = _times(ask, requests, prepare)
 
     def note(*details: Any) -> None:
         statements.append(details[2])
 
+    prepare()
     event.listen(engine, "before_cursor_execute", note)
     ask()
     event.remove(engine, "before_cursor_execute", note)
@@ -237,10 +239,13 @@ def _measure_export(client: TestClient, **parameters: str) -> float:
     return rows / (time.perf_counter() - started)
 
 
-def _times(work: Callable[[], None], requests: int) -> list[float]:
+def _times(
+    work: Callable[[], None], requests: int, prepare: Callable[[], None] = lambda: None
+) -> list[float]:
     """Milliseconds of each."""
     times = []
     for _ in range(_WARM_UP + requests):
+        prepare()
         started = time.perf_counter()
         work()
         times.append(1000 * (time.perf_counter() - started))

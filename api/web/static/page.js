@@ -170,6 +170,7 @@ async function ask() {
     if (answer.status === 401) return void toLogin();
     if (!answer.ok) throw new Error();
     replace(part, await answer.text());
+    isDue ||= isLate();
     show("trouble", "");
     if (document.getElementById("message").textContent.startsWith(AWAY)) show("message", "");
   } catch {
@@ -180,6 +181,11 @@ async function ask() {
     isAsking = false;
     if (isDue) refresh();
   }
+}
+
+// What is shown is from before the latest changes: newer results are being made.
+function isLate() {
+  return document.getElementById("part")?.dataset.late !== undefined;
 }
 
 // Morphed, not replaced: focus, scrolling and selection stay. Forms are their reader's, charts draw themselves, what
@@ -272,5 +278,6 @@ writeTimes(document);
 for (const log of document.querySelectorAll("pre.log")) log.scrollTop = log.scrollHeight;
 if (csrf) {
   follow();
+  if (isLate()) window.setTimeout(refresh, REFRESH_MILLISECONDS);
   window.setInterval(refresh, STALE_MILLISECONDS);
 }

@@ -1,6 +1,7 @@
 """The pages: what they say of jobs and studies, to whom they offer what, and what they ask of a browser."""
 
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,27 @@ def test_a_study_s_results_are_kept_until_one_of_its_jobs_changes(
     # Tags and notes are read each time.
     member.patch(f"/api/v1/studies/{trained}", json={"tags": ["mine"]})
     assert "#mine" in read(member, f"/studies/{trained}")
+
+
+def test_a_study_is_shown_at_once_though_its_results_take_long(
+    trained: int, member: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_results, may_read = studies.read_results, threading.Event()
+    monkeypatch.setattr(
+        studies, "read_results", lambda *given: (may_read.wait(), read_results(*given))[1]
+    )
+    with monkeypatch.context() as impatient:
+        impatient.setattr(studies, "FIRST_LATE_SECONDS", 0.01)
+        early = read(member, f"/studies/{trained}")
+    # What needs no results is there, and the page will ask again.
+    assert "Reading the results of 4 jobs" in early
+    assert "Run again with changes" in early
+    assert " data-late>" in early
+    may_read.set()
+    whole = read(member, f"/studies/{trained}")
+    assert "Reading the results" not in whole
+    assert 'id="variants"' in whole
+    assert "data-late" not in whole
 
 
 def test_a_study_s_sentence_is_kept_as_its_results_are(
