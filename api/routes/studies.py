@@ -49,6 +49,7 @@ from studies.comparison import Comparison, read_evidence
 from studies.comparison import compare as compare_arms
 from studies.planning import growth_notes, repeat_notes
 from studies.spec import StudySpec, read_study
+from trainer.spec import KEY_PATTERN
 
 router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(get_current_user)])
 
@@ -173,7 +174,7 @@ def compare(
     study_id: Id,
     metric: Annotated[
         str | None,
-        Query(pattern=r"^[a-z][a-z0-9_]{0,99}$", description="default: the study's metric"),
+        Query(pattern=KEY_PATTERN, description="default: the study's metric"),
     ] = None,
     format: Annotated[
         TableFormat | None,

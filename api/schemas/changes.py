@@ -1,13 +1,26 @@
 """Schemas of changes: more seeds, acknowledged differences, priorities, tags and notes."""
 
+import re
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from studies.comparison import KIND_NAMES
 from trainer.spec import Part, Priority, Seed
 
-Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,60}$")]
+_TAG_PATTERN = r"^[A-Za-z0-9_.:-]{1,60}$"
+
+
+def _ensure_tag(tag: str) -> str:
+    if re.search(_TAG_PATTERN, tag) is None:
+        raise ValueError(f"must have 1 to 60 letters, digits and _ . : -, but got {tag!r}")
+    return tag
+
+
+# Checked by a function, whose words people understand; documented by the pattern.
+Tag = Annotated[
+    str, AfterValidator(_ensure_tag), Field(json_schema_extra={"pattern": _TAG_PATTERN})
+]
 
 
 class Extension(Part):

@@ -12,12 +12,14 @@ WIDTH, LEFT, RIGHT, ROW, TOP = 480, 16, 16, 46, 4
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A difference: its height in the picture, where its mean lies, and the interval's ends where it has one."""
+    """A difference: its height in the picture, where its mean lies, and the interval's ends where it has one; `beyond`:
+    whether it goes on to the left and to the right of the picture."""
 
     name: str
     y: float
     mean: float
     ends: tuple[float, float] | None
+    beyond: tuple[bool, bool]
     decision: str
     words: str
 
@@ -49,6 +51,9 @@ def make_forest(metric: str, differences: Iterable[tuple[str, Difference | None]
     low, high = min(values) * factor, max(values) * factor
     margin = 0.05 * (high - low) or 1.0
     low, high = low - margin, high + margin
+    if is_share(metric):
+        # Shares differ by no more; the interval of two seeds may be far wider, and would squeeze the others.
+        low, high = max(low, -100.0), min(high, 100.0)
 
     def place(value: float) -> float:
         return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
@@ -57,13 +62,15 @@ def make_forest(metric: str, differences: Iterable[tuple[str, Difference | None]
     for number, (name, difference) in enumerate(found):
         mean = (difference.mean or 0.0) * factor
         ends = difference.interval and tuple(one * factor for one in difference.interval)
+        shown = ends and tuple(min(max(one, low), high) for one in ends)
         words = f"{name}: {mean:+.4g}" + (f" ({ends[0]:+.4g} to {ends[1]:+.4g})" if ends else "")
         rows.append(
             Row(
                 name,
                 TOP + ROW * number + 32,
                 place(mean),
-                (place(ends[0]), place(ends[1])) if ends else None,
+                (place(shown[0]), place(shown[1])) if shown else None,
+                (ends[0] < low, ends[1] > high) if ends else (False, False),
                 difference.decision or "",
                 words,
             )

@@ -27,8 +27,9 @@ _LONGEST_FORM = 10_000
 
 
 @router.get("/login")
-def show_login(request: Request, next: Next = "/") -> Response:
-    return render(request, "login.html", None, next=_own_address(next), problem="")
+def show_login(request: Request, next: Next = "/", ended: bool = False) -> Response:
+    problem = "Your session has ended, or its token was revoked. Log in again." if ended else ""
+    return render(request, "login.html", None, next=_own_address(next), problem=problem)
 
 
 @router.post("/login")

@@ -20,11 +20,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
 from markupsafe import Markup
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
 
 from api.http import (
     BadParameter,
     Unauthorized,
     as_api_error,
+    authenticate,
     clear_session,
     cookie_name,
     csrf_token,
@@ -82,12 +85,14 @@ class PageRoute(APIRoute):
             except Unauthorized:
                 return _to_login(request)
             except RequestValidationError as error:
-                return _refuse(request, error)
+                return await run_in_threadpool(_refuse, request, error)
             except Exception as error:
                 if not is_known(error):
                     raise
                 known = as_api_error(error)
-                return error_page(request, known.status, known.detail, known.headers)
+                return await run_in_threadpool(
+                    error_page, request, known.status, known.detail, known.headers
+                )
 
         return handle_page
 
@@ -105,13 +110,14 @@ def _to_login(request: Request) -> Response:
         # A link on another site comes without the cookie (SameSite=Strict); the page's own request has it.
         return render(request, "again.html", None, address=_place(str(request.url)))
     target = _place(request.headers.get("HX-Current-URL") or str(request.url))
-    address = f"/login?next={quote(target, safe='')}"
+    had_session = _has_cookie(request)
+    address = f"/login?next={quote(target, safe='')}{'&ended=true' if had_session else ''}"
     if is_fragment(request):
         # A redirect would be followed for the part that is replaced only.
         response = Response(status_code=HTTPStatus.UNAUTHORIZED, headers={"HX-Redirect": address})
     else:
         response = RedirectResponse(address, HTTPStatus.SEE_OTHER)
-    if _has_cookie(request):
+    if had_session:
         clear_session(request, response)
     return response
 
@@ -132,7 +138,7 @@ def error_page(
     page = render(
         request,
         "error.html",
-        None,
+        _find_user(request) if status < HTTPStatus.INTERNAL_SERVER_ERROR else None,
         status=status,
         title=status.phrase,
         detail=detail,
@@ -142,6 +148,18 @@ def error_page(
     )
     page.headers.update(headers or {})
     return page
+
+
+def _find_user(request: Request) -> User | None:
+    """Who is logged in, whatever else is wrong with the request."""
+    secret = request.cookies.get(cookie_name(request))
+    if not secret:
+        return None
+    try:
+        with request.app.state.services.readers() as session:
+            return authenticate(session, secret)
+    except SQLAlchemyError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

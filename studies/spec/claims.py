@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from trainer.spec import Name, Part
+from trainer.spec import KEY_PATTERN, Name, Part
 
 Curve: TypeAlias = Literal["train_loss", "train_accuracy", "val_loss", "val_accuracy"]
 #: An arm as tables name it: `group`, or `group · batch_size=2`.
@@ -19,7 +19,7 @@ class MetricOf(Part):
     with its best checkpoint on validation, else with what guessing scores."""
 
     kind: Literal["metric"] = "metric"
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
+    name: Annotated[str, Field(pattern=KEY_PATTERN)]
 
 
 class Diverged(Part):
@@ -74,7 +74,7 @@ class DiagnosticOf(Part):
     """
 
     kind: Literal["look"]
-    statistic: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
+    statistic: Annotated[str, Field(pattern=KEY_PATTERN)]
     layer: Annotated[
         str,
         Field(

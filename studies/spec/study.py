@@ -11,7 +11,7 @@ from studies.spec.claims import Claim
 from studies.spec.panels import Panel
 from studies.spec.tuning import Tuning
 from trainer.problems import did_you_mean, listed, problems
-from trainer.spec import FieldValueError, Name, Part, Problem, Seed, Upgrades, upgrade
+from trainer.spec import KEY_PATTERN, FieldValueError, Name, Part, Problem, Seed, Upgrades, upgrade
 
 VERSION = 1
 UPGRADES: Upgrades = {}
@@ -24,7 +24,7 @@ ENOUGH_SEEDS = 8
 MOST_LOOKS = 5
 
 Splits: TypeAlias = Literal["fixed", "resampled", "subsets"]
-Metric = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
+Metric = Annotated[str, Field(pattern=KEY_PATTERN)]
 
 
 class StudyError(ValueError):

@@ -84,3 +84,10 @@ def test_a_bad_annotation_is_refused(
     assert answer.status_code == 422
     assert pointer in [error["pointer"] for error in answer.json()["errors"]]
     assert member.get(study).json() == before
+
+
+def test_what_a_tag_may_be_is_said_in_words(member: TestClient, study: str) -> None:
+    answer = member.patch(study, json={"tags": ["two words"]})
+    assert answer.json()["errors"][0]["detail"] == (
+        "must have 1 to 60 letters, digits and _ . : -, but got 'two words'"
+    )

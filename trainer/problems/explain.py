@@ -10,7 +10,15 @@ from pydantic import ValidationError
 from runtime.documents import pointer
 from trainer.problems.schema_walk import Model, names_at
 from trainer.problems.suggestions import TORCHVISION, did_you_mean, listed, nearest
-from trainer.spec import NAME_PATTERN, NAME_RULE, OWN_MODELS, FieldValueError, Problem
+from trainer.spec import (
+    KEY_PATTERN,
+    KEY_RULE,
+    NAME_PATTERN,
+    NAME_RULE,
+    OWN_MODELS,
+    FieldValueError,
+    Problem,
+)
 
 #: At most this many problems of a document are reported at once.
 MOST_PROBLEMS = 100
@@ -46,6 +54,7 @@ _MODELS: Mapping[str, str] = {
     **{name: f"torchvision:{name}" for name in sorted(TORCHVISION)},
     **{name: name for name in OWN_MODELS},
 }
+_PATTERNS: Mapping[str, str] = {NAME_PATTERN: NAME_RULE, KEY_PATTERN: KEY_RULE}
 _SHAPES = frozenset(kind for kind in _RULES if kind.endswith("_type"))
 
 
@@ -163,7 +172,7 @@ def _unknown_model(model: Any, names: str) -> str:
 def _rule(kind: str, found: Mapping[str, Any], context: Mapping[str, Any]) -> str:
     if kind == "string_pattern_mismatch":
         pattern = context["pattern"]
-        return NAME_RULE if pattern == NAME_PATTERN else f"must match the pattern {pattern}"
+        return _PATTERNS.get(pattern, f"must match the pattern {pattern}")
     if kind in _RULES:
         words = _RULES[kind].format(**{name: _number(value) for name, value in context.items()})
         return re.sub(r"\b1 (item|character)s", r"1 \1", words)

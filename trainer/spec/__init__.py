@@ -114,6 +114,8 @@ from trainer.spec.optimization import (
     TrainingSpec,
 )
 from trainer.spec.part import (
+    KEY_PATTERN,
+    KEY_RULE,
     NAME_PATTERN,
     NAME_RULE,
     Count,
@@ -167,6 +169,8 @@ __all__ = [
     "BUILT_IN",
     "CHANNELS_LAST",
     "GENERATED",
+    "KEY_PATTERN",
+    "KEY_RULE",
     "L1",
     "L2",
     "LAYER_STATISTICS",

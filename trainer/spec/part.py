@@ -7,6 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field
 # A letter or digit first, so that a name is never a path, an option or a hidden file.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9 ._+=:·-]{0,99}$"
 NAME_RULE = "must begin with a letter or digit and have at most 100 letters, digits, spaces and . _ + = : · -"
+#: Of metrics and claims, which are columns, addresses and keys in MLflow.
+KEY_PATTERN = r"^[a-z][a-z0-9_]{0,99}$"
+KEY_RULE = (
+    "must begin with a lower-case letter and have at most 100 lower-case letters, digits and _"
+)
 Name: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
 Count: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
 Whole: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=2**53)]

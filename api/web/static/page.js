@@ -50,7 +50,7 @@ async function detailOf(answer) {
 }
 
 function toLogin() {
-  window.location.assign(`/login?next=${encodeURIComponent(window.location.pathname + window.location.search)}`);
+  window.location.assign(`/login?next=${encodeURIComponent(window.location.pathname + window.location.search)}&ended=true`);
 }
 
 // What people change ---------------------------------------------------------------------------------------------------

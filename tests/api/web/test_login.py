@@ -139,6 +139,18 @@ def test_logging_out_ends_the_session_and_not_the_token(
     assert browser.get("/api/v1/jobs", headers=headers).status_code == 200
 
 
+def test_what_does_not_exist_is_a_page_of_whoever_is_logged_in(
+    browser: TestClient, sessions: Sessions
+) -> None:
+    log_in(browser, make_token(sessions))
+    for path in ("/studies/999", "/nothing", "/studies?archived=maybe"):
+        answer = browser.get(path, headers={"Accept": "text/html"})
+        assert answer.status_code in (404, 422)
+        assert "<span>max</span>" in answer.text
+        assert "Log out" in answer.text
+        assert "Account" in answer.text
+
+
 def test_a_session_ends_with_its_token(browser: TestClient, sessions: Sessions) -> None:
     log_in(browser, make_token(sessions))
     with sessions.begin() as session:
@@ -147,7 +159,9 @@ def test_a_session_ends_with_its_token(browser: TestClient, sessions: Sessions) 
     assert answer.status_code == 303
     # The browser forgets it: the login is no page of somebody who is logged in.
     assert "max-age=0" in answer.headers["set-cookie"].lower()
-    assert "Log out" not in browser.get("/login").text
+    login = browser.get(answer.headers["location"]).text
+    assert "Log out" not in login
+    assert "Your session has ended" in login
 
 
 def test_a_session_expires_no_later_than_its_token(browser: TestClient, sessions: Sessions) -> None:
