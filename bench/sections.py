@@ -151,6 +151,13 @@ def pages(folder: Path, effort: Effort) -> Section:
     return measure_pages(folder, sizes=sizes, requests=10 if effort.quick else 50)
 
 
+def paint(folder: Path, effort: Effort) -> Section:
+    """Pages in Chromium: when each is first painted, with an empty cache."""
+    from bench.service.paint import measure_paint
+
+    return measure_paint(folder, rounds=effort.rounds)
+
+
 def listeners(folder: Path, effort: Effort) -> Section:
     """500 open pages that follow changes: when each hears of one, and the process's memory."""
     from bench.service.listeners import measure_listeners
@@ -195,6 +202,7 @@ SECTIONS: Mapping[str, Run] = {
         posts,
         queries,
         pages,
+        paint,
         listeners,
         start,
         mirror,

@@ -90,7 +90,13 @@ class StudySpec(Part):
             json_schema_extra=_without_default,
         ),
     ] = ""
-    metric: Annotated[Metric, Field(description="the metric of record")] = "test_accuracy"
+    metric: Annotated[
+        Metric,
+        Field(
+            description="the metric of record",
+            examples=["test_accuracy", "test_loss", "best_val_accuracy", "best_val_loss", "epochs"],
+        ),
+    ] = "test_accuracy"
     looks: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=ENOUGH_SEEDS, le=1000)], ...],
         Field(

@@ -296,7 +296,8 @@ class SchemaReader {
         const [tag, inside] = Object.entries(one.properties ?? {}).find(([name, { const: value }]) => value !== undefined && one.required?.includes(name)) ?? [];
         if (tag) add(`{${tag}: ${inside.const}}`, { info: inOneLine(one), isWhole: true });
       }
-      const usual = owner.properties?.[last]?.default;
+      const { default: usual, examples = [] } = owner.properties?.[last] ?? {};
+      for (const example of examples) add(String(example), {});
       if (["string", "number", "boolean"].includes(typeof usual) && usual !== "") {
         add(String(usual), {});
         options.get(String(usual)).detail = "default";

@@ -41,6 +41,7 @@ COMPLETIONS: list[tuple[str, list[Any]]] = [
     ("variants:\n  a: {norm: {kind: ¦\n  b: {norm: {kind: none}}\n", NORMS),
     ("base:\n  optimizer: {kind: sgd, nesterov: ¦}", ["true", "false"]),
     ("base:\n  dataset: {name: ¦}", ["digits"]),
+    ("metric: ¦", ["test_accuracy", "best_val_loss"]),
     ("base:\n  regularization:\n  - kind: dropout\n    ¦", ["p", ..., "kind", "value"]),
     ("base:\n  regularization:\n  - ¦", ["{kind: dropout}", "kind"]),
     ("base:\n  training: {steps: 100, ¦}", ["eval_every", ..., "epochs"]),
