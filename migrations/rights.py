@@ -43,6 +43,7 @@ RIGHTS: Mapping[str, tuple[str, str]] = {
     "transitions": (_ADD, _ADD),
     "attempts": (_READ, _WRITE),
     "usage": (_READ, _ALL),
+    "half_life": (_READ, _WRITE),
     "workers": (_READ, _ALL),
     "devices": (_READ, _ALL),
     "leases": (_READ, _ALL),

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from runtime.settings import QueueSettings, Seconds
+from store.db import HALF_LIFE_SECONDS
 
 
 class Settings(QueueSettings):
@@ -30,6 +31,9 @@ class Settings(QueueSettings):
         float, Field(gt=0, description="no step for so long: the lease is no longer renewed")
     ] = 600.0
     sweep_seconds: Seconds = 5.0
+    usage_half_life_seconds: Annotated[
+        Seconds, Field(description="sweep: half of what people have used is forgotten in this time")
+    ] = HALF_LIFE_SECONDS
     min_free_mb: Annotated[
         float,
         Field(

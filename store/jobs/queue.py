@@ -1,7 +1,7 @@
 """The queue: which jobs are runnable, in which order, on which kind of device.
 
 Fair means: the higher priority class first, raised by one for every `AGING_SECONDS` of waiting; then
-the person who has used the machines least (`usage`); then age. Within one person's jobs of one class this is
+the person who has used the machines least for their weight (`usage`); then age. Within one person's jobs of one class this is
 age alone, so that the whole order is a merge of a few lines, each of which an index holds in order: what comes
 first is found at their heads, however long they are and however many jobs have ended.
 """
@@ -173,7 +173,7 @@ def _in_order(
         .lateral("head")
     )
     owners = usage.by_owner()
-    used = func.coalesce(owners.c.seconds, 0.0).label("used")
+    used = func.coalesce(owners.c.weighted, 0.0).label("used")
     # Waiting raises a job's class step by step up to the highest, so that none is passed over for ever.
     waited_classes = func.floor(_seconds_since(head.c.queued_at) / AGING_SECONDS)
     highest = literal(len(PRIORITIES) - 1)

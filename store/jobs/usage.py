@@ -1,9 +1,11 @@
-"""What each person has used of the machines: device-seconds that fade by half every `HALF_LIFE_SECONDS`.
+"""What each person has used of the machines: device-seconds, of which half is forgotten in every half-life.
 
 A row of `usage` holds the sum of a person's ended attempts as it was at `as_of`; while it fades nothing is written.
 An attempt is added by the transaction that ends it. Until then it counts at its estimate, or at the time that it has
 run where that is longer; this part is read from the open attempts, so that there is nothing to give back when an
 attempt ends, in whatever way.
+
+People take turns by their use divided by their weight: who has twice the weight gets twice the share.
 """
 
 from functools import cache
@@ -20,6 +22,7 @@ from sqlalchemy import (
     extract,
     func,
     insert,
+    literal,
     literal_column,
     select,
     text,
@@ -28,13 +31,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session, aliased
 
-from store.db import Attempt, Job, Usage
+from store.db import HALF_LIFE_SECONDS, Attempt, HalfLife, Job, Usage, User
 
-HALF_LIFE_SECONDS = 24 * 3600.0
 #: A running attempt counts at least this, where its study has no finished job to tell better.
 ASSUMED_SECONDS = 300.0
 #: An estimate is the mean of so many of the study's jobs that succeeded last.
 RECENT_JOBS = 20
+#: Whoever ends an attempt waits until the transaction has ended.
+_LOCKED = "LOCK TABLE usage IN SHARE ROW EXCLUSIVE MODE"
 
 
 def charge(session: Session, job: Job, attempt: Attempt) -> None:
@@ -74,23 +78,52 @@ def expected_seconds() -> ColumnElement[float]:
 
 
 def by_owner() -> Subquery:
-    """`owner_id` and `seconds` of everybody who has used or is using a device."""
+    """Of everybody who has used or is using a device: `owner_id`, `seconds`, what of them is of open attempts
+    (`open_seconds`), and what decides whose turn it is (`weighted`)."""
     now = func.statement_timestamp()
     ended = select(
-        Usage.owner_id, _faded(Usage.seconds, _seconds_between(Usage.as_of, now)).label("seconds")
+        Usage.owner_id,
+        _faded(Usage.seconds, _seconds_between(Usage.as_of, now)).label("ended"),
+        literal(0.0, Float).label("open"),
     )
     running = func.greatest(_seconds_between(Attempt.started_at, now), Attempt.expected_seconds)
     opened = (
-        select(Job.owner_id, (running * Job.devices).label("seconds"))
+        select(Job.owner_id, literal(0.0, Float), running * Job.devices)
         .join(Attempt, Attempt.job_id == Job.id)
         .where(Attempt.ended_at.is_(None))
     )
     parts = union_all(ended, opened).subquery("parts")
+    total = func.sum(parts.c.ended + parts.c.open)
     return (
-        select(parts.c.owner_id, func.sum(parts.c.seconds).label("seconds"))
-        .group_by(parts.c.owner_id)
+        select(
+            parts.c.owner_id,
+            total.label("seconds"),
+            func.sum(parts.c.open).label("open_seconds"),
+            (total / User.weight).label("weighted"),
+        )
+        .join(User, User.id == parts.c.owner_id)
+        .group_by(parts.c.owner_id, User.weight)
         .subquery("used")
     )
+
+
+def half_life(session: Session) -> float:
+    """In seconds."""
+    return session.scalars(select(_half_life())).one()
+
+
+def set_half_life(session: Session, seconds: float) -> bool:
+    """Sums everybody's use up anew if it is another than before; returns whether it is."""
+    session.execute(text(_LOCKED))
+    if half_life(session) == seconds:
+        return False
+    row = postgresql.insert(HalfLife).values(seconds=seconds)
+    changed = row.on_conflict_do_update(
+        index_elements=[HalfLife.singleton], set_={"seconds": seconds}
+    )
+    session.execute(changed)
+    rebuild(session)
+    return True
 
 
 def drift(session: Session) -> float:
@@ -110,7 +143,7 @@ def drift(session: Session) -> float:
 
 def rebuild(session: Session) -> None:
     """Sum up everybody's use anew; whoever ends an attempt waits until this transaction has ended."""
-    session.execute(text("LOCK TABLE usage IN SHARE ROW EXCLUSIVE MODE"))
+    session.execute(text(_LOCKED))
     session.execute(delete(Usage))
     now = func.statement_timestamp()
     summed = _summed(now).add_columns(now)
@@ -130,8 +163,14 @@ def _summed(now: ColumnElement[Any]) -> Select[int, float]:
 
 def _faded(seconds: Any, age: ColumnElement[float]) -> ColumnElement[float]:
     # At most a thousand halvings: power() raises an error where the result is too small for a float.
-    halvings = func.least(age / HALF_LIFE_SECONDS, 1000.0)
+    halvings = func.least(age / _half_life(), 1000.0)
     return cast(seconds * func.power(0.5, halvings), Float)
+
+
+def _half_life() -> ColumnElement[float]:
+    # A subquery of its own: PostgreSQL reads the row once in a statement.
+    seconds = select(HalfLife.seconds).correlate(None).scalar_subquery()
+    return func.coalesce(seconds, HALF_LIFE_SECONDS)
 
 
 def _seconds_between(earlier: Any, later: Any) -> ColumnElement[float]:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 
 from runtime.logs import configure_logging
 from store.db import DATABASE_AWAY, make_engine, make_sessions
-from store.jobs import leases, maintenance, wakeups
+from store.jobs import leases, maintenance, usage, wakeups
 from store.studies import verdicts
 from studies.rendering import Renderer
 from worker.settings import Settings
@@ -70,8 +70,7 @@ class Sweep:
                 with maintenance.sweep_lock(self._engine) as connection:
                     if connection is not None:
                         self._note_return()
-                        with self._sessions.begin() as session:
-                            verdicts.retry_failed(session)
+                        self._take_over()
                         self._rounds(connection, stop)
             except DATABASE_AWAY as error:
                 if not self._away:
@@ -80,6 +79,14 @@ class Sweep:
             stop.wait(RETRY_SECONDS)
         self._renderer.stop()
         self._beside.shutdown(cancel_futures=True)
+
+    def _take_over(self) -> None:
+        seconds = self._settings.usage_half_life_seconds
+        with self._sessions.begin() as session:
+            verdicts.retry_failed(session)
+            is_new = usage.set_half_life(session, seconds)
+        if is_new:
+            log.info("what people have used has another half-life from now on", seconds=seconds)
 
     def _rounds(self, connection: Connection, stop: threading.Event) -> None:
         while not stop.is_set():

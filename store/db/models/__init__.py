@@ -31,17 +31,18 @@ from store.db.models.jobs import (
     LogLine,
     Study,
     Transition,
-    Usage,
     Verdict,
 )
 from store.db.models.mirror import MIRROR_PROBLEMS, Mirrored, MirrorProblem
 from store.db.models.results import Result
+from store.db.models.scheduling import HALF_LIFE_SECONDS, HalfLife, Usage
 from store.db.models.table import Table
 
 __all__ = [
     "ATTEMPT_ENDS",
     "COUNTED_ENDS",
     "FINAL_STATUSES",
+    "HALF_LIFE_SECONDS",
     "JOB_STATUSES",
     "MIRROR_PROBLEMS",
     "PRIORITIES",
@@ -57,6 +58,7 @@ __all__ = [
     "Diagnosis",
     "Epoch",
     "File",
+    "HalfLife",
     "IdempotencyKey",
     "Job",
     "Lease",

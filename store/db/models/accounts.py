@@ -12,15 +12,19 @@ ROLES = ("admin", "member", "viewer")
 
 
 class User(Table):
-    """A user; `name` identifies them everywhere."""
+    """A user; `name` identifies them everywhere. `weight`: twice as much is twice the share (`store.jobs.usage`)."""
 
     __tablename__ = "users"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     role: Mapped[str]
+    weight: Mapped[float] = mapped_column(server_default="1")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     disabled_at: Mapped[datetime | None]
-    __table_args__ = (CheckConstraint(one_of("role", ROLES), name="role"),)
+    __table_args__ = (
+        CheckConstraint(one_of("role", ROLES), name="role"),
+        CheckConstraint("weight > 0", name="weight"),
+    )
 
 
 class Token(Table):

@@ -216,15 +216,6 @@ class Attempt(Table):
     )
 
 
-class Usage(Table):
-    """What a person's ended attempts used of the machines: device-seconds, faded to `as_of` (`store.jobs.usage`)."""
-
-    __tablename__ = "usage"
-    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
-    seconds: Mapped[float]
-    as_of: Mapped[datetime]
-
-
 class Epoch(Table):
     """One evaluation period of a job. A value that isn't finite is NULL here and named in `non_finite`."""
 

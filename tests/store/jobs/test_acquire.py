@@ -9,11 +9,10 @@ import pytest
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from store.db.models import Attempt, Job, Lease, Study, Transition, User
+from store.db.models import HALF_LIFE_SECONDS, Attempt, Job, Lease, Study, Transition, User
 from store.jobs import commands, leases, usage
 from store.jobs.acquire import MOST_PASSED_OVER, Assignment
 from store.jobs.queue import AGING_SECONDS
-from store.jobs.usage import HALF_LIFE_SECONDS
 from tests.support.factories import (
     acquire_job,
     choose_numerics,
@@ -232,6 +231,19 @@ def test_who_has_used_the_machines_less_goes_first(sessions: Sessions) -> None:
         used(session, idle, seconds=10.0, ended=60.0)
         make_job(session, busy)
         later = make_job(session, idle)
+
+        assert acquire_id(session) == later.id
+
+
+def test_twice_the_weight_is_twice_the_share(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        heavy, light = make_user(session), make_user(session)
+        session.execute(update(User).where(User.id == heavy.id).values(weight=2.0))
+        used(session, heavy, seconds=150.0, ended=60.0)
+        used(session, light, seconds=100.0, ended=60.0)
+        make_job(session, light)
+        later = make_job(session, heavy)
 
         assert acquire_id(session) == later.id
 

@@ -10,10 +10,10 @@ from sqlalchemy import Engine, delete, func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.engine import database_now
-from store.db.models import Attempt, Job, Lease, Usage
+from store.db.models import HALF_LIFE_SECONDS, Attempt, Job, Lease, Usage
 from store.jobs import commands, leases, maintenance, usage
 from store.jobs.attempts import End
-from store.jobs.usage import ASSUMED_SECONDS, HALF_LIFE_SECONDS
+from store.jobs.usage import ASSUMED_SECONDS
 from tests.support.factories import (
     acquire_job,
     make_cells,
@@ -193,6 +193,21 @@ def test_the_check_makes_wrong_sums_anew(sessions: Sessions) -> None:
         assert maintenance.check_usage(session) > 0.5
         assert maintenance.check_usage(session) < 1e-6
         assert list(used(session).values()) == [pytest.approx(100.0, abs=30.0)]
+
+
+def test_another_half_life_counts_from_the_beginning(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        job = make_job(session)
+        acquire_job(session)
+        started(session, job.id, seconds_ago=100.0)
+        commands.finish(session, job.id, 1, reason="completed")
+        wait(session, 7200.0)
+
+        assert usage.set_half_life(session, 3600.0)
+        assert list(used(session).values()) == [pytest.approx(25.0, abs=10.0)]
+        assert usage.drift(session) < 1e-6
+        assert not usage.set_half_life(session, 3600.0)
 
 
 def test_the_sweep_and_a_late_end_do_not_wait_for_each_other(
