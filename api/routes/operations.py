@@ -1,4 +1,4 @@
-"""What the service is doing: the queue, the workers and their devices, and what is missing in MLflow."""
+"""What the service is doing: the queue, who uses the machines, the workers and their devices, what MLflow lacks."""
 
 from typing import Annotated
 
@@ -12,12 +12,14 @@ from api.schemas import (
     NamedProblem,
     QueueView,
     RunningView,
+    UsageView,
     WaitingView,
     WorkerView,
 )
 from api.services import ServicesDep
-from store.jobs import leases, queue
+from store.jobs import leases, queue, usage
 from store.mlflow import mirror_problems
+from store.results import overview
 
 router = APIRouter(dependencies=[Depends(get_current_user)])
 
@@ -34,6 +36,15 @@ def read_queue(
             queued=[WaitingView.of(one) for one in queue.waiting(session, limit)],
             running=[RunningView.of(job) for job in queue.running(session)],
         )
+
+
+@router.get(
+    "/usage", summary="Read who has used the machines, and whose turn it is", tags=["queue"]
+)
+def read_usage(services: ServicesDep) -> UsageView:
+    """Of two waiting jobs of the same priority, the one of the person with fewer weighted device-seconds starts first."""
+    with services.sessions.begin() as session:
+        return UsageView.of(overview.shares(session), usage.half_life(session))
 
 
 @router.get("/workers", summary="List the workers", tags=["queue"])

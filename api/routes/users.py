@@ -62,7 +62,7 @@ def create_user(services: ServicesDep, admin: Administrator, document: Document)
 @router.patch(
     "/users/{name}",
     openapi_extra=describe_body(UserChange),
-    summary="Change a user's role or access",
+    summary="Change a user's role, access or weight",
 )
 def change_user(
     services: ServicesDep, admin: Administrator, name: str, document: Document
@@ -70,12 +70,15 @@ def change_user(
     change = parse(UserChange, document)
     with services.sessions.begin() as session:
         user = _find(session, name)
-        if user.id == admin.id:
+        is_own_access = change.role is not None or change.disabled is not None
+        if user.id == admin.id and is_own_access:
             raise Conflict("admins cannot change their own role or access: ask another admin")
         if change.role is not None:
             users.set_role(session, user, change.role)
         if change.disabled is not None:
             (users.disable_user if change.disabled else users.enable_user)(session, user)
+        if change.weight is not None:
+            users.set_weight(session, user, change.weight)
         session.refresh(user)
         view = UserView.model_validate(user)
     changed = change.model_dump(exclude_none=True)

@@ -26,19 +26,17 @@ from api.schemas.plans import (
     TakenDefault,
 )
 from api.schemas.presets import PresetDetail, PresetView, RunRequest, RunView, ShortVerdict
+from api.schemas.scheduling import QueueView, RunningView, ShareView, UsageView, WaitingView
 from api.schemas.service import (
     DatasetView,
     DeviceView,
     NewDataset,
     NewToken,
     NewUser,
-    QueueView,
-    RunningView,
     SecretView,
     TokenView,
     UserChange,
     UserView,
-    WaitingView,
     WorkerView,
 )
 from api.schemas.studies import AcceptedStudy, StudyView
@@ -79,11 +77,13 @@ __all__ = [
     "RunView",
     "RunningView",
     "SecretView",
+    "ShareView",
     "ShortVerdict",
     "StudyView",
     "TakenDefault",
     "TokenView",
     "TransitionView",
+    "UsageView",
     "UserChange",
     "UserView",
     "View",

@@ -1,4 +1,4 @@
-"""Schemas of datasets, the queue, workers, devices, users and tokens."""
+"""Schemas of datasets, workers, devices, users and tokens."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, Field
 
 from api.schemas.jobs import View
-from store.db import PRIORITIES, Job, Token
-from store.jobs import Waiting
+from store.db import Token
 from trainer.spec import DatasetInfo, DatasetSource, Name, Part
 
 Role = Literal["admin", "member", "viewer"]
@@ -31,73 +30,6 @@ class DatasetView(View):
     error: str | None
     job_id: Annotated[int | None, Field(description="the job that decodes it")]
     created_at: datetime
-
-
-class WaitingView(View):
-    """A queued job and its position in the queue."""
-
-    id: int
-    name: str
-    study_id: int | None
-    study: Annotated[str | None, Field(description="its study's name")]
-    owner: str
-    priority: Annotated[
-        str, Field(description="priority class; each hour of waiting raises it by one")
-    ]
-    position: Annotated[int, Field(description="from 1, in the order in which jobs will start")]
-    waiting_seconds: float
-    claimable: Annotated[bool, Field(description="false: its dataset is not ready yet")]
-
-    @classmethod
-    def of(cls, waiting: Waiting) -> Self:
-        return cls(
-            id=waiting.job.id,
-            name=waiting.job.name,
-            study_id=waiting.job.study_id,
-            study=waiting.job.study.name if waiting.job.study else None,
-            owner=waiting.job.owner.name,
-            priority=PRIORITIES[waiting.job.priority],
-            position=waiting.position,
-            waiting_seconds=waiting.waiting_seconds,
-            claimable=waiting.runnable,
-        )
-
-
-class RunningView(View):
-    """A running job."""
-
-    id: int
-    name: str
-    study_id: int | None
-    study: Annotated[str | None, Field(description="its study's name")]
-    owner: str
-    priority: str
-    attempt: int
-    step: int
-    total_steps: int | None
-    started_at: datetime | None
-
-    @classmethod
-    def of(cls, job: Job) -> Self:
-        return cls(
-            id=job.id,
-            name=job.name,
-            study_id=job.study_id,
-            study=job.study.name if job.study else None,
-            owner=job.owner.name,
-            priority=PRIORITIES[job.priority],
-            attempt=job.attempt,
-            step=job.step,
-            total_steps=job.total_steps,
-            started_at=job.started_at,
-        )
-
-
-class QueueView(View):
-    """Waiting jobs in order, and running jobs."""
-
-    queued: list[WaitingView]
-    running: list[RunningView]
 
 
 class ShortageView(View):
@@ -165,6 +97,9 @@ class UserView(View):
     id: int
     name: str
     role: Role
+    weight: Annotated[
+        float, Field(description="twice the weight is twice the share of the machines")
+    ]
     created_at: datetime
     disabled_at: datetime | None
 
@@ -181,6 +116,10 @@ class UserChange(Part):
 
     role: Role | None = None
     disabled: bool | None = None
+    weight: Annotated[
+        float | None,
+        Field(gt=0, le=1000, description="twice the weight is twice the share of the machines"),
+    ] = None
 
 
 class TokenView(View):

@@ -12,7 +12,7 @@ from api.http import Reader
 from api.services import ServicesDep
 from api.web.render import PageRoute, render
 from store.db import PRIORITIES, Job, User
-from store.jobs import Waiting, leases, obstacles, queue
+from store.jobs import Waiting, leases, obstacles, queue, usage
 from store.results import Progress, Share, overview, pace
 from studies.planning import Turn, expect_starts
 
@@ -80,6 +80,8 @@ def show_now(request: Request, services: ServicesDep, user: Reader) -> Response:
             "waiting_count": sum(one.queued for one in shares),
             "priorities": PRIORITIES,
             "shares": shares,
+            "is_weighted": any(one.weight != 1.0 for one in shares),
+            "half_life": usage.half_life(session),
             "used": sum(one.seconds for one in shares) or 1.0,
         }
     return render(request, "now.html", user, title="Now", **context)

@@ -38,6 +38,7 @@ from api.http import (
 )
 from store.db import BadQuery, User
 from studies.stats import amount, inference
+from trainer.spec import describe_duration
 
 FOLDER = Path(__file__).parent
 #: `95 %`
@@ -245,15 +246,7 @@ def write_time(at: datetime | None) -> Markup:
 
 
 def duration(seconds: float | None) -> str:
-    """`42 s`, `5 min`, `3 h 20 min`, `2 d 4 h`."""
-    if seconds is None:
-        return "–"
-    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
-    if seconds < 60:
-        return f"{max(0, int(seconds))} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    return f"{hours} h {minutes % 60:02d} min" if hours < 24 else f"{days} d {hours % 24} h"
+    return "–" if seconds is None else describe_duration(seconds)
 
 
 def _value(value: float | None, metric: str) -> str:

@@ -77,6 +77,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         query.export,
         diagnostics.diagnostics,
         show.queue,
+        users.usage,
         report.download,
     ),
     "Follow": (watch.watch, watch.wait),

@@ -1,18 +1,19 @@
-"""The verbs `token create|list|revoke` and `users list|add`."""
+"""The verbs `token create|list|revoke` `users list|add|set` and `usage`."""
 
 import json
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
-from normlab.cli.render import Column, Format, Item, Output, ago, emit, field, raw, say
+from normlab.cli.render import Column, Format, Item, Output, ago, duration, emit, field, raw, say
 from normlab.client import Client
 from normlab.errors import NormlabError
 
 tokens = typer.Typer(no_args_is_help=True, help="Tokens: create, list, revoke.")
-users = typer.Typer(help="Users: list, add.")
+users = typer.Typer(help="Users: list, add, set.")
 
 
 class Role(StrEnum):
@@ -136,6 +137,27 @@ def add_user(
     _add(name, role, output)
 
 
+@users.command("set")
+def set_user(
+    name: Annotated[str, typer.Argument(help="name of the user")],
+    role: Annotated[
+        Role | None, typer.Option(help="viewers read, members submit, admins manage")
+    ] = None,
+    weight: Annotated[
+        float | None,
+        typer.Option(help="twice the weight is twice the share of the machines; new users have 1"),
+    ] = None,
+) -> None:
+    """Change a user's role or weight (admins only)."""
+    changes = {"role": role and role.value, "weight": weight}
+    body = {key: value for key, value in changes.items() if value is not None}
+    if not body:
+        raise NormlabError("nothing to change: give --role or --weight")
+    with Client() as client:
+        made = client.patch(f"users/{quote(name, safe='')}", body)
+    say(f"{made['name']}: role {made['role']}, weight {made['weight']:g}")
+
+
 def _add(name: str, role: Role, output: Format) -> None:
     with Client() as client:
         made = client.post("users", {"name": name, "role": role.value})
@@ -147,6 +169,25 @@ def _add(name: str, role: Role, output: Format) -> None:
         case Format.TABLE:
             token = f"normlab token create NAME --user {made['name']}"
             say(f"{made['name']} is a {made['role']}; create a token for them with: {token}")
+
+
+def usage(output: Output = Format.TABLE) -> None:
+    """Show what each person has used of the devices, and whose jobs start next.
+
+    Of two jobs of the same priority, the one of the person who has used less starts first: device time divided by the
+    person's weight. Half of it is forgotten in every half-life.
+    """
+    with Client() as client:
+        found = client.get("usage")
+    if output is Format.JSON:
+        say(json.dumps(found, indent=2))
+        return
+    emit(found["items"], _USAGE, output, "nobody has used the machines lately")
+    if output is Format.TABLE and found["items"]:
+        say()
+        for one in sorted(found["items"], key=lambda one: (one["turn"] is None, one["turn"])):
+            say(f"{one['user']}: {one['why']}")
+        say(f"Half of the time is forgotten in {duration(found['half_life_seconds'])}.")
 
 
 _TOKENS = (
@@ -162,6 +203,29 @@ _TOKENS = (
 _USERS = (
     Column("name", field("name")),
     Column("role", field("role")),
+    Column("weight", lambda user: f"{user['weight']:g}", raw("weight"), right=True),
     Column("age", ago("created_at"), raw("created_at"), right=True),
     Column("disabled", field("disabled_at")),
+)
+_USAGE = (
+    Column("user", field("user")),
+    Column("share", lambda one: f"{one['share']:.0%}", raw("share"), right=True),
+    Column("device time", lambda one: duration(one["seconds"]), raw("seconds"), right=True),
+    Column(
+        "of running jobs",
+        lambda one: duration(one["running_seconds"]),
+        raw("running_seconds"),
+        right=True,
+    ),
+    Column("weight", lambda one: f"{one['weight']:g}", raw("weight"), right=True),
+    Column(
+        "by weight",
+        lambda one: duration(one["weighted_seconds"]),
+        raw("weighted_seconds"),
+        right=True,
+    ),
+    Column("turn", field("turn"), raw("turn"), right=True),
+    Column("running", field("running"), raw("running"), right=True),
+    Column("waiting", field("queued"), raw("queued"), right=True),
+    Column("since", lambda one: (one["since"] or "")[:10], raw("since")),
 )

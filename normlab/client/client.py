@@ -255,6 +255,9 @@ class Client(ResultReader):
     def post(self, path: str, body: Any = None) -> Any:
         return self._http.post(path, body)
 
+    def patch(self, path: str, body: Any) -> Any:
+        return self._http.request("PATCH", path, json=body).json()
+
     def delete(self, path: str, **parameters: Any) -> None:
         self._http.request("DELETE", path, params=parameters)
 

@@ -194,6 +194,12 @@ def set_role(session: Session, user: User, role: Role) -> None:
         session.get_one(User, user.id).role = role
 
 
+def set_weight(session: Session, user: User, weight: float) -> None:
+    """Of two people who both wait, who has twice the weight gets twice the share of the machines."""
+    session.get_one(User, user.id).weight = weight
+    session.flush()
+
+
 def disable_user(session: Session, user: User) -> None:
     """The user's tokens are refused from now on; their jobs and studies stay. Raises LastAdmin."""
     with _keeping_an_admin(session, _LAST_ADMIN.format(user.name)):

@@ -4,7 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, literal, literal_column, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Subquery,
+    case,
+    func,
+    literal,
+    literal_column,
+    null,
+    select,
+    union_all,
+)
 from sqlalchemy.orm import Session
 
 from store.db import Attempt, Job, User
@@ -30,12 +40,22 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a person has used of the machines lately (`usage`), in device-seconds, and what they have there."""
+    """What a person has used of the machines lately (`usage`), in device-seconds, and what they have there.
+
+    `open_seconds` of `seconds` are of running jobs; `weighted` decides whose turn it is; `turn`: 1 for whoever is
+    first of those with waiting jobs, None without any. `since`: when their first job started.
+    """
 
     name: str
+    weight: float
     seconds: float
+    open_seconds: float
+    weighted: float
     running: int
     queued: int
+    since: datetime | None
+    waiting_since: datetime | None
+    turn: int | None
 
 
 def progress(session: Session) -> Mapping[int, Progress]:
@@ -58,6 +78,38 @@ def progress(session: Session) -> Mapping[int, Progress]:
 def shares(session: Session) -> Sequence[Share]:
     """Of everybody who uses the machines, has used them lately or waits for them; who has used most comes first."""
     used = usage.by_owner()
+    counts = _counts()
+    seconds, open_seconds, weighted = (
+        func.coalesce(used.c[name], 0.0) for name in ("seconds", "open_seconds", "weighted")
+    )
+    running, queued = (func.coalesce(counts.c[name], 0) for name in ("running", "queued"))
+    # Of people with waiting jobs apart from those without.
+    turn = func.row_number().over(
+        partition_by=queued > 0, order_by=(weighted, counts.c.waiting_since)
+    )
+    statement = (
+        select(
+            User.name,
+            User.weight,
+            seconds,
+            open_seconds,
+            weighted,
+            running,
+            queued,
+            _first_start(),
+            counts.c.waiting_since,
+            case((queued > 0, turn)),
+        )
+        .outerjoin(used, used.c.owner_id == User.id)
+        .outerjoin(counts, counts.c.owner_id == User.id)
+        .where((seconds >= 1.0) | (running > 0) | (queued > 0))
+        .order_by(seconds.desc(), User.name)
+    )
+    return [Share(*row) for row in session.execute(statement)]
+
+
+def _counts() -> Subquery:
+    """Of each person's running and waiting jobs, and since when they wait."""
     # One for each: neither of the two partial indexes serves a condition on both.
     held = union_all(
         *(
@@ -65,26 +117,30 @@ def shares(session: Session) -> Sequence[Share]:
                 Job.owner_id,
                 literal(int(status == "running")).label("running"),
                 literal(int(status == "queued")).label("queued"),
+                (Job.queued_at if status == "queued" else null()).label("queued_at"),
             ).where(Job.status == literal_column(f"'{status}'"))
-            for status in ("running", "queued")
+            for status in ("queued", "running")
         )
     ).subquery("held")
-    counts = (
+    return (
         select(
             held.c.owner_id,
             func.sum(held.c.running).label("running"),
             func.sum(held.c.queued).label("queued"),
+            func.min(held.c.queued_at).label("waiting_since"),
         )
         .group_by(held.c.owner_id)
         .subquery("counts")
     )
-    seconds = func.coalesce(used.c.seconds, 0.0)
-    running, queued = (func.coalesce(counts.c[name], 0) for name in ("running", "queued"))
-    statement = (
-        select(User.name, seconds, running, queued)
-        .outerjoin(used, used.c.owner_id == User.id)
-        .outerjoin(counts, counts.c.owner_id == User.id)
-        .where((seconds >= 1.0) | (running > 0) | (queued > 0))
-        .order_by(seconds.desc(), User.name)
+
+
+def _first_start() -> ColumnElement[datetime | None]:
+    """Of the person's oldest job that has started, by the index of their jobs."""
+    return (
+        select(Job.started_at)
+        .where(Job.owner_id == User.id, Job.started_at.is_not(None))
+        .order_by(Job.id)
+        .limit(1)
+        .correlate(User)
+        .scalar_subquery()
     )
-    return [Share(*row) for row in session.execute(statement)]

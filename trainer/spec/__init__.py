@@ -52,6 +52,7 @@ from trainer.spec.job import (
     Resources,
     Upgrades,
     content_hash,
+    describe_duration,
     upgrade,
 )
 from trainer.spec.layouts import Layout, find_gap, name_norm, tabulate
@@ -310,6 +311,7 @@ __all__ = [
     "Whole",
     "always_recorded",
     "content_hash",
+    "describe_duration",
     "find_gap",
     "has_accuracy",
     "name_norm",

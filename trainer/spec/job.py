@@ -110,6 +110,16 @@ Duration: TypeAlias = Annotated[
 ]
 
 
+def describe_duration(seconds: float) -> str:
+    """`42 s`, `5 min`, `3 h 20 min`, `2 d 4 h`."""
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
+    if seconds < 60:
+        return f"{max(0, int(seconds))} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60:02d} min" if hours < 24 else f"{days} d {hours % 24} h"
+
+
 Priority: TypeAlias = Literal["low", "normal", "high", "urgent"]
 
 

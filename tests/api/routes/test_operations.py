@@ -1,4 +1,4 @@
-"""What MLflow lacks is said on the job, on its study, and of all of them together."""
+"""Who has used the machines and whose turn it is; what MLflow lacks is said on the job, on its study, and of all."""
 
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
@@ -6,8 +6,37 @@ from sqlalchemy.orm import Session, sessionmaker
 from store.mlflow import mirror_problems
 from store.mlflow.mirror_problems import Subject
 from tests.support.documents import JOB, STUDY
+from tests.support.factories import acquire_job, make_worker
 
 REASON = "MlflowException: Timestamp must be a nonnegative long"
+
+
+def test_everybody_reads_their_share_and_why_it_is_or_is_not_their_turn(
+    admin: TestClient, member: TestClient, sessions: sessionmaker[Session]
+) -> None:
+    nobody = member.get("/api/v1/usage").json()
+    assert nobody == {"half_life_seconds": 86400.0, "items": []}
+    for seed in (1, 2):
+        member.post("/api/v1/jobs", json={**JOB, "seed": seed})
+        admin.post("/api/v1/jobs", json={**JOB, "seed": seed})
+    with sessions.begin() as session:
+        make_worker(session)
+        assert acquire_job(session) is not None
+    assert admin.patch("/api/v1/users/max", json={"weight": 2}).json()["weight"] == 2
+
+    first, second = member.get("/api/v1/usage").json()["items"]
+
+    assert (first["user"], first["running"], first["queued"], first["turn"]) == ("max", 1, 1, 2)
+    assert (first["share"], first["weight"]) == (1.0, 2.0)
+    assert first["weighted_seconds"] == first["seconds"] / 2
+    assert first["running_seconds"] == first["seconds"]
+    assert first["since"] is not None
+    assert first["why"] == (
+        "5 min of device time counts, divided by the weight 2: 2 min; less counts of ada (0 s), "
+        "whose jobs come first at the same priority"
+    )
+    assert (second["user"], second["turn"], second["since"]) == ("ada", 1, None)
+    assert second["why"].endswith("so that they are next")
 
 
 def test_where_nothing_lacks_nothing_is_said(member: TestClient) -> None:

@@ -1,10 +1,11 @@
-"""Tokens from the command line: what becomes of those that were made with one that is revoked."""
+"""Tokens, users and their use from the command line; what becomes of tokens made with one that is revoked."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
-from normlab.cli.users import Children, create, revoke
+from normlab.cli.users import Children, create, revoke, set_user, usage
 from normlab.errors import NormlabError
 from tests.normlab.client.test_transport import Script, serve
 
@@ -59,3 +60,31 @@ def test_a_new_token_is_said_with_its_end(
     said = capsys.readouterr()
     assert said.out == "nl_new\n"
     assert "It expires at 2027-01-01T00:00:00Z." in said.err
+
+
+def test_a_weight_is_sent_alone(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
+    script.answers.clear()
+    script.say(200, {"name": "noa b", "role": "member", "weight": 2.0})
+    set_user("noa b", weight=2.0)
+    assert script.seen[-1][:2] == ("PATCH", "/api/v1/users/noa%20b")
+    assert json.loads(script.seen[-1][3]) == {"weight": 2.0}
+    assert capsys.readouterr().out == "noa b: role member, weight 2\n"
+
+
+def test_a_change_of_nothing_is_refused(script: Script) -> None:
+    with pytest.raises(NormlabError, match="give --role or --weight"):
+        set_user("noa")
+
+
+def test_use_is_shown_with_the_reason_of_each_person(
+    script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbers = {"seconds": 90.0, "running_seconds": 0.0, "weight": 1.0, "weighted_seconds": 90.0}
+    item = {**numbers, "user": "noa", "share": 0.25, "turn": 1, "running": 0, "queued": 2}
+    script.answers.clear()
+    script.say(200, {"half_life_seconds": 3600.0, "items": [{**item, "since": None, "why": "so"}]})
+    usage()
+    said = capsys.readouterr().out
+    assert "25%" in said
+    assert "noa: so\n" in said
+    assert said.endswith("Half of the time is forgotten in 1h 00m.\n")

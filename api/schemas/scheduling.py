@@ -1,0 +1,165 @@
+"""Schemas of the queue, and of what each person has used of the machines."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Self
+
+from pydantic import Field
+
+from api.schemas.jobs import View
+from store.db import PRIORITIES, Job
+from store.jobs import Waiting
+from store.results import Share
+from trainer.spec import describe_duration
+
+
+class WaitingView(View):
+    """A queued job and its position in the queue."""
+
+    id: int
+    name: str
+    study_id: int | None
+    study: Annotated[str | None, Field(description="its study's name")]
+    owner: str
+    priority: Annotated[
+        str, Field(description="priority class; each hour of waiting raises it by one")
+    ]
+    position: Annotated[int, Field(description="from 1, in the order in which jobs will start")]
+    waiting_seconds: float
+    claimable: Annotated[bool, Field(description="false: its dataset is not ready yet")]
+
+    @classmethod
+    def of(cls, waiting: Waiting) -> Self:
+        return cls(
+            id=waiting.job.id,
+            name=waiting.job.name,
+            study_id=waiting.job.study_id,
+            study=waiting.job.study.name if waiting.job.study else None,
+            owner=waiting.job.owner.name,
+            priority=PRIORITIES[waiting.job.priority],
+            position=waiting.position,
+            waiting_seconds=waiting.waiting_seconds,
+            claimable=waiting.runnable,
+        )
+
+
+class RunningView(View):
+    """A running job."""
+
+    id: int
+    name: str
+    study_id: int | None
+    study: Annotated[str | None, Field(description="its study's name")]
+    owner: str
+    priority: str
+    attempt: int
+    step: int
+    total_steps: int | None
+    started_at: datetime | None
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        return cls(
+            id=job.id,
+            name=job.name,
+            study_id=job.study_id,
+            study=job.study.name if job.study else None,
+            owner=job.owner.name,
+            priority=PRIORITIES[job.priority],
+            attempt=job.attempt,
+            step=job.step,
+            total_steps=job.total_steps,
+            started_at=job.started_at,
+        )
+
+
+class QueueView(View):
+    """Waiting jobs in order, and running jobs."""
+
+    queued: list[WaitingView]
+    running: list[RunningView]
+
+
+class ShareView(View):
+    """What a person has used of the machines lately, and why it is, or is not, their turn."""
+
+    user: str
+    weight: float
+    seconds: Annotated[
+        float,
+        Field(
+            description="device-seconds, of which half is forgotten in every half-life; running jobs count "
+            "with the time that they are expected to take"
+        ),
+    ]
+    running_seconds: Annotated[float, Field(description="those of running jobs")]
+    weighted_seconds: Annotated[
+        float, Field(description="divided by the weight: whose are fewest is next")
+    ]
+    share: Annotated[float, Field(description="of everybody's device-seconds, from 0 to 1")]
+    running: Annotated[int, Field(description="jobs")]
+    queued: Annotated[int, Field(description="jobs")]
+    turn: Annotated[
+        int | None,
+        Field(
+            description="among people whose jobs of one priority wait: 1 is next; null: no job waits"
+        ),
+    ]
+    since: Annotated[datetime | None, Field(description="when their first job started")]
+    waiting_since: Annotated[
+        datetime | None, Field(description="when the oldest waiting job was queued")
+    ]
+    why: str
+
+    @classmethod
+    def of(cls, share: Share, total: float, ahead: Sequence[Share]) -> Self:
+        """`total`: everybody's device-seconds; `ahead`: whose turn comes first."""
+        return cls(
+            user=share.name,
+            weight=share.weight,
+            seconds=share.seconds,
+            running_seconds=share.open_seconds,
+            weighted_seconds=share.weighted,
+            share=share.seconds / total if total else 0.0,
+            running=share.running,
+            queued=share.queued,
+            turn=share.turn,
+            since=share.since,
+            waiting_since=share.waiting_since,
+            why=_explain(share, ahead),
+        )
+
+
+class UsageView(View):
+    """Everybody who uses the machines, has used them lately or waits for them; who has used most comes first."""
+
+    half_life_seconds: Annotated[
+        float, Field(description="half of what somebody has used is forgotten in this time")
+    ]
+    items: list[ShareView]
+
+    @classmethod
+    def of(cls, shares: Sequence[Share], half_life: float) -> Self:
+        total = sum(one.seconds for one in shares)
+        waiting = sorted(
+            (one for one in shares if one.turn is not None), key=lambda one: one.turn or 0
+        )
+        return cls(
+            half_life_seconds=half_life,
+            items=[ShareView.of(one, total, waiting[: (one.turn or 1) - 1]) for one in shares],
+        )
+
+
+def _explain(share: Share, ahead: Sequence[Share]) -> str:
+    """The numbers that decide, in a sentence."""
+    counted = f"{describe_duration(share.seconds)} of device time counts"
+    if share.weight != 1.0:
+        by_weight = describe_duration(share.weighted)
+        counted = f"{counted}, divided by the weight {share.weight:g}: {by_weight}"
+    if share.turn is None:
+        return f"{counted}; no job waits"
+    if not ahead:
+        return f"{counted}; the least of all whose jobs wait, so that they are next"
+    names = ", ".join(f"{one.name} ({describe_duration(one.weighted)})" for one in ahead[:3])
+    more = f" and {len(ahead) - 3} more" if len(ahead) > 3 else ""
+    return f"{counted}; less counts of {names}{more}, whose jobs come first at the same priority"
