@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -23,10 +24,12 @@ from normlab.cli.render import (
     scaled,
     show_claims,
     show_comparison,
+    show_side_by_side,
     status,
     test_metric,
 )
 from normlab.client import FINAL, Client, Reference
+from normlab.errors import NormlabError
 
 Named = Annotated[str, typer.Argument(help="a job (j12) or a study (s3)", metavar="ID")]
 Job = Annotated[str, typer.Argument(help="a job (j12)", metavar="JOB")]
@@ -99,14 +102,40 @@ def logs(
 
 
 def compare(
-    name: Study,
-    metric: Annotated[str | None, typer.Option(help="default: the study's metric")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="a study (s3), or several", metavar="STUDY...")
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="compare groups of any jobs by these fields instead: norm.kind"),
+    ] = None,
+    query: Annotated[
+        str | None, typer.Option(help="only jobs that match: 'training.batch_size=64'")
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="default: the study's metric; of several or of groups: best_val_accuracy"
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="of several studies or groups: what all others are compared with"),
+    ] = None,
     output: Annotated[
         ComparisonFormat,
         typer.Option("--output", "-o", help="output format; latex: a table for a paper"),
     ] = ComparisonFormat.TABLE,
 ) -> None:
-    """Compare the variants of a study: verdict, means, intervals, paired differences to the baseline."""
+    """Compare the variants of a study: verdict, means, intervals, paired differences to the baseline.
+
+    With several studies, or with --by, compare their variants or groups of any jobs side by side.
+    """
+    studies = names or []
+    if len(studies) != 1 or by or query or reference:
+        _compare_side_by_side(output, query, studies, by, metric, reference)
+        return
+    [name] = studies
     with Client() as client:
         match output:
             case ComparisonFormat.CSV | ComparisonFormat.MARKDOWN | ComparisonFormat.LATEX:
@@ -117,6 +146,34 @@ def compare(
                 comparison = client.comparison(name, metric)
                 show_claims(client.verdicts(name))
                 show_comparison(comparison)
+
+
+def _compare_side_by_side(
+    output: ComparisonFormat,
+    query: str | None,
+    studies: Sequence[str],
+    by: str | None,
+    metric: str | None,
+    reference: str | None,
+) -> None:
+    if not (studies or by):
+        raise NormlabError("name a study, several, or the fields to group jobs by: --by norm.kind")
+    asked: dict[str, Any] = {
+        "by": by.split(",") if by else None,
+        "studies": studies,
+        "metric": metric,
+        "reference": reference,
+    }
+    with Client() as client:
+        match output:
+            case ComparisonFormat.MARKDOWN | ComparisonFormat.LATEX:
+                raise NormlabError(f"{output.value} is a format of one study's comparison: use csv")
+            case ComparisonFormat.CSV:
+                say(client.side_by_side_table(query, **asked).rstrip())
+            case ComparisonFormat.JSON:
+                say(json.dumps(client.side_by_side(query, **asked), indent=2))
+            case ComparisonFormat.TABLE:
+                show_side_by_side(client.side_by_side(query, **asked))
 
 
 def queue(output: Output = Format.TABLE) -> None:

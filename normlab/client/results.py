@@ -90,6 +90,33 @@ class ResultReader:
         """Its table alone, as `csv` (unrounded), `markdown` or `latex` (for a paper)."""
         return self._document(study, "comparison", format=format, metric=metric).decode()
 
+    def side_by_side(
+        self,
+        query: str | None = None,
+        *,
+        by: Sequence[str] | None = None,
+        studies: Sequence[Named] = (),
+        metric: str | None = None,
+        reference: str | None = None,
+    ) -> Item:
+        """Groups of any jobs by the values of these fields, or the variants of several studies, each against the
+        reference: paired where jobs pair. Exploratory: nothing of it was fixed beforehand."""
+        wanted = _side_by_side(query, by, studies, metric, reference)
+        return as_mapping(self._http.get("results/comparison", **wanted))
+
+    def side_by_side_table(
+        self,
+        query: str | None = None,
+        *,
+        by: Sequence[str] | None = None,
+        studies: Sequence[Named] = (),
+        metric: str | None = None,
+        reference: str | None = None,
+    ) -> str:
+        """Its groups alone, as CSV."""
+        wanted = _side_by_side(query, by, studies, metric, reference)
+        return b"".join(self._http.stream("results/comparison", format="csv", **wanted)).decode()
+
     def verdicts(self, study: Named) -> list[Item]:
         """Whether each of the study's claims holds, as of now."""
         return list(self._http.items(f"{Reference.study(study).path}/verdicts"))
@@ -183,6 +210,22 @@ class ResultReader:
 
 def _number(study: Named | None) -> int | None:
     return None if study is None else Reference.study(study).id
+
+
+def _side_by_side(
+    query: str | None,
+    by: Sequence[str] | None,
+    studies: Sequence[Named],
+    metric: str | None,
+    reference: str | None,
+) -> Item:
+    return {
+        "query": query,
+        "by": ",".join(_names(by)) if by is not None else None,
+        "studies": [Reference.study(one).id for one in studies] or None,
+        "metric": metric,
+        "reference": reference,
+    }
 
 
 def _names(names: Sequence[str]) -> list[str]:

@@ -1,6 +1,11 @@
 """How answers look in a terminal."""
 
-from normlab.cli.render.comparison import ComparisonFormat, show_claims, show_comparison
+from normlab.cli.render.comparison import (
+    ComparisonFormat,
+    show_claims,
+    show_comparison,
+    show_side_by_side,
+)
 from normlab.cli.render.datasets import say_outcome, show_dataset
 from normlab.cli.render.output import (
     Column,
@@ -61,6 +66,7 @@ __all__ = [
     "show_comparison",
     "show_dataset",
     "show_plan",
+    "show_side_by_side",
     "show_thumbnails",
     "size",
     "start_all",

@@ -129,6 +129,47 @@ def _slopes(axis: Mapping[str, Any], comparison: Mapping[str, Any]) -> Iterator[
         yield line
 
 
+def show_side_by_side(comparison: Mapping[str, Any]) -> None:
+    """Groups or arms of several studies: what was found, the table, which jobs are pairs and which aren't."""
+    say_paragraph(comparison["sentence"])
+    say()
+    show_table(comparison["groups"], _group_columns(comparison))
+    say()
+    say_paragraph(comparison["rule"])
+    for note in comparison["notes"]:
+        say_paragraph(f"Note: {note}")
+    for line in comparison["unpaired"]:
+        say_paragraph(f"Without a partner: {line}")
+
+
+def _group_columns(comparison: Mapping[str, Any]) -> tuple[Column, ...]:
+    metric, reference = comparison["metric"], comparison["reference"]
+
+    def of_difference(
+        name: str, write: Callable[..., str], **options: Any
+    ) -> Callable[[Item], str]:
+        return lambda one: write((one["difference"] or {}).get(name), **options)
+
+    def finding(one: Item) -> str:
+        if one["is_reference"]:
+            return "reference"
+        withheld = "; ".join(one["withheld"])
+        return str((one["difference"] or {}).get("decision") or withheld)
+
+    numbers: dict[str, Callable[[Item], str]] = {
+        "jobs": lambda one: str(one["jobs"]),
+        unit_name(metric): lambda one: _mean(one, metric),
+        "95 % interval": lambda one: interval(one["interval"], metric),
+        f"minus {reference}": of_difference("mean", scaled, metric=metric, sign=True),
+        "95 % interval of it": of_difference("interval", interval, metric=metric, sign=True),
+        "pairs": lambda one: str(one["pairs"]) if not one["is_reference"] else "",
+        "p (Holm)": of_difference("p_adjusted", p_value),
+        "": finding,
+    }
+    name = Column("group", field("name"))
+    return (name, *(Column(title, text, right=bool(title)) for title, text in numbers.items()))
+
+
 def show_claims(found: Sequence[Item]) -> None:
     """A line per claim, then the sentence it rests on."""
     if not found:
