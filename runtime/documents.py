@@ -169,11 +169,36 @@ _Loader.add_constructor(
 )
 
 
+#: What PyYAML says, and what is meant, in the words of whoever writes a document; `{line}`: where what isn't finished begins.
+_IN_WORDS: tuple[tuple[str, str], ...] = (
+    (r"expected ',' or '\]'", "the list that begins with [ in line {line} isn't closed by ], or a comma is missing in it"),
+    (r"expected ',' or '\}'", "what begins with {{ in line {line} isn't closed by }}, or a comma is missing in it"),
+    (r"found unexpected end of stream", "the quote that begins in line {line} isn't closed"),
+    (r"mapping values are not allowed here", "a key can't stand here: check the indentation, and quote a value that holds ': '"),
+    (r"could not find expected ':'", "line {line} is neither a key with a colon nor part of a value: write 'key: value'"),
+    (r"expected <block end>, but found '<block mapping start>'", "this line is indented like none of those above it"),
+    (r"expected <block end>, but found '[?-]'", "keys and items of a list ('- ') can't stand side by side"),
+    (r"expected <block end>", "something follows after the end of a value: quote the whole value"),
+    (r"found character '\\t'", "a tab: indent with spaces"),
+    (r"found character '(.)' that cannot start any token", r"a value can't begin with \1: quote it"),
+    (r"found undefined alias '(.*)'", r"there is no anchor &\1: quote a value that begins with *"),
+    (r"expected the node content, but found '([^<].*)'", r"a value is missing before \1"),
+    (r"could not determine a constructor for the tag '(?:tag:yaml.org,2002:)?!*(.*)'", r"a value has no tag: leave !\1 out, or quote the value"),
+    (r"but found another document", "a second document begins (---): write one"),
+)  # fmt: skip
+
+
 def _broken_yaml(error: yaml.MarkedYAMLError) -> DocumentError:
     mark = error.problem_mark or error.context_mark
+    problem = str(error.problem)
     if mark is None:
-        return DocumentError("broken YAML", str(error.problem))
-    return DocumentError("broken YAML", str(error.problem), mark.line + 1, mark.column + 1)
+        return DocumentError("broken YAML", problem)
+    begin = error.context_mark or mark
+    for said, meant in _IN_WORDS:
+        if (match := re.match(said, problem)) is not None:
+            problem = match.expand(meant.format(line=begin.line + 1))
+            break
+    return DocumentError("broken YAML", problem, mark.line + 1, mark.column + 1)
 
 
 def _measure(value: Any, known: dict[int, tuple[int, int]], depth: int) -> tuple[int, int]:

@@ -574,7 +574,7 @@ def test_a_broken_document_names_the_line_and_the_column(viewer: TestClient) -> 
     assert "line 2, column 2" in problem["detail"]
     [error] = problem["errors"]
     assert (error["line"], error["column"]) == (2, 2)
-    assert "line" not in error["detail"]
+    assert "line 2" not in error["detail"]
 
 
 def test_what_a_setting_put_there_is_told_by_the_setting_and_not_by_a_line(
