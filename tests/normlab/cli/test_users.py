@@ -63,7 +63,6 @@ def test_a_new_token_is_said_with_its_end(
 
 
 def test_a_weight_is_sent_alone(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
-    script.answers.clear()
     script.say(200, {"name": "noa b", "role": "member", "weight": 2.0})
     set_user("noa b", weight=2.0)
     assert script.seen[-1][:2] == ("PATCH", "/api/v1/users/noa%20b")
