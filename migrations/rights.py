@@ -44,6 +44,7 @@ RIGHTS: Mapping[str, tuple[str, str]] = {
     "attempts": (_READ, _WRITE),
     "usage": (_READ, _ALL),
     "half_life": (_READ, _WRITE),
+    "limits": (_WRITE, _READ),
     "workers": (_READ, _ALL),
     "devices": (_READ, _ALL),
     "leases": (_READ, _ALL),

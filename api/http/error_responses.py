@@ -18,6 +18,7 @@ from api.http.errors import (
     BadDocument,
     BadParameter,
     Conflict,
+    Forbidden,
     Invalid,
     NotFound,
     Unavailable,
@@ -135,6 +136,8 @@ def as_api_error(error: Exception) -> ApiError:
             return ApiError(f"{error}; the report is available as json and as markdown")
         case store.NotFound():
             return NotFound(str(error))
+        case store.PriorityRefused():
+            return Forbidden(str(error))
         case store.NameTaken():
             return Conflict(str(error), [FieldError(pointer="/name", detail=str(error))])
         case store.OutlivesParent():

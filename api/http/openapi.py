@@ -14,6 +14,7 @@ from api.schemas import (
     AnnotationChange,
     Declaration,
     Extension,
+    LimitsChange,
     NewDataset,
     NewToken,
     NewUser,
@@ -42,6 +43,7 @@ _DOCUMENTS: tuple[type[BaseModel], ...] = (
     RunRequest,
     NewUser,
     UserChange,
+    LimitsChange,
     NewToken,
 )
 
@@ -87,6 +89,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "RunRequest": {"scale": "small", "dataset": "digits"},
     "Declaration": {"kind": "libraries", "why": "numpy alone was updated; torch is the same"},
     "NewUser": {"name": "emmy", "role": "member"},
+    "LimitsChange": {"running": 4, "queued": 200, "timeout_seconds": "8h"},
     "UserChange": {"role": "viewer"},
     "NewToken": {"name": "laptop"},
 }

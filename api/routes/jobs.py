@@ -27,7 +27,7 @@ from api.schemas import AnnotationChange, JobStatus, JobView, Listing, PriorityC
 from api.services import Services, ServicesDep
 from store.catalog import annotations
 from store.db import Job, Overtaken, User
-from store.jobs import Submission, commands, obstacles
+from store.jobs import Submission, commands, limits, obstacles
 from store.mlflow import links, mirror_problems
 from trainer.spec import JobSpec
 
@@ -152,7 +152,14 @@ def retry_job(services: ServicesDep, user: Writer, job_id: Id) -> JobView:
 def prioritize_job(services: ServicesDep, user: Writer, job_id: Id, document: Document) -> JobView:
     """The priority applies whenever the job is queued; a running job keeps its device."""
     priority = parse(PriorityChange, document).priority
+    ensure_priority(services, user, priority)
     return _change(services, user, job_id, partial(commands.prioritize, priority=priority))
+
+
+def ensure_priority(services: Services, user: User, priority: str) -> None:
+    """Raises `Forbidden` if this person may not ask for it."""
+    with services.readers() as session:
+        limits.ensure_priority(session, user, priority)
 
 
 def find_job(session: Session, job_id: int) -> Job:

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from api.http import Conflict, Document, Id, Writer, describe_body, get_current_user, parse
-from api.routes.jobs import JobChange
+from api.routes.jobs import JobChange, ensure_priority
 from api.routes.studies import build_study_views, find_own_study, find_study
 from api.schemas import PriorityChange, StudyView
 from api.services import Services, ServicesDep
@@ -69,6 +69,7 @@ def prioritize_study(
 ) -> StudyView:
     """Jobs added later get the priority in the spec."""
     priority = parse(PriorityChange, document).priority
+    ensure_priority(services, user, priority)
     change = partial(commands.prioritize, priority=priority)
     return _change(services, user, study_id, ("queued", "paused", "running"), change)
 

@@ -1,4 +1,4 @@
-"""Users and tokens: admins manage users, users manage their own tokens."""
+"""Users, their limits and tokens: admins manage users and limits, users manage their own tokens."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -22,10 +22,22 @@ from api.http import (
     lock_asking_token,
     parse,
 )
-from api.schemas import Listing, NewToken, NewUser, SecretView, TokenView, UserChange, UserView
+from api.schemas import (
+    LimitsChange,
+    LimitsView,
+    Listing,
+    NewToken,
+    NewUser,
+    Role,
+    SecretView,
+    TokenView,
+    UserChange,
+    UserView,
+)
 from api.services import ServicesDep
 from store.accounts import users
 from store.db import User
+from store.jobs import Limits, limits
 
 _LONGEST_LIFE = timedelta(days=36_525)
 
@@ -83,6 +95,54 @@ def change_user(
         view = UserView.model_validate(user)
     changed = change.model_dump(exclude_none=True)
     log.info("a user was changed", user=view.name, by=admin.name, **changed)
+    return view
+
+
+@router.get(
+    "/limits", summary="List what each role and each person may have of the machines at most"
+)
+def list_limits(services: ServicesDep) -> Listing[LimitsView]:
+    """A person's own limit goes before that of their role."""
+    with services.sessions.begin() as session:
+        of_roles, of_people = limits.of_roles(session), limits.of_people(session)
+    items = [LimitsView.of(found, role=role) for role, found in of_roles.items()]
+    items += [LimitsView.of(found, user=name) for name, found in of_people.items()]
+    return Listing(items=items)
+
+
+@router.patch(
+    "/limits/roles/{role}",
+    openapi_extra=describe_body(LimitsChange),
+    summary="Change the limits of a role",
+)
+def change_limits_of_role(
+    services: ServicesDep, admin: Administrator, role: Role, document: Document
+) -> LimitsView:
+    """They hold for everybody of that role who has no limit of their own."""
+    change = parse(LimitsChange, document).model_dump(exclude_unset=True)
+    with services.sessions.begin() as session:
+        limits.change(session, role, change)
+        view = LimitsView.of(limits.of_roles(session)[role], role=role)
+    log.info("the limits of a role were changed", role=role, by=admin.name, **change)
+    services.waker.wake()
+    return view
+
+
+@router.patch(
+    "/limits/users/{name}",
+    openapi_extra=describe_body(LimitsChange),
+    summary="Change a person's own limits",
+)
+def change_limits_of_user(
+    services: ServicesDep, admin: Administrator, name: str, document: Document
+) -> LimitsView:
+    """They go before those of the person's role, also where they are higher."""
+    change = parse(LimitsChange, document).model_dump(exclude_unset=True)
+    with services.sessions.begin() as session:
+        limits.change(session, _find(session, name), change)
+        view = LimitsView.of(limits.of_people(session).get(name, Limits()), user=name)
+    log.info("the limits of a user were changed", user=name, by=admin.name, **change)
+    services.waker.wake()
     return view
 
 

@@ -26,13 +26,22 @@ from api.schemas.plans import (
     TakenDefault,
 )
 from api.schemas.presets import PresetDetail, PresetView, RunRequest, RunView, ShortVerdict
-from api.schemas.scheduling import QueueView, RunningView, ShareView, UsageView, WaitingView
+from api.schemas.scheduling import (
+    LimitsChange,
+    LimitsView,
+    QueueView,
+    RunningView,
+    ShareView,
+    UsageView,
+    WaitingView,
+)
 from api.schemas.service import (
     DatasetView,
     DeviceView,
     NewDataset,
     NewToken,
     NewUser,
+    Role,
     SecretView,
     TokenView,
     UserChange,
@@ -57,6 +66,8 @@ __all__ = [
     "FileView",
     "JobStatus",
     "JobView",
+    "LimitsChange",
+    "LimitsView",
     "Listing",
     "LogLineView",
     "MirrorView",
@@ -73,6 +84,7 @@ __all__ = [
     "PriorityChange",
     "QueueView",
     "ResultView",
+    "Role",
     "RunRequest",
     "RunView",
     "RunningView",

@@ -1,16 +1,18 @@
 """Schemas of the queue, and of what each person has used of the machines."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Self
 
 from pydantic import Field
 
 from api.schemas.jobs import View
+from api.schemas.service import Role
 from store.db import PRIORITIES, Job
-from store.jobs import Waiting
+from store.jobs import Limits, Waiting
 from store.results import Share
-from trainer.spec import describe_duration
+from trainer.spec import Duration, Part, Priority, describe_duration
 
 
 class WaitingView(View):
@@ -78,6 +80,35 @@ class QueueView(View):
 
     queued: list[WaitingView]
     running: list[RunningView]
+
+
+class LimitsView(View):
+    """What a role or a person may have of the machines at most; null: no limit."""
+
+    role: Annotated[Role | None, Field(description="whose limits; null: those of a person")]
+    user: Annotated[str | None, Field(description="whose limits; null: those of a role")]
+    running: Annotated[int | None, Field(description="jobs at once; more wait")]
+    queued: Annotated[int | None, Field(description="waiting jobs; more are refused")]
+    device_seconds_per_day: Annotated[
+        float | None,
+        Field(description="from midnight to midnight, UTC; jobs beyond it wait for the next day"),
+    ]
+    timeout_seconds: Annotated[float | None, Field(description="longest `resources.timeout`")]
+    priority: Annotated[Priority | None, Field(description="the highest that may be asked for")]
+
+    @classmethod
+    def of(cls, limits: Limits, *, role: str | None = None, user: str | None = None) -> Self:
+        return cls.model_validate({"role": role, "user": user, **asdict(limits)})
+
+
+class LimitsChange(Part):
+    """Limits to set; omitted fields are unchanged, null removes a limit."""
+
+    running: Annotated[int | None, Field(strict=True, ge=0, le=10**6)] = None
+    queued: Annotated[int | None, Field(strict=True, ge=0, le=10**6)] = None
+    device_seconds_per_day: Duration | None = None
+    timeout_seconds: Duration | None = None
+    priority: Priority | None = None
 
 
 class ShareView(View):

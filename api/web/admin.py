@@ -17,8 +17,9 @@ from api.web.render import PageRoute, render
 from store.accounts import sessions, users
 from store.db import ROLES, Token, User
 from store.hosts import disk_use
-from store.jobs import leases
+from store.jobs import Limits, leases, limits
 from store.mlflow import mirror_problems
+from trainer.spec import describe_duration
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -48,6 +49,7 @@ def show_admin(request: Request, services: ServicesDep, user: Reader, secret: Se
     is_admin = user.role == "admin"
     with services.sessions.begin() as session:
         context = _read_account(session, user, secret)
+        allowed = limits.in_force(session, user.id)
         if is_admin:
             context |= _read_service(session, context["way_in"])
     return render(
@@ -57,7 +59,7 @@ def show_admin(request: Request, services: ServicesDep, user: Reader, secret: Se
         title="Admin" if is_admin else "Account",
         is_admin=is_admin,
         roles=ROLES,
-        applies=_describe_rules(services),
+        applies={**_describe_rules(services), "You": _describe_limits(allowed)},
         **context,
     )
 
@@ -121,6 +123,21 @@ def _describe_rules(services: Services) -> Mapping[str, str]:
         "Documents": f"at most {_megabytes(settings.body_bytes)} as JSON, {_megabytes(settings.yaml_bytes)} as YAML.",
         "History": "each change of a job's status stays on its page: when, by whom and why.",
     }
+
+
+def _describe_limits(allowed: Limits) -> str:
+    parts = [f"may ask for a priority up to {allowed.priority}"]
+    if allowed.running is not None:
+        parts.append(f"may have {allowed.running} jobs running at once (more wait)")
+    if allowed.queued is not None:
+        parts.append(f"{allowed.queued} waiting (more are refused)")
+    if allowed.device_seconds_per_day is not None:
+        parts.append(
+            f"{describe_duration(allowed.device_seconds_per_day)} of device time a day, until midnight UTC"
+        )
+    if allowed.timeout_seconds is not None:
+        parts.append(f"jobs of {describe_duration(allowed.timeout_seconds)} at most")
+    return f"{', '.join(parts)}."
 
 
 def _megabytes(count: int) -> str:

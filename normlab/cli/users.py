@@ -1,7 +1,7 @@
-"""The verbs `token create|list|revoke` `users list|add|set` and `usage`."""
+"""The verbs `token create|list|revoke` `users list|add|set`, `limits [set]` and `usage`."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Annotated
 from urllib.parse import quote
@@ -14,6 +14,7 @@ from normlab.errors import NormlabError
 
 tokens = typer.Typer(no_args_is_help=True, help="Tokens: create, list, revoke.")
 users = typer.Typer(help="Users: list, add, set.")
+limits = typer.Typer(help="Limits of roles and users: list, set.")
 
 
 class Role(StrEnum):
@@ -171,6 +172,46 @@ def _add(name: str, role: Role, output: Format) -> None:
             say(f"{made['name']} is a {made['role']}; create a token for them with: {token}")
 
 
+@limits.callback(invoke_without_command=True)
+def list_limits(context: typer.Context, output: Output = Format.TABLE) -> None:
+    """List what each role and each person may have of the devices at most."""
+    if context.invoked_subcommand is None:
+        with Client() as client:
+            emit(client.items("limits"), _LIMITS, output, "no limits")
+
+
+@limits.command("set")
+def set_limits(
+    role: Annotated[Role | None, typer.Option(help="the limits of a role")] = None,
+    user: Annotated[str | None, typer.Option(help="the limits of a user")] = None,
+    running: Annotated[str | None, typer.Option(help="jobs at once; more wait")] = None,
+    queued: Annotated[str | None, typer.Option(help="waiting jobs; more are refused")] = None,
+    device_time: Annotated[
+        str | None, typer.Option(help="a day, from midnight UTC, like 8h; then jobs wait")
+    ] = None,
+    timeout: Annotated[str | None, typer.Option(help="the longest of a job, like 2h")] = None,
+    priority: Annotated[str | None, typer.Option(help="the highest: low to urgent")] = None,
+) -> None:
+    """Set or remove (`none`) limits of a role or a user (admins only); those of a user go before those of the role."""
+    if (role is None) == (user is None):
+        raise NormlabError("give either --role or --user")
+    given = {
+        "running": running,
+        "queued": queued,
+        "device_seconds_per_day": device_time,
+        "timeout_seconds": timeout,
+        "priority": priority,
+    }
+    body = {name: _limit(value) for name, value in given.items() if value is not None}
+    path = f"limits/roles/{role.value}" if role else f"limits/users/{quote(user or '', safe='')}"
+    with Client() as client:
+        emit([client.patch(path, body)], _LIMITS, Format.TABLE, "")
+
+
+def _limit(value: str) -> str | int | None:
+    return None if value == "none" else int(value) if value.isdecimal() else value
+
+
 def usage(output: Output = Format.TABLE) -> None:
     """Show what each person has used of the devices, and whose jobs start next.
 
@@ -190,6 +231,10 @@ def usage(output: Output = Format.TABLE) -> None:
         say(f"Half of the time is forgotten in {duration(found['half_life_seconds'])}.")
 
 
+def _span(name: str) -> Callable[[Item], str]:
+    return lambda item: "" if item[name] is None else duration(item[name])
+
+
 _TOKENS = (
     Column("id", field("id"), raw("id"), right=True),
     Column("name", field("name")),
@@ -206,6 +251,19 @@ _USERS = (
     Column("weight", lambda user: f"{user['weight']:g}", raw("weight"), right=True),
     Column("age", ago("created_at"), raw("created_at"), right=True),
     Column("disabled", field("disabled_at")),
+)
+_LIMITS = (
+    Column("of", lambda one: f"every {one['role']}" if one["role"] else one["user"]),
+    Column("running", field("running"), raw("running"), right=True),
+    Column("waiting", field("queued"), raw("queued"), right=True),
+    Column(
+        "device time a day",
+        _span("device_seconds_per_day"),
+        raw("device_seconds_per_day"),
+        right=True,
+    ),
+    Column("longest job", _span("timeout_seconds"), raw("timeout_seconds"), right=True),
+    Column("highest priority", field("priority")),
 )
 _USAGE = (
     Column("user", field("user")),

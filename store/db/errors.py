@@ -7,6 +7,8 @@ StoreError
 ├── LostLease
 ├── NameTaken
 ├── LastAdmin
+├── LimitReached
+├── PriorityRefused
 ├── TooManyTokens
 ├── OutlivesParent
 ├── BadSecret
@@ -53,6 +55,14 @@ class NameTaken(StoreError):
 
 class LastAdmin(StoreError):
     """The change would leave the service without an admin who can sign in."""
+
+
+class LimitReached(StoreError):
+    """A limit of this person is reached."""
+
+
+class PriorityRefused(StoreError):
+    """This person may not ask for such a high priority."""
 
 
 class TooManyTokens(StoreError):

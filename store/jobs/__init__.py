@@ -1,11 +1,22 @@
 """The life of a job: submitted, queued, acquired, recorded, ended, rescued."""
 
-from store.jobs import commands, creation, leases, maintenance, obstacles, queue, usage, wakeups
+from store.jobs import (
+    commands,
+    creation,
+    leases,
+    limits,
+    maintenance,
+    obstacles,
+    queue,
+    usage,
+    wakeups,
+)
 from store.jobs.acquire import Assignment
 from store.jobs.attempts import Renewed
 from store.jobs.creation import NewJob, Submission
 from store.jobs.intake import Intake
 from store.jobs.leases import Instance, is_any_alive, workers_view
+from store.jobs.limits import Limits
 from store.jobs.queue import Waiting
 from store.jobs.waker import Waker
 from store.jobs.wakeups import QUEUE
@@ -15,6 +26,7 @@ __all__ = [
     "Assignment",
     "Instance",
     "Intake",
+    "Limits",
     "NewJob",
     "Renewed",
     "Submission",
@@ -24,6 +36,7 @@ __all__ = [
     "creation",
     "is_any_alive",
     "leases",
+    "limits",
     "maintenance",
     "obstacles",
     "queue",

@@ -25,6 +25,7 @@ from store.db import (
     note,
     transition,
 )
+from store.jobs import limits
 from store.jobs.acquire import AssignedDevice, Assignment, acquire
 from store.jobs.attempts import Renewed, end_attempt, fail, finish, renew
 from store.jobs.creation import NewJob, create
@@ -139,12 +140,14 @@ def request_action(session: Session, job: Job, action: RequestedAction, who: str
 
 
 def resume(session: Session, job: Job, who: str) -> None:
-    """Re-queue a paused job, or withdraw the request to pause a running one; raises WrongStatus for others."""
+    """Re-queue a paused job, or withdraw the request to pause a running one; raises WrongStatus for others, and
+    LimitReached."""
     job = lock(session, job.id)
     if job.status == "running" and job.requested_action == "pause":
         job.requested_action = job.requested_by = None
         mark_changed(session, job)
     elif job.status == "paused":
+        limits.admit_again(session, job)
         # The wait begins again. Aging counts from here, and hours in which nobody wanted the job to run shall
         # not lift it over those that were waiting. (An attempt that was lost keeps its place: see
         # `end_attempt`.)
@@ -157,11 +160,12 @@ def resume(session: Session, job: Job, who: str) -> None:
 def retry(session: Session, job: Job, who: str) -> None:
     """Re-queue a failed or cancelled job, with its full number of attempts and its full time limit.
 
-    It resumes from its last checkpoint. Raises WrongStatus for any other job.
+    It resumes from its last checkpoint. Raises WrongStatus for any other job, and LimitReached.
     """
     job = lock(session, job.id)
     if job.status not in ("failed", "cancelled"):
         raise WrongStatus(f"cannot retry job {job.id}: it is {job.status}")
+    limits.admit_again(session, job)
     datasets.prepare_retry(session, job)
     # Attempts and seconds are counted from here on. `attempt` itself is never set back: it is the fence, and
     # a number that were given out twice would let a forgotten process of an earlier attempt write again.

@@ -7,7 +7,9 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Float,
+    Row,
     Select,
     Text,
     bindparam,
@@ -16,6 +18,8 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    not_,
+    or_,
     select,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -33,6 +37,7 @@ from store.db import (
     User,
     sanitize_text,
 )
+from store.jobs import limits
 from trainer.spec import JobSpec, content_hash
 
 
@@ -64,7 +69,7 @@ def create(
 ) -> list[Job]:
     """Accept jobs without a study on one dataset; the project is made if it is new.
 
-    Raises DatasetUnavailable when the dataset's registration has failed.
+    Raises DatasetUnavailable when the dataset's registration has failed, LimitReached and PriorityRefused.
     """
     return accept(session, [Submission(owner, project, dataset, one) for one in new])
 
@@ -82,7 +87,7 @@ def accept(session: Session, submissions: Sequence[Submission]) -> list[Job]:
         _row(one.new, one.owner.id, on[one.project].id, usable[one.dataset.name])
         for one in submissions
     ]
-    jobs = _insert(session, rows)
+    jobs = [row[0] for row in _insert(session, _INSERTED_JOBS, rows)]
     for job, one in zip(jobs, submissions, strict=True):
         # Known here: to load them would take two statements more.
         set_committed_value(job, "owner", one.owner)
@@ -111,7 +116,7 @@ def insert_jobs(
     who: str,
 ) -> None:
     """Accept a study's jobs on these datasets (of `lock_datasets`); `device` overrides that of the specs."""
-    session.execute(_INSERTED, _parameters(_study_rows(study, on, new, device), who))
+    _insert(session, _INSERTED, _study_rows(study, on, new, device), who)
 
 
 def add_jobs(
@@ -122,9 +127,12 @@ def add_jobs(
     *,
     device: str | None,
     who: str,
+    are_limited: bool,
 ) -> list[Job]:
-    """As `insert_jobs`, and reads the new rows, in the order of the cells."""
-    return _insert(session, _study_rows(study, on, new, device), who)
+    """As `insert_jobs`, and reads the new rows, in the order of the cells; where they aren't limited, whatever limits
+    their owner has."""
+    rows = _study_rows(study, on, new, device)
+    return [row[0] for row in _insert(session, _INSERTED_JOBS, rows, who, are_limited=are_limited)]
 
 
 def _study_rows(
@@ -139,13 +147,23 @@ def _study_rows(
     ]
 
 
-def _insert(session: Session, rows: Sequence[dict[str, Any]], who: str | None = None) -> list[Job]:
-    """`who` submits them; None: the owner of each."""
-    return [row[0] for row in session.execute(_INSERTED_JOBS, _parameters(rows, who))]
-
-
-def _parameters(rows: Sequence[Mapping[str, Any]], who: str | None) -> dict[str, Any]:
-    return {"rows": [{"number": n, **row} for n, row in enumerate(rows)], "who": who}
+def _insert(
+    session: Session,
+    statement: Select[Any],
+    rows: Sequence[Mapping[str, Any]],
+    who: str | None = None,
+    *,
+    are_limited: bool = True,
+) -> Sequence[Row[Any]]:
+    """`who` submits them; None: the owner of each. Raises LimitReached or PriorityRefused."""
+    values = {"rows": [{"number": n, **row} for n, row in enumerate(rows)], "who": who}
+    made = session.execute(statement, {**values, "are_limited": are_limited}).all()
+    if not are_limited or not rows or (made and made[0][-1] != 0):
+        return made
+    # Nothing was inserted: somebody has a limit that may concern these jobs. Of all others it is known by now, without
+    # a statement more.
+    limits.admit(session, rows)
+    return session.execute(statement, {**values, "are_limited": False}).all()
 
 
 def _row(
@@ -174,7 +192,7 @@ def _row(
 
 # All rows are one parameter. Multi-row VALUES would have twenty parameters for each: a text of hundreds of
 # kilobytes, which SQLAlchemy and psycopg each take apart in Python, for longer than PostgreSQL needs for the rows.
-_ROWS = (
+_FUNCTION = (
     func.json_to_recordset(bindparam("rows", type_=JSON))
     .table_valued(
         column("number", BigInteger),
@@ -199,15 +217,17 @@ _ROWS = (
     )
     .render_derived(with_types=True)
 )
+# Read once, for the jobs and for their limits.
+_ROWS = select(*_FUNCTION.c).cte("given")
 _GIVEN = [one.name for one in _ROWS.c if one.name != "number"]
 _MADE = (
     insert(Job)
     .from_select(
         ["kind", *_GIVEN],
         # PostgreSQL numbers the new rows in the order in which they were given.
-        select(literal("training", Text), *(_ROWS.c[name] for name in _GIVEN)).order_by(
-            _ROWS.c.number
-        ),
+        select(literal("training", Text), *(_ROWS.c[name] for name in _GIVEN))
+        .where(or_(not_(bindparam("are_limited", type_=Boolean)), not_(limits.concerns(_ROWS))))
+        .order_by(_ROWS.c.number),
     )
     .returning(Job)
     .cte("made")

@@ -1,9 +1,10 @@
 """The queue: which jobs are runnable, in which order, on which kind of device.
 
 Fair means: the higher priority class first, raised by one for every `AGING_SECONDS` of waiting; then
-the person who has used the machines least for their weight (`usage`); then age. Within one person's jobs of one class this is
-age alone, so that the whole order is a merge of a few lines, each of which an index holds in order: what comes
-first is found at their heads, however long they are and however many jobs have ended.
+the person who has used the machines least for their weight (`usage`); then age. Within one person's jobs of one
+class this is age alone, so that the whole order is a merge of a few lines, each of which an index holds in order: what
+comes first is found at their heads, however long they are and however many jobs have ended. Jobs of people who have
+reached a limit (`limits`) don't start.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -41,7 +42,7 @@ from sqlalchemy.orm import Session, joinedload, load_only
 from sqlalchemy.orm.interfaces import ORMOption
 
 from store.db import PRIORITIES, Attempt, Dataset, Job, Study, User
-from store.jobs import usage
+from store.jobs import limits, usage
 
 AGING_SECONDS = 3600.0
 #: How long a host skips a job under which its disk ran full; twice as long each time.
@@ -51,13 +52,14 @@ FIRST_DISK_PAUSE_SECONDS = 60.0
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A queued job and its position, counted from 1; `runnable` is false until its dataset is ready; `kind` of
-    device: None where it may have any."""
+    device: None where it may have any; `reached`: the limit of its owner that holds it back."""
 
     job: Job
     position: int
     waiting_seconds: float
     runnable: bool
     kind: str | None
+    reached: str | None
 
 
 #: Written into the statement, not bound: a plan for any value of a parameter could not use the partial indexes.
@@ -69,20 +71,21 @@ def waiting(session: Session, limit: int = 100) -> Sequence[Waiting]:
     """The first jobs of the queue, in the order in which they get free slots."""
     rows = session.execute(_waiting(), {"most": limit}).all()
     return [
-        Waiting(job, position, seconds, ready, kind)
-        for position, (job, seconds, ready, kind) in enumerate(rows, start=1)
+        Waiting(job, position, seconds, ready, kind, reached)
+        for position, (job, seconds, ready, kind, reached) in enumerate(rows, start=1)
     ]
 
 
 @cache
-def _waiting() -> Select[Job, float, bool, str | None]:
+def _waiting() -> Select[Job, float, bool, str | None, str | None]:
     most = bindparam("most", type_=Integer)
-    first = _in_order(_lines(), limit=most).limit(most).subquery("first")
+    first = _in_order(_lines(), limit=most, with_held_back=True).limit(most).subquery("first")
+    order = (first.c.priority.desc(), first.c.used, first.c.queued_at, first.c.id)
     return (
-        select(Job, _seconds_since(Job.queued_at), is_runnable(), required_kind())
+        select(Job, _seconds_since(Job.queued_at), is_runnable(), required_kind(), first.c.reached)
         .join(first, first.c.id == Job.id)
         .options(*_as_listed())
-        .order_by(first.c.priority.desc(), first.c.used, first.c.queued_at, first.c.id)
+        .order_by(first.c.reached.is_not(None), *order)
     )
 
 
@@ -107,7 +110,7 @@ def fairest(
 
 
 @cache
-def _fairest(kinds: Sequence[str]) -> Select[int, float, float, datetime]:
+def _fairest(kinds: Sequence[str]) -> Select[int, float, float, datetime, str | None]:
     """Made once for each set of kinds, which takes longer than PostgreSQL takes to answer it."""
     required = required_kind()
     fits = or_(
@@ -153,12 +156,19 @@ def _lines(devices: Collection[str] = ("auto", "cpu", "cuda")) -> Subquery:
 
 
 def _in_order(
-    lines: Subquery, *conditions: ColumnElement[bool], limit: int | ColumnElement[int]
-) -> Select[int, float, float, datetime]:
-    """The jobs that meet the conditions, the fairest first; `limit`: of each line."""
+    lines: Subquery,
+    *conditions: ColumnElement[bool],
+    limit: int | ColumnElement[int],
+    with_held_back: bool = False,
+) -> Select[int, float, float, datetime, str | None]:
+    """The jobs that meet the conditions, the fairest first; `limit`: of each line; `with_held_back`: behind them also
+    the jobs of people who have reached a limit, with its name."""
+    lines = _with_owners(lines)
     head = (
         select(Job.id, Job.queued_at)
         .where(
+            # A line of somebody who has reached a limit is not even looked into.
+            true() if with_held_back else lines.c.reached.is_(None),
             _IS_QUEUED,
             Job.owner_id == lines.c.owner_id,
             Job.priority == lines.c.priority,
@@ -172,20 +182,31 @@ def _in_order(
         .correlate(lines)
         .lateral("head")
     )
-    owners = usage.by_owner()
-    used = func.coalesce(owners.c.weighted, 0.0).label("used")
     # Waiting raises a job's class step by step up to the highest, so that none is passed over for ever.
     waited_classes = func.floor(_seconds_since(head.c.queued_at) / AGING_SECONDS)
     highest = literal(len(PRIORITIES) - 1)
     priority = func.least(highest, lines.c.priority + waited_classes).label("priority")
+    # Within a class the owner who has used least goes first, then the job that has waited longest; the id
+    # makes the order total.
+    order = (priority.desc(), lines.c.used, head.c.queued_at, head.c.id)
     return (
-        select(head.c.id, priority, used, head.c.queued_at)
+        select(head.c.id, priority, lines.c.used, head.c.queued_at, lines.c.reached)
         .select_from(lines)
         .join(head, true())
-        .outerjoin(owners, owners.c.owner_id == lines.c.owner_id)
-        # Within a class the owner who has used least goes first, then the job that has waited longest; the id
-        # makes the order total.
-        .order_by(priority.desc(), used, head.c.queued_at, head.c.id)
+        .order_by(*((lines.c.reached.is_not(None),) if with_held_back else ()), *order)
+    )
+
+
+def _with_owners(lines: Subquery) -> Subquery:
+    """With what their owners have used for their weight, and the limit that they have reached (None: none)."""
+    used = usage.by_owner()
+    weighted = func.coalesce(used.c.seconds, 0.0) / User.weight
+    statement = select(*lines.c, weighted.label("used"), limits.reached(used).label("reached"))
+    statement = statement.select_from(lines).join(User, User.id == lines.c.owner_id)
+    return (
+        limits.joined(statement)
+        .outerjoin(used, used.c.owner_id == lines.c.owner_id)
+        .subquery("owned")
     )
 
 
@@ -219,7 +240,11 @@ def demand(session: Session, free: Mapping[str, int]) -> dict[str | None, int]:
 
 
 def _count_runnable(kind: str | None, most: int) -> Select[str | None, int]:
-    is_counted = and_(is_runnable(), required_kind().is_not_distinct_from(kind))
+    is_counted = and_(
+        is_runnable(),
+        required_kind().is_not_distinct_from(kind),
+        Job.owner_id.not_in(limits.held_back()),
+    )
     jobs = select(Job.id).where(_IS_QUEUED, case((is_counted, true()), else_=false())).limit(most)
     return select(literal(kind, Text), func.count()).select_from(jobs.subquery())
 

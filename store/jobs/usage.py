@@ -8,6 +8,7 @@ attempt ends, in whatever way.
 People take turns by their use divided by their weight: who has twice the weight gets twice the share.
 """
 
+from datetime import UTC, datetime, time
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Insert,
     Select,
     Subquery,
+    case,
     cast,
     delete,
     extract,
@@ -31,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session, aliased
 
-from store.db import HALF_LIFE_SECONDS, Attempt, HalfLife, Job, Usage, User
+from store.db import HALF_LIFE_SECONDS, Attempt, HalfLife, Job, Usage
 
 #: A running attempt counts at least this, where its study has no finished job to tell better.
 ASSUMED_SECONDS = 300.0
@@ -45,8 +47,10 @@ def charge(session: Session, job: Job, attempt: Attempt) -> None:
     """Add an attempt that has just ended to its owner's use."""
     assert attempt.ended_at is not None
     seconds = (attempt.ended_at - attempt.started_at).total_seconds() * job.devices
-    values = {"owner_id": job.owner_id, "seconds": seconds, "as_of": attempt.ended_at}
-    session.execute(_add(), values)
+    midnight = datetime.combine(attempt.ended_at.astimezone(UTC), time(), UTC)
+    today = (attempt.ended_at - max(midnight, attempt.started_at)).total_seconds() * job.devices
+    values = {"owner_id": job.owner_id, "as_of": attempt.ended_at}
+    session.execute(_add(), {**values, "seconds": seconds, "day_seconds": today})
 
 
 @cache
@@ -57,8 +61,10 @@ def _add() -> Insert:
     total = _faded(Usage.seconds, _seconds_between(Usage.as_of, latest)) + _faded(
         row.excluded.seconds, _seconds_between(row.excluded.as_of, latest)
     )
+    today = _of_day(Usage, latest) + _of_day(row.excluded, latest)
     return row.on_conflict_do_update(
-        index_elements=[Usage.owner_id], set_={"seconds": total, "as_of": latest}
+        index_elements=[Usage.owner_id],
+        set_={"seconds": total, "as_of": latest, "day_seconds": today},
     )
 
 
@@ -79,30 +85,38 @@ def expected_seconds() -> ColumnElement[float]:
 
 def by_owner() -> Subquery:
     """Of everybody who has used or is using a device: `owner_id`, `seconds`, what of them is of open attempts
-    (`open_seconds`), and what decides whose turn it is (`weighted`)."""
+    (`open_seconds`), how many these are (`running`), and the device-seconds of this day, not faded (`today`)."""
     now = func.statement_timestamp()
     ended = select(
         Usage.owner_id,
         _faded(Usage.seconds, _seconds_between(Usage.as_of, now)).label("ended"),
         literal(0.0, Float).label("open"),
+        _of_day(Usage, now).label("today"),
+        literal(0).label("running"),
     )
-    running = func.greatest(_seconds_between(Attempt.started_at, now), Attempt.expected_seconds)
+    seconds = func.greatest(_seconds_between(Attempt.started_at, now), Attempt.expected_seconds)
+    before = func.greatest(0.0, _seconds_between(Attempt.started_at, _midnight(now)))
     opened = (
-        select(Job.owner_id, literal(0.0, Float), running * Job.devices)
+        select(
+            Job.owner_id,
+            literal(0.0, Float),
+            seconds * Job.devices,
+            (seconds - before) * Job.devices,
+            literal(1),
+        )
         .join(Attempt, Attempt.job_id == Job.id)
         .where(Attempt.ended_at.is_(None))
     )
     parts = union_all(ended, opened).subquery("parts")
-    total = func.sum(parts.c.ended + parts.c.open)
     return (
         select(
             parts.c.owner_id,
-            total.label("seconds"),
+            func.sum(parts.c.ended + parts.c.open).label("seconds"),
             func.sum(parts.c.open).label("open_seconds"),
-            (total / User.weight).label("weighted"),
+            func.sum(parts.c.today).label("today"),
+            func.sum(parts.c.running).label("running"),
         )
-        .join(User, User.id == parts.c.owner_id)
-        .group_by(parts.c.owner_id, User.weight)
+        .group_by(parts.c.owner_id)
         .subquery("used")
     )
 
@@ -130,15 +144,23 @@ def drift(session: Session) -> float:
     """The largest relative difference between a person's kept use and the sum over all of their attempts."""
     now = func.statement_timestamp()
     kept = select(
-        Usage.owner_id, _faded(Usage.seconds, _seconds_between(Usage.as_of, now)).label("seconds")
+        Usage.owner_id,
+        _faded(Usage.seconds, _seconds_between(Usage.as_of, now)).label("seconds"),
+        _of_day(Usage, now).label("day_seconds"),
     ).subquery("kept")
     summed = _summed(now).subquery("summed")
-    one, other = func.coalesce(kept.c.seconds, 0.0), func.coalesce(summed.c.seconds, 0.0)
-    # Seconds below one are noise: relative to them nothing would ever be equal.
-    relative = func.abs(one - other) / func.greatest(one, other, 1.0)
     both = kept.join(summed, kept.c.owner_id == summed.c.owner_id, full=True)
-    largest = session.scalars(select(func.max(relative)).select_from(both)).one()
-    return float(largest or 0.0)
+    relative = (
+        func.max(_difference(kept.c[name], summed.c[name])) for name in ("seconds", "day_seconds")
+    )
+    largest = session.execute(select(*relative).select_from(both)).one()
+    return max(float(one or 0.0) for one in largest)
+
+
+def _difference(kept: ColumnElement[float], summed: ColumnElement[float]) -> ColumnElement[float]:
+    one, other = func.coalesce(kept, 0.0), func.coalesce(summed, 0.0)
+    # Seconds below one are noise: relative to them nothing would ever be equal.
+    return cast(func.abs(one - other) / func.greatest(one, other, 1.0), Float)
 
 
 def rebuild(session: Session) -> None:
@@ -147,14 +169,21 @@ def rebuild(session: Session) -> None:
     session.execute(delete(Usage))
     now = func.statement_timestamp()
     summed = _summed(now).add_columns(now)
-    session.execute(insert(Usage).from_select(["owner_id", "seconds", "as_of"], summed))
+    columns = ["owner_id", "seconds", "day_seconds", "as_of"]
+    session.execute(insert(Usage).from_select(columns, summed))
 
 
-def _summed(now: ColumnElement[Any]) -> Select[int, float]:
+def _summed(now: ColumnElement[Any]) -> Select[int, float, float]:
     used = _seconds_between(Attempt.started_at, Attempt.ended_at) * Job.devices
     faded = _faded(used, _seconds_between(Attempt.ended_at, now))
+    start = func.greatest(Attempt.started_at, _midnight(now))
+    today = func.greatest(0.0, _seconds_between(start, Attempt.ended_at)) * Job.devices
     return (
-        select(Job.owner_id, func.sum(faded).label("seconds"))
+        select(
+            Job.owner_id,
+            func.sum(faded).label("seconds"),
+            func.sum(today).label("day_seconds"),
+        )
         .join(Attempt, Attempt.job_id == Job.id)
         .where(Attempt.ended_at.is_not(None))
         .group_by(Job.owner_id)
@@ -165,6 +194,16 @@ def _faded(seconds: Any, age: ColumnElement[float]) -> ColumnElement[float]:
     # At most a thousand halvings: power() raises an error where the result is too small for a float.
     halvings = func.least(age / _half_life(), 1000.0)
     return cast(seconds * func.power(0.5, halvings), Float)
+
+
+def _of_day(row: Any, moment: Any) -> ColumnElement[float]:
+    """What the row has of the day of this moment."""
+    return case((row.as_of >= _midnight(moment), row.day_seconds), else_=0.0)
+
+
+def _midnight(moment: Any) -> ColumnElement[datetime]:
+    """At which the day of the moment began, in UTC: a day is the same for all, wherever they are."""
+    return func.date_trunc("day", moment, "UTC")
 
 
 def _half_life() -> ColumnElement[float]:

@@ -79,9 +79,10 @@ def shares(session: Session) -> Sequence[Share]:
     """Of everybody who uses the machines, has used them lately or waits for them; who has used most comes first."""
     used = usage.by_owner()
     counts = _counts()
-    seconds, open_seconds, weighted = (
-        func.coalesce(used.c[name], 0.0) for name in ("seconds", "open_seconds", "weighted")
+    seconds, open_seconds = (
+        func.coalesce(used.c[name], 0.0) for name in ("seconds", "open_seconds")
     )
+    weighted = seconds / User.weight
     running, queued = (func.coalesce(counts.c[name], 0) for name in ("running", "queued"))
     # Of people with waiting jobs apart from those without.
     turn = func.row_number().over(

@@ -97,7 +97,10 @@ def add_jobs(
     on = _lock_datasets(session, new)
     # Listeners know the study by the jobs that it had: the notice of a new job's id would tell them nothing.
     notify(session, JOBS_CHANNEL, "")
-    return creation.add_jobs(session, study, on, new, device=device, who=who)
+    # What a study trains once its trials have chosen was part of the study when it was accepted.
+    return creation.add_jobs(
+        session, study, on, new, device=device, who=who, are_limited=spec is not None
+    )
 
 
 def declare(session: Session, study_id: int, kind: str, why: str, who: str) -> None:

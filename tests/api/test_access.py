@@ -35,6 +35,8 @@ WRITES = [
     ("POST", "/studies/1/declarations"),
     ("POST", "/users"),
     ("PATCH", "/users/vera"),
+    ("PATCH", "/limits/roles/member"),
+    ("PATCH", "/limits/users/vera"),
     ("PATCH", "/jobs/1"),
     ("PATCH", "/studies/1"),
 ]

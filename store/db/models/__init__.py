@@ -35,7 +35,7 @@ from store.db.models.jobs import (
 )
 from store.db.models.mirror import MIRROR_PROBLEMS, Mirrored, MirrorProblem
 from store.db.models.results import Result
-from store.db.models.scheduling import HALF_LIFE_SECONDS, HalfLife, Usage
+from store.db.models.scheduling import HALF_LIFE_SECONDS, HalfLife, Limit, Usage
 from store.db.models.table import Table
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "IdempotencyKey",
     "Job",
     "Lease",
+    "Limit",
     "LogLine",
     "MirrorProblem",
     "Mirrored",

@@ -1,23 +1,28 @@
-"""What decides whose job is next: what people have used, and by how much it fades."""
+"""What decides whose job is next: what people have used, by how much it fades, and what they may have at most."""
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey
+from sqlalchemy import CheckConstraint, ForeignKey, Identity
 from sqlalchemy.orm import Mapped, mapped_column
 
-from store.db.models.table import Table
+from store.db.models.accounts import ROLES
+from store.db.models.table import Table, one_of
 
 #: Where no other is set.
 HALF_LIFE_SECONDS = 24 * 3600.0
 
 
 class Usage(Table):
-    """What a person's ended attempts used of the machines: device-seconds, faded to `as_of` (`store.jobs.usage`)."""
+    """What a person's ended attempts used of the machines: device-seconds, faded to `as_of` (`store.jobs.usage`).
+
+    `day_seconds`: those of the day (UTC) of `as_of`, not faded.
+    """
 
     __tablename__ = "usage"
     owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
     seconds: Mapped[float]
     as_of: Mapped[datetime]
+    day_seconds: Mapped[float] = mapped_column(server_default="0")
 
 
 class HalfLife(Table):
@@ -32,4 +37,25 @@ class HalfLife(Table):
     __table_args__ = (
         CheckConstraint("singleton", name="singleton"),
         CheckConstraint("seconds > 0", name="positive"),
+    )
+
+
+class Limit(Table):
+    """What a role or a person may have at most (`store.jobs.limits`); NULL: no limit, of a person: that of the role.
+
+    `priority`: the highest class, by its place in `PRIORITIES`.
+    """
+
+    __tablename__ = "limits"
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    role: Mapped[str | None] = mapped_column(unique=True)
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), unique=True)
+    running: Mapped[int | None]
+    queued: Mapped[int | None]
+    device_seconds_per_day: Mapped[float | None]
+    timeout_seconds: Mapped[float | None]
+    priority: Mapped[int | None]
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(role, user_id) = 1", name="one_subject"),
+        CheckConstraint(one_of("role", ROLES), name="role"),
     )

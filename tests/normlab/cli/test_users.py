@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from normlab.cli.users import Children, create, revoke, set_user, usage
+from normlab.cli.users import Children, create, revoke, set_limits, set_user, usage
 from normlab.errors import NormlabError
 from tests.normlab.client.test_transport import Script, serve
 
@@ -87,3 +87,17 @@ def test_use_is_shown_with_the_reason_of_each_person(
     assert "25%" in said
     assert "noa: so\n" in said
     assert said.endswith("Half of the time is forgotten in 1h 00m.\n")
+
+
+def test_limits_are_sent_as_numbers_times_or_nothing(
+    script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = {"role": None, "user": "noa", "running": 4, "queued": None, "priority": None}
+    script.say(200, {**shown, "device_seconds_per_day": 28800.0, "timeout_seconds": None})
+    set_limits(user="noa", running="4", queued="none", device_time="8h")
+    assert script.seen[-1][:2] == ("PATCH", "/api/v1/limits/users/noa")
+    sent = {"running": 4, "queued": None, "device_seconds_per_day": "8h"}
+    assert json.loads(script.seen[-1][3]) == sent
+    assert "8h 00m" in capsys.readouterr().out
+    with pytest.raises(NormlabError, match="give either --role or --user"):
+        set_limits(running="4")

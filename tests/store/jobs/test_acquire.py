@@ -215,7 +215,7 @@ def test_a_higher_priority_goes_first_and_waiting_raises_it(sessions: Sessions) 
 def test_waiting_raises_nothing_above_the_highest_class(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session)
-        owner = make_user(session)
+        owner = make_user(session, role="admin")
         low = make_job(session, owner, resources={"priority": "low"})
         set_job(session, low.id, queued_at=ago(100 * AGING_SECONDS))
         make_job(session, owner, resources={"priority": "urgent"})

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
 from bench.harness import history
-from store.jobs import commands, leases, maintenance, queue, wakeups
+from store.jobs import commands, leases, limits, maintenance, queue, wakeups
 from store.mlflow import exports
 from tests.support.factories import acquire_job, make_worker
 from trainer.events import EpochFinished
@@ -131,3 +131,14 @@ def test_no_statement_on_a_jobs_way_reads_the_history(
     # The heads of the lines, found twice: as lines and as jobs.
     assert read["acquire"] <= 4 * OWNERS
     assert max(read[name] for name in ("renew", "record_epoch", "finish")) <= 2
+
+
+def test_who_has_reached_a_limit_costs_an_acquisition_no_search(
+    filled: sessionmaker[Session], engine: Engine
+) -> None:
+    with filled.begin() as session:
+        limits.change(session, "member", {"running": 0})
+        with explaining(engine) as (plans, _):
+            assert acquire_job(session) is None
+    # The heads of the lines as such; no job of theirs.
+    assert max(map(rows_read, plans)) <= 2 * OWNERS

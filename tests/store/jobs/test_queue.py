@@ -11,7 +11,7 @@ Sessions = sessionmaker[Session]
 def test_the_queue_is_shown_in_the_order_of_acquisition(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session, cpu=2)
-        ada, bob = make_user(session, "ada"), make_user(session, "bob")
+        ada, bob = make_user(session, "ada", "admin"), make_user(session, "bob")
         running = make_job(session, ada)
         acquire_job(session)
         first, second = make_job(session, ada), make_job(session, bob)

@@ -1,0 +1,222 @@
+"""What a person may have of the machines at most: their own limit, else their role's, else none.
+
+Limits on running jobs and on device-seconds a day hold jobs back in the queue (`is_held_back`); those on waiting jobs,
+timeouts and priorities refuse a submission.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    FromClause,
+    Select,
+    Text,
+    and_,
+    case,
+    exists,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session, aliased
+
+from store.db import PRIORITIES, ROLES, Job, Limit, LimitReached, PriorityRefused, User
+from store.jobs import usage
+from trainer.spec import describe_duration
+
+NAMES = ("running", "queued", "device_seconds_per_day", "timeout_seconds", "priority")
+
+#: The highest priority of each role where no limit says otherwise.
+HIGHEST_PRIORITY = {"viewer": "normal", "member": "high", "admin": "urgent"}
+
+_own, _of_role = aliased(Limit), aliased(Limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """None: no limit. `priority`: the highest that may be asked for."""
+
+    running: int | None = None
+    queued: int | None = None
+    device_seconds_per_day: float | None = None
+    timeout_seconds: float | None = None
+    priority: str | None = None
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> "Limits":
+        """Of a row with the columns `NAMES`."""
+        named = dict(zip(NAMES, values, strict=True))
+        priority = named.pop("priority")
+        return cls(**named, priority=None if priority is None else PRIORITIES[priority])
+
+
+def of_roles(session: Session) -> Mapping[str, Limits]:
+    """Of every role, with its highest priority."""
+    query = select(Limit.role, *_columns(Limit)).where(Limit.role.is_not(None))
+    kept = {role: Limits.of(values) for role, *values in session.execute(query)}
+    return {
+        role: _with_priority(kept.get(role, Limits()), HIGHEST_PRIORITY[role]) for role in ROLES
+    }
+
+
+def of_people(session: Session) -> Mapping[str, Limits]:
+    """Their own limits, of those who have any, by name."""
+    query = select(User.name, *_columns(Limit)).join(User, User.id == Limit.user_id)
+    found = {
+        name: Limits.of(values) for name, *values in session.execute(query.order_by(User.name))
+    }
+    return {name: own for name, own in found.items() if own != Limits()}
+
+
+def in_force(session: Session, user_id: int) -> Limits:
+    """What holds for this person: their own limits, and those of their role where they have none."""
+    query = joined(select(*(limit(name) for name in NAMES)).select_from(User))
+    return Limits.of(session.execute(query.where(User.id == user_id)).one())
+
+
+def change(session: Session, subject: str | User, values: Mapping[str, Any]) -> None:
+    """Set the named limits of a role or a person; None removes one."""
+    changed = dict(values)
+    if changed.get("priority") is not None:
+        changed["priority"] = PRIORITIES.index(changed["priority"])
+    key = {"user_id": subject.id} if isinstance(subject, User) else {"role": subject}
+    row = insert(Limit).values(**key, **changed)
+    if changed:
+        session.execute(row.on_conflict_do_update(index_elements=[*key], set_=changed))
+
+
+def joined(statement: Select[Any]) -> Select[Any]:
+    """With the rows of the users' limits, which `limit` reads."""
+    return statement.outerjoin(_own, _own.user_id == User.id).outerjoin(
+        _of_role, _of_role.role == User.role
+    )
+
+
+def limit(name: str) -> ColumnElement[Any]:
+    """Of the users of a statement that is `joined`; NULL: none."""
+    values: list[ColumnElement[Any]] = [getattr(_own, name), getattr(_of_role, name)]
+    if name == "priority":
+        highest = {role: PRIORITIES.index(word) for role, word in HIGHEST_PRIORITY.items()}
+        values.append(case(highest, value=User.role))
+    return func.coalesce(*values)
+
+
+def reached(used: FromClause) -> ColumnElement[str | None]:
+    """Which limit holds the jobs of the users of a `joined` statement back; `used`: `usage.by_owner`, outer joined."""
+    running = func.coalesce(used.c.running, 0) >= limit("running")
+    today = func.coalesce(used.c.today, 0.0) >= limit("device_seconds_per_day")
+    return case(
+        (running, literal_column("'running'", Text)),
+        (today, literal_column("'device_seconds_per_day'", Text)),
+    )
+
+
+def held_back() -> Select[int]:
+    """The ids of all whose jobs don't start now, whatever is free."""
+    used = usage.by_owner()
+    statement = joined(select(User.id)).outerjoin(used, used.c.owner_id == User.id)
+    return statement.where(reached(used).is_not(None))
+
+
+def concerns(rows: CTE) -> ColumnElement[bool]:
+    """Whether any of these new jobs may be refused: `admit` has to look."""
+    someone = joined(select(User.id).join(rows, rows.c.owner_id == User.id)).where(
+        or_(
+            limit("queued").is_not(None),
+            func.coalesce(rows.c.timeout_seconds > limit("timeout_seconds"), false()),
+            rows.c.priority > limit("priority"),
+        )
+    )
+    return exists(someone)
+
+
+def admit(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raises LimitReached or PriorityRefused if one of these new jobs (rows of `creation`) is beyond a limit.
+
+    Until the commit nobody else submits for these people.
+    """
+    counts = Counter(row["owner_id"] for row in rows)
+    for owner in _lock(session, counts):
+        allowed = in_force(session, owner.id)
+        own = [row for row in rows if row["owner_id"] == owner.id]
+        _refuse_priority(owner, allowed, max(row["priority"] for row in own))
+        _refuse_timeout(owner, allowed, max(row["timeout_seconds"] for row in own))
+        _refuse_queued(session, owner, allowed, counts[owner.id])
+
+
+def admit_again(session: Session, job: Job) -> None:
+    """Raises LimitReached if this job, which is about to wait again, is one too many."""
+    allowed = in_force(session, job.owner_id)
+    if allowed.queued is not None:
+        [owner] = _lock(session, [job.owner_id])
+        _refuse_queued(session, owner, allowed, 1)
+
+
+def ensure_priority(session: Session, user: User, priority: str) -> None:
+    """Raises PriorityRefused if it is too high for this person to ask for."""
+    _refuse_priority(user, in_force(session, user.id), PRIORITIES.index(priority))
+
+
+def _lock(session: Session, user_ids: Sequence[int] | Counter[int]) -> Sequence[User]:
+    """In one order everywhere. Jobs that refer to them may be written meanwhile: hence key_share."""
+    query = select(User).where(User.id.in_(list(user_ids))).order_by(User.id)
+    return session.scalars(query.with_for_update(key_share=True)).all()
+
+
+def _refuse_priority(user: User, allowed: Limits, highest: int) -> None:
+    words = PRIORITIES[: PRIORITIES.index(allowed.priority or PRIORITIES[-1]) + 1]
+    if highest >= len(words):
+        raise PriorityRefused(
+            f"{user.name} ({user.role}) may ask for priority {_listed(words)}, not "
+            f"{PRIORITIES[highest]}; an admin can raise a job's priority, or what {user.name} may ask for"
+        )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
+
+
+def _refuse_timeout(user: User, allowed: Limits, longest: float) -> None:
+    if allowed.timeout_seconds is not None and longest > allowed.timeout_seconds:
+        raise LimitReached(
+            f"limit timeout_seconds: jobs of {user.name} may train for {describe_duration(allowed.timeout_seconds)} "
+            f"at most, but resources.timeout is {describe_duration(longest)}; set it lower (a job that "
+            "was paused or drained goes on where it stopped), or ask an admin for a longer one"
+        )
+
+
+def _refuse_queued(session: Session, user: User, allowed: Limits, more: int) -> None:
+    if allowed.queued is None:
+        return
+    queued = _count_queued(session, user.id)
+    if queued + more > allowed.queued:
+        raise LimitReached(
+            f"limit queued: {user.name} may have {allowed.queued} waiting jobs, and has {queued}, so that "
+            f"{more} more are too many; room for one is free when one of them starts or is cancelled"
+        )
+
+
+def _count_queued(session: Session, user_id: int) -> int:
+    queued = and_(Job.owner_id == user_id, Job.status == literal_column("'queued'"))
+    return session.scalars(select(func.count()).select_from(Job).where(queued)).one()
+
+
+def _columns(table: Any) -> list[Any]:
+    return [getattr(table, name) for name in NAMES]
+
+
+def _with_priority(limits: Limits, highest: str) -> Limits:
+    return Limits(
+        limits.running,
+        limits.queued,
+        limits.device_seconds_per_day,
+        limits.timeout_seconds,
+        limits.priority or highest,
+    )
