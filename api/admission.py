@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from api.http import Conflict, Invalid, parse
@@ -36,6 +36,10 @@ class Plan:
     datasets: Mapping[str, Dataset]
     warnings: tuple[str, ...]
     arms: tuple["CheckedArm", ...]
+
+    def cells(self, *, fresh: bool) -> list[NewJob]:
+        """To be created; unless `fresh`, equal jobs that have succeeded may answer them."""
+        return [replace(one, reuse=not fresh) for one in self.new]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Read by cuBLAS when a child first uses it; without it, deterministic mode refuses to work.
@@ -30,6 +30,7 @@ from worker.host.child_watch import ChildWatch, end_orphaned_attempts
 from worker.host.devices import HostDevice, find_devices
 from worker.host.host_lock import HostName, is_gone, make_instance
 from worker.host.host_report import HostReport
+from worker.host.offers import describe_offers
 from worker.settings import Settings
 from worker.startup import wait_for_database, wait_for_storage
 
@@ -54,7 +55,10 @@ def main() -> int:
         settings = settings.model_copy(update={"host_name": name.host})
         devices = find_devices(settings)
         report = HostReport(settings.host_name, Space.of(settings), instance.id)
-        _register(sessions, settings.host_name, instance, devices, previous, report, termination)
+        offers = describe_offers(settings, devices)
+        _register(
+            sessions, settings.host_name, instance, devices, previous, report, termination, offers
+        )
         try:
             termination.check()
             slots = sum(device.slots for device in devices)
@@ -84,6 +88,7 @@ def _register(
     previous: Holder | None,
     report: HostReport,
     termination: Termination,
+    offers: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Retried for ever: a host that comes up before its database waits for it.
 
@@ -103,6 +108,7 @@ def _register(
                 instance.process,
                 [(device.kind, device.number, device.name, device.slots) for device in devices],
                 instance,
+                offers,
             )
             report.send(session)
         if previous is not None and is_gone_before:

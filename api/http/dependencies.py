@@ -77,6 +77,12 @@ async def require_admin(user: Annotated[User, Depends(get_current_user)]) -> Use
     return user
 
 
+Fresh: TypeAlias = Annotated[
+    bool,
+    Query(
+        description="train every job, even those of which an equal one has succeeded; by default they get its results"
+    ),
+]
 Reader: TypeAlias = Annotated[User, Depends(get_current_user)]
 Writer: TypeAlias = Annotated[User, Depends(require_writer)]
 Administrator: TypeAlias = Annotated[User, Depends(require_admin)]

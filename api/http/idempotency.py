@@ -41,7 +41,8 @@ class Creation:
         self._key = key
         self._path = request.url.path
         # A value that the address sets makes it another document.
-        settings = request.query_params.getlist("set")
+        given = [request.query_params.getlist(name) for name in ("set", "fresh")]
+        settings = given[0] if not given[1] else given
         self._document = [document, settings] if settings else document
 
     @property

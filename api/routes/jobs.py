@@ -12,6 +12,7 @@ from api.http import (
     Archived,
     Document,
     Filter,
+    Fresh,
     Id,
     NotFound,
     Once,
@@ -47,14 +48,16 @@ class JobChange(Protocol):
     openapi_extra=describe_body(JobSpec),
     summary="Submit a job",
 )
-def submit_job(services: ServicesDep, user: Writer, document: Overridden, once: Once) -> Response:
+def submit_job(
+    services: ServicesDep, user: Writer, document: Overridden, once: Once, fresh: Fresh = False
+) -> Response:
     """The job is committed before the response is sent: it reaches exactly one final status, whatever crashes."""
     # Before the check, which may take seconds: a repeated request is usually one whose answer was lost, and
     # gets it again at once.
     if earlier := once.earlier_answer():
         return earlier
     plan = plan_job(services, user, document)
-    [new] = plan.new
+    [new] = plan.cells(fresh=fresh)
     [dataset] = plan.datasets.values()
 
     def remember(session: Session, job: Job) -> None:

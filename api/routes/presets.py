@@ -11,6 +11,7 @@ from api.admission import plan_study
 from api.http import (
     BadParameter,
     Document,
+    Fresh,
     Id,
     Invalid,
     NotFound,
@@ -86,7 +87,12 @@ def read_preset(
     summary="Run a preset: submit its study",
 )
 def run_preset(
-    services: ServicesDep, user: Writer, name: str, document: Document, once: Once
+    services: ServicesDep,
+    user: Writer,
+    name: str,
+    document: Document,
+    once: Once,
+    fresh: Fresh = False,
 ) -> Response:
     """The run is an ordinary study; its report also has the preset's digest, text, caveats and verdicts on its claims."""
     preset = find_named(name)
@@ -108,7 +114,14 @@ def run_preset(
     spec = study.model_dump(mode="json")
     with services.sessions.begin() as session:
         create = partial(
-            studies.create, session, user, spec, study.project, study.name, plan.new, plan.warnings
+            studies.create,
+            session,
+            user,
+            spec,
+            study.project,
+            study.name,
+            plan.cells(fresh=fresh),
+            plan.warnings,
         )
         answer = once.answer(
             session,

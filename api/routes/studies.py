@@ -13,6 +13,7 @@ from api.http import (
     BadParameter,
     Document,
     Filter,
+    Fresh,
     Id,
     NotFound,
     Once,
@@ -61,7 +62,9 @@ router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(ge
     openapi_extra=describe_body(StudySpec),
     summary="Submit a study",
 )
-def submit_study(services: ServicesDep, user: Writer, document: Overridden, once: Once) -> Response:
+def submit_study(
+    services: ServicesDep, user: Writer, document: Overridden, once: Once, fresh: Fresh = False
+) -> Response:
     """The study is committed before the response is sent: each of its jobs reaches exactly one final status,
     whatever crashes."""
     if earlier := once.earlier_answer():
@@ -79,7 +82,7 @@ def submit_study(services: ServicesDep, user: Writer, document: Overridden, once
                 spec,
                 study.project,
                 study.name,
-                plan.new,
+                plan.cells(fresh=fresh),
                 plan.warnings,
                 planned_seeds=sorted(study.seed_list),
             )
@@ -209,8 +212,14 @@ def _ensure_recorded(metric: str, rows: Sequence[ResultRow]) -> None:
     summary="Add seeds to a study",
 )
 def extend_study(
-    services: ServicesDep, user: Writer, study_id: Id, document: Document, once: Once
+    services: ServicesDep,
+    user: Writer,
+    study_id: Id,
+    document: Document,
+    once: Once,
+    fresh: Fresh = False,
 ) -> Response:
+    """Only the cells that the study lacks are created."""
     if earlier := once.earlier_answer():
         return earlier
     extension = parse(Extension, document)
@@ -223,7 +232,7 @@ def extend_study(
     with services.sessions.begin() as session:
 
         def extend() -> AcceptedStudy:
-            studies.add_jobs(session, row, plan.new, user.name, spec)
+            studies.add_jobs(session, row, plan.cells(fresh=fresh), user.name, spec)
             return _build_accepted(services, session, find_study(session, study_id))
 
         answer = once.answer(session, extend)
@@ -265,7 +274,7 @@ def build_study_views(
     ids = [study.id for study in found]
     base = services.settings.mlflow_url
     urls = links.study_urls(session, base, ids) if base else {}
-    counts = studies.counts(session, ids)
+    counts, reused = studies.counts(session, ids), studies.reused(session, ids)
     problems = mirror_problems.of_studies(session, ids)
     return [
         StudyView.of(
@@ -274,6 +283,7 @@ def build_study_views(
             counts[study.id],
             urls.get(study.id),
             problems.get(study.id, ()),
+            reused.get(study.id, 0),
         )
         for study in found
     ]

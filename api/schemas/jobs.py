@@ -82,7 +82,17 @@ class JobView(View):
     total_steps: int | None
     priority: str
     numerics: dict[str, Any] | None
-    seconds_used: float
+    seconds_used: Annotated[
+        float, Field(description="training time; of a reused job, that of the job it is from")
+    ]
+    reused_from: Annotated[
+        int | None,
+        Field(description="the job that trained the same and answers this one, which has not run"),
+    ]
+    waits_for: Annotated[
+        int | None,
+        Field(description="the job that trains the same now; it will answer this one"),
+    ]
     created_at: datetime
     queued_at: datetime
     started_at: datetime | None

@@ -32,6 +32,10 @@ class StudyView(View):
     owner: str
     status: studies.StudyStatus
     counts: Annotated[dict[JobStatus, int], Field(description="jobs by status")]
+    reused: Annotated[
+        int,
+        Field(description="jobs that were not trained: equal ones that had succeeded answer them"),
+    ]
     spec: dict[str, Any]
     baseline: str
     metric: str
@@ -66,6 +70,7 @@ class StudyView(View):
         counts: Mapping[str, int],
         url: str | None = None,
         problems: Sequence[MirrorProblem] = (),
+        reused: int = 0,
     ) -> Self:
         return cls(
             id=study.id,
@@ -74,6 +79,7 @@ class StudyView(View):
             owner=study.owner.name,
             status=status,
             counts={one: counts.get(one, 0) for one in get_args(JobStatus)},
+            reused=reused,
             spec=study.spec,
             baseline=study.spec["baseline"],
             metric=study.spec["metric"],

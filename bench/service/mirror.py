@@ -62,7 +62,7 @@ def summarize(results: Sequence[Mirrored | Failure], jobs: int) -> Section:
 
 def _mirror(service: Service, project: str, count: int) -> Mirrored:
     """A project of its own: what MLflow holds of others is not read."""
-    study = service.post("studies", _study_document(project, count))["id"]
+    study = service.post("studies?fresh=true", _study_document(project, count))["id"]
     status = service.wait(f"studies/{study}", _LOOK_SECONDS)["status"]
     jobs = service.jobs_of(study)
     if status != "succeeded" or len(jobs) != count:

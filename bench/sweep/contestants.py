@@ -119,7 +119,7 @@ def run_normlab(inputs: Path, run: Path, size: Size) -> Cost:
 
 def _sweep(service: Service, size: Size, name: str) -> Timing:
     began = time.time()
-    study = service.post("studies", study_document(size, name))["id"]
+    study = service.post("studies?fresh=true", study_document(size, name))["id"]
     status = service.wait(f"studies/{study}", _LOOK_SECONDS)["status"]
     jobs = service.jobs_of(study)
     if status != "succeeded" or len(jobs) != size.jobs:

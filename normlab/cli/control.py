@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from normlab.cli.render import say, status
+from normlab.cli.submit import Fresh
 from normlab.client import Client, Reference
 from normlab.errors import NormlabError
 
@@ -61,6 +62,7 @@ def priority(
 def extend(
     study: Annotated[str, typer.Argument(help="a study (s3)", metavar="STUDY")],
     seeds: Annotated[str, typer.Option(help="how many more, or which ones: 8,9,10")],
+    fresh: Fresh = False,
 ) -> None:
     """Add seeds to a study; every variant is trained with them.
 
@@ -74,7 +76,7 @@ def extend(
         ) from None
     reference = Reference.study(study)
     with Client() as client:
-        item = client.extend(reference, numbers if "," in seeds else numbers[0])
+        item = client.extend(reference, numbers if "," in seeds else numbers[0], fresh=fresh)
     say(_sentence(reference, item))
     for note in item.get("notes", []):
         say(note)

@@ -23,7 +23,7 @@ from normlab.cli.render import (
     write_markdown,
     write_pages,
 )
-from normlab.cli.submit import show_accepted
+from normlab.cli.submit import Fresh, show_accepted
 from normlab.client import Client
 
 app = typer.Typer(
@@ -106,6 +106,7 @@ def run(
             min=1, help="number of seeds, if not the preset's; fewer than 8 give no verdicts"
         ),
     ] = None,
+    fresh: Fresh = False,
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="wait until it has ended, and print the verdicts")
     ] = False,
@@ -114,7 +115,7 @@ def run(
     wanted: dict[str, Any] = {"dataset": dataset, "project": project, "seeds": seeds}
     given = {key: value for key, value in wanted.items() if value is not None}
     with Client() as client:
-        reference = client.run_preset(name, scale=scale.value, **given)
+        reference = client.run_preset(name, fresh=fresh, scale=scale.value, **given)
         show_accepted(client, reference)
         if not wait:
             say(f"once it has ended, see its verdicts with: normlab compare {reference}")

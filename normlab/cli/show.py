@@ -200,6 +200,8 @@ def _show_study(client: Client, reference: Reference, item: dict[str, Any], outp
             f"project {item['project']}, owner {item['owner']}, submitted {ago('created_at')(item)} ago"
         )
         say(f"metric {item['metric']}, baseline {item['baseline']}")
+        if item["reused"]:
+            say(f"{item['reused']} of its jobs reuse the results of equal ones (`--fresh` trains)")
         _show_remarks(item)
         say()
     emit(jobs, JOBS, output, "no jobs")
@@ -229,6 +231,8 @@ def _show_job(client: Client, reference: Reference, item: dict[str, Any], output
     say(f"job {reference}  {item['name']}: {status(item)}")
     study = f", study s{item['study_id']}" if item.get("study_id") else ""
     say(f"project {item['project']}, owner {item['owner']}{study}, seed {item['seed']}")
+    if item["reused_from"]:
+        say(f"not trained: its results are those of job j{item['reused_from']}, which is equal")
     say(
         f"step {item['step']} of {item['total_steps'] or '?'}, trained for {duration(item['seconds_used'])}"
     )

@@ -86,14 +86,24 @@ def plan(
         show_plan(found, str(file), settings or ())
 
 
+Fresh = Annotated[
+    bool,
+    typer.Option(
+        "--fresh",
+        help="train every job; by default, a job of which an equal one has succeeded gets its results",
+    ),
+]
+
+
 def submit(
     file: File,
     settings: Settings = None,
+    fresh: Fresh = False,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="wait until it has ended")] = False,
 ) -> None:
     """Submit a job or a study. With --wait the exit status is 0 only if it succeeded."""
     with Client() as client:
-        reference, item = client.accept(_document(file), settings=settings or ())
+        reference, item = client.accept(_document(file), settings=settings or (), fresh=fresh)
         show_accepted(client, reference, item)
         if wait:
             raise typer.Exit(watch.follow_to_the_end(client, [reference]))
@@ -103,13 +113,22 @@ def show_accepted(client: Client, reference: Reference, item: Item | None = None
     """What was accepted, in a sentence, and what to know about it. `item`: the answer, if it is at hand."""
     item = item or client.show(reference)
     count = sum(item["counts"].values()) if reference.kind == "study" else 1
-    jobs = f", {_jobs(count)}" if reference.kind == "study" else ""
+    jobs = f", {_jobs(count)}{_reused(item)}" if reference.kind == "study" else ""
+    if item.get("reused_from"):
+        jobs = f": job j{item['reused_from']} has trained the same, and its results are reused"
     say(f"Accepted {reference.kind} {reference}: {item['name']}{jobs}")
     _count_warnings(item.get("warnings", []), f"normlab show {reference}")
     for note in item.get("notes", []):
         say(note)
     for same in item.get("same_as", [])[:1]:
         _offer_instead(client, Reference("study", same))
+
+
+def _reused(study: Item) -> str:
+    if not study.get("reused"):
+        return ""
+    has = "has" if study["reused"] == 1 else "have"
+    return f", of which {study['reused']} {has} the results of equal ones that were trained before"
 
 
 def _offer_instead(client: Client, earlier: Reference) -> None:

@@ -72,12 +72,14 @@ class Client(ResultReader):
         *,
         key: str | None = None,
         settings: Sequence[str] = (),
+        fresh: bool = False,
     ) -> Reference:
         """A job or a study: a file, YAML or JSON text, or a mapping. Sent again safely (`key`).
 
-        `settings`: values of the document to set first, such as `base.optimizer.lr=0.01`.
+        `settings`: values of the document to set first, such as `base.optimizer.lr=0.01`. A job of which an equal
+        one has succeeded gets its results and isn't trained, unless `fresh`.
         """
-        return self.accept(document, key=key, settings=settings)[0]
+        return self.accept(document, key=key, settings=settings, fresh=fresh)[0]
 
     def accept(
         self,
@@ -85,6 +87,7 @@ class Client(ResultReader):
         *,
         key: str | None = None,
         settings: Sequence[str] = (),
+        fresh: bool = False,
     ) -> tuple[Reference, Item]:
         """As `submit`, with the whole answer: for a study it notes which others train the same."""
         given = read_input(document)
@@ -95,6 +98,7 @@ class Client(ResultReader):
             # A new key for each call and the same for its retries: sent twice it is one job, called twice it is
             # two.
             {"Idempotency-Key": key or str(uuid.uuid4())},
+            fresh=fresh,
         )
         return Reference("study" if given.is_study else "job", answer["id"]), answer
 
@@ -178,12 +182,13 @@ class Client(ResultReader):
         path = f"{Reference.parse(name).path}/priority"
         return as_mapping(self._http.post(path, {"priority": priority}))
 
-    def extend(self, study: Named, seeds: int | list[int]) -> Item:
+    def extend(self, study: Named, seeds: int | list[int], *, fresh: bool = False) -> Item:
         """More seeds: a number of further ones, or exactly these."""
         answer = self._http.request(
             "POST",
             f"{Reference.study(study).path}/extend",
             again=True,
+            params={"fresh": True} if fresh else None,
             content=json.dumps({"seeds": seeds}).encode(),
             headers={"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())},
         )
@@ -215,12 +220,13 @@ class Client(ResultReader):
         """All of one, with the study that a run would submit; parameters: scale, dataset."""
         return as_mapping(self._http.get(f"presets/{quote(name)}", **parameters))
 
-    def run_preset(self, name: str, **wanted: Any) -> Reference:
+    def run_preset(self, name: str, *, fresh: bool = False, **wanted: Any) -> Reference:
         """Submits its study; wanted: scale, dataset, project, seeds. Sent again safely."""
         answer = self._http.request(
             "POST",
             f"presets/{quote(name)}/runs",
             again=True,
+            params={"fresh": True} if fresh else None,
             content=json.dumps(wanted).encode(),
             headers={"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())},
         )
@@ -271,15 +277,18 @@ class Client(ResultReader):
         given: Document,
         settings: Sequence[str],
         headers: Mapping[str, str] = MappingProxyType({}),
+        *,
+        fresh: bool = False,
     ) -> Item:
         """A refusal says where in the document it is about."""
+        parameters = {"set": list(settings)} if settings else {}
         try:
             answer = self._http.request(
                 "POST",
                 path,
                 again=True,
                 content=given.content,
-                params={"set": list(settings)} if settings else None,
+                params=(parameters | ({"fresh": True} if fresh else {})) or None,
                 headers={"Content-Type": given.media_type, **headers},
             )
         # Raised anew with the document's name, which the transport doesn't know, and without the first one's

@@ -84,6 +84,7 @@ def transition(
     # Whatever was requested is done with: an attempt that ends by itself just before it hears of a pause must
     # not leave the request to the next attempt.
     job.requested_action = job.requested_by = None
+    job.waits_for = None
     if error is not None:
         job.error = sanitize_text(error)
     job.finished_at = now if status in FINAL_STATUSES else None
@@ -154,7 +155,8 @@ def fail_dataset(session: Session, dataset_id: int, error: str) -> None:
 
 @cache
 def _noted() -> Select[datetime, Any]:
-    """A transition, its announcement and the database's clock, in one statement."""
+    """A transition, its announcement and the database's clock, and the end of the wait of those that waited for the
+    job (`store.reuse`), in one statement."""
     given = (
         Transition.job_id,
         Transition.who,
@@ -164,7 +166,14 @@ def _noted() -> Select[datetime, Any]:
     )
     row = select(*(bindparam(column.key, type_=column.type) for column in given))
     noted = insert(Transition).from_select([column.key for column in given], row)
-    return CLOCK_AND_NOTIFY.add_cte(noted.cte("noted"))
+    # One that is being changed is passed over, and left to the sweep: who changes it may wait for this job.
+    waiting = (
+        select(Job.id)
+        .where(Job.waits_for == bindparam("job_id"))
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    released = update(Job).where(Job.id.in_(waiting)).values(waits_for=None)
+    return CLOCK_AND_NOTIFY.add_cte(noted.cte("noted"), released.cte("released"))
 
 
 @cache

@@ -102,6 +102,10 @@ def _is_of(host: str, instance: str | None) -> Sequence[ColumnElement[bool]]:
     return Worker.host == host, Worker.instance.is_not_distinct_from(instance)
 
 
+def seen_lately() -> ColumnElement[bool]:
+    return Worker.seen_at > func.clock_timestamp() - timedelta(seconds=SEEN_SECONDS)
+
+
 def may_acquire() -> ColumnElement[bool]:
     """Not draining and not held; a host checks for itself whether it has enough space."""
     is_free = or_(Worker.held_until.is_(None), Worker.held_until <= func.clock_timestamp())

@@ -23,6 +23,7 @@ from store.db import (
 )
 from store.hosts import host_health
 from store.jobs import queue, usage
+from store.reuse import answers
 from trainer.events import CheckpointSaved
 from trainer.spec import ASKED_FOR, CHANNELS_LAST, Numerics
 
@@ -71,11 +72,13 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class _Locked:
-    """A job that is ours until the commit; how long it may run, and the time at which it was locked."""
+    """A job that is ours until the commit; how long it may run, the time at which it was locked, and whether a job
+    that trains the same has succeeded or runs."""
 
     job: Job
     expected_seconds: float
     now: datetime
+    has_equal: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +111,17 @@ def acquire(
     devices = _free_devices(session, host, instance, warm)
     if not devices:
         return None
-    locked = _lock_fairest(session, _count_by_kind(devices), host)
-    if locked is None:
+    for _ in range(MOST_PASSED_OVER):
+        locked = _lock_fairest(session, _count_by_kind(devices), host)
+        if locked is None:
+            return None
+        job = locked.job
+        chosen = _choose(devices, job)
+        fixed = _fix_numerics(session, job, chosen[0].kind, numerics)
+        if not (fixed and locked.has_equal and answers.settle(session, job, fixed, host)):
+            break
+    else:
         return None
-    job = locked.job
-    chosen = _choose(devices, job)
-    fixed = _fix_numerics(session, job, chosen[0].kind, numerics)
     attempt = Attempt(
         job_id=job.id,
         host=host,
@@ -141,9 +149,9 @@ def _lock_fairest(session: Session, free: Mapping[str, int], host: str) -> _Lock
 
 
 @cache
-def _unless_locked() -> Select[Job, float, datetime]:
+def _unless_locked() -> Select[Job, float, datetime, bool]:
     return (
-        select(Job, usage.expected_seconds(), func.clock_timestamp())
+        select(Job, usage.expected_seconds(), func.clock_timestamp(), answers.has_equal())
         .where(Job.id == bindparam("id"), Job.status == "queued")
         .options(
             joinedload(Job.owner).load_only(User.name),

@@ -25,6 +25,7 @@ from store.hosts import host_health
 from store.jobs import usage
 from store.jobs.acquire import worker_name
 from store.jobs.recording import keep_metrics
+from store.reuse import answers
 from trainer.events import Reason
 
 End = Literal[
@@ -79,6 +80,8 @@ def finish(
     row = _end(session, job, "completed", None, seconds_used, counts=False)
     keep_metrics(job, metrics or {})
     transition(session, job, "succeeded", who=worker_name(row.host), why=reason, reason=reason)
+    if job.hash:
+        answers.answer_equals(session, job)
     host_health.forgive(session, row.host, row.instance)
     return job
 

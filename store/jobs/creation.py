@@ -13,6 +13,7 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
+    case,
     cast,
     column,
     func,
@@ -38,12 +39,13 @@ from store.db import (
     sanitize_text,
 )
 from store.jobs import limits
-from trainer.spec import JobSpec, content_hash
+from store.reuse import answers, for_study, note_answers
+from trainer.spec import JobSpec, Numerics, content_hash
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be created: one cell of a study, or a single job."""
+    """A job to be created: one cell of a study, or a single job; `reuse`: an equal one that has succeeded may answer it."""
 
     spec: JobSpec
     name: str
@@ -51,6 +53,7 @@ class NewJob:
     point: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     trial: Mapping[str, Any] | None = None
+    reuse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +70,15 @@ class Submission:
 def create(
     session: Session, owner: User, project: str, dataset: Dataset, new: Sequence[NewJob]
 ) -> list[Job]:
-    """Accept jobs without a study on one dataset; the project is made if it is new.
-
-    Raises DatasetUnavailable when the dataset's registration has failed, LimitReached and PriorityRefused.
-    """
+    """Accept jobs without a study on one dataset; raises as `accept`."""
     return accept(session, [Submission(owner, project, dataset, one) for one in new])
 
 
 def accept(session: Session, submissions: Sequence[Submission]) -> list[Job]:
-    """Accept jobs without a study, in their order; raises as `create`, and then none is accepted."""
+    """Accept jobs without a study, in their order; a project is made if it is new.
+
+    Raises DatasetUnavailable when a dataset's registration has failed, LimitReached and PriorityRefused: then none is accepted.
+    """
     # Before the projects: a transaction that waits for a dataset must not hold a new project's name, for which
     # jobs on other datasets would wait.
     usable = lock_datasets(session, (one.dataset for one in submissions))
@@ -87,7 +90,9 @@ def accept(session: Session, submissions: Sequence[Submission]) -> list[Job]:
         _row(one.new, one.owner.id, on[one.project].id, usable[one.dataset.name])
         for one in submissions
     ]
+    note_answers(session, [[row] for row in rows])
     jobs = [row[0] for row in _insert(session, _INSERTED_JOBS, rows)]
+    _copy_records(session, jobs)
     for job, one in zip(jobs, submissions, strict=True):
         # Known here: to load them would take two statements more.
         set_committed_value(job, "owner", one.owner)
@@ -115,8 +120,16 @@ def insert_jobs(
     device: str | None,
     who: str,
 ) -> None:
-    """Accept a study's jobs on these datasets (of `lock_datasets`); `device` overrides that of the specs."""
-    _insert(session, _INSERTED, _study_rows(study, on, new, device), who)
+    """Accept a new study's jobs on these datasets (of `lock_datasets`); `device` overrides that of the specs."""
+    rows = _study_rows(study, on, new, device)
+    [decided] = note_answers(session, [rows])
+    # All of the study's jobs must have the numerics of those that are answered.
+    if decided is not None:
+        study.numerics = for_study(decided)
+    _insert(session, _INSERTED, rows, who)
+    if decided is not None:
+        answered = select(Job.id).where(Job.study_id == study.id, Job.reused_from.is_not(None))
+        answers.copy_records(session, session.scalars(answered).all())
 
 
 def add_jobs(
@@ -129,10 +142,21 @@ def add_jobs(
     who: str,
     are_limited: bool,
 ) -> list[Job]:
-    """As `insert_jobs`, and reads the new rows, in the order of the cells; where they aren't limited, whatever limits
-    their owner has."""
+    """As `insert_jobs` for a study that has jobs, and reads the new rows, in the order of the cells; where they aren't
+    limited, whatever limits their owner has."""
     rows = _study_rows(study, on, new, device)
-    return [row[0] for row in _insert(session, _INSERTED_JOBS, rows, who, are_limited=are_limited)]
+    # Before its first claim the study's numerics hang on all of its jobs: then the new ones are answered by claims.
+    if study.numerics is not None:
+        note_answers(session, [rows], Numerics.model_validate(study.numerics))
+    made = _insert(session, _INSERTED_JOBS, rows, who, are_limited=are_limited)
+    jobs = [row[0] for row in made]
+    _copy_records(session, jobs)
+    return jobs
+
+
+def _copy_records(session: Session, jobs: Sequence[Job]) -> None:
+    if answered := [job.id for job in jobs if job.reused_from is not None]:
+        answers.copy_records(session, answered)
 
 
 def _study_rows(
@@ -162,7 +186,7 @@ def _insert(
         return made
     # Nothing was inserted: somebody has a limit that may concern these jobs. Of all others it is known by now, without
     # a statement more.
-    limits.admit(session, rows)
+    limits.admit(session, [row for row in rows if row["reused_from"] is None])
     return session.execute(statement, {**values, "are_limited": False}).all()
 
 
@@ -181,6 +205,8 @@ def _row(
         "seed": new.spec.seed,
         "spec": new.spec.model_dump(mode="json"),
         "hash": content_hash(new.spec, dataset.info["digest"]) if dataset.info else "",
+        "may_reuse": new.reuse,
+        "reused_from": None,
         "warnings": [sanitize_text(warning) for warning in new.warnings],
         "priority": PRIORITIES.index(resources.priority),
         "device": device or resources.device,
@@ -207,6 +233,8 @@ _FUNCTION = (
         column("seed", BigInteger),
         column("spec", JSONB),
         column("hash", Text),
+        column("may_reuse", Boolean),
+        column("reused_from", BigInteger),
         column("warnings", JSONB),
         column("priority", BigInteger),
         column("device", Text),
@@ -219,13 +247,30 @@ _FUNCTION = (
 )
 # Read once, for the jobs and for their limits.
 _ROWS = select(*_FUNCTION.c).cte("given")
-_GIVEN = [one.name for one in _ROWS.c if one.name != "number"]
+# A job that is answered when it is submitted has ended by then: nothing ever sees it queued.
+_SOURCE = aliased(Job, name="source")
+_IS_ANSWERED = _ROWS.c.reused_from.is_not(None)
+_RESULT: Mapping[str, Any] = {
+    "status": case((_IS_ANSWERED, "succeeded"), else_="queued"),
+    "finished_at": case((_IS_ANSWERED, func.now())),
+    **{name: getattr(_SOURCE, name) for name in answers.RESULT},
+    "warnings": func.coalesce(_SOURCE.warnings, _ROWS.c.warnings),
+    "step": func.coalesce(_SOURCE.step, 0),
+    "seconds_used": func.coalesce(_SOURCE.seconds_used, 0.0),
+    **{
+        name: func.coalesce(getattr(_SOURCE, name), cast(literal({}, JSONB), JSONB))
+        for name in ("metrics", "non_finite")
+    },
+}
+_GIVEN = [one.name for one in _ROWS.c if one.name not in ("number", *_RESULT)]
 _MADE = (
     insert(Job)
     .from_select(
-        ["kind", *_GIVEN],
+        ["kind", *_GIVEN, *_RESULT],
         # PostgreSQL numbers the new rows in the order in which they were given.
-        select(literal("training", Text), *(_ROWS.c[name] for name in _GIVEN))
+        select(literal("training", Text), *(_ROWS.c[name] for name in _GIVEN), *_RESULT.values())
+        .select_from(_ROWS)
+        .outerjoin(_SOURCE, _SOURCE.id == _ROWS.c.reused_from)
         .where(or_(not_(bindparam("are_limited", type_=Boolean)), not_(limits.concerns(_ROWS))))
         .order_by(_ROWS.c.number),
     )
@@ -240,7 +285,10 @@ _NOTED = (
             _MADE.c.id,
             func.coalesce(bindparam("who", type_=Text), User.name),
             _MADE.c.status,
-            literal("submitted", Text),
+            case(
+                (_MADE.c.reused_from.is_(None), "submitted"),
+                else_=func.format(answers.ANSWERED, _MADE.c.reused_from),
+            ),
         )
         .join(User, User.id == _MADE.c.owner_id)
         .order_by(_MADE.c.id),

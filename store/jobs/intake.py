@@ -54,7 +54,7 @@ class Intake:
         return sum(len(line.waiting) for line in list(self._lines.values()))
 
     def accept(self, submission: Submission) -> Job:
-        """The job, once it is committed; raises as `creation.create`."""
+        """The job, once it is committed; raises as `creation.accept`."""
         entry = _Entry(submission)
         with self._lock:
             line = self._lines.setdefault(submission.dataset.id, _Line())

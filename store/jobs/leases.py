@@ -1,6 +1,6 @@
 """Hosts, their devices, and the leases on their slots."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from store.db import DATABASE_AWAY, Device, Job, Lease, LostLease, Worker, database_now
-from store.hosts import SEEN_SECONDS, host_health
+from store.hosts import host_health
 from store.jobs.attempts import end_attempt
 
 log = structlog.get_logger(__name__)
@@ -82,10 +82,11 @@ def register_worker(
     process: int,
     devices: Sequence[tuple[str, int, str, int]],
     instance: Instance | None = None,
+    offers: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """The host's worker starts, with devices of (kind, number, name, slots); it isn't draining.
 
-    From now on only this instance acquires jobs for the host.
+    `offers`: for each kind of device numerics and environment, as `store.reuse.Offer` reads them. From now on only this instance acquires jobs for the host.
     """
     now = func.clock_timestamp()
     start = {
@@ -98,6 +99,7 @@ def register_worker(
         "namespace": instance and instance.namespace,
         "address": func.host(func.inet_client_addr()),
         "ended_at": None,
+        "offers": list(offers),
     }
     session.execute(
         # The host's name is the key: a new instance takes over the row, and with it the name, in one
@@ -189,7 +191,7 @@ def free_slots(session: Session) -> dict[str, dict[str, int]]:
     statement = (
         select(Device.host, Device.kind, free)
         .join(Worker, Worker.host == Device.host)
-        .where(host_health.is_worth_waking(), _seen_lately())
+        .where(host_health.is_worth_waking(), host_health.seen_lately())
         .group_by(Device.host, Device.kind)
         .order_by(Device.host, Device.kind)
     )
@@ -217,10 +219,10 @@ def workers_view(session: Session) -> list[WorkerView]:
     now = database_now(session)
     statement = select(
         Worker,
-        _seen_lately(),
+        host_health.seen_lately(),
         slots.scalar_subquery(),
         busy.scalar_subquery(),
-        _seen_lately() & host_health.is_worth_waking(),
+        host_health.seen_lately() & host_health.is_worth_waking(),
     ).order_by(Worker.host)
     return [
         WorkerView(
@@ -250,7 +252,7 @@ def _update_worker(host: str, instance: str | None) -> Update:
 
 def is_any_alive(session: Session, namespace: str) -> bool:
     """Whether a worker in this namespace of process ids was seen lately."""
-    query = select(Worker.host).where(Worker.namespace == namespace, _seen_lately())
+    query = select(Worker.host).where(Worker.namespace == namespace, host_health.seen_lately())
     return session.scalars(query.limit(1)).first() is not None
 
 
@@ -274,10 +276,6 @@ def _release(
 
 def _ran_out(grace_seconds: float) -> ColumnElement[bool]:
     return Lease.expires_at < func.clock_timestamp() - timedelta(seconds=grace_seconds)
-
-
-def _seen_lately() -> ColumnElement[bool]:
-    return Worker.seen_at > func.clock_timestamp() - timedelta(seconds=SEEN_SECONDS)
 
 
 def _held_by_device(session: Session) -> dict[int, list[Held]]:

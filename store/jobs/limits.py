@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
-from store.db import PRIORITIES, ROLES, Job, Limit, LimitReached, PriorityRefused, User
+from store.db import IN_LINE, PRIORITIES, ROLES, Job, Limit, LimitReached, PriorityRefused, User
 from store.jobs import usage
 from trainer.spec import describe_duration
 
@@ -204,7 +204,7 @@ def _refuse_queued(session: Session, user: User, allowed: Limits, more: int) -> 
 
 
 def _count_queued(session: Session, user_id: int) -> int:
-    queued = and_(Job.owner_id == user_id, Job.status == literal_column("'queued'"))
+    queued = and_(Job.owner_id == user_id, IN_LINE)
     return session.scalars(select(func.count()).select_from(Job).where(queued)).one()
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection, Engine, delete, func, select, text, union_all
+from sqlalchemy import Connection, Engine, delete, func, or_, select, text, union_all
 from sqlalchemy.orm import Session
 
 from store.db import Attempt, Checkpoint, File, IdempotencyKey, Job
@@ -93,9 +93,12 @@ def settled_jobs(session: Session, job_ids: Collection[int]) -> set[int]:
 
 
 def named_paths(session: Session, job_ids: Collection[int]) -> set[str]:
-    """Every file, relative to the storage, that a row of these jobs names."""
+    """Every file, relative to the storage, that a row of these jobs names, or one of a job that they answer."""
+    answered = select(Job.id).where(Job.reused_from.in_(job_ids))
     query = union_all(
-        select(Checkpoint.path).where(Checkpoint.job_id.in_(job_ids)),
-        select(File.path).where(File.job_id.in_(job_ids)),
+        *(
+            select(table.path).where(or_(table.job_id.in_(job_ids), table.job_id.in_(answered)))
+            for table in (Checkpoint, File)
+        )
     )
     return set(session.scalars(query))

@@ -14,6 +14,8 @@ def find_obstacle(session: Session, job: Job) -> str | None:
     """In words; None for a job that isn't queued or only waits for its turn."""
     if job.status != "queued":
         return None
+    if job.waits_for is not None:
+        return f"job {job.waits_for} trains the same now, and will answer it"
     dataset = session.get_one(Dataset, job.dataset_id)
     if job.kind == "training" and dataset.status != "ready":
         return f"its dataset {dataset.name} is not ready"

@@ -41,7 +41,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, joinedload, load_only
 from sqlalchemy.orm.interfaces import ORMOption
 
-from store.db import PRIORITIES, Attempt, Dataset, Job, Study, User
+from store.db import IN_LINE, PRIORITIES, Attempt, Dataset, Job, Study, User
 from store.jobs import limits, usage
 
 AGING_SECONDS = 3600.0
@@ -63,7 +63,6 @@ class Waiting:
 
 
 #: Written into the statement, not bound: a plan for any value of a parameter could not use the partial indexes.
-_IS_QUEUED = Job.status == literal_column("'queued'")
 _IS_RUNNING = Job.status == literal_column("'running'")
 
 
@@ -138,14 +137,14 @@ def _lines(devices: Collection[str] = ("auto", "cpu", "cuda")) -> Subquery:
     # long as the queue is.
     line = (
         select(*columns)
-        .where(_IS_QUEUED)
+        .where(IN_LINE)
         .order_by(*columns)
         .limit(literal_column("1"))
         .cte("line", recursive=True)
     )
     following = (
         select(*columns)
-        .where(_IS_QUEUED, tuple_(*columns) > tuple_(*line.c))
+        .where(IN_LINE, tuple_(*columns) > tuple_(*line.c))
         .order_by(*columns)
         .limit(literal_column("1"))
         .correlate(line)
@@ -169,7 +168,7 @@ def _in_order(
         .where(
             # A line of somebody who has reached a limit is not even looked into.
             true() if with_held_back else lines.c.reached.is_(None),
-            _IS_QUEUED,
+            IN_LINE,
             Job.owner_id == lines.c.owner_id,
             Job.priority == lines.c.priority,
             Job.device == lines.c.device,
@@ -245,7 +244,7 @@ def _count_runnable(kind: str | None, most: int) -> Select[str | None, int]:
         required_kind().is_not_distinct_from(kind),
         Job.owner_id.not_in(limits.held_back()),
     )
-    jobs = select(Job.id).where(_IS_QUEUED, case((is_counted, true()), else_=false())).limit(most)
+    jobs = select(Job.id).where(IN_LINE, case((is_counted, true()), else_=false())).limit(most)
     return select(literal(kind, Text), func.count()).select_from(jobs.subquery())
 
 
@@ -253,7 +252,7 @@ def is_runnable() -> ColumnElement[bool]:
     """Queued, and its dataset is there (to make it is what a dataset's job is for)."""
     # Looked up for one job after the other: a join could begin with all datasets, or with all studies.
     status = select(Dataset.status).where(Dataset.id == Job.dataset_id).correlate(Job)
-    return and_(_IS_QUEUED, or_(Job.kind == "dataset", status.scalar_subquery() == "ready"))
+    return and_(IN_LINE, or_(Job.kind == "dataset", status.scalar_subquery() == "ready"))
 
 
 def required_kind() -> ColumnElement[str | None]:

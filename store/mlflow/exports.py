@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Select, exists, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session
 
-from store.db import Attempt, Checkpoint, Job, Mirrored, MirrorProblem
+from store.db import IN_LINE, Attempt, Checkpoint, Mirrored, MirrorProblem
 from store.mlflow.mirror import open_runs
 from store.mlflow.mirror_problems import is_held_back
 
@@ -36,7 +36,7 @@ class Load:
 def read_load(session: Session) -> Load:
     running = exists().where(Attempt.ended_at.is_(None))
     # Written into the statement: a plan for any status can't use the index of the queued jobs, and reads them all.
-    queued = exists().where(Job.status == literal_column("'queued'"))
+    queued = exists().where(IN_LINE)
     return Load(*session.execute(select(running, queued)).one())
 
 

@@ -25,6 +25,7 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
+from sqlalchemy.orm import aliased
 
 from store.db import Attempt, Epoch, Job, Project, Result, Study, User
 from store.query.expressions import Operator
@@ -168,10 +169,15 @@ def best_seconds() -> ColumnElement[float]:
 
 
 def environment() -> ColumnElement[Any]:
-    """Of the last attempt that started to train."""
+    """Of the last attempt that started to train; of an answered job, of the one that answers it."""
+    job = aliased(Job)
+    reused = select(job.reused_from).where(job.id == Result.job_id).correlate(Result)
     return (
         select(Attempt.environment)
-        .where(Attempt.job_id == Result.job_id, Attempt.environment.is_not(None))
+        .where(
+            Attempt.job_id == func.coalesce(reused.scalar_subquery(), Result.job_id),
+            Attempt.environment.is_not(None),
+        )
         .order_by(Attempt.number.desc())
         .limit(1)
         .scalar_subquery()

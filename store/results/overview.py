@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from store.db import Attempt, Job, User
+from store.db import IN_LINE, Attempt, Job, User
 from store.jobs import usage
 
 
@@ -119,8 +119,11 @@ def _counts() -> Subquery:
                 literal(int(status == "running")).label("running"),
                 literal(int(status == "queued")).label("queued"),
                 (Job.queued_at if status == "queued" else null()).label("queued_at"),
-            ).where(Job.status == literal_column(f"'{status}'"))
-            for status in ("queued", "running")
+            ).where(condition)
+            for status, condition in (
+                ("queued", IN_LINE),
+                ("running", Job.status == literal_column("'running'")),
+            )
         )
     ).subquery("held")
     return (

@@ -36,6 +36,7 @@ def finished_jobs(session: Session, networks: Collection[tuple[str, str]]) -> Se
             Job.id > newest - RECENT_JOBS,
             Job.kind == "training",
             Job.status == "succeeded",
+            Job.reused_from.is_(None),
             Job.step > 0,
             Job.seconds_used > 0,
             named.in_(networks),

@@ -205,6 +205,12 @@ def same_as(session: Session, spec: Mapping[str, Any], project: str) -> Sequence
     return session.scalars(statement).all()
 
 
+def may_reuse(session: Session, study_id: int) -> bool:
+    """Whether all of its jobs may be answered by equal ones, as its submitter decided."""
+    jobs = select(func.bool_and(Job.may_reuse)).where(Job.study_id == study_id)
+    return bool(session.scalar(jobs))
+
+
 def variants_of(session: Session, study_id: int) -> Sequence[str]:
     """In the order in which the study was written, which its spec no longer has."""
     statement = (
@@ -243,6 +249,16 @@ def counts(session: Session, study_ids: Collection[int]) -> dict[int, dict[str, 
         assert study_id is not None
         totals[study_id][status] = count
     return totals
+
+
+def reused(session: Session, study_ids: Collection[int]) -> dict[int, int]:
+    """For each study, how many of its jobs were answered by equal ones; those without any are not there."""
+    statement = (
+        select(Job.study_id, func.count())
+        .where(Job.study_id.in_(study_ids), Job.reused_from.is_not(None))
+        .group_by(Job.study_id)
+    )
+    return {study_id: count for study_id, count in session.execute(statement) if study_id}
 
 
 def status(counts: Mapping[str, int]) -> StudyStatus:

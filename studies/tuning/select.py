@@ -37,8 +37,9 @@ def choose_when_complete(session: Session, study_id: int) -> None:
         "arms": [arm.model_dump(mode="json") for arm in arms],
     }
     session.flush()
+    reuse = studies.may_reuse(session, study_id)
     new = [
-        NewJob(cell.spec, cell.name, cell.variant, cell.point)
+        NewJob(cell.spec, cell.name, cell.variant, cell.point, reuse=reuse)
         for cell in expand(spec, chosen_settings(study))
     ]
     for job in studies.add_jobs(session, study, new, study.owner.name):

@@ -27,23 +27,24 @@ def known(member: TestClient) -> TestClient:
     return member
 
 
-def test_a_job_is_accepted_with_five_statements(app: FastAPI, known: TestClient) -> None:
-    # The token with its user, the dataset, the project, the dataset's lock, and one for the job, its first
-    # transition and its announcement.
-    assert count(app, known, "POST", "/jobs", json=JOB) == 5
+def test_a_job_is_accepted_with_six_statements(app: FastAPI, known: TestClient) -> None:
+    # The token with its user, the dataset, the project, the dataset's lock, equal jobs that have succeeded, and one
+    # for the job, its first transition and its announcement.
+    assert count(app, known, "POST", "/jobs", json=JOB) == 6
+    assert count(app, known, "POST", "/jobs?fresh=true", json=JOB) == 5
 
 
 def test_a_repeatable_submission_asks_for_its_key_besides(app: FastAPI, known: TestClient) -> None:
     # Looked up before the check, and stored with the job.
     headers = {"Idempotency-Key": "once"}
-    assert count(app, known, "POST", "/jobs", json=JOB, headers=headers) == 7
+    assert count(app, known, "POST", "/jobs", json=JOB, headers=headers) == 8
 
 
 def test_a_token_is_looked_up_in_one_statement(app: FastAPI, known: TestClient) -> None:
     assert count(app, known, "GET", "/presets") == 1
 
 
-@pytest.mark.parametrize(("path", "most"), [("/plans", 9), ("/studies", 14)])
+@pytest.mark.parametrize(("path", "most"), [("/plans", 9), ("/studies", 16)])
 def test_a_study_takes_as_many_statements_with_many_cells_as_with_few(
     app: FastAPI, known: TestClient, path: str, most: int
 ) -> None:

@@ -15,6 +15,7 @@ from store.jobs import commands, leases
 from store.jobs.acquire import Assignment
 from store.jobs.commands import NewJob
 from store.studies import studies
+from trainer.events import EpochFinished, Started
 from trainer.spec.dataset import DatasetInfo, Parquet
 from trainer.spec.job import JobSpec, Numerics
 
@@ -87,23 +88,28 @@ def make_job(
     *,
     dataset: Dataset | None = None,
     name: str = "job",
+    reuse: bool = False,
     **parts: Any,
 ) -> Job:
-    """A queued job without a study."""
+    """A job without a study; queued unless an equal one answers it."""
     dataset = dataset or find_digits(session)
     spec = make_spec(**{"dataset": {"name": dataset.name}, **parts})
-    new = NewJob(spec=spec, name=name)
+    new = NewJob(spec=spec, name=name, reuse=reuse)
     return commands.create(session, owner or make_user(session), spec.project, dataset, [new])[0]
 
 
 def make_cells(
-    variants: Sequence[str] = ("none", "batch"), seeds: Sequence[int] = (0, 1), **parts: Any
+    variants: Sequence[str] = ("none", "batch"),
+    seeds: Sequence[int] = (0, 1),
+    reuse: bool = False,
+    **parts: Any,
 ) -> list[NewJob]:
     return [
         NewJob(
             spec=make_spec(norm={"kind": variant}, seed=seed, **parts),
             name=f"{variant} | seed {seed}",
             variant=variant,
+            reuse=reuse,
         )
         for variant in variants
         for seed in seeds
@@ -123,17 +129,41 @@ def make_study(
     return studies.create(session, owner, document, "default", "norms", cells)
 
 
+#: What trainings of `finish_training` ran in.
+ENVIRONMENT = {"code": "as it is", "torch": "2.14"}
+
+
 def make_worker(session: Session, host: str = "alpha", *, cpu: int = 1, cuda: int = 0) -> None:
     """A host with so many slots on its CPU and so many GPUs of one slot each."""
     devices = [("cpu", 0, "a processor", cpu)] if cpu else []
     devices += [("cuda", number, "a GPU", 1) for number in range(cuda)]
-    leases.register_worker(session, host, 100, devices)
+    offers = [
+        {"numerics": choose_numerics(kind).model_dump(mode="json"), "environment": ENVIRONMENT}
+        for kind in sorted({device[0] for device in devices})
+    ]
+    leases.register_worker(session, host, 100, devices, offers=offers)
 
 
 def acquire_job(session: Session, host: str = "alpha", **options: Any) -> Assignment | None:
     """Acquire as a worker of the host does."""
     settings = {"lease_seconds": 60.0, "numerics": choose_numerics, **options}
     return commands.acquire(session, host, 101, **settings)
+
+
+def finish_training(session: Session, job: Assignment, **environment: str) -> None:
+    """As a worker of `make_worker` that has trained for two epochs, unless its environment was another."""
+    ran_in = {**ENVIRONMENT, **environment}
+    started = Started(0, 0, 46, 1000, environment=ran_in, facts={"train_size": 1437})
+    commands.record_start(session, job.job_id, job.attempt, started)
+    epochs = [
+        EpochFinished(number, 23 * number, {"train_loss": 0.5, "val_accuracy": 0.9}, True, 0.1)
+        for number in (1, 2)
+    ]
+    commands.record_epochs(session, job.job_id, job.attempt, epochs)
+    metrics = {"test_accuracy": 0.875, "best_epoch": 2.0, "best_val_accuracy": 0.9}
+    commands.finish(
+        session, job.job_id, job.attempt, reason="completed", metrics=metrics, seconds_used=5.0
+    )
 
 
 def choose_numerics(device: str) -> Numerics:

@@ -2,10 +2,12 @@
 
 from trainer.training.batch_order import BatchSampler
 from trainer.training.checkpoint import restore_model
+from trainer.training.environment import describe_environment
 from trainer.training.loop import train
 
 __all__ = [
     "BatchSampler",
+    "describe_environment",
     "restore_model",
     "train",
 ]

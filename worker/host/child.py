@@ -14,8 +14,8 @@ from store.db import DATABASE_AWAY, make_engine, make_sessions
 from store.hosts import Shortage, host_health
 from store.jobs import Assignment, Waker, commands, wakeups
 from trainer.data import load
-from trainer.spec import Numerics
 from worker.execution import Drain, ExecutionContext, LeaseTiming, Space, execute
+from worker.host.offers import decide_numerics
 from worker.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -112,7 +112,7 @@ class Child:
                     self._settings.host_name,
                     os.getpid(),
                     lease_seconds=self._settings.lease_seconds,
-                    numerics=self._numerics,
+                    numerics=functools.partial(decide_numerics, self._settings),
                     warm=self._warm,
                     instance=self._instance,
                 )
@@ -126,13 +126,6 @@ class Child:
                 return host_health.is_held(session, self._settings.host_name)
         except DATABASE_AWAY:
             return False
-
-    def _numerics(self, device: str) -> Numerics:
-        match device:
-            case "cuda":
-                return Numerics(device="cuda")
-            case _:
-                return Numerics(device="cpu", threads=self._settings.cpu_threads)
 
     def _exit_process(self) -> None:
         """End this process now: only that gives back all of its memory and its device."""

@@ -131,6 +131,7 @@ def job_tags(record: JobToMirror, parent_run_id: str | None) -> dict[str, str]:
         "normlab.seed": job.seed,
         "normlab.trial": None if job.trial is None else json.dumps(job.trial, sort_keys=True),
         "normlab.hash": job.hash,
+        "normlab.reused_from": job.reused_from,
         "normlab.status": job.status,
         "normlab.reason": job.reason,
         "normlab.attempts": job.attempt,

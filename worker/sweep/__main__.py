@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 from runtime.logs import configure_logging
 from store.db import DATABASE_AWAY, make_engine, make_sessions
 from store.jobs import leases, maintenance, usage, wakeups
+from store.reuse import answers
 from store.studies import verdicts
 from studies.rendering import Renderer
 from worker.settings import Settings
@@ -101,6 +102,7 @@ class Sweep:
         if released:
             log.warning("leases expired; their attempts have ended", jobs=released)
         with self._sessions.begin() as session:
+            answers.release_waiting(session)
             due = wakeups.due(session)
         if due:
             wakeups.send(self._celery, due)

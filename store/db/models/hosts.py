@@ -3,7 +3,15 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Integer, UniqueConstraint, func
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Integer,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from store.db.models.table import Table, one_of
@@ -17,7 +25,8 @@ class Worker(Table):
     `ended_at`: it has ended by itself, and none of its processes is left.
     `shortage`: the folder without enough room (`store.hosts.host_health.Shortage`), for which the host takes no jobs.
     `held_until`: it takes no jobs until then, because its disk ran full under a job, `disk_failures` times
-    without one that completed between them. `clock_ahead_seconds`: of the database's clock.
+    without one that completed between them. `clock_ahead_seconds`: of the database's clock. `offers`: what it
+    would train with, for each kind of device (`store.reuse.Offer`).
     """
 
     __tablename__ = "workers"
@@ -35,6 +44,7 @@ class Worker(Table):
     disk_failures: Mapped[int] = mapped_column(Integer, server_default="0")
     held_until: Mapped[datetime | None]
     clock_ahead_seconds: Mapped[float | None]
+    offers: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
 
 
 class Storage(Table):

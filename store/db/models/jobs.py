@@ -10,7 +10,9 @@ from sqlalchemy import (
     Index,
     Integer,
     UniqueConstraint,
+    and_,
     func,
+    literal_column,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -94,7 +96,9 @@ class Job(Table):
     `attempt` is the fencing number: whoever writes for a job must hold it. It only rises; attempts up
     to `attempt_base` no longer count towards `max_attempts`, because of a retry since.
     `facts`: what its training turned out to be (`trainer.training.facts`), once it has started. `trial`: the
-    setting that it tries for its study's tuning; NULL of all others.
+    setting that it tries for its study's tuning; NULL of all others. `may_reuse`: an equal job that has succeeded
+    may answer it (`store.reuse`); `reused_from`: the one that did; `waits_for`: the one that trains the same
+    now, until whose end the job is not claimed.
     """
 
     __tablename__ = "jobs"
@@ -111,6 +115,9 @@ class Job(Table):
     seed: Mapped[int]
     spec: Mapped[dict[str, Any]]
     hash: Mapped[str]
+    may_reuse: Mapped[bool] = mapped_column(server_default="false")
+    reused_from: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))
+    waits_for: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))
     status: Mapped[str] = mapped_column(server_default="queued")
     reason: Mapped[str | None]
     requested_action: Mapped[str | None]
@@ -154,8 +161,9 @@ class Job(Table):
         CheckConstraint(
             f"({one_of('status', FINAL_STATUSES)}) = (finished_at IS NOT NULL)", name="finished"
         ),
-        # Partial: the table keeps every job there ever was, but the queue is the queued ones only. A person's
-        # jobs of one class and device lie side by side, the oldest first (`store.jobs.queue`).
+        # Partial: the table keeps every job there ever was, but the queue is the queued ones only, less those that
+        # wait for an equal one. A person's jobs of one class and device lie side by side, the oldest first
+        # (`store.jobs.queue`).
         Index(
             "ix_jobs_claimable",
             "owner_id",
@@ -163,7 +171,13 @@ class Job(Table):
             "device",
             "queued_at",
             "id",
-            postgresql_where=text("status = 'queued'"),
+            postgresql_where=text("status = 'queued' AND waits_for IS NULL"),
+        ),
+        # Those that train the same: the newest of a status.
+        Index("ix_jobs_hash", "hash", "status", "id"),
+        *(
+            Index(f"ix_jobs_{name}", name, postgresql_where=text(f"{name} IS NOT NULL"))
+            for name in ("reused_from", "waits_for")
         ),
         Index("ix_jobs_running", "started_at", "id", postgresql_where=text("status = 'running'")),
         # No column in it changes while a job runs: the many updates of its progress touch no index.
@@ -181,6 +195,11 @@ class Job(Table):
             "ix_jobs_registrations", "dataset_id", "id", postgresql_where=text("kind = 'dataset'")
         ),
     )
+
+
+#: In line for a device: queued, and not waiting for an equal job. Written into statements, not bound: a plan for any
+#: value of a parameter could not use the partial index.
+IN_LINE = and_(Job.status == literal_column("'queued'"), Job.waits_for.is_(None))
 
 
 class Attempt(Table):

@@ -125,7 +125,8 @@ def test_no_statement_on_a_jobs_way_reads_the_history(
     assert counts["acquire"] <= 10
     assert counts["renew"] <= 5
     assert counts["record_epoch"] <= 4
-    assert counts["finish"] <= 9
+    # One of them looks for queued jobs that this one answers.
+    assert counts["finish"] <= 10
     for name in ("queue", "running", "open attempts", "nothing is due", "load", "sweep"):
         assert counts[name] == 1
     # The heads of the lines, found twice: as lines and as jobs.
