@@ -45,6 +45,7 @@ RIGHTS: Mapping[str, tuple[str, str]] = {
     "usage": (_READ, _ALL),
     "half_life": (_READ, _WRITE),
     "limits": (_WRITE, _READ),
+    "start_estimates": (_READ, _ALL),
     "workers": (_READ, _ALL),
     "devices": (_READ, _ALL),
     "leases": (_READ, _ALL),

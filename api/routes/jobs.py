@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Depends, Query, Response, status
 from sqlalchemy.orm import Session
@@ -24,12 +24,22 @@ from api.http import (
     get_current_user,
     parse,
 )
-from api.schemas import AnnotationChange, JobStatus, JobView, Listing, PriorityChange
+from api.schemas import AnnotationChange, JobStatus, JobView, Listing, PriorityChange, WaitView
 from api.services import Services, ServicesDep
 from store.catalog import annotations
 from store.db import Job, Overtaken, User
-from store.jobs import Submission, commands, limits, obstacles
+from store.jobs import (
+    HINDRANCES,
+    Submission,
+    WaitReason,
+    commands,
+    limits,
+    obstacles,
+    queue,
+)
 from store.mlflow import links, mirror_problems
+from store.results import start_estimates
+from studies.planning import read_line
 from trainer.spec import JobSpec
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], dependencies=[Depends(get_current_user)])
@@ -196,4 +206,30 @@ def _change(services: Services, user: User, job_id: int, change: JobChange) -> J
 def _build_view(services: Services, session: Session, job_id: int) -> JobView:
     job = find_job(session, job_id)
     [view] = build_job_views(services, session, [job])
-    return view.model_copy(update={"obstacle": obstacles.find_obstacle(session, job)})
+    return view.model_copy(update=explain_wait(session, job))
+
+
+def explain_wait(session: Session, job: Job) -> dict[str, Any]:
+    """`waiting` and `obstacle` of its view."""
+    if job.status == "paused":
+        detail = "paused: it waits until somebody resumes it"
+        return {"waiting": WaitView.outside(WaitReason.PAUSED, detail)}
+    if job.status != "queued":
+        return {}
+    if job.waits_for is not None:
+        detail = obstacles.describe_equal(job.waits_for)
+        return {"waiting": WaitView.outside(WaitReason.EQUAL, detail), "obstacle": detail}
+    line = read_line(session)
+    place = next((one for one in line.places if one.waiting.job.id == job.id), None)
+    if place is None:
+        expected_at = start_estimates.expected_at(session, job.id)
+        waiting = WaitView.beyond(queue.position(session, job.id), expected_at)
+        return {"waiting": waiting, "obstacle": obstacles.find_obstacle(session, job)}
+    waiting = WaitView.at(place, line.at)
+    # Only what is wrong, beside limits and the jobs ahead.
+    hosts = [place.why] if place.reason in HINDRANCES else []
+    filled = obstacles.last_full_disk(session, job)
+    if filled and place.reason is WaitReason.STARTING:
+        why = {"reason": WaitReason.NO_SPACE, "detail": "; ".join(filled)}
+        waiting = waiting.model_copy(update=why)
+    return {"waiting": waiting, "obstacle": "; ".join([*filled, *hosts]) or None}

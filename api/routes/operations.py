@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from api.http import get_current_user
 from api.schemas import (
     DeviceView,
+    EstimatesView,
     Listing,
     MirrorView,
     NamedProblem,
@@ -17,9 +18,10 @@ from api.schemas import (
     WorkerView,
 )
 from api.services import ServicesDep
-from store.jobs import leases, queue, usage
+from store.jobs import leases, usage
 from store.mlflow import mirror_problems
-from store.results import overview
+from store.results import overview, start_estimates
+from studies.planning import read_line
 
 router = APIRouter(dependencies=[Depends(get_current_user)])
 
@@ -32,9 +34,12 @@ def read_queue(
     limit: Annotated[int, Query(ge=1, le=1000, description="maximum number of waiting jobs")] = 100,
 ) -> QueueView:
     with services.sessions.begin() as session:
+        line = read_line(session, limit)
+        error = start_estimates.read_error(session)
         return QueueView(
-            queued=[WaitingView.of(one) for one in queue.waiting(session, limit)],
-            running=[RunningView.of(job) for job in queue.running(session)],
+            queued=[WaitingView.of(place, line.at) for place in line.places],
+            running=[RunningView.of(job) for job in line.running],
+            estimates=EstimatesView.of(error) if error else None,
         )
 
 

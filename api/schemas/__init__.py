@@ -27,6 +27,7 @@ from api.schemas.plans import (
 )
 from api.schemas.presets import PresetDetail, PresetView, RunRequest, RunView, ShortVerdict
 from api.schemas.scheduling import (
+    EstimatesView,
     LimitsChange,
     LimitsView,
     QueueView,
@@ -49,6 +50,7 @@ from api.schemas.service import (
     WorkerView,
 )
 from api.schemas.studies import AcceptedStudy, StudyView
+from api.schemas.waiting import WaitView
 
 __all__ = [
     "AcceptedStudy",
@@ -62,6 +64,7 @@ __all__ = [
     "DiagnosisView",
     "EpochView",
     "EstimateView",
+    "EstimatesView",
     "Extension",
     "FileView",
     "JobStatus",
@@ -99,6 +102,7 @@ __all__ = [
     "UserChange",
     "UserView",
     "View",
+    "WaitView",
     "WaitingView",
     "WorkerView",
 ]

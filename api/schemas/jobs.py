@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.mirror import ProblemView
+from api.schemas.waiting import WaitView
 from store.db import PRIORITIES, Job, MirrorProblem
 
 Item = TypeVar("Item", bound=BaseModel)
@@ -109,6 +110,13 @@ class JobView(View):
             "only present when a single job is read"
         ),
     ]
+    waiting: Annotated[
+        WaitView | None,
+        Field(
+            description="why a queued or paused job waits, and when it may start; only present when a single "
+            "job is read"
+        ),
+    ] = None
 
     @classmethod
     def of(
@@ -134,6 +142,7 @@ class JobView(View):
 
 _JOB_COLUMNS = frozenset(JobView.model_fields) - {
     "project", "owner", "priority", "wish", "archived", "mlflow_url", "mirror_problems", "obstacle",
+    "waiting",
 }  # fmt: skip
 
 

@@ -9,13 +9,15 @@ from pydantic import Field
 
 from api.schemas.jobs import View
 from api.schemas.service import Role
+from api.schemas.waiting import WaitView, describe_place
 from store.db import PRIORITIES, Job
-from store.jobs import Limits, Waiting
-from store.results import Share
+from store.jobs import Limits
+from store.results import Share, StartError
+from studies.planning import Place
 from trainer.spec import Duration, Part, Priority, describe_duration
 
 
-class WaitingView(View):
+class WaitingView(WaitView):
     """A queued job and its position in the queue."""
 
     id: int
@@ -26,20 +28,20 @@ class WaitingView(View):
     priority: Annotated[
         str, Field(description="priority class; each hour of waiting raises it by one")
     ]
-    position: Annotated[int, Field(description="from 1, in the order in which jobs will start")]
     waiting_seconds: float
     claimable: Annotated[bool, Field(description="false: its dataset is not ready yet")]
 
     @classmethod
-    def of(cls, waiting: Waiting) -> Self:
+    def of(cls, place: Place, now: datetime) -> Self:
+        waiting = place.waiting
         return cls(
+            **describe_place(place, now),
             id=waiting.job.id,
             name=waiting.job.name,
             study_id=waiting.job.study_id,
             study=waiting.job.study.name if waiting.job.study else None,
             owner=waiting.job.owner.name,
             priority=PRIORITIES[waiting.job.priority],
-            position=waiting.position,
             waiting_seconds=waiting.waiting_seconds,
             claimable=waiting.runnable,
         )
@@ -75,11 +77,31 @@ class RunningView(View):
         )
 
 
+class EstimatesView(View):
+    """How far off the estimated starts of the last jobs were, made soon after they were queued."""
+
+    count: Annotated[int, Field(description="jobs")]
+    median_error_seconds: float
+    median_wait_seconds: float
+
+    @classmethod
+    def of(cls, error: StartError) -> Self:
+        return cls(
+            count=error.count,
+            median_error_seconds=error.median_seconds,
+            median_wait_seconds=error.median_wait_seconds,
+        )
+
+
 class QueueView(View):
     """Waiting jobs in order, and running jobs."""
 
     queued: list[WaitingView]
     running: list[RunningView]
+    estimates: Annotated[
+        EstimatesView | None,
+        Field(description="how wrong estimates of the start were; null: none has come true yet"),
+    ]
 
 
 class LimitsView(View):

@@ -12,11 +12,10 @@ from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
 from api.http import Id, Reader, may_change
-from api.routes.jobs import build_job_views, find_job
+from api.routes.jobs import build_job_views, explain_wait, find_job
 from api.services import Services, ServicesDep
 from api.web.render import PageRoute, render
 from store.db import FINAL_STATUSES, PRIORITIES, Job, Study
-from store.jobs import obstacles
 from store.results import overview, result_rows, series
 from store.studies import studies
 from studies.spec import list_differences
@@ -61,7 +60,7 @@ def _read_job(services: Services, session: Session, job: Job) -> dict[str, Any]:
         "job": view,
         "study": study,
         "beside": _compare_specs(session, study, job) if study is not None else None,
-        "obstacle": obstacles.find_obstacle(session, job),
+        **{"obstacle": None, "waiting": None, **explain_wait(session, job)},
         "progress": overview.progress(session).get(job.id),
         "has_snapshots": series.has_snapshots(session, job.id),
         "attempts": result_rows.attempts(session, job.id),

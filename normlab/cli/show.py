@@ -11,7 +11,6 @@ from normlab.cli.render import (
     Column,
     ComparisonFormat,
     Format,
-    Item,
     Output,
     ago,
     duration,
@@ -24,9 +23,11 @@ from normlab.cli.render import (
     scaled,
     show_claims,
     show_comparison,
+    show_queue,
     show_side_by_side,
     status,
     test_metric,
+    waiting_lines,
 )
 from normlab.client import FINAL, Client, Reference
 from normlab.errors import NormlabError
@@ -184,10 +185,7 @@ def queue(output: Output = Format.TABLE) -> None:
     if output is Format.JSON:
         say(json.dumps(found, indent=2))
         return
-    # One table of both, as a person asks when a job will start and what it waits for at once.
-    rows = [{**row, "state": "running"} for row in found["running"]]
-    rows += [{**row, "state": "queued"} for row in found["queued"]]
-    emit(rows, _QUEUE, output, "no jobs are running or waiting")
+    show_queue(found, output)
     say_workers(workers)
 
 
@@ -236,8 +234,8 @@ def _show_job(client: Client, reference: Reference, item: dict[str, Any], output
     say(
         f"step {item['step']} of {item['total_steps'] or '?'}, trained for {duration(item['seconds_used'])}"
     )
-    if obstacle := item.get("obstacle"):
-        say(f"waiting: {obstacle}")
+    for line in waiting_lines(item):
+        say(line)
     _show_remarks(item)
     values = {**item["metrics"], **item["non_finite"]}
     if values:
@@ -273,10 +271,6 @@ def _print_logs(
         say(f"{f'{job}  ' if prefix else ''}{at}  {line['level']:<7}  {line['text']}")
 
 
-def _study_label(row: Item) -> str:
-    return f"s{row['study_id']} {row['study']}" if row["study_id"] is not None else ""
-
-
 JOBS = (
     Column("id", lambda job: f"j{job['id']}", raw("id")),
     Column("name", field("name")),
@@ -307,23 +301,6 @@ STUDIES = (
         ),
     ),
     Column("age", ago("created_at"), raw("created_at"), right=True),
-)
-_QUEUE = (
-    Column("id", lambda row: f"j{row['id']}", raw("id")),
-    Column("state", field("state")),
-    Column("position", field("position"), right=True),
-    Column("study", _study_label, raw("study_id")),
-    Column("name", field("name")),
-    Column("priority", field("priority")),
-    Column("owner", field("owner")),
-    Column(
-        "waiting",
-        lambda row: (
-            duration(row["waiting_seconds"]) if row.get("waiting_seconds") is not None else ""
-        ),
-        raw("waiting_seconds"),
-        right=True,
-    ),
 )
 _ATTEMPTS = (
     Column("attempt", field("number"), right=True),

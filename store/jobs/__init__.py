@@ -17,19 +17,23 @@ from store.jobs.creation import NewJob, Submission
 from store.jobs.intake import Intake
 from store.jobs.leases import Instance, is_any_alive, workers_view
 from store.jobs.limits import Limits
+from store.jobs.obstacles import HINDRANCES, Obstacle, WaitReason
 from store.jobs.queue import Waiting
 from store.jobs.waker import Waker
 from store.jobs.wakeups import QUEUE
 
 __all__ = [
+    "HINDRANCES",
     "QUEUE",
     "Assignment",
     "Instance",
     "Intake",
     "Limits",
     "NewJob",
+    "Obstacle",
     "Renewed",
     "Submission",
+    "WaitReason",
     "Waiting",
     "Waker",
     "commands",

@@ -118,6 +118,21 @@ def reached(used: FromClause) -> ColumnElement[str | None]:
     )
 
 
+def describe_reached(session: Session, user: User, name: str) -> str:
+    """Which limit of this person is reached, and when their jobs go on."""
+    allowed = in_force(session, user.id)
+    if name == "running":
+        count = f"{allowed.running} job{'' if allowed.running == 1 else 's'}"
+        return (
+            f"limit running: {user.name} may have {count} running at once; it waits until one ends"
+        )
+    seconds = describe_duration(allowed.device_seconds_per_day or 0.0)
+    return (
+        f"limit device_seconds_per_day: {user.name} has used the {seconds} of device time of this day (running jobs "
+        "count with what they are expected to take); it waits until midnight UTC, or until a job ends early"
+    )
+
+
 def held_back() -> Select[int]:
     """The ids of all whose jobs don't start now, whatever is free."""
     used = usage.by_owner()

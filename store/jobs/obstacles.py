@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,25 +12,57 @@ from store.db import Attempt, Dataset, Job
 from store.jobs import leases, queue
 
 
+class WaitReason(StrEnum):
+    """Why a job waits; one of these, always."""
+
+    BEHIND = "behind"
+    NO_FREE_SLOT = "no_free_slot"
+    STARTING = "starting"
+    LIMIT = "limit"
+    DATASET = "dataset"
+    NO_WORKER = "no_worker"
+    DRAINING = "draining"
+    NO_SPACE = "no_space"
+    EQUAL = "equal"
+    PAUSED = "paused"
+
+
+#: Those that somebody has to do something about.
+HINDRANCES = frozenset(
+    {WaitReason.DATASET, WaitReason.NO_WORKER, WaitReason.DRAINING, WaitReason.NO_SPACE}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """A reason, and the sentence that says it for this job."""
+
+    reason: WaitReason
+    sentence: str
+
+
 def find_obstacle(session: Session, job: Job) -> str | None:
     """In words; None for a job that isn't queued or only waits for its turn."""
     if job.status != "queued":
         return None
     if job.waits_for is not None:
-        return f"job {job.waits_for} trains the same now, and will answer it"
+        return describe_equal(job.waits_for)
     dataset = session.get_one(Dataset, job.dataset_id)
     if job.kind == "training" and dataset.status != "ready":
         return f"its dataset {dataset.name} is not ready"
     kind = session.scalars(select(queue.required_kind()).where(Job.id == job.id)).one()
     workers, devices = leases.workers_view(session), leases.devices_view(session)
-    sentences = [
-        *_last_full_disk(session, job),
-        *describe_hosts(workers, devices, kind, job.devices),
-    ]
+    of_hosts = describe_hosts(workers, devices, kind, job.devices)
+    sentences = [*last_full_disk(session, job), *(one.sentence for one in of_hosts)]
     return "; ".join(sentences) or None
 
 
-def _last_full_disk(session: Session, job: Job) -> list[str]:
+def describe_equal(job_id: int) -> str:
+    return f"job {job_id} trains the same now, and will answer it"
+
+
+def last_full_disk(session: Session, job: Job) -> list[str]:
+    """That the disk ran full under the job's last attempt, for which its host skips it for a while."""
     # Most jobs that are looked at while they wait have not been tried yet.
     attempt = session.get(Attempt, (job.id, job.attempt)) if job.attempt else None
     if attempt is None or attempt.end != "disk" or not attempt.error:
@@ -41,7 +75,7 @@ def describe_hosts(
     devices: Sequence[leases.DeviceView],
     kind: str | None,
     count: int,
-) -> list[str]:
+) -> list[Obstacle]:
     """What is wrong with the hosts that have so many devices of the kind (None: any), where none of them takes jobs."""
     counts = Counter((device.host, device.kind) for device in devices)
     fitting = {
@@ -52,10 +86,15 @@ def describe_hosts(
     # does not hold it up.
     if any(worker.claims for worker in beside):
         return []
-    reasons = [
-        f"{worker.host} {'; '.join(worker.problems) or 'is being stopped'}" for worker in beside
-    ]
-    return reasons or [f"no worker{_needed(kind, count)} is running"]
+    if not beside:
+        return [Obstacle(WaitReason.NO_WORKER, f"no worker{_needed(kind, count)} is running")]
+    return [_describe_host(worker) for worker in beside]
+
+
+def _describe_host(worker: leases.WorkerView) -> Obstacle:
+    reason = WaitReason.DRAINING if worker.draining else WaitReason.NO_SPACE
+    words = "; ".join(worker.problems) or "is being stopped"
+    return Obstacle(reason, f"{worker.host} {words}")
 
 
 def _needed(kind: str | None, count: int) -> str:

@@ -88,6 +88,12 @@ def _waiting() -> Select[Job, float, bool, str | None, str | None]:
     )
 
 
+def position(session: Session, job_id: int) -> int:
+    """Of a queued job, however many are ahead of it, counted from 1."""
+    whole = _in_order(_lines(), limit=literal_column("NULL", Integer), with_held_back=True)
+    return session.scalars(whole).all().index(job_id) + 1
+
+
 def running(session: Session) -> Sequence[Job]:
     """All running jobs, those that started first in front."""
     statement = (

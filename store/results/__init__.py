@@ -1,6 +1,15 @@
 """Reading results: rows, columns, order, series, leaderboards."""
 
-from store.results import compared, groups, leaderboard, overview, pace, result_rows, series
+from store.results import (
+    compared,
+    groups,
+    leaderboard,
+    overview,
+    pace,
+    result_rows,
+    series,
+    start_estimates,
+)
 from store.results.columns import SPEC_WITHOUT_SEED, Column, parse_columns, parse_keys, parse_metric
 from store.results.compared import ComparedJob
 from store.results.groups import ResultGroup
@@ -10,6 +19,7 @@ from store.results.overview import Progress, Share
 from store.results.pace import FinishedJob
 from store.results.result_rows import ResultRow, matching
 from store.results.series import LayerSnapshot
+from store.results.start_estimates import StartError
 
 __all__ = [
     "SPEC_WITHOUT_SEED",
@@ -24,6 +34,7 @@ __all__ = [
     "ResultGroup",
     "ResultRow",
     "Share",
+    "StartError",
     "compared",
     "groups",
     "leaderboard",
@@ -36,4 +47,5 @@ __all__ = [
     "parse_order",
     "result_rows",
     "series",
+    "start_estimates",
 ]

@@ -4,13 +4,18 @@ from studies.planning import outlook
 from studies.planning.estimates import ArmWork, estimate
 from studies.planning.outlook import growth_notes, repeat_notes
 from studies.planning.starts import Turn, expect_starts
+from studies.planning.waiting import Line, Place, Slot, read_line
 
 __all__ = [
     "ArmWork",
+    "Line",
+    "Place",
+    "Slot",
     "Turn",
     "estimate",
     "expect_starts",
     "growth_notes",
     "outlook",
+    "read_line",
     "repeat_notes",
 ]

@@ -15,8 +15,10 @@ from sqlalchemy import Connection, Engine
 from runtime.logs import configure_logging
 from store.db import DATABASE_AWAY, make_engine, make_sessions
 from store.jobs import leases, maintenance, usage, wakeups
+from store.results import start_estimates
 from store.reuse import answers
 from store.studies import verdicts
+from studies.planning import read_line
 from studies.rendering import Renderer
 from worker.settings import Settings
 from worker.startup import wait_for_storage
@@ -28,6 +30,9 @@ log = structlog.get_logger("worker.sweep")
 RETRY_SECONDS = 1.0
 TIDY_SECONDS = 3600.0
 KEYS_LAST = timedelta(hours=24)
+ESTIMATES_LAST = timedelta(days=30)
+#: Of jobs further behind it isn't known.
+MOST_ESTIMATED = 1000
 
 
 def main() -> int:
@@ -106,10 +111,24 @@ class Sweep:
             due = wakeups.due(session)
         if due:
             wakeups.send(self._celery, due)
+        self._estimate_starts()
         self._judge()
         if self._tidied_at is None or time.monotonic() - self._tidied_at > TIDY_SECONDS:
             self._tidy()
             self._tidied_at = time.monotonic()
+
+    def _estimate_starts(self) -> None:
+        """Of jobs that were queued since the last round: how wrong it was is known once they start."""
+        try:
+            with self._sessions.begin() as session:
+                if new := start_estimates.missing(session):
+                    line = read_line(session, MOST_ESTIMATED)
+                    starts = {one.waiting.job.id: one.starts_in for one in line.places}
+                    start_estimates.record(session, line.at, {one: starts.get(one) for one in new})
+        except DATABASE_AWAY:
+            raise
+        except Exception:  # Leases, which this process is for, don't depend on it.
+            log.exception("it could not be estimated when jobs will start")
 
     def _judge(self) -> None:
         """Beside the rounds: reports take seconds to draw, and leases don't wait."""
@@ -156,6 +175,7 @@ class Sweep:
     def _tidy(self) -> None:
         with self._sessions.begin() as session:
             maintenance.delete_old_keys(session, KEYS_LAST)
+            start_estimates.forget(session, ESTIMATES_LAST)
             difference = maintenance.check_usage(session)
         if difference > maintenance.USAGE_TOLERANCE:
             log.error("what people have used was wrong, and is summed up anew", by=difference)

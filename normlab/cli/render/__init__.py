@@ -27,6 +27,7 @@ from normlab.cli.render.patience import Patience
 from normlab.cli.render.plan import CELLS, show_plan
 from normlab.cli.render.preset_pages import find_others, start_all, write_markdown, write_pages
 from normlab.cli.render.progress import draw, summary, tell
+from normlab.cli.render.queue import show_queue, waiting_lines
 from normlab.cli.render.service import SHOWN, problem_lines, say_mirror, say_workers
 from normlab.cli.render.stack_progress import StackProgress
 from normlab.cli.render.thumbnails import PIXELS, show_thumbnails
@@ -66,6 +67,7 @@ __all__ = [
     "show_comparison",
     "show_dataset",
     "show_plan",
+    "show_queue",
     "show_side_by_side",
     "show_thumbnails",
     "size",
@@ -75,6 +77,7 @@ __all__ = [
     "tell",
     "test_metric",
     "unit_name",
+    "waiting_lines",
     "write_markdown",
     "write_pages",
 ]

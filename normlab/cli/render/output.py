@@ -138,6 +138,11 @@ def ago(name: str) -> Callable[[Item], str]:
     return text
 
 
+def until(time: str) -> str:
+    """How long it is from now until a time of the service, at least 0."""
+    return duration(max(0.0, -seconds_since(time)))
+
+
 def seconds_since(time: str) -> float:
     """From an RFC 3339 time of the service until now."""
     return (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()

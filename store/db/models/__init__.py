@@ -36,7 +36,7 @@ from store.db.models.jobs import (
 )
 from store.db.models.mirror import MIRROR_PROBLEMS, Mirrored, MirrorProblem
 from store.db.models.results import Result
-from store.db.models.scheduling import HALF_LIFE_SECONDS, HalfLife, Limit, Usage
+from store.db.models.scheduling import HALF_LIFE_SECONDS, HalfLife, Limit, StartEstimate, Usage
 from store.db.models.table import Table
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "Mirrored",
     "Project",
     "Result",
+    "StartEstimate",
     "Storage",
     "Study",
     "Table",

@@ -40,6 +40,15 @@ class HalfLife(Table):
     )
 
 
+class StartEstimate(Table):
+    """When a job was expected to start, soon after it was queued (`store.results.start_estimates`); NULL: nothing told."""
+
+    __tablename__ = "start_estimates"
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    made_at: Mapped[datetime]
+    expected_at: Mapped[datetime | None]
+
+
 class Limit(Table):
     """What a role or a person may have at most (`store.jobs.limits`); NULL: no limit, of a person: that of the role.
 

@@ -43,6 +43,8 @@ def submit(client: TestClient, document: Any = None, **headers: str) -> dict[str
 def test_a_submitted_job_is_there_with_all_that_was_said(member: TestClient) -> None:
     made = submit(member, job(seed=7))
     read = member.get(f"/api/v1/jobs/{made['id']}").json()
+    assert read.pop("waiting")["reason"] == "no_worker"
+    assert made.pop("waiting") is None
     assert read == {**made, "obstacle": "no worker is running"}
     assert made["status"] == "queued"
     assert (made["owner"], made["project"], made["seed"]) == ("max", "digits", 7)

@@ -39,6 +39,35 @@ def test_everybody_reads_their_share_and_why_it_is_or_is_not_their_turn(
     assert second["why"].endswith("so that they are next")
 
 
+def test_the_queue_says_of_each_job_why_it_waits_and_for_whom(
+    member: TestClient, sessions: sessionmaker[Session]
+) -> None:
+    jobs = [
+        member.post("/api/v1/jobs", json={**JOB, "seed": seed}).json()["id"] for seed in range(3)
+    ]
+    with sessions.begin() as session:
+        make_worker(session)
+        assert acquire_job(session) is not None
+
+    queue = member.get("/api/v1/queue").json()
+
+    assert queue["estimates"] is None
+    first, second = queue["queued"]
+    assert (first["id"], first["position"], first["reason"]) == (jobs[1], 1, "no_free_slot")
+    assert (second["reason"], second["behind"]) == ("behind", {"max": 1})
+    job = member.get(f"/api/v1/jobs/{jobs[2]}").json()
+    assert job["obstacle"] is None
+    assert job["waiting"] == {
+        "reason": "behind",
+        "detail": "behind 1 job of max",
+        "position": 2,
+        "behind": {"max": 1},
+        "expected_start_at": None,
+    }
+    member.post(f"/api/v1/jobs/{jobs[2]}/pause")
+    assert member.get(f"/api/v1/jobs/{jobs[2]}").json()["waiting"]["reason"] == "paused"
+
+
 def test_where_nothing_lacks_nothing_is_said(member: TestClient) -> None:
     job = member.post("/api/v1/jobs", json=JOB).json()
     assert job["mirror_problems"] == []

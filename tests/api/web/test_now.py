@@ -38,7 +38,7 @@ def test_now_shows_what_runs_what_waits_and_who_uses_the_machines(
     assert f'href="/jobs/{assignment.job_id}"' in running
     assert running.count("alpha cpu") == 2
     assert ">free<" in running
-    assert waiting.index("next in line") < waiting.index("behind 1 other")
+    assert waiting.index("next in line") < waiting.index("behind 1 job of max")
     assert re.search(r"max</?[^%]*100 %", waiting, re.DOTALL)
 
 
@@ -99,7 +99,7 @@ def test_readers_are_told_their_share_and_where_their_next_job_stands(
     said = own(admin)
     assert said is not None
     assert "Your share is 100 %: 5 min of device time, in which your running job counts" in said
-    assert "is at position 2 in the queue (behind 1 other)." in said
+    assert "is at position 2 in the queue (behind 1 job of max)." in said
     assert own(viewer) is None
 
 

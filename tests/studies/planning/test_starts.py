@@ -40,3 +40,14 @@ def test_slots_that_are_given_stay_as_they_are() -> None:
     slots = {"cpu": [3.0, 1.0]}
     expect_starts([CPU, CPU], slots)
     assert slots == {"cpu": [3.0, 1.0]}
+
+
+def test_who_has_reached_a_limit_starts_when_it_allows() -> None:
+    held = Turn("cpu", 1, 10.0, "ada")
+    # Slots are free at once, but only one of hers may run, from 5 on.
+    assert expect_starts([CPU, held, held], {"cpu": [0.0, 0.0, 0.0]}, {"ada": [5.0]}) == [
+        0.0,
+        5.0,
+        15.0,
+    ]
+    assert expect_starts([held, CPU], {"cpu": [0.0]}, {"ada": []}) == [None, 0.0]

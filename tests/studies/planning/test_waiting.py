@@ -1,0 +1,153 @@
+"""Every waiting job has one reason, a place, and an expected start where something tells."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.db import Attempt, StartEstimate
+from store.hosts import Shortage, host_health
+from store.jobs import WaitReason, commands, leases, limits
+from store.results import start_estimates
+from studies.planning import Place, read_line
+from tests.support.factories import (
+    acquire_job,
+    make_cells,
+    make_dataset,
+    make_job,
+    make_study,
+    make_user,
+    make_worker,
+)
+from trainer.events import Started
+
+Sessions = sessionmaker[Session]
+
+
+def places(session: Session) -> dict[int, Place]:
+    return {one.waiting.job.id: one for one in read_line(session).places}
+
+
+def test_a_job_waits_for_those_before_it_on_its_kind_of_device(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cpu=1, cuda=1)
+        ada, bob = make_user(session, "ada"), make_user(session, "bob")
+        running = make_job(session, ada, resources={"device": "cpu"})
+        assert acquire_job(session) is not None
+        of_bob = make_job(session, bob, resources={"device": "cpu"})
+        of_ada = make_job(session, ada, resources={"device": "cpu"})
+        last = make_job(session, ada, resources={"device": "cpu"})
+        on_gpu = make_job(session, ada, resources={"device": "cuda"})
+
+        found = places(session)
+
+    assert running.id not in found
+    said = {job_id: (place.reason, place.why) for job_id, place in found.items()}
+    assert said == {
+        of_bob.id: (WaitReason.NO_FREE_SLOT, "next in line: the only cpu slot is in use"),
+        of_ada.id: (WaitReason.BEHIND, "behind 1 job of bob"),
+        last.id: (WaitReason.BEHIND, "behind 2 jobs: 1 of ada, 1 of bob"),
+        on_gpu.id: (WaitReason.STARTING, "next in line: a slot is free"),
+    }
+
+
+SHORTAGE = Shortage("/tmp", 1, 2, "only 1 byte is free")
+
+
+@pytest.mark.parametrize(
+    ("reason", "why"),
+    [
+        (WaitReason.NO_WORKER, "no worker is running"),
+        (WaitReason.DRAINING, "alpha is being stopped"),
+        (WaitReason.NO_SPACE, "alpha takes no jobs: only 1 byte is free"),
+        (WaitReason.DATASET, "its dataset is not ready"),
+        (
+            WaitReason.LIMIT,
+            "limit running: ada may have 0 jobs running at once; it waits until one ends",
+        ),
+    ],
+)
+def test_what_keeps_a_job_from_starting_is_its_reason(
+    sessions: Sessions, reason: WaitReason, why: str
+) -> None:
+    with sessions.begin() as session:
+        ada = make_user(session, "ada")
+        dataset = make_dataset(session, ready=False) if reason is WaitReason.DATASET else None
+        job = make_job(session, ada, dataset=dataset)
+        if reason is not WaitReason.NO_WORKER:
+            make_worker(session)
+        match reason:
+            case WaitReason.DRAINING:
+                leases.set_draining(session, "alpha")
+            case WaitReason.NO_SPACE:
+                host_health.report(session, "alpha", SHORTAGE, 0.0)
+            case WaitReason.LIMIT:
+                limits.change(session, ada, {"running": 0})
+
+        place = places(session)[job.id]
+
+    assert (place.reason, place.why, place.starts_in) == (reason, why, None)
+
+
+def test_after_the_day_s_device_time_jobs_start_at_midnight(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        ada = make_user(session, "ada")
+        limits.change(session, ada, {"device_seconds_per_day": 0.0})
+        job = make_job(session, ada)
+        line = read_line(session)
+    [place] = line.places
+    assert (place.waiting.job.id, place.reason) == (job.id, WaitReason.LIMIT)
+    assert place.starts_in is not None
+    assert (line.at + timedelta(seconds=place.starts_in)).timestamp() % 86400 == pytest.approx(0)
+
+
+def test_jobs_of_a_study_start_as_its_running_job_tells(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        make_study(session, cells=make_cells(seeds=(0,), variants=("none", "batch", "layer")))
+        run_half(session, seconds=60.0)
+        starts = [place.starts_in for place in read_line(session).places]
+    # The first half took a minute: two of them on the only slot, one after the other.
+    assert starts == [pytest.approx(60, abs=30), pytest.approx(180, abs=60)]
+
+
+def test_the_error_of_the_first_estimate_is_known_once_the_job_has_started(
+    sessions: Sessions,
+) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        make_study(session, cells=make_cells(seeds=(0,), variants=("none", "batch")))
+        running = run_half(session, seconds=60.0)
+        [waiting] = read_line(session).places
+        new = start_estimates.missing(session)
+        assert list(new) == [waiting.waiting.job.id]
+        now = session.scalars(select(func.clock_timestamp())).one()
+        start_estimates.record(session, now - timedelta(seconds=100), {new[0]: 40.0})
+        start_estimates.record(session, now, {new[0]: 7.0})
+        assert start_estimates.missing(session) == []
+        assert start_estimates.read_error(session) is None
+
+        commands.finish(session, running, 1, reason="completed")
+        assert acquire_job(session) is not None
+        error = start_estimates.read_error(session)
+        assert error is not None
+        assert error.count == 1
+        assert error.median_seconds == pytest.approx(60, abs=20)
+        assert error.median_wait_seconds == pytest.approx(100, abs=20)
+
+        start_estimates.forget(session, timedelta(0))
+        assert session.scalars(select(StartEstimate.job_id)).all() == []
+
+
+def run_half(session: Session, *, seconds: float) -> int:
+    """The next job starts, and has done half of its steps in so many seconds."""
+    assignment = acquire_job(session)
+    assert assignment is not None
+    job, attempt = assignment.job_id, assignment.attempt
+    commands.record_start(session, job, attempt, Started(0, 0, 100, 10))
+    commands.record_step(session, job, attempt, 50)
+    began = func.clock_timestamp() - timedelta(seconds=seconds)
+    session.execute(update(Attempt).where(Attempt.job_id == job).values(started_at=began))
+    return job
