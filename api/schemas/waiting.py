@@ -20,7 +20,9 @@ class WaitView(BaseModel):
     detail: str
     position: Annotated[
         int | None,
-        Field(description="from 1, in the order in which jobs will start; null: it is not in line for a device (paused, or an equal job trains)"),
+        Field(
+            description="from 1, in the order in which jobs will start; null: it is not in line for a device (paused, or an equal job trains)"
+        ),
     ]
     behind: Annotated[
         dict[str, int],

@@ -28,9 +28,7 @@ class StartError:
 def missing(session: Session) -> Sequence[int]:
     """The queued jobs that have never started, and of which no estimate was made."""
     made = select(StartEstimate.job_id).where(StartEstimate.job_id == Job.id)
-    new = select(Job.id).where(
-        IN_LINE, Job.started_at.is_(None), ~made.exists()
-    )
+    new = select(Job.id).where(IN_LINE, Job.started_at.is_(None), ~made.exists())
     return session.scalars(new).all()
 
 
