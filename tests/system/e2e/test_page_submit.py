@@ -17,6 +17,7 @@ from tests.support.browser import (
     token_of,
 )
 from tests.support.stack import Stack
+from tests.support.waiting import wait_for
 
 JOB = """\
 project: page
@@ -118,6 +119,7 @@ def test_a_member_submits_the_demo_and_sees_it_answer(browser: Browser, stack: S
         assert page.evaluate("document.body.isTheSame") is True
         # The whole report is one click away. It is read from the answer: its policy allows no script, not even Playwright's.
         study_page = page.url
+        wait_for(lambda: is_drawn(stack, made), "its figures are drawn")
         with page.expect_response("**/report?format=html") as report:
             page.get_by_role("link", name="the whole report").click()
         assert verdict["sentence"] in unescape(report.value.text())
@@ -126,6 +128,10 @@ def test_a_member_submits_the_demo_and_sees_it_answer(browser: Browser, stack: S
         page.get_by_role("link", name="Run again with changes").click()
         expect(page.locator("#outcome")).to_contain_text("trains the same")
         expect(page.locator("#outcome")).to_contain_text("of the same model, data and batch size")
+
+
+def is_drawn(stack: Stack, study: int) -> bool:
+    return stack.api.get(f"/studies/{study}/report", params={"format": "html"}).status_code == 200
 
 
 def test_a_slip_is_marked_at_its_line_and_told_with_what_would_be_right(
