@@ -120,8 +120,8 @@ def end_attempt(
 
     `lost, stalled, oom, error` count towards the job's limit, unless `counts` says otherwise (a loss that
     an outage of the database caused); `disk` has a limit of its own, and its host is held. A job that goes
-    on keeps its `queued_at`, and so is first in the queue of its class. A request to cancel or to pause is
-    fulfilled by any end.
+    on keeps its `queued_at`, and so is first in the queue of its class; one that was asked to give way keeps the
+    time that it had waited. A request to cancel or to pause is fulfilled by any end.
     """
     job = lock_attempt(session, job_id, attempt)
     counted = end in COUNTED_ENDS if counts is None else counts
@@ -147,6 +147,12 @@ def end_attempt(
         by = job.requested_by or signed
         transition(session, job, "paused", who=by, why=f"attempt {end}")
     else:
+        if job.requested_action == "preempt":
+            why = f"{why} for {job.requested_by}"
+            # As if it had not run. With the time since it was submitted it could be raised over the job that it
+            # made room for, and take the slot back.
+            assert row.ended_at is not None
+            job.queued_at += row.ended_at - row.started_at
         # Also a paused attempt whose job was resumed before it had stopped.
         transition(session, job, "queued", who=signed, why=why)
     return job

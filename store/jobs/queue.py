@@ -102,6 +102,16 @@ def running(session: Session) -> Sequence[Job]:
     return session.scalars(statement).all()
 
 
+def highest_class(session: Session) -> int | None:
+    """Of all queued jobs, as they were asked for; None where none waits."""
+    return session.scalar(select(func.max(_lines().c.priority)))
+
+
+def raise_class(priority: int, waited_seconds: float) -> int:
+    """The class of a job that has waited for so long."""
+    return min(len(PRIORITIES) - 1, priority + int(max(0.0, waited_seconds) // AGING_SECONDS))
+
+
 def fairest(
     session: Session, free: Mapping[str, int], host: str, passed_over: Collection[int] = ()
 ) -> int | None:

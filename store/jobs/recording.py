@@ -23,7 +23,6 @@ from store.db import (
     sanitize_text,
     split_finite,
 )
-from store.jobs import retention
 from trainer.code_versions import with_generation
 from trainer.events import (
     CheckpointSaved,
@@ -38,6 +37,8 @@ from trainer.events import (
 STANDARD_METRICS = (
     "train_loss", "train_cost", "train_accuracy", "val_loss", "val_accuracy", "learning_rate",
 )  # fmt: skip
+#: A damaged newest checkpoint falls back to the one before.
+KEPT_LAST = 2
 
 
 def record_start(session: Session, job_id: int, attempt: int, event: Started) -> None:
@@ -169,9 +170,37 @@ def record_checkpoint(
     session.execute(insert(Checkpoint).values(values))
     # Rows before files: the caller deletes the files after the commit. The other way round a rollback would
     # leave rows of files that are gone, and the next attempt would have nothing to resume from.
-    obsolete = retention.drop_obsolete_checkpoints(session, job_id)
+    obsolete = _drop_obsolete_checkpoints(session, job_id)
     mark_changed(session, job)
     return obsolete
+
+
+def _drop_obsolete_checkpoints(session: Session, job_id: int) -> list[str]:
+    """Delete the rows of checkpoints that no resume can need, not their files; returns the paths."""
+    newest = select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.id.desc())
+    rows = session.scalars(newest).all()
+    needed = _needed([row for row in rows if row.kind == "last"][:KEPT_LAST], _best(rows))
+    obsolete = [row for row in rows if row.id not in needed]
+    if obsolete:
+        ids = [row.id for row in obsolete]
+        session.execute(delete(Checkpoint).where(Checkpoint.id.in_(ids)))
+    return [row.path for row in obsolete]
+
+
+def _best(rows: Sequence[Checkpoint]) -> Sequence[Checkpoint]:
+    return [row for row in rows if row.kind == "best"]
+
+
+def _needed(last: Sequence[Checkpoint], best: Sequence[Checkpoint]) -> set[int]:
+    """The ids of `last`, of the newest best, and of the best that each of `last` refers to."""
+    ids = {row.id for row in (*last, *best[:1])}
+    for row in last:
+        # A `last` checkpoint names its best weights by file and digest, and is not restored without them
+        # (`trainer.training.checkpoint`). `best` is newest first, so this is the best at that step.
+        referred = next((one for one in best if one.step <= row.step and one.id < row.id), None)
+        if referred is not None:
+            ids.add(referred.id)
+    return ids
 
 
 def record_evaluation(

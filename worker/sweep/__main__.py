@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 
 from runtime.logs import configure_logging
 from store.db import DATABASE_AWAY, make_engine, make_sessions
-from store.jobs import leases, maintenance, usage, wakeups
+from store.jobs import leases, maintenance, preemption, usage, wakeups
 from store.results import start_estimates
 from store.reuse import answers
 from store.studies import verdicts
@@ -108,6 +108,11 @@ class Sweep:
             log.warning("leases expired; their attempts have ended", jobs=released)
         with self._sessions.begin() as session:
             answers.release_waiting(session)
+        with self._sessions.begin() as session:
+            asked = preemption.preempt(session)
+        if asked:
+            log.info("jobs are asked to give way to others of a higher class", jobs=asked)
+        with self._sessions.begin() as session:
             due = wakeups.due(session)
         if due:
             wakeups.send(self._celery, due)

@@ -1,0 +1,289 @@
+"""Preemption: who gives way to whom, and that nobody does for ever."""
+
+import heapq
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.orm import Session, sessionmaker
+
+from store.db.models import PRIORITIES, Attempt, Job, Transition
+from store.jobs import commands
+from store.jobs.preemption import (
+    PROTECTED_SECONDS,
+    Claimant,
+    Holder,
+    Room,
+    choose,
+    preempt,
+)
+from store.jobs.queue import raise_class
+from tests.support.factories import acquire_job, make_job, make_user, make_worker, set_job
+
+Sessions = sessionmaker[Session]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+LOW, NORMAL, HIGH, URGENT = range(len(PRIORITIES))
+
+
+def start(session: Session, priority: str, *, minutes: float, waited: float = 0.0) -> Job:
+    """A job that has been running for so long, after it had waited for so many minutes."""
+    job = wait(session, priority)
+    assert acquire_job(session) is not None
+    session.refresh(job)
+    assert job.status == "running"
+    began = job.queued_at - timedelta(minutes=minutes)
+    session.execute(update(Attempt).where(Attempt.job_id == job.id).values(started_at=began))
+    set_job(session, job.id, started_at=began, queued_at=began - timedelta(minutes=waited))
+    return job
+
+
+def wait(session: Session, priority: str, device: str = "cpu") -> Job:
+    # Only admins may ask for each of the words.
+    owner = make_user(session, role="admin")
+    return make_job(session, owner, resources={"priority": priority, "device": device})
+
+
+def requested(session: Session, job: Job) -> tuple[str | None, str | None]:
+    session.refresh(job)
+    return job.requested_action, job.requested_by
+
+
+def test_the_lowest_class_gives_way_and_of_one_class_the_newest(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cpu=3)
+        normal = start(session, "normal", minutes=6)
+        older, newer = (start(session, "low", minutes=minutes) for minutes in (30, 10))
+        first = wait(session, "high")
+        assert preempt(session) == [newer.id]
+        assert requested(session, newer) == ("preempt", f"job {first.id} (high)")
+        # It has room as soon as the job has stopped: nobody else is asked for it.
+        assert preempt(session) == []
+        wait(session, "high")
+        wait(session, "urgent")
+        assert preempt(session) == sorted([older.id, normal.id])
+        wait(session, "urgent")
+        assert preempt(session) == []
+
+
+@pytest.mark.parametrize(
+    ("running", "waiting", "minutes", "waited"),
+    [
+        ("normal", "normal", 60, 0),
+        ("high", "normal", 60, 0),
+        # In its first minutes.
+        ("low", "urgent", 4, 0),
+        # Its class was raised while it waited for so long.
+        ("normal", "high", 60, 61),
+    ],
+)
+def test_who_does_not_give_way(
+    sessions: Sessions, running: str, waiting: str, minutes: float, waited: float
+) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        start(session, running, minutes=minutes, waited=waited)
+        wait(session, waiting)
+        assert preempt(session) == []
+
+
+def test_nobody_gives_way_where_there_is_room_or_none_would_be_made(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cpu=2)
+        start(session, "low", minutes=10)
+        wait(session, "high")
+        # A slot is free.
+        assert preempt(session) == []
+        # On a kind of device that nobody has.
+        wait(session, "urgent", "cuda")
+        assert preempt(session) == []
+
+
+def test_what_gave_way_waits_behind_what_it_made_room_for_however_long_it_ran(
+    sessions: Sessions,
+) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        # By the time since it was submitted it would be urgent.
+        low = start(session, "low", minutes=300, waited=20)
+        high = wait(session, "high")
+        assert preempt(session) == [low.id]
+        commands.end_attempt(session, low.id, 1, "preempted")
+        session.refresh(low)
+        assert (low.status, low.requested_action) == ("queued", None)
+        last = session.query(Transition).filter_by(job_id=low.id).order_by(Transition.id.desc())
+        assert last.first().why == f"attempt 1 preempted for job {high.id} (high)"  # type: ignore[union-attr]
+    with sessions.begin() as session:
+        waited = datetime.now(UTC) - session.get_one(Job, low.id).queued_at
+        assert timedelta(minutes=20) < waited < timedelta(minutes=25)
+        assignment = acquire_job(session)
+        assert assignment is not None
+        assert assignment.job_id == high.id
+        commands.finish(session, high.id, 1, reason="completed")
+        again = acquire_job(session)
+        assert again is not None
+        assert (again.job_id, again.attempt) == (low.id, 2)
+
+
+def test_a_person_s_request_is_not_replaced_and_reaches_no_later_attempt(
+    sessions: Sessions,
+) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        low = start(session, "low", minutes=10)
+        wait(session, "high")
+        assert preempt(session) == [low.id]
+        commands.request_action(session, low, "cancel", "ada")
+        assert requested(session, low) == ("cancel", "ada")
+        commands.end_attempt(session, low.id, 1, "preempted")
+        session.refresh(low)
+        # Cancelled is what was asked for last, and no attempt comes after it.
+        assert low.status == "cancelled"
+
+
+def test_a_registration_is_left_alone(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        job = start(session, "low", minutes=10)
+        set_job(session, job.id, kind="dataset")
+        wait(session, "urgent")
+        assert preempt(session) == []
+
+
+def holder(job_id: int, level: int, *devices: int, minutes: float = 0.0, host: str = "a") -> Holder:
+    slots = [(host, "cuda", number) for number in devices]
+    return Holder(job_id, 1, level, START - timedelta(minutes=minutes), slots)
+
+
+def gpus(count: int, *, free: int = 0, host: str = "a") -> list[Room]:
+    return [Room(host, "cuda", number, free) for number in range(count)]
+
+
+def test_several_devices_are_made_free_on_one_host_by_the_fewest() -> None:
+    holders = [
+        *(holder(number, LOW, number, host="a") for number in range(4)),
+        holder(8, NORMAL, 0, 1, 2, 3, host="b"),
+    ]
+    rooms = [*gpus(4, host="a"), *gpus(4, host="b")]
+    [(victim, _)] = choose([Claimant(9, HIGH, 4, "cuda")], holders, rooms)
+    assert victim.job_id == 8
+    chosen = choose([Claimant(9, NORMAL, 3, "cuda")], holders, rooms)
+    assert len(chosen) == 3
+    assert {slot[0] for victim, _ in chosen for slot in victim.slots} == {"a"}
+    # Too few may give way: then none does.
+    assert choose([Claimant(9, NORMAL, 4, "cuda")], holders[:3], gpus(4)) == []
+
+
+def test_behind_a_job_that_stands_first_and_only_waits_nobody_preempts_for_it() -> None:
+    aged, urgent = Claimant(1, LOW, 1, "cuda"), Claimant(2, URGENT, 1, "cuda")
+    assert choose([aged, urgent], [holder(5, LOW, 0)], gpus(1)) == []
+    assert choose([urgent, aged], [holder(5, LOW, 0)], gpus(1)) != []
+
+
+@dataclass(order=True)
+class Simulated:
+    """A job by its times, in seconds."""
+
+    number: int
+    priority: int = field(compare=False)
+    left: float = field(compare=False)
+    queued_at: float = field(compare=False)
+    started_at: float | None = field(default=None, compare=False)
+    preempted: int = field(default=0, compare=False)
+
+    def level(self, now: float) -> int:
+        until = now if self.started_at is None else self.started_at
+        return raise_class(self.priority, until - self.queued_at)
+
+
+class Simulation:
+    """Two slots and the rules of the queue, with a clock of its own; the decisions are the product's."""
+
+    def __init__(self, arrivals: int, seed: int) -> None:
+        draw = random.Random(seed)
+        self.events: list[tuple[float, int]] = []
+        self.jobs: dict[int, Simulated] = {}
+        at = 0.0
+        for number in range(arrivals):
+            at += draw.expovariate(1 / 600)
+            seconds = draw.choice((120.0, 600.0, 1800.0))
+            self.jobs[number] = Simulated(number, draw.randrange(4), seconds, at)
+            heapq.heappush(self.events, (at, number))
+        self.waiting: list[Simulated] = []
+        self.slots: list[Simulated | None] = [None, None]
+        self.now = 0.0
+        self.ended: list[int] = []
+        self.took: Counter[tuple[int, int]] = Counter()
+
+    def run(self) -> None:
+        # A round of the sweep every minute.
+        while len(self.ended) < len(self.jobs):
+            self.now += 60.0
+            while self.events and self.events[0][0] <= self.now:
+                self.waiting.append(self.jobs[heapq.heappop(self.events)[1]])
+            self._end_completed()
+            self._preempt()
+            self._fill()
+
+    def _end_completed(self) -> None:
+        for number, job in enumerate(self.slots):
+            if job is not None and self._ran(job) >= job.left:
+                self.slots[number] = None
+                self.ended.append(job.number)
+
+    def _preempt(self) -> None:
+        order = sorted(self.waiting, key=lambda one: (-one.level(self.now), one.queued_at))
+        claimants = [Claimant(one.number, one.priority, 1, "cpu") for one in order]
+        holders = [
+            Holder(
+                job.number, 1, job.level(self.now),
+                START + timedelta(seconds=job.started_at or 0.0), [("a", "cpu", number)],
+            )
+            for number, job in enumerate(self.slots)
+            if job is not None and self._ran(job) >= PROTECTED_SECONDS
+        ]  # fmt: skip
+        rooms = [
+            Room("a", "cpu", number, int(job is None)) for number, job in enumerate(self.slots)
+        ]
+        for victim, claimant in choose(claimants, holders, rooms):
+            job = self.jobs[victim.job_id]
+            self.slots[self.slots.index(job)] = None
+            # As `end_attempt` writes it.
+            job.left -= self._ran(job)
+            job.queued_at += self._ran(job)
+            job.started_at = None
+            job.preempted += 1
+            self.waiting.append(job)
+            self.took[claimant.job_id, job.number] += 1
+
+    def _fill(self) -> None:
+        self.waiting.sort(key=lambda one: (-one.level(self.now), one.queued_at))
+        for number, job in enumerate(self.slots):
+            if job is None and self.waiting:
+                self.slots[number] = self.waiting.pop(0)
+                self.slots[number].started_at = self.now  # type: ignore[union-attr]
+
+    def _ran(self, job: Simulated) -> float:
+        assert job.started_at is not None
+        return self.now - job.started_at
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_among_a_thousand_random_arrivals_no_two_take_a_slot_from_each_other(seed: int) -> None:
+    simulation = Simulation(1000, seed)
+    simulation.run()
+    took: dict[Any, int] = simulation.took
+    assert len(simulation.ended) == 1000
+    assert sum(took.values()) > 20
+    # Never back, and only from a lower class.
+    assert all((victim, claimant) not in took for claimant, victim in took)
+    assert all(
+        simulation.jobs[claimant].priority > simulation.jobs[victim].priority
+        for claimant, victim in took
+    )
+    # Nor does a job give way again and again: each of the few times that it did it had got on for minutes.
+    assert max(job.preempted for job in simulation.jobs.values()) <= 8
+    assert max(took.values()) <= 3
