@@ -34,6 +34,12 @@ class Settings(QueueSettings):
     usage_half_life_seconds: Annotated[
         Seconds, Field(description="sweep: half of what people have used is forgotten in this time")
     ] = HALF_LIFE_SECONDS
+    preempt_after_seconds: Annotated[
+        Seconds,
+        Field(
+            description="sweep: a job gives way to none of a higher class before it has run so long"
+        ),
+    ] = 300.0
     min_free_mb: Annotated[
         float,
         Field(

@@ -15,8 +15,6 @@ from sqlalchemy.orm import Session
 from store.db import PRIORITIES, Attempt, Job, lock, mark_changed
 from store.jobs import leases, queue
 
-#: A running job is left alone for so long: loading its data would have been for nothing.
-PROTECTED_SECONDS = 300.0
 #: Waiting jobs that are looked at in one round; those behind them come later.
 MOST_LOOKED_AT = 100
 
@@ -53,8 +51,10 @@ class Holder:
     slots: Sequence[tuple[str, str, int]]
 
 
-def preempt(session: Session, protected_seconds: float = PROTECTED_SECONDS) -> list[int]:
-    """Ask running jobs to give way to those waiting of a higher class; returns the ids of the asked."""
+def preempt(session: Session, protected_seconds: float) -> list[int]:
+    """Ask running jobs to give way to those waiting of a higher class; returns the ids of the asked.
+
+    Who hasn't run for `protected_seconds` is left alone: loading its data would have been for nothing."""
     holders = _read_holders(session, protected_seconds)
     highest = queue.highest_class(session)
     if highest is None or all(one.level >= highest for one in holders):

@@ -109,7 +109,7 @@ class Sweep:
         with self._sessions.begin() as session:
             answers.release_waiting(session)
         with self._sessions.begin() as session:
-            asked = preemption.preempt(session)
+            asked = preemption.preempt(session, self._settings.preempt_after_seconds)
         if asked:
             log.info("jobs are asked to give way to others of a higher class", jobs=asked)
         with self._sessions.begin() as session:

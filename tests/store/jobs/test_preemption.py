@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session, sessionmaker
 from store.db.models import PRIORITIES, Attempt, Job, Transition
 from store.jobs import commands
 from store.jobs.preemption import (
-    PROTECTED_SECONDS,
     Claimant,
     Holder,
     Room,
@@ -25,6 +24,7 @@ from store.jobs.queue import raise_class
 from tests.support.factories import acquire_job, make_job, make_user, make_worker, set_job
 
 Sessions = sessionmaker[Session]
+PROTECTED_SECONDS = 300.0
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LOW, NORMAL, HIGH, URGENT = range(len(PRIORITIES))
 
@@ -58,15 +58,15 @@ def test_the_lowest_class_gives_way_and_of_one_class_the_newest(sessions: Sessio
         normal = start(session, "normal", minutes=6)
         older, newer = (start(session, "low", minutes=minutes) for minutes in (30, 10))
         first = wait(session, "high")
-        assert preempt(session) == [newer.id]
+        assert preempt(session, PROTECTED_SECONDS) == [newer.id]
         assert requested(session, newer) == ("preempt", f"job {first.id} (high)")
         # It has room as soon as the job has stopped: nobody else is asked for it.
-        assert preempt(session) == []
+        assert preempt(session, PROTECTED_SECONDS) == []
         wait(session, "high")
         wait(session, "urgent")
-        assert preempt(session) == sorted([older.id, normal.id])
+        assert preempt(session, PROTECTED_SECONDS) == sorted([older.id, normal.id])
         wait(session, "urgent")
-        assert preempt(session) == []
+        assert preempt(session, PROTECTED_SECONDS) == []
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_who_does_not_give_way(
         make_worker(session)
         start(session, running, minutes=minutes, waited=waited)
         wait(session, waiting)
-        assert preempt(session) == []
+        assert preempt(session, PROTECTED_SECONDS) == []
 
 
 def test_nobody_gives_way_where_there_is_room_or_none_would_be_made(sessions: Sessions) -> None:
@@ -96,10 +96,10 @@ def test_nobody_gives_way_where_there_is_room_or_none_would_be_made(sessions: Se
         start(session, "low", minutes=10)
         wait(session, "high")
         # A slot is free.
-        assert preempt(session) == []
+        assert preempt(session, PROTECTED_SECONDS) == []
         # On a kind of device that nobody has.
         wait(session, "urgent", "cuda")
-        assert preempt(session) == []
+        assert preempt(session, PROTECTED_SECONDS) == []
 
 
 def test_what_gave_way_waits_behind_what_it_made_room_for_however_long_it_ran(
@@ -110,7 +110,7 @@ def test_what_gave_way_waits_behind_what_it_made_room_for_however_long_it_ran(
         # By the time since it was submitted it would be urgent.
         low = start(session, "low", minutes=300, waited=20)
         high = wait(session, "high")
-        assert preempt(session) == [low.id]
+        assert preempt(session, PROTECTED_SECONDS) == [low.id]
         commands.end_attempt(session, low.id, 1, "preempted")
         session.refresh(low)
         assert (low.status, low.requested_action) == ("queued", None)
@@ -135,7 +135,7 @@ def test_a_person_s_request_is_not_replaced_and_reaches_no_later_attempt(
         make_worker(session)
         low = start(session, "low", minutes=10)
         wait(session, "high")
-        assert preempt(session) == [low.id]
+        assert preempt(session, PROTECTED_SECONDS) == [low.id]
         commands.request_action(session, low, "cancel", "ada")
         assert requested(session, low) == ("cancel", "ada")
         commands.end_attempt(session, low.id, 1, "preempted")
@@ -150,7 +150,7 @@ def test_a_registration_is_left_alone(sessions: Sessions) -> None:
         job = start(session, "low", minutes=10)
         set_job(session, job.id, kind="dataset")
         wait(session, "urgent")
-        assert preempt(session) == []
+        assert preempt(session, PROTECTED_SECONDS) == []
 
 
 def holder(job_id: int, level: int, *devices: int, minutes: float = 0.0, host: str = "a") -> Holder:

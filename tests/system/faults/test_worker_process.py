@@ -62,6 +62,31 @@ def test_a_paused_job_goes_on_where_it_stopped(cluster_with_worker: Cluster) -> 
     assert [epoch.epoch for epoch in cluster.epochs(job_id)] == list(range(1, 21))
 
 
+def test_a_job_gives_way_to_one_of_a_higher_class_and_goes_on_after_it(
+    cluster_with_worker: Cluster,
+) -> None:
+    cluster = cluster_with_worker
+    low, high = (
+        make_spec(
+            training=long_training(epochs),
+            resources={"device": "cpu", "timeout": 3600, "priority": priority},
+        )
+        for priority, epochs in (("low", 20), ("high", 1))
+    )
+    sweep = cluster.start("worker.sweep", NORMLAB_PREEMPT_AFTER_SECONDS="0.1")
+    (running,) = cluster.submit(low)
+    cluster.wait_for_epochs(running)
+    (waiting,) = cluster.submit(high)
+    cluster.wait_for_success(waiting)
+    cluster.wait_for_success(running)
+    sweep.end()
+    first, second = cluster.attempts(running)
+    assert (first.end, first.counts, second.end) == ("preempted", False, "completed")
+    assert second.first_step is not None
+    assert second.first_step > 0
+    assert [row.epoch for row in cluster.epochs(running)] == list(range(1, 21))
+
+
 def test_a_job_that_used_up_its_time_keeps_a_checkpoint(cluster_with_worker: Cluster) -> None:
     cluster = cluster_with_worker
     resources = {"device": "cpu", "timeout": 2.0}
