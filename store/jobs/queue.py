@@ -104,7 +104,8 @@ def running(session: Session) -> Sequence[Job]:
 
 def highest_class(session: Session) -> int | None:
     """Of all queued jobs, as they were asked for; None where none waits."""
-    return session.scalar(select(func.max(_lines().c.priority)))
+    highest: int | None = session.scalar(select(func.max(_lines().c.priority)))
+    return highest
 
 
 def raise_class(priority: int, waited_seconds: float) -> int:
