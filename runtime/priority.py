@@ -52,7 +52,10 @@ def weigh_session(nice: int) -> None:
             return
 
 
-def end_with_parent() -> None:
-    """Has this process killed when the thread that started it ends, however that comes. On Linux only."""
+def end_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """Has this process killed when the thread that started it ends, however that comes. On Linux only.
+
+    It may have ended before: whoever calls this looks afterwards.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, number, 0, 0, 0)

@@ -11,14 +11,15 @@ import os
 import signal
 import sys
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from pydantic import TypeAdapter, ValidationError
 
 from runtime.documents import DocumentError, read_document
-from trainer.errors import TrainerError
+from trainer.errors import RanksError, TrainerError
 from trainer.events import CheckpointSaved, Event, Finished, Progressed, Stepped, StopRequest
 from trainer.problems import PlaceFinder, problems
 from trainer.spec import BUILT_IN, DatasetInfo, DatasetSource, JobSpec, Numerics, Problem
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         info = _find_dataset(spec.dataset.name, options)
         _check(spec, info, options.spec)
         return _train(spec, info, options)
+    except RanksError as error:
+        print(f"python -m trainer: {error}; go on with --resume", file=sys.stderr)
+        return 1
     except (Refused, TrainerError) as error:
         print(f"python -m trainer: {error}", file=sys.stderr)
         return 2
@@ -162,22 +166,39 @@ def _check(spec: JobSpec, info: DatasetInfo, path: Path) -> None:
 
 
 def _train(spec: JobSpec, info: DatasetInfo, options: argparse.Namespace) -> int:
-    import torch
-
     from trainer.data import load
+    from trainer.ranks import train_on_ranks
     from trainer.training import train
 
-    wanted = options.device or spec.resources.device
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise Refused("no CUDA device is available here: give --device cpu")
-    use_cuda = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
-    numerics = Numerics(device="cuda" if use_cuda else "cpu", threads=options.threads)
-    data: Data = load(spec.dataset, info, options.data)
-    folder = options.out / f"attempt-{len(list(options.out.glob('attempt-*'))) + 1}"
+    devices = _choose_devices(spec, options)
+    kind: Literal["cpu", "cuda"] = "cpu" if devices[0] == "cpu" else "cuda"
+    numerics = Numerics(device=kind, threads=options.threads)
+    folder = options.out.absolute() / f"attempt-{len(list(options.out.glob('attempt-*'))) + 1}"
     known = _checkpoints(options.out)
-    events = train(spec, data, folder.absolute(), numerics=numerics, resume=known)
-    with (options.out / "events.jsonl").open("a") as log:
+    if len(devices) > 1:
+        events = train_on_ranks(
+            spec, info, options.data, folder, numerics=numerics, devices=devices, resume=known
+        )
+    else:
+        data: Data = load(spec.dataset, info, options.data)
+        events = train(spec, data, folder, numerics=numerics, resume=known)
+    with closing(events), (options.out / "events.jsonl").open("a") as log:
         return _follow(events, log, known, show_steps=options.steps)
+
+
+def _choose_devices(spec: JobSpec, options: argparse.Namespace) -> Sequence[str]:
+    import torch
+
+    wanted, count = options.device or spec.resources.device, spec.resources.devices
+    there = torch.cuda.device_count() if wanted != "cpu" else 0
+    if wanted == "cuda" and there < count:
+        what = "no CUDA device is available here"
+        if there:
+            what = f"devices is {count} but only {there} CUDA devices are available here"
+        raise Refused(f"{what}: give --device cpu")
+    if there >= count:
+        return [f"cuda:{number}" for number in range(count)]
+    return ["cpu"] * count
 
 
 def _follow(

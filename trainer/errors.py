@@ -6,7 +6,8 @@ TrainerError
 │   └── CutError          a dataset that cannot be cut as the spec asks
 ├── ModelError     a model that is unknown, or unfit for the images
 ├── SurgeryError   a norm that cannot take the place of the model's own
-└── MachineError   a machine that lacks what the spec needs
+├── MachineError   a machine that lacks what the spec needs
+└── RanksError     the processes of a training on several devices do not go on together
 """
 
 
@@ -57,3 +58,7 @@ class SurgeryError(TrainerError):
 
 class MachineError(TrainerError):
     """This machine lacks what the spec needs; another one may have it."""
+
+
+class RanksError(TrainerError):
+    """The processes that train together, each on a device, do not go on together."""

@@ -20,13 +20,21 @@ from api.processes.helper_pool import HelperPool
 from api.processes.kept_answers import MOST_FILES, KeptAnswers
 from runtime.files import digest_of, digest_of_parts
 from runtime.supervision import HelperGone, Limits, TooBig, TooSlow
-from trainer.spec import ClassPictures, DatasetInfo, JobSpec, Preview, Problem, Report
+from trainer.spec import (
+    NEUTRAL_RESOURCES,
+    ClassPictures,
+    DatasetInfo,
+    JobSpec,
+    Preview,
+    Problem,
+    Report,
+)
 
 COMMAND = (sys.executable, "-m", "trainer.checks", "--serve")
 #: What the helper's answer depends on besides its question and our code.
 LIBRARIES = ("torch", "torchvision", "timm")
 #: What no check looks at; the optimizer and the schedule may be looked at for warnings.
-UNCHECKED = {"seed", "project", "resources"}
+UNCHECKED: Mapping[str, Any] = {"seed": True, "project": True, "resources": NEUTRAL_RESOURCES}
 
 
 class CheckerUnavailable(Exception):
@@ -146,7 +154,7 @@ class Checker:
         return _digest(
             # The seed is not part of it: all seeds of an arm are one question. The versions are: after an
             # upgrade of torch or of our checks an old "yes" may be wrong.
-            [spec.model_dump_json(exclude=UNCHECKED), info.model_dump_json(), self._versions]
+            [spec.model_dump_json(exclude=dict(UNCHECKED)), info.model_dump_json(), self._versions]
         )
 
     def _keep(self, key: str, answer: Mapping[str, Any]) -> Report:

@@ -29,7 +29,11 @@ _BASE = "service"
 #: What each imports; the first is forked by none, the others by it.
 _MODULES: Mapping[str, tuple[str, ...]] = {
     _BASE: ("runtime.http_server", "api.app", "worker.sweep.__main__"),
-    "torch": ("worker.__main__", "trainer.checks.__main__:load_libraries"),
+    "torch": (
+        "worker.__main__",
+        "trainer.checks.__main__:load_libraries",
+        "trainer.ranks.__main__",
+    ),
     "mlflow": ("mlflow.tracking", "worker.mirror.__main__", "studies.figures.__main__"),
 }
 _OF_PARTS = {
@@ -42,6 +46,7 @@ _OF_PARTS = {
 #: The helpers that parts start.
 _OF_HELPERS = {
     "trainer.checks": "torch",
+    "trainer.ranks": "torch",
     "worker.mirror.model_export": "torch",
     "studies.figures": "mlflow",
 }

@@ -14,7 +14,7 @@ from studies.spec.merge import locate, merged, overlaid
 from studies.spec.study import Splits, StudyError, StudySpec, arm_name
 from studies.spec.tuning import Setting
 from trainer.problems import did_you_mean, listed, problems
-from trainer.spec import JobSpec, Problem
+from trainer.spec import NEUTRAL_RESOURCES, JobSpec, Problem
 
 MAX_CELLS = 10_000
 
@@ -274,7 +274,12 @@ def _refuse_repeats(valid: list[tuple[_Arm, JobSpec]]) -> None:
     for arm, spec in valid:
         # Two arms that train the same would enlarge the family of comparisons, and their difference would be exactly
         # zero.
-        content = spec.model_dump_json(exclude={"project": True, "seed": True, "resources": True})
+        beside: dict[str, Any] = {
+            "project": True,
+            "seed": True,
+            "resources": dict(NEUTRAL_RESOURCES),
+        }
+        content = spec.model_dump_json(exclude=beside)
         first = seen.setdefault(content, arm)
         if first is not arm:
             names = [arm_name(one.variant, one.point) for one in (first, arm)]

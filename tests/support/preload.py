@@ -16,13 +16,14 @@ from runtime.preloaded import ROOM, VARIABLE, is_possible, listen, make_room
 _MODULES = (
     "worker.__main__",
     "trainer.checks.__main__:load_libraries",
+    "trainer.ranks.__main__",
     "mlflow.tracking",
     "worker.mirror.__main__",
     "worker.sweep.__main__",
     "studies.figures.__main__",
 )
 _PROGRAMS = ("worker", "worker.sweep", "worker.mirror")
-_HELPERS = ("trainer.checks", "worker.mirror.model_export", "studies.figures")
+_HELPERS = ("trainer.checks", "trainer.ranks", "worker.mirror.model_export", "studies.figures")
 
 
 @contextmanager

@@ -32,11 +32,46 @@ def check_values_per_channel(context: CheckContext) -> Iterator[Problem]:
 
 def _list_normalized_sizes(context: CheckContext) -> tuple[int, ...]:
     """How many samples are normalized at once, the usual number first: those of a batch, or of a
-    micro-batch of an accumulated step."""
+    micro-batch of an accumulated step; on several devices those of the smallest part."""
+    ranks = context.normalizing_ranks
+    return tuple(size // ranks for size in _list_micro_batches(context) if size >= ranks)
+
+
+def _list_micro_batches(context: CheckContext) -> tuple[int, ...]:
+    """Their sizes, the usual one first."""
     training = context.spec.training
     micro = training.batch_size // training.accumulate
     each = (size for batch in context.batches for size in (min(batch, micro), batch % micro))
     return tuple(size for size in each if size > 0)
+
+
+def check_part_for_each_device(context: CheckContext) -> Iterator[Problem]:
+    """A device without an example would have no loss, and nothing to normalize."""
+    devices, sizes = context.spec.resources.devices, _list_micro_batches(context)
+    for size in sizes:
+        if size < devices:
+            what = "micro-batch" if context.spec.training.accumulate > 1 else "batch"
+            last = sizes[0] >= devices
+            which = f"the last {what} of {context.sizes.train} examples" if last else f"a {what}"
+            yield Problem(
+                pointer="/resources/devices",
+                detail=f"devices is {devices}, but {which} has only {size} to share out",
+                remedy=f"drop_last: true, another batch_size, or {size} devices"
+                if last
+                else f"at most {size} devices, or a larger batch_size",
+            )
+            return
+
+
+def check_compiled_statistics(context: CheckContext) -> Iterator[Problem]:
+    """Compiled as one graph, which can't wait for other devices in its middle."""
+    spec = context.spec
+    if spec.training.compile and isinstance(spec.norm, BatchNorm) and spec.norm.sync:
+        yield Problem(
+            pointer="/norm/sync",
+            detail="a compiled model is one graph, in which no layer can exchange statistics with other devices",
+            remedy="compile: false, or sync: false",
+        )
 
 
 def check_accumulated_batch_statistics(context: CheckContext) -> Iterator[Problem]:
@@ -66,7 +101,8 @@ def warn_two_values_per_channel(context: CheckContext) -> Iterator[str]:
     norm = context.spec.norm
     if not isinstance(norm, BatchNorm | GhostBatchNorm):
         return
-    for batch in context.batches[:1]:
+    for whole in context.batches[:1]:
+        batch = whole // context.normalizing_ranks
         virtual = norm.virtual_batch_size if isinstance(norm, GhostBatchNorm) else batch
         rest = batch % virtual if batch > virtual else 0
         for size, whose in ((min(batch, virtual), ""), (rest, "'s last virtual batch")):
@@ -90,10 +126,12 @@ def warn_dropout_before_batch_norm(context: CheckContext) -> Iterator[str]:
 
 
 def warn_virtual_batch_not_smaller(context: CheckContext) -> Iterator[str]:
-    norm, size = context.spec.norm, context.spec.training.batch_size
+    norm, ranks = context.spec.norm, context.normalizing_ranks
+    size = context.spec.training.batch_size // ranks
     if isinstance(norm, GhostBatchNorm) and norm.virtual_batch_size >= size:
+        each = "" if ranks == 1 else " of each device"
         yield (
-            f"virtual_batch_size {norm.virtual_batch_size} is not below batch_size {size}: "
+            f"virtual_batch_size {norm.virtual_batch_size} is not below batch_size {size}{each}: "
             "ghost batch norm is then the same as batch norm"
         )
 
@@ -102,12 +140,29 @@ def warn_uneven_virtual_batches(context: CheckContext) -> Iterator[str]:
     norm = context.spec.norm
     if not isinstance(norm, GhostBatchNorm) or not context.batches:
         return
-    usual, virtual = context.batches[0], norm.virtual_batch_size
+    usual, virtual = context.batches[0] // context.normalizing_ranks, norm.virtual_batch_size
     if virtual < usual and (rest := usual % virtual):
         yield (
             f"virtual_batch_size {virtual} does not divide the batches of {usual}: the last virtual "
             f"batch of each has {rest}, whose statistics are noisier and weigh as much"
         )
+
+
+def warn_batch_statistics_of_each_device(context: CheckContext) -> Iterator[str]:
+    norm, devices = context.spec.norm, context.spec.resources.devices
+    if context.normalizing_ranks > 1 and uses_batch_statistics(norm):
+        size = context.spec.training.batch_size // devices
+        remedy = "; sync: true takes those of the whole batch" * isinstance(norm, BatchNorm)
+        yield (
+            f"{name_norm(norm)} takes its statistics over each device's {size} examples, not over "
+            f"the batch of {context.spec.training.batch_size}{remedy}"
+        )
+
+
+def warn_sync_on_one_device(context: CheckContext) -> Iterator[str]:
+    norm = context.spec.norm
+    if isinstance(norm, BatchNorm) and norm.sync and context.spec.resources.devices == 1:
+        yield "sync changes nothing on one device, which sees the whole batch: see resources.devices"
 
 
 def warn_keras_momentum(context: CheckContext) -> Iterator[str]:
@@ -139,12 +194,19 @@ def count_total_steps(context: CheckContext) -> int:
     return training.epochs * (whole + (1 if last and not training.drop_last else 0))
 
 
-BATCH_CHECKS = (check_values_per_channel, check_accumulated_batch_statistics)
+BATCH_CHECKS = (
+    check_part_for_each_device,
+    check_values_per_channel,
+    check_compiled_statistics,
+    check_accumulated_batch_statistics,
+)
 BATCH_WARNINGS = (
     warn_two_values_per_channel,
     warn_dropout_before_batch_norm,
     warn_virtual_batch_not_smaller,
     warn_uneven_virtual_batches,
+    warn_batch_statistics_of_each_device,
+    warn_sync_on_one_device,
     warn_keras_momentum,
     warn_unfinished_renorm_ramp,
 )

@@ -10,7 +10,7 @@ from trainer.data import Sizes, split_sizes
 from trainer.errors import ModelError
 from trainer.layers import drop_probability, drops
 from trainer.models import Shape, build_bare_model, input_shape, require_known
-from trainer.spec import DatasetInfo, JobSpec, LibraryModel, StepTraining
+from trainer.spec import BatchNorm, DatasetInfo, JobSpec, LibraryModel, StepTraining
 from trainer.surgery import NormSite, Survey, choose_sites, on_meta, shorten, survey_norms
 
 #: Of a spec, what the network doesn't depend on.
@@ -45,6 +45,13 @@ class CheckContext:
     def sites(self) -> tuple[NormSite, ...]:
         """Where the spec's norm would be."""
         return choose_sites(self.survey, self.spec.norm) if self.survey else ()
+
+    @property
+    def normalizing_ranks(self) -> int:
+        """Into how many parts a batch falls for norms over batches: each device takes statistics of its own."""
+        norm = self.spec.norm
+        is_whole = isinstance(norm, BatchNorm) and norm.sync
+        return 1 if is_whole else self.spec.resources.devices
 
     @property
     def batches(self) -> tuple[int, ...]:

@@ -84,7 +84,8 @@ def _removes_means(context: CheckContext, site: NormSite) -> bool:
 
 
 def is_batch_of_one(context: CheckContext) -> bool:
-    return context.spec.training.batch_size // context.spec.training.accumulate == 1
+    training = context.spec.training
+    return training.batch_size // training.accumulate // context.normalizing_ranks == 1
 
 
 def _is_small(context: CheckContext, meta_copy: nn.Module) -> bool:

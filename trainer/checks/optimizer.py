@@ -35,6 +35,12 @@ def check_least_squares_single_step(context: CheckContext) -> Iterator[Problem]:
             detail=f"least_squares takes all examples at once but accumulate is {training.accumulate}",
             remedy="accumulate: 1",
         )
+    elif (devices := context.spec.resources.devices) > 1:
+        yield Problem(
+            pointer="/resources/devices",
+            detail=f"least_squares takes all examples at once but devices is {devices}",
+            remedy="devices: 1",
+        )
     elif (periods := context.spec.periods) > 1:
         field = "epochs" if isinstance(training, EpochTraining) else "steps"
         yield Problem(

@@ -19,6 +19,7 @@ from trainer.layers.dropout import (
 )
 from trainer.layers.kinds import has_weights, is_activation, is_called_norm, is_leaf, norm_layout
 from trainer.layers.norms import BatchRenorm, GhostBatchNorm
+from trainer.layers.synchronized import SynchronizedBatchNorm, find_synchronized, synchronized
 
 __all__ = [
     "BatchRenorm",
@@ -29,10 +30,12 @@ __all__ = [
     "DropoutLinear",
     "GhostBatchNorm",
     "HeadSite",
+    "SynchronizedBatchNorm",
     "channels_last",
     "drop_probability",
     "drop_weights",
     "drops",
+    "find_synchronized",
     "has_ramp",
     "has_weights",
     "is_activation",
@@ -44,4 +47,5 @@ __all__ = [
     "norms",
     "set_progress",
     "start_dropping",
+    "synchronized",
 ]

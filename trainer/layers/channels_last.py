@@ -60,7 +60,7 @@ class ExactBatchNorm(_BatchNorm):
         return y.view(rows.shape).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def _move_running_statistics(self, mean: Tensor, variance: Tensor, count: int) -> None:
+    def _move_running_statistics(self, mean: Tensor, variance: Tensor, count: int | Tensor) -> None:
         if self.num_batches_tracked is None:
             return
         assert self.running_mean is not None

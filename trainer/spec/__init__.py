@@ -41,6 +41,7 @@ from trainer.spec.diagnostics import (
 from trainer.spec.job import (
     ASKED_FOR,
     CHANNELS_LAST,
+    NEUTRAL_RESOURCES,
     UPGRADES,
     VERSION,
     Duration,
@@ -180,6 +181,7 @@ __all__ = [
     "NAME_RULE",
     "NETWORK",
     "NETWORK_STATISTICS",
+    "NEUTRAL_RESOURCES",
     "OWN_MODELS",
     "PERCENTILES",
     "STOPPING_RULES",

@@ -1,6 +1,7 @@
 """The job spec itself, what follows training, what a job may use, and the content hash."""
 
 import json
+import operator
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar
@@ -30,6 +31,8 @@ from trainer.spec.regularization import RegularizerSpec
 from trainer.spec.task import Classification, TaskSpec
 
 VERSION: Final = 1
+#: Of one job: as many as the largest hosts have.
+MOST_DEVICES: Final = 16
 
 AnyPart = TypeVar("AnyPart", bound=Part)
 
@@ -124,15 +127,38 @@ Priority: TypeAlias = Literal["low", "normal", "high", "urgent"]
 
 
 class Resources(Part):
-    """What a job may use; none of it changes what is learned."""
+    """What a job may use; of it, only `devices` changes a result: by rounding, by what each device drops, and by
+    batch statistics that are each device's own."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: Annotated[int, Field(strict=True, ge=1, le=1, description="per job")] = 1
+    devices: Annotated[
+        int,
+        Field(
+            strict=True,
+            ge=1,
+            le=MOST_DEVICES,
+            description="GPUs of one host, or slots of its CPU; each trains on its part of every batch",
+        ),
+    ] = 1
+    # Left out of documents at its default, as in the documents from before it was there.
+    exclusive: Annotated[
+        bool,
+        Field(
+            exclude_if=operator.not_,
+            description="whole devices: no other job has a slot of them meanwhile, so that times can be compared",
+        ),
+    ] = False
     timeout: Annotated[Duration, Field(description="training time over all attempts")] = 3600.0
     priority: Priority = "normal"
     max_attempts: Annotated[
         int, Field(strict=True, ge=1, le=10, description="lost, stalled, oom and error count")
     ] = 3
+
+
+#: Of `resources`, what changes no result: for pydantic's `exclude`.
+NEUTRAL_RESOURCES: Final[Mapping[str, Any]] = {
+    field: True for field in Resources.model_fields if field != "devices"
+}
 
 
 def _no_repeats(kinds: list[str], what: str) -> None:
@@ -236,11 +262,14 @@ def upgrade(
 
 
 def content_hash(spec: JobSpec, dataset_digest: str) -> str:
-    """A digest of what determines the job's result: not the project, not the resources."""
+    """A digest of what determines the job's result: not the project, and of the resources only how many devices."""
     content = spec.model_dump(
         mode="json",
         exclude={"project": True, "resources": True, "training": {"checkpoint_seconds"}},
     )
+    # One device is what specs had from before there could be several.
+    if spec.resources.devices > 1:
+        content["devices"] = spec.resources.devices
     text = json.dumps([content, dataset_digest], sort_keys=True, separators=(",", ":"))
     return digest_of(text)
 

@@ -1,5 +1,6 @@
 """Normalizations, and what acts on the weights beside them."""
 
+import operator
 from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
@@ -40,12 +41,22 @@ class BatchNorm(_Placed):
     kind: Literal["batch"]
     eps: Epsilon = 1e-5
     momentum: Momentum = 0.1
+    # Left out of documents at its default, as in the documents from before it was there.
+    sync: Annotated[
+        bool,
+        Field(
+            exclude_if=operator.not_,
+            description="of a job on several devices: statistics of the whole batch; false: each device "
+            "normalizes its part by itself, as in torch and in Wu & He 2018",
+        ),
+    ] = False
     pitfalls: ClassVar[tuple[str, ...]] = (
         "normalizes by the biased variance, stores the unbiased one; momentum is the weight of the "
         "new batch (0.1 here is 0.9 elsewhere)",
         "degrades at small batches; two values per channel always become ±1",
         "dropout before it shifts the variance between training and evaluation (Li et al. 2019)",
         "micro-batches of an accumulated step are normalized each by itself",
+        "on several devices each normalizes its part of the batch by itself unless sync is true",
     )
 
 

@@ -6,7 +6,7 @@ from typing import assert_never
 from torch import Tensor, nn
 
 from trainer.errors import SurgeryError
-from trainer.layers import channels_last
+from trainer.layers import SynchronizedBatchNorm, channels_last
 from trainer.layers import norms as layers
 from trainer.spec import (
     BatchNorm,
@@ -70,10 +70,11 @@ def _build_over_channels(spec: NormSpec, channels: int) -> nn.Module:
 def _build(spec: NormSpec, channels: int, layout: Layout) -> nn.Module:
     """For a layout with its channels second."""
     match spec:
-        case BatchNorm(eps=eps, momentum=momentum):
+        case BatchNorm(eps=eps, momentum=momentum, sync=sync):
             # Ioffe & Szegedy 2015, arXiv 1502.03167; normalizes by the biased variance, keeps a running
             # unbiased one.
-            return _BATCH[layout](channels, eps=eps, momentum=momentum)
+            kind = SynchronizedBatchNorm if sync else _BATCH[layout]
+            return kind(channels, eps=eps, momentum=momentum)
         case LayerNorm(eps=eps):
             # Ba et al. 2016, arXiv 1607.06450, with the gain per channel of Wu & He 2018: layer norm is
             # GroupNorm(1, C).

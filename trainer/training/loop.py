@@ -27,6 +27,7 @@ from trainer.random_streams import seed_globals
 from trainer.spec import JobSpec, Numerics
 from trainer.training.checkpoint import Best, BestWeights, CheckpointFolder, load_best, restore
 from trainer.training.environment import apply_numerics, describe_change
+from trainer.training.ranks import Ranks
 from trainer.training.setup import TrainingSetup, set_up
 from trainer.training.state import TrainingState
 
@@ -41,6 +42,7 @@ def train(
     numerics: Numerics = _PLAIN,
     device: torch.device | None = None,
     resume: Sequence[CheckpointSaved] = (),
+    ranks: Ranks | None = None,
 ) -> Generator[Event, StopRequest | None, None]:
     """Trains the spec; `folder` is the attempt's own, and its parent is the job's.
 
@@ -48,15 +50,31 @@ def train(
     next `Stepped` or `Progressed`: `CheckpointSaved("last")`, and no `Finished`. Closing the generator
     abandons the training. Everything that goes wrong propagates, but for a loss that is no longer
     finite: that is a result, `diverged`.
+
+    Of several processes (`ranks`) only rank 0 yields; a generator of another one takes steps until it is ended.
     """
     numerics = numerics.for_job(spec.model_dump(include={"training"}))
     # These settings are the whole process's, which may have trained another job before: they are made
     # before anything is computed.
     apply_numerics(numerics)
-    setup = set_up(spec, data, folder, numerics, device or torch.device(numerics.device))
+    setup = set_up(spec, data, folder, numerics, device or torch.device(numerics.device), ranks)
     state = TrainingState(setup)
+    warnings = _resume(setup, state, resume)
+    if ranks is not None:
+        ranks.check_equal(state.step, setup.model)
+        if not ranks.leads:
+            _follow(setup, state)
+            return
     with closing(CheckpointFolder(folder, setup.environment)) as checkpoints:
-        yield from _run(setup, state, checkpoints, _resume(setup, state, resume))
+        yield from _run(setup, state, checkpoints, warnings)
+
+
+def _follow(setup: TrainingSetup, state: TrainingState) -> None:
+    """Takes steps beside rank 0, which alone knows whether there will be another one: at the end of a period this
+    process waits for it, in the next step's sum."""
+    setup.model.train()
+    while state.step < setup.plan.total_steps:
+        _take_step(setup, state)
 
 
 def _run(
@@ -156,9 +174,13 @@ def _take_step(setup: TrainingSetup, state: TrainingState) -> None:
         set_progress(setup.model, state.step / setup.plan.total_steps)
     # Once for the step, not for each micro-batch, whose masks must differ from one another.
     if setup.may_draw:
-        seed_globals("dropout", setup.spec.seed, state.step)
+        stream = "dropout" if setup.ranks is None else setup.ranks.dropout_stream()
+        seed_globals(stream, setup.spec.seed, state.step)
     setup.update.optimizer.zero_grad()
     batches, terms = _add_gradients(setup, pixels, targets)
+    scores = None
+    if setup.ranks is not None:
+        scores = _add_up(setup, setup.ranks, batches, terms, len(pixels))
     if setup.penalties is not None:
         # Once for the step: weights are the same for all micro-batches, and in a backward pass of
         # its own the penalty's gradient is added to theirs.
@@ -169,7 +191,10 @@ def _take_step(setup: TrainingSetup, state: TrainingState) -> None:
     state.step += 1
     if setup.average is not None:
         setup.average.after_step(setup.model)
-    state.running.add(batches, terms)
+    if scores is None:
+        state.running.add(batches, terms)
+    else:
+        state.running.add_scored(scores, terms)
 
 
 def _add_gradients(
@@ -179,7 +204,8 @@ def _add_gradients(
     the loss."""
     batches: list[Batch] = []
     terms: dict[str, Tensor] = {}
-    for some_pixels, some_targets in setup.batches.split(pixels, targets):
+    for one in setup.batches.split(pixels, targets):
+        some_pixels, some_targets = one if setup.ranks is None else map(setup.ranks.take_part, one)
         predictions = setup.task.predictions(setup.forward(setup.batches.to_inputs(some_pixels)))
         cost = setup.task.loss(predictions, some_targets)
         # Each micro-batch counts by its size, so that the sum of the gradients is that of the mean
@@ -193,6 +219,21 @@ def _add_gradients(
         (cost if share == 1 else share * cost).backward()  # type: ignore[no-untyped-call]
         batches.append((predictions.detach(), some_targets))
     return batches, terms
+
+
+def _add_up(
+    setup: TrainingSetup,
+    ranks: Ranks,
+    batches: Sequence[Batch],
+    terms: dict[str, Tensor],
+    examples: int,
+) -> Tensor:
+    """Gradients, running statistics and terms of the whole batch on every rank; returns its scores."""
+    mine = [setup.task.scores(batches).sum(0).float(), *(one.view(1) for one in terms.values())]
+    share = sum(len(targets) for _, targets in batches) / examples
+    sums = ranks.add_up(setup.model, share, torch.cat(mine))
+    terms.update(zip(terms, sums[3:], strict=True))
+    return sums[:3]
 
 
 def _diagnose(setup: TrainingSetup, state: TrainingState) -> Diagnosed:

@@ -47,6 +47,11 @@ class RunningMetrics:
         if len(self._steps) >= _STEPS or self._held >= _HELD_NUMBERS:
             self._score()
 
+    def add_scored(self, scores: Tensor, terms: Mapping[str, Tensor]) -> None:
+        """Adds one step whose loss, hits and examples are known."""
+        means = [terms[name].detach().view(1) for name in self._terms]
+        self._rows.append(torch.cat([scores, *means]).double()[None])
+
     @property
     def values(self) -> Tensor:
         """The sums so far, float64 on the CPU. Syncs with the device.

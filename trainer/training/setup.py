@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trainer.data import Data, Examples, Standardize, memory_format
 from trainer.data.augmentation import Augmentation, build_augmentation
 from trainer.evaluation import Predictor, Probe, Task, build_probe, build_task, plain_predictor
-from trainer.layers import has_ramp, may_draw
+from trainer.layers import find_synchronized, has_ramp, may_draw, synchronized
 from trainer.models import build_model
 from trainer.optimization import (
     Average,
@@ -34,6 +34,7 @@ from trainer.training.compilation import compile_model
 from trainer.training.environment import describe_environment
 from trainer.training.facts import Facts, describe_facts
 from trainer.training.precision import use_bfloat16
+from trainer.training.ranks import Ranks
 
 #: Training splits of at most so many numbers are standardized once, 64 MB of floats.
 _PREPARED_NUMBERS = 2**24
@@ -170,6 +171,7 @@ class TrainingSetup:
     update: WeightUpdate
     average: Average | None
     probe: Probe | None
+    ranks: Ranks | None
 
     def learning_rate(self, step: int) -> float:
         """Of the step after `step` finished ones."""
@@ -220,9 +222,16 @@ class TrainingSetup:
 
 
 def set_up(
-    spec: JobSpec, data: Data, folder: Path, numerics: Numerics, device: torch.device
+    spec: JobSpec,
+    data: Data,
+    folder: Path,
+    numerics: Numerics,
+    device: torch.device,
+    ranks: Ranks | None = None,
 ) -> TrainingSetup:
     environment = describe_environment(numerics, device)
+    if ranks is not None:
+        environment["devices"] = str(ranks.size)
     task = build_task(spec)
     model = build_model(spec, data.info).to(device)
     model.to(memory_format=memory_format(numerics))
@@ -231,6 +240,8 @@ def set_up(
     if numerics.precision == "bf16":
         use_bfloat16(model, device)
     forward = compile_model(model, device) if numerics.compiled else model
+    if ranks is not None:
+        forward = _synchronize(model, forward)
     standardize = Standardize(data.info, numerics, device)
     batches = Batches.of(spec, data, task, standardize, numerics, device)
     plan = batches.sampler.plan()
@@ -255,4 +266,18 @@ def set_up(
         probe=build_probe(
             spec, model, batches.examples, standardize, task, plan.total_steps, plan.period_steps
         ),
+        ranks=ranks,
     )
+
+
+def _synchronize(
+    model: nn.Module, forward: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """Only what is called by this name waits for other ranks: not the copies that rank 0 evaluates alone."""
+    layers = find_synchronized(model)
+
+    def forward_together(inputs: Tensor) -> Tensor:
+        with synchronized(layers):
+            return forward(inputs)
+
+    return forward_together if layers else forward

@@ -1,5 +1,7 @@
 """Checks of statistics over batches: batches, micro-batches and virtual batches that are too small."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -19,9 +21,13 @@ from tests.support.spec_checks import (
 from tests.support.trainer_specs import DIGITS, make_spec
 from trainer.checks.batches import (
     check_accumulated_batch_statistics,
+    check_compiled_statistics,
+    check_part_for_each_device,
     check_values_per_channel,
+    warn_batch_statistics_of_each_device,
     warn_dropout_before_batch_norm,
     warn_keras_momentum,
+    warn_sync_on_one_device,
     warn_two_values_per_channel,
     warn_uneven_virtual_batches,
     warn_unfinished_renorm_ramp,
@@ -29,6 +35,13 @@ from trainer.checks.batches import (
 )
 from trainer.checks.context import build_context
 from trainer.models.build import build_model
+
+SYNC = {"kind": "batch", "sync": True}
+
+
+def devices(count: int) -> dict[str, Any]:
+    return {"resources": {"devices": count}}
+
 
 #: The check, the spec, the dataset, the field, a layer (or None), words of the detail or the remedy.
 BAD = [
@@ -112,9 +125,43 @@ BAD = [
         None,
         "must divide the micro-batches of 16 but is 32",
     ),
+    (
+        check_part_for_each_device,
+        make_spec(MLP, "layer", **batch(383), **devices(4), **data(train_size=1150)),
+        DIGITS,
+        "/resources/devices",
+        None,
+        "the last batch of 1150 examples has only 1 to share out",
+    ),
+    (
+        check_part_for_each_device,
+        make_spec(MLP, "layer", **batch(2), **devices(4)),
+        DIGITS,
+        "/resources/devices",
+        None,
+        "a batch has only 2",
+    ),
+    (
+        check_values_per_channel,
+        make_spec(MLP, **batch(6, drop_last=True), **devices(4)),
+        DIGITS,
+        "/training/batch_size",
+        "norm2",
+        "gives batch norm one value per channel",
+    ),
+    (
+        check_compiled_statistics,
+        make_spec("cnn", SYNC, **batch(64, compile=True), **devices(2)),
+        DIGITS,
+        "/norm/sync",
+        None,
+        "compile: false",
+    ),
 ]
 
 GOOD = [
+    (make_spec(MLP, SYNC, **batch(6, drop_last=True), **devices(4)), DIGITS),
+    (make_spec(MLP, "layer", **batch(4, drop_last=True), **devices(4)), DIGITS),
     (
         make_spec(
             "cnn", {"kind": "ghost_batch", "virtual_batch_size": 16}, **batch(64, accumulate=4)
@@ -132,6 +179,14 @@ GOOD = [
 
 #: The check, the spec's options, the dataset, words of the warning.
 WARNED = [
+    (warn_batch_statistics_of_each_device, devices(4), DIGITS, "each device's 16 examples"),
+    (warn_sync_on_one_device, {"norm": SYNC}, DIGITS, "changes nothing on one device"),
+    (
+        warn_virtual_batch_not_smaller,
+        {"norm": {"kind": "ghost_batch"}, **devices(2)},
+        DIGITS,
+        "32 is not below batch_size 32 of each device",
+    ),
     (
         warn_virtual_batch_not_smaller,
         {"norm": {"kind": "ghost_batch", "virtual_batch_size": 64}},
@@ -245,6 +300,7 @@ def test_a_sound_spec_has_no_warnings(options):
         if case[0] is check_values_per_channel
         and case[2] is DIGITS
         and "renorm" not in case[1].norm.kind
+        and case[1].resources.devices == 1
     ],
     ids=name_case,
 )

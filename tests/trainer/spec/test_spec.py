@@ -108,6 +108,11 @@ def test_an_option_that_came_later_is_in_no_document_at_its_default(asked: dict[
     assert JobSpec.model_validate_json(changed.model_dump_json()) == changed
 
 
+def test_the_hash_covers_how_many_devices_share_a_batch() -> None:
+    several = spec(resources={"devices": 2})
+    assert content_hash(several, "digest") != content_hash(spec(), "digest")
+
+
 def test_the_hash_of_a_spec_stays_what_it_is() -> None:
     assert content_hash(spec(), "digest") == "9d9f32667864438b5ace36f51b92c506"
 
