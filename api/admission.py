@@ -38,8 +38,9 @@ class Plan:
     arms: tuple["CheckedArm", ...]
 
     def cells(self, *, fresh: bool) -> list[NewJob]:
-        """To be created; unless `fresh`, equal jobs that have succeeded may answer them."""
-        return [replace(one, reuse=not fresh) for one in self.new]
+        """To be created; unless `fresh`, equal jobs that have succeeded may answer them. Exclusive ones are for timing:
+        what another took says nothing of them."""
+        return [replace(one, reuse=not (fresh or one.spec.resources.exclusive)) for one in self.new]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ GENERATIONS: Mapping[str, int] = {
     "d3af96569a992720c65a9e833d472bf6": 2,
     "8cf7325493421d353c2c5d6263be17a4": 2,
     "117906b65c84847e0144f6165c5db4e3": 2,
-    "77d35e2bbe89710223f7f61e1fbc9e91": 2,
+    "f75fbc6e3b9538de6ce6d338a1589818": 2,
 }
 
 

@@ -12,7 +12,7 @@ from store.jobs import (
     usage,
     wakeups,
 )
-from store.jobs.acquire import Assignment
+from store.jobs.acquire import AssignedDevice, Assignment
 from store.jobs.attempts import Renewed
 from store.jobs.creation import NewJob, Submission
 from store.jobs.intake import Intake
@@ -26,6 +26,7 @@ from store.jobs.wakeups import QUEUE
 __all__ = [
     "HINDRANCES",
     "QUEUE",
+    "AssignedDevice",
     "Assignment",
     "Instance",
     "Intake",

@@ -1,27 +1,25 @@
 """Acquiring a job: one short transaction gives a host the fairest job and the devices to run it on."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import Select, Text, and_, bindparam, false, func, select, true, tuple_
+from sqlalchemy import Select, and_, bindparam, false, func, select, tuple_
 from sqlalchemy.orm import Session, joinedload
 
 from store.db import (
     Attempt,
     Checkpoint,
-    Device,
     Job,
     Lease,
     Result,
     Study,
     User,
-    Worker,
     transition,
 )
-from store.hosts import host_health
+from store.hosts import FreeSlot, Kind, Need, Room, Taken, find_room, find_rooms
 from store.jobs import queue, usage
 from store.reuse import answers
 from trainer.events import CheckpointSaved
@@ -32,8 +30,6 @@ ACQUIRE_LOCK = 0x6E6C_0001
 #: Locked jobs that an acquisition passes over before it gives up: each costs a search of the queue, during which
 #: all other acquisitions wait. Whoever changes more at once, a whole study, wakes the hosts afterwards.
 MOST_PASSED_OVER = 20
-
-Kind = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +68,14 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class _Locked:
-    """A job that is ours until the commit; how long it may run, the time at which it was locked, and whether a job
-    that trains the same has succeeded or runs."""
+    """A job that is ours until the commit; how long it may run, the time at which it was locked, whether a job
+    that trains the same has succeeded or runs, and what it gets."""
 
     job: Job
     expected_seconds: float
     now: datetime
     has_equal: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _FreeDevice:
-    id: int
-    kind: Kind
-    number: int
-    slot: int
+    taken: Taken
 
 
 def acquire(
@@ -108,16 +97,13 @@ def acquire(
     # One acquisition at a time: two side by side would see the same free slots and the same use by each
     # owner, and neither would get the fairest job. The lock ends with this short transaction.
     session.execute(select(func.pg_advisory_xact_lock(ACQUIRE_LOCK)))
-    devices = _free_devices(session, host, instance, warm)
-    if not devices:
-        return None
+    room = find_room(session, host, instance, warm)
     for _ in range(MOST_PASSED_OVER):
-        locked = _lock_fairest(session, _count_by_kind(devices), host)
+        locked = _lock_fairest(session, room, host)
         if locked is None:
             return None
-        job = locked.job
-        chosen = _choose(devices, job)
-        fixed = _fix_numerics(session, job, chosen[0].kind, numerics)
+        job, taken = locked.job, locked.taken
+        fixed = _fix_numerics(session, job, taken.own[0].kind, numerics)
         if not (fixed and locked.has_equal and answers.settle(session, job, fixed, host)):
             break
     else:
@@ -129,21 +115,27 @@ def acquire(
         instance=instance,
         started_at=locked.now,
         expected_seconds=locked.expected_seconds,
+        slots=len(taken.held),
     )
-    _start(session, job, attempt, chosen, lease_seconds)
-    return _describe(session, job, chosen, fixed)
+    _start(session, job, attempt, taken.held, lease_seconds)
+    return _describe(session, job, taken.own, fixed)
 
 
-def _lock_fairest(session: Session, free: Mapping[str, int], host: str) -> _Locked | None:
-    """The fairest job, with its owner, study and dataset as they are now."""
+def _lock_fairest(session: Session, room: Room, host: str) -> _Locked | None:
+    """The fairest job for which there is room, with its owner, study and dataset as they are now."""
     passed_over: list[int] = []
-    while len(passed_over) < MOST_PASSED_OVER:
-        if (job_id := queue.fairest(session, free, host, passed_over)) is None:
+    while (counts := room.counts()) and len(passed_over) < MOST_PASSED_OVER:
+        if (job_id := queue.fairest(session, counts, host, passed_over)) is None:
             return None
         # One that another transaction is changing (a cancel) is passed over: to wait for it would make all
         # acquisitions wait.
-        if (row := session.execute(_unless_locked(), {"id": job_id}).one_or_none()) is not None:
-            return _Locked(*row)
+        row = session.execute(_unless_locked(), {"id": job_id}).one_or_none()
+        if row is not None:
+            need = Need.of(row[0], _required_kind(row[0]))
+            if (taken := room.choose(need)) is not None:
+                return _Locked(*row, taken)
+            # It needs more than is free, and has waited too long for others to pass it.
+            room = room.keep_for(need, host, find_rooms(session))
         passed_over.append(job_id)
     return None
 
@@ -163,61 +155,11 @@ def _unless_locked() -> Select[Job, float, datetime, bool]:
     )
 
 
-def _free_devices(
-    session: Session, host: str, instance: str | None, warm: tuple[str, int] | None
-) -> Sequence[_FreeDevice]:
-    """One free slot of every device that has any: the warm device first, then GPUs, the idlest first.
-
-    A lease that ran out still holds its slot until the sweep has ended its attempt.
-    """
-    rows = session.execute(_free_slots(), {"host": host, "instance": instance})
-    devices = [_FreeDevice(*row) for row in rows]
-    # False sorts before True and the sort is stable: the warm device moves to the front, the rest stays in
-    # SQL's order. On the warm device the process has its CUDA context and its memory pool already.
-    return sorted(devices, key=lambda device: (device.kind, device.number) != warm)
-
-
-@cache
-def _free_slots() -> Select[int, str, int, Any]:
-    # A device has no rows for its slots, only their number, so they are enumerated here and joined with the
-    # leases: what finds no lease is free. A device that is gone has 0 slots, and the series up to -1 is
-    # empty.
-    slot = func.generate_series(0, Device.slots - 1).table_valued("slot").render_derived()
-    first_free = func.min(slot.c.slot)
-    free_count = func.count()
-    return (
-        select(Device.id, Device.kind, Device.number, first_free)
-        .join(Worker, Worker.host == Device.host)
-        .join(slot, true())
-        .outerjoin(Lease, (Lease.device_id == Device.id) & (Lease.slot == slot.c.slot))
-        .where(
-            Device.host == bindparam("host"),
-            Worker.instance.is_not_distinct_from(bindparam("instance", type_=Text)),
-            host_health.may_acquire(),
-            Lease.id.is_(None),
-        )
-        .group_by(Device.id)
-        .order_by(Device.kind.desc(), free_count.desc(), Device.number)
-    )
-
-
-def _count_by_kind(devices: Sequence[_FreeDevice]) -> Mapping[str, int]:
-    kinds = [device.kind for device in devices]
-    return {kind: kinds.count(kind) for kind in kinds}
-
-
-def _choose(devices: Sequence[_FreeDevice], job: Job) -> Sequence[_FreeDevice]:
-    """As many as the job needs, all of one kind: the required one, else the first with enough."""
-    numerics = _fixed_numerics(job)
-    required = numerics["device"] if numerics else None if job.device == "auto" else job.device
-    by_kind: dict[str, list[_FreeDevice]] = {}
-    for device in devices:
-        by_kind.setdefault(device.kind, []).append(device)
-    kinds = [required] if required else list(by_kind)
-    # Never empty: `queue.fairest` chose the job by the same rule (`required_kind`, and as many free devices
-    # of one kind), and nobody else has taken a slot since, because of the lock. Change both together.
-    enough = (by_kind[kind] for kind in kinds if len(by_kind.get(kind, ())) >= job.devices)
-    return next(enough)[: job.devices]
+def _required_kind(job: Job) -> str | None:
+    """As `queue.required_kind`, by which the job was found: change both together."""
+    if numerics := _fixed_numerics(job):
+        return str(numerics["device"])
+    return None if job.device == "auto" else job.device
 
 
 def _fixed_numerics(job: Job) -> dict[str, Any] | None:
@@ -262,7 +204,7 @@ def _start(
     session: Session,
     job: Job,
     attempt: Attempt,
-    devices: Sequence[_FreeDevice],
+    slots: Sequence[FreeSlot],
     lease_seconds: float,
 ) -> None:
     # The new number is the fence: from the commit on, a write of an earlier attempt raises LostLease.
@@ -275,13 +217,15 @@ def _start(
         Lease(
             job_id=job.id,
             attempt=job.attempt,
-            device_id=device.id,
-            slot=device.slot,
+            device_id=slot.device_id,
+            slot=slot.slot,
             expires_at=func.clock_timestamp() + timedelta(seconds=lease_seconds),
         )
-        for device in devices
+        for slot in slots
     )
-    why = f"attempt {job.attempt} on {', '.join(f'{d.kind} {d.number}' for d in devices)}"
+    devices = dict.fromkeys(f"{slot.kind} {slot.number}" for slot in slots)
+    alone = " alone" if job.exclusive else ""
+    why = f"attempt {job.attempt} on {', '.join(devices)}{alone}"
     transition(session, job, "running", who=worker_name(attempt.host), why=why)
 
 
@@ -291,7 +235,7 @@ def worker_name(host: str) -> str:
 
 
 def _describe(
-    session: Session, job: Job, devices: Sequence[_FreeDevice], numerics: Numerics | None
+    session: Session, job: Job, slots: Sequence[FreeSlot], numerics: Numerics | None
 ) -> Assignment:
     dataset = job.dataset
     return Assignment(
@@ -303,7 +247,7 @@ def _describe(
         dataset_name=dataset.name,
         source=dataset.source,
         info=dataset.info,
-        devices=tuple(AssignedDevice(d.kind, d.number, d.slot) for d in devices),
+        devices=tuple(AssignedDevice(one.kind, one.number, one.slot) for one in slots),
         numerics=numerics,
         checkpoints=_checkpoints(session, job),
         seconds_used=job.seconds_used,

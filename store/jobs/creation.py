@@ -211,6 +211,7 @@ def _row(
         "priority": PRIORITIES.index(resources.priority),
         "device": device or resources.device,
         "devices": resources.devices,
+        "exclusive": resources.exclusive,
         "timeout_seconds": resources.timeout,
         "max_attempts": resources.max_attempts,
     }
@@ -239,6 +240,7 @@ _FUNCTION = (
         column("priority", BigInteger),
         column("device", Text),
         column("devices", BigInteger),
+        column("exclusive", Boolean),
         column("timeout_seconds", Float),
         column("max_attempts", BigInteger),
         name="new",

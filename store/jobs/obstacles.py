@@ -77,7 +77,10 @@ def describe_hosts(
     count: int,
 ) -> list[Obstacle]:
     """What is wrong with the hosts that have so many devices of the kind (None: any), where none of them takes jobs."""
-    counts = Counter((device.host, device.kind) for device in devices)
+    counts: Counter[tuple[str, str]] = Counter()
+    for device in devices:
+        # As in `store.hosts.room`: to processes that train together each slot of a CPU is a device.
+        counts[device.host, device.kind] += device.slots if device.kind == "cpu" else 1
     fitting = {
         host for (host, own), found in counts.items() if kind in (None, own) and found >= count
     }
@@ -98,6 +101,8 @@ def _describe_host(worker: leases.WorkerView) -> Obstacle:
 
 
 def _needed(kind: str | None, count: int) -> str:
+    if count > 1 and kind == "cpu":
+        return f" with {count} slots on its CPU"
     if count > 1:
         return f" with {count} devices of {f'kind {kind}' if kind else 'one kind'}"
     return f" with a device of kind {kind}" if kind else ""

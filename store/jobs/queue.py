@@ -42,6 +42,7 @@ from sqlalchemy.orm import Session, joinedload, load_only
 from sqlalchemy.orm.interfaces import ORMOption
 
 from store.db import IN_LINE, PRIORITIES, Attempt, Dataset, Job, Study, User
+from store.hosts import PATIENCE_SECONDS, Counts
 from store.jobs import limits, usage
 
 AGING_SECONDS = 3600.0
@@ -114,30 +115,25 @@ def raise_class(priority: int, waited_seconds: float) -> int:
 
 
 def fairest(
-    session: Session, free: Mapping[str, int], host: str, passed_over: Collection[int] = ()
+    session: Session, room: Mapping[str, Counts], host: str, passed_over: Collection[int] = ()
 ) -> int | None:
-    """The id of the next runnable job, given the number of free devices of each kind.
+    """The id of the next runnable job, given what is free of each kind of device. One that needs more than that is
+    given, too, once it has waited `room.PATIENCE_SECONDS` and the host has as many.
 
     `passed_over`: not these. A job under which the host's disk ran full is passed over for a while, too.
     """
-    values = {"host": host, "passed_over": list(passed_over)}
-    counts = {f"free_{kind}": count for kind, count in free.items()}
-    return session.scalars(_fairest(tuple(sorted(free))), {**values, **counts}).first()
+    values: dict[str, Any] = {"host": host, "passed_over": list(passed_over)}
+    for kind, counts in room.items():
+        values |= {f"free_{kind}": counts.free, f"whole_{kind}": counts.whole}
+        values[f"total_{kind}"] = counts.total
+    return session.scalars(_fairest(tuple(sorted(room))), values).first()
 
 
 @cache
 def _fairest(kinds: Sequence[str]) -> Select[int, float, float, datetime, str | None]:
     """Made once for each set of kinds, which takes longer than PostgreSQL takes to answer it."""
     required = required_kind()
-    fits = or_(
-        *(
-            and_(
-                Job.devices <= bindparam(f"free_{kind}", type_=Integer),
-                func.coalesce(required, kind) == kind,
-            )
-            for kind in kinds
-        )
-    )
+    fits = or_(*(and_(_fits(kind), func.coalesce(required, kind) == kind) for kind in kinds))
     passed_over = bindparam("passed_over", type_=ARRAY(BigInteger))
     conditions = [is_runnable(), fits, Job.id.not_in(_filled_disk()), Job.id != all_(passed_over)]
     # Lines of jobs that ask for another kind of device are not even looked into.
@@ -145,6 +141,18 @@ def _fairest(kinds: Sequence[str]) -> Select[int, float, float, datetime, str | 
     # Not bound: a plan for any limit supposes that it is a tenth of the rows.
     first = literal_column("1", Integer)
     return _in_order(lines, *conditions, limit=first).limit(first)
+
+
+def _fits(kind: str) -> ColumnElement[bool]:
+    """Now, or by waiting for it."""
+    free, whole, total = (
+        bindparam(f"{name}_{kind}", type_=Integer) for name in ("free", "whole", "total")
+    )
+    has_waited = Job.queued_at < func.statement_timestamp() - timedelta(seconds=PATIENCE_SECONDS)
+    return or_(
+        Job.devices <= case((Job.exclusive, whole), else_=free),
+        and_(Job.devices <= total, has_waited),
+    )
 
 
 def _lines(devices: Collection[str] = ("auto", "cpu", "cuda")) -> Subquery:
@@ -288,6 +296,7 @@ def _as_listed() -> Sequence[ORMOption]:
             Job.study_id,
             Job.priority,
             Job.devices,
+            Job.exclusive,
             Job.attempt,
             Job.step,
             Job.total_steps,

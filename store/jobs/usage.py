@@ -1,4 +1,4 @@
-"""What each person has used of the machines: device-seconds, of which half is forgotten in every half-life.
+"""What each person has used of the machines: seconds of slots, of which half is forgotten in every half-life.
 
 A row of `usage` holds the sum of a person's ended attempts as it was at `as_of`; while it fades nothing is written.
 An attempt is added by the transaction that ends it. Until then it counts at its estimate, or at the time that it has
@@ -46,9 +46,9 @@ _LOCKED = "LOCK TABLE usage IN SHARE ROW EXCLUSIVE MODE"
 def charge(session: Session, job: Job, attempt: Attempt) -> None:
     """Add an attempt that has just ended to its owner's use."""
     assert attempt.ended_at is not None
-    seconds = (attempt.ended_at - attempt.started_at).total_seconds() * job.devices
+    seconds = (attempt.ended_at - attempt.started_at).total_seconds() * attempt.slots
     midnight = datetime.combine(attempt.ended_at.astimezone(UTC), time(), UTC)
-    today = (attempt.ended_at - max(midnight, attempt.started_at)).total_seconds() * job.devices
+    today = (attempt.ended_at - max(midnight, attempt.started_at)).total_seconds() * attempt.slots
     values = {"owner_id": job.owner_id, "as_of": attempt.ended_at}
     session.execute(_add(), {**values, "seconds": seconds, "day_seconds": today})
 
@@ -100,8 +100,8 @@ def by_owner() -> Subquery:
         select(
             Job.owner_id,
             literal(0.0, Float),
-            seconds * Job.devices,
-            (seconds - before) * Job.devices,
+            seconds * Attempt.slots,
+            (seconds - before) * Attempt.slots,
             literal(1),
         )
         .join(Attempt, Attempt.job_id == Job.id)
@@ -174,10 +174,10 @@ def rebuild(session: Session) -> None:
 
 
 def _summed(now: ColumnElement[Any]) -> Select[int, float, float]:
-    used = _seconds_between(Attempt.started_at, Attempt.ended_at) * Job.devices
+    used = _seconds_between(Attempt.started_at, Attempt.ended_at) * Attempt.slots
     faded = _faded(used, _seconds_between(Attempt.ended_at, now))
     start = func.greatest(Attempt.started_at, _midnight(now))
-    today = func.greatest(0.0, _seconds_between(start, Attempt.ended_at)) * Job.devices
+    today = func.greatest(0.0, _seconds_between(start, Attempt.ended_at)) * Attempt.slots
     return (
         select(
             Job.owner_id,

@@ -194,7 +194,7 @@ def is_covered(path: str, declared: Sequence[str]) -> bool:
         scope = parent if last in ("kind", "name") else one
         if path == scope or path.startswith(f"{scope}.") or _gives_way(path, parent, last):
             return True
-    return path.split(".")[0] in _NOT_LEARNED
+    return path.split(".")[0] in _NOT_LEARNED and path != "resources.devices"
 
 
 def _gives_way(path: str, parent: str, declared: str) -> bool:
@@ -208,7 +208,7 @@ def _gives_way(path: str, parent: str, declared: str) -> bool:
     )
 
 
-#: Parts of a spec that change nothing of what is learned.
+#: Parts of a spec that change nothing of what is learned; but batch statistics may be those of each device.
 _NOT_LEARNED = frozenset({"seed", "project", "resources", "version", "evaluations", "diagnostics"})
 
 

@@ -92,6 +92,7 @@ def _pace(arm: ArmWork, finished: Sequence[FinishedJob]) -> _Pace | None:
 _FAMILY = ("dataset.name", "dataset.image_size", "model.name")
 _NETWORK = (
     "dataset.name", "dataset.image_size", "model", "training.batch_size", "training.accumulate",
+    "resources.devices",
 )  # fmt: skip
 _DETAILS = ("norm", "diagnostics", "augmentation")
 

@@ -169,11 +169,15 @@ def _explain_turn(one: Waiting, behind: Mapping[str, int], usable: Sequence[Slot
     fitting = [slot for slot in usable if one.kind in (None, slot.device.kind)]
     free = sum(slot.held is None for slot in fitting)
     count = sum(behind.values())
-    if free >= one.job.devices + count:
+    if free >= one.job.devices + count and not one.job.exclusive:
         return Obstacle(WaitReason.STARTING, "next in line: a slot is free")
     if count:
         return Obstacle(WaitReason.BEHIND, _describe_behind(behind, count))
     kind = f" {one.kind}" if one.kind else ""
+    if one.job.exclusive:
+        wanted = f"{one.job.devices}{kind} devices" if one.job.devices > 1 else f"a{kind} device"
+        needed = f"it needs {wanted} with no other job beside it"
+        return Obstacle(WaitReason.NO_FREE_SLOT, f"next in line: {needed}")
     if one.job.devices > 1:
         needed = f"it needs {one.job.devices}{kind} devices at once, and {free} are free"
         return Obstacle(WaitReason.NO_FREE_SLOT, f"next in line: {needed}")
@@ -209,7 +213,8 @@ def _expect_starts(
     turns = [
         Turn(
             one.kind,
-            one.job.devices,
+            # For all that is told before it starts, a whole device is several slots.
+            one.job.devices + one.job.exclusive,
             _expect_seconds(one.job, usual.get(one.job.study_id or 0)),
             one.job.owner.name if one.reached else None,
         )

@@ -1,6 +1,6 @@
 """What two jobs must have in common to be a pair: the seed, what is measured, and all settings that are not compared.
 
-What changes nothing of what is learned (project, resources, diagnostics) may differ. What decides how the metric is
+What changes nothing of what is learned (project, resources other than the number of devices, diagnostics) may differ. What decides how the metric is
 measured never may, whatever is compared: values of different examples are no pair.
 """
 

@@ -230,8 +230,6 @@ def set_up(
     ranks: Ranks | None = None,
 ) -> TrainingSetup:
     environment = describe_environment(numerics, device)
-    if ranks is not None:
-        environment["devices"] = str(ranks.size)
     task = build_task(spec)
     model = build_model(spec, data.info).to(device)
     model.to(memory_format=memory_format(numerics))

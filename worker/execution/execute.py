@@ -13,10 +13,11 @@ from pydantic import TypeAdapter
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db import LostLease
-from store.jobs import Assignment, Renewed, commands
+from store.jobs import AssignedDevice, Assignment, Renewed, commands
 from trainer.data import Data, decode
 from trainer.errors import DataError
 from trainer.events import Event, Finished, Progressed, Stepped, StopRequest
+from trainer.ranks import train_on_ranks
 from trainer.spec import DatasetInfo, DatasetSource, DatasetSpec, JobSpec, Numerics
 from trainer.training import train
 from worker.execution.drain import Drain
@@ -122,27 +123,30 @@ class Execution:
 
     def _train(self) -> Outcome | None:
         assignment = self._assignment
-        assert assignment.info is not None
         spec = JobSpec.model_validate(assignment.spec)
-        data = self._context.load(spec.dataset, DatasetInfo.model_validate(assignment.info))
-        self._heartbeat.progressed()
-        events = train(
-            spec,
-            data,
-            self._context.storage
-            / "jobs"
-            / str(assignment.job_id)
-            / f"attempt-{assignment.attempt}",
-            numerics=assignment.numerics or Numerics(),
-            device=_torch_device(assignment),
-            resume=[
-                replace(saved, path=str(self._context.storage / saved.path))
-                for saved in assignment.checkpoints
-            ],
-        )
         # Closed by name: an error that is kept keeps its frames, and with them the model's memory.
-        with closing(events):
+        with closing(self._start_training(spec)) as events:
             return self._follow(events, spec.periods)
+
+    def _start_training(self, spec: JobSpec) -> Generator[Event, StopRequest | None, None]:
+        assignment, storage = self._assignment, self._context.storage
+        assert assignment.info is not None
+        info = DatasetInfo.model_validate(assignment.info)
+        folder = storage / "jobs" / str(assignment.job_id) / f"attempt-{assignment.attempt}"
+        numerics = assignment.numerics or Numerics()
+        resume = [
+            replace(saved, path=str(storage / saved.path)) for saved in assignment.checkpoints
+        ]
+        devices = [_torch_device(device) for device in assignment.devices]
+        if spec.resources.devices > 1:
+            # Processes of their own, each of which loads the data: this one only hears what they do.
+            return train_on_ranks(
+                spec, info, storage / "datasets", folder,
+                numerics=numerics, devices=[str(one) for one in devices], resume=resume,
+            )  # fmt: skip
+        data = self._context.load(spec.dataset, info)
+        self._heartbeat.progressed()
+        return train(spec, data, folder, numerics=numerics, device=devices[0], resume=resume)
 
     def _follow(
         self, events: Generator[Event, StopRequest | None, None], periods: int
@@ -276,7 +280,6 @@ class Execution:
             )
 
 
-def _torch_device(assignment: Assignment) -> torch.device:
-    device = assignment.devices[0]
+def _torch_device(device: AssignedDevice) -> torch.device:
     # A file's tensors can't be mapped to `cpu:0`: the CPU has no number in torch.
     return torch.device("cpu") if device.kind == "cpu" else torch.device("cuda", device.number)

@@ -125,6 +125,7 @@ class Job(Table):
     priority: Mapped[int] = mapped_column(server_default="1")
     device: Mapped[str] = mapped_column(server_default="auto")
     devices: Mapped[int] = mapped_column(server_default="1")
+    exclusive: Mapped[bool] = mapped_column(server_default="false")
     timeout_seconds: Mapped[float]
     max_attempts: Mapped[int] = mapped_column(server_default="3")
     attempt: Mapped[int] = mapped_column(server_default="0")
@@ -207,7 +208,7 @@ class Attempt(Table):
 
     `seconds`: training time as the worker measured it; `counts`: its end counts towards the limit.
     `expected_seconds`: what it counts with at least in its owner's use while it runs (`store.jobs.usage`).
-    `instance`: of the worker whose process runs it (`Worker.instance` when it started).
+    `instance`: of the worker whose process runs it (`Worker.instance` when it started). `slots`: how many it holds.
     """
 
     __tablename__ = "attempts"
@@ -222,6 +223,7 @@ class Attempt(Table):
     counts: Mapped[bool] = mapped_column(server_default="false")
     seconds: Mapped[float] = mapped_column(server_default="0")
     expected_seconds: Mapped[float] = mapped_column(server_default="300")
+    slots: Mapped[int] = mapped_column(server_default="1")
     first_step: Mapped[int | None]
     environment: Mapped[dict[str, Any] | None]
     error: Mapped[str | None]

@@ -209,6 +209,17 @@ def test_a_job_that_needs_more_devices_than_any_host_has_says_so(sessions: Sessi
         assert obstacles.find_obstacle(session, job) is None
 
 
+def test_the_slots_of_a_cpu_count_as_devices(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        job = make_job(session, resources={"device": "cpu", "devices": 3})
+        make_worker(session, "alpha", cpu=2, cuda=3)
+        assert obstacles.find_obstacle(session, job) == (
+            "no worker with 3 slots on its CPU is running"
+        )
+        make_worker(session, "beta", cpu=3)
+        assert obstacles.find_obstacle(session, job) is None
+
+
 @pytest.mark.parametrize(
     ("ahead", "words"),
     [

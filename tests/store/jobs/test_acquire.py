@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import HALF_LIFE_SECONDS, Attempt, Job, Lease, Study, Transition, User
+from store.hosts.room import PATIENCE_SECONDS
 from store.jobs import commands, leases, usage
 from store.jobs.acquire import MOST_PASSED_OVER, Assignment
 from store.jobs.queue import AGING_SECONDS
@@ -328,7 +329,7 @@ def test_a_warm_device_is_preferred(sessions: Sessions) -> None:
 
 def test_several_devices_are_held_together_or_not_at_all(sessions: Sessions) -> None:
     with sessions.begin() as session:
-        make_worker(session, "small", cpu=2, cuda=1)
+        make_worker(session, "small", cpu=1, cuda=1)
         make_worker(session, "large", cpu=0, cuda=2)
         job = make_job(session)
         set_job(session, job.id, devices=2)
@@ -341,6 +342,150 @@ def test_several_devices_are_held_together_or_not_at_all(sessions: Sessions) -> 
         ("cuda", 0),
         ("cuda", 1),
     ]
+
+
+def test_the_slots_of_a_cpu_are_devices_to_processes_that_train_together(
+    sessions: Sessions,
+) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cpu=3)
+        make_job(session)
+        acquire_job(session)
+        make_job(session, resources={"devices": 2})
+        assignment = acquire_job(session)
+
+    assert assignment is not None
+    assert [(one.kind, one.number, one.slot) for one in assignment.devices] == [
+        ("cpu", 0, 1),
+        ("cpu", 0, 2),
+    ]
+
+
+def test_an_exclusive_job_holds_all_slots_of_its_device(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker_with_shared_gpus(session, gpus=2)
+        alone = make_job(session, resources={"exclusive": True})
+        for _ in range(4):
+            make_job(session)
+        first = acquire_job(session)
+        others = [acquire_job(session) for _ in range(3)]
+
+    assert first is not None
+    assert (first.job_id, len(first.devices)) == (alone.id, 1)
+    with sessions.begin() as session:
+        held = session.scalars(select(Lease.slot).where(Lease.job_id == alone.id)).all()
+        attempt = session.get_one(Attempt, (alone.id, 1))
+    assert (sorted(held), attempt.slots) == ([0, 1], 2)
+    assert [other and other.devices[0].number for other in others] == [1, 1, None]
+
+
+def test_an_exclusive_job_shares_its_device_with_nobody_who_was_there_before(
+    sessions: Sessions,
+) -> None:
+    with sessions.begin() as session:
+        make_worker_with_shared_gpus(session, gpus=1)
+        make_job(session)
+        assert acquire_job(session) is not None
+        make_job(session, resources={"exclusive": True})
+        assert acquire_job(session) is None
+
+
+def test_narrow_jobs_pass_a_wide_one_until_it_has_waited_for_long(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cpu=0, cuda=2)
+        running = make_job(session)
+        acquire_job(session)
+        wide = make_job(session, resources={"devices": 2})
+        passing, waiting = make_job(session), make_job(session)
+        assert started(acquire_job(session)) == passing.id
+
+        commands.finish(session, passing.id, 1, reason="completed")
+        set_waiting(session, wide.id, PATIENCE_SECONDS + 1)
+        # One of two devices is free, and is kept.
+        assert acquire_job(session) is None
+        commands.finish(session, running.id, 1, reason="completed")
+        assert started(acquire_job(session)) == wide.id
+        commands.finish(session, wide.id, 1, reason="completed")
+        assert started(acquire_job(session)) == waiting.id
+
+
+def test_who_comes_before_a_wide_job_in_the_queue_is_not_held_up_by_it(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cpu=0, cuda=2)
+        make_job(session)
+        acquire_job(session)
+        wide = make_job(session, resources={"devices": 2})
+        set_waiting(session, wide.id, PATIENCE_SECONDS + 1)
+        first = make_job(session, resources={"priority": "high"})
+        assert started(acquire_job(session)) == first.id
+
+
+def test_only_as_many_devices_are_kept_as_a_job_waits_for(sessions: Sessions) -> None:
+    """The idlest: the other device, and the CPU, go on taking jobs."""
+    with sessions.begin() as session:
+        make_worker_with_shared_gpus(session, gpus=2, cpu=1)
+        for _ in range(3):
+            make_job(session, resources={"device": "cuda"})
+            acquire_job(session)
+        alone = make_job(session, resources={"exclusive": True, "device": "cuda"})
+        set_waiting(session, alone.id, PATIENCE_SECONDS + 1)
+        narrow = [make_job(session), make_job(session)]
+        # GPU 1 has one job and one free slot, which is kept.
+        first, second = acquire_job(session), acquire_job(session)
+
+    assert started(first) == narrow[0].id
+    assert first is not None
+    assert first.devices[0].kind == "cpu"
+    assert second is None
+
+
+def test_one_host_keeps_devices_for_a_wide_job_and_the_others_go_on(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        for host in ("alpha", "beta"):
+            make_worker(session, host, cpu=3 if host == "beta" else 2)
+            make_job(session)
+            acquire_job(session, host)
+        wide = make_job(session, resources={"devices": 3})
+        set_waiting(session, wide.id, PATIENCE_SECONDS + 1)
+        narrow = make_job(session)
+        assert acquire_job(session, "beta") is None
+        # It could never hold the wide job.
+        assert started(acquire_job(session, "alpha")) == narrow.id
+
+        make_worker(session, "gamma", cpu=4)
+        other = make_job(session)
+        # Now another host has more for the wide job, and will start it.
+        assert started(acquire_job(session, "beta")) == other.id
+        assert started(acquire_job(session, "gamma")) == wide.id
+
+
+def test_many_wide_jobs_do_not_hide_the_narrow_ones_behind_them(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cpu=1, cuda=2)
+        make_job(session, resources={"device": "cuda"})
+        acquire_job(session)
+        for _ in range(MOST_PASSED_OVER + 1):
+            wide = make_job(session, resources={"devices": 2, "device": "cuda"})
+            set_waiting(session, wide.id, PATIENCE_SECONDS + 1)
+        narrow = make_job(session)
+        assignment = acquire_job(session)
+
+    assert started(assignment) == narrow.id
+
+
+def make_worker_with_shared_gpus(session: Session, *, gpus: int, cpu: int = 0) -> None:
+    """Two slots on each."""
+    devices = [("cpu", 0, "a processor", cpu)] if cpu else []
+    devices += [("cuda", number, "a GPU", 2) for number in range(gpus)]
+    leases.register_worker(session, "alpha", 100, devices)
+
+
+def started(assignment: Assignment | None) -> int | None:
+    return assignment and assignment.job_id
+
+
+def set_waiting(session: Session, job_id: int, seconds: float) -> None:
+    set_job(session, job_id, queued_at=func.now() - timedelta(seconds=seconds))
 
 
 def test_the_first_start_fixes_the_numerics_of_its_study(sessions: Sessions) -> None:

@@ -255,7 +255,7 @@ def summed(session: Session) -> dict[int, float]:
         if attempt.ended_at is None:
             seconds = max(seconds, attempt.expected_seconds)
         age = (now - ended).total_seconds()
-        fading = seconds * job.devices * 0.5 ** (age / HALF_LIFE_SECONDS)
+        fading = seconds * attempt.slots * 0.5 ** (age / HALF_LIFE_SECONDS)
         sums[job.owner_id] = sums.get(job.owner_id, 0.0) + fading
     return sums
 

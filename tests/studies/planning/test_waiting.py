@@ -52,6 +52,21 @@ def test_a_job_waits_for_those_before_it_on_its_kind_of_device(sessions: Session
     }
 
 
+def test_a_job_that_wants_a_device_for_itself_says_so(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cpu=2)
+        make_job(session)
+        acquire_job(session)
+        alone = make_job(session, resources={"exclusive": True, "device": "cpu"})
+        place = places(session)[alone.id]
+
+    assert (place.reason, place.why, place.starts_in) == (
+        WaitReason.NO_FREE_SLOT,
+        "next in line: it needs a cpu device with no other job beside it",
+        None,
+    )
+
+
 SHORTAGE = Shortage("/tmp", 1, 2, "only 1 byte is free")
 
 

@@ -1,0 +1,88 @@
+"""A job on several devices is killed in every way: no process is left, nothing is missing, equal bits."""
+
+import os
+import signal
+from collections.abc import Sequence
+
+import psutil
+from sqlalchemy import func, select
+from test_kill import assert_equal_bits
+
+from store.db.models import Lease
+from tests.support.cluster import Cluster, make_spec
+
+TWO = {"device": "cpu", "devices": 2, "timeout": 3600, "max_attempts": 6}
+#: Batch norm by each rank for itself, and dropout: both are the ranks' own. Steps take longer than those of one process.
+TRAINING = {"batch_size": 32, "checkpoint_seconds": 0.5}
+INTERRUPTED = make_spec(training={**TRAINING, "epochs": 20}, resources=TWO)
+
+
+def test_a_job_on_two_slots_is_killed_drained_and_resumed_to_the_same_bits(
+    cluster: Cluster,
+) -> None:
+    worker = cluster.start(NORMLAB_LEASE_SECONDS="600", NORMLAB_CPU_SLOTS="2")
+    (killed,) = cluster.submit(INTERRUPTED)
+    cluster.wait_for_epochs(killed, 2)
+    (child,) = [pid for pid in worker.children() if pid == cluster.attempts(killed)[0].process]
+    first = processes(cluster)
+    assert len(first) == 3
+    assert held(cluster) == 2
+    os.kill(child, signal.SIGKILL)
+
+    cluster.until(lambda: len(cluster.epochs(killed)) >= 6, "the second attempt's epochs")
+    assert not [one for one in first if one.is_running()]
+    ranks(cluster)[1].kill()
+
+    cluster.until(lambda: len(cluster.epochs(killed)) >= 10, "the third attempt's epochs")
+    assert worker.terminate() == 0
+    assert not processes(cluster)
+
+    cluster.start(NORMLAB_LEASE_SECONDS="600", NORMLAB_CPU_SLOTS="2")
+    cluster.wait_for_success(killed)
+    attempts = cluster.attempts(killed)
+    assert [one.end for one in attempts] == ["lost", "error", "drained", "completed"]
+    assert "rank 1 was killed by SIGKILL" in (attempts[1].error or "")
+    assert all((one.first_step or 0) > 0 for one in attempts[1:])
+    (uninterrupted,) = cluster.submit(INTERRUPTED)
+    cluster.wait_for_success(uninterrupted)
+    assert_equal_bits(cluster, killed, uninterrupted)
+    assert held(cluster) == 0
+    cluster.until(lambda: not processes(cluster), "the end of all ranks")
+
+
+def test_a_cancelled_job_leaves_no_rank(cluster: Cluster) -> None:
+    cluster.start(NORMLAB_CPU_SLOTS="2")
+    (job_id,) = cluster.submit(make_spec(training={**TRAINING, "epochs": 10_000}, resources=TWO))
+    cluster.wait_for_epochs(job_id, 1)
+    assert len(ranks(cluster)) == 2
+    cluster.request_action(job_id, "cancel")
+    cluster.wait(job_id, "cancelled")
+    cluster.until(lambda: not processes(cluster), "the end of all ranks")
+    assert held(cluster) == 0
+
+
+def processes(cluster: Cluster) -> Sequence[psutil.Process]:
+    """Ranks of this cluster's jobs, and who forked them."""
+    return [one for one in psutil.process_iter() if _is_of(cluster, one)]
+
+
+def _is_of(cluster: Cluster, process: psutil.Process) -> bool:
+    try:
+        is_running = process.status() != psutil.STATUS_ZOMBIE
+        storage = process.environ().get("NORMLAB_STORAGE")
+        named = "trainer.ranks" in " ".join(process.cmdline())
+        return is_running and named and storage == str(cluster.storage)
+    except psutil.Error:
+        return False
+
+
+def ranks(cluster: Cluster) -> Sequence[psutil.Process]:
+    """In their order."""
+    found = processes(cluster)
+    pids = {one.pid for one in found}
+    return sorted((one for one in found if one.ppid() in pids), key=lambda one: one.pid)
+
+
+def held(cluster: Cluster) -> int:
+    with cluster.sessions.begin() as session:
+        return session.scalars(select(func.count()).select_from(Lease)).one()
