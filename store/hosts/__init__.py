@@ -7,6 +7,7 @@ from store.hosts.host_names import Holder, NameSession, open_session
 from store.hosts.room import (
     PATIENCE_SECONDS,
     Counts,
+    DeviceRoom,
     FreeSlot,
     Kind,
     Need,
@@ -21,6 +22,7 @@ __all__ = [
     "PATIENCE_SECONDS",
     "SEEN_SECONDS",
     "Counts",
+    "DeviceRoom",
     "FreeSlot",
     "Holder",
     "Kind",

@@ -3,6 +3,7 @@
 import heapq
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,14 +13,9 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import PRIORITIES, Attempt, Job, Transition
+from store.hosts import DeviceRoom, Need, Room
 from store.jobs import commands
-from store.jobs.preemption import (
-    Claimant,
-    Holder,
-    Room,
-    choose,
-    preempt,
-)
+from store.jobs.preemption import Claimant, Holder, Slot, choose, preempt
 from store.jobs.queue import raise_class
 from tests.support.factories import acquire_job, make_job, make_user, make_worker, set_job
 
@@ -154,33 +150,64 @@ def test_a_registration_is_left_alone(sessions: Sessions) -> None:
 
 
 def holder(job_id: int, level: int, *devices: int, minutes: float = 0.0, host: str = "a") -> Holder:
-    slots = [(host, "cuda", number) for number in devices]
+    slots = [Slot(host, device, 0) for device in devices]
     return Holder(job_id, 1, level, START - timedelta(minutes=minutes), slots)
 
 
-def gpus(count: int, *, free: int = 0, host: str = "a") -> list[Room]:
-    return [Room(host, "cuda", number, free) for number in range(count)]
+def gpus(*numbers: int, free: bool = False) -> Room:
+    """GPUs of one slot."""
+    return Room([DeviceRoom(one, "cuda", one, 1, not free, (0,) * free) for one in numbers])
+
+
+def cpu(slots: int, *free: int) -> Room:
+    return Room([DeviceRoom(0, "cpu", 0, slots, slots - len(free), free)])
+
+
+def claim(level: int, devices: int = 1, kind: str | None = "cuda", **options: bool) -> Claimant:
+    return Claimant(99, level, Need(devices, options.get("exclusive", False), kind))
+
+
+def victims(chosen: Sequence[tuple[Holder, Claimant]]) -> list[int]:
+    return [holder.job_id for holder, _ in chosen]
 
 
 def test_several_devices_are_made_free_on_one_host_by_the_fewest() -> None:
     holders = [
         *(holder(number, LOW, number, host="a") for number in range(4)),
-        holder(8, NORMAL, 0, 1, 2, 3, host="b"),
+        holder(8, NORMAL, 10, 11, 12, 13, host="b"),
     ]
-    rooms = [*gpus(4, host="a"), *gpus(4, host="b")]
-    [(victim, _)] = choose([Claimant(9, HIGH, 4, "cuda")], holders, rooms)
-    assert victim.job_id == 8
-    chosen = choose([Claimant(9, NORMAL, 3, "cuda")], holders, rooms)
-    assert len(chosen) == 3
-    assert {slot[0] for victim, _ in chosen for slot in victim.slots} == {"a"}
+    rooms = {"a": gpus(0, 1, 2, 3), "b": gpus(10, 11, 12, 13)}
+    assert victims(choose([claim(HIGH, 4)], holders, rooms)) == [8]
+    assert len(set(victims(choose([claim(NORMAL, 3)], holders, rooms))) & {0, 1, 2, 3}) == 3
     # Too few may give way: then none does.
-    assert choose([Claimant(9, NORMAL, 4, "cuda")], holders[:3], gpus(4)) == []
+    assert choose([claim(NORMAL, 4)], holders[:3], {"a": gpus(0, 1, 2, 3)}) == []
+
+
+def test_nobody_gives_way_for_nothing() -> None:
+    # Newer than the one that holds the GPU, but on the processor.
+    beside = Holder(1, 1, LOW, START, [Slot("a", 0, 0)])
+    room = Room([*gpus(5).devices, *cpu(1).devices])
+    assert victims(choose([claim(HIGH)], [beside, holder(2, LOW, 5, minutes=9)], {"a": room})) == [
+        2
+    ]
+
+
+def test_a_whole_device_is_made_free_for_a_job_that_wants_no_other_beside_it() -> None:
+    holders = [Holder(number, 1, LOW, START, [Slot("a", 0, number)]) for number in range(3)]
+    rooms = {"a": cpu(4, 3)}
+    assert choose([claim(HIGH, kind="cpu")], holders, rooms) == []
+    alone = claim(HIGH, kind="cpu", exclusive=True)
+    assert sorted(victims(choose([alone], holders, rooms))) == [0, 1, 2]
+    # One of them is of no lower class.
+    others = [*holders[:2], Holder(2, 1, HIGH, START, [Slot("a", 0, 2)])]
+    assert choose([alone], others, rooms) == []
 
 
 def test_behind_a_job_that_stands_first_and_only_waits_nobody_preempts_for_it() -> None:
-    aged, urgent = Claimant(1, LOW, 1, "cuda"), Claimant(2, URGENT, 1, "cuda")
-    assert choose([aged, urgent], [holder(5, LOW, 0)], gpus(1)) == []
-    assert choose([urgent, aged], [holder(5, LOW, 0)], gpus(1)) != []
+    aged, urgent = claim(LOW), claim(URGENT)
+    rooms = {"a": gpus(0)}
+    assert choose([aged, urgent], [holder(5, LOW, 0)], rooms) == []
+    assert choose([urgent, aged], [holder(5, LOW, 0)], rooms) != []
 
 
 @dataclass(order=True)
@@ -236,19 +263,18 @@ class Simulation:
 
     def _preempt(self) -> None:
         order = sorted(self.waiting, key=lambda one: (-one.level(self.now), one.queued_at))
-        claimants = [Claimant(one.number, one.priority, 1, "cpu") for one in order]
+        need = Need(1, exclusive=False, kind=None)
+        claimants = [Claimant(one.number, one.priority, need) for one in order]
         holders = [
             Holder(
                 job.number, 1, job.level(self.now),
-                START + timedelta(seconds=job.started_at or 0.0), [("a", "cpu", number)],
+                START + timedelta(seconds=job.started_at or 0.0), [Slot("a", 0, number)],
             )
             for number, job in enumerate(self.slots)
             if job is not None and self._ran(job) >= PROTECTED_SECONDS
         ]  # fmt: skip
-        rooms = [
-            Room("a", "cpu", number, int(job is None)) for number, job in enumerate(self.slots)
-        ]
-        for victim, claimant in choose(claimants, holders, rooms):
+        free = [number for number, job in enumerate(self.slots) if job is None]
+        for victim, claimant in choose(claimants, holders, {"a": cpu(2, *free)}):
             job = self.jobs[victim.job_id]
             self.slots[self.slots.index(job)] = None
             # As `end_attempt` writes it.
