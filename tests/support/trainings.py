@@ -65,11 +65,11 @@ def load_data(spec: JobSpec) -> Data:
 
 @cache
 def _load(dataset: DatasetSpec) -> Data:
-    return load(dataset, BUILT_IN[dataset.name], _folder())
+    return load(dataset, BUILT_IN[dataset.name], datasets_folder())
 
 
 @cache
-def _folder() -> Path:
+def datasets_folder() -> Path:
     folder = mkdtemp(prefix="datasets-")
     atexit.register(rmtree, folder, ignore_errors=True)
     return Path(folder)

@@ -55,6 +55,15 @@ def test_events_are_printed_as_json_lines_without_steps(command, tmp_path):
     assert [json.loads(line) for line in logged] == events
 
 
+@pytest.mark.usefixtures("preload")
+def test_several_processes_train_one_spec(command, tmp_path):
+    status, events, _ = command(SPEC + "resources: {devices: 2, device: cpu}", "--steps")
+    assert status == 0
+    assert [one["step"] for one in events if one["event"] == "Stepped"] == list(range(1, 13))
+    assert (kinds(events)[0], kinds(events)[-1]) == ("Started", "Finished")
+    assert len(list((tmp_path / "runs/spec/attempt-1").glob("*.pt"))) == 2
+
+
 def test_steps_are_printed_on_demand(command):
     _, events, _ = command(SPEC, "--steps")
     assert kinds(events).count("Stepped") == 12

@@ -56,9 +56,9 @@ def check_part_for_each_device(context: CheckContext) -> Iterator[Problem]:
             yield Problem(
                 pointer="/resources/devices",
                 detail=f"devices is {devices}, but {which} has only {size} to share out",
-                remedy=f"drop_last: true, another batch_size, or {size} devices"
+                remedy="drop_last: true, another batch_size, or fewer devices"
                 if last
-                else f"at most {size} devices, or a larger batch_size",
+                else "a larger batch_size, or fewer devices",
             )
             return
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from tests.support.trainings import _folder, last_of
+from tests.support.trainings import datasets_folder, last_of
 from trainer.events import CheckpointSaved, Event, StopRequest
 from trainer.ranks import train_on_ranks
 from trainer.spec.builtin import BUILT_IN
@@ -17,7 +17,7 @@ def start_ranks(
 ) -> Generator[Event, StopRequest | None, None]:
     info, devices = BUILT_IN[spec.dataset.name], ["cpu"] * spec.resources.devices
     return train_on_ranks(
-        spec, info, _folder(), folder, numerics=Numerics(), devices=devices, resume=resume
+        spec, info, datasets_folder(), folder, numerics=Numerics(), devices=devices, resume=resume
     )
 
 
