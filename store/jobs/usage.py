@@ -13,11 +13,11 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     Float,
     Insert,
     Select,
-    Subquery,
     case,
     cast,
     delete,
@@ -83,7 +83,8 @@ def expected_seconds() -> ColumnElement[float]:
     return func.coalesce(mean, ASSUMED_SECONDS)
 
 
-def by_owner() -> Subquery:
+@cache
+def by_owner() -> CTE:
     """Of everybody who has used or is using a device: `owner_id`, `seconds`, what of them is of open attempts
     (`open_seconds`), how many these are (`running`), and the device-seconds of this day, not faded (`today`)."""
     now = func.statement_timestamp()
@@ -117,7 +118,9 @@ def by_owner() -> Subquery:
             func.sum(parts.c.running).label("running"),
         )
         .group_by(parts.c.owner_id)
-        .subquery("used")
+        .cte("used")
+        # Or a plan that joins it to line after line would add up anew for each.
+        .prefix_with("MATERIALIZED")
     )
 
 
