@@ -128,7 +128,7 @@ def _describe_rules(services: Services) -> Mapping[str, str]:
 def _describe_limits(allowed: Limits) -> str:
     parts = [f"may ask for a priority up to {allowed.priority}"]
     if allowed.running is not None:
-        parts.append(f"may have {allowed.running} jobs running at once (more wait)")
+        parts.append(f"may have {allowed.running} running at once (more wait)")
     if allowed.queued is not None:
         parts.append(f"{allowed.queued} waiting (more are refused)")
     if allowed.device_seconds_per_day is not None:

@@ -9,7 +9,7 @@ reached a limit (`limits`) don't start.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -21,7 +21,6 @@ from sqlalchemy import (
     Integer,
     Select,
     Subquery,
-    Text,
     all_,
     and_,
     bindparam,
@@ -36,7 +35,6 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
-    union_all,
 )
 from sqlalchemy.orm import Session, joinedload, load_only
 from sqlalchemy.orm.interfaces import ORMOption
@@ -68,7 +66,7 @@ _IS_RUNNING = Job.status == literal_column("'running'")
 
 
 def waiting(session: Session, limit: int = 100) -> Sequence[Waiting]:
-    """The first jobs of the queue, in the order in which they get free slots."""
+    """The first jobs of the queue, in the order in which they get free slots, people taking turns."""
     rows = session.execute(_waiting(), {"most": limit}).all()
     return [
         Waiting(job, position, seconds, ready, kind, reached)
@@ -79,20 +77,56 @@ def waiting(session: Session, limit: int = 100) -> Sequence[Waiting]:
 @cache
 def _waiting() -> Select[Job, float, bool, str | None, str | None]:
     most = bindparam("most", type_=Integer)
-    first = _in_order(_lines(), limit=most, with_held_back=True).limit(most).subquery("first")
-    order = (first.c.priority.desc(), first.c.used, first.c.queued_at, first.c.id)
+    first = _in_turns(most).limit(most).subquery("first")
     return (
         select(Job, _seconds_since(Job.queued_at), is_runnable(), required_kind(), first.c.reached)
         .join(first, first.c.id == Job.id)
         .options(*_as_listed())
-        .order_by(first.c.reached.is_not(None), *order)
+        .order_by(first.c.place)
     )
 
 
 def position(session: Session, job_id: int) -> int:
     """Of a queued job, however many are ahead of it, counted from 1."""
-    whole = _in_order(_lines(), limit=literal_column("NULL", Integer), with_held_back=True)
+    whole = _in_turns(literal_column("NULL", Integer))
     return session.scalars(whole).all().index(job_id) + 1
+
+
+def _in_turns(most: ColumnElement[int]) -> Select[int, str | None, int]:
+    """The jobs with the limit that holds them back (those come last) and their place; `most`: of each line.
+
+    A job that starts adds to its owner's use, so that the next of that owner comes after those of others. It adds what
+    jobs of its study took: the claim, which takes one job, needs no such forecast.
+    """
+    first = _in_order(_lines(), limit=most, with_held_back=True).subquery("listed")
+    studies = select(first.c.study_id).distinct().subquery("studies")
+    recent = usage.recent_seconds(studies.c.study_id).lateral("recent")
+    usual = (
+        select(studies.c.study_id, func.avg(recent.c.seconds_used).label("seconds"))
+        .select_from(studies)
+        .join(recent, true())
+        .group_by(studies.c.study_id)
+        .subquery("usual")
+    )
+    seconds = func.coalesce(usual.c.seconds, usage.ASSUMED_SECONDS) * first.c.devices
+    own_order = (first.c.priority.desc(), first.c.queued_at, first.c.id)
+    before = func.sum(seconds / first.c.weight).over(
+        partition_by=first.c.owner_id, order_by=own_order, rows=(None, -1)
+    )
+    listed = (
+        select(first, (first.c.used + func.coalesce(before, 0.0)).label("turn"))
+        .outerjoin(usual, usual.c.study_id == first.c.study_id)
+        .subquery("in_turns")
+    )
+    order = (
+        listed.c.reached.is_not(None),
+        listed.c.priority.desc(),
+        listed.c.turn,
+        listed.c.queued_at,
+        listed.c.id,
+    )
+    place = func.row_number().over(order_by=order).label("place")
+    return select(listed.c.id, listed.c.reached, place).order_by(place)
 
 
 def running(session: Session) -> Sequence[Job]:
@@ -130,7 +164,7 @@ def fairest(
 
 
 @cache
-def _fairest(kinds: Sequence[str]) -> Select[int, float, float, datetime, str | None]:
+def _fairest(kinds: Sequence[str]) -> Select[int, *tuple[Any, ...]]:
     """Made once for each set of kinds, which takes longer than PostgreSQL takes to answer it."""
     required = required_kind()
     fits = or_(*(and_(_fits(kind), func.coalesce(required, kind) == kind) for kind in kinds))
@@ -184,12 +218,12 @@ def _in_order(
     *conditions: ColumnElement[bool],
     limit: int | ColumnElement[int],
     with_held_back: bool = False,
-) -> Select[int, float, float, datetime, str | None]:
-    """The jobs that meet the conditions, the fairest first; `limit`: of each line; `with_held_back`: behind them also
-    the jobs of people who have reached a limit, with its name."""
+) -> Select[int, *tuple[Any, ...]]:
+    """The jobs that meet the conditions, the fairest first; `limit`: of each line; `with_held_back`: also the jobs of
+    people who have reached a limit, with its name."""
     lines = _with_owners(lines)
     head = (
-        select(Job.id, Job.queued_at)
+        select(Job.id, Job.queued_at, Job.study_id, Job.devices)
         .where(
             # A line of somebody who has reached a limit is not even looked into.
             true() if with_held_back else lines.c.reached.is_(None),
@@ -212,12 +246,16 @@ def _in_order(
     priority = func.least(highest, lines.c.priority + waited_classes).label("priority")
     # Within a class the owner who has used least goes first, then the job that has waited longest; the id
     # makes the order total.
-    order = (priority.desc(), lines.c.used, head.c.queued_at, head.c.id)
     return (
-        select(head.c.id, priority, lines.c.used, head.c.queued_at, lines.c.reached)
+        select(
+            head.c.id,
+            priority,
+            *(lines.c[name] for name in ("used", "weight", "reached", "owner_id")),
+            *(head.c[name] for name in ("queued_at", "study_id", "devices")),
+        )
         .select_from(lines)
         .join(head, true())
-        .order_by(*((lines.c.reached.is_not(None),) if with_held_back else ()), *order)
+        .order_by(priority.desc(), lines.c.used, head.c.queued_at, head.c.id)
     )
 
 
@@ -225,7 +263,9 @@ def _with_owners(lines: Subquery) -> Subquery:
     """With what their owners have used for their weight, and the limit that they have reached (None: none)."""
     used = usage.by_owner()
     weighted = func.coalesce(used.c.seconds, 0.0) / User.weight
-    statement = select(*lines.c, weighted.label("used"), limits.reached(used).label("reached"))
+    statement = select(
+        *lines.c, User.weight, weighted.label("used"), limits.reached(used).label("reached")
+    )
     statement = statement.select_from(lines).join(User, User.id == lines.c.owner_id)
     return (
         limits.joined(statement)

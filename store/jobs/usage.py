@@ -70,17 +70,20 @@ def _add() -> Insert:
 
 def expected_seconds() -> ColumnElement[float]:
     """How long a job of the statement will run, as far as the finished ones of its study tell."""
-    other = aliased(Job)
-    recent = (
-        select(other.seconds_used)
-        .where(other.study_id == Job.study_id, other.status == literal_column("'succeeded'"))
-        .order_by(other.finished_at.desc())
-        .limit(RECENT_JOBS)
-        .correlate(Job)
-        .subquery()
-    )
+    recent = recent_seconds(Job.study_id).correlate(Job).subquery()
     mean = select(func.avg(recent.c.seconds_used)).scalar_subquery()
     return func.coalesce(mean, ASSUMED_SECONDS)
+
+
+def recent_seconds(study_id: ColumnElement[Any]) -> Select[float]:
+    """`seconds_used` of the jobs of the study that succeeded last."""
+    other = aliased(Job)
+    return (
+        select(other.seconds_used)
+        .where(other.study_id == study_id, other.status == literal_column("'succeeded'"))
+        .order_by(other.finished_at.desc())
+        .limit(RECENT_JOBS)
+    )
 
 
 @cache
