@@ -21,6 +21,7 @@ from sqlalchemy import (
     Integer,
     Select,
     Subquery,
+    Text,
     all_,
     and_,
     bindparam,
@@ -35,6 +36,7 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
+    union_all,
 )
 from sqlalchemy.orm import Session, joinedload, load_only
 from sqlalchemy.orm.interfaces import ORMOption

@@ -75,7 +75,7 @@ def expected_seconds() -> ColumnElement[float]:
     return func.coalesce(mean, ASSUMED_SECONDS)
 
 
-def recent_seconds(study_id: ColumnElement[Any]) -> Select[float]:
+def recent_seconds(study_id: Any) -> Select[float]:
     """`seconds_used` of the jobs of the study that succeeded last."""
     other = aliased(Job)
     return (

@@ -51,3 +51,22 @@ def test_a_changed_priority_changes_the_line(sessions: Sessions) -> None:
         assert [place.job.id for place in queue.waiting(session)] == [second.id, first.id]
         commands.prioritize(session, second, "low", "ada")
         assert [place.job.id for place in queue.waiting(session)] == [first.id, second.id]
+
+
+def test_people_take_turns_in_the_list_as_their_jobs_will_start(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        ada, bob = make_user(session, "ada"), make_user(session, "bob")
+        make_job(session, bob)
+        assert acquire_job(session) is not None
+        for _ in range(4):
+            make_job(session, ada)
+        for _ in range(2):
+            make_job(session, bob)
+
+        waiting = queue.waiting(session, 5)
+
+        # Each counts as long as the one that runs; of two who have used as much, the older job starts.
+        assert [place.job.owner.name for place in waiting] == ["ada", "ada", "bob", "ada", "bob"]
+        last = queue.waiting(session)[-1]
+        assert queue.position(session, last.job.id) == last.position == 6
