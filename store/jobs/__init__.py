@@ -20,8 +20,7 @@ from store.jobs.leases import Instance, is_any_alive, workers_view
 from store.jobs.limits import Limits
 from store.jobs.obstacles import HINDRANCES, Obstacle, WaitReason
 from store.jobs.queue import Waiting
-from store.jobs.waker import Waker
-from store.jobs.wakeups import QUEUE
+from store.jobs.wakeups import QUEUE, Waker
 
 __all__ = [
     "HINDRANCES",

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from store.db import PRIORITIES, Attempt, Device, Job, Lease, lock, mark_changed
 from store.hosts import DeviceRoom, Need, Room, find_rooms
-from store.jobs import queue
+from store.jobs import order, queue
 
 #: Waiting jobs that are looked at in one round; those behind them come later.
 MOST_LOOKED_AT = 100
@@ -209,7 +209,7 @@ def _read_holders(
         Holder(
             job_id,
             attempt,
-            queue.raise_class(priority, float(seconds)),
+            order.raise_class(priority, float(seconds)),
             started_at,
             slots.get(job_id, ()),
         )

@@ -1,11 +1,4 @@
-"""The queue: which jobs are runnable, in which order, on which kind of device.
-
-Fair means: the higher priority class first, raised by one for every `AGING_SECONDS` of waiting; then
-the person who has used the machines least for their weight (`usage`); then age. Within one person's jobs of one
-class this is age alone, so that the whole order is a merge of a few lines, each of which an index holds in order: what
-comes first is found at their heads, however long they are and however many jobs have ended. Jobs of people who have
-reached a limit (`limits`) don't start.
-"""
+"""The queue: which jobs are runnable, on which kind of device, and which of them is next (`order`)."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,17 +10,13 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
-    Float,
     Integer,
     Select,
-    Subquery,
     Text,
     all_,
     and_,
     bindparam,
     case,
-    cast,
-    extract,
     false,
     func,
     literal,
@@ -35,17 +24,15 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    tuple_,
     union_all,
 )
 from sqlalchemy.orm import Session, joinedload, load_only
 from sqlalchemy.orm.interfaces import ORMOption
 
-from store.db import IN_LINE, PRIORITIES, Attempt, Dataset, Job, Study, User
+from store.db import IN_LINE, Attempt, Dataset, Job, Study, User
 from store.hosts import PATIENCE_SECONDS, Counts
-from store.jobs import limits, usage
+from store.jobs import limits, order
 
-AGING_SECONDS = 3600.0
 #: How long a host skips a job under which its disk ran full; twice as long each time.
 FIRST_DISK_PAUSE_SECONDS = 60.0
 
@@ -79,9 +66,11 @@ def waiting(session: Session, limit: int = 100) -> Sequence[Waiting]:
 @cache
 def _waiting() -> Select[Job, float, bool, str | None, str | None]:
     most = bindparam("most", type_=Integer)
-    first = _in_turns(most).limit(most).subquery("first")
+    first = order.in_turns(most).limit(most).subquery("first")
     return (
-        select(Job, _seconds_since(Job.queued_at), is_runnable(), required_kind(), first.c.reached)
+        select(
+            Job, order.seconds_since(Job.queued_at), is_runnable(), required_kind(), first.c.reached
+        )
         .join(first, first.c.id == Job.id)
         .options(*_as_listed())
         .order_by(first.c.place)
@@ -90,45 +79,8 @@ def _waiting() -> Select[Job, float, bool, str | None, str | None]:
 
 def position(session: Session, job_id: int) -> int:
     """Of a queued job, however many are ahead of it, counted from 1."""
-    whole = _in_turns(literal_column("NULL", Integer))
+    whole = order.in_turns(literal_column("NULL", Integer))
     return session.scalars(whole).all().index(job_id) + 1
-
-
-def _in_turns(most: ColumnElement[int]) -> Select[int, str | None, int]:
-    """The jobs with the limit that holds them back (those come last) and their place; `most`: of each line.
-
-    A job that starts adds to its owner's use, so that the next of that owner comes after those of others. It adds what
-    jobs of its study took: the claim, which takes one job, needs no such forecast.
-    """
-    first = _in_order(_lines(), limit=most, with_held_back=True).subquery("listed")
-    studies = select(first.c.study_id).distinct().subquery("studies")
-    recent = usage.recent_seconds(studies.c.study_id).lateral("recent")
-    usual = (
-        select(studies.c.study_id, func.avg(recent.c.seconds_used).label("seconds"))
-        .select_from(studies)
-        .join(recent, true())
-        .group_by(studies.c.study_id)
-        .subquery("usual")
-    )
-    seconds = func.coalesce(usual.c.seconds, usage.ASSUMED_SECONDS) * first.c.devices
-    own_order = (first.c.priority.desc(), first.c.queued_at, first.c.id)
-    before = func.sum(seconds / first.c.weight).over(
-        partition_by=first.c.owner_id, order_by=own_order, rows=(None, -1)
-    )
-    listed = (
-        select(first, (first.c.used + func.coalesce(before, 0.0)).label("turn"))
-        .outerjoin(usual, usual.c.study_id == first.c.study_id)
-        .subquery("in_turns")
-    )
-    order = (
-        listed.c.reached.is_not(None),
-        listed.c.priority.desc(),
-        listed.c.turn,
-        listed.c.queued_at,
-        listed.c.id,
-    )
-    place = func.row_number().over(order_by=order).label("place")
-    return select(listed.c.id, listed.c.reached, place).order_by(place)
 
 
 def running(session: Session) -> Sequence[Job]:
@@ -141,13 +93,8 @@ def running(session: Session) -> Sequence[Job]:
 
 def highest_class(session: Session) -> int | None:
     """Of all queued jobs, as they were asked for; None where none waits."""
-    highest: int | None = session.scalar(select(func.max(_lines().c.priority)))
+    highest: int | None = session.scalar(select(func.max(order.lines().c.priority)))
     return highest
-
-
-def raise_class(priority: int, waited_seconds: float) -> int:
-    """The class of a job that has waited for so long."""
-    return min(len(PRIORITIES) - 1, priority + int(max(0.0, waited_seconds) // AGING_SECONDS))
 
 
 def fairest(
@@ -173,10 +120,10 @@ def _fairest(kinds: Sequence[str]) -> Select[int, *tuple[Any, ...]]:
     passed_over = bindparam("passed_over", type_=ARRAY(BigInteger))
     conditions = [is_runnable(), fits, Job.id.not_in(_filled_disk()), Job.id != all_(passed_over)]
     # Lines of jobs that ask for another kind of device are not even looked into.
-    lines = _lines(("auto", *kinds))
+    lines = order.lines(("auto", *kinds))
     # Not bound: a plan for any limit supposes that it is a tenth of the rows.
     first = literal_column("1", Integer)
-    return _in_order(lines, *conditions, limit=first).limit(first)
+    return order.in_order(lines, *conditions, limit=first).limit(first)
 
 
 def _fits(kind: str) -> ColumnElement[bool]:
@@ -188,91 +135,6 @@ def _fits(kind: str) -> ColumnElement[bool]:
     return or_(
         Job.devices <= case((Job.exclusive, whole), else_=free),
         and_(Job.devices <= total, has_waited),
-    )
-
-
-def _lines(devices: Collection[str] = ("auto", "cpu", "cuda")) -> Subquery:
-    """Each person, class and kind of device of which there are queued jobs."""
-    columns = (Job.owner_id, Job.priority, Job.device)
-    # Each row is looked up in the index beyond the one before. To read it as a whole (DISTINCT) would take as
-    # long as the queue is.
-    line = (
-        select(*columns)
-        .where(IN_LINE)
-        .order_by(*columns)
-        .limit(literal_column("1"))
-        .cte("line", recursive=True)
-    )
-    following = (
-        select(*columns)
-        .where(IN_LINE, tuple_(*columns) > tuple_(*line.c))
-        .order_by(*columns)
-        .limit(literal_column("1"))
-        .correlate(line)
-        .lateral("following")
-    )
-    line = line.union_all(select(*following.c).select_from(line).join(following, true()))
-    return select(line).where(line.c.device.in_(devices)).subquery("lines")
-
-
-def _in_order(
-    lines: Subquery,
-    *conditions: ColumnElement[bool],
-    limit: int | ColumnElement[int],
-    with_held_back: bool = False,
-) -> Select[int, *tuple[Any, ...]]:
-    """The jobs that meet the conditions, the fairest first; `limit`: of each line; `with_held_back`: also the jobs of
-    people who have reached a limit, with its name."""
-    lines = _with_owners(lines)
-    head = (
-        select(Job.id, Job.queued_at, Job.study_id, Job.devices)
-        .where(
-            # A line of somebody who has reached a limit is not even looked into.
-            true() if with_held_back else lines.c.reached.is_(None),
-            IN_LINE,
-            Job.owner_id == lines.c.owner_id,
-            Job.priority == lines.c.priority,
-            Job.device == lines.c.device,
-            # In a CASE, of which the planner supposes that it holds for every second row. If it thought that it
-            # held for hardly any it would read and sort the whole line instead of walking along the index.
-            case((and_(true(), *conditions), true()), else_=false()),
-        )
-        .order_by(Job.queued_at, Job.id)
-        .limit(limit)
-        .correlate(lines)
-        .lateral("head")
-    )
-    # Waiting raises a job's class step by step up to the highest, so that none is passed over for ever.
-    waited_classes = func.floor(_seconds_since(head.c.queued_at) / AGING_SECONDS)
-    highest = literal(len(PRIORITIES) - 1)
-    priority = func.least(highest, lines.c.priority + waited_classes).label("priority")
-    # Within a class the owner who has used least goes first, then the job that has waited longest; the id
-    # makes the order total.
-    return (
-        select(
-            head.c.id,
-            priority,
-            *(lines.c[name] for name in ("used", "weight", "reached", "owner_id")),
-            *(head.c[name] for name in ("queued_at", "study_id", "devices")),
-        )
-        .select_from(lines)
-        .join(head, true())
-        .order_by(priority.desc(), lines.c.used, head.c.queued_at, head.c.id)
-    )
-
-
-def _with_owners(lines: Subquery) -> Subquery:
-    """With what their owners have used for their weight, and the limit that they have reached (None: none)."""
-    used = usage.by_owner()
-    weighted = func.coalesce(used.c.seconds, 0.0) / User.weight
-    statement = select(
-        *lines.c, User.weight, weighted.label("used"), limits.reached(used).label("reached")
-    )
-    statement = statement.select_from(lines).join(User, User.id == lines.c.owner_id)
-    return (
-        limits.joined(statement)
-        .outerjoin(used, used.c.owner_id == lines.c.owner_id)
-        .subquery("owned")
     )
 
 
@@ -290,7 +152,7 @@ def _filled_disk() -> Select[int]:
             Attempt.ended_at > func.statement_timestamp() - timedelta(hours=2),
         )
         .group_by(Attempt.job_id)
-        .having(_seconds_since(func.max(Attempt.ended_at)) < pause)
+        .having(order.seconds_since(func.max(Attempt.ended_at)) < pause)
         .correlate(None)
     )
 
@@ -347,8 +209,3 @@ def _as_listed() -> Sequence[ORMOption]:
         joinedload(Job.owner).load_only(User.name),
         joinedload(Job.study).load_only(Study.name),
     )
-
-
-def _seconds_since(moment: Any) -> ColumnElement[float]:
-    # One clock for all rows of the statement, or rows read later would look fresher than their peers.
-    return cast(extract("epoch", func.statement_timestamp() - moment), Float)

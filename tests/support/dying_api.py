@@ -6,7 +6,7 @@ import signal
 from fastapi import FastAPI
 
 from api import app
-from store.jobs.waker import Waker
+from store.jobs.wakeups import Waker
 
 
 def make_app() -> FastAPI:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from normlab.stack.servers import Redis
 from store.hosts import host_health
 from store.jobs import commands, wakeups
-from store.jobs.waker import Waker
+from store.jobs.wakeups import Waker
 from tests.support.documents import JOB, STUDY, changed, job
 from tests.support.factories import acquire_job, make_worker
 from tests.support.trained_study import train_all

@@ -13,7 +13,7 @@ from store.db.models import HALF_LIFE_SECONDS, Attempt, Job, Lease, Study, Trans
 from store.hosts.room import PATIENCE_SECONDS
 from store.jobs import commands, leases, usage
 from store.jobs.acquire import MOST_PASSED_OVER, Assignment
-from store.jobs.queue import AGING_SECONDS
+from store.jobs.order import AGING_SECONDS
 from tests.support.factories import (
     acquire_job,
     choose_numerics,

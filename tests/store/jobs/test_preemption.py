@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from store.db.models import PRIORITIES, Attempt, Job, Transition
 from store.hosts import DeviceRoom, Need, Room
 from store.jobs import commands
+from store.jobs.order import raise_class
 from store.jobs.preemption import Claimant, Holder, Slot, choose, preempt
-from store.jobs.queue import raise_class
 from tests.support.factories import acquire_job, make_job, make_user, make_worker, set_job
 
 Sessions = sessionmaker[Session]
