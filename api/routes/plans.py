@@ -1,15 +1,26 @@
 """Plans: what a job or study document would create, checked like a submission."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends
 
 from api.admission import CheckedArm, Plan, plan_job, plan_study
-from api.http import Overridden, Reader, describe_body, get_current_user
-from api.schemas import EstimateView, OutlookView, PlannedArm, PlannedCell, PlanView, TakenDefault
+from api.bills import expect_wall_seconds, make_bill, price
+from api.http import Fresh, Overridden, Reader, describe_body, get_current_user
+from api.schemas import (
+    BillView,
+    EstimateView,
+    OutlookView,
+    PlannedArm,
+    PlannedCell,
+    PlanView,
+    TakenDefault,
+)
 from api.services import Services, ServicesDep
-from store.results import pace
+from store.db import User
+from store.results import history, pace
 from store.studies import studies
 from studies.planning import ArmWork, estimate, outlook
 from studies.spec import StudySpec, expand, is_study
@@ -23,11 +34,15 @@ router = APIRouter(tags=["plans"], dependencies=[Depends(get_current_user)])
     openapi_extra=describe_body(StudySpec, JobSpec),
     summary="Plan a job or study without creating it",
 )
-def make_plan(services: ServicesDep, user: Reader, document: Overridden) -> PlanView:
+def make_plan(
+    services: ServicesDep, user: Reader, document: Overridden, fresh: Fresh = False
+) -> PlanView:
     """An invalid document is rejected with the same error as a submission."""
     if not is_study(document):
         plan = plan_job(services, user, document)
-        return _build_view(services, "job", plan, outlook.spec_defaults(_list_specs(plan.arms)))
+        bill = _bill(services, user, plan, 1.0, fresh=fresh)
+        taken = outlook.spec_defaults(_list_specs(plan.arms))
+        return _build_view(services, "job", plan, taken, bill)
     study, plan = plan_study(services, user, document)
     defaults = [
         *outlook.study_defaults(study, document),
@@ -36,12 +51,14 @@ def make_plan(services: ServicesDep, user: Reader, document: Overridden) -> Plan
     with services.sessions.begin() as session:
         spec = study.model_dump(mode="json")
         same = [one.id for one in studies.same_as(session, spec, study.project)]
+    then = len(expand(study)) if study.tune else 0
     return _build_view(
         services,
         "study",
         plan,
         defaults,
-        then=len(expand(study)) if study.tune else 0,
+        _bill(services, user, plan, _whole(plan, then), fresh=fresh),
+        then=then,
         variants=len(study.variants),
         points=_count_points(study, plan),
         seeds=len(study.seed_list),
@@ -55,6 +72,7 @@ def _build_view(
     kind: Literal["job", "study"],
     plan: Plan,
     defaults: Any,
+    bill: BillView,
     *,
     then: int = 0,
     variants: int = 1,
@@ -64,8 +82,7 @@ def _build_view(
     same_as: Sequence[int] = (),
 ) -> PlanView:
     trials = sum(arm.jobs * arm.report.steps for arm in plan.arms)
-    # The jobs behind a tuning are taken to be as long as its trials are on average.
-    whole = (len(plan.new) + then) / len(plan.new)
+    whole = _whole(plan, then)
     return PlanView(
         kind=kind,
         count=len(plan.new),
@@ -75,6 +92,7 @@ def _build_view(
         seeds=seeds,
         steps=round(trials * whole),
         estimate=_estimate(services, plan.arms, whole),
+        bill=bill,
         verdict=verdict,
         defaults=[TakenDefault.model_validate(one) for one in defaults],
         same_as=list(same_as),
@@ -89,6 +107,22 @@ def _build_view(
         warnings=list(plan.warnings),
         parameters={arm.name: arm.report.parameters for arm in plan.arms},
     )
+
+
+def _whole(plan: Plan, then: int) -> float:
+    # The jobs behind a tuning are taken to be as long as its trials are on average.
+    return (len(plan.new) + then) / len(plan.new)
+
+
+def _bill(services: Services, user: User, plan: Plan, whole: float, *, fresh: bool) -> BillView:
+    with services.sessions.begin() as session:
+        priced = price(session, plan, fresh=fresh, whole=whole)
+        bill = make_bill(priced)
+        return BillView(
+            **asdict(bill),
+            usual_error=history.usual_error(session),
+            wall_seconds=expect_wall_seconds(session, priced, user),
+        )
 
 
 def _view_arm(arm: CheckedArm) -> PlannedArm:

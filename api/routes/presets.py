@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Response, status
 from sqlalchemy.orm import Session
 
 from api.admission import plan_study
+from api.bills import with_expected_seconds
 from api.http import (
     BadParameter,
     Document,
@@ -113,6 +114,7 @@ def run_preset(
     run = PresetRun.of(preset, request.scale, request.dataset, study.seed_list != planned)
     spec = study.model_dump(mode="json")
     with services.sessions.begin() as session:
+        new = with_expected_seconds(session, plan, plan.cells(fresh=fresh))
         create = partial(
             studies.create,
             session,
@@ -120,7 +122,7 @@ def run_preset(
             spec,
             study.project,
             study.name,
-            plan.cells(fresh=fresh),
+            new,
             plan.warnings,
         )
         answer = once.answer(

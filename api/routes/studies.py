@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Response, status
 from sqlalchemy.orm import Session
 
 from api.admission import plan_extension, plan_study
+from api.bills import with_expected_seconds
 from api.http import (
     TABLES,
     Archived,
@@ -45,7 +46,7 @@ from store.db import Study, User
 from store.jobs import commands
 from store.mlflow import links, mirror_problems
 from store.results import ResultRow
-from store.studies import studies
+from store.studies import count_jobs, studies
 from studies.comparison import Comparison, read_evidence
 from studies.comparison import compare as compare_arms
 from studies.planning import growth_notes, repeat_notes
@@ -82,7 +83,7 @@ def submit_study(
                 spec,
                 study.project,
                 study.name,
-                plan.cells(fresh=fresh),
+                with_expected_seconds(session, plan, plan.cells(fresh=fresh)),
                 plan.warnings,
                 planned_seeds=sorted(study.seed_list),
             )
@@ -232,7 +233,8 @@ def extend_study(
     with services.sessions.begin() as session:
 
         def extend() -> AcceptedStudy:
-            studies.add_jobs(session, row, plan.cells(fresh=fresh), user.name, spec)
+            cells = with_expected_seconds(session, plan, plan.cells(fresh=fresh))
+            studies.add_jobs(session, row, cells, user.name, spec)
             return _build_accepted(services, session, find_study(session, study_id))
 
         answer = once.answer(session, extend)
@@ -274,16 +276,15 @@ def build_study_views(
     ids = [study.id for study in found]
     base = services.settings.mlflow_url
     urls = links.study_urls(session, base, ids) if base else {}
-    counts, reused = studies.counts(session, ids), studies.reused(session, ids)
+    tallied = count_jobs(session, ids)
     problems = mirror_problems.of_studies(session, ids)
     return [
         StudyView.of(
             study,
-            studies.status(counts[study.id]),
-            counts[study.id],
+            studies.status(tallied[study.id].counts),
+            tallied[study.id],
             urls.get(study.id),
             problems.get(study.id, ()),
-            reused.get(study.id, 0),
         )
         for study in found
     ]
@@ -296,10 +297,11 @@ def _build_accepted(
     [view, *earlier] = build_study_views(services, session, [study, *same])
     notes = [
         *growth_notes(read_study(study.spec), study.planned_seeds),
-        *repeat_notes([(one.id, one.status, _count_unsuccessful(one)) for one in earlier]),
+        *repeat_notes(
+            [
+                (one.id, one.status, one.counts["failed"] + one.counts["cancelled"])
+                for one in earlier
+            ]
+        ),
     ]
     return AcceptedStudy(**dict(view), same_as=[one.id for one in same], notes=notes)
-
-
-def _count_unsuccessful(study: StudyView) -> int:
-    return study.counts["failed"] + study.counts["cancelled"]

@@ -18,6 +18,7 @@ from api.schemas.jobs import (
 )
 from api.schemas.mirror import MirrorView, NamedProblem
 from api.schemas.plans import (
+    BillView,
     EstimateView,
     OutlookView,
     PlannedArm,
@@ -56,6 +57,7 @@ __all__ = [
     "AcceptedStudy",
     "AnnotationChange",
     "AttemptView",
+    "BillView",
     "CheckpointView",
     "ChosenRows",
     "DatasetView",

@@ -58,6 +58,52 @@ class EstimateView(View):
     jobs: Annotated[int, Field(description="number of finished jobs it is based on")]
 
 
+class BillView(View):
+    """What the jobs will take of the machines, judged by what finished ones took."""
+
+    jobs: Annotated[
+        int, Field(description="jobs in all; of a tuned study, its trials and its cells")
+    ]
+    reused: Annotated[
+        int,
+        Field(
+            description="of them, those whose results are there already: equal jobs were trained"
+        ),
+    ]
+    device_seconds: Annotated[
+        float | None,
+        Field(description="training time of the others, one after another; null if nothing tells"),
+    ]
+    unknown: Annotated[
+        int, Field(description="jobs that are not in it: nothing like them was trained")
+    ]
+    basis: Annotated[
+        Literal["same", "shape", "scaled"] | None,
+        Field(
+            description="what it rests on. same: as shape, and some differ in their seeds only; shape: jobs with the same "
+            "model, norm, data, batch and regularizers; scaled: jobs of another size, by parameters and examples"
+        ),
+    ]
+    finished: Annotated[int, Field(description="number of finished jobs that it rests on")]
+    usual_error: Annotated[
+        float | None,
+        Field(
+            description="how far bills of late were off: the median over trained jobs, 0.1 for 10 %; null: none yet"
+        ),
+    ]
+    wall_seconds: Annotated[
+        float | None,
+        Field(description="until the last job has ended, with the queue as it is now"),
+    ]
+    memory_bytes: Annotated[
+        int | None,
+        Field(description="of the job that needs most: of its GPU, or on a CPU of its process"),
+    ]
+    stored_bytes: Annotated[
+        int | None, Field(description="checkpoints and files of all jobs in the storage")
+    ]
+
+
 class OutlookView(View):
     """Whether the study can have a verdict."""
 
@@ -80,6 +126,7 @@ class PlanView(View):
     estimate: Annotated[
         EstimateView | None, Field(description="null: no finished job to estimate from")
     ]
+    bill: BillView
     verdict: Annotated[OutlookView | None, Field(description="null for a job")]
     defaults: Annotated[list[TakenDefault], Field(description="fields omitted from the document")]
     same_as: Annotated[list[int], Field(description="existing studies that train the same")]

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, computed_field
 
 from api.schemas.jobs import JobStatus, MirrorProblems, View
 from api.schemas.mirror import ProblemView
 from store.db import MirrorProblem, Study
-from store.studies import studies
+from store.studies import Tally, studies
 
 #: The most problems of a study in one answer.
 MOST_MIRROR_PROBLEMS = 20
@@ -21,6 +21,19 @@ class Declared(View):
     why: str
     who: str
     at: datetime
+
+
+class BillOutcomeView(View):
+    """How wrong the bill was: of the study's trained jobs for which something was expected when they were submitted."""
+
+    jobs: int
+    expected_seconds: float
+    seconds: float
+
+    @computed_field(description="0.1: training took 10 % longer than expected")  # type: ignore[prop-decorator]
+    @property
+    def error(self) -> float | None:
+        return self.seconds / self.expected_seconds - 1.0 if self.expected_seconds else None
 
 
 class StudyView(View):
@@ -36,6 +49,7 @@ class StudyView(View):
         int,
         Field(description="jobs that were not trained: equal ones that had succeeded answer them"),
     ]
+    bill: Annotated[BillOutcomeView | None, Field(description="null while nothing can be compared")]
     spec: dict[str, Any]
     baseline: str
     metric: str
@@ -67,10 +81,9 @@ class StudyView(View):
         cls,
         study: Study,
         status: str,
-        counts: Mapping[str, int],
+        tally: Tally,
         url: str | None = None,
         problems: Sequence[MirrorProblem] = (),
-        reused: int = 0,
     ) -> Self:
         return cls(
             id=study.id,
@@ -78,8 +91,9 @@ class StudyView(View):
             project=study.project.name,
             owner=study.owner.name,
             status=status,
-            counts={one: counts.get(one, 0) for one in get_args(JobStatus)},
-            reused=reused,
+            counts={one: tally.counts[one] for one in get_args(JobStatus)},
+            reused=tally.reused,
+            bill=tally.bill and BillOutcomeView.model_validate(tally.bill),
             spec=study.spec,
             baseline=study.spec["baseline"],
             metric=study.spec["metric"],

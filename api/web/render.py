@@ -229,7 +229,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters |= {"time": write_time, "duration": duration, "value": _value, "size": _size}
+    made.filters |= {"time": write_time, "duration": duration, "value": _value, "size": size}
     made.globals["confidence"] = CONFIDENCE
     made.globals["to_json"] = lambda value: json.dumps(value, separators=(",", ":"))
     return made
@@ -253,7 +253,7 @@ def _value(value: float | None, metric: str) -> str:
     return "–" if value is None else amount(value, metric)
 
 
-def _size(count: float) -> str:
+def size(count: float) -> str:
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"

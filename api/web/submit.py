@@ -28,9 +28,9 @@ from api.http import (
 from api.routes.jobs import find_job
 from api.routes.plans import make_plan
 from api.routes.studies import find_study
-from api.schemas import EstimateView, PlanView
+from api.schemas import BillView, PlanView
 from api.services import ServicesDep
-from api.web.render import PageRoute, duration, render
+from api.web.render import PageRoute, duration, render, size
 from store.catalog import datasets
 from store.db import User
 from store.results import overview
@@ -224,7 +224,7 @@ def _describe(plan: PlanView, waiting: int) -> Mapping[str, str]:
     facts = {
         "Jobs": _count_jobs(plan),
         "Steps": f"{plan.steps:,} at most",
-        **_describe_time(plan.estimate),
+        **_describe_bill(plan.bill),
         "Queue": f"{count(waiting, 'job')} {'waits' if waiting == 1 else 'wait'} now"
         if waiting
         else "empty now",
@@ -247,26 +247,29 @@ def _count_jobs(plan: PlanView) -> str:
     return f"{trials}{jobs} ({product}{left_out})"
 
 
-def _describe_time(estimate: EstimateView | None) -> Mapping[str, str]:
-    if estimate is None:
-        return {"Device time": "unknown: no finished job has trained such a model on this data"}
-    jobs = count(estimate.jobs, "finished job")
-    basis = (
-        f"measured on {jobs} of the same model, data and batch size"
-        if estimate.basis == "measured"
-        else f"a rough guess from {jobs} of another size"
-    )
-    return {
-        "Device time": f"{_span(estimate.work_seconds)}, at most ({basis})",
-        "Duration": f"{_span(estimate.seconds)} on {count(estimate.slots, 'slot')}, once it starts"
-        if estimate.seconds
-        else "unknown: no worker is running",
-    }
+_BASES = {
+    "same": "as jobs took, some of them of the same variants",
+    "shape": "as jobs took of the same model, norm, data and batch size",
+    "scaled": "a rough guess from jobs of another size",
+}
 
 
-def _span(seconds: tuple[float, float]) -> str:
-    low, high = (duration(max(1.0, one)) for one in seconds)
-    return f"about {high}" if low == high else f"{low} to {high}"
+def _describe_bill(bill: BillView) -> Mapping[str, str]:
+    facts = {}
+    if bill.reused:
+        facts["Reused"] = f"{bill.reused} of {count(bill.jobs, 'job')}: trained before"
+    if bill.device_seconds is None:
+        return facts | {"Bill": "unknown: nothing like it was trained"}
+    if bill.basis is None:
+        return facts | {"Bill": "nothing is left to train"}
+    usual = f"; usually off by {bill.usual_error:.0%}" if bill.usual_error is not None else ""
+    facts["Bill"] = f"{duration(bill.device_seconds)} of device time ({_BASES[bill.basis]}{usual})"
+    if bill.wall_seconds is not None:
+        facts["Done in"] = f"{duration(bill.wall_seconds)}, with the queue as it is now"
+    elif not bill.unknown:
+        facts["Done in"] = "unknown: no worker with such a device is running"
+    sizes = {"Memory": bill.memory_bytes, "Disk": bill.stored_bytes}
+    return facts | {name: size(found) for name, found in sizes.items() if found is not None}
 
 
 def _capital(text: str) -> str:

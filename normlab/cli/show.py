@@ -198,6 +198,11 @@ def _show_study(client: Client, reference: Reference, item: dict[str, Any], outp
             f"project {item['project']}, owner {item['owner']}, submitted {ago('created_at')(item)} ago"
         )
         say(f"metric {item['metric']}, baseline {item['baseline']}")
+        if bill := item["bill"]:
+            expected, taken = duration(bill["expected_seconds"]), duration(bill["seconds"])
+            say(
+                f"bill: {expected} for {bill['jobs']} jobs; they took {taken} ({bill['error']:+.0%})"
+            )
         if item["reused"]:
             say(f"{item['reused']} of its jobs reuse the results of equal ones (`--fresh` trains)")
         _show_remarks(item)

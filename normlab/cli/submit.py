@@ -4,6 +4,8 @@
 """
 
 import json
+import os
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +13,17 @@ from typing import Annotated
 import typer
 
 from normlab.cli import watch
-from normlab.cli.render import CELLS, Format, Item, Output, emit, say, show_plan
+from normlab.cli.render import (
+    CELLS,
+    Format,
+    Item,
+    Output,
+    bill_lines,
+    emit,
+    say,
+    say_paragraph,
+    show_plan,
+)
 from normlab.client import Client, Reference
 from normlab.errors import NormlabError, Refused, Unreadable
 
@@ -99,14 +111,48 @@ def submit(
     file: File,
     settings: Settings = None,
     fresh: Fresh = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="submit whatever it costs, without being asked")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="wait until it has ended")] = False,
 ) -> None:
-    """Submit a job or a study. With --wait the exit status is 0 only if it succeeded."""
+    """Submit a job or a study. With --wait the exit status is 0 only if it succeeded.
+
+    Above 4 hours of device time it asks first, by the bill that `plan` shows; NORMLAB_ASK_ABOVE_MINUTES sets another
+    limit.
+    """
     with Client() as client:
+        if str(file) != "-" and not yes:
+            _ask(client.plan(file, settings=settings or (), fresh=fresh)["bill"])
         reference, item = client.accept(_document(file), settings=settings or (), fresh=fresh)
         show_accepted(client, reference, item)
         if wait:
             raise typer.Exit(watch.follow_to_the_end(client, [reference]))
+
+
+def _ask(bill: Item) -> None:
+    """Raises NormlabError where nobody can answer, and Exit where somebody says no."""
+    minutes = _minutes_without_asking()
+    if (bill["device_seconds"] or 0.0) <= minutes * 60:
+        return
+    for line in bill_lines(bill):
+        say_paragraph(line)
+    if not sys.stdin.isatty():
+        raise NormlabError(
+            f"this takes more than the {minutes:g} device-minutes that are submitted without asking: "
+            "add --yes, or set NORMLAB_ASK_ABOVE_MINUTES"
+        )
+    typer.confirm("Submit it?", abort=True)
+
+
+def _minutes_without_asking() -> float:
+    text = os.environ.get("NORMLAB_ASK_ABOVE_MINUTES", "240")
+    try:
+        return float(text)
+    except ValueError:
+        raise NormlabError(
+            f"NORMLAB_ASK_ABOVE_MINUTES is a number of minutes, but is {text!r}"
+        ) from None
 
 
 def show_accepted(client: Client, reference: Reference, item: Item | None = None) -> None:

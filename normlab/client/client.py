@@ -103,11 +103,15 @@ class Client(ResultReader):
         return Reference("study" if given.is_study else "job", answer["id"]), answer
 
     def plan(
-        self, document: Path | str | Mapping[str, Any], *, settings: Sequence[str] = ()
+        self,
+        document: Path | str | Mapping[str, Any],
+        *,
+        settings: Sequence[str] = (),
+        fresh: bool = False,
     ) -> Item:
         """What `submit` would train, and for how long; nothing is created. Raises Refused if it can't be
         trained."""
-        return self._send("plans", read_input(document), settings)
+        return self._send("plans", read_input(document), settings, fresh=fresh)
 
     def show(self, name: Named) -> Item:
         return as_mapping(self._http.get(Reference.parse(name).path))

@@ -72,12 +72,14 @@ def finish(
     reason: Reason,
     metrics: dict[str, float] | None = None,
     seconds_used: float | None = None,
+    memory_bytes: int | None = None,
 ) -> Job:
     """The job succeeded (a diverged one, too): its metrics are final, its slots are free."""
     # Raises before anything is written, and keeps the row locked until the commit, so that neither the
     # sweep nor another attempt can end this one in between.
     job = lock_attempt(session, job_id, attempt)
     row = _end(session, job, "completed", None, seconds_used, counts=False)
+    row.memory_bytes = memory_bytes
     keep_metrics(job, metrics or {})
     transition(session, job, "succeeded", who=worker_name(row.host), why=reason, reason=reason)
     if job.hash:

@@ -54,6 +54,7 @@ class NewJob:
     warnings: Sequence[str] = ()
     trial: Mapping[str, Any] | None = None
     reuse: bool = False
+    expected_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +208,7 @@ def _row(
         "hash": content_hash(new.spec, dataset.info["digest"]) if dataset.info else "",
         "may_reuse": new.reuse,
         "reused_from": None,
+        "expected_seconds": new.expected_seconds,
         "warnings": [sanitize_text(warning) for warning in new.warnings],
         "priority": PRIORITIES.index(resources.priority),
         "device": device or resources.device,
@@ -236,6 +238,7 @@ _FUNCTION = (
         column("hash", Text),
         column("may_reuse", Boolean),
         column("reused_from", BigInteger),
+        column("expected_seconds", Float),
         column("warnings", JSONB),
         column("priority", BigInteger),
         column("device", Text),

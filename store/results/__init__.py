@@ -3,6 +3,7 @@
 from store.results import (
     compared,
     groups,
+    history,
     leaderboard,
     overview,
     pace,
@@ -13,6 +14,7 @@ from store.results import (
 from store.results.columns import SPEC_WITHOUT_SEED, Column, parse_columns, parse_keys, parse_metric
 from store.results.compared import ComparedJob
 from store.results.groups import ResultGroup
+from store.results.history import Taken
 from store.results.leaderboard import RankedEntry, RankedJob
 from store.results.ordering import Order, parse_order
 from store.results.overview import Progress, Share
@@ -35,8 +37,10 @@ __all__ = [
     "ResultRow",
     "Share",
     "StartError",
+    "Taken",
     "compared",
     "groups",
+    "history",
     "leaderboard",
     "matching",
     "overview",

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from store.reuse import answers
 from store.reuse.equal import Asked, match
-from trainer.spec import Numerics
+from trainer.spec import JobSpec, Numerics, content_hash
 
 
 def note_answers(
@@ -34,6 +34,26 @@ def note_answers(
             rows[place]["reused_from"] = source_id
         decided.append(found.numerics)
     return decided
+
+
+def find_answers(
+    session: Session, specs: Sequence[JobSpec], digests: Mapping[str, str]
+) -> list[int | None]:
+    """For each job of one study (or for one alone), which other would answer it now; `digests`: of the datasets, by
+    name."""
+    rows: list[dict[str, Any]] = [
+        {
+            "hash": content_hash(spec, digests[spec.dataset.name]),
+            "spec": spec.model_dump(mode="json"),
+            "device": spec.resources.device,
+            "may_reuse": True,
+            "trial": None,
+            "reused_from": None,
+        }
+        for spec in specs
+    ]
+    note_answers(session, [rows])
+    return [row["reused_from"] for row in rows]
 
 
 def _may_be_answered(row: Mapping[str, Any]) -> bool:

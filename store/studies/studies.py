@@ -29,6 +29,7 @@ from store.db import (
     sanitize_text,
 )
 from store.jobs import NewJob, creation
+from store.studies.tallies import count_jobs
 
 StudyStatus = Literal["queued", "running", "paused", "succeeded", "partial", "cancelled"]
 
@@ -239,26 +240,7 @@ def jobs_of(session: Session, study_id: int) -> Sequence[Job]:
 
 def counts(session: Session, study_ids: Collection[int]) -> dict[int, dict[str, int]]:
     """For each study, how many of its jobs have each status; every status is there."""
-    totals = {study_id: dict.fromkeys(JOB_STATUSES, 0) for study_id in study_ids}
-    statement = (
-        select(Job.study_id, Job.status, func.count())
-        .where(Job.study_id.in_(study_ids))
-        .group_by(Job.study_id, Job.status)
-    )
-    for study_id, status, count in session.execute(statement):
-        assert study_id is not None
-        totals[study_id][status] = count
-    return totals
-
-
-def reused(session: Session, study_ids: Collection[int]) -> dict[int, int]:
-    """For each study, how many of its jobs were answered by equal ones; those without any are not there."""
-    statement = (
-        select(Job.study_id, func.count())
-        .where(Job.study_id.in_(study_ids), Job.reused_from.is_not(None))
-        .group_by(Job.study_id)
-    )
-    return {study_id: count for study_id, count in session.execute(statement) if study_id}
+    return {study_id: one.counts for study_id, one in count_jobs(session, study_ids).items()}
 
 
 def status(counts: Mapping[str, int]) -> StudyStatus:

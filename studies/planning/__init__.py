@@ -1,18 +1,24 @@
 """What a study will be before it is trained: how long it takes, and what can come of it."""
 
 from studies.planning import outlook
+from studies.planning.bill import Bill, Expected, add_up, expect
 from studies.planning.estimates import ArmWork, estimate
 from studies.planning.outlook import growth_notes, repeat_notes
-from studies.planning.starts import Turn, expect_starts
+from studies.planning.starts import Turn, expect_end, expect_starts
 from studies.planning.waiting import Line, Place, Slot, read_line
 
 __all__ = [
     "ArmWork",
+    "Bill",
+    "Expected",
     "Line",
     "Place",
     "Slot",
     "Turn",
+    "add_up",
     "estimate",
+    "expect",
+    "expect_end",
     "expect_starts",
     "growth_notes",
     "outlook",

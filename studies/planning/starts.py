@@ -55,3 +55,27 @@ def expect_starts(
                 if own is not None:
                     heappush(own, start + turn.seconds)
     return starts
+
+
+def expect_end(
+    queue: Sequence[Turn], own: Sequence[Turn], slots: Mapping[str, Sequence[float]], others: int
+) -> float | None:
+    """Seconds until the last of one's own jobs has ended, with today's queue; None where nothing tells.
+
+    Not later than behind all that waits now, nor than by sharing the slots evenly with the `others` who wait.
+    """
+    starts = expect_starts([*queue, *own], slots)[len(queue) :]
+    ends = [
+        start + turn.seconds
+        for start, turn in zip(starts, own, strict=True)
+        if start is not None and turn.seconds is not None
+    ]
+    if len(ends) < len(own):
+        return None
+    if not ends:
+        return 0.0
+    seconds = [turn.seconds for turn in own if turn.seconds is not None]
+    count = sum(len(free) for free in slots.values()) or 1
+    soonest = min((one for free in slots.values() for one in free), default=0.0)
+    shared = soonest + sum(seconds) * (others + 1) / min(count, len(own))
+    return min(max(ends), max(shared, soonest + max(seconds)))

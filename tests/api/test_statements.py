@@ -44,7 +44,7 @@ def test_a_token_is_looked_up_in_one_statement(app: FastAPI, known: TestClient) 
     assert count(app, known, "GET", "/presets") == 1
 
 
-@pytest.mark.parametrize(("path", "most"), [("/plans", 9), ("/studies", 16)])
+@pytest.mark.parametrize(("path", "most"), [("/plans", 18), ("/studies", 16)])
 def test_a_study_takes_as_many_statements_with_many_cells_as_with_few(
     app: FastAPI, known: TestClient, path: str, most: int
 ) -> None:

@@ -20,6 +20,7 @@ from trainer.events import Event, Finished, Progressed, Stepped, StopRequest
 from trainer.ranks import train_on_ranks
 from trainer.spec import DatasetInfo, DatasetSource, DatasetSpec, JobSpec, Numerics
 from trainer.training import train
+from worker.execution import memory
 from worker.execution.drain import Drain
 from worker.execution.failures import Failure, classify_exception, disk_error
 from worker.execution.heartbeat import End, Heartbeat, LeaseTiming
@@ -89,6 +90,7 @@ class Execution:
     def run(self) -> bool:
         """See `execute`."""
         log.info("acquired", kind=self._assignment.kind)
+        memory.reset_peak(_torch_device(self._assignment.devices[0]))
         with self._heartbeat, forwarded_warnings(self._recorder.say):
             outcome = self._outcome()
             # Still inside the heartbeat: the last write may wait for the database, and the job must
@@ -240,7 +242,8 @@ class Execution:
 
     def _last_write(self, outcome: Outcome) -> Write:
         assignment, used = self._assignment, self._heartbeat.seconds_used
-        return lambda session: record_outcome(session, assignment, outcome, used)
+        peak = memory.read_peak(_torch_device(assignment.devices[0]))
+        return lambda session: record_outcome(session, assignment, outcome, used, peak)
 
     def _gives_up(self) -> bool:
         """A lost lease, or a drain that the database has kept waiting too long.

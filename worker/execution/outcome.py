@@ -18,7 +18,11 @@ Outcome: TypeAlias = Finished | DatasetInfo | Failure | Stop
 
 
 def record_outcome(
-    session: Session, assignment: Assignment, outcome: Outcome, seconds_used: float
+    session: Session,
+    assignment: Assignment,
+    outcome: Outcome,
+    seconds_used: float,
+    memory_bytes: int | None = None,
 ) -> None:
     """Raises LostLease."""
     job, attempt = assignment.job_id, assignment.attempt
@@ -31,6 +35,7 @@ def record_outcome(
                 reason=reason,
                 metrics=dict(metrics),
                 seconds_used=seconds_used,
+                memory_bytes=memory_bytes,
             )
             if finished.trial is not None and finished.study_id is not None:
                 choose_when_complete(session, finished.study_id)

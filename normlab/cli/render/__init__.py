@@ -24,7 +24,7 @@ from normlab.cli.render.output import (
     status,
 )
 from normlab.cli.render.patience import Patience
-from normlab.cli.render.plan import CELLS, show_plan
+from normlab.cli.render.plan import CELLS, bill_lines, show_plan
 from normlab.cli.render.preset_pages import find_others, start_all, write_markdown, write_pages
 from normlab.cli.render.progress import draw, summary, tell
 from normlab.cli.render.queue import show_queue, waiting_lines
@@ -47,6 +47,7 @@ __all__ = [
     "Patience",
     "StackProgress",
     "ago",
+    "bill_lines",
     "console",
     "draw",
     "duration",

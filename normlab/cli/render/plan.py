@@ -15,6 +15,7 @@ from normlab.cli.render.output import (
     field,
     say,
     say_paragraph,
+    size,
 )
 
 
@@ -24,7 +25,8 @@ def show_plan(plan: Item, file: str, settings: Sequence[str] = ()) -> None:
     say()
     say(_cells(plan))
     say(f"Steps: {plan['steps']:,} in all, at most")
-    say_paragraph(f"Time: {time_sentence(plan)}")
+    for line in bill_lines(plan["bill"]):
+        say_paragraph(line)
     if plan["verdict"]:
         say(f"Verdict: {plan['verdict']['sentence']}")
     if plan["defaults"]:
@@ -50,27 +52,35 @@ def _cells(plan: Item) -> str:
     return f"Jobs: {trials}{cells} cells ({product}{left_out})"
 
 
-def time_sentence(plan: Item) -> str:
-    """How long the jobs take, and what says so."""
-    estimate = plan["estimate"]
-    if estimate is None:
-        return "unknown: no finished job has trained such a model on this data"
-    jobs = "1 finished job" if estimate["jobs"] == 1 else f"{estimate['jobs']} finished jobs"
-    basis = (
-        f"measured on {jobs} of the same model, data and batch size"
-        if estimate["basis"] == "measured"
-        else f"a rough guess from {jobs} of another size, by parameters and images per step"
-    )
-    if estimate["seconds"] is None:
-        where = "of training, but no worker is running"
-        return f"{_range(estimate['work_seconds'])} {where} ({basis})"
-    slots = f"{estimate['slots']} slot{'' if estimate['slots'] == 1 else 's'}"
-    return f"at most {_range(estimate['seconds'])} on {slots} once it starts ({basis})"
+_BASES = {
+    "same": "as jobs took, some of them of the same variants",
+    "shape": "as jobs took of the same model, norm, data and batch size",
+    "scaled": "a rough guess from jobs of another size",
+}
 
 
-def _range(seconds: Sequence[float]) -> str:
-    low, high = (duration(max(1.0, one)) for one in seconds)
-    return f"about {high}" if low == high else f"{low} to {high}"
+def bill_lines(bill: Item) -> list[str]:
+    """What it will take of the machines, and how sure that is."""
+    reused = bill["reused"]
+    lines = [f"Reused: {reused} of {bill['jobs']} jobs were trained before"] if reused else []
+    if bill["device_seconds"] is None:
+        return [*lines, "Bill: unknown, because nothing like it was trained"]
+    if reused == bill["jobs"]:
+        return [*lines, "Bill: nothing is left to train"]
+    error = bill["usual_error"]
+    usual = f"; such bills are usually off by {error:.0%}" if error is not None else ""
+    basis = f"{_BASES[bill['basis']]}: {bill['finished']} of them{usual}"
+    lines.append(f"Bill: {duration(bill['device_seconds'])} of device time ({basis})")
+    if bill["unknown"]:
+        lines.append(f"  without {bill['unknown']} jobs, because nothing like them was trained")
+    wall = bill["wall_seconds"]
+    if wall is not None:
+        lines.append(f"Done in: {duration(wall)}, with the queue as it is now")
+    elif not bill["unknown"]:
+        lines.append("Done in: unknown, because no worker with such a device is running")
+    sizes = {"Memory": "memory_bytes", "Disk": "stored_bytes"}
+    said = [f"{name}: {size(bill[key])}" for name, key in sizes.items() if bill[key] is not None]
+    return [*lines, *([", ".join(said)] if said else [])]
 
 
 def _default(taken: Item) -> str:

@@ -90,6 +90,9 @@ class Verdict(Table):
     __table_args__ = (CheckConstraint(one_of("verdict", VERDICTS), name="verdict"),)
 
 
+_IS_TRAINED = "status = 'succeeded' AND kind = 'training' AND reused_from IS NULL"
+
+
 class Job(Table):
     """One training (or the decoding of one dataset, `kind`), from acceptance to its one final status.
 
@@ -98,7 +101,7 @@ class Job(Table):
     `facts`: what its training turned out to be (`trainer.training.facts`), once it has started. `trial`: the
     setting that it tries for its study's tuning; NULL of all others. `may_reuse`: an equal job that has succeeded
     may answer it (`store.reuse`); `reused_from`: the one that did; `waits_for`: the one that trains the same
-    now, until whose end the job is not claimed.
+    now, until whose end the job is not claimed. `expected_seconds`: by the bill with which it was submitted.
     """
 
     __tablename__ = "jobs"
@@ -139,6 +142,7 @@ class Job(Table):
     error: Mapped[str | None]
     step: Mapped[int] = mapped_column(server_default="0")
     total_steps: Mapped[int | None]
+    expected_seconds: Mapped[float | None]
     tags: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
     note: Mapped[str] = mapped_column(server_default="")
     archived_at: Mapped[datetime | None]
@@ -188,6 +192,12 @@ class Job(Table):
             "finished_at",
             postgresql_where=text("status = 'succeeded'"),
         ),
+        Index("ix_jobs_shape", text("shape_of(spec)"), "id", postgresql_where=text(_IS_TRAINED)),
+        Index(
+            "ix_jobs_billed",
+            "id",
+            postgresql_where=text(f"{_IS_TRAINED} AND expected_seconds IS NOT NULL"),
+        ),
         Index("ix_jobs_study_id_id", "study_id", "id"),
         Index("ix_jobs_owner_id_id", "owner_id", "id"),
         Index("ix_jobs_project_id_id", "project_id", "id"),
@@ -209,6 +219,7 @@ class Attempt(Table):
     `seconds`: training time as the worker measured it; `counts`: its end counts towards the limit.
     `expected_seconds`: what it counts with at least in its owner's use while it runs (`store.jobs.usage`).
     `instance`: of the worker whose process runs it (`Worker.instance` when it started). `slots`: how many it holds.
+    `memory_bytes`: its process's, or its GPU's, at most.
     """
 
     __tablename__ = "attempts"
@@ -225,6 +236,7 @@ class Attempt(Table):
     expected_seconds: Mapped[float] = mapped_column(server_default="300")
     slots: Mapped[int] = mapped_column(server_default="1")
     first_step: Mapped[int | None]
+    memory_bytes: Mapped[int | None]
     environment: Mapped[dict[str, Any] | None]
     error: Mapped[str | None]
     __table_args__ = (

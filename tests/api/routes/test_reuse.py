@@ -114,3 +114,45 @@ def test_one_key_with_and_without_fresh_is_two_requests(
     assert member.post("/api/v1/jobs", json=JOB, headers=headers).status_code == 202
     other = member.post("/api/v1/jobs", json=JOB, headers=headers, params={"fresh": True})
     assert other.status_code == 422
+
+
+def test_a_bill_says_what_is_reused_and_what_the_rest_takes(
+    member: TestClient, trained: dict[str, Any]
+) -> None:
+    bill = member.post("/api/v1/plans", json=study(seeds=3)).json()["bill"]
+
+    assert (bill["jobs"], bill["reused"], bill["unknown"]) == (6, 4, 0)
+    # Each of the trained jobs took 5 seconds.
+    assert (bill["device_seconds"], bill["basis"]) == (pytest.approx(10.0), "same")
+    assert bill["wall_seconds"] == pytest.approx(10.0)
+    fresh = member.post("/api/v1/plans", json=study(seeds=3), params={"fresh": True}).json()["bill"]
+    assert (fresh["reused"], fresh["device_seconds"]) == (0, pytest.approx(30.0))
+
+
+def test_a_bill_of_another_length_rests_on_the_shape(
+    member: TestClient, trained: dict[str, Any]
+) -> None:
+    longer = study(base__training__epochs=4, base__optimizer__lr=0.1, seeds=1)
+
+    bill = member.post("/api/v1/plans", json=longer).json()["bill"]
+
+    assert bill["basis"] == "shape"
+    assert 10.0 < bill["device_seconds"] < 20.0
+
+
+def test_without_anything_like_it_the_bill_is_unknown(member: TestClient) -> None:
+    bill = member.post("/api/v1/plans", json=STUDY).json()["bill"]
+    assert (bill["device_seconds"], bill["unknown"], bill["usual_error"]) == (None, 4, None)
+
+
+def test_a_trained_study_says_how_wrong_its_bill_was(
+    member: TestClient, sessions: Sessions, trained: dict[str, Any]
+) -> None:
+    assert member.get(f"/api/v1/studies/{trained['id']}").json()["bill"] is None
+    again = member.post("/api/v1/studies", json=STUDY, params={"fresh": True}).json()
+    train_all(sessions)
+
+    bill = member.get(f"/api/v1/studies/{again['id']}").json()["bill"]
+
+    assert bill == {"jobs": 4, "expected_seconds": 20.0, "seconds": 20.0, "error": 0.0}
+    assert member.post("/api/v1/plans", json=STUDY).json()["bill"]["usual_error"] == 0.0

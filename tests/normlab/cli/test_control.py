@@ -32,7 +32,7 @@ PLAN: dict[str, Any] = {
     "points": 1,
     "seeds": 1,
     "steps": 36,
-    "estimate": None,
+    "bill": {"jobs": 2, "reused": 0, "device_seconds": None},
     "verdict": None,
     "defaults": [],
     "same_as": [],
@@ -69,14 +69,14 @@ class Service:
         self.asked.append((str(name), priority))
         return STUDY
 
-    def extend(self, study: Any, seeds: Any) -> Any:
+    def extend(self, study: Any, seeds: Any, *, fresh: bool) -> Any:
         return STUDY
 
-    def accept(self, document: Any, *, settings: Any) -> Any:
+    def accept(self, document: Any, *, settings: Any, fresh: bool) -> Any:
         self.asked.append((str(document), list(settings)))
         return Reference("study", 2), STUDY
 
-    def plan(self, document: Any, *, settings: Any) -> Any:
+    def plan(self, document: Any, *, settings: Any, fresh: bool = False) -> Any:
         self.asked.append((str(document), list(settings)))
         return PLAN
 
@@ -153,7 +153,8 @@ def test_an_extension_prints_what_it_means_for_the_verdict(service: Service) -> 
 
 def test_submit_sends_the_values_to_set(service: Service) -> None:
     run("submit", "study.yaml", "--set", "base.optimizer.lr=0.01", "--set", "seeds=16")
-    assert service.asked == [("study.yaml", ["base.optimizer.lr=0.01", "seeds=16"])]
+    # Planned for its bill, and submitted.
+    assert service.asked == [("study.yaml", ["base.optimizer.lr=0.01", "seeds=16"])] * 2
 
 
 def test_a_warning_is_printed_once_on_the_way_to_a_training(

@@ -6,20 +6,25 @@ from typing import Any
 import pytest
 import yaml
 
-from normlab.cli.render.plan import show_plan, time_sentence
-from normlab.cli.submit import init, show_accepted
+from normlab.cli.render.plan import bill_lines, show_plan
+from normlab.cli.submit import _ask, init, show_accepted
 from normlab.client.ids import Reference
 from normlab.errors import NormlabError
 from runtime.documents import read_document
 from studies.spec.expand import expand
 from studies.spec.study import read_study
 
-ESTIMATE: dict[str, Any] = {
-    "seconds": [40.0, 75.0],
-    "work_seconds": [80.0, 150.0],
-    "slots": 2,
-    "basis": "measured",
-    "jobs": 32,
+BILL: dict[str, Any] = {
+    "jobs": 6,
+    "reused": 2,
+    "device_seconds": 80.0,
+    "unknown": 0,
+    "basis": "shape",
+    "finished": 32,
+    "usual_error": 0.12,
+    "wall_seconds": 40.0,
+    "memory_bytes": 557_000_000,
+    "stored_bytes": 1_000_000,
 }
 PLAN: dict[str, Any] = {
     "kind": "study",
@@ -29,7 +34,7 @@ PLAN: dict[str, Any] = {
     "points": 1,
     "seeds": 3,
     "steps": 216,
-    "estimate": ESTIMATE,
+    "bill": BILL,
     "verdict": {"possible": False, "sentence": "3 seeds: intervals only, a verdict needs 8"},
     "defaults": [
         {"field": "metric", "value": "test_accuracy", "arms": []},
@@ -76,27 +81,51 @@ def test_a_plan_says_all_that_is_known_beforehand(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "lines"),
     [
         (
             {},
-            "at most 40s to 1m 15s on 2 slots once it starts (measured on 32 finished jobs of the same "
-            "model, data and batch size)",
+            [
+                "Reused: 2 of 6 jobs were trained before",
+                "Bill: 1m 20s of device time (as jobs took of the same model, norm, data and batch size: 32 of "
+                "them; such bills are usually off by 12%)",
+                "Done in: 40s, with the queue as it is now",
+                "Memory: 557 MB, Disk: 1 MB",
+            ],
         ),
         (
-            {"seconds": None, "basis": "scaled", "jobs": 1},
-            "1m 20s to 2m 30s of training, but no worker is running (a rough guess from 1 finished job of "
-            "another size, by parameters and images per step)",
+            {"reused": 0, "wall_seconds": None, "usual_error": None, "basis": "scaled"},
+            [
+                "Bill: 1m 20s of device time (a rough guess from jobs of another size: 32 of them)",
+                "Done in: unknown, because no worker with such a device is running",
+                "Memory: 557 MB, Disk: 1 MB",
+            ],
+        ),
+        (
+            {"reused": 0, "device_seconds": None},
+            ["Bill: unknown, because nothing like it was trained"],
+        ),
+        (
+            {"reused": 6, "device_seconds": 0.0},
+            ["Reused: 6 of 6 jobs were trained before", "Bill: nothing is left to train"],
         ),
     ],
 )
-def test_an_estimate_says_what_it_rests_on(changes: dict[str, Any], sentence: str) -> None:
-    assert time_sentence({**PLAN, "estimate": ESTIMATE | changes}) == sentence
+def test_a_bill_says_what_it_rests_on(changes: dict[str, Any], lines: list[str]) -> None:
+    assert bill_lines(BILL | changes) == lines
 
 
-def test_without_an_estimate_the_time_is_unknown() -> None:
-    said = time_sentence({**PLAN, "estimate": None})
-    assert said == "unknown: no finished job has trained such a model on this data"
+def test_above_the_limit_nothing_is_submitted_unasked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _ask(BILL)
+    monkeypatch.setenv("NORMLAB_ASK_ABOVE_MINUTES", "1")
+    with pytest.raises(NormlabError, match=r"more than the 1 device-minutes .* add --yes"):
+        _ask(BILL)
+    assert "Bill: 1m 20s" in capsys.readouterr().out
+    monkeypatch.setenv("NORMLAB_ASK_ABOVE_MINUTES", "long")
+    with pytest.raises(NormlabError, match="is a number of minutes, but is 'long'"):
+        _ask(BILL)
 
 
 class Service:

@@ -1,0 +1,56 @@
+"""What a study's jobs come to: how many have each status, how many were reused, and how wrong their bill was."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.orm import Session
+
+from store.db import JOB_STATUSES, Job
+
+
+@dataclass(frozen=True, slots=True)
+class BillOutcome:
+    """Of the trained jobs for which something was expected when they were submitted: how many, what was expected,
+    and what it was, in seconds."""
+
+    jobs: int
+    expected_seconds: float
+    seconds: float
+
+
+@dataclass(slots=True)
+class Tally:
+    """`counts`: jobs by status, every status is there; `reused`: jobs that equal ones answer."""
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(JOB_STATUSES, 0))
+    reused: int = 0
+    bill: BillOutcome | None = None
+
+
+def count_jobs(session: Session, study_ids: Collection[int]) -> dict[int, Tally]:
+    found = {study_id: Tally() for study_id in study_ids}
+    is_billed = and_(
+        Job.status == "succeeded", Job.reused_from.is_(None), Job.expected_seconds.is_not(None)
+    )
+    statement = (
+        select(
+            Job.study_id,
+            Job.status,
+            func.count(),
+            func.count(Job.reused_from),
+            func.count().filter(is_billed),
+            func.sum(Job.expected_seconds).filter(is_billed),
+            func.sum(Job.seconds_used).filter(is_billed),
+        )
+        .where(Job.study_id.in_(study_ids))
+        .group_by(Job.study_id, Job.status)
+    )
+    for study_id, status, count, reused, billed, expected, seconds in session.execute(statement):
+        assert study_id is not None
+        tally = found[study_id]
+        tally.counts[status] = count
+        tally.reused += reused
+        if expected is not None:
+            tally.bill = BillOutcome(billed, expected, seconds)
+    return found
