@@ -167,9 +167,16 @@ class Competition:
 
 
 def compete(
-    url: str, *, workers: int, slots: int, jobs: Mapping[str, int], running: Mapping[str, int]
+    url: str,
+    *,
+    workers: int,
+    slots: int,
+    jobs: Mapping[str, int],
+    running: Mapping[str, int],
+    work_seconds: float = 0.5,
 ) -> Competition:
-    """Real workers, one thread each, claim and end jobs of these people until none is left; `running`: their limits."""
+    """Real workers, one thread each, claim jobs of these people, hold them for about `work_seconds` and end them, until
+    none is left; `running`: their limits."""
     engine = make_engine(url, pool_size=workers)
     sessions = make_sessions(engine)
     with sessions.begin() as session:
@@ -183,7 +190,7 @@ def compete(
     left = [sum(jobs.values())]
     began = time.monotonic()
     threads = [
-        threading.Thread(target=_work, args=(sessions, number, notes, left))
+        threading.Thread(target=_work, args=(sessions, number, work_seconds, notes, left))
         for number in range(workers)
     ]
     for thread in threads:
@@ -204,9 +211,11 @@ def compete(
 def _work(
     sessions: sessionmaker[Session],
     number: int,
+    work_seconds: float,
     notes: list[tuple[int, int, Mapping[str, int]]],
     left: list[int],
 ) -> None:
+    pause = random.Random(number)  # noqa: S311
     while left[0] > 0:
         with sessions.begin() as session:
             assignment = _acquire(session, number)
@@ -214,8 +223,10 @@ def _work(
                 # Before the commit, which lets the next acquisition in: what all see from then on.
                 notes.append((assignment[0], *_count_held(session)))
         if assignment is None:
-            time.sleep(0.01)
+            time.sleep(work_seconds / 10)
             continue
+        # Long enough for the others to take what is free meanwhile.
+        time.sleep(work_seconds * pause.uniform(0.5, 1.5))
         with sessions.begin() as session:
             commands.finish(session, *assignment, reason="completed")
         left[0] -= 1

@@ -27,7 +27,18 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
-from store.db import IN_LINE, PRIORITIES, ROLES, Job, Limit, LimitReached, PriorityRefused, User
+from store.db import (
+    IN_LINE,
+    PRIORITIES,
+    ROLES,
+    Job,
+    Limit,
+    LimitReached,
+    PriorityRefused,
+    StartEstimate,
+    User,
+    database_now,
+)
 from store.jobs import usage
 from trainer.spec import describe_duration
 
@@ -214,8 +225,19 @@ def _refuse_queued(session: Session, user: User, allowed: Limits, more: int) -> 
     if queued + more > allowed.queued:
         raise LimitReached(
             f"limit queued: {user.name} may have {allowed.queued} waiting jobs, and has {queued}, so that "
-            f"{more} more are too many; room for one is free when one of them starts or is cancelled"
+            f"{more} more are too many; room for one is free when one of them starts{_next_start(session, user.id)} "
+            "or is cancelled"
         )
+
+
+def _next_start(session: Session, user_id: int) -> str:
+    """When the person's next job may start, if that was foreseen."""
+    query = select(func.min(StartEstimate.expected_at)).join(Job, Job.id == StartEstimate.job_id)
+    found = session.scalars(query.where(Job.owner_id == user_id, IN_LINE)).one()
+    if found is None:
+        return ""
+    seconds = (found - database_now(session)).total_seconds()
+    return " (any moment)" if seconds < 1 else f" (expected in {describe_duration(seconds)})"
 
 
 def _count_queued(session: Session, user_id: int) -> int:
