@@ -91,6 +91,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "NewUser": {"name": "emmy", "role": "member"},
     "LimitsChange": {"running": 4, "queued": 200, "timeout_seconds": "8h"},
     "UserChange": {"role": "viewer"},
+    "NewReservation": {
+        "host": "alpha",
+        "kind": "cuda",
+        "number": 0,
+        "lasts": "2h",
+        "why": "a demonstration",
+    },
     "NewToken": {"name": "laptop"},
 }
 

@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
 from api.schemas.jobs import View
-from store.db import Token
-from trainer.spec import DatasetInfo, DatasetSource, Name, Part
+from store.db import Reservation, Token
+from trainer.spec import DatasetInfo, DatasetSource, Duration, Name, Part
 
 Role = Literal["admin", "member", "viewer"]
 
@@ -89,6 +89,49 @@ class DeviceView(View):
     name: str
     slots: int
     held: list[HeldView]
+    reserved: Annotated[str | None, Field(description="by whom and until when no job starts on it")]
+
+
+class NewReservation(Part):
+    """A device, or without `kind` and `number` a whole host, on which no job shall start for a time."""
+
+    host: Annotated[str, Field(min_length=1, max_length=255)]
+    kind: Literal["cpu", "cuda"] | None = None
+    number: Annotated[int, Field(strict=True, ge=0, le=10_000)] | None = None
+    lasts: Annotated[Duration, Field(description="seconds, or like 90s, 30m, 2h, 1d")]
+    why: Annotated[str, Field(min_length=1, max_length=200)]
+
+    @model_validator(mode="after")
+    def _is_device_or_host(self) -> Self:
+        if (self.kind is None) != (self.number is None):
+            raise ValueError("a device has both kind and number; a whole host has neither")
+        return self
+
+
+class ReservationView(View):
+    """A device, or a whole host, on which no job starts until `ends_at`; what runs goes on."""
+
+    id: int
+    host: str
+    kind: Literal["cpu", "cuda"] | None
+    number: int | None
+    owner: str
+    why: str
+    created_at: datetime
+    ends_at: datetime
+
+    @classmethod
+    def of(cls, row: Reservation) -> Self:
+        return cls(
+            id=row.id,
+            host=row.host,
+            kind=row.kind,
+            number=row.number,
+            owner=row.owner.name,
+            why=row.why,
+            created_at=row.created_at,
+            ends_at=row.ends_at,
+        )
 
 
 class UserView(View):

@@ -11,7 +11,7 @@ from normlab.cli import (
     curves,
     datasets,
     demo,
-    diagnostics,
+    devices,
     presets,
     query,
     report,
@@ -75,7 +75,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         query.leaderboard,
         query.query,
         query.export,
-        diagnostics.diagnostics,
+        curves.diagnostics,
         show.queue,
         users.usage,
         report.download,
@@ -101,4 +101,6 @@ app.add_typer(datasets.app, name="dataset", rich_help_panel="Administration")
 app.add_typer(presets.app, name="preset", rich_help_panel="Presets")
 app.add_typer(users.tokens, name="token", rich_help_panel="Administration")
 app.add_typer(users.users, name="users", rich_help_panel="Administration")
+app.add_typer(devices.devices, name="devices", rich_help_panel="Administration")
+app.add_typer(devices.workers, name="workers", rich_help_panel="Administration")
 app.add_typer(users.limits, name="limits", rich_help_panel="Administration")

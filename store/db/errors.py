@@ -8,6 +8,7 @@ StoreError
 ├── NameTaken
 ├── LastAdmin
 ├── LimitReached
+├── Reserved
 ├── PriorityRefused
 ├── TooManyTokens
 ├── OutlivesParent
@@ -59,6 +60,10 @@ class LastAdmin(StoreError):
 
 class LimitReached(StoreError):
     """A limit of this person is reached."""
+
+
+class Reserved(StoreError):
+    """The device is reserved already."""
 
 
 class PriorityRefused(StoreError):

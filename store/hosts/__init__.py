@@ -1,6 +1,6 @@
 """Hosts: their names, disk space and clocks, and the storage that they share."""
 
-from store.hosts import disk_use, host_health
+from store.hosts import disk_use, host_health, reservations
 from store.hosts.disk_use import Stored
 from store.hosts.host_health import SEEN_SECONDS, Shortage
 from store.hosts.host_names import Holder, NameSession, open_session
@@ -39,4 +39,5 @@ __all__ = [
     "find_rooms",
     "host_health",
     "open_session",
+    "reservations",
 ]

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
 from store.db import Device, Job, Lease, Worker
-from store.hosts import host_health
+from store.hosts import host_health, reservations
 
 #: A job may be passed by others that need less for so long, while the devices that it needs are in use.
 PATIENCE_SECONDS = 300.0
@@ -218,6 +218,7 @@ def _devices() -> Select[Any]:
         .join(Worker, Worker.host == Device.host)
         .join(slot, true())
         .outerjoin(Lease, (Lease.device_id == Device.id) & (Lease.slot == slot.c.slot))
+        .where(reservations.is_open())
         .group_by(Device.id)
         .order_by(Device.kind.desc(), func.count().filter(is_free).desc(), Device.number)
     )

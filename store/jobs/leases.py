@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from store.db import DATABASE_AWAY, Device, Job, Lease, LostLease, Worker, database_now
-from store.hosts import host_health
+from store.hosts import host_health, reservations
 from store.jobs.attempts import end_attempt
 
 log = structlog.get_logger(__name__)
@@ -30,7 +30,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """A device and what runs on it."""
+    """A device and what runs on it; `reserved`: by whom and until when it gets no jobs, in words."""
 
     host: str
     kind: str
@@ -38,6 +38,7 @@ class DeviceView:
     name: str
     slots: int
     held: tuple[Held, ...]
+    reserved: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ def free_slots(session: Session) -> dict[str, dict[str, int]]:
     statement = (
         select(Device.host, Device.kind, free)
         .join(Worker, Worker.host == Device.host)
-        .where(host_health.is_worth_waking(), host_health.seen_lately())
+        .where(host_health.is_worth_waking(), host_health.seen_lately(), reservations.is_open())
         .group_by(Device.host, Device.kind)
         .order_by(Device.host, Device.kind)
     )
@@ -204,10 +205,22 @@ def free_slots(session: Session) -> dict[str, dict[str, int]]:
 def devices_view(session: Session) -> list[DeviceView]:
     """All devices, by host, kind and number."""
     held = _held_by_device(session)
+    reserved = {
+        (one.host, one.kind, one.number): reservations.describe(one)
+        for one in reservations.list_reservations(session)
+    }
     statement = select(Device).where(Device.slots > 0)
     ordered = statement.order_by(Device.host, Device.kind, Device.number)
     return [
-        DeviceView(d.host, d.kind, d.number, d.name, d.slots, tuple(held.get(d.id, ())))
+        DeviceView(
+            d.host,
+            d.kind,
+            d.number,
+            d.name,
+            d.slots,
+            tuple(held.get(d.id, ())),
+            reserved.get((d.host, d.kind, d.number)) or reserved.get((d.host, None, None)),
+        )
         for d in session.scalars(ordered)
     ]
 

@@ -22,6 +22,7 @@ class WaitReason(StrEnum):
     DATASET = "dataset"
     NO_WORKER = "no_worker"
     DRAINING = "draining"
+    RESERVED = "reserved"
     NO_SPACE = "no_space"
     EQUAL = "equal"
     PAUSED = "paused"
@@ -29,7 +30,13 @@ class WaitReason(StrEnum):
 
 #: Those that somebody has to do something about.
 HINDRANCES = frozenset(
-    {WaitReason.DATASET, WaitReason.NO_WORKER, WaitReason.DRAINING, WaitReason.NO_SPACE}
+    {
+        WaitReason.DATASET,
+        WaitReason.NO_WORKER,
+        WaitReason.DRAINING,
+        WaitReason.RESERVED,
+        WaitReason.NO_SPACE,
+    }
 )
 
 
@@ -77,21 +84,39 @@ def describe_hosts(
     count: int,
 ) -> list[Obstacle]:
     """What is wrong with the hosts that have so many devices of the kind (None: any), where none of them takes jobs."""
+    fitting = _find_fitting(devices, kind, count)
+    beside = [worker for worker in workers if worker.alive and worker.host in fitting]
+    if not beside:
+        return [Obstacle(WaitReason.NO_WORKER, f"no worker{_needed(kind, count)} is running")]
+    free = _find_fitting([one for one in devices if one.reserved is None], kind, count)
+    # One host that takes jobs is enough: then the job only waits for its turn, and what is wrong elsewhere
+    # does not hold it up.
+    if any(worker.claims and worker.host in free for worker in beside):
+        return []
+    return [
+        _describe_reserved(worker.host, devices, kind) if worker.claims else _describe_host(worker)
+        for worker in beside
+    ]
+
+
+def _find_fitting(devices: Sequence[leases.DeviceView], kind: str | None, count: int) -> set[str]:
+    """Hosts with so many devices of one kind."""
     counts: Counter[tuple[str, str]] = Counter()
     for device in devices:
         # As in `store.hosts.room`: to processes that train together each slot of a CPU is a device.
         counts[device.host, device.kind] += device.slots if device.kind == "cpu" else 1
-    fitting = {
-        host for (host, own), found in counts.items() if kind in (None, own) and found >= count
-    }
-    beside = [worker for worker in workers if worker.alive and worker.host in fitting]
-    # One host that takes jobs is enough: then the job only waits for its turn, and what is wrong elsewhere
-    # does not hold it up.
-    if any(worker.claims for worker in beside):
-        return []
-    if not beside:
-        return [Obstacle(WaitReason.NO_WORKER, f"no worker{_needed(kind, count)} is running")]
-    return [_describe_host(worker) for worker in beside]
+    return {host for (host, own), found in counts.items() if kind in (None, own) and found >= count}
+
+
+def _describe_reserved(
+    host: str, devices: Sequence[leases.DeviceView], kind: str | None
+) -> Obstacle:
+    words = dict.fromkeys(
+        one.reserved
+        for one in devices
+        if one.host == host and kind in (None, one.kind) and one.reserved
+    )
+    return Obstacle(WaitReason.RESERVED, "; ".join(words))
 
 
 def _describe_host(worker: leases.WorkerView) -> Obstacle:

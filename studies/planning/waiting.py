@@ -70,7 +70,13 @@ def read_line(session: Session, most: int = MOST_FORESEEN) -> Line:
     running = queue.running(session)
     slots = _read_slots(session, devices, {one.host for one in workers if one.alive}, running)
     hosts = {one.host for one in workers if one.claims}
-    usable = [one for one in slots if one.device.host in hosts and one.number < one.device.slots]
+    usable = [
+        one
+        for one in slots
+        if one.device.host in hosts
+        and one.number < one.device.slots
+        and one.device.reserved is None
+    ]
     waiting = queue.waiting(session, most)
     hindered = _find_obstacles(session, waiting, workers, devices)
     starts = _expect_starts(session, at, waiting, hindered, usable, running)

@@ -12,7 +12,7 @@ from store.db.models.accounts import (
     Token,
     User,
 )
-from store.db.models.hosts import Device, Lease, Storage, Worker
+from store.db.models.hosts import Device, Lease, Reservation, Storage, Worker
 from store.db.models.jobs import (
     ATTEMPT_ENDS,
     COUNTED_ENDS,
@@ -69,6 +69,7 @@ __all__ = [
     "MirrorProblem",
     "Mirrored",
     "Project",
+    "Reservation",
     "Result",
     "StartEstimate",
     "Storage",

@@ -12,8 +12,9 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from store.db.models.accounts import User
 from store.db.models.table import Table, one_of
 
 
@@ -86,3 +87,22 @@ class Lease(Table):
     slot: Mapped[int]
     expires_at: Mapped[datetime]
     __table_args__ = (UniqueConstraint("device_id", "slot"),)
+
+
+class Reservation(Table):
+    """Until `ends_at` no job starts on the device, or, where kind and number are NULL, on the host; what runs goes on."""
+
+    __tablename__ = "reservations"
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    host: Mapped[str] = mapped_column(ForeignKey("workers.host", ondelete="CASCADE"), index=True)
+    kind: Mapped[str | None]
+    number: Mapped[int | None]
+    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    owner: Mapped[User] = relationship(lazy="raise")
+    why: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ends_at: Mapped[datetime]
+    __table_args__ = (
+        CheckConstraint("num_nulls(kind, number) IN (0, 2)", name="device"),
+        CheckConstraint(one_of("kind", ("cpu", "cuda")), name="kind"),
+    )

@@ -96,3 +96,36 @@ def test_a_job_its_study_and_the_list_say_what_mlflow_lacks_and_why(
     mirror = member.get("/api/v1/mirror", params={"limit": 1}).json()
     assert mirror["count"] == 2
     assert mirror["problems"] == [{**problem, "name": job["name"]}]
+
+
+def test_members_reserve_devices_for_a_day_and_admins_whole_hosts(
+    admin: TestClient, member: TestClient, viewer: TestClient, sessions: sessionmaker[Session]
+) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cuda=1)
+    device = {"host": "alpha", "kind": "cuda", "number": 0, "lasts": "2h", "why": "a demonstration"}
+    host = {"host": "alpha", "lasts": "3d", "why": "new memory"}
+    path = "/api/v1/reservations"
+    for client, document in ((viewer, device), (member, host), (member, {**device, "lasts": "2d"})):
+        assert client.post(path, json=document).status_code == 403
+    made = member.post(path, json=device)
+    assert made.status_code == 201
+    assert (made.json()["owner"], made.json()["number"]) == ("max", 0)
+    assert member.post(path, json=device).status_code == 409
+    assert member.post(path, json={**device, "host": "beta"}).status_code == 404
+    wrong = member.post(path, json={"host": "alpha", "kind": "cuda", "lasts": "2h", "why": "x"})
+    assert "a device has both kind and number" in wrong.text
+    drained = admin.post(path, json=host).json()
+    assert [one["kind"] for one in viewer.get(path).json()["items"]] == ["cuda", None]
+    devices = {
+        one["kind"]: one["reserved"] for one in viewer.get("/api/v1/devices").json()["items"]
+    }
+    assert "cuda 0 is reserved by max" in devices["cuda"]
+    assert "alpha is reserved by ada" in devices["cpu"]
+    assert "alpha is reserved by ada" in viewer.get("/").text
+    # Each releases their own; an admin any.
+    assert member.delete(f"{path}/{drained['id']}").status_code == 403
+    assert member.delete(f"{path}/{made.json()['id']}").status_code == 204
+    assert member.delete(f"{path}/{made.json()['id']}").status_code == 404
+    assert admin.delete(f"{path}/{drained['id']}").status_code == 204
+    assert viewer.get(path).json()["items"] == []

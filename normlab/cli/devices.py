@@ -1,0 +1,128 @@
+"""The verbs `devices [reserve|release]` and `workers [drain|release]`."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from normlab.cli.render import Column, Format, Item, Output, emit, field, say
+from normlab.client import Client
+from normlab.errors import NormlabError
+
+devices = typer.Typer(help="Devices: list, reserve, release.")
+workers = typer.Typer(help="Workers: list, drain, release.")
+
+Lasts = Annotated[str, typer.Option("--for", help="how long: 90s, 30m, 2h, 1d")]
+Why = Annotated[str, typer.Option(help="what for, as others read it")]
+
+
+@devices.callback(invoke_without_command=True)
+def list_devices(context: typer.Context, output: Output = Format.TABLE) -> None:
+    """List the devices, what runs on them, and by whom they are reserved."""
+    if context.invoked_subcommand is None:
+        with Client() as client:
+            emit(client.items("devices"), _DEVICES, output, "no devices: no worker has run yet")
+
+
+@devices.command("reserve")
+def reserve(
+    host: Annotated[str, typer.Argument(metavar="HOST")],
+    device: Annotated[str, typer.Argument(help="like cuda:0", metavar="DEVICE")],
+    lasts: Lasts,
+    why: Why = "no reason given",
+) -> None:
+    """Keep a device free of new jobs for a time; running jobs go on."""
+    kind, _, number = device.partition(":")
+    if not number.isdecimal():
+        raise NormlabError(f"a device is a kind and a number, like cuda:0, but got {device!r}")
+    _reserve({"host": host, "kind": kind, "number": int(number), "lasts": lasts, "why": why})
+
+
+@devices.command("release")
+def release(
+    host: Annotated[str, typer.Argument(metavar="HOST")],
+    device: Annotated[str, typer.Argument(help="like cuda:0", metavar="DEVICE")],
+) -> None:
+    """End a reservation of a device."""
+    kind, _, number = device.partition(":")
+    _release(host, kind, number)
+
+
+@workers.callback(invoke_without_command=True)
+def list_workers(context: typer.Context, output: Output = Format.TABLE) -> None:
+    """List the workers, and what keeps them from taking jobs."""
+    if context.invoked_subcommand is None:
+        with Client() as client:
+            emit(client.items("workers"), _WORKERS, output, "no worker has run yet")
+
+
+@workers.command("drain")
+def drain(
+    host: Annotated[str, typer.Argument(metavar="HOST")],
+    lasts: Lasts,
+    why: Why = "no reason given",
+) -> None:
+    """Start no more jobs on a host for a time (admins only); running jobs go on."""
+    _reserve({"host": host, "lasts": lasts, "why": why})
+
+
+@workers.command("release")
+def undrain(host: Annotated[str, typer.Argument(metavar="HOST")]) -> None:
+    """Let a drained host take jobs again."""
+    _release(host, None, None)
+
+
+def _reserve(body: dict[str, Any]) -> None:
+    with Client() as client:
+        made = client.post("reservations", body)
+    say(f"{_name(made)} is reserved until {_until(made)}; running jobs go on")
+
+
+def _release(host: str, kind: str | None, number: str | None) -> None:
+    with Client() as client:
+        for one in client.items("reservations"):
+            own = None if one["number"] is None else str(one["number"])
+            if (one["host"], one["kind"], own) == (host, kind, number):
+                client.delete(f"reservations/{one['id']}")
+                say(f"{_name(one)} takes jobs again")
+                return
+    what = host if kind is None else f"{host} {kind}:{number}"
+    raise NormlabError(f"{what} is not reserved")
+
+
+def _name(one: Item) -> str:
+    return (
+        str(one["host"]) if one["kind"] is None else f"{one['host']} {one['kind']}:{one['number']}"
+    )
+
+
+def _until(one: Item) -> str:
+    return f"{datetime.fromisoformat(one['ends_at']).astimezone():%Y-%m-%d %H:%M %Z}"
+
+
+def _busy(one: Item) -> str:
+    return f"{len(one['held'])} of {one['slots']}"
+
+
+def _jobs(one: Item) -> str:
+    return ", ".join(dict.fromkeys(f"j{held['job_id']}" for held in one["held"]))
+
+
+_DEVICES = [
+    Column("device", _name, _name),
+    Column("name", field("name")),
+    Column("slots in use", _busy, _busy, right=True),
+    Column("jobs", _jobs, _jobs),
+    Column("reserved", field("reserved")),
+]
+_WORKERS = [
+    Column("host", field("host")),
+    Column(
+        "takes jobs", lambda one: "yes" if one["claims"] else "no", lambda one: str(one["claims"])
+    ),
+    Column("slots", field("slots"), right=True),
+    Column("in use", field("busy"), right=True),
+    Column(
+        "problems", lambda one: "; ".join(one["problems"]), lambda one: "; ".join(one["problems"])
+    ),
+]
