@@ -73,7 +73,7 @@ def test_nothing_is_reserved_twice_and_nothing_that_there_is_not(sessions: Sessi
         reservations.reserve(session, ada, "alpha", ("cuda", 0), 60, "mine")
         reservations.reserve(session, ada, "alpha", ("cuda", 1), 60, "mine, too")
         with pytest.raises(
-            Reserved, match="alpha cuda 1 is reserved by ada until .* UTC: mine, too"
+            Reserved, match=r"alpha cuda 1 is reserved by ada until .* UTC: mine, too"
         ):
             reservations.reserve(session, ada, "alpha", ("cuda", 1), 60, "again")
         # A host may be drained though some of its devices are reserved.
