@@ -35,7 +35,6 @@ from store.jobs import (
     commands,
     limits,
     obstacles,
-    queue,
 )
 from store.mlflow import links, mirror_problems
 from store.results import start_estimates
@@ -222,8 +221,12 @@ def explain_wait(session: Session, job: Job) -> dict[str, Any]:
     line = read_line(session)
     place = next((one for one in line.places if one.waiting.job.id == job.id), None)
     if place is None:
+        # It may have been claimed since it was read.
+        session.refresh(job, ["status", "waits_for"])
+        if job.status != "queued":
+            return {}
         expected_at = start_estimates.expected_at(session, job.id)
-        waiting = WaitView.beyond(queue.position(session, job.id), expected_at)
+        waiting = WaitView.beyond(len(line.places), expected_at)
         return {"waiting": waiting, "obstacle": obstacles.find_obstacle(session, job)}
     waiting = WaitView.at(place, line.at)
     # Only what is wrong, beside limits and the jobs ahead.

@@ -147,7 +147,7 @@ class ShareView(View):
     ]
     running_seconds: Annotated[float, Field(description="those of running jobs")]
     weighted_seconds: Annotated[
-        float, Field(description="divided by the weight: whose are fewest is next")
+        float, Field(description="divided by the weight; the person with the fewest is next")
     ]
     share: Annotated[float, Field(description="of everybody's device-seconds, from 0 to 1")]
     running: Annotated[int, Field(description="jobs")]
@@ -215,4 +215,4 @@ def _explain(share: Share, ahead: Sequence[Share]) -> str:
         return f"{counted}; the least of all whose jobs wait, so that they are next"
     names = ", ".join(f"{one.name} ({describe_duration(one.weighted)})" for one in ahead[:3])
     more = f" and {len(ahead) - 3} more" if len(ahead) > 3 else ""
-    return f"{counted}; less counts of {names}{more}, whose jobs come first at the same priority"
+    return f"{counted}; at the same priority, jobs of {names}{more} come first"

@@ -21,7 +21,7 @@ class WaitView(BaseModel):
     position: Annotated[
         int | None,
         Field(
-            description="from 1, in the order in which jobs will start; null: it is not in line for a device (paused, or an equal job trains)"
+            description="from 1, in the order in which jobs will start; null: it is not in line for a device (paused, or an equal job trains), or so far back that its turn is not worked out"
         ),
     ]
     behind: Annotated[
@@ -38,12 +38,12 @@ class WaitView(BaseModel):
         return cls(**describe_place(place, now))
 
     @classmethod
-    def beyond(cls, position: int, expected_at: datetime | None) -> Self:
-        """For a job so far behind that its turn was not worked out."""
+    def beyond(cls, ahead: int, expected_at: datetime | None) -> Self:
+        """For a job so far behind that its turn was not worked out; `ahead`: at least so many jobs are."""
         return cls(
             reason=WaitReason.BEHIND,
-            detail=f"behind {position - 1} jobs",
-            position=position,
+            detail=f"behind at least {ahead} job{'' if ahead == 1 else 's'}",
+            position=None,
             behind={},
             expected_start_at=expected_at,
         )

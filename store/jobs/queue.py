@@ -77,12 +77,6 @@ def _waiting() -> Select[Job, float, bool, str | None, str | None]:
     )
 
 
-def position(session: Session, job_id: int) -> int:
-    """Of a queued job, however many are ahead of it, counted from 1."""
-    whole = order.in_turns(literal_column("NULL", Integer))
-    return session.scalars(whole).all().index(job_id) + 1
-
-
 def running(session: Session) -> Sequence[Job]:
     """All running jobs, those that started first in front."""
     statement = (

@@ -1,10 +1,14 @@
 """Who has used the machines and whose turn it is; what MLflow lacks is said on the job, on its study, and of all."""
 
+from functools import partial
+
+import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.mlflow import mirror_problems
 from store.mlflow.mirror_problems import Subject
+from studies.planning.waiting import Line, read_line
 from tests.support.documents import JOB, STUDY
 from tests.support.factories import acquire_job, make_worker
 
@@ -32,8 +36,8 @@ def test_everybody_reads_their_share_and_why_it_is_or_is_not_their_turn(
     assert first["running_seconds"] == first["seconds"]
     assert first["since"] is not None
     assert first["why"] == (
-        "5 min of device time counts, divided by the weight 2: 2 min; less counts of ada (0 s), "
-        "whose jobs come first at the same priority"
+        "5 min of device time counts, divided by the weight 2: 2 min; at the same priority, "
+        "jobs of ada (0 s) come first"
     )
     assert (second["user"], second["turn"], second["since"]) == ("ada", 1, None)
     assert second["why"].endswith("so that they are next")
@@ -66,6 +70,37 @@ def test_the_queue_says_of_each_job_why_it_waits_and_for_whom(
     }
     member.post(f"/api/v1/jobs/{jobs[2]}/pause")
     assert member.get(f"/api/v1/jobs/{jobs[2]}").json()["waiting"]["reason"] == "paused"
+
+
+def test_a_job_far_down_the_queue_is_told_how_many_are_ahead_at_least(
+    member: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.routes.jobs.read_line", partial(read_line, most=1))
+    member.post("/api/v1/jobs", json=JOB)
+    job = member.post("/api/v1/jobs", json={**JOB, "seed": 1}).json()["id"]
+
+    waiting = member.get(f"/api/v1/jobs/{job}").json()["waiting"]
+
+    assert (waiting["reason"], waiting["detail"]) == ("behind", "behind at least 1 job")
+    assert waiting["position"] is None
+
+
+def test_a_job_that_is_claimed_while_it_is_read_waits_no_longer(
+    member: TestClient, sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = member.post("/api/v1/jobs", json=JOB).json()["id"]
+
+    def read_late(session: Session) -> Line:
+        with sessions.begin() as other:
+            make_worker(other)
+            assert acquire_job(other) is not None
+        return read_line(session)
+
+    monkeypatch.setattr("api.routes.jobs.read_line", read_late)
+    answer = member.get(f"/api/v1/jobs/{job}")
+
+    assert answer.status_code == 200
+    assert answer.json()["waiting"] is None
 
 
 def test_where_nothing_lacks_nothing_is_said(member: TestClient) -> None:
