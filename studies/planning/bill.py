@@ -88,7 +88,9 @@ def _periods(one: Taken) -> float:
 
 def add_up(arms: Sequence[ArmWork], expected: Sequence[Expected | None], reused: int) -> Bill:
     """`arms`: with the jobs that are to be trained; `reused`: how many more are not."""
-    known = [(arm, one) for arm, one in zip(arms, expected, strict=True) if one is not None]
+    known = [
+        (arm, one) for arm, one in zip(arms, expected, strict=True) if one is not None and arm.jobs
+    ]
     ranks: tuple[Rest, ...] = ("same", "shape", "scaled")
     stored = [arm.jobs * one.stored_bytes for arm, one in known if one.stored_bytes is not None]
     memory = [one.memory_bytes for _, one in known if one.memory_bytes is not None]

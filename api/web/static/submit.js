@@ -211,7 +211,7 @@ let isCheckDue = false;
 function changed() {
   const text = editor.text();
   keepText(draftName, text === area.defaultValue ? null : text);
-  outcome.querySelector("button[data-submit]")?.setAttribute("disabled", "");
+  for (const button of outcome.querySelectorAll("button[data-submit]")) button.disabled = true;
   checkSoon(CHECK_MILLISECONDS);
 }
 

@@ -10,12 +10,14 @@ import pytest
 import yaml
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session, sessionmaker
 
 from api.web.submit import TEMPLATES
 from runtime.documents import read_document
 from studies.presets import presets
 from studies.spec import is_study
 from tests.support.documents import JOB, STUDY, job, study
+from tests.support.factories import acquire_job, finish_training, make_worker
 
 #: Of a page with all that it loads, compressed.
 MOST_BYTES = 150_000
@@ -183,6 +185,25 @@ def test_a_plan_says_what_it_costs_and_what_will_come_of_it(member: TestClient) 
     assert 'data-submit="/api/v1/studies" data-then="/studies"' in outcome
     member.post("/api/v1/studies", json=document)
     assert "32 jobs wait now" in check(member, write(JOB))
+
+
+def test_what_was_trained_before_is_reused_or_trained_again(
+    member: TestClient, sessions: sessionmaker[Session]
+) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+    assert "Train all again" not in check(member, write(JOB))
+    assert member.post("/api/v1/jobs", json=JOB).status_code == 202
+    with sessions.begin() as session:
+        job = acquire_job(session)
+        assert job is not None
+        finish_training(session, job)
+
+    outcome = check(member, write(JOB))
+
+    assert "1 of 1 job: trained before" in outcome
+    assert "nothing is left to train" in outcome
+    assert 'data-submit="/api/v1/jobs?fresh=true"' in outcome
 
 
 def test_the_button_is_for_those_who_may_submit(member: TestClient, viewer: TestClient) -> None:

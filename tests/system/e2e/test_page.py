@@ -65,7 +65,8 @@ def test_every_page_can_be_read_by_everybody(
 
 def test_a_member_follows_a_job_and_cancels_it(browser: Browser, stack: Stack) -> None:
     token = token_of(stack, "mia", "member")
-    answer = stack.api.post("/jobs", json=JOB, headers={"Authorization": f"Bearer {token}"})
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = stack.api.post("/jobs", json=JOB, headers=headers, params={"fresh": True})
     assert answer.status_code == 202, answer.text
     made = answer.json()
     with logged_in(browser, stack, token) as page:
