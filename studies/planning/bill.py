@@ -100,7 +100,9 @@ def add_up(arms: Sequence[ArmWork], expected: Sequence[Expected | None], reused:
         jobs=trained + reused,
         reused=reused,
         unknown=trained - sum(arm.jobs for arm, _ in known),
-        device_seconds=sum(arm.jobs * one.seconds for arm, one in known)
+        device_seconds=sum(
+            arm.jobs * arm.spec.resources.devices * one.seconds for arm, one in known
+        )
         if known or nothing_to_do
         else None,
         basis=max((one.basis for _, one in known), key=ranks.index, default=None),

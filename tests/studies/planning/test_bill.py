@@ -68,6 +68,11 @@ def test_a_bill_adds_up_what_is_known_and_counts_the_rest() -> None:
     assert (bill.stored_bytes, bill.memory_bytes) == (4000, 5_000)
 
 
+def test_each_of_a_job_s_devices_is_on_its_bill() -> None:
+    bill = add_up([arm(3, resources={"devices": 2})], [Expected(10.0, "same", 3)], reused=0)
+    assert bill.device_seconds == 60.0
+
+
 def test_nothing_known_and_nothing_to_train_are_two_bills() -> None:
     assert add_up([arm(4)], [None], reused=0).device_seconds is None
     assert add_up([arm(0)], [None], reused=4).device_seconds == 0.0
