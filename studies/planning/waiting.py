@@ -13,7 +13,7 @@ from store.results import Progress, overview, pace
 from studies.planning.starts import Turn, expect_starts
 
 #: Of how many jobs at the head of the queue it is worked out when they may start.
-MOST_FORESEEN = 200
+MOST_FORESEEN = 100
 
 
 @dataclass(frozen=True, slots=True)
