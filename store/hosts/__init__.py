@@ -13,6 +13,7 @@ from store.hosts.room import (
     Need,
     Room,
     Taken,
+    choose_host,
     find_room,
     find_rooms,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "Taken",
     "adopt_storage",
     "check_storage",
+    "choose_host",
     "disk_use",
     "find_room",
     "find_rooms",

@@ -134,7 +134,7 @@ class Room:
         if kind is None:
             return self
         left = replace(self, awaiting=self.awaiting - {kind})
-        if host != _choose_host(need, kind, {**others, host: self}):
+        if host != choose_host(need, kind, {**others, host: self}):
             return left
         idlest = sorted(self._of(kind), key=lambda device: device.held)
         kept = {one.id for one in (idlest if kind == "cpu" else idlest[: need.devices])}
@@ -144,8 +144,9 @@ class Room:
         return [device for device in self.devices if device.kind == kind]
 
 
-def _choose_host(need: Need, kind: str, rooms: Mapping[str, Room]) -> str:
-    """The one with most for it by now: each that keeps devices free only gets more, so they don't take turns."""
+def choose_host(need: Need, kind: str, rooms: Mapping[str, Room]) -> str:
+    """Which of the hosts keeps devices free for it: the one with most by now. Each only gets more, so they don't take
+    turns. There must be one that is large enough."""
 
     def fitness(host: str) -> tuple[int, int, str]:
         counts = rooms[host]._count(kind)

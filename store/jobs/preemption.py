@@ -3,18 +3,22 @@
 The running job saves a checkpoint and is queued again, as if it had not run: with the time that it had waited before.
 It gives way only if its class is lower even when raised by that waiting. So the one that took its slot stays ahead of
 it, and the two never take it from each other in turns.
+
+What several slots are needed for gets them one by one. So a job on several or whole devices preempts only once it has
+waited so long that a host keeps them for it (`store.hosts.room`), and only there: others would take them.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from store.db import PRIORITIES, Attempt, Device, Job, Lease, lock, mark_changed
-from store.hosts import DeviceRoom, Need, Room, find_rooms
-from store.jobs import order, queue
+from store.db import PRIORITIES, Attempt, Device, Job, Lease, mark_changed
+from store.hosts import PATIENCE_SECONDS, DeviceRoom, Need, Room, choose_host, find_rooms
+from store.jobs import limits, order, queue
+from store.reuse import answers
 
 #: Waiting jobs that are looked at in one round; those behind them come later.
 MOST_LOOKED_AT = 100
@@ -22,11 +26,17 @@ MOST_LOOKED_AT = 100
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """A waiting job."""
+    """A waiting job, and for how long it has waited, in seconds."""
 
     job_id: int
+    owner_id: int
     level: int
     need: Need
+    waited: float
+
+    @property
+    def is_wide(self) -> bool:
+        return self.need.devices > 1 or self.need.exclusive
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +66,20 @@ def preempt(session: Session, protected_seconds: float) -> list[int]:
     highest = queue.highest_class(session)
     if highest is None or all(one.level >= highest for one in holders):
         return []
-    claimants = [
-        Claimant(one.job.id, one.job.priority, Need.of(one.job, one.kind))
-        for one in queue.waiting(session, MOST_LOOKED_AT)
-        if one.runnable and one.reached is None
-    ]
+    claimants = _read_claimants(session)
+    allowances = _read_allowances(session, {one.owner_id for one in claimants})
     asked = []
-    # In the order of their ids, as everybody locks several jobs.
-    chosen = choose(claimants, holders, _read_rooms(session, slots))
-    for holder, claimant in sorted(chosen, key=lambda pair: pair[0].job_id):
-        job = lock(session, holder.job_id)
-        # It may have ended meanwhile, or been asked for something by a person.
-        if (job.status, job.attempt, job.requested_action) == ("running", holder.attempt, None):
+    for holder, claimant in choose(claimants, holders, _read_rooms(session, slots), allowances):
+        # It may have ended meanwhile, or been asked for something by a person; one that is being changed at this moment
+        # is left to the next round.
+        locked = (
+            select(Job)
+            .where(Job.id == holder.job_id, Job.attempt == holder.attempt, Job.status == "running")
+            .where(Job.requested_action.is_(None))
+            .with_for_update(key_share=True, skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+        if (job := session.scalars(locked).one_or_none()) is not None:
             job.requested_action = "preempt"
             job.requested_by = f"job {claimant.job_id} ({PRIORITIES[claimant.level]})"
             mark_changed(session, job)
@@ -76,14 +88,18 @@ def preempt(session: Session, protected_seconds: float) -> list[int]:
 
 
 def choose(
-    claimants: Iterable[Claimant], holders: Sequence[Holder], rooms: dict[str, Room]
+    claimants: Iterable[Claimant],
+    holders: Sequence[Holder],
+    rooms: Mapping[str, Room],
+    allowances: Mapping[int, int],
 ) -> list[tuple[Holder, Claimant]]:
-    """Who gives way to whom; `claimants` in the order of the queue, `rooms` by host.
+    """Who gives way to whom; `claimants` in the order of the queue, `rooms` by host, `allowances`: how many more jobs an
+    owner may have running, of those who have a limit.
 
     Of those that may, the lowest class goes first, and of one class the newest, which loses least. What stands first in
     the queue for a kind of device and can neither start nor preempt holds back those behind it: they would preempt for it.
     """
-    rooms = dict(rooms)
+    rooms, allowed = dict(rooms), dict(allowances)
     left = sorted(holders, key=lambda one: (one.level, -one.started_at.timestamp()))
     chosen: list[tuple[Holder, Claimant]] = []
     held_back: set[str] = set()
@@ -92,11 +108,17 @@ def choose(
         needs = [
             replace(claimant.need, kind=kind)
             for kind in sorted(kinds)
-            if claimant.need.kind in (None, kind)
+            if claimant.need.kind in (None, kind) and _is_large_enough(rooms, kind, claimant.need)
         ]
-        if not needs or _take(rooms, needs):
+        if not needs or allowed.get(claimant.owner_id, 1) < 1:
             continue
-        victims = _find_victims(rooms, needs, [one for one in left if one.level < claimant.level])
+        if claimant.owner_id in allowed:
+            allowed[claimant.owner_id] -= 1
+        # Others may still pass it.
+        if _take(rooms, needs) or (claimant.is_wide and claimant.waited < PATIENCE_SECONDS):
+            continue
+        lower = [one for one in left if one.level < claimant.level]
+        victims = _find_victims(_where_kept(rooms, claimant, needs), needs, lower)
         if not victims:
             held_back.update(need.kind for need in needs if need.kind is not None)
             continue
@@ -106,6 +128,29 @@ def choose(
         rooms |= {host: _release(room, host, victims) for host, room in rooms.items()}
         _take(rooms, needs)
     return chosen
+
+
+def _is_large_enough(rooms: Mapping[str, Room], kind: str, need: Need) -> bool:
+    """Whether there is a host on which it could run at all."""
+    return any(
+        sum(one.size for one in room.devices if one.kind == kind) >= need.devices
+        for room in rooms.values()
+    )
+
+
+def _where_kept(
+    rooms: Mapping[str, Room], claimant: Claimant, needs: Sequence[Need]
+) -> Mapping[str, Room]:
+    """The hosts where what is made free is left to the claimant."""
+    if not claimant.is_wide:
+        return rooms
+    # Which of several kinds is kept for it depends on what is free at that moment.
+    if len(needs) > 1:
+        return {}
+    [need] = needs
+    assert need.kind is not None
+    host = choose_host(need, need.kind, rooms)
+    return {host: rooms[host]}
 
 
 def _take(rooms: dict[str, Room], needs: Sequence[Need]) -> bool:
@@ -143,7 +188,7 @@ def _with(device: DeviceRoom, released: Collection[tuple[int, int]]) -> DeviceRo
 
 
 def _find_victims(
-    rooms: dict[str, Room], needs: Sequence[Need], holders: Sequence[Holder]
+    rooms: Mapping[str, Room], needs: Sequence[Need], holders: Sequence[Holder]
 ) -> list[Holder]:
     """The fewest on one host that make room, none where that isn't possible."""
     found: list[list[Holder]] = []
@@ -165,6 +210,41 @@ def _spare(room: Room, host: str, need: Need, holders: Sequence[Holder]) -> list
         if _release(room, host, others).choose(need) is not None:
             needed = others
     return needed
+
+
+def _read_claimants(session: Session) -> list[Claimant]:
+    """The first of the queue, without those that will be answered by a job that trains the same now."""
+    waiting = [
+        one
+        for one in queue.waiting(session, MOST_LOOKED_AT)
+        if one.runnable and one.reached is None
+    ]
+    equal = select(Job.id).where(Job.id.in_([one.job.id for one in waiting]), answers.has_equal())
+    answered = set(session.scalars(equal))
+    return [
+        Claimant(
+            one.job.id,
+            one.job.owner.id,
+            one.job.priority,
+            Need.of(one.job, one.kind),
+            one.waiting_seconds,
+        )
+        for one in waiting
+        if one.job.id not in answered
+    ]
+
+
+def _read_allowances(session: Session, owners: Collection[int]) -> dict[int, int]:
+    count = select(Job.owner_id, func.count()).where(
+        Job.status == "running", Job.owner_id.in_(owners)
+    )
+    running: dict[int, int] = {
+        owner: number for owner, number in session.execute(count.group_by(Job.owner_id))
+    }
+    most = {owner: limits.in_force(session, owner).running for owner in owners}
+    return {
+        owner: limit - running.get(owner, 0) for owner, limit in most.items() if limit is not None
+    }
 
 
 def _read_slots(session: Session) -> dict[int, list[Slot]]:

@@ -106,12 +106,7 @@ class Sweep:
         released = self._release()
         if released:
             log.warning("leases expired; their attempts have ended", jobs=released)
-        with self._sessions.begin() as session:
-            answers.release_waiting(session)
-        with self._sessions.begin() as session:
-            asked = preemption.preempt(session, self._settings.preempt_after_seconds)
-        if asked:
-            log.info("jobs are asked to give way to others of a higher class", jobs=asked)
+        self._move_queue()
         with self._sessions.begin() as session:
             due = wakeups.due(session)
         if due:
@@ -121,6 +116,21 @@ class Sweep:
         if self._tidied_at is None or time.monotonic() - self._tidied_at > TIDY_SECONDS:
             self._tidy()
             self._tidied_at = time.monotonic()
+
+    def _move_queue(self) -> None:
+        """Release what waits for an equal job in vain, and ask running jobs to give way."""
+        try:
+            with self._sessions.begin() as session:
+                answers.release_waiting(session)
+            with self._sessions.begin() as session:
+                asked = preemption.preempt(session, self._settings.preempt_after_seconds)
+        except DATABASE_AWAY:
+            raise
+        except Exception:  # Leases, which this process is for, don't depend on it.
+            log.exception("the queue could not be looked through")
+        else:
+            if asked:
+                log.info("jobs are asked to give way to others of a higher class", jobs=asked)
 
     def _estimate_starts(self) -> None:
         """Of jobs that were queued since the last round: how wrong it was is known once they start."""

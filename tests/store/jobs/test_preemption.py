@@ -3,7 +3,7 @@
 import heapq
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -60,7 +60,7 @@ def test_the_lowest_class_gives_way_and_of_one_class_the_newest(sessions: Sessio
         assert preempt(session, PROTECTED_SECONDS) == []
         wait(session, "high")
         wait(session, "urgent")
-        assert preempt(session, PROTECTED_SECONDS) == sorted([older.id, normal.id])
+        assert sorted(preempt(session, PROTECTED_SECONDS)) == sorted([older.id, normal.id])
         wait(session, "urgent")
         assert preempt(session, PROTECTED_SECONDS) == []
 
@@ -140,6 +140,18 @@ def test_a_person_s_request_is_not_replaced_and_reaches_no_later_attempt(
         assert low.status == "cancelled"
 
 
+def test_a_job_that_the_running_one_will_answer_takes_no_slot_from_it(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        low = start(session, "low", minutes=10)
+        equal = wait(session, "high")
+        assert equal.hash == low.hash
+        set_job(session, equal.id, may_reuse=True)
+        assert preempt(session, PROTECTED_SECONDS) == []
+        set_job(session, equal.id, may_reuse=False)
+        assert preempt(session, PROTECTED_SECONDS) == [low.id]
+
+
 def test_a_registration_is_left_alone(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session)
@@ -163,51 +175,88 @@ def cpu(slots: int, *free: int) -> Room:
     return Room([DeviceRoom(0, "cpu", 0, slots, slots - len(free), free)])
 
 
-def claim(level: int, devices: int = 1, kind: str | None = "cuda", **options: bool) -> Claimant:
-    return Claimant(99, level, Need(devices, options.get("exclusive", False), kind))
+def claim(
+    level: int,
+    devices: int = 1,
+    kind: str | None = "cuda",
+    *,
+    exclusive: bool = False,
+    waited: float = 600.0,
+    owner: int = 1,
+) -> Claimant:
+    return Claimant(99, owner, level, Need(devices, exclusive, kind), waited)
 
 
-def victims(chosen: Sequence[tuple[Holder, Claimant]]) -> list[int]:
-    return [holder.job_id for holder, _ in chosen]
+def decide(
+    claimants: Sequence[Claimant],
+    holders: Sequence[Holder],
+    rooms: Mapping[str, Room],
+    **allowed: int,
+) -> list[int]:
+    """Who gives way; `allowed`: of the owner of this number, as in `of_1`."""
+    allowances = {int(name.removeprefix("of_")): count for name, count in allowed.items()}
+    return [holder.job_id for holder, _ in choose(claimants, holders, rooms, allowances)]
 
 
-def test_several_devices_are_made_free_on_one_host_by_the_fewest() -> None:
+def test_several_devices_are_made_free_on_the_host_that_keeps_them() -> None:
     holders = [
         *(holder(number, LOW, number, host="a") for number in range(4)),
-        holder(8, NORMAL, 10, 11, 12, 13, host="b"),
+        holder(8, NORMAL, 10, 11, 12, host="b"),
     ]
-    rooms = {"a": gpus(0, 1, 2, 3), "b": gpus(10, 11, 12, 13)}
-    assert victims(choose([claim(HIGH, 4)], holders, rooms)) == [8]
-    assert len(set(victims(choose([claim(NORMAL, 3)], holders, rooms))) & {0, 1, 2, 3}) == 3
-    # Too few may give way: then none does.
-    assert choose([claim(NORMAL, 4)], holders[:3], {"a": gpus(0, 1, 2, 3)}) == []
+    # It has one already.
+    beta = Room([*gpus(10, 11, 12).devices, *gpus(13, free=True).devices])
+    rooms = {"a": gpus(0, 1, 2, 3), "b": beta}
+    assert decide([claim(HIGH, 4)], holders, rooms) == [8]
+    # Others could still take what is made free.
+    assert decide([claim(HIGH, 4, waited=10)], holders, rooms) == []
+    # None is asked in vain.
+    assert decide([claim(NORMAL, 4)], holders, rooms) == []
+    alpha = {"a": gpus(0, 1, 2, 3)}
+    assert sorted(decide([claim(NORMAL, 4)], holders[:4], alpha)) == [0, 1, 2, 3]
+    assert len(decide([claim(NORMAL, 2)], holders[:4], alpha)) == 2
+    assert decide([claim(NORMAL, 4)], holders[:3], alpha) == []
 
 
 def test_nobody_gives_way_for_nothing() -> None:
     # Newer than the one that holds the GPU, but on the processor.
     beside = Holder(1, 1, LOW, START, [Slot("a", 0, 0)])
     room = Room([*gpus(5).devices, *cpu(1).devices])
-    assert victims(choose([claim(HIGH)], [beside, holder(2, LOW, 5, minutes=9)], {"a": room})) == [
-        2
-    ]
+    assert decide([claim(HIGH)], [beside, holder(2, LOW, 5, minutes=9)], {"a": room}) == [2]
 
 
 def test_a_whole_device_is_made_free_for_a_job_that_wants_no_other_beside_it() -> None:
     holders = [Holder(number, 1, LOW, START, [Slot("a", 0, number)]) for number in range(3)]
     rooms = {"a": cpu(4, 3)}
-    assert choose([claim(HIGH, kind="cpu")], holders, rooms) == []
+    assert decide([claim(HIGH, kind="cpu")], holders, rooms) == []
     alone = claim(HIGH, kind="cpu", exclusive=True)
-    assert sorted(victims(choose([alone], holders, rooms))) == [0, 1, 2]
+    assert sorted(decide([alone], holders, rooms)) == [0, 1, 2]
+    # Until it has waited long enough the first slot that becomes free would go to somebody else.
+    early = claim(HIGH, kind="cpu", exclusive=True, waited=10)
+    assert decide([early], holders, rooms) == []
     # One of them is of no lower class.
     others = [*holders[:2], Holder(2, 1, HIGH, START, [Slot("a", 0, 2)])]
-    assert choose([alone], others, rooms) == []
+    assert decide([alone], others, rooms) == []
 
 
 def test_behind_a_job_that_stands_first_and_only_waits_nobody_preempts_for_it() -> None:
     aged, urgent = claim(LOW), claim(URGENT)
     rooms = {"a": gpus(0)}
-    assert choose([aged, urgent], [holder(5, LOW, 0)], rooms) == []
-    assert choose([urgent, aged], [holder(5, LOW, 0)], rooms) != []
+    assert decide([aged, urgent], [holder(5, LOW, 0)], rooms) == []
+    assert decide([urgent, aged], [holder(5, LOW, 0)], rooms) == [5]
+
+
+def test_a_job_that_can_never_start_holds_nobody_back() -> None:
+    impossible = claim(LOW, 16, kind=None)
+    assert decide([impossible, claim(URGENT)], [holder(5, LOW, 0)], {"a": gpus(0)}) == [5]
+
+
+def test_nobody_gives_way_to_more_jobs_than_their_owner_may_have_running() -> None:
+    holders = [holder(number, LOW, number) for number in range(3)]
+    rooms = {"a": gpus(0, 1, 2)}
+    urgent = [claim(URGENT) for _ in range(3)]
+    assert len(decide(urgent, holders, rooms, of_1=1)) == 1
+    assert decide(urgent, holders, rooms, of_1=0) == []
+    assert len(decide([*urgent, claim(HIGH, owner=2)], holders, rooms, of_1=1)) == 2
 
 
 @dataclass(order=True)
@@ -264,7 +313,7 @@ class Simulation:
     def _preempt(self) -> None:
         order = sorted(self.waiting, key=lambda one: (-one.level(self.now), one.queued_at))
         need = Need(1, exclusive=False, kind=None)
-        claimants = [Claimant(one.number, one.priority, need) for one in order]
+        claimants = [Claimant(one.number, one.number, one.priority, need, 0.0) for one in order]
         holders = [
             Holder(
                 job.number, 1, job.level(self.now),
@@ -274,7 +323,7 @@ class Simulation:
             if job is not None and self._ran(job) >= PROTECTED_SECONDS
         ]  # fmt: skip
         free = [number for number, job in enumerate(self.slots) if job is None]
-        for victim, claimant in choose(claimants, holders, {"a": cpu(2, *free)}):
+        for victim, claimant in choose(claimants, holders, {"a": cpu(2, *free)}, {}):
             job = self.jobs[victim.job_id]
             self.slots[self.slots.index(job)] = None
             # As `end_attempt` writes it.
