@@ -81,7 +81,8 @@ def lines(devices: Collection[str] = ("auto", "cpu", "cuda")) -> Subquery:
         .where(IN_LINE)
         .order_by(*columns)
         .limit(literal_column("1"))
-        .cte("line", recursive=True)
+        # Without a name: one statement may have several.
+        .cte(recursive=True)
     )
     following = (
         select(*columns)

@@ -17,13 +17,11 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    false,
     func,
     literal,
     literal_column,
     or_,
     select,
-    true,
     union_all,
 )
 from sqlalchemy.orm import Session, joinedload, load_only
@@ -31,7 +29,7 @@ from sqlalchemy.orm.interfaces import ORMOption
 
 from store.db import IN_LINE, Attempt, Dataset, Job, Study, User
 from store.hosts import PATIENCE_SECONDS, Counts
-from store.jobs import limits, order
+from store.jobs import order
 
 #: How long a host skips a job under which its disk ran full; twice as long each time.
 FIRST_DISK_PAUSE_SECONDS = 60.0
@@ -162,12 +160,10 @@ def demand(session: Session, free: Mapping[str, int]) -> dict[str | None, int]:
 
 
 def _count_runnable(kind: str | None, most: int) -> Select[str | None, int]:
-    is_counted = and_(
-        is_runnable(),
-        required_kind().is_not_distinct_from(kind),
-        Job.owner_id.not_in(limits.held_back()),
-    )
-    jobs = select(Job.id).where(IN_LINE, case((is_counted, true()), else_=false())).limit(most)
+    # Along the lines, as jobs are acquired: those of people who have reached a limit are not looked into.
+    lines = order.lines(("auto",) if kind is None else ("auto", kind))
+    conditions = [is_runnable(), required_kind().is_not_distinct_from(kind)]
+    jobs = order.in_order(lines, *conditions, limit=most).limit(most)
     return select(literal(kind, Text), func.count()).select_from(jobs.subquery())
 
 

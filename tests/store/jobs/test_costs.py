@@ -141,5 +141,9 @@ def test_who_has_reached_a_limit_costs_an_acquisition_no_search(
         limits.change(session, "member", {"running": 0})
         with explaining(engine) as (plans, _):
             assert acquire_job(session) is None
+        with explaining(engine) as (plans_of_wakeups, _):
+            assert wakeups.due(session) == {}
     # The heads of the lines as such; no job of theirs.
     assert max(map(rows_read, plans)) <= 2 * OWNERS
+    # For each kind of device and for any.
+    assert max(map(rows_read, plans_of_wakeups)) <= 4 * OWNERS
