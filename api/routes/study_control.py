@@ -1,19 +1,20 @@
 """Control of all jobs of a study at once: cancel, pause, resume, retry, priority."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
+from sqlalchemy.orm import Session
 
 from api.http import Conflict, Document, Id, Writer, describe_body, get_current_user, parse
 from api.routes.jobs import JobChange, ensure_priority
 from api.routes.studies import build_study_views, find_own_study, find_study
 from api.schemas import PriorityChange, StudyView
 from api.services import Services, ServicesDep
-from store.db import User, WrongStatus
-from store.jobs import commands
+from store.db import Job, User, WrongStatus
+from store.jobs import commands, limits
 from store.studies import studies
 
 router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(get_current_user)])
@@ -56,7 +57,9 @@ def retry_study(
     cancelled: Annotated[bool, Query(description="include cancelled jobs")] = False,
 ) -> StudyView:
     statuses = ("failed", "cancelled") if cancelled else ("failed",)
-    return _change(services, user, study_id, statuses, commands.retry)
+    admit = partial(limits.admit_again, statuses=statuses)
+    change = partial(commands.retry, is_admitted=True)
+    return _change(services, user, study_id, statuses, change, admit)
 
 
 @router.post(
@@ -80,14 +83,21 @@ def _change(
     study_id: int,
     statuses: Sequence[str],
     change: JobChange,
+    admit: Callable[[Session, Sequence[Job]], None] | None = None,
 ) -> StudyView:
-    """Does it to the study's jobs in these statuses; raises `Conflict` when there is none."""
+    """Does it to the study's jobs in these statuses; raises `Conflict` when there is none.
+
+    `admit` raises an error if it may not be done to all of them.
+    """
     with services.sessions.begin() as session:
         find_own_study(session, user, study_id)
+        jobs = studies.jobs_of(session, study_id)
+        if admit is not None and jobs:
+            admit(session, jobs)
         changed = 0
         # All in one transaction, so that a study is never half cancelled; and in the order of ids, like
         # everything that locks several jobs.
-        for job in studies.jobs_of(session, study_id):
+        for job in jobs:
             # A job may change, or have nothing to take back, before its turn comes.
             with contextlib.suppress(WrongStatus):
                 if job.status in statuses:

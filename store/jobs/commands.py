@@ -71,6 +71,8 @@ __all__ = [
 
 RequestedAction = Literal["cancel", "pause", "preempt"]
 
+_RETRIED = ("failed", "cancelled")
+
 
 def find(session: Session, job_id: int) -> Job | None:
     """The job with its owner and project."""
@@ -140,14 +142,15 @@ def request_action(session: Session, job: Job, action: RequestedAction, who: str
 
 
 def resume(session: Session, job: Job, who: str) -> None:
-    """Re-queue a paused job, or withdraw the request to pause a running one; raises WrongStatus for others, and
-    LimitReached."""
+    """Re-queue a paused job, or withdraw the request to pause a running one; raises WrongStatus for others.
+
+    Limits don't concern it: it was accepted when it was submitted.
+    """
     job = lock(session, job.id)
     if job.status == "running" and job.requested_action == "pause":
         job.requested_action = job.requested_by = None
         mark_changed(session, job)
     elif job.status == "paused":
-        limits.admit_again(session, job)
         # The wait begins again. Aging counts from here, and hours in which nobody wanted the job to run shall
         # not lift it over those that were waiting. (An attempt that was lost keeps its place: see
         # `end_attempt`.)
@@ -157,15 +160,17 @@ def resume(session: Session, job: Job, who: str) -> None:
         raise WrongStatus(f"cannot resume job {job.id}: it is {job.status}")
 
 
-def retry(session: Session, job: Job, who: str) -> None:
+def retry(session: Session, job: Job, who: str, *, is_admitted: bool = False) -> None:
     """Re-queue a failed or cancelled job, with its full number of attempts and its full time limit.
 
-    It resumes from its last checkpoint. Raises WrongStatus for any other job, and LimitReached.
+    It resumes from its last checkpoint. Raises WrongStatus for any other job, and LimitReached, unless
+    `limits.admit_again` has been asked for several jobs at once (`is_admitted`).
     """
+    if not is_admitted:
+        limits.admit_again(session, [job], _RETRIED)
     job = lock(session, job.id)
-    if job.status not in ("failed", "cancelled"):
+    if job.status not in _RETRIED:
         raise WrongStatus(f"cannot retry job {job.id}: it is {job.status}")
-    limits.admit_again(session, job)
     datasets.prepare_retry(session, job)
     # Attempts and seconds are counted from here on. `attempt` itself is never set back: it is the fence, and
     # a number that were given out twice would let a forgotten process of an earlier attempt write again.

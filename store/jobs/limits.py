@@ -1,25 +1,29 @@
 """What a person may have of the machines at most: their own limit, else their role's, else none.
 
-Limits on running jobs and on device-seconds a day hold jobs back in the queue (`is_held_back`); those on waiting jobs,
+Limits on running jobs and on device-seconds a day hold jobs back in the queue (`reached`); those on waiting jobs,
 timeouts and priorities refuse a submission.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     CTE,
+    BigInteger,
     ColumnElement,
     FromClause,
     Select,
     Text,
     and_,
+    any_,
     case,
     exists,
     false,
     func,
+    literal,
     literal_column,
     or_,
     select,
@@ -39,7 +43,6 @@ from store.db import (
     User,
     database_now,
 )
-from store.jobs import usage
 from trainer.spec import describe_duration
 
 NAMES = ("running", "queued", "device_seconds_per_day", "timeout_seconds", "priority")
@@ -133,22 +136,16 @@ def describe_reached(session: Session, user: User, name: str) -> str:
     """Which limit of this person is reached, and when their jobs go on."""
     allowed = in_force(session, user.id)
     if name == "running":
-        count = f"{allowed.running} job{'' if allowed.running == 1 else 's'}"
-        return (
-            f"limit running: {user.name} may have {count} running at once; it waits until one ends"
-        )
+        if not allowed.running:
+            return f"limit running: {user.name} may have no running jobs; this job waits until an admin raises the limit"
+        count = _counted(allowed.running, "running job")
+        return f"limit running: {user.name} may have {count} at once; this job waits until one ends"
     seconds = describe_duration(allowed.device_seconds_per_day or 0.0)
     return (
-        f"limit device_seconds_per_day: {user.name} has used the {seconds} of device time of this day (running jobs "
-        "count with what they are expected to take); it waits until midnight UTC, or until a job ends early"
+        f"limit device_seconds_per_day: {user.name} has used up the {seconds} of device time for this day (running "
+        "jobs count with their expected time); this job waits until midnight UTC, or until a running job ends sooner "
+        "than expected"
     )
-
-
-def held_back() -> Select[int]:
-    """The ids of all whose jobs don't start now, whatever is free."""
-    used = usage.by_owner()
-    statement = joined(select(User.id)).outerjoin(used, used.c.owner_id == User.id)
-    return statement.where(reached(used).is_not(None))
 
 
 def concerns(rows: CTE) -> ColumnElement[bool]:
@@ -177,12 +174,19 @@ def admit(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
         _refuse_queued(session, owner, allowed, counts[owner.id])
 
 
-def admit_again(session: Session, job: Job) -> None:
-    """Raises LimitReached if this job, which is about to wait again, is one too many."""
-    allowed = in_force(session, job.owner_id)
-    if allowed.queued is not None:
-        [owner] = _lock(session, [job.owner_id])
-        _refuse_queued(session, owner, allowed, 1)
+def admit_again(session: Session, jobs: Sequence[Job], statuses: Collection[str]) -> None:
+    """Raises LimitReached if those of these jobs of one person that have such a status are too many to wait again.
+
+    To be called before a job is locked: whoever locks both locks the person first.
+    """
+    allowed = in_force(session, jobs[0].owner_id)
+    if allowed.queued is None:
+        return
+    [owner] = _lock(session, [jobs[0].owner_id])
+    ids = literal([job.id for job in jobs], ARRAY(BigInteger))
+    again = and_(Job.id == any_(ids), Job.status.in_(statuses))
+    if more := _count(session, again):
+        _refuse_queued(session, owner, allowed, more)
 
 
 def ensure_priority(session: Session, user: User, priority: str) -> None:
@@ -223,10 +227,15 @@ def _refuse_queued(session: Session, user: User, allowed: Limits, more: int) -> 
         return
     queued = _count_queued(session, user.id)
     if queued + more > allowed.queued:
+        if more <= allowed.queued:
+            start = _next_start(session, user.id)
+            remedy = f"there is room for another when one of them starts{start} or is cancelled"
+        else:
+            fewer = "do it with fewer jobs at a time, or " if allowed.queued else ""
+            remedy = f"{fewer}ask an admin for a higher limit"
         raise LimitReached(
-            f"limit queued: {user.name} may have {allowed.queued} waiting jobs, and has {queued}, so that "
-            f"{more} more are too many; room for one is free when one of them starts{_next_start(session, user.id)} "
-            "or is cancelled"
+            f"limit queued: {user.name} may have {_counted(allowed.queued, 'waiting job')} and has {queued}; "
+            f"this would add {more}; {remedy}"
         )
 
 
@@ -241,8 +250,17 @@ def _next_start(session: Session, user_id: int) -> str:
 
 
 def _count_queued(session: Session, user_id: int) -> int:
-    queued = and_(Job.owner_id == user_id, IN_LINE)
-    return session.scalars(select(func.count()).select_from(Job).where(queued)).one()
+    """With those that wait for an equal one, which stand in another index."""
+    waits = and_(Job.status == literal_column("'queued'"), Job.waits_for.is_not(None))
+    return sum(_count(session, and_(Job.owner_id == user_id, part)) for part in (IN_LINE, waits))
+
+
+def _count(session: Session, condition: ColumnElement[bool]) -> int:
+    return session.scalars(select(func.count()).select_from(Job).where(condition)).one()
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _columns(table: Any) -> list[Any]:

@@ -46,11 +46,34 @@ def test_a_submission_beyond_a_limit_is_a_conflict_that_says_which(
 
     more = member.post("/api/v1/jobs", json=JOB)
     assert more.status_code == 409
-    assert "limit queued: max may have 4 waiting jobs, and has 4" in more.json()["detail"]
+    assert (
+        "limit queued: max may have 4 waiting jobs and has 4; this would add 1;"
+        in more.json()["detail"]
+    )
     long = member.post("/api/v1/jobs", json={**JOB, "resources": {"timeout": "3h"}})
     assert long.status_code == 409
     assert "limit timeout_seconds: jobs of max may train for 1 h 00 min" in long.json()["detail"]
     assert admin.post("/api/v1/jobs", json=JOB).status_code == 202
+
+
+def test_a_study_is_resumed_beyond_the_limit_and_retried_within_it(
+    admin: TestClient, member: TestClient
+) -> None:
+    study = member.post("/api/v1/studies", json=STUDY).json()["id"]
+    path = f"/api/v1/studies/{study}"
+    member.post(f"{path}/pause")
+    admin.patch("/api/v1/limits/users/max", json={"queued": 3})
+    assert member.post(f"{path}/resume").json()["status"] == "queued"
+    member.post(f"{path}/cancel")
+
+    refused = member.post(f"{path}/retry", params={"cancelled": True})
+    assert refused.status_code == 409
+    assert (
+        "may have 3 waiting jobs and has 0; this would add 4; do it with fewer jobs"
+        in (refused.json()["detail"])
+    )
+    admin.patch("/api/v1/limits/users/max", json={"queued": 4})
+    assert member.post(f"{path}/retry", params={"cancelled": True}).json()["status"] == "queued"
 
 
 def test_a_priority_is_a_matter_of_the_role(admin: TestClient, member: TestClient) -> None:

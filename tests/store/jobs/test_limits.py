@@ -34,7 +34,7 @@ def limited(session: Session, **values: Any) -> User:
     return user
 
 
-def test_a_person_s_own_limit_goes_before_that_of_the_role(sessions: Sessions) -> None:
+def test_a_person_s_own_limit_takes_precedence_over_that_of_the_role(sessions: Sessions) -> None:
     with sessions.begin() as session:
         limits.change(session, "member", {"running": 2, "queued": 50})
         ada = limited(session, running=5)
@@ -55,7 +55,7 @@ def test_a_person_s_own_limit_goes_before_that_of_the_role(sessions: Sessions) -
             {},
             "train for 30 min at most, but resources.timeout is 1 h 00 min",
         ),
-        ({"queued": 0}, {}, "may have 0 waiting jobs, and has 0"),
+        ({"queued": 0}, {}, "may have 0 waiting jobs and has 0; .* ask an admin"),
     ],
 )
 def test_a_job_beyond_a_limit_is_refused(
@@ -92,7 +92,7 @@ def test_waiting_jobs_are_counted_together(sessions: Sessions) -> None:
         ada = limited(session, queued=4)
         make_study(session, ada)
         with pytest.raises(
-            LimitReached, match="may have 4 waiting jobs, and has 4, so that 1 more"
+            LimitReached, match="may have 4 waiting jobs and has 4; this would add 1;"
         ):
             make_job(session, ada)
         make_job(session)
@@ -105,16 +105,34 @@ def test_waiting_jobs_are_counted_together(sessions: Sessions) -> None:
             commands.retry(session, job, "ada")
 
 
-def test_a_paused_job_waits_again_only_where_there_is_room(sessions: Sessions) -> None:
+def test_a_paused_job_that_was_accepted_waits_again(sessions: Sessions) -> None:
     with sessions.begin() as session:
         ada = limited(session, queued=1)
         paused = make_job(session, ada)
         commands.request_action(session, paused, "pause", "ada")
-        other = make_job(session, ada)
-        with pytest.raises(LimitReached):
-            commands.resume(session, paused, "ada")
-        commands.request_action(session, other, "cancel", "ada")
+        make_job(session, ada)
         commands.resume(session, paused, "ada")
+        assert paused.status == "queued"
+
+
+def test_a_job_that_waits_for_an_equal_one_counts(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        ada = limited(session, queued=2)
+        first, second = make_job(session, ada), make_job(session, ada)
+        session.execute(update(Job).where(Job.id == second.id).values(waits_for=first.id))
+        with pytest.raises(LimitReached):
+            make_job(session, ada)
+
+
+def test_a_retry_locks_the_person_before_the_job(sessions: Sessions, engine: Engine) -> None:
+    with sessions.begin() as session:
+        job = make_job(session, limited(session, queued=1))
+        commands.request_action(session, job, "cancel", "ada")
+    with sessions.begin() as session, counting_statements(engine) as statements:
+        commands.retry(session, session.get_one(Job, job.id), "ada")
+    locks = [one for one in statements if " FOR " in one]
+    assert ["FROM users" in one for one in locks] == [True, *[False] * (len(locks) - 1)]
+    assert any("FROM jobs" in one for one in locks)
 
 
 def test_of_two_submissions_at_once_one_has_the_last_place(sessions: Sessions) -> None:
