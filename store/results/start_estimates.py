@@ -43,7 +43,8 @@ def record(session: Session, at: datetime, starts: Mapping[int, float | None]) -
         for job_id, seconds in sorted(starts.items())
     ]
     if rows:
-        session.execute(insert(StartEstimate).values(rows).on_conflict_do_nothing())
+        # Row by row: values of one statement would be more parameters than PostgreSQL takes, from 21,846 rows on.
+        session.execute(insert(StartEstimate).on_conflict_do_nothing(), rows)
 
 
 def expected_at(session: Session, job_id: int) -> datetime | None:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db import Attempt, StartEstimate
@@ -20,6 +20,7 @@ from tests.support.factories import (
     make_user,
     make_worker,
 )
+from tests.support.statements import counting_statements
 from trainer.events import Started
 
 Sessions = sessionmaker[Session]
@@ -79,7 +80,7 @@ SHORTAGE = Shortage("/tmp", 1, 2, "only 1 byte is free")
         (WaitReason.DATASET, "its dataset is not ready"),
         (
             WaitReason.LIMIT,
-            "limit running: ada may have 0 jobs running at once; it waits until one ends",
+            "limit running: ada may have no running jobs; this job waits until an admin raises the limit",
         ),
     ],
 )
@@ -154,6 +155,17 @@ def test_the_error_of_the_first_estimate_is_known_once_the_job_has_started(
 
         start_estimates.forget(session, timedelta(0))
         assert session.scalars(select(StartEstimate.job_id)).all() == []
+
+
+def test_estimates_of_however_many_jobs_are_recorded(sessions: Sessions, engine: Engine) -> None:
+    with sessions.begin() as session:
+        starts = {make_job(session).id: seconds for seconds in (None, 40.0)}
+        now = session.scalars(select(func.clock_timestamp())).one()
+        with counting_statements(engine) as statements:
+            start_estimates.record(session, now, starts)
+        # One statement takes no more than 65,535 parameters: each row is given its own.
+        assert statements[-1].count("expected_at)s") == 1
+        assert session.scalars(select(func.count()).select_from(StartEstimate)).one() == 2
 
 
 def run_half(session: Session, *, seconds: float) -> int:
