@@ -176,14 +176,14 @@ _IN_WORDS: tuple[tuple[str, str], ...] = (
     (r"found unexpected end of stream", "the quote that begins in line {line} isn't closed"),
     (r"mapping values are not allowed here", "a key can't stand here: check the indentation, and quote a value that holds ': '"),
     (r"could not find expected ':'", "line {line} is neither a key with a colon nor part of a value: write 'key: value'"),
-    (r"expected <block end>, but found '<block mapping start>'", "this line is indented like none of those above it"),
+    (r"expected <block end>, but found '<block mapping start>'", "this line's indentation does not match that of any line above"),
     (r"expected <block end>, but found '[?-]'", "keys and items of a list ('- ') can't stand side by side"),
     (r"expected <block end>", "something follows after the end of a value: quote the whole value"),
     (r"found character '\\t'", "a tab: indent with spaces"),
     (r"found character '(.)' that cannot start any token", r"a value can't begin with \1: quote it"),
     (r"found undefined alias '(.*)'", r"there is no anchor &\1: quote a value that begins with *"),
     (r"expected the node content, but found '([^<].*)'", r"a value is missing before \1"),
-    (r"could not determine a constructor for the tag '(?:tag:yaml.org,2002:)?!*(.*)'", r"a value has no tag: leave !\1 out, or quote the value"),
+    (r"could not determine a constructor for the tag '(?:tag:yaml.org,2002:)?!*(.*)'", r"tags are not allowed: remove !\1, or quote the value"),
     (r"but found another document", "a second document begins (---): write one"),
 )  # fmt: skip
 

@@ -102,7 +102,7 @@ def change_user(
     "/limits", summary="List what each role and each person may have of the machines at most"
 )
 def list_limits(services: ServicesDep) -> Listing[LimitsView]:
-    """A person's own limit goes before that of their role."""
+    """A person's own limit takes precedence over that of their role."""
     with services.sessions.begin() as session:
         of_roles, of_people = limits.of_roles(session), limits.of_people(session)
     items = [LimitsView.of(found, role=role) for role, found in of_roles.items()]
@@ -136,7 +136,7 @@ def change_limits_of_role(
 def change_limits_of_user(
     services: ServicesDep, admin: Administrator, name: str, document: Document
 ) -> LimitsView:
-    """They go before those of the person's role, also where they are higher."""
+    """They take precedence over those of the person's role, also where they are higher."""
     change = parse(LimitsChange, document).model_dump(exclude_unset=True)
     with services.sessions.begin() as session:
         limits.change(session, _find(session, name), change)

@@ -128,16 +128,20 @@ def _describe_rules(services: Services) -> Mapping[str, str]:
 def _describe_limits(allowed: Limits) -> str:
     parts = [f"may ask for a priority up to {allowed.priority}"]
     if allowed.running is not None:
-        parts.append(f"may have {allowed.running} running at once (more wait)")
+        parts.append(f"may have {_counted(allowed.running, 'job')} running at once (more wait)")
     if allowed.queued is not None:
-        parts.append(f"{allowed.queued} waiting (more are refused)")
+        parts.append(f"may have {_counted(allowed.queued, 'job')} waiting (more are refused)")
     if allowed.device_seconds_per_day is not None:
         parts.append(
-            f"{describe_duration(allowed.device_seconds_per_day)} of device time a day, until midnight UTC"
+            f"may use {describe_duration(allowed.device_seconds_per_day)} of device time per day (UTC; jobs beyond it wait)"
         )
     if allowed.timeout_seconds is not None:
-        parts.append(f"jobs of {describe_duration(allowed.timeout_seconds)} at most")
+        parts.append(f"may train a job for {describe_duration(allowed.timeout_seconds)} at most")
     return f"{', '.join(parts)}."
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _megabytes(count: int) -> str:

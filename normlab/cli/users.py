@@ -184,15 +184,19 @@ def list_limits(context: typer.Context, output: Output = Format.TABLE) -> None:
 def set_limits(
     role: Annotated[Role | None, typer.Option(help="the limits of a role")] = None,
     user: Annotated[str | None, typer.Option(help="the limits of a user")] = None,
-    running: Annotated[str | None, typer.Option(help="jobs at once; more wait")] = None,
+    running: Annotated[str | None, typer.Option(help="jobs running at once; more wait")] = None,
     queued: Annotated[str | None, typer.Option(help="waiting jobs; more are refused")] = None,
     device_time: Annotated[
-        str | None, typer.Option(help="a day, from midnight UTC, like 8h; then jobs wait")
+        str | None, typer.Option(help="device time per day (UTC), like 8h; jobs beyond it wait")
     ] = None,
-    timeout: Annotated[str | None, typer.Option(help="the longest of a job, like 2h")] = None,
-    priority: Annotated[str | None, typer.Option(help="the highest: low to urgent")] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="longest training time of a job, like 2h")
+    ] = None,
+    priority: Annotated[
+        str | None, typer.Option(help="highest priority that may be asked for: low to urgent")
+    ] = None,
 ) -> None:
-    """Set or remove (`none`) limits of a role or a user (admins only); those of a user go before those of the role."""
+    """Set or remove (`none`) limits of a role or a user (admins only); those of a user take precedence over those of the role."""
     if (role is None) == (user is None):
         raise NormlabError("give either --role or --user")
     given = {
