@@ -88,7 +88,7 @@ def _take_one(engine: Engine, work_seconds: float) -> float | None:
         )
     milliseconds = 1000 * (time.perf_counter() - began)
     time.sleep(work_seconds)
-    if assignment is None:
+    if not isinstance(assignment, commands.Assignment):
         return None
     with sessions.begin() as session:
         job, attempt = assignment.job_id, assignment.attempt

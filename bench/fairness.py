@@ -247,7 +247,11 @@ def _acquire(session: Session, process: int) -> tuple[int, int] | None:
     assignment = commands.acquire(
         session, HOST, process, lease_seconds=1e6, numerics=lambda device: Numerics()
     )
-    return (assignment.job_id, assignment.attempt) if assignment else None
+    return (
+        (assignment.job_id, assignment.attempt)
+        if isinstance(assignment, commands.Assignment)
+        else None
+    )
 
 
 def _spec(priority: str) -> JobSpec:

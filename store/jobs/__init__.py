@@ -12,7 +12,7 @@ from store.jobs import (
     usage,
     wakeups,
 )
-from store.jobs.acquire import AssignedDevice, Assignment
+from store.jobs.acquire import AssignedDevice, Assignment, Settled
 from store.jobs.attempts import Renewed
 from store.jobs.creation import NewJob, Submission
 from store.jobs.intake import Intake
@@ -33,6 +33,7 @@ __all__ = [
     "NewJob",
     "Obstacle",
     "Renewed",
+    "Settled",
     "Submission",
     "WaitReason",
     "Waiting",

@@ -67,6 +67,13 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """A job that needed no device now (`store.reuse`): commit, and acquire again."""
+
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Locked:
     """A job that is ours until the commit; how long it may run, the time at which it was locked, whether a job
     that trains the same has succeeded or runs, and what it gets."""
@@ -87,8 +94,9 @@ def acquire(
     numerics: Callable[[str], Numerics],
     warm: tuple[str, int] | None = None,
     instance: str | None = None,
-) -> Assignment | None:
-    """The fairest job that fits what is free on the host, running from now on; None if there is none.
+) -> Assignment | Settled | None:
+    """The fairest job that fits what is free on the host, running from now on; None if there is none. If an equal one
+    answers it, it doesn't run, and whoever acquires asks again: all others wait for no more than one answer.
 
     `instance` is the worker's: one that is no longer the host's (another has taken its name) gets nothing.
     `numerics` is asked, with the kind of device, only where they are not yet fixed. `warm` is the
@@ -98,16 +106,13 @@ def acquire(
     # owner, and neither would get the fairest job. The lock ends with this short transaction.
     session.execute(select(func.pg_advisory_xact_lock(ACQUIRE_LOCK)))
     room = find_room(session, host, instance, warm)
-    for _ in range(MOST_PASSED_OVER):
-        locked = _lock_fairest(session, room, host)
-        if locked is None:
-            return None
-        job, taken = locked.job, locked.taken
-        fixed = _fix_numerics(session, job, taken.own[0].kind, numerics)
-        if not (fixed and locked.has_equal and answers.settle(session, job, fixed, host)):
-            break
-    else:
+    locked = _lock_fairest(session, room, host)
+    if locked is None:
         return None
+    job, taken = locked.job, locked.taken
+    fixed = _fix_numerics(session, job, taken.own[0].kind, numerics)
+    if fixed and locked.has_equal and answers.settle(session, job, fixed, host):
+        return Settled(job.id)
     attempt = Attempt(
         job_id=job.id,
         host=host,

@@ -26,7 +26,7 @@ from store.db import (
     transition,
 )
 from store.jobs import limits
-from store.jobs.acquire import AssignedDevice, Assignment, acquire
+from store.jobs.acquire import AssignedDevice, Assignment, Settled, acquire
 from store.jobs.attempts import Renewed, end_attempt, fail, finish, renew
 from store.jobs.creation import NewJob, create
 from store.jobs.recording import (
@@ -46,6 +46,7 @@ __all__ = [
     "Assignment",
     "NewJob",
     "Renewed",
+    "Settled",
     "acquire",
     "create",
     "end_attempt",

@@ -2,7 +2,8 @@
 
 Its files are not copied: a file is needed while any row names it. A job is answered when it is submitted, when its
 turn comes, or when the equal one ends. While an equal one runs it waits (`Job.waits_for`), and is claimed only if
-that one ends without success.
+that one ends without success. One that has started is never answered: it has records of its own, and goes on from
+its checkpoint.
 """
 
 from collections import defaultdict
@@ -10,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import structlog
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
@@ -28,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from store.db import (
+    DATABASE_AWAY,
     Attempt,
     Checkpoint,
     Diagnosis,
@@ -42,6 +45,8 @@ from store.db import (
 from store.hosts import host_health
 from store.reuse.equal import Offer, Source, may_be_channels_last, the_one_environment
 from trainer.spec import Numerics
+
+log = structlog.get_logger(__name__)
 
 #: Of equal jobs only so many are looked at, the newest: repetitions that were asked for may be thousands.
 _MOST = 20
@@ -96,11 +101,15 @@ def read_offers(session: Session, host: str | None = None) -> Sequence[Offer]:
 
 
 def settle(session: Session, job: Job, own: Numerics, host: str) -> bool:
-    """Whether a job whose turn has come needs no training: it is answered, or an equal one runs, for which it waits."""
+    """Whether a job whose turn has come is not to be claimed now: it is answered, or an equal one runs, for which it
+    waits. One that can't be answered is trained in its next turn.
+
+    The job is locked, and `has_equal` is true of it.
+    """
     sources = find_sources(session, [job.hash]).get(job.hash, ())
     offers = read_offers(session, host) if sources else ()
     if source := next((one for one in sources if one.would_result(offers, own)), None):
-        answer(session, job, source.job_id)
+        _try_to_answer(session, job, source.job_id)
         return True
     running = session.execute(_running_equals(), {"hash": job.hash}).all()
     equal = next((row.id for row in running if row.numerics == own.model_dump(mode="json")), None)
@@ -108,8 +117,7 @@ def settle(session: Session, job: Job, own: Numerics, host: str) -> bool:
         return False
     job.waits_for = equal
     # It hasn't started: once it is on its own again it may have other devices.
-    if job.attempt == 0:
-        job.numerics = None
+    job.numerics = None
     session.flush()
     return True
 
@@ -118,6 +126,7 @@ def answer_equals(session: Session, source: Job) -> None:
     """Answer the queued jobs that are equal to this one, which has just succeeded.
 
     One that another transaction is changing, and one whose study hasn't decided on its numerics, are left to `settle`.
+    An error with one of them fails neither this job nor the others.
     """
     equals = session.scalars(_queued_equals(), {"hash": source.hash, "source": source.id}).all()
     if not equals:
@@ -128,7 +137,22 @@ def answer_equals(session: Session, source: Job) -> None:
     for job in equals:
         decided = _decided(job, source)
         if decided and decided.for_job(job.spec).model_dump(mode="json") == source.numerics:
-            answer(session, job, source.id)
+            _try_to_answer(session, job, source.id)
+
+
+def _try_to_answer(session: Session, job: Job, source_id: int) -> None:
+    """Answer the locked job, or else let it train: it would stay the first in line, and every claim would fail at it."""
+    job_id = job.id
+    try:
+        with session.begin_nested():
+            answer(session, job, source_id)
+    except DATABASE_AWAY:
+        # The connection is gone, and the savepoint with it: nothing is left to go on with.
+        raise
+    except Exception:
+        log.exception("a job is not answered, but trained", job=job_id, source=source_id)
+        job.may_reuse = False
+        session.flush()
 
 
 def answer(session: Session, job: Job, source_id: int) -> None:
@@ -174,13 +198,18 @@ def release_waiting(session: Session) -> None:
 
 
 def has_equal() -> ColumnElement[bool]:
-    """Of the job of the statement: whether there is one that may answer it, now or at its end."""
+    """Of the job of the statement: whether it may be answered, and there is one that does, now or at its end."""
     equal = aliased(Job)
     found = select(equal.id).where(equal.hash == Job.hash, equal.hash != "")
     ended = found.where(*_can_answer(equal)).correlate(Job).exists()
     runs = found.where(equal.status == literal_column("'running'")).correlate(Job).exists()
-    # A trial of a tuning is always trained: the choice is made by the transaction in which the last one ends.
-    return Job.may_reuse & Job.trial.is_(None) & (ended | runs)
+    return _may_be_answered() & (ended | runs)
+
+
+def _may_be_answered() -> ColumnElement[bool]:
+    # A trial of a tuning is always trained: the choice is made by the transaction in which the last one ends. A job
+    # that has started has records, beside which those of another would not be unique.
+    return Job.may_reuse & Job.trial.is_(None) & (Job.attempt == 0)
 
 
 def _can_answer(job: Any) -> Sequence[ColumnElement[bool]]:
@@ -226,8 +255,7 @@ def _queued_equals() -> Select[Job]:
             Job.hash == bindparam("hash"),
             Job.hash != "",
             Job.status == literal_column("'queued'"),
-            Job.may_reuse,
-            Job.trial.is_(None),
+            _may_be_answered(),
             Job.id != bindparam("source"),
         )
         .options(joinedload(Job.study).load_only(Study.numerics))

@@ -18,7 +18,7 @@ from normlab.stack.servers import Postgres
 from store.db.engine import make_engine, make_sessions
 from store.db.models import FINAL_STATUSES, Job
 from store.jobs import commands, leases
-from tests.support.factories import choose_numerics, make_worker
+from tests.support.factories import acquire_job, make_worker
 from trainer.events import EpochFinished
 
 FIRST_ROWS = (Path(__file__).parent / "first_rows.sql").read_bytes()
@@ -75,7 +75,7 @@ def jobs_by_name(session: Session) -> dict[str, Job]:
 
 
 def acquire(session: Session) -> commands.Assignment | None:
-    return commands.acquire(session, "new", 7, lease_seconds=60, numerics=choose_numerics)
+    return acquire_job(session, "new")
 
 
 def test_every_job_is_read_as_it_was(upgraded: sessionmaker[Session]) -> None:

@@ -147,7 +147,9 @@ def make_worker(session: Session, host: str = "alpha", *, cpu: int = 1, cuda: in
 def acquire_job(session: Session, host: str = "alpha", **options: Any) -> Assignment | None:
     """Acquire as a worker of the host does."""
     settings = {"lease_seconds": 60.0, "numerics": choose_numerics, **options}
-    return commands.acquire(session, host, 101, **settings)
+    while isinstance(found := commands.acquire(session, host, 101, **settings), commands.Settled):
+        pass
+    return found
 
 
 def finish_training(session: Session, job: Assignment, **environment: str) -> None:

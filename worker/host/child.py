@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store.db import DATABASE_AWAY, make_engine, make_sessions
 from store.hosts import Shortage, host_health
-from store.jobs import Assignment, Waker, commands, wakeups
+from store.jobs import Assignment, Settled, Waker, commands, wakeups
 from trainer.data import load
 from worker.execution import Drain, ExecutionContext, LeaseTiming, Space, execute
 from worker.host.offers import decide_numerics
@@ -80,6 +80,8 @@ class Child:
             # database does.
             acquired_at = time.monotonic()
             assignment = self._acquire()
+            if isinstance(assignment, Settled):
+                continue
             if assignment is not None:
                 self._warm = assignment.devices[0].kind, assignment.devices[0].number
             # Another host's wake-up, too, where this one gets no job. One that merely finds none wakes nobody: two such
@@ -104,7 +106,7 @@ class Child:
             log.warning("the shortage is not reported: the database is away", error=str(error))
         self._waker.wake()
 
-    def _acquire(self) -> Assignment | None:
+    def _acquire(self) -> Assignment | Settled | None:
         try:
             with self._sessions.begin() as session:
                 return commands.acquire(

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Job
 from store.hosts import host_health
-from store.jobs import leases, wakeups
+from store.jobs import Settled, commands, leases, wakeups
 from tests.support.factories import make_job, make_worker
 from worker.execution.drain import Drain
 from worker.host import child as module
@@ -33,6 +33,22 @@ def test_a_child_acquires_jobs_while_its_parent_lives(
     Child(make_settings(worker_database_url, tmp_path), Drain(), os.getppid() + is_orphan).work()
     with sessions.begin() as session:
         assert session.get_one(Job, job.id).attempt == acquired
+
+
+def test_a_child_asks_again_after_a_job_that_was_answered(
+    sessions: sessionmaker[Session],
+    worker_database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[Settled | None] = [Settled(1), Settled(2), None]
+    monkeypatch.setattr(commands, "acquire", lambda *_, **__: found.pop(0))
+    with sessions.begin() as session:
+        make_worker(session)
+
+    Child(make_settings(worker_database_url, tmp_path), Drain(), os.getppid()).work()
+
+    assert found == []
 
 
 def test_a_child_without_room_acquires_nothing_and_passes_its_wake_up_on(
