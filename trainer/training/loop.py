@@ -75,6 +75,8 @@ def _follow(setup: TrainingSetup, state: TrainingState) -> None:
     setup.model.train()
     while state.step < setup.plan.total_steps:
         _take_step(setup, state)
+        # Rank 0 adds up what the period's steps measured; here it would only pile up.
+        state.running.reset()
 
 
 def _run(
