@@ -5,7 +5,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection, Engine, delete, func, or_, select, text, union_all
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Connection,
+    Engine,
+    any_,
+    delete,
+    func,
+    select,
+    text,
+    union_all,
+)
 from sqlalchemy.orm import Session
 
 from store.db import Attempt, Checkpoint, File, IdempotencyKey, Job
@@ -94,11 +105,11 @@ def settled_jobs(session: Session, job_ids: Collection[int]) -> set[int]:
 
 def named_paths(session: Session, job_ids: Collection[int]) -> set[str]:
     """Every file, relative to the storage, that a row of these jobs names, or one of a job that they answer."""
+    # An array, for which PostgreSQL searches the index: for a subquery beside an `OR` it reads the whole table.
+    own = select(Job.id).where(Job.id.in_(job_ids))
     answered = select(Job.id).where(Job.reused_from.in_(job_ids))
+    ids = func.array(union_all(own, answered).scalar_subquery(), type_=ARRAY(BigInteger))
     query = union_all(
-        *(
-            select(table.path).where(or_(table.job_id.in_(job_ids), table.job_id.in_(answered)))
-            for table in (Checkpoint, File)
-        )
+        *(select(table.path).where(table.job_id == any_(ids)) for table in (Checkpoint, File))
     )
     return set(session.scalars(query))

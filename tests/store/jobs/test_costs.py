@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from bench.harness import history
@@ -21,6 +21,12 @@ Plan = list[Mapping[str, Any]]
 #: Tables that grow with every job there ever was.
 GROWING = {"jobs", "attempts", "epochs", "transitions", "checkpoints", "mirrored"}
 OWNERS = 4
+CHECKPOINTS_PER_JOB = 20
+CHECKPOINTS = f"""
+    INSERT INTO checkpoints (job_id, attempt, kind, epoch, step, path, digest, bytes)
+    SELECT id, 1, 'last', number, number, 'jobs/' || id || '/' || number, 'digest', 1
+    FROM jobs, generate_series(1, {CHECKPOINTS_PER_JOB}) AS number WHERE status = 'succeeded'
+"""
 
 
 @contextmanager
@@ -132,6 +138,23 @@ def test_no_statement_on_a_jobs_way_reads_the_history(
     # The heads of the lines, found twice: as lines and as jobs.
     assert read["acquire"] <= 4 * OWNERS
     assert max(read[name] for name in ("renew", "record_epoch", "finish")) <= 2
+
+
+def test_the_paths_of_a_few_jobs_are_found_without_reading_all_of_them(
+    filled: sessionmaker[Session], engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(CHECKPOINTS))
+        connection.execute(text("ANALYZE checkpoints"))
+    with filled.begin() as session:
+        job_ids = session.scalars(text("SELECT job_id FROM checkpoints LIMIT 1")).all()
+        with explaining(engine) as (plans, for_any_values):
+            assert len(maintenance.named_paths(session, job_ids)) == CHECKPOINTS_PER_JOB
+    for plan in (*plans, *for_any_values):
+        assert "Seq Scan" not in {
+            node["Node Type"] for node in plan if node.get("Relation Name") == "checkpoints"
+        }
+    assert max(map(rows_read, plans)) <= 2 * CHECKPOINTS_PER_JOB
 
 
 def test_who_has_reached_a_limit_costs_an_acquisition_no_search(
