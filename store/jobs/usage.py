@@ -76,11 +76,15 @@ def expected_seconds() -> ColumnElement[float]:
 
 
 def recent_seconds(study_id: Any) -> Select[float]:
-    """`seconds_used` of the jobs of the study that succeeded last."""
+    """`seconds_used` of the jobs of the study that succeeded last, less those that an equal one answered."""
     other = aliased(Job)
     return (
         select(other.seconds_used)
-        .where(other.study_id == study_id, other.status == literal_column("'succeeded'"))
+        .where(
+            other.study_id == study_id,
+            other.status == literal_column("'succeeded'"),
+            other.reused_from.is_(None),
+        )
         .order_by(other.finished_at.desc())
         .limit(RECENT_JOBS)
     )

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, cast, func, literal_column, select, true, tuple_
+from sqlalchemy import ARRAY, BigInteger, cast, func, select, true, tuple_
 from sqlalchemy.orm import Session
 
 from store.db import Job
@@ -56,17 +56,11 @@ def finished_jobs(session: Session, networks: Collection[tuple[str, str]]) -> Se
 
 
 def recent_seconds(session: Session, study_ids: Collection[int]) -> Mapping[int, float]:
-    """By study how long its last jobs took that succeeded, on average; studies without any are not there."""
+    """By study how long the jobs took that it trained last, on average; studies without any are not there."""
     if not study_ids:
         return {}
     ids = func.unnest(cast(list(study_ids), ARRAY(BigInteger))).table_valued("id").render_derived()
-    recent = (
-        select(Job.seconds_used)
-        .where(Job.study_id == ids.c.id, Job.status == literal_column("'succeeded'"))
-        .order_by(Job.finished_at.desc())
-        .limit(usage.RECENT_JOBS)
-        .lateral("recent")
-    )
+    recent = usage.recent_seconds(ids.c.id).lateral("recent")
     mean = func.avg(recent.c.seconds_used)
     statement = select(ids.c.id, mean).select_from(ids).join(recent, true()).group_by(ids.c.id)
     return {study_id: float(seconds) for study_id, seconds in session.execute(statement)}

@@ -190,7 +190,7 @@ class Job(Table):
             "ix_jobs_succeeded",
             "study_id",
             "finished_at",
-            postgresql_where=text("status = 'succeeded'"),
+            postgresql_where=text("status = 'succeeded' AND reused_from IS NULL"),
         ),
         Index("ix_jobs_shape", text("shape_of(spec)"), "id", postgresql_where=text(_IS_TRAINED)),
         Index(

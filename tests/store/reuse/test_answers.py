@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from store.db.models import File, Job, LogLine, Study, Transition
-from store.jobs import commands, maintenance, obstacles, queue
+from store.db.models import Attempt, File, Job, LogLine, Study, Transition
+from store.jobs import commands, maintenance, obstacles, queue, usage
 from store.jobs.acquire import Assignment
 from store.results import pace, result_rows
 from store.reuse import answers
@@ -352,6 +352,20 @@ def test_an_answered_job_is_no_measurement_of_speed(worker: Sessions) -> None:
 
     with worker.begin() as session:
         assert len(pace.finished_jobs(session, {("digits", "mlp")})) == 1
+
+
+def test_what_a_study_has_from_others_is_no_estimate_of_what_it_will_take(worker: Sessions) -> None:
+    study_of(worker)
+    for _ in range(4):
+        train(worker)
+    wider = study_of(worker, seeds=(0, 1, 2))
+
+    with worker.begin() as session:
+        assert pace.recent_seconds(session, [wider.id]) == {}
+        job = acquire_job(session)
+        assert job is not None
+        attempt = session.get_one(Attempt, (job.job_id, job.attempt))
+        assert attempt.expected_seconds == usage.ASSUMED_SECONDS
 
 
 def test_jobs_that_wait_for_an_equal_one_are_not_in_line(worker: Sessions) -> None:
