@@ -27,6 +27,7 @@ from store.hosts.storage import adopt_storage
 from studies.rendering import CachedRender
 from tests.support.catalogue import SECTIONS as EXAMPLES_BY_SECTION
 from tests.support.documents import JOB, STUDY
+from tests.support.factories import make_worker
 from tests.support.trained_study import train_all
 
 
@@ -211,6 +212,11 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
     waiting = [admin.post("/api/v1/jobs", json=JOB).json()["id"] for _ in range(2)]
     second = admin.post("/api/v1/studies", json={**STUDY, "name": "second"}).json()["id"]
     token = admin.post("/api/v1/tokens", json={"name": "other"}).json()
+    with sessions.begin() as session:
+        make_worker(session, "alpha")
+        make_worker(session, "beta")
+    beta = {"host": "beta", "lasts": "1h", "why": "new memory"}
+    reserved = admin.post("/api/v1/reservations", json=beta).json()["id"]
     data = {"name": "new", "source": {"kind": "parquet", "path": str(settings.data_roots[0])}}
     job, own = f"/jobs/{trained}", f"/jobs/{waiting[0]}"
     steered = f"/studies/{second}"
@@ -224,6 +230,11 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
         *(("GET", f"/results/export?format={one}", None) for one in ("csv", "jsonl")),
         *(("GET", path, None) for path in ("/devices", "/catalog", "/users", "/users/me")),
         *(("GET", path, None) for path in ("/schemas/job", "/schemas/study", "/tokens")),
+        *(("GET", path, None) for path in ("/usage", "/limits", "/reservations")),
+        ("PATCH", "/limits/roles/viewer", {"running": 1}),
+        ("PATCH", "/limits/users/max", {"running": 1}),
+        ("POST", "/reservations", {"host": "alpha", "lasts": "1h", "why": "new memory"}),
+        ("DELETE", f"/reservations/{reserved}", None),
         *(("GET", path, None) for path in ("/datasets", "/datasets/digits", job)),
         *(
             ("GET", f"{job}/{part}", None)

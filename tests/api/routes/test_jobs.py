@@ -310,7 +310,7 @@ def test_what_was_seen_inside_a_network_is_listed_with_its_drift(
     assert items[3]["non_finite"] == {"loss_gap": "nan"}
     only = member.get(path, params={"layer": "network"}).json()["items"]
     assert [one["step"] for one in only] == [4, 8]
-    assert member.get("/api/v1/jobs/99/diagnostics").status_code == 404
+    assert member.get("/api/v1/jobs/999999999/diagnostics").status_code == 404
 
 
 def test_a_row_that_points_out_of_the_storage_opens_nothing(

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store.db.errors import BadQuery
@@ -44,6 +44,7 @@ def branches(inner: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expressi
     return st.builds(Not, inner) | st.builds(And, operands) | st.builds(Or, operands)
 
 
+@settings(deadline=None)
 @given(st.recursive(leaves, branches, max_leaves=20))
 def test_what_is_written_is_read_back(expression: Expression) -> None:
     again = parse_query(write_query(expression))
