@@ -46,7 +46,9 @@ def test_a_database_away_for_longer_than_a_lease_suspends_the_training_and_loses
 ) -> None:
     cluster = with_sweep(cluster_with_worker)
     # Longer than a lease on a fast machine, too: one that ends before has nothing to suspend.
-    (job_id,) = cluster.submit(make_spec(training=long_training(250)))
+    # What is saved all the time has to be recorded, too, before the lease of a busy machine is over.
+    training = {**long_training(250), "checkpoint_seconds": 2.0}
+    (job_id,) = cluster.submit(make_spec(training=training))
     cluster.wait_for_epochs(job_id)
     with away(cluster):
         time.sleep(LEASE_SECONDS * 1.5)
