@@ -1,14 +1,14 @@
 """The bill of a plan: what its jobs will take of the machines, and when they will have ended."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
 from api.admission import CheckedArm, Plan
 from store.db import User
-from store.jobs import NewJob, leases, queue
-from store.results import history, overview, pace
+from store.jobs import NewJob, queue
+from store.results import history, pace
 from store.reuse import find_answers
 from studies.planning import (
     ArmWork,
@@ -19,6 +19,7 @@ from studies.planning import (
     estimate,
     expect,
     expect_end,
+    read_free,
 )
 
 #: Of the queue, so many jobs are looked at.
@@ -87,29 +88,12 @@ def expect_wall_seconds(session: Session, priced: Priced, user: User) -> float |
         if one.runnable
     ]
     others = {one.job.owner.name for one in waiting if one.runnable} - {user.name}
-    return expect_end(ahead, own, _free_slots(session, usual), len(others))
+    return expect_end(ahead, own, read_free(session, usual), len(others))
 
 
 def _kind(work: ArmWork) -> str | None:
     device = work.spec.resources.device
     return None if device == "auto" else device
-
-
-def _free_slots(session: Session, usual: float) -> Mapping[str, Sequence[float]]:
-    """By kind of device, in how many seconds each slot is free; a job that hasn't begun takes `usual`."""
-    hosts = {one.host for one in leases.workers_view(session) if one.claims}
-    progress = overview.progress(session)
-    free: dict[str, list[float]] = {}
-    for device in leases.devices_view(session):
-        if device.host in hosts:
-            left = [
-                found.seconds_left if (found := progress.get(one.job_id)) else None
-                for one in device.held
-            ]
-            busy = [usual if one is None else one for one in left][: device.slots]
-            idle = [0.0] * (device.slots - len(busy))
-            free.setdefault(device.kind, []).extend([*busy, *idle])
-    return free
 
 
 def _count_reused(session: Session, plan: Plan) -> list[int]:

@@ -12,6 +12,8 @@ from normlab.errors import NormlabError
 devices = typer.Typer(help="Devices: list, reserve, release.")
 workers = typer.Typer(help="Workers: list, drain, release.")
 
+Host = Annotated[str, typer.Argument(metavar="HOST")]
+Device = Annotated[str, typer.Argument(help="like cuda:0", metavar="DEVICE")]
 Lasts = Annotated[str, typer.Option("--for", help="how long: 90s, 30m, 2h, 1d")]
 Why = Annotated[str, typer.Option(help="what for, as others read it")]
 
@@ -26,26 +28,23 @@ def list_devices(context: typer.Context, output: Output = Format.TABLE) -> None:
 
 @devices.command("reserve")
 def reserve(
-    host: Annotated[str, typer.Argument(metavar="HOST")],
-    device: Annotated[str, typer.Argument(help="like cuda:0", metavar="DEVICE")],
+    host: Host,
+    device: Device,
     lasts: Lasts,
     why: Why = "no reason given",
 ) -> None:
     """Keep a device free of new jobs for a time; running jobs go on."""
-    kind, _, number = device.partition(":")
-    if not number.isdecimal():
-        raise NormlabError(f"a device is a kind and a number, like cuda:0, but got {device!r}")
-    _reserve({"host": host, "kind": kind, "number": int(number), "lasts": lasts, "why": why})
+    kind, number = _parse_device(device)
+    _reserve({"host": host, "kind": kind, "number": number, "lasts": lasts, "why": why})
 
 
 @devices.command("release")
 def release(
-    host: Annotated[str, typer.Argument(metavar="HOST")],
-    device: Annotated[str, typer.Argument(help="like cuda:0", metavar="DEVICE")],
+    host: Host,
+    device: Device,
 ) -> None:
     """End a reservation of a device."""
-    kind, _, number = device.partition(":")
-    _release(host, kind, number)
+    _release(host, *_parse_device(device))
 
 
 @workers.callback(invoke_without_command=True)
@@ -58,7 +57,7 @@ def list_workers(context: typer.Context, output: Output = Format.TABLE) -> None:
 
 @workers.command("drain")
 def drain(
-    host: Annotated[str, typer.Argument(metavar="HOST")],
+    host: Host,
     lasts: Lasts,
     why: Why = "no reason given",
 ) -> None:
@@ -67,7 +66,7 @@ def drain(
 
 
 @workers.command("release")
-def undrain(host: Annotated[str, typer.Argument(metavar="HOST")]) -> None:
+def undrain(host: Host) -> None:
     """Let a drained host take jobs again."""
     _release(host, None, None)
 
@@ -78,11 +77,17 @@ def _reserve(body: dict[str, Any]) -> None:
     say(f"{_name(made)} is reserved until {_until(made)}; running jobs go on")
 
 
-def _release(host: str, kind: str | None, number: str | None) -> None:
+def _parse_device(text: str) -> tuple[str, int]:
+    kind, _, number = text.partition(":")
+    if not number.isdecimal():
+        raise NormlabError(f"a device is a kind and a number, like cuda:0, but got {text!r}")
+    return kind, int(number)
+
+
+def _release(host: str, kind: str | None, number: int | None) -> None:
     with Client() as client:
         for one in client.items("reservations"):
-            own = None if one["number"] is None else str(one["number"])
-            if (one["host"], one["kind"], own) == (host, kind, number):
+            if (one["host"], one["kind"], one["number"]) == (host, kind, number):
                 client.delete(f"reservations/{one['id']}")
                 say(f"{_name(one)} takes jobs again")
                 return

@@ -29,7 +29,7 @@ from normlab.cli.render import (
     test_metric,
     waiting_lines,
 )
-from normlab.client import FINAL, Client, Reference
+from normlab.client import FINAL, Client, Reference, SideBySide
 from normlab.errors import NormlabError
 
 Named = Annotated[str, typer.Argument(help="a job (j12) or a study (s3)", metavar="ID")]
@@ -159,7 +159,7 @@ def _compare_side_by_side(
 ) -> None:
     if not (studies or by):
         raise NormlabError("name a study, several, or the fields to group jobs by: --by norm.kind")
-    asked: dict[str, Any] = {
+    asked: SideBySide = {
         "by": by.split(",") if by else None,
         "studies": studies,
         "metric": metric,

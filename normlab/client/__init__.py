@@ -7,6 +7,7 @@ from normlab.client.dataframes import exported_frame
 from normlab.client.documents import read_mapping
 from normlab.client.downloads import save
 from normlab.client.ids import Reference
+from normlab.client.results import SideBySide
 from normlab.client.waiting import LINE_SECONDS, outlast_outage
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ __all__ = [
     "LINE_SECONDS",
     "Client",
     "Reference",
+    "SideBySide",
     "Transport",
     "exported_frame",
     "outlast_outage",

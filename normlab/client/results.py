@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 from urllib.parse import quote
 
 from normlab.client.dataframes import flatten, flatten_group, frame
@@ -21,6 +21,15 @@ Item: TypeAlias = dict[str, Any]
 Named: TypeAlias = Reference | str | int
 #: Seconds between two requests for a figure or report, unless the service sends Retry-After.
 _DRAWING_PAUSE = 2.0
+
+
+class SideBySide(TypedDict, total=False):
+    """What is put side by side: groups `by` fields, or the variants of several studies."""
+
+    by: Sequence[str] | None
+    studies: Sequence[Named]
+    metric: str | None
+    reference: str | None
 
 
 class ResultReader:
@@ -90,32 +99,15 @@ class ResultReader:
         """Its table alone, as `csv` (unrounded), `markdown` or `latex` (for a paper)."""
         return self._document(study, "comparison", format=format, metric=metric).decode()
 
-    def side_by_side(
-        self,
-        query: str | None = None,
-        *,
-        by: Sequence[str] | None = None,
-        studies: Sequence[Named] = (),
-        metric: str | None = None,
-        reference: str | None = None,
-    ) -> Item:
-        """Groups of any jobs by the values of these fields, or the variants of several studies, each against the
-        reference: paired where jobs pair. Exploratory: nothing of it was fixed beforehand."""
-        wanted = _side_by_side(query, by, studies, metric, reference)
-        return as_mapping(self._http.get("results/comparison", **wanted))
+    def side_by_side(self, query: str | None = None, **asked: Unpack[SideBySide]) -> Item:
+        """Groups of any jobs by the values of the fields `by`, or the variants of several `studies`, each against the
+        `reference`: paired where jobs pair. Exploratory: nothing of it was fixed beforehand."""
+        return as_mapping(self._http.get("results/comparison", query=query, **_sent(asked)))
 
-    def side_by_side_table(
-        self,
-        query: str | None = None,
-        *,
-        by: Sequence[str] | None = None,
-        studies: Sequence[Named] = (),
-        metric: str | None = None,
-        reference: str | None = None,
-    ) -> str:
+    def side_by_side_table(self, query: str | None = None, **asked: Unpack[SideBySide]) -> str:
         """Its groups alone, as CSV."""
-        wanted = _side_by_side(query, by, studies, metric, reference)
-        return b"".join(self._http.stream("results/comparison", format="csv", **wanted)).decode()
+        wanted = {"query": query, "format": "csv", **_sent(asked)}
+        return b"".join(self._http.stream("results/comparison", **wanted)).decode()
 
     def verdicts(self, study: Named) -> list[Item]:
         """Whether each of the study's claims holds, as of now."""
@@ -212,19 +204,12 @@ def _number(study: Named | None) -> int | None:
     return None if study is None else Reference.study(study).id
 
 
-def _side_by_side(
-    query: str | None,
-    by: Sequence[str] | None,
-    studies: Sequence[Named],
-    metric: str | None,
-    reference: str | None,
-) -> Item:
+def _sent(asked: SideBySide) -> Item:
+    by, studies = asked.get("by"), asked.get("studies") or ()
     return {
-        "query": query,
+        **asked,
         "by": ",".join(_names(by)) if by is not None else None,
         "studies": [Reference.study(one).id for one in studies] or None,
-        "metric": metric,
-        "reference": reference,
     }
 
 

@@ -76,17 +76,22 @@ def describe(reservation: Reservation) -> str:
 
 def is_open() -> ColumnElement[bool]:
     """Of a device in the statement: that it isn't reserved."""
-    is_of_device = and_(Reservation.kind == Device.kind, Reservation.number == Device.number)
+    return ~select(Reservation.id).where(_reserves_device()).correlate(Device).exists()
+
+
+def with_reservations(statement: Select[Device]) -> Select[Device, Reservation | None]:
+    """Each device with what reserves it, owners included; twice if it is reserved by itself and with its host."""
     return (
-        ~select(Reservation.id)
-        .where(
-            Reservation.host == Device.host,
-            or_(Reservation.kind.is_(None), is_of_device),
-            _lasts(),
-        )
-        .correlate(Device)
-        .exists()
+        statement.add_columns(Reservation)
+        .outerjoin(Reservation, _reserves_device())
+        .options(joinedload(Reservation.owner))
     )
+
+
+def _reserves_device() -> ColumnElement[bool]:
+    is_of_device = and_(Reservation.kind == Device.kind, Reservation.number == Device.number)
+    is_of_host = Reservation.kind.is_(None)
+    return and_(Reservation.host == Device.host, or_(is_of_host, is_of_device), _lasts())
 
 
 def _lasting() -> Select[Reservation]:

@@ -10,7 +10,16 @@ from sqlalchemy import ColumnElement, Update, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from store.db import DATABASE_AWAY, Device, Job, Lease, LostLease, Worker, database_now
+from store.db import (
+    DATABASE_AWAY,
+    Device,
+    Job,
+    Lease,
+    LostLease,
+    Reservation,
+    Worker,
+    database_now,
+)
 from store.hosts import host_health, reservations
 from store.jobs.attempts import end_attempt
 
@@ -205,24 +214,24 @@ def free_slots(session: Session) -> dict[str, dict[str, int]]:
 def devices_view(session: Session) -> list[DeviceView]:
     """All devices, by host, kind and number."""
     held = _held_by_device(session)
-    reserved = {
-        (one.host, one.kind, one.number): reservations.describe(one)
-        for one in reservations.list_reservations(session)
-    }
-    statement = select(Device).where(Device.slots > 0)
-    ordered = statement.order_by(Device.host, Device.kind, Device.number)
-    return [
-        DeviceView(
-            d.host,
-            d.kind,
-            d.number,
-            d.name,
-            d.slots,
-            tuple(held.get(d.id, ())),
-            reserved.get((d.host, d.kind, d.number)) or reserved.get((d.host, None, None)),
+    statement = reservations.with_reservations(select(Device)).where(Device.slots > 0)
+    # Of two reservations that of the device itself is named.
+    ordered = statement.order_by(
+        Device.host, Device.kind, Device.number, Reservation.kind.is_not(None)
+    )
+    views = {
+        device.id: DeviceView(
+            device.host,
+            device.kind,
+            device.number,
+            device.name,
+            device.slots,
+            tuple(held.get(device.id, ())),
+            reservations.describe(reservation) if reservation else None,
         )
-        for d in session.scalars(ordered)
-    ]
+        for device, reservation in session.execute(ordered)
+    }
+    return list(views.values())
 
 
 def workers_view(session: Session, now: datetime | None = None) -> list[WorkerView]:

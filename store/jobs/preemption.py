@@ -15,9 +15,9 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from store.db import PRIORITIES, Attempt, Device, Job, Lease, mark_changed
+from store.db import PRIORITIES, Attempt, Device, Job, Lease
 from store.hosts import PATIENCE_SECONDS, DeviceRoom, Need, Room, choose_host, find_rooms
-from store.jobs import limits, order, queue
+from store.jobs import commands, limits, order, queue
 from store.reuse import answers
 
 #: Waiting jobs that are looked at in one round; those behind them come later.
@@ -80,9 +80,8 @@ def preempt(session: Session, protected_seconds: float) -> list[int]:
             .execution_options(populate_existing=True)
         )
         if (job := session.scalars(locked).one_or_none()) is not None:
-            job.requested_action = "preempt"
-            job.requested_by = f"job {claimant.job_id} ({PRIORITIES[claimant.level]})"
-            mark_changed(session, job)
+            who = f"job {claimant.job_id} ({PRIORITIES[claimant.level]})"
+            commands.request_action(session, job, "preempt", who)
             asked.append(job.id)
     return asked
 

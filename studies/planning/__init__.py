@@ -5,7 +5,7 @@ from studies.planning.bill import Bill, Expected, add_up, expect
 from studies.planning.estimates import ArmWork, estimate
 from studies.planning.outlook import growth_notes, repeat_notes
 from studies.planning.starts import Turn, expect_end, expect_starts
-from studies.planning.waiting import Line, Place, Slot, read_line
+from studies.planning.waiting import Line, Place, Slot, read_free, read_line
 
 __all__ = [
     "ArmWork",
@@ -22,6 +22,7 @@ __all__ = [
     "expect_starts",
     "growth_notes",
     "outlook",
+    "read_free",
     "read_line",
     "repeat_notes",
 ]

@@ -69,18 +69,34 @@ def read_line(session: Session, most: int = MOST_FORESEEN) -> Line:
     workers, devices = leases.workers_view(session, at), leases.devices_view(session)
     running = queue.running(session)
     slots = _read_slots(session, devices, {one.host for one in workers if one.alive}, running)
+    usable = _choose_usable(slots, workers)
+    waiting = queue.waiting(session, most)
+    hindered = _find_obstacles(session, waiting, workers, devices)
+    starts = _expect_starts(session, at, waiting, hindered, usable, running)
+    return Line(at, workers, slots, running, _place(waiting, hindered, usable, starts))
+
+
+def read_free(session: Session, unknown: float) -> Mapping[str, Sequence[float]]:
+    """By kind of device, in how many seconds each slot that jobs may get is free; `unknown`: where nothing tells."""
+    workers, devices = leases.workers_view(session), leases.devices_view(session)
+    running = queue.running(session)
+    slots = _read_slots(session, devices, {one.host for one in workers if one.alive}, running)
+    free: dict[str, list[float]] = {}
+    for slot in _choose_usable(slots, workers):
+        seconds = unknown if slot.free_in is None else slot.free_in
+        free.setdefault(slot.device.kind, []).append(seconds)
+    return free
+
+
+def _choose_usable(slots: Sequence[Slot], workers: Sequence[leases.WorkerView]) -> Sequence[Slot]:
     hosts = {one.host for one in workers if one.claims}
-    usable = [
+    return [
         one
         for one in slots
         if one.device.host in hosts
         and one.number < one.device.slots
         and one.device.reserved is None
     ]
-    waiting = queue.waiting(session, most)
-    hindered = _find_obstacles(session, waiting, workers, devices)
-    starts = _expect_starts(session, at, waiting, hindered, usable, running)
-    return Line(at, workers, slots, running, _place(waiting, hindered, usable, starts))
 
 
 def _read_slots(

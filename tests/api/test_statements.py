@@ -60,7 +60,7 @@ def test_reading_a_job_takes_a_bounded_number_of_statements(
     app: FastAPI, known: TestClient
 ) -> None:
     job = known.post("/api/v1/jobs", json=JOB).json()["id"]
-    assert count(app, known, "GET", f"/jobs/{job}") <= 11
+    assert count(app, known, "GET", f"/jobs/{job}") <= 10
 
 
 @pytest.mark.parametrize("path", ["", "/jobs"])

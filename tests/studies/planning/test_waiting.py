@@ -7,10 +7,10 @@ from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db import Attempt, StartEstimate
-from store.hosts import Shortage, host_health
+from store.hosts import Shortage, host_health, reservations
 from store.jobs import WaitReason, commands, leases, limits
 from store.results import start_estimates
-from studies.planning import Place, read_line
+from studies.planning import Place, read_free, read_line
 from tests.support.factories import (
     acquire_job,
     make_cells,
@@ -51,6 +51,21 @@ def test_a_job_waits_for_those_before_it_on_its_kind_of_device(sessions: Session
         last.id: (WaitReason.BEHIND, "behind 2 jobs: 1 of ada, 1 of bob"),
         on_gpu.id: (WaitReason.STARTING, "next in line: a slot is free"),
     }
+
+
+def test_slots_are_free_for_jobs_unless_their_device_is_reserved(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cpu=2, cuda=1)
+        make_job(session, resources={"device": "cpu"})
+        assert acquire_job(session) is not None
+        # Nothing tells when the one that has just begun will end.
+        free = read_free(session, unknown=7.0)
+        assert {kind: sorted(seconds) for kind, seconds in free.items()} == {
+            "cpu": [0.0, 7.0], "cuda": [0.0],
+        }  # fmt: skip
+        ada = make_user(session, "ada")
+        reservations.reserve(session, ada, "alpha", ("cpu", 0), 3600, "new memory")
+        assert read_free(session, unknown=7.0) == {"cuda": [0.0]}
 
 
 def test_a_job_that_wants_a_device_for_itself_says_so(sessions: Sessions) -> None:
