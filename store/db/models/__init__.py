@@ -22,7 +22,6 @@ from store.db.models.jobs import (
     PRIORITIES,
     REASONS,
     REQUESTED_ACTIONS,
-    VERDICTS,
     Attempt,
     Checkpoint,
     Diagnosis,
@@ -32,10 +31,9 @@ from store.db.models.jobs import (
     LogLine,
     Study,
     Transition,
-    Verdict,
 )
 from store.db.models.mirror import MIRROR_PROBLEMS, Mirrored, MirrorProblem
-from store.db.models.results import Result
+from store.db.models.results import VERDICTS, Result, Verdict
 from store.db.models.scheduling import HALF_LIFE_SECONDS, HalfLife, Limit, StartEstimate, Usage
 from store.db.models.table import Table
 

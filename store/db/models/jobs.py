@@ -8,7 +8,6 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
-    Integer,
     UniqueConstraint,
     and_,
     func,
@@ -31,7 +30,6 @@ ATTEMPT_ENDS = (
 COUNTED_ENDS = ("lost", "stalled", "oom", "error")
 REQUESTED_ACTIONS = ("cancel", "pause", "preempt")
 PRIORITIES = ("low", "normal", "high", "urgent")
-VERDICTS = ("holds", "does not hold", "equivalent", "undecided")
 
 
 class Study(Table):
@@ -70,24 +68,6 @@ class Study(Table):
             postgresql_where=text("preset IS NOT NULL"),
         ),
     )
-
-
-class Verdict(Table):
-    """The verdict on one claim of a study whose jobs have ended; `answer` is the whole document
-    (`studies.claims.schemas.ClaimVerdict`)."""
-
-    __tablename__ = "verdicts"
-    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), primary_key=True)
-    claim: Mapped[str] = mapped_column(primary_key=True)
-    number: Mapped[int] = mapped_column(Integer)
-    verdict: Mapped[str]
-    n: Mapped[int] = mapped_column(Integer)
-    p_value: Mapped[float | None]
-    p_adjusted: Mapped[float | None]
-    sentence: Mapped[str]
-    answer: Mapped[dict[str, Any]]
-    judged_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    __table_args__ = (CheckConstraint(one_of("verdict", VERDICTS), name="verdict"),)
 
 
 _IS_TRAINED = "status = 'succeeded' AND kind = 'training' AND reused_from IS NULL"

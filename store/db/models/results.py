@@ -1,13 +1,15 @@
-"""What results are filtered, sorted and grouped by: one narrow row per training job."""
+"""What is made of trainings: one narrow row per job, by which results are filtered, sorted and grouped; and verdicts."""
 
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from store.db.models.table import Table
+from store.db.models.table import Table, one_of
+
+VERDICTS = ("holds", "does not hold", "equivalent", "undecided")
 
 
 class Result(Table):
@@ -88,3 +90,21 @@ class Result(Table):
             )
         ),
     )
+
+
+class Verdict(Table):
+    """The verdict on one claim of a study whose jobs have ended; `answer` is the whole document
+    (`studies.claims.schemas.ClaimVerdict`)."""
+
+    __tablename__ = "verdicts"
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), primary_key=True)
+    claim: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(Integer)
+    verdict: Mapped[str]
+    n: Mapped[int] = mapped_column(Integer)
+    p_value: Mapped[float | None]
+    p_adjusted: Mapped[float | None]
+    sentence: Mapped[str]
+    answer: Mapped[dict[str, Any]]
+    judged_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    __table_args__ = (CheckConstraint(one_of("verdict", VERDICTS), name="verdict"),)
