@@ -26,6 +26,7 @@ GENERATIONS: Mapping[str, int] = {
     "8cf7325493421d353c2c5d6263be17a4": 2,
     "117906b65c84847e0144f6165c5db4e3": 2,
     "f75fbc6e3b9538de6ce6d338a1589818": 2,
+    "d63da55a8692c8c4c2db0d0e4e97df78": 2,
 }
 
 

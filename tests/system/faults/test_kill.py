@@ -91,7 +91,11 @@ def test_the_sweep_returns_the_job_of_a_host_that_is_gone(cluster: Cluster) -> N
     # Another host: only the lease tells that the first is gone.
     cluster.start(NORMLAB_HOST_NAME="there")
     cluster.wait_for_success(job_id)
-    first, second = cluster.attempts(job_id)
+    attempts = cluster.attempts(job_id)
+    assert len(attempts) == 2, [
+        (one.host, one.end, one.first_step, one.started_at, one.ended_at) for one in attempts
+    ]
+    first, second = attempts
     assert (first.host, second.host) == ("here", "there")
     assert (first.end, first.counts, second.end) == ("lost", True, "completed")
     assert second.first_step is not None

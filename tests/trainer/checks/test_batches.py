@@ -157,6 +157,14 @@ BAD = [
         None,
         "compile: false",
     ),
+    (
+        check_compiled_statistics,
+        make_spec(MLP, SYNC, **batch(64, compile=True), **devices(4)),
+        DIGITS,
+        "/norm/sync",
+        None,
+        "compile: false",
+    ),
 ]
 
 GOOD = [
@@ -180,7 +188,19 @@ GOOD = [
 #: The check, the spec's options, the dataset, words of the warning.
 WARNED = [
     (warn_batch_statistics_of_each_device, devices(4), DIGITS, "each device's 16 examples"),
+    (
+        warn_batch_statistics_of_each_device,
+        {**devices(2), **batch(32)},
+        DIGITS,
+        "each device's 16 examples",
+    ),
     (warn_sync_on_one_device, {"norm": SYNC}, DIGITS, "changes nothing on one device"),
+    (
+        warn_sync_on_one_device,
+        {"norm": SYNC, **batch(16)},
+        DIGITS,
+        "changes nothing on one device",
+    ),
     (
         warn_virtual_batch_not_smaller,
         {"norm": {"kind": "ghost_batch"}, **devices(2)},
