@@ -8,6 +8,7 @@ TrainerError
 ├── SurgeryError   a norm that cannot take the place of the model's own
 ├── MachineError   a machine that lacks what the spec needs
 └── RanksError     the processes of a training on several devices do not go on together
+    └── RankOutOfMemory   one of them was killed for its memory
 """
 
 
@@ -62,3 +63,7 @@ class MachineError(TrainerError):
 
 class RanksError(TrainerError):
     """The processes that train together, each on a device, do not go on together."""
+
+
+class RankOutOfMemory(RanksError):
+    """The kernel has killed one of the processes that train together, for its memory."""

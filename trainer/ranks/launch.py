@@ -1,6 +1,7 @@
 """The side of whoever wants a training on several devices: it gets the events, and the processes end with it."""
 
 import logging
+import signal
 import socket
 import sys
 import time
@@ -14,9 +15,10 @@ from typing import Any, Self
 import psutil
 
 from runtime.helper_process import start_preloaded
+from runtime.oom_kills import count_oom_kills
 from runtime.supervision import describe_exit, kill_group, wait_for_exit
 from trainer.data import ensure_decoded
-from trainer.errors import RanksError
+from trainer.errors import RankOutOfMemory, RanksError
 from trainer.events import CheckpointSaved, Event, StopRequest
 from trainer.ranks.messages import Ended, Exited, Failed, Logged, Work
 from trainer.spec import DatasetInfo, JobSpec, Numerics
@@ -45,8 +47,9 @@ def train_on_ranks(
 ) -> Generator[Event, StopRequest | None, None]:
     """As `trainer.training.train`, by a process for each of the devices (`cpu`, `cuda:1`), none of them this one.
 
-    Raises what a rank has raised, and RanksError where one was killed. However this ends, by an error or a closed
-    generator, and also when this process is killed, no process is left. `datasets` is where they are decoded.
+    Raises what a rank has raised, and RanksError where one was killed; RankOutOfMemory where that was the kernel.
+    However this ends, by an error or a closed generator, and also when this process is killed, no process is left.
+    `datasets` is where they are decoded.
     """
     # Once, before all ranks would at the same time.
     ensure_decoded(info, datasets)
@@ -71,6 +74,7 @@ class RankProcesses:
     """
 
     def __init__(self, work: Work) -> None:
+        self._oom_kills = count_oom_kills()
         pairs = [socket.socketpair() for _ in work.devices]
         control, theirs = socket.socketpair()
         try:
@@ -154,10 +158,17 @@ class RankProcesses:
         errors = sorted((one for one in reports if isinstance(one, Failed)), key=lambda one: one.at)
         exits = [one for one in reports if isinstance(one, Exited) and (one.code < 0 or not errors)]
         if exits:
-            return _describe_death(exits[0])
+            return self._describe_death(exits[0])
         error = errors[0].error
         error.__cause__ = _RankTraceback(f"\n{errors[0].text}")
         return error
+
+    def _describe_death(self, exited: Exited) -> RanksError:
+        who = f"rank {exited.rank}" if exited.rank >= 0 else "the process that starts the ranks"
+        # Whoever is killed by SIGKILL while the kernel kills for memory was most likely its victim.
+        if exited.code == -signal.SIGKILL and count_oom_kills() > self._oom_kills:
+            return RankOutOfMemory(f"{who} was killed by the kernel: it was out of memory")
+        return RanksError(f"{who} {describe_exit(exited.code)}")
 
     def _wait_for_goodbye(self) -> None:
         deadline = time.monotonic() + _GOODBYE_SECONDS
@@ -165,8 +176,3 @@ class RankProcesses:
         while self._open and (left := deadline - time.monotonic()) > 0:
             if any(isinstance(one, Exited) and one.rank <= 0 for one in self._listen(left)):
                 return
-
-
-def _describe_death(exited: Exited) -> RanksError:
-    who = f"rank {exited.rank}" if exited.rank >= 0 else "the process that starts the ranks"
-    return RanksError(f"{who} {describe_exit(exited.code)}")

@@ -1,6 +1,7 @@
 """What a resumed training needs to equal an uninterrupted one, on disk."""
 
 import io
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from trainer.events import CheckpointSaved, Reason
 from trainer.files import write_file
 from trainer.models import build_model
 from trainer.spec import DatasetInfo, JobSpec
+
+log = logging.getLogger(__name__)
 
 _FORMAT = 2
 
@@ -82,16 +85,22 @@ class CheckpointFolder:
         self._writing: Future[list[CheckpointSaved]] | None = None
         self._complete: list[CheckpointSaved] = []
         self._best: tuple[BestWeights, Best] | None = None
+        self._is_failing = False
 
     def is_due(self, every_seconds: float) -> bool:
         return time.monotonic() - self._saved_at >= every_seconds
 
-    def begin(self, state: SavedState) -> None:
-        """Nothing of the state may change afterwards. Waits for the checkpoint before."""
+    def begin(self, state: SavedState, *, is_needed: bool = False) -> None:
+        """Nothing of the state may change afterwards. Waits for the checkpoint before.
+
+        One that isn't needed for what comes next and can't be written, on a full disk, is a warning: training
+        goes on, and the next one is due in its turn.
+        """
         self._collect()
         self._saved_at = time.monotonic()
         self._saves += 1
-        self._writing = self._thread.submit(self._write, state, self._saves)
+        write = self._write if is_needed else self._try_to_write
+        self._writing = self._thread.submit(write, state, self._saves)
 
     @property
     def is_complete(self) -> bool:
@@ -118,6 +127,23 @@ class CheckpointFolder:
             writing, self._writing = self._writing, None
             self._complete += writing.result()
 
+    def _try_to_write(self, state: SavedState, number: int) -> list[CheckpointSaved]:
+        try:
+            saved = self._write(state, number)
+        except OSError as error:
+            # Once, until one is written again: a disk stays full for longer than a few checkpoints.
+            if not self._is_failing:
+                log.warning(
+                    "the checkpoint of step %d could not be written (%s): training goes on, and would start again "
+                    "from the checkpoint before if it were interrupted",
+                    state.step,
+                    error.strerror or error,
+                )
+            self._is_failing = True
+            return []
+        self._is_failing = False
+        return saved
+
     def _write(self, state: SavedState, number: int) -> list[CheckpointSaved]:
         saved: list[CheckpointSaved] = []
         best = state.best
@@ -140,6 +166,8 @@ class CheckpointFolder:
             # On a full disk, what nothing names takes the room of what comes next.
             for one in saved:
                 Path(one.path).unlink(missing_ok=True)
+                # The next checkpoint writes them again.
+                self._best = None
             raise
 
     def _write_best(self, best: BestWeights) -> CheckpointSaved:

@@ -94,7 +94,7 @@ def _run(
                 stop_requested = (yield saved) is StopRequest.SAVE_AND_STOP or stop_requested
         stop_requested = (yield event) is StopRequest.SAVE_AND_STOP or stop_requested
         if stop_requested and isinstance(event, Stepped | Progressed):
-            checkpoints.begin(state.save())
+            checkpoints.begin(state.save(), is_needed=True)
             yield from checkpoints.announce()
             return
 
@@ -165,8 +165,9 @@ def _train_period(
     if is_best:
         state.keep_best(metrics)
     # At the end always: what is left is no training, and a later attempt shall not train again.
-    if state.reason is not None or checkpoints.is_due(setup.spec.training.checkpoint_seconds):
-        checkpoints.begin(state.save())
+    has_ended = state.reason is not None
+    if has_ended or checkpoints.is_due(setup.spec.training.checkpoint_seconds):
+        checkpoints.begin(state.save(), is_needed=has_ended)
 
 
 def _take_step(setup: TrainingSetup, state: TrainingState) -> None:

@@ -9,6 +9,8 @@ from typing import Literal
 
 import torch
 
+from trainer.errors import RankOutOfMemory
+
 OUT_OF_MEMORY_WORDS = ("out of memory", "defaultcpuallocator", "can't allocate memory")
 #: A full disk, a full share of it, one that takes nothing any more.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -52,7 +54,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if isinstance(error, torch.OutOfMemoryError | MemoryError | RankOutOfMemory):
         return True
     return isinstance(error, RuntimeError) and any(
         words in str(error).lower() for words in OUT_OF_MEMORY_WORDS

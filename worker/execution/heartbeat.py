@@ -42,7 +42,7 @@ class Heartbeat:
     """State shared by two threads: the job's says `progressed`, this one's renews it and reads requested actions.
 
     `renew(seconds_used)` is a fenced write; `wanted()` is the end that the job should come to now, if
-    any. `abandon(end, stack)` is called once when nothing moved for too long, and the process ends after
+    any. `abandon(end, stacks)` is called once when nothing moved for too long, and the process ends after
     it: a hanging thread can be freed in no other way.
     """
 
@@ -147,11 +147,10 @@ class Heartbeat:
         return self._wanted() if still_for > UNHEARD_SECONDS else None
 
     def _end_here(self, end: End) -> None:
-        frame = sys._current_frames().get(self._watched)
-        stack = "".join(traceback.format_stack(frame)) if frame else ""
+        stacks = _format_stacks(self._watched)
         log.error("nothing moved for too long: the attempt ends", end=end)
         try:
-            self._abandon(end, f"Nothing moved for too long. It was here:\n{stack}")
+            self._abandon(end, f"Nothing moved for too long. It was here:\n{stacks}")
         except Exception:  # Whatever it is: this process must end.
             log.warning("the attempt's end could not be recorded", exc_info=True)
         self._exit_process(1)
@@ -176,3 +175,13 @@ class Heartbeat:
         self._trusted_until = asked_at + self._timing.lease * (1 - MARGIN)
         self._due_at = asked_at + self._timing.renewal
         self._away = False
+
+
+def _format_stacks(first: int) -> str:
+    """Of all threads but this one, that of the job first: it may wait for what another one doesn't do."""
+    frames = sys._current_frames()
+    frames.pop(threading.get_ident(), None)
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    threads = sorted(frames, key=lambda thread: thread != first)
+    stacks = {thread: "".join(traceback.format_stack(frames[thread])) for thread in threads}
+    return "\n".join(f"Thread {names.get(one, one)}:\n{stacks[one]}" for one in threads)

@@ -4,12 +4,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Container, Iterable
+from typing import Literal
 
 import psutil
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
 from runtime.alarm import Alarm
+from runtime.oom_kills import OomKills
 from store.db import DATABASE_AWAY, LostLease
 from store.jobs import commands, leases, maintenance
 from worker.execution import Drain
@@ -27,8 +29,11 @@ def end_orphaned_attempts(
     host: str,
     living: Callable[[], Container[int]],
     instance: str | None = None,
+    out_of_memory: Container[int] = (),
 ) -> int:
-    """End as lost every attempt of this host's instance whose process isn't among the living; how many there were.
+    """End every attempt of this host's instance whose process isn't among the living; how many there were.
+
+    As lost, or as `oom` where the process is among those `out_of_memory`, which the kernel has killed.
 
     Other instances' attempts are not ours to judge: their processes may live where we can't see them.
     The living are asked after SQL: whoever is seen to hold an attempt was alive before that.
@@ -39,15 +44,10 @@ def end_orphaned_attempts(
     dead = [attempt for attempt in held if attempt.process not in alive]
     for attempt in dead:
         log.warning("a worker process died", job=attempt.job_id, attempt=attempt.number)
+        end, text = _describe_death(attempt.process, host, out_of_memory)
         try:
             with sessions.begin() as session:
-                commands.end_attempt(
-                    session,
-                    attempt.job_id,
-                    attempt.number,
-                    "lost",
-                    error=f"process {attempt.process} on {host} died",
-                )
+                commands.end_attempt(session, attempt.job_id, attempt.number, end, error=text)
         except LostLease:
             log.info("it had already ended", job=attempt.job_id, attempt=attempt.number)
         except DATABASE_AWAY:
@@ -55,6 +55,14 @@ def end_orphaned_attempts(
         except Exception:  # One that can't be ended must not keep the others, nor hide the host.
             log.exception("its attempt can't be ended", job=attempt.job_id, attempt=attempt.number)
     return len(dead)
+
+
+def _describe_death(
+    process: int, host: str, out_of_memory: Container[int]
+) -> tuple[Literal["lost", "oom"], str]:
+    if process in out_of_memory:
+        return "oom", f"the kernel killed process {process} on {host}: it was out of memory"
+    return "lost", f"process {process} on {host} died"
 
 
 def living_children() -> set[int]:
@@ -107,6 +115,9 @@ class ChildWatch:
         # Those at the last look, and with them the dead ones whose attempts haven't ended in SQL.
         self._seen: set[int] = set()
         self._living: set[int] = set()
+        # Of these, those that the kernel has killed for their memory.
+        self._out_of_memory: set[int] = set()
+        self._oom_kills = OomKills()
         self._most_living = 0
         self._round_due_at = 0.0
         self._draining = False
@@ -161,13 +172,18 @@ class ChildWatch:
         return living_children()
 
     def _check_children(self) -> None:
-        self._seen = living = self._find_living()
+        before, living = self._seen, self._find_living()
+        self._seen = living
+        # After the look: what it found to be gone was counted before.
+        self._oom_kills.look()
+        self._out_of_memory |= {one for one in before - living if self._oom_kills.explain_death()}
         is_round_due = time.monotonic() >= self._round_due_at
         died = bool(self._living - living)
         if died or is_round_due:
             ended = end_orphaned_attempts(
-                self._sessions, self._host, living_children, self._instance
+                self._sessions, self._host, living_children, self._instance, self._out_of_memory
             )
+            self._out_of_memory.clear()
             # Also one that ended its attempt itself, and left: nobody else acquires a job in its place.
             if died or ended:
                 self._freed()

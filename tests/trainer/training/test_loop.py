@@ -292,6 +292,31 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(monkeypatch, tmp_
         run(make_spec(), tmp_path / "attempt-1")
 
 
+def test_a_disk_that_is_full_for_a_while_is_warned_of_once_and_changes_no_result(
+    monkeypatch, tmp_path, caplog
+):
+    write, tries = trainer.training.checkpoint.write_file, itertools.count()
+
+    def no_space_at_first(path, content):
+        # Also at the end of the first period, whose best weights are written before.
+        if path.name.startswith("last") and next(tries) < 5:
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    spec = make_spec(training={"epochs": 3, "batch_size": 64, "checkpoint_seconds": 1e-9})
+    undisturbed = run(spec, tmp_path / "a" / "attempt-1")
+    monkeypatch.setattr(trainer.training.checkpoint, "write_file", no_space_at_first)
+    disturbed = run(spec, tmp_path / "b" / "attempt-1")
+    assert outcome(disturbed) == outcome(undisturbed)
+    lines = [one.getMessage() for one in caplog.records if "could not be written" in one.msg]
+    assert [line.partition(":")[0] for line in lines] == [
+        "the checkpoint of step 1 could not be written (No space left on device)"
+    ]
+    saved = {Path(one.path) for one in disturbed if isinstance(one, CheckpointSaved)}
+    assert saved == {path for path in (tmp_path / "b").rglob("*.pt")}
+    assert any(path.name.startswith("best-epoch-00001") for path in saved)
+
+
 def test_best_weights_that_no_checkpoint_refers_to_do_not_fill_a_disk(monkeypatch, tmp_path):
     write = trainer.training.checkpoint.write_file
 

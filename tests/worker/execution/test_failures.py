@@ -5,6 +5,7 @@ import errno
 import pytest
 import torch
 
+from trainer.errors import RankOutOfMemory
 from worker.execution.failures import Failure, classify_exception
 
 
@@ -20,6 +21,7 @@ def judged(error: Exception, cause: Exception | None = None) -> Failure:
     [
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RankOutOfMemory("rank 1 was killed by the kernel: it was out of memory"),
         RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
     ],
 )

@@ -89,7 +89,10 @@ def test_a_job_that_stands_still_is_reported_with_its_stack_and_its_process_ends
     assert statuses == [1]
     [(end, text)] = reports
     assert end == "stalled"
-    assert "test_heartbeat.py" in text
+    first, *_ = text.split("\nThread ")[1:]
+    assert first.startswith("MainThread:")
+    assert "test_heartbeat.py" in first
+    assert "Thread heartbeat" not in text
 
 
 @pytest.mark.parametrize("end", ["drained", "cancelled"])

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.oom_kills import OomKills
 from runtime.termination import NO_TERMINATION
+from store.db.models import Attempt, Job
 from store.jobs import leases
-from tests.support.factories import make_worker
+from tests.support.factories import acquire_job, make_job, make_worker
+from tests.support.waiting import wait_for
 from worker.__main__ import _register
 from worker.execution.drain import Drain
 from worker.execution.space import Space
@@ -92,3 +95,51 @@ def test_children_are_looked_for_when_one_has_died_and_not_again_and_again(
         assert child.stdin is not None
         child.stdin.close()
     assert looks[1] == set()
+
+
+@pytest.mark.parametrize(("kills", "end"), [(1, "oom"), (0, "lost")])
+def test_an_attempt_whose_process_the_kernel_killed_for_its_memory_ends_so(
+    sessions: Sessions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kills: int,
+    end: str,
+) -> None:
+    counters = tmp_path / "vmstat"
+    counters.write_text("oom_kill 7\n")
+    monkeypatch.setattr(child_watch, "OomKills", lambda: OomKills(counters))
+    monkeypatch.setattr(child_watch, "SEEN_SECONDS", 0.02)
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    # This process may have children of other tests.
+    monkeypatch.setattr(child_watch, "living_children", lambda: living_children() & {child.pid})
+    with sessions.begin() as session:
+        make_worker(session)
+        job_id = make_job(session, resources={"max_attempts": 1}).id
+        acquire_job(session)
+        session.get_one(Attempt, (job_id, 1)).process = child.pid
+    report = HostReport("alpha", Space((tmp_path,), 1))
+    rounds = threading.Semaphore(0)
+    monkeypatch.setattr(report, "send", lambda session: rounds.release())
+
+    def has_ended() -> bool:
+        with sessions.begin() as session:
+            return session.get_one(Job, job_id).status == "failed"
+
+    watch = ChildWatch(sessions, "alpha", Drain(), report, freed=lambda: None)
+    try:
+        assert rounds.acquire(timeout=60)
+        counters.write_text(f"oom_kill {7 + kills}\n")
+        child.kill()
+        wait_for(has_ended, "the job's end")
+    finally:
+        watch.stop()
+        child.kill()
+        child.wait()
+        assert child.stdin is not None
+        child.stdin.close()
+    with sessions.begin() as session:
+        attempt = session.get_one(Attempt, (job_id, 1))
+        job = session.get_one(Job, job_id)
+    assert (attempt.end, attempt.counts) == (end, True)
+    assert job.reason == ("oom" if kills else "error")
+    assert f"process {child.pid} on alpha" in (job.error or "")
