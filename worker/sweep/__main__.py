@@ -96,9 +96,18 @@ class Sweep:
 
     def _rounds(self, connection: Connection, stop: threading.Event) -> None:
         while not stop.is_set():
-            maintenance.check_alive(connection)
+            self._check_alive(connection)
             self.round()
             stop.wait(self._settings.sweep_seconds)
+
+    def _check_alive(self, connection: Connection) -> None:
+        """A database that hung (its disk, its whole machine) kept the workers from renewing: that is an outage, too."""
+        asked_at = time.monotonic()
+        maintenance.check_alive(connection)
+        now = time.monotonic()
+        if now - asked_at > self._settings.lease_seconds / 4:
+            log.warning("the database did not answer for a while", seconds=round(now - asked_at, 1))
+            self._back_at = now
 
     def round(self) -> None:
         """Raises one of DATABASE_AWAY; what is undone then is done by the next round."""

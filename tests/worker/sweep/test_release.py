@@ -5,11 +5,12 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Job, Lease
-from store.jobs import commands, wakeups
+from store.jobs import commands, maintenance, wakeups
 from tests.support.factories import acquire_job, make_job, make_user, make_worker
 from tests.support.waiting import wait_for
 from worker.settings import Settings
@@ -44,3 +45,32 @@ def test_after_an_outage_the_sweep_holds_nobody_s_use_while_it_waits_for_a_job(
         commands.finish(session, jobs[1], 1, reason="completed")
     thread.join()
     assert released == [jobs[0]]
+
+
+def test_a_database_that_hung_is_an_outage_that_is_over(
+    engine: Engine, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(
+        database_url=database_url,
+        redis_url="redis://nowhere",
+        storage=tmp_path,
+        lease_seconds=2.0,
+        sweep_seconds=0.01,
+    )
+    sweep = Sweep(settings, engine, wakeups.make_celery(settings.redis_url))
+    stop = threading.Event()
+    seen: list[bool] = []
+
+    def look() -> None:
+        seen.append(sweep._back_at is not None)
+        if len(seen) == 2:
+            stop.set()
+
+    # The second time longer than a quarter of the lease.
+    monkeypatch.setattr(
+        maintenance, "check_alive", lambda _: time.sleep(0.6) if len(seen) == 1 else None
+    )
+    monkeypatch.setattr(sweep, "round", look)
+    with engine.connect() as connection:
+        sweep._rounds(connection, stop)
+    assert seen == [False, True]
