@@ -5,6 +5,7 @@ from worker.execution.execute import ExecutionContext, execute
 from worker.execution.failures import is_out_of_memory
 from worker.execution.heartbeat import LeaseTiming
 from worker.execution.space import Space
+from worker.execution.standstill import forget_stacks, read_stacks
 
 __all__ = [
     "Drain",
@@ -12,5 +13,7 @@ __all__ = [
     "LeaseTiming",
     "Space",
     "execute",
+    "forget_stacks",
     "is_out_of_memory",
+    "read_stacks",
 ]

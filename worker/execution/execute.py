@@ -1,6 +1,7 @@
 """One acquired job, from its start to its end in SQL."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -29,6 +30,7 @@ from worker.execution.log_lines import format_event
 from worker.execution.outcome import Outcome, Stop, record_outcome
 from worker.execution.recorder import Recorder, Write
 from worker.execution.space import Space
+from worker.execution.standstill import Standstill, stacks_file
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +45,7 @@ STOPS: dict[str, Stop] = {"cancel": "cancelled", "pause": "paused", "preempt": "
 
 @dataclass(frozen=True, slots=True)
 class ExecutionContext:
-    """What a job needs besides its assignment; made once per child, of the process `parent`."""
+    """What a job needs besides its assignment; made once per child, of the process `parent`, the worker `instance`."""
 
     sessions: sessionmaker[Session]
     host: str
@@ -54,6 +56,7 @@ class ExecutionContext:
     load: Callable[[DatasetSpec, DatasetInfo], Data]
     timing: LeaseTiming
     drain: Drain
+    instance: str | None = None
 
 
 def execute(assignment: Assignment, context: ExecutionContext, acquired_at: float) -> bool:
@@ -91,7 +94,9 @@ class Execution:
         """See `execute`."""
         log.info("acquired", kind=self._assignment.kind)
         memory.reset_peak(_torch_device(self._assignment.devices[0]))
-        with self._heartbeat, forwarded_warnings(self._recorder.say):
+        stacks = stacks_file(os.getpid(), self._context.instance)
+        standstill = Standstill(self._context.timing.stall, stacks)
+        with standstill, self._heartbeat, forwarded_warnings(self._recorder.say):
             outcome = self._outcome()
             # Still inside the heartbeat: the last write may wait for the database, and the job must
             # not be released meanwhile.

@@ -64,6 +64,7 @@ class Child:
                 settings.lease_seconds, settings.renewal_seconds, settings.stall_seconds
             ),
             drain=drain,
+            instance=instance,
         )
 
     def work(self) -> None:

@@ -14,7 +14,7 @@ from runtime.alarm import Alarm
 from runtime.oom_kills import OomKills
 from store.db import DATABASE_AWAY, LostLease
 from store.jobs import commands, leases, maintenance
-from worker.execution import Drain
+from worker.execution import Drain, forget_stacks, read_stacks
 from worker.host.host_report import HostReport
 
 log = structlog.get_logger(__name__)
@@ -33,7 +33,8 @@ def end_orphaned_attempts(
 ) -> int:
     """End every attempt of this host's instance whose process isn't among the living; how many there were.
 
-    As lost, or as `oom` where the process is among those `out_of_memory`, which the kernel has killed.
+    As lost; as `oom` where the process is among those `out_of_memory`, which the kernel has killed; as `stalled`
+    where it has ended itself.
 
     Other instances' attempts are not ours to judge: their processes may live where we can't see them.
     The living are asked after SQL: whoever is seen to hold an attempt was alive before that.
@@ -44,10 +45,13 @@ def end_orphaned_attempts(
     dead = [attempt for attempt in held if attempt.process not in alive]
     for attempt in dead:
         log.warning("a worker process died", job=attempt.job_id, attempt=attempt.number)
-        end, text = _describe_death(attempt.process, host, out_of_memory)
+        stacks = read_stacks(attempt.process, instance)
+        is_oom = attempt.process in out_of_memory
+        end, text = _describe_death(f"process {attempt.process} on {host}", stacks, is_oom=is_oom)
         try:
             with sessions.begin() as session:
                 commands.end_attempt(session, attempt.job_id, attempt.number, end, error=text)
+            forget_stacks(attempt.process, instance)
         except LostLease:
             log.info("it had already ended", job=attempt.job_id, attempt=attempt.number)
         except DATABASE_AWAY:
@@ -58,11 +62,13 @@ def end_orphaned_attempts(
 
 
 def _describe_death(
-    process: int, host: str, out_of_memory: Container[int]
-) -> tuple[Literal["lost", "oom"], str]:
-    if process in out_of_memory:
-        return "oom", f"the kernel killed process {process} on {host}: it was out of memory"
-    return "lost", f"process {process} on {host} died"
+    process: str, stacks: str, *, is_oom: bool
+) -> tuple[Literal["lost", "oom", "stalled"], str]:
+    if stacks:
+        return "stalled", f"{process} stood still for too long, and ended. It was here:\n{stacks}"
+    if is_oom:
+        return "oom", f"the kernel killed {process}: it was out of memory"
+    return "lost", f"{process} died"
 
 
 def living_children() -> set[int]:
@@ -184,6 +190,8 @@ class ChildWatch:
                 self._sessions, self._host, living_children, self._instance, self._out_of_memory
             )
             self._out_of_memory.clear()
+            for one in self._living - living:
+                forget_stacks(one, self._instance)
             # Also one that ended its attempt itself, and left: nobody else acquires a job in its place.
             if died or ended:
                 self._freed()

@@ -17,6 +17,7 @@ from tests.support.waiting import wait_for
 from worker.__main__ import _register
 from worker.execution.drain import Drain
 from worker.execution.space import Space
+from worker.execution.standstill import stacks_file
 from worker.host import child_watch
 from worker.host.child_watch import ChildWatch, living_children
 from worker.host.devices import HostDevice
@@ -97,13 +98,19 @@ def test_children_are_looked_for_when_one_has_died_and_not_again_and_again(
     assert looks[1] == set()
 
 
-@pytest.mark.parametrize(("kills", "end"), [(1, "oom"), (0, "lost")])
-def test_an_attempt_whose_process_the_kernel_killed_for_its_memory_ends_so(
+@pytest.mark.parametrize(
+    ("kills", "stacks", "end", "reason"),
+    [(0, "", "lost", "error"), (1, "", "oom", "oom"), (0, "in hang", "stalled", "error")],
+    ids=["died", "killed by the kernel", "ended itself"],
+)
+def test_an_attempt_says_of_its_dead_process_why_it_died(
     sessions: Sessions,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     kills: int,
+    stacks: str,
     end: str,
+    reason: str,
 ) -> None:
     counters = tmp_path / "vmstat"
     counters.write_text("oom_kill 7\n")
@@ -129,6 +136,7 @@ def test_an_attempt_whose_process_the_kernel_killed_for_its_memory_ends_so(
     try:
         assert rounds.acquire(timeout=60)
         counters.write_text(f"oom_kill {7 + kills}\n")
+        stacks_file(child.pid, None).write_text(stacks)
         child.kill()
         wait_for(has_ended, "the job's end")
     finally:
@@ -141,5 +149,7 @@ def test_an_attempt_whose_process_the_kernel_killed_for_its_memory_ends_so(
         attempt = session.get_one(Attempt, (job_id, 1))
         job = session.get_one(Job, job_id)
     assert (attempt.end, attempt.counts) == (end, True)
-    assert job.reason == ("oom" if kills else "error")
+    assert job.reason == reason
     assert f"process {child.pid} on alpha" in (job.error or "")
+    assert stacks in (job.error or "")
+    assert not stacks_file(child.pid, None).exists()
