@@ -27,6 +27,7 @@ GENERATIONS: Mapping[str, int] = {
     "117906b65c84847e0144f6165c5db4e3": 2,
     "f75fbc6e3b9538de6ce6d338a1589818": 2,
     "d63da55a8692c8c4c2db0d0e4e97df78": 2,
+    "cae304affa1b2e6e21943c605ab61571": 2,
 }
 
 

@@ -1,5 +1,6 @@
 """The processes of a training on several devices end together, however one of them ends."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from ranks.rank_trainings import start_ranks
 from runtime.preloaded import VARIABLE
 from tests.support.trainings import make_spec
 from tests.support.waiting import wait_for
-from trainer.errors import DataError, RanksError
+from trainer.errors import DataError, RankOutOfMemory
 from trainer.events import Stepped
+from trainer.ranks import launch
 
 LONG = make_spec(training={"epochs": 10_000, "batch_size": 64}, resources={"devices": 2})
 
@@ -75,11 +77,13 @@ def until_a_step(training):
 
 
 @pytest.mark.usefixtures("preload")
-def test_a_killed_rank_ends_all_and_is_named(tmp_path) -> None:
+def test_a_rank_that_the_kernel_killed_ends_all_and_is_named(tmp_path, monkeypatch) -> None:
+    # Each time it is asked, it has killed one more.
+    monkeypatch.setattr(launch, "count_oom_kills", itertools.count().__next__)
     training = start_ranks(LONG, tmp_path / "attempt-1")
     until_a_step(training)
     ranks()[1].kill()
-    with pytest.raises(RanksError, match="rank 1 was killed by SIGKILL"):
+    with pytest.raises(RankOutOfMemory, match="rank 1 was killed by the kernel"):
         list(training)
     assert not processes()
 
