@@ -49,6 +49,7 @@ RIGHTS: Mapping[str, tuple[str, str]] = {
     "workers": (_READ, _ALL),
     "devices": (_READ, _ALL),
     "leases": (_READ, _ALL),
+    "footprints": (_READ, _ALL),
     "reservations": ("SELECT, INSERT, DELETE", _READ),
     # The API adds to them when it answers a job by an equal one.
     "epochs": (_ADD, _ADD),

@@ -28,6 +28,7 @@ from worker.host.celery_app import make_app, when_forked
 from worker.host.child import add_task
 from worker.host.child_watch import ChildWatch, end_orphaned_attempts
 from worker.host.devices import HostDevice, find_devices
+from worker.host.gpus import GpuWatch, make_gpus
 from worker.host.host_lock import HostName, is_gone, make_instance
 from worker.host.host_report import HostReport
 from worker.host.offers import describe_offers
@@ -53,8 +54,11 @@ def main() -> int:
     try:
         previous = name.take(settings.host_lock_seconds, termination)
         settings = settings.model_copy(update={"host_name": name.host})
-        devices = find_devices(settings)
-        report = HostReport(settings.host_name, Space.of(settings), instance.id)
+        gpus = make_gpus(settings)
+        found = () if settings.gpu_slots == 0 else gpus.find()
+        devices = find_devices(settings, found)
+        watch = GpuWatch(gpus, found, os.getpid())
+        report = HostReport(settings.host_name, Space.of(settings), instance.id, gpus=watch)
         offers = describe_offers(settings, devices)
         _register(
             sessions, settings.host_name, instance, devices, previous, report, termination, offers
@@ -63,7 +67,16 @@ def main() -> int:
             termination.check()
             slots = sum(device.slots for device in devices)
             return _serve(
-                settings, sessions, drain, slots, name, instance, report, termination, watches
+                settings,
+                sessions,
+                drain,
+                slots,
+                name,
+                instance,
+                report,
+                termination,
+                watches,
+                watch,
             )
         finally:
             _say_ended(sessions, settings.host_name, instance)
@@ -109,6 +122,7 @@ def _register(
                 [(device.kind, device.number, device.name, device.slots) for device in devices],
                 instance,
                 offers,
+                {one.number: one.memory_bytes for one in devices if one.memory_bytes is not None},
             )
             report.send(session)
         if previous is not None and is_gone_before:
@@ -137,9 +151,10 @@ def _serve(
     report: HostReport,
     termination: Termination,
     watches: list[ChildWatch],
+    gpus: GpuWatch,
 ) -> int:
     app = make_app(settings)
-    add_task(app, settings, drain, instance.id)
+    add_task(app, settings, drain, instance.id, gpus)
     taken = threading.Event()
 
     def leave() -> None:

@@ -1,6 +1,7 @@
 """What the environment says to the worker's processes (NORMLAB_*)."""
 
 import socket
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -18,7 +19,19 @@ class Settings(QueueSettings):
     )
     cpu_slots: Annotated[int | None, Field(ge=0, description="default: cores / cpu_threads")] = None
     cpu_threads: Annotated[int, Field(ge=1)] = 1
-    gpu_slots: Annotated[int, Field(ge=0, description="jobs at once on each GPU")] = 1
+    gpu_slots: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            description="jobs at once on each GPU, at most; default: 4 where its memory can be measured, else 1",
+        ),
+    ] = None
+    fake_gpus: Annotated[
+        Path | None,
+        Field(
+            description="for tests and demonstrations: a file that says which GPUs there are; jobs train on the CPU"
+        ),
+    ] = None
     lease_seconds: Seconds = 90.0
     heartbeat_seconds: Annotated[
         float,

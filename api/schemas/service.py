@@ -78,6 +78,18 @@ class HeldView(View):
     job_name: str
     attempt: int
     expires_at: datetime
+    booked_bytes: Annotated[
+        int | None,
+        Field(description="of the memory of its GPU; null: all of it, or it is not measured"),
+    ]
+
+
+class DeviceMemoryView(View):
+    """A GPU's memory: jobs run side by side as far as what they book fits beside what others use."""
+
+    total_bytes: int
+    booked_bytes: int
+    foreign_bytes: Annotated[int, Field(description="used by processes that are not Normlab's")]
 
 
 class DeviceView(View):
@@ -90,6 +102,7 @@ class DeviceView(View):
     slots: int
     held: list[HeldView]
     reserved: Annotated[str | None, Field(description="by whom and until when no job starts on it")]
+    memory: Annotated[DeviceMemoryView | None, Field(description="null: it is not measured")]
 
 
 class NewReservation(Part):

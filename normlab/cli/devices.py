@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from normlab.cli.render import Column, Format, Item, Output, emit, field, say
+from normlab.cli.render import Column, Format, Item, Output, emit, field, say, size
 from normlab.client import Client
 from normlab.errors import NormlabError
 
@@ -113,10 +113,20 @@ def _jobs(one: Item) -> str:
     return ", ".join(dict.fromkeys(f"j{held['job_id']}" for held in one["held"]))
 
 
+def _memory(one: Item) -> str:
+    if (memory := one.get("memory")) is None:
+        return ""
+    booked, total, foreign = (
+        size(memory[f"{name}_bytes"]) for name in ("booked", "total", "foreign")
+    )
+    return f"{booked} of {total} booked, {foreign} used by others"
+
+
 _DEVICES = [
     Column("device", _name, _name),
     Column("name", field("name")),
     Column("slots in use", _busy, _busy, right=True),
+    Column("memory", _memory, _memory),
     Column("jobs", _jobs, _jobs),
     Column("reserved", field("reserved")),
 ]

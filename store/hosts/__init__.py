@@ -1,7 +1,8 @@
 """Hosts: their names, disk space and clocks, and the storage that they share."""
 
-from store.hosts import disk_use, host_health, reservations
+from store.hosts import disk_use, footprints, gpu_memory, host_health, reservations
 from store.hosts.disk_use import Stored
+from store.hosts.gpu_memory import DeviceMemory, GpuMemory
 from store.hosts.host_health import SEEN_SECONDS, Shortage
 from store.hosts.host_names import Holder, NameSession, open_session
 from store.hosts.room import (
@@ -14,17 +15,18 @@ from store.hosts.room import (
     Room,
     Taken,
     choose_host,
-    find_room,
-    find_rooms,
 )
+from store.hosts.rooms import booked_bytes, find_room, find_rooms
 from store.hosts.storage import adopt_storage, check_storage
 
 __all__ = [
     "PATIENCE_SECONDS",
     "SEEN_SECONDS",
     "Counts",
+    "DeviceMemory",
     "DeviceRoom",
     "FreeSlot",
+    "GpuMemory",
     "Holder",
     "Kind",
     "NameSession",
@@ -34,11 +36,14 @@ __all__ = [
     "Stored",
     "Taken",
     "adopt_storage",
+    "booked_bytes",
     "check_storage",
     "choose_host",
     "disk_use",
     "find_room",
     "find_rooms",
+    "footprints",
+    "gpu_memory",
     "host_health",
     "open_session",
     "reservations",

@@ -1,6 +1,6 @@
 """Acquiring a job: one short transaction gives a host the fairest job and the devices to run it on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -19,7 +19,16 @@ from store.db import (
     User,
     transition,
 )
-from store.hosts import FreeSlot, Kind, Need, Room, Taken, find_room, find_rooms
+from store.hosts import (
+    PATIENCE_SECONDS,
+    Kind,
+    Need,
+    Room,
+    Taken,
+    find_room,
+    find_rooms,
+    footprints,
+)
 from store.jobs import queue, usage
 from store.reuse import answers
 from trainer.events import CheckpointSaved
@@ -34,11 +43,13 @@ MOST_PASSED_OVER = 20
 
 @dataclass(frozen=True, slots=True)
 class AssignedDevice:
-    """A device by its kind and its number on the host, and the slot held there."""
+    """A device by its kind and its number on the host, and the slot held there. `booked_bytes`: how much of its memory
+    the job may take; None: all that there is."""
 
     kind: Kind
     number: int
     slot: int
+    booked_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,7 @@ def acquire(
     lease_seconds: float,
     numerics: Callable[[str], Numerics],
     warm: tuple[str, int] | None = None,
+    only_warm: bool = False,
     instance: str | None = None,
 ) -> Assignment | Settled | None:
     """The fairest job that fits what is free on the host, running from now on; None if there is none. If an equal one
@@ -100,12 +112,13 @@ def acquire(
 
     `instance` is the worker's: one that is no longer the host's (another has taken its name) gets nothing.
     `numerics` is asked, with the kind of device, only where they are not yet fixed. `warm` is the
-    device (kind, number) that the process has used: taken before others where the job may choose.
+    device (kind, number) that the process has used: taken before others where the job may choose, and with `only_warm`
+    none of the others.
     """
     # One acquisition at a time: two side by side would see the same free slots and the same use by each
     # owner, and neither would get the fairest job. The lock ends with this short transaction.
     session.execute(select(func.pg_advisory_xact_lock(ACQUIRE_LOCK)))
-    room = find_room(session, host, instance, warm)
+    room = find_room(session, host, instance, warm, only_warm)
     locked = _lock_fairest(session, room, host)
     if locked is None:
         return None
@@ -122,8 +135,8 @@ def acquire(
         expected_seconds=locked.expected_seconds,
         slots=len(taken.held),
     )
-    _start(session, job, attempt, taken.held, lease_seconds)
-    return _describe(session, job, taken.own, fixed)
+    _start(session, job, attempt, taken, lease_seconds)
+    return _describe(session, job, taken, fixed)
 
 
 def _lock_fairest(session: Session, room: Room, host: str) -> _Locked | None:
@@ -136,19 +149,27 @@ def _lock_fairest(session: Session, room: Room, host: str) -> _Locked | None:
         # acquisitions wait.
         row = session.execute(_unless_locked(), {"id": job_id}).one_or_none()
         if row is not None:
-            need = Need.of(row[0], _required_kind(row[0]))
+            job, expected_seconds, now, has_equal, bookings = row
+            need = Need.of(job, _required_kind(job), bookings)
             if (taken := room.choose(need)) is not None:
-                return _Locked(*row, taken)
+                return _Locked(job, expected_seconds, now, has_equal, taken)
             # It needs more than is free, and has waited too long for others to pass it.
-            room = room.keep_for(need, host, find_rooms(session))
+            if now - job.queued_at >= timedelta(seconds=PATIENCE_SECONDS):
+                room = room.keep_for(need, host, find_rooms(session))
         passed_over.append(job_id)
     return None
 
 
 @cache
-def _unless_locked() -> Select[Job, float, datetime, bool]:
+def _unless_locked() -> Select[Job, float, datetime, bool, dict[str, int] | None]:
     return (
-        select(Job, usage.expected_seconds(), func.clock_timestamp(), answers.has_equal())
+        select(
+            Job,
+            usage.expected_seconds(),
+            func.clock_timestamp(),
+            answers.has_equal(),
+            footprints.bookings(),
+        )
         .where(Job.id == bindparam("id"), Job.status == "queued")
         .options(
             joinedload(Job.owner).load_only(User.name),
@@ -209,7 +230,7 @@ def _start(
     session: Session,
     job: Job,
     attempt: Attempt,
-    slots: Sequence[FreeSlot],
+    taken: Taken,
     lease_seconds: float,
 ) -> None:
     # The new number is the fence: from the commit on, a write of an earlier attempt raises LostLease.
@@ -225,11 +246,12 @@ def _start(
             device_id=slot.device_id,
             slot=slot.slot,
             expires_at=func.clock_timestamp() + timedelta(seconds=lease_seconds),
+            booked_bytes=taken.booked_bytes,
         )
-        for slot in slots
+        for slot in taken.held
     )
-    devices = dict.fromkeys(f"{slot.kind} {slot.number}" for slot in slots)
-    alone = " alone" if job.exclusive else ""
+    devices = dict.fromkeys(f"{slot.kind} {slot.number}" for slot in taken.own)
+    alone = " alone" if job.exclusive or len(taken.held) > len(taken.own) else ""
     why = f"attempt {job.attempt} on {', '.join(devices)}{alone}"
     transition(session, job, "running", who=worker_name(attempt.host), why=why)
 
@@ -239,9 +261,7 @@ def worker_name(host: str) -> str:
     return f"worker {host}"
 
 
-def _describe(
-    session: Session, job: Job, slots: Sequence[FreeSlot], numerics: Numerics | None
-) -> Assignment:
+def _describe(session: Session, job: Job, taken: Taken, numerics: Numerics | None) -> Assignment:
     dataset = job.dataset
     return Assignment(
         job_id=job.id,
@@ -252,7 +272,9 @@ def _describe(
         dataset_name=dataset.name,
         source=dataset.source,
         info=dataset.info,
-        devices=tuple(AssignedDevice(one.kind, one.number, one.slot) for one in slots),
+        devices=tuple(
+            AssignedDevice(one.kind, one.number, one.slot, taken.booked_bytes) for one in taken.own
+        ),
         numerics=numerics,
         checkpoints=_checkpoints(session, job),
         seconds_used=job.seconds_used,

@@ -21,7 +21,7 @@ from store.db import (
     sanitize_text,
     transition,
 )
-from store.hosts import host_health
+from store.hosts import footprints, host_health
 from store.jobs import usage
 from store.jobs.acquire import worker_name
 from store.jobs.recording import keep_metrics
@@ -35,6 +35,8 @@ FailureReason = Literal["timeout", "oom", "disk", "error"]
 
 #: How often the disk may run full under a job, on any hosts, before the job fails.
 DISK_TRIES = 5
+#: How often a job may run out of memory before it fails: the second time it had its GPU for itself (`store.hosts.footprints`).
+OOM_TRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +47,21 @@ class Renewed:
 
 
 def renew(
-    session: Session, job_id: int, attempt: int, lease_seconds: float, seconds_used: float
+    session: Session,
+    job_id: int,
+    attempt: int,
+    lease_seconds: float,
+    seconds_used: float,
+    used_bytes: int | None = None,
 ) -> Renewed:
-    """Prolong the lease by the database's clock, also one that ran out but was not yet swept."""
+    """Prolong the lease by the database's clock, also one that ran out but was not yet swept; `used_bytes`: of its
+    GPU's memory now."""
     job = lock_attempt(session, job_id, attempt)
     expires_at = func.clock_timestamp() + timedelta(seconds=lease_seconds)
     renewed = session.execute(
         update(Lease)
         .where(Lease.job_id == job_id, Lease.attempt == attempt)
-        .values(expires_at=expires_at)
+        .values(expires_at=expires_at, used_bytes=used_bytes)
         .returning(Lease.id)
     ).all()
     # The attempt has not ended but its lease is gone, so its slot may be another's already.
@@ -74,10 +82,13 @@ def finish(
     seconds_used: float | None = None,
     memory_bytes: int | None = None,
 ) -> Job:
-    """The job succeeded (a diverged one, too): its metrics are final, its slots are free."""
+    """The job succeeded (a diverged one, too): its metrics are final, its slots are free. `memory_bytes`: what it took
+    at most, of its GPU or on a CPU of its process."""
     # Raises before anything is written, and keeps the row locked until the commit, so that neither the
     # sweep nor another attempt can end this one in between.
     job = lock_attempt(session, job_id, attempt)
+    if memory_bytes is not None and job.numerics and job.numerics["device"] == "cuda":
+        footprints.keep(session, job_id, memory_bytes)
     row = _end(session, job, "completed", None, seconds_used, counts=False)
     row.memory_bytes = memory_bytes
     keep_metrics(job, metrics or {})
@@ -121,11 +132,13 @@ def end_attempt(
     """End the attempt but not (unless that was requested or the attempts are used up) the job.
 
     `lost, stalled, oom, error` count towards the job's limit, unless `counts` says otherwise (a loss that
-    an outage of the database caused); `disk` has a limit of its own, and its host is held. A job that goes
+    an outage of the database caused); `oom` and `disk` have limits of their own, too, and after `disk` its host is held. A job that goes
     on keeps its `queued_at`, and so is first in the queue of its class; one that was asked to give way keeps the
     time that it had waited. A request to cancel or to pause is fulfilled by any end.
     """
     job = lock_attempt(session, job_id, attempt)
+    if end == "oom":
+        footprints.forget(session, job_id)
     counted = end in COUNTED_ENDS if counts is None else counts
     row = _end(session, job, end, error, seconds_used, counts=counted)
     host = row.host
@@ -173,6 +186,8 @@ def _used_up(session: Session, job: Job, end: End, counted: bool) -> str | None:
         tries = _count_attempts(session, job, Attempt.end == "disk")
         words = f"the disk ran full under {tries} attempts (the limit)"
         return words if tries >= DISK_TRIES else None
+    if end == "oom" and _count_attempts(session, job, Attempt.end == "oom") >= OOM_TRIES:
+        return f"it ran out of memory {OOM_TRIES} times (the limit)"
     if counted and _count_attempts(session, job, Attempt.counts.is_(True)) >= job.max_attempts:
         return f"all {job.max_attempts} attempts are used up"
     return None

@@ -20,7 +20,7 @@ from store.db import (
     Worker,
     database_now,
 )
-from store.hosts import host_health, reservations
+from store.hosts import DeviceMemory, DeviceRoom, booked_bytes, host_health, reservations
 from store.jobs.attempts import end_attempt
 
 log = structlog.get_logger(__name__)
@@ -28,18 +28,22 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One slot that is in use."""
+    """One slot that is in use; `booked_bytes`: of its GPU's memory; None: all of it, or it is not measured."""
 
     slot: int
     job_id: int
     job_name: str
     attempt: int
     expires_at: datetime
+    booked_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """A device and what runs on it; `reserved`: by whom and until when it gets no jobs, in words."""
+    """A device and what runs on it; `reserved`: by whom and until when it gets no jobs, in words.
+
+    `memory`: of a GPU on which jobs are packed by what they take of it.
+    """
 
     host: str
     kind: str
@@ -48,6 +52,22 @@ class DeviceView:
     slots: int
     held: tuple[Held, ...]
     reserved: str | None = None
+    memory: DeviceMemory | None = None
+
+    @property
+    def room(self) -> DeviceRoom:
+        """As an acquisition sees it."""
+        taken = {one.slot for one in self.held}
+        room = DeviceRoom(
+            id=0,
+            kind="cpu" if self.kind == "cpu" else "cuda",
+            number=self.number,
+            slots=self.slots,
+            held=len(self.held),
+            free=tuple(slot for slot in range(self.slots) if slot not in taken),
+            name=self.name,
+        )
+        return room if self.memory is None else self.memory.put_into(room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +113,11 @@ def register_worker(
     devices: Sequence[tuple[str, int, str, int]],
     instance: Instance | None = None,
     offers: Sequence[Mapping[str, Any]] = (),
+    memory: Mapping[int, int] | None = None,
 ) -> None:
     """The host's worker starts, with devices of (kind, number, name, slots); it isn't draining.
 
-    `offers`: for each kind of device numerics and environment, as `store.reuse.Offer` reads them. From now on only this instance acquires jobs for the host.
+    `offers`: for each kind of device numerics and environment, as `store.reuse.Offer` reads them. `memory`: of GPUs where it is measured, in bytes, by their numbers: nothing starts on them before `gpu_memory.report`. From now on only this instance acquires jobs for the host.
     """
     now = func.clock_timestamp()
     start = {
@@ -121,13 +142,13 @@ def register_worker(
     # A device that is gone may still be held by an attempt that has not been ended yet.
     session.execute(update(Device).where(Device.host == host).values(slots=0))
     for kind, number, name, slots in devices:
-        statement = insert(Device).values(
-            host=host, kind=kind, number=number, name=name, slots=slots
-        )
+        measured = (memory or {}).get(number) if kind == "cuda" else None
+        state = {"name": name, "slots": slots, "memory_bytes": measured, "foreign_bytes": None}
         session.execute(
-            statement.on_conflict_do_update(
-                index_elements=[Device.host, Device.kind, Device.number],
-                set_={"name": name, "slots": slots},
+            insert(Device)
+            .values(host=host, kind=kind, number=number, **state)
+            .on_conflict_do_update(
+                index_elements=[Device.host, Device.kind, Device.number], set_=state
             )
         )
     session.execute(
@@ -216,7 +237,7 @@ def devices_view(session: Session) -> list[DeviceView]:
     held = _held_by_device(session)
     statement = reservations.with_reservations(select(Device)).where(Device.slots > 0)
     # Of two reservations that of the device itself is named.
-    ordered = statement.order_by(
+    ordered = statement.add_columns(booked_bytes()).order_by(
         Device.host, Device.kind, Device.number, Reservation.kind.is_not(None)
     )
     views = {
@@ -228,8 +249,9 @@ def devices_view(session: Session) -> list[DeviceView]:
             device.slots,
             tuple(held.get(device.id, ())),
             reservations.describe(reservation) if reservation else None,
+            DeviceMemory.of(device, int(booked)),
         )
-        for device, reservation in session.execute(ordered)
+        for device, reservation, booked in session.execute(ordered)
     }
     return list(views.values())
 
@@ -304,6 +326,8 @@ def _held_by_device(session: Session) -> dict[int, list[Held]]:
     statement = select(Lease, Job.name).join(Job, Job.id == Lease.job_id).order_by(Lease.slot)
     held: dict[int, list[Held]] = {}
     for lease, name in session.execute(statement):
-        one = Held(lease.slot, lease.job_id, name, lease.attempt, lease.expires_at)
+        one = Held(
+            lease.slot, lease.job_id, name, lease.attempt, lease.expires_at, lease.booked_bytes
+        )
         held.setdefault(lease.device_id, []).append(one)
     return held

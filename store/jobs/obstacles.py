@@ -17,6 +17,7 @@ class WaitReason(StrEnum):
 
     BEHIND = "behind"
     NO_FREE_SLOT = "no_free_slot"
+    NO_MEMORY = "no_memory"
     STARTING = "starting"
     LIMIT = "limit"
     DATASET = "dataset"

@@ -13,6 +13,8 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Float,
+    FromClause,
+    Integer,
     Select,
     Subquery,
     and_,
@@ -101,11 +103,13 @@ def in_order(
     *conditions: ColumnElement[bool],
     limit: int | ColumnElement[int],
     with_held_back: bool = False,
+    looked_at: tuple[ColumnElement[bool], int] | None = None,
 ) -> Select[int, *tuple[Any, ...]]:
     """The jobs that meet the conditions, the fairest first; `limit`: of each line; `with_held_back`: also the jobs of
-    people who have reached a limit, with its name."""
+    people who have reached a limit, with its name. `looked_at`: one more condition, for which only so many jobs of each
+    line that meet the others are looked at."""
     lines = _with_owners(lines)
-    head = (
+    jobs = (
         select(Job.id, Job.queued_at, Job.study_id, Job.devices)
         .where(
             # A line of somebody who has reached a limit is not even looked into.
@@ -119,9 +123,12 @@ def in_order(
             case((and_(true(), *conditions), true()), else_=false()),
         )
         .order_by(Job.queued_at, Job.id)
-        .limit(limit)
         .correlate(lines)
-        .lateral("head")
+    )
+    head = (
+        jobs.limit(limit).lateral("head")
+        if looked_at is None
+        else _first_of(jobs, *looked_at, limit=limit)
     )
     # Waiting raises a job's class step by step up to the highest, so that none is passed over for ever.
     waited_classes = func.floor(seconds_since(head.c.queued_at) / AGING_SECONDS)
@@ -139,6 +146,25 @@ def in_order(
         .select_from(lines)
         .join(head, true())
         .order_by(priority.desc(), lines.c.used, head.c.queued_at, head.c.id)
+    )
+
+
+def _first_of(
+    jobs: Select[*tuple[Any, ...]], condition: ColumnElement[bool], most: int, *, limit: Any
+) -> FromClause:
+    """Of the first `most` of a line's jobs those that meet the condition, which is tried on one after the other."""
+    looked_at = (
+        jobs.add_columns(condition.label("is_met"))
+        .limit(literal_column(str(most), Integer))
+        .subquery("looked_at")
+    )
+    columns = (looked_at.c[name] for name in ("id", "queued_at", "study_id", "devices"))
+    return (
+        select(*columns)
+        .where(looked_at.c.is_met)
+        .order_by(looked_at.c.queued_at, looked_at.c.id)
+        .limit(limit)
+        .lateral("head")
     )
 
 

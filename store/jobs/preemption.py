@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from store.db import PRIORITIES, Attempt, Device, Job, Lease
-from store.hosts import PATIENCE_SECONDS, DeviceRoom, Need, Room, choose_host, find_rooms
+from store.hosts import PATIENCE_SECONDS, DeviceRoom, Need, Room, Taken, choose_host, find_rooms
 from store.jobs import commands, limits, order, queue
 from store.reuse import answers
 
@@ -41,9 +41,12 @@ class Claimant:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
+    """`booked_bytes`: of the device's memory; None: all of it."""
+
     host: str
     device_id: int
     number: int
+    booked_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,8 @@ def choose(
         needs = [
             replace(claimant.need, kind=kind)
             for kind in sorted(kinds)
-            if claimant.need.kind in (None, kind) and _is_large_enough(rooms, kind, claimant.need)
+            if claimant.need.kind in (None, kind)
+            and any(room.is_large_enough(claimant.need, kind) for room in rooms.values())
         ]
         if not needs or allowed.get(claimant.owner_id, 1) < 1:
             continue
@@ -118,6 +122,9 @@ def choose(
             continue
         lower = [one for one in left if one.level < claimant.level]
         victims = _find_victims(_where_kept(rooms, claimant, needs), needs, lower)
+        # What several hold becomes free one by one, too.
+        if len(victims) > claimant.need.devices and claimant.waited < PATIENCE_SECONDS:
+            continue
         if not victims:
             held_back.update(need.kind for need in needs if need.kind is not None)
             continue
@@ -127,14 +134,6 @@ def choose(
         rooms |= {host: _release(room, host, victims) for host, room in rooms.items()}
         _take(rooms, needs)
     return chosen
-
-
-def _is_large_enough(rooms: Mapping[str, Room], kind: str, need: Need) -> bool:
-    """Whether there is a host on which it could run at all."""
-    return any(
-        sum(one.size for one in room.devices if one.kind == kind) >= need.devices
-        for room in rooms.values()
-    )
 
 
 def _where_kept(
@@ -157,33 +156,42 @@ def _take(rooms: dict[str, Room], needs: Sequence[Need]) -> bool:
     for host, room in sorted(rooms.items()):
         for need in needs:
             if (taken := room.choose(need)) is not None:
-                held = {(one.device_id, one.slot) for one in taken.held}
-                rooms[host] = replace(room, devices=[_without(one, held) for one in room.devices])
+                rooms[host] = replace(room, devices=[_without(one, taken) for one in room.devices])
                 return True
     return False
 
 
-def _without(device: DeviceRoom, held: Collection[tuple[int, int]]) -> DeviceRoom:
-    free = tuple(slot for slot in device.free if (device.id, slot) not in held)
-    return replace(device, free=free, held=device.held + len(device.free) - len(free))
+def _without(device: DeviceRoom, taken: Taken) -> DeviceRoom:
+    held = {one.slot for one in taken.held if one.device_id == device.id}
+    free = tuple(slot for slot in device.free if slot not in held)
+    booked = len(held) * _booked(device, taken.booked_bytes)
+    return replace(
+        device, free=free, held=device.held + len(held), booked_bytes=device.booked_bytes + booked
+    )
+
+
+def _booked(device: DeviceRoom, booked_bytes: int | None) -> int:
+    """By one lease, as `store.hosts.booked_bytes` counts them."""
+    return (device.memory_bytes or 0) if booked_bytes is None else booked_bytes
 
 
 def _release(room: Room, host: str, holders: Iterable[Holder]) -> Room:
     """As the room is once these have ended."""
-    slots = {
-        (one.device_id, one.number)
-        for holder in holders
-        for one in holder.slots
-        if one.host == host
-    }
+    slots = {one for holder in holders for one in holder.slots if one.host == host}
     return replace(room, devices=[_with(one, slots) for one in room.devices])
 
 
-def _with(device: DeviceRoom, released: Collection[tuple[int, int]]) -> DeviceRoom:
-    slots = [number for device_id, number in released if device_id == device.id]
+def _with(device: DeviceRoom, released: Collection[Slot]) -> DeviceRoom:
+    slots = [one for one in released if one.device_id == device.id]
     # After a restart with fewer slots an attempt may hold one that there no longer is.
-    free = {*device.free, *(number for number in slots if number < device.slots)}
-    return replace(device, free=tuple(sorted(free)), held=device.held - len(slots))
+    free = {*device.free, *(one.number for one in slots if one.number < device.slots)}
+    booked = sum(_booked(device, one.booked_bytes) for one in slots)
+    return replace(
+        device,
+        free=tuple(sorted(free)),
+        held=device.held - len(slots),
+        booked_bytes=device.booked_bytes - booked,
+    )
 
 
 def _find_victims(
@@ -225,7 +233,7 @@ def _read_claimants(session: Session) -> list[Claimant]:
             one.job.id,
             one.job.owner.id,
             one.job.priority,
-            Need.of(one.job, one.kind),
+            Need.of(one.job, one.kind, one.bookings),
             one.waiting_seconds,
         )
         for one in waiting
@@ -248,12 +256,11 @@ def _read_allowances(session: Session, owners: Collection[int]) -> dict[int, int
 
 def _read_slots(session: Session) -> dict[int, list[Slot]]:
     """By the job that holds them."""
-    statement = select(Lease.job_id, Device.host, Device.id, Lease.slot)
+    statement = select(Lease.job_id, Device.host, Device.id, Lease.slot, Lease.booked_bytes)
     slots: dict[int, list[Slot]] = {}
-    for job_id, host, device_id, number in session.execute(
-        statement.join(Device, Device.id == Lease.device_id)
-    ):
-        slots.setdefault(job_id, []).append(Slot(host, device_id, number))
+    statement = statement.join(Device, Device.id == Lease.device_id)
+    for job_id, host, device_id, number, booked in session.execute(statement):
+        slots.setdefault(job_id, []).append(Slot(host, device_id, number, booked))
     return slots
 
 

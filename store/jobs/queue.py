@@ -28,9 +28,11 @@ from sqlalchemy.orm import Session, joinedload, load_only
 from sqlalchemy.orm.interfaces import ORMOption
 
 from store.db import IN_LINE, Attempt, Dataset, Job, Study, User
-from store.hosts import PATIENCE_SECONDS, Counts
+from store.hosts import PATIENCE_SECONDS, Counts, footprints
 from store.jobs import order
 
+#: Of each line so many jobs are looked at for one that fits into the memory that is free on GPUs.
+MOST_LOOKED_AT = 10
 #: How long a host skips a job under which its disk ran full; twice as long each time.
 FIRST_DISK_PAUSE_SECONDS = 60.0
 
@@ -38,7 +40,8 @@ FIRST_DISK_PAUSE_SECONDS = 60.0
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A queued job and its position, counted from 1; `runnable` is false until its dataset is ready; `kind` of
-    device: None where it may have any; `reached`: the limit of its owner that holds it back."""
+    device: None where it may have any; `reached`: the limit of its owner that holds it back. `bookings`: what it books
+    of a GPU's memory, by the GPUs' names; None where it runs alone."""
 
     job: Job
     position: int
@@ -46,6 +49,7 @@ class Waiting:
     runnable: bool
     kind: str | None
     reached: str | None
+    bookings: Mapping[str, int] | None = None
 
 
 #: Written into the statement, not bound: a plan for any value of a parameter could not use the partial indexes.
@@ -56,18 +60,23 @@ def waiting(session: Session, limit: int = 100) -> Sequence[Waiting]:
     """The first jobs of the queue, in the order in which they get free slots, people taking turns."""
     rows = session.execute(_waiting(), {"most": limit}).all()
     return [
-        Waiting(job, position, seconds, ready, kind, reached)
-        for position, (job, seconds, ready, kind, reached) in enumerate(rows, start=1)
+        Waiting(job, position, seconds, ready, kind, reached, bookings)
+        for position, (job, seconds, ready, kind, reached, bookings) in enumerate(rows, start=1)
     ]
 
 
 @cache
-def _waiting() -> Select[Job, float, bool, str | None, str | None]:
+def _waiting() -> Select[Job, float, bool, str | None, str | None, dict[str, int] | None]:
     most = bindparam("most", type_=Integer)
     first = order.in_turns(most).limit(most).subquery("first")
     return (
         select(
-            Job, order.seconds_since(Job.queued_at), is_runnable(), required_kind(), first.c.reached
+            Job,
+            order.seconds_since(Job.queued_at),
+            is_runnable(),
+            required_kind(),
+            first.c.reached,
+            footprints.bookings(),
         )
         .join(first, first.c.id == Job.id)
         .options(*_as_listed())
@@ -101,21 +110,34 @@ def fairest(
     for kind, counts in room.items():
         values |= {f"free_{kind}": counts.free, f"whole_{kind}": counts.whole}
         values[f"total_{kind}"] = counts.total
-    return session.scalars(_fairest(tuple(sorted(room))), values).first()
+    memory = room["cuda"].memory if "cuda" in room else {}
+    if memory:
+        values |= {"names": list(memory), "unmeasured": room["cuda"].unmeasured}
+        values["now"], values["idle"] = (list(one) for one in zip(*memory.values(), strict=True))
+    return session.scalars(_fairest(tuple(sorted(room)), bool(memory)), values).first()
 
 
 @cache
-def _fairest(kinds: Sequence[str]) -> Select[int, *tuple[Any, ...]]:
-    """Made once for each set of kinds, which takes longer than PostgreSQL takes to answer it."""
-    required = required_kind()
-    fits = or_(*(and_(_fits(kind), func.coalesce(required, kind) == kind) for kind in kinds))
+def _fairest(kinds: Sequence[str], is_measured: bool) -> Select[int, *tuple[Any, ...]]:
+    """Made once for each set of kinds, which takes longer than PostgreSQL takes to answer it. `is_measured`: the memory
+    of GPUs, so that they are shared by what fits into it."""
+    fits = _on_any({kind: _fits(kind) for kind in kinds})
     passed_over = bindparam("passed_over", type_=ARRAY(BigInteger))
     conditions = [is_runnable(), fits, Job.id.not_in(_filled_disk()), Job.id != all_(passed_over)]
     # Lines of jobs that ask for another kind of device are not even looked into.
     lines = order.lines(("auto", *kinds))
     # Not bound: a plan for any limit supposes that it is a tenth of the rows.
     first = literal_column("1", Integer)
-    return order.in_order(lines, *conditions, limit=first).limit(first)
+    # What a job books costs more to find than all else, and of those in front none may fit.
+    by_kind = {kind: _fits_memory() if kind == "cuda" else _fits(kind) for kind in kinds}
+    looked_at = (_on_any(by_kind), MOST_LOOKED_AT) if is_measured else None
+    return order.in_order(lines, *conditions, limit=first, looked_at=looked_at).limit(first)
+
+
+def _on_any(fits: Mapping[str, ColumnElement[bool]]) -> ColumnElement[bool]:
+    """Whether it is so of one of the kinds of device that the job may have."""
+    required = required_kind()
+    return or_(*(and_(one, func.coalesce(required, kind) == kind) for kind, one in fits.items()))
 
 
 def _fits(kind: str) -> ColumnElement[bool]:
@@ -123,11 +145,26 @@ def _fits(kind: str) -> ColumnElement[bool]:
     free, whole, total = (
         bindparam(f"{name}_{kind}", type_=Integer) for name in ("free", "whole", "total")
     )
-    has_waited = Job.queued_at < func.statement_timestamp() - timedelta(seconds=PATIENCE_SECONDS)
     return or_(
         Job.devices <= case((Job.exclusive, whole), else_=free),
-        and_(Job.devices <= total, has_waited),
+        and_(Job.devices <= total, _has_waited()),
     )
+
+
+def _fits_memory() -> ColumnElement[bool]:
+    """On GPUs, as `store.hosts.Room.choose` decides it: what a job books must be free; one that books nothing (of which
+    nothing is known, or on several) gets whole ones."""
+    whole, total, unmeasured = (
+        bindparam(name, type_=Integer) for name in ("whole_cuda", "total_cuda", "unmeasured")
+    )
+    on_whole = or_(Job.devices <= whole, and_(Job.devices <= total, _has_waited()))
+    on_unmeasured = and_(~Job.exclusive, Job.devices <= unmeasured)
+    books = func.coalesce(footprints.has_room(_has_waited()), on_whole)
+    return or_(case((or_(Job.exclusive, Job.devices > 1), on_whole), else_=books), on_unmeasured)
+
+
+def _has_waited() -> ColumnElement[bool]:
+    return Job.queued_at < func.statement_timestamp() - timedelta(seconds=PATIENCE_SECONDS)
 
 
 def _filled_disk() -> Select[int]:

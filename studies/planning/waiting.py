@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from store.db import Job, database_now
 from store.jobs import Obstacle, Waiting, WaitReason, leases, limits, obstacles, queue
 from store.results import Progress, overview, pace
+from studies.planning.memory_lack import describe_lack
 from studies.planning.starts import Turn, expect_starts
 
 #: Of how many jobs at the head of the queue it is worked out when they may start.
@@ -178,7 +179,8 @@ def _place(
         if obstacle is None:
             ahead[one.kind, one.job.owner.name] += 1
             obstacle = _explain_turn(one, behind, usable)
-        start = starts.get(one.job.id)
+        # For all that is told of slots it could start now.
+        start = None if obstacle.reason is WaitReason.NO_MEMORY else starts.get(one.job.id)
         places.append(Place(one, obstacle.reason, obstacle.sentence, dict(behind), start))
     return places
 
@@ -192,7 +194,8 @@ def _explain_turn(one: Waiting, behind: Mapping[str, int], usable: Sequence[Slot
     free = sum(slot.held is None for slot in fitting)
     count = sum(behind.values())
     if free >= one.job.devices + count and not one.job.exclusive:
-        return Obstacle(WaitReason.STARTING, "next in line: a slot is free")
+        lack = describe_lack(one, (slot.device for slot in fitting))
+        return lack or Obstacle(WaitReason.STARTING, "next in line: a slot is free")
     if count:
         return Obstacle(WaitReason.BEHIND, _describe_behind(behind, count))
     kind = f" {one.kind}" if one.kind else ""

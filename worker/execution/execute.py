@@ -57,6 +57,10 @@ class ExecutionContext:
     timing: LeaseTiming
     drain: Drain
     instance: str | None = None
+    # What the process takes of a GPU in all; None where nobody tells.
+    gpu_bytes: Callable[[torch.device], int | None] = lambda device: None
+    # Jobs train on the CPU instead: for tests and demonstrations.
+    are_gpus_fake: bool = False
 
 
 def execute(assignment: Assignment, context: ExecutionContext, acquired_at: float) -> bool:
@@ -86,6 +90,7 @@ class Execution:
             parent=context.parent,
         )
         self._budget = assignment.timeout_seconds - assignment.seconds_used
+        self._devices = [_torch_device(one, context) for one in assignment.devices]
         self._step = 0
         self._stop: Stop | None = None
         self._draining_since: float | None = None
@@ -93,7 +98,7 @@ class Execution:
     def run(self) -> bool:
         """See `execute`."""
         log.info("acquired", kind=self._assignment.kind)
-        memory.reset_peak(_torch_device(self._assignment.devices[0]))
+        memory.reset_peak(self._devices[0])
         stacks = stacks_file(os.getpid(), self._context.instance)
         standstill = Standstill(self._context.timing.stall, stacks)
         with standstill, self._heartbeat, forwarded_warnings(self._recorder.say):
@@ -144,16 +149,17 @@ class Execution:
         resume = [
             replace(saved, path=str(storage / saved.path)) for saved in assignment.checkpoints
         ]
-        devices = [_torch_device(device) for device in assignment.devices]
         if spec.resources.devices > 1:
             # Processes of their own, each of which loads the data: this one only hears what they do.
             return train_on_ranks(
                 spec, info, storage / "datasets", folder,
-                numerics=numerics, devices=[str(one) for one in devices], resume=resume,
+                numerics=numerics, devices=[str(one) for one in self._devices], resume=resume,
             )  # fmt: skip
         data = self._context.load(spec.dataset, info)
         self._heartbeat.progressed()
-        return train(spec, data, folder, numerics=numerics, device=devices[0], resume=resume)
+        device = self._devices[0]
+        memory.limit(device, assignment.devices[0].booked_bytes)
+        return train(spec, data, folder, numerics=numerics, device=device, resume=resume)
 
     def _follow(
         self, events: Generator[Event, StopRequest | None, None], periods: int
@@ -247,7 +253,7 @@ class Execution:
 
     def _last_write(self, outcome: Outcome) -> Write:
         assignment, used = self._assignment, self._heartbeat.seconds_used
-        peak = memory.read_peak(_torch_device(assignment.devices[0]))
+        peak = memory.read_peak(self._devices[0], self._context.gpu_bytes(self._devices[0]))
         return lambda session: record_outcome(session, assignment, outcome, used, peak)
 
     def _gives_up(self) -> bool:
@@ -268,7 +274,14 @@ class Execution:
         with self._context.sessions.begin() as session:
             if self._step:
                 commands.record_step(session, job, attempt, self._step)
-            return commands.renew(session, job, attempt, self._context.timing.lease, seconds_used)
+            return commands.renew(
+                session,
+                job,
+                attempt,
+                self._context.timing.lease,
+                seconds_used,
+                memory.read_used(self._devices[0]),
+            )
 
     def _wanted(self) -> End | None:
         """What can't wait for a thread that doesn't listen; a pause can, for it is there to save."""
@@ -288,6 +301,8 @@ class Execution:
             )
 
 
-def _torch_device(device: AssignedDevice) -> torch.device:
+def _torch_device(device: AssignedDevice, context: ExecutionContext) -> torch.device:
     # A file's tensors can't be mapped to `cpu:0`: the CPU has no number in torch.
-    return torch.device("cpu") if device.kind == "cpu" else torch.device("cuda", device.number)
+    if device.kind == "cpu" or context.are_gpus_fake:
+        return torch.device("cpu")
+    return torch.device("cuda", device.number)

@@ -11,10 +11,11 @@ from celery import Celery
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db import DATABASE_AWAY, make_engine, make_sessions
-from store.hosts import Shortage, host_health
+from store.hosts import Shortage, gpu_memory, host_health
 from store.jobs import Assignment, Settled, Waker, commands, wakeups
 from trainer.data import load
 from worker.execution import Drain, ExecutionContext, LeaseTiming, Space, execute
+from worker.host.gpus import GpuWatch, make_gpus
 from worker.host.offers import decide_numerics
 from worker.settings import Settings
 
@@ -24,10 +25,10 @@ log = structlog.get_logger(__name__)
 KEPT_DATASETS = 2
 
 
-def add_task(app: Celery, settings: Settings, drain: Drain, instance: str) -> None:
+def add_task(app: Celery, settings: Settings, drain: Drain, instance: str, gpus: GpuWatch) -> None:
     """Register the one task. What it needs is made in the child, at its first wake-up: after the fork."""
     parent = os.getpid()
-    child = functools.cache(lambda: Child(settings, drain, parent, instance))
+    child = functools.cache(lambda: Child(settings, drain, parent, instance, gpus))
 
     @app.task(name=wakeups.TASK, ignore_result=True)  # type: ignore[untyped-decorator]
     def work() -> None:
@@ -38,9 +39,16 @@ class Child:
     """One forked process: its database connections, its loaded data, its way to send wake-ups."""
 
     def __init__(
-        self, settings: Settings, drain: Drain, parent: int, instance: str | None = None
+        self,
+        settings: Settings,
+        drain: Drain,
+        parent: int,
+        instance: str | None = None,
+        gpus: GpuWatch | None = None,
     ) -> None:
         self._settings = settings
+        # Without one nothing is measured.
+        self._gpus = gpus or GpuWatch(make_gpus(settings), (), parent)
         self._instance = instance
         self._parent = parent
         self._drain = drain
@@ -65,6 +73,8 @@ class Child:
             ),
             drain=drain,
             instance=instance,
+            gpu_bytes=self._gpus.process_bytes,
+            are_gpus_fake=settings.fake_gpus is not None,
         )
 
     def work(self) -> None:
@@ -90,6 +100,8 @@ class Child:
             if finished_one or (assignment is None and self._is_held()):
                 self._waker.wake()
             if assignment is None:
+                if self._holds_memory():
+                    self._exit_process()
                 return
             if not execute(assignment, self._context, acquired_at):
                 self._exit_process()
@@ -109,6 +121,10 @@ class Child:
 
     def _acquire(self) -> Assignment | Settled | None:
         try:
+            # What others use may have changed since the host last said it.
+            if memory := self._gpus.read():
+                with self._sessions.begin() as session:
+                    gpu_memory.report(session, self._settings.host_name, memory, self._instance)
             with self._sessions.begin() as session:
                 return commands.acquire(
                     session,
@@ -117,11 +133,17 @@ class Child:
                     lease_seconds=self._settings.lease_seconds,
                     numerics=functools.partial(decide_numerics, self._settings),
                     warm=self._warm,
+                    only_warm=self._holds_memory(),
                     instance=self._instance,
                 )
         except DATABASE_AWAY as error:
             log.warning("no job is acquired: the database is away", error=str(error))
             return None
+
+    def _holds_memory(self) -> bool:
+        """Of a GPU on which what jobs take is booked: a process keeps its CUDA context until it ends, which nobody has
+        booked between two jobs."""
+        return self._settings.fake_gpus is None and self._gpus.measures(self._warm)
 
     def _is_held(self) -> bool:
         try:

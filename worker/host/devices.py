@@ -1,51 +1,37 @@
 """Which devices this host has and how many jobs each may run at once, found without touching CUDA."""
 
-import json
 import os
 import platform
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import structlog
-
+from worker.host.gpus import Gpu
 from worker.settings import Settings
 
-log = structlog.get_logger(__name__)
-
-#: One of these exists wherever an NVIDIA driver is reachable (the second: Windows' Linux subsystem).
-DRIVER_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
-
-# A process of its own asks CUDA: a driver initialised here would be broken in every forked child.
-QUESTION = """
-import json, torch
-count = torch.cuda.device_count()
-print(json.dumps([torch.cuda.get_device_name(number) for number in range(count)]))
-"""
+#: Jobs at once on a GPU whose memory is measured, at most: more than a few hardly gain from each other's pauses.
+MEASURED_SLOTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class HostDevice:
-    """A device as `store.jobs.leases.register_worker` takes it."""
+    """A device as `store.jobs.leases.register_worker` takes it; `memory_bytes`: None where it isn't measured."""
 
     kind: Literal["cpu", "cuda"]
     number: int
     name: str
     slots: int
+    memory_bytes: int | None = None
 
 
-def find_devices(settings: Settings) -> tuple[HostDevice, ...]:
-    """The CPU, then the GPUs that CUDA_VISIBLE_DEVICES leaves visible; those without slots left out."""
+def find_devices(settings: Settings, gpus: Sequence[Gpu]) -> tuple[HostDevice, ...]:
+    """The CPU, then the GPUs; those without slots left out."""
     devices = [HostDevice("cpu", 0, _processor_name(), _cpu_slots(settings))]
-    if settings.gpu_slots:
-        names = _gpu_names()
-        devices += [
-            HostDevice("cuda", number, name, settings.gpu_slots)
-            for number, name in enumerate(names)
-        ]
+    devices += [
+        HostDevice("cuda", one.number, one.name, _gpu_slots(settings, one), one.memory_bytes)
+        for one in gpus
+    ]
     return tuple(device for device in devices if device.slots)
 
 
@@ -55,6 +41,12 @@ def _cpu_slots(settings: Settings) -> int:
     return max(1, len(os.sched_getaffinity(0)) // settings.cpu_threads)
 
 
+def _gpu_slots(settings: Settings, gpu: Gpu) -> int:
+    if settings.gpu_slots is not None:
+        return settings.gpu_slots
+    return 1 if gpu.memory_bytes is None else MEASURED_SLOTS
+
+
 def _processor_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -62,16 +54,3 @@ def _processor_name() -> str:
         return platform.machine()
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.machine())
-
-
-def _gpu_names() -> Sequence[str]:
-    if not any(file.exists() for file in DRIVER_FILES):
-        return ()
-    answer = subprocess.run(
-        [sys.executable, "-c", QUESTION], capture_output=True, text=True, timeout=120, check=False
-    )
-    if answer.returncode:
-        log.warning("no GPU is used: CUDA does not answer", stderr=answer.stderr[-2000:])
-        return ()
-    names: list[str] = json.loads(answer.stdout.splitlines()[-1])
-    return names

@@ -1,4 +1,4 @@
-"""What a worker's parent says of its host again and again: that it lives, its room, its clock."""
+"""What a worker's parent says of its host again and again: that it lives, its room, its clock, the memory of its GPUs."""
 
 import time
 from collections.abc import Callable
@@ -7,8 +7,9 @@ import structlog
 from sqlalchemy.orm import Session
 
 from store.db import database_now
-from store.hosts import host_health
+from store.hosts import gpu_memory, host_health
 from worker.execution import Space
+from worker.host.gpus import GpuWatch
 
 log = structlog.get_logger(__name__)
 
@@ -22,18 +23,22 @@ class HostReport:
         space: Space,
         instance: str | None = None,
         wall_clock: Callable[[], float] = time.time,
+        gpus: GpuWatch | None = None,
     ) -> None:
         self._host = host
         self._instance = instance
         self._space = space
         self._wall_clock = wall_clock
+        self._gpus = gpus
         self._was_short = self._was_off = False
 
     def send(self, session: Session) -> bool:
         """True if the host may acquire jobs again, for which it needs a wake-up."""
+        memory = () if self._gpus is None else self._gpus.read()
         shortage = self._space.shortage()
         ahead = measure_clock(session, self._wall_clock)
         has_room_again = host_health.report(session, self._host, shortage, ahead, self._instance)
+        gpu_memory.report(session, self._host, memory, self._instance)
         if shortage is not None and not self._was_short:
             log.warning("this host takes no jobs", host=self._host, reason=shortage.detail)
         elif shortage is None and self._was_short:

@@ -12,7 +12,7 @@ from store.db.models.accounts import (
     Token,
     User,
 )
-from store.db.models.hosts import Device, Lease, Reservation, Storage, Worker
+from store.db.models.hosts import Device, Footprint, Lease, Reservation, Storage, Worker
 from store.db.models.jobs import (
     ATTEMPT_ENDS,
     COUNTED_ENDS,
@@ -58,6 +58,7 @@ __all__ = [
     "Diagnosis",
     "Epoch",
     "File",
+    "Footprint",
     "HalfLife",
     "IdempotencyKey",
     "Job",

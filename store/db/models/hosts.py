@@ -61,7 +61,11 @@ class Storage(Table):
 
 
 class Device(Table):
-    """A device of a host and how many jobs it may run at once."""
+    """A device of a host and how many jobs it may run at once.
+
+    `memory_bytes`: of a GPU on which jobs are packed by what they take of it; NULL where it is not measured.
+    `foreign_bytes`: what others than our jobs use of it; NULL until its host has said it.
+    """
 
     __tablename__ = "devices"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -70,6 +74,8 @@ class Device(Table):
     number: Mapped[int]
     name: Mapped[str]
     slots: Mapped[int]
+    memory_bytes: Mapped[int | None]
+    foreign_bytes: Mapped[int | None]
     __table_args__ = (
         UniqueConstraint("host", "kind", "number"),
         CheckConstraint(one_of("kind", ("cpu", "cuda")), name="kind"),
@@ -77,7 +83,11 @@ class Device(Table):
 
 
 class Lease(Table):
-    """A job's attempt holds one slot of one device until `expires_at`, unless renewed."""
+    """A job's attempt holds one slot of one device until `expires_at`, unless renewed.
+
+    `booked_bytes`: of the device's memory, where it is measured; NULL: all of it. `used_bytes`: what the attempt said
+    at its last renewal.
+    """
 
     __tablename__ = "leases"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -86,7 +96,18 @@ class Lease(Table):
     device_id: Mapped[int] = mapped_column(ForeignKey("devices.id"))
     slot: Mapped[int]
     expires_at: Mapped[datetime]
+    booked_bytes: Mapped[int | None]
+    used_bytes: Mapped[int | None]
     __table_args__ = (UniqueConstraint("device_id", "slot"),)
+
+
+class Footprint(Table):
+    """The most memory that a job of a shape (the SQL function `shape_of`) took of a GPU of this name."""
+
+    __tablename__ = "footprints"
+    shape: Mapped[str] = mapped_column(primary_key=True)
+    device: Mapped[str] = mapped_column(primary_key=True)
+    memory_bytes: Mapped[int]
 
 
 class Reservation(Table):

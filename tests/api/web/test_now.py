@@ -9,7 +9,8 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db import Attempt, Job, database_now
-from store.jobs import commands
+from store.hosts import GpuMemory, gpu_memory
+from store.jobs import commands, leases
 from tests.api.web.test_pages import read
 from tests.support.documents import JOB, study
 from tests.support.factories import acquire_job, make_worker
@@ -40,6 +41,20 @@ def test_now_shows_what_runs_what_waits_and_who_uses_the_machines(
     assert ">free<" in running
     assert waiting.index("next in line") < waiting.index("behind 1 job of max")
     assert re.search(r"max</?[^%]*100 %", waiting, re.DOTALL)
+
+
+def test_a_gpu_says_how_much_of_its_memory_is_booked_and_used_by_others(
+    member: TestClient, sessions: Sessions
+) -> None:
+    total, used = 24_000_000_000, 3_000_000_000
+    with sessions.begin() as session:
+        devices = [("cpu", 0, "a processor", 1), ("cuda", 0, "a GPU", 4)]
+        leases.register_worker(session, "alpha", 1, devices, memory={0: total})
+        gpu_memory.report(session, "alpha", [GpuMemory(0, total, used, 0)])
+    cpu, gpu = member.get("/api/v1/devices").json()["items"]
+    assert cpu["memory"] is None
+    assert gpu["memory"] == {"total_bytes": total, "booked_bytes": 0, "foreign_bytes": used}
+    assert "0 B of 24.0 GB booked, 3.0 GB used by others" in read(member, "/")
 
 
 def test_what_waits_says_why_and_when_it_may_start(

@@ -56,3 +56,17 @@ def test_what_names_no_device_is_refused_before_anything_is_asked(
     assert done.returncode == 1
     assert "a device is a kind and a number, like cuda:0, but got 'gpu0'" in done.stderr.decode()
     assert script.seen == []
+
+
+def test_of_a_gpu_it_is_listed_how_much_memory_is_booked_and_used_by_others(
+    url: str, script: Script, tmp_path: Path
+) -> None:
+    memory = {"total_bytes": 24e9, "booked_bytes": 3e9, "foreign_bytes": 2e9}
+    gpu = {
+        "host": "alpha", "kind": "cuda", "number": 0, "name": "a GPU", "slots": 4, "held": [],
+        "reserved": None, "memory": memory,
+    }  # fmt: skip
+    script.say(200, {"items": [gpu], "next_cursor": None})
+    done = run(url, tmp_path, "devices", "-o", "csv")
+    assert done.returncode == 0, done.stderr.decode()
+    assert "3.0 GB of 24.0 GB booked, 2.0 GB used by others" in done.stdout.decode()

@@ -390,7 +390,7 @@ def test_what_is_nobodys_fault_may_happen_any_number_of_times(
 
 @pytest.mark.parametrize(
     ("end", "reason"),
-    [("lost", "error"), ("stalled", "error"), ("error", "error"), ("oom", "oom")],
+    [("lost", "error"), ("stalled", "error"), ("error", "error")],
 )
 def test_counted_ends_use_the_attempts_up(
     sessions: Sessions, assignment: Assignment, end: End, reason: str

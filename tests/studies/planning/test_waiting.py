@@ -7,7 +7,7 @@ from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db import Attempt, StartEstimate
-from store.hosts import Shortage, host_health, reservations
+from store.hosts import GpuMemory, Shortage, gpu_memory, host_health, reservations
 from store.jobs import WaitReason, commands, leases, limits
 from store.results import start_estimates
 from studies.planning import Place, read_free, read_line
@@ -81,6 +81,32 @@ def test_a_job_that_wants_a_device_for_itself_says_so(sessions: Sessions) -> Non
         "next in line: it needs a cpu device with no other job beside it",
         None,
     )
+
+
+def test_a_job_for_which_no_gpu_has_memory_says_how_much_it_needs_and_what_is_free(
+    sessions: Sessions,
+) -> None:
+    total, resources = 24 * 10**9, {"device": "cuda"}
+    with sessions.begin() as session:
+        leases.register_worker(session, "alpha", 1, [("cuda", 0, "a GPU", 4)], memory={0: total})
+        gpu_memory.report(session, "alpha", [GpuMemory(0, total, 3 * 10**9, 0)])
+        measured = make_job(session, resources=resources)
+        assert acquire_job(session) is not None
+        commands.finish(session, measured.id, 1, reason="completed", memory_bytes=12 * 10**9)
+        make_job(session, resources=resources)
+        assert acquire_job(session) is not None
+        second = make_job(session, resources=resources)
+        unknown = make_job(session, model={"name": "mlp", "hidden": [9]}, resources=resources)
+        found = places(session)
+
+    free = "alpha cuda:0 has 8.6 GB of 24.0 GB (3.0 GB used by others)"
+    alone = "it runs alone, so that what it takes of a GPU is measured, and no GPU is idle"
+    assert {
+        job_id: (place.reason, place.why, place.starts_in) for job_id, place in found.items()
+    } == {
+        second.id: (WaitReason.NO_MEMORY, f"no GPU has 12.4 GB free: {free}", None),
+        unknown.id: (WaitReason.NO_MEMORY, f"{alone}: {free}", None),
+    }
 
 
 SHORTAGE = Shortage("/tmp", 1, 2, "only 1 byte is free")

@@ -56,7 +56,7 @@ def test_the_log_of_a_service_is_bounded(name: str) -> None:
 
 
 def test_every_optional_variable_stands_in_the_example() -> None:
-    used = set(re.findall(r"\$\{(\w+)", TEXT)) | {"NORMLAB_CPU_SLOTS"}
+    used = set(re.findall(r"\$\{(\w+)", TEXT)) | {"NORMLAB_CPU_SLOTS", "NORMLAB_GPU_SLOTS"}
     shown = set(re.findall(r"^#?(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert used == shown
 

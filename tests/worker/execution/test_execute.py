@@ -19,7 +19,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Attempt, Dataset, Job, LogLine
-from store.jobs import commands
+from store.hosts import GpuMemory, footprints, gpu_memory
+from store.jobs import commands, leases
 from store.jobs.acquire import Assignment
 from tests.support import factories
 from tests.support.waiting import wait_for
@@ -114,6 +115,11 @@ def drained_after_steps(context: ExecutionContext, job_id: int) -> Iterator[None
     thread.join()
 
 
+def finishing() -> Training:
+    yield STARTED
+    yield Finished("completed", {"test_accuracy": 0.5})
+
+
 def endless() -> Training:
     yield STARTED
     step = 0
@@ -135,6 +141,24 @@ def test_out_of_memory_gives_another_attempt_in_another_process(
     _, job, attempt = run(acquire_again(sessions), context)
     assert (job.status, job.reason, attempt.end) == ("failed", "oom", "oom")
     assert "CUDA out of memory" in (job.error or "")
+
+
+def test_what_a_job_took_of_its_gpu_is_what_the_next_of_its_shape_books(
+    sessions: Sessions, context: ExecutionContext, train_as: Any
+) -> None:
+    train_as(finishing)
+    with sessions.begin() as session:
+        total = 10**12
+        leases.register_worker(session, "alpha", 100, [("cuda", 0, "a GPU", 4)], memory={0: total})
+        gpu_memory.report(session, "alpha", [GpuMemory(0, total, 0, 0)])
+        for seed in (1, 2):
+            factories.make_job(session, seed=seed, resources={"device": "cuda"})
+    # On a GPU that there isn't a job trains on the CPU, whose memory is measured in its place.
+    _, job, attempt = run(acquire_again(sessions), replace(context, are_gpus_fake=True))
+    assert (job.status, attempt.slots) == ("succeeded", 4)
+    assert attempt.memory_bytes is not None
+    booked = acquire_again(sessions).devices[0].booked_bytes
+    assert booked == footprints.with_headroom(attempt.memory_bytes)
 
 
 def test_an_error_keeps_its_traceback_and_the_last_log_line(

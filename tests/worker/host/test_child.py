@@ -9,11 +9,12 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Job
 from store.hosts import host_health
-from store.jobs import Settled, commands, leases, wakeups
+from store.jobs import Assignment, Settled, commands, leases, wakeups
 from tests.support.factories import make_job, make_worker
 from worker.execution.drain import Drain
 from worker.host import child as module
 from worker.host.child import Child
+from worker.host.gpus import FakeGpus, GpuWatch
 from worker.settings import Settings
 
 
@@ -33,6 +34,31 @@ def test_a_child_acquires_jobs_while_its_parent_lives(
     Child(make_settings(worker_database_url, tmp_path), Drain(), os.getppid() + is_orphan).work()
     with sessions.begin() as session:
         assert session.get_one(Job, job.id).attempt == acquired
+
+
+def test_a_child_says_what_others_use_of_a_gpu_before_it_acquires_and_ends_when_idle(
+    sessions: sessionmaker[Session],
+    worker_database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    acquired: list[Assignment] = []
+    monkeypatch.setattr(module, "execute", lambda job, *_: acquired.append(job) or True)
+    (tmp_path / "gpus.json").write_text('[{"name": "a GPU", "memory_bytes": 24000000000}]')
+    gpus = FakeGpus(tmp_path / "gpus.json")
+    with sessions.begin() as session:
+        devices = [("cuda", 0, "a GPU", 4)]
+        leases.register_worker(session, "alpha", 1, devices, memory={0: 24_000_000_000})
+        job = make_job(session, resources={"device": "cuda"})
+    watch = GpuWatch(gpus, gpus.find(), os.getppid())
+    settings = make_settings(worker_database_url, tmp_path)
+    child = Child(settings, Drain(), os.getppid(), None, watch)
+    ended = []
+    monkeypatch.setattr(child, "_exit_process", lambda: ended.append(True))
+    child.work()
+    assert [one.job_id for one in acquired] == [job.id]
+    # Its CUDA context would stay, where nobody has booked it.
+    assert ended == [True]
 
 
 def test_a_child_asks_again_after_a_job_that_was_answered(
