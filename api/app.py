@@ -34,7 +34,7 @@ from api.routes import (
 )
 from api.services import Services
 from api.settings import Settings
-from api.storage import DatasetSizes, StorageCheck, refuse_wrong_storage
+from api.storage import StorageCheck, StorageSizes, refuse_wrong_storage
 from api.streams import Streams
 from runtime.logs import configure_logging
 from runtime.supervision import Limits
@@ -142,5 +142,5 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
         stack.enter_context(closing(KeptResults(changes))),
         stack.enter_context(closing(KeptResults(changes, MOST_VERDICTS))),
         OneEach(),
-        DatasetSizes(settings.storage / "datasets"),
+        StorageSizes(sessions, settings.storage / "datasets"),
     )

@@ -1,6 +1,7 @@
 """What pages show of a study's results, kept until one of its jobs changes: to read a thousand jobs and compare them
 takes seconds."""
 
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -19,6 +20,9 @@ MOST_VERDICTS = 250
 LONGEST_SECONDS = 30.0
 #: Studies whose results are made at the same time.
 THREADS = 2
+#: A thread that computes holds the interpreter for so long after another has asked for it; by default ten times as
+#: long, for which a request would wait after each of its queries.
+SWITCH_SECONDS = 0.0005
 
 #: Returns what is shown, and the jobs that it is made of.
 Make: TypeAlias = Callable[[], tuple[Mapping[str, Any], Sequence[int]]]
@@ -52,6 +56,7 @@ class KeptResults:
         self._kept: OrderedDict[int, Kept] = OrderedDict()
         self._making: dict[int, Future[Kept]] = {}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="results")
+        sys.setswitchinterval(SWITCH_SECONDS)
 
     def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.kept_results import KeptResults
 from api.processes import Checker, OneEach, RenderQueue
 from api.settings import Settings
-from api.storage import DatasetSizes, StorageCheck
+from api.storage import StorageCheck, StorageSizes
 from api.streams import Streams
 from store.db import Changes
 from store.jobs import Intake, Waker
@@ -37,7 +37,7 @@ class Services:
     kept_verdicts: KeptResults
     #: Of the documents that are checked while they are written.
     drafts: OneEach
-    dataset_sizes: DatasetSizes
+    storage_sizes: StorageSizes
 
 
 async def get_services(request: Request) -> Services:

@@ -1,10 +1,11 @@
-"""The storage: whether it belongs to the database, at the start and until the database has answered; and what decoded
-datasets take there."""
+"""The storage: whether it belongs to the database, at the start and until the database has answered; and what is in
+it."""
 
 import os
 import sys
 import threading
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import structlog
@@ -13,9 +14,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.settings import Settings
 from store.db import StorageRefused, make_engine, make_sessions
-from store.hosts import Stored, check_storage
+from store.hosts import Stored, check_storage, disk_use
 
-#: Of decoded datasets, so many are measured, and not again for so long.
+#: Of decoded datasets, so many are measured; and nothing again for so long.
 MOST_FOLDERS, KEPT_SECONDS = 1000, 60.0
 
 log = structlog.get_logger(__name__)
@@ -65,23 +66,36 @@ class StorageCheck:
             return None
 
 
-class DatasetSizes:
-    """How many datasets are decoded and how large they are: they have no row for each file, but their folders are few,
-    and flat. Safe for many threads."""
+def delete_files(folder: Path, paths: Iterable[str]) -> None:
+    """Files, by their paths in the storage; what can't be deleted is left to the sweep."""
+    for path in paths:
+        try:
+            (folder / path).unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("a file could not be deleted", path=path, error=str(error))
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+
+class StorageSizes:
+    """How many files of each kind there are and how large they are together: adding up all rows takes a while. Decoded
+    datasets have no row for each file, but their folders are few, and flat. Safe for many threads."""
+
+    def __init__(self, sessions: sessionmaker[Session], datasets: Path) -> None:
+        self._sessions = sessions
+        self._folder = datasets
         self._lock = threading.Lock()
-        self._kept: tuple[float, Stored] | None = None
+        self._kept: tuple[float, Mapping[str, Stored]] | None = None
 
-    def read(self) -> Stored:
-        """As it is now, or was up to a minute ago."""
+    def read(self) -> Mapping[str, Stored]:
+        """`checkpoints`, `files`, `reports` and `datasets` as they are now, or were up to a minute ago."""
         with self._lock:
             if self._kept is None or time.monotonic() - self._kept[0] > KEPT_SECONDS:
-                self._kept = time.monotonic(), self._measure()
+                with self._sessions.begin() as session:
+                    stored = disk_use.read_stored(session)
+                datasets = {"datasets": self._measure_datasets()}
+                self._kept = time.monotonic(), {**stored, **datasets}
             return self._kept[1]
 
-    def _measure(self) -> Stored:
+    def _measure_datasets(self) -> Stored:
         count = size = 0
         try:
             with os.scandir(self._folder) as entries:

@@ -31,6 +31,7 @@ RIGHTS: Mapping[str, tuple[str, str]] = {
     "alembic_version": (_READ, _READ),
     "users": (_WRITE, _READ),
     "tokens": (_WRITE, _NOTHING),
+    "audit": (_ADD, _NOTHING),
     "browser_sessions": ("SELECT, INSERT, DELETE", _NOTHING),
     "idempotency_keys": (_ADD, "SELECT, DELETE"),
     "storage": (_WRITE, _WRITE),
@@ -54,7 +55,7 @@ RIGHTS: Mapping[str, tuple[str, str]] = {
     # The API adds to them when it answers a job by an equal one.
     "epochs": (_ADD, _ADD),
     "diagnoses": (_ADD, _ADD),
-    "checkpoints": (_ADD, _ALL),
+    "checkpoints": ("SELECT, INSERT, DELETE", _ALL),
     "files": (_ADD, _ALL),
     "log_lines": (_ADD, _ADD),
     "verdicts": (_READ, _ALL),

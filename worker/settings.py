@@ -53,6 +53,14 @@ class Settings(QueueSettings):
             description="sweep: a job gives way to none of a higher class before it has run so long"
         ),
     ] = 300.0
+    keep_checkpoints_days: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="sweep: so long after a job's end, the checkpoints that it would resume from are kept; the "
+            "best one stays",
+        ),
+    ] = 7.0
     min_free_mb: Annotated[
         float,
         Field(

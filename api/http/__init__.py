@@ -6,6 +6,7 @@ from api.http.comparison_table import TABLES, TableFormat, respond_with_table
 from api.http.dependencies import (
     Administrator,
     Archived,
+    AuditTrail,
     Filter,
     Fresh,
     Id,
@@ -18,6 +19,7 @@ from api.http.dependencies import (
     get_current_user,
     lock_asking_token,
     may_change,
+    require_full_scope,
 )
 from api.http.disconnects import GoneClients
 from api.http.drawings import (
@@ -81,6 +83,7 @@ __all__ = [
     "Administrator",
     "ApiError",
     "Archived",
+    "AuditTrail",
     "BadParameter",
     "Columns",
     "Conflict",
@@ -138,6 +141,7 @@ __all__ = [
     "read_session",
     "render_response",
     "request_render",
+    "require_full_scope",
     "respond_with_table",
     "set_session",
     "spool_jobs",

@@ -1,7 +1,7 @@
 """Dependencies of endpoints: the user, their permissions, the requested page."""
 
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from api.http.errors import Forbidden, Unauthorized
 from api.http.sessions import read_session
 from api.services import ServicesDep
-from store.accounts import sessions, users
+from store.accounts import audit, sessions, users
 from store.db import Token, User
 
 # Dependencies that only compare values are async: FastAPI runs the others in a thread each, and to hand a request
@@ -34,18 +34,36 @@ async def get_secret(request: Request, credentials: _Credentials) -> str:
 Secret: TypeAlias = Annotated[str, Depends(get_secret)]
 
 
-def get_current_user(services: ServicesDep, secret: Secret) -> User:
+def get_caller(services: ServicesDep, secret: Secret) -> users.Caller:
     # Not held for the endpoint's own transaction, which may come only after a check. The row stays readable
     # (`expire_on_commit=False`), but belongs to no session any more.
     with services.readers() as session:
-        user = authenticate(session, secret)
-    if user is None:
+        caller = authenticate(session, secret)
+    if caller is None:
         raise _refused()
-    return user
+    return caller
 
 
-def authenticate(session: Session, secret: str) -> User | None:
-    """The user of a token or of a browser's session."""
+Caller: TypeAlias = Annotated[users.Caller, Depends(get_caller)]
+
+
+async def get_current_user(caller: Caller) -> User:
+    return caller.user
+
+
+async def require_full_scope(caller: Caller) -> None:
+    _refuse_reading_only(caller)
+
+
+def _refuse_reading_only(caller: users.Caller) -> None:
+    if caller.scope == "read":
+        raise Forbidden(
+            "the token of this request may only read: use one that was created without `--read-only`"
+        )
+
+
+def authenticate(session: Session, secret: str) -> users.Caller | None:
+    """Whose token, or browser's session, this is."""
     if secret.startswith(sessions.PREFIX):
         return sessions.authenticate(session, secret)
     return users.authenticate(session, secret)
@@ -65,13 +83,17 @@ def _refused() -> Unauthorized:
     return Unauthorized("the token is unknown, expired or revoked")
 
 
-async def require_writer(user: Annotated[User, Depends(get_current_user)]) -> User:
+async def require_writer(caller: Caller) -> User:
+    user = caller.user
+    _refuse_reading_only(caller)
     if user.role == "viewer":
         raise Forbidden(f"{user.name} is a viewer: only members and admins can make changes")
     return user
 
 
-async def require_admin(user: Annotated[User, Depends(get_current_user)]) -> User:
+async def require_admin(caller: Caller) -> User:
+    user = caller.user
+    _refuse_reading_only(caller)
     if user.role != "admin":
         raise Forbidden(f"{user.name} is a {user.role}: only admins can do this")
     return user
@@ -86,6 +108,24 @@ Fresh: TypeAlias = Annotated[
 Reader: TypeAlias = Annotated[User, Depends(get_current_user)]
 Writer: TypeAlias = Annotated[User, Depends(require_writer)]
 Administrator: TypeAlias = Annotated[User, Depends(require_admin)]
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """The audit trail, for the changes of one request."""
+
+    caller: users.Caller
+
+    def note(self, session: Session, action: audit.Action, subject: str, **detail: Any) -> None:
+        """In the transaction of the change; `detail`: values for JSON, none of them a secret."""
+        audit.record(session, self.caller, action, subject, detail)
+
+
+async def get_trail(caller: Caller) -> Trail:
+    return Trail(caller)
+
+
+AuditTrail: TypeAlias = Annotated[Trail, Depends(get_trail)]
 
 
 def may_change(user: User, owner: str) -> bool:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response, status
 from sqlalchemy.orm import Session
 
 from api.http import (
+    AuditTrail,
     BadParameter,
     Conflict,
     Document,
@@ -55,7 +56,7 @@ router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(
     summary="Register a dataset",
 )
 def register_dataset(
-    services: ServicesDep, user: Writer, document: Document, once: Once
+    services: ServicesDep, user: Writer, trail: AuditTrail, document: Document, once: Once
 ) -> Response:
     """A worker decodes the dataset once, as job `job_id`; jobs can use it once its status is `ready`."""
     if earlier := once.earlier_answer():
@@ -63,12 +64,13 @@ def register_dataset(
     new = parse(NewDataset, document)
     _ensure_readable(new.source, services.settings.data_roots)
     with services.sessions.begin() as session:
-        answer = once.answer(
-            session,
-            lambda: build_dataset_views(
-                session, [datasets.register(session, user, new.name, new.source)[0]]
-            )[0],
-        )
+
+        def register() -> DatasetView:
+            dataset, _ = datasets.register(session, user, new.name, new.source)
+            trail.note(session, "dataset.registered", new.name, kind=new.source.kind)
+            return build_dataset_views(session, [dataset])[0]
+
+        answer = once.answer(session, register)
     services.waker.wake()
     return answer
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from api.admission import plan_job
 from api.http import (
     Archived,
+    AuditTrail,
     Document,
     Filter,
     Fresh,
@@ -125,12 +126,15 @@ def read_job(services: ServicesDep, job_id: Id) -> JobView:
 @router.patch(
     "/{job_id}", openapi_extra=describe_body(AnnotationChange), summary="Tag, note or archive a job"
 )
-def annotate_job(services: ServicesDep, user: Writer, job_id: Id, document: Document) -> JobView:
+def annotate_job(
+    services: ServicesDep, user: Writer, trail: AuditTrail, job_id: Id, document: Document
+) -> JobView:
     """An archived job is left out of lists; nothing is deleted."""
     change = parse(AnnotationChange, document)
     with services.sessions.begin() as session:
         ensure_own(user, find_job(session, job_id).owner, f"job {job_id}")
         annotations.annotate_job(session, job_id, annotations.Annotation(**dict(change)))
+        trail.note(session, "job.annotated", f"j{job_id}", **change.model_dump(exclude_unset=True))
         return _build_view(services, session, job_id)
 
 

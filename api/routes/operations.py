@@ -1,11 +1,15 @@
-"""What the service is doing: the queue, who uses the machines, the workers and their devices, what MLflow lacks."""
+"""What the service is doing: the queue, who uses the machines and the storage, the workers and their devices, what
+MLflow lacks."""
 
+from datetime import timedelta
 from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Depends, Query, status
 
 from api.http import (
+    Administrator,
+    AuditTrail,
     Document,
     Forbidden,
     Id,
@@ -16,13 +20,17 @@ from api.http import (
     parse,
 )
 from api.schemas import (
+    Cleaning,
     DeviceView,
+    DiskView,
     EstimatesView,
     Listing,
     MirrorView,
     NamedProblem,
     NewReservation,
+    OwnedView,
     QueueView,
+    RemovedView,
     ReservationView,
     RunningView,
     UsageView,
@@ -30,8 +38,9 @@ from api.schemas import (
     WorkerView,
 )
 from api.services import ServicesDep
-from store.hosts import reservations
-from store.jobs import leases, usage
+from api.storage import delete_files
+from store.hosts import Stored, disk_use, reservations
+from store.jobs import leases, limits, maintenance, usage
 from store.mlflow import mirror_problems
 from store.results import overview, start_estimates
 from studies.planning import read_line
@@ -70,6 +79,60 @@ def read_usage(services: ServicesDep) -> UsageView:
         return UsageView.of(overview.shares(session), usage.half_life(session))
 
 
+@router.get("/disk", summary="Read who uses the storage, and what could be removed", tags=["queue"])
+def read_disk(services: ServicesDep) -> DiskView:
+    """As far as rows name the files: checkpoints and files of jobs, reports of studies."""
+    with services.sessions.begin() as session:
+        owned, removable = disk_use.read_owned(session), maintenance.measure_checkpoints(session)
+        allowed = limits.of_everybody(session, "disk_bytes")
+    items = [
+        OwnedView(
+            user=name,
+            checkpoint_bytes=one.checkpoints,
+            file_bytes=one.files,
+            limit_bytes=allowed[name],
+        )
+        for name, one in sorted(owned.items(), key=lambda item: -item[1].bytes)
+    ]
+    return DiskView(items=items, removable=RemovedView.of(removable))
+
+
+@router.post(
+    "/gc",
+    openapi_extra=describe_body(Cleaning),
+    summary="Remove checkpoints that ended jobs would resume from",
+    tags=["queue"],
+)
+def collect_garbage(
+    services: ServicesDep, admin: Administrator, trail: AuditTrail, document: Document
+) -> RemovedView:
+    """The best checkpoint of each job stays. A failed or cancelled job without its last one starts anew when it is
+    retried."""
+    asked = parse(Cleaning, document)
+    kept = (
+        maintenance.CHECKPOINTS_KEPT
+        if asked.older_than is None
+        else timedelta(seconds=asked.older_than)
+    )
+    if asked.dry_run:
+        with services.sessions.begin() as session:
+            return RemovedView.of(maintenance.measure_checkpoints(session, kept))
+    count = size = 0
+    while True:
+        with services.sessions.begin() as session:
+            removed = maintenance.remove_checkpoints(session, kept)
+            if (stored := removed.stored).count:
+                detail = {"count": stored.count, "bytes": stored.bytes}
+                trail.note(session, "checkpoints.removed", "of ended jobs", **detail)
+        # After the commit: a file without a row is deleted by the sweep in any case.
+        delete_files(services.settings.storage, removed.paths)
+        count, size = count + removed.stored.count, size + removed.stored.bytes
+        if removed.stored.count < maintenance.CHECKPOINTS_AT_ONCE:
+            break
+    log.info("checkpoints were removed", checkpoints=count, bytes=size, by=admin.name)
+    return RemovedView.of(Stored(count, size))
+
+
 @router.get("/workers", summary="List the workers", tags=["queue"])
 def list_workers(services: ServicesDep) -> Listing[WorkerView]:
     with services.sessions.begin() as session:
@@ -100,7 +163,9 @@ def list_reservations(services: ServicesDep) -> Listing[ReservationView]:
     summary="Reserve a device, or a whole host, for a time",
     tags=["queue"],
 )
-def reserve(services: ServicesDep, user: Writer, document: Document) -> ReservationView:
+def reserve(
+    services: ServicesDep, user: Writer, trail: AuditTrail, document: Document
+) -> ReservationView:
     """No job starts there until it ends; running jobs go on. Members reserve single devices, for a day at most."""
     new = parse(NewReservation, document)
     if user.role != "admin" and (new.kind is None or new.lasts > MOST_RESERVED_SECONDS):
@@ -111,7 +176,9 @@ def reserve(services: ServicesDep, user: Writer, document: Document) -> Reservat
     with services.sessions.begin() as session:
         owner = session.merge(user, load=False)
         row = reservations.reserve(session, owner, new.host, device, new.lasts, new.why)
-        log.info("reserved", what=reservations.describe(row))
+        what = reservations.describe(row)
+        trail.note(session, "device.reserved", what, why=row.why, ends_at=row.ends_at.isoformat())
+        log.info("reserved", what=what)
         return ReservationView.of(row)
 
 
@@ -121,10 +188,11 @@ def reserve(services: ServicesDep, user: Writer, document: Document) -> Reservat
     summary="Release a reservation before its end",
     tags=["queue"],
 )
-def release(services: ServicesDep, user: Writer, reservation_id: Id) -> None:
+def release(services: ServicesDep, user: Writer, trail: AuditTrail, reservation_id: Id) -> None:
     with services.sessions.begin() as session:
         row = reservations.find(session, reservation_id)
         ensure_own(user, row.owner, f"reservation {row.id}")
+        trail.note(session, "device.released", reservations.describe(row))
         reservations.release(session, row)
         log.info("released", what=reservations.describe(row), by=user.name)
     services.waker.wake()

@@ -11,6 +11,7 @@ from api.bills import with_expected_seconds
 from api.http import (
     TABLES,
     Archived,
+    AuditTrail,
     BadParameter,
     Document,
     Filter,
@@ -133,13 +134,15 @@ def read_one(services: ServicesDep, study_id: Id) -> StudyView:
     summary="Tag, note or archive a study",
 )
 def annotate_study(
-    services: ServicesDep, user: Writer, study_id: Id, document: Document
+    services: ServicesDep, user: Writer, trail: AuditTrail, study_id: Id, document: Document
 ) -> StudyView:
     """An archived study and its jobs are left out of lists; nothing is deleted."""
     change = parse(AnnotationChange, document)
     with services.sessions.begin() as session:
         find_own_study(session, user, study_id)
         annotations.annotate_study(session, study_id, annotations.Annotation(**dict(change)))
+        changed = change.model_dump(exclude_unset=True)
+        trail.note(session, "study.annotated", f"s{study_id}", **changed)
         session.flush()
         return build_study_views(services, session, [find_study(session, study_id)])[0]
 
@@ -247,12 +250,15 @@ def extend_study(
     openapi_extra=describe_body(Declaration),
     summary="Acknowledge a difference between variants",
 )
-def declare(services: ServicesDep, user: Writer, study_id: Id, document: Document) -> StudyView:
+def declare(
+    services: ServicesDep, user: Writer, trail: AuditTrail, study_id: Id, document: Document
+) -> StudyView:
     """The difference no longer withholds the ranking; comparison and report name who acknowledged it, and why."""
     declaration = parse(Declaration, document)
     with services.sessions.begin() as session:
         find_own_study(session, user, study_id)
         studies.declare(session, study_id, declaration.kind, declaration.why, user.name)
+        trail.note(session, "study.declared", f"s{study_id}", **dict(declaration))
         return build_study_views(services, session, [find_study(session, study_id)])[0]
 
 

@@ -1,4 +1,4 @@
-"""Users, their limits and tokens: admins manage users and limits, users manage their own tokens."""
+"""Users, their limits and tokens: admins manage users and limits, users manage their own tokens; and the audit trail."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -9,20 +9,25 @@ from sqlalchemy.orm import Session
 
 from api.http import (
     Administrator,
+    AuditTrail,
     Conflict,
     Document,
+    Filter,
     Forbidden,
     Id,
     Invalid,
     NotFound,
+    Page,
     Reader,
     Secret,
     describe_body,
     get_current_user,
     lock_asking_token,
     parse,
+    require_full_scope,
 )
 from api.schemas import (
+    AuditView,
     LimitsChange,
     LimitsView,
     Listing,
@@ -35,7 +40,7 @@ from api.schemas import (
     UserView,
 )
 from api.services import ServicesDep
-from store.accounts import users
+from store.accounts import audit, users
 from store.db import User
 from store.jobs import Limits, limits
 
@@ -63,10 +68,13 @@ def list_users(services: ServicesDep) -> Listing[UserView]:
     openapi_extra=describe_body(NewUser),
     summary="Create a user",
 )
-def create_user(services: ServicesDep, admin: Administrator, document: Document) -> UserView:
+def create_user(
+    services: ServicesDep, admin: Administrator, trail: AuditTrail, document: Document
+) -> UserView:
     new = parse(NewUser, document)
     with services.sessions.begin() as session:
         view = UserView.model_validate(users.create_user(session, new.name, new.role))
+        trail.note(session, "user.created", view.name, role=view.role)
     log.info("a user was created", user=view.name, role=view.role, by=admin.name)
     return view
 
@@ -77,9 +85,10 @@ def create_user(services: ServicesDep, admin: Administrator, document: Document)
     summary="Change a user's role, access or weight",
 )
 def change_user(
-    services: ServicesDep, admin: Administrator, name: str, document: Document
+    services: ServicesDep, admin: Administrator, trail: AuditTrail, name: str, document: Document
 ) -> UserView:
     change = parse(UserChange, document)
+    changed = change.model_dump(exclude_none=True)
     with services.sessions.begin() as session:
         user = _find(session, name)
         is_own_access = change.role is not None or change.disabled is not None
@@ -93,7 +102,7 @@ def change_user(
             users.set_weight(session, user, change.weight)
         session.refresh(user)
         view = UserView.model_validate(user)
-    changed = change.model_dump(exclude_none=True)
+        trail.note(session, "user.changed", view.name, **changed)
     log.info("a user was changed", user=view.name, by=admin.name, **changed)
     return view
 
@@ -116,12 +125,13 @@ def list_limits(services: ServicesDep) -> Listing[LimitsView]:
     summary="Change the limits of a role",
 )
 def change_limits_of_role(
-    services: ServicesDep, admin: Administrator, role: Role, document: Document
+    services: ServicesDep, admin: Administrator, trail: AuditTrail, role: Role, document: Document
 ) -> LimitsView:
     """They hold for everybody of that role who has no limit of their own."""
     change = parse(LimitsChange, document).model_dump(exclude_unset=True)
     with services.sessions.begin() as session:
         limits.change(session, role, change)
+        trail.note(session, "limits.changed", f"role {role}", **change)
         view = LimitsView.of(limits.of_roles(session)[role], role=role)
     log.info("the limits of a role were changed", role=role, by=admin.name, **change)
     services.waker.wake()
@@ -134,16 +144,35 @@ def change_limits_of_role(
     summary="Change a person's own limits",
 )
 def change_limits_of_user(
-    services: ServicesDep, admin: Administrator, name: str, document: Document
+    services: ServicesDep, admin: Administrator, trail: AuditTrail, name: str, document: Document
 ) -> LimitsView:
     """They take precedence over those of the person's role, also where they are higher."""
     change = parse(LimitsChange, document).model_dump(exclude_unset=True)
     with services.sessions.begin() as session:
         limits.change(session, _find(session, name), change)
+        trail.note(session, "limits.changed", name, **change)
         view = LimitsView.of(limits.of_people(session).get(name, Limits()), user=name)
     log.info("the limits of a user were changed", user=name, by=admin.name, **change)
     services.waker.wake()
     return view
+
+
+@router.get("/audit", summary="List who changed what, newest first", tags=["users"])
+def list_audit(
+    services: ServicesDep,
+    admin: Administrator,
+    page: Page,
+    user: Filter = None,
+    action: Annotated[audit.Action | None, Query(description="what was done")] = None,
+) -> Listing[AuditView]:
+    """Changes of users, tokens, limits, reservations, datasets, annotations and declarations, and logins in a browser. A
+    job's changes of status are in its own history (`GET /jobs/{id}/transitions`)."""
+    with services.sessions.begin() as session:
+        found = audit.list_records(
+            session, user=user, action=action, cursor=page.cursor, limit=page.limit
+        )
+        items = [AuditView.of(row) for row in found.items]
+        return Listing(items=items, next_cursor=found.next_cursor)
 
 
 @router.get("/tokens", summary="List your own tokens; for admins, all tokens")
@@ -156,11 +185,12 @@ def list_tokens(services: ServicesDep, user: Reader) -> Listing[TokenView]:
 @router.post(
     "/tokens",
     status_code=status.HTTP_201_CREATED,
+    dependencies=[Depends(require_full_scope)],
     openapi_extra=describe_body(NewToken),
     summary="Create a token; the secret is shown only once",
 )
 def create_token(
-    services: ServicesDep, user: Reader, asking: Secret, document: Document
+    services: ServicesDep, user: Reader, asking: Secret, trail: AuditTrail, document: Document
 ) -> SecretView:
     """The new token expires no later than the token of this request."""
     new = parse(NewToken, document)
@@ -173,19 +203,33 @@ def create_token(
         owner = _find(session, new.user, "/user") if new.user else user
         most = services.settings.tokens_per_person
         token, secret = users.create_token(
-            session, owner, new.name, new.expires_at, parent=parent, most=most
+            session, owner, new.name, new.expires_at, scope=new.scope, parent=parent, most=most
         )
         view = TokenView.of(token)
+        expires_at = view.expires_at and view.expires_at.isoformat()
+        trail.note(
+            session,
+            "token.created",
+            f"token {view.id}",
+            name=view.name,
+            user=view.user,
+            scope=view.scope,
+            expires_at=expires_at,
+        )
     log.info("a token was created", token=view.id, name=view.name, user=view.user, by=user.name)
     return SecretView(**view.model_dump(), secret=secret)
 
 
 @router.delete(
-    "/tokens/{token_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Revoke a token"
+    "/tokens/{token_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    dependencies=[Depends(require_full_scope)],
+    summary="Revoke a token",
 )
 def revoke_token(
     services: ServicesDep,
     user: Reader,
+    trail: AuditTrail,
     token_id: Id,
     children: Annotated[
         users.Children,
@@ -203,6 +247,14 @@ def revoke_token(
         if children == "all" and user.role != "admin":
             raise Forbidden(f"{user.name} can revoke only their own tokens, not `all`")
         owner, name = token.user.name, token.name
+        trail.note(
+            session,
+            "token.revoked",
+            f"token {token_id}",
+            name=name,
+            user=owner,
+            children=children,
+        )
         users.revoke_token(session, token_id, children)
     log.info(
         "a token was revoked",

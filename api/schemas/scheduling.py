@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import ByteSize, Field
 
 from api.schemas.jobs import View
 from api.schemas.service import Role
@@ -116,6 +116,10 @@ class LimitsView(View):
         Field(description="from midnight to midnight, UTC; jobs beyond it wait for the next day"),
     ]
     timeout_seconds: Annotated[float | None, Field(description="longest `resources.timeout`")]
+    disk_bytes: Annotated[
+        int | None,
+        Field(description="of checkpoints and files; with more, submissions are refused"),
+    ]
     priority: Annotated[Priority | None, Field(description="the highest that may be asked for")]
 
     @classmethod
@@ -130,6 +134,9 @@ class LimitsChange(Part):
     queued: Annotated[int | None, Field(strict=True, ge=0, le=10**6)] = None
     device_seconds_per_day: Duration | None = None
     timeout_seconds: Duration | None = None
+    disk_bytes: Annotated[
+        ByteSize | None, Field(ge=0, le=10**18, description="bytes, or like 500MB, 20GB, 1TB")
+    ] = None
     priority: Priority | None = None
 
 

@@ -1,4 +1,4 @@
-"""Schemas of datasets, workers, devices, users and tokens."""
+"""Schemas of datasets, workers, devices, the storage, users and tokens."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -6,10 +6,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AwareDatetime, Field, model_validator
 
 from api.schemas.jobs import View
-from store.db import Reservation, Token
+from store.db import AuditRecord, Reservation, Token
+from store.hosts import Stored
 from trainer.spec import DatasetInfo, DatasetSource, Duration, Name, Part
 
 Role = Literal["admin", "member", "viewer"]
+#: What a token may be used for: all that its user may do, or only to read, as a viewer.
+Scope = Annotated[
+    Literal["all", "read"],
+    Field(description="`read`: it may only read, as a viewer's, whatever its user's role"),
+]
 
 
 class NewDataset(Part):
@@ -105,6 +111,43 @@ class DeviceView(View):
     memory: Annotated[DeviceMemoryView | None, Field(description="null: it is not measured")]
 
 
+class OwnedView(View):
+    """What a person's jobs and studies take of the storage."""
+
+    user: str
+    checkpoint_bytes: int
+    file_bytes: Annotated[int, Field(description="files of jobs; reports and figures of studies")]
+    limit_bytes: Annotated[int | None, Field(description="null: no limit")]
+
+
+class DiskView(View):
+    """Who uses the storage, those with most first, and what could be removed from it."""
+
+    items: list[OwnedView]
+    removable: Annotated["RemovedView", Field(description="what `POST /gc` would remove")]
+
+
+class Cleaning(Part):
+    """Which checkpoints to remove: those that ended jobs would resume from; the best ones stay."""
+
+    older_than: Annotated[
+        Duration | None,
+        Field(description="since the job's end; seconds, or like 90s, 30m, 2h, 1d; null: 7 days"),
+    ] = None
+    dry_run: bool = False
+
+
+class RemovedView(View):
+    """Checkpoints, and their bytes together."""
+
+    checkpoints: int
+    bytes: int
+
+    @classmethod
+    def of(cls, stored: Stored) -> Self:
+        return cls(checkpoints=stored.count, bytes=stored.bytes)
+
+
 class NewReservation(Part):
     """A device, or without `kind` and `number` a whole host, on which no job shall start for a time."""
 
@@ -160,6 +203,30 @@ class UserView(View):
     disabled_at: datetime | None
 
 
+class AuditView(View):
+    """One change, and who made it."""
+
+    at: datetime
+    user: Annotated[str, Field(description="who made the change")]
+    token_id: Annotated[int | None, Field(description="of the request, or of its login")]
+    token: Annotated[str | None, Field(description="the token's name")]
+    action: str
+    subject: Annotated[str, Field(description="what was changed")]
+    detail: Annotated[dict[str, Any], Field(description="the new values, as far as there are any")]
+
+    @classmethod
+    def of(cls, row: AuditRecord) -> Self:
+        return cls(
+            at=row.at,
+            user=row.user.name,
+            token_id=row.token_id,
+            token=row.token.name if row.token else None,
+            action=row.action,
+            subject=row.subject,
+            detail=row.detail,
+        )
+
+
 class NewUser(Part):
     """A user to create."""
 
@@ -184,6 +251,7 @@ class TokenView(View):
     id: int
     user: str
     name: str
+    scope: Scope
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
@@ -204,6 +272,7 @@ class NewToken(Part):
         Name | None,
         Field(description="owner of the token (admins only); default: the current user"),
     ] = None
+    scope: Scope = "all"
     expires_at: Annotated[
         AwareDatetime | None,
         Field(

@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 from api.http import Administrator, Reader, Secret
 from api.services import Services, ServicesDep
 from api.web.render import PageRoute, render
-from store.accounts import sessions, users
+from store.accounts import audit, sessions, users
 from store.db import ROLES, Token, User
-from store.hosts import disk_use
+from store.hosts import describe_bytes
 from store.jobs import Limits, leases, limits
 from store.mlflow import mirror_problems
 from trainer.spec import describe_duration
@@ -24,7 +24,7 @@ from trainer.spec import describe_duration
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 #: Of each list, so many are shown.
-MOST_TOKENS, MOST_USERS, MOST_PROBLEMS = 200, 500, 20
+MOST_TOKENS, MOST_USERS, MOST_PROBLEMS, MOST_CHANGES = 200, 500, 20, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,11 @@ def show_admin(request: Request, services: ServicesDep, user: Reader, secret: Se
 @router.get("/admin/storage")
 def show_storage(request: Request, services: ServicesDep, admin: Administrator) -> Response:
     """Its sizes, which the page asks for by itself: to add up all rows takes longer than the rest of it."""
-    with services.sessions.begin() as session:
-        stored = disk_use.read_stored(session)
     return render(
         request,
         "storage.html",
         admin,
-        stored={**stored, "datasets": services.dataset_sizes.read()},
+        stored=services.storage_sizes.read(),
         disk=_measure_disk(services.settings.storage),
     )
 
@@ -96,6 +94,7 @@ def _read_service(session: Session, way_in: int | None) -> dict[str, Any]:
         "people": users.list_users(session, MOST_USERS),
         "all_tokens": _make_rows(tokens[:MOST_TOKENS], way_in),
         "has_more_tokens": len(tokens) > MOST_TOKENS,
+        "changes": audit.list_records(session, limit=MOST_CHANGES).items,
         "workers": leases.workers_view(session),
         "devices": devices,
         "problems": mirror_problems.list_problems(session, MOST_PROBLEMS),
@@ -137,6 +136,8 @@ def _describe_limits(allowed: Limits) -> str:
         )
     if allowed.timeout_seconds is not None:
         parts.append(f"may train a job for {describe_duration(allowed.timeout_seconds)} at most")
+    if allowed.disk_bytes is not None:
+        parts.append(f"may keep {describe_bytes(allowed.disk_bytes)} of checkpoints and files")
     return f"{', '.join(parts)}."
 
 

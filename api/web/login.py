@@ -18,7 +18,7 @@ from api.http import (
 )
 from api.services import Services, ServicesDep
 from api.web.render import PageRoute, render
-from store.accounts import sessions, users
+from store.accounts import audit, sessions, users
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -81,12 +81,13 @@ def _open_session(
 ) -> tuple[str, datetime] | None:
     """Secret and end of a new session, in place of the one before; None for a token that isn't valid."""
     with services.sessions.begin() as session:
-        user = users.authenticate(session, token) if token else None
-        parent = users.lock_token(session, token) if user else None
-        if parent is None:
+        caller = users.authenticate(session, token) if token else None
+        parent = users.lock_token(session, token) if caller else None
+        if caller is None or parent is None:
             return None
         if before:
             sessions.close_session(session, before)
+        audit.record(session, caller, "session.opened", caller.user.name, {})
         return sessions.open_session(session, parent)
 
 

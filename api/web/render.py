@@ -37,6 +37,7 @@ from api.http import (
     summarize,
 )
 from store.db import BadQuery, User
+from store.hosts import describe_bytes
 from studies.stats import amount, inference
 from trainer.spec import describe_duration
 
@@ -158,7 +159,8 @@ def _find_user(request: Request) -> User | None:
         return None
     try:
         with request.app.state.services.readers() as session:
-            return authenticate(session, secret)
+            caller = authenticate(session, secret)
+            return caller.user if caller else None
     except SQLAlchemyError:
         return None
 
@@ -229,7 +231,12 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters |= {"time": write_time, "duration": duration, "value": _value, "size": size}
+    made.filters |= {
+        "time": write_time,
+        "duration": duration,
+        "value": _value,
+        "size": describe_bytes,
+    }
     made.globals["confidence"] = CONFIDENCE
     made.globals["to_json"] = lambda value: json.dumps(value, separators=(",", ":"))
     return made
@@ -251,14 +258,6 @@ def duration(seconds: float | None) -> str:
 
 def _value(value: float | None, metric: str) -> str:
     return "–" if value is None else amount(value, metric)
-
-
-def size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 def options(values: Mapping[str, str | None]) -> str:

@@ -30,9 +30,10 @@ from api.routes.plans import make_plan
 from api.routes.studies import find_study
 from api.schemas import BillView, PlanView
 from api.services import ServicesDep
-from api.web.render import PageRoute, duration, render, size
+from api.web.render import PageRoute, duration, render
 from store.catalog import datasets
 from store.db import User
+from store.hosts import describe_bytes
 from store.results import overview
 from store.studies import studies
 from studies.presets import NotOffered, UnknownPreset, find_preset, presets
@@ -269,7 +270,9 @@ def _describe_bill(bill: BillView) -> Mapping[str, str]:
     elif not bill.unknown:
         facts["Done in"] = "unknown: no worker with such a device is running"
     sizes = {"Memory": bill.memory_bytes, "Disk": bill.stored_bytes}
-    return facts | {name: size(found) for name, found in sizes.items() if found is not None}
+    return facts | {
+        name: describe_bytes(found) for name, found in sizes.items() if found is not None
+    }
 
 
 def _capital(text: str) -> str:

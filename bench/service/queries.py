@@ -17,7 +17,7 @@ from api.kept_results import KeptResults
 from api.processes import OneEach
 from api.services import Services
 from api.settings import Settings
-from api.storage import DatasetSizes, StorageCheck
+from api.storage import StorageCheck, StorageSizes
 from api.streams import Streams
 from store.accounts import users
 from store.accounts.users import Role
@@ -184,7 +184,7 @@ def serve_in_process(
         kept_results=KeptResults(changes),
         kept_verdicts=KeptResults(changes),
         drafts=OneEach(),
-        dataset_sizes=DatasetSizes(storage / "datasets"),
+        storage_sizes=StorageSizes(sessions, storage / "datasets"),
     )
     with sessions.begin() as session:
         name = f"bench-{role}"

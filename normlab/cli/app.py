@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from normlab.cli import (
-    catalog,
     control,
     curves,
     datasets,
@@ -18,6 +17,7 @@ from normlab.cli import (
     show,
     stack,
     submit,
+    usage,
     users,
     watch,
 )
@@ -60,7 +60,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Local stack": (stack.up, stack.down, stack.status, demo.demo),
     "Submit": (
         submit.init,
-        catalog.catalog,
+        presets.catalog,
         submit.validate,
         submit.plan,
         submit.submit,
@@ -77,7 +77,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         query.export,
         curves.diagnostics,
         show.queue,
-        users.usage,
+        usage.usage,
         report.download,
     ),
     "Follow": (watch.watch, watch.wait),
@@ -97,10 +97,12 @@ for panel, verbs in _PANELS.items():
     for verb in verbs:
         app.command(verb.__name__.strip("_"), rich_help_panel=panel)(verb)
 
+app.command("audit", rich_help_panel="Administration")(users.audit)
+app.command("gc", rich_help_panel="Administration")(usage.gc)
 app.add_typer(datasets.app, name="dataset", rich_help_panel="Administration")
 app.add_typer(presets.app, name="preset", rich_help_panel="Presets")
 app.add_typer(users.tokens, name="token", rich_help_panel="Administration")
 app.add_typer(users.users, name="users", rich_help_panel="Administration")
 app.add_typer(devices.devices, name="devices", rich_help_panel="Administration")
 app.add_typer(devices.workers, name="workers", rich_help_panel="Administration")
-app.add_typer(users.limits, name="limits", rich_help_panel="Administration")
+app.add_typer(usage.limits, name="limits", rich_help_panel="Administration")

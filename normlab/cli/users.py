@@ -1,20 +1,19 @@
-"""The verbs `token create|list|revoke` `users list|add|set`, `limits [set]` and `usage`."""
+"""The verbs `token create|list|revoke`, `users list|add|set` and `audit`."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
-from normlab.cli.render import Column, Format, Item, Output, ago, duration, emit, field, raw, say
+from normlab.cli.render import Column, Format, Item, Output, ago, emit, field, raw, say
 from normlab.client import Client
 from normlab.errors import NormlabError
 
 tokens = typer.Typer(no_args_is_help=True, help="Tokens: create, list, revoke.")
 users = typer.Typer(help="Users: list, add, set.")
-limits = typer.Typer(help="Limits of roles and users: list, set.")
 
 
 class Role(StrEnum):
@@ -38,6 +37,9 @@ def create(
     name: Annotated[str, typer.Argument(help="what the token is for")],
     user: Annotated[str | None, typer.Option(help="for another user (admins only)")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="days until expiry")] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="it may only read, whatever its user's role")
+    ] = False,
 ) -> None:
     """Create a token; the secret is shown only once.
 
@@ -48,6 +50,8 @@ def create(
     body: dict[str, object] = {"name": name}
     if user:
         body["user"] = user
+    if read_only:
+        body["scope"] = "read"
     if days:
         body["expires_at"] = (datetime.now(UTC) + timedelta(days=days)).isoformat()
     with Client() as client:
@@ -172,77 +176,40 @@ def _add(name: str, role: Role, output: Format) -> None:
             say(f"{made['name']} is a {made['role']}; create a token for them with: {token}")
 
 
-@limits.callback(invoke_without_command=True)
-def list_limits(context: typer.Context, output: Output = Format.TABLE) -> None:
-    """List what each role and each person may have of the devices at most."""
-    if context.invoked_subcommand is None:
-        with Client() as client:
-            emit(client.items("limits"), _LIMITS, output, "no limits")
-
-
-@limits.command("set")
-def set_limits(
-    role: Annotated[Role | None, typer.Option(help="the limits of a role")] = None,
-    user: Annotated[str | None, typer.Option(help="the limits of a user")] = None,
-    running: Annotated[str | None, typer.Option(help="jobs running at once; more wait")] = None,
-    queued: Annotated[str | None, typer.Option(help="waiting jobs; more are refused")] = None,
-    device_time: Annotated[
-        str | None, typer.Option(help="device time per day (UTC), like 8h; jobs beyond it wait")
-    ] = None,
-    timeout: Annotated[
-        str | None, typer.Option(help="longest training time of a job, like 2h")
-    ] = None,
-    priority: Annotated[
-        str | None, typer.Option(help="highest priority that may be asked for: low to urgent")
-    ] = None,
+def audit(
+    user: Annotated[str | None, typer.Option(help="changes made by this person")] = None,
+    action: Annotated[str | None, typer.Option(help="like token.created")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="so many of the latest")] = 50,
+    output: Output = Format.TABLE,
 ) -> None:
-    """Set or remove (`none`) limits of a role or a user (admins only); those of a user take precedence over those of the role."""
-    if (role is None) == (user is None):
-        raise NormlabError("give either --role or --user")
-    given = {
-        "running": running,
-        "queued": queued,
-        "device_seconds_per_day": device_time,
-        "timeout_seconds": timeout,
-        "priority": priority,
-    }
-    body = {name: _limit(value) for name, value in given.items() if value is not None}
-    path = f"limits/roles/{role.value}" if role else f"limits/users/{quote(user or '', safe='')}"
-    with Client() as client:
-        emit([client.patch(path, body)], _LIMITS, Format.TABLE, "")
+    """List who changed what, the latest first (admins only).
 
-
-def _limit(value: str) -> str | int | None:
-    return None if value == "none" else int(value) if value.isdecimal() else value
-
-
-def usage(output: Output = Format.TABLE) -> None:
-    """Show what each person has used of the devices, and whose jobs start next.
-
-    Of two jobs of the same priority, the one of the person who has used less starts first: device time divided by the
-    person's weight. Half of it is forgotten in every half-life.
+    Changes of a job's status are in its own history: `normlab show j1`.
     """
     with Client() as client:
-        found = client.get("usage")
-    if output is Format.JSON:
-        say(json.dumps(found, indent=2))
-        return
-    emit(found["items"], _USAGE, output, "nobody has used the machines lately")
-    if output is Format.TABLE and found["items"]:
-        say()
-        for one in sorted(found["items"], key=lambda one: (one["turn"] is None, one["turn"])):
-            say(f"{one['user']}: {one['why']}")
-        say(f"Half of the time is forgotten in {duration(found['half_life_seconds'])}.")
+        items = client.items("audit", most=limit, user=user, action=action)
+    emit(items, _AUDIT, output, "nothing was changed")
 
 
-def _span(name: str) -> Callable[[Item], str]:
-    return lambda item: "" if item[name] is None else duration(item[name])
+def _values(row: Item) -> str:
+    return ", ".join(
+        f"{name}: {value}" for name, value in row["detail"].items() if value is not None
+    )
 
 
+_AUDIT = (
+    Column("when", field("at")),
+    Column("who", field("user")),
+    Column("token", field("token")),
+    Column("what", field("action")),
+    Column("of", field("subject")),
+    Column("values", _values, lambda row: json.dumps(row["detail"])),
+)
 _TOKENS = (
     Column("id", field("id"), raw("id"), right=True),
     Column("name", field("name")),
     Column("user", field("user")),
+    Column("scope", field("scope")),
     Column("age", ago("created_at"), raw("created_at"), right=True),
     Column("last used", ago("last_used_at"), raw("last_used_at"), right=True),
     Column("expires", field("expires_at")),
@@ -255,39 +222,4 @@ _USERS = (
     Column("weight", lambda user: f"{user['weight']:g}", raw("weight"), right=True),
     Column("age", ago("created_at"), raw("created_at"), right=True),
     Column("disabled", field("disabled_at")),
-)
-_LIMITS = (
-    Column("of", lambda one: f"every {one['role']}" if one["role"] else one["user"]),
-    Column("running", field("running"), raw("running"), right=True),
-    Column("waiting", field("queued"), raw("queued"), right=True),
-    Column(
-        "device time a day",
-        _span("device_seconds_per_day"),
-        raw("device_seconds_per_day"),
-        right=True,
-    ),
-    Column("longest job", _span("timeout_seconds"), raw("timeout_seconds"), right=True),
-    Column("highest priority", field("priority")),
-)
-_USAGE = (
-    Column("user", field("user")),
-    Column("share", lambda one: f"{one['share']:.0%}", raw("share"), right=True),
-    Column("device time", lambda one: duration(one["seconds"]), raw("seconds"), right=True),
-    Column(
-        "of running jobs",
-        lambda one: duration(one["running_seconds"]),
-        raw("running_seconds"),
-        right=True,
-    ),
-    Column("weight", lambda one: f"{one['weight']:g}", raw("weight"), right=True),
-    Column(
-        "by weight",
-        lambda one: duration(one["weighted_seconds"]),
-        raw("weighted_seconds"),
-        right=True,
-    ),
-    Column("turn", field("turn"), raw("turn"), right=True),
-    Column("running", field("running"), raw("running"), right=True),
-    Column("waiting", field("queued"), raw("queued"), right=True),
-    Column("since", lambda one: (one["since"] or "")[:10], raw("since")),
 )

@@ -1,9 +1,10 @@
-"""Users, tokens, idempotency keys, and the bootstrap of a new database."""
+"""Users, tokens, the audit trail, idempotency keys, and the bootstrap of a new database."""
 
-from store.accounts import idempotency, sessions, users
+from store.accounts import audit, idempotency, sessions, users
 from store.accounts.bootstrap import bootstrap, ensure_strong, has_users, reset_admin
 
 __all__ = [
+    "audit",
     "bootstrap",
     "ensure_strong",
     "has_users",

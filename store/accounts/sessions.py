@@ -34,10 +34,13 @@ def close_session(session: Session, secret: str) -> None:
     session.execute(delete(BrowserSession).where(BrowserSession.hash == users.hash_secret(secret)))
 
 
-def authenticate(session: Session, secret: str) -> User | None:
-    """The user of a session that hasn't ended."""
-    query = _current(secret).with_only_columns(User, maintain_column_froms=True)
-    return session.scalars(query).one_or_none()
+def authenticate(session: Session, secret: str) -> users.Caller | None:
+    """Whose session this is; None of one that has ended."""
+    query = _current(secret).with_only_columns(
+        User, Token.id, Token.scope, maintain_column_froms=True
+    )
+    row = session.execute(query).one_or_none()
+    return None if row is None else users.Caller.of(*row)
 
 
 def find_token(session: Session, secret: str) -> Token | None:

@@ -8,6 +8,7 @@ import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
@@ -30,9 +31,28 @@ Role: TypeAlias = Literal["admin", "member", "viewer"]
 #: Which tokens are revoked with the one they were made with: those of the same person, all, or none.
 Children: TypeAlias = Literal["own", "all", "none"]
 
+#: What a token may be used for: all that its user may do, or only to read, as a viewer.
+Scope: TypeAlias = Literal["all", "read"]
+
 PREFIX = "nl_"
 _LAST_ADMIN = "{} is the last admin who can sign in; make another user an admin first"
 USE_NOTED_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and with which token. With one that only reads, `user` is a viewer, and belongs to no session."""
+
+    user: User
+    token_id: int
+    scope: str
+
+    @classmethod
+    def of(cls, user: User, token_id: int, scope: str) -> "Caller":
+        if scope == "read":
+            columns = {one.key: getattr(user, one.key) for one in User.__mapper__.column_attrs}
+            user = User(**{**columns, "role": "viewer"})
+        return cls(user, token_id, scope)
 
 
 def create_user(session: Session, name: str, role: Role) -> User:
@@ -51,6 +71,7 @@ def create_token(
     name: str,
     expires_at: datetime | None = None,
     *,
+    scope: Scope = "all",
     parent: Token | None = None,
     most: int | None = None,
 ) -> tuple[Token, str]:
@@ -72,6 +93,7 @@ def create_token(
         user=owner,
         name=name,
         hash=hash_secret(secret),
+        scope=scope,
         expires_at=expires_at,
         parent_id=parent.id if parent else None,
     )
@@ -96,16 +118,16 @@ def _within_parent(expires_at: datetime | None, parent: Token | None) -> datetim
     return expires_at or parent.expires_at
 
 
-def authenticate(session: Session, secret: str) -> User | None:
-    """The user of this secret; None if it is unknown, revoked, expired, or of a disabled user."""
+def authenticate(session: Session, secret: str) -> Caller | None:
+    """Whose secret this is; None if it is unknown, revoked, expired, or of a disabled user."""
     row = session.execute(_AUTHENTICATED, {"hash": hash_secret(secret)}).one_or_none()
     if row is None:
         return None
-    user, token_id, is_noted = row
+    user, token_id, scope, is_noted = row
     # Not at every request: a note of use is a write, and all requests of a token would queue for it.
     if not is_noted:
         session.execute(_USED, {"token_id": token_id})
-    return user
+    return Caller.of(user, token_id, scope)
 
 
 def lock_token(session: Session, secret: str) -> Token | None:
@@ -256,7 +278,7 @@ _NOTED = and_(
     Token.last_used_at >= func.clock_timestamp() - timedelta(seconds=USE_NOTED_SECONDS),
 )
 _AUTHENTICATED = (
-    select(User, Token.id, _NOTED)
+    select(User, Token.id, Token.scope, _NOTED)
     .join(Token)
     .where(Token.hash == bindparam("hash"), is_valid(), User.disabled_at.is_(None))
 )

@@ -1,7 +1,7 @@
 """Hosts: their names, disk space and clocks, and the storage that they share."""
 
 from store.hosts import disk_use, footprints, gpu_memory, host_health, reservations
-from store.hosts.disk_use import Stored
+from store.hosts.disk_use import Owned, Stored, describe_bytes
 from store.hosts.gpu_memory import DeviceMemory, GpuMemory
 from store.hosts.host_health import SEEN_SECONDS, Shortage
 from store.hosts.host_names import Holder, NameSession, open_session
@@ -31,6 +31,7 @@ __all__ = [
     "Kind",
     "NameSession",
     "Need",
+    "Owned",
     "Room",
     "Shortage",
     "Stored",
@@ -39,6 +40,7 @@ __all__ = [
     "booked_bytes",
     "check_storage",
     "choose_host",
+    "describe_bytes",
     "disk_use",
     "find_room",
     "find_rooms",

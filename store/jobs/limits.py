@@ -1,12 +1,12 @@
 """What a person may have of the machines at most: their own limit, else their role's, else none.
 
 Limits on running jobs and on device-seconds a day hold jobs back in the queue (`reached`); those on waiting jobs,
-timeouts and priorities refuse a submission.
+disk space, timeouts and priorities refuse a submission.
 """
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -43,9 +43,12 @@ from store.db import (
     User,
     database_now,
 )
+from store.hosts import describe_bytes, disk_use
 from trainer.spec import describe_duration
 
-NAMES = ("running", "queued", "device_seconds_per_day", "timeout_seconds", "priority")
+NAMES = (
+    "running", "queued", "device_seconds_per_day", "timeout_seconds", "disk_bytes", "priority",
+)  # fmt: skip
 
 #: The highest priority of each role where no limit says otherwise.
 HIGHEST_PRIORITY = {"viewer": "normal", "member": "high", "admin": "urgent"}
@@ -61,6 +64,7 @@ class Limits:
     queued: int | None = None
     device_seconds_per_day: float | None = None
     timeout_seconds: float | None = None
+    disk_bytes: int | None = None
     priority: str | None = None
 
     @classmethod
@@ -93,6 +97,12 @@ def in_force(session: Session, user_id: int) -> Limits:
     """What holds for this person: their own limits, and those of their role where they have none."""
     query = joined(select(*(limit(name) for name in NAMES)).select_from(User))
     return Limits.of(session.execute(query.where(User.id == user_id)).one())
+
+
+def of_everybody(session: Session, name: str) -> Mapping[str, Any]:
+    """One limit in force for each person, by name; None: no limit."""
+    rows = session.execute(joined(select(User.name, limit(name)).select_from(User)))
+    return {user: value for user, value in rows}
 
 
 def change(session: Session, subject: str | User, values: Mapping[str, Any]) -> None:
@@ -153,6 +163,7 @@ def concerns(rows: CTE) -> ColumnElement[bool]:
     someone = joined(select(User.id).join(rows, rows.c.owner_id == User.id)).where(
         or_(
             limit("queued").is_not(None),
+            limit("disk_bytes").is_not(None),
             func.coalesce(rows.c.timeout_seconds > limit("timeout_seconds"), false()),
             rows.c.priority > limit("priority"),
         )
@@ -172,6 +183,7 @@ def admit(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
         _refuse_priority(owner, allowed, max(row["priority"] for row in own))
         _refuse_timeout(owner, allowed, max(row["timeout_seconds"] for row in own))
         _refuse_queued(session, owner, allowed, counts[owner.id])
+        _refuse_disk(session, owner, allowed)
 
 
 def admit_again(session: Session, jobs: Sequence[Job], statuses: Collection[str]) -> None:
@@ -239,6 +251,20 @@ def _refuse_queued(session: Session, user: User, allowed: Limits, more: int) -> 
         )
 
 
+def _refuse_disk(session: Session, user: User, allowed: Limits) -> None:
+    """Running jobs go on, whatever they write."""
+    if allowed.disk_bytes is None:
+        return
+    owned = disk_use.read_owned(session, user.id).get(user.name)
+    if owned is not None and owned.bytes >= allowed.disk_bytes:
+        raise LimitReached(
+            f"limit disk_bytes: {user.name} may keep {describe_bytes(allowed.disk_bytes)} and has "
+            f"{describe_bytes(owned.bytes)} ({describe_bytes(owned.checkpoints)} of them checkpoints); those that ended "
+            "jobs would resume from are removed some days after the end, or by an admin with `normlab gc`; or ask an "
+            "admin for a higher limit"
+        )
+
+
 def _next_start(session: Session, user_id: int) -> str:
     """When the person's next job may start, if that was foreseen."""
     query = select(func.min(StartEstimate.expected_at)).join(Job, Job.id == StartEstimate.job_id)
@@ -268,10 +294,4 @@ def _columns(table: Any) -> list[Any]:
 
 
 def _with_priority(limits: Limits, highest: str) -> Limits:
-    return Limits(
-        limits.running,
-        limits.queued,
-        limits.device_seconds_per_day,
-        limits.timeout_seconds,
-        limits.priority or highest,
-    )
+    return replace(limits, priority=limits.priority or highest)

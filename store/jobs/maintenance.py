@@ -1,6 +1,7 @@
-"""What maintenance reads, checks and deletes: open attempts, use, old keys, paths."""
+"""What maintenance reads, checks and deletes: open attempts, use, old keys, paths, and checkpoints that ended jobs would
+resume from."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,8 +9,10 @@ from datetime import timedelta
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    ColumnElement,
     Connection,
     Engine,
+    and_,
     any_,
     delete,
     func,
@@ -19,7 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from store.db import Attempt, Checkpoint, File, IdempotencyKey, Job
+from store.db import FINAL_STATUSES, Attempt, Checkpoint, File, IdempotencyKey, Job
+from store.hosts import Stored
 from store.jobs import usage
 
 #: PostgreSQL's advisory lock of the one sweep.
@@ -27,6 +31,11 @@ LOCK = 0x6E6F726D_7377
 
 #: Of the kept use of a person, which is rounded at each end of an attempt.
 USAGE_TOLERANCE = 1e-6
+
+#: A failed or cancelled job that is retried sooner goes on from its last checkpoint.
+CHECKPOINTS_KEPT = timedelta(days=7)
+#: Rows of one transaction.
+CHECKPOINTS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,14 @@ class OpenAttempt:
     job_id: int
     number: int
     process: int
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """`paths`, relative to the storage: files that no row names any more."""
+
+    stored: Stored
+    paths: Sequence[str]
 
 
 @contextmanager
@@ -113,3 +130,44 @@ def named_paths(session: Session, job_ids: Collection[int]) -> set[str]:
         *(select(table.path).where(table.job_id == any_(ids)) for table in (Checkpoint, File))
     )
     return set(session.scalars(query))
+
+
+def measure_checkpoints(session: Session, kept: timedelta = CHECKPOINTS_KEPT) -> Stored:
+    """What `remove_checkpoints` would find, of jobs that ended longer ago than `kept`."""
+    total = func.coalesce(func.sum(Checkpoint.bytes), 0)
+    statement = select(func.count(), total).join_from(Checkpoint, Job).where(_may_go(kept))
+    count, size = session.execute(statement).one()
+    return Stored(count, int(size))
+
+
+def remove_checkpoints(session: Session, kept: timedelta = CHECKPOINTS_KEPT) -> Removed:
+    """Removes the rows of at most `CHECKPOINTS_AT_ONCE` checkpoints; their files may be deleted after the commit."""
+    chosen = (
+        select(Checkpoint.id)
+        .join_from(Checkpoint, Job)
+        .where(_may_go(kept))
+        .order_by(Checkpoint.id)
+        .limit(CHECKPOINTS_AT_ONCE)
+        # A job that is being retried at this moment keeps its checkpoint.
+        .with_for_update(of=Job, key_share=True, skip_locked=True)
+    )
+    statement = delete(Checkpoint).where(Checkpoint.id.in_(chosen))
+    rows = session.execute(
+        statement.returning(Checkpoint.job_id, Checkpoint.path, Checkpoint.bytes)
+    ).all()
+    if not rows:
+        return Removed(Stored(), ())
+    # A job that an equal one answered names the files of that one.
+    ids = {row.job_id for row in rows}
+    sources = session.scalars(select(Job.reused_from).where(Job.id.in_(ids)))
+    named = named_paths(session, ids | {one for one in sources if one is not None})
+    paths = sorted({row.path for row in rows} - named)
+    return Removed(Stored(len(rows), sum(row.bytes for row in rows)), paths)
+
+
+def _may_go(kept: timedelta) -> ColumnElement[bool]:
+    return and_(
+        Checkpoint.kind == "last",
+        Job.status.in_(FINAL_STATUSES),
+        Job.finished_at < func.clock_timestamp() - kept,
+    )

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 
 from api import storage
-from api.storage import DatasetSizes
+from api.storage import StorageSizes
 from store.hosts import Stored
 
 
@@ -19,7 +20,7 @@ def make(folder: Path, name: str, size: int) -> None:
 
 
 def test_a_folder_that_cannot_be_read_leaves_the_others_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sessions: sessionmaker[Session], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, size in (("a", 10), ("b", 100), ("c", 1000), ("d", 10000)):
         make(tmp_path, name, size)
@@ -34,16 +35,18 @@ def test_a_folder_that_cannot_be_read_leaves_the_others_counted(
 
     monkeypatch.setattr(os, "scandir", scandir)
     with capture_logs() as lines:
-        assert DatasetSizes(tmp_path).read() == Stored(2, 10010)
+        assert StorageSizes(sessions, tmp_path).read()["datasets"] == Stored(2, 10010)
     # One that is deleted meanwhile is nothing to tell of.
     assert [one["folder"] for one in lines] == [str(tmp_path / "b")]
 
 
-def test_sizes_are_kept_for_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_are_kept_for_a_minute(
+    sessions: sessionmaker[Session], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "datasets"
-    sizes = DatasetSizes(folder)
-    assert sizes.read() == Stored(0, 0)
+    sizes = StorageSizes(sessions, folder)
+    assert sizes.read() == dict.fromkeys(("checkpoints", "files", "reports", "datasets"), Stored())
     make(folder, "a", 10)
-    assert sizes.read() == Stored(0, 0)
+    assert sizes.read()["datasets"] == Stored(0, 0)
     monkeypatch.setattr(storage, "KEPT_SECONDS", -1.0)
-    assert sizes.read() == Stored(1, 10)
+    assert sizes.read()["datasets"] == Stored(1, 10)

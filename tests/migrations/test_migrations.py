@@ -178,7 +178,7 @@ def test_the_command_also_makes_the_datasets_and_the_admin_once(
         assert digits.status == "ready"
         admin = users.authenticate(session, "nl_first" * 4)
         assert admin is not None
-        assert admin.role == "admin"
+        assert admin.user.role == "admin"
 
 
 def test_the_command_resets_the_admin(

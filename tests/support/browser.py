@@ -13,7 +13,8 @@ from tests.support.waiting import PATIENCE_SECONDS
 #: Of whatever is expected of a page: its own limit of 5 s is too short for a busy machine.
 MILLISECONDS = 1000 * PATIENCE_SECONDS
 expect.set_options(timeout=MILLISECONDS)
-WIDTHS = {"desktop": 1280, "phone": 390}
+#: What is cut off depends on the width alone, and contrast on the colours: two of the four pairs show both.
+SCREENS = {"desktop": (1280, "light"), "phone": (390, "dark")}
 
 
 def address(stack: Stack) -> str:

@@ -5,6 +5,7 @@ Relationships are never loaded implicitly (`lazy="raise"`): a query that needs o
 
 from store.db.models.accounts import (
     ROLES,
+    AuditRecord,
     BrowserSession,
     Dataset,
     IdempotencyKey,
@@ -51,6 +52,7 @@ __all__ = [
     "ROLES",
     "VERDICTS",
     "Attempt",
+    "AuditRecord",
     "BrowserSession",
     "Checkpoint",
     "Dataset",

@@ -3,12 +3,14 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, func
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, func
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from store.db.models.table import Table, one_of
 
 ROLES = ("admin", "member", "viewer")
+#: What a token may be used for: all that its user may do, or only to read, as a viewer.
+SCOPES = ("all", "read")
 
 
 class User(Table):
@@ -35,6 +37,7 @@ class Token(Table):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     name: Mapped[str]
     hash: Mapped[str] = mapped_column(unique=True)
+    scope: Mapped[str] = mapped_column(server_default="all")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
@@ -43,6 +46,7 @@ class Token(Table):
         ForeignKey("tokens.id", ondelete="SET NULL"), index=True
     )
     user: Mapped[User] = relationship(lazy="raise")
+    __table_args__ = (CheckConstraint(one_of("scope", SCOPES), name="scope"),)
 
 
 class BrowserSession(Table):
@@ -54,6 +58,22 @@ class BrowserSession(Table):
     hash: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
+
+
+class AuditRecord(Table):
+    """Who changed what, when and with which token (`store.accounts.audit`)."""
+
+    __tablename__ = "audit"
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    token_id: Mapped[int | None] = mapped_column(ForeignKey("tokens.id", ondelete="SET NULL"))
+    action: Mapped[str]
+    subject: Mapped[str]
+    detail: Mapped[dict[str, Any]]
+    user: Mapped[User] = relationship(lazy="raise")
+    token: Mapped[Token | None] = relationship(lazy="raise")
+    __table_args__ = (Index("ix_audit_user_id_id", "user_id", "id"),)
 
 
 class IdempotencyKey(Table):

@@ -179,6 +179,14 @@ class Job(Table):
             postgresql_where=text(f"{_IS_TRAINED} AND expected_seconds IS NOT NULL"),
         ),
         Index("ix_jobs_study_id_id", "study_id", "id"),
+        # What a list of studies says of each, without a look at its jobs' rows.
+        Index(
+            "ix_jobs_tally",
+            "study_id",
+            "status",
+            postgresql_include=["reused_from", "expected_seconds", "seconds_used"],
+            postgresql_where=text("study_id IS NOT NULL"),
+        ),
         Index("ix_jobs_owner_id_id", "owner_id", "id"),
         Index("ix_jobs_project_id_id", "project_id", "id"),
         Index("ix_jobs_dataset_id", "dataset_id"),

@@ -63,6 +63,7 @@ class Limit(Table):
     queued: Mapped[int | None]
     device_seconds_per_day: Mapped[float | None]
     timeout_seconds: Mapped[float | None]
+    disk_bytes: Mapped[int | None]
     priority: Mapped[int | None]
     __table_args__ = (
         CheckConstraint("num_nonnulls(role, user_id) = 1", name="one_subject"),

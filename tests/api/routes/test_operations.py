@@ -1,16 +1,19 @@
 """Who has used the machines and whose turn it is; what MLflow lacks is said on the job, on its study, and of all."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
+from store.jobs import commands
 from store.mlflow import mirror_problems
 from store.mlflow.mirror_problems import Subject
 from studies.planning.waiting import Line, read_line
 from tests.support.documents import JOB, STUDY
-from tests.support.factories import acquire_job, make_worker
+from tests.support.factories import acquire_job, finish_training, make_worker
+from trainer.events import CheckpointSaved
 
 REASON = "MlflowException: Timestamp must be a nonnegative long"
 
@@ -164,3 +167,37 @@ def test_members_reserve_devices_for_a_day_and_admins_whole_hosts(
     assert member.delete(f"{path}/{made.json()['id']}").status_code == 404
     assert admin.delete(f"{path}/{drained['id']}").status_code == 204
     assert viewer.get(path).json()["items"] == []
+
+
+def test_an_admin_sees_whose_files_fill_the_disk_and_removes_old_checkpoints(
+    admin: TestClient, member: TestClient, sessions: sessionmaker[Session], storage: Path
+) -> None:
+    admin.patch("/api/v1/limits/users/max", json={"disk_bytes": "20GB"})
+    job = member.post("/api/v1/jobs", json=JOB).json()["id"]
+    path = f"jobs/{job}/attempt-1/last.pt"
+    with sessions.begin() as session:
+        make_worker(session)
+        assignment = acquire_job(session)
+        assert assignment is not None
+        event = CheckpointSaved("last", 0, 1, path, "d" * 32, 7)
+        commands.record_checkpoint(session, job, 1, event)
+        finish_training(session, assignment)
+    file = storage / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"content")
+
+    disk = member.get("/api/v1/disk").json()
+    assert disk["items"] == [
+        {"user": "max", "checkpoint_bytes": 7, "file_bytes": 0, "limit_bytes": 20_000_000_000}
+    ]
+    assert disk["removable"] == {"checkpoints": 0, "bytes": 0}
+    now = {"older_than": 1e-6}
+    assert member.post("/api/v1/gc", json=now).status_code == 403
+    found = {"checkpoints": 1, "bytes": 7}
+    assert admin.post("/api/v1/gc", json={**now, "dry_run": True}).json() == found
+    assert file.exists()
+    assert admin.post("/api/v1/gc", json=now).json() == found
+    assert not file.exists()
+    # Once more finds nothing, and nothing is wrong with that.
+    assert admin.post("/api/v1/gc", json=now).json() == {"checkpoints": 0, "bytes": 0}
+    assert member.get("/api/v1/disk").json()["items"] == []

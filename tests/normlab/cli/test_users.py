@@ -1,11 +1,12 @@
-"""Tokens, users and their use from the command line; what becomes of tokens made with one that is revoked."""
+"""Tokens, users, their limits and use from the command line; what becomes of tokens made with one that is revoked."""
 
 import json
 from collections.abc import Iterator
 
 import pytest
 
-from normlab.cli.users import Children, create, revoke, set_limits, set_user, usage
+from normlab.cli.usage import gc, set_limits, usage
+from normlab.cli.users import Children, audit, create, revoke, set_user
 from normlab.errors import NormlabError
 from tests.normlab.client.test_transport import Script, serve
 
@@ -56,7 +57,8 @@ def test_a_new_token_is_said_with_its_end(
     script: Script, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script.say(201, {"secret": "nl_new", "expires_at": "2027-01-01T00:00:00Z"})
-    create("laptop")
+    create("laptop", read_only=True)
+    assert json.loads(script.seen[-1][3]) == {"name": "laptop", "scope": "read"}
     said = capsys.readouterr()
     assert said.out == "nl_new\n"
     assert "It expires at 2027-01-01T00:00:00Z." in said.err
@@ -93,11 +95,60 @@ def test_limits_are_sent_as_numbers_times_or_nothing(
     script: Script, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = {"role": None, "user": "noa", "running": 4, "queued": None, "priority": None}
-    script.say(200, {**shown, "device_seconds_per_day": 28800.0, "timeout_seconds": None})
-    set_limits(user="noa", running="4", queued="none", device_time="8h")
+    times = {"device_seconds_per_day": 28800.0, "timeout_seconds": None}
+    script.say(200, {**shown, **times, "disk_bytes": 20_000_000_000})
+    set_limits(user="noa", running="4", queued="none", device_time="8h", disk="20GB")
     assert script.seen[-1][:2] == ("PATCH", "/api/v1/limits/users/noa")
-    sent = {"running": 4, "queued": None, "device_seconds_per_day": "8h"}
+    sent = {"running": 4, "queued": None, "device_seconds_per_day": "8h", "disk_bytes": "20GB"}
     assert json.loads(script.seen[-1][3]) == sent
-    assert "8h 00m" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "8h 00m" in said
+    assert "20.0 GB" in said
     with pytest.raises(NormlabError, match="give either --role or --user"):
         set_limits(running="4")
+
+
+def test_the_disk_is_shown_by_person_with_what_could_go(
+    script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {"checkpoint_bytes": 3_000_000, "file_bytes": 12, "limit_bytes": None}
+    removable = {"checkpoints": 2, "bytes": 2_000_000}
+    script.answers.clear()
+    script.say(200, {"items": [{"user": "noa", **own}], "removable": removable})
+    usage(disk=True)
+    assert script.seen[-1][:2] == ("GET", "/api/v1/disk")
+    said = capsys.readouterr().out
+    assert "3 MB" in said
+    assert "2 checkpoints (2 MB) could be removed: normlab gc --dry-run" in said
+
+
+def test_what_goes_is_said_before_and_after(
+    script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    removed = {"checkpoints": 2, "bytes": 2_000_000}
+    for answer in (removed, {}, removed):
+        script.say(200, answer)
+    gc("1d", dry_run=True)
+    assert json.loads(script.seen[-1][3]) == {"older_than": "1d", "dry_run": True}
+    gc()
+    assert capsys.readouterr().out.splitlines() == [
+        "2 checkpoints (2 MB) would be removed",
+        "2 checkpoints (2 MB) were removed",
+    ]
+
+
+def test_the_latest_changes_are_listed_with_their_values(
+    script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"at": "2027-01-01T00:00:00Z", "user": "ada", "token": "laptop", "subject": "noa"}
+    detail = {"weight": 2.0, "role": None}
+    script.answers.clear()
+    script.say(
+        200,
+        {"items": [{**row, "action": "user.changed", "detail": detail}] * 3, "next_cursor": None},
+    )
+    audit(user="ada", limit=2)
+    assert script.seen[-1][:2] == ("GET", "/api/v1/audit?user=ada&limit=2")
+    said = capsys.readouterr().out
+    assert said.count("weight: 2.0") == 2
+    assert "role" not in said

@@ -20,8 +20,8 @@ OTHER = "nl_" + "b" * 32
 
 def role_of(sessions: Sessions, secret: str) -> str | None:
     with sessions.begin() as session:
-        user = users.authenticate(session, secret)
-    return user.role if user else None
+        caller = users.authenticate(session, secret)
+    return caller.user.role if caller else None
 
 
 def make_admin(sessions: Sessions) -> None:

@@ -25,12 +25,23 @@ def test_a_secret_opens_the_door_and_is_not_kept(sessions: Sessions) -> None:
         found = users.authenticate(session, secret)
 
         assert found is not None
-        assert found.name == "ada"
+        assert (found.user.name, found.token_id, found.scope) == ("ada", token.id, "all")
         assert users.authenticate(session, secret + "x") is None
         assert users.authenticate(session, "") is None
     assert secret.startswith("nl_")
     assert len(secret) >= 40
     assert secret not in token.hash
+
+
+def test_whoever_asks_with_a_token_that_only_reads_is_a_viewer(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        ada = make_user(session, "ada", role="admin")
+        _, secret = users.create_token(session, ada, "a dashboard", scope="read")
+        caller = users.authenticate(session, secret)
+        assert caller is not None
+        assert (caller.user.id, caller.user.role, caller.scope) == (ada.id, "viewer", "read")
+    with sessions.begin() as session:
+        assert session.get_one(User, ada.id).role == "admin"
 
 
 def test_a_revoked_an_expired_and_a_disabled_persons_token_open_nothing(

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Error, expect
 
 from tests.support.browser import (
-    WIDTHS,
+    SCREENS,
     address,
     ensure_readable,
     log_in,
@@ -47,8 +47,7 @@ def study(stack: Stack) -> int:
     return int(made)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+@pytest.mark.parametrize(("width", "scheme"), SCREENS.values(), ids=SCREENS)
 def test_every_page_can_be_read_by_everybody(
     browser: Browser, stack: Stack, study: int, width: int, scheme: Any
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import (
-    WIDTHS,
+    SCREENS,
     address,
     ensure_readable,
     logged_in,
@@ -36,8 +36,7 @@ def accept_dialogs(page: Page) -> None:
     page.on("dialog", lambda dialog: dialog.accept())
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+@pytest.mark.parametrize(("width", "scheme"), SCREENS.values(), ids=SCREENS)
 def test_account_and_admin_can_be_read_by_everybody(
     browser: Browser, stack: Stack, width: int, scheme: Any
 ) -> None:

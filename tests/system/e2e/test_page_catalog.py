@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import (
-    WIDTHS,
+    SCREENS,
     address,
     ensure_readable,
     logged_in,
@@ -39,8 +39,7 @@ def wait_for_pictures(page: Page) -> None:
     )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+@pytest.mark.parametrize(("width", "scheme"), SCREENS.values(), ids=SCREENS)
 def test_presets_and_datasets_can_be_read_by_everybody(
     browser: Browser, stack: Stack, run: int, width: int, scheme: Any
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.support.browser import (
-    WIDTHS,
+    SCREENS,
     address,
     ensure_readable,
     log_in,
@@ -46,8 +46,7 @@ def studies(stack: Stack) -> list[int]:
     return made
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+@pytest.mark.parametrize(("width", "scheme"), SCREENS.values(), ids=SCREENS)
 def test_results_and_comparisons_can_be_read_by_everybody(
     browser: Browser, stack: Stack, studies: list[int], width: int, scheme: Any
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.support.browser import (
-    WIDTHS,
+    SCREENS,
     address,
     ensure_readable,
     log_in,
@@ -73,8 +73,7 @@ def say(page: Page) -> Locator:
     return page.locator("#checked")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+@pytest.mark.parametrize(("width", "scheme"), SCREENS.values(), ids=SCREENS)
 def test_the_page_can_be_read_by_everybody(
     browser: Browser, stack: Stack, width: int, scheme: Any
 ) -> None:
