@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo presets test lint bench bench-quick up down clean
+.PHONY: help demo presets test test-faults lint bench bench-quick up down clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,6 +24,12 @@ presets: $(VENV)/.installed ## run the catalogue of presets at small scale (resu
 # All tests are shared by three processes (tests/support/sharing.py); a few start sooner in one.
 test: $(VENV)/.dev ## install and run all tests (TESTS=tests/store for some)
 	@$(BIN)/python -m pytest --durations=10 $(or $(TESTS),-n 3)
+
+# It takes hours. ROUNDS=1 JOBS=6 is a look; FAULTS="frozen or disk" does some (pytest -k), and changes no page.
+test-faults: $(VENV)/.dev ## break a running stack in every way, three rounds each; the table of docs/reliability.md
+	@status=0; NORMLAB_FAULT_ROUNDS=$(or $(ROUNDS),3) NORMLAB_FAULT_JOBS=$(or $(JOBS),24) NORMLAB_FAULT_REPORT=faults-result.json \
+	  $(BIN)/python -m pytest -v tests/system/faults/test_every_fault.py $(if $(FAULTS),-k "$(FAULTS)") || status=$$?; \
+	$(if $(FAULTS),,$(BIN)/python -m tests.support.faults.report faults-result.json --into docs/reliability.md;) exit $$status
 
 lint: $(VENV)/.dev ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -11,7 +11,6 @@ import pytest
 SECONDS = 150.0
 #: Of modules that need more; behind each, the CPU seconds of the module run alone, imports included.
 OF_MODULE = {
-    "tests/system/faults/test_servers_fail.py": 300.0,  # 85
     "tests/trainer/training/test_every_entry.py": 300.0,  # 146, where a processor was half as fast as usual
     "tests/trainer/surgery/test_every_model.py": 300.0,  # 67
 }

@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,24 @@ class Stack(Installation):
             f"{path} is final",
             seconds,
         )
+
+
+@contextmanager
+def running(installation: Installation) -> Iterator[Stack]:
+    """From its start to its end, after which no process of it is left."""
+    home, environment = installation.home, installation.environment
+    try:
+        installation.normlab("up", "--detach")
+        token = (home / "token").read_text().strip()
+        api_url = f"http://127.0.0.1:{environment['NORMLAB_API_PORT']}/api/v1"
+        mlflow_url = f"http://127.0.0.1:{environment['NORMLAB_MLFLOW_PORT']}"
+        headers = {"Authorization": f"Bearer {token}"}
+        with (
+            httpx.Client(base_url=api_url, headers=headers, timeout=60) as api,
+            httpx.Client(base_url=f"{mlflow_url}/api/2.0/mlflow", timeout=120) as mlflow,
+        ):
+            yield Stack(home, environment, api, mlflow, mlflow_url)
+    finally:
+        installation.normlab("down")
+        left = installation.processes()
+    assert not left, [process.cmdline() for process in left]

@@ -19,9 +19,9 @@ def test_whole_stacks_are_two_units_and_other_files_come_after_the_units() -> No
     numbers = [
         unit_number(f"{path}::test_it[a-b]")
         for path in (
-            "tests/system/e2e/test_faults.py",
+            "tests/system/e2e/test_tutorial.py",
             "tests/system/e2e/test_presets.py",
-            "tests/system/faults/test_kill.py",
+            "tests/system/faults/test_ranks.py",
             "tests/normlab/stack/test_stack.py",
         )
     ]

@@ -2,14 +2,17 @@
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import psutil
+import torch
 from sqlalchemy import func, select
-from test_kill import assert_equal_bits
+from torch import Tensor
 
 from store.db.models import Lease
 from tests.support.cluster import Cluster, make_spec
+from tests.support.faults.invariants import COMPARED
 
 TWO = {"device": "cpu", "devices": 2, "timeout": 3600, "max_attempts": 6}
 #: Batch norm by each rank for itself, and dropout: both are the ranks' own. Steps take longer than those of one process.
@@ -59,6 +62,26 @@ def test_a_cancelled_job_leaves_no_rank(cluster: Cluster) -> None:
     cluster.wait(job_id, "cancelled")
     cluster.until(lambda: not processes(cluster), "the end of all ranks")
     assert held(cluster) == 0
+
+
+def assert_equal_bits(cluster: Cluster, one: int, other: int) -> None:
+    assert learned(cluster, one) == learned(cluster, other)
+    assert cluster.job(one).metrics == cluster.job(other).metrics
+    for kind in ("last", "best"):
+        left, right = weights(cluster, one, kind), weights(cluster, other, kind)
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def learned(cluster: Cluster, job_id: int) -> list[tuple[Any, ...]]:
+    return [tuple(getattr(row, name) for name in COMPARED) for row in cluster.epochs(job_id)]
+
+
+def weights(cluster: Cluster, job_id: int, kind: str) -> Mapping[str, Tensor]:
+    newest = [row for row in cluster.checkpoints(job_id) if row.kind == kind][-1]
+    content = torch.load(cluster.storage / newest.path, weights_only=True)
+    tensors: Mapping[str, Tensor] = content["state"]["model"] if kind == "last" else content
+    return tensors
 
 
 def processes(cluster: Cluster) -> Sequence[psutil.Process]:

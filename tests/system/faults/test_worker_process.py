@@ -1,12 +1,11 @@
 """A worker's parent and children at work: jobs run, are asked to stop, and are handed back at a drain."""
 
-import shutil
 import time
 from pathlib import Path
 
 from store.db.models import Job, LogLine, Worker
 from store.jobs import commands, leases
-from tests.support.cluster import Cluster, long_training, make_spec
+from tests.support.cluster import LEASE_SECONDS, Cluster, long_training, make_spec
 from tests.support.waiting import PATIENCE_SECONDS
 
 
@@ -120,32 +119,6 @@ def test_a_child_that_ran_out_of_memory_is_replaced(cluster_with_worker: Cluster
     assert len({first.process, second.process, cluster.attempts(fitting)[0].process}) == 3
 
 
-def test_sigterm_to_the_parent_puts_jobs_down_in_mid_epoch_and_another_worker_goes_on(
-    cluster_with_worker: Cluster,
-) -> None:
-    cluster = cluster_with_worker
-    worker = cluster.ensure_worker()
-    # One epoch of some seconds: whatever the drain saves is in the middle of it.
-    steps = {"steps": 40_000, "eval_every": 20_000, "batch_size": 4, "checkpoint_seconds": 3600}
-    (job_id,) = cluster.submit(make_spec(training=steps))
-    cluster.until(lambda: cluster.job(job_id).step > 100, "some steps")
-    assert worker.terminate() == 0
-    assert cluster.job(job_id).status == "queued"
-    assert cluster.epochs(job_id) == []
-
-    cluster.start()
-    cluster.until(lambda: len(cluster.attempts(job_id)) == 2, "a second attempt")
-    cluster.until(lambda: cluster.attempts(job_id)[1].first_step is not None, "its start")
-    first, second = cluster.attempts(job_id)
-    assert first.end == "drained"
-    assert not first.counts
-    assert second.first_step is not None
-    assert second.first_step > 100
-    assert second.first_step == cluster.checkpoints(job_id)[-1].step
-    cluster.request_action(job_id, "cancel")
-    cluster.wait(job_id)
-
-
 def test_a_worker_without_jobs_leaves_at_once_and_says_so(cluster_with_worker: Cluster) -> None:
     cluster = cluster_with_worker
     worker = cluster.ensure_worker()
@@ -153,29 +126,6 @@ def test_a_worker_without_jobs_leaves_at_once_and_says_so(cluster_with_worker: C
     assert worker.terminate() == 0
     with cluster.sessions.begin() as session:
         assert session.get_one(Worker, "here").draining
-
-
-def test_a_second_worker_of_the_same_name_is_refused_and_harms_no_job(
-    cluster: Cluster, tmp_path: Path
-) -> None:
-    cluster.start()
-    (job_id,) = cluster.submit(make_spec(training=long_training(10_000)))
-    cluster.wait_for_epochs(job_id)
-    # A cloned machine: the same name, and a copy of the storage instead of the shared one.
-    # Without the jobs, whose files come and go while they are copied.
-    shutil.copytree(cluster.storage, tmp_path / "storage", ignore=shutil.ignore_patterns("jobs"))
-    clone = {"NORMLAB_STORAGE": str(tmp_path / "storage"), "NORMLAB_HOST_LOCK_SECONDS": "0.5"}
-    second = cluster.start(**clone)
-    assert second.process.wait(PATIENCE_SECONDS) == 1
-    assert "The host name 'here' is in use by another worker" in cluster.logs()
-    assert cluster.job(job_id).status == "running"
-    # Its only attempt goes on and obeys, and its worker takes the next job.
-    cluster.wait_for_epochs(job_id, len(cluster.epochs(job_id)) + 3)
-    cluster.request_action(job_id, "cancel")
-    assert cluster.wait(job_id).status == "cancelled"
-    assert [attempt.end for attempt in cluster.attempts(job_id)] == ["cancelled"]
-    (next_id,) = cluster.submit(make_spec())
-    cluster.wait_for_success(next_id)
 
 
 def test_a_worker_with_a_storage_of_its_own_is_refused(cluster: Cluster, tmp_path: Path) -> None:
@@ -216,3 +166,23 @@ def test_a_worker_whose_exit_was_lost_before_celery_ran_ends(cluster: Cluster) -
     said = program.log.read_text()
     assert "Exception ignored in" in said
     assert "registered" in said
+
+
+def test_a_loss_that_an_outage_of_the_database_caused_does_not_count(cluster: Cluster) -> None:
+    worker = cluster.start()
+    cluster.start("worker.sweep")
+    resources = {"device": "cpu", "timeout": 3600, "max_attempts": 1}
+    (job_id,) = cluster.submit(make_spec(training=long_training(), resources=resources))
+    cluster.wait_for_epochs(job_id)
+    cluster.engine.dispose()
+    cluster.postgres.stop()
+    try:
+        worker.kill()
+        time.sleep(LEASE_SECONDS)
+    finally:
+        cluster.postgres.start()
+    cluster.mark_host_dead("here")
+    cluster.start(NORMLAB_HOST_NAME="there")
+    cluster.wait_for_success(job_id)
+    first, second = cluster.attempts(job_id)
+    assert (first.end, first.counts, second.end) == ("lost", False, "completed")

@@ -1,0 +1,57 @@
+"""What is trained while a stack is broken, and how much of it."""
+
+import os
+from dataclasses import dataclass
+from typing import Any, Self
+
+LEASE_SECONDS = 10.0
+SETTINGS = {
+    "NORMLAB_CPU_SLOTS": "2",
+    "NORMLAB_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
+    "NORMLAB_HEARTBEAT_SECONDS": "0.5",
+    "NORMLAB_SWEEP_SECONDS": "1",
+    # A busy machine takes a step in this time, too.
+    "NORMLAB_STALL_SECONDS": "20",
+    # A disk that is full on purpose shall be noticed by the jobs, not before them.
+    "NORMLAB_MIN_FREE_MB": "0",
+}
+
+PEOPLE = ("ada", "ben", "cleo")
+#: So many trainings differ; with the same seed they end alike, however often they were interrupted.
+SEEDS = 3
+EPOCHS = 20
+#: Several faults may hit the same job.
+TRIES = 10
+SPEC: dict[str, Any] = {
+    "project": "faults",
+    "dataset": {"name": "digits"},
+    "model": {"name": "mlp", "hidden": [16]},
+    "norm": {"kind": "batch"},
+    "regularization": [{"kind": "dropout", "p": 0.1}],
+    "optimizer": {"kind": "sgd", "lr": 0.01, "momentum": 0.9},
+    "training": {"epochs": EPOCHS, "batch_size": 16, "checkpoint_seconds": 0.1},
+    "resources": {"device": "cpu", "max_attempts": TRIES},
+}
+#: By a process for each slot.
+ON_TWO_SLOTS = {
+    **SPEC,
+    "training": {"epochs": EPOCHS, "batch_size": 32, "checkpoint_seconds": 0.1},
+    "resources": {"device": "cpu", "devices": 2, "max_attempts": TRIES},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is done: by `make test` one small round, in which faults share their jobs; see `make test-faults`."""
+
+    rounds: int
+    jobs: int
+    together: bool
+    frozen_seconds: float
+    away_seconds: float
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        rounds = int(os.environ.get("NORMLAB_FAULT_ROUNDS", "0"))
+        jobs = int(os.environ.get("NORMLAB_FAULT_JOBS", "24" if rounds else "3"))
+        return cls(max(rounds, 1), jobs, rounds == 0, *((20.0, 60.0) if rounds else (3.0, 3.0)))
