@@ -19,6 +19,7 @@ from tests.support.faults.scene import Scene
 from tests.support.faults.table import Fault
 
 HEAD = ("fault", "rounds", "jobs", "what was seen (last round)", "verdict")
+SHARED = " Faults of one kind happened to the same jobs, one after the other, as in `make test`; their rows count the same jobs."
 
 
 @dataclass
@@ -34,6 +35,9 @@ class Row:
 
 @dataclass
 class Report:
+    """`shared`: the faults of a round share their jobs."""
+
+    shared: bool
     rows: dict[str, Row] = field(default_factory=dict)
 
     @contextmanager
@@ -60,6 +64,7 @@ class Report:
         document = {
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, "
             f"{psutil.virtual_memory().total / 1e9:.0f} GB, {platform.system()} {platform.release()}",
+            "how": SHARED if self.shared else "",
             "rows": [asdict(row) for row in self.rows.values()],
         }
         path.write_text(json.dumps(document, indent=1, ensure_ascii=False))
@@ -71,11 +76,13 @@ def render(document: Mapping[str, Any]) -> str:
         verdict = "; ".join(dict.fromkeys(row["problems"])) or "held"
         lines.append((row["fault"], str(row["rounds"]), str(row["jobs"]), row["seen"], verdict))
     table = "\n".join(f"| {' | '.join(_cell(one) for one in line)} |" for line in lines)
-    rounds, jobs = (sum(row[name] for row in document["rows"]) for name in ("rounds", "jobs"))
-    held = sum(not row["problems"] for row in document["rows"])
+    rows = document["rows"]
+    held = sum(not row["problems"] for row in rows)
+    rounds = sorted({row["rounds"] for row in rows})
+    times = " to ".join(str(one) for one in (rounds[0], rounds[-1])[: len(rounds)])
     return (
-        f"{document['machine']}: {held} of {len(document['rows'])} faults held, in {rounds} rounds "
-        f"with {jobs} jobs.\n\n{table}\n"
+        f"{document['machine']}; rounds of each: {times}; {held} of {len(rows)} faults held.{document['how']}"
+        f"\n\n{table}\n"
     )
 
 

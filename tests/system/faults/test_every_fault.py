@@ -47,7 +47,7 @@ def reference(scene: Scene) -> Reference:
 
 @pytest.fixture(scope="module")
 def report() -> Iterator[Report]:
-    report = Report()
+    report = Report(SCALE.together)
     yield report
     if path := os.environ.get("NORMLAB_FAULT_REPORT"):
         report.write(Path(path))
