@@ -68,14 +68,14 @@ def damage_checkpoint(damage: Callable[[Path], None]) -> Callable[[Scene], str]:
 
 
 def refuse_checkpoints(
-    damage: Callable[[Disk], AbstractContextManager[None]],
+    damage: Callable[[Disk], AbstractContextManager[None]], error: int
 ) -> Callable[[Scene], str]:
     def happen(scene: Scene) -> str:
         scene.running()
 
         def look() -> str | None:
             scene.submit_if_idle()
-            return scene.read(scene.has_log("could not be written"))
+            return scene.read(scene.has_log(f"could not be written ({os.strerror(error)})"))
 
         with scene.bad_disk(damage):
             line = wait_for(look, "a warning")

@@ -1,5 +1,6 @@
 """Every fault that `make test-faults` does to a running stack."""
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -39,8 +40,10 @@ STOPPED = (
 DAMAGED = (
     Fault("The newest checkpoint is cut short", jobs.damage_checkpoint(jobs.cut_file)),
     Fault("The newest checkpoint has a flipped bit", jobs.damage_checkpoint(jobs.flip_bit)),
-    Fault("The disk is full for a while", jobs.refuse_checkpoints(Disk.filled)),
-    Fault("The disk is read-only for a while", jobs.refuse_checkpoints(Disk.read_only)),
+    Fault("The disk is full for a while", jobs.refuse_checkpoints(Disk.filled, errno.ENOSPC)),
+    Fault(
+        "The disk is read-only for a while", jobs.refuse_checkpoints(Disk.read_only, errno.EROFS)
+    ),
     Fault("A job kills its process each time", jobs.poison),
     Fault("A job hangs", jobs.hang),
     Fault("The kernel kills a job for its memory", jobs.run_out_of_memory),
