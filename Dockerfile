@@ -4,7 +4,7 @@
 FROM python:3.11-slim AS requirements
 WORKDIR /build
 COPY pyproject.toml .
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*project['dependencies'], *project['optional-dependencies']['s3'], sep='\n')" > requirements.txt
 
 FROM python:3.11-slim
 # Wheels near the build (a folder or a page of links); empty means the registry alone.

@@ -116,7 +116,7 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
                 wait_seconds=settings.check_wait_seconds,
                 helpers=settings.check_helpers,
                 places=settings.check_places,
-                folder=settings.storage / "checks",
+                folder=settings.storage.root / "checks",
             )
         )
     )
@@ -142,5 +142,9 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
         stack.enter_context(closing(KeptResults(changes))),
         stack.enter_context(closing(KeptResults(changes, MOST_VERDICTS))),
         OneEach(),
-        StorageSizes(sessions, settings.storage / "datasets"),
+        StorageSizes(
+            sessions,
+            settings.storage.root / "datasets",
+            settings.storage if settings.storage.is_remote else None,
+        ),
     )

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.settings import Settings
+from runtime.storage import Storage, StorageAway
 from store.db import StorageRefused, make_engine, make_sessions
 from store.hosts import Stored, check_storage, disk_use
 
@@ -24,13 +25,13 @@ log = structlog.get_logger(__name__)
 
 def refuse_wrong_storage(settings: Settings) -> None:
     """Ends this process, with what to do, when the storage isn't the database's; readiness asks again where the
-    database does not answer yet, or has no tables."""
+    database or the object store does not answer yet, or there are no tables."""
     engine = make_engine(settings.database_url, pool_size=1)
     try:
         check_storage(make_sessions(engine), settings.storage)
     except StorageRefused as error:
         sys.exit(str(error))
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, StorageAway) as error:
         log.warning("the storage is not checked yet", error=str(error))
     finally:
         engine.dispose()
@@ -39,9 +40,9 @@ def refuse_wrong_storage(settings: Settings) -> None:
 class StorageCheck:
     """Remembers that the storage is the right one: it is asked for until it is."""
 
-    def __init__(self, sessions: sessionmaker[Session], folder: Path) -> None:
+    def __init__(self, sessions: sessionmaker[Session], storage: Storage) -> None:
         self._sessions = sessions
-        self._folder = folder
+        self._storage = storage
         self._is_right = False
         self._lock = threading.Lock()
         self._said: str | None = None
@@ -54,23 +55,26 @@ class StorageCheck:
             if self._is_right:
                 return None
             try:
-                check_storage(self._sessions, self._folder)
+                check_storage(self._sessions, self._storage)
             except StorageRefused as error:
                 if str(error) != self._said:
                     log.error("the storage is refused", detail=str(error))
                 self._said = str(error)
                 return "the storage does not belong to this database or cannot be used; see the API's log"
+            except StorageAway as error:
+                log.warning("the storage can't be reached", error=str(error))
+                return "the storage cannot be reached; see the API's log"
             except SQLAlchemyError as error:
                 return type(error).__name__
             self._is_right = True
             return None
 
 
-def delete_files(folder: Path, paths: Iterable[str]) -> None:
+def delete_files(storage: Storage, paths: Iterable[str]) -> None:
     """Files, by their paths in the storage; what can't be deleted is left to the sweep."""
     for path in paths:
         try:
-            (folder / path).unlink(missing_ok=True)
+            storage.delete(path)
         except OSError as error:
             log.warning("a file could not be deleted", path=path, error=str(error))
 
@@ -79,9 +83,13 @@ class StorageSizes:
     """How many files of each kind there are and how large they are together: adding up all rows takes a while. Decoded
     datasets have no row for each file, but their folders are few, and flat. Safe for many threads."""
 
-    def __init__(self, sessions: sessionmaker[Session], datasets: Path) -> None:
+    def __init__(
+        self, sessions: sessionmaker[Session], datasets: Path, storage: Storage | None = None
+    ) -> None:
+        """`storage`: an object store, whose datasets are measured in place of the folder's."""
         self._sessions = sessions
         self._folder = datasets
+        self._storage = storage
         self._lock = threading.Lock()
         self._kept: tuple[float, Mapping[str, Stored]] | None = None
 
@@ -91,8 +99,12 @@ class StorageSizes:
             if self._kept is None or time.monotonic() - self._kept[0] > KEPT_SECONDS:
                 with self._sessions.begin() as session:
                     stored = disk_use.read_stored(session)
-                datasets = {"datasets": self._measure_datasets()}
-                self._kept = time.monotonic(), {**stored, **datasets}
+                measured = (
+                    self._measure_datasets()
+                    if self._storage is None
+                    else _measure_objects(self._storage)
+                )
+                self._kept = time.monotonic(), {**stored, "datasets": measured}
             return self._kept[1]
 
     def _measure_datasets(self) -> Stored:
@@ -117,3 +129,14 @@ class StorageSizes:
             except OSError as error:
                 log.warning("a decoded dataset cannot be measured", folder=folder, error=str(error))
         return Stored(count, size)
+
+
+def _measure_objects(storage: Storage) -> Stored:
+    """Of an object store. The lists of what each dataset has are no files of it."""
+    try:
+        found = [one for one in storage.entries("datasets/") if one.key.count("/") == 2]
+    except OSError as error:
+        log.warning("the decoded datasets cannot be listed", error=str(error))
+        return Stored(0, 0)
+    count = len({one.key.split("/")[1] for one in found})
+    return Stored(count, sum(one.bytes for one in found))

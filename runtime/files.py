@@ -7,11 +7,12 @@ DamagedFile
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 #: Bytes of every digest of content.
 DIGEST_BYTES = 16
+_CHUNK = 2**20
 
 
 class DamagedFile(Exception):
@@ -22,6 +23,16 @@ def digest_of(content: bytes | memoryview | str) -> str:
     """blake2b, 16 bytes, hex; of text: of its UTF-8."""
     encoded = content.encode() if isinstance(content, str) else content
     return hashlib.blake2b(encoded, digest_size=DIGEST_BYTES).hexdigest()
+
+
+def digest_of_file(path: Path, progress: Callable[[], None] = lambda: None) -> str:
+    """As `digest_of` of its content, however large; `progress` is called again and again meanwhile."""
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            progress()
+    return digest.hexdigest()
 
 
 def digest_of_parts(parts: Iterable[bytes]) -> str:

@@ -12,8 +12,10 @@ _SHARED: list[structlog.typing.Processor] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 
-#: Libraries whose INFO lines are noise.
-_QUIET = ("alembic", "celery.redirected", "httpx", "kombu", "PIL", "matplotlib")
+#: Libraries whose INFO lines are noise, or whose DEBUG lines show signed requests.
+_QUIET = (
+    "alembic", "boto3", "botocore", "celery.redirected", "httpx", "kombu", "PIL", "matplotlib", "s3transfer", "urllib3",
+)  # fmt: skip
 
 
 def configure_logging(level: str) -> None:

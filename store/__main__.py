@@ -6,8 +6,11 @@ The first admin's token is NORMLAB_BOOTSTRAP_TOKEN.
 
 import os
 import sys
-from pathlib import Path
 
+from pydantic import ValidationError
+
+from runtime.settings import StorageSettings
+from runtime.storage import StorageAway
 from store.accounts import bootstrap
 from store.db import BadSecret, StorageRefused, make_engine, make_sessions
 from store.hosts import adopt_storage
@@ -37,16 +40,19 @@ def _adopt() -> str | None:
     for name in ("NORMLAB_DATABASE_URL", "NORMLAB_STORAGE"):
         if not os.environ.get(name):
             return f"{name} is not set"
-    folder = Path(os.environ["NORMLAB_STORAGE"]).resolve()
+    try:
+        storage = StorageSettings().storage
+    except ValidationError as error:
+        return str(error)
     engine = make_engine(os.environ["NORMLAB_DATABASE_URL"], pool_size=1)
     try:
-        adopted = adopt_storage(make_sessions(engine), folder)
-    except StorageRefused as error:
+        adopted = adopt_storage(make_sessions(engine), storage)
+    except (StorageRefused, StorageAway) as error:
         return str(error)
     finally:
         engine.dispose()
     print(  # noqa: T201
-        f"{folder} is the storage now, with the id {adopted.id}. If the API, workers, the sweep or the mirror run, "
+        f"{storage} is the storage now, with the id {adopted.id}. If the API, workers, the sweep or the mirror run, "
         f"restart them.\n"
         f"Of the {adopted.named} files in the database, {adopted.missing} are missing in it."
     )

@@ -30,6 +30,7 @@ from store.db.engine import make_engine, make_sessions
 from store.db.models import Table
 from tests.support.budgets import Budget, complaint, ends_module
 from tests.support.mlflow_server import mlflow_server  # noqa: F401 - a fixture
+from tests.support.object_store import bucket, object_server  # noqa: F401 - fixtures
 from tests.support.preload import preload  # noqa: F401 - a fixture
 from tests.support.sharing import ByUnit, unit_number
 

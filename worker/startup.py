@@ -2,11 +2,11 @@
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.storage import Storage, StorageAway
 from runtime.termination import NO_TERMINATION, Termination
 from store.db import DATABASE_AWAY, StorageRefused
 from store.hosts import check_storage
@@ -21,7 +21,7 @@ def wait_for_database(
     stop: threading.Event | None = None,
     termination: Termination = NO_TERMINATION,
 ) -> None:
-    """Repeats what needs the database until it is there, or `stop` is set: a host may come up before it.
+    """Repeats what needs the database, or the storage, until it is there, or `stop` is set: a host may come up before it.
 
     Raises SystemExit when `termination` has been requested.
     """
@@ -30,8 +30,9 @@ def wait_for_database(
         termination.check()
         try:
             action()
-        except DATABASE_AWAY as error:
-            log.warning("waiting for the database", error=str(error))
+        except (*DATABASE_AWAY, StorageAway) as error:
+            what = "storage" if isinstance(error, StorageAway) else "database"
+            log.warning(f"waiting for the {what}", error=str(error))
             stop.wait(RETRY_SECONDS)
         else:
             return
@@ -39,19 +40,19 @@ def wait_for_database(
 
 def wait_for_storage(
     sessions: sessionmaker[Session],
-    folder: Path,
+    storage: Storage,
     *,
     must_write: bool = True,
     stop: threading.Event | None = None,
     termination: Termination = NO_TERMINATION,
 ) -> None:
-    """Waits for an absent database, unless it is stopped.
+    """Waits for an absent database or object store, unless it is stopped.
 
-    Raises SystemExit, with what to do, when the folder isn't the database's storage.
+    Raises SystemExit, with what to do, when this isn't the database's storage.
     """
 
     def check() -> None:
-        check_storage(sessions, folder, must_write=must_write)
+        check_storage(sessions, storage, must_write=must_write)
 
     try:
         wait_for_database(check, stop, termination)

@@ -28,6 +28,8 @@ from api.processes import CheckerUnavailable, NoPicture
 from api.schemas import DatasetView, Listing, NewDataset
 from api.services import Services, ServicesDep
 from runtime.data_roots import PathRefused, resolve_inside
+from runtime.files import DamagedFile
+from runtime.storage import StorageError, fetch_folder
 from store.catalog import datasets
 from store.db import Dataset, User
 from trainer.problems import did_you_mean
@@ -44,6 +46,8 @@ from trainer.spec import (
 
 #: Of one picture: it is drawn by the processes that check everybody's specs.
 MOST_SHEET_PIXELS = 8_000_000
+#: Until an object store that is away is asked again.
+RETRY_SECONDS = 10
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(get_current_user)])
 
@@ -109,7 +113,7 @@ def draw_augmented(services: Services, user: User, info: DatasetInfo, spec: Prev
     if why := _explain_too_large(shown, spec.images * (1 + spec.draws), pixels):
         raise Invalid.at("/image_size" if spec.image_size else "/images", why)
     with _translate_errors():
-        folder = services.settings.storage / "datasets"
+        folder = _fetch(services, info)
         return services.checker.preview(spec, info, folder, user.id)
 
 
@@ -136,7 +140,7 @@ def draw_classes(
         raise BadParameter("pixels", why)
     pictures = ClassPictures(images=images, pixels=pixels, names=names)
     with _translate_errors():
-        folder = services.settings.storage / "datasets"
+        folder = _fetch(services, info)
         picture = services.checker.draw_classes(pictures, info, folder, user.id)
     return Response(picture, media_type="image/png")
 
@@ -168,6 +172,18 @@ def _translate_errors() -> Iterator[None]:
         raise Unavailable(str(error), error.retry_after) from error
     except NoPicture as error:
         raise Conflict(str(error)) from error
+    except StorageError as error:
+        raise Unavailable(str(error), RETRY_SECONDS) from error
+
+
+def _fetch(services: Services, info: DatasetInfo) -> Path:
+    """Where decoded datasets are on this host, this one among them."""
+    storage = services.settings.storage
+    try:
+        fetch_folder(storage, f"datasets/{info.digest}")
+    except DamagedFile as error:
+        raise Conflict(f"{error}: register the dataset again") from error
+    return storage.root / "datasets"
 
 
 def find_dataset(session: Session, name: str) -> Dataset:

@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from api.http import BadParameter, Id, NotFound, get_current_user
+from api.http import BadParameter, Id, NotFound, Unavailable, get_current_user
 from api.routes.jobs import find_job
 from api.schemas import (
     AttemptView,
@@ -22,12 +22,17 @@ from api.schemas import (
     TransitionView,
 )
 from api.services import Services, ServicesDep
-from store.db import Diagnosis, paging
+from runtime.files import DamagedFile
+from runtime.storage import StorageError
+from store.db import Checkpoint, Diagnosis, File, paging
 from store.results import result_rows
 from studies.report import LayerCurves, read_layer_curves
 from studies.stats import with_drift
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"], dependencies=[Depends(get_current_user)])
+
+#: Until an object store that is away is asked again.
+_RETRY_SECONDS = 10
 
 _View = TypeVar("_View", bound=BaseModel)
 
@@ -128,20 +133,20 @@ def list_files(services: ServicesDep, job_id: Id) -> Listing[FileView]:
 def download_checkpoint(services: ServicesDep, job_id: Id, checkpoint_id: Id) -> FileResponse:
     with services.sessions.begin() as session:
         rows = result_rows.checkpoints(session, job_id)
-    path = next((row.path for row in rows if row.id == checkpoint_id), None)
-    if path is None:
+    row = next((row for row in rows if row.id == checkpoint_id), None)
+    if row is None:
         raise NotFound(f"job {job_id} has no checkpoint {checkpoint_id}")
-    return _send_file(services, path, f"job-{job_id}-{Path(path).name}")
+    return _send_file(services, row, f"job-{job_id}-{Path(row.path).name}")
 
 
 @router.get("/files/{name:path}", summary="Download a file")
 def download_file(services: ServicesDep, job_id: Id, name: str) -> FileResponse:
     with services.sessions.begin() as session:
         rows = result_rows.files(session, job_id)
-    path = next((row.path for row in rows if row.name == name), None)
-    if path is None:
+    row = next((row for row in rows if row.name == name), None)
+    if row is None:
         raise NotFound(f"job {job_id} has no file {name!r}")
-    return _send_file(services, path, Path(name).name)
+    return _send_file(services, row, Path(name).name)
 
 
 def _list_records(
@@ -164,14 +169,23 @@ def _encode_cursor(last: int | None) -> str | None:
     return None if last is None else paging.encode_cursor(last)
 
 
-def _send_file(services: Services, path: str, name: str) -> FileResponse:
-    """A file under the storage root, and nothing else; raises `NotFound`."""
-    root = services.settings.storage.resolve()
+def _send_file(services: Services, row: Checkpoint | File, name: str) -> FileResponse:
+    """A file under the storage root, and nothing else; raises `NotFound`, and `Unavailable` for an object store."""
+    storage = services.settings.storage
+    root = storage.root.resolve()
     # Paths in the database come from workers, and links can lead out of the storage: what counts is where the
     # path really ends.
-    place = (root / path).resolve()
-    if not place.is_relative_to(root) or not place.is_file():
-        raise NotFound(f"{path} is not in the storage")
+    place = (root / row.path).resolve()
+    if not place.is_relative_to(root):
+        raise NotFound(f"{row.path} is not in the storage")
+    try:
+        storage.fetch(row.path, row.digest)
+    except StorageError as error:
+        raise Unavailable(str(error), _RETRY_SECONDS) from error
+    except (DamagedFile, FileNotFoundError) as error:
+        raise NotFound(str(error)) from error
+    if not place.is_file():
+        raise NotFound(f"{row.path} is not in the storage")
     return FileResponse(
         place,
         filename=name,

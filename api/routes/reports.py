@@ -30,6 +30,7 @@ from studies.rendering import (
 from studies.report import (
     PictureFormat,
     ReportInput,
+    fetch_arrays,
     list_figures,
     read_report,
     to_json,
@@ -154,11 +155,13 @@ def _parse_quality(text: str) -> float:
 
 
 def _read(services: Services, study_id: int) -> ReportInput:
+    settings = services.settings
+    fetch_arrays(services.sessions, study_id, settings.storage)
     with services.sessions.begin() as session:
         study = studies.find(session, study_id)
         if study is None:
             raise NotFound(f"there is no study {study_id}")
-        return read_report(session, study, services.settings.storage, services.settings.mlflow_url)
+        return read_report(session, study, settings.storage.root, settings.mlflow_url)
 
 
 def _render_placeholder(report: ReportInput, seconds: float, location: str) -> bytes:

@@ -70,6 +70,7 @@ class WorkerView(View):
         float | None,
         Field(description="how far its clock is ahead of the database's; negative: behind"),
     ]
+    versions: Annotated[dict[str, str], Field(description="of the libraries that it trains with")]
     problems: Annotated[
         list[str],
         Field(description="what keeps it from taking jobs and other problems, one sentence each"),

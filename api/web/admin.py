@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -14,6 +13,7 @@ from sqlalchemy.orm import Session
 from api.http import Administrator, Reader, Secret
 from api.services import Services, ServicesDep
 from api.web.render import PageRoute, render
+from runtime.storage import Storage
 from store.accounts import audit, sessions, users
 from store.db import ROLES, Token, User
 from store.hosts import describe_bytes
@@ -38,7 +38,7 @@ class TokenRow:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """Of the storage's file system, in bytes; None where it can't be asked."""
+    """Of the storage's file system, in bytes."""
 
     total: int
     free: int
@@ -67,12 +67,14 @@ def show_admin(request: Request, services: ServicesDep, user: Reader, secret: Se
 @router.get("/admin/storage")
 def show_storage(request: Request, services: ServicesDep, admin: Administrator) -> Response:
     """Its sizes, which the page asks for by itself: to add up all rows takes longer than the rest of it."""
+    storage = services.settings.storage
     return render(
         request,
         "storage.html",
         admin,
         stored=services.storage_sizes.read(),
-        disk=_measure_disk(services.settings.storage),
+        store=str(storage) if storage.is_remote else None,
+        disk=_measure_disk(storage),
     )
 
 
@@ -149,9 +151,10 @@ def _megabytes(count: int) -> str:
     return f"{count / 2**20:g} MiB"
 
 
-def _measure_disk(storage: Path) -> Disk | None:
+def _measure_disk(storage: Storage) -> Disk | None:
+    """None where it can't be asked."""
     try:
-        usage = shutil.disk_usage(storage)
+        usage = shutil.disk_usage(storage.root)
     except OSError:
         return None
     return Disk(usage.total, usage.free)

@@ -18,7 +18,7 @@ from store.db import Job, Study
 from store.mlflow import links
 from store.studies import studies
 from studies.comparison import compare, read_evidence
-from studies.report import make_page, read_report
+from studies.report import fetch_arrays, make_page, read_report
 from studies.spec import arm_name
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -134,10 +134,11 @@ def read_verdict(services: Services, study: Study) -> tuple[dict[str, Any], list
 def read_results(services: Services, study: Study) -> tuple[dict[str, Any], list[int]]:
     """What is shown of a study until one of its jobs changes, with their ids."""
     settings = services.settings
+    fetch_arrays(services.sessions, study.id, settings.storage)
     # Statistics are computed between the statements, of which each is a transaction of its own: none is open for long.
     with services.readers() as session:
         jobs = studies.jobs_of(session, study.id)
-        report = read_report(session, study, settings.storage, settings.mlflow_url)
+        report = read_report(session, study, settings.storage.root, settings.mlflow_url)
     ids = [job.id for job in jobs]
     results = {
         "page": make_page(report),

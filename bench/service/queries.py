@@ -178,7 +178,7 @@ def serve_in_process(
         render_queue=absent,
         intake=absent,
         waker=absent,
-        storage=StorageCheck(sessions, storage),
+        storage=StorageCheck(sessions, settings.storage),
         changes=changes,
         streams=Streams(),
         kept_results=KeptResults(changes),

@@ -46,7 +46,7 @@ def up(
         bool,
         typer.Option(
             "--adopt-storage",
-            help="accept $NORMLAB_HOME/storage as the database's, although it was emptied or replaced",
+            help="accept $NORMLAB_HOME/storage (or the object store of NORMLAB_STORAGE) as the database's, although it was emptied or replaced",
         ),
     ] = False,
 ) -> None:

@@ -32,7 +32,7 @@ MARK = "NORMLAB_STACK"
 #: The roles that `python -m migrations` makes.
 API_ROLE, WORKER_ROLE, MLFLOW_ROLE = "normlab_api", "normlab_worker", "normlab_mlflow"
 #: They may belong to another service; a process of the stack gets only what it needs.
-_SECRETS = (
+SECRETS = (
     "NORMLAB_TOKEN", "NORMLAB_BOOTSTRAP_TOKEN", "NORMLAB_DATABASE_URL", "NORMLAB_REDIS_URL",
 )  # fmt: skip
 #: A worker saves its running jobs first: each at the end of its step.
@@ -137,7 +137,7 @@ class Daemon(ManagedProcess):
 
 def base_environment(home: Home) -> dict[str, str]:
     """What every process of the stack sees: ours first, then what the person set, but no secrets."""
-    given = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    given = {name: value for name, value in os.environ.items() if name not in SECRETS}
     return {
         "NORMLAB_DATA_ROOTS": str(home.folder / "data"),
         # The person's own settings come after the defaults and before what must be so for this stack.
@@ -158,8 +158,17 @@ def service_environment(home: Home, postgres: Postgres, redis: Redis, role: str)
         "NORMLAB_DATABASE_URL": postgres.url("normlab", role),
         "NORMLAB_REDIS_URL": redis.url,
         "NORMLAB_MLFLOW_URL": home.mlflow_url,
-        "NORMLAB_STORAGE": str(home.storage),
+        **storage_environment(home),
     }
+
+
+def storage_environment(home: Home) -> dict[str, str]:
+    """The home's folder, or the object store that NORMLAB_STORAGE names; another folder is not shared with anybody."""
+    given = os.environ.get("NORMLAB_STORAGE", "")
+    if not given.startswith("s3://"):
+        return {"NORMLAB_STORAGE": str(home.storage)}
+    cache = os.environ.get("NORMLAB_CACHE") or str(home.folder / "cache")
+    return {"NORMLAB_STORAGE": given, "NORMLAB_CACHE": cache}
 
 
 def migration_environment(home: Home, postgres: Postgres, token: str) -> dict[str, str]:

@@ -26,6 +26,7 @@ from normlab.stack.daemons import (
     make_daemons,
     migration_environment,
     preload_environment,
+    storage_environment,
 )
 from normlab.stack.output import log_error, log_remarks, show_nothing
 from normlab.stack.parts import Part
@@ -56,7 +57,7 @@ class Supervisor:
     `show` gets the state at each change, and while the stack starts about once a second; what it raises
     stops the stack.
     What it raises while the stack stops is written to the log, and `show` isn't called again.
-    With `adopt_storage`, the home's folder becomes the database's storage before anything uses it.
+    With `adopt_storage`, the home's folder, or the object store of NORMLAB_STORAGE, becomes the database's storage before anything uses it.
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class Supervisor:
             self._pause(0.02)
 
     def _adopt_storage(self, environment: Mapping[str, str]) -> None:
-        storage = {"NORMLAB_STORAGE": str(self._home.storage)}
+        storage = storage_environment(self._home)
         name = "adopt-storage"
         self._run_once(name, ["-m", "store", "adopt-storage"], {**environment, **storage})
         self._remarks.append(f"The storage was adopted. {last_line(self._log(name))}".strip())

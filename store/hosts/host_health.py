@@ -1,8 +1,10 @@
-"""Whether a host may acquire jobs: space on its disks, and its clock compared with the database's."""
+"""Whether a host may acquire jobs: space on its disks; its clock compared with the database's, its libraries with ours."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from importlib import metadata
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -17,6 +19,8 @@ LONGEST_HOLD_SECONDS = 3600.0
 SEEN_SECONDS = 20.0
 #: A clock that differs by less is not reported.
 CLOCK_SECONDS = 5.0
+#: Their versions decide what comes out of a training.
+LIBRARIES = ("torch", "torchvision", "timm", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,38 @@ def problems(worker: Worker, now: datetime) -> Sequence[str]:
         )
     if is_off(worker.clock_ahead_seconds):
         sentences.append(clock_sentence(worker.clock_ahead_seconds or 0.0))
+    if sentence := _library_sentence(versions(worker)):
+        sentences.append(sentence)
     return sentences
+
+
+def versions(worker: Worker) -> Mapping[str, str]:
+    """Of the libraries that the host trains with, as its worker has said at its start."""
+    environment = worker.offers[0]["environment"] if worker.offers else {}
+    return {name: environment[name] for name in LIBRARIES if name in environment}
+
+
+@cache
+def own_versions() -> Mapping[str, str]:
+    """Of the process that asks: the service's."""
+    return {name: metadata.version(name) for name in LIBRARIES}
+
+
+def _library_sentence(theirs: Mapping[str, str]) -> str | None:
+    # Without what follows a plus sign: for which device torch was built.
+    plain = {name: version.partition("+")[0] for name, version in theirs.items()}
+    ours = {name: version.partition("+")[0] for name, version in own_versions().items()}
+    others = [
+        f"{name} {version} (the service has {ours[name]})"
+        for name, version in plain.items()
+        if version != ours[name]
+    ]
+    if not others:
+        return None
+    return (
+        f"it has other libraries: {', '.join(others)}; its results may differ from other hosts' in the last digits: "
+        "install the versions of constraints.txt there"
+    )
 
 
 def clock_sentence(ahead_seconds: float) -> str:

@@ -1,7 +1,7 @@
-"""The storage folder of a database, recognized by a marker file with the id that the database has.
+"""The storage of a database, recognized by a marker file with the id that the database has.
 
-A new marker is written under a temporary name that contains its id, its row is committed, then it is renamed: if a
-process is killed in between, the next one completes the renaming.
+A new marker is written under a temporary name that contains its id, its row is committed, then it gets its name: if a
+process is killed in between, the next one completes that.
 """
 
 import errno
@@ -9,17 +9,18 @@ import os
 import secrets
 import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, sessionmaker
 
-from runtime.files import sync, write_file
+from runtime.files import make_folder
+from runtime.storage import Storage as SharedStorage
+from runtime.storage import StorageAway, StorageError, write
 from store.db import Checkpoint, File, Storage, StorageRefused
 
 MARKER = "storage-id"
@@ -36,14 +37,14 @@ ADOPTING = (
     "`normlab up --adopt-storage` for the local stack, elsewhere `python -m store adopt-storage`."
 )
 _REMEDY = (
-    "Mount the folder that the API, all workers, the sweep and the mirror share (NORMLAB_STORAGE); or, if this folder "
+    "Set NORMLAB_STORAGE to what the API, all workers, the sweep and the mirror share; or, if this "
     "replaces it (it was restored, moved or emptied), adopt it once: " + ADOPTING
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A folder that became the storage; `missing` of the `named` files in the database are not in it."""
+    """What became the storage; `missing` of the `named` files in the database are not in it."""
 
     id: str
     named: int
@@ -51,76 +52,88 @@ class Adopted:
 
 
 def check_storage(
-    sessions: sessionmaker[Session], folder: Path, *, must_write: bool = True
+    sessions: sessionmaker[Session], storage: SharedStorage, *, must_write: bool = True
 ) -> None:
-    """Raises StorageRefused, with what to do, unless the folder is this database's storage and can be used.
+    """Raises StorageRefused, with what to do, unless this is the database's storage and can be used; StorageAway where
+    it can't be reached.
 
-    A database without a storage adopts the folder.
+    A database without a storage adopts it.
     """
     with sessions.begin() as session:
         row = session.get(Storage, True)
         if row is None:
-            # Those who start first at the same time go one after the other, and the first adopts its folder.
+            # Those who start first at the same time go one after the other, and the first adopts its storage.
             session.execute(select(func.pg_advisory_xact_lock(LOCK)))
             row = session.get(Storage, True, populate_existing=True)
         if row is None:
-            _refuse_strangers(session, folder)
-            marker = _adopt(session, folder)
+            _refuse_strangers(session, storage)
+            marker = _adopt(session, storage)
         else:
-            _compare(session, folder, row)
+            _compare(session, storage, row)
             marker = row.id
-    _complete(folder, marker)
+    _complete(storage, marker)
     if must_write:
-        _ensure_writable(folder)
+        _ensure_writable(storage)
 
 
-def adopt_storage(sessions: sessionmaker[Session], folder: Path) -> Adopted:
-    """Makes the folder the storage under a new id, whatever it was before; processes that start with another
-    folder are refused from now on."""
+def adopt_storage(sessions: sessionmaker[Session], storage: SharedStorage) -> Adopted:
+    """Makes this the storage under a new id, whatever it was before; processes that start with another one are
+    refused from now on."""
     with sessions.begin() as session:
         session.execute(select(func.pg_advisory_xact_lock(LOCK)))
-        marker = _adopt(session, folder)
+        marker = _adopt(session, storage)
         paths = [*session.scalars(select(Checkpoint.path)), *session.scalars(select(File.path))]
-    _complete(folder, marker)
-    _ensure_writable(folder)
-    return Adopted(marker, len(paths), sum(not (folder / path).exists() for path in paths))
+    _complete(storage, marker)
+    _ensure_writable(storage)
+    return Adopted(marker, len(paths), _count_missing(storage, paths))
 
 
-def _refuse_strangers(session: Session, folder: Path) -> None:
-    """Raises StorageRefused where a database without a storage must not adopt the folder automatically."""
-    marker = _read_marker(folder)
+def _count_missing(storage: SharedStorage, paths: Sequence[str]) -> int:
+    if not storage.is_remote:
+        return sum(not storage.exists(path) for path in paths)
+    # Of many files: a request lists a thousand, and asks for one.
+    with _in_words(storage):
+        present = {one.key for one in storage.entries("")}
+    return sum(path not in present for path in paths)
+
+
+def _refuse_strangers(session: Session, storage: SharedStorage) -> None:
+    """Raises StorageRefused where a database without a storage must not adopt this one automatically."""
+    marker = _read_marker(storage)
     if marker is not None:
         raise StorageRefused(
-            f"The storage {folder} belongs to another database: its file {MARKER} says {marker!r}, and this database "
+            f"The storage {storage} belongs to another database: its file {MARKER} says {marker!r}, and this database "
             "has no storage yet. Two databases that share a storage would delete each other's files. Set NORMLAB_STORAGE "
-            "to another folder; or, if the other database no longer exists, adopt this one once: "
+            "to another one; or, if the other database no longer exists, adopt this one once: "
             + ADOPTING
         )
-    _refuse_lacking(session, folder, since=None)
+    _refuse_lacking(session, storage, since=None)
 
 
-def _compare(session: Session, folder: Path, row: Storage) -> None:
-    # In this order: another process may be renaming the marker right now.
-    unnamed = _read_marker(folder, row.id)
-    marker = _read_marker(folder)
+def _compare(session: Session, storage: SharedStorage, row: Storage) -> None:
+    # In this order: another process may be giving the marker its name right now.
+    unnamed = _read_marker(storage, row.id)
+    marker = _read_marker(storage)
     if row.id not in (unnamed, marker):
         where = f"file {MARKER} says {marker!r}" if marker else f"file {MARKER} is missing"
-        if not folder.exists():
+        if not storage.is_remote and not storage.root.exists():
             where = "folder does not exist"
         raise StorageRefused(
-            f"{folder} on {socket.gethostname()} is not this database's storage: its {where}, but the database's "
+            f"{storage} on {socket.gethostname()} is not this database's storage: its {where}, but the database's "
             f"storage is {row.id!r}, adopted {row.adopted_at:%Y-%m-%d %H:%M} UTC as {row.folder} on {row.machine}. "
             + _REMEDY
         )
-    _refuse_lacking(session, folder, since=row.adopted_at)
+    _refuse_lacking(session, storage, since=row.adopted_at)
 
 
-def _refuse_lacking(session: Session, folder: Path, since: datetime | None) -> None:
+def _refuse_lacking(session: Session, storage: SharedStorage, since: datetime | None) -> None:
     """Raises StorageRefused for a copy of the storage: it has the marker but not the files written since."""
     paths = _newest_paths(session, since)
-    if len(paths) >= FEWEST and not any((folder / path).exists() for path in paths):
+    with _in_words(storage):
+        lacks_all = len(paths) >= FEWEST and not any(storage.exists(path) for path in paths)
+    if lacks_all:
         raise StorageRefused(
-            f"{folder} on {socket.gethostname()} is not this database's storage, or is an old copy of it: it contains none "
+            f"{storage} on {socket.gethostname()} is not this database's storage, or is an old copy of it: it contains none "
             f"of the {len(paths)} newest files in the database, such as {paths[0]}. " + _REMEDY
         )
 
@@ -135,13 +148,13 @@ def _newest_paths(session: Session, since: datetime | None) -> list[str]:
     return paths
 
 
-def _adopt(session: Session, folder: Path) -> str:
+def _adopt(session: Session, storage: SharedStorage) -> str:
     marker = secrets.token_hex(8)
-    with _in_words(folder):
-        write_file(folder / f"{MARKER}.{marker}", f"{marker}\n".encode())
+    with _in_words(storage):
+        write(storage, f"{MARKER}.{marker}", f"{marker}\n".encode())
     values = {
         "id": marker,
-        "folder": str(folder),
+        "folder": str(storage),
         "machine": socket.gethostname(),
         "adopted_at": func.clock_timestamp(),
     }
@@ -152,31 +165,36 @@ def _adopt(session: Session, folder: Path) -> str:
     return marker
 
 
-def _complete(folder: Path, marker: str) -> None:
+def _complete(storage: SharedStorage, marker: str) -> None:
     """Gives a committed marker its name; others may be doing the same."""
-    unnamed = folder / f"{MARKER}.{marker}"
-    with _in_words(folder), suppress(FileNotFoundError):
-        # Asked first: a read-only file system refuses to rename even what isn't there.
-        if not unnamed.exists():
+    unnamed = f"{MARKER}.{marker}"
+    with _in_words(storage):
+        # Asked first: a read-only file system refuses to write what is there already.
+        if not storage.exists(unnamed):
             return
-        unnamed.replace(folder / MARKER)
-        sync(folder)
+        write(storage, MARKER, f"{marker}\n".encode())
+        storage.delete(unnamed)
 
 
-def _read_marker(folder: Path, committed: str | None = None) -> str | None:
-    """The id in the marker file, or in the one not yet renamed (`committed`); None if there is no such file."""
+def _read_marker(storage: SharedStorage, committed: str | None = None) -> str | None:
+    """The id in the marker file, or in the one without its name yet (`committed`); None if there is no such file."""
     name = f"{MARKER}.{committed}" if committed else MARKER
-    with _in_words(folder):
+    with _in_words(storage):
         try:
-            return (folder / name).read_text(errors="replace").strip()
+            return storage.read(name).decode(errors="replace").strip()
         except FileNotFoundError:
             return None
 
 
-def _ensure_writable(folder: Path) -> None:
-    with _in_words(folder):
+def _ensure_writable(storage: SharedStorage) -> None:
+    with _in_words(storage):
         try:
-            tempfile.TemporaryFile(dir=folder).close()
+            if storage.is_remote:
+                probe = f".probe-{secrets.token_hex(8)}"
+                make_folder(storage.root)
+                write(storage, probe, b"")
+                storage.delete(probe)
+            tempfile.TemporaryFile(dir=storage.root).close()
         except OSError as error:
             # A full disk may have room again later; until then each write reports it.
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -184,12 +202,18 @@ def _ensure_writable(folder: Path) -> None:
 
 
 @contextmanager
-def _in_words(folder: Path) -> Iterator[None]:
+def _in_words(storage: SharedStorage) -> Iterator[None]:
     try:
         yield
+    except StorageAway:
+        raise
+    except StorageError as error:
+        raise StorageRefused(
+            f"{error}. Allow this service to list, read, write and delete there, or set NORMLAB_STORAGE to another one."
+        ) from error
     except OSError as error:
         raise StorageRefused(
-            f"The storage {folder} on {socket.gethostname()} cannot be used by user {os.geteuid()}: "
+            f"The storage {storage.root} on {socket.gethostname()} cannot be used by user {os.geteuid()}: "
             f"{error.strerror} ({error.filename}). Allow this user to read, write and delete there, or set "
-            "NORMLAB_STORAGE to another folder."
+            f"{'NORMLAB_CACHE' if storage.is_remote else 'NORMLAB_STORAGE'} to another folder."
         ) from error

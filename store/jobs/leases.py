@@ -74,7 +74,7 @@ class DeviceView:
 class WorkerView:
     """A host's worker; `alive`: seen lately; `busy` of its `slots` are in use; `claims`: it takes jobs.
 
-    `problems`: what keeps it from taking jobs and what is wrong with it, a sentence each.
+    `versions`: of its libraries. `problems`: what keeps it from taking jobs and what is wrong with it, a sentence each.
     """
 
     host: str
@@ -89,6 +89,7 @@ class WorkerView:
     shortage: dict[str, Any] | None
     held_until: datetime | None
     clock_ahead_seconds: float | None
+    versions: Mapping[str, str]
     problems: Sequence[str]
 
 
@@ -282,6 +283,7 @@ def workers_view(session: Session, now: datetime | None = None) -> list[WorkerVi
             w.shortage,
             w.held_until,
             w.clock_ahead_seconds,
+            host_health.versions(w),
             host_health.problems(w, now),
         )
         for w, alive, slots, busy, claims in session.execute(statement)

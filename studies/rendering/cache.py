@@ -9,7 +9,8 @@ from typing import Self
 
 import structlog
 
-from runtime.files import digest_of, digest_of_parts, write_file
+from runtime.files import digest_of, digest_of_parts
+from runtime.storage import Storage, write
 
 log = structlog.get_logger(__name__)
 
@@ -46,28 +47,30 @@ class CachedRender:
         """Says all of it, and is safe as a part of an address or a path."""
         return f"{self.owner}.{self.kind}.{self.digest}{self.suffix}"
 
-    def read(self, storage: Path) -> bytes | None:
+    def read(self, storage: Storage) -> bytes | None:
         """None where it isn't made, or could not be kept."""
         try:
-            return self._path(storage).read_bytes()
+            return storage.read(self._key)
         except OSError:
             return None
 
-    def keep(self, storage: Path, content: bytes) -> None:
+    def keep(self, storage: Storage, content: bytes) -> None:
         """Replaces earlier ones of its kind. What can't be kept is drawn again next time."""
-        path = self._path(storage)
+        key = self._key
         try:
-            if not path.exists():
-                write_file(path, content, durable=False)
-            for earlier in path.parent.glob(f"{self.kind}.*{self.suffix}"):
-                if earlier != path:
-                    earlier.unlink(missing_ok=True)
+            if not storage.exists(key):
+                write(storage, key, content, durable=False)
+            beside = f"{key.rpartition('/')[0]}/{self.kind}."
+            for earlier in list(storage.entries(beside)):
+                if earlier.key != key and earlier.key.endswith(self.suffix):
+                    storage.delete(earlier.key)
         except OSError as error:
-            log.warning("a drawing can't be kept", path=str(path), error=str(error))
+            log.warning("a drawing can't be kept", key=key, storage=str(storage), error=str(error))
 
-    def _path(self, storage: Path) -> Path:
+    @property
+    def _key(self) -> str:
         name = f"{self.kind}.{self.digest}{self.suffix}"
-        return storage / _FOLDERS[self.owner[0]] / self.owner[1:] / name
+        return f"{_FOLDERS[self.owner[0]]}/{self.owner[1:]}/{name}"
 
 
 @cache

@@ -10,9 +10,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
+from runtime.storage import Storage
 from studies.rendering.cache import CachedRender
 from studies.rendering.renderer import Renderer
 from studies.report import Curves, PictureFormat, ReportInput, available_figures
@@ -45,7 +45,7 @@ def cached_page(report: ReportInput) -> CachedRender:
     return CachedRender.of(f"s{report.study_id}", "report", ".html", _content(report))
 
 
-def draw_report(report: ReportInput, storage: Path, renderer: Renderer) -> RenderedReport:
+def draw_report(report: ReportInput, storage: Storage, renderer: Renderer) -> RenderedReport:
     """All of it is drawn by one process if the storage lacks any; raises `RenderingFailed`. The page has places for
     links, to be filled by `fill_links`."""
     names = [figure.name for figure in available_figures(report)]
@@ -58,7 +58,7 @@ def draw_report(report: ReportInput, storage: Path, renderer: Renderer) -> Rende
 
 
 def _draw_all(
-    report: ReportInput, storage: Path, renderer: Renderer, names: list[str]
+    report: ReportInput, storage: Storage, renderer: Renderer, names: list[str]
 ) -> tuple[bytes, dict[str, bytes]]:
     answer = json.loads(renderer.render(_content(report).encode(), "report"))
     page = answer["page"].encode()

@@ -23,7 +23,7 @@ from studies.report.figure_list import (
 from studies.report.formats import to_html, to_json, to_markdown_report
 from studies.report.generalization_gap import Gap, gaps, measure_of
 from studies.report.layer_curves import LayerCurves, read_layer_curves
-from studies.report.load import MOST_PERIODS, read_report
+from studies.report.load import MOST_PERIODS, fetch_arrays, read_report
 from studies.report.page import make_page, spec_text
 from studies.report.schemas import Filters, Histogram, JobReport, ReportInput, arms
 from studies.report.stopping_points import KEPT, stops
@@ -49,6 +49,7 @@ __all__ = [
     "arms",
     "available_figures",
     "compared",
+    "fetch_arrays",
     "figure_list",
     "finite_points",
     "gaps",

@@ -6,9 +6,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.orm import Session
+import structlog
+from sqlalchemy.orm import Session, sessionmaker
 
-from runtime.files import digest_of
+from runtime.files import DamagedFile, digest_of
+from runtime.storage import Storage
 from store.db import File, Study
 from store.mlflow import links
 from store.results import ResultRow, series
@@ -17,7 +19,7 @@ from studies.claims import judge_claims
 from studies.comparison import Comparison, StudyEvidence, compare, read_evidence
 from studies.presets import PresetRun
 from studies.report.diagnostics import read_fans, read_filters, read_histograms
-from studies.report.panels import Fan, read_panels
+from studies.report.panels import MOST_BYTES, Fan, read_panels
 from studies.report.schemas import (
     Curve,
     Filters,
@@ -36,11 +38,32 @@ MOST_PERIODS = 200_000
 #: Variants whose layers are shown, and jobs of each whose weights are added up.
 MOST_SHOWN, MOST_POOLED = 8, 8
 
+log = structlog.get_logger(__name__)
+
+
+def fetch_arrays(sessions: sessionmaker[Session], study_id: int, storage: Storage) -> None:
+    """The small arrays that a report shows, from an object store to this host: before the transaction of `read_report`,
+    which shows what is there."""
+    if not storage.is_remote:
+        return
+    with sessions.begin() as session:
+        files = [one for kept in series.job_files(session, study_id).values() for one in kept]
+    for file in files:
+        if file.name.endswith(".npz") and file.bytes <= MOST_BYTES:
+            try:
+                storage.fetch(file.path, file.digest)
+            except (DamagedFile, FileNotFoundError) as error:
+                log.warning("a file can't be shown", path=file.path, error=str(error))
+            except OSError as error:
+                log.warning("files can't be shown", study=study_id, error=str(error))
+                return
+
 
 def read_report(
     session: Session, study: Study, storage: Path, mlflow_url: str | None
 ) -> ReportInput:
-    """Of the study as it is now; `mlflow_url`: the public base of the links, None where there is no MLflow."""
+    """Of the study as it is now; `storage`: its folder on this host; `mlflow_url`: the public base of the links, None
+    where there is no MLflow."""
     # Curves and snapshots are read with it, once, for claims, panels and the report's own curves.
     evidence = read_evidence(session, study, with_records=True)
     comparison = compare(evidence)

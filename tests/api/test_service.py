@@ -206,7 +206,7 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
     study = admin.post("/api/v1/studies", json=STUDY).json()["id"]
     drawing = CachedRender.of(f"s{study}", "kept", ".png", "earlier")
     drawing.keep(settings.storage, b"png")
-    train_all(sessions, settings.storage)
+    train_all(sessions, settings.storage.root)
     trained = admin.get(f"/api/v1/studies/{study}/jobs").json()["items"][-1]["id"]
     checkpoint = admin.get(f"/api/v1/jobs/{trained}/checkpoints").json()["items"][0]["id"]
     waiting = [admin.post("/api/v1/jobs", json=JOB).json()["id"] for _ in range(2)]

@@ -25,7 +25,7 @@ def test_processes_of_the_queue_read_the_same_words(
     }.items():
         monkeypatch.setenv(f"NORMLAB_{name}", value)
     found = settings()  # type: ignore[call-arg]
-    assert found.storage == tmp_path / "here"
+    assert found.storage.root == tmp_path / "here"
     assert found.data_roots == (Path("/a"), Path("/b"))
     assert found.log_level == "DEBUG"
     with pytest.raises(ValidationError, match="frozen"):

@@ -11,6 +11,7 @@ from store.accounts import users
 from store.accounts.users import Role
 from store.catalog import datasets
 from store.db.models import Dataset, Job, Study, User
+from store.hosts import host_health
 from store.jobs import commands, leases
 from store.jobs.acquire import Assignment
 from store.jobs.commands import NewJob
@@ -130,7 +131,7 @@ def make_study(
 
 
 #: What trainings of `finish_training` ran in.
-ENVIRONMENT = {"code": "as it is", "torch": "2.14"}
+ENVIRONMENT = {"code": "as it is", "torch": host_health.own_versions()["torch"]}
 
 
 def make_worker(session: Session, host: str = "alpha", *, cpu: int = 1, cuda: int = 0) -> None:

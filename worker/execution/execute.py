@@ -1,66 +1,42 @@
 """One acquired job, from its start to its end in SQL."""
 
-import math
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import structlog
 import torch
-from pydantic import TypeAdapter
-from sqlalchemy.orm import Session, sessionmaker
 
 from store.db import LostLease
 from store.jobs import AssignedDevice, Assignment, Renewed, commands
-from trainer.data import Data, decode
 from trainer.errors import DataError
-from trainer.events import Event, Finished, Progressed, Stepped, StopRequest
+from trainer.events import CheckpointSaved, Event, Finished, Progressed, Stepped, StopRequest
 from trainer.ranks import train_on_ranks
-from trainer.spec import DatasetInfo, DatasetSource, DatasetSpec, JobSpec, Numerics
+from trainer.spec import DatasetInfo, JobSpec, Numerics
 from trainer.training import train
 from worker.execution import memory
-from worker.execution.drain import Drain
+from worker.execution.context import ExecutionContext
+from worker.execution.decoding import decode_dataset
 from worker.execution.failures import Failure, classify_exception, disk_error
-from worker.execution.heartbeat import End, Heartbeat, LeaseTiming
+from worker.execution.heartbeat import End, Heartbeat
+from worker.execution.inputs import fetch_inputs, insist
 from worker.execution.job_warnings import forwarded_warnings
 from worker.execution.log_lines import format_event
 from worker.execution.outcome import Outcome, Stop, record_outcome
 from worker.execution.recorder import Recorder, Write
-from worker.execution.space import Space
 from worker.execution.standstill import Standstill, stacks_file
 
 log = structlog.get_logger(__name__)
 
 #: How long a drained child waits for an absent database before it leaves the rest to the sweep.
 PATIENCE_SECONDS = 5.0
-#: While a dataset is decoded its job's log says how far it is, no more often than this.
-PROGRESS_SECONDS = 2.0
+#: What is on its way to an object store: so long a finished job waits for it, and one that was stopped.
+STORE_SECONDS, STOPPED_STORE_SECONDS = 1800.0, 45.0
 
 #: How each requested action ends an attempt.
 STOPS: dict[str, Stop] = {"cancel": "cancelled", "pause": "paused", "preempt": "preempted"}
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionContext:
-    """What a job needs besides its assignment; made once per child, of the process `parent`, the worker `instance`."""
-
-    sessions: sessionmaker[Session]
-    host: str
-    storage: Path
-    space: Space
-    data_roots: tuple[Path, ...]
-    parent: int
-    load: Callable[[DatasetSpec, DatasetInfo], Data]
-    timing: LeaseTiming
-    drain: Drain
-    instance: str | None = None
-    # What the process takes of a GPU in all; None where nobody tells.
-    gpu_bytes: Callable[[torch.device], int | None] = lambda device: None
-    # Jobs train on the CPU instead: for tests and demonstrations.
-    are_gpus_fake: bool = False
 
 
 def execute(assignment: Assignment, context: ExecutionContext, acquired_at: float) -> bool:
@@ -134,21 +110,37 @@ class Execution:
         return replace(failure, text=f"{what} (afterwards {left})\n\n{failure.text}")
 
     def _train(self) -> Outcome | None:
-        assignment = self._assignment
-        spec = JobSpec.model_validate(assignment.spec)
+        spec = JobSpec.model_validate(self._assignment.spec)
+        info = DatasetInfo.model_validate(self._assignment.info)
+        resume = self._fetch_inputs(info)
+        if resume is None:
+            return self._stop
         # Closed by name: an error that is kept keeps its frames, and with them the model's memory.
-        with closing(self._start_training(spec)) as events:
+        with closing(self._start_training(spec, info, resume)) as events:
             return self._follow(events, spec.periods)
 
-    def _start_training(self, spec: JobSpec) -> Generator[Event, StopRequest | None, None]:
-        assignment, storage = self._assignment, self._context.storage
-        assert assignment.info is not None
-        info = DatasetInfo.model_validate(assignment.info)
+    def _fetch_inputs(self, info: DatasetInfo) -> Sequence[CheckpointSaved] | None:
+        """None where it was stopped while it waited for the storage."""
+        storage, checkpoints = self._context.storage, self._assignment.checkpoints
+        if not storage.is_remote:
+            return [replace(one, path=str(storage.root / one.path)) for one in checkpoints]
+        progressed, say = self._heartbeat.progressed, self._recorder.say
+
+        def goes_on() -> bool:
+            progressed()
+            return not self._should_stop()
+
+        def fetch() -> Sequence[CheckpointSaved]:
+            return fetch_inputs(storage, info.digest, checkpoints, progressed, say)
+
+        return insist(fetch, goes_on, say)
+
+    def _start_training(
+        self, spec: JobSpec, info: DatasetInfo, resume: Sequence[CheckpointSaved]
+    ) -> Generator[Event, StopRequest | None, None]:
+        assignment, storage = self._assignment, self._context.storage.root
         folder = storage / "jobs" / str(assignment.job_id) / f"attempt-{assignment.attempt}"
         numerics = assignment.numerics or Numerics()
-        resume = [
-            replace(saved, path=str(storage / saved.path)) for saved in assignment.checkpoints
-        ]
         if spec.resources.devices > 1:
             # Processes of their own, each of which loads the data: this one only hears what they do.
             return train_on_ranks(
@@ -190,29 +182,11 @@ class Execution:
             self._recorder.say("info", line)
 
     def _decode(self) -> Outcome | None:
-        source: DatasetSource = TypeAdapter(DatasetSource).validate_python(self._assignment.source)
-        steps = decode(
-            self._assignment.dataset_name,
-            source,
-            self._context.storage / "datasets",
-            self._context.data_roots,
-        )
-        said_at = -math.inf
-        while True:
-            try:
-                progress = next(steps)
-            except StopIteration as end:
-                info: DatasetInfo = end.value
-                return info
-            self._heartbeat.progressed()
-            used = self._heartbeat.seconds_used
-            # Rarer the longer it takes, so that a log of hours can still be read.
-            if used - said_at >= max(PROGRESS_SECONDS, used / 50):
-                self._recorder.say("info", progress.what)
-                said_at = used
-            if self._should_stop():
-                steps.close()
-                return self._stop
+        decoded = decode_dataset(
+            self._assignment, self._context.storage, self._context.data_roots,
+            self._heartbeat, self._recorder.say, self._should_stop,
+        )  # fmt: skip
+        return decoded or self._stop
 
     def _should_stop(self) -> bool:
         """Asked between two steps: mostly three comparisons. Raises LostLease; may suspend."""
@@ -229,17 +203,15 @@ class Execution:
         # The first reason stays. A job that is being paused when the worker starts to drain ends as
         # paused, and is not queued again.
         if self._stop is None:
-            if heartbeat.requested_action is not None:
-                self._stop = STOPS[heartbeat.requested_action]
-            elif self._context.drain.begun:
-                self._stop = "drained"
-            elif heartbeat.seconds_used > self._budget:
+            self._stop = self._requested_stop()
+            if self._stop is None and heartbeat.seconds_used > self._budget:
                 self._stop = "timeout"
         return self._stop is not None
 
     def _close(self, outcome: Outcome | None) -> None:
         if isinstance(outcome, Failure):
             self._recorder.say("error", outcome.text.strip().splitlines()[-1])
+        outcome = self._await_uploads(outcome)
         last = None if outcome is None else self._last_write(outcome)
         try:
             if not self._recorder.close(last, give_up=self._gives_up):
@@ -250,6 +222,31 @@ class Execution:
             log.error("what happened could not be recorded", exc_info=True)
             with self._context.sessions.begin() as session:
                 self._last_write(self._judge(error))(session)
+
+    def _await_uploads(self, outcome: Outcome | None) -> Outcome | None:
+        """A finished job ends as such once all that it has written is stored; what was stopped is trained again."""
+        if outcome is None or outcome == "cancelled":
+            return outcome
+        began = time.monotonic()
+        is_finished = isinstance(outcome, Finished)
+
+        def goes_on() -> bool:
+            self._heartbeat.progressed()
+            is_stopped = not is_finished or self._requested_stop() is not None
+            seconds = STOPPED_STORE_SECONDS if is_stopped else STORE_SECONDS
+            return not self._heartbeat.lost and time.monotonic() - began < seconds
+
+        problem = self._recorder.wait_for_uploads(goes_on)
+        if problem is None:
+            return outcome
+        text = f"what the job has written could not be stored: {problem}"
+        self._recorder.say("error", text)
+        return (self._requested_stop() or Failure("error", text)) if is_finished else outcome
+
+    def _requested_stop(self) -> Stop | None:
+        if self._heartbeat.requested_action is not None:
+            return STOPS[self._heartbeat.requested_action]
+        return "drained" if self._context.drain.begun else None
 
     def _last_write(self, outcome: Outcome) -> Write:
         assignment, used = self._assignment, self._heartbeat.seconds_used

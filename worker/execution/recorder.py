@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TypeAlias
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.storage import Storage
 from store.db import DATABASE_AWAY
 from store.jobs import commands
 from trainer.events import (
@@ -19,8 +20,10 @@ from trainer.events import (
     EpochFinished,
     EvaluationFinished,
     Event,
+    FileWritten,
     Started,
 )
+from worker.execution.uploads import Kind, Upload, Uploads
 
 log = structlog.get_logger(__name__)
 
@@ -36,15 +39,16 @@ Entry: TypeAlias = Write | EpochFinished | Line
 
 
 class Recorder:
-    """Writes in order, several at once in one transaction, again and again while the database is away.
+    """Writes in order, several at once in one transaction, again and again while the database is away. Files for an
+    object store are written once they have arrived there.
 
     After a lost lease it writes nothing more: whatever is still waiting is discarded.
     """
 
     def __init__(
-        self, sessions: sessionmaker[Session], storage: Path, job: int, attempt: int
+        self, sessions: sessionmaker[Session], storage: Storage, job: int, attempt: int
     ) -> None:
-        self.failure: Exception | None = None
+        self._failure: Exception | None = None
         self._sessions = sessions
         self._storage = storage
         self._job = job
@@ -54,7 +58,14 @@ class Recorder:
         self._closed = False
         self._away = self._has_begun = False
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._uploads = Uploads(storage, self.say) if storage.is_remote else None
         self._thread.start()
+
+    @property
+    def failure(self) -> Exception | None:
+        """What made a write impossible, for another reason than an absent database or object store."""
+        uploading = None if self._uploads is None else self._uploads.failure
+        return self._failure or uploading
 
     def record(self, event: Event) -> None:
         """Takes the event and returns at once."""
@@ -68,17 +79,29 @@ class Recorder:
                 self._add(lambda session: commands.record_diagnosis(session, job, attempt, event))
             case CheckpointSaved():
                 saved = replace(event, path=self._relative(event.path))
-                self._add(lambda session: commands.record_checkpoint(session, job, attempt, saved))
+                self._add_stored(
+                    saved.kind,
+                    [saved],
+                    lambda session: commands.record_checkpoint(session, job, attempt, saved),
+                )
             case EvaluationFinished():
                 files = tuple(replace(file, path=self._relative(file.path)) for file in event.files)
                 done = replace(event, files=files)
-                self._add(lambda session: commands.record_evaluation(session, job, attempt, done))
+                self._add_stored(
+                    "file",
+                    files,
+                    lambda session: commands.record_evaluation(session, job, attempt, done),
+                )
             case _:
                 pass
 
     def say(self, level: str, text: str) -> None:
         """One line for the job's log."""
         self._add((level, text))
+
+    def wait_for_uploads(self, goes_on: Callable[[], bool]) -> Exception | None:
+        """Why something has not arrived when nothing `goes_on`; None once all has."""
+        return None if self._uploads is None else self._uploads.wait(goes_on)
 
     def close(self, last: Write | None = None, *, give_up: Callable[[], bool]) -> bool:
         """Write `last` after all that waits, then end; False when given up before it was written.
@@ -98,12 +121,23 @@ class Recorder:
         written = not self._thread.is_alive()
         with self._changed:
             self._waiting.clear()
-        if self.failure is not None:
-            raise self.failure
+        if self._uploads is not None:
+            self._uploads.close()
+        if self._failure is not None:
+            raise self._failure
         return written
 
     def _relative(self, path: str) -> str:
-        return str(Path(path).relative_to(self._storage))
+        return str(Path(path).relative_to(self._storage.root))
+
+    def _add_stored(
+        self, kind: Kind, files: Sequence[CheckpointSaved | FileWritten], write: Write
+    ) -> None:
+        if self._uploads is None:
+            self._add(write)
+            return
+        named = [(one.path, one.digest) for one in files]
+        self._uploads.add(Upload(kind, named, lambda: self._add(write)))
 
     def _add(self, write: Entry) -> None:
         with self._changed:
@@ -120,7 +154,7 @@ class Recorder:
                 self._note_absence(error)
                 time.sleep(RETRY_SECONDS)
             except Exception as error:  # The job's own thread decides what a refused write means.
-                self.failure = error
+                self._failure = error
                 return
             else:
                 self._away = False
@@ -158,9 +192,13 @@ class Recorder:
         return obsolete
 
     def _delete(self, paths: list[str]) -> None:
+        if self._uploads is not None:
+            if paths:
+                self._uploads.add(Upload("deletion", [(path, "") for path in paths]))
+            return
         for path in paths:
             try:
-                (self._storage / path).unlink(missing_ok=True)
+                self._storage.delete(path)
             except OSError as error:  # No row names it any more: the sweep tries again.
                 log.warning("a file could not be deleted", path=path, error=str(error))
 

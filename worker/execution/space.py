@@ -24,8 +24,9 @@ class Space:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Checkpoints and decoded datasets may be mounted apart from the rest of the storage."""
-        storage = settings.storage
+        """Checkpoints and decoded datasets may be mounted apart from the rest of the storage; of an object store, copies
+        take room."""
+        storage = settings.storage.root
         folders = (storage, storage / "jobs", storage / "datasets", _temporary_folder())
         return cls(folders, round(settings.min_free_mb * MEGABYTE))
 

@@ -66,7 +66,7 @@ class Child:
             data_roots=settings.data_roots,
             parent=parent,
             load=functools.lru_cache(KEPT_DATASETS)(
-                functools.partial(load, folder=settings.storage / "datasets")
+                functools.partial(load, folder=settings.storage.root / "datasets")
             ),
             timing=LeaseTiming(
                 settings.lease_seconds, settings.renewal_seconds, settings.stall_seconds

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.storage import Storage
 from store.db import DATABASE_AWAY, Diagnosis, Epoch, Job, Mirrored
 from store.jobs import commands
 from store.mlflow import JobToMirror, Subject, exports, mirror, mirror_problems
@@ -24,7 +24,7 @@ from studies.figures.diagnostics import draw_diagnostics
 from studies.figures.learning_curves import draw_job
 from studies.figures.mpl import png
 from studies.rendering import Renderer, draw_report, fill_links, report_links
-from studies.report import ReportInput, read_report, to_markdown_report
+from studies.report import ReportInput, fetch_arrays, read_report, to_markdown_report
 from worker.mirror.failures import Failures
 from worker.mirror.limits import LONGEST_TAG, clip, run_name
 from worker.mirror.models import ExportBroken, ModelLogger, Outcome
@@ -74,7 +74,7 @@ class Exports:
     def __init__(
         self,
         sessions: sessionmaker[Session],
-        storage: Path,
+        storage: Storage,
         tracking: Tracking,
         failures: Failures,
         *,
@@ -177,11 +177,13 @@ class Exports:
 
     def _prepare_files(self, row: Mirrored) -> Callable[[], Iterator[tuple[str, bytes]]]:
         """What is to be drawn, read from SQL."""
+        if row.study_id is not None:
+            fetch_arrays(self._sessions, row.study_id, self._storage)
         with self._sessions.begin() as session:
             if row.study_id is not None:
                 study = studies.find(session, row.study_id)
                 assert study is not None
-                report = read_report(session, study, self._storage, self._links)
+                report = read_report(session, study, self._storage.root, self._links)
                 return lambda: study_files(report, self._storage, self._renderer)
             assert row.job_id is not None
             job = commands.find(session, row.job_id)
@@ -273,7 +275,7 @@ def job_files(
 
 
 def study_files(
-    report: ReportInput, storage: Path, renderer: Renderer
+    report: ReportInput, storage: Storage, renderer: Renderer
 ) -> Iterator[tuple[str, bytes]]:
     """Name and content, figures first: the report in Markdown shows those beside it. Figures come from the storage
     where they were drawn before. Raises `RenderingFailed`."""

@@ -8,12 +8,14 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from runtime.files import DamagedFile, read_verified
 from runtime.helper_process import HelperProcess
+from runtime.storage import Storage, StorageError, fetch_folder
 from runtime.supervision import HelperGone, Limits, OverLimit
 from store.db import FINAL_STATUSES, Checkpoint, Job
 from store.mlflow import JobToMirror, StudyToMirror
@@ -95,13 +97,13 @@ class ModelLogger:
     def __init__(
         self,
         mlflow_url: str,
-        storage: Path,
+        storage: Storage,
         *,
         helper: Sequence[str] = HELPER,
         seconds: float = EXPORT_SECONDS,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
-        self._command = [*helper, mlflow_url, str(storage / "datasets")]
+        self._command = [*helper, mlflow_url, str(storage.root / "datasets")]
         self._storage = storage
         # Of the time alone: memory that is short shows as a kill or an error, and passes.
         self._limits = Limits(wall_seconds=seconds)
@@ -113,10 +115,10 @@ class ModelLogger:
     def log_model(
         self, record: JobToMirror, checkpoint: Checkpoint | None, number: int = 1
     ) -> Outcome:
-        """The try of this number, from 1. Raises ExportError when MLflow was away, and ExportBroken when a
+        """The try of this number, from 1. Raises ExportError when MLflow or the storage was away, and ExportBroken when a
         model broke the helper, unless it was the last try."""
-        path = None if checkpoint is None else self._storage / checkpoint.path
-        if checkpoint is None or path is None or not _is_whole(path, checkpoint.digest):
+        path = None if checkpoint is None else self._fetch(record, checkpoint)
+        if path is None:
             return Outcome("missing", detail="its best checkpoint is gone")
         if number > EXPORT_TRIES:
             return _given_up("the mirror ended while it was exported")
@@ -147,6 +149,21 @@ class ModelLogger:
         process, self._process = self._process, None
         if process is not None:
             process.close()
+
+    def _fetch(self, record: JobToMirror, checkpoint: Checkpoint) -> Path | None:
+        """Where the weights are on this host, with the dataset beside them; None where they are damaged or gone."""
+        try:
+            path = self._storage.fetch(checkpoint.path, checkpoint.digest)
+            read_verified(path, checkpoint.digest)
+            # Without the dataset the example is zeros, and the model is whole.
+            if (info := record.dataset.info) is not None:
+                with suppress(DamagedFile):
+                    fetch_folder(self._storage, f"datasets/{info['digest']}")
+        except (DamagedFile, FileNotFoundError):
+            return None
+        except StorageError as error:
+            raise ExportError(str(error)) from error
+        return path
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any] | str:
         """The helper's answer, or what broke it instead."""
@@ -183,11 +200,3 @@ def _request(record: JobToMirror, path: Path, *, may_retry: bool) -> dict[str, A
         "experiment_id": record.mirrored.experiment_id,
         "epoch": kept_epoch(record.job),
     }
-
-
-def _is_whole(path: Path, digest: str) -> bool:
-    try:
-        read_verified(path, digest)
-    except DamagedFile:
-        return False
-    return True

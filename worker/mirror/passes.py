@@ -3,10 +3,10 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.storage import Storage
 from store.mlflow import JobToMirror, Subject, mirror
 from studies.rendering import Renderer
 from worker.mirror.deletions import Deletions
@@ -54,7 +54,7 @@ class Mirroring:
         models: ModelLogger,
         renderer: Renderer,
         *,
-        storage: Path,
+        storage: Storage,
         links: str,
         export_wait_seconds: float,
     ) -> None:

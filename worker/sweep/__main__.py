@@ -206,7 +206,7 @@ class Sweep:
         self._forget_checkpoints()
         try:
             delete_orphans(self._sessions, self._settings.storage)
-            delete_unfinished(self._settings.storage)
+            delete_unfinished(self._settings.storage.root)
         except OSError as error:  # A storage that is away or read-only: leases don't wait for it.
             log.warning("the storage is not tidied", error=str(error))
 

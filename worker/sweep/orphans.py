@@ -1,13 +1,15 @@
 """What processes left in the storage when they died: files that no row names, half-decoded datasets."""
 
-import os
+import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
 from pathlib import Path
 
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.storage import FolderStorage, Storage, StorageAway
 from store.jobs import maintenance
 
 log = structlog.get_logger(__name__)
@@ -17,20 +19,21 @@ MINIMUM_AGE_SECONDS = 3600.0
 #: Nothing is decoded for longer than this without a file that changes.
 UNFINISHED_SECONDS = 24 * 3600.0
 _JOBS_AT_ONCE = 500
+_PATH = re.compile(r"jobs/[0-9]+/attempt-")
 
 
 def delete_orphans(
-    sessions: sessionmaker[Session], storage: Path, minimum_age_seconds: float = MINIMUM_AGE_SECONDS
+    sessions: sessionmaker[Session],
+    storage: Storage,
+    minimum_age_seconds: float = MINIMUM_AGE_SECONDS,
 ) -> int:
     """Delete what is old enough, of jobs that are not running; returns the number of files."""
-    numbers = sorted(
-        int(folder.name) for folder in (storage / "jobs").glob("*") if folder.name.isdecimal()
-    )
+    before = storage.now() - minimum_age_seconds
     deleted = 0
-    for start in range(0, len(numbers), _JOBS_AT_ONCE):
-        chunk = numbers[start : start + _JOBS_AT_ONCE]
-        before = _now(storage) - minimum_age_seconds
-        deleted += sum(_delete(path) for path in _orphans(sessions, storage, chunk, before))
+    # A file that is listed while its job runs, and whose row is written then, is named: rows are read afterwards.
+    for chunk in _in_chunks(_old_files(storage, before)):
+        orphans = _orphans(sessions, chunk)
+        deleted += sum(_delete(storage, key) for key in orphans)
     if deleted:
         log.info("files that no row names are deleted", files=deleted)
     return deleted
@@ -38,7 +41,7 @@ def delete_orphans(
 
 def delete_unfinished(storage: Path, minimum_age_seconds: float = UNFINISHED_SECONDS) -> int:
     """Delete what decodings that were killed had written; how many folders it was."""
-    before = _now(storage) - minimum_age_seconds
+    before = FolderStorage(storage).now() - minimum_age_seconds
     deleted = 0
     for folder in (storage / "datasets").glob(".decoding-*"):
         if all(_changed_before(path, before) for path in (folder, *folder.glob("*"))):
@@ -48,38 +51,37 @@ def delete_unfinished(storage: Path, minimum_age_seconds: float = UNFINISHED_SEC
     return deleted
 
 
-def _now(storage: Path) -> float:
-    """By the clock that gives files their times, which is the file server's: ours may be an hour ahead, and
-    a file that is being written would look old. Raises OSError where nothing can be changed."""
-    os.utime(storage)
-    return storage.stat().st_mtime
+def _old_files(storage: Storage, before: float) -> Iterator[tuple[int, list[str]]]:
+    """By job, those of its attempts."""
+    attempts = (
+        one for one in storage.entries("jobs/") if _PATH.match(one.key) and one.changed_at < before
+    )
+    for job_id, files in groupby(attempts, lambda one: int(one.key.split("/")[1])):
+        yield job_id, [one.key for one in files]
 
 
-def _delete(path: Path) -> bool:
+def _in_chunks(files: Iterable[tuple[int, list[str]]]) -> Iterator[dict[int, list[str]]]:
+    iterator = iter(files)
+    while chunk := dict(islice(iterator, _JOBS_AT_ONCE)):
+        yield chunk
+
+
+def _orphans(sessions: sessionmaker[Session], files: Mapping[int, Sequence[str]]) -> list[str]:
+    with sessions.begin() as session:
+        settled = maintenance.settled_jobs(session, list(files))
+        named = maintenance.named_paths(session, settled)
+    return [key for job_id in settled for key in files[job_id] if key not in named]
+
+
+def _delete(storage: Storage, key: str) -> bool:
     try:
-        path.unlink(missing_ok=True)
+        storage.delete(key)
+    except StorageAway:
+        raise
     except OSError as error:  # One file must not keep the sweep from its other work.
-        log.warning("a file could not be deleted", path=str(path), error=str(error))
+        log.warning("a file could not be deleted", key=key, error=str(error))
         return False
     return True
-
-
-def _orphans(
-    sessions: sessionmaker[Session], storage: Path, job_ids: Sequence[int], before: float
-) -> Iterator[Path]:
-    with sessions.begin() as session:
-        # The rows are read before the folders are listed. A file that gets its row in between is
-        # not named here, but it is younger than `before`.
-        settled = maintenance.settled_jobs(session, job_ids)
-        named = maintenance.named_paths(session, settled)
-    for job_id in settled:
-        for path in (storage / "jobs" / str(job_id)).glob("attempt-*/**/*"):
-            if str(path.relative_to(storage)) not in named and _is_older(path, before):
-                yield path
-
-
-def _is_older(path: Path, before: float) -> bool:
-    return path.is_file() and _changed_before(path, before)
 
 
 def _changed_before(path: Path, before: float) -> bool:

@@ -1,12 +1,12 @@
 """What is kept of a study with claims once its jobs have ended: verdicts in SQL, figure and report as files."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
-from runtime.files import digest_of, write_file
+from runtime.files import digest_of
+from runtime.storage import Storage, write
 from store.db import DATABASE_AWAY, database_now
 from store.studies import Kept, KeptFile, studies, verdicts
 from studies.claims import ClaimVerdict
@@ -19,7 +19,7 @@ from studies.rendering import (
     fill_links,
     report_links,
 )
-from studies.report import ReportInput, available_figures, read_report
+from studies.report import ReportInput, available_figures, fetch_arrays, read_report
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ KEPT_FIGURES = ("figure",)
 
 
 def judge_ended(
-    sessions: sessionmaker[Session], storage: Path, renderer: Renderer | None = None
+    sessions: sessionmaker[Session], storage: Storage, renderer: Renderer | None = None
 ) -> list[int]:
     """The studies that were judged; those whose verdicts are up to date are left alone."""
     renderer = renderer or Renderer()
@@ -51,14 +51,15 @@ def judge_ended(
 
 
 def _judge(
-    sessions: sessionmaker[Session], storage: Path, renderer: Renderer, study_id: int
+    sessions: sessionmaker[Session], storage: Storage, renderer: Renderer, study_id: int
 ) -> None:
+    fetch_arrays(sessions, study_id, storage)
     with sessions.begin() as session:
         at = database_now(session)
         study = studies.find(session, study_id)
         if study is None:
             return
-        report = read_report(session, study, storage, None)
+        report = read_report(session, study, storage.root, None)
     files = list(_keep_files(report, storage, renderer))
     with sessions.begin() as session:
         if not verdicts.keep(session, study, at, [_kept(one) for one in report.claims], files):
@@ -79,22 +80,22 @@ def _kept(one: ClaimVerdict) -> Kept:
     )
 
 
-def _keep_files(report: ReportInput, storage: Path, renderer: Renderer) -> Iterator[KeptFile]:
+def _keep_files(report: ReportInput, storage: Storage, renderer: Renderer) -> Iterator[KeptFile]:
     """Copies, which stay as they are when the study is extended and drawn again."""
-    folder = Path("studies") / str(report.study_id) / "ended"
+    folder = f"studies/{report.study_id}/ended"
     for name, content in _render(report, storage, renderer).items():
+        path = f"{folder}/{name}"
         try:
-            write_file(storage / folder / name, content)
+            write(storage, path, content)
         except OSError as error:
             log.warning(
                 "a study's file can't be kept", study=report.study_id, file=name, error=str(error)
             )
             continue
-        digest, path = digest_of(content), str(folder / name)
-        yield KeptFile(name=name, path=path, digest=digest, bytes=len(content))
+        yield KeptFile(name=name, path=path, digest=digest_of(content), bytes=len(content))
 
 
-def _render(report: ReportInput, storage: Path, renderer: Renderer) -> dict[str, bytes]:
+def _render(report: ReportInput, storage: Storage, renderer: Renderer) -> dict[str, bytes]:
     """By name of its file. What can't be drawn costs its file, not the verdicts."""
     kept = [figure.name for figure in available_figures(report) if figure.name in KEPT_FIGURES]
     try:

@@ -1,7 +1,7 @@
 """The data of a study's own figure, panel by panel."""
 
 from studies.report.panels.build import read_panels
-from studies.report.panels.kept_arrays import ARRAYS, Arrays, read_arrays
+from studies.report.panels.kept_arrays import ARRAYS, MOST_BYTES, Arrays, read_arrays
 from studies.report.panels.schemas import (
     Bars,
     Column,
@@ -21,6 +21,7 @@ from studies.report.panels.sizes import ACROSS, WIDTH, figure_height, panel_heig
 __all__ = [
     "ACROSS",
     "ARRAYS",
+    "MOST_BYTES",
     "WIDTH",
     "Arrays",
     "Bars",

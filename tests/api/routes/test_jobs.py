@@ -13,14 +13,17 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
+from api.settings import Settings
 from normlab.stack.servers import Redis
+from runtime.files import digest_of
 from store.hosts import host_health
 from store.jobs import commands, wakeups
 from store.jobs.wakeups import Waker
 from tests.support.documents import JOB, STUDY, changed, job
 from tests.support.factories import acquire_job, make_worker
+from tests.support.object_store import object_store
 from tests.support.trained_study import train_all
-from tests.support.waiting import wait_for
+from tests.support.waiting import free_port, wait_for
 from trainer.events import Diagnosed
 
 YAML = """
@@ -325,6 +328,28 @@ def test_a_row_that_points_out_of_the_storage_opens_nothing(
         assert member.get(f"{path}/files/predictions.npy").status_code == 404
     for name in ("../../../etc/passwd", "%2e%2e/%2e%2e/etc/passwd"):
         assert member.get(f"{path}/files/{name}").status_code == 404
+
+
+def test_a_file_comes_from_an_object_store_and_one_that_is_away_is_said(
+    member: TestClient,
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    replace: Callable[..., None],
+    object_server: str,
+    bucket: str,
+    tmp_path: Path,
+) -> None:
+    there, here = (object_store(object_server, bucket, tmp_path / name) for name in "ab")
+    path = f"/api/v1/jobs/{submit(member)['id']}/files/predictions.npy"
+    [number] = train_all(sessions, there.root)
+    there.put(f"jobs/{number}/attempt-1/predictions.npy", digest_of(b"numbers"))
+    replace(settings=settings.model_copy(update={"storage": here}))
+    assert member.get(path).content == b"numbers"
+    away = object_store(f"http://127.0.0.1:{free_port()}", bucket, tmp_path / "c")
+    replace(settings=settings.model_copy(update={"storage": away}))
+    answer = member.get(path)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+    assert "the object store s3://" in answer.json()["detail"]
 
 
 def test_a_diverged_job_answers_null_and_names_what_it_was(

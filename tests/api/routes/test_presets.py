@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.storage import FolderStorage
 from store.db.models import Study
 from store.studies import studies, verdicts
 from studies.presets import find_preset, presets
@@ -133,10 +134,10 @@ def test_verdicts_are_kept_once_all_jobs_have_ended(
     document = study(claims=CLAIMS, seeds=8)
     made = member.post("/api/v1/studies", json=document).json()["id"]
     plain = member.post("/api/v1/studies", json=study(name="claims nothing")).json()["id"]
-    assert judge_ended(sessions, storage) == []
+    assert judge_ended(sessions, FolderStorage(storage)) == []
     train_all(sessions, storage)
-    assert judge_ended(sessions, storage) == [made]
-    assert judge_ended(sessions, storage) == []
+    assert judge_ended(sessions, FolderStorage(storage)) == [made]
+    assert judge_ended(sessions, FolderStorage(storage)) == []
 
     shown = member.get(f"/api/v1/studies/{made}/verdicts").json()["items"]
     with sessions.begin() as session:
@@ -164,18 +165,18 @@ def test_what_changes_is_judged_again(
     member: TestClient, sessions: Sessions, storage: Path
 ) -> None:
     made = claiming(member, sessions, storage)
-    judge_ended(sessions, storage)
+    judge_ended(sessions, FolderStorage(storage))
     member.post(f"/api/v1/studies/{made}/extend", json={"seeds": 1})
-    assert judge_ended(sessions, storage) == []
+    assert judge_ended(sessions, FolderStorage(storage)) == []
     train_all(sessions, storage)
-    assert judge_ended(sessions, storage) == [made]
+    assert judge_ended(sessions, FolderStorage(storage)) == [made]
     with sessions.begin() as session:
         kept = verdicts.of_studies(session, [made])[made]
     assert {one.n for one in kept} == {9}
     assert all(one.answer["is_exploratory"] for one in kept)
     with sessions.begin() as session:
         studies.declare(session, made, "torch", "it doesn't matter", "max")
-    assert judge_ended(sessions, storage) == [made]
+    assert judge_ended(sessions, FolderStorage(storage)) == [made]
 
 
 def test_a_study_that_cannot_be_judged_keeps_no_other_from_it(
@@ -185,15 +186,15 @@ def test_a_study_that_cannot_be_judged_keeps_no_other_from_it(
     with sessions.begin() as session:
         row = session.scalars(select(Study).where(Study.id == broken)).one()
         row.spec = {**row.spec, "base": {}, "variants": {}}
-    assert judge_ended(sessions, storage) == [broken, whole]
-    assert judge_ended(sessions, storage) == []
+    assert judge_ended(sessions, FolderStorage(storage)) == [broken, whole]
+    assert judge_ended(sessions, FolderStorage(storage)) == []
     with sessions.begin() as session:
         kept = verdicts.of_studies(session, [broken, whole])
     assert (len(kept[broken]), len(kept[whole])) == (0, 2)
     # A sweep that starts may be of another version.
     with sessions.begin() as session:
         verdicts.retry_failed(session)
-    assert judge_ended(sessions, storage) == [broken]
+    assert judge_ended(sessions, FolderStorage(storage)) == [broken]
 
 
 def test_the_report_says_claims_and_preset(
@@ -229,11 +230,11 @@ def test_who_stops_while_a_report_is_drawn_keeps_nothing_and_leaves_it_for_later
     renderer = Renderer(command=(sys.executable, "-c", "import time; time.sleep(600)"))
     threading.Timer(0.5, renderer.stop).start()
     began = time.monotonic()
-    judge_ended(sessions, storage, renderer)
+    judge_ended(sessions, FolderStorage(storage), renderer)
     assert time.monotonic() - began < 60
     with sessions.begin() as session:
         assert verdicts.of_studies(session, [made])[made] == []
-    assert judge_ended(sessions, storage) == [made]
+    assert judge_ended(sessions, FolderStorage(storage)) == [made]
 
 
 def test_what_is_declared_while_a_report_is_drawn_is_not_overlooked(
@@ -251,8 +252,8 @@ def test_what_is_declared_while_a_report_is_drawn_is_not_overlooked(
             }
             return json.dumps({"page": "a drawing", "figures": figures}).encode()
 
-    judge_ended(sessions, storage, Interrupted())
+    judge_ended(sessions, FolderStorage(storage), Interrupted())
     with sessions.begin() as session:
         assert verdicts.of_studies(session, [made])[made] == []
-    assert judge_ended(sessions, storage) == [made]
-    assert judge_ended(sessions, storage) == []
+    assert judge_ended(sessions, FolderStorage(storage)) == [made]
+    assert judge_ended(sessions, FolderStorage(storage)) == []

@@ -23,6 +23,7 @@ from api.processes.render_queue import (
 )
 from api.routes.reports import choose_format
 from runtime.helper_process import CommandRunner
+from runtime.storage import FolderStorage
 from store.db.models import Mirrored
 from store.studies import studies, verdicts
 from studies.rendering import CachedRender, Renderer, RenderingFailed, cached_page
@@ -207,12 +208,14 @@ def test_a_storage_that_takes_nothing_is_no_reason_to_show_nothing(
 
 def test_another_drawing_does_not_come_for_this_one(tmp_path: Path) -> None:
     one = CachedRender.of("s1", "report", ".html", "a")
-    one.keep(tmp_path, b"1")
-    assert one.read(tmp_path) == b"1"
-    assert CachedRender.of("s1", "report", ".html", "b").read(tmp_path) is None
-    assert CachedRender.of("s2", "report", ".html", "a").read(tmp_path) is None
-    assert CachedRender.of("j1", "report", ".html", "a").read(tmp_path) is None
-    assert CachedRender.of("s1", "figure-report", ".html", "a").read(tmp_path) is None
+    one.keep(FolderStorage(tmp_path), b"1")
+    assert one.read(FolderStorage(tmp_path)) == b"1"
+    assert CachedRender.of("s1", "report", ".html", "b").read(FolderStorage(tmp_path)) is None
+    assert CachedRender.of("s2", "report", ".html", "a").read(FolderStorage(tmp_path)) is None
+    assert CachedRender.of("j1", "report", ".html", "a").read(FolderStorage(tmp_path)) is None
+    assert (
+        CachedRender.of("s1", "figure-report", ".html", "a").read(FolderStorage(tmp_path)) is None
+    )
 
 
 def test_a_drawing_is_found_by_its_name_and_by_nothing_else() -> None:
@@ -408,7 +411,7 @@ def test_what_the_sweep_has_drawn_is_copied_by_the_api_and_the_mirror(
     document = study(claims=[claim], figure=[{"panel": "curves", "column": "val_loss"}])
     made = member.post("/api/v1/studies", json=document).json()["id"]
     train_all(sessions, storage)
-    assert judge_ended(sessions, storage) == [made]
+    assert judge_ended(sessions, FolderStorage(storage)) == [made]
     assert starts == [("report",)]
     starts.clear()
 
@@ -427,7 +430,7 @@ def test_what_the_sweep_has_drawn_is_copied_by_the_api_and_the_mirror(
         row = studies.find(session, made)
         assert row is not None
         report = read_report(session, row, storage, "https://mlflow.example")
-    mirrored = dict(study_files(report, storage, Renderer()))
+    mirrored = dict(study_files(report, FolderStorage(storage), Renderer()))
     assert {name: mirrored[f"{name}.png"] for name in names} == drawn
     assert "https://mlflow.example/#/experiments/7/runs/a1" in mirrored["report.html"].decode()
     kept = storage / "studies" / str(made) / "ended" / "figure.png"
@@ -435,7 +438,7 @@ def test_what_the_sweep_has_drawn_is_copied_by_the_api_and_the_mirror(
     assert starts == []
     # The page as it is kept has places for links, and nobody sees them.
     cached = cached_page(report)
-    assert b"links.invalid" in (cached.read(storage) or b"")
+    assert b"links.invalid" in (cached.read(FolderStorage(storage)) or b"")
     assert "links.invalid" not in page.text + mirrored["report.html"].decode()
     assert "links.invalid" not in (kept.parent / "report.html").read_text()
     assert member.get(f"/api/v1/drawings/{cached.name}").text == page.text
@@ -449,7 +452,7 @@ def test_a_figure_that_cannot_be_drawn_keeps_no_other_from_the_verdicts(
     made = member.post("/api/v1/studies", json=study(claims=[claim])).json()["id"]
     train_all(sessions, storage)
     failing = Renderer(command=(sys.executable, "-c", "1/0"))
-    assert judge_ended(sessions, storage, failing) == [made]
+    assert judge_ended(sessions, FolderStorage(storage), failing) == [made]
     with sessions.begin() as session:
         assert [row.claim for row in verdicts.of_studies(session, [made])[made]] == ["better"]
         assert verdicts.files_of(session, made) == []

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.storage import FolderStorage
 from store.db.models import Study
 from store.studies import verdicts
 from studies.presets import find_preset, presets
@@ -43,7 +44,7 @@ def test_the_catalogue_says_what_came_out_here(
     made = run_preset(member)
     assert f'Newest run, not judged yet: <a href="/studies/{made}">' in read(member, "/presets")
     train_all(sessions, storage)
-    judge_ended(sessions, storage)
+    judge_ended(sessions, FolderStorage(storage))
     page = read(member, "/presets")
     assert f'Newest run with verdicts: <a href="/studies/{made}">' in page
     claims = len(find_preset(NAME).study_spec("toy").claims)
@@ -55,7 +56,7 @@ def test_the_run_that_says_most_is_the_newest_judged_one_beyond_toys(
 ) -> None:
     first, second = run_preset(member), run_preset(member)
     train_all(sessions, storage)
-    judge_ended(sessions, storage)
+    judge_ended(sessions, FolderStorage(storage))
     unjudged = run_preset(member)
 
     def newest() -> int:

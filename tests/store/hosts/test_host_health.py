@@ -256,3 +256,18 @@ def test_a_report_of_a_host_that_nobody_registered_is_no_error(sessions: Session
     with sessions.begin() as session:
         assert not host_health.report(session, "alpha", None, 0.0)
         assert session.query(Job).count() == 0
+
+
+def test_other_libraries_than_the_services_are_said_and_keep_no_host_from_work(
+    sessions: Sessions,
+) -> None:
+    ours = host_health.own_versions()
+    with sessions.begin() as session:
+        for host, version in (("alpha", f"{ours['torch']}+cu130"), ("beta", "1.0")):
+            offer = {"numerics": {}, "environment": {"torch": version, "numpy": ours["numpy"]}}
+            leases.register_worker(session, host, 100, [("cpu", 0, "a CPU", 1)], offers=[offer])
+        same, other = leases.workers_view(session)
+        assert (same.problems, other.claims) == ([], True)
+        [sentence] = other.problems
+        assert f"torch 1.0 (the service has {ours['torch']})" in sentence
+        assert other.versions == {"torch": "1.0", "numpy": ours["numpy"]}

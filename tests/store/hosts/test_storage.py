@@ -14,14 +14,26 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.storage import FolderStorage, ObjectStore, StorageAway
+from runtime.storage import Storage as SharedStorage
 from store.__main__ import main
 from store.db.errors import StorageRefused
 from store.db.models import Checkpoint, Storage
 from store.hosts import storage as module
-from store.hosts.storage import MARKER, adopt_storage, check_storage
+from store.hosts.storage import MARKER
 from tests.support.factories import make_job
+from tests.support.object_store import object_store
+from tests.support.waiting import free_port
 
 Sessions = sessionmaker[Session]
+
+
+def check_storage(sessions: Sessions, folder: Path, **options: bool) -> None:
+    module.check_storage(sessions, FolderStorage(folder), **options)
+
+
+def adopt_storage(sessions: Sessions, folder: Path) -> None:
+    module.adopt_storage(sessions, FolderStorage(folder))
 
 
 def id_in_sql(sessions: Sessions) -> str | None:
@@ -114,8 +126,8 @@ def test_a_marker_that_gets_its_name_while_another_process_looks_is_recognized(
     (tmp_path / MARKER).rename(unnamed)
     read = module._read_marker
 
-    def read_and_rename(folder: Path, committed: str | None = None) -> str | None:
-        marker = read(folder, committed)
+    def read_and_rename(storage: SharedStorage, committed: str | None = None) -> str | None:
+        marker = read(storage, committed)
         if unnamed.exists():
             unnamed.rename(tmp_path / MARKER)
         return marker
@@ -236,3 +248,47 @@ def test_a_path_that_is_no_folder_is_refused_in_words(sessions: Sessions, tmp_pa
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageRefused, match="Not a directory"):
         check_storage(sessions, tmp_path / "file")
+
+
+def test_an_object_store_is_recognized_from_every_host(
+    sessions: Sessions, object_server: str, bucket: str, tmp_path: Path
+) -> None:
+    here, there = (object_store(object_server, bucket, tmp_path / name) for name in "ab")
+    module.check_storage(sessions, here)
+    module.check_storage(sessions, there)
+    assert there.read(MARKER).decode().strip() == id_in_sql(sessions)
+    # What was written to see whether that can be done is gone.
+    assert [one.key for one in there.entries("")] == [MARKER]
+
+
+def test_a_host_with_another_object_store_or_a_folder_is_refused(
+    sessions: Sessions, object_server: str, bucket: str, tmp_path: Path
+) -> None:
+    module.check_storage(sessions, object_store(object_server, bucket, tmp_path / "a"))
+    with pytest.raises(StorageRefused, match=f"adopted .* as s3://{bucket}/lab at {object_server}"):
+        check_storage(sessions, tmp_path / "own")
+    other = ObjectStore(bucket, "of-another", tmp_path / "b", endpoint=object_server, cache_bytes=1)
+    with pytest.raises(
+        StorageRefused, match=r"s3://.*/of-another .* its file storage-id is missing"
+    ):
+        module.check_storage(sessions, other)
+
+
+def test_an_object_store_that_refuses_is_refused_and_one_that_is_away_is_not(
+    sessions: Sessions, object_server: str, tmp_path: Path
+) -> None:
+    with pytest.raises(StorageRefused, match=r"NoSuchBucket\)\. Allow this service to list, read"):
+        module.check_storage(sessions, object_store(object_server, "absent", tmp_path))
+    away = object_store(f"http://127.0.0.1:{free_port()}", "lab", tmp_path)
+    with pytest.raises(StorageAway):
+        module.check_storage(sessions, away)
+    assert id_in_sql(sessions) is None
+
+
+def test_what_an_adopted_object_store_lacks_is_counted(
+    sessions: Sessions, object_server: str, bucket: str, tmp_path: Path
+) -> None:
+    add_checkpoints(sessions, None)
+    store = object_store(object_server, bucket, tmp_path)
+    adopted = module.adopt_storage(sessions, store)
+    assert (adopted.named, adopted.missing) == (3, 3)

@@ -14,6 +14,7 @@ from store.results import pace, result_rows
 from store.reuse import answers
 from store.studies import studies
 from tests.support.factories import (
+    ENVIRONMENT,
     acquire_job,
     choose_numerics,
     finish_training,
@@ -188,7 +189,7 @@ def test_a_study_trains_only_the_cells_that_nobody_has_trained(worker: Sessions)
     with worker.begin() as session:
         rows = result_rows.study_rows(session, wider.id)
         environments = [row.environment for row in rows if row.status == "succeeded"]
-        assert environments == [{"code": "as it is", "torch": "2.14"}] * 4
+        assert environments == [ENVIRONMENT] * 4
 
 
 def test_a_study_has_the_numerics_of_the_cells_that_are_answered(worker: Sessions) -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from runtime.storage import FolderStorage
 from studies.rendering import (
     Renderer,
     cached_figure,
@@ -43,7 +44,9 @@ def test_links_change_nothing_of_what_is_drawn(tmp_path: Path) -> None:
     assert report_links(without) == {}
     assert cached_page(with_links) == cached_page(without)
     assert cached_figure(with_links, "gap") == cached_figure(without, "gap")
-    first, second = (draw_report(one, tmp_path, renderer) for one in (without, with_links))
+    first, second = (
+        draw_report(one, FolderStorage(tmp_path), renderer) for one in (without, with_links)
+    )
     assert renderer.starts == 1
     assert first == second
     assert list(first.figures) == [figure.name for figure in available_figures(without)]
@@ -51,7 +54,7 @@ def test_links_change_nothing_of_what_is_drawn(tmp_path: Path) -> None:
 
 def test_a_filled_page_is_the_page_that_the_report_itself_would_make(tmp_path: Path) -> None:
     report = make_report()
-    page = draw_report(report, tmp_path, Template()).page
+    page = draw_report(report, FolderStorage(tmp_path), Template()).page
     assert linked_jobs(page) == [job.id for job in report.jobs]
     assert fill_links(page, report_links(report)).decode() == to_html(report, {})
     assert fill_links(page, {}).decode() == to_html(without_links(report), {})
@@ -59,7 +62,7 @@ def test_a_filled_page_is_the_page_that_the_report_itself_would_make(tmp_path: P
 
 def test_a_report_that_lost_a_figure_is_drawn_again(tmp_path: Path) -> None:
     report, renderer = make_report(), Template()
-    draw_report(report, tmp_path, renderer)
+    draw_report(report, FolderStorage(tmp_path), renderer)
     next((tmp_path / "studies" / str(report.study_id)).glob("figure-differences.*")).unlink()
-    draw_report(report, tmp_path, renderer)
+    draw_report(report, FolderStorage(tmp_path), renderer)
     assert renderer.starts == 2

@@ -18,18 +18,32 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.files import digest_of
+from runtime.storage import FolderStorage
 from store.db.models import Attempt, Dataset, Job, LogLine
 from store.hosts import GpuMemory, footprints, gpu_memory
 from store.jobs import commands, leases
 from store.jobs.acquire import Assignment
+from store.results import result_rows
 from tests.support import factories
-from tests.support.waiting import wait_for
+from tests.support.object_store import CREDENTIALS, object_store
+from tests.support.waiting import free_port, wait_for
 from trainer.data.loading import load
 from trainer.errors import DataError
-from trainer.events import Event, Finished, Progressed, Started, Stepped, StopRequest
+from trainer.events import (
+    CheckpointSaved,
+    Event,
+    Finished,
+    Progressed,
+    Started,
+    Stepped,
+    StopRequest,
+)
 from trainer.spec.dataset import DatasetInfo
+from worker.execution import inputs
+from worker.execution.context import ExecutionContext
 from worker.execution.drain import Drain
-from worker.execution.execute import ExecutionContext, execute
+from worker.execution.execute import execute
 from worker.execution.heartbeat import Heartbeat, LeaseTiming
 from worker.execution.space import Space
 
@@ -47,7 +61,7 @@ def context(sessions: Sessions, tmp_path: Path) -> ExecutionContext:
     return ExecutionContext(
         sessions=sessions,
         host="alpha",
-        storage=tmp_path,
+        storage=FolderStorage(tmp_path),
         space=Space((tmp_path,), 1),
         data_roots=(tmp_path / "roots",),
         parent=os.getppid(),
@@ -332,13 +346,74 @@ def test_the_log_of_a_registration_says_how_far_it_is_but_not_at_every_chunk(
             yield Progressed(f"decoded {done}00 of 3000 train images")
         return factories.make_info("cats")
 
-    monkeypatch.setattr(module, "decode", decode)
+    decoding = importlib.import_module("worker.execution.decoding")
+    monkeypatch.setattr(decoding, "decode", decode)
     with sessions.begin() as session:
         factories.make_dataset(session, "cats", ready=False)
         factories.make_worker(session)
-    monkeypatch.setattr(module, "PROGRESS_SECONDS", 3600.0)
+    monkeypatch.setattr(decoding, "PROGRESS_SECONDS", 3600.0)
     _, job, _ = run(acquire_again(sessions), context)
     with sessions.begin() as session:
         said = session.scalars(select(LogLine.text).where(LogLine.job_id == job.id)).all()
     assert job.status == "succeeded"
     assert said == ["found 3000 train images"]
+
+
+@pytest.fixture
+def without_store(
+    context: ExecutionContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ExecutionContext:
+    """Nobody listens where its object store should be, and no job waits for it for long."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(inputs, "fetch_folder", lambda *_: True)
+    monkeypatch.setattr(module, "STORE_SECONDS", 0.5)
+    monkeypatch.setattr(module, "STOPPED_STORE_SECONDS", 0.5)
+    url = f"http://127.0.0.1:{free_port()}"
+    return replace(context, storage=object_store(url, "lab", tmp_path))
+
+
+def test_a_job_whose_files_never_reach_the_store_ends_with_the_reason(
+    sessions: Sessions, without_store: ExecutionContext, train_as: Any, tmp_path: Path
+) -> None:
+    def training() -> Training:
+        yield STARTED
+        yield Stepped(1)
+        path = tmp_path / "jobs" / "best.pt"
+        path.parent.mkdir()
+        path.write_bytes(b"1")
+        yield CheckpointSaved("best", 1, 1, str(path), digest_of(b"1"), 1)
+        # The training goes on meanwhile.
+        yield Stepped(2)
+        yield Finished("completed", {})
+
+    train_as(training)
+    _, job, attempt = run(acquire_job(sessions, resources={"max_attempts": 1}), without_store)
+    assert (job.status, attempt.end) == ("failed", "error")
+    assert "what the job has written could not be stored: " in (job.error or "")
+    assert "s3://lab/lab at http://127.0.0.1:" in (job.error or "")
+    with sessions.begin() as session:
+        assert result_rows.checkpoints(session, job.id) == []
+
+
+def test_a_job_that_is_stopped_ends_so_although_its_files_do_not_reach_the_store(
+    sessions: Sessions, without_store: ExecutionContext, train_as: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "last.pt"
+    path.write_bytes(b"1")
+
+    def training() -> Training:
+        yield STARTED
+        step = 0
+        while True:
+            step += 1
+            time.sleep(0.005)
+            if (yield Stepped(step)) is StopRequest.SAVE_AND_STOP:
+                yield CheckpointSaved("last", 0, step, str(path), digest_of(b"1"), 1)
+                return
+
+    train_as(training)
+    assignment = acquire_job(sessions)
+    with drained_after_steps(without_store, assignment.job_id):
+        _, job, attempt = run(assignment, without_store)
+    assert (job.status, attempt.end) == ("queued", "drained")

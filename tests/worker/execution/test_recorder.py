@@ -11,6 +11,7 @@ from sqlalchemy.event import listen, remove
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.storage import FolderStorage
 from store.db.models import Epoch, Job
 from store.jobs import commands
 from store.jobs.acquire import Assignment
@@ -65,7 +66,9 @@ def test_a_line_said_while_the_end_waits_for_the_database_does_not_undo_the_end(
     sessions: Sessions, assignment: Assignment, tmp_path: Path
 ) -> None:
     database = Away(sessions)
-    recorder = Recorder(cast(Sessions, database), tmp_path, assignment.job_id, assignment.attempt)
+    recorder = Recorder(
+        cast(Sessions, database), FolderStorage(tmp_path), assignment.job_id, assignment.attempt
+    )
 
     def come_back() -> None:
         # As the recorder's own warning of the absence does: it is forwarded to the job's log.
@@ -82,7 +85,7 @@ def test_a_file_that_cannot_be_deleted_does_not_keep_the_rest_from_being_recorde
     sessions: Sessions, assignment: Assignment, tmp_path: Path
 ) -> None:
     (tmp_path / "step-1").mkdir()
-    recorder = Recorder(sessions, tmp_path, assignment.job_id, assignment.attempt)
+    recorder = Recorder(sessions, FolderStorage(tmp_path), assignment.job_id, assignment.attempt)
     for step in (1, 2, 3):
         path = str(tmp_path / f"step-{step}")
         recorder.record(CheckpointSaved("last", 0, step, path, "d" * 32, 1))
@@ -111,7 +114,7 @@ def test_what_an_epoch_says_is_one_transaction_of_few_statements(
     monkeypatch.setattr("worker.execution.recorder.GATHERING_SECONDS", 600.0)
     commits: list[object] = []
     note = commits.append
-    recorder = Recorder(sessions, tmp_path, assignment.job_id, assignment.attempt)
+    recorder = Recorder(sessions, FolderStorage(tmp_path), assignment.job_id, assignment.attempt)
     recorder.say("info", "training from the start")
     wait_for(lambda: not recorder._waiting, "the first write")
     listen(engine, "commit", note)
@@ -140,7 +143,7 @@ def test_epochs_that_come_together_take_as_many_statements_as_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("worker.execution.recorder.GATHERING_SECONDS", 600.0)
-    recorder = Recorder(sessions, tmp_path, assignment.job_id, assignment.attempt)
+    recorder = Recorder(sessions, FolderStorage(tmp_path), assignment.job_id, assignment.attempt)
     recorder.say("info", "training from the start")
     wait_for(lambda: not recorder._waiting, "the first write")
     with counting_statements(engine) as statements:

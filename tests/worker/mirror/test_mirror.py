@@ -269,7 +269,7 @@ def test_kept_weights_and_diagnostics_of_a_study_are_in_its_figures(
     arrays = {"filters": first_filters(model, (1, 8, 8)), "weights": weight_histograms(model)}
     files = []
     for name, one in arrays.items():
-        written = write_file(settings.storage / f"test_{name}.npz", serialize(one))
+        written = write_file(settings.storage.root / f"test_{name}.npz", serialize(one))
         files.append(replace(written, path=f"test_{name}.npz"))
     percentiles = {
         f"{side}_p{p}": p / 10 for side in ("before", "after") for p in (1, 15, 50, 85, 99)

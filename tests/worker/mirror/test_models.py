@@ -122,7 +122,7 @@ def test_a_logged_model_predicts_what_the_checkpoint_predicts(
     project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
     job = project_rows.add_finished_job(epochs=2)
-    path = add_weights(project_rows, settings.storage, job)
+    path = add_weights(project_rows, settings.storage.root, job)
     assert drain(settings, tracking) == 0
     run = reader.run_of(project_rows.project, job=job)
     (logged,) = models_of(reader, project_rows.project)
@@ -188,12 +188,12 @@ def test_a_logged_model_carries_its_task_and_an_example_of_its_real_inputs(
 
     job = project_rows.add_finished_job(study=project_rows.add_study(models="none"), epochs=2)
     spec = JobSpec.model_validate({**SPEC, **changes})
-    path = settings.storage / "best.pt"
+    path = settings.storage.root / "best.pt"
     save_weights(build_model(spec, BUILT_IN[spec.dataset.name]), path)
     assert drain(settings, tracking) == 0
     run = reader.run_of(project_rows.project, job=job)
     request = request_of(job, spec, path, run.info)
-    outcome = answer(tracking, request, settings.storage / "datasets")
+    outcome = answer(tracking, request, settings.storage.root / "datasets")
     assert outcome["kind"] == "logged", outcome
     (logged,) = models_of(reader, project_rows.project)
     assert logged.model_type == spec.task.kind
@@ -211,7 +211,7 @@ def test_a_model_that_the_mirror_had_not_noted_when_it_died_is_not_doubled(
     project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
     job = project_rows.add_finished_job(epochs=2)
-    add_weights(project_rows, settings.storage, job)
+    add_weights(project_rows, settings.storage.root, job)
     assert drain(settings, tracking) == 0
     (logged,) = models_of(reader, project_rows.project)
     run_id = reader.run_of(project_rows.project, job=job).info.run_id
@@ -239,11 +239,11 @@ def test_a_model_that_cannot_be_exported_is_uploaded_as_a_state_dict(
 
     monkeypatch.setattr("torch.export.export", refuse)
     job = project_rows.add_finished_job(study=project_rows.add_study(models="none"), epochs=2)
-    path = add_weights(project_rows, settings.storage, job)
+    path = add_weights(project_rows, settings.storage.root, job)
     assert drain(settings, tracking) == 0
     run = reader.run_of(project_rows.project, job=job)
     request = request_of_job(project_rows, reader, job, path)
-    outcome = answer(tracking, request, settings.storage / "datasets")
+    outcome = answer(tracking, request, settings.storage.root / "datasets")
     assert outcome["kind"] == "state_dict"
     assert outcome["detail"].startswith("RuntimeError: data-dependent")
     assert models_of(reader, project_rows.project) == []
@@ -279,7 +279,7 @@ def test_a_model_that_breaks_its_helper_again_and_again_has_failed_and_the_mirro
     replace_helper(monkeypatch, program, seconds)
     jobs = [project_rows.add_finished_job(epochs=2) for _ in range(2)]
     for job in jobs:
-        add_weights(project_rows, settings.storage, job)
+        add_weights(project_rows, settings.storage.root, job)
     for number in (1, 2):
         # What waits to be tried again, a new mirror tries at once.
         assert drain(settings, tracking) == 1
@@ -313,7 +313,7 @@ def test_a_model_whose_export_is_killed_once_is_logged_after_all(
     kept_helper: KeptHelper,
 ) -> None:
     job = project_rows.add_finished_job(epochs=2)
-    add_weights(project_rows, settings.storage, job)
+    add_weights(project_rows, settings.storage.root, job)
     with monkeypatch.context() as patch:
         # As `kill -9` or the kernel does it while memory is short.
         kill = "import os, signal, sys; sys.stdin.readline(); os.kill(os.getpid(), signal.SIGKILL)"
@@ -341,7 +341,7 @@ def test_a_mirror_that_ends_with_each_export_of_a_model_does_not_try_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = project_rows.add_finished_job(epochs=2)
-    add_weights(project_rows, settings.storage, job)
+    add_weights(project_rows, settings.storage.root, job)
     with monkeypatch.context() as patch:
         # Nothing is taken back: as if the kernel had killed the mirror as well.
         patch.setattr("store.mlflow.exports.take_back", lambda *_: None)
@@ -366,7 +366,7 @@ def test_an_export_that_others_ended_does_not_count(
         raise error
 
     job = project_rows.add_finished_job(epochs=2)
-    add_weights(project_rows, settings.storage, job)
+    add_weights(project_rows, settings.storage.root, job)
     monkeypatch.setattr(ModelLogger, "_ask", end)
     for _ in range(4):
         with suppress(SystemExit):
@@ -383,7 +383,7 @@ def test_an_exported_model_is_noted_however_often_mlflow_fails_right_after_the_e
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = project_rows.add_finished_job(epochs=2)
-    add_weights(project_rows, settings.storage, job)
+    add_weights(project_rows, settings.storage.root, job)
     logged = {"kind": "logged", "model_id": "m-1"}
     monkeypatch.setattr(ModelLogger, "_ask", lambda *_: logged)
     with monkeypatch.context() as patch:
@@ -418,10 +418,10 @@ def test_an_export_without_memory_is_tried_again_before_a_state_dict_has_to_do(
 
     monkeypatch.setattr("torch.export.export", refuse)
     job = project_rows.add_finished_job(study=project_rows.add_study(models="none"), epochs=2)
-    path = add_weights(project_rows, settings.storage, job)
+    path = add_weights(project_rows, settings.storage.root, job)
     drain(settings, tracking)
     request = request_of_job(project_rows, reader, job, path)
-    folder = settings.storage / "datasets"
+    folder = settings.storage.root / "datasets"
     assert answer(tracking, request, folder) == {"out_of_memory": "MemoryError: no room for it"}
     last = answer(tracking, {**request, "may_retry": False}, folder)
     assert last["kind"] == "state_dict"
@@ -431,7 +431,7 @@ def test_a_checkpoint_that_is_gone_is_said_to_be_missing(
     project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
     job = project_rows.add_finished_job(epochs=2)
-    add_weights(project_rows, settings.storage, job).write_bytes(b"cut short")
+    add_weights(project_rows, settings.storage.root, job).write_bytes(b"cut short")
     assert drain(settings, tracking) == 0
     tags = reader.run_of(project_rows.project, job=job).data.tags
     assert tags["normlab.model"].startswith("missing")

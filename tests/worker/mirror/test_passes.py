@@ -12,6 +12,7 @@ import requests
 from sqlalchemy import Engine, select
 
 from runtime.helper_process import HelperProcess
+from runtime.storage import FolderStorage
 from store.db import JOBS_CHANNEL, notify
 from store.db.models import Mirrored, MirrorProblem
 from store.mlflow import exports
@@ -117,7 +118,7 @@ def test_numbers_are_sent_while_a_model_is_exported_and_a_stopped_export_does_no
         "worker.mirror.__main__.ModelLogger",
         lambda url, storage: ModelLogger(url, storage, helper=hang),
     )
-    monkeypatch.setattr("worker.mirror.models._is_whole", lambda *_: True)
+    monkeypatch.setattr("worker.mirror.models.read_verified", lambda *_: b"")
     monkeypatch.setattr(exports, "next_files", lambda *_: [])
     monkeypatch.setattr(exports, "read_load", lambda _: IDLE)
     monkeypatch.setattr(exports, "best_checkpoint", lambda *_: _Checkpoint())
@@ -195,7 +196,7 @@ def test_the_helper_that_exports_stays_for_the_next_model_and_ends_when_none_com
         return started[-1]
 
     monkeypatch.setattr("worker.mirror.models.HelperProcess.start", counted)
-    logger = ModelLogger("", tmp_path, helper=[sys.executable, "-c", echo])
+    logger = ModelLogger("", FolderStorage(tmp_path), helper=[sys.executable, "-c", echo])
     for _ in range(2):
         assert logger._ask({}) == {}
         logger.close_if_idle()

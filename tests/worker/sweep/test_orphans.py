@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.storage import FolderStorage
 from store.jobs import commands
 from tests.support.factories import acquire_job, make_job, make_worker
 from trainer.data.cache import unfinished
@@ -49,7 +50,7 @@ def test_only_old_files_without_a_row_are_deleted(
     settle(sessions, job_id)
     kept = [put(tmp_path, job_id, "named.pt"), put(tmp_path, job_id, "new.pt", time.time())]
     orphans = [put(tmp_path, job_id, "orphan.pt"), put(tmp_path, job_id, "files/orphan.npz")]
-    assert delete_orphans(sessions, tmp_path) == 2
+    assert delete_orphans(sessions, FolderStorage(tmp_path)) == 2
     assert all(path.exists() for path in kept)
     assert not any(path.exists() for path in orphans)
 
@@ -58,7 +59,7 @@ def test_nothing_of_a_running_job_or_of_an_unknown_one_is_deleted(
     sessions: Sessions, job_id: int, tmp_path: Path
 ) -> None:
     kept = [put(tmp_path, job_id, "orphan.pt"), put(tmp_path, job_id + 1, "orphan.pt")]
-    assert delete_orphans(sessions, tmp_path) == 0
+    assert delete_orphans(sessions, FolderStorage(tmp_path)) == 0
     assert all(path.exists() for path in kept)
 
 
@@ -70,7 +71,7 @@ def test_a_clock_that_is_ahead_makes_no_file_old(
     with unfinished(tmp_path / "datasets") as active:
         tomorrow = time.time() + 25 * 3600
         monkeypatch.setattr(time, "time", lambda: tomorrow)
-        assert delete_orphans(sessions, tmp_path) == 0
+        assert delete_orphans(sessions, FolderStorage(tmp_path)) == 0
         assert delete_unfinished(tmp_path) == 0
         assert active.exists()
     assert kept.exists()
@@ -90,7 +91,7 @@ def test_a_file_that_cannot_be_deleted_keeps_nothing_else(
         unlink(path, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", refuse_one)
-    assert delete_orphans(sessions, tmp_path) == 2
+    assert delete_orphans(sessions, FolderStorage(tmp_path)) == 2
     assert [path.exists() for path in files] == [False, True, False]
 
 
