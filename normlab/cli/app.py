@@ -57,7 +57,7 @@ def main(
 
 
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Local stack": (stack.up, stack.down, stack.status, demo.demo),
+    "Local stack": (stack.up, stack.down, stack.status, demo.demo, devices.worker),
     "Submit": (
         submit.init,
         presets.catalog,

@@ -1,13 +1,16 @@
-"""The verbs `devices [reserve|release]` and `workers [drain|release]`."""
+"""The verbs `devices [reserve|release]`, `workers [drain|release]` and `worker`."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from normlab.cli.render import Column, Format, Item, Output, emit, field, say, size
 from normlab.client import Client
-from normlab.errors import NormlabError
+from normlab.errors import NormlabError, StackError
+from normlab.home import Home
+from normlab.stack import joining
 
 devices = typer.Typer(help="Devices: list, reserve, release.")
 workers = typer.Typer(help="Workers: list, drain, release.")
@@ -69,6 +72,63 @@ def drain(
 def undrain(host: Host) -> None:
     """Let a drained host take jobs again."""
     _release(host, None, None)
+
+
+def worker(
+    join: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="what `--print-join` has written; `-`: from standard input"
+        ),
+    ] = None,
+    print_join: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="write what a worker of this machine's stack needs, passwords among it; `-`: to standard output",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="of the host; default: the machine's. No two workers share one"),
+    ] = None,
+    sockets: Annotated[
+        Path | None,
+        typer.Option(
+            help="with --join: the folder where the service's sockets are on this machine"
+        ),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="with --join: where the service's storage is mounted on this machine"),
+    ] = None,
+) -> None:
+    """Work on this machine for a service that runs on another (--join), or let others work for this one (--print-join).
+
+    On the machine of the service: `normlab worker --print-join join.env`. Copy the file, which holds passwords, to the
+    other machine. The local stack listens on sockets and on no port, so forward them there, into an empty folder:
+
+    ssh -N -L $PWD/.s.PGSQL.5432:SOCKETS/.s.PGSQL.5432 -L $PWD/redis.sock:SOCKETS/redis.sock SERVICE
+
+    with SOCKETS as in the file, and then `normlab worker --join join.env --sockets .`. Both machines need the same
+    storage: a folder that both mount (--storage where it has another path), or an object store. It runs until
+    Ctrl-C, which saves its jobs. NORMLAB_CPU_SLOTS and the other settings of workers are in the README.
+    """
+    if (join is None) == (print_join is None):
+        raise StackError("name either --join FILE or --print-join FILE; `normlab worker --help`")
+    home = Home.from_environment()
+    if print_join is not None:
+        joining.write_join_file(home, _file(print_join))
+        return
+    assert join is not None
+    settings = joining.with_sockets(joining.read_join_file(_file(join)), sockets)
+    given = {"NORMLAB_HOST_NAME": name, "NORMLAB_STORAGE": storage}
+    settings |= {variable: value for variable, value in given.items() if value is not None}
+    joining.run_worker(settings, home)
+
+
+def _file(name: str) -> Path | None:
+    return None if name == "-" else Path(name)
 
 
 def _reserve(body: dict[str, Any]) -> None:

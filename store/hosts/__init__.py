@@ -5,6 +5,7 @@ from store.hosts.disk_use import Owned, Stored, describe_bytes
 from store.hosts.gpu_memory import DeviceMemory, GpuMemory
 from store.hosts.host_health import SEEN_SECONDS, Shortage
 from store.hosts.host_names import Holder, NameSession, open_session
+from store.hosts.rights import find_missing_rights
 from store.hosts.room import (
     PATIENCE_SECONDS,
     Counts,
@@ -42,6 +43,7 @@ __all__ = [
     "choose_host",
     "describe_bytes",
     "disk_use",
+    "find_missing_rights",
     "find_room",
     "find_rooms",
     "footprints",
