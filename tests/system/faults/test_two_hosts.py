@@ -9,10 +9,12 @@ import pytest
 from test_kill import learned
 
 from store.hosts import adopt_storage
+from store.jobs import leases
 from tests.support.cluster import Cluster, Program, long_training, make_spec
 from tests.support.object_store import object_store
 
-SPECS = [make_spec(seed=seed, training=long_training(epochs=12)) for seed in (1, 2)]
+TRAINING = {**long_training(epochs=12), "checkpoint_seconds": 0.1}
+SPECS = [make_spec(seed=seed, training=TRAINING) for seed in (1, 2)]
 
 
 @pytest.fixture
@@ -26,12 +28,19 @@ def start(cluster: Cluster, folder: Path, host: str, store: dict[str, str]) -> P
     return cluster.start(NORMLAB_HOST_NAME=host, NORMLAB_CACHE=str(folder / host), **store)
 
 
+def hosts(cluster: Cluster) -> set[str]:
+    with cluster.sessions.begin() as session:
+        return {one.host for one in leases.workers_view(session) if one.alive}
+
+
 def test_two_hosts_give_what_one_gives_although_one_is_lost_for_good(
     cluster: Cluster, store: dict[str, str], tmp_path: Path
 ) -> None:
     lost = start(cluster, tmp_path, "alpha", store)
     start(cluster, tmp_path, "beta", store)
     cluster.start("worker.sweep", **store, NORMLAB_CACHE=str(tmp_path / "beta"))
+    # Both first, or one might do all of it while the other starts.
+    cluster.until(lambda: {"alpha", "beta"} <= hosts(cluster), "two workers")
     jobs = cluster.submit(*SPECS)
 
     def job_of(host: str) -> int | None:
