@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from test_kill import learned
+from test_ranks import learned
 
 from store.hosts import adopt_storage
 from store.jobs import leases
