@@ -18,6 +18,10 @@ class Settings(QueueSettings):
     body_bytes: Annotated[int, Field(ge=1, description="of a JSON body")] = 10 * 2**20
     # PyYAML reads about 0.2 MB a second; a longer document would hold a thread for minutes.
     yaml_bytes: Annotated[int, Field(ge=1, description="of a YAML body")] = 2**20
+    keep_checkpoints_days: Annotated[
+        float,
+        Field(ge=0, description="as the sweep's: what is removed where a request doesn't say"),
+    ] = 7.0
     tokens_per_person: Annotated[int, Field(ge=1, description="valid ones at once")] = 20
     check_helpers: Annotated[int, Field(ge=1, le=64, description="that check at once")] = 2
     check_seconds: Annotated[Seconds, Field(description="of CPU time, to check one spec")] = 20.0

@@ -83,7 +83,11 @@ def read_usage(services: ServicesDep) -> UsageView:
 def read_disk(services: ServicesDep) -> DiskView:
     """As far as rows name the files: checkpoints and files of jobs, reports of studies."""
     with services.sessions.begin() as session:
-        owned, removable = disk_use.read_owned(session), maintenance.measure_checkpoints(session)
+        kept = timedelta(days=services.settings.keep_checkpoints_days)
+        owned, removable = (
+            disk_use.read_owned(session),
+            maintenance.measure_checkpoints(session, kept),
+        )
         allowed = limits.of_everybody(session, "disk_bytes")
     items = [
         OwnedView(
@@ -109,11 +113,9 @@ def collect_garbage(
     """The best checkpoint of each job stays. A failed or cancelled job without its last one starts anew when it is
     retried."""
     asked = parse(Cleaning, document)
-    kept = (
-        maintenance.CHECKPOINTS_KEPT
-        if asked.older_than is None
-        else timedelta(seconds=asked.older_than)
-    )
+    kept = timedelta(days=services.settings.keep_checkpoints_days)
+    if asked.older_than is not None:
+        kept = timedelta(seconds=asked.older_than)
     if asked.dry_run:
         with services.sessions.begin() as session:
             return RemovedView.of(maintenance.measure_checkpoints(session, kept))

@@ -129,11 +129,13 @@ class DiskView(View):
 
 
 class Cleaning(Part):
-    """Which checkpoints to remove: those that ended jobs would resume from; the best ones stay."""
+    """Which checkpoints to remove: those that ended jobs would resume from; the best one of each job stays."""
 
     older_than: Annotated[
         Duration | None,
-        Field(description="since the job's end; seconds, or like 90s, 30m, 2h, 1d; null: 7 days"),
+        Field(
+            description="since the job's end; seconds, or like 90s, 30m, 2h, 1d; null: as long as the sweep keeps them"
+        ),
     ] = None
     dry_run: bool = False
 

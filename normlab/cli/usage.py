@@ -104,8 +104,11 @@ def _show_disk(output: Format) -> None:
 
 def gc(
     older_than: Annotated[
-        str, typer.Option(help="of jobs that ended so long ago, like 12h, 7d")
-    ] = "7d",
+        str | None,
+        typer.Option(
+            help="of jobs that ended so long ago, like 12h, 7d; default: what the sweep is about to remove"
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
 ) -> None:
     """Remove the checkpoints that ended jobs would resume from (admins only); the best one of each job stays.

@@ -31,9 +31,12 @@ from runtime.preloaded import VARIABLE, ForkedProcess, fork
 MARK = "NORMLAB_STACK"
 #: The roles that `python -m migrations` makes.
 API_ROLE, WORKER_ROLE, MLFLOW_ROLE = "normlab_api", "normlab_worker", "normlab_mlflow"
+#: Of an object store.
+STORE_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 #: They may belong to another service; a process of the stack gets only what it needs.
 SECRETS = (
     "NORMLAB_TOKEN", "NORMLAB_BOOTSTRAP_TOKEN", "NORMLAB_DATABASE_URL", "NORMLAB_REDIS_URL",
+    *STORE_SECRETS,
 )  # fmt: skip
 #: A worker saves its running jobs first: each at the end of its step.
 _STOP_SECONDS = {"worker": 90.0}
@@ -168,7 +171,12 @@ def storage_environment(home: Home) -> dict[str, str]:
     if not given.startswith("s3://"):
         return {"NORMLAB_STORAGE": str(home.storage)}
     cache = os.environ.get("NORMLAB_CACHE") or str(home.folder / "cache")
-    return {"NORMLAB_STORAGE": given, "NORMLAB_CACHE": cache}
+    return {"NORMLAB_STORAGE": given, "NORMLAB_CACHE": cache, **store_secrets()}
+
+
+def store_secrets() -> dict[str, str]:
+    """Those that the person has set."""
+    return {name: os.environ[name] for name in STORE_SECRETS if name in os.environ}
 
 
 def migration_environment(home: Home, postgres: Postgres, token: str) -> dict[str, str]:

@@ -18,9 +18,11 @@ from normlab.home import Home
 from normlab.stack.daemons import (
     SECRETS,
     WORKER_ROLE,
+    base_environment,
     one_thread,
     python_path,
     storage_environment,
+    store_secrets,
 )
 from normlab.stack.servers import make_servers
 
@@ -105,6 +107,7 @@ def run_worker(settings: Mapping[str, str], home: Home) -> NoReturn:
     environment = {
         "NORMLAB_CACHE": str(home.folder / "cache"),
         **kept,
+        **store_secrets(),
         **one_thread(),
         **settings,
         "PYTHONPATH": python_path(),
@@ -124,6 +127,8 @@ def _describe(home: Home) -> dict[str, str]:
         "NORMLAB_DATABASE_URL": postgres.url("normlab", WORKER_ROLE),
         "NORMLAB_REDIS_URL": redis.url,
         "NORMLAB_STORAGE": storage,
+        # A dataset is decoded by whichever worker is free.
+        "NORMLAB_DATA_ROOTS": base_environment(home)["NORMLAB_DATA_ROOTS"],
     }
     if storage != str(home.storage):
         settings |= {name: os.environ[name] for name in _OF_STORES if os.environ.get(name)}

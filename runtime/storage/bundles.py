@@ -10,7 +10,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from runtime.files import digest_of_file, make_folder, sync
+from runtime.files import DamagedFile, digest_of_file, make_folder, sync
 from runtime.storage.interface import Progress, Storage, no_progress, write
 
 
@@ -43,7 +43,10 @@ def fetch_folder(storage: Storage, key: str, progress: Progress = no_progress) -
     unfinished.mkdir()
     try:
         for name, digest in digests.items():
-            storage.fetch(f"{key}/{name}", digest, unfinished / Path(name).name, progress)
+            try:
+                storage.fetch(f"{key}/{name}", digest, unfinished / Path(name).name, progress)
+            except FileNotFoundError as error:
+                raise DamagedFile(f"{key}/{name} is missing in {storage}") from error
         _publish(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.storage.interface import Entry, Progress, no_progress
+from runtime.storage.interface import Entry, Progress, StorageError, no_progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,9 @@ class FolderStorage:
         return (self.root / key).exists()
 
     def delete(self, key: str) -> None:
+        # A key comes from the database, where others may write: it must not lead anywhere else.
+        if not Path(os.path.normpath(self.root / key)).is_relative_to(self.root):
+            raise StorageError(f"{key} is not in {self.root}")
         (self.root / key).unlink(missing_ok=True)
 
     def entries(self, prefix: str) -> Iterator[Entry]:

@@ -98,7 +98,8 @@ class ObjectStore:
         return True
 
     def delete(self, key: str) -> None:
-        (self._root / key).unlink(missing_ok=True)
+        if Path(os.path.normpath(self._root / key)).is_relative_to(self._root):
+            (self._root / key).unlink(missing_ok=True)
         with self._explained(key):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
 

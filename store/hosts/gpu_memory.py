@@ -75,8 +75,16 @@ def report(
         .table_valued(*(column(name, BigInteger) for name in names))
         .render_derived(name="given")
     )
-    said = select(func.sum(Lease.used_bytes)).where(Lease.device_id == Device.id).correlate(Device)
-    own = func.coalesce(given.c.own, said.scalar_subquery(), 0)
+    # A job that has the whole device says the same for each of its leases.
+    of_job = (
+        select(func.max(Lease.used_bytes).label("used"))
+        .where(Lease.device_id == Device.id)
+        .group_by(Lease.job_id)
+        .correlate(Device)
+        .lateral("of_job")
+    )
+    said = select(func.sum(of_job.c.used)).scalar_subquery()
+    own = func.coalesce(given.c.own, said, 0)
     session.execute(
         update(Device)
         .where(Device.host == host, Device.kind == "cuda", Device.number == given.c.number)

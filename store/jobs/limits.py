@@ -187,18 +187,20 @@ def admit(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def admit_again(session: Session, jobs: Sequence[Job], statuses: Collection[str]) -> None:
-    """Raises LimitReached if those of these jobs of one person that have such a status are too many to wait again.
+    """Raises LimitReached if those of these jobs of one person that have such a status are too many to wait again, or if
+    the person's files are too large.
 
     To be called before a job is locked: whoever locks both locks the person first.
     """
     allowed = in_force(session, jobs[0].owner_id)
-    if allowed.queued is None:
+    if allowed.queued is None and allowed.disk_bytes is None:
         return
     [owner] = _lock(session, [jobs[0].owner_id])
     ids = literal([job.id for job in jobs], ARRAY(BigInteger))
     again = and_(Job.id == any_(ids), Job.status.in_(statuses))
     if more := _count(session, again):
         _refuse_queued(session, owner, allowed, more)
+        _refuse_disk(session, owner, allowed)
 
 
 def ensure_priority(session: Session, user: User, priority: str) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
     union_all,
 )
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from store.db import FINAL_STATUSES, Attempt, Checkpoint, File, IdempotencyKey, Job
 from store.hosts import Stored
@@ -148,8 +148,9 @@ def remove_checkpoints(session: Session, kept: timedelta = CHECKPOINTS_KEPT) -> 
         .where(_may_go(kept))
         .order_by(Checkpoint.id)
         .limit(CHECKPOINTS_AT_ONCE)
-        # A job that is being retried at this moment keeps its checkpoint.
-        .with_for_update(of=Job, key_share=True, skip_locked=True)
+        # A job that is being retried at this moment keeps its checkpoint, and so does one that is about to answer an
+        # equal one: that one refers to it, which locks its key.
+        .with_for_update(of=Job, skip_locked=True)
     )
     statement = delete(Checkpoint).where(Checkpoint.id.in_(chosen))
     rows = session.execute(
@@ -166,8 +167,14 @@ def remove_checkpoints(session: Session, kept: timedelta = CHECKPOINTS_KEPT) -> 
 
 
 def _may_go(kept: timedelta) -> ColumnElement[bool]:
+    newer = aliased(Checkpoint)
+    is_superseded = (
+        select(newer.id)
+        .where(newer.job_id == Checkpoint.job_id, newer.kind == "best", newer.id > Checkpoint.id)
+        .exists()
+    )
     return and_(
-        Checkpoint.kind == "last",
+        (Checkpoint.kind == "last") | is_superseded,
         Job.status.in_(FINAL_STATUSES),
         Job.finished_at < func.clock_timestamp() - kept,
     )

@@ -245,3 +245,13 @@ def test_what_was_killed_in_an_upload_is_nowhere(
     with pytest.raises(KeyboardInterrupt):
         store.put(KEY, "", die)
     assert client_of(object_server).list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+
+
+def test_a_key_that_leads_elsewhere_deletes_nothing(tmp_path: Path) -> None:
+    outside = tmp_path / "kept"
+    outside.write_bytes(b"x")
+    storage = FolderStorage(tmp_path / "storage")
+    for key in ("../kept", str(outside), "jobs/../../kept"):
+        with pytest.raises(StorageError, match="is not in"):
+            storage.delete(key)
+    assert outside.exists()

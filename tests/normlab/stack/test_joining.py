@@ -47,6 +47,7 @@ def test_what_is_written_is_for_its_owner_alone_and_is_read_again(
         "NORMLAB_DATABASE_URL": f"postgresql+psycopg://normlab_worker:word-of-normlab_worker@/normlab?host={home.sockets}",
         "NORMLAB_REDIS_URL": f"redis+socket://{home.sockets}/redis.sock",
         "NORMLAB_STORAGE": str(home.storage),
+        "NORMLAB_DATA_ROOTS": str(home.folder / "data"),
     }
 
 

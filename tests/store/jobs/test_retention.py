@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.errors import LimitReached
@@ -95,6 +95,36 @@ def test_a_file_that_an_answered_job_shares_goes_with_the_last_row_that_names_it
         ]
 
 
+def test_of_several_best_checkpoints_the_newest_stays(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        job = train(session)
+        values = {"job_id": job, "attempt": 1, "kind": "best", "epoch": 1, "step": 9, "digest": ""}
+        newer = f"jobs/{job}/attempt-1/best-9.pt"
+        session.execute(insert(Checkpoint).values(**values, path=newer, bytes=1))
+        removed = maintenance.remove_checkpoints(session, timedelta(minutes=1))
+        assert removed.stored == Stored(2, 12)
+        rest = session.scalars(select(Checkpoint.path).where(Checkpoint.job_id == job)).all()
+        assert rest == [newer]
+
+
+def test_a_checkpoint_that_is_about_to_answer_an_equal_job_stays(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_worker(session)
+        source = train(session)
+    with sessions.begin() as answering:
+        answered = make_job(answering, reuse=True)
+        while acquire_job(answering) is not None:
+            pass
+        answering.refresh(answered)
+        assert answered.reused_from == source
+        with sessions.begin() as session:
+            removed = maintenance.remove_checkpoints(session, timedelta(minutes=1))
+    assert removed.stored == Stored()
+    with sessions.begin() as session:
+        assert kinds(session, source) == ["best", "last"]
+
+
 def test_whoever_has_filled_their_share_of_the_disk_submits_nothing(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_worker(session)
@@ -104,5 +134,8 @@ def test_whoever_has_filled_their_share_of_the_disk_submits_nothing(sessions: Se
         assert disk_use.read_owned(session, ada.id) == {"ada": Owned(checkpoints=12, files=0)}
         with pytest.raises(LimitReached, match=r"may keep 12 B and has 12 B .*normlab gc"):
             make_job(session, ada)
+        [job] = session.scalars(select(Job))
+        with pytest.raises(LimitReached, match="limit disk_bytes"):
+            limits.admit_again(session, [job], ["succeeded"])
         maintenance.remove_checkpoints(session, timedelta(minutes=1))
         make_job(session, ada)
