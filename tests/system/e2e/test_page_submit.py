@@ -129,7 +129,7 @@ def test_a_member_submits_the_demo_and_sees_it_answer(browser: Browser, stack: S
         expect(page.locator("#outcome")).to_contain_text("32 of 32 jobs: trained before")
         expect(page.locator("#outcome")).to_contain_text("nothing is left to train")
         page.evaluate("editor.replace(editor.text().replace('epochs: 2', 'epochs: 3'))")
-        expect(page.locator("#outcome")).to_contain_text("of the same model, data and batch size")
+        expect(page.locator("#outcome")).to_contain_text("of device time (as jobs took")
 
 
 def is_drawn(stack: Stack, study: int) -> bool:

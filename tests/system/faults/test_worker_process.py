@@ -142,7 +142,9 @@ def test_a_worker_that_lost_its_name_in_an_outage_saves_its_jobs_and_leaves_the_
     cluster: Cluster,
 ) -> None:
     worker = cluster.start(NORMLAB_LEASE_SECONDS="600")
-    (job_id,) = cluster.submit(make_spec(training=long_training(2000)))
+    # Saved all the time, a job of a busy machine would have much to record before it could be put down.
+    training = {**long_training(2000), "checkpoint_seconds": 1.0}
+    (job_id,) = cluster.submit(make_spec(training=training))
     cluster.wait_for_epochs(job_id)
     # Another machine registered while this one could not reach the database.
     with cluster.sessions.begin() as session:
