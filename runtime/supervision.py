@@ -1,4 +1,5 @@
-"""What a helper process may use, and how it is known that it used more, ended or was killed.
+"""What a helper process may use, and how it is known that it used more, ended or was killed, by the kernel for the
+machine's memory too.
 
 HelperGone
 ├── Stopped
@@ -12,16 +13,22 @@ HelperGone
 import contextlib
 import math
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
 #: While a helper works, its limits are looked at so often; what it says is read at once.
 POLL_SECONDS = 0.1
 _EXIT_SECONDS = 5.0
+#: Counts the kernel's kills for memory of all control groups, also as seen from a container.
+OOM_COUNTERS = Path("/proc/vmstat")
+#: A victim is counted before it is gone, and to give back much memory takes a while.
+_DYING_SECONDS = 10.0
 
 
 class HelperGone(Exception):
@@ -147,6 +154,42 @@ def kill_group(process: psutil.Process) -> None:
     for: later the number may be another group's."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def count_oom_kills(counters: Path = OOM_COUNTERS) -> int:
+    """Since the machine was started; 0 where the kernel doesn't tell."""
+    try:
+        found = re.search(r"^oom_kill (\d+)$", counters.read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
+
+
+class OomKills:
+    """Tells a process that was killed for its memory from one that died otherwise; looked at again and again."""
+
+    def __init__(self, counters: Path = OOM_COUNTERS) -> None:
+        self._counters = counters
+        self._count = count_oom_kills(counters)
+        self._unexplained = 0
+        self._risen_at = -math.inf
+
+    def look(self) -> None:
+        """The deaths of the next seconds may be those of what has been killed since the last look."""
+        now, count = time.monotonic(), count_oom_kills(self._counters)
+        if count > self._count:
+            self._unexplained += count - self._count
+            self._risen_at = now
+        elif now - self._risen_at > _DYING_SECONDS:
+            self._unexplained = 0
+        self._count = count
+
+    def explain_death(self) -> bool:
+        """Whether a process that is gone since the last look was killed for its memory. Each kill explains one."""
+        if self._unexplained == 0:
+            return False
+        self._unexplained -= 1
+        return True
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

@@ -12,9 +12,9 @@ from pydantic_core import core_schema
 from api.http.error_responses import MEDIA_TYPE, ProblemDetails
 from api.schemas import (
     AnnotationChange,
-    Cleaning,
     Declaration,
     Extension,
+    GcRequest,
     LimitsChange,
     NewDataset,
     NewReservation,
@@ -36,7 +36,7 @@ DESCRIPTION = (
 _DOCUMENTS: tuple[type[BaseModel], ...] = (
     JobSpec,
     StudySpec,
-    Cleaning,
+    GcRequest,
     NewDataset,
     NewReservation,
     Preview,
@@ -95,7 +95,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "NewUser": {"name": "emmy", "role": "member"},
     "LimitsChange": {"running": 4, "queued": 200, "timeout_seconds": "8h"},
     "UserChange": {"role": "viewer"},
-    "Cleaning": {"older_than": "7d", "dry_run": True},
+    "GcRequest": {"older_than": "7d", "dry_run": True},
     "NewReservation": {
         "host": "alpha",
         "kind": "cuda",

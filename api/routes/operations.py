@@ -20,10 +20,10 @@ from api.http import (
     parse,
 )
 from api.schemas import (
-    Cleaning,
     DeviceView,
     DiskView,
     EstimatesView,
+    GcRequest,
     Listing,
     MirrorView,
     NamedProblem,
@@ -103,7 +103,7 @@ def read_disk(services: ServicesDep) -> DiskView:
 
 @router.post(
     "/gc",
-    openapi_extra=describe_body(Cleaning),
+    openapi_extra=describe_body(GcRequest),
     summary="Remove checkpoints that ended jobs would resume from",
     tags=["queue"],
 )
@@ -112,7 +112,7 @@ def collect_garbage(
 ) -> RemovedView:
     """The best checkpoint of each job stays. A failed or cancelled job without its last one starts anew when it is
     retried."""
-    asked = parse(Cleaning, document)
+    asked = parse(GcRequest, document)
     kept = timedelta(days=services.settings.keep_checkpoints_days)
     if asked.older_than is not None:
         kept = timedelta(seconds=asked.older_than)

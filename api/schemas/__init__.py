@@ -39,10 +39,10 @@ from api.schemas.scheduling import (
 )
 from api.schemas.service import (
     AuditView,
-    Cleaning,
     DatasetView,
     DeviceView,
     DiskView,
+    GcRequest,
     NewDataset,
     NewReservation,
     NewToken,
@@ -68,7 +68,6 @@ __all__ = [
     "BillView",
     "CheckpointView",
     "ChosenRows",
-    "Cleaning",
     "DatasetView",
     "Declaration",
     "DeviceView",
@@ -79,6 +78,7 @@ __all__ = [
     "EstimatesView",
     "Extension",
     "FileView",
+    "GcRequest",
     "JobStatus",
     "JobView",
     "LimitsChange",

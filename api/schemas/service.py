@@ -128,7 +128,7 @@ class DiskView(View):
     removable: Annotated["RemovedView", Field(description="what `POST /gc` would remove")]
 
 
-class Cleaning(Part):
+class GcRequest(Part):
     """Which checkpoints to remove: those that ended jobs would resume from; the best one of each job stays."""
 
     older_than: Annotated[

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime import oom_kills
-from runtime.oom_kills import OomKills, count_oom_kills
+from runtime import supervision
+from runtime.supervision import OomKills, count_oom_kills
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_each_kill_explains_one_death(counters: Path) -> None:
 def test_a_kill_of_long_ago_explains_no_death(
     counters: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(oom_kills, "_DYING_SECONDS", -1.0)
+    monkeypatch.setattr(supervision, "_DYING_SECONDS", -1.0)
     kills = OomKills(counters)
     count(counters, 4)
     kills.look()

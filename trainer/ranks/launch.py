@@ -15,8 +15,7 @@ from typing import Any, Self
 import psutil
 
 from runtime.helper_process import start_preloaded
-from runtime.oom_kills import count_oom_kills
-from runtime.supervision import describe_exit, kill_group, wait_for_exit
+from runtime.supervision import count_oom_kills, describe_exit, kill_group, wait_for_exit
 from trainer.data import ensure_decoded
 from trainer.errors import RankOutOfMemory, RanksError
 from trainer.events import CheckpointSaved, Event, StopRequest

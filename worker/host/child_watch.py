@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
 from runtime.alarm import Alarm
-from runtime.oom_kills import OomKills
+from runtime.supervision import OomKills
 from store.db import DATABASE_AWAY, LostLease
 from store.jobs import commands, leases, maintenance
 from worker.execution import Drain, forget_stacks, read_stacks

@@ -203,14 +203,14 @@ class Sweep:
             difference = maintenance.check_usage(session)
         if difference > maintenance.USAGE_TOLERANCE:
             log.error("what people have used was wrong, and is summed up anew", by=difference)
-        self._forget_checkpoints()
+        self._remove_checkpoints()
         try:
             delete_orphans(self._sessions, self._settings.storage)
             delete_unfinished(self._settings.storage.root)
         except OSError as error:  # A storage that is away or read-only: leases don't wait for it.
             log.warning("the storage is not tidied", error=str(error))
 
-    def _forget_checkpoints(self) -> None:
+    def _remove_checkpoints(self) -> None:
         """Their files go with those that no row names."""
         kept, count = timedelta(days=self._settings.keep_checkpoints_days), 0
         while True:

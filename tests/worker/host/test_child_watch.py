@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from runtime.oom_kills import OomKills
+from runtime.supervision import OomKills
 from runtime.termination import NO_TERMINATION
 from store.db.models import Attempt, Job
 from store.jobs import leases
