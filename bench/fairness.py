@@ -1,30 +1,27 @@
 """Who gets how much of the machines: the real acquisition on PostgreSQL, while the work only takes simulated time.
 
-`python -m bench.fairness --people ada=300 bob=30 eve=30 --plot fairness.svg` shows people's shares over time;
-`--claims 2000 --workers 16` lets real workers compete and counts what must never happen.
+`python -m bench.fairness --people ada=300 bob=30 eve=30 --plot fairness.svg` shows people's shares over time.
 """
 
 import argparse
 import heapq
 import random
 import tempfile
-import threading
-import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from bench.harness.database import make_database
 from bench.harness.simulated_clock import set_clock, simulated_clock
 from store.accounts import users
 from store.catalog import datasets
-from store.db import Device, Job, Lease, User
-from store.db.engine import make_engine, make_sessions
-from store.jobs import commands, leases, limits
+from store.db import Job, User
+from store.db.engine import make_sessions
+from store.jobs import commands, leases
 from store.jobs.commands import NewJob
 from trainer.spec import JobSpec, Numerics
 
@@ -93,9 +90,9 @@ class Simulation:
     def _submit(self, arrival: Arrival) -> None:
         with self._begin() as session:
             owner = self._people.get(arrival.person) or self._make_person(session, arrival.person)
-            spec = _spec(arrival.priority)
+            spec = make_spec(arrival.priority)
             new = [NewJob(spec=spec, name=arrival.person)] * arrival.jobs
-            made = commands.create(session, owner, "simulated", _digits(session), new)
+            made = commands.create(session, owner, "simulated", find_digits(session), new)
             ids = [job.id for job in made]
             # The column fills itself with the real time.
             session.execute(
@@ -112,7 +109,7 @@ class Simulation:
     def _fill(self) -> None:
         while True:
             with self._begin() as session:
-                assignment = _acquire(session, 1)
+                assignment = acquire(session, 1)
             if assignment is None:
                 return
             job_id, attempt = assignment
@@ -156,93 +153,7 @@ def device_seconds(runs: Sequence[Run], until: float) -> Mapping[str, float]:
     return used
 
 
-@dataclass(frozen=True, slots=True)
-class Competition:
-    """What workers that compete for the same jobs have done; `most_running`: of each person at one moment."""
-
-    claims: Counter[int]
-    most_held: int
-    most_running: Mapping[str, int]
-    seconds: float
-
-
-def compete(
-    url: str,
-    *,
-    workers: int,
-    slots: int,
-    jobs: Mapping[str, int],
-    running: Mapping[str, int],
-    work_seconds: float = 0.5,
-) -> Competition:
-    """Real workers, one thread each, claim jobs of these people, hold them for about `work_seconds` and end them, until
-    none is left; `running`: their limits."""
-    engine = make_engine(url, pool_size=workers)
-    sessions = make_sessions(engine)
-    with sessions.begin() as session:
-        leases.register_worker(session, HOST, 1, [("cpu", 0, "simulated", slots)])
-        for name, count in jobs.items():
-            owner = users.create_user(session, name, "member")
-            limits.change(session, owner, {"running": running.get(name)})
-            new = [NewJob(spec=_spec("normal"), name=name)] * count
-            commands.create(session, owner, "simulated", _digits(session), new)
-    notes: list[tuple[int, int, Mapping[str, int]]] = []
-    left = [sum(jobs.values())]
-    began = time.monotonic()
-    threads = [
-        threading.Thread(target=_work, args=(sessions, number, work_seconds, notes, left))
-        for number in range(workers)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    seconds = time.monotonic() - began
-    engine.dispose()
-    most: dict[str, int] = defaultdict(int)
-    for _, _, counts in notes:
-        for name, count in counts.items():
-            most[name] = max(most[name], count)
-    return Competition(
-        Counter(job_id for job_id, _, _ in notes), max(held for _, held, _ in notes), most, seconds
-    )
-
-
-def _work(
-    sessions: sessionmaker[Session],
-    number: int,
-    work_seconds: float,
-    notes: list[tuple[int, int, Mapping[str, int]]],
-    left: list[int],
-) -> None:
-    pause = random.Random(number)  # noqa: S311
-    while left[0] > 0:
-        with sessions.begin() as session:
-            assignment = _acquire(session, number)
-            if assignment is not None:
-                # Before the commit, which lets the next acquisition in: what all see from then on.
-                notes.append((assignment[0], *_count_held(session)))
-        if assignment is None:
-            time.sleep(work_seconds / 10)
-            continue
-        # Long enough for the others to take what is free meanwhile.
-        time.sleep(work_seconds * pause.uniform(0.5, 1.5))
-        with sessions.begin() as session:
-            commands.finish(session, *assignment, reason="completed")
-        left[0] -= 1
-
-
-def _count_held(session: Session) -> tuple[int, Mapping[str, int]]:
-    """The slots that are held, and the running jobs of each person."""
-    held = session.scalars(
-        select(func.count()).select_from(Lease).join(Device).where(Device.host == HOST)
-    ).one()
-    query = select(User.name, func.count()).join(Job, Job.owner_id == User.id)
-    rows = session.execute(query.where(Job.status == "running").group_by(User.name))
-    return held, {name: count for name, count in rows}
-
-
-def _acquire(session: Session, process: int) -> tuple[int, int] | None:
+def acquire(session: Session, process: int) -> tuple[int, int] | None:
     """The job and its attempt."""
     assignment = commands.acquire(
         session, HOST, process, lease_seconds=1e6, numerics=lambda device: Numerics()
@@ -254,7 +165,7 @@ def _acquire(session: Session, process: int) -> tuple[int, int] | None:
     )
 
 
-def _spec(priority: str) -> JobSpec:
+def make_spec(priority: str) -> JobSpec:
     return JobSpec.model_validate(
         {
             "dataset": {"name": "digits"},
@@ -266,7 +177,7 @@ def _spec(priority: str) -> JobSpec:
     )
 
 
-def _digits(session: Session) -> datasets.Dataset:
+def find_digits(session: Session) -> datasets.Dataset:
     dataset = datasets.find(session, "digits")
     assert dataset is not None
     return dataset
@@ -309,28 +220,12 @@ def main() -> None:
         "--hours", type=float, default=24.0, help="that are simulated (%(default)s)"
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help=".svg, .png or .pdf")
-    parser.add_argument("--claims", type=int, help="instead: real workers compete for so many jobs")
-    parser.add_argument("--workers", type=int, default=16, help="with --claims (%(default)s)")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="normlab-bench-") as folder,
         make_database(Path(folder)) as (server, _),
     ):
-        if options.claims:
-            _show_competition(server.url("bench"), options.claims, options.workers)
-        else:
-            _show_shares(server.url("bench"), options)
-
-
-def _show_competition(url: str, claims: int, workers: int) -> None:
-    jobs = {"ada": claims - 2 * (claims // 4), "bob": claims // 4, "eve": claims // 4}
-    found = compete(url, workers=workers, slots=workers, jobs=jobs, running={"ada": 5, "bob": 3})
-    doubled = sum(count > 1 for count in found.claims.values())
-    print(f"{workers} workers, {workers} slots, {claims} jobs in {found.seconds:.0f} s")
-    print(
-        f"  claimed: {len(found.claims)}, more than once: {doubled}; slots held at once: {found.most_held}"
-    )
-    print(f"  running at once (limits: ada 5, bob 3): {dict(found.most_running)}")
+        _show_shares(server.url("bench"), options)
 
 
 def _show_shares(url: str, options: argparse.Namespace) -> None:

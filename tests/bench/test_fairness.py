@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from bench.fairness import HOUR, START, Arrival, Simulation, compete, device_seconds
+from bench.competition import compete
+from bench.fairness import HOUR, START, Arrival, Simulation, device_seconds
 from bench.harness.simulated_clock import simulated_clock
 
 Sessions = sessionmaker[Session]
