@@ -4,6 +4,7 @@
 """
 
 import gc
+import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, closing
 from typing import Any
@@ -13,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import web
 from api.http import GoneClients, SafeHeaders, drawings, error_responses, openapi
-from api.kept_results import MOST_VERDICTS, KeptResults
+from api.kept_results import MOST_VERDICTS, SWITCH_SECONDS, KeptResults
 from api.processes import Checker, OneEach, RenderQueue
 from api.routes import (
     catalog,
@@ -101,6 +102,7 @@ def _make_lifespan(settings: Settings) -> Any:
 
 def _open(settings: Settings, stack: ExitStack) -> Services:
     """The long-lived services of the process; the stack closes them, last opened first."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     engine = make_engine(settings.database_url, pool_size=CONNECTIONS)
     stack.callback(engine.dispose)
     sessions = make_sessions(engine)
@@ -142,9 +144,5 @@ def _open(settings: Settings, stack: ExitStack) -> Services:
         stack.enter_context(closing(KeptResults(changes))),
         stack.enter_context(closing(KeptResults(changes, MOST_VERDICTS))),
         OneEach(),
-        StorageSizes(
-            sessions,
-            settings.storage.root / "datasets",
-            settings.storage if settings.storage.is_remote else None,
-        ),
+        StorageSizes(sessions, settings.storage),
     )

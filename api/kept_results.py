@@ -1,7 +1,6 @@
 """What pages show of a study's results, kept until one of its jobs changes: to read a thousand jobs and compare them
 takes seconds."""
 
-import sys
 import threading
 import time
 from collections import OrderedDict
@@ -56,7 +55,6 @@ class KeptResults:
         self._kept: OrderedDict[int, Kept] = OrderedDict()
         self._making: dict[int, Future[Kept]] = {}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="results")
-        sys.setswitchinterval(SWITCH_SECONDS)
 
     def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)

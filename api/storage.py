@@ -19,6 +19,8 @@ from store.hosts import Stored, check_storage, disk_use
 
 #: Of decoded datasets, so many are measured; and nothing again for so long.
 MOST_FOLDERS, KEPT_SECONDS = 1000, 60.0
+#: Until an object store that is away is asked again.
+STORE_RETRY_SECONDS = 10
 
 log = structlog.get_logger(__name__)
 
@@ -86,12 +88,8 @@ class StorageSizes:
     """How many files of each kind there are and how large they are together: adding up all rows takes a while. Decoded
     datasets have no row for each file, but their folders are few, and flat. Safe for many threads."""
 
-    def __init__(
-        self, sessions: sessionmaker[Session], datasets: Path, storage: Storage | None = None
-    ) -> None:
-        """`storage`: an object store, whose datasets are measured in place of the folder's."""
+    def __init__(self, sessions: sessionmaker[Session], storage: Storage) -> None:
         self._sessions = sessions
-        self._folder = datasets
         self._storage = storage
         self._lock = threading.Lock()
         self._kept: tuple[float, Mapping[str, Stored]] | None = None
@@ -103,35 +101,36 @@ class StorageSizes:
                 with self._sessions.begin() as session:
                     stored = disk_use.read_stored(session)
                 measured = (
-                    self._measure_datasets()
-                    if self._storage is None
-                    else _measure_objects(self._storage)
+                    _measure_objects(self._storage)
+                    if self._storage.is_remote
+                    else _measure_folders(self._storage.root / "datasets")
                 )
                 self._kept = time.monotonic(), {**stored, "datasets": measured}
             return self._kept[1]
 
-    def _measure_datasets(self) -> Stored:
-        count = size = 0
+
+def _measure_folders(parent: Path) -> Stored:
+    count = size = 0
+    try:
+        with os.scandir(parent) as entries:
+            folders = [one.path for one in entries if one.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        # Nothing is decoded yet.
+        return Stored(0, 0)
+    except OSError as error:
+        log.warning("the decoded datasets cannot be listed", error=str(error))
+        return Stored(0, 0)
+    for folder in folders[:MOST_FOLDERS]:
         try:
-            with os.scandir(self._folder) as entries:
-                folders = [one.path for one in entries if one.is_dir(follow_symlinks=False)]
+            with os.scandir(folder) as files:
+                size += sum(one.stat().st_size for one in files)
+            count += 1
         except FileNotFoundError:
-            # Nothing is decoded yet.
-            return Stored(0, 0)
+            # Being deleted meanwhile, and so not counted.
+            continue
         except OSError as error:
-            log.warning("the decoded datasets cannot be listed", error=str(error))
-            return Stored(0, 0)
-        for folder in folders[:MOST_FOLDERS]:
-            try:
-                with os.scandir(folder) as files:
-                    size += sum(one.stat().st_size for one in files)
-                count += 1
-            except FileNotFoundError:
-                # Being deleted meanwhile, and so not counted.
-                continue
-            except OSError as error:
-                log.warning("a decoded dataset cannot be measured", folder=folder, error=str(error))
-        return Stored(count, size)
+            log.warning("a decoded dataset cannot be measured", folder=folder, error=str(error))
+    return Stored(count, size)
 
 
 def _measure_objects(storage: Storage) -> Stored:

@@ -27,6 +27,7 @@ from api.http import (
 from api.processes import CheckerUnavailable, NoPicture
 from api.schemas import DatasetView, Listing, NewDataset
 from api.services import Services, ServicesDep
+from api.storage import STORE_RETRY_SECONDS
 from runtime.data_roots import PathRefused, resolve_inside
 from runtime.files import DamagedFile
 from runtime.storage import StorageError, fetch_folder
@@ -46,8 +47,6 @@ from trainer.spec import (
 
 #: Of one picture: it is drawn by the processes that check everybody's specs.
 MOST_SHEET_PIXELS = 8_000_000
-#: Until an object store that is away is asked again.
-RETRY_SECONDS = 10
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], dependencies=[Depends(get_current_user)])
 
@@ -173,7 +172,7 @@ def _translate_errors() -> Iterator[None]:
     except NoPicture as error:
         raise Conflict(str(error)) from error
     except StorageError as error:
-        raise Unavailable(str(error), RETRY_SECONDS) from error
+        raise Unavailable(str(error), STORE_RETRY_SECONDS) from error
 
 
 def _fetch(services: Services, info: DatasetInfo) -> Path:

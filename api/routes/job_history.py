@@ -22,6 +22,7 @@ from api.schemas import (
     TransitionView,
 )
 from api.services import Services, ServicesDep
+from api.storage import STORE_RETRY_SECONDS
 from runtime.files import DamagedFile
 from runtime.storage import StorageError
 from store.db import Checkpoint, Diagnosis, File, paging
@@ -31,8 +32,6 @@ from studies.stats import with_drift
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"], dependencies=[Depends(get_current_user)])
 
-#: Until an object store that is away is asked again.
-_RETRY_SECONDS = 10
 
 _View = TypeVar("_View", bound=BaseModel)
 
@@ -181,7 +180,7 @@ def _send_file(services: Services, row: Checkpoint | File, name: str) -> FileRes
     try:
         storage.fetch(row.path, row.digest)
     except StorageError as error:
-        raise Unavailable(str(error), _RETRY_SECONDS) from error
+        raise Unavailable(str(error), STORE_RETRY_SECONDS) from error
     except (DamagedFile, FileNotFoundError) as error:
         raise NotFound(str(error)) from error
     if not place.is_file():

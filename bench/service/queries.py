@@ -1,6 +1,7 @@
 """Queries over the whole history through the API in this process, and MLflow's own for the same runs."""
 
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, event, func, select
 
 from api.app import make_app
-from api.kept_results import KeptResults
+from api.kept_results import SWITCH_SECONDS, KeptResults
 from api.processes import OneEach
 from api.services import Services
 from api.settings import Settings
@@ -165,6 +166,7 @@ def serve_in_process(
     """The API without what only submissions and drawings need: its lifespan would load torch in helpers."""
     settings = Settings(database_url=url, redis_url="redis://127.0.0.1:1/0", storage=storage)
     app = make_app(settings)
+    sys.setswitchinterval(SWITCH_SECONDS)
     sessions = make_sessions(engine)
     absent: Any = None
     changes = Changes(engine)
@@ -184,7 +186,7 @@ def serve_in_process(
         kept_results=KeptResults(changes),
         kept_verdicts=KeptResults(changes),
         drafts=OneEach(),
-        storage_sizes=StorageSizes(sessions, storage / "datasets"),
+        storage_sizes=StorageSizes(sessions, settings.storage),
     )
     with sessions.begin() as session:
         name = f"bench-{role}"

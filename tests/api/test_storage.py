@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from api import storage
 from api.storage import StorageSizes
+from runtime.storage import FolderStorage
 from store.hosts import Stored
 
 
@@ -23,7 +24,7 @@ def test_a_folder_that_cannot_be_read_leaves_the_others_counted(
     sessions: sessionmaker[Session], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, size in (("a", 10), ("b", 100), ("c", 1000), ("d", 10000)):
-        make(tmp_path, name, size)
+        make(tmp_path / "datasets", name, size)
     scan = os.scandir
 
     def scandir(folder: Any) -> Any:
@@ -35,16 +36,18 @@ def test_a_folder_that_cannot_be_read_leaves_the_others_counted(
 
     monkeypatch.setattr(os, "scandir", scandir)
     with capture_logs() as lines:
-        assert StorageSizes(sessions, tmp_path).read()["datasets"] == Stored(2, 10010)
+        assert StorageSizes(sessions, FolderStorage(tmp_path)).read()["datasets"] == Stored(
+            2, 10010
+        )
     # One that is deleted meanwhile is nothing to tell of.
-    assert [one["folder"] for one in lines] == [str(tmp_path / "b")]
+    assert [one["folder"] for one in lines] == [str(tmp_path / "datasets" / "b")]
 
 
 def test_sizes_are_kept_for_a_minute(
     sessions: sessionmaker[Session], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "datasets"
-    sizes = StorageSizes(sessions, folder)
+    sizes = StorageSizes(sessions, FolderStorage(tmp_path))
     assert sizes.read() == dict.fromkeys(("checkpoints", "files", "reports", "datasets"), Stored())
     make(folder, "a", 10)
     assert sizes.read()["datasets"] == Stored(0, 0)

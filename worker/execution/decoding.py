@@ -11,7 +11,7 @@ from store.jobs import Assignment
 from trainer.data import decode
 from trainer.spec import DatasetInfo, DatasetSource
 from worker.execution.heartbeat import Heartbeat
-from worker.execution.inputs import Say, folder_of_dataset, insist
+from worker.execution.inputs import WriteLog, folder_of_dataset, retry_until_there
 
 #: The job's log says how far it is, no more often than this.
 PROGRESS_SECONDS = 2.0
@@ -22,7 +22,7 @@ def decode_dataset(
     storage: Storage,
     roots: Sequence[Path],
     heartbeat: Heartbeat,
-    say: Say,
+    say: WriteLog,
     should_stop: Callable[[], bool],
 ) -> DatasetInfo | None:
     """None where it was stopped. Raises DataError."""
@@ -49,7 +49,7 @@ def _store(
     storage: Storage,
     info: DatasetInfo,
     heartbeat: Heartbeat,
-    say: Say,
+    say: WriteLog,
     should_stop: Callable[[], bool],
 ) -> DatasetInfo | None:
     """Before it is ready, all hosts can have it."""
@@ -64,4 +64,4 @@ def _store(
         heartbeat.progressed()
         return not should_stop()
 
-    return insist(store, goes_on, say)
+    return retry_until_there(store, goes_on, say)

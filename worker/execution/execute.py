@@ -21,7 +21,7 @@ from worker.execution.context import ExecutionContext
 from worker.execution.decoding import decode_dataset
 from worker.execution.failures import Failure, classify_exception, disk_error
 from worker.execution.heartbeat import End, Heartbeat
-from worker.execution.inputs import fetch_inputs, insist
+from worker.execution.inputs import fetch_inputs, retry_until_there
 from worker.execution.job_warnings import forwarded_warnings
 from worker.execution.log_lines import format_event
 from worker.execution.outcome import Outcome, Stop, record_outcome
@@ -133,7 +133,7 @@ class Execution:
         def fetch() -> Sequence[CheckpointSaved]:
             return fetch_inputs(storage, info.digest, checkpoints, progressed, say)
 
-        return insist(fetch, goes_on, say)
+        return retry_until_there(fetch, goes_on, say)
 
     def _start_training(
         self, spec: JobSpec, info: DatasetInfo, resume: Sequence[CheckpointSaved]

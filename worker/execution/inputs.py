@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 1800.0
 RETRY_SECONDS = 2.0
 
 Result = TypeVar("Result")
-Say = Callable[[str, str], None]
+WriteLog = Callable[[str, str], None]
 
 
 def folder_of_dataset(digest: str) -> str:
@@ -26,7 +26,9 @@ def folder_of_dataset(digest: str) -> str:
     return f"datasets/{digest}"
 
 
-def insist(action: Callable[[], Result], goes_on: Callable[[], bool], say: Say) -> Result | None:
+def retry_until_there(
+    action: Callable[[], Result], goes_on: Callable[[], bool], say: WriteLog
+) -> Result | None:
     """Again and again while the storage is away; None once nothing `goes_on`. Raises StorageError when it has been
     away too long."""
     began = time.monotonic()
@@ -49,7 +51,7 @@ def fetch_inputs(
     dataset: str,
     checkpoints: Sequence[CheckpointSaved],
     progressed: Callable[[], None],
-    say: Say,
+    say: WriteLog,
 ) -> list[CheckpointSaved]:
     """The checkpoints with their paths on this host; one that can't be had is found missing when it is read."""
     try:

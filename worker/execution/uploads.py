@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 #: Deletions that wait at the end of an attempt get so long; the sweep does what is left.
-GOODBYE_SECONDS = 5.0
+LAST_TRY_SECONDS = 5.0
 #: Of checkpoints that can be resumed from.
 MOST_WAITING = 2
 
@@ -73,7 +73,7 @@ class Uploads:
 
     def close(self) -> None:
         """What has not arrived never gets a row."""
-        deadline = time.monotonic() + GOODBYE_SECONDS
+        deadline = time.monotonic() + LAST_TRY_SECONDS
         with self._changed:
             while self._waiting and self._problem is None and time.monotonic() < deadline:
                 self._changed.wait(0.1)
