@@ -1,31 +1,48 @@
 """Admission: from a document to a checked plan of jobs."""
 
-import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
-from api.http import Conflict, Invalid, parse
-from api.processes import StillChecking
+from api.checks import (
+    Arm,
+    check_arms,
+    find_dataset,
+    find_datasets,
+    group_arms,
+    locate_problems,
+    name_dataset,
+    seconds_of_check,
+    select_read,
+    unless,
+)
+from api.http import Invalid
 from api.schemas import Extension
 from api.services import Services
-from store.catalog import datasets
 from store.db import Dataset, Study, User
 from store.jobs import NewJob
 from studies.comparison import refuse_unknown_kinds
 from studies.spec import (
     Cell,
     StudySpec,
+    collect_problems,
     expand,
+    expand_parts,
     expand_trials,
-    locate,
+    part_of,
+    read_job_parts,
     read_study,
+    read_study_parts,
     refuse_unplanned_seeds,
 )
 from studies.tuning import chosen_settings
-from trainer.problems import MOST_PROBLEMS, did_you_mean, listed
-from trainer.spec import DatasetInfo, JobSpec, Problem, Report
+from trainer.problems import MOST_PROBLEMS, listed
+from trainer.spec import JobSpec, Problem, Report
+
+#: Of a study, what may have a mistake in one part and another one in the next.
+_WITH_PARTS = {"base", "variants", "matrix"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +72,25 @@ class CheckedArm:
     report: Report
 
 
-@dataclass(frozen=True, slots=True)
-class _Arm:
-    """The cells of one variant at one point: they differ only in what no check looks at."""
-
-    name: str
-    variant: str
-    point: Mapping[str, Any]
-    cells: tuple[Cell, ...]
-
-    @property
-    def spec(self) -> JobSpec:
-        return self.cells[0].spec
-
-
 def plan_job(services: Services, user: User, document: Any) -> Plan:
-    """Raises `Invalid`, `Conflict` or `CheckerUnavailable`."""
-    spec = parse(JobSpec, document)
-    dataset, info = _find_dataset(services, spec.dataset.name, "/dataset/name")
-    # Between the two transactions, not inside one: a check may wait for its turn and take seconds, and a
-    # connection that is held meanwhile is missing elsewhere.
-    report = services.checker.check(spec, info, user.id)
-    if report.problems:
-        raise Invalid(report.problems)
-    name = _name_job(spec)
+    """Raises `Invalid` with all that is wrong, `Conflict` or `CheckerUnavailable`."""
+    read = read_job_parts(document)
+    found = list(read.problems)
+    name = name_dataset(document) if read.spec is None else read.spec.dataset.name
+    known = find_dataset(services, name, "/dataset/name", found) if name is not None else None
+    report = Report()
+    if read.spec is not None and known is not None:
+        # Between the two transactions, not inside one: a check may wait for its turn and take seconds, and a
+        # connection that is held meanwhile is missing elsewhere.
+        with unless(found):
+            report = services.checker.check(
+                read.spec, known[1], user.id, seconds_of_check(services, found)
+            )
+        found += select_read(report.problems, read.unread)
+    if found or read.spec is None or known is None:
+        raise Invalid(found[:MOST_PROBLEMS])
+    _ensure_few_rows(services, user, report.rows)
+    spec, dataset, name = read.spec, known[0], _name_job(read.spec)
     return Plan(
         new=(NewJob(spec=spec, name=name, warnings=_collect_notes(report)),),
         datasets={dataset.name: dataset},
@@ -88,14 +100,26 @@ def plan_job(services: Services, user: User, document: Any) -> Plan:
 
 
 def plan_study(services: Services, user: User, document: Any) -> tuple[StudySpec, Plan]:
-    """Raises `StudyError`, `Invalid`, `Conflict` or `CheckerUnavailable`."""
-    study = read_study(document)
-    refuse_unplanned_seeds(study)
-    refuse_unknown_kinds(study)
+    """Raises `Invalid` with all that is wrong, `Conflict` or `CheckerUnavailable`."""
+    study, problems = read_study_parts(document)
+    found = list(problems)
+    if study is None:
+        raise Invalid(found[:MOST_PROBLEMS])
+    for refuse in (refuse_unplanned_seeds, refuse_unknown_kinds):
+        with collect_problems(found):
+            refuse(study)
     # Expanded even where trials come first: the specs that the tuning will complete must be valid, too, or
     # the study would fail only when its trials have been paid for.
-    cells = expand(study)
-    return study, _plan_cells(services, user, study, expand_trials(study) or cells)
+    expansion = expand_parts(study)
+    # Of a part that can't be read, a default stands in its place.
+    unread = {part_of(one.pointer) for one in problems} - _WITH_PARTS
+    found += [one for one in expansion.problems if part_of(one.pointer) not in unread]
+    trials: Sequence[Cell] = ()
+    with collect_problems(found):
+        trials = expand_trials(study)
+    return study, _plan_cells(
+        services, user, study, trials or expansion.cells, found, expansion.unread
+    )
 
 
 def plan_extension(
@@ -124,16 +148,29 @@ def _add_seeds(study: StudySpec, extension: Extension) -> StudySpec:
     return read_study({**document, "seeds": len(seeds) if is_default else seeds})
 
 
-def _plan_cells(services: Services, user: User, study: StudySpec, cells: Sequence[Cell]) -> Plan:
+def _plan_cells(
+    services: Services,
+    user: User,
+    study: StudySpec,
+    cells: Sequence[Cell],
+    problems: Sequence[Problem] = (),
+    unread: Mapping[str, frozenset[str]] = MappingProxyType({}),
+) -> Plan:
+    """`problems`: what is wrong already; `unread`: by arm, the parts of its spec that could not be read."""
     # One check for each arm, not for each cell: what is checked doesn't depend on the seed, and a study of 5
     # variants with 20 seeds needs 5 answers, not 100.
-    arms = _group_arms(cells)
-    datasets_by_name = _find_datasets(services, study, arms)
-    reports = _check_arms(
-        services, user, arms, {name: info for name, (_, info) in datasets_by_name.items()}
-    )
-    if problems := _locate_problems(study, arms, reports):
-        raise Invalid(problems[:MOST_PROBLEMS])
+    arms, found = group_arms(cells), list(problems)
+    datasets_by_name = find_datasets(services, study, arms, found)
+    known = [arm for arm in arms if arm.spec.dataset.name in datasets_by_name]
+    infos = {name: info for name, (_, info) in datasets_by_name.items()}
+    reports: list[Report] = []
+    with unless(found):
+        reports.extend(check_arms(services, user, known, infos, seconds_of_check(services, found)))
+    found += locate_problems(study, known, reports, unread)
+    if found:
+        raise Invalid(list(dict.fromkeys(found))[:MOST_PROBLEMS])
+    rows = sum(len(arm.cells) * report.rows for arm, report in zip(arms, reports, strict=True))
+    _ensure_few_rows(services, user, rows)
     return Plan(
         new=tuple(
             NewJob(
@@ -151,86 +188,21 @@ def _plan_cells(services: Services, user: User, study: StudySpec, cells: Sequenc
     )
 
 
+def _ensure_few_rows(services: Services, user: User, rows: int) -> None:
+    """Raises `Invalid`: all that is read later, by everybody, takes longer for them."""
+    most = services.settings.planned_rows
+    if rows > most and user.role != "admin":
+        raise Invalid.at(
+            "",
+            f"would record up to {rows:,} measurements, and at most {most:,} may be planned at once by anyone but "
+            "an admin",
+            "fewer epochs or a larger training.eval_every, diagnostics of kind steps or of fewer layers, "
+            "fewer jobs; or ask an admin to submit it",
+        )
+
+
 def _name_job(spec: JobSpec) -> str:
     return f"{spec.model.name} · {spec.norm.kind} | seed {spec.seed}"
-
-
-def _group_arms(cells: Iterable[Cell]) -> list[_Arm]:
-    groups: dict[str, list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(cell.arm, []).append(cell)
-    return [
-        _Arm(name, same[0].variant, same[0].point, tuple(same)) for name, same in groups.items()
-    ]
-
-
-def _find_dataset(services: Services, name: str, place: str) -> tuple[Dataset, DatasetInfo]:
-    """The dataset, ready to be used; raises `Invalid` at that place, or `Conflict`."""
-    with services.readers() as session:
-        dataset = datasets.find(session, name)
-        if dataset is None:
-            names = datasets.names(session)
-            detail = f"there is no dataset named {name!r}{did_you_mean(name, names)}"
-            remedy = f"one of {listed(names)}; or register it: `normlab dataset add`, POST /api/v1/datasets"
-            raise Invalid.at(place, detail, remedy)
-    if dataset.status == "failed":
-        detail = f"dataset {name!r} could not be registered: {dataset.error}"
-        raise Invalid.at(place, detail, "register it again")
-    # Without the digest and the shapes neither the check nor the job's hash can be computed, so this is not
-    # an error of the document: the same request will succeed later.
-    if dataset.info is None:
-        detail = f"dataset {name!r} is still being registered; submit again when it is ready"
-        raise Conflict(detail, headers={"Retry-After": "10"})
-    return dataset, DatasetInfo.model_validate(dataset.info)
-
-
-def _find_datasets(
-    services: Services, study: StudySpec, arms: Sequence[_Arm]
-) -> dict[str, tuple[Dataset, DatasetInfo]]:
-    found: dict[str, tuple[Dataset, DatasetInfo]] = {}
-    for arm in arms:
-        name = arm.spec.dataset.name
-        if name not in found:
-            place = locate(study, arm.variant, arm.point, "/dataset/name")
-            found[name] = _find_dataset(services, name, place)
-    return found
-
-
-def _check_arms(
-    services: Services, user: User, arms: Sequence[_Arm], infos: Mapping[str, DatasetInfo]
-) -> list[Report]:
-    """One for each arm; the checker keeps its answers, so a later try gets further."""
-    # One deadline for all arms: clients wait a minute for an answer, and many checks that each kept their own
-    # limit would add up to more.
-    deadline = time.monotonic() + services.settings.study_check_seconds
-    reports: list[Report] = []
-    for arm in arms:
-        left = max(deadline - time.monotonic(), 0.0)
-        info = infos[arm.spec.dataset.name]
-        try:
-            reports.append(services.checker.check(arm.spec, info, user.id, left))
-        except StillChecking as error:
-            if not reports:
-                raise
-            # The answers so far are in the cache, so a client that repeats the request after Retry-After
-            # finds them at once and gets further each time.
-            done = f"{len(reports)} of {len(arms)} combinations are checked and cached"
-            raise StillChecking(done, retry_after=1) from error
-    return reports
-
-
-def _locate_problems(
-    study: StudySpec, arms: Sequence[_Arm], reports: Sequence[Report]
-) -> tuple[Problem, ...]:
-    """The problems, once each, with pointers into the study as it was written."""
-    problems = (
-        one.model_copy(update={"pointer": locate(study, arm.variant, arm.point, one.pointer)})
-        for arm, report in zip(arms, reports, strict=True)
-        for one in report.problems
-    )
-    # A mistake in the base is found in every arm but stands in the document once, and so `locate` leads all
-    # of them to one pointer.
-    return tuple(dict.fromkeys(problems))
 
 
 def _collect_notes(report: Report) -> tuple[str, ...]:
@@ -238,10 +210,10 @@ def _collect_notes(report: Report) -> tuple[str, ...]:
     return (*report.warnings, *report.notes)
 
 
-def _merge_warnings(arms: Sequence[_Arm], reports: Sequence[Report]) -> tuple[str, ...]:
+def _merge_warnings(arms: Sequence[Arm], reports: Sequence[Report]) -> tuple[str, ...]:
     """Each once, after the names of what it concerns: nothing where it concerns all, variants where it concerns
     them at every point, else arms."""
-    concerned: dict[str, list[_Arm]] = {}
+    concerned: dict[str, list[Arm]] = {}
     for arm, report in zip(arms, reports, strict=True):
         for warning in dict.fromkeys(_collect_notes(report)):
             concerned.setdefault(warning, []).append(arm)
@@ -253,7 +225,7 @@ def _merge_warnings(arms: Sequence[_Arm], reports: Sequence[Report]) -> tuple[st
     )
 
 
-def _name_arms(some: Sequence[_Arm], arms: Sequence[_Arm]) -> list[str]:
+def _name_arms(some: Sequence[Arm], arms: Sequence[Arm]) -> list[str]:
     """Of some of the arms, the shortest that say which."""
     # A variant that is concerned at all of its points is named once. With variants a and b at two points
     # each, `a`, not `a | lr=0.1, a | lr=0.01`.

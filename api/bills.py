@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.orm import Session
 
 from api.admission import CheckedArm, Plan
+from store.access import everything
 from store.db import User
 from store.jobs import NewJob, queue
 from store.results import history, pace
@@ -36,10 +37,16 @@ class Priced:
 
 
 def price(
-    session: Session, plan: Plan, *, fresh: bool = False, whole: float = 1.0, roughly: bool = True
+    session: Session,
+    plan: Plan,
+    *,
+    reuse_for: User | None,
+    whole: float = 1.0,
+    roughly: bool = True,
 ) -> Priced:
-    """`whole`: times the jobs of the plan; `roughly`: also by jobs of other sizes, which takes longer to find."""
-    reused = [] if fresh else _count_reused(session, plan)
+    """`reuse_for`: equal jobs that this person may read answer some, None: all are trained; `whole`: times the jobs of the
+    plan; `roughly`: also by jobs of other sizes, which takes longer to find."""
+    reused = [] if reuse_for is None else _count_reused(session, plan, reuse_for)
     works = tuple(
         ArmWork(
             arm.spec,
@@ -58,7 +65,7 @@ def price(
 
 def with_expected_seconds(session: Session, plan: Plan, new: Sequence[NewJob]) -> list[NewJob]:
     """The jobs of the plan with what each is expected to take, so that it can be compared with what it took."""
-    priced = price(session, plan, fresh=True, roughly=False)
+    priced = price(session, plan, reuse_for=None, roughly=False)
     seconds = [None if one is None else one.seconds for one in priced.expected]
     arms = [number for number, arm in enumerate(plan.arms) for _ in range(arm.jobs)]
     return [replace(one, expected_seconds=seconds[arm]) for one, arm in zip(new, arms, strict=True)]
@@ -78,9 +85,11 @@ def expect_wall_seconds(session: Session, priced: Priced, user: User) -> float |
     if any(turn.seconds is None for turn in own):
         return None
     usual = sum(turn.seconds or 0.0 for turn in own) / max(1, len(own))
-    waiting = queue.waiting(session, _MOST_WAITING)
-    ids = {one.job.study_id for one in waiting if one.job.study_id is not None}
-    recent = pace.recent_seconds(session, ids)
+    # What is told of it is a sum.
+    with everything(session):
+        waiting = queue.waiting(session, _MOST_WAITING)
+        ids = {one.job.study_id for one in waiting if one.job.study_id is not None}
+        recent, free = pace.recent_seconds(session, ids), read_free(session, usual)
     ahead = [
         # Where nothing tells, somebody else's job is taken to be as long as one's own.
         Turn(one.kind, one.job.devices, recent.get(one.job.study_id or 0, usual))
@@ -88,7 +97,7 @@ def expect_wall_seconds(session: Session, priced: Priced, user: User) -> float |
         if one.runnable
     ]
     others = {one.job.owner.name for one in waiting if one.runnable} - {user.name}
-    return expect_end(ahead, own, read_free(session, usual), len(others))
+    return expect_end(ahead, own, free, len(others))
 
 
 def _kind(work: ArmWork) -> str | None:
@@ -96,12 +105,12 @@ def _kind(work: ArmWork) -> str | None:
     return None if device == "auto" else device
 
 
-def _count_reused(session: Session, plan: Plan) -> list[int]:
+def _count_reused(session: Session, plan: Plan, user: User) -> list[int]:
     """Of each arm, how many jobs equal ones answer. Trials of a tuning are always trained."""
     if any(one.trial is not None for one in plan.new):
         return [0] * len(plan.arms)
     digests = {name: row.info["digest"] for name, row in plan.datasets.items() if row.info}
-    found = find_answers(session, [one.spec for one in plan.new], digests)
+    found = find_answers(session, user.id, [one.spec for one in plan.new], digests)
     return list(_count_by_arm(plan.arms, [one is not None for one in found]))
 
 

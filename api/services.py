@@ -8,6 +8,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.kept_results import KeptResults
+from api.limits import Places, RequestRates
+from api.openid import Flow
 from api.processes import Checker, OneEach, RenderQueue
 from api.settings import Settings
 from api.storage import StorageCheck, StorageSizes
@@ -22,9 +24,12 @@ class Services:
 
     settings: Settings
     engine: Engine
+    #: They hide what the reader of the request may not read (`store.access.hidden`).
     sessions: sessionmaker[Session]
-    #: For one statement that needs no transaction around it.
+    #: The same for one statement that needs no transaction around it.
     readers: sessionmaker[Session]
+    #: As `readers`, but they show everything: for what is made once for several people.
+    all_readers: sessionmaker[Session]
     checker: Checker
     render_queue: RenderQueue
     intake: Intake
@@ -38,6 +43,11 @@ class Services:
     #: Of the documents that are checked while they are written.
     drafts: OneEach
     storage_sizes: StorageSizes
+    rates: RequestRates
+    #: Of requests that compute over many jobs.
+    places: Places
+    #: Where people may log in besides; None: with a token only.
+    provider: Flow | None
 
 
 async def get_services(request: Request) -> Services:

@@ -1,15 +1,96 @@
 """Settings of the API process, from the environment (NORMLAB_*)."""
 
-from typing import Annotated
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic_settings import NoDecode
 
 from api.processes import MOST_PLACES
-from runtime.settings import QueueSettings, Seconds
+from runtime.settings import MessageSettings, Seconds
 from studies.rendering import MEGABYTES, SECONDS
 
 
-class Settings(QueueSettings):
+class LoginSettings(MessageSettings):
+    """Of logins at an identity provider that speaks OpenID Connect, if there is one."""
+
+    oidc_issuer: Annotated[
+        str | None, Field(description="the provider's address, exactly as it gives it itself")
+    ] = None
+    oidc_client_id: Annotated[str | None, Field(description="what the provider calls us")] = None
+    oidc_client_secret: SecretStr | None = None
+    oidc_name: Annotated[
+        str, Field(min_length=1, max_length=60, description="of the provider, on the login page")
+    ] = "OpenID Connect"
+    oidc_scopes: Annotated[str, Field(description="separated by spaces")] = "openid profile email"
+    oidc_user_claim: Annotated[
+        str | None,
+        Field(description="names a new account; default: preferred_username, else email"),
+    ] = None
+    oidc_email_domains: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        Field(description="separated by commas: who has no verified address in one is refused"),
+    ] = ()
+    oidc_group: Annotated[str | None, Field(description="who isn't in it is refused")] = None
+    oidc_group_claim: Annotated[str, Field(min_length=1, description="has a person's groups")] = (
+        "groups"
+    )
+    # After those that it depends on.
+    oidc_newcomers: Annotated[
+        Literal["viewer", "member", "none"],
+        Field(
+            validate_default=True,
+            description="the role of who logs in for the first time; none: they get no account; default: viewer if "
+            "people must have an address in a domain or be in a group, else none",
+        ),
+    ] = ""  # type: ignore[assignment]  # replaced by `_choose_newcomers`
+    oidc_link_existing: Annotated[
+        bool,
+        Field(description="an account, unless an admin's, becomes that of who has its name"),
+    ] = False
+
+    @field_validator(
+        "oidc_issuer", "oidc_client_id", "oidc_client_secret", "oidc_user_claim", "oidc_group",
+        mode="before",
+    )  # fmt: skip
+    @classmethod
+    def _no_provider_if_empty(cls, value: Any) -> Any:
+        """Docker compose sets a variable that isn't in `.env` to nothing."""
+        return value or None
+
+    @field_validator("oidc_email_domains", mode="before")
+    @classmethod
+    def _split_email_domains(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+
+    @field_validator("oidc_newcomers", mode="before")
+    @classmethod
+    def _choose_newcomers(cls, value: Any, info: ValidationInfo) -> Any:
+        """At a public provider anybody may have an account: not here, unless a setting says who."""
+        is_bound = info.data.get("oidc_email_domains") or info.data.get("oidc_group")
+        return value or ("viewer" if is_bound else "none")
+
+    @model_validator(mode="after")
+    def _ensure_complete(self) -> Self:
+        if self.oidc_issuer is None:
+            return self
+        for name in ("oidc_client_id", "oidc_client_secret", "public_url"):
+            if getattr(self, name) is None:
+                raise ValueError(f"NORMLAB_OIDC_ISSUER needs NORMLAB_{name.upper()} beside it")
+        if not is_private(self.oidc_issuer):
+            raise ValueError(
+                "NORMLAB_OIDC_ISSUER must begin with https:// (http:// only on this machine)"
+            )
+        if "openid" not in self.oidc_scopes.split():
+            raise ValueError("NORMLAB_OIDC_SCOPES must have openid among them")
+        return self
+
+
+class Settings(LoginSettings):
     """Read once, in the composition root."""
 
     mlflow_url: Annotated[str | None, Field(description="public base of the links to MLflow")] = (
@@ -22,7 +103,30 @@ class Settings(QueueSettings):
         float,
         Field(ge=0, description="as the sweep's: what is removed where a request doesn't say"),
     ] = 7.0
+    requests_per_second: Annotated[
+        float, Field(ge=0, description="with one token, of each process; 0: any number")
+    ] = 50.0
+    requests_at_once: Annotated[
+        int, Field(ge=1, description="with one token, after a pause, before those per second")
+    ] = 200
+    expensive_at_once: Annotated[
+        int,
+        Field(ge=1, description="of one person: comparisons, exports, reports, plans, new studies"),
+    ] = 12
+    export_rows: Annotated[int, Field(ge=1, description="jobs of one export")] = 1_000_000
+    planned_rows: Annotated[
+        int,
+        Field(ge=1, description="of measurements that one document may plan, unless an admin's"),
+    ] = 20_000_000
+    # Clients wait a minute for an answer.
+    statement_seconds: Annotated[
+        Seconds, Field(description="that PostgreSQL may take for one statement")
+    ] = 30.0
     tokens_per_person: Annotated[int, Field(ge=1, description="valid ones at once")] = 20
+    metrics_token: Annotated[
+        SecretStr | None,
+        Field(min_length=32, description="what Prometheus sends; without it there is no /metrics"),
+    ] = None
     check_helpers: Annotated[int, Field(ge=1, le=64, description="that check at once")] = 2
     check_seconds: Annotated[Seconds, Field(description="of CPU time, to check one spec")] = 20.0
     check_megabytes: Annotated[int, Field(ge=256, description="resident, of each helper")] = 4096
@@ -47,3 +151,24 @@ class Settings(QueueSettings):
     check_start_seconds: Annotated[
         Seconds, Field(description="the helpers' server loads torch: without use of the CPU")
     ] = 120.0
+
+    @field_validator("metrics_token", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: Any) -> Any:
+        """Docker compose sets a variable that isn't in `.env` to nothing."""
+        return value or None
+
+
+def is_private(url: str) -> bool:
+    """Whether nobody else can read what is sent there: over TLS, or on this machine."""
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        return bool(parts.hostname)
+    return parts.scheme == "http" and _is_loopback(parts.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

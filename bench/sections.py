@@ -181,6 +181,20 @@ def mirror(folder: Path, effort: Effort) -> Section:
     return measure_mirror(folder, rounds=min(3, effort.rounds))
 
 
+def login(folder: Path, effort: Effort) -> Section:
+    """Searches in MLflow with Normlab's login before it, and without."""
+    from bench.service.login import measure_login
+
+    return measure_login(folder, requests=10 * effort.rounds)
+
+
+def hostile(folder: Path, effort: Effort) -> Section:
+    """Two thousand hostile requests, and a neighbour's `GET /jobs` beside them."""
+    from bench.service.hostile import measure_hostile
+
+    return measure_hostile(folder, requests=500 if effort.quick else 2000)
+
+
 def sweep(folder: Path, effort: Effort) -> Section:
     """The sweep of 12 trainings beside the bare loop, Celery, multiprocessing with MLflow, and Ray Tune."""
     from bench.sweep.section import CONTESTANTS, FEW, measure_sweep
@@ -206,6 +220,8 @@ SECTIONS: Mapping[str, Run] = {
         listeners,
         start,
         mirror,
+        login,
+        hostile,
         sweep,
     )
 }

@@ -16,6 +16,8 @@ from psycopg.errors import DuplicateObject, InsufficientPrivilege, UniqueViolati
 API = "normlab_api"
 WORKER = "normlab_worker"
 MLFLOW = "normlab_mlflow"
+#: MLflow's server asks as this one whose token a request carries; the tables of MLflow are nothing to it.
+ACCESS = "normlab_access"
 READER = "normlab_reader"
 
 #: The variables that hold the passwords; a role without one can't log in.
@@ -23,6 +25,7 @@ PASSWORDS = {
     API: "NORMLAB_API_DATABASE_PASSWORD",
     WORKER: "NORMLAB_WORKER_DATABASE_PASSWORD",
     MLFLOW: "NORMLAB_MLFLOW_DATABASE_PASSWORD",
+    ACCESS: "NORMLAB_ACCESS_DATABASE_PASSWORD",
 }
 
 

@@ -111,6 +111,11 @@ class Home:
     def mlflow_url(self) -> str:
         return f"http://127.0.0.1:{self.mlflow_port}"
 
+    @property
+    def running_mlflow_url(self) -> str:
+        """Where this home's stack says that its MLflow listens, whatever port it was started with."""
+        return str(self.read_state().get("mlflow_url") or self.mlflow_url)
+
     def make_folders(self) -> None:
         """Closed to others; root's can be passed, because its servers run as another user."""
         try:

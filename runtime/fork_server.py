@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable
 from typing import IO, Any, NoReturn
 
-from runtime.priority import end_with_parent
+from runtime.process import end_with_parent
 
 log = logging.getLogger(__name__)
 

@@ -232,7 +232,7 @@ def start_group(
 ) -> psutil.Popen:
     """A process that leads a group of its own; its streams are descriptors, or this process's.
 
-    `own_session`: it leads a session, too, whose weight it may then lower without its parent's (`runtime.priority`).
+    `own_session`: it leads a session, too, whose weight it may then lower without its parent's (`runtime.process`).
     """
     return psutil.Popen(
         list(command),

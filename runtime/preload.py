@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from runtime.preloaded import ROOM, check_peer
-from runtime.priority import weigh_session
+from runtime.process import weigh_session
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from runtime.alarm import can_watch_processes
+from runtime.supervision import can_watch_processes
 
 #: For those that start helpers: a JSON object of modules, and for each the socket of a process that has loaded what
 #: it needs, and forks it.

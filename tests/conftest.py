@@ -22,7 +22,7 @@ from xdist.remote import Producer
 from xdist.workermanage import NodeManager
 
 from migrations.rights import apply_rights
-from migrations.roles import API, WORKER
+from migrations.roles import ACCESS, API, WORKER
 from migrations.run import upgrade
 from normlab.stack.servers import Postgres, Redis
 from store.catalog.datasets import seed_built_in
@@ -32,10 +32,15 @@ from tests.support.budgets import Budget, complaint, ends_module
 from tests.support.mlflow_server import mlflow_server  # noqa: F401 - a fixture
 from tests.support.object_store import bucket, object_server  # noqa: F401 - fixtures
 from tests.support.preload import preload  # noqa: F401 - a fixture
-from tests.support.sharing import ByUnit, unit_number
+from tests.support.sharing import ByUnit, place
 
 #: What a test may lack even where all that can be installed is.
 EXCUSES = ("gpu", "docker", "shared_data")
+
+#: Several times faster than TRUNCATE, which makes new files for every table and index.
+_EMPTY = text(
+    "; ".join(f"DELETE FROM {table.name}" for table in reversed(Table.metadata.sorted_tables))
+)
 
 _budget = Budget()
 
@@ -65,8 +70,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByUnit:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long units first, so that two processes end at about the same time."""
-    items.sort(key=lambda item: unit_number(item.nodeid))
+    """The long units first, so that all processes end at about the same time."""
+    items.sort(key=lambda item: place(item.nodeid))
 
 
 def pytest_collection_finish() -> None:
@@ -135,7 +140,7 @@ def database_url(postgres: Postgres) -> str:
     postgres.create_databases("normlab")
     url = postgres.url("normlab")
     upgrade(url)
-    apply_rights(url, {role: postgres.password(role) for role in (API, WORKER)})
+    apply_rights(url, {role: postgres.password(role) for role in (ACCESS, API, WORKER)})
     return url
 
 
@@ -161,12 +166,9 @@ def engine(database_url: str) -> Iterator[Engine]:
 @pytest.fixture
 def sessions(engine: Engine) -> sessionmaker[Session]:
     """Sessions on tables that hold nothing but the built-in datasets."""
-    # Several times faster than TRUNCATE, which makes new files for every table and index.
-    names = [table.name for table in reversed(Table.metadata.sorted_tables)]
-    with engine.begin() as connection:
-        connection.execute(text("; ".join(f"DELETE FROM {name}" for name in names)))
     factory = make_sessions(engine)
     with factory.begin() as session:
+        session.connection().execute(_EMPTY)
         seed_built_in(session)
     return factory
 

@@ -28,6 +28,14 @@ GENERATIONS: Mapping[str, int] = {
     "f75fbc6e3b9538de6ce6d338a1589818": 2,
     "d63da55a8692c8c4c2db0d0e4e97df78": 2,
     "cae304affa1b2e6e21943c605ab61571": 2,
+    "5ef3515c0f6214f08df35d135a7c2b8a": 2,
+    "f50fb3d714ef59c266b256d5dc22544e": 2,
+    "401c9394c38ab70dde54923eb09e7787": 2,
+    "1d77cc0c78b184d330a2e1b926cc1cff": 2,
+    "b9c4a7566595388a44c96171344491b8": 2,
+    "5158cda6a13fe58a1067cc40d3b69b13": 2,
+    "d7bf235295f090519a62e246bda83366": 2,
+    "c5cdd5ae01367d93ccf846eb09f6770c": 2,
 }
 
 

@@ -25,7 +25,7 @@ Reason: TypeAlias = Literal["completed", "early_stopped", "diverged"]
 @dataclass(frozen=True, slots=True)
 class Started:
     """The first event. `first_step` is 0, or the checkpoint's step when resumed; `facts` are those of
-    `trainer.training.facts`."""
+    `trainer.training.facts`; `damaged`: paths of checkpoints that are damaged."""
 
     first_step: int
     epoch: int
@@ -34,6 +34,7 @@ class Started:
     warnings: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, int | float | str] = field(default_factory=dict)
+    damaged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,13 @@ from celery.signals import worker_shutting_down
 from sqlalchemy.orm import Session, sessionmaker
 
 from runtime.logs import configure_logging
-from runtime.termination import Termination
+from runtime.metrics import make_registry, serve
+from runtime.process import Termination
+from runtime.tracing import prepare_traces
 from store.db import DATABASE_AWAY, make_engine, make_sessions
 from store.hosts import Holder
-from store.jobs import Instance, Waker, leases, wakeups
-from worker.execution import Drain, Space
+from store.jobs import EndedAttempt, Instance, Waker, leases, wakeups
+from worker.execution import Drain, Space, forget_abandoned_stacks
 from worker.host.celery_app import make_app, when_forked
 from worker.host.child import add_task
 from worker.host.child_watch import ChildWatch, end_orphaned_attempts
@@ -33,7 +35,7 @@ from worker.host.host_lock import HostName, is_gone, make_instance
 from worker.host.host_report import HostReport
 from worker.host.offers import describe_offers
 from worker.settings import Settings
-from worker.startup import wait_for_database, wait_for_storage
+from worker.startup import delete_abandoned, wait_for_database, wait_for_storage
 
 log = structlog.get_logger("worker")
 
@@ -42,6 +44,8 @@ def main() -> int:
     """Exit status 0 after a drain; 1 when another worker has this host's name, or the storage isn't the one."""
     settings = Settings()
     configure_logging(settings.log_level)
+    # Loaded before the forks; the children and, after them, this process make what they send with.
+    traced: list[EndedAttempt] | None = [] if prepare_traces() else None
     drain = Drain()
     # Before Celery takes the signals there is nothing to save: leave at once.
     termination = Termination(signal.SIGTERM, signal.SIGINT)
@@ -59,10 +63,11 @@ def main() -> int:
         devices = find_devices(settings, found)
         watch = GpuWatch(gpus, found, os.getpid())
         report = HostReport(settings.host_name, Space.of(settings), instance.id, gpus=watch)
-        offers = describe_offers(settings, devices)
-        _register(
-            sessions, settings.host_name, instance, devices, previous, report, termination, offers
-        )
+        host, offers = settings.host_name, describe_offers(settings, devices)
+        _register(sessions, host, instance, devices, previous, report, termination, offers, traced)
+        # After the attempts of the worker before have ended, which read them.
+        forget_abandoned_stacks()
+        delete_abandoned(settings.storage.root)
         try:
             termination.check()
             slots = sum(device.slots for device in devices)
@@ -77,6 +82,7 @@ def main() -> int:
                 termination,
                 watches,
                 watch,
+                traced,
             )
         finally:
             _say_ended(sessions, settings.host_name, instance)
@@ -102,6 +108,7 @@ def _register(
     report: HostReport,
     termination: Termination,
     offers: Sequence[Mapping[str, Any]] = (),
+    traced: list[EndedAttempt] | None = None,
 ) -> None:
     """Retried for ever: a host that comes up before its database waits for it.
 
@@ -126,7 +133,7 @@ def _register(
             )
             report.send(session)
         if previous is not None and is_gone_before:
-            end_orphaned_attempts(sessions, host, lambda: (), previous.instance)
+            end_orphaned_attempts(sessions, host, lambda: (), previous.instance, traced=traced)
 
     wait_for_database(register, termination=termination)
     log.info("registered", host=host, devices=[device.name for device in devices])
@@ -152,6 +159,7 @@ def _serve(
     termination: Termination,
     watches: list[ChildWatch],
     gpus: GpuWatch,
+    traced: list[EndedAttempt] | None,
 ) -> int:
     app = make_app(settings)
     add_task(app, settings, drain, instance.id, gpus)
@@ -168,9 +176,12 @@ def _serve(
 
     def begin() -> None:
         waker = Waker(sessions, wakeups.make_celery(settings.redis_url))
-        watch = ChildWatch(sessions, settings.host_name, drain, report, waker.wake, instance.id)
+        watch = ChildWatch(
+            sessions, settings.host_name, drain, report, waker.wake, instance.id, traced
+        )
         watches.append(watch)
         name.keep(leave)
+        serve(make_registry("worker"), settings.worker_metrics)
         # From here on Celery handles the signal; one that came before may have been lost.
         if termination.is_requested:
             os.kill(os.getpid(), signal.SIGTERM)

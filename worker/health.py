@@ -5,7 +5,8 @@ import sys
 from sqlalchemy.orm import Session
 
 from store.db import make_engine, make_sessions
-from store.jobs import is_any_alive, workers_view
+from store.hosts import host_views
+from store.jobs import is_any_alive
 from worker.host.host_lock import find_namespace
 from worker.settings import Settings
 
@@ -22,7 +23,7 @@ def is_alive(session: Session, host: str, namespace: str) -> bool:
     """Of a name with `{n}` in it, whether the one that runs beside this process is: in one container there is one."""
     if "{n}" in host:
         return is_any_alive(session, namespace)
-    return any(worker.host == host and worker.alive for worker in workers_view(session))
+    return any(worker.host == host and worker.alive for worker in host_views.workers_view(session))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
 """What the environment says to the worker's processes (NORMLAB_*)."""
 
 import socket
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
 
-from runtime.settings import QueueSettings, Seconds
+from runtime.metrics import MetricsAddress
+from runtime.settings import MessageSettings, Seconds
 from store.db import HALF_LIFE_SECONDS
 
 
-class Settings(QueueSettings):
+class Settings(MessageSettings):
     """Read once, in each process's composition root; a lease and its rhythm belong together."""
 
     # `{n}` stands for the first number that no other worker has: for replicas with one environment.
@@ -72,12 +75,42 @@ class Settings(QueueSettings):
     host_lock_seconds: Annotated[
         float, Field(ge=0, description="so long a start waits for an earlier worker to end")
     ] = 30.0
+    webhook_networks: Annotated[
+        tuple[IPv4Network | IPv6Network, ...],
+        NoDecode,
+        Field(
+            description="sweep: webhooks may be here, too, separated by commas; by default only at public addresses"
+        ),
+    ] = ()
+    smtp_password: Annotated[
+        SecretStr | None, Field(description="sweep: of the user in smtp_url")
+    ] = None
+    api_port: Annotated[
+        int | None,
+        Field(description="sweep: the API's on this machine, where its address isn't said"),
+    ] = None
+    worker_metrics: MetricsAddress = None
+    sweep_metrics: MetricsAddress = None
+
+    @field_validator("webhook_networks", mode="before")
+    @classmethod
+    def _split_networks(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
 
     @field_validator("redis_url")
     @classmethod
     def _in_celerys_words(cls, value: str) -> str:
         """redis-py calls a Unix socket `unix://`, Celery `redis+socket://`."""
         return value.replace("unix://", "redis+socket://", 1)
+
+    @property
+    def address_in_links(self) -> str | None:
+        """None: messages have no links."""
+        if self.public_url is None and self.api_port is not None:
+            return f"http://127.0.0.1:{self.api_port}"
+        return self.public_url
 
     @property
     def renewal_seconds(self) -> float:

@@ -1,13 +1,17 @@
-"""What the worker's processes wait for at their start: the database, and that their storage is the database's."""
+"""What the worker's processes do at their start: wait for the database, see that their storage is the database's, and
+remove what dead ones left."""
 
+import shutil
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.files import is_abandoned
+from runtime.process import NO_TERMINATION, Termination
 from runtime.storage import Storage, StorageAway
-from runtime.termination import NO_TERMINATION, Termination
 from store.db import DATABASE_AWAY, StorageRefused
 from store.hosts import check_storage
 
@@ -58,3 +62,18 @@ def wait_for_storage(
         wait_for_database(check, stop, termination)
     except StorageRefused as error:
         raise SystemExit(str(error)) from None
+
+
+def delete_abandoned(storage: Path) -> int:
+    """Half-written datasets whose processes are known to be dead: decodings, and copies from an object store. Returns how
+    many; the sweep deletes others once they are old."""
+    folders = [
+        folder
+        for prefix in (".decoding-", ".fetching-")
+        for folder in (storage / "datasets").glob(f"{prefix}*")
+        if is_abandoned(folder)
+    ]
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+        log.info("half a dataset is deleted: its process was killed", folder=folder.name)
+    return len(folders)

@@ -7,19 +7,24 @@ from api.http.dependencies import (
     Administrator,
     Archived,
     AuditTrail,
+    Caller,
     Filter,
     Fresh,
     Id,
     Page,
     Reader,
     Secret,
+    Trail,
     Writer,
     authenticate,
     ensure_own,
+    find_client,
     get_current_user,
     lock_asking_token,
     may_change,
+    refuse_haste,
     require_full_scope,
+    take_place,
 )
 from api.http.disconnects import GoneClients
 from api.http.drawings import (
@@ -44,6 +49,7 @@ from api.http.errors import (
     Invalid,
     NotFound,
     TooLarge,
+    TooMany,
     Unauthorized,
     Unavailable,
     parse,
@@ -53,7 +59,7 @@ from api.http.field_errors import FieldError
 from api.http.headers import SafeHeaders
 from api.http.idempotency import Once
 from api.http.openapi import describe_body
-from api.http.overrides import Overridden
+from api.http.overrides import Overridden, Written
 from api.http.query_parameters import (
     Columns,
     Jobs,
@@ -85,6 +91,7 @@ __all__ = [
     "Archived",
     "AuditTrail",
     "BadParameter",
+    "Caller",
     "Columns",
     "Conflict",
     "Document",
@@ -111,9 +118,12 @@ __all__ = [
     "StudyIds",
     "TableFormat",
     "TooLarge",
+    "TooMany",
+    "Trail",
     "Unauthorized",
     "Unavailable",
     "Writer",
+    "Written",
     "as_api_error",
     "authenticate",
     "clear_session",
@@ -125,6 +135,7 @@ __all__ = [
     "ensure_own",
     "ensure_same_site",
     "error_responses",
+    "find_client",
     "find_places",
     "get_current_user",
     "is_known",
@@ -139,6 +150,7 @@ __all__ = [
     "read_parameter",
     "read_query",
     "read_session",
+    "refuse_haste",
     "render_response",
     "request_render",
     "require_full_scope",
@@ -147,4 +159,5 @@ __all__ = [
     "spool_jobs",
     "spool_rows",
     "summarize",
+    "take_place",
 ]

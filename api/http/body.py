@@ -21,7 +21,7 @@ async def read_body(
 ) -> bytes:
     """The bytes of the body, refused as soon as they are too many."""
     kind, limit = "a JSON body", services.settings.body_bytes
-    if not _is_json(request):
+    if not is_json(request):
         kind, limit = "a body not declared as JSON", min(services.settings.yaml_bytes, limit)
     refusal = TooLarge(f"{kind} may have at most {limit} bytes")
     # The header spares reading what will be refused anyway. It may be absent or wrong, so what really comes
@@ -43,7 +43,7 @@ async def read_mapping(
     request: Request, body: Annotated[bytes, Depends(read_body)]
 ) -> dict[str, Any]:
     """The mapping in the body; a document that takes long to read is read beside the event loop."""
-    as_json = _is_json(request)
+    as_json = is_json(request)
     if as_json and len(body) <= _SHORT_BYTES:
         return _parse_mapping(body, as_json=True)
     return await run_in_threadpool(_parse_mapping, body, as_json=as_json)
@@ -70,7 +70,7 @@ def ensure_storable(document: dict[str, Any]) -> None:
         raise Invalid(problems)
 
 
-def _is_json(request: Request) -> bool:
+def is_json(request: Request) -> bool:
     """A body that isn't declared as JSON is read as YAML, a superset of JSON: curl declares a document as
     `application/x-www-form-urlencoded` unless told otherwise."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -1,15 +1,18 @@
 """Dependencies of endpoints: the user, their permissions, the requested page."""
 
+from collections.abc import AsyncIterator, Hashable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import Depends, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
+from starlette.types import Scope
 
-from api.http.errors import Forbidden, Unauthorized
+from api.http.errors import Forbidden, TooMany, Unauthorized
 from api.http.sessions import read_session
-from api.services import ServicesDep
+from api.services import Services, ServicesDep
+from store.access import current, read_as
 from store.accounts import audit, sessions, users
 from store.db import Token, User
 
@@ -19,8 +22,14 @@ _bearer = HTTPBearer(auto_error=False, description="as printed by `normlab token
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-async def get_secret(request: Request, credentials: _Credentials) -> str:
-    """Of the header, else of the browser's session."""
+async def get_secret(request: Request, services: ServicesDep, credentials: _Credentials) -> str:
+    """Of the header, else of the browser's session; raises TooMany, before a thread or a connection is taken."""
+    secret = _read_secret(request, credentials)
+    refuse_haste(services.rates.spend(secret))
+    return secret
+
+
+def _read_secret(request: Request, credentials: HTTPAuthorizationCredentials | None) -> str:
     if credentials is not None:
         # What a cookie holds is sent by a browser, to us: nobody else has a use for it.
         if credentials.credentials.startswith(sessions.PREFIX):
@@ -34,14 +43,44 @@ async def get_secret(request: Request, credentials: _Credentials) -> str:
 Secret: TypeAlias = Annotated[str, Depends(get_secret)]
 
 
-def get_caller(services: ServicesDep, secret: Secret) -> users.Caller:
+def find_client(scope: Scope) -> Hashable:
+    """Whose request it is: a valid token's or, of all others, the address it comes from. Nothing is looked up for it."""
+    request = Request(scope)
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        secrets = [secret.strip()]
+    else:
+        cookies = request.cookies.items()
+        secrets = [secret for name, secret in cookies if name.startswith(sessions.COOKIE_PREFIX)]
+    services: Services = request.app.state.services
+    for secret in secrets:
+        if token := services.rates.find_token(secret):
+            return token
+    return request.client.host if request.client else None
+
+
+def read_caller(services: ServicesDep, secret: Secret) -> users.Caller:
     # Not held for the endpoint's own transaction, which may come only after a check. The row stays readable
     # (`expire_on_commit=False`), but belongs to no session any more.
     with services.readers() as session:
         caller = authenticate(session, secret)
     if caller is None:
         raise _refused()
+    refuse_haste(services.rates.recognize(secret, caller.token_id))
     return caller
+
+
+async def get_caller(caller: Annotated[users.Caller, Depends(read_caller)]) -> users.Caller:
+    # Not in a thread, where it would be set for that thread's work alone.
+    read_as(caller.access)
+    return caller
+
+
+def refuse_haste(seconds: int) -> None:
+    """`seconds`: until another request may come; 0: it may."""
+    if seconds:
+        detail = f"too many requests with this token: send the next one in {seconds} s"
+        raise TooMany(detail, seconds)
 
 
 Caller: TypeAlias = Annotated[users.Caller, Depends(get_caller)]
@@ -99,6 +138,12 @@ async def require_admin(caller: Caller) -> User:
     return user
 
 
+async def take_place(services: ServicesDep, caller: Caller) -> AsyncIterator[None]:
+    """For requests that compute over many jobs; held until the answer has been sent. Raises `Busy`."""
+    with services.places.taken(caller.user.id):
+        yield
+
+
 Fresh: TypeAlias = Annotated[
     bool,
     Query(
@@ -128,15 +173,18 @@ async def get_trail(caller: Caller) -> Trail:
 AuditTrail: TypeAlias = Annotated[Trail, Depends(get_trail)]
 
 
-def may_change(user: User, owner: str) -> bool:
-    """Whether what this person owns is the user's to change: admins change everything, viewers nothing."""
-    return user.role == "admin" or (user.role == "member" and user.name == owner)
+def may_change(user: User, owner: str, project_id: int | None = None) -> bool:
+    """Whether what this person owns is the user's to change, as `store.access.rule` says; `project_id`: where it is."""
+    return current().may_control(is_own=user.name == owner, project_id=project_id)
 
 
-def ensure_own(user: User, owner: User, what: str) -> None:
-    """A member changes only what is theirs; raises `Forbidden`."""
-    if not may_change(user, owner.name):
-        raise Forbidden(f"{what} belongs to {owner.name}: only the owner or an admin can change it")
+def ensure_own(user: User, owner: User, what: str, project_id: int | None = None) -> None:
+    """Raises `Forbidden` for what isn't the user's to change."""
+    if may_change(user, owner.name, project_id):
+        return
+    if user.name == owner.name:
+        raise Forbidden(f"{what} is in a private project, of which {user.name} is a viewer only")
+    raise Forbidden(f"{what} belongs to {owner.name}: only the owner or an admin can change it")
 
 
 @dataclass(frozen=True, slots=True)

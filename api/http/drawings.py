@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy import select
 
 from api.http.dependencies import get_current_user
 from api.http.errors import NotFound
 from api.processes import Pending
 from api.services import Services, ServicesDep
+from store.db import Job, Study
 from store.mlflow import links
 from studies.rendering import STUDY, CachedRender, fill_links, linked_jobs
 
@@ -42,7 +44,7 @@ _AS_FILE = {"Content-Disposition": "attachment"}
 def read_drawing(services: ServicesDep, name: str) -> Response:
     """Where the `Location` of a 202 leads. It is kept until the study has changed and is drawn again."""
     render = CachedRender.parse(name)
-    if render is None:
+    if render is None or not _is_shown(services, render):
         raise NotFound(
             f"{name!r} isn't the name of a drawing: request the report or the figure itself"
         )
@@ -57,6 +59,14 @@ def read_drawing(services: ServicesDep, name: str) -> Response:
     if drawn is None:
         return pending_response(render, pending)
     return _render_with_links(services, render, drawn)
+
+
+def _is_shown(services: Services, render: CachedRender) -> bool:
+    """Whether the reader may read what it is drawn of."""
+    table = Study if render.owner[0] == "s" else Job
+    with services.readers() as session:
+        found = session.scalar(select(table.id).where(table.id == int(render.owner[1:])))
+    return found is not None
 
 
 def request_render(

@@ -9,9 +9,11 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from api.http.errors import (
     ApiError,
@@ -21,14 +23,17 @@ from api.http.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    TookTooLong,
+    TooMany,
     Unavailable,
     summarize,
 )
 from api.http.field_errors import FieldError, locate
 from api.http.headers import SAFE
+from api.limits import Busy
 from api.processes import CheckerUnavailable, RendererBusy
 from runtime.documents import DocumentError
-from store.db import DATABASE_AWAY
+from store.db import DATABASE_AWAY, was_too_slow
 from store.db import errors as store
 from studies.rendering import RenderingFailed
 from studies.spec import StudyError
@@ -38,6 +43,9 @@ MEDIA_TYPE = "application/problem+json"
 
 log = structlog.get_logger(__name__)
 
+#: After which a person who has too many expensive requests asks again.
+_BUSY_SECONDS = 2
+
 #: What the parts below raise.
 _KNOWN: tuple[type[Exception], ...] = (
     store.StoreError,
@@ -46,6 +54,7 @@ _KNOWN: tuple[type[Exception], ...] = (
     CheckerUnavailable,
     RendererBusy,
     RenderingFailed,
+    Busy,
     DataError,
     *DATABASE_AWAY,
 )
@@ -132,11 +141,37 @@ def as_api_error(error: Exception) -> ApiError:
             return Unavailable(f"{error}; nothing was accepted, try again", error.retry_after)
         case RendererBusy():
             return Unavailable(f"{error}; try again", error.retry_after)
+        case Busy():
+            return TooMany(str(error), _BUSY_SECONDS)
         case RenderingFailed():
             return ApiError(f"{error}; the report is available as json and as markdown")
+        case store.StoreError():
+            return _refused_by_store(error)
+        # A number beyond a column's range, for instance. Only the first line of PostgreSQL's message: those
+        # after it may quote the statement and its values.
+        case DataError():
+            return Invalid.at("", f"not storable: {str(error.orig).splitlines()[0]}")
+        # No 503: clients would repeat by themselves what takes so long each time.
+        case _ if was_too_slow(error):
+            log.warning("a statement took too long", error=str(error))
+            return TookTooLong(
+                "the database took too long and was stopped; nothing was changed: ask for less at once, for "
+                "instance with a narrower `query` or a smaller `limit`"
+            )
+        # One of DATABASE_AWAY. A request makes its changes in one transaction, and a lost connection rolls it
+        # back: "nothing was changed" holds except when the connection broke during the commit itself, and
+        # against that there are idempotency keys.
+        case _:
+            log.warning("the database does not answer", error=str(error))
+            return Unavailable("the database does not answer; nothing was changed, try again", 5)
+
+
+def _refused_by_store(error: store.StoreError) -> ApiError:
+    """What it refuses for a reason of its own has a case; what is left concerns the state of a row."""
+    match error:
         case store.NotFound():
             return NotFound(str(error))
-        case store.PriorityRefused():
+        case store.PriorityRefused() | store.ProjectRefused():
             return Forbidden(str(error))
         case store.NameTaken():
             return Conflict(str(error), [FieldError(pointer="/name", detail=str(error))])
@@ -144,8 +179,6 @@ def as_api_error(error: Exception) -> ApiError:
             return Invalid.at(
                 "/expires_at", str(error), "omit it: the token then expires with its parent"
             )
-        # Whatever the store refuses for a reason of its own gets a status here; the general case below is a
-        # conflict, because what is left concerns the state of a row.
         case store.BadCursor():
             return BadParameter("cursor", str(error))
         case store.BadQuery():
@@ -154,18 +187,8 @@ def as_api_error(error: Exception) -> ApiError:
             return BadParameter("Idempotency-Key", str(error))
         case store.DatasetUnavailable() | store.MixedDevices():
             return Invalid.at("", str(error))
-        case store.StoreError():
-            return Conflict(str(error))
-        # A number beyond a column's range, for instance. Only the first line of PostgreSQL's message: those
-        # after it may quote the statement and its values.
-        case DataError():
-            return Invalid.at("", f"not storable: {str(error.orig).splitlines()[0]}")
-        # One of DATABASE_AWAY. A request makes its changes in one transaction, and a lost connection rolls it
-        # back: "nothing was changed" holds except when the connection broke during the commit itself, and
-        # against that there are idempotency keys.
         case _:
-            log.warning("the database does not answer", error=str(error))
-            return Unavailable("the database does not answer; nothing was changed, try again", 5)
+            return Conflict(str(error))
 
 
 def _answer_parameters(request: Request, error: Exception) -> Response:
@@ -191,13 +214,21 @@ def _answer_framework(request: Request, error: Exception) -> Response:
         case HTTPStatus.NOT_FOUND:
             detail = f"there is nothing at {request.url.path}"
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            # The framework's are in any order.
-            methods = (error.headers or {}).get("Allow", "other methods").split(", ")
-            allowed = ", ".join(sorted(methods))
+            allowed = ", ".join(_allowed_methods(request))
             detail = f"{request.url.path} takes {allowed}, not {request.method}"
+            return _respond(status, detail, headers={"Allow": allowed})
         case _:
             detail = str(error.detail)
     return _respond(status, detail, headers=error.headers)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Of all routes of this address; the framework names those of the first."""
+    methods: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return sorted(methods)
 
 
 def _answer_unexpected(request: Request, error: Exception) -> Response:

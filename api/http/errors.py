@@ -9,7 +9,9 @@ ApiError
 ├── BadDocument    400
 ├── Invalid        422, with a pointer to each field
 ├── BadParameter   422, with the parameter's name
-└── Unavailable    503, with Retry-After
+├── TooMany        429, with Retry-After
+├── Unavailable    503, with Retry-After
+└── TookTooLong    504
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -87,9 +89,10 @@ class Invalid(ApiError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
     def __init__(self, found: Iterable[Problem]) -> None:
+        self.problems = tuple(found)
         # Checks return the trainer's `Problem`, which is independent of requests; `FieldError` adds the line,
         # the column and the parameter.
-        errors = [FieldError.model_validate(one.model_dump()) for one in found]
+        errors = [FieldError.model_validate(one.model_dump()) for one in self.problems]
         super().__init__(summarize(errors), errors)
 
     @classmethod
@@ -105,6 +108,21 @@ class BadParameter(ApiError):
     def __init__(self, parameter: str, detail: str, position: int | None = None) -> None:
         errors = [FieldError(parameter=parameter, detail=detail, position=position)]
         super().__init__(summarize(errors), errors)
+
+
+class TooMany(ApiError):
+    """The person, or the token, asks for more than it may."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class TookTooLong(ApiError):
+    """The database needs longer for this request than it may."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
 
 
 class Unavailable(ApiError):

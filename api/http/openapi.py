@@ -17,10 +17,14 @@ from api.schemas import (
     GcRequest,
     LimitsChange,
     NewDataset,
+    NewMember,
+    NewProject,
     NewReservation,
     NewToken,
     NewUser,
+    NewWebhook,
     PriorityChange,
+    ProjectChange,
     RunRequest,
     UserChange,
 )
@@ -46,7 +50,11 @@ _DOCUMENTS: tuple[type[BaseModel], ...] = (
     PriorityChange,
     RunRequest,
     NewUser,
+    NewWebhook,
     UserChange,
+    NewProject,
+    ProjectChange,
+    NewMember,
     LimitsChange,
     NewToken,
 )
@@ -93,6 +101,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "RunRequest": {"scale": "small", "dataset": "digits"},
     "Declaration": {"kind": "libraries", "why": "numpy alone was updated; torch is the same"},
     "NewUser": {"name": "emmy", "role": "member"},
+    "NewProject": {"name": "thesis", "visibility": "private"},
+    "ProjectChange": {"visibility": "private"},
+    "NewMember": {"role": "member"},
     "LimitsChange": {"running": 4, "queued": 200, "timeout_seconds": "8h"},
     "UserChange": {"role": "viewer"},
     "GcRequest": {"older_than": "7d", "dry_run": True},
@@ -104,6 +115,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "why": "a demonstration",
     },
     "NewToken": {"name": "laptop"},
+    "NewWebhook": {"url": "https://hooks.example/normlab", "project": "digits"},
 }
 
 

@@ -5,8 +5,9 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 
-from api.http.body import Document, ensure_storable
+from api.http.body import Document, ensure_storable, is_json, read_body
 from api.http.errors import BadParameter
+from runtime.documents import decode
 from studies.spec import OverrideError, override
 
 _Settings = Annotated[
@@ -40,4 +41,12 @@ def _override(request: Request, document: dict[str, Any], settings: list[str]) -
     return overridden
 
 
+def read_text(
+    request: Request, body: Annotated[bytes, Depends(read_body)], settings: _Settings = None
+) -> str | None:
+    """The document as it was written, with its comments; None of JSON, which has none, and where values were set."""
+    return None if settings or is_json(request) else decode(body)
+
+
+Written: TypeAlias = Annotated[str | None, Depends(read_text)]
 Overridden: TypeAlias = Annotated[dict[str, Any], Depends(apply_settings)]

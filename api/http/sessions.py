@@ -9,6 +9,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from api.http.errors import Forbidden
+from store.accounts import sessions
 
 CSRF_HEADER = "X-CSRF-Token"
 _UNCHANGING = ("GET", "HEAD", "OPTIONS")
@@ -16,7 +17,7 @@ _UNCHANGING = ("GET", "HEAD", "OPTIONS")
 
 def cookie_name(request: Request) -> str:
     """Cookies don't tell ports apart, and two services may run on one host."""
-    return f"normlab_session_{request.url.port or request.url.scheme}"
+    return f"{sessions.COOKIE_PREFIX}{request.url.port or request.url.scheme}"
 
 
 def read_session(request: Request) -> str | None:

@@ -6,7 +6,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 
-from api.http import Id, get_current_user, pending_response, render_response, request_render
+from api.http import (
+    Id,
+    get_current_user,
+    pending_response,
+    render_response,
+    request_render,
+    take_place,
+)
 from api.processes import Pending
 from api.routes.jobs import find_job
 from api.routes.studies import find_study
@@ -64,6 +71,7 @@ _COLUMNS = (
     tags=["studies"],
     response_model=Curves,
     responses=_ANSWERS,
+    dependencies=[Depends(take_place)],
 )
 def read_study_curves(
     services: ServicesDep,
@@ -95,6 +103,7 @@ def read_study_curves(
     tags=["jobs"],
     response_model=Curves,
     responses=_ANSWERS,
+    dependencies=[Depends(take_place)],
 )
 def read_job_curves(
     services: ServicesDep,

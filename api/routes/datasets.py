@@ -31,6 +31,7 @@ from api.storage import STORE_RETRY_SECONDS
 from runtime.data_roots import PathRefused, resolve_inside
 from runtime.files import DamagedFile
 from runtime.storage import StorageError, fetch_folder
+from runtime.tracing import current_context
 from store.catalog import datasets
 from store.db import Dataset, User
 from trainer.problems import did_you_mean
@@ -69,7 +70,9 @@ def register_dataset(
     with services.sessions.begin() as session:
 
         def register() -> DatasetView:
-            dataset, _ = datasets.register(session, user, new.name, new.source)
+            dataset, _ = datasets.register(
+                session, user, new.name, new.source, current_context.get()
+            )
             trail.note(session, "dataset.registered", new.name, kind=new.source.kind)
             return build_dataset_views(session, [dataset])[0]
 

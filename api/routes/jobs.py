@@ -27,6 +27,8 @@ from api.http import (
 )
 from api.schemas import AnnotationChange, JobStatus, JobView, Listing, PriorityChange, WaitView
 from api.services import Services, ServicesDep
+from runtime.tracing import current_context
+from store.access import everything
 from store.catalog import annotations
 from store.db import Job, Overtaken, User
 from store.jobs import (
@@ -75,7 +77,14 @@ def submit_job(
 
     try:
         job = services.intake.accept(
-            Submission(user, new.spec.project, dataset, new, remember if once.has_key else None)
+            Submission(
+                user,
+                new.spec.project,
+                dataset,
+                new,
+                remember if once.has_key else None,
+                current_context.get(),
+            )
         )
     except Overtaken:
         # An equal request was accepted meanwhile: nothing of this one was.
@@ -132,7 +141,8 @@ def annotate_job(
     """An archived job is left out of lists; nothing is deleted."""
     change = parse(AnnotationChange, document)
     with services.sessions.begin() as session:
-        ensure_own(user, find_job(session, job_id).owner, f"job {job_id}")
+        job = find_job(session, job_id)
+        ensure_own(user, job.owner, f"job {job_id}", job.project_id)
         annotations.annotate_job(session, job_id, annotations.Annotation(**dict(change)))
         trail.note(session, "job.annotated", f"j{job_id}", **change.model_dump(exclude_unset=True))
         return _build_view(services, session, job_id)
@@ -198,7 +208,7 @@ def _change(services: Services, user: User, job_id: int, change: JobChange) -> J
     """Does it to a job that is the user's to change, and wakes who may now have something to do."""
     with services.sessions.begin() as session:
         job = find_job(session, job_id)
-        ensure_own(user, job.owner, f"job {job_id}")
+        ensure_own(user, job.owner, f"job {job_id}", job.project_id)
         change(session, job, who=user.name)
         session.flush()
         answer = _build_view(services, session, job_id)
@@ -222,6 +232,11 @@ def explain_wait(session: Session, job: Job) -> dict[str, Any]:
     if job.waits_for is not None:
         detail = obstacles.describe_equal(job.waits_for)
         return {"waiting": WaitView.outside(WaitReason.EQUAL, detail), "obstacle": detail}
+    with everything(session):
+        return _explain_place(session, job)
+
+
+def _explain_place(session: Session, job: Job) -> dict[str, Any]:
     line = read_line(session)
     place = next((one for one in line.places if one.waiting.job.id == job.id), None)
     if place is None:

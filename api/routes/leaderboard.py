@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from api.http import BadParameter, Filter, get_current_user
+from api.http import BadParameter, Filter, get_current_user, take_place
 from api.schemas import Listing, View
 from api.services import ServicesDep
 from store.mlflow import links
@@ -24,7 +24,11 @@ class EntryView(Entry, View):
     mlflow_url: str | None
 
 
-@router.get("/leaderboard", summary="Rank specs by validation results, per dataset and task")
+@router.get(
+    "/leaderboard",
+    summary="Rank specs by validation results, per dataset and task",
+    dependencies=[Depends(take_place)],
+)
 def read_leaderboard(
     services: ServicesDep,
     project: Filter = None,

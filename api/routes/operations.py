@@ -39,8 +39,9 @@ from api.schemas import (
 )
 from api.services import ServicesDep
 from api.storage import delete_files
-from store.hosts import Stored, disk_use, reservations
-from store.jobs import leases, limits, maintenance, usage
+from store.access import current, everything
+from store.hosts import Stored, disk_use, host_views, reservations
+from store.jobs import limits, maintenance, usage
 from store.mlflow import mirror_problems
 from store.results import overview, start_estimates
 from studies.planning import read_line
@@ -60,12 +61,13 @@ def read_queue(
     services: ServicesDep,
     limit: Annotated[int, Query(ge=1, le=1000, description="maximum number of waiting jobs")] = 100,
 ) -> QueueView:
-    with services.sessions.begin() as session:
+    hidden = current().hidden
+    with services.sessions.begin() as session, everything(session):
         line = read_line(session, limit)
         error = start_estimates.read_error(session)
         return QueueView(
-            queued=[WaitingView.of(place, line.at) for place in line.places],
-            running=[RunningView.of(job) for job in line.running],
+            queued=[WaitingView.of(place, line.at, hidden) for place in line.places],
+            running=[RunningView.of(job, hidden) for job in line.running],
             estimates=EstimatesView.of(error) if error else None,
         )
 
@@ -75,14 +77,14 @@ def read_queue(
 )
 def read_usage(services: ServicesDep) -> UsageView:
     """Of two waiting jobs of the same priority, the one of the person with fewer weighted device-seconds starts first."""
-    with services.sessions.begin() as session:
+    with services.sessions.begin() as session, everything(session):
         return UsageView.of(overview.shares(session), usage.half_life(session))
 
 
 @router.get("/disk", summary="Read who uses the storage, and what could be removed", tags=["queue"])
 def read_disk(services: ServicesDep) -> DiskView:
     """As far as rows name the files: checkpoints and files of jobs, reports of studies."""
-    with services.sessions.begin() as session:
+    with services.sessions.begin() as session, everything(session):
         kept = timedelta(days=services.settings.keep_checkpoints_days)
         owned, removable = (
             disk_use.read_owned(session),
@@ -137,15 +139,18 @@ def collect_garbage(
 
 @router.get("/workers", summary="List the workers", tags=["queue"])
 def list_workers(services: ServicesDep) -> Listing[WorkerView]:
-    with services.sessions.begin() as session:
-        items = [WorkerView.model_validate(one) for one in leases.workers_view(session)]
-        return Listing(items=items)
+    with services.sessions.begin() as session, everything(session):
+        found = host_views.with_gpus(
+            host_views.workers_view(session), host_views.devices_view(session)
+        )
+        return Listing(items=[WorkerView.model_validate(one) for one in found])
 
 
 @router.get("/devices", summary="List the devices and the jobs that hold them", tags=["queue"])
 def list_devices(services: ServicesDep) -> Listing[DeviceView]:
-    with services.sessions.begin() as session:
-        items = [DeviceView.model_validate(one) for one in leases.devices_view(session)]
+    hidden = current().hidden
+    with services.sessions.begin() as session, everything(session):
+        items = [DeviceView.of(one, hidden) for one in host_views.devices_view(session)]
         return Listing(items=items)
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 
 from api.admission import CheckedArm, Plan, plan_job, plan_study
 from api.bills import expect_wall_seconds, make_bill, price
-from api.http import Fresh, Overridden, Reader, describe_body, get_current_user
+from api.http import Fresh, Overridden, Reader, describe_body, get_current_user, take_place
 from api.schemas import (
     BillView,
     EstimateView,
@@ -33,6 +33,7 @@ router = APIRouter(tags=["plans"], dependencies=[Depends(get_current_user)])
     "/plans",
     openapi_extra=describe_body(StudySpec, JobSpec),
     summary="Plan a job or study without creating it",
+    dependencies=[Depends(take_place)],
 )
 def make_plan(
     services: ServicesDep, user: Reader, document: Overridden, fresh: Fresh = False
@@ -116,7 +117,7 @@ def _whole(plan: Plan, then: int) -> float:
 
 def _bill(services: Services, user: User, plan: Plan, whole: float, *, fresh: bool) -> BillView:
     with services.sessions.begin() as session:
-        priced = price(session, plan, fresh=fresh, whole=whole)
+        priced = price(session, plan, reuse_for=None if fresh else user, whole=whole)
         bill = make_bill(priced)
         return BillView(
             **asdict(bill),

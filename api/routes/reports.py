@@ -1,10 +1,11 @@
-"""A study's report in three formats, and its figures."""
+"""A study's report in three formats, its figures, and its document."""
 
 from html import escape
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import Response
+from sqlalchemy.orm import Session
 
 from api.http import (
     HARMLESS,
@@ -15,9 +16,12 @@ from api.http import (
     pending_response,
     render_response,
     request_render,
+    take_place,
 )
 from api.processes import Pending
+from api.routes.studies import find_study
 from api.services import Services, ServicesDep
+from store.db import Study
 from store.studies import studies
 from studies.rendering import (
     cached_figure,
@@ -33,6 +37,7 @@ from studies.report import (
     fetch_arrays,
     list_figures,
     read_report,
+    spec_text,
     to_json,
     to_markdown_report,
 )
@@ -46,6 +51,7 @@ Format: TypeAlias = Literal["html", "json", "markdown"]
 _TYPES: dict[Format, str] = {
     "html": "text/html", "json": "application/json", "markdown": "text/markdown",
 }  # fmt: skip
+_YAML = "application/yaml"
 _SUFFIXES: dict[Format, str] = {"html": "html", "json": "json", "markdown": "md"}
 _NOT_YET: dict[int | str, dict[str, Any]] = {
     202: {
@@ -55,10 +61,34 @@ _NOT_YET: dict[int | str, dict[str, Any]] = {
 
 
 @router.get(
+    "/document",
+    summary="Read a study's document as YAML",
+    response_class=Response,
+    responses={200: {"content": {_YAML: {}}}},
+)
+def read_document(services: ServicesDep, study_id: Id) -> Response:
+    """As it was submitted, with its comments; written anew where it was submitted as JSON, or with `set`, and of a preset
+    or an older study. Seeds that were added later are not in it."""
+    with services.sessions.begin() as session:
+        text = write_document(session, find_study(session, study_id))
+    headers = {"Content-Disposition": f'attachment; filename="s{study_id}.yaml"'}
+    return Response(text, media_type=_YAML, headers=headers)
+
+
+def write_document(session: Session, study: Study) -> str:
+    """As it was submitted, where that is known."""
+    written = studies.read_document(session, study.id)
+    if written is not None:
+        return written
+    return spec_text(study.spec, tuple(studies.variants_of(session, study.id)))
+
+
+@router.get(
     "/report",
     summary="Read a study's report",
     response_class=Response,
     responses={200: {"content": {one: {} for one in _TYPES.values()}}, **_NOT_YET},
+    dependencies=[Depends(take_place)],
 )
 def read_one(
     services: ServicesDep,
@@ -115,6 +145,7 @@ def read_one(
         200: {"content": {"image/png": {}, "image/svg+xml": {}, "application/pdf": {}}},
         **_NOT_YET,
     },
+    dependencies=[Depends(take_place)],
 )
 def read_figure(services: ServicesDep, study_id: Id, name: str, format: PictureFormat) -> Response:
     """The JSON report lists the figures, and explains how to get those that are missing."""

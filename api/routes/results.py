@@ -1,8 +1,9 @@
 """Results of training jobs: as rows, in groups, side by side, and as a file."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response, StreamingResponse
@@ -22,6 +23,7 @@ from api.http import (
     read_parameter,
     spool_jobs,
     spool_rows,
+    take_place,
 )
 from api.routes.studies import find_study
 from api.schemas import ChosenRows, Listing, ResultView
@@ -56,7 +58,11 @@ router = APIRouter(tags=["results"], dependencies=[Depends(get_current_user)])
 MOST_STUDIES = 6
 
 
-@router.get("/results", summary="List results: one row per job, newest first unless sorted")
+@router.get(
+    "/results",
+    summary="List results: one row per job, newest first unless sorted",
+    dependencies=[Depends(take_place)],
+)
 def list_results(
     services: ServicesDep, page: ResultPage, jobs: Jobs, sort: Sorting, columns: Columns
 ) -> Listing[ResultView] | ChosenRows:
@@ -77,7 +83,11 @@ def list_results(
     return Listing(items=items, next_cursor=listing.next_cursor)
 
 
-@router.get("/results/groups", summary="Group results by the values of any fields, with statistics")
+@router.get(
+    "/results/groups",
+    summary="Group results by the values of any fields, with statistics",
+    dependencies=[Depends(take_place)],
+)
 def list_groups(
     services: ServicesDep,
     jobs: Jobs,
@@ -110,6 +120,7 @@ def list_groups(
     summary="Compare groups of any query, or the variants of several studies, side by side",
     response_model=SideBySide,
     responses={200: {"content": {"text/csv": {}}}},
+    dependencies=[Depends(take_place)],
 )
 def read_result_comparison(
     services: ServicesDep,
@@ -199,6 +210,7 @@ def _read_studies(studies: list[int] | None) -> list[int]:
     summary="Export results as one file: a line per job, a column per field",
     response_class=StreamingResponse,
     responses={200: {"content": {kind: {} for kind in TYPES.values()}}},
+    dependencies=[Depends(take_place)],
 )
 def export_results(
     services: ServicesDep,
@@ -216,12 +228,27 @@ def export_results(
         rows = result_rows.each_row(session, condition=jobs, order=sort, columns=selected)
         # Read to the end before the transaction ends, and sent afterwards: a client on a slow line must hold
         # neither a connection nor a snapshot, which would keep the vacuum from its work.
-        lines = spool(rows, format=format)
+        lines = spool(_at_most(rows, services.settings.export_rows), format=format)
     return StreamingResponse(
         lines,
         media_type=TYPES[format],
         headers={"Content-Disposition": f'attachment; filename="results.{format}"'},
     )
+
+
+def _at_most(
+    rows: Generator[Mapping[str, Any], None, None], most: int
+) -> Iterator[Mapping[str, Any]]:
+    """Raises BadParameter: nothing has been sent yet."""
+    with closing(rows):
+        for number, row in enumerate(rows):
+            if number == most:
+                raise BadParameter(
+                    "query",
+                    f"more than {most} jobs match, the most that one export may hold: export them in parts, "
+                    "for instance `created<2026-01-01` and `created>=2026-01-01`",
+                )
+            yield row
 
 
 def _all_columns() -> list[Column]:

@@ -24,11 +24,13 @@ from api.http import (
     StudiesWith,
     TableFormat,
     Writer,
+    Written,
     describe_body,
     ensure_own,
     get_current_user,
     parse,
     respond_with_table,
+    take_place,
 )
 from api.routes.jobs import build_job_views
 from api.schemas import (
@@ -42,6 +44,7 @@ from api.schemas import (
     StudyView,
 )
 from api.services import Services, ServicesDep
+from runtime.tracing import current_context
 from store.catalog import annotations
 from store.db import Study, User
 from store.jobs import commands
@@ -63,9 +66,15 @@ router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(ge
     response_model=AcceptedStudy,
     openapi_extra=describe_body(StudySpec),
     summary="Submit a study",
+    dependencies=[Depends(take_place)],
 )
 def submit_study(
-    services: ServicesDep, user: Writer, document: Overridden, once: Once, fresh: Fresh = False
+    services: ServicesDep,
+    user: Writer,
+    document: Overridden,
+    written: Written,
+    once: Once,
+    fresh: Fresh = False,
 ) -> Response:
     """The study is committed before the response is sent: each of its jobs reaches exactly one final status,
     whatever crashes."""
@@ -87,6 +96,8 @@ def submit_study(
                 with_expected_seconds(session, plan, plan.cells(fresh=fresh)),
                 plan.warnings,
                 planned_seeds=sorted(study.seed_list),
+                document=written,
+                trace_context=current_context.get(),
             )
             return _build_accepted(services, session, made, same)
 
@@ -175,6 +186,7 @@ def list_study_jobs(
     summary="Compare the variants: which is better, and by how much",
     response_model=Comparison,
     responses=TABLES,
+    dependencies=[Depends(take_place)],
 )
 def compare(
     services: ServicesDep,
@@ -214,6 +226,7 @@ def _ensure_recorded(metric: str, rows: Sequence[ResultRow]) -> None:
     response_model=AcceptedStudy,
     openapi_extra=describe_body(Extension),
     summary="Add seeds to a study",
+    dependencies=[Depends(take_place)],
 )
 def extend_study(
     services: ServicesDep,
@@ -271,7 +284,7 @@ def find_study(session: Session, study_id: int) -> Study:
 
 def find_own_study(session: Session, user: User, study_id: int) -> Study:
     study = find_study(session, study_id)
-    ensure_own(user, study.owner, f"study {study_id}")
+    ensure_own(user, study.owner, f"study {study_id}", study.project_id)
     return study
 
 

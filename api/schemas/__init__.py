@@ -27,6 +27,14 @@ from api.schemas.plans import (
     TakenDefault,
 )
 from api.schemas.presets import PresetDetail, PresetView, RunRequest, RunView, ShortVerdict
+from api.schemas.projects import (
+    MemberView,
+    NewMember,
+    NewProject,
+    ProjectChange,
+    ProjectDetail,
+    ProjectView,
+)
 from api.schemas.scheduling import (
     EstimatesView,
     LimitsChange,
@@ -59,6 +67,7 @@ from api.schemas.service import (
 )
 from api.schemas.studies import AcceptedStudy, StudyView
 from api.schemas.waiting import WaitView
+from api.schemas.webhooks import NewWebhook, WebhookSecretView, WebhookView
 
 __all__ = [
     "AcceptedStudy",
@@ -85,12 +94,16 @@ __all__ = [
     "LimitsView",
     "Listing",
     "LogLineView",
+    "MemberView",
     "MirrorView",
     "NamedProblem",
     "NewDataset",
+    "NewMember",
+    "NewProject",
     "NewReservation",
     "NewToken",
     "NewUser",
+    "NewWebhook",
     "OutlookView",
     "OwnedView",
     "PlanView",
@@ -99,6 +112,9 @@ __all__ = [
     "PresetDetail",
     "PresetView",
     "PriorityChange",
+    "ProjectChange",
+    "ProjectDetail",
+    "ProjectView",
     "QueueView",
     "RemovedView",
     "ReservationView",
@@ -120,5 +136,7 @@ __all__ = [
     "View",
     "WaitView",
     "WaitingView",
+    "WebhookSecretView",
+    "WebhookView",
     "WorkerView",
 ]

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.mirror import ProblemView
 from api.schemas.waiting import WaitView
+from runtime.tracing import trace_id
 from store.db import PRIORITIES, Job, MirrorProblem
 
 Item = TypeVar("Item", bound=BaseModel)
@@ -21,6 +22,12 @@ NonFinite = Annotated[
 JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 
 
+TraceId = Annotated[
+    str | None,
+    Field(
+        description="of the trace that its request began or continued, where the service sends traces to a collector"
+    ),
+]
 MirrorProblems = Annotated[
     list[ProblemView],
     Field(
@@ -50,6 +57,7 @@ class JobView(View):
     name: str
     study_id: int | None
     project: str | None
+    private: Annotated[bool, Field(description="only who is listed in the project may read it")]
     owner: str
     variant: str | None
     point: Annotated[dict[str, Any], Field(description="the matrix point: dotted path → value")]
@@ -103,6 +111,7 @@ class JobView(View):
         Field(description="its run in MLflow; made once the job has started, or has ended"),
     ]
     mirror_problems: MirrorProblems
+    trace_id: TraceId
     obstacle: Annotated[
         str | None,
         Field(
@@ -130,19 +139,21 @@ class JobView(View):
         return cls(
             **columns,
             project=job.project.name if job.project else None,
+            private=job.project is not None and job.project.visibility == "private",
             owner=job.owner.name,
             priority=PRIORITIES[job.priority],
             wish=job.requested_action,
             archived=job.archived_at is not None,
             mlflow_url=url,
             mirror_problems=[ProblemView.model_validate(one) for one in problems],
+            trace_id=trace_id(job.trace_context),
             obstacle=obstacle,
         )
 
 
 _JOB_COLUMNS = frozenset(JobView.model_fields) - {
-    "project", "owner", "priority", "wish", "archived", "mlflow_url", "mirror_problems", "obstacle",
-    "waiting",
+    "project", "private", "owner", "priority", "wish", "archived", "mlflow_url", "mirror_problems", "obstacle",
+    "trace_id", "waiting",
 }  # fmt: skip
 
 

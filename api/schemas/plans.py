@@ -77,6 +77,9 @@ class BillView(View):
     unknown: Annotated[
         int, Field(description="jobs that are not in it: nothing like them was trained")
     ]
+    unknown_seconds: Annotated[
+        float, Field(description="device time after which the unknown jobs end: their timeouts")
+    ]
     basis: Annotated[
         Literal["same", "shape", "scaled"] | None,
         Field(

@@ -1,14 +1,14 @@
 """Schemas of the queue, and of what each person has used of the machines."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self, TypeAlias
 
-from pydantic import ByteSize, Field
+from pydantic import BeforeValidator, ByteSize, Field
 
 from api.schemas.jobs import View
-from api.schemas.service import Role
+from api.schemas.service import Role, describe_private
 from api.schemas.waiting import WaitView, describe_place
 from store.db import PRIORITIES, Job
 from store.jobs import Limits
@@ -16,11 +16,15 @@ from store.results import Share, StartError
 from studies.planning import Place
 from trainer.spec import Duration, Part, Priority, describe_duration
 
+_Id: TypeAlias = Annotated[
+    int | None, Field(description="null: of a private project that the reader may not read")
+]
+
 
 class WaitingView(WaitView):
     """A queued job and its position in the queue."""
 
-    id: int
+    id: _Id
     name: str
     study_id: int | None
     study: Annotated[str | None, Field(description="its study's name")]
@@ -32,15 +36,12 @@ class WaitingView(WaitView):
     claimable: Annotated[bool, Field(description="false: its dataset is not ready yet")]
 
     @classmethod
-    def of(cls, place: Place, now: datetime) -> Self:
+    def of(cls, place: Place, now: datetime, hidden: Collection[int] = ()) -> Self:
+        """`hidden`: the projects that the reader may not read."""
         waiting = place.waiting
         return cls(
             **describe_place(place, now),
-            id=waiting.job.id,
-            name=waiting.job.name,
-            study_id=waiting.job.study_id,
-            study=waiting.job.study.name if waiting.job.study else None,
-            owner=waiting.job.owner.name,
+            **_identify(waiting.job, hidden),
             priority=PRIORITIES[waiting.job.priority],
             waiting_seconds=waiting.waiting_seconds,
             claimable=waiting.runnable,
@@ -50,7 +51,7 @@ class WaitingView(WaitView):
 class RunningView(View):
     """A running job."""
 
-    id: int
+    id: _Id
     name: str
     study_id: int | None
     study: Annotated[str | None, Field(description="its study's name")]
@@ -62,19 +63,30 @@ class RunningView(View):
     started_at: datetime | None
 
     @classmethod
-    def of(cls, job: Job) -> Self:
+    def of(cls, job: Job, hidden: Collection[int] = ()) -> Self:
         return cls(
-            id=job.id,
-            name=job.name,
-            study_id=job.study_id,
-            study=job.study.name if job.study else None,
-            owner=job.owner.name,
+            **_identify(job, hidden),
             priority=PRIORITIES[job.priority],
             attempt=job.attempt,
             step=job.step,
             total_steps=job.total_steps,
             started_at=job.started_at,
         )
+
+
+def _identify(job: Job, hidden: Collection[int]) -> dict[str, Any]:
+    owner = job.owner.name
+    if job.project_id in hidden:
+        name = describe_private(owner)
+        return {"id": None, "name": name, "study_id": None, "study": None, "owner": owner}
+    study = job.study.name if job.study else None
+    return {
+        "id": job.id,
+        "name": job.name,
+        "study_id": job.study_id,
+        "study": study,
+        "owner": owner,
+    }
 
 
 class EstimatesView(View):
@@ -127,6 +139,13 @@ class LimitsView(View):
         return cls.model_validate({"role": role, "user": user, **asdict(limits)})
 
 
+def _ensure_size(value: Any) -> Any:
+    # To pydantic, false is no bytes and true one.
+    if isinstance(value, bool):
+        raise ValueError(f"a size is bytes or like 500MB, 20GB, 1TB but got {str(value).lower()}")
+    return value
+
+
 class LimitsChange(Part):
     """Limits to set; omitted fields are unchanged, null removes a limit."""
 
@@ -134,9 +153,14 @@ class LimitsChange(Part):
     queued: Annotated[int | None, Field(strict=True, ge=0, le=10**6)] = None
     device_seconds_per_day: Duration | None = None
     timeout_seconds: Duration | None = None
-    disk_bytes: Annotated[
-        ByteSize | None, Field(ge=0, le=10**18, description="bytes, or like 500MB, 20GB, 1TB")
-    ] = None
+    disk_bytes: (
+        Annotated[
+            ByteSize,
+            BeforeValidator(_ensure_size, json_schema_input_type=int | str),
+            Field(ge=0, le=10**18, description="bytes, or like 500MB, 20GB, 1TB"),
+        ]
+        | None
+    ) = None
     priority: Priority | None = None
 
 

@@ -1,5 +1,6 @@
 """Schemas of datasets, workers, devices, the storage, users and tokens."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -7,7 +8,7 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from api.schemas.jobs import View
 from store.db import AuditRecord, Reservation, Token
-from store.hosts import Stored
+from store.hosts import Stored, host_views
 from trainer.spec import DatasetInfo, DatasetSource, Duration, Name, Part
 
 Role = Literal["admin", "member", "viewer"]
@@ -47,6 +48,23 @@ class ShortageView(View):
     detail: str
 
 
+class DeviceMemoryView(View):
+    """A GPU's memory: jobs run side by side as far as what they book fits beside what others use."""
+
+    total_bytes: int
+    booked_bytes: Annotated[int, Field(description="by running jobs; one without a booking: all")]
+    foreign_bytes: Annotated[int, Field(description="used by processes that are not Normlab's")]
+    free_bytes: Annotated[int, Field(description="neither booked nor used by others")]
+
+
+class GpuView(View):
+    """A GPU of a host whose memory is measured."""
+
+    number: int
+    name: str
+    memory: DeviceMemoryView
+
+
 class WorkerView(View):
     """A host's worker."""
 
@@ -75,13 +93,17 @@ class WorkerView(View):
         list[str],
         Field(description="what keeps it from taking jobs and other problems, one sentence each"),
     ]
+    gpus: Annotated[list[GpuView], Field(description="those whose memory is measured")]
 
 
 class HeldView(View):
     """A slot in use; its lease expires at `expires_at` unless renewed."""
 
     slot: int
-    job_id: int
+    job_id: Annotated[
+        int | None,
+        Field(description="null: a job of a private project that the reader may not read"),
+    ]
     job_name: str
     attempt: int
     expires_at: datetime
@@ -90,13 +112,14 @@ class HeldView(View):
         Field(description="of the memory of its GPU; null: all of it, or it is not measured"),
     ]
 
-
-class DeviceMemoryView(View):
-    """A GPU's memory: jobs run side by side as far as what they book fits beside what others use."""
-
-    total_bytes: int
-    booked_bytes: int
-    foreign_bytes: Annotated[int, Field(description="used by processes that are not Normlab's")]
+    @classmethod
+    def of(cls, held: host_views.Held, hidden: Collection[int]) -> Self:
+        """`hidden`: the projects that the reader may not read."""
+        view = cls.model_validate(held)
+        if held.project_id not in hidden:
+            return view
+        said = {"job_id": None, "job_name": describe_private(held.owner)}
+        return view.model_copy(update=said)
 
 
 class DeviceView(View):
@@ -110,6 +133,16 @@ class DeviceView(View):
     held: list[HeldView]
     reserved: Annotated[str | None, Field(description="by whom and until when no job starts on it")]
     memory: Annotated[DeviceMemoryView | None, Field(description="null: it is not measured")]
+
+    @classmethod
+    def of(cls, device: host_views.DeviceView, hidden: Collection[int]) -> Self:
+        view = cls.model_validate(device)
+        return view.model_copy(update={"held": [HeldView.of(one, hidden) for one in device.held]})
+
+
+def describe_private(owner: str) -> str:
+    """What is said of a job that the reader may not read, in place of its name."""
+    return f"a private job of {owner}"
 
 
 class OwnedView(View):
@@ -137,7 +170,7 @@ class GcRequest(Part):
             description="since the job's end; seconds, or like 90s, 30m, 2h, 1d; null: as long as the sweep keeps them"
         ),
     ] = None
-    dry_run: bool = False
+    dry_run: Annotated[bool, Field(strict=True)] = False
 
 
 class RemovedView(View):
@@ -241,10 +274,25 @@ class UserChange(Part):
     """Changes to a user; omitted fields are unchanged."""
 
     role: Role | None = None
-    disabled: bool | None = None
+    disabled: Annotated[bool | None, Field(strict=True)] = None
     weight: Annotated[
         float | None,
-        Field(gt=0, le=1000, description="twice the weight is twice the share of the machines"),
+        Field(
+            strict=True,
+            ge=0.001,
+            le=1000,
+            description="twice the weight is twice the share of the machines",
+        ),
+    ] = None
+    login: Annotated[
+        str | None,
+        Field(
+            strict=True,
+            min_length=1,
+            max_length=255,
+            description="who opens this account when they log in at the identity provider: their subject there (`sub`), "
+            "in addition to those before; null: nobody does any more, and the tokens made with such a login are revoked",
+        ),
     ] = None
 
 

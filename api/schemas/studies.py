@@ -6,8 +6,9 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import Field, computed_field
 
-from api.schemas.jobs import JobStatus, MirrorProblems, View
+from api.schemas.jobs import JobStatus, MirrorProblems, TraceId, View
 from api.schemas.mirror import ProblemView
+from runtime.tracing import trace_id
 from store.db import MirrorProblem, Study
 from store.studies import Tally, studies
 
@@ -42,6 +43,7 @@ class StudyView(View):
     id: int
     name: str
     project: str
+    private: Annotated[bool, Field(description="only who is listed in the project may read it")]
     owner: str
     status: studies.StudyStatus
     counts: Annotated[dict[JobStatus, int], Field(description="jobs by status")]
@@ -75,6 +77,7 @@ class StudyView(View):
     mirror_problem_count: Annotated[
         int, Field(description="number of problems, including those not listed")
     ]
+    trace_id: TraceId
 
     @classmethod
     def of(
@@ -89,6 +92,7 @@ class StudyView(View):
             id=study.id,
             name=study.name,
             project=study.project.name,
+            private=study.project.visibility == "private",
             owner=study.owner.name,
             status=status,
             counts={one: tally.counts[one] for one in get_args(JobStatus)},
@@ -112,6 +116,7 @@ class StudyView(View):
                 ProblemView.model_validate(one) for one in problems[:MOST_MIRROR_PROBLEMS]
             ],
             mirror_problem_count=len(problems),
+            trace_id=trace_id(study.trace_context),
         )
 
 

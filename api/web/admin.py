@@ -16,8 +16,8 @@ from api.web.render import PageRoute, render
 from runtime.storage import Storage
 from store.accounts import audit, sessions, users
 from store.db import ROLES, Token, User
-from store.hosts import describe_bytes
-from store.jobs import Limits, leases, limits
+from store.hosts import describe_bytes, host_views
+from store.jobs import Limits, limits
 from store.mlflow import mirror_problems
 from trainer.spec import describe_duration
 
@@ -89,15 +89,15 @@ def _read_account(session: Session, user: User, secret: str) -> dict[str, Any]:
 def _read_service(session: Session, way_in: int | None) -> dict[str, Any]:
     """What admins see besides."""
     tokens = users.list_tokens(session, limit=MOST_TOKENS + 1)
-    devices: dict[str, list[leases.DeviceView]] = {}
-    for device in leases.devices_view(session):
+    devices: dict[str, list[host_views.DeviceView]] = {}
+    for device in host_views.devices_view(session):
         devices.setdefault(device.host, []).append(device)
     return {
         "people": users.list_users(session, MOST_USERS),
         "all_tokens": _make_rows(tokens[:MOST_TOKENS], way_in),
         "has_more_tokens": len(tokens) > MOST_TOKENS,
         "changes": audit.list_records(session, limit=MOST_CHANGES).items,
-        "workers": leases.workers_view(session),
+        "workers": host_views.workers_view(session),
         "devices": devices,
         "problems": mirror_problems.list_problems(session, MOST_PROBLEMS),
         "problem_count": mirror_problems.count(session),
@@ -115,12 +115,14 @@ def _make_rows(tokens: Sequence[Token], way_in: int | None) -> Sequence[TokenRow
 def _describe_rules(services: Services) -> Mapping[str, str]:
     """What applies to everybody today, by what it is about."""
     settings = services.settings
+    elsewhere = f"; those with {services.provider.name} after a day" if services.provider else ""
     return {
         "Viewers": "read everything, and change nothing but their own tokens.",
         "Members": "submit jobs and studies, and change their own.",
+        "Projects": "are open, or private: those exist only for who is listed in them, as their pages say.",
         "Admins": "change everybody's jobs and studies, and manage users and all tokens.",
-        "Tokens": f"{settings.tokens_per_person} valid ones per person. Whoever has a token can do what its owner can.",
-        "Logins": f"end after {sessions.LENGTH.days} days, or with the token that was entered.",
+        "Tokens": f"{settings.tokens_per_person} valid ones per person. Whoever has a token can do what its owner can; with a read-only one, read.",
+        "Logins": f"end after {sessions.LENGTH.days} days, or with the token that was entered{elsewhere}.",
         "Documents": f"at most {_megabytes(settings.body_bytes)} as JSON, {_megabytes(settings.yaml_bytes)} as YAML.",
         "History": "each change of a job's status stays on its page: when, by whom and why.",
     }

@@ -21,8 +21,8 @@ _PROGRAMS = (
     "/readyz",
     "/static/",
 )
-#: Of the problem itself.
-_OWN_HEADERS = ("content-length", "content-type")
+#: Of the problem itself; a page has a policy of its own, or it could not load its styles.
+_OWN_HEADERS = ("content-length", "content-type", "content-security-policy")
 
 
 def install(app: FastAPI) -> None:

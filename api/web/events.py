@@ -14,12 +14,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
+from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from api.http import Secret, authenticate, get_current_user
 from api.services import Services, ServicesDep
-from runtime.termination import called_at_end
-from store.db import DATABASE_AWAY
+from runtime.process import called_at_end
+from store.access import Access, current, read_as
+from store.db import DATABASE_AWAY, Job
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(get_current_user)])
 
@@ -58,8 +60,12 @@ async def _tell(services: Services, secret: str, last: str | None) -> AsyncItera
         while not is_ending.is_set():
             changed.clear()
             if (news := services.changes.since(last)) is not None:
-                last, told_at = news.mark, time.monotonic()
-                yield f"id: {last}\nevent: changed\ndata: {_write(news.jobs)}\n\n"
+                last, jobs = news.mark, news.jobs
+                if jobs and current().hidden:
+                    jobs = await run_in_threadpool(_choose_shown, services, jobs)
+                if jobs != frozenset() or not news.jobs:
+                    told_at = time.monotonic()
+                    yield f"id: {last}\nevent: changed\ndata: {_write(jobs)}\n\n"
             with suppress(TimeoutError):
                 # Not `wait_for`, which makes a task for each stream and each change.
                 async with asyncio.timeout(min(beats_at, checks_at) - time.monotonic()):
@@ -68,8 +74,10 @@ async def _tell(services: Services, secret: str, last: str | None) -> AsyncItera
                 await asyncio.sleep(pause)
             if time.monotonic() >= checks_at:
                 checks_at = _in_about(CHECK_SECONDS)
-                if not await run_in_threadpool(_may_go_on, services, secret):
+                access = await run_in_threadpool(_find_access, services, secret, current())
+                if access is None:
                     return
+                read_as(access)
             if time.monotonic() >= beats_at:
                 beats_at = _in_about(HEARTBEAT_SECONDS)
                 yield ": still here\n\n"
@@ -84,10 +92,20 @@ def _write(jobs: frozenset[int] | None) -> str:
     return json.dumps(None if jobs is None else sorted(jobs))
 
 
-def _may_go_on(services: Services, secret: str) -> bool:
-    """Whether the session is valid still, as far as the database can be asked."""
+def _choose_shown(services: Services, job_ids: frozenset[int]) -> frozenset[int] | None:
+    """Those that the reader may read; None, for all that may have changed, where the database can't be asked."""
     try:
         with services.readers() as session:
-            return authenticate(session, secret) is not None
+            return frozenset(session.scalars(select(Job.id).where(Job.id.in_(job_ids))))
     except DATABASE_AWAY:
-        return True
+        return None
+
+
+def _find_access(services: Services, secret: str, access: Access) -> Access | None:
+    """Whose session it is; as far as the database can't be asked, as before; None if it has ended."""
+    try:
+        with services.readers() as session:
+            caller = authenticate(session, secret)
+    except DATABASE_AWAY:
+        return access
+    return None if caller is None else caller.access

@@ -6,7 +6,18 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from api.web import admin, docs, error_pages, events, jobs, login, now, studies, submit
+from api.web import (
+    admin,
+    docs,
+    error_pages,
+    events,
+    jobs,
+    login,
+    now,
+    projects,
+    studies,
+    submit,
+)
 from api.web.catalog import datasets, presets
 from api.web.docs import STATIC
 from api.web.results import compare, listing
@@ -19,6 +30,7 @@ _ROUTERS = (
     listing,
     compare,
     jobs,
+    projects,
     submit,
     presets,
     datasets,

@@ -46,7 +46,7 @@ def show_job(request: Request, services: ServicesDep, user: Reader, job_id: Id) 
         "job.html",
         user,
         title=view.name,
-        may_change=may_change(user, view.owner),
+        may_change=may_change(user, view.owner, job.project_id),
         is_final=view.status in FINAL_STATUSES,
         priorities=PRIORITIES,
         **context,

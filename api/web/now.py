@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from api.http import Reader
 from api.services import ServicesDep
 from api.web.render import PageRoute, render
+from store.access import current, everything
 from store.db import PRIORITIES, User
 from store.jobs import usage
 from store.results import Share, overview, start_estimates
@@ -31,13 +32,15 @@ class Own:
 
 @router.get("/")
 def show_now(request: Request, services: ServicesDep, user: Reader) -> Response:
-    with services.sessions.begin() as session:
+    # Of private projects the page shows whose jobs they are, no more.
+    with services.sessions.begin() as session, everything(session):
         line = read_line(session, MOST_WAITING)
         shares = overview.shares(session)
         context: dict[str, Any] = {
             "slots": line.slots,
             "troubled": [one for one in line.workers if one.problems],
             "queue": line.places,
+            "hidden": current().hidden,
             "own": _find_own(user, shares, line.places),
             "error": start_estimates.read_error(session),
             "waiting_count": sum(one.queued for one in shares),

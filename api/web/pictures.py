@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from api.routes.catalog import read_catalog
-from studies.report import ReportInput, figure_list, list_figures
+from studies.report import ReportInput, find_own_figure
 from studies.report.panels import WIDTH, Lines, PanelData, figure_height
 from trainer.spec import MOST_CLASSES, DatasetInfo, Preview
 
@@ -56,7 +56,7 @@ class Augmentation:
 
 def make_own_figure(report: ReportInput) -> OwnFigure | None:
     """None of a study that says nothing of a figure."""
-    info = next((one for one in list_figures(report) if one.name == figure_list.FIGURE), None)
+    info = find_own_figure(report)
     if info is None:
         return None
     ended, title = report.finished_at, info.title.partition("\n")[0]

@@ -140,12 +140,17 @@ def error_page(
     page = render(
         request,
         "error.html",
-        _find_user(request) if status < HTTPStatus.INTERNAL_SERVER_ERROR else None,
+        # Whoever asks too often gets no statement for it.
+        None
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+        else _find_user(request),
         status=status,
         title=status.phrase,
         detail=detail,
         # What was sent by a form is not sent again by a link.
-        may_try_again=status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        may_try_again=(
+            status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+        )
         and request.method in ("GET", "HEAD"),
     )
     page.headers.update(headers or {})
@@ -214,6 +219,11 @@ def render(
         )
     )
     return HTMLResponse(text, status, headers=_HEADERS)
+
+
+def render_part(template: str, **context: Any) -> Markup:
+    """Of a page, what is the same for everybody."""
+    return Markup(environment().get_template(template).render(**context))  # noqa: S704
 
 
 def _pages(user: User | None) -> Mapping[str, str]:

@@ -7,19 +7,19 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api.http import BadParameter, Filter, Id, Reader, may_change, read_query
+from api.routes.reports import write_document
 from api.routes.results import MOST_STUDIES
 from api.routes.studies import build_study_views, find_study
 from api.schemas import StudyView
 from api.services import Services, ServicesDep
 from api.web.forest import make_forest
 from api.web.pictures import make_own_figure
-from api.web.render import PageRoute, describe_mistake, options, render
-from store.db import Job, Study
+from api.web.render import PageRoute, describe_mistake, options, render, render_part
+from store.db import Study
 from store.mlflow import links
-from store.studies import studies
+from store.studies import list_job_ids, studies
 from studies.comparison import compare, read_evidence
-from studies.report import fetch_arrays, make_page, read_report
-from studies.spec import arm_name
+from studies.report import JobReport, fetch_arrays, make_page, read_report
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -27,6 +27,8 @@ PAGE = 25
 #: How long a study's page waits for results with the latest changes, before it shows those of before them; and, where
 #: nobody has looked at the study yet, before it says that they are being made.
 LATE_SECONDS, FIRST_LATE_SECONDS = 0.05, 0.3
+#: Of a study of more jobs, the results take longer than that: its page doesn't wait at all.
+MOST_AWAITED_JOBS = 200
 
 
 @router.get("/studies")
@@ -104,11 +106,12 @@ def show_study(request: Request, services: ServicesDep, user: Reader, study_id: 
     with services.sessions.begin() as session:
         study = find_study(session, study_id)
         [view] = build_study_views(services, session, [study])
+    is_awaited = sum(view.counts.values()) <= MOST_AWAITED_JOBS
     found = services.kept_results.find(
         study_id,
         lambda: read_results(services, study),
-        seconds=LATE_SECONDS,
-        first_seconds=FIRST_LATE_SECONDS,
+        seconds=LATE_SECONDS if is_awaited else 0.0,
+        first_seconds=FIRST_LATE_SECONDS if is_awaited else 0.0,
     )
     return render(
         request,
@@ -117,47 +120,50 @@ def show_study(request: Request, services: ServicesDep, user: Reader, study_id: 
         title=view.name,
         study=view,
         table_url=links.table_url(view.mlflow_url) if view.mlflow_url else None,
-        may_change=may_change(user, view.owner),
+        may_change=may_change(user, view.owner, study.project_id),
         is_late=found.is_late,
-        **(found.content or {"page": None}),
+        **(found.content or {"page": None, "results": ""}),
     )
 
 
 def read_verdict(services: Services, study: Study) -> tuple[dict[str, Any], list[int]]:
-    """Until one of its jobs changes, with their ids."""
-    with services.readers() as session:
+    """Until one of its jobs changes, with their ids. For all who may read the study, whoever asks first."""
+    with services.all_readers() as session:
         evidence = read_evidence(session, study)
     ids = [row.job_id for arm in evidence.arms.values() for row in arm.rows.values()]
     return {"verdict": compare(evidence).verdict}, ids
 
 
-def read_results(services: Services, study: Study) -> tuple[dict[str, Any], list[int]]:
-    """What is shown of a study until one of its jobs changes, with their ids."""
+def read_results(services: Services, study: Study) -> tuple[dict[str, Any], Sequence[int]]:
+    """What is shown of a study, to all who may read it, until one of its jobs changes; with their ids."""
     settings = services.settings
-    fetch_arrays(services.sessions, study.id, settings.storage)
+    fetch_arrays(services.all_readers, study.id, settings.storage)
     # Statistics are computed between the statements, of which each is a transaction of its own: none is open for long.
-    with services.readers() as session:
-        jobs = studies.jobs_of(session, study.id)
-        report = read_report(session, study, settings.storage.root, settings.mlflow_url)
-    ids = [job.id for job in jobs]
-    results = {
-        "page": make_page(report),
-        "forest": make_forest(
-            report.comparison.metric,
-            [(one.name, one.difference) for one in report.comparison.variants],
+    with services.all_readers() as session:
+        report = read_report(session, study, settings.storage.root, None, with_figures=False)
+        ids, document = list_job_ids(session, study.id), write_document(session, study)
+    page, figure, comparison = make_page(report), make_own_figure(report), report.comparison
+    results = render_part(
+        "study_results.html",
+        page=page,
+        study_id=study.id,
+        baseline=comparison.baseline,
+        metric=comparison.metric,
+        forest=make_forest(
+            comparison.metric, [(one.name, one.difference) for one in comparison.variants]
         ),
-        "figure": make_own_figure(report),
-        "job_ids": ids,
-        "grid": _make_grid([job for job in jobs if job.trial is None]),
-        "trials": [job for job in jobs if job.trial is not None],
-    }
-    return results, ids
+        figure=figure,
+        grid=_make_grid(report.jobs),
+        trials=len(ids) - len(report.jobs),
+        document=document,
+    )
+    return {"page": page, "results": results, "figure": figure, "job_ids": ids}, ids
 
 
-def _make_grid(jobs: Sequence[Job]) -> Mapping[str, object]:
+def _make_grid(jobs: Sequence[JobReport]) -> Mapping[str, object]:
     """Variants (at each point) × seeds."""
     seeds = sorted({job.seed for job in jobs})
-    rows: dict[str, dict[int, Job]] = {}
+    rows: dict[str, dict[int, JobReport]] = {}
     for job in jobs:
-        rows.setdefault(arm_name(job.variant or "", job.point), {})[job.seed] = job
+        rows.setdefault(job.arm, {})[job.seed] = job
     return {"seeds": seeds, "rows": rows}

@@ -1,6 +1,7 @@
 """The page to submit from: a document to start with, and what the service says of what was made of it."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,7 @@ from api.http import (
 )
 from api.routes.jobs import find_job
 from api.routes.plans import make_plan
+from api.routes.reports import write_document
 from api.routes.studies import find_study
 from api.schemas import BillView, PlanView
 from api.services import ServicesDep
@@ -38,6 +40,7 @@ from store.results import overview
 from store.studies import studies
 from studies.presets import NotOffered, UnknownPreset, find_preset, presets
 from studies.report import spec_text
+from studies.spec import read_study
 from studies.stats import count
 from trainer.spec import JobSpec
 
@@ -162,8 +165,11 @@ def _start_from_preset(name: str, scale: str | None, dataset: str | None) -> Sta
 
 def _start_from_study(session: Session, study_id: int) -> Start:
     study = find_study(session, study_id)
-    variants = studies.variants_of(session, study_id)
-    text = spec_text(study.spec, tuple(variants))
+    if sorted(read_study(study.spec).seed_list) == study.planned_seeds:
+        text = write_document(session, study)
+    else:
+        # Seeds were added to it since it was written.
+        text = spec_text(study.spec, tuple(studies.variants_of(session, study_id)))
     return Start(study.name, text, _again("study"), f"/studies/{study_id}")
 
 
@@ -188,7 +194,9 @@ def _may_submit(user: User) -> bool:
 
 
 def _show_problems(request: Request, user: User, error: ApiError) -> Response:
-    problems = find_places(request, error) or [FieldError(detail=error.detail)]
+    problems = sorted(find_places(request, error), key=_by_line) or [
+        FieldError(detail=error.detail)
+    ]
     retry = (error.headers or {}).get("Retry-After")
     return render(
         request,
@@ -200,6 +208,11 @@ def _show_problems(request: Request, user: User, error: ApiError) -> Response:
         plan=None,
         retry=retry,
     )
+
+
+def _by_line(problem: FieldError) -> tuple[float, int]:
+    """As it is read; what is on no line last."""
+    return problem.line or math.inf, problem.column or 0
 
 
 def _show_plan(request: Request, services: ServicesDep, user: User, plan: PlanView) -> Response:

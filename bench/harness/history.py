@@ -303,10 +303,10 @@ ORDER BY job.id, epoch
 """
 _QUEUED_JOBS = """
 INSERT INTO jobs (project_id, study_id, dataset_id, owner_id, name, variant, point, seed, spec, hash,
-    timeout_seconds)
+    shape, timeout_seconds)
 SELECT made.project_id, made.id, (SELECT id FROM datasets WHERE name = 'digits'),
     made.owner_id, cell.name, variant, point, seed,
-    cell.spec || jsonb_build_object('project', project.name), hash, 86400
+    cell.spec || jsonb_build_object('project', project.name), hash, shape_of(cell.spec), 86400
 FROM made CROSS JOIN cells AS cell JOIN projects AS project ON project.id = made.project_id
 WHERE made.number + (SELECT count(*) FROM made) * cell.number < :queued
 ORDER BY cell.number, made.number

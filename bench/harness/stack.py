@@ -18,7 +18,7 @@ FINAL = ("succeeded", "failed", "cancelled", "partial")
 _REQUEST_SECONDS = 120.0
 _MLFLOW_LOOK_SECONDS = 0.5
 #: Long after any mirror should have caught up.
-_MLFLOW_PATIENCE_SECONDS = 120.0
+_MLFLOW_PATIENCE_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class Stack:
             ) as to_api,
             httpx.Client(
                 base_url=f"http://127.0.0.1:{mlflow}/api/2.0/mlflow/",
+                headers={"Authorization": f"Bearer {token}"},
                 timeout=_REQUEST_SECONDS,
                 trust_env=False,
             ) as to_mlflow,
@@ -104,13 +105,15 @@ class Service:
             rows += page["items"]
         return rows
 
-    def finished_runs(self, project: str) -> list[dict[str, Any]]:
-        """Of at most 1,000 jobs, in MLflow: `job`, its metrics as name → (step, value), and whether its model was exported."""
+    def finished_runs(self, project: str, job: int | None = None) -> list[dict[str, Any]]:
+        """Of at most 1,000 jobs, in MLflow: `job`, its metrics as name → (step, value), and whether its model was exported.
+        `job`: of this one alone."""
         named = {"filter": f"name = '{project}'"}
         ids = [row["experiment_id"] for row in self._search("experiments", named)]
         if not ids:
             return []
-        query = {"experiment_ids": ids, "filter": "status = 'FINISHED'"}
+        own = "" if job is None else f" AND tags.`normlab.job` = '{job}'"
+        query = {"experiment_ids": ids, "filter": f"status = 'FINISHED'{own}"}
         return [
             {
                 "job": int(tags["normlab.job"]),
@@ -133,9 +136,16 @@ def wait_for_mlflow(service: Service, project: str, jobs: Sequence[Mapping[str, 
     """The time at which every job had a finished run with its last epoch and its test result."""
     deadline = time.monotonic() + _MLFLOW_PATIENCE_SECONDS
     epochs = {job["id"]: int(job["metrics"]["epochs"]) for job in jobs}
+    # A look at hundreds of runs takes MLflow as long as to write some: until it has the job that ended last, there
+    # are looks at that one only.
+    last = max(jobs, key=lambda job: to_timestamp(job["finished_at"]))["id"]
+    complete = 0
     while time.monotonic() < deadline:
+        if not complete and not service.finished_runs(project, last):
+            time.sleep(_MLFLOW_LOOK_SECONDS)
+            continue
         runs = {run["job"]: run["metrics"] for run in service.finished_runs(project)}
-        complete = sum(_is_complete(runs.get(job, {}), last) for job, last in epochs.items())
+        complete = sum(_is_complete(runs.get(job, {}), count) for job, count in epochs.items())
         if complete == len(jobs):
             return time.time()
         time.sleep(_MLFLOW_LOOK_SECONDS)

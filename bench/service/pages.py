@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fastapi.testclient import TestClient
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
@@ -17,7 +16,13 @@ from bench.harness.database import make_database
 from bench.harness.figures import Figure, Section, at_most
 from bench.harness.progress import say
 from bench.service.histories import EPOCHS_PER_JOB, QUEUED
-from bench.service.queries import RouteTimes, find_newest, measure_route, serve_in_process
+from bench.service.queries import (
+    InProcess,
+    RouteTimes,
+    find_newest,
+    measure_route,
+    serve_in_process,
+)
 from store.db import Changes, make_engine, notify
 from store.db.engine import JOBS_CHANNEL
 
@@ -94,10 +99,10 @@ def _paths(engine: Engine) -> Mapping[str, str]:
     }
 
 
-def _measure_anew(engine: Engine, client: TestClient, requests: int) -> RouteTimes:
+def _measure_anew(engine: Engine, client: InProcess, requests: int) -> RouteTimes:
     """It is shown with the results of before, while newer ones are made beside the requests."""
     job, study = find_newest(engine)
-    changes: Changes = client.app.state.services.changes  # type: ignore[attr-defined]
+    changes: Changes = client.app.state.services.changes
 
     def change() -> None:
         before = changes.mark
@@ -111,14 +116,14 @@ def _measure_anew(engine: Engine, client: TestClient, requests: int) -> RouteTim
     )
 
 
-def _weigh(client: TestClient, path: str) -> float:
+def _weigh(client: InProcess, path: str) -> float:
     """Kilobytes as they are sent."""
     page = client.get(path).text
     assets = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page))
     count = 0
     for address in (path, *assets):
-        with client.stream("GET", address, headers={"Accept-Encoding": "gzip"}) as answer:
-            count += sum(map(len, answer.iter_raw()))
+        answer = client.get(address, headers={"Accept-Encoding": "gzip"})
+        count += answer.num_bytes_downloaded
     return count / 1000
 
 

@@ -31,6 +31,7 @@ NORMS: dict[str, dict[str, Any]] = {
     "evonorm B0": {"kind": "evonorm", "form": "B0"},
     "evonorm S0": {"kind": "evonorm", "form": "S0"},
     "dynamic_tanh": {"kind": "dynamic_tanh"},
+    "derf": {"kind": "derf"},
 }
 
 WARM_STEPS = 20

@@ -18,9 +18,9 @@ from normlab.cli import (
     stack,
     submit,
     usage,
-    users,
     watch,
 )
+from normlab.cli.people import projects, users
 from normlab.cli.render import say
 
 app = typer.Typer(
@@ -57,13 +57,22 @@ def main(
 
 
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Local stack": (stack.up, stack.down, stack.status, demo.demo, devices.worker),
+    "Local stack": (
+        stack.up,
+        stack.down,
+        stack.status,
+        stack.backup,
+        stack.restore,
+        demo.demo,
+        devices.worker,
+    ),
     "Submit": (
         submit.init,
         presets.catalog,
         submit.validate,
         submit.plan,
         submit.submit,
+        submit.mcp,
     ),
     "Inspect": (
         show.list_,
@@ -74,7 +83,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         report.report,
         query.leaderboard,
         query.query,
-        query.export,
+        report.export,
         curves.diagnostics,
         show.queue,
         usage.usage,
@@ -90,6 +99,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         control.priority,
         control.extend,
         control.declare,
+        control.delete,
     ),
 }
 
@@ -97,10 +107,13 @@ for panel, verbs in _PANELS.items():
     for verb in verbs:
         app.command(verb.__name__.strip("_"), rich_help_panel=panel)(verb)
 
+app.add_typer(stack.mirror, name="mirror", rich_help_panel="Local stack")
+app.add_typer(watch.webhooks, name="webhook", rich_help_panel="Follow")
 app.command("audit", rich_help_panel="Administration")(users.audit)
 app.command("gc", rich_help_panel="Administration")(usage.gc)
 app.add_typer(datasets.app, name="dataset", rich_help_panel="Administration")
 app.add_typer(presets.app, name="preset", rich_help_panel="Presets")
+app.add_typer(projects.projects, name="project", rich_help_panel="Administration")
 app.add_typer(users.tokens, name="token", rich_help_panel="Administration")
 app.add_typer(users.users, name="users", rich_help_panel="Administration")
 app.add_typer(devices.devices, name="devices", rich_help_panel="Administration")

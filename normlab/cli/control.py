@@ -1,7 +1,8 @@
-"""The verbs that change jobs and studies: control (`cancel`, `pause`, ...) and annotation (`tag`, `note`, ...)."""
+"""The verbs that change jobs and studies: control (`cancel`, `pause`, `delete`, ...) and annotation (`tag`, `note`, ...)."""
 
 from enum import StrEnum
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -92,6 +93,33 @@ def declare(
     with Client() as client:
         item = client.declare(reference, kind, why)
     say(f"{reference}: declared {', '.join(sorted(item['declared']))}")
+
+
+def delete(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="jobs (j12) or studies (s3)", metavar="[ID...]")
+    ] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="a registered dataset")] = None,
+    project: Annotated[list[str] | None, typer.Option(help="a project, with all in it")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="don't ask")] = False,
+) -> None:
+    """Delete jobs, studies, datasets or projects that have ended, for good: rows, files and MLflow's runs.
+
+    A study goes with its jobs; one job of a study can't be deleted alone. What other jobs reuse of a job stays theirs.
+    `archive` only hides.
+    """
+    references = [Reference.parse(name) for name in names or ()]
+    paths = {str(one): one.path for one in references}
+    paths |= {f"dataset {name}": f"datasets/{quote(name, safe='')}" for name in dataset or ()}
+    paths |= {f"project {name}": f"projects/{quote(name, safe='')}" for name in project or ()}
+    if not paths:
+        raise NormlabError("name what to delete: j12, s3, --dataset NAME or --project NAME")
+    if not yes:
+        typer.confirm(f"Delete {', '.join(paths)} for good? This can't be undone.", abort=True)
+    with Client() as client:
+        for what, path in paths.items():
+            client.delete(path)
+            say(f"{what}: deleted; its files and MLflow's runs follow within seconds")
 
 
 def _order(names: list[str], verb: str, **parameters: Any) -> None:

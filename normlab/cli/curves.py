@@ -25,7 +25,7 @@ from normlab.cli.show import Job, Named
 from normlab.client import Client, Reference
 from normlab.errors import NormlabError
 
-PICTURES = (".png", ".svg")
+PICTURES = (".png", ".svg", ".pdf")
 #: In a narrower terminal the lines of the plot break; wider ones are hard to read.
 _WIDTHS = (40, 110)
 _HEIGHT = 18
@@ -63,7 +63,7 @@ def curves(
     x: Annotated[Axis, typer.Option("--x", help="x-axis: epochs or optimizer steps")] = Axis.EPOCH,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="write an image to this file instead (.png or .svg)"),
+        typer.Option("--out", help="write an image to this file instead (.png, .svg or .pdf)"),
     ] = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -172,7 +172,8 @@ def _rows(series: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def _write(client: Client, reference: Reference, out: Path, wanted: Mapping[str, str]) -> None:
     if out.suffix.lower() not in PICTURES:
-        raise NormlabError(f"{out} must end in {' or '.join(PICTURES)}")
+        *others, last = PICTURES
+        raise NormlabError(f"{out} must end in {', '.join(others)} or {last}")
     with Patience("rendering the curves") as wait:
         content = client.curves_picture(
             reference, out.suffix.lower().removeprefix("."), on_wait=wait, **wanted

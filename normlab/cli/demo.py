@@ -63,7 +63,7 @@ def show_where_next(client: Client, reference: Reference, home: Home) -> None:
     for what, where in rows.items():
         say(f"  {what:<34} {where}")
     say()
-    say(f"Every curve and model is in MLflow; open {curves}")
+    say(f"Every curve and model is in MLflow (log in to the page first); open {curves}")
 
 
 def _own_name() -> str:

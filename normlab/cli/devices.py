@@ -170,16 +170,22 @@ def _busy(one: Item) -> str:
 
 
 def _jobs(one: Item) -> str:
-    return ", ".join(dict.fromkeys(f"j{held['job_id']}" for held in one["held"]))
+    # None: a job of a private project of others.
+    ids = (held["job_id"] for held in one["held"])
+    return ", ".join(dict.fromkeys("private" if one is None else f"j{one}" for one in ids))
 
 
 def _memory(one: Item) -> str:
     if (memory := one.get("memory")) is None:
         return ""
-    booked, total, foreign = (
-        size(memory[f"{name}_bytes"]) for name in ("booked", "total", "foreign")
+    free, total, booked, foreign = (
+        size(memory[f"{name}_bytes"]) for name in ("free", "total", "booked", "foreign")
     )
-    return f"{booked} of {total} booked, {foreign} used by others"
+    return f"{free} of {total} free, {booked} booked, {foreign} used by others"
+
+
+def _gpu_memory(one: Item) -> str:
+    return "; ".join(f"cuda:{gpu['number']} {_memory(gpu)}" for gpu in one["gpus"])
 
 
 _DEVICES = [
@@ -197,6 +203,7 @@ _WORKERS = [
     ),
     Column("slots", field("slots"), right=True),
     Column("in use", field("busy"), right=True),
+    Column("GPU memory", _gpu_memory, _gpu_memory),
     Column(
         "problems", lambda one: "; ".join(one["problems"]), lambda one: "; ".join(one["problems"])
     ),

@@ -1,11 +1,6 @@
-"""The verbs `query`, `export` and `leaderboard`: results of all studies, filtered, sorted, grouped, ranked."""
+"""The verbs `query` and `leaderboard`: results of all studies, filtered, sorted, grouped, ranked."""
 
 import json
-import sys
-import time
-from collections.abc import Iterable, Iterator
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,10 +15,9 @@ from normlab.cli.render import (
     raw,
     say,
     scaled,
-    size,
     unit_name,
 )
-from normlab.client import Client, Reference, exported_frame, save
+from normlab.client import Client
 from normlab.errors import NormlabError
 
 #: Printed unwrapped (`\b`), in 78 columns.
@@ -51,15 +45,6 @@ Values     0.1, true, false, null, words, 'strings', "strings",
 Missing    comparisons with missing or non-finite values are false,
            also != and not in; norm.groups=null matches missing values
 Archived   jobs are left out unless the query says archived (archived=true)
-"""
-_EXAMPLES = """
-
-\b
-normlab export --study s2 --out s2.csv
-normlab export 'norm.kind=group and created>=2026-11-01' > group.csv
-normlab export --format parquet --out all.parquet
-
-Query language: normlab query --help
 """
 
 Query = Annotated[str | None, typer.Argument(help="which jobs; default: all", metavar="QUERY")]
@@ -108,71 +93,7 @@ def query(
         typer.echo(f"There are more than {limit} results: -n {limit * 10} shows more", err=True)
 
 
-class ExportFormat(StrEnum):
-    """The file formats of an export."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
-
-
-def export(
-    text: Query = None,
-    study: Study = None,
-    format: Annotated[
-        ExportFormat, typer.Option("--format", help="csv or parquet (Apache Parquet)")
-    ] = ExportFormat.CSV,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="output file; default: standard output")
-    ] = None,
-) -> None:
-    """Export matching results as one table: a line per job, with its metrics and its spec."""
-    if format is ExportFormat.PARQUET and out is None and sys.stdout.isatty():
-        raise NormlabError(
-            "Parquet is a binary format: write it to a file with --out results.parquet"
-        )
-    if study is not None:
-        # Checked before the stream is opened: an error in the middle of a file would be too late.
-        Reference.study(study)
-    with Client() as client:
-        kind = "csv" if format is ExportFormat.CSV else "jsonl"
-        chunks = _watched(client.export(text, format=kind, study=study))
-        try:
-            _write(chunks, format, out)
-        except OSError as error:
-            if out is None:
-                raise
-            raise NormlabError(f"{out} cannot be written: {error.strerror}") from error
-    if out is not None:
-        typer.echo(f"wrote {out} ({size(out.stat().st_size)})", err=True)
-
-
 query.__doc__ = (query.__doc__ or "") + _GRAMMAR
-export.__doc__ = (export.__doc__ or "") + _EXAMPLES
-
-
-def _write(chunks: Iterable[bytes], format: ExportFormat, out: Path | None) -> None:
-    if format is ExportFormat.PARQUET:
-        # Which type a column has is known once all rows are there, so that Parquet can't be written while they
-        # come.
-        content: bytes = exported_frame(chunks).to_parquet(None, index=False)
-        chunks = [content]
-    if out is not None:
-        save(chunks, out)
-        return
-    for chunk in chunks:
-        sys.stdout.buffer.write(chunk)
-    sys.stdout.buffer.flush()
-
-
-def _watched(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Says on stderr how far it is, every few seconds."""
-    received, said = 0, time.monotonic()
-    for chunk in chunks:
-        yield chunk
-        received += len(chunk)
-        if time.monotonic() - said > 3:
-            typer.echo(f"{size(received)} received", err=True)
-            said = time.monotonic()
 
 
 def _usual(sort: str | None) -> str:

@@ -1,8 +1,9 @@
-"""The verbs of the local stack: `up`, `down`, `status`."""
+"""The verbs of the local stack: `up`, `down`, `status`, `backup`, `restore`, `mirror [verify|rebuild]`."""
 
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -35,6 +36,9 @@ Timeout = Annotated[
         help="maximum time to wait, in seconds; default: as long as every process makes progress"
     ),
 ]
+
+
+mirror = typer.Typer(help="MLflow's copy of the results: verify, rebuild.", no_args_is_help=True)
 
 
 def up(
@@ -151,6 +155,68 @@ def status(
         say_mirror(mirror)
 
 
+def backup(
+    folder: Annotated[
+        Path, typer.Argument(help="new, empty, or with an earlier backup", metavar="FOLDER")
+    ],
+) -> None:
+    """Back up the local stack, running or not: its databases and its files.
+
+    A file whose content FOLDER has already is not copied again. FOLDER then holds this backup and none before it; for
+    several, use several folders. It holds everybody's results and the first admin's token: keep it private.
+    """
+    home = Home.from_environment()
+    say(f"Backing up {home.folder} to {folder}")
+    if status := control.back_up(home, folder):
+        raise typer.Exit(status)
+    say(f"Done; restore it with: NORMLAB_HOME=... normlab restore {folder}")
+
+
+def restore(
+    folder: Annotated[Path, typer.Argument(help="of `normlab backup`", metavar="FOLDER")],
+) -> None:
+    """Restore a backup into NORMLAB_HOME, which must be empty or missing; each file is compared with its digest."""
+    home = Home.from_environment()
+    say(f"Restoring {folder} into {home.folder}")
+    if status := control.restore(home, folder):
+        raise typer.Exit(status)
+    say(
+        "Done; start it with: normlab up --detach, then compare MLflow with it: normlab mirror verify"
+    )
+
+
+@mirror.command("verify")
+def verify_mirror(
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="delete what differs, and have the mirror send it again to new runs"
+        ),
+    ] = False,
+) -> None:
+    """Compare MLflow with the database: parameters, metrics, tags and status of all that has ended.
+
+    Names each run that differs, and each that is no job's or study's; exit status 1 if there is any and it is not
+    repaired. In compose: `docker compose run --rm mirror python -m worker.mirror --verify`.
+    """
+    _run_mirror("--repair" if repair else "--verify")
+
+
+@mirror.command("rebuild")
+def rebuild_mirror() -> None:
+    """Delete all runs that the mirror has made in MLflow, and have it send everything again to new ones.
+
+    In compose: `docker compose run --rm mirror python -m worker.mirror --rebuild`.
+    """
+    _run_mirror("--rebuild")
+    say("The mirror sends everything again; `normlab status` says what MLflow lacks")
+
+
+def _run_mirror(option: str) -> None:
+    if status := control.run_mirror(Home.from_environment(), option):
+        raise typer.Exit(status)
+
+
 def ask_api(home: Home, path: str, **parameters: Any) -> Any:
     """What the local stack's own API answers; None if it doesn't, or takes long."""
     from normlab.client import Transport
@@ -168,7 +234,9 @@ def ask_api(home: Home, path: str, **parameters: Any) -> Any:
 def show_urls(home: Home, state: Mapping[str, Any]) -> None:
     say(f"  Page    {state['api_url']}  (log in with the token in {home.token_file})")
     say(f"  API     {state['api_url']}/docs")
-    say(f"  MLflow  {state['mlflow_url']}")
+    say(
+        f"  MLflow  {state['mlflow_url']}  (log in to the page first, or with your user name and a token)"
+    )
 
 
 _COLUMNS = (

@@ -1,4 +1,4 @@
-"""The verbs from a spec to a study: `init`, `validate`, `plan`, `submit`.
+"""The verbs from a spec to a study: `init`, `validate`, `plan`, `submit`; and `mcp`, which serves an agent.
 
 `plan` and `show` print warnings in full; `validate` and `submit` print their number.
 """
@@ -228,3 +228,32 @@ def init(
         raise NormlabError(f"{file} cannot be written: {error.strerror}") from error
     say(f"{file} is a commented study: edit it, then see what it would train with")
     say(f"  normlab plan {file}")
+
+
+def mcp(
+    budget: Annotated[
+        float,
+        typer.Option(
+            metavar="MINUTES",
+            min=0,
+            help="device-minutes that the agent may order in this session, by the bills of `plan`; 0: it only reads",
+        ),
+    ] = 0.0,
+) -> None:
+    """Serve an agent by the Model Context Protocol (MCP), on stdin and stdout.
+
+    The agent's program starts this command, with NORMLAB_URL and NORMLAB_TOKEN in its environment.
+
+    The agent plans, waits and reads verdicts; with a budget it also submits.
+    A job without comparable finished jobs counts with its `resources.timeout`,
+    an hour unless set. A token made by `token create --read-only` allows no
+    change.
+    """
+    try:
+        from normlab.agents import make_server
+    except ModuleNotFoundError as error:
+        raise NormlabError(
+            f"the package {error.name} is missing: pip install 'normlab[mcp]' installs it"
+        ) from None
+    with Client() as client:
+        make_server(client, budget).run()

@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import typer
 
+from normlab.cli.people.users import Role
 from normlab.cli.render import Column, Format, Item, Output, duration, emit, field, raw, say, size
-from normlab.cli.users import Role
 from normlab.client import Client
 from normlab.errors import NormlabError
 

@@ -1,16 +1,40 @@
-"""The verbs `watch` and `wait`: progress until the end, redrawn in a terminal, line by line when piped."""
+"""The verbs `watch` and `wait`: progress until the end, redrawn in a terminal, line by line when piped; and `webhook`, for
+who does not want to wait."""
 
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from normlab.cli.render import draw, say, summary, tell
+from normlab.cli.render import (
+    Column,
+    Format,
+    Item,
+    Output,
+    ago,
+    draw,
+    emit,
+    field,
+    raw,
+    say,
+    summary,
+    tell,
+    until,
+)
 from normlab.client import FINAL, Client, Reference, outlast_outage
-from normlab.errors import WaitedTooLong
+from normlab.errors import NormlabError, WaitedTooLong
+
+webhooks = typer.Typer(
+    no_args_is_help=True,
+    help="Send a message over HTTP, or by mail, when a study has ended: add, list, remove, test.",
+)
+
+#: The service sends within seconds; a receiver has ten to answer.
+_TEST_SECONDS = 45.0
 
 Names = Annotated[list[str], typer.Argument(help="jobs (j12) or studies (s3)", metavar="ID...")]
 
@@ -86,3 +110,118 @@ def _have_ended(jobs: Sequence[dict[str, Any]]) -> bool:
 
 def _jobs(client: Client, reference: Reference) -> list[dict[str, Any]]:
     return [client.show(reference)] if reference.kind == "job" else client.jobs_of(reference)
+
+
+class Message(StrEnum):
+    """What is sent to a webhook."""
+
+    STANDARD = "standard"
+    SLACK = "slack"
+
+
+_Number = Annotated[int, typer.Argument(help="see `normlab webhook list`", metavar="ID")]
+
+
+@webhooks.command()
+def add(
+    url: Annotated[
+        str,
+        typer.Argument(
+            help="http or https, at a public address unless allowed; or mailto:ada@lab.example",
+            metavar="URL",
+        ),
+    ],
+    study: Annotated[
+        str | None, typer.Option(help="about this study (s3) only, whoever owns it")
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option(help="about this project only, whoever owns it")
+    ] = None,
+    format: Annotated[
+        Message | None,
+        typer.Option(help="of a URL: JSON with all that is known (standard), or a text for a chat"),
+    ] = None,
+) -> None:
+    """Send a message when a study of yours has ended, with its verdict, or a job without a study has failed.
+
+    Each message to a URL is signed with the secret that is printed (Standard Webhooks). The webhook lasts as long as the
+    token that it is added with.
+    """
+    body: dict[str, object] = {"url": url}
+    if format is not None:
+        body["format"] = format.value
+    if study is not None:
+        body["study"] = Reference.study(study).id
+    if project is not None:
+        body["project"] = project
+    with Client() as client:
+        made = client.post("webhooks", body)
+    # On stderr, so that `SECRET=$(normlab webhook add URL)` gets the secret alone.
+    save = "Save its secret: it is not shown again. " if made["secret"] else ""
+    typer.echo(
+        f"Webhook {made['id']} is added. {save}Try it with `normlab webhook test {made['id']}`.",
+        err=True,
+    )
+    if made["expires_at"]:
+        typer.echo(f"It ends with its token, at {made['expires_at']}.", err=True)
+    if made["secret"]:
+        say(made["secret"])
+
+
+@webhooks.command("list")
+def list_webhooks(output: Output = Format.TABLE) -> None:
+    """List your webhooks, and what became of their messages (admins: everybody's)."""
+    with Client() as client:
+        emit(client.items("webhooks"), _WEBHOOKS, output, "no webhooks")
+
+
+@webhooks.command()
+def remove(number: _Number) -> None:
+    """Remove a webhook; messages that have not arrived yet are not sent any more."""
+    with Client() as client:
+        client.delete(f"webhooks/{number}")
+    say(f"Webhook {number} is removed")
+
+
+@webhooks.command()
+def test(number: _Number) -> None:
+    """Send a message that says only that it arrives, and wait for that; the exit status is 0 if it does."""
+    with Client() as client:
+        before = client.post(f"webhooks/{number}/test")
+        ends = time.monotonic() + _TEST_SECONDS
+        while time.monotonic() < ends:
+            time.sleep(0.5)
+            now = next(one for one in client.items("webhooks") if one["id"] == number)
+            if now["delivered_at"] != before["delivered_at"]:
+                say(f"A message has arrived at {now['url']}")
+                return
+            if now["attempts"] > before["attempts"]:
+                raise NormlabError(f"no message has arrived at {now['url']}: {now['failure']}")
+    raise NormlabError(
+        f"the message was not sent within {_TEST_SECONDS:g} s: does the sweep run? `normlab status` says"
+    )
+
+
+def _scope(webhook: Item) -> str:
+    if webhook["study"] is not None:
+        return f"s{webhook['study']}"
+    return webhook["project"] or "all of your own"
+
+
+def _next_attempt(webhook: Item) -> str:
+    return f"in {until(webhook['next_attempt_at'])}" if webhook["next_attempt_at"] else ""
+
+
+_WEBHOOKS = (
+    Column("id", field("id"), raw("id"), right=True),
+    Column("user", field("user")),
+    Column("url", field("url")),
+    Column("of", _scope),
+    Column("format", field("format")),
+    Column("last arrived", ago("delivered_at"), raw("delivered_at"), right=True),
+    Column("waiting", field("waiting"), raw("waiting"), right=True),
+    Column("next attempt", _next_attempt, raw("next_attempt_at")),
+    Column("given up", field("given_up"), raw("given_up"), right=True),
+    Column("why the last did not arrive", field("failure")),
+    Column("expires", field("expires_at")),
+)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from normlab.client.client import FINAL, Client
 from normlab.client.dataframes import exported_frame
 from normlab.client.documents import read_mapping
-from normlab.client.downloads import save
+from normlab.client.downloads import inside, save
 from normlab.client.ids import Reference
 from normlab.client.results import SideBySide
 from normlab.client.waiting import LINE_SECONDS, outlast_outage
@@ -21,6 +21,7 @@ __all__ = [
     "SideBySide",
     "Transport",
     "exported_frame",
+    "inside",
     "outlast_outage",
     "read_mapping",
     "save",

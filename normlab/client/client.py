@@ -268,6 +268,9 @@ class Client(ResultReader):
     def patch(self, path: str, body: Any) -> Any:
         return self._http.request("PATCH", path, json=body).json()
 
+    def put(self, path: str, body: Any) -> Any:
+        return self._http.request("PUT", path, json=body).json()
+
     def delete(self, path: str, **parameters: Any) -> None:
         self._http.request("DELETE", path, params=parameters)
 

@@ -38,12 +38,15 @@ def flatten_group(group: Mapping[str, Any]) -> dict[str, Any]:
     return {**group["by"], **rest, "low": low, "high": high}
 
 
-def exported_frame(chunks: Iterable[bytes]) -> "pandas.DataFrame":
+def exported_frame(chunks: Iterable[bytes], *, restore: bool = True) -> "pandas.DataFrame":
     """Of an export as JSON lines, with types that every format can hold: whole numbers stay whole where
-    some are missing, times are times in UTC, and a column of numbers and texts is text."""
+    some are missing, times are times in UTC, and a column of numbers and texts is text.
+
+    What isn't finite is put back, unless `restore` is False: then it is missing, and `non_finite` names it, as JSON.
+    """
     import pandas
 
-    rows = list(_exported(chunks))
+    rows = list(_exported(chunks, restore=restore))
     names = dict.fromkeys(name for row in rows for name in row)
     return pandas.DataFrame(
         {name: _series(name, [row.get(name) for row in rows]) for name in names}
@@ -67,11 +70,14 @@ def _series(name: str, values: list[Any]) -> "pandas.Series[Any]":
     return pandas.Series(texts, dtype="string")
 
 
-def _exported(chunks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+def _exported(chunks: Iterable[bytes], *, restore: bool) -> Iterator[dict[str, Any]]:
     for line in _lines(chunks):
         row = json.loads(line)
-        for name, value in (row.pop("non_finite", None) or {}).items():
-            row[name] = float(value)
+        non_finite = row.pop("non_finite", None) or {}
+        if restore:
+            row |= {name: float(value) for name, value in non_finite.items()}
+        else:
+            row["non_finite"] = json.dumps(non_finite)
         yield row
 
 

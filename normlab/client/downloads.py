@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from normlab.errors import NormlabError
+
 
 def save(chunks: Iterable[bytes], target: Path) -> None:
     """Into a temporary name first: what stands under `target` is complete."""
@@ -15,3 +17,13 @@ def save(chunks: Iterable[bytes], target: Path) -> None:
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file named by the service, which must be inside the folder."""
+    # The name comes from the service. Were it `../.bashrc`, or lead through a link out of the folder, a download
+    # would overwrite a file of the person's.
+    target = (folder / name).resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise NormlabError(f"the file name {name!r} is outside of {folder}")
+    return target

@@ -86,10 +86,16 @@ class ResultReader:
         return list(self._http.items("results/groups", study=_number(study), **wanted))
 
     def export(
-        self, query: str | None = None, *, format: str = "csv", study: Named | None = None
+        self,
+        query: str | None = None,
+        *,
+        format: str = "csv",
+        study: Named | None = None,
+        trials: bool = False,
     ) -> Iterator[bytes]:
-        """All results that match, flat, as `csv` or `jsonl`, while they come."""
-        return self._http.stream("results/export", query=query, format=format, study=_number(study))
+        """All results that match, flat, as `csv` or `jsonl`, while they come; `trials`: those of tuning, too."""
+        wanted: Item = {"query": query, "format": format, "study": _number(study)}
+        return self._http.stream("results/export", **wanted, trials=trials or None)
 
     def comparison(self, study: Named, metric: str | None = None) -> Item:
         path = f"{Reference.study(study).path}/comparison"
@@ -150,7 +156,7 @@ class ResultReader:
         on_wait: Callable[[], None] | None = None,
         **options: str,
     ) -> bytes:
-        """The same as `png` or `svg`; waits until it is drawn."""
+        """The same as `png`, `svg` or `pdf`; waits until it is drawn."""
         path = f"{Reference.parse(name).path}/curves"
         return self._drawn(path, {**options, "format": format}, on_wait)
 

@@ -5,6 +5,7 @@ import ipaddress
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +30,8 @@ from normlab.errors import NormlabError, NoToken, NotReachable, Refused
 from normlab.home import Home
 
 _RETRY_PAUSES = (0.5, 1.0, 2.0)
+#: So long a request that came too soon after others is sent again.
+_HASTE_SECONDS = 60.0
 #: The service may read a lot before it sends the first byte.
 _STREAM = httpx.Timeout(600.0, connect=5.0)
 
@@ -121,7 +124,7 @@ class Transport:
         # None marks the last attempt, whose failure is the caller's.
         for pause in (*pauses, None):
             try:
-                answer = self._client.request(method, path, **arguments)
+                answer = self._ask(method, path, **arguments)
             except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
                 # An address that is no URL doesn't become one by waiting.
                 if pause is None or not isinstance(error, httpx.TransportError):
@@ -134,6 +137,15 @@ class Transport:
                 pause = retry_after(answer.headers, pause)
             time.sleep(pause)
         raise AssertionError
+
+    def _ask(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """Waits where there were too many requests: nothing was done, whatever was asked."""
+        give_up = time.monotonic() + _HASTE_SECONDS
+        while True:
+            answer = self._client.request(method, path, **arguments)
+            if answer.status_code != HTTPStatus.TOO_MANY_REQUESTS or time.monotonic() > give_up:
+                return answer
+            time.sleep(retry_after(answer.headers, 1.0))
 
     def _has_become_ready(self, error: NotReachable | Refused) -> bool:
         if isinstance(error, Refused):

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import psutil
 
-from normlab.stack.rotation import older_piece
+from normlab.stack.logs import older_piece
 
 #: A process without signs of activity for this long is considered hung.
 IDLE_SECONDS = 300.0

@@ -1,22 +1,30 @@
-"""Start, stop and status of the local stack, through the supervisor's state file and signals."""
+"""Start, stop, status and backup of the local stack, through the supervisor's state file, signals and processes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from normlab.errors import StackError
 from normlab.home import Home
-from normlab.stack.daemons import describe_process, end_leftovers, leftovers, python_path
-from normlab.stack.preloads import remove_sockets
-from normlab.stack.servers import Postgres, Redis
+from normlab.stack.daemons import describe_process, end_leftovers, leftovers
+from normlab.stack.environments import (
+    backup_environment,
+    mirror_environment,
+    python_path,
+)
+from normlab.stack.preloads import remove_sockets, socket_of
+from normlab.stack.servers import Postgres, Redis, make_servers
 from normlab.stack.supervisor import ADOPT_STORAGE, Supervisor
+from runtime.preloaded import fork
 
 Show = Callable[[Mapping[str, Any]], None]
 
@@ -137,9 +145,89 @@ def _follow(home: Home, show: Show, launched: "subprocess.Popen[bytes] | None") 
         time.sleep(0.1)
 
 
+def run_mirror(home: Home, *options: str) -> int:
+    """The exit status of `python -m worker.mirror OPTIONS` beside the stack's own mirror. Raises StackError."""
+    if not home.is_locked():
+        raise StackError(
+            f"no stack is running in {home.folder}: start it with `normlab up --detach`"
+        )
+    running = {"NORMLAB_MLFLOW_URL": home.running_mlflow_url}
+    environment = mirror_environment(home, *make_servers(home, lambda: None)) | running
+    arguments = ["-m", "worker.mirror", *options]
+    with suppress(OSError):
+        # By the process that has imported what a mirror needs, which takes seconds.
+        socket = socket_of(home, "mirror")
+        return fork(
+            socket, arguments, environment, (0, 1, 2), folder=home.folder, bound=True
+        ).wait()
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, check=False, env=environment, cwd=home.folder).returncode
+
+
 def database_url(home: Home) -> str:
     """Of the stack's PostgreSQL, for SQLAlchemy; holds its owner's password."""
     return Postgres(home.folder / "postgres", sockets=home.sockets).url("normlab")
+
+
+def back_up(home: Home, folder: Path) -> int:
+    """The exit status of `python -m store backup`. Of a stack that is down, its database is started for this.
+
+    Raises StackError or ServerError.
+    """
+    folder = folder.expanduser().absolute()
+    if folder.resolve().is_relative_to(home.folder.resolve()):
+        raise StackError(
+            f"{folder} is in the home itself: name a folder outside of it, best on another disk"
+        )
+    if not (home.folder / "postgres" / "data").exists():
+        raise StackError(f"there is no database in {home.folder}: nothing to back up")
+    if home.is_locked():
+        return _run_store(home, make_servers(home, lambda: None)[0], "backup", folder)
+    with home.lock(), _database_alone(home) as postgres:
+        return _run_store(home, postgres, "backup", folder)
+
+
+def restore(home: Home, folder: Path) -> int:
+    """The exit status of `python -m store restore`; a home that could not be filled is left empty.
+
+    Raises StackError or ServerError.
+    """
+    folder = folder.expanduser().absolute()
+    if not (folder / "manifest.json").is_file():
+        raise StackError(f"there is no complete backup in {folder}: it has no manifest.json")
+    if home.folder.exists() and any(home.folder.iterdir()):
+        raise StackError(
+            f"{home.folder} is not empty, and nothing in it is overwritten: set NORMLAB_HOME to a new folder, "
+            "or stop its stack and move it away"
+        )
+    home.make_folders()
+    with home.lock():
+        code = 1
+        try:
+            with _database_alone(home) as postgres:
+                postgres.create_databases("normlab", "mlflow")
+                code = _run_store(home, postgres, "restore", folder)
+        finally:
+            if code != 0:
+                for path in home.folder.iterdir():
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return code
+
+
+@contextmanager
+def _database_alone(home: Home) -> Iterator[Postgres]:
+    postgres, _ = make_servers(home, lambda: None)
+    postgres.start()
+    try:
+        yield postgres
+    finally:
+        postgres.stop()
+
+
+def _run_store(home: Home, postgres: Postgres, verb: str, folder: Path) -> int:
+    command = [sys.executable, "-m", "store", verb, str(home.folder), str(folder)]
+    environment = backup_environment(home, postgres)
+    return subprocess.run(command, check=False, env=environment, cwd=home.folder).returncode
 
 
 def _supervisor(home: Home) -> psutil.Process | None:

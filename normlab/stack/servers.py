@@ -124,6 +124,15 @@ class Postgres(ManagedProcess):
             if self._sql(f"SELECT 1 FROM pg_database WHERE datname = '{name}'") != "1":  # noqa: S608
                 self._sql(f'CREATE DATABASE "{name}"')
 
+    def find_programs(self) -> Path:
+        """The folder of the programs that fit its data, such as `pg_dump`. Raises ServerError."""
+        return start_first(
+            postgres_candidates([self.folder.parent, self.sockets], self._account),
+            lambda candidate: check_postgres(candidate, self._data, self._account),
+            lambda program: None,
+            self.remarks.append,
+        ).path.parent
+
     def stop(self) -> None:
         """Open transactions are rolled back; harmless when it isn't running."""
         # SIGINT is PostgreSQL's fast shutdown: it rolls transactions back and ends. SIGTERM would wait until

@@ -24,17 +24,18 @@ from normlab.stack.daemons import (
     end_leftovers,
     make_checks,
     make_daemons,
+)
+from normlab.stack.environments import (
     migration_environment,
     preload_environment,
     storage_environment,
 )
-from normlab.stack.output import log_error, log_remarks, show_nothing
+from normlab.stack.logs import bounded_logs, log_error, log_remarks, show_nothing
 from normlab.stack.parts import Part
 from normlab.stack.ports import check_ports
 from normlab.stack.preloads import Preloads
-from normlab.stack.rotation import bounded_logs
 from normlab.stack.servers import make_servers
-from runtime.alarm import Alarm
+from runtime.supervision import Alarm
 
 #: A part that ends this often in a row while the stack starts is broken, not late.
 _START_TRIES = 5
@@ -142,7 +143,11 @@ class Supervisor:
     def _adopt_storage(self, environment: Mapping[str, str]) -> None:
         storage = storage_environment(self._home)
         name = "adopt-storage"
-        self._run_once(name, ["-m", "store", "adopt-storage"], {**environment, **storage})
+        command = ["-m", "store", "adopt-storage"]
+        if storage["NORMLAB_STORAGE"] != str(self._home.storage):
+            # What the home's folder has, if that is the storage until now.
+            command.append(str(self._home.storage))
+        self._run_once(name, command, {**environment, **storage})
         self._remarks.append(f"The storage was adopted. {last_line(self._log(name))}".strip())
 
     def _launch(self, part: Part) -> None:

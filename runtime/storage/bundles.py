@@ -5,12 +5,10 @@ An object store has no folders: a list of the files with their digests, stored a
 
 import json
 import os
-import secrets
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from runtime.files import DamagedFile, digest_of_file, make_folder, sync
+from runtime.files import DamagedFile, digest_of_file, make_folder, sync, unfinished_folder
 from runtime.storage.interface import Progress, Storage, no_progress, write
 
 
@@ -39,17 +37,15 @@ def fetch_folder(storage: Storage, key: str, progress: Progress = no_progress) -
     except FileNotFoundError:
         return False
     make_folder(folder.parent)
-    unfinished = folder.with_name(f".fetching-{secrets.token_hex(4)}")
-    unfinished.mkdir()
-    try:
+    with unfinished_folder(folder.parent, ".fetching-") as unfinished:
         for name, digest in digests.items():
             try:
                 storage.fetch(f"{key}/{name}", digest, unfinished / Path(name).name, progress)
             except FileNotFoundError as error:
                 raise DamagedFile(f"{key}/{name} is missing in {storage}") from error
+        # Hosts may run under other users.
+        unfinished.chmod(0o755)
         _publish(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return True
 
 

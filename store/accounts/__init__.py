@@ -1,6 +1,6 @@
 """Users, tokens, the audit trail, idempotency keys, and the bootstrap of a new database."""
 
-from store.accounts import audit, idempotency, sessions, users
+from store.accounts import audit, idempotency, identities, sessions, users
 from store.accounts.bootstrap import bootstrap, ensure_strong, has_users, reset_admin
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "ensure_strong",
     "has_users",
     "idempotency",
+    "identities",
     "reset_admin",
     "sessions",
     "users",

@@ -1,4 +1,5 @@
-"""Browser sessions: opened with a token, and valid while that token is, but no longer than `LENGTH`.
+"""Browser sessions: opened with a token, and valid while that token is, but no longer than `LENGTH`, or `PROVIDER_LENGTH`
+for who has logged in at an identity provider.
 
 Their secrets are none of a token: they count as no token of a person, and are accepted from a browser's cookie only.
 """
@@ -9,19 +10,26 @@ from datetime import datetime, timedelta
 from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
+from store.access import EVERYTHING, members
 from store.accounts import users
 from store.db import BrowserSession, Token, User, database_now
 
 PREFIX = "ns_"
+#: Of the cookie's name, in a browser; what follows tells two services on one host apart.
+COOKIE_PREFIX = "normlab_session_"
 LENGTH = timedelta(days=7)
+#: Whoever can't log in at the provider any more is out of all browsers by then; to log in there again is one click.
+PROVIDER_LENGTH = timedelta(days=1)
 #: Of one person; those that were opened first end.
 MOST = 50
 
 
-def open_session(session: Session, token: Token) -> tuple[str, datetime]:
+def open_session(
+    session: Session, token: Token, length: timedelta = LENGTH
+) -> tuple[str, datetime]:
     """The new session's secret, and when it ends."""
     now = database_now(session)
-    ends = min(now + LENGTH, token.expires_at or now + LENGTH)
+    ends = min(now + length, token.expires_at or now + length)
     secret = PREFIX + secrets.token_urlsafe(32)
     _delete_superfluous(session, token.user_id)
     session.add(BrowserSession(token_id=token.id, hash=users.hash_secret(secret), expires_at=ends))
@@ -37,7 +45,7 @@ def close_session(session: Session, secret: str) -> None:
 def authenticate(session: Session, secret: str) -> users.Caller | None:
     """Whose session this is; None of one that has ended."""
     query = _current(secret).with_only_columns(
-        User, Token.id, Token.scope, maintain_column_froms=True
+        User, Token.id, Token.scope, members.private_roles(), maintain_column_froms=True
     )
     row = session.execute(query).one_or_none()
     return None if row is None else users.Caller.of(*row)
@@ -66,6 +74,7 @@ def _current(secret: str) -> Select[Token]:
             users.is_valid(),
             User.disabled_at.is_(None),
         )
+        .execution_options(**{EVERYTHING: True})
     )
 
 

@@ -6,24 +6,38 @@ A token is created with another one, its parent, and expires no later. Revoking 
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, not_, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    not_,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased, joinedload
 
+from store.access import EVERYTHING, Access, members
 from store.db import (
     LastAdmin,
     NameTaken,
     NotFound,
     OutlivesParent,
+    ProviderIdentity,
     Token,
     TooManyTokens,
     User,
+    Webhook,
     database_now,
 )
 
@@ -41,18 +55,24 @@ USE_NOTED_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and with which token. With one that only reads, `user` is a viewer, and belongs to no session."""
+    """Who asks, with which token, and what they may do. With one that only reads, `user` is a viewer, and belongs to no
+    session."""
 
     user: User
     token_id: int
     scope: str
+    access: Access
 
     @classmethod
-    def of(cls, user: User, token_id: int, scope: str) -> "Caller":
+    def of(
+        cls, user: User, token_id: int, scope: str, private: Mapping[str, str | None] | None
+    ) -> "Caller":
+        """`private`: as `store.access.members.private_roles` has it."""
         if scope == "read":
             columns = {one.key: getattr(user, one.key) for one in User.__mapper__.column_attrs}
             user = User(**{**columns, "role": "viewer"})
-        return cls(user, token_id, scope)
+        roles = {int(project_id): role for project_id, role in (private or {}).items()}
+        return cls(user, token_id, scope, Access(user.id, user.role, roles))
 
 
 def create_user(session: Session, name: str, role: Role) -> User:
@@ -123,11 +143,11 @@ def authenticate(session: Session, secret: str) -> Caller | None:
     row = session.execute(_AUTHENTICATED, {"hash": hash_secret(secret)}).one_or_none()
     if row is None:
         return None
-    user, token_id, scope, is_noted = row
+    user, token_id, scope, private, is_noted = row
     # Not at every request: a note of use is a write, and all requests of a token would queue for it.
     if not is_noted:
         session.execute(_USED, {"token_id": token_id})
-    return Caller.of(user, token_id, scope)
+    return Caller.of(user, token_id, scope, private)
 
 
 def lock_token(session: Session, secret: str) -> Token | None:
@@ -161,17 +181,20 @@ def find_token(session: Session, token_id: int) -> Token | None:
     return session.scalars(statement).one_or_none()
 
 
-def revoke_token(session: Session, token_id: int, children: Children = "own") -> Sequence[Token]:
-    """Revoke the token and those created with it; the time of an earlier revocation is kept.
+def revoke_token(
+    session: Session, token_id: int, children: Children = "own", refusal: str | None = None
+) -> Sequence[Token]:
+    """Revoke the token and those created with it, and remove their webhooks; the time of an earlier revocation is kept.
 
-    Returns the tokens that this call has revoked. Raises NotFound, and LastAdmin if no admin could sign in.
+    Returns the tokens that this call has revoked. Raises NotFound, and LastAdmin, with the message `refusal`, if no
+    admin could sign in.
     """
     token = find_token(session, token_id)
     if token is None:
         raise NotFound(f"there is no token {token_id}")
     tokens = _lock_with_descendants(session, token, children)
     valid = [one for one in tokens if one.revoked_at is None]
-    refusal = (
+    refusal = refusal or (
         f"no admin could sign in without token {token_id}: create another token first, and keep it "
         "when you revoke this one (`children=none`)"
     )
@@ -179,6 +202,8 @@ def revoke_token(session: Session, token_id: int, children: Children = "own") ->
         now = database_now(session)
         for one in valid:
             one.revoked_at = now
+        # Who had a token that leaked may have registered a target for what is not meant for them.
+        session.execute(delete(Webhook).where(Webhook.token_id.in_([one.id for one in tokens])))
     return valid
 
 
@@ -260,7 +285,9 @@ def _keeping_an_admin(session: Session, refusal: str, at_risk: bool = True) -> I
 def _administration(session: Session) -> int:
     """2 if an admin can sign in, 1 if there is an admin but no token of theirs is valid, else 0."""
     query = select(User.id).where(User.role == "admin", User.disabled_at.is_(None))
-    with_token = query.join(Token).where(is_valid())
+    # A token of an identity provider's logins is of no use when the provider is away.
+    theirs = select(ProviderIdentity.id).where(ProviderIdentity.token_id == Token.id)
+    with_token = query.join(Token).where(is_valid(), ~theirs.exists())
     if session.scalars(with_token.limit(1)).first() is not None:
         return 2
     return 1 if session.scalars(query.limit(1)).first() is not None else 0
@@ -278,15 +305,17 @@ _NOTED = and_(
     Token.last_used_at >= func.clock_timestamp() - timedelta(seconds=USE_NOTED_SECONDS),
 )
 _AUTHENTICATED = (
-    select(User, Token.id, Token.scope, _NOTED)
+    select(User, Token.id, Token.scope, members.private_roles(), _NOTED)
     .join(Token)
     .where(Token.hash == bindparam("hash"), is_valid(), User.disabled_at.is_(None))
+    .execution_options(**{EVERYTHING: True})
 )
 # The condition once more: of requests that come at once, one notes it.
 _USED = (
     update(Token)
     .where(Token.id == bindparam("token_id"), not_(_NOTED))
     .values(last_used_at=func.clock_timestamp())
+    .execution_options(**{EVERYTHING: True})
 )
 
 

@@ -1,6 +1,6 @@
 """Registered datasets and the jobs that decode them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -29,16 +29,24 @@ def seed_built_in(session: Session) -> None:
     """Create or update the rows of the built-in datasets. A dataset that a user registered under such a name, before
     the built-in one existed, stays theirs."""
     source = BuiltIn(kind="builtin").model_dump(mode="json")
-    for name, info in BUILT_IN.items():
-        document = info.model_dump(mode="json")
-        statement = insert(Dataset).values(name=name, source=source, status="ready", info=document)
-        session.execute(
-            statement.on_conflict_do_update(
-                index_elements=[Dataset.name],
-                set_={"info": document, "source": source, "status": "ready", "error": None},
-                where=Dataset.owner_id.is_(None),
-            )
-        )
+    statement = insert(Dataset)
+    new = statement.excluded
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[Dataset.name],
+            set_={"info": new.info, "source": new.source, "status": new.status, "error": None},
+            where=Dataset.owner_id.is_(None),
+        ),
+        [
+            {
+                "name": name,
+                "source": source,
+                "status": "ready",
+                "info": info.model_dump(mode="json"),
+            }
+            for name, info in BUILT_IN.items()
+        ],
+    )
 
 
 def find(session: Session, name: str) -> Dataset | None:
@@ -79,9 +87,14 @@ def owner_names(session: Session, rows: Sequence[Dataset]) -> dict[int, str]:
 
 
 def register(
-    session: Session, owner: User, name: str, source: DatasetSource
+    session: Session,
+    owner: User,
+    name: str,
+    source: DatasetSource,
+    trace_context: str | None = None,
 ) -> tuple[Dataset, Job]:
-    """A new dataset and the job that decodes it; a name whose registration failed is free again.
+    """A new dataset and the job that decodes it, in the trace of the request; a name whose registration failed is free
+    again.
 
     Raises NameTaken.
     """
@@ -114,6 +127,7 @@ def register(
         # Other jobs wait for it.
         priority=PRIORITIES.index("high"),
         timeout_seconds=TIMEOUT_SECONDS,
+        trace_context=trace_context,
     )
     session.add(job)
     session.flush()
@@ -135,11 +149,22 @@ def mark_ready(session: Session, dataset_id: int, info: DatasetInfo) -> None:
         job.hash = content_hash(JobSpec.model_validate(job.spec), info.digest)
 
 
+def lock_all_usable(session: Session, datasets: Iterable[Dataset]) -> dict[str, Dataset]:
+    """The present rows, by name, locked until the commit; raises DatasetUnavailable."""
+    # A registration that fails at this moment either sees the new jobs and ends them, or has failed before and
+    # they are refused. Without the lock they would wait for data that never comes.
+    by_id = {dataset.id: dataset for dataset in datasets}
+    rows = [lock_usable(session, by_id[number]) for number in sorted(by_id)]
+    return {row.name: row for row in rows}
+
+
 def lock_usable(session: Session, dataset: Dataset) -> Dataset:
     """The current row, locked against changes until the transaction ends; raises DatasetUnavailable."""
     # A registration that fails meanwhile must see the jobs that are being made on it.
     statement = select(Dataset).where(Dataset.id == dataset.id).with_for_update(read=True)
-    row = session.scalars(statement, execution_options={"populate_existing": True}).one()
+    row = session.scalars(statement, execution_options={"populate_existing": True}).one_or_none()
+    if row is None:
+        raise DatasetUnavailable(f"dataset {dataset.name} was deleted")
     if row.status == "failed":
         raise DatasetUnavailable(f"dataset {row.name} could not be registered: {row.error}")
     return row

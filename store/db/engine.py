@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from psycopg import Connection
+from psycopg.errors import IdleInTransactionSessionTimeout, QueryCanceled
 from sqlalchemy import (
     ARRAY,
     Engine,
+    ExceptionContext,
     Text,
     bindparam,
     cast,
@@ -60,23 +62,33 @@ _TRUSTED_SECONDS = 1.0
 _USED_AT = "used_at"
 
 
-def make_engine(url: str, *, pool_size: int = 5) -> Engine:
-    """An engine on psycopg; a plain `postgresql://` URL is one for psycopg, too.
+def make_engine(url: str, *, pool_size: int = 5, statement_seconds: float | None = None) -> Engine:
+    """An engine on psycopg, each statement of which may take so long; a plain `postgresql://` URL is one for psycopg, too.
 
     Connections that died are replaced when taken from the pool. A fork must not share an engine.
     """
     address = make_url(url)
     if address.get_backend_name() == "postgresql":
         address = address.set(drivername="postgresql+psycopg")
+    options = _OPTIONS
+    if statement_seconds is not None:
+        options += f" -c statement_timeout={round(1000 * statement_seconds)}"
     engine = create_engine(
         address,
         pool_size=pool_size,
         pool_timeout=10,
-        connect_args={"connect_timeout": 5, "options": _OPTIONS, **_KEEPALIVES},
+        connect_args={"connect_timeout": 5, "options": options, **_KEEPALIVES},
         json_serializer=_dump_json,
     )
     _replace_dead_connections(engine)
+    _execute_one_by_one(engine)
+    event.listen(engine, "handle_error", _recognize_ended_session)
     return engine
+
+
+def was_too_slow(error: Exception) -> bool:
+    """Whether PostgreSQL stopped the statement at its `statement_seconds`."""
+    return isinstance(error, OperationalError) and isinstance(error.orig, QueryCanceled)
 
 
 def make_sessions(engine: Engine) -> sessionmaker[Session]:
@@ -144,6 +156,35 @@ def _replace_dead_connections(engine: Engine) -> None:
 
     event.listen(engine, "checkin", note_use)
     event.listen(engine, "checkout", ping)
+
+
+def _execute_one_by_one(engine: Engine) -> None:
+    """Sends the rows of an `executemany` one after the other.
+
+    psycopg would send them in pipeline mode, in which PostgreSQL counts a session that waits for the next row as
+    active: one whose client hangs there would never reach its `idle_in_transaction_session_timeout`, and hold its
+    locks for good.
+    """
+
+    def execute(cursor: Any, statement: str, parameters: Iterable[Any], _: Any) -> bool:
+        for row in parameters:
+            cursor.execute(statement, row)
+        return True
+
+    event.listen(engine, "do_executemany", execute)
+    # What the cursor counts are now the rows of the last of them.
+    engine.dialect.supports_sane_multi_rowcount = False
+
+
+def _recognize_ended_session(context: ExceptionContext) -> OperationalError | None:
+    """psycopg has another class for the end of a session that was idle in a transaction for too long: its client hung,
+    such as a suspended machine, and may do the same again."""
+    error = context.original_exception
+    if not isinstance(error, IdleInTransactionSessionTimeout):
+        return None
+    return OperationalError(
+        context.statement, context.parameters, error, connection_invalidated=True
+    )
 
 
 def _has_input(connection: Connection) -> bool:

@@ -3,13 +3,17 @@
 StoreError
 ├── NotFound
 ├── WrongStatus
+├── InUse
 ├── Overtaken
 ├── LostLease
 ├── NameTaken
 ├── LastAdmin
 ├── LimitReached
+├── LoginRefused
+├── LoginTaken
 ├── Reserved
 ├── PriorityRefused
+├── ProjectRefused
 ├── TooManyTokens
 ├── OutlivesParent
 ├── BadSecret
@@ -37,6 +41,10 @@ class WrongStatus(StoreError):
     """The job's status does not allow this."""
 
 
+class InUse(StoreError):
+    """Something else still needs this."""
+
+
 class Overtaken(StoreError):
     """Another request changed this at the same time; nothing was changed, try again."""
 
@@ -55,11 +63,19 @@ class NameTaken(StoreError):
 
 
 class LastAdmin(StoreError):
-    """The change would leave the service without an admin who can sign in."""
+    """The change would leave the service without an admin who can sign in, or a private project without one."""
 
 
 class LimitReached(StoreError):
     """A limit of this person is reached."""
+
+
+class LoginRefused(StoreError):
+    """Who has logged in at the identity provider has no account here."""
+
+
+class LoginTaken(StoreError):
+    """The login at the identity provider opens somebody else's account."""
 
 
 class Reserved(StoreError):
@@ -68,6 +84,10 @@ class Reserved(StoreError):
 
 class PriorityRefused(StoreError):
     """This person may not ask for such a high priority."""
+
+
+class ProjectRefused(StoreError):
+    """This person may not submit to the project, or make it private."""
 
 
 class TooManyTokens(StoreError):

@@ -8,12 +8,12 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, insert, or_, select, update
 from sqlalchemy.orm import Session, SessionTransaction, joinedload
 
 from store.db.engine import CLOCK_AND_NOTIFY, notify_job, notify_jobs
 from store.db.errors import LostLease, NotFound
-from store.db.models import FINAL_STATUSES, Dataset, Job, Transition
+from store.db.models import FINAL_STATUSES, Dataset, EndedJob, Job, Transition, Webhook
 from store.db.nonfinite import sanitize_text
 
 #: Where a session keeps the job whose row it locked last, and the transaction in which it did.
@@ -55,6 +55,14 @@ def record_created(session: Session, jobs: Sequence[Job], who: str) -> None:
         for job in jobs
     )
     notify_jobs(session, [job.id for job in jobs])
+
+
+def record_answered(session: Session, study_id: int) -> None:
+    """Add to the outbox that jobs of this study had ended when they were made."""
+    ended = select(Job.id).where(Job.study_id == study_id, Job.status.in_(FINAL_STATUSES))
+    # One stands for all: they are there at the same moment.
+    answered = ended.where(_is_awaited()).limit(1)
+    session.execute(insert(EndedJob).from_select(["job_id"], answered))
 
 
 def transition(
@@ -155,8 +163,8 @@ def fail_dataset(session: Session, dataset_id: int, error: str) -> None:
 
 @cache
 def _noted() -> Select[datetime, Any]:
-    """A transition, its announcement and the database's clock, and the end of the wait of those that waited for the
-    job (`store.reuse`), in one statement."""
+    """A transition, its announcement and the database's clock, the end of the wait of those that waited for the
+    job (`store.reuse`), and a row of the outbox where a webhook concerns the job, in one statement."""
     given = (
         Transition.job_id,
         Transition.who,
@@ -173,7 +181,25 @@ def _noted() -> Select[datetime, Any]:
         .with_for_update(skip_locked=True, key_share=True)
     )
     released = update(Job).where(Job.id.in_(waiting)).values(waits_for=None)
-    return CLOCK_AND_NOTIFY.add_cte(noted.cte("noted"), released.cte("released"))
+    status = bindparam("to_status", type_=Transition.to_status.type)
+    is_reported = or_(
+        status == "failed", and_(status.in_(FINAL_STATUSES), Job.study_id.is_not(None))
+    )
+    ended = select(Job.id).where(Job.id == bindparam("job_id"), is_reported, _is_awaited())
+    told = insert(EndedJob).from_select(["job_id"], ended)
+    ctes = noted.cte("noted"), released.cte("released"), told.cte("told")
+    return CLOCK_AND_NOTIFY.add_cte(*ctes)
+
+
+def _is_awaited() -> ColumnElement[bool]:
+    """Whether a webhook concerns the job of the statement, or its study."""
+    concerns_all = and_(Webhook.study_id.is_(None), Webhook.project_id.is_(None))
+    concerns = or_(
+        Webhook.study_id == Job.study_id,
+        Webhook.project_id == Job.project_id,
+        and_(concerns_all, Webhook.user_id == Job.owner_id),
+    )
+    return select(Webhook.id).where(concerns).correlate(Job).exists()
 
 
 @cache

@@ -1,10 +1,11 @@
 """Hosts: their names, disk space and clocks, and the storage that they share."""
 
-from store.hosts import disk_use, footprints, gpu_memory, host_health, reservations
+from store.hosts import disk_use, footprints, gpu_memory, host_health, host_views, reservations
 from store.hosts.disk_use import Owned, Stored, describe_bytes
 from store.hosts.gpu_memory import DeviceMemory, GpuMemory
 from store.hosts.host_health import SEEN_SECONDS, Shortage
 from store.hosts.host_names import Holder, NameSession, open_session
+from store.hosts.moving import copy_storage
 from store.hosts.rights import find_missing_rights
 from store.hosts.room import (
     PATIENCE_SECONDS,
@@ -41,6 +42,7 @@ __all__ = [
     "booked_bytes",
     "check_storage",
     "choose_host",
+    "copy_storage",
     "describe_bytes",
     "disk_use",
     "find_missing_rights",
@@ -49,6 +51,7 @@ __all__ = [
     "footprints",
     "gpu_memory",
     "host_health",
+    "host_views",
     "open_session",
     "reservations",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, case, cast, func, literal, select, union_all
+from sqlalchemy import BigInteger, case, cast, func, literal, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from store.db import Checkpoint, File, Job, Study, User
@@ -18,11 +18,18 @@ class Stored:
 
 
 def read_stored(session: Session) -> Mapping[str, Stored]:
-    """`checkpoints` and `files` of jobs, and `reports` of studies, with their figures."""
+    """`checkpoints` and `files` of jobs, and `reports` of studies, with their figures.
+
+    A file that a job shares with the equal one that answered it counts once.
+    """
+    # By the index of the answered: few, beside all jobs.
+    answered = select(Job.id).where(Job.reused_from.is_not(None))
     owner = case((File.study_id.is_not(None), "reports"), else_="files")
     kinds = union_all(
-        select(literal("checkpoints").label("kind"), Checkpoint.bytes),
-        select(owner, File.bytes),
+        select(literal("checkpoints").label("kind"), Checkpoint.bytes).where(
+            Checkpoint.job_id.not_in(answered)
+        ),
+        select(owner, File.bytes).where(or_(File.job_id.is_(None), File.job_id.not_in(answered))),
     ).subquery("kinds")
     total = cast(func.coalesce(func.sum(kinds.c.bytes), 0), BigInteger)
     statement = select(kinds.c.kind, func.count(), total).group_by(kinds.c.kind)

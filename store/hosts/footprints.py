@@ -1,28 +1,27 @@
 """What jobs take of a GPU's memory: the most that a job of a shape took, by the GPU's name.
 
 A job books that and some headroom. One of whose shape nothing is known runs alone on its GPU, and so tells; so does one
-that ran out of memory. A shape (the SQL function `shape_of`) is model, norm, data, batch, regularizers and evaluations.
+that ran out of memory. A shape (the SQL function `shape_of`) is model, norm, data, batch, regularizers and evaluations;
+jobs have theirs in `Job.shape`, by which lines of the queue are told apart.
 """
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
+    FromClause,
     Text,
-    and_,
     bindparam,
     column,
     delete,
     func,
     literal,
-    literal_column,
-    or_,
     select,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session
 
-from store.db import Attempt, Device, Footprint, Job, Lease
+from store.db import Device, Footprint, Job, Lease
 
 #: A driver keeps some of the memory for itself, an allocator loses some between its blocks: the larger of 3 % and 256 MiB.
 HEADROOM_DIVISOR = 33
@@ -43,42 +42,41 @@ def _booking() -> ColumnElement[int]:
 def bookings() -> ColumnElement[dict[str, int] | None]:
     """What a job of the statement books, by the names of GPUs; NULL where it runs alone."""
     booked = func.jsonb_object_agg(Footprint.device, _booking(), type_=JSONB)
-    return select(booked).where(_is_of_job()).correlate(Job).scalar_subquery()
+    return select(booked).where(Footprint.shape == Job.shape).correlate(Job).scalar_subquery()
 
 
-def has_room(waited: ColumnElement[bool]) -> ColumnElement[bool | None]:
-    """Whether a job of the statement can book what it needs on one of the GPUs `names`: of the bytes in `now`, or if it
-    has `waited` for long of those in `idle`; NULL where it runs alone."""
+def room(shape: ColumnElement[str]) -> FromClause:
+    """Whether a job of the shape can book what it needs on one of the GPUs `names`: of the bytes in `now`, and of those in
+    `idle`; NULL where it runs alone."""
     names = bindparam("names", type_=ARRAY(Text))
     now, idle = (bindparam(name, type_=ARRAY(BigInteger)) for name in ("now", "idle"))
-    room = (
+    left = (
         func.unnest(names, now, idle)
         .table_valued(column("name", Text), column("now", BigInteger), column("idle", BigInteger))
-        .render_derived(name="room")
+        .render_derived(name="left_bytes")
     )
-    fits = or_(_booking() <= room.c.now, and_(waited, _booking() <= room.c.idle))
     return (
-        select(func.bool_or(fits))
+        select(*(func.bool_or(_booking() <= left.c[name]).label(name) for name in ("now", "idle")))
         .select_from(Footprint)
-        .join(room, room.c.name == Footprint.device)
-        .where(_is_of_job())
-        .correlate(Job)
-        .scalar_subquery()
+        .join(left, left.c.name == Footprint.device)
+        .where(Footprint.shape == shape)
+        .lateral("memory")
     )
 
 
-def _is_of_job() -> ColumnElement[bool]:
-    ran_out = (
-        select(Attempt.number)
-        .where(
-            Attempt.job_id == Job.id,
-            Attempt.number > Job.attempt_base,
-            Attempt.end == literal_column("'oom'"),
-        )
-        .correlate(Job)
-        .exists()
-    )
-    return and_(Footprint.shape == func.shape_of(Job.spec), ~ran_out)
+def is_alone(job: Job) -> bool:
+    """Whether it has run out of memory since it was submitted or retried."""
+    return not job.shape
+
+
+def run_alone(job: Job) -> None:
+    """It ran out of memory: until somebody retries it, it books nothing."""
+    job.shape = ""
+
+
+def restore(job: Job) -> None:
+    """It books again what others of its shape took."""
+    job.shape = func.shape_of(Job.spec)
 
 
 def keep(session: Session, job_id: int, memory_bytes: int) -> None:

@@ -16,8 +16,9 @@ from store.jobs.acquire import AssignedDevice, Assignment, Settled
 from store.jobs.attempts import Renewed
 from store.jobs.creation import NewJob, Submission
 from store.jobs.intake import Intake
-from store.jobs.leases import Instance, is_any_alive, workers_view
+from store.jobs.leases import Instance, is_any_alive
 from store.jobs.limits import Limits
+from store.jobs.maintenance import EndedAttempt
 from store.jobs.obstacles import HINDRANCES, Obstacle, WaitReason
 from store.jobs.queue import Waiting
 from store.jobs.wakeups import QUEUE, Waker
@@ -27,6 +28,7 @@ __all__ = [
     "QUEUE",
     "AssignedDevice",
     "Assignment",
+    "EndedAttempt",
     "Instance",
     "Intake",
     "Limits",
@@ -49,5 +51,4 @@ __all__ = [
     "queue",
     "usage",
     "wakeups",
-    "workers_view",
 ]

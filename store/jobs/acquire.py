@@ -9,16 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import Select, and_, bindparam, false, func, select, tuple_
 from sqlalchemy.orm import Session, joinedload
 
-from store.db import (
-    Attempt,
-    Checkpoint,
-    Job,
-    Lease,
-    Result,
-    Study,
-    User,
-    transition,
-)
+from store.db import Attempt, Checkpoint, Job, Lease, Result, Study, User, transition
 from store.hosts import (
     PATIENCE_SECONDS,
     Kind,
@@ -32,7 +23,7 @@ from store.hosts import (
 from store.jobs import queue, usage
 from store.reuse import answers
 from trainer.events import CheckpointSaved
-from trainer.spec import ASKED_FOR, CHANNELS_LAST, Numerics
+from trainer.spec import ASKED_FOR, CHANNELS_LAST, CHANNELS_LAST_WIDTH, Numerics
 
 #: Serialises all acquisitions (and nothing else): the key of an advisory lock.
 ACQUIRE_LOCK = 0x6E6C_0001
@@ -57,7 +48,7 @@ class Assignment:
     """All that an executor needs to know; `attempt` is the fencing number of everything it writes.
 
     `checkpoints`: newest first, their paths relative to the storage. `seconds_used`: by the attempts
-    before, since the job was submitted or retried.
+    before, since the job was submitted or retried. `started_at`: when the attempt did.
     """
 
     job_id: int
@@ -75,6 +66,9 @@ class Assignment:
     timeout_seconds: float
     study_id: int | None
     owner: str
+    queued_at: datetime
+    started_at: datetime
+    trace_context: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +130,7 @@ def acquire(
         slots=len(taken.held),
     )
     _start(session, job, attempt, taken, lease_seconds)
-    return _describe(session, job, taken, fixed)
+    return _describe(session, job, taken, fixed, locked.now)
 
 
 def _lock_fairest(session: Session, room: Room, host: str) -> _Locked | None:
@@ -219,6 +213,7 @@ def _decide(session: Session, job: Job, numerics: Numerics) -> Numerics:
     # spec is read.
     may = and_(
         tuple_(Result.model_name, Result.norm_kind).in_(sorted(CHANNELS_LAST)),
+        Result.model_width >= CHANNELS_LAST_WIDTH,
         Result.weights_kind == "plain",
     )
     whose = Result.job_id == job.id if job.study_id is None else Result.study_id == job.study_id
@@ -261,7 +256,9 @@ def worker_name(host: str) -> str:
     return f"worker {host}"
 
 
-def _describe(session: Session, job: Job, taken: Taken, numerics: Numerics | None) -> Assignment:
+def _describe(
+    session: Session, job: Job, taken: Taken, numerics: Numerics | None, started_at: datetime
+) -> Assignment:
     dataset = job.dataset
     return Assignment(
         job_id=job.id,
@@ -281,6 +278,9 @@ def _describe(session: Session, job: Job, taken: Taken, numerics: Numerics | Non
         timeout_seconds=job.timeout_seconds,
         study_id=job.study_id,
         owner=job.owner.name,
+        queued_at=job.queued_at,
+        started_at=started_at,
+        trace_context=job.trace_context,
     )
 
 

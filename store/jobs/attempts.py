@@ -35,8 +35,6 @@ FailureReason = Literal["timeout", "oom", "disk", "error"]
 
 #: How often the disk may run full under a job, on any hosts, before the job fails.
 DISK_TRIES = 5
-#: How often a job may run out of memory before it fails: the second time it had its GPU for itself (`store.hosts.footprints`).
-OOM_TRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ def finish(
     # Raises before anything is written, and keeps the row locked until the commit, so that neither the
     # sweep nor another attempt can end this one in between.
     job = lock_attempt(session, job_id, attempt)
-    if memory_bytes is not None and job.numerics and job.numerics["device"] == "cuda":
+    if memory_bytes is not None and _is_on_gpu(job):
         footprints.keep(session, job_id, memory_bytes)
     row = _end(session, job, "completed", None, seconds_used, counts=False)
     row.memory_bytes = memory_bytes
@@ -128,17 +126,21 @@ def end_attempt(
     seconds_used: float | None = None,
     counts: bool | None = None,
     who: str | None = None,
+    by_kernel: bool = False,
 ) -> Job:
     """End the attempt but not (unless that was requested or the attempts are used up) the job.
 
     `lost, stalled, oom, error` count towards the job's limit, unless `counts` says otherwise (a loss that
-    an outage of the database caused); `oom` and `disk` have limits of their own, too, and after `disk` its host is held. A job that goes
-    on keeps its `queued_at`, and so is first in the queue of its class; one that was asked to give way keeps the
+    an outage of the database caused). `disk` has a limit of its own, and its host is held; so has `oom` on a GPU, after
+    which the job runs once more alone, unless the host's memory was short (`by_kernel`). A job that goes on keeps its `queued_at`, and so is first in the queue of its class; one that was asked to give way keeps the
     time that it had waited. A request to cancel or to pause is fulfilled by any end.
     """
     job = lock_attempt(session, job_id, attempt)
-    if end == "oom":
+    ran_alone = footprints.is_alone(job)
+    is_of_gpu = end == "oom" and not by_kernel and _is_on_gpu(job)
+    if is_of_gpu:
         footprints.forget(session, job_id)
+        footprints.run_alone(job)
     counted = end in COUNTED_ENDS if counts is None else counts
     row = _end(session, job, end, error, seconds_used, counts=counted)
     host = row.host
@@ -152,7 +154,7 @@ def end_attempt(
     if end == "cancelled" or job.requested_action == "cancel":
         by = job.requested_by or signed
         transition(session, job, "cancelled", who=by, why=f"attempt {end}", reason="cancelled")
-    elif used_up := _used_up(session, job, end, counted):
+    elif used_up := _used_up(session, job, end, counted, is_of_gpu and ran_alone):
         reason = end if end in ("oom", "disk") else "error"
         text = error or f"attempt {attempt} on {host}: {end}"
         transition(
@@ -180,14 +182,19 @@ def _why(attempt: int, end: End, error: str | None) -> str:
     return f"attempt {attempt} {end}"
 
 
-def _used_up(session: Session, job: Job, end: End, counted: bool) -> str | None:
-    """The limit that this end has reached, in words; None if there are attempts left."""
+def _is_on_gpu(job: Job) -> bool:
+    return job.numerics is not None and job.numerics["device"] == "cuda"
+
+
+def _used_up(session: Session, job: Job, end: End, counted: bool, is_too_large: bool) -> str | None:
+    """The limit that this end has reached, in words; None if there are attempts left. `is_too_large`: for a GPU that it
+    had for itself, after it had run out of memory before."""
     if end == "disk":
         tries = _count_attempts(session, job, Attempt.end == "disk")
         words = f"the disk ran full under {tries} attempts (the limit)"
         return words if tries >= DISK_TRIES else None
-    if end == "oom" and _count_attempts(session, job, Attempt.end == "oom") >= OOM_TRIES:
-        return f"it ran out of memory {OOM_TRIES} times (the limit)"
+    if is_too_large:
+        return "it ran out of its GPU's memory once more, alone on it (the limit)"
     if counted and _count_attempts(session, job, Attempt.counts.is_(True)) >= job.max_attempts:
         return f"all {job.max_attempts} attempts are used up"
     return None

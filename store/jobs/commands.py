@@ -3,6 +3,7 @@
 Also exports the writes of a running attempt (`store.jobs.attempts`, `recording`) and `store.jobs.acquire`.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from sqlalchemy import select
@@ -12,6 +13,7 @@ from store.catalog import annotations, datasets
 from store.db import (
     FINAL_STATUSES,
     PRIORITIES,
+    Dataset,
     Job,
     Page,
     Project,
@@ -25,10 +27,11 @@ from store.db import (
     note,
     transition,
 )
+from store.hosts import footprints
 from store.jobs import limits
 from store.jobs.acquire import AssignedDevice, Assignment, Settled, acquire
 from store.jobs.attempts import Renewed, end_attempt, fail, finish, renew
-from store.jobs.creation import NewJob, create
+from store.jobs.creation import NewJob, Submission, accept
 from store.jobs.recording import (
     record_checkpoint,
     record_diagnosis,
@@ -73,6 +76,13 @@ __all__ = [
 RequestedAction = Literal["cancel", "pause", "preempt"]
 
 _RETRIED = ("failed", "cancelled")
+
+
+def create(
+    session: Session, owner: User, project: str, dataset: Dataset, new: Sequence[NewJob]
+) -> list[Job]:
+    """Accept jobs without a study on one dataset; raises as `creation.accept`."""
+    return accept(session, [Submission(owner, project, dataset, one) for one in new])
 
 
 def find(session: Session, job_id: int) -> Job | None:
@@ -178,6 +188,7 @@ def retry(session: Session, job: Job, who: str, *, is_admitted: bool = False) ->
     job.attempt_base = job.attempt
     job.seconds_used = 0.0
     job.error = None
+    footprints.restore(job)
     job.queued_at = database_now(session)
     transition(session, job, "queued", who=who, why="retried")
 

@@ -1,6 +1,6 @@
 """Creation: any number of jobs, their first transitions and their announcement, in one statement."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.orm.attributes import set_committed_value
 
+from store.access import members
 from store.catalog import datasets, projects
 from store.db import (
     JOBS_CHANNEL,
@@ -36,6 +37,7 @@ from store.db import (
     Study,
     Transition,
     User,
+    record_answered,
     sanitize_text,
 )
 from store.jobs import limits
@@ -59,36 +61,38 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A single job that somebody submits to a project, by its name; `remember` joins the transaction that creates it."""
+    """A single job that somebody submits to a project, by its name; `remember` joins the transaction that creates it;
+    `trace_context`: of the request (`runtime.tracing`)."""
 
     owner: User
     project: str
     dataset: Dataset
     new: NewJob
     remember: Callable[[Session, Job], None] | None = None
-
-
-def create(
-    session: Session, owner: User, project: str, dataset: Dataset, new: Sequence[NewJob]
-) -> list[Job]:
-    """Accept jobs without a study on one dataset; raises as `accept`."""
-    return accept(session, [Submission(owner, project, dataset, one) for one in new])
+    trace_context: str | None = None
 
 
 def accept(session: Session, submissions: Sequence[Submission]) -> list[Job]:
     """Accept jobs without a study, in their order; a project is made if it is new.
 
-    Raises DatasetUnavailable when a dataset's registration has failed, LimitReached and PriorityRefused: then none is accepted.
+    Raises DatasetUnavailable when a dataset's registration has failed, LimitReached, PriorityRefused and ProjectRefused: then
+    none is accepted.
     """
     # Before the projects: a transaction that waits for a dataset must not hold a new project's name, for which
     # jobs on other datasets would wait.
-    usable = lock_datasets(session, (one.dataset for one in submissions))
+    usable = datasets.lock_all_usable(session, (one.dataset for one in submissions))
     # A new project is that of whoever came first.
     owners = {one.project: one.owner for one in reversed(submissions)}
     # In one order everywhere: two transactions that each make two projects would else wait for one another.
     on = {name: projects.get_or_create(session, name, owners[name]) for name in sorted(owners)}
+    for name, project in on.items():
+        people = {one.owner.id: one.owner for one in submissions if one.project == name}
+        members.ensure_may_submit(session, project, people.values())
     rows = [
-        _row(one.new, one.owner.id, on[one.project].id, usable[one.dataset.name])
+        {
+            **_row(one.new, one.owner.id, on[one.project].id, usable[one.dataset.name]),
+            "trace_context": one.trace_context,
+        }
         for one in submissions
     ]
     note_answers(session, [[row] for row in rows])
@@ -103,15 +107,6 @@ def accept(session: Session, submissions: Sequence[Submission]) -> list[Job]:
     return jobs
 
 
-def lock_datasets(session: Session, on: Iterable[Dataset]) -> dict[str, Dataset]:
-    """The present rows, by name, locked until the commit; raises DatasetUnavailable."""
-    # A registration that fails at this moment either sees the new jobs and ends them, or has failed before and
-    # they are refused. Without the lock they would wait for data that never comes.
-    by_id = {dataset.id: dataset for dataset in on}
-    rows = [datasets.lock_usable(session, by_id[number]) for number in sorted(by_id)]
-    return {row.name: row for row in rows}
-
-
 def insert_jobs(
     session: Session,
     study: Study,
@@ -121,7 +116,7 @@ def insert_jobs(
     device: str | None,
     who: str,
 ) -> None:
-    """Accept a new study's jobs on these datasets (of `lock_datasets`); `device` overrides that of the specs."""
+    """Accept a new study's jobs on these datasets (of `datasets.lock_all_usable`); `device` overrides that of the specs."""
     rows = _study_rows(study, on, new, device)
     [decided] = note_answers(session, [rows])
     # All of the study's jobs must have the numerics of those that are answered.
@@ -131,6 +126,7 @@ def insert_jobs(
     if decided is not None:
         answered = select(Job.id).where(Job.study_id == study.id, Job.reused_from.is_not(None))
         answers.copy_records(session, session.scalars(answered).all())
+        record_answered(session, study.id)
 
 
 def add_jobs(
@@ -151,13 +147,16 @@ def add_jobs(
         note_answers(session, [rows], Numerics.model_validate(study.numerics))
     made = _insert(session, _INSERTED_JOBS, rows, who, are_limited=are_limited)
     jobs = [row[0] for row in made]
-    _copy_records(session, jobs)
+    if _copy_records(session, jobs):
+        record_answered(session, study.id)
     return jobs
 
 
-def _copy_records(session: Session, jobs: Sequence[Job]) -> None:
+def _copy_records(session: Session, jobs: Sequence[Job]) -> bool:
+    """Whether any of them is answered."""
     if answered := [job.id for job in jobs if job.reused_from is not None]:
         answers.copy_records(session, answered)
+    return bool(answered)
 
 
 def _study_rows(
@@ -167,6 +166,7 @@ def _study_rows(
         {
             **_row(one, study.owner_id, study.project_id, on[one.spec.dataset.name], device),
             "study_id": study.id,
+            "trace_context": study.trace_context,
         }
         for one in new
     ]
@@ -221,32 +221,20 @@ def _row(
 
 # All rows are one parameter. Multi-row VALUES would have twenty parameters for each: a text of hundreds of
 # kilobytes, which SQLAlchemy and psycopg each take apart in Python, for longer than PostgreSQL needs for the rows.
+_COLUMNS: Mapping[Any, Sequence[str]] = {
+    BigInteger: (
+        "number", "owner_id", "project_id", "study_id", "dataset_id", "seed", "reused_from", "priority", "devices",
+        "max_attempts",
+    ),
+    Boolean: ("may_reuse", "exclusive"),
+    Float: ("expected_seconds", "timeout_seconds"),
+    JSONB: ("point", "trial", "spec", "warnings"),
+    Text: ("name", "variant", "hash", "trace_context", "device"),
+}  # fmt: skip
 _FUNCTION = (
     func.json_to_recordset(bindparam("rows", type_=JSON))
     .table_valued(
-        column("number", BigInteger),
-        column("owner_id", BigInteger),
-        column("project_id", BigInteger),
-        column("study_id", BigInteger),
-        column("dataset_id", BigInteger),
-        column("name", Text),
-        column("variant", Text),
-        column("point", JSONB),
-        column("trial", JSONB),
-        column("seed", BigInteger),
-        column("spec", JSONB),
-        column("hash", Text),
-        column("may_reuse", Boolean),
-        column("reused_from", BigInteger),
-        column("expected_seconds", Float),
-        column("warnings", JSONB),
-        column("priority", BigInteger),
-        column("device", Text),
-        column("devices", BigInteger),
-        column("exclusive", Boolean),
-        column("timeout_seconds", Float),
-        column("max_attempts", BigInteger),
-        name="new",
+        *(column(name, kind) for kind, names in _COLUMNS.items() for name in names), name="new"
     )
     .render_derived(with_types=True)
 )
@@ -271,9 +259,14 @@ _GIVEN = [one.name for one in _ROWS.c if one.name not in ("number", *_RESULT)]
 _MADE = (
     insert(Job)
     .from_select(
-        ["kind", *_GIVEN, *_RESULT],
+        ["kind", "shape", *_GIVEN, *_RESULT],
         # PostgreSQL numbers the new rows in the order in which they were given.
-        select(literal("training", Text), *(_ROWS.c[name] for name in _GIVEN), *_RESULT.values())
+        select(
+            literal("training", Text),
+            func.shape_of(_ROWS.c.spec),
+            *(_ROWS.c[name] for name in _GIVEN),
+            *_RESULT.values(),
+        )
         .select_from(_ROWS)
         .outerjoin(_SOURCE, _SOURCE.id == _ROWS.c.reused_from)
         .where(or_(not_(bindparam("are_limited", type_=Boolean)), not_(limits.concerns(_ROWS))))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -16,81 +16,12 @@ from store.db import (
     Job,
     Lease,
     LostLease,
-    Reservation,
     Worker,
-    database_now,
 )
-from store.hosts import DeviceMemory, DeviceRoom, booked_bytes, host_health, reservations
+from store.hosts import host_health, reservations
 from store.jobs.attempts import end_attempt
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """One slot that is in use; `booked_bytes`: of its GPU's memory; None: all of it, or it is not measured."""
-
-    slot: int
-    job_id: int
-    job_name: str
-    attempt: int
-    expires_at: datetime
-    booked_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceView:
-    """A device and what runs on it; `reserved`: by whom and until when it gets no jobs, in words.
-
-    `memory`: of a GPU on which jobs are packed by what they take of it.
-    """
-
-    host: str
-    kind: str
-    number: int
-    name: str
-    slots: int
-    held: tuple[Held, ...]
-    reserved: str | None = None
-    memory: DeviceMemory | None = None
-
-    @property
-    def room(self) -> DeviceRoom:
-        """As an acquisition sees it."""
-        taken = {one.slot for one in self.held}
-        room = DeviceRoom(
-            id=0,
-            kind="cpu" if self.kind == "cpu" else "cuda",
-            number=self.number,
-            slots=self.slots,
-            held=len(self.held),
-            free=tuple(slot for slot in range(self.slots) if slot not in taken),
-            name=self.name,
-        )
-        return room if self.memory is None else self.memory.put_into(room)
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerView:
-    """A host's worker; `alive`: seen lately; `busy` of its `slots` are in use; `claims`: it takes jobs.
-
-    `versions`: of its libraries. `problems`: what keeps it from taking jobs and what is wrong with it, a sentence each.
-    """
-
-    host: str
-    process: int
-    started_at: datetime
-    seen_at: datetime
-    draining: bool
-    alive: bool
-    slots: int
-    busy: int
-    claims: bool
-    shortage: dict[str, Any] | None
-    held_until: datetime | None
-    clock_ahead_seconds: float | None
-    versions: Mapping[str, str]
-    problems: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +118,8 @@ def release_expired(
 ) -> list[int]:
     """End as lost the attempts whose lease ran out: their jobs queue again, or fail when used up.
 
-    `counts=False` after an outage of the database, which kept workers from renewing. Returns the jobs.
+    `counts=False` after an outage of the database, which kept workers from renewing. Returns the jobs, without those
+    whose rows are locked now: a process that hangs in a transaction keeps no other job from being released.
     """
     # A job on several devices has several leases, but its attempt ends once. Always in the order of the jobs'
     # ids: two transactions that lock several jobs in different orders would wait for each other.
@@ -197,9 +129,9 @@ def release_expired(
     # All of them before the first ends: an end writes its owner's use, and whoever else ends an attempt of that
     # person has its job's lock by then.
     jobs = select(Job.id).where(Job.id.in_([job_id for job_id, _ in held])).order_by(Job.id)
-    session.execute(jobs.with_for_update(key_share=True))
+    locked = set(session.scalars(jobs.with_for_update(key_share=True, skip_locked=True)))
     released = []
-    for job_id, attempt in sorted(held):
+    for job_id, attempt in sorted(one for one in held if one[0] in locked):
         try:
             # A savepoint for each: an error undoes what was written for this job only, and leaves the
             # transaction usable for the others.
@@ -231,63 +163,6 @@ def free_slots(session: Session) -> dict[str, dict[str, int]]:
     for host, kind, count in session.execute(statement):
         slots.setdefault(host, {})[kind] = int(count)
     return slots
-
-
-def devices_view(session: Session) -> list[DeviceView]:
-    """All devices, by host, kind and number."""
-    held = _held_by_device(session)
-    statement = reservations.with_reservations(select(Device)).where(Device.slots > 0)
-    # Of two reservations that of the device itself is named.
-    ordered = statement.add_columns(booked_bytes()).order_by(
-        Device.host, Device.kind, Device.number, Reservation.kind.is_not(None)
-    )
-    views = {
-        device.id: DeviceView(
-            device.host,
-            device.kind,
-            device.number,
-            device.name,
-            device.slots,
-            tuple(held.get(device.id, ())),
-            reservations.describe(reservation) if reservation else None,
-            DeviceMemory.of(device, int(booked)),
-        )
-        for device, reservation, booked in session.execute(ordered)
-    }
-    return list(views.values())
-
-
-def workers_view(session: Session, now: datetime | None = None) -> list[WorkerView]:
-    """All workers, by host; `now` spares whoever has asked the database for its time to ask again."""
-    slots = select(func.coalesce(func.sum(Device.slots), 0)).where(Device.host == Worker.host)
-    busy = select(func.count()).select_from(Lease).join(Device).where(Device.host == Worker.host)
-    now = now or database_now(session)
-    statement = select(
-        Worker,
-        host_health.seen_lately(),
-        slots.scalar_subquery(),
-        busy.scalar_subquery(),
-        host_health.seen_lately() & host_health.is_worth_waking(),
-    ).order_by(Worker.host)
-    return [
-        WorkerView(
-            w.host,
-            w.process,
-            w.started_at,
-            w.seen_at,
-            w.draining,
-            alive,
-            int(slots),
-            busy,
-            claims,
-            w.shortage,
-            w.held_until,
-            w.clock_ahead_seconds,
-            host_health.versions(w),
-            host_health.problems(w, now),
-        )
-        for w, alive, slots, busy, claims in session.execute(statement)
-    ]
 
 
 def _update_worker(host: str, instance: str | None) -> Update:
@@ -322,14 +197,3 @@ def _release(
 
 def _ran_out(grace_seconds: float) -> ColumnElement[bool]:
     return Lease.expires_at < func.clock_timestamp() - timedelta(seconds=grace_seconds)
-
-
-def _held_by_device(session: Session) -> dict[int, list[Held]]:
-    statement = select(Lease, Job.name).join(Job, Job.id == Lease.job_id).order_by(Lease.slot)
-    held: dict[int, list[Held]] = {}
-    for lease, name in session.execute(statement):
-        one = Held(
-            lease.slot, lease.job_id, name, lease.attempt, lease.expires_at, lease.booked_bytes
-        )
-        held.setdefault(lease.device_id, []).append(one)
-    return held

@@ -31,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
+from store.access import everything
 from store.db import (
     IN_LINE,
     PRIORITIES,
@@ -182,8 +183,10 @@ def admit(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
         own = [row for row in rows if row["owner_id"] == owner.id]
         _refuse_priority(owner, allowed, max(row["priority"] for row in own))
         _refuse_timeout(owner, allowed, max(row["timeout_seconds"] for row in own))
-        _refuse_queued(session, owner, allowed, counts[owner.id])
-        _refuse_disk(session, owner, allowed)
+        # Also of projects that they may no longer read.
+        with everything(session):
+            _refuse_queued(session, owner, allowed, counts[owner.id])
+            _refuse_disk(session, owner, allowed)
 
 
 def admit_again(session: Session, jobs: Sequence[Job], statuses: Collection[str]) -> None:
@@ -198,9 +201,10 @@ def admit_again(session: Session, jobs: Sequence[Job], statuses: Collection[str]
     [owner] = _lock(session, [jobs[0].owner_id])
     ids = literal([job.id for job in jobs], ARRAY(BigInteger))
     again = and_(Job.id == any_(ids), Job.status.in_(statuses))
-    if more := _count(session, again):
-        _refuse_queued(session, owner, allowed, more)
-        _refuse_disk(session, owner, allowed)
+    with everything(session):
+        if more := _count(session, again):
+            _refuse_queued(session, owner, allowed, more)
+            _refuse_disk(session, owner, allowed)
 
 
 def ensure_priority(session: Session, user: User, priority: str) -> None:

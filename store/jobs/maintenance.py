@@ -4,7 +4,7 @@ resume from."""
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import (
     ARRAY,
@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, aliased
 
-from store.db import FINAL_STATUSES, Attempt, Checkpoint, File, IdempotencyKey, Job
+from store.db import FINAL_STATUSES, Attempt, Checkpoint, Deletion, File, IdempotencyKey, Job
 from store.hosts import Stored
 from store.jobs import usage
 
@@ -48,8 +48,24 @@ class OpenAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedAttempt:
+    """An attempt that has ended, as its trace tells it."""
+
+    job_id: int
+    number: int
+    host: str
+    end: str
+    started_at: datetime
+    ended_at: datetime
+    queued_at: datetime
+    study_id: int | None
+    trace_context: str
+
+
+@dataclass(frozen=True, slots=True)
 class Removed:
-    """`paths`, relative to the storage: files that no row names any more."""
+    """`stored`: how many rows, and the bytes of files that no row names any more, which are `paths`, relative to the
+    storage."""
 
     stored: Stored
     paths: Sequence[str]
@@ -96,6 +112,29 @@ def open_attempts(session: Session, host: str, instance: str | None = None) -> l
     return [OpenAttempt(*row) for row in session.execute(query)]
 
 
+def read_traced(session: Session, job_ids: Collection[int]) -> list[EndedAttempt]:
+    """The newest attempts of those of these jobs that are traced, where they have ended."""
+    if not job_ids:
+        return []
+    query = (
+        select(
+            Attempt.job_id,
+            Attempt.number,
+            Attempt.host,
+            Attempt.end,
+            Attempt.started_at,
+            Attempt.ended_at,
+            Job.queued_at,
+            Job.study_id,
+            Job.trace_context,
+        )
+        .join(Job, (Job.id == Attempt.job_id) & (Job.attempt == Attempt.number))
+        .where(Job.id.in_(job_ids), Job.trace_context.is_not(None), Attempt.end.is_not(None))
+        .order_by(Job.id)
+    )
+    return [EndedAttempt(**row) for row in session.execute(query).mappings()]
+
+
 def delete_old_keys(session: Session, older_than: timedelta) -> int:
     """Idempotency keys past their time; how many they were."""
     before = func.clock_timestamp() - older_than
@@ -115,9 +154,12 @@ def check_usage(session: Session) -> float:
 
 
 def settled_jobs(session: Session, job_ids: Collection[int]) -> set[int]:
-    """The ids of these jobs for which no process is writing files."""
-    query = select(Job.id).where(Job.id.in_(job_ids), Job.status != "running")
-    return set(session.scalars(query))
+    """The ids of these jobs for which no process is writing files; deleted ones as well."""
+    settled = select(Job.id).where(Job.id.in_(job_ids), Job.status != "running")
+    deleted = select(Deletion.subject_id).where(
+        Deletion.kind == "job", Deletion.subject_id.in_(job_ids)
+    )
+    return set(session.scalars(union_all(settled, deleted)))
 
 
 def named_paths(session: Session, job_ids: Collection[int]) -> set[str]:
@@ -133,9 +175,11 @@ def named_paths(session: Session, job_ids: Collection[int]) -> set[str]:
 
 
 def measure_checkpoints(session: Session, kept: timedelta = CHECKPOINTS_KEPT) -> Stored:
-    """What `remove_checkpoints` would find, of jobs that ended longer ago than `kept`."""
+    """What `remove_checkpoints` would find, of jobs that ended longer ago than `kept`; files that several jobs share are
+    counted once."""
     total = func.coalesce(func.sum(Checkpoint.bytes), 0)
     statement = select(func.count(), total).join_from(Checkpoint, Job).where(_may_go(kept))
+    statement = statement.where(Job.reused_from.is_(None))
     count, size = session.execute(statement).one()
     return Stored(count, int(size))
 
@@ -162,8 +206,8 @@ def remove_checkpoints(session: Session, kept: timedelta = CHECKPOINTS_KEPT) -> 
     ids = {row.job_id for row in rows}
     sources = session.scalars(select(Job.reused_from).where(Job.id.in_(ids)))
     named = named_paths(session, ids | {one for one in sources if one is not None})
-    paths = sorted({row.path for row in rows} - named)
-    return Removed(Stored(len(rows), sum(row.bytes for row in rows)), paths)
+    sizes = {row.path: row.bytes for row in rows if row.path not in named}
+    return Removed(Stored(len(rows), sum(sizes.values())), sorted(sizes))
 
 
 def _may_go(kept: timedelta) -> ColumnElement[bool]:

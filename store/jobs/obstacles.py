@@ -9,7 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from store.db import Attempt, Dataset, Job
-from store.jobs import leases, queue
+from store.hosts import host_views
+from store.jobs import queue
 
 
 class WaitReason(StrEnum):
@@ -59,7 +60,7 @@ def find_obstacle(session: Session, job: Job) -> str | None:
     if job.kind == "training" and dataset.status != "ready":
         return f"its dataset {dataset.name} is not ready"
     kind = session.scalars(select(queue.required_kind()).where(Job.id == job.id)).one()
-    workers, devices = leases.workers_view(session), leases.devices_view(session)
+    workers, devices = host_views.workers_view(session), host_views.devices_view(session)
     of_hosts = describe_hosts(workers, devices, kind, job.devices)
     sentences = [*last_full_disk(session, job), *(one.sentence for one in of_hosts)]
     return "; ".join(sentences) or None
@@ -79,8 +80,8 @@ def last_full_disk(session: Session, job: Job) -> list[str]:
 
 
 def describe_hosts(
-    workers: Sequence[leases.WorkerView],
-    devices: Sequence[leases.DeviceView],
+    workers: Sequence[host_views.WorkerView],
+    devices: Sequence[host_views.DeviceView],
     kind: str | None,
     count: int,
 ) -> list[Obstacle]:
@@ -100,7 +101,9 @@ def describe_hosts(
     ]
 
 
-def _find_fitting(devices: Sequence[leases.DeviceView], kind: str | None, count: int) -> set[str]:
+def _find_fitting(
+    devices: Sequence[host_views.DeviceView], kind: str | None, count: int
+) -> set[str]:
     """Hosts with so many devices of one kind."""
     counts: Counter[tuple[str, str]] = Counter()
     for device in devices:
@@ -110,7 +113,7 @@ def _find_fitting(devices: Sequence[leases.DeviceView], kind: str | None, count:
 
 
 def _describe_reserved(
-    host: str, devices: Sequence[leases.DeviceView], kind: str | None
+    host: str, devices: Sequence[host_views.DeviceView], kind: str | None
 ) -> Obstacle:
     words = dict.fromkeys(
         one.reserved
@@ -120,7 +123,7 @@ def _describe_reserved(
     return Obstacle(WaitReason.RESERVED, "; ".join(words))
 
 
-def _describe_host(worker: leases.WorkerView) -> Obstacle:
+def _describe_host(worker: host_views.WorkerView) -> Obstacle:
     reason = WaitReason.DRAINING if worker.draining else WaitReason.NO_SPACE
     words = "; ".join(worker.problems) or "is being stopped"
     return Obstacle(reason, f"{worker.host} {words}")

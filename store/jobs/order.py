@@ -3,15 +3,17 @@
 Fair means: the higher priority class first, raised by one for every `AGING_SECONDS` of waiting; then
 the person who has used the machines least for their weight (`usage`); then age. Within one person's jobs of one
 class this is age alone, so that the whole order is a merge of a few lines, each of which an index holds in order: what
-comes first is found at their heads, however long they are and however many jobs have ended. Jobs of people who have
-reached a limit (`limits`) don't start.
+comes first is found at their heads, however long they are and however many jobs have ended. All jobs of a line need the
+same: either its head fits into what is free, or none does. Jobs of people who have reached a limit (`limits`) don't start.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    DateTime,
     Float,
     FromClause,
     Integer,
@@ -28,12 +30,25 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
+    union,
 )
 
 from store.db import IN_LINE, PRIORITIES, Job, User
 from store.jobs import limits, usage
 
 AGING_SECONDS = 3600.0
+#: What a job asks for of kinds of device.
+DEVICES = ("auto", "cpu", "cuda")
+#: Of the jobs of a line: a search may give each its own.
+MOST_SHAPES = 20
+#: What all jobs of a line have in common.
+_LINE = (Job.owner_id, Job.priority, Job.device, Job.devices, Job.exclusive)
+_ONE = literal_column("1", Integer)
+#: Before and after all times.
+EARLIEST, LATEST = (
+    literal_column(f"'{word}'::timestamptz", DateTime(timezone=True))
+    for word in ("-infinity", "infinity")
+)
 
 
 def in_turns(most: ColumnElement[int]) -> Select[int, str | None, int]:
@@ -42,7 +57,7 @@ def in_turns(most: ColumnElement[int]) -> Select[int, str | None, int]:
     A job that starts adds to its owner's use, so that the next of that owner comes after those of others. It adds what
     jobs of its study took: the claim, which takes one job, needs no such forecast.
     """
-    first = in_order(lines(), limit=most, with_held_back=True).subquery("listed")
+    first = in_order(with_owners(lines()), limit=most, with_held_back=True).subquery("listed")
     studies = select(first.c.study_id).distinct().subquery("studies")
     recent = usage.recent_seconds(studies.c.study_id).lateral("recent")
     usual = (
@@ -73,24 +88,23 @@ def in_turns(most: ColumnElement[int]) -> Select[int, str | None, int]:
     return select(listed.c.id, listed.c.reached, place).order_by(place)
 
 
-def lines(devices: Collection[str] = ("auto", "cpu", "cuda")) -> Subquery:
-    """Each person, class and kind of device of which there are queued jobs."""
-    columns = (Job.owner_id, Job.priority, Job.device)
+def lines(devices: Collection[str] = DEVICES) -> Subquery:
+    """Each person, class, kind and number of devices, and whether whole ones, of which there are queued jobs."""
     # Each row is looked up in the index beyond the one before. To read it as a whole (DISTINCT) would take as
     # long as the queue is.
     line = (
-        select(*columns)
+        select(*_LINE)
         .where(IN_LINE)
-        .order_by(*columns)
-        .limit(literal_column("1"))
+        .order_by(*_LINE)
+        .limit(_ONE)
         # Without a name: one statement may have several.
         .cte(recursive=True)
     )
     following = (
-        select(*columns)
-        .where(IN_LINE, tuple_(*columns) > tuple_(*line.c))
-        .order_by(*columns)
-        .limit(literal_column("1"))
+        select(*_LINE)
+        .where(IN_LINE, tuple_(*_LINE) > tuple_(*line.c))
+        .order_by(*_LINE)
+        .limit(_ONE)
         .correlate(line)
         .lateral("following")
     )
@@ -98,37 +112,98 @@ def lines(devices: Collection[str] = ("auto", "cpu", "cuda")) -> Subquery:
     return select(line).where(line.c.device.in_(devices)).subquery("lines")
 
 
+def lines_by_shape(devices: Collection[str]) -> Subquery:
+    """The same with each shape of a line's jobs, by which they share the memory of GPUs: at most `MOST_SHAPES` of a
+    line, and that of its first job."""
+    columns = (*_LINE, Job.shape)
+    start = select(*columns).where(IN_LINE).order_by(*columns).limit(_ONE).subquery("start")
+    line = select(*start.c, _ONE.label("place")).cte(recursive=True)
+    need = [line.c[column.name] for column in _LINE]
+    # All shapes come before this one: they are written in hexadecimal digits.
+    shape = case((line.c.place < MOST_SHAPES, line.c.shape), else_="z")
+    following = (
+        select(*columns)
+        .where(IN_LINE, tuple_(*columns) > tuple_(*need, shape))
+        .order_by(*columns)
+        .limit(_ONE)
+        .correlate(line)
+        .lateral("following")
+    )
+    is_of_line = and_(*(following.c[one.name] == one for one in need))
+    place = case((is_of_line, line.c.place + 1), else_=1).label("place")
+    line = line.union_all(select(*following.c, place).select_from(line).join(following, true()))
+    found = select(*(line.c[column.name] for column in columns)).where(line.c.device.in_(devices))
+    return union(found, _shapes_of_first(devices)).subquery("lines")
+
+
+def _shapes_of_first(devices: Collection[str]) -> Select[*tuple[Any, ...]]:
+    whole = lines(devices)
+    # Its id first, which both indexes have, so that it is looked up in the one that is in this order. For the shape, which
+    # only the other has, the whole line would be read there and sorted.
+    first = select(Job.id).where(IN_LINE, *_is_in(whole)).order_by(Job.queued_at, Job.id)
+    of_first = select(Job.shape).where(
+        Job.id == first.limit(_ONE).correlate(whole).scalar_subquery()
+    )
+    shape = of_first.correlate(whole).lateral("of_first")
+    return select(*whole.c, shape.c.shape).select_from(whole).join(shape, true())
+
+
+def _is_in(line: FromClause) -> Sequence[ColumnElement[bool]]:
+    return [column == line.c[column.name] for column in _LINE]
+
+
+def with_owners(line: Subquery) -> Subquery:
+    """With what their owners have used for their weight, and the limit that they have reached (None: none)."""
+    used = usage.by_owner()
+    weighted = func.coalesce(used.c.seconds, 0.0) / User.weight
+    statement = select(
+        *line.c, User.weight, weighted.label("used"), limits.reached(used).label("reached")
+    )
+    statement = statement.select_from(line).join(User, User.id == line.c.owner_id)
+    return (
+        limits.joined(statement)
+        .outerjoin(used, used.c.owner_id == line.c.owner_id)
+        .subquery("owned")
+    )
+
+
 def in_order(
-    lines: Subquery,
+    lines: FromClause,
     *conditions: ColumnElement[bool],
     limit: int | ColumnElement[int],
     with_held_back: bool = False,
-    looked_at: tuple[ColumnElement[bool], int] | None = None,
+    queued_before: ColumnElement[datetime] | None = None,
 ) -> Select[int, *tuple[Any, ...]]:
-    """The jobs that meet the conditions, the fairest first; `limit`: of each line; `with_held_back`: also the jobs of
-    people who have reached a limit, with its name. `looked_at`: one more condition, for which only so many jobs of each
-    line that meet the others are looked at."""
-    lines = _with_owners(lines)
-    jobs = (
+    """The jobs that meet the conditions, the fairest first, of lines `with_owners`; `limit`: of each; `with_held_back`: also
+    the jobs of people who have reached a limit, with its name. `queued_before`: a time of each line, behind which none
+    of its jobs is looked at."""
+    before = LATEST if queued_before is None else queued_before
+    in_time: Sequence[ColumnElement[bool]] = (Job.queued_at < before,)
+    in_age: Sequence[Any] = (Job.queued_at, Job.id)
+    if "shape" in lines.c:
+        # As rows, which lie so in one index only: of the other, which has no shapes, the whole line might be walked.
+        in_line = tuple_(Job.shape, Job.queued_at)
+        in_time = (
+            in_line >= tuple_(lines.c.shape, EARLIEST),
+            in_line < tuple_(lines.c.shape, before),
+        )
+        in_age = (Job.shape, *in_age)
+    head = (
         select(Job.id, Job.queued_at, Job.study_id, Job.devices)
         .where(
             # A line of somebody who has reached a limit is not even looked into.
             true() if with_held_back else lines.c.reached.is_(None),
             IN_LINE,
-            Job.owner_id == lines.c.owner_id,
-            Job.priority == lines.c.priority,
-            Job.device == lines.c.device,
+            *_is_in(lines),
+            *in_time,
             # In a CASE, of which the planner supposes that it holds for every second row. If it thought that it
             # held for hardly any it would read and sort the whole line instead of walking along the index.
             case((and_(true(), *conditions), true()), else_=false()),
         )
-        .order_by(Job.queued_at, Job.id)
+        .order_by(*in_age)
+        .limit(limit)
         .correlate(lines)
-    )
-    head = (
-        jobs.limit(limit).lateral("head")
-        if looked_at is None
-        else _first_of(jobs, *looked_at, limit=limit)
+        .lateral("head")
     )
     # Waiting raises a job's class step by step up to the highest, so that none is passed over for ever.
     waited_classes = func.floor(seconds_since(head.c.queued_at) / AGING_SECONDS)
@@ -146,40 +221,6 @@ def in_order(
         .select_from(lines)
         .join(head, true())
         .order_by(priority.desc(), lines.c.used, head.c.queued_at, head.c.id)
-    )
-
-
-def _first_of(
-    jobs: Select[*tuple[Any, ...]], condition: ColumnElement[bool], most: int, *, limit: Any
-) -> FromClause:
-    """Of the first `most` of a line's jobs those that meet the condition, which is tried on one after the other."""
-    looked_at = (
-        jobs.add_columns(condition.label("is_met"))
-        .limit(literal_column(str(most), Integer))
-        .subquery("looked_at")
-    )
-    columns = (looked_at.c[name] for name in ("id", "queued_at", "study_id", "devices"))
-    return (
-        select(*columns)
-        .where(looked_at.c.is_met)
-        .order_by(looked_at.c.queued_at, looked_at.c.id)
-        .limit(limit)
-        .lateral("head")
-    )
-
-
-def _with_owners(lines: Subquery) -> Subquery:
-    """With what their owners have used for their weight, and the limit that they have reached (None: none)."""
-    used = usage.by_owner()
-    weighted = func.coalesce(used.c.seconds, 0.0) / User.weight
-    statement = select(
-        *lines.c, User.weight, weighted.label("used"), limits.reached(used).label("reached")
-    )
-    statement = statement.select_from(lines).join(User, User.id == lines.c.owner_id)
-    return (
-        limits.joined(statement)
-        .outerjoin(used, used.c.owner_id == lines.c.owner_id)
-        .subquery("owned")
     )
 
 

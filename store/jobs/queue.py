@@ -8,10 +8,13 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    CTE,
     BigInteger,
     ColumnElement,
+    FromClause,
     Integer,
     Select,
+    Subquery,
     Text,
     all_,
     and_,
@@ -22,6 +25,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
     union_all,
 )
 from sqlalchemy.orm import Session, joinedload, load_only
@@ -31,8 +35,6 @@ from store.db import IN_LINE, Attempt, Dataset, Job, Study, User
 from store.hosts import PATIENCE_SECONDS, Counts, footprints
 from store.jobs import order
 
-#: Of each line so many jobs are looked at for one that fits into the memory that is free on GPUs.
-MOST_LOOKED_AT = 10
 #: How long a host skips a job under which its disk ran full; twice as long each time.
 FIRST_DISK_PAUSE_SECONDS = 60.0
 
@@ -106,6 +108,17 @@ def fairest(
 
     `passed_over`: not these. A job under which the host's disk ran full is passed over for a while, too.
     """
+    return next(iter(_find(session, room, host, passed_over, 1)), None)
+
+
+def count_fitting(session: Session, counts: Counts, host: str, most: int) -> int:
+    """How many jobs, each by itself, may start in what is free of the host's GPUs, if it is no more than `most`."""
+    return len(_find(session, {"cuda": counts}, host, (), most))
+
+
+def _find(
+    session: Session, room: Mapping[str, Counts], host: str, passed_over: Collection[int], most: int
+) -> Sequence[int]:
     values: dict[str, Any] = {"host": host, "passed_over": list(passed_over)}
     for kind, counts in room.items():
         values |= {f"free_{kind}": counts.free, f"whole_{kind}": counts.whole}
@@ -114,57 +127,72 @@ def fairest(
     if memory:
         values |= {"names": list(memory), "unmeasured": room["cuda"].unmeasured}
         values["now"], values["idle"] = (list(one) for one in zip(*memory.values(), strict=True))
-    return session.scalars(_fairest(tuple(sorted(room)), bool(memory)), values).first()
+    return session.scalars(_fairest(tuple(sorted(room)), bool(memory), most), values).all()
 
 
 @cache
-def _fairest(kinds: Sequence[str], is_measured: bool) -> Select[int, *tuple[Any, ...]]:
+def _fairest(kinds: Sequence[str], is_measured: bool, most: int) -> Select[int, *tuple[Any, ...]]:
     """Made once for each set of kinds, which takes longer than PostgreSQL takes to answer it. `is_measured`: the memory
     of GPUs, so that they are shared by what fits into it."""
-    fits = _on_any({kind: _fits(kind) for kind in kinds})
-    passed_over = bindparam("passed_over", type_=ARRAY(BigInteger))
-    conditions = [is_runnable(), fits, Job.id.not_in(_filled_disk()), Job.id != all_(passed_over)]
     # Lines of jobs that ask for another kind of device are not even looked into.
-    lines = order.lines(("auto", *kinds))
-    # Not bound: a plan for any limit supposes that it is a tenth of the rows.
-    first = literal_column("1", Integer)
-    # What a job books costs more to find than all else, and of those in front none may fit.
-    by_kind = {kind: _fits_memory() if kind == "cuda" else _fits(kind) for kind in kinds}
-    looked_at = (_on_any(by_kind), MOST_LOOKED_AT) if is_measured else None
-    return order.in_order(lines, *conditions, limit=first, looked_at=looked_at).limit(first)
-
-
-def _on_any(fits: Mapping[str, ColumnElement[bool]]) -> ColumnElement[bool]:
-    """Whether it is so of one of the kinds of device that the job may have."""
+    find = order.lines_by_shape if is_measured else order.lines
+    lines = _with_room(order.with_owners(find(("auto", *kinds))), kinds, is_measured)
+    before = {kind: lines.c[f"before_{kind}"] for kind in kinds}
     required = required_kind()
-    return or_(*(and_(one, func.coalesce(required, kind) == kind) for kind, one in fits.items()))
+    conditions = [
+        is_runnable(),
+        or_(
+            *(
+                and_(Job.queued_at < time, func.coalesce(required, kind) == kind)
+                for kind, time in before.items()
+            )
+        ),
+        Job.id.not_in(_filled_disk()),
+        Job.id != all_(bindparam("passed_over", type_=ARRAY(BigInteger))),
+    ]
+    # Not bound: a plan for any limit supposes that it is a tenth of the rows.
+    first = literal_column(str(most), Integer)
+    latest = func.greatest(*before.values())
+    return order.in_order(lines, *conditions, limit=first, queued_before=latest).limit(first)
 
 
-def _fits(kind: str) -> ColumnElement[bool]:
-    """Now, or by waiting for it."""
+def _with_room(lines: Subquery, kinds: Sequence[str], is_measured: bool) -> CTE:
+    """With the time for each kind of device before which those of its jobs were queued that may have one: all where it is
+    free now; where it can be waited for, those that have waited for long."""
+    memory = footprints.room(lines.c.shape) if is_measured else None
+    patient = func.statement_timestamp() - timedelta(seconds=PATIENCE_SECONDS)
+    before = []
+    for kind in kinds:
+        now, later = _fits(lines, kind, memory if kind == "cuda" else None)
+        time = case((now, order.LATEST), (later, patient), else_=order.EARLIEST)
+        before.append(time.label(f"before_{kind}"))
+    rows = select(*lines.c, *before).select_from(lines)
+    if memory is not None:
+        rows = rows.join(memory, true())
+    # What it says of a line is found once, not for each of its jobs.
+    return rows.cte("with_room").prefix_with("MATERIALIZED")
+
+
+def _fits(
+    lines: Subquery, kind: str, memory: FromClause | None
+) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Whether what the jobs of a line need is free now, and whether it can be by waiting.
+
+    Where the `memory` of GPUs is measured, as `store.hosts.Room.choose` decides it: what a job books must be free; one
+    that books nothing (of which nothing is known, or on several) gets whole ones."""
     free, whole, total = (
         bindparam(f"{name}_{kind}", type_=Integer) for name in ("free", "whole", "total")
     )
-    return or_(
-        Job.devices <= case((Job.exclusive, whole), else_=free),
-        and_(Job.devices <= total, _has_waited()),
+    need = lines.c
+    if memory is None:
+        return need.devices <= case((need.exclusive, whole), else_=free), need.devices <= total
+    unmeasured = bindparam("unmeasured", type_=Integer)
+    is_whole = or_(need.exclusive, need.devices > 1)
+    now, later = (
+        case((is_whole, need.devices <= count), else_=func.coalesce(room, need.devices <= count))
+        for count, room in ((whole, memory.c.now), (total, memory.c.idle))
     )
-
-
-def _fits_memory() -> ColumnElement[bool]:
-    """On GPUs, as `store.hosts.Room.choose` decides it: what a job books must be free; one that books nothing (of which
-    nothing is known, or on several) gets whole ones."""
-    whole, total, unmeasured = (
-        bindparam(name, type_=Integer) for name in ("whole_cuda", "total_cuda", "unmeasured")
-    )
-    on_whole = or_(Job.devices <= whole, and_(Job.devices <= total, _has_waited()))
-    on_unmeasured = and_(~Job.exclusive, Job.devices <= unmeasured)
-    books = func.coalesce(footprints.has_room(_has_waited()), on_whole)
-    return or_(case((or_(Job.exclusive, Job.devices > 1), on_whole), else_=books), on_unmeasured)
-
-
-def _has_waited() -> ColumnElement[bool]:
-    return Job.queued_at < func.statement_timestamp() - timedelta(seconds=PATIENCE_SECONDS)
+    return or_(now, and_(~need.exclusive, need.devices <= unmeasured)), later
 
 
 def _filled_disk() -> Select[int]:
@@ -198,7 +226,7 @@ def demand(session: Session, free: Mapping[str, int]) -> dict[str | None, int]:
 
 def _count_runnable(kind: str | None, most: int) -> Select[str | None, int]:
     # Along the lines, as jobs are acquired: those of people who have reached a limit are not looked into.
-    lines = order.lines(("auto",) if kind is None else ("auto", kind))
+    lines = order.with_owners(order.lines(("auto",) if kind is None else ("auto", kind)))
     conditions = [is_runnable(), required_kind().is_not_distinct_from(kind)]
     jobs = order.in_order(lines, *conditions, limit=most).limit(most)
     return select(literal(kind, Text), func.count()).select_from(jobs.subquery())
@@ -224,6 +252,7 @@ def _as_listed() -> Sequence[ORMOption]:
     return (
         load_only(
             Job.name,
+            Job.project_id,
             Job.study_id,
             Job.priority,
             Job.devices,

@@ -41,9 +41,12 @@ STANDARD_METRICS = (
 KEPT_LAST = 2
 
 
-def record_start(session: Session, job_id: int, attempt: int, event: Started) -> None:
+def record_start(session: Session, job_id: int, attempt: int, event: Started) -> list[str]:
     """The attempt's first step, its environment and the training's facts; an environment that differs from the
-    previous attempt's is a warning."""
+    previous attempt's is a warning.
+
+    Returns the paths of `event.damaged` checkpoints, to be deleted; they are relative to the storage.
+    """
     job = lock_attempt(session, job_id, attempt)
     warnings = [*job.warnings, *event.warnings, *_environment_changes(session, job, event)]
     job.warnings = list(dict.fromkeys(warnings))
@@ -53,7 +56,12 @@ def record_start(session: Session, job_id: int, attempt: int, event: Started) ->
     row = session.get_one(Attempt, (job_id, attempt))
     row.first_step = event.first_step
     row.environment = dict(event.environment)
+    # Left there, it would be what the next damaged one falls back to.
+    if event.damaged:
+        damaged = Checkpoint.path.in_(event.damaged)
+        session.execute(delete(Checkpoint).where(Checkpoint.job_id == job_id, damaged))
     mark_changed(session, job)
+    return list(event.damaged)
 
 
 def record_step(session: Session, job_id: int, attempt: int, step: int) -> None:
@@ -85,19 +93,21 @@ def record_epochs(
 ) -> None:
     """An epoch is recorded once: a later attempt that repeats it after a checkpoint changes nothing."""
     job = lock_attempt(session, job_id, attempt)
-    moment = recorded_at or func.clock_timestamp()
+    # Rows are parameters, so that a statement for any number of them is compiled once.
+    rows = [_epoch_row(job_id, attempt, event) for event in events]
     # An attempt that resumes at a checkpoint repeats the epochs after it, with the same numbers (resume is
     # exact). The first row stays, because it may have been read and sent to MLflow already.
-    session.execute(
+    session.connection().execute(
         postgresql.insert(Epoch)
-        .values([_epoch_row(job_id, attempt, event, moment) for event in events])
-        .on_conflict_do_nothing()
+        .values(recorded_at=recorded_at or func.clock_timestamp())
+        .on_conflict_do_nothing(),
+        rows,
     )
     job.step = events[-1].step
     mark_changed(session, job)
 
 
-def _epoch_row(job_id: int, attempt: int, event: EpochFinished, moment: Any) -> dict[str, Any]:
+def _epoch_row(job_id: int, attempt: int, event: EpochFinished) -> dict[str, Any]:
     finite, non_finite = split_finite(event.metrics)
     return {
         "job_id": job_id,
@@ -105,7 +115,6 @@ def _epoch_row(job_id: int, attempt: int, event: EpochFinished, moment: Any) -> 
         "epoch": event.epoch,
         "step": event.step,
         "seconds": event.seconds,
-        "recorded_at": moment,
         "non_finite": non_finite,
         # `pop`: what has a column of its own must not stand in `extra`, too.
         **{name: finite.pop(name, None) for name in STANDARD_METRICS},
@@ -225,11 +234,12 @@ def record_log(
 ) -> None:
     """Lines for the job's log, each a level and a text. Announced, but no change of the job."""
     lock_attempt(session, job_id, attempt)
-    session.add_all(
-        LogLine(job_id=job_id, attempt=attempt, level=level, text=sanitize_text(text))
+    rows = [
+        {"job_id": job_id, "attempt": attempt, "level": level, "text": sanitize_text(text)}
         for level, text in lines
-    )
-    session.flush()
+    ]
+    if rows:
+        session.connection().execute(insert(LogLine), rows)
     notify(session, JOBS_CHANNEL, str(job_id))
 
 

@@ -8,6 +8,7 @@ attempt ends, in whatever way.
 People take turns by their use divided by their weight: who has twice the weight gets twice the share.
 """
 
+from collections.abc import Collection
 from datetime import UTC, datetime, time
 from functools import cache
 from typing import Any
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Float,
     Insert,
     Select,
+    Subquery,
     case,
     cast,
     delete,
@@ -33,7 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session, aliased
 
-from store.db import HALF_LIFE_SECONDS, Attempt, HalfLife, Job, Usage
+from store.db import HALF_LIFE_SECONDS, Attempt, Deletion, HalfLife, Job, Usage
 
 #: A running attempt counts at least this, where its study has no finished job to tell better.
 ASSUMED_SECONDS = 300.0
@@ -183,21 +185,44 @@ def rebuild(session: Session) -> None:
     session.execute(insert(Usage).from_select(columns, summed))
 
 
-def _summed(now: ColumnElement[Any]) -> Select[int, float, float]:
-    used = _seconds_between(Attempt.started_at, Attempt.ended_at) * Attempt.slots
-    faded = _faded(used, _seconds_between(Attempt.ended_at, now))
-    start = func.greatest(Attempt.started_at, _midnight(now))
-    today = func.greatest(0.0, _seconds_between(start, Attempt.ended_at)) * Attempt.slots
+def of_jobs(job_ids: Collection[int]) -> Subquery:
+    """By job (`job_id`), what its attempts used: `seconds` and `day_seconds`, as of this statement."""
+    seconds, day_seconds = _of_attempts(func.statement_timestamp())
     return (
-        select(
-            Job.owner_id,
-            func.sum(faded).label("seconds"),
-            func.sum(today).label("day_seconds"),
-        )
+        select(Attempt.job_id, seconds, day_seconds)
+        .where(Attempt.job_id.in_(job_ids), Attempt.ended_at.is_not(None))
+        .group_by(Attempt.job_id)
+        .subquery("used")
+    )
+
+
+def _summed(now: ColumnElement[Any]) -> Select[int, float, float]:
+    """Over the attempts of all jobs, and what is left of those that were deleted."""
+    trained = (
+        select(Job.owner_id, *_of_attempts(now))
         .join(Attempt, Attempt.job_id == Job.id)
         .where(Attempt.ended_at.is_not(None))
         .group_by(Job.owner_id)
     )
+    today = case((Deletion.at >= _midnight(now), Deletion.day_seconds), else_=0.0)
+    deleted = select(
+        Deletion.owner_id, _faded(Deletion.seconds, _seconds_between(Deletion.at, now)), today
+    ).where(Deletion.seconds > 0)
+    parts = union_all(trained, deleted).subquery("parts")
+    return select(
+        parts.c.owner_id,
+        func.sum(parts.c.seconds).label("seconds"),
+        func.sum(parts.c.day_seconds).label("day_seconds"),
+    ).group_by(parts.c.owner_id)
+
+
+def _of_attempts(now: ColumnElement[Any]) -> tuple[ColumnElement[float], ColumnElement[float]]:
+    """Sums over ended attempts: faded, and of this day."""
+    used = _seconds_between(Attempt.started_at, Attempt.ended_at) * Attempt.slots
+    faded = _faded(used, _seconds_between(Attempt.ended_at, now))
+    start = func.greatest(Attempt.started_at, _midnight(now))
+    today = func.greatest(0.0, _seconds_between(start, Attempt.ended_at)) * Attempt.slots
+    return func.sum(faded).label("seconds"), func.sum(today).label("day_seconds")
 
 
 def _faded(seconds: Any, age: ColumnElement[float]) -> ColumnElement[float]:

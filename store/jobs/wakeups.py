@@ -3,12 +3,14 @@
 import random
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import structlog
 from celery import Celery
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db import DATABASE_AWAY
+from store.hosts import Room, find_rooms
 from store.jobs import leases, queue
 
 log = structlog.get_logger(__name__)
@@ -45,7 +47,8 @@ def make_celery(redis_url: str) -> Celery:
 
 
 def due(session: Session) -> dict[str, int]:
-    """How many wake-ups each host should get: a runnable job that fits and a free slot for each.
+    """How many wake-ups each host should get: a runnable job that fits and a free slot for each, of a GPU whose memory is
+    measured also memory for any one of them.
 
     Jobs that need one kind of device come first; those that may run anywhere take what is left.
     """
@@ -57,6 +60,8 @@ def due(session: Session) -> dict[str, int]:
     if not any(count > 0 for _, slots in free for count in slots.values()):
         return wakeups
     random.shuffle(free)
+    if any(slots.get("cuda", 0) > 0 for _, slots in free):
+        _leave_out_full(session, free)
     demand = queue.demand(session, _sum_by_kind(slots for _, slots in free))
     for kind in ("cuda", "cpu"):
         for host, slots in free:
@@ -65,6 +70,16 @@ def due(session: Session) -> dict[str, int]:
         for host, slots in free:
             _take(demand, None, slots, kind, host, wakeups)
     return wakeups
+
+
+def _leave_out_full(session: Session, free: Iterable[tuple[str, dict[str, int]]]) -> None:
+    """Of GPUs whose memory is measured as many slots as there are jobs that fit into what is free."""
+    rooms = find_rooms(session)
+    for host, slots in free:
+        # What jobs can only wait for starts nothing now.
+        now = replace(rooms.get(host, Room(())), awaiting=frozenset()).counts().get("cuda")
+        if now is not None and now.memory:
+            slots["cuda"] = queue.count_fitting(session, now, host, slots["cuda"])
 
 
 def send(celery: Celery, due: Mapping[str, int]) -> int:

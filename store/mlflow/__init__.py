@@ -1,6 +1,6 @@
 """What is missing in MLflow, and why."""
 
-from store.mlflow import experiments, exports, links, mirror, mirror_problems
+from store.mlflow import experiments, exports, links, mirror, mirror_problems, written
 from store.mlflow.mirror import JobToMirror, StudyToMirror
 from store.mlflow.mirror_problems import FIRST_PAUSE_SECONDS, Subject
 
@@ -14,4 +14,5 @@ __all__ = [
     "links",
     "mirror",
     "mirror_problems",
+    "written",
 ]

@@ -193,8 +193,8 @@ def due_studies(session: Session, among: Collection[int] | None = None) -> dict[
     return {study_id: has_ended for study_id, has_ended in session.execute(query)}
 
 
-def read_study(session: Session, study_id: int) -> StudyToMirror:
-    """The study as it is to be written. A verdict, a tag or a job that comes later makes it due again (`save`)."""
+def read_study(session: Session, study_id: int) -> StudyToMirror | None:
+    """The study as it is to be written; None: it has been deleted. A verdict, a tag or a job that comes later makes it due again (`save`)."""
     # From here on NULL means a change after this one was read: whoever makes it waits for this transaction.
     marked = update(Mirrored).where(Mirrored.study_id == study_id, Mirrored.seen_at.is_(None))
     session.execute(marked.values(seen_at=_BEING_WRITTEN))
@@ -205,7 +205,10 @@ def read_study(session: Session, study_id: int) -> StudyToMirror:
         .outerjoin(Mirrored, Mirrored.study_id == Study.id)
         .where(Study.id == study_id)
     )
-    study, owner, project, mirrored = session.execute(query).one()
+    row = session.execute(query).one_or_none()
+    if row is None:
+        return None
+    study, owner, project, mirrored = row
     jobs = session.scalars(select(Job).where(Job.study_id == study_id).order_by(Job.id)).all()
     rows = verdicts.of_studies(session, [study_id])[study_id]
     return StudyToMirror(study, owner, project, mirrored, jobs, rows)

@@ -172,13 +172,15 @@ def environment() -> ColumnElement[Any]:
     """Of the last attempt that started to train; of an answered job, of the one that answers it."""
     job = aliased(Job)
     reused = select(job.reused_from).where(job.id == Result.job_id).correlate(Result)
+    # The table: that one may since be in a project that is hidden from the reader, and a comparison is the same for all.
+    attempts = Attempt.__table__.c
     return (
-        select(Attempt.environment)
+        select(attempts.environment)
         .where(
-            Attempt.job_id == func.coalesce(reused.scalar_subquery(), Result.job_id),
-            Attempt.environment.is_not(None),
+            attempts.job_id == func.coalesce(reused.scalar_subquery(), Result.job_id),
+            attempts.environment.is_not(None),
         )
-        .order_by(Attempt.number.desc())
+        .order_by(attempts.number.desc())
         .limit(1)
         .scalar_subquery()
     )

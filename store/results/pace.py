@@ -8,7 +8,8 @@ from sqlalchemy import ARRAY, BigInteger, cast, func, select, true, tuple_
 from sqlalchemy.orm import Session
 
 from store.db import Job
-from store.jobs import leases, usage
+from store.hosts import host_views
+from store.jobs import usage
 
 #: Only this many of the latest jobs are looked at: the search stays quick, and machines change.
 RECENT_JOBS = 20_000
@@ -68,9 +69,9 @@ def recent_seconds(session: Session, study_ids: Collection[int]) -> Mapping[int,
 
 def slots(session: Session) -> Mapping[str, int]:
     """The slots of all live workers that get jobs, by kind of device."""
-    hosts = {worker.host for worker in leases.workers_view(session) if worker.claims}
+    hosts = {worker.host for worker in host_views.workers_view(session) if worker.claims}
     counts: dict[str, int] = {}
-    for device in leases.devices_view(session):
+    for device in host_views.devices_view(session):
         if device.host in hosts:
             counts[device.kind] = counts.get(device.kind, 0) + device.slots
     return counts

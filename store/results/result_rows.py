@@ -1,6 +1,6 @@
 """Results: one row per training job, and the records of one job in order."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -150,7 +150,7 @@ def each_row(
     condition: ColumnElement[bool],
     order: Order | None = None,
     columns: Sequence[Column],
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """All rows as `rows` orders them, fetched while they are taken: no more than some are in memory."""
     statement = joined(Result.job_id.label("job_id"), *numbered(columns)).where(condition)
     if order is None:
@@ -158,8 +158,9 @@ def each_row(
     else:
         statement = statement.order_by(*sequence(order, key_of(order), Result.job_id))
     # A cursor on the server: an export of 100,000 jobs never lies in this process's memory as a whole.
-    for row in session.execute(statement, execution_options={"yield_per": 500}).mappings():
-        yield named(dict(row), columns)
+    with session.execute(statement, execution_options={"yield_per": 500}) as found:
+        for row in found.mappings():
+            yield named(dict(row), columns)
 
 
 def joined(*columns: Any) -> Select[Any]:

@@ -9,11 +9,12 @@ its checkpoint.
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     ColumnElement,
     Select,
     Text,
@@ -29,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, aliased, joinedload
 
+from store.access import is_readable
 from store.db import (
     DATABASE_AWAY,
     Attempt,
@@ -38,6 +40,7 @@ from store.db import (
     File,
     Job,
     LogLine,
+    Overtaken,
     Study,
     Worker,
     transition,
@@ -66,13 +69,23 @@ _RECORDS: Mapping[Any, Any] = {
 }
 
 
-def find_sources(session: Session, hashes: Collection[str]) -> Mapping[str, Sequence[Source]]:
-    """By hash, the newest that have succeeded, of all that the submitter may read."""
-    asked = func.unnest(cast(sorted({*hashes} - {""}), ARRAY(Text)))
-    wanted = asked.table_valued("hash").render_derived()
+#: A job that is to be answered: whose it is, and its hash.
+Wanted: TypeAlias = tuple[int, str]
+
+
+def find_sources(
+    session: Session, wanted_jobs: Collection[Wanted]
+) -> Mapping[Wanted, Sequence[Source]]:
+    """The newest equal jobs that have succeeded, of all that the owner may read."""
+    pairs = sorted({(owner_id, hash_) for owner_id, hash_ in wanted_jobs if hash_})
+    asked = func.unnest(
+        cast([owner_id for owner_id, _ in pairs], ARRAY(BigInteger)),
+        cast([hash_ for _, hash_ in pairs], ARRAY(Text)),
+    )
+    wanted = asked.table_valued("owner_id", "hash", name="wanted").render_derived()
     newest = (
         select(Job.id, Job.numerics)
-        .where(Job.hash == wanted.c.hash, *_can_answer(Job))
+        .where(Job.hash == wanted.c.hash, *_can_answer(Job, wanted.c.owner_id))
         .order_by(Job.id.desc())
         .limit(_MOST)
         .lateral("newest")
@@ -82,10 +95,14 @@ def find_sources(session: Session, hashes: Collection[str]) -> Mapping[str, Sequ
         .where(Attempt.job_id == newest.c.id, Attempt.environment.is_not(None))
         .scalar_subquery()
     )
-    statement = select(wanted.c.hash, newest.c.id, newest.c.numerics, environments)
-    sources: dict[str, list[Source]] = defaultdict(list)
-    for hash_, job_id, numerics, found in session.execute(statement.join(newest, true())):
-        sources[hash_].append(Source(job_id, numerics or {}, the_one_environment(found or ())))
+    statement = select(
+        wanted.c.owner_id, wanted.c.hash, newest.c.id, newest.c.numerics, environments
+    )
+    sources: dict[Wanted, list[Source]] = defaultdict(list)
+    rows = session.execute(statement.join(newest, true()))
+    for owner_id, hash_, job_id, numerics, found in rows:
+        source = Source(job_id, numerics or {}, the_one_environment(found or ()))
+        sources[owner_id, hash_].append(source)
     return sources
 
 
@@ -106,12 +123,14 @@ def settle(session: Session, job: Job, own: Numerics, host: str) -> bool:
 
     The job is locked, and `has_equal` is true of it.
     """
-    sources = find_sources(session, [job.hash]).get(job.hash, ())
+    wanted = job.owner_id, job.hash
+    sources = find_sources(session, [wanted]).get(wanted, ())
     offers = read_offers(session, host) if sources else ()
     if source := next((one for one in sources if one.would_result(offers, own)), None):
         _try_to_answer(session, job, source.job_id)
         return True
-    running = session.execute(_running_equals(), {"hash": job.hash}).all()
+    asked = {"hash": job.hash, "owner_id": job.owner_id}
+    running = session.execute(_running_equals(), asked).all()
     equal = next((row.id for row in running if row.numerics == own.model_dump(mode="json")), None)
     if equal is None:
         return False
@@ -128,10 +147,12 @@ def answer_equals(session: Session, source: Job) -> None:
     One that another transaction is changing, and one whose study hasn't decided on its numerics, are left to `settle`.
     An error with one of them fails neither this job nor the others.
     """
-    equals = session.scalars(_queued_equals(), {"hash": source.hash, "source": source.id}).all()
+    asked = {"hash": source.hash, "source": source.id, "project_id": source.project_id}
+    equals = session.scalars(_queued_equals(), asked).all()
     if not equals:
         return
-    sources = find_sources(session, [source.hash]).get(source.hash, ())
+    wanted = source.owner_id, source.hash
+    sources = find_sources(session, [wanted]).get(wanted, ())
     if not any(one.job_id == source.id and one.environment is not None for one in sources):
         return
     for job in equals:
@@ -157,6 +178,8 @@ def _try_to_answer(session: Session, job: Job, source_id: int) -> None:
 
 def answer(session: Session, job: Job, source_id: int) -> None:
     """The locked job succeeds with the other one's results."""
+    if not keep_sources(session, [source_id]):
+        raise Overtaken
     source = session.get_one(Job, source_id)
     for name in RESULT:
         setattr(job, name, getattr(source, name))
@@ -164,6 +187,15 @@ def answer(session: Session, job: Job, source_id: int) -> None:
     why = ANSWERED % source_id
     transition(session, job, "succeeded", who="system", why=why, reason=source.reason)
     copy_records(session, [job.id])
+
+
+def keep_sources(session: Session, job_ids: Collection[int]) -> bool:
+    """Whether all of these jobs are there; none of them can be deleted before this transaction ends. One that is being
+    deleted counts as gone: to wait for the end of that would hold up every acquisition."""
+    query = select(Job.id).where(Job.id.in_(job_ids)).order_by(Job.id)
+    locked = query.with_for_update(read=True, key_share=True, skip_locked=True)
+    found = session.scalars(locked).all()
+    return len(found) == len({*job_ids})
 
 
 def copy_records(session: Session, job_ids: Sequence[int]) -> None:
@@ -201,8 +233,10 @@ def has_equal() -> ColumnElement[bool]:
     """Of the job of the statement: whether it may be answered, and there is one that does, now or at its end."""
     equal = aliased(Job)
     found = select(equal.id).where(equal.hash == Job.hash, equal.hash != "")
-    ended = found.where(*_can_answer(equal)).correlate(Job).exists()
-    runs = found.where(equal.status == literal_column("'running'")).correlate(Job).exists()
+    is_running = equal.status == literal_column("'running'")
+    may = is_readable(equal.project_id, Job.owner_id)
+    ended = found.where(*_can_answer(equal, Job.owner_id)).correlate(Job).exists()
+    runs = found.where(is_running, may).correlate(Job).exists()
     return _may_be_answered() & (ended | runs)
 
 
@@ -212,16 +246,11 @@ def _may_be_answered() -> ColumnElement[bool]:
     return Job.may_reuse & Job.trial.is_(None) & (Job.attempt == 0)
 
 
-def _can_answer(job: Any) -> Sequence[ColumnElement[bool]]:
+def _can_answer(job: Any, owner_id: Any) -> Sequence[ColumnElement[bool]]:
+    """Whether this job can answer one of this owner."""
     # An answered job has an original, which answers all others: no chain of copies.
     has_succeeded = job.status == literal_column("'succeeded'")
-    return has_succeeded, job.reused_from.is_(None), _may_read(job)
-
-
-def _may_read(job: Any) -> ColumnElement[bool]:
-    """Whether who submits a job may read this one. Today everybody reads everything."""
-    may: ColumnElement[bool] = job.owner_id.is_not(None)
-    return may
+    return has_succeeded, job.reused_from.is_(None), is_readable(job.project_id, owner_id)
 
 
 def _decided(job: Job, source: Job) -> Numerics | None:
@@ -241,7 +270,11 @@ def _running_equals() -> Select[int, dict[str, Any] | None]:
     is_running = Job.status == literal_column("'running'")
     return (
         select(Job.id, Job.numerics)
-        .where(Job.hash == bindparam("hash"), is_running, _may_read(Job))
+        .where(
+            Job.hash == bindparam("hash"),
+            is_running,
+            is_readable(Job.project_id, bindparam("owner_id", type_=BigInteger)),
+        )
         .order_by(Job.id)
         .limit(_MOST)
     )
@@ -257,6 +290,7 @@ def _queued_equals() -> Select[Job]:
             Job.status == literal_column("'queued'"),
             _may_be_answered(),
             Job.id != bindparam("source"),
+            is_readable(bindparam("project_id", type_=BigInteger), Job.owner_id),
         )
         .options(joinedload(Job.study).load_only(Study.numerics))
         .order_by(Job.id)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainer.code_versions import with_generation
-from trainer.spec import ASKED_FOR, CHANNELS_LAST, Numerics
+from trainer.spec import ASKED_FOR, CHANNELS_LAST, CHANNELS_LAST_WIDTH, Numerics
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,10 @@ def _bases(jobs: Sequence[Asked], offers: Sequence[Offer]) -> Sequence[Numerics]
 
 
 def may_be_channels_last(spec: Mapping[str, Any]) -> bool:
-    layout = spec["model"]["name"], spec["norm"]["kind"]
-    return layout in CHANNELS_LAST and spec["weights"]["kind"] == "plain"
+    if (spec["model"]["name"], spec["norm"]["kind"]) not in CHANNELS_LAST:
+        return False
+    is_wide = bool(spec["model"]["width"] >= CHANNELS_LAST_WIDTH)
+    return is_wide and spec["weights"]["kind"] == "plain"
 
 
 def _match(

@@ -1,7 +1,7 @@
 """Studies, and their verdicts."""
 
 from store.studies import studies, verdicts
-from store.studies.tallies import BillOutcome, Tally, count_jobs
+from store.studies.tallies import BillOutcome, Tally, count_jobs, list_job_ids
 from store.studies.verdicts import Kept, KeptFile
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "KeptFile",
     "Tally",
     "count_jobs",
+    "list_job_ids",
     "studies",
     "verdicts",
 ]

@@ -7,7 +7,8 @@ from sqlalchemy import ColumnElement, Select, cast, exists, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB, array
 from sqlalchemy.orm import Session, joinedload
 
-from store.catalog import projects
+from store.access import members
+from store.catalog import datasets, projects
 from store.db import (
     JOB_STATUSES,
     JOBS_CHANNEL,
@@ -44,24 +45,31 @@ def create(
     warnings: Sequence[str] = (),
     preset: dict[str, Any] | None = None,
     planned_seeds: Sequence[int] | None = None,
+    document: str | None = None,
+    trace_context: str | None = None,
 ) -> Study:
     """Accept a study with a job for each cell; `preset`: which one it came from; `planned_seeds`: those
-    that answers rest on, if not those of the cells.
+    that answers rest on, if not those of the cells; `document`: the text that it was submitted as;
+    `trace_context`: of the request.
 
-    Raises DatasetUnavailable, and MixedDevices when one cell asks for cpu and another for cuda.
+    Raises DatasetUnavailable, ProjectRefused, and MixedDevices when one cell asks for cpu and another for cuda.
     """
     owner = session.get_one(User, owner.id)
     on = _lock_datasets(session, cells)
+    named = projects.get_or_create(session, project, owner)
+    members.ensure_may_submit(session, named, [owner])
     study = Study(
-        project=projects.get_or_create(session, project, owner),
+        project=named,
         owner=owner,
         name=name,
         spec=spec,
+        document=document,
         planned_seeds=sorted({cell.spec.seed for cell in cells})
         if planned_seeds is None
         else list(planned_seeds),
         warnings=[sanitize_text(warning) for warning in warnings],
         preset=preset,
+        trace_context=trace_context,
     )
     session.add(study)
     session.flush()
@@ -212,6 +220,11 @@ def may_reuse(session: Session, study_id: int) -> bool:
     return bool(session.scalar(jobs))
 
 
+def read_document(session: Session, study_id: int) -> str | None:
+    """The text that it was submitted as; None where it was no text, or was changed on its way."""
+    return session.scalar(select(Study.document).where(Study.id == study_id))
+
+
 def variants_of(session: Session, study_id: int) -> Sequence[str]:
     """In the order in which the study was written, which its spec no longer has."""
     statement = (
@@ -270,7 +283,7 @@ def _lock_datasets(session: Session, cells: Sequence[NewJob]) -> dict[str, Datas
     """Those of the cells, by name, locked until the commit; raises DatasetUnavailable."""
     names = {cell.spec.dataset.name for cell in cells}
     rows = session.scalars(select(Dataset).where(Dataset.name.in_(names)).order_by(Dataset.id))
-    on = creation.lock_datasets(session, rows)
+    on = datasets.lock_all_usable(session, rows)
     if missing := names - on.keys():
         raise DatasetUnavailable(f"not registered: {', '.join(sorted(missing))}")
     return on

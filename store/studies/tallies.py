@@ -1,6 +1,6 @@
-"""What a study's jobs come to: how many have each status, how many were reused, and how wrong their bill was."""
+"""A study's jobs, and what they come to: how many have each status, how many were reused, and how wrong their bill was."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import and_, func, select
@@ -54,3 +54,8 @@ def count_jobs(session: Session, study_ids: Collection[int]) -> dict[int, Tally]
         if expected is not None:
             tally.bill = BillOutcome(billed, expected, seconds)
     return found
+
+
+def list_job_ids(session: Session, study_id: int) -> Sequence[int]:
+    """Of all jobs of the study, also those that try settings, in the order in which they were made."""
+    return session.scalars(select(Job.id).where(Job.study_id == study_id).order_by(Job.id)).all()

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 from runtime.documents import pointer
 from store.results import ResultRow
 from studies.comparison.schemas import Confound
-from studies.spec import ALTERNATIVES, StudyError, StudySpec, leaves
+from studies.spec import ALTERNATIVES, StudyError, StudySpec, leaves, list_differences
 from trainer.code_versions import with_generation
 from trainer.problems import did_you_mean
 from trainer.spec import Problem
@@ -79,10 +79,12 @@ def find_varying(rows: Iterable[Training]) -> Iterator[tuple[str, int]]:
     many values it has."""
     rows = list(rows)
     for kind in KINDS:
+        if kind.parts:
+            continue
         # By their text, as a mapping can't be in a set. All jobs are looked at here, not pairs: if the even seeds
         # of every variant ran on another host, no pair differs, and still a reader should know.
         values = {repr(value) for row in rows if (value := kind.read(row)) is not None}
-        if not kind.parts and len(values) > 1:
+        if len(values) > 1:
             yield kind.what, len(values)
 
 
@@ -93,8 +95,7 @@ def _find_differing(
     find_changed: Callable[[], Sequence[str]],
     declared: Mapping[str, str],
 ) -> Iterator[Confound]:
-    # A job that hasn't started, or that an older version recorded less of, has None here: it neither differs from
-    # anything nor equals it.
+    # None of a job that hasn't started, or that an older version recorded less of: it differs from nothing.
     found = [
         (one, other)
         for row, reference in both
@@ -136,14 +137,13 @@ def _find_undeclared_fields(
     """Fields of the jobs' specs that differ although the study document doesn't say so."""
     found: dict[str, list[tuple[Any, Any]]] = {}
     for row, reference in both:
-        mine, theirs = leaves(row.spec), leaves(reference.spec)
-        if not mine or not theirs:
+        if not row.spec or not reference.spec:
             continue
         # The jobs' specs, as they were trained, and not the study's document: a default that has changed since the first
         # seeds were submitted shows in them alone.
-        for path in sorted(mine.keys() | theirs.keys()):
-            if mine.get(path) != theirs.get(path) and not is_covered(path, paths):
-                found.setdefault(path, []).append((mine.get(path), theirs.get(path)))
+        for field in list_differences(row.spec, reference.spec):
+            if not is_covered(field.path, paths):
+                found.setdefault(field.path, []).append((field.left, field.right))
     for path, values in found.items():
         yield _make_confound("spec", path, arm, values, (), declared)
 
@@ -294,7 +294,13 @@ KIND_NAMES = (*(kind.name for kind in KINDS), "spec")
 def refuse_unknown_kinds(study: StudySpec) -> None:
     """A declaration of what there is not would withhold nothing and explain nothing; raises `StudyError`."""
     unknown = [kind for kind in study.declared if kind not in KIND_NAMES]
-    if unknown:
-        meant = did_you_mean(unknown[0], KIND_NAMES)
-        detail = f"must be one of {', '.join(KIND_NAMES)}, but got {unknown[0]!r}{meant}"
-        raise StudyError((Problem(pointer=pointer("declared", unknown[0]), detail=detail),))
+    allowed = f"must be one of {', '.join(KIND_NAMES)}"
+    found = tuple(
+        Problem(
+            pointer=pointer("declared", kind),
+            detail=f"{allowed}, but got {kind!r}{did_you_mean(kind, KIND_NAMES)}",
+        )
+        for kind in unknown
+    )
+    if found:
+        raise StudyError(found)

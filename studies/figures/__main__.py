@@ -11,7 +11,7 @@ import json
 import sys
 from typing import Literal, cast, get_args
 
-from runtime.priority import end_with_parent, lower_priority
+from runtime.process import end_with_parent, lower_priority
 from studies.figures.curves import draw_curves
 from studies.figures.mpl import encode
 from studies.figures.render import draw, render_all

@@ -30,11 +30,13 @@ class Expected:
 @dataclass(frozen=True, slots=True)
 class Bill:
     """`device_seconds`, `stored_bytes`: of all jobs to be trained of which something is known, `unknown` jobs aside;
-    None where nothing is. `memory_bytes`: of the job that needs most. `basis`: the weakest of its arms."""
+    None where nothing is. `unknown_seconds`: device time after which the unknown ones are stopped. `memory_bytes`: of the
+    job that needs most. `basis`: the weakest of its arms."""
 
     jobs: int
     reused: int
     unknown: int
+    unknown_seconds: float
     device_seconds: float | None
     basis: Rest | None
     finished: int
@@ -100,6 +102,11 @@ def add_up(arms: Sequence[ArmWork], expected: Sequence[Expected | None], reused:
         jobs=trained + reused,
         reused=reused,
         unknown=trained - sum(arm.jobs for arm, _ in known),
+        unknown_seconds=sum(
+            arm.jobs * arm.spec.resources.devices * arm.spec.resources.timeout
+            for arm, one in zip(arms, expected, strict=True)
+            if one is None
+        ),
         device_seconds=sum(
             arm.jobs * arm.spec.resources.devices * one.seconds for arm, one in known
         )

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
-from store.hosts import DeviceMemory, Need
-from store.jobs import Obstacle, Waiting, WaitReason, leases
+from store.hosts import DeviceMemory, Need, host_views
+from store.jobs import Obstacle, Waiting, WaitReason
 
 #: So many GPUs are named.
 _MOST_NAMED = 3
 
 
-def describe_lack(one: Waiting, devices: Iterable[leases.DeviceView]) -> Obstacle | None:
+def describe_lack(one: Waiting, devices: Iterable[host_views.DeviceView]) -> Obstacle | None:
     """None where one of the devices has room for the job, or their memory is not measured."""
     need = Need.of(one.job, one.kind, one.bookings)
     distinct = {(device.host, device.kind, device.number): device for device in devices}.values()
@@ -24,7 +24,7 @@ def describe_lack(one: Waiting, devices: Iterable[leases.DeviceView]) -> Obstacl
     return Obstacle(WaitReason.NO_MEMORY, f"{lack}: {_describe_devices(measured)}")
 
 
-def _describe_devices(devices: Sequence[leases.DeviceView]) -> str:
+def _describe_devices(devices: Sequence[host_views.DeviceView]) -> str:
     parts = [
         f"{device.host} {device.kind}:{device.number} has {_describe_memory(device.memory)}"
         for device in devices[:_MOST_NAMED]

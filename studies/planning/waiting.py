@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy.orm import Session
 
 from store.db import Job, database_now
-from store.jobs import Obstacle, Waiting, WaitReason, leases, limits, obstacles, queue
+from store.hosts import host_views
+from store.jobs import Obstacle, Waiting, WaitReason, limits, obstacles, queue
 from store.results import Progress, overview, pace
 from studies.planning.memory_lack import describe_lack
 from studies.planning.starts import Turn, expect_starts
@@ -21,9 +22,9 @@ MOST_FORESEEN = 100
 class Slot:
     """A slot of a device; free without a job. `share`: done of the job, from 0 to 1."""
 
-    device: leases.DeviceView
+    device: host_views.DeviceView
     number: int
-    held: leases.Held | None
+    held: host_views.Held | None
     job: Job | None
     progress: Progress | None
 
@@ -58,7 +59,7 @@ class Line:
     """What runs and what waits at one moment."""
 
     at: datetime
-    workers: Sequence[leases.WorkerView]
+    workers: Sequence[host_views.WorkerView]
     slots: Sequence[Slot]
     running: Sequence[Job]
     places: Sequence[Place]
@@ -67,7 +68,7 @@ class Line:
 def read_line(session: Session, most: int = MOST_FORESEEN) -> Line:
     """The slots, and the first `most` of the queue."""
     at = database_now(session)
-    workers, devices = leases.workers_view(session, at), leases.devices_view(session)
+    workers, devices = host_views.workers_view(session, at), host_views.devices_view(session)
     running = queue.running(session)
     slots = _read_slots(session, devices, {one.host for one in workers if one.alive}, running)
     usable = _choose_usable(slots, workers)
@@ -79,7 +80,7 @@ def read_line(session: Session, most: int = MOST_FORESEEN) -> Line:
 
 def read_free(session: Session, unknown: float) -> Mapping[str, Sequence[float]]:
     """By kind of device, in how many seconds each slot that jobs may get is free; `unknown`: where nothing tells."""
-    workers, devices = leases.workers_view(session), leases.devices_view(session)
+    workers, devices = host_views.workers_view(session), host_views.devices_view(session)
     running = queue.running(session)
     slots = _read_slots(session, devices, {one.host for one in workers if one.alive}, running)
     free: dict[str, list[float]] = {}
@@ -89,7 +90,9 @@ def read_free(session: Session, unknown: float) -> Mapping[str, Sequence[float]]
     return free
 
 
-def _choose_usable(slots: Sequence[Slot], workers: Sequence[leases.WorkerView]) -> Sequence[Slot]:
+def _choose_usable(
+    slots: Sequence[Slot], workers: Sequence[host_views.WorkerView]
+) -> Sequence[Slot]:
     hosts = {one.host for one in workers if one.claims}
     return [
         one
@@ -101,7 +104,10 @@ def _choose_usable(slots: Sequence[Slot], workers: Sequence[leases.WorkerView]) 
 
 
 def _read_slots(
-    session: Session, devices: Sequence[leases.DeviceView], hosts: set[str], running: Sequence[Job]
+    session: Session,
+    devices: Sequence[host_views.DeviceView],
+    hosts: set[str],
+    running: Sequence[Job],
 ) -> Sequence[Slot]:
     jobs = {job.id: job for job in running}
     progress = overview.progress(session) if jobs else {}
@@ -114,7 +120,7 @@ def _read_slots(
 
 
 def _slots_of(
-    device: leases.DeviceView, running: Mapping[int, Job], progress: Mapping[int, Progress]
+    device: host_views.DeviceView, running: Mapping[int, Job], progress: Mapping[int, Progress]
 ) -> list[Slot]:
     held = {one.slot: one for one in device.held}
     # After a restart with fewer slots, a job may still hold one of a higher number.
@@ -134,8 +140,8 @@ def _slots_of(
 def _find_obstacles(
     session: Session,
     waiting: Sequence[Waiting],
-    workers: Sequence[leases.WorkerView],
-    devices: Sequence[leases.DeviceView],
+    workers: Sequence[host_views.WorkerView],
+    devices: Sequence[host_views.DeviceView],
 ) -> Mapping[int, Sequence[Obstacle]]:
     """By job; of most there are none."""
     of_hosts = {

@@ -18,6 +18,7 @@ from studies.report.figure_list import (
     PictureFormat,
     available_figures,
     compared,
+    find_own_figure,
     list_figures,
 )
 from studies.report.formats import to_html, to_json, to_markdown_report
@@ -27,7 +28,7 @@ from studies.report.load import MOST_PERIODS, fetch_arrays, read_report
 from studies.report.page import make_page, spec_text
 from studies.report.schemas import Filters, Histogram, JobReport, ReportInput, arms
 from studies.report.stopping_points import KEPT, stops
-from studies.report.tables import to_csv, to_latex, to_markdown, variants_table
+from studies.report.tables import markdown_text, to_csv, to_latex, to_markdown, variants_table
 
 __all__ = [
     "KEPT",
@@ -51,11 +52,13 @@ __all__ = [
     "compared",
     "fetch_arrays",
     "figure_list",
+    "find_own_figure",
     "finite_points",
     "gaps",
     "job_curves",
     "list_figures",
     "make_page",
+    "markdown_text",
     "mean_curve",
     "measure_of",
     "read_layer_curves",

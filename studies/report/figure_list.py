@@ -45,6 +45,14 @@ def available_figures(report: ReportInput) -> list[FigureInfo]:
     return [figure for figure in _list_figures(report) if figure.missing_reason is None]
 
 
+def find_own_figure(report: ReportInput) -> FigureInfo | None:
+    """The one that the study itself describes; None of a study that describes none."""
+    if not report.panels:
+        return None
+    has_any = any(one.kind != "nothing" for one in report.panels)
+    return FigureInfo(FIGURE, report.description or report.name, None if has_any else _EMPTY)
+
+
 def axis_figure(axis: Axis) -> str:
     """`over_training_batch_size`."""
     return "over_" + re.sub(r"[^a-z0-9]+", "_", axis.path.lower()).strip("_")
@@ -66,9 +74,8 @@ def compared(comparison: Comparison) -> list[tuple[VariantSummary, Difference]]:
 
 def _list_figures(report: ReportInput) -> Iterator[FigureInfo]:
     metric = report.comparison.metric.replace("_", " ")
-    if report.panels:
-        has_any = any(one.kind != "nothing" for one in report.panels)
-        yield FigureInfo(FIGURE, report.description or report.name, None if has_any else _EMPTY)
+    if (own := find_own_figure(report)) is not None:
+        yield own
     yield FigureInfo(
         DIFFERENCES,
         f"Differences to {report.comparison.baseline} in {metric}",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 
 from studies.presets import PresetRun
-from studies.report.figure_list import list_figures
+from studies.report.figure_list import FigureInfo, list_figures
 from studies.report.page import Page, make_page
 from studies.report.schemas import ReportInput
 from studies.report.tables import Table, markdown_text, to_markdown
@@ -29,7 +29,9 @@ def to_html(report: ReportInput, pictures: Mapping[str, bytes]) -> str:
         lstrip_blocks=True,
     )
     encoded = {name: base64.b64encode(content).decode() for name, content in pictures.items()}
-    return environment.get_template("report.html").render(page=make_page(report), pictures=encoded)
+    return environment.get_template("report.html").render(
+        page=make_page(report), figures=list_figures(report), pictures=encoded
+    )
 
 
 def to_json(report: ReportInput) -> bytes:
@@ -46,10 +48,11 @@ def to_json(report: ReportInput) -> bytes:
 
 def to_markdown_report(report: ReportInput, pictures: Mapping[str, str] | None = None) -> str:
     """`pictures`: where each figure lies, by its name; a figure that lies nowhere is only mentioned."""
-    return "\n".join(_lines(make_page(report), pictures or {})) + "\n"
+    figures = _figures(list_figures(report), pictures or {})
+    return "\n".join(_lines(make_page(report), figures)) + "\n"
 
 
-def _lines(page: Page, pictures: Mapping[str, str]) -> Iterator[str]:
+def _lines(page: Page, figures: Iterator[str]) -> Iterator[str]:
     yield f"# {markdown_text(page.title)}"
     yield ""
     yield markdown_text("; ".join(page.facts)) + "."
@@ -81,7 +84,7 @@ def _lines(page: Page, pictures: Mapping[str, str]) -> Iterator[str]:
         if axis.slopes.rows:
             yield from ("", to_markdown(axis.slopes))
     yield from ("", "## What else differs", "", *_confounds(page))
-    yield from ("", "## Figures", "", *_figures(page, pictures))
+    yield from ("", "## Figures", "", *figures)
     yield from ("", "## Study", "", *(f"    {line}" for line in page.spec.splitlines()))
     yield from ("", "## Digests and versions", "")
     yield to_markdown(Table(("what", "value"), page.provenance))
@@ -108,8 +111,8 @@ def _confounds(page: Page) -> Iterator[str]:
         yield "Nothing."
 
 
-def _figures(page: Page, pictures: Mapping[str, str]) -> Iterator[str]:
-    for one in page.figures:
+def _figures(figures: Iterable[FigureInfo], pictures: Mapping[str, str]) -> Iterator[str]:
+    for one in figures:
         title = markdown_text(one.title)
         if one.missing_reason is not None:
             yield f"- {title}: not there; {one.missing_reason}"

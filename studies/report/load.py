@@ -60,17 +60,28 @@ def fetch_arrays(sessions: sessionmaker[Session], study_id: int, storage: Storag
 
 
 def read_report(
-    session: Session, study: Study, storage: Path, mlflow_url: str | None
+    session: Session,
+    study: Study,
+    storage: Path,
+    mlflow_url: str | None,
+    *,
+    with_figures: bool = True,
 ) -> ReportInput:
     """Of the study as it is now; `storage`: its folder on this host; `mlflow_url`: the public base of the links, None
-    where there is no MLflow."""
+    where there is no MLflow. Without figures, what only they show is left out (curves, files and layers of jobs), but
+    for that of the study's own."""
     # Curves and snapshots are read with it, once, for claims, panels and the report's own curves.
     evidence = read_evidence(session, study, with_records=True)
     comparison = compare(evidence)
-    files = series.job_files(session, study.id)
-    jobs = tuple(_read_jobs(session, study, comparison, evidence, files, mlflow_url))
+    has_files = with_figures or evidence.study.figure
+    files = series.job_files(session, study.id) if has_files else {}
+    curves = _read_curves(session, study, evidence) if with_figures else {}
+    urls = _find_job_urls(session, evidence, mlflow_url)
+    jobs = tuple(_make_jobs(comparison, evidence, curves, files, urls))
     counts = studies.counts(session, [study.id])[study.id]
-    fans, filters, histograms = _read_diagnostics(session, jobs, files, storage)
+    fans, filters, histograms = _read_diagnostics(
+        session, jobs if with_figures else (), files, storage
+    )
     return ReportInput(
         study_id=study.id,
         name=study.name,
@@ -97,22 +108,29 @@ def read_report(
     )
 
 
-def _read_jobs(
-    session: Session,
-    study: Study,
+def _read_curves(
+    session: Session, study: Study, evidence: StudyEvidence
+) -> Mapping[int, Sequence[Mapping[str, Any]]]:
+    # A study with claims has its curves read whole; of any other, no more than a report shows are read.
+    if evidence.curves:
+        return series.thin(evidence.curves, MOST_PERIODS)
+    return series.curves(session, study.id, MOST_PERIODS)
+
+
+def _find_job_urls(
+    session: Session, evidence: StudyEvidence, mlflow_url: str | None
+) -> Mapping[int, str]:
+    ids = [row.job_id for row in evidence.rows]
+    return links.job_urls(session, mlflow_url, ids) if mlflow_url else {}
+
+
+def _make_jobs(
     comparison: Comparison,
     evidence: StudyEvidence,
+    curves: Mapping[int, Sequence[Mapping[str, Any]]],
     files: Mapping[int, Sequence[File]],
-    mlflow_url: str | None,
+    urls: Mapping[int, str],
 ) -> Iterator[JobReport]:
-    # A study with claims has its curves read whole; of any other, no more than a report shows are read.
-    curves = (
-        series.thin(evidence.curves, MOST_PERIODS)
-        if evidence.curves
-        else series.curves(session, study.id, MOST_PERIODS)
-    )
-    ids = [row.job_id for row in evidence.rows]
-    urls = links.job_urls(session, mlflow_url, ids) if mlflow_url else {}
     # What each job counts with is decided by the comparison alone; the table of jobs must not decide it again.
     values = {one.job_id: one.value for arm in comparison.variants for one in arm.values}
     for row in evidence.rows:

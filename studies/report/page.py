@@ -9,8 +9,6 @@ import yaml
 
 from studies.comparison import Comparison
 from studies.presets import PresetRun
-from studies.report import figure_list
-from studies.report.figure_list import FigureInfo
 from studies.report.schemas import JobReport, ReportInput
 from studies.report.tables import (
     NOTHING,
@@ -68,7 +66,6 @@ class Page:
     open_confounds: tuple[str, ...]
     declared: tuple[str, ...]
     consequences: tuple[str, ...]
-    figures: tuple[FigureInfo, ...]
     spec: str
     provenance: tuple[tuple[str, str], ...]
     jobs: Table
@@ -106,7 +103,6 @@ def make_page(report: ReportInput) -> Page:
             if not one.causes and one.declared is not None
         ),
         consequences=tuple(_capital(one) for one in comparison.consequences),
-        figures=tuple(figure_list.list_figures(report)),
         spec=spec_text(report.spec, report.variants),
         provenance=tuple(_provenance(report)),
         jobs=_jobs_table(report.jobs, comparison),

@@ -15,7 +15,7 @@ from studies.spec.claims import (
     Take,
 )
 from studies.spec.differences import Difference, leaves, list_differences
-from studies.spec.expand import Cell, expand, expand_trials
+from studies.spec.expand import Cell, expand, expand_parts, expand_trials
 from studies.spec.merge import ALTERNATIVES, locate, merged
 from studies.spec.overrides import OverrideError, override, pointer_of
 from studies.spec.panels import (
@@ -28,6 +28,7 @@ from studies.spec.panels import (
     OverPanel,
     Panel,
 )
+from studies.spec.parts import collect_problems, part_of, read_job_parts, read_study_parts
 from studies.spec.study import (
     ENOUGH_SEEDS,
     Splits,
@@ -71,7 +72,9 @@ __all__ = [
     "StudySpec",
     "Take",
     "arm_name",
+    "collect_problems",
     "expand",
+    "expand_parts",
     "expand_trials",
     "is_study",
     "leaves",
@@ -79,7 +82,10 @@ __all__ = [
     "locate",
     "merged",
     "override",
+    "part_of",
     "pointer_of",
+    "read_job_parts",
     "read_study",
+    "read_study_parts",
     "refuse_unplanned_seeds",
 ]

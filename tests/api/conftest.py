@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.app import make_app
 from api.processes.spec_checker import Checker
 from api.settings import Settings
+from runtime.http_server import PatientProtocol
 from store.accounts import users
 from store.accounts.users import Role
 from store.db.engine import make_sessions
@@ -65,6 +66,8 @@ def settings(api_database_url: str, redis_url: str, storage: Path, data_root: Pa
         check_wait_seconds=90,
         study_check_seconds=90,
         draw_wait_seconds=90,
+        # Tests ask as fast as they can.
+        requests_per_second=0,
     )
 
 
@@ -129,7 +132,8 @@ def viewer(sign_in: Clients) -> TestClient:
 @pytest.fixture
 def server(app: FastAPI) -> Iterator[uvicorn.Server]:
     """The API behind real HTTP."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_level="warning"))
+    config = uvicorn.Config(app, port=0, http=PatientProtocol, lifespan="off", log_level="warning")
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

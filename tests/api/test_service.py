@@ -27,7 +27,7 @@ from store.hosts.storage import adopt_storage
 from studies.rendering import CachedRender
 from tests.support.catalogue import SECTIONS as EXAMPLES_BY_SECTION
 from tests.support.documents import JOB, STUDY
-from tests.support.factories import make_worker
+from tests.support.factories import make_dataset, make_worker
 from tests.support.trained_study import train_all
 
 
@@ -191,7 +191,7 @@ with TestClient(app, headers={"Authorization": f"Bearer {sys.argv[1]}"}) as clie
         answer = client.request(method, path, json=body)
         if not answer.is_success:
             failed.append([method, path, answer.text])
-heavy = [name for name in ("torch", "torchvision", "timm", "mlflow", "matplotlib") if name in sys.modules]
+heavy = [name for name in ("torch", "torchvision", "timm", "mlflow", "matplotlib", "runtime.tracing.sending") if name in sys.modules]
 print(json.dumps({"failed": failed, "heavy": heavy}))
 """
 
@@ -211,8 +211,16 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
     checkpoint = admin.get(f"/api/v1/jobs/{trained}/checkpoints").json()["items"][0]["id"]
     waiting = [admin.post("/api/v1/jobs", json=JOB).json()["id"] for _ in range(2)]
     second = admin.post("/api/v1/studies", json={**STUDY, "name": "second"}).json()["id"]
+    # To be deleted.
+    third = admin.post("/api/v1/studies", json={**STUDY, "name": "third"}).json()["id"]
+    ended = admin.post("/api/v1/jobs", json={**JOB, "project": "old"}).json()["id"]
+    for path in (f"studies/{third}", f"jobs/{ended}"):
+        assert admin.post(f"/api/v1/{path}/cancel").status_code == 200
     token = admin.post("/api/v1/tokens", json={"name": "other"}).json()
+    target = {"url": "https://hooks.example/1"}
+    webhook = admin.post("/api/v1/webhooks", json=target).json()["id"]
     with sessions.begin() as session:
+        make_dataset(session, "old")
         make_worker(session, "alpha")
         make_worker(session, "beta")
     beta = {"host": "beta", "lasts": "1h", "why": "new memory"}
@@ -264,6 +272,7 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
             for one in ("png", "svg", "pdf")
         ),
         ("GET", f"/studies/{study}/curves?format=svg", None),
+        ("GET", f"/studies/{study}/document", None),
         ("GET", f"/drawings/{drawing.name}", None),
         *(("GET", f"/studies/{study}/{part}", None) for part in ("verdicts", "files")),
         ("GET", "/presets", None),
@@ -287,7 +296,20 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
         ("POST", "/datasets/digits/preview", {"images": 1}),
         ("POST", "/users", {"name": "emmy"}),
         ("PATCH", "/users/emmy", {"role": "viewer"}),
+        ("POST", "/projects", {"name": "thesis", "visibility": "private"}),
+        *(("GET", path, None) for path in ("/projects", "/projects/thesis")),
+        ("PUT", "/projects/thesis/members/emmy", {"role": "viewer"}),
+        ("DELETE", "/projects/thesis/members/emmy", None),
+        ("PATCH", "/projects/thesis", {"visibility": "open"}),
         ("POST", "/tokens", {"name": "third"}),
+        ("GET", "/webhooks", None),
+        ("POST", "/webhooks", target),
+        ("POST", f"/webhooks/{webhook}/test", None),
+        ("DELETE", f"/webhooks/{webhook}", None),
+        ("DELETE", f"/jobs/{ended}", None),
+        ("DELETE", f"/studies/{third}", None),
+        ("DELETE", "/datasets/old", None),
+        ("DELETE", "/projects/old", None),
         ("DELETE", f"/tokens/{token['id']}", None),
     ]
     requests = [(method, f"/api/v1{path}", body) for method, path, body in requests]

@@ -10,7 +10,17 @@ from migrations import __main__ as migrations_main
 from migrations import mlflow_database
 from migrations.mlflow_database import prepare_mlflow
 from migrations.rights import RIGHTS, apply_rights
-from migrations.roles import API, MLFLOW, READER, WORKER, Connection, connect, execute, has_role
+from migrations.roles import (
+    ACCESS,
+    API,
+    MLFLOW,
+    READER,
+    WORKER,
+    Connection,
+    connect,
+    execute,
+    has_role,
+)
 from migrations.run import downgrade, upgrade
 from normlab.stack.servers import Postgres
 from store.db.models import Table
@@ -37,7 +47,7 @@ def as_role(owner: Connection, role: str, statement: str) -> None:
         owner.execute(statement.encode())
 
 
-@pytest.mark.parametrize("role", [API, WORKER, MLFLOW])
+@pytest.mark.parametrize("role", [API, WORKER, ACCESS, MLFLOW])
 def test_a_role_can_log_in_and_nothing_more_on_the_server(
     owner: Connection, mlflow_url: str, role: str
 ) -> None:
@@ -60,7 +70,7 @@ def test_mlflow_reads_none_of_our_tables(owner: Connection, mlflow_url: str, tab
         as_role(owner, MLFLOW, f"SELECT FROM {table}")
 
 
-@pytest.mark.parametrize("role", [API, WORKER])
+@pytest.mark.parametrize("role", [API, WORKER, ACCESS])
 def test_our_processes_cannot_connect_to_mlflows_database(
     postgres: Postgres, mlflow_url: str, role: str
 ) -> None:
@@ -72,17 +82,28 @@ def test_our_processes_cannot_connect_to_mlflows_database(
 @pytest.mark.parametrize(
     ("role", "statement"),
     [
+        (ACCESS, "SELECT FROM jobs"),
+        (ACCESS, "SELECT name FROM tokens"),
+        (ACCESS, "SELECT * FROM browser_sessions"),
+        (ACCESS, "UPDATE tokens SET expires_at = NULL"),
+        (ACCESS, "UPDATE users SET role = 'admin'"),
+        (ACCESS, "INSERT INTO tokens (user_id, name, hash) VALUES (1, 'mine', 'x')"),
         (WORKER, "SELECT hash FROM tokens"),
         (WORKER, "INSERT INTO users (name, role) VALUES ('eve', 'admin')"),
         (WORKER, "UPDATE users SET role = 'admin'"),
         (WORKER, "DELETE FROM jobs"),
         (WORKER, "UPDATE transitions SET who = 'somebody else'"),
         (WORKER, "UPDATE epochs SET val_loss = 0"),
+        (WORKER, "INSERT INTO webhooks DEFAULT VALUES"),
+        (API, "SELECT secret FROM webhooks"),
+        (API, "UPDATE deliveries SET body = ''"),
+        (ACCESS, "SELECT FROM webhooks"),
         (API, "UPDATE epochs SET val_loss = 0"),
         (API, "INSERT INTO verdicts DEFAULT VALUES"),
         (API, "UPDATE workers SET seen_at = now()"),
-        (API, "DELETE FROM jobs"),
         (API, "DELETE FROM transitions"),
+        (API, "DELETE FROM deletions"),
+        (WORKER, "INSERT INTO deletions (kind, subject_id) VALUES ('job', 1)"),
         (API, "DROP TABLE jobs"),
         (API, "CREATE TABLE mine ()"),
         (API, "UPDATE alembic_version SET version_num = '0001'"),
@@ -96,7 +117,25 @@ def test_a_role_may_not_do_what_is_not_its_work(
         as_role(owner, role, statement)
 
 
-@pytest.mark.parametrize("role", [API, WORKER])
+def test_the_api_deletes_only_what_it_has_marked_as_deleted(owner: Connection) -> None:
+    statement = "INSERT INTO users (name, role) VALUES ('mark', 'member') RETURNING id"
+    made = (
+        "WITH u AS ("
+        + statement
+        + ") INSERT INTO projects (name, owner_id) SELECT 'x', id FROM u RETURNING id"
+    )
+    with owner.transaction(force_rollback=True):
+        row = owner.execute(made).fetchone()
+        assert row is not None
+        execute(owner, "SET LOCAL ROLE {}", API)
+        refused = pytest.raises(InsufficientPrivilege, match="is not marked as deleted")
+        with refused, owner.transaction():
+            owner.execute("DELETE FROM projects")
+        owner.execute("INSERT INTO deletions (kind, subject_id) VALUES ('project', %s)", row)
+        owner.execute("DELETE FROM projects WHERE id = %s", row)
+
+
+@pytest.mark.parametrize("role", [API, WORKER, ACCESS])
 def test_no_role_may_execute_what_has_the_rights_of_the_owner(owner: Connection, role: str) -> None:
     query = (
         "SELECT proname, has_function_privilege(%s, oid, 'EXECUTE') FROM pg_proc "

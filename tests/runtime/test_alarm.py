@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from runtime import alarm
-from runtime.alarm import Alarm, can_watch_processes
+from runtime import supervision
+from runtime.supervision import Alarm, can_watch_processes
 
 #: Beyond the limit of a test: what is not heard fails it.
 LONG = 3600.0
@@ -50,10 +50,10 @@ def test_where_the_end_of_a_process_cannot_be_heard_it_is_looked_for(
         raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(os, "pidfd_open", refuse)
-    alarm.can_watch_processes.cache_clear()
+    supervision.can_watch_processes.cache_clear()
     try:
         began = time.monotonic()
         Alarm().wait([os.getpid()], LONG)
         assert time.monotonic() - began < LONG / 60
     finally:
-        alarm.can_watch_processes.cache_clear()
+        supervision.can_watch_processes.cache_clear()

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from runtime.helper_process import CommandRunner
-from runtime.priority import PrioritySettings
+from runtime.process import PrioritySettings
 from runtime.supervision import Limits
 
 NICE = PrioritySettings().background_nice
 
 PROGRAM = """
 import os
-from runtime.priority import lower_priority
+from runtime.process import lower_priority
 lower_priority()
 print(os.nice(0))
 group = open("/proc/self/autogroup").read() if os.path.exists("/proc/self/autogroup") else ""

@@ -36,6 +36,7 @@ NORMS: dict[str, Job] = {
     "evonorm-B0": {"kind": "evonorm", "form": "B0"},
     "evonorm-S0": {"kind": "evonorm", "form": "S0", "groups": 2},
     "dynamic_tanh": {"kind": "dynamic_tanh"},
+    "derf": {"kind": "derf", "shift": 0.1},
 }
 
 WEIGHTS: dict[str, Job] = {

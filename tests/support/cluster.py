@@ -33,7 +33,7 @@ from store.db.models import (
     Worker,
 )
 from store.jobs import commands, wakeups
-from tests.support.waiting import PATIENCE_SECONDS, wait_for
+from tests.support.waiting import LONGEST_PAUSE_SECONDS, PATIENCE_SECONDS, wait_for
 from trainer.spec.job import JobSpec
 
 #: A busy machine renews in this time too.
@@ -54,9 +54,9 @@ def make_spec(**changes: Any) -> JobSpec:
     return JobSpec.model_validate(document | changes)
 
 
-def long_training(epochs: int = 20) -> dict[str, Any]:
-    """Some seconds of work, saved several times an epoch."""
-    return {"epochs": epochs, "batch_size": 8, "checkpoint_seconds": 0.02}
+def long_training(epochs: int = 12) -> dict[str, Any]:
+    """A second or two of work, saved about once an epoch."""
+    return {"epochs": epochs, "batch_size": 8, "checkpoint_seconds": 0.1}
 
 
 class Program:
@@ -165,14 +165,19 @@ class Cluster:
                 return program
         return self.start(name)
 
-    def submit(self, *specs: JobSpec, wake: bool = True) -> list[int]:
+    def submit(
+        self, *specs: JobSpec, wake: bool = True, trace_context: str | None = None
+    ) -> list[int]:
         """As the API does: commit, then send wake-ups."""
         with self.sessions.begin() as session:
             ada = session.scalars(select(User).where(User.name == "ada")).one()
             dataset = datasets.find(session, "digits")
             assert dataset is not None
             new = [commands.NewJob(spec, f"job {number}") for number, spec in enumerate(specs)]
-            ids = [job.id for job in commands.create(session, ada, "faults", dataset, new)]
+            jobs = commands.create(session, ada, "faults", dataset, new)
+            for job in jobs:
+                job.trace_context = trace_context
+            ids = [job.id for job in jobs]
         if wake:
             self.wake()
         return ids
@@ -227,12 +232,23 @@ class Cluster:
         assert self.ends(job_id) == ["succeeded"]
         return job
 
-    def wait_for_epochs(self, job_id: int, epochs: int = 3) -> None:
-        """Until the job is in the middle of its work."""
-        self.until(lambda: len(self.epochs(job_id)) >= epochs, f"{epochs} epochs of {job_id}")
+    def wait_for_epochs(self, job_id: int, epochs: int = 1, attempt: int = 1) -> None:
+        """Until an attempt has finished so many epochs; the job has more of them before it."""
 
-    def until(self, holds: Callable[[], bool], what: str, seconds: float = 600.0) -> None:
-        wait_for(holds, lambda: f"{what}\n{self.logs()}", seconds)
+        def are_there() -> bool:
+            return sum(row.attempt == attempt for row in self.epochs(job_id)) >= epochs
+
+        what = f"{epochs} epochs of {job_id} in attempt {attempt}"
+        self.until(are_there, what, longest_pause=0.05)
+
+    def until(
+        self,
+        holds: Callable[[], bool],
+        what: str,
+        seconds: float = 600.0,
+        longest_pause: float = LONGEST_PAUSE_SECONDS,
+    ) -> None:
+        wait_for(holds, lambda: f"{what}\n{self.logs()}", seconds, longest_pause=longest_pause)
 
     def logs(self) -> str:
         return "\n".join(log.read_text()[-6000:] for log in self.folder.glob("worker*.log"))

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.engine import notify_jobs
-from store.db.models import Epoch, Job, MirrorProblem, Project, Study, User
+from store.db.models import Epoch, Job, MirrorProblem, Project, Study, Transition, User
 from studies.figures.__main__ import render
 from studies.rendering import Renderer
 from studies.report import ReportInput
@@ -129,6 +129,13 @@ class ProjectRows:
         }
         self.change(job_id, **{**values, **fields})
 
+    def end(self, job_id: int, status: str, **fields: Any) -> None:
+        """As the store ends a job: with the history of it."""
+        with self.sessions.begin() as session:
+            who = {"who": "the tests", "why": status, "from_status": "running", "to_status": status}
+            session.add(Transition(job_id=job_id, **who))
+        self.finish(job_id, 1, status=status, **fields)
+
     def add_finished_job(self, epochs: int = 3, accuracy: float = 0.9, **fields: Any) -> int:
         job_id = self.add_job(**fields)
         self.start(job_id)
@@ -187,11 +194,13 @@ class RendererHere(Renderer):
 
 def mirror_environment(settings: Settings) -> dict[str, str]:
     """Of one that doesn't give way to the other tests, which may use both cores for minutes."""
+    assert settings.mlflow_token is not None
     return {
         **os.environ,
         "NORMLAB_BACKGROUND_NICE": "0",
         "NORMLAB_DATABASE_URL": settings.database_url,
         "NORMLAB_MLFLOW_URL": settings.mlflow_url,
+        "NORMLAB_MLFLOW_TOKEN": settings.mlflow_token.get_secret_value(),
         "NORMLAB_STORAGE": str(settings.storage),
     }
 

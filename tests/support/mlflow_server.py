@@ -10,6 +10,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from migrations.roles import ACCESS
 from normlab.stack.mlflow_server import HEALTH_PATH, server_command, server_environment
 from normlab.stack.servers import Postgres
 from tests.support.waiting import free_port
@@ -17,16 +18,25 @@ from tests.support.waiting import free_port
 _STARTS_WITHIN_SECONDS = 120
 
 
+#: The mirror's in this server, and what tests write with that need no mirror.
+MIRROR_TOKEN = "the mirror of the tests, nobody else"
+
+
 @pytest.fixture(scope="session")
-def mlflow_server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The server's URL."""
+def mlflow_server(
+    postgres: Postgres, database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The server's URL. MLflow's client in this process, and in those that it starts, logs in as the mirror."""
     folder = tmp_path_factory.mktemp("mlflow")
     postgres.create_databases("mlflow")
-    process = _start(postgres.url("mlflow"), folder)
+    process = _start(postgres, folder)
     url = f"http://127.0.0.1:{process.port}"
     try:
         _wait_until_ready(url, process, folder / "log")
-        yield url
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_USERNAME", "the tests")
+            patch.setenv("MLFLOW_TRACKING_PASSWORD", MIRROR_TOKEN)
+            yield url
     finally:
         process.terminate()
         process.wait(timeout=120)
@@ -36,10 +46,15 @@ class _Server(subprocess.Popen[bytes]):
     port: int
 
 
-def _start(database_url: str, folder: Path) -> _Server:
+def _start(postgres: Postgres, folder: Path) -> _Server:
     port = free_port()
-    # As in compose, where others call it by the name of its service.
-    environment = server_environment(database_url, "mlflow:5000,127.0.0.1:*,localhost:*")
+    # As in compose, where others call it by the name of its service, and people by that of a proxy.
+    environment = server_environment(
+        postgres.url("mlflow"),
+        access_url=postgres.url("normlab", ACCESS),
+        mirror_token=MIRROR_TOKEN,
+        allowed_hosts="mlflow:5000,127.0.0.1:*,localhost:*",
+    ) | {"NORMLAB_PUBLIC_MLFLOW_URL": "https://normlab.example:5443/"}
     with (folder / "log").open("wb") as log:
         process = _Server(
             server_command(artifacts=folder / "artifacts", port=port),

@@ -22,7 +22,7 @@ _MODULES = (
     "worker.sweep.__main__",
     "studies.figures.__main__",
 )
-_PROGRAMS = ("worker", "worker.sweep", "worker.mirror")
+_PROGRAMS = ("worker", "worker.sweep", "worker.mirror", "tests.support.killed_mirror")
 _HELPERS = ("trainer.checks", "trainer.ranks", "worker.mirror.model_export", "studies.figures")
 
 

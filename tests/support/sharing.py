@@ -4,13 +4,20 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-#: Folders and files that make one unit; every other file is a unit of its own. Together are tests that
+#: Folders and files that make one unit, in the order in which they are run; every other file is a unit of its own. Together are tests that
 #: need a whole stack and would only slow each other down, and tests that share a server that takes long
 #: to start (MLflow, the helper that checks specs). Then come the files that take longest: one of them at
 #: the end would leave the other processes idle for minutes.
 UNITS = (
-    ("tests/system/e2e/", "tests/system/compose/"),
-    ("tests/system/faults/", "tests/normlab/stack/test_stack.py"),
+    (
+        # These wait for MLflow, which would be late behind the runs of others.
+        "tests/system/e2e/test_whole_path.py",
+        "tests/system/e2e/test_techniques.py",
+        "tests/system/e2e/test_backup.py",
+        "tests/system/e2e/",
+        "tests/system/compose/",
+    ),
+    ("tests/system/faults/",),
     ("tests/worker/",),
     ("tests/api/",),
     ("tests/trainer/surgery/test_every_model.py",),
@@ -38,5 +45,17 @@ class ByUnit(LoadScopeScheduling):
 
 def unit_number(nodeid: str) -> int:
     """Of the unit in `UNITS`; all the others come after them."""
-    found = (number for number, paths in enumerate(UNITS) if nodeid.startswith(paths))
-    return next(found, len(UNITS))
+    return place(nodeid)[0]
+
+
+def place(nodeid: str) -> tuple[int, int]:
+    """The numbers of its unit and, within the unit, of the first path that it is below."""
+    return next(
+        (
+            (number, within)
+            for number, paths in enumerate(UNITS)
+            for within, path in enumerate(paths)
+            if nodeid.startswith(path)
+        ),
+        (len(UNITS), 0),
+    )

@@ -74,7 +74,7 @@ def assert_refused_by_this_check_alone(
     # The dry run after the checks would find some of it too, in less useful words.
     others = tuple(other for other in module.CHECKS if other is not find)
     monkeypatch.setattr(module, "CHECKS", others)
-    monkeypatch.setattr(module, "_dry_run", lambda context: (0, (), []))
+    monkeypatch.setattr(module, "_dry_run", lambda context: (0, 0, (), []))
     assert not [problem for problem in check(spec, info).problems if problem in problems]
 
 
@@ -95,7 +95,7 @@ def assert_warned_about_by_this_check_alone(
     context = build_context(spec, info)
     monkeypatch.setattr(module, "build_context", lambda *_: context)
     assert any(words in warning for warning in check(spec, info).warnings)
-    monkeypatch.setattr(module, "_dry_run", lambda context: (0, (), []))
+    monkeypatch.setattr(module, "_dry_run", lambda context: (0, 0, (), []))
     others = tuple(other for other in module.WARNINGS if other is not find)
     monkeypatch.setattr(module, "WARNINGS", others)
     assert not any(words in warning for warning in check(spec, info).warnings)

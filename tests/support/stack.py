@@ -124,14 +124,17 @@ def running(installation: Installation) -> Iterator[Stack]:
     """From its start to its end, after which no process of it is left."""
     home, environment = installation.home, installation.environment
     try:
-        installation.normlab("up", "--detach")
+        said = installation.normlab("up", "--detach")
+        assert environment["NORMLAB_API_PORT"] in said
         token = (home / "token").read_text().strip()
         api_url = f"http://127.0.0.1:{environment['NORMLAB_API_PORT']}/api/v1"
         mlflow_url = f"http://127.0.0.1:{environment['NORMLAB_MLFLOW_PORT']}"
         headers = {"Authorization": f"Bearer {token}"}
         with (
             httpx.Client(base_url=api_url, headers=headers, timeout=60) as api,
-            httpx.Client(base_url=f"{mlflow_url}/api/2.0/mlflow", timeout=120) as mlflow,
+            httpx.Client(
+                base_url=f"{mlflow_url}/api/2.0/mlflow", headers=headers, timeout=120
+            ) as mlflow,
         ):
             yield Stack(home, environment, api, mlflow, mlflow_url)
     finally:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.budgets import OF_MODULE, SECONDS, complaint
-from tests.support.sharing import UNITS, unit_number
+from tests.support.sharing import UNITS, place, unit_number
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,11 +22,19 @@ def test_whole_stacks_are_two_units_and_other_files_come_after_the_units() -> No
             "tests/system/e2e/test_tutorial.py",
             "tests/system/e2e/test_presets.py",
             "tests/system/faults/test_ranks.py",
-            "tests/normlab/stack/test_stack.py",
+            "tests/system/faults/test_every_fault.py",
         )
     ]
     assert numbers == [0, 0, 1, 1]
     assert unit_number("tests/store/jobs/test_commands.py::test_it") == len(UNITS)
+
+
+def test_a_file_that_a_unit_names_first_is_run_before_the_rest_of_its_folder() -> None:
+    files = ("test_backup.py", "test_page.py", "test_whole_path.py")
+    paths = [f"tests/system/e2e/{file}" for file in files]
+    assert [path.rpartition("/")[2] for path in sorted(paths, key=place)] == [
+        "test_whole_path.py", "test_backup.py", "test_page.py",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from trainer.events import (
     Event,
     FileWritten,
     Finished,
+    Started,
     Stepped,
     StopRequest,
 )
@@ -111,6 +112,32 @@ def _after_stop_request(training: Generator[Event, StopRequest | None, None]) ->
     except StopIteration:
         return
     yield from training
+
+
+def run_saving_often(spec: JobSpec, folder: Path) -> list[Event]:
+    """An uninterrupted training that saves after every single step."""
+    training = spec.training.model_copy(update={"checkpoint_seconds": 1e-9})
+    return run(spec.model_copy(update={"training": training}), folder)
+
+
+def until(saved: CheckpointSaved, events: Sequence[Event]) -> list[Event]:
+    """What was said of the training as this checkpoint has it: it is complete some steps later."""
+
+    def is_later(event: Event) -> bool:
+        match event:
+            case Stepped(step=step):
+                return step > saved.step
+            case EpochFinished(epoch=epoch):
+                return epoch > saved.epoch
+            case _:
+                return False
+
+    return [event for event in events[: events.index(saved) + 1] if not is_later(event)]
+
+
+def together(before: Sequence[Event], after: Sequence[Event]) -> list[Event]:
+    assert isinstance(after[0], Started)
+    return [*before, *after[1:]]
 
 
 def last_of(events: Sequence[Event]) -> CheckpointSaved:

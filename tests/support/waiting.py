@@ -20,10 +20,11 @@ def wait_for(
     what: str | Callable[[], str] = "the condition",
     seconds: float = PATIENCE_SECONDS,
     pause: float = 0.05,
+    longest_pause: float = LONGEST_PAUSE_SECONDS,
 ) -> T:
     """The first true answer of `look`; fails where there is none in time, naming `what` it waited for.
 
-    `pause` is the first one, in seconds.
+    `pause` is the first one, in seconds; where what is waited for passes soon, the `longest_pause` is short too.
     """
     deadline = time.monotonic() + seconds
     while not (answer := look()):
@@ -31,7 +32,7 @@ def wait_for(
             reason = what if isinstance(what, str) else what()
             raise AssertionError(f"after {seconds:g} s it is not so: {reason}")
         time.sleep(pause)
-        pause = max(pause, min(pause * _GROWTH, LONGEST_PAUSE_SECONDS))
+        pause = max(pause, min(pause * _GROWTH, longest_pause))
     return answer
 
 

@@ -12,6 +12,15 @@ from store.db.models import Worker
 from store.jobs import leases
 from worker.health import is_alive
 
+#: `python -m worker.health`, which then says whether it has loaded torch.
+AS_COMMAND = """
+import runpy, sys
+try:
+    runpy.run_module("worker.health", run_name="__main__", alter_sys=True)
+finally:
+    print("torch:", "torch" in sys.modules)
+"""
+
 
 def test_a_registered_worker_is_alive_until_it_falls_silent(
     sessions: sessionmaker[Session],
@@ -37,7 +46,7 @@ def test_of_numbered_workers_the_one_beside_the_asker_counts(
         assert not is_alive(session, "here-{n}", "this container")
 
 
-def test_the_command_fails_for_a_host_without_a_worker(
+def test_the_command_fails_for_a_host_without_a_worker_and_loads_no_torch(
     worker_database_url: str, redis_url: str
 ) -> None:
     environment = os.environ | {
@@ -46,14 +55,11 @@ def test_the_command_fails_for_a_host_without_a_worker(
         "NORMLAB_STORAGE": "/nowhere",
         "NORMLAB_HOST_NAME": "nobody",
     }
-    command = [sys.executable, "-m", "worker.health"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "")
-
-
-def test_it_loads_no_torch() -> None:
-    program = "import sys, worker.health; print('torch' in sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", AS_COMMAND],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.stdout == "False\n"
+    assert (done.returncode, done.stderr, done.stdout) == (1, "", "torch: False\n")

@@ -7,7 +7,10 @@ import numpy
 from trainer.checks.context import CheckContext
 from trainer.data import share_out
 from trainer.errors import CutError
-from trainer.spec import Problem, Step
+from trainer.spec import EpochDiagnostics, JobSpec, Problem, Step, StepDiagnostics
+
+#: Of one job: more than this is said.
+_MANY_ROWS = 100_000
 
 
 def check_train_size(context: CheckContext) -> Iterator[Problem]:
@@ -85,6 +88,28 @@ def warn_late_milestones(context: CheckContext) -> Iterator[str]:
         yield (
             f"schedule.milestones {', '.join(map(str, late))} come after the last of the "
             f"{periods} evaluation periods and change nothing"
+        )
+
+
+def count_rows(spec: JobSpec, layers: int) -> int:
+    """What a job records at most: a row for each evaluation period, and one for each layer that is measured."""
+    match spec.diagnostics:
+        case EpochDiagnostics():
+            points = spec.periods
+        case StepDiagnostics():
+            points = spec.diagnostics.points
+        case _:
+            points = 0
+    return spec.periods + points * layers
+
+
+def warn_many_rows(spec: JobSpec, rows: int) -> Iterator[str]:
+    if rows > _MANY_ROWS:
+        measured = spec.diagnostics.kind != "off"
+        yield (
+            f"each job may record {rows:,} measurements, in {spec.periods:,} evaluation periods"
+            f"{' with diagnostics' if measured else ''}: curves, reports and MLflow become slow "
+            "(fewer: training.steps with a larger eval_every; diagnostics of kind steps, or of fewer layers)"
         )
 
 

@@ -6,6 +6,7 @@ from typing import TypeGuard
 
 from trainer.checks.context import CheckContext
 from trainer.spec import (
+    Derf,
     DynamicTanh,
     EvoNorm,
     FilterResponseNorm,
@@ -23,7 +24,7 @@ from trainer.spec import (
 from trainer.surgery import NormSite, explain_misfit, group_field, uses_batch_statistics
 
 #: Norms whose output depends on the scale of what they are given.
-SCALE_MATTERS = (NoNorm, LocalResponseNorm, DynamicTanh)
+SCALE_MATTERS = (NoNorm, LocalResponseNorm, DynamicTanh, Derf)
 
 #: Of lr / (1 - momentum). A small CNN without norm trained at 0.5 with each of five seeds; at 3 three of
 #: them broke down, at 10 all.
@@ -202,15 +203,16 @@ def warn_untuned_baseline(context: CheckContext) -> Iterator[str]:
         )
 
 
-def warn_tanh_replaces_batch_norm(context: CheckContext) -> Iterator[str]:
+def warn_curve_replaces_batch_norm(context: CheckContext) -> Iterator[str]:
     """Zhu et al. 2025, §9 and table 16: what holds for transformers does not hold here."""
-    if not isinstance(context.spec.norm, DynamicTanh):
+    norm = context.spec.norm
+    if not isinstance(norm, DynamicTanh | Derf):
         return
     if any("BatchNorm" in site.kind and len(site.shape) > 1 for site in context.sites):
         yield (
-            "dynamic tanh takes the place of batch norm in a convolutional network, where its own "
-            "paper reports a loss of accuracy (ImageNet: ResNet-50 76.2 to 68.9 %, VGG19 72.7 to "
-            "71.0 %)"
+            f"{name_norm(norm)} takes the place of batch norm in a convolutional network, where the "
+            "paper on dynamic tanh reports a loss of accuracy (ImageNet: ResNet-50 76.2 to 68.9 %, "
+            "VGG19 72.7 to 71.0 %)"
         )
 
 
@@ -228,5 +230,5 @@ NORM_WARNINGS = (
     warn_redundant_weight_scaling,
     warn_weight_standardization_without_norm,
     warn_untuned_baseline,
-    warn_tanh_replaces_batch_norm,
+    warn_curve_replaces_batch_norm,
 )

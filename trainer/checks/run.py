@@ -11,7 +11,7 @@ import torch
 from trainer.checks.augmentation import AUGMENTATION_CHECKS, AUGMENTATION_WARNINGS
 from trainer.checks.batches import BATCH_CHECKS, BATCH_WARNINGS
 from trainer.checks.context import CheckContext, build_context, describe_network
-from trainer.checks.data import DATA_CHECKS, DATA_WARNINGS
+from trainer.checks.data import DATA_CHECKS, DATA_WARNINGS, count_rows, warn_many_rows
 from trainer.checks.dropout import DROPOUT_WARNINGS
 from trainer.checks.input_dependence import check_input_dependence, is_batch_of_one
 from trainer.checks.model import MODEL_CHECKS, MODEL_WARNINGS
@@ -58,16 +58,20 @@ def check(spec: JobSpec, info: DatasetInfo) -> Report:
     """Never raises for what a spec says: whatever is wrong is in the report."""
     context = build_context(spec, info)
     problems = [problem for find in CHECKS for problem in find(context)]
-    parameters, notes = 0, context.notes
+    parameters, measured, notes = 0, 0, context.notes
     if not problems:
         try:
-            parameters, dry_run_notes, problems = _dry_run(context)
+            parameters, measured, dry_run_notes, problems = _dry_run(context)
             notes += dry_run_notes
         except (ModelError, SurgeryError) as error:
             problems.append(as_problem(error))
+    rows = 0 if problems else count_rows(context.spec, measured)
     return Report(
         problems=tuple(problems),
-        warnings=tuple(warning for find in WARNINGS for warning in find(context)),
+        warnings=(
+            *(warning for find in WARNINGS for warning in find(context)),
+            *warn_many_rows(context.spec, rows),
+        ),
         notes=notes,
         parameters=parameters,
         layers=tuple(
@@ -78,6 +82,7 @@ def check(spec: JobSpec, info: DatasetInfo) -> Report:
             train=context.sizes.train, val=context.sizes.val, test=context.sizes.test
         ),
         steps=0 if problems or not context.batches else _count_steps(context),
+        rows=rows,
     )
 
 
@@ -90,26 +95,27 @@ def _count_steps(context: CheckContext) -> int:
     )
 
 
-def _dry_run(context: CheckContext) -> tuple[int, tuple[str, ...], list[Problem]]:
+def _dry_run(context: CheckContext) -> tuple[int, int, tuple[str, ...], list[Problem]]:
     """The real operation, on a model without weights: it finds what no single check knows. Then, whether
-    the model that it made depends on its images. Gives the number of parameters, notes and problems."""
+    the model that it made depends on its images. Gives the numbers of parameters and of layers that diagnostics measure,
+    notes and problems."""
     network = describe_network(context.spec, is_batch_of_one=is_batch_of_one(context))
-    parameters, notes, problems = _try_network(network, context.info.model_dump_json())
-    return parameters, notes, list(problems)
+    parameters, measured, notes, problems = _try_network(network, context.info.model_dump_json())
+    return parameters, measured, notes, list(problems)
 
 
 @lru_cache(maxsize=1024)
-def _try_network(network: str, info: str) -> tuple[int, tuple[str, ...], tuple[Problem, ...]]:
+def _try_network(network: str, info: str) -> tuple[int, int, tuple[str, ...], tuple[Problem, ...]]:
     """Kept: the arms of a study that differ in the settings of the training alone all ask this."""
     context = build_context(
         JobSpec.model_validate_json(network), DatasetInfo.model_validate_json(info)
     )
     with on_meta():
         model, surgery = build_with_report(context.spec, context.info, context.survey)
-        choose_layers(model, context.spec.diagnostics)
+        measured = len(choose_layers(model, context.spec.diagnostics))
     dependence = check_input_dependence(context, model)
     problems = (dependence.blind,) if dependence.blind else ()
-    return count_parameters(model), (*surgery.notes, *dependence.notes), problems
+    return count_parameters(model), measured, (*surgery.notes, *dependence.notes), problems
 
 
 def as_problem(error: ModelError | SurgeryError) -> Problem:

@@ -6,8 +6,6 @@ the set has its own, and `info.json`. A folder under its digest is always comple
 """
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +15,7 @@ import numpy
 import numpy.typing
 import torch
 
-from runtime.files import DIGEST_BYTES, sync
+from runtime.files import DIGEST_BYTES, sync, unfinished_folder
 from trainer.errors import DataError
 from trainer.events import Progressed
 from trainer.spec import DatasetInfo
@@ -29,11 +27,8 @@ _CHUNK = 4096
 def unfinished(folder: Path) -> Iterator[Path]:
     """A temporary folder beside the finished ones, gone afterwards unless it was published."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".decoding-", dir=folder))
-    try:
+    with unfinished_folder(folder, ".decoding-") as temporary:
         yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def publish(temporary: Path, folder: Path, info: DatasetInfo) -> None:
@@ -43,7 +38,7 @@ def publish(temporary: Path, folder: Path, info: DatasetInfo) -> None:
     # digest is either absent or complete.
     for path in (*temporary.iterdir(), temporary):
         sync(path)
-    # `mkdtemp` makes folders that only their owner can enter; hosts may run under other users.
+    # Till now only its owner can enter it; hosts may run under other users.
     temporary.chmod(0o755)
     try:
         temporary.rename(folder / info.digest)

@@ -283,3 +283,16 @@ class DynamicTanhNorm(_Affine):
 
     def forward(self, x: Tensor) -> Tensor:
         return self._scale_and_shift((self.alpha * x).tanh())
+
+
+class DynamicErfNorm(_Affine):
+    """Chen et al. 2025, arXiv 2512.10938: `erf(alpha x + s)`, alpha and s one learned number each, then gain and bias."""
+
+    def __init__(self, channels: int, *, alpha: float, shift: float) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.tensor(alpha))
+        self.shift = nn.Parameter(torch.tensor(shift))
+        self._add_gain_and_bias(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._scale_and_shift((self.alpha * x + self.shift).erf())

@@ -106,6 +106,8 @@ class Block(nn.Module):
         return self.dropout2(self.activation2(branch + self._shortcut(x)))  # type: ignore[no-any-return]
 
     def _shortcut(self, x: Tensor) -> Tensor:
+        if self.stride == 1 and not self.padding:
+            return x
         x = x[:, :, :: self.stride, :: self.stride]
         before = self.padding // 2
         return functional.pad(x, (0, 0, 0, 0, before, self.padding - before))

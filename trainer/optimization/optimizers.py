@@ -27,12 +27,13 @@ class DecoupledSgd(eager.Sgd):
     """Weights shrink by `lr * weight_decay` of themselves before the step, whatever the gradient
     (Loshchilov & Hutter 2019, arXiv 1711.05101, algorithm 1)."""
 
-    def step(self, closure: Any = None) -> Any:
+    @eager.without_hooks
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         with torch.no_grad():
             for group in self.param_groups:
                 if factor := group["decoupled_decay"] * group["lr"]:
                     torch._foreach_mul_(group["params"], 1 - factor)
-        return super().step(closure)
+        super().step()
 
 
 def build_optimizer(spec: JobSpec, model: nn.Module) -> torch.optim.Optimizer:

@@ -202,10 +202,14 @@ def _remedy(found: Mapping[str, Any], model: Model) -> str | None:
             return f"the keys allowed here are {listed(names)}"
         case "union_tag_not_found" if names := names_at(model, found["loc"]):
             return f"{_tag_name(found)}: one of {listed(names)}"
-        case "unknown_model" if "name" not in found["input"]:
+        case "unknown_model" if _lacks_name(found["input"]):
             return f"name: {found['msg']}"
         case _:
             return None
+
+
+def _lacks_name(model: Any) -> bool:
+    return not isinstance(model, Mapping) or "name" not in model
 
 
 def _shown(value: Any) -> str:

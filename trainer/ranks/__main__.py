@@ -14,7 +14,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
-from runtime.priority import end_with_parent
+from runtime.process import end_with_parent
 from trainer.ranks.messages import Exited, Work
 from trainer.ranks.rank import MeetingPoint, run_rank
 

@@ -41,6 +41,7 @@ from trainer.spec.diagnostics import (
 from trainer.spec.job import (
     ASKED_FOR,
     CHANNELS_LAST,
+    CHANNELS_LAST_WIDTH,
     NEUTRAL_RESOURCES,
     UPGRADES,
     VERSION,
@@ -77,6 +78,7 @@ from trainer.spec.model import (
 from trainer.spec.norm import (
     BatchNorm,
     BatchRenorm,
+    Derf,
     DynamicTanh,
     Epsilon,
     EvoNorm,
@@ -170,6 +172,7 @@ __all__ = [
     "ASKED_FOR",
     "BUILT_IN",
     "CHANNELS_LAST",
+    "CHANNELS_LAST_WIDTH",
     "GENERATED",
     "KEY_PATTERN",
     "KEY_RULE",
@@ -211,6 +214,7 @@ __all__ = [
     "DatasetSource",
     "DatasetSpec",
     "DefaultInit",
+    "Derf",
     "DiagnosticsSpec",
     "DropBlock",
     "DropConnect",

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias, assert_never
 from trainer.spec.norm import (
     BatchNorm,
     BatchRenorm,
+    Derf,
     DynamicTanh,
     EvoNorm,
     FilterResponseNorm,
@@ -42,7 +43,7 @@ def find_gap(norm: NormSpec, layout: Layout) -> Gap | None:
     match norm:
         case (
             NoNorm() | BatchNorm() | GhostBatchNorm() | BatchRenorm() | LayerNorm() | RmsNorm()
-            | DynamicTanh() | LocalResponseNorm(across="channels")
+            | DynamicTanh() | Derf() | LocalResponseNorm(across="channels")
         ):  # fmt: skip
             return None
         case GroupNorm():
@@ -59,9 +60,13 @@ def name_norm(norm: NormSpec) -> str:
     """As a person says it."""
     if isinstance(norm, LocalResponseNorm):
         return f"lrn across {norm.across}"
-    return {"evonorm": "evonorm", "dynamic_tanh": "dynamic tanh", "none": "no norm"}.get(
-        norm.kind, f"{norm.kind.replace('_', ' ')} norm"
-    )
+    names = {
+        "evonorm": "evonorm",
+        "dynamic_tanh": "dynamic tanh",
+        "derf": "dynamic erf",
+        "none": "no norm",
+    }
+    return names.get(norm.kind, f"{norm.kind.replace('_', ' ')} norm")
 
 
 def tabulate(norm: NormSpec) -> Iterator[tuple[Layout, Gap | None]]:

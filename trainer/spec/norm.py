@@ -218,6 +218,19 @@ class DynamicTanh(_Placed):
     )
 
 
+class Derf(_Placed):
+    """`gain * erf(alpha * x + s) + bias`, alpha and s learned: dynamic tanh with another curve, and free to be
+    off-centre (Chen et al. 2025, arXiv 2512.10938)."""
+
+    kind: Literal["derf"]
+    alpha: Annotated[Positive, Field(description="at the start")] = 0.5
+    shift: Annotated[float, Field(description="s at the start")] = 0.0
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "made for transformers, where its paper compares it with layer norm; convolutional networks are not "
+        "among its results",
+    )
+
+
 NormSpec: TypeAlias = Annotated[
     NoNorm
     | BatchNorm
@@ -230,7 +243,8 @@ NormSpec: TypeAlias = Annotated[
     | BatchRenorm
     | FilterResponseNorm
     | EvoNorm
-    | DynamicTanh,
+    | DynamicTanh
+    | Derf,
     Field(discriminator="kind"),
 ]
 

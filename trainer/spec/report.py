@@ -51,3 +51,6 @@ class Report(Part):
     steps: Annotated[
         int, Field(description="of the optimizer, at most; 0 when it cannot be trained")
     ] = 0
+    rows: Annotated[
+        int, Field(description="of measurements that one job records at most; 0 when it cannot be")
+    ] = 0

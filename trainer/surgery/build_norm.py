@@ -11,6 +11,7 @@ from trainer.layers import norms as layers
 from trainer.spec import (
     BatchNorm,
     BatchRenorm,
+    Derf,
     DynamicTanh,
     EvoNorm,
     FilterResponseNorm,
@@ -102,6 +103,8 @@ def _build(spec: NormSpec, channels: int, layout: Layout) -> nn.Module:
             return layers.EvoNormS0(channels, groups=group_count(spec, channels), eps=eps)
         case DynamicTanh(alpha=alpha):
             return layers.DynamicTanhNorm(channels, alpha=alpha)
+        case Derf(alpha=alpha, shift=shift):
+            return layers.DynamicErfNorm(channels, alpha=alpha, shift=shift)
         case NoNorm() | RmsNorm():
             raise AssertionError(spec)
         case _:

@@ -116,7 +116,7 @@ def _looks_beyond_a_position(norm: NormSpec, site: NormSite) -> bool:
             return False
         case _:
             by_batch = uses_batch_statistics(norm) and norm.kind != "ghost_batch"
-            return not by_batch and norm.kind not in ("none", "dynamic_tanh")
+            return not by_batch and norm.kind not in ("none", "dynamic_tanh", "derf")
 
 
 def _explain_misplacement(norm: NormSpec, site: NormSite) -> SurgeryError | None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runtime.files import DamagedFile, read_verified
+from runtime.files import DamagedFile, UnreadableFile, read_verified
 from trainer.events import CheckpointSaved, Reason
 from trainer.files import write_file
 from trainer.models import build_model
@@ -67,11 +67,12 @@ class SavedState:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A usable checkpoint, if there was one, and what a person should know about it."""
+    """A usable checkpoint, if there was one, and what a person should know about it; `damaged`: paths of damaged ones."""
 
     state: SavedState | None
     environment: Mapping[str, str]
     warnings: tuple[str, ...]
+    damaged: tuple[str, ...]
 
 
 class CheckpointFolder:
@@ -217,6 +218,7 @@ def copied(value: Any) -> Any:
 def restore(resume: Sequence[CheckpointSaved], job_folder: Path, device: torch.device) -> Restored:
     """The newest `last` checkpoint that is whole, together with the best weights it refers to."""
     warnings: list[str] = []
+    damaged: list[str] = []
     for saved in resume:
         if saved.kind != "last":
             continue
@@ -224,11 +226,14 @@ def restore(resume: Sequence[CheckpointSaved], job_folder: Path, device: torch.d
             state, environment = _load_state(saved, job_folder, device)
         except DamagedFile as error:
             warnings.append(f"the checkpoint of step {saved.step} is not usable: {error}")
+            # What another host or another version may read stays.
+            if not isinstance(error, UnreadableFile):
+                damaged.append(saved.path)
         else:
-            return Restored(state, environment, tuple(warnings))
+            return Restored(state, environment, tuple(warnings), tuple(damaged))
     if warnings:
         warnings.append("no checkpoint is usable: training starts from the beginning")
-    return Restored(None, {}, tuple(warnings))
+    return Restored(None, {}, tuple(warnings), tuple(damaged))
 
 
 def load_best(best: Best, job_folder: Path, device: torch.device) -> dict[str, Tensor]:
@@ -250,7 +255,7 @@ def _load_state(
 ) -> tuple[SavedState, Mapping[str, str]]:
     content = _deserialized(read_verified(Path(saved.path), saved.digest), device)
     if content["format"] != _FORMAT:
-        raise DamagedFile(f"format {content['format']} is not {_FORMAT}")
+        raise UnreadableFile(f"format {content['format']} is not {_FORMAT}")
     values = content["state"]
     best = None if values["best"] is None else Best(**values["best"])
     # A state whose best weights are damaged could go on but not be evaluated at the end. Noticed here, it

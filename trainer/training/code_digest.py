@@ -10,9 +10,11 @@ from runtime.files import digest_of_parts
 _TRAINER = Path(__file__).parents[1]
 
 #: Rooms and modules that change no result. Checks and problems refuse a spec or explain it, and no module that
-#: trains may import checks (import-linter); `ranks` starts the processes of a training, `__main__` only calls what the
-#: worker calls, too; `code_versions` holds the digest itself.
-_WITHOUT_EFFECT = ("checks", "problems", "ranks", "__main__.py", "code_versions.py")
+#: trains may import checks (import-linter); `conversion` reads finished checkpoints; `ranks` starts the processes of a
+#: training, `__main__` only calls what the worker calls, too; `code_versions` holds the digest itself.
+_WITHOUT_EFFECT = (
+    "checks", "problems", "ranks", "__main__.py", "code_versions.py", "conversion.py",
+)  # fmt: skip
 
 
 @cache

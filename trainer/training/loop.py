@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,7 +26,14 @@ from trainer.layers import set_progress
 from trainer.models import count_parameters
 from trainer.random_streams import seed_globals
 from trainer.spec import JobSpec, Numerics
-from trainer.training.checkpoint import Best, BestWeights, CheckpointFolder, load_best, restore
+from trainer.training.checkpoint import (
+    Best,
+    BestWeights,
+    CheckpointFolder,
+    Restored,
+    load_best,
+    restore,
+)
 from trainer.training.environment import apply_numerics, describe_change
 from trainer.training.ranks import Ranks
 from trainer.training.setup import TrainingSetup, set_up
@@ -59,14 +67,14 @@ def train(
     apply_numerics(numerics)
     setup = set_up(spec, data, folder, numerics, device or torch.device(numerics.device), ranks)
     state = TrainingState(setup)
-    warnings = _resume(setup, state, resume)
+    restored = _resume(setup, state, resume)
     if ranks is not None:
         ranks.check_equal(state.step, setup.model)
         if not ranks.leads:
             _follow(setup, state)
             return
     with closing(CheckpointFolder(folder, setup.environment)) as checkpoints:
-        yield from _run(setup, state, checkpoints, warnings)
+        yield from _run(setup, state, checkpoints, restored)
 
 
 def _follow(setup: TrainingSetup, state: TrainingState) -> None:
@@ -83,9 +91,9 @@ def _run(
     setup: TrainingSetup,
     state: TrainingState,
     checkpoints: CheckpointFolder,
-    warnings: tuple[str, ...],
+    restored: Restored,
 ) -> Generator[Event, StopRequest | None, None]:
-    stop_requested = (yield _describe_start(setup, state, warnings)) is StopRequest.SAVE_AND_STOP
+    stop_requested = (yield _describe_start(setup, state, restored)) is StopRequest.SAVE_AND_STOP
     # A request that comes with any other event (a checkpoint, an epoch's end) is remembered until
     # the next step or batch: only there does the state lie between two whole steps.
     for event in _work(setup, state, checkpoints):
@@ -101,29 +109,28 @@ def _run(
 
 def _resume(
     setup: TrainingSetup, state: TrainingState, checkpoints: Sequence[CheckpointSaved]
-) -> tuple[str, ...]:
-    """Goes on from the newest usable one; returns what a person should know about that."""
+) -> Restored:
+    """Goes on from the newest usable one; a changed environment is one of its warnings."""
     # Checkpoints of earlier attempts lie beside this attempt's folder, so they are looked up from the
     # job's.
     restored = restore(checkpoints, setup.folder.parent, setup.device)
     if restored.state is None:
-        return restored.warnings
+        return restored
     state.restore(restored.state)
     change = describe_change(restored.environment, setup.environment)
-    return restored.warnings if change is None else (*restored.warnings, change)
+    return restored if change is None else replace(restored, warnings=(*restored.warnings, change))
 
 
-def _describe_start(
-    setup: TrainingSetup, state: TrainingState, warnings: tuple[str, ...]
-) -> Started:
+def _describe_start(setup: TrainingSetup, state: TrainingState, restored: Restored) -> Started:
     return Started(
         first_step=state.step,
         epoch=state.epoch,
         total_steps=setup.plan.total_steps,
         parameters=count_parameters(setup.model),
-        warnings=warnings,
+        warnings=restored.warnings,
         environment=setup.environment,
         facts=setup.describe_facts(),
+        damaged=restored.damaged,
     )
 
 

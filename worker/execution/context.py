@@ -8,6 +8,8 @@ import torch
 from sqlalchemy.orm import Session, sessionmaker
 
 from runtime.storage import Storage
+from runtime.tracing import NO_TRACES, Traces
+from store.jobs import AssignedDevice
 from trainer.data import Data
 from trainer.spec import DatasetInfo, DatasetSpec
 from worker.execution.drain import Drain
@@ -29,7 +31,14 @@ class ExecutionContext:
     timing: LeaseTiming
     drain: Drain
     instance: str | None = None
+    traces: Traces = NO_TRACES
     # What the process takes of a GPU in all; None where nobody tells.
     gpu_bytes: Callable[[torch.device], int | None] = lambda device: None
     # Jobs train on the CPU instead: for tests and demonstrations.
     are_gpus_fake: bool = False
+
+    def torch_device(self, device: AssignedDevice) -> torch.device:
+        # A file's tensors can't be mapped to `cpu:0`: the CPU has no number in torch.
+        if device.kind == "cpu" or self.are_gpus_fake:
+            return torch.device("cpu")
+        return torch.device("cuda", device.number)

@@ -7,10 +7,10 @@ from contextlib import closing
 from dataclasses import replace
 
 import structlog
-import torch
 
+from runtime.tracing import trace_id
 from store.db import LostLease
-from store.jobs import AssignedDevice, Assignment, Renewed, commands
+from store.jobs import Assignment, Renewed, commands
 from trainer.errors import DataError
 from trainer.events import CheckpointSaved, Event, Finished, Progressed, Stepped, StopRequest
 from trainer.ranks import train_on_ranks
@@ -19,14 +19,15 @@ from trainer.training import train
 from worker.execution import memory
 from worker.execution.context import ExecutionContext
 from worker.execution.decoding import decode_dataset
-from worker.execution.failures import Failure, classify_exception, disk_error
+from worker.execution.failures import Failure, judge
 from worker.execution.heartbeat import End, Heartbeat
 from worker.execution.inputs import fetch_inputs, retry_until_there
 from worker.execution.job_warnings import forwarded_warnings
 from worker.execution.log_lines import format_event
-from worker.execution.outcome import Outcome, Stop, record_outcome
+from worker.execution.outcome import Outcome, Stop, describe_end, record_outcome
 from worker.execution.recorder import Recorder, Write
 from worker.execution.standstill import Standstill, stacks_file
+from worker.traces import AttemptTrace
 
 log = structlog.get_logger(__name__)
 
@@ -41,9 +42,11 @@ STOPS: dict[str, Stop] = {"cancel": "cancelled", "pause": "paused", "preempt": "
 
 def execute(assignment: Assignment, context: ExecutionContext, acquired_at: float) -> bool:
     """Run the job to its end and record it; False when this process must not run another one."""
-    with structlog.contextvars.bound_contextvars(job=assignment.job_id, attempt=assignment.attempt):
-        execution = Execution(assignment, context, acquired_at)
-        return execution.run()
+    ids: dict[str, int | str] = {"job": assignment.job_id, "attempt": assignment.attempt}
+    if trace := trace_id(assignment.trace_context):
+        ids["trace"] = trace
+    with structlog.contextvars.bound_contextvars(**ids):
+        return Execution(assignment, context, acquired_at).run()
 
 
 class Execution:
@@ -65,8 +68,9 @@ class Execution:
             acquired_at=acquired_at,
             parent=context.parent,
         )
+        self._trace = AttemptTrace(context.traces, assignment, context.host)
         self._budget = assignment.timeout_seconds - assignment.seconds_used
-        self._devices = [_torch_device(one, context) for one in assignment.devices]
+        self._devices = [context.torch_device(one) for one in assignment.devices]
         self._step = 0
         self._stop: Stop | None = None
         self._draining_since: float | None = None
@@ -100,14 +104,7 @@ class Execution:
             return self._judge(error)
 
     def _judge(self, error: Exception) -> Failure:
-        failure = classify_exception(error)
-        full = disk_error(error)
-        if failure.reason != "disk" or full is None:
-            return failure
-        # Measured now: what the job had begun to write is gone again.
-        left = self._context.space.describe()
-        what = f"host {self._context.host} has no room for the job: {full.strerror or full}"
-        return replace(failure, text=f"{what} (afterwards {left})\n\n{failure.text}")
+        return judge(error, self._context.host, self._context.space)
 
     def _train(self) -> Outcome | None:
         spec = JobSpec.model_validate(self._assignment.spec)
@@ -177,6 +174,7 @@ class Execution:
         if isinstance(event, Stepped):
             self._step = event.step
             return
+        self._trace.take(event)
         self._recorder.record(event)
         if line := format_event(event, periods):
             self._recorder.say("info", line)
@@ -216,12 +214,16 @@ class Execution:
         try:
             if not self._recorder.close(last, give_up=self._gives_up):
                 log.warning("not all could be recorded: the sweep will return the job")
+            elif outcome is not None:
+                self._trace.end(*describe_end(outcome))
         except LostLease:
             log.warning("the attempt is no longer ours: what it did is discarded")
         except Exception as error:
             log.error("what happened could not be recorded", exc_info=True)
+            failure = self._judge(error)
             with self._context.sessions.begin() as session:
-                self._last_write(self._judge(error))(session)
+                self._last_write(failure)(session)
+            self._trace.end(*describe_end(failure))
 
     def _await_uploads(self, outcome: Outcome | None) -> Outcome | None:
         """A finished job ends as such once all that it has written is stored; what was stopped is trained again."""
@@ -251,6 +253,7 @@ class Execution:
     def _last_write(self, outcome: Outcome) -> Write:
         assignment, used = self._assignment, self._heartbeat.seconds_used
         peak = memory.read_peak(self._devices[0], self._context.gpu_bytes(self._devices[0]))
+        memory.release_cache(self._devices[0])
         return lambda session: record_outcome(session, assignment, outcome, used, peak)
 
     def _gives_up(self) -> bool:
@@ -268,17 +271,12 @@ class Execution:
 
     def _renew(self, seconds_used: float) -> Renewed:
         job, attempt = self._assignment.job_id, self._assignment.attempt
+        lease = self._context.timing.lease
         with self._context.sessions.begin() as session:
             if self._step:
                 commands.record_step(session, job, attempt, self._step)
-            return commands.renew(
-                session,
-                job,
-                attempt,
-                self._context.timing.lease,
-                seconds_used,
-                memory.read_used(self._devices[0]),
-            )
+            used_bytes = memory.read_used(self._devices[0])
+            return commands.renew(session, job, attempt, lease, seconds_used, used_bytes)
 
     def _wanted(self) -> End | None:
         """What can't wait for a thread that doesn't listen; a pause can, for it is there to save."""
@@ -293,13 +291,7 @@ class Execution:
                 self._assignment.job_id,
                 self._assignment.attempt,
                 end,
-                error=text if end == "stalled" else None,
+                error=text if end in ("lost", "stalled") else None,
                 seconds_used=self._heartbeat.seconds_used,
             )
-
-
-def _torch_device(device: AssignedDevice, context: ExecutionContext) -> torch.device:
-    # A file's tensors can't be mapped to `cpu:0`: the CPU has no number in torch.
-    if device.kind == "cpu" or context.are_gpus_fake:
-        return torch.device("cpu")
-    return torch.device("cuda", device.number)
+        self._trace.abandon(end)

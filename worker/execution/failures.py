@@ -4,12 +4,13 @@ import errno
 import re
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
 from trainer.errors import RankOutOfMemory
+from worker.execution.space import Space
 
 OUT_OF_MEMORY_WORDS = ("out of memory", "defaultcpuallocator", "can't allocate memory")
 #: A full disk, a full share of it, one that takes nothing any more.
@@ -28,6 +29,17 @@ class Failure:
     text: str
     poisoned: bool = False
     final: bool = False
+
+
+def judge(error: Exception, host: str, space: Space) -> Failure:
+    """As `classify_exception`; of a disk without room, with the host and what it has left."""
+    failure = classify_exception(error)
+    full = disk_error(error)
+    if failure.reason != "disk" or full is None:
+        return failure
+    # Measured now: what the job had begun to write is gone again.
+    what = f"host {host} has no room for the job: {full.strerror or full}"
+    return replace(failure, text=f"{what} (afterwards {space.describe()})\n\n{failure.text}")
 
 
 def classify_exception(error: Exception) -> Failure:

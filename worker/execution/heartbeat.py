@@ -12,6 +12,7 @@ from typing import Literal, Self, TypeAlias
 
 import structlog
 
+from runtime.supervision import OomKills
 from store.db import DATABASE_AWAY, LostLease
 from store.jobs import Renewed
 
@@ -22,11 +23,13 @@ MARGIN = 0.1
 RETRY_SECONDS = 0.5
 #: A job may take this long to stop when asked: a step, a batch, the loading of its data.
 UNHEARD_SECONDS = 15.0
+#: An orphan may take so long to say why it is one.
+ORPHAN_SECONDS = 5.0
 TICK_SECONDS = 0.25
 
 
 #: How this thread ends an attempt whose own thread doesn't listen.
-End: TypeAlias = Literal["cancelled", "drained", "stalled"]
+End: TypeAlias = Literal["cancelled", "drained", "lost", "stalled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,8 @@ class Heartbeat:
     """State shared by two threads: the job's says `progressed`, this one's renews it and reads requested actions.
 
     `renew(seconds_used)` is a fenced write; `wanted()` is the end that the job should come to now, if
-    any. `abandon(end, stacks)` is called once when nothing moved for too long, and the process ends after
-    it: a hanging thread can be freed in no other way.
+    any. `abandon(end, why)` is called once when nothing moved for too long, or the kernel killed the parent; the process
+    ends after it: a hanging thread can be freed in no other way.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Heartbeat:
         self._trusted_until = acquired_at + timing.lease * (1 - MARGIN)
         self._due_at = acquired_at + timing.renewal
         self._away = False
+        self._oom_kills = OomKills()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -125,9 +129,9 @@ class Heartbeat:
     def _run(self) -> None:
         tick = min(TICK_SECONDS, self._timing.renewal)
         while not self._stop.wait(tick):
+            self._oom_kills.look()
             if os.getppid() != self._parent:
-                # An orphan's lease runs out by itself, or the next parent ends its attempt.
-                self._exit_process(1)
+                self._leave_orphaned()
                 return
             if end := self._due_end():
                 self._end_here(end)
@@ -135,6 +139,19 @@ class Heartbeat:
             # A thread that hangs after its lease was lost would keep this process from work for ever.
             if not self.lost and time.monotonic() >= self._due_at:
                 self._beat()
+
+    def _leave_orphaned(self) -> None:
+        """The lease runs out by itself, or the next parent ends the attempt; but neither knows of the kernel's kill."""
+        if self._oom_kills.explain_death():
+            text = (
+                f"the worker's parent, process {self._parent}, is gone, and the kernel has just killed a process of this "
+                "machine because it was short of memory"
+            )
+            # A database that hangs must not keep an orphan at work.
+            saying = threading.Thread(target=self._try_to_abandon, args=("lost", text), daemon=True)
+            saying.start()
+            saying.join(ORPHAN_SECONDS)
+        self._exit_process(1)
 
     def _due_end(self) -> End | None:
         """Why the attempt ends from here, its own thread not listening."""
@@ -149,11 +166,14 @@ class Heartbeat:
     def _end_here(self, end: End) -> None:
         stacks = _format_stacks(self._watched)
         log.error("nothing moved for too long: the attempt ends", end=end)
+        self._try_to_abandon(end, f"Nothing moved for too long. It was here:\n{stacks}")
+        self._exit_process(1)
+
+    def _try_to_abandon(self, end: End, text: str) -> None:
         try:
-            self._abandon(end, f"Nothing moved for too long. It was here:\n{stacks}")
+            self._abandon(end, text)
         except Exception:  # Whatever it is: this process must end.
             log.warning("the attempt's end could not be recorded", exc_info=True)
-        self._exit_process(1)
 
     def _beat(self) -> None:
         # Taken before the request: the lease counts from when the database writes it, which is later, so

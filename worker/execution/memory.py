@@ -60,6 +60,13 @@ def read_peak(device: torch.device, process_bytes: int | None = None) -> int | N
     return int(found[1]) * 1024 if found else None
 
 
+def release_cache(device: torch.device) -> None:
+    """What torch keeps of a GPU for the next job: in a container, where processes can't be told apart, it would count as
+    somebody else's once the lease is gone."""
+    if device.type == "cuda" and _has_context():
+        torch.cuda.empty_cache()
+
+
 def read_used(device: torch.device) -> int | None:
     """Of its GPU, now; None on a CPU."""
     if device.type != "cuda" or not _has_context():

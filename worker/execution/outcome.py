@@ -17,6 +17,21 @@ Stop: TypeAlias = Literal["cancelled", "paused", "preempted", "drained", "timeou
 Outcome: TypeAlias = Finished | DatasetInfo | Failure | Stop
 
 
+def describe_end(outcome: Outcome) -> tuple[str, str | None]:
+    """The attempt's end, and the job's reason where it is the end of that, too."""
+    match outcome:
+        case Finished(reason=reason):
+            return "completed", reason
+        case DatasetInfo():
+            return "completed", None
+        case Failure(reason=reason):
+            return reason, None
+        case "timeout":
+            return "error", "timeout"
+        case _:
+            return outcome, None
+
+
 def record_outcome(
     session: Session,
     assignment: Assignment,

@@ -28,8 +28,10 @@ from worker.execution.uploads import Kind, Upload, Uploads
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 0.5
+#: So long after a recorder was given up, it may say that it has written everything after all.
+ANSWER_SECONDS = 1.0
 #: What comes within this time after the first event is written with it, in one transaction.
-GATHERING_SECONDS = 0.2
+GATHERING_SECONDS = 0.5
 
 #: What one transaction does; what it returns are files (relative to the storage) nobody names any more.
 Write = Callable[[Session], list[str] | None]
@@ -72,7 +74,9 @@ class Recorder:
         job, attempt = self._job, self._attempt
         match event:
             case Started():
-                self._add(lambda session: commands.record_start(session, job, attempt, event))
+                damaged = tuple(self._relative(path) for path in event.damaged)
+                started = replace(event, damaged=damaged)
+                self._add(lambda session: commands.record_start(session, job, attempt, started))
             case EpochFinished():
                 self._add(event)
             case Diagnosed():
@@ -118,6 +122,8 @@ class Recorder:
         # the database is away.
         while self._thread.is_alive() and not give_up():
             self._thread.join(0.05)
+        # The last write ends the lease: what looks lost may be ours, with the commit's answer on its way.
+        self._thread.join(ANSWER_SECONDS)
         written = not self._thread.is_alive()
         with self._changed:
             self._waiting.clear()

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from runtime.files import is_abandoned, mark_in_use
+
 
 class Standstill:
     """While open: once no thread could run for so many seconds, the process writes its stacks to the file and ends.
@@ -26,6 +28,7 @@ class Standstill:
     def __enter__(self) -> Self:
         with suppress(OSError):
             self._file = self._path.open("w")
+            mark_in_use(self._file.fileno())
             self._thread.start()
         return self
 
@@ -67,3 +70,11 @@ def forget_stacks(process: int, instance: str | None) -> None:
     """Also the empty file of a process that was killed."""
     with suppress(OSError):
         stacks_file(process, instance).unlink()
+
+
+def forget_abandoned_stacks() -> None:
+    """Of processes whose parent died, too, whatever workers they were of."""
+    for path in Path(tempfile.gettempdir()).glob("normlab-*.stacks"):
+        if is_abandoned(path):
+            with suppress(OSError):  # Another user's.
+                path.unlink()

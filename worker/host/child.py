@@ -5,11 +5,14 @@ import logging
 import os
 import sys
 import time
+from typing import Any
 
 import structlog
 from celery import Celery
+from celery.signals import worker_process_shutdown
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.tracing import make_traces
 from store.db import DATABASE_AWAY, make_engine, make_sessions
 from store.hosts import Shortage, gpu_memory, host_health
 from store.jobs import Assignment, Settled, Waker, commands, wakeups
@@ -33,6 +36,13 @@ def add_task(app: Celery, settings: Settings, drain: Drain, instance: str, gpus:
     @app.task(name=wakeups.TASK, ignore_result=True)  # type: ignore[untyped-decorator]
     def work() -> None:
         child().work()
+
+    # In the child, when it is told to end.
+    def close(**_: Any) -> None:
+        if child.cache_info().currsize:
+            child().close()
+
+    worker_process_shutdown.connect(close, weak=False)
 
 
 class Child:
@@ -58,6 +68,7 @@ class Child:
         self._sessions: sessionmaker[Session] = make_sessions(engine)
         self._waker = Waker(self._sessions, wakeups.make_celery(settings.redis_url))
         self._space = Space.of(settings)
+        self._traces = make_traces("worker")
         self._context = ExecutionContext(
             sessions=self._sessions,
             host=settings.host_name,
@@ -73,6 +84,7 @@ class Child:
             ),
             drain=drain,
             instance=instance,
+            traces=self._traces,
             gpu_bytes=self._gpus.process_bytes,
             are_gpus_fake=settings.fake_gpus is not None,
         )
@@ -106,6 +118,10 @@ class Child:
             if not execute(assignment, self._context, acquired_at):
                 self._exit_process()
             finished_one = True
+
+    def close(self) -> None:
+        """Sends what is left to be sent."""
+        self._traces.close()
 
     def _refuse(self, shortage: Shortage) -> None:
         """Pass the wake-up on to the hosts that have room; this one's parent says when it has some again."""
@@ -158,6 +174,7 @@ class Child:
         # Its slot is free again, and one that lived for a moment only is missed by the parent's watch.
         self._waker.wake()
         self._waker.close()
+        self._traces.close()
         logging.shutdown()
         sys.stdout.flush()
         os._exit(1)

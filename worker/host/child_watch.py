@@ -10,12 +10,12 @@ import psutil
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
-from runtime.alarm import Alarm
-from runtime.supervision import OomKills
+from runtime.supervision import Alarm, OomKills
 from store.db import DATABASE_AWAY, LostLease
-from store.jobs import commands, leases, maintenance
+from store.jobs import EndedAttempt, commands, leases, maintenance
 from worker.execution import Drain, forget_stacks, read_stacks
 from worker.host.host_report import HostReport
+from worker.traces import record_lost
 
 log = structlog.get_logger(__name__)
 
@@ -30,11 +30,12 @@ def end_orphaned_attempts(
     living: Callable[[], Container[int]],
     instance: str | None = None,
     out_of_memory: Container[int] = (),
+    traced: list[EndedAttempt] | None = None,
 ) -> int:
     """End every attempt of this host's instance whose process isn't among the living; how many there were.
 
     As lost; as `oom` where the process is among those `out_of_memory`, which the kernel has killed; as `stalled`
-    where it has ended itself.
+    where it has ended itself. Those that are traced are added to `traced`.
 
     Other instances' attempts are not ours to judge: their processes may live where we can't see them.
     The living are asked after SQL: whoever is seen to hold an attempt was alive before that.
@@ -50,7 +51,12 @@ def end_orphaned_attempts(
         end, text = _describe_death(f"process {attempt.process} on {host}", stacks, is_oom=is_oom)
         try:
             with sessions.begin() as session:
-                commands.end_attempt(session, attempt.job_id, attempt.number, end, error=text)
+                commands.end_attempt(
+                    session, attempt.job_id, attempt.number, end, error=text, by_kernel=is_oom
+                )
+                ours = [] if traced is None else maintenance.read_traced(session, [attempt.job_id])
+            if traced is not None:
+                traced += ours
             forget_stacks(attempt.process, instance)
         except LostLease:
             log.info("it had already ended", job=attempt.job_id, attempt=attempt.number)
@@ -100,7 +106,7 @@ class ChildWatch:
     """A thread of the parent: looks after its children, and tells SQL that the host is there.
 
     `freed` is called once the host is there, when a child has died, and when the host has room again; `stop`
-    returns when the thread has.
+    returns when the thread has. `traced`: attempts whose ends their traces still lack; None: nobody traces.
     """
 
     def __init__(
@@ -111,7 +117,9 @@ class ChildWatch:
         report: HostReport,
         freed: Callable[[], None],
         instance: str | None = None,
+        traced: list[EndedAttempt] | None = None,
     ) -> None:
+        self._traced = traced
         self._sessions = sessions
         self._host = host
         self._instance = instance
@@ -186,8 +194,14 @@ class ChildWatch:
         is_round_due = time.monotonic() >= self._round_due_at
         died = bool(self._living - living)
         if died or is_round_due:
+            # Who has died since the look is the next one's: only that knows of what.
             ended = end_orphaned_attempts(
-                self._sessions, self._host, living_children, self._instance, self._out_of_memory
+                self._sessions,
+                self._host,
+                lambda: living | living_children(),
+                self._instance,
+                self._out_of_memory,
+                self._traced,
             )
             self._out_of_memory.clear()
             for one in self._living - living:
@@ -211,3 +225,7 @@ class ChildWatch:
             if has_room_again or self._round_due_at == 0.0:
                 self._freed()
             self._round_due_at = time.monotonic() + SEEN_SECONDS
+        # Last: it may take seconds, for which nobody waits now.
+        if self._traced:
+            record_lost(self._traced)
+            self._traced.clear()

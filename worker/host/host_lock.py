@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import structlog
 
-from runtime.termination import NO_TERMINATION, Termination
+from runtime.process import NO_TERMINATION, Termination
 from store.db import DATABASE_AWAY
 from store.hosts import Holder, NameSession, open_session
 from store.jobs import Instance

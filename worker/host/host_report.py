@@ -1,17 +1,20 @@
 """What a worker's parent says of its host again and again: that it lives, its room, its clock, the memory of its GPUs."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from sqlalchemy.orm import Session
 
 from store.db import database_now
-from store.hosts import gpu_memory, host_health
+from store.hosts import GpuMemory, gpu_memory, host_health
 from worker.execution import Space
 from worker.host.gpus import GpuWatch
 
 log = structlog.get_logger(__name__)
+
+#: Of a GPU's memory: less makes room for no job.
+FREED_BYTES = 256 * 2**20
 
 
 class HostReport:
@@ -31,9 +34,11 @@ class HostReport:
         self._wall_clock = wall_clock
         self._gpus = gpus
         self._was_short = self._was_off = False
+        # Of each GPU, since others have last freed any.
+        self._most_used: dict[int, int] = {}
 
     def send(self, session: Session) -> bool:
-        """True if the host may acquire jobs again, for which it needs a wake-up."""
+        """True if the host may acquire jobs again, or others have freed memory of its GPUs: it needs a wake-up then."""
         memory = () if self._gpus is None else self._gpus.read()
         shortage = self._space.shortage()
         ahead = measure_clock(session, self._wall_clock)
@@ -48,7 +53,18 @@ class HostReport:
                 host_health.clock_sentence(ahead), host=self._host, ahead_seconds=round(ahead, 1)
             )
         self._was_short, self._was_off = shortage is not None, host_health.is_off(ahead)
-        return has_room_again
+        return self._have_others_freed(memory) or has_room_again
+
+    def _have_others_freed(self, gpus: Sequence[GpuMemory]) -> bool:
+        """So much of any GPU that a job may fit which didn't."""
+        have_freed = False
+        for one in gpus:
+            # Where the host can't tell, what ended jobs have freed is among it: they wake the host, too.
+            used = one.used_bytes - (one.own_bytes or 0)
+            if self._most_used.get(one.number, 0) - used >= FREED_BYTES:
+                have_freed, self._most_used[one.number] = True, used
+            self._most_used[one.number] = max(used, self._most_used.get(one.number, 0))
+        return have_freed
 
 
 def measure_clock(session: Session, wall_clock: Callable[[], float] = time.time) -> float:

@@ -13,15 +13,17 @@ from typing import NoReturn
 
 import psycopg
 import structlog
-from pydantic import Field
+from mlflow.exceptions import MlflowException
+from pydantic import Field, SecretStr
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from runtime.logs import configure_logging
-from runtime.priority import lower_priority
+from runtime.metrics import MetricsAddress, Rounds, make_registry, serve
+from runtime.process import NO_TERMINATION, Termination, lower_priority
 from runtime.settings import ServiceSettings
-from runtime.termination import NO_TERMINATION, Termination
+from runtime.tracing import NO_TRACES, Traces, make_traces
 from store.db import DATABASE_AWAY, JOBS_CHANNEL, make_engine, make_sessions
 from store.mlflow import mirror
 from studies.rendering import Renderer
@@ -29,7 +31,8 @@ from worker.mirror.connection import locked_connection, wait_for_changes
 from worker.mirror.failures import Outage
 from worker.mirror.models import ModelLogger
 from worker.mirror.passes import Mirroring
-from worker.mirror.tracking import Tracking
+from worker.mirror.tracking import Tracking, log_in
+from worker.mirror.verification import Verification
 from worker.startup import wait_for_storage
 
 log = structlog.get_logger("worker.mirror")
@@ -49,27 +52,38 @@ class Settings(ServiceSettings):
     """What the environment says (NORMLAB_*)."""
 
     mlflow_url: str
+    # What this process alone may write to MLflow with; a server without Normlab's login needs none.
+    mlflow_token: SecretStr | None = None
     # Of the links in reports that people follow.
     public_mlflow_url: str | None = None
     # Figures and models wait so long for a moment when no job runs.
     export_wait_seconds: float = Field(default=900.0, ge=0)
+    mirror_metrics: MetricsAddress = None
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # Every step may be repeated, so the mirror leaves where it stands.
     termination = Termination(signal.SIGTERM)
-    lower_priority()
+    is_comparing = options.verify or options.repair
+    # Somebody waits for a comparison.
+    if not is_comparing:
+        lower_priority()
     settings = Settings()
     configure_logging(settings.log_level)
-    _check_storage(settings, termination)
+    if settings.mlflow_token is not None:
+        log_in(settings.mlflow_token.get_secret_value())
     tracking = Tracking(settings.mlflow_url)
+    if is_comparing:
+        return verify(settings, tracking, repair=options.repair)
+    _check_storage(settings, termination)
     if options.rebuild:
         rebuild(settings, tracking)
-    if options.once:
-        return drain(settings, tracking, termination)
-    if not options.rebuild:
-        follow(settings, tracking, termination)
+    with closing(make_traces("mirror")) as traces:
+        if options.once:
+            return drain(settings, tracking, termination, traces)
+        if not options.rebuild:
+            follow(settings, tracking, termination, traces)
     return 0
 
 
@@ -82,22 +96,28 @@ def _check_storage(settings: Settings, termination: Termination) -> None:
     engine.dispose()
 
 
-def follow(settings: Settings, tracking: Tracking, termination: Termination) -> NoReturn:
+def follow(
+    settings: Settings, tracking: Tracking, termination: Termination, traces: Traces = NO_TRACES
+) -> NoReturn:
     """Mirrors until the process is stopped; waits out outages."""
+    registry = make_registry("mirror")
+    passes = Rounds(registry, "mirror_pass")
+    serve(registry, settings.mirror_metrics)
     failures = 0
     is_new = True
     while True:
         try:
             with (
                 locked_connection(settings.database_url, termination) as connection,
-                closing(make_mirroring(settings, tracking, connection)) as mirroring,
+                closing(make_mirroring(settings, tracking, connection, traces)) as mirroring,
             ):
                 if is_new:
                     mirroring.failures.end_pauses()
                     is_new = False
                 while True:
                     started = time.monotonic()
-                    done = mirroring.run_pass()
+                    with passes.timed():
+                        done = mirroring.run_pass()
                     failures = 0
                     if not done.is_cut_short:
                         _rest(connection, mirroring, started, termination)
@@ -144,11 +164,16 @@ def shortest_pause(mirroring: Mirroring) -> float:
     return BUSY_PASS_SECONDS if may_wait else PASS_SECONDS
 
 
-def drain(settings: Settings, tracking: Tracking, termination: Termination = NO_TERMINATION) -> int:
+def drain(
+    settings: Settings,
+    tracking: Tracking,
+    termination: Termination = NO_TERMINATION,
+    traces: Traces = NO_TRACES,
+) -> int:
     """Mirrors all that is due, once, also while jobs run; 1 when something could not be mirrored."""
     with (
         locked_connection(settings.database_url, termination) as connection,
-        closing(make_mirroring(settings, tracking, connection)) as mirroring,
+        closing(make_mirroring(settings, tracking, connection, traces)) as mirroring,
     ):
         mirroring.failures.end_pauses()
         while not mirroring.run_pass(everything=True).is_idle:
@@ -157,7 +182,9 @@ def drain(settings: Settings, tracking: Tracking, termination: Termination = NO_
         return 1 if mirroring.failures.are_waiting() else 0
 
 
-def make_mirroring(settings: Settings, tracking: Tracking, connection: Connection) -> Mirroring:
+def make_mirroring(
+    settings: Settings, tracking: Tracking, connection: Connection, traces: Traces = NO_TRACES
+) -> Mirroring:
     return Mirroring(
         sessionmaker(connection, expire_on_commit=False),
         tracking,
@@ -166,6 +193,7 @@ def make_mirroring(settings: Settings, tracking: Tracking, connection: Connectio
         storage=settings.storage,
         links=settings.public_mlflow_url or settings.mlflow_url,
         export_wait_seconds=settings.export_wait_seconds,
+        traces=traces,
     )
 
 
@@ -181,6 +209,26 @@ def rebuild(settings: Settings, tracking: Tracking) -> None:
     log.info("mirror_forgot", runs=len(forgotten))
 
 
+def verify(settings: Settings, tracking: Tracking, *, repair: bool) -> int:
+    """Prints what MLflow has otherwise than SQL; 1 if anything stays so, 2 where MLflow does not answer."""
+    engine = make_engine(settings.database_url, pool_size=1)
+    verification = Verification(make_sessions(engine), tracking)
+    count = 0
+    try:
+        for difference in verification.differences():
+            count += 1
+            sys.stdout.write(f"{difference}\n")
+            if repair:
+                verification.repair(difference)
+    except MlflowException as error:
+        sys.stderr.write(f"MLflow at {settings.mlflow_url} cannot be read: {error}\n")
+        return 2
+    finally:
+        engine.dispose()
+    sys.stdout.write(verification.summary(count, repaired=repair) + "\n")
+    return 1 if count and not repair else 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m worker.mirror", description=__doc__)
     parser.add_argument("--once", action="store_true", help="mirror all that is due, then leave")
@@ -189,6 +237,16 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="forget how far MLflow is, so that everything is sent again, to new runs (by the mirror at work, "
         "or at once with --once)",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare the runs of all ended jobs and studies with the database, and leave; exit status 1 if any differs",
+    )
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="as --verify; what differs is deleted in MLflow and sent again (by the mirror at work)",
     )
     return parser
 

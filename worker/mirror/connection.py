@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from runtime.termination import NO_TERMINATION, Termination
+from runtime.process import NO_TERMINATION, Termination
 from store.db import JOBS_CHANNEL, make_engine
 from store.mlflow import mirror
 

@@ -1,27 +1,30 @@
-"""What people have deleted in MLflow, one run or a whole experiment: noticed, noted in SQL, respected.
+"""What people have deleted in MLflow, one run or a whole experiment: noticed, noted in SQL, respected. And what they have
+deleted in Normlab: deleted in MLflow, too, for good.
 
 A deleted run is neither restored nor created again nor written to; restored by people, it catches up. An
 experiment comes back, without the runs that were deleted before it, when its project has something new.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import structlog
 from mlflow.entities import Experiment
+from mlflow.exceptions import MlflowException
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db import Mirrored, Project
+from store.deletions import leftovers
 from store.mlflow import Subject, experiments, mirror, mirror_problems
-from worker.mirror.experiments import Experiments, is_of
-from worker.mirror.tracking import KEY_TAG, Tracking
+from worker.mirror.experiments import PROJECT_TAG, Experiments, is_of
+from worker.mirror.tracking import KEY_TAG, Tracking, suppress_missing
 
 log = structlog.get_logger("worker.mirror")
 
 DELETED = "its run was deleted in MLflow and is no longer written to; restored there, it catches up"
 GONE = (
-    "its run was deleted in MLflow for good: only a rebuild of the mirror "
-    "(python -m worker.mirror --rebuild) sends it again"
+    "its run was deleted in MLflow for good: only a repair (normlab mirror verify --repair; in compose "
+    "python -m worker.mirror --repair) sends it again"
 )
 
 Found = Literal["nothing", "deleted", "repaired"]
@@ -141,6 +144,59 @@ class Deletions:
         self._experiments.forget()
         with self._sessions.begin() as session:
             mirror.forget(session, row)
+
+
+class Erasure:
+    """Between passes, so that no run of theirs is being made meanwhile."""
+
+    def __init__(self, sessions: sessionmaker[Session], tracking: Tracking) -> None:
+        self._sessions = sessions
+        self._tracking = tracking
+
+    def run(self, settle: Callable[[], None]) -> int:
+        """How many were done. What fails is tried again by the next pass. `settle` waits for what is being sent: MLflow
+        would take it, though its run is gone."""
+        with self._sessions.begin() as session:
+            left = leftovers.find_runs(session)
+            kept = {one.experiment_id for one in experiments.projects(session)}
+        if any(one.mirrored for one in left):
+            settle()
+        done = []
+        for one in left:
+            try:
+                if one.mirrored:
+                    self._erase(one, kept)
+            except MlflowException:
+                if not self._tracking.is_up():
+                    raise
+                # The others don't wait for it.
+                log.exception("run_not_erased", kind=one.kind, id=one.subject_id)
+                continue
+            with self._sessions.begin() as session:
+                leftovers.note_runs_removed(session, [one.id])
+            done.append(one.id)
+        return len(done)
+
+    def _erase(self, one: leftovers.LeftRun, kept: set[str | None]) -> None:
+        experiment_id = str(one.mirrored["experiment_id"])
+        if one.kind == "project":
+            # Another project may have taken the experiment over with the name.
+            if experiment_id not in kept and self._is_of(experiment_id, one.mirrored["project"]):
+                self._tracking.erase((), experiment_id)
+            return
+        run_ids = {one.mirrored["run_id"]} if "run_id" in one.mirrored else set()
+        with suppress_missing():
+            if key := one.mirrored.get("key"):
+                run_ids |= self._tracking.find_runs(experiment_id, KEY_TAG, key)
+            # Earlier ones, which a repair or a rebuild has replaced.
+            tag = f"normlab.{one.kind}"
+            run_ids |= self._tracking.find_runs(experiment_id, tag, str(one.subject_id))
+        is_gone = self._tracking.erase(run_ids)
+        log.info("run_erased", kind=one.kind, id=one.subject_id, runs=len(run_ids), gone=is_gone)
+
+    def _is_of(self, experiment_id: str, project: str) -> bool:
+        experiment = self._tracking.read_experiment(experiment_id)
+        return experiment is not None and experiment.tags.get(PROJECT_TAG) == project
 
 
 def _deletion_of(row: Mirrored) -> Subject:

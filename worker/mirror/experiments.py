@@ -1,18 +1,53 @@
 """Which experiment in MLflow is a project's: found by its id, whatever people call it there."""
 
+import base64
+import json
+import zlib
 from collections.abc import Callable
 
 import structlog
 from mlflow.entities import Experiment
 from sqlalchemy.orm import Session, sessionmaker
 
-from store.mlflow import Subject, experiments, mirror_problems
+from store.mlflow import Subject, experiments, links, mirror_problems
 from worker.mirror.tracking import Tracking
 
 log = structlog.get_logger("worker.mirror")
 
 #: Every experiment's tag with its project's name: ids start again in a new MLflow.
 PROJECT_TAG = "normlab.project"
+
+#: The columns of a view that every experiment has; MLflow shows neither metrics nor tags unless they are chosen.
+VIEW_COLUMNS = (
+    "metrics.`best/val_accuracy`", "metrics.`best/val_loss`", "metrics.`best/epoch`", "metrics.`test/accuracy`",
+    "tags.`normlab.variant`", "tags.`normlab.seed`", "tags.`normlab.status`",
+)  # fmt: skip
+
+
+def _make_view() -> str:
+    """A saved view of MLflow's table of runs, as its page writes them: all jobs, the best on validation first."""
+    state = {
+        "searchFilter": "",
+        "orderByKey": "metrics.`best/val_accuracy`",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "selectedColumns": VIEW_COLUMNS,
+    }
+    packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
+    view = {"name": "Normlab: results", "createdAt": 0, "updatedAt": 0}
+    return json.dumps({**view, "state": f"deflate;{packed}"})
+
+
+#: Of an experiment: its page opens with the tabs of model training, ranked by validation.
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.experiment.primaryMetric.name": "best/val_accuracy",
+    "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
+    f"mlflow.sharedViewState.{links.VIEW}": _make_view(),
+}
 
 
 class Experiments:
@@ -81,12 +116,12 @@ class Experiments:
     def _create(self, project: str) -> str:
         """Under the project's name, or one like it where people gave that to another project's."""
         name = free_name(project, lambda name: self._tracking.find_experiment(name) is None)
-        return self._tracking.create_experiment(name, {PROJECT_TAG: project})
+        return self._tracking.create_experiment(name, {**EXPERIMENT_TAGS, PROJECT_TAG: project})
 
     def _adopt(self, experiment: Experiment, project_id: int, project: str) -> None:
         if experiment.lifecycle_stage == "deleted":
             self.restore(project_id, experiment.experiment_id)
-        self._tracking.tag_experiment(experiment, {PROJECT_TAG: project})
+        self._tracking.tag_experiment(experiment, {**EXPERIMENT_TAGS, PROJECT_TAG: project})
 
 
 def is_of(experiment: Experiment, project: str) -> bool:

@@ -5,7 +5,7 @@ Outage
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store.db import Mirrored
 from store.mlflow import FIRST_PAUSE_SECONDS, Subject, mirror, mirror_problems
-from worker.mirror.deletions import Deletions, Found
+from worker.mirror.deletions import Deletions, Erasure, Found
 from worker.mirror.experiments import Experiments
 from worker.mirror.models import ExportBroken
 from worker.mirror.tracking import Tracking, is_refused
@@ -45,6 +45,7 @@ class Failures:
         self._tracking = tracking
         self._experiments = experiments
         self._deletions = deletions
+        self._erasure = Erasure(sessions, tracking)
         self._next_search = 0.0
 
     @contextmanager
@@ -78,6 +79,18 @@ class Failures:
                 raise Outage(str(error)) from error
             log.warning("deletions_not_seen", exc_info=True)
         self._next_search = time.monotonic() + SEARCH_SECONDS
+
+    def erase(self, settle: Callable[[], None]) -> int:
+        """What was deleted in Normlab, once `settle` has returned; how many. A failure of this is logged, the next pass tries again."""
+        try:
+            return self._erasure.run(settle)
+        except DBAPIError:
+            raise
+        except Exception as error:
+            if not self._tracking.is_up():
+                raise Outage(str(error)) from error
+            log.warning("not_erased", exc_info=True)
+            return 0
 
     def end_pauses(self) -> None:
         with self._sessions.begin() as session:

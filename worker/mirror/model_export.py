@@ -10,7 +10,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import mlflow.pytorch
 import numpy
@@ -21,14 +21,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from runtime.logs import configure_logging
-from runtime.priority import end_with_parent
+from runtime.process import end_with_parent
 from trainer.data import Examples, Standardize, load
 from trainer.errors import DataError
-from trainer.spec import DatasetInfo, JobSpec, Numerics
+from trainer.spec import Classification, DatasetInfo, JobSpec, Numerics, Reconstruction, Regression
 from trainer.training import restore_model
 from worker.execution import is_out_of_memory
 from worker.mirror.limits import LONGEST_TAG, clip
-from worker.mirror.model_notes import input_formula, model_note, output_meaning
 from worker.mirror.tracking import Tracking
 
 log = structlog.get_logger("worker.mirror.model_export")
@@ -175,6 +174,48 @@ def _state_dict(model: nn.Module) -> bytes:
     content = io.BytesIO()
     torch.save(model.state_dict(), content)
     return content.getvalue()
+
+
+def input_formula(info: DatasetInfo) -> str:
+    """From data as they are to what the model takes, per channel or feature."""
+    match info.content:
+        case "images":
+            return "(pixels / 255 - mean) / std"
+        case "vectors":
+            return "(features - mean) / std"
+        case _:
+            assert_never(info.content)
+
+
+def output_meaning(spec: JobSpec) -> str:
+    match spec.task:
+        case Classification():
+            return "logits of the classes: softmax gives probabilities"
+        case Regression():
+            return "the predicted value"
+        case Reconstruction(loss="bce"):
+            return "logits of the image's pixels: sigmoid gives pixels in [0, 1]"
+        case Reconstruction():
+            return "the image's pixels in [0, 1]"
+        case _:
+            assert_never(spec.task)
+
+
+def model_note(spec: JobSpec, info: DatasetInfo, model_id: str) -> str:
+    """In Markdown. A program that torch has exported is fixed in evaluation mode."""
+    shape = ", ".join(str(size) for size in info.shape)
+    return f"""Task: {spec.task.kind}. Input: float32 of shape (N, {shape}), `{input_formula(info)}` with the
+mean and std of the tags. Output: {output_meaning(spec)}.
+
+```python
+model = mlflow.pytorch.load_model("models:/{model_id}")
+with torch.no_grad():
+    outputs = model(inputs)
+```
+
+The model is exported (`torch.export`, pt2) in evaluation mode and on the CPU. Call it as it is: `.eval()` and `.train()`
+raise NotImplementedError. To train on, take the job's checkpoint: `normlab download j… --weights`.
+"""
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session, sessionmaker
 
 from runtime.storage import Storage
+from runtime.tracing import NO_TRACES, Traces, traced
 from store.mlflow import JobToMirror, Subject, mirror
 from studies.rendering import Renderer
 from worker.mirror.deletions import Deletions
@@ -24,6 +25,8 @@ THREADS = 4
 SCAN_SECONDS = 60.0
 #: A study that goes on is written at most so often; one that has ended at once.
 STUDY_SECONDS = 10.0
+#: Before runs are deleted, so long is waited for the file or the model that is being sent.
+EXPORT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,11 @@ class Pass:
     jobs: int
     studies: int
     exports: int
+    erased: int = 0
 
     @property
     def is_idle(self) -> bool:
-        return not (self.jobs or self.studies or self.exports)
+        return not (self.jobs or self.studies or self.exports or self.erased)
 
     @property
     def is_cut_short(self) -> bool:
@@ -57,7 +61,9 @@ class Mirroring:
         storage: Storage,
         links: str,
         export_wait_seconds: float,
+        traces: Traces = NO_TRACES,
     ) -> None:
+        self._traces = traces
         self._sessions = sessions
         self._tracking = tracking
         self._experiments = Experiments(sessions, tracking)
@@ -99,10 +105,11 @@ class Mirroring:
             self._scanned_at = time.monotonic()
             self.exports.expect()
         self.failures.find_deletions()
+        erased = self.failures.erase(lambda: self.exports.wait(EXPORT_SECONDS))
         jobs, studies = self._mirror_jobs(), self._mirror_studies(may_wait=not everything)
         if jobs or studies:
             self.exports.expect()
-        return Pass(jobs, studies, self.exports.advance(at_once=everything))
+        return Pass(jobs, studies, self.exports.advance(at_once=everything), erased)
 
     def close(self) -> None:
         self.exports.close()
@@ -130,21 +137,25 @@ class Mirroring:
             with self.failures.recorded(Subject("run", job_id=job.id), record.mirrored):
                 experiment_id = self._projection.experiment_of(record, job.project_id)
                 if job.study_id is not None and job.study_id not in parents:
-                    parents[job.study_id] = self._open_study(job.study_id)
+                    run_id = self._open_study(job.study_id)
+                    if run_id is None:
+                        continue
+                    parents[job.study_id] = run_id
                 by_experiment.setdefault(experiment_id, []).append(record)
         return self._projection.open_jobs(by_experiment, parents)
 
-    def _open_study(self, study_id: int) -> str:
+    def _open_study(self, study_id: int) -> str | None:
+        """None: it has been deleted meanwhile, and its jobs with it."""
         with self._sessions.begin() as session:
             record = mirror.read_study(session, study_id)
-        return self._projection.open_study(record).run_id
+        return None if record is None else self._projection.open_study(record).run_id
 
     def _send(self, runs: list[JobRun]) -> None:
         sent: list[JobRun] = []
         failed: list[tuple[JobRun, Exception]] = []
         pool = ThreadPoolExecutor(THREADS, thread_name_prefix="runs")
         try:
-            for run, future in [(run, pool.submit(self._projection.send_job, run)) for run in runs]:
+            for run, future in [(run, pool.submit(self._send_job, run)) for run in runs]:
                 error = future.exception()
                 if error is None:
                     sent.append(run)
@@ -161,6 +172,13 @@ class Mirroring:
             subject = Subject("run", job_id=run.record.job.id)
             self.failures.record(subject, run.record.mirrored, error)
 
+    def _send_job(self, run: JobRun) -> None:
+        """Of its trace once it has ended: until then a pass sends a few epochs."""
+        job = run.record.job
+        context = job.trace_context if run.record.final else None
+        with traced(self._traces, "mirror", context, job=job.id, epochs=len(run.record.epochs)):
+            self._projection.send_job(run)
+
     def _mirror_studies(self, *, may_wait: bool) -> int:
         with self._sessions.begin() as session:
             due = mirror.due_studies(session, self._studies)
@@ -175,8 +193,12 @@ class Mirroring:
         for study_id in sorted(due.keys() - waiting):
             with self._sessions.begin() as session:
                 record = mirror.read_study(session, study_id)
+            if record is None:
+                continue
             with self.failures.noted(Subject("run", study_id=study_id), record.mirrored):
-                self._projection.mirror_study(record)
+                context = record.study.trace_context if record.final else None
+                with traced(self._traces, "mirror", context, study=study_id):
+                    self._projection.mirror_study(record)
             self._studies_shown_at[study_id] = now
         self._studies = None if self._jobs is None else waiting
         return len(due) - len(waiting)

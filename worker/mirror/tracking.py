@@ -4,14 +4,12 @@ Importing this module sets MLflow's client up for a process that would rather he
 than wait for its end, so it must come before any other import of mlflow.
 """
 
-import base64
 import itertools
-import json
 import os
+import sys
 import tempfile
 import threading
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +27,9 @@ for _name, _value in {
     "GIT_PYTHON_REFRESH": "quiet",
 }.items():
     os.environ.setdefault(_name, _value)
+# For the headers of each request MLflow's client asks five times for this module, which only Databricks has, and
+# Python looks through all folders each time.
+sys.modules.setdefault("dbruntime", None)  # type: ignore[arg-type]
 
 import mlflow  # noqa: E402 - after its settings
 from mlflow import MlflowClient  # noqa: E402
@@ -38,12 +39,14 @@ from mlflow.entities import (  # noqa: E402
     LoggedModel,
     Metric,
     Param,
+    Run,
     RunTag,
     ViewType,
 )
 from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.utils.credentials import get_default_host_creds  # noqa: E402
+from mlflow.utils.rest_utils import http_request, http_request_safe  # noqa: E402
 
-from store.mlflow import links  # noqa: E402
 from worker.mirror.limits import batches  # noqa: E402
 
 METRICS_AT_ONCE, PARAMS_AT_ONCE, TAGS_AT_ONCE = 800, 100, 100
@@ -52,39 +55,14 @@ EXPERIMENTS_AT_ONCE = 100
 #: On every run: under which it is found when the mirror died before it had noted the run's id.
 KEY_TAG = "normlab.key"
 
-#: The columns of a view that every experiment has; MLflow shows neither metrics nor tags unless they are chosen.
-VIEW_COLUMNS = (
-    "metrics.`best/val_accuracy`", "metrics.`best/val_loss`", "metrics.`best/epoch`", "metrics.`test/accuracy`",
-    "tags.`normlab.variant`", "tags.`normlab.seed`", "tags.`normlab.status`",
-)  # fmt: skip
-
-
-def _make_view() -> str:
-    """A saved view of MLflow's table of runs, as its page writes them: all jobs, the best on validation first."""
-    state = {
-        "searchFilter": "",
-        "orderByKey": "metrics.`best/val_accuracy`",
-        "orderByAsc": False,
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "modelVersionFilter": "All Runs",
-        "datasetsFilter": [],
-        "selectedColumns": VIEW_COLUMNS,
-    }
-    packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
-    view = {"name": "Normlab: results", "createdAt": 0, "updatedAt": 0}
-    return json.dumps({**view, "state": f"deflate;{packed}"})
-
-
-#: Of an experiment: its page opens with the tabs of model training, ranked by validation.
-EXPERIMENT_TAGS = {
-    "mlflow.experimentKind": "custom_model_development",
-    "mlflow.experiment.primaryMetric.name": "best/val_accuracy",
-    "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
-    f"mlflow.sharedViewState.{links.VIEW}": _make_view(),
-}
-
 T = TypeVar("T")
+
+
+def log_in(token: str) -> None:
+    """Whatever this process, and the helpers that it starts, send to MLflow is sent as the mirror."""
+    # MLflow's client takes these before a token, and before what a person's ~/.mlflow/credentials says.
+    os.environ["MLFLOW_TRACKING_USERNAME"] = "normlab-mirror"
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = token
 
 
 class RunDeleted(Exception):
@@ -132,11 +110,11 @@ class Tracking:
         return None
 
     def create_experiment(self, name: str, tags: Mapping[str, str]) -> str:
-        return str(self.client.create_experiment(name, tags={**EXPERIMENT_TAGS, **tags}))
+        return str(self.client.create_experiment(name, tags=dict(tags)))
 
     def tag_experiment(self, experiment: Experiment, tags: Mapping[str, str]) -> None:
-        """Sets those of these tags, and of `EXPERIMENT_TAGS`, that the experiment doesn't have yet."""
-        for key, value in {**EXPERIMENT_TAGS, **tags}.items():
+        """Sets those of these tags that the experiment doesn't have yet."""
+        for key, value in tags.items():
             if key not in experiment.tags:
                 self.client.set_experiment_tag(experiment.experiment_id, key, value)
 
@@ -211,6 +189,59 @@ class Tracking:
             with suppress_missing():
                 self.client.delete_logged_model(model_id)
 
+    def erase(self, run_ids: Collection[str], experiment_id: str | None = None) -> bool:
+        """Deletes the runs, with their files and models, and all of the experiment, for good. False from a server without
+        Normlab's login: they are in its bin then."""
+        body = {"runs": sorted(run_ids), "experiment": experiment_id}
+        answer = http_request(  # type: ignore[no-untyped-call]
+            get_default_host_creds(self.url),  # type: ignore[no-untyped-call]
+            "/normlab/erase",
+            "POST",
+            json=body,
+            raise_on_status=False,
+        )
+        if answer.status_code == 200:
+            return True
+        if answer.status_code not in (404, 405):
+            raise MlflowException(f"/normlab/erase was answered with {answer.status_code}")
+        for run_id in run_ids:
+            self.delete_run(run_id)
+        if experiment_id is not None:
+            with suppress_missing():
+                self.client.delete_experiment(experiment_id)
+        return False
+
+    def find_runs(self, experiment_id: str, tag: str, value: str) -> set[str]:
+        """The ids of the experiment's runs that carry this tag, deleted or not."""
+        query = f"tags.`{tag}` = '{value}'"
+        return {run.info.run_id for run in self._search([experiment_id], query, ViewType.ALL)}
+
+    def read_runs(self, run_ids: Sequence[str], experiment_ids: Collection[str]) -> dict[str, Run]:
+        """Those that there are, deleted or not, by id."""
+        if not run_ids:
+            return {}
+        named = ", ".join(f"'{one}'" for one in run_ids)
+        query = f"attributes.run_id IN ({named})"
+        page = self.client.search_runs(
+            sorted(experiment_ids), query, ViewType.ALL, max_results=len(run_ids)
+        )
+        return {run.info.run_id: run for run in page}
+
+    def active_runs(self, experiment_ids: Sequence[str]) -> Iterator[Run]:
+        """All that aren't deleted."""
+        return self._search(experiment_ids, "", ViewType.ACTIVE_ONLY)
+
+    def history(self, run_ids: Sequence[str], metric: str) -> Iterator[tuple[str, int, float]]:
+        """Run, step and value of each point of this metric, 25,000 at most, of at most 100 runs."""
+        answer = http_request_safe(  # type: ignore[no-untyped-call]
+            get_default_host_creds(self.url),  # type: ignore[no-untyped-call]
+            "/ajax-api/2.0/mlflow/metrics/get-history-bulk",
+            "GET",
+            params={"run_id": list(run_ids), "metric_key": metric},
+        )
+        for point in answer.json()["metrics"]:
+            yield point["run_id"], int(point["step"]), float(point["value"])
+
     def stage_of(self, run_id: str) -> Literal["active", "deleted", "gone"]:
         with suppress_missing():
             run = self.client.get_run(run_id)
@@ -225,17 +256,18 @@ class Tracking:
 
     def deleted_runs(self, experiment_ids: Sequence[str], tag: str) -> set[str]:
         """Ids of the deleted runs of these experiments that carry this tag."""
-        run_ids: set[str] = set()
+        query = f"tags.`{tag}` LIKE '%'"
+        found = self._search(experiment_ids, query, ViewType.DELETED_ONLY)
+        return {run.info.run_id for run in found}
+
+    def _search(self, experiment_ids: Sequence[str], query: str, view: int) -> Iterator[Run]:
         for some in _chunks(list(experiment_ids), EXPERIMENTS_AT_ONCE):
             token: str | None = None
             while True:
-                page = self.client.search_runs(
-                    some, f"tags.`{tag}` LIKE '%'", ViewType.DELETED_ONLY, 1000, page_token=token
-                )
-                run_ids |= {run.info.run_id for run in page}
+                page = self.client.search_runs(some, query, view, 1000, page_token=token)
+                yield from page
                 if not (token := page.token):
                     break
-        return run_ids
 
 
 def milliseconds(time: datetime) -> int:

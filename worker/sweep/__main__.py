@@ -1,4 +1,4 @@
-"""`python -m worker.sweep`: the loop that releases expired leases and judges studies that have ended."""
+"""`python -m worker.sweep`: the loop that releases expired leases, judges studies that have ended, and sends webhooks."""
 
 import signal
 import sys
@@ -13,17 +13,25 @@ from celery import Celery
 from sqlalchemy import Connection, Engine
 
 from runtime.logs import configure_logging
+from runtime.metrics import Rounds, make_registry, serve
+from runtime.tracing import NO_TRACES, Traces, make_traces
 from store.db import DATABASE_AWAY, make_engine, make_sessions
+from store.deletions import leftovers
 from store.jobs import leases, maintenance, preemption, usage, wakeups
 from store.results import start_estimates
 from store.reuse import answers
 from store.studies import verdicts
+from store.webhooks import deliveries
 from studies.planning import read_line
 from studies.rendering import Renderer
 from worker.settings import Settings
 from worker.startup import wait_for_storage
-from worker.sweep.orphans import delete_orphans, delete_unfinished
+from worker.sweep.mailing import Mailer, Relay
+from worker.sweep.notifier import Notifier
+from worker.sweep.orphans import delete_left, delete_orphans, delete_unfinished
+from worker.sweep.sending import Sender
 from worker.sweep.verdicts import judge_ended
+from worker.traces import record_attempt
 
 log = structlog.get_logger("worker.sweep")
 
@@ -39,6 +47,7 @@ def main() -> int:
     """Runs until SIGTERM or SIGINT."""
     settings = Settings()
     configure_logging(settings.log_level)
+    traces = make_traces("sweep")
     stop = threading.Event()
 
     def leave(number: int, frame: FrameType | None) -> None:
@@ -48,14 +57,22 @@ def main() -> int:
     signal.signal(signal.SIGINT, leave)
     engine = make_engine(settings.database_url)
     wait_for_storage(make_sessions(engine), settings.storage, stop=stop)
-    Sweep(settings, engine, wakeups.make_celery(settings.redis_url)).run(stop)
+    sweep = Sweep(settings, engine, wakeups.make_celery(settings.redis_url), traces)
+    serve(sweep.registry, settings.sweep_metrics)
+    sweep.run(stop)
+    traces.close()
     return 0
 
 
 class Sweep:
     """Its rounds, and since when the database has been there without a break."""
 
-    def __init__(self, settings: Settings, engine: Engine, celery: Celery) -> None:
+    def __init__(
+        self, settings: Settings, engine: Engine, celery: Celery, traces: Traces = NO_TRACES
+    ) -> None:
+        self._traces = traces
+        self.registry = make_registry("sweep")
+        self._timed_rounds = Rounds(self.registry, "sweep_round")
         self._settings = settings
         self._engine = engine
         self._sessions = make_sessions(engine)
@@ -67,7 +84,11 @@ class Sweep:
         # judging beside the first.
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judging")
         self._judging: Future[list[int]] | None = None
+        self._deleting: Future[int] | None = None
         self._renderer = Renderer()
+        sender = Sender(settings.webhook_networks)
+        mailer = Mailer(Relay.of(settings))
+        self._notifier = Notifier(self._sessions, sender, settings.address_in_links, mailer)
 
     def run(self, stop: threading.Event) -> None:
         """One sweep at a time works; the others wait for its lock."""
@@ -85,6 +106,7 @@ class Sweep:
             stop.wait(RETRY_SECONDS)
         self._renderer.stop()
         self._beside.shutdown(cancel_futures=True)
+        self._notifier.stop()
 
     def _take_over(self) -> None:
         seconds = self._settings.usage_half_life_seconds
@@ -97,7 +119,8 @@ class Sweep:
     def _rounds(self, connection: Connection, stop: threading.Event) -> None:
         while not stop.is_set():
             self._check_alive(connection)
-            self.round()
+            with self._timed_rounds.timed():
+                self.round()
             stop.wait(self._settings.sweep_seconds)
 
     def _check_alive(self, connection: Connection) -> None:
@@ -122,6 +145,8 @@ class Sweep:
             wakeups.send(self._celery, due)
         self._estimate_starts()
         self._judge()
+        self._notifier.start()
+        self._delete_files()
         if self._tidied_at is None or time.monotonic() - self._tidied_at > TIDY_SECONDS:
             self._tidy()
             self._tidied_at = time.monotonic()
@@ -162,7 +187,18 @@ class Sweep:
             if error := self._judging.exception():
                 log.error("claims could not be judged", exc_info=error)
         storage = self._settings.storage
-        self._judging = self._beside.submit(judge_ended, self._sessions, storage, self._renderer)
+        self._judging = self._beside.submit(
+            judge_ended, self._sessions, storage, self._renderer, self._traces
+        )
+
+    def _delete_files(self) -> None:
+        """Beside the rounds, too: an object store may take long to list them."""
+        if self._deleting is not None:
+            if not self._deleting.done():
+                return
+            if error := self._deleting.exception():
+                log.warning("files of what was deleted are not deleted yet", error=str(error))
+        self._deleting = self._beside.submit(delete_left, self._sessions, self._settings.storage)
 
     def _release(self) -> list[int]:
         """Nothing until one lease after an outage: till then the workers could not renew.
@@ -174,8 +210,7 @@ class Sweep:
         settled_for = time.monotonic() - self._back_at - self._settings.lease_seconds
         if settled_for < 0:
             return []
-        # Ran out before one lease had passed since: not renewed since. A transaction of its own: by its end it
-        # holds the use of those jobs' owners, and must not wait for other jobs' locks then.
+        # Ran out before one lease had passed since: not renewed since.
         by_outage = self._release_older_than(settled_for, counts=False)
         released = [*by_outage, *self._release_older_than(0.0, counts=True)]
         self._back_at = None
@@ -183,7 +218,12 @@ class Sweep:
 
     def _release_older_than(self, seconds: float, *, counts: bool) -> list[int]:
         with self._sessions.begin() as session:
-            return leases.release_expired(session, seconds, counts=counts)
+            released = leases.release_expired(session, seconds, counts=counts)
+            is_traced = self._traces is not NO_TRACES
+            traced = maintenance.read_traced(session, released) if is_traced else ()
+        for one in traced:
+            record_attempt(self._traces, one)
+        return released
 
     def _note_return(self) -> None:
         """A server that started less than a lease ago was away too, whether we saw it or not."""
@@ -200,6 +240,8 @@ class Sweep:
         with self._sessions.begin() as session:
             maintenance.delete_old_keys(session, KEYS_LAST)
             start_estimates.forget(session, ESTIMATES_LAST)
+            leftovers.look_again(session)
+            deliveries.forget_old(session)
             difference = maintenance.check_usage(session)
         if difference > maintenance.USAGE_TOLERANCE:
             log.error("what people have used was wrong, and is summed up anew", by=difference)

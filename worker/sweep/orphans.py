@@ -1,8 +1,10 @@
 """What processes left in the storage when they died: files that no row names, half-decoded datasets."""
 
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
 from runtime.storage import FolderStorage, Storage, StorageAway
+from store.deletions import leftovers
 from store.jobs import maintenance
 
 log = structlog.get_logger(__name__)
@@ -39,8 +42,39 @@ def delete_orphans(
     return deleted
 
 
+def delete_left(sessions: sessionmaker[Session], storage: Storage) -> int:
+    """Delete the files of jobs, studies and datasets that were deleted, of any age; returns the number of files."""
+    with sessions.begin() as session:
+        left = leftovers.find_files(session)
+    deleted, done = 0, []
+    for one in left:
+        keys = [
+            entry.key
+            for prefix in one.prefixes
+            for entry in storage.entries(prefix)
+            if entry.key not in one.kept
+        ]
+        deleted_of_it = sum(_delete(storage, key) for key in keys)
+        deleted += deleted_of_it
+        if deleted_of_it == len(keys):
+            done.append(one.id)
+            _remove_empty(storage.root, one.prefixes)
+    if done:
+        with sessions.begin() as session:
+            leftovers.note_files_removed(session, done)
+        log.info("files of what was deleted are deleted", files=deleted)
+    return deleted
+
+
+def _remove_empty(root: Path, prefixes: Iterable[str]) -> None:
+    for folder in (root / prefix for prefix in prefixes):
+        for parent, _, _ in os.walk(folder, topdown=False):
+            with suppress(OSError):  # It isn't empty.
+                os.rmdir(parent)
+
+
 def delete_unfinished(storage: Path, minimum_age_seconds: float = UNFINISHED_SECONDS) -> int:
-    """Delete what decodings that were killed had written; how many folders it was."""
+    """Delete what decodings that were killed had written, on whatever host; how many folders it was."""
     before = FolderStorage(storage).now() - minimum_age_seconds
     deleted = 0
     for folder in (storage / "datasets").glob(".decoding-*"):

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from runtime.files import digest_of
 from runtime.storage import Storage, write
+from runtime.tracing import NO_TRACES, Traces, traced
 from store.db import DATABASE_AWAY, database_now
 from store.studies import Kept, KeptFile, studies, verdicts
 from studies.claims import ClaimVerdict
@@ -29,15 +30,20 @@ KEPT_FIGURES = ("figure",)
 
 
 def judge_ended(
-    sessions: sessionmaker[Session], storage: Storage, renderer: Renderer | None = None
+    sessions: sessionmaker[Session],
+    storage: Storage,
+    renderer: Renderer | None = None,
+    traces: Traces = NO_TRACES,
 ) -> list[int]:
     """The studies that were judged; those whose verdicts are up to date are left alone."""
     renderer = renderer or Renderer()
     with sessions.begin() as session:
-        due = [study.id for study in verdicts.due(session, AT_ONCE)]
-    for study_id in due:
+        due = {study.id: study.trace_context for study in verdicts.due(session, AT_ONCE)}
+    for study_id, context in due.items():
         try:
-            _judge(sessions, storage, renderer, study_id)
+            with traced(traces, "judge", context, study=study_id) as attributes:
+                said = _judge(sessions, storage, renderer, study_id)
+                attributes |= {f"normlab.verdict.{name}": word for name, word in said.items()}
         except RenderingStopped:
             break
         except DATABASE_AWAY:
@@ -47,25 +53,27 @@ def judge_ended(
             log.exception("claims could not be judged", study=study_id)
             with sessions.begin() as session:
                 verdicts.set_aside(session, study_id, database_now(session))
-    return due
+    return list(due)
 
 
 def _judge(
     sessions: sessionmaker[Session], storage: Storage, renderer: Renderer, study_id: int
-) -> None:
+) -> dict[str, str]:
+    """The verdicts that are kept, by claim."""
     fetch_arrays(sessions, study_id, storage)
     with sessions.begin() as session:
         at = database_now(session)
         study = studies.find(session, study_id)
         if study is None:
-            return
+            return {}
         report = read_report(session, study, storage.root, None)
     files = list(_keep_files(report, storage, renderer))
     with sessions.begin() as session:
         if not verdicts.keep(session, study, at, [_kept(one) for one in report.claims], files):
-            return
-    said = {one.name: one.verdict for one in report.claims}
+            return {}
+    said: dict[str, str] = {one.name: one.verdict for one in report.claims}
     log.info("claims are judged", study=study_id, verdicts=said)
+    return said
 
 
 def _kept(one: ClaimVerdict) -> Kept:

@@ -4,11 +4,11 @@ import re
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from sqlalchemy import and_
 
-from api.http import BadParameter, NotFound, Reader, read_query
+from api.http import BadParameter, NotFound, Reader, read_query, take_place
 from api.routes.results import MOST_STUDIES, read_side_by_side
 from api.services import Services, ServicesDep
 from api.web.forest import make_forest
@@ -25,7 +25,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _NOTHING = "–"
 
 
-@router.get("/compare")
+@router.get("/compare", dependencies=[Depends(take_place)])
 def show_comparison(
     request: Request,
     services: ServicesDep,

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from api.http import BadParameter, Reader, read_parameter, read_query
+from api.http import BadParameter, Reader, read_parameter, read_query, take_place
 from api.services import Services, ServicesDep
 from api.web.render import CONFIDENCE, PageRoute, describe_mistake, options, render
 from api.web.results.cells import (
@@ -67,7 +67,7 @@ class Head:
     is_number: bool = False
 
 
-@router.get("/results")
+@router.get("/results", dependencies=[Depends(take_place)])
 def show_results(
     request: Request,
     services: ServicesDep,

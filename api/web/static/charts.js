@@ -2,7 +2,7 @@
 "use strict";
 
 const CHART_HEIGHT = 360;
-const ZOOM = "Drag to zoom, double-click for all.";
+const ZOOM = "Drag to zoom, double-click for all; on the keyboard + and − zoom, ← and → move, 0 shows all.";
 const WHOLE = Array.from({ length: 12 }, (_, power) => [1, 2, 5].map((one) => one * 10 ** power)).flat();
 
 // Controls -------------------------------------------------------------------------------------------------------------
@@ -47,6 +47,7 @@ function addControls(element, controls, draw) {
   const hint = document.createElement("span");
   hint.className = "small";
   hint.textContent = ZOOM;
+  hint.id = `${element.id}-keys`;
   row.append(...Object.values(controls).map((one) => (one.type === "checkbox" ? one.parentElement : one)), hint);
   row.addEventListener("change", (event) => {
     const { type, name, checked, value } = event.target;
@@ -55,8 +56,10 @@ function addControls(element, controls, draw) {
   });
   const [left, nothing] = ["small", "quiet"].map((name) => Object.assign(document.createElement("p"), { className: name, hidden: true }));
   nothing.role = "status";
+  const part = Object.assign(document.createElement("span"), { className: "small", role: "status" });
+  row.append(part);
   element.append(row, nothing, left);
-  return { ...controls, hint, left, nothing, plot: null };
+  return { ...controls, hint, left, nothing, part, plot: null };
 }
 
 // Beside the chart: what of the data it doesn't show.
@@ -185,10 +188,13 @@ function draw(element, data, options, isNew) {
     return;
   }
   const hidden = new Set(old?.series.filter((one) => one.key && !one.show).map((one) => one.key));
+  const hadFocus = state.plot?.over.parentElement === document.activeElement;
   state.names = names;
   state.plot?.destroy();
-  state.plot = new uPlot(options, data, element);
+  const hooks = { ...options.hooks, setScale: [(plot, axis) => axis === "x" && sayPart(element, plot)] };
+  state.plot = new uPlot({ ...options, hooks }, data, element);
   nameLegend(state.plot);
+  listenToKeys(element, state.plot, hadFocus);
   state.plot.series.forEach((one, number) => number && hidden.has(one.key) && state.plot.setSeries(number, { show: false }));
   if (zoom) state.plot.setScale("x", zoom);
 }
@@ -197,6 +203,53 @@ function zoomOf(plot) {
   const [xs] = plot.data;
   const { min, max } = plot.scales.x;
   return min > xs[0] || max < xs[xs.length - 1] ? { min, max } : null;
+}
+
+// Zooming and moving by the keyboard --------------------------------------------------------------------------------------
+
+const KEYS = {
+  "+": (plot) => look(plot, 1 / 1.5, 0),
+  "=": (plot) => look(plot, 1 / 1.5, 0),
+  "-": (plot) => look(plot, 1.5, 0),
+  ArrowLeft: (plot) => look(plot, 1, -0.2),
+  ArrowRight: (plot) => look(plot, 1, 0.2),
+  0: (plot) => plot.setData(plot.data),
+};
+// Of the whole axis, that is shown at least.
+const LEAST_PART = 1 / 1000;
+
+function listenToKeys(element, plot, hasFocus) {
+  const frame = plot.over.parentElement;
+  frame.tabIndex = 0;
+  // A screen reader leaves the keys to it.
+  frame.role = "application";
+  frame.ariaLabel = element.ariaLabel;
+  frame.setAttribute("aria-describedby", element.state.hint.id);
+  frame.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey || !Object.hasOwn(KEYS, event.key)) return;
+    event.preventDefault();
+    KEYS[event.key](plot);
+  });
+  if (hasFocus) frame.focus();
+}
+
+// So many times what is shown of the x axis, moved by a share of it, but not beyond the data.
+function look(plot, times, share) {
+  const isLogarithmic = plot.scales.x.distr === 3;
+  const [place, valueAt] = isLogarithmic ? [Math.log10, (at) => 10 ** at] : [Number, Number];
+  const [xs] = plot.data;
+  const [first, last, min, max] = [xs[0], xs[xs.length - 1], plot.scales.x.min, plot.scales.x.max].map(place);
+  const width = Math.max((max - min) * times, (last - first) * LEAST_PART);
+  if (!(width < last - first)) return plot.setData(plot.data);
+  const left = (min + max - width) / 2 + share * width;
+  const low = Math.min(Math.max(left, first), last - width);
+  plot.setScale("x", { min: valueAt(low), max: valueAt(low + width) });
+}
+
+function sayPart(element, plot) {
+  const zoom = zoomOf(plot);
+  const text = zoom ? `Shown: ${[zoom.min, zoom.max].map((value) => writeNumber(+value.toPrecision(3))).join(" to ")}.` : "";
+  if (element.state.part.textContent !== text) element.state.part.textContent = text;
 }
 
 // A line is hidden and shown by the keyboard, too.

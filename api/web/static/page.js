@@ -111,13 +111,16 @@ document.addEventListener("click", (event) => {
   send(button, method, address, button.dataset.body);
 });
 
-// Of a PATCH only what was edited: somebody else may have changed the rest. The key makes a second try harmless.
+// Of a PATCH only what was edited: somebody else may have changed the rest. The key makes a second try harmless. A `{field}`
+// of the address is that field, which is left out of the body.
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (!form.dataset.api) return;
   event.preventDefault();
-  const [method, address] = form.dataset.api.split(" ");
-  const fields = [...form.elements].filter((one) => one.name && (method !== "PATCH" || one.value !== one.defaultValue));
+  const [method, template] = form.dataset.api.split(" ");
+  const address = template.replace(/\{(\w+)\}/g, (_, field) => encodeURIComponent(form.elements[field].value));
+  const inBody = [...form.elements].filter((one) => one.name && !template.includes(`{${one.name}}`));
+  const fields = inBody.filter((one) => method !== "PATCH" || one.value !== one.defaultValue);
   const body = Object.fromEntries(fields.map((one) => [one.name, valueOf(one)]));
   form.dataset.key ??= makeKey();
   send(form.querySelector("button"), method, address, JSON.stringify(body), method === "POST" ? form.dataset.key : undefined);

@@ -7,6 +7,7 @@ from normlab.cli.render.comparison import (
     show_side_by_side,
 )
 from normlab.cli.render.datasets import say_outcome, show_dataset
+from normlab.cli.render.export_progress import ExportProgress
 from normlab.cli.render.output import (
     Column,
     Format,
@@ -22,6 +23,7 @@ from normlab.cli.render.output import (
     say_paragraph,
     size,
     status,
+    until,
 )
 from normlab.cli.render.patience import Patience
 from normlab.cli.render.plan import CELLS, bill_lines, show_plan
@@ -41,6 +43,7 @@ __all__ = [
     "SHOWN",
     "Column",
     "ComparisonFormat",
+    "ExportProgress",
     "Format",
     "Item",
     "Output",
@@ -78,6 +81,7 @@ __all__ = [
     "tell",
     "test_metric",
     "unit_name",
+    "until",
     "waiting_lines",
     "write_markdown",
     "write_pages",

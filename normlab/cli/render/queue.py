@@ -39,7 +39,8 @@ def _study_label(row: Item) -> str:
 
 
 _QUEUE = (
-    Column("id", lambda row: f"j{row['id']}", raw("id")),
+    # None: a job of a private project of others.
+    Column("id", lambda row: f"j{row['id']}" if row["id"] is not None else "", raw("id")),
     Column("state", field("state")),
     Column("position", field("position"), right=True),
     Column("study", _study_label, raw("study_id")),

@@ -5,14 +5,18 @@ Relationships are never loaded implicitly (`lazy="raise"`): a query that needs o
 
 from store.db.models.accounts import (
     ROLES,
+    VISIBILITIES,
     AuditRecord,
     BrowserSession,
     Dataset,
     IdempotencyKey,
     Project,
+    ProjectMember,
+    ProviderIdentity,
     Token,
     User,
 )
+from store.db.models.deletions import DELETED_KINDS, Deletion
 from store.db.models.hosts import Device, Footprint, Lease, Reservation, Storage, Worker
 from store.db.models.jobs import (
     ATTEMPT_ENDS,
@@ -24,23 +28,20 @@ from store.db.models.jobs import (
     REASONS,
     REQUESTED_ACTIONS,
     Attempt,
-    Checkpoint,
-    Diagnosis,
-    Epoch,
-    File,
     Job,
-    LogLine,
     Study,
-    Transition,
 )
 from store.db.models.mirror import MIRROR_PROBLEMS, Mirrored, MirrorProblem
+from store.db.models.records import Checkpoint, Diagnosis, Epoch, File, LogLine, Transition
 from store.db.models.results import VERDICTS, Result, Verdict
 from store.db.models.scheduling import HALF_LIFE_SECONDS, HalfLife, Limit, StartEstimate, Usage
 from store.db.models.table import Table
+from store.db.models.webhooks import WEBHOOK_FORMATS, Delivery, EndedJob, Webhook
 
 __all__ = [
     "ATTEMPT_ENDS",
     "COUNTED_ENDS",
+    "DELETED_KINDS",
     "FINAL_STATUSES",
     "HALF_LIFE_SECONDS",
     "IN_LINE",
@@ -51,13 +52,18 @@ __all__ = [
     "REQUESTED_ACTIONS",
     "ROLES",
     "VERDICTS",
+    "VISIBILITIES",
+    "WEBHOOK_FORMATS",
     "Attempt",
     "AuditRecord",
     "BrowserSession",
     "Checkpoint",
     "Dataset",
+    "Deletion",
+    "Delivery",
     "Device",
     "Diagnosis",
+    "EndedJob",
     "Epoch",
     "File",
     "Footprint",
@@ -70,6 +76,8 @@ __all__ = [
     "MirrorProblem",
     "Mirrored",
     "Project",
+    "ProjectMember",
+    "ProviderIdentity",
     "Reservation",
     "Result",
     "StartEstimate",
@@ -81,5 +89,6 @@ __all__ = [
     "Usage",
     "User",
     "Verdict",
+    "Webhook",
     "Worker",
 ]

@@ -3,7 +3,15 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, func
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from store.db.models.table import Table, one_of
@@ -11,10 +19,15 @@ from store.db.models.table import Table, one_of
 ROLES = ("admin", "member", "viewer")
 #: What a token may be used for: all that its user may do, or only to read, as a viewer.
 SCOPES = ("all", "read")
+#: Who may read a project: everybody, or those who are listed.
+VISIBILITIES = ("open", "private")
 
 
 class User(Table):
-    """A user; `name` identifies them everywhere. `weight`: twice as much is twice the share (`store.jobs.usage`)."""
+    """A user; `name` identifies them everywhere. `weight`: twice as much is twice the share (`store.jobs.usage`).
+
+    `unlinked_at`: when an administrator last took it from those who open it at an identity provider.
+    """
 
     __tablename__ = "users"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -23,6 +36,7 @@ class User(Table):
     weight: Mapped[float] = mapped_column(server_default="1")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     disabled_at: Mapped[datetime | None]
+    unlinked_at: Mapped[datetime | None]
     __table_args__ = (
         CheckConstraint(one_of("role", ROLES), name="role"),
         CheckConstraint("weight > 0", name="weight"),
@@ -60,6 +74,25 @@ class BrowserSession(Table):
     expires_at: Mapped[datetime]
 
 
+class ProviderIdentity(Table):
+    """Who somebody is at an identity provider (`issuer`, `subject`), and here.
+
+    `token_id`: the token that their browsers' sessions belong to; nobody knows its secret. None before the first login.
+    """
+
+    __tablename__ = "identities"
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    issuer: Mapped[str]
+    subject: Mapped[str]
+    token_id: Mapped[int | None] = mapped_column(
+        ForeignKey("tokens.id", ondelete="SET NULL"), index=True
+    )
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    user: Mapped[User] = relationship(lazy="raise")
+    __table_args__ = (UniqueConstraint("issuer", "subject"),)
+
+
 class AuditRecord(Table):
     """Who changed what, when and with which token (`store.accounts.audit`)."""
 
@@ -91,14 +124,40 @@ class IdempotencyKey(Table):
 
 
 class Project(Table):
-    """A named group of studies and jobs, created at first use. `experiment_id`: its experiment in MLflow, even if renamed there."""
+    """A named group of studies and jobs, created at first use. `experiment_id`: its experiment in MLflow, even if renamed there.
+
+    What `visibility` means is in `store.access.rule`.
+    """
 
     __tablename__ = "projects"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     experiment_id: Mapped[str | None]
+    visibility: Mapped[str] = mapped_column(server_default="open")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    owner: Mapped[User] = relationship(lazy="raise")
+    __table_args__ = (
+        CheckConstraint(one_of("visibility", VISIBILITIES), name="visibility"),
+        # Each request asks for the private ones; usually there are few.
+        Index("ix_projects_private", "id", postgresql_where=text("visibility = 'private'")),
+    )
+
+
+class ProjectMember(Table):
+    """Somebody's role in a project; its creator is its first admin."""
+
+    __tablename__ = "project_members"
+    project_id: Mapped[int] = mapped_column(
+        ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
+    )
+    user_id: Mapped[int] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    role: Mapped[str]
+    added_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    user: Mapped[User] = relationship(lazy="raise")
+    __table_args__ = (CheckConstraint(one_of("role", ROLES), name="role"),)
 
 
 class Dataset(Table):

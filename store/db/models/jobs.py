@@ -1,4 +1,4 @@
-"""Studies and jobs, and their records: attempts, transitions, results, files, verdicts."""
+"""Studies, jobs and their attempts."""
 
 from datetime import datetime
 from typing import Any
@@ -35,9 +35,11 @@ PRIORITIES = ("low", "normal", "high", "urgent")
 class Study(Table):
     """A study as it is now; its status is derived from its jobs.
 
-    `planned_seeds`: those it was submitted with. `declared`: acknowledged differences between
+    `document`: the text that it was submitted as, with its comments, where that was one; read on its own
+    (`studies.read_document`). `planned_seeds`: those it was submitted with. `declared`: acknowledged differences between
     variants, by kind: `{why, who, at}`. `preset`: which one it came from, as it was then
     (`studies.presets.PresetRun`). `tuning`: what its trials came to, once all have succeeded. `judged_at`: what its verdicts rest on was as it is since then.
+    `trace_context`: of the request that submitted it (`runtime.tracing`); its jobs have the same.
     """
 
     __tablename__ = "studies"
@@ -46,6 +48,7 @@ class Study(Table):
     owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     name: Mapped[str]
     spec: Mapped[dict[str, Any]]
+    document: Mapped[str | None] = mapped_column(deferred=True, deferred_raiseload=True)
     warnings: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
     numerics: Mapped[dict[str, Any] | None]
     planned_seeds: Mapped[list[Any]]
@@ -55,6 +58,7 @@ class Study(Table):
     archived_at: Mapped[datetime | None]
     preset: Mapped[dict[str, Any] | None]
     tuning: Mapped[dict[str, Any] | None]
+    trace_context: Mapped[str | None]
     judged_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     project: Mapped[Project] = relationship(lazy="raise")
@@ -82,6 +86,9 @@ class Job(Table):
     setting that it tries for its study's tuning; NULL of all others. `may_reuse`: an equal job that has succeeded
     may answer it (`store.reuse`); `reused_from`: the one that did; `waits_for`: the one that trains the same
     now, until whose end the job is not claimed. `expected_seconds`: by the bill with which it was submitted.
+    `trace_context`: of the request that submitted it, where requests are traced.
+    `shape`: of its spec, by which it shares a GPU's memory with others (`store.hosts.footprints`); empty where it runs
+    alone.
     """
 
     __tablename__ = "jobs"
@@ -99,8 +106,9 @@ class Job(Table):
     spec: Mapped[dict[str, Any]]
     hash: Mapped[str]
     may_reuse: Mapped[bool] = mapped_column(server_default="false")
-    reused_from: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))
-    waits_for: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))
+    # No foreign key: it stays when that job is deleted.
+    reused_from: Mapped[int | None]
+    waits_for: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     status: Mapped[str] = mapped_column(server_default="queued")
     reason: Mapped[str | None]
     requested_action: Mapped[str | None]
@@ -109,6 +117,7 @@ class Job(Table):
     device: Mapped[str] = mapped_column(server_default="auto")
     devices: Mapped[int] = mapped_column(server_default="1")
     exclusive: Mapped[bool] = mapped_column(server_default="false")
+    shape: Mapped[str] = mapped_column(server_default="")
     timeout_seconds: Mapped[float]
     max_attempts: Mapped[int] = mapped_column(server_default="3")
     attempt: Mapped[int] = mapped_column(server_default="0")
@@ -123,6 +132,7 @@ class Job(Table):
     step: Mapped[int] = mapped_column(server_default="0")
     total_steps: Mapped[int | None]
     expected_seconds: Mapped[float | None]
+    trace_context: Mapped[str | None]
     tags: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
     note: Mapped[str] = mapped_column(server_default="")
     archived_at: Mapped[datetime | None]
@@ -147,16 +157,24 @@ class Job(Table):
             f"({one_of('status', FINAL_STATUSES)}) = (finished_at IS NOT NULL)", name="finished"
         ),
         # Partial: the table keeps every job there ever was, but the queue is the queued ones only, less those that
-        # wait for an equal one. A person's jobs of one class and device lie side by side, the oldest first
-        # (`store.jobs.queue`).
-        Index(
-            "ix_jobs_claimable",
-            "owner_id",
-            "priority",
-            "device",
-            "queued_at",
-            "id",
-            postgresql_where=text("status = 'queued' AND waits_for IS NULL"),
+        # wait for an equal one. A person's jobs of one class that need the same devices lie side by side, the oldest
+        # first (`store.jobs.order`); in the second index also by what they take of a GPU's memory.
+        *(
+            Index(
+                name,
+                *(
+                    "owner_id",
+                    "priority",
+                    "device",
+                    "devices",
+                    "exclusive",
+                    *shape,
+                    "queued_at",
+                    "id",
+                ),
+                postgresql_where=text("status = 'queued' AND waits_for IS NULL"),
+            )
+            for name, shape in (("ix_jobs_claimable", ()), ("ix_jobs_packable", ("shape",)))
         ),
         # Those that train the same: the newest of a status.
         Index("ix_jobs_hash", "hash", "status", "id"),
@@ -211,7 +229,7 @@ class Attempt(Table):
     """
 
     __tablename__ = "attempts"
-    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     host: Mapped[str]
     process: Mapped[int]
@@ -230,110 +248,10 @@ class Attempt(Table):
     __table_args__ = (
         CheckConstraint(one_of('"end"', ATTEMPT_ENDS), name="end"),
         CheckConstraint('("end" IS NULL) = (ended_at IS NULL)', name="ended"),
+        # To count them by their ends (`store.monitoring`) without their rows, which are wide.
+        Index("ix_attempts_end", "end"),
         Index("ix_attempts_open", "host", postgresql_where=text("ended_at IS NULL")),
         Index(
             "ix_attempts_full_disk", "host", "ended_at", postgresql_where=text("\"end\" = 'disk'")
         ),
     )
-
-
-class Epoch(Table):
-    """One evaluation period of a job. A value that isn't finite is NULL here and named in `non_finite`."""
-
-    __tablename__ = "epochs"
-    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
-    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    attempt: Mapped[int]
-    step: Mapped[int]
-    train_loss: Mapped[float | None]
-    train_cost: Mapped[float | None]
-    train_accuracy: Mapped[float | None]
-    val_loss: Mapped[float | None]
-    val_accuracy: Mapped[float | None]
-    learning_rate: Mapped[float | None]
-    seconds: Mapped[float]
-    extra: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
-    non_finite: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
-    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-class Diagnosis(Table):
-    """Statistics of one layer at one diagnostic step. A value that isn't finite is NULL here and named in
-    `non_finite`. Ids grow in the order of recording."""
-
-    __tablename__ = "diagnoses"
-    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
-    attempt: Mapped[int]
-    epoch: Mapped[int]
-    step: Mapped[int]
-    layer: Mapped[str]
-    statistics: Mapped[dict[str, Any]]
-    non_finite: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
-    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    __table_args__ = (UniqueConstraint("job_id", "layer", "step"),)
-
-
-class Checkpoint(Table):
-    """A checkpoint file exists once this row names it; `path` is relative to the storage root."""
-
-    __tablename__ = "checkpoints"
-    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
-    attempt: Mapped[int]
-    kind: Mapped[str]
-    epoch: Mapped[int]
-    step: Mapped[int]
-    path: Mapped[str]
-    digest: Mapped[str]
-    bytes: Mapped[int]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    __table_args__ = (
-        UniqueConstraint("job_id", "path"),
-        CheckConstraint(one_of("kind", ("last", "best")), name="kind"),
-    )
-
-
-class File(Table):
-    """A file that belongs to a job or a study; `path` is relative to the storage root."""
-
-    __tablename__ = "files"
-    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"), index=True)
-    study_id: Mapped[int | None] = mapped_column(ForeignKey("studies.id"), index=True)
-    name: Mapped[str]
-    path: Mapped[str]
-    digest: Mapped[str]
-    bytes: Mapped[int]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    __table_args__ = (
-        UniqueConstraint("job_id", "name"),
-        UniqueConstraint("study_id", "name"),
-        CheckConstraint("num_nonnulls(job_id, study_id) = 1", name="one_owner"),
-    )
-
-
-class LogLine(Table):
-    """One log line of a job's attempt."""
-
-    __tablename__ = "log_lines"
-    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
-    attempt: Mapped[int]
-    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-    level: Mapped[str]
-    text: Mapped[str]
-    __table_args__ = (Index("ix_log_lines_job_id_id", "job_id", "id"),)
-
-
-class Transition(Table):
-    """Who changed a job's status, when, from what, to what, and why."""
-
-    __tablename__ = "transitions"
-    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), index=True)
-    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-    who: Mapped[str]
-    from_status: Mapped[str | None]
-    to_status: Mapped[str]
-    why: Mapped[str]

@@ -16,8 +16,12 @@ class Mirrored(Table):
 
     __tablename__ = "mirrored"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"), unique=True)
-    study_id: Mapped[int | None] = mapped_column(ForeignKey("studies.id"), unique=True)
+    job_id: Mapped[int | None] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), unique=True
+    )
+    study_id: Mapped[int | None] = mapped_column(
+        ForeignKey("studies.id", ondelete="CASCADE"), unique=True
+    )
     run_id: Mapped[str]
     experiment_id: Mapped[str]
     epoch: Mapped[int] = mapped_column(server_default="0")
@@ -37,9 +41,9 @@ class MirrorProblem(Table):
 
     __tablename__ = "mirror_problems"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))
-    study_id: Mapped[int | None] = mapped_column(ForeignKey("studies.id"))
-    project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id"))
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    study_id: Mapped[int | None] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     kind: Mapped[str]
     reason: Mapped[str]
     attempts: Mapped[int] = mapped_column(Integer)

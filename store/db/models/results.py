@@ -97,7 +97,9 @@ class Verdict(Table):
     (`studies.claims.schemas.ClaimVerdict`)."""
 
     __tablename__ = "verdicts"
-    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), primary_key=True)
+    study_id: Mapped[int] = mapped_column(
+        ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True
+    )
     claim: Mapped[str] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(Integer)
     verdict: Mapped[str]

@@ -44,7 +44,7 @@ class StartEstimate(Table):
     """When a job was expected to start, soon after it was queued (`store.results.start_estimates`); NULL: nothing told."""
 
     __tablename__ = "start_estimates"
-    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     made_at: Mapped[datetime]
     expected_at: Mapped[datetime | None]
 

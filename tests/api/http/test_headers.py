@@ -62,3 +62,5 @@ def test_a_token_and_a_job_s_file_are_not_kept(
 def ensure_safe(headers: Headers) -> None:
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] == "no-store"
+    assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert headers["referrer-policy"] == "same-origin"

@@ -158,7 +158,7 @@ def test_a_wrong_method_is_405_and_says_which_are_right(member: TestClient) -> N
     answer = member.put("/api/v1/jobs/1", json={})
     assert answer.status_code == 405
     assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["Allow"] == "GET"
+    assert answer.headers["Allow"] == "DELETE, GET, PATCH"
 
 
 def test_a_job_is_paused_resumed_cancelled_and_retried(member: TestClient) -> None:

@@ -19,6 +19,7 @@ from studies.presets import find_preset, presets
 from studies.rendering import Renderer
 from studies.report import ReportInput, available_figures
 from tests.support.documents import study
+from tests.support.sketches import Sketcher
 from tests.support.trained_study import train_all
 from worker.sweep.verdicts import judge_ended
 
@@ -122,7 +123,7 @@ def test_a_viewer_runs_nothing(viewer: TestClient) -> None:
 
 
 def claiming(member: TestClient, sessions: Sessions, storage: Path) -> int:
-    document = study(claims=CLAIMS, seeds=8)
+    document = study(claims=CLAIMS, seeds=2)
     made: int = member.post("/api/v1/studies", json=document).json()["id"]
     train_all(sessions, storage)
     return made
@@ -165,18 +166,18 @@ def test_what_changes_is_judged_again(
     member: TestClient, sessions: Sessions, storage: Path
 ) -> None:
     made = claiming(member, sessions, storage)
-    judge_ended(sessions, FolderStorage(storage))
+    judge_ended(sessions, FolderStorage(storage), Sketcher())
     member.post(f"/api/v1/studies/{made}/extend", json={"seeds": 1})
-    assert judge_ended(sessions, FolderStorage(storage)) == []
+    assert judge_ended(sessions, FolderStorage(storage), Sketcher()) == []
     train_all(sessions, storage)
-    assert judge_ended(sessions, FolderStorage(storage)) == [made]
+    assert judge_ended(sessions, FolderStorage(storage), Sketcher()) == [made]
     with sessions.begin() as session:
         kept = verdicts.of_studies(session, [made])[made]
-    assert {one.n for one in kept} == {9}
+    assert {one.n for one in kept} == {3}
     assert all(one.answer["is_exploratory"] for one in kept)
     with sessions.begin() as session:
         studies.declare(session, made, "torch", "it doesn't matter", "max")
-    assert judge_ended(sessions, FolderStorage(storage)) == [made]
+    assert judge_ended(sessions, FolderStorage(storage), Sketcher()) == [made]
 
 
 def test_a_study_that_cannot_be_judged_keeps_no_other_from_it(
@@ -186,15 +187,15 @@ def test_a_study_that_cannot_be_judged_keeps_no_other_from_it(
     with sessions.begin() as session:
         row = session.scalars(select(Study).where(Study.id == broken)).one()
         row.spec = {**row.spec, "base": {}, "variants": {}}
-    assert judge_ended(sessions, FolderStorage(storage)) == [broken, whole]
-    assert judge_ended(sessions, FolderStorage(storage)) == []
+    assert judge_ended(sessions, FolderStorage(storage), Sketcher()) == [broken, whole]
+    assert judge_ended(sessions, FolderStorage(storage), Sketcher()) == []
     with sessions.begin() as session:
         kept = verdicts.of_studies(session, [broken, whole])
     assert (len(kept[broken]), len(kept[whole])) == (0, 2)
     # A sweep that starts may be of another version.
     with sessions.begin() as session:
         verdicts.retry_failed(session)
-    assert judge_ended(sessions, FolderStorage(storage)) == [broken]
+    assert judge_ended(sessions, FolderStorage(storage), Sketcher()) == [broken]
 
 
 def test_the_report_says_claims_and_preset(
@@ -234,7 +235,7 @@ def test_who_stops_while_a_report_is_drawn_keeps_nothing_and_leaves_it_for_later
     assert time.monotonic() - began < 60
     with sessions.begin() as session:
         assert verdicts.of_studies(session, [made])[made] == []
-    assert judge_ended(sessions, FolderStorage(storage)) == [made]
+    assert judge_ended(sessions, FolderStorage(storage), Sketcher()) == [made]
 
 
 def test_what_is_declared_while_a_report_is_drawn_is_not_overlooked(
@@ -255,5 +256,5 @@ def test_what_is_declared_while_a_report_is_drawn_is_not_overlooked(
     judge_ended(sessions, FolderStorage(storage), Interrupted())
     with sessions.begin() as session:
         assert verdicts.of_studies(session, [made])[made] == []
-    assert judge_ended(sessions, FolderStorage(storage)) == [made]
+    assert judge_ended(sessions, FolderStorage(storage), Sketcher()) == [made]
     assert judge_ended(sessions, FolderStorage(storage)) == []

@@ -71,9 +71,11 @@ def _parse(content: bytes) -> ReportInput:
 FIGURES = ("differences", "learning_curves")
 
 
-@pytest.mark.parametrize(
-    ("asked", "kind"),
-    [
+def test_the_format_is_the_one_asked_for(
+    trained: str, viewer: TestClient, replace: Callable[..., None]
+) -> None:
+    replace(render_queue=RenderQueue(Counting()))
+    asked_for: list[tuple[dict[str, Any], str]] = [
         ({"params": {"format": "html"}}, "text/html; charset=utf-8"),
         ({"params": {"format": "markdown"}}, "text/markdown; charset=utf-8"),
         ({"params": {"format": "json"}}, "application/json"),
@@ -84,20 +86,16 @@ FIGURES = ("differences", "learning_curves")
         ({"headers": {"Accept": "text/markdown"}}, "text/markdown; charset=utf-8"),
         ({}, "application/json"),
         ({"params": {"format": "json"}, "headers": {"Accept": "text/html"}}, "application/json"),
-    ],
-)
-def test_the_format_is_the_one_asked_for(
-    trained: str, viewer: TestClient, replace: Callable[..., None], asked: dict[str, Any], kind: str
-) -> None:
-    replace(render_queue=RenderQueue(Counting()))
-    answer = viewer.get(f"{trained}/report", **asked)
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"] == kind
-    assert "sandbox" in answer.headers["content-security-policy"]
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert re.search(
-        r'inline; filename="report-s\d+\.(html|md|json)"', answer.headers["content-disposition"]
-    )
+    ]
+    for asked, kind in asked_for:
+        answer = viewer.get(f"{trained}/report", **asked)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"] == kind, asked
+        assert "sandbox" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert re.search(
+            r'inline; filename="report-s\d+\.(html|md|json)"', answer.headers["content-disposition"]
+        )
 
 
 def test_accept_is_read_by_quality() -> None:
@@ -122,19 +120,17 @@ def test_a_page_has_figures_verdict_and_links(trained: str, viewer: TestClient) 
     assert figure.content.startswith(PNG)
 
 
-@pytest.mark.parametrize(
-    ("format", "kind", "begin"),
-    [("svg", "image/svg+xml", b"<?xml"), ("pdf", "application/pdf", b"%PDF-")],
-)
-def test_a_figure_can_be_had_for_a_paper(
-    trained: str, viewer: TestClient, format: str, kind: str, begin: bytes
-) -> None:
-    figure = viewer.get(f"{trained}/figures/differences.{format}")
-    assert figure.headers["content-type"] == kind
-    assert figure.content.startswith(begin)
-    # What could run in a browser can't; a PDF, which is then not shown, is a file to save.
-    assert "sandbox" in figure.headers["content-security-policy"]
-    assert (figure.headers.get("content-disposition") == "attachment") is (format == "pdf")
+def test_a_figure_can_be_had_for_a_paper(trained: str, viewer: TestClient) -> None:
+    for format, kind, begin in (
+        ("svg", "image/svg+xml", b"<?xml"),
+        ("pdf", "application/pdf", b"%PDF-"),
+    ):
+        figure = viewer.get(f"{trained}/figures/differences.{format}")
+        assert figure.headers["content-type"] == kind
+        assert figure.content.startswith(begin)
+        # What could run in a browser can't; a PDF, which is then not shown, is a file to save.
+        assert "sandbox" in figure.headers["content-security-policy"]
+        assert (figure.headers.get("content-disposition") == "attachment") is (format == "pdf")
     assert viewer.get(f"{trained}/figures/differences.jpg").status_code == 422
 
 

@@ -8,7 +8,8 @@ from fastapi.testclient import TestClient
 from scipy import stats
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.admission import _Arm, _merge_warnings
+from api.admission import _merge_warnings
+from api.checks import Arm
 from api.processes.spec_checker import Checker
 from studies.spec.expand import Cell, arm_name
 from tests.support.documents import JOB, STUDY, study
@@ -234,7 +235,7 @@ def test_a_warning_is_said_once_with_the_fewest_names(
 ) -> None:
     spec = JobSpec.model_validate(JOB)
     arms = [
-        _Arm(
+        Arm(
             arm_name(variant, {"lr": lr}),
             variant,
             {"lr": lr},

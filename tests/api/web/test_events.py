@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.web import events
 from runtime.http_server import QuietServer
-from runtime.termination import called_at_end
+from runtime.process import called_at_end
 from store.accounts import users
 from store.db import Changes, notify
 from store.db.engine import JOBS_CHANNEL

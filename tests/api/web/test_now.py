@@ -53,8 +53,13 @@ def test_a_gpu_says_how_much_of_its_memory_is_booked_and_used_by_others(
         gpu_memory.report(session, "alpha", [GpuMemory(0, total, used, 0)])
     cpu, gpu = member.get("/api/v1/devices").json()["items"]
     assert cpu["memory"] is None
-    assert gpu["memory"] == {"total_bytes": total, "booked_bytes": 0, "foreign_bytes": used}
-    assert "0 B of 24.0 GB booked, 3.0 GB used by others" in read(member, "/")
+    assert gpu["memory"] == {
+        "total_bytes": total,
+        "booked_bytes": 0,
+        "foreign_bytes": used,
+        "free_bytes": total - used,
+    }
+    assert "21.0 GB of 24.0 GB free, 0 B booked, 3.0 GB used by others" in read(member, "/")
 
 
 def test_what_waits_says_why_and_when_it_may_start(

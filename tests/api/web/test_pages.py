@@ -1,5 +1,6 @@
 """The pages: what they say of jobs and studies, to whom they offer what, and what they ask of a browser."""
 
+import html
 import re
 import threading
 from pathlib import Path
@@ -201,6 +202,10 @@ def test_a_study_is_shown_at_once_though_its_results_take_long(
     with monkeypatch.context() as impatient:
         impatient.setattr(studies, "FIRST_LATE_SECONDS", 0.01)
         early = read(member, f"/studies/{trained}")
+    with monkeypatch.context() as impatient:
+        # Of a large study nobody waits for the results.
+        impatient.setattr(studies, "MOST_AWAITED_JOBS", 3)
+        assert "Reading the results" in read(member, f"/studies/{trained}")
     # What needs no results is there, and the page will ask again.
     assert "Reading the results of 4 jobs" in early
     assert "Run again with changes" in early
@@ -268,11 +273,13 @@ def test_pages_answer_a_head_with_what_they_answer_a_get_but_the_body(
     assert member.head("/submit/check").status_code == 405
 
 
-def test_a_study_that_has_ended_can_be_archived_and_brought_back(
+def test_a_study_that_has_ended_can_be_archived_brought_back_and_deleted(
     member: TestClient, viewer: TestClient
 ) -> None:
     made = member.post("/api/v1/studies", json=study()).json()["id"]
-    assert "Archive</button>" not in read(member, f"/studies/{made}")
+    page = read(member, f"/studies/{made}")
+    assert "Archive</button>" not in page
+    assert "Delete</button>" not in page
     member.post(f"/api/v1/studies/{made}/cancel")
     for archived, said in ((False, "Archive"), (True, "Unarchive")):
         member.patch(f"/api/v1/studies/{made}", json={"archived": archived})
@@ -281,5 +288,8 @@ def test_a_study_that_has_ended_can_be_archived_and_brought_back(
         assert button.endswith(f">{said}")
         body, undo = (re.findall(rf'data-{name}="([^"]+)"', button)[0] for name in ("body", "undo"))
         assert (("true" in body), ("true" in undo)) == (not archived, archived)
+        [delete] = [one for one in re.findall(r"<button [^>]*>[^<]*", page) if "Delete" in one]
+        assert f'data-send="DELETE /api/v1/studies/{made}"' in delete
+        assert "can't be undone" in html.unescape(delete)
         assert "rchive</button>" not in read(viewer, f"/studies/{made}")
     assert " · archived" in page

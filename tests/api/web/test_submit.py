@@ -12,12 +12,14 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
+from api import checks
 from api.web.submit import TEMPLATES
 from runtime.documents import read_document
 from studies.presets import presets
 from studies.spec import is_study
 from tests.support.documents import JOB, STUDY, job, study
 from tests.support.factories import acquire_job, finish_training, make_worker
+from tests.support.waiting import PATIENCE_SECONDS
 
 #: Of a page with all that it loads, compressed.
 MOST_BYTES = 150_000
@@ -95,6 +97,32 @@ def test_a_study_runs_again_with_its_variants_in_order(member: TestClient) -> No
     assert f'href="/studies/{made}"' in outcome
 
 
+def test_a_study_keeps_the_text_that_it_was_submitted_as(member: TestClient) -> None:
+    text = f"# Why: <the lecture> says so.\n{write(study(seeds=2))}"
+    headers = {"Content-Type": "application/yaml"}
+    made = member.post("/api/v1/studies", content=text.encode(), headers=headers).json()["id"]
+    document = member.get(f"/api/v1/studies/{made}/document")
+    assert document.text == text
+    assert document.headers["content-disposition"] == f'attachment; filename="s{made}.yaml"'
+    assert "# Why: &lt;the lecture&gt; says so." in read(member, f"/studies/{made}")
+    assert text_of(read(member, f"/submit?study={made}")) == text
+
+    # What is added later is in what runs again, and not in what was submitted.
+    member.post(f"/api/v1/studies/{made}/extend", json={"seeds": 1})
+    assert document_of(member, f"/submit?study={made}")["seeds"] == 3
+    assert member.get(f"/api/v1/studies/{made}/document").text == text
+
+
+def test_a_document_that_is_not_as_it_was_written_is_written_anew(member: TestClient) -> None:
+    text = f"# as I wrote it\n{write(study(seeds=1))}"
+    with_set = member.post("/api/v1/studies", params={"set": "seeds=2"}, content=text.encode())
+    as_json = member.post("/api/v1/studies", json=study(seeds=3))
+    for answer, seeds in ((with_set, 2), (as_json, 3)):
+        written = member.get(f"/api/v1/studies/{answer.json()['id']}/document").text
+        assert read_document(written)["seeds"] == seeds
+        assert "#" not in written
+
+
 def test_a_job_runs_again_as_it_was(member: TestClient) -> None:
     made = member.post("/api/v1/jobs", json={**JOB, "seed": 7}).json()
     page = read(member, f"/submit?job={made['id']}")
@@ -157,6 +185,48 @@ def test_a_problem_is_told_with_its_place_and_what_would_be_right(
     assert f'data-line="{line}" data-column="{column}"' in outcome
     assert said in outcome
     assert "<button" not in outcome
+
+
+STUDY_WITH_MISTAKES = """\
+name: norms
+sedes: 3
+declared: {libary: the same, weigth: the same}
+looks: [16, 8]
+base:
+  dataset: {name: digits}
+  model: {name: cnn, width: 8}
+  optimizer: {kind: sgd, lr: -1}
+variants:
+  batch: {norm: {kind: bacth}}
+  group: {norm: {kind: group, groups: 5}}
+exclude: [{variant: layer}]
+"""
+JOB_WITH_MISTAKES = """\
+dataset: {name: digits}
+model: {name: cnn, width: 8}
+norm: {kind: group, groups: 5}
+optimizer: {kind: sgd, lr: -1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (STUDY_WITH_MISTAKES, [2, 3, 4, 8, 10, 11, 12]),
+        (STUDY_WITH_MISTAKES.replace("name: digits", "name: digit"), [2, 3, 4, 6, 8, 10, 12]),
+        (JOB_WITH_MISTAKES, [3, 4]),
+        (JOB_WITH_MISTAKES.replace("name: cnn", "name: cnnn").replace("digits", "digit"), [1, 2, 4]),
+    ],
+    ids=["study", "study on what is not there", "job", "job on what is not there"],
+)  # fmt: skip
+def test_all_mistakes_are_told_at_once_wherever_they_are_found(
+    member: TestClient, text: str, lines: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "MOST_SECONDS_OF_REFUSED", PATIENCE_SECONDS)
+    outcome = check(member, text)
+    told = [int(line) for line in re.findall(r'data-line="(\d+)"', outcome)]
+    assert told == sorted(told)
+    assert sorted(set(told)) == lines, outcome
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ def test_every_verb_explains_itself() -> None:
         (("show", "x9"), "neither a job (j12) nor a study (s3)"),
         (("submit", "nowhere.yaml"), "nowhere.yaml cannot be read"),
         (("show", "j1"), "start the local stack with: normlab up --detach"),
+        (("mirror", "verify"), "no stack is running in"),
         (("compare", "j1"), "takes a study (s3)"),
         (("extend", "s1", "--seeds", "many"), "takes a number or a list"),
         (("dataset", "add", "x", "hugging_face:a/b"), "lacks the commit"),

@@ -7,8 +7,9 @@ from typing import Any, Self
 import pytest
 from typer.testing import CliRunner
 
-from normlab.cli import control, demo, show, submit, users
+from normlab.cli import control, demo, show, submit
 from normlab.cli.app import app
+from normlab.cli.people import users
 from normlab.client.ids import Reference
 from normlab.home import Home
 
@@ -60,6 +61,9 @@ class Service:
     def post(self, path: str, body: Any) -> Any:
         self.asked.append((path, body))
         return body
+
+    def delete(self, path: str) -> None:
+        self.asked.append(path)
 
     def items(self, path: str) -> list[Any]:
         self.asked.append(path)
@@ -130,6 +134,16 @@ def test_a_user_is_added_by_the_new_and_the_old_name(
         "emmy is a viewer; create a token for them with: normlab token create NAME --user emmy\n"
     )
     assert service.asked == [("users", {"name": "emmy", "role": "viewer"})]
+
+
+def test_nothing_is_deleted_before_the_person_has_said_yes(service: Service) -> None:
+    named = ("delete", "j3", "s2", "--dataset", "cats", "--project", "my/shelf")
+    refused = CliRunner().invoke(app, named, input="n\n")
+    assert refused.exit_code == 1
+    assert "j3, s2, dataset cats, project my/shelf for good? This can't be undone" in refused.output
+    assert service.asked == []
+    run(*named, "--yes")
+    assert service.asked == ["jobs/3", "studies/2", "datasets/cats", "projects/my%2Fshelf"]
 
 
 @pytest.mark.parametrize("arguments", [("users",), ("users", "list")])

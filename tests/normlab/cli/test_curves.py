@@ -84,20 +84,20 @@ def test_curves_are_rows_for_programs(url: str, script: Script, tmp_path: Any) -
 
 
 def test_a_picture_is_waited_for_and_written(url: str, script: Script, tmp_path: Any) -> None:
-    there = "/api/v1/drawings/s3.curves.0.svg"
+    there = "/api/v1/drawings/s3.curves.0.pdf"
     script.say(202, {"detail": "still being drawn"}, Location=there, Retry_After="0")
-    script.say(200, b"<svg/>")
-    done = run(url, tmp_path, "curves", "s3", "--out", "x.svg")
-    assert done.stdout.decode() == "The learning curves of s3 are in x.svg\n"
+    script.say(200, b"%PDF")
+    done = run(url, tmp_path, "curves", "s3", "--out", "x.pdf")
+    assert done.stdout.decode() == "The learning curves of s3 are in x.pdf\n"
     assert [path for _, path, _, _ in script.seen] == [
-        "/api/v1/studies/3/curves?x=epoch&format=svg",
+        "/api/v1/studies/3/curves?x=epoch&format=pdf",
         there,
     ]
-    assert (tmp_path / "x.svg").read_bytes() == b"<svg/>"
+    assert (tmp_path / "x.pdf").read_bytes() == b"%PDF"
 
 
 def test_another_kind_of_picture_is_refused(url: str, script: Script, tmp_path: Any) -> None:
-    done = run(url, tmp_path, "curves", "s3", "--out", "x.pdf")
+    done = run(url, tmp_path, "curves", "s3", "--out", "x.jpg")
     assert done.returncode == 1
-    assert "x.pdf must end in .png or .svg" in done.stderr.decode()
+    assert "x.jpg must end in .png, .svg or .pdf" in done.stderr.decode()
     assert script.seen == []

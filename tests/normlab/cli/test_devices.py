@@ -61,7 +61,7 @@ def test_what_names_no_device_is_refused_before_anything_is_asked(
 def test_of_a_gpu_it_is_listed_how_much_memory_is_booked_and_used_by_others(
     url: str, script: Script, tmp_path: Path
 ) -> None:
-    memory = {"total_bytes": 24e9, "booked_bytes": 3e9, "foreign_bytes": 2e9}
+    memory = {"total_bytes": 24e9, "booked_bytes": 3e9, "foreign_bytes": 2e9, "free_bytes": 19e9}
     gpu = {
         "host": "alpha", "kind": "cuda", "number": 0, "name": "a GPU", "slots": 4, "held": [],
         "reserved": None, "memory": memory,
@@ -69,4 +69,10 @@ def test_of_a_gpu_it_is_listed_how_much_memory_is_booked_and_used_by_others(
     script.say(200, {"items": [gpu], "next_cursor": None})
     done = run(url, tmp_path, "devices", "-o", "csv")
     assert done.returncode == 0, done.stderr.decode()
-    assert "3.0 GB of 24.0 GB booked, 2.0 GB used by others" in done.stdout.decode()
+    words = "19.0 GB of 24.0 GB free, 3.0 GB booked, 2.0 GB used by others"
+    assert words in done.stdout.decode()
+
+    worker = {"host": "alpha", "claims": True, "slots": 5, "busy": 1, "problems": [], "gpus": [gpu]}
+    script.say(200, {"items": [worker], "next_cursor": None})
+    done = run(url, tmp_path, "workers", "-o", "csv")
+    assert f"cuda:0 {words}" in done.stdout.decode(), done.stderr.decode()

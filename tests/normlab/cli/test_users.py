@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from normlab.cli.people.users import Children, audit, create, revoke, set_user
 from normlab.cli.usage import gc, set_limits, usage
-from normlab.cli.users import Children, audit, create, revoke, set_user
 from normlab.errors import NormlabError
 from tests.normlab.client.test_transport import Script, serve
 

@@ -15,12 +15,11 @@ import psutil
 import pytest
 
 from normlab.cli.control import retry
-from normlab.cli.query import export
-from normlab.cli.report import download
+from normlab.cli.people.users import create
+from normlab.cli.report import download, export
 from normlab.cli.show import list_
 from normlab.cli.stack import ask_api
 from normlab.cli.submit import submit
-from normlab.cli.users import create
 from normlab.cli.watch import watch
 from normlab.client import transport
 from normlab.client.client import Client
@@ -140,6 +139,15 @@ def test_busy_is_tried_again(client: Client, script: Script) -> None:
     script.say(202, {"id": 3})
     assert str(client.submit({"variants": {}})) == "s3"
     assert [path for _, path, _, _ in script.seen] == ["/api/v1/studies"] * 2
+
+
+def test_what_came_too_soon_is_sent_again_even_if_it_must_not_be_done_twice(
+    client: Client, script: Script
+) -> None:
+    script.say(429, {"title": "Too Many Requests"}, Retry_After="0")
+    script.say(200, {"id": 1, "status": "cancelled"})
+    client.cancel("j1")
+    assert [method for method, *_ in script.seen] == ["POST"] * 2
 
 
 def test_a_refusal_names_field_layer_and_remedy(client: Client, script: Script) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from normlab.errors import StackError
 from normlab.home import Home
-from normlab.stack.daemons import API_ROLE, Daemon, make_checks, service_environment
+from normlab.stack.daemons import Daemon, make_checks
+from normlab.stack.environments import API_ROLE, service_environment
 from normlab.stack.parts import Part
 from normlab.stack.servers import Postgres, Redis
 from tests.normlab.client.test_transport import Script, make_home, serve, tokens_seen

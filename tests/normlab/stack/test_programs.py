@@ -198,6 +198,35 @@ def test_data_of_another_postgres_names_the_variable_that_helps(
         choose_postgres(tmp_path)
 
 
+def test_debians_postgres_is_found_though_it_is_not_on_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(programs.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(programs, "DEBIANS_POSTGRES", tmp_path)
+    for version in ("9.6", "15", "17", "100"):
+        install_postgres(tmp_path / version / "bin", f"{version}.1" if version != "9.6" else "9.6")
+    program, remarks = choose_postgres(tmp_path / "new")
+    assert program.path == tmp_path / "100" / "bin" / "postgres"
+    assert "PostgreSQL is not installed" in remarks[0]
+    # One that reads the data goes before a newer one that doesn't.
+    (tmp_path / "PG_VERSION").write_text("17\n")
+    program, _ = choose_postgres(tmp_path)
+    assert program.major == 17
+
+
+def test_valkey_on_path_takes_the_place_of_redis(
+    redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tmp_path / "bin" / "valkey-server"
+    write_program(link, f'exec {wheels_server(redis)} "$@"')
+    monkeypatch.setenv("PATH", str(link.parent))
+    monkeypatch.setattr(programs.importlib.util, "find_spec", lambda name: None)
+    redis.start()
+    assert redis.alive
+    assert f"Using {link} (found on PATH) instead" in redis.remarks[0]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the account")
 def test_a_copied_link_keeps_its_name_although_its_target_is_out_of_reach(
     redis: Redis, tmp_path: Path

@@ -11,16 +11,25 @@ from store.db.engine import JOBS_CHANNEL
 from tests.support.waiting import wait_for
 
 Sessions = sessionmaker[Session]
+#: A job that no test has.
+LAST = 999_999_999
 
 
 @pytest.fixture
-def heard(engine: Engine) -> Iterator[Changes]:
+def heard(engine: Engine, sessions: Sessions) -> Iterator[Changes]:
     heard = Changes(engine)
     heard.start()
-    # It notes once that it listens, for anything may have changed before.
-    wait_for(lambda: heard._count > 0, "it listens")
+    wait_until_it_listens(heard, sessions)
     yield heard
     heard.close()
+
+
+def wait_until_it_listens(heard: Changes, sessions: Sessions) -> None:
+    """Past what was announced before: PostgreSQL may tell a new listener of that, too."""
+    # It notes once that it listens, for anything may have changed before.
+    wait_for(lambda: heard._count > 0, "it listens")
+    announce(sessions, str(LAST))
+    wait_for(lambda: LAST in heard._recent, "it hears the last announcement")
 
 
 def announce(sessions: Sessions, *payloads: str) -> None:
@@ -34,15 +43,16 @@ def test_since_a_mark_it_says_which_jobs_have_changed(heard: Changes, sessions: 
     assert begin is not None
     assert begin.jobs is None
     assert heard.since(begin.mark) is None
+    before = heard._count
     announce(sessions, "7", "8", "7")
-    wait_for(lambda: heard._count >= 4, "three changes are heard")
+    wait_for(lambda: heard._count >= before + 3, "three changes are heard")
     news = heard.since(begin.mark)
     assert news is not None
     assert news.jobs == {7, 8}
     assert heard.since(news.mark) is None
     # Without a job: any may have changed.
     announce(sessions, "9", "")
-    wait_for(lambda: heard._count >= 6, "two more are heard")
+    wait_for(lambda: heard._count >= before + 5, "two more are heard")
     after = heard.since(news.mark)
     assert after is not None
     assert after.jobs is None
@@ -62,16 +72,16 @@ def test_only_so_much_is_remembered(
     heard = Changes(engine)
     heard.start()
     try:
-        wait_for(lambda: heard._count > 0, "it listens")
-        before = heard.since()
+        wait_until_it_listens(heard, sessions)
+        before, count = heard.since(), heard._count
         announce(sessions, "1", "2")
-        wait_for(lambda: heard._count >= 3, "two are heard")
+        wait_for(lambda: heard._count >= count + 2, "two are heard")
         assert before is not None
         two = heard.since(before.mark)
         assert two is not None
         assert two.jobs == {1, 2}
         announce(sessions, "3")
-        wait_for(lambda: heard._count >= 4, "one more is heard")
+        wait_for(lambda: heard._count >= count + 3, "one more is heard")
         three = heard.since(before.mark)
         assert three is not None
         assert three.jobs is None

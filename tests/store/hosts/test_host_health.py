@@ -7,7 +7,7 @@ from sqlalchemy import func, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Attempt, Job, Worker
-from store.hosts import host_health
+from store.hosts import host_health, host_views
 from store.hosts.host_health import Shortage
 from store.jobs import commands, leases, obstacles, wakeups
 from store.jobs.acquire import Assignment
@@ -103,7 +103,7 @@ def test_the_hold_of_a_host_doubles_until_a_job_completes_there(sessions: Sessio
         held = []
         for _ in range(3):
             run_full(session)
-            worker = leases.workers_view(session)[0]
+            worker = host_views.workers_view(session)[0]
             assert worker.held_until is not None
             held.append(worker.held_until - session.scalars(func.clock_timestamp().select()).one())
             let_pass(session, 1000.0)
@@ -236,7 +236,7 @@ def test_a_clock_that_is_off_is_said_and_keeps_no_host_from_work(
         make_worker(session)
         make_job(session)
         host_health.report(session, "alpha", None, ahead)
-        [worker] = leases.workers_view(session)
+        [worker] = host_views.workers_view(session)
         assert [one.split(":")[0] for one in worker.problems] == words
         assert worker.clock_ahead_seconds == ahead
         assert worker.claims
@@ -247,9 +247,9 @@ def test_a_host_that_stopped_reporting_is_no_longer_counted(sessions: Sessions) 
     with sessions.begin() as session:
         make_worker(session)
         session.execute(update(Worker).values(seen_at=func.now() - timedelta(hours=1)))
-        assert not leases.workers_view(session)[0].claims
+        assert not host_views.workers_view(session)[0].claims
         host_health.report(session, "alpha", None, 0.0)
-        assert leases.workers_view(session)[0].claims
+        assert host_views.workers_view(session)[0].claims
 
 
 def test_a_report_of_a_host_that_nobody_registered_is_no_error(sessions: Sessions) -> None:
@@ -266,7 +266,7 @@ def test_other_libraries_than_the_services_are_said_and_keep_no_host_from_work(
         for host, version in (("alpha", f"{ours['torch']}+cu130"), ("beta", "1.0")):
             offer = {"numerics": {}, "environment": {"torch": version, "numpy": ours["numpy"]}}
             leases.register_worker(session, host, 100, [("cpu", 0, "a CPU", 1)], offers=[offer])
-        same, other = leases.workers_view(session)
+        same, other = host_views.workers_view(session)
         assert (same.problems, other.claims) == ([], True)
         [sentence] = other.problems
         assert f"torch 1.0 (the service has {ours['torch']})" in sentence

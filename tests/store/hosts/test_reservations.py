@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store.db import NotFound, Reserved
 from store.db.models import Reservation
-from store.hosts import reservations
+from store.hosts import host_views, reservations
 from store.jobs import WaitReason, leases, obstacles
 from tests.support.factories import acquire_job, make_job, make_user, make_worker
 
@@ -18,7 +18,7 @@ GPU = {"device": "cuda"}
 
 def reasons(session: Session, kind: str | None = "cuda") -> list[tuple[WaitReason, str]]:
     found = obstacles.describe_hosts(
-        leases.workers_view(session), leases.devices_view(session), kind, 1
+        host_views.workers_view(session), host_views.devices_view(session), kind, 1
     )
     return [(one.reason, one.sentence) for one in found]
 

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import HALF_LIFE_SECONDS, Attempt, Job, Lease, Study, Transition, User
+from store.hosts import host_views
 from store.hosts.room import PATIENCE_SECONDS
 from store.jobs import commands, leases, usage
 from store.jobs.acquire import MOST_PASSED_OVER, Assignment
@@ -135,7 +136,7 @@ def test_two_hosts_with_many_threads_acquire_every_job_once(sessions: Sessions) 
     with sessions.begin() as session:
         held = session.execute(select(Lease.device_id, Lease.slot)).all()
         assert len(set(held)) == 5
-        busy = Counter({worker.host: worker.busy for worker in leases.workers_view(session)})
+        busy = Counter({worker.host: worker.busy for worker in host_views.workers_view(session)})
         assert busy == {"alpha": 3, "beta": 2}
 
 
@@ -537,6 +538,7 @@ RESNET = {"model": {"name": "resnet20"}}
     ("variants", "parts", "memory_format"),
     [
         (("none", "batch"), CNN, "channels_last"),
+        (("none", "batch"), {"model": {"name": "cnn", "width": 15}}, "contiguous"),
         (("batch", "layer"), CNN, "contiguous"),
         (("none", "instance"), CNN, "contiguous"),
         (("none", "batch"), RESNET, "contiguous"),

@@ -264,20 +264,25 @@ def test_two_last_checkpoints_and_the_best_that_they_need_are_kept(
     assert kept == ["a/best 6", "a/last 5", "a/last 4", "a/best 4"]
 
 
-def test_after_a_fallback_the_newest_checkpoint_is_the_latest_saved(
+def test_after_a_fallback_what_could_not_be_used_is_named_no_more(
     sessions: Sessions, assignment: Assignment
 ) -> None:
+    """Or it would be what the next damaged checkpoint falls back to."""
     with sessions.begin() as session:
         for step in (10, 20):
             commands.record_checkpoint(session, assignment.job_id, 1, saved("last", step))
         commands.end_attempt(session, assignment.job_id, 1, "lost")
         acquire_job(session)
+        obsolete = commands.record_start(
+            session, assignment.job_id, 2, Started(10, 1, 100, 1234, damaged=("a/last 20",))
+        )
         commands.record_checkpoint(session, assignment.job_id, 2, saved("last", 15, folder="b"))
         commands.end_attempt(session, assignment.job_id, 2, "lost")
         again = acquire_job(session)
 
+    assert obsolete == ["a/last 20"]
     assert again is not None
-    assert [checkpoint.path for checkpoint in again.checkpoints] == ["b/last 15", "a/last 20"]
+    assert [checkpoint.path for checkpoint in again.checkpoints] == ["b/last 15", "a/last 10"]
 
 
 def test_a_checkpoint_reported_again_replaces_itself(

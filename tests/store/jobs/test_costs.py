@@ -1,25 +1,20 @@
 """What the hot statements read beside a long history: counts and plans, never times."""
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from bench.harness import history
+from store.hosts import GpuMemory, gpu_memory
 from store.jobs import commands, leases, limits, maintenance, queue, wakeups
 from store.mlflow import exports
 from tests.support.factories import acquire_job, make_worker
+from tests.support.plans import GROWING, explaining, rows_read
 from trainer.events import EpochFinished
 
-Plan = list[Mapping[str, Any]]
-
-#: Tables that grow with every job there ever was.
-GROWING = {"jobs", "attempts", "epochs", "transitions", "checkpoints", "mirrored"}
 OWNERS = 4
 CHECKPOINTS_PER_JOB = 20
 CHECKPOINTS = f"""
@@ -28,34 +23,11 @@ CHECKPOINTS = f"""
     FROM jobs, generate_series(1, {CHECKPOINTS_PER_JOB}) AS number WHERE status = 'succeeded'
 """
 
-
-@contextmanager
-def explaining(engine: Engine) -> Iterator[tuple[list[Plan], list[Plan]]]:
-    """The nodes of the plan of each statement that is executed meanwhile, with the rows that they yielded; and
-    those of its plan for any values."""
-    plans: list[Plan] = []
-    for_any_values: list[Plan] = []
-
-    def explain(
-        connection: Connection, cursor: Any, sql: str, parameters: Any, context: Any, many: bool
-    ) -> None:
-        # Just before it is executed, when it finds what it will find; then undone.
-        beside = connection.connection.cursor()
-        beside.execute("SAVEPOINT explained")
-        beside.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", parameters)
-        (answer,) = beside.fetchone() or ()
-        beside.execute("ROLLBACK TO SAVEPOINT explained")
-        plans.append(list(nodes(answer[0]["Plan"])))
-        # Once it has been prepared a statement may be planned for any values instead of these.
-        beside.execute(f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {numbered(sql, parameters)}")
-        (answer,) = beside.fetchone() or ()
-        for_any_values.append(list(nodes(answer[0]["Plan"])))
-
-    event.listen(engine, "before_cursor_execute", explain)
-    try:
-        yield plans, for_any_values
-    finally:
-        event.remove(engine, "before_cursor_execute", explain)
+TOTAL = 10**10
+FOOTPRINTS = f"""
+    INSERT INTO footprints (shape, device, memory_bytes)
+    SELECT DISTINCT shape, 'a GPU', {TOTAL} FROM jobs WHERE status = 'queued'
+"""
 
 
 @pytest.fixture
@@ -66,32 +38,6 @@ def filled(sessions: sessionmaker[Session], engine: Engine) -> sessionmaker[Sess
     with sessions.begin() as session:
         make_worker(session, cpu=2)
     return sessions
-
-
-def numbered(sql: str, parameters: Mapping[str, Any]) -> str:
-    """With $1 for the first parameter, as PostgreSQL wants it, and the types that psycopg would send."""
-    types = {float: "::float8", timedelta: "::interval", datetime: "::timestamptz"}
-    numbers = {name: f"${number}" for number, name in enumerate(parameters, start=1)}
-    return re.sub(
-        r"%\((\w+)\)s",
-        lambda found: numbers[found[1]] + types.get(type(parameters[found[1]]), ""),
-        sql,
-    )
-
-
-def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from nodes(child)
-
-
-def rows_read(plan: Plan) -> float:
-    """Rows of growing tables, those that a filter removed included."""
-    return sum(
-        node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
-        for node in plan
-        if node.get("Relation Name") in GROWING
-    )
 
 
 def test_no_statement_on_a_jobs_way_reads_the_history(
@@ -170,3 +116,25 @@ def test_who_has_reached_a_limit_costs_an_acquisition_no_search(
     assert max(map(rows_read, plans)) <= 2 * OWNERS
     # For each kind of device and for any.
     assert max(map(rows_read, plans_of_wakeups)) <= 4 * OWNERS
+
+
+def test_jobs_that_do_not_fit_cost_an_acquisition_no_walk_along_their_lines(
+    filled: sessionmaker[Session], engine: Engine
+) -> None:
+    with filled.begin() as session:
+        assert acquire_job(session) is not None
+        # What is free of the CPU is not all of it.
+        session.execute(text("UPDATE jobs SET exclusive = true WHERE status = 'queued'"))
+        with explaining(engine) as (plans, _):
+            assert acquire_job(session) is None
+    # The heads of the lines as such.
+    assert max(map(rows_read, plans)) <= 2 * OWNERS
+    with filled.begin() as session:
+        session.execute(text("UPDATE jobs SET exclusive = seed % 2 = 0 WHERE status = 'queued'"))
+        session.execute(text(FOOTPRINTS))
+        leases.register_worker(session, "beta", 1, [("cuda", 0, "a GPU", 4)], memory={0: 2 * TOTAL})
+        gpu_memory.report(session, "beta", [GpuMemory(0, 2 * TOTAL, TOTAL + 1, 0)])
+        with explaining(engine) as (plans, _):
+            assert acquire_job(session, "beta") is None
+    # Of each owner's two lines: as such, by shape, and the first job's shape; no job for itself.
+    assert max(map(rows_read, plans)) <= 2 * OWNERS * 6

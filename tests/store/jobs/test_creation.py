@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.errors import DatasetUnavailable
 from store.db.models import Dataset, Job, Transition
-from store.jobs import creation
+from store.jobs import commands, creation
 from store.jobs.creation import NewJob, Submission
 from store.jobs.intake import Intake
 from tests.support.factories import (
@@ -66,7 +66,7 @@ def test_numbers_of_a_spec_stay_as_they_were(sessions: Sessions) -> None:
     cells = make_cells(("batch",), (0,), optimizer={"kind": "sgd", "lr": 1e-05})
     with sessions.begin() as session:
         owner, digits = make_user(session, "ada"), find_digits(session)
-        [job] = creation.create(session, owner, "cats", digits, cells)
+        [job] = commands.create(session, owner, "cats", digits, cells)
         session.expire(job)
         assert job.spec == cells[0].spec.model_dump(mode="json")
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Device, Lease, Worker
-from store.hosts import host_health
+from store.hosts import host_health, host_views
 from store.jobs import commands, leases
 from store.results import result_rows
 from tests.support.factories import acquire_job, make_job, make_worker
@@ -112,8 +112,8 @@ def test_a_worker_registers_again_with_other_devices(sessions: Sessions) -> None
         leases.set_draining(session, "alpha")
         make_worker(session, cpu=2)
 
-        views = leases.devices_view(session)
-        worker = leases.workers_view(session)[0]
+        views = host_views.devices_view(session)
+        worker = host_views.workers_view(session)[0]
 
     assert [(view.kind, view.slots) for view in views] == [("cpu", 2)]
     assert (worker.draining, worker.slots, worker.process) == (False, 2, 100)
@@ -128,7 +128,7 @@ def test_a_device_that_went_away_while_held_is_given_to_nobody(sessions: Session
         make_job(session)
 
         assert acquire_job(session) is None
-        assert leases.devices_view(session) == []
+        assert host_views.devices_view(session) == []
 
 
 def test_devices_show_who_holds_them(sessions: Sessions) -> None:
@@ -137,8 +137,8 @@ def test_devices_show_who_holds_them(sessions: Sessions) -> None:
         job = make_job(session, name="mine")
         acquire_job(session)
 
-        view = leases.devices_view(session)[0]
-        worker = leases.workers_view(session)[0]
+        view = host_views.devices_view(session)[0]
+        worker = host_views.workers_view(session)[0]
 
     assert (view.host, view.kind, view.number, view.name) == ("alpha", "cpu", 0, "a processor")
     assert [(held.slot, held.job_id, held.job_name, held.attempt) for held in view.held] == [
@@ -151,9 +151,9 @@ def test_a_worker_that_is_silent_is_not_alive_until_it_is_seen(sessions: Session
     with sessions.begin() as session:
         make_worker(session)
         session.execute(update(Worker).values(seen_at=func.now() - timedelta(hours=1)))
-        assert not leases.workers_view(session)[0].alive
+        assert not host_views.workers_view(session)[0].alive
         assert leases.free_slots(session) == {}
 
         host_health.report(session, "alpha", None, 0.0)
-        assert leases.workers_view(session)[0].alive
+        assert host_views.workers_view(session)[0].alive
         assert leases.free_slots(session) == {"alpha": {"cpu": 1}}

@@ -5,17 +5,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Attempt, Footprint, Job, Lease, Transition
-from store.hosts import PATIENCE_SECONDS, GpuMemory, footprints, gpu_memory
-from store.jobs import commands, leases, queue
+from store.hosts import PATIENCE_SECONDS, GpuMemory, footprints, gpu_memory, host_views
+from store.jobs import commands, leases, order, queue
 from store.jobs.acquire import Assignment
 from store.jobs.preemption import preempt
 from store.jobs.wakeups import due
 from tests.support.factories import acquire_job, make_job, make_user, set_job
-from tests.support.statements import counting_statements
 
 Sessions = sessionmaker[Session]
 GB = 10**9
@@ -106,6 +105,25 @@ def test_the_highest_peak_of_a_shape_is_kept(sessions: Sessions) -> None:
         assert session.scalars(select(Footprint.memory_bytes)).all() == [3 * GB]
 
 
+def test_a_host_is_woken_for_what_fits_into_the_memory_of_its_gpus(sessions: Sessions) -> None:
+    with sessions.begin() as session:
+        make_gpus(session)
+        measure(session, 8, 6 * GB)
+        measure(session, 16, 20 * GB)
+        submit(session, 8)
+        assert acquired(session) is not None
+        large, *_ = [submit(session, width) for width in (16, 8, 8, 8)]
+        # Each of the three would fit.
+        assert due(session) == {"alpha": 3}
+        tell(session, 15 * GB)
+        assert due(session) == {}
+        waited = func.now() - timedelta(seconds=PATIENCE_SECONDS + 1)
+        set_job(session, large.id, queued_at=waited)
+        assert due(session) == {}
+        tell(session, 0)
+        assert due(session) == {"alpha": 3}
+
+
 def test_what_others_use_is_left_to_them(sessions: Sessions) -> None:
     with sessions.begin() as session:
         make_gpus(session)
@@ -146,7 +164,7 @@ def test_where_processes_cannot_be_told_apart_others_use_what_jobs_do_not(
         assert job is not None
         commands.renew(session, job.job_id, job.attempt, 60.0, 1.0, used_bytes=4 * GB)
         gpu_memory.report(session, "alpha", [GpuMemory(0, TOTAL, 7 * GB, None)])
-        [view] = leases.devices_view(session)
+        [view] = host_views.devices_view(session)
     assert view.memory is not None
     booked = footprints.with_headroom(5 * GB)
     assert (view.memory.foreign_bytes, view.memory.booked_bytes) == (3 * GB, booked)
@@ -171,6 +189,37 @@ def test_who_runs_out_of_memory_runs_once_more_alone_and_then_fails(sessions: Se
         commands.end_attempt(session, job.id, 2, "oom", error="out of memory again")
         session.refresh(job)
         assert (job.status, job.reason, job.error) == ("failed", "oom", "out of memory again")
+
+
+def test_whom_the_kernel_killed_keeps_its_booking_and_all_of_its_attempts(
+    sessions: Sessions,
+) -> None:
+    with sessions.begin() as session:
+        make_gpus(session)
+        measure(session, 8, 5 * GB)
+        job = submit(session, 8)
+        booked = footprints.with_headroom(5 * GB)
+        for number in (1, 2):
+            assert acquired(session) == (0, booked)
+            commands.end_attempt(session, job.id, number, "oom", by_kernel=True)
+        assert acquired(session) == (0, booked)
+        commands.end_attempt(session, job.id, 3, "oom", by_kernel=True)
+        session.refresh(job)
+        assert (job.status, job.reason) == ("failed", "oom")
+
+
+def test_a_job_of_one_attempt_runs_out_of_memory_once_until_it_is_retried(
+    sessions: Sessions,
+) -> None:
+    with sessions.begin() as session:
+        make_gpus(session)
+        job = submit(session, 8, max_attempts=1)
+        assert acquired(session) == (0, None)
+        commands.end_attempt(session, job.id, 1, "oom")
+        assert (job.status, job.reason) == ("failed", "oom")
+        measure(session, 8, 5 * GB)
+        commands.retry(session, job, "ada")
+        assert acquired(session) == (0, footprints.with_headroom(5 * GB))
 
 
 def test_jobs_that_fit_pass_one_that_does_not_until_it_has_waited_for_long(
@@ -262,30 +311,47 @@ def test_a_waiting_job_of_a_higher_class_gets_the_memory_of_the_newest_of_a_lowe
         assert started.job_id == high.id
 
 
-def test_of_jobs_that_do_not_fit_only_the_first_are_looked_at(
-    sessions: Sessions, engine: Engine, monkeypatch: pytest.MonkeyPatch
+def test_a_job_that_fits_is_found_behind_any_number_of_those_that_do_not(
+    sessions: Sessions,
 ) -> None:
-    monkeypatch.setattr(queue, "MOST_LOOKED_AT", 3)
-    queue._fairest.cache_clear()
     with sessions.begin() as session:
         make_gpus(session)
         measure(session, 8, 5 * GB)
         measure(session, 16, 23 * GB)
-        owner = make_user(session)
+        owner, resources = make_user(session), {"device": "cuda"}
         submit(session, 8)
         assert acquired(session) is not None
-        model = {"name": "mlp", "hidden": [16]}
-        resources = {"device": "cuda"}
-        for _ in range(3):
-            make_job(session, owner, model=model, resources=resources)
+        large = {"name": "mlp", "hidden": [16]}
+        for is_exclusive in [True] * 12 + [False] * 12:
+            one = {**resources, "exclusive": is_exclusive}
+            make_job(session, owner, model=large, resources=one)
+        assert acquired(session) is None
         behind = make_job(session, owner, model={"name": "mlp", "hidden": [8]}, resources=resources)
-        with counting_statements(engine) as statements:
-            assert acquired(session) is None
-        # The lock, what is free, and the search.
-        assert len(statements) == 3
-        monkeypatch.setattr(queue, "MOST_LOOKED_AT", 4)
-        queue._fairest.cache_clear()
         started = acquire_job(session)
         assert started is not None
         assert started.job_id == behind.id
+
+
+def test_of_very_many_shapes_the_first_are_looked_at_and_that_of_the_oldest_job(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order, "MOST_SHAPES", 2)
+    queue._fairest.cache_clear()
+    with sessions.begin() as session:
+        make_gpus(session)
+        measure(session, 8, 5 * GB)
+        submit(session, 8)
+        assert acquired(session) is not None
+        owner, resources = make_user(session), {"device": "cuda"}
+        model = {"name": "mlp", "hidden": [8]}
+        booked = session.scalars(select(Footprint.shape)).one()
+        # Nothing is known of the first two, which may not share the GPU; the last is not looked at.
+        for shape in ("", "0", booked):
+            last = make_job(session, owner, model=model, resources=resources)
+            set_job(session, last.id, shape=shape)
+        assert acquired(session) is None
+        set_job(session, last.id, queued_at=func.now() - timedelta(seconds=10))
+        started = acquire_job(session)
+        assert started is not None
+        assert started.job_id == last.id
     queue._fairest.cache_clear()

@@ -85,10 +85,11 @@ def test_a_file_that_an_answered_job_shares_goes_with_the_last_row_that_names_it
             pass
         session.refresh(answered)
         assert (answered.status, answered.reused_from) == ("succeeded", source)
-        # It counts for the owner of the first one only.
+        # It counts once, for the owner of the first one only.
         assert [one.bytes for one in disk_use.read_owned(session).values()] == [12]
+        assert disk_use.read_stored(session)["checkpoints"] == Stored(2, 12)
         removed = maintenance.remove_checkpoints(session, timedelta(minutes=1))
-        assert (removed.stored.count, removed.paths) == (1, [])
+        assert (removed.stored, removed.paths) == (Stored(1, 0), [])
         set_job(session, answered.id, finished_at=session.get_one(Job, source).finished_at)
         assert maintenance.remove_checkpoints(session, timedelta(minutes=1)).paths == [
             f"jobs/{source}/attempt-1/last.pt"

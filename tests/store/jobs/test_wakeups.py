@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+import redis
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -18,14 +19,24 @@ from tests.support.factories import acquire_job, make_dataset, make_job, make_st
 Sessions = sessionmaker[Session]
 
 
-@pytest.fixture
-def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+@pytest.fixture(scope="module")
+def module_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     server = Redis(tmp_path_factory.mktemp("redis") / "server")
     server.start()
     yield server
-    if server.pid is not None:
-        os.kill(server.pid, signal.SIGCONT)
     server.stop()
+
+
+@pytest.fixture
+def own_redis(module_redis: Redis) -> Iterator[Redis]:
+    """Empty, and used by this module alone: a test may hold it or stop it."""
+    if module_redis.pid is None:
+        module_redis.start()
+    with redis.Redis(unix_socket_path=str(module_redis.socket)) as client:
+        client.flushall()
+    yield module_redis
+    if module_redis.pid is not None:
+        os.kill(module_redis.pid, signal.SIGCONT)
 
 
 def test_nothing_is_due_without_jobs_or_without_slots(sessions: Sessions) -> None:

@@ -44,7 +44,7 @@ def branches(inner: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expressi
     return st.builds(Not, inner) | st.builds(And, operands) | st.builds(Or, operands)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(st.recursive(leaves, branches, max_leaves=20))
 def test_what_is_written_is_read_back(expression: Expression) -> None:
     again = parse_query(write_query(expression))

@@ -128,7 +128,7 @@ def test_a_query_finds_what_it_says(sessions: sessionmaker[Session]) -> None:
         plant(session)
         jobs = session.scalars(select(Job).options(joinedload(Job.study))).all()
 
-        @settings(max_examples=300, deadline=None)
+        @settings(max_examples=100, deadline=None)
         @given(expressions)
         def agree(expression: Expression) -> None:
             found = result_rows.rows(session, condition=condition(expression)).items
@@ -164,7 +164,7 @@ def test_whatever_is_compared_is_answered_or_refused(sessions: sessionmaker[Sess
         plant(session)
         names = st.sampled_from([*known_fields(), "best.epoch", "metrics.x"])
 
-        @settings(max_examples=400, deadline=None)
+        @settings(max_examples=150, deadline=None)
         @given(names, st.sampled_from(OPERATORS), anything)
         def answered(name: str, sign: Operator, value: Any) -> None:
             try:

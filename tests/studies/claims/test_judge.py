@@ -151,7 +151,7 @@ def test_swapped_labels_flip_a_directional_verdict() -> None:
 @pytest.mark.parametrize("count", [1, 3])
 def test_nothing_is_claimed_of_one_variant_over_disjoint_seeds(count: int) -> None:
     """Two arms of one truth, unpaired: family-wise, no more often than promised but by chance."""
-    draws, seeds = 2000, 8
+    draws, seeds = 600, 8
     names = ["none", "batch", "layer", "group"][: count + 1]
     claims = [claim(name=one, rising=["none", one]) for one in names[1:]]
     study = make_study(tuple(names), claims=claims, seeds=seeds)

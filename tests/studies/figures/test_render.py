@@ -49,18 +49,16 @@ def words(figure: Figure) -> str:
     )
 
 
-def test_a_report_with_all_data_has_every_figure() -> None:
-    found = dict(render_all(make_report()))
+def test_a_report_with_all_data_has_every_figure_with_the_bytes_of_savefig() -> None:
+    report = make_report()
+    found = dict(render_all(report))
     assert found.keys() == ALL
     assert all(content.startswith(PNG) and len(content) > 5000 for content in found.values())
-
-
-def test_a_png_has_the_bytes_of_savefig() -> None:
-    report = make_report()
-    for name in sorted(ALL):
+    # Axes that share their scales with a note below, and images.
+    for name in ("learning_curves", "filters"):
         expected = io.BytesIO()
         draw(report, name).savefig(expected, format="png")
-        assert png(draw(report, name)) == expected.getvalue(), name
+        assert found[name] == expected.getvalue(), name
 
 
 @pytest.mark.parametrize(("format", "begin"), [("svg", b"<?xml"), ("pdf", b"%PDF-")])
@@ -298,7 +296,7 @@ def test_a_variant_has_one_colour_in_all_figures() -> None:
 
 def test_many_variants_and_points_are_drawn_within_bounds() -> None:
     variants = {
-        f"v{n}": {"norm": {"kind": "none"}, "training": {"epochs": n + 1}} for n in range(30)
+        f"v{n}": {"norm": {"kind": "none"}, "training": {"epochs": n + 1}} for n in range(22)
     }
     report = make_report(variants, matrix={"training.batch_size": [64, 32, 16]}, insides=False)
     for info in figure_list.available_figures(report):

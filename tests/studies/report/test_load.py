@@ -16,6 +16,7 @@ from store.studies import studies
 from studies.claims.judge import read_claims
 from studies.comparison.compare import read_comparison
 from studies.report.load import read_report
+from studies.report.page import make_page
 from studies.spec.expand import expand
 from tests.support.factories import acquire_job, make_user, make_worker
 from tests.support.result_rows import ENVIRONMENT, FACTS, make_study
@@ -169,3 +170,22 @@ def test_a_report_of_a_study_with_claims_shows_what_was_recorded(
         (variant, layer, (10, 20)) for variant in VARIANTS for layer in ("norm1", "norm2")
     ]
     assert [panel.kind for panel in report.panels] == ["lines", "lines"]
+
+
+@pytest.mark.parametrize("fields", [{}, CLAIMED], ids=["without claims", "with claims"])
+def test_a_page_says_the_same_without_what_only_figures_show(
+    sessions: Sessions, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    with sessions.begin() as session:
+        number = train_study(session, **fields).id
+    with sessions.begin() as session:
+        study = studies.find(session, number)
+        assert study is not None
+        whole = read_report(session, study, tmp_path, None)
+        with counted(sessions) as statements:
+            bare = read_report(session, study, tmp_path, None, with_figures=False)
+    assert make_page(bare) == make_page(whole)
+    assert bare.panels == whole.panels
+    # Thousands of rows, of which a page of a study without claims shows nothing.
+    assert any("epochs.train_loss" in one for one in statements) == bool(fields)
+    assert not any(job.curve.epoch for job in bare.jobs)

@@ -6,6 +6,7 @@ import pytest
 
 from studies.spec.expand import MAX_CELLS, expand
 from studies.spec.merge import locate
+from studies.spec.parts import read_job_parts, read_study_parts
 from studies.spec.study import StudyError, is_study, read_study
 
 DEMO: dict[str, Any] = {
@@ -209,3 +210,27 @@ def test_a_document_with_a_base_is_a_study_and_is_told_that_it_needs_variants() 
     [problem] = caught.value.problems
     assert problem.pointer == "/variants"
     assert "a study needs `variants`" in problem.detail
+
+
+def test_what_cannot_be_read_is_no_reason_for_further_problems() -> None:
+    """A default in its place, or a variant that is missing then, may fit the rest worse than what was meant."""
+    spec = {
+        **DEMO["base"],
+        "norm": {"kind": "none"},
+        "training": {"epochs": 100, "batchsize": 8},
+        "schedule": {"kind": "cosine", "warmup_epochs": 30},
+    }
+    read = read_job_parts(spec)
+    assert [one.pointer for one in read.problems] == ["/training/batchsize"]
+    assert {"training", "schedule"} <= read.unread
+
+    document = study(
+        seeds="five",
+        tune={"optimizer.lr": [0.1, 0.2], "seeds": [6, 7]},
+        baseline="group",
+        variants={"none": {"norm": {"kind": "none"}}, "group": 3},
+    )
+    _, problems = read_study_parts(document)
+    assert {one.pointer for one in problems} >= {"/seeds", "/variants/group"}
+    assert "/baseline" not in {one.pointer for one in problems}
+    assert not any("other seeds" in one.detail for one in problems)

@@ -20,6 +20,8 @@ LARGE = {
     "training": {"epochs": 10_000, "batch_size": 16, "checkpoint_seconds": 0.2},
     "resources": {"device": "cpu", "max_attempts": 1},
 }
+#: It doesn't end before the disk is full, on a fast machine too.
+LONG = {**SPEC, "training": {**SPEC["training"], "epochs": 200}}
 POISON = {
     **SPEC,
     "training": {**SPEC["training"], "epochs": 10_000},
@@ -37,23 +39,26 @@ def flip_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
-def _pause(scene: Scene) -> Running:
-    """The attempt that was ended by it."""
+def _pause(scene: Scene) -> tuple[Running, Checkpoint]:
+    """The attempt that was ended by it, and the newest checkpoint, which is further than the one before."""
     while True:
         hit = scene.running()
         # Refused where the job has just ended.
         scene.stack.api.post(f"/jobs/{hit.job}/pause")
-        if scene.end_of(hit).end == "paused":
-            return hit
+        if scene.end_of(hit).end != "paused":
+            continue
+        with scene.sessions.begin() as session:
+            rows = session.query(Checkpoint).filter_by(job_id=hit.job, kind="last")
+            newest, before = rows.order_by(Checkpoint.id.desc()).limit(2)
+        if before.step < newest.step:
+            return hit, newest
+        # Its training was over, but not its evaluation.
+        scene.stack.post(f"/jobs/{hit.job}/resume")
 
 
 def damage_checkpoint(damage: Callable[[Path], None]) -> Callable[[Scene], str]:
     def happen(scene: Scene) -> str:
-        hit = _pause(scene)
-        with scene.sessions.begin() as session:
-            rows = session.query(Checkpoint).filter_by(job_id=hit.job, kind="last")
-            newest = rows.order_by(Checkpoint.id.desc()).first()
-        assert newest is not None
+        hit, newest = _pause(scene)
         damage(scene.home.storage / newest.path)
         scene.stack.post(f"/jobs/{hit.job}/resume")
         step = scene.first_step_after(hit)
@@ -87,7 +92,7 @@ def refuse_checkpoints(
 def keep_disk_full(scene: Scene) -> str:
     """Until a job has failed for it."""
     wait_for(lambda: scene.read(scene.have_ended), "the end of the jobs that the disk has room for")
-    job = scene.submit()
+    job = scene.submit(LONG)
     scene.expected[job] = ("failed", "disk")
     scene.training(job, saved=2)
 

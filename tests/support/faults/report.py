@@ -19,7 +19,7 @@ from tests.support.faults.scene import Scene
 from tests.support.faults.table import Fault
 
 HEAD = ("fault", "rounds", "jobs", "what was seen (last round)", "verdict")
-SHARED = " Faults of one kind happened to the same jobs, one after the other, as in `make test`; their rows count the same jobs."
+SHARED = " Faults of one kind happened to the same jobs, one after the other, so that their rows count the same jobs."
 
 
 @dataclass

@@ -4,6 +4,31 @@ import os
 from dataclasses import dataclass
 from typing import Any, Self
 
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is done: by `make test` one small round, by `make test-faults` several with dozens of jobs.
+
+    `together`: faults of a kind share their jobs.
+    """
+
+    is_small: bool
+    together: bool
+    rounds: int
+    jobs: int
+    frozen_seconds: float
+    away_seconds: float
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        rounds = int(os.environ.get("NORMLAB_FAULT_ROUNDS", "0"))
+        jobs = int(os.environ.get("NORMLAB_FAULT_JOBS", "24" if rounds else "3"))
+        together = not os.environ.get("NORMLAB_FAULT_ALONE")
+        seconds = (20.0, 60.0) if rounds else (3.0, 1.0)
+        return cls(rounds == 0, together, max(rounds, 1), jobs, *seconds)
+
+
+SCALE = Scale.from_environment()
 LEASE_SECONDS = 10.0
 SETTINGS = {
     "NORMLAB_CPU_SLOTS": "2",
@@ -11,7 +36,7 @@ SETTINGS = {
     "NORMLAB_HEARTBEAT_SECONDS": "0.5",
     "NORMLAB_SWEEP_SECONDS": "1",
     # A busy machine takes a step in this time, too.
-    "NORMLAB_STALL_SECONDS": "20",
+    "NORMLAB_STALL_SECONDS": "12",
     # A disk that is full on purpose shall be noticed by the jobs, not before them.
     "NORMLAB_MIN_FREE_MB": "0",
 }
@@ -22,36 +47,21 @@ SEEDS = 3
 EPOCHS = 20
 #: Several faults may hit the same job.
 TRIES = 10
+_SAVED = {"checkpoint_seconds": 0.3}
+#: Long enough to be hit in the middle.
 SPEC: dict[str, Any] = {
     "project": "faults",
-    "dataset": {"name": "digits"},
+    "dataset": {"name": "digits", "train_size": 400},
     "model": {"name": "mlp", "hidden": [16]},
     "norm": {"kind": "batch"},
     "regularization": [{"kind": "dropout", "p": 0.1}],
     "optimizer": {"kind": "sgd", "lr": 0.01, "momentum": 0.9},
-    "training": {"epochs": EPOCHS, "batch_size": 16, "checkpoint_seconds": 0.1},
+    "training": {"epochs": EPOCHS, "batch_size": 16, **_SAVED},
     "resources": {"device": "cpu", "max_attempts": TRIES},
 }
 #: By a process for each slot.
 ON_TWO_SLOTS = {
     **SPEC,
-    "training": {"epochs": EPOCHS, "batch_size": 32, "checkpoint_seconds": 0.1},
+    "training": {"epochs": EPOCHS, "batch_size": 32, **_SAVED},
     "resources": {"device": "cpu", "devices": 2, "max_attempts": TRIES},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How much is done: by `make test` one small round, in which faults share their jobs; see `make test-faults`."""
-
-    rounds: int
-    jobs: int
-    together: bool
-    frozen_seconds: float
-    away_seconds: float
-
-    @classmethod
-    def from_environment(cls) -> Self:
-        rounds = int(os.environ.get("NORMLAB_FAULT_ROUNDS", "0"))
-        jobs = int(os.environ.get("NORMLAB_FAULT_JOBS", "24" if rounds else "3"))
-        return cls(max(rounds, 1), jobs, rounds == 0, *((20.0, 60.0) if rounds else (3.0, 3.0)))

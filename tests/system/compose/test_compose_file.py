@@ -1,6 +1,7 @@
 """What docker-compose.yml promises, read from the file: no engine is needed."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -8,18 +9,28 @@ from typing import Any
 import pytest
 import yaml
 
-from migrations.roles import API, MLFLOW, PASSWORDS, WORKER
+from migrations.roles import ACCESS, API, MLFLOW, PASSWORDS, WORKER
 from normlab.stack.mlflow_server import server_command, server_environment
 from worker.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docker-compose.yml").read_text()
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
-SECRETS = ("POSTGRES_PASSWORD", *PASSWORDS.values(), "NORMLAB_BOOTSTRAP_TOKEN")
-#: Who logs in to the database, and as what.
+CADDY = (ROOT / "deploy/caddy.yml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+SECRETS = (
+    "POSTGRES_PASSWORD",
+    *PASSWORDS.values(),
+    "NORMLAB_BOOTSTRAP_TOKEN",
+    "NORMLAB_MLFLOW_TOKEN",
+    "NORMLAB_METRICS_TOKEN",
+    "NORMLAB_OIDC_CLIENT_SECRET",
+    "NORMLAB_SMTP_PASSWORD",
+)
+#: Who logs in to a database, and as what: MLflow to its own, and to ours.
 LOGINS = {
-    "migrate": "normlab", "mlflow-database": "normlab", "api": API, "worker-cpu": WORKER, "worker-gpu": WORKER,
-    "sweep": WORKER, "mirror": WORKER, "mlflow": MLFLOW,
+    "migrate": {"normlab"}, "mlflow-database": {"normlab"}, "api": {API}, "worker-cpu": {WORKER},
+    "worker-gpu": {WORKER}, "sweep": {WORKER}, "mirror": {WORKER}, "mlflow": {MLFLOW, ACCESS},
 }  # fmt: skip
 ONE_SHOTS = {"migrate", "mlflow-database"}
 
@@ -31,21 +42,65 @@ def test_every_published_port_is_on_loopback() -> None:
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_a_secret_has_no_default_and_no_value(secret: str) -> None:
-    uses = re.findall(rf"\$\{{{secret}(.*?)\}}", TEXT)
-    assert uses
-    assert all(use.startswith(":?") for use in uses)
-    assert re.search(rf"^{secret}=$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+def test_a_secret_comes_from_its_file_alone(secret: str) -> None:
+    name = secret.removeprefix("NORMLAB_").lower()
+    assert set(re.findall(rf"{secret}(?!_FILE)\b[^@]*", TEXT)) <= {f"{secret}}}"}
+    assert set(re.findall(rf"{secret}_FILE: (\S+)", TEXT)) == {f"/run/secrets/{name}"}
+    assert secret not in (ROOT / ".env.example").read_text()
+
+
+def test_the_script_makes_every_secret_of_the_file_once(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("POSTGRES_PASSWORD=as-before\n")
+    for _ in range(2):
+        subprocess.run([ROOT / "deploy/make-secrets"], cwd=tmp_path, check=True)
+        made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    assert made.keys() == COMPOSE["secrets"].keys()
+    assert made.pop("postgres_password") == "as-before\n"
+    assert made.pop("bootstrap_token").startswith("nl_")
+    assert all(re.fullmatch("[0-9a-f]{48}\n", value) for value in made.values())
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_the_secrets_that_it_reads(name: str) -> None:
+    environment = SERVICES[name].get("environment", {})
+    files = {value for key, value in environment.items() if key.endswith("_FILE")}
+    assert files == {f"/run/secrets/{secret}" for secret in SERVICES[name].get("secrets", [])}
+    # Where the variable is read, the file is known.
+    wanted = set(re.findall(r"\{([A-Z_]+)\}", str(environment)))
+    assert {f"{variable}_FILE" for variable in wanted} <= environment.keys()
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_logs_in_with_its_own_role_and_knows_no_other_password(name: str) -> None:
     text = str(SERVICES[name].get("environment", {}))
-    logins = re.findall(r"postgresql\+psycopg://(\w+):\$\{(\w+)", text)
-    role = LOGINS.get(name)
-    assert {login for login, _ in logins} == ({role} if role else set())
-    if role in PASSWORDS:
-        assert set(re.findall(r"\w+_PASSWORD", text)) == {PASSWORDS[role]}
+    logins = re.findall(r"postgresql\+psycopg://(\w+):\{(\w+)\}", text)
+    roles = LOGINS.get(name, set())
+    assert {login for login, _ in logins} == roles
+    if roles & PASSWORDS.keys():
+        passwords = {PASSWORDS[role] for role in roles}
+        assert set(re.findall(r"(\w+_DATABASE_PASSWORD)(?:_FILE)?\b", text)) == passwords
+        assert "POSTGRES_PASSWORD" not in text
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_no_rights_of_root_and_writes_into_volumes_and_memory_only(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    # PostgreSQL's entry point needs to become its user; no other service adds any.
+    assert "cap_add" not in service or name == "postgres"
+
+
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - ONE_SHOTS))
+def test_the_memory_of_a_service_can_be_limited(name: str) -> None:
+    assert re.fullmatch(r"\$\{NORMLAB_[A-Z]+_MEMORY:-\w+\}", SERVICES[name]["mem_limit"])
+
+
+def test_mlflow_and_the_mirror_alone_know_what_the_mirror_writes_with() -> None:
+    knowing = {name for name in SERVICES if "mlflow_token" in SERVICES[name].get("secrets", [])}
+    assert knowing == {"mlflow", "mirror"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -56,7 +111,8 @@ def test_the_log_of_a_service_is_bounded(name: str) -> None:
 
 
 def test_every_optional_variable_stands_in_the_example() -> None:
-    used = set(re.findall(r"\$\{(\w+)", TEXT)) | {"NORMLAB_CPU_SLOTS", "NORMLAB_GPU_SLOTS"}
+    used = set(re.findall(r"\$\{(\w+)", TEXT + CADDY))
+    used |= {"NORMLAB_CPU_SLOTS", "NORMLAB_GPU_SLOTS", "COMPOSE_FILE"}
     shown = set(re.findall(r"^#?(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert used == shown
 
@@ -78,13 +134,19 @@ def test_mlflow_starts_as_on_a_laptop() -> None:
         host="0.0.0.0",
         python="python",
     )
-    given = [part for argument in SERVICES["mlflow"]["command"] for part in argument.split("=", 1)]
-    assert given == expected
+    options = [part for option in SERVICES["mlflow"]["command"] for part in option.split("=", 1)]
+    assert options == expected
     environment = dict(SERVICES["mlflow"]["environment"])
     assert environment.pop("MLFLOW_BACKEND_STORE_URI").endswith("@postgres:5432/mlflow")
-    wanted = dict(server_environment("unused", "mlflow:5000,127.0.0.1:*,localhost:*"))
-    del wanted["MLFLOW_BACKEND_STORE_URI"]
-    assert environment == wanted
+    assert environment.pop("NORMLAB_DATABASE_URL").endswith("@postgres:5432/normlab")
+    wanted = server_environment(
+        "", access_url="", mirror_token="", allowed_hosts="mlflow:5000,127.0.0.1:*,localhost:*"
+    )
+    behind_a_proxy = {"NORMLAB_PUBLIC_MLFLOW_URL", "FORWARDED_ALLOW_IPS"}
+    assert behind_a_proxy <= environment.keys()
+    environment = {name: environment[name] for name in environment.keys() - behind_a_proxy}
+    given = {name: value for name, value in environment.items() if not name.endswith("_FILE")}
+    assert given == {name: value for name, value in wanted.items() if value}
 
 
 def seconds(text: str) -> int:
@@ -113,6 +175,37 @@ def test_a_service_that_ends_is_awaited_as_such(name: str) -> None:
     # `up --wait` fails on a container that ends, unless another service depends on its completion.
     conditions = [one.get("depends_on", {}).get(name, {}) for one in SERVICES.values()]
     assert {"condition": "service_completed_successfully"} in conditions
+
+
+@pytest.mark.parametrize(
+    ("said", "link"),
+    [
+        ({}, "http://127.0.0.1:8000"),
+        ({"NORMLAB_API_PORT": "8123"}, "http://127.0.0.1:8123"),
+        (
+            {"NORMLAB_API_PORT": "8123", "NORMLAB_PUBLIC_URL": "https://normlab.example/"},
+            "https://normlab.example",
+        ),
+    ],
+)
+def test_links_in_messages_lead_to_the_published_port_or_to_what_is_said(
+    said: dict[str, str], link: str
+) -> None:
+    environment = SERVICES["sweep"]["environment"]
+    # Not one default inside another: docker-compose 1 reads `${A:-${B:-c}}` as something else.
+    values = {
+        name: re.sub(r"\$\{(\w+):-([^{}$]*)\}", lambda match: said.get(match[1]) or match[2], text)
+        for name in ("NORMLAB_PUBLIC_URL", "NORMLAB_API_PORT")
+        for text in [environment[name]]
+    }
+    settings = Settings(
+        database_url="",
+        redis_url="",
+        storage=Path(),
+        public_url=values["NORMLAB_PUBLIC_URL"],
+        api_port=int(values["NORMLAB_API_PORT"]),
+    )
+    assert settings.address_in_links == link
 
 
 def test_the_api_comes_before_training_where_cores_are_scarce() -> None:

@@ -4,7 +4,6 @@ Needs the image `normlab` (docker build -t normlab .) and the two base images; p
 """
 
 import os
-import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ import httpx
 import pytest
 import yaml
 
-from migrations.roles import PASSWORDS
 from normlab import Client
 from tests.support.waiting import free_port, wait_for
 
@@ -29,27 +27,30 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(15 * MINUTE)]
 class Stack:
     """One compose project with its own name, ports, volumes and secrets."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], folder: Path) -> None:
         self.name = f"normlab-test-{os.getpid()}"
-        self.token = f"nl_{secrets.token_hex(24)}"
-        port = free_port()
+        subprocess.run([ROOT / "deploy/make-secrets", folder], cwd=folder.parent, check=True)
+        self.secrets = {path.name: path.read_text().strip() for path in folder.iterdir()}
+        self.token = self.secrets["bootstrap_token"]
+        port, mlflow_port = free_port(), free_port()
+        self.mlflow_url = f"http://127.0.0.1:{mlflow_port}"
         self.url = f"http://127.0.0.1:{port}"
         self.client = Client(self.url, self.token)
         self._command = [*command, "--project-name", self.name]
         self._environment = os.environ | {
-            "POSTGRES_PASSWORD": secrets.token_hex(24),
-            **{variable: secrets.token_hex(24) for variable in PASSWORDS.values()},
-            "NORMLAB_BOOTSTRAP_TOKEN": self.token,
+            "NORMLAB_SECRETS": str(folder),
             "NORMLAB_API_PORT": str(port),
-            "NORMLAB_MLFLOW_PORT": str(free_port()),
+            "NORMLAB_MLFLOW_PORT": str(mlflow_port),
         }
 
-    def run(self, *arguments: str) -> None:
+    def run(self, *arguments: str) -> str:
+        """What it prints."""
         command = [*self._command, *arguments]
         done = subprocess.run(
             command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def up(self) -> None:
         """Returns when the API is ready."""
@@ -64,8 +65,8 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    stack = Stack(_compose_command())
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(_compose_command(), tmp_path_factory.mktemp("compose") / "secrets")
     try:
         stack.up()
         yield stack
@@ -82,6 +83,38 @@ def test_a_study_goes_through_and_outlives_down_and_up(stack: Stack) -> None:
     stack.run("down")
     stack.up()
     assert stack.client.comparison(study) == before
+    _wait_for_mlflow(stack)
+    stack.run("run", "--rm", "mirror", "python", "-m", "worker.mirror", "--verify")
+
+
+def test_mlflow_asks_for_a_token(stack: Stack) -> None:
+    _wait_for_mlflow(stack)
+    search = f"{stack.mlflow_url}/api/2.0/mlflow/experiments/search?max_results=1"
+    assert httpx.get(search).status_code == 401
+    headers = {"Authorization": f"Bearer {stack.token}"}
+    assert httpx.get(search, headers=headers).status_code == 200
+
+
+def test_no_description_of_a_container_shows_a_secret(stack: Stack) -> None:
+    containers = stack.run("ps", "--all", "--quiet").split()
+    described = subprocess.check_output(["docker", "inspect", *containers], text=True)
+    assert "NORMLAB_API_DATABASE_PASSWORD_FILE" in described
+    assert [name for name, secret in stack.secrets.items() if secret in described] == []
+
+
+def _wait_for_mlflow(stack: Stack) -> None:
+    """Until it answers, and has what the mirror wrote."""
+    headers = {"Authorization": f"Bearer {stack.secrets['metrics_token']}"}
+
+    def is_level() -> bool:
+        try:
+            httpx.get(f"{stack.mlflow_url}/health", timeout=5.0).raise_for_status()
+        except httpx.HTTPError:
+            return False
+        metrics = httpx.get(f"{stack.url}/metrics", headers=headers).text
+        return "\nnormlab_mirror_lag_seconds 0.0\n" in metrics
+
+    wait_for(is_level, "MLflow has everything", 5 * MINUTE, pause=1.0)
 
 
 def _small_study() -> dict[str, Any]:

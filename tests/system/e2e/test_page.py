@@ -1,5 +1,6 @@
 """The page in a real browser, over a whole stack: what a person sees, presses and waits for."""
 
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -17,12 +18,13 @@ from tests.support.browser import (
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 
+#: It ends when it is cancelled, on a fast machine too.
 JOB: dict[str, Any] = {
     "project": "page",
     "dataset": {"name": "digits", "train_size": 300},
     "model": {"name": "mlp", "hidden": [16]},
     "norm": {"kind": "batch"},
-    "training": {"epochs": 400, "batch_size": 16},
+    "training": {"epochs": 20_000, "batch_size": 16},
 }
 STUDY: dict[str, Any] = {
     "project": "page",
@@ -62,6 +64,19 @@ def test_every_page_can_be_read_by_everybody(
             ensure_readable(page, width)
 
 
+def test_who_is_logged_in_follows_a_link_into_mlflow(
+    browser: Browser, stack: Stack, study: int
+) -> None:
+    """To another port of the same host, with the session's cookie."""
+    wait_for(lambda: stack.get(f"/studies/{study}")["mlflow_url"], "the study has a run in MLflow")
+    with browser.new_context() as context:
+        page = context.new_page()
+        log_in(page, stack, token_of(stack, "vera", "viewer"), f"/studies/{study}")
+        page.locator(f"a[href^='{stack.mlflow_url}']").first.click()
+        expect(page.get_by_text(STUDY["name"]).first).to_be_visible()
+        assert page.url.startswith(stack.mlflow_url)
+
+
 def test_a_member_follows_a_job_and_cancels_it(browser: Browser, stack: Stack) -> None:
     token = token_of(stack, "mia", "member")
     headers = {"Authorization": f"Bearer {token}"}
@@ -72,7 +87,7 @@ def test_a_member_follows_a_job_and_cancels_it(browser: Browser, stack: Stack) -
         page.goto(f"{address(stack)}/jobs/{made['id']}")
         expect(page.locator(".verdict")).to_contain_text("running")
         # Without a reload: the page hears of epochs as they end, and its curves grow.
-        expect(page.locator("pre.log")).to_contain_text("epoch 2/400")
+        expect(page.locator("pre.log")).to_contain_text("epoch 2/20000")
         shown = page.evaluate(LAST_EPOCH)
         wait_for(
             lambda: page.wait_for_timeout(100) or page.evaluate(LAST_EPOCH) > shown,
@@ -115,6 +130,28 @@ def test_a_chart_shows_what_its_address_says_and_keeps_what_is_chosen_there(
         page.locator(".u-label", has_text="batch (n = 2)").press("Enter")
         assert page.evaluate(SHOWN) == 6
         ensure_readable(page, 1280)
+
+
+def test_a_chart_is_zoomed_and_moved_by_the_keyboard(
+    browser: Browser, stack: Stack, study: int
+) -> None:
+    with logged_in(browser, stack, token_of(stack, "kit", "viewer")) as page:
+        page.goto(f"{address(stack)}/studies/{study}")
+        chart = page.get_by_role("application", name="Learning curves")
+        expect(chart).to_have_accessible_description(re.compile("0 shows all"))
+        shown = page.locator(".chart .controls [role=status]")
+        chart.focus()
+        # Of the epochs 1 and 2.
+        for key, said in (
+            ("+", "Shown: 1.17 to 1.83."),
+            ("ArrowRight", "Shown: 1.3 to 1.97."),
+            ("ArrowRight", "Shown: 1.33 to 2."),
+            ("-", ""),
+            ("+", "Shown: 1.17 to 1.83."),
+            ("0", ""),
+        ):
+            page.keyboard.press(key)
+            expect(shown).to_have_text(said)
 
 
 def test_a_session_that_was_revoked_leads_to_the_login(

@@ -57,7 +57,7 @@ def test_a_member_runs_a_preset_and_lands_on_its_study(browser: Browser, stack: 
     with logged_in(
         browser, stack, token_of(stack, "runs-presets", "member"), may_be_refused=True
     ) as page:
-        page.get_by_role("link", name="Presets").click()
+        page.get_by_role("link", name="Presets", exact=True).click()
         page.get_by_role("link", name="What does weight decay do in front of a norm?").click()
         page.get_by_role("radio", name="toy on digits").check()
         page.get_by_label("Number of seeds").fill("1001")

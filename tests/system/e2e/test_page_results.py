@@ -15,6 +15,8 @@ from tests.support.browser import (
 )
 from tests.support.stack import Stack
 
+SEEDS = 2
+OURS = "query=project%3Dpage-results"
 BASE: dict[str, Any] = {
     "dataset": {"name": "digits", "train_size": 300},
     "model": {"name": "mlp", "hidden": [16]},
@@ -34,7 +36,7 @@ def studies(stack: Stack) -> list[int]:
                     "name": f"none-and-{norm}",
                     "base": BASE,
                     "variants": {name: {"norm": {"kind": name}} for name in ("none", norm)},
-                    "seeds": 8,
+                    "seeds": SEEDS,
                     "baseline": "none",
                 },
             )["id"]
@@ -56,14 +58,13 @@ def test_results_and_comparisons_can_be_read_by_everybody(
         browser, stack, token, viewport={"width": width, "height": 900}, color_scheme=scheme
     ) as page:
         for path in (
-            "/results?query=project%3Dpage-results",
-            "/results?by=norm.kind,project,training.batch_size",
+            f"/results?{OURS}&by=norm.kind,project,training.batch_size",
             "/compare",
             f"/compare?studies={one}&studies={other}",
         ):
             page.goto(address(stack) + path)
             ensure_readable(page, width)
-        page.goto(f"{address(stack)}/results")
+        page.goto(f"{address(stack)}/results?{OURS}")
         page.get_by_text("How to ask").click()
         page.get_by_text("fields", exact=False).last.click()
         ensure_readable(page, width)
@@ -86,13 +87,13 @@ def test_a_query_is_typed_corrected_and_kept_in_the_address(
         )
         field.fill("project=page-results and norm.kind=batch")
         field.press("Enter")
-        expect(page.locator("tbody tr")).to_have_count(8)
+        expect(page.locator("tbody tr")).to_have_count(SEEDS)
         page.get_by_role("link", name="best_val_accuracy").click()
         expect(page.locator("th[aria-sort=descending]")).to_have_text("best_val_accuracy ↓")
         shared = page.url
         page.goto(shared)
         expect(page.get_by_label("Sort by")).to_have_value("-best_val_accuracy")
-        expect(page.locator("tbody tr")).to_have_count(8)
+        expect(page.locator("tbody tr")).to_have_count(SEEDS)
 
 
 def test_studies_are_chosen_in_the_list_and_stand_side_by_side(

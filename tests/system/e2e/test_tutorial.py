@@ -1,4 +1,4 @@
-"""The tutorial notebook runs from its first cell to its last, against a whole stack."""
+"""The tutorial notebook runs from its first cell to its last, against a whole stack: all but the length of a training."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ from nbclient import NotebookClient
 
 from tests.support.stack import Stack
 
+#: What is shortened: the cells are the same, whatever they train.
+EPOCHS = ('"epochs": 8', '"epochs": 1')
 NOTEBOOK = Path(__file__).parents[3] / "docs" / "tutorial.ipynb"
 
 
@@ -22,6 +24,9 @@ def test_the_tutorial_runs_as_it_is_written(
     for name in ("NORMLAB_URL", "NORMLAB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     notebook: Any = nbformat.read(NOTEBOOK, as_version=4)
+    shortened = [cell for cell in notebook.cells if EPOCHS[0] in cell.source]
+    assert len(shortened) == 1
+    shortened[0].source = shortened[0].source.replace(*EPOCHS)
     written = [cell.source for cell in notebook.cells]
 
     NotebookClient(notebook, timeout=240, resources={"metadata": {"path": tmp_path}}).execute()

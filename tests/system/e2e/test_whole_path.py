@@ -1,12 +1,15 @@
 """From a spec to an answer through every process: REST, SQL, Celery, PyTorch, MLflow, comparison."""
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import pandas
 import pytest
 import torch
+from safetensors.torch import load_file
 from scipy import stats
 
 from tests.support.mlflow_reading import (
@@ -118,6 +121,28 @@ def test_a_stranger_finds_the_answer_with_the_commands_of_the_readme(
     assert "data:image/png;base64," in report
 
 
+def test_a_study_leaves_as_files_that_need_no_normlab(
+    stack: Stack, study: dict[str, Any], tmp_path: Path
+) -> None:
+    folder, name = tmp_path / "all", f"s{study['id']}"
+    said = stack.normlab("export", "--everything", str(folder), "--study", name)
+    assert f"studies 1, jobs {2 * SEEDS}, " in said
+    epochs = pandas.read_parquet(folder / "epochs.parquet").set_index(["job_id", "epoch"])
+    job = stack.items(f"/studies/{study['id']}/jobs")[0]
+    for epoch in stack.items(f"/jobs/{job['id']}/epochs"):
+        assert epochs.loc[(job["id"], epoch["epoch"])]["val_loss"] == epoch["val_loss"]
+    stack.normlab("download", f"j{job['id']}", "--weights", "--to", str(tmp_path / "job"))
+    original = torch.load(tmp_path / "job" / "best.pt", weights_only=True)
+    exported = load_file(folder / "jobs" / f"j{job['id']}" / "best.safetensors")
+    assert exported.keys() == original.keys()
+    assert all(torch.equal(exported[name], value) for name, value in original.items())
+    for spec in [
+        *folder.glob("studies/*/spec.yaml"),
+        folder / "jobs" / f"j{job['id']}" / "spec.yaml",
+    ]:
+        stack.normlab("validate", str(spec))
+
+
 def test_mlflow_has_the_same_jobs_with_every_point_once(
     stack: Stack, study: dict[str, Any]
 ) -> None:
@@ -133,6 +158,9 @@ def test_mlflow_has_the_same_jobs_with_every_point_once(
             (point["step"], point["value"]) for point in history(stack, run["id"], "val/accuracy")
         ]
         assert points == [(epoch["epoch"], epoch["val_accuracy"]) for epoch in epochs]
+    # From a terminal in which nobody has said on which ports the stack was started.
+    verified = stack.run("mirror", "verify", NORMLAB_MLFLOW_PORT="5000")
+    assert "MLflow has the same" in verified.stdout, verified.stderr
 
 
 def test_the_best_model_of_each_variant_opens_from_mlflow(
@@ -153,6 +181,8 @@ def test_the_best_model_of_each_variant_opens_from_mlflow(
 
     found = wait_for(models, "each variant's best model is in MLflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", stack.mlflow_url)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", (stack.home / "token").read_text().strip())
     mlflow.set_tracking_uri(stack.mlflow_url)
     model = mlflow.pytorch.load_model(f"models:/{found[0]['model_id']}")
     assert model(torch.zeros(1, 1, 8, 8)).shape == (1, 10)

@@ -5,7 +5,7 @@ import json
 from sqlalchemy import select
 
 from store.db.models import Footprint
-from store.jobs import leases
+from store.hosts import host_views
 from tests.support.cluster import Cluster, make_spec
 
 
@@ -30,6 +30,6 @@ def test_jobs_of_one_shape_are_measured_and_then_share_a_gpu(cluster: Cluster) -
     assert device.memory.foreign_bytes == foreign
 
 
-def devices(cluster: Cluster) -> list[leases.DeviceView]:
+def devices(cluster: Cluster) -> list[host_views.DeviceView]:
     with cluster.sessions.begin() as session:
-        return leases.devices_view(session)
+        return host_views.devices_view(session)

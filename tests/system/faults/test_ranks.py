@@ -16,8 +16,8 @@ from tests.support.faults.invariants import COMPARED
 
 TWO = {"device": "cpu", "devices": 2, "timeout": 3600, "max_attempts": 6}
 #: Batch norm by each rank for itself, and dropout: both are the ranks' own. Steps take longer than those of one process.
-TRAINING = {"batch_size": 32, "checkpoint_seconds": 0.5}
-INTERRUPTED = make_spec(training={**TRAINING, "epochs": 20}, resources=TWO)
+TRAINING = {"batch_size": 32, "checkpoint_seconds": 0.2}
+INTERRUPTED = make_spec(training={**TRAINING, "epochs": 14}, resources=TWO)
 
 
 def test_a_job_on_two_slots_is_killed_drained_and_resumed_to_the_same_bits(
@@ -26,17 +26,18 @@ def test_a_job_on_two_slots_is_killed_drained_and_resumed_to_the_same_bits(
     worker = cluster.start(NORMLAB_LEASE_SECONDS="600", NORMLAB_CPU_SLOTS="2")
     (killed,) = cluster.submit(INTERRUPTED)
     cluster.wait_for_epochs(killed, 2)
+    cluster.until(lambda: bool(cluster.checkpoints(killed)), "a checkpoint", longest_pause=0.05)
     (child,) = [pid for pid in worker.children() if pid == cluster.attempts(killed)[0].process]
     first = processes(cluster)
     assert len(first) == 3
     assert held(cluster) == 2
     os.kill(child, signal.SIGKILL)
 
-    cluster.until(lambda: len(cluster.epochs(killed)) >= 6, "the second attempt's epochs")
+    cluster.wait_for_epochs(killed, 2, attempt=2)
     assert not [one for one in first if one.is_running()]
     ranks(cluster)[1].kill()
 
-    cluster.until(lambda: len(cluster.epochs(killed)) >= 10, "the third attempt's epochs")
+    cluster.wait_for_epochs(killed, 2, attempt=3)
     assert worker.terminate() == 0
     assert not processes(cluster)
 

@@ -1,11 +1,15 @@
 """A worker's parent and children at work: jobs run, are asked to stop, and are handed back at a drain."""
 
+import os
+import signal
 import time
 from pathlib import Path
 
 from store.db.models import Job, LogLine, Worker
 from store.jobs import commands, leases
-from tests.support.cluster import LEASE_SECONDS, Cluster, long_training, make_spec
+from tests.support.cluster import Cluster, long_training, make_spec
+from tests.support.collector import ENDPOINT, received
+from tests.support.receiver import receiving
 from tests.support.waiting import PATIENCE_SECONDS
 
 
@@ -58,7 +62,7 @@ def test_a_paused_job_goes_on_where_it_stopped(cluster_with_worker: Cluster) -> 
     first, second = cluster.attempts(job_id)
     assert (first.end, second.end) == ("paused", "completed")
     assert second.first_step == paused.step > 0
-    assert [epoch.epoch for epoch in cluster.epochs(job_id)] == list(range(1, 21))
+    assert [epoch.epoch for epoch in cluster.epochs(job_id)] == list(range(1, 13))
 
 
 def test_a_job_gives_way_to_one_of_a_higher_class_and_goes_on_after_it(
@@ -70,7 +74,7 @@ def test_a_job_gives_way_to_one_of_a_higher_class_and_goes_on_after_it(
             training=long_training(epochs),
             resources={"device": "cpu", "timeout": 3600, "priority": priority},
         )
-        for priority, epochs in (("low", 20), ("high", 1))
+        for priority, epochs in (("low", 24), ("high", 1))
     )
     sweep = cluster.start("worker.sweep", NORMLAB_PREEMPT_AFTER_SECONDS="0.1")
     (running,) = cluster.submit(low)
@@ -83,7 +87,7 @@ def test_a_job_gives_way_to_one_of_a_higher_class_and_goes_on_after_it(
     assert (first.end, first.counts, second.end) == ("preempted", False, "completed")
     assert second.first_step is not None
     assert second.first_step > 0
-    assert [row.epoch for row in cluster.epochs(running)] == list(range(1, 21))
+    assert [row.epoch for row in cluster.epochs(running)] == list(range(1, 25))
 
 
 def test_a_job_that_used_up_its_time_keeps_a_checkpoint(cluster_with_worker: Cluster) -> None:
@@ -171,8 +175,9 @@ def test_a_worker_whose_exit_was_lost_before_celery_ran_ends(cluster: Cluster) -
 
 
 def test_a_loss_that_an_outage_of_the_database_caused_does_not_count(cluster: Cluster) -> None:
-    worker = cluster.start()
-    cluster.start("worker.sweep")
+    lease_seconds = 6.0
+    worker = cluster.start(NORMLAB_LEASE_SECONDS=str(lease_seconds))
+    cluster.start("worker.sweep", NORMLAB_LEASE_SECONDS=str(lease_seconds))
     resources = {"device": "cpu", "timeout": 3600, "max_attempts": 1}
     (job_id,) = cluster.submit(make_spec(training=long_training(), resources=resources))
     cluster.wait_for_epochs(job_id)
@@ -180,7 +185,7 @@ def test_a_loss_that_an_outage_of_the_database_caused_does_not_count(cluster: Cl
     cluster.postgres.stop()
     try:
         worker.kill()
-        time.sleep(LEASE_SECONDS)
+        time.sleep(lease_seconds)
     finally:
         cluster.postgres.start()
     cluster.mark_host_dead("here")
@@ -188,3 +193,30 @@ def test_a_loss_that_an_outage_of_the_database_caused_does_not_count(cluster: Cl
     cluster.wait_for_success(job_id)
     first, second = cluster.attempts(job_id)
     assert (first.end, first.counts, second.end) == ("lost", False, "completed")
+
+
+def test_a_killed_attempt_is_an_error_of_its_trace_in_which_the_next_one_follows(
+    cluster: Cluster,
+) -> None:
+    trace, request = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with receiving() as collector:
+        worker = cluster.start(**{ENDPOINT: collector.url})
+        training = make_spec(training=long_training(8))
+        (job_id,) = cluster.submit(training, trace_context=f"00-{trace}-{request}-01")
+        cluster.wait_for_epochs(job_id, 2)
+        os.kill(cluster.attempts(job_id)[0].process, signal.SIGKILL)
+        cluster.wait_for_success(job_id)
+        # Its children send what they have as they end.
+        assert worker.terminate() == 0
+        spans = received(collector, trace)
+    lost, done = sorted(
+        (span for span in spans if span.name == "attempt"),
+        key=lambda span: span.attributes["normlab.attempt"],
+    )
+    assert (lost.parent, done.parent) == (request, request)
+    assert (lost.attributes["normlab.end"], lost.is_error) == ("lost", True)
+    assert (done.attributes["normlab.end"], done.is_error) == ("completed", False)
+    (train,) = (span for span in spans if span.name == "train")
+    assert train.parent == done.id
+    assert train.attributes["normlab.first_step"] == cluster.attempts(job_id)[1].first_step
+    assert {span.attributes["normlab.host"] for span in (lost, done)} == {"here"}

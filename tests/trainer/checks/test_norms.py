@@ -26,10 +26,10 @@ from trainer.checks.norms import (
     check_norm_sites_exist,
     check_norms_replaceable,
     check_positions_per_channel,
+    warn_curve_replaces_batch_norm,
     warn_filter_response_without_tlu,
     warn_idle_lrn,
     warn_redundant_weight_scaling,
-    warn_tanh_replaces_batch_norm,
     warn_untuned_baseline,
     warn_weight_standardization_without_norm,
 )
@@ -283,12 +283,16 @@ WARNED = [
     ),
     *(
         (
-            warn_tanh_replaces_batch_norm,
-            {"norm": {"kind": "dynamic_tanh"}, "model": {"name": model}},
+            warn_curve_replaces_batch_norm,
+            {"norm": {"kind": kind}, "model": {"name": model}},
             SMALL,
             "ResNet-50 76.2 to 68.9 %",
         )
-        for model in ("cnn", "torchvision:resnet18")
+        for kind, model in (
+            ("dynamic_tanh", "cnn"),
+            ("dynamic_tanh", "torchvision:resnet18"),
+            ("derf", "cnn"),
+        )
     ),
     *(
         (

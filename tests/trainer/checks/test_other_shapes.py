@@ -44,7 +44,7 @@ def test_a_norm_is_refused_on_lines_where_the_table_has_no_cell_and_by_this_chec
     monkeypatch, norm, gap, depth
 ):
     monkeypatch.setattr(context_module, "build_bare_model", lambda spec, info: Lines(depth))
-    monkeypatch.setattr(module, "_dry_run", lambda context: (0, (), []))
+    monkeypatch.setattr(module, "_dry_run", lambda context: (0, 0, (), []))
     spec = make_spec("cnn", norm)
     found = check(spec, DIGITS).problems
     if gap is None:

@@ -2,11 +2,13 @@
 
 import json
 import socket
-import subprocess
 import sys
+
+import pytest
 
 from tests.runtime.test_fork_server import fork, running
 from tests.support.trainer_specs import DIGITS, make_spec
+from trainer.checks.__main__ import main
 from trainer.spec.report import Report
 
 
@@ -43,7 +45,7 @@ def test_every_question_gets_one_answer_and_none_ends_the_helper():
     assert Report.model_validate(last["report"]).problems == ()
 
 
-def test_without_its_option_it_says_how_it_is_called():
-    run = subprocess.run([sys.executable, "-m", "trainer.checks"], capture_output=True, text=True)
-    assert run.returncode == 1
-    assert "--serve" in run.stderr
+def test_without_its_option_it_says_how_it_is_called(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["trainer.checks"])
+    with pytest.raises(SystemExit, match="--serve"):
+        main()

@@ -76,8 +76,8 @@ def test_points_have_two_features_and_noise_spreads_them(kind):
 
 
 def test_mnist1d_is_that_of_its_package_with_its_own_test_split():
-    x, y = draw(GENERATED["mnist1d"]).parts["train"]
-    test = draw(GENERATED["mnist1d"]).parts["test"]
+    parts = draw(GENERATED["mnist1d"]).parts
+    (x, y), test = parts["train"], parts["test"]
     assert (x.shape, test[0].shape) == ((4000, 40), (1000, 40))
     assert sorted(set(y)) == list(range(10))
     assert numpy.concatenate((x, test[0])).mean() == pytest.approx(0, abs=1e-4)

@@ -1,14 +1,13 @@
 """Learning rates against values worked out by hand; optimizers against each other."""
 
 import copy
-import subprocess
-import sys
 
 import pytest
 import torch
 from torch import nn
 
 from tests.support.trainings import epochs, make_spec, outcome, run
+from trainer.optimization import eager
 from trainer.optimization.gradients import build_gradient_rule
 from trainer.optimization.optimizers import build_optimizer, learning_rate
 from trainer.optimization.penalties import build_penalties
@@ -196,27 +195,41 @@ def test_a_rate_for_a_batch_size_follows_the_batch_size(tmp_path):
     assert {one.metrics["learning_rate"] for one in epochs(follows)} == {0.05}
 
 
-def test_training_does_not_import_the_compiler():
-    """1.3 CPU seconds and 90 MB in every process that trains."""
-    program = """
-import sys, tempfile
-from pathlib import Path
-from tests.support.catalogue import CATALOGUE
-from tests.support.trainings import make_spec, run
-from trainer.models import model_names
-from trainer.spec import JobSpec
-model_names("timm"), model_names("torchvision")
-decoupled = {"kind": "weight_decay", "value": 0.01, "mode": "decoupled"}
-chosen = [make_spec(regularization=[decoupled])]
-for name, job in CATALOGUE.items():
-    if name.startswith(("norms/", "optimizers/", "models/")) or name == "training/bf16":
-        chosen.append(JobSpec.model_validate(job))
-for spec in chosen:
-    with tempfile.TemporaryDirectory() as folder:
-        run(spec, Path(folder))
-print("torch._dynamo" in sys.modules)
-"""
-    said = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert said.stdout.split() == ["False"]
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"momentum": 0.0},
+        {"momentum": 0.9, "weight_decay": 0.01},
+        {"momentum": 0.9, "nesterov": True},
+    ],
+)
+def test_sgd_gives_the_bits_of_torchs_fused_sgd_after_a_resume_too(options):
+    def steps(kind):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
+        x, y = torch.randn(32, 5), torch.randint(3, (32,))
+        optimizer, saved = kind(model.parameters(), lr=0.1, fused=True, **options), None
+        for step in range(6):
+            if step == 3:
+                saved = copy.deepcopy(optimizer.state_dict())
+                optimizer = kind(model.parameters(), lr=0.1, fused=True, **options)
+                optimizer.load_state_dict(saved)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        return [*model.parameters(), *(one["momentum_buffer"] for one in saved["state"].values())]
+
+    pairs = list(zip(steps(eager.Sgd), steps(torch.optim.SGD), strict=True))
+    assert len(pairs) == (8 if options["momentum"] else 4)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+def test_sgd_leaves_a_parameter_without_a_gradient_as_it_is():
+    used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    optimizer = eager.Sgd([used, unused], lr=0.5, momentum=0.9, fused=True)
+    for expected in (0.5, -0.45):
+        optimizer.zero_grad()
+        used.sum().backward()
+        optimizer.step()
+        assert used.tolist() == pytest.approx([expected] * 2)
+    assert unused.tolist() == [1, 1]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy
 import pytest
+import scipy.special
 import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
@@ -186,6 +187,9 @@ class Reference:
     def _dynamic_tanh(self, x: Array, training: bool) -> Array:
         return numpy.tanh(self.p["alpha"] * x)
 
+    def _derf(self, x: Array, training: bool) -> Array:
+        return scipy.special.erf(self.p["alpha"] * x + self.p["shift"])
+
 
 def make(name: str, layout: Layout) -> nn.Module:
     layer = build_norm(SPECS[name], CHANNELS, layout).double()
@@ -229,7 +233,7 @@ def test_in_training_and_after_it_the_output_is_the_definition(name, layout):
 #: What varies fastest in memory; `sliced` is every other number of something larger.
 MEMORY_ORDERS = ("positions", "channels", "sliced")
 #: Norms that subtract no mean have nothing that could cancel.
-_NO_MEAN = ("none", "lrn", "rms", "filter_response", "dynamic_tanh")
+_NO_MEAN = ("none", "lrn", "rms", "filter_response", "dynamic_tanh", "derf")
 MAPS = [
     (name, layout) for name, layout in CELLS if layout != "N,C" and SPECS[name].kind not in _NO_MEAN
 ]
@@ -248,7 +252,7 @@ def lay_out(x: Array, layout: Layout, order: str) -> torch.Tensor:
     return second.movedim(1, -1) if layout in ("N,L,C", "N,H,W,C") else second
 
 
-@pytest.mark.parametrize("mean", [0, 10, 100, 1000], ids="mean={}".format)
+@pytest.mark.parametrize("mean", [0, 1000], ids="mean={}".format)
 @pytest.mark.parametrize(("name", "layout"), MAPS)
 def test_a_large_mean_costs_no_more_digits_in_one_memory_order_than_in_another(name, layout, mean):
     source = numpy.random.default_rng(0)
@@ -420,6 +424,7 @@ def test_the_table_has_the_cells_that_it_is_meant_to_have():
         "evonorm-B0": "...##",
         "evonorm-S0": "...##",
         "dynamic_tanh": "#####",
+        "derf": "#####",
     }
 
 
@@ -472,7 +477,7 @@ def gradients(layer: nn.Module, size: int) -> torch.Tensor:
     return torch.cat([one.grad.flatten() for one in network.parameters()])
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", {spec.kind: name for name, spec in SPECS.items()}.values())
 def test_it_is_exported_with_a_free_batch_size(name):
     layer, x = build_norm(SPECS[name], CHANNELS, "N,C,H,W").eval(), draw("N,C,H,W").float()
     free = ({0: torch.export.Dim("batch", min=2)},)

@@ -100,7 +100,7 @@ def test_a_statement_counts_as_often_as_it_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["checks__norms", "problems__explain", "ranks__launch", "__main__"]
+    "name", ["checks__norms", "conversion", "problems__explain", "ranks__launch", "__main__"]
 )
 def test_what_only_refuses_explains_or_calls_changes_nothing(tmp_path: Path, name: str) -> None:
     alone = digest(tmp_path / "alone", layers=MODULE)
@@ -118,7 +118,7 @@ def test_what_only_refuses_explains_or_calls_changes_nothing(tmp_path: Path, nam
 def test_the_trainer_written_out_anew_in_one_file_has_its_digest(tmp_path: Path) -> None:
     """`ast.unparse` drops comments, and quotes and breaks lines in its own way."""
     modules = [path for path in TRAINER.rglob("*.py") if path != TRAINER / "code_versions.py"]
-    rooms = ("checks", "problems", "ranks", "__main__.py")
+    rooms = ("checks", "conversion.py", "problems", "ranks", "__main__.py")
     without_effect = [TRAINER / room for room in rooms]
     texts = [
         ast.unparse(ast.parse(path.read_text()))

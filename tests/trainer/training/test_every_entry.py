@@ -15,7 +15,15 @@ import torch
 
 import trainer.training.setup
 from tests.support.catalogue import BASE, CATALOGUE, SECTIONS
-from tests.support.trainings import last_of, load_data, outcome, run, run_until
+from tests.support.trainings import (
+    last_of,
+    load_data,
+    outcome,
+    run,
+    run_saving_often,
+    together,
+    until,
+)
 from trainer.data.loading import load
 from trainer.events import CheckpointSaved, Diagnosed, Started, Stepped
 from trainer.models.build import build_model
@@ -29,36 +37,26 @@ def make_job(name: str, **changes: Any) -> JobSpec:
     return JobSpec.model_validate({**CATALOGUE[name], **changes})
 
 
-def moments(events: list[Any]) -> tuple[Stepped, Stepped]:
-    """In the middle of the second period, and at the end of the training, which may be one step."""
-    steps = [one for one in events if isinstance(one, Stepped)]
+def middle(events: list[Any]) -> CheckpointSaved:
+    """That of the second period's middle, or the last one of a training of one step."""
+    steps = [one.step for one in events if isinstance(one, Stepped)]
     assert len(steps) >= 3 or len(steps) == 1
-    return steps[len(steps) // 2], steps[-1]
+    step = steps[len(steps) // 2]
+    return last_of([one for one in events if isinstance(one, CheckpointSaved) and one.step == step])
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_resuming_twice_equals_no_interruption(name, tmp_path):
+def test_resuming_equals_no_interruption(name, tmp_path):
     spec = make_job(name)
-    whole = run(spec, tmp_path / "whole" / "attempt-1")
-    attempts: list[list[Any]] = []
-    stops = [0]
-    saved: list[CheckpointSaved] = []
-    for moment in dict.fromkeys(moments(whole)):
-        # Another process goes on: its generators are anywhere.
-        seed_globals("elsewhere", len(stops))
-        folder = tmp_path / "stopped" / f"attempt-{len(stops)}"
-        before, after = run_until(moment, spec, folder, resume=saved)
-        assert isinstance(after[0], CheckpointSaved)
-        attempts.append(before)
-        stops.append(moment.step)
-        saved = [last_of(after)]
-    seed_globals("elsewhere", len(stops))
-    attempts.append(run(spec, tmp_path / "stopped" / "attempt-9", saved))
-    for (started, *_), first_step in zip(attempts, stops, strict=True):
-        assert isinstance(started, Started)
-        assert (started.first_step, started.warnings) == (first_step, ())
-    assert stops[-1] > 0
-    assert outcome([event for events in attempts for event in events]) == outcome(whole)
+    whole = run_saving_often(spec, tmp_path / "attempt-1")
+    saved = middle(whole)
+    # Another process goes on: its generators are anywhere.
+    seed_globals("elsewhere", 1)
+    resumed = run(spec, tmp_path / "attempt-2", [saved])
+    assert isinstance(resumed[0], Started)
+    assert (resumed[0].first_step, resumed[0].warnings) == (saved.step, ())
+    assert saved.step > 0
+    assert outcome(together(until(saved, whole), resumed)) == outcome(whole)
 
 
 @contextmanager

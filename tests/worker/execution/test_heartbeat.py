@@ -3,13 +3,16 @@
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from runtime.supervision import OomKills
 from store.db.errors import LostLease
 from store.jobs.attempts import Renewed
 from tests.support.waiting import wait_for
+from worker.execution import heartbeat as module
 from worker.execution.heartbeat import Heartbeat, LeaseTiming
 
 AWAY = OperationalError("SELECT 1", {}, Exception("the server is gone"))
@@ -161,3 +164,27 @@ def test_an_orphan_ends_also_when_its_parent_died_before_the_job_was_acquired() 
     with make_heartbeat(Database(), exit_process=statuses.append, parent=os.getppid() + 1):
         wait_for(lambda: statuses)
     assert statuses == [1]
+
+
+def test_an_orphan_says_that_the_kernel_killed_a_process_for_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counters = tmp_path / "vmstat"
+    counters.write_text("oom_kill 7\n")
+    monkeypatch.setattr(module, "OomKills", lambda: OomKills(counters))
+    parent = os.getppid()
+    ends: list[str] = []
+    statuses: list[int] = []
+    with make_heartbeat(
+        Database(),
+        exit_process=statuses.append,
+        abandon=lambda end, text: ends.append(f"{end}: {text}"),
+    ):
+        counters.write_text("oom_kill 8\n")
+        monkeypatch.setattr("worker.execution.heartbeat.os.getppid", lambda: parent + 1)
+        wait_for(lambda: statuses)
+    assert statuses == [1]
+    assert ends == [
+        f"lost: the worker's parent, process {parent}, is gone, and the kernel has just killed a process of this machine "
+        "because it was short of memory"
+    ]

@@ -43,6 +43,19 @@ def test_on_a_shared_gpu_torch_gets_what_is_booked_but_for_the_context(
     assert shares == [(0.25, 3), (1.0, 3), (1.0, 3), (0.0, 3)]
 
 
+@pytest.mark.parametrize(
+    ("device", "has_context", "count"), [("cuda", True, 1), ("cuda", False, 0), ("cpu", True, 0)]
+)
+def test_what_torch_keeps_of_a_gpu_is_released_after_a_job(
+    monkeypatch: pytest.MonkeyPatch, device: str, has_context: bool, count: int
+) -> None:
+    released = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: has_context)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: released.append(True))
+    memory.release_cache(torch.device(device))
+    assert len(released) == count
+
+
 def test_a_process_that_has_used_no_gpu_need_not_be_let_have_all_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

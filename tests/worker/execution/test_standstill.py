@@ -1,11 +1,21 @@
 """A process in which no thread can run ends, and says where it was."""
 
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import pytest
+
 from worker.execution import standstill
-from worker.execution.standstill import Standstill, forget_stacks, read_stacks, stacks_file
+from worker.execution.standstill import (
+    Standstill,
+    forget_abandoned_stacks,
+    forget_stacks,
+    read_stacks,
+    stacks_file,
+)
 
 #: The C library's `sleep`, called without giving the interpreter's lock back.
 HANGS = """
@@ -36,6 +46,20 @@ def test_a_process_that_goes_on_leaves_no_file(tmp_path: Path) -> None:
     with Standstill(60, path):
         assert path.read_text() == ""
     assert not path.exists()
+
+
+def test_files_of_dead_processes_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    dead, new, living = (stacks_file(process, "of this test") for process in range(3))
+    dead.write_text("")
+    with Standstill(60, living):
+        for path in (dead, living):
+            os.utime(path, (0, 0))
+        new.write_text("")
+        forget_abandoned_stacks()
+        assert sorted(tmp_path.iterdir()) == sorted([new, living])
 
 
 def test_nothing_is_watched_where_the_file_cannot_be_made(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Job
-from store.hosts import host_health
+from store.hosts import host_health, host_views
 from store.jobs import Assignment, Settled, commands, leases, wakeups
 from tests.support.factories import make_job, make_worker
 from worker.execution.drain import Drain
@@ -97,7 +97,7 @@ def test_a_child_without_room_acquires_nothing_and_passes_its_wake_up_on(
     with sessions.begin() as session:
         assert session.get_one(Job, job.id).attempt == 0
         assert wakeups.due(session) == {"beta": 1}
-        [alpha, _] = leases.workers_view(session)
+        [alpha, _] = host_views.workers_view(session)
     assert woken == [True]
     assert alpha.shortage is not None
     assert alpha.shortage["folder"] == str(tmp_path)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
+from runtime.process import NO_TERMINATION
 from runtime.supervision import OomKills
-from runtime.termination import NO_TERMINATION
 from store.db.models import Attempt, Job
-from store.jobs import leases
+from store.hosts import host_views
 from tests.support.factories import acquire_job, make_job, make_worker
 from tests.support.waiting import wait_for
 from worker.__main__ import _register
@@ -35,7 +35,7 @@ def test_a_host_without_room_is_registered_as_one(sessions: Sessions, tmp_path: 
         report = HostReport("alpha", Space((tmp_path,), needed), instance.id)
         _register(sessions, "alpha", instance, devices, None, report, NO_TERMINATION)
         with sessions.begin() as session:
-            [worker] = leases.workers_view(session)
+            [worker] = host_views.workers_view(session)
         assert worker.claims == takes_jobs
         assert worker.clock_ahead_seconds == pytest.approx(0.0, abs=5.0)
 
@@ -59,7 +59,7 @@ def test_a_host_that_gets_room_is_woken_without_a_restart(
     finally:
         watch.stop()
     with sessions.begin() as session:
-        assert leases.workers_view(session)[0].claims
+        assert host_views.workers_view(session)[0].claims
 
 
 def test_children_are_looked_for_when_one_has_died_and_not_again_and_again(
@@ -98,6 +98,7 @@ def test_children_are_looked_for_when_one_has_died_and_not_again_and_again(
     assert looks[1] == set()
 
 
+@pytest.mark.parametrize("is_between", [False, True], ids=["after a look", "between two looks"])
 @pytest.mark.parametrize(
     ("kills", "stacks", "end", "reason"),
     [(0, "", "lost", "error"), (1, "", "oom", "oom"), (0, "in hang", "stalled", "error")],
@@ -111,14 +112,31 @@ def test_an_attempt_says_of_its_dead_process_why_it_died(
     stacks: str,
     end: str,
     reason: str,
+    is_between: bool,
 ) -> None:
     counters = tmp_path / "vmstat"
     counters.write_text("oom_kill 7\n")
     monkeypatch.setattr(child_watch, "OomKills", lambda: OomKills(counters))
     monkeypatch.setattr(child_watch, "SEEN_SECONDS", 0.02)
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    # This process may have children of other tests.
-    monkeypatch.setattr(child_watch, "living_children", lambda: living_children() & {child.pid})
+    looks = 0
+
+    def kill() -> None:
+        counters.write_text(f"oom_kill {7 + kills}\n")
+        stacks_file(child.pid, None).write_text(stacks)
+        child.kill()
+        child.wait()
+
+    def look() -> set[int]:
+        nonlocal looks
+        looks += 1
+        # The second one of a round is for the attempts in SQL.
+        if is_between and looks == 2:
+            kill()
+        # This process may have children of other tests.
+        return living_children() & {child.pid}
+
+    monkeypatch.setattr(child_watch, "living_children", look)
     with sessions.begin() as session:
         make_worker(session)
         job_id = make_job(session, resources={"max_attempts": 1}).id
@@ -135,9 +153,8 @@ def test_an_attempt_says_of_its_dead_process_why_it_died(
     watch = ChildWatch(sessions, "alpha", Drain(), report, freed=lambda: None)
     try:
         assert rounds.acquire(timeout=60)
-        counters.write_text(f"oom_kill {7 + kills}\n")
-        stacks_file(child.pid, None).write_text(stacks)
-        child.kill()
+        if not is_between:
+            kill()
         wait_for(has_ended, "the job's end")
     finally:
         watch.stop()

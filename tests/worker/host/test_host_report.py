@@ -7,10 +7,11 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 from structlog.testing import capture_logs
 
-from store.jobs import leases
+from store.hosts import GpuMemory, host_views
 from tests.support.factories import make_worker
 from worker.execution.space import Space
-from worker.host.host_report import HostReport, measure_clock
+from worker.host.gpus import FakeGpus, GpuWatch
+from worker.host.host_report import FREED_BYTES, HostReport, measure_clock
 
 Sessions = sessionmaker[Session]
 
@@ -43,7 +44,7 @@ def test_what_is_wrong_is_logged_when_it_begins_and_when_it_ends(
             report._space = space
             with sessions.begin() as session:
                 answers.append(report.send(session))
-                [worker] = leases.workers_view(session)
+                [worker] = host_views.workers_view(session)
     assert answers == [False, False, True, False]
     assert [line["event"].split(":")[0] for line in lines] == [
         "this host takes no jobs",
@@ -53,3 +54,20 @@ def test_what_is_wrong_is_logged_when_it_begins_and_when_it_ends(
     assert [problem.split(" s ")[1] for problem in worker.problems] == [
         "ahead of the database's: the times in its log are wrong; set it right (NTP)"
     ]
+
+
+def test_a_host_is_woken_once_others_have_freed_memory_of_its_gpus(
+    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sessions.begin() as session:
+        make_worker(session, cuda=2)
+    watch = GpuWatch(FakeGpus(tmp_path), (), 0)
+    report = HostReport("alpha", Space((tmp_path,), 1), gpus=watch)
+    answers = []
+    half = FREED_BYTES // 2
+    for used in (4 * half, 3 * half, 2 * half, 2 * half, 4 * half, 0):
+        gpus = [GpuMemory(0, 100 * half, 7 * half, 7 * half), GpuMemory(1, 100 * half, used, 0)]
+        monkeypatch.setattr(watch, "read", lambda gpus=gpus: gpus)
+        with sessions.begin() as session:
+            answers.append(report.send(session))
+    assert answers == [False, False, True, False, False, True]

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from runtime.termination import NO_TERMINATION
+from runtime.process import NO_TERMINATION
 from store.db.models import Attempt, Worker
 from store.hosts import host_health
 from store.hosts.host_health import Shortage

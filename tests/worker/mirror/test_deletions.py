@@ -176,7 +176,7 @@ def test_a_run_deleted_for_good_is_said_and_not_made_anew(
     assert len(reader.runs(project_rows.project, ViewType.ALL)) == 1
     [problem] = problems(project_rows)[f"job {job}"]
     assert problem.kind == "deleted"
-    assert "--rebuild" in problem.reason
+    assert "--repair" in problem.reason
 
 
 def test_runs_deleted_for_good_are_asked_for_and_logged_once(

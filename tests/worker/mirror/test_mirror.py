@@ -3,8 +3,8 @@
 import base64
 import json
 import math
+import os
 import signal
-import subprocess
 import sys
 import zlib
 from contextlib import closing
@@ -19,10 +19,12 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 from torch import nn
 
+from runtime.helper_process import start_preloaded
 from store.db.models import Epoch, MirrorProblem
 from store.jobs import commands
 from studies.rendering import Renderer
 from tests.support.mirrored import BEGIN, ProjectRows, Reader, mirror_environment, problems
+from tests.support.waiting import PATIENCE_SECONDS
 from trainer.evaluation.weight_arrays import first_filters, serialize, weight_histograms
 from trainer.events import Diagnosed, EvaluationFinished
 from trainer.files import write_file
@@ -37,6 +39,7 @@ pytestmark = pytest.mark.usefixtures("mlflow_server")
 BEFORE_MLFLOW = datetime(1969, 1, 1, tzinfo=UTC)
 
 
+@pytest.mark.usefixtures("real_figures")
 def test_a_finished_job_is_a_finished_run(
     project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
@@ -58,38 +61,39 @@ def test_a_finished_job_is_a_finished_run(
     assert run.data.tags["normlab.variant"] == "group"
     assert run.data.tags["normlab.reason"] == "completed"
     assert run.data.tags["mlflow.user"].startswith("ada")
-    assert "test_accuracy" in run.data.tags["mlflow.note.content"]
+    assert r"test\_accuracy" in run.data.tags["mlflow.note.content"]
     assert reader.files(run)["learning_curves.png"] > 1000
 
 
-@pytest.mark.parametrize(("kind", "places"), [("epoch", (1, 2)), ("steps", (10, 20))])
 def test_diagnostics_are_points_of_their_layers_and_a_figure(
     project_rows: ProjectRows,
     sessions: sessionmaker[Session],
     settings: Settings,
     tracking: Tracking,
     reader: Reader,
-    kind: str,
-    places: tuple[int, int],
 ) -> None:
-    job = project_rows.add_job(diagnostics={"kind": kind})
-    project_rows.start(job)
-    project_rows.train(job, (1, 2))
+    jobs = {kind: project_rows.add_job(diagnostics={"kind": kind}) for kind in ("epoch", "steps")}
+    for job in jobs.values():
+        project_rows.start(job)
+        project_rows.train(job, (1, 2))
     for epoch, median in ((1, 0.5), (2, 2.0)):
         look = {"before_p50": median, "before_std": 1.0, "after_p50": median, "after_std": 2.0}
         layers = {"norm1": look, "network": {"loss_gap": math.nan}}
         with sessions.begin() as session:
-            commands.record_diagnosis(session, job, 1, Diagnosed(epoch, 10 * epoch, layers))
+            for job in jobs.values():
+                commands.record_diagnosis(session, job, 1, Diagnosed(epoch, 10 * epoch, layers))
         assert drain(settings, tracking) == 0
-    project_rows.finish(job, 2)
+    for job in jobs.values():
+        project_rows.finish(job, 2)
     assert drain(settings, tracking) == 0
-    run = reader.run_of(project_rows.project, job=job)
-    points = reader.points(run, "diagnostics/norm1/before_p50")
-    assert points == [(places[0], 0.5), (places[1], 2.0)]
-    drift = reader.points(run, "diagnostics/norm1/before_drift_training")
-    assert drift == [(places[0], 0.0), (places[1], 1.5)]
-    assert math.isnan(run.data.metrics["diagnostics/network/loss_gap"])
-    assert reader.files(run)["diagnostics.png"] > 1000
+    for kind, (first, second) in {"epoch": (1, 2), "steps": (10, 20)}.items():
+        run = reader.run_of(project_rows.project, job=jobs[kind])
+        points = reader.points(run, "diagnostics/norm1/before_p50")
+        assert points == [(first, 0.5), (second, 2.0)]
+        drift = reader.points(run, "diagnostics/norm1/before_drift_training")
+        assert drift == [(first, 0.0), (second, 1.5)]
+        assert math.isnan(run.data.metrics["diagnostics/network/loss_gap"])
+        assert reader.files(run)["diagnostics.png"] > 1000
 
 
 def test_the_three_splits_are_inputs_with_digests_of_their_own(
@@ -184,10 +188,6 @@ def test_a_study_is_the_parent_of_its_jobs_and_shows_the_comparison(
     assert parent.info.status == "FINISHED"
     assert parent.data.params["baseline"] == "batch"
     assert "| group | 2 | 85.00 ± 7.07 |" in parent.data.tags["mlflow.note.content"]
-    assert set(reader.files(parent)) == {
-        "learning_curves.png", "differences.png", "generalization_gap.png", "report.html", "report.md",
-        "comparison.json",
-    }  # fmt: skip
     for job in jobs:
         child = reader.run_of(project_rows.project, job=job)
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -243,6 +243,10 @@ def test_the_report_of_a_study_is_a_file_of_its_run(
             reader.client.download_artifacts(parent.info.run_id, name, str(tmp_path))
         ).read_text()
 
+    assert set(reader.files(parent)) == {
+        "learning_curves.png", "differences.png", "generalization_gap.png", "report.html", "report.md",
+        "comparison.json",
+    }  # fmt: skip
     page, markdown = read("report.html"), read("report.md")
     assert "<b>" not in page
     assert page.count('src="data:image/png;base64,') == 3
@@ -301,22 +305,14 @@ def test_a_study_that_is_extended_runs_again(
     assert parent.data.tags["normlab.seeds"] == "2"
 
 
-def test_the_experiment_opens_as_model_training_ranked_by_validation(
-    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
-) -> None:
-    project_rows.add_finished_job()
-    drain(settings, tracking)
-    tags = reader.client.get_experiment_by_name(project_rows.project).tags
-    assert tags["mlflow.experimentKind"] == "custom_model_development"
-    assert tags["mlflow.experiment.primaryMetric.name"] == "best/val_accuracy"
-
-
-def test_the_experiment_has_a_view_with_columns_that_its_runs_have(
+def test_the_experiment_opens_as_model_training_ranked_by_validation_with_columns_that_its_runs_have(
     project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
 ) -> None:
     job = project_rows.add_finished_job()
     drain(settings, tracking)
     tags = reader.client.get_experiment_by_name(project_rows.project).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert tags["mlflow.experiment.primaryMetric.name"] == "best/val_accuracy"
     view = json.loads(tags["mlflow.sharedViewState.normlab"])
     state = json.loads(zlib.decompress(base64.b64decode(view["state"].removeprefix("deflate;"))))
     run = reader.run_of(project_rows.project, job=job).data
@@ -350,19 +346,7 @@ class Killed(BaseException):
     """Nothing of ours catches it, as nothing catches SIGKILL."""
 
 
-@pytest.mark.parametrize(
-    "step",
-    [
-        "worker.mirror.tracking.Tracking.create_run",
-        "worker.mirror.tracking.Tracking.send",
-        "worker.mirror.tracking.Tracking.send_inputs",
-        "worker.mirror.tracking.Tracking.send_file",
-        "worker.mirror.tracking.Tracking.set_status",
-        "store.mlflow.mirror.save",
-    ],
-)
-def test_a_mirror_that_ends_before_any_step_leaves_nothing_missing_and_nothing_doubled(
-    step: str,
+def test_a_mirror_that_ends_before_each_step_leaves_nothing_missing_and_nothing_doubled(
     project_rows: ProjectRows,
     settings: Settings,
     tracking: Tracking,
@@ -373,38 +357,41 @@ def test_a_mirror_that_ends_before_any_step_leaves_nothing_missing_and_nothing_d
         raise Killed
 
     job = project_rows.add_finished_job(study=project_rows.add_study(), epochs=4)
-    with monkeypatch.context() as patch:
-        patch.setattr(step, die)
-        for _ in range(2):
-            with pytest.raises(Killed):
-                drain(settings, tracking)
+    # In their order, so that each mirror comes a step further than the one before.
+    for step in (
+        "worker.mirror.tracking.Tracking.create_run",
+        "worker.mirror.tracking.Tracking.send",
+        "worker.mirror.tracking.Tracking.send_inputs",
+        "worker.mirror.tracking.Tracking.set_status",
+        "store.mlflow.mirror.save",
+        "worker.mirror.tracking.Tracking.send_file",
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(step, die)
+            for _ in range(2):
+                with pytest.raises(Killed):
+                    drain(settings, tracking)
     assert drain(settings, tracking) == 0
     assert_mirrored_once(project_rows, reader, job, epochs=4)
 
 
-KILLED_BETWEEN_BATCH_AND_WATERMARK = """
-import os, signal, sys
-import store.mlflow.mirror
-from worker.mirror.__main__ import main
-save = store.mlflow.mirror.save
-def save_studies_only(session, rows):
-    if any(row.job_id is not None for row in rows):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return save(session, rows)
-store.mlflow.mirror.save = save_studies_only
-sys.exit(main(["--once"]))
-"""
-
-
 def test_a_mirror_killed_between_a_batch_and_its_watermark_doubles_no_point(
-    project_rows: ProjectRows, settings: Settings, tracking: Tracking, reader: Reader
+    project_rows: ProjectRows,
+    settings: Settings,
+    tracking: Tracking,
+    reader: Reader,
+    tmp_path: Path,
 ) -> None:
     job = project_rows.add_finished_job(study=project_rows.add_study(), epochs=4)
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED_BETWEEN_BATCH_AND_WATERMARK],
-        env=mirror_environment(settings), capture_output=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    log = tmp_path / "log"
+    with log.open("wb") as stderr, open(os.devnull, "rb") as nothing:
+        killed = start_preloaded(
+            [sys.executable, "-m", "tests.support.killed_mirror", "--once"],
+            mirror_environment(settings),
+            stdin=nothing.fileno(),
+            stderr=stderr.fileno(),
+        )
+        assert killed.wait(PATIENCE_SECONDS) == -signal.SIGKILL, log.read_text()
     assert len(reader.points(reader.run_of(project_rows.project, job=job), "val/loss")) == 4
     assert drain(settings, tracking) == 0
     assert_mirrored_once(project_rows, reader, job, epochs=4)

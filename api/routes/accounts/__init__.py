@@ -1,0 +1,1 @@
+"""The endpoints of users, their tokens, projects and webhooks."""

@@ -1,0 +1,38 @@
+"""One project: who may read it, and who is listed in it; for its admins also the change of both."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from api.http import Reader
+from api.routes.accounts.projects import find_project
+from api.schemas import ProjectDetail
+from api.services import ServicesDep
+from api.web.render import PageRoute, render
+from store.access import may_manage, members
+from store.accounts import users
+from store.db import ROLES
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+#: People to be invited who are offered.
+MOST_USERS = 500
+
+
+@router.get("/projects/{name}")
+def show_project(request: Request, services: ServicesDep, user: Reader, name: str) -> Response:
+    with services.sessions.begin() as session:
+        project = find_project(session, name)
+        view = ProjectDetail.with_members(project, members.list_members(session, project), user.id)
+        manages = may_manage(user.role, view.role)
+        people = users.list_users(session, MOST_USERS) if manages else ()
+    listed = {one.user for one in view.members}
+    return render(
+        request,
+        "project.html",
+        user,
+        title=f"Project {view.name}",
+        project=view,
+        roles=ROLES,
+        may_manage=manages,
+        others=[one.name for one in people if one.name not in listed and not one.disabled_at],
+    )

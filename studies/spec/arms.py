@@ -1,0 +1,130 @@
+"""The arms of a study, variants × points of the matrix, and the job spec of each."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from runtime.documents import MAX_DEPTH, pointer
+from studies.spec.merge import locate, merged, overlaid
+from studies.spec.parts import ReadSpec, read_job_parts
+from studies.spec.study import StudyError, StudySpec
+from trainer.problems import did_you_mean, listed
+from trainer.spec import Problem
+
+#: Of a job spec, what no part of a study may set.
+_OF_THE_STUDY = ("seed", "project")
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A cell without its seed; `source` is where its point stands in the study document; `setting` is what
+    tuning sets."""
+
+    variant: str
+    point: dict[str, Any]
+    source: str
+    setting: Mapping[str, Any] = field(default_factory=dict)
+
+
+def list_arms(study: StudySpec, found: list[Problem]) -> list[Arm]:
+    """In the order of the document; adds to `found` what is wrong with combinations that are left out or added."""
+    points = [
+        dict(zip(study.matrix, values, strict=True))
+        for values in itertools.product(*study.matrix.values())
+    ]
+    arms = [Arm(variant, point, "/matrix") for variant in study.variants for point in points]
+    kept = [arm for arm in arms if not any(_matches(arm, entry) for entry in study.exclude)]
+    found += _idle_excludes(study, arms)
+    return kept + list(_included(study, found))
+
+
+def _included(study: StudySpec, found: list[Problem]) -> Iterator[Arm]:
+    for index, entry in enumerate(study.include):
+        variant = entry.get("variant")
+        if isinstance(variant, str) and variant in study.variants:
+            point = {path: value for path, value in entry.items() if path != "variant"}
+            yield Arm(variant, point, f"/include/{index}")
+        else:
+            known, meant = listed(study.variants), did_you_mean(variant, study.variants)
+            detail = f"variant must be one of {known}, but got {variant!r}{meant}"
+            found.append(Problem(pointer=f"/include/{index}/variant", detail=detail))
+
+
+def _matches(arm: Arm, entry: Mapping[str, Any]) -> bool:
+    # None may be a value of the matrix, so that it can't stand for a path that is missing.
+    absent = object()
+    have = {**arm.point, "variant": arm.variant}
+    return bool(entry) and all(have.get(key, absent) == value for key, value in entry.items())
+
+
+def _idle_excludes(study: StudySpec, arms: list[Arm]) -> Iterator[Problem]:
+    for index, entry in enumerate(study.exclude):
+        if not any(_matches(arm, entry) for arm in arms):
+            yield Problem(
+                pointer=f"/exclude/{index}",
+                detail="matches no combination of variants and matrix"
+                + did_you_mean(entry.get("variant"), study.variants),
+            )
+
+
+def read_spec(study: StudySpec, arm: Arm) -> ReadSpec:
+    """What the arm trains at the first seed, as far as it can be read."""
+    try:
+        document = _document(study, arm)
+    except StudyError as error:
+        return ReadSpec(None, error.problems)
+    parts = read_job_parts(document)
+    return replace(
+        parts,
+        problems=tuple(
+            one.model_copy(update={"pointer": locate(study, arm.variant, arm.point, one.pointer)})
+            for one in parts.problems
+        ),
+    )
+
+
+def _document(study: StudySpec, arm: Arm) -> dict[str, Any]:
+    for place, part in (
+        ("/base", study.base),
+        (pointer("variants", arm.variant), study.variants[arm.variant]),
+    ):
+        for key in _OF_THE_STUDY:
+            if key in part:
+                raise StudyError((_misplaced(f"{place}/{key}", key),))
+    document = merged(study.base, study.variants[arm.variant])
+    for path, value in {**arm.point, **arm.setting}.items():
+        if (key := path.split(".")[0]) in _OF_THE_STUDY:
+            raise StudyError((_misplaced(_place_of(arm, path), key),))
+        if (parts := path.count(".") + 1) > MAX_DEPTH:
+            detail = f"the path has {parts} parts, and a document is at most {MAX_DEPTH} deep"
+            raise StudyError((Problem(pointer=_place_of(arm, path), detail=detail),))
+        document = _placed(document, path.split("."), value, arm, path)
+    return {**document, "project": study.project, "seed": study.seed_list[0]}
+
+
+def _misplaced(place: str, key: str) -> Problem:
+    name = "seeds" if key == "seed" else key
+    return Problem(pointer=place, detail=f"belongs to the study: write {name} there")
+
+
+def _place_of(arm: Arm, path: str) -> str:
+    return ("/tune" if path in arm.setting else arm.source) + pointer(path)
+
+
+def _placed(document: Any, path: list[str], value: Any, arm: Arm, whole: str) -> Any:
+    """A copy of the document with the value at the path; missing objects on the way are made."""
+    if not path:
+        return overlaid(document, value)
+    head, rest = path[0], path[1:]
+    # A path may lead into an object that doesn't exist yet, but not into a list that doesn't: `regularization.3`
+    # of nothing is a slip.
+    if isinstance(document, Mapping) or (document is None and not head.isdigit()):
+        inside = dict(document or {})
+        return {**inside, head: _placed(inside.get(head), rest, value, arm, whole)}
+    if isinstance(document, list) and head in map(str, range(len(document))):
+        index = int(head)
+        changed = _placed(document[index], rest, value, arm, whole)
+        return [*document[:index], changed, *document[index + 1 :]]
+    detail = f"the path {whole!r} has no field {head!r} in variant {arm.variant!r}"
+    raise StudyError((Problem(pointer=_place_of(arm, whole), detail=detail),))

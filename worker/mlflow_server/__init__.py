@@ -1,0 +1,1 @@
+"""`python -m worker.mlflow_server`: MLflow's server, behind Normlab's login."""
