@@ -121,11 +121,15 @@ def test_headers_that_trickle_get_no_more_time(port: int) -> None:
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_slow_body_that_comes_fast_enough_is_taken(port: int) -> None:
+def test_a_slow_body_that_comes_fast_enough_is_taken(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chunk = b"x" * 2**15
+    # Each is worth half a minute, and the pauses together are longer than a silent client is waited for.
+    monkeypatch.setattr(http_server, "SLOWEST_BYTES_PER_SECOND", 2**10)
     head = POST + b"Content-Length: %d\r\n\r\n" % (5 * len(chunk))
-    # Each is worth two seconds.
-    assert exchange(port, head, *[chunk] * 5, pause=PATIENCE).endswith(b"163840\r\n0\r\n\r\n")
+    answer = exchange(port, head + chunk, *[chunk] * 4, pause=PATIENCE)
+    assert answer.endswith(b"163840\r\n0\r\n\r\n")
 
 
 def test_endless_headers_are_refused(port: int) -> None:
