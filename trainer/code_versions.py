@@ -36,6 +36,7 @@ GENERATIONS: Mapping[str, int] = {
     "5158cda6a13fe58a1067cc40d3b69b13": 2,
     "d7bf235295f090519a62e246bda83366": 2,
     "c5cdd5ae01367d93ccf846eb09f6770c": 2,
+    "b01a38c5221209e03d422ebc3e0f2459": 2,
 }
 
 

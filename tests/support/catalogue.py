@@ -128,6 +128,9 @@ OPTIMIZERS: dict[str, Job] = {
     "sgd": {"kind": "sgd", "lr": 0.05, "nesterov": True},
     "adam": {"kind": "adam", "lr": 0.01},
     "adamw": {"kind": "adamw", "lr": 0.01},
+    "lion": {"kind": "lion", "lr": 0.001},
+    "muon": {"kind": "muon", "adamw_lr": 0.01},
+    "muon-match_rms_adamw": {"kind": "muon", "lr": 0.01, "scale": "match_rms_adamw"},
 }
 
 SCHEDULES: dict[str, Job] = {

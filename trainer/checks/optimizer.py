@@ -1,9 +1,23 @@
-"""Checks of a spec about its optimizer: what least squares can do."""
+"""Checks and warnings of a spec about its optimizer: what least squares can do, and what the steps of Lion and Muon
+don't depend on."""
 
 from collections.abc import Iterator
 
 from trainer.checks.context import CheckContext
-from trainer.spec import EpochTraining, LeastSquares, Polynomial, Problem
+from trainer.spec import (
+    L1,
+    L2,
+    ElasticNet,
+    EpochTraining,
+    GradientClipping,
+    JobSpec,
+    LeastSquares,
+    Lion,
+    Muon,
+    Polynomial,
+    Problem,
+    WeightDecay,
+)
 
 _REMEDY = "optimizer: {kind: sgd}"
 
@@ -82,6 +96,55 @@ def check_least_squares_float32(context: CheckContext) -> Iterator[Problem]:
         )
 
 
+def check_decay_is_decoupled(context: CheckContext) -> Iterator[Problem]:
+    optimizer = context.spec.optimizer
+    if not isinstance(optimizer, Lion | Muon):
+        return
+    for index, part in enumerate(context.spec.regularization):
+        if isinstance(part, WeightDecay) and part.mode == "coupled":
+            yield Problem(
+                pointer=f"/regularization/{index}/mode",
+                detail=f"coupled weight decay is added to the gradient, whose scale {optimizer.kind} takes out",
+                remedy=f"mode: decoupled, which {optimizer.kind} has by itself",
+            )
+
+
+def check_muon_has_matrices(spec: JobSpec, matrices: int) -> Iterator[Problem]:
+    """Called once the model is built: how many of its numbers are in matrices is known only then."""
+    if isinstance(spec.optimizer, Muon) and matrices == 0:
+        yield Problem(
+            pointer="/optimizer/kind",
+            detail=f"muon moves matrices of hidden layers but {spec.model.name} has none: adamw would move it all",
+            remedy="optimizer: {kind: adamw}",
+        )
+
+
+def warn_penalty_without_scale(context: CheckContext) -> Iterator[str]:
+    """The gradient of a penalty counts by its share of the whole gradient, which changes from step to step."""
+    optimizer = context.spec.optimizer
+    if not isinstance(optimizer, Lion | Muon):
+        return
+    how = "the sign" if isinstance(optimizer, Lion) else "an orthogonalized matrix"
+    for part in context.spec.regularization:
+        is_penalty = isinstance(part, L1 | L2 | ElasticNet) and part.value > 0
+        if is_penalty and not (isinstance(part, L1) and part.proximal):
+            yield (
+                f"the gradient of {part.kind} is added to that of the loss, of which {optimizer.kind} takes "
+                f"{how}: how far it shrinks weights does not follow its value; weight_decay is decoupled"
+            )
+
+
+def warn_clipping_without_effect(context: CheckContext) -> Iterator[str]:
+    optimizer, clipping = context.spec.optimizer, context.spec.regularizer(GradientClipping)
+    if clipping is None:
+        return
+    if isinstance(optimizer, Lion) or (isinstance(optimizer, Muon) and clipping.by == "norm"):
+        yield (
+            f"gradient_clipping by {clipping.by} limits gradients whose scale {optimizer.kind} takes out: it only "
+            "changes how much a step counts in the momentum"
+        )
+
+
 def _uses_least_squares(context: CheckContext) -> bool:
     return isinstance(context.spec.optimizer, LeastSquares)
 
@@ -91,4 +154,9 @@ OPTIMIZER_CHECKS = (
     check_least_squares_single_step,
     check_least_squares_alone,
     check_least_squares_float32,
+    check_decay_is_decoupled,
+)
+OPTIMIZER_WARNINGS = (
+    warn_penalty_without_scale,
+    warn_clipping_without_effect,
 )

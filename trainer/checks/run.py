@@ -4,6 +4,7 @@ Everything is counted on the meta device: big models take seconds and no memory.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -16,17 +17,22 @@ from trainer.checks.dropout import DROPOUT_WARNINGS
 from trainer.checks.input_dependence import check_input_dependence, is_batch_of_one
 from trainer.checks.model import MODEL_CHECKS, MODEL_WARNINGS
 from trainer.checks.norms import NORM_CHECKS, NORM_WARNINGS
-from trainer.checks.optimizer import OPTIMIZER_CHECKS
+from trainer.checks.optimizer import (
+    OPTIMIZER_CHECKS,
+    OPTIMIZER_WARNINGS,
+    check_muon_has_matrices,
+)
 from trainer.checks.regularizers import REGULARIZER_CHECKS, REGULARIZER_WARNINGS
 from trainer.checks.task import TASK_CHECKS
 from trainer.errors import ModelError, SurgeryError
 from trainer.evaluation import choose_layers
-from trainer.models import build_with_report, count_parameters
+from trainer.models import build_with_report, count_parameters, hidden_matrices
 from trainer.spec import (
     DatasetInfo,
     Examples,
     JobSpec,
     Layer,
+    Muon,
     Problem,
     Report,
 )
@@ -48,6 +54,7 @@ WARNINGS: tuple[Callable[[CheckContext], Iterator[str]], ...] = (
     *DATA_WARNINGS,
     *AUGMENTATION_WARNINGS,
     *REGULARIZER_WARNINGS,
+    *OPTIMIZER_WARNINGS,
     *DROPOUT_WARNINGS,
     *NORM_WARNINGS,
     *BATCH_WARNINGS,
@@ -100,12 +107,27 @@ def _dry_run(context: CheckContext) -> tuple[int, int, tuple[str, ...], list[Pro
     the model that it made depends on its images. Gives the numbers of parameters and of layers that diagnostics measure,
     notes and problems."""
     network = describe_network(context.spec, is_batch_of_one=is_batch_of_one(context))
-    parameters, measured, notes, problems = _try_network(network, context.info.model_dump_json())
-    return parameters, measured, notes, list(problems)
+    tried = _try_network(network, context.info.model_dump_json())
+    notes, problems = tried.notes, list(tried.problems)
+    if isinstance(context.spec.optimizer, Muon):
+        notes += (f"muon moves {tried.matrices} of {tried.parameters} parameters, adamw the rest",)
+        problems += check_muon_has_matrices(context.spec, tried.matrices)
+    return tried.parameters, tried.measured, notes, problems
+
+
+@dataclass(frozen=True, slots=True)
+class _TriedNetwork:
+    """Counts of its parameters, of those in hidden matrices, and of the layers that diagnostics measure."""
+
+    parameters: int
+    matrices: int
+    measured: int
+    notes: tuple[str, ...]
+    problems: tuple[Problem, ...]
 
 
 @lru_cache(maxsize=1024)
-def _try_network(network: str, info: str) -> tuple[int, int, tuple[str, ...], tuple[Problem, ...]]:
+def _try_network(network: str, info: str) -> _TriedNetwork:
     """Kept: the arms of a study that differ in the settings of the training alone all ask this."""
     context = build_context(
         JobSpec.model_validate_json(network), DatasetInfo.model_validate_json(info)
@@ -114,8 +136,13 @@ def _try_network(network: str, info: str) -> tuple[int, int, tuple[str, ...], tu
         model, surgery = build_with_report(context.spec, context.info, context.survey)
         measured = len(choose_layers(model, context.spec.diagnostics))
     dependence = check_input_dependence(context, model)
-    problems = (dependence.blind,) if dependence.blind else ()
-    return count_parameters(model), measured, (*surgery.notes, *dependence.notes), problems
+    return _TriedNetwork(
+        parameters=count_parameters(model),
+        matrices=sum(weight.numel() for weight in hidden_matrices(model)),
+        measured=measured,
+        notes=(*surgery.notes, *dependence.notes),
+        problems=(dependence.blind,) if dependence.blind else (),
+    )
 
 
 def as_problem(error: ModelError | SurgeryError) -> Problem:

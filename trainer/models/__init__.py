@@ -9,7 +9,8 @@ from trainer.models.build import (
 )
 from trainer.models.cnn_mlp_resnet import Shape
 from trainer.models.library import model_names, require_known, weightless
-from trainer.models.parameters import split_parameters
+from trainer.models.library_imports import import_from_timm
+from trainer.models.parameters import head_parameters, hidden_matrices, split_parameters
 
 __all__ = [
     "Shape",
@@ -17,6 +18,9 @@ __all__ = [
     "build_model",
     "build_with_report",
     "count_parameters",
+    "head_parameters",
+    "hidden_matrices",
+    "import_from_timm",
     "input_shape",
     "model_names",
     "require_known",

@@ -1,12 +1,9 @@
 """Models of torchvision and timm, randomly initialised; both are imported only when asked for."""
 
 import difflib
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -14,6 +11,7 @@ from torch import nn
 
 from trainer.errors import ModelError
 from trainer.models.cnn_mlp_resnet import Shape
+from trainer.models.library_imports import without_compiler
 from trainer.spec import LibraryModel
 from trainer.surgery import copy_to_meta
 
@@ -96,45 +94,14 @@ def _require_tag(architecture: str, tag: str) -> None:
 def model_names(library: str) -> list[str]:
     """The names for image classification."""
     if library == "torchvision":
-        with _without_compiler():
+        with without_compiler():
             from torchvision import models
 
         return list(models.list_models(module=models))
-    with _without_compiler():
+    with without_compiler():
         import timm
 
     return list(timm.list_models())
-
-
-@contextmanager
-def _without_compiler() -> Iterator[None]:
-    """Lets torchvision and timm be imported without PyTorch's compiler: that is 60 % of their time, and 100 MB.
-
-    Torchvision takes one function from it, which only detection with deterministic algorithms calls: here the
-    compiler is imported at that call. Timm marks a function of one model (naflexvit) as not to be compiled.
-    """
-    name = "torch._dynamo.utils"
-    if name in sys.modules:
-        yield
-        return
-    stand_in = ModuleType(name)
-    vars(stand_in)["is_compile_supported"] = _is_compile_supported
-    disable = torch.compiler.disable
-    sys.modules[name] = stand_in
-    torch.compiler.disable = _leave_as_it_is  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-        torch.compiler.disable = disable
-
-
-def _leave_as_it_is(function: Any = None, **_: Any) -> Any:
-    return _leave_as_it_is if function is None else function
-
-
-def _is_compile_supported(device_type: str) -> bool:
-    return bool(import_module("torch._dynamo.utils").is_compile_supported(device_type))
 
 
 def _build_torchvision(entry: str, shape: Shape, classes: int) -> nn.Module:

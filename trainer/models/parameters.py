@@ -44,6 +44,25 @@ def split_parameters(model: nn.Module) -> Parameters:
     return parts
 
 
+def head_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Of the layer that gives the outputs: the last linear layer, or the last convolution where there is none."""
+    for kind in (nn.Linear, _ConvNd):
+        if layers := [module for module in model.modules() if isinstance(module, kind)]:
+            return list(layers[-1].parameters())
+    return []
+
+
+def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """Weights that are matrices of outputs by inputs: not those of the last layer, nor of convolutions of a
+    single channel (a first layer on grey images, a depthwise one), whose rows are filters beside each other."""
+    head = {id(parameter) for parameter in head_parameters(model)}
+    return [
+        weight
+        for weight in split_parameters(model).weights
+        if id(weight) not in head and weight.ndim > 1 and min(weight.shape[:2]) > 1
+    ]
+
+
 def is_norm(module: nn.Module) -> bool:
     """One of torch's or ours, or called a norm: timm's own inherit from no norm."""
     kind = type(module)

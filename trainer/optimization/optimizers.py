@@ -9,6 +9,7 @@ from torch import nn
 from trainer.models import split_parameters
 from trainer.optimization import eager
 from trainer.optimization.least_squares import LeastSquaresStep
+from trainer.optimization.timm_optimizers import build_lion, build_muon
 from trainer.spec import (
     Adam,
     AdamW,
@@ -16,6 +17,8 @@ from trainer.spec import (
     Cosine,
     JobSpec,
     LeastSquares,
+    Lion,
+    Muon,
     ScheduleSpec,
     Sgd,
     Step,
@@ -56,6 +59,10 @@ def build_optimizer(spec: JobSpec, model: nn.Module) -> torch.optim.Optimizer:
             kind = eager.AdamW if (mode or usual) == "decoupled" else eager.Adam
             groups = _parameter_groups(decay, model)
             return kind(groups, lr=lr, betas=betas, eps=eps, weight_decay=0.0, fused=True)
+        case Lion() as lion:
+            return build_lion(lion, _parameter_groups(decay, model))
+        case Muon() as muon:
+            return build_muon(muon, _parameter_groups(decay, model), model)
         case LeastSquares():
             return LeastSquaresStep(_linear_layer(model))
         case unknown:

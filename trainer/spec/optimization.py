@@ -56,6 +56,50 @@ class AdamW(_WithRate):
     eps: Positive = 1e-8
 
 
+class Lion(_WithRate):
+    """The sign of a moving average of gradients, with decoupled weight decay (Chen et al. 2023, arXiv
+    2302.06675)."""
+
+    kind: Literal["lion"]
+    lr: Positive = 1e-4
+    betas: tuple[Fraction, Fraction] = (0.9, 0.99)
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "every parameter moves by lr at every step: the paper takes a third to a tenth of AdamW's rate, and as "
+        "many times its decay",
+        "what scales a gradient, such as clipping, hardly changes its steps",
+    )
+
+
+class Muon(_WithRate):
+    """Momentum that is orthogonalized by five Newton-Schulz iterations, for the weight matrices of hidden
+    layers, with decoupled weight decay (Jordan et al. 2024; Liu et al. 2025, arXiv 2502.16982). A convolution
+    is a matrix of its outputs by all else. AdamW for the rest: biases, norms, embeddings, the last layer, and
+    convolutions of a single channel."""
+
+    kind: Literal["muon"]
+    lr: Positive = 0.02
+    momentum: Fraction = 0.95
+    nesterov: bool = True
+    scale: Annotated[
+        Literal["original", "match_rms_adamw"],
+        Field(
+            description="of a step of outputs × inputs numbers. original: sqrt(max(1, outputs / inputs)); "
+            "match_rms_adamw: 0.2 sqrt(max(outputs, inputs)), so that AdamW's lr and decay fit (Liu et al. 2025)"
+        ),
+    ] = "original"
+    adamw_lr: Annotated[
+        Positive, Field(description="of the rest; follows the schedule as lr does")
+    ] = 3e-4
+    adamw_betas: Annotated[
+        tuple[Fraction, Fraction], Field(description="of the rest; its eps is 1e-8")
+    ] = (0.9, 0.95)
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "the scale of a gradient is lost: an l2 penalty shrinks by no fixed share, weight decay does",
+        "iterates in bfloat16, whose rounding differs more between kinds of processors than that of float32",
+        "the learning rate that is reported is that of the matrices",
+    )
+
+
 class LeastSquares(Part):
     """The minimizer of the mean squared error over the training split, in one step: for a polynomial,
     which is linear in its coefficients (Legendre 1805)."""
@@ -67,7 +111,9 @@ class LeastSquares(Part):
     )
 
 
-OptimizerSpec: TypeAlias = Annotated[Sgd | Adam | AdamW | LeastSquares, Field(discriminator="kind")]
+OptimizerSpec: TypeAlias = Annotated[
+    Sgd | Adam | AdamW | Lion | Muon | LeastSquares, Field(discriminator="kind")
+]
 
 
 class Constant(Part):

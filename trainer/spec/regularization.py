@@ -15,7 +15,7 @@ class WeightDecay(Part):
     value: NotNegative
     mode: Annotated[
         Literal["coupled", "decoupled"] | None,
-        Field(description="none: coupled in sgd and adam, decoupled in adamw"),
+        Field(description="none: coupled in sgd and adam, decoupled in adamw, lion and muon"),
     ] = None
     parameters: Annotated[
         Literal["weights", "weights_and_biases", "weights_and_norms", "all"],
@@ -23,7 +23,7 @@ class WeightDecay(Part):
     ] = "weights"
     pitfalls: ClassVar[tuple[str, ...]] = (
         "before a norm it sets the effective learning rate, not the capacity (van Laarhoven 2017)",
-        "coupled decay through Adam is not AdamW's",
+        "coupled decay through Adam is not AdamW's; lion and muon have decoupled decay alone",
     )
 
 

@@ -1,20 +1,26 @@
-"""Checks of least squares: for one batch, one step and a model linear in its weights."""
+"""Checks of optimizers: least squares for one batch, one step and a linear model; the scale that Lion and Muon lose."""
 
 import pytest
 
 from tests.support.spec_checks import (
     VALUES,
     assert_accepted,
+    assert_no_warnings,
     assert_refused_by_this_check_alone,
+    assert_warned_about_by_this_check_alone,
     name_case,
 )
 from tests.support.trainer_specs import DIGITS, make_spec
 from trainer.checks.optimizer import (
+    check_decay_is_decoupled,
     check_least_squares_alone,
     check_least_squares_float32,
     check_least_squares_model,
     check_least_squares_single_step,
+    warn_clipping_without_effect,
+    warn_penalty_without_scale,
 )
+from trainer.checks.run import check
 
 
 def fitted(model="polynomial", **more):
@@ -111,10 +117,77 @@ BAD = [
         None,
         "looks into the model while it runs",
     ),
+    *(
+        (
+            check_decay_is_decoupled,
+            make_spec(
+                optimizer={"kind": kind},
+                regularization=[
+                    {"kind": "dropout", "p": 0.1},
+                    {"kind": "weight_decay", "value": 0.1, "mode": "coupled"},
+                ],
+            ),
+            DIGITS,
+            "/regularization/1/mode",
+            None,
+            f"whose scale {kind} takes out mode: decoupled",
+        )
+        for kind in ("lion", "muon")
+    ),
 ]
 
 GOOD = [
     (fitted(), VALUES),
+    *(
+        (
+            make_spec(
+                optimizer={"kind": kind},
+                regularization=[{"kind": "weight_decay", "value": 0.1, "mode": mode}],
+            ),
+            DIGITS,
+        )
+        for kind in ("lion", "muon")
+        for mode in (None, "decoupled")
+    ),
+]
+
+#: The check, the spec's options, the dataset, words of the warning.
+WARNED = [
+    *(
+        (
+            warn_penalty_without_scale,
+            {"regularization": [penalty], "optimizer": {"kind": kind}},
+            DIGITS,
+            f"of which {kind} takes {how}",
+        )
+        for kind, how in (("lion", "the sign"), ("muon", "an orthogonalized matrix"))
+        for penalty in (
+            {"kind": "l2", "value": 0.1},
+            {"kind": "l1", "value": 0.1},
+            {"kind": "elastic_net", "value": 0.1},
+        )
+    ),
+    *(
+        (
+            warn_clipping_without_effect,
+            {
+                "regularization": [{"kind": "gradient_clipping", "by": by}],
+                "optimizer": {"kind": kind},
+            },
+            DIGITS,
+            f"gradient_clipping by {by} limits gradients whose scale {kind}",
+        )
+        for kind, by in (("lion", "norm"), ("lion", "value"), ("muon", "norm"))
+    ),
+]
+
+UNWARNED = [
+    {
+        "regularization": [{"kind": "gradient_clipping", "by": "value"}],
+        "optimizer": {"kind": "muon"},
+    },
+    {"regularization": [{"kind": "gradient_clipping"}], "optimizer": {"kind": "sgd"}},
+    {"regularization": [{"kind": "l2", "value": 0.0}], "optimizer": {"kind": "muon"}},
 ]
 
 
@@ -126,3 +199,29 @@ def test_a_bad_spec_is_named_by_field_layer_and_remedy_and_by_this_check_alone(m
 @pytest.mark.parametrize("case", GOOD, ids=name_case)
 def test_a_good_neighbour_passes_and_its_parameters_are_counted(case):
     assert_accepted(*case)
+
+
+@pytest.mark.parametrize("case", WARNED, ids=name_case)
+def test_a_doubtful_spec_is_warned_about_by_this_check_alone(monkeypatch, case):
+    assert_warned_about_by_this_check_alone(monkeypatch, *case)
+
+
+@pytest.mark.parametrize("options", UNWARNED)
+def test_a_sound_spec_has_no_warnings(options):
+    assert_no_warnings(options)
+
+
+def test_a_plan_says_how_much_of_a_model_muon_moves():
+    report = check(make_spec("cnn", "batch", optimizer={"kind": "muon"}), DIGITS)
+    plain = check(make_spec("cnn", "batch"), DIGITS)
+    # Of 32, 64 and 128 channels, the last two convolutions.
+    moved = 9 * (32 * 64 + 64 * 128)
+    assert f"muon moves {moved} of {report.parameters} parameters, adamw the rest" in report.notes
+    assert not any("muon" in note for note in plain.notes)
+
+
+def test_a_model_without_a_hidden_matrix_is_refused_to_muon():
+    spec = fitted(optimizer={"kind": "muon"})
+    (problem,) = check(spec, VALUES).problems
+    assert problem.pointer == "/optimizer/kind"
+    assert "but polynomial has none" in problem.detail

@@ -8,7 +8,7 @@ from torch.nn.utils import parametrizations
 from tests.support.catalogue import NORMS
 from tests.support.trainer_specs import DIGITS, make_spec
 from trainer.models.build import build_model
-from trainer.models.parameters import split_parameters
+from trainer.models.parameters import head_parameters, hidden_matrices, split_parameters
 
 
 def names_of(model):
@@ -154,3 +154,42 @@ def _build(library, entry):
     from torchvision import models
 
     return models.get_model(entry, weights=None)
+
+
+@pytest.mark.parametrize(
+    ("model", "head"),
+    [
+        ("cnn", "classifier."),
+        ("autoencoder", "decoder."),
+        ("torchvision:squeezenet1_1", "classifier.1."),
+        ("timm:resnet18", "fc."),
+    ],
+)
+def test_the_head_is_the_layer_that_gives_the_outputs(model, head):
+    task = {"task": {"kind": "reconstruction"}} if model == "autoencoder" else {}
+    spec = make_spec(model, "none", dataset={"name": "digits", "image_size": 64}, **task)
+    built = build_model(spec, DIGITS)
+    names = {parameter: name for name, parameter in built.named_parameters()}
+    assert {names[one] for one in head_parameters(built)} == {f"{head}weight", f"{head}bias"}
+
+
+def test_hidden_matrices_are_no_head_no_filters_beside_each_other_and_nothing_that_is_added():
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.Conv2d(4, 4, 3, groups=4),
+        nn.Conv2d(4, 6, 1),
+        nn.BatchNorm2d(6),
+        nn.Linear(6, 5),
+        nn.Linear(5, 3),
+    )
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    assert [names[one] for one in hidden_matrices(model)] == ["2.weight", "4.weight"]
+
+
+def test_hidden_matrices_are_found_under_what_acts_on_weights():
+    spec = make_spec("cnn", "batch", weights={"kind": "weight_norm"})
+    model = build_model(spec, DIGITS)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    assert [names[one] for one in hidden_matrices(model)] == [
+        f"conv{number}.parametrizations.weight.original1" for number in (2, 3)
+    ]

@@ -157,7 +157,7 @@ def test_weight_decay_leaves_norms_and_biases_alone_unless_told(parameters, deca
     assert sum(len(one["params"]) for one in groups if one["weight_decay"] == 0.01) == decayed
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "lion", "muon"])
 def test_a_restored_optimizer_goes_on_bit_for_bit(kind):
     spec = make_spec(optimizer={"kind": kind}, regularization=DECAY)
     x = torch.randn(16, 7)
@@ -168,11 +168,11 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(kind):
         optimizer.step()
 
     torch.manual_seed(0)
-    model = nn.Linear(7, 5)
+    model = nn.Sequential(nn.Linear(7, 6), nn.Linear(6, 5))
     optimizer = build_optimizer(spec, model)
     for _ in range(3):
         step(model, optimizer)
-    other = nn.Linear(7, 5)
+    other = nn.Sequential(nn.Linear(7, 6), nn.Linear(6, 5))
     other.load_state_dict(model.state_dict())
     restored = build_optimizer(spec, other)
     groups = restored.state_dict()["param_groups"]
