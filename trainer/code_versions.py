@@ -37,6 +37,7 @@ GENERATIONS: Mapping[str, int] = {
     "d7bf235295f090519a62e246bda83366": 2,
     "c5cdd5ae01367d93ccf846eb09f6770c": 2,
     "b01a38c5221209e03d422ebc3e0f2459": 2,
+    "1c7136a9a8eaec1b66f73edd005a2081": 2,
 }
 
 

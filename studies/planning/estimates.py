@@ -80,7 +80,7 @@ def _pace(arm: ArmWork, finished: Sequence[FinishedJob]) -> _Pace | None:
     )
     for is_alike in alike:
         if jobs := [one for one in usable if is_alike(one)]:
-            return _Pace(_middle([one.seconds_per_step for one in jobs]), "measured", jobs)
+            return _Pace(_middle([_seconds(arm, one) for one in jobs]), "measured", jobs)
     jobs = [one for one in usable if one.parameters and _same(one, wanted, *_FAMILY)]
     if not jobs or not arm.parameters:
         return None
@@ -114,7 +114,19 @@ def _scaled(arm: ArmWork, job: FinishedJob) -> Range:
     assert isinstance(batch, int)
     assert job.parameters
     ratio = arm.parameters * arm.spec.training.batch_size / (job.parameters * batch)
-    return job.seconds_per_step * min(1.0, ratio), job.seconds_per_step * max(1.0, ratio)
+    return _seconds(arm, job) * min(1.0, ratio), _seconds(arm, job) * max(1.0, ratio)
+
+
+def _seconds(arm: ArmWork, job: FinishedJob) -> float:
+    """Of a step there, with as many passes as this arm's takes."""
+    return job.seconds_per_step * _passes(arm.spec.model_dump(mode="json")) / _passes(job.spec)
+
+
+def _passes(spec: Mapping[str, object]) -> int:
+    """Forward and backward passes of a step: sharpness-aware minimization takes two."""
+    parts = spec.get("regularization")
+    kinds = [_at(part, "kind") for part in parts] if isinstance(parts, list) else []
+    return 2 if "sam" in kinds else 1
 
 
 def _middle(values: Sequence[float]) -> Range:

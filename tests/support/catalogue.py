@@ -66,6 +66,7 @@ REGULARIZERS: dict[str, Job] = {
     "gradient_clipping": {"kind": "gradient_clipping", "value": 0.5},
     "gradient_clipping-value": {"kind": "gradient_clipping", "by": "value", "value": 0.01},
     "gradient_noise": {"kind": "gradient_noise"},
+    "sam": {"kind": "sam", "rho": 0.1},
     "ema": {"kind": "ema", "decay": 0.9},
     "swa": {"kind": "swa", "start": 0.4},
 }

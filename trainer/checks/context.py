@@ -10,7 +10,14 @@ from trainer.data import Sizes, split_sizes
 from trainer.errors import ModelError
 from trainer.layers import drop_probability, drops
 from trainer.models import Shape, build_bare_model, input_shape, require_known
-from trainer.spec import BatchNorm, DatasetInfo, JobSpec, LibraryModel, StepTraining
+from trainer.spec import (
+    BatchNorm,
+    DatasetInfo,
+    JobSpec,
+    LibraryModel,
+    SharpnessAware,
+    StepTraining,
+)
 from trainer.surgery import NormSite, Survey, choose_sites, on_meta, shorten, survey_norms
 
 #: Of a spec, what the network doesn't depend on.
@@ -37,9 +44,12 @@ class CheckContext:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        if not isinstance(self.spec.model, LibraryModel) or not self.dropout:
-            return ()
-        return (f"dropout layers: {shorten(self.dropout)}",)
+        notes = []
+        if isinstance(self.spec.model, LibraryModel) and self.dropout:
+            notes.append(f"dropout layers: {shorten(self.dropout)}")
+        if self.spec.regularizer(SharpnessAware) is not None:
+            notes.append("sam takes two forward and backward passes a step: about twice the time")
+        return tuple(notes)
 
     @property
     def sites(self) -> tuple[NormSite, ...]:

@@ -210,6 +210,22 @@ class GradientNoise(Part):
     )
 
 
+class SharpnessAware(Part):
+    """Takes the gradient of each step where the loss is highest nearby: at a distance of `rho` from the
+    weights, along their own gradient (Foret et al. 2021, arXiv 2010.01412)."""
+
+    kind: Literal["sam"]
+    rho: Annotated[Positive, Field(description="length of the move, over all parameters")] = 0.05
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "two forward and backward passes a step: about twice the time",
+        "rho is a length, but before a norm weights may have any scale without changing the function",
+        "the gradients of l1, l2 and elastic_net, and weight decay, are those of the weights themselves, as in the "
+        "paper's objective; its authors' code moves them, too",
+        "on several devices each step moves along the gradient of the whole batch; the paper's moves along each "
+        "device's own",
+    )
+
+
 class EmaWeights(Part):
     """An exponential moving average of the weights (Polyak & Juditsky 1992) is what is validated, kept
     and evaluated; batch statistics are estimated anew on the training split each time."""
@@ -251,6 +267,7 @@ RegularizerSpec: TypeAlias = Annotated[
     | Cutmix
     | GradientClipping
     | GradientNoise
+    | SharpnessAware
     | EmaWeights
     | SwaWeights,
     Field(discriminator="kind"),

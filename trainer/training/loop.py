@@ -182,15 +182,12 @@ def _take_step(setup: TrainingSetup, state: TrainingState) -> None:
     pixels, targets = setup.batches.take(state.step)
     if setup.is_ramped:
         set_progress(setup.model, state.step / setup.plan.total_steps)
-    # Once for the step, not for each micro-batch, whose masks must differ from one another.
-    if setup.may_draw:
-        stream = "dropout" if setup.ranks is None else setup.ranks.dropout_stream()
-        seed_globals(stream, setup.spec.seed, state.step)
     setup.update.optimizer.zero_grad()
-    batches, terms = _add_gradients(setup, pixels, targets)
-    scores = None
-    if setup.ranks is not None:
-        scores = _add_up(setup, setup.ranks, batches, terms, len(pixels))
+    batches, terms, scores = _pass_batch(setup, state.step, pixels, targets)
+    if setup.ascent is not None:
+        # What is measured is the loss of the weights themselves, in the pass before.
+        with setup.ascent.ascended():
+            _pass_batch(setup, state.step, pixels, targets)
     if setup.penalties is not None:
         # Once for the step: weights are the same for all micro-batches, and in a backward pass of
         # its own the penalty's gradient is added to theirs.
@@ -205,6 +202,21 @@ def _take_step(setup: TrainingSetup, state: TrainingState) -> None:
         state.running.add(batches, terms)
     else:
         state.running.add_scored(scores, terms)
+
+
+def _pass_batch(
+    setup: TrainingSetup, step: int, pixels: Tensor, targets: Tensor
+) -> tuple[list[Batch], dict[str, Tensor], Tensor | None]:
+    """Forward and backward: gradients of the whole batch; its scores where ranks added them up."""
+    # Once for the pass, not for each micro-batch, whose masks must differ from one another. A second pass of the
+    # step drops what the first one did.
+    if setup.may_draw:
+        stream = "dropout" if setup.ranks is None else setup.ranks.dropout_stream()
+        seed_globals(stream, setup.spec.seed, step)
+    batches, terms = _add_gradients(setup, pixels, targets)
+    if setup.ranks is None:
+        return batches, terms, None
+    return batches, terms, _add_up(setup, setup.ranks, batches, terms, len(pixels))
 
 
 def _add_gradients(

@@ -13,11 +13,13 @@ from trainer.evaluation import Predictor, Probe, Task, build_probe, build_task, 
 from trainer.layers import find_synchronized, has_ramp, may_draw, synchronized
 from trainer.models import build_model
 from trainer.optimization import (
+    Ascent,
     Average,
     GradientRule,
     Mixer,
     Penalties,
     Projection,
+    build_ascent,
     build_average,
     build_gradient_rule,
     build_mixer,
@@ -167,6 +169,7 @@ class TrainingSetup:
     plan: Plan
     is_ramped: bool
     may_draw: bool
+    ascent: Ascent | None
     penalties: Penalties | None
     update: WeightUpdate
     average: Average | None
@@ -258,6 +261,7 @@ def set_up(
         plan=plan,
         is_ramped=has_ramp(model),
         may_draw=draws,
+        ascent=build_ascent(spec, model),
         penalties=build_penalties(spec, model),
         update=WeightUpdate.of(spec, model),
         average=build_average(spec, model, plan.total_steps, plan.period_steps),

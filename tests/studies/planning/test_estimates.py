@@ -41,6 +41,19 @@ def test_another_size_gives_a_range_by_parameters_and_examples() -> None:
     assert found.work == pytest.approx((4.0, 16.0))
 
 
+def test_a_step_with_two_passes_takes_twice_as_long() -> None:
+    sam = {"regularization": [{"kind": "sam"}]}
+    other_size = {"model": {"name": "mlp", "hidden": [2]}}
+    for finished_job, expected in (
+        (finished(0.01), (8.0, 8.0)),
+        (finished(0.01, **sam), (4.0, 4.0)),
+        (finished(0.01, parameters=250, **other_size), (8.0, 32.0)),
+    ):
+        found = estimate([arm(**sam)], [finished_job], {"cpu": 1})
+        assert found is not None
+        assert found.work == pytest.approx(expected)
+
+
 def test_without_anything_like_it_nothing_is_invented() -> None:
     elsewhere = finished(0.01, model={"name": "cnn"})
     assert estimate([arm()], [elsewhere], {"cpu": 1}) is None

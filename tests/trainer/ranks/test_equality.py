@@ -47,8 +47,18 @@ def on(devices: int, **options: Any) -> Any:
                 {"kind": "ema", "decay": 0.9},
             ],
         },
+        {
+            "resources": {"devices": 2},
+            "norm": SYNC,
+            "training": {"epochs": 2, "batch_size": 64},
+            "regularization": [{"kind": "sam", "rho": 0.05}],
+        },
     ],
-    ids=["batch norm of the whole batch", "all that acts on gradients"],
+    ids=[
+        "batch norm of the whole batch",
+        "all that acts on gradients",
+        "gradients from beside the weights",
+    ],
 )
 def test_ranks_equal_one_process_with_the_whole_batch(options: dict[str, Any], tmp_path) -> None:
     spec = make_spec(**{**UNEVEN, **options})
