@@ -150,6 +150,9 @@ def delete_study(services: ServicesDep, user: Writer, trail: AuditTrail, study_i
 def delete_dataset(services: ServicesDep, user: Writer, trail: AuditTrail, name: str) -> None:
     """What was decoded, not what it was decoded from. The name can be used again."""
     with services.sessions.begin() as session:
+        was_deleted = deleting.was_name_deleted(session, "dataset", name, _whose(user))
+        if was_deleted and datasets.find(session, name) is None:
+            return
         dataset = find_dataset(session, name)
         owner = datasets.owner_names(session, [dataset]).get(dataset.owner_id or 0)
         if owner is not None and not may_change(user, owner):
@@ -169,7 +172,8 @@ def delete_dataset(services: ServicesDep, user: Writer, trail: AuditTrail, name:
 def delete_project(services: ServicesDep, user: Writer, trail: AuditTrail, name: str) -> None:
     """With all of its studies and jobs, in several steps: one that is interrupted is completed by another request.
     Members delete a project that holds nothing of others."""
-    project = _find_deletable(services, user, name)
+    if (project := _find_deletable(services, user, name)) is None:
+        return
     # Meanwhile others may submit to it: what is theirs stays, and the project with it.
     owner_id = _whose(user)
     with services.sessions.begin() as session:
@@ -232,10 +236,13 @@ def _whose(user: User) -> int | None:
     return None if user.role == "admin" else user.id
 
 
-def _find_deletable(services: Services, user: User, name: str) -> Project:
+def _find_deletable(services: Services, user: User, name: str) -> Project | None:
+    """None: it has been deleted already."""
     with services.sessions.begin() as session:
         project = projects.find(session, name)
         if project is None:
+            if deleting.was_name_deleted(session, "project", name, _whose(user)):
+                return None
             raise NotFound(f"there is no project {name}")
         others = deleting.owners_in(session, project) - {user.name}
         is_own = project.owner_id == user.id and may_change(user, user.name, project.id)

@@ -37,9 +37,17 @@ _GOES_ON = Job.status.not_in(FINAL_STATUSES)
 
 def was_deleted(session: Session, kind: str, subject_id: int, owner_id: int | None = None) -> bool:
     """`owner_id`: it was this person's; None: or anybody's."""
+    return _is_marked(session, kind, Deletion.subject_id == subject_id, owner_id)
+
+
+def was_name_deleted(session: Session, kind: str, name: str, owner_id: int | None = None) -> bool:
+    """Of a dataset or a project; as `was_deleted`. The name may have been given again since."""
+    return _is_marked(session, kind, Deletion.name == name, owner_id)
+
+
+def _is_marked(session: Session, kind: str, which: Any, owner_id: int | None) -> bool:
     whose = true() if owner_id is None else Deletion.owner_id == owner_id
-    marked = exists().where(Deletion.kind == kind, Deletion.subject_id == subject_id, whose)
-    return bool(session.scalar(select(marked)))
+    return bool(session.scalar(select(exists().where(Deletion.kind == kind, which, whose))))
 
 
 def delete_job(session: Session, job_id: int) -> None:
@@ -104,7 +112,7 @@ def delete_dataset(session: Session, dataset: Dataset) -> None:
     _ensure_ended(jobs, f"dataset {dataset.name}")
     _delete_jobs(session, [job.id for job in jobs])
     digest = dataset.info["digest"] if dataset.info else None
-    _mark(session, "dataset", dataset.id, owner_id=dataset.owner_id, digest=digest)
+    _mark(session, "dataset", dataset.id, name=name, owner_id=dataset.owner_id, digest=digest)
     session.execute(delete(Dataset).where(Dataset.id == dataset.id))
 
 
@@ -161,7 +169,14 @@ def delete_project(session: Session, project: Project) -> None:
             "project": project.name,
             "visibility": visibility,
         }
-    _mark(session, "project", project.id, owner_id=project.owner_id, mirrored=mirrored)
+    _mark(
+        session,
+        "project",
+        project.id,
+        name=project.name,
+        owner_id=project.owner_id,
+        mirrored=mirrored,
+    )
     try:
         session.execute(delete(Project).where(Project.id == project.id))
     except IntegrityError as error:

@@ -122,6 +122,23 @@ def test_a_second_request_is_answered_like_the_first(
     assert submit(member) > job
 
 
+@pytest.mark.parametrize("visibility", ["open", "private"])
+def test_a_second_request_to_delete_a_project_is_answered_like_the_first(
+    member: TestClient, sign_in: Clients, visibility: str
+) -> None:
+    eve, shelf = sign_in("eve:member"), "/api/v1/projects/shelf"
+    member.post("/api/v1/projects", json={"name": "shelf", "visibility": visibility})
+    member.put(f"{shelf}/members/eve", json={"role": "admin"})
+    assert [member.delete(shelf).status_code for _ in range(2)] == [204, 204]
+    # Nobody else learns of it.
+    assert eve.delete(shelf).status_code == 404
+    # The name is somebody else's now.
+    eve.post("/api/v1/projects", json={"name": "shelf"})
+    assert member.delete(shelf).status_code == 403
+    assert [eve.delete(shelf).status_code for _ in range(2)] == [204, 204]
+    assert member.get(shelf).status_code == 404
+
+
 def test_a_study_goes_with_its_jobs(member: TestClient, sessions: Sessions, tmp_path: Path) -> None:
     study = member.post("/api/v1/studies", json=STUDY).json()["id"]
     jobs = [train(sessions, tmp_path) for _ in range(4)]
@@ -220,6 +237,8 @@ def test_a_dataset_is_deleted_once_nothing_was_trained_on_it(
     assert admin.delete("/api/v1/datasets/cats").status_code == 204
 
     assert admin.get("/api/v1/datasets/cats").status_code == 404
+    assert admin.delete("/api/v1/datasets/cats").status_code == 204
+    assert member.delete("/api/v1/datasets/cats").status_code == 404
     delete_left(sessions, FolderStorage(tmp_path))
     assert not folder.exists()
     assert admin.delete("/api/v1/datasets/digits").status_code == 409
@@ -255,7 +274,7 @@ def test_a_project_goes_with_all_that_is_in_it(
 
     assert member.get("/api/v1/jobs").json()["items"] == []
     assert member.get("/api/v1/studies").json()["items"] == []
-    assert admin.delete("/api/v1/projects/shelf").status_code == 404
+    assert admin.delete("/api/v1/projects/shelf").status_code == 204
     assert submit(member, project="shelf") > theirs
 
 
