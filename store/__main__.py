@@ -1,7 +1,8 @@
 """`python -m store bootstrap`: fill the database of NORMLAB_DATABASE_URL with what every service needs.
 `python -m store adopt-storage [FROM]`: make NORMLAB_STORAGE the storage of that database, whatever was before. What the
 database names in FROM, if that is its storage until now, is copied first: a folder, or s3://bucket/prefix.
-`python -m store backup HOME FOLDER`: save that database, MLflow's (NORMLAB_MLFLOW_DATABASE_URL) and the home's files.
+`python -m store backup HOME FOLDER [--quick]`: save that database, MLflow's (NORMLAB_MLFLOW_DATABASE_URL) and the home's
+files. What FOLDER has already is read and compared with its digest; `--quick`: only its size is.
 `python -m store restore HOME FOLDER`: the way back, into empty databases and a new home.
 
 The first admin's token is NORMLAB_BOOTSTRAP_TOKEN. Dumps need PostgreSQL's client programs on PATH.
@@ -33,18 +34,17 @@ def main(arguments: list[str]) -> str | None:
             return _adopt()
         case ["adopt-storage", source]:
             return _adopt(source)
-        case ["backup", home, folder]:
+        case ["backup", home, folder, *options] if options in ([], ["--quick"]):
             given = os.environ.get("NORMLAB_STORAGE", "")
             store = given if is_object_store(given) else None
-            return _explained(
-                lambda: back_up(_databases(), Path(home), Archive(Path(folder)), store, _say)
-            )
+            archive = Archive(Path(folder), quick=bool(options))
+            return _explained(lambda: back_up(_databases(), Path(home), archive, store, _say))
         case ["restore", home, folder]:
             return _explained(
                 lambda: restore(_databases(), Path(home), Archive(Path(folder)), _say)
             )
         case _:
-            return "usage: python -m store [bootstrap | adopt-storage [FROM] | backup HOME FOLDER | restore HOME FOLDER]"
+            return "usage: python -m store [bootstrap | adopt-storage [FROM] | backup HOME FOLDER [--quick] | restore HOME FOLDER]"
 
 
 def _bootstrap() -> str | None:

@@ -47,6 +47,7 @@ from api.schemas.scheduling import (
 )
 from api.schemas.service import (
     AuditView,
+    ChangedUserView,
     DatasetView,
     DeviceView,
     DiskView,
@@ -75,6 +76,7 @@ __all__ = [
     "AttemptView",
     "AuditView",
     "BillView",
+    "ChangedUserView",
     "CheckpointView",
     "ChosenRows",
     "DatasetView",

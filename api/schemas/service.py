@@ -239,6 +239,18 @@ class UserView(View):
     disabled_at: datetime | None
 
 
+class ChangedUserView(UserView):
+    """A user as changed, and what nobody can do any more."""
+
+    unmanaged_projects: Annotated[
+        list[str],
+        Field(
+            description="private projects of which they are an admin and that no admin of their own can manage now; an "
+            "admin of the service names another with PUT /projects/{name}/members/{person}"
+        ),
+    ]
+
+
 class AuditView(View):
     """One change, and who made it."""
 

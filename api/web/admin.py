@@ -14,6 +14,7 @@ from api.http import Administrator, Reader, Secret
 from api.services import Services, ServicesDep
 from api.web.render import PageRoute, render
 from runtime.storage import Storage
+from store.access import members
 from store.accounts import audit, sessions, users
 from store.db import ROLES, Token, User
 from store.hosts import describe_bytes, host_views
@@ -94,6 +95,7 @@ def _read_service(session: Session, way_in: int | None) -> dict[str, Any]:
         devices.setdefault(device.host, []).append(device)
     return {
         "people": users.list_users(session, MOST_USERS),
+        "unmanaged": members.list_unmanaged(session),
         "all_tokens": _make_rows(tokens[:MOST_TOKENS], way_in),
         "has_more_tokens": len(tokens) > MOST_TOKENS,
         "changes": audit.list_records(session, limit=MOST_CHANGES).items,

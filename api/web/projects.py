@@ -24,6 +24,7 @@ def show_project(request: Request, services: ServicesDep, user: Reader, name: st
         project = find_project(session, name)
         view = ProjectDetail.with_members(project, members.list_members(session, project), user.id)
         manages = may_manage(user.role, view.role)
+        is_unmanaged = name in members.list_unmanaged(session)
         people = users.list_users(session, MOST_USERS) if manages else ()
     listed = {one.user for one in view.members}
     return render(
@@ -34,5 +35,6 @@ def show_project(request: Request, services: ServicesDep, user: Reader, name: st
         project=view,
         roles=ROLES,
         may_manage=manages,
+        is_unmanaged=is_unmanaged,
         others=[one.name for one in people if one.name not in listed and not one.disabled_at],
     )

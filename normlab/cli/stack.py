@@ -159,15 +159,21 @@ def backup(
     folder: Annotated[
         Path, typer.Argument(help="new, empty, or with an earlier backup", metavar="FOLDER")
     ],
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="trust what FOLDER has already by its size, and don't read all of it"
+        ),
+    ] = False,
 ) -> None:
     """Back up the local stack, running or not: its databases and its files.
 
-    A file whose content FOLDER has already is not copied again. FOLDER then holds this backup and none before it; for
+    A file whose content FOLDER has already is not copied again, unless it was damaged there. FOLDER then holds this backup and none before it; for
     several, use several folders. It holds everybody's results and the first admin's token: keep it private.
     """
     home = Home.from_environment()
     say(f"Backing up {home.folder} to {folder}")
-    if status := control.back_up(home, folder):
+    if status := control.back_up(home, folder, quick=quick):
         raise typer.Exit(status)
     say(f"Done; restore it with: NORMLAB_HOME=... normlab restore {folder}")
 

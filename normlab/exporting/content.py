@@ -98,7 +98,7 @@ def _fetch(client: Client, job: Item, part: str, row: Item, target: Path) -> Non
 
 def _is_listed(client: Client, job: Item, part: str, row: Item) -> bool:
     try:
-        return any(one["digest"] == row["digest"] for one in client.part(job["id"], part))
+        return any(listed["digest"] == row["digest"] for listed in client.part(job["id"], part))
     except Refused as error:
         # The whole job has been deleted.
         if error.status == 404:

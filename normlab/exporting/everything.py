@@ -68,8 +68,8 @@ def _list_studies(client: Client, selection: Selection) -> list[Item]:
 
 
 def _list_jobs(client: Client, selection: Selection) -> list[Item]:
-    found = client.jobs(study=selection.study, project=selection.project, archived=True)
-    return found[::-1]
+    jobs = client.jobs(study=selection.study, project=selection.project, archived=True)
+    return jobs[::-1]
 
 
 def _list_datasets(

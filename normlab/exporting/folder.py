@@ -83,7 +83,7 @@ class ExportFolder:
         """A document, as it is now."""
         self.place(name, lambda unfinished: unfinished.write_bytes(content))
 
-    def place(self, name: str, make: Callable[[Path], object], **said: Any) -> None:
+    def place(self, name: str, make: Callable[[Path], object], **facts: Any) -> None:
         """A file that `make` writes under the path it is given. It has its name once it is complete."""
         path = self.path(name)
         unfinished = path.with_name(f"{path.name}.part")
@@ -95,7 +95,7 @@ class ExportFolder:
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
-        self._files[name] = {"bytes": digests.bytes, "sha256": digests.sha256, **said}
+        self._files[name] = {"bytes": digests.bytes, "sha256": digests.sha256, **facts}
 
     def receive(self, name: str, source: str, make: Callable[[Path], object]) -> bool:
         """As `place`, of content that the service knows by the digest `source`; False if it was there already."""
@@ -109,14 +109,14 @@ class ExportFolder:
         self._journal.flush()
         return True
 
-    def finish(self, **said: Any) -> None:
+    def finish(self, **facts: Any) -> None:
         """Writes the manifest, which names every file of this export."""
         manifest = {
             "format": _FORMAT,
             "service": self.service,
             "started_at": self.started_at,
             "finished_at": _now(),
-            **said,
+            **facts,
             "problems": self.problems,
             "files": dict(sorted(self._files.items())),
         }

@@ -169,8 +169,8 @@ def database_url(home: Home) -> str:
     return Postgres(home.folder / "postgres", sockets=home.sockets).url("normlab")
 
 
-def back_up(home: Home, folder: Path) -> int:
-    """The exit status of `python -m store backup`. Of a stack that is down, its database is started for this.
+def back_up(home: Home, folder: Path, *, quick: bool = False) -> int:
+    """The exit status of `python -m store backup`, whose option `quick` is. Of a stack that is down, its database is started for this.
 
     Raises StackError or ServerError.
     """
@@ -181,10 +181,11 @@ def back_up(home: Home, folder: Path) -> int:
         )
     if not (home.folder / "postgres" / "data").exists():
         raise StackError(f"there is no database in {home.folder}: nothing to back up")
+    options = ["--quick"] if quick else []
     if home.is_locked():
-        return _run_store(home, make_servers(home, lambda: None)[0], "backup", folder)
+        return _run_store(home, make_servers(home, lambda: None)[0], "backup", folder, *options)
     with home.lock(), _database_alone(home) as postgres:
-        return _run_store(home, postgres, "backup", folder)
+        return _run_store(home, postgres, "backup", folder, *options)
 
 
 def restore(home: Home, folder: Path) -> int:
@@ -224,8 +225,8 @@ def _database_alone(home: Home) -> Iterator[Postgres]:
         postgres.stop()
 
 
-def _run_store(home: Home, postgres: Postgres, verb: str, folder: Path) -> int:
-    command = [sys.executable, "-m", "store", verb, str(home.folder), str(folder)]
+def _run_store(home: Home, postgres: Postgres, verb: str, folder: Path, *options: str) -> int:
+    command = [sys.executable, "-m", "store", verb, str(home.folder), str(folder), *options]
     environment = backup_environment(home, postgres)
     return subprocess.run(command, check=False, env=environment, cwd=home.folder).returncode
 

@@ -54,7 +54,7 @@ EVERYTHING = "everything"
 #: Whose request this is. Without one, as before a login, every private project is hidden.
 _reader: ContextVar[Access | None] = ContextVar("reader", default=None)
 
-_jobs, _studies, _projects = (one.__table__ for one in (Job, Study, Project))
+_jobs, _studies, _projects = (entity.__table__ for entity in (Job, Study, Project))
 
 
 def read_as(access: Access | None) -> None:
@@ -116,12 +116,12 @@ def _options(hidden: frozenset[int] | None) -> Sequence[ORMOption]:
     """`hidden`: None: all private projects."""
     if hidden is None:
         is_private = _projects.c.visibility == literal_column("'private'")
-        those: Any = select(_projects.c.id).where(is_private).scalar_subquery()
+        project_ids: Any = select(_projects.c.id).where(is_private).scalar_subquery()
     else:
-        those = literal(sorted(hidden), ARRAY(BigInteger))
+        project_ids = literal(sorted(hidden), ARRAY(BigInteger))
 
     def outside(project_id: Any) -> ColumnElement[bool]:
-        return or_(project_id.is_(None), project_id != all_(those))
+        return or_(project_id.is_(None), project_id != all_(project_ids))
 
     def of_shown(table: Any, key: Any) -> ColumnElement[bool]:
         """Of a row that belongs to a job or study: whether that one is shown."""
@@ -131,15 +131,18 @@ def _options(hidden: frozenset[int] | None) -> Sequence[ORMOption]:
 
     of_both = (File, Mirrored, MirrorProblem)
     criteria: dict[Any, list[ColumnElement[bool]]] = {
-        Project: [Project.id != all_(those)],
-        **{one: [outside(one.project_id)] for one in (Job, Study, Result)},
+        Project: [Project.id != all_(project_ids)],
+        **{entity: [outside(entity.project_id)] for entity in (Job, Study, Result)},
         **{
-            one: [of_shown(_jobs, one.job_id)]
-            for one in (
+            entity: [of_shown(_jobs, entity.job_id)]
+            for entity in (
                 Attempt, Checkpoint, Diagnosis, Epoch, LogLine, StartEstimate, Transition,
             )
         },
-        **{one: [of_shown(_jobs, one.job_id), of_shown(_studies, one.study_id)] for one in of_both},
+        **{
+            entity: [of_shown(_jobs, entity.job_id), of_shown(_studies, entity.study_id)]
+            for entity in of_both
+        },
         Verdict: [of_shown(_studies, Verdict.study_id)],
     }  # fmt: skip
     criteria[MirrorProblem].append(outside(MirrorProblem.project_id))

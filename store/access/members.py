@@ -12,7 +12,10 @@ from store.access.rule import ProjectRole, Visibility, may_submit
 from store.db import Deletion, Job, LastAdmin, Project, ProjectMember, ProjectRefused, Study, User
 
 # Tables, not entities: what is asked here is what sessions hide by.
-_projects, _members, _users = (one.__table__ for one in (Project, ProjectMember, User))
+_projects, _members, _users = (entity.__table__ for entity in (Project, ProjectMember, User))
+
+#: Whether an admin of a project can act as one.
+_IS_ABLE = and_(User.role != "viewer", User.disabled_at.is_(None))
 
 
 def private_roles() -> ScalarSelect[Any]:
@@ -62,7 +65,7 @@ def ensure_may_submit(session: Session, project: Project, people: Collection[Use
     """Raises ProjectRefused if one of these people may not."""
     if project.visibility == "open":
         return
-    ids = [one.id for one in people]
+    ids = [person.id for person in people]
     query = select(_members.c.user_id, _members.c.role)
     of_people = query.where(_members.c.project_id == project.id, _members.c.user_id.in_(ids))
     roles = {user_id: project_role for user_id, project_role in session.execute(of_people)}
@@ -124,12 +127,26 @@ def _ensure_other_admin(session: Session, project: Project, user: User) -> None:
         select(User.id)
         .join(ProjectMember, ProjectMember.user_id == User.id)
         .where(ProjectMember.project_id == project.id, ProjectMember.role == "admin")
-        .where(User.role != "viewer", User.disabled_at.is_(None))
+        .where(_IS_ABLE)
     )
     if {*session.scalars(admins)} == {user.id}:
         raise LastAdmin(
             f"{user.name} is the last admin of private project {project.name}: make somebody else an admin of it first"
         )
+
+
+def list_unmanaged(session: Session, user: User | None = None) -> Sequence[str]:
+    """By name the private projects without an admin who can act as one: whoever was it is disabled, or a viewer of the
+    service now. `user`: only those of which this person is an admin."""
+    of_project = and_(ProjectMember.project_id == Project.id, ProjectMember.role == "admin")
+    able = select(User.id).join(ProjectMember, ProjectMember.user_id == User.id)
+    query = select(Project.name).where(
+        Project.visibility == "private", ~able.where(of_project, _IS_ABLE).exists()
+    )
+    if user is not None:
+        own = select(ProjectMember.user_id).where(of_project, ProjectMember.user_id == user.id)
+        query = query.where(own.exists())
+    return session.scalars(query.order_by(Project.name)).all()
 
 
 def set_visibility(session: Session, project: Project, visibility: Visibility, by: User) -> None:

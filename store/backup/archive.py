@@ -65,7 +65,12 @@ class Manifest(_Row):
 class Archive:
     """The backup in a folder; what it holds is secret, since it has everybody's results and the first admin's token."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, quick: bool = False) -> None:
+        """`quick`: content that has the right size is trusted, and not read."""
+        self._is_quick = quick
+        self._verified: set[str] = set()
+        #: Digests of contents that this backup has found changed; they are copied again.
+        self.damaged: set[str] = set()
         self.folder = folder.absolute()
         self.databases = self.folder / "databases"
         self._files = self.folder / "files"
@@ -87,6 +92,8 @@ class Archive:
         self.folder.chmod(0o700)
         for folder in (self.databases, self._files):
             folder.mkdir(exist_ok=True)
+        self._verified.clear()
+        self.damaged.clear()
         with (self.folder / "lock").open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,10 +129,20 @@ class Archive:
             _keep(folder, digests)
 
     def has(self, digest: str, size: int) -> bool:
+        """Whether the content is here, and what it was: a disk may have changed it since."""
+        place = self._place(digest)
         try:
-            return self._place(digest).stat().st_size == size
+            if place.stat().st_size != size:
+                return False
         except FileNotFoundError:
             return False
+        if digest in self._verified or self._is_quick:
+            return True
+        if digest_of_file(place) != digest:
+            self.damaged.add(digest)
+            return False
+        self._verified.add(digest)
+        return True
 
     def add(self, path: Path) -> tuple[str, int]:
         """Copies the file unless its content is here; returns its digest and size. Raises OSError."""
@@ -136,6 +153,7 @@ class Archive:
                 place = self._place(digest)
                 make_folder(place.parent)
                 unfinished.replace(place)
+                self._verified.add(digest)
         finally:
             unfinished.unlink(missing_ok=True)
         return digest, size

@@ -56,7 +56,7 @@ def back_up(
     """Saves the databases (by name, ours `normlab`) and the home's files. Raises BackupError, and OSError where a disk is
     full or broken: the backup of before stays as it is.
 
-    `storage`: an object store, whose files stay there. A file whose content the archive has is not copied again.
+    `storage`: an object store, whose files stay there. A file whose content the archive has, undamaged, is not copied again.
     """
     with archive.prepare():
         before = archive.read()
@@ -84,6 +84,11 @@ def back_up(
         f"Files: {len(copied.files)}, of which {copied.present} were in the backup already; "
         f"{copied.bytes:,} bytes copied"
     )
+    if archive.damaged:
+        count = len(archive.damaged)
+        say(
+            f"{count} file{'s' if count != 1 else ''} in the backup had been damaged since, and {'were' if count != 1 else 'was'} replaced: check the disk of {archive.folder}"
+        )
     if storage:
         say(f"The files in {storage} are not copied: back up the bucket itself")
     for path, reason in copied.missing.items():

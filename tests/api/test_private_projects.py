@@ -241,6 +241,30 @@ def test_a_private_project_keeps_an_admin(member: TestClient, sign_in: Clients) 
     assert member.delete(f"{people}/max").status_code == 204
 
 
+@pytest.mark.parametrize("change", [{"disabled": True}, {"role": "viewer"}])
+def test_a_private_project_that_loses_its_last_admin_is_named_and_can_get_another(
+    member: TestClient, admin: TestClient, sign_in: Clients, change: dict[str, Any]
+) -> None:
+    member.post("/api/v1/projects", json={"name": PROJECT, "visibility": "private"})
+    member.post("/api/v1/projects", json={"name": "open-shelf"})
+    member.post("/api/v1/projects", json={"name": "shared", "visibility": "private"})
+    eve = sign_in("eve:member")
+    member.put("/api/v1/projects/shared/members/eve", json={"role": "admin"})
+    member.put(f"/api/v1/projects/{PROJECT}/members/eve", json={"role": "member"})
+    assert admin.patch("/api/v1/users/max", json={"weight": 2.0}).json()["unmanaged_projects"] == []
+    assert "no admin can act as one" not in admin.get("/admin").text
+
+    assert admin.patch("/api/v1/users/max", json=change).json()["unmanaged_projects"] == [PROJECT]
+
+    for page in ("/admin", f"/projects/{PROJECT}"):
+        assert "no admin can act as one" in admin.get(page).text
+    people = f"/api/v1/projects/{PROJECT}/members"
+    assert eve.put(f"{people}/eve", json={"role": "admin"}).status_code == 403
+    assert admin.put(f"{people}/eve", json={"role": "admin"}).status_code == 200
+    assert "no admin can act as one" not in admin.get("/admin").text
+    assert eve.delete(f"{people}/max").status_code == 204
+
+
 def test_its_jobs_answer_none_of_somebody_who_may_not_read_them(
     member: TestClient, sign_in: Clients, sessions: Sessions
 ) -> None:

@@ -51,7 +51,7 @@ class Hiding:
             return
         is_file = is_download(scope["path"])
         # What is compressed could not be looked through.
-        headers = [one for one in scope["headers"] if one[0] != b"accept-encoding"]
+        headers = [header for header in scope["headers"] if header[0] != b"accept-encoding"]
         caught = _Caught(send, passes=is_file)
         await self._app({**scope, "headers": headers}, _replay(body), caught)
         if caught.start is not None:
@@ -64,8 +64,8 @@ class Hiding:
             return True
         if not named.experiments.isdisjoint(hidden):
             return True
-        found = await self._find(named.ids)
-        return any(found.get(one) in hidden for one in named.ids)
+        experiments = await self._find(named.ids)
+        return any(experiments.get(owner_id) in hidden for owner_id in named.ids)
 
     async def _send_rest(
         self, caught: "_Caught", scope: Scope, receive: Receive, send: Send, hidden: Collection[str]
@@ -79,19 +79,19 @@ class Hiding:
             await _MISSING(scope, receive, send)
             return
         content = shown or content
-        headers = [one for one in start["headers"] if one[0].lower() != b"content-length"]
+        headers = [header for header in start["headers"] if header[0].lower() != b"content-length"]
         length = (b"content-length", str(len(content)).encode())
         await send({**start, "headers": [*headers, length]})
         await send({"type": "http.response.body", "body": content})
 
     async def _find(self, ids: Collection[str]) -> Mapping[str, str]:
-        unknown = [one for one in ids if one not in self._known]
+        unknown = [owner_id for owner_id in ids if owner_id not in self._known]
         if unknown:
-            found = await asyncio.to_thread(self._experiments_of, unknown)
+            experiments = await asyncio.to_thread(self._experiments_of, unknown)
             if len(self._known) > _MOST_KNOWN:
                 self._known.clear()
-            self._known |= found
-        return {one: self._known[one] for one in ids if one in self._known}
+            self._known |= experiments
+        return {owner_id: self._known[owner_id] for owner_id in ids if owner_id in self._known}
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes | None:
@@ -162,9 +162,9 @@ def _is_hidden(
     for key, inside in value.items():
         name = key.replace("_", "").lower()
         if name in ("experimentid", "experimentids"):
-            if any(one in hidden for one in scalars(inside)):
+            if any(text in hidden for text in scalars(inside)):
                 return True
-        elif name in _ID_KEYS and any(experiments.get(one) in hidden for one in scalars(inside)):
+        elif name in _ID_KEYS and any(experiments.get(text) in hidden for text in scalars(inside)):
             return True
     return False
 
@@ -174,9 +174,9 @@ _ID_KEYS = ("runid", "runids", "runuuid", "sourcerunid", "modelid", "path")
 
 
 def _ids_in(value: Any) -> Iterator[str]:
-    for one in scalars(value):
-        if ID.fullmatch(one):
-            yield one
+    for text in scalars(value):
+        if ID.fullmatch(text):
+            yield text
 
 
 def read_experiments(ids: Collection[str]) -> Mapping[str, str]:
@@ -185,12 +185,12 @@ def read_experiments(ids: Collection[str]) -> Mapping[str, str]:
     from mlflow.store.tracking.dbmodels.models import SqlLoggedModel, SqlRun
 
     store: Any = _get_tracking_store()
-    found: dict[str, str] = {}
+    experiments: dict[str, str] = {}
     with store.ManagedSessionMaker() as session:
         for key, table in ((SqlRun.run_uuid, SqlRun), (SqlLoggedModel.model_id, SqlLoggedModel)):
             rows = session.query(key, table.experiment_id).filter(key.in_(list(ids)))
-            found |= {one: str(experiment) for one, experiment in rows}
-    return found
+            experiments |= {owner_id: str(experiment) for owner_id, experiment in rows}
+    return experiments
 
 
 def _replay(body: bytes) -> Receive:

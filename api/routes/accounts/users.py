@@ -29,6 +29,7 @@ from api.http import (
 )
 from api.schemas import (
     AuditView,
+    ChangedUserView,
     LimitsChange,
     LimitsView,
     Listing,
@@ -41,6 +42,7 @@ from api.schemas import (
     UserView,
 )
 from api.services import Services, ServicesDep
+from store.access import members
 from store.accounts import audit, identities, users
 from store.db import User
 from store.jobs import Limits, limits
@@ -87,7 +89,8 @@ def create_user(
 )
 def change_user(
     services: ServicesDep, admin: Administrator, trail: AuditTrail, name: str, document: Document
-) -> UserView:
+) -> ChangedUserView:
+    """A private project may be left without an admin who can act as one: the answer names it."""
     change = parse(UserChange, document)
     changed = change.model_dump(exclude_none=True, exclude={"login"})
     with services.sessions.begin() as session:
@@ -104,7 +107,10 @@ def change_user(
         if "login" in change.model_fields_set:
             _change_login(services, session, trail, user, change.login)
         session.refresh(user)
-        view = UserView.model_validate(user)
+        unmanaged = members.list_unmanaged(session, user)
+        view = ChangedUserView.model_validate(
+            {**dict(UserView.model_validate(user)), "unmanaged_projects": unmanaged}
+        )
         if changed:
             trail.note(session, "user.changed", view.name, **changed)
     log.info("a user was changed", user=view.name, by=admin.name, **changed)

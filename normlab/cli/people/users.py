@@ -152,15 +152,27 @@ def set_user(
         float | None,
         typer.Option(help="twice the weight is twice the share of the machines; new users have 1"),
     ] = None,
+    disabled: Annotated[
+        bool | None,
+        typer.Option(
+            "--disable/--enable", help="refuse their tokens from now on; or accept them again"
+        ),
+    ] = None,
 ) -> None:
-    """Change a user's role or weight (admins only)."""
-    changes = {"role": role and role.value, "weight": weight}
+    """Change a user's role, weight or access (admins only)."""
+    changes = {"role": role and role.value, "weight": weight, "disabled": disabled}
     body = {key: value for key, value in changes.items() if value is not None}
     if not body:
-        raise NormlabError("nothing to change: give --role or --weight")
+        raise NormlabError("nothing to change: give --role, --weight, --disable or --enable")
     with Client() as client:
         made = client.patch(f"users/{quote(name, safe='')}", body)
-    say(f"{made['name']}: role {made['role']}, weight {made['weight']:g}")
+    state = ", disabled" if made["disabled_at"] else ""
+    say(f"{made['name']}: role {made['role']}, weight {made['weight']:g}{state}")
+    for project in made["unmanaged_projects"]:
+        invite = f"normlab project invite {project} NAME --role admin"
+        typer.echo(
+            f"Private project {project} has no admin now who can manage it: {invite}", err=True
+        )
 
 
 @users.command()

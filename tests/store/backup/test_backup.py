@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -140,6 +140,23 @@ def test_a_damaged_backup_is_refused(home: Home, tmp_path: Path) -> None:
     place.write_bytes(b"changed")
     with pytest.raises(BackupError, match=r"is damaged: storage/jobs/1/attempt-1/best\.pt"):
         home.restore(tmp_path / "restored")
+
+
+def test_a_file_that_was_damaged_in_the_backup_is_replaced_by_the_next(
+    home: Home, tmp_path: Path
+) -> None:
+    home.back_up()
+    [place] = [one for one in home.archive.folder.rglob(digest_of(b"weights")) if one.is_file()]
+    # Of the same size: a disk that has lost a bit.
+    place.write_bytes(b"wEights")
+    assert (
+        "damaged" not in replace(home, archive=Archive(home.archive.folder, quick=True)).back_up()
+    )
+    assert place.read_bytes() == b"wEights"
+    assert "1 file in the backup had been damaged" in home.back_up()
+    assert place.read_bytes() == b"weights"
+    assert "damaged" not in home.back_up()
+    home.restore(tmp_path / "restored")
 
 
 def test_a_folder_that_holds_something_else_is_refused(home: Home) -> None:

@@ -3,10 +3,12 @@
 import asyncio
 import datetime
 import json
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -231,6 +233,60 @@ def test_a_mail_server_that_hangs_or_worse_costs_no_webhook_anything(
     with pytest.raises(ValueError, match="broken"):
         Notifier(own, Sender(LOOPBACK, seconds=60.0), None, Broken(None)).run()
     assert len(receiver.seen) == 1
+
+
+#: What a mail server says before each byte that follows takes a tenth of a second, without an end.
+TRICKLING = {
+    "greeting": (False, ()),
+    # The head of a TLS record whose 16 KiB follow.
+    "tls": (True, (b"\x16\x03\x03\x40\x00",)),
+    "answer": (False, (b"220 x\r\n", b"250 x\r\n", b"250 x\r\n", b"250 x\r\n", b"354 x\r\n")),
+}
+
+
+@pytest.mark.parametrize("stage", TRICKLING)
+def test_a_mail_server_that_trickles_loses_the_connection(stage: str) -> None:
+    is_encrypted, answers = TRICKLING[stage]
+    body = json.dumps({"subject": "s", "text": "t"})
+    due = [Due(at, at, f"msg_{at}", ADA, "", body, 0, "ada") for at in range(2)]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        trickling = threading.Thread(target=_trickle, args=(listening, answers))
+        trickling.start()
+        relay = Relay("127.0.0.1", listening.getsockname()[1], SENDER, is_encrypted)
+        outcomes = Mailer(relay, seconds=300.0, longest_seconds=3.0).send(due)
+        trickling.join()
+    assert outcomes[due[0]].failure == "the mail server took longer than 3 s"
+    # What it was not asked to take over a connection that was there is tried in the next round.
+    assert (due[1] in outcomes) == (stage != "answer")
+
+
+def _trickle(listening: socket.socket, answers: Sequence[bytes]) -> None:
+    """An answer to each thing that is said, the first to nothing; then bytes until the client goes."""
+    connection, _ = listening.accept()
+    with connection, suppress(OSError):
+        for number, answer in enumerate(answers):
+            if number and not connection.recv(2**16):
+                return
+            connection.sendall(answer)
+        while True:
+            connection.sendall(b"2")
+            time.sleep(0.1)
+
+
+def test_a_connection_that_is_lost_fails_the_message_on_its_way_and_no_other(
+    mail_server: MailServer,
+) -> None:
+    body = json.dumps({"subject": "s", "text": "t"})
+    due = [Due(at, at, f"msg_{at}", ADA, "", body, 0, "ada") for at in range(3)]
+    mail_server.answers = ["250 OK", "421 too many"]
+    mailer = Mailer(Relay("127.0.0.1", mail_server.port, SENDER), seconds=60.0)
+    outcomes = mailer.send(due)
+    assert [outcomes[one].failure for one in due[:2]] == [
+        None,
+        "the mail server answered 421 to the message",
+    ]
+    assert due[2] not in outcomes
+    assert mailer.send(due[2:]) == {due[2]: Outcome()}
 
 
 def test_a_name_that_somebody_chose_is_no_header_of_its_own(mail_server: MailServer) -> None:
