@@ -68,7 +68,7 @@ from api.schemas.service import (
 )
 from api.schemas.studies import AcceptedStudy, StudyView
 from api.schemas.waiting import WaitView
-from api.schemas.webhooks import NewWebhook, WebhookSecretView, WebhookView
+from api.schemas.webhooks import DeliveryView, NewWebhook, WebhookSecretView, WebhookView
 
 __all__ = [
     "AcceptedStudy",
@@ -81,6 +81,7 @@ __all__ = [
     "ChosenRows",
     "DatasetView",
     "Declaration",
+    "DeliveryView",
     "DeviceView",
     "DiagnosisView",
     "DiskView",

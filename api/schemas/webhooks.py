@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from api.schemas.jobs import View
 from runtime.settings import MAIL_ADDRESS
-from store.db import Webhook
+from store.db import Delivery, Webhook
 from store.webhooks import State
 from trainer.spec import Name, Part
 
@@ -135,6 +135,47 @@ class WebhookView(View):
             given_up=state.given_up,
             attempts=state.attempts,
             failure=state.failure,
+        )
+
+
+class DeliveryView(View):
+    """A message for a webhook, and what became of it. It is kept for 30 days."""
+
+    message_id: Annotated[
+        str, Field(description="in each attempt the same: the header `webhook-id`")
+    ]
+    webhook: int
+    study: Annotated[int | None, Field(description="whose end it tells")]
+    job: Annotated[
+        int | None, Field(description="that has failed; neither this nor a study: it was a test")
+    ]
+    state: Literal["waiting", "delivered", "given_up"]
+    created_at: datetime
+    attempts: int
+    next_attempt_at: Annotated[datetime | None, Field(description="null: there is none any more")]
+    delivered_at: datetime | None
+    given_up_at: datetime | None
+    failure: Annotated[str | None, Field(description="why the last attempt failed")]
+
+    @classmethod
+    def of(cls, row: Delivery) -> Self:
+        state: Literal["waiting", "delivered", "given_up"] = "waiting"
+        if row.delivered_at is not None:
+            state = "delivered"
+        elif row.given_up_at is not None:
+            state = "given_up"
+        return cls(
+            message_id=row.message_id,
+            webhook=row.webhook_id,
+            study=row.study_id,
+            job=row.job_id,
+            state=state,
+            created_at=row.created_at,
+            attempts=row.attempts,
+            next_attempt_at=row.next_at if state == "waiting" else None,
+            delivered_at=row.delivered_at,
+            given_up_at=row.given_up_at,
+            failure=row.error,
         )
 
 

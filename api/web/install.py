@@ -7,17 +7,16 @@ from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from api.web import (
-    admin,
     docs,
     error_pages,
     events,
     jobs,
     login,
     now,
-    projects,
     studies,
     submit,
 )
+from api.web.accounts import admin, projects, webhooks
 from api.web.catalog import datasets, presets
 from api.web.docs import STATIC
 from api.web.results import compare, listing
@@ -34,6 +33,7 @@ _ROUTERS = (
     submit,
     presets,
     datasets,
+    webhooks,
     admin,
     events,
 )

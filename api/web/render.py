@@ -53,6 +53,7 @@ POLICY = (
 PAGES = {
     "/": "Now",
     "/studies": "Studies",
+    "/projects": "Projects",
     "/results": "Results",
     "/submit": "Submit",
     "/presets": "Presets",

@@ -1,13 +1,14 @@
 """Projects, created when they are first named, or beforehand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import literal, select
+from sqlalchemy import func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
 
 from store.access import EVERYTHING, Visibility
-from store.db import NameTaken, Project, ProjectMember, User
+from store.db import Job, NameTaken, Project, ProjectMember, Study, User
 
 
 def get_or_create(session: Session, name: str, owner: User) -> Project:
@@ -49,6 +50,27 @@ def find(session: Session, name: str) -> Project | None:
     """With its owner."""
     query = select(Project).options(joinedload(Project.owner)).where(Project.name == name)
     return session.scalars(query).one_or_none()
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of a project: who is listed in it, and what its reader may see in it."""
+
+    members: int = 0
+    studies: int = 0
+    jobs: int = 0
+
+
+def count(session: Session) -> Mapping[int, Counts]:
+    """By project; those of which all is 0 are not there."""
+    sums: dict[int, dict[str, int]] = {}
+    for name, table in (("members", ProjectMember), ("studies", Study), ("jobs", Job)):
+        query = select(table.project_id, func.count()).group_by(table.project_id)
+        for project_id, number in session.execute(query):
+            # A job that decodes a dataset is in none.
+            if project_id is not None:
+                sums.setdefault(project_id, {})[name] = number
+    return {project_id: Counts(**numbers) for project_id, numbers in sums.items()}
 
 
 def list_projects(session: Session) -> Sequence[Project]:

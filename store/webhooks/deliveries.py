@@ -2,7 +2,7 @@
 
 import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, upd
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
-from store.access import is_readable
-from store.db import Delivery, Job, LimitReached, Study, User, Webhook
+from store.access import everything, is_readable
+from store.db import Delivery, Job, LimitReached, Page, Study, User, Webhook, newest_first
 
 FIRST_DELAY_SECONDS = 10.0
 LONGEST_DELAY_SECONDS = 12 * 3600.0
@@ -55,8 +55,6 @@ def due(session: Session, most: int, *, mail: bool) -> Sequence[Due]:
     `mail`: of webhooks that are addresses, else of all others.
     """
     is_mail = Webhook.format == "mail"
-    # Who was removed from a private project is told nothing of it any more.
-    project_id = func.coalesce(Study.project_id, Job.project_id)
     # The next ones of the index: beside a thousand messages for one receiver, those of others are in the next batch.
     first = (
         select(Delivery.id, Delivery.webhook_id, Delivery.next_at)
@@ -64,7 +62,7 @@ def due(session: Session, most: int, *, mail: bool) -> Sequence[Due]:
         .outerjoin(Study, Study.id == Delivery.study_id)
         .outerjoin(Job, Job.id == Delivery.job_id)
         .where(is_mail if mail else ~is_mail)
-        .where(_WAITS, Delivery.next_at <= func.now(), is_readable(project_id, Webhook.user_id))
+        .where(_WAITS, Delivery.next_at <= func.now(), _may_be_told())
         .order_by(Delivery.next_at, Delivery.id)
         .subquery()
     )
@@ -93,6 +91,27 @@ def due(session: Session, most: int, *, mail: bool) -> Sequence[Due]:
         .limit(most)
     )
     return [Due(*row) for row in session.execute(statement)]
+
+
+def _may_be_told() -> ColumnElement[bool]:
+    """Who was removed from a private project is told nothing of it any more."""
+    return is_readable(func.coalesce(Study.project_id, Job.project_id), Webhook.user_id)
+
+
+def list_deliveries(
+    session: Session, webhook_ids: Collection[int], *, cursor: str | None = None, limit: int
+) -> Page[Delivery]:
+    """The messages of these webhooks that their people may still be told, newest first. Raises BadCursor."""
+    statement = (
+        select(Delivery)
+        .join(Webhook, Webhook.id == Delivery.webhook_id)
+        .outerjoin(Study, Study.id == Delivery.study_id)
+        .outerjoin(Job, Job.id == Delivery.job_id)
+        .where(Delivery.webhook_id.in_(webhook_ids), _may_be_told())
+    )
+    # What is hidden from the reader would be joined as if it were in no project.
+    with everything(session):
+        return newest_first(session, statement, Delivery.id, cursor, limit)
 
 
 def note(session: Session, outcomes: Mapping[Due, Outcome]) -> None:

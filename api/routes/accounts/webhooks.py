@@ -14,6 +14,7 @@ from api.http import (
     Id,
     Invalid,
     NotFound,
+    Page,
     Secret,
     describe_body,
     get_current_user,
@@ -21,7 +22,7 @@ from api.http import (
     parse,
     require_full_scope,
 )
-from api.schemas import Listing, NewWebhook, WebhookSecretView, WebhookView
+from api.schemas import DeliveryView, Listing, NewWebhook, WebhookSecretView, WebhookView
 from api.services import ServicesDep
 from api.settings import Settings
 from store.accounts import users
@@ -38,10 +39,31 @@ router = APIRouter(tags=["users"], dependencies=[Depends(get_current_user)])
 @router.get("/webhooks", summary="List your own webhooks; for admins, all webhooks")
 def list_webhooks(services: ServicesDep, caller: Caller) -> Listing[WebhookView]:
     with services.sessions.begin() as session:
-        own = None if caller.user.role == "admin" else caller.user
-        rows = targets.list_webhooks(session, own)
-        states = targets.read_states(session, [row.id for row in rows])
-    return Listing(items=[_view(row, states[row.id], caller) for row in rows])
+        return Listing(items=read_webhooks(session, caller))
+
+
+def read_webhooks(session: Session, caller: users.Caller) -> list[WebhookView]:
+    """Oldest first."""
+    own = None if caller.user.role == "admin" else caller.user
+    rows = targets.list_webhooks(session, own)
+    states = targets.read_states(session, [row.id for row in rows])
+    return [_view(row, states[row.id], caller) for row in rows]
+
+
+@router.get(
+    "/webhooks/{webhook_id}/deliveries",
+    summary="List a webhook's messages of the last 30 days and what became of each, newest first",
+)
+def list_deliveries(
+    services: ServicesDep, caller: Caller, webhook_id: Id, page: Page
+) -> Listing[DeliveryView]:
+    with services.sessions.begin() as session:
+        row = _find(session, webhook_id, caller)
+        listing = deliveries.list_deliveries(
+            session, [row.id], cursor=page.cursor, limit=page.limit
+        )
+        items = [DeliveryView.of(one) for one in listing.items]
+        return Listing(items=items, next_cursor=listing.next_cursor)
 
 
 @router.post(

@@ -1,4 +1,4 @@
-// Makes a token and shows its secret, which the service tells only once.
+// Makes a token; and, of whatever was made with one, shows the secret, which the service tells only once.
 "use strict";
 
 const DAY_MILLISECONDS = 86400000;
@@ -14,15 +14,15 @@ document.addEventListener("submit", async (event) => {
   const button = form.querySelector("button[type=submit]");
   const token = await request(button, "POST", "/api/v1/tokens", { body: JSON.stringify(body) });
   if (!token) return;
-  tell(form, token);
+  tell(form, `The token “${token.name}” of ${token.user}`, token.secret);
   name.value = "";
   refresh();
 });
 
-function tell(form, token) {
+function tell(form, words, secret) {
   const output = form.querySelector("output");
-  output.querySelector("strong").textContent = `The token “${token.name}” of ${token.user}`;
-  output.querySelector("input").value = token.secret;
+  output.querySelector("strong").textContent = words;
+  output.querySelector("input").value = secret;
   output.querySelector("button").textContent = "Copy";
   output.hidden = false;
   output.querySelector("input").select();

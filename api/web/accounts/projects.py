@@ -1,21 +1,43 @@
-"""One project: who may read it, and who is listed in it; for its admins also the change of both."""
+"""Projects: the list with a form to create one; and one project: who may read it, and who is listed in it, which its admins
+may change."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from api.http import Reader
 from api.routes.accounts.projects import find_project
-from api.schemas import ProjectDetail
+from api.schemas import ProjectDetail, ProjectView
 from api.services import ServicesDep
 from api.web.render import PageRoute, render
 from store.access import may_manage, members
 from store.accounts import users
+from store.catalog import projects
 from store.db import ROLES
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 #: People to be invited who are offered.
 MOST_USERS = 500
+
+
+@router.get("/projects")
+def list_projects(request: Request, services: ServicesDep, user: Reader) -> Response:
+    with services.sessions.begin() as session:
+        rows, roles = projects.list_projects(session), members.roles_of(session, user.id)
+        counts = projects.count(session)
+        unmanaged = members.list_unmanaged(session)
+    return render(
+        request,
+        "projects.html",
+        user,
+        title="Projects",
+        projects=[
+            (ProjectView.of(row, roles.get(row.id)), counts.get(row.id, projects.Counts()))
+            for row in rows
+        ],
+        unmanaged=unmanaged,
+        may_create=user.role != "viewer",
+    )
 
 
 @router.get("/projects/{name}")
