@@ -13,9 +13,10 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from weakref import WeakValueDictionary
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 #: So many secrets are remembered; one that was forgotten begins with a full bucket.
 MOST_SECRETS = 10_000
@@ -25,6 +26,8 @@ TURN_SECONDS = 0.25
 ACTIVE_SECONDS = 0.1
 #: For so long a client's waiting requests give way to clients without any.
 GIVE_WAY_SECONDS = 0.1
+#: A client whose request was refused waits for as long as that took before its next one, and at most so long.
+LONGEST_REST_SECONDS = 0.25
 #: Of one client; further requests don't wait, so that too many are refused at once.
 MOST_WAITING = 64
 
@@ -139,19 +142,22 @@ class Places:
 
 @dataclass(slots=True)
 class _Turns:
-    """Of one client: requests that are being answered; those that wait, with the time they came; when the last turn ended."""
+    """Of one client: requests that are being answered; those that wait, with the time they came; when the last turn ended;
+    until when none begins because one was refused."""
 
     taken: int = 0
     waiting: deque[tuple[float, asyncio.Future[None]]] = field(default_factory=deque)
     ended_at: float = 0.0
+    rests_until: float = 0.0
 
 
 class FairTurns:
     """ASGI middleware: while several clients are active, each has one request answered at a time.
 
     All share one interpreter, in which a client with a dozen connections would otherwise get a dozen times as much as one with
-    a single connection. A client with requests waiting also gives way to those without, for a moment. A client that is
-    alone waits for nothing. Safe for several event loops.
+    a single connection. A client with requests waiting also gives way to those without, for a moment. After a request that
+    was refused (4xx, 5xx) a client rests for as long as that took, so that one who sends nothing else takes half of the
+    interpreter's time at most. A client that is alone waits for nothing. Safe for several event loops.
     """
 
     def __init__(
@@ -169,7 +175,8 @@ class FairTurns:
             await self._app(scope, receive, send)
             return
         turns = await self._begin(self._find_client(scope))
-        has_ended = False
+        has_ended, is_refused = False, False
+        began = time.monotonic()
 
         def end() -> None:
             nonlocal has_ended
@@ -177,23 +184,33 @@ class FairTurns:
                 has_ended = True
                 self._end(turns)
 
+        async def send_and_look(message: Message) -> None:
+            nonlocal is_refused
+            if message["type"] == "http.response.start":
+                is_refused = message["status"] >= HTTPStatus.BAD_REQUEST
+            await send(message)
+
         timer = asyncio.get_running_loop().call_later(TURN_SECONDS, end)
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, send_and_look)
         finally:
             timer.cancel()
+            if is_refused:
+                self._rest(turns, time.monotonic() - began)
             end()
 
     async def _begin(self, client: Hashable) -> _Turns:
         with self._lock:
             self._forget_inactive()
             turns = self._clients.setdefault(client, _Turns())
-            is_free = not turns.waiting and (len(self._clients) == 1 or not turns.taken)
+            is_free = not turns.waiting and (len(self._clients) == 1 or _may_take(turns))
             if is_free or len(turns.waiting) >= MOST_WAITING:
                 turns.taken += 1
                 return turns
             entry = time.monotonic(), asyncio.get_running_loop().create_future()
             turns.waiting.append(entry)
+        if turns.rests_until > time.monotonic():
+            self._begin_rested(turns)
         try:
             await entry[1]
         except asyncio.CancelledError:
@@ -206,24 +223,45 @@ class FairTurns:
             raise
         return turns
 
+    def _rest(self, turns: _Turns, seconds: float) -> None:
+        """From now on, after a request that took so long."""
+        with self._lock:
+            turns.rests_until = time.monotonic() + min(seconds, LONGEST_REST_SECONDS)
+            for loop in {turn.get_loop() for _, turn in turns.waiting}:
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._begin_rested, turns)
+
+    def _begin_rested(self, turns: _Turns) -> None:
+        """What waits, once the client has rested; on the event loop of a request of its."""
+        rest = turns.rests_until - time.monotonic()
+        if rest > 0:
+            asyncio.get_running_loop().call_later(rest, self._begin_rested, turns)
+        else:
+            self._let_all_begin()
+
     def _end(self, turns: _Turns) -> None:
         with self._lock:
             turns.taken -= 1
             turns.ended_at = time.monotonic()
+        self._let_all_begin()
+
+    def _let_all_begin(self) -> None:
+        """Of the requests that wait those that may."""
+        with self._lock:
             self._forget_inactive()
-            for one in self._clients.values():
-                while one.waiting and self._may_begin(one):
-                    _, turn = one.waiting.popleft()
+            for client in self._clients.values():
+                while client.waiting and self._may_begin(client):
+                    _, turn = client.waiting.popleft()
                     # The loop of a client that has gone may be closed.
                     with suppress(RuntimeError):
                         turn.get_loop().call_soon_threadsafe(_let_begin, turn)
-                        one.taken += 1
+                        client.taken += 1
 
     def _may_begin(self, turns: _Turns) -> bool:
-        """Whether the first waiting request may begin; asked whenever a turn ends."""
+        """Whether the first waiting request may begin."""
         if len(self._clients) == 1:
             return True
-        if turns.taken:
+        if not _may_take(turns):
             return False
         if time.monotonic() - turns.waiting[0][0] >= GIVE_WAY_SECONDS:
             return True
@@ -234,10 +272,17 @@ class FairTurns:
         gone = [
             client
             for client, turns in self._clients.items()
-            if not turns.taken and not turns.waiting and turns.ended_at < oldest
+            if not turns.taken
+            and not turns.waiting
+            and max(turns.ended_at, turns.rests_until) < oldest
         ]
         for client in gone:
             del self._clients[client]
+
+
+def _may_take(turns: _Turns) -> bool:
+    """Whether the client, which is not alone, may have a request answered."""
+    return not turns.taken and time.monotonic() >= turns.rests_until
 
 
 def _let_begin(turn: asyncio.Future[None]) -> None:

@@ -30,7 +30,7 @@ from normlab.errors import NormlabError, WaitedTooLong
 
 webhooks = typer.Typer(
     no_args_is_help=True,
-    help="Send a message over HTTP, or by mail, when a study has ended: add, list, remove, test.",
+    help="Send a message over HTTP, or by mail, when a study has ended: add, list, messages, remove, test.",
 )
 
 #: The service sends within seconds; a receiver has ten to answer.
@@ -176,6 +176,14 @@ def list_webhooks(output: Output = Format.TABLE) -> None:
 
 
 @webhooks.command()
+def messages(number: _Number, output: Output = Format.TABLE) -> None:
+    """List a webhook's messages of the last 30 days, the latest first, and what became of each."""
+    with Client() as client:
+        items = client.items(f"webhooks/{number}/deliveries")
+    emit(items, _MESSAGES, output, "no messages")
+
+
+@webhooks.command()
 def remove(number: _Number) -> None:
     """Remove a webhook; messages that have not arrived yet are not sent any more."""
     with Client() as client:
@@ -212,6 +220,21 @@ def _next_attempt(webhook: Item) -> str:
     return f"in {until(webhook['next_attempt_at'])}" if webhook["next_attempt_at"] else ""
 
 
+def _subject(message: Item) -> str:
+    if message["study"] is not None:
+        return f"s{message['study']}"
+    return f"j{message['job']}" if message["job"] is not None else "a test"
+
+
+_MESSAGES = (
+    Column("of", _subject),
+    Column("age", ago("created_at"), raw("created_at"), right=True),
+    Column("state", lambda message: str(message["state"]).replace("_", " "), raw("state")),
+    Column("attempts", field("attempts"), raw("attempts"), right=True),
+    Column("next attempt", _next_attempt, raw("next_attempt_at")),
+    Column("why the last attempt failed", field("failure")),
+    Column("id", field("message_id")),
+)
 _WEBHOOKS = (
     Column("id", field("id"), raw("id"), right=True),
     Column("user", field("user")),

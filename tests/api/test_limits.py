@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api import limits
 from api.http import find_client
@@ -32,6 +32,8 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+    monotonic = __call__
 
 
 def make_rates(at_once: int = 3, per_second: float = 0.5) -> tuple[RequestRates, Clock]:
@@ -278,22 +280,25 @@ class Answers:
     def __init__(self) -> None:
         self.begun: list[str] = []
         self.open: dict[str, asyncio.Event] = {}
+        self.statuses: dict[str, int] = {}
         self._turns = FairTurns(self._answer, lambda scope: scope["client"], exempt=["a/healthz"])
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.begun.append(scope["path"])
         await self.open[scope["path"]].wait()
+        await send({"type": "http.response.start", "status": self.statuses.get(scope["path"], 200)})
 
     async def ask(self, *names: str) -> None:
         """The first letter of a name is its client's."""
         for name in names:
             self.open[name] = asyncio.Event()
             scope = {"type": "http", "path": name, "client": name[0]}
-            self._tasks[name] = asyncio.create_task(self._turns(scope, None, None))  # type: ignore[arg-type]
+            self._tasks[name] = asyncio.create_task(self._turns(scope, None, _drop))  # type: ignore[arg-type]
             await asyncio.sleep(0)
 
-    async def end(self, name: str) -> None:
+    async def end(self, name: str, status: int = 200) -> None:
+        self.statuses[name] = status
         self.open[name].set()
         await self._tasks[name]
         await asyncio.sleep(0)
@@ -309,6 +314,10 @@ class Answers:
             event.set()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         assert sorted(self.begun) == sorted(set(self.begun))
+
+
+async def _drop(message: Message) -> None:
+    """What is answered."""
 
 
 @pytest.fixture
@@ -414,6 +423,53 @@ async def test_a_client_whose_neighbours_have_gone_no_longer_waits(
     monkeypatch.setattr(limits, "ACTIVE_SECONDS", -1.0)
     await answers.end("a1")
     assert answers.begun == ["b1", "a1", "a2", "a3"]
+    await answers.end_all()
+
+
+@pytest.mark.anyio
+async def test_a_client_whose_request_was_refused_rests_while_others_are_active(
+    slow_turns: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "GIVE_WAY_SECONDS", 0.0)
+    monkeypatch.setattr(limits, "LONGEST_REST_SECONDS", 600.0)
+    monkeypatch.setattr(limits, "time", clock := Clock())
+    answers = Answers()
+    await answers.ask("b1", "a1", "a2")
+    clock.now += 5
+    await answers.end("a1", status=404)
+    assert answers.begun == ["b1", "a1"]
+    # Neither another end nor another request shortens it.
+    await answers.ask("a3", "c1")
+    await answers.end("b1")
+    clock.now += 4
+    await answers.end("c1")
+    assert answers.begun == ["b1", "a1", "c1"]
+    clock.now += 1
+    await answers.ask("c2")
+    await answers.end("c2", status=500)
+    assert answers.begun == ["b1", "a1", "c1", "c2", "a2"]
+    # What was answered well costs nothing.
+    await answers.end("a2")
+    assert answers.begun[-1] == "a3"
+    await answers.end_all()
+
+
+@pytest.mark.anyio
+async def test_a_rest_ends_by_itself_and_is_none_of_a_client_that_is_alone(
+    slow_turns: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "GIVE_WAY_SECONDS", 0.0)
+    answers = Answers()
+    await answers.ask("a1")
+    await answers.end("a1", status=404)
+    await answers.ask("a2")
+    assert answers.begun == ["a1", "a2"]
+    await answers.ask("b1", "b2")
+    await asyncio.sleep(0.02)
+    await answers.end("b1", status=404)
+    while len(answers.begun) < 4:
+        await asyncio.sleep(0.01)
+    assert answers.begun == ["a1", "a2", "b1", "b2"]
     await answers.end_all()
 
 

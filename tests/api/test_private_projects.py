@@ -31,6 +31,7 @@ PROJECT = f"{MARKER}-shelf"
 PAGES = (
     "/", "/studies", "/studies?query=seed=0", "/results", "/results?by=project,study,variant", "/results?columns=project",
     "/compare?by=variant", "/presets", "/presets/lrn", "/datasets", "/datasets/digits", "/admin", "/submit",
+    "/projects", "/webhooks",
 )  # fmt: skip
 QUERIES = (
     "/results?columns=project,study,name,tag,variant", "/results/groups?by=project", "/results/groups?by=variant",

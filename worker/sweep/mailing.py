@@ -104,7 +104,11 @@ class Mailer:
             with closing(self._connect(relay, deadline)) as server:
                 is_connected = True
                 for message in due:
-                    outcomes[message] = _deliver(server, relay, message)
+                    outcome = _deliver(server, relay, message)
+                    # Half of an answer reads like a whole one.
+                    if deadline.is_over:
+                        raise smtplib.SMTPServerDisconnected
+                    outcomes[message] = outcome
                     # It closes after a 421.
                     is_closed = server.sock is None
                     if is_closed or time.monotonic() > ends or self._closing.is_set():

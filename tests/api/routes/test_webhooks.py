@@ -175,14 +175,61 @@ def test_a_person_adds_tries_and_removes_a_webhook_from_the_command_line(
     failed = run_here("webhook", "test", number, **here)
     assert failed.returncode == 1
     assert b"it answered 500" in failed.stderr
+    [failure] = member.get(f"/api/v1/webhooks/{number}/deliveries").json()["items"]
+    assert (failure["state"], failure["attempts"]) == ("waiting", 1)
+    assert failure["failure"] == "it answered 500"
     arrived = run_here("webhook", "test", number, **here)
     assert arrived.returncode == 0, arrived.stderr
     assert b"has arrived" in arrived.stdout
+    assert b"delivered" in run_here("webhook", "messages", number, **here).stdout
     listed = run_here("webhook", "list", **here).stdout.decode()
     assert receiver.url in listed
     assert "all of your own" in listed
     assert b"is removed" in run_here("webhook", "remove", number, **here).stdout
     assert list_of(member) == []
+
+
+def test_the_messages_of_a_webhook_are_listed_newest_first(
+    member: TestClient, viewer: TestClient, sessions: Sessions
+) -> None:
+    study = member.post("/api/v1/studies", json=STUDY).json()["id"]
+    number = add(member, study=study)["id"]
+    path = f"/api/v1/webhooks/{number}/deliveries"
+    for _ in range(3):
+        member.post(f"/api/v1/webhooks/{number}/test")
+    with sessions.begin() as session:
+        told = Delivery(
+            webhook_id=number, study_id=study, message_id="msg_1", event="study 1", body="{}"
+        )
+        session.add(told)
+    first = member.get(path, params={"limit": 2}).json()
+    assert [one["study"] for one in first["items"]] == [study, None]
+    assert {one["state"] for one in first["items"]} == {"waiting"}
+    rest = member.get(path, params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert len(rest["items"]) == 2
+    assert rest["next_cursor"] is None
+    assert viewer.get(path).status_code == 404
+
+
+def test_a_message_about_what_one_may_not_read_any_more_is_not_listed(
+    member: TestClient, admin: TestClient, sign_in: Callable[[str], TestClient], sessions: Sessions
+) -> None:
+    member.post("/api/v1/projects", json={"name": "shelf", "visibility": "private"})
+    eve, people = sign_in("eve:member"), "/api/v1/projects/shelf/members"
+    member.put(f"{people}/eve", json={"role": "viewer"})
+    study = member.post("/api/v1/studies", json={**STUDY, "project": "shelf"}).json()["id"]
+    number = add(eve, study=study)["id"]
+    with sessions.begin() as session:
+        told = Delivery(
+            webhook_id=number, study_id=study, message_id="msg_1", event="study 1", body="{}"
+        )
+        session.add(told)
+    path = f"/api/v1/webhooks/{number}/deliveries"
+    assert len(eve.get(path).json()["items"]) == 1
+    assert f'href="/studies/{study}"' in eve.get("/webhooks").text.partition('id="messages"')[2]
+    member.delete(f"{people}/eve")
+    assert eve.get(path).json()["items"] == []
+    assert f'href="/studies/{study}"' not in eve.get("/webhooks").text.partition('id="messages"')[2]
 
 
 @pytest.fixture

@@ -42,7 +42,10 @@ def first_job(client: TestClient, study_id: int) -> int:
 
 def test_every_page_keeps_a_browser_to_our_own_files(trained: int, member: TestClient) -> None:
     job = f"/jobs/{first_job(member, trained)}"
-    pages = ("/presets", "/presets/lrn", "/datasets", "/datasets/digits", "/admin")
+    member.post("/api/v1/projects", json={"name": "shelf"})
+    member.post("/api/v1/webhooks", json={"url": "https://chat.example/hooks/1"})
+    catalog = ("/presets", "/presets/lrn", "/datasets", "/datasets/digits")
+    pages = (*catalog, "/admin", "/projects", "/projects/shelf", "/webhooks")
     for path in ("/login", "/", "/studies", f"/studies/{trained}", job, "/jobs/999999", *pages):
         answer = member.get(path)
         policy = answer.headers["content-security-policy"]
