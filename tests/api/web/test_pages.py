@@ -160,6 +160,13 @@ def test_lists_are_filtered_and_paged(
     assert "No study matches" in read(member, "/studies?owner=nobody")
 
 
+def hear_all(changes: Changes, sessions: Sessions) -> None:
+    """What was announced before is heard before this."""
+    with sessions.begin() as session:
+        notify(session, JOBS_CHANNEL, "999999999")
+    wait_for(lambda: changes._recent[-1] == 999999999, "the training is heard of")
+
+
 def test_a_study_s_results_are_kept_until_one_of_its_jobs_changes(
     trained: int,
     member: TestClient,
@@ -172,10 +179,7 @@ def test_a_study_s_results_are_kept_until_one_of_its_jobs_changes(
     monkeypatch.setattr(
         studies, "read_results", lambda *given: (asked.append(1), read_results(*given))[1]
     )
-    # What was announced before is heard before this.
-    with sessions.begin() as session:
-        notify(session, JOBS_CHANNEL, "999999999")
-    wait_for(lambda: changes._recent[-1] == 999999999, "the training is heard of")
+    hear_all(changes, sessions)
     page = read(member, f"/studies/{trained}")
     assert read(member, f"/studies/{trained}") == page
     assert len(asked) == 1
@@ -221,8 +225,13 @@ def test_a_study_is_shown_at_once_though_its_results_take_long(
 
 
 def test_a_study_s_sentence_is_kept_as_its_results_are(
-    trained: int, member: TestClient, monkeypatch: pytest.MonkeyPatch
+    trained: int,
+    member: TestClient,
+    app: FastAPI,
+    sessions: Sessions,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    hear_all(app.state.services.changes, sessions)
     read_verdict, asked = studies.read_verdict, list[int]()
     monkeypatch.setattr(
         studies, "read_verdict", lambda *given: (asked.append(1), read_verdict(*given))[1]
