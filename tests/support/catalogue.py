@@ -42,6 +42,7 @@ NORMS: dict[str, Job] = {
 WEIGHTS: dict[str, Job] = {
     "plain": {"kind": "plain"},
     "standardization": {"kind": "standardization"},
+    "scaled_standardization": {"kind": "scaled_standardization"},
     "weight_norm": {"kind": "weight_norm"},
     "spectral": {"kind": "spectral"},
 }
@@ -65,6 +66,7 @@ REGULARIZERS: dict[str, Job] = {
     "cutmix": {"kind": "cutmix"},
     "gradient_clipping": {"kind": "gradient_clipping", "value": 0.5},
     "gradient_clipping-value": {"kind": "gradient_clipping", "by": "value", "value": 0.01},
+    "adaptive_gradient_clipping": {"kind": "adaptive_gradient_clipping"},
     "gradient_noise": {"kind": "gradient_noise"},
     "sam": {"kind": "sam", "rho": 0.1},
     "ema": {"kind": "ema", "decay": 0.9},
@@ -88,6 +90,12 @@ MODELS: dict[str, Job] = {
     "mlp": {"model": {"name": "mlp", "hidden": [16, 16]}},
     "cnn": {},
     "resnet20": _RESNET,
+    "resnet20-norm_free": {
+        "model": {"name": "resnet20", "width": 4, "skip_init": True},
+        "norm": {"kind": "none"},
+        "weights": {"kind": "scaled_standardization"},
+        "regularization": [{"kind": "adaptive_gradient_clipping", "value": 0.1}],
+    },
     "alexnet_small": {
         "model": {"name": "alexnet_small", "width": 4},
         "norm": {"kind": "lrn", "alpha": 0.1},

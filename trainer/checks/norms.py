@@ -185,7 +185,8 @@ def warn_weight_standardization_without_norm(context: CheckContext) -> Iterator[
     if context.spec.weights.kind == "standardization" and isinstance(norm, SCALE_MATTERS):
         yield (
             "standardized weights have unit variance whatever the size of the layer, so with "
-            f"{name_norm(norm)} activations grow from layer to layer: they are meant beside group norm"
+            f"{name_norm(norm)} activations grow from layer to layer: they are meant beside group norm; "
+            "scaled_standardization is for no norm"
         )
 
 

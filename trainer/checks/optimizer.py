@@ -7,6 +7,7 @@ from trainer.checks.context import CheckContext
 from trainer.spec import (
     L1,
     L2,
+    AdaptiveGradientClipping,
     ElasticNet,
     EpochTraining,
     GradientClipping,
@@ -135,14 +136,18 @@ def warn_penalty_without_scale(context: CheckContext) -> Iterator[str]:
 
 
 def warn_clipping_without_effect(context: CheckContext) -> Iterator[str]:
-    optimizer, clipping = context.spec.optimizer, context.spec.regularizer(GradientClipping)
-    if clipping is None:
-        return
-    if isinstance(optimizer, Lion) or (isinstance(optimizer, Muon) and clipping.by == "norm"):
-        yield (
-            f"gradient_clipping by {clipping.by} limits gradients whose scale {optimizer.kind} takes out: it only "
-            "changes how much a step counts in the momentum"
-        )
+    """Of a matrix, Muon takes out its scale as a whole, Lion that of every number."""
+    optimizer = context.spec.optimizer
+    clipping = context.spec.regularizer(GradientClipping)
+    clipped = [f"gradient_clipping by {clipping.by}"] if clipping is not None else []
+    if context.spec.regularizer(AdaptiveGradientClipping) is not None:
+        clipped.append("adaptive_gradient_clipping")
+    for name in clipped:
+        if isinstance(optimizer, Lion) or (isinstance(optimizer, Muon) and name.endswith("norm")):
+            yield (
+                f"{name} limits gradients whose scale {optimizer.kind} takes out: it only changes how much a step "
+                "counts in the momentum"
+            )
 
 
 def _uses_least_squares(context: CheckContext) -> bool:

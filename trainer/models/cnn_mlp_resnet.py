@@ -7,6 +7,7 @@ where something may are marked.
 from collections import OrderedDict
 from math import prod
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -72,7 +73,9 @@ def build_resnet20(spec: ResNet20, shape: Shape, outputs: int) -> nn.Module:
         for block in range(3):
             width = spec.width * 2**stage
             stride = 2 if stage and block == 0 else 1
-            layers[f"stage{stage + 1}_block{block + 1}"] = Block(channels, width, stride)
+            layers[f"stage{stage + 1}_block{block + 1}"] = Block(
+                channels, width, stride, skip_init=spec.skip_init
+            )
             channels = width
     layers["average"] = nn.AdaptiveAvgPool2d(1)
     layers["flatten"] = nn.Flatten()
@@ -84,9 +87,12 @@ def build_resnet20(spec: ResNet20, shape: Shape, outputs: int) -> nn.Module:
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions beside a shortcut that skips pixels and pads channels with zeros."""
+    """Two 3×3 convolutions beside a shortcut that skips pixels and pads channels with zeros.
 
-    def __init__(self, channels: int, width: int, stride: int) -> None:
+    With `skip_init` a trained number scales the branch and begins at zero: the block begins as its shortcut (De &
+    Smith 2020, arXiv 2002.10444)."""
+
+    def __init__(self, channels: int, width: int, stride: int, *, skip_init: bool) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(width)
@@ -94,6 +100,7 @@ class Block(nn.Module):
         self.dropout1 = DropSite()
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(width)
+        self.skip_gain = nn.Parameter(torch.zeros(())) if skip_init else None
         self.branch = BranchSite()
         self.activation2 = nn.ReLU()
         self.dropout2 = DropSite()
@@ -102,7 +109,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.dropout1(self.activation1(self.norm1(self.conv1(x))))
-        branch = self.branch(self.norm2(self.conv2(branch)))
+        branch = self.norm2(self.conv2(branch))
+        if self.skip_gain is not None:
+            branch = self.skip_gain * branch
+        branch = self.branch(branch)
         return self.dropout2(self.activation2(branch + self._shortcut(x)))  # type: ignore[no-any-return]
 
     def _shortcut(self, x: Tensor) -> Tensor:

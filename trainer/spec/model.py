@@ -1,5 +1,6 @@
 """Models and how they start."""
 
+import operator
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -32,6 +33,15 @@ class ResNet20(Part):
 
     name: Literal["resnet20"]
     width: Annotated[int, Field(strict=True, ge=1, le=1024)] = 16
+    # Left out of documents at its default, as in the documents from before it was there.
+    skip_init: Annotated[
+        bool,
+        Field(
+            exclude_if=operator.not_,
+            description="each residual branch times a trained number that begins at zero (De & Smith 2020, arXiv "
+            "2002.10444): deep networks train without a norm",
+        ),
+    ] = False
 
 
 class AlexNetSmall(Part):

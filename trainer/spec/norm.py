@@ -266,6 +266,27 @@ class StandardizedWeights(Part):
     )
 
 
+class ScaledStandardizedWeights(Part):
+    """Each output's weights of a convolution to zero mean and a variance of 1 / fan-in, times the gain of the
+    activation and a trained gain, so that activations keep their variance without a norm (Brock et al. 2021,
+    arXiv 2101.08692)."""
+
+    kind: Literal["scaled_standardization"]
+    gamma: Annotated[
+        Positive | None,
+        Field(
+            description="gain of the activation, 1 / (deviation of it over a standard normal): 1.714 of relu; none: "
+            "that of the model's own activation, which of a library's model is not known"
+        ),
+    ] = None
+    eps: Epsilon = 1e-6
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "meant for no norm, with adaptive_gradient_clipping (arXiv 2102.06171) and, in residual networks, a scaled "
+        "branch: resnet20 has skip_init",
+        "on convolutions; linear layers stay as they are",
+    )
+
+
 class WeightNorm(Part):
     """`w = g v / |v|` for each output of convolutions and linear layers (Salimans & Kingma 2016, arXiv
     1602.07868)."""
@@ -291,5 +312,6 @@ class SpectralNorm(Part):
 
 
 WeightsSpec: TypeAlias = Annotated[
-    PlainWeights | StandardizedWeights | WeightNorm | SpectralNorm, Field(discriminator="kind")
+    PlainWeights | StandardizedWeights | ScaledStandardizedWeights | WeightNorm | SpectralNorm,
+    Field(discriminator="kind"),
 ]

@@ -198,6 +198,22 @@ class GradientClipping(Part):
     )
 
 
+class AdaptiveGradientClipping(Part):
+    """Limits the gradient of each output's weights to `value` times their own norm, in all layers but the last
+    (Brock et al. 2021, arXiv 2102.06171)."""
+
+    kind: Literal["adaptive_gradient_clipping"]
+    value: Annotated[Positive, Field(description="λ: 0.01 for batches of 4096 in the paper")] = 0.01
+    eps: Annotated[
+        Positive, Field(description="least norm of weights, so that those that begin at zero move")
+    ] = 1e-3
+    pitfalls: ClassVar[tuple[str, ...]] = (
+        "the larger the batch, the smaller the value that is needed for stability",
+        "a bias, or a gain, counts as one vector; one that begins at zero moves by little",
+        "with gradient_clipping beside it, that one follows",
+    )
+
+
 class GradientNoise(Part):
     """Adds N(0, eta / (1 + t)^gamma) to the gradient of step t (Neelakantan et al. 2015, arXiv
     1511.06807)."""
@@ -266,6 +282,7 @@ RegularizerSpec: TypeAlias = Annotated[
     | Mixup
     | Cutmix
     | GradientClipping
+    | AdaptiveGradientClipping
     | GradientNoise
     | SharpnessAware
     | EmaWeights

@@ -179,9 +179,19 @@ WARNED = [
         )
         for kind, by in (("lion", "norm"), ("lion", "value"), ("muon", "norm"))
     ),
+    (
+        warn_clipping_without_effect,
+        {
+            "regularization": [{"kind": "adaptive_gradient_clipping"}],
+            "optimizer": {"kind": "lion"},
+        },
+        DIGITS,
+        "adaptive_gradient_clipping limits gradients whose scale lion",
+    ),
 ]
 
 UNWARNED = [
+    {"regularization": [{"kind": "adaptive_gradient_clipping"}], "optimizer": {"kind": "muon"}},
     {
         "regularization": [{"kind": "gradient_clipping", "by": "value"}],
         "optimizer": {"kind": "muon"},

@@ -48,6 +48,59 @@ def test_clipping_by_value_cuts_each():
     assert after == pytest.approx(before.clip(-0.5, 0.5))
 
 
+def make_units() -> nn.Module:
+    """Of weights and gradients of different sizes; a bias, and weights of one output, begin at zero."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(12, 4), nn.Linear(4, 2))
+    with torch.no_grad():
+        model[0].bias.zero_()
+        model[2].weight[1].zero_()
+    for parameter in model.parameters():
+        scale = torch.logspace(-4, 0, len(parameter)).view(-1, *[1] * (parameter.ndim - 1))
+        parameter.grad = scale * torch.randn_like(parameter)
+    return model.double()
+
+
+def test_adaptive_clipping_limits_each_unit_to_a_share_of_its_weights_but_not_in_the_last_layer():
+    model, value, eps = make_units(), 0.05, 1e-3
+    before = {name: one.grad.double().numpy().copy() for name, one in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = parameter.grad.double()
+    adjust(model, kind="adaptive_gradient_clipping", value=value, eps=eps)
+    clipped = 0
+    for name, parameter in model.named_parameters():
+        # A bias is one unit; of weights each output is one.
+        rows = (1, -1) if parameter.ndim == 1 else (len(parameter), -1)
+        gradient = before[name].reshape(rows)
+        weights = parameter.detach().numpy().reshape(rows)
+        if not name.startswith("3."):
+            limits = value * numpy.maximum(numpy.linalg.norm(weights, axis=1), eps)
+            factors = numpy.minimum(1, limits / numpy.linalg.norm(gradient, axis=1))
+            clipped += int((factors < 1).sum())
+            assert name != "2.weight" or 0 < (factors < 1).sum() < len(factors)
+            gradient = gradient * factors[:, None]
+        assert parameter.grad.numpy().reshape(rows) == pytest.approx(gradient, rel=1e-12)
+    assert clipped > 4
+
+
+def test_clipping_of_all_gradients_follows_that_of_units():
+    both = [
+        {"kind": "gradient_clipping", "value": 1e-3},
+        {"kind": "adaptive_gradient_clipping", "value": 0.05},
+    ]
+    model = make_units()
+    for parameter in model.parameters():
+        parameter.grad = parameter.grad.double()
+    build_gradient_rule(make_spec(regularization=both), model)(0)
+    assert numpy.linalg.norm(gradients(model)) == pytest.approx(1e-3, rel=1e-4)
+    alone = make_units()
+    for parameter in alone.parameters():
+        parameter.grad = parameter.grad.double()
+    adjust(alone, **both[1])
+    expected = gradients(alone) * 1e-3 / numpy.linalg.norm(gradients(alone))
+    assert gradients(model) == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize(("step", "gamma"), [(0, 0.55), (99, 0.55), (99, 0.0)])
 def test_noise_has_the_stated_variance(step, gamma):
     model = nn.Linear(300, 300)

@@ -160,7 +160,9 @@ def test_the_threshold_comes_before_the_bound():
     assert model[0].weight.detach().numpy()[0] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("kind", ["standardization", "weight_norm", "spectral"])
+@pytest.mark.parametrize(
+    "kind", ["standardization", "scaled_standardization", "weight_norm", "spectral"]
+)
 def test_of_computed_weights_the_underlying_ones_are_thresholded(kind):
     spec = make_spec(
         weights={"kind": kind},

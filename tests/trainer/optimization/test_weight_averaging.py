@@ -105,7 +105,9 @@ def test_buffers_are_those_of_the_trained_model():
         assert torch.equal(kept, current)
 
 
-@pytest.mark.parametrize("kind", ["standardization", "weight_norm", "spectral"])
+@pytest.mark.parametrize(
+    "kind", ["standardization", "scaled_standardization", "weight_norm", "spectral"]
+)
 def test_of_computed_weights_what_they_are_computed_from_is_averaged(kind):
     spec = make_spec(weights={"kind": kind}, norm={"kind": "none"}, regularization=[EMA])
     model = build_model(spec, load_data(spec).info)

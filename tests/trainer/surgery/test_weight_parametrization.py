@@ -193,6 +193,7 @@ def test_the_parts_of_acted_on_parameters_are_those_of_the_plain_model():
         counts[name] = (len(parts.weights), len(parts.biases), len(parts.norms))
     plain = counts["plain"]
     assert counts["standardization"] == counts["spectral"] == plain
+    assert counts["scaled_standardization"] == (plain[0], plain[1], plain[2] + 3)
     assert counts["weight_norm"] == (plain[0], plain[1], plain[2] + 4)
 
 
@@ -238,6 +239,7 @@ def test_layers_that_would_break_stay_plain_and_are_named():
 
     spared = {
         "standardization": ["zero", "single", "up"],
+        "scaled_standardization": ["zero", "single", "up"],
         "weight_norm": ["zero", "one", "two", "up"],
         "spectral": ["zero", "one", "two", "up"],
     }

@@ -69,7 +69,9 @@ def test_convolutions_multiply_in_bfloat16_and_norms_stay_float32(norm):
     assert all(map(torch.equal, layer.buffers(), plain.buffers()))
 
 
-@pytest.mark.parametrize("weights", ["standardization", "weight_norm", "spectral"])
+@pytest.mark.parametrize(
+    "weights", ["standardization", "scaled_standardization", "weight_norm", "spectral"]
+)
 def test_what_acts_on_weights_stays_float32(weights):
     model, plain = build(f"weights/{weights}"), build_plain(f"weights/{weights}")
     with torch.autocast("cpu", torch.bfloat16):
