@@ -28,13 +28,16 @@ from studies.spec import (
     Cell,
     StudySpec,
     collect_problems,
+    count_trials,
     expand,
+    expand_extremes,
     expand_parts,
     expand_trials,
     part_of,
     read_job_parts,
     read_study,
     read_study_parts,
+    refuse_other_sampler,
     refuse_unplanned_seeds,
 )
 from studies.tuning import chosen_settings
@@ -105,7 +108,7 @@ def plan_study(services: Services, user: User, document: Any) -> tuple[StudySpec
     found = list(problems)
     if study is None:
         raise Invalid(found[:MOST_PROBLEMS])
-    for refuse in (refuse_unplanned_seeds, refuse_unknown_kinds):
+    for refuse in (refuse_unplanned_seeds, refuse_other_sampler, refuse_unknown_kinds):
         with collect_problems(found):
             refuse(study)
     # Expanded even where trials come first: the specs that the tuning will complete must be valid, too, or
@@ -115,10 +118,12 @@ def plan_study(services: Services, user: User, document: Any) -> tuple[StudySpec
     unread = {part_of(one.pointer) for one in problems} - _WITH_PARTS
     found += [one for one in expansion.problems if part_of(one.pointer) not in unread]
     trials: Sequence[Cell] = ()
+    extremes: Sequence[Cell] = ()
     with collect_problems(found):
         trials = expand_trials(study)
+        extremes = expand_extremes(study)
     return study, _plan_cells(
-        services, user, study, trials or expansion.cells, found, expansion.unread
+        services, user, study, trials or expansion.cells, found, expansion.unread, extremes
     )
 
 
@@ -129,7 +134,7 @@ def plan_extension(
     study = _add_seeds(read_study(row.spec), extension)
     # A tuning that hasn't chosen yet has no settings to train with; its choice will create the jobs of the new
     # seeds as well.
-    is_tuning = study.tune is not None and row.tuning is None
+    is_tuning = bool(study.tuned_paths) and row.tuning is None
     cells = () if is_tuning else expand(study, chosen_settings(row))
     return study, _plan_cells(services, user, study, cells)
 
@@ -155,13 +160,16 @@ def _plan_cells(
     cells: Sequence[Cell],
     problems: Sequence[Problem] = (),
     unread: Mapping[str, frozenset[str]] = MappingProxyType({}),
+    extremes: Sequence[Cell] = (),
 ) -> Plan:
-    """`problems`: what is wrong already; `unread`: by arm, the parts of its spec that could not be read."""
+    """`problems`: what is wrong already; `unread`: by arm, the parts of its spec that could not be read; `extremes`: what a
+    search may come upon, checked with the cells and not created."""
     # One check for each arm, not for each cell: what is checked doesn't depend on the seed, and a study of 5
     # variants with 20 seeds needs 5 answers, not 100.
     arms, found = group_arms(cells), list(problems)
-    datasets_by_name = find_datasets(services, study, arms, found)
-    known = [arm for arm in arms if arm.spec.dataset.name in datasets_by_name]
+    checked = group_arms([*cells, *extremes])
+    datasets_by_name = find_datasets(services, study, checked, found)
+    known = [arm for arm in checked if arm.spec.dataset.name in datasets_by_name]
     infos = {name: info for name, (_, info) in datasets_by_name.items()}
     reports: list[Report] = []
     with unless(found):
@@ -169,8 +177,11 @@ def _plan_cells(
     found += locate_problems(study, known, reports, unread)
     if found:
         raise Invalid(list(dict.fromkeys(found))[:MOST_PROBLEMS])
+    # Those of the cells come first.
+    reports = reports[: len(arms)]
     rows = sum(len(arm.cells) * report.rows for arm, report in zip(arms, reports, strict=True))
-    _ensure_few_rows(services, user, rows)
+    # A search makes most of its trials later, as large as the first ones.
+    _ensure_few_rows(services, user, round(rows * _share_planned(study, cells)))
     return Plan(
         new=tuple(
             NewJob(
@@ -186,6 +197,11 @@ def _plan_cells(
             for arm, report in zip(arms, reports, strict=True)
         ),
     )
+
+
+def _share_planned(study: StudySpec, cells: Sequence[Cell]) -> float:
+    """How many times as many jobs it is until all trials of a search have ended."""
+    return count_trials(study) / len(cells) if study.search is not None and cells else 1.0
 
 
 def _ensure_few_rows(services: Services, user: User, rows: int) -> None:

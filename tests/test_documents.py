@@ -12,9 +12,10 @@ from pydantic import BaseModel, TypeAdapter
 from runtime.documents import read_document
 from studies.presets import presets
 from studies.spec.claims import Statistic
-from studies.spec.expand import expand, expand_trials
+from studies.spec.expand import expand
 from studies.spec.panels import Panel
 from studies.spec.study import StudySpec, is_study, read_study
+from studies.spec.trials import expand_trials
 from trainer.spec.job import JobSpec
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +65,7 @@ def test_the_published_schema_refuses_a_tuning_that_is_none(tune: Any) -> None:
 def test_an_example_is_a_study(file: str, document: Any) -> None:
     study = read_study(document)
     assert expand(study)
-    assert bool(expand_trials(study)) == (study.tune is not None)
+    assert bool(expand_trials(study)) == bool(study.tuned_paths)
 
 
 def test_every_statistic_and_every_panel_is_explained() -> None:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-_HEAVY = {"torch", "mlflow", "matplotlib", "pandas", "alembic", "scipy"}
+_HEAVY = {"torch", "mlflow", "matplotlib", "pandas", "alembic", "scipy", "optuna"}
 #: The most modules that an import may bring; a few more than when this was written.
 _MOST = {"api": 1420, "command": 460}
 

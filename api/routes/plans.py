@@ -23,7 +23,7 @@ from store.db import User
 from store.results import history, pace
 from store.studies import studies
 from studies.planning import ArmWork, estimate, outlook
-from studies.spec import StudySpec, expand, is_study
+from studies.spec import StudySpec, count_trials, expand, is_study
 from trainer.spec import JobSpec
 
 router = APIRouter(tags=["plans"], dependencies=[Depends(get_current_user)])
@@ -52,13 +52,15 @@ def make_plan(
     with services.sessions.begin() as session:
         spec = study.model_dump(mode="json")
         same = [one.id for one in studies.same_as(session, spec, study.project)]
-    then = len(expand(study)) if study.tune else 0
+    then = len(expand(study)) if study.tuned_paths else 0
+    later = count_trials(study) - len(plan.new) if study.search else 0
     return _build_view(
         services,
         "study",
         plan,
         defaults,
-        _bill(services, user, plan, _whole(plan, then), fresh=fresh),
+        _bill(services, user, plan, _whole(plan, later + then), fresh=fresh),
+        later_trials=later,
         then=then,
         variants=len(study.variants),
         points=_count_points(study, plan),
@@ -75,6 +77,7 @@ def _build_view(
     defaults: Any,
     bill: BillView,
     *,
+    later_trials: int = 0,
     then: int = 0,
     variants: int = 1,
     points: int = 1,
@@ -83,10 +86,11 @@ def _build_view(
     same_as: Sequence[int] = (),
 ) -> PlanView:
     trials = sum(arm.jobs * arm.report.steps for arm in plan.arms)
-    whole = _whole(plan, then)
+    whole = _whole(plan, later_trials + then)
     return PlanView(
         kind=kind,
         count=len(plan.new),
+        later_trials=later_trials,
         then=then,
         variants=variants,
         points=points,
@@ -110,9 +114,9 @@ def _build_view(
     )
 
 
-def _whole(plan: Plan, then: int) -> float:
-    # The jobs behind a tuning are taken to be as long as its trials are on average.
-    return (len(plan.new) + then) / len(plan.new)
+def _whole(plan: Plan, later: int) -> float:
+    # The jobs behind the first trials are taken to be as long as those are on average.
+    return (len(plan.new) + later) / len(plan.new)
 
 
 def _bill(services: Services, user: User, plan: Plan, whole: float, *, fresh: bool) -> BillView:
@@ -145,9 +149,9 @@ def _list_specs(arms: Sequence[CheckedArm]) -> list[tuple[str, JobSpec]]:
 
 def _count_points(study: StudySpec, plan: Plan) -> int:
     """Of the matrix; what tuning sets is no part of it."""
-    tuned = study.tune.settings if study.tune else {}
     points = [
-        {path: value for path, value in arm.point.items() if path not in tuned} for arm in plan.arms
+        {path: value for path, value in arm.point.items() if path not in study.tuned_paths}
+        for arm in plan.arms
     ]
     return len({repr(sorted(point.items())) for point in points})
 

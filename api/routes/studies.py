@@ -41,6 +41,7 @@ from api.schemas import (
     JobStatus,
     JobView,
     Listing,
+    SearchView,
     StudyView,
 )
 from api.services import Services, ServicesDep
@@ -50,11 +51,12 @@ from store.db import Study, User
 from store.jobs import commands
 from store.mlflow import links, mirror_problems
 from store.results import ResultRow
-from store.studies import count_jobs, studies
+from store.studies import count_jobs, count_trials, studies
 from studies.comparison import Comparison, read_evidence
 from studies.comparison import compare as compare_arms
 from studies.planning import growth_notes, repeat_notes
 from studies.spec import StudySpec, read_study
+from studies.spec import count_trials as count_planned_trials
 from trainer.spec import KEY_PATTERN
 
 router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(get_current_user)])
@@ -297,6 +299,7 @@ def build_study_views(
     urls = links.study_urls(session, base, ids) if base else {}
     tallied = count_jobs(session, ids)
     problems = mirror_problems.of_studies(session, ids)
+    searches = _read_searches(session, found)
     return [
         StudyView.of(
             study,
@@ -304,9 +307,27 @@ def build_study_views(
             tallied[study.id],
             urls.get(study.id),
             problems.get(study.id, ()),
+            searches.get(study.id),
         )
         for study in found
     ]
+
+
+def _read_searches(session: Session, found: Sequence[Study]) -> dict[int, SearchView]:
+    """Of those that have one."""
+    searching = [study for study in found if study.spec.get("search") is not None]
+    if not searching:
+        return {}
+    tallies = count_trials(session, [study.id for study in searching])
+    return {
+        study.id: SearchView(
+            trials=count_planned_trials(read_study(study.spec)),
+            made=tallies[study.id].made,
+            succeeded=tallies[study.id].succeeded,
+        )
+        for study in searching
+        if study.id in tallies
+    }
 
 
 def _build_accepted(

@@ -66,7 +66,7 @@ from api.schemas.service import (
     UserView,
     WorkerView,
 )
-from api.schemas.studies import AcceptedStudy, StudyView
+from api.schemas.studies import AcceptedStudy, SearchView, StudyView
 from api.schemas.waiting import WaitView
 from api.schemas.webhooks import DeliveryView, NewWebhook, WebhookSecretView, WebhookView
 
@@ -126,6 +126,7 @@ __all__ = [
     "RunRequest",
     "RunView",
     "RunningView",
+    "SearchView",
     "SecretView",
     "ShareView",
     "ShortVerdict",

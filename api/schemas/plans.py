@@ -119,9 +119,11 @@ class PlanView(View):
 
     kind: Literal["job", "study"]
     count: int
-    then: Annotated[
-        int, Field(description="number of jobs created once the tuning trials have succeeded")
+    later_trials: Annotated[
+        int,
+        Field(description="number of trials that a search makes once those before have succeeded"),
     ]
+    then: Annotated[int, Field(description="number of jobs created once all trials have succeeded")]
     variants: int
     points: Annotated[int, Field(description="number of matrix points, includes among them")]
     seeds: int

@@ -37,6 +37,14 @@ class BillOutcomeView(View):
         return self.seconds / self.expected_seconds - 1.0 if self.expected_seconds else None
 
 
+class SearchView(View):
+    """How far the search of a study is: its trials are jobs."""
+
+    trials: Annotated[int, Field(description="of all arms at all search seeds")]
+    made: Annotated[int, Field(description="those that depend on results come in batches")]
+    succeeded: int
+
+
 class StudyView(View):
     """A study; its status is derived from its jobs."""
 
@@ -68,6 +76,7 @@ class StudyView(View):
         dict[str, Any] | None,
         Field(description="per arm the settings tried and chosen, once all trials have succeeded"),
     ]
+    search: Annotated[SearchView | None, Field(description="null: the study has no search")]
     preset: Annotated[
         dict[str, str] | None, Field(description="the preset it ran: name, scale, dataset, digest")
     ]
@@ -87,6 +96,7 @@ class StudyView(View):
         tally: Tally,
         url: str | None = None,
         problems: Sequence[MirrorProblem] = (),
+        search: SearchView | None = None,
     ) -> Self:
         return cls(
             id=study.id,
@@ -109,6 +119,7 @@ class StudyView(View):
             planned_seeds=study.planned_seeds,
             declared={kind: Declared(**one) for kind, one in study.declared.items()},
             tuning=study.tuning,
+            search=search,
             preset=_short(study.preset),
             created_at=study.created_at,
             mlflow_url=url,

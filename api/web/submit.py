@@ -257,7 +257,7 @@ def _count_jobs(plan: PlanView) -> str:
     product = " × ".join(count(*one) for one in factors if one[1] != "point" or one[0] > 1)
     whole = plan.variants * plan.points * plan.seeds
     left_out = f", less {whole - jobs} that are left out" if jobs < whole else ""
-    trials = f"{count(plan.count, 'trial')} of tuning, then " if plan.then else ""
+    trials = f"{count(plan.count + plan.later_trials, 'trial')}, then " if plan.then else ""
     return f"{trials}{jobs} ({product}{left_out})"
 
 

@@ -203,6 +203,8 @@ def _show_study(client: Client, reference: Reference, item: dict[str, Any], outp
             say(
                 f"bill: {expected} for {bill['jobs']} jobs; they took {taken} ({bill['error']:+.0%})"
             )
+        if search := item["search"]:
+            say(f"search: {search['succeeded']} of {search['trials']} trials have succeeded")
         if item["reused"]:
             say(f"{item['reused']} of its jobs reuse the results of equal ones (`--fresh` trains)")
         _show_remarks(item)

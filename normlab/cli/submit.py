@@ -23,6 +23,7 @@ from normlab.cli.render import (
     say,
     say_paragraph,
     show_plan,
+    trials_of,
 )
 from normlab.client import Client, Reference
 from normlab.errors import NormlabError, Refused, Unreadable
@@ -62,8 +63,10 @@ def validate(
                 refused += 1
                 typer.echo(str(error), err=True)
                 continue
-            then = f" of tuning, then {_jobs(found['then'])}" if found.get("then") else ""
-            say(f"{file} is a valid {found['kind']}: {_jobs(found['count'])}{then}")
+            jobs = _jobs(found["count"])
+            if found["then"]:
+                jobs = f"{trials_of(found)}, then {_jobs(found['then'])}"
+            say(f"{file} is a valid {found['kind']}: {jobs}")
             _count_warnings(found["warnings"], f"normlab plan {file}")
     if len(specs) > 1:
         say(f"{len(specs) - refused} of {len(specs)} are valid")

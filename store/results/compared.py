@@ -57,7 +57,7 @@ _SHARED: Mapping[str, Any] = {
     "facts": Job.facts,
     "environment": sql.environment(),
     "declared": Study.spec["variants"].op("->", return_type=JSONB())(Result.variant),
-    "tuned": Study.spec[("tune", "settings")],
+    "tuned": func.coalesce(Study.spec[("tune", "settings")], Study.spec[("search", "space")]),
 }
 
 

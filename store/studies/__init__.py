@@ -1,7 +1,14 @@
 """Studies, and their verdicts."""
 
 from store.studies import studies, verdicts
-from store.studies.tallies import BillOutcome, Tally, count_jobs, list_job_ids
+from store.studies.tallies import (
+    BillOutcome,
+    Tally,
+    TrialTally,
+    count_jobs,
+    count_trials,
+    list_job_ids,
+)
 from store.studies.verdicts import Kept, KeptFile
 
 __all__ = [
@@ -9,7 +16,9 @@ __all__ = [
     "Kept",
     "KeptFile",
     "Tally",
+    "TrialTally",
     "count_jobs",
+    "count_trials",
     "list_job_ids",
     "studies",
     "verdicts",

@@ -56,6 +56,28 @@ def count_jobs(session: Session, study_ids: Collection[int]) -> dict[int, Tally]
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class TrialTally:
+    """Of a study's trials: how many were made, and how many of them have succeeded."""
+
+    made: int
+    succeeded: int
+
+
+def count_trials(session: Session, study_ids: Collection[int]) -> dict[int, TrialTally]:
+    """Of those that have any."""
+    statement = (
+        select(Job.study_id, func.count(), func.count().filter(Job.status == "succeeded"))
+        .where(Job.study_id.in_(study_ids), Job.trial.is_not(None))
+        .group_by(Job.study_id)
+    )
+    return {
+        study_id: TrialTally(made, succeeded)
+        for study_id, made, succeeded in session.execute(statement)
+        if study_id is not None
+    }
+
+
 def list_job_ids(session: Session, study_id: int) -> Sequence[int]:
     """Of all jobs of the study, also those that try settings, in the order in which they were made."""
     return session.scalars(select(Job.id).where(Job.study_id == study_id).order_by(Job.id)).all()

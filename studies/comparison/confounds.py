@@ -182,8 +182,9 @@ def _list_declared_paths(study: StudySpec, variant: str) -> list[str]:
         study.variants[name] for name in (study.baseline, variant) if name in study.variants
     )
     # What is tuned differs because every arm got as good a setting as any.
-    tuned = study.tune.settings if study.tune else ()
-    return sorted({*tuned, *(path for document in documents for path in leaves(document))})
+    return sorted(
+        {*study.tuned_paths, *(path for document in documents for path in leaves(document))}
+    )
 
 
 def is_covered(path: str, declared: Sequence[str]) -> bool:

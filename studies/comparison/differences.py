@@ -223,7 +223,7 @@ def _find_unmeasured(evidence: StudyEvidence) -> Iterator[str]:
 
 
 def _find_missing(evidence: StudyEvidence) -> Iterator[str]:
-    if evidence.study.tune is not None and not evidence.arms:
+    if evidence.study.tuned_paths and not evidence.arms:
         yield (
             "its tuning isn't complete: the study's own jobs are created once every trial has succeeded; "
             "`retry` runs failed and cancelled ones again"

@@ -196,6 +196,12 @@ def list_caveats(evidence: StudyEvidence, variants: Sequence[VariantSummary]) ->
             f"{count(len(tune.candidates()), 'setting')} at seeds {listed(list(map(str, tune.seeds)))}, which "
             "are none of these, and went on with its best on validation"
         )
+    if (search := study.search) is not None:
+        yield (
+            f"{listed(list(study.tuned_paths))} was tuned: every arm looked for its own with the same "
+            f"{count(search.trials, 'trial')} at seeds {listed(list(map(str, search.seeds)))}, which are none of "
+            "these, and went on with its best on validation"
+        )
     yield from note_convergence(variants)
     for one in variants:
         yield from _describe_jobs(one)

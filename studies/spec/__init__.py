@@ -1,5 +1,6 @@
-"""The study document: variants, matrix, claims, panels, tuning; and its expansion into cells."""
+"""The study document: variants, matrix, claims, panels, tuning, search; and its expansion into cells."""
 
+from studies.spec.arms import find_arm
 from studies.spec.claims import (
     Claim,
     Combined,
@@ -15,7 +16,7 @@ from studies.spec.claims import (
     Take,
 )
 from studies.spec.differences import Difference, leaves, list_differences
-from studies.spec.expand import Cell, expand, expand_parts, expand_trials
+from studies.spec.expand import Cell, expand, expand_parts
 from studies.spec.merge import ALTERNATIVES, locate, merged
 from studies.spec.overrides import OverrideError, override, pointer_of
 from studies.spec.panels import (
@@ -29,6 +30,8 @@ from studies.spec.panels import (
     Panel,
 )
 from studies.spec.parts import collect_problems, part_of, read_job_parts, read_study_parts
+from studies.spec.search import Search, Tpe
+from studies.spec.space import ArmSpace
 from studies.spec.study import (
     ENOUGH_SEEDS,
     Splits,
@@ -37,13 +40,21 @@ from studies.spec.study import (
     arm_name,
     is_study,
     read_study,
+    refuse_other_sampler,
     refuse_unplanned_seeds,
+)
+from studies.spec.trials import (
+    count_trials,
+    expand_extremes,
+    expand_setting,
+    expand_trials,
 )
 from studies.spec.tuning import Setting
 
 __all__ = [
     "ALTERNATIVES",
     "ENOUGH_SEEDS",
+    "ArmSpace",
     "ArraysPanel",
     "BarsPanel",
     "Cell",
@@ -63,6 +74,7 @@ __all__ = [
     "OverPanel",
     "OverrideError",
     "Panel",
+    "Search",
     "Setting",
     "Splits",
     "Spread",
@@ -71,11 +83,16 @@ __all__ = [
     "StudyError",
     "StudySpec",
     "Take",
+    "Tpe",
     "arm_name",
     "collect_problems",
+    "count_trials",
     "expand",
+    "expand_extremes",
     "expand_parts",
+    "expand_setting",
     "expand_trials",
+    "find_arm",
     "is_study",
     "leaves",
     "list_differences",
@@ -87,5 +104,6 @@ __all__ = [
     "read_job_parts",
     "read_study",
     "read_study_parts",
+    "refuse_other_sampler",
     "refuse_unplanned_seeds",
 ]

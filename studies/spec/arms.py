@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runtime.documents import MAX_DEPTH, pointer
-from studies.spec.merge import locate, merged, overlaid
+from studies.spec.merge import locate, merged, overlaid, search_place
 from studies.spec.parts import ReadSpec, read_job_parts
 from studies.spec.study import StudyError, StudySpec
 from trainer.problems import did_you_mean, listed
@@ -19,7 +19,7 @@ _OF_THE_STUDY = ("seed", "project")
 @dataclass(frozen=True, slots=True)
 class Arm:
     """A cell without its seed; `source` is where its point stands in the study document; `setting` is what
-    tuning sets."""
+    tuning or a search sets."""
 
     variant: str
     point: dict[str, Any]
@@ -37,6 +37,13 @@ def list_arms(study: StudySpec, found: list[Problem]) -> list[Arm]:
     kept = [arm for arm in arms if not any(_matches(arm, entry) for entry in study.exclude)]
     found += _idle_excludes(study, arms)
     return kept + list(_included(study, found))
+
+
+def find_arm(study: StudySpec, variant: str, point: Mapping[str, Any]) -> Arm:
+    """The arm of a study that was accepted."""
+    return next(
+        arm for arm in list_arms(study, []) if arm.variant == variant and arm.point == point
+    )
 
 
 def _included(study: StudySpec, found: list[Problem]) -> Iterator[Arm]:
@@ -71,20 +78,22 @@ def _idle_excludes(study: StudySpec, arms: list[Arm]) -> Iterator[Problem]:
 def read_spec(study: StudySpec, arm: Arm) -> ReadSpec:
     """What the arm trains at the first seed, as far as it can be read."""
     try:
-        document = _document(study, arm)
+        document = build_document(study, arm)
     except StudyError as error:
         return ReadSpec(None, error.problems)
     parts = read_job_parts(document)
+    point = {**arm.point, **arm.setting}
     return replace(
         parts,
         problems=tuple(
-            one.model_copy(update={"pointer": locate(study, arm.variant, arm.point, one.pointer)})
+            one.model_copy(update={"pointer": locate(study, arm.variant, point, one.pointer)})
             for one in parts.problems
         ),
     )
 
 
-def _document(study: StudySpec, arm: Arm) -> dict[str, Any]:
+def build_document(study: StudySpec, arm: Arm) -> dict[str, Any]:
+    """The job's document before it is read as a spec; raises `StudyError`."""
     for place, part in (
         ("/base", study.base),
         (pointer("variants", arm.variant), study.variants[arm.variant]),
@@ -95,11 +104,17 @@ def _document(study: StudySpec, arm: Arm) -> dict[str, Any]:
     document = merged(study.base, study.variants[arm.variant])
     for path, value in {**arm.point, **arm.setting}.items():
         if (key := path.split(".")[0]) in _OF_THE_STUDY:
-            raise StudyError((_misplaced(_place_of(arm, path), key),))
+            raise StudyError((_misplaced(_place_of(study, arm, path), key),))
         if (parts := path.count(".") + 1) > MAX_DEPTH:
             detail = f"the path has {parts} parts, and a document is at most {MAX_DEPTH} deep"
-            raise StudyError((Problem(pointer=_place_of(arm, path), detail=detail),))
-        document = _placed(document, path.split("."), value, arm, path)
+            raise StudyError((Problem(pointer=_place_of(study, arm, path), detail=detail),))
+        try:
+            document = _placed(document, path.split("."), value)
+        except KeyError as error:
+            detail = f"the path {path!r} has no field {error.args[0]!r} in variant {arm.variant!r}"
+            raise StudyError(
+                (Problem(pointer=_place_of(study, arm, path), detail=detail),)
+            ) from error
     return {**document, "project": study.project, "seed": study.seed_list[0]}
 
 
@@ -108,12 +123,15 @@ def _misplaced(place: str, key: str) -> Problem:
     return Problem(pointer=place, detail=f"belongs to the study: write {name} there")
 
 
-def _place_of(arm: Arm, path: str) -> str:
-    return ("/tune" if path in arm.setting else arm.source) + pointer(path)
+def _place_of(study: StudySpec, arm: Arm, path: str) -> str:
+    if path not in arm.setting:
+        return arm.source + pointer(path)
+    return pointer("tune", path) if study.search is None else search_place(path)
 
 
-def _placed(document: Any, path: list[str], value: Any, arm: Arm, whole: str) -> Any:
-    """A copy of the document with the value at the path; missing objects on the way are made."""
+def _placed(document: Any, path: list[str], value: Any) -> Any:
+    """A copy of the document with the value at the path; missing objects on the way are made. Raises KeyError with what
+    isn't there."""
     if not path:
         return overlaid(document, value)
     head, rest = path[0], path[1:]
@@ -121,10 +139,9 @@ def _placed(document: Any, path: list[str], value: Any, arm: Arm, whole: str) ->
     # of nothing is a slip.
     if isinstance(document, Mapping) or (document is None and not head.isdigit()):
         inside = dict(document or {})
-        return {**inside, head: _placed(inside.get(head), rest, value, arm, whole)}
+        return {**inside, head: _placed(inside.get(head), rest, value)}
     if isinstance(document, list) and head in map(str, range(len(document))):
         index = int(head)
-        changed = _placed(document[index], rest, value, arm, whole)
+        changed = _placed(document[index], rest, value)
         return [*document[:index], changed, *document[index + 1 :]]
-    detail = f"the path {whole!r} has no field {head!r} in variant {arm.variant!r}"
-    raise StudyError((Problem(pointer=_place_of(arm, whole), detail=detail),))
+    raise KeyError(head)

@@ -111,51 +111,12 @@ def _seeded(study: StudySpec, arm: Arm, spec: JobSpec) -> Iterator[Cell]:
             variant=arm.variant,
             point=arm.point,
             seed=seed,
-            spec=_at_seed(study, spec, seed),
+            spec=at_seed(study, spec, seed),
             arm=name,
         )
 
 
-def expand_trials(study: StudySpec) -> tuple[Cell, ...]:
-    """What tuning trains before the cells: every arm × setting × tuning seed; none without tuning. The test
-    split stays sealed: trials are evaluated on validation alone. Raises `StudyError`."""
-    if study.tune is None:
-        return ()
-    candidates = study.tune.candidates()
-    found: list[Problem] = []
-    arms = list_arms(study, found)
-    trials = [replace(arm, setting=one) for arm in arms for one in candidates]
-    size = len(trials) * len(study.tune.seeds)
-    if size > MAX_CELLS:
-        detail = f"{size} trials are more than the {MAX_CELLS} trainings of a study"
-        raise StudyError((Problem(pointer="/tune", detail=detail, remedy="a smaller budget"),))
-    specs = [read_spec(study, arm) for arm in trials]
-    found += (problem for one in specs for problem in one.problems)
-    if found:
-        raise StudyError(tuple(dict.fromkeys(found)))
-    return tuple(
-        _trial(study, arm, one.spec, seed)
-        for arm, one in zip(trials, specs, strict=True)
-        if one.spec is not None
-        for seed in study.tune.seeds
-    )
-
-
-def _trial(study: StudySpec, arm: Arm, spec: JobSpec, seed: int) -> Cell:
-    point = {**arm.point, **arm.setting}
-    name = arm_name(arm.variant, point)
-    return Cell(
-        name=f"{name} | trial at seed {seed}",
-        variant=arm.variant,
-        point=point,
-        seed=seed,
-        spec=_at_seed(study, spec.model_copy(update={"evaluations": ()}), seed),
-        arm=name,
-        trial=arm.setting,
-    )
-
-
-def _at_seed(study: StudySpec, spec: JobSpec, seed: int) -> JobSpec:
+def at_seed(study: StudySpec, spec: JobSpec, seed: int) -> JobSpec:
     """Where splits are resampled or subsets drawn, the seed does that, too: alike in every variant."""
     seeded = _SEEDED[study.splits]
     if seeded is None:

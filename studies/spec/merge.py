@@ -43,11 +43,13 @@ def overlaid(below: Any, above: Any) -> Any:
 def locate(study: StudySpec, variant: str, point: Mapping[str, Any], place: str) -> str:
     """Where in the study document a pointer into a cell's spec was written."""
     segments = place.strip("/").split("/") if place else []
-    # What was set last comes first: tuning over the matrix, the matrix over the variant, the variant over the
+    # What was set last comes first: tuning and search over the matrix, the matrix over the variant, the variant over the
     # base.
-    for path in study.tune.settings if study.tune else ():
-        if segments[: path.count(".") + 1] == path.split("."):
-            return pointer("tune", path)
+    for path in study.tuned_paths:
+        # A range of a search is not there in arms without it.
+        is_set = study.search is None or path in point
+        if is_set and segments[: path.count(".") + 1] == path.split("."):
+            return pointer("tune", path) if study.search is None else search_place(path)
     for path in point:
         if segments[: path.count(".") + 1] == path.split("."):
             return pointer("matrix", path) if path in study.matrix else _entry_with(study, point)
@@ -61,6 +63,11 @@ def locate(study: StudySpec, variant: str, point: Mapping[str, Any], place: str)
     first = segments[0] if segments else ""
     owner = pointer("variants", variant) if first in study.variants[variant] else "/base"
     return owner + place
+
+
+def search_place(path: str) -> str:
+    """Where the range of a search stands in the study document."""
+    return pointer("search", "space", path)
 
 
 def _entry_with(study: StudySpec, point: Mapping[str, Any]) -> str:

@@ -52,6 +52,8 @@ def _segments(path: str) -> list[str]:
     first, dot, rest = path.partition(".")
     if first in _OF_PATHS and dot:
         return [first, rest]
+    if path.startswith("search.space."):
+        return ["search", "space", path.removeprefix("search.space.")]
     return path.split(".")
 
 

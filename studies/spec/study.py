@@ -2,14 +2,15 @@
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 
 from studies.spec.claims import Claim
 from studies.spec.panels import Panel
-from studies.spec.tuning import Tuning
+from studies.spec.search import Search, refuse_other_version
+from studies.spec.tuning import Tuning, overlap
 from trainer.problems import did_you_mean, listed, problems
 from trainer.spec import KEY_PATTERN, FieldValueError, Name, Part, Problem, Seed, Upgrades, upgrade
 
@@ -133,6 +134,12 @@ class StudySpec(Part):
             description="settings that every arm tries on other seeds, before its seeds are trained"
         ),
     ] = None
+    search: Annotated[
+        Search | None,
+        Field(
+            description="instead of `tune`: ranges in which every arm looks for its setting, with as many trials"
+        ),
+    ] = None
     claims: Annotated[
         tuple[Claim, ...],
         Field(max_length=50, description="what the results should bear out; each gets a verdict"),
@@ -186,26 +193,42 @@ class StudySpec(Part):
 
     @model_validator(mode="after")
     def _tuned_elsewhere(self) -> Self:
-        if self.tune is None:
-            return self
-        if shared := sorted(set(self.tune.seeds) & set(self.seed_list)):
-            detail = f"tuning needs other seeds than the study's, but both have {shared}"
-            raise FieldValueError(detail, "tune", "seeds")
-        for path in self.tune.settings:
-            if taken := next((one for one in self.matrix if _overlap(one, path)), None):
-                detail = f"{path} is tuned, but {taken} is in the matrix"
-                raise FieldValueError(detail, "tune", path)
+        if self.tune is not None and self.search is not None:
+            raise FieldValueError("a study has either tune or search", "search")
+        if self.tune is not None:
+            self._refuse_shared_seeds(self.tune.seeds, "tune", "tuning")
+            self._refuse_set_elsewhere(self.tune.settings, self.matrix, "tune")
+        if self.search is not None:
+            self._refuse_shared_seeds(self.search.seeds, "search", "a search")
+            further = {path: None for entry in self.include for path in entry}
+            elsewhere = {**self.matrix, **further}
+            self._refuse_set_elsewhere(self.search.space, elsewhere, "search", "space")
         return self
+
+    def _refuse_shared_seeds(self, seeds: Collection[int], place: str, what: str) -> None:
+        if shared := sorted(set(seeds) & set(self.seed_list)):
+            detail = f"{what} needs other seeds than the study's, but both have {shared}"
+            raise FieldValueError(detail, place, "seeds")
+
+    def _refuse_set_elsewhere(
+        self, paths: Iterable[str], elsewhere: Iterable[str], *place: str
+    ) -> None:
+        for path in paths:
+            if other := next((one for one in elsewhere if overlap(one, path)), None):
+                where = "the matrix" if other in self.matrix else "include"
+                detail = f"{path} is tuned, but {other} is in {where}"
+                raise FieldValueError(detail, *place, path)
+
+    @property
+    def tuned_paths(self) -> tuple[str, ...]:
+        """What every arm finds out for itself."""
+        if self.search is not None:
+            return tuple(sorted(self.search.space))
+        return tuple(self.tune.settings) if self.tune is not None else ()
 
     @property
     def seed_list(self) -> tuple[int, ...]:
         return tuple(range(self.seeds) if isinstance(self.seeds, int) else self.seeds)
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether a dotted path is the other, or inside of it."""
-    shorter, longer = sorted((one, other), key=len)
-    return longer == shorter or longer.startswith(f"{shorter}.")
 
 
 def read_study(document: Any) -> StudySpec:
@@ -232,6 +255,12 @@ def refuse_unplanned_seeds(study: StudySpec) -> None:
     if study.looks and count not in study.looks:
         detail = f"must be as many as one of the looks {list(study.looks)}, but got {count}"
         raise StudyError((Problem(pointer="/seeds", detail=detail),))
+
+
+def refuse_other_sampler(study: StudySpec) -> None:
+    """A new study's search is proposed by the installed version; raises `StudyError`."""
+    if found := refuse_other_version(study.search):
+        raise StudyError(tuple(found))
 
 
 def is_study(document: Any) -> bool:

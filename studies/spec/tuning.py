@@ -74,5 +74,11 @@ class Tuning(Part):
         return tuple(combined[index] for index in sorted(chosen[: self.budget]))
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether a dotted path is the other, or inside of it."""
+    shorter, longer = sorted((one, other), key=len)
+    return longer == shorter or longer.startswith(f"{shorter}.")
+
+
 def _digest(setting: Setting) -> bytes:
     return hashlib.blake2b(json.dumps(setting, sort_keys=True).encode()).digest()

@@ -1,5 +1,5 @@
-"""The choice of a study's tuning, in the transaction that closes its last trial: there is no moment at which all
-trials have ended and the study's own jobs are not there."""
+"""The choice of a study's tuning or search, in the transaction that closes its last trial, and the next trials of a search,
+in the one that closes the last before: there is no moment at which all trials have ended and nothing follows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,40 +10,83 @@ from store.db import Study, database_now
 from store.jobs import NewJob
 from store.results import ResultRow, result_rows
 from store.studies import studies
-from studies.spec import Setting, StudySpec, arm_name, expand, read_study
+from studies.spec import (
+    ArmSpace,
+    Cell,
+    Setting,
+    StudySpec,
+    arm_name,
+    expand,
+    expand_setting,
+    find_arm,
+    read_study,
+)
 from studies.stats import validation_metric
-from studies.tuning.trials import Trials, TunedArm, choose
+from studies.tuning.propose import TriedSetting, propose
+from studies.tuning.trials import Trials, TunedArm, choose, cost
 
 
-def choose_when_complete(session: Session, study_id: int) -> None:
-    """Once every trial has succeeded (diverged ones have): chooses for each arm, and makes the study's jobs.
+def continue_tuning(session: Session, study_id: int) -> None:
+    """After a trial has succeeded (diverged ones have): makes the next trials of a search, or, where all have, chooses for
+    each arm and makes the study's jobs.
 
     Nothing is chosen while one has failed or was cancelled: budgets would be unequal. Once chosen, it stays.
     """
-    # Two workers may close the last two trials at once. The lock makes the second wait; it then sees the choice
-    # and returns.
+    # Two workers may close the last two trials at once. The lock makes the second wait; it then sees what the first
+    # has made and returns.
     study = studies.lock(session, study_id)
     spec = read_study(study.spec)
-    if spec.tune is None or study.tuning is not None:
+    if not spec.tuned_paths or study.tuning is not None:
         return
     # Read after the lock, so that a trial which another transaction has just closed is seen.
-    rows = result_rows.study_rows(session, study_id, trials=True)
-    if any(row.status != "succeeded" for row in rows):
-        return
-    arms = choose(spec.metric, _group_trials(spec, rows))
+    trials = list(_group_trials(spec, result_rows.study_rows(session, study_id, trials=True)))
+    if next_trials := _propose_next(spec, trials):
+        _add_jobs(session, study, next_trials)
+    elif all(one.have_succeeded for one in trials):
+        _choose(session, study, spec, trials)
+
+
+def _propose_next(spec: StudySpec, trials: Sequence[Trials]) -> list[Cell]:
+    """Of each arm whose trials have all succeeded, as long as it has some of its budget left."""
+    if spec.search is None:
+        return []
+    return [
+        cell
+        for one in trials
+        if one.have_succeeded and len(one.settings) < spec.search.trials
+        for setting in _propose_for(spec, one)
+        for cell in expand_setting(spec, one.variant, one.point, setting)
+    ]
+
+
+def _propose_for(spec: StudySpec, trials: Trials) -> list[dict[str, Any]]:
+    assert spec.search is not None
+    space = ArmSpace(spec, find_arm(spec, trials.variant, trials.point))
+    tried = [TriedSetting(setting, cost(rows, spec.metric)) for setting, rows in trials.settings]
+    return propose(space, tried, min(spec.search.batch, spec.search.trials - len(tried)))
+
+
+def _choose(session: Session, study: Study, spec: StudySpec, trials: Sequence[Trials]) -> None:
+    arms = choose(spec.metric, trials)
     study.tuning = {
         "metric": validation_metric(spec.metric),
         "at": database_now(session).isoformat(),
         "arms": [arm.model_dump(mode="json") for arm in arms],
     }
     session.flush()
-    reuse = studies.may_reuse(session, study_id)
+    reuse = studies.may_reuse(session, study.id)
+    _add_jobs(session, study, expand(spec, chosen_settings(study)), reuse=reuse)
+
+
+def _add_jobs(
+    session: Session, study: Study, cells: Sequence[Cell], *, reuse: bool = False
+) -> None:
     new = [
-        NewJob(cell.spec, cell.name, cell.variant, cell.point, reuse=reuse)
-        for cell in expand(spec, chosen_settings(study))
+        NewJob(cell.spec, cell.name, cell.variant, cell.point, trial=cell.trial, reuse=reuse)
+        for cell in cells
     ]
     for job in studies.add_jobs(session, study, new, study.owner.name):
-        # The study has waited in line with its trials.
+        # The study has waited in line with its first trials.
         job.queued_at = study.created_at
 
 

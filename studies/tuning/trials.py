@@ -44,6 +44,10 @@ class Trials:
     point: dict[str, Any]
     settings: Sequence[tuple[dict[str, Any], Sequence[ResultRow]]]
 
+    @property
+    def have_succeeded(self) -> bool:
+        return all(row.status == "succeeded" for _, rows in self.settings for row in rows)
+
 
 def choose(metric: str, arms: Iterable[Trials]) -> tuple[TunedArm, ...]:
     """By the mean on validation; of equals the first. A trial that diverged counts with its best checkpoint,
@@ -51,6 +55,13 @@ def choose(metric: str, arms: Iterable[Trials]) -> tuple[TunedArm, ...]:
     chosen_by = validation_metric(metric)
     sign = 1 if higher_is_better(chosen_by) else -1
     return tuple(_choose(one, chosen_by, sign) for one in arms)
+
+
+def cost(rows: Sequence[ResultRow], metric: str) -> float | None:
+    """What a setting's trials came to on validation, as `choose` takes it: the lower the better."""
+    chosen_by = validation_metric(metric)
+    mean = _average(score(row, chosen_by).value for row in rows)
+    return None if mean is None else -mean if higher_is_better(chosen_by) else mean
 
 
 def _choose(trials: Trials, metric: str, sign: int) -> TunedArm:

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from store.catalog import datasets
 from store.jobs import Assignment, commands
-from studies.tuning import choose_when_complete
+from studies.tuning import continue_tuning
 from trainer.events import Finished
 from trainer.spec import DatasetInfo
 from worker.execution.failures import Failure
@@ -53,7 +53,7 @@ def record_outcome(
                 memory_bytes=memory_bytes,
             )
             if finished.trial is not None and finished.study_id is not None:
-                choose_when_complete(session, finished.study_id)
+                continue_tuning(session, finished.study_id)
         case DatasetInfo():
             # Fenced first: a dataset is made ready only by the attempt that still holds its job.
             commands.finish(session, job, attempt, reason="completed", seconds_used=seconds_used)

@@ -229,6 +229,7 @@ function takesPaths([first, ...rest]) {
   switch (first) {
     case "matrix": return rest.length === 0;
     case "tune": return rest.length === 0 || (rest.length === 1 && rest[0] === "settings");
+    case "search": return rest.length === 1 && rest[0] === "space";
     case "include": case "exclude": return rest.length === 1;
     default: return false;
   }

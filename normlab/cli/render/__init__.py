@@ -26,7 +26,7 @@ from normlab.cli.render.output import (
     until,
 )
 from normlab.cli.render.patience import Patience
-from normlab.cli.render.plan import CELLS, bill_lines, show_plan
+from normlab.cli.render.plan import CELLS, bill_lines, show_plan, trials_of
 from normlab.cli.render.preset_pages import find_others, start_all, write_markdown, write_pages
 from normlab.cli.render.progress import draw, summary, tell
 from normlab.cli.render.queue import show_queue, waiting_lines
@@ -80,6 +80,7 @@ __all__ = [
     "summary",
     "tell",
     "test_metric",
+    "trials_of",
     "unit_name",
     "until",
     "waiting_lines",

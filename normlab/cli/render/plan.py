@@ -39,11 +39,19 @@ def show_plan(plan: Item, file: str, settings: Sequence[str] = ()) -> None:
     say(f"Submit it with: normlab submit {file}{options}")
 
 
+def trials_of(plan: Item) -> str:
+    """`160 trials of a search (80 at once, the others as results come in)`."""
+    first, later = plan["count"], plan["later_trials"]
+    if not later:
+        return f"{first} trials"
+    return f"{first + later} trials ({first} at once, {later} as results come in)"
+
+
 def _cells(plan: Item) -> str:
     """`Jobs: 32 cells (4 variants × 1 point × 8 seeds)`."""
     if plan["kind"] == "job":
         return "Jobs: 1"
-    trials = f"{plan['count']} trials of tuning, then " if plan["then"] else ""
+    trials = f"{trials_of(plan)}, then " if plan["then"] else ""
     cells = plan["then"] or plan["count"]
     factors = [(plan["variants"], "variant"), (plan["points"], "point"), (plan["seeds"], "seed")]
     product = " × ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in factors)

@@ -21,6 +21,8 @@ Jobs: TypeAlias = list[dict[str, Any]]
 
 _MOST_SEEDS = 16
 _MOST_RUNNING = 8
+#: A search has a row for each setting of each arm: of so many, those that have ended are left out.
+_MOST_ROWS = 24
 #: Longer than for other waits: trainings take long, and so is the line.
 _QUIET_SECONDS = 30.0
 _STYLES = {"succeeded": "green", "failed": "bold red", "cancelled": "yellow", "paused": "yellow"}
@@ -122,13 +124,23 @@ def _grid(jobs: Jobs) -> Table:
         table.add_column(f"seed {seed}", justify="right", no_wrap=True)
     if len(seeds) > len(shown):
         table.add_column(f"+{len(seeds) - len(shown)}", justify="right")
+    ended = [arm for arm, cells in arms.items() if all(map(_has_ended, cells.values()))]
+    left_out = set(ended[: max(0, len(arms) - _MOST_ROWS)])
+    if left_out:
+        table.add_row(Text(f"{len(left_out)} that have ended", style="dim"))
     for arm, cells in arms.items():
+        if arm in left_out:
+            continue
         texts = [_cell(cells.get(seed)) for seed in shown]
         if len(seeds) > len(shown):
             rest: Sequence[Any] = [cells[seed] for seed in seeds[_MOST_SEEDS:] if seed in cells]
             texts.append(Text(f"{sum(map(fraction, rest)) / max(len(rest), 1):.0%}"))
         table.add_row(Text(arm), *texts)
     return table
+
+
+def _has_ended(job: dict[str, Any]) -> bool:
+    return job["status"] in FINAL
 
 
 def _cell(job: dict[str, Any] | None) -> Text:

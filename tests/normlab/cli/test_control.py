@@ -28,6 +28,7 @@ WARNING = "batch: dropout before batch norm"
 PLAN: dict[str, Any] = {
     "kind": "study",
     "count": 2,
+    "later_trials": 0,
     "then": 0,
     "variants": 2,
     "points": 1,

@@ -29,6 +29,7 @@ BILL: dict[str, Any] = {
 PLAN: dict[str, Any] = {
     "kind": "study",
     "count": 6,
+    "later_trials": 0,
     "then": 0,
     "variants": 2,
     "points": 1,

@@ -15,9 +15,10 @@ from store.jobs.commands import NewJob
 from store.results import result_rows
 from store.studies import studies
 from studies.comparison.compare import read_comparison
-from studies.spec.expand import expand, expand_trials
+from studies.spec.expand import expand
 from studies.spec.study import StudyError, StudySpec
-from studies.tuning.select import choose_when_complete, chosen_settings, tuned_arms
+from studies.spec.trials import expand_trials
+from studies.tuning.select import chosen_settings, continue_tuning, tuned_arms
 from studies.tuning.trials import Trials, choose
 from tests.support.factories import acquire_job, make_user, make_worker
 from tests.support.result_rows import make_row, make_study
@@ -217,7 +218,7 @@ def test_the_last_trial_chooses_and_makes_the_jobs_in_its_transaction(
         }  # fmt: skip
         assert study.planned_seeds == [0, 1, 2]
         again = len(own_jobs(session, made.id))
-        choose_when_complete(session, made.id)
+        continue_tuning(session, made.id)
         assert len(own_jobs(session, made.id)) == again
 
 

@@ -8,7 +8,8 @@ from torch import nn
 
 import trainer.checks.context
 from studies.presets import find_preset, presets
-from studies.spec.expand import arm_name, expand, expand_trials
+from studies.spec.expand import arm_name, expand
+from studies.spec.trials import expand_trials
 from trainer.checks.run import check
 from trainer.models.build import build_bare_model
 from trainer.spec.builtin import BUILT_IN

@@ -1,0 +1,185 @@
+"""The settings that an arm may try in a search: which ranges it has, the first ones, and those at their ends."""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from runtime.documents import pointer
+from studies.spec.arms import Arm, build_document, read_spec
+from studies.spec.search import Choice, FloatRange, IntRange, Search
+from studies.spec.study import StudySpec, arm_name
+from studies.spec.tuning import Setting, overlap
+from trainer.spec import Problem
+
+_PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71)
+#: Of a small space, points are passed over that come to a setting seen before.
+_POINTS_PER_TRIAL = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ArmSpace:
+    """What one arm of a study searches."""
+
+    study: StudySpec
+    arm: Arm
+
+    @property
+    def search(self) -> Search:
+        assert self.study.search is not None
+        return self.study.search
+
+    def draw(self, suggest: Callable[[str, FloatRange | IntRange | Choice], Any]) -> dict[str, Any]:
+        """A setting, of a value for each range that the arm has at the values before."""
+        setting: dict[str, Any] = {}
+        for path, one in self.search.ranges:
+            if self._holds(one.when, setting):
+                setting[path] = suggest(path, one)
+        return setting
+
+    def list_first(self, count: int) -> list[dict[str, Any]]:
+        """Quasi-random settings, no two of them equal: as many, or all that there are."""
+        settings: list[dict[str, Any]] = []
+        for setting in itertools.islice(self.walk_points(), _POINTS_PER_TRIAL * count):
+            if len(settings) == count:
+                break
+            if setting not in settings:
+                settings.append(setting)
+        return settings
+
+    def walk_points(self) -> Iterator[dict[str, Any]]:
+        """Of the quasi-random sequence, without an end."""
+        return map(self._at, itertools.count())
+
+    def list_extremes(self) -> list[dict[str, Any]]:
+        """Settings that have, one after the other, each range at its ends, and at each of few values: so that what
+        can't be trained is refused before anything is."""
+        return [
+            setting
+            for path, one in self.search.ranges
+            for value in one.list_extremes()
+            if (setting := self._with(path, value)) is not None
+        ]
+
+    def walk_settings(self, most: int) -> Iterator[Setting]:
+        """All that there are, or as many as asked for, one beside the other."""
+        return itertools.islice(self._walk(self.search.ranges, {}, most), most)
+
+    def count(self, most: int) -> int:
+        """How many settings there are, or as many as asked for."""
+        return sum(1 for _ in self.walk_settings(most))
+
+    def _at(self, number: int) -> dict[str, Any]:
+        return self.draw(partial(self._value_at, number))
+
+    def _value_at(self, number: int, path: str, one: FloatRange | IntRange | Choice) -> Any:
+        """Of a point of the sequence. A range has its own dimension in every arm, so that what arms share is tried alike."""
+        dimension = [path for path, _ in self.search.ranges].index(path)
+        return one.value_at(_share(number, dimension, self.search.sampler.seed))
+
+    def _with(self, path: str, value: Any) -> dict[str, Any] | None:
+        """A setting with this value; None where the arm doesn't have the range."""
+
+        def suggest(number: int, at: str, one: FloatRange | IntRange | Choice) -> Any:
+            return value if at == path else self._value_at(number, at, one)
+
+        # A condition on other ranges is met by some point of the sequence, or nowhere that matters.
+        for number in range(_POINTS_PER_TRIAL if self._ranges_before(path) else 1):
+            setting = self.draw(partial(suggest, number))
+            if path in setting:
+                return setting
+        return None
+
+    def _ranges_before(self, path: str) -> bool:
+        """Whether the range's condition rests on other ranges."""
+        return any(
+            overlap(asked, other)
+            for asked in self.search.space[path].when
+            for other in self.search.space
+        )
+
+    def _walk(
+        self,
+        ranges: Sequence[tuple[str, FloatRange | IntRange | Choice]],
+        setting: Setting,
+        most: int,
+    ) -> Iterator[Setting]:
+        if not ranges:
+            yield setting
+            return
+        (path, one), *rest = ranges
+        if not self._holds(one.when, setting):
+            yield from self._walk(rest, setting, most)
+            return
+        for value in one.list_values(most):
+            yield from self._walk(rest, {**setting, path: value}, most)
+
+    def _holds(self, condition: Mapping[str, Any], setting: Setting) -> bool:
+        if not condition:
+            return True
+        arm = replace(self.arm, setting=setting)
+        # As it is written: a part whose other fields are still to be drawn can't be read as a spec.
+        documents = [build_document(self.study, arm)]
+        if any(_value(documents[0], path) is _NOTHING for path in condition):
+            spec = read_spec(self.study, arm).spec
+            documents += [] if spec is None else [spec.model_dump(mode="json")]
+        return all(
+            _first_value(documents, path) in (asked if isinstance(asked, list) else [asked])
+            for path, asked in condition.items()
+        )
+
+
+def refuse_narrow(spaces: Sequence[ArmSpace]) -> Iterator[Problem]:
+    """A budget of more settings than an arm has can't be equal; a range that no arm has is a slip."""
+    if not spaces:
+        return
+    search = spaces[0].search
+    for space in spaces:
+        count = space.count(search.trials)
+        if count < search.trials:
+            name = arm_name(space.arm.variant, space.arm.point)
+            detail = f"{name!r} has {count} settings to try, but trials is {search.trials}"
+            yield Problem(pointer="/search/trials", detail=detail)
+    for path, one in search.space.items():
+        if one.when and not any(
+            path in setting for space in spaces for setting in space.list_extremes()
+        ):
+            place = pointer("search", "space", path, "when")
+            yield Problem(pointer=place, detail="holds in no arm of the study")
+
+
+def _share(number: int, dimension: int, seed: int) -> float:
+    """Of the Halton sequence (1960), shifted (Cranley & Patterson 1976): in [0, 1)."""
+    digest = hashlib.blake2b(f"{seed} {dimension}".encode(), digest_size=8).digest()
+    shift = int.from_bytes(digest, "big") / 2**64
+    return (_radical_inverse(number + 1, _PRIMES[dimension]) + shift) % 1.0
+
+
+def _radical_inverse(number: int, base: int) -> float:
+    """The number's digits, mirrored behind the point."""
+    inverse, unit = 0.0, 1.0
+    while number:
+        number, digit = divmod(number, base)
+        unit /= base
+        inverse += digit * unit
+    return inverse
+
+
+def _first_value(documents: Sequence[Any], path: str) -> Any:
+    """Of the first that has one."""
+    values = (_value(one, path) for one in documents)
+    return next((value for value in values if value is not _NOTHING), _NOTHING)
+
+
+def _value(document: Any, path: str) -> Any:
+    for part in path.split("."):
+        if not isinstance(document, Mapping) or part not in document:
+            return _NOTHING
+        document = document[part]
+    return document
+
+
+#: Equals nothing that a document may say.
+_NOTHING = object()

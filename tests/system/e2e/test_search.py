@@ -1,0 +1,83 @@
+"""A search through the whole service: trials in batches by real workers, in SQL and in MLflow, one killed on the way."""
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.mlflow_reading import runs as mlflow_runs
+from tests.support.stack import Stack
+from tests.support.waiting import wait_for
+
+DOCUMENT: dict[str, Any] = {
+    "version": 1,
+    "name": "searched",
+    "base": {
+        "dataset": {"name": "digits"},
+        "model": {"name": "mlp", "hidden": [16]},
+        "optimizer": {"kind": "sgd"},
+        "training": {"epochs": 1},
+    },
+    "variants": {
+        "none": {"norm": {"kind": "none"}},
+        "group": {"norm": {"kind": "group", "groups": 4}},
+    },
+    "seeds": 2,
+    "search": {
+        "space": {
+            "optimizer.lr": {"kind": "float", "low": 0.001, "high": 1.0, "log": True},
+            "norm.groups": {
+                "kind": "categorical",
+                "values": [2, 4],
+                "when": {"norm.kind": "group"},
+            },
+        },
+        "trials": 6,
+        "seeds": [100],
+        "sampler": {"kind": "tpe", "startup": 2, "batch": 2},
+    },
+}
+
+
+def test_a_search_runs_to_its_comparison_and_survives_the_death_of_its_processes(
+    stack: Stack, tmp_path: Path
+) -> None:
+    file = tmp_path / "searched.yaml"
+    file.write_text(yaml.safe_dump(DOCUMENT))
+    said = stack.normlab("validate", str(file))
+    assert "12 trials (4 at once, 8 as results come in), then 4 jobs" in said
+    study = stack.post("/studies", DOCUMENT)["id"]
+    wait_for(lambda: stack.get(f"/studies/{study}")["search"]["made"] > 4, "a second batch", 300)
+    # Whatever they were about to write is written by their successors.
+    for name in ("sweep", "worker"):
+        for process in stack.installation.processes(
+            f"worker.{name}" if name == "sweep" else "celery"
+        ):
+            os.kill(process.pid, signal.SIGKILL)
+    ended = stack.wait(f"/studies/{study}", 400)
+    assert ended["status"] == "succeeded"
+    assert ended["search"] == {"trials": 12, "made": 12, "succeeded": 12}
+    arms = {one["arm"]: one for one in ended["tuning"]["arms"]}
+    assert {name: len(one["tried"]) for name, one in arms.items()} == {"none": 6, "group": 6}
+    for name, arm in arms.items():
+        settings = [one["setting"] for one in arm["tried"]]
+        assert all(settings.count(one) == 1 for one in settings)
+        assert all(("norm.groups" in one) == (name == "group") for one in settings)
+    for row in stack.items("/results", study=study):
+        (setting,) = (one["setting"] for one in arms[row["variant"]]["tried"] if one["chosen"])
+        spec = stack.get(f"/jobs/{row['job_id']}")["spec"]
+        assert spec["optimizer"]["lr"] == setting["optimizer.lr"]
+    shown = stack.normlab("show", f"s{study}")
+    assert "search: 12 of 12 trials have succeeded" in shown
+
+    def mirrored() -> bool:
+        runs = mlflow_runs(stack, f"tags.`normlab.study` = '{study}'")
+        kinds = Counter(
+            "normlab.trial" in one["tags"] for one in runs if "normlab.job" in one["tags"]
+        )
+        return kinds == {True: 12, False: 4}
+
+    wait_for(mirrored, "MLflow has every trial", 200)
