@@ -79,6 +79,9 @@ def _lines(page: Page, figures: Iterator[str]) -> Iterator[str]:
     yield from _list((*page.sensitivities, *page.notes))
     if page.trials is not None:
         yield from ("", "## Tuning", "", to_markdown(page.trials))
+    if page.budget is not None:
+        yield from ("", "### With fewer trials", "", to_markdown(page.budget), "")
+        yield from _list(page.budget_notes)
     for axis in page.axes:
         yield from ("", f"## Along {markdown_text(axis.path)}", "", to_markdown(axis.means))
         if axis.slopes.rows:

@@ -14,13 +14,15 @@ from studies.report.tables import (
     NOTHING,
     Table,
     axis_table,
+    budget_table,
     claims_table,
     slopes_table,
     trials_table,
     variants_table,
 )
 from studies.spec import StudySpec
-from studies.stats import amount, count, listed
+from studies.stats import amount, count, listed, size, validation_metric
+from studies.tuning import leads
 
 _IQM = "IQM: the mean without the lowest and the highest quarter."
 
@@ -57,6 +59,8 @@ class Page:
     claims: Table | None
     claim_sentences: tuple[str, ...]
     trials: Table | None
+    budget: Table | None
+    budget_notes: tuple[str, ...]
     variants: Table
     best: str | None
     reading: str
@@ -87,6 +91,8 @@ def make_page(report: ReportInput) -> Page:
         claims=claims_table(report.claims) if report.claims else None,
         claim_sentences=tuple(f"{one.name}: {one.sentence}" for one in report.claims),
         trials=trials_table(report.tuned, comparison.metric) if report.tuned else None,
+        budget=budget_table(report.tuned, comparison.metric, learns=_learns(report)),
+        budget_notes=tuple(_budget_notes(report)),
         variants=variants_table(comparison),
         best=comparison.best.name if comparison.best else None,
         reading=f"{comparison.reading} {_IQM}",
@@ -110,6 +116,36 @@ def make_page(report: ReportInput) -> Page:
             Link("run", one.mlflow_url) if one.mlflow_url else None for one in report.jobs
         ),
     )
+
+
+def _learns(report: ReportInput) -> bool:
+    """Whether later trials of its search rested on earlier ones."""
+    search = report.spec.get("search")
+    return search is not None and search["sampler"]["kind"] == "tpe"
+
+
+def _budget_notes(report: ReportInput) -> Iterator[str]:
+    metric, learns = validation_metric(report.comparison.metric), _learns(report)
+    if learns:
+        yield (
+            "The best of the first trials, in the order in which they were proposed: later ones rest on what came "
+            "out of earlier ones"
+        )
+    else:
+        yield (
+            "What the best of so many trials comes to on average, if they are drawn from those of the arm (Dodge et "
+            "al. 2019), with a 95 % bootstrap band"
+        )
+    for one in leads(report.tuned, metric, learns=learns):
+        half = max(1, one.trials // 2)
+        if one.half > 0:
+            then = f"with {half} it would lead the others by {size(one.half, metric)}"
+        else:
+            then = f"with {half} it would not lead: {size(one.half, metric)} less than the best other arm"
+        yield (
+            f"On validation, {one.arm} leads {one.second} by {size(one.whole, metric)} with {one.trials} trials "
+            f"each; {then}"
+        )
 
 
 def spec_text(spec: Mapping[str, Any], variants: tuple[str, ...]) -> str:

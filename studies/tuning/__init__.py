@@ -1,11 +1,17 @@
-"""Equal tuning budgets: trials, what a search tries next, and the setting that is chosen."""
+"""Equal tuning budgets: trials, what a search tries next, the setting that is chosen, and what fewer trials would have
+come to."""
 
+from studies.tuning.budget import BestOf, Lead, best_by_budget, leads
 from studies.tuning.select import chosen_settings, continue_tuning, tuned_arms
 from studies.tuning.trials import TunedArm
 
 __all__ = [
+    "BestOf",
+    "Lead",
     "TunedArm",
+    "best_by_budget",
     "chosen_settings",
     "continue_tuning",
+    "leads",
     "tuned_arms",
 ]
