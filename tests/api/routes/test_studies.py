@@ -169,7 +169,7 @@ def test_what_a_search_could_come_upon_is_refused_before_anything_is_trained(
     document = searching(space={**SEARCH["space"], "norm.groups": groups})
     answer = member.post("/api/v1/studies", json=document)
     assert answer.status_code == 422
-    problems = [one for one in answer.json()["problems"] if detail in one["detail"]]
+    problems = [one for one in answer.json()["errors"] if detail in one["detail"]]
     assert {one["pointer"] for one in problems} == {"/search/space/norm.groups"}
     assert member.get("/api/v1/studies").json()["items"] == []
 
@@ -178,7 +178,7 @@ def test_a_search_by_another_version_of_its_sampler_is_refused(member: TestClien
     document = searching(sampler={"kind": "tpe", "optuna": "4.9.0"})
     answer = member.post("/api/v1/studies", json=document)
     assert answer.status_code == 422
-    assert [one["pointer"] for one in answer.json()["problems"]] == ["/search/sampler/optuna"]
+    assert [one["pointer"] for one in answer.json()["errors"]] == ["/search/sampler/optuna"]
 
 
 def test_an_estimate_rests_on_finished_jobs(
