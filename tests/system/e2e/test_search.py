@@ -51,12 +51,9 @@ def test_a_search_runs_to_its_comparison_and_survives_the_death_of_its_processes
     assert "12 trials (4 at once, 8 as results come in), then 4 jobs" in said
     study = stack.post("/studies", DOCUMENT)["id"]
     wait_for(lambda: stack.get(f"/studies/{study}")["search"]["made"] > 4, "a second batch", 300)
-    # Whatever they were about to write is written by their successors.
+    # Whatever they were about to write is written by those that come after them.
     for name in ("sweep", "worker"):
-        for process in stack.installation.processes(
-            f"worker.{name}" if name == "sweep" else "celery"
-        ):
-            os.kill(process.pid, signal.SIGKILL)
+        os.kill(stack.process(name)["pid"], signal.SIGKILL)
     ended = stack.wait(f"/studies/{study}", 400)
     assert ended["status"] == "succeeded"
     assert ended["search"] == {"trials": 12, "made": 12, "succeeded": 12}
