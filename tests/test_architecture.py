@@ -49,6 +49,7 @@ FORBIDDEN = [
     (LIGHT, "api", "torch"),
     (LIGHT, "store", "mlflow"),
     (DRAWN, "studies.report", "matplotlib"),
+    ("Optuna proposes the settings of a search, and does nothing else", "worker.sweep", "optuna"),
     (REMOTE, "normlab", "store"),
 ]
 
