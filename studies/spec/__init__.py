@@ -30,7 +30,7 @@ from studies.spec.panels import (
     Panel,
 )
 from studies.spec.parts import collect_problems, part_of, read_job_parts, read_study_parts
-from studies.spec.search import Search, Tpe
+from studies.spec.search import Choice, FloatRange, IntRange, Search, Tpe
 from studies.spec.space import ArmSpace
 from studies.spec.study import (
     ENOUGH_SEEDS,
@@ -58,6 +58,7 @@ __all__ = [
     "ArraysPanel",
     "BarsPanel",
     "Cell",
+    "Choice",
     "Claim",
     "Combined",
     "CurveOf",
@@ -66,7 +67,9 @@ __all__ = [
     "Difference",
     "Diverged",
     "FansPanel",
+    "FloatRange",
     "Gain",
+    "IntRange",
     "LayersPanel",
     "Logarithm",
     "LooksPanel",

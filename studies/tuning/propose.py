@@ -13,8 +13,17 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from studies.spec import ArmSpace, Setting, StudyError, Tpe, arm_name, expand_setting
-from studies.spec.search import Choice, FloatRange, IntRange
+from studies.spec import (
+    ArmSpace,
+    Choice,
+    FloatRange,
+    IntRange,
+    Setting,
+    StudyError,
+    Tpe,
+    arm_name,
+    expand_setting,
+)
 
 if TYPE_CHECKING:
     import optuna
