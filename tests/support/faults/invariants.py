@@ -1,5 +1,6 @@
 """What must hold of all jobs after whatever was done to the stack: nothing is lost, doubled, changed or left."""
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from store.db import FINAL_STATUSES
 from store.db.models import Attempt, Checkpoint, Epoch, File, Job, Lease, Transition, Worker
 from store.jobs import QUEUE, wakeups
 from tests.support.faults.scene import Scene
-from tests.support.faults.trainings import ON_TWO_SLOTS, SEEDS
+from tests.support.faults.trainings import FEW_EPOCHS, ON_TWO_SLOTS, SEEDS, TRAINING_SECONDS
 from tests.support.mlflow_reading import history, runs
 from tests.support.waiting import wait_for
 
@@ -42,7 +43,8 @@ Reference = Mapping[tuple[int, int], Result]
 
 
 def train_undisturbed(scene: Scene) -> Reference:
-    """Each training that the faults interrupt, once."""
+    """Each training that the faults interrupt, once, so long that they can."""
+    scene.epochs = _measure_epochs(scene)
     scene.jobs = [scene.submit(seed=seed) for seed in range(SEEDS)]
     scene.submit(ON_TWO_SLOTS, seed=0)
     wait_for(lambda: scene.read(scene.have_ended), "the undisturbed trainings")
@@ -51,6 +53,14 @@ def train_undisturbed(scene: Scene) -> Reference:
         for job in jobs:
             assert (job.status, job.attempt) == ("succeeded", 1), job.error
         return {(job.seed, job.devices): read_result(session, scene, job) for job in jobs}
+
+
+def _measure_epochs(scene: Scene) -> int:
+    job = scene.submit(seed=0)
+    wait_for(lambda: scene.status(job) == "succeeded", "the first training")
+    with scene.sessions.begin() as session:
+        seconds = sum(row.seconds for row in _epochs(session, session.get_one(Job, job)))
+    return max(FEW_EPOCHS, math.ceil(FEW_EPOCHS * TRAINING_SECONDS / seconds))
 
 
 def read_result(session: Session, scene: Scene, job: Job) -> Result:

@@ -20,11 +20,9 @@ LARGE = {
     "training": {"epochs": 10_000, "batch_size": 16, "checkpoint_seconds": 0.2},
     "resources": {"device": "cpu", "max_attempts": 1},
 }
-#: It doesn't end before the disk is full, on a fast machine too.
-LONG = {**SPEC, "training": {**SPEC["training"], "epochs": 200}}
+ENDLESS = {**SPEC, "training": {**SPEC["training"], "epochs": 10_000}}
 POISON = {
-    **SPEC,
-    "training": {**SPEC["training"], "epochs": 10_000},
+    **ENDLESS,
     "resources": {"device": "cpu", "max_attempts": 2},
 }
 
@@ -92,7 +90,7 @@ def refuse_checkpoints(
 def keep_disk_full(scene: Scene) -> str:
     """Until a job has failed for it."""
     wait_for(lambda: scene.read(scene.have_ended), "the end of the jobs that the disk has room for")
-    job = scene.submit(LONG)
+    job = scene.submit(ENDLESS)
     scene.expected[job] = ("failed", "disk")
     scene.training(job, saved=2)
 

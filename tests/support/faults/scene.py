@@ -19,7 +19,7 @@ from normlab.stack.servers import make_servers
 from store.db import DATABASE_AWAY, make_engine, make_sessions
 from store.db.models import Attempt, Checkpoint, Epoch, Job, LogLine, Worker
 from tests.support.faults.machine import Disk, NotMadeHere
-from tests.support.faults.trainings import EPOCHS, PEOPLE, SEEDS, SPEC, TRIES, Scale
+from tests.support.faults.trainings import FEW_EPOCHS, PEOPLE, SEEDS, SPEC, TRIES, Scale
 from tests.support.stack import Stack
 from tests.support.waiting import wait_for
 
@@ -46,7 +46,7 @@ class Running:
 class Scene:
     """`jobs` are those of the test at hand, `all_jobs` all that were ever accepted.
 
-    `expected`: status and reason of the jobs that shall not succeed. `disk`: where jobs write, if it can be filled.
+    `expected`: status and reason of the jobs that shall not succeed. `epochs`: of a training whose spec names none. `disk`: where jobs write, if it can be filled.
     """
 
     def __init__(self, stack: Stack, scale: Scale, disk: Disk | None) -> None:
@@ -58,6 +58,7 @@ class Scene:
         self.jobs: list[int] = []
         self.all_jobs: set[int] = set()
         self.expected: dict[int, tuple[str, str]] = {}
+        self.epochs = FEW_EPOCHS
         self._numbers = itertools.count()
         self._tokens = [self._add_person(name) for name in PEOPLE]
 
@@ -80,7 +81,9 @@ class Scene:
             "Authorization": f"Bearer {self._tokens[number % len(PEOPLE)]}",
             "Idempotency-Key": uuid.uuid4().hex,
         }
-        return Order({**spec, "seed": number % SEEDS if seed is None else seed}, headers)
+        training = {"epochs": self.epochs, **spec["training"]}
+        seed = number % SEEDS if seed is None else seed
+        return Order({**spec, "training": training, "seed": seed}, headers)
 
     def place(self, order: Order) -> int:
         """The job's id. The request is sent until it is answered: an answer may get lost."""
@@ -186,7 +189,7 @@ class Scene:
                 Attempt.first_step.is_not(None),
             )
             .group_by(Job.id, Job.attempt, Attempt.process)
-            .having(func.count().between(2, EPOCHS * 0.6), saved >= 2)
+            .having(func.count().between(2, self.epochs * 0.6), saved >= 2)
             .order_by(func.count())
         )
         row = session.execute(query).first()
