@@ -79,10 +79,10 @@ def read_preset(
         raise BadParameter(error.field, str(error)) from error
     return PresetDetail.of(
         preset,
+        scale,
         text=preset.text,
         caveats=list(preset.caveats),
         measured=preset.measured,
-        scale=scale,
         dataset=PresetRun.of(preset, scale, dataset).dataset,
         study=document,
     )

@@ -20,12 +20,18 @@ class ScaleView(View):
     ]
     datasets: Annotated[list[str], Field(description="the first is the default")]
     cells: Annotated[int, Field(description="number of final trainings")]
+    digest: Annotated[str, Field(description="digest of the studies and their claims")]
 
     @classmethod
     def of(cls, preset: Preset, scale: Scale) -> Self:
         one = preset.scales[scale]
-        cells = preset.cells(scale)
-        return cls(scale=scale, takes=one.takes, datasets=list(one.datasets), cells=cells)
+        return cls(
+            scale=scale,
+            takes=one.takes,
+            datasets=list(one.datasets),
+            cells=preset.cells(scale),
+            digest=preset.registration(scale).digest,
+        )
 
 
 class PresetView(View):
@@ -42,17 +48,18 @@ class PresetView(View):
     changes: Annotated[list[Change], Field(description="changes to studies or claims since then")]
 
     @classmethod
-    def of(cls, preset: Preset, **more: Any) -> Self:
-        same = {
-            name: getattr(preset, name)
-            for name in ("name", "title", "topic", "paper", "digest", "first_run")
-        }
-        claims = preset.study_spec(next(iter(preset.scales))).claims
+    def of(cls, preset: Preset, scale: Scale | None = None, **more: Any) -> Self:
+        """`scale`: whose claims, digest and changes are shown; default: the usual one's."""
+        same = {name: getattr(preset, name) for name in ("name", "title", "topic", "paper")}
+        registration = preset.registration(scale or preset.usual_scale)
+        claims = preset.study_spec(scale or preset.usual_scale).claims
         return cls(
             **same,
             claims=[claim.says for claim in claims],
-            scales=[ScaleView.of(preset, scale) for scale in preset.scales],
-            changes=list(preset.changes),
+            scales=[ScaleView.of(preset, name) for name in preset.scales],
+            digest=registration.digest,
+            first_run=registration.first_run,
+            changes=list(registration.changes),
             **more,
         )
 

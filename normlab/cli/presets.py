@@ -36,16 +36,21 @@ app = typer.Typer(
 
 
 class Scale(StrEnum):
-    """toy: seconds, without verdicts; small: minutes on a laptop; full: the paper's own setting."""
+    """toy: seconds, without verdicts; small: minutes on a laptop; medium: real images, up to hours on a laptop; full: the
+    paper's own setting."""
 
     TOY = "toy"
     SMALL = "small"
+    MEDIUM = "medium"
     FULL = "full"
 
 
 Name = Annotated[str, typer.Argument(help="name of a preset (see `normlab preset list`)")]
 Size = Annotated[
-    Scale, typer.Option(help="toy: seconds; small: minutes on a laptop; full: the paper's")
+    Scale,
+    typer.Option(
+        help="toy: seconds; small: minutes on a laptop; medium: real images, up to hours on a laptop; full: the paper's"
+    ),
 ]
 On = Annotated[str | None, typer.Option(help="dataset; default: the scale's first")]
 
@@ -137,10 +142,14 @@ def run_all(
         Path, typer.Option(help="output folder for index.html, reports and figures")
     ] = Path("presets"),
     markdown: Annotated[
-        Path | None, typer.Option(help="also write the page as Markdown, with the figures in --out")
+        Path | None,
+        typer.Option(
+            help="also write the page as Markdown, with the figures in --out; other presets' and scales' "
+            "sections of a page that is there stay"
+        ),
     ] = None,
 ) -> None:
-    """Run all presets that have not run yet, and write one page of all figures and verdicts.
+    """Run all presets of a scale that have not run yet, and write one page of all figures and verdicts.
 
     It can be interrupted and restarted. The exit status is 0 if all jobs of all studies succeeded.
     """

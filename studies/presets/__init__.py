@@ -3,12 +3,14 @@ YAML file each, beside this one; nothing in it is more than any user can write.
 
 `study` is what all scales share; a scale adds its own, then the chosen dataset its own. The digest is of
 all that the verdicts rest on (studies and claims, not the words around them): what it was when the preset
-first ran stands in the file, with every change since, so that nothing is tuned in silence.
+first ran stands in the file, with every change since, so that nothing is tuned in silence. Scale medium has a
+digest, a first run and changes of its own.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Literal
@@ -20,7 +22,7 @@ from studies.spec import StudySpec, expand, merged, read_study
 from trainer.problems import did_you_mean
 from trainer.spec import Name, Part
 
-Scale = Literal["toy", "small", "full"]
+Scale = Literal["toy", "small", "medium", "full"]
 
 #: Where a preset's dataset comes from when it isn't there: the hub's commit is part of the experiment.
 SOURCES: Mapping[str, Mapping[str, str]] = {
@@ -76,20 +78,41 @@ class NotOffered(ValueError):
         self.field = field
 
 
-class ScaleSpec(Part):
-    """One size of the study. `datasets`: name → what it changes; the first is the default."""
-
-    takes: Annotated[str, Field(description="how long, on what: as measured, or not run")] = ""
-    study: Annotated[dict[str, Any], Field(default_factory=dict)]
-    datasets: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
-
-
 class Change(Part):
     """What was changed in the study or its claims after the first run, and why; `digest` is of the result."""
 
     what: Annotated[str, Field(min_length=1)]
     why: Annotated[str, Field(min_length=1)]
     digest: str
+
+
+class ScaleSpec(Part):
+    """One size of the study. `datasets`: name → what it changes; the first is the default."""
+
+    takes: Annotated[str, Field(description="how long, on what: as measured, or not run")] = ""
+    study: Annotated[dict[str, Any], Field(default_factory=dict)]
+    datasets: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+    first_run: Annotated[str | None, Field(description="of medium alone, as of a preset")] = None
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What was fixed before a first run: the digest of studies and claims now, the one when they first ran (None:
+    they haven't), and the changes since."""
+
+    digest: str
+    first_run: str | None
+    changes: tuple[Change, ...]
+
+    def check(self, what: str) -> None:
+        """Raises `ValueError` where a change isn't told."""
+        told = self.changes[-1].digest if self.changes else self.first_run
+        if told not in (None, self.digest):
+            raise ValueError(
+                f"the study or its claims have changed since {what} first ran ({told}, now "
+                f"{self.digest}): add what and why to `changes`"
+            )
 
 
 class Preset(Part):
@@ -113,20 +136,25 @@ class Preset(Part):
 
     @model_validator(mode="after")
     def _changes_are_told(self) -> "Preset":
-        told = self.changes[-1].digest if self.changes else self.first_run
-        if told not in (None, self.digest):
-            raise ValueError(
-                f"the study or its claims have changed since the preset first ran ({told}, now "
-                f"{self.digest}): add what and why to `changes`"
-            )
+        self.registration("small").check("the preset")
+        self.registration("medium").check("scale medium")
+        for name, scale in self.scales.items():
+            if name != "medium" and (scale.first_run or scale.changes):
+                raise ValueError(f"scale {name} has no first run of its own: say the preset's")
         return self
 
-    @property
-    def digest(self) -> str:
-        """Of the studies with their claims, without figures and toys: blake2b, 8 bytes, hex."""
-        scales = {name: one for name, one in self.scales.items() if name != "toy"}
-        content = [_content(self.study), {name: _content_of(one) for name, one in scales.items()}]
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    def registration(self, scale: str) -> Registration:
+        """Of scale medium, or of all others together."""
+        own = self.scales.get("medium")
+        if scale == "medium" and own is not None:
+            return Registration(self._digest("medium"), own.first_run, own.changes)
+        others = (name for name in self.scales if name not in ("toy", "medium"))
+        return Registration(self._digest(*others), self.first_run, self.changes)
+
+    def _digest(self, *scales: str) -> str:
+        """Of the studies with their claims, without figures: blake2b, 8 bytes, hex."""
+        chosen = {name: _content_of(one) for name, one in self.scales.items() if name in scales}
+        text = json.dumps([_content(self.study), chosen], sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     @property
@@ -184,12 +212,17 @@ class PresetRun(Part):
         cls, preset: Preset, scale: str, dataset: str | None, own_seeds: bool = False
     ) -> "PresetRun":
         name = dataset or next(iter(preset.scales[scale].datasets))  # type: ignore[index]
-        same = {
-            field: getattr(preset, field)
-            for field in cls.model_fields
-            if field not in ("scale", "dataset", "own_seeds")
-        }
-        return cls(scale=scale, dataset=name, own_seeds=own_seeds, **same)
+        words = ("name", "title", "topic", "paper", "text", "caveats", "measured")
+        registration = preset.registration(scale)
+        return cls(
+            scale=scale,
+            dataset=name,
+            own_seeds=own_seeds,
+            digest=registration.digest,
+            first_run=registration.first_run,
+            changes=registration.changes,
+            **{word: getattr(preset, word) for word in words},
+        )
 
     @property
     def provenance(self) -> str:

@@ -5,7 +5,7 @@ submitted again. Runs on other datasets than a preset's first are shown too.
 """
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,13 +30,13 @@ class Entry:
 def start_all(client: Client, scale: str) -> dict[str, Reference]:
     """By preset its study of this scale on the default data: one that there is, or a new one."""
     found = {}
-    for preset, datasets in _of_scale(client, scale):
-        name = preset["name"]
-        if (known := _known_run(client, preset, scale, datasets[0])) is not None:
+    for preset, size in _of_scale(client, scale):
+        name = _entry_name(preset["name"], scale)
+        if (known := _known_run(client, preset, size, size["datasets"][0])) is not None:
             found[name] = known
             say(f"{name}: already run as {known}")
             continue
-        found[name] = client.run_preset(name, scale=scale)
+        found[name] = client.run_preset(preset["name"], scale=scale)
         say(f"{name}: submitted as {found[name]}")
     return found
 
@@ -44,24 +44,29 @@ def start_all(client: Client, scale: str) -> dict[str, Reference]:
 def find_others(client: Client, scale: str) -> dict[str, Reference]:
     """By preset and dataset the studies that there are on other than the default data."""
     found = {}
-    for preset, datasets in _of_scale(client, scale):
-        for dataset in datasets[1:]:
-            if (known := _known_run(client, preset, scale, dataset)) is not None:
-                found[f"{preset['name']}-{dataset}"] = known
-                say(f"{preset['name']} on {dataset}: already run as {known}")
+    for preset, size in _of_scale(client, scale):
+        name = _entry_name(preset["name"], scale)
+        for dataset in size["datasets"][1:]:
+            if (known := _known_run(client, preset, size, dataset)) is not None:
+                found[f"{name}-{dataset}"] = known
+                say(f"{name} on {dataset}: already run as {known}")
     return found
 
 
-def _of_scale(client: Client, scale: str) -> Iterator[tuple[Item, list[str]]]:
-    """The presets that have it, with the names of its datasets."""
+def _entry_name(preset: str, scale: str) -> str:
+    return preset if scale != "medium" else f"{preset}-medium"
+
+
+def _of_scale(client: Client, scale: str) -> Iterator[tuple[Item, Item]]:
+    """The presets that have it, with what it is."""
     for preset in client.presets():
-        for one in preset["scales"]:
-            if one["scale"] == scale:
-                yield preset, one["datasets"]
+        for size in preset["scales"]:
+            if size["scale"] == scale:
+                yield preset, size
 
 
-def _known_run(client: Client, preset: Item, scale: str, dataset: str) -> Reference | None:
-    wanted = (scale, dataset, preset["digest"])
+def _known_run(client: Client, preset: Item, size: Item, dataset: str) -> Reference | None:
+    wanted = (size["scale"], dataset, size["digest"])
     for run in client.items(f"presets/{preset['name']}/runs"):
         is_same = (run["scale"], run["dataset"], run["digest"]) == wanted
         is_whole = not run["own_seeds"] and run["study"]["status"] not in ("cancelled", "partial")
@@ -91,19 +96,45 @@ def _write(client: Client, name: str, reference: Reference, folder: Path) -> Ent
     if has_figure:
         (folder / f"{name}.png").write_bytes(client.figure(reference, FIGURE))
     study = client.show(reference)
-    preset = client.preset(study["preset"]["name"])
+    ran = study["preset"]
+    preset = client.preset(ran["name"], scale=ran["scale"], dataset=ran["dataset"])
     return Entry(name, preset, study, client.verdicts(reference), has_figure)
 
 
 def write_markdown(entries: Sequence[Entry], file: Path, figures: Path) -> None:
-    """The same as Markdown; the figures that lie in a folder beside it are shown."""
+    """The same as Markdown; the figures that lie in a folder beside it are shown. Sections of a page that is there
+    stay, with their lines of its table, unless they are among the entries."""
     try:
-        file.write_text("\n".join(_markdown(entries, figures.name)) + "\n")
+        sections = _read_sections(file.read_text()) if file.exists() else {}
+        for entry in entries:
+            text = "\n".join(_markdown_section(entry, figures.name))
+            sections[entry.name] = _Section(_markdown_row(entry), text)
+        file.write_text("\n".join(_markdown(sections)) + "\n")
     except OSError as error:
         raise NormlabError(f"{file} cannot be written: {error.strerror}") from error
 
 
-def _markdown(entries: Sequence[Entry], figures: str) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """Of the Markdown page: a preset's line of the table, and its text."""
+
+    row: str
+    text: str
+
+
+def _read_sections(page: str) -> dict[str, _Section]:
+    """By name, of a page that `write_markdown` wrote."""
+    head, *texts = page.rstrip("\n").split("\n\n## ")
+    rows = {
+        line.partition("](#")[2].partition(")")[0]: line
+        for line in head.splitlines()
+        if "](#" in line
+    }
+    named = {text.partition("\n")[0]: f"\n## {text}" for text in texts}
+    return {name: _Section(rows[name], text) for name, text in named.items() if name in rows}
+
+
+def _markdown(sections: Mapping[str, _Section]) -> Iterator[str]:
     yield "# Results of the literature, tried here"
     yield ""
     yield (
@@ -114,12 +145,14 @@ def _markdown(entries: Sequence[Entry], figures: str) -> Iterator[str]:
     yield ""
     yield "| lecture | preset | verdicts |"
     yield "| --- | --- | --- |"
-    for entry in entries:
-        verdicts = "; ".join(f"{one['name']}: {one['verdict']}" for one in entry.verdicts)
-        topic = _cell(entry.preset["topic"])
-        yield f"| {topic} | [{entry.name}](#{entry.name}) | {verdicts} |"
-    for entry in entries:
-        yield from _markdown_section(entry, figures)
+    ordered = [sections[name] for name in sorted(sections)]
+    yield from (section.row for section in ordered)
+    yield from (section.text for section in ordered)
+
+
+def _markdown_row(entry: Entry) -> str:
+    verdicts = "; ".join(f"{one['name']}: {one['verdict']}" for one in entry.verdicts)
+    return f"| {_cell(entry.preset['topic'])} | [{entry.name}](#{entry.name}) | {verdicts} |"
 
 
 def _markdown_section(entry: Entry, figures: str) -> Iterator[str]:
@@ -134,6 +167,9 @@ def _markdown_section(entry: Entry, figures: str) -> Iterator[str]:
         f"Run s{study['id']} at scale {ran['scale']} on {ran['dataset']}, {len(study['planned_seeds'])} seeds, "
         f"digest {ran['digest']}.\n"
     )
+    if ran["scale"] == "medium":
+        [takes] = (size["takes"] for size in preset["scales"] if size["scale"] == "medium")
+        yield f"Scale medium: {_cell(takes)}.\n"
     if preset["changes"]:
         yield f"It first ran as {preset['first_run']}, and was changed since:\n"
         for change in preset["changes"]:

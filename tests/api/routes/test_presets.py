@@ -37,7 +37,7 @@ def test_the_catalogue_lists_every_preset_with_claims_and_scales(viewer: TestCli
     assert [one["name"] for one in found] == list(presets())
     for one in found:
         assert one["claims"]
-        assert {"toy", "small", "full"} == {scale["scale"] for scale in one["scales"]}
+        assert {"toy", "small", "full"} <= {scale["scale"] for scale in one["scales"]}
 
 
 def test_a_preset_shows_its_paper_and_the_study_of_a_scale(viewer: TestClient) -> None:
@@ -46,7 +46,7 @@ def test_a_preset_shows_its_paper_and_the_study_of_a_scale(viewer: TestClient) -
     assert found.json()["study"] == preset.document("small", "cifar10")
     assert found.json()["study"]["base"]["dataset"]["name"] == "cifar10"
     assert found.json()["caveats"] == list(preset.caveats)
-    assert found.json()["digest"] == preset.digest
+    assert found.json()["digest"] == preset.registration("small").digest
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_run_is_a_study_that_knows_its_preset(member: TestClient) -> None:
     made = answer.json()
     preset = find_preset(NAME)
     assert made["preset"] == {
-        "name": NAME, "scale": "toy", "dataset": "digits", "digest": preset.digest,
+        "name": NAME, "scale": "toy", "dataset": "digits", "digest": preset.registration("small").digest,
     }  # fmt: skip
     assert (made["project"], made["counts"]["queued"]) == ("presets", preset.cells("toy"))
     runs = member.get(f"/api/v1/presets/{NAME}/runs").json()["items"]
@@ -206,14 +206,14 @@ def test_the_report_says_claims_and_preset(
     path = f"/api/v1/studies/{made}/report"
     found = member.get(path, params={"format": "json"}).json()
     preset = find_preset(NAME)
-    assert found["preset"]["digest"] == preset.digest
+    assert found["preset"]["digest"] == preset.registration("small").digest
     assert [one["name"] for one in found["claims"]] == [
         one.name for one in preset.study_spec("toy").claims
     ]
     assert {one["verdict"] for one in found["claims"]} == {"undecided"}
     text = member.get(path, params={"format": "markdown"}).text
     assert "## Claims" in text
-    assert preset.digest in text
+    assert preset.registration("small").digest in text
     assert "a verdict needs 8" in text
 
 

@@ -27,7 +27,7 @@ PRESET: dict[str, Any] = {
     "digest": "feed",
     "first_run": "beef",
     "changes": [CHANGE],
-    "scales": [{"scale": "small", "datasets": ["digits", "mnist"]}],
+    "scales": [{"scale": "small", "datasets": ["digits", "mnist"], "digest": "feed"}],
 }
 RUN = {"scale": "small", "dataset": "digits", "digest": "feed"}
 STUDY = {
@@ -153,3 +153,29 @@ def test_the_markdown_has_topic_figure_verdict_change_and_caveat(tmp_path: Path)
     assert "- more seeds: too few \\| to tell (digest feed)." in text
     assert "- Small images." in text
     assert "\n- \n" not in text
+
+
+def test_sections_of_other_presets_and_scales_stay_in_the_markdown(tmp_path: Path) -> None:
+    page, figures = tmp_path / "lectures.md", tmp_path / "lectures"
+    entries = [
+        Entry(name, PRESET, STUDY, [VERDICT], has_figure=False)
+        for name in ("augmentation", "lrn", "norms")
+    ]
+    write_markdown(entries, page, figures)
+    before = page.read_text()
+    write_markdown(entries[2:], page, figures)
+    assert page.read_text() == before
+    ran = {**STUDY, "preset": {**STUDY["preset"], "scale": "medium", "dataset": "mnist"}}
+    held = {**VERDICT, "verdict": "holds"}
+    scales = [
+        {"scale": "medium", "takes": "10,000 images", "datasets": ["mnist"], "digest": "feed"}
+    ]
+    preset = {**PRESET, "scales": scales}
+    write_markdown([Entry("lrn-medium", preset, ran, [held], has_figure=False)], page, figures)
+    text = page.read_text()
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert headings == ["## augmentation", "## lrn", "## lrn-medium", "## norms"]
+    assert "| [lrn-medium](#lrn-medium) | it-helps: holds |" in text
+    assert "Run s7 at scale medium on mnist, 10 seeds" in text
+    assert "Scale medium: 10,000 images." in text
+    assert text.count("it-helps: does not hold |") == 3

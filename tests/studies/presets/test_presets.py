@@ -126,19 +126,42 @@ def test_what_is_not_offered_is_refused_with_what_is() -> None:
 def test_the_digest_is_of_what_verdicts_rest_on(old: str, new: str, differs: bool) -> None:
     assert old in FILE
     one, other = (read_preset("mine.yaml", text) for text in (FILE, FILE.replace(old, new)))
-    assert (one.digest != other.digest) == differs
+    digests = [preset.registration("small").digest for preset in (one, other)]
+    assert (digests[0] != digests[1]) == differs
 
 
 def test_a_change_after_the_first_run_must_be_told() -> None:
-    first = read_preset("mine.yaml", FILE).digest
+    first = read_preset("mine.yaml", FILE).registration("small").digest
     ran = f"{FILE}first_run: {first}\n"
     assert read_preset("mine.yaml", ran).changes == ()
     tuned = ran.replace("epochs: 3", "epochs: 30")
     with pytest.raises(ValidationError, match="add what and why to `changes`"):
         read_preset("mine.yaml", tuned)
-    now = read_preset("mine.yaml", FILE.replace("epochs: 3", "epochs: 30")).digest
+    more = read_preset("mine.yaml", FILE.replace("epochs: 3", "epochs: 30"))
+    now = more.registration("small").digest
     told = f"{tuned}changes:\n  - {{what: more epochs, why: it had not converged, digest: {now}}}\n"
     assert [one.what for one in read_preset("mine.yaml", told).changes] == ["more epochs"]
+
+
+MEDIUM = "  medium: {study: {seeds: 9}, datasets: {mnist: {}}%s}\n"
+
+
+def test_scale_medium_is_fixed_by_itself() -> None:
+    first = read_preset("mine.yaml", FILE).registration("small").digest
+    ran = f"{FILE}{MEDIUM % ''}first_run: {first}\n"
+    preset = read_preset("mine.yaml", ran)
+    assert preset.registration("small").digest == preset.registration("full").digest == first
+    medium = preset.registration("medium")
+    assert (medium.first_run, medium.digest == first) == (None, False)
+    also_ran = ran.replace("mnist: {}}}", f"mnist: {{}}}}, first_run: {medium.digest}}}")
+    assert read_preset("mine.yaml", also_ran).registration("medium").first_run == medium.digest
+    with pytest.raises(ValidationError, match="since scale medium first ran"):
+        read_preset("mine.yaml", also_ran.replace("seeds: 9", "seeds: 10"))
+    # What only the other scales have is no change of medium.
+    with pytest.raises(ValidationError, match="since the preset first ran"):
+        read_preset("mine.yaml", also_ran.replace("seeds: 10", "seeds: 11"))
+    with pytest.raises(ValidationError, match="scale toy has no first run of its own"):
+        read_preset("mine.yaml", FILE.replace("toy: {", "toy: {first_run: beef, "))
 
 
 def test_a_file_says_nothing_unknown() -> None:
