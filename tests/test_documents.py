@@ -92,15 +92,29 @@ def test_a_panel_as_written_is_one(written: str) -> None:
     PANELS.validate_python(read_document(written))
 
 
-@pytest.mark.parametrize("name", presets())
-def test_the_results_are_of_the_preset_as_it_is(name: str) -> None:
+RUN = [
+    (name, scale)
+    for name, preset in presets().items()
+    for scale in ("small", "medium")
+    if scale in preset.scales and preset.registration(scale).first_run
+]
+
+
+@pytest.mark.parametrize(("name", "scale"), RUN)
+def test_the_results_are_of_the_preset_as_it_is(name: str, scale: str) -> None:
     preset = presets()[name]
     page = (ROOT / "docs" / "lectures.md").read_text()
-    section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
-    assert f"digest {preset.digest}.\n" in section
-    assert f"(lectures/{name}.png)" in section
-    assert (ROOT / "docs" / "lectures" / f"{name}.png").exists()
+    entry = name if scale == "small" else f"{name}-{scale}"
+    section = page.partition(f"\n## {entry}\n")[2].partition("\n## ")[0]
+    assert f"digest {preset.registration(scale).digest}.\n" in section
+    assert f"(lectures/{entry}.png)" in section
+    assert (ROOT / "docs" / "lectures" / f"{entry}.png").exists()
     said = [preset.text, *preset.caveats, preset.measured]
-    said += [claim.says for claim in preset.study_spec("small").claims]
+    said += [claim.says for claim in preset.study_spec(scale).claims]
     for words in said:
         assert " ".join(words.split()) in " ".join(section.split())
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_has_run(name: str) -> None:
+    assert (name, "small") in RUN
