@@ -70,6 +70,25 @@ def curves(
     return dict(periods_by_job)
 
 
+def trial_curves(
+    session: Session, study_id: int, column: str, most: int
+) -> dict[int, list[float | None]]:
+    """By trial of the study's tuning one column of its evaluation periods, in order; nothing where there are more than
+    `most` of them."""
+    trials = select(Job.id).where(Job.study_id == study_id, Job.trial.is_not(None))
+    statement = (
+        select(Epoch.job_id, getattr(Epoch, column))
+        .where(Epoch.job_id.in_(trials))
+        .order_by(Epoch.job_id, Epoch.epoch)
+        .limit(most + 1)
+    )
+    rows = session.execute(statement).all()
+    curves: dict[int, list[float | None]] = defaultdict(list)
+    for job_id, value in rows if len(rows) <= most else ():
+        curves[job_id].append(value)
+    return dict(curves)
+
+
 def thin(
     curves: Mapping[int, Sequence[Mapping[str, Any]]], most: int
 ) -> dict[int, list[Mapping[str, Any]]]:

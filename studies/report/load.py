@@ -31,7 +31,7 @@ from studies.report.schemas import (
 )
 from studies.spec import arm_name
 from studies.stats import finite
-from studies.tuning import tuned_arms
+from studies.tuning import read_replays, tuned_arms
 
 #: Evaluation periods of all jobs together; of more, an even choice is drawn.
 MOST_PERIODS = 200_000
@@ -99,6 +99,7 @@ def read_report(
         claims=judge_claims(evidence),
         panels=read_panels(evidence, files, storage),
         tuned=tuned_arms(study),
+        replays=read_replays(session, study),
         preset=PresetRun.model_validate(study.preset) if study.preset else None,
         jobs=jobs,
         provenance=_read_provenance(session, study, evidence.rows),

@@ -14,16 +14,19 @@ from studies.report.tables import (
     NOTHING,
     Table,
     axis_table,
-    budget_table,
     claims_table,
     slopes_table,
-    trials_table,
     variants_table,
 )
+from studies.report.tuning_tables import budget_table, replays_table, trials_table
 from studies.spec import StudySpec
 from studies.stats import amount, count, listed, size, validation_metric
 from studies.tuning import leads
 
+_REPLAYS = (
+    "Replayed over the trials as they were trained, in their order: nothing was stopped. Within arms, a trial is compared "
+    "with those of its own arm alone that have trained as long, and a third of each arm's trials is trained to the end."
+)
 _IQM = "IQM: the mean without the lowest and the highest quarter."
 
 
@@ -61,6 +64,8 @@ class Page:
     trials: Table | None
     budget: Table | None
     budget_notes: tuple[str, ...]
+    replays: Table | None
+    replays_note: str
     variants: Table
     best: str | None
     reading: str
@@ -93,6 +98,8 @@ def make_page(report: ReportInput) -> Page:
         trials=trials_table(report.tuned, comparison.metric) if report.tuned else None,
         budget=budget_table(report.tuned, comparison.metric, learns=_learns(report)),
         budget_notes=tuple(_budget_notes(report)),
+        replays=replays_table(report.replays, comparison.metric),
+        replays_note=_REPLAYS,
         variants=variants_table(comparison),
         best=comparison.best.name if comparison.best else None,
         reading=f"{comparison.reading} {_IQM}",

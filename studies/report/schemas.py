@@ -17,7 +17,7 @@ from studies.claims import ClaimVerdict
 from studies.comparison import Comparison, FrozenModel
 from studies.presets import PresetRun
 from studies.report.panels import Column, Fan, Images, PanelData
-from studies.tuning import TunedArm
+from studies.tuning import ReplayedRule, TunedArm
 
 
 class Curve(FrozenModel):
@@ -136,6 +136,7 @@ class ReportInput(FrozenModel):
     claims: tuple[ClaimVerdict, ...] = ()
     preset: PresetRun | None = None
     tuned: tuple[TunedArm, ...] = ()
+    replays: tuple[ReplayedRule, ...] = ()
     panels: tuple[PanelData, ...] = ()
     jobs: tuple[JobReport, ...]
     provenance: Provenance

@@ -1,4 +1,4 @@
-"""A comparison, its claims and its tuning as tables of words, accuracies in percent, and such a table as Markdown, LaTeX or CSV."""
+"""A comparison and its claims as tables of words, accuracies in percent, and such a table as Markdown, LaTeX or CSV."""
 
 import csv
 import io
@@ -9,9 +9,11 @@ from typing import Any
 
 from studies.claims import ClaimVerdict, ours
 from studies.comparison import Axis, Comparison, Slope, VariantSummary
-from studies.spec import arm_name
-from studies.stats import Interval, amount, bounds, format_p_value, is_share, validation_metric
-from studies.tuning import BestOf, TunedArm, best_by_budget
+from studies.stats import (
+    Interval,
+    format_p_value,
+    is_share,
+)
 
 NOTHING = "–"
 
@@ -64,28 +66,6 @@ def claims_table(verdicts: Sequence[ClaimVerdict]) -> Table:
     """A row per claim: the paper's number beside ours."""
     header = ("claim", "verdict", "here", "reported before", "n", "p after Holm")
     return Table(header, tuple(_claim_row(one) for one in verdicts))
-
-
-def trials_table(tuned: Sequence[TunedArm], metric: str) -> Table:
-    """A row per setting of each arm, the chosen one marked."""
-    chosen_by = validation_metric(metric)
-    header = ("arm", "setting", f"mean {chosen_by.replace('_', ' ')}", "seeds", "")
-    return Table(header, tuple(_trial_rows(tuned, chosen_by)))
-
-
-def budget_table(tuned: Sequence[TunedArm], metric: str, *, learns: bool) -> Table | None:
-    """A row per arm: the best of fewer trials; None where they are too few."""
-    chosen_by = validation_metric(metric)
-    by_arm = {one.arm: best_by_budget(one, chosen_by, learns=learns) for one in tuned}
-    counts = sorted({best.trials for row in by_arm.values() for best in row})
-    if not counts:
-        return None
-    header = ("arm", *(f"of {count} trial{'s' if count > 1 else ''}" for count in counts))
-    rows = []
-    for arm, row in by_arm.items():
-        cells = {best.trials: _best(best, chosen_by) for best in row}
-        rows.append((arm, *(cells.get(count, NOTHING) for count in counts)))
-    return Table(header, tuple(rows))
 
 
 def to_markdown(table: Table) -> str:
@@ -241,20 +221,6 @@ def _slope_row(one: Slope, metric: str) -> tuple[str, ...]:
 def _claim_row(one: ClaimVerdict) -> tuple[str, ...]:
     p_value = _p_value(one.p_adjusted)
     return (one.says, one.verdict, ours(one), one.paper or NOTHING, str(one.n), p_value)
-
-
-def _trial_rows(tuned: Sequence[TunedArm], metric: str) -> Iterator[tuple[str, ...]]:
-    for arm in tuned:
-        for one in arm.tried:
-            setting = arm_name("", one.setting).removeprefix(" · ")
-            mean = NOTHING if one.mean is None else amount(one.mean, metric)
-            seeds = ", ".join(map(str, one.values))
-            yield (arm.arm, setting, mean, seeds, "chosen" if one.chosen else "")
-
-
-def _best(best: BestOf, metric: str) -> str:
-    value = amount(best.value, metric)
-    return value if best.band is None else f"{value} ({bounds(best.band, metric)})"
 
 
 def _ordered(axis: Axis, comparison: Comparison) -> Sequence[str]:

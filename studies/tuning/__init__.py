@@ -2,16 +2,19 @@
 come to."""
 
 from studies.tuning.budget import BestOf, Lead, best_by_budget, leads
+from studies.tuning.recorded import ReplayedRule, read_replays
 from studies.tuning.select import chosen_settings, continue_tuning, tuned_arms
 from studies.tuning.trials import TunedArm
 
 __all__ = [
     "BestOf",
     "Lead",
+    "ReplayedRule",
     "TunedArm",
     "best_by_budget",
     "chosen_settings",
     "continue_tuning",
     "leads",
+    "read_replays",
     "tuned_arms",
 ]

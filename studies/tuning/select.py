@@ -39,7 +39,7 @@ def continue_tuning(session: Session, study_id: int) -> None:
     if not spec.tuned_paths or study.tuning is not None:
         return
     # Read after the lock, so that a trial which another transaction has just closed is seen.
-    trials = list(_group_trials(spec, result_rows.study_rows(session, study_id, trials=True)))
+    trials = list(group_trials(result_rows.study_rows(session, study_id, trials=True)))
     if next_trials := _propose_next(spec, trials):
         _add_jobs(session, study, next_trials)
     elif all(one.have_succeeded for one in trials):
@@ -101,7 +101,7 @@ def chosen_settings(study: Study) -> Mapping[str, Setting]:
     return {one.arm: one.setting for one in tuned_arms(study)}
 
 
-def _group_trials(spec: StudySpec, rows: Sequence[ResultRow]) -> Iterator[Trials]:
+def group_trials(rows: Sequence[ResultRow]) -> Iterator[Trials]:
     """In the order of the study document: arms as they are trained, settings as they are tried."""
     by_arm: dict[str, list[ResultRow]] = {}
     for row in rows:

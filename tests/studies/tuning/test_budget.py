@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from studies.report.tables import budget_table
+from studies.report.tuning_tables import budget_table
 from studies.tuning.budget import best_by_budget, budgets, expected_best, leads
 from studies.tuning.trials import Tried, TunedArm
 

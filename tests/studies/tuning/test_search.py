@@ -1,6 +1,7 @@
 """Searches: what is tried next is a function of what was tried, budgets are equal, and nothing is lost on the way."""
 
 import itertools
+import json
 import math
 import random
 import statistics
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,15 +22,18 @@ from store.jobs.acquire import Assignment
 from store.jobs.commands import NewJob
 from store.studies import studies, tallies
 from studies.comparison.compare import read_comparison
+from studies.report.formats import to_html, to_json, to_markdown_report
+from studies.report.load import read_report
 from studies.spec.arms import list_arms
 from studies.spec.space import ArmSpace
 from studies.spec.study import StudySpec
 from studies.spec.trials import expand_trials
 from studies.tuning.propose import SpaceExhausted, TriedSetting, propose
+from studies.tuning.recorded import read_replays
 from studies.tuning.select import chosen_settings, continue_tuning, tuned_arms
 from tests.support.factories import acquire_job, make_user, make_worker
 from tests.support.result_rows import make_study
-from trainer.events import Finished
+from trainer.events import EpochFinished, Finished
 from worker.execution.failures import Failure
 from worker.execution.outcome import record_outcome
 
@@ -47,8 +52,9 @@ SEARCH: dict[str, Any] = {
     "seeds": [100, 101],
     "sampler": {"kind": "tpe", "startup": 3, "batch": 3},
 }
-#: Above this, training is of no use; the rate that is best.
+#: Costs nothing.
 BEST_RATE = 0.05
+PERIODS = 9
 
 
 def searching(**fields: Any) -> StudySpec:
@@ -164,10 +170,15 @@ def acquire_all(sessions: Sessions) -> list[Assignment]:
 
 
 def end(session: Session, assignment: Assignment) -> None:
-    """As its worker would."""
+    """As its worker would; each training has nine periods and rises evenly."""
     job = session.get_one(Job, assignment.job_id)
     setting = {"optimizer.lr": job.spec["optimizer"]["lr"], **(job.trial or {})}
     accuracy = 1.0 / (1.0 + cost_of(setting)) - 0.001 * (job.seed % 2)
+    epochs = [
+        EpochFinished(n, n, {"val_accuracy": accuracy * n / PERIODS}, best=True, seconds=1.0)
+        for n in range(1, PERIODS + 1)
+    ]
+    commands.record_epochs(session, job.id, assignment.attempt, epochs)
     record_outcome(
         session,
         assignment,
@@ -259,6 +270,37 @@ def test_every_arm_gets_its_budget_and_the_best_setting_goes_on(
         made = len(studies.jobs_of(session, study_id))
         continue_tuning(session, study_id)
         assert len(studies.jobs_of(session, study_id)) == made
+
+
+def test_the_report_says_what_fewer_trials_and_stopping_early_would_have_come_to(
+    sessions: Sessions, make: Callable[[], int], tmp_path: Path
+) -> None:
+    study_id = make()
+    with sessions.begin() as session:
+        study = studies.find(session, study_id)
+        assert study is not None
+        assert read_replays(session, study) == ()
+    run_to_the_end(sessions, random.Random(0))
+    with sessions.begin() as session:
+        study = studies.find(session, study_id)
+        assert study is not None
+        report = read_report(session, study, tmp_path, None)
+    rules = {one.rule: one for one in report.replays}
+    assert list(rules) == ["ASHA over all arms", "halving within arms", "median within arms"]
+    for rule in rules.values():
+        assert 0.0 < rule.saved < 1.0
+        # Curves that rise evenly never cross: nothing good is stopped within an arm.
+        assert rule.other_choice == () or rule.rule == "ASHA over all arms"
+    assert all(rules["halving within arms"].stopped[arm] <= 5 for arm in ("none", "group"))
+    text = to_markdown_report(report)
+    assert "### With fewer trials" in text
+    assert "The best of the first trials, in the order in which they were proposed" in text
+    assert "### Had bad trials been stopped early" in text
+    assert "nothing was stopped" in text
+    page = to_html(report, {})
+    assert "<h3>With fewer trials</h3>" in page
+    assert "<h3>Had bad trials been stopped early</h3>" in page
+    assert json.loads(to_json(report))["replays"][0]["rule"] == "ASHA over all arms"
 
 
 def test_whichever_trials_end_first_the_search_is_the_same(
