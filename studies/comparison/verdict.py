@@ -198,7 +198,7 @@ def list_caveats(evidence: StudyEvidence, variants: Sequence[VariantSummary]) ->
         )
     if (search := study.search) is not None:
         yield (
-            f"{listed(list(study.tuned_paths))} was tuned: every arm looked for its own with the same "
+            f"every arm looked for its own {listed(list(study.tuned_paths))} with the same "
             f"{count(search.trials, 'trial')} at seeds {listed(list(map(str, search.seeds)))}, which are none of "
             "these, and went on with its best on validation"
         )
