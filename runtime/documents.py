@@ -112,6 +112,24 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self._merged = 0
+        #: Of each mapping, by its node.
+        self._keys: dict[int, set[str]] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """As inherited, but refuses a key as soon as it is read: the rest may take seconds."""
+        node = super().compose_node(parent, index)
+        if index is None and isinstance(parent, yaml.MappingNode) and node is not None:
+            self._ensure_new_key(self._keys.setdefault(id(parent), set()), node)
+        return node
+
+    def _ensure_new_key(self, keys: set[str], node: yaml.Node) -> None:
+        if not isinstance(node, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(problem="a key must be text", problem_mark=node.start_mark)
+        if node.value in keys:
+            raise yaml.MarkedYAMLError(
+                problem=f"the key {node.value!r} appears twice", problem_mark=node.start_mark
+            )
+        keys.add(node.value)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """As inherited, but merges of merges are counted before they are made: they multiply, too."""
@@ -127,18 +145,6 @@ class _Loader(yaml.SafeLoader):
         super().flatten_mapping(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = getattr(key_node, "value", None)
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(
-                    problem="a key must be text", problem_mark=key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key!r} appears twice", problem_mark=key_node.start_mark
-                )
-            seen.add(key)
         self.flatten_mapping(node)
         # A key is the text as written: the variants `none` and `1` are names.
         return {key.value: self.construct_object(value, deep=True) for key, value in node.value}
