@@ -46,6 +46,7 @@ def show_webhooks(
         others=[webhook for webhook in webhooks if webhook.user != caller.user.name],
         messages=messages,
         most=MOST,
+        now=datetime.now(UTC),
         is_late=any(_is_on_its_way(message) for message in messages),
         may_change=caller.scope == "all",
         study=study if study.isdecimal() else "",

@@ -34,8 +34,8 @@ def test_each_project_is_listed_with_who_reads_it_one_s_role_and_what_is_in_it(
     rows = read_rows(member)
 
     assert list(rows) == ["lab", "shelf"]
-    assert rows["lab"][1:7] == ["who is listed (private)", "admin", "2", "1", str(jobs), "max"]
-    assert rows["shelf"][1:7] == ["everybody", "–", "1", "0", "1", "eve"]
+    assert rows["lab"][1:7] == ["private", "admin", "2", "1", str(jobs), "max"]
+    assert rows["shelf"][1:7] == ["open", "–", "1", "0", "1", "eve"]
     assert read_rows(eve)["lab"][2] == "viewer"
     assert list(read_rows(sign_in("bob:member"))) == ["shelf"]
 

@@ -1,6 +1,7 @@
 """The page of webhooks: a person's own, what became of their messages, and a form that is filled in by its address."""
 
 import re
+from datetime import timedelta
 
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -44,7 +45,7 @@ def test_what_became_of_each_message_is_said(member: TestClient, sessions: Sessi
     for _ in range(3):
         assert member.post(f"/api/v1/webhooks/{number}/test").status_code == 202
     page = read(member)
-    assert "3 waiting, next attempt" in page
+    assert "3 waiting, is due" in page
     # It is asked for again and again until the first attempt.
     assert " data-late>" in page
     with sessions.begin() as session:
@@ -53,11 +54,12 @@ def test_what_became_of_each_message_is_said(member: TestClient, sessions: Sessi
         given_up.given_up_at = func.now()
         for failed in (given_up, waiting):
             failed.error = "<b>it answered 500"
+        waiting.next_at = func.now() + timedelta(hours=1)
         for message in (arrived, given_up, waiting):
             message.attempts = 1
     page = read(member)
     assert "1 given up" in page
-    assert "1 waiting, next attempt" in page
+    assert "1 waiting, next attempt <time" in page
     # At the webhook, of the latest; and at both messages.
     assert page.count("&lt;b&gt;it answered 500") == 3
     assert "the last arrived" in page

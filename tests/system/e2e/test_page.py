@@ -57,7 +57,14 @@ def test_every_page_can_be_read_by_everybody(
     job = stack.get(f"/studies/{study}/jobs")["items"][0]["id"]
     size = {"width": width, "height": 900}
     with logged_in(browser, stack, token, viewport=size, color_scheme=scheme) as page:
-        for path in ("/", "/studies", f"/studies/{study}", f"/jobs/{job}"):
+        for path in (
+            "/",
+            "/studies",
+            f"/studies/{study}",
+            f"/jobs/{job}",
+            "/projects",
+            "/webhooks",
+        ):
             page.goto(address(stack) + path)
             if path.count("/") == 2:
                 expect(page.locator(".chart canvas")).to_be_visible()
@@ -97,6 +104,30 @@ def test_a_member_follows_a_job_and_cancels_it(browser: Browser, stack: Stack) -
         page.get_by_role("button", name="Cancel").click()
         expect(page.locator(".verdict")).to_contain_text("cancelled")
         expect(page.get_by_role("button", name="Retry")).to_be_visible()
+
+
+def test_a_member_creates_a_project_and_a_webhook_for_it(browser: Browser, stack: Stack) -> None:
+    with logged_in(browser, stack, token_of(stack, "pia", "member")) as page:
+        page.goto(f"{address(stack)}/projects")
+        page.get_by_label("Name").fill("page-private")
+        page.get_by_label("Visibility").select_option("private")
+        page.get_by_role("button", name="Create").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Project page-private (private)")
+        page.get_by_role("link", name="Tell me when one has ended").click()
+        page.wait_for_url("**/webhooks?project=page-private")
+        expect(page.get_by_label("Its name")).to_have_value("page-private")
+        page.get_by_label("To", exact=True).fill("http://127.0.0.1:9/hook")
+        page.get_by_role("button", name="Add").click()
+        expect(page.locator("output.secret input")).to_have_value(re.compile("^whsec_"))
+        # Without a reload the page says what became of it.
+        page.get_by_role("button", name="Send a test message").click()
+        messages = page.get_by_role("region", name="Messages")
+        expect(messages.get_by_role("row")).to_have_count(2)
+        expect(messages).to_contain_text("public")
+        ensure_readable(page, 1280)
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Remove webhook").click()
+        expect(page.get_by_text("You have none")).to_be_visible()
 
 
 def test_a_viewer_is_offered_nothing_to_change(browser: Browser, stack: Stack, study: int) -> None:
