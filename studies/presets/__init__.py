@@ -59,7 +59,14 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "activation-drift",
         "bn-learning-rate",
     ),
-    "Which norm": ("norms-compared", "batch-size-sensitivity", "group-number", "lrn"),
+    "Which norm": (
+        "norms-compared",
+        "batch-size-sensitivity",
+        "gradient-accumulation-with-norms",
+        "group-number",
+        "lrn",
+        "dyt-when-data-are-scarce",
+    ),
     "Norms together with other regularization": ("weight-decay-with-norm", "bn-dropout-clash"),
 }
 
