@@ -80,6 +80,7 @@ def read_preset(
     return PresetDetail.of(
         preset,
         scale,
+        scale=scale,
         text=preset.text,
         caveats=list(preset.caveats),
         measured=preset.measured,

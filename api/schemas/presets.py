@@ -48,7 +48,7 @@ class PresetView(View):
     changes: Annotated[list[Change], Field(description="changes to studies or claims since then")]
 
     @classmethod
-    def of(cls, preset: Preset, scale: Scale | None = None, **more: Any) -> Self:
+    def of(cls, preset: Preset, scale: Scale | None = None, /, **more: Any) -> Self:
         """`scale`: whose claims, digest and changes are shown; default: the usual one's."""
         same = {name: getattr(preset, name) for name in ("name", "title", "topic", "paper")}
         registration = preset.registration(scale or preset.usual_scale)
