@@ -59,6 +59,9 @@ def follow_to_the_end(
     client: Client, references: Sequence[Reference], timeout: float | None = None
 ) -> int:
     """Shows progress; 0 if every one succeeded, else 1."""
+    for reference in references:
+        if search := outlast_outage(partial(client.show, reference)).get("search"):
+            say(describe_search(reference, search))
     jobs = follow(snapshots(client, references, timeout))
     for reference in references:
         item = client.show(reference)
@@ -74,6 +77,15 @@ def follow_to_the_end(
             )
     succeeded = all(client.show(reference)["status"] == "succeeded" for reference in references)
     return 0 if succeeded else 1
+
+
+def describe_search(reference: Reference, search: Item) -> str:
+    """Why the number of its jobs grows."""
+    made = f"{search['succeeded']} of {search['trials']} trials have succeeded"
+    if search["made"] == search["trials"]:
+        return f"{reference}: {made}"
+    later = search["trials"] - search["made"]
+    return f"{reference}: {made}; {later} of them are made as results come in, then the jobs of the comparison"
 
 
 def follow(snapshots: Iterator[list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -69,7 +69,7 @@ def read_report(
 ) -> ReportInput:
     """Of the study as it is now; `storage`: its folder on this host; `mlflow_url`: the public base of the links, None
     where there is no MLflow. Without figures, what only they show is left out (curves, files and layers of jobs), but
-    for that of the study's own."""
+    for that of the study's own; and what comes of the trials' curves."""
     # Curves and snapshots are read with it, once, for claims, panels and the report's own curves.
     evidence = read_evidence(session, study, with_records=True)
     comparison = compare(evidence)
@@ -99,7 +99,7 @@ def read_report(
         claims=judge_claims(evidence),
         panels=read_panels(evidence, files, storage),
         tuned=tuned_arms(study),
-        replays=read_replays(session, study),
+        replays=read_replays(session, study) if with_figures else (),
         preset=PresetRun.model_validate(study.preset) if study.preset else None,
         jobs=jobs,
         provenance=_read_provenance(session, study, evidence.rows),

@@ -46,7 +46,12 @@ def best_by_budget(arm: TunedArm, metric: str, *, learns: bool) -> tuple[BestOf,
     values = _values(arm, metric)
     if len(values) < ENOUGH_TRIALS:
         return ()
-    return tuple(_best_of(values, count, metric, learns=learns) for count in budgets(len(values)))
+    counts = budgets(len(values))
+    bands = dict.fromkeys(counts) if learns else _bands(values, counts, metric)
+    return tuple(
+        BestOf(count, _best_of(values, count, metric, learns=learns), bands[count])
+        for count in counts
+    )
 
 
 def leads(arms: Sequence[TunedArm], metric: str, *, learns: bool) -> Iterator[Lead]:
@@ -63,7 +68,7 @@ def leads(arms: Sequence[TunedArm], metric: str, *, learns: bool) -> Iterator[Le
 
         def best(count: int, values: dict[str, list[float]] = values) -> dict[str, float]:
             return {
-                name: sign * _best_of(one, count, metric, learns=learns, resamples=0).value
+                name: sign * _best_of(one, count, metric, learns=learns)
                 for name, one in values.items()
             }
 
@@ -83,27 +88,27 @@ def expected_best(ascending: Sequence[float], count: int) -> float:
     )
 
 
-def _best_of(
-    values: Sequence[float], count: int, metric: str, *, learns: bool, resamples: int = RESAMPLES
-) -> BestOf:
+def _best_of(values: Sequence[float], count: int, metric: str, *, learns: bool) -> float:
     sign = 1 if higher_is_better(metric) else -1
     signed = [sign * value for value in values]
-    if learns:
-        return BestOf(count, sign * max(signed[:count]), None)
-    expected = sign * expected_best(sorted(signed), count)
-    return BestOf(count, expected, _band(signed, count, sign, resamples) if resamples else None)
+    return sign * (max(signed[:count]) if learns else expected_best(sorted(signed), count))
 
 
-def _band(signed: Sequence[float], count: int, sign: int, resamples: int) -> Interval:
+def _bands(values: Sequence[float], counts: Sequence[int], metric: str) -> dict[int, Interval]:
     """By resampling the trials; the same data give the same answer."""
     import numpy as np
 
-    n = len(signed)
-    drawn = np.sort(np.random.default_rng(0).choice(signed, (resamples, n)), axis=1)
+    sign = 1 if higher_is_better(metric) else -1
+    n = len(values)
+    signed = sign * np.asarray(values)
+    drawn = np.sort(np.random.default_rng(0).choice(signed, (RESAMPLES, n)), axis=1)
     ranks = np.arange(n + 1) / n
-    expected = sign * (drawn @ (ranks[1:] ** count - ranks[:-1] ** count))
-    low, high = np.quantile(expected, [0.025, 0.975])
-    return float(low), float(high)
+    bands = {}
+    for count in counts:
+        expected = sign * (drawn @ (ranks[1:] ** count - ranks[:-1] ** count))
+        low, high = np.quantile(expected, [0.025, 0.975])
+        bands[count] = (float(low), float(high))
+    return bands
 
 
 def _values(arm: TunedArm, metric: str) -> list[float]:

@@ -155,6 +155,18 @@ def test_a_submitted_search_says_how_far_it_is(member: TestClient) -> None:
     assert submit(member)["search"] is None
 
 
+def test_a_search_is_extended_while_it_runs_by_seeds_of_the_comparison(member: TestClient) -> None:
+    made = submit(member, searching())
+    answer = member.post(f"/api/v1/studies/{made['id']}/extend", json={"seeds": 2})
+    assert answer.status_code == 202, answer.text
+    extended = answer.json()
+    assert extended["spec"]["seeds"] == 4
+    assert extended["counts"] == made["counts"]
+    taken = member.post(f"/api/v1/studies/{made['id']}/extend", json={"seeds": [100]})
+    assert taken.status_code == 422
+    assert "both have [100]" in taken.text
+
+
 @pytest.mark.parametrize(
     ("groups", "detail"),
     [

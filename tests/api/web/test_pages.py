@@ -69,6 +69,17 @@ def test_what_people_write_is_text(trained: int, member: TestClient) -> None:
     assert not any(one in page for one in ("<b>x", "<script>alert"))
 
 
+def test_a_study_says_how_far_its_search_is(member: TestClient) -> None:
+    search = {
+        "space": {"optimizer.lr": {"kind": "float", "low": 0.001, "high": 1.0, "log": True}},
+        "trials": 6,
+        "seeds": [100],
+        "sampler": {"kind": "tpe", "startup": 2},
+    }
+    made = member.post("/api/v1/studies", json=study(search=search)).json()
+    assert "0 of 12 trials of its search" in read(member, f"/studies/{made['id']}")
+
+
 def test_a_study_begins_with_its_answer_and_what_limits_it(
     trained: int, member: TestClient
 ) -> None:

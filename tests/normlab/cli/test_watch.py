@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from normlab.cli import watch
-from normlab.cli.watch import snapshots
+from normlab.cli.watch import describe_search, snapshots
 from normlab.client.client import Client
 from normlab.client.ids import Reference
 from normlab.errors import NotReachable, WaitedTooLong
@@ -60,3 +60,11 @@ def test_patience_has_an_end() -> None:
 def test_nothing_to_wait_for_is_no_wait(naps: list[float]) -> None:
     assert list(snapshots(Service({}), [])) == [[]]
     assert naps == []
+
+
+def test_of_a_search_it_is_said_why_its_jobs_become_more() -> None:
+    search = {"trials": 48, "made": 24, "succeeded": 5}
+    assert describe_search(ONE, search) == (
+        "s1: 5 of 48 trials have succeeded; 24 of them are made as results come in, then the jobs of the comparison"
+    )
+    assert describe_search(ONE, {**search, "made": 48}) == "s1: 5 of 48 trials have succeeded"

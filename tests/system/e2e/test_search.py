@@ -69,6 +69,7 @@ def test_a_search_runs_to_its_comparison_and_survives_the_death_of_its_processes
         assert spec["optimizer"]["lr"] == setting["optimizer.lr"]
     shown = stack.normlab("show", f"s{study}")
     assert "search: 12 of 12 trials have succeeded" in shown
+    assert f"s{study}: 12 of 12 trials have succeeded" in stack.normlab("wait", f"s{study}")
 
     def mirrored() -> bool:
         runs = mlflow_runs(stack, f"tags.`normlab.study` = '{study}'")
