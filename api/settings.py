@@ -1,7 +1,9 @@
 """Settings of the API process, from the environment (NORMLAB_*)."""
 
+import re
+from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
@@ -9,7 +11,33 @@ from pydantic_settings import NoDecode
 
 from api.processes import MOST_PLACES
 from runtime.settings import MessageSettings, Seconds
+from store.access import ProjectRole
 from studies.rendering import MEGABYTES, SECONDS
+from trainer.spec import NAME_PATTERN
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRole:
+    """Whoever is in this group at the identity provider has this role in the project."""
+
+    group: str
+    project: str
+    role: ProjectRole
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """`group=project:role`. Raises ValueError."""
+        group, _, grant = text.rpartition("=")
+        project, _, role = grant.rpartition(":")
+        if (
+            not group
+            or not re.fullmatch(NAME_PATTERN, project)
+            or role not in get_args(ProjectRole)
+        ):
+            raise ValueError(
+                f"must be like group=project:role, with a role of {', '.join(get_args(ProjectRole))}, but got {text!r}"
+            )
+        return cls(group, project, cast(ProjectRole, role))
 
 
 class LoginSettings(MessageSettings):
@@ -37,6 +65,14 @@ class LoginSettings(MessageSettings):
     oidc_group_claim: Annotated[str, Field(min_length=1, description="has a person's groups")] = (
         "groups"
     )
+    oidc_project_roles: Annotated[
+        tuple[GroupRole, ...],
+        NoDecode,
+        Field(
+            description="group=project:role, separated by commas: whoever is in the group has the role in the project, "
+            "from each login on"
+        ),
+    ] = ()
     # After those that it depends on.
     oidc_newcomers: Annotated[
         Literal["viewer", "member", "none"],
@@ -66,6 +102,13 @@ class LoginSettings(MessageSettings):
         if not isinstance(value, str):
             return value
         return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+
+    @field_validator("oidc_project_roles", mode="before")
+    @classmethod
+    def _read_project_roles(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(GroupRole.read(part.strip()) for part in value.split(",") if part.strip())
 
     @field_validator("oidc_newcomers", mode="before")
     @classmethod

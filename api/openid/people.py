@@ -1,13 +1,17 @@
 """Whom the claims of an identity provider are about, and whether they may log in."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.openid.errors import NotAdmitted
 from api.settings import LoginSettings
+from store.access import ProjectRole
 from store.accounts import identities
 from trainer.spec import NAME_PATTERN
+
+#: The lowest first.
+_RANKS: Sequence[ProjectRole | None] = (None, "viewer", "member", "admin")
 
 
 def wanted_claims(settings: LoginSettings) -> set[str]:
@@ -15,7 +19,7 @@ def wanted_claims(settings: LoginSettings) -> set[str]:
     wanted = {settings.oidc_user_claim or "preferred_username"}
     if settings.oidc_email_domains:
         wanted |= {"email", "email_verified"}
-    if settings.oidc_group is not None:
+    if settings.oidc_group is not None or settings.oidc_project_roles:
         wanted.add(settings.oidc_group_claim)
     return wanted
 
@@ -30,7 +34,12 @@ def find_person(settings: LoginSettings, claims: Mapping[str, Any]) -> identitie
     # alice@other.example is not alice@lab.example.
     is_alone = domain is None or settings.oidc_email_domains == (domain.lower(),)
     return identities.Person(
-        settings.oidc_name, settings.oidc_issuer, str(claims["sub"]), name, is_alone
+        settings.oidc_name,
+        settings.oidc_issuer,
+        str(claims["sub"]),
+        name,
+        is_alone,
+        _find_project_roles(settings, claims),
     )
 
 
@@ -51,12 +60,32 @@ def _ensure_domain(settings: LoginSettings, email: str | None) -> None:
 
 def _ensure_member(settings: LoginSettings, claims: Mapping[str, Any]) -> None:
     group = settings.oidc_group
-    groups = claims.get(settings.oidc_group_claim)
-    if group is not None and group not in (groups if isinstance(groups, list) else [groups]):
+    if group is not None and group not in _read_groups(settings, claims):
         raise NotAdmitted(
             f"Only members of the group {group} may log in, and {settings.oidc_name} does not say that you are one (claim "
             f"{settings.oidc_group_claim})."
         )
+
+
+def _read_groups(settings: LoginSettings, claims: Mapping[str, Any]) -> Sequence[Any]:
+    """A person's only group may be told without a list around it."""
+    groups = claims.get(settings.oidc_group_claim)
+    return groups if isinstance(groups, list) else [groups]
+
+
+def _find_project_roles(
+    settings: LoginSettings, claims: Mapping[str, Any]
+) -> Mapping[str, ProjectRole | None]:
+    """Of each project that the settings name the highest role that a group of the person's gives."""
+    # A provider that doesn't tell groups at all says of nobody that they have left one.
+    if settings.oidc_group_claim not in claims:
+        return {}
+    groups = _read_groups(settings, claims)
+    roles: dict[str, ProjectRole | None] = {}
+    for grant in settings.oidc_project_roles:
+        given = (roles.get(grant.project), grant.role if grant.group in groups else None)
+        roles[grant.project] = max(given, key=_RANKS.index)
+    return roles
 
 
 def _find_name(

@@ -48,12 +48,23 @@ class MemberView(View):
 
     user: str
     role: Role
+    follows_groups: Annotated[
+        bool,
+        Field(
+            description="nobody here has given it: it follows the person's groups at the identity provider, at each login"
+        ),
+    ]
     added_at: datetime
 
     @classmethod
     def of(cls, member: ProjectMember) -> Self:
         return cls.model_validate(
-            {"user": member.user.name, "role": member.role, "added_at": member.added_at}
+            {
+                "user": member.user.name,
+                "role": member.role,
+                "follows_groups": member.follows_groups,
+                "added_at": member.added_at,
+            }
         )
 
 

@@ -97,15 +97,22 @@ def roles_of(session: Session, user_id: int) -> Mapping[int, str]:
     return {project_id: project_role for project_id, project_role in rows}
 
 
-def set_role(session: Session, project: Project, user: User, project_role: ProjectRole) -> None:
-    """Raises LastAdmin."""
+def set_role(
+    session: Session,
+    project: Project,
+    user: User,
+    project_role: ProjectRole,
+    *,
+    follows_groups: bool = False,
+) -> None:
+    """`follows_groups`: it is nobody here who gives it. Raises LastAdmin."""
     if project_role != "admin":
         _ensure_other_admin(session, project, user)
-    row = insert(ProjectMember).values(project_id=project.id, user_id=user.id, role=project_role)
+    # What somebody has given is no group's to change any more.
+    values = {"role": project_role, "follows_groups": follows_groups}
+    row = insert(ProjectMember).values(project_id=project.id, user_id=user.id, **values)
     session.execute(
-        row.on_conflict_do_update(
-            index_elements=["project_id", "user_id"], set_={"role": project_role}
-        )
+        row.on_conflict_do_update(index_elements=["project_id", "user_id"], set_=values)
     )
 
 

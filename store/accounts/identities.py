@@ -4,13 +4,14 @@ An account belongs to an issuer and a subject, which a provider gives to nobody 
 name or an address to somebody else later: a name decides nothing but what a new account is called.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from shlex import quote
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, joinedload
 
+from store.access import ProjectRole, group_roles
 from store.accounts import audit, users
 from store.accounts.bootstrap import ADMIN
 from store.db import LoginRefused, LoginTaken, ProviderIdentity, Token, User, database_now
@@ -23,7 +24,8 @@ _LOCK = 0x6E6C_0037
 class Person:
     """Who has logged in at `provider` (its name, as people know it).
 
-    `name`: of a new account. `is_alone`: whether nobody else there has a login that gives this name.
+    `name`: of a new account. `is_alone`: whether nobody else there has a login that gives this name. `project_roles`: what
+    their groups there give them here, by project; None: nothing.
     """
 
     provider: str
@@ -31,6 +33,7 @@ class Person:
     subject: str
     name: str
     is_alone: bool
+    project_roles: Mapping[str, ProjectRole | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,10 @@ def log_in(session: Session, person: Person, admission: Admission) -> tuple[User
     for action in made:
         detail = {"issuer": person.issuer, "login": person.subject, "role": user.role}
         audit.record(session, caller, action, user.name, detail)
+    for project, role in group_roles.follow(session, user, person.project_roles):
+        change: audit.Action = "project.member_removed" if role is None else "project.member_set"
+        given = {"user": user.name, "role": role, "by": f"groups at {person.provider}"}
+        audit.record(session, caller, change, project, given)
     return user, token
 
 

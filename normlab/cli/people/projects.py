@@ -123,5 +123,6 @@ _PROJECTS = (
 _MEMBERS = (
     Column("user", field("user")),
     Column("role", field("role")),
+    Column("given by", lambda member: "groups" if member["follows_groups"] else "hand"),
     Column("since", ago("added_at"), raw("added_at"), right=True),
 )

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Identity,
     Index,
     UniqueConstraint,
+    false,
     func,
     text,
 )
@@ -145,7 +146,10 @@ class Project(Table):
 
 
 class ProjectMember(Table):
-    """Somebody's role in a project; its creator is its first admin."""
+    """Somebody's role in a project; its creator is its first admin.
+
+    `follows_groups`: nobody here has given it, but the person's groups at the identity provider.
+    """
 
     __tablename__ = "project_members"
     project_id: Mapped[int] = mapped_column(
@@ -155,6 +159,7 @@ class ProjectMember(Table):
         ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True
     )
     role: Mapped[str]
+    follows_groups: Mapped[bool] = mapped_column(server_default=false())
     added_at: Mapped[datetime] = mapped_column(server_default=func.now())
     user: Mapped[User] = relationship(lazy="raise")
     __table_args__ = (CheckConstraint(one_of("role", ROLES), name="role"),)

@@ -97,24 +97,113 @@ def test_the_page_to_log_in_leads_to_the_provider_and_back_to_where_one_was(
 # The provider is written for an authlib of before.
 @pytest.mark.filterwarnings("ignore:(authlib.jose module|get_jwt_config)")
 def test_people_log_in_at_a_provider_that_others_have_written(
-    browser: TestClient, configure: Configure
+    browser: TestClient, configure: Configure, admin: TestClient, vision: TestClient
 ) -> None:
     import oidc_provider_mock
     from oidc_provider_mock import User
 
-    grace = User(sub="1906", claims={"preferred_username": "grace"})
+    claims = {"preferred_username": "grace", "groups": ["vision-team"]}
+    grace = User(sub="1906", claims=claims)
     server = make_server("127.0.0.1", 0, oidc_provider_mock.app(user_claims=[grace]), threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        configure(oidc_issuer=f"http://127.0.0.1:{server.server_port}")
+        issuer = f"http://127.0.0.1:{server.server_port}"
+        configure(oidc_issuer=issuer, oidc_project_roles="vision-team=vision:member")
         back = httpx2.post(begin(browser), data={"sub": "1906"}).headers["location"]
         assert browser.get(back).status_code == 200
         assert name_of(browser) == "grace"
+        assert roles_in(admin, "vision")["grace"] == ("member", True)
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def roles_in(admin: TestClient, project: str) -> dict[str, tuple[str, bool]]:
+    members = admin.get(f"/api/v1/projects/{project}").json()["members"]
+    return {one["user"]: (one["role"], one["follows_groups"]) for one in members}
+
+
+@pytest.fixture
+def vision(admin: TestClient, sign_in: Callable[[str], TestClient]) -> TestClient:
+    """Its only admin, of a private project that groups give roles in."""
+    max_ = sign_in("max:member")
+    made = max_.post("/api/v1/projects", json={"name": "vision", "visibility": "private"})
+    assert made.status_code == 201
+    return max_
+
+
+GRANTS = "vision-team=vision:viewer, pis=vision:admin,team=x=vision:member,vision-team=later:admin"
+
+
+def test_roles_in_projects_follow_the_groups_that_each_login_says(
+    browser: TestClient,
+    provider: IdentityProvider,
+    configure: Configure,
+    admin: TestClient,
+    vision: TestClient,
+) -> None:
+    configure(oidc_project_roles=GRANTS)
+    for groups, role in (
+        (["else"], None),
+        (["vision-team"], "viewer"),
+        (["vision-team", "pis", "team=x"], "admin"),
+        (["team=x"], "member"),
+        # Of a single group some providers send no list; others send no claim, which says nothing.
+        ("vision-team", "viewer"),
+        (None, "viewer"),
+        ([], None),
+    ):
+        provider.person = {"sub": "6f1c", "preferred_username": "ada-k"}
+        if groups is not None:
+            provider.person["groups"] = groups
+        assert log_in(browser, provider).status_code == 200
+        given = roles_in(admin, "vision").get("ada-k")
+        assert given == (None if role is None else (role, True)), groups
+        assert browser.get("/api/v1/projects/vision").is_success is (role is not None)
+    records = admin.get("/api/v1/audit").json()["items"]
+    changes = [one for one in records if one["detail"].get("by") == "groups at Keycloak"]
+    assert [one["detail"]["role"] for one in changes] == [
+        None,
+        "viewer",
+        "member",
+        "admin",
+        "viewer",
+    ]
+    # A project of the settings that isn't there is made by nobody.
+    assert admin.get("/api/v1/projects/later").status_code == 404
+
+
+def test_a_role_that_somebody_has_given_is_left_alone_and_so_is_the_last_admin(
+    browser: TestClient,
+    provider: IdentityProvider,
+    configure: Configure,
+    admin: TestClient,
+    vision: TestClient,
+) -> None:
+    configure(oidc_project_roles=GRANTS, oidc_newcomers="member")
+    people = "/api/v1/projects/vision/members"
+    provider.person = {"sub": "6f1c", "preferred_username": "ada-k", "groups": ["pis"]}
+    log_in(browser, provider)
+    assert vision.delete(f"{people}/max").status_code == 204
+    provider.person["groups"] = []
+    assert log_in(browser, provider).status_code == 200
+    assert roles_in(admin, "vision") == {"ada-k": ("admin", True)}
+    assert admin.put(f"{people}/ada-k", json={"role": "admin"}).status_code == 200
+    admin.put(f"{people}/max", json={"role": "admin"})
+    provider.person["groups"] = ["vision-team"]
+    log_in(browser, provider)
+    assert roles_in(admin, "vision")["ada-k"] == ("admin", False)
+    assert "by groups" not in admin.get("/projects/vision").text
+
+
+@pytest.mark.parametrize(
+    "text", ["vision:member", "a=vision", "a=vision:owner", "=vision:admin", "a=:admin"]
+)
+def test_a_role_of_a_group_that_cannot_be_read_is_refused(settings: Settings, text: str) -> None:
+    with pytest.raises(ValueError, match="must be like group=project:role"):
+        Settings.model_validate({**dict(settings), "oidc_project_roles": text})
 
 
 def test_a_login_asks_with_state_nonce_and_challenge_of_its_own(browser: TestClient) -> None:

@@ -1,0 +1,53 @@
+"""Roles in projects that follow a person's groups at the identity provider, as each login says them."""
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from store.access import members
+from store.access.hidden import everything
+from store.access.rule import ProjectRole
+from store.db import LastAdmin, Project, ProjectMember, User
+
+log = structlog.get_logger(__name__)
+
+
+def follow(
+    session: Session, user: User, roles: Mapping[str, ProjectRole | None]
+) -> Sequence[tuple[str, ProjectRole | None]]:
+    """Gives the person these roles, by project; None takes away what an earlier login gave. Returns what has changed.
+
+    A role that somebody has given stays as it is, and so does that of a private project's last admin. A project that
+    isn't there gets nobody.
+    """
+    changes: list[tuple[str, ProjectRole | None]] = []
+    # It is nobody's request yet, from whom private projects are hidden.
+    with everything(session):
+        wanted = select(Project).where(Project.name.in_(list(roles))).order_by(Project.id)
+        for project in session.scalars(wanted).all():
+            role = roles[project.name]
+            try:
+                if _follow_one(session, project, user, role):
+                    changes.append((project.name, role))
+            except LastAdmin:
+                log.warning(
+                    "the last admin of a private project keeps that role, though no group gives it any more",
+                    project=project.name,
+                    user=user.name,
+                )
+    return changes
+
+
+def _follow_one(session: Session, project: Project, user: User, role: ProjectRole | None) -> bool:
+    """Whether anything has changed. Raises LastAdmin."""
+    member = session.get(ProjectMember, (project.id, user.id), populate_existing=True)
+    if member is not None and not member.follows_groups:
+        return False
+    if role == (None if member is None else member.role):
+        return False
+    if role is None:
+        return members.remove(session, project, user)
+    members.set_role(session, project, user, role, follows_groups=True)
+    return True
