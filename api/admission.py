@@ -8,12 +8,16 @@ from typing import Any
 
 from api.checks import (
     Arm,
+    begin_arms,
     check_arms,
+    describe_source,
     find_dataset,
     find_datasets,
+    find_initial_weights,
     group_arms,
     locate_problems,
     name_dataset,
+    note_initial_weights,
     seconds_of_check,
     select_read,
     unless,
@@ -81,19 +85,26 @@ def plan_job(services: Services, user: User, document: Any) -> Plan:
     found = list(read.problems)
     name = name_dataset(document) if read.spec is None else read.spec.dataset.name
     known = find_dataset(services, name, "/dataset/name", found) if name is not None else None
-    report = Report()
-    if read.spec is not None and known is not None:
+    report, spec, weights = Report(), read.spec, None
+    if spec is not None:
+        spec, weights = find_initial_weights(services, spec, "/init_from", found)
+    if spec is not None and known is not None:
         # Between the two transactions, not inside one: a check may wait for its turn and take seconds, and a
         # connection that is held meanwhile is missing elsewhere.
         with unless(found):
             report = services.checker.check(
-                read.spec, known[1], user.id, seconds_of_check(services, found)
+                spec,
+                known[1],
+                user.id,
+                seconds_of_check(services, found),
+                describe_source(weights),
             )
+        report = note_initial_weights(spec, report, weights)
         found += select_read(report.problems, read.unread)
-    if found or read.spec is None or known is None:
+    if found or spec is None or known is None:
         raise Invalid(found[:MOST_PROBLEMS])
     _ensure_few_rows(services, user, report.rows)
-    spec, dataset, name = read.spec, known[0], _name_job(read.spec)
+    dataset, name = known[0], _name_job(spec)
     return Plan(
         new=(NewJob(spec=spec, name=name, warnings=_collect_notes(report)),),
         datasets={dataset.name: dataset},
@@ -166,8 +177,9 @@ def _plan_cells(
     search may come upon, checked with the cells and not created."""
     # One check for each arm, not for each cell: what is checked doesn't depend on the seed, and a study of 5
     # variants with 20 seeds needs 5 answers, not 100.
-    arms, found = group_arms(cells), list(problems)
-    checked = group_arms([*cells, *extremes])
+    found = list(problems)
+    arms = begin_arms(services, study, group_arms(cells), found)
+    checked = group_arms([*cells, *extremes]) if extremes else arms
     datasets_by_name = find_datasets(services, study, checked, found)
     known = [arm for arm in checked if arm.spec.dataset.name in datasets_by_name]
     infos = {name: info for name, (_, info) in datasets_by_name.items()}

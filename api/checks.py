@@ -6,15 +6,15 @@ What is wrong is added to a list instead of raised, so that a document gets all 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from api.http import Conflict
 from api.processes import CheckerUnavailable, StillChecking
 from api.services import Services
 from runtime.documents import pointer
-from store.catalog import datasets
-from store.db import Dataset, User
+from store.catalog import InitialWeights, datasets, initial_weights
+from store.db import Dataset, NotFound, User, WrongStatus
 from studies.spec import Cell, StudySpec, locate, part_of
 from trainer.problems import did_you_mean, listed
 from trainer.spec import DatasetInfo, JobSpec, Problem, Report
@@ -33,6 +33,7 @@ class Arm:
     variant: str
     point: Mapping[str, Any]
     cells: tuple[Cell, ...]
+    weights: InitialWeights | None = None
 
     @property
     def spec(self) -> JobSpec:
@@ -44,6 +45,26 @@ def group_arms(cells: Iterable[Cell]) -> list[Arm]:
     for cell in cells:
         groups.setdefault(cell.arm, []).append(cell)
     return [Arm(name, same[0].variant, same[0].point, tuple(same)) for name, same in groups.items()]
+
+
+def begin_arms(
+    services: Services, study: StudySpec, arms: Sequence[Arm], found: list[Problem]
+) -> list[Arm]:
+    """The arms with the checkpoints that they begin from; what is wrong with those in `found`."""
+    begun = []
+    for arm in arms:
+        field = next((one for one in ("tune", "search") if getattr(study, one) is not None), None)
+        if arm.spec.init_from is not None and field is not None:
+            # The jobs of the setting that is chosen are made later, without a look at the other job.
+            detail = f"a study with {field} can't begin from another job's weights"
+            remedy = f"no {field}, or no init_from"
+            found.append(Problem(pointer=f"/{field}", detail=detail, remedy=remedy))
+        place = locate(study, arm.variant, arm.point, "/init_from")
+        spec, weights = find_initial_weights(services, arm.spec, place, found)
+        update = {"init_from": spec.init_from}
+        cells = tuple(replace(one, spec=one.spec.model_copy(update=update)) for one in arm.cells)
+        begun.append(arm if weights is None else replace(arm, cells=cells, weights=weights))
+    return begun
 
 
 @contextmanager
@@ -106,6 +127,47 @@ def find_datasets(
     return {name: one for name, one in ready.items() if one is not None}
 
 
+def find_initial_weights(
+    services: Services, spec: JobSpec, place: str, found: list[Problem]
+) -> tuple[JobSpec, InitialWeights | None]:
+    """The spec with the digest of the checkpoint that it begins from, and what that is of; why there is none in `found`."""
+    wanted = spec.init_from
+    if wanted is None:
+        return spec, None
+    try:
+        with services.readers() as session:
+            weights = initial_weights.find(session, wanted)
+    except (NotFound, WrongStatus) as error:
+        remedy = "a job that you may read, has succeeded and has such a checkpoint: normlab show"
+        found.append(Problem(pointer=f"{place}/job", detail=str(error), remedy=remedy))
+        return spec, None
+    if wanted.digest not in (None, weights.digest):
+        detail = f"the {wanted.checkpoint} checkpoint of job {wanted.job} has the digest {weights.digest}"
+        found.append(
+            Problem(pointer=f"{place}/digest", detail=detail, remedy="no digest, or this one")
+        )
+        return spec, None
+    update = {"init_from": wanted.model_copy(update={"digest": weights.digest})}
+    return spec.model_copy(update=update), weights
+
+
+def note_initial_weights(spec: JobSpec, report: Report, weights: InitialWeights | None) -> Report:
+    """With what it begins from, among the notes."""
+    if weights is None or spec.init_from is None:
+        return report
+    head = ", but for the last layer" if spec.init_from.reset_head else ""
+    note = (
+        f"begins with the weights of job {spec.init_from.job} ({spec.init_from.checkpoint}, epoch {weights.epoch})"
+        f"{head}"
+    )
+    return report.model_copy(update={"notes": (*report.notes, note)})
+
+
+def describe_source(weights: InitialWeights | None) -> Mapping[str, Any] | None:
+    """For the checker."""
+    return None if weights is None else {"spec": weights.spec, "info": weights.info}
+
+
 def name_dataset(document: Any) -> str | None:
     """What a document names, whatever else is in it."""
     dataset = document.get("dataset") if isinstance(document, Mapping) else None
@@ -128,7 +190,9 @@ def check_arms(
         left = max(deadline - time.monotonic(), 0.0)
         info = infos[arm.spec.dataset.name]
         try:
-            yield services.checker.check(arm.spec, info, user.id, left)
+            source = describe_source(arm.weights)
+            report = services.checker.check(arm.spec, info, user.id, left, source)
+            yield note_initial_weights(arm.spec, report, arm.weights)
         except StillChecking as error:
             if not number:
                 raise

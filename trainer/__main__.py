@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from pydantic import TypeAdapter, ValidationError
 
 from runtime.documents import DocumentError, read_document
+from runtime.files import digest_of
 from trainer.errors import RanksError, TrainerError
 from trainer.events import CheckpointSaved, Event, Finished, Progressed, Stepped, StopRequest
 from trainer.problems import PlaceFinder, problems
@@ -64,6 +65,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--source", type=Path, help="YAML: where a dataset that isn't built in comes from"
+    )
+    parser.add_argument(
+        "--weights", type=Path, help="the checkpoint that `init_from` means, as a file"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--steps", action="store_true", help="print steps and other progress too")
@@ -170,20 +174,38 @@ def _train(spec: JobSpec, info: DatasetInfo, options: argparse.Namespace) -> int
     from trainer.ranks import train_on_ranks
     from trainer.training import train
 
-    devices = _choose_devices(spec, options)
+    devices, initial = _choose_devices(spec, options), _find_initial(spec, options.weights)
     kind: Literal["cpu", "cuda"] = "cpu" if devices[0] == "cpu" else "cuda"
     numerics = Numerics(device=kind, threads=options.threads)
     folder = options.out.absolute() / f"attempt-{len(list(options.out.glob('attempt-*'))) + 1}"
     known = _checkpoints(options.out)
     if len(devices) > 1:
         events = train_on_ranks(
-            spec, info, options.data, folder, numerics=numerics, devices=devices, resume=known
-        )
+            spec, info, options.data, folder,
+            numerics=numerics, devices=devices, resume=known, initial=initial,
+        )  # fmt: skip
     else:
         data: Data = load(spec.dataset, info, options.data)
-        events = train(spec, data, folder, numerics=numerics, resume=known)
+        events = train(spec, data, folder, numerics=numerics, resume=known, initial=initial)
     with closing(events), (options.out / "events.jsonl").open("a") as log:
         return _follow(events, log, known, show_steps=options.steps)
+
+
+def _find_initial(spec: JobSpec, weights: Path | None) -> CheckpointSaved | None:
+    if spec.init_from is None:
+        return None
+    if weights is None:
+        raise Refused(
+            "init_from names a job of a service: give its checkpoint as a file with --weights"
+        )
+    try:
+        content = weights.read_bytes()
+    except OSError as error:
+        raise Refused(f"{weights}: {error.strerror}") from error
+    digest, kind = digest_of(content), spec.init_from.checkpoint
+    if spec.init_from.digest not in (None, digest):
+        raise Refused(f"{weights} is not the checkpoint that init_from names: its digest differs")
+    return CheckpointSaved(kind, 0, 0, str(weights), digest, len(content))
 
 
 def _choose_devices(spec: JobSpec, options: argparse.Namespace) -> Sequence[str]:

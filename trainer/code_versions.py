@@ -39,6 +39,7 @@ GENERATIONS: Mapping[str, int] = {
     "b01a38c5221209e03d422ebc3e0f2459": 2,
     "1c7136a9a8eaec1b66f73edd005a2081": 2,
     "7668088de74fcef8840a94ffd7b2d8a2": 2,
+    "c1e1af28de56accc3ad600bd68e7bbe6": 2,
 }
 
 

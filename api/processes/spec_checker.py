@@ -108,17 +108,27 @@ class Checker:
         return self._pool.pids
 
     def check(
-        self, spec: JobSpec, info: DatasetInfo, person: int, seconds: float | None = None
+        self,
+        spec: JobSpec,
+        info: DatasetInfo,
+        person: int,
+        seconds: float | None = None,
+        source: Mapping[str, Any] | None = None,
     ) -> Report:
-        """The helper's report on the spec, within this many seconds; raises `CheckerUnavailable`."""
+        """The helper's report on the spec, within this many seconds; raises `CheckerUnavailable`. `source`: spec and info
+        of the job whose weights it begins from, as documents."""
         # First the memory of this process, then the folder, which outlives it and which other processes
         # share.
-        key = self._key(spec, info)
+        key = self._key(spec, info, source)
         if (kept := self._answers.get(key) or self._kept.read(key)) is not None:
             self._remember(key, kept)
             return kept
         limit = self._wait_seconds if seconds is None else min(seconds, self._wait_seconds)
-        question = {"spec": spec.model_dump(mode="json"), "info": info.model_dump(mode="json")}
+        question = {
+            "spec": spec.model_dump(mode="json"),
+            "info": info.model_dump(mode="json"),
+            "source": source,
+        }
         try:
             report: Report = self._ask(
                 person, question, limit, lambda answer: self._keep(key, answer), key
@@ -150,12 +160,17 @@ class Checker:
         """Another version of anything that answers is another question."""
         self._versions = _versions()
 
-    def _key(self, spec: JobSpec, info: DatasetInfo) -> str:
-        return _digest(
-            # The seed is not part of it: all seeds of an arm are one question. The versions are: after an
-            # upgrade of torch or of our checks an old "yes" may be wrong.
-            [spec.model_dump_json(exclude=dict(UNCHECKED)), info.model_dump_json(), self._versions]
-        )
+    def _key(
+        self, spec: JobSpec, info: DatasetInfo, source: Mapping[str, Any] | None = None
+    ) -> str:
+        # The seed is not part of it: all seeds of an arm are one question. The versions are: after an
+        # upgrade of torch or of our checks an old "yes" may be wrong.
+        parts: list[Any] = [
+            spec.model_dump_json(exclude=dict(UNCHECKED)),
+            info.model_dump_json(),
+            self._versions,
+        ]
+        return _digest(parts if source is None else [*parts, source])
 
     def _keep(self, key: str, answer: Mapping[str, Any]) -> Report:
         report = _report(answer)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from store.access import everything
+from store.catalog import initial_weights
 from store.db import (
     FINAL_STATUSES,
     JOBS_CHANNEL,
@@ -68,7 +69,7 @@ def delete_job(session: Session, job_id: int) -> None:
 
 
 def delete_study(session: Session, study_id: int) -> int:
-    """With its jobs, all of which have ended; how many these were. Raises NotFound, WrongStatus."""
+    """With its jobs, all of which have ended; how many these were. Raises NotFound, WrongStatus, InUse."""
     # Asked first without a lock: a job that goes on may hold what its end would wait for.
     unfinished = select(Job.id).where(Job.study_id == study_id, _GOES_ON)
     _raise_unfinished(session.scalars(unfinished).all(), f"study {study_id}")
@@ -209,6 +210,7 @@ def _raise_unfinished(job_ids: Sequence[int], what: str) -> None:
 def _delete_jobs(session: Session, job_ids: Sequence[int]) -> None:
     if not job_ids:
         return
+    initial_weights.ensure_not_awaited(session, job_ids)
     used = usage.of_jobs(job_ids)
     marks = (
         select(

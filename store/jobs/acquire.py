@@ -9,6 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import Select, and_, bindparam, false, func, select, tuple_
 from sqlalchemy.orm import Session, joinedload
 
+from store.catalog import initial_weights
 from store.db import Attempt, Checkpoint, Job, Lease, Result, Study, User, transition
 from store.hosts import (
     PATIENCE_SECONDS,
@@ -23,7 +24,7 @@ from store.hosts import (
 from store.jobs import queue, usage
 from store.reuse import answers
 from trainer.events import CheckpointSaved
-from trainer.spec import ASKED_FOR, CHANNELS_LAST, CHANNELS_LAST_WIDTH, Numerics
+from trainer.spec import ASKED_FOR, CHANNELS_LAST, CHANNELS_LAST_WIDTH, InitFrom, Numerics
 
 #: Serialises all acquisitions (and nothing else): the key of an advisory lock.
 ACQUIRE_LOCK = 0x6E6C_0001
@@ -69,6 +70,8 @@ class Assignment:
     queued_at: datetime
     started_at: datetime
     trace_context: str | None
+    #: What `init_from` names, if it is still there.
+    initial: CheckpointSaved | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +284,13 @@ def _describe(
         queued_at=job.queued_at,
         started_at=started_at,
         trace_context=job.trace_context,
+        initial=_initial(session, job),
     )
+
+
+def _initial(session: Session, job: Job) -> CheckpointSaved | None:
+    document = job.spec.get("init_from")
+    return initial_weights.read(session, InitFrom.model_validate(document)) if document else None
 
 
 def _checkpoints(session: Session, job: Job) -> tuple[CheckpointSaved, ...]:

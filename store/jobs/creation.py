@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session, aliased
 from sqlalchemy.orm.attributes import set_committed_value
 
 from store.access import members
-from store.catalog import datasets, projects
+from store.catalog import datasets, initial_weights, projects
 from store.db import (
     JOBS_CHANNEL,
     PRIORITIES,
@@ -75,8 +75,8 @@ class Submission:
 def accept(session: Session, submissions: Sequence[Submission]) -> list[Job]:
     """Accept jobs without a study, in their order; a project is made if it is new.
 
-    Raises DatasetUnavailable when a dataset's registration has failed, LimitReached, PriorityRefused and ProjectRefused: then
-    none is accepted.
+    Raises DatasetUnavailable when a dataset's registration has failed, LimitReached, PriorityRefused, ProjectRefused, and
+    NotFound of weights to begin from: then none is accepted.
     """
     # Before the projects: a transaction that waits for a dataset must not hold a new project's name, for which
     # jobs on other datasets would wait.
@@ -95,6 +95,7 @@ def accept(session: Session, submissions: Sequence[Submission]) -> list[Job]:
         }
         for one in submissions
     ]
+    initial_weights.keep(session, (one.new.spec for one in submissions))
     note_answers(session, [[row] for row in rows])
     jobs = [row[0] for row in _insert(session, _INSERTED_JOBS, rows)]
     _copy_records(session, jobs)
@@ -117,6 +118,7 @@ def insert_jobs(
     who: str,
 ) -> None:
     """Accept a new study's jobs on these datasets (of `datasets.lock_all_usable`); `device` overrides that of the specs."""
+    initial_weights.keep(session, (one.spec for one in new))
     rows = _study_rows(study, on, new, device)
     [decided] = note_answers(session, [rows])
     # All of the study's jobs must have the numerics of those that are answered.
@@ -141,6 +143,7 @@ def add_jobs(
 ) -> list[Job]:
     """As `insert_jobs` for a study that has jobs, and reads the new rows, in the order of the cells; where they aren't
     limited, whatever limits their owner has."""
+    initial_weights.keep(session, (one.spec for one in new))
     rows = _study_rows(study, on, new, device)
     # Before its first claim the study's numerics hang on all of its jobs: then the new ones are answered by claims.
     if study.numerics is not None:

@@ -16,12 +16,14 @@ from sqlalchemy import (
     any_,
     delete,
     func,
+    not_,
     select,
     text,
     union_all,
 )
 from sqlalchemy.orm import Session, aliased
 
+from store.catalog import initial_weights
 from store.db import FINAL_STATUSES, Attempt, Checkpoint, Deletion, File, IdempotencyKey, Job
 from store.hosts import Stored
 from store.jobs import usage
@@ -221,4 +223,5 @@ def _may_go(kept: timedelta) -> ColumnElement[bool]:
         (Checkpoint.kind == "last") | is_superseded,
         Job.status.in_(FINAL_STATUSES),
         Job.finished_at < func.clock_timestamp() - kept,
+        not_(initial_weights.is_awaited(Checkpoint.job_id)),
     )

@@ -1,6 +1,6 @@
 """`python -m trainer.checks --serve` forks helpers (`runtime.fork_server`) that answer questions, a JSON line each.
 
-{id, spec, info} is answered with {id, report}, or {id, error} for what is not a spec at all;
+{id, spec, info} is answered with {id, report} (with `source`, {spec, info}, of the job whose weights it begins from), or {id, error} for what is not a spec at all;
 {id, preview or classes, info, folder} with {id, picture} (base64), or {id, refused}.
 """
 
@@ -15,6 +15,7 @@ import torch
 from pydantic import ValidationError
 
 from runtime.fork_server import serve_forks
+from trainer.checks.initial_weights import Source
 from trainer.checks.run import check
 from trainer.data import draw_classes
 from trainer.data.augmentation import draw_preview
@@ -44,7 +45,8 @@ def answer(line: bytes) -> dict[str, Any]:
         if "preview" in question or "classes" in question:
             return {"id": question.get("id"), **_picture(question)}
         spec = JobSpec.model_validate(question["spec"])
-        report = check(spec, DatasetInfo.model_validate(question["info"]))
+        source = _source(question["source"]) if question.get("source") else None
+        report = check(spec, DatasetInfo.model_validate(question["info"]), source)
         return {"id": question.get("id"), "report": report.model_dump(mode="json")}
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         log.warning("a question was refused", exc_info=True)
@@ -52,6 +54,12 @@ def answer(line: bytes) -> dict[str, Any]:
     except Exception as error:  # the helper outlives every question; the cause is in its log
         log.exception("a question failed")
         return {"id": _id(question), "error": f"{type(error).__name__}: {error}"}
+
+
+def _source(document: Any) -> Source:
+    return Source(
+        JobSpec.model_validate(document["spec"]), DatasetInfo.model_validate(document["info"])
+    )
 
 
 def _picture(question: Any) -> dict[str, Any]:

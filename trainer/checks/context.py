@@ -23,6 +23,7 @@ from trainer.surgery import NormSite, Survey, choose_sites, on_meta, shorten, su
 #: Of a spec, what the network doesn't depend on.
 BESIDE_THE_NETWORK = {
     "project", "optimizer", "schedule", "training", "early_stopping", "evaluations", "seed", "resources",
+    "init_from",
 }  # fmt: skip
 #: The arms of a study often train one network by many settings, and ask one after the other.
 _MOST_NETWORKS = 64

@@ -14,6 +14,7 @@ from trainer.checks.batches import BATCH_CHECKS, BATCH_WARNINGS
 from trainer.checks.context import CheckContext, build_context, describe_network
 from trainer.checks.data import DATA_CHECKS, DATA_WARNINGS, count_rows, warn_many_rows
 from trainer.checks.dropout import DROPOUT_WARNINGS
+from trainer.checks.initial_weights import Source, check_initial_weights
 from trainer.checks.input_dependence import check_input_dependence, is_batch_of_one
 from trainer.checks.model import MODEL_CHECKS, MODEL_WARNINGS
 from trainer.checks.norms import NORM_CHECKS, NORM_WARNINGS
@@ -61,8 +62,9 @@ WARNINGS: tuple[Callable[[CheckContext], Iterator[str]], ...] = (
 )
 
 
-def check(spec: JobSpec, info: DatasetInfo) -> Report:
-    """Never raises for what a spec says: whatever is wrong is in the report."""
+def check(spec: JobSpec, info: DatasetInfo, source: Source | None = None) -> Report:
+    """Never raises for what a spec says: whatever is wrong is in the report. `source`: what the job trained whose weights
+    the spec begins from."""
     context = build_context(spec, info)
     problems = [problem for find in CHECKS for problem in find(context)]
     parameters, measured, notes = 0, 0, context.notes
@@ -70,6 +72,7 @@ def check(spec: JobSpec, info: DatasetInfo) -> Report:
         try:
             parameters, measured, dry_run_notes, problems = _dry_run(context)
             notes += dry_run_notes
+            problems += () if problems else check_initial_weights(spec, info, source)
         except (ModelError, SurgeryError) as error:
             problems.append(as_problem(error))
     rows = 0 if problems else count_rows(context.spec, measured)

@@ -11,6 +11,7 @@ from trainer.models.cnn_mlp_resnet import Shape
 from trainer.models.library import model_names, require_known, weightless
 from trainer.models.library_imports import import_from_timm
 from trainer.models.parameters import head_parameters, hidden_matrices, split_parameters
+from trainer.models.transfer import find_misfits, transfer
 
 __all__ = [
     "Shape",
@@ -18,6 +19,7 @@ __all__ = [
     "build_model",
     "build_with_report",
     "count_parameters",
+    "find_misfits",
     "head_parameters",
     "hidden_matrices",
     "import_from_timm",
@@ -25,5 +27,6 @@ __all__ = [
     "model_names",
     "require_known",
     "split_parameters",
+    "transfer",
     "weightless",
 ]

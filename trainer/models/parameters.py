@@ -44,12 +44,17 @@ def split_parameters(model: nn.Module) -> Parameters:
     return parts
 
 
-def head_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Of the layer that gives the outputs: the last linear layer, or the last convolution where there is none."""
+def find_head(model: nn.Module) -> nn.Module | None:
+    """The layer that gives the outputs: the last linear layer, or the last convolution where there is none."""
     for kind in (nn.Linear, _ConvNd):
         if layers := [module for module in model.modules() if isinstance(module, kind)]:
-            return list(layers[-1].parameters())
-    return []
+            return layers[-1]
+    return None
+
+
+def head_parameters(model: nn.Module) -> list[nn.Parameter]:
+    head = find_head(model)
+    return [] if head is None else list(head.parameters())
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:

@@ -43,6 +43,7 @@ def train_on_ranks(
     numerics: Numerics,
     devices: Sequence[str],
     resume: Sequence[CheckpointSaved] = (),
+    initial: CheckpointSaved | None = None,
 ) -> Generator[Event, StopRequest | None, None]:
     """As `trainer.training.train`, by a process for each of the devices (`cpu`, `cuda:1`), none of them this one.
 
@@ -60,6 +61,7 @@ def train_on_ranks(
         folder=folder,
         devices=tuple(devices),
         resume=tuple(resume),
+        initial=initial,
     )
     with RankProcesses(work) as ranks:
         while (event := ranks.receive()) is not None:

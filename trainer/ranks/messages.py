@@ -24,6 +24,7 @@ class Work:
     folder: Path
     devices: tuple[str, ...]
     resume: tuple[CheckpointSaved, ...]
+    initial: CheckpointSaved | None
 
 
 @dataclass(frozen=True, slots=True)

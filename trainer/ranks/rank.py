@@ -116,6 +116,7 @@ def _train(work: Work, rank: int, sender: _Sender, meeting: MeetingPoint) -> Non
         numerics=Numerics.model_validate(work.numerics),
         device=device,
         resume=work.resume,
+        initial=work.initial,
         ranks=Ranks(rank, len(work.devices)),
     )
     request: StopRequest | None = None

@@ -12,7 +12,7 @@ from runtime.files import digest_of
 from trainer.spec.augmentation import AugmentationSpec
 from trainer.spec.dataset import DatasetSpec, Shift
 from trainer.spec.diagnostics import DiagnosticsSpec, NoDiagnostics
-from trainer.spec.model import DefaultInit, InitSpec, ModelSpec
+from trainer.spec.model import DefaultInit, InitFrom, InitSpec, ModelSpec
 from trainer.spec.norm import NormSpec, PlainWeights, WeightsSpec
 from trainer.spec.optimization import (
     Constant,
@@ -161,6 +161,10 @@ NEUTRAL_RESOURCES: Final[Mapping[str, Any]] = {
 }
 
 
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
 def _no_repeats(kinds: list[str], what: str) -> None:
     repeated = sorted({kind for kind in kinds if kinds.count(kind) > 1})
     if repeated:
@@ -178,6 +182,8 @@ class JobSpec(Part):
     norm: NormSpec
     weights: WeightsSpec = PlainWeights(kind="plain")
     init: InitSpec = DefaultInit(kind="default")
+    # Left out of documents at its default, as in the documents from before it was there.
+    init_from: Annotated[InitFrom | None, Field(exclude_if=_is_none)] = None
     regularization: Annotated[tuple[RegularizerSpec, ...], Field(max_length=32)] = ()
     augmentation: Annotated[tuple[AugmentationSpec, ...], Field(max_length=32)] = ()
     optimizer: OptimizerSpec = Sgd(kind="sgd")

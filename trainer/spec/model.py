@@ -165,3 +165,24 @@ class NormalInit(Part):
 
 
 InitSpec: TypeAlias = Annotated[DefaultInit | NormalInit, Field(discriminator="kind")]
+
+
+class InitFrom(Part):
+    """The weights of another job's checkpoint to begin from: fine-tuning. All else begins anew: optimizer, schedule,
+    averages."""
+
+    job: Annotated[int, Field(strict=True, ge=1, le=2**53, description="one that has succeeded")]
+    checkpoint: Annotated[
+        Literal["best", "last"],
+        Field(description="best: on validation, with averaged weights where there are any"),
+    ] = "best"
+    reset_head: Annotated[
+        bool, Field(description="the last layer begins as without this, as for other classes")
+    ] = False
+    digest: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[0-9a-f]{32}$",
+            description="of the checkpoint's file; filled in when the job is submitted",
+        ),
+    ] = None

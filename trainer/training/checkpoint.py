@@ -243,6 +243,13 @@ def load_best(best: Best, job_folder: Path, device: torch.device) -> dict[str, T
     return weights
 
 
+def load_weights(saved: CheckpointSaved, device: torch.device) -> dict[str, Tensor]:
+    """Parameters and buffers of either kind of checkpoint. Raises DamagedFile."""
+    content = _deserialized(read_verified(Path(saved.path), saved.digest), device)
+    weights: dict[str, Tensor] = content if saved.kind == "best" else content["state"]["model"]
+    return weights
+
+
 def restore_model(spec: JobSpec, info: DatasetInfo, path: Path) -> nn.Module:
     """The model with the weights of a `best` checkpoint, on the CPU, in eval mode."""
     model = build_model(spec, info)

@@ -34,7 +34,8 @@ def describe_facts(
     Keys: weight_parameters, bias_parameters, norm_parameters (counts, as `trainer.models.parameters` parts
     them), decayed_norm_parameters, decayed_bias_parameters (under weight decay), examples_per_step,
     total_steps, schedule, train_size, val_size, test_size, test_is_cut (1: by the split's seed; 0: it is
-    the set's own), data, split; and where guessing has a score, chance_accuracy and chance_loss.
+    the set's own), data, split; where guessing has a score, chance_accuracy and chance_loss; and initial_weights of a
+    training that begins with another job's.
     """
     return {
         **_parameters(model, optimizer),
@@ -48,7 +49,14 @@ def describe_facts(
         "data": data.info.digest,
         "split": _split_digest(data),
         **_chance(spec, data),
+        **_initial_weights(spec),
     }
+
+
+def _initial_weights(spec: JobSpec) -> dict[str, str]:
+    """By their digest, if they are another job's."""
+    digest = spec.init_from.digest if spec.init_from is not None else None
+    return {} if digest is None else {"initial_weights": digest}
 
 
 def _parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:

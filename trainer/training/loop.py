@@ -23,7 +23,7 @@ from trainer.events import (
     StopRequest,
 )
 from trainer.layers import set_progress
-from trainer.models import count_parameters
+from trainer.models import count_parameters, transfer
 from trainer.random_streams import seed_globals
 from trainer.spec import JobSpec, Numerics
 from trainer.training.checkpoint import (
@@ -32,6 +32,7 @@ from trainer.training.checkpoint import (
     CheckpointFolder,
     Restored,
     load_best,
+    load_weights,
     restore,
 )
 from trainer.training.environment import apply_numerics, describe_change
@@ -50,11 +51,13 @@ def train(
     numerics: Numerics = _PLAIN,
     device: torch.device | None = None,
     resume: Sequence[CheckpointSaved] = (),
+    initial: CheckpointSaved | None = None,
     ranks: Ranks | None = None,
 ) -> Generator[Event, StopRequest | None, None]:
     """Trains the spec; `folder` is the attempt's own, and its parent is the job's.
 
-    Goes on from the first usable of `resume`, newest first. `StopRequest.SAVE_AND_STOP` is answered at the
+    Goes on from the first usable of `resume`, newest first; else it begins with the weights of `initial`, which a spec
+    with `init_from` needs. `StopRequest.SAVE_AND_STOP` is answered at the
     next `Stepped` or `Progressed`: `CheckpointSaved("last")`, and no `Finished`. Closing the generator
     abandons the training. Everything that goes wrong propagates, but for a loss that is no longer
     finite: that is a result, `diverged`.
@@ -68,6 +71,9 @@ def train(
     setup = set_up(spec, data, folder, numerics, device or torch.device(numerics.device), ranks)
     state = TrainingState(setup)
     restored = _resume(setup, state, resume)
+    if restored.state is None and spec.init_from is not None:
+        assert initial is not None
+        transfer(setup.model, load_weights(initial, setup.device), spec.init_from)
     if ranks is not None:
         ranks.check_equal(state.step, setup.model)
         if not ranks.leads:

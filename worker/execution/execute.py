@@ -108,17 +108,24 @@ class Execution:
 
     def _train(self) -> Outcome | None:
         spec = JobSpec.model_validate(self._assignment.spec)
-        info = DatasetInfo.model_validate(self._assignment.info)
-        resume = self._fetch_inputs(info)
-        if resume is None:
+        info, initial = DatasetInfo.model_validate(self._assignment.info), self._assignment.initial
+        if spec.init_from is not None and initial is None:
+            raise DataError(f"the weights of job {spec.init_from.job}, to begin from, are gone")
+        saved = (*self._assignment.checkpoints, *([initial] if initial is not None else []))
+        fetched = self._fetch_inputs(info, saved)
+        if fetched is None:
             return self._stop
+        count = len(self._assignment.checkpoints)
+        resume, begin = fetched[:count], next(iter(fetched[count:]), None)
         # Closed by name: an error that is kept keeps its frames, and with them the model's memory.
-        with closing(self._start_training(spec, info, resume)) as events:
+        with closing(self._start_training(spec, info, resume, begin)) as events:
             return self._follow(events, spec.periods)
 
-    def _fetch_inputs(self, info: DatasetInfo) -> Sequence[CheckpointSaved] | None:
+    def _fetch_inputs(
+        self, info: DatasetInfo, checkpoints: Sequence[CheckpointSaved]
+    ) -> Sequence[CheckpointSaved] | None:
         """None where it was stopped while it waited for the storage."""
-        storage, checkpoints = self._context.storage, self._assignment.checkpoints
+        storage = self._context.storage
         if not storage.is_remote:
             return [replace(one, path=str(storage.root / one.path)) for one in checkpoints]
         progressed, say = self._heartbeat.progressed, self._recorder.say
@@ -133,7 +140,11 @@ class Execution:
         return retry_until_there(fetch, goes_on, say)
 
     def _start_training(
-        self, spec: JobSpec, info: DatasetInfo, resume: Sequence[CheckpointSaved]
+        self,
+        spec: JobSpec,
+        info: DatasetInfo,
+        resume: Sequence[CheckpointSaved],
+        initial: CheckpointSaved | None,
     ) -> Generator[Event, StopRequest | None, None]:
         assignment, storage = self._assignment, self._context.storage.root
         folder = storage / "jobs" / str(assignment.job_id) / f"attempt-{assignment.attempt}"
@@ -143,12 +154,15 @@ class Execution:
             return train_on_ranks(
                 spec, info, storage / "datasets", folder,
                 numerics=numerics, devices=[str(one) for one in self._devices], resume=resume,
+                initial=initial,
             )  # fmt: skip
         data = self._context.load(spec.dataset, info)
         self._heartbeat.progressed()
         device = self._devices[0]
         memory.limit(device, assignment.devices[0].booked_bytes)
-        return train(spec, data, folder, numerics=numerics, device=device, resume=resume)
+        return train(
+            spec, data, folder, numerics=numerics, device=device, resume=resume, initial=initial
+        )
 
     def _follow(
         self, events: Generator[Event, StopRequest | None, None], periods: int

@@ -13,12 +13,16 @@ from trainer.spec.job import JobSpec, Numerics
 
 
 def start_ranks(
-    spec: JobSpec, folder: Path, resume: Sequence[CheckpointSaved] = ()
+    spec: JobSpec,
+    folder: Path,
+    resume: Sequence[CheckpointSaved] = (),
+    initial: CheckpointSaved | None = None,
 ) -> Generator[Event, StopRequest | None, None]:
     info, devices = BUILT_IN[spec.dataset.name], ["cpu"] * spec.resources.devices
     return train_on_ranks(
-        spec, info, datasets_folder(), folder, numerics=Numerics(), devices=devices, resume=resume
-    )
+        spec, info, datasets_folder(), folder,
+        numerics=Numerics(), devices=devices, resume=resume, initial=initial,
+    )  # fmt: skip
 
 
 def last_weights(events: Sequence[Event]) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import torch
 from ranks.rank_trainings import last_weights, start_ranks
 
 from tests.support.trainings import (
@@ -100,3 +101,20 @@ def test_a_resumed_training_equals_one_that_was_never_interrupted(tmp_path) -> N
     for part in ("finished", "weights", "evaluations"):
         assert outcome(resumed)[part] == outcome(whole)[part]
     assert len([one for one in whole if isinstance(one, EvaluationFinished)]) == 1
+
+
+def test_every_rank_begins_with_the_weights_of_another_training(tmp_path) -> None:
+    saved = last_of(run(make_spec(**UNEVEN, norm=SYNC), tmp_path / "source" / "attempt-1"))
+    still = {
+        "optimizer": {"kind": "sgd", "lr": 1e-30, "momentum": 0.0},
+        "training": {"steps": 1, "eval_every": 1},
+        "init_from": {"job": 1, "checkpoint": "last"},
+    }
+    spec = on(2, norm=SYNC, seed=5, **still)
+    together = list(start_ranks(spec, tmp_path / "together" / "attempt-1", initial=saved))
+    weights = last_weights(together)
+    given = torch.load(saved.path, weights_only=True)["state"]["model"]
+    is_running = ("running_mean", "running_var", "tracked")
+    names = [name for name in given if not name.endswith(is_running)]
+    assert len(names) == 11
+    assert all(torch.equal(weights[name], given[name]) for name in names)

@@ -76,6 +76,7 @@ def test_the_hash_covers_every_other_field() -> None:
         "model": {"name": "mlp"},
         "norm": {"kind": "batch"},
         "init": {"kind": "normal", "std": 0.1},
+        "init_from": {"job": 7},
         "regularization": [{"kind": "l2", "value": 0.1}],
         "augmentation": [{"kind": "flip"}],
         "optimizer": {"kind": "adam"},
