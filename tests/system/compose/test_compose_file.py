@@ -33,6 +33,8 @@ LOGINS = {
     "worker-gpu": {WORKER}, "sweep": {WORKER}, "mirror": {WORKER}, "mlflow": {MLFLOW, ACCESS},
 }  # fmt: skip
 ONE_SHOTS = {"migrate", "mlflow-database"}
+#: What `deploy/make-secrets` writes last; as many secrets as it says are there then.
+MARK = f"made-by-deploy-make-secrets-{len(SECRETS)}"
 
 
 def test_every_published_port_is_on_loopback() -> None:
@@ -54,11 +56,29 @@ def test_the_script_makes_every_secret_of_the_file_once(tmp_path: Path) -> None:
     for _ in range(2):
         subprocess.run([ROOT / "deploy/make-secrets"], cwd=tmp_path, check=True)
         made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    # docker compose would make a variable of any other line.
+    assert re.fullmatch("#.*\n", made.pop(MARK))
     assert made.keys() == COMPOSE["secrets"].keys()
     assert made.pop("postgres_password") == "as-before\n"
     assert made.pop("bootstrap_token").startswith("nl_")
     assert all(re.fullmatch("[0-9a-f]{48}\n", value) for value in made.values())
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_script_lets_services_read_a_secret_that_somebody_wrote(tmp_path: Path) -> None:
+    secret = tmp_path / "secrets/smtp_password"
+    secret.parent.mkdir()
+    secret.write_text("of the mail server\n")
+    secret.chmod(0o600)
+    subprocess.run([ROOT / "deploy/make-secrets"], cwd=tmp_path, check=True)
+    assert secret.read_text() == "of the mail server\n"
+    assert secret.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"postgres", "redis"}))
+def test_without_all_secrets_nothing_is_started_or_stopped(name: str) -> None:
+    # A missing file of `secrets` is noticed in the midst of `up`, when services are replaced already.
+    assert SERVICES[name]["env_file"] == [f"${{NORMLAB_SECRETS:-./secrets}}/{MARK}"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -91,6 +111,19 @@ def test_a_service_has_no_rights_of_root_and_writes_into_volumes_and_memory_only
     assert service["security_opt"] == ["no-new-privileges:true"]
     # PostgreSQL's entry point needs to become its user; no other service adds any.
     assert "cap_add" not in service or name == "postgres"
+
+
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"postgres", "redis"}))
+def test_the_home_in_memory_belongs_to_the_user_of_the_image(name: str) -> None:
+    # Docker gives it the mode of the image's folder, whatever `mode` says; the owner is what it is told.
+    user = re.search(r"useradd .*--uid (\d+)", (ROOT / "Dockerfile").read_text())
+    assert user
+    assert f"/home/normlab:exec,uid={user[1]},mode=700" in SERVICES[name]["tmpfs"]
+
+
+def test_postgres_keeps_its_data_in_the_volume_whatever_its_image_thinks() -> None:
+    service = SERVICES["postgres"]
+    assert service["volumes"] == [f"pgdata:{service['environment']['PGDATA']}"]
 
 
 @pytest.mark.parametrize("name", sorted(set(SERVICES) - ONE_SHOTS))

@@ -87,6 +87,23 @@ def test_a_study_goes_through_and_outlives_down_and_up(stack: Stack) -> None:
     stack.run("run", "--rm", "mirror", "python", "-m", "worker.mirror", "--verify")
 
 
+@pytest.mark.parametrize("service", ["api", "mirror", "mlflow", "sweep", "worker-cpu"])
+def test_a_service_writes_into_its_home_and_its_volumes_only(stack: Stack, service: str) -> None:
+    probe = "test $(id -u) != 0 && touch ~/probe /tmp/probe && ! touch /probe && ! touch /srv/probe"
+    stack.run("exec", "-T", service, "sh", "-c", probe)
+
+
+def test_two_workers_have_a_name_each(stack: Stack) -> None:
+    stack.run("up", "--detach", "--no-build", "--scale", "worker-cpu=2")
+
+    def names() -> set[str]:
+        headers = {"Authorization": f"Bearer {stack.token}"}
+        answer = httpx.get(f"{stack.url}/api/v1/workers", headers=headers).raise_for_status()
+        return {host["host"] for host in answer.json()["items"] if host["claims"]}
+
+    wait_for(lambda: names() == {"worker-cpu-1", "worker-cpu-2"}, "both work", 5 * MINUTE)
+
+
 def test_mlflow_asks_for_a_token(stack: Stack) -> None:
     _wait_for_mlflow(stack)
     search = f"{stack.mlflow_url}/api/2.0/mlflow/experiments/search?max_results=1"
