@@ -1,9 +1,9 @@
-"""Two thousand hostile requests from one member, and how long a neighbour's `GET /jobs` takes meanwhile."""
+"""Two thousand hostile requests from one member, and how long a neighbour's `GET /jobs` takes beside them and alone, by turns."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -18,13 +18,16 @@ from bench.harness.hostile import Hostile, ask, hostile_requests, is_failure
 
 #: Connections of the hostile member.
 CONNECTIONS = 4
-_ALONE = 100
+#: Of the neighbour, before and after the hostile requests of each round.
+_ALONE = 25
+#: Hostile requests of a round.
+_AT_A_TIME = 250
 _PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the hostile requests were answered: by status, those that failed, and the seconds of all."""
+    """What hostile requests were answered: by status, those that failed, and the seconds of all."""
 
     statuses: Counter[str]
     failures: list[str]
@@ -38,44 +41,76 @@ def measure_hostile(folder: Path, *, requests: int) -> Section:
         ProcessPoolExecutor(1, get_context("spawn")) as sender,
         _neighbour(url, viewer) as read,
     ):
-        sender.submit(send_hostile, url, member, 0).result()
-        alone = [read() for _ in range(_ALONE)]
-        sending = sender.submit(send_hostile, url, member, requests)
-        beside = [read()]
-        while not sending.done():
-            beside.append(read())
-        answers = sending.result()
+        sender.submit(send_hostile, url, member, 0, 0).result()
+        rounds = [
+            _measure_round(url, member, sender, read, number)
+            for number in range(requests // _AT_A_TIME)
+        ]
         jobs = len(_list_jobs(url, viewer))
+    return _describe(rounds, jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """The neighbour's milliseconds without and with the hostile requests, and what those were answered."""
+
+    alone: list[float]
+    beside: list[float]
+    answers: Answers
+
+    @property
+    def ratio(self) -> float:
+        return median(self.beside) / median(self.alone)
+
+
+def _measure_round(
+    url: str, member: str, sender: Executor, read: Callable[[], float], number: int
+) -> _Round:
+    alone = [read() for _ in range(_ALONE)]
+    sending = sender.submit(send_hostile, url, member, _AT_A_TIME, number)
+    beside = [read()]
+    while not sending.done():
+        beside.append(read())
+    answers = sending.result()
+    return _Round(alone + [read() for _ in range(_ALONE)], beside, answers)
+
+
+def _describe(rounds: Sequence[_Round], jobs: int) -> Section:
+    failures = [name for one in rounds for name in one.answers.failures]
+    statuses = sum((one.answers.statuses for one in rounds), Counter[str]())
+    count, seconds = statuses.total(), sum(one.answers.seconds for one in rounds)
     figures = [
-        Figure("GET /jobs, alone: median", median(alone), "ms"),
-        Figure("GET /jobs, beside them: median", median(beside), "ms"),
-        Figure("beside them ÷ alone", median(beside) / median(alone), "", at_most(2)),
-        Figure("hostile requests", requests / answers.seconds, "/s"),
-        Figure("failures of the service", len(answers.failures), "", at_most(0)),
+        Figure("GET /jobs, alone: median", median(median(one.alone) for one in rounds), "ms"),
+        Figure(
+            "GET /jobs, beside them: median", median(median(one.beside) for one in rounds), "ms"
+        ),
+        Figure("beside them ÷ alone", median(one.ratio for one in rounds), "", at_most(2)),
+        Figure("hostile requests", count / seconds, "/s"),
+        Figure("failures of the service", len(failures), "", at_most(0)),
         Figure("jobs stored", jobs, "", at_most(0)),
     ]
-    rounds = {
-        "alone": alone,
-        "beside": beside,
-        "statuses": dict(answers.statuses),
-        "failures": answers.failures,
+    measured = {
+        "alone": [one.alone for one in rounds],
+        "beside": [one.beside for one in rounds],
+        "statuses": dict(statuses),
+        "failures": failures,
     }
-    return Section(f"{requests:,} hostile requests, and a neighbour", figures, rounds)
+    return Section(f"{count:,} hostile requests, and a neighbour", figures, measured)
 
 
-def send_hostile(url: str, token: str, requests: int) -> Answers:
+def send_hostile(url: str, token: str, requests: int, seed: int) -> Answers:
     began = time.perf_counter()
     statuses: Counter[str] = Counter()
     failures: list[str] = []
 
-    def send(one: Hostile) -> None:
-        answer = ask(url, one)
+    def send(hostile: Hostile) -> None:
+        answer = ask(url, hostile)
         statuses[answer.split(b" ", 2)[1].decode() if answer else "none"] += 1
-        if is_failure(one, answer):
-            failures.append(one.name)
+        if is_failure(hostile, answer):
+            failures.append(hostile.name)
 
     with ThreadPoolExecutor(CONNECTIONS) as threads:
-        list(threads.map(send, hostile_requests(requests, token)))
+        list(threads.map(send, hostile_requests(requests, token, seed)))
     return Answers(statuses, failures, time.perf_counter() - began)
 
 
