@@ -44,7 +44,10 @@ def _trial_rows(tuned: Sequence[TunedArm], metric: str) -> Iterator[tuple[str, .
             setting = arm_name("", one.setting).removeprefix(" · ")
             mean = NOTHING if one.mean is None else amount(one.mean, metric)
             seeds = ", ".join(map(str, one.values))
-            yield (arm.arm, setting, mean, seeds, "chosen" if one.chosen else "")
+            note = "chosen" if one.chosen else ""
+            if one.stopped is not None:
+                note = f"stopped after {one.stopped}"
+            yield (arm.arm, setting, mean, seeds, note)
 
 
 def _best(best: BestOf, metric: str) -> str:

@@ -30,7 +30,7 @@ from studies.spec.panels import (
     Panel,
 )
 from studies.spec.parts import collect_problems, part_of, read_job_parts, read_study_parts
-from studies.spec.search import Choice, FloatRange, IntRange, Search, Tpe
+from studies.spec.search import Choice, FloatRange, IntRange, Search, StopRule, Tpe
 from studies.spec.space import ArmSpace
 from studies.spec.study import (
     ENOUGH_SEEDS,
@@ -83,6 +83,7 @@ __all__ = [
     "Spread",
     "Statistic",
     "StepsToReach",
+    "StopRule",
     "StudyError",
     "StudySpec",
     "Take",

@@ -201,6 +201,29 @@ class Tpe(Part):
 SamplerSpec: TypeAlias = Annotated[Tpe | QuasiRandom, Field(discriminator="kind")]
 
 
+class StopRule(Part):
+    """Stops a trial that is behind those of its own arm, at the same seed and after as many evaluation periods. Compared are
+    trials of earlier batches alone: so what is stopped doesn't depend on who is faster.
+
+    `median`: below the median of them (Golovin et al. 2017), after every period. `halving`: not among the best 1/`factor`
+    after `first`, `first` × `factor`, … periods (ASHA, Li et al. 2018, arXiv 1810.05934).
+    """
+
+    kind: Literal["median", "halving"]
+    first: Annotated[
+        int, Field(strict=True, ge=1, description="periods before a trial may be stopped")
+    ] = 1
+    factor: Annotated[int, Field(strict=True, ge=2, le=100, description="of halving")] = 3
+    finishers: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="share of each arm's trials that is trained to the end, at least",
+        ),
+    ] = 0.5
+
+
 class Search(Part):
     """Every arm tries as many settings, found by itself, on seeds of their own."""
 
@@ -217,8 +240,18 @@ class Search(Part):
     ] = DEFAULT_SEEDS
     sampler: Annotated[SamplerSpec, Field(default_factory=lambda: Tpe.model_validate({}))]
 
+    stop: Annotated[
+        StopRule | None,
+        Field(description="stops trials early; without it, all are trained to the end"),
+    ] = None
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.stop is not None and self.sampler.first is None:
+            detail = (
+                "trials are compared with those of earlier batches, and quasi_random has only one"
+            )
+            raise FieldValueError(detail, "stop")
         if len(set(self.seeds)) < len(self.seeds):
             detail = f"search seeds may appear once each, but got {list(self.seeds)}"
             raise FieldValueError(detail, "seeds")
@@ -236,6 +269,11 @@ class Search(Part):
         """In an order that is the same wherever the document was stored: SQL's JSON keeps none. Each comes after those
         that its condition rests on."""
         return tuple(_in_order(self.space))
+
+    def batch_of(self, number: int) -> int:
+        """The number of the trial with which the batch of this one begins."""
+        later = number - self.first_trials
+        return 0 if later < 0 else number - later % self.batch
 
     @property
     def batch(self) -> int:

@@ -2,6 +2,7 @@
 come to."""
 
 from studies.tuning.budget import BestOf, Lead, best_by_budget, leads
+from studies.tuning.limits import TrialStop, read_trial_stop
 from studies.tuning.recorded import ReplayedRule, read_replays
 from studies.tuning.select import chosen_settings, continue_tuning, tuned_arms
 from studies.tuning.trials import TunedArm
@@ -10,11 +11,13 @@ __all__ = [
     "BestOf",
     "Lead",
     "ReplayedRule",
+    "TrialStop",
     "TunedArm",
     "best_by_budget",
     "chosen_settings",
     "continue_tuning",
     "leads",
     "read_replays",
+    "read_trial_stop",
     "tuned_arms",
 ]

@@ -112,9 +112,11 @@ def _bands(values: Sequence[float], counts: Sequence[int], metric: str) -> dict[
 
 
 def _values(arm: TunedArm, metric: str) -> list[float]:
-    """In the order of the trials. One without a value counts as the arm's worst; an arm with none at all has none."""
-    known = [one.mean for one in arm.tried if one.mean is not None]
+    """In the order of the trials. One without a value, or stopped early, counts as the arm's worst; an arm with none at
+    all has none."""
+    means = [None if one.stopped is not None else one.mean for one in arm.tried]
+    known = [mean for mean in means if mean is not None]
     if not known:
         return []
     worst = min(known) if higher_is_better(metric) else max(known)
-    return [worst if one.mean is None else one.mean for one in arm.tried]
+    return [worst if mean is None else mean for mean in means]

@@ -42,10 +42,12 @@ class SpaceExhausted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TriedSetting:
-    """`cost`: what its trials came to, the lower the better; None where they have no value, which is worse than any."""
+    """`cost`: what its trials came to, the lower the better; None where they have no value, which is worse than any.
+    `stopped`: early, after so many periods."""
 
     setting: Setting
     cost: float | None
+    stopped: int | None = None
 
 
 def propose(space: ArmSpace, tried: Sequence[TriedSetting], count: int) -> list[dict[str, Any]]:
@@ -99,6 +101,14 @@ def _as_told(space: ArmSpace, tried: TriedSetting) -> "optuna.trial.FrozenTrial"
     import optuna
 
     ranges = {path: space.search.space[path] for path in tried.setting}
+    cost = math.inf if tried.cost is None else tried.cost
+    # Of a pruned one Optuna knows that it is worse than those that were trained to the end, and how far it got.
+    outcome: dict[str, Any] = {"value": cost}
+    if tried.stopped is not None:
+        outcome = {
+            "state": optuna.trial.TrialState.PRUNED,
+            "intermediate_values": {tried.stopped: cost},
+        }
     return optuna.trial.create_trial(
         params={
             path: one.values.index(tried.setting[path])
@@ -107,7 +117,7 @@ def _as_told(space: ArmSpace, tried: TriedSetting) -> "optuna.trial.FrozenTrial"
             for path, one in ranges.items()
         },
         distributions={path: _distribution(one) for path, one in ranges.items()},
-        value=math.inf if tried.cost is None else tried.cost,
+        **outcome,
     )
 
 

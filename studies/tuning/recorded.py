@@ -1,4 +1,4 @@
-"""Rules that stop trials early, replayed over those of a study: what each would have saved, and what it would have cost."""
+"""Rules that stop trials early, replayed over those of a study that stopped none: what each would have saved, and cost."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +48,9 @@ def read_replays(session: Session, study: Study) -> tuple[ReplayedRule, ...]:
     if study.tuning is None:
         return ()
     spec = read_study(study.spec)
+    # What was stopped has no end to be compared with.
+    if spec.search is not None and spec.search.stop is not None:
+        return ()
     grouped = list(group_trials(result_rows.study_rows(session, study.id, trials=True)))
     sizes = [len(one.settings) for one in grouped]
     if min(sizes, default=0) < FEWEST_SETTINGS or sum(sizes) > MOST_SETTINGS:

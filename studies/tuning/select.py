@@ -23,7 +23,7 @@ from studies.spec import (
 )
 from studies.stats import validation_metric
 from studies.tuning.propose import TriedSetting, propose
-from studies.tuning.trials import Trials, TunedArm, choose, cost
+from studies.tuning.trials import Trials, TunedArm, choose, cost, stopped_after
 
 
 def continue_tuning(session: Session, study_id: int) -> None:
@@ -62,7 +62,10 @@ def _propose_next(spec: StudySpec, trials: Sequence[Trials]) -> list[Cell]:
 def _propose_for(spec: StudySpec, trials: Trials) -> list[dict[str, Any]]:
     assert spec.search is not None
     space = ArmSpace(spec, find_arm(spec, trials.variant, trials.point))
-    tried = [TriedSetting(setting, cost(rows, spec.metric)) for setting, rows in trials.settings]
+    tried = [
+        TriedSetting(setting, cost(rows, spec.metric), stopped_after(rows))
+        for setting, rows in trials.settings
+    ]
     return propose(space, tried, min(spec.search.batch, spec.search.trials - len(tried)))
 
 

@@ -1,5 +1,5 @@
 """Stopping bad trials early, replayed over trials that were recorded to their end: what a rule would have saved, and what
-it would have lost. No trial is stopped by it.
+it would have lost. `studies.tuning.limits` stops trials by the same rules.
 
 Fair across arms means: a trial is compared with trials of its own arm alone, that have trained as long, and of each arm
 the same share is trained to the end, whatever the rule says of them.
@@ -69,6 +69,26 @@ class Policy:
     within_arms: bool = True
     finishers: float = 1 / 3
 
+    def most_stopped(self, trials: int) -> int:
+        """Of so many of an arm."""
+        return math.floor((1 - self.finishers) * trials + 1e-9)
+
+    def limit(self, values: Sequence[float]) -> float | None:
+        """Below it is bad, among peers with these values; None where they are too few."""
+        if len(values) < ENOUGH_PEERS:
+            return None
+        if self.rule == "median":
+            return statistics.median(values)
+        kept = max(1, (len(values) + 1) // self.factor)
+        return sorted(values, reverse=True)[kept - 1]
+
+    def rungs(self, periods: int) -> Iterator[int]:
+        """After which periods it is asked; not after the last: there is nothing to save there."""
+        period = self.first
+        while period < periods:
+            yield period
+            period = period + 1 if self.rule == "median" else period * self.factor
+
 
 PLAIN_ASHA = Policy("halving", within_arms=False, finishers=0.0)
 
@@ -101,7 +121,7 @@ def replay(trials: Sequence[RecordedTrial], policy: Policy | None) -> Replay:
     censored: set[TrialId] = set()
     for trial in sorted(trials, key=lambda one: (one.number, one.arm)):
         stop = None
-        if policy is not None and stopped[trial.arm] < _most_stopped(sizes[trial.arm], policy):
+        if policy is not None and stopped[trial.arm] < policy.most_stopped(sizes[trial.arm]):
             peers = [one for one in before if one.arm == trial.arm or not policy.within_arms]
             stop = next(_list_stops(trial, peers, reached, policy), None)
         if stop is not None:
@@ -111,10 +131,6 @@ def replay(trials: Sequence[RecordedTrial], policy: Policy | None) -> Replay:
         periods[trial.arm] += sum(map(len, trial.curves.values())) if stop is None else stop.trained
         before.append(trial)
     return Replay(dict(periods), frozenset(censored), _choose(trials, censored))
-
-
-def _most_stopped(trials: int, policy: Policy) -> int:
-    return math.floor((1 - policy.finishers) * trials + 1e-9)
 
 
 def _choose(trials: Sequence[RecordedTrial], censored: set[TrialId]) -> dict[str, int]:
@@ -135,26 +151,11 @@ def _list_stops(
     if policy.rule == "paired":
         yield from _list_stops_by_seed(trial, peers, reached, policy)
         return
-    for period in _rungs(trial.periods, policy):
+    for period in policy.rungs(trial.periods):
         values = [one.progress[period - 1] for one in peers if reached[one.id] >= period]
-        if len(values) < ENOUGH_PEERS:
-            continue
-        value = trial.progress[period - 1]
-        if policy.rule == "median":
-            is_bad = value < statistics.median(values)
-        else:
-            kept = max(1, (len(values) + 1) // policy.factor)
-            is_bad = sum(other >= value for other in values) >= kept
-        if is_bad:
+        limit = policy.limit(values)
+        if limit is not None and trial.progress[period - 1] < limit:
             yield _Stop(period, len(trial.curves) * period)
-
-
-def _rungs(periods: int, policy: Policy) -> Iterator[int]:
-    """Before the last: there is nothing to save there."""
-    period = policy.first
-    while period < periods:
-        yield period
-        period = period + 1 if policy.rule == "median" else period * policy.factor
 
 
 def _list_stops_by_seed(

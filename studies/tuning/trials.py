@@ -12,12 +12,21 @@ from store.results import ResultRow
 from studies.comparison import FrozenModel
 from studies.stats import higher_is_better, score, validation_metric
 
+#: The metric of a trial that was stopped early: after how many periods.
+STOPPED_PERIOD = "stopped_period"
+
 
 class Tried(FrozenModel):
     """A setting and what its trials reached on validation, mean over the tuning seeds."""
 
     setting: dict[str, Any]
     mean: float | None
+    stopped: Annotated[
+        int | None,
+        Field(
+            description="early, after so many periods at some seed: its mean is what it had then"
+        ),
+    ] = None
     values: Annotated[dict[int, float | None], Field(description="by seed")]
     chosen: bool
 
@@ -45,6 +54,11 @@ class Trials:
     settings: Sequence[tuple[dict[str, Any], Sequence[ResultRow]]]
 
     @property
+    def jobs(self) -> Sequence[tuple[int, ResultRow]]:
+        """All, with the numbers of their settings."""
+        return [(number, row) for number, (_, rows) in enumerate(self.settings) for row in rows]
+
+    @property
     def have_succeeded(self) -> bool:
         return all(row.status == "succeeded" for _, rows in self.settings for row in rows)
 
@@ -67,7 +81,12 @@ def cost(rows: Sequence[ResultRow], metric: str) -> float | None:
 def _choose(trials: Trials, metric: str, sign: int) -> TunedArm:
     values = [{row.seed: score(row, metric).value for row in rows} for _, rows in trials.settings]
     means = [_average(one.values()) for one in values]
-    ranks = [-math.inf if mean is None else sign * mean for mean in means]
+    stops = [stopped_after(rows) for _, rows in trials.settings]
+    # What a trial would have come to that was stopped, nobody knows.
+    ranks = [
+        -math.inf if mean is None or stop is not None else sign * mean
+        for mean, stop in zip(means, stops, strict=True)
+    ]
     # `index` takes the first of equals, so that the choice doesn't depend on which trial ended first.
     best = ranks.index(max(ranks))
     return TunedArm(
@@ -75,12 +94,18 @@ def _choose(trials: Trials, metric: str, sign: int) -> TunedArm:
         variant=trials.variant,
         point=trials.point,
         tried=tuple(
-            Tried(setting=setting, mean=mean, values=by_seed, chosen=index == best)
-            for index, ((setting, _), by_seed, mean) in enumerate(
-                zip(trials.settings, values, means, strict=True)
+            Tried(setting=setting, mean=mean, stopped=stop, values=by_seed, chosen=index == best)
+            for index, ((setting, _), by_seed, mean, stop) in enumerate(
+                zip(trials.settings, values, means, stops, strict=True)
             )
         ),
     )
+
+
+def stopped_after(rows: Sequence[ResultRow]) -> int | None:
+    """Periods after which the first of a setting's trials was stopped early; None: none was."""
+    stops = [row.metrics.get(STOPPED_PERIOD) for row in rows]
+    return min((int(stop) for stop in stops if stop is not None), default=None)
 
 
 def _average(values: Iterable[float | None]) -> float | None:

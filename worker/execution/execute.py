@@ -11,8 +11,16 @@ import structlog
 from runtime.tracing import trace_id
 from store.db import LostLease
 from store.jobs import Assignment, Renewed, commands
+from studies.tuning import TrialStop
 from trainer.errors import DataError
-from trainer.events import CheckpointSaved, Event, Finished, Progressed, Stepped, StopRequest
+from trainer.events import (
+    CheckpointSaved,
+    Event,
+    Finished,
+    Progressed,
+    Stepped,
+    StopRequest,
+)
 from trainer.ranks import train_on_ranks
 from trainer.spec import DatasetInfo, JobSpec, Numerics
 from trainer.training import train
@@ -21,7 +29,7 @@ from worker.execution.context import ExecutionContext
 from worker.execution.decoding import decode_dataset
 from worker.execution.failures import Failure, judge
 from worker.execution.heartbeat import End, Heartbeat
-from worker.execution.inputs import fetch_inputs, retry_until_there
+from worker.execution.inputs import fetch_inputs, fetch_trial_stop, retry_until_there
 from worker.execution.job_warnings import forwarded_warnings
 from worker.execution.log_lines import format_event
 from worker.execution.outcome import Outcome, Stop, describe_end, record_outcome
@@ -118,8 +126,12 @@ class Execution:
         count = len(self._assignment.checkpoints)
         resume, begin = fetched[:count], next(iter(fetched[count:]), None)
         # Closed by name: an error that is kept keeps its frames, and with them the model's memory.
+        trial_stop = None
+        if self._assignment.study_id is not None:
+            sessions, job = self._context.sessions, self._assignment.job_id
+            trial_stop = fetch_trial_stop(sessions, job, lambda: not self._should_stop())
         with closing(self._start_training(spec, info, resume, begin)) as events:
-            return self._follow(events, spec.periods)
+            return self._follow(events, spec.periods, trial_stop)
 
     def _fetch_inputs(
         self, info: DatasetInfo, checkpoints: Sequence[CheckpointSaved]
@@ -165,7 +177,10 @@ class Execution:
         )
 
     def _follow(
-        self, events: Generator[Event, StopRequest | None, None], periods: int
+        self,
+        events: Generator[Event, StopRequest | None, None],
+        periods: int,
+        trial_stop: TrialStop | None,
     ) -> Outcome | None:
         """Drive the training to its end, or until something stops it."""
         request: StopRequest | None = None
@@ -177,6 +192,9 @@ class Execution:
             self._take(event, periods)
             if isinstance(event, Finished):
                 return event
+            if trial_stop is not None and (end := trial_stop.observe(event)):
+                self._recorder.say("info", "stopped early: behind earlier trials of its arm")
+                return end
             asks = isinstance(event, Stepped | Progressed) and self._should_stop()
             # A cancelled job needs no checkpoint: closing the generator abandons its training.
             if asks and self._stop == "cancelled":

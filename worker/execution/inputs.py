@@ -1,4 +1,5 @@
-"""What an attempt needs of an object store before it starts: its dataset and its checkpoints, as files of this host."""
+"""What an attempt needs before it starts: of an object store its dataset and its checkpoints, as files of this host; of the
+database what ends a trial early."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,9 +7,12 @@ from dataclasses import replace
 from typing import TypeVar
 
 import structlog
+from sqlalchemy.orm import Session, sessionmaker
 
 from runtime.files import DamagedFile
 from runtime.storage import Storage, StorageAway, fetch_folder
+from store.db import DATABASE_AWAY
+from studies.tuning import TrialStop, read_trial_stop
 from trainer.events import CheckpointSaved
 
 log = structlog.get_logger(__name__)
@@ -65,3 +69,16 @@ def fetch_inputs(
         except (DamagedFile, FileNotFoundError) as error:
             say("warning", f"a checkpoint can't be fetched: {error}")
     return [replace(saved, path=str(storage.root / saved.path)) for saved in checkpoints]
+
+
+def fetch_trial_stop(
+    sessions: sessionmaker[Session], job_id: int, goes_on: Callable[[], bool]
+) -> TrialStop | None:
+    """None of a job that is trained to its end whatever comes out; waits for a database that is away while it `goes_on`."""
+    while goes_on():
+        try:
+            with sessions.begin() as session:
+                return read_trial_stop(session, job_id)
+        except DATABASE_AWAY:
+            time.sleep(RETRY_SECONDS)
+    return None

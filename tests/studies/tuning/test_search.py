@@ -105,6 +105,8 @@ def test_a_setting_without_a_value_counts_as_the_worst() -> None:
     first = space.list_first(6)
     tried = [TriedSetting(one, None if number else 1.0) for number, one in enumerate(first)]
     assert len(propose(space, tried, 3)) == 3
+    stopped = [TriedSetting(one.setting, one.cost, stopped=1) for one in tried[:3]]
+    assert len(propose(space, [*stopped, *tried[3:]], 3)) == 3
 
 
 def test_a_small_space_is_tried_to_its_end_and_no_further() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -25,6 +26,7 @@ from store.hosts import GpuMemory, footprints, gpu_memory
 from store.jobs import commands, leases
 from store.jobs.acquire import Assignment
 from store.results import result_rows
+from studies.tuning.limits import TrialStop
 from tests.support import factories
 from tests.support.object_store import CREDENTIALS, object_store
 from tests.support.waiting import free_port, wait_for
@@ -32,6 +34,7 @@ from trainer.data.loading import load
 from trainer.errors import DataError
 from trainer.events import (
     CheckpointSaved,
+    EpochFinished,
     Event,
     Finished,
     Progressed,
@@ -417,3 +420,59 @@ def test_a_job_that_is_stopped_ends_so_although_its_files_do_not_reach_the_store
     with drained_after_steps(without_store, assignment.job_id):
         _, job, attempt = run(assignment, without_store)
     assert (job.status, attempt.end) == ("queued", "drained")
+
+
+def test_a_trial_that_is_behind_its_arm_ends_early_and_its_training_is_closed(
+    context: ExecutionContext,
+    sessions: Sessions,
+    train_as: Callable[[Callable[[], Training]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with sessions.begin() as session:
+        factories.make_study(session)
+        factories.make_worker(session)
+    stop = TrialStop("val_accuracy", {1: 0.1, 2: 0.9}, ())
+    monkeypatch.setattr(module, "fetch_trial_stop", lambda *_: stop)
+    closed: list[bool] = []
+
+    def training() -> Training:
+        yield STARTED
+        try:
+            for number in (1, 2, 3):
+                yield Stepped(number)
+                yield EpochFinished(number, number, {"val_accuracy": 0.5}, best=True, seconds=1.0)
+        finally:
+            closed.append(True)
+
+    train_as(training)
+    usable, job, attempt = run(acquire_again(sessions), context)
+    assert usable
+    assert closed == [True]
+    assert (job.status, job.reason, attempt.end) == ("succeeded", "early_stopped", "completed")
+    assert job.metrics == {
+        "epochs": 2.0, "steps": 2.0, "stopped_period": 2.0, "best_val_accuracy": 0.5,
+    }  # fmt: skip
+    with sessions.begin() as session:
+        assert [one.epoch for one in result_rows.epochs(session, job.id)] == [1, 2]
+
+
+def test_what_ends_a_trial_is_asked_for_until_the_database_is_back(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "RETRY_SECONDS", 0.0)
+    with sessions.begin() as session:
+        job_id = factories.make_job(session).id
+    asked: list[bool] = []
+
+    def begin() -> Any:
+        asked.append(True)
+        if len(asked) < 3:
+            raise OperationalError("select", {}, Exception("it is away"))
+        return sessions.begin()
+
+    away = cast(Any, SimpleNamespace(begin=begin))
+    assert inputs.fetch_trial_stop(away, job_id, lambda: True) is None
+    assert len(asked) == 3
+    asked.clear()
+    assert inputs.fetch_trial_stop(away, job_id, lambda: False) is None
+    assert asked == []
