@@ -44,6 +44,7 @@ WARNED = Counter(
         test_dropout,
         test_model,
         test_norms,
+        test_optimizer,
         test_regularizers,
     )
     for case in module.WARNED
