@@ -305,6 +305,7 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
         ("GET", "/webhooks", None),
         ("POST", "/webhooks", target),
         ("POST", f"/webhooks/{webhook}/test", None),
+        ("GET", f"/webhooks/{webhook}/deliveries", None),
         ("DELETE", f"/webhooks/{webhook}", None),
         ("DELETE", f"/jobs/{ended}", None),
         ("DELETE", f"/studies/{third}", None),

@@ -64,16 +64,37 @@ def test_a_new_token_is_said_with_its_end(
     assert "It expires at 2027-01-01T00:00:00Z." in said.err
 
 
+CHANGED = {
+    "name": "noa b",
+    "role": "member",
+    "weight": 2.0,
+    "disabled_at": None,
+    "unmanaged_projects": [],
+}
+
+
 def test_a_weight_is_sent_alone(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
-    script.say(200, {"name": "noa b", "role": "member", "weight": 2.0})
+    script.say(200, CHANGED)
     set_user("noa b", weight=2.0)
     assert script.seen[-1][:2] == ("PATCH", "/api/v1/users/noa%20b")
     assert json.loads(script.seen[-1][3]) == {"weight": 2.0}
     assert capsys.readouterr().out == "noa b: role member, weight 2\n"
 
 
+def test_who_disables_a_project_s_only_admin_is_told(
+    script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    since = "2027-01-01T00:00:00Z"
+    script.say(200, {**CHANGED, "disabled_at": since, "unmanaged_projects": ["lab"]})
+    set_user("noa b", disabled=True)
+    assert json.loads(script.seen[-1][3]) == {"disabled": True}
+    said = capsys.readouterr()
+    assert said.out == "noa b: role member, weight 2, disabled\n"
+    assert "normlab project invite lab NAME --role admin" in said.err
+
+
 def test_a_change_of_nothing_is_refused(script: Script) -> None:
-    with pytest.raises(NormlabError, match="give --role or --weight"):
+    with pytest.raises(NormlabError, match="give --role, --weight, --disable or --enable"):
         set_user("noa")
 
 
