@@ -216,3 +216,35 @@ def start(arguments: list[str]) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+FINE_TUNED = SPEC.replace("epochs: 3", "epochs: 1") + "init_from: {job: 1}\n"
+
+
+def test_a_spec_that_begins_from_another_job_takes_its_checkpoint_as_a_file(command):
+    _, events, _ = command(SPEC, "--out", "source")
+    saved = [one for one in events if one.get("kind") == "best"][-1]
+    status, tuned, _ = command(FINE_TUNED, "--out", "tuned", "--weights", saved["path"])
+    assert status == 0
+    first, scratch = (
+        next(one["metrics"]["val_loss"] for one in some if one["event"] == "EpochFinished")
+        for some in (tuned, events)
+    )
+    assert first < scratch - 0.1
+    pinned = FINE_TUNED.replace("job: 1", f"job: 1, digest: {saved['digest']}")
+    _, tuned, _ = command(pinned, "--out", "pinned", "--weights", saved["path"])
+    assert tuned[0]["facts"]["initial_weights"] == saved["digest"]
+
+
+@pytest.mark.parametrize(
+    ("more", "options", "words"),
+    [
+        ("", [], "give its checkpoint as a file with --weights"),
+        ("", ["--weights", "nowhere.pt"], "nowhere.pt: No such file"),
+        (", digest: " + "ab" * 16, ["--weights", "spec.yaml"], "its digest differs"),
+    ],
+)
+def test_weights_that_are_not_given_or_are_others_are_refused(command, more, options, words):
+    status, events, said = command(FINE_TUNED.replace("job: 1", f"job: 1{more}"), *options)
+    assert (status, events) == (2, [])
+    assert words in said
