@@ -57,6 +57,8 @@ def show_project(request: Request, services: ServicesDep, user: Reader, name: st
         project=view,
         roles=ROLES,
         may_manage=manages,
+        # Of one that holds anything of others the service refuses it to all but its admins.
+        may_delete=manages and (user.role == "admin" or view.owner == user.name),
         is_unmanaged=is_unmanaged,
         others=[one.name for one in people if one.name not in listed and not one.disabled_at],
     )

@@ -50,6 +50,17 @@ def test_where_there_is_no_project_it_is_said_how_to_make_one(
         assert ("Only members and admins can create projects" in page) is not may_create
 
 
+def test_a_project_s_page_offers_to_delete_it_to_its_owner_and_to_admins_of_the_service(
+    member: TestClient, admin: TestClient, viewer: TestClient, sign_in: Clients
+) -> None:
+    eve = sign_in("eve:member")
+    member.post("/api/v1/projects", json={"name": "lab"})
+    member.put("/api/v1/projects/lab/members/eve", json={"role": "admin"})
+    button = 'data-send="DELETE /api/v1/projects/lab"'
+    for client, may_delete in ((member, True), (admin, True), (eve, False), (viewer, False)):
+        assert (button in client.get("/projects/lab").text) is may_delete
+
+
 def test_projects_are_in_the_navigation_of_every_page(member: TestClient) -> None:
     assert '<a href="/projects">Projects</a>' in member.get("/").text
     assert '<a href="/projects" aria-current="page">' in member.get("/projects").text
