@@ -236,7 +236,7 @@ def has_equal() -> ColumnElement[bool]:
     is_running = equal.status == literal_column("'running'")
     may = is_readable(equal.project_id, Job.owner_id)
     ended = found.where(*_can_answer(equal, Job.owner_id)).correlate(Job).exists()
-    runs = found.where(is_running, may).correlate(Job).exists()
+    runs = found.where(is_running, _is_whole(equal), may).correlate(Job).exists()
     return _may_be_answered() & (ended | runs)
 
 
@@ -250,7 +250,14 @@ def _can_answer(job: Any, owner_id: Any) -> Sequence[ColumnElement[bool]]:
     """Whether this job can answer one of this owner."""
     # An answered job has an original, which answers all others: no chain of copies.
     has_succeeded = job.status == literal_column("'succeeded'")
-    return has_succeeded, job.reused_from.is_(None), is_readable(job.project_id, owner_id)
+    may = is_readable(job.project_id, owner_id)
+    return has_succeeded, job.reused_from.is_(None), _is_whole(job), may
+
+
+def _is_whole(job: Any) -> ColumnElement[bool]:
+    """Trials answer nobody: a search may have stopped them early."""
+    is_whole: ColumnElement[bool] = job.trial.is_(None)
+    return is_whole
 
 
 def _decided(job: Job, source: Job) -> Numerics | None:
@@ -273,6 +280,7 @@ def _running_equals() -> Select[int, dict[str, Any] | None]:
         .where(
             Job.hash == bindparam("hash"),
             is_running,
+            _is_whole(Job),
             is_readable(Job.project_id, bindparam("owner_id", type_=BigInteger)),
         )
         .order_by(Job.id)

@@ -102,6 +102,20 @@ def test_a_job_that_differs_in_what_decides_results_is_trained(
     assert submit(worker, **other).status == "queued"
 
 
+def test_a_trial_which_may_have_been_stopped_early_answers_nothing(worker: Sessions) -> None:
+    trial = submit(worker)
+    with worker.begin() as session:
+        set_job(session, trial.id, trial={"optimizer.lr": 0.1})
+        running = acquire_job(session)
+        assert running is not None
+    beside = submit(worker)
+    assert next_job(worker) == beside.id
+    with worker.begin() as session:
+        finish_training(session, running)
+
+    assert submit(worker).status == "queued"
+
+
 def test_a_job_that_is_asked_for_afresh_is_trained(worker: Sessions) -> None:
     submit(worker)
     train(worker)
