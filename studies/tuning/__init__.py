@@ -4,7 +4,7 @@ come to."""
 from studies.tuning.budget import BestOf, Lead, best_by_budget, leads
 from studies.tuning.limits import TrialStop, read_trial_stop
 from studies.tuning.recorded import ReplayedRule, read_replays
-from studies.tuning.select import chosen_settings, continue_tuning, tuned_arms
+from studies.tuning.select import UnheardRequest, chosen_settings, continue_tuning, tuned_arms
 from studies.tuning.trials import TunedArm
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "ReplayedRule",
     "TrialStop",
     "TunedArm",
+    "UnheardRequest",
     "best_by_budget",
     "chosen_settings",
     "continue_tuning",

@@ -2,12 +2,13 @@
 in the one that closes the last before: there is no moment at which all trials have ended and nothing follows."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
 from sqlalchemy.orm import Session
 
-from store.db import Study, database_now
-from store.jobs import NewJob
+from store.db import Job, Study, database_now
+from store.jobs import NewJob, commands
 from store.results import ResultRow, result_rows
 from store.studies import studies
 from studies.spec import (
@@ -26,9 +27,26 @@ from studies.tuning.propose import TriedSetting, propose
 from studies.tuning.trials import Trials, TunedArm, choose, cost, stopped_after
 
 
-def continue_tuning(session: Session, study_id: int) -> None:
+@dataclass(frozen=True, slots=True)
+class UnheardRequest:
+    """To cancel or to pause a trial that ended before it heard of it."""
+
+    action: Literal["cancel", "pause"]
+    who: str
+
+    @classmethod
+    def of(cls, job: Job) -> Self | None:
+        """While it still runs: its end forgets the request."""
+        match job.requested_action:
+            case "cancel" | "pause" as action:
+                return cls(action, job.requested_by or "system")
+            case _:
+                return None
+
+
+def continue_tuning(session: Session, study_id: int, request: UnheardRequest | None = None) -> None:
     """After a trial has succeeded (diverged ones have): makes the next trials of a search, or, where all have, chooses for
-    each arm and makes the study's jobs.
+    each arm and makes the study's jobs. `request`: meets what is made, or a study that was cancelled would go on.
 
     Nothing is chosen while one has failed or was cancelled: budgets would be unequal. Once chosen, it stays.
     """
@@ -41,9 +59,15 @@ def continue_tuning(session: Session, study_id: int) -> None:
     # Read after the lock, so that a trial which another transaction has just closed is seen.
     trials = list(group_trials(result_rows.study_rows(session, study_id, trials=True)))
     if next_trials := _propose_next(spec, trials):
-        _add_jobs(session, study, next_trials)
+        made = _add_jobs(session, study, next_trials)
     elif all(one.have_succeeded for one in trials):
-        _choose(session, study, spec, trials)
+        made = _choose(session, study, spec, trials)
+    else:
+        return
+    for job in made:
+        # A job of the study may have been answered by an equal one.
+        if request is not None and job.status == "queued":
+            commands.request_action(session, job, request.action, request.who)
 
 
 def _propose_next(spec: StudySpec, trials: Sequence[Trials]) -> list[Cell]:
@@ -69,7 +93,9 @@ def _propose_for(spec: StudySpec, trials: Trials) -> list[dict[str, Any]]:
     return propose(space, tried, min(spec.search.batch, spec.search.trials - len(tried)))
 
 
-def _choose(session: Session, study: Study, spec: StudySpec, trials: Sequence[Trials]) -> None:
+def _choose(
+    session: Session, study: Study, spec: StudySpec, trials: Sequence[Trials]
+) -> Sequence[Job]:
     arms = choose(spec.metric, trials)
     study.tuning = {
         "metric": validation_metric(spec.metric),
@@ -78,19 +104,21 @@ def _choose(session: Session, study: Study, spec: StudySpec, trials: Sequence[Tr
     }
     session.flush()
     reuse = studies.may_reuse(session, study.id)
-    _add_jobs(session, study, expand(spec, chosen_settings(study)), reuse=reuse)
+    return _add_jobs(session, study, expand(spec, chosen_settings(study)), reuse=reuse)
 
 
 def _add_jobs(
     session: Session, study: Study, cells: Sequence[Cell], *, reuse: bool = False
-) -> None:
+) -> Sequence[Job]:
     new = [
         NewJob(cell.spec, cell.name, cell.variant, cell.point, trial=cell.trial, reuse=reuse)
         for cell in cells
     ]
-    for job in studies.add_jobs(session, study, new, study.owner.name):
+    made = studies.add_jobs(session, study, new, study.owner.name)
+    for job in made:
         # The study has waited in line with its first trials.
         job.queued_at = study.created_at
+    return made
 
 
 def tuned_arms(study: Study) -> tuple[TunedArm, ...]:

@@ -125,11 +125,11 @@ class Execution:
             return self._stop
         count = len(self._assignment.checkpoints)
         resume, begin = fetched[:count], next(iter(fetched[count:]), None)
-        # Closed by name: an error that is kept keeps its frames, and with them the model's memory.
         trial_stop = None
         if self._assignment.study_id is not None:
             sessions, job = self._context.sessions, self._assignment.job_id
             trial_stop = fetch_trial_stop(sessions, job, lambda: not self._should_stop())
+        # Closed by name: an error that is kept keeps its frames, and with them the model's memory.
         with closing(self._start_training(spec, info, resume, begin)) as events:
             return self._follow(events, spec.periods, trial_stop)
 

@@ -5,8 +5,9 @@ from typing import Literal, TypeAlias
 from sqlalchemy.orm import Session
 
 from store.catalog import datasets
+from store.db import lock_attempt
 from store.jobs import Assignment, commands
-from studies.tuning import continue_tuning
+from studies.tuning import UnheardRequest, continue_tuning
 from trainer.events import Finished
 from trainer.spec import DatasetInfo
 from worker.execution.failures import Failure
@@ -43,6 +44,7 @@ def record_outcome(
     job, attempt = assignment.job_id, assignment.attempt
     match outcome:
         case Finished(reason=reason, metrics=metrics):
+            request = UnheardRequest.of(lock_attempt(session, job, attempt))
             finished = commands.finish(
                 session,
                 job,
@@ -53,7 +55,7 @@ def record_outcome(
                 memory_bytes=memory_bytes,
             )
             if finished.trial is not None and finished.study_id is not None:
-                continue_tuning(session, finished.study_id)
+                continue_tuning(session, finished.study_id, request)
         case DatasetInfo():
             # Fenced first: a dataset is made ready only by the attempt that still holds its job.
             commands.finish(session, job, attempt, reason="completed", seconds_used=seconds_used)

@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
@@ -340,6 +340,35 @@ def test_two_trials_that_end_at_once_make_one_batch(
         thread.join()
     with sessions.begin() as session:
         assert len(tried_by_arm(session, study_id)["none"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "go_on"),
+    [("cancel", "cancelled", commands.retry), ("pause", "paused", commands.resume)],
+)
+def test_a_request_that_the_last_trial_of_a_batch_did_not_hear_meets_the_next_batch(
+    sessions: Sessions,
+    make: Callable[[], int],
+    action: Literal["cancel", "pause"],
+    status: str,
+    go_on: Callable[[Session, Job, str], None],
+) -> None:
+    study_id = make()
+    *others, last = [one for one in acquire_all(sessions) if one.spec["norm"]["kind"] == "none"]
+    for assignment in others:
+        with sessions.begin() as session:
+            end(session, assignment)
+    with sessions.begin() as session:
+        commands.request_action(session, session.get_one(Job, last.job_id), action, "ada")
+    with sessions.begin() as session:
+        end(session, last)
+    with sessions.begin() as session:
+        assert session.get_one(Job, last.job_id).status == "succeeded"
+        new = studies.jobs_of(session, study_id)[12:]
+        assert [job.status for job in new] == [status] * 6
+        for job in new:
+            go_on(session, job, "ada")
+        assert {job.status for job in new} == {"queued"}
 
 
 def test_an_arm_with_a_failed_trial_waits_until_it_is_retried(
