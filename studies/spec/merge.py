@@ -1,6 +1,6 @@
 """How one part of a study's document is laid over another, and which of them a field came from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runtime.documents import pointer
@@ -45,14 +45,15 @@ def locate(study: StudySpec, variant: str, point: Mapping[str, Any], place: str)
     segments = place.strip("/").split("/") if place else []
     # What was set last comes first: tuning and search over the matrix, the matrix over the variant, the variant over the
     # base.
-    for path in study.tuned_paths:
-        # A range of a search is not there in arms without it.
-        is_set = study.search is None or path in point
-        if is_set and segments[: path.count(".") + 1] == path.split("."):
-            return pointer("tune", path) if study.search is None else search_place(path)
-    for path in point:
-        if segments[: path.count(".") + 1] == path.split("."):
-            return pointer("matrix", path) if path in study.matrix else _entry_with(study, point)
+    # A range of a search is not there in arms without it.
+    tuned = [path for path in study.tuned_paths if study.search is None or path in point]
+    for path in (*tuned, *point):
+        parts = path.split(".")
+        is_above = segments and segments == parts[: len(segments)]
+        if segments[: len(parts)] == parts or (
+            is_above and not _is_written(study, variant, segments)
+        ):
+            return _place_of(study, point, path)
     inside: Any = study.variants[variant]
     for segment in segments:
         if not isinstance(inside, Mapping) or segment not in inside:
@@ -63,6 +64,27 @@ def locate(study: StudySpec, variant: str, point: Mapping[str, Any], place: str)
     first = segments[0] if segments else ""
     owner = pointer("variants", variant) if first in study.variants[variant] else "/base"
     return owner + place
+
+
+def _place_of(study: StudySpec, point: Mapping[str, Any], path: str) -> str:
+    if path in study.tuned_paths:
+        return pointer("tune", path) if study.search is None else search_place(path)
+    return pointer("matrix", path) if path in study.matrix else _entry_with(study, point)
+
+
+def _is_written(study: StudySpec, variant: str, segments: Sequence[str]) -> bool:
+    """Whether the base or the variant has it: else a path has made it, as `optimizr.lr` makes `optimizr`."""
+    for document in (study.base, study.variants[variant]):
+        inside: Any = document
+        for segment in segments:
+            if isinstance(inside, list):
+                return True
+            if not isinstance(inside, Mapping) or segment not in inside:
+                break
+            inside = inside[segment]
+        else:
+            return True
+    return False
 
 
 def search_place(path: str) -> str:

@@ -16,6 +16,8 @@ MOST_RANGES = 20
 DEFAULT_SEEDS = (1000, 1001)
 #: Values are rounded to so many digits of a range's width: nobody reads `lr=0.013482394823948`.
 _DIGITS = 4
+#: Finer steps are lost in the rounding of numbers: two of them may be the same.
+_MOST_STEPS = 1_000_000
 
 Condition: TypeAlias = Annotated[
     dict[str, Any],
@@ -40,8 +42,15 @@ class FloatRange(Part):
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
         _refuse_empty(self.low, self.high, above=0.0 if self.log else None)
+        if not math.isfinite(self.high - self.low):
+            detail = f"{self.low:g} to {self.high:g} is wider than the largest number"
+            raise FieldValueError(detail, "high")
         if self.log and self.step is not None:
             raise FieldValueError("a logarithmic range has no step", "step")
+        largest = max(abs(self.low), abs(self.high))
+        if self.step is not None and self.step * _MOST_STEPS < largest:
+            detail = f"must be at least a millionth of {largest:g}, but got {self.step:g}"
+            raise FieldValueError(detail, "step")
         return self
 
     def value_at(self, share: float) -> float:
@@ -250,6 +259,12 @@ class Search(Part):
         if self.stop is not None and self.sampler.first is None:
             detail = (
                 "trials are compared with those of earlier batches, and quasi_random has only one"
+            )
+            raise FieldValueError(detail, "stop")
+        if self.stop is not None and self.first_trials == self.trials:
+            detail = (
+                f"trials are compared with those of earlier batches, but the first {self.first_trials}, "
+                f"all of them, are one batch: more trials than the sampler's startup are needed"
             )
             raise FieldValueError(detail, "stop")
         if len(set(self.seeds)) < len(self.seeds):

@@ -210,6 +210,7 @@ def test_a_loss_is_the_better_the_lower_it_is() -> None:
     [
         ({"sampler": {"kind": "quasi_random"}}, "/search/stop"),
         ({"stop": {"kind": "paired"}}, "/search/stop/kind"),
+        ({"trials": 4}, "/search/stop"),
         ({"stop": {"kind": "median", "finishers": 0.0}}, "/search/stop/finishers"),
     ],
 )
