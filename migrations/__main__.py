@@ -11,7 +11,10 @@ NORMLAB_API_DATABASE_PASSWORD and NORMLAB_WORKER_DATABASE_PASSWORD.
 import os
 import sys
 
+from sqlalchemy.exc import OperationalError
+
 from migrations.rights import set_up_rights
+from migrations.roles import cannot_connect
 from migrations.run import downgrade, upgrade
 from store.accounts import bootstrap, ensure_strong, has_users, reset_admin
 from store.db import BadSecret
@@ -28,6 +31,10 @@ def main(arguments: list[str]) -> None:
         _run(arguments, url, os.environ.get(SECRET))
     except BadSecret as error:
         sys.exit(f"{SECRET} is refused, and nothing was changed: {error}")
+    except OperationalError as error:
+        if error.statement is not None:  # not from connecting
+            raise
+        sys.exit(cannot_connect(error.orig or error))
 
 
 def _run(arguments: list[str], url: str, secret: str | None) -> None:

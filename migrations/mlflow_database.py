@@ -9,12 +9,13 @@ import os
 import sys
 from contextlib import suppress
 
-from psycopg import Connection
+from psycopg import Connection, OperationalError
 from psycopg.errors import DuplicateDatabase, InsufficientPrivilege
 
 from migrations.roles import (
     MLFLOW,
     PASSWORDS,
+    cannot_connect,
     connect,
     ensure_role,
     execute,
@@ -77,6 +78,10 @@ def main() -> None:
         prepare_mlflow(url, password)
     except InsufficientPrivilege as error:
         sys.exit(may_not(error, MLFLOW))
+    except OperationalError as error:
+        if error.sqlstate is not None:  # not from connecting
+            raise
+        sys.exit(cannot_connect(error))
 
 
 if __name__ == "__main__":

@@ -83,3 +83,11 @@ def may_not(error: InsufficientPrivilege, role: str) -> str:
         f"the database refused to set up the role {role} ({error.diag.message_primary}); "
         "docs/operations.md says how to make it by hand"
     )
+
+
+def cannot_connect(error: Exception) -> str:
+    """What to tell the person whose database lets nobody in."""
+    reason = str(error).splitlines()[0]
+    lost = "password authentication failed" in reason
+    hint = "; docs/operations.md says how to set its password anew" if lost else ""
+    return f"the database can't be reached: {reason}{hint}"

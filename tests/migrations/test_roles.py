@@ -1,6 +1,6 @@
 """The roles of API, workers and MLflow: what each may do, and how a database without them gets them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -279,3 +279,14 @@ def test_the_command_for_mlflow_says_what_its_user_may_not_do(
     monkeypatch.setenv("NORMLAB_MLFLOW_DATABASE_PASSWORD", "c" * 32)
     with pytest.raises(SystemExit, match="refused to set up the role normlab_mlflow"):
         mlflow_database.main()
+
+
+@pytest.mark.parametrize("command", [lambda: migrations_main.main([]), mlflow_database.main])
+def test_a_wrong_password_is_a_sentence(
+    command: Callable[[], None], old: str, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = old.replace(f":{postgres.password()}@", ":of-lost-secrets@")
+    monkeypatch.setenv("NORMLAB_DATABASE_URL", url)
+    monkeypatch.setenv("NORMLAB_MLFLOW_DATABASE_PASSWORD", "c" * 32)
+    with pytest.raises(SystemExit, match="can't be reached: .* how to set its password anew"):
+        command()
