@@ -288,5 +288,5 @@ def test_a_wrong_password_is_a_sentence(
     url = old.replace(f":{postgres.password()}@", ":of-lost-secrets@")
     monkeypatch.setenv("NORMLAB_DATABASE_URL", url)
     monkeypatch.setenv("NORMLAB_MLFLOW_DATABASE_PASSWORD", "c" * 32)
-    with pytest.raises(SystemExit, match="can't be reached: .* how to set its password anew"):
+    with pytest.raises(SystemExit, match=r"can't be reached: .* how to set its password anew"):
         command()
