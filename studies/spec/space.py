@@ -17,6 +17,8 @@ from trainer.spec import Problem
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71)
 #: Of a small space, points are passed over that come to a setting seen before.
 _POINTS_PER_TRIAL = 1000
+#: Of a study, and of each of its arms.
+_POINTS, _FEWEST_POINTS, _MOST_POINTS = 20_000, 20, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +55,28 @@ class ArmSpace:
         """Of the quasi-random sequence, without an end."""
         return map(self._at, itertools.count())
 
-    def list_extremes(self) -> list[dict[str, Any]]:
+    def list_extremes(self, most_points: int) -> list[dict[str, Any]]:
         """Settings that have, one after the other, each range at its ends, and at each of few values: so that what
-        can't be trained is refused before anything is."""
+        can't be trained is refused before anything is. Ranges that none of so many points has are left out."""
+        points = self.find_points(most_points)
         return [
-            setting
+            self.draw(partial(self._value_beside, points[path], path, value))
             for path, one in self.search.ranges
+            if path in points
             for value in one.list_extremes()
-            if (setting := self._with(path, value)) is not None
         ]
+
+    def find_points(self, most: int) -> dict[str, int]:
+        """By range the first of so many points that has it."""
+        points: dict[str, int] = {}
+        # What rests on no other range is there at each point or at none.
+        waiting = {path for path, _ in self.search.ranges if self._rests_on_ranges(path)}
+        for number in range(most):
+            for path in self._at(number):
+                points.setdefault(path, number)
+            if waiting <= points.keys():
+                break
+        return points
 
     def walk_settings(self, most: int) -> Iterator[Setting]:
         """All that there are, or as many as asked for, one beside the other."""
@@ -79,21 +94,13 @@ class ArmSpace:
         dimension = [path for path, _ in self.search.ranges].index(path)
         return one.value_at(_share(number, dimension, self.search.sampler.seed))
 
-    def _with(self, path: str, value: Any) -> dict[str, Any] | None:
-        """A setting with this value; None where the arm doesn't have the range."""
+    def _value_beside(
+        self, number: int, path: str, value: Any, at: str, one: FloatRange | IntRange | Choice
+    ) -> Any:
+        """Of a point of the sequence, but for one range."""
+        return value if at == path else self._value_at(number, at, one)
 
-        def suggest(number: int, at: str, one: FloatRange | IntRange | Choice) -> Any:
-            return value if at == path else self._value_at(number, at, one)
-
-        # A condition on other ranges is met by some point of the sequence, or nowhere that matters.
-        for number in range(_POINTS_PER_TRIAL if self._ranges_before(path) else 1):
-            setting = self.draw(partial(suggest, number))
-            if path in setting:
-                return setting
-        return None
-
-    def _ranges_before(self, path: str) -> bool:
-        """Whether the range's condition rests on other ranges."""
+    def _rests_on_ranges(self, path: str) -> bool:
         return any(
             overlap(asked, other)
             for asked in self.search.space[path].when
@@ -131,6 +138,11 @@ class ArmSpace:
         )
 
 
+def count_points(arms: int) -> int:
+    """At how many points of each of so many arms conditions are tried: a condition that holds nowhere is tried at all."""
+    return min(max(_POINTS // arms, _FEWEST_POINTS), _MOST_POINTS) if arms else 0
+
+
 def refuse_narrow(spaces: Sequence[ArmSpace]) -> Iterator[Problem]:
     """A budget of more settings than an arm has can't be equal; a range that no arm has is a slip."""
     if not spaces:
@@ -142,10 +154,10 @@ def refuse_narrow(spaces: Sequence[ArmSpace]) -> Iterator[Problem]:
             name = arm_name(space.arm.variant, space.arm.point)
             detail = f"{name!r} has {count} settings to try, but trials is {search.trials}"
             yield Problem(pointer="/search/trials", detail=detail)
+    most = count_points(len(spaces))
+    there = {path for space in spaces for path in space.find_points(most)}
     for path, one in search.space.items():
-        if one.when and not any(
-            path in setting for space in spaces for setting in space.list_extremes()
-        ):
+        if one.when and path not in there:
             place = pointer("search", "space", path, "when")
             yield Problem(pointer=place, detail="holds in no arm of the study")
 

@@ -7,7 +7,7 @@ from typing import Any
 from studies.spec.arms import Arm, find_arm, list_arms, read_spec
 from studies.spec.expand import MAX_CELLS, Cell, at_seed
 from studies.spec.parts import collect_problems
-from studies.spec.space import ArmSpace, refuse_narrow
+from studies.spec.space import ArmSpace, count_points, refuse_narrow
 from studies.spec.study import StudyError, StudySpec, arm_name
 from studies.spec.tuning import Setting
 from trainer.problems import listed
@@ -53,12 +53,14 @@ def expand_extremes(study: StudySpec) -> tuple[Cell, ...]:
     if study.search is None:
         return ()
     problems: list[Problem] = []
-    arms = [
+    arms = list_arms(study, problems)
+    most = count_points(len(arms))
+    extremes = [
         replace(arm, setting=setting)
-        for arm in list_arms(study, problems)
-        for setting in ArmSpace(study, arm).list_extremes()
+        for arm in arms
+        for setting in ArmSpace(study, arm).list_extremes(most)
     ]
-    cells = _read_trials(study, arms, study.search.seeds[:1], problems)
+    cells = _read_trials(study, extremes, study.search.seeds[:1], problems)
     _raise_if(problems)
     return cells
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -241,6 +242,45 @@ def test_values_are_within_the_range_and_settle_where_they_are(one: Any) -> None
     assert [one.settle(value) for value in values] == values
     assert set(one.list_extremes()) >= {one.low, one.last}
     assert max(len(repr(value)) for value in values) <= 9
+
+
+def test_a_range_that_rests_on_another_is_tried_at_its_ends_where_that_one_allows_it() -> None:
+    def rest(search: dict[str, Any]) -> None:
+        search["space"]["optimizer.kind"] = {"kind": "categorical", "values": ["adam", "sgd"]}
+        search["space"]["optimizer.momentum"] = {
+            "kind": "categorical", "values": [0.0, 0.5, 0.9], "when": {"optimizer.kind": "sgd"},
+        }  # fmt: skip
+
+    extremes = expand_extremes(read_study(changed(rest)))
+    tried = {
+        one.trial["optimizer.momentum"]
+        for one in extremes
+        if "optimizer.momentum" in (one.trial or {})
+    }
+    assert tried >= {0.0, 0.5, 0.9}
+
+
+def test_conditions_that_hold_nowhere_are_tried_at_a_limited_number_of_points(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    points = Counter[str]()
+    at = ArmSpace._at
+
+    def count(space: ArmSpace, number: int) -> dict[str, Any]:
+        points[space.arm.variant] += 1
+        return at(space, number)
+
+    def hide(search: dict[str, Any]) -> None:
+        for path in ("optimizer.momentum", "training.warmup"):
+            search["space"][path] = {
+                "kind": "categorical", "values": list(range(50)), "when": {"training.batch_size": 7},
+            }  # fmt: skip
+
+    monkeypatch.setattr(ArmSpace, "_at", count)
+    problems = problems_of(changed(hide))
+    assert [one.detail for one in problems] == ["holds in no arm of the study"] * 2
+    # Twice: for what is refused, and for the ends; and the first trials.
+    assert all(2000 <= count <= 2100 for count in points.values()), points
 
 
 def test_a_setting_that_is_no_spec_is_refused() -> None:
