@@ -42,6 +42,7 @@ from studies.spec import (
     read_study,
     read_study_parts,
     refuse_other_sampler,
+    refuse_unfair_settings,
     refuse_unplanned_seeds,
 )
 from studies.tuning import chosen_settings
@@ -119,7 +120,12 @@ def plan_study(services: Services, user: User, document: Any) -> tuple[StudySpec
     found = list(problems)
     if study is None:
         raise Invalid(found[:MOST_PROBLEMS])
-    for refuse in (refuse_unplanned_seeds, refuse_other_sampler, refuse_unknown_kinds):
+    for refuse in (
+        refuse_unplanned_seeds,
+        refuse_other_sampler,
+        refuse_unfair_settings,
+        refuse_unknown_kinds,
+    ):
         with collect_problems(found):
             refuse(study)
     # Expanded even where trials come first: the specs that the tuning will complete must be valid, too, or

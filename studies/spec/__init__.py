@@ -30,6 +30,11 @@ from studies.spec.panels import (
     Panel,
 )
 from studies.spec.parts import collect_problems, part_of, read_job_parts, read_study_parts
+from studies.spec.refusals import (
+    refuse_other_sampler,
+    refuse_unfair_settings,
+    refuse_unplanned_seeds,
+)
 from studies.spec.search import Choice, FloatRange, IntRange, Search, StopRule, Tpe
 from studies.spec.space import ArmSpace
 from studies.spec.study import (
@@ -40,8 +45,6 @@ from studies.spec.study import (
     arm_name,
     is_study,
     read_study,
-    refuse_other_sampler,
-    refuse_unplanned_seeds,
 )
 from studies.spec.trials import (
     count_trials,
@@ -109,5 +112,6 @@ __all__ = [
     "read_study",
     "read_study_parts",
     "refuse_other_sampler",
+    "refuse_unfair_settings",
     "refuse_unplanned_seeds",
 ]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import Field, model_validator
 
 from studies.spec.tuning import overlap
-from trainer.spec import FieldValueError, Part, Problem, Seed
+from trainer.spec import FieldValueError, Part, Seed
 
 #: Proposals of the first trials are spread over the space by one sequence per range, which grow alike beyond that.
 MOST_RANGES = 20
@@ -299,17 +299,6 @@ class Search(Part):
     def first_trials(self) -> int:
         """How many of each arm don't depend on the results of others."""
         return min(self.sampler.first or self.trials, self.trials)
-
-
-def refuse_other_version(search: Search | None) -> Sequence[Problem]:
-    """The version of a new search's sampler is the installed one."""
-    if search is None or not isinstance(search.sampler, Tpe):
-        return ()
-    version = installed_version("optuna")
-    if search.sampler.optuna == version:
-        return ()
-    detail = f"this service proposes with Optuna {version}, but got {search.sampler.optuna!r}"
-    return (Problem(pointer="/search/sampler/optuna", detail=detail, remedy="leave it out"),)
 
 
 def _in_order(space: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from studies.spec.claims import Claim
 from studies.spec.panels import Panel
-from studies.spec.search import Search, refuse_other_version
+from studies.spec.search import Search
 from studies.spec.tuning import Tuning, overlap
 from trainer.problems import did_you_mean, listed, problems
 from trainer.spec import KEY_PATTERN, FieldValueError, Name, Part, Problem, Seed, Upgrades, upgrade
@@ -247,20 +247,6 @@ _LACKS_VARIANTS = Problem(
     detail="a study needs `variants`, but there are none: each is a name with what it changes in `base`",
     remedy="add `variants: {NAME: {norm: {kind: batch}}, …}`; for a single job, write what is in `base` at the top",
 )
-
-
-def refuse_unplanned_seeds(study: StudySpec) -> None:
-    """A study is submitted with as many seeds as one of its looks has; raises `StudyError`."""
-    count = len(study.seed_list)
-    if study.looks and count not in study.looks:
-        detail = f"must be as many as one of the looks {list(study.looks)}, but got {count}"
-        raise StudyError((Problem(pointer="/seeds", detail=detail),))
-
-
-def refuse_other_sampler(study: StudySpec) -> None:
-    """A new study's search is proposed by the installed version; raises `StudyError`."""
-    if found := refuse_other_version(study.search):
-        raise StudyError(tuple(found))
 
 
 def is_study(document: Any) -> bool:

@@ -193,6 +193,19 @@ def test_a_search_by_another_version_of_its_sampler_is_refused(member: TestClien
     assert [one["pointer"] for one in answer.json()["errors"]] == ["/search/sampler/optuna"]
 
 
+@pytest.mark.parametrize("place", ["tune", "search"])
+def test_no_arm_chooses_the_data_that_it_is_compared_on(member: TestClient, place: str) -> None:
+    space = {"dataset.split_seed": {"kind": "int", "low": 1, "high": 9}}
+    tuned = study(tune={"dataset.split_seed": [1, 2], "seeds": [100]})
+    document = tuned if place == "tune" else searching(space=space)
+    answer = member.post("/api/v1/studies", json=document)
+    assert answer.status_code == 422
+    [problem] = answer.json()["errors"]
+    path = "/tune/dataset.split_seed" if place == "tune" else "/search/space/dataset.split_seed"
+    assert problem["pointer"] == path
+    assert "compared on different data" in problem["detail"]
+
+
 def test_an_estimate_rests_on_finished_jobs(
     member: TestClient, sessions: sessionmaker[Session], storage: Path
 ) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from studies.comparison.schemas import Comparison, Difference
-from studies.spec.study import StudyError, read_study, refuse_unplanned_seeds
+from studies.spec.refusals import refuse_unplanned_seeds
+from studies.spec.study import StudyError, read_study
 from studies.stats.group_sequential import nominal_levels
 from studies.stats.inference import seeds_needed
 from tests.support.result_rows import alter, change, compare_rows, fake_rows, make_study

@@ -12,9 +12,10 @@ from jsonschema_rs import validator_for
 from studies.spec.arms import list_arms
 from studies.spec.overrides import override
 from studies.spec.parts import collect_problems, read_study_parts
+from studies.spec.refusals import refuse_other_sampler, refuse_unfair_settings
 from studies.spec.search import Choice, FloatRange, IntRange
 from studies.spec.space import ArmSpace
-from studies.spec.study import StudyError, StudySpec, read_study, refuse_other_sampler
+from studies.spec.study import StudyError, StudySpec, read_study
 from studies.spec.trials import (
     count_trials,
     expand_extremes,
@@ -167,6 +168,26 @@ def test_a_search_that_cannot_be_is_refused_where_it_stands(
 ) -> None:
     problems = problems_of(changed(change))
     assert any(one.pointer == pointer and detail in one.detail for one in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("beside", "pointers"),
+    [
+        ({"search": {"space": {"dataset.split_seed": {"kind": "int", "low": 1, "high": 9}}, "trials": 3}}, ["/search/space/dataset.split_seed"]),
+        ({"search": {"space": {"resources.device": {"kind": "categorical", "values": ["cpu", "cuda"]}}, "trials": 2}}, ["/search/space/resources.device"]),
+        ({"search": ..., "tune": {"dataset.train_size": [100, 200], "evaluations": [[], [{}]]}}, ["/tune/dataset.train_size", "/tune/evaluations"]),
+        ({"search": ..., "tune": {"dataset.image_size": [8, 16], "augmentation": [[]]}}, []),
+        ({}, []),
+    ],
+)  # fmt: skip
+def test_no_arm_chooses_what_all_must_have_in_common(
+    beside: dict[str, Any], pointers: list[str]
+) -> None:
+    document = {key: value for key, value in {**DOCUMENT, **beside}.items() if value is not ...}
+    problems: list[Problem] = []
+    with collect_problems(problems):
+        refuse_unfair_settings(read_study(document))
+    assert [one.pointer for one in problems] == pointers
 
 
 @pytest.mark.parametrize(
