@@ -3,11 +3,13 @@
 # The base image, also by its digest: python@sha256:…
 ARG PYTHON_IMAGE=python:3.11-slim
 
-# Only the dependencies' names leave this stage: another change of pyproject.toml must not install gigabytes again.
+# Only the dependencies' names and versions leave this stage: another change of pyproject.toml, or a new version of a tool
+# for tests in constraints.txt, must not install gigabytes again.
 FROM ${PYTHON_IMAGE} AS requirements
 WORKDIR /build
-COPY pyproject.toml .
-RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*project['dependencies'], *project['optional-dependencies']['s3'], *project['optional-dependencies']['otel'], sep='\n')" > requirements.txt
+COPY pyproject.toml locks/image.txt ./
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*project['dependencies'], *project['optional-dependencies']['s3'], *project['optional-dependencies']['otel'], sep='\n')" > requirements.txt \
+ && sed -n '/==/s/ *\\$//p' image.txt > versions.txt
 
 FROM ${PYTHON_IMAGE}
 # Wheels near the build (a folder or a page of links), and an index beside the registry; empty means the registry alone.
@@ -24,11 +26,10 @@ RUN useradd --system --uid 10001 --user-group --create-home normlab \
  && install --directory --owner normlab --group normlab /srv/normlab/storage /srv/normlab/mlartifacts /srv/normlab/data /srv/normlab/tmp
 
 WORKDIR /build
-COPY --from=requirements /build/requirements.txt ./
-COPY constraints.txt locks/image.txt ./
+COPY --from=requirements /build/requirements.txt /build/versions.txt /build/image.txt ./
 # Each file is compared with its hash. A place beside the registry has other builds, of which only the versions are known.
 RUN if [ -n "$PIP_EXTRA_INDEX_URL$PIP_FIND_LINKS" ]; \
-    then python -m pip install --constraint constraints.txt --requirement requirements.txt; \
+    then python -m pip install --constraint versions.txt --requirement requirements.txt; \
     else python -m pip install --require-hashes --requirement image.txt; fi
 
 COPY . .

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from migrations.roles import ACCESS, API, MLFLOW, PASSWORDS, WORKER
 from normlab.stack.mlflow_server import server_command, server_environment
@@ -251,6 +252,15 @@ def test_the_image_has_the_standard_library_compiled() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert "PYTHONDONTWRITEBYTECODE=1" in dockerfile
     assert "compileall.compile_dir(sysconfig.get_path('stdlib')" in dockerfile
+
+
+def test_other_builds_of_the_packages_are_held_to_the_versions_of_the_lock() -> None:
+    command = re.search(r"sed -n '.*' image.txt", (ROOT / "Dockerfile").read_text())
+    assert command
+    said = subprocess.check_output(["sh", "-c", command[0]], cwd=ROOT / "locks", text=True)
+    locked = (ROOT / "locks/image.txt").read_text()
+    versions = {str(Requirement(line)).partition(";")[0] for line in said.splitlines()}
+    assert versions == set(re.findall(r"^[\w.-]+==[\w.]+", locked, re.MULTILINE))
 
 
 def test_only_the_gpu_profile_asks_for_a_gpu() -> None:
