@@ -60,8 +60,20 @@ _SHAPES = frozenset(kind for kind in _RULES if kind.endswith("_type"))
 
 def problems(error: ValidationError, document: Any, model: Model) -> tuple[Problem, ...]:
     """What the model's validation of the document found, with JSON pointers into it as it was written."""
-    found = error.errors(include_url=False, include_context=True)[:MOST_PROBLEMS]
-    return _joined([(one["type"], _problem(dict(one), document, model)) for one in found])
+    found = error.errors(include_url=False, include_context=True)
+    told = [one for one in found if not _counts_good_ones(one)][:MOST_PROBLEMS]
+    return _joined([(one["type"], _problem(dict(one), document, model)) for one in told])
+
+
+def _counts_good_ones(found: Mapping[str, Any]) -> bool:
+    """Of a collection pydantic counts what is valid in it: `[-1]` is too short for a list of at least one, too."""
+    value = found["input"]
+    is_collection = isinstance(value, list | tuple | Mapping)
+    return (
+        found["type"] == "too_short"
+        and is_collection
+        and len(value) >= int(found["ctx"]["min_length"])
+    )
 
 
 def _problem(found: dict[str, Any], document: Any, model: Model) -> Problem:

@@ -125,6 +125,9 @@ def test_the_keys_that_are_allowed_are_listed(
         ({"seeds": "many"}, {"/seeds": 'must be an integer or a list, but got "many"'}),
         ({"seeds": 0}, {"/seeds": "must be at least 1, but got 0"}),
         ({"seeds": [1, "x"]}, {"/seeds/1": 'must be an integer, but got "x"'}),
+        # What is wrong with its only item doesn't make it too short.
+        ({"seeds": [-1]}, {"/seeds/0": "must be at least 0, but got -1"}),
+        ({"seeds": []}, {"/seeds": "must have at least 1 item, but got []"}),
         ({"matrix": []}, {"/matrix": "must be a mapping of keys to values, but got []"}),
         ({"matrix": {"training.epochs": []}}, {"/matrix/training.epochs": "must have at least 1 item, but got []"}),
         ({"margin": 0}, {"/margin": "must be greater than 0, but got 0"}),
