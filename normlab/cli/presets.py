@@ -36,8 +36,8 @@ app = typer.Typer(
 
 
 class Scale(StrEnum):
-    """toy: seconds, without verdicts; small: minutes on a laptop; medium: real images, up to hours on a laptop; full: the
-    paper's own setting."""
+    """toy: seconds, without verdicts; small: minutes on a laptop; medium: real images or more seeds, up to hours on a
+    laptop; full: the paper's own setting."""
 
     TOY = "toy"
     SMALL = "small"
@@ -49,7 +49,7 @@ Name = Annotated[str, typer.Argument(help="name of a preset (see `normlab preset
 Size = Annotated[
     Scale,
     typer.Option(
-        help="toy: seconds; small: minutes on a laptop; medium: real images, up to hours on a laptop; full: the paper's"
+        help="toy: seconds; small: minutes on a laptop; medium: real images or more seeds, up to hours on a laptop; full: the paper's"
     ),
 ]
 On = Annotated[str | None, typer.Option(help="dataset; default: the scale's first")]
