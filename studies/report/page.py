@@ -140,8 +140,8 @@ def _budget_notes(report: ReportInput) -> Iterator[str]:
         )
     else:
         yield (
-            "What the best of so many trials comes to on average, if they are drawn from those of the arm (Dodge et "
-            "al. 2019), with a 95 % bootstrap band"
+            "What the best of so many of the arm's trials comes to on average over all choices of so many (Tang et al. "
+            "2020), with a 95 % bootstrap band"
         )
     for one in leads(report.tuned, metric, learns=learns):
         half = max(1, one.trials // 2)

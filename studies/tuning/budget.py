@@ -15,7 +15,7 @@ ENOUGH_TRIALS = 4
 
 @dataclass(frozen=True, slots=True)
 class BestOf:
-    """`value`: the best of so many trials; `band`: 95 %, None where the order of the trials decides."""
+    """`value`: the best of so many trials; `band`: 95 %, None where the order of the trials decides, and of all trials."""
 
     trials: int
     value: float
@@ -42,7 +42,8 @@ def budgets(trials: int) -> tuple[int, ...]:
 
 def best_by_budget(arm: TunedArm, metric: str, *, learns: bool) -> tuple[BestOf, ...]:
     """`learns`: later trials rest on the results of earlier ones, so that fewer trials would have been the first ones;
-    else any of them, and the best of k is an expectation (Dodge et al. 2019, arXiv 1909.03004)."""
+    else any of them, and the best of k is an expectation (Dodge et al. 2019, arXiv 1909.03004), without the bias of
+    drawing a trial twice (Tang et al. 2020, arXiv 2004.13705): the best of all is what came out."""
     values = _values(arm, metric)
     if len(values) < ENOUGH_TRIALS:
         return ()
@@ -79,13 +80,20 @@ def leads(arms: Sequence[TunedArm], metric: str, *, learns: bool) -> Iterator[Le
 
 
 def expected_best(ascending: Sequence[float], count: int) -> float:
-    """Of `count` draws from the values, with replacement: the i-th of n is the largest with probability (i/n)^k −
-    ((i−1)/n)^k."""
-    n = len(ascending)
-    return math.fsum(
-        value * (((index + 1) / n) ** count - (index / n) ** count)
-        for index, value in enumerate(ascending)
-    )
+    """Of `count` different ones of the values, each choice of which is as likely."""
+    weights = _weigh_ranks(len(ascending), count)
+    return math.fsum(weight * value for weight, value in zip(weights, ascending, strict=True))
+
+
+def _weigh_ranks(size: int, count: int) -> list[float]:
+    """By rank, from the lowest, the share of the choices of `count` among `size` of which it is the largest: C(i − 1, k − 1)
+    / C(n, k)."""
+    weights = [0.0] * size
+    weight = count / size
+    for rank in range(size, count - 1, -1):
+        weights[rank - 1] = weight
+        weight *= (rank - count) / max(rank - 1, 1)
+    return weights
 
 
 def _best_of(values: Sequence[float], count: int, metric: str, *, learns: bool) -> float:
@@ -94,18 +102,19 @@ def _best_of(values: Sequence[float], count: int, metric: str, *, learns: bool) 
     return sign * (max(signed[:count]) if learns else expected_best(sorted(signed), count))
 
 
-def _bands(values: Sequence[float], counts: Sequence[int], metric: str) -> dict[int, Interval]:
-    """By resampling the trials; the same data give the same answer."""
+def _bands(
+    values: Sequence[float], counts: Sequence[int], metric: str
+) -> dict[int, Interval | None]:
+    """By resampling the trials; the same data give the same answer. Of the best of all resampling tells nothing."""
     import numpy as np
 
     sign = 1 if higher_is_better(metric) else -1
     n = len(values)
     signed = sign * np.asarray(values)
     drawn = np.sort(np.random.default_rng(0).choice(signed, (RESAMPLES, n)), axis=1)
-    ranks = np.arange(n + 1) / n
-    bands = {}
-    for count in counts:
-        expected = sign * (drawn @ (ranks[1:] ** count - ranks[:-1] ** count))
+    bands: dict[int, Interval | None] = {n: None}
+    for count in (count for count in counts if count < n):
+        expected = sign * (drawn @ np.asarray(_weigh_ranks(n, count)))
         low, high = np.quantile(expected, [0.025, 0.975])
         bands[count] = (float(low), float(high))
     return bands

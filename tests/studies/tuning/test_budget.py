@@ -26,9 +26,9 @@ def arm(values: Sequence[float | None], name: str = "a", size: int = 8) -> Tuned
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_the_expected_best_is_the_mean_over_all_draws(count: int) -> None:
+def test_the_expected_best_is_the_mean_over_all_choices(count: int) -> None:
     values = [0.1, 0.4, 0.4, 0.9]
-    every = [max(drawn) for drawn in itertools.product(values, repeat=count)]
+    every = [max(chosen) for chosen in itertools.combinations(values, count)]
     assert expected_best(values, count) == pytest.approx(statistics.fmean(every))
 
 
@@ -39,9 +39,12 @@ def test_more_trials_are_better_and_their_band_holds_the_expectation() -> None:
     assert row[0].value == pytest.approx(statistics.fmean(values))
     for best, more in itertools.pairwise(row):
         assert best.value < more.value
-    for best in row:
+    *fewer, whole = row
+    for best in fewer:
         assert best.band is not None
         assert best.band[0] < best.value < best.band[1]
+    # What came out; of the best of all, resampling tells nothing.
+    assert (whole.value, whole.band) == (pytest.approx(max(values)), None)
     assert row == best_by_budget(arm(values), "best_val_accuracy", learns=False)
 
 
@@ -63,7 +66,7 @@ def test_of_losses_the_best_is_the_lowest() -> None:
     losses = [0.5, 0.2, 0.9, 0.4]
     row = best_by_budget(arm(losses), "best_val_loss", learns=False)
     assert [best.value for best in row] == sorted([best.value for best in row], reverse=True)
-    every = [min(drawn) for drawn in itertools.product(losses, repeat=2)]
+    every = [min(chosen) for chosen in itertools.combinations(losses, 2)]
     assert row[1].value == pytest.approx(statistics.fmean(every))
 
 
@@ -88,6 +91,16 @@ def test_the_leading_arm_is_told_with_what_half_the_budget_would_have_shown() ->
     assert lead.half == pytest.approx(-0.4)
     elsewhere = arm([0.1, 0.2, 0.9, 0.3], "slow", size=4)
     assert list(leads([fast, elsewhere], "best_val_accuracy", learns=True)) == []
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_the_arm_with_the_best_trial_leads_by_what_it_is_better(learns: bool) -> None:
+    one_good, steady = arm([0.5, 0.9, *[0.5] * 10], "lucky"), arm([0.8] * 12, "steady")
+    [lead] = leads([steady, one_good], "best_val_accuracy", learns=learns)
+    assert (lead.arm, lead.second) == ("lucky", "steady")
+    assert lead.whole == pytest.approx(0.1)
+    # Half of the choices of six have its only good trial.
+    assert lead.half == pytest.approx(0.1 if learns else -0.1)
 
 
 def test_the_table_has_a_row_per_arm_and_a_column_per_budget() -> None:
