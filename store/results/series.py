@@ -70,15 +70,13 @@ def curves(
     return dict(periods_by_job)
 
 
-def trial_curves(
-    session: Session, study_id: int, column: str, most: int
+def job_curves(
+    session: Session, job_ids: Collection[int], column: str, most: int
 ) -> dict[int, list[float | None]]:
-    """By trial of the study's tuning one column of its evaluation periods, in order; nothing where there are more than
-    `most` of them."""
-    trials = select(Job.id).where(Job.study_id == study_id, Job.trial.is_not(None))
+    """By job one column of its evaluation periods, in order; nothing where there are more than `most` of them."""
     statement = (
         select(Epoch.job_id, getattr(Epoch, column))
-        .where(Epoch.job_id.in_(trials))
+        .where(Epoch.job_id.in_(job_ids))
         .order_by(Epoch.job_id, Epoch.epoch)
         .limit(most + 1)
     )

@@ -20,7 +20,7 @@ from studies.tuning.stopping import Policy
 from studies.tuning.trials import STOPPED_PERIOD, Trials, stopped_after
 from trainer.events import EpochFinished, Event, Finished
 
-#: Rows of the curves of all trials together.
+#: Rows of the curves that a trial is compared with, of its arm at its seed.
 MOST_PERIODS = 200_000
 
 
@@ -64,33 +64,32 @@ def read_trial_stop(session: Session, job_id: int) -> TrialStop | None:
         return None
     trials = group_trials(result_rows.study_rows(session, study.id, trials=True))
     own = next(one for one in trials if any(row.job_id == job_id for _, row in one.jobs))
+    number = next(number for number, row in own.jobs if row.job_id == job_id)
+    peers = [
+        row.job_id
+        for before, row in own.jobs
+        if before < spec.search.batch_of(number) and row.seed == job.seed
+    ]
     column = validation_metric(spec.metric).removeprefix("best_")
-    curves = {
-        number: _best_by_period(curve, column)
-        for number, curve in series.trial_curves(session, study.id, column, MOST_PERIODS).items()
-    }
-    limits = _find_limits(spec, own, job_id, curves)
+    rows = series.job_curves(session, [job_id, *peers], column, MOST_PERIODS)
+    curves = {peer: _best_by_period(curve, column) for peer, curve in rows.items()}
+    limits = _find_limits(spec, own, number, [curves.get(peer, ()) for peer in peers])
     return TrialStop(column, limits, curves.get(job_id, ())) if limits else None
 
 
 def _find_limits(
-    spec: StudySpec, own: Trials, job_id: int, curves: Mapping[int, Sequence[float]]
+    spec: StudySpec, own: Trials, number: int, peers: Sequence[Sequence[float]]
 ) -> dict[int, float]:
+    """`peers`: the curves that the trial of this number is compared with."""
     search = spec.search
     assert search is not None
     assert search.stop is not None
-    number, seed = next((number, row.seed) for number, row in own.jobs if row.job_id == job_id)
     begin = search.batch_of(number)
     policy = _policy(search.stop)
     stopped = sum(stopped_after(rows) is not None for _, rows in own.settings[:begin])
     # Each of a batch might be stopped: the first ones may be, until the quota is used up.
     if number - begin >= policy.most_stopped(search.trials) - stopped:
         return {}
-    peers = [
-        curves.get(row.job_id, ())
-        for number, row in own.jobs
-        if number < begin and row.seed == seed
-    ]
     limits = (
         (period, policy.limit([curve[period - 1] for curve in peers if len(curve) >= period]))
         for period in policy.rungs(max(map(len, peers), default=0))

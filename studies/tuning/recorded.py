@@ -57,7 +57,8 @@ def read_replays(session: Session, study: Study) -> tuple[ReplayedRule, ...]:
         return ()
     metric = validation_metric(spec.metric)
     sign = 1.0 if higher_is_better(metric) else -1.0
-    curves = series.trial_curves(session, study.id, metric.removeprefix("best_"), MOST_PERIODS)
+    jobs = [row.job_id for one in grouped for _, row in one.jobs]
+    curves = series.job_curves(session, jobs, metric.removeprefix("best_"), MOST_PERIODS)
     trials = list(_record(grouped, curves, sign))
     if len(trials) < sum(sizes) or min(one.periods for one in trials) < FEWEST_PERIODS:
         return ()

@@ -18,6 +18,7 @@ from studies.report.formats import to_markdown_report
 from studies.report.load import read_report
 from studies.spec.study import StudyError, StudySpec
 from studies.spec.trials import expand_trials
+from studies.tuning import limits
 from studies.tuning.limits import TrialStop, read_trial_stop
 from studies.tuning.recorded import read_replays
 from studies.tuning.select import tuned_arms
@@ -158,6 +159,18 @@ def test_what_is_stopped_does_not_depend_on_who_ends_first(
             outcomes.append(stops_of(session, study_id))
     assert outcomes[0] == outcomes[1]
     assert any(one[-1] is not None for one in outcomes[0])
+
+
+def test_a_trial_is_compared_with_those_of_its_arm_and_seed_however_many_others_there_are(
+    sessions: Sessions, make: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Both arms train more at both seeds; up to eight trials of nine periods come before one of an arm at a seed.
+    monkeypatch.setattr(limits, "MOST_PERIODS", 9 * PERIODS)
+    study_id = make()
+    run_to_the_end(sessions)
+    with sessions.begin() as session:
+        stops = stops_of(session, study_id)
+    assert {variant for variant, _, _, stop in stops if stop is not None} == {"none", "group"}
 
 
 def test_the_report_marks_what_was_stopped(
