@@ -18,7 +18,7 @@ _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 6
 #: Of a small space, points are passed over that come to a setting seen before.
 _POINTS_PER_TRIAL = 1000
 #: Of a study, and of each of its arms.
-_POINTS, _FEWEST_POINTS, _MOST_POINTS = 20_000, 20, 1000
+_POINTS, _FEWEST_POINTS, _MOST_POINTS = 5_000, 5, 1000
 
 
 @dataclass(frozen=True, slots=True)

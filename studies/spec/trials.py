@@ -7,6 +7,7 @@ from typing import Any
 from studies.spec.arms import Arm, find_arm, list_arms, read_spec
 from studies.spec.expand import MAX_CELLS, Cell, at_seed
 from studies.spec.parts import collect_problems
+from studies.spec.search import Search
 from studies.spec.space import ArmSpace, count_points, refuse_narrow
 from studies.spec.study import StudyError, StudySpec, arm_name
 from studies.spec.tuning import Setting
@@ -54,6 +55,7 @@ def expand_extremes(study: StudySpec) -> tuple[Cell, ...]:
         return ()
     problems: list[Problem] = []
     arms = list_arms(study, problems)
+    _refuse_many_extremes(study.search, len(arms))
     most = count_points(len(arms))
     extremes = [
         replace(arm, setting=setting)
@@ -91,6 +93,17 @@ def _refuse_many_trials(count: int, place: str) -> None:
     if count > MAX_CELLS:
         detail = f"{count} trials are more than the {MAX_CELLS} trainings of a study"
         raise StudyError((Problem(pointer=place, detail=detail, remedy="a smaller budget"),))
+
+
+def _refuse_many_extremes(search: Search, arms: int) -> None:
+    values = sum(len(one.list_extremes()) for _, one in search.ranges)
+    if values * arms > MAX_CELLS:
+        detail = (
+            f"{values} ends and values of ranges are checked for each of {arms} arms, which are more than {MAX_CELLS} "
+            f"checks"
+        )
+        remedy = "fewer arms, or ranges of numbers instead of many values"
+        raise StudyError((Problem(pointer="/search/space", detail=detail, remedy=remedy),))
 
 
 def _read_trials(

@@ -281,6 +281,20 @@ def test_a_range_that_rests_on_another_is_tried_at_its_ends_where_that_one_allow
     assert tried >= {0.0, 0.5, 0.9}
 
 
+def test_as_many_ends_of_ranges_as_would_take_long_to_check_are_refused() -> None:
+    def widen(search: dict[str, Any]) -> None:
+        rates = [n / 1000 for n in range(1, 101)]
+        search["space"]["optimizer.momentum"] = {"kind": "categorical", "values": rates}
+        search.update(trials=2, seeds=[100])
+
+    document = changed(widen)
+    document["variants"] = {f"arm-{n}": {"norm": {"kind": "batch"}} for n in range(200)}
+    document["search"]["space"].pop("norm.groups")
+    [problem] = problems_of(document)
+    assert problem.pointer == "/search/space"
+    assert "104 ends and values of ranges are checked for each of 200 arms" in problem.detail
+
+
 def test_conditions_that_hold_nowhere_are_tried_at_a_limited_number_of_points(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
