@@ -11,7 +11,7 @@ from store.accounts import identities
 from trainer.spec import NAME_PATTERN
 
 #: The lowest first.
-_RANKS: Sequence[ProjectRole | None] = (None, "viewer", "member", "admin")
+_RANKS: Sequence[ProjectRole] = ("viewer", "member", "admin")
 
 
 def wanted_claims(settings: LoginSettings) -> set[str]:
@@ -75,16 +75,17 @@ def _read_groups(settings: LoginSettings, claims: Mapping[str, Any]) -> Sequence
 
 def _find_project_roles(
     settings: LoginSettings, claims: Mapping[str, Any]
-) -> Mapping[str, ProjectRole | None]:
-    """Of each project that the settings name the highest role that a group of the person's gives."""
+) -> Mapping[str, ProjectRole] | None:
+    """By project the highest role that a group of the person's gives; None: the claims don't say."""
     # A provider that doesn't tell groups at all says of nobody that they have left one.
-    if settings.oidc_group_claim not in claims:
-        return {}
+    if settings.oidc_project_roles and settings.oidc_group_claim not in claims:
+        return None
     groups = _read_groups(settings, claims)
-    roles: dict[str, ProjectRole | None] = {}
+    roles: dict[str, ProjectRole] = {}
     for grant in settings.oidc_project_roles:
-        given = (roles.get(grant.project), grant.role if grant.group in groups else None)
-        roles[grant.project] = max(given, key=_RANKS.index)
+        if grant.group in groups:
+            given = (roles.get(grant.project, grant.role), grant.role)
+            roles[grant.project] = max(given, key=_RANKS.index)
     return roles
 
 

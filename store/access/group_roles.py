@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from store.access import members
@@ -15,9 +15,10 @@ log = structlog.get_logger(__name__)
 
 
 def follow(
-    session: Session, user: User, roles: Mapping[str, ProjectRole | None]
+    session: Session, user: User, roles: Mapping[str, ProjectRole]
 ) -> Sequence[tuple[str, ProjectRole | None]]:
-    """Gives the person these roles, by project; None takes away what an earlier login gave. Returns what has changed.
+    """Gives the person these roles, by project, and takes away what an earlier login gave in others. Returns what has
+    changed; None: taken away.
 
     A role that somebody has given stays as it is, and so does that of a private project's last admin. A project that
     isn't there gets nobody.
@@ -25,9 +26,12 @@ def follow(
     changes: list[tuple[str, ProjectRole | None]] = []
     # It is nobody's request yet, from whom private projects are hidden.
     with everything(session):
-        wanted = select(Project).where(Project.name.in_(list(roles))).order_by(Project.id)
-        for project in session.scalars(wanted).all():
-            role = roles[project.name]
+        given = select(ProjectMember.project_id).where(
+            ProjectMember.user_id == user.id, ProjectMember.follows_groups
+        )
+        concerned = or_(Project.name.in_(list(roles)), Project.id.in_(given))
+        for project in session.scalars(select(Project).where(concerned).order_by(Project.id)).all():
+            role = roles.get(project.name)
             try:
                 if _follow_one(session, project, user, role):
                     changes.append((project.name, role))

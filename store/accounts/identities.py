@@ -5,7 +5,7 @@ name or an address to somebody else later: a name decides nothing but what a new
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from shlex import quote
 
 from sqlalchemy import delete, func, select
@@ -25,7 +25,7 @@ class Person:
     """Who has logged in at `provider` (its name, as people know it).
 
     `name`: of a new account. `is_alone`: whether nobody else there has a login that gives this name. `project_roles`: what
-    their groups there give them here, by project; None: nothing.
+    their groups there give them here, by project; None: it was not said.
     """
 
     provider: str
@@ -33,7 +33,7 @@ class Person:
     subject: str
     name: str
     is_alone: bool
-    project_roles: Mapping[str, ProjectRole | None] = field(default_factory=dict)
+    project_roles: Mapping[str, ProjectRole] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,8 @@ def log_in(session: Session, person: Person, admission: Admission) -> tuple[User
     for action in made:
         detail = {"issuer": person.issuer, "login": person.subject, "role": user.role}
         audit.record(session, caller, action, user.name, detail)
-    for project, role in group_roles.follow(session, user, person.project_roles):
+    roles = person.project_roles
+    for project, role in () if roles is None else group_roles.follow(session, user, roles):
         change: audit.Action = "project.member_removed" if role is None else "project.member_set"
         given = {"user": user.name, "role": role, "by": f"groups at {person.provider}"}
         audit.record(session, caller, change, project, given)

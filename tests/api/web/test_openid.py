@@ -175,6 +175,25 @@ def test_roles_in_projects_follow_the_groups_that_each_login_says(
     assert admin.get("/api/v1/projects/later").status_code == 404
 
 
+@pytest.mark.parametrize("changed", ["pis=vision:admin", "vision-team=else:viewer", ""])
+def test_a_role_that_the_settings_give_no_more_is_taken_away_at_the_next_login(
+    browser: TestClient,
+    provider: IdentityProvider,
+    configure: Configure,
+    admin: TestClient,
+    vision: TestClient,
+    changed: str,
+) -> None:
+    configure(oidc_project_roles=GRANTS)
+    provider.person = {"sub": "6f1c", "preferred_username": "ada-k", "groups": ["vision-team"]}
+    log_in(browser, provider)
+    assert roles_in(admin, "vision")["ada-k"] == ("viewer", True)
+    configure(oidc_project_roles=changed)
+    assert log_in(browser, provider).status_code == 200
+    assert roles_in(admin, "vision") == {"max": ("admin", False)}
+    assert browser.get("/api/v1/projects/vision").status_code == 404
+
+
 def test_a_role_that_somebody_has_given_is_left_alone_and_so_is_the_last_admin(
     browser: TestClient,
     provider: IdentityProvider,
