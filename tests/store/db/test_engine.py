@@ -132,8 +132,13 @@ def test_a_session_that_the_server_ended_in_a_transaction_is_an_absent_database(
         process = connection.scalar(text("SELECT pg_backend_pid()"))
         connection.execute(text("SET idle_in_transaction_session_timeout = 1"))
         alive = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :process")
-        with sessions() as session:
-            wait_for(lambda: session.scalar(alive, {"process": process}) == 0, "its end")
+
+        def has_ended() -> bool:
+            # A transaction sees the sessions as they were when it first looked.
+            with sessions.begin() as session:
+                return session.scalar(alive, {"process": process}) == 0
+
+        wait_for(has_ended, "its end")
         with pytest.raises(DATABASE_AWAY):
             connection.execute(text("SELECT 1"))
     with engine.connect() as connection:
