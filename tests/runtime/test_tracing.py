@@ -29,6 +29,8 @@ def collector(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Receiver:
     monkeypatch.setenv(ENDPOINT, receiver.url)
+    # A busy machine takes longer to connect than a process waits that ends.
+    monkeypatch.setattr("runtime.tracing.sending.CLOSE_SECONDS", 60.0)
     return receiver
 
 

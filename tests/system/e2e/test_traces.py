@@ -39,7 +39,10 @@ def test_a_study_is_one_trace_from_its_callers_request_to_its_verdict(
 
     def all_spans() -> list[Received] | None:
         spans = received(collector, TRACE)
-        return spans if count(spans)["mirror"] >= 3 and count(spans)["judge"] else None
+        counts = count(spans)
+        # Each process sends its own, when it gets to it.
+        is_whole = counts["mirror"] >= 3 and counts["judge"] and counts["evaluate"] == 2
+        return spans if is_whole and counts["attempt"] == 2 else None
 
     spans = wait_for(all_spans, "the trace is whole")
     (request,) = (span for span in spans if span.parent == CALLER)

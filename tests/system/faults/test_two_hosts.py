@@ -12,7 +12,7 @@ from store.hosts import adopt_storage, host_views
 from tests.support.cluster import Cluster, Program, long_training, make_spec
 from tests.support.object_store import object_store
 
-TRAINING = {**long_training(epochs=8), "checkpoint_seconds": 0.2}
+TRAINING = {**long_training(), "checkpoint_seconds": 0.2}
 SPECS = [make_spec(seed=seed, training=TRAINING) for seed in (1, 2)]
 
 

@@ -3,12 +3,13 @@
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from store.db.models import Job, LogLine, Worker
 from store.jobs import commands, leases
-from tests.support.cluster import Cluster, long_training, make_spec
-from tests.support.collector import ENDPOINT, received
+from tests.support.cluster import LONG_EPOCHS, Cluster, long_training, make_spec
+from tests.support.collector import ENDPOINT, Received, received
 from tests.support.receiver import receiving
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -62,7 +63,7 @@ def test_a_paused_job_goes_on_where_it_stopped(cluster_with_worker: Cluster) -> 
     first, second = cluster.attempts(job_id)
     assert (first.end, second.end) == ("paused", "completed")
     assert second.first_step == paused.step > 0
-    assert [epoch.epoch for epoch in cluster.epochs(job_id)] == list(range(1, 13))
+    assert [epoch.epoch for epoch in cluster.epochs(job_id)] == list(range(1, LONG_EPOCHS + 1))
 
 
 def test_a_job_gives_way_to_one_of_a_higher_class_and_goes_on_after_it(
@@ -74,7 +75,7 @@ def test_a_job_gives_way_to_one_of_a_higher_class_and_goes_on_after_it(
             training=long_training(epochs),
             resources={"device": "cpu", "timeout": 3600, "priority": priority},
         )
-        for priority, epochs in (("low", 24), ("high", 1))
+        for priority, epochs in (("low", LONG_EPOCHS), ("high", 1))
     )
     sweep = cluster.start("worker.sweep", NORMLAB_PREEMPT_AFTER_SECONDS="0.1")
     (running,) = cluster.submit(low)
@@ -87,7 +88,7 @@ def test_a_job_gives_way_to_one_of_a_higher_class_and_goes_on_after_it(
     assert (first.end, first.counts, second.end) == ("preempted", False, "completed")
     assert second.first_step is not None
     assert second.first_step > 0
-    assert [row.epoch for row in cluster.epochs(running)] == list(range(1, 25))
+    assert [row.epoch for row in cluster.epochs(running)] == list(range(1, LONG_EPOCHS + 1))
 
 
 def test_a_job_that_used_up_its_time_keeps_a_checkpoint(cluster_with_worker: Cluster) -> None:
@@ -201,12 +202,13 @@ def test_a_killed_attempt_is_an_error_of_its_trace_in_which_the_next_one_follows
     trace, request = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     with receiving() as collector:
         worker = cluster.start(**{ENDPOINT: collector.url})
-        training = make_spec(training=long_training(8))
+        training = make_spec(training=long_training())
         (job_id,) = cluster.submit(training, trace_context=f"00-{trace}-{request}-01")
         cluster.wait_for_epochs(job_id, 2)
         os.kill(cluster.attempts(job_id)[0].process, signal.SIGKILL)
         cluster.wait_for_success(job_id)
-        # Its children send what they have as they end.
+        # A process that ends waits for a collector for two seconds, which a busy machine takes to connect.
+        cluster.until(lambda: count_attempts(received(collector, trace)) == 2, "the trace")
         assert worker.terminate() == 0
         spans = received(collector, trace)
     lost, done = sorted(
@@ -220,3 +222,7 @@ def test_a_killed_attempt_is_an_error_of_its_trace_in_which_the_next_one_follows
     assert train.parent == done.id
     assert train.attributes["normlab.first_step"] == cluster.attempts(job_id)[1].first_step
     assert {span.attributes["normlab.host"] for span in (lost, done)} == {"here"}
+
+
+def count_attempts(spans: Sequence[Received]) -> int:
+    return sum(span.name == "attempt" for span in spans)
