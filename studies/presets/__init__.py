@@ -9,7 +9,7 @@ digest, a first run and changes of its own.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -168,6 +168,10 @@ class Preset(Part):
     def usual_scale(self) -> Scale:
         """What is shown and run unless another one is asked for."""
         return "small" if "small" in self.scales else next(iter(self.scales))
+
+    def datasets(self, scale: str) -> Sequence[str]:
+        """Nothing of a scale that it doesn't have."""
+        return [name for key, size in self.scales.items() if key == scale for name in size.datasets]
 
     def document(self, scale: str, dataset: str | None = None) -> dict[str, Any]:
         """The study document of this size on this dataset; raises `NotOffered`."""

@@ -1,11 +1,13 @@
 """Rows for tests, made the way the service makes them, with defaults for all that doesn't matter."""
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
 
 from sqlalchemy import update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from store.accounts import users
 from store.accounts.users import Role
@@ -176,3 +178,18 @@ def choose_numerics(device: str) -> Numerics:
 def set_job(session: Session, job_id: int, **values: Any) -> None:
     """Write columns behind the store's back: for times that a test can't wait for."""
     session.execute(update(Job).where(Job.id == job_id).values(**values))
+
+
+def in_transactions_at_once(
+    sessions: sessionmaker[Session], *writes: Callable[[Session], object]
+) -> None:
+    """Each in a transaction of its own, which has begun when the others begin."""
+    together = threading.Barrier(len(writes))
+
+    def run(write: Callable[[Session], object]) -> None:
+        with sessions.begin() as session:
+            together.wait()
+            write(session)
+
+    with ThreadPoolExecutor(len(writes)) as pool:
+        list(pool.map(run, writes))

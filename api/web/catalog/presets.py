@@ -51,7 +51,6 @@ class Entry:
 
     preset: Preset
     sentence: str
-    claims: Sequence[ClaimLine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +91,16 @@ def list_presets(request: Request, services: ServicesDep, user: Reader) -> Respo
     with services.sessions.begin() as session:
         newest = verdicts.newest_runs(session)
         views = build_run_views(services, session, list(newest.values()))
+    runs = dict(zip(newest, views, strict=True))
     return render(
         request,
         "presets.html",
         user,
         title="Presets",
         chapters=_list_chapters(),
-        runs=dict(zip(newest, views, strict=True)),
-        said={name: _said(view) for name, view in zip(newest, views, strict=True)},
+        claims={name: _list_claims_of(name, runs.get(name)) for name in presets()},
+        runs=runs,
+        said={name: _said(run) for name, run in runs.items()},
     )
 
 
@@ -116,7 +117,7 @@ def show_preset(request: Request, services: ServicesDep, user: Reader, name: str
         user,
         title=preset.title,
         preset=preset,
-        claims=_describe(name).claims,
+        claims=_list_claims_of(name, runs.run),
         offers=offers,
         chosen=chosen if chosen.dataset not in missing else None,
         missing=missing,
@@ -137,8 +138,21 @@ def _list_chapters() -> Sequence[tuple[str, Sequence[Entry]]]:
 @cache
 def _describe(name: str) -> Entry:
     preset = presets()[name]
-    claims = [ClaimLine.of(one) for one in preset.study_spec(preset.usual_scale).claims]
-    return Entry(preset, re.split(r"(?<=[.?])\s+(?=[A-Z])", preset.text)[0], claims)
+    return Entry(preset, re.split(r"(?<=[.?])\s+(?=[A-Z])", preset.text)[0])
+
+
+def _list_claims_of(name: str, run: RunView | None) -> Sequence[ClaimLine]:
+    """As they were put to this run, or would be to a usual one: those of another scale or dataset may say
+    something else under the same name."""
+    preset = presets()[name]
+    if run is None or run.dataset not in preset.datasets(run.scale):
+        return _list_claims(name, preset.usual_scale, None)
+    return _list_claims(name, run.scale, run.dataset)
+
+
+@cache
+def _list_claims(name: str, scale: str, dataset: str | None) -> Sequence[ClaimLine]:
+    return [ClaimLine.of(claim) for claim in presets()[name].study_spec(scale, dataset).claims]
 
 
 @cache

@@ -91,6 +91,16 @@ def test_a_preset_shows_its_claims_margins_caveats_and_scales(viewer: TestClient
     assert "It has not been run here yet." in page
 
 
+@pytest.mark.parametrize("path", ["/presets", "/presets/iterations"])
+def test_the_claims_are_those_that_the_run_was_asked(member: TestClient, path: str) -> None:
+    """Another scale says something else under the same name."""
+    assert "One epoch has a higher test error than ten" in read(member, path)
+    run_preset(member, "iterations", scale="medium", dataset="digits")
+    page = read(member, path)
+    assert "One epoch has a higher test error than three" in page
+    assert "One epoch has a higher test error than ten" not in page
+
+
 def test_every_preset_has_a_page(member: TestClient) -> None:
     for name in presets():
         page = read(member, f"/presets/{name}")

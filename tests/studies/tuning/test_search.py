@@ -7,7 +7,6 @@ import random
 import statistics
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +30,7 @@ from studies.spec.trials import expand_trials
 from studies.tuning.propose import SpaceExhausted, TriedSetting, propose
 from studies.tuning.recorded import read_replays
 from studies.tuning.select import chosen_settings, continue_tuning, tuned_arms
-from tests.support.factories import acquire_job, make_user, make_worker
+from tests.support.factories import acquire_job, in_transactions_at_once, make_user, make_worker
 from tests.support.result_rows import make_study
 from trainer.events import EpochFinished, Finished
 from worker.execution.failures import Failure
@@ -326,18 +325,9 @@ def test_two_trials_that_end_at_once_make_one_batch(
     for assignment in first:
         with sessions.begin() as session:
             end(session, assignment)
-    together = threading.Barrier(2)
-
-    def close(assignment: Assignment) -> None:
-        with sessions.begin() as session:
-            together.wait()
-            end(session, assignment)
-
-    threads = [threading.Thread(target=close, args=(assignment,)) for assignment in (one, other)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_transactions_at_once(
+        sessions, lambda session: end(session, one), lambda session: end(session, other)
+    )
     with sessions.begin() as session:
         assert len(tried_by_arm(session, study_id)["none"]) == 6
 

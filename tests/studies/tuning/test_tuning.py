@@ -1,6 +1,5 @@
 """Equal tuning budgets: what is tried, what is chosen, and when the study's own jobs are made."""
 
-import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +19,7 @@ from studies.spec.study import StudyError, StudySpec
 from studies.spec.trials import expand_trials
 from studies.tuning.select import chosen_settings, continue_tuning, tuned_arms
 from studies.tuning.trials import Trials, choose
-from tests.support.factories import acquire_job, make_user, make_worker
+from tests.support.factories import acquire_job, in_transactions_at_once, make_user, make_worker
 from tests.support.result_rows import make_row, make_study
 from trainer.events import Finished
 from worker.execution.failures import Failure
@@ -227,18 +226,9 @@ def test_two_trials_that_end_at_once_make_one_choice(sessions: Sessions, made: S
     for assignment in first:
         with sessions.begin() as session:
             end(session, assignment)
-    together = threading.Barrier(2)
-
-    def close(assignment: Assignment) -> None:
-        with sessions.begin() as session:
-            together.wait()
-            end(session, assignment)
-
-    threads = [threading.Thread(target=close, args=(assignment,)) for assignment in (one, other)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_transactions_at_once(
+        sessions, lambda session: end(session, one), lambda session: end(session, other)
+    )
     with sessions.begin() as session:
         assert len(own_jobs(session, made.id)) == 6
 
