@@ -128,7 +128,7 @@ def _work(settings: Settings, ready: Any, go: Any) -> None:
 def fake_trainer() -> Iterator[None]:
     """Jobs that are executed inside load no data and train nothing."""
     with (
-        mock.patch("worker.execution.execute.train", fake_training),
+        mock.patch("worker.execution.training.train", fake_training),
         mock.patch("worker.host.child.load", return_value=None),
     ):
         yield

@@ -13,7 +13,7 @@ from api.http.errors import Forbidden, TooMany, Unauthorized
 from api.http.sessions import read_session
 from api.services import Services, ServicesDep
 from store.access import current, read_as
-from store.accounts import audit, sessions, users
+from store.accounts import audit, authentication, sessions
 from store.db import Token, User
 
 # Dependencies that only compare values are async: FastAPI runs the others in a thread each, and to hand a request
@@ -59,7 +59,7 @@ def find_client(scope: Scope) -> Hashable:
     return request.client.host if request.client else None
 
 
-def read_caller(services: ServicesDep, secret: Secret) -> users.Caller:
+def read_caller(services: ServicesDep, secret: Secret) -> authentication.Caller:
     # Not held for the endpoint's own transaction, which may come only after a check. The row stays readable
     # (`expire_on_commit=False`), but belongs to no session any more.
     with services.readers() as session:
@@ -70,7 +70,9 @@ def read_caller(services: ServicesDep, secret: Secret) -> users.Caller:
     return caller
 
 
-async def get_caller(caller: Annotated[users.Caller, Depends(read_caller)]) -> users.Caller:
+async def get_caller(
+    caller: Annotated[authentication.Caller, Depends(read_caller)],
+) -> authentication.Caller:
     # Not in a thread, where it would be set for that thread's work alone.
     read_as(caller.access)
     return caller
@@ -83,7 +85,7 @@ def refuse_haste(seconds: int) -> None:
         raise TooMany(detail, seconds)
 
 
-Caller: TypeAlias = Annotated[users.Caller, Depends(get_caller)]
+Caller: TypeAlias = Annotated[authentication.Caller, Depends(get_caller)]
 
 
 async def get_current_user(caller: Caller) -> User:
@@ -94,24 +96,24 @@ async def require_full_scope(caller: Caller) -> None:
     _refuse_reading_only(caller)
 
 
-def _refuse_reading_only(caller: users.Caller) -> None:
+def _refuse_reading_only(caller: authentication.Caller) -> None:
     if caller.scope == "read":
         raise Forbidden(
             "the token of this request may only read: use one that was created without `--read-only`"
         )
 
 
-def authenticate(session: Session, secret: str) -> users.Caller | None:
+def authenticate(session: Session, secret: str) -> authentication.Caller | None:
     """Whose token, or browser's session, this is."""
     if secret.startswith(sessions.PREFIX):
         return sessions.authenticate(session, secret)
-    return users.authenticate(session, secret)
+    return authentication.authenticate(session, secret)
 
 
 def lock_asking_token(session: Session, secret: str) -> Token:
     """The token of this request, which cannot be revoked before the transaction ends."""
     is_session = secret.startswith(sessions.PREFIX)
-    token = (sessions.find_token if is_session else users.lock_token)(session, secret)
+    token = (sessions.find_token if is_session else authentication.lock_token)(session, secret)
     # It was valid when the request was authenticated; it may have been revoked since.
     if token is None:
         raise _refused()
@@ -159,7 +161,7 @@ Administrator: TypeAlias = Annotated[User, Depends(require_admin)]
 class Trail:
     """The audit trail, for the changes of one request."""
 
-    caller: users.Caller
+    caller: authentication.Caller
 
     def note(self, session: Session, action: audit.Action, subject: str, **detail: Any) -> None:
         """In the transaction of the change; `detail`: values for JSON, none of them a secret."""

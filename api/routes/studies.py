@@ -51,7 +51,7 @@ from store.db import Study, User
 from store.jobs import commands
 from store.mlflow import links, mirror_problems
 from store.results import ResultRow
-from store.studies import count_jobs, count_trials, studies
+from store.studies import count_jobs, count_trials, status_of, studies
 from studies.comparison import Comparison, read_evidence
 from studies.comparison import compare as compare_arms
 from studies.planning import growth_notes, repeat_notes
@@ -303,7 +303,7 @@ def build_study_views(
     return [
         StudyView.of(
             study,
-            studies.status(tallied[study.id].counts),
+            status_of(tallied[study.id].counts),
             tallied[study.id],
             urls.get(study.id),
             problems.get(study.id, ()),

@@ -10,7 +10,7 @@ from api.schemas.jobs import JobStatus, MirrorProblems, TraceId, View
 from api.schemas.mirror import ProblemView
 from runtime.tracing import trace_id
 from store.db import MirrorProblem, Study
-from store.studies import Tally, studies
+from store.studies import StudyStatus, Tally
 
 #: The most problems of a study in one answer.
 MOST_MIRROR_PROBLEMS = 20
@@ -53,7 +53,7 @@ class StudyView(View):
     project: str
     private: Annotated[bool, Field(description="only who is listed in the project may read it")]
     owner: str
-    status: studies.StudyStatus
+    status: StudyStatus
     counts: Annotated[dict[JobStatus, int], Field(description="jobs by status")]
     reused: Annotated[
         int,

@@ -22,7 +22,7 @@ from api.http import (
 from api.openid import MINUTES, PATH, Flow, NotAdmitted, ProviderAway
 from api.services import Services, ServicesDep
 from api.web.render import PageRoute, render
-from store.accounts import audit, identities, sessions, users
+from store.accounts import audit, authentication, identities, sessions
 from store.db import LoginRefused
 
 log = structlog.get_logger(__name__)
@@ -127,10 +127,10 @@ def _open_session(
 ) -> tuple[str, datetime] | None:
     """Secret and end of a new session, in place of the one before; None for a token that isn't valid."""
     with services.sessions.begin() as session:
-        caller = users.authenticate(session, token) if token else None
+        caller = authentication.authenticate(session, token) if token else None
         if caller is not None:
             refuse_haste(services.rates.recognize(token, caller.token_id))
-        parent = users.lock_token(session, token) if caller else None
+        parent = authentication.lock_token(session, token) if caller else None
         if caller is None or parent is None:
             return None
         if before:
@@ -151,7 +151,7 @@ def _admit(
         # Each login leaves a line in the audit trail, as those with a token.
         key = f"logins of token {token.id}"
         refuse_haste(services.rates.spend(key) or services.rates.recognize(key, token.id))
-        caller = users.Caller.of(user, token.id, token.scope, {})
+        caller = authentication.Caller.of(user, token.id, token.scope, {})
         # The cookie is missing (SameSite=Strict) when the provider belongs to another site.
         if before:
             sessions.close_session(session, before)

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session, joinedload
 
-from store.accounts.users import Caller
+from store.accounts.authentication import Caller
 from store.db import AuditRecord, Page, User, newest_first
 
 Action: TypeAlias = Literal[

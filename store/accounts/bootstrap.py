@@ -7,7 +7,7 @@ from sqlalchemy import inspect, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from store.accounts import users
+from store.accounts import authentication, users
 from store.catalog import datasets
 from store.db import BadSecret, Token, User, database_now, make_engine, make_sessions
 
@@ -69,7 +69,7 @@ def bootstrap_admin(session: Session, name: str, secret: str) -> User | None:
     user = session.scalars(statement.returning(User)).one_or_none()
     # None: another process has just made the admin.
     if user is not None:
-        session.add(Token(user=user, name="bootstrap", hash=users.hash_secret(secret)))
+        session.add(Token(user=user, name="bootstrap", hash=authentication.hash_secret(secret)))
         session.flush()
     return user
 
@@ -108,10 +108,10 @@ def _restore_user(session: Session, user: User) -> Iterator[str]:
 
 def _restore_token(session: Session, user: User, secret: str) -> Iterator[str]:
     token = session.scalars(
-        select(Token).where(Token.hash == users.hash_secret(secret))
+        select(Token).where(Token.hash == authentication.hash_secret(secret))
     ).one_or_none()
     if token is None:
-        session.add(Token(user=user, name="reset-admin", hash=users.hash_secret(secret)))
+        session.add(Token(user=user, name="reset-admin", hash=authentication.hash_secret(secret)))
         yield f"{user.name} has a new token, reset-admin; the other tokens are unchanged"
         return
     if token.user_id != user.id:

@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, joinedload
 
 from store.access import ProjectRole, group_roles
-from store.accounts import audit, users
+from store.accounts import audit, authentication, users
 from store.accounts.bootstrap import ADMIN
 from store.db import LoginRefused, LoginTaken, ProviderIdentity, Token, User, database_now
 
@@ -57,7 +57,7 @@ def log_in(session: Session, person: Person, admission: Admission) -> tuple[User
     if user.disabled_at is not None:
         raise LoginRefused(f"The account {user.name} is disabled. An administrator can enable it.")
     token = _find_token(session, identity, person)
-    caller = users.Caller.of(user, token.id, token.scope, {})
+    caller = authentication.Caller.of(user, token.id, token.scope, {})
     for action in made:
         detail = {"issuer": person.issuer, "login": person.subject, "role": user.role}
         audit.record(session, caller, action, user.name, detail)
@@ -163,7 +163,7 @@ def _may_link(session: Session, user: User, person: Person, admission: Admission
 def _find_token(session: Session, identity: ProviderIdentity, person: Person) -> Token:
     """The one of the logins before, or a new one if that was revoked."""
     if identity.token_id is not None:
-        query = select(Token).where(Token.id == identity.token_id, users.is_valid())
+        query = select(Token).where(Token.id == identity.token_id, authentication.is_valid())
         token = session.scalars(query.with_for_update(key_share=True)).one_or_none()
         if token is not None:
             return token

@@ -11,7 +11,7 @@ from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from store.access import EVERYTHING, members
-from store.accounts import users
+from store.accounts import authentication
 from store.db import BrowserSession, Token, User, database_now
 
 PREFIX = "ns_"
@@ -32,23 +32,27 @@ def open_session(
     ends = min(now + length, token.expires_at or now + length)
     secret = PREFIX + secrets.token_urlsafe(32)
     _delete_superfluous(session, token.user_id)
-    session.add(BrowserSession(token_id=token.id, hash=users.hash_secret(secret), expires_at=ends))
+    session.add(
+        BrowserSession(token_id=token.id, hash=authentication.hash_secret(secret), expires_at=ends)
+    )
     session.flush()
     return secret, ends
 
 
 def close_session(session: Session, secret: str) -> None:
     """Harmless for one that doesn't exist."""
-    session.execute(delete(BrowserSession).where(BrowserSession.hash == users.hash_secret(secret)))
+    session.execute(
+        delete(BrowserSession).where(BrowserSession.hash == authentication.hash_secret(secret))
+    )
 
 
-def authenticate(session: Session, secret: str) -> users.Caller | None:
+def authenticate(session: Session, secret: str) -> authentication.Caller | None:
     """Whose session this is; None of one that has ended."""
     query = _current(secret).with_only_columns(
         User, Token.id, Token.scope, members.private_roles(), maintain_column_froms=True
     )
     row = session.execute(query).one_or_none()
-    return None if row is None else users.Caller.of(*row)
+    return None if row is None else authentication.Caller.of(*row)
 
 
 def find_token(session: Session, secret: str) -> Token | None:
@@ -69,9 +73,9 @@ def _current(secret: str) -> Select[Token]:
         .join(BrowserSession, BrowserSession.token_id == Token.id)
         .join(User, User.id == Token.user_id)
         .where(
-            BrowserSession.hash == users.hash_secret(secret),
+            BrowserSession.hash == authentication.hash_secret(secret),
             BrowserSession.expires_at > func.clock_timestamp(),
-            users.is_valid(),
+            authentication.is_valid(),
             User.disabled_at.is_(None),
         )
         .execution_options(**{EVERYTHING: True})

@@ -1,7 +1,7 @@
-"""Studies: creation, extension, and the status derived from their jobs'."""
+"""Studies: creation, extension, and what is read of them."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, cast, exists, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB, array
@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session, joinedload
 from store.access import members
 from store.catalog import datasets, projects
 from store.db import (
-    JOB_STATUSES,
     JOBS_CHANNEL,
     Dataset,
     DatasetUnavailable,
@@ -30,9 +29,6 @@ from store.db import (
     sanitize_text,
 )
 from store.jobs import NewJob, creation
-from store.studies.tallies import count_jobs
-
-StudyStatus = Literal["queued", "running", "paused", "succeeded", "partial", "cancelled"]
 
 
 def create(
@@ -249,34 +245,6 @@ def jobs_of(session: Session, study_id: int) -> Sequence[Job]:
         .order_by(Job.id)
     )
     return session.scalars(statement).all()
-
-
-def counts(session: Session, study_ids: Collection[int]) -> dict[int, dict[str, int]]:
-    """For each study, how many of its jobs have each status; every status is there."""
-    return {study_id: one.counts for study_id, one in count_jobs(session, study_ids).items()}
-
-
-def status(counts: Mapping[str, int]) -> StudyStatus:
-    """The study's status from its jobs'. The first that holds:
-
-    - `running`: a job runs, or one waits while others have ended (the study has begun);
-    - `queued`: a job waits, and none has ended;
-    - `paused`: a job is paused (the rest, if any, has ended);
-    - `succeeded`: every job succeeded (diverged ones, too);
-    - `cancelled`: every job was cancelled;
-    - `partial`: all have ended, some otherwise than others or all failed.
-    """
-    of = {name: counts.get(name, 0) for name in JOB_STATUSES}
-    ended = of["succeeded"] + of["failed"] + of["cancelled"]
-    if of["running"] or (of["queued"] and ended):
-        return "running"
-    if of["queued"]:
-        return "queued"
-    if of["paused"]:
-        return "paused"
-    if of["succeeded"] == ended:
-        return "succeeded"
-    return "cancelled" if of["cancelled"] == ended else "partial"
 
 
 def _lock_datasets(session: Session, cells: Sequence[NewJob]) -> dict[str, Dataset]:

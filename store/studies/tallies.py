@@ -1,12 +1,16 @@
-"""A study's jobs, and what they come to: how many have each status, how many were reused, and how wrong their bill was."""
+"""A study's jobs, and what they come to: how many have each status, the study's own that follows from it, how many were
+reused, and how wrong their bill was."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from store.db import JOB_STATUSES, Job
+
+StudyStatus: TypeAlias = Literal["queued", "running", "paused", "succeeded", "partial", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,29 @@ class Tally:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(JOB_STATUSES, 0))
     reused: int = 0
     bill: BillOutcome | None = None
+
+
+def status_of(counts: Mapping[str, int]) -> StudyStatus:
+    """The study's status from its jobs'. The first that holds:
+
+    - `running`: a job runs, or one waits while others have ended (the study has begun);
+    - `queued`: a job waits, and none has ended;
+    - `paused`: a job is paused (the rest, if any, has ended);
+    - `succeeded`: every job succeeded (diverged ones, too);
+    - `cancelled`: every job was cancelled;
+    - `partial`: all have ended, some otherwise than others or all failed.
+    """
+    of = {name: counts.get(name, 0) for name in JOB_STATUSES}
+    ended = of["succeeded"] + of["failed"] + of["cancelled"]
+    if of["running"] or (of["queued"] and ended):
+        return "running"
+    if of["queued"]:
+        return "queued"
+    if of["paused"]:
+        return "paused"
+    if of["succeeded"] == ended:
+        return "succeeded"
+    return "cancelled" if of["cancelled"] == ended else "partial"
 
 
 def count_jobs(session: Session, study_ids: Collection[int]) -> dict[int, Tally]:

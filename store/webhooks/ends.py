@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from store.access import is_readable
 from store.db import Delivery, EndedJob, Job, Study, User, Webhook
-from store.studies import count_jobs, studies
+from store.studies import count_jobs, status_of, studies
 from store.webhooks.deliveries import is_active, new_message_id
 
 #: Rows of the outbox that are read at once.
@@ -83,7 +83,7 @@ def find_study(session: Session, study_id: int) -> EndedStudy | None:
     is_judged = not study.spec.get("claims") or (
         study.judged_at is not None and study.judged_at >= changed_at
     )
-    return EndedStudy(study, finished_at, studies.status(counts), counts, is_judged)
+    return EndedStudy(study, finished_at, status_of(counts), counts, is_judged)
 
 
 def find_failed(session: Session, job_id: int) -> Job | None:

@@ -14,7 +14,7 @@ from runtime.storage import Storage
 from store.db import File, Study
 from store.mlflow import links
 from store.results import ResultRow, series
-from store.studies import studies
+from store.studies import count_jobs, status_of
 from studies.claims import judge_claims
 from studies.comparison import Comparison, StudyEvidence, compare, read_evidence
 from studies.presets import PresetRun
@@ -78,7 +78,7 @@ def read_report(
     curves = _read_curves(session, study, evidence) if with_figures else {}
     urls = _find_job_urls(session, evidence, mlflow_url)
     jobs = tuple(_make_jobs(comparison, evidence, curves, files, urls))
-    counts = studies.counts(session, [study.id])[study.id]
+    counts = count_jobs(session, [study.id])[study.id].counts
     fans, filters, histograms = _read_diagnostics(
         session, jobs if with_figures else (), files, storage
     )
@@ -88,7 +88,7 @@ def read_report(
         project=study.project.name,
         owner=study.owner.name,
         description=study.spec.get("description", ""),
-        status=studies.status(counts),
+        status=status_of(counts),
         created_at=study.created_at,
         finished_at=_find_end(evidence.rows),
         mlflow_url=_find_url(session, study, mlflow_url),

@@ -9,7 +9,7 @@ from typing import Any
 
 from runtime.documents import pointer
 from studies.spec.arms import Arm, build_document, read_spec
-from studies.spec.search import Choice, FloatRange, IntRange, Search
+from studies.spec.search import AnyRange, Search
 from studies.spec.study import StudySpec, arm_name
 from studies.spec.tuning import Setting, overlap
 from trainer.spec import Problem
@@ -33,7 +33,7 @@ class ArmSpace:
         assert self.study.search is not None
         return self.study.search
 
-    def draw(self, suggest: Callable[[str, FloatRange | IntRange | Choice], Any]) -> dict[str, Any]:
+    def draw(self, suggest: Callable[[str, AnyRange], Any]) -> dict[str, Any]:
         """A setting, of a value for each range that the arm has at the values before."""
         setting: dict[str, Any] = {}
         for path, one in self.search.ranges:
@@ -89,14 +89,12 @@ class ArmSpace:
     def _at(self, number: int) -> dict[str, Any]:
         return self.draw(partial(self._value_at, number))
 
-    def _value_at(self, number: int, path: str, one: FloatRange | IntRange | Choice) -> Any:
+    def _value_at(self, number: int, path: str, one: AnyRange) -> Any:
         """Of a point of the sequence. A range has its own dimension in every arm, so that what arms share is tried alike."""
         dimension = [path for path, _ in self.search.ranges].index(path)
         return one.value_at(_share(number, dimension, self.search.sampler.seed))
 
-    def _value_beside(
-        self, number: int, path: str, value: Any, at: str, one: FloatRange | IntRange | Choice
-    ) -> Any:
+    def _value_beside(self, number: int, path: str, value: Any, at: str, one: AnyRange) -> Any:
         """Of a point of the sequence, but for one range."""
         return value if at == path else self._value_at(number, at, one)
 
@@ -109,7 +107,7 @@ class ArmSpace:
 
     def _walk(
         self,
-        ranges: Sequence[tuple[str, FloatRange | IntRange | Choice]],
+        ranges: Sequence[tuple[str, AnyRange]],
         setting: Setting,
         most: int,
     ) -> Iterator[Setting]:

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from studies.spec import (
+    AnyRange,
     ArmSpace,
     Choice,
     FloatRange,
@@ -28,8 +29,6 @@ from studies.spec import (
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
-
-_Range: TypeAlias = FloatRange | IntRange | Choice
 
 #: Of proposals that were tried before or can't be read, so many are passed over for each that is needed; the sampler
 #: takes milliseconds for one.
@@ -121,7 +120,7 @@ def _as_told(space: ArmSpace, tried: TriedSetting) -> "optuna.trial.FrozenTrial"
     )
 
 
-def _distribution(one: _Range) -> "BaseDistribution":
+def _distribution(one: AnyRange) -> "BaseDistribution":
     from optuna import distributions
 
     match one:
@@ -134,7 +133,7 @@ def _distribution(one: _Range) -> "BaseDistribution":
             return distributions.CategoricalDistribution(range(len(values)))
 
 
-def _suggest(trial: "optuna.trial.Trial", path: str, one: _Range) -> Any:
+def _suggest(trial: "optuna.trial.Trial", path: str, one: AnyRange) -> Any:
     match one:
         case FloatRange(low=low, log=log, step=step):
             return one.settle(trial.suggest_float(path, low, one.last, log=log, step=step))

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from migrations import __main__ as migrations_main
 from migrations.run import downgrade, head, is_current, make_config, upgrade
 from normlab.stack.servers import Postgres
-from store.accounts import users
+from store.accounts import authentication
 from store.catalog import datasets
 from store.db.engine import make_engine
 from store.db.models import Table
@@ -176,7 +176,7 @@ def test_the_command_also_makes_the_datasets_and_the_admin_once(
         digits = datasets.find(session, "digits")
         assert digits is not None
         assert digits.status == "ready"
-        admin = users.authenticate(session, "nl_first" * 4)
+        admin = authentication.authenticate(session, "nl_first" * 4)
         assert admin is not None
         assert admin.user.role == "admin"
 
@@ -195,7 +195,7 @@ def test_the_command_resets_the_admin(
 
     assert "created the user admin\nadmin has a new token" in capsys.readouterr().out
     with Session(empty_engine) as session:
-        assert users.authenticate(session, "nl_reset" * 4) is not None
+        assert authentication.authenticate(session, "nl_reset" * 4) is not None
 
 
 def test_a_weak_secret_stays_unused_where_there_are_users(
@@ -208,7 +208,7 @@ def test_a_weak_secret_stays_unused_where_there_are_users(
     migrations_main.main(["upgrade"])
     assert "NORMLAB_BOOTSTRAP_TOKEN was not used" in capsys.readouterr().out
     with Session(empty_engine) as session:
-        assert users.authenticate(session, "changeme") is None
+        assert authentication.authenticate(session, "changeme") is None
 
 
 @pytest.mark.parametrize("command", ["upgrade", "reset-admin"])

@@ -2,9 +2,8 @@
 
 import os
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import closing
-from dataclasses import replace
 
 import structlog
 
@@ -13,28 +12,18 @@ from store.db import LostLease
 from store.jobs import Assignment, Renewed, commands
 from studies.tuning import TrialStop
 from trainer.errors import DataError
-from trainer.events import (
-    CheckpointSaved,
-    Event,
-    Finished,
-    Progressed,
-    Stepped,
-    StopRequest,
-)
-from trainer.ranks import train_on_ranks
-from trainer.spec import DatasetInfo, JobSpec, Numerics
-from trainer.training import train
+from trainer.events import Event, Finished, Progressed, Stepped, StopRequest
 from worker.execution import memory
 from worker.execution.context import ExecutionContext
 from worker.execution.decoding import decode_dataset
 from worker.execution.failures import Failure, judge
 from worker.execution.heartbeat import End, Heartbeat
-from worker.execution.inputs import fetch_inputs, fetch_trial_stop, retry_until_there
-from worker.execution.job_warnings import forwarded_warnings
-from worker.execution.log_lines import format_event
+from worker.execution.inputs import fetch_trial_stop
+from worker.execution.log_lines import format_event, forwarded_warnings
 from worker.execution.outcome import Outcome, Stop, describe_end, record_outcome
 from worker.execution.recorder import Recorder, Write
 from worker.execution.standstill import Standstill, stacks_file
+from worker.execution.training import Training
 from worker.traces import AttemptTrace
 
 log = structlog.get_logger(__name__)
@@ -115,66 +104,19 @@ class Execution:
         return judge(error, self._context.host, self._context.space)
 
     def _train(self) -> Outcome | None:
-        spec = JobSpec.model_validate(self._assignment.spec)
-        info, initial = DatasetInfo.model_validate(self._assignment.info), self._assignment.initial
-        if spec.init_from is not None and initial is None:
-            raise DataError(f"the weights of job {spec.init_from.job}, to begin from, are gone")
-        saved = (*self._assignment.checkpoints, *([initial] if initial is not None else []))
-        fetched = self._fetch_inputs(info, saved)
-        if fetched is None:
+        assignment, context = self._assignment, self._context
+        say, progressed = self._recorder.say, self._heartbeat.progressed
+        planned = Training.of(assignment)
+        training = planned.fetch(context.storage, lambda: not self._should_stop(), progressed, say)
+        if training is None:
             return self._stop
-        count = len(self._assignment.checkpoints)
-        resume, begin = fetched[:count], next(iter(fetched[count:]), None)
         trial_stop = None
-        if self._assignment.study_id is not None:
-            sessions, job = self._context.sessions, self._assignment.job_id
-            trial_stop = fetch_trial_stop(sessions, job, lambda: not self._should_stop())
+        if assignment.study_id is not None:
+            job = assignment.job_id
+            trial_stop = fetch_trial_stop(context.sessions, job, lambda: not self._should_stop())
         # Closed by name: an error that is kept keeps its frames, and with them the model's memory.
-        with closing(self._start_training(spec, info, resume, begin)) as events:
-            return self._follow(events, spec.periods, trial_stop)
-
-    def _fetch_inputs(
-        self, info: DatasetInfo, checkpoints: Sequence[CheckpointSaved]
-    ) -> Sequence[CheckpointSaved] | None:
-        """None where it was stopped while it waited for the storage."""
-        storage = self._context.storage
-        if not storage.is_remote:
-            return [replace(one, path=str(storage.root / one.path)) for one in checkpoints]
-        progressed, say = self._heartbeat.progressed, self._recorder.say
-
-        def goes_on() -> bool:
-            progressed()
-            return not self._should_stop()
-
-        def fetch() -> Sequence[CheckpointSaved]:
-            return fetch_inputs(storage, info.digest, checkpoints, progressed, say)
-
-        return retry_until_there(fetch, goes_on, say)
-
-    def _start_training(
-        self,
-        spec: JobSpec,
-        info: DatasetInfo,
-        resume: Sequence[CheckpointSaved],
-        initial: CheckpointSaved | None,
-    ) -> Generator[Event, StopRequest | None, None]:
-        assignment, storage = self._assignment, self._context.storage.root
-        folder = storage / "jobs" / str(assignment.job_id) / f"attempt-{assignment.attempt}"
-        numerics = assignment.numerics or Numerics()
-        if spec.resources.devices > 1:
-            # Processes of their own, each of which loads the data: this one only hears what they do.
-            return train_on_ranks(
-                spec, info, storage / "datasets", folder,
-                numerics=numerics, devices=[str(one) for one in self._devices], resume=resume,
-                initial=initial,
-            )  # fmt: skip
-        data = self._context.load(spec.dataset, info)
-        self._heartbeat.progressed()
-        device = self._devices[0]
-        memory.limit(device, assignment.devices[0].booked_bytes)
-        return train(
-            spec, data, folder, numerics=numerics, device=device, resume=resume, initial=initial
-        )
+        with closing(training.start(assignment, context, self._devices, progressed)) as events:
+            return self._follow(events, training.spec.periods, trial_stop)
 
     def _follow(
         self,

@@ -1,6 +1,9 @@
-"""What a training's events say in a job's log: one readable line each, or none. Pure."""
+"""What goes into a job's log: a readable line for each event of its training that is worth one, and the warnings that its
+process logs."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from trainer.events import (
     CheckpointSaved,
@@ -39,3 +42,33 @@ def format_event(event: Event, periods: int) -> str | None:
 
 def _metrics(metrics: Mapping[str, float]) -> str:
     return " · ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+
+class _ForwardWarnings(logging.Handler):
+    """Hands warnings and worse to a job's log."""
+
+    def __init__(self, say: Callable[[str, str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._say(record.levelname.lower(), _message(record))
+
+
+@contextmanager
+def forwarded_warnings(say: Callable[[str, str], None]) -> Iterator[None]:
+    """While open, every warning or error that this process logs is also given to `say(level, text)`."""
+    handler = _ForwardWarnings(say)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The sentence of a structured record, or the message of any other."""
+    if isinstance(record.msg, dict):
+        return str(record.msg.get("event", ""))
+    return record.getMessage().strip()

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.requests import cookie_parser
 
 from store.access import members
+from store.accounts import authentication
 from store.accounts import sessions as browser_sessions
-from store.accounts import users
 
 #: An answer of the database is good for so long: a revoked token goes on reading no longer than this.
 KEPT_SECONDS = 5.0
@@ -60,7 +60,7 @@ def _read_basic(value: str) -> Credentials | None:
 class Reader:
     """Who asks, and which of MLflow's experiments are hidden from them: those of private projects."""
 
-    caller: users.Caller
+    caller: authentication.Caller
     hidden: frozenset[str]
 
 
@@ -79,7 +79,7 @@ class Callers:
         return None
 
     async def _find(self, kind: str, secret: str) -> Reader | None:
-        key = kind, users.hash_secret(secret)
+        key = kind, authentication.hash_secret(secret)
         kept, now = self._kept.get(key), time.monotonic()
         if kept is None or now >= kept.until:
             if len(self._kept) >= MOST_KEPT:
@@ -94,7 +94,9 @@ class Callers:
             raise
 
     def _ask(self, kind: str, secret: str) -> Reader | None:
-        authenticate = browser_sessions.authenticate if kind == "session" else users.authenticate
+        authenticate = (
+            browser_sessions.authenticate if kind == "session" else authentication.authenticate
+        )
         with self._sessions.begin() as session:
             caller = authenticate(session, secret)
             if caller is None:

@@ -25,7 +25,7 @@ from api.http import (
 from api.schemas import DeliveryView, Listing, NewWebhook, WebhookSecretView, WebhookView
 from api.services import ServicesDep
 from api.settings import Settings
-from store.accounts import users
+from store.accounts import authentication
 from store.catalog import projects
 from store.db import Webhook
 from store.studies import studies
@@ -42,7 +42,7 @@ def list_webhooks(services: ServicesDep, caller: Caller) -> Listing[WebhookView]
         return Listing(items=read_webhooks(session, caller))
 
 
-def read_webhooks(session: Session, caller: users.Caller) -> list[WebhookView]:
+def read_webhooks(session: Session, caller: authentication.Caller) -> list[WebhookView]:
     """Oldest first."""
     own = None if caller.user.role == "admin" else caller.user
     rows = targets.list_webhooks(session, own)
@@ -158,7 +158,7 @@ def _ensure_deliverable(settings: Settings, url: str) -> None:
         )
 
 
-def _find(session: Session, webhook_id: int, caller: users.Caller) -> Webhook:
+def _find(session: Session, webhook_id: int, caller: authentication.Caller) -> Webhook:
     row = targets.find(session, webhook_id)
     # The answer must not reveal that another user's webhook exists.
     if row is None or (caller.user.role != "admin" and row.user_id != caller.user.id):
@@ -166,7 +166,7 @@ def _find(session: Session, webhook_id: int, caller: users.Caller) -> Webhook:
     return row
 
 
-def _view(row: Webhook, state: State, caller: users.Caller) -> WebhookView:
+def _view(row: Webhook, state: State, caller: authentication.Caller) -> WebhookView:
     is_own = row.user_id == caller.user.id and caller.scope == "all"
     return WebhookView.of(row, state, is_shown_whole=is_own)
 

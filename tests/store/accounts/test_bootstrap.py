@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from store.accounts import users
+from store.accounts import authentication, users
 from store.accounts.bootstrap import bootstrap, bootstrap_admin, reset_admin
 from store.db.errors import BadSecret
 from store.db.models import Token
@@ -20,7 +20,7 @@ OTHER = "nl_" + "b" * 32
 
 def role_of(sessions: Sessions, secret: str) -> str | None:
     with sessions.begin() as session:
-        caller = users.authenticate(session, secret)
+        caller = authentication.authenticate(session, secret)
     return caller.user.role if caller else None
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from store.accounts import users
+from store.accounts import authentication, users
 from store.db.errors import LastAdmin, NameTaken, NotFound, OutlivesParent, TooManyTokens
 from store.db.models import Token, User
 from tests.support.factories import make_job, make_token, make_user
@@ -22,12 +22,12 @@ def test_a_secret_opens_the_door_and_is_not_kept(sessions: Sessions) -> None:
         ada = make_user(session, "ada")
         token, secret = users.create_token(session, ada, "laptop")
 
-        found = users.authenticate(session, secret)
+        found = authentication.authenticate(session, secret)
 
         assert found is not None
         assert (found.user.name, found.token_id, found.scope) == ("ada", token.id, "all")
-        assert users.authenticate(session, secret + "x") is None
-        assert users.authenticate(session, "") is None
+        assert authentication.authenticate(session, secret + "x") is None
+        assert authentication.authenticate(session, "") is None
     assert secret.startswith("nl_")
     assert len(secret) >= 40
     assert secret not in token.hash
@@ -37,7 +37,7 @@ def test_whoever_asks_with_a_token_that_only_reads_is_a_viewer(sessions: Session
     with sessions.begin() as session:
         ada = make_user(session, "ada", role="admin")
         _, secret = users.create_token(session, ada, "a dashboard", scope="read")
-        caller = users.authenticate(session, secret)
+        caller = authentication.authenticate(session, secret)
         assert caller is not None
         assert (caller.user.id, caller.user.role, caller.scope) == (ada.id, "viewer", "read")
     with sessions.begin() as session:
@@ -56,13 +56,13 @@ def test_a_revoked_an_expired_and_a_disabled_persons_token_open_nothing(
         _, expired = users.create_token(session, user, "b", past)
         good = make_token(session, user)
 
-        assert users.authenticate(session, revoked) is None
-        assert users.authenticate(session, expired) is None
-        assert users.authenticate(session, good) is not None
+        assert authentication.authenticate(session, revoked) is None
+        assert authentication.authenticate(session, expired) is None
+        assert authentication.authenticate(session, good) is not None
         users.disable_user(session, user)
-        assert users.authenticate(session, good) is None
+        assert authentication.authenticate(session, good) is None
         users.enable_user(session, user)
-        assert users.authenticate(session, good) is not None
+        assert authentication.authenticate(session, good) is not None
 
 
 def test_use_is_noted_at_most_once_a_minute(sessions: Sessions) -> None:
@@ -74,7 +74,7 @@ def test_use_is_noted_at_most_once_a_minute(sessions: Sessions) -> None:
                 update(Token).values(last_used_at=Token.last_used_at - timedelta(seconds=age))
             )
             before = session.scalars(select(Token.last_used_at)).one()
-            users.authenticate(session, secret)
+            authentication.authenticate(session, secret)
             noted.append(session.scalars(select(Token.last_used_at)).one() != before)
 
     assert noted == [True, False, True]
@@ -155,8 +155,8 @@ def test_a_token_is_revoked_with_its_parent_unless_it_is_kept(sessions: Sessions
             revoked = users.revoke_token(session, parent.id, children)
 
             assert [token.name for token in revoked] == ["parent", *expected[children]]
-            assert users.authenticate(session, secret) is None
-            assert users.authenticate(session, apart) is not None
+            assert authentication.authenticate(session, secret) is None
+            assert authentication.authenticate(session, apart) is not None
 
 
 def test_a_token_that_is_being_revoked_makes_no_other(sessions: Sessions) -> None:
@@ -166,7 +166,7 @@ def test_a_token_that_is_being_revoked_makes_no_other(sessions: Sessions) -> Non
 
     def make_child() -> None:
         with sessions.begin() as session:
-            made.append(users.lock_token(session, secret))
+            made.append(authentication.lock_token(session, secret))
 
     with sessions.begin() as session:
         users.revoke_token(session, parent.id)
@@ -193,7 +193,7 @@ def test_a_token_that_is_being_made_is_revoked_with_its_parent(
             users.revoke_token(session, parent.id)
 
     with sessions.begin() as session:
-        maker = users.lock_token(session, secret)
+        maker = authentication.lock_token(session, secret)
         _, made = users.create_token(session, user, level, parent=maker)
         thread = threading.Thread(target=revoke)
         thread.start()
@@ -201,7 +201,7 @@ def test_a_token_that_is_being_made_is_revoked_with_its_parent(
             pass
     thread.join()
     with sessions.begin() as session:
-        assert users.authenticate(session, made) is None
+        assert authentication.authenticate(session, made) is None
 
 
 def test_a_person_has_so_many_valid_tokens_and_no_more(sessions: Sessions) -> None:
@@ -285,7 +285,7 @@ def test_a_last_admin_gets_another_token_before_the_last_is_revoked(sessions: Se
         users.revoke_token(session, old.id)
     with sessions.begin() as session:
         users.revoke_token(session, old.id, "none")
-        assert users.authenticate(session, secret) is not None
+        assert authentication.authenticate(session, secret) is not None
     with sessions() as session, pytest.raises(LastAdmin):
         users.revoke_token(session, new.id)
 

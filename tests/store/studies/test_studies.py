@@ -10,7 +10,7 @@ from store.db.errors import DatasetUnavailable, MixedDevices, NotFound, Overtake
 from store.db.models import Dataset, Job, Study
 from store.jobs import commands
 from store.results import result_rows
-from store.studies import studies
+from store.studies import studies, tallies
 from tests.support.factories import (
     acquire_job,
     cancel_registration,
@@ -167,12 +167,12 @@ def test_jobs_are_counted_by_status(sessions: Sessions) -> None:
         assert assignment is not None
         commands.request_action(session, studies.jobs_of(session, study.id)[-1], "cancel", "ada")
 
-        counts = studies.counts(session, [study.id, empty.id])
+        tallied = tallies.count_jobs(session, [study.id, empty.id])
 
-    assert counts[study.id] == {
+    assert tallied[study.id].counts == {
         "queued": 2, "running": 1, "paused": 0, "succeeded": 0, "failed": 0, "cancelled": 1,
     }  # fmt: skip
-    assert set(counts[empty.id].values()) == {0}
+    assert set(tallied[empty.id].counts.values()) == {0}
 
 
 @pytest.mark.parametrize(
@@ -193,4 +193,4 @@ def test_jobs_are_counted_by_status(sessions: Sessions) -> None:
     ],
 )
 def test_the_status_follows_from_the_jobs(counts: dict[str, int], status: Any) -> None:
-    assert studies.status(counts) == status
+    assert tallies.status_of(counts) == status

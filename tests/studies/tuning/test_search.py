@@ -235,8 +235,8 @@ def test_the_last_trial_of_a_batch_makes_the_next_one_in_its_transaction(
         assert {job.status for job in new} == {"queued"}
         assert Counter(job.seed for job in new) == {100: 3, 101: 3}
         assert all("evaluations" not in job.spec or not job.spec["evaluations"] for job in new)
-        counts = studies.counts(session, [study_id])[study_id]
-        assert studies.status(counts) == "running"
+        counts = tallies.count_jobs(session, [study_id])[study_id].counts
+        assert tallies.status_of(counts) == "running"
         assert tallies.count_trials(session, [study_id]) == {study_id: tallies.TrialTally(18, 6)}
 
 

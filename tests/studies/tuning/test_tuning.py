@@ -12,7 +12,7 @@ from store.jobs import commands
 from store.jobs.acquire import Assignment
 from store.jobs.commands import NewJob
 from store.results import result_rows
-from store.studies import studies
+from store.studies import studies, tallies
 from studies.comparison.compare import read_comparison
 from studies.spec.expand import expand
 from studies.spec.study import StudyError, StudySpec
@@ -201,7 +201,7 @@ def test_the_last_trial_chooses_and_makes_the_jobs_in_its_transaction(
         study = studies.find(session, made.id)
         assert study is not None
         found = own_jobs(session, made.id)
-        counts = studies.counts(session, [made.id])[made.id]
+        counts = tallies.count_jobs(session, [made.id])[made.id].counts
         rates = {(job.variant, job.spec["optimizer"]["lr"]) for job in found}
         assert rates == {("none", 0.1), ("group", 0.01)}
         assert sorted((job.variant, job.seed) for job in found) == [
@@ -211,7 +211,7 @@ def test_the_last_trial_chooses_and_makes_the_jobs_in_its_transaction(
         assert {tuple(job.point) for job in found} == {()}
         assert all(job.spec["evaluations"] for job in found)
         assert (counts["succeeded"], counts["queued"]) == (8, 6)
-        assert studies.status(counts) == "running"
+        assert tallies.status_of(counts) == "running"
         assert chosen_settings(study) == {
             "none": {"optimizer.lr": 0.1}, "group": {"optimizer.lr": 0.01},
         }  # fmt: skip

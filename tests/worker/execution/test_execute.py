@@ -79,7 +79,7 @@ def train_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Training
     """Replaces the training by a generator of the test's."""
 
     def replace(training: Callable[[], Training]) -> None:
-        monkeypatch.setattr(module, "train", lambda *_, **__: training())
+        monkeypatch.setattr("worker.execution.training.train", lambda *_, **__: training())
 
     return replace
 

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy.orm import Session, sessionmaker
 
-from store.accounts import users
+from store.accounts import authentication, users
 
 #: Who asks: MLflow's variables, filled in with the name of a user and a token of theirs.
 LOGINS = {
@@ -40,7 +40,7 @@ class People:
     def add_revoked(self) -> str:
         _, secret = self.add("member")
         with self.sessions.begin() as session:
-            token = users.lock_token(session, secret)
+            token = authentication.lock_token(session, secret)
             assert token is not None
             users.revoke_token(session, token.id)
         return secret

@@ -12,8 +12,8 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.responses import PlainTextResponse
 
+from store.accounts import authentication, users
 from store.accounts import sessions as browser_sessions
-from store.accounts import users
 from store.db.engine import make_engine, make_sessions
 from tests.support.mlflow_server import MIRROR_TOKEN
 from tests.worker.mlflow_server.conftest import People
@@ -148,7 +148,7 @@ def test_a_name_must_be_that_of_the_tokens_user(people: People) -> None:
 def test_a_browser_that_is_logged_in_to_normlab_is_logged_in_here(people: People) -> None:
     _, token = people.add("viewer")
     with people.sessions.begin() as session:
-        row = users.lock_token(session, token)
+        row = authentication.lock_token(session, token)
         assert row is not None
         secret, _ = browser_sessions.open_session(session, row)
     # Cookies belong to a host: those of another service on another port come along.
@@ -202,7 +202,7 @@ def test_an_answer_of_the_database_is_kept_for_seconds_only(
     async def watch() -> list[str | None]:
         answers = [await find()]
         with sessions.begin() as session:
-            row = users.lock_token(session, token)
+            row = authentication.lock_token(session, token)
             assert row is not None
             users.revoke_token(session, row.id)
         answers.append(await find())
@@ -216,6 +216,6 @@ def test_a_use_in_mlflow_is_noted_as_the_tokens_last(people: People) -> None:
     name, token = people.add("member")
     assert people.ask("GET", "/version", auth=(name, token)).status_code == 200
     with people.sessions.begin() as session:
-        row = users.lock_token(session, token)
+        row = authentication.lock_token(session, token)
         assert row is not None
         assert row.last_used_at is not None
