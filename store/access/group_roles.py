@@ -30,7 +30,10 @@ def follow(
             ProjectMember.user_id == user.id, ProjectMember.follows_groups
         )
         concerned = or_(Project.name.in_(list(roles)), Project.id.in_(given))
-        for project in session.scalars(select(Project).where(concerned).order_by(Project.id)).all():
+        # Locked in the order in which whoever gives a role locks them, too: the project, then the member.
+        locked = select(Project).where(concerned).order_by(Project.id)
+        locked = locked.with_for_update(of=Project, key_share=True)
+        for project in session.scalars(locked).all():
             role = roles.get(project.name)
             try:
                 if _follow_one(session, project, user, role):
@@ -46,12 +49,16 @@ def follow(
 
 def _follow_one(session: Session, project: Project, user: User, role: ProjectRole | None) -> bool:
     """Whether anything has changed. Raises LastAdmin."""
-    member = session.get(ProjectMember, (project.id, user.id), populate_existing=True)
+    # Who gives or takes a role now either has done so before this row is read, or waits.
+    row = select(ProjectMember).where(
+        ProjectMember.project_id == project.id, ProjectMember.user_id == user.id
+    )
+    row = row.with_for_update().execution_options(populate_existing=True)
+    member = session.scalars(row).one_or_none()
     if member is not None and not member.follows_groups:
         return False
     if role == (None if member is None else member.role):
         return False
     if role is None:
         return members.remove(session, project, user)
-    members.set_role(session, project, user, role, follows_groups=True)
-    return True
+    return members.set_role(session, project, user, role, follows_groups=True)

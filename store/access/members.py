@@ -104,16 +104,20 @@ def set_role(
     project_role: ProjectRole,
     *,
     follows_groups: bool = False,
-) -> None:
-    """`follows_groups`: it is nobody here who gives it. Raises LastAdmin."""
+) -> bool:
+    """Whether it was set. `follows_groups`: it is nobody here who gives it, and what somebody has given stays. Raises
+    LastAdmin."""
     if project_role != "admin":
         _ensure_other_admin(session, project, user)
     # What somebody has given is no group's to change any more.
     values = {"role": project_role, "follows_groups": follows_groups}
     row = insert(ProjectMember).values(project_id=project.id, user_id=user.id, **values)
-    session.execute(
-        row.on_conflict_do_update(index_elements=["project_id", "user_id"], set_=values)
-    )
+    # Somebody may have given one since the row was looked for: seen only by the statement that writes it.
+    may_change = ProjectMember.follows_groups.is_(True) if follows_groups else None
+    written_row = row.on_conflict_do_update(
+        index_elements=["project_id", "user_id"], set_=values, where=may_change
+    ).returning(ProjectMember.user_id)
+    return session.execute(written_row).one_or_none() is not None
 
 
 def remove(session: Session, project: Project, user: User) -> bool:
