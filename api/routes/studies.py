@@ -56,7 +56,7 @@ from studies.comparison import Comparison, read_evidence
 from studies.comparison import compare as compare_arms
 from studies.planning import growth_notes, repeat_notes
 from studies.spec import StudySpec, read_study
-from studies.spec import count_trials as count_planned_trials
+from studies.tuning import count_search_trials, read_searched
 from trainer.spec import KEY_PATTERN
 
 router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(get_current_user)])
@@ -321,9 +321,11 @@ def _read_searches(session: Session, found: Sequence[Study]) -> dict[int, Search
     tallies = count_trials(session, [study.id for study in searching])
     return {
         study.id: SearchView(
-            trials=count_planned_trials(read_study(study.spec)),
+            trials=count_search_trials(study),
             made=tallies[study.id].made,
             succeeded=tallies[study.id].succeeded,
+            failed=tallies[study.id].failed,
+            refused=sum(len(arm.refused) for arm in read_searched(study).values()),
         )
         for study in searching
         if study.id in tallies

@@ -40,9 +40,21 @@ class BillOutcomeView(View):
 class SearchView(View):
     """How far the search of a study is: its trials are jobs."""
 
-    trials: Annotated[int, Field(description="of all arms at all search seeds")]
+    trials: Annotated[
+        int,
+        Field(
+            description="of all arms at all search seeds; of an arm that turned out to have fewer settings, as many as it has"
+        ),
+    ]
     made: Annotated[int, Field(description="those that depend on results come in batches")]
     succeeded: int
+    failed: Annotated[
+        int,
+        Field(description="by `oom` and `timeout` they count as the worst; others hold their arm"),
+    ]
+    refused: Annotated[
+        int, Field(description="settings that can't be trained, passed over: they are no trials")
+    ]
 
 
 class StudyView(View):
@@ -74,7 +86,7 @@ class StudyView(View):
     ]
     tuning: Annotated[
         dict[str, Any] | None,
-        Field(description="per arm the settings tried and chosen, once all trials have succeeded"),
+        Field(description="per arm the settings tried and chosen, once all trials have ended"),
     ]
     search: Annotated[SearchView | None, Field(description="null: the study has no search")]
     preset: Annotated[

@@ -13,6 +13,7 @@ from normlab.cli.render import (
     Format,
     Output,
     ago,
+    describe_trials,
     duration,
     emit,
     field,
@@ -204,7 +205,7 @@ def _show_study(client: Client, reference: Reference, item: dict[str, Any], outp
                 f"bill: {expected} for {bill['jobs']} jobs; they took {taken} ({bill['error']:+.0%})"
             )
         if search := item["search"]:
-            say(f"search: {search['succeeded']} of {search['trials']} trials have succeeded")
+            say(f"search: {describe_trials(search)}")
         if item["reused"]:
             say(f"{item['reused']} of its jobs reuse the results of equal ones (`--fresh` trains)")
         _show_remarks(item)

@@ -16,6 +16,7 @@ from normlab.cli.render import (
     Item,
     Output,
     ago,
+    describe_trials,
     draw,
     emit,
     field,
@@ -81,11 +82,11 @@ def follow_to_the_end(
 
 def describe_search(reference: Reference, search: Item) -> str:
     """Why the number of its jobs grows."""
-    made = f"{search['succeeded']} of {search['trials']} trials have succeeded"
+    trials = describe_trials(search)
     if search["made"] == search["trials"]:
-        return f"{reference}: {made}"
+        return f"{reference}: {trials}"
     later = search["trials"] - search["made"]
-    return f"{reference}: {made}; {later} of them are made as results come in, then the jobs of the comparison"
+    return f"{reference}: {trials}; {later} of them are made as results come in, then the jobs of the comparison"
 
 
 def follow(snapshots: Iterator[list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -225,8 +225,8 @@ def _find_unmeasured(evidence: StudyEvidence) -> Iterator[str]:
 def _find_missing(evidence: StudyEvidence) -> Iterator[str]:
     if evidence.study.tuned_paths and not evidence.arms:
         yield (
-            "its tuning isn't complete: the study's own jobs are created once every trial has succeeded; "
-            "`retry` runs failed and cancelled ones again"
+            "its tuning isn't complete: the study's own jobs are created once every trial has ended, and none was "
+            "cancelled or failed for another reason than memory or time; `retry` runs failed and cancelled ones again"
         )
         return
     # Arms are made of jobs: a variant without any job is in none of the loops over arms, and would be dropped in

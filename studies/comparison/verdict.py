@@ -202,6 +202,9 @@ def list_caveats(evidence: StudyEvidence, variants: Sequence[VariantSummary]) ->
             f"{count(search.trials, 'trial')} at seeds {listed(list(map(str, search.seeds)))}, which are none of "
             "these, and went on with its best on validation"
         )
+        for arm, tried in evidence.tried.items():
+            if tried < search.trials:
+                yield f"{arm} had {tried} trials of {search.trials}: its space has no others that can be trained"
     yield from note_convergence(variants)
     for one in variants:
         yield from _describe_jobs(one)

@@ -4,21 +4,31 @@ come to."""
 from studies.tuning.budget import BestOf, Lead, best_by_budget, leads
 from studies.tuning.limits import TrialStop, read_trial_stop
 from studies.tuning.recorded import ReplayedRule, read_replays
-from studies.tuning.select import UnheardRequest, chosen_settings, continue_tuning, tuned_arms
-from studies.tuning.trials import TunedArm
+from studies.tuning.select import (
+    UnheardRequest,
+    chosen_settings,
+    continue_tuning,
+    count_search_trials,
+    read_searched,
+    tuned_arms,
+)
+from studies.tuning.trials import Tried, TunedArm
 
 __all__ = [
     "BestOf",
     "Lead",
     "ReplayedRule",
     "TrialStop",
+    "Tried",
     "TunedArm",
     "UnheardRequest",
     "best_by_budget",
     "chosen_settings",
     "continue_tuning",
+    "count_search_trials",
     "leads",
     "read_replays",
+    "read_searched",
     "read_trial_stop",
     "tuned_arms",
 ]

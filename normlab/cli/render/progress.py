@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from rich.console import Group, RenderableType
@@ -164,3 +164,16 @@ def _running(jobs: Jobs) -> Table:
     if len(jobs) > _MOST_RUNNING:
         table.add_row("", f"and {len(jobs) - _MOST_RUNNING} more", "", "")
     return table
+
+
+def describe_trials(search: Mapping[str, Any]) -> str:
+    """How far the trials of a study's search are."""
+    words = [f"{search['succeeded']} of {search['trials']} trials have succeeded"]
+    if failed := search.get("failed"):
+        words.append(f"{failed} {'has' if failed == 1 else 'have'} failed")
+    if refused := search.get("refused"):
+        settings = "setting" if refused == 1 else "settings"
+        words.append(
+            f"{refused} {settings} that can't be trained {'was' if refused == 1 else 'were'} passed over"
+        )
+    return ", ".join(words)

@@ -38,7 +38,8 @@ class Study(Table):
     `document`: the text that it was submitted as, with its comments, where that was one; read on its own
     (`studies.read_document`). `planned_seeds`: those it was submitted with. `declared`: acknowledged differences between
     variants, by kind: `{why, who, at}`. `preset`: which one it came from, as it was then
-    (`studies.presets.PresetRun`). `tuning`: what its trials came to, once all have succeeded. `judged_at`: what its verdicts rest on was as it is since then.
+    (`studies.presets.PresetRun`). `searched`: by arm, what its search has come upon besides its
+    trials (`studies.tuning`). `tuning`: what its trials came to, once all have ended. `judged_at`: what its verdicts rest on was as it is since then.
     `trace_context`: of the request that submitted it (`runtime.tracing`); its jobs have the same.
     """
 
@@ -57,6 +58,7 @@ class Study(Table):
     note: Mapped[str] = mapped_column(server_default="")
     archived_at: Mapped[datetime | None]
     preset: Mapped[dict[str, Any] | None]
+    searched: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     tuning: Mapped[dict[str, Any] | None]
     trace_context: Mapped[str | None]
     judged_at: Mapped[datetime | None]
