@@ -41,6 +41,7 @@ from studies.spec import (
     read_job_parts,
     read_study,
     read_study_parts,
+    refuse_idle_factor,
     refuse_other_sampler,
     refuse_unfair_settings,
     refuse_unplanned_seeds,
@@ -123,6 +124,7 @@ def plan_study(services: Services, user: User, document: Any) -> tuple[StudySpec
     for refuse in (
         refuse_unplanned_seeds,
         refuse_other_sampler,
+        refuse_idle_factor,
         refuse_unfair_settings,
         refuse_unknown_kinds,
     ):

@@ -31,6 +31,7 @@ from studies.spec.panels import (
 )
 from studies.spec.parts import collect_problems, part_of, read_job_parts, read_study_parts
 from studies.spec.refusals import (
+    refuse_idle_factor,
     refuse_other_sampler,
     refuse_unfair_settings,
     refuse_unplanned_seeds,
@@ -112,6 +113,7 @@ __all__ = [
     "read_job_parts",
     "read_study",
     "read_study_parts",
+    "refuse_idle_factor",
     "refuse_other_sampler",
     "refuse_unfair_settings",
     "refuse_unplanned_seeds",

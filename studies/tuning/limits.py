@@ -101,7 +101,7 @@ def _find_limits(
 
 
 def _policy(rule: StopRule) -> Policy:
-    return Policy(rule.kind, first=rule.first, factor=rule.factor, finishers=rule.finishers)
+    return Policy(rule.kind, first=rule.first, factor=rule.reduction, finishers=rule.finishers)
 
 
 def _best_by_period(curve: Sequence[float | None], column: str) -> list[float]:
