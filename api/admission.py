@@ -14,6 +14,8 @@ from api.checks import (
     find_dataset,
     find_datasets,
     find_initial_weights,
+    find_packages,
+    find_packages_of,
     group_arms,
     locate_problems,
     name_dataset,
@@ -90,6 +92,7 @@ def plan_job(services: Services, user: User, document: Any) -> Plan:
     report, spec, weights = Report(), read.spec, None
     if spec is not None:
         spec, weights = find_initial_weights(services, spec, "/init_from", found)
+        spec = spec.with_packages(find_packages(spec, "", found))
     if spec is not None and known is not None:
         # Between the two transactions, not inside one: a check may wait for its turn and take seconds, and a
         # connection that is held meanwhile is missing elsewhere.
@@ -104,7 +107,7 @@ def plan_job(services: Services, user: User, document: Any) -> Plan:
         report = note_initial_weights(spec, report, weights)
         found += select_read(report.problems, read.unread)
     if found or spec is None or known is None:
-        raise Invalid(found[:MOST_PROBLEMS])
+        raise Invalid(list(dict.fromkeys(found))[:MOST_PROBLEMS])
     _ensure_few_rows(services, user, report.rows)
     dataset, name = known[0], _name_job(spec)
     return Plan(
@@ -141,8 +144,13 @@ def plan_study(services: Services, user: User, document: Any) -> tuple[StudySpec
     with collect_problems(found):
         trials = expand_trials(study)
         extremes = expand_extremes(study)
+    study = find_packages_of(study, expansion.cells, found)
+    pinned, expected, possible = (
+        [replace(one, spec=one.spec.with_packages(study.plugins)) for one in cells]
+        for cells in (expansion.cells, trials, extremes)
+    )
     return study, _plan_cells(
-        services, user, study, trials or expansion.cells, found, expansion.unread, extremes
+        services, user, study, expected or pinned, found, expansion.unread, possible
     )
 
 
@@ -155,7 +163,9 @@ def plan_extension(
     # seeds as well.
     is_tuning = bool(study.tuned_paths) and row.tuning is None
     cells = () if is_tuning else expand(study, chosen_settings(row))
-    return study, _plan_cells(services, user, study, cells)
+    found: list[Problem] = []
+    find_packages_of(study, cells, found)
+    return study, _plan_cells(services, user, study, cells, found)
 
 
 def _add_seeds(study: StudySpec, extension: Extension) -> StudySpec:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import operator
 from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
@@ -12,7 +13,17 @@ from studies.spec.panels import Panel
 from studies.spec.search import Search
 from studies.spec.tuning import Tuning, overlap
 from trainer.problems import did_you_mean, listed, problems
-from trainer.spec import KEY_PATTERN, FieldValueError, Name, Part, Problem, Seed, Upgrades, upgrade
+from trainer.spec import (
+    KEY_PATTERN,
+    FieldValueError,
+    InstalledPackage,
+    Name,
+    Part,
+    Problem,
+    Seed,
+    Upgrades,
+    upgrade,
+)
 
 VERSION = 1
 UPGRADES: Upgrades = {}
@@ -152,6 +163,16 @@ class StudySpec(Part):
         Literal["none", "best", "all"],
         Field(description="which jobs' models go to MLflow; best: of each variant, by validation"),
     ] = "best"
+
+    # Left out of documents at its default, as in the documents from before it was there.
+    plugins: Annotated[
+        dict[Annotated[str, Field(pattern=r"^model:[a-z][a-z0-9_]{0,59}$")], InstalledPackage],
+        Field(
+            default_factory=dict,
+            exclude_if=operator.not_,
+            description="the packages of the plugins that it trains; filled in when it is submitted",
+        ),
+    ]
 
     @model_validator(mode="before")
     @classmethod

@@ -8,12 +8,14 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Text,
     UniqueConstraint,
     and_,
     func,
     literal_column,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from store.db.models.accounts import Dataset, Project, User
@@ -90,7 +92,7 @@ class Job(Table):
     now, until whose end the job is not claimed. `expected_seconds`: by the bill with which it was submitted.
     `trace_context`: of the request that submitted it, where requests are traced.
     `shape`: of its spec, by which it shares a GPU's memory with others (`store.hosts.footprints`); empty where it runs
-    alone.
+    alone. `packages`: of plugins that it needs, as `trainer.spec.InstalledPackage` reads as text.
     """
 
     __tablename__ = "jobs"
@@ -119,6 +121,7 @@ class Job(Table):
     device: Mapped[str] = mapped_column(server_default="auto")
     devices: Mapped[int] = mapped_column(server_default="1")
     exclusive: Mapped[bool] = mapped_column(server_default="false")
+    packages: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'::text[]"))
     shape: Mapped[str] = mapped_column(server_default="")
     timeout_seconds: Mapped[float]
     max_attempts: Mapped[int] = mapped_column(server_default="3")
