@@ -17,6 +17,7 @@ from normlab.cli.render import (
     duration,
     emit,
     field,
+    importance_lines,
     problem_lines,
     raw,
     say,
@@ -206,6 +207,8 @@ def _show_study(client: Client, reference: Reference, item: dict[str, Any], outp
             )
         if search := item["search"]:
             say(f"search: {describe_trials(search)}")
+            for line in importance_lines((item["tuning"] or {}).get("arms", ())):
+                say(line)
         if item["reused"]:
             say(f"{item['reused']} of its jobs reuse the results of equal ones (`--fresh` trains)")
         _show_remarks(item)

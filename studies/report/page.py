@@ -18,7 +18,14 @@ from studies.report.tables import (
     slopes_table,
     variants_table,
 )
-from studies.report.tuning_tables import budget_table, replays_table, trial_notes, trials_table
+from studies.report.tuning_tables import (
+    budget_table,
+    importance_notes,
+    importance_table,
+    replays_table,
+    trial_notes,
+    trials_table,
+)
 from studies.spec import StudySpec
 from studies.stats import amount, count, listed, size, validation_metric
 from studies.tuning import leads
@@ -65,6 +72,8 @@ class Page:
     trial_notes: tuple[str, ...]
     budget: Table | None
     budget_notes: tuple[str, ...]
+    importance: Table | None
+    importance_notes: tuple[str, ...]
     replays: Table | None
     replays_note: str
     variants: Table
@@ -100,6 +109,8 @@ def make_page(report: ReportInput) -> Page:
         trial_notes=tuple(trial_notes(report.tuned, _planned_trials(report))),
         budget=budget_table(report.tuned, comparison.metric, learns=_learns(report)),
         budget_notes=tuple(_budget_notes(report)),
+        importance=importance_table(report.tuned),
+        importance_notes=tuple(importance_notes(report.tuned)),
         replays=replays_table(report.replays, comparison.metric),
         replays_note=_REPLAYS,
         variants=variants_table(comparison),

@@ -5,8 +5,16 @@ from typing import Any
 
 from studies.report.tables import NOTHING, Table
 from studies.spec import arm_name
-from studies.stats import amount, bounds, count, size, validation_metric
-from studies.tuning import BestOf, ReplayedRule, Tried, TunedArm, best_by_budget
+from studies.stats import amount, bounds, count, listed, size, validation_metric
+from studies.tuning import (
+    BEST_SHARE,
+    ENOUGH_FOR_IMPORTANCE,
+    BestOf,
+    ReplayedRule,
+    Tried,
+    TunedArm,
+    best_by_budget,
+)
 
 
 def trials_table(tuned: Sequence[TunedArm], metric: str) -> Table:
@@ -53,6 +61,32 @@ def budget_table(tuned: Sequence[TunedArm], metric: str, *, learns: bool) -> Tab
         cells = {best.trials: _best(best, chosen_by) for best in row}
         rows.append((arm, *(cells.get(number, NOTHING) for number in counts)))
     return Table(header, tuple(rows))
+
+
+def importance_table(tuned: Sequence[TunedArm]) -> Table | None:
+    """A row per arm, a column per range of the search; None where nothing was measured."""
+    measured = [arm for arm in tuned if arm.importance]
+    if not measured:
+        return None
+    paths = sorted({path for arm in measured for path in arm.importance})
+    rows = []
+    for arm in measured:
+        shares = [arm.importance.get(path) for path in paths]
+        cells = (NOTHING if share is None else f"{share:.0%}" for share in shares)
+        rows.append((arm.arm, str(arm.trained), *cells))
+    return Table(("arm", "trials", *paths), tuple(rows))
+
+
+def importance_notes(tuned: Sequence[TunedArm]) -> Iterator[str]:
+    yield (
+        f"How much each range mattered for being among the best {BEST_SHARE:.0%} of the arm's trials that were trained to "
+        "their end (PED-ANOVA, Watanabe et al. 2023, arXiv 2304.10255), each range by itself: what two do together isn't in it"
+    )
+    if few := [arm.arm for arm in tuned if arm.importance and arm.trained < ENOUGH_FOR_IMPORTANCE]:
+        yield (
+            f"{listed(few)}: fewer than {ENOUGH_FOR_IMPORTANCE} such trials, too few to rely on; a range that "
+            "seems to matter may do so by chance"
+        )
 
 
 def replays_table(replays: Sequence[ReplayedRule], metric: str) -> Table | None:

@@ -2,6 +2,8 @@
 come to."""
 
 from studies.tuning.budget import BestOf, Lead, best_by_budget, leads
+from studies.tuning.importance import BEST_SHARE
+from studies.tuning.importance import ENOUGH_TRIALS as ENOUGH_FOR_IMPORTANCE
 from studies.tuning.limits import TrialStop, read_trial_stop
 from studies.tuning.recorded import ReplayedRule, read_replays
 from studies.tuning.select import (
@@ -15,6 +17,8 @@ from studies.tuning.select import (
 from studies.tuning.trials import Tried, TunedArm
 
 __all__ = [
+    "BEST_SHARE",
+    "ENOUGH_FOR_IMPORTANCE",
     "BestOf",
     "Lead",
     "ReplayedRule",

@@ -12,26 +12,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from studies.spec import (
-    AnyRange,
     ArmSpace,
-    Choice,
-    FloatRange,
-    IntRange,
     Setting,
     StudyError,
     Tpe,
     arm_name,
     expand_setting,
 )
+from studies.tuning.optuna_trials import TriedSetting, make_trial, suggest
 from studies.tuning.trials import Refused
 from trainer.spec import JobSpec
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
 
 #: Of proposals that were tried before, or can't be trained, so many are passed over for each that is needed; the sampler
 #: takes milliseconds for one.
@@ -50,16 +43,6 @@ class Proposals:
     settings: Sequence[dict[str, Any]]
     refused: Sequence[Refused]
     is_exhausted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TriedSetting:
-    """`cost`: what its trials came to, the lower the better; None where they have no value, which is worse than any.
-    `stopped`: early, after so many periods."""
-
-    setting: Setting
-    cost: float | None
-    stopped: int | None = None
 
 
 def propose(
@@ -113,11 +96,11 @@ def _ask(
     tpe = optuna.samplers.TPESampler(seed=_seed(space, sampler, len(tried)), n_startup_trials=1)
     study = optuna.create_study(direction="minimize", sampler=tpe)
     for one in (*tried, *(TriedSetting(one.setting, None) for one in refused)):
-        study.add_trial(_as_told(space, one))
+        study.add_trial(make_trial(space.search, one))
     while True:
         count = len(problems)
         trial = study.ask()
-        yield space.draw(partial(_suggest, trial))
+        yield space.draw(partial(suggest, trial))
         if len(problems) > count:
             study.tell(trial, math.inf)
 
@@ -127,53 +110,6 @@ def _seed(space: ArmSpace, sampler: Tpe, tried: int) -> int:
     name = arm_name(space.arm.variant, space.arm.point)
     digest = hashlib.blake2b(f"{sampler.seed} {tried} {name}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big")
-
-
-def _as_told(space: ArmSpace, tried: TriedSetting) -> "optuna.trial.FrozenTrial":
-    import optuna
-
-    ranges = {path: space.search.space[path] for path in tried.setting}
-    cost = math.inf if tried.cost is None else tried.cost
-    # Of a pruned one Optuna knows that it is worse than those that were trained to the end, and how far it got.
-    outcome: dict[str, Any] = {"value": cost}
-    if tried.stopped is not None:
-        outcome = {
-            "state": optuna.trial.TrialState.PRUNED,
-            "intermediate_values": {tried.stopped: cost},
-        }
-    return optuna.trial.create_trial(
-        params={
-            path: one.values.index(tried.setting[path])
-            if isinstance(one, Choice)
-            else tried.setting[path]
-            for path, one in ranges.items()
-        },
-        distributions={path: _distribution(one) for path, one in ranges.items()},
-        **outcome,
-    )
-
-
-def _distribution(one: AnyRange) -> "BaseDistribution":
-    from optuna import distributions
-
-    match one:
-        case FloatRange(low=low, log=log, step=step):
-            return distributions.FloatDistribution(low, one.last, log, step)
-        case IntRange(low=low, log=log, step=step):
-            return distributions.IntDistribution(low, one.last, log, step)
-        case Choice(values=values):
-            # By number: a value may be a whole part of a spec.
-            return distributions.CategoricalDistribution(range(len(values)))
-
-
-def _suggest(trial: "optuna.trial.Trial", path: str, one: AnyRange) -> Any:
-    match one:
-        case FloatRange(low=low, log=log, step=step):
-            return one.settle(trial.suggest_float(path, low, one.last, log=log, step=step))
-        case IntRange(low=low, log=log, step=step):
-            return trial.suggest_int(path, low, one.last, log=log, step=step)
-        case Choice(values=values):
-            return values[trial.suggest_categorical(path, range(len(values)))]
 
 
 def _find_problem(space: ArmSpace, setting: Setting, find_problems: FindProblems) -> str | None:

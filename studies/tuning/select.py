@@ -26,7 +26,9 @@ from studies.spec import (
     read_study,
 )
 from studies.stats import validation_metric
-from studies.tuning.propose import FindProblems, Proposals, TriedSetting, propose
+from studies.tuning.importance import measure_importance
+from studies.tuning.optuna_trials import TriedSetting
+from studies.tuning.propose import FindProblems, Proposals, propose
 from studies.tuning.trials import (
     Refused,
     SearchedArm,
@@ -131,12 +133,16 @@ def _propose_for(
 ) -> Proposals:
     assert spec.search is not None
     space = ArmSpace(spec, find_arm(spec, trials.variant, trials.point))
-    tried = [
+    tried = _list_tried(spec, trials)
+    count = min(spec.search.batch, spec.search.trials - len(tried))
+    return propose(space, tried, count, refused, find_problems)
+
+
+def _list_tried(spec: StudySpec, trials: Trials) -> list[TriedSetting]:
+    return [
         TriedSetting(setting, cost(rows, spec.metric), stopped_after(rows))
         for setting, rows in trials.settings
     ]
-    count = min(spec.search.batch, spec.search.trials - len(tried))
-    return propose(space, tried, count, refused, find_problems)
 
 
 def _find_problems(
@@ -174,6 +180,13 @@ def _choose(
     session: Session, study: Study, spec: StudySpec, trials: Sequence[Trials]
 ) -> Sequence[Job]:
     arms = choose(spec.metric, trials, read_searched(study))
+    if spec.search is not None:
+        arms = tuple(
+            arm.model_copy(
+                update={"importance": measure_importance(spec.search, _list_tried(spec, one))}
+            )
+            for arm, one in zip(arms, trials, strict=True)
+        )
     study.tuning = {
         "metric": validation_metric(spec.metric),
         "at": database_now(session).isoformat(),

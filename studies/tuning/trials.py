@@ -65,6 +65,21 @@ class TunedArm(FrozenModel):
     point: dict[str, Any]
     tried: tuple[Tried, ...]
     searched: SearchedArm = SearchedArm()
+    importance: Annotated[
+        dict[str, float],
+        Field(
+            default_factory=dict,
+            description="of a search, by path: how much it mattered for being among the arm's best trials; adds up to 1",
+        ),
+    ]
+
+    @property
+    def trained(self) -> int:
+        """How many of them were trained to their end."""
+        return sum(
+            one.mean is not None and one.stopped is None and one.failed is None
+            for one in self.tried
+        )
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -142,6 +157,7 @@ def _choose(trials: Trials, metric: str, sign: int, searched: SearchedArm) -> Tu
             one.model_copy(update={"chosen": number == best}) for number, one in enumerate(tried)
         ),
         searched=searched,
+        importance={},
     )
 
 

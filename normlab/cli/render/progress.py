@@ -21,6 +21,8 @@ Jobs: TypeAlias = list[dict[str, Any]]
 
 _MOST_SEEDS = 16
 _MOST_RUNNING = 8
+#: With fewer, what mattered in a search may have done so by chance.
+_ENOUGH_TRIALS = 20
 #: A search has a row for each setting of each arm: of so many, those that have ended are left out.
 _MOST_ROWS = 24
 #: Longer than for other waits: trainings take long, and so is the line.
@@ -177,3 +179,13 @@ def describe_trials(search: Mapping[str, Any]) -> str:
             f"{refused} {settings} that can't be trained {'was' if refused == 1 else 'were'} passed over"
         )
     return ", ".join(words)
+
+
+def importance_lines(arms: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What mattered in each arm of a search that has chosen, most first."""
+    for arm in arms:
+        if shares := arm.get("importance"):
+            paths = sorted(shares, key=lambda path: (-shares[path], path))
+            words = ", ".join(f"{path} {shares[path]:.0%}" for path in paths)
+            few = " (few trials: may be chance)" if len(arm["tried"]) < _ENOUGH_TRIALS else ""
+            yield f"what mattered in {arm['arm']}: {words}{few}"

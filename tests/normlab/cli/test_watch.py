@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from normlab.cli import watch
+from normlab.cli.render.progress import importance_lines
 from normlab.cli.watch import describe_search, snapshots
 from normlab.client.client import Client
 from normlab.client.ids import Reference
@@ -72,3 +73,17 @@ def test_of_a_search_it_is_said_why_its_jobs_become_more() -> None:
     assert describe_search(ONE, worse) == (
         "s1: 5 of 48 trials have succeeded, 1 has failed, 2 settings that can't be trained were passed over"
     )
+
+
+def test_what_mattered_in_a_search_is_told_most_first() -> None:
+    arm = {
+        "arm": "group",
+        "tried": [{}] * 20,
+        "importance": {"norm.groups": 0.25, "optimizer.lr": 0.75},
+    }
+    assert list(importance_lines([arm, {"arm": "none", "tried": [], "importance": {}}])) == [
+        "what mattered in group: optimizer.lr 75%, norm.groups 25%"
+    ]
+    assert list(importance_lines([{**arm, "tried": [{}] * 8}])) == [
+        "what mattered in group: optimizer.lr 75%, norm.groups 25% (few trials: may be chance)"
+    ]

@@ -338,10 +338,18 @@ def test_the_report_says_what_fewer_trials_and_stopping_early_would_have_come_to
     text = to_markdown_report(report)
     assert "### With fewer trials" in text
     assert "The best of the first trials, in the order in which they were proposed" in text
+    assert "### What mattered" in text
+    assert "none and group: fewer than 20 such trials" in text
+    assert all(sum(arm.importance.values()) == pytest.approx(1.0) for arm in report.tuned)
+    assert [sorted(arm.importance) for arm in report.tuned] == [
+        ["optimizer.lr"], ["norm.groups", "optimizer.lr"],
+    ]  # fmt: skip
     assert "### Had bad trials been stopped early" in text
     assert "nothing was stopped" in text
     page = to_html(report, {})
     assert "<h3>With fewer trials</h3>" in page
+    assert "<h3>What mattered</h3>" in page
+    assert json.loads(to_json(report))["tuned"][1]["importance"] == report.tuned[1].importance
     assert "<h3>Had bad trials been stopped early</h3>" in page
     assert json.loads(to_json(report))["replays"][0]["rule"] == "ASHA over all arms"
 
