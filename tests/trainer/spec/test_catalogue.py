@@ -11,7 +11,6 @@ from trainer import spec as words
 from trainer.checks.run import check
 from trainer.spec.builtin import BUILT_IN
 from trainer.spec.job import JobSpec
-from trainer.spec.model import PluginModel
 
 UNIONS: dict[str, Any] = {
     "norms": words.NormSpec,
@@ -36,9 +35,7 @@ def kinds(union: Any) -> Iterator[str]:
     else:
         fields = union.model_fields
         field = fields["kind"] if "kind" in fields else fields["name"]
-        # A model of a package of plugins has no example without that package.
-        if union is not PluginModel:
-            yield (get_args(field.annotation) or ("library",))[0]
+        yield (get_args(field.annotation) or ("library",))[0]
 
 
 @pytest.mark.parametrize("section", UNIONS)
