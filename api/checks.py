@@ -16,8 +16,9 @@ from runtime.documents import pointer
 from store.catalog import InitialWeights, datasets, initial_weights
 from store.db import Dataset, NotFound, User, WrongStatus
 from studies.spec import Cell, StudySpec, locate, part_of
+from trainer.plugins import REMEDY, PluginError, find_by_key
 from trainer.problems import did_you_mean, listed
-from trainer.spec import DatasetInfo, JobSpec, Problem, Report
+from trainer.spec import DatasetInfo, InstalledPackage, JobSpec, Problem, Report
 
 #: What is wrong with a model is told beside other mistakes where its check takes no longer.
 MOST_SECONDS_OF_REFUSED = 5.0
@@ -149,6 +150,43 @@ def find_initial_weights(
         return spec, None
     update = {"init_from": wanted.model_copy(update={"digest": weights.digest})}
     return spec.model_copy(update=update), weights
+
+
+def find_packages(
+    spec: JobSpec, place: str, found: list[Problem]
+) -> Mapping[str, InstalledPackage]:
+    """Of the plugins that the spec names, by kind and name, as they are installed here; why there are none in `found`."""
+    packages = {}
+    for plugin, wanted in spec.plugins.items():
+        try:
+            installed = find_by_key(plugin).installed
+        except PluginError as error:
+            found.append(Problem(pointer=f"{place}/model/name", detail=str(error), remedy=REMEDY))
+            continue
+        if wanted not in (None, installed):
+            detail = f"it was submitted with {wanted}, but {installed} is installed now"
+            remedy = "that package again; or a new submission, without `installed` and `plugins`"
+            found.append(Problem(pointer=f"{place}/model/installed", detail=detail, remedy=remedy))
+        packages[plugin] = installed
+    return packages
+
+
+def find_packages_of(study: StudySpec, cells: Iterable[Cell], found: list[Problem]) -> StudySpec:
+    """The study with the packages of its plugins; each plugin is looked up once."""
+    packages: dict[str, InstalledPackage] = {}
+    seen: set[tuple[str, InstalledPackage | None]] = set()
+    for cell in cells:
+        if not seen.issuperset(cell.spec.plugins.items()):
+            seen.update(cell.spec.plugins.items())
+            unlocated: list[Problem] = []
+            packages |= find_packages(cell.spec, "", unlocated)
+            found += (
+                one.model_copy(
+                    update={"pointer": locate(study, cell.variant, cell.point, one.pointer)}
+                )
+                for one in unlocated
+            )
+    return study.model_copy(update={"plugins": packages}) if packages else study
 
 
 def note_initial_weights(spec: JobSpec, report: Report, weights: InitialWeights | None) -> Report:

@@ -33,7 +33,7 @@ from worker.host.devices import HostDevice, find_devices
 from worker.host.gpus import GpuWatch, make_gpus
 from worker.host.host_lock import HostName, is_gone, make_instance
 from worker.host.host_report import HostReport
-from worker.host.offers import describe_offers
+from worker.host.offers import describe_offers, describe_packages
 from worker.settings import Settings
 from worker.startup import delete_abandoned, wait_for_database, wait_for_storage
 
@@ -64,7 +64,19 @@ def main() -> int:
         watch = GpuWatch(gpus, found, os.getpid())
         report = HostReport(settings.host_name, Space.of(settings), instance.id, gpus=watch)
         host, offers = settings.host_name, describe_offers(settings, devices)
-        _register(sessions, host, instance, devices, previous, report, termination, offers, traced)
+        packages = describe_packages()
+        _register(
+            sessions,
+            host,
+            instance,
+            devices,
+            previous,
+            report,
+            termination,
+            offers,
+            packages,
+            traced,
+        )
         # After the attempts of the worker before have ended, which read them.
         forget_abandoned_stacks()
         delete_abandoned(settings.storage.root)
@@ -108,6 +120,7 @@ def _register(
     report: HostReport,
     termination: Termination,
     offers: Sequence[Mapping[str, Any]] = (),
+    packages: Sequence[str] = (),
     traced: list[EndedAttempt] | None = None,
 ) -> None:
     """Retried for ever: a host that comes up before its database waits for it.
@@ -130,6 +143,7 @@ def _register(
                 instance,
                 offers,
                 {one.number: one.memory_bytes for one in devices if one.memory_bytes is not None},
+                packages,
             )
             report.send(session)
         if previous is not None and is_gone_before:

@@ -3,7 +3,7 @@
 import inspect
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -12,7 +12,10 @@ from pydantic import BaseModel, Field
 
 from api.http import get_current_user
 from api.schemas import View
+from api.services import ServicesDep
+from store.hosts import host_views
 from studies.spec import StudySpec
+from trainer.plugins import list_offered
 from trainer.spec import (
     AugmentationSpec,
     DatasetSource,
@@ -69,8 +72,38 @@ class Choice(View):
 
 
 @router.get("/catalog", summary="List the options of a spec: norms, regularizers, models, ...")
-def read_catalog() -> dict[str, list[Choice]]:
-    return _build_catalog()
+def read_catalog(services: ServicesDep) -> dict[str, list[Choice]]:
+    """`plugins`: what the packages of the setting NORMLAB_PLUGINS offer, and which workers have them."""
+    with services.sessions.begin() as session:
+        workers = [one for one in host_views.workers_view(session) if one.alive]
+    return {**build_catalog(), "plugins": list(_list_plugins(workers))}
+
+
+def _list_plugins(workers: Sequence[host_views.WorkerView]) -> Iterator[Choice]:
+    for package in list_offered():
+        for plugin in package.plugins:
+            lacking = [one.host for one in workers if str(plugin.installed) not in one.packages]
+            pitfalls = [
+                f"not on {', '.join(lacking)}: install this package there and restart the worker"
+            ]
+            yield _describe_plugin(
+                f"plugin:{plugin.name}",
+                f"{plugin.kind} of {plugin.installed}",
+                pitfalls if lacking else [],
+            )
+        if package.problem is not None:
+            yield _describe_plugin(package.package, package.problem, [])
+
+
+def _describe_plugin(kind: str, description: str, pitfalls: list[str]) -> Choice:
+    # What options a function takes is known to whoever imports it: this process imports none.
+    return Choice(
+        kind=kind,
+        description=description,
+        papers=[],
+        pitfalls=pitfalls,
+        options={"type": "object", "properties": {}},
+    )
 
 
 @router.get("/schemas/job", summary="Read the JSON Schema of the job spec")
@@ -84,7 +117,7 @@ def read_study_schema() -> dict[str, Any]:
 
 
 @cache
-def _build_catalog() -> dict[str, list[Choice]]:
+def build_catalog() -> dict[str, list[Choice]]:
     return {
         section: [_describe_choice(one, section) for one in _list_alternatives(union)]
         for section, union in SECTIONS.items()

@@ -1,6 +1,6 @@
 """Studies: submit, list, read, annotate, compare, extend."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response, status
@@ -54,9 +54,9 @@ from store.results import ResultRow
 from store.studies import count_jobs, count_trials, status_of, studies
 from studies.comparison import Comparison, read_evidence
 from studies.comparison import compare as compare_arms
-from studies.planning import Growth, describe_growth, growth_notes, repeat_notes
+from studies.planning import growth_notes, repeat_notes
 from studies.spec import StudySpec, read_study
-from studies.spec import count_trials as count_planned_trials
+from studies.tuning import count_search_trials, read_searched
 from trainer.spec import KEY_PATTERN
 
 router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(get_current_user)])
@@ -308,16 +308,9 @@ def build_study_views(
             urls.get(study.id),
             problems.get(study.id, ()),
             searches.get(study.id),
-            _read_growth(study, tallied[study.id].counts),
         )
         for study in found
     ]
-
-
-def _read_growth(study: Study, counts: Mapping[str, int]) -> Growth | None:
-    if study.spec.get("until") is None:
-        return None
-    return describe_growth(read_study(study.spec), counts)
 
 
 def _read_searches(session: Session, found: Sequence[Study]) -> dict[int, SearchView]:
@@ -328,9 +321,11 @@ def _read_searches(session: Session, found: Sequence[Study]) -> dict[int, Search
     tallies = count_trials(session, [study.id for study in searching])
     return {
         study.id: SearchView(
-            trials=count_planned_trials(read_study(study.spec)),
+            trials=count_search_trials(study),
             made=tallies[study.id].made,
             succeeded=tallies[study.id].succeeded,
+            failed=tallies[study.id].failed,
+            refused=sum(len(arm.refused) for arm in read_searched(study).values()),
         )
         for study in searching
         if study.id in tallies

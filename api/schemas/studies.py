@@ -11,7 +11,6 @@ from api.schemas.mirror import ProblemView
 from runtime.tracing import trace_id
 from store.db import MirrorProblem, Study
 from store.studies import StudyStatus, Tally
-from studies.planning import Growth, GrowthState
 
 #: The most problems of a study in one answer.
 MOST_MIRROR_PROBLEMS = 20
@@ -41,26 +40,21 @@ class BillOutcomeView(View):
 class SearchView(View):
     """How far the search of a study is: its trials are jobs."""
 
-    trials: Annotated[int, Field(description="of all arms at all search seeds")]
-    made: Annotated[int, Field(description="those that depend on results come in batches")]
-    succeeded: int
-
-
-class GrowthView(View):
-    """Where a study stands that grows until it is decided."""
-
-    look: Annotated[int, Field(description="number of the look that its jobs are for, from 1 on")]
-    looks: Annotated[list[int], Field(description="after how many seeds it is looked at")]
-    seeds: Annotated[int, Field(description="that it has now")]
-    most_seeds: int
-    state: Annotated[
-        GrowthState,
+    trials: Annotated[
+        int,
         Field(
-            description="growing: jobs are to come; waiting: for a retry of failed or cancelled ones; stopped: more seeds "
-            "would decide nothing; exhausted: it has all its seeds"
+            description="of all arms at all search seeds; of an arm that turned out to have fewer settings, as many as it has"
         ),
     ]
-    sentence: str
+    made: Annotated[int, Field(description="those that depend on results come in batches")]
+    succeeded: int
+    failed: Annotated[
+        int,
+        Field(description="by `oom` and `timeout` they count as the worst; others hold their arm"),
+    ]
+    refused: Annotated[
+        int, Field(description="settings that can't be trained, passed over: they are no trials")
+    ]
 
 
 class StudyView(View):
@@ -92,10 +86,9 @@ class StudyView(View):
     ]
     tuning: Annotated[
         dict[str, Any] | None,
-        Field(description="per arm the settings tried and chosen, once all trials have succeeded"),
+        Field(description="per arm the settings tried and chosen, once all trials have ended"),
     ]
     search: Annotated[SearchView | None, Field(description="null: the study has no search")]
-    growth: Annotated[GrowthView | None, Field(description="null: its number of seeds is fixed")]
     preset: Annotated[
         dict[str, str] | None, Field(description="the preset it ran: name, scale, dataset, digest")
     ]
@@ -116,7 +109,6 @@ class StudyView(View):
         url: str | None = None,
         problems: Sequence[MirrorProblem] = (),
         search: SearchView | None = None,
-        growth: Growth | None = None,
     ) -> Self:
         return cls(
             id=study.id,
@@ -140,7 +132,6 @@ class StudyView(View):
             declared={kind: Declared(**one) for kind, one in study.declared.items()},
             tuning=study.tuning,
             search=search,
-            growth=growth and GrowthView.model_validate(growth),
             preset=_short(study.preset),
             created_at=study.created_at,
             mlflow_url=url,

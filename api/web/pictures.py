@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from api.routes.catalog import read_catalog
+from api.routes.catalog import build_catalog
 from studies.report import ReportInput, find_own_figure
 from studies.report.panels import WIDTH, Lines, PanelData, figure_height
 from trainer.spec import MOST_CLASSES, DatasetInfo, Preview
@@ -129,7 +129,7 @@ def augmentations() -> Mapping[str, Augmentation]:
         choice.kind: _make_augmentation(
             choice.kind, choice.description, choice.pitfalls, choice.options["properties"]
         )
-        for choice in read_catalog()["augmentations"]
+        for choice in build_catalog()["augmentations"]
     }
 
 

@@ -240,7 +240,7 @@ def _chosen(
         for one in choices
     ]
     chosen = [one for one in named if kind in (None, one["kind"])]
-    if not chosen:
+    if not chosen and kind is not None:
         kinds = ", ".join(one["kind"] for one in named)
         raise NormlabError(f"{section} has no {kind!r}; it has {kinds}")
     return chosen

@@ -13,9 +13,11 @@ from normlab.cli.render import (
     Format,
     Output,
     ago,
+    describe_trials,
     duration,
     emit,
     field,
+    importance_lines,
     problem_lines,
     raw,
     say,
@@ -204,9 +206,9 @@ def _show_study(client: Client, reference: Reference, item: dict[str, Any], outp
                 f"bill: {expected} for {bill['jobs']} jobs; they took {taken} ({bill['error']:+.0%})"
             )
         if search := item["search"]:
-            say(f"search: {search['succeeded']} of {search['trials']} trials have succeeded")
-        if growth := item["growth"]:
-            say(f"until decided: {growth['sentence']}")
+            say(f"search: {describe_trials(search)}")
+            for line in importance_lines((item["tuning"] or {}).get("arms", ())):
+                say(line)
         if item["reused"]:
             say(f"{item['reused']} of its jobs reuse the results of equal ones (`--fresh` trains)")
         _show_remarks(item)

@@ -16,6 +16,7 @@ from normlab.cli.render import (
     Item,
     Output,
     ago,
+    describe_trials,
     draw,
     emit,
     field,
@@ -60,16 +61,15 @@ def follow_to_the_end(
 ) -> int:
     """Shows progress; 0 if every one succeeded, else 1."""
     for reference in references:
-        item = outlast_outage(partial(client.show, reference))
-        if search := item.get("search"):
+        if search := outlast_outage(partial(client.show, reference)).get("search"):
             say(describe_search(reference, search))
-        if growth := item.get("growth"):
-            say(f"{reference}: until decided, {growth['sentence']}")
     jobs = follow(snapshots(client, references, timeout))
     for reference in references:
         item = client.show(reference)
-        said = item.get("reason") or (item.get("growth") or {}).get("sentence")
-        say(f"{reference}: {item['status']}" + (f" ({said})" if said else ""))
+        say(
+            f"{reference}: {item['status']}"
+            + (f" ({item['reason']})" if item.get("reason") else "")
+        )
     for job in jobs:
         if job["status"] == "failed":
             last = (job.get("error") or "").strip().splitlines()[-1:]
@@ -82,11 +82,11 @@ def follow_to_the_end(
 
 def describe_search(reference: Reference, search: Item) -> str:
     """Why the number of its jobs grows."""
-    made = f"{search['succeeded']} of {search['trials']} trials have succeeded"
+    trials = describe_trials(search)
     if search["made"] == search["trials"]:
-        return f"{reference}: {made}"
+        return f"{reference}: {trials}"
     later = search["trials"] - search["made"]
-    return f"{reference}: {made}; {later} of them are made as results come in, then the jobs of the comparison"
+    return f"{reference}: {trials}; {later} of them are made as results come in, then the jobs of the comparison"
 
 
 def follow(snapshots: Iterator[list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -65,7 +65,7 @@ class DeviceView:
 class WorkerView:
     """A host's worker; `alive`: seen lately; `busy` of its `slots` are in use; `claims`: it takes jobs.
 
-    `versions`: of its libraries. `problems`: what keeps it from taking jobs and what is wrong with it, a sentence each.
+    `versions`: of its libraries. `packages`: of plugins, in the words of `Job.packages`. `problems`: what keeps it from taking jobs and what is wrong with it, a sentence each.
     `gpus`: those whose memory is measured, where they were asked for.
     """
 
@@ -83,6 +83,7 @@ class WorkerView:
     clock_ahead_seconds: float | None
     versions: Mapping[str, str]
     problems: Sequence[str]
+    packages: Sequence[str]
     gpus: Sequence[DeviceView] = ()
 
 
@@ -138,6 +139,7 @@ def workers_view(session: Session, now: datetime | None = None) -> list[WorkerVi
             w.clock_ahead_seconds,
             host_health.versions(w),
             host_health.problems(w, now),
+            w.packages,
         )
         for w, alive, slots, busy, claims in session.execute(statement)
     ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     JSON,
     BigInteger,
     Boolean,
@@ -214,6 +215,7 @@ def _row(
         "expected_seconds": new.expected_seconds,
         "warnings": [sanitize_text(warning) for warning in new.warnings],
         "priority": PRIORITIES.index(resources.priority),
+        "packages": [str(one) for one in new.spec.packages],
         "device": device or resources.device,
         "devices": resources.devices,
         "exclusive": resources.exclusive,
@@ -233,6 +235,7 @@ _COLUMNS: Mapping[Any, Sequence[str]] = {
     Float: ("expected_seconds", "timeout_seconds"),
     JSONB: ("point", "trial", "spec", "warnings"),
     Text: ("name", "variant", "hash", "trace_context", "device"),
+    ARRAY(Text): ("packages",),
 }  # fmt: skip
 _FUNCTION = (
     func.json_to_recordset(bindparam("rows", type_=JSON))

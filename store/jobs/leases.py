@@ -46,10 +46,11 @@ def register_worker(
     instance: Instance | None = None,
     offers: Sequence[Mapping[str, Any]] = (),
     memory: Mapping[int, int] | None = None,
+    packages: Sequence[str] = (),
 ) -> None:
     """The host's worker starts, with devices of (kind, number, name, slots); it isn't draining.
 
-    `offers`: for each kind of device numerics and environment, as `store.reuse.Offer` reads them. `memory`: of GPUs where it is measured, in bytes, by their numbers: nothing starts on them before `gpu_memory.report`. From now on only this instance acquires jobs for the host.
+    `offers`: for each kind of device numerics and environment, as `store.reuse.Offer` reads them. `memory`: of GPUs where it is measured, in bytes, by their numbers: nothing starts on them before `gpu_memory.report`. `packages`: of plugins, which it gets jobs for. From now on only this instance acquires jobs for the host.
     """
     now = func.clock_timestamp()
     start = {
@@ -63,6 +64,7 @@ def register_worker(
         "address": func.host(func.inet_client_addr()),
         "ended_at": None,
         "offers": list(offers),
+        "packages": list(packages),
     }
     session.execute(
         # The host's name is the key: a new instance takes over the row, and with it the name, in one

@@ -1,7 +1,7 @@
 """What prevents a queued job from starting, other than the jobs ahead of it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,6 +23,7 @@ class WaitReason(StrEnum):
     LIMIT = "limit"
     DATASET = "dataset"
     NO_WORKER = "no_worker"
+    NO_PACKAGE = "no_package"
     DRAINING = "draining"
     RESERVED = "reserved"
     NO_SPACE = "no_space"
@@ -35,6 +36,7 @@ HINDRANCES = frozenset(
     {
         WaitReason.DATASET,
         WaitReason.NO_WORKER,
+        WaitReason.NO_PACKAGE,
         WaitReason.DRAINING,
         WaitReason.RESERVED,
         WaitReason.NO_SPACE,
@@ -61,7 +63,7 @@ def find_obstacle(session: Session, job: Job) -> str | None:
         return f"its dataset {dataset.name} is not ready"
     kind = session.scalars(select(queue.required_kind()).where(Job.id == job.id)).one()
     workers, devices = host_views.workers_view(session), host_views.devices_view(session)
-    of_hosts = describe_hosts(workers, devices, kind, job.devices)
+    of_hosts = describe_hosts(workers, devices, kind, job.devices, job.packages)
     sentences = [*last_full_disk(session, job), *(one.sentence for one in of_hosts)]
     return "; ".join(sentences) or None
 
@@ -84,12 +86,18 @@ def describe_hosts(
     devices: Sequence[host_views.DeviceView],
     kind: str | None,
     count: int,
+    packages: Collection[str] = (),
 ) -> list[Obstacle]:
-    """What is wrong with the hosts that have so many devices of the kind (None: any), where none of them takes jobs."""
+    """What is wrong with the hosts that have so many devices of the kind (None: any) and the packages, where none of them
+    takes jobs."""
     fitting = _find_fitting(devices, kind, count)
     beside = [worker for worker in workers if worker.alive and worker.host in fitting]
     if not beside:
         return [Obstacle(WaitReason.NO_WORKER, f"no worker{_needed(kind, count)} is running")]
+    able = [worker for worker in beside if {*packages} <= {*worker.packages}]
+    if not able:
+        return [_describe_missing(packages, beside)]
+    beside = able
     free = _find_fitting([one for one in devices if one.reserved is None], kind, count)
     # One host that takes jobs is enough: then the job only waits for its turn, and what is wrong elsewhere
     # does not hold it up.
@@ -110,6 +118,28 @@ def _find_fitting(
         # As in `store.hosts.room`: to processes that train together each slot of a CPU is a device.
         counts[device.host, device.kind] += device.slots if device.kind == "cpu" else 1
     return {host for (host, own), found in counts.items() if kind in (None, own) and found >= count}
+
+
+def _describe_missing(
+    packages: Collection[str], workers: Sequence[host_views.WorkerView]
+) -> Obstacle:
+    """A package that none of the workers has, and what they have of it."""
+    missing = next(
+        (one for one in packages if not any(one in worker.packages for worker in workers)),
+        ", ".join(packages),
+    )
+    name = missing.partition(" ")[0]
+    others = [
+        f"{worker.host} has {one}"
+        for worker in workers
+        for one in worker.packages
+        if one.partition(" ")[0] == name
+    ]
+    has = f" ({', '.join(others)})" if others else ""
+    sentence = (
+        f"no running worker has the package {missing}{has}: install it there and restart the worker"
+    )
+    return Obstacle(WaitReason.NO_PACKAGE, sentence)
 
 
 def _describe_reserved(

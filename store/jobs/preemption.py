@@ -15,8 +15,17 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from store.db import PRIORITIES, Attempt, Device, Job, Lease
-from store.hosts import PATIENCE_SECONDS, DeviceRoom, Need, Room, Taken, choose_host, find_rooms
+from store.db import PRIORITIES, Attempt, Device, Job, Lease, Worker
+from store.hosts import (
+    PATIENCE_SECONDS,
+    DeviceRoom,
+    Need,
+    Room,
+    Taken,
+    choose_host,
+    find_rooms,
+    host_health,
+)
 from store.jobs import commands, limits, order, queue
 from store.reuse import answers
 
@@ -221,10 +230,14 @@ def _spare(room: Room, host: str, need: Need, holders: Sequence[Holder]) -> list
 
 def _read_claimants(session: Session) -> list[Claimant]:
     """The first of the queue, without those that will be answered by a job that trains the same now."""
+    # What needs a package that some host lacks might ask a job on that one to give way, for nothing.
+    statement = select(Worker.packages).where(host_health.seen_lately())
+    present = [{*packages} for packages in session.scalars(statement)]
+    everywhere = set.intersection(*present) if present else set()
     waiting = [
         one
         for one in queue.waiting(session, MOST_LOOKED_AT)
-        if one.runnable and one.reached is None
+        if one.runnable and one.reached is None and {*one.job.packages} <= everywhere
     ]
     equal = select(Job.id).where(Job.id.in_([one.job.id for one in waiting]), answers.has_equal())
     answered = set(session.scalars(equal))

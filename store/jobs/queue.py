@@ -20,6 +20,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    cast,
     func,
     literal,
     literal_column,
@@ -31,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, joinedload, load_only
 from sqlalchemy.orm.interfaces import ORMOption
 
-from store.db import IN_LINE, Attempt, Dataset, Job, Study, User
+from store.db import IN_LINE, Attempt, Dataset, Job, Study, User, Worker
 from store.hosts import PATIENCE_SECONDS, Counts, footprints
 from store.jobs import order
 
@@ -148,6 +149,7 @@ def _fairest(kinds: Sequence[str], is_measured: bool, most: int) -> Select[int, 
             )
         ),
         Job.id.not_in(_filled_disk()),
+        _has_packages(),
         Job.id != all_(bindparam("passed_over", type_=ARRAY(BigInteger))),
     ]
     # Not bound: a plan for any limit supposes that it is a tenth of the rows.
@@ -193,6 +195,14 @@ def _fits(
         for count, room in ((whole, memory.c.now), (total, memory.c.idle))
     )
     return or_(now, and_(~need.exclusive, need.devices <= unmeasured)), later
+
+
+def _has_packages() -> ColumnElement[bool]:
+    """Whether the host has the packages of plugins that the job was submitted with, in these very versions."""
+    theirs = select(Worker.packages).where(Worker.host == bindparam("host")).scalar_subquery()
+    have = func.coalesce(theirs, cast([], ARRAY(Text)))
+    has_all: ColumnElement[bool] = Job.packages.contained_by(have)
+    return has_all
 
 
 def _filled_disk() -> Select[int]:
@@ -255,6 +265,7 @@ def _as_listed() -> Sequence[ORMOption]:
             Job.project_id,
             Job.study_id,
             Job.priority,
+            Job.packages,
             Job.devices,
             Job.exclusive,
             Job.attempt,

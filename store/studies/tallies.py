@@ -85,22 +85,28 @@ def count_jobs(session: Session, study_ids: Collection[int]) -> dict[int, Tally]
 
 @dataclass(frozen=True, slots=True)
 class TrialTally:
-    """Of a study's trials: how many were made, and how many of them have succeeded."""
+    """Of a study's trials: how many were made, and how many of them have succeeded or failed."""
 
     made: int
     succeeded: int
+    failed: int
 
 
 def count_trials(session: Session, study_ids: Collection[int]) -> dict[int, TrialTally]:
     """Of those that have any."""
     statement = (
-        select(Job.study_id, func.count(), func.count().filter(Job.status == "succeeded"))
+        select(
+            Job.study_id,
+            func.count(),
+            func.count().filter(Job.status == "succeeded"),
+            func.count().filter(Job.status == "failed"),
+        )
         .where(Job.study_id.in_(study_ids), Job.trial.is_not(None))
         .group_by(Job.study_id)
     )
     return {
-        study_id: TrialTally(made, succeeded)
-        for study_id, made, succeeded in session.execute(statement)
+        study_id: TrialTally(made, succeeded, failed)
+        for study_id, made, succeeded, failed in session.execute(statement)
         if study_id is not None
     }
 

@@ -20,7 +20,7 @@ from store.results import LayerSnapshot, ResultRow, result_rows, series
 from studies.comparison.confounds import find_confounds, find_varying
 from studies.comparison.schemas import Confound
 from studies.spec import StudySpec, arm_name, read_study
-from studies.stats import Design, Score, finite, held_out_share, score
+from studies.stats import Score, finite, held_out_share, score
 
 #: The evaluation periods of each job, in order.
 Curves: TypeAlias = Mapping[int, Sequence[Mapping[str, Any]]]
@@ -116,7 +116,8 @@ class StudyEvidence:
     many seeds each look taken so far has, the present one last; `planned`: how many seeds the study was
     planned with; `is_exploratory`: it has grown without having said so beforehand. `varying`: what no spec explains and
     isn't the same in all jobs, with the number of its values. `first_steps`: job → step
-    at which it reached the study's threshold. Curves and snapshots are there where they were asked for.
+    at which it reached the study's threshold. `tried`: arm → settings that its tuning or search has tried, once it has
+    chosen. Curves and snapshots are there where they were asked for.
     """
 
     study: StudySpec
@@ -133,12 +134,7 @@ class StudyEvidence:
     confounds: tuple[Confound, ...]
     varying: tuple[tuple[str, int], ...]
     first_steps: Mapping[int, int]
-
-    @property
-    def design(self) -> Design:
-        """By which its comparisons are decided."""
-        study = self.study
-        return Design(study.looks, study.spending, study.margin)
+    tried: Mapping[str, int]
 
     @property
     def family(self) -> int:
@@ -165,6 +161,7 @@ def read_evidence(
         else None,
         curves=series.curves(session, study.id) if is_recorded else None,
         snapshots=series.study_snapshots(session, study.id) if is_recorded else None,
+        tried={arm["arm"]: len(arm["tried"]) for arm in (study.tuning or {}).get("arms", ())},
     )
 
 
@@ -178,6 +175,7 @@ def gather_evidence(
     first_steps: Mapping[int, int] | None = None,
     curves: Curves | None = None,
     snapshots: Snapshots | None = None,
+    tried: Mapping[str, int] | None = None,
 ) -> StudyEvidence:
     """`planned_seeds`: those that the study was submitted with (None: all that it has); `declared`: kind of
     difference → why it doesn't matter, besides what the study document declares."""
@@ -215,6 +213,7 @@ def gather_evidence(
         ),
         varying=tuple(find_varying(row for arm in arms for row in arm.rows.values())),
         first_steps=first_steps or {},
+        tried=tried or {},
     )
 
 

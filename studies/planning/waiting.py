@@ -146,7 +146,7 @@ def _find_obstacles(
     """By job; of most there are none."""
     of_hosts = {
         need: obstacles.describe_hosts(workers, devices, *need)
-        for need in {(one.kind, one.job.devices) for one in waiting}
+        for need in {_need_of(one) for one in waiting}
     }
     of_limits = {
         (one.job.owner.id, one.reached): limits.describe_reached(
@@ -159,12 +159,16 @@ def _find_obstacles(
     for one in waiting:
         if not one.runnable:
             found[one.job.id] = [Obstacle(WaitReason.DATASET, "its dataset is not ready")]
-        elif hosts := of_hosts[one.kind, one.job.devices]:
+        elif hosts := of_hosts[_need_of(one)]:
             found[one.job.id] = hosts
         elif one.reached is not None:
             sentence = of_limits[one.job.owner.id, one.reached]
             found[one.job.id] = [Obstacle(WaitReason.LIMIT, sentence)]
     return found
+
+
+def _need_of(waiting: Waiting) -> tuple[str | None, int, tuple[str, ...]]:
+    return waiting.kind, waiting.job.devices, tuple(waiting.job.packages)
 
 
 def _place(

@@ -78,10 +78,14 @@ def _lines(page: Page, figures: Iterator[str]) -> Iterator[str]:
     )
     yield from _list((*page.sensitivities, *page.notes))
     if page.trials is not None:
-        yield from ("", "## Tuning", "", to_markdown(page.trials))
+        yield from ("", "## Tuning", "", to_markdown(page.trials), "")
+        yield from _list(page.trial_notes)
     if page.budget is not None:
         yield from ("", "### With fewer trials", "", to_markdown(page.budget), "")
         yield from _list(page.budget_notes)
+    if page.importance is not None:
+        yield from ("", "### What mattered", "", to_markdown(page.importance), "")
+        yield from _list(page.importance_notes)
     if page.replays is not None:
         yield from ("", "### Had bad trials been stopped early", "", page.replays_note, "")
         yield to_markdown(page.replays)

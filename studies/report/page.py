@@ -18,7 +18,14 @@ from studies.report.tables import (
     slopes_table,
     variants_table,
 )
-from studies.report.tuning_tables import budget_table, replays_table, trials_table
+from studies.report.tuning_tables import (
+    budget_table,
+    importance_notes,
+    importance_table,
+    replays_table,
+    trial_notes,
+    trials_table,
+)
 from studies.spec import StudySpec
 from studies.stats import amount, count, listed, size, validation_metric
 from studies.tuning import leads
@@ -62,8 +69,11 @@ class Page:
     claims: Table | None
     claim_sentences: tuple[str, ...]
     trials: Table | None
+    trial_notes: tuple[str, ...]
     budget: Table | None
     budget_notes: tuple[str, ...]
+    importance: Table | None
+    importance_notes: tuple[str, ...]
     replays: Table | None
     replays_note: str
     variants: Table
@@ -96,8 +106,11 @@ def make_page(report: ReportInput) -> Page:
         claims=claims_table(report.claims) if report.claims else None,
         claim_sentences=tuple(f"{one.name}: {one.sentence}" for one in report.claims),
         trials=trials_table(report.tuned, comparison.metric) if report.tuned else None,
+        trial_notes=tuple(trial_notes(report.tuned, _planned_trials(report))),
         budget=budget_table(report.tuned, comparison.metric, learns=_learns(report)),
         budget_notes=tuple(_budget_notes(report)),
+        importance=importance_table(report.tuned),
+        importance_notes=tuple(importance_notes(report.tuned)),
         replays=replays_table(report.replays, comparison.metric),
         replays_note=_REPLAYS,
         variants=variants_table(comparison),
@@ -123,6 +136,11 @@ def make_page(report: ReportInput) -> Page:
             Link("run", one.mlflow_url) if one.mlflow_url else None for one in report.jobs
         ),
     )
+
+
+def _planned_trials(report: ReportInput) -> int | None:
+    search = report.spec.get("search")
+    return None if search is None else int(search["trials"])
 
 
 def _learns(report: ReportInput) -> bool:

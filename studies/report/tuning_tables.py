@@ -1,11 +1,20 @@
 """A study's tuning as tables of words: its trials, the best of fewer, and what stopping early would have done."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from studies.report.tables import NOTHING, Table
 from studies.spec import arm_name
-from studies.stats import amount, bounds, size, validation_metric
-from studies.tuning import BestOf, ReplayedRule, TunedArm, best_by_budget
+from studies.stats import amount, bounds, count, listed, size, validation_metric
+from studies.tuning import (
+    BEST_SHARE,
+    ENOUGH_FOR_IMPORTANCE,
+    BestOf,
+    ReplayedRule,
+    Tried,
+    TunedArm,
+    best_by_budget,
+)
 
 
 def trials_table(tuned: Sequence[TunedArm], metric: str) -> Table:
@@ -15,6 +24,30 @@ def trials_table(tuned: Sequence[TunedArm], metric: str) -> Table:
     return Table(header, tuple(_trial_rows(tuned, chosen_by)))
 
 
+def trial_notes(tuned: Sequence[TunedArm], trials: int | None) -> Iterator[str]:
+    """What an arm's trials were not. `trials`: of each arm by the study document, None where no search has them."""
+    for arm in tuned:
+        tried, refused = len(arm.tried), arm.searched.refused
+        if trials is not None and arm.searched.exhausted_after is not None:
+            yield f"{arm.arm} had {tried} trials of {trials}: its space has no others that can be trained"
+        if failed := [one for one in arm.tried if one.failed is not None]:
+            yield (
+                f"{arm.arm}: {count(len(failed), 'setting')} ran out of memory or time, which counts as worse than any "
+                f"other"
+            )
+        if refused:
+            are = "was" if len(refused) == 1 else "were"
+            yield (
+                f"{arm.arm}: {count(len(refused), 'setting')} {are} passed over that can't be trained, such as "
+                f"{describe_setting(refused[0].setting)}: {refused[0].why}"
+            )
+
+
+def describe_setting(setting: Mapping[str, Any]) -> str:
+    """`lr=0.1 · groups=4`"""
+    return arm_name("", setting).removeprefix(" · ")
+
+
 def budget_table(tuned: Sequence[TunedArm], metric: str, *, learns: bool) -> Table | None:
     """A row per arm: the best of fewer trials; None where they are too few."""
     chosen_by = validation_metric(metric)
@@ -22,12 +55,38 @@ def budget_table(tuned: Sequence[TunedArm], metric: str, *, learns: bool) -> Tab
     counts = sorted({best.trials for row in by_arm.values() for best in row})
     if not counts:
         return None
-    header = ("arm", *(f"of {count} trial{'s' if count > 1 else ''}" for count in counts))
+    header = ("arm", *(f"of {count(number, 'trial')}" for number in counts))
     rows = []
     for arm, row in by_arm.items():
         cells = {best.trials: _best(best, chosen_by) for best in row}
-        rows.append((arm, *(cells.get(count, NOTHING) for count in counts)))
+        rows.append((arm, *(cells.get(number, NOTHING) for number in counts)))
     return Table(header, tuple(rows))
+
+
+def importance_table(tuned: Sequence[TunedArm]) -> Table | None:
+    """A row per arm, a column per range of the search; None where nothing was measured."""
+    measured = [arm for arm in tuned if arm.importance]
+    if not measured:
+        return None
+    paths = sorted({path for arm in measured for path in arm.importance})
+    rows = []
+    for arm in measured:
+        shares = [arm.importance.get(path) for path in paths]
+        cells = (NOTHING if share is None else f"{share:.0%}" for share in shares)
+        rows.append((arm.arm, str(arm.trained), *cells))
+    return Table(("arm", "trials", *paths), tuple(rows))
+
+
+def importance_notes(tuned: Sequence[TunedArm]) -> Iterator[str]:
+    yield (
+        f"How much each range mattered for being among the best {BEST_SHARE:.0%} of the arm's trials that were trained to "
+        "their end (PED-ANOVA, Watanabe et al. 2023, arXiv 2304.10255), each range by itself: what two do together isn't in it"
+    )
+    if few := [arm.arm for arm in tuned if arm.importance and arm.trained < ENOUGH_FOR_IMPORTANCE]:
+        yield (
+            f"{listed(few)}: fewer than {ENOUGH_FOR_IMPORTANCE} such trials, too few to rely on; a range that "
+            "seems to matter may do so by chance"
+        )
 
 
 def replays_table(replays: Sequence[ReplayedRule], metric: str) -> Table | None:
@@ -41,13 +100,18 @@ def replays_table(replays: Sequence[ReplayedRule], metric: str) -> Table | None:
 def _trial_rows(tuned: Sequence[TunedArm], metric: str) -> Iterator[tuple[str, ...]]:
     for arm in tuned:
         for one in arm.tried:
-            setting = arm_name("", one.setting).removeprefix(" · ")
+            setting = describe_setting(one.setting)
             mean = NOTHING if one.mean is None else amount(one.mean, metric)
             seeds = ", ".join(map(str, one.values))
-            note = "chosen" if one.chosen else ""
-            if one.stopped is not None:
-                note = f"stopped after {one.stopped}"
-            yield (arm.arm, setting, mean, seeds, note)
+            yield (arm.arm, setting, mean, seeds, _describe_end(one))
+
+
+def _describe_end(one: Tried) -> str:
+    if one.failed is not None:
+        return f"failed: {one.failed}"
+    if one.stopped is not None:
+        return f"stopped after {one.stopped}"
+    return "chosen" if one.chosen else ""
 
 
 def _best(best: BestOf, metric: str) -> str:
@@ -56,7 +120,7 @@ def _best(best: BestOf, metric: str) -> str:
 
 
 def _replay_row(one: ReplayedRule, metric: str) -> tuple[str, ...]:
-    stopped = ", ".join(f"{arm} {count}" for arm, count in one.stopped.items())
+    stopped = ", ".join(f"{arm} {number}" for arm, number in one.stopped.items())
     others = ", ".join(one.other_choice) or NOTHING
     loss = size(one.loss, metric) if one.other_choice else NOTHING
     return (one.rule, f"{one.saved:.0%}", stopped, others, loss)

@@ -31,6 +31,7 @@ from studies.spec.panels import (
 )
 from studies.spec.parts import collect_problems, part_of, read_job_parts, read_study_parts
 from studies.spec.refusals import (
+    refuse_idle_factor,
     refuse_other_sampler,
     refuse_unfair_settings,
     refuse_unplanned_seeds,
@@ -39,7 +40,6 @@ from studies.spec.search import AnyRange, Choice, FloatRange, IntRange, Search, 
 from studies.spec.space import ArmSpace
 from studies.spec.study import (
     ENOUGH_SEEDS,
-    Spending,
     Splits,
     StudyError,
     StudySpec,
@@ -84,7 +84,6 @@ __all__ = [
     "Panel",
     "Search",
     "Setting",
-    "Spending",
     "Splits",
     "Spread",
     "Statistic",
@@ -114,6 +113,7 @@ __all__ = [
     "read_job_parts",
     "read_study",
     "read_study_parts",
+    "refuse_idle_factor",
     "refuse_other_sampler",
     "refuse_unfair_settings",
     "refuse_unplanned_seeds",

@@ -85,6 +85,7 @@ def read_spec(study: StudySpec, arm: Arm) -> ReadSpec:
     point = {**arm.point, **arm.setting}
     return replace(
         parts,
+        spec=None if parts.spec is None else parts.spec.with_packages(study.plugins),
         problems=tuple(
             one.model_copy(update={"pointer": locate(study, arm.variant, point, one.pointer)})
             for one in parts.problems

@@ -30,11 +30,15 @@ from trainer.spec import (
     recorded_metrics,
 )
 
+#: What decides after how many evaluation periods a training ends.
+_LENGTHS = frozenset({"training", "training.epochs", "training.steps", "training.eval_every"})
+
 
 def refuse_impossible(study: StudySpec, specs: Mapping[str, JobSpec]) -> None:
     """`specs`: what each arm trains, by its name. Raises `StudyError` with all that is found."""
     trained = list(specs.values())
     found = [*_unrecorded_metric(study, specs), *_unreachable_threshold(study, trained)]
+    found += _idle_stop(study, specs)
     for place, arms, statistics in _asked(study):
         found += _unknown_arms(place, arms, specs)
         found += _unmeasured(place, statistics, study, trained)
@@ -66,6 +70,22 @@ def _unrecorded_metric(study: StudySpec, specs: Mapping[str, JobSpec]) -> Iterat
             f"no job of this study records {study.metric!r}{did_you_mean(study.metric, common)}"
         )
     yield Problem(pointer="/metric", detail=detail, remedy=f"metric: one of {listed(common)}")
+
+
+def _idle_stop(study: StudySpec, specs: Mapping[str, JobSpec]) -> Iterator[Problem]:
+    """A rule that is first asked when the trainings are over. How long they are may be what a search finds out."""
+    stop = None if study.search is None else study.search.stop
+    if stop is None or not _LENGTHS.isdisjoint(study.tuned_paths):
+        return
+    idle = [name for name, spec in specs.items() if spec.periods <= stop.first]
+    if not idle:
+        return
+    periods = max(specs[name].periods for name in idle)
+    detail = f"{listed(idle)}: its trials have {periods} evaluation periods, after the last of which nothing is stopped"
+    if len(idle) > 1:
+        detail = f"{listed(idle)}: their trials have {periods} evaluation periods at most, after the last of which nothing is stopped"
+    remedy = "a smaller `first`, longer trainings, or a smaller training.eval_every"
+    yield Problem(pointer="/search/stop/first", detail=detail, remedy=remedy)
 
 
 def _common(recorded: Sequence[Sequence[str]]) -> list[str]:

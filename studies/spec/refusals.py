@@ -40,6 +40,15 @@ def refuse_other_sampler(study: StudySpec) -> None:
         raise StudyError((Problem(pointer=place, detail=detail, remedy="leave it out"),))
 
 
+def refuse_idle_factor(study: StudySpec) -> None:
+    """The rule that it belongs to would be another one; raises `StudyError`."""
+    stop = None if study.search is None else study.search.stop
+    if stop is not None and stop.kind != "halving" and stop.factor is not None:
+        detail = f"belongs to halving: {stop.kind} has no factor"
+        remedy = "leave it out, or kind: halving"
+        raise StudyError((Problem(pointer="/search/stop/factor", detail=detail, remedy=remedy),))
+
+
 def refuse_unfair_settings(study: StudySpec) -> None:
     """Tuning and search set nothing that arms must have in common; raises `StudyError`."""
     if problems := tuple(_find_unfair_settings(study)):

@@ -19,6 +19,8 @@ _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 6
 _POINTS_PER_TRIAL = 1000
 #: Of a study, and of each of its arms.
 _POINTS, _FEWEST_POINTS, _MOST_POINTS = 5_000, 5, 1000
+#: Of a space with fewer settings than so many beyond its trials each is read, and so many in a study.
+_MORE_READ, _MOST_READ = 100, 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,14 @@ class ArmSpace:
         """How many settings there are, or as many as asked for."""
         return sum(1 for _ in self.walk_settings(most))
 
+    def count_readable(self, most: int) -> int:
+        """How many of the settings, of as many as asked for, can be read as a spec."""
+        specs = (
+            read_spec(self.study, replace(self.arm, setting=setting))
+            for setting in self.walk_settings(most)
+        )
+        return sum(not one.problems for one in specs)
+
     def _at(self, number: int) -> dict[str, Any]:
         return self.draw(partial(self._value_at, number))
 
@@ -146,8 +156,13 @@ def refuse_narrow(spaces: Sequence[ArmSpace]) -> Iterator[Problem]:
     if not spaces:
         return
     search = spaces[0].search
+    most = search.trials + _MORE_READ
     for space in spaces:
-        count = space.count(search.trials)
+        # Of a large space not all are read: what can't be trained in it is passed over.
+        count = space.count(most)
+        if count < most and len(spaces) * most <= _MOST_READ:
+            # Where none can be read, why is told of each.
+            count = space.count_readable(most) or count
         if count < search.trials:
             name = arm_name(space.arm.variant, space.arm.point)
             detail = f"{name!r} has {count} settings to try, but trials is {search.trials}"

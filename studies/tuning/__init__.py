@@ -2,30 +2,37 @@
 come to."""
 
 from studies.tuning.budget import BestOf, Lead, best_by_budget, leads
+from studies.tuning.importance import BEST_SHARE
+from studies.tuning.importance import ENOUGH_TRIALS as ENOUGH_FOR_IMPORTANCE
 from studies.tuning.limits import TrialStop, read_trial_stop
 from studies.tuning.recorded import ReplayedRule, read_replays
 from studies.tuning.select import (
     UnheardRequest,
-    add_cells,
     chosen_settings,
     continue_tuning,
+    count_search_trials,
+    read_searched,
     tuned_arms,
 )
-from studies.tuning.trials import TunedArm
+from studies.tuning.trials import Tried, TunedArm
 
 __all__ = [
+    "BEST_SHARE",
+    "ENOUGH_FOR_IMPORTANCE",
     "BestOf",
     "Lead",
     "ReplayedRule",
     "TrialStop",
+    "Tried",
     "TunedArm",
     "UnheardRequest",
-    "add_cells",
     "best_by_budget",
     "chosen_settings",
     "continue_tuning",
+    "count_search_trials",
     "leads",
     "read_replays",
+    "read_searched",
     "read_trial_stop",
     "tuned_arms",
 ]

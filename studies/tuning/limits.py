@@ -68,7 +68,10 @@ def read_trial_stop(session: Session, job_id: int) -> TrialStop | None:
     peers = [
         row.job_id
         for before, row in own.jobs
-        if before < spec.search.batch_of(number) and row.seed == job.seed
+        # One that failed may be trained again while this one is.
+        if before < spec.search.batch_of(number)
+        and row.seed == job.seed
+        and row.status == "succeeded"
     ]
     column = validation_metric(spec.metric).removeprefix("best_")
     rows = series.job_curves(session, [job_id, *peers], column, MOST_PERIODS)
@@ -98,7 +101,7 @@ def _find_limits(
 
 
 def _policy(rule: StopRule) -> Policy:
-    return Policy(rule.kind, first=rule.first, factor=rule.factor, finishers=rule.finishers)
+    return Policy(rule.kind, first=rule.first, factor=rule.reduction, finishers=rule.finishers)
 
 
 def _best_by_period(curve: Sequence[float | None], column: str) -> list[float]:

@@ -6,73 +6,86 @@ the same.
 """
 
 import hashlib
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from studies.spec import (
-    AnyRange,
     ArmSpace,
-    Choice,
-    FloatRange,
-    IntRange,
     Setting,
     StudyError,
     Tpe,
     arm_name,
     expand_setting,
 )
+from studies.tuning.optuna_trials import TriedSetting, make_trial, suggest
+from studies.tuning.trials import Refused
+from trainer.spec import JobSpec
 
-if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
-
-#: Of proposals that were tried before or can't be read, so many are passed over for each that is needed; the sampler
+#: Of proposals that were tried before, or can't be trained, so many are passed over for each that is needed; the sampler
 #: takes milliseconds for one.
 _MOST_ASKED, _MOST_POINTS = 10, 100
+#: Of those that can't be trained, in a batch: each may cost a look at its network.
+MOST_REFUSED = 100
 
-
-class SpaceExhausted(Exception):
-    """An arm has fewer settings that can be trained than its search has trials."""
+#: What is wrong with a trial's spec; nothing of one that can be trained.
+FindProblems: TypeAlias = Callable[[JobSpec], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class TriedSetting:
-    """`cost`: what its trials came to, the lower the better; None where they have no value, which is worse than any.
-    `stopped`: early, after so many periods."""
+class Proposals:
+    """`refused`: what was come upon on the way and can't be trained; `is_exhausted`: they are fewer than were asked for."""
 
-    setting: Setting
-    cost: float | None
-    stopped: int | None = None
+    settings: Sequence[dict[str, Any]]
+    refused: Sequence[Refused]
+    is_exhausted: bool
 
 
-def propose(space: ArmSpace, tried: Sequence[TriedSetting], count: int) -> list[dict[str, Any]]:
-    """Settings that weren't tried yet; `tried`: in the order of the trials. Raises `SpaceExhausted`."""
-    settings = [dict(one.setting) for one in tried]
+def propose(
+    space: ArmSpace,
+    tried: Sequence[TriedSetting],
+    count: int,
+    refused: Sequence[Refused] = (),
+    find_problems: FindProblems = lambda spec: (),
+) -> Proposals:
+    """Settings that weren't tried yet and can be trained. `tried`: in the order of the trials; `refused`: for earlier
+    batches, which the sampler is told as worse than any."""
+    settings: list[dict[str, Any]] = []
+    problems: list[Refused] = []
+    passed = [*(dict(one.setting) for one in tried), *(one.setting for one in refused)]
     # In a small space most of what the sampler asks for was tried. What is left of it is looked for evenly, then one
     # by one.
-    for candidates in (
-        islice(_ask(space, tried), _MOST_ASKED * count),
+    candidates = itertools.chain(
+        islice(_ask(space, tried, refused, problems), _MOST_ASKED * count),
         islice(space.walk_points(), _MOST_POINTS * count),
-        space.walk_settings(len(tried) + _MOST_POINTS * count),
-    ):
-        for setting in candidates:
-            if len(settings) == len(tried) + count:
-                return settings[len(tried) :]
-            if setting not in settings and _is_readable(space, setting):
-                settings.append(dict(setting))
-    if len(settings) < len(tried) + count:
-        raise SpaceExhausted(
-            f"{arm_name(space.arm.variant, space.arm.point)!r} needs {count} more settings, but no others can be read as a spec"
-        )
-    return settings[len(tried) :]
+        space.walk_settings(len(passed) + _MOST_POINTS * count),
+    )
+    while len(settings) < count and len(problems) < MOST_REFUSED:
+        setting = next(candidates, None)
+        if setting is None:
+            break
+        if setting in passed:
+            continue
+        passed.append(dict(setting))
+        if (why := _find_problem(space, setting, find_problems)) is not None:
+            problems.append(Refused(setting=dict(setting), why=why))
+        else:
+            settings.append(dict(setting))
+    return Proposals(settings, problems, is_exhausted=len(settings) < count)
 
 
-def _ask(space: ArmSpace, tried: Sequence[TriedSetting]) -> Iterator[dict[str, Any]]:
-    """Those that were asked for keep the next ones away (`constant_liar`, the default)."""
+def _ask(
+    space: ArmSpace,
+    tried: Sequence[TriedSetting],
+    refused: Sequence[Refused],
+    problems: Sequence[Refused],
+) -> Iterator[dict[str, Any]]:
+    """Those that were asked for keep the next ones away (`constant_liar`, the default); `problems` grows with those of
+    them that can't be trained."""
     # A second and 50 MB of a process that most jobs do without.
     import optuna
 
@@ -82,11 +95,14 @@ def _ask(space: ArmSpace, tried: Sequence[TriedSetting]) -> Iterator[dict[str, A
     # The first trials were told: no more are drawn at random.
     tpe = optuna.samplers.TPESampler(seed=_seed(space, sampler, len(tried)), n_startup_trials=1)
     study = optuna.create_study(direction="minimize", sampler=tpe)
-    for one in tried:
-        study.add_trial(_as_told(space, one))
+    for one in (*tried, *(TriedSetting(one.setting, None) for one in refused)):
+        study.add_trial(make_trial(space.search, one))
     while True:
+        count = len(problems)
         trial = study.ask()
-        yield space.draw(partial(_suggest, trial))
+        yield space.draw(partial(suggest, trial))
+        if len(problems) > count:
+            study.tell(trial, math.inf)
 
 
 def _seed(space: ArmSpace, sampler: Tpe, tried: int) -> int:
@@ -96,57 +112,10 @@ def _seed(space: ArmSpace, sampler: Tpe, tried: int) -> int:
     return int.from_bytes(digest, "big")
 
 
-def _as_told(space: ArmSpace, tried: TriedSetting) -> "optuna.trial.FrozenTrial":
-    import optuna
-
-    ranges = {path: space.search.space[path] for path in tried.setting}
-    cost = math.inf if tried.cost is None else tried.cost
-    # Of a pruned one Optuna knows that it is worse than those that were trained to the end, and how far it got.
-    outcome: dict[str, Any] = {"value": cost}
-    if tried.stopped is not None:
-        outcome = {
-            "state": optuna.trial.TrialState.PRUNED,
-            "intermediate_values": {tried.stopped: cost},
-        }
-    return optuna.trial.create_trial(
-        params={
-            path: one.values.index(tried.setting[path])
-            if isinstance(one, Choice)
-            else tried.setting[path]
-            for path, one in ranges.items()
-        },
-        distributions={path: _distribution(one) for path, one in ranges.items()},
-        **outcome,
-    )
-
-
-def _distribution(one: AnyRange) -> "BaseDistribution":
-    from optuna import distributions
-
-    match one:
-        case FloatRange(low=low, log=log, step=step):
-            return distributions.FloatDistribution(low, one.last, log, step)
-        case IntRange(low=low, log=log, step=step):
-            return distributions.IntDistribution(low, one.last, log, step)
-        case Choice(values=values):
-            # By number: a value may be a whole part of a spec.
-            return distributions.CategoricalDistribution(range(len(values)))
-
-
-def _suggest(trial: "optuna.trial.Trial", path: str, one: AnyRange) -> Any:
-    match one:
-        case FloatRange(low=low, log=log, step=step):
-            return one.settle(trial.suggest_float(path, low, one.last, log=log, step=step))
-        case IntRange(low=low, log=log, step=step):
-            return trial.suggest_int(path, low, one.last, log=log, step=step)
-        case Choice(values=values):
-            return values[trial.suggest_categorical(path, range(len(values)))]
-
-
-def _is_readable(space: ArmSpace, setting: Setting) -> bool:
-    """The ends of each range were checked, but not all that they come to together."""
+def _find_problem(space: ArmSpace, setting: Setting, find_problems: FindProblems) -> str | None:
+    """Why it can't be trained. The ends of each range were checked, but not all that they come to together."""
     try:
-        expand_setting(space.study, space.arm.variant, space.arm.point, setting)
-    except StudyError:
-        return False
-    return True
+        cells = expand_setting(space.study, space.arm.variant, space.arm.point, setting)
+    except StudyError as error:
+        return error.problems[0].detail
+    return next(iter(find_problems(cells[0].spec)), None)

@@ -1,12 +1,14 @@
 """The choice of a study's tuning or search, in the transaction that closes its last trial, and the next trials of a search,
 in the one that closes the last before: there is no moment at which all trials have ended and nothing follows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from functools import partial
+from typing import Any, Literal, Self, TypeAlias
 
 from sqlalchemy.orm import Session
 
+from store.catalog import datasets
 from store.db import Job, Study, database_now
 from store.jobs import NewJob, commands
 from store.results import ResultRow, result_rows
@@ -17,14 +19,29 @@ from studies.spec import (
     Setting,
     StudySpec,
     arm_name,
+    count_trials,
     expand,
     expand_setting,
     find_arm,
     read_study,
 )
 from studies.stats import validation_metric
-from studies.tuning.propose import TriedSetting, propose
-from studies.tuning.trials import Trials, TunedArm, choose, cost, stopped_after
+from studies.tuning.importance import measure_importance
+from studies.tuning.optuna_trials import TriedSetting
+from studies.tuning.propose import FindProblems, Proposals, propose
+from studies.tuning.trials import (
+    Refused,
+    SearchedArm,
+    Trials,
+    TunedArm,
+    choose,
+    cost,
+    stopped_after,
+)
+from trainer.spec import DatasetInfo, JobSpec
+
+#: What is wrong with a spec's network on a dataset; nothing of one that can be trained.
+FindNetworkProblems: TypeAlias = Callable[[JobSpec, DatasetInfo], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +61,18 @@ class UnheardRequest:
                 return None
 
 
-def continue_tuning(session: Session, study_id: int, request: UnheardRequest | None = None) -> None:
-    """After a trial has succeeded (diverged ones have): makes the next trials of a search, or, where all have, chooses for
-    each arm and makes the study's jobs. `request`: meets what is made, or a study that was cancelled would go on.
+def continue_tuning(
+    session: Session,
+    study_id: int,
+    request: UnheardRequest | None = None,
+    find_problems: FindNetworkProblems = lambda spec, info: (),
+) -> None:
+    """After a trial has ended: makes the next trials of a search, or, where all have, chooses for each arm and makes the
+    study's jobs. `request`: meets what is made, or a study that was cancelled would go on. `find_problems`: what is wrong
+    with a proposed spec's network.
 
-    Nothing is chosen while one has failed or was cancelled: budgets would be unequal. Once chosen, it stays.
+    What its own setting has failed (`OWN_FAILURES`) has ended as what diverged has. Nothing is chosen while another has
+    failed or was cancelled: budgets would be unequal. Once chosen, it stays.
     """
     # Two workers may close the last two trials at once. The lock makes the second wait; it then sees what the first
     # has made and returns.
@@ -58,43 +82,111 @@ def continue_tuning(session: Session, study_id: int, request: UnheardRequest | N
         return
     # Read after the lock, so that a trial which another transaction has just closed is seen.
     trials = list(group_trials(result_rows.study_rows(session, study_id, trials=True)))
-    if next_trials := _propose_next(spec, trials):
-        add_cells(session, study, next_trials, request)
-    elif all(one.have_succeeded for one in trials):
-        _choose(session, study, spec, trials, request)
+    if next_trials := _propose_next(session, study, spec, trials, find_problems):
+        made = _add_jobs(session, study, next_trials)
+    elif all(one.can_be_chosen_from for one in trials):
+        made = _choose(session, study, spec, trials)
+    else:
+        return
+    for job in made:
+        # A job of the study may have been answered by an equal one.
+        if request is not None and job.status == "queued":
+            commands.request_action(session, job, request.action, request.who)
 
 
-def _propose_next(spec: StudySpec, trials: Sequence[Trials]) -> list[Cell]:
-    """Of each arm whose trials have all succeeded, as long as it has some of its budget left."""
-    if spec.search is None:
-        return []
-    return [
-        cell
-        for one in trials
-        if one.have_succeeded and len(one.settings) < spec.search.trials
-        for setting in _propose_for(spec, one)
-        for cell in expand_setting(spec, one.variant, one.point, setting)
-    ]
-
-
-def _propose_for(spec: StudySpec, trials: Trials) -> list[dict[str, Any]]:
-    assert spec.search is not None
-    space = ArmSpace(spec, find_arm(spec, trials.variant, trials.point))
-    tried = [
-        TriedSetting(setting, cost(rows, spec.metric), stopped_after(rows))
-        for setting, rows in trials.settings
-    ]
-    return propose(space, tried, min(spec.search.batch, spec.search.trials - len(tried)))
-
-
-def _choose(
+def _propose_next(
     session: Session,
     study: Study,
     spec: StudySpec,
     trials: Sequence[Trials],
-    request: UnheardRequest | None,
-) -> None:
-    arms = choose(spec.metric, trials)
+    find_problems: FindNetworkProblems,
+) -> list[Cell]:
+    """Of each arm whose trials have all ended, as long as it has some of its budget and of its space left."""
+    if spec.search is None:
+        return []
+    cells: list[Cell] = []
+    searched = read_searched(study)
+    for one in trials:
+        before = searched.get(one.arm, SearchedArm())
+        if (
+            not one.have_ended
+            or len(one.settings) >= spec.search.trials
+            or before.exhausted_after is not None
+        ):
+            continue
+        proposals = _propose_for(
+            spec, one, before.refused, partial(_find_problems, session, find_problems)
+        )
+        tried = len(one.settings) + len(proposals.settings)
+        searched[one.arm] = SearchedArm(
+            refused=(*before.refused, *proposals.refused),
+            exhausted_after=tried if proposals.is_exhausted else None,
+        )
+        for setting in proposals.settings:
+            cells += expand_setting(spec, one.variant, one.point, setting)
+    _write_searched(session, study, searched)
+    return cells
+
+
+def _propose_for(
+    spec: StudySpec, trials: Trials, refused: Sequence[Refused], find_problems: FindProblems
+) -> Proposals:
+    assert spec.search is not None
+    space = ArmSpace(spec, find_arm(spec, trials.variant, trials.point))
+    tried = _list_tried(spec, trials)
+    count = min(spec.search.batch, spec.search.trials - len(tried))
+    return propose(space, tried, count, refused, find_problems)
+
+
+def _list_tried(spec: StudySpec, trials: Trials) -> list[TriedSetting]:
+    return [
+        TriedSetting(setting, cost(rows, spec.metric), stopped_after(rows))
+        for setting, rows in trials.settings
+    ]
+
+
+def _find_problems(
+    session: Session, find_problems: FindNetworkProblems, spec: JobSpec
+) -> Sequence[str]:
+    """Of a dataset that was deleted meanwhile, whose trials can't be made either, there are none."""
+    dataset = datasets.find(session, spec.dataset.name)
+    if dataset is None or dataset.info is None:
+        return ()
+    return find_problems(spec, DatasetInfo.model_validate(dataset.info))
+
+
+def read_searched(study: Study) -> dict[str, SearchedArm]:
+    """By name of the arm, what its search has come upon so far."""
+    return {name: SearchedArm.model_validate(one) for name, one in study.searched.items()}
+
+
+def count_search_trials(study: Study) -> int:
+    """Of all arms at all search seeds; of an arm that turned out to have fewer settings, as many as it has."""
+    spec = read_study(study.spec)
+    assert spec.search is not None
+    ends = [arm.exhausted_after for arm in read_searched(study).values()]
+    lacking = sum(spec.search.trials - end for end in ends if end is not None)
+    return count_trials(spec) - lacking * len(spec.search.seeds)
+
+
+def _write_searched(session: Session, study: Study, searched: Mapping[str, SearchedArm]) -> None:
+    document = {name: one.model_dump(mode="json") for name, one in searched.items()}
+    if document != study.searched:
+        study.searched = document
+        session.flush()
+
+
+def _choose(
+    session: Session, study: Study, spec: StudySpec, trials: Sequence[Trials]
+) -> Sequence[Job]:
+    arms = choose(spec.metric, trials, read_searched(study))
+    if spec.search is not None:
+        arms = tuple(
+            arm.model_copy(
+                update={"importance": measure_importance(spec.search, _list_tried(spec, one))}
+            )
+            for arm, one in zip(arms, trials, strict=True)
+        )
     study.tuning = {
         "metric": validation_metric(spec.metric),
         "at": database_now(session).isoformat(),
@@ -102,18 +194,12 @@ def _choose(
     }
     session.flush()
     reuse = studies.may_reuse(session, study.id)
-    add_cells(session, study, expand(spec, chosen_settings(study)), request, reuse=reuse)
+    return _add_jobs(session, study, expand(spec, chosen_settings(study)), reuse=reuse)
 
 
-def add_cells(
-    session: Session,
-    study: Study,
-    cells: Sequence[Cell],
-    request: UnheardRequest | None,
-    *,
-    reuse: bool = False,
-) -> None:
-    """Makes the jobs of those cells that the study lacks; `request`: meets each."""
+def _add_jobs(
+    session: Session, study: Study, cells: Sequence[Cell], *, reuse: bool = False
+) -> Sequence[Job]:
     new = [
         NewJob(cell.spec, cell.name, cell.variant, cell.point, trial=cell.trial, reuse=reuse)
         for cell in cells
@@ -122,20 +208,18 @@ def add_cells(
     for job in made:
         # The study has waited in line with its first trials.
         job.queued_at = study.created_at
-        # A job of the study may have been answered by an equal one.
-        if request is not None and job.status == "queued":
-            commands.request_action(session, job, request.action, request.who)
+    return made
 
 
 def tuned_arms(study: Study) -> tuple[TunedArm, ...]:
     """None before the choice."""
-    found = (study.tuning or {}).get("arms", ())
-    return tuple(TunedArm.model_validate(one) for one in found)
+    arms = (study.tuning or {}).get("arms", ())
+    return tuple(TunedArm.model_validate(arm) for arm in arms)
 
 
 def chosen_settings(study: Study) -> Mapping[str, Setting]:
     """By name of the arm."""
-    return {one.arm: one.setting for one in tuned_arms(study)}
+    return {arm.arm: arm.setting for arm in tuned_arms(study)}
 
 
 def group_trials(rows: Sequence[ResultRow]) -> Iterator[Trials]:
@@ -144,17 +228,17 @@ def group_trials(rows: Sequence[ResultRow]) -> Iterator[Trials]:
     for row in rows:
         point = _leave_out(row.point, _get_setting(row))
         by_arm.setdefault(arm_name(row.variant, point), []).append(row)
-    for name, found in by_arm.items():
+    for name, of_arm in by_arm.items():
         settings: list[tuple[dict[str, Any], list[ResultRow]]] = []
-        for row in found:
+        for row in of_arm:
             # Settings are mappings, which can't be keys; an arm has few of them.
             same = next((rows for setting, rows in settings if setting == row.trial), None)
             if same is None:
                 settings.append((_get_setting(row), [row]))
             else:
                 same.append(row)
-        point = _leave_out(found[0].point, _get_setting(found[0]))
-        yield Trials(name, found[0].variant, point, settings)
+        point = _leave_out(of_arm[0].point, _get_setting(of_arm[0]))
+        yield Trials(name, of_arm[0].variant, point, settings)
 
 
 def _get_setting(row: ResultRow) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """What an arm's trials come to: the setting that did best on validation."""
 
-import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,6 +13,8 @@ from studies.stats import higher_is_better, score, validation_metric
 
 #: The metric of a trial that was stopped early: after how many periods.
 STOPPED_PERIOD = "stopped_period"
+#: Ends of a trial that its own setting is to blame for: trained again, it would end like that again.
+OWN_FAILURES = ("oom", "timeout")
 
 
 class Tried(FrozenModel):
@@ -27,8 +28,33 @@ class Tried(FrozenModel):
             description="early, after so many periods at some seed: its mean is what it had then"
         ),
     ] = None
+    failed: Annotated[
+        str | None,
+        Field(
+            description="oom or timeout at some seed: it counts as worse than any, and is never chosen"
+        ),
+    ] = None
     values: Annotated[dict[int, float | None], Field(description="by seed")]
     chosen: bool
+
+
+class Refused(FrozenModel):
+    """A setting that a search came upon and that can't be trained: it was never, and is none of the arm's trials."""
+
+    setting: dict[str, Any]
+    why: str
+
+
+class SearchedArm(FrozenModel):
+    """What a search has come upon in an arm besides its trials."""
+
+    refused: tuple[Refused, ...] = ()
+    exhausted_after: Annotated[
+        int | None,
+        Field(
+            description="settings tried, fewer than it may try: no others that can be trained were found"
+        ),
+    ] = None
 
 
 class TunedArm(FrozenModel):
@@ -38,6 +64,22 @@ class TunedArm(FrozenModel):
     variant: str
     point: dict[str, Any]
     tried: tuple[Tried, ...]
+    searched: SearchedArm = SearchedArm()
+    importance: Annotated[
+        dict[str, float],
+        Field(
+            default_factory=dict,
+            description="of a search, by path: how much it mattered for being among the arm's best trials; adds up to 1",
+        ),
+    ]
+
+    @property
+    def trained(self) -> int:
+        """How many of them were trained to their end."""
+        return sum(
+            one.mean is not None and one.stopped is None and one.failed is None
+            for one in self.tried
+        )
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -59,16 +101,40 @@ class Trials:
         return [(number, row) for number, (_, rows) in enumerate(self.settings) for row in rows]
 
     @property
-    def have_succeeded(self) -> bool:
-        return all(row.status == "succeeded" for _, rows in self.settings for row in rows)
+    def have_ended(self) -> bool:
+        """None is to be trained, or trained again: what a machine or a person has ended is."""
+        return all(
+            row.status == "succeeded" or has_failed_itself(row)
+            for _, rows in self.settings
+            for row in rows
+        )
+
+    @property
+    def can_be_chosen_from(self) -> bool:
+        """Whether all have ended, and some setting could be trained at every seed."""
+        return self.have_ended and any(failure(rows) is None for _, rows in self.settings)
 
 
-def choose(metric: str, arms: Iterable[Trials]) -> tuple[TunedArm, ...]:
+def has_failed_itself(row: ResultRow) -> bool:
+    """For good, and by what it trains."""
+    return row.status == "failed" and row.reason in OWN_FAILURES
+
+
+def failure(rows: Sequence[ResultRow]) -> str | None:
+    """Why the first of a setting's trials that failed by itself did; None: none did."""
+    return next((row.reason for row in rows if has_failed_itself(row)), None)
+
+
+def choose(
+    metric: str, arms: Iterable[Trials], searched: Mapping[str, SearchedArm] | None = None
+) -> tuple[TunedArm, ...]:
     """By the mean on validation; of equals the first. A trial that diverged counts with its best checkpoint,
-    else with chance; without either it is worse than any."""
+    else with chance; without either, or failed by itself, it is worse than any. `searched`: by the name of the arm."""
     chosen_by = validation_metric(metric)
     sign = 1 if higher_is_better(chosen_by) else -1
-    return tuple(_choose(one, chosen_by, sign) for one in arms)
+    return tuple(
+        _choose(one, chosen_by, sign, (searched or {}).get(one.arm, SearchedArm())) for one in arms
+    )
 
 
 def cost(rows: Sequence[ResultRow], metric: str) -> float | None:
@@ -78,15 +144,9 @@ def cost(rows: Sequence[ResultRow], metric: str) -> float | None:
     return None if mean is None else -mean if higher_is_better(chosen_by) else mean
 
 
-def _choose(trials: Trials, metric: str, sign: int) -> TunedArm:
-    values = [{row.seed: score(row, metric).value for row in rows} for _, rows in trials.settings]
-    means = [_average(one.values()) for one in values]
-    stops = [stopped_after(rows) for _, rows in trials.settings]
-    # What a trial would have come to that was stopped, nobody knows.
-    ranks = [
-        -math.inf if mean is None or stop is not None else sign * mean
-        for mean, stop in zip(means, stops, strict=True)
-    ]
+def _choose(trials: Trials, metric: str, sign: int, searched: SearchedArm) -> TunedArm:
+    tried = [_read(setting, rows, metric) for setting, rows in trials.settings]
+    ranks = [_rank(one, sign) for one in tried]
     # `index` takes the first of equals, so that the choice doesn't depend on which trial ended first.
     best = ranks.index(max(ranks))
     return TunedArm(
@@ -94,12 +154,31 @@ def _choose(trials: Trials, metric: str, sign: int) -> TunedArm:
         variant=trials.variant,
         point=trials.point,
         tried=tuple(
-            Tried(setting=setting, mean=mean, stopped=stop, values=by_seed, chosen=index == best)
-            for index, ((setting, _), by_seed, mean, stop) in enumerate(
-                zip(trials.settings, values, means, stops, strict=True)
-            )
+            one.model_copy(update={"chosen": number == best}) for number, one in enumerate(tried)
         ),
+        searched=searched,
+        importance={},
     )
+
+
+def _read(setting: dict[str, Any], rows: Sequence[ResultRow], metric: str) -> Tried:
+    values = {row.seed: score(row, metric).value for row in rows}
+    return Tried(
+        setting=setting,
+        mean=_average(values.values()),
+        stopped=stopped_after(rows),
+        failed=failure(rows),
+        values=values,
+        chosen=False,
+    )
+
+
+def _rank(one: Tried, sign: int) -> tuple[int, float]:
+    """The higher the better. What can't be trained comes last, before it what has no value, or was stopped: what that would
+    have come to nobody knows."""
+    if one.failed is not None:
+        return 0, 0.0
+    return (1, 0.0) if one.mean is None or one.stopped is not None else (2, sign * one.mean)
 
 
 def stopped_after(rows: Sequence[ResultRow]) -> int | None:

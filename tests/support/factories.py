@@ -136,15 +136,22 @@ def make_study(
 ENVIRONMENT = {"code": "as it is", "torch": host_health.own_versions()["torch"]}
 
 
-def make_worker(session: Session, host: str = "alpha", *, cpu: int = 1, cuda: int = 0) -> None:
-    """A host with so many slots on its CPU and so many GPUs of one slot each."""
+def make_worker(
+    session: Session,
+    host: str = "alpha",
+    *,
+    cpu: int = 1,
+    cuda: int = 0,
+    packages: Sequence[str] = (),
+) -> None:
+    """A host with so many slots on its CPU and so many GPUs of one slot each, and these packages of plugins."""
     devices = [("cpu", 0, "a processor", cpu)] if cpu else []
     devices += [("cuda", number, "a GPU", 1) for number in range(cuda)]
     offers = [
         {"numerics": choose_numerics(kind).model_dump(mode="json"), "environment": ENVIRONMENT}
         for kind in sorted({device[0] for device in devices})
     ]
-    leases.register_worker(session, host, 100, devices, offers=offers)
+    leases.register_worker(session, host, 100, devices, offers=offers, packages=packages)
 
 
 def acquire_job(session: Session, host: str = "alpha", **options: Any) -> Assignment | None:

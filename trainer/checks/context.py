@@ -9,12 +9,13 @@ import torch
 from trainer.data import Sizes, split_sizes
 from trainer.errors import ModelError
 from trainer.layers import drop_probability, drops
-from trainer.models import Shape, build_bare_model, input_shape, require_known
+from trainer.models import Shape, build_bare_model, input_shape, load_model_function, require_known
 from trainer.spec import (
     BatchNorm,
     DatasetInfo,
     JobSpec,
     LibraryModel,
+    PluginModel,
     SharpnessAware,
     StepTraining,
 )
@@ -46,7 +47,7 @@ class CheckContext:
     @property
     def notes(self) -> tuple[str, ...]:
         notes = []
-        if isinstance(self.spec.model, LibraryModel) and self.dropout:
+        if isinstance(self.spec.model, LibraryModel | PluginModel) and self.dropout:
             notes.append(f"dropout layers: {shorten(self.dropout)}")
         if self.spec.regularizer(SharpnessAware) is not None:
             notes.append("sam takes two forward and backward passes a step: about twice the time")
@@ -91,6 +92,8 @@ def build_context(spec: JobSpec, info: DatasetInfo) -> CheckContext:
     try:
         if isinstance(spec.model, LibraryModel):
             require_known(spec.model)
+        elif isinstance(spec.model, PluginModel):
+            load_model_function(spec.model)
     except ModelError as error:
         unknown = error
     if unknown is None:

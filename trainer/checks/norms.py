@@ -173,10 +173,18 @@ def warn_filter_response_without_tlu(context: CheckContext) -> Iterator[str]:
 
 def warn_redundant_weight_scaling(context: CheckContext) -> Iterator[str]:
     weights, norm = context.spec.weights, context.spec.norm
-    if weights.kind in ("weight_norm", "spectral") and uses_batch_statistics(norm):
+    if not uses_batch_statistics(norm):
+        return
+    if weights.kind in ("weight_norm", "spectral"):
         yield (
             f"{name_norm(norm)} takes the scale of weights out again, so {weights.kind} changes little "
             "but the effective learning rate"
+        )
+    # It also centers weights, which is more than their scale.
+    if weights.kind == "scaled_standardization":
+        yield (
+            f"{name_norm(norm)} takes out again what scaled_standardization scales activations to, and its gains: it was "
+            "made for networks without norm (arXiv 2101.08692)"
         )
 
 

@@ -11,6 +11,7 @@ from trainer.models.cnn_mlp_resnet import Shape
 from trainer.models.library import model_names, require_known, weightless
 from trainer.models.library_imports import import_from_timm
 from trainer.models.parameters import head_parameters, hidden_matrices, split_parameters
+from trainer.models.plugin import load_model_function
 from trainer.models.transfer import find_misfits, transfer
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "hidden_matrices",
     "import_from_timm",
     "input_shape",
+    "load_model_function",
     "model_names",
     "require_known",
     "split_parameters",

@@ -9,6 +9,7 @@ from trainer.models.alexnet_inception import build_alexnet_small, build_inceptio
 from trainer.models.autoencoder_polynomial import build_autoencoder, build_polynomial
 from trainer.models.cnn_mlp_resnet import Shape, build_cnn, build_mlp, build_resnet20
 from trainer.models.library import build_library_model
+from trainer.models.plugin import build_plugin_model
 from trainer.models.vit import build_vit_small
 from trainer.random_streams import seeded
 from trainer.spec import (
@@ -24,6 +25,7 @@ from trainer.spec import (
     Mlp,
     ModelSpec,
     NormalInit,
+    PluginModel,
     Polynomial,
     Regression,
     ResNet20,
@@ -91,6 +93,8 @@ def _build(spec: ModelSpec, shape: Shape, outputs: int) -> nn.Module:
             return build_polynomial(spec, shape)
         case LibraryModel():
             return build_library_model(spec, shape, outputs)
+        case PluginModel():
+            return build_plugin_model(spec, shape, outputs)
         case _:
             assert_never(spec)
 

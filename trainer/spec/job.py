@@ -12,7 +12,7 @@ from runtime.files import digest_of
 from trainer.spec.augmentation import AugmentationSpec
 from trainer.spec.dataset import DatasetSpec, Shift
 from trainer.spec.diagnostics import DiagnosticsSpec, NoDiagnostics
-from trainer.spec.model import DefaultInit, InitFrom, InitSpec, ModelSpec
+from trainer.spec.model import DefaultInit, InitFrom, InitSpec, ModelSpec, PluginModel
 from trainer.spec.norm import NormSpec, PlainWeights, WeightsSpec
 from trainer.spec.optimization import (
     Constant,
@@ -26,7 +26,7 @@ from trainer.spec.optimization import (
     StoppingSpec,
     TrainingSpec,
 )
-from trainer.spec.part import Count, FieldValueError, Name, Part, Seed
+from trainer.spec.part import Count, FieldValueError, InstalledPackage, Name, Part, Seed
 from trainer.spec.regularization import RegularizerSpec
 from trainer.spec.task import Classification, TaskSpec
 
@@ -245,6 +245,25 @@ class JobSpec(Part):
         if optimizer.lr_batch_size is None:
             return optimizer.lr
         return optimizer.lr * self.training.batch_size / optimizer.lr_batch_size
+
+    @property
+    def plugins(self) -> Mapping[str, InstalledPackage | None]:
+        """By kind and name (`model:tiny`), the packages that they come from; None before it is submitted."""
+        model = self.model
+        return {f"model:{model.entry}": model.installed} if isinstance(model, PluginModel) else {}
+
+    @property
+    def packages(self) -> tuple[InstalledPackage, ...]:
+        """Of its plugins, each once."""
+        return tuple(dict.fromkeys(one for one in self.plugins.values() if one is not None))
+
+    def with_packages(self, packages: Mapping[str, InstalledPackage]) -> Self:
+        """With those that its plugins come from, by kind and name."""
+        model = self.model
+        if not isinstance(model, PluginModel) or f"model:{model.entry}" not in packages:
+            return self
+        installed = {"installed": packages[f"model:{model.entry}"]}
+        return self.model_copy(update={"model": model.model_copy(update=installed)})
 
     def regularizer(self, kind: type[AnyPart]) -> AnyPart | None:
         """The regularizer of this class, or None."""

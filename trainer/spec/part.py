@@ -42,3 +42,14 @@ class Part(BaseModel):
 
     pitfalls: ClassVar[tuple[str, ...]] = ()
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class InstalledPackage(Part):
+    """A package of plugins as it was installed; the digest is of its files."""
+
+    package: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,98}[a-z0-9])?$")]
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9.+!_-]{1,100}$")]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version} ({self.digest})"

@@ -21,6 +21,7 @@ from trainer.spec import (
     Dropout,
     JobSpec,
     LibraryModel,
+    PluginModel,
     SpatialDropout,
     StochasticDepth,
 )
@@ -85,7 +86,7 @@ def _plan_dropout(
     planned: dict[str, list[nn.Module]],
 ) -> None:
     if dropout.p:
-        library = isinstance(spec.model, LibraryModel)
+        library = isinstance(spec.model, LibraryModel | PluginModel)
         match dropout.where:
             case "hidden" if library:
                 _set_own_layers(model, dropout.p)
@@ -150,7 +151,7 @@ def _plan_maps(
     planned: dict[str, list[nn.Module]],
 ) -> Iterator[str]:
     """After the hidden activations that give maps N, C, H, W; a note says which do, or which do not."""
-    library = isinstance(spec.model, LibraryModel)
+    library = isinstance(spec.model, LibraryModel | PluginModel)
     seen = trace_activations(model, shape) if library else trace(model, shape, DropSite)
     maps = [name for name, one in seen.items() if len(one) == 4]
     others = [name for name in seen if name not in maps]

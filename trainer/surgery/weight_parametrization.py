@@ -22,6 +22,7 @@ from trainer.spec import (
     JobSpec,
     LibraryModel,
     PlainWeights,
+    PluginModel,
     ScaledStandardizedWeights,
     SpectralNorm,
     StandardizedWeights,
@@ -102,7 +103,7 @@ def _find_gamma(spec: JobSpec) -> float:
     assert isinstance(spec.weights, ScaledStandardizedWeights)
     if spec.weights.gamma is not None:
         return spec.weights.gamma
-    if isinstance(spec.model, LibraryModel):
+    if isinstance(spec.model, LibraryModel | PluginModel):
         raise ModelError(
             f"scaled_standardization needs the gain of the activation, which of {spec.model.name} is not known",
             f"weights: {{kind: scaled_standardization, gamma: {_GAMMAS['relu']:.3f}}} for relu",

@@ -20,8 +20,14 @@ from worker.execution.failures import Failure, judge
 from worker.execution.heartbeat import End, Heartbeat
 from worker.execution.inputs import fetch_trial_stop
 from worker.execution.log_lines import format_event, forwarded_warnings
-from worker.execution.outcome import Outcome, Stop, describe_end, record_outcome
-from worker.execution.recorder import Recorder, Write
+from worker.execution.outcome import (
+    NetworkChecks,
+    Outcome,
+    Stop,
+    describe_end,
+    record_outcome,
+)
+from worker.execution.recorder import Recorder, Write, write_alone
 from worker.execution.standstill import Standstill, stacks_file
 from worker.execution.training import Training
 from worker.traces import AttemptTrace
@@ -195,8 +201,7 @@ class Execution:
         except Exception as error:
             log.error("what happened could not be recorded", exc_info=True)
             failure = self._judge(error)
-            with self._context.sessions.begin() as session:
-                self._last_write(failure)(session)
+            write_alone(self._context.sessions, self._last_write(failure))
             self._trace.end(*describe_end(failure))
 
     def _await_uploads(self, outcome: Outcome | None) -> Outcome | None:
@@ -228,7 +233,8 @@ class Execution:
         assignment, used = self._assignment, self._heartbeat.seconds_used
         peak = memory.read_peak(self._devices[0], self._context.gpu_bytes(self._devices[0]))
         memory.release_cache(self._devices[0])
-        return lambda session: record_outcome(session, assignment, outcome, used, peak)
+        checks = NetworkChecks()
+        return lambda session: record_outcome(session, assignment, outcome, used, peak, checks)
 
     def _gives_up(self) -> bool:
         """A lost lease, or a drain that the database has kept waiting too long.

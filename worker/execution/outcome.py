@@ -1,17 +1,19 @@
 """How an attempt's outcome is written: the last, fenced transaction of an attempt."""
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from sqlalchemy.orm import Session
 
 from store.catalog import datasets
-from store.db import lock_attempt
+from store.db import Job, lock_attempt
 from store.jobs import Assignment, commands
-from studies.growth import grow
 from studies.tuning import UnheardRequest, continue_tuning
+from trainer.checks import check
 from trainer.events import Finished
-from trainer.spec import DatasetInfo
+from trainer.spec import DatasetInfo, JobSpec
 from worker.execution.failures import Failure
+from worker.execution.recorder import NotPrepared
 
 Stop: TypeAlias = Literal["cancelled", "paused", "preempted", "drained", "timeout"]
 
@@ -34,19 +36,62 @@ def describe_end(outcome: Outcome) -> tuple[str, str | None]:
             return outcome, None
 
 
+class NetworkChecks:
+    """What is wrong with the networks of settings that a search proposes: asked within a transaction, and found out between
+    two, since building a network takes up to seconds."""
+
+    def __init__(self) -> None:
+        self._answers: dict[tuple[str, str], Sequence[str]] = {}
+        self._asked: dict[tuple[str, str], tuple[JobSpec, DatasetInfo]] = {}
+
+    def find_problems(self, spec: JobSpec, info: DatasetInfo) -> Sequence[str]:
+        """Nothing, until it is answered."""
+        key = spec.model_dump_json(), info.model_dump_json()
+        if key not in self._answers:
+            self._asked[key] = spec, info
+        return self._answers.get(key, ())
+
+    def ensure_answered(self) -> None:
+        """Raises `NotPrepared` as long as something isn't."""
+        if self._asked:
+            raise NotPrepared(self._answer)
+
+    def _answer(self) -> None:
+        while self._asked:
+            key, (spec, info) = self._asked.popitem()
+            self._answers[key] = [problem.detail for problem in check(spec, info).problems]
+
+
 def record_outcome(
     session: Session,
     assignment: Assignment,
     outcome: Outcome,
     seconds_used: float,
     memory_bytes: int | None = None,
+    checks: NetworkChecks | None = None,
 ) -> None:
-    """Raises LostLease."""
+    """With what follows from the end of a trial. `checks`: kept from one try of the transaction to the next. Raises
+    LostLease, and NotPrepared."""
+    # The end forgets the request.
+    request = UnheardRequest.of(lock_attempt(session, assignment.job_id, assignment.attempt))
+    job = _end(session, assignment, outcome, seconds_used, memory_bytes)
+    if job.trial is not None and job.study_id is not None and job.status in ("succeeded", "failed"):
+        checks = NetworkChecks() if checks is None else checks
+        continue_tuning(session, job.study_id, request, checks.find_problems)
+        checks.ensure_answered()
+
+
+def _end(
+    session: Session,
+    assignment: Assignment,
+    outcome: Outcome,
+    seconds_used: float,
+    memory_bytes: int | None,
+) -> Job:
     job, attempt = assignment.job_id, assignment.attempt
     match outcome:
         case Finished(reason=reason, metrics=metrics):
-            request = UnheardRequest.of(lock_attempt(session, job, attempt))
-            finished = commands.finish(
+            return commands.finish(
                 session,
                 job,
                 attempt,
@@ -55,21 +100,23 @@ def record_outcome(
                 seconds_used=seconds_used,
                 memory_bytes=memory_bytes,
             )
-            if finished.study_id is not None:
-                follow = grow if finished.trial is None else continue_tuning
-                follow(session, finished.study_id, request)
         case DatasetInfo():
             # Fenced first: a dataset is made ready only by the attempt that still holds its job.
-            commands.finish(session, job, attempt, reason="completed", seconds_used=seconds_used)
+            ended = commands.finish(
+                session, job, attempt, reason="completed", seconds_used=seconds_used
+            )
             datasets.mark_ready(session, assignment.dataset_id, outcome)
+            return ended
         case Failure(reason=reason, text=text, final=True):
-            commands.fail(session, job, attempt, reason, text, seconds_used=seconds_used)
+            return commands.fail(session, job, attempt, reason, text, seconds_used=seconds_used)
         case Failure(reason="oom" | "disk" | "error" as end, text=text):
-            commands.end_attempt(session, job, attempt, end, error=text, seconds_used=seconds_used)
+            return commands.end_attempt(
+                session, job, attempt, end, error=text, seconds_used=seconds_used
+            )
         case "timeout":
             text = f"the job used up its {assignment.timeout_seconds:g} seconds of training time"
-            commands.fail(session, job, attempt, "timeout", text, seconds_used=seconds_used)
+            return commands.fail(session, job, attempt, "timeout", text, seconds_used=seconds_used)
         case "cancelled" | "paused" | "preempted" | "drained":
-            commands.end_attempt(session, job, attempt, outcome, seconds_used=seconds_used)
+            return commands.end_attempt(session, job, attempt, outcome, seconds_used=seconds_used)
         case _:
             raise AssertionError(f"no way to end an attempt with {outcome!r}")

@@ -40,6 +40,25 @@ Line = tuple[str, str]
 Entry: TypeAlias = Write | EpochFinished | Line
 
 
+class NotPrepared(Exception):
+    """A write needs what takes too long for a transaction: it is written again after `prepare`."""
+
+    def __init__(self, prepare: Callable[[], None]) -> None:
+        super().__init__("what the write needs isn't there yet")
+        self.prepare = prepare
+
+
+def write_alone(sessions: sessionmaker[Session], write: Write) -> None:
+    """In a transaction of its own, and again as long as it isn't prepared."""
+    while True:
+        try:
+            with sessions.begin() as session:
+                write(session)
+            return
+        except NotPrepared as error:
+            error.prepare()
+
+
 class Recorder:
     """Writes in order, several at once in one transaction, again and again while the database is away. Files for an
     object store are written once they have arrived there.
@@ -159,6 +178,8 @@ class Recorder:
             except DATABASE_AWAY as error:
                 self._note_absence(error)
                 time.sleep(RETRY_SECONDS)
+            except NotPrepared as error:
+                error.prepare()
             except Exception as error:  # The job's own thread decides what a refused write means.
                 self._failure = error
                 return

@@ -1,14 +1,19 @@
-"""What this host trains with on each of its kinds of device: the numerics of new studies, and the environment."""
+"""What this host trains with on each of its kinds of device (the numerics of new studies, and the environment), and the
+packages of plugins that it has."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
 import torch
 
+from trainer.plugins import list_offered, offered_packages
 from trainer.spec import Numerics
 from trainer.training import describe_environment
 from worker.host.devices import HostDevice
 from worker.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 
 def decide_numerics(settings: Settings, kind: str) -> Numerics:
@@ -26,6 +31,14 @@ def describe_offers(settings: Settings, devices: Sequence[HostDevice]) -> Sequen
         _describe(decide_numerics(settings, kind), name)
         for kind, name in sorted({(device.kind, device.name) for device in devices})
     ]
+
+
+def describe_packages() -> Sequence[str]:
+    """Of plugins, as jobs name those that they need; none of them is imported here, before the forks."""
+    for one in list_offered():
+        if one.problem is not None:
+            log.warning("a package of plugins cannot be used", reason=one.problem)
+    return [str(one) for one in offered_packages()]
 
 
 def _describe(numerics: Numerics, name: str) -> dict[str, Any]:

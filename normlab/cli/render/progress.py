@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from rich.console import Group, RenderableType
@@ -21,6 +21,8 @@ Jobs: TypeAlias = list[dict[str, Any]]
 
 _MOST_SEEDS = 16
 _MOST_RUNNING = 8
+#: With fewer, what mattered in a search may have done so by chance.
+_ENOUGH_TRIALS = 20
 #: A search has a row for each setting of each arm: of so many, those that have ended are left out.
 _MOST_ROWS = 24
 #: Longer than for other waits: trainings take long, and so is the line.
@@ -164,3 +166,26 @@ def _running(jobs: Jobs) -> Table:
     if len(jobs) > _MOST_RUNNING:
         table.add_row("", f"and {len(jobs) - _MOST_RUNNING} more", "", "")
     return table
+
+
+def describe_trials(search: Mapping[str, Any]) -> str:
+    """How far the trials of a study's search are."""
+    words = [f"{search['succeeded']} of {search['trials']} trials have succeeded"]
+    if failed := search.get("failed"):
+        words.append(f"{failed} {'has' if failed == 1 else 'have'} failed")
+    if refused := search.get("refused"):
+        settings = "setting" if refused == 1 else "settings"
+        words.append(
+            f"{refused} {settings} that can't be trained {'was' if refused == 1 else 'were'} passed over"
+        )
+    return ", ".join(words)
+
+
+def importance_lines(arms: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What mattered in each arm of a search that has chosen, most first."""
+    for arm in arms:
+        if shares := arm.get("importance"):
+            paths = sorted(shares, key=lambda path: (-shares[path], path))
+            words = ", ".join(f"{path} {shares[path]:.0%}" for path in paths)
+            few = " (few trials: may be chance)" if len(arm["tried"]) < _ENOUGH_TRIALS else ""
+            yield f"what mattered in {arm['arm']}: {words}{few}"

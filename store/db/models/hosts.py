@@ -8,10 +8,12 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Integer,
+    Text,
     UniqueConstraint,
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from store.db.models.accounts import User
@@ -27,7 +29,7 @@ class Worker(Table):
     `shortage`: the folder without enough room (`store.hosts.host_health.Shortage`), for which the host takes no jobs.
     `held_until`: it takes no jobs until then, because its disk ran full under a job, `disk_failures` times
     without one that completed between them. `clock_ahead_seconds`: of the database's clock. `offers`: what it
-    would train with, for each kind of device (`store.reuse.Offer`).
+    would train with, for each kind of device (`store.reuse.Offer`). `packages`: of plugins that it has (`Job.packages`).
     """
 
     __tablename__ = "workers"
@@ -45,6 +47,7 @@ class Worker(Table):
     disk_failures: Mapped[int] = mapped_column(Integer, server_default="0")
     held_until: Mapped[datetime | None]
     clock_ahead_seconds: Mapped[float | None]
+    packages: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'::text[]"))
     offers: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
 
 

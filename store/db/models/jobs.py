@@ -8,12 +8,14 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Text,
     UniqueConstraint,
     and_,
     func,
     literal_column,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from store.db.models.accounts import Dataset, Project, User
@@ -38,7 +40,8 @@ class Study(Table):
     `document`: the text that it was submitted as, with its comments, where that was one; read on its own
     (`studies.read_document`). `planned_seeds`: those it was submitted with. `declared`: acknowledged differences between
     variants, by kind: `{why, who, at}`. `preset`: which one it came from, as it was then
-    (`studies.presets.PresetRun`). `tuning`: what its trials came to, once all have succeeded. `judged_at`: what its verdicts rest on was as it is since then.
+    (`studies.presets.PresetRun`). `searched`: by arm, what its search has come upon besides its
+    trials (`studies.tuning`). `tuning`: what its trials came to, once all have ended. `judged_at`: what its verdicts rest on was as it is since then.
     `trace_context`: of the request that submitted it (`runtime.tracing`); its jobs have the same.
     """
 
@@ -57,6 +60,7 @@ class Study(Table):
     note: Mapped[str] = mapped_column(server_default="")
     archived_at: Mapped[datetime | None]
     preset: Mapped[dict[str, Any] | None]
+    searched: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     tuning: Mapped[dict[str, Any] | None]
     trace_context: Mapped[str | None]
     judged_at: Mapped[datetime | None]
@@ -88,7 +92,7 @@ class Job(Table):
     now, until whose end the job is not claimed. `expected_seconds`: by the bill with which it was submitted.
     `trace_context`: of the request that submitted it, where requests are traced.
     `shape`: of its spec, by which it shares a GPU's memory with others (`store.hosts.footprints`); empty where it runs
-    alone.
+    alone. `packages`: of plugins that it needs, as `trainer.spec.InstalledPackage` reads as text.
     """
 
     __tablename__ = "jobs"
@@ -117,6 +121,7 @@ class Job(Table):
     device: Mapped[str] = mapped_column(server_default="auto")
     devices: Mapped[int] = mapped_column(server_default="1")
     exclusive: Mapped[bool] = mapped_column(server_default="false")
+    packages: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'::text[]"))
     shape: Mapped[str] = mapped_column(server_default="")
     timeout_seconds: Mapped[float]
     max_attempts: Mapped[int] = mapped_column(server_default="3")

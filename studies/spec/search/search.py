@@ -14,6 +14,7 @@ from trainer.spec import FieldValueError, Part, Seed
 #: Proposals of the first trials are spread over the space by one sequence per range, which grow alike beyond that.
 MOST_RANGES = 20
 DEFAULT_SEEDS = (1000, 1001)
+DEFAULT_FACTOR = 3
 
 
 class QuasiRandom(Part):
@@ -72,7 +73,9 @@ class StopRule(Part):
     first: Annotated[
         int, Field(strict=True, ge=1, description="periods before a trial may be stopped")
     ] = 1
-    factor: Annotated[int, Field(strict=True, ge=2, le=100, description="of halving")] = 3
+    factor: Annotated[
+        int | None, Field(strict=True, ge=2, le=100, description="of halving; left out: 3")
+    ] = None
     finishers: Annotated[
         float,
         Field(
@@ -81,6 +84,10 @@ class StopRule(Part):
             description="share of each arm's trials that is trained to the end, at least",
         ),
     ] = 0.5
+
+    @property
+    def reduction(self) -> int:
+        return DEFAULT_FACTOR if self.factor is None else self.factor
 
 
 class Search(Part):

@@ -30,8 +30,6 @@ PASSED_BY_ALL = {
 #: Formulas and tables that call nothing outside themselves and know no study.
 FORMULAS = {
     "studies/spec/differences.py",
-    "studies/spec/until_decided.py",
-    "studies/stats/decisions.py",
     "studies/stats/group_sequential.py",
     "studies/stats/inference.py",
     "studies/stats/metrics.py",

@@ -146,7 +146,7 @@ def test_a_plan_of_a_search_counts_all_trials_and_lists_the_first(viewer: TestCl
 
 def test_a_submitted_search_says_how_far_it_is(member: TestClient) -> None:
     made = submit(member, searching())
-    assert made["search"] == {"trials": 12, "made": 6, "succeeded": 0}
+    assert made["search"] == {"trials": 12, "made": 6, "succeeded": 0, "failed": 0, "refused": 0}
     assert made["spec"]["search"]["sampler"]["optuna"]
     assert made["tuning"] is None
     jobs = jobs_of(member, made["id"])

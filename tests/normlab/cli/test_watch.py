@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from normlab.cli import watch
+from normlab.cli.render.progress import importance_lines
 from normlab.cli.watch import describe_search, snapshots
 from normlab.client.client import Client
 from normlab.client.ids import Reference
@@ -63,8 +64,26 @@ def test_nothing_to_wait_for_is_no_wait(naps: list[float]) -> None:
 
 
 def test_of_a_search_it_is_said_why_its_jobs_become_more() -> None:
-    search = {"trials": 48, "made": 24, "succeeded": 5}
+    search = {"trials": 48, "made": 24, "succeeded": 5, "failed": 0, "refused": 0}
     assert describe_search(ONE, search) == (
         "s1: 5 of 48 trials have succeeded; 24 of them are made as results come in, then the jobs of the comparison"
     )
     assert describe_search(ONE, {**search, "made": 48}) == "s1: 5 of 48 trials have succeeded"
+    worse = {**search, "made": 48, "failed": 1, "refused": 2}
+    assert describe_search(ONE, worse) == (
+        "s1: 5 of 48 trials have succeeded, 1 has failed, 2 settings that can't be trained were passed over"
+    )
+
+
+def test_what_mattered_in_a_search_is_told_most_first() -> None:
+    arm = {
+        "arm": "group",
+        "tried": [{}] * 20,
+        "importance": {"norm.groups": 0.25, "optimizer.lr": 0.75},
+    }
+    assert list(importance_lines([arm, {"arm": "none", "tried": [], "importance": {}}])) == [
+        "what mattered in group: optimizer.lr 75%, norm.groups 25%"
+    ]
+    assert list(importance_lines([{**arm, "tried": [{}] * 8}])) == [
+        "what mattered in group: optimizer.lr 75%, norm.groups 25% (few trials: may be chance)"
+    ]

@@ -10,9 +10,10 @@ import pytest
 from jsonschema_rs import validator_for
 
 from studies.spec.arms import list_arms
+from studies.spec.expand import expand
 from studies.spec.overrides import override
 from studies.spec.parts import collect_problems, read_study_parts
-from studies.spec.refusals import refuse_other_sampler, refuse_unfair_settings
+from studies.spec.refusals import refuse_idle_factor, refuse_other_sampler, refuse_unfair_settings
 from studies.spec.search import Choice, FloatRange, IntRange
 from studies.spec.space import ArmSpace
 from studies.spec.study import StudyError, StudySpec, read_study
@@ -348,3 +349,54 @@ def test_the_published_schema_refuses_a_search_that_is_none(
     validator = validator_for(StudySpec.model_json_schema())
     assert validator.is_valid(DOCUMENT)
     assert not validator.is_valid(changed(change))
+
+
+def test_settings_that_cannot_be_read_do_not_count_in_a_small_space() -> None:
+    """A momentum of nesterov's is above 0: of eight settings six can be read."""
+    space = {
+        "optimizer.lr": {"kind": "categorical", "values": [0.1, 0.2]},
+        "optimizer.nesterov": {"kind": "categorical", "values": [False, True]},
+        "optimizer.momentum": {"kind": "categorical", "values": [0.9, 0.0]},
+    }
+
+    def document(trials: int) -> dict[str, Any]:
+        # No first trial is one of the two.
+        sampler = {"kind": "tpe", "startup": 1, "seed": 1}
+        search = {"space": space, "trials": trials, "seeds": [100], "sampler": sampler}
+        return {
+            **DOCUMENT,
+            "variants": {"layer": {"norm": {"kind": "layer"}}},
+            "baseline": "layer",
+            "search": search,
+        }
+
+    with pytest.raises(StudyError, match="has 6 settings to try, but trials is 7") as refused:
+        expand_trials(read_study(document(7)))
+    assert refused.value.problems[0].pointer == "/search/trials"
+    assert len(expand_trials(read_study(document(6)))) == 1
+
+
+def test_a_factor_belongs_to_halving() -> None:
+    def stopping(stop: dict[str, Any]) -> StudySpec:
+        return read_study(changed(lambda search: search.update(stop=stop)))
+
+    # What was accepted stays readable.
+    study = stopping({"kind": "median", "factor": 3})
+    with pytest.raises(StudyError, match="median has no factor") as refused:
+        refuse_idle_factor(study)
+    assert refused.value.problems[0].pointer == "/search/stop/factor"
+    for stop in ({"kind": "median"}, {"kind": "halving"}, {"kind": "halving", "factor": 4}):
+        refuse_idle_factor(stopping(stop))
+
+
+def test_a_rule_that_is_first_asked_after_the_trainings_are_over_is_refused() -> None:
+    def stopping(first: int, **training: Any) -> StudySpec:
+        document = changed(lambda search: search.update(stop={"kind": "median", "first": first}))
+        return read_study({**document, "base": {**document["base"], "training": training}})
+
+    with pytest.raises(StudyError, match="have 4 evaluation periods at most") as refused:
+        expand(stopping(4, epochs=4))
+    assert refused.value.problems[0].pointer == "/search/stop/first"
+    assert expand(stopping(3, epochs=4))
+    with pytest.raises(StudyError, match="have 2 evaluation periods at most"):
+        expand(stopping(2, steps=20, eval_every=10))

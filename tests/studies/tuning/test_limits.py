@@ -24,8 +24,8 @@ from studies.tuning.recorded import read_replays
 from studies.tuning.select import tuned_arms
 from tests.support.factories import acquire_job, make_user, make_worker
 from tests.support.result_rows import make_study
+from tests.support.trial_ends import end_job
 from trainer.events import EpochFinished, Finished, Stepped
-from worker.execution.outcome import record_outcome
 
 Sessions = sessionmaker[Session]
 PERIODS = 9
@@ -41,7 +41,7 @@ SEARCH: dict[str, Any] = {
 def searching(stop: Mapping[str, Any] | None = None, **fields: Any) -> StudySpec:
     base = {
         "dataset": {"name": "digits"},
-        "model": {"name": "mlp", "hidden": [8]},
+        "model": {"name": "mlp", "hidden": [16]},
         "optimizer": {"kind": "sgd"},
     }
     search = {**SEARCH, "stop": {**SEARCH["stop"], **(stop or {})}}
@@ -97,7 +97,7 @@ def train(sessions: Sessions, assignment: Assignment) -> None:
             if stop is not None and (early := stop.observe(event)):
                 end = early
                 break
-        record_outcome(session, assignment, end, 1.0)
+        end_job(session, assignment, end)
 
 
 def run_to_the_end(sessions: Sessions, *, backwards: bool = False) -> None:

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from normlab.accounts import socket_folder
 from tests.support.collector import ENDPOINT
+from tests.support.plugin_packages import build_wheel, pip_install
 from tests.support.receiver import Receiver, receiving
 from tests.support.stack import SHARED_DATA, Stack, make_installation, running
 
@@ -27,6 +28,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, collector: Receiver) -> Iter
     closed = tmp_path_factory.mktemp("closed")
     closed.chmod(0o700)
     before = rights(closed)
+    packages = tmp_path_factory.mktemp("packages")
+    pip_install(build_wheel(packages), packages / "site")
     installation = make_installation(
         closed / ("a long path " * 10).strip() / "home",
         NORMLAB_DATA_ROOTS=os.environ.get("NORMLAB_TEST_DATA", str(SHARED_DATA)),
@@ -34,6 +37,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory, collector: Receiver) -> Iter
         # What is drawn for MLflow waits for idle slots; in the midst of other tests' jobs, not for ever.
         NORMLAB_EXPORT_WAIT_SECONDS="60",
         NORMLAB_LOG_MEGABYTES="0.5",
+        # A package of plugins, beside whatever else Python finds.
+        NORMLAB_PLUGINS="lab-nets",
+        PYTHONPATH=os.pathsep.join(
+            [str(packages / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        ),
         **{ENDPOINT: collector.url},
     )
     with running(installation) as stack:

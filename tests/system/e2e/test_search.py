@@ -57,7 +57,9 @@ def test_a_search_runs_to_its_comparison_and_survives_the_death_of_its_processes
         os.kill(stack.process(name)["pid"], signal.SIGKILL)
     ended = stack.wait(f"/studies/{study}", 400)
     assert ended["status"] == "succeeded"
-    assert ended["search"] == {"trials": 18, "made": 18, "succeeded": 18}
+    assert ended["search"] == {
+        "trials": 18, "made": 18, "succeeded": 18, "failed": 0, "refused": 0,
+    }  # fmt: skip
     arms = {one["arm"]: one for one in ended["tuning"]["arms"]}
     assert {name: len(one["tried"]) for name, one in arms.items()} == {"none": 9, "group": 9}
     for name, arm in arms.items():

@@ -303,6 +303,12 @@ WARNED = [
         )
         for kind in ("weight_norm", "spectral")
     ),
+    (
+        warn_redundant_weight_scaling,
+        {"weights": {"kind": "scaled_standardization"}, "norm": {"kind": "batch"}},
+        DIGITS,
+        "was made for networks without norm",
+    ),
     *(
         (
             warn_weight_standardization_without_norm,
@@ -331,6 +337,7 @@ WARNED = [
 ]
 
 UNWARNED = [
+    {"weights": {"kind": "scaled_standardization"}, "norm": {"kind": "none"}},
     {"norm": {"kind": "dynamic_tanh"}, "model": {"name": "vit_small", "patch": 4, "width": 8}},
     {"norm": {"kind": "none"}, "optimizer": {"kind": "sgd", "lr": 0.1}},
     {"weights": {"kind": "standardization"}, "norm": {"kind": "group", "groups": 4}},

@@ -20,7 +20,7 @@ from tests.support import factories
 from tests.support.statements import counting_statements
 from tests.support.waiting import wait_for
 from trainer.events import CheckpointSaved, EpochFinished
-from worker.execution.recorder import Recorder
+from worker.execution.recorder import NotPrepared, Recorder
 
 Sessions = sessionmaker[Session]
 
@@ -157,3 +157,26 @@ def test_epochs_that_come_together_take_as_many_statements_as_one(
         assert session.get_one(Job, assignment.job_id).step == 30
         rows = session.scalars(select(Epoch).order_by(Epoch.epoch)).all()
         assert [(row.epoch, row.val_loss) for row in rows] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+
+
+def test_a_write_that_is_not_prepared_is_written_again_after_its_transaction(
+    sessions: Sessions, assignment: Assignment, tmp_path: Path
+) -> None:
+    recorder = Recorder(sessions, FolderStorage(tmp_path), assignment.job_id, assignment.attempt)
+    transactions: list[Session] = []
+    prepared: list[str] = []
+
+    def prepare() -> None:
+        prepared.append(status(sessions, assignment))
+
+    def finish(session: Session) -> None:
+        transactions.append(session)
+        commands.finish(session, assignment.job_id, assignment.attempt, reason="completed")
+        if not prepared:
+            raise NotPrepared(prepare)
+
+    assert recorder.close(finish, give_up=lambda: False)
+    # What the first one had done was undone by then.
+    assert prepared == ["running"]
+    assert len(transactions) == 2
+    assert status(sessions, assignment) == "succeeded"

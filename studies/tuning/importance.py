@@ -1,0 +1,42 @@
+"""How much each range of a search mattered in an arm: for a setting to be among the arm's best.
+
+PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255), Optuna's: it compares where the best trials lie in a range with where all
+do. A range that only some of the trials have is weighed by those that have it (arXiv 2601.20800). Nothing is drawn at
+random.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+
+from studies.spec import Search
+from studies.tuning.optuna_trials import TriedSetting, make_trial
+
+#: The best are the best quarter: of twenty trials five, which the method asks for at least.
+BEST_SHARE = 0.25
+ENOUGH_TRIALS = 20
+#: Of fewer nothing is said.
+FEWEST_TRIALS = 8
+
+
+def measure_importance(search: Search, tried: Sequence[TriedSetting]) -> Mapping[str, float]:
+    """By path, adding up to 1; none where too few trials were trained to their end, or nothing mattered."""
+    whole = [one for one in tried if one.stopped is None and one.cost is not None]
+    if len(whole) < FEWEST_TRIALS:
+        return {}
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="minimize")
+    for one in whole:
+        study.add_trial(make_trial(search, one))
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
+    with warnings.catch_warnings():
+        # What is too little to rest on is told with the shares.
+        warnings.simplefilter("ignore")
+        divergences = evaluator.evaluate(study)
+    total = math.fsum(divergences.values())
+    if not total > 0:
+        return {}
+    # Optuna's order is that of a set.
+    return {path: divergences[path] / total for path in sorted(divergences)}

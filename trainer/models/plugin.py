@@ -1,0 +1,71 @@
+"""Models of the installation's own packages: a function that gives a torch.nn.Module."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainer.errors import ModelError
+from trainer.models.cnn_mlp_resnet import Shape
+from trainer.models.library import weightless
+from trainer.plugins import REMEDY, PluginError, load_plugin
+from trainer.spec import PluginModel
+from trainer.surgery import copy_to_meta
+
+
+def load_model_function(spec: PluginModel) -> Callable[..., Any]:
+    """Raises ModelError where it cannot be used here, or not with these options."""
+    try:
+        function = load_plugin("model", spec.entry, spec.installed)
+    except PluginError as error:
+        raise ModelError(str(error), REMEDY) from error
+    try:
+        inspect.signature(function).bind((1, 1, 1), 1, **spec.options)
+    except TypeError as error:
+        signature = f"{function.__name__}{inspect.signature(function)}"
+        raise ModelError(
+            f"{spec.name} cannot be called with a shape, the number of outputs and these options: {error}",
+            f"options of {signature}",
+            pointer="/model/options",
+        ) from error
+    except ValueError:  # a function of C without a signature: the call tells
+        pass
+    return function
+
+
+def build_plugin_model(spec: PluginModel, shape: Shape, outputs: int) -> nn.Module:
+    """The function's module. Raises ModelError, also for whatever it raises."""
+    function = load_model_function(spec)
+    try:
+        return _call(function, spec, shape, outputs)
+    except (NotImplementedError, RuntimeError) as error:
+        if torch.get_default_device().type != "meta":
+            raise _describe(error, spec, shape) from error
+    # It computes with tensors while it builds: those must be real.
+    with torch.device("cpu"), weightless():
+        return copy_to_meta(_call(function, spec, shape, outputs))
+
+
+def _call(function: Callable[..., Any], spec: PluginModel, shape: Shape, outputs: int) -> nn.Module:
+    try:
+        model = function(shape, outputs, **spec.options)
+    except (NotImplementedError, RuntimeError):
+        raise
+    except Exception as error:  # foreign code fails in every way
+        raise _describe(error, spec, shape) from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"{spec.name} must give a torch.nn.Module but gave a {type(model).__name__}",
+            "the function of its package",
+        )
+    return model
+
+
+def _describe(error: Exception, spec: PluginModel, shape: Shape) -> ModelError:
+    return ModelError(
+        f"{spec.name} cannot be built for inputs of {'×'.join(map(str, shape))}: "
+        f"{type(error).__name__}: {error}",
+        "another image size (dataset.image_size), other options, or another model",
+    )
