@@ -41,6 +41,7 @@ GENERATIONS: Mapping[str, int] = {
     "7668088de74fcef8840a94ffd7b2d8a2": 2,
     "c1e1af28de56accc3ad600bd68e7bbe6": 2,
     "1b73e74509cea9911c6f10a03a503474": 2,
+    "75ab2963d19d2920c479e43640304cd7": 2,
 }
 
 

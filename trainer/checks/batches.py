@@ -99,7 +99,7 @@ def check_accumulated_batch_statistics(context: CheckContext) -> Iterator[Proble
 
 def warn_two_values_per_channel(context: CheckContext) -> Iterator[str]:
     norm = context.spec.norm
-    if not isinstance(norm, BatchNorm | GhostBatchNorm):
+    if not isinstance(norm, BatchNorm | GhostBatchNorm) or not uses_batch_statistics(norm):
         return
     for whole in context.batches[:1]:
         batch = whole // context.normalizing_ranks

@@ -77,8 +77,8 @@ def _removes_means(context: CheckContext, site: NormSite) -> bool:
             return groups == site.channels
         case LayerNorm(axes="all"):
             return site.channels == 1 and not site.tokens
-        case BatchNorm() | GhostBatchNorm() | BatchRenorm():
-            return is_batch_of_one(context)
+        case BatchNorm() | GhostBatchNorm() | BatchRenorm() as norm:
+            return uses_batch_statistics(norm) and is_batch_of_one(context)
         case _:
             return False
 

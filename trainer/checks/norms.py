@@ -6,6 +6,7 @@ from typing import TypeGuard
 
 from trainer.checks.context import CheckContext
 from trainer.spec import (
+    BatchNorm,
     Derf,
     DynamicTanh,
     EvoNorm,
@@ -225,7 +226,20 @@ def warn_curve_replaces_batch_norm(context: CheckContext) -> Iterator[str]:
         )
 
 
+def check_frozen_statistics_are_of_a_training(context: CheckContext) -> Iterator[Problem]:
+    """Without one they are zeros and ones: nothing would be normalized, and the result would be told as batch norm's."""
+    norm = context.spec.norm
+    if isinstance(norm, BatchNorm) and norm.frozen is not None and context.spec.init_from is None:
+        yield Problem(
+            pointer="/norm/frozen",
+            detail="frozen batch norm keeps the statistics of the weights that it begins with, but this job begins "
+            "anew, with means of 0 and variances of 1",
+            remedy="init_from: a job that was trained with batch norm; or no frozen",
+        )
+
+
 NORM_CHECKS = (
+    check_frozen_statistics_are_of_a_training,
     check_norms_replaceable,
     check_norm_sites_exist,
     check_norm_fits_sites,

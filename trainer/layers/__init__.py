@@ -17,6 +17,7 @@ from trainer.layers.dropout import (
     set_progress,
     start_dropping,
 )
+from trainer.layers.frozen import FrozenBatchNorm
 from trainer.layers.kinds import has_weights, is_activation, is_called_norm, is_leaf, norm_layout
 from trainer.layers.norms import BatchRenorm, GhostBatchNorm
 from trainer.layers.synchronized import SynchronizedBatchNorm, find_synchronized, synchronized
@@ -28,6 +29,7 @@ __all__ = [
     "BranchSite",
     "DropSite",
     "DropoutLinear",
+    "FrozenBatchNorm",
     "GhostBatchNorm",
     "HeadSite",
     "SynchronizedBatchNorm",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.layers import BatchRenorm, GhostBatchNorm
+from trainer.layers import BatchRenorm, FrozenBatchNorm, GhostBatchNorm
 from trainer.spec import EmaWeights, JobSpec, SwaWeights
 
 
@@ -107,7 +107,10 @@ class Average:
 
 
 def _has_statistics(module: nn.Module) -> bool:
-    return isinstance(getattr(module, "running_var", None), Tensor) and hasattr(module, "momentum")
+    has_own = isinstance(getattr(module, "running_var", None), Tensor) and hasattr(
+        module, "momentum"
+    )
+    return has_own and not isinstance(module, FrozenBatchNorm)
 
 
 @contextmanager

@@ -5,12 +5,16 @@ from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
-from trainer.spec.part import Count, NotNegative, Part, Positive, Whole
+from trainer.spec.part import Count, FieldValueError, NotNegative, Part, Positive, Whole
 
 Epsilon: TypeAlias = Annotated[float, Field(strict=True, gt=0, le=0.1)]
 Momentum: TypeAlias = Annotated[
     float, Field(strict=True, gt=0, le=1, description="weight of the new batch's statistics")
 ]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class _Placed(Part):
@@ -50,6 +54,15 @@ class BatchNorm(_Placed):
             "normalizes its part by itself, as in torch and in Wu & He 2018",
         ),
     ] = False
+    frozen: Annotated[
+        Literal["statistics", "all"] | None,
+        Field(
+            exclude_if=_is_none,
+            description="of a training that begins from another job's weights (init_from): their running statistics "
+            "normalize in training, too, and stay; all: gain and bias stay as well, as in detectors that are "
+            "fine-tuned with few images a step",
+        ),
+    ] = None
     pitfalls: ClassVar[tuple[str, ...]] = (
         "normalizes by the biased variance, stores the unbiased one; momentum is the weight of the "
         "new batch (0.1 here is 0.9 elsewhere)",
@@ -57,7 +70,14 @@ class BatchNorm(_Placed):
         "dropout before it shifts the variance between training and evaluation (Li et al. 2019)",
         "micro-batches of an accumulated step are normalized each by itself",
         "on several devices each normalizes its part of the batch by itself unless sync is true",
+        "frozen, it is a linear layer: statistics of other data than these are not corrected",
     )
+
+    @model_validator(mode="after")
+    def _frozen_by_itself(self) -> Self:
+        if self.frozen is not None and self.sync:
+            raise FieldValueError("frozen statistics are of no batch: leave out sync", "sync")
+        return self
 
 
 class LayerNorm(_Placed):

@@ -6,7 +6,7 @@ from typing import assert_never
 from torch import Tensor, nn
 
 from trainer.errors import SurgeryError
-from trainer.layers import SynchronizedBatchNorm, channels_last
+from trainer.layers import FrozenBatchNorm, SynchronizedBatchNorm, channels_last
 from trainer.layers import norms as layers
 from trainer.spec import (
     BatchNorm,
@@ -71,6 +71,8 @@ def _build_over_channels(spec: NormSpec, channels: int) -> nn.Module:
 def _build(spec: NormSpec, channels: int, layout: Layout) -> nn.Module:
     """For a layout with its channels second."""
     match spec:
+        case BatchNorm(eps=eps, frozen="statistics" | "all" as frozen):
+            return FrozenBatchNorm(channels, eps=eps, is_affine_frozen=frozen == "all")
         case BatchNorm(eps=eps, momentum=momentum, sync=sync):
             # Ioffe & Szegedy 2015, arXiv 1502.03167; normalizes by the biased variance, keeps a running
             # unbiased one.
@@ -119,7 +121,9 @@ def takes_activation(spec: NormSpec) -> bool:
 def uses_batch_statistics(spec: NormSpec) -> bool:
     """Whether what one sample becomes in training depends on the others of its batch."""
     match spec:
-        case BatchNorm() | GhostBatchNorm() | BatchRenorm():
+        case BatchNorm(frozen=frozen):
+            return frozen is None
+        case GhostBatchNorm() | BatchRenorm():
             return True
         case EvoNorm(form=form):
             return form == "B0"

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from trainer.errors import ModelError, SurgeryError
 from trainer.spec import (
+    BatchNorm,
     LayerNorm,
     LocalResponseNorm,
     NoNorm,
@@ -112,7 +113,7 @@ def _looks_beyond_a_position(norm: NormSpec, site: NormSite) -> bool:
             return axes == "all" and site.positions > 1
         case LocalResponseNorm(across=across):
             return across == "space"
-        case RmsNorm():
+        case RmsNorm() | BatchNorm():
             return False
         case _:
             by_batch = uses_batch_statistics(norm) and norm.kind != "ghost_batch"

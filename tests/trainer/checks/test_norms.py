@@ -21,6 +21,7 @@ from tests.support.spec_checks import (
 from tests.support.trainer_specs import DIGITS, NORMS, make_info, make_spec
 from trainer.checks.norms import (
     check_elements_per_group,
+    check_frozen_statistics_are_of_a_training,
     check_groups_divide_channels,
     check_norm_fits_sites,
     check_norm_sites_exist,
@@ -58,6 +59,22 @@ POLYNOMIAL = make_spec(**REGRESSION, norm="batch")
 
 #: The check, the spec, the dataset, the field, a layer (or None), words of the detail or the remedy.
 BAD = [
+    (
+        check_frozen_statistics_are_of_a_training,
+        make_spec("cnn", {"kind": "batch", "frozen": "all"}),
+        DIGITS,
+        "/norm/frozen",
+        None,
+        "means of 0 and variances of 1",
+    ),
+    (
+        check_frozen_statistics_are_of_a_training,
+        make_spec(MLP, {"kind": "batch", "frozen": "statistics"}),
+        DIGITS,
+        "/norm/frozen",
+        None,
+        "init_from",
+    ),
     (
         check_norms_replaceable,
         make_spec("timm:convnextv2_femto"),
