@@ -43,7 +43,8 @@ class SearchView(View):
     trials: Annotated[
         int,
         Field(
-            description="of all arms at all search seeds; of an arm that turned out to have fewer settings, as many as it has"
+            description="of all arms at all search seeds; of an arm that turned out to have fewer settings, as many as it has; of one "
+            "that leaves seeds out, as many as there may be until it has chosen"
         ),
     ]
     made: Annotated[int, Field(description="those that depend on results come in batches")]

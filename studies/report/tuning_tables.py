@@ -111,6 +111,8 @@ def _describe_end(one: Tried) -> str:
         return f"failed: {one.failed}"
     if one.stopped is not None:
         return f"stopped after {one.stopped}"
+    if one.left_after is not None:
+        return f"left after {one.left_after} seeds"
     return "chosen" if one.chosen else ""
 
 

@@ -36,7 +36,16 @@ from studies.spec.refusals import (
     refuse_unfair_settings,
     refuse_unplanned_seeds,
 )
-from studies.spec.search import AnyRange, Choice, FloatRange, IntRange, Search, StopRule, Tpe
+from studies.spec.search import (
+    FEWEST_PAIRED_SEEDS,
+    AnyRange,
+    Choice,
+    FloatRange,
+    IntRange,
+    Search,
+    StopRule,
+    Tpe,
+)
 from studies.spec.space import ArmSpace
 from studies.spec.study import (
     ENOUGH_SEEDS,
@@ -58,6 +67,7 @@ from studies.spec.tuning import Setting
 __all__ = [
     "ALTERNATIVES",
     "ENOUGH_SEEDS",
+    "FEWEST_PAIRED_SEEDS",
     "AnyRange",
     "ArmSpace",
     "ArraysPanel",

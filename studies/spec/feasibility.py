@@ -75,7 +75,7 @@ def _unrecorded_metric(study: StudySpec, specs: Mapping[str, JobSpec]) -> Iterat
 def _idle_stop(study: StudySpec, specs: Mapping[str, JobSpec]) -> Iterator[Problem]:
     """A rule that is first asked when the trainings are over. How long they are may be what a search finds out."""
     stop = None if study.search is None else study.search.stop
-    if stop is None or not _LENGTHS.isdisjoint(study.tuned_paths):
+    if stop is None or stop.kind == "wilcoxon" or not _LENGTHS.isdisjoint(study.tuned_paths):
         return
     idle = [name for name, spec in specs.items() if spec.periods <= stop.first]
     if not idle:

@@ -123,7 +123,7 @@ def _bands(
 def _values(arm: TunedArm, metric: str) -> list[float]:
     """In the order of the trials. One without a value, or stopped early, counts as the arm's worst; an arm with none at
     all has none."""
-    means = [None if one.stopped is not None else one.mean for one in arm.tried]
+    means = [one.mean if one.is_whole else None for one in arm.tried]
     known = [mean for mean in means if mean is not None]
     if not known:
         return []

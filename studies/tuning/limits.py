@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 from store.db import Job
 from store.results import result_rows, series
 from store.studies import studies
-from studies.spec import StopRule, StudySpec, read_study
+from studies.spec import StudySpec, read_study
 from studies.stats import higher_is_better, validation_metric
 from studies.tuning.select import group_trials
-from studies.tuning.stopping import Policy
+from studies.tuning.stopping import policy_of
 from studies.tuning.trials import STOPPED_PERIOD, Trials, stopped_after
 from trainer.events import EpochFinished, Event, Finished
 
@@ -60,7 +60,7 @@ def read_trial_stop(session: Session, job_id: int) -> TrialStop | None:
     study = studies.find(session, job.study_id)
     assert study is not None
     spec = read_study(study.spec)
-    if spec.search is None or spec.search.stop is None:
+    if spec.search is None or spec.search.stop is None or spec.search.stop.kind == "wilcoxon":
         return None
     trials = group_trials(result_rows.study_rows(session, study.id, trials=True))
     own = next(one for one in trials if any(row.job_id == job_id for _, row in one.jobs))
@@ -88,7 +88,7 @@ def _find_limits(
     assert search is not None
     assert search.stop is not None
     begin = search.batch_of(number)
-    policy = _policy(search.stop)
+    policy = policy_of(search.stop)
     stopped = sum(stopped_after(rows) is not None for _, rows in own.settings[:begin])
     # Each of a batch might be stopped: the first ones may be, until the quota is used up.
     if number - begin >= policy.most_stopped(search.trials) - stopped:
@@ -98,10 +98,6 @@ def _find_limits(
         for period in policy.rungs(max(map(len, peers), default=0))
     )
     return {period: limit for period, limit in limits if limit is not None}
-
-
-def _policy(rule: StopRule) -> Policy:
-    return Policy(rule.kind, first=rule.first, factor=rule.reduction, finishers=rule.finishers)
 
 
 def _best_by_period(curve: Sequence[float | None], column: str) -> list[float]:

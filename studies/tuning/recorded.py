@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from store.db import Study
 from store.results import result_rows, series
 from studies.comparison import FrozenModel
-from studies.spec import read_study
+from studies.spec import FEWEST_PAIRED_SEEDS, read_study
 from studies.stats import higher_is_better, validation_metric
 from studies.tuning.select import group_trials
 from studies.tuning.stopping import PLAIN_ASHA, Policy, RecordedTrial, Replay, replay
@@ -20,14 +20,11 @@ from studies.tuning.trials import Trials
 FEWEST_SETTINGS, FEWEST_PERIODS, MOST_SETTINGS = 6, 4, 200
 #: Rows of all trials together.
 MOST_PERIODS = 50_000
-#: With fewer no p-value is below the level.
-FEWEST_PAIRED_SEEDS = 5
-
 _RULES: Mapping[str, Policy] = {
     "ASHA over all arms": PLAIN_ASHA,
     "halving within arms": Policy("halving"),
     "median within arms": Policy("median"),
-    "paired by seed within arms": Policy("paired"),
+    "paired by seed within arms": Policy("wilcoxon"),
 }
 
 
@@ -91,7 +88,7 @@ def _replay_all(trials: Sequence[RecordedTrial]) -> Iterator[ReplayedRule]:
     whole = replay(trials, None)
     seeds = min(len(one.curves) for one in trials)
     for name, policy in _RULES.items():
-        if policy.rule != "paired" or seeds >= FEWEST_PAIRED_SEEDS:
+        if policy.rule != "wilcoxon" or seeds >= FEWEST_PAIRED_SEEDS:
             yield _compare(name, trials, whole, replay(trials, policy))
 
 

@@ -29,6 +29,7 @@ from studies.stats import validation_metric
 from studies.tuning.importance import measure_importance
 from studies.tuning.optuna_trials import TriedSetting
 from studies.tuning.propose import FindProblems, Proposals, propose
+from studies.tuning.seeds import begin_with, continue_seeds
 from studies.tuning.trials import (
     Refused,
     SearchedArm,
@@ -108,11 +109,12 @@ def _propose_next(
     searched = read_searched(study)
     for one in trials:
         before = searched.get(one.arm, SearchedArm())
-        if (
-            not one.have_ended
-            or len(one.settings) >= spec.search.trials
-            or before.exhausted_after is not None
-        ):
+        if not one.have_ended:
+            continue
+        if seeds := continue_seeds(spec, one):
+            cells += seeds
+            continue
+        if len(one.settings) >= spec.search.trials or before.exhausted_after is not None:
             continue
         proposals = _propose_for(
             spec, one, before.refused, partial(_find_problems, session, find_problems)
@@ -123,7 +125,7 @@ def _propose_next(
             exhausted_after=tried if proposals.is_exhausted else None,
         )
         for setting in proposals.settings:
-            cells += expand_setting(spec, one.variant, one.point, setting)
+            cells += begin_with(spec, expand_setting(spec, one.variant, one.point, setting))
     _write_searched(session, study, searched)
     return cells
 
@@ -139,8 +141,15 @@ def _propose_for(
 
 
 def _list_tried(spec: StudySpec, trials: Trials) -> list[TriedSetting]:
+    """One that was left before its last seed is told to have been stopped after so many."""
+    assert spec.search is not None
+    seeds = len(spec.search.seeds)
     return [
-        TriedSetting(setting, cost(rows, spec.metric), stopped_after(rows))
+        TriedSetting(
+            setting,
+            cost(rows, spec.metric),
+            stopped_after(rows) or (len(rows) if len(rows) < seeds else None),
+        )
         for setting, rows in trials.settings
     ]
 
@@ -161,7 +170,10 @@ def read_searched(study: Study) -> dict[str, SearchedArm]:
 
 
 def count_search_trials(study: Study) -> int:
-    """Of all arms at all search seeds; of an arm that turned out to have fewer settings, as many as it has."""
+    """Of all arms at all search seeds; of an arm that turned out to have fewer settings, as many as it has. Once a search
+    has chosen, those that it has: some may have been left before their last seed."""
+    if study.tuning is not None:
+        return sum(len(one.values) for arm in tuned_arms(study) for one in arm.tried)
     spec = read_study(study.spec)
     assert spec.search is not None
     ends = [arm.exhausted_after for arm in read_searched(study).values()]

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias
 
-Rule: TypeAlias = Literal["median", "halving", "paired"]
+from studies.spec import StopRule
+
+Rule: TypeAlias = Literal["median", "halving", "wilcoxon"]
 #: An arm and the number of a trial in it.
 TrialId: TypeAlias = tuple[str, int]
 
@@ -55,8 +57,8 @@ class RecordedTrial:
 class Policy:
     """`median`: worse than the median of its peers at the same period (Golovin et al. 2017). `halving`: not among the best
     1/`factor` of its peers at periods `first`, `first` × `factor`, … (ASHA, Li et al. 2018, arXiv 1810.05934; the form that
-    stops). `paired`: worse than the best trial before it at the same seeds by a Wilcoxon signed-rank test, asked after
-    each seed, as Optuna's WilcoxonPruner does with seeds as instances: it saves seeds, not periods.
+    stops). `wilcoxon`: worse than the best trial before it at the same seeds by a Wilcoxon signed-rank test at `level`, asked
+    after each seed, as Optuna's WilcoxonPruner does with seeds as instances: it saves seeds, not periods.
 
     `within_arms`: peers are those of the same arm; `finishers`: of each arm, at least this share of the trials is trained to
     the end. Plain ASHA has neither.
@@ -88,6 +90,11 @@ class Policy:
         while period < periods:
             yield period
             period = period + 1 if self.rule == "median" else period * self.factor
+
+
+def policy_of(rule: StopRule) -> Policy:
+    """As a study says it."""
+    return Policy(rule.kind, first=rule.first, factor=rule.reduction, finishers=rule.finishers)
 
 
 PLAIN_ASHA = Policy("halving", within_arms=False, finishers=0.0)
@@ -148,7 +155,7 @@ def _list_stops(
     policy: Policy,
 ) -> Iterator[_Stop]:
     """Where the rule would stop it; the first one counts."""
-    if policy.rule == "paired":
+    if policy.rule == "wilcoxon":
         yield from _list_stops_by_seed(trial, peers, reached, policy)
         return
     for period in policy.rungs(trial.periods):
@@ -164,8 +171,6 @@ def _list_stops_by_seed(
     reached: Mapping[TrialId, int],
     policy: Policy,
 ) -> Iterator[_Stop]:
-    from scipy.stats import wilcoxon
-
     whole = [one for one in peers if reached[one.id] == one.periods]
     best = max(whole, key=lambda one: one.value, default=None)
     gaps: list[float] = []
@@ -175,11 +180,17 @@ def _list_stops_by_seed(
             return
         gaps.append(max(curve) - max(best.curves[seed]))
         trained += len(curve)
-        # The test has no answer where nothing differs.
-        is_worse = any(gaps) and statistics.fmean(gaps) < 0
-        if (
-            is_worse
-            and wilcoxon(gaps, alternative="less", zero_method="zsplit").pvalue < policy.level
-        ):
+        if is_behind(gaps, policy.level):
             # Without all of its seeds it is no peer of whole ones.
             yield _Stop(0, trained)
+
+
+def is_behind(gaps: Sequence[float], level: float) -> bool:
+    """Whether what is so much better than another at the same seeds, negative where it is worse, is worse by a Wilcoxon
+    signed-rank test."""
+    from scipy.stats import wilcoxon
+
+    # The test has no answer where nothing differs.
+    if len(gaps) < 2 or not any(gaps) or statistics.fmean(gaps) >= 0:
+        return False
+    return bool(wilcoxon(gaps, alternative="less", zero_method="zsplit").pvalue < level)

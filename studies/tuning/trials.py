@@ -28,6 +28,10 @@ class Tried(FrozenModel):
             description="early, after so many periods at some seed: its mean is what it had then"
         ),
     ] = None
+    left_after: Annotated[
+        int | None,
+        Field(description="seeds, after which it was behind, and was trained at no others"),
+    ] = None
     failed: Annotated[
         str | None,
         Field(
@@ -36,6 +40,12 @@ class Tried(FrozenModel):
     ] = None
     values: Annotated[dict[int, float | None], Field(description="by seed")]
     chosen: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """It was trained to the end at all seeds, and has a value."""
+        ends = (self.stopped, self.left_after, self.failed)
+        return self.mean is not None and all(end is None for end in ends)
 
 
 class Refused(FrozenModel):
@@ -76,10 +86,7 @@ class TunedArm(FrozenModel):
     @property
     def trained(self) -> int:
         """How many of them were trained to their end."""
-        return sum(
-            one.mean is not None and one.stopped is None and one.failed is None
-            for one in self.tried
-        )
+        return sum(one.is_whole for one in self.tried)
 
     @property
     def setting(self) -> dict[str, Any]:
@@ -145,7 +152,8 @@ def cost(rows: Sequence[ResultRow], metric: str) -> float | None:
 
 
 def _choose(trials: Trials, metric: str, sign: int, searched: SearchedArm) -> TunedArm:
-    tried = [_read(setting, rows, metric) for setting, rows in trials.settings]
+    seeds = max(len(rows) for _, rows in trials.settings)
+    tried = [_read(setting, rows, metric, seeds) for setting, rows in trials.settings]
     ranks = [_rank(one, sign) for one in tried]
     # `index` takes the first of equals, so that the choice doesn't depend on which trial ended first.
     best = ranks.index(max(ranks))
@@ -161,12 +169,13 @@ def _choose(trials: Trials, metric: str, sign: int, searched: SearchedArm) -> Tu
     )
 
 
-def _read(setting: dict[str, Any], rows: Sequence[ResultRow], metric: str) -> Tried:
+def _read(setting: dict[str, Any], rows: Sequence[ResultRow], metric: str, seeds: int) -> Tried:
     values = {row.seed: score(row, metric).value for row in rows}
     return Tried(
         setting=setting,
         mean=_average(values.values()),
         stopped=stopped_after(rows),
+        left_after=len(rows) if len(rows) < seeds else None,
         failed=failure(rows),
         values=values,
         chosen=False,
@@ -178,7 +187,7 @@ def _rank(one: Tried, sign: int) -> tuple[int, float]:
     have come to nobody knows."""
     if one.failed is not None:
         return 0, 0.0
-    return (1, 0.0) if one.mean is None or one.stopped is not None else (2, sign * one.mean)
+    return (2, sign * one.mean) if one.is_whole and one.mean is not None else (1, 0.0)
 
 
 def stopped_after(rows: Sequence[ResultRow]) -> int | None:

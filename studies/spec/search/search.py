@@ -15,6 +15,8 @@ from trainer.spec import FieldValueError, Part, Seed
 MOST_RANGES = 20
 DEFAULT_SEEDS = (1000, 1001)
 DEFAULT_FACTOR = 3
+#: With four seeds the smallest p-value is 1/16: of fewer none is below 0.1, and a fifth is what can be saved.
+FEWEST_PAIRED_SEEDS = 5
 
 
 class QuasiRandom(Part):
@@ -66,12 +68,19 @@ class StopRule(Part):
     trials of earlier batches alone: so what is stopped doesn't depend on who is faster.
 
     `median`: below the median of them (Golovin et al. 2017), after every period. `halving`: not among the best 1/`factor`
-    after `first`, `first` × `factor`, … periods (ASHA, Li et al. 2018, arXiv 1810.05934).
+    after `first`, `first` × `factor`, … periods (ASHA, Li et al. 2018, arXiv 1810.05934). `wilcoxon`: it gets no further
+    seeds once it is worse than the best of those at the seeds that it has, by a signed-rank test at 0.1, asked after each
+    seed (Optuna's WilcoxonPruner, with seeds as instances): trainings are whole.
     """
 
-    kind: Literal["median", "halving"]
+    kind: Literal["median", "halving", "wilcoxon"]
     first: Annotated[
-        int, Field(strict=True, ge=1, description="periods before a trial may be stopped")
+        int,
+        Field(
+            strict=True,
+            ge=1,
+            description="periods before a trial may be stopped; of wilcoxon seeds, and at least 4",
+        ),
     ] = 1
     factor: Annotated[
         int | None, Field(strict=True, ge=2, le=100, description="of halving; left out: 3")
@@ -88,6 +97,11 @@ class StopRule(Part):
     @property
     def reduction(self) -> int:
         return DEFAULT_FACTOR if self.factor is None else self.factor
+
+    @property
+    def first_seeds(self) -> int | None:
+        """At how many of its seeds a trial is trained whatever comes out, after the first batch; None: at all of them."""
+        return max(self.first, FEWEST_PAIRED_SEEDS - 1) if self.kind == "wilcoxon" else None
 
 
 class Search(Part):
@@ -124,6 +138,13 @@ class Search(Part):
                 f"all of them, are one batch: more trials than the sampler's startup are needed"
             )
             raise FieldValueError(detail, "stop")
+        least = None if self.stop is None else self.stop.first_seeds
+        if least is not None and len(self.seeds) <= least:
+            detail = (
+                f"wilcoxon compares trials seed by seed, and saves seeds: of {len(self.seeds)} all are trained, since none "
+                f"is left out of the first {least}"
+            )
+            raise FieldValueError(detail, "seeds")
         if len(set(self.seeds)) < len(self.seeds):
             detail = f"search seeds may appear once each, but got {list(self.seeds)}"
             raise FieldValueError(detail, "seeds")

@@ -83,15 +83,15 @@ def test_plain_asha_often_makes_the_wrong_arm_win_and_fair_rules_hardly_ever() -
 
 def test_trials_that_are_worse_at_the_same_seeds_are_left_after_few_of_them() -> None:
     trials = planted(0, seeds=8)
-    whole, paired = replay(trials, None), replay(trials, Policy("paired"))
+    whole, paired = replay(trials, None), replay(trials, Policy("wilcoxon"))
     assert paired.chosen == whole.chosen
     assert paired.censored
     assert sum(paired.periods.values()) < 0.9 * sum(whole.periods.values())
     # Two seeds can't tell: the smallest p-value is 0.25.
-    assert replay(planted(0), Policy("paired")).censored == frozenset()
+    assert replay(planted(0), Policy("wilcoxon")).censored == frozenset()
 
 
-@pytest.mark.parametrize("rule", ["median", "halving", "paired"])
+@pytest.mark.parametrize("rule", ["median", "halving", "wilcoxon"])
 def test_of_each_arm_the_same_share_is_trained_to_the_end(rule: str) -> None:
     for draw in range(10):
         censored = replay(planted(draw, seeds=8), Policy(rule, finishers=0.5)).censored  # type: ignore[arg-type]
