@@ -122,7 +122,7 @@ class Projection:
             row.state,
             {**runs.study_tags(record), "mlflow.note.content": study_note(record, comparison)},
         )
-        self.tracking.send(row.run_id, tags=fresh.tags)
+        self.tracking.send(row.run_id, runs.study_metrics(record, comparison), tags=fresh.tags)
         ended_at = record.finished_at
         if comparison is not None:
             _wish_files(row, ended_at)

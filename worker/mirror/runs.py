@@ -10,6 +10,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from runtime.files import digest_of
 from store.db import Diagnosis, Epoch, Job, Study
 from store.mlflow import JobToMirror, StudyToMirror
+from studies.comparison import Comparison
 from studies.stats import with_drift
 from worker.mirror.limits import (
     LONGEST_PARAM,
@@ -151,6 +152,21 @@ def study_params(record: StudyToMirror) -> dict[str, str]:
         "models": spec.get("models"),
     }
     return job_params({**own, "matrix": spec.get("matrix", {}), "base": spec.get("base", {})})
+
+
+def study_metrics(record: StudyToMirror, comparison: Comparison | None) -> list[Metric]:
+    """How many of its jobs have ended; once all have, each arm's mean. Sent again, a point is the same point."""
+    ends = [job.finished_at for job in record.jobs if job.finished_at is not None]
+    failed = sum(job.status in ("failed", "cancelled") for job in record.jobs)
+    at, step = milliseconds(max(ends, default=record.study.created_at)), len(ends)
+    values = {"jobs/ended": float(len(ends)), "jobs/failed": float(failed)}
+    if comparison is not None:
+        values |= {
+            f"{comparison.metric}/{one.name}": one.mean
+            for one in comparison.variants
+            if one.mean is not None
+        }
+    return [Metric(entity_key(name), value, at, step) for name, value in values.items()]
 
 
 def study_tags(record: StudyToMirror) -> dict[str, str]:

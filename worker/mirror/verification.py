@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from store.db import JOBS_CHANNEL, notify
 from store.mlflow import JobToMirror, experiments, mirror, written
 from store.results import result_rows
+from studies.comparison import read_comparison
 from worker.mirror import runs
 from worker.mirror.tracking import KEY_TAG, Tracking, milliseconds
 
@@ -34,7 +35,8 @@ Point: TypeAlias = tuple[int, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A run as it should be. `results`: metrics that were sent once for each end of the job, of which the last is here."""
+    """A run as it should be. `results`: metrics that were sent once for each end of the job, of which the last is here;
+    `may_lack`: those of them that earlier versions didn't send."""
 
     subject: str
     run_id: str
@@ -45,6 +47,7 @@ class Expected:
     tags: Mapping[str, str]
     points: Mapping[str, frozenset[Point]]
     results: frozenset[str] = frozenset()
+    may_lack: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,7 @@ def _expected_study(session: Session, study_id: int) -> Expected | None:
         return None
     row = record.mirrored
     assert row is not None
+    points = _points(runs.study_metrics(record, read_comparison(session, record.study)))
     return Expected(
         subject=f"s{study_id}",
         run_id=row.run_id,
@@ -201,7 +205,9 @@ def _expected_study(session: Session, study_id: int) -> Expected | None:
         ended_at=_milliseconds(record.finished_at),
         params=runs.study_params(record),
         tags=runs.study_tags(record),
-        points={},
+        points=points,
+        results=frozenset(points),
+        may_lack=frozenset(points),
     )
 
 
@@ -256,6 +262,8 @@ def _compare(
         yield f"metric {key} is not in SQL"
     for key, points in sorted(one.points.items()):
         has = histories.get((one.run_id, key), set())
+        if not has and key in one.may_lack:
+            continue
         yield from (f"metric {key} lacks {_say(point)}" for point in _sorted(points - has))
         more = has - points
         if key in one.results and _shown(run, key) in {value for _, value in points}:

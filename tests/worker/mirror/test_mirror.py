@@ -188,6 +188,14 @@ def test_a_study_is_the_parent_of_its_jobs_and_shows_the_comparison(
     assert parent.info.status == "FINISHED"
     assert parent.data.params["baseline"] == "batch"
     assert "| group | 2 | 85.00 ± 7.07 |" in parent.data.tags["mlflow.note.content"]
+    assert parent.data.metrics == pytest.approx(
+        {
+            "jobs/ended": 4,
+            "jobs/failed": 0,
+            "test_accuracy/batch": 0.85,
+            "test_accuracy/group": 0.85,
+        }
+    )
     for job in jobs:
         child = reader.run_of(project_rows.project, job=job)
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
