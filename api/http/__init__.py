@@ -2,7 +2,14 @@
 
 from api.http import drawings, error_responses, openapi
 from api.http.body import Document, read_body, read_mapping
-from api.http.comparison_table import TABLES, TableFormat, respond_with_table
+from api.http.comparison_table import (
+    TABLES,
+    TableFormat,
+    describe_group,
+    find_word,
+    respond_with_groups,
+    respond_with_table,
+)
 from api.http.dependencies import (
     Administrator,
     Archived,
@@ -130,6 +137,7 @@ __all__ = [
     "cookie_name",
     "csrf_token",
     "describe_body",
+    "describe_group",
     "describe_parameters",
     "drawings",
     "ensure_own",
@@ -137,6 +145,7 @@ __all__ = [
     "error_responses",
     "find_client",
     "find_places",
+    "find_word",
     "get_current_user",
     "is_known",
     "lock_asking_token",
@@ -154,6 +163,7 @@ __all__ = [
     "render_response",
     "request_render",
     "require_full_scope",
+    "respond_with_groups",
     "respond_with_table",
     "set_session",
     "spool_jobs",

@@ -3,13 +3,14 @@
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response, StreamingResponse
 from sqlalchemy import ColumnElement
 
 from api.http import (
+    TABLES,
     TYPES,
     BadParameter,
     Columns,
@@ -19,8 +20,10 @@ from api.http import (
     ResultPage,
     Sorting,
     StudyIds,
+    TableFormat,
     get_current_user,
     read_parameter,
+    respond_with_groups,
     spool_jobs,
     spool_rows,
     take_place,
@@ -50,7 +53,6 @@ from studies.results import (
     export,
     group_by_arm,
     group_by_fields,
-    write_csv,
 )
 
 router = APIRouter(tags=["results"], dependencies=[Depends(get_current_user)])
@@ -119,7 +121,7 @@ def list_groups(
     "/results/comparison",
     summary="Compare groups of any query, or the variants of several studies, side by side",
     response_model=SideBySide,
-    responses={200: {"content": {"text/csv": {}}}},
+    responses=TABLES,
     dependencies=[Depends(take_place)],
 )
 def read_result_comparison(
@@ -146,7 +148,7 @@ def read_result_comparison(
         ),
     ] = None,
     format: Annotated[
-        Literal["csv"] | None,
+        TableFormat | None,
         Query(description="only the groups, as a table; default: the whole comparison as json"),
     ] = None,
 ) -> SideBySide | Response:
@@ -161,9 +163,7 @@ def read_result_comparison(
         metric=metric,
         reference=reference,
     )
-    if format is None:
-        return comparison
-    return Response(write_csv(comparison), media_type="text/csv")
+    return comparison if format is None else respond_with_groups(comparison, format)
 
 
 def read_side_by_side(

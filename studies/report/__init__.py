@@ -28,7 +28,14 @@ from studies.report.load import MOST_PERIODS, fetch_arrays, read_report
 from studies.report.page import make_page, spec_text
 from studies.report.schemas import Filters, Histogram, JobReport, ReportInput, arms
 from studies.report.stopping_points import KEPT, stops
-from studies.report.tables import markdown_text, to_csv, to_latex, to_markdown, variants_table
+from studies.report.tables import (
+    Table,
+    markdown_text,
+    to_csv,
+    to_latex,
+    to_markdown,
+    variants_table,
+)
 
 __all__ = [
     "KEPT",
@@ -47,6 +54,7 @@ __all__ = [
     "LayerCurves",
     "PictureFormat",
     "ReportInput",
+    "Table",
     "arms",
     "available_figures",
     "compared",

@@ -8,7 +8,15 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from sqlalchemy import and_
 
-from api.http import BadParameter, NotFound, Reader, read_query, take_place
+from api.http import (
+    BadParameter,
+    NotFound,
+    Reader,
+    describe_group,
+    find_word,
+    read_query,
+    take_place,
+)
 from api.routes.results import MOST_STUDIES, read_side_by_side
 from api.services import Services, ServicesDep
 from api.web.forest import make_forest
@@ -18,11 +26,8 @@ from store.db import BadQuery
 from store.query import known_fields, outcomes_named, spec_fields
 from store.results import matching
 from studies.results import MOST_SIDES, ComparedGroup, SideBySide
-from studies.stats import amount, bounds, format_p_value, gap
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
-
-_NOTHING = "–"
 
 
 @router.get("/compare", dependencies=[Depends(take_place)])
@@ -132,27 +137,9 @@ def _suggest_finer(comparison: SideBySide, asked: dict[str, str]) -> dict[str, s
 
 def _describe_group(group: ComparedGroup, metric: str) -> dict[str, Any]:
     """A row of the table; `study`: the one that an arm is of."""
-    difference, name = group.difference, group.name
-    mean = _NOTHING if group.mean is None else amount(group.mean, metric)
-    if group.mean is not None and group.std is not None:
-        mean = f"{mean} ± {amount(group.std, metric)}"
-    cells = [str(group.jobs), str(group.n), mean, _write_interval(group, metric)]
-    if difference is None:
-        cells += [_NOTHING] * 4
-        finding = "reference" if group.is_reference else "no pairs"
-    else:
-        cells += [
-            _NOTHING if difference.mean is None else gap(difference.mean, metric),
-            _NOTHING if difference.interval is None else bounds(difference.interval, metric),
-            f"{group.pairs} at {difference.n}" if group.pairs != difference.n else str(group.pairs),
-            _NOTHING if difference.p_adjusted is None else format_p_value(difference.p_adjusted),
-        ]
-        too_few = difference.p_value is None
-        finding = "too few seeds" if too_few else difference.decision or "not judged"
-    return {"name": name, "study": group.by.get("study"), "cells": cells, "finding": finding}
-
-
-def _write_interval(group: ComparedGroup, metric: str) -> str:
-    if group.interval is None:
-        return _NOTHING
-    return " to ".join(amount(bound, metric) for bound in group.interval)
+    return {
+        "name": group.name,
+        "study": group.by.get("study"),
+        "cells": describe_group(group, metric),
+        "finding": find_word(group),
+    }

@@ -177,3 +177,22 @@ def test_rows_and_studies_are_found_by_several_studies_and_by_a_query_of_their_j
     answer = viewer.get("/api/v1/studies", params={"query": "norm.kind="})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["position"] == 10
+
+
+def test_groups_are_a_table_for_a_paper(viewer: TestClient) -> None:
+    def table(format: str, media_type: str) -> str:
+        answer = viewer.get(
+            "/api/v1/results/comparison", params={"by": "norm.kind", "format": format}
+        )
+        assert answer.headers["content-type"].startswith(media_type)
+        return answer.text
+
+    head, _, *rows = table("markdown", "text/markdown").splitlines()
+    assert head.startswith("| group | jobs | n | best val accuracy |")
+    batch = next(row for row in rows if row.startswith("| batch"))
+    assert "| +3.00 points |" in batch
+    assert batch.endswith("better |")
+    latex = table("latex", "application/x-latex")
+    assert r"\begin{tabular}{l" in latex
+    assert r"$+$3.00" in latex
+    assert "best val accuracy" in latex
