@@ -17,7 +17,7 @@ from api.web import (
     submit,
 )
 from api.web.accounts import admin, projects, webhooks
-from api.web.catalog import datasets, presets
+from api.web.catalog import datasets, options, presets
 from api.web.docs import STATIC
 from api.web.results import compare, listing
 
@@ -32,6 +32,7 @@ _ROUTERS = (
     projects,
     submit,
     presets,
+    options,
     datasets,
     webhooks,
     admin,

@@ -1,24 +1,17 @@
 """The page to submit from: a document to start with, and what the service says of what was made of it."""
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import Annotated
 
-import yaml
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from api.http import (
     ApiError,
     FieldError,
     Filter,
-    NotFound,
     Reader,
     as_api_error,
     find_places,
@@ -26,23 +19,17 @@ from api.http import (
     read_body,
     read_mapping,
 )
-from api.routes.jobs import find_job
 from api.routes.plans import make_plan
-from api.routes.reports import write_document
-from api.routes.studies import find_study
 from api.schemas import BillView, PlanView
 from api.services import ServicesDep
+from api.web import starts
 from api.web.render import PageRoute, duration, render
 from store.catalog import datasets
 from store.db import User
 from store.hosts import describe_bytes
 from store.results import overview
-from store.studies import studies
-from studies.presets import NotOffered, UnknownPreset, find_preset, presets
-from studies.report import spec_text
-from studies.spec import read_study
+from studies.presets import presets
 from studies.stats import count
-from trainer.spec import JobSpec
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -50,31 +37,6 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 MOST_ARMS = 50
 
 Number = Annotated[int | None, Query(ge=1, le=2**63 - 1)]
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A file of the command's, to start from."""
-
-    title: str
-    file: str
-
-
-TEMPLATES = {
-    "study": Template("A first study, with comments", "template.yaml"),
-    "demo": Template("The demo: norms in a network of sigmoids, on digits", "demo.yaml"),
-    "job": Template("A single job", "job.yaml"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """The text that the page opens with, and what to know about it. `address`: the page that it comes from."""
-
-    title: str
-    text: str
-    note: str
-    address: str | None = None
 
 
 @router.get("/submit")
@@ -87,17 +49,23 @@ def show_submit(
     scale: Filter = None,
     dataset: Filter = None,
     study: Number = None,
+    catalog: Filter = None,
     job: Number = None,
+    init_from: Number = None,
 ) -> Response:
     with services.sessions.begin() as session:
         if study is not None:
-            start = _start_from_study(session, study)
+            start = starts.from_study(session, study)
         elif job is not None:
-            start = _start_from_job(session, job)
+            start = starts.from_job(session, job)
+        elif init_from is not None:
+            start = starts.from_weights(session, init_from)
+        elif catalog is not None:
+            start = starts.from_catalog(catalog)
         elif preset is not None:
-            start = _start_from_preset(preset, scale, dataset)
+            start = starts.from_preset(preset, scale, dataset)
         else:
-            start = _start_from_template(template or "study", dataset)
+            start = starts.from_template(template or "study", dataset)
         names = datasets.names(session)
     return render(
         request,
@@ -105,7 +73,7 @@ def show_submit(
         user,
         title="Submit",
         start=start,
-        templates=TEMPLATES,
+        templates=starts.TEMPLATES,
         presets=presets().values(),
         datasets=names,
         may_submit=_may_submit(user),
@@ -127,66 +95,6 @@ async def check(request: Request, services: ServicesDep, user: Reader) -> Respon
             raise
         return _show_problems(request, user, as_api_error(error))
     return await run_in_threadpool(_show_plan, request, services, user, plan)
-
-
-def _start_from_template(name: str, dataset: str | None) -> Start:
-    """`dataset`: one in place of the digits."""
-    if name not in TEMPLATES:
-        raise NotFound(f"there is no template {name!r}; the templates are {', '.join(TEMPLATES)}")
-    text = _read_template(TEMPLATES[name].file)
-    if dataset:
-        # A text of JSON is one of YAML as well, whatever the name holds.
-        text = text.replace("{name: digits}", f"{{name: {json.dumps(dataset)}}}")
-    note = (
-        "A study compares variants; a job is a single training. Change the document as you like, and see what "
-        "it would train before you submit it."
-    )
-    return Start(TEMPLATES[name].title, text, note)
-
-
-@cache
-def _read_template(file: str) -> str:
-    return (resources.files("normlab") / file).read_text(encoding="utf-8")
-
-
-def _start_from_preset(name: str, scale: str | None, dataset: str | None) -> Start:
-    try:
-        preset = find_preset(name)
-        document = preset.document(scale or preset.usual_scale, dataset)
-    except (UnknownPreset, NotOffered) as error:
-        raise NotFound(str(error)) from error
-    note = (
-        "Submitted from here, it is a study of your own, with the preset's claims. From the preset's page it runs as "
-        "it is, and counts among the preset's runs."
-    )
-    text = spec_text(document, tuple(document["variants"]))
-    return Start(f"Preset {preset.name}", text, note, f"/presets/{preset.name}")
-
-
-def _start_from_study(session: Session, study_id: int) -> Start:
-    study = find_study(session, study_id)
-    if sorted(read_study(study.spec).seed_list) == study.planned_seeds:
-        text = write_document(session, study)
-    else:
-        # Seeds were added to it since it was written.
-        text = spec_text(study.spec, tuple(studies.variants_of(session, study_id)))
-    return Start(study.name, text, _again("study"), f"/studies/{study_id}")
-
-
-def _start_from_job(session: Session, job_id: int) -> Start:
-    job = find_job(session, job_id)
-    if job.kind != "training":
-        raise NotFound(f"job {job_id} trains nothing: it decoded a dataset")
-    # Through its class, for the order in which one writes it: the database keeps none.
-    spec = JobSpec.model_validate(job.spec).model_dump(mode="json", exclude_none=True)
-    text = yaml.safe_dump(
-        spec, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
-    )
-    return Start(job.name, text, _again("job"), f"/jobs/{job_id}")
-
-
-def _again(kind: str) -> str:
-    return f"Change what you like: what you submit is a new {kind}, and this one stays as it is."
 
 
 def _may_submit(user: User) -> bool:

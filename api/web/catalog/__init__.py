@@ -1,5 +1,5 @@
-"""What a study is made of: presets and datasets."""
+"""What a study is made of: presets, datasets, and what a spec may choose from."""
 
-from api.web.catalog import datasets, presets
+from api.web.catalog import datasets, options, presets
 
-__all__ = ["datasets", "presets"]
+__all__ = ["datasets", "options", "presets"]

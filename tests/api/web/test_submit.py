@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session, sessionmaker
 
 from api import checks
-from api.web.submit import TEMPLATES
+from api.web.starts import TEMPLATES
 from runtime.documents import read_document
 from studies.presets import presets
 from studies.spec import is_study
