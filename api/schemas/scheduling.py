@@ -1,5 +1,6 @@
 """Schemas of the queue, and of what each person has used of the machines."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -141,7 +142,8 @@ class LimitsView(View):
 
 def _ensure_size(value: Any) -> Any:
     # To pydantic, false is no bytes and true one.
-    if isinstance(value, bool):
+    is_size = not isinstance(value, str) or re.fullmatch(r"\s*[0-9.]+\s*[A-Za-z]*\s*", value)
+    if isinstance(value, bool) or not is_size:
         raise ValueError(f"a size is bytes or like 500MB, 20GB, 1TB but got {str(value).lower()}")
     return value
 

@@ -13,12 +13,14 @@ from sqlalchemy.orm import Session
 
 from api.http import Id, Reader, may_change
 from api.routes.jobs import build_job_views, explain_wait, find_job
+from api.schemas import JobView
 from api.services import Services, ServicesDep
 from api.web.render import PageRoute, render
 from store.db import FINAL_STATUSES, PRIORITIES, Job, Study
 from store.results import overview, result_rows, series
 from store.studies import studies
-from studies.spec import list_differences
+from studies.spec import arm_name, list_differences
+from studies.stats import amount
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -59,6 +61,8 @@ def _read_job(services: Services, session: Session, job: Job) -> dict[str, Any]:
     return {
         "job": view,
         "study": study,
+        "outcome": _describe_outcome(view, study),
+        "trial": arm_name("", view.trial).removeprefix(" · ") if view.trial else None,
         "beside": _compare_specs(session, study, job) if study is not None else None,
         **{"obstacle": None, "waiting": None, **explain_wait(session, job)},
         "progress": overview.progress(session).get(job.id),
@@ -74,10 +78,25 @@ def _read_job(services: Services, session: Session, job: Job) -> dict[str, Any]:
     }
 
 
+def _describe_outcome(job: JobView, study: Study | None) -> str | None:
+    """What it came to, in the metric of its study."""
+    usual = ("test_accuracy", "test_loss", "best_val_accuracy", "best_val_loss")
+    names = (study.spec["metric"], *usual) if study is not None else usual
+    values = {name: job.metrics.get(name) for name in names}
+    metric, value = next((one for one in values.items() if one[1] is not None), ("", None))
+    if job.status != "succeeded" or value is None:
+        return None
+    words = f"{amount(value, metric)} {metric.replace('_', ' ')}"
+    kept, epochs = job.metrics.get("best_epoch"), job.metrics.get("epochs")
+    if kept is None or epochs is None:
+        return words
+    return f"{words}, with the weights of epoch {kept:g} of {epochs:g}"
+
+
 def _compare_specs(session: Session, study: Study, job: Job) -> BesideBaseline | None:
-    """None for the baseline itself."""
+    """None for the baseline itself, and for a trial, which is compared with other trials."""
     variant = study.spec["baseline"]
-    if job.variant == variant:
+    if job.variant == variant or job.trial is not None:
         return None
     other = studies.find_cell(session, study.id, variant, job.point, job.seed)
     differences = list_differences(other.spec, job.spec) if other is not None else ()

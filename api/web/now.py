@@ -12,6 +12,8 @@ from api.services import ServicesDep
 from api.web.render import PageRoute, render
 from store.access import current, everything
 from store.db import PRIORITIES, User
+from store.hosts import reservations
+from store.hosts.host_views import DeviceView
 from store.jobs import usage
 from store.results import Share, overview, start_estimates
 from studies.planning import Place, read_line
@@ -39,6 +41,9 @@ def show_now(request: Request, services: ServicesDep, user: Reader) -> Response:
         context: dict[str, Any] = {
             "slots": line.slots,
             "troubled": [one for one in line.workers if one.problems],
+            "devices": list(dict.fromkeys(_name(one.device) for one in line.slots)),
+            "hosts": sorted({one.host for one in line.workers}) if user.role == "admin" else (),
+            "reservations": reservations.list_reservations(session),
             "queue": line.places,
             "hidden": current().hidden,
             "own": _find_own(user, shares, line.places),
@@ -51,6 +56,10 @@ def show_now(request: Request, services: ServicesDep, user: Reader) -> Response:
             "used": sum(one.seconds for one in shares) or 1.0,
         }
     return render(request, "now.html", user, title="Now", **context)
+
+
+def _name(device: DeviceView) -> tuple[str, str, int]:
+    return device.host, device.kind, device.number
 
 
 def _find_own(user: User, shares: Sequence[Share], places: Sequence[Place]) -> Own | None:

@@ -15,11 +15,14 @@ from api.services import Services, ServicesDep
 from api.web.forest import make_forest
 from api.web.pictures import make_own_figure
 from api.web.render import PageRoute, describe_mistake, options, render, render_part
+from api.web.results.listing import Asked
 from store.db import Study
 from store.mlflow import links
-from store.studies import list_job_ids, studies
+from store.studies import list_job_ids, measure_pace, studies
 from studies.comparison import compare, read_evidence
 from studies.report import JobReport, fetch_arrays, make_page, read_report
+from studies.spec import read_study
+from studies.stats import higher_is_better, validation_metric
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -106,6 +109,8 @@ def show_study(request: Request, services: ServicesDep, user: Reader, study_id: 
     with services.sessions.begin() as session:
         study = find_study(session, study_id)
         [view] = build_study_views(services, session, [study])
+        is_final = not any(view.counts[one] for one in ("queued", "running", "paused"))
+        pace = None if is_final or _is_trying(study, view) else measure_pace(session, study_id)
     is_awaited = sum(view.counts.values()) <= MOST_AWAITED_JOBS
     found = services.kept_results.find(
         study_id,
@@ -122,8 +127,16 @@ def show_study(request: Request, services: ServicesDep, user: Reader, study_id: 
         table_url=links.table_url(view.mlflow_url) if view.mlflow_url else None,
         may_change=may_change(user, view.owner, study.project_id),
         is_late=found.is_late,
+        is_final=is_final,
+        pace=pace,
         **(found.content or {"page": None, "results": ""}),
     )
+
+
+def _is_trying(study: Study, view: StudyView) -> bool:
+    """Whether jobs will be made that are not there yet."""
+    tries = study.spec.get("search") is not None or study.spec.get("tune") is not None
+    return tries and view.tuning is None
 
 
 def read_verdict(services: Services, study: Study) -> tuple[dict[str, Any], list[int]]:
@@ -155,9 +168,26 @@ def read_results(services: Services, study: Study) -> tuple[dict[str, Any], Sequ
         figure=figure,
         grid=_make_grid(report.jobs),
         trials=len(ids) - len(report.jobs),
+        trials_url=_list_trials(study),
+        is_search=study.spec.get("search") is not None,
         document=document,
     )
     return {"page": page, "results": results, "figure": figure, "job_ids": ids}, ids
+
+
+def _list_trials(study: Study) -> str | None:
+    """Where the jobs are listed that try settings, the best first: they have seeds of their own."""
+    spec = read_study(study.spec)
+    trying = spec.search or spec.tune
+    if trying is None:
+        return None
+    metric = validation_metric(spec.metric)
+    return Asked(
+        query=f"study=s{study.id} and seed in ({', '.join(map(str, trying.seeds))})",
+        columns=f"trial,{metric},seconds,finished",
+        sort=f"-{metric}" if higher_is_better(metric) else metric,
+        trials="true",
+    ).link()
 
 
 def _make_grid(jobs: Sequence[JobReport]) -> Mapping[str, object]:

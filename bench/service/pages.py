@@ -96,6 +96,8 @@ def _paths(engine: Engine) -> Mapping[str, str]:
         "160 jobs side by side": f"/compare?query=study%3D{study}+and+seed%3C8&by=norm.kind",
         "admin": "/admin",
         "admin: sizes": "/admin/storage",
+        "admin: whose": "/admin/disk",
+        "catalogue": "/catalog",
     }
 
 

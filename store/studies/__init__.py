@@ -3,12 +3,14 @@
 from store.studies import studies, verdicts
 from store.studies.tallies import (
     BillOutcome,
+    Pace,
     StudyStatus,
     Tally,
     TrialTally,
     count_jobs,
     count_trials,
     list_job_ids,
+    measure_pace,
     status_of,
 )
 from store.studies.verdicts import Kept, KeptFile
@@ -17,12 +19,14 @@ __all__ = [
     "BillOutcome",
     "Kept",
     "KeptFile",
+    "Pace",
     "StudyStatus",
     "Tally",
     "TrialTally",
     "count_jobs",
     "count_trials",
     "list_job_ids",
+    "measure_pace",
     "status_of",
     "studies",
     "verdicts",

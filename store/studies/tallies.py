@@ -1,14 +1,14 @@
 """A study's jobs, and what they come to: how many have each status, the study's own that follows from it, how many were
-reused, and how wrong their bill was."""
+reused, how wrong their bill was, and how far they are."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import Double, and_, case, cast, func, select
 from sqlalchemy.orm import Session
 
-from store.db import JOB_STATUSES, Job
+from store.db import FINAL_STATUSES, JOB_STATUSES, Job
 
 StudyStatus: TypeAlias = Literal["queued", "running", "paused", "succeeded", "partial", "cancelled"]
 
@@ -81,6 +81,31 @@ def count_jobs(session: Session, study_ids: Collection[int]) -> dict[int, Tally]
         if expected is not None:
             tally.bill = BillOutcome(billed, expected, seconds)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much of a study's jobs is done, from 0 to 1; `seconds_left`: as fast as since its first job started, None before
+    that."""
+
+    share: float
+    seconds_left: float | None
+
+
+def measure_pace(session: Session, study_id: int) -> Pace:
+    """Of the jobs that there are: those that a search has yet to make aren't counted."""
+    done = case(
+        (Job.status.in_(FINAL_STATUSES), 1.0),
+        else_=func.least(
+            1.0, func.coalesce(cast(Job.step, Double) / func.nullif(Job.total_steps, 0), 0.0)
+        ),
+    )
+    passed = func.extract("epoch", func.clock_timestamp() - func.min(Job.started_at))
+    statement = select(func.avg(done), passed).where(Job.study_id == study_id)
+    share, seconds = session.execute(statement).one()
+    if not share or seconds is None:
+        return Pace(share or 0.0, None)
+    return Pace(share, float(seconds) * (1 - share) / share)
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,9 @@ def _budget_notes(report: ReportInput) -> Iterator[str]:
             "2020), with a 95 % bootstrap band"
         )
     for one in leads(report.tuned, metric, learns=learns):
+        if one.whole == 0:
+            yield f"On validation, {one.arm} and {one.second} do equally well with {one.trials} trials each"
+            continue
         half = max(1, one.trials // 2)
         if one.half > 0:
             then = f"with {half} it would lead the others by {size(one.half, metric)}"

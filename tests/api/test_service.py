@@ -334,6 +334,8 @@ def test_after_every_route_the_process_has_loaded_neither_torch_nor_mlflow(
             "/datasets/digits/augmented?augmentation=flip&seed=0",
             "/admin",
             "/admin/storage",
+            "/admin/disk",
+            "/catalog",
             "/login",
         )
     ]

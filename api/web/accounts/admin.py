@@ -4,19 +4,21 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
 from api.http import Administrator, Reader, Secret
+from api.routes.operations import read_disk
 from api.services import Services, ServicesDep
+from api.web.accounts.limits import NAMES, find_row, read_rows
 from api.web.render import PageRoute, render
 from runtime.storage import Storage
 from store.access import members
 from store.accounts import audit, sessions, users
-from store.db import ROLES, Token, User
+from store.db import PRIORITIES, ROLES, Token, User
 from store.hosts import describe_bytes, host_views
 from store.jobs import Limits, limits
 from store.mlflow import mirror_problems
@@ -24,6 +26,7 @@ from trainer.spec import describe_duration
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
+LimitsOf = Annotated[str | None, Query(alias="limits", max_length=200)]
 #: Of each list, so many are shown.
 MOST_TOKENS, MOST_USERS, MOST_PROBLEMS, MOST_CHANGES = 200, 500, 20, 20
 
@@ -46,13 +49,21 @@ class Disk:
 
 
 @router.get("/admin")
-def show_admin(request: Request, services: ServicesDep, user: Reader, secret: Secret) -> Response:
+def show_admin(
+    request: Request,
+    services: ServicesDep,
+    user: Reader,
+    secret: Secret,
+    limits_of: LimitsOf = None,
+) -> Response:
+    """`limits_of`: whose limits an admin wants to change, as `roles/member` or `users/ada`."""
     is_admin = user.role == "admin"
     with services.sessions.begin() as session:
         context = _read_account(session, user, secret)
         allowed = limits.in_force(session, user.id)
         if is_admin:
             context |= _read_service(session, context["way_in"])
+            context |= _read_limits(session, context["people"], limits_of)
     return render(
         request,
         "admin.html",
@@ -76,6 +87,18 @@ def show_storage(request: Request, services: ServicesDep, admin: Administrator) 
         stored=services.storage_sizes.read(),
         store=str(storage) if storage.is_remote else None,
         disk=_measure_disk(storage),
+    )
+
+
+@router.get("/admin/disk")
+def show_disk(request: Request, services: ServicesDep, admin: Administrator) -> Response:
+    """Whose the files are, which the page asks for by itself, too."""
+    return render(
+        request,
+        "disk.html",
+        admin,
+        owners=read_disk(services),
+        days=f"{services.settings.keep_checkpoints_days:g}",
     )
 
 
@@ -103,6 +126,16 @@ def _read_service(session: Session, way_in: int | None) -> dict[str, Any]:
         "devices": devices,
         "problems": mirror_problems.list_problems(session, MOST_PROBLEMS),
         "problem_count": mirror_problems.count(session),
+    }
+
+
+def _read_limits(session: Session, people: Sequence[User], key: str | None) -> dict[str, Any]:
+    rows = read_rows(session, people)
+    return {
+        "limit_names": NAMES,
+        "limit_rows": rows,
+        "changed": find_row(session, rows, key),
+        "priorities": PRIORITIES,
     }
 
 

@@ -54,6 +54,8 @@ def write_value(value: Any) -> str:
             return f"{value:.6g}"
         case list() if not any(isinstance(one, list | dict) for one in value):
             return ", ".join(map(write_value, value))
+        case dict() if not any(isinstance(one, list | dict) for one in value.values()):
+            return ", ".join(f"{name} {write_value(one)}" for name, one in value.items())
         case list() | dict():
             return json.dumps(value, ensure_ascii=False)
         case _:

@@ -43,13 +43,14 @@ _HIDDEN = ("job_id", "study_id", "reason", "non_finite")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What stands in the address, nothing being the empty text."""
+    """What stands in the address, nothing being the empty text; `trials`: "true" lists jobs that try settings, too."""
 
     query: str = ""
     columns: str = ""
     sort: str = ""
     by: str = ""
     metric: str = ""
+    trials: str = ""
 
     def link(self, path: str = "/results", **changes: str) -> str:
         """The address of this view with other values."""
@@ -77,9 +78,11 @@ def show_results(
     sort: str = "",
     by: str = "",
     metric: str = "",
+    trials: bool = False,
     cursor: str | None = None,
 ) -> Response:
-    asked = Asked(*(one.strip() for one in (query, columns, sort, by, metric)))
+    texts = (query, columns, sort, by, metric, "true" if trials else "")
+    asked = Asked(*(one.strip() for one in texts))
     mistake, view = None, dict[str, Any]()
     try:
         view = (
@@ -145,6 +148,7 @@ def _read_jobs(services: Services, asked: Asked, cursor: str | None) -> dict[str
     with services.sessions.begin() as session:
         page = result_rows.rows(
             session,
+            trials=bool(asked.trials),
             condition=condition,
             order=order,
             columns=[*fixed, *shown],
@@ -162,7 +166,7 @@ def _read_jobs(services: Services, asked: Asked, cursor: str | None) -> dict[str
     ]
     heads = [_make_head(asked, name, title) for name, title in _FIXED.items()]
     heads += [_make_head(asked, name, name, is_number=is_number(name)) for name in metrics]
-    whole = Asked(asked.query, ",".join(("job_id", *_FIXED, "reason", *metrics)), asked.sort)
+    whole = dataclasses.replace(asked, columns=",".join(("job_id", *_FIXED, "reason", *metrics)))
     return {
         "jobs": jobs,
         "heads": heads,
@@ -182,7 +186,7 @@ def _read_groups(services: Services, asked: Asked) -> dict[str, Any]:
     with services.sessions.begin() as session:
         rows = result_groups.read_groups(
             session,
-            condition=condition & result_rows.matching(),
+            condition=condition & result_rows.matching(trials=bool(asked.trials)),
             by=keys,
             metric=metric,
             limit=MOST_GROUPS + 1,
@@ -205,11 +209,11 @@ def _read_groups(services: Services, asked: Asked) -> dict[str, Any]:
         "heads": heads,
         "metric": metric.name,
         "compare": asked.link("/compare", columns="", sort="")
-        if 2 <= len(groups) <= MOST_SIDES
+        if 2 <= len(groups) <= MOST_SIDES and not asked.trials
         else None,
         "exports": {
             "The groups as JSON": asked.link("/api/v1/results/groups", columns=""),
-            "their jobs as CSV": Asked(asked.query).link(EXPORT, format="csv"),
+            "their jobs as CSV": Asked(asked.query, trials=asked.trials).link(EXPORT, format="csv"),
         },
     }
 
@@ -236,7 +240,7 @@ def _describe_group(asked: Asked, group: Group) -> dict[str, Any]:
     mean, std = (write_amount(one, group.metric) for one in (group.mean, group.std))
     return {
         "values": [write_value(value) for value in group.by.values()],
-        "jobs": None if query is None else Asked(query=query).link(),
+        "jobs": None if query is None else Asked(query=query, trials=asked.trials).link(),
         "cells": [
             group.jobs,
             group.n,

@@ -95,11 +95,13 @@ function linesOf(curves) {
       look: { label: `${one.name}, seed ${seed.seed}`, class: "bound", stroke: `${stroke(arm)}99`, width: 1, spanGaps: true, points: { show: hasPoints(1), size: 4 }, ...(seed.left_out && { dash: [4, 4] }) },
     })),
   );
+  // Of one job the series are its metrics.
+  const nameOf = (one) => (curves.baseline === null ? one.name.replaceAll("_", " ") : one.name);
   const means = curves.series.flatMap((one, arm) => {
     const row = (field) => new Map(one.points.map((point) => [point.x, point[field]]));
     const bound = { class: "bound", stroke: "transparent", points: { show: false } };
     return [
-      { arm, isMean: true, points: row("mean"), look: { label: one.n > 1 ? `${one.name} (n = ${one.n})` : one.name, stroke: stroke(arm), width: 2, spanGaps: true, points: { show: hasPoints(15) } } },
+      { arm, isMean: true, points: row("mean"), look: { label: one.n > 1 ? `${nameOf(one)} (n = ${one.n})` : nameOf(one), stroke: stroke(arm), width: 2, spanGaps: true, points: { show: hasPoints(15) } } },
       { arm, toMean: 1, points: row("low"), look: { ...bound, label: `${one.name}, lower` } },
       { arm, toMean: 2, points: row("high"), look: { ...bound, label: `${one.name}, upper` } },
     ];

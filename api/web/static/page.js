@@ -88,7 +88,9 @@ async function send(button, method, address, body, key) {
   // As it was pressed: the page may be brought up to date meanwhile.
   const { done = "", undo } = { ...button.dataset };
   if (!(await request(button, method, address, { body, key }))) return;
-  showDone(done, undo && { send: `${method} ${address}`, body: undo, done: "Undone." });
+  // What a form holds is its reader's: undone, it is loaded anew.
+  const then = button.form && { then: window.location.href };
+  showDone(done, undo && { send: `${method} ${address}`, body: undo, done: "Undone.", ...then });
   if (button.dataset.then) return void window.location.assign(button.dataset.then);
   if (button.form) finish(button.form);
   refresh();
@@ -120,28 +122,44 @@ document.addEventListener("submit", (event) => {
   const [method, template] = form.dataset.api.split(" ");
   const address = template.replace(/\{(\w+)\}/g, (_, field) => encodeURIComponent(form.elements[field].value));
   const inBody = [...form.elements].filter((one) => one.name && !template.includes(`{${one.name}}`));
-  const fields = inBody.filter((one) => method !== "PATCH" || one.value !== one.defaultValue);
-  const body = Object.fromEntries(fields.map((one) => [one.name, valueOf(one)]));
+  const fields = inBody.filter((one) => method !== "PATCH" || isEdited(one));
+  const body = Object.fromEntries(fields.map((one) => [one.name, valueOf(one, one.value)]));
+  const before = Object.fromEntries(fields.map((one) => [one.name, valueOf(one, valueBefore(one))]));
   form.dataset.key ??= makeKey();
-  send(form.querySelector("button"), method, address, JSON.stringify(body), method === "POST" ? form.dataset.key : undefined);
+  const button = form.querySelector("button");
+  if (method === "PATCH") Object.assign(button.dataset, { done: button.dataset.done ?? "Saved.", undo: JSON.stringify(before) });
+  send(button, method, address, JSON.stringify(body), method === "POST" ? form.dataset.key : undefined);
 });
 
 function makeKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-function valueOf(field) {
+function isEdited(field) {
+  return field.value !== valueBefore(field);
+}
+
+function valueBefore(field) {
+  return field.options ? ([...field.options].find((one) => one.defaultSelected) ?? field.options[0])?.value : field.defaultValue;
+}
+
+// A limit that is left empty is none.
+function valueOf(field, value) {
   switch (field.dataset.type) {
-    case "number": return Number(field.value);
-    case "words": return field.value.split(/\s+/).filter(Boolean);
-    default: return field.value;
+    case "number": return Number(value);
+    case "limit": return /^\d+$/.test(value.trim()) ? Number(value) : value.trim() || null;
+    case "words": return value.split(/\s+/).filter(Boolean);
+    default: return value;
   }
 }
 
 function finish(form) {
   delete form.dataset.key;
   if (form.dataset.clear !== undefined) return void form.reset();
-  for (const field of form.elements) if (field.name) field.defaultValue = field.value;
+  for (const field of form.elements) {
+    for (const option of field.options ?? []) option.defaultSelected = option.selected;
+    if (field.name) field.defaultValue = field.value;
+  }
 }
 
 // The part of the page that changes -----------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ document.addEventListener("error", (event) => event.target.matches?.("img[data-d
 document.addEventListener("normlab:replaced", loadBroken);
 loadBroken();
 
-// A file is saved once it is drawn, not the answer that it isn't yet.
+// A file is saved, and a report opened, once it is drawn: not the answer that it isn't yet.
 document.addEventListener("click", async (event) => {
   const link = event.target.closest("a[data-drawn]");
   if (link === null || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -84,8 +84,9 @@ document.addEventListener("click", async (event) => {
     const answer = await awaitDrawing(link.href);
     if (answer.status === 401) return void toLogin();
     if (!answer.ok) return void show("message", await detailOf(answer));
-    save(await answer.blob(), link.download);
     show("message", "");
+    if (!link.download) return void window.location.assign(link.href);
+    save(await answer.blob(), link.download);
   } catch {
     show("message", "The service does not answer, so nothing was saved. Try again.");
   } finally {

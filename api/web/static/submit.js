@@ -53,7 +53,8 @@ function makeEditor(text) {
         { key: "F8", run: CodeMirror.nextDiagnostic },
         ...CodeMirror.closeBracketsKeymap,
         ...CodeMirror.historyKeymap,
-        ...CodeMirror.defaultKeymap,
+        ...lineKeys(),
+        ...CodeMirror.standardKeymap,
       ]),
       EditorView.lineWrapping,
       EditorView.contentAttributes.of({ "aria-label": label.textContent, tabindex: "0" }),
@@ -88,6 +89,18 @@ function makeEditor(text) {
       view.focus();
     },
   };
+}
+
+// What CodeMirror's default keymap has of lines; the rest of it needs a language.
+function lineKeys() {
+  const { copyLineDown, copyLineUp, deleteLine, indentLess, indentMore, moveLineDown, moveLineUp } = CodeMirror;
+  return [
+    { key: "Alt-ArrowUp", run: moveLineUp, shift: copyLineUp },
+    { key: "Alt-ArrowDown", run: moveLineDown, shift: copyLineDown },
+    { key: "Shift-Mod-k", run: deleteLine },
+    { key: "Mod-[", run: indentLess },
+    { key: "Mod-]", run: indentMore },
+  ];
 }
 
 function makePlainEditor() {

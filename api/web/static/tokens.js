@@ -7,8 +7,8 @@ document.addEventListener("submit", async (event) => {
   const form = event.target;
   if (form.id !== "new-token") return;
   event.preventDefault();
-  const { name, days, user } = form.elements;
-  const body = { name: name.value };
+  const { name, days, user, scope } = form.elements;
+  const body = { name: name.value, scope: scope.value };
   if (days.value) body.expires_at = new Date(Date.now() + DAY_MILLISECONDS * days.value).toISOString();
   if (user) body.user = user.value;
   const button = form.querySelector("button[type=submit]");

@@ -107,6 +107,48 @@ def test_an_admin_sees_workers_storage_and_what_mlflow_lacks(
     assert member.get("/admin/storage").status_code == 403
 
 
+def test_an_admin_sees_everybody_s_limits_and_chooses_whose_to_change(
+    admin: TestClient, member: TestClient
+) -> None:
+    admin.patch("/api/v1/limits/roles/member", json={"device_seconds_per_day": "8h"})
+    admin.patch("/api/v1/limits/users/max", json={"running": 2, "disk_bytes": "20GB"})
+    page = read(admin)
+    assert list_limits(page)["every member"] == ["–", "–", "8 h 00 min", "–", "–", "high"]
+    assert list_limits(page)["max"] == ["2", "–", "–", "–", "20.0 GB", "–"]
+    assert "PATCH /api/v1/limits" not in page
+    page = admin.get("/admin", params={"limits": "users/max"}).text
+    assert 'data-api="PATCH /api/v1/limits/users/max"' in page
+    typed = dict(re.findall(r'<input name="(\w+)" data-type="limit" value="([^"]*)"', page))
+    assert (typed["running"], typed["queued"], typed["disk_bytes"]) == ("2", "", "20GB")
+    role = admin.get("/admin", params={"limits": "roles/member"}).text
+    assert re.search(r'name="device_seconds_per_day" data-type="limit" value="8h"', role)
+    assert "<option selected>high</option>" in role
+    # Whoever has none of their own yet, and nobody.
+    assert 'data-api="PATCH /api/v1/limits/users/ada"' in admin.get("/admin?limits=users/ada").text
+    assert "PATCH /api/v1/limits" not in admin.get("/admin?limits=users/nobody").text
+    assert "limits-of" not in member.get("/admin?limits=users/max").text
+
+
+def list_limits(page: str) -> dict[str, list[str]]:
+    rows = re.findall(r'aria-label="Change the limits of ([^"]+)">.*?</tr>', page)
+    cells = re.findall(r"aria-label=\"Change the limits of [^\"]+\">(.*?)</tr>", page)
+    return {
+        name: re.findall(r"<td[^>]*>([^<]*)</td>", row)
+        for name, row in zip(rows, cells, strict=True)
+    }
+
+
+def test_an_admin_sees_whose_the_files_are(
+    admin: TestClient, member: TestClient, sessions: Sessions, storage: Path
+) -> None:
+    assert "Whose it is" not in admin.get("/admin/disk").text
+    member.post("/api/v1/jobs", json=JOB)
+    train_all(sessions, storage)
+    page = admin.get("/admin/disk").text
+    assert re.search(r'max</th><td class="number">7 B</td><td class="number">7 B</td>', page)
+    assert member.get("/admin/disk").status_code == 403
+
+
 def test_a_browser_knows_the_token_it_has_logged_in_with(
     member: TestClient, sessions: Sessions
 ) -> None:

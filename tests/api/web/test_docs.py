@@ -24,7 +24,8 @@ def test_the_page_loads_all_of_it_from_the_service(app: FastAPI) -> None:
     page = client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
     assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
-    assert sorted(assets) == sorted(f"static/{name}" for name in TYPES)
+    # And leads back to the pages.
+    assert sorted(assets) == sorted([".", *(f"static/{name}" for name in TYPES)])
     assert "//" not in page.text
     for name, kind in TYPES.items():
         answer = client.get(f"/static/{name}")

@@ -1,6 +1,8 @@
 """A job's page: its spec beside the baseline's, what it offers to change, and what was measured in its layers."""
 
+import html
 import re
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -11,6 +13,7 @@ from store.mlflow import mirror_problems
 from store.mlflow.mirror_problems import Subject
 from tests.support.documents import JOB, study
 from tests.support.factories import acquire_job, make_worker
+from tests.support.trained_study import train_all
 from trainer.events import Diagnosed
 
 Sessions = sessionmaker[Session]
@@ -143,3 +146,33 @@ def test_a_job_without_diagnostics_has_no_curves_of_them(member: TestClient) -> 
     job = member.post("/api/v1/jobs", json=JOB).json()["id"]
     curves = member.get(f"/api/v1/jobs/{job}/diagnostics/curves").json()
     assert (curves["statistics"], curves["layers"]) == ([], [])
+
+
+def test_another_job_begins_with_a_job_s_weights(
+    member: TestClient, sessions: Sessions, storage: Path
+) -> None:
+    source = member.post("/api/v1/jobs", json=JOB).json()["id"]
+    assert "init_from" not in read(member, f"/jobs/{source}")
+    train_all(sessions, storage)
+    [address] = re.findall(r'href="(/submit\?init_from=\d+)"', read(member, f"/jobs/{source}"))
+    [text] = re.findall(r"<textarea[^>]*>\n(.*?)</textarea>", read(member, address), re.DOTALL)
+    assert "init_from: {job: " in text
+    made = member.post("/api/v1/jobs", content=html.unescape(text)).json()
+    assert made["spec"]["init_from"]["job"] == source
+    page = read(member, f"/jobs/{made['id']}")
+    assert f'Begins with the best weights of <a href="/jobs/{source}">' in page
+    assert member.get("/submit?init_from=99999").status_code == 404
+
+
+def test_a_job_begins_with_what_it_came_to(
+    member: TestClient, sessions: Sessions, storage: Path
+) -> None:
+    made = member.post("/api/v1/jobs", json=JOB).json()["id"]
+    waiting = read(member, f"/jobs/{made}")
+    assert "with the weights of epoch" not in waiting
+    train_all(sessions, storage)
+    accuracy = member.get(f"/api/v1/jobs/{made}").json()["metrics"]["test_accuracy"]
+    page = re.sub(r"<[^>]+>", "", read(member, f"/jobs/{made}"))
+    assert (
+        f"succeeded: {100 * accuracy:.2f} % test accuracy, with the weights of epoch 2 of 2" in page
+    )

@@ -1,5 +1,7 @@
 """The first page: what runs, what waits and why, who uses the machines, and what of that is the reader's."""
 
+import html
+import json
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -37,7 +39,7 @@ def test_now_shows_what_runs_what_waits_and_who_uses_the_machines(
     page = read(member, "/")
     running, waiting = page.split('id="queue"')
     assert f'href="/jobs/{assignment.job_id}"' in running
-    assert running.count("alpha cpu") == 2
+    assert running.partition('id="reserve"')[0].count("alpha cpu") == 2
     assert ">free<" in running
     assert waiting.index("next in line") < waiting.index("behind 1 job of max")
     assert re.search(r"max</?[^%]*100 %", waiting, re.DOTALL)
@@ -60,6 +62,34 @@ def test_a_gpu_says_how_much_of_its_memory_is_booked_and_used_by_others(
         "free_bytes": total - used,
     }
     assert "21.0 GB of 24.0 GB free, 0 B booked, 3.0 GB used by others" in read(member, "/")
+
+
+def test_a_device_is_reserved_and_released(
+    member: TestClient, admin: TestClient, viewer: TestClient, sessions: Sessions
+) -> None:
+    assert "Reserve a device" not in read(member, "/")
+    with sessions.begin() as session:
+        make_worker(session, "alpha", cuda=1)
+    *_, gpu = offered(member)
+    assert gpu == {"host": "alpha", "kind": "cuda", "number": 0}
+    assert {"host": "alpha"} not in offered(member)
+    assert {"host": "alpha"} in offered(admin)
+    assert offered(viewer) == []
+    wanted = {**gpu, "lasts": "2h", "why": "a <demonstration>"}
+    made = member.post("/api/v1/reservations", json=wanted)
+    assert made.status_code == 201, made.text
+    release = f"DELETE /api/v1/reservations/{made.json()['id']}"
+    for client, may in ((member, True), (admin, True), (viewer, False)):
+        page = read(client, "/")
+        assert "alpha cuda:0 is reserved by max until" in page
+        assert "a &lt;demonstration&gt;" in page
+        assert (release in page) is may
+
+
+def offered(client: TestClient) -> list[dict[str, object]]:
+    """What can be reserved."""
+    documents = re.findall(r'name="what" required data-document="([^"]+)"', read(client, "/"))
+    return [json.loads(html.unescape(one)) for one in documents]
 
 
 def test_what_waits_says_why_and_when_it_may_start(

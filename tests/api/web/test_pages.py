@@ -44,7 +44,7 @@ def test_every_page_keeps_a_browser_to_our_own_files(trained: int, member: TestC
     job = f"/jobs/{first_job(member, trained)}"
     member.post("/api/v1/projects", json={"name": "shelf"})
     member.post("/api/v1/webhooks", json={"url": "https://chat.example/hooks/1"})
-    catalog = ("/presets", "/presets/lrn", "/datasets", "/datasets/digits")
+    catalog = ("/catalog", "/presets", "/presets/lrn", "/datasets", "/datasets/digits")
     pages = (*catalog, "/admin", "/projects", "/projects/shelf", "/webhooks")
     for path in ("/login", "/", "/studies", f"/studies/{trained}", job, "/jobs/999999", *pages):
         answer = member.get(path)
@@ -95,6 +95,8 @@ def test_a_study_begins_with_its_answer_and_what_limits_it(
         )
     ]
     assert places == sorted(places)
+    # Who hears the page is told when it changes.
+    assert re.search(r'<h2 id="answer"[^>]* aria-live="polite">', page)
     for reason in comparison["verdict"]["reasons"]:
         assert places[0] < page.index(reason) < places[1]
     for job in member.get(f"/api/v1/studies/{trained}/jobs").json()["items"]:

@@ -230,9 +230,9 @@ def test_studies_side_by_side_say_what_the_api_says(viewer: TestClient, planted:
     assert '<svg class="forest"' in page
     for number in planted:
         assert f'<a href="/studies/{number}">s{number} none</a>' in page
-    [address] = re.findall(r'href="([^"]+)">As JSON', page)
+    [address] = re.findall(r'href="([^"]+)">JSON', page)
     assert viewer.get(html.unescape(address)).json() == found
-    [table] = re.findall(r'href="([^"]+)" download="comparison.csv">As CSV', page)
+    [table] = re.findall(r'href="([^"]+)" download="comparison.csv">CSV', page)
     answer = viewer.get(html.unescape(table))
     assert answer.headers["content-type"].startswith("text/csv")
     for row, group in zip(csv.DictReader(io.StringIO(answer.text)), found["groups"], strict=True):

@@ -57,11 +57,13 @@ def test_a_new_token_is_shown_once_works_and_can_be_revoked(browser: Browser, st
         page.goto(f"{address(stack)}/admin")
         page.get_by_label("New token for").fill("laptop")
         page.get_by_label("Expires").select_option("in 30 days")
+        page.get_by_label("It may").select_option("only read")
         page.get_by_role("button", name="Create").click()
         secret = page.get_by_label("Secret")
         expect(secret).to_have_value(re.compile("^nl_"))
         headers = {"Authorization": f"Bearer {secret.input_value()}"}
         assert stack.api.get("/users/me", headers=headers).json()["name"] == "page-lia"
+        assert stack.api.post("/jobs", json=JOB, headers=headers).status_code == 403
         # The page was brought up to date meanwhile, and the secret is still there; not after it was loaded anew.
         row = page.get_by_role("row").filter(has_text="laptop")
         expect(row).to_contain_text("in 30 days")
@@ -113,6 +115,54 @@ def test_an_admin_makes_a_user_a_viewer_and_takes_it_back(browser: Browser, stac
     assert (found["role"], found["disabled_at"] is None) == ("member", False)
 
 
+def test_an_admin_sets_a_person_s_limits(browser: Browser, stack: Stack) -> None:
+    stack.post("/users", {"name": "page-lim"})
+    token = token_of(stack, "sets-limits", "admin")
+    with logged_in(browser, stack, token, may_be_refused=True) as page:
+        page.goto(f"{address(stack)}/admin")
+        page.get_by_label("Change those of").select_option("page-lim")
+        page.get_by_role("button", name="Choose").click()
+        page.wait_for_url("**limits=users%2Fpage-lim#limits-of")
+        form = page.locator("form[data-api*=limits]")
+        form.get_by_label("Running jobs").fill("2")
+        form.get_by_label("Checkpoints and files").fill("many")
+        form.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("alert")).to_contain_text("a size is bytes or like 500MB")
+        form.get_by_label("Checkpoints and files").fill("20GB")
+        form.get_by_role("button", name="Save").click()
+        row = page.get_by_role("row").filter(has_text="page-lim").filter(has_text="20.0 GB")
+        expect(row).to_be_visible()
+        ensure_readable(page, 1280)
+        form.get_by_label("Running jobs").fill("")
+        form.get_by_role("button", name="Save").click()
+        expect(row.get_by_role("cell").first).to_have_text("–")
+        page.get_by_label("Weight").fill("2")
+        page.locator("form[id^=weight]").get_by_role("button", name="Save").click()
+        expect(page.locator("#done")).to_contain_text("The weight of page-lim is saved.")
+    [limits] = [one for one in stack.get("/limits")["items"] if one["user"] == "page-lim"]
+    assert (limits["running"], limits["disk_bytes"]) == (None, 20_000_000_000)
+    [user] = [one for one in stack.get("/users")["items"] if one["name"] == "page-lim"]
+    assert user["weight"] == 2
+
+
+def test_a_member_reserves_a_device_and_releases_it(browser: Browser, stack: Stack) -> None:
+    with logged_in(browser, stack, token_of(stack, "res", "member"), may_be_refused=True) as page:
+        page.goto(address(stack))
+        page.get_by_text("Reserve a device").click()
+        page.get_by_label("For how long").fill("soon")
+        page.get_by_label("Why").fill("a demonstration")
+        page.get_by_role("button", name="Reserve").click()
+        expect(page.locator(".wrong")).to_contain_text("a duration is seconds or like 90s")
+        page.get_by_label("For how long").fill("10m")
+        page.get_by_role("button", name="Reserve").click()
+        expect(page.get_by_role("listitem")).to_contain_text("is reserved by page-res")
+        ensure_readable(page, 1280)
+        assert len(stack.get("/reservations")["items"]) == 1
+        page.get_by_role("button", name="Release").click()
+        expect(page.get_by_role("button", name="Release")).to_have_count(0)
+    assert stack.get("/reservations")["items"] == []
+
+
 def test_a_job_is_archived_and_brought_back(browser: Browser, stack: Stack, job: int) -> None:
     with logged_in(browser, stack, token_of(stack, "ada", "admin")) as page:
         page.goto(f"{address(stack)}/jobs/{job}")
@@ -125,8 +175,13 @@ def test_a_job_is_archived_and_brought_back(browser: Browser, stack: Stack, job:
         page.get_by_label("Tags").fill("one two")
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("main")).to_contain_text("#one · #two")
+        assert stack.get(f"/jobs/{job}")["tags"] == ["one", "two"]
+        # What a form has changed is undone as well, and the form holds what was before.
+        page.get_by_role("button", name="Undo").click()
+        expect(page.get_by_role("main")).not_to_contain_text("#one")
+        expect(page.get_by_label("Tags")).to_have_value("")
     row = stack.get(f"/jobs/{job}")
-    assert (row["archived"], row["tags"]) == (False, ["one", "two"])
+    assert (row["archived"], row["tags"]) == (False, [])
 
 
 def test_the_quantity_that_is_drawn_of_the_layers_is_chosen(
