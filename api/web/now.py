@@ -12,8 +12,7 @@ from api.services import ServicesDep
 from api.web.render import PageRoute, render
 from store.access import current, everything
 from store.db import PRIORITIES, User
-from store.hosts import reservations
-from store.hosts.host_views import DeviceView
+from store.hosts import host_views, reservations
 from store.jobs import usage
 from store.results import Share, overview, start_estimates
 from studies.planning import Place, read_line
@@ -58,7 +57,7 @@ def show_now(request: Request, services: ServicesDep, user: Reader) -> Response:
     return render(request, "now.html", user, title="Now", **context)
 
 
-def _name(device: DeviceView) -> tuple[str, str, int]:
+def _name(device: host_views.DeviceView) -> tuple[str, str, int]:
     return device.host, device.kind, device.number
 
 

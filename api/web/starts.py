@@ -14,7 +14,7 @@ from api.http import NotFound
 from api.routes.jobs import find_job
 from api.routes.reports import write_document
 from api.routes.studies import find_study
-from api.web.catalog.options import find_choice, write_template
+from api.web.catalog import find_choice, write_template
 from store.db import Job
 from store.studies import studies
 from studies.presets import NotOffered, UnknownPreset, find_preset

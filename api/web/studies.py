@@ -15,7 +15,7 @@ from api.services import Services, ServicesDep
 from api.web.forest import make_forest
 from api.web.pictures import make_own_figure
 from api.web.render import PageRoute, describe_mistake, options, render, render_part
-from api.web.results.listing import Asked
+from api.web.results import Asked
 from store.db import Study
 from store.mlflow import links
 from store.studies import list_job_ids, measure_pace, studies
