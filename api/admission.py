@@ -30,6 +30,7 @@ from api.services import Services
 from store.db import Dataset, Study, User
 from store.jobs import NewJob
 from studies.comparison import refuse_unknown_kinds
+from studies.planning import refuse_between_looks, refuse_undecidable
 from studies.spec import (
     Cell,
     StudySpec,
@@ -64,11 +65,16 @@ class Plan:
     datasets: Mapping[str, Dataset]
     warnings: tuple[str, ...]
     arms: tuple["CheckedArm", ...]
+    grows: bool = False
 
     def cells(self, *, fresh: bool) -> list[NewJob]:
         """To be created; unless `fresh`, equal jobs that have succeeded may answer them. Exclusive ones are for timing:
-        what another took says nothing of them."""
-        return [replace(one, reuse=not (fresh or one.spec.resources.exclusive)) for one in self.new]
+        what another took says nothing of them. Those of a study that grows are trained, as trials are: the transaction in
+        which the last of them ends makes the next ones."""
+        is_trained = fresh or self.grows
+        return [
+            replace(one, reuse=not (is_trained or one.spec.resources.exclusive)) for one in self.new
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,7 @@ def plan_study(services: Services, user: User, document: Any) -> tuple[StudySpec
         refuse_idle_factor,
         refuse_unfair_settings,
         refuse_unknown_kinds,
+        refuse_undecidable,
     ):
         with collect_problems(found):
             refuse(study)
@@ -158,28 +165,24 @@ def plan_extension(
     services: Services, user: User, row: Study, extension: Extension
 ) -> tuple[StudySpec, Plan]:
     """The study with the additional seeds, and the jobs of all its cells; raises as `plan_study`."""
-    study = _add_seeds(read_study(row.spec), extension)
+    # Read again: with so many seeds it may break a rule.
+    grown = _add_seeds(read_study(row.spec), extension)
+    study = read_study(grown.model_dump(mode="json"))
+    found: list[Problem] = []
+    with collect_problems(found):
+        refuse_between_looks(study)
     # A tuning that hasn't chosen yet has no settings to train with; its choice will create the jobs of the new
     # seeds as well.
     is_tuning = bool(study.tuned_paths) and row.tuning is None
     cells = () if is_tuning else expand(study, chosen_settings(row))
-    found: list[Problem] = []
     find_packages_of(study, cells, found)
     return study, _plan_cells(services, user, study, cells, found)
 
 
 def _add_seeds(study: StudySpec, extension: Extension) -> StudySpec:
-    present = study.seed_list
     if isinstance(extension.seeds, int):
-        # Beyond the largest one, not into gaps: a seed that somebody left out on purpose stays out.
-        following = max(present) + 1
-        seeds = [*present, *range(following, following + extension.seeds)]
-    else:
-        seeds = list(dict.fromkeys([*present, *extension.seeds]))
-    document = study.model_dump(mode="json")
-    # 0, 1, …, n−1 is written as n: the study reads as if it had been submitted with that many.
-    is_default = seeds == list(range(len(seeds)))
-    return read_study({**document, "seeds": len(seeds) if is_default else seeds})
+        return study.add_seeds(extension.seeds)
+    return study.with_seeds(list(dict.fromkeys([*study.seed_list, *extension.seeds])))
 
 
 def _plan_cells(
@@ -210,7 +213,7 @@ def _plan_cells(
     # Those of the cells come first.
     reports = reports[: len(arms)]
     rows = sum(len(arm.cells) * report.rows for arm, report in zip(arms, reports, strict=True))
-    # A search makes most of its trials later, as large as the first ones.
+    # A search makes most of its trials later, as large as the first ones, and a study that grows most of its jobs.
     _ensure_few_rows(services, user, round(rows * _share_planned(study, cells)))
     return Plan(
         new=tuple(
@@ -226,12 +229,16 @@ def _plan_cells(
             CheckedArm(arm.name, arm.variant, arm.point, arm.spec, len(arm.cells), report)
             for arm, report in zip(arms, reports, strict=True)
         ),
+        grows=study.until is not None,
     )
 
 
 def _share_planned(study: StudySpec, cells: Sequence[Cell]) -> float:
-    """How many times as many jobs it is until all trials of a search have ended."""
-    return count_trials(study) / len(cells) if study.search is not None and cells else 1.0
+    """How many times as many jobs it is until all trials of a search have ended, or, where there is none, until a study that
+    grows has its most seeds."""
+    if study.search is not None and cells:
+        return count_trials(study) / len(cells)
+    return 1.0 if study.tuned_paths else study.most_seeds / len(study.seed_list)
 
 
 def _ensure_few_rows(services: Services, user: User, rows: int) -> None:

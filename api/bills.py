@@ -106,8 +106,8 @@ def _kind(work: ArmWork) -> str | None:
 
 
 def _count_reused(session: Session, plan: Plan, user: User) -> list[int]:
-    """Of each arm, how many jobs equal ones answer. Trials of a tuning are always trained."""
-    if any(one.trial is not None for one in plan.new):
+    """Of each arm, how many jobs equal ones answer. Trials of a tuning are always trained, and jobs of a study that grows."""
+    if plan.grows or any(one.trial is not None for one in plan.new):
         return [0] * len(plan.arms)
     digests = {name: row.info["digest"] for name, row in plan.datasets.items() if row.info}
     found = find_answers(session, user.id, [one.spec for one in plan.new], digests)

@@ -41,7 +41,7 @@ def make_plan(
     """An invalid document is rejected with the same error as a submission."""
     if not is_study(document):
         plan = plan_job(services, user, document)
-        bill = _bill(services, user, plan, 1.0, fresh=fresh)
+        bill = _bill(services, user, plan, fresh=fresh)
         taken = outlook.spec_defaults(_list_specs(plan.arms))
         return _build_view(services, "job", plan, taken, bill)
     study, plan = plan_study(services, user, document)
@@ -53,18 +53,22 @@ def make_plan(
         spec = study.model_dump(mode="json")
         same = [one.id for one in studies.same_as(session, spec, study.project)]
     then = len(expand(study)) if study.tuned_paths else 0
+    # With the seeds of its last look.
+    growing = _count_growing(study, then or len(plan.new))
     later = count_trials(study) - len(plan.new) if study.search else 0
     return _build_view(
         services,
         "study",
         plan,
         defaults,
-        _bill(services, user, plan, _whole(plan, later + then), fresh=fresh),
+        _bill(services, user, plan, later + then, growing, fresh=fresh),
         later_trials=later,
         then=then,
+        growing=growing,
         variants=len(study.variants),
         points=_count_points(study, plan),
         seeds=len(study.seed_list),
+        most_seeds=study.most_seeds,
         verdict=OutlookView.model_validate(outlook.verdict_outlook(study)),
         same_as=same,
     )
@@ -79,14 +83,16 @@ def _build_view(
     *,
     later_trials: int = 0,
     then: int = 0,
+    growing: int = 0,
     variants: int = 1,
     points: int = 1,
     seeds: int = 1,
+    most_seeds: int = 1,
     verdict: OutlookView | None = None,
     same_as: Sequence[int] = (),
 ) -> PlanView:
     trials = sum(arm.jobs * arm.report.steps for arm in plan.arms)
-    whole = _whole(plan, later_trials + then)
+    whole = _whole(plan, later_trials + then + growing)
     return PlanView(
         kind=kind,
         count=len(plan.new),
@@ -95,6 +101,7 @@ def _build_view(
         variants=variants,
         points=points,
         seeds=seeds,
+        most_seeds=most_seeds,
         steps=round(trials * whole),
         estimate=_estimate(services, plan.arms, whole),
         bill=bill,
@@ -119,12 +126,31 @@ def _whole(plan: Plan, later: int) -> float:
     return (len(plan.new) + later) / len(plan.new)
 
 
-def _bill(services: Services, user: User, plan: Plan, whole: float, *, fresh: bool) -> BillView:
+def _count_growing(study: StudySpec, cells: int) -> int:
+    """How many more jobs than these a study may come to have by itself."""
+    return cells // len(study.seed_list) * (study.most_seeds - len(study.seed_list))
+
+
+def _bill(
+    services: Services,
+    user: User,
+    plan: Plan,
+    later: int = 0,
+    growing: int = 0,
+    *,
+    fresh: bool,
+) -> BillView:
+    """`later`: jobs behind those of the plan; `growing`: those that there may be besides."""
+    whole = _whole(plan, later + growing)
     with services.sessions.begin() as session:
         priced = price(session, plan, reuse_for=None if fresh else user, whole=whole)
         bill = make_bill(priced)
+        share = _whole(plan, later) / whole
         return BillView(
             **asdict(bill),
+            least_device_seconds=share * bill.device_seconds
+            if growing and bill.device_seconds is not None
+            else None,
             usual_error=history.usual_error(session),
             wall_seconds=expect_wall_seconds(session, priced, user),
         )

@@ -51,10 +51,10 @@ from store.db import Study, User
 from store.jobs import commands
 from store.mlflow import links, mirror_problems
 from store.results import ResultRow
-from store.studies import count_jobs, count_trials, status_of, studies
+from store.studies import count_cells, count_jobs, count_trials, status_of, studies
 from studies.comparison import Comparison, read_evidence
 from studies.comparison import compare as compare_arms
-from studies.planning import growth_notes, repeat_notes
+from studies.planning import Growth, describe_growth, growth_notes, repeat_notes
 from studies.spec import StudySpec, read_study
 from studies.tuning import count_search_trials, read_searched
 from trainer.spec import KEY_PATTERN
@@ -299,7 +299,7 @@ def build_study_views(
     urls = links.study_urls(session, base, ids) if base else {}
     tallied = count_jobs(session, ids)
     problems = mirror_problems.of_studies(session, ids)
-    searches = _read_searches(session, found)
+    searches, growths = _read_searches(session, found), _read_growths(session, found)
     return [
         StudyView.of(
             study,
@@ -308,9 +308,20 @@ def build_study_views(
             urls.get(study.id),
             problems.get(study.id, ()),
             searches.get(study.id),
+            growths.get(study.id),
         )
         for study in found
     ]
+
+
+def _read_growths(session: Session, several: Sequence[Study]) -> dict[int, Growth]:
+    """Of those that grow until they are decided."""
+    growing = [study for study in several if study.spec.get("until") is not None]
+    if not growing:
+        return {}
+    counts = count_cells(session, [study.id for study in growing])
+    growths = {one.id: describe_growth(read_study(one.spec), counts[one.id]) for one in growing}
+    return {study_id: growth for study_id, growth in growths.items() if growth is not None}
 
 
 def _read_searches(session: Session, found: Sequence[Study]) -> dict[int, SearchView]:

@@ -62,7 +62,10 @@ class BillView(View):
     """What the jobs will take of the machines, judged by what finished ones took."""
 
     jobs: Annotated[
-        int, Field(description="jobs in all; of a tuned study, its trials and its cells")
+        int,
+        Field(
+            description="jobs in all; of a tuned study, its trials and its cells; of one that grows, at most"
+        ),
     ]
     reused: Annotated[
         int,
@@ -73,6 +76,10 @@ class BillView(View):
     device_seconds: Annotated[
         float | None,
         Field(description="training time of the others, one after another; null if nothing tells"),
+    ]
+    least_device_seconds: Annotated[
+        float | None,
+        Field(description="of a study that grows, until its first look; null of others"),
     ]
     unknown: Annotated[
         int, Field(description="jobs that are not in it: nothing like them was trained")
@@ -127,6 +134,9 @@ class PlanView(View):
     variants: int
     points: Annotated[int, Field(description="number of matrix points, includes among them")]
     seeds: int
+    most_seeds: Annotated[
+        int, Field(description="of a study that grows until it is decided; else as `seeds`")
+    ]
     steps: Annotated[int, Field(description="maximum number of steps of all jobs together")]
     estimate: Annotated[
         EstimateView | None, Field(description="null: no finished job to estimate from")

@@ -11,6 +11,7 @@ from api.schemas.mirror import ProblemView
 from runtime.tracing import trace_id
 from store.db import MirrorProblem, Study
 from store.studies import StudyStatus, Tally
+from studies.planning import Growth, GrowthState
 
 #: The most problems of a study in one answer.
 MOST_MIRROR_PROBLEMS = 20
@@ -58,6 +59,23 @@ class SearchView(View):
     ]
 
 
+class GrowthView(View):
+    """Where a study stands that grows until it is decided."""
+
+    look: Annotated[int, Field(description="number of the look that its jobs are for, from 1 on")]
+    looks: Annotated[list[int], Field(description="after how many seeds it is looked at")]
+    seeds: Annotated[int, Field(description="that it has now")]
+    most_seeds: int
+    state: Annotated[
+        GrowthState,
+        Field(
+            description="growing: jobs are to come; waiting: for a retry of failed or cancelled ones; stopped: more seeds "
+            "would decide nothing; exhausted: it has all its seeds"
+        ),
+    ]
+    sentence: str
+
+
 class StudyView(View):
     """A study; its status is derived from its jobs."""
 
@@ -90,6 +108,7 @@ class StudyView(View):
         Field(description="per arm the settings tried and chosen, once all trials have ended"),
     ]
     search: Annotated[SearchView | None, Field(description="null: the study has no search")]
+    growth: Annotated[GrowthView | None, Field(description="null: its number of seeds is fixed")]
     preset: Annotated[
         dict[str, str] | None, Field(description="the preset it ran: name, scale, dataset, digest")
     ]
@@ -110,6 +129,7 @@ class StudyView(View):
         url: str | None = None,
         problems: Sequence[MirrorProblem] = (),
         search: SearchView | None = None,
+        growth: Growth | None = None,
     ) -> Self:
         return cls(
             id=study.id,
@@ -133,6 +153,7 @@ class StudyView(View):
             declared={kind: Declared(**one) for kind, one in study.declared.items()},
             tuning=study.tuning,
             search=search,
+            growth=growth and GrowthView.model_validate(growth),
             preset=_short(study.preset),
             created_at=study.created_at,
             mlflow_url=url,

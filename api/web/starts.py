@@ -99,7 +99,9 @@ def from_catalog(address: str) -> Start:
 
 def from_study(session: Session, study_id: int) -> Start:
     study = find_study(session, study_id)
-    if sorted(read_study(study.spec).seed_list) == study.planned_seeds:
+    spec = read_study(study.spec)
+    # What a study was given by itself was part of it when it was written.
+    if spec.until is not None or sorted(spec.seed_list) == study.planned_seeds:
         text = write_document(session, study)
     else:
         # Seeds were added to it since it was written.

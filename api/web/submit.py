@@ -166,7 +166,9 @@ def _count_jobs(plan: PlanView) -> str:
     whole = plan.variants * plan.points * plan.seeds
     left_out = f", less {whole - jobs} that are left out" if jobs < whole else ""
     trials = f"{count(plan.count + plan.later_trials, 'trial')}, then " if plan.then else ""
-    return f"{trials}{jobs} ({product}{left_out})"
+    grows = plan.most_seeds > plan.seeds
+    most = f", at most {jobs // plan.seeds * plan.most_seeds} with {plan.most_seeds} seeds" if grows else ""  # fmt: skip
+    return f"{trials}{jobs} ({product}{left_out}){most}"
 
 
 _BASES = {
@@ -185,7 +187,11 @@ def _describe_bill(bill: BillView) -> Mapping[str, str]:
     if bill.basis is None:
         return facts | {"Bill": "nothing is left to train"}
     usual = f"; usually off by {bill.usual_error:.0%}" if bill.usual_error is not None else ""
-    facts["Bill"] = f"{duration(bill.device_seconds)} of device time ({_BASES[bill.basis]}{usual})"
+    least = bill.least_device_seconds
+    from_least = f"{duration(least)} to " if least is not None else ""
+    facts["Bill"] = (
+        f"{from_least}{duration(bill.device_seconds)} of device time ({_BASES[bill.basis]}{usual})"
+    )
     if bill.wall_seconds is not None:
         facts["Done in"] = f"{duration(bill.wall_seconds)}, with the queue as it is now"
     elif not bill.unknown:

@@ -67,7 +67,8 @@ def extend(
 ) -> None:
     """Add seeds to a study; every variant is trained with them.
 
-    Its verdict becomes exploratory, unless the study declared `looks` and grows to one of them.
+    Its verdict becomes exploratory, unless the study declared `looks` and grows to one of them. A study that grows until
+    it is decided takes seeds up to one of its looks, and beyond the last.
     """
     try:
         numbers = [int(part) for part in seeds.split(",")]

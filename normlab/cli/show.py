@@ -209,6 +209,8 @@ def _show_study(client: Client, reference: Reference, item: dict[str, Any], outp
             say(f"search: {describe_trials(search)}")
             for line in importance_lines((item["tuning"] or {}).get("arms", ())):
                 say(line)
+        if growth := item["growth"]:
+            say(f"until decided: {growth['sentence']}")
         if item["reused"]:
             say(f"{item['reused']} of its jobs reuse the results of equal ones (`--fresh` trains)")
         _show_remarks(item)

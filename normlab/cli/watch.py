@@ -61,15 +61,16 @@ def follow_to_the_end(
 ) -> int:
     """Shows progress; 0 if every one succeeded, else 1."""
     for reference in references:
-        if search := outlast_outage(partial(client.show, reference)).get("search"):
+        item = outlast_outage(partial(client.show, reference))
+        if search := item.get("search"):
             say(describe_search(reference, search))
+        if growth := item.get("growth"):
+            say(f"{reference}: until decided, {growth['sentence']}")
     jobs = follow(snapshots(client, references, timeout))
     for reference in references:
         item = client.show(reference)
-        say(
-            f"{reference}: {item['status']}"
-            + (f" ({item['reason']})" if item.get("reason") else "")
-        )
+        said = item.get("reason") or (item.get("growth") or {}).get("sentence")
+        say(f"{reference}: {item['status']}" + (f" ({said})" if said else ""))
     for job in jobs:
         if job["status"] == "failed":
             last = (job.get("error") or "").strip().splitlines()[-1:]

@@ -21,7 +21,8 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "counts": "json",
         "reused": "integer", "bill": "json", "spec": "json", "baseline": "text", "metric": "text", "warnings": "texts",
         "tags": "texts", "note": "text", "archived": "flag", "numerics": "json", "planned_seeds": "json",
-        "declared": "json", "tuning": "json", "search": "json", "preset": "json", "created_at": "time", "trace_id": "text",
+        "declared": "json", "tuning": "json", "search": "json", "growth": "json", "preset": "json", "created_at": "time",
+        "trace_id": "text",
         "mlflow_url": "text", "mirror_problems": "json", "mirror_problem_count": "integer",
     },
     "jobs": {

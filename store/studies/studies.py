@@ -216,6 +216,20 @@ def may_reuse(session: Session, study_id: int) -> bool:
     return bool(session.scalar(jobs))
 
 
+def is_growing(session: Session, study_id: int) -> bool:
+    """Whether it goes on by itself until it is decided."""
+    grows = select(Study.spec["until"].astext == "decided").where(Study.id == study_id)
+    return bool(session.scalar(grows))
+
+
+def have_all_succeeded(session: Session, study_id: int) -> bool:
+    """Its jobs, trials aside."""
+    others = select(Job.id).where(
+        Job.study_id == study_id, Job.trial.is_(None), Job.status != "succeeded"
+    )
+    return not session.scalar(select(others.exists()))
+
+
 def read_document(session: Session, study_id: int) -> str | None:
     """The text that it was submitted as; None where it was no text, or was changed on its way."""
     return session.scalar(select(Study.document).where(Study.id == study_id))
@@ -233,7 +247,7 @@ def variants_of(session: Session, study_id: int) -> Sequence[str]:
 
 
 #: Of two studies' specs, what may differ without another training being meant.
-_NOT_COMPARED = ("name", "seeds", "looks", "declared")
+_NOT_COMPARED = ("name", "seeds", "looks", "until", "declared")
 
 
 def jobs_of(session: Session, study_id: int) -> Sequence[Job]:

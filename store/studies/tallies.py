@@ -136,6 +136,20 @@ def count_trials(session: Session, study_ids: Collection[int]) -> dict[int, Tria
     }
 
 
+def count_cells(session: Session, study_ids: Collection[int]) -> dict[int, dict[str, int]]:
+    """How many of each study's jobs have each status, trials aside; every status is there."""
+    counts = {study_id: dict.fromkeys(JOB_STATUSES, 0) for study_id in study_ids}
+    statement = (
+        select(Job.study_id, Job.status, func.count())
+        .where(Job.study_id.in_(study_ids), Job.trial.is_(None))
+        .group_by(Job.study_id, Job.status)
+    )
+    for study_id, status, count in session.execute(statement):
+        if study_id is not None:
+            counts[study_id][status] = count
+    return counts
+
+
 def list_job_ids(session: Session, study_id: int) -> Sequence[int]:
     """Of all jobs of the study, also those that try settings, in the order in which they were made."""
     return session.scalars(select(Job.id).where(Job.study_id == study_id).order_by(Job.id)).all()

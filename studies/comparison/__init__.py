@@ -8,7 +8,7 @@ from studies.comparison.confounds import (
     is_covered,
     refuse_unknown_kinds,
 )
-from studies.comparison.differences import shared_overlap
+from studies.comparison.differences import rule, shared_overlap
 from studies.comparison.evidence import JobRecord, StudyEvidence, read_evidence
 from studies.comparison.schemas import (
     Axis,
@@ -40,5 +40,6 @@ __all__ = [
     "read_comparison",
     "read_evidence",
     "refuse_unknown_kinds",
+    "rule",
     "shared_overlap",
 ]

@@ -149,7 +149,11 @@ def _find_best(variants: Sequence[VariantSummary], metric: str) -> Best | None:
 
 def _describe_plan(evidence: StudyEvidence, comparisons: int) -> Plan:
     study, look = evidence.study, len(evidence.taken_looks)
-    levels = group_sequential.nominal_levels(study.looks, inference.LEVEL) if study.looks else []
+    levels = (
+        group_sequential.nominal_levels(study.looks, inference.LEVEL, study.spending)
+        if study.looks
+        else []
+    )
     return Plan(
         seeds=evidence.planned,
         looks=study.looks,

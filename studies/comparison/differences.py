@@ -10,7 +10,17 @@ from typing import Any
 
 from studies.comparison.evidence import Arm, StudyEvidence
 from studies.comparison.schemas import Confound, Decision, Difference, Sensitivity
-from studies.stats import group_sequential, has_direction, higher_is_better, inference, listed
+from studies.stats import (
+    Interval,
+    Outcome,
+    Ruling,
+    decide_comparisons,
+    group_sequential,
+    has_direction,
+    higher_is_better,
+    inference,
+    listed,
+)
 
 UNFINISHED = ("queued", "running", "paused")
 _FATES = {
@@ -34,39 +44,59 @@ def find_blockers(evidence: StudyEvidence) -> tuple[str, ...]:
 def decide(evidence: StudyEvidence, *, is_withheld: bool) -> dict[str, Difference]:
     """Every difference to the baseline, by the arm's name: with its p-value after Holm, and its decision unless
     that is withheld."""
-    margin = evidence.study.margin
-    # Two families, each corrected by itself at 5 %: that there is no difference, and that the difference reaches
-    # beyond the margin. One comparison may be rejected in both, if the difference is there and too small to
-    # matter.
-    adjusted, rejected = _apply_holm(evidence)
-    equal, equivalent = _apply_holm(evidence, margin) if margin is not None else ({}, {})
     decided = {}
-    for name, arm in _list_compared(evidence):
-        difference = _compare_arms(arm, evidence.references[name], evidence.seeds)
+    for name, ruling in rule(evidence).items():
+        arm, reference = evidence.arms[name], evidence.references[name]
+        difference = _compare_arms(arm, reference, evidence.seeds)
         # Too few pairs for a test: the difference is shown with its interval, and nothing is decided. It keeps
         # its place in Holm's family.
         if difference.p_value is None:
             decided[name] = difference
             continue
         update: dict[str, Any] = {
-            "p_adjusted": adjusted[name],
-            "equivalence_p_value": equal.get(name),
+            "p_adjusted": ruling.p_adjusted,
+            "equivalence_p_value": ruling.equivalence_p_value,
+            "repeated_interval": _repeat_interval(evidence, name),
         }
         # Only the decision is withheld. Means, intervals and p-values are shown: they are what one needs to see
         # what is wrong.
         if not is_withheld:
-            # A difference that was found at an earlier look and has turned its sign since is found no more.
-            is_rejected = name in rejected and _keeps_sign(
-                evidence, name, rejected[name], difference
-            )
-            decision = _choose_decision(
-                evidence.metric, difference, is_rejected, name in equivalent
-            )
+            decision = _name_decision(evidence.metric, ruling.outcome)
             update["decision"] = decision
             if decision == "undecided":
                 update |= _estimate_seeds(evidence, name, difference)
         decided[name] = difference.model_copy(update=update)
     return decided
+
+
+def rule(evidence: StudyEvidence) -> dict[str, Ruling]:
+    """What the tests say of every comparison, by the arm's name, whatever withholds the verdict."""
+    names = list(evidence.references)
+    if not names:
+        return {}
+    looks = [evidence.seeds[:size] for size in evidence.taken_looks] or [evidence.seeds]
+    pairs = [(evidence.arms[name], evidence.references[name]) for name in names]
+    rulings = decide_comparisons(
+        evidence.design,
+        [[_list_gaps(*pair, seeds) for pair in pairs] for seeds in looks],
+        [shared_overlap(*pair) for pair in pairs],
+    )
+    return dict(zip(names, rulings, strict=True))
+
+
+def _repeat_interval(evidence: StudyEvidence, name: str) -> Interval | None:
+    """At the level of the present look: those of all looks together hold the true difference with 95 %, wherever the study
+    stops (Jennison & Turnbull 1989). None where it is the only one."""
+    taken, design = len(evidence.taken_looks), evidence.design
+    if taken == 0 or len(design.looks) < 2:
+        return None
+    arm, reference = evidence.arms[name], evidence.references[name]
+    level = group_sequential.nominal_levels(design.looks, inference.LEVEL, design.spending)
+    return inference.t_interval(
+        _list_gaps(arm, reference, evidence.seeds),
+        overlap=shared_overlap(arm, reference),
+        confidence=1 - level[taken - 1],
+    )
 
 
 def _compare_arms(arm: Arm, reference: Arm, seeds: Sequence[int]) -> Difference:
@@ -108,77 +138,12 @@ def _leave_out_affected(arm: Arm, reference: Arm, seeds: Sequence[int]) -> Sensi
     return Sensitivity(left_out=tuple(wrong), **inference.summarize(gaps, overlap))
 
 
-def _apply_holm(
-    evidence: StudyEvidence, margin: float | None = None
-) -> tuple[dict[str, float], dict[str, int]]:
-    """p-values after Holm over the analysed seeds, and whom it rejects, at which look.
-
-    What can't be tested stays in the family, as what no test would reject.
-    """
-    study, seeds = evidence.study, evidence.seeds
-    # Holm's procedure is run at every look that was taken, over the seeds that there were then. What an earlier
-    # look rejected stays rejected: the level that it spent cannot be spent again.
-    looks = [seeds[:size] for size in evidence.taken_looks] or [seeds]
-    p_values = [_test_all(evidence, taken, margin) for taken in looks]
-    # What can't be tested keeps its place in the family as p = 1: the others must not profit from its absence.
-    names = list(p_values[-1])
-    if not names:
-        return {}, {}
-    by_look = [[1.0 if (p := one[name]) is None else p for name in names] for one in p_values]
-    # A study without declared looks is analysed once, at all its seeds, where the whole level may be spent.
-    planned = study.looks or (len(seeds),)
-    rejected = group_sequential.sequential_holm(by_look, planned)
-    # For reading only: the p-values of the present look, corrected as if it were the only one. What is rejected
-    # follows from each look's own level: with
-    # looks at 8 and 16 seeds about 0.3 % and 4.9 %.
-    adjusted = dict(zip(names, inference.holm(by_look[-1]), strict=True))
-    looks_of = zip(names, rejected, strict=True)
-    return adjusted, {name: look for name, look in looks_of if look is not None}
-
-
-def _test_all(
-    evidence: StudyEvidence, seeds: Sequence[int], margin: float | None
-) -> dict[str, float | None]:
-    """Of every comparison over these seeds: against no difference, or against one beyond the margin."""
-    p_values: dict[str, float | None] = {}
-    for name, arm in _list_compared(evidence):
-        reference = evidence.references[name]
-        gaps, overlap = _list_gaps(arm, reference, seeds), shared_overlap(arm, reference)
-        if margin is None:
-            p_values[name] = inference.paired_p_value(gaps, overlap=overlap)
-        else:
-            p_values[name] = inference.equivalence_p_value(gaps, margin, overlap=overlap)
-    return p_values
-
-
-def _list_compared(evidence: StudyEvidence) -> Iterator[tuple[str, Arm]]:
-    return ((name, evidence.arms[name]) for name in evidence.references)
-
-
-def _keeps_sign(evidence: StudyEvidence, name: str, look: int, present: Difference) -> bool:
-    """Whether the difference has the sign that it had at the look which found it."""
-    # A two-sided test rejects "no difference" without saying in which direction. Today's sign must not be read
-    # into the rejection of an earlier look: had the mean turned from -1 to +0.2 points since, the variant would
-    # be called better on the strength of seeds at which it was worse.
-    if not evidence.taken_looks:
-        return True
-    seeds = evidence.seeds[: evidence.taken_looks[look]]
-    gaps = _list_gaps(evidence.arms[name], evidence.references[name], seeds)
-    return (inference.mean(gaps) or 0.0) * (present.mean or 0.0) > 0
-
-
-def _choose_decision(
-    metric: str, difference: Difference, is_rejected: bool, is_equivalent: bool
-) -> Decision:
-    """A difference that is surely smaller than what matters is none, however surely it is there."""
-    # With a margin of 2 points, +0.3 points at p < 0.001 is equivalent: certainly there, and no reason to prefer
-    # either variant.
-    if is_equivalent:
-        return "equivalent"
-    if not is_rejected:
-        return "undecided"
-    is_higher = (difference.mean or 0.0) > 0
-    return "better" if is_higher == higher_is_better(metric) else "worse"
+def _name_decision(metric: str, outcome: Outcome) -> Decision:
+    match outcome:
+        case "equivalent" | "undecided":
+            return outcome
+        case "higher" | "lower":
+            return "better" if (outcome == "higher") == higher_is_better(metric) else "worse"
 
 
 def _estimate_seeds(
@@ -186,11 +151,11 @@ def _estimate_seeds(
 ) -> dict[str, float | int | None]:
     """How many seeds would show the margin or, without one, a difference as large as the one seen, at
     the level that Holm asks of the smallest p-value."""
-    study = evidence.study
+    design = evidence.design
     arm, reference = evidence.arms[name], evidence.references[name]
     deviation = inference.deviation(_list_gaps(arm, reference, evidence.seeds))
     # Without a margin, the difference that was seen takes its place.
-    to_see = study.margin or abs(difference.mean or 0.0)
+    to_see = design.margin or abs(difference.mean or 0.0)
     if not to_see or deviation is None:
         return {}
     # Holm holds only the smallest p-value to level / m. Planning for it is on the safe side for all others.
@@ -199,7 +164,9 @@ def _estimate_seeds(
         to_see,
         deviation,
         # With looks, what is left of the level for the last of them.
-        level=group_sequential.nominal_levels(study.looks, level)[-1] if study.looks else level,
+        level=group_sequential.nominal_levels(design.looks, level, design.spending)[-1]
+        if design.looks
+        else level,
         overlap=shared_overlap(arm, reference),
     )
     return {"to_see": to_see, "seeds_needed": needed}

@@ -20,7 +20,7 @@ from store.results import LayerSnapshot, ResultRow, result_rows, series
 from studies.comparison.confounds import find_confounds, find_varying
 from studies.comparison.schemas import Confound
 from studies.spec import StudySpec, arm_name, read_study
-from studies.stats import Score, finite, held_out_share, score
+from studies.stats import Design, Score, finite, held_out_share, score
 
 #: The evaluation periods of each job, in order.
 Curves: TypeAlias = Mapping[int, Sequence[Mapping[str, Any]]]
@@ -135,6 +135,12 @@ class StudyEvidence:
     varying: tuple[tuple[str, int], ...]
     first_steps: Mapping[int, int]
     tried: Mapping[str, int]
+
+    @property
+    def design(self) -> Design:
+        """By which its comparisons are decided."""
+        study = self.study
+        return Design(study.looks, study.spending, study.margin)
 
     @property
     def family(self) -> int:

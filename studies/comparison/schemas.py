@@ -76,6 +76,13 @@ class Difference(FrozenModel):
     probability_of_improvement: float | None = None
     effect_size: float | None = None
     equivalence_p_value: float | None = None
+    repeated_interval: Annotated[
+        Interval | None,
+        Field(
+            description="with several looks: at the level of the present one, so that those of all looks together hold the "
+            "true difference with 95 %, wherever the study stops"
+        ),
+    ] = None
     decision: Annotated[
         Decision | None, Field(description="none: no p-value, or the verdict is withheld")
     ] = None

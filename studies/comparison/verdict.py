@@ -125,9 +125,11 @@ def _describe_difference(evidence: StudyEvidence, one: VariantSummary) -> str:
     assert difference is not None
     if difference.mean is None or difference.interval is None or difference.p_adjusted is None:
         return f"{one.name} could not be compared with {baseline}."
+    is_repeated = difference.repeated_interval is not None
+    interval = difference.repeated_interval or difference.interval
     seen = (
         f"{gap(difference.mean, metric)} of {metric.replace('_', ' ')} "
-        f"({inference.CONFIDENCE * 100:.0f} % interval {bounds(difference.interval, metric)}, "
+        f"({inference.CONFIDENCE * 100:.0f} % {'repeated ' if is_repeated else ''}interval {bounds(interval, metric)}, "
         f"{chance(difference.p_adjusted)}{_describe_correction(evidence)}, {count(difference.n, 'seed')})"
     )
     match difference.decision:
@@ -147,7 +149,8 @@ def _describe_correction(evidence: StudyEvidence) -> str:
     if looks and taken:
         # What the corrected p-value is held to at this look. With several comparisons it is only about this: the
         # level of each is computed within its own share, which doesn't scale evenly.
-        level = group_sequential.nominal_levels(looks, inference.LEVEL)[taken - 1]
+        spending = evidence.study.spending
+        level = group_sequential.nominal_levels(looks, inference.LEVEL, spending)[taken - 1]
         correction += f", at look {taken} of {len(looks)}, which asks for about {level:.2g}"
     return correction
 
@@ -181,8 +184,13 @@ def list_caveats(evidence: StudyEvidence, variants: Sequence[VariantSummary]) ->
         yield f"{count(seeds, 'seed')}: under {ENOUGH_SEEDS} there are no p-values and no verdict"
     if study.looks and evidence.taken_looks:
         yield (
-            f"look {len(evidence.taken_looks)} of {len(study.looks)}, at {seeds} seeds; intervals are not "
-            "corrected for looking more than once, decisions are"
+            f"look {len(evidence.taken_looks)} of {len(study.looks)}, at {seeds} seeds; decisions and repeated intervals "
+            "allow for looking more than once, other intervals don't"
+        )
+    if study.until is not None:
+        yield (
+            f"the study grows by itself, to {study.looks[-1]} seeds at most, and stops at the look at which every comparison "
+            "is decided: where it has stopped early, mean differences are likelier too large than too small"
         )
     if evidence.is_exploratory:
         yield (

@@ -3,6 +3,13 @@
 from studies.planning import outlook
 from studies.planning.bill import Bill, Expected, add_up, expect
 from studies.planning.estimates import ArmWork, estimate
+from studies.planning.growth import (
+    Growth,
+    GrowthState,
+    describe_growth,
+    refuse_between_looks,
+    refuse_undecidable,
+)
 from studies.planning.outlook import growth_notes, repeat_notes
 from studies.planning.starts import Turn, expect_end, expect_starts
 from studies.planning.waiting import Line, Place, Slot, read_free, read_line
@@ -11,11 +18,14 @@ __all__ = [
     "ArmWork",
     "Bill",
     "Expected",
+    "Growth",
+    "GrowthState",
     "Line",
     "Place",
     "Slot",
     "Turn",
     "add_up",
+    "describe_growth",
     "estimate",
     "expect",
     "expect_end",
@@ -24,5 +34,7 @@ __all__ = [
     "outlook",
     "read_free",
     "read_line",
+    "refuse_between_looks",
+    "refuse_undecidable",
     "repeat_notes",
 ]

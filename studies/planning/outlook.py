@@ -45,6 +45,12 @@ def verdict_outlook(study: StudySpec) -> VerdictOutlook:
         return VerdictOutlook(False, said)
     if study.looks:
         looks = listed([str(look) for look in study.looks])
+        if study.until is not None:
+            said = (
+                f"{seeds} to {study.most_seeds} seeds: after {looks} the comparisons are looked at, and the study goes on "
+                "until each is decided"
+            )
+            return VerdictOutlook(True, said)
         return VerdictOutlook(True, f"a verdict is possible at each look: after {looks} seeds")
     return VerdictOutlook(True, f"a verdict is possible: {count(seeds, 'seed')}")
 

@@ -49,6 +49,7 @@ from studies.spec.search import (
 from studies.spec.space import ArmSpace
 from studies.spec.study import (
     ENOUGH_SEEDS,
+    Spending,
     Splits,
     StudyError,
     StudySpec,
@@ -94,6 +95,7 @@ __all__ = [
     "Panel",
     "Search",
     "Setting",
+    "Spending",
     "Splits",
     "Spread",
     "Statistic",

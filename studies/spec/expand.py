@@ -62,14 +62,14 @@ def expand_parts(study: StudySpec, settings: Mapping[str, Setting] | None = None
     # Counted before they are made: ten paths of ten values would fill the memory.
     combinations = len(study.variants) * math.prod(map(len, study.matrix.values()))
     if combinations > MAX_CELLS:
-        return Expansion((), (_wrong_size(study, combinations * len(study.seed_list)),))
+        return Expansion((), (_wrong_size(study, combinations * study.most_seeds),))
     # All problems at once: a document with three slips should not take three submissions.
     found: list[Problem] = []
     arms = [
         replace(arm, setting=(settings or {}).get(arm_name(arm.variant, arm.point), {}))
         for arm in list_arms(study, found)
     ]
-    size = len(arms) * len(study.seed_list)
+    size = len(arms) * study.most_seeds
     if not arms or size > MAX_CELLS:
         return Expansion((), (*found, _wrong_size(study, size)))
     # At the first seed only: cells of an arm differ in nothing else, and a study may have 10,000.

@@ -87,7 +87,8 @@ def _without_study_parts(document: Any, found: Sequence[Problem]) -> dict[str, A
         elif part == "name":
             rest[part] = "study"
         elif part in ("seeds", "looks"):
-            rest = {name: one for name, one in rest.items() if name not in (part, "tune", "search")}
+            dropped = (part, "until", "tune", "search")
+            rest = {name: one for name, one in rest.items() if name not in dropped}
         else:
             rest.pop(part, None)
     return rest if rest != document else None

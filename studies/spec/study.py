@@ -12,6 +12,7 @@ from studies.spec.claims import Claim
 from studies.spec.panels import Panel
 from studies.spec.search import Search
 from studies.spec.tuning import Tuning, overlap
+from studies.spec.until_decided import FIRST_LOOK, MOST_LOOKS, MOST_SEEDS, PATTERN, declare_looks
 from trainer.problems import did_you_mean, listed, problems
 from trainer.spec import (
     KEY_PATTERN,
@@ -29,13 +30,12 @@ VERSION = 1
 UPGRADES: Upgrades = {}
 
 #: With fewer paired seeds there are no p-values and no verdicts.
-ENOUGH_SEEDS = 8
-
-
-#: Analyses of one study that may be declared: each costs some of the power of all.
-MOST_LOOKS = 5
+ENOUGH_SEEDS = FIRST_LOOK
 
 Splits: TypeAlias = Literal["fixed", "resampled", "subsets"]
+#: How looks share out the chance of a false claim: O'Brien and Fleming's type keeps nearly all for the last one; Kim and DeMets'
+#: function, the square of the seeds' share, lets large differences be found at the first.
+Spending: TypeAlias = Literal["obrien_fleming", "kim_demets"]
 Metric = Annotated[str, Field(pattern=KEY_PATTERN)]
 
 
@@ -50,6 +50,11 @@ class StudyError(ValueError):
 def _without_default(schema: dict[str, Any]) -> None:
     """A placeholder for another field of the document; not a valid value itself."""
     schema.pop("default")
+
+
+def _with_sentence(schema: dict[str, Any]) -> None:
+    """It is written out before the fields are read."""
+    schema["anyOf"].append({"type": "string", "pattern": PATTERN})
 
 
 class Threshold(Part):
@@ -91,9 +96,12 @@ class StudySpec(Part):
         ),
     ]
     seeds: Annotated[
-        Annotated[int, Field(strict=True, ge=1, le=1000)]
-        | Annotated[list[Seed], Field(min_length=1, max_length=1000)],
-        Field(description="how many (0, 1, …) or which"),
+        Annotated[int, Field(strict=True, ge=1, le=MOST_SEEDS)]
+        | Annotated[list[Seed], Field(min_length=1, max_length=MOST_SEEDS)],
+        Field(
+            description="how many (0, 1, …), which, or a limit",
+            json_schema_extra=_with_sentence,
+        ),
     ] = ENOUGH_SEEDS
     baseline: Annotated[
         Name,
@@ -110,13 +118,16 @@ class StudySpec(Part):
         ),
     ] = "test_accuracy"
     looks: Annotated[
-        tuple[Annotated[int, Field(strict=True, ge=ENOUGH_SEEDS, le=1000)], ...],
+        tuple[Annotated[int, Field(strict=True, ge=ENOUGH_SEEDS, le=MOST_SEEDS)], ...],
         Field(
             max_length=MOST_LOOKS,
-            description="after how many seeds a verdict is sought: an extension to one of them is no "
-            "afterthought, and chance is shared out between them (Lan & DeMets 1983)",
+            description="after how many seeds a verdict is sought; they share out chance (Lan & DeMets 1983)",
         ),
     ] = ()
+    until: Annotated[
+        Literal["decided"] | None,
+        Field(description="it grows by itself"),
+    ] = None
     margin: Annotated[
         float | None,
         Field(gt=0, description="a difference below it doesn't matter: variants may be equivalent"),
@@ -127,7 +138,7 @@ class StudySpec(Part):
         Field(
             description="fixed: an answer for this split of the data; resampled: seed k also cuts the "
             "data by k (the same in every variant), and intervals allow for the overlap; subsets: seed "
-            "k draws another `train_size` training examples, and what they are tested on stays"
+            "k draws another `train_size` training examples, tested on the same"
         ),
     ] = "fixed"
     declared: Annotated[
@@ -135,8 +146,8 @@ class StudySpec(Part):
         Field(
             default_factory=dict,
             max_length=100,
-            description="kind of difference between variants → why it doesn't matter; else an "
-            "unexplained one withholds the ranking",
+            description="kind of difference between variants → why it doesn't matter; else it withholds "
+            "the ranking",
         ),
     ]
     tune: Annotated[
@@ -185,6 +196,7 @@ class StudySpec(Part):
         variants = value.get("variants")
         if "baseline" not in value and isinstance(variants, dict) and variants:
             value = {**value, "baseline": next(iter(variants))}
+        value = declare_looks(value)
         looks = value.get("looks")
         if "seeds" not in value and isinstance(looks, list | tuple) and looks:
             value = {**value, "seeds": looks[0]}
@@ -203,6 +215,7 @@ class StudySpec(Part):
             raise FieldValueError(f"seeds may appear once each, but got {self.seeds}", "seeds")
         if any(one >= other for one, other in itertools.pairwise(self.looks)):
             raise FieldValueError(f"looks must rise, but got {list(self.looks)}", "looks")
+        self._refuse_until()
         names = [claim.name for claim in self.claims]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             detail = f"claims need names of their own, but got {', '.join(repeated)} again"
@@ -211,6 +224,14 @@ class StudySpec(Part):
             detail = "claims are judged once, at the planned seeds: leave out looks"
             raise FieldValueError(detail, "looks")
         return self
+
+    def _refuse_until(self) -> None:
+        if self.until is None:
+            return
+        if len(self.looks) < 2:
+            raise FieldValueError("a study that grows by itself needs two looks or more", "looks")
+        if len(self.variants) < 2:
+            raise FieldValueError("one variant: there is nothing to decide", "until")
 
     @model_validator(mode="after")
     def _tuned_elsewhere(self) -> Self:
@@ -227,7 +248,7 @@ class StudySpec(Part):
         return self
 
     def _refuse_shared_seeds(self, seeds: Collection[int], place: str, what: str) -> None:
-        if shared := sorted(set(seeds) & set(self.seed_list)):
+        if shared := sorted(set(seeds) & set(self.list_all_seeds())):
             detail = f"{what} needs other seeds than the study's, but both have {shared}"
             raise FieldValueError(detail, place, "seeds")
 
@@ -250,6 +271,32 @@ class StudySpec(Part):
     @property
     def seed_list(self) -> tuple[int, ...]:
         return tuple(range(self.seeds) if isinstance(self.seeds, int) else self.seeds)
+
+    @property
+    def spending(self) -> Spending:
+        """Whoever adds seeds by hand may stop before the last look; a study that grows by itself has them cheaper the earlier
+        it is decided."""
+        return "obrien_fleming" if self.until is None else "kim_demets"
+
+    @property
+    def most_seeds(self) -> int:
+        """How many it may come to have by itself."""
+        count = len(self.seed_list)
+        return max(count, self.looks[-1]) if self.until is not None else count
+
+    def list_all_seeds(self) -> tuple[int, ...]:
+        """With those that it may come to have by itself."""
+        return self.add_seeds(self.most_seeds - len(self.seed_list)).seed_list
+
+    def add_seeds(self, count: int) -> Self:
+        """Beyond the largest one, not into gaps: a seed that somebody left out on purpose stays out."""
+        following = max(self.seed_list) + 1
+        return self.with_seeds([*self.seed_list, *range(following, following + count)])
+
+    def with_seeds(self, seeds: list[int]) -> Self:
+        """0, 1, …, n - 1 is written as n: the study reads as if it had been submitted with that many."""
+        is_default = seeds == list(range(len(seeds)))
+        return self.model_copy(update={"seeds": len(seeds) if is_default else seeds})
 
 
 def read_study(document: Any) -> StudySpec:

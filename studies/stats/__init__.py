@@ -1,6 +1,7 @@
-"""Tests, intervals, group-sequential levels; metrics and how their numbers are written."""
+"""Tests, intervals, group-sequential levels, decisions; metrics and how their numbers are written."""
 
 from studies.stats import group_sequential, inference
+from studies.stats.decisions import Design, Outcome, Ruling, decide_comparisons
 from studies.stats.inference import Interval, mean, t_interval
 from studies.stats.metrics import (
     Score,
@@ -23,12 +24,16 @@ from studies.stats.metrics import (
 )
 
 __all__ = [
+    "Design",
     "Interval",
+    "Outcome",
+    "Ruling",
     "Score",
     "amount",
     "bounds",
     "chance",
     "count",
+    "decide_comparisons",
     "finite",
     "format_p_value",
     "gap",

@@ -108,7 +108,9 @@ def slope(xs: Sequence[float], ys: Sequence[float]) -> float:
     return statistics.linear_regression(xs, ys).slope
 
 
-def t_interval(values: Sequence[float], *, overlap: float = 0.0) -> Interval | None:
+def t_interval(
+    values: Sequence[float], *, overlap: float = 0.0, confidence: float = CONFIDENCE
+) -> Interval | None:
     """Student's t-interval of the mean; None below two values.
 
     `overlap`: test over training examples where each value has its own random split of one data set. The
@@ -119,14 +121,22 @@ def t_interval(values: Sequence[float], *, overlap: float = 0.0) -> Interval | N
     if spread is None:
         return None
     # `fmean` and the deviation add exactly; numpy's pairwise sums would depend on the order in which jobs were made.
-    return interval_around(statistics.fmean(values), spread, len(values), overlap=overlap)
+    centre = statistics.fmean(values)
+    return interval_around(centre, spread, len(values), overlap=overlap, confidence=confidence)
 
 
-def interval_around(mean: float, deviation: float, n: int, *, overlap: float = 0.0) -> Interval:
+def interval_around(
+    mean: float,
+    deviation: float,
+    n: int,
+    *,
+    overlap: float = 0.0,
+    confidence: float = CONFIDENCE,
+) -> Interval:
     """`t_interval` of two values or more with this mean and deviation."""
     from scipy.special import stdtrit
 
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * (deviation * math.sqrt(1 / n + overlap))
+    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * (deviation * math.sqrt(1 / n + overlap))
     return mean - half, mean + half
 
 

@@ -8,6 +8,7 @@ from studies.tuning.limits import TrialStop, read_trial_stop
 from studies.tuning.recorded import ReplayedRule, read_replays
 from studies.tuning.select import (
     UnheardRequest,
+    add_cells,
     chosen_settings,
     continue_tuning,
     count_search_trials,
@@ -26,6 +27,7 @@ __all__ = [
     "Tried",
     "TunedArm",
     "UnheardRequest",
+    "add_cells",
     "best_by_budget",
     "chosen_settings",
     "continue_tuning",

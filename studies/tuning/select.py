@@ -84,15 +84,9 @@ def continue_tuning(
     # Read after the lock, so that a trial which another transaction has just closed is seen.
     trials = list(group_trials(result_rows.study_rows(session, study_id, trials=True)))
     if next_trials := _propose_next(session, study, spec, trials, find_problems):
-        made = _add_jobs(session, study, next_trials)
+        add_cells(session, study, next_trials, request)
     elif all(one.can_be_chosen_from for one in trials):
-        made = _choose(session, study, spec, trials)
-    else:
-        return
-    for job in made:
-        # A job of the study may have been answered by an equal one.
-        if request is not None and job.status == "queued":
-            commands.request_action(session, job, request.action, request.who)
+        _choose(session, study, spec, trials, request)
 
 
 def _propose_next(
@@ -189,8 +183,12 @@ def _write_searched(session: Session, study: Study, searched: Mapping[str, Searc
 
 
 def _choose(
-    session: Session, study: Study, spec: StudySpec, trials: Sequence[Trials]
-) -> Sequence[Job]:
+    session: Session,
+    study: Study,
+    spec: StudySpec,
+    trials: Sequence[Trials],
+    request: UnheardRequest | None,
+) -> None:
     arms = choose(spec.metric, trials, read_searched(study))
     if spec.search is not None:
         arms = tuple(
@@ -206,12 +204,18 @@ def _choose(
     }
     session.flush()
     reuse = studies.may_reuse(session, study.id)
-    return _add_jobs(session, study, expand(spec, chosen_settings(study)), reuse=reuse)
+    add_cells(session, study, expand(spec, chosen_settings(study)), request, reuse=reuse)
 
 
-def _add_jobs(
-    session: Session, study: Study, cells: Sequence[Cell], *, reuse: bool = False
-) -> Sequence[Job]:
+def add_cells(
+    session: Session,
+    study: Study,
+    cells: Sequence[Cell],
+    request: UnheardRequest | None,
+    *,
+    reuse: bool = False,
+) -> None:
+    """Makes the jobs of those cells that the study lacks; `request`: meets each."""
     new = [
         NewJob(cell.spec, cell.name, cell.variant, cell.point, trial=cell.trial, reuse=reuse)
         for cell in cells
@@ -220,7 +224,9 @@ def _add_jobs(
     for job in made:
         # The study has waited in line with its first trials.
         job.queued_at = study.created_at
-    return made
+        # A job of the study may have been answered by an equal one.
+        if request is not None and job.status == "queued":
+            commands.request_action(session, job, request.action, request.who)
 
 
 def tuned_arms(study: Study) -> tuple[TunedArm, ...]:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from store.catalog import datasets
 from store.db import Job, lock_attempt
 from store.jobs import Assignment, commands
+from studies.growth import grow
 from studies.tuning import UnheardRequest, continue_tuning
 from trainer.checks import check
 from trainer.events import Finished
@@ -70,12 +71,16 @@ def record_outcome(
     memory_bytes: int | None = None,
     checks: NetworkChecks | None = None,
 ) -> None:
-    """With what follows from the end of a trial. `checks`: kept from one try of the transaction to the next. Raises
+    """With what follows from the end of a trial, or of a look. `checks`: kept from one try of the transaction to the next. Raises
     LostLease, and NotPrepared."""
     # The end forgets the request.
     request = UnheardRequest.of(lock_attempt(session, assignment.job_id, assignment.attempt))
     job = _end(session, assignment, outcome, seconds_used, memory_bytes)
-    if job.trial is not None and job.study_id is not None and job.status in ("succeeded", "failed"):
+    if job.study_id is None:
+        return
+    if job.trial is None and job.status == "succeeded":
+        grow(session, job.study_id, request)
+    elif job.trial is not None and job.status in ("succeeded", "failed"):
         checks = NetworkChecks() if checks is None else checks
         continue_tuning(session, job.study_id, request, checks.find_problems)
         checks.ensure_answered()

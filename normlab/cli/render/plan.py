@@ -57,7 +57,13 @@ def _cells(plan: Item) -> str:
     product = " × ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in factors)
     whole = plan["variants"] * plan["points"] * plan["seeds"]
     left_out = f", less {whole - cells} that are left out" if cells < whole else ""
-    return f"Jobs: {trials}{cells} cells ({product}{left_out})"
+    return f"Jobs: {trials}{cells} cells ({product}{left_out}){_most(plan, cells)}"
+
+
+def _most(plan: Item, cells: int) -> str:
+    """`, at most 80 with 40 seeds`."""
+    seeds, most = plan["seeds"], plan["most_seeds"]
+    return f", at most {cells // seeds * most} with {most} seeds" if most > seeds else ""
 
 
 _BASES = {
@@ -78,7 +84,9 @@ def bill_lines(bill: Item) -> list[str]:
     error = bill["usual_error"]
     usual = f"; such bills are usually off by {error:.0%}" if error is not None else ""
     basis = f"{_BASES[bill['basis']]}: {bill['finished']} of them{usual}"
-    lines.append(f"Bill: {duration(bill['device_seconds'])} of device time ({basis})")
+    least = bill["least_device_seconds"]
+    from_least = f"{duration(least)} to " if least is not None else ""
+    lines.append(f"Bill: {from_least}{duration(bill['device_seconds'])} of device time ({basis})")
     if bill["unknown"]:
         lines.append(f"  without {bill['unknown']} jobs, because nothing like them was trained")
     wall = bill["wall_seconds"]

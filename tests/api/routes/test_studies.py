@@ -248,6 +248,63 @@ def test_an_extension_says_that_the_verdict_becomes_exploratory(member: TestClie
     assert member.post(path, json={"seeds": 8}).json()["notes"] == []
 
 
+def test_a_study_that_grows_says_so_before_and_after_it_is_submitted(member: TestClient) -> None:
+    document = study(seeds="until decided, at most 40")
+    plan = member.post("/api/v1/plans", json=document).json()
+    assert (plan["count"], plan["seeds"], plan["most_seeds"]) == (16, 8, 40)
+    assert (plan["bill"]["jobs"], plan["bill"]["least_device_seconds"]) == (80, None)
+    assert plan["verdict"]["sentence"].startswith("8 to 40 seeds: after 8, 16, 24, 32 and 40")
+    made = submit(member, document)
+    assert (made["spec"]["seeds"], made["spec"]["looks"]) == (8, [8, 16, 24, 32, 40])
+    assert made["growth"] == {
+        "look": 1, "looks": [8, 16, 24, 32, 40], "seeds": 8, "most_seeds": 40, "state": "growing",
+        "sentence": "look 1 of 5: 16 jobs to come until 8 of at most 40 seeds",
+    }  # fmt: skip
+    assert made["notes"] == []
+    assert submit(member)["growth"] is None
+
+
+def test_a_study_that_grows_is_extended_to_its_looks_only(member: TestClient) -> None:
+    path = (
+        f"/api/v1/studies/{submit(member, study(seeds='until decided, at most 40'))['id']}/extend"
+    )
+    answer = member.post(path, json={"seeds": 4})
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["pointer"] == "/seeds"
+    assert "would make 12 seeds, but the study grows by itself" in error["detail"]
+    extended = member.post(path, json={"seeds": 8}).json()
+    assert (extended["spec"]["seeds"], extended["growth"]["look"]) == (16, 2)
+    assert extended["notes"] == []
+
+
+def test_jobs_of_a_study_that_grows_are_trained(member: TestClient) -> None:
+    """The transaction in which the last of them ends makes the next ones."""
+    made = submit(member, study(seeds="until decided, at most 40"))
+    assert made["reused"] == 0
+    plan = member.post("/api/v1/plans", json=study(seeds="until decided, at most 40")).json()
+    assert plan["bill"]["reused"] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "said"),
+    [
+        ({"seeds": "until sure"}, "/seeds", "or 'until decided, at most 40'"),
+        ({"metric": "epochs"}, "/metric", "neither an accuracy nor a loss"),
+        ({"seeds": "until decided, at most 1000", "matrix": {"optimizer.lr": [0.01 * n for n in range(1, 20)]}}, "/matrix", "but this one has 38000"),
+    ],
+)  # fmt: skip
+def test_a_study_that_could_not_grow_is_refused(
+    member: TestClient, changes: dict[str, Any], pointer: str, said: str
+) -> None:
+    answer = member.post(
+        "/api/v1/studies", json=study(**{"seeds": "until decided, at most 40", **changes})
+    )
+    assert answer.status_code == 422, answer.text
+    errors = {one["pointer"]: one["detail"] for one in answer.json()["errors"]}
+    assert said in errors.get(pointer, ""), errors
+
+
 def test_values_are_set_by_the_address(member: TestClient) -> None:
     wanted = {"set": ["base.optimizer.lr=1e-3", "seeds=1"]}
     headers = {"Idempotency-Key": "k"}

@@ -33,6 +33,7 @@ PLAN: dict[str, Any] = {
     "variants": 2,
     "points": 1,
     "seeds": 1,
+    "most_seeds": 1,
     "steps": 36,
     "bill": {"jobs": 2, "reused": 0, "device_seconds": None},
     "verdict": None,

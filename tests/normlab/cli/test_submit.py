@@ -18,6 +18,7 @@ BILL: dict[str, Any] = {
     "jobs": 6,
     "reused": 2,
     "device_seconds": 80.0,
+    "least_device_seconds": None,
     "unknown": 0,
     "basis": "shape",
     "finished": 32,
@@ -34,6 +35,7 @@ PLAN: dict[str, Any] = {
     "variants": 2,
     "points": 1,
     "seeds": 3,
+    "most_seeds": 3,
     "steps": 216,
     "bill": BILL,
     "verdict": {"possible": False, "sentence": "3 seeds: intervals only, a verdict needs 8"},
@@ -58,6 +60,16 @@ PLAN: dict[str, Any] = {
     "cells": [],
     "warnings": ["batch: dropout before batch norm"],
 }
+
+
+def test_a_plan_of_a_study_that_grows_says_from_where_to_where(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bill = {**BILL, "device_seconds": 600.0, "least_device_seconds": 120.0}
+    show_plan({**PLAN, "count": 16, "seeds": 8, "most_seeds": 40, "bill": bill}, "study.yaml")
+    said = capsys.readouterr().out
+    assert "Jobs: 16 cells (2 variants × 1 point × 8 seeds), at most 80 with 40 seeds" in said
+    assert "Bill: 2m 00s to 10m of device time" in said.replace("\n", " ")
 
 
 def test_a_plan_says_all_that_is_known_beforehand(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr, stdtrit
 
+from studies.spec.study import read_study
 from studies.stats.group_sequential import sequential_holm
 from studies.stats.inference import CONFIDENCE, DIGITS, LEVEL, holm, paired_p_value, t_interval
 
@@ -120,6 +121,21 @@ def test_two_declared_looks_together_claim_falsely_in_no_more_than_one_of_twenty
     studies = gaps(accuracies(draw, (DRAWS, 4, 16)), gains, 0.02)
     tested = np.stack([p_values(studies[..., :look]) for look in looks], axis=1).tolist()
     claims = [sequential_holm(by_look, looks) for by_look in tested]
+    rate = np.mean([claims_of_nothing(claimed, gains) for claimed in claims])
+    assert 0.03 < rate <= highest(LEVEL, DRAWS)
+
+
+@pytest.mark.parametrize("gains", [(0.0,), NULLS, TWO_NULLS])
+def test_a_study_that_grows_until_it_is_decided_claims_falsely_in_no_more_than_one_of_twenty(
+    gains: tuple[float, ...],
+) -> None:
+    draw = np.random.default_rng(SEED)
+    variants = {name: {} for name in ("first", "other")}
+    study = read_study({"name": "s", "variants": variants, "seeds": "until decided, at most 40"})
+    looks = study.looks
+    studies = gaps(accuracies(draw, (DRAWS, 1 + len(gains), looks[-1])), gains, 0.02)
+    tested = np.stack([p_values(studies[..., :look]) for look in looks], axis=1).tolist()
+    claims = [sequential_holm(by_look, looks, spending=study.spending) for by_look in tested]
     rate = np.mean([claims_of_nothing(claimed, gains) for claimed in claims])
     assert 0.03 < rate <= highest(LEVEL, DRAWS)
 

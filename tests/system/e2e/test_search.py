@@ -1,4 +1,5 @@
-"""A search through the whole service: trials in batches by real workers, in SQL and in MLflow, one killed on the way."""
+"""Studies whose jobs depend on results, through the whole service: a search's trials in batches, and looks until a study
+is decided; by real workers that are killed on the way, in SQL and in MLflow."""
 
 import os
 import signal
@@ -91,3 +92,61 @@ def test_a_search_runs_to_its_comparison_and_survives_the_death_of_its_processes
         return kinds == {True: 18, False: 4}
 
     wait_for(mirrored, "MLflow has every trial", 200)
+
+
+def growing(seeds: str, other: dict[str, Any]) -> dict[str, Any]:
+    """Two variants: the other one differs from the first in these fields."""
+    return {
+        "version": 1,
+        "name": "growing",
+        "base": {
+            "dataset": {"name": "digits"},
+            "model": {"name": "mlp", "hidden": [16]},
+            "norm": {"kind": "none"},
+            "optimizer": {"kind": "sgd", "lr": 0.1},
+            "training": {"epochs": 2},
+        },
+        "variants": {"first": {}, "other": other},
+        "seeds": seeds,
+    }
+
+
+def test_a_study_whose_variants_differ_much_stops_at_its_first_look(
+    stack: Stack, tmp_path: Path
+) -> None:
+    # It learns nothing.
+    document = growing("until decided, at most 16", {"optimizer": {"lr": 1e-9}})
+    file = tmp_path / "decided.yaml"
+    file.write_text(yaml.safe_dump(document))
+    planned = stack.normlab("plan", str(file))
+    assert "Jobs: 16 cells (2 variants × 1 point × 8 seeds), at most 32 with 16 seeds" in planned
+    assert "8 to 16 seeds: after 8 and 16 the comparisons are looked at" in planned.replace(
+        "\n", " "
+    )
+    study = stack.post("/studies", document)["id"]
+    ended = stack.wait(f"/studies/{study}", 400)
+    assert (ended["status"], ended["counts"]["succeeded"]) == ("succeeded", 16)
+    assert (ended["growth"]["state"], ended["growth"]["look"]) == ("stopped", 1)
+    comparison = stack.get(f"/studies/{study}/comparison")
+    assert comparison["verdict"]["state"] == "decided"
+    assert comparison["variants"][1]["difference"]["decision"] == "worse"
+    said = "until decided: stopped at look 1 of 2, with 8 of at most 16 seeds"
+    assert said in stack.normlab("show", f"s{study}")
+
+
+def test_a_study_whose_variants_are_alike_goes_on_to_its_last_look_over_dead_workers(
+    stack: Stack,
+) -> None:
+    # Too little to change a prediction.
+    decay = {"regularization": [{"kind": "weight_decay", "value": 1e-12}]}
+    study = stack.post("/studies", growing("until decided, at most 12", decay))["id"]
+    wait_for(lambda: stack.get(f"/studies/{study}")["growth"]["look"] == 2, "the second look", 400)
+    for name in ("sweep", "worker"):
+        os.kill(stack.process(name)["pid"], signal.SIGKILL)
+    ended = stack.wait(f"/studies/{study}", 400)
+    assert (ended["status"], ended["counts"]["succeeded"]) == ("succeeded", 24)
+    assert ended["growth"]["state"] == "exhausted"
+    rows = stack.items("/results", study=study)
+    assert Counter(row["seed"] for row in rows) == dict.fromkeys(range(12), 2)
+    comparison = stack.get(f"/studies/{study}/comparison")
+    assert (comparison["verdict"]["state"], comparison["plan"]["look"]) == ("undecided", 2)
