@@ -1,6 +1,7 @@
 """Studies whose jobs depend on results, through the whole service: a search's trials in batches, and looks until a study
 is decided; by real workers that are killed on the way, in SQL and in MLflow."""
 
+import json
 import os
 import signal
 from collections import Counter
@@ -42,6 +43,67 @@ DOCUMENT: dict[str, Any] = {
         "stop": {"kind": "halving", "finishers": 0.5},
     },
 }
+
+
+#: Twenty channels are no eight groups, and a million steps take longer than a trial may.
+BOUNDED: dict[str, Any] = {
+    "version": 1,
+    "name": "bounded",
+    "base": {
+        "dataset": {"name": "digits"},
+        "model": {"name": "mlp", "hidden": [16]},
+        "optimizer": {"kind": "sgd"},
+        "training": {"steps": 100, "eval_every": 100},
+        "resources": {"timeout": 30},
+    },
+    "variants": {"group": {"norm": {"kind": "group", "groups": 4}}},
+    "seeds": 2,
+    "search": {
+        "space": {
+            "model.hidden": {"kind": "categorical", "values": [[16], [20]]},
+            "norm.groups": {"kind": "categorical", "values": [4, 8]},
+            "training.steps": {
+                "kind": "categorical",
+                "values": [100, 1_000_000],
+                "when": {"norm.groups": 8},
+            },
+        },
+        "trials": 5,
+        "seeds": [100],
+        # Neither the first trial nor the ends of the ranges are of those that don't fit: the submission would be refused.
+        "sampler": {"kind": "tpe", "seed": 1, "startup": 1, "batch": 1},
+    },
+}
+
+
+def test_a_search_passes_over_what_cannot_be_trained_and_goes_on_after_a_trial_that_ran_out_of_time(
+    stack: Stack,
+) -> None:
+    study = stack.post("/studies", BOUNDED)["id"]
+    stack.normlab("pause", f"s{study}")
+    wait_for(lambda: stack.get(f"/studies/{study}")["counts"]["running"] == 0, "it stands", 200)
+    stack.normlab("resume", f"s{study}")
+    ended = stack.wait(f"/studies/{study}", 400)
+    assert ended["search"] == {
+        "trials": 4, "made": 4, "succeeded": 3, "failed": 1, "refused": 2,
+    }  # fmt: skip
+    (arm,) = ended["tuning"]["arms"]
+    ends = {json.dumps(one["setting"], sort_keys=True): one["failed"] for one in arm["tried"]}
+    assert Counter(ends.values()) == {None: 3, "timeout": 1}
+    (slow,) = (one for one in arm["tried"] if one["failed"])
+    assert slow["setting"]["training.steps"] == 1_000_000
+    assert not slow["chosen"]
+    misfits = arm["searched"]["refused"]
+    assert {one["setting"]["training.steps"] for one in misfits} == {100, 1_000_000}
+    assert all("must divide the 20 channels" in one["why"] for one in misfits)
+    assert arm["searched"]["exhausted_after"] == 4
+    own = stack.items("/results", study=study)
+    assert [one["status"] for one in own] == ["succeeded"] * 2
+    words = "3 of 4 trials have succeeded, 1 has failed, 2 settings that can't be trained were passed over"
+    assert f"search: {words}" in stack.normlab("show", f"s{study}")
+    report = stack.normlab("report", f"s{study}", "--format", "markdown")
+    assert "group had 4 trials of 5: its space has no others that can be trained" in report
+    assert "failed: timeout" in report
 
 
 def test_a_search_runs_to_its_comparison_and_survives_the_death_of_its_processes(
