@@ -161,12 +161,24 @@ def find_packages(
         try:
             installed = find_by_key(plugin).installed
         except PluginError as error:
-            found.append(Problem(pointer=f"{place}/model/name", detail=str(error), remedy=REMEDY))
+            found.append(
+                Problem(
+                    pointer=f"{place}{spec.plugin_places[plugin]}/name",
+                    detail=str(error),
+                    remedy=REMEDY,
+                )
+            )
             continue
         if wanted not in (None, installed):
             detail = f"it was submitted with {wanted}, but {installed} is installed now"
             remedy = "that package again; or a new submission, without `installed` and `plugins`"
-            found.append(Problem(pointer=f"{place}/model/installed", detail=detail, remedy=remedy))
+            found.append(
+                Problem(
+                    pointer=f"{place}{spec.plugin_places[plugin]}/installed",
+                    detail=detail,
+                    remedy=remedy,
+                )
+            )
         packages[plugin] = installed
     return packages
 

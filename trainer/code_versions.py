@@ -42,6 +42,7 @@ GENERATIONS: Mapping[str, int] = {
     "c1e1af28de56accc3ad600bd68e7bbe6": 2,
     "1b73e74509cea9911c6f10a03a503474": 2,
     "75ab2963d19d2920c479e43640304cd7": 2,
+    "92fa70ae1b7a1186ce9bf277623e2d89": 2,
 }
 
 

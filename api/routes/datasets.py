@@ -34,6 +34,7 @@ from runtime.storage import StorageError, fetch_folder
 from runtime.tracing import current_context
 from store.catalog import datasets
 from store.db import Dataset, User
+from trainer.plugins import REMEDY, PluginError, find_plugin
 from trainer.problems import did_you_mean
 from trainer.spec import (
     MOST_CLASSES,
@@ -43,6 +44,7 @@ from trainer.spec import (
     DatasetSource,
     ImageFolder,
     Parquet,
+    PluginData,
     Preview,
 )
 
@@ -67,6 +69,8 @@ def register_dataset(
         return earlier
     new = parse(NewDataset, document)
     _ensure_readable(new.source, services.settings.data_roots)
+    if isinstance(new.source, PluginData):
+        new = new.model_copy(update={"source": _find_package(new.source)})
     with services.sessions.begin() as session:
 
         def register() -> DatasetView:
@@ -212,6 +216,18 @@ def _ensure_readable(source: DatasetSource, roots: Sequence[Path]) -> None:
                 raise Invalid.at("/source/path", str(error), remedy) from None
         case _:
             pass
+
+
+def _find_package(source: PluginData) -> PluginData:
+    """With the package as it is installed here; raises `Invalid`."""
+    try:
+        installed = find_plugin("dataset", source.entry).installed
+    except PluginError as error:
+        raise Invalid.at("/source/name", str(error), REMEDY) from error
+    if source.installed not in (None, installed):
+        detail = f"it names {source.installed}, but {installed} is installed"
+        raise Invalid.at("/source/installed", detail, "no installed, or this one")
+    return source.model_copy(update={"installed": installed})
 
 
 def build_dataset_views(session: Session, rows: Sequence[Dataset]) -> list[DatasetView]:

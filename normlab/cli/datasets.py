@@ -41,7 +41,7 @@ def add(
         str,
         typer.Argument(
             help="hugging_face:OWNER/NAME@COMMIT, parquet:FOLDER, image_folder:FOLDER, "
-            "generated:moons (circles, blobs, polynomial_noise, mnist1d), "
+            "generated:moons (circles, blobs, polynomial_noise, mnist1d), plugin:NAME, "
             "or a YAML file with the source"
         ),
     ],
@@ -213,6 +213,8 @@ def read_source(text: str, options: dict[str, Any]) -> dict[str, Any]:
         return {"kind": kind, "repository": repository, "revision": revision, **given}
     if colon and kind == "generated":
         return {"kind": kind, "generator": place, **given}
+    if colon and kind == "plugin":
+        return {"kind": kind, "name": text, **given}
     if colon and kind in ("parquet", "image_folder"):
         # Absolute, as the worker that reads it has another working folder.
         return {"kind": kind, "path": str(Path(place).expanduser().absolute()), **given}

@@ -17,7 +17,15 @@ from store.db import (
     newest_first,
     record_created,
 )
-from trainer.spec import BUILT_IN, BuiltIn, DatasetInfo, DatasetSource, JobSpec, content_hash
+from trainer.spec import (
+    BUILT_IN,
+    BuiltIn,
+    DatasetInfo,
+    DatasetSource,
+    JobSpec,
+    PluginData,
+    content_hash,
+)
 
 #: For decoding one dataset, over all attempts.
 TIMEOUT_SECONDS = 24 * 3600.0
@@ -124,6 +132,7 @@ def register(
         spec={},
         hash="",
         device="cpu",
+        packages=_packages(source),
         # Other jobs wait for it.
         priority=PRIORITIES.index("high"),
         timeout_seconds=TIMEOUT_SECONDS,
@@ -133,6 +142,11 @@ def register(
     session.flush()
     record_created(session, [job], owner.name)
     return dataset, job
+
+
+def _packages(source: DatasetSource) -> list[str]:
+    installed = source.installed if isinstance(source, PluginData) else None
+    return [] if installed is None else [str(installed)]
 
 
 def mark_ready(session: Session, dataset_id: int, info: DatasetInfo) -> None:

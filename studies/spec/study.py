@@ -177,7 +177,10 @@ class StudySpec(Part):
 
     # Left out of documents at its default, as in the documents from before it was there.
     plugins: Annotated[
-        dict[Annotated[str, Field(pattern=r"^model:[a-z][a-z0-9_]{0,59}$")], InstalledPackage],
+        dict[
+            Annotated[str, Field(pattern=r"^(model|metric):[a-z][a-z0-9_]{0,59}$")],
+            InstalledPackage,
+        ],
         Field(
             default_factory=dict,
             exclude_if=operator.not_,

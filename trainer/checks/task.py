@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from trainer.checks.context import CheckContext
+from trainer.evaluation import load_metric
+from trainer.plugins import REMEDY, PluginError
 from trainer.spec import (
     Autoencoder,
     Classification,
@@ -48,6 +50,24 @@ def check_task_fits_model(context: CheckContext) -> Iterator[Problem]:
             detail=f"a polynomial outputs one value, which a {task.kind} cannot use",
             remedy="task: {kind: regression}, or model: {name: mlp}",
         )
+
+
+def check_metrics_can_be_measured(context: CheckContext) -> Iterator[Problem]:
+    """By functions of packages of plugins, which must be here and take predictions and targets."""
+    for index, evaluation in enumerate(context.spec.evaluations):
+        for number, metric in enumerate(evaluation.metrics):
+            place = f"/evaluations/{index}/metrics/{number}/name"
+            if isinstance(context.spec.task, Reconstruction):
+                yield Problem(
+                    pointer=place,
+                    detail="a reconstruction keeps the first images alone, of which no metric can be measured",
+                    remedy="no metrics",
+                )
+                continue
+            try:
+                load_metric(metric)
+            except PluginError as error:
+                yield Problem(pointer=place, detail=str(error), remedy=REMEDY)
 
 
 def check_bce_has_pixels(context: CheckContext) -> Iterator[Problem]:
@@ -114,4 +134,5 @@ TASK_CHECKS = (
     check_image_options,
     check_label_noise_has_classes,
     check_accuracy_monitor,
+    check_metrics_can_be_measured,
 )

@@ -24,7 +24,7 @@ from trainer.data.sources import (
 )
 from trainer.errors import DataError, UnreadableImage
 from trainer.events import Progressed
-from trainer.spec import BuiltIn, DatasetInfo, DatasetSource, Generated, RecordEntry
+from trainer.spec import BuiltIn, DatasetInfo, DatasetSource, Generated, PluginData, RecordEntry
 
 MAX_CLASSES = 100_000
 
@@ -84,7 +84,7 @@ def _has_values(opened: Opened) -> bool:
 
 
 def _reading(source: DatasetSource) -> _Reading:
-    if isinstance(source, BuiltIn | Generated):
+    if isinstance(source, BuiltIn | Generated | PluginData):
         return _Reading(Reader())
     return _Reading(Reader(source.size, source.background), source.unreadable == "skip")
 

@@ -9,6 +9,7 @@ from trainer.evaluation.evaluator import (
     plain_predictor,
 )
 from trainer.evaluation.losses import Batch, Task, build_task
+from trainer.evaluation.plugin_metrics import load_metric
 from trainer.evaluation.probe import Probe, build_probe, choose_layers
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "build_task",
     "choose_layers",
     "evaluate",
+    "load_metric",
     "plain_predictor",
 ]

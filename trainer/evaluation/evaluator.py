@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from trainer.data import Data, Examples, Standardize, apply_shift
 from trainer.evaluation.losses import Arrays, Task
 from trainer.evaluation.outputs import Subject, measure_output
+from trainer.evaluation.plugin_metrics import measure
 from trainer.evaluation.weight_arrays import serialize
 from trainer.events import EvaluationFinished, FileWritten, Progressed
 from trainer.files import write_file
@@ -110,17 +111,19 @@ class Evaluator:
         if weights is not None:
             model = self._model_with(weights)
             predict, examples = self._predictor(evaluation, model), self._examples(evaluation)
-            keep = "predictions" in evaluation.outputs
+            keep = "predictions" in evaluation.outputs or bool(evaluation.metrics)
             passes = MC_PASSES if evaluation.mode == "mc_dropout" else 1
             outcome = yield from evaluate(
                 predict, examples, self._task, evaluation.prefix, keep=keep, passes=passes
             )
             loss, hits, count = outcome.sums.tolist()
             files, scalars = self._write(evaluation, outcome, model, examples)
+            scalars |= measure(evaluation.metrics, self._predictions(outcome))
         prefix = evaluation.prefix
         metrics = {f"{prefix}_loss": loss / count}
         if self._task.has_accuracy:
             metrics[f"{prefix}_accuracy"] = hits / count
+        scalars = {metric.entry: math.nan for metric in evaluation.metrics} | scalars
         metrics |= {f"{prefix}_{name}": value for name, value in scalars.items()}
         yield EvaluationFinished(prefix, metrics, files)
         return metrics

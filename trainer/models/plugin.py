@@ -1,6 +1,5 @@
 """Models of the installation's own packages: a function that gives a torch.nn.Module."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch import nn
 from trainer.errors import ModelError
 from trainer.models.cnn_mlp_resnet import Shape
 from trainer.models.library import weightless
-from trainer.plugins import REMEDY, PluginError, load_plugin
+from trainer.plugins import REMEDY, PluginError, explain_misfit, load_plugin
 from trainer.spec import PluginModel
 from trainer.surgery import copy_to_meta
 
@@ -21,17 +20,12 @@ def load_model_function(spec: PluginModel) -> Callable[..., Any]:
         function = load_plugin("model", spec.entry, spec.installed)
     except PluginError as error:
         raise ModelError(str(error), REMEDY) from error
-    try:
-        inspect.signature(function).bind((1, 1, 1), 1, **spec.options)
-    except TypeError as error:
-        signature = f"{function.__name__}{inspect.signature(function)}"
+    if (misfit := explain_misfit(function, (1, 1, 1), 1, **spec.options)) is not None:
         raise ModelError(
-            f"{spec.name} cannot be called with a shape, the number of outputs and these options: {error}",
-            f"options of {signature}",
+            f"{spec.name} cannot be called with a shape, the number of outputs and these options: {misfit}",
+            "other options, or another model",
             pointer="/model/options",
-        ) from error
-    except ValueError:  # a function of C without a signature: the call tells
-        pass
+        )
     return function
 
 

@@ -15,7 +15,7 @@ from trainer.plugins.discovery import (
     list_offered,
     offered_packages,
 )
-from trainer.plugins.loading import load_plugin
+from trainer.plugins.loading import explain_misfit, load_plugin
 
 __all__ = [
     "GROUPS",
@@ -24,6 +24,7 @@ __all__ = [
     "Plugin",
     "PluginError",
     "PluginKind",
+    "explain_misfit",
     "find_by_key",
     "find_plugin",
     "list_offered",

@@ -14,19 +14,19 @@ from importlib.metadata import (
     entry_points,
 )
 from pathlib import PurePosixPath
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from runtime.files import digest_of_parts
 from trainer.spec import InstalledPackage
 
-PluginKind: TypeAlias = Literal["model"]
+PluginKind: TypeAlias = Literal["model", "dataset", "metric"]
 
 #: The group of entry points in which a package offers them.
-GROUPS: Mapping[PluginKind, str] = {"model": "normlab.models"}
+GROUPS: Mapping[PluginKind, str] = {kind: f"normlab.{kind}s" for kind in get_args(PluginKind)}
 SETTING = "NORMLAB_PLUGINS"
 REMEDY = "one that `normlab catalog plugins` lists"
 #: The names that a spec can write behind `plugin:`.
-NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 #: Of a package's metadata; the rest says how and where it was installed.
 _COUNTED_METADATA = ("entry_points.txt",)
 

@@ -1,5 +1,6 @@
 """Importing what a package offers, once in a process, as the very version that a job was submitted with."""
 
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -25,6 +26,19 @@ def load_plugin(kind: PluginKind, name: str, installed: InstalledPackage | None)
     present, function = _loaded[kind, name]
     _ensure_same(kind, name, installed, present, "what this process has loaded")
     return function
+
+
+def explain_misfit(function: Function, *arguments: Any, **options: Any) -> str | None:
+    """Why it cannot be called with these, with its signature; None where it can, or doesn't say."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # a function of C
+        return None
+    try:
+        signature.bind(*arguments, **options)
+    except TypeError as error:
+        return f"{error}; it is {getattr(function, '__name__', 'called with ')}{signature}"
+    return None
 
 
 def _ensure_same(

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from trainer.spec.part import Count, Fraction, Name, Part, Seed
+from trainer.spec.part import Count, Fraction, Name, Part, PluginWithOptions, Seed
 
 
 class Shift(Part):
@@ -155,8 +155,15 @@ class Generated(Part):
     seed: Seed = 0
 
 
+class PluginData(PluginWithOptions):
+    """What a function of a package of the installation's own gives, which its settings name."""
+
+    kind: Literal["plugin"]
+
+
 DatasetSource: TypeAlias = Annotated[
-    BuiltIn | HuggingFace | Parquet | ImageFolder | Generated, Field(discriminator="kind")
+    BuiltIn | HuggingFace | Parquet | ImageFolder | Generated | PluginData,
+    Field(discriminator="kind"),
 ]
 
 

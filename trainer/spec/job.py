@@ -3,7 +3,7 @@
 import json
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -26,7 +26,7 @@ from trainer.spec.optimization import (
     StoppingSpec,
     TrainingSpec,
 )
-from trainer.spec.part import Count, FieldValueError, InstalledPackage, Name, Part, Seed
+from trainer.spec.part import Count, FieldValueError, FromPlugin, InstalledPackage, Name, Part, Seed
 from trainer.spec.regularization import RegularizerSpec
 from trainer.spec.task import Classification, TaskSpec
 
@@ -35,6 +35,7 @@ VERSION: Final = 1
 MOST_DEVICES: Final = 16
 
 AnyPart = TypeVar("AnyPart", bound=Part)
+AnyPlugin = TypeVar("AnyPlugin", bound=FromPlugin)
 
 Output: TypeAlias = Literal[
     "predictions",
@@ -72,6 +73,25 @@ class Evaluation(Part):
             "mc_curve: error over the number of masks averaged; augmented: examples and one draw of each"
         ),
     ] = ()
+
+    # Left out of documents at its default, as in the documents from before it was there.
+    metrics: Annotated[
+        tuple[FromPlugin, ...],
+        Field(
+            max_length=16,
+            exclude_if=operator.not_,
+            description="further scalars, by functions of packages of plugins, named `<prefix>_<name of the function>`",
+        ),
+    ] = ()
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_once(cls, value: tuple[FromPlugin, ...]) -> tuple[FromPlugin, ...]:
+        names = [one.entry for one in value]
+        _no_repeats(names, "metrics")
+        if taken := sorted({*names} & {"loss", "accuracy"}):
+            raise ValueError(f"every evaluation has a metric named {taken[0]}")
+        return value
 
     @field_validator("name")
     @classmethod
@@ -249,8 +269,19 @@ class JobSpec(Part):
     @property
     def plugins(self) -> Mapping[str, InstalledPackage | None]:
         """By kind and name (`model:tiny`), the packages that they come from; None before it is submitted."""
-        model = self.model
-        return {f"model:{model.entry}": model.installed} if isinstance(model, PluginModel) else {}
+        return {key: plugin.installed for key, _, plugin in self._list_plugins()}
+
+    @property
+    def plugin_places(self) -> Mapping[str, str]:
+        """By kind and name, where they stand in the spec."""
+        return {key: place for key, place, _ in self._list_plugins()}
+
+    def _list_plugins(self) -> Iterator[tuple[str, str, FromPlugin]]:
+        if isinstance(self.model, PluginModel):
+            yield f"model:{self.model.entry}", "/model", self.model
+        for index, evaluation in enumerate(self.evaluations):
+            for number, metric in enumerate(evaluation.metrics):
+                yield f"metric:{metric.entry}", f"/evaluations/{index}/metrics/{number}", metric
 
     @property
     def packages(self) -> tuple[InstalledPackage, ...]:
@@ -259,11 +290,21 @@ class JobSpec(Part):
 
     def with_packages(self, packages: Mapping[str, InstalledPackage]) -> Self:
         """With those that its plugins come from, by kind and name."""
-        model = self.model
-        if not isinstance(model, PluginModel) or f"model:{model.entry}" not in packages:
+        if not packages:
             return self
-        installed = {"installed": packages[f"model:{model.entry}"]}
-        return self.model_copy(update={"model": model.model_copy(update=installed)})
+
+        def pin(kind: str, plugin: AnyPlugin) -> AnyPlugin:
+            package = packages.get(f"{kind}:{plugin.entry}", plugin.installed)
+            return plugin.model_copy(update={"installed": package})
+
+        evaluations = tuple(
+            one.model_copy(
+                update={"metrics": tuple(pin("metric", metric) for metric in one.metrics)}
+            )
+            for one in self.evaluations
+        )
+        model = pin("model", self.model) if isinstance(self.model, PluginModel) else self.model
+        return self.model_copy(update={"model": model, "evaluations": evaluations})
 
     def regularizer(self, kind: type[AnyPart]) -> AnyPart | None:
         """The regularizer of this class, or None."""

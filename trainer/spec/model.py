@@ -1,12 +1,11 @@
 """Models and how they start."""
 
 import operator
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from trainer.spec.part import Count, InstalledPackage, Part, Positive
+from trainer.spec.part import Count, Part, PluginWithOptions, Positive
 
 Activation: TypeAlias = Literal["relu", "gelu", "sigmoid", "tanh"]
 Width: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=4096)]
@@ -127,26 +126,8 @@ class LibraryModel(Part):
         return self.name.split(":", 1)[1]
 
 
-#: Of a plugin's function, by its keyword.
-OptionValue: TypeAlias = Annotated[str, Field(max_length=1000)] | bool | int | float | None
-
-
-class PluginModel(Part):
+class PluginModel(PluginWithOptions):
     """A model of a package of the installation's own, which its settings name: a function that gives a module."""
-
-    name: Annotated[str, Field(pattern=r"^plugin:[a-z][a-z0-9_]{0,59}$")]
-    options: Annotated[
-        Mapping[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$")], OptionValue],
-        Field(max_length=32, description="what the function takes besides shape and outputs"),
-    ] = {}
-    installed: Annotated[
-        InstalledPackage | None,
-        Field(description="the package; filled in when the job is submitted"),
-    ] = None
-
-    @property
-    def entry(self) -> str:
-        return self.name.split(":", 1)[1]
 
 
 def _model_tag(value: Any) -> str | None:

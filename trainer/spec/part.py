@@ -1,5 +1,6 @@
 """What every piece of a spec is made of: the frozen base and the number types."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -53,3 +54,29 @@ class InstalledPackage(Part):
 
     def __str__(self) -> str:
         return f"{self.package} {self.version} ({self.digest})"
+
+
+#: What a plugin's function takes by keyword.
+OptionValue: TypeAlias = Annotated[str, Field(max_length=1000)] | bool | int | float | None
+
+
+class FromPlugin(Part):
+    """A function of a package of the installation's own, which its settings name."""
+
+    name: Annotated[str, Field(pattern=r"^plugin:[a-z][a-z0-9_]{0,39}$")]
+    installed: Annotated[
+        InstalledPackage | None, Field(description="the package; filled in at submission")
+    ] = None
+
+    @property
+    def entry(self) -> str:
+        return self.name.split(":", 1)[1]
+
+
+class PluginWithOptions(FromPlugin):
+    """A function that can be asked for more than one thing."""
+
+    options: Annotated[
+        Mapping[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$")], OptionValue],
+        Field(max_length=32, description="what the function takes by keyword"),
+    ] = {}

@@ -59,6 +59,7 @@ def _of_evaluation(evaluation: Evaluation, spec: JobSpec) -> list[str]:
     names = ["accuracy", "loss"] if has_accuracy(spec) else ["loss"]
     for output in dict.fromkeys(evaluation.outputs):
         names += OUTPUT_SCALARS.get(output, ())
+    names += [metric.entry for metric in evaluation.metrics]
     shifted = evaluation.shift or (evaluation.split == "test" and spec.dataset.shift)
     if shifted and "activations" in evaluation.outputs:
         names.append("activation_shift")

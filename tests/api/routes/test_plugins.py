@@ -129,6 +129,38 @@ def test_a_document_that_names_other_code_is_refused(member: TestClient, site: P
     assert problem["pointer"] == "/model/installed"
 
 
+def test_a_metric_s_package_is_recorded_too(member: TestClient, site: Path) -> None:
+    metric = {"name": "plugin:balanced_accuracy"}
+    made = submit(member, job(evaluations=[{"metrics": [metric]}]))
+    assert made["spec"]["evaluations"][0]["metrics"] == [{**metric, "installed": installed()}]
+    problem = refuse(
+        member, job(evaluations=[{}, {"name": "x", "metrics": [{"name": "plugin:b"}]}])
+    )
+    assert problem["pointer"] == "/evaluations/1/metrics/0/name"
+
+
+def test_a_study_s_metric_of_record_may_be_a_package_s(member: TestClient, site: Path) -> None:
+    document = study(seeds=2, metric="test_balanced_accuracy")
+    evaluations = [{"metrics": [{"name": "plugin:balanced_accuracy"}]}]
+    document["base"] = {**document["base"], "evaluations": evaluations}
+    made = submit(member, document, "studies")
+    assert list(made["spec"]["plugins"]) == ["metric:balanced_accuracy"]
+
+
+def test_data_of_a_package_are_registered_with_its_digest(
+    member: TestClient, site: Path, sessions: Sessions
+) -> None:
+    document = {"name": "stripes", "source": {"kind": "plugin", "name": "plugin:stripes"}}
+    made = submit(member, document, "datasets")
+    assert made["source"]["installed"] == installed()
+    with sessions.begin() as session:
+        package = str(find_plugin("dataset", "stripes").installed)
+        assert session.get_one(Job, made["job_id"]).packages == [package]
+    document["source"]["name"] = "plugin:tiny"
+    problem = refuse(member, document, "datasets")
+    assert problem["pointer"] == "/source/name"
+
+
 def test_the_catalogue_lists_what_is_offered_and_where_it_is_missing(
     member: TestClient, site: Path, sessions: Sessions
 ) -> None:

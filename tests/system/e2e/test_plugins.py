@@ -1,4 +1,5 @@
-"""A model of a package that pip has installed, through every process: submitted, trained, put through surgery, mirrored."""
+"""Plugins of a package that pip has installed, through every process: data decoded, a model trained, put through surgery,
+measured by a metric, mirrored."""
 
 from typing import Any
 
@@ -12,7 +13,8 @@ STUDY: dict[str, Any] = {
     "project": "plugins",
     "name": "norms in a model of our own",
     "base": {
-        "dataset": {"name": "digits", "train_size": 300},
+        "dataset": {"name": "stripes"},
+        "evaluations": [{"metrics": [{"name": "plugin:balanced_accuracy"}]}],
         "model": {"name": "plugin:tiny", "options": {"width": 8, "depth": 2}},
         "optimizer": {"kind": "sgd", "lr": 0.1, "momentum": 0.9},
         "training": {"epochs": 2, "batch_size": 32},
@@ -27,7 +29,12 @@ STUDY: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def study(stack: Stack) -> dict[str, Any]:
+def dataset(stack: Stack) -> None:
+    stack.normlab("dataset", "add", "stripes", "plugin:stripes", "--wait")
+
+
+@pytest.fixture(scope="module")
+def study(stack: Stack, dataset: None) -> dict[str, Any]:
     number = stack.post("/studies", STUDY)["id"]
     finished: dict[str, Any] = stack.wait(f"/studies/{number}")
     assert finished["status"] == "succeeded"
@@ -44,6 +51,7 @@ def test_every_job_says_which_code_it_ran(
     stack: Stack, study: dict[str, Any], jobs: dict[str, dict[str, Any]]
 ) -> None:
     pinned = study["spec"]["plugins"]["model:tiny"]
+    assert study["spec"]["plugins"]["metric:balanced_accuracy"] == pinned
     assert (pinned["package"], pinned["version"]) == ("lab-nets", "1.0")
     assert [job["spec"]["model"]["installed"] for job in jobs.values()] == [pinned] * 3
 
@@ -58,6 +66,11 @@ def test_its_norms_were_replaced_and_nothing_else(
     assert count("batch") == count("group")
     # Two norms of eight gains and biases are gone, and the convolutions before them were given a bias.
     assert count("none") == count("batch") - 2 * 2 * 8 + 2 * 8
+
+
+def test_its_metric_is_recorded(jobs: dict[str, dict[str, Any]]) -> None:
+    for job in jobs.values():
+        assert 0 <= job["metrics"]["test_balanced_accuracy"] <= 1
 
 
 def test_an_equal_job_is_answered_and_trained_by_nobody(

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +15,11 @@ from trainer.data import load
 from trainer.errors import ModelError
 from trainer.events import Finished
 from trainer.models import build_model, build_with_report
-from trainer.plugins import PluginError, find_plugin, list_offered, load_plugin, loading
+from trainer.plugins import PluginError, find_plugin, list_offered, load_plugin
 from trainer.spec import BUILT_IN, InstalledPackage, JobSpec
 from trainer.training import train
 
 DIGITS = BUILT_IN["digits"]
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder for packages; `lab-nets` may be used, once it is there."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("NORMLAB_PLUGINS", "lab-nets")
-    monkeypatch.setattr(loading, "_loaded", {})
-    yield folder
-    for name in [name for name in sys.modules if name.startswith("lab_")]:
-        del sys.modules[name]
 
 
 def make_spec(entry: str = "tiny", **parts: Any) -> JobSpec:

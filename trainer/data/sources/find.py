@@ -16,6 +16,7 @@ from trainer.data.sources.folders import FolderPart, read_layout
 from trainer.data.sources.parquet import Columns, open_parquet
 from trainer.data.sources.parquet_files import ParquetFiles
 from trainer.data.sources.pixels import Encoded
+from trainer.data.sources.plugin import read_plugin
 from trainer.data.sources.synthetic import draw
 from trainer.errors import DataError, UnreadableImage
 from trainer.spec import (
@@ -27,6 +28,7 @@ from trainer.spec import (
     HuggingFace,
     ImageFolder,
     Parquet,
+    PluginData,
     RecordEntry,
 )
 
@@ -68,6 +70,8 @@ def open_source(name: str, source: DatasetSource, roots: Sequence[Path]) -> Open
             return _from_parquet(_local_files(folder, source.configuration, roots), source)
         case Generated():
             return _open_generated(source)
+        case PluginData():
+            return _open_plugin(source)
         case ImageFolder():
             return _open_folder(allowed_path(source.path, roots), source.layout, roots)
         case _:
@@ -106,6 +110,19 @@ def _open_generated(source: Generated) -> Opened:
     drawn = draw(source)
     parts = {name: _part_of(features, targets) for name, (features, targets) in drawn.parts.items()}
     return Opened(drawn.classes, parts, content="vectors")
+
+
+def _open_plugin(source: PluginData) -> Opened:
+    classes, arrays = read_plugin(source)
+    parts = {name: _part_of_arrays(*one) for name, one in arrays.items()}
+    is_images = arrays["train"][0].dtype == numpy.uint8
+    package = f"read by {source.name} of {source.installed}" if source.installed else source.name
+    record = (RecordEntry(action="taken", what=package),)
+    return Opened(classes, parts, content="images" if is_images else "vectors", record=record)
+
+
+def _part_of_arrays(inputs: Array, targets: Array) -> Part:
+    return Part(targets, lambda: iter(inputs))
 
 
 def _part_of(features: numpy.typing.NDArray[Any], targets: numpy.typing.NDArray[Any]) -> Part:
