@@ -5,6 +5,7 @@ made by the same lines as what it first showed.
 """
 
 import json
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
@@ -247,6 +248,7 @@ def environment() -> jinja2.Environment:
         "duration": duration,
         "value": _value,
         "size": describe_bytes,
+        "code": write_code,
     }
     made.globals["confidence"] = CONFIDENCE
     made.globals["to_json"] = lambda value: json.dumps(value, separators=(",", ":"))
@@ -261,6 +263,11 @@ def write_time(at: datetime | None) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         at.astimezone(UTC).isoformat(timespec="seconds"), exact, exact[:16]
     )
+
+
+def write_code(text: str) -> Markup:
+    """What stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
 def duration(seconds: float | None) -> str:

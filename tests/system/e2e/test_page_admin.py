@@ -46,6 +46,7 @@ def test_account_and_admin_can_be_read_by_everybody(
         with logged_in(browser, stack, token, viewport=size, color_scheme=scheme) as page:
             page.goto(f"{address(stack)}/admin")
             if role == "admin":
+                page.goto(f"{address(stack)}/admin?limits=roles/member")
                 storage = page.get_by_role("region", name="Storage")
                 expect(storage).to_contain_text("Decoded datasets")
             ensure_readable(page, width)

@@ -46,7 +46,7 @@ def test_presets_and_datasets_can_be_read_by_everybody(
     token = token_of(stack, f"catalog-{width}-{scheme}", "member")
     size = {"width": width, "height": 900}
     with logged_in(browser, stack, token, viewport=size, color_scheme=scheme) as page:
-        for path in ("/presets", f"/presets/{NAME}", "/datasets", "/datasets/digits"):
+        for path in ("/catalog", "/presets", f"/presets/{NAME}", "/datasets", "/datasets/digits"):
             page.goto(address(stack) + path)
             if path.count("/") == 2:
                 wait_for_pictures(page)
