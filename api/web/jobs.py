@@ -24,6 +24,10 @@ from studies.stats import amount
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
+#: What one looks for first; the rest by name. The database keeps no order.
+FIRST_METRICS = (
+    "test_accuracy", "test_loss", "best_val_accuracy", "best_val_loss", "best_epoch", "epochs", "steps",
+)  # fmt: skip
 #: Lines at the end of the log.
 MOST_LINES = 200
 
@@ -62,6 +66,7 @@ def _read_job(services: Services, session: Session, job: Job) -> dict[str, Any]:
         "job": view,
         "study": study,
         "outcome": _describe_outcome(view, study),
+        "metrics": sorted(view.metrics.items(), key=_place_of),
         "trial": arm_name("", view.trial).removeprefix(" · ") if view.trial else None,
         "beside": _compare_specs(session, study, job) if study is not None else None,
         **{"obstacle": None, "waiting": None, **explain_wait(session, job)},
@@ -76,6 +81,11 @@ def _read_job(services: Services, session: Session, job: Job) -> dict[str, Any]:
             view.spec, sort_keys=False, allow_unicode=True, default_flow_style=None
         ),
     }
+
+
+def _place_of(metric: tuple[str, float | None]) -> tuple[int, str]:
+    name = metric[0]
+    return FIRST_METRICS.index(name) if name in FIRST_METRICS else len(FIRST_METRICS), name
 
 
 def _describe_outcome(job: JobView, study: Study | None) -> str | None:

@@ -172,7 +172,10 @@ def test_a_job_begins_with_what_it_came_to(
     assert "with the weights of epoch" not in waiting
     train_all(sessions, storage)
     accuracy = member.get(f"/api/v1/jobs/{made}").json()["metrics"]["test_accuracy"]
-    page = re.sub(r"<[^>]+>", "", read(member, f"/jobs/{made}"))
+    page = read(member, f"/jobs/{made}")
+    names = re.findall(r"<dt>([^<]*)</dt>", page)
+    assert names[:4] == ["test accuracy", "test loss", "best epoch", "epochs"]
+    page = re.sub(r"<[^>]+>", "", page)
     assert (
         f"succeeded: {100 * accuracy:.2f} % test accuracy, with the weights of epoch 2 of 2" in page
     )
