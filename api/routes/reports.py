@@ -41,6 +41,7 @@ from studies.report import (
     to_json,
     to_markdown_report,
 )
+from studies.spec import read_study
 
 router = APIRouter(
     prefix="/studies/{study_id}", tags=["studies"], dependencies=[Depends(get_current_user)]
@@ -80,7 +81,12 @@ def write_document(session: Session, study: Study) -> str:
     written = studies.read_document(session, study.id)
     if written is not None:
         return written
-    return spec_text(study.spec, tuple(studies.variants_of(session, study.id)))
+    document = study.spec
+    if document.get("until") is not None:
+        # What it was given by itself was part of it when it was written.
+        first = read_study(document).with_seeds(study.planned_seeds)
+        document = first.model_dump(mode="json")
+    return spec_text(document, tuple(studies.variants_of(session, study.id)))
 
 
 @router.get(

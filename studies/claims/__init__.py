@@ -1,6 +1,6 @@
 """A claim's statistic, its test and its verdict."""
 
-from studies.claims.judge import judge_claims, read_claims
+from studies.claims.judge import are_open, judge_claims, read_claims
 from studies.claims.measure import (
     chance_after_divergence,
     chosen_layer,
@@ -12,6 +12,7 @@ from studies.claims.wording import margin_of, ours, unit_of_statistic, words
 
 __all__ = [
     "ClaimVerdict",
+    "are_open",
     "chance_after_divergence",
     "chosen_layer",
     "judge_claims",

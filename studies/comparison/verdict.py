@@ -188,8 +188,9 @@ def list_caveats(evidence: StudyEvidence, variants: Sequence[VariantSummary]) ->
             "allow for looking more than once, other intervals don't"
         )
     if study.until is not None:
+        what = "claim" if study.claims else "comparison"
         yield (
-            f"the study grows by itself, to {study.looks[-1]} seeds at most, and stops at the look at which every comparison "
+            f"the study grows by itself, to {study.looks[-1]} seeds at most, and stops at the look at which every {what} "
             "is decided: where it has stopped early, mean differences are likelier too large than too small"
         )
     if evidence.is_exploratory:

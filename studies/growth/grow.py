@@ -1,4 +1,4 @@
-"""From one look of a study to the next, as long as a comparison is undecided: a function of the jobs that SQL has.
+"""From one look of a study to the next, as long as a claim of it or, without any, a comparison is undecided: a function of the jobs that SQL has.
 
 All arms get the same seeds: a study stops, or goes on, as a whole.
 """
@@ -6,13 +6,14 @@ All arms get the same seeds: a study stops, or goes on, as a whole.
 from sqlalchemy.orm import Session
 
 from store.studies import studies
-from studies.comparison import read_evidence, rule
+from studies.claims import are_open
+from studies.comparison import StudyEvidence, read_evidence, rule
 from studies.spec import StudySpec, expand, read_study
 from studies.tuning import UnheardRequest, add_cells, chosen_settings
 
 
 def grow(session: Session, study_id: int, request: UnheardRequest | None = None) -> None:
-    """After a job of the study has succeeded: where it was the last of a look that leaves a comparison undecided, makes the
+    """After a job of the study has succeeded: where it was the last of a look that leaves something undecided, makes the
     jobs of the next look. `request`: meets what is made, or a study that was cancelled would go on.
 
     Nothing follows while a job of the look has failed or was cancelled, until it is retried: a look without it would not be
@@ -27,18 +28,24 @@ def grow(session: Session, study_id: int, request: UnheardRequest | None = None)
     size = find_next_look(spec)
     if size is None or not studies.have_all_succeeded(session, study_id):
         return
-    evidence = read_evidence(session, study)
+    evidence = read_evidence(session, study, with_records=True)
     # A job that succeeded without a value keeps its look from being taken, and all later ones.
     if len(spec.seed_list) not in evidence.taken_looks:
         return
-    # Whatever withholds the verdict: a difference between variants that is declared later changes no statistic, and must not
-    # decide how many seeds there are.
-    if all(ruling.outcome != "undecided" for ruling in rule(evidence).values()):
+    if not _is_undecided(evidence):
         return
     grown = spec.add_seeds(size - len(spec.seed_list))
     study.spec = grown.model_dump(mode="json")
     session.flush()
     add_cells(session, study, expand(grown, chosen_settings(study)), request)
+
+
+def _is_undecided(evidence: StudyEvidence) -> bool:
+    """Whatever withholds the verdict: a difference between variants that is declared later changes no statistic, and must
+    not decide how many seeds there are."""
+    if evidence.study.claims:
+        return are_open(evidence)
+    return any(ruling.outcome == "undecided" for ruling in rule(evidence).values())
 
 
 def find_next_look(study: StudySpec) -> int | None:

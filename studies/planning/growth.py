@@ -70,7 +70,7 @@ def _tell(state: GrowthState, look: int, study: StudySpec, counts: Mapping[str, 
 
 def refuse_undecidable(study: StudySpec) -> None:
     """A new study that could only go on to its last look; raises `StudyError`."""
-    if study.until is not None and not has_direction(study.metric):
+    if study.until is not None and not study.claims and not has_direction(study.metric):
         detail = f"{study.metric} is neither an accuracy nor a loss, so that no comparison of it is ever decided"
         remedy = "another metric, or a fixed number of seeds"
         raise StudyError((Problem(pointer="/metric", detail=detail, remedy=remedy),))

@@ -46,8 +46,9 @@ def verdict_outlook(study: StudySpec) -> VerdictOutlook:
     if study.looks:
         looks = listed([str(look) for look in study.looks])
         if study.until is not None:
+            what = "claims" if study.claims else "comparisons"
             said = (
-                f"{seeds} to {study.most_seeds} seeds: after {looks} the comparisons are looked at, and the study goes on "
+                f"{seeds} to {study.most_seeds} seeds: after {looks} the {what} are looked at, and the study goes on "
                 "until each is decided"
             )
             return VerdictOutlook(True, said)

@@ -223,9 +223,6 @@ class StudySpec(Part):
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             detail = f"claims need names of their own, but got {', '.join(repeated)} again"
             raise FieldValueError(detail, "claims")
-        if self.claims and self.looks:
-            detail = "claims are judged once, at the planned seeds: leave out looks"
-            raise FieldValueError(detail, "looks")
         return self
 
     def _refuse_until(self) -> None:
@@ -233,7 +230,7 @@ class StudySpec(Part):
             return
         if len(self.looks) < 2:
             raise FieldValueError("a study that grows by itself needs two looks or more", "looks")
-        if len(self.variants) < 2:
+        if len(self.variants) < 2 and not self.claims:
             raise FieldValueError("one variant: there is nothing to decide", "until")
 
     @model_validator(mode="after")

@@ -100,7 +100,7 @@ def _list_levels(looks: Sequence[int], to_spend: Sequence[float]) -> list[float]
 
     Jennison & Turnbull (1991), "Exact calculations for sequential t, χ² and F tests": the t-statistics of normal values
     are a Markov chain. The boundaries of a Brownian motion, which assume that the variance is known, let looks at 8, 16, …, 40
-    seeds err at up to 5.25 % instead of 5 %, and looks at 8, 9, …, 12 at 5.4 %.
+    seeds err at 5.2 % instead of 5 %, and looks at 8, 9, …, 12 at 5.4 %.
     """
     import numpy as np
     from scipy.special import ndtr

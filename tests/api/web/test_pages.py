@@ -80,6 +80,15 @@ def test_a_study_says_how_far_its_search_is(member: TestClient) -> None:
     assert "0 of 12 trials of its search" in read(member, f"/studies/{made['id']}")
 
 
+def test_a_study_that_grows_says_where_it_stands(member: TestClient) -> None:
+    made = member.post("/api/v1/studies", json=study(seeds="until decided, at most 40")).json()
+    page = read(member, f"/studies/{made['id']}")
+    assert "look 1 of 5: 16 jobs to come until 8 of at most 40 seeds" in page
+    again = read(member, f"/submit?study={made['id']}")
+    assert "until: decided" in again
+    assert "seeds: 8" in again
+
+
 def test_a_study_begins_with_its_answer_and_what_limits_it(
     trained: int, member: TestClient
 ) -> None:

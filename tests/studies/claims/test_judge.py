@@ -12,11 +12,12 @@ from scipy.special import ndtri
 from statsmodels.stats.multitest import multipletests
 
 from store.results.result_rows import ResultRow
-from studies.claims.judge import judge_claims
+from studies.claims.judge import are_open, judge_claims
 from studies.claims.schemas import ClaimVerdict
 from studies.comparison.evidence import JobRecord, StudyEvidence, gather_evidence, group_arms
 from studies.spec.expand import expand
 from studies.spec.study import StudyError, StudySpec, read_study
+from studies.stats.group_sequential import nominal_levels
 from tests.support.result_rows import BASE, alter, change, fake_rows, make_study
 
 RISES = {"name": "rises", "says": "group is better", "statistic": "test_accuracy"}
@@ -376,12 +377,10 @@ def test_metrics_that_every_job_has_may_be_claimed_of(name: str) -> None:
     )
 
 
-def test_claims_need_names_of_their_own_and_no_looks() -> None:
+def test_claims_need_names_of_their_own() -> None:
     twice = [claim(rising=["none", "group"])] * 2
     with pytest.raises(StudyError, match="names of their own"):
         make_study(("none", "group"), claims=twice)
-    with pytest.raises(StudyError, match="leave out looks"):
-        make_study(("none", "group"), claims=twice[:1], looks=[8, 16], seeds=8)
 
 
 def test_a_study_with_claims_reads_back_as_it_was() -> None:
@@ -393,3 +392,62 @@ def test_a_study_with_claims_reads_back_as_it_was() -> None:
         ],
     )  # fmt: skip
     assert read_study(study.model_dump(mode="json")) == study
+
+
+def looked(seeds: int, gain: float, seed: int = 3) -> ClaimVerdict:
+    [verdict] = judged(
+        [claim(rising=["none", "group"])],
+        {"none": 0.90, "group": 0.90 + gain},
+        seed=seed,
+        seeds=seeds,
+        looks=[8, 16],
+    )
+    return verdict
+
+
+def test_a_claim_is_held_to_the_level_of_its_look() -> None:
+    first, last = nominal_levels([8, 16], 0.05)
+    found = [looked(8, 0.008, seed=seed) for seed in range(40)]
+    verdicts = [one.verdict for one in found]
+    assert set(verdicts) == {"holds", "undecided"}
+    for one in found:
+        assert one.p_value is not None
+        assert (one.verdict == "holds") == (one.p_value <= first)
+    # Of one look alone, some of them would hold.
+    assert any(first < (one.p_value or 1.0) <= 0.05 for one in found)
+    at_last = [looked(16, 0.008, seed=seed) for seed in range(40)]
+    assert {one.n for one in at_last} == {16}
+    for before, now in zip(found, at_last, strict=True):
+        assert now.p_value is not None
+        # What was borne out stays so.
+        assert (now.verdict == "holds") == (now.p_value <= last or before.verdict == "holds")
+
+
+def test_a_claim_that_has_turned_to_its_opposite_is_borne_out_no_more() -> None:
+    study = make_study(("none", "group"), claims=[claim(rising=["none", "group"])], seeds=16, looks=[8, 16])  # fmt: skip
+    rows = fake_rows(study, lambda variant, point: 0.9, seed=1, own=0.001)
+    for row in rows:
+        if row.variant == "group":
+            value = 0.95 + 0.001 * (row.seed % 2) if row.seed < 8 else 0.7
+            change(row, "metrics", test_accuracy=value)
+    [now] = judge_claims(evidence_of(study, rows))
+    then_study = study.model_copy(update={"seeds": 8})
+    [then] = judge_claims(evidence_of(then_study, [row for row in rows if row.seed < 8]))
+    assert (then.verdict, now.verdict) == ("holds", "undecided")
+
+
+def test_more_seeds_may_decide_what_is_undecided_and_nothing_else() -> None:
+    def opened(gain: float, **fields: Any) -> bool:
+        claims = [claim(rising=["none", "group"])]
+        study = make_study(("none", "group"), claims=claims, seeds=8, looks=[8, 16], until="decided", **fields)  # fmt: skip
+        rows = fake_rows(study, lambda variant, point: 0.9 + gain * (variant == "group"), seed=1)
+        return are_open(evidence_of(study, rows))
+
+    assert opened(0.0)
+    assert not opened(0.5)
+    # Without a value there is no test, with however many seeds.
+    claims = [claim(rising=["none", "group"])]
+    study = make_study(("none", "group"), claims=claims, seeds=8, looks=[8, 16], until="decided")
+    rows = fake_rows(study, lambda *_: 0.9, seed=1)
+    change(rows[0], "metrics", test_accuracy=None)
+    assert not are_open(evidence_of(study, rows))

@@ -14,6 +14,7 @@ from store.jobs import commands
 from store.jobs.acquire import Assignment
 from store.jobs.commands import NewJob
 from store.studies import studies, tallies
+from studies.claims.judge import read_claims
 from studies.comparison.compare import read_comparison
 from studies.growth import grow
 from studies.spec.expand import expand
@@ -285,6 +286,28 @@ def test_a_job_without_a_value_lets_nothing_follow(
         record_outcome(session, unmeasured, Finished("completed", {}), 1.0)
     with sessions.begin() as session:
         assert len(studies.jobs_of(session, study_id)) == 16
+
+
+def test_a_study_with_claims_grows_until_each_of_them_is_decided(
+    sessions: Sessions, make: Callable[..., int]
+) -> None:
+    # Of the comparisons, that of layer is decided at once.
+    claims = [{"name": "c", "says": "c", "statistic": "test_accuracy", "rising": ["none", "group"]}]
+    variants = ("none", "group", "layer")
+    decided, open_ = make(variants=variants, claims=claims), make(variants=variants, claims=claims)
+    while assignments := acquire_all(sessions):
+        for assignment in assignments:
+            with sessions.begin() as session:
+                job = session.get_one(Job, assignment.job_id)
+                better = {"group"} if job.study_id == decided else {"layer"}
+                end(session, assignment, 0.5 if job.variant in better else 0.0)
+    with sessions.begin() as session:
+        assert count_cells(session, decided) == dict.fromkeys(variants, 8)
+        assert count_cells(session, open_) == dict.fromkeys(variants, 24)
+        [verdict] = read_claims(session, find_study(session, decided))
+        assert (verdict.verdict, verdict.n) == ("holds", 8)
+        [verdict] = read_claims(session, find_study(session, open_))
+        assert (verdict.verdict, verdict.n) == ("undecided", 24)
 
 
 def test_a_tuned_study_grows_with_the_settings_that_were_chosen(

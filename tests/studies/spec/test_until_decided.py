@@ -72,7 +72,6 @@ def test_all_default_looks_can_be_taken() -> None:
         ({"seeds": 8, "until": "decided"}, "needs two looks or more"),
         ({"variants": {"none": {}}}, "one variant: there is nothing to decide"),
         ({"tune": {"optimizer.lr": [0.1, 0.2], "seeds": [39]}}, r"both have \[39\]"),
-        ({"claims": [{"name": "c", "says": "c", "statistic": {"kind": "metric", "name": "test_loss"}, "rising": [["none", "group"]]}]}, "leave out looks"),
     ],
 )  # fmt: skip
 def test_what_can_not_grow_is_refused(fields: dict[str, Any], said: str) -> None:
@@ -84,6 +83,8 @@ def test_a_metric_that_decides_nothing_is_refused_of_new_studies() -> None:
     with pytest.raises(StudyError, match="neither an accuracy nor a loss"):
         refuse_undecidable(growing(metric="epochs"))
     refuse_undecidable(growing())
+    claims = [{"name": "c", "says": "c", "statistic": "test_loss", "rising": ["none", "group"]}]
+    refuse_undecidable(growing(metric="epochs", claims=claims))
     refuse_undecidable(make_study(metric="epochs"))
 
 
