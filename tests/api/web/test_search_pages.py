@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from store.db import Job, database_now
+from store.db import Job, Study, database_now
 from studies.tuning import continue_tuning
 from tests.api.web.test_results import text_of
 from tests.support.documents import study
@@ -75,6 +75,36 @@ def test_a_study_shows_what_each_arm_chose_and_the_best_of_fewer_trials(
     assert "of 4 trials" in section
     assert section.count("lr=0.01") == 2
     assert "Their 8 jobs" in section
+
+
+def test_a_search_shows_what_mattered_and_what_its_trials_were_not(
+    tuned: int, member: TestClient, sessions: Sessions, storage: Path
+) -> None:
+    train_all(sessions, storage)
+    with sessions.begin() as session:
+        for job in session.scalars(select(Job)):
+            set_job(session, job.id, reason="completed", metrics={"best_val_accuracy": 0.5})
+        continue_tuning(session, tuned)
+        row = session.get_one(Study, tuned)
+        assert row.tuning is not None
+        none, group = row.tuning["arms"]
+        misfit = {"setting": {"optimizer.lr": 5.0}, "why": "it is too high"}
+        row.tuning = {
+            **row.tuning,
+            "arms": [
+                {**none, "searched": {"refused": [misfit]}},
+                {**group, "importance": {"optimizer.lr": 1.0}},
+            ],
+        }
+    page = read(member, f"/studies/{tuned}")
+    section = text_of(page[page.index('id="tuning"') : page.index('id="curves"')])
+    assert (
+        "none: 1 setting was passed over that can't be trained, such as lr=5.0: it is too high"
+        in section
+    )
+    assert "What mattered" in section
+    assert "group 4 100%" in section
+    assert "group: fewer than 20 such trials" in section
 
 
 def test_a_study_under_way_says_how_far_it_is(
