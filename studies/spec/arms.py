@@ -27,7 +27,7 @@ class Arm:
     setting: Mapping[str, Any] = field(default_factory=dict)
 
 
-def list_arms(study: StudySpec, found: list[Problem]) -> list[Arm]:
+def list_arms(study: StudySpec, problems: list[Problem]) -> list[Arm]:
     """In the order of the document; adds to `found` what is wrong with combinations that are left out or added."""
     points = [
         dict(zip(study.matrix, values, strict=True))
@@ -35,8 +35,8 @@ def list_arms(study: StudySpec, found: list[Problem]) -> list[Arm]:
     ]
     arms = [Arm(variant, point, "/matrix") for variant in study.variants for point in points]
     kept = [arm for arm in arms if not any(_matches(arm, entry) for entry in study.exclude)]
-    found += _idle_excludes(study, arms)
-    return kept + list(_included(study, found))
+    problems += _idle_excludes(study, arms)
+    return kept + list(_included(study, problems))
 
 
 def find_arm(study: StudySpec, variant: str, point: Mapping[str, Any]) -> Arm:
@@ -46,16 +46,16 @@ def find_arm(study: StudySpec, variant: str, point: Mapping[str, Any]) -> Arm:
     )
 
 
-def _included(study: StudySpec, found: list[Problem]) -> Iterator[Arm]:
+def _included(study: StudySpec, problems: list[Problem]) -> Iterator[Arm]:
     for index, entry in enumerate(study.include):
         variant = entry.get("variant")
         if isinstance(variant, str) and variant in study.variants:
             point = {path: value for path, value in entry.items() if path != "variant"}
             yield Arm(variant, point, f"/include/{index}")
         else:
-            known, meant = listed(study.variants), did_you_mean(variant, study.variants)
-            detail = f"variant must be one of {known}, but got {variant!r}{meant}"
-            found.append(Problem(pointer=f"/include/{index}/variant", detail=detail))
+            names, meant = listed(study.variants), did_you_mean(variant, study.variants)
+            detail = f"variant must be one of {names}, but got {variant!r}{meant}"
+            problems.append(Problem(pointer=f"/include/{index}/variant", detail=detail))
 
 
 def _matches(arm: Arm, entry: Mapping[str, Any]) -> bool:
@@ -87,8 +87,10 @@ def read_spec(study: StudySpec, arm: Arm) -> ReadSpec:
         parts,
         spec=None if parts.spec is None else parts.spec.with_packages(study.plugins),
         problems=tuple(
-            one.model_copy(update={"pointer": locate(study, arm.variant, point, one.pointer)})
-            for one in parts.problems
+            problem.model_copy(
+                update={"pointer": locate(study, arm.variant, point, problem.pointer)}
+            )
+            for problem in parts.problems
         ),
     )
 

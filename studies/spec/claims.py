@@ -210,8 +210,14 @@ class Claim(Part):
         """All that it names, once each."""
         chains = itertools.chain(self.rising, self.falling, self.flat)
         named = [*itertools.chain(*chains), *self.above, *self.below, *self.near]
-        reached = [one.best_of for one in parts(self.statistic) if isinstance(one, StepsToReach)]
-        return tuple(dict.fromkeys([*named, *(one for one in reached if one is not None)]))
+        reached = [
+            statistic.best_of
+            for statistic in parts(self.statistic)
+            if isinstance(statistic, StepsToReach)
+        ]
+        return tuple(
+            dict.fromkeys([*named, *(statistic for statistic in reached if statistic is not None)])
+        )
 
 
 def parts(statistic: Any) -> Iterator[Any]:

@@ -64,42 +64,44 @@ def expand_parts(study: StudySpec, settings: Mapping[str, Setting] | None = None
     if combinations > MAX_CELLS:
         return Expansion((), (_wrong_size(study, combinations * study.most_seeds),))
     # All problems at once: a document with three slips should not take three submissions.
-    found: list[Problem] = []
+    problems: list[Problem] = []
     arms = [
         replace(arm, setting=(settings or {}).get(arm_name(arm.variant, arm.point), {}))
-        for arm in list_arms(study, found)
+        for arm in list_arms(study, problems)
     ]
     size = len(arms) * study.most_seeds
     if not arms or size > MAX_CELLS:
-        return Expansion((), (*found, _wrong_size(study, size)))
+        return Expansion((), (*problems, _wrong_size(study, size)))
     # At the first seed only: cells of an arm differ in nothing else, and a study may have 10,000.
     specs = [read_spec(study, arm) for arm in arms]
-    of_specs = [problem for one in specs for problem in one.problems]
-    valid = [(arm, one.spec) for arm, one in zip(arms, specs, strict=True) if one.spec is not None]
+    of_specs = [problem for read in specs for problem in read.problems]
+    valid = [
+        (arm, read.spec) for arm, read in zip(arms, specs, strict=True) if read.spec is not None
+    ]
     # What holds between arms is seen only where all of them can be read.
-    found += of_specs or _refuse_together(study, arms, valid, is_new=settings is None)
+    problems += of_specs or _refuse_together(study, arms, valid, is_new=settings is None)
     return Expansion(
         tuple(cell for arm, spec in valid for cell in _seeded(study, arm, spec)),
-        tuple(dict.fromkeys(found)),
-        {arm_name(a.variant, a.point): one.unread for a, one in zip(arms, specs, strict=True)},
+        tuple(dict.fromkeys(problems)),
+        {arm_name(a.variant, a.point): read.unread for a, read in zip(arms, specs, strict=True)},
     )
 
 
 def _refuse_together(
     study: StudySpec, arms: Sequence[Arm], valid: list[tuple[Arm, JobSpec]], *, is_new: bool
 ) -> list[Problem]:
-    found: list[Problem] = []
-    with collect_problems(found):
+    problems: list[Problem] = []
+    with collect_problems(problems):
         _refuse_repeats(valid)
         _refuse_equal_names(arms)
-    with collect_problems(found):
+    with collect_problems(problems):
         _refuse_split_seeds(study, [spec for _, spec in valid])
     # A study that was accepted must stay trainable: a rule that has become stricter since is no reason to refuse
     # its further seeds.
     if is_new:
-        with collect_problems(found):
+        with collect_problems(problems):
             refuse_impossible(study, {arm_name(a.variant, a.point): spec for a, spec in valid})
-    return found
+    return problems
 
 
 def _seeded(study: StudySpec, arm: Arm, spec: JobSpec) -> Iterator[Cell]:
@@ -157,7 +159,7 @@ def _refuse_repeats(valid: list[tuple[Arm, JobSpec]]) -> None:
         content = spec.model_dump_json(exclude=beside)
         first = seen.setdefault(content, arm)
         if first is not arm:
-            names = [arm_name(one.variant, one.point) for one in (first, arm)]
+            names = [arm_name(each.variant, each.point) for each in (first, arm)]
             detail = f"{names[1]!r} would train exactly what {names[0]!r} trains"
             place = pointer("variants", arm.variant) if arm.source == "/matrix" else arm.source
             raise StudyError((Problem(pointer=place, detail=detail, remedy="remove one of them"),))

@@ -37,15 +37,15 @@ _LENGTHS = frozenset({"training", "training.epochs", "training.steps", "training
 def refuse_impossible(study: StudySpec, specs: Mapping[str, JobSpec]) -> None:
     """`specs`: what each arm trains, by its name. Raises `StudyError` with all that is found."""
     trained = list(specs.values())
-    found = [*_unrecorded_metric(study, specs), *_unreachable_threshold(study, trained)]
-    found += _idle_stop(study, specs)
+    problems = [*_unrecorded_metric(study, specs), *_unreachable_threshold(study, trained)]
+    problems += _idle_stop(study, specs)
     for place, arms, statistics in _asked(study):
-        found += _unknown_arms(place, arms, specs)
-        found += _unmeasured(place, statistics, study, trained)
+        problems += _unknown_arms(place, arms, specs)
+        problems += _unmeasured(place, statistics, study, trained)
     for index, panel in enumerate(study.figure):
-        found += _empty_panel(pointer("figure", index), panel, study, trained)
-    if found:
-        raise StudyError(tuple(dict.fromkeys(found)))
+        problems += _empty_panel(pointer("figure", index), panel, study, trained)
+    if problems:
+        raise StudyError(tuple(dict.fromkeys(problems)))
 
 
 def _unrecorded_metric(study: StudySpec, specs: Mapping[str, JobSpec]) -> Iterator[Problem]:
@@ -110,7 +110,7 @@ def _asked(study: StudySpec) -> Iterator[tuple[str, Sequence[str], Sequence[Any]
     for index, claim in enumerate(study.claims):
         yield pointer("claims", index), claim.arms, list(parts(claim.statistic))
     for index, panel in enumerate(study.figure):
-        statistics = [part for one in panel_statistics(panel) for part in parts(one)]
+        statistics = [part for statistic in panel_statistics(panel) for part in parts(statistic)]
         yield pointer("figure", index), panel_arms(panel), statistics
 
 
@@ -150,7 +150,9 @@ def _unmeasured(
 def _unrecorded(place: str, name: str, recorded: Sequence[str]) -> Iterator[Problem]:
     """`<name>_error` is made of `<name>_accuracy`."""
     errors = [
-        f"{one.removesuffix('_accuracy')}_error" for one in recorded if one.endswith("_accuracy")
+        f"{metric.removesuffix('_accuracy')}_error"
+        for metric in recorded
+        if metric.endswith("_accuracy")
     ]
     names = [*recorded, *errors]
     if name not in names:
@@ -182,12 +184,12 @@ def _unseen(place: str, specs: Sequence[JobSpec]) -> list[Problem]:
 
 
 def _unknown_diagnostic(place: str, name: str, layer: str) -> list[Problem]:
-    known = NETWORK_STATISTICS if layer == NETWORK else LAYER_STATISTICS
-    if name in known:
+    names = NETWORK_STATISTICS if layer == NETWORK else LAYER_STATISTICS
+    if name in names:
         return []
     of = "the whole network" if layer == NETWORK else "a layer"
-    detail = f"diagnostics measure no {name!r} of {of}{did_you_mean(name, known)}"
-    return [Problem(pointer=place, detail=detail, remedy=f"one of {listed(known)}")]
+    detail = f"diagnostics measure no {name!r} of {of}{did_you_mean(name, names)}"
+    return [Problem(pointer=place, detail=detail, remedy=f"one of {listed(names)}")]
 
 
 def _empty_panel(
@@ -216,7 +218,12 @@ def _empty_panel(
 def _unkept(
     place: str, output: Any, wanted: str | None, specs: Sequence[JobSpec]
 ) -> Iterator[Problem]:
-    kept = {one.prefix for spec in specs for one in spec.evaluations if output in one.outputs}
+    kept = {
+        evaluation.prefix
+        for spec in specs
+        for evaluation in spec.evaluations
+        if output in evaluation.outputs
+    }
     if not kept or (wanted is not None and wanted not in kept):
         by = f"by {wanted!r}" if wanted and kept else "by any evaluation"
         yield Problem(

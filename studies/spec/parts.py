@@ -30,40 +30,40 @@ class ReadSpec:
 
 
 @contextmanager
-def collect_problems(found: list[Problem]) -> Iterator[None]:
+def collect_problems(refused: list[Problem]) -> Iterator[None]:
     """What is refused inside is added."""
     try:
         yield
     except StudyError as error:
-        found += error.problems
+        refused += error.problems
 
 
 def read_study_parts(document: Any) -> tuple[StudySpec | None, tuple[Problem, ...]]:
     """The study in a document, and what is wrong with it: then it is the study without that, or None."""
-    found: dict[Problem, None] = {}
+    refused: dict[Problem, None] = {}
     rest = document
     while rest is not None:
         try:
-            return read_study(rest), tuple(found)
+            return read_study(rest), tuple(refused)
         except StudyError as error:
-            found |= dict.fromkeys(error.problems)
+            refused |= dict.fromkeys(error.problems)
             rest = _without_study_parts(rest, error.problems)
-    return None, tuple(found)
+    return None, tuple(refused)
 
 
 def read_job_parts(document: Any) -> ReadSpec:
-    found: list[tuple[Problem, ...]] = []
+    refused: list[tuple[Problem, ...]] = []
     rest = document
     spec = None
     while rest is not None and spec is None:
         try:
             spec = JobSpec.model_validate(rest)
         except ValidationError as error:
-            found.append(problems(error, rest, JobSpec))
-            rest = _without_job_parts(rest, found[-1])
-    unread = frozenset(part_of(one.pointer) for several in found for one in several)
+            refused.append(problems(error, rest, JobSpec))
+            rest = _without_job_parts(rest, refused[-1])
+    unread = frozenset(part_of(problem.pointer) for several in refused for problem in several)
     # Only what was found first: all later ones are of how parts fit together, and some of those are defaults then.
-    return ReadSpec(spec, found[0] if found else (), unread)
+    return ReadSpec(spec, refused[0] if refused else (), unread)
 
 
 def part_of(place: str) -> str:
@@ -71,40 +71,40 @@ def part_of(place: str) -> str:
     return _segments(place)[0]
 
 
-def _without_study_parts(document: Any, found: Sequence[Problem]) -> dict[str, Any] | None:
+def _without_study_parts(document: Any, refused: Sequence[Problem]) -> dict[str, Any] | None:
     """None where nothing can be left out."""
     if not isinstance(document, Mapping):
         return None
     rest = dict(document)
-    for part, inside in {_segments(one.pointer)[:2] for one in found}:
+    for part, inside in {_segments(problem.pointer)[:2] for problem in refused}:
         if part in _NEEDED:
             return None
         if part == "variants":
             if not isinstance(rest.get(part), Mapping) or inside not in rest[part]:
                 return None
-            rest[part] = {name: one for name, one in rest[part].items() if name != inside}
-            rest = {name: one for name, one in rest.items() if name not in _OF_VARIANTS}
+            rest[part] = {name: value for name, value in rest[part].items() if name != inside}
+            rest = {name: value for name, value in rest.items() if name not in _OF_VARIANTS}
         elif part == "name":
             rest[part] = "study"
         elif part in ("seeds", "looks"):
             dropped = (part, "until", "tune", "search")
-            rest = {name: one for name, one in rest.items() if name not in dropped}
+            rest = {name: value for name, value in rest.items() if name not in dropped}
         else:
             rest.pop(part, None)
     return rest if rest != document else None
 
 
-def _without_job_parts(document: Any, found: Sequence[Problem]) -> dict[str, Any] | None:
+def _without_job_parts(document: Any, refused: Sequence[Problem]) -> dict[str, Any] | None:
     """None where nothing can be left out."""
     if not isinstance(document, Mapping):
         return None
     rest = dict(document)
-    for part, inside in {_segments(one.pointer)[:2] for one in found}:
+    for part, inside in {_segments(problem.pointer)[:2] for problem in refused}:
         if part in _NO_DEFAULT:
-            known = rest.get(part)
-            if not isinstance(known, Mapping) or inside not in known or inside == "name":
+            fields = rest.get(part)
+            if not isinstance(fields, Mapping) or inside not in fields or inside == "name":
                 return None
-            rest[part] = {name: one for name, one in known.items() if name != inside}
+            rest[part] = {name: value for name, value in fields.items() if name != inside}
         elif part == "norm":
             rest[part] = {"kind": "none"}
         else:
@@ -114,5 +114,5 @@ def _without_job_parts(document: Any, found: Sequence[Problem]) -> dict[str, Any
 
 def _segments(place: str) -> tuple[str, ...]:
     """Of a JSON pointer: two at least."""
-    segments = [one.replace("~1", "/").replace("~0", "~") for one in place.split("/")[1:]]
+    segments = [segment.replace("~1", "/").replace("~0", "~") for segment in place.split("/")[1:]]
     return (*segments, "", "")

@@ -38,9 +38,9 @@ class ArmSpace:
     def draw(self, suggest: Callable[[str, AnyRange], Any]) -> dict[str, Any]:
         """A setting, of a value for each range that the arm has at the values before."""
         setting: dict[str, Any] = {}
-        for path, one in self.search.ranges:
-            if self._holds(one.when, setting):
-                setting[path] = suggest(path, one)
+        for path, searched in self.search.ranges:
+            if self._holds(searched.when, setting):
+                setting[path] = suggest(path, searched)
         return setting
 
     def list_first(self, count: int) -> list[dict[str, Any]]:
@@ -63,9 +63,9 @@ class ArmSpace:
         points = self.find_points(most_points)
         return [
             self.draw(partial(self._value_beside, points[path], path, value))
-            for path, one in self.search.ranges
+            for path, searched in self.search.ranges
             if path in points
-            for value in one.list_extremes()
+            for value in searched.list_extremes()
         ]
 
     def find_points(self, most: int) -> dict[str, int]:
@@ -94,19 +94,19 @@ class ArmSpace:
             read_spec(self.study, replace(self.arm, setting=setting))
             for setting in self.walk_settings(most)
         )
-        return sum(not one.problems for one in specs)
+        return sum(not read.problems for read in specs)
 
     def _at(self, number: int) -> dict[str, Any]:
         return self.draw(partial(self._value_at, number))
 
-    def _value_at(self, number: int, path: str, one: AnyRange) -> Any:
+    def _value_at(self, number: int, path: str, searched: AnyRange) -> Any:
         """Of a point of the sequence. A range has its own dimension in every arm, so that what arms share is tried alike."""
         dimension = [path for path, _ in self.search.ranges].index(path)
-        return one.value_at(_share(number, dimension, self.search.sampler.seed))
+        return searched.value_at(_share(number, dimension, self.search.sampler.seed))
 
-    def _value_beside(self, number: int, path: str, value: Any, at: str, one: AnyRange) -> Any:
+    def _value_beside(self, number: int, path: str, value: Any, at: str, searched: AnyRange) -> Any:
         """Of a point of the sequence, but for one range."""
-        return value if at == path else self._value_at(number, at, one)
+        return value if at == path else self._value_at(number, at, searched)
 
     def _rests_on_ranges(self, path: str) -> bool:
         return any(
@@ -124,11 +124,11 @@ class ArmSpace:
         if not ranges:
             yield setting
             return
-        (path, one), *rest = ranges
-        if not self._holds(one.when, setting):
+        (path, searched), *rest = ranges
+        if not self._holds(searched.when, setting):
             yield from self._walk(rest, setting, most)
             return
-        for value in one.list_values(most):
+        for value in searched.list_values(most):
             yield from self._walk(rest, {**setting, path: value}, most)
 
     def _holds(self, condition: Mapping[str, Any], setting: Setting) -> bool:
@@ -169,8 +169,8 @@ def refuse_narrow(spaces: Sequence[ArmSpace]) -> Iterator[Problem]:
             yield Problem(pointer="/search/trials", detail=detail)
     most = count_points(len(spaces))
     there = {path for space in spaces for path in space.find_points(most)}
-    for path, one in search.space.items():
-        if one.when and path not in there:
+    for path, searched in search.space.items():
+        if searched.when and path not in there:
             place = pointer("search", "space", path, "when")
             yield Problem(pointer=place, detail="holds in no arm of the study")
 
@@ -194,7 +194,7 @@ def _radical_inverse(number: int, base: int) -> float:
 
 def _first_value(documents: Sequence[Any], path: str) -> Any:
     """Of the first that has one."""
-    values = (_value(one, path) for one in documents)
+    values = (_value(document, path) for document in documents)
     return next((value for value in values if value is not _NOTHING), _NOTHING)
 
 

@@ -42,9 +42,9 @@ Metric = Annotated[str, Field(pattern=KEY_PATTERN)]
 class StudyError(ValueError):
     """The study cannot be trained as written."""
 
-    def __init__(self, found: tuple[Problem, ...]) -> None:
-        super().__init__("; ".join(f"{one.pointer}: {one.detail}" for one in found))
-        self.problems = found
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("; ".join(f"{problem.pointer}: {problem.detail}" for problem in problems))
+        self.problems = problems
 
 
 def _without_default(schema: dict[str, Any]) -> None:
@@ -216,7 +216,7 @@ class StudySpec(Part):
             )
         if isinstance(self.seeds, list) and len(set(self.seeds)) < len(self.seeds):
             raise FieldValueError(f"seeds may appear once each, but got {self.seeds}", "seeds")
-        if any(one >= other for one, other in itertools.pairwise(self.looks)):
+        if any(look >= later for look, later in itertools.pairwise(self.looks)):
             raise FieldValueError(f"looks must rise, but got {list(self.looks)}", "looks")
         self._refuse_until()
         names = [claim.name for claim in self.claims]
@@ -256,7 +256,7 @@ class StudySpec(Part):
         self, paths: Iterable[str], elsewhere: Iterable[str], *place: str
     ) -> None:
         for path in paths:
-            if other := next((one for one in elsewhere if overlap(one, path)), None):
+            if other := next((set_path for set_path in elsewhere if overlap(set_path, path)), None):
                 where = "the matrix" if other in self.matrix else "include"
                 detail = f"{path} is tuned, but {other} is in {where}"
                 raise FieldValueError(detail, *place, path)
@@ -341,12 +341,12 @@ def _label(value: Any) -> str:
     if isinstance(value, Mapping):
         tag = value.get("kind", value.get("name"))
         rest = [
-            f"{key}={_label(one)}"
-            for key, one in sorted(value.items())
+            f"{key}={_label(inside_value)}"
+            for key, inside_value in sorted(value.items())
             if key not in ("kind", "name")
         ]
         inside = ",".join(rest)
         return f"{tag or ''}({inside})" if inside else str(tag or "{}")
     if isinstance(value, list):
-        return "[" + ",".join(_label(one) for one in value) + "]"
+        return "[" + ",".join(_label(inside_value) for inside_value in value) + "]"
     return value if isinstance(value, str) else json.dumps(value)

@@ -28,7 +28,9 @@ def expand_trials(study: StudySpec) -> tuple[Cell, ...]:
         _refuse_many_trials(
             len(arms) * len(study.tune.candidates()) * len(study.tune.seeds), "/tune"
         )
-        trials = [replace(arm, setting=one) for arm in arms for one in study.tune.candidates()]
+        trials = [
+            replace(arm, setting=setting) for arm in arms for setting in study.tune.candidates()
+        ]
         cells = _read_trials(study, trials, study.tune.seeds, problems)
     elif study.search is not None:
         search = study.search
@@ -37,9 +39,9 @@ def expand_trials(study: StudySpec) -> tuple[Cell, ...]:
         with collect_problems(problems):
             _raise_if(refuse_narrow(spaces))
         trials = [
-            replace(space.arm, setting=one)
+            replace(space.arm, setting=setting)
             for space in spaces
-            for one in space.list_first(search.first_trials)
+            for setting in space.list_first(search.first_trials)
         ]
         cells = _read_trials(study, trials, search.seeds, problems)
     else:
@@ -96,7 +98,7 @@ def _refuse_many_trials(count: int, place: str) -> None:
 
 
 def _refuse_many_extremes(search: Search, arms: int) -> None:
-    values = sum(len(one.list_extremes()) for _, one in search.ranges)
+    values = sum(len(searched.list_extremes()) for _, searched in search.ranges)
     if values * arms > MAX_CELLS:
         detail = (
             f"{values} ends and values of ranges are checked for each of {arms} arms, which are more than {MAX_CELLS} "
@@ -112,15 +114,15 @@ def _read_trials(
     """Adds to `problems` what is wrong with the arms' specs."""
     specs = [read_spec(study, arm) for arm in arms]
     of_specs = [
-        (arm, problem) for arm, one in zip(arms, specs, strict=True) for problem in one.problems
+        (arm, problem) for arm, read in zip(arms, specs, strict=True) for problem in read.problems
     ]
     problems += (
         _name_lacking(arms, of_specs) if study.search is not None else (p for _, p in of_specs)
     )
     return tuple(
-        _trial(study, arm, one.spec, seed)
-        for arm, one in zip(arms, specs, strict=True)
-        if one.spec is not None
+        _trial(study, arm, read.spec, seed)
+        for arm, read in zip(arms, specs, strict=True)
+        if read.spec is not None
         for seed in seeds
     )
 

@@ -47,8 +47,8 @@ class Tuning(Part):
     def _gather(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        paths = {key: one for key, one in value.items() if key not in _OWN}
-        rest = {key: one for key, one in value.items() if key in _OWN}
+        paths = {key: field for key, field in value.items() if key not in _OWN}
+        rest = {key: field for key, field in value.items() if key in _OWN}
         settings = rest.pop("settings", {})
         return {**rest, "settings": {**settings, **paths}} if isinstance(settings, dict) else value
 
@@ -74,9 +74,9 @@ class Tuning(Part):
         return tuple(combined[index] for index in sorted(chosen[: self.budget]))
 
 
-def overlap(one: str, other: str) -> bool:
+def overlap(path: str, other: str) -> bool:
     """Whether a dotted path is the other, or inside of it."""
-    shorter, longer = sorted((one, other), key=len)
+    shorter, longer = sorted((path, other), key=len)
     return longer == shorter or longer.startswith(f"{shorter}.")
 
 

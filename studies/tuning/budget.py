@@ -69,8 +69,8 @@ def leads(arms: Sequence[TunedArm], metric: str, *, learns: bool) -> Iterator[Le
 
         def best(count: int, values: dict[str, list[float]] = values) -> dict[str, float]:
             return {
-                name: sign * _best_of(one, count, metric, learns=learns)
-                for name, one in values.items()
+                name: sign * _best_of(arm_values, count, metric, learns=learns)
+                for name, arm_values in values.items()
             }
 
         whole, half = best(trials), best(max(1, trials // 2))
@@ -123,9 +123,9 @@ def _bands(
 def _values(arm: TunedArm, metric: str) -> list[float]:
     """In the order of the trials. One without a value, or stopped early, counts as the arm's worst; an arm with none at
     all has none."""
-    means = [one.mean if one.is_whole else None for one in arm.tried]
-    known = [mean for mean in means if mean is not None]
-    if not known:
+    means = [tried.mean if tried.is_whole else None for tried in arm.tried]
+    values = [mean for mean in means if mean is not None]
+    if not values:
         return []
-    worst = min(known) if higher_is_better(metric) else max(known)
+    worst = min(values) if higher_is_better(metric) else max(values)
     return [worst if mean is None else mean for mean in means]

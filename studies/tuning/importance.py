@@ -21,15 +21,15 @@ FEWEST_TRIALS = 8
 
 def measure_importance(search: Search, tried: Sequence[TriedSetting]) -> Mapping[str, float]:
     """By path, adding up to 1; none where too few trials were trained to their end, or nothing mattered."""
-    whole = [one for one in tried if one.stopped is None and one.cost is not None]
+    whole = [trial for trial in tried if trial.stopped is None and trial.cost is not None]
     if len(whole) < FEWEST_TRIALS:
         return {}
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="minimize")
-    for one in whole:
-        study.add_trial(make_trial(search, one))
+    for trial in whole:
+        study.add_trial(make_trial(search, trial))
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
     with warnings.catch_warnings():
         # What is too little to rest on is told with the shares.

@@ -63,7 +63,7 @@ def read_trial_stop(session: Session, job_id: int) -> TrialStop | None:
     if spec.search is None or spec.search.stop is None or spec.search.stop.kind == "wilcoxon":
         return None
     trials = group_trials(result_rows.study_rows(session, study.id, trials=True))
-    own = next(one for one in trials if any(row.job_id == job_id for _, row in one.jobs))
+    own = next(arm for arm in trials if any(row.job_id == job_id for _, row in arm.jobs))
     number = next(number for number, row in own.jobs if row.job_id == job_id)
     peers = [
         row.job_id

@@ -37,35 +37,37 @@ def make_trial(search: Search, tried: TriedSetting) -> "optuna.trial.FrozenTrial
         }
     return optuna.trial.create_trial(
         params={
-            path: one.values.index(tried.setting[path])
-            if isinstance(one, Choice)
+            path: searched.values.index(tried.setting[path])
+            if isinstance(searched, Choice)
             else tried.setting[path]
-            for path, one in ranges.items()
+            for path, searched in ranges.items()
         },
-        distributions={path: _distribution(one) for path, one in ranges.items()},
+        distributions={path: _distribution(searched) for path, searched in ranges.items()},
         **outcome,
     )
 
 
-def _distribution(one: AnyRange) -> "BaseDistribution":
+def _distribution(searched: AnyRange) -> "BaseDistribution":
     from optuna import distributions
 
-    match one:
+    match searched:
         case FloatRange(low=low, log=log, step=step):
-            return distributions.FloatDistribution(low, one.last, log, step)
+            return distributions.FloatDistribution(low, searched.last, log, step)
         case IntRange(low=low, log=log, step=step):
-            return distributions.IntDistribution(low, one.last, log, step)
+            return distributions.IntDistribution(low, searched.last, log, step)
         case Choice(values=values):
             # By number: a value may be a whole part of a spec.
             return distributions.CategoricalDistribution(range(len(values)))
 
 
-def suggest(trial: "optuna.trial.Trial", path: str, one: AnyRange) -> Any:
+def suggest(trial: "optuna.trial.Trial", path: str, searched: AnyRange) -> Any:
     """The setting's value for the range, as the sampler has it."""
-    match one:
+    match searched:
         case FloatRange(low=low, log=log, step=step):
-            return one.settle(trial.suggest_float(path, low, one.last, log=log, step=step))
+            return searched.settle(
+                trial.suggest_float(path, low, searched.last, log=log, step=step)
+            )
         case IntRange(low=low, log=log, step=step):
-            return trial.suggest_int(path, low, one.last, log=log, step=step)
+            return trial.suggest_int(path, low, searched.last, log=log, step=step)
         case Choice(values=values):
             return values[trial.suggest_categorical(path, range(len(values)))]

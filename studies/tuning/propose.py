@@ -56,7 +56,7 @@ def propose(
     batches, which the sampler is told as worse than any."""
     settings: list[dict[str, Any]] = []
     problems: list[Refused] = []
-    passed = [*(dict(one.setting) for one in tried), *(one.setting for one in refused)]
+    passed = [*(dict(trial.setting) for trial in tried), *(misfit.setting for misfit in refused)]
     # In a small space most of what the sampler asks for was tried. What is left of it is looked for evenly, then one
     # by one.
     candidates = itertools.chain(
@@ -95,8 +95,8 @@ def _ask(
     # The first trials were told: no more are drawn at random.
     tpe = optuna.samplers.TPESampler(seed=_seed(space, sampler, len(tried)), n_startup_trials=1)
     study = optuna.create_study(direction="minimize", sampler=tpe)
-    for one in (*tried, *(TriedSetting(one.setting, None) for one in refused)):
-        study.add_trial(make_trial(space.search, one))
+    for told in (*tried, *(TriedSetting(misfit.setting, None) for misfit in refused)):
+        study.add_trial(make_trial(space.search, told))
     while True:
         count = len(problems)
         trial = study.ask()

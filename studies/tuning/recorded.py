@@ -49,15 +49,15 @@ def read_replays(session: Session, study: Study) -> tuple[ReplayedRule, ...]:
     if spec.search is not None and spec.search.stop is not None:
         return ()
     grouped = list(group_trials(result_rows.study_rows(session, study.id, trials=True)))
-    sizes = [len(one.settings) for one in grouped]
+    sizes = [len(arm.settings) for arm in grouped]
     if min(sizes, default=0) < FEWEST_SETTINGS or sum(sizes) > MOST_SETTINGS:
         return ()
     metric = validation_metric(spec.metric)
     sign = 1.0 if higher_is_better(metric) else -1.0
-    jobs = [row.job_id for one in grouped for _, row in one.jobs]
+    jobs = [row.job_id for arm in grouped for _, row in arm.jobs]
     curves = series.job_curves(session, jobs, metric.removeprefix("best_"), MOST_PERIODS)
     trials = list(_record(grouped, curves, sign))
-    if len(trials) < sum(sizes) or min(one.periods for one in trials) < FEWEST_PERIODS:
+    if len(trials) < sum(sizes) or min(trial.periods for trial in trials) < FEWEST_PERIODS:
         return ()
     return tuple(_replay_all(trials))
 
@@ -66,11 +66,11 @@ def _record(
     grouped: Sequence[Trials], curves: Mapping[int, Sequence[float | None]], sign: float
 ) -> Iterator[RecordedTrial]:
     """Those whose jobs have a number at all."""
-    for one in grouped:
-        for number, (_, rows) in enumerate(one.settings):
+    for arm in grouped:
+        for number, (_, rows) in enumerate(arm.settings):
             by_seed = {row.seed: _fill(curves.get(row.job_id, ()), sign) for row in rows}
             if all(by_seed.values()):
-                yield RecordedTrial(one.arm, number, by_seed)
+                yield RecordedTrial(arm.arm, number, by_seed)
 
 
 def _fill(curve: Sequence[float | None], sign: float) -> list[float]:
@@ -86,7 +86,7 @@ def _fill(curve: Sequence[float | None], sign: float) -> list[float]:
 
 def _replay_all(trials: Sequence[RecordedTrial]) -> Iterator[ReplayedRule]:
     whole = replay(trials, None)
-    seeds = min(len(one.curves) for one in trials)
+    seeds = min(len(trial.curves) for trial in trials)
     for name, policy in _RULES.items():
         if policy.rule != "wilcoxon" or seeds >= FEWEST_PAIRED_SEEDS:
             yield _compare(name, trials, whole, replay(trials, policy))
@@ -95,8 +95,8 @@ def _replay_all(trials: Sequence[RecordedTrial]) -> Iterator[ReplayedRule]:
 def _compare(
     name: str, trials: Sequence[RecordedTrial], whole: Replay, stopped: Replay
 ) -> ReplayedRule:
-    values = {one.id: one.value for one in trials}
-    worst = {arm: min(one.value for one in trials if one.arm == arm) for arm in whole.periods}
+    values = {trial.id: trial.value for trial in trials}
+    worst = {arm: min(trial.value for trial in trials if trial.arm == arm) for arm in whole.periods}
     losses = {
         arm: values[arm, number]
         - (values[arm, stopped.chosen[arm]] if arm in stopped.chosen else worst[arm])
@@ -107,7 +107,10 @@ def _compare(
     return ReplayedRule(
         rule=name,
         saved=1.0 - trained / all_periods,
-        stopped={arm: sum(one == arm for one, _ in stopped.censored) for arm in whole.periods},
+        stopped={
+            arm: sum(stopped_arm == arm for stopped_arm, _ in stopped.censored)
+            for arm in whole.periods
+        },
         other_choice=tuple(losses),
         loss=max(losses.values(), default=0.0),
     )

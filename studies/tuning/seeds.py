@@ -41,7 +41,7 @@ def continue_seeds(spec: StudySpec, trials: Trials) -> list[Cell]:
         if len(rows) == len(search.seeds) or len(values) < len(rows):
             continue
         if place < quota and whole:
-            best = max(whole, key=lambda one: sum(one.values()))
+            best = max(whole, key=lambda by_seed: sum(by_seed.values()))
             gaps = [value - best[seed] for seed, value in values.items()]
             if is_behind(gaps, policy.level):
                 continue

@@ -85,7 +85,7 @@ def continue_tuning(
     trials = list(group_trials(result_rows.study_rows(session, study_id, trials=True)))
     if next_trials := _propose_next(session, study, spec, trials, find_problems):
         add_cells(session, study, next_trials, request)
-    elif all(one.can_be_chosen_from for one in trials):
+    elif all(arm.can_be_chosen_from for arm in trials):
         _choose(session, study, spec, trials, request)
 
 
@@ -101,25 +101,25 @@ def _propose_next(
         return []
     cells: list[Cell] = []
     searched = read_searched(study)
-    for one in trials:
-        before = searched.get(one.arm, SearchedArm())
-        if not one.have_ended:
+    for arm in trials:
+        before = searched.get(arm.arm, SearchedArm())
+        if not arm.have_ended:
             continue
-        if seeds := continue_seeds(spec, one):
+        if seeds := continue_seeds(spec, arm):
             cells += seeds
             continue
-        if len(one.settings) >= spec.search.trials or before.exhausted_after is not None:
+        if len(arm.settings) >= spec.search.trials or before.exhausted_after is not None:
             continue
         proposals = _propose_for(
-            spec, one, before.refused, partial(_find_problems, session, find_problems)
+            spec, arm, before.refused, partial(_find_problems, session, find_problems)
         )
-        tried = len(one.settings) + len(proposals.settings)
-        searched[one.arm] = SearchedArm(
+        tried = len(arm.settings) + len(proposals.settings)
+        searched[arm.arm] = SearchedArm(
             refused=(*before.refused, *proposals.refused),
             exhausted_after=tried if proposals.is_exhausted else None,
         )
         for setting in proposals.settings:
-            cells += begin_with(spec, expand_setting(spec, one.variant, one.point, setting))
+            cells += begin_with(spec, expand_setting(spec, arm.variant, arm.point, setting))
     _write_searched(session, study, searched)
     return cells
 
@@ -160,14 +160,14 @@ def _find_problems(
 
 def read_searched(study: Study) -> dict[str, SearchedArm]:
     """By name of the arm, what its search has come upon so far."""
-    return {name: SearchedArm.model_validate(one) for name, one in study.searched.items()}
+    return {name: SearchedArm.model_validate(arm) for name, arm in study.searched.items()}
 
 
 def count_search_trials(study: Study) -> int:
     """Of all arms at all search seeds; of an arm that turned out to have fewer settings, as many as it has. Once a search
     has chosen, those that it has: some may have been left before their last seed."""
     if study.tuning is not None:
-        return sum(len(one.values) for arm in tuned_arms(study) for one in arm.tried)
+        return sum(len(setting.values) for arm in tuned_arms(study) for setting in arm.tried)
     spec = read_study(study.spec)
     assert spec.search is not None
     ends = [arm.exhausted_after for arm in read_searched(study).values()]
@@ -176,7 +176,7 @@ def count_search_trials(study: Study) -> int:
 
 
 def _write_searched(session: Session, study: Study, searched: Mapping[str, SearchedArm]) -> None:
-    document = {name: one.model_dump(mode="json") for name, one in searched.items()}
+    document = {name: arm.model_dump(mode="json") for name, arm in searched.items()}
     if document != study.searched:
         study.searched = document
         session.flush()
@@ -193,9 +193,9 @@ def _choose(
     if spec.search is not None:
         arms = tuple(
             arm.model_copy(
-                update={"importance": measure_importance(spec.search, _list_tried(spec, one))}
+                update={"importance": measure_importance(spec.search, _list_tried(spec, of_arm))}
             )
-            for arm, one in zip(arms, trials, strict=True)
+            for arm, of_arm in zip(arms, trials, strict=True)
         )
     study.tuning = {
         "metric": validation_metric(spec.metric),

@@ -120,16 +120,16 @@ class _Stop:
 
 def replay(trials: Sequence[RecordedTrial], policy: Policy | None) -> Replay:
     """Trials in the order of their numbers, each compared with those before; None: all are trained to the end."""
-    sizes = Counter(one.arm for one in trials)
+    sizes = Counter(other.arm for other in trials)
     periods: Counter[str] = Counter(dict.fromkeys(sizes, 0))
     stopped: Counter[str] = Counter()
     reached: dict[TrialId, int] = {}
     before: list[RecordedTrial] = []
     censored: set[TrialId] = set()
-    for trial in sorted(trials, key=lambda one: (one.number, one.arm)):
+    for trial in sorted(trials, key=lambda other: (other.number, other.arm)):
         stop = None
         if policy is not None and stopped[trial.arm] < policy.most_stopped(sizes[trial.arm]):
-            peers = [one for one in before if one.arm == trial.arm or not policy.within_arms]
+            peers = [other for other in before if other.arm == trial.arm or not policy.within_arms]
             stop = next(_list_stops(trial, peers, reached, policy), None)
         if stop is not None:
             stopped[trial.arm] += 1
@@ -142,10 +142,12 @@ def replay(trials: Sequence[RecordedTrial], policy: Policy | None) -> Replay:
 
 def _choose(trials: Sequence[RecordedTrial], censored: set[TrialId]) -> dict[str, int]:
     best: dict[str, RecordedTrial] = {}
-    for one in trials:
-        if one.id not in censored and (one.arm not in best or one.value > best[one.arm].value):
-            best[one.arm] = one
-    return {arm: one.number for arm, one in best.items()}
+    for trial in trials:
+        if trial.id not in censored and (
+            trial.arm not in best or trial.value > best[trial.arm].value
+        ):
+            best[trial.arm] = trial
+    return {arm: trial.number for arm, trial in best.items()}
 
 
 def _list_stops(
@@ -159,7 +161,7 @@ def _list_stops(
         yield from _list_stops_by_seed(trial, peers, reached, policy)
         return
     for period in policy.rungs(trial.periods):
-        values = [one.progress[period - 1] for one in peers if reached[one.id] >= period]
+        values = [peer.progress[period - 1] for peer in peers if reached[peer.id] >= period]
         limit = policy.limit(values)
         if limit is not None and trial.progress[period - 1] < limit:
             yield _Stop(period, len(trial.curves) * period)
@@ -171,8 +173,8 @@ def _list_stops_by_seed(
     reached: Mapping[TrialId, int],
     policy: Policy,
 ) -> Iterator[_Stop]:
-    whole = [one for one in peers if reached[one.id] == one.periods]
-    best = max(whole, key=lambda one: one.value, default=None)
+    whole = [peer for peer in peers if reached[peer.id] == peer.periods]
+    best = max(whole, key=lambda peer: peer.value, default=None)
     gaps: list[float] = []
     trained = 0
     for seed, curve in list(trial.curves.items())[:-1]:

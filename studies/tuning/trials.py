@@ -86,11 +86,11 @@ class TunedArm(FrozenModel):
     @property
     def trained(self) -> int:
         """How many of them were trained to their end."""
-        return sum(one.is_whole for one in self.tried)
+        return sum(setting.is_whole for setting in self.tried)
 
     @property
     def setting(self) -> dict[str, Any]:
-        return next(one.setting for one in self.tried if one.chosen)
+        return next(tried.setting for tried in self.tried if tried.chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def choose(
     chosen_by = validation_metric(metric)
     sign = 1 if higher_is_better(chosen_by) else -1
     return tuple(
-        _choose(one, chosen_by, sign, (searched or {}).get(one.arm, SearchedArm())) for one in arms
+        _choose(arm, chosen_by, sign, (searched or {}).get(arm.arm, SearchedArm())) for arm in arms
     )
 
 
@@ -154,7 +154,7 @@ def cost(rows: Sequence[ResultRow], metric: str) -> float | None:
 def _choose(trials: Trials, metric: str, sign: int, searched: SearchedArm) -> TunedArm:
     seeds = max(len(rows) for _, rows in trials.settings)
     tried = [_read(setting, rows, metric, seeds) for setting, rows in trials.settings]
-    ranks = [_rank(one, sign) for one in tried]
+    ranks = [_rank(setting, sign) for setting in tried]
     # `index` takes the first of equals, so that the choice doesn't depend on which trial ended first.
     best = ranks.index(max(ranks))
     return TunedArm(
@@ -162,7 +162,8 @@ def _choose(trials: Trials, metric: str, sign: int, searched: SearchedArm) -> Tu
         variant=trials.variant,
         point=trials.point,
         tried=tuple(
-            one.model_copy(update={"chosen": number == best}) for number, one in enumerate(tried)
+            setting.model_copy(update={"chosen": number == best})
+            for number, setting in enumerate(tried)
         ),
         searched=searched,
         importance={},
@@ -182,12 +183,12 @@ def _read(setting: dict[str, Any], rows: Sequence[ResultRow], metric: str, seeds
     )
 
 
-def _rank(one: Tried, sign: int) -> tuple[int, float]:
+def _rank(setting: Tried, sign: int) -> tuple[int, float]:
     """The higher the better. What can't be trained comes last, before it what has no value, or was stopped: what that would
     have come to nobody knows."""
-    if one.failed is not None:
+    if setting.failed is not None:
         return 0, 0.0
-    return (2, sign * one.mean) if one.is_whole and one.mean is not None else (1, 0.0)
+    return (2, sign * setting.mean) if setting.is_whole and setting.mean is not None else (1, 0.0)
 
 
 def stopped_after(rows: Sequence[ResultRow]) -> int | None:
@@ -198,6 +199,6 @@ def stopped_after(rows: Sequence[ResultRow]) -> int | None:
 
 def _average(values: Iterable[float | None]) -> float | None:
     # One seed without a value leaves the setting without a mean: it might otherwise win by its luckier seeds.
-    known = list(values)
-    finite = [value for value in known if value is not None]
-    return statistics.fmean(finite) if finite and len(finite) == len(known) else None
+    given = list(values)
+    finite = [value for value in given if value is not None]
+    return statistics.fmean(finite) if finite and len(finite) == len(given) else None

@@ -29,28 +29,28 @@ class Entry:
 
 def start_all(client: Client, scale: str) -> dict[str, Reference]:
     """By preset its study of this scale on the default data: one that there is, or a new one."""
-    found = {}
+    studies = {}
     for preset, size in _of_scale(client, scale):
         name = _entry_name(preset["name"], scale)
-        if (known := _known_run(client, preset, size, size["datasets"][0])) is not None:
-            found[name] = known
-            say(f"{name}: already run as {known}")
+        if (earlier := _known_run(client, preset, size, size["datasets"][0])) is not None:
+            studies[name] = earlier
+            say(f"{name}: already run as {earlier}")
             continue
-        found[name] = client.run_preset(preset["name"], scale=scale)
-        say(f"{name}: submitted as {found[name]}")
-    return found
+        studies[name] = client.run_preset(preset["name"], scale=scale)
+        say(f"{name}: submitted as {studies[name]}")
+    return studies
 
 
 def find_others(client: Client, scale: str) -> dict[str, Reference]:
     """By preset and dataset the studies that there are on other than the default data."""
-    found = {}
+    studies = {}
     for preset, size in _of_scale(client, scale):
         name = _entry_name(preset["name"], scale)
         for dataset in size["datasets"][1:]:
-            if (known := _known_run(client, preset, size, dataset)) is not None:
-                found[f"{name}-{dataset}"] = known
-                say(f"{name} on {dataset}: already run as {known}")
-    return found
+            if (earlier := _known_run(client, preset, size, dataset)) is not None:
+                studies[f"{name}-{dataset}"] = earlier
+                say(f"{name} on {dataset}: already run as {earlier}")
+    return studies
 
 
 def _entry_name(preset: str, scale: str) -> str:
@@ -80,7 +80,7 @@ def write_pages(client: Client, studies: dict[str, Reference], folder: Path) -> 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         entries = [_write(client, name, reference, folder) for name, reference in studies.items()]
-        entries.sort(key=lambda one: one.name)
+        entries.sort(key=lambda entry: entry.name)
         (folder / "index.html").write_text("\n".join(_index(entries)))
     except OSError as error:
         raise NormlabError(f"{folder} cannot be written: {error.strerror}") from error
@@ -151,7 +151,7 @@ def _markdown(sections: Mapping[str, _Section]) -> Iterator[str]:
 
 
 def _markdown_row(entry: Entry) -> str:
-    verdicts = "; ".join(f"{one['name']}: {one['verdict']}" for one in entry.verdicts)
+    verdicts = "; ".join(f"{claim['name']}: {claim['verdict']}" for claim in entry.verdicts)
     return f"| {_cell(entry.preset['topic'])} | [{entry.name}](#{entry.name}) | {verdicts} |"
 
 
@@ -177,8 +177,8 @@ def _markdown_section(entry: Entry, figures: str) -> Iterator[str]:
         yield ""
     yield "| claim | verdict | here | reported before |"
     yield "| --- | --- | --- | --- |"
-    for one in entry.verdicts:
-        cells = (one["says"], f"**{one['verdict']}**", one["sentence"], one["paper"] or "–")
+    for claim in entry.verdicts:
+        cells = (claim["says"], f"**{claim['verdict']}**", claim["sentence"], claim["paper"] or "–")
         yield f"| {' | '.join(map(_cell, cells))} |"
     yield ""
     for caveat in filter(None, (*preset["caveats"], preset["measured"])):
@@ -193,11 +193,11 @@ def _index(entries: Sequence[Entry]) -> Iterator[str]:
     yield _HEAD
     yield "<table><thead><tr><th>preset</th><th>claim</th><th>verdict</th></tr></thead><tbody>"
     for entry in entries:
-        for number, one in enumerate(entry.verdicts):
+        for number, claim in enumerate(entry.verdicts):
             link = f'<a href="#{entry.name}">{entry.name}</a>' if not number else ""
-            verdict = one["verdict"]
+            verdict = claim["verdict"]
             yield (
-                f"<tr><td>{link}</td><td>{_text(one['says'])}</td>"
+                f"<tr><td>{link}</td><td>{_text(claim['says'])}</td>"
                 f'<td class="{verdict.replace(" ", "-")}">{verdict}</td></tr>'
             )
     yield "</tbody></table>"
@@ -219,9 +219,9 @@ def _section(entry: Entry) -> Iterator[str]:
     for change in preset["changes"]:
         yield f"<p>Changed since its first run: {_text(change['what'])}, because {_text(change['why'])}.</p>"
     yield "<ul>"
-    for one in entry.verdicts:
-        paper = f" Reported before: {_text(one['paper'])}." if one["paper"] else ""
-        yield f"<li>{_text(one['says'])}. <strong>{_text(one['sentence'])}</strong>{paper}</li>"
+    for claim in entry.verdicts:
+        paper = f" Reported before: {_text(claim['paper'])}." if claim["paper"] else ""
+        yield f"<li>{_text(claim['says'])}. <strong>{_text(claim['sentence'])}</strong>{paper}</li>"
     yield "</ul><ul>"
     for caveat in filter(None, (*preset["caveats"], preset["measured"])):
         yield f"<li>{_text(caveat)}</li>"

@@ -149,7 +149,9 @@ class Search(Part):
             detail = f"search seeds may appear once each, but got {list(self.seeds)}"
             raise FieldValueError(detail, "seeds")
         for path in self.space:
-            if above := next((one for one in self.space if path.startswith(f"{one}.")), None):
+            if above := next(
+                (path_above for path_above in self.space if path.startswith(f"{path_above}.")), None
+            ):
                 raise FieldValueError(f"{path} is inside of {above}", "space", path)
         placed = {path for path, _ in self.ranges}
         if left := sorted(self.space.keys() - placed):
@@ -182,7 +184,7 @@ class Search(Part):
 def _in_order(space: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Those of a circle are left out."""
     left = dict(sorted(space.items()))
-    while ready := [path for path, one in left.items() if not _rests_on(one.when, left)]:
+    while ready := [path for path, searched in left.items() if not _rests_on(searched.when, left)]:
         for path in ready:
             yield path, left.pop(path)
 
