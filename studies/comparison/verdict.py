@@ -188,11 +188,7 @@ def list_caveats(evidence: StudyEvidence, variants: Sequence[VariantSummary]) ->
             "allow for looking more than once, other intervals don't"
         )
     if study.until is not None:
-        what = "claim" if study.claims else "comparison"
-        yield (
-            f"the study grows by itself, to {study.looks[-1]} seeds at most, and stops at the look at which every {what} "
-            "is decided: where it has stopped early, mean differences are likelier too large than too small"
-        )
+        yield _describe_growth(evidence)
     if evidence.is_exploratory:
         yield (
             f"the study was extended beyond the {evidence.planned} seeds that it was planned with: "
@@ -229,6 +225,18 @@ def list_caveats(evidence: StudyEvidence, variants: Sequence[VariantSummary]) ->
         )
     for what, values in evidence.varying:
         yield f"{what} isn't the same in all jobs: {values} different ones"
+
+
+def _describe_growth(evidence: StudyEvidence) -> str:
+    study, taken = evidence.study, len(evidence.taken_looks)
+    seeds = len(study.seed_list)
+    is_under_way = taken < len(study.looks) and study.looks[taken] <= seeds
+    now = f"; look {taken + 1}, at {study.looks[taken]} seeds, is under way" if is_under_way else ""
+    return (
+        f"the study grows by itself, to {study.looks[-1]} seeds at most, and stops at the look at which every "
+        f"{'claim' if study.claims else 'comparison'} is decided{now}: where it has stopped early, mean differences are "
+        "likelier too large than too small"
+    )
 
 
 def _describe_jobs(one: VariantSummary) -> Iterator[str]:

@@ -196,6 +196,16 @@ def test_a_declared_look_is_no_afterthought() -> None:
     assert second.plan.level == pytest.approx(0.0483, abs=2e-4)
 
 
+def test_a_study_that_grows_says_which_look_is_under_way() -> None:
+    study = make_study(FOUR, seeds="until decided, at most 16").add_seeds(8)
+    rows = fake_rows(study, lambda *_: 0.9, seed=5)
+    alter(rows, [row for row in rows if row.seed == 15], status="running", reason=None, metrics={})
+    notes = compare_rows(study, rows, planned_seeds=range(8)).notes
+    assert any("look 1 of 2, at 8 seeds" in note for note in notes)
+    [grows] = [note for note in notes if note.startswith("the study grows by itself")]
+    assert "decided; look 2, at 16 seeds, is under way: where it has stopped early" in grows
+
+
 def test_what_has_turned_round_since_the_look_that_found_it_is_claimed_neither_way() -> None:
     study = make_study(FOUR, seeds=16, looks=[8, 16])
     rows = fake_rows(study, lambda variant, _: 0.9 + 0.1 * (variant == "batch"), seed=5, own=0.002)

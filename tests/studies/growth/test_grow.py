@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Job, Study
-from store.jobs import commands
+from store.jobs import commands, limits
 from store.jobs.acquire import Assignment
 from store.jobs.commands import NewJob
 from store.studies import studies, tallies
@@ -308,6 +308,17 @@ def test_a_study_with_claims_grows_until_each_of_them_is_decided(
         assert (verdict.verdict, verdict.n) == ("holds", 8)
         [verdict] = read_claims(session, find_study(session, open_))
         assert (verdict.verdict, verdict.n) == ("undecided", 24)
+
+
+def test_a_limit_of_waiting_jobs_holds_back_no_look_of_a_study_that_was_accepted(
+    sessions: Sessions, make: Callable[..., int]
+) -> None:
+    study_id = make()
+    with sessions.begin() as session:
+        limits.change(session, find_study(session, study_id).owner, {"queued": 1})
+    run_to_the_end(sessions, 0.0)
+    with sessions.begin() as session:
+        assert count_cells(session, study_id) == {"none": 24, "group": 24}
 
 
 def test_a_tuned_study_grows_with_the_settings_that_were_chosen(
