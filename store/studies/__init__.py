@@ -11,6 +11,7 @@ from store.studies.tallies import (
     count_jobs,
     count_trials,
     list_job_ids,
+    list_unchosen,
     measure_pace,
     status_of,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "count_jobs",
     "count_trials",
     "list_job_ids",
+    "list_unchosen",
     "measure_pace",
     "status_of",
     "studies",

@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from sqlalchemy import Double, and_, case, cast, func, select
+from sqlalchemy import Double, and_, case, cast, func, or_, select
 from sqlalchemy.orm import Session
 
-from store.db import FINAL_STATUSES, JOB_STATUSES, Job
+from store.db import FINAL_STATUSES, JOB_STATUSES, Job, Study
 
 StudyStatus: TypeAlias = Literal["queued", "running", "paused", "succeeded", "partial", "cancelled"]
 
@@ -148,6 +148,19 @@ def count_cells(session: Session, study_ids: Collection[int]) -> dict[int, dict[
         if study_id is not None:
             counts[study_id][status] = count
     return counts
+
+
+def list_unchosen(session: Session, reasons: Collection[str]) -> Sequence[int]:
+    """Studies whose tuning or search has not chosen, with a trial that has failed for one of these reasons."""
+    failed = select(Job.id).where(
+        Job.study_id == Study.id,
+        Job.trial.is_not(None),
+        Job.status == "failed",
+        Job.reason.in_(reasons),
+    )
+    tries = or_(*(Study.spec[name].astext.is_not(None) for name in ("search", "tune")))
+    unchosen = select(Study.id).where(Study.tuning.is_(None), tries, failed.exists())
+    return session.scalars(unchosen.order_by(Study.id)).all()
 
 
 def list_job_ids(session: Session, study_id: int) -> Sequence[int]:

@@ -12,14 +12,16 @@ from studies.tuning.select import (
     chosen_settings,
     continue_tuning,
     count_search_trials,
+    is_halted,
     read_searched,
     tuned_arms,
 )
-from studies.tuning.trials import Tried, TunedArm
+from studies.tuning.trials import OWN_FAILURES, Tried, TunedArm
 
 __all__ = [
     "BEST_SHARE",
     "ENOUGH_FOR_IMPORTANCE",
+    "OWN_FAILURES",
     "BestOf",
     "Lead",
     "ReplayedRule",
@@ -32,6 +34,7 @@ __all__ = [
     "chosen_settings",
     "continue_tuning",
     "count_search_trials",
+    "is_halted",
     "leads",
     "read_replays",
     "read_searched",

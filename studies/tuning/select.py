@@ -89,6 +89,29 @@ def continue_tuning(
         _choose(session, study, spec, trials, request)
 
 
+def is_halted(session: Session, study_id: int) -> bool:
+    """Whether trials or jobs are to be made that `continue_tuning` would make now: whoever ended the last trial made none."""
+    study = studies.find(session, study_id)
+    if study is None or study.tuning is not None:
+        return False
+    spec = read_study(study.spec)
+    trials = list(group_trials(result_rows.study_rows(session, study_id, trials=True)))
+    if all(arm.can_be_chosen_from for arm in trials):
+        return bool(trials)
+    searched = read_searched(study)
+    return spec.search is not None and any(_goes_on(spec, arm, searched) for arm in trials)
+
+
+def _goes_on(spec: StudySpec, arm: Trials, searched: Mapping[str, SearchedArm]) -> bool:
+    """Whether its trials have ended, and some of its budget and of its space is left, or some seeds."""
+    assert spec.search is not None
+    if not arm.have_ended:
+        return False
+    is_exhausted = searched.get(arm.arm, SearchedArm()).exhausted_after is not None
+    has_budget = len(arm.settings) < spec.search.trials and not is_exhausted
+    return has_budget or bool(continue_seeds(spec, arm))
+
+
 def _propose_next(
     session: Session,
     study: Study,
@@ -102,14 +125,12 @@ def _propose_next(
     cells: list[Cell] = []
     searched = read_searched(study)
     for arm in trials:
-        before = searched.get(arm.arm, SearchedArm())
-        if not arm.have_ended:
+        if not _goes_on(spec, arm, searched):
             continue
         if seeds := continue_seeds(spec, arm):
             cells += seeds
             continue
-        if len(arm.settings) >= spec.search.trials or before.exhausted_after is not None:
-            continue
+        before = searched.get(arm.arm, SearchedArm())
         proposals = _propose_for(
             spec, arm, before.refused, partial(_find_problems, session, find_problems)
         )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from store.catalog import datasets
 from store.db import Job, lock_attempt
@@ -14,7 +14,7 @@ from trainer.checks import check
 from trainer.events import Finished
 from trainer.spec import DatasetInfo, JobSpec
 from worker.execution.failures import Failure
-from worker.execution.recorder import NotPrepared
+from worker.execution.recorder import NotPrepared, write_alone
 
 Stop: TypeAlias = Literal["cancelled", "paused", "preempted", "drained", "timeout"]
 
@@ -84,6 +84,17 @@ def record_outcome(
         checks = NetworkChecks() if checks is None else checks
         continue_tuning(session, job.study_id, request, checks.find_problems)
         checks.ensure_answered()
+
+
+def continue_study(sessions: sessionmaker[Session], study_id: int) -> None:
+    """What follows from its trials, in a transaction of its own; nothing where that is there."""
+    checks = NetworkChecks()
+
+    def write(session: Session) -> None:
+        continue_tuning(session, study_id, find_problems=checks.find_problems)
+        checks.ensure_answered()
+
+    write_alone(sessions, write)
 
 
 def _end(

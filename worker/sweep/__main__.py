@@ -29,6 +29,7 @@ from worker.startup import wait_for_storage
 from worker.sweep.mailing import Mailer, Relay
 from worker.sweep.notifier import Notifier
 from worker.sweep.orphans import delete_left, delete_orphans, delete_unfinished
+from worker.sweep.searches import continue_halted
 from worker.sweep.sending import Sender
 from worker.sweep.verdicts import judge_ended
 from worker.traces import record_attempt
@@ -37,6 +38,7 @@ log = structlog.get_logger("worker.sweep")
 
 RETRY_SECONDS = 1.0
 TIDY_SECONDS = 3600.0
+SEARCH_SECONDS = 30.0
 KEYS_LAST = timedelta(hours=24)
 ESTIMATES_LAST = timedelta(days=30)
 #: Of jobs further behind it isn't known.
@@ -85,6 +87,8 @@ class Sweep:
         self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judging")
         self._judging: Future[list[int]] | None = None
         self._deleting: Future[int] | None = None
+        self._continuing: Future[list[int]] | None = None
+        self._continued_at: float | None = None
         self._renderer = Renderer()
         sender = Sender(settings.webhook_networks)
         mailer = Mailer(Relay.of(settings))
@@ -146,6 +150,7 @@ class Sweep:
         self._estimate_starts()
         self._judge()
         self._notifier.start()
+        self._continue_searches()
         self._delete_files()
         if self._tidied_at is None or time.monotonic() - self._tidied_at > TIDY_SECONDS:
             self._tidy()
@@ -190,6 +195,19 @@ class Sweep:
         self._judging = self._beside.submit(
             judge_ended, self._sessions, storage, self._renderer, self._traces
         )
+
+    def _continue_searches(self) -> None:
+        """Beside the rounds, too; seldom, since few trials end in nobody's hands."""
+        now = time.monotonic()
+        if self._continued_at is not None and now - self._continued_at < SEARCH_SECONDS:
+            return
+        self._continued_at = now
+        if self._continuing is not None:
+            if not self._continuing.done():
+                return
+            if error := self._continuing.exception():
+                log.error("searches that halt could not be found", exc_info=error)
+        self._continuing = self._beside.submit(continue_halted, self._sessions)
 
     def _delete_files(self) -> None:
         """Beside the rounds, too: an object store may take long to list them."""
