@@ -1,5 +1,6 @@
 """Results and comparisons in a real browser: what a person types, chooses and follows."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,5 +119,10 @@ def test_studies_are_chosen_in_the_list_and_stand_side_by_side(
         page.get_by_label("Compared with").select_option(f"s{one} none")
         page.get_by_role("button", name="Compare", exact=True).click()
         expect(page.get_by_role("columnheader", name=f"minus s{one} none")).to_be_visible()
+        for format, beginning in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
+            with page.expect_download() as download:
+                page.get_by_role("button", name=format).click()
+            assert download.value.suggested_filename == f"comparison.{format.lower()}"
+            assert Path(download.value.path()).read_bytes().startswith(beginning)
         row = page.get_by_role("row").filter(has=page.get_by_role("link", name=f"s{other} layer"))
         expect(row).not_to_contain_text("no pairs")
