@@ -1,0 +1,1 @@
+"""How much variance pairing saves: trainings with named random streams, and with one global seed."""
