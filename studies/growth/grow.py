@@ -28,7 +28,7 @@ def grow(session: Session, study_id: int, request: UnheardRequest | None = None)
     size = find_next_look(spec)
     if size is None or not studies.have_all_succeeded(session, study_id):
         return
-    evidence = read_evidence(session, study, with_records=True)
+    evidence = read_evidence(session, study, with_records=bool(spec.claims))
     # A job that succeeded without a value keeps its look from being taken, and all later ones.
     if len(spec.seed_list) not in evidence.taken_looks:
         return

@@ -73,18 +73,21 @@ def importance_table(tuned: Sequence[TunedArm]) -> Table | None:
     for arm in measured:
         shares = [arm.importance.get(path) for path in paths]
         cells = (NOTHING if share is None else f"{share:.0%}" for share in shares)
-        rows.append((arm.arm, str(arm.trained), *cells))
+        rows.append((arm.arm, str(len(arm.tried)), *cells))
     return Table(("arm", "trials", *paths), tuple(rows))
 
 
 def importance_notes(tuned: Sequence[TunedArm]) -> Iterator[str]:
     yield (
-        f"How much each range mattered for being among the best {BEST_SHARE:.0%} of the arm's trials that were trained to "
-        "their end (PED-ANOVA, Watanabe et al. 2023, arXiv 2304.10255), each range by itself: what two do together isn't in it"
+        f"How much each range mattered for being among the best {BEST_SHARE:.0%} of the arm's trials, of which what was "
+        "stopped or has failed is none (PED-ANOVA, Watanabe et al. 2023, arXiv 2304.10255), each range by itself: what two "
+        "do together isn't in it"
     )
-    if few := [arm.arm for arm in tuned if arm.importance and arm.trained < ENOUGH_FOR_IMPORTANCE]:
+    if few := [
+        arm.arm for arm in tuned if arm.importance and len(arm.tried) < ENOUGH_FOR_IMPORTANCE
+    ]:
         yield (
-            f"{listed(few)}: fewer than {ENOUGH_FOR_IMPORTANCE} such trials, too few to rely on; a range that "
+            f"{listed(few)}: fewer than {ENOUGH_FOR_IMPORTANCE} trials, too few to rely on; a range that "
             "seems to matter may do so by chance"
         )
 

@@ -11,7 +11,7 @@ FIRST_LOOK = 8
 #: Analyses of one study that may be declared: each costs some of the power of all.
 MOST_LOOKS = 5
 MOST_SEEDS = 1000
-PATTERN = r"^until decided, at most (\d+)$"
+PATTERN = r"^until decided, at most ([0-9]{1,4})$"
 _FORM = "'until decided, at most 40'"
 
 

@@ -20,16 +20,21 @@ FEWEST_TRIALS = 8
 
 
 def measure_importance(search: Search, tried: Sequence[TriedSetting]) -> Mapping[str, float]:
-    """By path, adding up to 1; none where too few trials were trained to their end, or nothing mattered."""
-    whole = [trial for trial in tried if trial.stopped is None and trial.cost is not None]
-    if len(whole) < FEWEST_TRIALS:
+    """By path, adding up to 1; none where there are too few trials, or nothing mattered. What was stopped, has failed or
+    has no value is none of the best."""
+    costs = [None if trial.stopped is not None else trial.cost for trial in tried]
+    finite = [cost for cost in costs if cost is not None]
+    # All of the best must have a cost, and so must others, or which is the best isn't known.
+    if len(tried) < FEWEST_TRIALS or len(finite) <= math.ceil(BEST_SHARE * len(tried)):
         return {}
+    worst = max(finite) + 1.0
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="minimize")
-    for trial in whole:
-        study.add_trial(make_trial(search, trial))
+    for trial, cost in zip(tried, costs, strict=True):
+        ended = TriedSetting(trial.setting, worst if cost is None else cost)
+        study.add_trial(make_trial(search, ended))
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
     with warnings.catch_warnings():
         # What is too little to rest on is told with the shares.

@@ -84,11 +84,6 @@ class TunedArm(FrozenModel):
     ]
 
     @property
-    def trained(self) -> int:
-        """How many of them were trained to their end."""
-        return sum(setting.is_whole for setting in self.tried)
-
-    @property
     def setting(self) -> dict[str, Any]:
         return next(tried.setting for tried in self.tried if tried.chosen)
 

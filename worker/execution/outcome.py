@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
+import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.catalog import datasets
@@ -15,6 +16,8 @@ from trainer.events import Finished
 from trainer.spec import DatasetInfo, JobSpec
 from worker.execution.failures import Failure
 from worker.execution.recorder import NotPrepared, write_alone
+
+log = structlog.get_logger(__name__)
 
 Stop: TypeAlias = Literal["cancelled", "paused", "preempted", "drained", "timeout"]
 
@@ -60,7 +63,15 @@ class NetworkChecks:
     def _answer(self) -> None:
         while self._asked:
             key, (spec, info) = self._asked.popitem()
-            self._answers[key] = [problem.detail for problem in check(spec, info).problems]
+            self._answers[key] = _look_at_network(spec, info)
+
+
+def _look_at_network(spec: JobSpec, info: DatasetInfo) -> Sequence[str]:
+    try:
+        return [problem.detail for problem in check(spec, info).problems]
+    except Exception:  # The trial that has ended must not be lost for the next one's sake, which will fail by itself.
+        log.exception("a proposed network could not be looked at")
+        return ()
 
 
 def record_outcome(

@@ -174,12 +174,10 @@ class Recorder:
     def _run(self) -> None:
         while batch := self._next_batch():
             try:
-                obsolete = self._write(batch)
+                obsolete = self._write_or_prepare(batch)
             except DATABASE_AWAY as error:
                 self._note_absence(error)
                 time.sleep(RETRY_SECONDS)
-            except NotPrepared as error:
-                error.prepare()
             except Exception as error:  # The job's own thread decides what a refused write means.
                 self._failure = error
                 return
@@ -199,6 +197,13 @@ class Recorder:
                 self._changed.wait_for(lambda: self._closed, GATHERING_SECONDS)
             self._has_begun = True
             return list(self._waiting)
+
+    def _write_or_prepare(self, batch: list[Entry]) -> list[str]:
+        while True:
+            try:
+                return self._write(batch)
+            except NotPrepared as error:
+                error.prepare()
 
     def _write(self, batch: list[Entry]) -> list[str]:
         obsolete: list[str] = []

@@ -2,6 +2,8 @@
 "use strict";
 
 const LONGEST_DRAWING_MILLISECONDS = 600000;
+// What takes longer is said to be under way.
+const NOTICE_MILLISECONDS = 1000;
 const underway = new WeakSet();
 
 // Until a picture is drawn the service answers 202, or 503 while it is busy, and says when to look again.
@@ -80,6 +82,8 @@ document.addEventListener("click", async (event) => {
   if (underway.has(link)) return;
   underway.add(link);
   link.ariaBusy = "true";
+  const words = link.download ? "The file is being drawn, and saved when it is done." : "The report is being drawn, and opens when it is done.";
+  const notice = window.setTimeout(() => show("done", words), NOTICE_MILLISECONDS);
   try {
     const answer = await awaitDrawing(link.href);
     if (answer.status === 401) return void toLogin();
@@ -90,6 +94,8 @@ document.addEventListener("click", async (event) => {
   } catch {
     show("message", "The service does not answer, so nothing was saved. Try again.");
   } finally {
+    window.clearTimeout(notice);
+    if (document.getElementById("done").textContent === words) show("done", "");
     link.ariaBusy = "false";
     underway.delete(link);
   }

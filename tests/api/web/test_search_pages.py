@@ -104,7 +104,7 @@ def test_a_search_shows_what_mattered_and_what_its_trials_were_not(
     )
     assert "What mattered" in section
     assert "group 4 100%" in section
-    assert "group: fewer than 20 such trials" in section
+    assert "group: fewer than 20 trials" in section
 
 
 def test_a_study_under_way_says_how_far_it_is(

@@ -233,6 +233,28 @@ def test_two_trials_that_end_at_once_make_one_choice(sessions: Sessions, made: S
         assert len(own_jobs(session, made.id)) == 6
 
 
+def test_a_trial_that_ran_out_of_memory_counts_as_the_worst(
+    sessions: Sessions, made: Study
+) -> None:
+    assignments = acquire_all(sessions)
+    for assignment in assignments:
+        with sessions.begin() as session:
+            # The best rate of the baseline doesn't fit.
+            job = session.get_one(Job, assignment.job_id)
+            if (job.variant, job.spec["optimizer"]["lr"]) == ("none", 0.1):
+                failure = Failure("oom", "no memory", final=True)
+                record_outcome(session, assignment, failure, 1.0)
+            else:
+                end(session, assignment)
+    with sessions.begin() as session:
+        study = studies.find(session, made.id)
+        assert study is not None
+        assert chosen_settings(study) == {
+            "none": {"optimizer.lr": 0.01}, "group": {"optimizer.lr": 0.01},
+        }  # fmt: skip
+        assert len(own_jobs(session, made.id)) == 6
+
+
 def test_a_failed_trial_leaves_no_choice_until_it_is_retried(
     sessions: Sessions, made: Study
 ) -> None:

@@ -98,6 +98,23 @@ def test_a_figure_comes_once_it_is_drawn(browser: Browser, stack: Stack, run: in
         expect(picture).to_be_visible()
 
 
+def test_a_report_opens_once_it_is_drawn(browser: Browser, stack: Stack, run: int) -> None:
+    with logged_in(browser, stack, token_of(stack, "reads", "viewer")) as page:
+        answers = [{"status": 202, "headers": {"Retry-After": "1"}, "body": "later"}] * 2
+
+        def answer(route: Any) -> None:
+            route.fulfill(**answers.pop()) if answers else route.continue_()
+
+        page.route("**/report?format=html", answer)
+        page.goto(f"{address(stack)}/studies/{run}")
+        page.get_by_role("link", name="the whole report").click()
+        expect(page.locator("#done")).to_have_text(re.compile("being drawn, and opens when it is"))
+        page.wait_for_url("**/report?format=html")
+        assert answers == []
+        page.go_back()
+        expect(page.get_by_role("heading", level=1)).to_contain_text(NAME)
+
+
 def test_a_picture_is_shown_as_it_came_and_not_asked_for_again(
     browser: Browser, stack: Stack
 ) -> None:

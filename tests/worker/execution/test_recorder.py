@@ -180,3 +180,18 @@ def test_a_write_that_is_not_prepared_is_written_again_after_its_transaction(
     assert prepared == ["running"]
     assert len(transactions) == 2
     assert status(sessions, assignment) == "succeeded"
+
+
+def test_what_keeps_a_write_from_being_prepared_is_told(
+    sessions: Sessions, assignment: Assignment, tmp_path: Path
+) -> None:
+    recorder = Recorder(sessions, FolderStorage(tmp_path), assignment.job_id, assignment.attempt)
+
+    def prepare() -> None:
+        raise ValueError("it can't be had")
+
+    def finish(session: Session) -> None:
+        raise NotPrepared(prepare)
+
+    with pytest.raises(ValueError, match="it can't be had"):
+        recorder.close(finish, give_up=lambda: False)
