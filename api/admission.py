@@ -151,7 +151,8 @@ def plan_study(services: Services, user: User, document: Any) -> tuple[StudySpec
     with collect_problems(found):
         trials = expand_trials(study)
         extremes = expand_extremes(study)
-    study = find_packages_of(study, expansion.cells, found)
+    # Settings that are tried may name plugins that no cell has before one is chosen.
+    study = find_packages_of(study, [*expansion.cells, *trials, *extremes], found)
     pinned, expected, possible = (
         [replace(one, spec=one.spec.with_packages(study.plugins)) for one in cells]
         for cells in (expansion.cells, trials, extremes)

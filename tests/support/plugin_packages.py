@@ -30,6 +30,10 @@ def sized(shape, outputs):
     return tiny(shape, outputs)
 
 
+def lazy(shape, outputs):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(outputs))
+
+
 def number(shape, outputs):
     return 7
 
@@ -90,6 +94,7 @@ ENTRY_POINTS = {
     "normlab.models": {
         "tiny": "lab_nets:tiny",
         "sized": "lab_nets:sized",
+        "lazy": "lab_nets:lazy",
         "number": "lab_nets:number",
         "broken": "lab_nets:broken",
         "three": "lab_nets:not_a_function",

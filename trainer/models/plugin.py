@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from trainer.errors import ModelError
 from trainer.models.cnn_mlp_resnet import Shape
@@ -38,8 +39,11 @@ def build_plugin_model(spec: PluginModel, shape: Shape, outputs: int) -> nn.Modu
         if torch.get_default_device().type != "meta":
             raise _describe(error, spec, shape) from error
     # It computes with tensors while it builds: those must be real.
-    with torch.device("cpu"), weightless():
-        return copy_to_meta(_call(function, spec, shape, outputs))
+    try:
+        with torch.device("cpu"), weightless():
+            return copy_to_meta(_call(function, spec, shape, outputs))
+    except (NotImplementedError, RuntimeError) as error:
+        raise _describe(error, spec, shape) from error
 
 
 def _call(function: Callable[..., Any], spec: PluginModel, shape: Shape, outputs: int) -> nn.Module:
@@ -53,6 +57,11 @@ def _call(function: Callable[..., Any], spec: PluginModel, shape: Shape, outputs
         raise ModelError(
             f"{spec.name} must give a torch.nn.Module but gave a {type(model).__name__}",
             "the function of its package",
+        )
+    if any(is_lazy(one) for one in (*model.parameters(), *model.buffers())):
+        raise ModelError(
+            f"{spec.name} has lazy layers, whose sizes are not known before an image has gone through",
+            "layers with sizes in the function of its package: it is given the shape of the images",
         )
     return model
 

@@ -1,7 +1,7 @@
 """Models of packages of plugins over REST: a spec names what is offered, and is given the package's digest."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,44 @@ def test_a_study_is_not_extended_with_other_code(member: TestClient, site: Path)
     assert problem["detail"] == (
         f"it was submitted with lab-nets 1.0 ({before}), but lab-nets 1.0 ({installed()['digest']}) is installed now"
     )
+
+
+TRIED: Mapping[str, Any] = {
+    "tune": {
+        "settings": {"model": [{"name": "mlp", "hidden": [8]}, TINY]},
+        "seeds": [100],
+    },
+    "search": {
+        "space": {
+            "model": {"kind": "categorical", "values": [{"name": "mlp", "hidden": [8]}, TINY]},
+            "optimizer.lr": {"kind": "float", "low": 0.01, "high": 0.1},
+        },
+        "trials": 4,
+        "seeds": [100],
+    },
+}
+
+
+@pytest.mark.parametrize("kind", list(TRIED))
+def test_trials_of_a_model_that_no_cell_has_yet_are_pinned_too(
+    member: TestClient, site: Path, kind: str
+) -> None:
+    made = submit(member, {**study(seeds=2), kind: TRIED[kind]}, "studies")
+    assert made["spec"]["plugins"] == {"model:tiny": installed()}
+    jobs = member.get(f"/api/v1/studies/{made['id']}/jobs").json()["items"]
+    models = [one["spec"]["model"] for one in jobs]
+    assert {"mlp", "plugin:tiny"} == {one["name"] for one in models}
+    assert all(one["installed"] == installed() for one in models if one["name"] == "plugin:tiny")
+
+
+def test_a_tried_model_that_no_package_offers_is_one_problem(
+    member: TestClient, site: Path
+) -> None:
+    settings = {"model": [{"name": "mlp", "hidden": [8]}, {"name": "plugin:tini"}]}
+    tune = {"settings": settings, "seeds": [100]}
+    problem = refuse(member, {**study(seeds=2), "tune": tune}, "studies")
+    assert problem["pointer"] == "/tune/model"
+    assert "has no model plugin:tini" in problem["detail"]
 
 
 def test_a_document_that_names_other_code_is_refused(member: TestClient, site: Path) -> None:

@@ -90,6 +90,7 @@ def test_a_model_that_computes_while_it_is_built_is_checked_too(site: Path) -> N
     [
         ("number", "plugin:number must give a torch.nn.Module but gave a int"),
         ("broken", "plugin:broken cannot be built for inputs of 1×8×8: KeyError: 'no such width'"),
+        ("lazy", "plugin:lazy has lazy layers"),
         ("three", "must be a function, but lab_nets:not_a_function is a int"),
         ("gone", "cannot be loaded from lab_nets:gone: AttributeError"),
         ("tine", "lab-nets (NORMLAB_PLUGINS) has no model plugin:tine; there is plugin:tiny"),
@@ -109,6 +110,13 @@ def test_an_option_that_the_function_does_not_take_is_told_with_its_signature(si
     pointer, detail = problem_of(make_spec(model={"options": {"widht": 8}}))
     assert pointer == "/model/options"
     assert "unexpected keyword argument 'widht'" in detail
+
+
+def test_options_that_torch_refuses_are_a_problem(site: Path) -> None:
+    write_package(site)
+    pointer, detail = problem_of(make_spec(model={"options": {"width": -4}}))
+    assert pointer == "/model/name"
+    assert "negative dimension -4" in detail
 
 
 def test_a_package_that_cannot_be_imported_says_why(site: Path) -> None:
