@@ -214,15 +214,20 @@ def _change(
         jobs = studies.jobs_of(session, study_id)
         if admit is not None and jobs:
             admit(session, jobs)
-        changed = 0
+        changed, seen = 0, set[int]()
         # All in one transaction, so that a study is never half cancelled; and in the order of ids, like
         # everything that locks several jobs.
-        for job in jobs:
-            # A job may change, or have nothing to take back, before its turn comes.
-            with contextlib.suppress(WrongStatus):
-                if job.status in statuses:
-                    change(session, job, who=user.name)
-                    changed += 1
+        while jobs:
+            for job in jobs:
+                # A job may change, or have nothing to take back, before its turn comes.
+                with contextlib.suppress(WrongStatus):
+                    if job.status in statuses:
+                        change(session, job, who=user.name)
+                        changed += 1
+            seen.update(job.id for job in jobs)
+            # One that has ended before its turn came may have made others: the next trials of a search, or the next look
+            # of a study that grows.
+            jobs = [job for job in studies.jobs_of(session, study_id) if job.id not in seen]
         if not changed:
             raise Conflict(f"study {study_id} has no job that is {' or '.join(statuses)}")
         answer = build_study_views(services, session, [find_study(session, study_id)])[0]

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Engine, event, select, text
+from sqlalchemy import Engine, event, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.errors import DatasetUnavailable
@@ -21,6 +21,7 @@ from tests.support.factories import (
     make_spec,
     make_user,
 )
+from tests.support.locks import waits_for_a_lock
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 Sessions = sessionmaker[Session]
@@ -166,16 +167,6 @@ def test_jobs_on_other_datasets_do_not_wait_for_one_that_is_locked(sessions: Ses
             assert pool.submit(intake.accept, on_cats).result(timeout=10).name == "on cats"
             assert not first.done()
         assert first.result().name == "seed 0"
-
-
-def waits_for_a_lock(sessions: Sessions) -> bool:
-    """Whether a statement in this database waits for another transaction."""
-    waiting = text(
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    with sessions() as session:
-        return bool(session.scalar(waiting))
 
 
 def test_a_new_project_is_that_of_the_first_who_named_it(sessions: Sessions) -> None:
