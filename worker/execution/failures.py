@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from trainer.errors import RankOutOfMemory
+from trainer.plugins import PluginError
 from worker.execution.space import Space
 
 OUT_OF_MEMORY_WORDS = ("out of memory", "defaultcpuallocator", "can't allocate memory")
@@ -43,13 +44,16 @@ def judge(error: Exception, host: str, space: Space) -> Failure:
 
 
 def classify_exception(error: Exception) -> Failure:
-    """Sort by the error itself or whatever caused it; the text is the whole traceback."""
+    """Sort by the error itself or whatever caused it; the text is the whole traceback, but of a plugin that cannot be used
+    what its error says."""
     text = "".join(traceback.format_exception(error))
     causes = tuple(_causes(error))
     if any(map(is_out_of_memory, causes)):
         return Failure("oom", text, poisoned=True)
     if disk_error(error) is not None:
         return Failure("disk", text)
+    if isinstance(error, PluginError):
+        return Failure("error", str(error), final=True)
     return Failure("error", text, poisoned=any(map(_is_device_error, causes)))
 
 

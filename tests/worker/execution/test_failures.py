@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from trainer.errors import RankOutOfMemory
+from trainer.plugins import PluginError
 from worker.execution.failures import Failure, classify_exception
 
 
@@ -50,6 +51,15 @@ def test_a_disk_without_room_is_no_fault_of_the_job_whatever_it_was_wrapped_in(
 def test_a_device_error_poisons_the_process() -> None:
     failure = judged(RuntimeError("CUDA error: an illegal memory access was encountered"))
     assert (failure.reason, failure.poisoned) == ("error", True)
+
+
+def test_a_plugin_that_cannot_be_used_ends_its_job_with_what_is_wrong_alone() -> None:
+    failure = judged(PluginError("metric plugin:words must give a number but gave a str"))
+    assert failure == Failure(
+        "error", "metric plugin:words must give a number but gave a str", final=True
+    )
+    # Memory that ran out while it was used says nothing of the plugin.
+    assert judged(PluginError("cannot be loaded"), MemoryError()).reason == "oom"
 
 
 def test_any_other_exception_is_an_error_with_its_whole_traceback() -> None:
