@@ -45,7 +45,7 @@ def broken(shape, outputs):
 not_a_function = 3
 
 
-def stripes(*, count=120, size=8, seed=0):
+def stripes(*, count=120, size=8, seed=0, first="rows", extra=None):
     """Horizontal and vertical ones, as pixels."""
     import numpy
 
@@ -55,7 +55,8 @@ def stripes(*, count=120, size=8, seed=0):
     columns = numpy.swapaxes(rows, 2, 3)
     pixels = numpy.where(labels[:, None, None, None] == 0, rows, columns) * 200
     noise = chance.integers(50, size=pixels.shape)
-    return {"train": ((pixels + noise).astype(numpy.uint8), labels), "classes": ["rows", "columns"]}
+    train = (pixels + noise).astype(numpy.uint8), labels
+    return {"train": train, "classes": [first, "columns"], **({extra: train} if extra else {})}
 
 
 def waves(*, part="train"):
@@ -63,6 +64,18 @@ def waves(*, part="train"):
 
     x = numpy.linspace(0, 1, 60)[:, None]
     return {part: (x, numpy.sin(6 * x[:, 0]))}
+
+
+def uncounted():
+    import numpy
+
+    return {"train": (numpy.zeros((4, 0)), numpy.arange(4)), "classes": None}
+
+
+def unnamed():
+    import numpy
+
+    return {"train": (numpy.eye(4), numpy.arange(4)), "classes": None}
 
 
 def crooked():
@@ -101,7 +114,8 @@ ENTRY_POINTS = {
         "gone": "lab_nets:gone",
     },
     "normlab.datasets": {
-        name: f"lab_nets:{name}" for name in ("stripes", "waves", "crooked", "broken")
+        name: f"lab_nets:{name}"
+        for name in ("stripes", "waves", "uncounted", "unnamed", "crooked", "broken")
     },
     "normlab.metrics": {
         name: f"lab_nets:{name}"

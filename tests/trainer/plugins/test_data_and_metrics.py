@@ -80,7 +80,17 @@ def test_features_with_values_are_a_regression(site: Path, tmp_path: Path) -> No
     ("entry", "options", "said"),
     [
         ("crooked", {}, "must be uint8 of N × 1 or 3 × height × width"),
-        ("waves", {"part": "test"}, "must give a mapping with `train`"),
+        (
+            "waves",
+            {"part": "test"},
+            "must give a mapping with `train`.*but gave a mapping with test",
+        ),
+        ("stripes", {"extra": "val"}, "but gave a mapping with train, classes, val"),
+        ("stripes", {"first": "columns"}, "several classes are called 'columns'"),
+        ("stripes", {"first": "a\0b"}, "1 to 200 printable characters"),
+        ("stripes", {"first": ""}, "1 to 200 printable characters"),
+        ("uncounted", {}, "the inputs of train hold nothing: 4 × 0"),
+        ("unnamed", {}, "classes must be a list of names but is a NoneType"),
         ("stripes", {"cuont": 3}, "unexpected keyword argument 'cuont'"),
         ("stripes", {"count": -1}, "plugin:stripes failed: ValueError"),
         ("faces", {}, "has no dataset plugin:faces"),

@@ -1,6 +1,7 @@
 """Data that a function of one of the installation's own packages gives, as arrays."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy
@@ -19,6 +20,9 @@ _FORM = (
 )
 
 
+_LONGEST_NAME = 200
+
+
 def read_plugin(
     source: PluginData,
 ) -> tuple[tuple[str, ...], Mapping[str, tuple[Array, Array]]]:
@@ -34,8 +38,12 @@ def read_plugin(
         given = function(**source.options)
     except Exception as error:  # foreign code fails in every way
         raise DataError(f"{source.name} failed: {type(error).__name__}: {error}") from error
-    if not isinstance(given, Mapping) or "train" not in given:
+    if not isinstance(given, Mapping):
         raise DataError(f"{source.name} must give {_FORM}, but gave a {type(given).__name__}")
+    # A part under another name would be left out without a word.
+    if not {"train"} <= given.keys() <= {"train", "test", "classes"}:
+        keys = ", ".join(map(str, given)) or "nothing"
+        raise DataError(f"{source.name} must give {_FORM}, but gave a mapping with {keys}")
     parts = {
         name: _read_part(source, name, given[name]) for name in ("train", "test") if name in given
     }
@@ -54,6 +62,10 @@ def _read_part(source: PluginData, name: str, part: Any) -> tuple[Array, Array]:
         raise DataError(
             f"{source.name}: the inputs of {name} must be uint8 of N × 1 or 3 × height × width, or floats of "
             f"N × features, but are {inputs.dtype} of {' × '.join(map(str, inputs.shape))}"
+        )
+    if 0 in inputs.shape[1:]:
+        raise DataError(
+            f"{source.name}: the inputs of {name} hold nothing: {' × '.join(map(str, inputs.shape))}"
         )
     if targets.shape != (len(inputs),):
         raise DataError(
@@ -93,12 +105,29 @@ def _read_classes(
     if numpy.issubdtype(targets[0].dtype, numpy.floating):
         return ()
     most = max((int(one.max()) for one in targets if len(one)), default=-1)
-    classes = tuple(str(one) for one in given.get("classes", range(most + 1)))
+    classes = _read_names(source, given.get("classes", range(most + 1)))
     for name, value in _outside(parts, len(classes)):
         raise DataError(
             f"{source.name}: {name} has the label {value}, but there are {len(classes)} classes, counted from 0"
         )
     return classes
+
+
+def _read_names(source: PluginData, given: Any) -> tuple[str, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise DataError(
+            f"{source.name}: classes must be a list of names but is a {type(given).__name__}"
+        )
+    names = tuple(map(str, given))
+    for name in names:
+        if not name.isprintable() or not 0 < len(name) <= _LONGEST_NAME:
+            raise DataError(
+                f"{source.name}: a class must have a name of 1 to {_LONGEST_NAME} printable characters but has "
+                f"{name[:_LONGEST_NAME]!r}"
+            )
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(f"{source.name}: several classes are called {repeated[0]!r}")
+    return names
 
 
 def _outside(parts: Mapping[str, tuple[Array, Array]], count: int) -> Iterator[tuple[str, int]]:
