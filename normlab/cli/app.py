@@ -77,7 +77,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Inspect": (
         show.list_,
         show.show,
-        show.logs,
+        watch.logs,
         show.compare,
         curves.curves,
         report.report,

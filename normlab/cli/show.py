@@ -1,7 +1,6 @@
-"""The verbs that read: `list`, `show`, `logs`, `compare`, `queue`."""
+"""The verbs that read: `list`, `show`, `compare`, `queue`."""
 
 import json
-import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -31,7 +30,7 @@ from normlab.cli.render import (
     test_metric,
     waiting_lines,
 )
-from normlab.client import FINAL, Client, Reference, SideBySide
+from normlab.client import Client, Reference, SideBySide
 from normlab.errors import NormlabError
 
 Named = Annotated[str, typer.Argument(help="a job (j12) or a study (s3)", metavar="ID")]
@@ -81,27 +80,6 @@ def show(name: Named, output: Output = Format.TABLE) -> None:
             _show_study(client, reference, item, output)
         else:
             _show_job(client, reference, item, output)
-
-
-def logs(
-    name: Named,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="keep printing until it has ended")
-    ] = False,
-) -> None:
-    """Print the log of a job, or of all jobs of a study."""
-    with Client() as client:
-        reference = Reference.parse(name)
-        seen: dict[Reference, int] = {}
-        while True:
-            # Asked before the logs are read: lines that were written between the two are printed in this round,
-            # and none is lost.
-            ended = client.show(reference)["status"] in FINAL
-            for job in jobs_of(client, reference):
-                _print_logs(client, job, seen, prefix=reference.kind == "study")
-            if ended or not follow:
-                return
-            time.sleep(1.0)
 
 
 def compare(
@@ -273,15 +251,6 @@ def jobs_of(client: Client, reference: Reference) -> list[Reference]:
     if reference.kind == "job":
         return [reference]
     return [Reference("job", job["id"]) for job in client.jobs_of(reference)]
-
-
-def _print_logs(
-    client: Client, job: Reference, seen: dict[Reference, int], *, prefix: bool
-) -> None:
-    for line in client.part(job, "logs", after=seen.get(job)):
-        seen[job] = line["id"]
-        at = line["at"][11:19]
-        say(f"{f'{job}  ' if prefix else ''}{at}  {line['level']:<7}  {line['text']}")
 
 
 JOBS = (

@@ -1,5 +1,5 @@
-"""The verbs `watch` and `wait`: progress until the end, redrawn in a terminal, line by line when piped; and `webhook`, for
-who does not want to wait."""
+"""The verbs `watch` and `wait`: progress until the end, redrawn in a terminal, line by line when piped; `logs`; and
+`webhook`, for who does not want to wait."""
 
 import sys
 import time
@@ -26,6 +26,7 @@ from normlab.cli.render import (
     tell,
     until,
 )
+from normlab.cli.show import Named, jobs_of
 from normlab.client import FINAL, Client, Reference, outlast_outage
 from normlab.errors import NormlabError, WaitedTooLong
 
@@ -54,6 +55,27 @@ def wait(
     with Client() as client:
         references = [Reference.parse(name) for name in names]
         raise typer.Exit(follow_to_the_end(client, references, timeout))
+
+
+def logs(
+    name: Named,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="keep printing until it has ended")
+    ] = False,
+) -> None:
+    """Print the log of a job, or of all jobs of a study."""
+    with Client() as client:
+        reference = Reference.parse(name)
+        seen: dict[Reference, int] = {}
+        while True:
+            # Asked before the logs are read: lines that were written between the two are printed in this round,
+            # and none is lost.
+            ended = client.show(reference)["status"] in FINAL
+            for job in jobs_of(client, reference):
+                _print_logs(client, job, seen, prefix=reference.kind == "study")
+            if ended or not follow:
+                return
+            time.sleep(1.0)
 
 
 def follow_to_the_end(
@@ -87,7 +109,16 @@ def describe_search(reference: Reference, search: Item) -> str:
     if search["made"] == search["trials"]:
         return f"{reference}: {trials}"
     later = search["trials"] - search["made"]
-    return f"{reference}: {trials}; {later} of them are made as results come in, then the jobs of the comparison"
+    return f"{reference}: {trials}; up to {later} of them are made as results come in, then the jobs of the comparison"
+
+
+def _print_logs(
+    client: Client, job: Reference, seen: dict[Reference, int], *, prefix: bool
+) -> None:
+    for line in client.part(job, "logs", after=seen.get(job)):
+        seen[job] = line["id"]
+        at = line["at"][11:19]
+        say(f"{f'{job}  ' if prefix else ''}{at}  {line['level']:<7}  {line['text']}")
 
 
 def follow(snapshots: Iterator[list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -66,7 +66,7 @@ def test_nothing_to_wait_for_is_no_wait(naps: list[float]) -> None:
 def test_of_a_search_it_is_said_why_its_jobs_become_more() -> None:
     search = {"trials": 48, "made": 24, "succeeded": 5, "failed": 0, "refused": 0}
     assert describe_search(ONE, search) == (
-        "s1: 5 of 48 trials have succeeded; 24 of them are made as results come in, then the jobs of the comparison"
+        "s1: 5 of 48 trials have succeeded; up to 24 of them are made as results come in, then the jobs of the comparison"
     )
     assert describe_search(ONE, {**search, "made": 48}) == "s1: 5 of 48 trials have succeeded"
     worse = {**search, "made": 48, "failed": 1, "refused": 2}
