@@ -165,7 +165,10 @@ def _count_jobs(plan: PlanView) -> str:
     product = " × ".join(count(*one) for one in factors if one[1] != "point" or one[0] > 1)
     whole = plan.variants * plan.points * plan.seeds
     left_out = f", less {whole - jobs} that are left out" if jobs < whole else ""
-    trials = f"{count(plan.count + plan.later_trials, 'trial')}, then " if plan.then else ""
+    at_most = "at most " if plan.later_trials else ""
+    trials = (
+        f"{at_most}{count(plan.count + plan.later_trials, 'trial')}, then " if plan.then else ""
+    )
     grows = plan.most_seeds > plan.seeds
     most = f", at most {jobs // plan.seeds * plan.most_seeds} with {plan.most_seeds} seeds" if grows else ""  # fmt: skip
     return f"{trials}{jobs} ({product}{left_out}){most}"

@@ -202,10 +202,10 @@ def list_caveats(evidence: StudyEvidence, variants: Sequence[VariantSummary]) ->
             "are none of these, and went on with its best on validation"
         )
     if (search := study.search) is not None:
+        stopped = "" if search.stop is None else " (those that fell behind were stopped early)"
         yield (
-            f"every arm looked for its own {listed(list(study.tuned_paths))} with the same "
-            f"{count(search.trials, 'trial')} at seeds {listed(list(map(str, search.seeds)))}, which are none of "
-            "these, and went on with its best on validation"
+            f"every arm looked for its own {listed(list(study.tuned_paths))} with {count(search.trials, 'trial')} at seeds "
+            f"{listed(list(map(str, search.seeds)))}{stopped}, which are none of these, and went on with its best on validation"
         )
         for arm, tried in evidence.tried.items():
             if tried < search.trials:

@@ -40,11 +40,12 @@ def show_plan(plan: Item, file: str, settings: Sequence[str] = ()) -> None:
 
 
 def trials_of(plan: Item) -> str:
-    """`160 trials of a search (80 at once, the others as results come in)`."""
+    """`at most 160 trials (80 at once, 80 as results come in)`: a small space has fewer, and bad ones may be left before
+    their last seed."""
     first, later = plan["count"], plan["later_trials"]
     if not later:
         return f"{first} trials"
-    return f"{first + later} trials ({first} at once, {later} as results come in)"
+    return f"at most {first + later} trials ({first} at once, {later} as results come in)"
 
 
 def _cells(plan: Item) -> str:

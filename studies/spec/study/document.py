@@ -1,26 +1,24 @@
-"""The study document, and the names of its arms."""
+"""The fields of a study document, and what must hold between them."""
 
 import itertools
-import json
 import operator
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from studies.spec.claims import Claim
 from studies.spec.panels import Panel
 from studies.spec.search import Search
 from studies.spec.tuning import Tuning, overlap
 from studies.spec.until_decided import FIRST_LOOK, MOST_LOOKS, MOST_SEEDS, PATTERN, declare_looks
-from trainer.problems import did_you_mean, listed, problems
+from trainer.problems import did_you_mean, listed
 from trainer.spec import (
     KEY_PATTERN,
     FieldValueError,
     InstalledPackage,
     Name,
     Part,
-    Problem,
     Seed,
     Upgrades,
     upgrade,
@@ -37,14 +35,6 @@ Splits: TypeAlias = Literal["fixed", "resampled", "subsets"]
 #: function, the square of the seeds' share, lets large differences be found at the first.
 Spending: TypeAlias = Literal["obrien_fleming", "kim_demets"]
 Metric = Annotated[str, Field(pattern=KEY_PATTERN)]
-
-
-class StudyError(ValueError):
-    """The study cannot be trained as written."""
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("; ".join(f"{problem.pointer}: {problem.detail}" for problem in problems))
-        self.problems = problems
 
 
 def _without_default(schema: dict[str, Any]) -> None:
@@ -297,56 +287,3 @@ class StudySpec(Part):
         """0, 1, …, n - 1 is written as n: the study reads as if it had been submitted with that many."""
         is_default = seeds == list(range(len(seeds)))
         return self.model_copy(update={"seeds": len(seeds) if is_default else seeds})
-
-
-def read_study(document: Any) -> StudySpec:
-    """The study in a document; raises `StudyError`."""
-    if isinstance(document, Mapping) and "base" in document and "variants" not in document:
-        raise StudyError((_LACKS_VARIANTS,))
-    try:
-        return StudySpec.model_validate(document)
-    except ValidationError as error:
-        raise StudyError(problems(error, document, StudySpec)) from error
-
-
-#: Told alone: what else is wrong depends on whether it is meant to be a study at all.
-_LACKS_VARIANTS = Problem(
-    pointer="/variants",
-    detail="a study needs `variants`, but there are none: each is a name with what it changes in `base`",
-    remedy="add `variants: {NAME: {norm: {kind: batch}}, …}`; for a single job, write what is in `base` at the top",
-)
-
-
-def is_study(document: Any) -> bool:
-    """Whether a document means a study rather than a single job. With a base but no variants it is a study that isn't
-    whole yet, and is told so."""
-    return isinstance(document, Mapping) and ("variants" in document or "base" in document)
-
-
-def arm_name(variant: str, point: Mapping[str, Any]) -> str:
-    """`group · batch_size=8`: the variant and its point, with paths as short as they stay distinct.
-
-    By path, not in the order of writing: SQL's JSON keeps none, and a name must not change there.
-    """
-    point = dict(sorted(point.items()))
-    last = [path.rsplit(".", 1)[-1] for path in point]
-    labels = (
-        f"{short if last.count(short) == 1 else path}={_label(value)}"
-        for (path, value), short in zip(point.items(), last, strict=True)
-    )
-    return " · ".join([variant, *labels])
-
-
-def _label(value: Any) -> str:
-    if isinstance(value, Mapping):
-        tag = value.get("kind", value.get("name"))
-        rest = [
-            f"{key}={_label(inside_value)}"
-            for key, inside_value in sorted(value.items())
-            if key not in ("kind", "name")
-        ]
-        inside = ",".join(rest)
-        return f"{tag or ''}({inside})" if inside else str(tag or "{}")
-    if isinstance(value, list):
-        return "[" + ",".join(_label(inside_value) for inside_value in value) + "]"
-    return value if isinstance(value, str) else json.dumps(value)

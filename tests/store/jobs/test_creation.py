@@ -21,7 +21,6 @@ from tests.support.factories import (
     make_spec,
     make_user,
 )
-from tests.support.locks import waits_for_a_lock
 from tests.support.waiting import PATIENCE_SECONDS, wait_for
 
 Sessions = sessionmaker[Session]

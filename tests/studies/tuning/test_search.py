@@ -308,7 +308,7 @@ def test_every_arm_gets_its_budget_and_the_best_setting_goes_on(
             best["group"]["norm.groups"]
         }
         compared = read_comparison(session, study)
-        assert any("with the same 8 trials at seeds 100 and 101" in one for one in compared.notes)
+        assert any("with 8 trials at seeds 100 and 101, which" in one for one in compared.notes)
         assert not [one for one in compared.confounds if one.is_open]
         made = len(studies.jobs_of(session, study_id))
         continue_tuning(session, study_id)
