@@ -35,6 +35,7 @@ from studies.spec import (
     Cell,
     StudySpec,
     collect_problems,
+    count_most_cells,
     count_trials,
     expand,
     expand_extremes,
@@ -214,7 +215,7 @@ def _plan_cells(
     # Those of the cells come first.
     reports = reports[: len(arms)]
     rows = sum(len(arm.cells) * report.rows for arm, report in zip(arms, reports, strict=True))
-    # A search makes most of its trials later, as large as the first ones, and a study that grows most of its jobs.
+    # What is made later is as large as what is made now.
     _ensure_few_rows(services, user, round(rows * _share_planned(study, cells)))
     return Plan(
         new=tuple(
@@ -235,11 +236,13 @@ def _plan_cells(
 
 
 def _share_planned(study: StudySpec, cells: Sequence[Cell]) -> float:
-    """How many times as many jobs it is until all trials of a search have ended, or, where there is none, until a study that
-    grows has its most seeds."""
-    if study.search is not None and cells:
-        return count_trials(study) / len(cells)
-    return 1.0 if study.tuned_paths else study.most_seeds / len(study.seed_list)
+    """How many times as many jobs it comes to have by itself, at most: the other trials of a search, what is trained with the
+    settings that trials choose, and the seeds of later looks."""
+    if not cells:
+        return 1.0
+    if cells[0].trial is None:
+        return study.most_seeds / len(study.seed_list)
+    return (count_trials(study) + count_most_cells(study)) / len(cells)
 
 
 def _ensure_few_rows(services: Services, user: User, rows: int) -> None:

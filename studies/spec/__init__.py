@@ -58,6 +58,7 @@ from studies.spec.study import (
     read_study,
 )
 from studies.spec.trials import (
+    count_most_cells,
     count_trials,
     expand_extremes,
     expand_setting,
@@ -107,6 +108,7 @@ __all__ = [
     "Tpe",
     "arm_name",
     "collect_problems",
+    "count_most_cells",
     "count_trials",
     "expand",
     "expand_extremes",

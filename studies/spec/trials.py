@@ -91,6 +91,11 @@ def count_trials(study: StudySpec) -> int:
     return 0
 
 
+def count_most_cells(study: StudySpec) -> int:
+    """How many jobs it may come to have by itself, trials aside."""
+    return len(list_arms(study, [])) * study.most_seeds
+
+
 def _refuse_many_trials(count: int, place: str) -> None:
     if count > MAX_CELLS:
         detail = f"{count} trials are more than the {MAX_CELLS} trainings of a study"

@@ -19,7 +19,7 @@ from api.routes import jobs as job_routes
 from api.settings import Settings
 from store.db import make_engine, make_readers, make_sessions
 from tests.api.conftest import Clients
-from tests.support.documents import JOB, STUDY
+from tests.support.documents import JOB, STUDY, study
 
 Replace = Callable[..., None]
 
@@ -227,6 +227,29 @@ def test_only_an_admin_plans_more_measurements_than_the_limit(
         assert "diagnostics" in error["remedy"]
     assert admin.post("/api/v1/plans", json=wide).status_code == 200
     assert member.post("/api/v1/plans", json=JOB).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [
+        {"tune": {"optimizer.lr": [0.1, 0.2], "seeds": [100]}},
+        {"search": {"space": {"optimizer.lr": {"kind": "float", "low": 0.1, "high": 0.2}}, "trials": 2, "seeds": [100]}},
+    ],
+)  # fmt: skip
+def test_what_follows_from_trials_counts_as_planned(
+    app: FastAPI, member: TestClient, replace: Replace, trials: dict[str, Any]
+) -> None:
+    settings = app.state.services.settings
+    replace(settings=settings.model_copy(update={"planned_rows": 100}))
+    # Two epochs of two variants: eight measurements of trials, then of each seed four.
+    accepted, refused, grown = (
+        member.post("/api/v1/plans", json=study(seeds=seeds, **trials))
+        for seeds in (20, 40, "until decided, at most 40")
+    )
+    assert accepted.status_code == 200, accepted.text
+    for answer in (refused, grown):
+        assert answer.status_code == 422, answer.text
+        assert "up to 168 measurements" in answer.json()["errors"][0]["detail"]
 
 
 def test_the_answer_to_a_wrong_method_names_all_right_ones(member: TestClient) -> None:
