@@ -41,6 +41,11 @@ def trial_notes(tuned: Sequence[TunedArm], trials: int | None) -> Iterator[str]:
                 f"{arm.arm}: {count(len(refused), 'setting')} {are} passed over that can't be trained, such as "
                 f"{describe_setting(refused[0].setting)}: {refused[0].why}"
             )
+    if any(tried.left_after is not None for arm in tuned for tried in arm.tried):
+        yield (
+            "A setting that was left was behind another at the seeds that it has; its mean is over these alone, and may be "
+            "above that of the chosen one over all"
+        )
 
 
 def describe_setting(setting: Mapping[str, Any]) -> str:

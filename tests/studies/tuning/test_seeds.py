@@ -115,6 +115,7 @@ def test_trials_that_are_behind_at_the_same_seeds_get_no_others(
             assert count_search_trials(study) == len(trials) < 2 * 12 * len(SEEDS)
             report = to_markdown_report(read_report(session, study, Path(), None))
             assert "left after 4 seeds" in report
+            assert "its mean is over these alone" in report
     for arm in searches[0]:
         assert len(arm.tried) == 12
         left = [one for one in arm.tried if one.left_after is not None]
