@@ -12,7 +12,7 @@ set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet "timm==1.0.31" "torch==2.14.1" "torchvision==0.29.1" "numpy==2.4.6"
+"$folder/venv/bin/pip" install --quiet --no-compile "timm==1.0.31" "torch==2.14.1" "torchvision==0.29.1" "numpy==2.4.6"
 cat >"$folder/ema.py" <<'EOF'
 import sys
 
