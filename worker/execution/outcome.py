@@ -13,6 +13,7 @@ from studies.growth import grow
 from studies.tuning import UnheardRequest, continue_tuning
 from trainer.checks import check
 from trainer.events import Finished
+from trainer.plugins import offered_packages
 from trainer.spec import DatasetInfo, JobSpec
 from worker.execution.failures import Failure
 from worker.execution.recorder import NotPrepared, write_alone
@@ -67,6 +68,9 @@ class NetworkChecks:
 
 
 def _look_at_network(spec: JobSpec, info: DatasetInfo) -> Sequence[str]:
+    # A host without the packages of its plugins can't tell whether it can be trained: one that has them will.
+    if spec.packages and not {*spec.packages} <= {*offered_packages()}:
+        return ()
     try:
         return [problem.detail for problem in check(spec, info).problems]
     except Exception:  # The trial that has ended must not be lost for the next one's sake, which will fail by itself.
