@@ -44,6 +44,7 @@ GENERATIONS: Mapping[str, int] = {
     "75ab2963d19d2920c479e43640304cd7": 2,
     "92fa70ae1b7a1186ce9bf277623e2d89": 2,
     "48cbf18886d5450d4fe44ed84e297525": 2,
+    "b39a9502833c5145129f1b8829ef429a": 2,
 }
 
 

@@ -196,6 +196,18 @@ def test_an_editable_installation_is_refused(site: Path) -> None:
     assert "editable mode" in str(list_offered()[0].problem)
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [("METADATA", "Metadata-Version: 2.1\nName: lab-nets\n"), ("direct_url.json", "{")],
+)
+def test_metadata_that_cannot_be_read_are_told(site: Path, file: str, text: str) -> None:
+    metadata = write_package(site)
+    (metadata / file).write_text(text)
+    [offered] = list_offered()
+    assert offered.installed is None
+    assert "lab-nets has metadata that cannot be read" in str(offered.problem)
+
+
 def test_a_missing_file_is_told(site: Path) -> None:
     write_package(site)
     (site / "lab_nets.py").unlink()
