@@ -28,7 +28,7 @@ class Arm:
 
 
 def list_arms(study: StudySpec, problems: list[Problem]) -> list[Arm]:
-    """In the order of the document; adds to `found` what is wrong with combinations that are left out or added."""
+    """In the order of the document; adds to `problems` what is wrong with combinations that are left out or added."""
     points = [
         dict(zip(study.matrix, values, strict=True))
         for values in itertools.product(*study.matrix.values())
