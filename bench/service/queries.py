@@ -218,6 +218,7 @@ def serve_in_process(
         storage_sizes=StorageSizes(sessions, settings.storage),
         rates=RequestRates(0, 1),
         places=Places(settings.expensive_at_once),
+        provider=None,
     )
     with sessions.begin() as session:
         name = f"bench-{role}"

@@ -13,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from bench.verdicts.measures import Job, value_of
 from normlab import Client
 from studies.spec.claims import Claim
-from studies.spec.expand import arm_name
+from studies.spec.study import arm_name
 
 Values = Mapping[str, Mapping[int, float]]
 

@@ -1,5 +1,6 @@
 """Which packages may be used, and what they offer: read from their metadata, without importing any of them."""
 
+import csv
 import difflib
 import json
 import os
@@ -48,7 +49,8 @@ class Plugin:
     def files(self) -> frozenset[str]:
         """Of the package, absolute."""
         owner = distribution(self.installed.package)
-        return frozenset(os.path.realpath(str(owner.locate_file(f))) for f in owner.files or ())
+        recorded = _recorded_files(owner) or ()
+        return frozenset(os.path.realpath(str(owner.locate_file(file))) for file in recorded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +158,11 @@ def _digest(owner: Distribution) -> str:
             f"{name} is installed in editable mode, so its code is not among its files: install it with "
             "`pip install`, without -e"
         )
-    if owner.files is None:
+    recorded = _recorded_files(owner)
+    if recorded is None:
         raise PluginError(f"{name} has no record of its files: install it with pip")
     parts: list[bytes] = []
-    for file in sorted(map(str, owner.files)):
+    for file in sorted(recorded):
         if _counts(PurePosixPath(file)):
             try:
                 content = owner.locate_file(file).read_bytes()  # type: ignore[attr-defined]
@@ -169,6 +172,14 @@ def _digest(owner: Distribution) -> str:
                 ) from None
             parts += [file.encode(), content]
     return digest_of_parts(parts)
+
+
+def _recorded_files(owner: Distribution) -> list[str] | None:
+    """Relative to the folder of packages, also those that are missing; None where nothing was recorded."""
+    # Not `owner.files`: once a process has imported importlib_metadata, as MLflow does, those leave out files that are
+    # missing, so that processes would disagree about a damaged package.
+    record = owner.read_text("RECORD")
+    return None if record is None else [row[0] for row in csv.reader(record.splitlines()) if row]
 
 
 def _is_editable(owner: Distribution) -> bool:

@@ -1,6 +1,8 @@
 """Models of a package that the settings name: found, fingerprinted, loaded, built, and put through surgery."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from trainer.spec import BUILT_IN, InstalledPackage, JobSpec
 from trainer.training import train
 
 DIGITS = BUILT_IN["digits"]
+ROOT = Path(__file__).parents[3]
 
 
 def make_spec(entry: str = "tiny", **parts: Any) -> JobSpec:
@@ -208,10 +211,20 @@ def test_metadata_that_cannot_be_read_are_told(site: Path, file: str, text: str)
     assert "lab-nets has metadata that cannot be read" in str(offered.problem)
 
 
-def test_a_missing_file_is_told(site: Path) -> None:
+@pytest.mark.parametrize("earlier", ["", "import importlib_metadata"])
+def test_a_missing_file_is_told_whatever_the_process_has_imported(site: Path, earlier: str) -> None:
+    """importlib_metadata, which MLflow imports, makes the standard library leave out such files."""
     write_package(site)
     (site / "lab_nets.py").unlink()
-    assert "lab_nets.py of lab-nets cannot be read" in str(list_offered()[0].problem)
+    code = f"{earlier}\nfrom trainer.plugins import list_offered\nprint(list_offered()[0].problem)"
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{site}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "lab_nets.py of lab-nets cannot be read" in told.stdout
 
 
 def test_a_module_in_the_package_s_place_is_refused(

@@ -122,7 +122,7 @@ def test_the_keys_that_are_allowed_are_listed(
 @pytest.mark.parametrize(
     ("change", "details"),
     [
-        ({"seeds": "many"}, {"/seeds": 'must be an integer or a list, but got "many"'}),
+        ({"seeds": "many"}, {"/seeds": "must be a number, a list of seeds or 'until decided, at most 40', but got 'many'"}),
         ({"seeds": 0}, {"/seeds": "must be at least 1, but got 0"}),
         ({"seeds": [1, "x"]}, {"/seeds/1": 'must be an integer, but got "x"'}),
         # What is wrong with its only item doesn't make it too short.

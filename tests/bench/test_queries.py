@@ -1,0 +1,24 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from bench.service.queries import serve_in_process
+
+
+@pytest.fixture(autouse=True)
+def _the_tests_own_switch_interval() -> Iterator[None]:
+    seconds = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(seconds)
+
+
+def test_the_service_of_the_benchmark_answers(
+    engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    """So that a new part of the API is noticed before the benchmark is run the next time."""
+    with serve_in_process(engine, database_url, tmp_path, "admin") as client:
+        for path in ("/api/v1/studies", "/studies"):
+            assert client.get(path).status_code == 200, path
