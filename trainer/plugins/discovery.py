@@ -131,9 +131,10 @@ def _read(package: str) -> Offered:
         )
     except PluginError as error:
         return Offered(package, problem=str(error))
-    except ValueError as error:
-        # No version, or one that no release can have: a worker and the API start all the same.
-        reason = str(error).splitlines()[0]
+    except (ValueError, KeyError) as error:
+        # No version (a KeyError once importlib_metadata was imported), or one that no release can have: a worker and
+        # the API start all the same.
+        reason = str(error.args[0] if error.args else error).splitlines()[0]
         return Offered(package, problem=f"{package} has metadata that cannot be read: {reason}")
     return Offered(package, installed, tuple(_plugins(owner, installed)))
 

@@ -1,7 +1,6 @@
 """Tags, notes, and what is out of the way."""
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.catalog import annotations
@@ -12,6 +11,7 @@ from store.jobs import commands
 from store.mlflow import mirror
 from store.studies import studies
 from tests.support.factories import make_cells, make_job, make_study
+from tests.support.notifications import hear_of_jobs
 
 Sessions = sessionmaker[Session]
 
@@ -97,15 +97,9 @@ def test_mlflow_is_told(sessions: Sessions) -> None:
 def test_the_mirror_hears_of_a_study_none_of_whose_jobs_has_changed(sessions: Sessions) -> None:
     with sessions.begin() as session:
         study = cancelled_study(session)
-    with sessions() as listening:
-        connection = listening.connection().connection.driver_connection
-        assert connection is not None
-        listening.execute(text("LISTEN normlab_jobs"))
-        listening.commit()
+    with hear_of_jobs(sessions) as connection:
         with sessions.begin() as session:
             annotations.annotate_study(session, study.id, Annotation(tags=("paper",)))
         heard = [note.payload for note in connection.notifies(timeout=120, stop_after=1)]
-        # Not back to the pool, where it would go on to hear what other tests announce.
-        listening.invalidate()
     # No name of a job: any may be due.
     assert heard == [""]

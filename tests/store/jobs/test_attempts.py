@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.engine import database_now
@@ -17,6 +17,7 @@ from store.jobs.acquire import Assignment
 from store.jobs.attempts import End
 from store.results import result_rows
 from tests.support.factories import acquire_job, make_job, make_user, make_worker
+from tests.support.notifications import hear_of_jobs
 from trainer.code_versions import GENERATIONS
 from trainer.events import (
     CheckpointSaved,
@@ -478,19 +479,12 @@ def test_a_job_resumed_before_it_had_paused_queues_again(
 
 
 def test_every_change_is_announced_with_the_job(sessions: Sessions, assignment: Assignment) -> None:
-    with sessions() as listening:
-        connection = listening.connection().connection.driver_connection
-        assert connection is not None
-        listening.execute(text("LISTEN normlab_jobs"))
-        listening.commit()
+    with hear_of_jobs(sessions) as connection:
         with sessions.begin() as session:
             before = read_job(session, assignment).changed_at
             commands.record_epoch(session, assignment.job_id, 1, EPOCH)
             after = read_job(session, assignment).changed_at
         heard = [note.payload for note in connection.notifies(timeout=120, stop_after=1)]
-        # Not back to the pool, where it would go on to hear what other tests announce.
-        listening.invalidate()
-
     assert heard == [str(assignment.job_id)]
     assert after > before
 

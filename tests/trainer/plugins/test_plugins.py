@@ -42,6 +42,18 @@ def problem_of(spec: JobSpec) -> tuple[str, str]:
     return problem.pointer, problem.detail
 
 
+def problem_after(earlier: str, site: Path) -> str:
+    """What a process that begins with the code `earlier` says of the package."""
+    code = f"{earlier}\nfrom trainer.plugins import list_offered\nprint(list_offered()[0].problem)"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{site}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
 def test_a_model_of_a_package_trains(site: Path, tmp_path: Path) -> None:
     write_package(site)
     spec = make_spec(
@@ -212,19 +224,20 @@ def test_metadata_that_cannot_be_read_are_told(site: Path, file: str, text: str)
 
 
 @pytest.mark.parametrize("earlier", ["", "import importlib_metadata"])
+def test_a_package_without_a_version_is_told_whatever_the_process_has_imported(
+    site: Path, earlier: str
+) -> None:
+    metadata = write_package(site)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: lab-nets\n")
+    assert "lab-nets has metadata that cannot be read" in problem_after(earlier, site)
+
+
+@pytest.mark.parametrize("earlier", ["", "import importlib_metadata"])
 def test_a_missing_file_is_told_whatever_the_process_has_imported(site: Path, earlier: str) -> None:
     """importlib_metadata, which MLflow imports, makes the standard library leave out such files."""
     write_package(site)
     (site / "lab_nets.py").unlink()
-    code = f"{earlier}\nfrom trainer.plugins import list_offered\nprint(list_offered()[0].problem)"
-    told = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{site}"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "lab_nets.py of lab-nets cannot be read" in told.stdout
+    assert "lab_nets.py of lab-nets cannot be read" in problem_after(earlier, site)
 
 
 def test_a_module_in_the_package_s_place_is_refused(
