@@ -46,6 +46,7 @@ GENERATIONS: Mapping[str, int] = {
     "48cbf18886d5450d4fe44ed84e297525": 2,
     "b39a9502833c5145129f1b8829ef429a": 2,
     "38872b1abd96f730d9fdaaca12f78b7f": 2,
+    "eafb0a4fbe096fa59044fcec1f529094": 2,
 }
 
 
