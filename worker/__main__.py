@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 # Read by cuBLAS when a child first uses it; without it, deterministic mode refuses to work.
@@ -63,20 +63,7 @@ def main() -> int:
         devices = find_devices(settings, found)
         watch = GpuWatch(gpus, found, os.getpid())
         report = HostReport(settings.host_name, Space.of(settings), instance.id, gpus=watch)
-        host, offers = settings.host_name, describe_offers(settings, devices)
-        packages = describe_packages()
-        _register(
-            sessions,
-            host,
-            instance,
-            devices,
-            previous,
-            report,
-            termination,
-            offers,
-            packages,
-            traced,
-        )
+        _register(settings, sessions, instance, devices, previous, report, termination, traced)
         # After the attempts of the worker before have ended, which read them.
         forget_abandoned_stacks()
         delete_abandoned(settings.storage.root)
@@ -112,21 +99,21 @@ def _drain_on_shutdown(drain: Drain, watches: Sequence[ChildWatch]) -> None:
 
 
 def _register(
+    settings: Settings,
     sessions: sessionmaker[Session],
-    host: str,
     instance: Instance,
     devices: tuple[HostDevice, ...],
     previous: Holder | None,
     report: HostReport,
     termination: Termination,
-    offers: Sequence[Mapping[str, Any]] = (),
-    packages: Sequence[str] = (),
-    traced: list[EndedAttempt] | None = None,
+    traced: list[EndedAttempt] | None,
 ) -> None:
     """Retried for ever: a host that comes up before its database waits for it.
 
     Attempts of the worker before this one end at once where its processes are known to be gone.
     """
+    host = settings.host_name
+    offers, packages = describe_offers(settings, devices), describe_packages()
     is_gone_before = previous is not None and is_gone(previous, instance)
     if previous is not None and not is_gone_before:
         log.warning(

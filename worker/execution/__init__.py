@@ -1,7 +1,6 @@
 """One acquired job, to its end."""
 
-from worker.execution.context import ExecutionContext
-from worker.execution.drain import Drain
+from worker.execution.context import Drain, ExecutionContext
 from worker.execution.execute import execute
 from worker.execution.failures import is_out_of_memory
 from worker.execution.heartbeat import LeaseTiming

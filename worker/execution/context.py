@@ -1,5 +1,6 @@
 """What all jobs of a child have in common."""
 
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,26 @@ from runtime.tracing import NO_TRACES, Traces
 from store.jobs import AssignedDevice
 from trainer.data import Data
 from trainer.spec import DatasetInfo, DatasetSpec
-from worker.execution.drain import Drain
 from worker.execution.heartbeat import LeaseTiming
 from worker.execution.space import Space
+
+
+class Drain:
+    """One byte that the parent and all its children share: work is to be put down.
+
+    Made before the fork. Neither side ever waits: setting and reading a byte need no lock.
+    """
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, 1)
+
+    def begin(self) -> None:
+        """Safe inside a signal handler."""
+        self._shared[0] = 1
+
+    @property
+    def begun(self) -> bool:
+        return self._shared[0] != 0
 
 
 @dataclass(frozen=True, slots=True)

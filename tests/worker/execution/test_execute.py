@@ -44,8 +44,7 @@ from trainer.events import (
 )
 from trainer.spec.dataset import DatasetInfo
 from worker.execution import inputs
-from worker.execution.context import ExecutionContext
-from worker.execution.drain import Drain
+from worker.execution.context import Drain, ExecutionContext
 from worker.execution.execute import execute
 from worker.execution.heartbeat import Heartbeat, LeaseTiming
 from worker.execution.space import Space

@@ -16,8 +16,7 @@ from runtime.storage import FolderStorage
 from store.db.models import Checkpoint, Job
 from tests.support import factories
 from trainer.data.loading import load
-from worker.execution.context import ExecutionContext
-from worker.execution.drain import Drain
+from worker.execution.context import Drain, ExecutionContext
 from worker.execution.execute import execute
 from worker.execution.heartbeat import LeaseTiming
 from worker.execution.space import Space

@@ -11,7 +11,7 @@ from store.db.models import Job
 from store.hosts import host_health, host_views
 from store.jobs import Assignment, Settled, commands, leases, wakeups
 from tests.support.factories import make_job, make_worker
-from worker.execution.drain import Drain
+from worker.execution.context import Drain
 from worker.host import child as module
 from worker.host.child import Child
 from worker.host.gpus import FakeGpus, GpuWatch

@@ -15,7 +15,7 @@ from store.hosts import host_views
 from tests.support.factories import acquire_job, make_job, make_worker
 from tests.support.waiting import wait_for
 from worker.__main__ import _register
-from worker.execution.drain import Drain
+from worker.execution.context import Drain
 from worker.execution.space import Space
 from worker.execution.standstill import stacks_file
 from worker.host import child_watch
@@ -23,6 +23,7 @@ from worker.host.child_watch import ChildWatch, living_children
 from worker.host.devices import HostDevice
 from worker.host.host_lock import make_instance
 from worker.host.host_report import HostReport
+from worker.settings import Settings
 
 Sessions = sessionmaker[Session]
 FAR_TOO_MUCH = 10**18
@@ -33,7 +34,8 @@ def test_a_host_without_room_is_registered_as_one(sessions: Sessions, tmp_path: 
     devices = (HostDevice("cpu", 0, "a processor", 1),)
     for needed, takes_jobs in ((FAR_TOO_MUCH, False), (1, True)):
         report = HostReport("alpha", Space((tmp_path,), needed), instance.id)
-        _register(sessions, "alpha", instance, devices, None, report, NO_TERMINATION)
+        settings = Settings(database_url="", redis_url="", storage=tmp_path, host_name="alpha")
+        _register(settings, sessions, instance, devices, None, report, NO_TERMINATION, None)
         with sessions.begin() as session:
             [worker] = host_views.workers_view(session)
         assert worker.claims == takes_jobs

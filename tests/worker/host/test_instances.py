@@ -3,6 +3,7 @@
 import queue
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, update
@@ -17,12 +18,13 @@ from store.jobs import commands, leases
 from store.jobs.leases import Instance
 from tests.support.factories import acquire_job, make_job
 from worker.__main__ import _register
-from worker.execution.drain import Drain
+from worker.execution.context import Drain
 from worker.execution.space import Space
 from worker.host.child_watch import ChildWatch, end_orphaned_attempts
 from worker.host.devices import HostDevice
 from worker.host.host_lock import make_instance
 from worker.host.host_report import HostReport
+from worker.settings import Settings
 
 Sessions = sessionmaker[Session]
 
@@ -56,7 +58,8 @@ def register(
     previous: Holder | None,
 ) -> None:
     report = HostReport(host, NO_FOLDERS, instance.id)
-    _register(sessions, host, instance, devices, previous, report, NO_TERMINATION)
+    settings = Settings(database_url="", redis_url="", storage=Path(), host_name=host)
+    _register(settings, sessions, instance, devices, previous, report, NO_TERMINATION, None)
 
 
 def open_attempts(sessions: Sessions) -> list[str | None]:
