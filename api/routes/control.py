@@ -25,7 +25,8 @@ from api.http import (
 )
 from api.routes.datasets import find_dataset
 from api.routes.jobs import JobChange, ensure_priority, find_job
-from api.routes.studies import build_study_views, find_own_study, find_study
+from api.routes.studies import find_own_study, find_study
+from api.routes.study_views import build_study_views
 from api.schemas import PriorityChange, StudyView
 from api.services import Services, ServicesDep
 from store.catalog import datasets, projects

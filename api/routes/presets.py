@@ -24,7 +24,8 @@ from api.http import (
     parse,
     take_place,
 )
-from api.routes.studies import build_study_views, find_study
+from api.routes.studies import find_study
+from api.routes.study_views import build_study_views
 from api.schemas import (
     FileView,
     Listing,

@@ -33,6 +33,7 @@ from api.http import (
     take_place,
 )
 from api.routes.jobs import build_job_views
+from api.routes.study_views import build_study_views
 from api.schemas import (
     AcceptedStudy,
     AnnotationChange,
@@ -41,7 +42,6 @@ from api.schemas import (
     JobStatus,
     JobView,
     Listing,
-    SearchView,
     StudyView,
 )
 from api.services import Services, ServicesDep
@@ -49,14 +49,12 @@ from runtime.tracing import current_context
 from store.catalog import annotations
 from store.db import Study, User
 from store.jobs import commands
-from store.mlflow import links, mirror_problems
 from store.results import ResultRow
-from store.studies import count_cells, count_jobs, count_trials, status_of, studies
+from store.studies import studies
 from studies.comparison import Comparison, read_evidence
 from studies.comparison import compare as compare_arms
-from studies.planning import Growth, describe_growth, growth_notes, repeat_notes
+from studies.planning import growth_notes, repeat_notes
 from studies.spec import StudySpec, read_study
-from studies.tuning import count_search_trials, read_searched
 from trainer.spec import KEY_PATTERN
 
 router = APIRouter(prefix="/studies", tags=["studies"], dependencies=[Depends(get_current_user)])
@@ -288,59 +286,6 @@ def find_own_study(session: Session, user: User, study_id: int) -> Study:
     study = find_study(session, study_id)
     ensure_own(user, study.owner, f"study {study_id}", study.project_id)
     return study
-
-
-def build_study_views(
-    services: Services, session: Session, found: Sequence[Study]
-) -> list[StudyView]:
-    """With the links of those that MLflow has, and what it lacks."""
-    ids = [study.id for study in found]
-    base = services.settings.mlflow_url
-    urls = links.study_urls(session, base, ids) if base else {}
-    tallied = count_jobs(session, ids)
-    problems = mirror_problems.of_studies(session, ids)
-    searches, growths = _read_searches(session, found), _read_growths(session, found)
-    return [
-        StudyView.of(
-            study,
-            status_of(tallied[study.id].counts),
-            tallied[study.id],
-            urls.get(study.id),
-            problems.get(study.id, ()),
-            searches.get(study.id),
-            growths.get(study.id),
-        )
-        for study in found
-    ]
-
-
-def _read_growths(session: Session, several: Sequence[Study]) -> dict[int, Growth]:
-    """Of those that grow until they are decided."""
-    growing = [study for study in several if study.spec.get("until") is not None]
-    if not growing:
-        return {}
-    counts = count_cells(session, [study.id for study in growing])
-    growths = {one.id: describe_growth(read_study(one.spec), counts[one.id]) for one in growing}
-    return {study_id: growth for study_id, growth in growths.items() if growth is not None}
-
-
-def _read_searches(session: Session, found: Sequence[Study]) -> dict[int, SearchView]:
-    """Of those that have one."""
-    searching = [study for study in found if study.spec.get("search") is not None]
-    if not searching:
-        return {}
-    tallies = count_trials(session, [study.id for study in searching])
-    return {
-        study.id: SearchView(
-            trials=count_search_trials(study),
-            made=tallies[study.id].made,
-            succeeded=tallies[study.id].succeeded,
-            failed=tallies[study.id].failed,
-            refused=sum(len(arm.refused) for arm in read_searched(study).values()),
-        )
-        for study in searching
-        if study.id in tallies
-    }
 
 
 def _build_accepted(

@@ -9,7 +9,8 @@ from fastapi.responses import Response
 from api.http import BadParameter, Filter, Id, Reader, may_change, read_query
 from api.routes.reports import write_document
 from api.routes.results import MOST_STUDIES
-from api.routes.studies import build_study_views, find_study
+from api.routes.studies import find_study
+from api.routes.study_views import build_study_views
 from api.schemas import StudyView
 from api.services import Services, ServicesDep
 from api.web.forest import make_forest

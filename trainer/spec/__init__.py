@@ -46,7 +46,6 @@ from trainer.spec.job import (
     NEUTRAL_RESOURCES,
     UPGRADES,
     VERSION,
-    Duration,
     Evaluation,
     JobSpec,
     Numerics,
@@ -55,7 +54,6 @@ from trainer.spec.job import (
     Resources,
     Upgrades,
     content_hash,
-    describe_duration,
     upgrade,
 )
 from trainer.spec.layouts import Layout, find_gap, name_norm, tabulate
@@ -129,6 +127,7 @@ from trainer.spec.part import (
     NAME_PATTERN,
     NAME_RULE,
     Count,
+    Duration,
     FieldValueError,
     Fraction,
     FromPlugin,
@@ -141,6 +140,7 @@ from trainer.spec.part import (
     Positive,
     Seed,
     Whole,
+    describe_duration,
 )
 from trainer.spec.preview import MOST_CLASSES, ClassPictures, Preview
 from trainer.spec.recorded import (

@@ -2,11 +2,10 @@
 
 import json
 import operator
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from runtime.files import digest_of
 from trainer.spec.augmentation import AugmentationSpec
@@ -26,7 +25,16 @@ from trainer.spec.optimization import (
     StoppingSpec,
     TrainingSpec,
 )
-from trainer.spec.part import Count, FieldValueError, FromPlugin, InstalledPackage, Name, Part, Seed
+from trainer.spec.part import (
+    Count,
+    Duration,
+    FieldValueError,
+    FromPlugin,
+    InstalledPackage,
+    Name,
+    Part,
+    Seed,
+)
 from trainer.spec.regularization import RegularizerSpec
 from trainer.spec.task import Classification, TaskSpec
 
@@ -112,35 +120,6 @@ class Evaluation(Part):
             self.split if self.split == "test" else f"final_{self.split}",
         ]
         return self.name or "_".join(part for part in parts if part)
-
-
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _seconds(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip())
-    if match is None:
-        raise ValueError(f"a duration is seconds or like 90s, 30m, 2h, 1d but got {value!r}")
-    return float(match[1]) * _SECONDS[match[2]]
-
-
-Duration: TypeAlias = Annotated[
-    float,
-    BeforeValidator(_seconds, json_schema_input_type=float | str),
-    Field(strict=True, gt=0, le=366 * 86400, description="seconds, or like 90s, 30m, 2h, 1d"),
-]
-
-
-def describe_duration(seconds: float) -> str:
-    """`42 s`, `5 min`, `3 h 20 min`, `2 d 4 h`."""
-    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
-    if seconds < 60:
-        return f"{max(0, int(seconds))} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    return f"{hours} h {minutes % 60:02d} min" if hours < 24 else f"{days} d {hours % 24} h"
 
 
 Priority: TypeAlias = Literal["low", "normal", "high", "urgent"]

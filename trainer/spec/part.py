@@ -1,9 +1,10 @@
-"""What every piece of a spec is made of: the frozen base and the number types."""
+"""What every piece of a spec is made of: the frozen base, and the types of numbers, names and durations."""
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 # A letter or digit first, so that a name is never a path, an option or a hidden file.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9 ._+=:·-]{0,99}$"
@@ -20,6 +21,35 @@ Positive: TypeAlias = Annotated[float, Field(strict=True, gt=0)]
 NotNegative: TypeAlias = Annotated[float, Field(strict=True, ge=0)]
 Fraction: TypeAlias = Annotated[float, Field(strict=True, ge=0, lt=1)]
 Seed: TypeAlias = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", value.strip())
+    if match is None:
+        raise ValueError(f"a duration is seconds or like 90s, 30m, 2h, 1d but got {value!r}")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+Duration: TypeAlias = Annotated[
+    float,
+    BeforeValidator(_seconds, json_schema_input_type=float | str),
+    Field(strict=True, gt=0, le=366 * 86400, description="seconds, or like 90s, 30m, 2h, 1d"),
+]
+
+
+def describe_duration(seconds: float) -> str:
+    """`42 s`, `5 min`, `3 h 20 min`, `2 d 4 h`."""
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
+    if seconds < 60:
+        return f"{max(0, int(seconds))} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60:02d} min" if hours < 24 else f"{days} d {hours % 24} h"
+
 
 #: What every evaluation period records; the test split is not among them: it stays sealed.
 Metric: TypeAlias = Literal[
