@@ -3,7 +3,7 @@
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
@@ -12,15 +12,18 @@ from sqlalchemy.orm import Session, sessionmaker
 from store.db.models import Job, Study
 from store.jobs import commands, limits
 from store.jobs.acquire import Assignment
-from store.jobs.commands import NewJob
 from store.studies import studies, tallies
 from studies.claims.judge import read_claims
 from studies.comparison.compare import read_comparison
 from studies.growth import grow
-from studies.spec.expand import expand
-from studies.spec.trials import expand_trials
 from studies.tuning.select import chosen_settings
-from tests.support.factories import acquire_job, in_transactions_at_once, make_user, make_worker
+from tests.support.factories import make_worker
+from tests.support.following_jobs import (
+    acquire_all,
+    create_study,
+    end_two_at_once,
+    end_without_hearing,
+)
 from tests.support.result_rows import make_study
 from trainer.events import Finished
 from worker.execution.failures import Failure
@@ -43,28 +46,10 @@ def make(sessions: Sessions) -> Callable[..., int]:
 
     def submit(**fields: Any) -> int:
         study = make_study(**{"base": BASE, "seeds": "until decided, at most 24", **fields})
-        cells = expand_trials(study) or expand(study)
-        new = [NewJob(one.spec, one.name, one.variant, one.point, (), one.trial) for one in cells]
         with sessions.begin() as session:
-            owner = make_user(session, f"user-{next(numbers)}")
-            return studies.create(
-                session, owner, study.model_dump(mode="json"), "default", study.name, new,
-                planned_seeds=study.seed_list,
-            ).id  # fmt: skip
+            return create_study(session, study, f"user-{next(numbers)}").id
 
     return submit
-
-
-def acquire_all(sessions: Sessions) -> list[Assignment]:
-    def assignments() -> Iterator[Assignment]:
-        while True:
-            with sessions.begin() as session:
-                assignment = acquire_job(session)
-            if assignment is None:
-                return
-            yield assignment
-
-    return list(assignments())
 
 
 def end(session: Session, assignment: Assignment, gain: float = 0.0) -> None:
@@ -204,13 +189,7 @@ def test_two_jobs_that_end_at_once_make_one_look(
     sessions: Sessions, make: Callable[..., int]
 ) -> None:
     study_id = make()
-    *first, one, other = acquire_all(sessions)
-    for assignment in first:
-        with sessions.begin() as session:
-            end(session, assignment)
-    in_transactions_at_once(
-        sessions, lambda session: end(session, one), lambda session: end(session, other)
-    )
+    end_two_at_once(sessions, acquire_all(sessions), end)
     with sessions.begin() as session:
         assert count_cells(session, study_id) == {"none": 16, "group": 16}
 
@@ -239,14 +218,7 @@ def test_a_request_that_the_last_job_of_a_look_did_not_hear_meets_the_next_look(
     go_on: Callable[[Session, Job, str], None],
 ) -> None:
     study_id = make()
-    *others, last = acquire_all(sessions)
-    for assignment in others:
-        with sessions.begin() as session:
-            end(session, assignment)
-    with sessions.begin() as session:
-        commands.request_action(session, session.get_one(Job, last.job_id), action, "ada")
-    with sessions.begin() as session:
-        end(session, last)
+    end_without_hearing(sessions, acquire_all(sessions), action, end)
     with sessions.begin() as session:
         new = studies.jobs_of(session, study_id)[16:]
         assert [job.status for job in new] == [status] * 16

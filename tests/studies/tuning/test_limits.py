@@ -11,20 +11,21 @@ from sqlalchemy.orm import Session, sessionmaker
 from store.db.models import Job
 from store.jobs import commands
 from store.jobs.acquire import Assignment
-from store.jobs.commands import NewJob
 from store.results import result_rows
 from store.studies import studies
 from studies.report.formats import to_markdown_report
 from studies.report.load import read_report
 from studies.spec.study import StudyError, StudySpec
-from studies.spec.trials import expand_trials
 from studies.tuning import limits
 from studies.tuning.limits import TrialStop, read_trial_stop
 from studies.tuning.recorded import read_replays
 from studies.tuning.select import tuned_arms
-from tests.support.factories import acquire_job, make_user, make_worker
+from tests.support.factories import acquire_job, make_worker
+from tests.support.following_jobs import (
+    create_study,
+    end_job,
+)
 from tests.support.result_rows import make_study
-from tests.support.trial_ends import end_job
 from trainer.events import EpochFinished, Finished, Stepped
 
 Sessions = sessionmaker[Session]
@@ -71,15 +72,7 @@ def make(sessions: Sessions) -> Callable[..., int]:
     def submit(stop: Mapping[str, Any] | None = None) -> int:
         study = searching(stop)
         with sessions.begin() as session:
-            new = [
-                NewJob(cell.spec, cell.name, cell.variant, cell.point, (), cell.trial)
-                for cell in expand_trials(study)
-            ]
-            owner = make_user(session, f"user-{next(numbers)}")
-            return studies.create(
-                session, owner, study.model_dump(mode="json"), "default", study.name, new,
-                planned_seeds=study.seed_list,
-            ).id  # fmt: skip
+            return create_study(session, study, f"user-{next(numbers)}").id
 
     return submit
 

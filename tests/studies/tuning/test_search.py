@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,6 @@ from sqlalchemy.orm import Session, sessionmaker
 from store.db.models import Job
 from store.jobs import commands
 from store.jobs.acquire import Assignment
-from store.jobs.commands import NewJob
 from store.studies import studies, tallies
 from studies.comparison.compare import read_comparison
 from studies.report.formats import to_html, to_json, to_markdown_report
@@ -27,7 +26,6 @@ from studies.report.load import read_report
 from studies.spec.arms import list_arms
 from studies.spec.space import ArmSpace
 from studies.spec.study import StudySpec
-from studies.spec.trials import expand_trials
 from studies.tuning.propose import MOST_REFUSED, TriedSetting, propose
 from studies.tuning.recorded import read_replays
 from studies.tuning.select import (
@@ -36,9 +34,15 @@ from studies.tuning.select import (
     count_search_trials,
     tuned_arms,
 )
-from tests.support.factories import acquire_job, in_transactions_at_once, make_user, make_worker
+from tests.support.factories import make_worker
+from tests.support.following_jobs import (
+    acquire_all,
+    create_study,
+    end_job,
+    end_two_at_once,
+    end_without_hearing,
+)
 from tests.support.result_rows import make_study
-from tests.support.trial_ends import end_job
 from trainer.events import EpochFinished, Finished
 from trainer.spec import JobSpec, Sgd
 from worker.execution.failures import Failure
@@ -191,29 +195,9 @@ def make(sessions: Sessions) -> Callable[..., int]:
     def submit(**fields: Any) -> int:
         study = searching(**fields)
         with sessions.begin() as session:
-            new = [
-                NewJob(cell.spec, cell.name, cell.variant, cell.point, (), cell.trial)
-                for cell in expand_trials(study)
-            ]
-            owner = make_user(session, f"user-{next(numbers)}")
-            return studies.create(
-                session, owner, study.model_dump(mode="json"), "default", study.name, new,
-                planned_seeds=study.seed_list,
-            ).id  # fmt: skip
+            return create_study(session, study, f"user-{next(numbers)}").id
 
     return submit
-
-
-def acquire_all(sessions: Sessions) -> list[Assignment]:
-    def assignments() -> Iterator[Assignment]:
-        while True:
-            with sessions.begin() as session:
-                assignment = acquire_job(session)
-            if assignment is None:
-                return
-            yield assignment
-
-    return list(assignments())
 
 
 def end(session: Session, assignment: Assignment) -> None:
@@ -371,13 +355,7 @@ def test_two_trials_that_end_at_once_make_one_batch(
 ) -> None:
     study_id = make()
     assignments = [one for one in acquire_all(sessions) if one.spec["norm"]["kind"] == "none"]
-    *first, one, other = assignments
-    for assignment in first:
-        with sessions.begin() as session:
-            end(session, assignment)
-    in_transactions_at_once(
-        sessions, lambda session: end(session, one), lambda session: end(session, other)
-    )
+    end_two_at_once(sessions, assignments, end)
     with sessions.begin() as session:
         assert len(tried_by_arm(session, study_id)["none"]) == 6
 
@@ -394,16 +372,10 @@ def test_a_request_that_the_last_trial_of_a_batch_did_not_hear_meets_the_next_ba
     go_on: Callable[[Session, Job, str], None],
 ) -> None:
     study_id = make()
-    *others, last = [one for one in acquire_all(sessions) if one.spec["norm"]["kind"] == "none"]
-    for assignment in others:
-        with sessions.begin() as session:
-            end(session, assignment)
+    assignments = [one for one in acquire_all(sessions) if one.spec["norm"]["kind"] == "none"]
+    end_without_hearing(sessions, assignments, action, end)
     with sessions.begin() as session:
-        commands.request_action(session, session.get_one(Job, last.job_id), action, "ada")
-    with sessions.begin() as session:
-        end(session, last)
-    with sessions.begin() as session:
-        assert session.get_one(Job, last.job_id).status == "succeeded"
+        assert session.get_one(Job, assignments[-1].job_id).status == "succeeded"
         new = studies.jobs_of(session, study_id)[12:]
         assert [job.status for job in new] == [status] * 6
         for job in new:

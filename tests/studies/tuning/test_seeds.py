@@ -11,19 +11,20 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.db.models import Job
-from store.jobs.acquire import Assignment
-from store.jobs.commands import NewJob
 from store.studies import studies
 from studies.report.formats import to_markdown_report
 from studies.report.load import read_report
 from studies.spec.study import StudyError, StudySpec
-from studies.spec.trials import expand_trials
 from studies.tuning.select import count_search_trials, tuned_arms
 from studies.tuning.stopping import is_behind
 from studies.tuning.trials import TunedArm
-from tests.support.factories import acquire_job, make_user, make_worker
+from tests.support.factories import make_worker
+from tests.support.following_jobs import (
+    acquire_all,
+    create_study,
+    end_job,
+)
 from tests.support.result_rows import make_study
-from tests.support.trial_ends import end_job
 from trainer.events import Finished
 
 Sessions = sessionmaker[Session]
@@ -61,26 +62,9 @@ def make(sessions: Sessions) -> Callable[[str], int]:
     def submit(owner: str) -> int:
         study = searching()
         with sessions.begin() as session:
-            new = [
-                NewJob(cell.spec, cell.name, cell.variant, cell.point, (), cell.trial)
-                for cell in expand_trials(study)
-            ]
-            return studies.create(
-                session, make_user(session, owner), study.model_dump(mode="json"), "default",
-                study.name, new, planned_seeds=study.seed_list,
-            ).id  # fmt: skip
+            return create_study(session, study, owner).id
 
     return submit
-
-
-def acquire_all(sessions: Sessions) -> list[Assignment]:
-    assignments = []
-    while True:
-        with sessions.begin() as session:
-            assignment = acquire_job(session)
-        if assignment is None:
-            return assignments
-        assignments.append(assignment)
 
 
 def run_to_the_end(sessions: Sessions, order: random.Random) -> None:

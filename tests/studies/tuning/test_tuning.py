@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session, sessionmaker
 from store.db.models import Job, Study
 from store.jobs import commands
 from store.jobs.acquire import Assignment
-from store.jobs.commands import NewJob
 from store.results import result_rows
 from store.studies import studies, tallies
 from studies.comparison.compare import read_comparison
@@ -19,7 +18,12 @@ from studies.spec.study import StudyError, StudySpec
 from studies.spec.trials import expand_trials
 from studies.tuning.select import chosen_settings, continue_tuning, tuned_arms
 from studies.tuning.trials import Trials, choose
-from tests.support.factories import acquire_job, in_transactions_at_once, make_user, make_worker
+from tests.support.factories import make_worker
+from tests.support.following_jobs import (
+    acquire_all,
+    create_study,
+    end_two_at_once,
+)
 from tests.support.result_rows import make_row, make_study
 from trainer.events import Finished
 from worker.execution.failures import Failure
@@ -148,24 +152,7 @@ def made(sessions: Sessions) -> Study:
     study = tuned()
     with sessions.begin() as session:
         make_worker(session, cpu=8)
-        new = [
-            NewJob(cell.spec, cell.name, cell.variant, cell.point, (), cell.trial)
-            for cell in expand_trials(study)
-        ]
-        return studies.create(
-            session, make_user(session, "ada"), study.model_dump(mode="json"), "default", study.name,
-            new, planned_seeds=study.seed_list,
-        )  # fmt: skip
-
-
-def acquire_all(sessions: Sessions) -> list[Assignment]:
-    assignments = []
-    while True:
-        with sessions.begin() as session:
-            assignment = acquire_job(session)
-        if assignment is None:
-            return assignments
-        assignments.append(assignment)
+        return create_study(session, study)
 
 
 def end(session: Session, assignment: Assignment) -> None:
@@ -222,13 +209,7 @@ def test_the_last_trial_chooses_and_makes_the_jobs_in_its_transaction(
 
 
 def test_two_trials_that_end_at_once_make_one_choice(sessions: Sessions, made: Study) -> None:
-    *first, one, other = acquire_all(sessions)
-    for assignment in first:
-        with sessions.begin() as session:
-            end(session, assignment)
-    in_transactions_at_once(
-        sessions, lambda session: end(session, one), lambda session: end(session, other)
-    )
+    end_two_at_once(sessions, acquire_all(sessions), end)
     with sessions.begin() as session:
         assert len(own_jobs(session, made.id)) == 6
 

@@ -8,12 +8,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from store.jobs import commands
 from store.jobs.acquire import Assignment
-from store.jobs.commands import NewJob
 from store.studies import studies
-from studies.spec.trials import expand_trials
-from tests.support.factories import acquire_job, make_user, make_worker
+from tests.support.factories import acquire_job, make_worker
+from tests.support.following_jobs import (
+    create_study,
+    end_job,
+)
 from tests.support.result_rows import make_study
-from tests.support.trial_ends import end_job
 from trainer.events import Finished
 from worker.sweep.searches import continue_halted
 
@@ -38,14 +39,7 @@ def study_id(sessions: Sessions) -> int:
     )
     with sessions.begin() as session:
         make_worker(session, cpu=8)
-        new = [
-            NewJob(cell.spec, cell.name, cell.variant, cell.point, (), cell.trial)
-            for cell in expand_trials(study)
-        ]
-        return studies.create(
-            session, make_user(session, "ada"), study.model_dump(mode="json"), "default", study.name,
-            new, planned_seeds=study.seed_list,
-        ).id  # fmt: skip
+        return create_study(session, study).id
 
 
 def acquire(sessions: Sessions) -> Assignment:
