@@ -10,25 +10,11 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from tests.support.documents import job, study
 from tests.support.factories import acquire_job, finish_training
+from tests.support.submissions import refuse, submit
 from tests.support.trained_study import train_all
 
 Sessions = sessionmaker[Session]
 Clients = Callable[[str], TestClient]
-
-
-def submit(client: TestClient, document: Any, path: str = "jobs") -> dict[str, Any]:
-    answer = client.post(f"/api/v1/{path}", json=document)
-    assert answer.status_code == 202, answer.text
-    made: dict[str, Any] = answer.json()
-    return made
-
-
-def refuse(client: TestClient, document: Any, path: str = "jobs") -> dict[str, Any]:
-    """The only problem."""
-    answer = client.post(f"/api/v1/{path}", json=document)
-    assert answer.status_code == 422, answer.text
-    (problem,) = answer.json()["errors"]
-    return dict(problem)
 
 
 @pytest.fixture

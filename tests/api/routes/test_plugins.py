@@ -13,6 +13,7 @@ from store.db import Job
 from tests.support.documents import job, study
 from tests.support.factories import make_worker
 from tests.support.plugin_packages import NETS, write_package
+from tests.support.submissions import refuse, submit
 from trainer.checks import check
 from trainer.plugins import find_plugin, loading
 from trainer.spec import DatasetInfo, JobSpec, Report
@@ -40,21 +41,6 @@ def site(
     write_package(tmp_path)
     yield tmp_path
     sys.modules.pop("lab_nets", None)
-
-
-def submit(client: TestClient, document: Any, path: str = "jobs") -> dict[str, Any]:
-    answer = client.post(f"/api/v1/{path}", json=document)
-    assert answer.status_code == 202, answer.text
-    made: dict[str, Any] = answer.json()
-    return made
-
-
-def refuse(client: TestClient, document: Any, path: str = "jobs") -> dict[str, Any]:
-    """The only problem."""
-    answer = client.post(f"/api/v1/{path}", json=document)
-    assert answer.status_code == 422, answer.text
-    (problem,) = answer.json()["errors"]
-    return dict(problem)
 
 
 def installed() -> dict[str, str]:
