@@ -13,14 +13,13 @@ from trainer.spec import PluginData
 
 #: As in `trainer.data.sources.find`.
 Array: TypeAlias = numpy.typing.NDArray[Any]
+#: Of a class.
+_LONGEST_NAME = 200
 
 _FORM = (
     "a mapping with `train`, and perhaps `test`, each (images or features, targets), and `classes` where targets are "
     "whole numbers from 0 on"
 )
-
-
-_LONGEST_NAME = 200
 
 
 def read_plugin(
