@@ -46,6 +46,7 @@ from studies.spec import (
     read_study,
     read_study_parts,
     refuse_idle_factor,
+    refuse_idle_pretraining,
     refuse_other_sampler,
     refuse_unfair_settings,
     refuse_unplanned_seeds,
@@ -60,7 +61,8 @@ _WITH_PARTS = {"base", "variants", "matrix"}
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The jobs that a document asks for and their datasets, all checked."""
+    """The jobs that a document asks for and their datasets, all checked. `arms`: of the jobs, in their order; behind those of
+    pretrainings, the arms that begin from them."""
 
     new: tuple[NewJob, ...]
     datasets: Mapping[str, Dataset]
@@ -136,6 +138,7 @@ def plan_study(services: Services, user: User, document: Any) -> tuple[StudySpec
         refuse_other_sampler,
         refuse_idle_factor,
         refuse_unfair_settings,
+        refuse_idle_pretraining,
         refuse_unknown_kinds,
         refuse_undecidable,
     ):
@@ -151,7 +154,8 @@ def plan_study(services: Services, user: User, document: Any) -> tuple[StudySpec
     extremes: Sequence[Cell] = ()
     with collect_problems(found):
         trials = expand_trials(study)
-        extremes = expand_extremes(study)
+        # What begins from a pretraining is made later, as what a search proposes is.
+        extremes = expand_extremes(study) if study.pretrain is None else expansion.cells
     # Settings that are tried may name plugins that no cell has before one is chosen.
     study = find_packages_of(study, [*expansion.cells, *trials, *extremes], found)
     pinned, expected, possible = (
@@ -178,7 +182,10 @@ def plan_extension(
     is_tuning = bool(study.tuned_paths) and row.tuning is None
     cells = () if is_tuning else expand(study, chosen_settings(row))
     find_packages_of(study, cells, found)
-    return study, _plan_cells(services, user, study, cells, found)
+    if study.pretrain is None:
+        return study, _plan_cells(services, user, study, cells, found)
+    # Of the other seeds, what begins from a pretraining was made when it ended, or will be.
+    return study, _plan_cells(services, user, study, expand_trials(study), found, extremes=cells)
 
 
 def _add_seeds(study: StudySpec, extension: Extension) -> StudySpec:
@@ -202,7 +209,9 @@ def _plan_cells(
     # variants with 20 seeds needs 5 answers, not 100.
     found = list(problems)
     arms = begin_arms(services, study, group_arms(cells), found)
-    checked = group_arms([*cells, *extremes]) if extremes else arms
+    checked = (
+        begin_arms(services, study, group_arms([*cells, *extremes]), found) if extremes else arms
+    )
     datasets_by_name = find_datasets(services, study, checked, found)
     known = [arm for arm in checked if arm.spec.dataset.name in datasets_by_name]
     infos = {name: info for name, (_, info) in datasets_by_name.items()}
@@ -212,6 +221,8 @@ def _plan_cells(
     found += locate_problems(study, known, reports, unread)
     if found:
         raise Invalid(list(dict.fromkeys(found))[:MOST_PROBLEMS])
+    # What is trained after pretrainings is known, what is after trials not yet.
+    arms = checked if study.pretrain is not None else arms
     # Those of the cells come first.
     reports = reports[: len(arms)]
     rows = sum(len(arm.cells) * report.rows for arm, report in zip(arms, reports, strict=True))
@@ -224,6 +235,7 @@ def _plan_cells(
             )
             for arm, report in zip(arms, reports, strict=True)
             for cell in arm.cells
+            if study.pretrain is None or cell.trial is not None
         ),
         datasets={name: dataset for name, (dataset, _) in datasets_by_name.items()},
         warnings=_merge_warnings(arms, reports),
@@ -238,7 +250,7 @@ def _plan_cells(
 def _share_planned(study: StudySpec, cells: Sequence[Cell]) -> float:
     """How many times as many jobs it comes to have by itself, at most: the other trials of a search, what is trained with the
     settings that trials choose, and the seeds of later looks."""
-    if not cells:
+    if not cells or study.pretrain is not None:
         return 1.0
     if cells[0].trial is None:
         return study.most_seeds / len(study.seed_list)

@@ -67,7 +67,7 @@ def with_expected_seconds(session: Session, plan: Plan, new: Sequence[NewJob]) -
     """The jobs of the plan with what each is expected to take, so that it can be compared with what it took."""
     priced = price(session, plan, reuse_for=None, roughly=False)
     seconds = [None if one is None else one.seconds for one in priced.expected]
-    arms = [number for number, arm in enumerate(plan.arms) for _ in range(arm.jobs)]
+    arms = [number for number, arm in enumerate(plan.arms) for _ in range(arm.jobs)][: len(new)]
     return [replace(one, expected_seconds=seconds[arm]) for one, arm in zip(new, arms, strict=True)]
 
 

@@ -15,13 +15,15 @@ from api.services import Services
 from runtime.documents import pointer
 from store.catalog import InitialWeights, datasets, initial_weights
 from store.db import Dataset, NotFound, User, WrongStatus
-from studies.spec import Cell, StudySpec, locate, part_of
+from studies.spec import PRETRAINING, TO_BE_PRETRAINED, Cell, StudySpec, locate, part_of
 from trainer.plugins import REMEDY, PluginError, find_by_key
 from trainer.problems import did_you_mean, listed
 from trainer.spec import DatasetInfo, InstalledPackage, JobSpec, Problem, Report
 
 #: What is wrong with a model is told beside other mistakes where its check takes no longer.
 MOST_SECONDS_OF_REFUSED = 5.0
+#: Parts of a spec that decide which weights there are.
+_NETWORK = frozenset({"model", "norm", "weights"})
 #: Parts of a spec that decide whether others fit: with one of them unread, a check would be of something else.
 _SHAPING = frozenset({"dataset", "model", "task", "training"})
 
@@ -52,6 +54,8 @@ def begin_arms(
     services: Services, study: StudySpec, arms: Sequence[Arm], found: list[Problem]
 ) -> list[Arm]:
     """The arms with the checkpoints that they begin from; what is wrong with those in `found`."""
+    if study.pretrain is not None:
+        return list(_begin_pretrained(services, arms, found))
     begun = []
     for arm in arms:
         field = next((one for one in ("tune", "search") if getattr(study, one) is not None), None)
@@ -66,6 +70,21 @@ def begin_arms(
         cells = tuple(replace(one, spec=one.spec.model_copy(update=update)) for one in arm.cells)
         begun.append(arm if weights is None else replace(arm, cells=cells, weights=weights))
     return begun
+
+
+def _begin_pretrained(
+    services: Services, arms: Sequence[Arm], found: list[Problem]
+) -> Iterator[Arm]:
+    """With what the pretraining among them will leave, whose weights are not there yet."""
+    weights = None
+    for arm in arms:
+        if arm.variant == PRETRAINING:
+            ready = find_dataset(services, arm.spec.dataset.name, "/pretrain/dataset/name", found)
+            if ready is not None:
+                spec, info = (one.model_dump(mode="json") for one in (arm.spec, ready[1]))
+                weights = InitialWeights("", 0, spec, info)
+    for arm in arms:
+        yield arm if arm.spec.init_from is None else replace(arm, weights=weights)
 
 
 @contextmanager
@@ -206,10 +225,10 @@ def note_initial_weights(spec: JobSpec, report: Report, weights: InitialWeights 
     if weights is None or spec.init_from is None:
         return report
     head = ", but for the last layer" if spec.init_from.reset_head else ""
-    note = (
-        f"begins with the weights of job {spec.init_from.job} ({spec.init_from.checkpoint}, epoch {weights.epoch})"
-        f"{head}"
-    )
+    is_there = spec.init_from.job != TO_BE_PRETRAINED
+    job = f"job {spec.init_from.job}" if is_there else "the pretraining of its seed"
+    which = f"{spec.init_from.checkpoint}{f', epoch {weights.epoch}' if is_there else ''}"
+    note = f"begins with the weights of {job} ({which}){head}"
     return report.model_copy(update={"notes": (*report.notes, note)})
 
 
@@ -262,10 +281,27 @@ def locate_problems(
     # A mistake in the base is found in every arm but stands in the document once, and so `locate` leads all
     # of them to one pointer.
     return [
-        one.model_copy(update={"pointer": locate(study, arm.variant, arm.point, one.pointer)})
+        _locate(study, arm, one)
         for arm, report in zip(arms, reports, strict=False)
         for one in select_read(report.problems, unread.get(arm.name, frozenset()))
     ]
+
+
+def _locate(study: StudySpec, arm: Arm, problem: Problem) -> Problem:
+    place = locate(study, arm.variant, arm.point, problem.pointer)
+    if study.pretrain is None:
+        return problem.model_copy(update={"pointer": place})
+    # No document names the job that arms begin from: it is the variant that doesn't fit, or a pretraining of another network.
+    # The checker knows that by the number that stands for a job to come.
+    if problem.pointer == "/init_from/job":
+        is_other = not _NETWORK.isdisjoint(study.pretrain)
+        place = "/pretrain" if is_other else pointer("variants", arm.variant)
+    words = {
+        name: text.replace(f"job {TO_BE_PRETRAINED}", "the pretraining")
+        for name in ("detail", "remedy")
+        if (text := getattr(problem, name)) is not None
+    }
+    return problem.model_copy(update={**words, "pointer": place})
 
 
 def select_read(problems: Iterable[Problem], unread: frozenset[str]) -> list[Problem]:

@@ -23,7 +23,7 @@ from store.db import User
 from store.results import history, pace
 from store.studies import studies
 from studies.planning import ArmWork, estimate, outlook
-from studies.spec import StudySpec, count_trials, expand, is_study
+from studies.spec import PRETRAINING, StudySpec, count_trials, expand, is_study
 from trainer.spec import JobSpec
 
 router = APIRouter(tags=["plans"], dependencies=[Depends(get_current_user)])
@@ -52,19 +52,22 @@ def make_plan(
     with services.sessions.begin() as session:
         spec = study.model_dump(mode="json")
         same = [one.id for one in studies.same_as(session, spec, study.project)]
-    then = len(expand(study)) if study.tuned_paths else 0
+    then = len(expand(study)) if study.tuned_paths or study.pretrain is not None else 0
     # With the seeds of its last look.
     growing = _count_growing(study, then or len(plan.new))
     later = count_trials(study) - len(plan.new) if study.search else 0
+    # The arms of the plan have all jobs that follow pretrainings.
+    unseen = 0 if study.pretrain is not None else later + then
     return _build_view(
         services,
         "study",
         plan,
         defaults,
-        _bill(services, user, plan, later + then, growing, fresh=fresh),
+        _bill(services, user, plan, unseen, growing, fresh=fresh),
+        whole=_whole(plan, unseen + growing),
+        pretrainings=len(plan.new) if study.pretrain is not None else 0,
         later_trials=later,
         then=then,
-        growing=growing,
         variants=len(study.variants),
         points=_count_points(study, plan),
         seeds=len(study.seed_list),
@@ -81,9 +84,10 @@ def _build_view(
     defaults: Any,
     bill: BillView,
     *,
+    whole: float = 1.0,
+    pretrainings: int = 0,
     later_trials: int = 0,
     then: int = 0,
-    growing: int = 0,
     variants: int = 1,
     points: int = 1,
     seeds: int = 1,
@@ -91,18 +95,18 @@ def _build_view(
     verdict: OutlookView | None = None,
     same_as: Sequence[int] = (),
 ) -> PlanView:
-    trials = sum(arm.jobs * arm.report.steps for arm in plan.arms)
-    whole = _whole(plan, later_trials + then + growing)
+    steps = sum(arm.jobs * arm.report.steps for arm in plan.arms)
     return PlanView(
         kind=kind,
         count=len(plan.new),
+        pretrainings=pretrainings,
         later_trials=later_trials,
         then=then,
         variants=variants,
         points=points,
         seeds=seeds,
         most_seeds=most_seeds,
-        steps=round(trials * whole),
+        steps=round(steps * whole),
         estimate=_estimate(services, plan.arms, whole),
         bill=bill,
         verdict=verdict,
@@ -178,6 +182,7 @@ def _count_points(study: StudySpec, plan: Plan) -> int:
     points = [
         {path: value for path, value in arm.point.items() if path not in study.tuned_paths}
         for arm in plan.arms
+        if study.pretrain is None or arm.variant != PRETRAINING
     ]
     return len({repr(sorted(point.items())) for point in points})
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from api.schemas import SearchView, StudyView
+from api.schemas import PretrainingView, SearchView, StudyView
 from api.services import Services
 from store.db import Study
 from store.mlflow import links, mirror_problems
@@ -24,6 +24,7 @@ def build_study_views(
     tallied = count_jobs(session, ids)
     problems = mirror_problems.of_studies(session, ids)
     searches, growths = _read_searches(session, found), _read_growths(session, found)
+    pretrainings = _read_pretrainings(session, found)
     return [
         StudyView.of(
             study,
@@ -32,6 +33,7 @@ def build_study_views(
             urls.get(study.id),
             problems.get(study.id, ()),
             searches.get(study.id),
+            pretrainings.get(study.id),
             growths.get(study.id),
         )
         for study in found
@@ -46,6 +48,16 @@ def _read_growths(session: Session, several: Sequence[Study]) -> dict[int, Growt
     counts = count_cells(session, [study.id for study in growing])
     growths = {one.id: describe_growth(read_study(one.spec), counts[one.id]) for one in growing}
     return {study_id: growth for study_id, growth in growths.items() if growth is not None}
+
+
+def _read_pretrainings(session: Session, found: Sequence[Study]) -> dict[int, PretrainingView]:
+    """Of those that have some."""
+    ids = [study.id for study in found if study.spec.get("pretrain") is not None]
+    tallies = count_trials(session, ids) if ids else {}
+    return {
+        study_id: PretrainingView(jobs=one.made, succeeded=one.succeeded, failed=one.failed)
+        for study_id, one in tallies.items()
+    }
 
 
 def _read_searches(session: Session, found: Sequence[Study]) -> dict[int, SearchView]:

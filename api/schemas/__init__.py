@@ -66,7 +66,7 @@ from api.schemas.service import (
     UserView,
     WorkerView,
 )
-from api.schemas.studies import AcceptedStudy, SearchView, StudyView
+from api.schemas.studies import AcceptedStudy, PretrainingView, SearchView, StudyView
 from api.schemas.waiting import WaitView
 from api.schemas.webhooks import DeliveryView, NewWebhook, WebhookSecretView, WebhookView
 
@@ -114,6 +114,7 @@ __all__ = [
     "PlannedCell",
     "PresetDetail",
     "PresetView",
+    "PretrainingView",
     "PriorityChange",
     "ProjectChange",
     "ProjectDetail",

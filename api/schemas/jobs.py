@@ -62,7 +62,8 @@ class JobView(View):
     variant: str | None
     point: Annotated[dict[str, Any], Field(description="the matrix point: dotted path → value")]
     trial: Annotated[
-        dict[str, Any] | None, Field(description="for a tuning trial: the settings it tries")
+        dict[str, Any] | None,
+        Field(description="for a tuning trial: the settings it tries; {} for a pretraining"),
     ]
     seed: int
     status: JobStatus

@@ -130,7 +130,15 @@ class PlanView(View):
         int,
         Field(description="number of trials that a search makes once those before have succeeded"),
     ]
-    then: Annotated[int, Field(description="number of jobs created once all trials have succeeded")]
+    pretrainings: Annotated[
+        int, Field(description="of the count, those that later jobs begin from: one for each seed")
+    ]
+    then: Annotated[
+        int,
+        Field(
+            description="number of jobs created once all trials have succeeded, or each once the pretraining of its seed has"
+        ),
+    ]
     variants: int
     points: Annotated[int, Field(description="number of matrix points, includes among them")]
     seeds: int

@@ -59,6 +59,14 @@ class SearchView(View):
     ]
 
 
+class PretrainingView(View):
+    """How far the pretrainings of a study are: each is a job, and the arms of its seed follow when it has succeeded."""
+
+    jobs: Annotated[int, Field(description="one for each seed")]
+    succeeded: int
+    failed: int
+
+
 class GrowthView(View):
     """Where a study stands that grows until it is decided."""
 
@@ -108,6 +116,9 @@ class StudyView(View):
         Field(description="per arm the settings tried and chosen, once all trials have ended"),
     ]
     search: Annotated[SearchView | None, Field(description="null: the study has no search")]
+    pretraining: Annotated[
+        PretrainingView | None, Field(description="null: its arms begin from no pretraining")
+    ]
     growth: Annotated[GrowthView | None, Field(description="null: its number of seeds is fixed")]
     preset: Annotated[
         dict[str, str] | None, Field(description="the preset it ran: name, scale, dataset, digest")
@@ -129,6 +140,7 @@ class StudyView(View):
         url: str | None = None,
         problems: Sequence[MirrorProblem] = (),
         search: SearchView | None = None,
+        pretraining: PretrainingView | None = None,
         growth: Growth | None = None,
     ) -> Self:
         return cls(
@@ -153,6 +165,7 @@ class StudyView(View):
             declared={kind: Declared(**one) for kind, one in study.declared.items()},
             tuning=study.tuning,
             search=search,
+            pretraining=pretraining,
             growth=growth and GrowthView.model_validate(growth),
             preset=_short(study.preset),
             created_at=study.created_at,

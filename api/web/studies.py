@@ -22,7 +22,7 @@ from store.mlflow import links
 from store.studies import list_job_ids, measure_pace, studies
 from studies.comparison import compare, read_evidence
 from studies.report import JobReport, fetch_arrays, make_page, read_report
-from studies.spec import read_study
+from studies.spec import PRETRAINING, read_study
 from studies.stats import higher_is_better, validation_metric
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -136,6 +136,8 @@ def show_study(request: Request, services: ServicesDep, user: Reader, study_id: 
 
 def _is_trying(study: Study, view: StudyView) -> bool:
     """Whether jobs will be made that are not there yet."""
+    if (pretraining := view.pretraining) is not None:
+        return pretraining.succeeded + pretraining.failed < pretraining.jobs
     tries = study.spec.get("search") is not None or study.spec.get("tune") is not None
     return tries and view.tuning is None
 
@@ -171,20 +173,25 @@ def read_results(services: Services, study: Study) -> tuple[dict[str, Any], Sequ
         trials=len(ids) - len(report.jobs),
         trials_url=_list_trials(study),
         is_search=study.spec.get("search") is not None,
+        is_pretrained=study.spec.get("pretrain") is not None,
         document=document,
     )
     return {"page": page, "results": results, "figure": figure, "job_ids": ids}, ids
 
 
 def _list_trials(study: Study) -> str | None:
-    """Where the jobs are listed that try settings, the best first: they have seeds of their own."""
+    """Where the jobs are listed that try settings, the best first: they have seeds of their own; or that pretrain."""
     spec = read_study(study.spec)
     trying = spec.search or spec.tune
-    if trying is None:
-        return None
     metric = validation_metric(spec.metric)
+    if trying is not None:
+        which = f"seed in ({', '.join(map(str, trying.seeds))})"
+    elif spec.pretrain is not None:
+        which = f"variant={PRETRAINING}"
+    else:
+        return None
     return Asked(
-        query=f"study=s{study.id} and seed in ({', '.join(map(str, trying.seeds))})",
+        query=f"study=s{study.id} and {which}",
         columns=f"trial,{metric},seconds,finished",
         sort=f"-{metric}" if higher_is_better(metric) else metric,
         trials="true",

@@ -166,9 +166,8 @@ def _count_jobs(plan: PlanView) -> str:
     whole = plan.variants * plan.points * plan.seeds
     left_out = f", less {whole - jobs} that are left out" if jobs < whole else ""
     at_most = "at most " if plan.later_trials else ""
-    trials = (
-        f"{at_most}{count(plan.count + plan.later_trials, 'trial')}, then " if plan.then else ""
-    )
+    first = "pretraining" if plan.pretrainings else "trial"
+    trials = f"{at_most}{count(plan.count + plan.later_trials, first)}, then " if plan.then else ""
     grows = plan.most_seeds > plan.seeds
     most = f", at most {jobs // plan.seeds * plan.most_seeds} with {plan.most_seeds} seeds" if grows else ""  # fmt: skip
     return f"{trials}{jobs} ({product}{left_out}){most}"

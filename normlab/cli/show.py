@@ -12,6 +12,7 @@ from normlab.cli.render import (
     Format,
     Output,
     ago,
+    describe_pretraining,
     describe_trials,
     duration,
     emit,
@@ -187,6 +188,8 @@ def _show_study(client: Client, reference: Reference, item: dict[str, Any], outp
             say(f"search: {describe_trials(search)}")
             for line in importance_lines((item["tuning"] or {}).get("arms", ())):
                 say(line)
+        if pretraining := item["pretraining"]:
+            say(describe_pretraining(pretraining))
         if growth := item["growth"]:
             say(f"until decided: {growth['sentence']}")
         if item["reused"]:

@@ -16,6 +16,7 @@ from normlab.cli.render import (
     Item,
     Output,
     ago,
+    describe_pretraining,
     describe_trials,
     draw,
     emit,
@@ -86,6 +87,8 @@ def follow_to_the_end(
         item = outlast_outage(partial(client.show, reference))
         if search := item.get("search"):
             say(describe_search(reference, search))
+        if pretraining := item.get("pretraining"):
+            say(f"{reference}: {describe_pretraining(pretraining)}")
         if growth := item.get("growth"):
             say(f"{reference}: until decided, {growth['sentence']}")
     jobs = follow(snapshots(client, references, timeout))

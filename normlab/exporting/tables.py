@@ -21,7 +21,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "counts": "json",
         "reused": "integer", "bill": "json", "spec": "json", "baseline": "text", "metric": "text", "warnings": "texts",
         "tags": "texts", "note": "text", "archived": "flag", "numerics": "json", "planned_seeds": "json",
-        "declared": "json", "tuning": "json", "search": "json", "growth": "json", "preset": "json", "created_at": "time",
+        "declared": "json", "tuning": "json", "search": "json", "pretraining": "json", "growth": "json", "preset": "json", "created_at": "time",
         "trace_id": "text",
         "mlflow_url": "text", "mirror_problems": "json", "mirror_problem_count": "integer",
     },

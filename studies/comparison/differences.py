@@ -196,6 +196,15 @@ def _find_missing(evidence: StudyEvidence) -> Iterator[str]:
             "cancelled or failed for another reason than memory or time; `retry` runs failed and cancelled ones again"
         )
         return
+    unbegun = _find_unbegun(evidence)
+    if evidence.pretraining is not None and unbegun:
+        yield (
+            f"no arm has a job at {'seeds' if len(unbegun) > 1 else 'seed'} {listed(list(map(str, unbegun)))}: they are created "
+            f"once the pretraining of their seed has succeeded; {_explain_missing(evidence.pretraining, unbegun)}; "
+            "`retry` runs failed and cancelled ones again"
+        )
+    if unbegun == list(evidence.seeds):
+        return
     # Arms are made of jobs: a variant without any job is in none of the loops over arms, and would be dropped in
     # silence.
     there = {arm.variant for arm in evidence.arms.values()}
@@ -203,8 +212,17 @@ def _find_missing(evidence: StudyEvidence) -> Iterator[str]:
         if variant not in there:
             yield f"{variant}: no jobs"
     for arm in evidence.arms.values():
-        if seeds := [seed for seed in evidence.seeds if seed not in arm.values]:
+        missing = (seed for seed in evidence.seeds if seed not in arm.values)
+        if seeds := [seed for seed in missing if seed not in unbegun]:
             yield f"{arm.name}: {_explain_missing(arm, seeds)}"
+
+
+def _find_unbegun(evidence: StudyEvidence) -> list[int]:
+    """Seeds at which no arm has a job yet, of a study with a pretraining."""
+    if evidence.study.pretrain is None:
+        return []
+    begun = {seed for arm in evidence.arms.values() for seed in arm.rows}
+    return [seed for seed in evidence.seeds if seed not in begun]
 
 
 def _find_unexplained(evidence: StudyEvidence) -> Iterator[str]:

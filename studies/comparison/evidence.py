@@ -117,7 +117,7 @@ class StudyEvidence:
     planned with; `is_exploratory`: it has grown without having said so beforehand. `varying`: what no spec explains and
     isn't the same in all jobs, with the number of its values. `first_steps`: job → step
     at which it reached the study's threshold. `tried`: arm → settings that its tuning or search has tried, once it has
-    chosen. Curves and snapshots are there where they were asked for.
+    chosen. `pretraining`: the jobs that those of the arms begin from, which are no arm of the comparison. Curves and snapshots are there where they were asked for.
     """
 
     study: StudySpec
@@ -131,6 +131,7 @@ class StudyEvidence:
     taken_looks: tuple[int, ...]
     planned: int
     is_exploratory: bool
+    pretraining: Arm | None
     confounds: tuple[Confound, ...]
     varying: tuple[tuple[str, int], ...]
     first_steps: Mapping[int, int]
@@ -155,6 +156,7 @@ def read_evidence(
     snapshots, if the study has claims or a figure of its own to need them."""
     spec = read_study(study.spec)
     is_recorded = with_records and bool(spec.claims or spec.figure)
+    has_pretraining = spec.pretrain is not None
     threshold = spec.threshold
     return gather_evidence(
         spec,
@@ -168,6 +170,9 @@ def read_evidence(
         curves=series.curves(session, study.id) if is_recorded else None,
         snapshots=series.study_snapshots(session, study.id) if is_recorded else None,
         tried={arm["arm"]: len(arm["tried"]) for arm in (study.tuning or {}).get("arms", ())},
+        pretrainings=result_rows.study_rows(session, study.id, trials=True)
+        if has_pretraining
+        else (),
     )
 
 
@@ -182,6 +187,7 @@ def gather_evidence(
     curves: Curves | None = None,
     snapshots: Snapshots | None = None,
     tried: Mapping[str, int] | None = None,
+    pretrainings: Iterable[ResultRow] = (),
 ) -> StudyEvidence:
     """`planned_seeds`: those that the study was submitted with (None: all that it has); `declared`: kind of
     difference → why it doesn't matter, besides what the study document declares."""
@@ -210,6 +216,7 @@ def gather_evidence(
         taken_looks=taken_looks,
         planned=_planned_count(study, seeds, planned_seeds),
         is_exploratory=_is_exploratory(study, seeds, planned_seeds),
+        pretraining=next(iter(group_arms(study, pretrainings, metric)), None),
         confounds=tuple(
             find_confounds(
                 study,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from store.results import ResultRow
 from studies.comparison.differences import UNFINISHED
-from studies.comparison.evidence import StudyEvidence
+from studies.comparison.evidence import Arm, StudyEvidence
 from studies.comparison.schemas import Best, Difference, State, VariantSummary, Verdict
 from studies.spec import ENOUGH_SEEDS
 from studies.stats import (
@@ -210,6 +210,8 @@ def list_caveats(evidence: StudyEvidence, variants: Sequence[VariantSummary]) ->
         for arm, tried in evidence.tried.items():
             if tried < search.trials:
                 yield f"{arm} had {tried} trials of {search.trials}: its space has no others that can be trained"
+    if evidence.pretraining is not None:
+        yield from _describe_pretraining(evidence, evidence.pretraining)
     yield from note_convergence(variants)
     for one in variants:
         yield from _describe_jobs(one)
@@ -225,6 +227,25 @@ def list_caveats(evidence: StudyEvidence, variants: Sequence[VariantSummary]) ->
         )
     for what, values in evidence.varying:
         yield f"{what} isn't the same in all jobs: {values} different ones"
+
+
+def _describe_pretraining(evidence: StudyEvidence, pretraining: Arm) -> Iterator[str]:
+    begun = {
+        arm.name: any(row.spec.get("init_from") for row in arm.rows.values())
+        for arm in evidence.arms.values()
+    }
+    names = [name for name, has_begun in begun.items() if has_begun]
+    who = "all arms" if len(names) == len(begun) else listed(names)
+    jobs = sorted(row.job_id for row in pretraining.rows.values())
+    if names:
+        yield (
+            f"at each seed {who} began from the weights of one pretraining (j{jobs[0]} to j{jobs[-1]}), which are no part of the "
+            "comparison: their chance is shared, and the differences are between what followed"
+        )
+    diverged = [row for row in pretraining.rows.values() if row.reason == "diverged"]
+    if diverged:
+        seeds = listed([f"{row.seed} (j{row.job_id})" for row in diverged])
+        yield f"the pretraining diverged at seed {seeds}: what began from it has its checkpoint from before"
 
 
 def _describe_growth(evidence: StudyEvidence) -> str:

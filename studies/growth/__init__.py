@@ -1,5 +1,7 @@
-"""Studies that grow until they are decided: the next look, in the transaction that closes the last job of the one before."""
+"""Studies whose jobs follow from others, in the transaction that closes those: the next look from the one before, until all is
+decided; the arms of a seed from its pretraining."""
 
 from studies.growth.grow import grow
+from studies.growth.pretraining import begin_arms
 
-__all__ = ["grow"]
+__all__ = ["begin_arms", "grow"]

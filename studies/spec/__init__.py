@@ -1,6 +1,6 @@
-"""The study document: variants, matrix, claims, panels, tuning, search; and its expansion into cells."""
+"""The study document: variants, matrix, claims, panels, tuning, search, pretraining; and its expansion into cells."""
 
-from studies.spec.arms import find_arm
+from studies.spec.arms import TO_BE_PRETRAINED, find_arm
 from studies.spec.claims import (
     Claim,
     Combined,
@@ -30,6 +30,7 @@ from studies.spec.panels import (
     Panel,
 )
 from studies.spec.parts import collect_problems, part_of, read_job_parts, read_study_parts
+from studies.spec.pretraining import expand_pretrained, refuse_idle_pretraining
 from studies.spec.refusals import (
     refuse_idle_factor,
     refuse_other_sampler,
@@ -49,6 +50,7 @@ from studies.spec.search import (
 from studies.spec.space import ArmSpace
 from studies.spec.study import (
     ENOUGH_SEEDS,
+    PRETRAINING,
     Spending,
     Splits,
     StudyError,
@@ -70,6 +72,8 @@ __all__ = [
     "ALTERNATIVES",
     "ENOUGH_SEEDS",
     "FEWEST_PAIRED_SEEDS",
+    "PRETRAINING",
+    "TO_BE_PRETRAINED",
     "AnyRange",
     "ArmSpace",
     "ArraysPanel",
@@ -113,6 +117,7 @@ __all__ = [
     "expand",
     "expand_extremes",
     "expand_parts",
+    "expand_pretrained",
     "expand_setting",
     "expand_trials",
     "find_arm",
@@ -128,6 +133,7 @@ __all__ = [
     "read_study",
     "read_study_parts",
     "refuse_idle_factor",
+    "refuse_idle_pretraining",
     "refuse_other_sampler",
     "refuse_unfair_settings",
     "refuse_unplanned_seeds",

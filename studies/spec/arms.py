@@ -6,14 +6,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runtime.documents import MAX_DEPTH, pointer
-from studies.spec.merge import locate, merged, overlaid, search_place
+from studies.spec.merge import find_patch, locate, merged, overlaid, search_place
 from studies.spec.parts import ReadSpec, read_job_parts
-from studies.spec.study import StudyError, StudySpec
+from studies.spec.study import PRETRAINING, StudyError, StudySpec
 from trainer.problems import did_you_mean, listed
 from trainer.spec import Problem
 
 #: Of a job spec, what no part of a study may set.
 _OF_THE_STUDY = ("seed", "project")
+#: As the job that an arm begins from, as long as the pretraining of its seed isn't there.
+TO_BE_PRETRAINED = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,10 @@ class Arm:
     point: dict[str, Any]
     source: str
     setting: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: Of studies with `pretrain`.
+PRETRAINING_ARM = Arm(PRETRAINING, {}, "/pretrain")
 
 
 def list_arms(study: StudySpec, problems: list[Problem]) -> list[Arm]:
@@ -97,14 +103,12 @@ def read_spec(study: StudySpec, arm: Arm) -> ReadSpec:
 
 def build_document(study: StudySpec, arm: Arm) -> dict[str, Any]:
     """The job's document before it is read as a spec; raises `StudyError`."""
-    for place, part in (
-        ("/base", study.base),
-        (pointer("variants", arm.variant), study.variants[arm.variant]),
-    ):
+    patch, patch_place = find_patch(study, arm.variant)
+    for place, part in (("/base", study.base), (patch_place, patch)):
         for key in _OF_THE_STUDY:
             if key in part:
                 raise StudyError((_misplaced(f"{place}/{key}", key),))
-    document = merged(study.base, study.variants[arm.variant])
+    document = merged(study.base, patch)
     for path, value in {**arm.point, **arm.setting}.items():
         if (key := path.split(".")[0]) in _OF_THE_STUDY:
             raise StudyError((_misplaced(_place_of(study, arm, path), key),))
@@ -118,7 +122,41 @@ def build_document(study: StudySpec, arm: Arm) -> dict[str, Any]:
             raise StudyError(
                 (Problem(pointer=_place_of(study, arm, path), detail=detail),)
             ) from error
+    if study.pretrain is not None:
+        document = (
+            _begin_pretraining(document, patch)
+            if arm == PRETRAINING_ARM
+            else _begin_from_it(study, arm, document)
+        )
     return {**document, "project": study.project, "seed": study.seed_list[0]}
+
+
+def _begin_pretraining(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """What the base says of them is meant for the arms."""
+    for key, why in (
+        ("init_from", "a pretraining begins anew"),
+        ("evaluations", "a pretraining is evaluated on validation alone"),
+    ):
+        if key in patch:
+            raise StudyError((Problem(pointer=f"/pretrain/{key}", detail=why, remedy="remove it"),))
+    return {
+        key: value for key, value in document.items() if key not in ("init_from", "evaluations")
+    }
+
+
+def _begin_from_it(study: StudySpec, arm: Arm, document: dict[str, Any]) -> dict[str, Any]:
+    """With `init_from` as the arm has it before the job is known; null: from scratch."""
+    wanted = document.get("init_from", {})
+    if not isinstance(wanted, Mapping):
+        return document
+    if given := [key for key in ("job", "digest") if key in wanted]:
+        place = locate(study, arm.variant, arm.point, f"/init_from/{given[0]}")
+        detail = "the study has pretrain: its arms begin from the pretraining of their seed, not from another job"
+        remedy = (
+            f"no {given[0]}, or no pretrain; a variant begins from scratch with `init_from: null`"
+        )
+        raise StudyError((Problem(pointer=place, detail=detail, remedy=remedy),))
+    return {**document, "init_from": {**wanted, "job": TO_BE_PRETRAINED}}
 
 
 def _misplaced(place: str, key: str) -> Problem:

@@ -121,7 +121,9 @@ def _seeded(study: StudySpec, arm: Arm, spec: JobSpec) -> Iterator[Cell]:
 def at_seed(study: StudySpec, spec: JobSpec, seed: int) -> JobSpec:
     """Where splits are resampled or subsets drawn, the seed does that, too: alike in every variant."""
     seeded = _SEEDED[study.splits]
-    if seeded is None:
+    # A pretraining may have all examples where subsets are drawn for the arms.
+    is_whole = seeded == "subset_seed" and spec.dataset.train_size is None
+    if seeded is None or is_whole:
         return spec.model_copy(update={"seed": seed})
     dataset = spec.dataset.model_copy(update={seeded: seed})
     return spec.model_copy(update={"seed": seed, "dataset": dataset})

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runtime.documents import pointer
-from studies.spec.study import StudySpec
+from studies.spec.study import PRETRAINING, StudySpec
 
 #: Fields of which a spec says only one or the other.
 ALTERNATIVES = (
@@ -54,16 +54,23 @@ def locate(study: StudySpec, variant: str, point: Mapping[str, Any], place: str)
             is_above and not _is_written(study, variant, segments)
         ):
             return _place_of(study, point, path)
-    inside: Any = study.variants[variant]
+    patch, patch_place = find_patch(study, variant)
+    inside: Any = patch
     for segment in segments:
         if not isinstance(inside, Mapping) or segment not in inside:
             break
         inside = inside[segment]
         if not isinstance(inside, Mapping):
-            return pointer("variants", variant) + place
+            return patch_place + place
     first = segments[0] if segments else ""
-    owner = pointer("variants", variant) if first in study.variants[variant] else "/base"
-    return owner + place
+    return (patch_place if first in patch else "/base") + place
+
+
+def find_patch(study: StudySpec, variant: str) -> tuple[Mapping[str, Any], str]:
+    """What a variant, or the pretraining, changes in the base, and where that stands in the study document."""
+    if study.pretrain is not None and variant == PRETRAINING:
+        return study.pretrain, "/pretrain"
+    return study.variants[variant], pointer("variants", variant)
 
 
 def _place_of(study: StudySpec, point: Mapping[str, Any], path: str) -> str:

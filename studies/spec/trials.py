@@ -1,10 +1,10 @@
-"""What a tuning or a search trains before the cells of its study."""
+"""What a tuning, a search or a pretraining trains before the cells of its study."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from studies.spec.arms import Arm, find_arm, list_arms, read_spec
+from studies.spec.arms import PRETRAINING_ARM, Arm, find_arm, list_arms, read_spec
 from studies.spec.expand import MAX_CELLS, Cell, at_seed
 from studies.spec.parts import collect_problems
 from studies.spec.search import Search
@@ -20,8 +20,8 @@ _UNKNOWN = "unknown key"
 
 def expand_trials(study: StudySpec) -> tuple[Cell, ...]:
     """What tuning trains before the cells: every arm × setting × tuning seed; of a search the trials that depend on no
-    results; none without either. The test split stays sealed: trials are evaluated on validation alone. Raises
-    `StudyError`."""
+    results; the pretraining of every seed; none without any of them. The test split stays sealed: they are evaluated on
+    validation alone. Raises `StudyError`."""
     problems: list[Problem] = []
     arms = list_arms(study, problems)
     if study.tune is not None:
@@ -44,6 +44,8 @@ def expand_trials(study: StudySpec) -> tuple[Cell, ...]:
             for setting in space.list_first(search.first_trials)
         ]
         cells = _read_trials(study, trials, search.seeds, problems)
+    elif study.pretrain is not None:
+        cells = _read_trials(study, [PRETRAINING_ARM], study.seed_list, problems)
     else:
         return ()
     _raise_if(problems)
@@ -82,12 +84,14 @@ def expand_setting(
 
 
 def count_trials(study: StudySpec) -> int:
-    """How many jobs its tuning or search trains in all."""
+    """How many jobs its tuning or search trains in all, or its pretraining."""
     arms = len(list_arms(study, []))
     if study.search is not None:
         return arms * study.search.trials * len(study.search.seeds)
     if study.tune is not None:
         return arms * len(study.tune.candidates()) * len(study.tune.seeds)
+    if study.pretrain is not None:
+        return len(study.seed_list)
     return 0
 
 
@@ -160,7 +164,7 @@ def _trial(study: StudySpec, arm: Arm, spec: JobSpec, seed: int) -> Cell:
     point = {**arm.point, **arm.setting}
     name = arm_name(arm.variant, point)
     return Cell(
-        name=f"{name} | trial at seed {seed}",
+        name=f"{name} | {'trial at ' * (arm != PRETRAINING_ARM)}seed {seed}",
         variant=arm.variant,
         point=point,
         seed=seed,

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from store.catalog import datasets
 from store.db import Job, lock_attempt
 from store.jobs import Assignment, commands
-from studies.growth import grow
+from studies.growth import begin_arms, grow
 from studies.tuning import UnheardRequest, continue_tuning
 from trainer.checks import check
 from trainer.events import Finished
@@ -86,7 +86,7 @@ def record_outcome(
     memory_bytes: int | None = None,
     checks: NetworkChecks | None = None,
 ) -> None:
-    """With what follows from the end of a trial, or of a look. `checks`: kept from one try of the transaction to the next. Raises
+    """With what follows from the end of a trial, of a pretraining, or of a look. `checks`: kept from one try of the transaction to the next. Raises
     LostLease, and NotPrepared."""
     # The end forgets the request.
     request = UnheardRequest.of(lock_attempt(session, assignment.job_id, assignment.attempt))
@@ -95,6 +95,9 @@ def record_outcome(
         return
     if job.trial is None and job.status == "succeeded":
         grow(session, job.study_id, request)
+    elif job.trial == {}:
+        if job.status == "succeeded":
+            begin_arms(session, job, request)
     elif job.trial is not None and job.status in ("succeeded", "failed"):
         checks = NetworkChecks() if checks is None else checks
         continue_tuning(session, job.study_id, request, checks.find_problems)

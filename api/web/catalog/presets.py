@@ -62,6 +62,7 @@ class Offer:
     takes: str
     jobs: int
     trials: int
+    trial: str
     seeds: int
 
 
@@ -173,6 +174,7 @@ def _make_offer(preset: Preset, scale: str, dataset: str, takes: str) -> Offer:
         takes=takes,
         jobs=len(expand(study)),
         trials=len(expand_trials(study)),
+        trial="jobs that try settings" if study.pretrain is None else "pretrainings",
         seeds=len(study.seed_list),
     )
 

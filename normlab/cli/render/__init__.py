@@ -28,7 +28,14 @@ from normlab.cli.render.output import (
 from normlab.cli.render.patience import Patience
 from normlab.cli.render.plan import CELLS, bill_lines, show_plan, trials_of
 from normlab.cli.render.preset_pages import find_others, start_all, write_markdown, write_pages
-from normlab.cli.render.progress import describe_trials, draw, importance_lines, summary, tell
+from normlab.cli.render.progress import (
+    describe_pretraining,
+    describe_trials,
+    draw,
+    importance_lines,
+    summary,
+    tell,
+)
 from normlab.cli.render.queue import show_queue, waiting_lines
 from normlab.cli.render.service import SHOWN, problem_lines, say_mirror, say_workers
 from normlab.cli.render.stack_progress import StackProgress
@@ -52,6 +59,7 @@ __all__ = [
     "ago",
     "bill_lines",
     "console",
+    "describe_pretraining",
     "describe_trials",
     "draw",
     "duration",

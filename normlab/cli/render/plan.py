@@ -43,6 +43,8 @@ def trials_of(plan: Item) -> str:
     """`at most 160 trials (80 at once, 80 as results come in)`: a small space has fewer, and bad ones may be left before
     their last seed."""
     first, later = plan["count"], plan["later_trials"]
+    if plan["pretrainings"]:
+        return f"{first} pretraining{'s' * (first != 1)}"
     if not later:
         return f"{first} trials"
     return f"at most {first + later} trials ({first} at once, {later} as results come in)"

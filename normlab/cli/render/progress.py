@@ -181,6 +181,17 @@ def describe_trials(search: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
+def describe_pretraining(pretraining: Mapping[str, Any]) -> str:
+    """How far the pretrainings of a study are, and what follows."""
+    jobs, failed = pretraining["jobs"], pretraining["failed"]
+    lost = f", {failed} {'has' if failed == 1 else 'have'} failed" if failed else ""
+    then = (
+        "" if pretraining["succeeded"] == jobs else "; the arms of a seed follow when its own has"
+    )
+    noun = "pretraining has" if jobs == 1 else "pretrainings have"
+    return f"{pretraining['succeeded']} of {jobs} {noun} succeeded{lost}{then}"
+
+
 def importance_lines(arms: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What mattered in each arm of a search that has chosen, most first."""
     for arm in arms:

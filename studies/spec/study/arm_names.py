@@ -4,6 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+#: In the place of a variant's name, of the job that all arms of a seed begin from.
+PRETRAINING = "pretraining"
+
 
 def arm_name(variant: str, point: Mapping[str, Any]) -> str:
     """`group · batch_size=8`: the variant and its point, with paths as short as they stay distinct.

@@ -47,6 +47,10 @@ def _with_sentence(schema: dict[str, Any]) -> None:
     schema["anyOf"].append({"type": "string", "pattern": PATTERN})
 
 
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
 class Threshold(Part):
     """A value of a curve: how many steps did it take to reach it?"""
 
@@ -150,6 +154,15 @@ class StudySpec(Part):
         Search | None,
         Field(
             description="instead of `tune`: ranges in which every arm looks for its setting, with as many trials"
+        ),
+    ] = None
+    # Left out of documents at its default, as in the documents from before it was there.
+    pretrain: Annotated[
+        dict[str, Any] | None,
+        Field(
+            exclude_if=_is_none,
+            description="what it changes in the base: a training before the arms, one for each seed, from whose weights "
+            "the arms of that seed begin; none of the comparison",
         ),
     ] = None
     claims: Annotated[
