@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     LargeBinary,
+    Uuid,
     case,
     cast,
     func,
@@ -68,7 +69,9 @@ def read_entries(
     """Of the jobs that have ended (not by being cancelled) and aren't archived, the oldest entry first."""
     resampled = _is_resampled()
     board = case((resampled, Result.resampled_board), else_=Result.board)
-    entry = case((resampled, Result.resampled_entry), else_=Result.entry)
+    entry = case(
+        (_begins_from_pretraining(), _ARM), (resampled, Result.resampled_entry), else_=Result.entry
+    )
     numbers = _send("int8send", Result.job_id).op("||")(_send("int8send", Result.seed))
     score = func.coalesce(_send("float8send", score_of(metric)), literal(_NO_SCORE, LargeBinary))
     jobs = func.string_agg(numbers.op("||")(score), literal(b"", LargeBinary))
@@ -120,6 +123,17 @@ def _is_resampled() -> ColumnElement[bool]:
     # each of its jobs.
     resampled = select(Study.id).where(Study.spec["splits"].astext == "resampled")
     return Result.study_id.in_(resampled.correlate(None))
+
+
+def _begins_from_pretraining() -> ColumnElement[bool]:
+    pretrained = select(Study.id).where(Study.spec["pretrain"].astext.is_not(None))
+    return Result.study_id.in_(pretrained.correlate(None))
+
+
+# Their specs differ in the job that they begin from, by the seed: what they have in common is the study and the name.
+_ARM = cast(
+    func.md5(func.concat(Result.study_id, " ", func.split_part(Result.name, " | seed ", 1))), Uuid
+)
 
 
 def _send(name: str, value: Any) -> ColumnElement[bytes]:

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from store.catalog import annotations
 from store.catalog.annotations import Annotation
-from store.db.models import Study
+from store.db.models import Job, Study
 from store.jobs import commands
 from tests.support.factories import acquire_job, make_cells, make_study, make_worker, set_job
 from trainer.events import Started
@@ -139,3 +140,19 @@ def test_another_cut_of_the_data_is_another_board(member: TestClient, sessions: 
     train(sessions, {"none": [0.6]})
     train(sessions, {"none": [0.9]}, dataset={"name": "digits", "split_seed": 1})
     assert [one["rank"] for one in board(member)] == [1, 1]
+
+
+def test_arms_of_one_study_that_begin_from_pretrainings_are_one_entry_each(
+    member: TestClient, sessions: Sessions
+) -> None:
+    study = train(sessions, {"none": [0.8, 0.9], "batch": [0.95, 0.85]})
+    other = train(sessions, {"batch": [0.5]})
+    with sessions.begin() as session:
+        for study_id in (study, other):
+            row = session.get_one(Study, study_id)
+            row.spec = {**row.spec, "pretrain": {}}
+            for job in session.scalars(select(Job).where(Job.study_id == study_id)):
+                job.spec = {**job.spec, "init_from": {"job": 1 + job.seed}}
+    assert [(one["name"], one["n"], one["studies"]) for one in board(member)] == [
+        ("batch", 2, [study]), ("none", 2, [study]), ("batch", 1, [other]),
+    ]  # fmt: skip

@@ -14,7 +14,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from runtime.storage import FolderStorage
 from store.db.models import Checkpoint, Job
+from store.studies import studies
 from tests.support import factories
+from tests.support.following_jobs import acquire_all, create_study
+from tests.support.result_rows import make_study
 from trainer.data.loading import load
 from worker.execution.context import Drain, ExecutionContext
 from worker.execution.execute import execute
@@ -85,3 +88,38 @@ def test_a_job_whose_weights_are_gone_fails_once_and_says_so(context: ExecutionC
     job = train(context, init_from=wanted, forget=True, **STILL)
     assert (job.status, job.attempt) == ("failed", 1)
     assert f"the weights of job {source.id}, to begin from, are gone" in (job.error or "")
+
+
+def test_arms_of_a_study_begin_with_the_weights_of_its_pretraining(
+    context: ExecutionContext,
+) -> None:
+    study = make_study(
+        {"batch": {}, "frozen": {"norm": {"frozen": "all"}}},
+        base={
+            "dataset": {"name": "digits", "train_size": 50},
+            "model": {"name": "mlp", "hidden": [8]},
+            "norm": {"kind": "batch"},
+            **STILL,
+        },
+        pretrain={"optimizer": {"lr": 0.1}},
+        seeds=2,
+    )
+    with context.sessions.begin() as session:
+        factories.make_worker(session, cpu=4)
+        study_id = create_study(session, study).id
+    for count in (2, 4):
+        assignments = acquire_all(context.sessions)
+        assert len(assignments) == count
+        for assignment in assignments:
+            execute(assignment, context, time.monotonic())
+    with context.sessions.begin() as session:
+        jobs = {(job.variant, job.seed): job for job in studies.jobs_of(session, study_id)}
+    assert {job.status for job in jobs.values()} == {"succeeded"}
+    for seed in range(2):
+        digest, weights = best(context, jobs["pretraining", seed])
+        for variant in ("batch", "frozen"):
+            arm = jobs[variant, seed]
+            assert arm.spec["init_from"]["job"] == jobs["pretraining", seed].id
+            assert (arm.facts or {})["initial_weights"] == digest
+            begun = best(context, arm)[1]
+            assert torch.equal(begun["linear1.weight"], weights["linear1.weight"])
