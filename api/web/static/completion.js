@@ -166,15 +166,16 @@ class YamlReader {
 
 // What the schemas allow ---------------------------------------------------------------------------------------------
 
-// One schema of both, in which a study knows jobs: its base and its variants are parts of one.
+// One schema of both, in which a study knows jobs: its base, its variants and what it pretrains are parts of one.
 function joinSchemas(study, job) {
   const { project, seed, ...properties } = job.properties;
   const part = { type: "object", properties };
-  const { base, variants } = study.properties;
+  const { base, variants, pretrain } = study.properties;
   const joined = {
     ...study.properties,
     base: { ...part, description: base.description },
     variants: { ...variants, additionalProperties: part },
+    pretrain: { ...part, description: pretrain.description },
   };
   return { anyOf: [{ ...study, properties: joined }, job], $defs: { ...study.$defs, ...job.$defs } };
 }
