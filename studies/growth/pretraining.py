@@ -4,7 +4,7 @@ at which it has ended and nothing follows."""
 from sqlalchemy.orm import Session
 
 from store.catalog import initial_weights
-from store.db import Job, NotFound
+from store.db import DatasetUnavailable, Job, NotFound
 from store.studies import studies
 from studies.spec import expand_pretrained, read_study
 from studies.tuning import UnheardRequest, add_cells
@@ -15,7 +15,7 @@ def begin_arms(session: Session, job: Job, request: UnheardRequest | None = None
     """After a pretraining has succeeded: makes the jobs of its seed, with the digest of the checkpoint that they begin from.
     `request`: meets what is made, or a study that was cancelled would go on.
 
-    Nothing follows from one that has no such checkpoint, and the study says so.
+    Nothing follows from one that has no such checkpoint, nor where the data of the arms are gone; the study says so.
     """
     assert job.study_id is not None
     study = studies.lock(session, job.study_id)
@@ -26,9 +26,9 @@ def begin_arms(session: Session, job: Job, request: UnheardRequest | None = None
         return of_job.model_copy(update={"digest": digest})
 
     try:
-        cells = expand_pretrained(read_study(study.spec), job.seed, find)
-    except NotFound as error:
+        add_cells(
+            session, study, expand_pretrained(read_study(study.spec), job.seed, find), request
+        )
+    except (NotFound, DatasetUnavailable) as error:
         study.warnings = [*study.warnings, f"no arm has a job at seed {job.seed}: {error}"]
         session.flush()
-        return
-    add_cells(session, study, cells, request)

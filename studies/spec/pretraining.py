@@ -51,7 +51,18 @@ def _find_problems(study: StudySpec) -> Iterator[Problem]:
         detail = "every variant has `init_from: null`, so that none begins from the pretraining"
         yield Problem(pointer="/pretrain", detail=detail, remedy="no pretrain")
     if (own := read_spec(study, PRETRAINING_ARM).spec) is not None:
+        yield from _find_other_device(own, arms)
         yield from _find_other_cut(study, own, arms)
+
+
+def _find_other_device(own: JobSpec, arms: Sequence[JobSpec]) -> Iterator[Problem]:
+    """The first job that starts decides where all jobs of a study are trained, and it is a pretraining."""
+    wanted = sorted({spec.resources.device for spec in (own, *arms)})
+    if len(wanted) > 1:
+        detail = f"the pretraining and all arms are trained on one kind of device, but they ask for {' and '.join(wanted)}"
+        yield Problem(
+            pointer="/pretrain", detail=detail, remedy="resources.device in the base alone"
+        )
 
 
 def _find_other_cut(study: StudySpec, own: JobSpec, arms: Sequence[JobSpec]) -> Iterator[Problem]:

@@ -223,3 +223,18 @@ def test_nothing_follows_from_one_without_weights_and_the_study_says_so(
         assert warning == (
             f"no arm has a job at seed 0: job {assignment.job_id} has no best checkpoint"
         )
+
+
+def test_arms_whose_data_are_gone_keep_no_pretraining_from_ending(
+    sessions: Sessions, make: Callable[..., int]
+) -> None:
+    base = {**FIELDS["base"], "dataset": {"name": "gone"}}
+    study_id = make(seeds=1, base=base, pretrain={"dataset": {"name": "digits"}})
+    [assignment] = acquire_all(sessions)
+    with sessions.begin() as session:
+        end(session, assignment)
+    with sessions.begin() as session:
+        [job] = studies.jobs_of(session, study_id)
+        assert job.status == "succeeded"
+        [warning] = find_study(session, study_id).warnings
+        assert "not registered: gone" in warning

@@ -163,3 +163,11 @@ def test_it_may_not_see_what_tests_the_arms() -> None:
     assert place == "/pretrain/dataset/split_seed"
     assert "examples that test the arm" in detail
     refuse_idle_pretraining(make(pretrain={"dataset": {"name": "mnist1d", "split_seed": 3}}))
+
+
+def test_it_is_trained_where_the_arms_are() -> None:
+    for pretrain, base in (({"device": "cpu"}, {"device": "cuda"}), ({"device": "auto"}, {"device": "cpu"})):  # fmt: skip
+        study = make(pretrain={"resources": pretrain}, base={**DOCUMENT["base"], "resources": base})
+        [(place, detail)] = refusals(study)
+        assert place == "/pretrain"
+        assert "one kind of device" in detail
