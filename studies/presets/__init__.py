@@ -63,6 +63,7 @@ CHAPTERS: Mapping[str, tuple[str, ...]] = {
         "norms-compared",
         "batch-size-sensitivity",
         "gradient-accumulation-with-norms",
+        "bn-frozen-finetuning",
         "group-number",
         "lrn",
         "dyt-when-data-are-scarce",
