@@ -35,6 +35,9 @@ from trainer.spec.job import JobSpec, Numerics
 from trainer.training.loop import train
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+# torch.compile believes what the processor says of its vector instructions, and compiles no program for each to see
+# whether it runs, which takes longer than a test's own kernels.
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 
 DEVICES = [
     "cpu",
