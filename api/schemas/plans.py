@@ -82,7 +82,7 @@ class BillView(View):
         Field(description="of a study that grows, until its first look; null of others"),
     ]
     unknown: Annotated[
-        int, Field(description="jobs that are not in it: nothing like them was trained")
+        int, Field(description="jobs that are not in it: no comparable job has been trained")
     ]
     unknown_seconds: Annotated[
         float, Field(description="device time after which the unknown jobs end: their timeouts")
@@ -103,7 +103,7 @@ class BillView(View):
     ]
     wall_seconds: Annotated[
         float | None,
-        Field(description="until the last job has ended, with the queue as it is now"),
+        Field(description="until the last job has ended, with the current queue"),
     ]
     memory_bytes: Annotated[
         int | None,

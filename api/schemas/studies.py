@@ -55,7 +55,8 @@ class SearchView(View):
         Field(description="by `oom` and `timeout` they count as the worst; others hold their arm"),
     ]
     refused: Annotated[
-        int, Field(description="settings that can't be trained, passed over: they are no trials")
+        int,
+        Field(description="settings that can't be trained and were skipped: they are no trials"),
     ]
 
 

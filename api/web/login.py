@@ -162,7 +162,7 @@ def _admit(
 def _find_provider(services: Services) -> Flow:
     if services.provider is None:
         raise NotFound(
-            "there is no identity provider to log in at: an administrator can name one with NORMLAB_OIDC_ISSUER"
+            "no identity provider is configured: an administrator can set one with NORMLAB_OIDC_ISSUER"
         )
     return services.provider
 

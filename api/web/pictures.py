@@ -102,7 +102,7 @@ def picture_of_batch(info: DatasetInfo, chosen: Sequence[Augmentation]) -> Pictu
     return Picture(
         width=(_DRAWS + 1) * (factor * width + 4) + 8,
         height=_ROWS * (factor * height + 4) + 4,
-        words=f"{_ROWS} training images of {info.name}, a row each: as it is, then {_DRAWS} times with {names}",
+        words=f"{_ROWS} training images of {info.name}, one per row: the original, then {_DRAWS} versions with {names}",
     )
 
 

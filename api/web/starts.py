@@ -75,8 +75,8 @@ def from_preset(name: str, scale: str | None, dataset: str | None) -> Start:
     except (UnknownPreset, NotOffered) as error:
         raise NotFound(str(error)) from error
     note = (
-        "Submitted from here, it is a study of your own, with the preset's claims. From the preset's page it runs as "
-        "it is, and counts among the preset's runs."
+        "Submitted from here, it is your own study, with the preset's claims. To count it among the preset's runs, run it "
+        "unchanged from the preset's page."
     )
     text = spec_text(document, tuple(document["variants"]))
     return Start(f"Preset {preset.name}", text, note, f"/presets/{preset.name}")
@@ -89,8 +89,8 @@ def from_catalog(address: str) -> Start:
         raise NotFound(f"the catalogue has no template {address!r}")
     section, choice = found
     note = (
-        f"A study that compares {choice.kind} with doing without, all else equal. Change the model, the dataset and what "
-        "else you like."
+        f"A study that compares {choice.kind} with not using it, all else being equal. Change the model, the dataset and "
+        "whatever else you like."
     )
     return Start(
         f"Catalogue: {choice.kind}", write_template(section, choice), note, f"/catalog#{section}"
@@ -118,8 +118,8 @@ def from_weights(session: Session, job_id: int) -> Start:
     """Its spec, with its weights to begin from in place of those that it began from itself."""
     job = _find_training(session, job_id)
     note = (
-        "A job that begins with the best weights of this one: change the dataset, the learning rate or what else it shall "
-        "train with. With reset_head: true it begins the last layer anew, for other classes."
+        "A job that starts from the best weights of this one: change the dataset, the learning rate or anything else. "
+        "With reset_head: true it initializes the last layer again, for other classes."
     )
     text = _write_spec({**job.spec, "init_from": {"job": job_id}})
     return Start(job.name, text, note, f"/jobs/{job_id}")
@@ -128,7 +128,7 @@ def from_weights(session: Session, job_id: int) -> Start:
 def _find_training(session: Session, job_id: int) -> Job:
     job = find_job(session, job_id)
     if job.kind != "training":
-        raise NotFound(f"job {job_id} trains nothing: it decoded a dataset")
+        raise NotFound(f"job {job_id} is not a training: it decoded a dataset")
     return job
 
 
@@ -141,4 +141,4 @@ def _write_spec(spec: Mapping[str, Any]) -> str:
 
 
 def _again(kind: str) -> str:
-    return f"Change what you like: what you submit is a new {kind}, and this one stays as it is."
+    return f"Change what you like: you submit a new {kind}, and this one stays unchanged."

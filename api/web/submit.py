@@ -164,7 +164,7 @@ def _count_jobs(plan: PlanView) -> str:
     factors = [(plan.variants, "variant"), (plan.points, "point"), (plan.seeds, "seed")]
     product = " × ".join(count(*one) for one in factors if one[1] != "point" or one[0] > 1)
     whole = plan.variants * plan.points * plan.seeds
-    left_out = f", less {whole - jobs} that are left out" if jobs < whole else ""
+    left_out = f", minus {whole - jobs} excluded" if jobs < whole else ""
     at_most = "at most " if plan.later_trials else ""
     first = "pretraining" if plan.pretrainings else "trial"
     trials = f"{at_most}{count(plan.count + plan.later_trials, first)}, then " if plan.then else ""
@@ -174,9 +174,9 @@ def _count_jobs(plan: PlanView) -> str:
 
 
 _BASES = {
-    "same": "as jobs took, some of them of the same variants",
-    "shape": "as jobs took of the same model, norm, data and batch size",
-    "scaled": "a rough guess from jobs of another size",
+    "same": "estimated from finished jobs, some of them of the same variants",
+    "shape": "estimated from finished jobs of the same model, norm, data and batch size",
+    "scaled": "a rough guess from finished jobs of another size",
 }
 
 
@@ -185,7 +185,7 @@ def _describe_bill(bill: BillView) -> Mapping[str, str]:
     if bill.reused:
         facts["Reused"] = f"{bill.reused} of {count(bill.jobs, 'job')}: trained before"
     if bill.device_seconds is None:
-        return facts | {"Bill": "unknown: nothing like it was trained"}
+        return facts | {"Bill": "unknown: no comparable job has been trained"}
     if bill.basis is None:
         return facts | {"Bill": "nothing is left to train"}
     usual = f"; usually off by {bill.usual_error:.0%}" if bill.usual_error is not None else ""
@@ -195,7 +195,7 @@ def _describe_bill(bill: BillView) -> Mapping[str, str]:
         f"{from_least}{duration(bill.device_seconds)} of device time ({_BASES[bill.basis]}{usual})"
     )
     if bill.wall_seconds is not None:
-        facts["Done in"] = f"{duration(bill.wall_seconds)}, with the queue as it is now"
+        facts["Done in"] = f"{duration(bill.wall_seconds)}, with the current queue"
     elif not bill.unknown:
         facts["Done in"] = "unknown: no worker with such a device is running"
     sizes = {"Memory": bill.memory_bytes, "Disk": bill.stored_bytes}

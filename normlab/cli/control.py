@@ -67,8 +67,8 @@ def extend(
 ) -> None:
     """Add seeds to a study; every variant is trained with them.
 
-    Its verdict becomes exploratory, unless the study declared `looks` and grows to one of them. A study that grows until
-    it is decided takes seeds up to one of its looks, and beyond the last.
+    Its verdict becomes exploratory, unless the study declared `looks` and grows to one of them. A study with
+    `seeds: until decided` can be extended up to one of its looks, or beyond the last.
     """
     try:
         numbers = [int(part) for part in seeds.split(",")]
@@ -101,12 +101,14 @@ def delete(
         list[str] | None, typer.Argument(help="jobs (j12) or studies (s3)", metavar="[ID...]")
     ] = None,
     dataset: Annotated[list[str] | None, typer.Option(help="a registered dataset")] = None,
-    project: Annotated[list[str] | None, typer.Option(help="a project, with all in it")] = None,
+    project: Annotated[
+        list[str] | None, typer.Option(help="a project with everything in it")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="don't ask")] = False,
 ) -> None:
-    """Delete jobs, studies, datasets or projects that have ended, for good: rows, files and MLflow's runs.
+    """Permanently delete jobs, studies, datasets or projects that have ended: rows, files and MLflow's runs.
 
-    A study goes with its jobs; one job of a study can't be deleted alone. What other jobs reuse of a job stays theirs.
+    A study is deleted with its jobs; a single job of a study can't be deleted. Results that other jobs reuse are kept.
     `archive` only hides.
     """
     references = [Reference.parse(name) for name in names or ()]
@@ -116,7 +118,7 @@ def delete(
     if not paths:
         raise NormlabError("name what to delete: j12, s3, --dataset NAME or --project NAME")
     if not yes:
-        typer.confirm(f"Delete {', '.join(paths)} for good? This can't be undone.", abort=True)
+        typer.confirm(f"Permanently delete {', '.join(paths)}? This can't be undone.", abort=True)
     with Client() as client:
         for what, path in paths.items():
             client.delete(path)

@@ -129,7 +129,7 @@ def show(
         Path | None, typer.Option(help="write a PNG with images of each class to this file")
     ] = None,
 ) -> None:
-    """Show a dataset: its contents, images of each class, and what registration took, mapped and skipped."""
+    """Show a dataset: its contents, images of each class, and the record of its registration."""
     with Client() as client:
         dataset = client.dataset(name)
         match output:
@@ -189,7 +189,7 @@ def preview(
     with Client() as client:
         picture = client.preview(name, images=images, draws=draws, seed=seed, **options)
     _save(picture, out)
-    say(f"{out}: {images} images of {name}, each as it is and {draws} times augmented")
+    say(f"{out}: {images} images of {name}, each with {draws} augmented versions")
 
 
 def _augmentation(path: Path) -> dict[str, Any]:

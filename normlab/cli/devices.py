@@ -18,7 +18,7 @@ workers = typer.Typer(help="Workers: list, drain, release.")
 Host = Annotated[str, typer.Argument(metavar="HOST")]
 Device = Annotated[str, typer.Argument(help="like cuda:0", metavar="DEVICE")]
 Lasts = Annotated[str, typer.Option("--for", help="how long: 90s, 30m, 2h, 1d")]
-Why = Annotated[str, typer.Option(help="what for, as others read it")]
+Why = Annotated[str, typer.Option(help="the reason, shown to other users")]
 
 
 @devices.callback(invoke_without_command=True)
@@ -78,19 +78,19 @@ def worker(
     join: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="what `--print-join` has written; `-`: from standard input"
+            metavar="FILE", help="the file written by `--print-join`; `-`: standard input"
         ),
     ] = None,
     print_join: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
-            help="write what a worker of this machine's stack needs, passwords among it; `-`: to standard output",
+            help="write the settings, including passwords, that a worker of this machine's stack needs; `-`: standard output",
         ),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="of the host; default: the machine's. No two workers share one"),
+        typer.Option(help="host name, unique among workers; default: the machine's"),
     ] = None,
     sockets: Annotated[
         Path | None,
@@ -103,15 +103,15 @@ def worker(
         typer.Option(help="with --join: where the service's storage is mounted on this machine"),
     ] = None,
 ) -> None:
-    """Work on this machine for a service that runs on another (--join), or let others work for this one (--print-join).
+    """Run a worker for a service on another machine (--join), or write the file that such a worker needs (--print-join).
 
     On the machine of the service: `normlab worker --print-join join.env`. Copy the file, which holds passwords, to the
-    other machine. The local stack listens on sockets and on no port, so forward them there, into an empty folder:
+    other machine. The local stack listens on sockets, not on ports, so forward them into an empty folder there:
 
     ssh -N -L $PWD/.s.PGSQL.5432:SOCKETS/.s.PGSQL.5432 -L $PWD/redis.sock:SOCKETS/redis.sock SERVICE
 
     with SOCKETS as in the file, and then `normlab worker --join join.env --sockets .`. Both machines need the same
-    storage: a folder that both mount (--storage where it has another path), or an object store. It runs until
+    storage: a folder that both mount (--storage if its path differs), or an object store. It runs until
     Ctrl-C, which saves its jobs. NORMLAB_CPU_SLOTS and the other settings of workers are in the README.
     """
     if (join is None) == (print_join is None):
@@ -134,7 +134,7 @@ def _file(name: str) -> Path | None:
 def _reserve(body: dict[str, Any]) -> None:
     with Client() as client:
         made = client.post("reservations", body)
-    say(f"{_name(made)} is reserved until {_until(made)}; running jobs go on")
+    say(f"{_name(made)} is reserved until {_until(made)}; running jobs continue")
 
 
 def _parse_device(text: str) -> tuple[str, int]:

@@ -31,7 +31,7 @@ from normlab.errors import NormlabError
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Presets, which are results of the literature as studies with verdicts: list, show, run, all.",
+    help="Presets: studies that reproduce results of the literature and check their claims: list, show, run, all.",
 )
 
 
@@ -144,8 +144,8 @@ def run_all(
     markdown: Annotated[
         Path | None,
         typer.Option(
-            help="also write the page as Markdown, with the figures in --out; other presets' and scales' "
-            "sections of a page that is there stay"
+            help="also write the page as Markdown, with the figures in --out; in an existing page, "
+            "the sections of other presets and scales are kept"
         ),
     ] = None,
 ) -> None:
@@ -232,7 +232,7 @@ def _chosen(
     found: Mapping[str, list[dict[str, Any]]], section: str | None, kind: str | None
 ) -> list[dict[str, Any]]:
     if section is not None and section not in found:
-        raise NormlabError(f"there is no section {section!r}; there are {', '.join(found)}")
+        raise NormlabError(f"there is no section {section!r}; choose one of {', '.join(found)}")
     named = [
         {"section": name, **one}
         for name, choices in found.items()
@@ -242,7 +242,7 @@ def _chosen(
     chosen = [one for one in named if kind in (None, one["kind"])]
     if not chosen and kind is not None:
         kinds = ", ".join(one["kind"] for one in named)
-        raise NormlabError(f"{section} has no {kind!r}; it has {kinds}")
+        raise NormlabError(f"{section} has no {kind!r}; choose one of {kinds}")
     return chosen
 
 

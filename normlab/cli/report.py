@@ -88,9 +88,9 @@ def export(
         typer.Option(
             "--everything",
             metavar="FOLDER",
-            help="not one table but all that you may read, in open formats: rows as Parquet, specs as YAML, files, and "
-            "weights as safetensors; repeated, it goes on. An admin's read-only token reads as a viewer's: private "
-            "projects that don't list the admin are left out",
+            help="instead of one table, everything that you may read, in open formats: rows as Parquet, specs as YAML, "
+            "files, and weights as safetensors; an interrupted export resumes when repeated. An admin's read-only token "
+            "reads like a viewer's: private projects that don't list the admin are left out",
         ),
     ] = None,
     project: Annotated[
@@ -98,7 +98,7 @@ def export(
     ] = None,
     checkpoints: Annotated[
         bool,
-        typer.Option("--checkpoints/--no-checkpoints", help="with --everything: weights, too"),
+        typer.Option("--checkpoints/--no-checkpoints", help="with --everything: include weights"),
     ] = True,
 ) -> None:
     """Export matching results as one table: a line per job, with its metrics and its spec."""
@@ -129,15 +129,15 @@ def _export_everything(
             exported = export_everything(client, folder, selection, progress)
     except OSError as error:
         raise NormlabError(
-            f"{folder} cannot be written: {error.strerror}; once it can, the same command goes on"
+            f"{folder} cannot be written: {error.strerror}; repeat the command to resume"
         ) from error
     except KeyboardInterrupt:
-        typer.echo(f"{folder} is not complete: the same command goes on", err=True)
+        typer.echo(f"{folder} is incomplete: repeat the command to resume", err=True)
         raise
     rows = exported.rows
     counts = ", ".join(f"{name} {rows[name]}" for name in ("studies", "jobs", "epochs"))
     say(f"Exported to {folder}: {counts}; files and checkpoints fetched {exported.fetched}")
-    say(f"{folder / 'README.md'} says what is what")
+    say(f"{folder / 'README.md'} explains the contents")
     if exported.problems:
         for problem in exported.problems:
             typer.echo(problem, err=True)

@@ -193,7 +193,9 @@ def _show_study(client: Client, reference: Reference, item: dict[str, Any], outp
         if growth := item["growth"]:
             say(f"until decided: {growth['sentence']}")
         if item["reused"]:
-            say(f"{item['reused']} of its jobs reuse the results of equal ones (`--fresh` trains)")
+            say(
+                f"{item['reused']} of its jobs reuse the results of identical jobs (`--fresh` trains them)"
+            )
         _show_remarks(item)
         say()
     emit(jobs, JOBS, output, "no jobs")
@@ -224,7 +226,7 @@ def _show_job(client: Client, reference: Reference, item: dict[str, Any], output
     study = f", study s{item['study_id']}" if item.get("study_id") else ""
     say(f"project {item['project']}, owner {item['owner']}{study}, seed {item['seed']}")
     if item["reused_from"]:
-        say(f"not trained: its results are those of job j{item['reused_from']}, which is equal")
+        say(f"not trained: it reuses the results of the identical job j{item['reused_from']}")
     say(
         f"step {item['step']} of {item['total_steps'] or '?'}, trained for {duration(item['seconds_used'])}"
     )

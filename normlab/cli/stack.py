@@ -50,7 +50,7 @@ def up(
         bool,
         typer.Option(
             "--adopt-storage",
-            help="accept $NORMLAB_HOME/storage (or the object store of NORMLAB_STORAGE) as the database's, although it was emptied or replaced",
+            help="accept $NORMLAB_HOME/storage (or the object store of NORMLAB_STORAGE) as the database's storage even if it was emptied or replaced",
         ),
     ] = False,
 ) -> None:
@@ -157,19 +157,23 @@ def status(
 
 def backup(
     folder: Annotated[
-        Path, typer.Argument(help="new, empty, or with an earlier backup", metavar="FOLDER")
+        Path,
+        typer.Argument(
+            help="a new or empty folder, or one with an earlier backup", metavar="FOLDER"
+        ),
     ],
     quick: Annotated[
         bool,
         typer.Option(
-            "--quick", help="trust what FOLDER has already by its size, and don't read all of it"
+            "--quick", help="compare existing files in FOLDER by size instead of reading them"
         ),
     ] = False,
 ) -> None:
     """Back up the local stack, running or not: its databases and its files.
 
-    A file whose content FOLDER has already is not copied again, unless it was damaged there. FOLDER then holds this backup and none before it; for
-    several, use several folders. It holds everybody's results and the first admin's token: keep it private.
+    Files that FOLDER already contains are not copied again unless they are damaged there. FOLDER holds only the latest
+    backup; use several folders for several backups. It contains everyone's results and the first admin's token: keep it
+    private.
     """
     home = Home.from_environment()
     say(f"Backing up {home.folder} to {folder}")
@@ -179,9 +183,11 @@ def backup(
 
 
 def restore(
-    folder: Annotated[Path, typer.Argument(help="of `normlab backup`", metavar="FOLDER")],
+    folder: Annotated[
+        Path, typer.Argument(help="folder written by `normlab backup`", metavar="FOLDER")
+    ],
 ) -> None:
-    """Restore a backup into NORMLAB_HOME, which must be empty or missing; each file is compared with its digest."""
+    """Restore a backup into NORMLAB_HOME, which must be empty or missing; each file's digest is verified."""
     home = Home.from_environment()
     say(f"Restoring {folder} into {home.folder}")
     if status := control.restore(home, folder):
@@ -196,26 +202,27 @@ def verify_mirror(
     repair: Annotated[
         bool,
         typer.Option(
-            "--repair", help="delete what differs, and have the mirror send it again to new runs"
+            "--repair",
+            help="delete runs that differ, and have the mirror send them again as new runs",
         ),
     ] = False,
 ) -> None:
-    """Compare MLflow with the database: parameters, metrics, tags and status of all that has ended.
+    """Compare MLflow with the database: parameters, metrics, tags and status of everything that has ended.
 
-    Names each run that differs, and each that is no job's or study's; exit status 1 if there is any and it is not
-    repaired. In compose: `docker compose run --rm mirror python -m worker.mirror --verify`.
+    It lists runs that differ and runs that belong to no job or study. The exit status is 1 if there are any and they
+    are not repaired. In compose: `docker compose run --rm mirror python -m worker.mirror --verify`.
     """
     _run_mirror("--repair" if repair else "--verify")
 
 
 @mirror.command("rebuild")
 def rebuild_mirror() -> None:
-    """Delete all runs that the mirror has made in MLflow, and have it send everything again to new ones.
+    """Delete all runs that the mirror has made in MLflow, and have it send everything again as new runs.
 
     In compose: `docker compose run --rm mirror python -m worker.mirror --rebuild`.
     """
     _run_mirror("--rebuild")
-    say("The mirror sends everything again; `normlab status` says what MLflow lacks")
+    say("The mirror sends everything again; `normlab status` shows what MLflow lacks")
 
 
 def _run_mirror(option: str) -> None:

@@ -105,7 +105,7 @@ Fresh = Annotated[
     bool,
     typer.Option(
         "--fresh",
-        help="train every job; by default, a job of which an equal one has succeeded gets its results",
+        help="train every job; by default, a job reuses the results of an identical job that has succeeded",
     ),
 ]
 
@@ -115,14 +115,14 @@ def submit(
     settings: Settings = None,
     fresh: Fresh = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="submit whatever it costs, without being asked")
+        bool, typer.Option("--yes", "-y", help="submit without asking, whatever the bill")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="wait until it has ended")] = False,
 ) -> None:
     """Submit a job or a study. With --wait the exit status is 0 only if it succeeded.
 
-    Above 4 hours of device time it asks first, by the bill that `plan` shows; NORMLAB_ASK_ABOVE_MINUTES sets another
-    limit.
+    If the bill that `plan` shows exceeds 4 hours of device time, it asks for confirmation first; NORMLAB_ASK_ABOVE_MINUTES
+    sets another limit.
     """
     with Client() as client:
         if str(file) != "-" and not yes:
@@ -142,7 +142,7 @@ def _ask(bill: Item) -> None:
         say_paragraph(line)
     if not sys.stdin.isatty():
         raise NormlabError(
-            f"this takes more than the {minutes:g} device-minutes that are submitted without asking: "
+            f"this exceeds the {minutes:g} device-minutes that are submitted without confirmation: "
             "add --yes, or set NORMLAB_ASK_ABOVE_MINUTES"
         )
     typer.confirm("Submit it?", abort=True)
@@ -154,7 +154,7 @@ def _minutes_without_asking() -> float:
         return float(text)
     except ValueError:
         raise NormlabError(
-            f"NORMLAB_ASK_ABOVE_MINUTES is a number of minutes, but is {text!r}"
+            f"NORMLAB_ASK_ABOVE_MINUTES must be a number of minutes but is {text!r}"
         ) from None
 
 
@@ -164,7 +164,7 @@ def show_accepted(client: Client, reference: Reference, item: Item | None = None
     count = sum(item["counts"].values()) if reference.kind == "study" else 1
     jobs = f", {_jobs(count)}{_reused(item)}" if reference.kind == "study" else ""
     if item.get("reused_from"):
-        jobs = f": job j{item['reused_from']} has trained the same, and its results are reused"
+        jobs = f": it reuses the results of the identical job j{item['reused_from']}"
     say(f"Accepted {reference.kind} {reference}: {item['name']}{jobs}")
     _count_warnings(item.get("warnings", []), f"normlab show {reference}")
     for note in item.get("notes", []):
@@ -176,8 +176,8 @@ def show_accepted(client: Client, reference: Reference, item: Item | None = None
 def _reused(study: Item) -> str:
     if not study.get("reused"):
         return ""
-    has = "has" if study["reused"] == 1 else "have"
-    return f", of which {study['reused']} {has} the results of equal ones that were trained before"
+    reuse = "reuses" if study["reused"] == 1 else "reuse"
+    return f", of which {study['reused']} {reuse} the results of identical jobs"
 
 
 def _offer_instead(client: Client, earlier: Reference) -> None:
@@ -239,7 +239,7 @@ def mcp(
         typer.Option(
             metavar="MINUTES",
             min=0,
-            help="device-minutes that the agent may order in this session, by the bills of `plan`; 0: it only reads",
+            help="device-minutes that the agent may use in this session, by the bills of `plan`; 0: it only reads",
         ),
     ] = 0.0,
 ) -> None:

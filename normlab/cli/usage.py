@@ -67,13 +67,13 @@ def _limit(value: str) -> str | int | None:
 def usage(
     output: Output = Format.TABLE,
     disk: Annotated[
-        bool, typer.Option("--disk", help="what each person's files take instead")
+        bool, typer.Option("--disk", help="show the disk use of each person instead")
     ] = False,
 ) -> None:
-    """Show what each person has used of the devices, and whose jobs start next.
+    """Show each person's use of the devices, and whose jobs start next.
 
-    Of two jobs of the same priority, the one of the person who has used less starts first: device time divided by the
-    person's weight. Half of it is forgotten in every half-life.
+    Of two jobs of the same priority, the job of the person with less use starts first. Use is device time divided by the
+    person's weight, and decays with a half-life.
     """
     if disk:
         _show_disk(output)
@@ -83,12 +83,12 @@ def usage(
     if output is Format.JSON:
         say(json.dumps(found, indent=2))
         return
-    emit(found["items"], _USAGE, output, "nobody has used the machines lately")
+    emit(found["items"], _USAGE, output, "nobody has used the devices lately")
     if output is Format.TABLE and found["items"]:
         say()
         for one in sorted(found["items"], key=lambda one: (one["turn"] is None, one["turn"])):
             say(f"{one['user']}: {one['why']}")
-        say(f"Half of the time is forgotten in {duration(found['half_life_seconds'])}.")
+        say(f"Past use decays with a half-life of {duration(found['half_life_seconds'])}.")
 
 
 def _show_disk(output: Format) -> None:
@@ -106,14 +106,16 @@ def gc(
     older_than: Annotated[
         str | None,
         typer.Option(
-            help="of jobs that ended so long ago, like 12h, 7d; default: what the sweep is about to remove"
+            help="of jobs that ended at least this long ago, like 12h, 7d; default: what the sweep is about to remove"
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="only show what would be removed")
+    ] = False,
 ) -> None:
-    """Remove the checkpoints that ended jobs would resume from (admins only); the best one of each job stays.
+    """Remove the checkpoints for resuming jobs that have ended (admins only); the best one of each job is kept.
 
-    A failed or cancelled job without its last checkpoint starts anew when it is retried.
+    A failed or cancelled job without its last checkpoint starts from the beginning when it is retried.
     """
     with Client() as client:
         removed = client.post("gc", {"older_than": older_than, "dry_run": dry_run})

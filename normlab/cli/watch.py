@@ -187,13 +187,15 @@ def add(
     ] = None,
     format: Annotated[
         Message | None,
-        typer.Option(help="of a URL: JSON with all that is known (standard), or a text for a chat"),
+        typer.Option(
+            help="for a URL: JSON with all details (standard), or a text for a chat (slack)"
+        ),
     ] = None,
 ) -> None:
-    """Send a message when a study of yours has ended, with its verdict, or a job without a study has failed.
+    """Send a message when one of your studies has ended, with its verdict, or one of your jobs without a study has failed.
 
-    Each message to a URL is signed with the secret that is printed (Standard Webhooks). The webhook lasts as long as the
-    token that it is added with.
+    Each message to a URL is signed with the secret that is printed (Standard Webhooks). The webhook is valid as
+    long as the token that adds it.
     """
     body: dict[str, object] = {"url": url}
     if format is not None:
@@ -211,21 +213,21 @@ def add(
         err=True,
     )
     if made["expires_at"]:
-        typer.echo(f"It ends with its token, at {made['expires_at']}.", err=True)
+        typer.echo(f"It expires with its token, at {made['expires_at']}.", err=True)
     if made["secret"]:
         say(made["secret"])
 
 
 @webhooks.command("list")
 def list_webhooks(output: Output = Format.TABLE) -> None:
-    """List your webhooks, and what became of their messages (admins: everybody's)."""
+    """List your webhooks and the state of their messages (admins: everyone's)."""
     with Client() as client:
         emit(client.items("webhooks"), _WEBHOOKS, output, "no webhooks")
 
 
 @webhooks.command()
 def messages(number: _Number, output: Output = Format.TABLE) -> None:
-    """List a webhook's messages of the last 30 days, the latest first, and what became of each."""
+    """List a webhook's messages of the last 30 days, latest first, and the state of each."""
     with Client() as client:
         items = client.items(f"webhooks/{number}/deliveries")
     emit(items, _MESSAGES, output, "no messages")
@@ -233,7 +235,7 @@ def messages(number: _Number, output: Output = Format.TABLE) -> None:
 
 @webhooks.command()
 def remove(number: _Number) -> None:
-    """Remove a webhook; messages that have not arrived yet are not sent any more."""
+    """Remove a webhook; messages that have not arrived yet are no longer sent."""
     with Client() as client:
         client.delete(f"webhooks/{number}")
     say(f"Webhook {number} is removed")
@@ -241,7 +243,7 @@ def remove(number: _Number) -> None:
 
 @webhooks.command()
 def test(number: _Number) -> None:
-    """Send a message that says only that it arrives, and wait for that; the exit status is 0 if it does."""
+    """Send a test message and wait for its delivery; the exit status is 0 if it arrives."""
     with Client() as client:
         before = client.post(f"webhooks/{number}/test")
         ends = time.monotonic() + _TEST_SECONDS
@@ -254,14 +256,14 @@ def test(number: _Number) -> None:
             if now["attempts"] > before["attempts"]:
                 raise NormlabError(f"no message has arrived at {now['url']}: {now['failure']}")
     raise NormlabError(
-        f"the message was not sent within {_TEST_SECONDS:g} s: does the sweep run? `normlab status` says"
+        f"the message was not sent within {_TEST_SECONDS:g} s: check with `normlab status` that the sweep is running"
     )
 
 
 def _scope(webhook: Item) -> str:
     if webhook["study"] is not None:
         return f"s{webhook['study']}"
-    return webhook["project"] or "all of your own"
+    return webhook["project"] or "all of yours"
 
 
 def _next_attempt(webhook: Item) -> str:

@@ -177,7 +177,7 @@ def back_up(home: Home, folder: Path, *, quick: bool = False) -> int:
     folder = folder.expanduser().absolute()
     if folder.resolve().is_relative_to(home.folder.resolve()):
         raise StackError(
-            f"{folder} is in the home itself: name a folder outside of it, best on another disk"
+            f"{folder} is in the home itself: name a folder outside of it, preferably on another disk"
         )
     if not (home.folder / "postgres" / "data").exists():
         raise StackError(f"there is no database in {home.folder}: nothing to back up")
@@ -198,7 +198,7 @@ def restore(home: Home, folder: Path) -> int:
         raise StackError(f"there is no complete backup in {folder}: it has no manifest.json")
     if home.folder.exists() and any(home.folder.iterdir()):
         raise StackError(
-            f"{home.folder} is not empty, and nothing in it is overwritten: set NORMLAB_HOME to a new folder, "
+            f"{home.folder} is not empty, and restoring overwrites nothing: set NORMLAB_HOME to a new folder, "
             "or stop its stack and move it away"
         )
     home.make_folders()

@@ -76,7 +76,7 @@ def read_join_file(path: Path | None) -> dict[str, str]:
         raise StackError(f"{where} is not what `normlab worker --print-join` writes: {unknown[0]}")
     if missing := [name for name in _REQUIRED if not settings.get(name)]:
         raise StackError(
-            f"{where} lacks {', '.join(missing)}: let `normlab worker --print-join FILE` write it on the machine of "
+            f"{where} lacks {', '.join(missing)}: write it again with `normlab worker --print-join FILE` on the machine of "
             "the service"
         )
     return settings
@@ -93,7 +93,7 @@ def with_sockets(settings: Mapping[str, str], folder: Path | None) -> dict[str, 
         found = _SOCKETS.search(url)
         if found is not None and not (place := Path(found[0]) / socket).exists():
             raise StackError(
-                f"nothing listens at {place} ({name}). If the service is on this machine, is it up? If it is on another, "
+                f"nothing listens at {place} ({name}). If the service is on this machine, check that it is up. If it is on another, "
                 f"forward its sockets: ssh -N -L SOCKETS/{_POSTGRES_SOCKET}:{_first(settings)}/{_POSTGRES_SOCKET} "
                 f"-L SOCKETS/{_REDIS_SOCKET}:{_first(settings)}/{_REDIS_SOCKET} THAT_MACHINE, and name the folder: "
                 "--sockets SOCKETS"

@@ -108,7 +108,7 @@ def wait_until(
                 raise ServerError(f"{name} ended; {last_lines(log)}")
             if activity.idle_seconds() > idle_seconds:
                 raise ServerError(
-                    f"{name} has not answered and done nothing for {idle_seconds:g} s; "
+                    f"{name} has neither answered nor made progress for {idle_seconds:g} s; "
                     f"{last_lines(log)}"
                 )
             time.sleep(0.02)

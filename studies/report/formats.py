@@ -84,7 +84,7 @@ def _lines(page: Page, figures: Iterator[str]) -> Iterator[str]:
         yield from ("", "### With fewer trials", "", to_markdown(page.budget), "")
         yield from _list(page.budget_notes)
     if page.importance is not None:
-        yield from ("", "### What mattered", "", to_markdown(page.importance), "")
+        yield from ("", "### Importance of settings", "", to_markdown(page.importance), "")
         yield from _list(page.importance_notes)
     if page.replays is not None:
         yield from ("", "### Had bad trials been stopped early", "", page.replays_note, "")

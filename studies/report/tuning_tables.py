@@ -38,7 +38,7 @@ def trial_notes(tuned: Sequence[TunedArm], trials: int | None) -> Iterator[str]:
         if refused:
             are = "was" if len(refused) == 1 else "were"
             yield (
-                f"{arm.arm}: {count(len(refused), 'setting')} {are} passed over that can't be trained, such as "
+                f"{arm.arm}: {count(len(refused), 'setting')} that can't be trained {are} skipped, such as "
                 f"{describe_setting(refused[0].setting)}: {refused[0].why}"
             )
     if any(tried.left_after is not None for arm in tuned for tried in arm.tried):

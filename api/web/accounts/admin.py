@@ -152,14 +152,14 @@ def _describe_rules(services: Services) -> Mapping[str, str]:
     settings = services.settings
     elsewhere = f"; those with {services.provider.name} after a day" if services.provider else ""
     return {
-        "Viewers": "read everything, and change nothing but their own tokens.",
-        "Members": "submit jobs and studies, and change their own.",
-        "Projects": "are open, or private: those exist only for who is listed in them, as their pages say.",
-        "Admins": "change everybody's jobs and studies, and manage users and all tokens.",
-        "Tokens": f"{settings.tokens_per_person} valid ones per person. Whoever has a token can do what its owner can; with a read-only one, read.",
+        "Viewers": "can read everything, but change only their own tokens.",
+        "Members": "can submit jobs and studies, and change their own.",
+        "Projects": "are open or private; a private project is visible only to the people listed on its page.",
+        "Admins": "can change everyone's jobs and studies, and manage users and all tokens.",
+        "Tokens": f"{settings.tokens_per_person} valid ones per person. Everyone who has a token can do what its owner can; with a read-only token, only read.",
         "Logins": f"end after {sessions.LENGTH.days} days, or with the token that was entered{elsewhere}.",
         "Documents": f"at most {_megabytes(settings.body_bytes)} as JSON, {_megabytes(settings.yaml_bytes)} as YAML.",
-        "History": "each change of a job's status stays on its page: when, by whom and why.",
+        "History": "each change of a job's status is recorded on its page: when, by whom and why.",
     }
 
 
@@ -174,7 +174,7 @@ def _describe_limits(allowed: Limits) -> str:
             f"may use {describe_duration(allowed.device_seconds_per_day)} of device time per day (UTC; jobs beyond it wait)"
         )
     if allowed.timeout_seconds is not None:
-        parts.append(f"may train a job for {describe_duration(allowed.timeout_seconds)} at most")
+        parts.append(f"may train a job for at most {describe_duration(allowed.timeout_seconds)}")
     if allowed.disk_bytes is not None:
         parts.append(f"may keep {describe_bytes(allowed.disk_bytes)} of checkpoints and files")
     return f"{', '.join(parts)}."

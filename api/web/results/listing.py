@@ -123,10 +123,10 @@ def show_results(
 def _list_examples(user: User) -> Mapping[str, Asked]:
     mine = f"person={quote_value(user.name)} and created>=2026-01-01"
     return {
-        "Jobs with group norm that did well, the best first": Asked(
+        "Jobs with group norm and high accuracy, best first": Asked(
             "norm.kind=group and best.val_accuracy>0.9", sort="-best.val_accuracy"
         ),
-        "What failed, and why": Asked(
+        "Failed jobs, with reasons": Asked(
             "status=failed and reason in (oom, timeout, error)", "reason,attempts,seconds"
         ),
         "My own jobs with dropout or another learning rate": Asked(

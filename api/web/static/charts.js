@@ -2,7 +2,7 @@
 "use strict";
 
 const CHART_HEIGHT = 360;
-const ZOOM = "Drag to zoom, double-click for all; on the keyboard + and − zoom, ← and → move, 0 shows all.";
+const ZOOM = "Drag to zoom, double-click to show all. Keyboard: + and − zoom, ← and → move, 0 shows all.";
 const WHOLE = Array.from({ length: 12 }, (_, power) => [1, 2, 5].map((one) => one * 10 ** power)).flat();
 
 // Controls -------------------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ async function request(button, method, address, { body, type = "application/json
     show("message", "");
     return text ? JSON.parse(text) : {};
   } catch {
-    const next = key ? "Try again: nothing is made twice." : "Once it does, the page shows whether anything was changed.";
+    const next = key ? "Try again: nothing is created twice." : "Once it does, the page shows whether anything was changed.";
     show("message", `${AWAY} ${next}`);
   } finally {
     button.disabled = false;

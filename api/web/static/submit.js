@@ -248,9 +248,9 @@ async function check() {
     if (answer.ok) {
       if (text === editor.text()) showOutcome(await answer.text());
       show("trouble", "");
-    } else show("trouble", `The document can't be checked: the service answers ${answer.status}. Load the page again; what you wrote stays.`);
+    } else show("trouble", `The document can't be checked: the service answers ${answer.status}. Reload the page; your text is kept.`);
   } catch {
-    show("trouble", "The service does not answer; what you wrote stays, and is checked when it does.");
+    show("trouble", "The service does not answer; your text is kept, and is checked when it does.");
     checkSoon(RETRY_MILLISECONDS);
   } finally {
     isCheckRunning = false;

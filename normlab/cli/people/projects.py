@@ -13,9 +13,9 @@ projects = typer.Typer(
     no_args_is_help=True,
     help="""Projects: list, show, create, private, open, invite, remove.
 
-An open project is read by everybody, and members of the service submit to it. A private one exists only for those who are
-listed in it: viewers read, members also submit and change their own, admins change everybody's and invite. Whoever creates
-a project is its admin.""",
+Everyone can read an open project, and members of the service can submit to it. A private project is visible only to the
+people listed in it: viewers read, members also submit and change their own jobs, admins change everyone's and invite. The
+creator of a project is its admin.""",
 )
 
 _Project = Annotated[str, typer.Argument(help="name of the project", metavar="PROJECT")]
@@ -43,7 +43,7 @@ def show(name: _Project, output: Output = Format.TABLE) -> None:
 def create(
     name: _Project,
     private: Annotated[
-        bool, typer.Option("--private", help="only those who are listed may read it")
+        bool, typer.Option("--private", help="only the people listed in it can read it")
     ] = False,
 ) -> None:
     """Create a project, of which you are the admin.
@@ -59,16 +59,16 @@ def create(
 
 @projects.command()
 def private(name: _Project) -> None:
-    """Let only those read a project who are listed in it.
+    """Make a project private: only the people listed in it can read it.
 
-    Whoever has jobs there is listed as a member.
+    Everyone who has jobs in it is listed as a member.
     """
     _change(name, "private")
 
 
 @projects.command("open")
 def open_(name: _Project) -> None:
-    """Let everybody read a project, and members of the service submit to it."""
+    """Make a project open: everyone can read it, and members of the service can submit to it."""
     _change(name, "open")
 
 
@@ -88,10 +88,10 @@ def invite(
 
 @projects.command()
 def remove(name: _Project, user: _User) -> None:
-    """Remove a user from a project; their jobs there stay and go on."""
+    """Remove a user from a project; their jobs are kept and continue."""
     with Client() as client:
         client.delete(f"{_path(name)}/members/{quote(user, safe='')}")
-    say(f"{user} is not listed in project {name} any more")
+    say(f"{user} is no longer listed in project {name}")
 
 
 def _change(name: str, visibility: str) -> None:
@@ -100,12 +100,12 @@ def _change(name: str, visibility: str) -> None:
     say(_describe(made["name"], made["visibility"]))
     listed = ", ".join(f"{one['user']} ({one['role']})" for one in made["members"])
     if visibility == "private":
-        say(f"Listed: {listed or 'nobody; only admins of the service read it'}")
+        say(f"Listed: {listed or 'nobody; only admins of the service can read it'}")
 
 
 def _describe(name: str, visibility: str) -> str:
     if visibility == "open":
-        return f"Project {name} is open: everybody reads it"
+        return f"Project {name} is open: everyone can read it"
     return f"Project {name} is private: add people with `normlab project invite {name} USER`"
 
 

@@ -150,13 +150,11 @@ def set_user(
     ] = None,
     weight: Annotated[
         float | None,
-        typer.Option(help="twice the weight is twice the share of the machines; new users have 1"),
+        typer.Option(help="twice the weight is twice the share of the devices; new users have 1"),
     ] = None,
     disabled: Annotated[
         bool | None,
-        typer.Option(
-            "--disable/--enable", help="refuse their tokens from now on; or accept them again"
-        ),
+        typer.Option("--disable/--enable", help="reject or accept the user's tokens"),
     ] = None,
 ) -> None:
     """Change a user's role, weight or access (admins only)."""
@@ -171,7 +169,7 @@ def set_user(
     for project in made["unmanaged_projects"]:
         invite = f"normlab project invite {project} NAME --role admin"
         typer.echo(
-            f"Private project {project} has no admin now who can manage it: {invite}", err=True
+            f"Private project {project} has no active admin; add one with: {invite}", err=True
         )
 
 
@@ -179,29 +177,29 @@ def set_user(
 def link(
     name: Annotated[str, typer.Argument(help="name of the user")],
     subject: Annotated[
-        str, typer.Option(help="of the person at the identity provider: the claim `sub`")
+        str, typer.Option(help="the person's subject at the identity provider (the claim `sub`)")
     ],
 ) -> None:
-    """Let a person who logs in at the identity provider open this user's account (admins only).
+    """Link a login at the identity provider to this user's account (admins only).
 
-    Somebody without an account who logs in is told their subject.
+    A person who logs in without an account is shown their subject.
     """
     with Client() as client:
         made = client.patch(f"users/{quote(name, safe='')}", {"login": subject})
-    say(f"Whoever logs in as {subject} is {made['name']}")
+    say(f"A login as {subject} opens the account {made['name']}")
 
 
 @users.command()
 def unlink(name: Annotated[str, typer.Argument(help="name of the user")]) -> None:
-    """Let nobody who logs in at the identity provider open this user's account (admins only).
+    """Unlink this user's account from the identity provider (admins only).
 
-    The browsers that did so are logged out, and tokens that were made there are revoked; other tokens stay valid.
+    Browsers that logged in this way are logged out, and tokens created in them are revoked; other tokens stay valid.
 
-    No login gets the account by its name again: `normlab users link` names the right one.
+    A login with the user's name doesn't open the account again: use `normlab users link` to link the right one.
     """
     with Client() as client:
         made = client.patch(f"users/{quote(name, safe='')}", {"login": None})
-    say(f"No login opens the account {made['name']}; tokens made with one are revoked")
+    say(f"No login opens the account {made['name']}; tokens created with a login are revoked")
 
 
 def _add(name: str, role: Role, output: Format) -> None:
@@ -219,11 +217,11 @@ def _add(name: str, role: Role, output: Format) -> None:
 
 def audit(
     user: Annotated[str | None, typer.Option(help="changes made by this person")] = None,
-    action: Annotated[str | None, typer.Option(help="like token.created")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="so many of the latest")] = 50,
+    action: Annotated[str | None, typer.Option(help="such as token.created")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="maximum number")] = 50,
     output: Output = Format.TABLE,
 ) -> None:
-    """List who changed what, the latest first (admins only).
+    """List who changed what, latest first (admins only).
 
     Changes of a job's status are in its own history: `normlab show j1`.
     """

@@ -82,10 +82,10 @@ def _contents(info: Item, *, brief: bool = False) -> Iterator[str]:
     if info["target"] == "value":
         yield f"{'target':<9} a value, for regression"
     own_test = info["test_size"] is not None
-    rest = "validation is cut from these" if own_test else "test and validation are cut from these"
+    rest = "validation is split off" if own_test else "test and validation are split off"
     yield f"{'train':<9} {info['train_size']:,} ({rest})"
     if own_test:
-        yield f"{'test':<9} {info['test_size']:,} of the set's own"
+        yield f"{'test':<9} {info['test_size']:,} (the dataset's own test split)"
     if not brief:
         yield f"{'mean':<9} {_numbers(info['mean'])}"
         yield f"{'std':<9} {_numbers(info['std'])}"

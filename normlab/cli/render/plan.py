@@ -24,17 +24,17 @@ def show_plan(plan: Item, file: str, settings: Sequence[str] = ()) -> None:
     emit(plan["arms"], _ARMS, Format.TABLE, "no jobs")
     say()
     say(_cells(plan))
-    say(f"Steps: {plan['steps']:,} in all, at most")
+    say(f"Steps: at most {plan['steps']:,} in total")
     for line in bill_lines(plan["bill"]):
         say_paragraph(line)
     if plan["verdict"]:
         say(f"Verdict: {plan['verdict']['sentence']}")
     if plan["defaults"]:
-        say_paragraph(f"Defaults taken: {', '.join(map(_default, plan['defaults']))}")
+        say_paragraph(f"Defaults used: {', '.join(map(_default, plan['defaults']))}")
     for warning in plan["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
     for same in plan["same_as"][:1]:
-        say(f"Study s{same} trains the same: normlab extend s{same} adds seeds to it")
+        say(f"Study s{same} trains the same jobs; add seeds to it with: normlab extend s{same}")
     options = "".join(f" --set {shlex.quote(one)}" for one in settings)
     say(f"Submit it with: normlab submit {file}{options}")
 
@@ -59,7 +59,7 @@ def _cells(plan: Item) -> str:
     factors = [(plan["variants"], "variant"), (plan["points"], "point"), (plan["seeds"], "seed")]
     product = " × ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in factors)
     whole = plan["variants"] * plan["points"] * plan["seeds"]
-    left_out = f", less {whole - cells} that are left out" if cells < whole else ""
+    left_out = f", minus {whole - cells} excluded" if cells < whole else ""
     return f"Jobs: {trials}{cells} cells ({product}{left_out}){_most(plan, cells)}"
 
 
@@ -70,9 +70,9 @@ def _most(plan: Item, cells: int) -> str:
 
 
 _BASES = {
-    "same": "as jobs took, some of them of the same variants",
-    "shape": "as jobs took of the same model, norm, data and batch size",
-    "scaled": "a rough guess from jobs of another size",
+    "same": "estimated from finished jobs, some of them of the same variants",
+    "shape": "estimated from finished jobs of the same model, norm, data and batch size",
+    "scaled": "a rough guess from finished jobs of another size",
 }
 
 
@@ -81,7 +81,7 @@ def bill_lines(bill: Item) -> list[str]:
     reused = bill["reused"]
     lines = [f"Reused: {reused} of {bill['jobs']} jobs were trained before"] if reused else []
     if bill["device_seconds"] is None:
-        return [*lines, "Bill: unknown, because nothing like it was trained"]
+        return [*lines, "Bill: unknown, because no comparable job has been trained"]
     if reused == bill["jobs"]:
         return [*lines, "Bill: nothing is left to train"]
     error = bill["usual_error"]
@@ -91,10 +91,12 @@ def bill_lines(bill: Item) -> list[str]:
     from_least = f"{duration(least)} to " if least is not None else ""
     lines.append(f"Bill: {from_least}{duration(bill['device_seconds'])} of device time ({basis})")
     if bill["unknown"]:
-        lines.append(f"  without {bill['unknown']} jobs, because nothing like them was trained")
+        lines.append(
+            f"  without {bill['unknown']} jobs, because no comparable job has been trained"
+        )
     wall = bill["wall_seconds"]
     if wall is not None:
-        lines.append(f"Done in: {duration(wall)}, with the queue as it is now")
+        lines.append(f"Done in: {duration(wall)}, with the current queue")
     elif not bill["unknown"]:
         lines.append("Done in: unknown, because no worker with such a device is running")
     sizes = {"Memory": "memory_bytes", "Disk": "stored_bytes"}

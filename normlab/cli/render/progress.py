@@ -176,7 +176,7 @@ def describe_trials(search: Mapping[str, Any]) -> str:
     if refused := search.get("refused"):
         settings = "setting" if refused == 1 else "settings"
         words.append(
-            f"{refused} {settings} that can't be trained {'was' if refused == 1 else 'were'} passed over"
+            f"{refused} {settings} that can't be trained {'was' if refused == 1 else 'were'} skipped"
         )
     return ", ".join(words)
 
@@ -199,4 +199,4 @@ def importance_lines(arms: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             paths = sorted(shares, key=lambda path: (-shares[path], path))
             words = ", ".join(f"{path} {shares[path]:.0%}" for path in paths)
             few = " (few trials: may be chance)" if len(arm["tried"]) < _ENOUGH_TRIALS else ""
-            yield f"what mattered in {arm['arm']}: {words}{few}"
+            yield f"importance in {arm['arm']}: {words}{few}"

@@ -184,7 +184,7 @@ def test_a_person_adds_tries_and_removes_a_webhook_from_the_command_line(
     assert b"delivered" in run_here("webhook", "messages", number, **here).stdout
     listed = run_here("webhook", "list", **here).stdout.decode()
     assert receiver.url in listed
-    assert "all of your own" in listed
+    assert "all of yours" in listed
     assert b"is removed" in run_here("webhook", "remove", number, **here).stdout
     assert list_of(member) == []
 

@@ -141,7 +141,7 @@ def list_limits(page: str) -> dict[str, list[str]]:
 def test_an_admin_sees_whose_the_files_are(
     admin: TestClient, member: TestClient, sessions: Sessions, storage: Path
 ) -> None:
-    assert "Whose it is" not in admin.get("/admin/disk").text
+    assert "Use per person" not in admin.get("/admin/disk").text
     member.post("/api/v1/jobs", json=JOB)
     train_all(sessions, storage)
     page = admin.get("/admin/disk").text

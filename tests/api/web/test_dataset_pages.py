@@ -79,7 +79,7 @@ def test_what_is_in_a_dataset_and_where_it_goes_from_here(
     page = read(member, "/datasets/digits")
     assert BUILT_IN["digits"].digest in page
     assert "8 × 8, grey" in page
-    assert "1,797, of which validation and test are cut" in page
+    assert "1,797, including the examples that are split off for validation and test" in page
     assert '<li>3 <span class="small">183</span></li>' in page
     assert "nothing was left out" in page
     assert 'href="/submit?dataset=digits"' in page
@@ -119,7 +119,7 @@ def test_a_dataset_that_is_being_registered_says_how_far_it_is(
 ) -> None:
     job = register(member, flowers)
     page = read(member, "/datasets/flowers")
-    assert "Waits to be registered" in page
+    assert "Waiting to be registered" in page
     assert f'data-jobs="[{job}]"' in page
     with sessions.begin() as session:
         make_worker(session)

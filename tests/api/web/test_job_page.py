@@ -50,7 +50,7 @@ def test_a_job_says_what_its_spec_has_otherwise_than_the_baseline_s(member: Test
     assert f'<a href="/jobs/{cells["none", 1]}">' in page
     own = read(member, f"/jobs/{cells['none', 1]}")
     assert "This is the baseline" in own
-    assert "Beside the baseline" not in own
+    assert "Compared with the baseline" not in own
 
 
 def test_a_list_in_a_spec_is_written_as_one_writes_it(member: TestClient) -> None:
@@ -160,7 +160,7 @@ def test_another_job_begins_with_a_job_s_weights(
     made = member.post("/api/v1/jobs", content=html.unescape(text)).json()
     assert made["spec"]["init_from"]["job"] == source
     page = read(member, f"/jobs/{made['id']}")
-    assert f'Begins with the best weights of <a href="/jobs/{source}">' in page
+    assert f'Starts from the best weights of <a href="/jobs/{source}">' in page
     assert member.get("/submit?init_from=99999").status_code == 404
 
 

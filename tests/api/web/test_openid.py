@@ -395,7 +395,7 @@ def test_an_admin_links_an_account_and_undoes_it(
     environment = {"NORMLAB_URL": address, "NORMLAB_TOKEN": token}
     done = run_here("users", "link", "ada", "--subject", "6f1c", **environment)
     assert done.returncode == 0
-    assert done.stdout.endswith(b"Whoever logs in as 6f1c is ada\n")
+    assert done.stdout.endswith(b"A login as 6f1c opens the account ada\n")
     assert log_in(browser, provider).status_code == 200
     assert (name_of(browser), browser.get("/admin").status_code) == ("ada", 200)
     done = run_here("users", "unlink", "ada", **environment)

@@ -45,7 +45,9 @@ def test_the_catalogue_says_what_came_out_here(
     member: TestClient, sessions: Sessions, storage: Path
 ) -> None:
     made = run_preset(member, SMALL)
-    assert f'Newest run, not judged yet: <a href="/studies/{made}">' in read(member, "/presets")
+    assert f'Newest run, without verdicts yet: <a href="/studies/{made}">' in read(
+        member, "/presets"
+    )
     train_all(sessions, storage)
     judge_ended(sessions, FolderStorage(storage), Sketcher())
     page = read(member, "/presets")

@@ -70,6 +70,6 @@ def test_an_admin_sees_in_the_list_which_project_has_lost_its_admin(
     member: TestClient, admin: TestClient
 ) -> None:
     member.post("/api/v1/projects", json={"name": "lab", "visibility": "private"})
-    assert "has no admin" not in admin.get("/projects").text
+    assert "no active admin" not in admin.get("/projects").text
     admin.patch("/api/v1/users/max", json={"disabled": True})
-    assert "has no admin" in admin.get("/projects").text
+    assert "no active admin" in admin.get("/projects").text

@@ -99,10 +99,10 @@ def test_a_search_shows_what_mattered_and_what_its_trials_were_not(
     page = read(member, f"/studies/{tuned}")
     section = text_of(page[page.index('id="tuning"') : page.index('id="curves"')])
     assert (
-        "none: 1 setting was passed over that can't be trained, such as lr=5.0: it is too high"
+        "none: 1 setting that can't be trained was skipped, such as lr=5.0: it is too high"
         in section
     )
-    assert "What mattered" in section
+    assert "Importance of settings" in section
     assert "group 4 100%" in section
     assert "group: fewer than 20 trials" in section
 
@@ -115,7 +115,7 @@ def test_a_study_under_way_says_how_far_it_is(
     made = member.post("/api/v1/studies", json=study(name="plain")).json()["id"]
     page = read(member, f"/studies/{made}")
     assert "0 % done" in page
-    assert "at its pace" not in page
+    assert "current pace" not in page
     with sessions.begin() as session:
         for number, job in enumerate(session.scalars(select(Job).where(Job.study_id == made))):
             began = database_now(session) - timedelta(seconds=600)
@@ -126,4 +126,4 @@ def test_a_study_under_way_says_how_far_it_is(
             set_job(session, job.id, status=status, started_at=start, finished_at=ended, **values)
     page = read(member, f"/studies/{made}")
     assert "38 % done" in page
-    assert "ends in about 16 min, at its pace so far" in page
+    assert "ends in about 16 min at its current pace" in page

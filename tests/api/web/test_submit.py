@@ -250,7 +250,7 @@ def test_a_plan_says_what_it_costs_and_what_will_come_of_it(member: TestClient) 
     document = study(seeds=8, matrix={"training.batch_size": [64, 32]})
     outcome = check(member, write(document))
     assert "32 (2 variants × 2 points × 8 seeds)" in outcome
-    assert "unknown: nothing like it was trained" in outcome
+    assert "unknown: no comparable job has been trained" in outcome
     assert "A verdict is possible: 8 seeds" in outcome
     assert 'data-submit="/api/v1/studies" data-then="/studies"' in outcome
     member.post("/api/v1/studies", json=document)

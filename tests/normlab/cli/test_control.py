@@ -142,7 +142,7 @@ def test_nothing_is_deleted_before_the_person_has_said_yes(service: Service) -> 
     named = ("delete", "j3", "s2", "--dataset", "cats", "--project", "my/shelf")
     refused = CliRunner().invoke(app, named, input="n\n")
     assert refused.exit_code == 1
-    assert "j3, s2, dataset cats, project my/shelf for good? This can't be undone" in refused.output
+    assert "j3, s2, dataset cats, project my/shelf? This can't be undone" in refused.output
     assert service.asked == []
     run(*named, "--yes")
     assert service.asked == ["jobs/3", "studies/2", "datasets/cats", "projects/my%2Fshelf"]

@@ -107,7 +107,7 @@ def test_a_dataset_is_shown_with_the_counts_of_its_classes_and_its_record(capsys
     show_dataset(SHAPES)
     lines = capsys.readouterr().out.splitlines()
     assert "source    parquet /data/shapes (size=16)" in lines
-    assert "train     1,120 (test and validation are cut from these)" in lines
+    assert "train     1,120 (test and validation are split off)" in lines
     assert "  circle  1,000   cross  80       square  40" in lines
     assert lines[-4:] == [
         "  taken     file train.parquet as train: 120 (train.parquet)",
@@ -148,8 +148,8 @@ def test_the_outcome_names_splits_classes_and_all_that_was_not_simply_taken(caps
     say_outcome({**SHAPES, "info": {**INFO, "test_size": 40}})
     assert capsys.readouterr().out.splitlines() == [
         "images    16×16, colour",
-        "train     1,120 (validation is cut from these)",
-        "test      40 of the set's own",
+        "train     1,120 (validation is split off)",
+        "test      40 (the dataset's own test split)",
         "classes   3: circle (1,000), cross (80), square (40)",
         "mapped    labels 1 to 4 to classes 0 to 3: 120; class numbers have no gaps (such as 1 to 0, 2 to 1)",
         "skipped   the test split: 40; none of its examples has a label",

@@ -82,11 +82,11 @@ def test_a_plan_says_all_that_is_known_beforehand(capsys: pytest.CaptureFixture[
     assert lines[1].split() == ["none", "3", "12,345", "1150", "288", "359", "36"]
     assert lines[4:6] == [
         "Jobs: 6 cells (2 variants × 1 point × 3 seeds)",
-        "Steps: 216 in all, at most",
+        "Steps: at most 216 in total",
     ]
     assert "Verdict: 3 seeds: intervals only, a verdict needs 8" in lines
     assert (
-        "Defaults taken: metric test_accuracy, resources.timeout 1h 00m, optimizer.lr 0.01 (none)"
+        "Defaults used: metric test_accuracy, resources.timeout 1h 00m, optimizer.lr 0.01 (none)"
         in lines
     )
     assert lines[-1] == "Submit it with: normlab submit study.yaml --set seeds=3"
@@ -100,9 +100,9 @@ def test_a_plan_says_all_that_is_known_beforehand(capsys: pytest.CaptureFixture[
             {},
             [
                 "Reused: 2 of 6 jobs were trained before",
-                "Bill: 1m 20s of device time (as jobs took of the same model, norm, data and batch size: 32 of "
+                "Bill: 1m 20s of device time (estimated from finished jobs of the same model, norm, data and batch size: 32 of "
                 "them; such bills are usually off by 12%)",
-                "Done in: 40s, with the queue as it is now",
+                "Done in: 40s, with the current queue",
                 "Memory: 557 MB, Disk: 1 MB",
             ],
         ),
@@ -116,7 +116,7 @@ def test_a_plan_says_all_that_is_known_beforehand(capsys: pytest.CaptureFixture[
         ),
         (
             {"reused": 0, "device_seconds": None},
-            ["Bill: unknown, because nothing like it was trained"],
+            ["Bill: unknown, because no comparable job has been trained"],
         ),
         (
             {"reused": 6, "device_seconds": 0.0},

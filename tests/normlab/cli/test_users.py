@@ -109,7 +109,7 @@ def test_use_is_shown_with_the_reason_of_each_person(
     said = capsys.readouterr().out
     assert "25%" in said
     assert "noa: so\n" in said
-    assert said.endswith("Half of the time is forgotten in 1h 00m.\n")
+    assert said.endswith("Past use decays with a half-life of 1h 00m.\n")
 
 
 def test_limits_are_sent_as_numbers_times_or_nothing(

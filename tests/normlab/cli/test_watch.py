@@ -71,7 +71,7 @@ def test_of_a_search_it_is_said_why_its_jobs_become_more() -> None:
     assert describe_search(ONE, {**search, "made": 48}) == "s1: 5 of 48 trials have succeeded"
     worse = {**search, "made": 48, "failed": 1, "refused": 2}
     assert describe_search(ONE, worse) == (
-        "s1: 5 of 48 trials have succeeded, 1 has failed, 2 settings that can't be trained were passed over"
+        "s1: 5 of 48 trials have succeeded, 1 has failed, 2 settings that can't be trained were skipped"
     )
 
 
@@ -82,8 +82,8 @@ def test_what_mattered_in_a_search_is_told_most_first() -> None:
         "importance": {"norm.groups": 0.25, "optimizer.lr": 0.75},
     }
     assert list(importance_lines([arm, {"arm": "none", "tried": [], "importance": {}}])) == [
-        "what mattered in group: optimizer.lr 75%, norm.groups 25%"
+        "importance in group: optimizer.lr 75%, norm.groups 25%"
     ]
     assert list(importance_lines([{**arm, "tried": [{}] * 8}])) == [
-        "what mattered in group: optimizer.lr 75%, norm.groups 25% (few trials: may be chance)"
+        "importance in group: optimizer.lr 75%, norm.groups 25% (few trials: may be chance)"
     ]

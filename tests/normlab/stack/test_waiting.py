@@ -77,7 +77,9 @@ def sleeper(tmp_path: Path) -> Iterator[Any]:
 
 
 def test_a_server_that_does_nothing_is_given_up(sleeper: Any, tmp_path: Path) -> None:
-    with pytest.raises(ServerError, match="PostgreSQL has not answered and done nothing for 0 s"):
+    with pytest.raises(
+        ServerError, match="PostgreSQL has neither answered nor made progress for 0 s"
+    ):
         wait_until(lambda: False, sleeper, tmp_path / "log", "PostgreSQL", idle_seconds=0.0)
     assert sleeper.wait(120) != 0
 

@@ -322,7 +322,7 @@ def test_the_report_says_what_fewer_trials_and_stopping_early_would_have_come_to
     text = to_markdown_report(report)
     assert "### With fewer trials" in text
     assert "The best of the first trials, in the order in which they were proposed" in text
-    assert "### What mattered" in text
+    assert "### Importance of settings" in text
     assert "none and group: fewer than 20 trials" in text
     assert all(sum(arm.importance.values()) == pytest.approx(1.0) for arm in report.tuned)
     assert [sorted(arm.importance) for arm in report.tuned] == [
@@ -332,7 +332,7 @@ def test_the_report_says_what_fewer_trials_and_stopping_early_would_have_come_to
     assert "nothing was stopped" in text
     page = to_html(report, {})
     assert "<h3>With fewer trials</h3>" in page
-    assert "<h3>What mattered</h3>" in page
+    assert "<h3>Importance of settings</h3>" in page
     assert json.loads(to_json(report))["tuned"][1]["importance"] == report.tuned[1].importance
     assert "<h3>Had bad trials been stopped early</h3>" in page
     assert json.loads(to_json(report))["replays"][0]["rule"] == "ASHA over all arms"
@@ -555,4 +555,4 @@ def test_settings_that_do_not_fit_together_are_passed_over_until_the_space_has_n
     assert searches[0] == searches[1]
     for text in (to_markdown_report(report), to_html(report, {})):
         assert "group had 6 trials of 8: its space has no others that can be trained" in text
-        assert "2 settings were passed over that can't be trained" in html.unescape(text)
+        assert "2 settings that can't be trained were skipped" in html.unescape(text)

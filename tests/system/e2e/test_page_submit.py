@@ -89,7 +89,7 @@ def test_the_page_can_be_read_by_everybody(
     with logged_in(browser, stack, token, viewport=size, color_scheme=scheme) as page:
         page.goto(f"{address(stack)}/submit?template=demo")
         expect(say(page)).to_have_text("A valid study")
-        for summary in ("Start from a template", "Defaults taken", "Variants"):
+        for summary in ("Start from a template", "Defaults used", "Variants"):
             page.get_by_text(summary, exact=True).click()
         ensure_readable(page, width)
         write(page, JOB.replace("batch", "bacth") + "seeds: 2\n")
@@ -138,7 +138,9 @@ def test_a_member_submits_the_demo_and_sees_it_answer(browser: Browser, stack: S
         expect(page.locator("#outcome")).to_contain_text("8 of 8 jobs: trained before")
         expect(page.locator("#outcome")).to_contain_text("nothing is left to train")
         change(page, "epochs: 1", "epochs: 2")
-        expect(page.locator("#outcome")).to_contain_text("of device time (as jobs took")
+        expect(page.locator("#outcome")).to_contain_text(
+            "of device time (estimated from finished jobs"
+        )
 
 
 def change(page: Page, old: str, new: str) -> None:

@@ -99,7 +99,9 @@ def test_a_search_passes_over_what_cannot_be_trained_and_goes_on_after_a_trial_t
     assert arm["searched"]["exhausted_after"] == 4
     own = stack.items("/results", study=study)
     assert [one["status"] for one in own] == ["succeeded"] * 2
-    words = "3 of 4 trials have succeeded, 1 has failed, 2 settings that can't be trained were passed over"
+    words = (
+        "3 of 4 trials have succeeded, 1 has failed, 2 settings that can't be trained were skipped"
+    )
     assert f"search: {words}" in stack.normlab("show", f"s{study}")
     report = stack.normlab("report", f"s{study}", "--format", "markdown")
     assert "group had 4 trials of 5: its space has no others that can be trained" in report
