@@ -224,11 +224,11 @@ def note_initial_weights(spec: JobSpec, report: Report, weights: InitialWeights 
     """With what it begins from, among the notes."""
     if weights is None or spec.init_from is None:
         return report
-    head = ", but for the last layer" if spec.init_from.reset_head else ""
+    head = ", except for the last layer" if spec.init_from.reset_head else ""
     is_there = spec.init_from.job != TO_BE_PRETRAINED
     job = f"job {spec.init_from.job}" if is_there else "the pretraining of its seed"
     which = f"{spec.init_from.checkpoint}{f', epoch {weights.epoch}' if is_there else ''}"
-    note = f"begins with the weights of {job} ({which}){head}"
+    note = f"starts from the weights of {job} ({which}){head}"
     return report.model_copy(update={"notes": (*report.notes, note)})
 
 

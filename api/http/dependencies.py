@@ -99,7 +99,7 @@ async def require_full_scope(caller: Caller) -> None:
 def _refuse_reading_only(caller: authentication.Caller) -> None:
     if caller.scope == "read":
         raise Forbidden(
-            "the token of this request may only read: use one that was created without `--read-only`"
+            "the token of this request is read-only: use one that was created without `--read-only`"
         )
 
 
@@ -149,7 +149,7 @@ async def take_place(services: ServicesDep, caller: Caller) -> AsyncIterator[Non
 Fresh: TypeAlias = Annotated[
     bool,
     Query(
-        description="train every job, even those of which an equal one has succeeded; by default they get its results"
+        description="train every job; by default, a job reuses the results of an identical job that has succeeded"
     ),
 ]
 Reader: TypeAlias = Annotated[User, Depends(get_current_user)]
@@ -185,7 +185,7 @@ def ensure_own(user: User, owner: User, what: str, project_id: int | None = None
     if may_change(user, owner.name, project_id):
         return
     if user.name == owner.name:
-        raise Forbidden(f"{what} is in a private project, of which {user.name} is a viewer only")
+        raise Forbidden(f"{what} is in a private project, of which {user.name} is only a viewer")
     raise Forbidden(f"{what} belongs to {owner.name}: only the owner or an admin can change it")
 
 

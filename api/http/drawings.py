@@ -38,7 +38,7 @@ _AS_FILE = {"Content-Disposition": "attachment"}
     response_class=Response,
     responses={
         200: {"content": {media_type: {} for media_type in MEDIA_TYPES.values()}},
-        202: {"description": "still being drawn: Retry-After says when to look again"},
+        202: {"description": "still being drawn: repeat the request after Retry-After"},
     },
 )
 def read_drawing(services: ServicesDep, name: str) -> Response:

@@ -29,7 +29,7 @@ def read_session(request: Request) -> str | None:
         sent = request.headers.get(CSRF_HEADER, "")
         if not hmac.compare_digest(sent.encode(), csrf_token(secret).encode()):
             raise Forbidden(
-                f"a change by a browser's session needs the page's {CSRF_HEADER}: load the page again"
+                f"a change by a browser's session needs the page's {CSRF_HEADER}: reload the page"
             )
     return secret
 

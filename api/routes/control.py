@@ -107,7 +107,7 @@ def prioritize_study(
 @router.delete(
     "/jobs/{job_id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    summary="Delete a job that has ended, for good",
+    summary="Permanently delete a job that has ended",
     tags=["jobs"],
 )
 def delete_job(services: ServicesDep, user: Writer, trail: AuditTrail, job_id: Id) -> None:
@@ -127,7 +127,7 @@ def delete_job(services: ServicesDep, user: Writer, trail: AuditTrail, job_id: I
 @router.delete(
     "/studies/{study_id}",
     status_code=status.HTTP_204_NO_CONTENT,
-    summary="Delete a study whose jobs have ended, for good",
+    summary="Permanently delete a study whose jobs have ended",
     tags=["studies"],
 )
 def delete_study(services: ServicesDep, user: Writer, trail: AuditTrail, study_id: Id) -> None:
@@ -145,7 +145,7 @@ def delete_study(services: ServicesDep, user: Writer, trail: AuditTrail, study_i
 @router.delete(
     "/datasets/{name}",
     status_code=status.HTTP_204_NO_CONTENT,
-    summary="Delete a dataset that no job uses, for good",
+    summary="Permanently delete a dataset that no job uses",
     tags=["datasets"],
 )
 def delete_dataset(services: ServicesDep, user: Writer, trail: AuditTrail, name: str) -> None:
@@ -167,7 +167,7 @@ def delete_dataset(services: ServicesDep, user: Writer, trail: AuditTrail, name:
 @router.delete(
     "/projects/{name}",
     status_code=status.HTTP_204_NO_CONTENT,
-    summary="Delete a project whose jobs have ended, for good",
+    summary="Permanently delete a project whose jobs have ended",
     tags=["projects"],
 )
 def delete_project(services: ServicesDep, user: Writer, trail: AuditTrail, name: str) -> None:

@@ -37,7 +37,7 @@ router = APIRouter(dependencies=[Depends(get_current_user)])
 Format: TypeAlias = Literal["json", "png", "svg", "pdf"]
 Wanted: TypeAlias = Annotated[Format, Query(description="data (json) or an image")]
 Metric: TypeAlias = Annotated[
-    CurveMetric | None, Query(description="default: val_accuracy, or val_loss where there is none")
+    CurveMetric | None, Query(description="default: val_accuracy, or val_loss if there is none")
 ]
 X: TypeAlias = Annotated[
     CurveAxis, Query(description="x-axis: evaluation periods or optimizer steps")

@@ -225,7 +225,7 @@ def _build_view(services: Services, session: Session, job_id: int) -> JobView:
 def explain_wait(session: Session, job: Job) -> dict[str, Any]:
     """`waiting` and `obstacle` of its view."""
     if job.status == "paused":
-        detail = "paused: it waits until somebody resumes it"
+        detail = "paused: it waits until it is resumed"
         return {"waiting": WaitView.outside(WaitReason.PAUSED, detail)}
     if job.status != "queued":
         return {}

@@ -73,7 +73,7 @@ def read_queue(
 
 
 @router.get(
-    "/usage", summary="Read who has used the machines, and whose turn it is", tags=["queue"]
+    "/usage", summary="Read each person's use of the devices, and whose turn it is", tags=["queue"]
 )
 def read_usage(services: ServicesDep) -> UsageView:
     """Of two waiting jobs of the same priority, the one of the person with fewer weighted device-seconds starts first."""
@@ -81,7 +81,11 @@ def read_usage(services: ServicesDep) -> UsageView:
         return UsageView.of(overview.shares(session), usage.half_life(session))
 
 
-@router.get("/disk", summary="Read who uses the storage, and what could be removed", tags=["queue"])
+@router.get(
+    "/disk",
+    summary="Read each person's use of the storage, and what could be removed",
+    tags=["queue"],
+)
 def read_disk(services: ServicesDep) -> DiskView:
     """As far as rows name the files: checkpoints and files of jobs, reports of studies."""
     with services.sessions.begin() as session, everything(session):
@@ -106,13 +110,13 @@ def read_disk(services: ServicesDep) -> DiskView:
 @router.post(
     "/gc",
     openapi_extra=describe_body(GcRequest),
-    summary="Remove checkpoints that ended jobs would resume from",
+    summary="Remove checkpoints for resuming jobs that have ended",
     tags=["queue"],
 )
 def collect_garbage(
     services: ServicesDep, admin: Administrator, trail: AuditTrail, document: Document
 ) -> RemovedView:
-    """The best checkpoint of each job stays. A failed or cancelled job without its last one starts anew when it is
+    """The best checkpoint of each job stays. A failed or cancelled job without its last one starts from the beginning when it is
     retried."""
     asked = parse(GcRequest, document)
     kept = timedelta(days=services.settings.keep_checkpoints_days)

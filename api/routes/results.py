@@ -144,7 +144,7 @@ def read_result_comparison(
         str | None,
         Query(
             max_length=1000,
-            description="what all others are compared with, one of `references`; default: `none`, else the first",
+            description="the group that all others are compared with, one of `references`; default: `none`, otherwise the first",
         ),
     ] = None,
     format: Annotated[

@@ -190,7 +190,9 @@ class Claim(Part):
     above: Bounds
     below: Bounds
     near: Bounds
-    margin: Annotated[float | None, Field(gt=0, description="a difference below it is none")] = None
+    margin: Annotated[
+        float | None, Field(gt=0, description="a smaller difference counts as none")
+    ] = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

@@ -173,6 +173,6 @@ def _refuse_equal_names(arms: Sequence[Arm]) -> None:
     for arm in arms:
         if (name := arm_name(arm.variant, arm.point)) in seen:
             detail = f"two arms would both be called {name!r}"
-            remedy = "make one of them a variant of its own"
+            remedy = "make one of them a separate variant"
             raise StudyError((Problem(pointer=arm.source, detail=detail, remedy=remedy),))
         seen.add(name)

@@ -228,6 +228,6 @@ def _unkept(
         by = f"by {wanted!r}" if wanted and kept else "by any evaluation"
         yield Problem(
             pointer=place,
-            detail=f"shows {output}, which isn't kept {by}{did_you_mean(wanted, kept)}",
+            detail=f"shows {output}, which isn't stored {by}{did_you_mean(wanted, kept)}",
             remedy=f"put `outputs: [{output}]` into that evaluation",
         )

@@ -14,7 +14,7 @@ _NO_SETTINGS = {
     "dataset": "arms would be compared on different data",
     "task": "arms would be compared by different losses",
     "evaluations": "trials are evaluated on validation alone",
-    "resources": "where a job runs is no setting of what it trains",
+    "resources": "resources determine where a job runs, not what it trains",
 }
 #: The same examples, at another resolution.
 _SETTING_OF_DATA = "dataset.image_size"
@@ -35,7 +35,7 @@ def refuse_other_sampler(study: StudySpec) -> None:
     version = installed_version("optuna")
     if study.search.sampler.optuna != version:
         got = study.search.sampler.optuna
-        detail = f"this service proposes with Optuna {version}, but got {got!r}"
+        detail = f"must be {version}, the version of Optuna that this service uses, but got {got!r}"
         place = "/search/sampler/optuna"
         raise StudyError((Problem(pointer=place, detail=detail, remedy="leave it out"),))
 

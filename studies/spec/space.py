@@ -172,7 +172,7 @@ def refuse_narrow(spaces: Sequence[ArmSpace]) -> Iterator[Problem]:
     for path, searched in search.space.items():
         if searched.when and path not in there:
             place = pointer("search", "space", path, "when")
-            yield Problem(pointer=place, detail="holds in no arm of the study")
+            yield Problem(pointer=place, detail="is true in no arm of the study")
 
 
 def _share(number: int, dimension: int, seed: int) -> float:

@@ -60,7 +60,7 @@ def create_project(
     return view
 
 
-@router.get("/{name}", summary="Read a project, with who is listed in it")
+@router.get("/{name}", summary="Read a project and its members")
 def read_project(services: ServicesDep, user: Reader, name: str) -> ProjectDetail:
     with services.sessions.begin() as session:
         return _view(session, find_project(session, name), user)
@@ -69,7 +69,7 @@ def read_project(services: ServicesDep, user: Reader, name: str) -> ProjectDetai
 @router.patch(
     "/{name}",
     openapi_extra=describe_body(ProjectChange),
-    summary="Make a project private, or open it to everybody",
+    summary="Make a project private, or open it to everyone",
 )
 def change_project(
     services: ServicesDep, user: Writer, trail: AuditTrail, name: str, document: Document
@@ -91,7 +91,7 @@ def change_project(
 @router.put(
     "/{name}/members/{person}",
     openapi_extra=describe_body(NewMember),
-    summary="List somebody in a project, or change their role in it; a private one keeps an admin",
+    summary="Add a person to a project, or change their role in it; a private project keeps an admin",
 )
 def set_member(
     services: ServicesDep,
@@ -115,7 +115,7 @@ def set_member(
 @router.delete(
     "/{name}/members/{person}",
     status_code=status.HTTP_204_NO_CONTENT,
-    summary="Remove somebody from a project; members may remove themselves",
+    summary="Remove a person from a project; members may remove themselves",
 )
 def remove_member(
     services: ServicesDep, user: Writer, trail: AuditTrail, name: str, person: str

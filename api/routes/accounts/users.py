@@ -133,9 +133,7 @@ def _change_login(
     trail.note(session, "identity.linked", user.name, issuer=issuer, login=subject)
 
 
-@router.get(
-    "/limits", summary="List what each role and each person may have of the machines at most"
-)
+@router.get("/limits", summary="List the limits of each role and each person")
 def list_limits(services: ServicesDep) -> Listing[LimitsView]:
     """A person's own limit takes precedence over that of their role."""
     with services.sessions.begin() as session:

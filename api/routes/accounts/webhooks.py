@@ -52,7 +52,7 @@ def read_webhooks(session: Session, caller: authentication.Caller) -> list[Webho
 
 @router.get(
     "/webhooks/{webhook_id}/deliveries",
-    summary="List a webhook's messages of the last 30 days and what became of each, newest first",
+    summary="List a webhook's messages of the last 30 days and their states, newest first",
 )
 def list_deliveries(
     services: ServicesDep, caller: Caller, webhook_id: Id, page: Page
@@ -120,7 +120,7 @@ def remove_webhook(
     "/webhooks/{webhook_id}/test",
     status_code=status.HTTP_202_ACCEPTED,
     dependencies=[Depends(require_full_scope)],
-    summary="Send a message to a webhook that says only that it arrives",
+    summary="Send a test message to a webhook",
 )
 def send_test(services: ServicesDep, caller: Caller, webhook_id: Id) -> WebhookView:
     """The sweep sends it within seconds; the list of webhooks says whether it has arrived."""
@@ -154,7 +154,7 @@ def _ensure_deliverable(settings: Settings, url: str) -> None:
         raise Invalid.at(
             "/url",
             f"mail is sent to addresses of {' and '.join(settings.mail_domains)} only, but this one is of {domain}",
-            "NORMLAB_MAIL_DOMAINS, where the API runs, says which may be used",
+            "NORMLAB_MAIL_DOMAINS, where the API runs, lists the allowed domains",
         )
 
 

@@ -155,7 +155,7 @@ class Search(Part):
                 raise FieldValueError(f"{path} is inside of {above}", "space", path)
         placed = {path for path, _ in self.ranges}
         if left := sorted(self.space.keys() - placed):
-            detail = "its condition rests on its own value"
+            detail = "its condition depends on its own value"
             raise FieldValueError(detail, "space", left[0], "when")
         return self
 

@@ -93,7 +93,7 @@ class StudySpec(Part):
         Annotated[int, Field(strict=True, ge=1, le=MOST_SEEDS)]
         | Annotated[list[Seed], Field(min_length=1, max_length=MOST_SEEDS)],
         Field(
-            description="how many (0, 1, …), which, or a limit",
+            description="their number (0, 1, …), a list, or a limit",
             json_schema_extra=_with_sentence,
         ),
     ] = ENOUGH_SEEDS
@@ -115,23 +115,23 @@ class StudySpec(Part):
         tuple[Annotated[int, Field(strict=True, ge=ENOUGH_SEEDS, le=MOST_SEEDS)], ...],
         Field(
             max_length=MOST_LOOKS,
-            description="after how many seeds a verdict is sought; they share out chance (Lan & DeMets 1983)",
+            description="numbers of seeds after which the study is analysed; the significance level is divided between them (Lan & DeMets 1983)",
         ),
     ] = ()
     until: Annotated[
         Literal["decided"] | None,
-        Field(description="it grows by itself"),
+        Field(description="it grows automatically"),
     ] = None
     margin: Annotated[
         float | None,
-        Field(gt=0, description="a difference below it doesn't matter: variants may be equivalent"),
+        Field(gt=0, description="a smaller difference doesn't matter: variants can be equivalent"),
     ] = None
     threshold: Threshold | None = None
     splits: Annotated[
         Splits,
         Field(
-            description="fixed: an answer for this split of the data; resampled: seed k also cuts the "
-            "data by k (the same in every variant), and intervals allow for the overlap; subsets: seed "
+            description="fixed: the result is for this split of the data; resampled: seed k also draws the "
+            "split (the same in every variant), and intervals account for the overlap; subsets: seed "
             "k draws another `train_size` training examples, tested on the same"
         ),
     ] = "fixed"
@@ -153,7 +153,7 @@ class StudySpec(Part):
     search: Annotated[
         Search | None,
         Field(
-            description="instead of `tune`: ranges in which every arm looks for its setting, with as many trials"
+            description="instead of `tune`: ranges in which every arm searches for its setting, with the same number of trials"
         ),
     ] = None
     # Left out of documents at its default, as in the documents from before it was there.
@@ -167,7 +167,7 @@ class StudySpec(Part):
     ] = None
     claims: Annotated[
         tuple[Claim, ...],
-        Field(max_length=50, description="what the results should bear out; each gets a verdict"),
+        Field(max_length=50, description="what the results should show; each gets a verdict"),
     ] = ()
     figure: Annotated[
         tuple[Panel, ...],
@@ -220,11 +220,11 @@ class StudySpec(Part):
         if isinstance(self.seeds, list) and len(set(self.seeds)) < len(self.seeds):
             raise FieldValueError(f"seeds may appear once each, but got {self.seeds}", "seeds")
         if any(look >= later for look, later in itertools.pairwise(self.looks)):
-            raise FieldValueError(f"looks must rise, but got {list(self.looks)}", "looks")
+            raise FieldValueError(f"looks must increase, but got {list(self.looks)}", "looks")
         self._refuse_until()
         names = [claim.name for claim in self.claims]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
-            detail = f"claims need names of their own, but got {', '.join(repeated)} again"
+            detail = f"names of claims must be unique, but got {', '.join(repeated)} again"
             raise FieldValueError(detail, "claims")
         return self
 
@@ -232,7 +232,9 @@ class StudySpec(Part):
         if self.until is None:
             return
         if len(self.looks) < 2:
-            raise FieldValueError("a study that grows by itself needs two looks or more", "looks")
+            raise FieldValueError(
+                "a study that grows automatically needs at least two looks", "looks"
+            )
         if len(self.variants) < 2 and not self.claims:
             raise FieldValueError("one variant: there is nothing to decide", "until")
 

@@ -32,7 +32,7 @@ def digest_of(client: TestClient, number: int) -> str:
 
 def test_the_digest_is_recorded_and_the_plan_says_it(member: TestClient, trained: int) -> None:
     document = job(init_from={"job": trained})
-    note = f"begins with the weights of job {trained} (best, epoch 2)"
+    note = f"starts from the weights of job {trained} (best, epoch 2)"
     plan = member.post("/api/v1/plans", json=document).json()
     assert note in str(plan)
     made = submit(member, document)

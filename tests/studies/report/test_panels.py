@@ -403,8 +403,8 @@ def test_a_panel_without_numbers_says_so(panel: dict[str, Any]) -> None:
         ({"panel": "bars", "statistics": [{"kind": "spread"}]}, "/figure/0", "no job records any"),
         ({"panel": "looks", "statistic": "gradient_norm"}, "/figure/0", "no job records any"),
         ({"panel": "fans"}, "/figure/0", "no job records any"),
-        ({"panel": "filters"}, "/figure/0", "shows filters, which isn't kept by any evaluation"),
-        ({"panel": "weights", "evaluation": "end"}, "/figure/0", "shows weights, which isn't kept by 'end'"),
+        ({"panel": "filters"}, "/figure/0", "shows filters, which isn't stored by any evaluation"),
+        ({"panel": "weights", "evaluation": "end"}, "/figure/0", "shows weights, which isn't stored by 'end'"),
     ],
 )  # fmt: skip
 def test_a_panel_of_what_there_is_not_is_refused(
