@@ -109,7 +109,7 @@ def test_a_plan_says_all_that_is_known_beforehand(capsys: pytest.CaptureFixture[
         (
             {"reused": 0, "wall_seconds": None, "usual_error": None, "basis": "scaled"},
             [
-                "Bill: 1m 20s of device time (a rough guess from jobs of another size: 32 of them)",
+                "Bill: 1m 20s of device time (a rough guess from finished jobs of another size: 32 of them)",
                 "Done in: unknown, because no worker with such a device is running",
                 "Memory: 557 MB, Disk: 1 MB",
             ],
@@ -133,7 +133,7 @@ def test_above_the_limit_nothing_is_submitted_unasked(
 ) -> None:
     _ask(BILL)
     monkeypatch.setenv("NORMLAB_ASK_ABOVE_MINUTES", "1")
-    with pytest.raises(NormlabError, match=r"more than the 1 device-minutes .* add --yes"):
+    with pytest.raises(NormlabError, match=r"exceeds the 1 device-minutes .* add --yes"):
         _ask(BILL)
     assert "Bill: 1m 20s" in capsys.readouterr().out
     monkeypatch.setenv("NORMLAB_ASK_ABOVE_MINUTES", "long")
