@@ -107,7 +107,7 @@ def test_a_session_reads_everything_and_changes_only_with_the_page_s_token(
     for headers in ({}, {"X-CSRF-Token": "0" * 64}, {"X-CSRF-Token": ""}):
         answer = browser.post("/api/v1/jobs", json=JOB, headers=headers)
         assert answer.status_code == 403
-        assert "load the page again" in answer.json()["detail"]
+        assert "reload the page" in answer.json()["detail"]
     answer = browser.post("/api/v1/jobs", json=JOB, headers={"X-CSRF-Token": csrf_of(browser)})
     assert answer.status_code == 202
     assert answer.json()["owner"] == "max"

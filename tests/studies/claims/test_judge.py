@@ -379,7 +379,7 @@ def test_metrics_that_every_job_has_may_be_claimed_of(name: str) -> None:
 
 def test_claims_need_names_of_their_own() -> None:
     twice = [claim(rising=["none", "group"])] * 2
-    with pytest.raises(StudyError, match="names of their own"):
+    with pytest.raises(StudyError, match="names of claims must be unique"):
         make_study(("none", "group"), claims=twice)
 
 

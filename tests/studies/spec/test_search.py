@@ -142,7 +142,7 @@ def test_another_version_of_the_sampler_is_refused_of_new_studies_alone() -> Non
     ("change", "pointer", "detail"),
     [
         (lambda s: s["space"]["norm.groups"].pop("when"), "/search/space/norm.groups", "unknown key in batch"),
-        (lambda s: s["space"]["norm.groups"].update(when={"norm.kind": "layer"}), "/search/space/norm.groups/when", "holds in no arm"),
+        (lambda s: s["space"]["norm.groups"].update(when={"norm.kind": "layer"}), "/search/space/norm.groups/when", "is true in no arm"),
         (lambda s: s["space"]["optimizer.lr"].update(low=2), "/search/space/optimizer.lr/high", "must be above low"),
         (lambda s: s["space"]["optimizer.lr"].update(low=0), "/search/space/optimizer.lr/low", "above 0 in a logarithmic"),
         (lambda s: s["space"]["optimizer.lr"].update(step=0.1), "/search/space/optimizer.lr/step", "no step"),
@@ -314,7 +314,7 @@ def test_conditions_that_hold_nowhere_are_tried_at_a_limited_number_of_points(
 
     monkeypatch.setattr(ArmSpace, "_at", count)
     problems = problems_of(changed(hide))
-    assert [one.detail for one in problems] == ["holds in no arm of the study"] * 2
+    assert [one.detail for one in problems] == ["is true in no arm of the study"] * 2
     # Twice: for what is refused, and for the ends; and the first trials.
     assert all(2000 <= count <= 2100 for count in points.values()), points
 
