@@ -26,7 +26,7 @@ def declare_looks(document: Mapping[str, Any]) -> dict[str, Any]:
         raise FieldValueError(f"must be a number, a list of seeds or {_FORM}, but got {said!r}", "seeds")  # fmt: skip
     most = int(match[1])
     if not FIRST_LOOK < most <= MOST_SEEDS:
-        detail = f"must be at most {FIRST_LOOK + 1} to {MOST_SEEDS} seeds, but got {most}"
+        detail = f"the maximum must be from {FIRST_LOOK + 1} to {MOST_SEEDS} seeds, but got {most}"
         raise FieldValueError(detail, "seeds")
     looks = document.get("looks") or choose_looks(most)
     if isinstance(looks, list | tuple) and looks[-1] != most:

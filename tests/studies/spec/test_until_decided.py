@@ -67,8 +67,8 @@ def test_all_default_looks_can_be_taken() -> None:
     ("fields", "said"),
     [
         ({"seeds": "until decided"}, "must be a number, a list of seeds or 'until decided, at most 40'"),
-        ({"seeds": "until decided, at most 8"}, "must be at most 9 to 1000 seeds, but got 8"),
-        ({"seeds": "until decided, at most 1001"}, "must be at most 9 to 1000 seeds"),
+        ({"seeds": "until decided, at most 8"}, "the maximum must be from 9 to 1000 seeds, but got 8"),
+        ({"seeds": "until decided, at most 1001"}, "the maximum must be from 9 to 1000 seeds"),
         ({"seeds": 8, "until": "decided"}, "needs at least two looks"),
         ({"variants": {"none": {}}}, "one variant: there is nothing to decide"),
         ({"tune": {"optimizer.lr": [0.1, 0.2], "seeds": [39]}}, r"both have \[39\]"),
