@@ -55,7 +55,7 @@ def test_a_plan_counts_both_and_says_what_the_arms_begin_with(member: TestClient
     assert steps["pretraining"] == 1.5 * steps["batch"]
     assert plan["steps"] == 2 * sum(steps.values())
     assert plan["bill"]["jobs"] == 6
-    assert "batch, frozen: begins with the weights of the pretraining of its seed (best)" in str(
+    assert "batch, frozen: starts from the weights of the pretraining of its seed (best)" in str(
         plan["warnings"]
     ).replace(" and ", ", ")
 
