@@ -137,7 +137,7 @@ def test_above_the_limit_nothing_is_submitted_unasked(
         _ask(BILL)
     assert "Bill: 1m 20s" in capsys.readouterr().out
     monkeypatch.setenv("NORMLAB_ASK_ABOVE_MINUTES", "long")
-    with pytest.raises(NormlabError, match="is a number of minutes, but is 'long'"):
+    with pytest.raises(NormlabError, match="must be a number of minutes but is 'long'"):
         _ask(BILL)
 
 
