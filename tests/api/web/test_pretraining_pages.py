@@ -45,7 +45,7 @@ def test_a_pretraining_says_what_it_is_and_an_arm_what_it_begins_with(
     assert "A pretraining of norms" in page
     assert "baseline" not in page
     begun = arm["spec"]["init_from"]["job"]
-    assert f"Begins with the best weights of job {begun}" in text_of(
+    assert f"Starts from the best weights of job {begun}" in text_of(
         read(member, f"/jobs/{arm['id']}")
     )
 

@@ -131,7 +131,7 @@ def test_what_a_search_says_reads_back_and_has_its_samplers_version() -> None:
 def test_another_version_of_the_sampler_is_refused_of_new_studies_alone() -> None:
     study = read_study(changed(lambda search: search["sampler"].update(optuna="4.9.0")))
     with pytest.raises(
-        StudyError, match=r"proposes with Optuna 5\.0\.0, but got '4.9.0'"
+        StudyError, match=r"must be 5\.0\.0, the version of Optuna .*, but got '4.9.0'"
     ) as refused:
         refuse_other_sampler(study)
     assert refused.value.problems[0].pointer == "/search/sampler/optuna"
