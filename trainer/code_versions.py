@@ -47,6 +47,7 @@ GENERATIONS: Mapping[str, int] = {
     "b39a9502833c5145129f1b8829ef429a": 2,
     "38872b1abd96f730d9fdaaca12f78b7f": 2,
     "eafb0a4fbe096fa59044fcec1f529094": 2,
+    "a34fc192b254db12791233a25d4bfc6e": 2,
 }
 
 

@@ -19,6 +19,37 @@ reason is listed below the table. Each model runs at the smallest of a few image
 refused for seeing one position would be accepted. `group` has eight groups.
 """
 
+_NORM_FREE = """
+## Networks made to have no norm
+
+A true NF-ResNet (arXiv 2101.08692), its α, its β and its scaled weights included, is a model of timm: `timm:nf_resnet26`, `nf_resnet50`,
+`nf_regnet_b0`, `eca_nfnet_l0`, `nfnet_f0`; `test_nfnet` has 0.2 M parameters. Its norm is `none`, its `weights` stay `plain` (its convolutions
+standardize theirs themselves: doing so twice is refused), and with `adaptive_gradient_clipping` it is trained as in arXiv 2102.06171:
+
+```yaml
+version: 1
+dataset: {name: cifar10}
+model: {name: "timm:nf_resnet26"}
+norm: {kind: none}
+regularization:
+  - {kind: adaptive_gradient_clipping, value: 0.01}
+  - {kind: weight_decay, value: 5.0e-5}
+augmentation:
+  - {kind: flip}
+  - {kind: padded_crop}
+optimizer: {kind: sgd, lr: 0.1, momentum: 0.9, nesterov: true}
+schedule: {kind: cosine, warmup_epochs: 1}
+training: {epochs: 20, batch_size: 256}
+```
+
+The last gain of each of its branches begins at zero, and clipping limits its steps: with `sgd` it needs about 6 (1 - momentum) / (lr value)
+steps to reach 0.1, 600 here. In 200 steps of `timm:test_nfnet` at these values it came to 0.0002, so that the network without its branches was
+trained; a plan warns of that. The same holds for `skip_init` of `resnet20`, and for norms of timm's models whose gain begins at zero.
+The tables above say where a norm *can* be put into such a model; it takes out again what the weights were scaled for, and a plan says so, too.
+
+To compare norms with none in one network: `resnet20` with `skip_init: true`, `norm: {kind: none}` and `weights: {kind: scaled_standardization}`.
+"""
+
 
 def write_table(
     path: Path, models: Sequence[Model], cells: Mapping[tuple[str, str], Cell], drawn: Sequence[str]
@@ -43,6 +74,7 @@ def _lines(
     yield "| model | norm | layer | reason |\n|---|---|---|---|"
     for model in models:
         yield from _reasons([cells[model.model, n] for n in NORMS if (model.model, n) in cells])
+    yield _NORM_FREE.rstrip()
 
 
 def _table(models: Sequence[Model], cells: Mapping[tuple[str, str], Cell]) -> Iterator[str]:

@@ -9,12 +9,21 @@ import torch
 from trainer.data import Sizes, split_sizes
 from trainer.errors import ModelError
 from trainer.layers import drop_probability, drops
-from trainer.models import Shape, build_bare_model, input_shape, load_model_function, require_known
+from trainer.models import (
+    Shape,
+    ZeroFills,
+    build_bare_model,
+    input_shape,
+    load_model_function,
+    require_known,
+)
 from trainer.spec import (
     BatchNorm,
     DatasetInfo,
     JobSpec,
     LibraryModel,
+    LocalResponseNorm,
+    NoNorm,
     PluginModel,
     SharpnessAware,
     StepTraining,
@@ -43,6 +52,16 @@ class CheckContext:
     unfit: ModelError | None
     #: The layers that drop something, with their p.
     dropout: tuple[str, ...] = ()
+    #: The gains of the model as it is built that begin at zero.
+    zero_gains: tuple[str, ...] = ()
+
+    @property
+    def shut_gains(self) -> tuple[str, ...]:
+        """Gains that begin at zero and shut a branch: not those that go with the model's norms, nor those before a norm
+        that the spec puts behind them, which takes out how small they are."""
+        has_gain = not isinstance(self.spec.norm, NoNorm | LocalResponseNorm)
+        without = {site.name for site in self.sites if site.follows or not has_gain}
+        return tuple(name for name in self.zero_gains if name.rpartition(".")[0] not in without)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -89,6 +108,7 @@ def build_context(spec: JobSpec, info: DatasetInfo) -> CheckContext:
     sizes, shape = split_sizes(spec.dataset, info), input_shape(spec, info)
     survey = unknown = unfit = None
     dropout: tuple[str, ...] = ()
+    zero_gains: tuple[str, ...] = ()
     try:
         if isinstance(spec.model, LibraryModel):
             require_known(spec.model)
@@ -98,20 +118,21 @@ def build_context(spec: JobSpec, info: DatasetInfo) -> CheckContext:
         unknown = error
     if unknown is None:
         try:
-            survey, dropout = _survey(describe_network(spec), info.model_dump_json())
+            survey, dropout, zero_gains = _survey(describe_network(spec), info.model_dump_json())
         except ModelError as error:
             unfit = error
-    return CheckContext(spec, info, sizes, shape, survey, unknown, unfit, dropout)
+    return CheckContext(spec, info, sizes, shape, survey, unknown, unfit, dropout, zero_gains)
 
 
 @lru_cache(maxsize=_MOST_NETWORKS)
-def _survey(network: str, info: str) -> tuple[Survey, tuple[str, ...]]:
-    """Of the model with its own norms, and the layers that drop something. What is kept is a function of these two
-    texts, because it is made from them."""
+def _survey(network: str, info: str) -> tuple[Survey, tuple[str, ...], tuple[str, ...]]:
+    """Of the model with its own norms, the layers that drop something, and the gains that begin at zero. What is kept
+    is a function of these two texts, because it is made from them."""
     spec, dataset = JobSpec.model_validate_json(network), DatasetInfo.model_validate_json(info)
-    with on_meta():
+    with on_meta(), ZeroFills() as fills:
         model = build_bare_model(spec, dataset)
-    return survey_norms(model, input_shape(spec, dataset)), _dropout_layers(model)
+    survey = survey_norms(model, input_shape(spec, dataset))
+    return survey, _dropout_layers(model), fills.find_gains(model)
 
 
 def _dropout_layers(model: torch.nn.Module) -> tuple[str, ...]:

@@ -189,9 +189,23 @@ def warn_redundant_weight_scaling(context: CheckContext) -> Iterator[str]:
         )
 
 
+def warn_norm_behind_scaled_weights(context: CheckContext) -> Iterator[str]:
+    """NF-ResNets and NFNets of timm, whose blocks also count on the variance that the ones before them give."""
+    norm, survey = context.spec.norm, context.survey
+    if survey is None or survey.own_weights != "scaled_standardization":
+        return
+    if not isinstance(norm, SCALE_MATTERS):
+        yield (
+            f"{context.spec.model.name} was made for training without a norm (arXiv 2101.08692): {name_norm(norm)} "
+            "takes out again what its weights scale activations to, their gains among it, which begin at zero in the last "
+            "convolution of a branch"
+        )
+
+
 def warn_weight_standardization_without_norm(context: CheckContext) -> Iterator[str]:
-    norm = context.spec.norm
-    if context.spec.weights.kind == "standardization" and isinstance(norm, SCALE_MATTERS):
+    norm, survey = context.spec.norm, context.survey
+    kinds = (context.spec.weights.kind, survey.own_weights if survey else None)
+    if "standardization" in kinds and isinstance(norm, SCALE_MATTERS):
         yield (
             "standardized weights have unit variance whatever the size of the layer, so with "
             f"{name_norm(norm)} activations grow from layer to layer: they are meant beside group norm; "
@@ -251,6 +265,7 @@ NORM_WARNINGS = (
     warn_idle_lrn,
     warn_filter_response_without_tlu,
     warn_redundant_weight_scaling,
+    warn_norm_behind_scaled_weights,
     warn_weight_standardization_without_norm,
     warn_untuned_baseline,
     warn_curve_replaces_batch_norm,

@@ -2,6 +2,7 @@
 the spec. Dropout is in `dropout.py`."""
 
 from collections.abc import Iterator
+from math import exp
 
 from trainer.checks.batches import count_total_steps
 from trainer.checks.context import CheckContext
@@ -9,6 +10,7 @@ from trainer.checks.norms import SCALE_MATTERS
 from trainer.spec import (
     L1,
     L2,
+    AdaptiveGradientClipping,
     Classification,
     Cosine,
     Cutmix,
@@ -32,6 +34,8 @@ from trainer.surgery import shorten
 
 _OF_LABELS = (LabelSmoothing, Mixup, Cutmix)
 _ADDED_TO_COST = (LabelSmoothing, L1, L2, ElasticNet)
+#: A branch whose gain stays below this is as good as not there.
+_LEAST_GAIN = 0.1
 
 
 def check_label_regularizers_have_classes(context: CheckContext) -> Iterator[Problem]:
@@ -216,6 +220,25 @@ def warn_slow_average(context: CheckContext) -> Iterator[str]:
         )
 
 
+def warn_shut_branches(context: CheckContext) -> Iterator[str]:
+    """A step moves a gain g by `lr value max(|g|, eps)` at most: from zero it climbs to eps, and from there it grows by
+    a factor. Adaptive optimizers take the scale of gradients out again."""
+    clipping, optimizer = context.spec.regularizer(AdaptiveGradientClipping), context.spec.optimizer
+    gains = context.shut_gains
+    if clipping is None or not isinstance(optimizer, Sgd) or not gains:
+        return
+    steps, rate = count_total_steps(context), context.spec.peak_learning_rate
+    climbed = steps * rate / (1 - optimizer.momentum) * clipping.value
+    # Before the exponential function overflows, it is far beyond what matters.
+    reach = clipping.eps * (climbed if climbed < 1 else exp(min(climbed - 1, 100)))
+    if reach < _LEAST_GAIN:
+        yield (
+            f"with adaptive_gradient_clipping of {clipping.value:g} a gain that begins at zero comes to {reach:.1g} at "
+            f"most in {steps} steps at a rate of {rate:g} and momentum {optimizer.momentum:g}, so what "
+            f"{shorten(gains)} scale hardly takes part: more steps, a higher rate, or a larger value or eps"
+        )
+
+
 def warn_average_of_few_points(context: CheckContext) -> Iterator[str]:
     spec, swa = context.spec, context.spec.regularizer(SwaWeights)
     if swa is None:
@@ -243,6 +266,7 @@ REGULARIZER_WARNINGS = (
     warn_labels_softened_twice,
     warn_monitor_of_mixed_examples,
     warn_slow_average,
+    warn_shut_branches,
     warn_average_of_few_points,
     warn_decayed_gains,
     warn_monitored_cost,

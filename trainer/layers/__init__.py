@@ -18,7 +18,14 @@ from trainer.layers.dropout import (
     start_dropping,
 )
 from trainer.layers.frozen import FrozenBatchNorm
-from trainer.layers.kinds import has_weights, is_activation, is_called_norm, is_leaf, norm_layout
+from trainer.layers.kinds import (
+    has_weights,
+    is_activation,
+    is_called_norm,
+    is_leaf,
+    norm_layout,
+    own_standardization,
+)
 from trainer.layers.norms import BatchRenorm, GhostBatchNorm
 from trainer.layers.synchronized import SynchronizedBatchNorm, find_synchronized, synchronized
 
@@ -47,6 +54,7 @@ __all__ = [
     "may_draw",
     "norm_layout",
     "norms",
+    "own_standardization",
     "set_progress",
     "start_dropping",
     "synchronized",

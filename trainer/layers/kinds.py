@@ -53,6 +53,16 @@ def is_activation(module: nn.Module) -> bool:
     return type(module).__name__ in _ACTIVATIONS
 
 
+def own_standardization(
+    module: nn.Module,
+) -> Literal["standardization", "scaled_standardization"] | None:
+    """What a convolution of timm does to its weights at every call, in the words of `weights`."""
+    if type(module).__module__ != "timm.layers.std_conv":
+        return None
+    is_scaled = type(module).__name__.startswith("Scaled")
+    return "scaled_standardization" if is_scaled else "standardization"
+
+
 def has_weights(module: nn.Module) -> bool:
     """A linear layer or a convolution; norms have gains."""
     return isinstance(module, nn.Linear | nn.modules.conv._ConvNd)

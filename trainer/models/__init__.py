@@ -13,9 +13,11 @@ from trainer.models.library_imports import import_from_timm
 from trainer.models.parameters import head_parameters, hidden_matrices, split_parameters
 from trainer.models.plugin import load_model_function
 from trainer.models.transfer import find_misfits, transfer
+from trainer.models.zero_gains import ZeroFills
 
 __all__ = [
     "Shape",
+    "ZeroFills",
     "build_bare_model",
     "build_model",
     "build_with_report",

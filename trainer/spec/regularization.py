@@ -209,7 +209,9 @@ class AdaptiveGradientClipping(Part):
     ] = 1e-3
     pitfalls: ClassVar[tuple[str, ...]] = (
         "the larger the batch, the smaller the value that is needed for stability",
-        "a bias, or a gain, counts as one vector; one that begins at zero moves by little",
+        "a bias, or a gain, counts as one vector (in timm's norm-free models each number of a gain by itself); one that "
+        "begins at zero moves by little: with sgd, the last gain of a residual branch needs about "
+        "6 (1 - momentum) / (lr value) steps to reach 0.1",
         "with gradient_clipping beside it, that one follows",
     )
 

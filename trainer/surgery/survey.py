@@ -5,10 +5,12 @@ The model runs once on the meta device: shapes only, no memory, no randomness.
 
 from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from trainer.layers import own_standardization
 from trainer.spec import Layout
 from trainer.surgery.tracing import SAMPLES, Tracer, copy_to_meta, run_on_meta
 
@@ -65,7 +67,7 @@ class Survey:
     """Norm layers in the order of their first call; `unused` are never called. A model that has none
     gets `places`: one behind each of its convolutions, but for `scores`: the layers whose outputs become
     the model's through pooling, activations and sums alone. `multiplications` are those of convolutions
-    and linear layers for one image."""
+    and linear layers for one image. `own_weights`: what the model's convolutions do to their weights by themselves."""
 
     sites: tuple[NormSite, ...]
     places: tuple[NormSite, ...]
@@ -75,6 +77,7 @@ class Survey:
     classifier: str | None
     scores: frozenset[str]
     multiplications: int
+    own_weights: Literal["standardization", "scaled_standardization"] | None
 
 
 def survey_norms(model: nn.Module, example_shape: tuple[int, ...]) -> Survey:
@@ -99,6 +102,7 @@ def survey_norms(model: nn.Module, example_shape: tuple[int, ...]) -> Survey:
         classifier=tracer.classifier,
         scores=tracer.scores,
         multiplications=tracer.multiplications // SAMPLES,
+        own_weights=next(filter(None, map(own_standardization, tracer.modules.values())), None),
     )
 
 

@@ -17,6 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 from trainer.errors import ModelError
+from trainer.layers import own_standardization
 from trainer.random_streams import seeded
 from trainer.spec import (
     JobSpec,
@@ -40,8 +41,10 @@ def apply_weights(model: nn.Module, spec: JobSpec) -> tuple[str, ...]:
     """In place, after everything that changes layers; returns what a reader must know.
 
     Only spectral norm draws, from the stream `weights`. Raises ModelError where the model has no layer
-    for it.
+    for it, or its convolutions standardize their weights themselves.
     """
+    if isinstance(spec.weights, _STANDARDIZED):
+        _refuse_twice(model, spec)
     match spec.weights:
         case PlainWeights():
             return ()
@@ -71,6 +74,20 @@ def apply_weights(model: nn.Module, spec: JobSpec) -> tuple[str, ...]:
             if name not in left:
                 act(layer)
     return tuple(_describe(model, spec, left))
+
+
+def _refuse_twice(model: nn.Module, spec: JobSpec) -> None:
+    """What is standardized already would stay as it is, and only what the library left plain would change: the gates of
+    channel attention, say."""
+    own = {n: kind for n, m in model.named_modules() if (kind := own_standardization(m))}
+    if own:
+        raise ModelError(
+            f"the convolutions of {spec.model.name} standardize their weights themselves, by "
+            f"{next(iter(own.values()))} ({shorten(list(own))})",
+            "weights: {kind: plain}, which leaves them to it",
+            pointer=_POINTER,
+            layer=next(iter(own)),
+        )
 
 
 class _Standardized(nn.Module):
@@ -149,7 +166,7 @@ def _explain_misfit(layer: nn.Module, spec: JobSpec) -> str | None:
     weight = layer._parameters.get("weight")
     if is_parametrized(layer, "weight") or weight is None:
         return "has computed weights already"
-    if type(layer).__module__ == "timm.layers.std_conv":
+    if own_standardization(layer) is not None:
         return "standardizes its weights itself"
     if isinstance(layer, _ConvTransposeNd):
         return "is a transposed convolution"

@@ -30,6 +30,7 @@ from trainer.checks.norms import (
     warn_curve_replaces_batch_norm,
     warn_filter_response_without_tlu,
     warn_idle_lrn,
+    warn_norm_behind_scaled_weights,
     warn_redundant_weight_scaling,
     warn_untuned_baseline,
     warn_weight_standardization_without_norm,
@@ -325,6 +326,21 @@ WARNED = [
         {"weights": {"kind": "scaled_standardization"}, "norm": {"kind": "batch"}},
         DIGITS,
         "was made for networks without norm",
+    ),
+    *(
+        (
+            warn_norm_behind_scaled_weights,
+            {"model": {"name": "timm:test_nfnet"}, "norm": norm},
+            SMALL,
+            "was made for training without a norm",
+        )
+        for norm in ({"kind": "batch"}, {"kind": "layer"}, {"kind": "rms"})
+    ),
+    (
+        warn_weight_standardization_without_norm,
+        {"model": {"name": "timm:resnetv2_50x1_bit"}, "norm": {"kind": "none"}},
+        SMALL,
+        "with no norm activations grow",
     ),
     *(
         (

@@ -7,6 +7,7 @@ from tests.support.spec_checks import (
     POINTS,
     RECONSTRUCTION,
     REGRESSION,
+    SMALL,
     VALUES,
     VIT,
     assert_accepted,
@@ -30,10 +31,18 @@ from trainer.checks.regularizers import (
     warn_monitor_of_mixed_examples,
     warn_monitored_cost,
     warn_proximal_l1_without_sgd,
+    warn_shut_branches,
     warn_slow_average,
     warn_subgradient_l1,
 )
 from trainer.spec.builtin import BUILT_IN
+
+SKIPPING = {"name": "resnet20", "width": 8, "skip_init": True}
+
+
+def clipping(value, **rest):
+    part = {"kind": "adaptive_gradient_clipping", "value": value}
+    return {"regularization": [part], "training": {"epochs": 5, "batch_size": 64}, **rest}
 
 
 def decay(**options):
@@ -242,6 +251,20 @@ WARNED = [
         DIGITS,
         "has 90",
     ),
+    *(
+        (
+            warn_shut_branches,
+            {"model": model, "norm": {"kind": norm}, **clipping(0.01)},
+            SMALL,
+            words,
+        )
+        for model, norm, words in (
+            (SKIPPING, "none", "stage1_block1.skip_gain, "),
+            (SKIPPING, "batch", "stage1_block1.skip_gain, "),
+            ({"name": "timm:resnet10t"}, "layer", "layer1.0.bn2.weight, "),
+            ({"name": "timm:test_nfnet"}, "none", "stages.0.0.conv3.gain, "),
+        )
+    ),
     (
         warn_average_of_few_points,
         {"regularization": [{"kind": "swa", "start": 0.95}]},
@@ -302,6 +325,10 @@ WARNED = [
 ]
 
 UNWARNED = [
+    {**clipping(0.2), "model": SKIPPING, "norm": {"kind": "none"}},
+    {**clipping(0.01, optimizer={"kind": "adam"}), "model": SKIPPING, "norm": {"kind": "none"}},
+    {**clipping(0.01), "model": {"name": "resnet20", "width": 8}, "norm": {"kind": "none"}},
+    {"model": SKIPPING, "norm": {"kind": "none"}},
     {"regularization": [{"kind": "max_norm"}], "norm": {"kind": "none"}},
     {"regularization": [{"kind": "max_norm"}], "norm": {"kind": "dynamic_tanh"}, "model": MLP},
     {"regularization": [{"kind": "mixup"}], "early_stopping": {"kind": "generalization_loss"}},

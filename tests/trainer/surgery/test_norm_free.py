@@ -1,6 +1,8 @@
 """Training without a norm: scaled weight standardization, and residual branches that begin at zero."""
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from runtime.documents import read_document
 from tests.support.catalogue import CATALOGUE
 from tests.support.trainer_specs import DIGITS, make_info, make_spec
 from tests.support.trainings import epochs, run
@@ -16,9 +19,11 @@ from trainer.checks.run import check
 from trainer.errors import ModelError
 from trainer.models.build import build_model
 from trainer.models.parameters import split_parameters
+from trainer.optimization.gradients import build_gradient_rule
 from trainer.spec.job import JobSpec
 from trainer.surgery.weight_parametrization import apply_weights
 
+COLOUR = make_info(shape=(3, 32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
 SCALED = {"kind": "scaled_standardization"}
 ACTIVATIONS = {
     "relu": functional.relu,
@@ -105,7 +110,7 @@ def test_the_gains_are_no_weights():
 
 
 def test_a_librarys_model_needs_the_gain_of_its_activation():
-    info = make_info(shape=(3, 32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
+    info = COLOUR
     spec = make_spec("torchvision:resnet18", "none", weights=SCALED)
     (problem,) = check(spec, info).problems
     assert problem.pointer == "/weights/gamma"
@@ -114,6 +119,84 @@ def test_a_librarys_model_needs_the_gain_of_its_activation():
         build_model(spec, info)
     stated = make_spec("torchvision:resnet18", "none", weights={**SCALED, "gamma": 1.7})
     assert check(stated, info).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "own"),
+    [
+        ("timm:test_nfnet", "scaled_standardization"),
+        ("timm:resnetv2_50x1_bit", "standardization"),
+    ],
+)
+@pytest.mark.parametrize("weights", [SCALED, {**SCALED, "gamma": 1.7}, {"kind": "standardization"}])
+def test_a_model_that_standardizes_its_weights_is_not_given_it_twice(model, own, weights):
+    spec = make_spec(model, "none", weights=weights)
+    (problem,) = check(spec, COLOUR).problems
+    assert (problem.pointer, problem.layer) in {
+        ("/weights/kind", "stem.conv1"),
+        ("/weights/kind", "stem.conv"),
+    }
+    assert f"standardize their weights themselves, by {own} (" in problem.detail
+    assert "kind: plain" in problem.remedy
+
+
+def nf_spec(**rest: Any) -> JobSpec:
+    clipping = [{"kind": "adaptive_gradient_clipping"}]
+    return make_spec("timm:test_nfnet", "none", **{"regularization": clipping, **rest})
+
+
+def test_a_norm_free_network_of_timm_is_trained_as_it_is():
+    report = check(
+        nf_spec(training={"epochs": 20, "batch_size": 32}, optimizer={"kind": "sgd", "lr": 0.1}),
+        COLOUR,
+    )
+    assert report.problems == report.warnings == ()
+    assert report.layers == ()
+
+
+def test_the_example_of_the_documents_is_sound():
+    page = Path(__file__).parents[3] / "docs" / "models.md"
+    (example,) = re.findall(r"```yaml\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    spec = JobSpec.model_validate(read_document(example))
+    classes = (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    )
+    sizes = {"train_size": 50_000, "test_size": 10_000, "class_counts": (5_000,) * 10}
+    info = COLOUR.model_copy(update={"name": "cifar10", "classes": classes, **sizes})
+    report = check(spec, info)
+    assert report.problems == report.warnings == ()
+
+
+def test_clipped_gains_of_its_branches_stay_near_zero_in_a_short_training_as_is_said_before():
+    spec = nf_spec(
+        training={"epochs": 1, "batch_size": 128}, dataset={"name": "digits", "image_size": 32}
+    )
+    (warning,) = check(spec, DIGITS).warnings
+    assert "stages.0.0.conv3.gain, stages.1.0.conv3.gain" in warning
+    reach = float(re.search(r"comes to (\S+) at most in 9 steps", warning)[1])
+    model = build_model(spec, DIGITS)
+    gains = {n: p for n, p in model.named_parameters() if n.endswith("conv3.gain")}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    adjust = build_gradient_rule(spec, model)
+    for step in range(9):
+        # Always down the same slope, and steeply: nothing gets there faster.
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, -1e3)
+        adjust(step)
+        optimizer.step()
+    largest = max(
+        float(one.detach().max()) for name, one in gains.items() if not name.startswith("stem")
+    )
+    assert 0.3 * reach < largest < 1.1 * reach
 
 
 def test_a_block_begins_as_its_shortcut_and_its_number_is_trained():
