@@ -188,7 +188,7 @@ def _show_study(client: Client, reference: Reference, item: dict[str, Any], outp
             say(f"search: {describe_trials(search)}")
             for line in importance_lines((item["tuning"] or {}).get("arms", ())):
                 say(line)
-        if pretraining := item["pretraining"]:
+        if pretraining := item.get("pretraining"):
             say(describe_pretraining(pretraining))
         if growth := item["growth"]:
             say(f"until decided: {growth['sentence']}")
