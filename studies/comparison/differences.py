@@ -192,8 +192,9 @@ def _find_unmeasured(evidence: StudyEvidence) -> Iterator[str]:
 def _find_missing(evidence: StudyEvidence) -> Iterator[str]:
     if evidence.study.tuned_paths and not evidence.arms:
         yield (
-            "its tuning isn't complete: the study's own jobs are created once every trial has ended, and none was "
-            "cancelled or failed for another reason than memory or time; `retry` runs failed and cancelled ones again"
+            "its tuning isn't complete: the study's own jobs are created once every trial has ended, none was "
+            "cancelled or failed for another reason than memory or time, and every arm has a setting that needed "
+            "neither more memory nor more time than it had; `retry` runs failed and cancelled trials again"
         )
         return
     unbegun = _find_unbegun(evidence)

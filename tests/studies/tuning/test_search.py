@@ -487,6 +487,8 @@ def test_an_arm_of_which_nothing_could_be_trained_is_not_chosen_from(
         study = studies.find(session, study_id)
         assert study is not None
         assert study.tuning is None
+        [reason] = read_comparison(session, study).verdict.reasons
+        assert "every arm has a setting that needed neither more memory nor more time" in reason
         failed = [job for job in studies.jobs_of(session, study_id) if job.status == "failed"]
         assert len(failed) == 16
         for job in failed:
