@@ -43,7 +43,7 @@ training: {epochs: 20, batch_size: 256}
 ```
 
 The last gain of each of its branches begins at zero, and clipping limits its steps: with `sgd` it needs about 6 (1 - momentum) / (lr value)
-steps to reach 0.1, 600 here. In 200 steps of `timm:test_nfnet` at these values it came to 0.0002, so that the network without its branches was
+steps to reach 0.1, 600 here. In 200 steps of `timm:test_nfnet` at this rate, momentum and value it came to 0.0002, so that the network without its branches was
 trained; a plan warns of that. The same holds for `skip_init` of `resnet20`, and for norms of timm's models whose gain begins at zero.
 The tables above say where a norm *can* be put into such a model; it takes out again what the weights were scaled for, and a plan says so, too.
 
