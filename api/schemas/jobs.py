@@ -63,7 +63,7 @@ class JobView(View):
     point: Annotated[dict[str, Any], Field(description="the matrix point: dotted path → value")]
     trial: Annotated[
         dict[str, Any] | None,
-        Field(description="for a tuning trial: the settings it tries; {} for a pretraining"),
+        Field(description="for a tuning trial: the settings it tries; {} also for a pretraining"),
     ]
     seed: int
     status: JobStatus

@@ -2,6 +2,6 @@
 decided; the arms of a seed from its pretraining."""
 
 from studies.growth.grow import grow
-from studies.growth.pretraining import begin_arms
+from studies.growth.pretraining import begin_arms, is_pretraining
 
-__all__ = ["begin_arms", "grow"]
+__all__ = ["begin_arms", "grow", "is_pretraining"]

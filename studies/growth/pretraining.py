@@ -11,6 +11,14 @@ from studies.tuning import UnheardRequest, add_cells
 from trainer.spec import InitFrom
 
 
+def is_pretraining(session: Session, job: Job) -> bool:
+    """The one trial of an arm for which a search has no range tries an empty setting, too."""
+    if job.study_id is None or job.trial != {}:
+        return False
+    study = studies.find(session, job.study_id)
+    return study is not None and study.spec.get("pretrain") is not None
+
+
 def begin_arms(session: Session, job: Job, request: UnheardRequest | None = None) -> None:
     """After a pretraining has succeeded: makes the jobs of its seed, with the digest of the checkpoint that they begin from.
     `request`: meets what is made, or a study that was cancelled would go on.

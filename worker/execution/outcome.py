@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from store.catalog import datasets
 from store.db import Job, lock_attempt
 from store.jobs import Assignment, commands
-from studies.growth import begin_arms, grow
+from studies.growth import begin_arms, grow, is_pretraining
 from studies.tuning import UnheardRequest, continue_tuning
 from trainer.checks import check
 from trainer.events import Finished
@@ -95,7 +95,7 @@ def record_outcome(
         return
     if job.trial is None and job.status == "succeeded":
         grow(session, job.study_id, request)
-    elif job.trial == {}:
+    elif is_pretraining(session, job):
         if job.status == "succeeded":
             begin_arms(session, job, request)
     elif job.trial is not None and job.status in ("succeeded", "failed"):

@@ -87,7 +87,7 @@ class Job(Table):
     `attempt` is the fencing number: whoever writes for a job must hold it. It only rises; attempts up
     to `attempt_base` no longer count towards `max_attempts`, because of a retry since.
     `facts`: what its training turned out to be (`trainer.training.facts`), once it has started. `trial`: the
-    setting that it tries for its study's tuning, {} of a pretraining; NULL of all others. `may_reuse`: an equal job that has succeeded
+    setting that it tries for its study's tuning, {} where its arm has nothing to try, and of a pretraining; NULL of all others. `may_reuse`: an equal job that has succeeded
     may answer it (`store.reuse`); `reused_from`: the one that did; `waits_for`: the one that trains the same
     now, until whose end the job is not claimed. `expected_seconds`: by the bill with which it was submitted.
     `trace_context`: of the request that submitted it, where requests are traced.

@@ -266,6 +266,24 @@ def test_the_last_trial_of_a_batch_makes_the_next_one_in_its_transaction(
         assert tallies.count_trials(session, [study_id]) == {study_id: tallies.TrialTally(18, 6, 0)}
 
 
+def test_an_arm_without_a_range_tries_what_it_is(
+    sessions: Sessions, make: Callable[..., int]
+) -> None:
+    groups = {"norm.groups": SEARCH["space"]["norm.groups"]}
+    study_id = make(search={"space": groups, "trials": 1, "seeds": [100, 101]})
+    assignments = acquire_all(sessions)
+    assert len(assignments) == 2 * 2
+    for assignment in assignments:
+        with sessions.begin() as session:
+            end_job(session, assignment, Finished("completed", {"best_val_accuracy": 0.9}))
+    with sessions.begin() as session:
+        study = studies.find(session, study_id)
+        assert study is not None
+        assert chosen_settings(study)["none"] == {}
+        own = [job for job in studies.jobs_of(session, study_id) if job.trial is None]
+        assert Counter(job.seed for job in own) == {0: 2, 1: 2, 2: 2}
+
+
 def test_every_arm_gets_its_budget_and_the_best_setting_goes_on(
     sessions: Sessions, make: Callable[..., int]
 ) -> None:
