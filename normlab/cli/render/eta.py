@@ -37,14 +37,15 @@ def seconds_left(jobs: Sequence[Job], now: datetime | None = None) -> float | No
 
 def ahead(jobs: Sequence[Job]) -> str | None:
     """`group 98.31 % (n=5)`: the arm with the best mean on validation over its finished jobs; an arm that
-    diverged before any checkpoint has no mean, so that none leads by its survivors. Arms of one study only."""
+    diverged before any checkpoint has no mean, so that none leads by its survivors. Arms of one study only: the
+    pretraining that they begin from is none of them."""
     if len({job["study_id"] for job in jobs}) > 1:
         return None
     arms: dict[str, list[float]] = {}
     higher = any("best_val_accuracy" in job["metrics"] for job in jobs)
     metric = "best_val_accuracy" if higher else "best_val_loss"
     for job in jobs:
-        if job["status"] == "succeeded":
+        if job["status"] == "succeeded" and not _is_pretraining(job):
             value = job["metrics"].get(metric)
             # NaN makes the arm's whole mean NaN, by which it is left out below: an arm must not lead by the seeds
             # that survived.
@@ -56,6 +57,11 @@ def ahead(jobs: Sequence[Job]) -> str | None:
     best = (max if higher else min)(ranked, key=ranked.__getitem__)
     unit = " %" if higher else ""
     return f"{best} {scaled(ranked[best], metric)}{unit} (n={len(arms[best])})"
+
+
+def _is_pretraining(job: Job) -> bool:
+    # An arm that has nothing to tune tries an empty setting, too.
+    return job.get("trial") == {} and job["variant"] == "pretraining"
 
 
 def arm_of(job: Job) -> str:

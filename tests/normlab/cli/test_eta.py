@@ -49,6 +49,12 @@ def test_one_variant_leads_nobody() -> None:
     assert outlook([job("a", 0.9)], START) == ""
 
 
+def test_a_pretraining_leads_nobody() -> None:
+    before = job("pretraining", 0.99, trial={})
+    assert ahead([before, job("a", 0.9), job("b", 0.8)]) == "a 90.00 % (n=1)"
+    assert ahead([before, job("a", 0.9)]) is None
+
+
 def test_nobody_leads_over_several_studies() -> None:
     assert ahead([job("a", 0.9), job("b", 0.8, study_id=2)]) is None
 
