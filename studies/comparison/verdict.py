@@ -239,13 +239,20 @@ def _describe_pretraining(evidence: StudyEvidence, pretraining: Arm) -> Iterator
     jobs = sorted(row.job_id for row in pretraining.rows.values())
     if names:
         yield (
-            f"at each seed {who} began from the weights of one pretraining (j{jobs[0]} to j{jobs[-1]}), which are no part of the "
-            "comparison: their chance is shared, and the differences are between what followed"
+            f"at each seed {who} started from the weights of one pretraining ({_name_jobs(jobs)}), which is not part of the "
+            "comparison: its randomness is shared, and the differences are those of the trainings that followed"
         )
     diverged = [row for row in pretraining.rows.values() if row.reason == "diverged"]
     if diverged:
         seeds = listed([f"{row.seed} (j{row.job_id})" for row in diverged])
         yield f"the pretraining diverged at seed {seeds}: what began from it has its checkpoint from before"
+
+
+def _name_jobs(jobs: Sequence[int]) -> str:
+    """`j1 to j8`; those of seeds that were added later do not follow the others."""
+    if len(jobs) > 2 and jobs[-1] - jobs[0] == len(jobs) - 1:
+        return f"j{jobs[0]} to j{jobs[-1]}"
+    return listed([f"j{job}" for job in jobs])
 
 
 def _describe_growth(evidence: StudyEvidence) -> str:

@@ -168,13 +168,16 @@ def _list_offers(name: str) -> Sequence[Offer]:
 
 def _make_offer(preset: Preset, scale: str, dataset: str, takes: str) -> Offer:
     study = preset.study_spec(scale, dataset)
+    trials = len(expand_trials(study))
+    trial = "job that tries settings" if trials == 1 else "jobs that try settings"
+    pretraining = "pretraining" if trials == 1 else "pretrainings"
     return Offer(
         scale=scale,
         dataset=dataset,
         takes=takes,
         jobs=len(expand(study)),
-        trials=len(expand_trials(study)),
-        trial="jobs that try settings" if study.pretrain is None else "pretrainings",
+        trials=trials,
+        trial=trial if study.pretrain is None else pretraining,
         seeds=len(study.seed_list),
     )
 

@@ -140,9 +140,11 @@ def test_the_comparison_is_of_the_arms_alone_and_says_what_they_began_from(
         compared = read_comparison(session, find_study(session, study_id))
     assert {one.name for one in compared.variants} == {"batch", "frozen", "scratch"}
     assert compared.verdict.state == "decided"
-    assert any(
-        "at each seed batch and frozen began from the weights" in note for note in compared.notes
+    [note] = [one for one in compared.notes if "one pretraining" in one]
+    assert note.startswith(
+        "at each seed batch and frozen started from the weights of one pretraining (j"
     )
+    assert " to j" in note
 
 
 def test_two_pretrainings_that_end_at_once_each_make_their_own(
