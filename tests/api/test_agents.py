@@ -187,4 +187,4 @@ async def test_the_command_serves_on_stdin_and_stdout(address: str, member: Test
         agent = Agent(client)
         assert (await agent.use("studies")) == {"studies": []}
         # What the token may not, no budget makes possible.
-        assert "may only read" in await agent.refused("submit", document=TEXT)
+        assert "is read-only" in await agent.refused("submit", document=TEXT)

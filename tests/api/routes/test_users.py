@@ -107,7 +107,7 @@ def test_a_token_that_only_reads_changes_nothing(admin: TestClient) -> None:
     ]:
         answer = reader.request(method, path, json=body)
         assert answer.status_code == 403, path
-        assert "may only read" in answer.json()["detail"]
+        assert "is read-only" in answer.json()["detail"]
     assert [one["name"] for one in reader.get("/api/v1/tokens").json()["items"]] == [
         "a dashboard",
         "test",

@@ -93,7 +93,7 @@ def test_a_session_that_only_reads_is_offered_nothing_to_change(
     page = read(browser)
     assert "data-send" not in page
     assert "password" not in page
-    assert "may only read" in page
+    assert "is read-only" in page
 
 
 def test_mail_is_offered_where_the_service_sends_any(member: TestClient) -> None:

@@ -252,7 +252,7 @@ def test_a_failed_trial_leaves_no_choice_until_it_is_retried(
         assert study.tuning is None
         compared = read_comparison(session, study)
         assert any(
-            "`retry` runs failed and cancelled ones again" in one
+            "`retry` runs failed and cancelled trials again" in one
             for one in compared.verdict.reasons
         )
         commands.retry(session, session.get_one(Job, last.job_id), "ada")

@@ -121,7 +121,8 @@ def test_an_admin_sets_a_person_s_limits(browser: Browser, stack: Stack) -> None
     token = token_of(stack, "sets-limits", "admin")
     with logged_in(browser, stack, token, may_be_refused=True) as page:
         page.goto(f"{address(stack)}/admin")
-        page.get_by_label("Change the limits of").select_option("page-lim")
+        choice = page.locator("#choose-limits").get_by_label("Change the limits of")
+        choice.select_option("page-lim")
         page.get_by_role("button", name="Choose").click()
         page.wait_for_url("**limits=users%2Fpage-lim#limits-of")
         form = page.locator("form[data-api*=limits]")
