@@ -232,7 +232,7 @@ class Comparison(FrozenModel):
         sentences = [
             f"Mean ± standard deviation over n seeds, with the {self.confidence * 100:.0f} % interval of the mean "
             "(Student's t).",
-            f"Differences to {self.baseline} are paired: the same seed has the same data order and start in every "
+            f"Differences to {self.baseline} are paired: the same seed has the same data order and random draws in every "
             f"variant{points}.",
             "An interval that leaves out zero means that chance alone hardly explains the difference.",
         ]

@@ -134,7 +134,7 @@ def build_document(study: StudySpec, arm: Arm) -> dict[str, Any]:
 def _begin_pretraining(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     """What the base says of them is meant for the arms."""
     for key, why in (
-        ("init_from", "a pretraining begins anew"),
+        ("init_from", "a pretraining starts from random weights"),
         ("evaluations", "a pretraining is evaluated on validation alone"),
     ):
         if key in patch:

@@ -16,7 +16,7 @@ from trainer.spec import NEUTRAL_RESOURCES, JobSpec, Problem
 MAX_CELLS = 10_000
 
 #: The seed of a dataset that follows the job's.
-_SEEDED: Mapping[Splits, str | None] = {
+SEEDED: Mapping[Splits, str | None] = {
     "fixed": None, "resampled": "split_seed", "subsets": "subset_seed",
 }  # fmt: skip
 
@@ -120,7 +120,7 @@ def _seeded(study: StudySpec, arm: Arm, spec: JobSpec) -> Iterator[Cell]:
 
 def at_seed(study: StudySpec, spec: JobSpec, seed: int) -> JobSpec:
     """Where splits are resampled or subsets drawn, the seed does that, too: alike in every variant."""
-    seeded = _SEEDED[study.splits]
+    seeded = SEEDED[study.splits]
     # A pretraining may have all examples where subsets are drawn for the arms.
     is_whole = seeded == "subset_seed" and spec.dataset.train_size is None
     if seeded is None or is_whole:
@@ -130,7 +130,7 @@ def at_seed(study: StudySpec, spec: JobSpec, seed: int) -> JobSpec:
 
 
 def _refuse_split_seeds(study: StudySpec, specs: Sequence[JobSpec]) -> None:
-    seeded = _SEEDED[study.splits]
+    seeded = SEEDED[study.splits]
     if seeded is None:
         return
     if any(getattr(spec.dataset, seeded) for spec in specs):

@@ -4,14 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from studies.spec.arms import PRETRAINING_ARM, list_arms, read_spec
-from studies.spec.expand import Cell, expand
+from studies.spec.expand import SEEDED, Cell, expand
 from studies.spec.study import PRETRAINING, StudyError, StudySpec
 from trainer.spec import InitFrom, JobSpec, Problem
 
 #: What else makes jobs of a study follow from others.
 _INSTEAD = ("tune", "search", "until")
-#: Which examples test, and which of the others are there.
-_CUT = ("split_seed", "subset_seed")
 
 
 def refuse_idle_pretraining(study: StudySpec) -> None:
@@ -67,13 +65,13 @@ def _find_other_device(own: JobSpec, arms: Sequence[JobSpec]) -> Iterator[Proble
 
 def _find_other_cut(study: StudySpec, own: JobSpec, arms: Sequence[JobSpec]) -> Iterator[Problem]:
     """Examples that test the arms must not be among those of the pretraining."""
-    if study.splits != "fixed":
-        for name in _CUT:
-            if getattr(own.dataset, name):
-                detail = (
-                    f"splits are {study.splits}, so that seed k cuts the data: no {name} may be set"
-                )
-                yield Problem(pointer=f"/pretrain/dataset/{name}", detail=detail)
+    seeded = SEEDED[study.splits]
+    if seeded is not None and getattr(own.dataset, seeded):
+        detail = f"splits are {study.splits}, so that seed k is the {seeded}: none may be set"
+        yield Problem(
+            pointer=f"/pretrain/dataset/{seeded}", detail=detail, remedy=f"remove {seeded}"
+        )
+    if seeded == "split_seed":
         return
     for spec in arms:
         dataset = spec.dataset

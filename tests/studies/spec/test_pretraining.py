@@ -77,7 +77,15 @@ def test_where_the_seed_cuts_the_data_it_cuts_those_of_the_pretraining_too() -> 
     assert [cell.spec.dataset.subset_seed for cell in expand(whole)] == [0, 1, 0, 1]
     [(place, detail)] = refusals(make(splits="resampled", pretrain={"dataset": {"split_seed": 3}}))
     assert place == "/pretrain/dataset/split_seed"
-    assert "seed k cuts the data" in detail
+    assert "seed k is the split_seed" in detail
+
+
+def test_where_subsets_are_drawn_all_share_one_split_whose_seed_may_be_given() -> None:
+    base = {**DOCUMENT["base"], "dataset": {**DOCUMENT["base"]["dataset"], "split_seed": 3}}
+    refuse_idle_pretraining(make(splits="subsets", base=base))
+    for name in ("split_seed", "subset_seed"):
+        other = make(splits="subsets", pretrain={"dataset": {name: 5}})
+        assert [place for place, _ in refusals(other)] == [f"/pretrain/dataset/{name}"]
 
 
 def test_a_study_without_it_is_written_as_before() -> None:
@@ -87,7 +95,7 @@ def test_a_study_without_it_is_written_as_before() -> None:
 @pytest.mark.parametrize(
     ("part", "place", "words"),
     [
-        ({"init_from": {"job": 3}}, "/pretrain/init_from", "begins anew"),
+        ({"init_from": {"job": 3}}, "/pretrain/init_from", "starts from random weights"),
         ({"evaluations": []}, "/pretrain/evaluations", "on validation alone"),
         ({"seed": 3}, "/pretrain/seed", "belongs to the study"),
         ({"optimizer": {"lr": -1.0}}, "/pretrain/optimizer", ""),
